@@ -1,0 +1,35 @@
+"""Errors of the model floor, one tree. Knows nothing of studies, rows or workers.
+
+    ModelError
+    ├── BundleError       the bundle on disk is missing, damaged or not for this software
+    ├── PixelError        this file's pixels cannot be read
+    │   └── HeaderLimit   the header claims more than a film can be; nothing was allocated
+    ├── CaseError         this case cannot be drafted, whatever the device
+    └── DeviceError       the device failed; the case is not to blame
+
+The docstring of each says what a person can do about it.
+"""
+
+
+class ModelError(Exception):
+    """Something on the model floor failed."""
+
+
+class BundleError(ModelError):
+    """The bundle cannot be used. Check the path in NIGHTDRAFT_BUNDLE, or copy the bundle again."""
+
+
+class PixelError(ModelError):
+    """This file's pixels cannot be read. Ask the sender for the film again."""
+
+
+class HeaderLimit(PixelError):
+    """The header claims an image larger than any film. The file is damaged or not a film."""
+
+
+class CaseError(ModelError):
+    """This case cannot be drafted. Read the study's timeline; a retry on the same input fails again."""
+
+
+class DeviceError(ModelError):
+    """The device failed (memory, driver). The case is drafted again once the device works."""

@@ -1,0 +1,1 @@
+"""The command, and all of it on one machine."""

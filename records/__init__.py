@@ -1,0 +1,1 @@
+"""What is known: Postgres, image bytes, settings, errors. Knows no torch and no pixels."""
