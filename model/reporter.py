@@ -1,0 +1,158 @@
+"""Cases in, drafts out: the one face of the model floor. Knows no rows, files of films or queues.
+
+torch is imported when a network is loaded, not before, so that a process which only asks for the
+manifest, or measures with the NullReporter, stays light.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from model.case import Case, DraftText, FailedCase
+from model.manifest import NULL, Manifest, read_manifest
+from model.prompt import instruct
+from model.sections import split_sections
+
+if TYPE_CHECKING:
+    from model.engine import Engine
+
+
+class Drafting(Protocol):
+    """What a worker needs of a reporter."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the loaded bundle says of itself."""
+        ...
+
+    @property
+    def settings_digest(self) -> str:
+        """SHA-256 of the settings that shape the text, in hex; on every draft."""
+        ...
+
+    def draft(self, cases: Iterable[Case]) -> Iterator[DraftText | FailedCase]:
+        """A draft or a failure for each case, as they fall ready; any order, by key."""
+        ...
+
+
+class Reporter:
+    """A loaded bundle. Make one with `Reporter.load`; it holds its device until it is dropped."""
+
+    def __init__(self, engine: Engine, manifest: Manifest) -> None:
+        self._engine = engine
+        self._manifest = manifest
+
+    @classmethod
+    def load(cls, bundle: str | Path, device: str | None = None, batch: int = 8) -> Reporter:
+        """Verify and load a bundle, by shipped name ("demo") or folder.
+
+        device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one. batch: cases drafted
+        at once.
+
+        Raises:
+            BundleError: the bundle is missing, changed, or not for this software.
+            DeviceError: there is no such device, or it has no room.
+        """
+        from model.engine import Engine
+
+        engine, manifest = Engine.load(bundle, device=device, batch=batch)
+        return cls(engine, manifest)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the loaded bundle says of itself."""
+        return self._manifest
+
+    @property
+    def settings_digest(self) -> str:
+        """SHA-256 of the settings that shape the text, in hex: tokens, beams, dtype."""
+        return _digest(self._engine.settings)
+
+    def draft(self, cases: Iterable[Case]) -> Iterator[DraftText | FailedCase]:
+        """A draft for each case, read from `cases` no more than a batch ahead.
+
+        A case that cannot be drafted comes back as FailedCase with a CaseError; its batch mates
+        are drafted all the same.
+
+        Raises:
+            DeviceError: the device failed; cases not yet given back are to be drafted again.
+        """
+        template = self._manifest.template
+        for written in self._engine.write((case, instruct(case, template)) for case in cases):
+            if isinstance(written, FailedCase):
+                yield written
+                continue
+            sections = split_sections(written.text)
+            yield DraftText(
+                key=written.key,
+                text=written.text,
+                findings=sections.findings,
+                impression=sections.impression,
+                prompt=written.prompt,
+                tokens=written.tokens,
+                logprobs=written.logprobs,
+                seconds=written.seconds,
+                device=self._engine.device_name,
+                dtype=self._engine.dtype_name,
+                cut=written.cut,
+            )
+
+
+class NullReporter:
+    """A reporter that looks at nothing, for measuring everything around the model."""
+
+    TEXT = (
+        "Findings: No model has looked at this film. "
+        "Impression: This draft was not written by a model."
+    )
+
+    @property
+    def manifest(self) -> Manifest:
+        """A manifest named "null"."""
+        return NULL
+
+    @property
+    def settings_digest(self) -> str:
+        """Of the one fixed text."""
+        return _digest({"text": self.TEXT})
+
+    def draft(self, cases: Iterable[Case]) -> Iterator[DraftText | FailedCase]:
+        """The same fixed draft for every case, at once."""
+        sections = split_sections(self.TEXT)
+        for case in cases:
+            yield DraftText(
+                key=case.key,
+                text=self.TEXT,
+                findings=sections.findings,
+                impression=sections.impression,
+                prompt=instruct(case, NULL.template),
+                tokens=(),
+                logprobs=(),
+                seconds={"generate": 0.0},
+                device="none",
+                dtype="none",
+            )
+
+
+def load_reporter(
+    bundle: str | Path, device: str | None = None, batch: int = 8
+) -> Reporter | NullReporter:
+    """The reporter for a bundle; "null" is the one that looks at nothing.
+
+    Raises:
+        BundleError, DeviceError: as `Reporter.load`.
+    """
+    if str(bundle) == NULL.name:
+        return NullReporter()
+    return Reporter.load(bundle, device=device, batch=batch)
+
+
+def _digest(settings: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+__all__ = ["Drafting", "NullReporter", "Reporter", "load_reporter", "read_manifest"]
