@@ -1,0 +1,173 @@
+"""Bytes on disk: received instances and prepared inputs. Temporary file, fsync, rename, fsync.
+
+Knows files and their names, which are all of our own making; knows no rows and no DICOM.
+
+    <root>/incoming/               being received; swept by age
+    <root>/instances/<day>/<xx>/   one file an object, never changed
+    <root>/prepared/<xx>/          one file a digest of its content's origin
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import errno
+import hashlib
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from records.errors import DiskFull, NotFound
+
+_KEY = re.compile(r"(instances/\d{4}-\d\d-\d\d|prepared)/[0-9a-f]{2}/[0-9a-f-]{32,64}\.(dcm|npz)")
+_CHUNK = 1 << 20
+
+
+class Blobs:
+    """The blob folder of one data folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.root = data_dir / "blobs"
+        self.incoming = self.root / "incoming"
+
+    def make_folders(self) -> None:
+        """Make the folders, readable by this user alone: they hold patients' images."""
+        for folder in (self.root, self.incoming, self.root / "instances", self.root / "prepared"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def path(self, key: str) -> Path:
+        """The file of a key.
+
+        Raises:
+            NotFound: the key is not of a form that this class makes.
+        """
+        if not _KEY.fullmatch(key):
+            raise NotFound("that is not the key of a blob")
+        return self.root / key
+
+    def keep_instance(self, received: Path) -> str:
+        """Keep a received file for good and return its key: synced to disk when this returns.
+
+        The received file stays where it is (whoever made it removes it).
+
+        Raises:
+            DiskFull: no room; nothing half kept.
+        """
+        name = uuid.uuid4().hex
+        day = dt.datetime.now(dt.UTC).date().isoformat()
+        key = f"instances/{day}/{name[:2]}/{name}.dcm"
+        target = self.root / key
+        with _disk_errors():
+            self._make_parent(target)
+            with received.open("rb") as file:
+                os.fsync(file.fileno())
+            # A link is atomic and needs no second copy; the receiver then drops its own name.
+            os.link(received, target)
+            _sync_folder(target.parent)
+        return key
+
+    def write_prepared(self, digest: str, content: bytes) -> str:
+        """Write a prepared input under the digest of what it was made from; whole or not at all.
+
+        Raises:
+            DiskFull: no room; nothing half kept.
+        """
+        key = f"prepared/{digest[:2]}/{digest}.npz"
+        target = self.root / key
+        with _disk_errors():
+            self._make_parent(target)
+            temporary = self.incoming / f"{uuid.uuid4().hex}.part"
+            try:
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(target)
+                _sync_folder(target.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return key
+
+    def read(self, key: str) -> bytes:
+        """The blob's bytes.
+
+        Raises:
+            NotFound: no such blob.
+        """
+        try:
+            return self.path(key).read_bytes()
+        except FileNotFoundError:
+            raise NotFound("the blob is gone from the data folder") from None
+
+    def remove(self, key: str) -> None:
+        """Remove a blob; one that is gone already is no error."""
+        self.path(key).unlink(missing_ok=True)
+
+    def free_mb(self) -> int:
+        """Free space on the blob volume, MB."""
+        return shutil.disk_usage(self.root).free // 1_000_000
+
+    def stale_incoming(self, hours: float) -> Iterator[Path]:
+        """Temporary files older than `hours`: their sender or their process died."""
+        yield from _older(self.incoming.glob("*"), hours)
+
+    def old_instances(self, hours: float) -> Iterator[str]:
+        """Keys of instance files older than `hours`, of the last days only.
+
+        A crash between rename and commit leaves such a file without a row. Older days were
+        looked at when they were young.
+        """
+        today = dt.datetime.now(dt.UTC).date()
+        for back in range(int(hours / 24) + 3):
+            day = self.root / "instances" / (today - dt.timedelta(days=back)).isoformat()
+            for file in _older(day.glob("*/*.dcm"), hours):
+                yield str(file.relative_to(self.root))
+
+    def _make_parent(self, target: Path) -> None:
+        if not target.parent.is_dir():
+            missing = [p for p in target.parents if p != self.root and not p.is_dir()]
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in reversed(missing):
+                _sync_folder(folder.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal, in constant memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull("the data folder's disk is full") from None
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _older(files: Iterator[Path], hours: float) -> Iterator[Path]:
+    limit = time.time() - hours * 3600
+    for file in files:
+        try:
+            if file.is_file() and file.stat().st_mtime < limit:
+                yield file
+        except FileNotFoundError:
+            continue  # somebody finished with it meanwhile

@@ -1,0 +1,92 @@
+"""One tree of errors. The docstring of each says what a person can do about it.
+
+    NightdraftError
+    ├── SettingsError        a setting has a value that cannot be used
+    ├── PartError            a part of the system is missing or sick; no study is to blame
+    │   ├── DatabaseDown
+    │   ├── BrokerDown
+    │   ├── DiskFull
+    │   ├── BundleUnusable
+    │   ├── PortInUse
+    │   └── WorkerSick       a worker stopped itself
+    ├── NotFound             no such study, request, hold or draft
+    ├── NotAllowed           the records refuse this change
+    └── LostLease            somebody else has the request now; what was done for it is dropped
+
+Knows nothing of exit codes, DIMSE statuses or HTTP: the doors translate. Messages are made by us
+and name no patient, so they may be logged; messages of other libraries may not (`terse`).
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+_HERE = Path(__file__).resolve().parent.parent
+
+
+class NightdraftError(Exception):
+    """Something failed in a way that is known."""
+
+
+class SettingsError(NightdraftError):
+    """A setting cannot be used. Correct the named variable; docs/settings.md lists all."""
+
+
+class PartError(NightdraftError):
+    """A part of the system is missing or sick. `nightdraft doctor` says how to mend it."""
+
+
+class DatabaseDown(PartError):
+    """PostgreSQL does not answer. Start it, or correct NIGHTDRAFT_DATABASE_URL."""
+
+
+class BrokerDown(PartError):
+    """Redis does not answer. Start it, or correct NIGHTDRAFT_REDIS_URL. No work is lost."""
+
+
+class DiskFull(PartError):
+    """The data folder's disk is full. Make room; receiving goes on by itself."""
+
+
+class BundleUnusable(PartError):
+    """The model's bundle is missing or damaged. Correct NIGHTDRAFT_BUNDLE, or copy it again."""
+
+
+class PortInUse(PartError):
+    """Another program has the port. Stop it, or choose another port."""
+
+
+class WorkerSick(PartError):
+    """The worker failed on several different studies in a row and stopped itself.
+
+    Read the alarm (`nightdraft status`), mend the cause, then `nightdraft resume`.
+    """
+
+
+class NotFound(NightdraftError):
+    """There is no such thing in the records. Check the UID or id."""
+
+
+class NotAllowed(NightdraftError):
+    """The records refuse this change: the thing is not in a state that allows it."""
+
+
+class LostLease(NightdraftError):
+    """The lease has passed to somebody else; nothing was written. Nothing has to be done."""
+
+
+def terse(error: BaseException) -> str:
+    """What happened, in words that cannot hold a patient's data.
+
+    Our own messages are given whole. Those of other libraries may quote values (a database error
+    quotes the row), so of them only the type and the place in our code are given.
+    """
+    if isinstance(error, NightdraftError) or type(error).__module__ == "model.errors":
+        return str(error) or type(error).__name__
+    place = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        path = Path(frame.filename)
+        if path.is_relative_to(_HERE) and "site-packages" not in path.parts:
+            place = f" at {path.relative_to(_HERE)}:{frame.lineno}"
+    return f"{type(error).__name__}{place}"

@@ -1,0 +1,479 @@
+"""What is to be drafted: the only code that moves a DraftRequest.
+
+Workers claim requests under a lease and give every later word with it; a word whose lease has
+passed on changes nothing (fencing). Only a study's own error costs an attempt. After a lease that
+died its requests are suspects, claimed one at a time; the claim after that one that dies costs an
+attempt, so a study that kills its worker ends FAILED while its batch mates are drafted.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Update, and_, exists, func, or_, select, text, update
+from sqlalchemy.orm import Session
+
+from records import trail
+from records.errors import NotAllowed
+from records.tables import DraftRequest, Hold, Study
+from records.vocabulary import (
+    OPEN,
+    TRANSITIONS,
+    EventKind,
+    FailReason,
+    Purpose,
+    RequestState,
+    Stage,
+    StudyState,
+)
+
+_R = DraftRequest
+_NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None, "lease_alone": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A request that `owner` has claimed; `claim` counts the claims of this request (fencing)."""
+
+    request_id: uuid.UUID
+    study_id: uuid.UUID
+    owner: str
+    claim: int
+    stage: Stage
+    revision: int
+    purpose: Purpose
+    alone: bool
+    prepared_blob: str | None
+    inputs_digest: str | None
+    preprocessing_digest: str | None
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What preparing leaves for drafting."""
+
+    blob: str
+    inputs_digest: str
+    preprocessing_digest: str
+    provenance: dict[str, Any]  # what the draft row will keep: views, left_out, notes, indication
+
+
+def _seconds(seconds: float) -> ColumnElement[Any]:
+    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+def ask(
+    session: Session,
+    study: Study,
+    *,
+    purpose: Purpose = Purpose.PRIMARY,
+    bundle: str | None = None,
+) -> uuid.UUID:
+    """A new request for the study's present revision; an open primary one is superseded."""
+    if purpose is Purpose.PRIMARY:
+        older = session.execute(
+            _move(RequestState.SUPERSEDED)
+            .where(_R.study_id == study.id, _R.purpose == purpose, _R.state.in_(OPEN))
+            .values(reason="LATE_IMAGES", detail=f"superseded by revision {study.revision}")
+            .returning(_R.id)
+        ).scalars()
+        trail.tell_all(
+            session,
+            EventKind.SUPERSEDED,
+            [(study.id, r, f"revision {study.revision}") for r in older],
+        )
+    request = DraftRequest(
+        study_id=study.id,
+        revision=study.revision,
+        purpose=purpose,
+        bundle=bundle,
+        priority=study.priority,
+    )
+    session.add(request)
+    session.flush()
+    if purpose is Purpose.PRIMARY:
+        study.request_id = request.id
+    trail.tell(session, study.id, EventKind.REQUESTED, purpose, request.id)
+    return request.id
+
+
+def _claimable(stage: Stage, bundle: str | None) -> ColumnElement[bool]:
+    """Ready for the stage: no lease, due, its study complete at this revision, no open hold."""
+    return and_(
+        _R.state == stage.claims,
+        _R.lease_owner.is_(None),
+        or_(_R.not_before.is_(None), _R.not_before <= func.clock_timestamp()),
+        or_(_R.bundle.is_(None), _R.bundle == bundle) if bundle else text("true"),
+        exists().where(
+            Study.id == _R.study_id,
+            Study.state == StudyState.COMPLETE,
+            Study.revision == _R.revision,
+        ),
+        ~exists().where(Hold.study_id == _R.study_id, Hold.decision.is_(None)),
+    )
+
+
+def claim(
+    session: Session,
+    stage: Stage,
+    owner: str,
+    limit: int,
+    lease_seconds: float,
+    bundle: str | None = None,
+) -> list[Lease]:
+    """Claim up to `limit` ready requests by priority, due time and arrival.
+
+    A suspect is claimed alone: whoever dies of it takes nobody along.
+    """
+    ready = session.execute(
+        select(_R.id, _R.suspect)
+        .where(_claimable(stage, bundle))
+        .order_by(_R.priority, _R.due_at.asc().nulls_last(), _R.created_at, _R.id)
+        .limit(limit)
+        .with_for_update(of=_R, skip_locked=True)
+    ).all()
+    if not ready:
+        return []
+    alone = ready[0].suspect
+    taken = [ready[0].id] if alone else [row.id for row in ready if not row.suspect]
+    order = {id_: place for place, id_ in enumerate(taken)}
+    rows = session.scalars(
+        update(_R)
+        .where(_R.id.in_(taken))
+        .values(
+            lease_owner=owner,
+            lease_expires_at=func.clock_timestamp() + _seconds(lease_seconds),
+            lease_alone=alone,
+            claims=_R.claims + 1,
+            changed_at=func.clock_timestamp(),
+        )
+        .returning(_R)
+        .execution_options(synchronize_session=False, populate_existing=True)
+    ).all()
+    trail.tell_all(
+        session,
+        EventKind.CLAIMED,
+        [(row.study_id, row.id, f"{stage} by {owner}") for row in rows],
+    )
+    return [
+        Lease(
+            request_id=row.id,
+            study_id=row.study_id,
+            owner=owner,
+            claim=row.claims,
+            stage=stage,
+            revision=row.revision,
+            purpose=Purpose(row.purpose),
+            alone=alone,
+            prepared_blob=row.prepared_blob,
+            inputs_digest=row.inputs_digest,
+            preprocessing_digest=row.preprocessing_digest,
+            provenance=row.provenance,
+        )
+        for row in sorted(rows, key=lambda row: order[row.id])
+    ]
+
+
+def ready_ids(session: Session, stage: Stage, limit: int) -> Sequence[uuid.UUID]:
+    """Requests that the stage could claim now, first ones first: what the sweep rings for."""
+    return session.scalars(
+        select(_R.id)
+        .where(_claimable(stage, None))
+        .order_by(_R.priority, _R.due_at.asc().nulls_last(), _R.created_at, _R.id)
+        .limit(limit)
+    ).all()
+
+
+def _held_by(lease: Lease) -> ColumnElement[bool]:
+    """The fence: still the same claim of the same owner, not run out on the database's clock."""
+    return and_(
+        _R.id == lease.request_id,
+        _R.lease_owner == lease.owner,
+        _R.claims == lease.claim,
+        _R.lease_expires_at > func.clock_timestamp(),
+    )
+
+
+def _move(to: RequestState) -> Update:
+    """An UPDATE to `to` that touches only rows whose state may go there, and ends their lease."""
+    sources = [state for state, targets in TRANSITIONS.items() if to in targets]
+    return (
+        update(_R)
+        .where(_R.state.in_(sources))
+        .values(state=to, changed_at=func.clock_timestamp(), **_NO_LEASE)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def extend(session: Session, leases: Sequence[Lease], lease_seconds: float) -> set[uuid.UUID]:
+    """Renew leases while their work goes on; returns the requests whose lease still stands."""
+    if not leases:
+        return set()
+    return set(
+        session.scalars(
+            update(_R)
+            .where(or_(*(_held_by(lease) for lease in leases)))
+            .values(lease_expires_at=func.clock_timestamp() + _seconds(lease_seconds))
+            .returning(_R.id)
+            .execution_options(synchronize_session=False)
+        )
+    )
+
+
+def prepared(session: Session, lease: Lease, what: Prepared) -> bool:
+    """WAITING -> PREPARED; False where the lease has passed on."""
+    done = session.scalar(
+        _move(RequestState.PREPARED)
+        .where(_held_by(lease))
+        .values(
+            prepared_blob=what.blob,
+            inputs_digest=what.inputs_digest,
+            preprocessing_digest=what.preprocessing_digest,
+            provenance=what.provenance,
+            attempts=0,
+            suspect=False,
+            not_before=None,
+        )
+        .returning(_R.id)
+    )
+    if done is not None:
+        trail.tell(session, lease.study_id, EventKind.PREPARED, "", lease.request_id)
+    return done is not None
+
+
+def prepare_again(session: Session, lease: Lease, why: str) -> bool:
+    """PREPARED -> WAITING, uncounted: its input is gone, damaged, or of another preprocessing."""
+    done = session.scalar(
+        _move(RequestState.WAITING)
+        .where(_held_by(lease))
+        .values(prepared_blob=None, inputs_digest=None, preprocessing_digest=None)
+        .returning(_R.id)
+    )
+    if done is not None:
+        trail.tell(session, lease.study_id, EventKind.PREPARE_AGAIN, why, lease.request_id)
+    return done is not None
+
+
+def drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> bool:
+    """-> DRAFTED with its draft; False where the lease has passed on. `drafts.save` calls it."""
+    done = session.scalar(
+        _move(RequestState.DRAFTED)
+        .where(_held_by(lease))
+        .values(draft_id=draft_id, reason="", detail="", suspect=False)
+        .returning(_R.id)
+    )
+    if done is not None:
+        trail.tell(
+            session, lease.study_id, EventKind.DRAFTED, f"draft {draft_id}", lease.request_id
+        )
+    return done is not None
+
+
+def holds_lease(session: Session, lease: Lease) -> bool:
+    """Whether the lease stands; the row is locked, so it stands until the transaction ends."""
+    return session.scalar(select(_R.id).where(_held_by(lease)).with_for_update()) is not None
+
+
+def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:
+    """-> SKIPPED: not for this model. `reason` is a stable word, `detail` a sentence."""
+    done = session.scalar(
+        _move(RequestState.SKIPPED)
+        .where(_held_by(lease))
+        .values(reason=reason, detail=detail)
+        .returning(_R.id)
+    )
+    if done is not None:
+        trail.tell(
+            session, lease.study_id, EventKind.SKIPPED, f"{reason}: {detail}", lease.request_id
+        )
+    return done is not None
+
+
+def fail(
+    session: Session,
+    lease: Lease,
+    reason: FailReason,
+    detail: str,
+    *,
+    max_attempts: int,
+    retry_seconds: float,
+    for_good: bool = False,
+) -> bool:
+    """The study's own error: an attempt is used, and after the last one the request is FAILED.
+
+    for_good: the same input fails the same way each time, so no further attempt is made.
+    Returns False where the lease has passed on.
+    """
+    attempts = session.scalar(select(_R.attempts).where(_held_by(lease)).with_for_update())
+    if attempts is None:
+        return False
+    _count_attempt(
+        session,
+        lease.request_id,
+        lease.study_id,
+        attempts + 1,
+        reason,
+        detail,
+        last=for_good or attempts + 1 >= max_attempts,
+        retry_seconds=retry_seconds,
+        max_attempts=max_attempts,
+    )
+    return True
+
+
+def _count_attempt(
+    session: Session,
+    request_id: uuid.UUID,
+    study_id: uuid.UUID,
+    attempts: int,
+    reason: FailReason,
+    detail: str,
+    *,
+    last: bool,
+    retry_seconds: float,
+    max_attempts: int,
+) -> None:
+    values: dict[str, Any] = {"attempts": attempts, "reason": reason, "detail": detail}
+    if last:
+        session.execute(_move(RequestState.FAILED).where(_R.id == request_id).values(**values))
+        trail.tell(session, study_id, EventKind.FAILED, f"{reason}: {detail}", request_id)
+        return
+    session.execute(
+        update(_R)
+        .where(_R.id == request_id)
+        .values(
+            **values,
+            **_NO_LEASE,
+            suspect=True,
+            not_before=func.clock_timestamp() + _seconds(retry_seconds),
+            changed_at=func.clock_timestamp(),
+        )
+        .execution_options(synchronize_session=False)
+    )
+    trail.tell(
+        session,
+        study_id,
+        EventKind.ATTEMPT_FAILED,
+        f"{reason}: {detail} (attempt {attempts} of {max_attempts})",
+        request_id,
+    )
+
+
+def give_back(session: Session, leases: Sequence[Lease], why: str) -> int:
+    """Release leases uncounted: the disk, database, bundle, device or a shutdown is to blame."""
+    if not leases:
+        return 0
+    rows = session.execute(
+        update(_R)
+        .where(or_(*(_held_by(lease) for lease in leases)))
+        .values(**_NO_LEASE, changed_at=func.clock_timestamp())
+        .returning(_R.study_id, _R.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    trail.tell_all(session, EventKind.LEASE_RELEASED, [(s, r, why) for s, r in rows])
+    return len(rows)
+
+
+def forgive(session: Session, request_ids: Sequence[uuid.UUID]) -> None:
+    """Give back the last attempt: the worker, not these studies, turned out to be sick."""
+    rows = session.scalars(select(_R).where(_R.id.in_(request_ids)).with_for_update()).all()
+    for row in rows:
+        row.attempts = max(0, row.attempts - 1)
+        row.not_before = None
+        if row.state == RequestState.FAILED:
+            row.state, row.reason, row.detail = RequestState.WAITING, "", ""
+        trail.tell(session, row.study_id, EventKind.FORGIVEN, "the worker was sick", row.id)
+
+
+def take_back_expired(session: Session, max_attempts: int, retry_seconds: float) -> int:
+    """End leases that ran out: their worker died or hangs. Returns how many.
+
+    The first death makes a suspect; a suspect that dies alone has itself to blame.
+    """
+    rows = session.scalars(
+        select(_R)
+        .where(_R.lease_owner.is_not(None), _R.lease_expires_at < func.clock_timestamp())
+        .with_for_update(skip_locked=True)
+    ).all()
+    for row in rows:
+        trail.tell(
+            session, row.study_id, EventKind.LEASE_EXPIRED, f"{row.lease_owner} is silent", row.id
+        )
+        if row.lease_alone:
+            _count_attempt(
+                session,
+                row.id,
+                row.study_id,
+                row.attempts + 1,
+                FailReason.WORKER_DIED,
+                "its worker died while it worked on this study alone",
+                last=row.attempts + 1 >= max_attempts,
+                retry_seconds=retry_seconds,
+                max_attempts=max_attempts,
+            )
+        else:
+            row.lease_owner, row.lease_expires_at, row.suspect = None, None, True
+            row.changed_at = func.clock_timestamp()
+    session.flush()
+    return len(rows)
+
+
+def cancel(session: Session, study_id: uuid.UUID, why: str) -> int:
+    """End the study's open requests: a person decided against them."""
+    rows = session.scalars(
+        _move(RequestState.CANCELLED)
+        .where(_R.study_id == study_id, _R.state.in_(OPEN))
+        .values(reason="DECIDED", detail=why)
+        .returning(_R.id)
+    ).all()
+    trail.tell_all(session, EventKind.CANCELLED, [(study_id, r, why) for r in rows])
+    return len(rows)
+
+
+def retry(
+    session: Session,
+    *,
+    reason: str | None = None,
+    since: dt.datetime | None = None,
+    study_id: uuid.UUID | None = None,
+) -> int:
+    """FAILED -> WAITING with all attempts, prepared afresh; SKIPPED too where `reason` names it.
+
+    Only a study's newest request goes back: an older revision stays as it ended. Returns how many.
+    """
+    states = (
+        [RequestState.FAILED] if reason is None else [RequestState.FAILED, RequestState.SKIPPED]
+    )
+    condition = [
+        _R.state.in_(states),
+        exists().where(Study.id == _R.study_id, Study.request_id == _R.id),
+    ]
+    if reason is not None:
+        condition.append(_R.reason == reason)
+    if since is not None:
+        condition.append(_R.changed_at >= since)
+    if study_id is not None:
+        condition.append(_R.study_id == study_id)
+    rows = session.execute(
+        _move(RequestState.WAITING)
+        .where(*condition)
+        .values(
+            attempts=0,
+            reason="",
+            detail="",
+            not_before=None,
+            prepared_blob=None,
+            inputs_digest=None,
+            preprocessing_digest=None,
+        )
+        .returning(_R.study_id, _R.id)
+    ).all()
+    trail.tell_all(session, EventKind.RETRIED, [(s, r, reason or "") for s, r in rows])
+    if study_id is not None and not rows:
+        raise NotAllowed("the study's newest request is not one that can be retried")
+    return len(rows)

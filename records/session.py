@@ -1,0 +1,85 @@
+"""The engine and `unit_of_work()`: one transaction, committed whole or not at all.
+
+Knows the database's address and its errors; knows no tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+
+from records.errors import DatabaseDown, NightdraftError
+from records.settings import settings
+
+
+def make_engine(url: str) -> Engine:
+    """An engine as Nightdraft wants it.
+
+    hide_parameters: a failing statement's values may be a patient's.
+    pool_pre_ping: the server may have been restarted since the connection was last used.
+    """
+    return create_engine(
+        url,
+        hide_parameters=True,
+        pool_pre_ping=True,
+        pool_size=5,
+        max_overflow=20,
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": "nightdraft",
+            # A statement that hangs would hold a study for ever; nothing here takes a minute.
+            "options": "-c statement_timeout=60000 -c lock_timeout=30000 -c timezone=UTC",
+        },
+    )
+
+
+@lru_cache(maxsize=1)
+def engine() -> Engine:
+    """The process's engine, made at first use (after a fork, never before)."""
+    return make_engine(settings().address("database_url"))
+
+
+def forget_engine() -> None:
+    """Drop the process's engine: after a fork the parent's connections are not ours."""
+    if engine.cache_info().currsize:
+        engine().dispose(close=False)
+    engine.cache_clear()
+
+
+@contextmanager
+def unit_of_work() -> Iterator[Session]:
+    """One transaction: commits at the end, rolls back on any error.
+
+    Raises:
+        DatabaseDown: PostgreSQL did not answer, or the connection broke.
+        NightdraftError: the database refused; its words are left out, for they quote the row.
+    """
+    session = Session(engine(), expire_on_commit=False)
+    try:
+        with session.begin():
+            yield session
+    except (OperationalError, InterfaceError) as error:
+        raise DatabaseDown(f"PostgreSQL does not answer ({_code(error)})") from None
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseDown(f"the connection to PostgreSQL broke ({_code(error)})") from None
+        raise NightdraftError(f"the database refused a change ({_code(error)})") from None
+    finally:
+        session.close()
+
+
+def _code(error: DBAPIError) -> str:
+    """The error's class, its SQLSTATE and the constraint's name: nothing of the row."""
+    original = error.orig
+    diagnosis = getattr(original, "diag", None)
+    words = [
+        type(original).__name__,
+        getattr(original, "pgcode", None) or "",
+        getattr(diagnosis, "constraint_name", None) or "",
+    ]
+    return " ".join(word for word in words if word)

@@ -1,0 +1,86 @@
+"""Logs without patients. One line a happening: our own words and ids, nothing of a header.
+
+Fields are on an allow list, so that a patient's name cannot get into a line by a new keyword, and
+the libraries that log what they receive are turned down. Metrics are read from rows by the API.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from records.errors import terse
+
+FIELDS = frozenset(
+    {
+        "event", "level", "timestamp", "part", "error",
+        "study", "request", "hold", "draft", "instance", "owner", "stage",
+        "outcome", "reason", "count", "seconds", "bytes", "free_mb", "port", "host",
+        "calling_ae", "sop_class", "transfer_syntax", "status", "pid", "signal", "exit_status",
+        "bundle", "device", "model", "batch", "queue", "path", "url", "attempt", "per_minute",
+    }
+)  # fmt: skip
+"""What a log line may hold. Study, request and instance are our own ids."""
+
+_NOISY = ("pynetdicom", "pydicom", "sqlalchemy", "kombu", "amqp", "PIL", "httpx", "transformers")
+
+
+def _only_known_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    dropped = sorted(set(event) - FIELDS)
+    kept = {key: value for key, value in event.items() if key in FIELDS}
+    if dropped:
+        kept["event"] = f"{kept.get('event', '')} [fields left out: {', '.join(dropped)}]"
+    return kept
+
+
+class _Terse(logging.Filter):
+    """Lines of other libraries: no tracebacks, for a traceback quotes values."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info:
+            error = record.exc_info[1]
+            record.exc_info, record.exc_text, record.stack_info = None, None, None
+            record.msg, record.args = f"{record.name}: {terse(error) if error else 'error'}", ()
+        return True
+
+
+def set_up_logs(form: str = "text", level: str = "info", part: str = "") -> None:
+    """Send all logs to standard error, in `text` for people or `json` for collectors."""
+    chosen = logging.getLevelName(level.upper())
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _only_known_fields,
+            structlog.processors.JSONRenderer()
+            if form == "json"
+            else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(chosen),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.clear_contextvars()
+    if part:
+        structlog.contextvars.bind_contextvars(part=part)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Terse())
+    handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(message)s"))
+    logging.basicConfig(level=max(chosen, logging.INFO), handlers=[handler], force=True)
+    for name in _NOISY:
+        # pydicom warns with the values it finds odd; pynetdicom's debug log prints data sets.
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"pydicom|pynetdicom")
+
+
+def logger() -> Any:
+    """The logger: `logger().info("a film was kept", study=..., bytes=...)`."""
+    return structlog.get_logger()
