@@ -189,8 +189,13 @@ class Settings(BaseSettings):
         description="Address the pages and REST bind to. There is no login yet: keep it loopback.",
     )
     serve_port: int = Field(default=8080, ge=0, le=65535, description="Port; 0 takes a free one.")
+    serve_names: Words = Field(
+        default=(),
+        description="Names by which browsers may reach the pages besides `localhost` and "
+        "`NIGHTDRAFT_SERVE_HOST`, as `A, B`. Other names in a Host header are refused.",
+    )
 
-    @field_validator("allowed_callers", "indication_sources", mode="before")
+    @field_validator("allowed_callers", "indication_sources", "serve_names", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return _words(value)
