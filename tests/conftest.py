@@ -1,0 +1,164 @@
+"""What tests share: real servers from wheels, a fresh database, an emptied broker, a data folder.
+
+Every fixture that sets a NIGHTDRAFT_* variable sets it in the environment, so that child processes
+of a test see it too, and makes this process read its settings again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+
+import migrations
+from nightdraft.embedded import Embedded
+from nightdraft.embedded import free_port as any_free_port
+from records.blobs import Blobs
+from records.session import engine, forget_engine, make_engine
+from records.settings import settings
+
+_TEMPLATE = "template_migrated"
+_numbers = itertools.count(1)
+
+
+def _read_settings_again() -> None:
+    if engine.cache_info().currsize:
+        engine().dispose()
+    forget_engine()
+    settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The caller's own NIGHTDRAFT_* variables and caches do not reach into a test."""
+    for name in list(os.environ):
+        if name.startswith("NIGHTDRAFT_") and name != "NIGHTDRAFT_SAMPLES":
+            monkeypatch.delenv(name)
+    _read_settings_again()
+    yield
+    _read_settings_again()
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of sample files; tests that need it skip by name where it is not."""
+    named = os.environ.get("NIGHTDRAFT_SAMPLES", "")
+    if not named or not Path(named).is_dir():
+        pytest.skip("no samples: NIGHTDRAFT_SAMPLES names no folder")
+    return Path(named)
+
+
+@pytest.fixture
+def setting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`setting(quiet_seconds=1)`: set settings for this test and its child processes."""
+
+    def set_them(**values: object) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(f"NIGHTDRAFT_{name.upper()}", str(value))
+        _read_settings_again()
+
+    return set_them
+
+
+@pytest.fixture(scope="session")
+def short_folder() -> Iterator[Callable[[], Path]]:
+    """Makes folders under /tmp that PostgreSQL's user may pass through; removed at the end.
+
+    pytest's own folders are closed to other users, and too deep for a Unix socket.
+    """
+    made: list[Path] = []
+
+    def make() -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="nightdraft-test-"))
+        folder.chmod(0o711)
+        made.append(folder)
+        return folder
+
+    yield make
+    for folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def servers(short_folder: Callable[[], Path]) -> Iterator[Embedded]:
+    """PostgreSQL and Valkey for the whole session, with one migrated database as a template."""
+    with Embedded(short_folder(), durable=False) as running:
+        _run_sql(running, f'CREATE DATABASE "{_TEMPLATE}"')
+        made = make_engine(_url(running, _TEMPLATE, "postgresql+psycopg2"))
+        migrations.upgrade(made)
+        made.dispose()
+        yield running
+
+
+@pytest.fixture
+def empty_database(servers: Embedded, setting: Callable[..., None]) -> Iterator[str]:
+    """A fresh database without tables: its URL, which is NIGHTDRAFT_DATABASE_URL too."""
+    yield from _database(servers, setting, "template0")
+
+
+@pytest.fixture
+def database(servers: Embedded, setting: Callable[..., None]) -> Iterator[str]:
+    """A fresh migrated database: its URL, which is NIGHTDRAFT_DATABASE_URL too."""
+    yield from _database(servers, setting, _TEMPLATE)
+
+
+@pytest.fixture
+def broker(servers: Embedded, setting: Callable[..., None]) -> Iterator[str]:
+    """An emptied Valkey: its URL, which is NIGHTDRAFT_REDIS_URL too."""
+    servers.mend()
+    with redis.Redis.from_url(servers.redis_url) as connection:
+        connection.flushall()
+    setting(redis_url=servers.redis_url)
+    yield servers.redis_url
+    servers.mend()
+
+
+@pytest.fixture
+def data_dir(short_folder: Callable[[], Path], setting: Callable[..., None]) -> Iterator[Path]:
+    """A fresh data folder with its blob folders; it is NIGHTDRAFT_DATA_DIR too."""
+    folder = short_folder()
+    Blobs(folder).make_folders()
+    setting(data_dir=folder)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    return any_free_port()
+
+
+def _database(servers: Embedded, setting: Callable[..., None], template: str) -> Iterator[str]:
+    servers.mend()
+    name = f"test_{next(_numbers)}"
+    _run_sql(servers, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    url = _url(servers, name)
+    setting(database_url=url)
+    yield url
+    _read_settings_again()
+    _run_sql(servers, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _url(servers: Embedded, name: str, scheme: str = "postgresql") -> str:
+    """The servers' URL with another database and scheme."""
+    return servers.database_url.replace(
+        "postgresql://nightdraft@/nightdraft?", f"{scheme}://nightdraft@/{name}?"
+    )
+
+
+def _run_sql(servers: Embedded, statement: str) -> None:
+    connection = psycopg2.connect(servers.database_url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+    finally:
+        connection.close()
