@@ -128,11 +128,10 @@ class Blobs:
                 yield str(file.relative_to(self.root))
 
     def _make_parent(self, target: Path) -> None:
-        if not target.parent.is_dir():
-            missing = [p for p in target.parents if p != self.root and not p.is_dir()]
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for folder in reversed(missing):
-                _sync_folder(folder.parent)
+        missing = [folder for folder in target.parents if not folder.is_dir()]
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True, mode=0o700)
+            _sync_folder(folder.parent)
 
 
 def sha256_of(path: Path) -> str:

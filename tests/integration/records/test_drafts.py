@@ -1,0 +1,111 @@
+"""Drafts: written once, begun with the warning, one current a study, never final."""
+
+import pytest
+from sqlalchemy import text
+
+from records import drafts
+from records.errors import NightdraftError
+from records.session import unit_of_work
+from records.vocabulary import WARNING, Stage
+
+from .arrivals import arrived, claim, complete, draft_all, prepare, save
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+def of(study_id):
+    with unit_of_work() as session:
+        return drafts.of_study(session, study_id)
+
+
+def test_every_draft_begins_with_the_warning():
+    (study_id,) = complete(arrived())
+    draft_all()
+    (draft,) = of(study_id)
+    assert draft.text.startswith(WARNING)
+    assert draft.status == "UNREVIEWED"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE drafts SET findings = 'other'",
+        "UPDATE drafts SET status = 'FINAL'",
+        "UPDATE drafts SET text = 'no warning'",
+        "DELETE FROM drafts",
+        "UPDATE events SET detail = 'other'",
+        "DELETE FROM events",
+        'INSERT INTO drafts SELECT (jsonb_populate_record(d, \'{"text": "no warning",'
+        ' "inputs_digest": "x", "superseded_at": "2026-01-01",'
+        ' "id": "00000000-0000-0000-0000-000000000001"}\')).* FROM drafts d',
+        'INSERT INTO drafts SELECT (jsonb_populate_record(d, \'{"status": "FINAL",'
+        ' "inputs_digest": "x", "superseded_at": "2026-01-01",'
+        ' "id": "00000000-0000-0000-0000-000000000001"}\')).* FROM drafts d',
+    ],
+)
+def test_the_database_refuses_to_change_or_finish_a_draft(change):
+    (study_id,) = complete(arrived())
+    draft_all()
+    with pytest.raises(NightdraftError, match="refused"), unit_of_work() as session:
+        session.execute(text(change))
+    (draft,) = of(study_id)
+    assert draft.findings == "the lungs are clear."
+
+
+def test_the_same_effect_happens_once():
+    (study_id,) = complete(arrived())
+    (first,) = draft_all()
+    complete(arrived())  # a late image whose inputs come out the same
+    prepare(claim()[0], inputs=of(study_id)[0].inputs_digest)
+    assert save(claim(Stage.DRAFT)[0]) == first
+    assert len(of(study_id)) == 1
+
+
+def test_one_draft_is_current_and_the_older_are_kept():
+    (study_id,) = complete(arrived())
+    (old,) = draft_all()
+    complete(arrived())
+    (new,) = draft_all()
+    assert [(d.id, d.superseded_at is None) for d in of(study_id)] == [(new, True), (old, False)]
+
+
+def test_a_draft_made_before_becomes_current_again():
+    (study_id,) = complete(arrived())
+    (old,) = draft_all()
+    inputs = of(study_id)[0].inputs_digest
+    complete(arrived())
+    draft_all()
+    complete(arrived())
+    prepare(claim()[0], inputs=inputs)
+    assert save(claim(Stage.DRAFT)[0]) == old
+    assert [d.id for d in of(study_id) if d.superseded_at is None] == [old]
+
+
+def test_a_lost_lease_saves_nothing_and_its_mates_are_saved():
+    lost, kept = complete(arrived("1.1")), complete(arrived("1.2"))
+    for lease in claim():
+        prepare(lease)
+    leases = {lease.study_id: lease for lease in claim(Stage.DRAFT)}
+    from records import requests
+
+    with unit_of_work() as session:
+        requests.give_back(session, [leases[lost[0]]], "on purpose")
+    with unit_of_work() as session:
+        from .arrivals import new_draft
+
+        saved = [drafts.save(session, lease, new_draft(lease)) for lease in leases.values()]
+    assert saved.count(None) == 1
+    assert (len(of(lost[0])), len(of(kept[0]))) == (0, 1)
+
+
+def test_a_failing_transaction_saves_nothing_of_the_group():
+    (study_id,) = complete(arrived())
+    prepare(claim()[0])
+    (lease,) = claim(Stage.DRAFT)
+    with pytest.raises(RuntimeError), unit_of_work() as session:
+        from .arrivals import new_draft
+
+        drafts.save(session, lease, new_draft(lease))
+        raise RuntimeError
+    assert of(study_id) == []
+    assert save(lease) is not None

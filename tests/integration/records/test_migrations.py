@@ -1,0 +1,38 @@
+"""The tables' history: up from nothing, down again, and equal to the models."""
+
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+import migrations
+from records.session import engine
+from records.tables import Base
+
+
+def differences():
+    with engine().connect() as connection:
+        return compare_metadata(MigrationContext.configure(connection), Base.metadata)
+
+
+def test_models_equal_the_migrated_tables(database):
+    assert differences() == []
+
+
+def test_down_leaves_nothing_and_up_brings_all(database):
+    migrations.downgrade(engine())
+    assert inspect(engine()).get_table_names() == ["alembic_version"]
+    with engine().connect() as connection:
+        functions = connection.scalar(
+            text("SELECT count(*) FROM pg_proc WHERE proname LIKE 'refuse%'")
+        )
+    assert functions == 0
+    migrations.upgrade(engine())
+    assert differences() == []
+
+
+def test_upgrading_twice_changes_nothing(database):
+    migrations.upgrade(engine())
+    assert differences() == []
+    with engine().connect() as connection:
+        version = MigrationContext.configure(connection).get_current_revision()
+    assert version == migrations.head()

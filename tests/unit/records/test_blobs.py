@@ -1,0 +1,94 @@
+"""Bytes on disk: kept whole or not at all, named by us, orphans found by age."""
+
+import errno
+import os
+import stat
+import time
+
+import pytest
+
+from records.blobs import Blobs, sha256_of
+from records.errors import DiskFull, NotFound
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    made = Blobs(tmp_path)
+    made.make_folders()
+    return made
+
+
+def received(blobs, content=b"film", name="arriving"):
+    path = blobs.incoming / name
+    path.write_bytes(content)
+    return path
+
+
+def test_a_kept_instance_is_found_by_its_key(blobs):
+    source = received(blobs)
+    key = blobs.keep_instance(source)
+    source.unlink()
+    assert blobs.read(key) == b"film"
+    assert key.startswith("instances/")
+
+
+def test_two_files_never_share_a_key(blobs):
+    source = received(blobs)
+    assert blobs.keep_instance(source) != blobs.keep_instance(source)
+
+
+def test_folders_are_closed_to_others(blobs):
+    blobs.keep_instance(received(blobs))
+    for folder in [blobs.root, *(p for p in blobs.root.rglob("*") if p.is_dir())]:
+        assert stat.S_IMODE(folder.stat().st_mode) & 0o077 == 0, folder
+
+
+def test_a_prepared_input_replaces_itself_whole(blobs):
+    digest = "ab" * 32
+    assert blobs.write_prepared(digest, b"one") == blobs.write_prepared(digest, b"two")
+    assert blobs.read(f"prepared/ab/{digest}.npz") == b"two"
+    assert list(blobs.incoming.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["../x", "/etc/passwd", "instances/../../x", "prepared/ab/x.npz"])
+def test_keys_not_of_our_making_are_refused(blobs, key):
+    with pytest.raises(NotFound):
+        blobs.path(key)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_and_leaves_nothing(blobs, monkeypatch, number):
+    def full(*_):
+        raise OSError(number, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull):
+        blobs.write_prepared("cd" * 32, b"prepared")
+    assert not (blobs.root / f"prepared/cd/{'cd' * 32}.npz").exists()
+    assert list(blobs.incoming.iterdir()) == []
+
+
+def test_orphans_are_those_of_age(blobs):
+    young, old = received(blobs, name="young"), received(blobs, name="old")
+    hours_ago = time.time() - 25 * 3600
+    os.utime(old, (hours_ago, hours_ago))
+    assert list(blobs.stale_incoming(24)) == [old]
+    key = blobs.keep_instance(young)
+    assert list(blobs.old_instances(24)) == []
+    os.utime(blobs.path(key), (hours_ago, hours_ago))
+    assert list(blobs.old_instances(24)) == [key]
+
+
+def test_removing_twice_is_no_error(blobs):
+    key = blobs.keep_instance(received(blobs))
+    blobs.remove(key)
+    blobs.remove(key)
+    with pytest.raises(NotFound):
+        blobs.read(key)
+
+
+def test_digest_is_of_the_whole_file(blobs, tmp_path):
+    import hashlib
+
+    content = os.urandom(3_000_001)
+    assert sha256_of(received(blobs, content)) == hashlib.sha256(content).hexdigest()

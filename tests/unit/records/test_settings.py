@@ -1,0 +1,92 @@
+"""Settings: read from the environment, refused with one line that names the variable, documented."""
+
+from pathlib import Path
+
+import pytest
+
+from records.errors import SettingsError
+from records.settings import Settings, default_data_dir, document, read_settings
+from records.vocabulary import Priority
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"NIGHTDRAFT_{name.upper()}", raising=False)
+
+
+def test_docs_list_every_setting_as_it_is():
+    assert (ROOT / "docs/settings.md").read_text() == document()
+
+
+def test_every_setting_says_what_it_does():
+    for name, knob in Settings.model_fields.items():
+        assert knob.description, name
+        assert knob.description.endswith("."), name
+
+
+def test_lists_and_tables_are_written_with_commas(monkeypatch):
+    monkeypatch.setenv("NIGHTDRAFT_ALLOWED_CALLERS", "CR1, DX2,")
+    monkeypatch.setenv("NIGHTDRAFT_CALLER_PRIORITIES", "ED_CR=STAT, ICU = urgent")
+    settings = read_settings()
+    assert settings.allowed_callers == ("CR1", "DX2")
+    assert settings.caller_priorities == {"ED_CR": Priority.STAT, "ICU": Priority.URGENT}
+
+
+def test_an_option_wins_over_the_environment(monkeypatch):
+    monkeypatch.setenv("NIGHTDRAFT_LISTEN_PORT", "104")
+    assert read_settings(listen_port=11113).listen_port == 11113
+    assert read_settings(listen_port=None).listen_port == 104
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LISTEN_PORT", "99999"),
+        ("LISTEN_PORT", "many"),
+        ("PRIORITY", "SOON"),
+        ("CALLER_PRIORITIES", "ED_CR"),
+        ("CALLER_PRIORITIES", "ED_CR=SOON"),
+        ("UNKNOWN_CHEST", "perhaps"),
+        ("AE_TITLE", "A_TITLE_THAT_IS_TOO_LONG"),
+        ("MAX_ATTEMPTS", "0"),
+        ("LEASE_SECONDS", "-1"),
+    ],
+)
+def test_a_wrong_value_is_named(monkeypatch, name, value):
+    monkeypatch.setenv(f"NIGHTDRAFT_{name}", value)
+    with pytest.raises(SettingsError, match=f"NIGHTDRAFT_{name}: ") as caught:
+        read_settings()
+    assert "\n" not in str(caught.value)
+
+
+def test_no_address_says_what_to_set(tmp_path):
+    with pytest.raises(SettingsError, match=r"NIGHTDRAFT_REDIS_URL.*nightdraft station"):
+        read_settings(data_dir=tmp_path).address("redis_url")
+
+
+def test_a_running_station_is_found_by_its_data_folder(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/addresses.json").write_text('{"redis_url": "redis://127.0.0.1:1/0"}')
+    assert read_settings(data_dir=tmp_path).address("redis_url") == "redis://127.0.0.1:1/0"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
+def test_database_addresses_name_the_driver(scheme):
+    settings = read_settings(database_url=f"{scheme}://u:p@h/n")
+    assert settings.address("database_url") == "postgresql+psycopg2://u:p@h/n"
+
+
+def test_another_database_is_refused():
+    with pytest.raises(SettingsError, match="postgresql://"):
+        read_settings(database_url="mysql://h/n").address("database_url")
+
+
+def test_the_data_folder_follows_xdg(monkeypatch, tmp_path):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_data_dir() == tmp_path / "nightdraft"
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert default_data_dir() == Path("/var/lib/nightdraft")
