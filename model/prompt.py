@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from model.case import Case, Priors
@@ -57,29 +57,24 @@ _LABEL = re.compile(
 _SILENT = {"", "not provided", "none", "n/a", "na", "unknown", "-"}
 
 
-def instruct(case: Case, template: str) -> str:
+def instruct(case: Case, template: str, fits: Callable[[str], bool] | None = None) -> str:
     """The instruction for a case: the template's lines and its question, a line break between.
+
+    fits: says whether the network can take an instruction whole. Where it cannot, the priors are
+    shortened from the last line upward until it can; the template's own words stay.
 
     Raises:
         KeyError: there is no template of that name.
     """
-    return write(TEMPLATES[template], describe(view.position for view in case.views), case.priors)
-
-
-def write(template: Template, image: str, priors: Priors) -> str:
-    """The template filled in; `image` is the sentence of `describe`."""
-    said = {
-        "image": image,
-        "indication": priors.indication,
-        "procedure": priors.procedure,
-        "prior_report": priors.prior_report,
-    }
-    rows = []
-    for line in template.lines:
-        text = clean(said[line.prior], line.most)
-        if text:
-            rows.append(f"{line.label}: {text}")
-    return " \n ".join([*rows, template.question])
+    known = TEMPLATES[template]
+    image = describe(view.position for view in case.views)
+    most = {line.prior: line.most for line in known.lines}
+    text = _fill(known, image, case.priors, most)
+    for line in reversed(known.lines):
+        while fits is not None and line.prior != "image" and most[line.prior] and not fits(text):
+            most[line.prior] //= 2
+            text = _fill(known, image, case.priors, most)
+    return text
 
 
 def describe(positions: Iterable[str]) -> str:
@@ -105,3 +100,18 @@ def clean(text: str, most: int) -> str:
         plain = plain[:most].rsplit(" ", 1)[0] if " " in plain[:most] else plain[:most]
     plain = plain.strip()
     return "" if plain.lower().strip(" .") in _SILENT else plain
+
+
+def _fill(template: Template, image: str, priors: Priors, most: dict[str, int]) -> str:
+    said = {
+        "image": image,
+        "indication": priors.indication,
+        "procedure": priors.procedure,
+        "prior_report": priors.prior_report,
+    }
+    rows = []
+    for line in template.lines:
+        text = clean(said[line.prior], most[line.prior])
+        if text:
+            rows.append(f"{line.label}: {text}")
+    return " \n ".join([*rows, template.question])

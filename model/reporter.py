@@ -81,8 +81,9 @@ class Reporter:
         Raises:
             DeviceError: the device failed; cases not yet given back are to be drafted again.
         """
-        template = self._manifest.template
-        for written in self._engine.write((case, instruct(case, template)) for case in cases):
+        template, fits = self._manifest.template, self._engine.fits
+        asked = ((case, instruct(case, template, fits)) for case in cases)
+        for written in self._engine.write(asked):
             if isinstance(written, FailedCase):
                 yield written
                 continue
