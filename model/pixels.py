@@ -1,58 +1,243 @@
 """A DICOM film as the network wants it: a small square of grey. Knows no torch and no patients.
 
-file -> header (checked before anything is allocated) -> stored values -> modality LUT -> VOI LUT
-or window -> MONOCHROME1 inversion -> resize (PS3.4 N.2). Which films to read is model.views' word.
+file -> header, checked before anything is allocated -> stored samples -> modality LUT -> VOI LUT
+or window -> MONOCHROME1 inversion -> resize (PS3.4 N.2). All steps up to the resize depend on one
+sample alone, so they are worked out once for every bit pattern and looked up. Which films to read
+is model.views' word.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.errors import HeaderLimit, PixelError
+from model.codestreams import Stored, read_stored
+from model.errors import PixelError
+from model.header import Layout, check_header, open_film, read_header, transfer_syntax
+
+__all__ = ["PREPROCESSING", "RESIZES", "check_header", "read_header", "view_pixels"]
 
 PREPROCESSING = "nightdraft-film-1"
 """Names this way from file to view; it changes whenever a view would, and goes into digests."""
 
+RESIZES = ("square",)
+"""square: the whole film pressed into a square, bicubic, as the paper's network was trained."""
 
-def read_header(path: str | Path) -> pydicom.Dataset:
-    """Everything of a DICOM file but its pixels, every value already converted.
+OUTERMOST = 0.001
+"""Without window or LUT, the share of pixels at either end that may be cut to black or white."""
 
-    Raises:
-        PixelError: not DICOM, damaged, or Deflated.
-    """
-    try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
-    except Exception as error:
-        raise PixelError("not a DICOM file") from error
+_BAND = 64  # rows looked up at a time: few enough to stay in the cache, and no copy in 64 bits
 
-
-def check_header(header: pydicom.Dataset) -> None:
-    """Whether the image that a header claims can be a film; nothing is allocated.
-
-    Raises:
-        HeaderLimit: it claims more than a film can be.
-        PixelError: it has no image, or one of a kind that is not read.
-    """
-    if header.get("Rows", 0) > 10000 or header.get("Columns", 0) > 10000:
-        raise HeaderLimit("larger than any film")
+Values = NDArray[np.float64]
+"""One value for each bit pattern of a sample: (256,) or (65536,)."""
 
 
 def view_pixels(path: str | Path, size: int, resize: str = "square") -> NDArray[np.uint8]:
-    """(size, size) uint8, 0 black to 255 white, air dark.
+    """The film in a file as (size, size) uint8, 0 black to 255 white, air dark.
 
     Raises:
-        PixelError: these pixels cannot be read. HeaderLimit: they claim to be too many.
+        PixelError: these pixels cannot be read; the words say why, without a patient in them.
+        HeaderLimit: the header claims more than a film can be; nothing was allocated.
+        ValueError: no such resize.
     """
-    header = read_header(path)
-    check_header(header)
-    pixels = pydicom.dcmread(path).pixel_array.astype(np.float32)
-    pixels = (pixels - pixels.min()) / max(float(np.ptp(pixels)), 1.0) * 255
-    if header.PhotometricInterpretation == "MONOCHROME1":
-        pixels = 255 - pixels
-    image = Image.fromarray(pixels.astype(np.uint8)).resize((size, size))
-    return np.asarray(image)
+    if resize not in RESIZES:
+        raise ValueError(f"no such resize: {resize}; there are {', '.join(RESIZES)}")
+    with open_film(path) as (file, header):
+        layout = check_header(header)
+        implicit, little = header.original_encoding
+        syntax = transfer_syntax(header)
+        stored, bits = read_stored(file, layout, syntax, implicit=implicit, little=little)
+    try:
+        grey = _grey(stored, bits, layout, header)
+    except PixelError:
+        raise
+    except Exception as error:  # whatever a header may say of its window and tables
+        raise PixelError("The film's grey scale is damaged.") from error
+    return _resized(grey, size)
+
+
+def _grey(stored: Stored, bits: int, layout: Layout, header: pydicom.Dataset) -> NDArray[np.uint8]:
+    """(rows, columns) uint8 as a viewer would show it."""
+    if layout.samples == 3:
+        return _grey_of_colour(stored, layout)
+    patterns = np.arange(256 if stored.dtype == np.uint8 else 65536)
+    raw = _raw_values(patterns, bits, layout)
+    values = _modality(raw, header)
+    padding = _padding(raw, header)
+    dark_is_high = _inverted(layout, header)
+
+    def shown(share: Values) -> NDArray[np.uint8]:
+        table = np.rint(255 * np.clip(1 - share if dark_is_high else share, 0, 1))
+        table[padding] = 0
+        return _looked_up(table.astype(np.uint8), stored)
+
+    share = _voi(values, header)
+    if share is not None:
+        grey = shown(share)
+        if grey.min() < grey.max():
+            return grey
+        # A window that leaves nothing to see belongs to other values than these.
+    elif layout.stored <= 8 and values is raw and not layout.signed:
+        # Eight bits without a window have been made for display; they are shown as they are.
+        return shown(raw / (2**layout.stored - 1))
+    return shown(_range(values, stored, padding))
+
+
+def _raw_values(patterns: NDArray[np.int_], bits: int, layout: Layout) -> Values:
+    """The value of each bit pattern: what is not stored bits is cut off, then the sign is read.
+
+    bits: the codestream's precision, or 0 where samples lie as BitsStored and HighBit say. An
+    encoder may keep more bits than BitsStored; fewer are meant only where there is a sign.
+    """
+    if not bits:
+        patterns = patterns >> (layout.high + 1 - layout.stored)
+        bits = layout.stored
+    elif layout.signed:
+        bits = min(bits, layout.stored)
+    values = patterns & (2**bits - 1)
+    if layout.signed:
+        values = np.where(values >= 2 ** (bits - 1), values - 2**bits, values)
+    return np.asarray(values, np.float64)
+
+
+def _modality(raw: Values, header: pydicom.Dataset) -> Values:
+    """Modality LUT or rescale (PS3.3 C.11.1); `raw` itself where there is neither."""
+    table = _lookup_table(header, "ModalityLUTSequence")
+    if table is not None:
+        return table(raw)[0]
+    slope, intercept = _decimal(header, "RescaleSlope"), _decimal(header, "RescaleIntercept")
+    if not slope or (slope == 1 and not intercept):
+        return raw
+    return raw * slope + (intercept or 0.0)
+
+
+def _voi(values: Values, header: pydicom.Dataset) -> Values | None:
+    """VOI LUT, else the first window (PS3.3 C.11.2), as shares of white; None without either."""
+    table = _lookup_table(header, "VOILUTSequence")
+    if table is not None:
+        looked_up, white = table(values)
+        return looked_up / white
+    centre, width = _decimal(header, "WindowCenter"), _decimal(header, "WindowWidth")
+    function = str(header.get("VOILUTFunction") or "LINEAR").strip().upper()
+    if centre is None or width is None or width <= 0 or (width < 1 and function == "LINEAR"):
+        return None
+    if function == "SIGMOID":
+        with np.errstate(over="ignore"):  # far below the window the exponent runs out: share 0
+            return np.asarray(1 / (1 + np.exp(-4 * (values - centre) / width)))
+    if function == "LINEAR_EXACT":
+        return (values - centre) / width + 0.5
+    if width == 1:
+        return np.where(values > centre - 0.5, 1.0, 0.0)
+    return (values - (centre - 0.5)) / (width - 1) + 0.5
+
+
+def _range(values: Values, stored: Stored, padding: NDArray[np.bool_]) -> Values:
+    """From the darkest to the lightest value of the film, as shares of white, ends cut."""
+    counts = np.zeros(len(values), np.int64)
+    for top in range(0, len(stored), _BAND):
+        counts += np.bincount(stored[top : top + _BAND].ravel(), minlength=len(values))
+    counts[padding] = 0
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(counts[order])
+    total = int(reached[-1])
+    if not total:
+        return np.zeros_like(values)
+    low = values[order[np.searchsorted(reached, total * OUTERMOST, side="right")]]
+    high = values[order[np.searchsorted(reached, total * (1 - OUTERMOST))]]
+    return np.asarray((values - low) / ((high - low) or 1.0))
+
+
+def _padding(raw: Values, header: pydicom.Dataset) -> NDArray[np.bool_]:
+    """Which patterns are padding, shown black (PS3.3 C.7.5.1.1.2). The range may be either way."""
+    value = _decimal(header, "PixelPaddingValue")
+    if value is None:
+        return np.zeros(len(raw), bool)
+    limit = _decimal(header, "PixelPaddingRangeLimit")
+    limit = value if limit is None else limit
+    low, high = min(value, limit), max(value, limit)
+    if raw.min() < 0 and low > raw.max():  # written as unsigned in a signed film
+        low, high = low - 65536, high - 65536
+    return (raw >= low) & (raw <= high)
+
+
+def _inverted(layout: Layout, header: pydicom.Dataset) -> bool:
+    """MONOCHROME1, or Presentation LUT Shape INVERSE, which says the same: never twice."""
+    shape = str(header.get("PresentationLUTShape") or "").strip().upper()
+    return layout.photometric == "MONOCHROME1" or shape == "INVERSE"
+
+
+def _lookup_table(
+    header: pydicom.Dataset, sequence: str
+) -> Callable[[Values], tuple[Values, float]] | None:
+    """The first LUT of a sequence: values in, entries and the largest possible entry out."""
+    first = next(iter(header.get(sequence) or ()), None)
+    if first is None or "LUTDescriptor" not in first or "LUTData" not in first:
+        return None
+    little = header.original_encoding[1]
+    length, start, bits = (int(n) for n in _words(first.LUTDescriptor, 3, little)[:3])
+    length = length or 65536
+    entries = _words(first.LUTData, length, little)[:length]
+    if not len(entries) or not 1 <= bits <= 16:
+        raise PixelError("The film's lookup table is damaged.")
+
+    def look_up(values: Values) -> tuple[Values, float]:
+        # The first value is signed where the film is; it is often written as if it were not.
+        first_value = start - 65536 if start > 32767 and values.min() < 0 else start
+        index = np.clip(np.rint(values) - first_value, 0, len(entries) - 1).astype(np.intp)
+        return entries[index].astype(np.float64), float(2**bits - 1)
+
+    return look_up
+
+
+def _words(value: Any, count: int, little: bool) -> NDArray[np.int64]:
+    """Whole numbers of a value that pydicom left as bytes (one or two each) or made a list of."""
+    if isinstance(value, bytes):
+        kind = "u1" if len(value) < 2 * count else "<u2" if little else ">u2"
+        value = np.frombuffer(value[: count * np.dtype(kind).itemsize], kind)
+    return np.atleast_1d(np.asarray(value)).astype(np.int64)
+
+
+def _decimal(header: pydicom.Dataset, keyword: str) -> float | None:
+    """The first number of a value, or None where it is not a finite one."""
+    value = header.get(keyword)
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        value = value[0] if value else None
+    if isinstance(value, bytes) and len(value) == 2:
+        value = int.from_bytes(value, "little" if header.original_encoding[1] else "big")
+    try:
+        number = float(value) if value is not None else math.nan
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _grey_of_colour(stored: Stored, layout: Layout) -> NDArray[np.uint8]:
+    """A colour film (a photograph of one, a secondary capture) by its brightness (ITU-R BT.601)."""
+    if stored.ndim == 2:  # the decoder has done it
+        return stored.astype(np.uint8, copy=False)
+    if layout.photometric.startswith("YBR") and layout.photometric not in ("YBR_RCT", "YBR_ICT"):
+        return np.ascontiguousarray(stored[:, :, 0]).astype(np.uint8, copy=False)
+    colours = Image.fromarray(np.ascontiguousarray(stored).astype(np.uint8, copy=False))
+    return np.asarray(colours.convert("L"))
+
+
+def _looked_up(table: NDArray[np.uint8], stored: Stored) -> NDArray[np.uint8]:
+    grey = np.empty(stored.shape, np.uint8)
+    for top in range(0, len(stored), _BAND):
+        band = stored[top : top + _BAND]
+        # mode="clip" writes straight to `out`; no pattern is outside the table.
+        table.take(band, out=grey[top : top + _BAND], mode="clip")
+    return grey
+
+
+def _resized(grey: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Squared by Pillow; `reducing_gap` halves first where much is left over (PREPROCESSING)."""
+    film = Image.fromarray(grey)
+    return np.array(film.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0))
