@@ -3,12 +3,12 @@
 import pytest
 from sqlalchemy import text
 
-from records import drafts
+from records import drafts, requests
 from records.errors import NightdraftError
 from records.session import unit_of_work
 from records.vocabulary import WARNING, Stage
 
-from .arrivals import arrived, claim, complete, draft_all, prepare, save
+from .arrivals import arrived, claim, complete, draft_all, new_draft, prepare, save
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -86,13 +86,9 @@ def test_a_lost_lease_saves_nothing_and_its_mates_are_saved():
     for lease in claim():
         prepare(lease)
     leases = {lease.study_id: lease for lease in claim(Stage.DRAFT)}
-    from records import requests
-
     with unit_of_work() as session:
         requests.give_back(session, [leases[lost[0]]], "on purpose")
     with unit_of_work() as session:
-        from .arrivals import new_draft
-
         saved = [drafts.save(session, lease, new_draft(lease)) for lease in leases.values()]
     assert saved.count(None) == 1
     assert (len(of(lost[0])), len(of(kept[0]))) == (0, 1)
@@ -102,10 +98,13 @@ def test_a_failing_transaction_saves_nothing_of_the_group():
     (study_id,) = complete(arrived())
     prepare(claim()[0])
     (lease,) = claim(Stage.DRAFT)
-    with pytest.raises(RuntimeError), unit_of_work() as session:
-        from .arrivals import new_draft
 
-        drafts.save(session, lease, new_draft(lease))
-        raise RuntimeError
+    def save_and_break():
+        with unit_of_work() as session:
+            drafts.save(session, lease, new_draft(lease))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        save_and_break()
     assert of(study_id) == []
     assert save(lease) is not None

@@ -1,4 +1,4 @@
-"""Settings: read from the environment, refused with one line that names the variable, documented."""
+"""Settings: read from the environment, refused by a line that names the variable, documented."""
 
 from pathlib import Path
 
