@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, and_, exists, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Update, and_, exists, func, literal, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from records import trail
@@ -364,14 +364,23 @@ def _count_attempt(
     )
 
 
-def give_back(session: Session, leases: Sequence[Lease], why: str) -> int:
-    """Release leases uncounted: the disk, database, bundle, device or a shutdown is to blame."""
+def give_back(
+    session: Session, leases: Sequence[Lease], why: str, *, suspect: bool = False
+) -> int:
+    """Release leases uncounted: the disk, database, bundle, device or a shutdown is to blame.
+
+    suspect: one of these may be to blame after all, so each is claimed alone from here on.
+    """
     if not leases:
         return 0
     rows = session.execute(
         update(_R)
         .where(or_(*(_held_by(lease) for lease in leases)))
-        .values(**_NO_LEASE, changed_at=func.clock_timestamp())
+        .values(
+            **_NO_LEASE,
+            suspect=or_(_R.suspect, literal(suspect)),
+            changed_at=func.clock_timestamp(),
+        )
         .returning(_R.study_id, _R.id)
         .execution_options(synchronize_session=False)
     ).all()

@@ -147,6 +147,11 @@ class Settings(BaseSettings):
         ge=2,
         description="Different studies failing in a row at which a worker stops itself.",
     )
+    stuck_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        description="A worker that gets nothing done so long hangs, and ends its own process.",
+    )
 
     # ---- Preparing ----
     prepare_processes: int = Field(

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from records.tables import Event
-from records.vocabulary import EventKind
+from records.tables import DraftRequest, Event
+from records.vocabulary import EventKind, FailReason, Stage
 
 
 def tell(
@@ -44,3 +44,29 @@ def tell_all(
 def timeline(session: Session, study_id: uuid.UUID) -> Sequence[Event]:
     """The study's events, oldest first."""
     return session.scalars(select(Event).where(Event.study_id == study_id).order_by(Event.id)).all()
+
+
+def deaths_in_a_row(session: Session, stage: Stage, reach: int = 200) -> list[uuid.UUID]:
+    """The requests that a worker of this stage died on, alone, since one last succeeded.
+
+    Looks back over the newest `reach` ends of work; each request once, the newest first.
+    """
+    success = EventKind.PREPARED if stage is Stage.PREPARE else EventKind.DRAFTED
+    ends = (success, EventKind.FORGIVEN, EventKind.ATTEMPT_FAILED, EventKind.FAILED)
+    rows = session.execute(
+        select(Event.kind, Event.detail, Event.request_id, DraftRequest.prepared_blob)
+        .join(DraftRequest, DraftRequest.id == Event.request_id)
+        .where(Event.kind.in_(ends))
+        .order_by(Event.id.desc())
+        .limit(reach)
+    )
+    died: dict[uuid.UUID, None] = {}
+    for kind, detail, request_id, prepared_blob in rows:
+        if kind in (success, EventKind.FORGIVEN):
+            break
+        # A request that has its prepared input died while it was drafted.
+        if detail.startswith(FailReason.WORKER_DIED) and (
+            (prepared_blob is not None) == (stage is Stage.DRAFT)
+        ):
+            died[request_id] = None
+    return list(died)

@@ -1,0 +1,26 @@
+"""Named points at which a test may kill the process, as a power cut would. Knows no tests.
+
+    NIGHTDRAFT_KILL_AT=while-drafting NIGHTDRAFT_KILL_MARK=/some/file nightdraft work draft
+
+Without NIGHTDRAFT_KILL_AT nothing ever happens. The mark is made at the first kill, and a process
+that finds it goes on: what is restarted afterwards lives.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+
+def killpoint(name: str) -> None:
+    """Die here by SIGKILL, once, where the environment names this point."""
+    if os.environ.get("NIGHTDRAFT_KILL_AT") != name:
+        return
+    mark = os.environ.get("NIGHTDRAFT_KILL_MARK", "")
+    if mark:
+        try:
+            Path(mark).touch(exist_ok=False)
+        except FileExistsError:
+            return
+    os.kill(os.getpid(), signal.SIGKILL)
