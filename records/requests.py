@@ -364,9 +364,7 @@ def _count_attempt(
     )
 
 
-def give_back(
-    session: Session, leases: Sequence[Lease], why: str, *, suspect: bool = False
-) -> int:
+def give_back(session: Session, leases: Sequence[Lease], why: str, *, suspect: bool = False) -> int:
     """Release leases uncounted: the disk, database, bundle, device or a shutdown is to blame.
 
     suspect: one of these may be to blame after all, so each is claimed alone from here on.

@@ -54,7 +54,7 @@ def deaths_in_a_row(session: Session, stage: Stage, reach: int = 200) -> list[uu
     success = EventKind.PREPARED if stage is Stage.PREPARE else EventKind.DRAFTED
     ends = (success, EventKind.FORGIVEN, EventKind.ATTEMPT_FAILED, EventKind.FAILED)
     rows = session.execute(
-        select(Event.kind, Event.detail, Event.request_id, DraftRequest.prepared_blob)
+        select(Event.kind, Event.detail, DraftRequest.id, DraftRequest.prepared_blob)
         .join(DraftRequest, DraftRequest.id == Event.request_id)
         .where(Event.kind.in_(ends))
         .order_by(Event.id.desc())
