@@ -22,7 +22,7 @@ from model.codestreams import Stored, read_stored
 from model.errors import PixelError
 from model.header import Layout, check_header, open_film, read_header, transfer_syntax
 
-__all__ = ["PREPROCESSING", "RESIZES", "check_header", "read_header", "view_pixels"]
+__all__ = ["PREPROCESSING", "RESIZES", "check_header", "read_header", "shown_pixels", "view_pixels"]
 
 PREPROCESSING = "nightdraft-film-1"
 """Names this way from file to view; it changes whenever a view would, and goes into digests."""
@@ -49,18 +49,34 @@ def view_pixels(path: str | Path, size: int, resize: str = "square") -> NDArray[
     """
     if resize not in RESIZES:
         raise ValueError(f"no such resize: {resize}; there are {', '.join(RESIZES)}")
+    return _resized(_film(path), size)
+
+
+def shown_pixels(path: str | Path, longest: int) -> NDArray[np.uint8]:
+    """The film for eyes: its own shape, no side longer than `longest`, otherwise as view_pixels.
+
+    Raises:
+        PixelError, HeaderLimit: as view_pixels.
+    """
+    grey = _film(path)
+    film = Image.fromarray(grey)
+    film.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return np.array(film)
+
+
+def _film(path: str | Path) -> NDArray[np.uint8]:
+    """(rows, columns) uint8 of the film in a file."""
     with open_film(path) as (file, header):
         layout = check_header(header)
         implicit, little = header.original_encoding
         syntax = transfer_syntax(header)
         stored, bits = read_stored(file, layout, syntax, implicit=implicit, little=little)
     try:
-        grey = _grey(stored, bits, layout, header)
+        return _grey(stored, bits, layout, header)
     except PixelError:
         raise
     except Exception as error:  # whatever a header may say of its window and tables
         raise PixelError("The film's grey scale is damaged.") from error
-    return _resized(grey, size)
 
 
 def _grey(stored: Stored, bits: int, layout: Layout, header: pydicom.Dataset) -> NDArray[np.uint8]:
