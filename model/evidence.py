@@ -18,8 +18,8 @@ from typing import Any, Protocol
 class Header(Protocol):
     """A pydicom Dataset, or a plain mapping from DICOM keyword to value; sequences are lists."""
 
-    def get(self, key: str, default: Any = None, /) -> Any:
-        """The value of a keyword, or the default where the header has none."""
+    def get(self, key: str, /) -> Any:
+        """The value of a keyword, or None where the header has none."""
 
 
 class Strength(StrEnum):
