@@ -22,6 +22,7 @@ from model.errors import BundleError, DeviceError
 from model.manifest import Manifest, resolve, verify, write_manifest
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")
+HEAD = "language_model.lm_head.weight"
 
 
 def choose_device(device: str | None) -> torch.device:
@@ -88,10 +89,13 @@ def save_bundle(folder: Path, model: ClinicalBLIP, manifest: Manifest) -> Manife
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    config = model.network.config
-    # transformers 5 ties T5's head on save unless told; other versions would then read a wrong one.
-    config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
-    model.network.save_pretrained(fresh)
+    network = model.network
+    # transformers 5 shares T5's head with its embeddings whatever the configuration says, and saves
+    # it once; others believe the configuration. So the head is written out and said to be untied.
+    network.config.tie_word_embeddings = network.config.text_config.tie_word_embeddings = False
+    weights = network.state_dict()
+    weights[HEAD] = weights[HEAD].clone()
+    network.save_pretrained(fresh, state_dict=weights)
     model.language.save_pretrained(fresh / "language")
     model.asking.save_pretrained(fresh / "asking")
     written = write_manifest(

@@ -51,8 +51,7 @@ TEMPLATES: dict[str, Template] = {
 
 _LABELS = sorted({line.label for t in TEMPLATES.values() for line in t.lines} | {"Problems"})
 _LABEL = re.compile(
-    r"\b(" + "|".join(re.escape(label).replace(r"\ ", r"\s+") for label in _LABELS) + r")\s*:+",
-    re.IGNORECASE,
+    "(" + "|".join(label.replace(" ", r"\s+") for label in _LABELS) + r")(?:\s*:)+", re.IGNORECASE
 )
 _SILENT = {"", "not provided", "none", "n/a", "na", "unknown", "-"}
 

@@ -74,16 +74,25 @@ loglevel warning
 class Embedded:
     """Both servers, running while the `with` block runs.
 
-    durable: False leaves out fsync; for tests, whose data nobody keeps.
+    durable: False leaves out fsync; for tests, whose data nobody keeps. postgres, valkey: False
+    leaves that server out, where another one's address is set.
 
     Raises (on entering):
         PartError: the wheels are not installed, another process has the folder, or a server does
             not start; its log's place is named.
     """
 
-    def __init__(self, data_dir: Path, *, durable: bool = True) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        durable: bool = True,
+        postgres: bool = True,
+        valkey: bool = True,
+    ) -> None:
         self.data_dir = data_dir
         self.durable = durable
+        self._wanted = {"postgres": postgres, "valkey": valkey}
         self.database_url = ""
         self.redis_url = ""
         self._run = data_dir / "run"
@@ -94,7 +103,7 @@ class Embedded:
         self._kept = contextlib.ExitStack()
 
     def __enter__(self) -> Embedded:
-        _make_data_dir(self.data_dir)
+        make_data_dir(self.data_dir)
         self._kept.enter_context(
             only_one(
                 self._run / "servers.lock",
@@ -104,8 +113,10 @@ class Embedded:
         )
         try:
             self._children.end_leftovers()
-            self._start_valkey()
-            self._start_postgres()
+            if self._wanted["valkey"]:
+                self._start_valkey()
+            if self._wanted["postgres"]:
+                self._start_postgres()
         except BaseException:
             self.stop()
             raise
@@ -308,7 +319,12 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
-def _make_data_dir(data_dir: Path) -> None:
+def make_data_dir(data_dir: Path) -> None:
+    """Make the data folder and its `run`, closed to other users.
+
+    Raises:
+        PartError: it cannot be made.
+    """
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
         (data_dir / "run").mkdir(exist_ok=True, mode=0o700)

@@ -269,3 +269,15 @@ def recent_drafts(session: Session, limit: int) -> Sequence[Row]:
             _rows().where(Draft.id.is_not(None)).order_by(Draft.created_at.desc()).limit(limit)
         ).all()
     ]
+
+
+def by_uids(session: Session, study_instance_uids: Sequence[str]) -> list[Row]:
+    """The lines of these studies that have arrived, in the order of arrival."""
+    return [
+        _row(found)
+        for found in session.execute(
+            _rows()
+            .where(Study.study_instance_uid.in_(study_instance_uids))
+            .order_by(Study.first_received_at, Study.id)
+        ).all()
+    ]

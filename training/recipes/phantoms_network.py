@@ -90,8 +90,9 @@ def build_network(seed: int) -> ClinicalBLIP:
     network = InstructBlipForConditionalGeneration(config)
     # transformers starts the query tokens at zero: all alike, they would stay so for ever.
     torch.nn.init.normal_(network.query_tokens, std=0.5)
-    # An untied head starts with values of 1, and the loss at 45 instead of the vocabulary's 7.
-    torch.nn.init.normal_(network.language_model.lm_head.weight, std=0.02)
+    # transformers 5 shares T5's head with its word embeddings, which start with a spread of 1:
+    # the loss would start at 45 instead of 7.
+    torch.nn.init.normal_(network.language_model.shared.weight, std=0.02)
     return ClinicalBLIP(network, language, asking, PREPROCESSING, MOST_TOKENS)
 
 

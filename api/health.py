@@ -1,0 +1,241 @@
+"""Whether the process lives, whether the system is ready, and its numbers for Prometheus.
+
+Knows rows, Redis, the disk and the bundle's manifest; no label and no sentence tells of a patient.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import redis
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from api.schemas import Check, Readiness
+from api.studies import EXPECTED_PARTS, seen_parts
+from model.errors import BundleError
+from model.manifest import read_manifest
+from records import parts, worklist
+from records.blobs import Blobs
+from records.errors import BrokerDown, BundleUnusable, NightdraftError, PartError
+from records.session import unit_of_work
+from records.settings import Settings
+from records.vocabulary import Stage
+
+router = APIRouter(tags=["health"])
+
+_EVER = 100 * 365 * 86400.0
+"""Seconds: every draft there is, asked of a function that wants a time."""
+
+_PRIORITY_STEPS = ("", "\x06\x163", "\x06\x166", "\x06\x169")
+"""What kombu's Redis transport appends to a queue's name for its priorities."""
+
+
+@router.get("/healthz")
+def healthz() -> dict[str, str]:
+    """The process lives and answers. Says nothing of the rest: /readyz does."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", responses={503: {"model": Readiness, "description": "What is missing"}})
+def readyz(request: Request) -> Response:
+    """Whether studies can be received, drafted and read; 503 with what is missing."""
+    checks = [check(request.app.state.settings) for check in CHECKS]
+    missing = [check.name for check in checks if not check.ok]
+    found = Readiness(ready=not missing, missing=missing, checks=checks)
+    return JSONResponse(found.model_dump(), 503 if missing else 200)
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(request: Request) -> Response:
+    """Numbers for Prometheus, read from the rows at this moment."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Rows(request.app.state.settings))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+def _database(_: Settings) -> Check:
+    try:
+        with unit_of_work() as session:
+            parts.database_time(session)
+    except NightdraftError as error:
+        return Check(name="database", ok=False, sentence=f"{error}.")
+    return Check(name="database", ok=True, sentence="PostgreSQL answers.")
+
+
+def _redis(settings: Settings) -> Check:
+    try:
+        queue_lengths(settings)
+    except NightdraftError as error:
+        return Check(name="redis", ok=False, sentence=f"{error}.")
+    return Check(name="redis", ok=True, sentence="Redis answers.")
+
+
+def _blobs(settings: Settings) -> Check:
+    blobs = Blobs(settings.data_dir)
+    ok = os.access(blobs.incoming, os.W_OK | os.X_OK)
+    said = "can be written" if ok else "is missing or cannot be written: check NIGHTDRAFT_DATA_DIR"
+    return Check(name="blobs", ok=ok, sentence=f"The folder {blobs.incoming} {said}.")
+
+
+def _disk(settings: Settings) -> Check:
+    try:
+        free = Blobs(settings.data_dir).free_mb()
+    except OSError:
+        return Check(name="disk", ok=False, sentence="The data folder is missing.")
+    enough = free >= settings.disk_stop_mb
+    low = free < settings.disk_warn_mb
+    words = f"{free} MB are free"
+    if not enough:
+        words += "; nothing is received until there is room"
+    elif low:
+        words += f"; below {settings.disk_stop_mb} MB nothing is received"
+    return Check(name="disk", ok=enough, warning=low, sentence=f"{words}.")
+
+
+def _parts(_: Settings) -> Check:
+    try:
+        with unit_of_work() as session:
+            missing = seen_parts(session).missing
+    except NightdraftError:
+        return Check(name="parts", ok=False, sentence="Not known without the database.")
+    if missing:
+        said = f"Not seen for {parts.SILENT_SECONDS:.0f} s: {', '.join(missing)}."
+        return Check(name="parts", ok=False, sentence=said)
+    return Check(name="parts", ok=True, sentence=f"Running: {', '.join(EXPECTED_PARTS)}.")
+
+
+def _bundle(settings: Settings) -> Check:
+    try:
+        bundle = bundle_name(settings)
+    except PartError as error:
+        return Check(name="bundle", ok=False, sentence=f"{error}.")
+    return Check(name="bundle", ok=True, sentence=f"The manifest of {bundle} can be read.")
+
+
+CHECKS: tuple[Callable[[Settings], Check], ...] = (
+    _database,
+    _redis,
+    _blobs,
+    _disk,
+    _parts,
+    _bundle,
+)
+
+
+def bundle_name(settings: Settings) -> str:
+    """Name and version of the bundle that the settings name; its files are not hashed here.
+
+    Raises:
+        BundleUnusable: none is named, or its manifest cannot be read.
+    """
+    if not settings.bundle:
+        raise BundleUnusable("NIGHTDRAFT_BUNDLE names no model")
+    try:
+        manifest = read_manifest(settings.bundle)
+    except BundleError as error:
+        raise BundleUnusable(str(error)) from None
+    return f"{manifest.name} {manifest.version}"
+
+
+def queue_lengths(settings: Settings) -> dict[str, int]:
+    """Bells that wait in Redis, by queue.
+
+    Raises:
+        BrokerDown: Redis does not answer.
+        SettingsError: nothing says where it is.
+    """
+    address = settings.address("redis_url")
+    try:
+        client = redis.Redis.from_url(address, socket_timeout=2, socket_connect_timeout=2)
+        with closing(client):
+            return {
+                str(stage): sum(int(client.llen(f"{stage}{step}")) for step in _PRIORITY_STEPS)  # type: ignore[arg-type]
+                for stage in Stage
+            }
+    except (redis.RedisError, OSError, ValueError) as error:
+        # Its words quote the address, which may hold a password.
+        raise BrokerDown(f"Redis does not answer ({type(error).__name__})") from None
+
+
+class Rows(Collector):
+    """Prometheus families made from the rows at each scrape, so that restarts lose nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family; where a part is down, its numbers are left out and `up` says so."""
+        up = GaugeMetricFamily(
+            "nightdraft_up", "1 where the part answers the API", labels=["part"]
+        )
+        try:
+            yield from self._of_rows()
+            up.add_metric(["database"], 1)
+        except NightdraftError:
+            up.add_metric(["database"], 0)
+        try:
+            queues = GaugeMetricFamily(
+                "nightdraft_queue_length", "Bells waiting in Redis", labels=["queue"]
+            )
+            for queue, length in queue_lengths(self.settings).items():
+                queues.add_metric([queue], length)
+            yield queues
+            up.add_metric(["redis"], 1)
+        except NightdraftError:
+            up.add_metric(["redis"], 0)
+        yield up
+        try:
+            free = Blobs(self.settings.data_dir).free_mb() * 1_000_000
+            yield GaugeMetricFamily(
+                "nightdraft_disk_free_bytes", "Free space on the blob volume", value=free
+            )
+        except OSError:
+            pass  # no folder: the family is absent, and /readyz says why
+
+    def _of_rows(self) -> Iterator[Metric]:
+        with unit_of_work() as session:
+            states = worklist.counts(session)
+            total = worklist.drafted_since(session, _EVER)
+            refused = parts.refusal_counts(session)
+            since = worklist.waiting_since(session)
+            now = parts.database_time(session)
+            seen = seen_parts(session)
+        yield _gauge(
+            "nightdraft_studies",
+            "Studies by visible state",
+            "state",
+            {str(state): number for state, number in states.items()},
+        )
+        yield CounterMetricFamily("nightdraft_drafts", "Drafts kept", value=total)
+        refusals = CounterMetricFamily(
+            "nightdraft_refusals", "Objects refused at the door", labels=["reason"]
+        )
+        for reason, number in sorted(refused.items()):
+            refusals.add_metric([reason], number)
+        yield refusals
+        yield GaugeMetricFamily(
+            "nightdraft_oldest_waiting_seconds",
+            "Since the arrival of the oldest study that is neither ended nor held",
+            value=(now - since).total_seconds() if since else 0.0,
+        )
+        running = dict.fromkeys(EXPECTED_PARTS, 0)
+        for part in seen.parts:
+            running[part.part] = running.get(part.part, 0) + 1
+        yield _gauge("nightdraft_parts_seen", "Processes seen lately, by part", "part", running)
+        alarms: dict[str, int] = {}
+        for alarm in seen.alarms:
+            alarms[alarm.part] = alarms.get(alarm.part, 0) + 1
+        yield _gauge("nightdraft_alarms_open", "Open alarms, by part", "part", alarms)
+
+
+def _gauge(name: str, words: str, label: str, numbers: dict[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, words, labels=[label])
+    for value, number in numbers.items():
+        family.add_metric([value], number)
+    return family

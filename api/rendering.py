@@ -1,0 +1,96 @@
+"""Templates, and how values are worded for people. Knows no rows and no requests.
+
+Everything is escaped: patients' names, indications and drafts are untrusted text.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from records.vocabulary import WARNING, VisibleState
+
+HERE = Path(__file__).parent
+
+STATE_SENTENCES: dict[VisibleState, str] = {
+    VisibleState.RECEIVING: "Images are still coming.",
+    VisibleState.HELD: "A person must decide before it goes on.",
+    VisibleState.WAITING: "Waits to be prepared.",
+    VisibleState.PREPARING: "Its films are being prepared.",
+    VisibleState.PREPARED: "Ready, waits for the model.",
+    VisibleState.DRAFTING: "The model is reading it.",
+    VisibleState.DRAFTED: "A draft can be read. It is not a report.",
+    VisibleState.SKIPPED: "Not for this model; a person reads it without a draft.",
+    VisibleState.FAILED: "It could not be drafted; a person reads it without a draft.",
+    VisibleState.CANCELLED: "A person decided against a draft.",
+}
+"""What each state means to a reader."""
+
+
+def person(name: str) -> str:
+    """A Person Name (PS3.5, 6.2.1) for people: `MEIER^ANNA^^DR` is `MEIER, ANNA (DR)`."""
+    groups = []
+    for group in name.split("="):
+        family, given, middle, prefix, suffix = ([*group.split("^"), "", "", "", "", ""])[:5]
+        first = " ".join(part.strip() for part in (given, middle) if part.strip())
+        titles = " ".join(part.strip() for part in (prefix, suffix) if part.strip())
+        whole = ", ".join(part for part in (family.strip(), first) if part)
+        groups.append(f"{whole} ({titles})" if titles and whole else whole or titles)
+    return " / ".join(group for group in groups if group)
+
+
+def day(value: str) -> str:
+    """A DICOM date as 2026-11-24; what is no date as it was sent."""
+    if re.fullmatch(r"\d{8}", value):
+        return f"{value[:4]}-{value[4:6]}-{value[6:]}"
+    return value
+
+
+def moment(value: dt.datetime | None) -> str:
+    """A time on this machine's clock, with its zone."""
+    return value.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z") if value else ""
+
+
+def minute(value: dt.datetime | None) -> str:
+    """A time on this machine's clock, short."""
+    return value.astimezone().strftime("%d %b %H:%M") if value else ""
+
+
+def duration(seconds: float) -> str:
+    """About how long: `40 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def words(value: str) -> str:
+    """A stable word of ours for people: `needed_view_missing` is `needed view missing`."""
+    return value.replace("_", " ").casefold()
+
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters |= {
+    "person": person,
+    "day": day,
+    "moment": moment,
+    "minute": minute,
+    "duration": duration,
+    "words": words,
+}
+_TEMPLATES.globals |= {"WARNING": WARNING, "STATE_SENTENCES": STATE_SENTENCES}
+
+
+def render(template: str, **values: Any) -> str:
+    """A template's HTML, everything in it escaped."""
+    return _TEMPLATES.get_template(template).render(**values)

@@ -1,0 +1,326 @@
+"""What REST takes and gives, as pydantic models; FastAPI makes the OpenAPI page of them.
+
+Knows the rows' fields; knows no SQL and no HTTP.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from records.tables import Draft, Event, Heartbeat, Hold, Instance
+from records.vocabulary import (
+    HOLD_SENTENCES,
+    WARNING,
+    Decision,
+    HoldReason,
+    InstanceState,
+    Priority,
+    VisibleState,
+)
+from records.worklist import Row
+
+# PostgreSQL keeps no NUL, and nobody types the other control characters.
+_LINE = r"^[^\x00-\x1f\x7f]*$"
+_TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+
+SearchWords = Annotated[str, StringConstraints(max_length=100, pattern=_LINE)]
+StudyUid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.-]{1,64}$")]
+"""A Study Instance UID (0020,000D), or our own id of the study."""
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). title: what happened; detail: what to do; instance: to what."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+
+
+class _Seen(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Patient(_Seen):
+    """Who the study is of, as sent."""
+
+    patient_id: str
+    name: str
+    birth_date: str
+    sex: str
+
+
+class DraftLine(_Seen):
+    """The current draft in short. It is not a report: nobody has reviewed it."""
+
+    id: uuid.UUID
+    warning: str = WARNING
+    status: Literal["UNREVIEWED"] = "UNREVIEWED"
+    model_name: str
+    findings: str
+    impression: str
+
+
+class StudyLine(_Seen):
+    """One study of the worklist. detail and reason: why it was skipped or failed."""
+
+    id: uuid.UUID
+    study_instance_uid: str
+    patient: Patient
+    accession_number: str
+    study_date: str
+    study_description: str
+    calling_ae: str
+    priority: str
+    revision: int
+    state: VisibleState
+    reason: str
+    detail: str
+    hold_reasons: list[str]
+    films: int
+    objects: int
+    first_received_at: dt.datetime
+    last_received_at: dt.datetime
+    changed_at: dt.datetime | None
+    draft: DraftLine | None
+
+    @classmethod
+    def of(cls, row: Row) -> StudyLine:
+        """The line of a row of the worklist."""
+        draft = None
+        if row.draft_id is not None:
+            draft = DraftLine(
+                id=row.draft_id,
+                model_name=row.model_name,
+                findings=row.findings,
+                impression=row.impression,
+            )
+        patient = Patient(
+            patient_id=row.patient_id,
+            name=row.patient_name,
+            birth_date=row.patient_birth_date,
+            sex=row.patient_sex,
+        )
+        same = {
+            name: getattr(row, name)
+            for name in cls.model_fields
+            if name not in ("patient", "draft", "priority", "hold_reasons")
+        }
+        return cls(
+            **same,
+            patient=patient,
+            draft=draft,
+            priority=Priority(row.priority).name,
+            hold_reasons=sorted(row.hold_reasons),
+        )
+
+
+class StudyPage(BaseModel):
+    """Studies, the newest arrival first; `next` is the `after` of the following page."""
+
+    studies: list[StudyLine]
+    next: str | None
+
+
+class DraftSeen(_Seen):
+    """A draft with all it came from. `text` begins with the warning line."""
+
+    id: uuid.UUID
+    status: Literal["UNREVIEWED"]
+    current: bool
+    revision: int
+    purpose: str
+    text: str
+    findings: str
+    impression: str
+    model_name: str
+    model_version: str
+    bundle_digest: str
+    settings_digest: str
+    inputs_digest: str
+    notice: str
+    prompt: str
+    indication: str
+    indication_source: str
+    views: list[Any]
+    left_out: list[Any]
+    notes: list[Any]
+    timings: dict[str, Any]
+    tokens: list[str]
+    token_logprobs: list[float]
+    cut: bool
+    device: str
+    dtype: str
+    created_at: dt.datetime
+    superseded_at: dt.datetime | None
+
+    @classmethod
+    def of(cls, draft: Draft) -> DraftSeen:
+        """A draft's row; the current one is primary and not superseded."""
+        same = {name: getattr(draft, name) for name in cls.model_fields if name != "current"}
+        current = draft.purpose == "PRIMARY" and draft.superseded_at is None
+        return cls(**same, current=current)
+
+
+class HoldSeen(_Seen):
+    """A question to a person, and how it was decided."""
+
+    id: uuid.UUID
+    reason: HoldReason
+    sentence: str
+    detail: str
+    opened_at: dt.datetime
+    decision: Decision | None
+    decided_at: dt.datetime | None
+    decided_by: str
+    note: str
+
+    @classmethod
+    def of(cls, hold: Hold) -> HoldSeen:
+        """A hold's row, with its reason in a sentence."""
+        same = {name: getattr(hold, name) for name in cls.model_fields if name != "sentence"}
+        return cls(**same, sentence=HOLD_SENTENCES[HoldReason(hold.reason)])
+
+
+class InstanceSeen(_Seen):
+    """A received object. image: where its picture is, for films that may be drafted from."""
+
+    id: uuid.UUID
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    state: InstanceState
+    reason: str
+    sha256: str
+    size: int
+    revision: int
+    calling_ae: str
+    received_at: dt.datetime
+    image: str | None
+
+    @classmethod
+    def of(cls, instance: Instance) -> InstanceSeen:
+        """An instance's row. What is kept aside may be another patient's: it has no picture."""
+        same = {name: getattr(instance, name) for name in cls.model_fields if name != "image"}
+        kept = instance.state == InstanceState.KEPT
+        image = f"/studies/{instance.study_id}/views/{instance.id}.png" if kept else None
+        return cls(**same, image=image)
+
+
+class EventSeen(_Seen):
+    """A line of a study's timeline."""
+
+    at: dt.datetime
+    kind: str
+    detail: str
+    request_id: uuid.UUID | None
+
+    @classmethod
+    def of(cls, event: Event) -> EventSeen:
+        """An event's row."""
+        return cls.model_validate(event)
+
+
+class StudySeen(BaseModel):
+    """One study with everything that is known of it. drafts: newest first."""
+
+    study: StudyLine
+    instances: list[InstanceSeen]
+    drafts: list[DraftSeen]
+    holds: list[HoldSeen]
+    timeline: list[EventSeen]
+
+
+class Counts(BaseModel):
+    """How many studies are in each state, and when the night will be done.
+
+    to_do: neither ended nor held. per_minute: drafts, at the present pace. seconds_left: at that
+    pace; null where nothing was drafted lately.
+    """
+
+    states: dict[VisibleState, int]
+    total: int
+    to_do: int
+    per_minute: float
+    seconds_left: float | None
+    waiting_since: dt.datetime | None
+
+
+class RefusalSeen(_Seen):
+    """An object that was refused at the door."""
+
+    at: dt.datetime
+    calling_ae: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    reason: str
+    sentence: str
+
+
+class PartSeen(_Seen):
+    """A running process of the system. owner: host and process."""
+
+    part: str
+    owner: str
+    started_at: dt.datetime
+    seen_at: dt.datetime
+    facts: dict[str, Any]
+
+    @classmethod
+    def of(cls, heartbeat: Heartbeat) -> PartSeen:
+        """A heartbeat's row."""
+        return cls.model_validate(heartbeat)
+
+
+class AlarmSeen(_Seen):
+    """What a person on call must see."""
+
+    part: str
+    sentence: str
+    opened_at: dt.datetime
+
+
+class Parts(BaseModel):
+    """The parts that were seen lately, those that should have been, and the open alarms."""
+
+    parts: list[PartSeen]
+    missing: list[str]
+    alarms: list[AlarmSeen]
+
+
+class Check(BaseModel):
+    """One thing that must work. warning: it works, but not for long."""
+
+    name: str
+    ok: bool
+    warning: bool = False
+    sentence: str
+
+
+class Readiness(BaseModel):
+    """Whether studies can be received, drafted and read. missing: the checks that failed."""
+
+    ready: bool
+    missing: list[str]
+    checks: list[Check]
+
+
+class DecisionGiven(BaseModel):
+    """A person's decision on a study's open holds.
+
+    holds: the ids of the open holds that the person saw. Where others are open by now, nothing is
+    decided. by: who decides.
+    """
+
+    decision: Decision
+    by: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_LINE),
+    ]
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=_TEXT)] = ""
+    holds: list[uuid.UUID] = Field(min_length=1, max_length=20)

@@ -1,0 +1,204 @@
+"""REST for studies: pages of them, one with all that is known, and what a person may do to it.
+
+Knows records' questions and verbs, and no SQL; the pages ask the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from sqlalchemy.orm import Session
+
+from api.problems import problems
+from api.schemas import (
+    AlarmSeen,
+    Counts,
+    DecisionGiven,
+    DraftSeen,
+    EventSeen,
+    HoldSeen,
+    InstanceSeen,
+    Parts,
+    PartSeen,
+    RefusalSeen,
+    SearchWords,
+    StudyLine,
+    StudyPage,
+    StudySeen,
+    StudyUid,
+)
+from records import drafts, holds, parts, requests, studies, trail, worklist
+from records.errors import NotAllowed
+from records.session import unit_of_work
+from records.tables import Draft, Event, Hold, Instance
+from records.vocabulary import ENDED, VisibleState
+from records.worklist import Row
+
+router = APIRouter(prefix="/api", tags=["studies"])
+
+EXPECTED_PARTS = ("listener", "sweep", "prepare", "draft")
+"""The parts without which no study comes in or gets drafted."""
+
+_PACES = (60.0, 300.0)
+"""Seconds over which the pace is taken: the shorter one tells a night that has just begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """One study with everything that is known of it."""
+
+    row: Row
+    instances: Sequence[Instance]
+    drafts: Sequence[Draft]
+    holds: Sequence[Hold]
+    timeline: Sequence[Event]
+
+    @property
+    def current(self) -> Draft | None:
+        """The draft that a reader is shown."""
+        return next((draft for draft in self.drafts if draft.id == self.row.draft_id), None)
+
+    @property
+    def open_holds(self) -> list[Hold]:
+        """What a person must decide."""
+        return [hold for hold in self.holds if hold.decision is None]
+
+
+def whole(session: Session, uid: str) -> Whole:
+    """Everything of one study, by its UID or our id.
+
+    Raises:
+        NotFound: no such study.
+    """
+    id_ = studies.by_uid(session, uid).id
+    return Whole(
+        row=worklist.one(session, id_),
+        instances=studies.instances(session, id_),
+        drafts=drafts.of_study(session, id_),
+        holds=holds.of_study(session, id_),
+        timeline=trail.timeline(session, id_),
+    )
+
+
+def count(session: Session) -> Counts:
+    """Studies by state, and the time left at the present pace."""
+    states = worklist.counts(session)
+    resting = (*ENDED, VisibleState.HELD)
+    to_do = sum(number for state, number in states.items() if state not in resting)
+    pace = max(worklist.drafted_since(session, seconds) / seconds for seconds in _PACES)
+    return Counts(
+        states=states,
+        total=sum(states.values()),
+        to_do=to_do,
+        per_minute=round(pace * 60, 1),
+        seconds_left=round(to_do / pace) if pace else None,
+        waiting_since=worklist.waiting_since(session),
+    )
+
+
+def seen_parts(session: Session) -> Parts:
+    """The running parts, the missing ones and the open alarms."""
+    running = [PartSeen.of(heartbeat) for heartbeat in parts.running(session)]
+    names = {part.part for part in running}
+    return Parts(
+        parts=running,
+        missing=[part for part in EXPECTED_PARTS if part not in names],
+        alarms=[AlarmSeen.model_validate(alarm) for alarm in parts.open_alarms(session)],
+    )
+
+
+def decide(session: Session, uid: str, given: DecisionGiven) -> None:
+    """Close the study's open holds as a person decided who saw just these.
+
+    Raises:
+        NotFound: no such study.
+        NotAllowed: other holds are open than the person saw; nothing is decided.
+    """
+    id_ = studies.by_uid(session, uid).id
+    open_ = {hold.id for hold in holds.of_study(session, id_) if hold.decision is None}
+    decided = 0
+    if open_ and open_ == set(given.holds):
+        decided = holds.decide(session, id_, given.decision, given.by, given.note)
+    # A hold that opened between the two questions was not seen either.
+    if not decided or decided != len(open_):
+        raise NotAllowed("the study's open holds are not the ones that were looked at")
+
+
+@router.get("/studies", responses=problems(409, 422))
+def list_studies(
+    state: Annotated[VisibleState | None, Query(description="Only studies in this state.")] = None,
+    after: Annotated[
+        str | None, Query(max_length=200, description="`next` of the page before.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    words: Annotated[
+        SearchWords,
+        Query(description="Part of a patient id or name, accession number or study UID."),
+    ] = "",
+) -> StudyPage:
+    """Studies with their states and drafts, the newest arrival first."""
+    with unit_of_work() as session:
+        page = worklist.page(session, state=state, after=after, limit=limit, words=words)
+    return StudyPage(studies=[StudyLine.of(row) for row in page.rows], next=page.next)
+
+
+@router.get("/studies/{uid}", responses=problems(404, 422))
+def read_study(uid: StudyUid) -> StudySeen:
+    """One study with its instances, drafts, holds and timeline."""
+    with unit_of_work() as session:
+        found = whole(session, uid)
+    return StudySeen(
+        study=StudyLine.of(found.row),
+        instances=[InstanceSeen.of(instance) for instance in found.instances],
+        drafts=[DraftSeen.of(draft) for draft in found.drafts],
+        holds=[HoldSeen.of(hold) for hold in found.holds],
+        timeline=[EventSeen.of(event) for event in found.timeline],
+    )
+
+
+@router.post("/studies/{uid}/release", responses=problems(403, 404, 422))
+def release_study(uid: StudyUid) -> StudyLine:
+    """End the study's quiet period now: the next sweep closes it."""
+    with unit_of_work() as session:
+        return StudyLine.of(worklist.one(session, studies.release(session, uid)))
+
+
+@router.post("/studies/{uid}/retry", responses=problems(403, 404, 409, 422))
+def retry_study(uid: StudyUid) -> StudyLine:
+    """Draft a FAILED study again, from the start and with all attempts."""
+    with unit_of_work() as session:
+        id_ = studies.by_uid(session, uid).id
+        requests.retry(session, study_id=id_)
+        return StudyLine.of(worklist.one(session, id_))
+
+
+@router.post("/studies/{uid}/decision", responses=problems(403, 404, 409, 411, 413, 422))
+def decide_study(uid: StudyUid, given: DecisionGiven) -> StudyLine:
+    """PROCEED with a held study, or CANCEL its draft."""
+    with unit_of_work() as session:
+        decide(session, uid, given)
+        return StudyLine.of(worklist.one(session, studies.by_uid(session, uid).id))
+
+
+@router.get("/counts", responses=problems())
+def read_counts() -> Counts:
+    """Studies by state, the pace, and the time left."""
+    with unit_of_work() as session:
+        return count(session)
+
+
+@router.get("/refusals", responses=problems(422))
+def list_refusals(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[RefusalSeen]:
+    """What was refused at the door, newest first."""
+    with unit_of_work() as session:
+        return [RefusalSeen.model_validate(line) for line in parts.refusals(session, limit)]
+
+
+@router.get("/parts", responses=problems())
+def list_parts() -> Parts:
+    """The running parts, the missing ones and the open alarms."""
+    with unit_of_work() as session:
+        return seen_parts(session)

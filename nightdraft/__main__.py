@@ -1,0 +1,5 @@
+"""`python -m nightdraft` is the command `nightdraft`."""
+
+from nightdraft.cli import main
+
+main()

@@ -1,0 +1,203 @@
+"""`make demo`: the whole system at work on two dozen studies, to be watched.
+
+Starts a station with the demonstration model in a data folder of its own, sends it a backlog over
+a real association, and shows how it is drafted. Knows what to show; the station does the work.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import count as count_up
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+
+from nightdraft.backlog import draw_studies, read_studies, write_afresh
+from nightdraft.checks import check_port_free
+from nightdraft.sending import Answer, Film, find_films
+from nightdraft.starting import StationProcess
+from nightdraft.telling import send_with_progress
+from nightdraft.watching import GOING_ON, show_counts, show_drafts, time_left
+from records import worklist
+from records.errors import NightdraftError, PartError, PortInUse
+from records.session import forget_engine, unit_of_work
+from records.settings import Settings, settings
+from records.vocabulary import VisibleState
+
+STUDIES = 24
+SIZE = 1024  # pixels a side: what a film looks like to eyes
+QUIET_SECONDS = 2.0
+ENOUGH = (VisibleState.DRAFTED, VisibleState.SKIPPED)
+"""How a study may end for the demo to have worked."""
+_LOOK = 0.4  # seconds
+_STANDS_STILL = 300.0
+"""Seconds without any change of state after which waiting ends."""
+
+
+def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
+    """Run the demo; whether every study was drafted or visibly skipped.
+
+    films: a folder of the user's own DICOM, instead of phantoms. once: end by itself.
+
+    Raises:
+        NightdraftError: something is missing; one line that says what.
+    """
+    chosen = _chosen()
+    data_dir = Path(str(chosen["data_dir"]))
+    started = time.monotonic()
+    found = _look_through(films) if films else _draw(console, data_dir)
+    console.print(f"starting all parts, in {data_dir}")
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        with StationProcess(data_dir, chosen) as station:
+            _use(station)
+            console.print(f"up after {time.monotonic() - started:.1f} s; worklist: {station.page}")
+            sending = send_with_progress(
+                console,
+                found,
+                host=station.addresses["listen_host"],
+                port=station.addresses["listen_port"],
+                called=settings().ae_title,
+                calling="DEMO",
+                associations=2,
+            )
+            for line in sending.lines():
+                console.print(line, markup=False)
+            uids = sorted(sending.studies)
+            rows = _watch(console, station, uids)
+            console.print(show_drafts(rows))
+            worked = len(rows) == len(uids) and all(row.state in ENOUGH for row in rows)
+            console.print(_summary(rows, uids), markup=False)
+            console.print(f"worklist: {station.page}")
+            if not once:
+                console.print("Ctrl-C ends all of it")
+                while station.alive:
+                    time.sleep(0.5)
+                raise PartError(f"the station ended by itself: see {station.logs}")
+            console.print("ending all parts")
+    except KeyboardInterrupt:
+        # Before it was done, a run that was to end by itself did not work.
+        console.print("ended; nothing is left running")
+        return not once
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return worked
+
+
+def _end(_: int, __: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _chosen() -> dict[str, object]:
+    """The demo's settings, where the environment says no others."""
+    given = Settings()
+    wanted: dict[str, object] = {
+        "data_dir": Path(f"/var/tmp/nightdraft-demo-{os.geteuid()}"),
+        "bundle": "demo",
+        "quiet_seconds": QUIET_SECONDS,
+        "sweep_seconds": 1.0,
+        "log_level": "warning",
+    }
+    chosen = {
+        name: value
+        for name, value in wanted.items()
+        if f"NIGHTDRAFT_{name.upper()}" not in os.environ
+    }
+    chosen.setdefault("data_dir", given.data_dir)
+    chosen["bundle"] = given.bundle or "demo"
+    for which in ("listen", "serve"):
+        host, port = getattr(given, f"{which}_host"), getattr(given, f"{which}_port")
+        try:
+            check_port_free(which, host, port)
+        except PortInUse:
+            chosen[f"{which}_port"] = 0  # a free one
+    _check_own(Path(str(chosen["data_dir"])))
+    return chosen
+
+
+def _check_own(folder: Path) -> None:
+    """The folder lies where everybody may make one: it must be ours."""
+    with suppress(FileNotFoundError):
+        there = folder.lstat()
+        if there.st_uid != os.geteuid() or folder.is_symlink():
+            raise PartError(f"{folder} belongs to somebody else: set NIGHTDRAFT_DATA_DIR")
+
+
+def _draw(console: Console, data_dir: Path) -> list[Film | Answer]:
+    """Two dozen phantom studies under new UIDs, as files."""
+    from nightdraft.embedded import make_data_dir
+
+    make_data_dir(data_dir)
+    place = data_dir / "demo"
+    if not place.is_dir():
+        console.print(f"drawing {STUDIES} phantom studies, once")
+    drawn = list(draw_studies(place, STUDIES, SIZE))
+    folder = place / "to-send"
+    for old in folder.glob("*.dcm"):
+        old.unlink()
+    run = dt.datetime.now().astimezone().strftime("%m%d%H%M%S")
+    write_afresh(read_studies(drawn), folder, (f"D{run}{n:02d}" for n in count_up(1)))
+    return list(find_films(folder))
+
+
+def _look_through(folder: Path) -> list[Film | Answer]:
+    return list(find_films(folder.expanduser()))
+
+
+def _use(station: StationProcess) -> None:
+    """Read the station's records in this process."""
+    os.environ["NIGHTDRAFT_DATA_DIR"] = str(station.data_dir)
+    os.environ["NIGHTDRAFT_DATABASE_URL"] = str(station.addresses["database_url"])
+    settings.cache_clear()
+    forget_engine()
+
+
+def _watch(console: Console, station: StationProcess, uids: list[str]) -> list[worklist.Row]:
+    """Show the studies until each has ended or waits for a person."""
+    started = changed = time.monotonic()
+    last: Counter[VisibleState] = Counter()
+    rows: list[worklist.Row] = []
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while station.alive:
+            with suppress(NightdraftError), unit_of_work() as session:
+                rows = worklist.by_uids(session, uids)
+            now = time.monotonic()
+            counts = Counter(row.state for row in rows)
+            if counts != last:
+                changed, last = now, counts
+                if not console.is_terminal:
+                    console.print(f"{now - started:.0f} s: {_words(counts)}", markup=False)
+            drafted = counts[VisibleState.DRAFTED]
+            pace = drafted / max(0.1, now - started) * 60
+            if console.is_terminal:
+                shown = show_counts(dict(counts), pace, time_left(dict(counts), pace))
+                drafts = [row for row in rows if row.state not in GOING_ON]
+                # As many as the window has room for, and the newest of them.
+                room = max(1, console.height - 9)
+                live.update(Group(shown, show_drafts(drafts[-room:])), refresh=True)
+            if len(rows) == len(uids) and not any(row.state in GOING_ON for row in rows):
+                return rows
+            if now - changed > _STANDS_STILL:
+                console.print(f"nothing has moved for {_STANDS_STILL:.0f} s: see {station.logs}")
+                return rows
+            time.sleep(_LOOK)
+    raise PartError(f"the station ended by itself: see {station.logs}")
+
+
+def _words(counts: Counter[VisibleState]) -> str:
+    return ", ".join(f"{state.value} {counts[state]}" for state in VisibleState if counts[state])
+
+
+def _summary(rows: Iterable[worklist.Row], uids: list[str]) -> str:
+    listed = list(rows)
+    words = _words(Counter(row.state for row in listed)) or "none"
+    missing = len(uids) - len(listed)
+    refused = f"; {missing} refused at the door" if missing else ""
+    return f"{len(uids)} studies: {words}{refused}"

@@ -1,0 +1,109 @@
+"""What `study` and `send` show on a terminal. Knows how to show; decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy.orm import Session
+
+from nightdraft.sending import Answer, Film, Sending, send_films
+from records import drafts, holds, studies, trail, worklist
+from records.errors import NotFound
+from records.vocabulary import HOLD_SENTENCES, WARNING, HoldReason
+
+
+def tell_study(session: Session, uid: str) -> RenderableType:
+    """One study: who, state, open questions, timeline, and the draft under the warning.
+
+    Raises:
+        NotFound: no study has that UID or id.
+    """
+    study = studies.by_uid(session, uid)
+    row = worklist.one(session, study.id)
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in (
+        ("study", row.study_instance_uid),
+        ("id", str(row.id)),
+        ("patient", f"{row.patient_name}  {row.patient_id}  {row.patient_birth_date}"),
+        ("accession", row.accession_number),
+        ("description", f"{row.study_date} {row.study_description}"),
+        ("from", f"{row.calling_ae}, priority {row.priority.name}"),
+        ("films", f"{row.films} of {row.objects} objects, revision {row.revision}"),
+        ("state", row.state.value),
+        ("reason", f"{row.reason} {row.detail}".strip()),
+    ):
+        if value.strip():
+            facts.add_row(Text(name, style="dim"), Text(value))
+    shown: list[RenderableType] = [facts]
+    for hold in holds.of_study(session, study.id):
+        if hold.decision is None:
+            shown.append(Text(f"\nHELD: {HOLD_SENTENCES[HoldReason(hold.reason)]}", style="yellow"))
+            shown.append(
+                Text(f"nightdraft decide {row.study_instance_uid} proceed|cancel --by NAME")
+            )
+    timeline = Table(box=None, show_header=False, pad_edge=False)
+    for event in trail.timeline(session, study.id):
+        at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        timeline.add_row(Text(at, style="dim"), event.kind, Text(event.detail))
+    shown += [Text(), timeline]
+    current = (draft for draft in drafts.of_study(session, study.id) if not draft.superseded_at)
+    if draft := next(current, None):
+        # The stored text begins with the warning itself; it is shown apart, and in red.
+        body = draft.text.removeprefix(WARNING).strip()
+        shown += [
+            Text(),
+            Text(WARNING, style="bold red"),
+            Text(body),
+            Text(
+                f"\n{draft.model_name} {draft.model_version}, digest {draft.bundle_digest[:12]}"
+                f"{', ' + draft.notice if draft.notice else ''}",
+                style="dim",
+            ),
+        ]
+    return Group(*shown)
+
+
+def send_with_progress(
+    console: Console,
+    found: Sequence[Film | Answer],
+    *,
+    host: str,
+    port: int,
+    called: str,
+    calling: str,
+    associations: int,
+) -> Sending:
+    """Send what `find_films` found, with a bar on a terminal.
+
+    Raises:
+        NotFound: nothing of it is DICOM.
+        PartError: nobody answers, or the association is refused.
+    """
+    films = [one for one in found if isinstance(one, Film)]
+    strangers = [one for one in found if isinstance(one, Answer)]
+    if not films:
+        raise NotFound(f"none of the {len(strangers)} files in that folder is DICOM")
+    with Progress(
+        TextColumn(f"to {host} port {port}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as progress:
+        bar = progress.add_task("", total=len(films))
+        sending = send_films(
+            films,
+            host=host,
+            port=port,
+            called=called,
+            calling=calling,
+            associations=associations,
+            told=lambda _: progress.advance(bar),
+        )
+    sending.answers += strangers
+    return sending

@@ -1,0 +1,13 @@
+"""An untrained network of the demonstration's shape, shared by the tests of the model floor."""
+
+from __future__ import annotations
+
+import pytest
+
+from model.clinicalblip import ClinicalBLIP
+from training.recipes.phantoms_network import build_network
+
+
+@pytest.fixture(scope="session")
+def untrained() -> ClinicalBLIP:
+    return build_network(seed=1).eval()
