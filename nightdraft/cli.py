@@ -1,38 +1,23 @@
-"""The command `nightdraft`: every part, every question, one line a problem.
+"""The command `nightdraft`: every part, every measurement, and one line for a problem.
 
-Options that are settings have the setting's name and win over its variable; all others have the
-variable NIGHTDRAFT_<COMMAND>_<OPTION>. Knows commands; each does its work elsewhere, and imports
-that only when it is called, so that `nightdraft status` answers at once.
+Knows commands; each does its work elsewhere, and imports that only when it is called.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from records.errors import NightdraftError, NotAllowed, SettingsError, terse
-from records.settings import Settings, settings
+import nightdraft.asking  # noqa: F401  its commands enter `app`
+from nightdraft.options import app, choose, console, logs_as, setting
+from records.errors import NightdraftError, SettingsError, terse
+from records.settings import settings
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-app = typer.Typer(
-    help="Drafts chest X-ray reports while the department sleeps. Drafts are for a radiologist to "
-    "read, correct and sign, and for nobody else.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "auto_envvar_prefix": "NIGHTDRAFT",
-    },
-)
 work = typer.Typer(help="Run one worker.", no_args_is_help=True)
 train = typer.Typer(help="Train a model.", no_args_is_help=True)
 bundle = typer.Typer(help="Look at a model's bundle.", no_args_is_help=True)
@@ -41,79 +26,18 @@ for name, group in (("work", work), ("train", train), ("bundle", bundle), ("benc
     app.add_typer(group, name=name)
 
 
-def _choose(**given: object) -> Settings:
-    """Put options into the environment, where this process and its children read settings.
-
-    Raises:
-        SettingsError: a value is wrong; it names the variable.
-    """
-    for option, value in given.items():
-        if value is not None:
-            os.environ[f"NIGHTDRAFT_{option.upper()}"] = str(value)
-    settings.cache_clear()
-    return settings()
-
-
-def _setting(option: str) -> Any:
-    """An option that is the setting of the same name, with its description as help."""
-    return typer.Option(
-        f"--{option.replace('_', '-')}",
-        help=Settings.model_fields[option].description,
-        show_default=False,
-        show_envvar=False,
-    )
-
-
-@app.callback()
-def options(
-    data_dir: Annotated[Path | None, _setting("data_dir")] = None,
-    database_url: Annotated[str | None, _setting("database_url")] = None,
-    redis_url: Annotated[str | None, _setting("redis_url")] = None,
-    log_level: Annotated[str | None, _setting("log_level")] = None,
-    log_format: Annotated[str | None, _setting("log_format")] = None,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error.", show_envvar=False)
-    ] = False,
-) -> None:
-    """Settings that every command has."""
-    if debug:
-        os.environ["NIGHTDRAFT_DEBUG"] = "1"
-    _choose(
-        data_dir=data_dir,
-        database_url=database_url,
-        redis_url=redis_url,
-        log_level=log_level,
-        log_format=log_format,
-    )
-
-
-def _logs(part: str) -> Settings:
-    """Start logging as `part`; the settings."""
-    from records.telemetry import set_up_logs
-
-    chosen = settings()
-    set_up_logs(chosen.log_format, chosen.log_level, part)
-    return chosen
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-
-
 # ---- The parts ----
 
 
 @app.command()
 def station(
-    bundle: Annotated[str | None, _setting("bundle")] = None,
-    device: Annotated[str | None, _setting("device")] = None,
-    listen_host: Annotated[str | None, _setting("listen_host")] = None,
-    listen_port: Annotated[int | None, _setting("listen_port")] = None,
-    serve_host: Annotated[str | None, _setting("serve_host")] = None,
-    serve_port: Annotated[int | None, _setting("serve_port")] = None,
-    quiet_seconds: Annotated[float | None, _setting("quiet_seconds")] = None,
+    bundle: Annotated[str | None, setting("bundle")] = None,
+    device: Annotated[str | None, setting("device")] = None,
+    listen_host: Annotated[str | None, setting("listen_host")] = None,
+    listen_port: Annotated[int | None, setting("listen_port")] = None,
+    serve_host: Annotated[str | None, setting("serve_host")] = None,
+    serve_port: Annotated[int | None, setting("serve_port")] = None,
+    quiet_seconds: Annotated[float | None, setting("quiet_seconds")] = None,
     logs: Annotated[
         Path | None, typer.Option(help="Folder for a log file a part; else standard error.")
     ] = None,
@@ -121,7 +45,7 @@ def station(
     """Run all of it on this machine until Ctrl-C."""
     from nightdraft.station import run_station
 
-    _choose(
+    choose(
         bundle=bundle,
         device=device,
         listen_host=listen_host,
@@ -130,7 +54,7 @@ def station(
         serve_port=serve_port,
         quiet_seconds=quiet_seconds,
     )
-    run_station(_logs("station"), lambda line: print(line, flush=True), logs=logs)
+    run_station(logs_as("station"), lambda line: print(line, flush=True), logs=logs)
 
 
 @app.command()
@@ -143,60 +67,63 @@ def demo(
     """Show the whole system at work on two dozen drawn phantoms."""
     from nightdraft.demo import run_demo
 
-    if not run_demo(_console(), films, once=once):
+    if not run_demo(console(), films, once=once):
         raise typer.Exit(1)
 
 
 @app.command()
 def listen(
-    listen_host: Annotated[str | None, _setting("listen_host")] = None,
-    listen_port: Annotated[int | None, _setting("listen_port")] = None,
-    ae_title: Annotated[str | None, _setting("ae_title")] = None,
+    listen_host: Annotated[str | None, setting("listen_host")] = None,
+    listen_port: Annotated[int | None, setting("listen_port")] = None,
+    ae_title: Annotated[str | None, setting("ae_title")] = None,
 ) -> None:
     """Run the DICOM listener."""
+    from nightdraft.checks import check_database
+
+    check_database(choose(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title))
     from intake.listener import run_listener
 
-    _choose(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title)
-    run_listener(_logs("listener"))
+    run_listener(logs_as("listener"))
 
 
 @work.command("prepare")
 def work_prepare(
-    prepare_processes: Annotated[int | None, _setting("prepare_processes")] = None,
-    bundle: Annotated[str | None, _setting("bundle")] = None,
+    prepare_processes: Annotated[int | None, setting("prepare_processes")] = None,
+    bundle: Annotated[str | None, setting("bundle")] = None,
 ) -> None:
     """Make model inputs of studies (CPU)."""
-    _choose(prepare_processes=prepare_processes, bundle=bundle)
+    choose(prepare_processes=prepare_processes, bundle=bundle)
     _work("prepare", needs_bundle=True)
 
 
 @work.command("draft")
 def work_draft(
-    bundle: Annotated[str | None, _setting("bundle")] = None,
-    device: Annotated[str | None, _setting("device")] = None,
-    draft_batch: Annotated[int | None, _setting("draft_batch")] = None,
+    bundle: Annotated[str | None, setting("bundle")] = None,
+    device: Annotated[str | None, setting("device")] = None,
+    draft_batch: Annotated[int | None, setting("draft_batch")] = None,
 ) -> None:
     """Draft reports (GPU, or CPU)."""
-    _choose(bundle=bundle, device=device, draft_batch=draft_batch)
+    choose(bundle=bundle, device=device, draft_batch=draft_batch)
     _work("draft", needs_bundle=True)
 
 
 @work.command("sweep")
 def work_sweep(
-    sweep_seconds: Annotated[float | None, _setting("sweep_seconds")] = None,
-    quiet_seconds: Annotated[float | None, _setting("quiet_seconds")] = None,
+    sweep_seconds: Annotated[float | None, setting("sweep_seconds")] = None,
+    quiet_seconds: Annotated[float | None, setting("quiet_seconds")] = None,
 ) -> None:
     """Close quiet studies, ring bells, take back leases that ran out."""
-    _choose(sweep_seconds=sweep_seconds, quiet_seconds=quiet_seconds)
+    choose(sweep_seconds=sweep_seconds, quiet_seconds=quiet_seconds)
     _work("sweep")
 
 
 def _work(part: str, *, needs_bundle: bool = False) -> None:
-    from nightdraft.checks import NO_BUNDLE, check_broker
+    from nightdraft.checks import NO_BUNDLE, check_broker, check_database
 
-    chosen = _logs(part)
+    chosen = logs_as(part)
     if needs_bundle and not chosen.bundle:
         raise SettingsError(NO_BUNDLE)
+    check_database(chosen)
     check_broker(chosen)
     from worker.app import run_worker
 
@@ -205,14 +132,16 @@ def _work(part: str, *, needs_bundle: bool = False) -> None:
 
 @app.command()
 def serve(
-    serve_host: Annotated[str | None, _setting("serve_host")] = None,
-    serve_port: Annotated[int | None, _setting("serve_port")] = None,
+    serve_host: Annotated[str | None, setting("serve_host")] = None,
+    serve_port: Annotated[int | None, setting("serve_port")] = None,
 ) -> None:
     """Serve the pages and REST."""
+    from nightdraft.checks import check_database
+
+    check_database(choose(serve_host=serve_host, serve_port=serve_port))
     from api.app import run_server
 
-    _choose(serve_host=serve_host, serve_port=serve_port)
-    run_server(_logs("api"))
+    run_server(logs_as("api"))
 
 
 @app.command()
@@ -225,152 +154,6 @@ def migrate() -> None:
     check_database(settings())
     migrations.upgrade(engine())
     print(check_migrations())
-
-
-# ---- Questions and decisions ----
-
-
-@app.command()
-def status(
-    json_: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-) -> None:
-    """Studies by state, pace, time left, parts, alarms, refusals."""
-    from nightdraft.watching import look, show_overview
-    from records.session import unit_of_work
-
-    with unit_of_work() as session:
-        seen = look(session)
-    if json_:
-        print(json.dumps(seen.as_json()))
-    else:
-        _console().print(show_overview(seen))
-
-
-@app.command()
-def study(uid: Annotated[str, typer.Argument(help="Study Instance UID, or our own id.")]) -> None:
-    """One study: who, its state, its timeline, and its draft under the warning."""
-    from nightdraft.telling import tell_study
-    from records.session import unit_of_work
-
-    with unit_of_work() as session:
-        shown = tell_study(session, uid)
-    _console().print(shown)
-
-
-@app.command()
-def release(uid: Annotated[str, typer.Argument(help="Study Instance UID.")]) -> None:
-    """End a study's quiet period now."""
-    from records import studies
-    from records.session import unit_of_work
-
-    with unit_of_work() as session:
-        studies.release(session, uid)
-    print("released: the next sweep completes it")
-
-
-@app.command()
-def decide(
-    uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
-    decision: Annotated[str, typer.Argument(help="proceed or cancel.")],
-    by: Annotated[str, typer.Option(help="Who decides.")] = "",
-    note: Annotated[str, typer.Option(help="Why.")] = "",
-) -> None:
-    """Answer the open holds of a study."""
-    from records import holds, studies
-    from records.session import unit_of_work
-    from records.vocabulary import Decision
-
-    if decision.upper() not in Decision.__members__:
-        raise NotAllowed(f"{decision!r} is no decision: say proceed or cancel")
-    if not by.strip():
-        raise NotAllowed("a decision needs a name: --by NAME")
-    with unit_of_work() as session:
-        row = studies.by_uid(session, uid)
-        count = holds.decide(session, row.id, Decision[decision.upper()], by.strip(), note)
-    print(f"{decision.lower()}: {count} hold{'s' if count != 1 else ''} closed")
-
-
-@app.command()
-def retry(
-    uid: Annotated[str | None, typer.Argument(help="One study; else all that failed.")] = None,
-    reason: Annotated[
-        str | None, typer.Option(help="Those that ended for this reason, SKIPPED ones too.")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Those that ended since then, as 2026-11-24 or with T18:00.")
-    ] = None,
-) -> None:
-    """Try again what FAILED."""
-    from records import requests, studies
-    from records.session import unit_of_work
-
-    at = None
-    if since is not None:
-        try:
-            at = dt.datetime.fromisoformat(since).astimezone()
-        except ValueError:
-            raise NotAllowed(f"{since!r} is no date or time, as 2026-11-24T18:00") from None
-    with unit_of_work() as session:
-        study_id = studies.by_uid(session, uid).id if uid else None
-        count = requests.retry(session, reason=reason, since=at, study_id=study_id)
-    print(f"{count} stud{'ies' if count != 1 else 'y'} will be tried again")
-
-
-@app.command()
-def resume(
-    part: Annotated[str | None, typer.Argument(help="The alarm's part; else all.")] = None,
-) -> None:
-    """Close alarms once their cause is mended; a worker that stopped itself goes on."""
-    from records import parts
-    from records.session import unit_of_work
-
-    with unit_of_work() as session:
-        count = parts.close_alarms(session, part)
-    print(f"{count} alarm{'s' if count != 1 else ''} closed")
-
-
-@app.command()
-def doctor(
-    part: Annotated[
-        str | None, typer.Option(help="Only this part, on this host: for health checks.")
-    ] = None,
-) -> None:
-    """Check each part and say what to mend."""
-    from nightdraft.doctor import examine, show_findings
-
-    findings = examine(settings(), part)
-    _console().print(show_findings(findings))
-    if any(finding.wrong for finding in findings):
-        raise typer.Exit(1)
-
-
-@app.command()
-def send(
-    folder: Annotated[Path, typer.Argument(help="Folder of DICOM files, looked through whole.")],
-    host: Annotated[str | None, typer.Option(help="Else this machine's own listener.")] = None,
-    port: Annotated[int | None, typer.Option(help="Else this machine's own listener.")] = None,
-    called: Annotated[str | None, typer.Option(help="AE title to call.")] = None,
-    calling: Annotated[str, typer.Option(help="AE title to send as.")] = "NIGHTDRAFT_SCU",
-    associations: Annotated[int, typer.Option(min=1, max=32, help="At the same time.")] = 1,
-) -> None:
-    """Send DICOM files to a listener by C-STORE."""
-    from nightdraft.station import listener_address
-    from nightdraft.telling import send_with_progress
-
-    own_host, own_port = listener_address(settings())
-    sending = send_with_progress(
-        _console(),
-        folder,
-        host=host or own_host,
-        port=port or own_port,
-        called=called or settings().ae_title,
-        calling=calling,
-        associations=associations,
-    )
-    for line in sending.lines():
-        print(line)
-    if not sending.whole:
-        raise typer.Exit(1)
 
 
 # ---- Models and measurements ----
@@ -428,7 +211,7 @@ def bench_pipeline(
     measured = measure(studies, associations, lambda line: print(line, flush=True))
     if json_ is not None:
         json_.write_text(json.dumps(measured, indent=1) + "\n")
-    _console().print(show(measured))
+    console().print(show(measured))
 
 
 def main() -> None:

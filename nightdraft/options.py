@@ -1,0 +1,93 @@
+"""The command itself, and how its options and settings are one. Knows no command.
+
+Options that are settings have the setting's name and win over its variable; all others have the
+variable NIGHTDRAFT_<COMMAND>_<OPTION>.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from records.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    help="Drafts chest X-ray reports while the department sleeps. Drafts are for a radiologist to "
+    "read, correct and sign, and for nobody else.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "NIGHTDRAFT",
+    },
+)
+
+
+def choose(**given: object) -> Settings:
+    """Put options into the environment, where this process and its children read settings.
+
+    Raises:
+        SettingsError: a value is wrong; it names the variable.
+    """
+    for option, value in given.items():
+        if value is not None:
+            os.environ[f"NIGHTDRAFT_{option.upper()}"] = str(value)
+    settings.cache_clear()
+    return settings()
+
+
+def setting(option: str) -> Any:
+    """An option that is the setting of the same name, with its description as help."""
+    return typer.Option(
+        f"--{option.replace('_', '-')}",
+        help=Settings.model_fields[option].description,
+        show_default=False,
+        show_envvar=False,
+    )
+
+
+@app.callback()
+def options(
+    data_dir: Annotated[Path | None, setting("data_dir")] = None,
+    database_url: Annotated[str | None, setting("database_url")] = None,
+    redis_url: Annotated[str | None, setting("redis_url")] = None,
+    log_level: Annotated[str | None, setting("log_level")] = None,
+    log_format: Annotated[str | None, setting("log_format")] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error.", show_envvar=False)
+    ] = False,
+) -> None:
+    """Settings that every command has."""
+    if debug:
+        os.environ["NIGHTDRAFT_DEBUG"] = "1"
+    choose(
+        data_dir=data_dir,
+        database_url=database_url,
+        redis_url=redis_url,
+        log_level=log_level,
+        log_format=log_format,
+    )
+
+
+def logs_as(part: str) -> Settings:
+    """Start logging as `part`; the settings."""
+    from records.telemetry import set_uplogs_as
+
+    chosen = settings()
+    set_uplogs_as(chosen.log_format, chosen.log_level, part)
+    return chosen
+
+
+def console() -> Console:
+    """Standard output; where that is no terminal, in lines as long as they are."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
