@@ -24,7 +24,7 @@ from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import Verification
 
 from intake.answering import Answering
-from intake.limits import RETIRED_CLASSES, STORAGE_CLASSES, TRANSFER_SYNTAXES
+from intake.limits import ANSWERS, RETIRED_CLASSES, STORAGE_CLASSES, TRANSFER_SYNTAXES, Why
 from intake.orphans import sweep_orphans
 from intake.receiving import Server
 from records import parts
@@ -42,6 +42,8 @@ STOP_SECONDS = 30.0
 
 ARTIM_SECONDS = 30.0
 """Time for a connection to ask for an association (PS3.8 9.1.4)."""
+
+_C_STORE = 0x0001  # (0000,0100) of a C-STORE-RQ, PS3.7 9.3.1.1
 
 _CONNECTIONS_EACH = 2
 """Connections for each association allowed: those over the limit are rejected in words."""
@@ -79,8 +81,9 @@ class Listener:
         self._server: Server | None = None
         self._chores: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._in_hand: set[Any] = set()  # associations with an object that is not answered
-        self._answered: set[Any] = set()  # those that had their last answer, once it ends
+        self._in_hand: set[Any] = set()  # associations with a whole object that is not answered
+        self._answered: set[Any] = set()  # those that had an answer since it was told to end
+        self._cut_off: set[Any] = set()  # those that are aborted: nothing more is filed of them
         self._disk_alarm = False
 
     def __enter__(self) -> Listener:
@@ -139,9 +142,7 @@ class Listener:
         while associations := server.active_associations:
             late = time.monotonic() > until
             for association in associations:
-                with self._lock:
-                    done = association in self._answered or association not in self._in_hand
-                if late or (done and association.dimse.message is None):
+                if self._may_cut_off(association, late):
                     association.abort(block=False)
             if late:
                 break
@@ -154,6 +155,18 @@ class Listener:
         except NightdraftError as error:
             logger().warning("the listener could not sign off", error=terse(error))
         logger().info("the listener has ended", count=self._answering.counts.total())
+
+    def _may_cut_off(self, association: Any, late: bool) -> bool:
+        """Whether an association has nothing in hand; if so, nothing of it is filed from now on.
+
+        Without this an object that comes whole in the last moment would be kept and not answered.
+        """
+        with self._lock:
+            idle = association in self._answered or association.dimse.message is None
+            if late or (idle and association not in self._in_hand):
+                self._cut_off.add(association)
+                return True
+        return False
 
     def _make_folders(self) -> None:
         try:
@@ -185,7 +198,7 @@ class Listener:
         answering = self._answering
         handlers = [
             (evt.EVT_C_STORE, self._store),
-            (evt.EVT_DIMSE_RECV, answering.message),
+            (evt.EVT_DIMSE_RECV, self._received),
             (evt.EVT_ACCEPTED, answering.accepted),
             (evt.EVT_REJECTED, answering.rejected),
             (evt.EVT_PDU_SENT, self._sent),
@@ -224,9 +237,18 @@ class Listener:
 
     # ---- What pynetdicom tells ----
 
+    def _received(self, event: Any) -> None:
+        """A whole message is there; its handler comes next, in another thread."""
+        if event.message.command_set.CommandField == _C_STORE:
+            with self._lock:
+                self._in_hand.add(event.assoc)
+        self._answering.message(event)
+
     def _store(self, event: Any) -> Any:
         with self._lock:
-            self._in_hand.add(event.assoc)
+            cut_off = event.assoc in self._cut_off
+        if cut_off:
+            return ANSWERS[Why.UNEXPECTED].status  # for nobody: the association is aborted
         try:
             return self._answering.store(event)
         finally:
