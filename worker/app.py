@@ -106,7 +106,6 @@ app = Celery("nightdraft", include=["worker.tasks"], set_as_current=False)
 app.add_defaults(configuration)
 
 
-@signals.setup_logging.connect(weak=False)
 def _our_logs(**_: Any) -> None:
     """Being connected keeps Celery from setting up logs; what it says of tasks is not wanted."""
     knobs = settings()
@@ -114,7 +113,10 @@ def _our_logs(**_: Any) -> None:
     logging.getLogger("celery").setLevel(logging.WARNING)
 
 
-@signals.worker_process_init.connect(weak=False)
 def _own_connections(**_: Any) -> None:
     """After a fork the parent's database connections are not ours."""
     forget_engine()
+
+
+signals.setup_logging.connect(_our_logs, weak=False)
+signals.worker_process_init.connect(_own_connections, weak=False)

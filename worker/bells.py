@@ -32,7 +32,7 @@ def waiting(stage: Stage) -> int:
         BrokerDown: Redis does not answer.
     """
     try:
-        return int(_redis(settings().address("redis_url")).llen(stage.value))  # type: ignore[arg-type]
+        return int(_redis(settings().address("redis_url")).llen(stage.value))
     except redis.RedisError:
         raise BrokerDown(_DOWN) from None
 

@@ -201,5 +201,3 @@ def _ring_for(lease: Lease) -> None:
     except BrokerDown as error:
         # Prepared it stays; the sweep rings when Redis is back.
         logger().warning("the next stage was not rung", error=terse(error))
-
-

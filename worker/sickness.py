@@ -50,9 +50,7 @@ class Streak:
             raise WorkerSick(sentence)
 
 
-def raise_alarm(
-    session: Session, stage: Stage, blamed: Sequence[uuid.UUID], sentence: str
-) -> None:
+def raise_alarm(session: Session, stage: Stage, blamed: Sequence[uuid.UUID], sentence: str) -> None:
     """Open the stage's alarm, and give those who were blamed their attempt back."""
     requests.forgive(session, blamed)
     parts.raise_alarm(session, stage, sentence)

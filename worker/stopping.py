@@ -24,6 +24,11 @@ def begin() -> None:
     _FLAGS[0] = _FLAGS[1] = 0
 
 
+def main_pid() -> int:
+    """The process that `begin` was called in: the parent of a pool's children."""
+    return _main
+
+
 def stopping() -> bool:
     """Whether the worker was asked to stop: finish what is in hand, begin nothing."""
     return bool(_FLAGS[0])
@@ -41,6 +46,8 @@ def end_worker() -> None:
     os.kill(_main, signal.SIGTERM)
 
 
-@signals.worker_shutting_down.connect(weak=False)
 def _told(**_: Any) -> None:
     _FLAGS[0] = 1
+
+
+signals.worker_shutting_down.connect(_told, weak=False)

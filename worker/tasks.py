@@ -1,0 +1,109 @@
+"""The Celery tasks: a bell in, one call. Nothing of a study is in a message but its request's id.
+
+An error ends here in one line: Celery would print it with its values.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import lru_cache
+
+from model.errors import BundleError, DeviceError
+from model.reporter import Drafting, load_reporter
+from records import parts
+from records.errors import BundleUnusable, NightdraftError, WorkerSick, terse
+from records.session import unit_of_work
+from records.settings import settings
+from records.telemetry import logger
+from records.vocabulary import Stage
+from worker import preparing
+from worker import sweep as sweeping
+from worker.app import app
+from worker.drafting import DeviceFailed, draft_ready
+from worker.sickness import Streak
+from worker.stopping import end_worker, stopping
+
+PREPARE_SECONDS = 60.0
+"""Time a prepare task works before its process looks for another bell."""
+
+_streaks = {stage: Streak(stage) for stage in Stage}
+_resting: dict[str, float] = {}  # part -> monotonic time before which bells do nothing
+last_sweep = time.monotonic()
+last_facts: dict[str, int] = {}
+"""What the last sweep did, for the heartbeat."""
+
+
+@app.task(name="sweep")  # type: ignore[untyped-decorator]  # Celery ships no types
+def sweep() -> None:
+    """Close, take back, ring."""
+    global last_sweep
+    last_sweep = time.monotonic()
+    _answer("sweep", lambda: last_facts.update(asdict(sweeping.sweep())))
+
+
+@app.task(name="prepare")  # type: ignore[untyped-decorator]  # Celery ships no types
+def prepare(request_id: str) -> None:
+    """Prepare what is ready; `request_id` is who rang, not what is taken."""
+    _answer(
+        "prepare",
+        lambda: preparing.prepare_ready(
+            parts.owner(), PREPARE_SECONDS, _streaks[Stage.PREPARE], stopping
+        ),
+        request_id,
+    )
+
+
+@app.task(name="draft")  # type: ignore[untyped-decorator]  # Celery ships no types
+def draft(request_id: str) -> None:
+    """Draft what is prepared; `request_id` is who rang, not what is taken."""
+    _answer(
+        "draft",
+        lambda: draft_ready(
+            reporter(), parts.owner(), settings().draft_seconds, _streaks[Stage.DRAFT], stopping
+        ),
+        request_id,
+    )
+
+
+@lru_cache(maxsize=1)
+def reporter() -> Drafting:
+    """This process's loaded bundle.
+
+    Raises:
+        BundleUnusable: the bundle is missing or damaged.
+        DeviceFailed: there is no such device, or it has no room.
+    """
+    preparing.served_manifest()
+    knobs = settings()
+    device = None if knobs.device == "auto" else knobs.device
+    try:
+        return load_reporter(knobs.bundle, device, knobs.draft_batch)
+    except BundleError as error:
+        raise BundleUnusable(str(error)) from None
+    except DeviceError as error:
+        raise DeviceFailed(str(error)) from None
+
+
+def _answer(part: str, work: Callable[[], object], request_id: str = "") -> None:
+    """Do the work; whatever goes wrong with a part is one line, and a pause before more of it."""
+    if stopping() or time.monotonic() < _resting.get(part, 0.0):
+        return
+    try:
+        work()
+    except WorkerSick as error:
+        with unit_of_work() as session:
+            parts.raise_alarm(session, part, str(error))
+        logger().error("the worker stops itself", stage=part, error=terse(error))
+        end_worker()
+    except DeviceFailed as error:
+        logger().error("the worker ends, to start anew", stage=part, error=terse(error))
+        end_worker()
+    except NightdraftError as error:
+        # Disk, database, Redis or bundle: without a pause each bell would ask and fail anew.
+        _resting[part] = time.monotonic() + settings().sweep_seconds
+        logger().error("a part is down", stage=part, request=request_id, error=terse(error))
+    except Exception as error:
+        _resting[part] = time.monotonic() + settings().sweep_seconds
+        logger().error("unforeseen", stage=part, request=request_id, error=terse(error))
