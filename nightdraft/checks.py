@@ -20,7 +20,7 @@ NO_BUNDLE = (
 )
 
 
-def check_bundle(settings: Settings) -> str:
+def check_bundle(bundle: str) -> str:
     """The bundle's name and digest, once every file of it was found unchanged.
 
     Raises:
@@ -30,12 +30,12 @@ def check_bundle(settings: Settings) -> str:
     from model.errors import BundleError
     from model.manifest import verify
 
-    if not settings.bundle:
+    if not bundle:
         raise SettingsError(NO_BUNDLE)
     try:
-        manifest = verify(settings.bundle)
+        manifest = verify(bundle)
     except BundleError as error:
-        raise BundleUnusable(f"NIGHTDRAFT_BUNDLE={settings.bundle}: {error}") from None
+        raise BundleUnusable(f"NIGHTDRAFT_BUNDLE={bundle}: {error}") from None
     return f"{manifest.name} {manifest.version}, digest {manifest.digest[:12]}"
 
 

@@ -9,11 +9,12 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 import nightdraft.asking  # noqa: F401  its commands enter `app`
+from nightdraft.checks import NO_BUNDLE, check_database
 from nightdraft.options import app, choose, console, logs_as, setting
 from records.errors import NightdraftError, SettingsError, terse
 from records.settings import settings
@@ -78,8 +79,6 @@ def listen(
     ae_title: Annotated[str | None, setting("ae_title")] = None,
 ) -> None:
     """Run the DICOM listener."""
-    from nightdraft.checks import check_database
-
     check_database(choose(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title))
     from intake.listener import run_listener
 
@@ -93,7 +92,7 @@ def work_prepare(
 ) -> None:
     """Make model inputs of studies (CPU)."""
     choose(prepare_processes=prepare_processes, bundle=bundle)
-    _work("prepare", needs_bundle=True)
+    _work("prepare")
 
 
 @work.command("draft")
@@ -104,7 +103,7 @@ def work_draft(
 ) -> None:
     """Draft reports (GPU, or CPU)."""
     choose(bundle=bundle, device=device, draft_batch=draft_batch)
-    _work("draft", needs_bundle=True)
+    _work("draft")
 
 
 @work.command("sweep")
@@ -117,17 +116,13 @@ def work_sweep(
     _work("sweep")
 
 
-def _work(part: str, *, needs_bundle: bool = False) -> None:
-    from nightdraft.checks import NO_BUNDLE, check_broker, check_database
-
+def _work(part: Literal["prepare", "draft", "sweep"]) -> None:
     chosen = logs_as(part)
-    if needs_bundle and not chosen.bundle:
+    if part != "sweep" and not chosen.bundle:
         raise SettingsError(NO_BUNDLE)
-    check_database(chosen)
-    check_broker(chosen)
-    from worker.app import run_worker
+    from worker.running import run_worker
 
-    run_worker(part)
+    raise typer.Exit(run_worker(part))
 
 
 @app.command()
@@ -136,8 +131,6 @@ def serve(
     serve_port: Annotated[int | None, setting("serve_port")] = None,
 ) -> None:
     """Serve the pages and REST."""
-    from nightdraft.checks import check_database
-
     check_database(choose(serve_host=serve_host, serve_port=serve_port))
     from api.app import run_server
 
@@ -148,7 +141,7 @@ def serve(
 def migrate() -> None:
     """Bring the database's tables up to date."""
     import migrations
-    from nightdraft.checks import check_database, check_migrations
+    from nightdraft.checks import check_migrations
     from records.session import engine
 
     check_database(settings())

@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.console import Console, Group
 from rich.live import Live
 
+from model.manifest import read_manifest
 from nightdraft.backlog import draw_studies, read_studies, write_afresh
 from nightdraft.checks import check_port_free
 from nightdraft.sending import Answer, Film, find_films
@@ -32,7 +33,7 @@ from records.settings import settings
 from records.vocabulary import VisibleState
 
 STUDIES = 24
-SIZE = 1024  # pixels a side: what a film looks like to eyes
+SIZE = 768  # pixels a side: enough for eyes, and a tenth of a film's bytes
 QUIET_SECONDS = 2.0
 ENOUGH = (VisibleState.DRAFTED, VisibleState.SKIPPED)
 """How a study may end for the demo to have worked."""
@@ -53,6 +54,8 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
     data_dir = Path(str(chosen["data_dir"]))
     started = time.monotonic()
     found = _look_through(films) if films else _draw(console, data_dir)
+    if notice := read_manifest(str(chosen["bundle"])).notice:
+        console.print(f"the model: {notice}", style="yellow", markup=False)
     console.print(f"starting all parts, in {data_dir}")
     before = signal.signal(signal.SIGTERM, _end)
     try:
@@ -72,7 +75,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
                 console.print(line, markup=False)
             uids = sorted(sending.studies)
             rows = _watch(console, station, uids)
-            console.print(show_drafts(rows))
+            console.print(show_drafts(rows, plain=not console.is_terminal))
             worked = len(rows) == len(uids) and all(row.state in ENOUGH for row in rows)
             console.print(_summary(rows, uids), markup=False)
             console.print(f"worklist: {station.page}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nightdraft import checks
-from nightdraft.station import PARTS, listener_address, page_address
+from nightdraft.station import PARTS, listener_address, page_address, read_addresses
 from records.errors import NightdraftError, NotAllowed, PartError, terse
 from records.settings import Settings
 
@@ -47,7 +48,7 @@ def examine(settings: Settings, part: str | None = None) -> list[Finding]:
             **questions,
             "tables": checks.check_migrations,
             "broker": partial(checks.check_broker, settings),
-            "bundle": partial(checks.check_bundle, settings),
+            "bundle": partial(_bundle, settings),
             "alarms": _alarms,
         }
     for name in PARTS if part is None else (part,):
@@ -116,6 +117,15 @@ def _disk(settings: Settings) -> str:
     if warning := checks.check_disk(settings):
         raise _Warning(warning)
     return f"more than {settings.disk_warn_mb} MB are free"
+
+
+def _bundle(settings: Settings) -> str:
+    served = settings.bundle
+    if not served:
+        # Where a station runs, its own option may have named it.
+        with suppress(PartError):
+            served = str(read_addresses(settings.data_dir).get("bundle", ""))
+    return checks.check_bundle(served)
 
 
 def _alarms() -> str:

@@ -79,10 +79,10 @@ def options(
 
 def logs_as(part: str) -> Settings:
     """Start logging as `part`; the settings."""
-    from records.telemetry import set_uplogs_as
+    from records.telemetry import set_up_logs
 
     chosen = settings()
-    set_uplogs_as(chosen.log_format, chosen.log_level, part)
+    set_up_logs(chosen.log_format, chosen.log_level, part)
     return chosen
 
 

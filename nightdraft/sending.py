@@ -47,7 +47,7 @@ class Film:
     sop_class: str
     transfer_syntax: str
     study: str
-    whole: bool  # has a file meta group, so its bytes go as they are
+    whole: bool  # its file meta group says the same, so its bytes go as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +118,18 @@ def _look_at(path: Path) -> Film | Answer:
         head = pydicom.dcmread(
             path, force=not whole, stop_before_pixels=True, specific_tags=[Tag(t) for t in _HEAD]
         )
-        sop_class = str(head.file_meta.get("MediaStorageSOPClassUID", "") if whole else "")
-        sop_class = sop_class or str(head.get("SOPClassUID", ""))
+        sop_class = str(head.get("SOPClassUID", ""))
         syntax = str(head.file_meta.get("TransferSyntaxUID", "")) if whole else ""
+        if not sop_class:
+            return Answer(path, Outcome.NOT_DICOM, "no SOP class")
         if not syntax:
             syntax = ImplicitVRLittleEndian if head.original_encoding[0] else ExplicitVRLittleEndian
             whole = False
-        if not sop_class:
-            return Answer(path, Outcome.NOT_DICOM, "no SOP class")
+        # Bytes go as they are under the UIDs of the file meta group: those must be the object's.
+        whole = whole and all(
+            head.file_meta.get(f"MediaStorage{name}") == head.get(name)
+            for name in ("SOPClassUID", "SOPInstanceUID")
+        )
         return Film(path, sop_class, str(syntax), str(head.get("StudyInstanceUID", "")), whole)
     except Exception as error:  # pydicom raises what its parser comes upon; the next file is fine
         return Answer(path, Outcome.NOT_DICOM, f"unreadable ({type(error).__name__})")

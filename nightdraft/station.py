@@ -80,7 +80,7 @@ def run_station(
     Raises:
         NightdraftError: something is missing or wrong; one line that says what.
     """
-    check_bundle(settings)
+    check_bundle(settings.bundle)
     make_data_dir(settings.data_dir)
     if warning := check_disk(settings):
         say(f"warning: {warning}")
@@ -121,6 +121,7 @@ def run_station(
                 **ports,
                 "listen_host": settings.listen_host,
                 "serve_host": settings.serve_host,
+                "bundle": settings.bundle,
                 "pid": os.getpid(),
             }
             _write_addresses(file, {**facts, "ready": False})

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich.box import ROUNDED
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -105,7 +106,11 @@ def show_overview(seen: Overview) -> RenderableType:
     shown: list[RenderableType] = [show_counts(seen.counts, seen.per_minute, seen.seconds_left)]
     running = Table("part", "process", "says", box=None, pad_edge=False, header_style="bold")
     for part in seen.parts:
-        facts = ", ".join(f"{name} {value}" for name, value in part.facts.items())
+        # A digest's first twelve characters tell it from every other.
+        facts = ", ".join(
+            f"{name} {value[:12] if name == 'bundle' else value}"
+            for name, value in part.facts.items()
+        )
         running.add_row(part.part, part.owner, facts)
     shown += [Text(), running if seen.parts else Text("no part runs", style="yellow")]
     for part_name, sentence, at in seen.alarms:
@@ -129,17 +134,23 @@ def show_counts(
     if not total:
         words.append("no studies yet", style="dim")
     pace = Text(f"{done} of {total} ended, {per_minute:.0f} a minute, {_left(seconds_left)}")
-    return Group(words, ProgressBar(total=max(1, total), completed=done, width=60), pace)
+    bar = Table.grid()
+    bar.add_row(ProgressBar(total=max(1, total), completed=done, width=60))
+    return Group(words, bar, pace)
 
 
-def show_drafts(rows: Sequence[worklist.Row]) -> RenderableType:
-    """Drafts and other ends, each with its first line, under the warning."""
-    table = Table(header_style="bold", expand=True)
-    table.add_column("study", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("model", no_wrap=True)
-    table.add_column("first line of the draft, or the reason", overflow="ellipsis", no_wrap=True)
-    for row in rows:
+def show_drafts(rows: Sequence[worklist.Row], *, plain: bool = False) -> RenderableType:
+    """Drafts and other ends, each with its first line, under the warning.
+
+    plain: without frames and as wide as the words, for a file.
+    """
+    table = Table(header_style="bold", expand=not plain, box=None if plain else ROUNDED)
+    for column in ("study", "state", "model"):
+        table.add_column(column, no_wrap=True)
+    table.add_column(
+        "first line of the draft, or the reason", overflow="ellipsis", no_wrap=True, ratio=1
+    )
+    for row in sorted(rows, key=lambda row: (row.accession_number, row.study_instance_uid)):
         line = row.impression or row.findings or row.detail or ", ".join(row.hold_reasons)
         table.add_row(
             row.accession_number or f"...{row.study_instance_uid[-8:]}",
