@@ -542,24 +542,43 @@ def test_echo(listen):
     subprocess.run([dcmtk("echoscu"), "127.0.0.1", str(port)], check=True)
 
 
-@pytest.mark.parametrize(
-    ("program", "options"), [("storescu", ["+sd", "-R", "-xs"]), ("dcmsend", ["+sd"])]
-)
-def test_dcmtk_sends_the_chest_films(listen, samples, program, options):
+STORESCU_PROFILE = """
+[[TransferSyntaxes]]
+[Plain]
+TransferSyntax1 = LocalEndianExplicit
+TransferSyntax2 = LittleEndianImplicit
+[Jpeg]
+TransferSyntax1 = JPEGBaseline
+[Jpeg2000]
+TransferSyntax1 = JPEG2000
+[[PresentationContexts]]
+[Films]
+PresentationContext1 = ComputedRadiographyImageStorage\\Plain
+PresentationContext2 = ComputedRadiographyImageStorage\\Jpeg2000
+PresentationContext3 = SecondaryCaptureImageStorage\\Plain
+PresentationContext4 = SecondaryCaptureImageStorage\\Jpeg
+[[Profiles]]
+[Default]
+PresentationContexts = Films
+"""
+
+
+@pytest.mark.parametrize("program", ["storescu", "dcmsend"])
+def test_dcmtk_sends_the_chest_films_in_one_run(listen, samples, tmp_path, program):
     port = listen().port
+    profile = tmp_path / "storescu.cfg"
+    profile.write_text(STORESCU_PROFILE)
+    options = ["-xf", profile, "Default"] if program == "storescu" else []
     folder = samples / "dicom/chest"
     done = subprocess.run(
-        [dcmtk(program), "-v", *options, "127.0.0.1", str(port), folder],
+        [dcmtk(program), "-v", *options, "+sd", "127.0.0.1", str(port), folder],
         env={**os.environ, "TCP_NODELAY": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    taken = {row.sop_instance_uid: row.transfer_syntax_uid for row in rows()}
-    there = {}
-    for path in folder.iterdir():
-        header = dcmread(path, stop_before_pixels=True)
-        there[header.SOPInstanceUID] = header.file_meta.TransferSyntaxUID
+    taken = {row.sop_instance_uid for row in rows()}
+    there = {dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in folder.iterdir()}
     assert taken == there, done.stdout + done.stderr
     assert all(row.state == InstanceState.KEPT for row in rows())
 
