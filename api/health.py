@@ -32,9 +32,6 @@ router = APIRouter(tags=["health"])
 _EVER = 100 * 365 * 86400.0
 """Seconds: every draft there is, asked of a function that wants a time."""
 
-_PRIORITY_STEPS = ("", "\x06\x163", "\x06\x166", "\x06\x169")
-"""What kombu's Redis transport appends to a queue's name for its priorities."""
-
 
 @router.get("/healthz")
 def healthz() -> dict[str, str]:
@@ -154,10 +151,8 @@ def queue_lengths(settings: Settings) -> dict[str, int]:
     try:
         client = redis.Redis.from_url(address, socket_timeout=2, socket_connect_timeout=2)
         with closing(client):
-            return {
-                str(stage): sum(int(client.llen(f"{stage}{step}")) for step in _PRIORITY_STEPS)  # type: ignore[arg-type]
-                for stage in Stage
-            }
+            # A stage's queue is a Redis list of the stage's name.
+            return {stage.value: client.llen(stage.value) for stage in Stage}
     except (redis.RedisError, OSError, ValueError) as error:
         # Its words quote the address, which may hold a password.
         raise BrokerDown(f"Redis does not answer ({type(error).__name__})") from None
@@ -171,9 +166,7 @@ class Rows(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every family; where a part is down, its numbers are left out and `up` says so."""
-        up = GaugeMetricFamily(
-            "nightdraft_up", "1 where the part answers the API", labels=["part"]
-        )
+        up = GaugeMetricFamily("nightdraft_up", "1 where the part answers the API", labels=["part"])
         try:
             yield from self._of_rows()
             up.add_metric(["database"], 1)

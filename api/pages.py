@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from api.rendering import render
 from api.schemas import DecisionGiven, SearchWords
-from api.studies import Whole, count, decide, seen_parts, whole
+from api.studies import EXPECTED_PARTS, Whole, count, decide, seen_parts, whole
 from records import parts, requests, studies, worklist
 from records.session import unit_of_work
 from records.vocabulary import HOLD_SENTENCES, HoldReason, InstanceState, VisibleState
@@ -68,7 +68,7 @@ def _live(asked: Asked) -> tuple[str, str]:
             "counts": count(session),
             "parts": seen_parts(session),
             "refused": sum(parts.refusal_counts(session).values()),
-            "hold_sentences": HOLD_SENTENCES,
+            "expected": EXPECTED_PARTS,
         }
     digest = _digest(render("live.html", **values, digest=""))
     return render("live.html", **values, digest=digest), digest

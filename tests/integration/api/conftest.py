@@ -1,0 +1,24 @@
+"""The application on a fresh database, asked through Starlette's TestClient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from api.app import make_app
+from records.settings import settings
+from tests.integration.api.night import Night
+
+
+@pytest.fixture
+def night(database: str, data_dir: Path) -> Night:
+    return Night(data_dir)
+
+
+@pytest.fixture
+def client(database: str, data_dir: Path) -> Iterator[TestClient]:
+    with TestClient(make_app(settings()), base_url="http://localhost") as made:
+        yield made

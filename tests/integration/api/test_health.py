@@ -1,0 +1,103 @@
+import re
+import shutil
+
+from starlette.testclient import TestClient
+
+from api.app import make_app
+from api.studies import EXPECTED_PARTS
+from records import parts
+from records.session import unit_of_work
+from records.settings import settings
+from tests.integration.api.night import parts_run
+
+
+def _ask(path):
+    with TestClient(make_app(settings()), base_url="http://localhost") as client:
+        return client.get(path)
+
+
+def test_ready_when_everything_is_there(database, broker, data_dir, setting):
+    setting(bundle="demo", disk_stop_mb=1, disk_warn_mb=1)
+    parts_run(*EXPECTED_PARTS)
+    answer = _ask("/readyz")
+    assert answer.json()["missing"] == []
+    assert answer.status_code == 200
+
+
+def test_each_thing_that_is_missing_is_named(data_dir, setting):
+    setting(
+        database_url="postgresql://nobody@127.0.0.1:1/none",
+        redis_url="redis://127.0.0.1:1/0",
+        bundle=str(data_dir / "no-bundle"),
+        disk_stop_mb=10**9,
+    )
+    shutil.rmtree(data_dir / "blobs" / "incoming")
+    answer = _ask("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["missing"] == ["database", "redis", "blobs", "disk", "parts", "bundle"]
+    assert _ask("/healthz").status_code == 200
+
+
+def test_a_part_that_is_not_seen_is_named(database, broker, data_dir, setting):
+    setting(bundle="null", disk_stop_mb=1)
+    parts_run("listener", "sweep", "draft")
+    answer = _ask("/readyz").json()
+    assert answer["missing"] == ["parts"]
+    assert "prepare" in next(c["sentence"] for c in answer["checks"] if c["name"] == "parts")
+
+
+def test_little_disk_is_a_warning_first(database, broker, data_dir, setting):
+    setting(bundle="null", disk_stop_mb=1, disk_warn_mb=10**9)
+    parts_run(*EXPECTED_PARTS)
+    answer = _ask("/readyz")
+    assert answer.status_code == 200
+    (disk,) = [check for check in answer.json()["checks"] if check["name"] == "disk"]
+    assert disk["ok"]
+    assert disk["warning"]
+
+
+def test_metrics_are_the_rows(client, broker, night):
+    night.drafted(1)
+    (failed, _) = night.complete(2, 3)
+    night.fail(failed)
+    parts_run("draft")
+    with unit_of_work() as session:
+        parts.raise_alarm(session, "draft", "sick")
+        parts.refuse(
+            session,
+            calling_ae="X",
+            sop_class_uid="1",
+            sop_instance_uid="2",
+            reason="sop_class",
+            sentence="-",
+        )
+    # The application of `client` was made before the broker's address was set.
+    said = _ask("/metrics").text
+    for line in (
+        'nightdraft_studies{state="DRAFTED"} 1.0',
+        'nightdraft_studies{state="FAILED"} 1.0',
+        'nightdraft_studies{state="WAITING"} 1.0',
+        "nightdraft_drafts_total 1.0",
+        'nightdraft_refusals_total{reason="sop_class"} 1.0',
+        'nightdraft_queue_length{queue="draft"} 0.0',
+        'nightdraft_parts_seen{part="draft"} 1.0',
+        'nightdraft_parts_seen{part="listener"} 0.0',
+        'nightdraft_alarms_open{part="draft"} 1.0',
+        'nightdraft_up{part="database"} 1.0',
+        'nightdraft_up{part="redis"} 1.0',
+    ):
+        assert line in said.splitlines()
+    (waiting,) = re.findall(r"^nightdraft_oldest_waiting_seconds (\S+)$", said, re.MULTILINE)
+    assert float(waiting) > 0
+    assert "PHANTOM" not in said
+
+
+def test_metrics_say_that_a_part_is_down(data_dir, setting):
+    setting(
+        database_url="postgresql://nobody@127.0.0.1:1/none", redis_url="redis://127.0.0.1:1/0"
+    )
+    answer = _ask("/metrics")
+    assert answer.status_code == 200
+    assert 'nightdraft_up{part="database"} 0.0' in answer.text
+    assert 'nightdraft_up{part="redis"} 0.0' in answer.text
+    assert "nightdraft_studies" not in answer.text
