@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import redis
 from celery import signals
-from celery.beat import EmbeddedService
+from celery.beat import EmbeddedService, Scheduler
 
 from model.indication import indication
 from records import parts
@@ -72,7 +72,7 @@ def run_worker(part: Part) -> int:
             quiet=True,
         )
     heart = _Heart(part, _facts(part, processes))
-    beat = EmbeddedService(app, thread=True) if part == "sweep" else None
+    beat = EmbeddedService(app, thread=True, scheduler_cls=Scheduler) if part == "sweep" else None
     heart.start()
     if beat is not None:
         beat.start()

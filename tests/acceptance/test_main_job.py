@@ -1,0 +1,168 @@
+"""The main job as a department sees it: films sent by DCMTK, a draft or a reason for each study."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pydicom
+import pytest
+
+from records.vocabulary import WARNING
+from tests.stations import Station, running_station
+from tests.waiting import eventually
+from training.corpus.phantoms_dicom import write_phantoms
+
+NAME = "PLANTED^NAME^FOR^TEST"
+
+
+@pytest.fixture(scope="module")
+def station(short_folder: Callable[[], Path]) -> Iterator[Station]:
+    with running_station(short_folder(), BUNDLE="demo") as running:
+        yield running
+
+
+def dcmtk(program: str) -> str:
+    """The Debian program: pynetdicom brings a storescu of its own."""
+    path = Path("/usr/bin") / program
+    if not path.exists():
+        pytest.skip(f"{path} is missing: apt install dcmtk")
+    return str(path)
+
+
+def uids(folder: Path) -> set[str]:
+    return {
+        str(pydicom.dcmread(path, stop_before_pixels=True, force=True).StudyInstanceUID)
+        for path in folder.rglob("*.dcm")
+    }
+
+
+def send(station: Station, program: str, *options: str) -> None:
+    done = subprocess.run(
+        [
+            dcmtk(program),
+            *("-aec", "NIGHTDRAFT", "127.0.0.1", str(station.port)),
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={"TCP_NODELAY": "1", "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def association_profile(folder: Path) -> str:
+    """DCMTK's association profile: each file's own class and transfer syntax, a context each."""
+    metas = [pydicom.dcmread(path, stop_before_pixels=True).file_meta for path in
+             sorted(folder.rglob("*.dcm"))]  # fmt: skip
+    pairs = sorted({(m.MediaStorageSOPClassUID, m.TransferSyntaxUID) for m in metas})
+    forms = sorted({syntax for _, syntax in pairs})
+    lines = ["[[TransferSyntaxes]]"]
+    lines += [f"[T{forms.index(form)}]\nTransferSyntax1 = {form}" for form in forms]
+    lines += ["[[PresentationContexts]]", "[All]"]
+    for number, (sop_class, syntax) in enumerate(pairs, start=1):
+        lines.append(f"PresentationContext{number} = {sop_class}\\T{forms.index(syntax)}")
+    lines += ["[[Profiles]]", "[Films]", "PresentationContexts = All"]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantoms")
+    for _ in write_phantoms(folder, range(2_000_000_000, 2_000_000_006), size=320):
+        pass
+    return folder
+
+
+def test_phantoms_by_storescu_are_all_drafted(station: Station, phantoms: Path):
+    expected = uids(phantoms)
+    send(station, "storescu", "+sd", "+r", str(phantoms))
+    eventually(
+        lambda: all(station.rows().get(uid, ("", ""))[0] == "DRAFTED" for uid in expected), 90
+    )
+    texts = [row[0] for row in station.ask("SELECT text FROM drafts")]
+    assert all(text.startswith(WARNING) for text in texts)
+    assert len(set(texts)) > 1  # it looks: not one text for all
+
+
+def test_phantoms_again_by_dcmsend_change_nothing(station: Station, phantoms: Path):
+    before = station.ask("SELECT count(*) FROM drafts")
+    send(station, "dcmsend", "+sd", "+r", str(phantoms))
+    eventually(
+        lambda: station.ask("SELECT count(*) FROM events WHERE kind = 'REPEATED'")[0][0] >= 6
+    )
+    assert station.ask("SELECT count(*) FROM drafts") == before
+    assert set(station.counts()) == {"DRAFTED"}
+
+
+@pytest.mark.parametrize("program", ["storescu", "dcmsend"])
+def test_real_chest_films_end_drafted_or_with_the_right_reason(
+    samples: Path, short_folder: Callable[[], Path], tmp_path: Path, program: str
+):
+    """Each sender in one run, each to a station of its own, so that both really deliver."""
+    folder = samples / "dicom/chest"
+    with running_station(short_folder(), BUNDLE="demo") as fresh:
+        if program == "storescu":
+            profile = tmp_path / "contexts.cfg"
+            profile.write_text(association_profile(folder))
+            send(fresh, "storescu", "-xf", str(profile), "Films", "+sd", "+r", str(folder))
+        else:
+            send(fresh, "dcmsend", "--no-halt", "+sd", "+r", str(folder))
+        expected = uids(folder)
+        eventually(lambda: set(fresh.rows()) == expected, 60)
+        eventually(lambda: fresh.all_ended(len(expected)), 120)
+        for state, reason in fresh.rows().values():
+            assert state in {"DRAFTED", "SKIPPED", "HELD", "FAILED"}
+            assert state == "DRAFTED" or reason
+
+
+def test_every_sample_gets_a_visible_end(samples: Path, short_folder: Callable[[], Path]):
+    with running_station(short_folder(), BUNDLE="demo") as fresh:
+        fresh.run("send", str(samples / "dicom"), "--port", str(fresh.port))
+        eventually(lambda: fresh.all_ended(5), 180)
+        rows = fresh.rows()
+        assert "DRAFTED" in {state for state, _ in rows.values()}
+        assert "SKIPPED" in {state for state, _ in rows.values()}
+        assert all(reason for state, reason in rows.values() if state != "DRAFTED")
+        refused = fresh.ask("SELECT sentence FROM refusals")
+        assert all(len(sentence) > 10 for (sentence,) in refused)
+        # Nobody crashed on any of it.
+        assert all(psutil.pid_exists(pid) for pid in fresh.parts().values())
+
+
+def test_a_planted_name_is_in_no_log_and_no_bell(station: Station, phantoms: Path, tmp_path: Path):
+    for number, path in enumerate(sorted(phantoms.rglob("*.dcm"))[:2]):
+        film = pydicom.dcmread(path)
+        film.PatientName, film.PatientID = NAME, "PLANTED-ID"
+        film.StudyInstanceUID = f"1.2.826.0.1.3680043.9.{number + 1}"
+        film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = (
+            f"1.2.826.0.1.3680043.9.{number + 1}.1"
+        )
+        film.ReasonForTheRequestedProcedure = f"{NAME} coughs"
+        film.save_as(tmp_path / f"{number}.dcm")
+    expected = uids(tmp_path)
+    send(station, "storescu", "+sd", str(tmp_path))
+    eventually(lambda: all(uid in station.rows() for uid in expected))
+    eventually(lambda: station.all_ended(2), 60)
+    logs = station.logs()
+    assert "a film" in logs or "association" in logs  # something was logged at all
+    assert "PLANTED" not in logs
+    with station.broker() as broker:
+        for key in broker.scan_iter():
+            kind = broker.type(key)
+            held = broker.lrange(key, 0, -1) if kind == b"list" else [broker.dump(key)]
+            assert all(b"PLANTED" not in one for one in held if one)
+
+
+def test_the_person_on_call_sees_it_all_from_the_command(station: Station, phantoms: Path):
+    uid = sorted(uids(phantoms))[0]
+    shown = station.run("study", uid)
+    assert shown.returncode == 0, shown.stderr
+    assert WARNING in " ".join(shown.stdout.split())
+    assert station.run("status", "--json").returncode == 0
+    doctor = station.run("doctor")
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
