@@ -14,7 +14,6 @@ from celery import Celery, signals
 
 from records.session import forget_engine
 from records.settings import settings
-from records.telemetry import set_up_logs
 
 QUEUES = ("sweep", "prepare", "draft")
 
@@ -89,7 +88,8 @@ def configuration() -> dict[str, Any]:
         "task_send_sent_event": False,
         "worker_enable_remote_control": False,
         "worker_disable_rate_limits": True,
-        # Logs are ours (records.telemetry): Celery's own would print errors with their values.
+        # Logs are ours (records.telemetry, set up by the command): Celery's would print errors with
+        # their values.
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
     }
@@ -107,9 +107,7 @@ app.add_defaults(configuration)
 
 
 def _our_logs(**_: Any) -> None:
-    """Being connected keeps Celery from setting up logs; what it says of tasks is not wanted."""
-    knobs = settings()
-    set_up_logs(knobs.log_format, knobs.log_level)
+    """Being connected keeps hands off the logs; its word on each task is not wanted."""
     logging.getLogger("celery").setLevel(logging.WARNING)
 
 

@@ -8,6 +8,7 @@ its stage is open a worker claims nothing, so one that is restarted does no harm
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
@@ -21,14 +22,21 @@ from records.vocabulary import Stage
 
 
 class Streak:
-    """The different requests that failed in this process since one succeeded."""
+    """The different requests that failed in this process since one succeeded.
+
+    One that failed before, beside others that went well, has itself to blame: when it is tried
+    again its failing says nothing of the worker, and so a few bad studies, left over at the end
+    of a night, raise no alarm.
+    """
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._failed: dict[uuid.UUID, None] = {}
+        self._own_fault: deque[uuid.UUID] = deque(maxlen=1000)
 
     def succeeded(self) -> None:
         """One went well: the worker is not sick."""
+        self._own_fault.extend(self._failed)
         self._failed.clear()
 
     def failed(self, request_id: uuid.UUID, how: str) -> None:
@@ -37,7 +45,8 @@ class Streak:
         Raises:
             WorkerSick: it was one too many; all of the streak are forgiven.
         """
-        self._failed[request_id] = None
+        if request_id not in self._own_fault:
+            self._failed[request_id] = None
         if len(self._failed) >= settings().sick_after:
             blamed = list(self._failed)
             self._failed.clear()

@@ -1,0 +1,46 @@
+"""Reporters that misbehave on purpose: the one thing of drafting that a test puts in itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from model.case import Case, DraftText, FailedCase
+from model.errors import CaseError
+from model.reporter import NullReporter
+
+
+class Reporter(NullReporter):
+    """The null reporter, in batches as a real one, with a say on each case and each batch.
+
+    poison(case): this case fails, by itself. breaks(batch): an error that the whole stream dies of.
+    """
+
+    def __init__(
+        self,
+        *,
+        poison: Callable[[Case], bool] = lambda case: False,
+        breaks: Callable[[list[Case]], Exception | None] = lambda batch: None,
+        batch: int = 4,
+    ) -> None:
+        self.poison, self.breaks, self.batch = poison, breaks, batch
+        self.batches: list[list[str]] = []
+
+    def draft(self, cases: Iterable[Case]) -> Iterator[DraftText | FailedCase]:
+        gathered: list[Case] = []
+        for case in cases:
+            gathered.append(case)
+            if len(gathered) == self.batch:
+                yield from self._write(gathered)
+                gathered = []
+        if gathered:
+            yield from self._write(gathered)
+
+    def _write(self, batch: list[Case]) -> Iterator[DraftText | FailedCase]:
+        self.batches.append([case.key for case in batch])
+        if error := self.breaks(batch):
+            raise error
+        for case in batch:
+            if self.poison(case):
+                yield FailedCase(case.key, CaseError("the network failed on this case"))
+            else:
+                yield from super().draft([case])

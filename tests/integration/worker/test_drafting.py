@@ -1,0 +1,348 @@
+"""Drafting: fences, groups, poison, sickness, and inputs that are not what they should be."""
+
+from __future__ import annotations
+
+import pytest
+
+from model.errors import BundleError, DeviceError
+from records import drafts, holds, parts, trail, worklist
+from records.blobs import Blobs
+from records.errors import NightdraftError, WorkerSick
+from records.session import unit_of_work
+from records.settings import settings
+from records.tables import DraftRequest, Study
+from records.vocabulary import (
+    WARNING,
+    EventKind,
+    HoldReason,
+    Priority,
+    RequestState,
+    Stage,
+    VisibleState,
+)
+from worker.drafting import DeviceFailed, draft_ready
+from worker.preparing import prepare_ready
+from worker.sickness import Streak
+
+from .arriving import bring, bring_studies, close, films, state
+from .reporters import Reporter
+
+DRAFTED, FAILED, PREPARED = VisibleState.DRAFTED, VisibleState.FAILED, VisibleState.PREPARED
+
+
+@pytest.fixture(autouse=True)
+def _night(night):
+    night(max_attempts=3)
+
+
+def prepare():
+    return prepare_ready("p", 60, Streak(Stage.PREPARE))
+
+
+def draft(reporter=None, owner="d", streak=None, **more):
+    return draft_ready(reporter or Reporter(), owner, 60, streak or Streak(Stage.DRAFT), **more)
+
+
+def prepared(*seeds, **more):
+    ids = []
+    for seed in seeds:  # one after the other, so that their order is known
+        ids += bring_studies(seed, **more)
+        close()
+    assert prepare() == len(seeds)
+    return ids
+
+
+def request_of(study_id):
+    with unit_of_work() as session:
+        return session.get(DraftRequest, session.get(Study, study_id).request_id)
+
+
+def key_of(study_id):
+    return str(request_of(study_id).id)
+
+
+def events(study_id):
+    with unit_of_work() as session:
+        return [event.kind for event in trail.timeline(session, study_id)]
+
+
+def test_a_draft_says_all_it_came_from():
+    (study,) = prepared(1)
+    assert draft() == 1
+    with unit_of_work() as session:
+        (one,) = drafts.of_study(session, study)
+    assert one.text.startswith(WARNING)
+    assert one.model_name == "null"
+    assert one.notice.startswith("No model")
+    assert one.views[0]["position"] == "frontal"
+    assert "ViewPosition" in one.views[0]["why"]
+    assert one.indication_source
+    assert one.inputs_digest == request_of(study).inputs_digest
+
+
+def test_priority_goes_first_and_groups_are_as_large_as_the_model_takes(night):
+    night(draft_batch=4)
+    prepared(1, 2, 3, 4, 5)
+    (stat,) = prepared(6, priority=Priority.STAT)
+    reporter = Reporter()
+    assert draft(reporter) == 6
+    assert [len(batch) for batch in reporter.batches] == [4, 2]
+    assert reporter.batches[0][0] == key_of(stat)
+
+
+def test_a_stat_that_comes_while_others_are_drafted_takes_the_next_place(night):
+    night(draft_batch=2)
+    prepared(*range(1, 7))
+    seen = []
+
+    def arrive(batch):
+        if not seen:
+            seen.extend(prepared(9, priority=Priority.STAT))
+
+    reporter = Reporter(breaks=arrive, batch=2)
+    assert draft(reporter) == 7
+    assert key_of(seen[0]) == reporter.batches[1][0]
+
+
+def test_a_worker_that_lost_its_lease_saves_nothing_and_its_mates_are_saved(night):
+    night(lease_seconds=60)
+    lost, kept = prepared(1, 2)
+
+    def steal(batch):
+        with unit_of_work() as session:
+            row = session.get(DraftRequest, request_of(lost).id)
+            row.lease_owner, row.claims = "another", row.claims + 1
+
+    assert draft(Reporter(breaks=steal)) == 1
+    assert state(kept) is DRAFTED
+    assert state(lost) is VisibleState.DRAFTING  # the other's
+    with unit_of_work() as session:
+        assert not drafts.of_study(session, lost)
+
+
+def test_leases_are_renewed_while_the_model_works(night):
+    night(lease_seconds=1)
+    (study,) = prepared(1)
+
+    def slow(batch):
+        first = request_of(study).lease_expires_at
+        from tests.waiting import eventually
+
+        # Three renewals make it later than a lease is long.
+        eventually(lambda: (request_of(study).lease_expires_at - first).total_seconds() > 1)
+
+    assert draft(Reporter(breaks=slow)) == 1
+    assert state(study) is DRAFTED
+
+
+def test_poison_in_a_batch_is_alone_failed_and_its_mates_are_drafted(night):
+    night(max_attempts=2)
+    good, bad, fine = prepared(1, 2, 3)
+    poison = key_of(bad)
+    reporter = Reporter(poison=lambda case: case.key == poison)
+    assert draft(reporter) == 2
+    assert (state(good), state(bad), state(fine)) == (DRAFTED, FAILED, DRAFTED)
+    assert len(reporter.batches) == 2
+    assert reporter.batches[1] == [poison]
+    with unit_of_work() as session:
+        assert worklist.one(session, bad).reason == "MODEL_ERROR"
+
+
+def test_a_study_that_breaks_its_batch_is_found_alone(night):
+    night(max_attempts=1)
+    good, bad, fine = prepared(1, 2, 3)
+    poison = key_of(bad)
+
+    def breaks(batch):
+        return RuntimeError("secret") if poison in [case.key for case in batch] else None
+
+    reporter = Reporter(breaks=breaks)
+    assert draft(reporter) == 2
+    assert (state(good), state(bad), state(fine)) == (DRAFTED, FAILED, DRAFTED)
+    assert sorted(map(len, reporter.batches)) == [1, 1, 1, 3]
+    with unit_of_work() as session:
+        assert "secret" not in worklist.one(session, bad).detail
+
+
+def test_three_different_failing_in_a_row_stop_the_worker_with_all_forgiven():
+    ids = prepared(1, 2, 3, 4)
+    with pytest.raises(WorkerSick, match="3 different studies"):
+        draft(Reporter(poison=lambda case: True))
+    for study in ids:
+        assert state(study) is PREPARED
+        assert request_of(study).attempts == 0
+        assert request_of(study).lease_owner is None
+    with unit_of_work() as session:
+        (alarm,) = parts.open_alarms(session, "draft")
+        assert "3 different studies" in alarm.sentence
+    # Restarted, it claims nothing until a person has looked.
+    assert draft() == 0
+    with unit_of_work() as session:
+        parts.close_alarms(session, "draft")
+    assert draft() == 4
+
+
+def test_one_failing_again_and_again_is_no_sick_worker():
+    (bad,) = prepared(1)
+    assert draft(Reporter(poison=lambda case: True)) == 0
+    assert state(bad) is FAILED
+    with unit_of_work() as session:
+        assert not parts.open_alarms(session)
+
+
+def test_a_streak_is_ended_by_a_success():
+    streak = Streak(Stage.DRAFT)
+    ids = prepared(1, 2, 3, 4, 5)
+    bad = {key_of(study) for study in (ids[0], ids[1], ids[3], ids[4])}
+    assert draft(Reporter(poison=lambda case: case.key in bad, batch=5), streak=streak) == 1
+    with unit_of_work() as session:
+        assert not parts.open_alarms(session)
+
+
+@pytest.mark.parametrize("error", [DeviceError("the GPU fell off"), BundleError("damaged")])
+def test_a_part_that_fails_costs_no_attempt(error):
+    ids = prepared(1, 2)
+    with pytest.raises((DeviceFailed, BundleError)):
+        draft(Reporter(breaks=lambda batch: error))
+    for study in ids:
+        row = request_of(study)
+        assert (row.state, row.attempts, row.lease_owner) == (RequestState.PREPARED, 0, None)
+    assert draft() == 2
+
+
+def test_one_study_that_the_device_cannot_take_does_not_stop_the_night(night):
+    night(max_attempts=1)
+    bad, good = prepared(1, 2)
+    poison = key_of(bad)
+
+    def breaks(batch):
+        too_big = poison in [case.key for case in batch]
+        return DeviceError("no memory for one case") if too_big else None
+
+    with pytest.raises(DeviceFailed):
+        draft(Reporter(breaks=breaks))
+    assert draft(Reporter(breaks=breaks)) == 1  # started anew
+    assert (state(bad), state(good)) == (FAILED, DRAFTED)
+
+
+def test_an_error_on_the_way_gives_back_what_is_in_hand():
+    (study,) = prepared(1)
+    with pytest.raises(KeyboardInterrupt):
+        draft(Reporter(breaks=lambda batch: KeyboardInterrupt()))  # type: ignore[arg-type,return-value]
+    assert request_of(study).lease_owner is None
+    assert events(study)[-1] == EventKind.LEASE_RELEASED
+
+
+def test_asked_to_stop_it_finishes_what_the_model_has_and_begins_nothing(night):
+    night(draft_batch=2)
+    ids = prepared(1, 2, 3, 4)
+    reporter = Reporter(batch=2)
+    assert draft(reporter, stopping=lambda: bool(reporter.batches)) == 2
+    assert [state(study) for study in ids] == [DRAFTED, DRAFTED, PREPARED, PREPARED]
+    assert all(request_of(study).lease_owner is None for study in ids)
+
+
+@pytest.mark.parametrize("what", ["gone", "damaged", "another study's", "another bundle's"])
+def test_inputs_that_are_not_what_they_should_be_are_prepared_again(what):
+    study, other = prepared(1, 2)
+    blobs = Blobs(settings().data_dir)
+    mine, others = request_of(study), request_of(other)
+    if what == "gone":
+        blobs.remove(mine.prepared_blob)
+    elif what == "damaged":
+        blobs.path(mine.prepared_blob).write_bytes(b"PK" + bytes(100))
+    elif what == "another study's":
+        blobs.path(mine.prepared_blob).write_bytes(blobs.read(others.prepared_blob))
+    else:
+        with unit_of_work() as session:
+            session.get(DraftRequest, mine.id).preprocessing_digest = "older"
+    assert draft() == 1
+    assert state(study) is VisibleState.WAITING
+    assert EventKind.PREPARE_AGAIN in events(study)
+    assert prepare() == 1
+    assert draft() == 1
+    assert (state(study), request_of(study).attempts) == (DRAFTED, 0)
+
+
+def test_workers_of_two_bundles_do_not_send_a_study_to_and_fro():
+    (study,) = prepared(1)
+
+    def older():
+        with unit_of_work() as session:
+            session.get(DraftRequest, request_of(study).id).preprocessing_digest = "older"
+
+    older()
+    assert draft() == 0
+    assert prepare() == 1
+    older()
+    with pytest.raises(WorkerSick, match="same NIGHTDRAFT_BUNDLE"):
+        draft()
+    assert request_of(study).lease_owner is None
+
+
+def test_the_same_inputs_lead_to_one_draft():
+    (study,) = prepared(1)
+    assert draft() == 1
+    with unit_of_work() as session:
+        row = session.get(DraftRequest, request_of(study).id)
+        again = DraftRequest(study_id=study, revision=row.revision, priority=2)
+        session.add(again)
+    assert prepare() == 1
+    assert draft() == 1
+    with unit_of_work() as session:
+        (only,) = drafts.of_study(session, study)
+        assert session.get(DraftRequest, again.id).draft_id == only.id
+        assert only.superseded_at is None
+
+
+def test_late_images_supersede_the_draft():
+    first = films(1)
+    while len(first) < 2:
+        first = films(int(first[0].PatientID.removeprefix("PHANTOM")) + 1)
+    study = bring(first[0])
+    close()
+    prepare()
+    assert draft() == 1
+    assert bring(first[1]) == study
+    close()
+    assert prepare() == 1
+    assert draft() == 1
+    with unit_of_work() as session:
+        newest, older = drafts.of_study(session, study)
+    assert (len(newest.views), len(older.views)) == (2, 1)
+    assert newest.superseded_at is None
+    assert older.superseded_at is not None
+
+
+def test_nothing_is_claimed_while_a_hold_is_open():
+    (study,) = prepared(1)
+    with unit_of_work() as session:
+        holds.open_hold(session, study, HoldReason.CONFLICTING_BYTES, "test")
+    assert draft() == 0
+    assert state(study) is VisibleState.HELD
+
+
+def test_a_draft_that_the_database_refuses_takes_no_mate_along(night):
+    night(max_attempts=1)
+    bad, good = prepared(1, 2)
+    poison = key_of(bad)
+
+    class WithNull(Reporter):
+        def _write(self, batch):
+            from dataclasses import replace
+
+            for text in super()._write(batch):
+                yield replace(text, text="a\x00b") if text.key == poison else text
+
+    assert draft(WithNull()) == 1
+    assert (state(bad), state(good)) == (FAILED, DRAFTED)
+
+
+def test_no_database_is_told_and_nothing_is_lost(night):
+    (study,) = prepared(1)
+    there = settings().database_url
+    night(database_url="postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(NightdraftError, match="PostgreSQL does not answer"):
+        draft()
+    night(database_url=there)
+    assert state(study) is PREPARED

@@ -1,0 +1,294 @@
+"""Preparing: what becomes of films, who is asked, and whose fault it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from model.case import unpack
+from records import holds, parts, studies, trail, worklist
+from records.blobs import Blobs
+from records.errors import BundleUnusable, DiskFull, PartError, WorkerSick
+from records.session import unit_of_work
+from records.settings import settings
+from records.tables import DraftRequest, Study
+from records.vocabulary import (
+    Decision,
+    EventKind,
+    HoldReason,
+    InstanceState,
+    RequestState,
+    Stage,
+    VisibleState,
+)
+from worker import preparing
+from worker.preparing import prepare_ready
+from worker.sickness import Streak
+
+from .arriving import bring, bring_studies, close, films, state
+
+PREPARED, FAILED = VisibleState.PREPARED, VisibleState.FAILED
+
+
+@pytest.fixture(autouse=True)
+def _night(night):
+    night(max_attempts=3)
+
+
+def prepare(streak=None, **more):
+    close()
+    return prepare_ready("p", 60, streak or Streak(Stage.PREPARE), **more)
+
+
+def request_of(study_id):
+    with unit_of_work() as session:
+        return session.get(DraftRequest, session.get(Study, study_id).request_id)
+
+
+def two_films():
+    return next(both for seed in range(1, 50) if len(both := films(seed)) == 2)
+
+
+def blob_paths(study_id):
+    with unit_of_work() as session:
+        rows = studies.instances(session, study_id, InstanceState.KEPT)
+    return [Blobs(settings().data_dir).path(row.blob) for row in rows]
+
+
+def test_a_prepared_input_holds_the_views_and_their_story():
+    frontal, lateral = two_films()
+    study = bring(lateral)
+    assert bring(frontal) == study
+    assert prepare() == 1
+    row = request_of(study)
+    case = unpack(Blobs(settings().data_dir).read(row.prepared_blob))
+    assert case.key == row.inputs_digest
+    assert [view.position for view in case.views] == ["frontal", "lateral"]
+    assert case.views[0].pixels.shape == (64, 64)
+    assert [view["sop_instance_uid"] for view in row.provenance["views"]] == [
+        frontal.SOPInstanceUID,
+        lateral.SOPInstanceUID,
+    ]
+    assert row.provenance["left_out"] == []
+    assert row.provenance["procedure"] == frontal.StudyDescription
+
+
+def test_other_objects_are_named_and_films_are_drafted():
+    (film,) = films(1)[:1]
+    study = bring(film)
+    other = films(1)[0]
+    other.SOPInstanceUID += ".9"
+    bring(other, is_film=False, skip_reason="It is a dose report.")
+    assert prepare() == 1
+    (left,) = request_of(study).provenance["left_out"]
+    assert left == {
+        "sop_instance_uid": other.SOPInstanceUID,
+        "reason": "other_object",
+        "sentence": "It is a dose report.",
+    }
+
+
+def test_a_study_without_films_is_skipped_with_the_reason():
+    study = bring(films(1)[0], is_film=False, skip_reason="It is a dose report.")
+    assert prepare() == 0
+    with unit_of_work() as session:
+        row = worklist.one(session, study)
+    assert (row.state, row.reason) == (VisibleState.SKIPPED, "no_films")
+    assert "dose report" in row.detail
+
+
+def test_what_the_model_is_not_for_is_skipped():
+    hand = films(1)[0]
+    hand.BodyPartExamined = "HAND"
+    hand.StudyDescription = hand.SeriesDescription = "HAND AP"
+    del hand.RequestAttributesSequence, hand.ProcedureCodeSequence
+    study = bring(hand)
+    assert prepare() == 0
+    with unit_of_work() as session:
+        assert worklist.one(session, study).reason == "not_chest"
+
+
+def test_one_unreadable_film_of_two_is_left_out_with_the_reason():
+    frontal, lateral = two_films()
+    study = bring(frontal)
+    bring(lateral, damage=True)
+    assert prepare() == 1
+    (left,) = request_of(study).provenance["left_out"]
+    assert (left["sop_instance_uid"], left["reason"]) == (lateral.SOPInstanceUID, "unreadable")
+    assert "A film of the study could not be read." in request_of(study).provenance["notes"]
+
+
+def test_a_study_whose_films_are_all_unreadable_failed_for_good():
+    study = bring(films(1)[0], damage=True)
+    good = bring_studies(2)[0]
+    assert prepare() == 1
+    with unit_of_work() as session:
+        row = worklist.one(session, study)
+    assert (row.state, row.reason) == (FAILED, "UNREADABLE")
+    assert "pixels" in row.detail
+    assert request_of(study).attempts == 1
+    assert state(good) is PREPARED
+
+
+def test_unreadable_films_are_no_sick_worker():
+    for seed in (1, 2, 3, 4):
+        bring(films(seed)[0], damage=True)
+    assert prepare() == 0
+    with unit_of_work() as session:
+        assert not parts.open_alarms(session)
+
+
+def unknown_chest():
+    film = films(1)[0]
+    film.BodyPartExamined = film.StudyDescription = film.SeriesDescription = ""
+    del film.RequestAttributesSequence, film.ProcedureCodeSequence
+    return film
+
+
+def test_what_the_headers_leave_open_is_asked_once():
+    study = bring(unknown_chest())
+    assert prepare() == 0
+    assert state(study) is VisibleState.HELD
+    assert prepare() == 0
+    with unit_of_work() as session:
+        (hold,) = holds.of_study(session, study)
+        assert hold.reason == HoldReason.CHEST_UNKNOWN
+        holds.decide(session, study, Decision.PROCEED, "a reader")
+    assert prepare() == 1
+    assert state(study) is PREPARED
+    assert "Body part not certain for every film." in request_of(study).provenance["notes"]
+    with unit_of_work() as session:
+        assert len(holds.of_study(session, study)) == 1
+
+
+def test_the_same_study_has_the_same_inputs_and_others_have_others(night):
+    one, other = bring_studies(1, 2)
+    assert prepare() == 2
+    first = request_of(one).inputs_digest
+    assert first != request_of(other).inputs_digest
+    with unit_of_work() as session:
+        row = session.get(DraftRequest, request_of(one).id)
+        row.state = RequestState.WAITING
+    assert prepare() == 1
+    assert request_of(one).inputs_digest == first
+    with unit_of_work() as session:
+        session.get(DraftRequest, request_of(one).id).state = RequestState.WAITING
+    night(indication_sources="reason")  # another prior, another key
+    assert prepare() == 1
+    assert request_of(one).inputs_digest != first
+
+
+def test_a_late_image_under_preparation_belongs_to_the_next_revision():
+    frontal, lateral = two_films()
+    study = bring(frontal)
+    close()
+    asked = []
+
+    def arrive():
+        if not asked:
+            asked.append(bring(lateral))
+        return False
+
+    close()
+    prepare_ready("p", 60, Streak(Stage.PREPARE), arrive)  # nothing is claimed: it receives again
+    assert state(study) is VisibleState.RECEIVING
+    assert prepare() == 1
+    assert len(request_of(study).provenance["views"]) == 2
+
+
+def test_a_lost_lease_prepares_nothing(monkeypatch):
+    study = bring_studies(1)[0]
+
+    def steal(*given):
+        with unit_of_work() as session:
+            row = session.get(DraftRequest, request_of(study).id)
+            row.lease_owner, row.claims = "another", row.claims + 1
+        return real(*given)
+
+    real = preparing.make_ready
+    monkeypatch.setattr(preparing, "make_ready", steal)
+    prepare()
+    assert request_of(study).state == RequestState.WAITING
+    assert request_of(study).lease_owner == "another"
+
+
+def test_a_full_disk_costs_no_attempt(monkeypatch):
+    study = bring_studies(1)[0]
+
+    def full(*_):
+        raise DiskFull("the data folder's disk is full")
+
+    monkeypatch.setattr(Blobs, "write_prepared", full)
+    with pytest.raises(DiskFull):
+        prepare()
+    row = request_of(study)
+    assert (row.attempts, row.lease_owner, row.state) == (0, None, RequestState.WAITING)
+
+
+def test_a_data_folder_that_is_not_there_condemns_nobody():
+    study = bring_studies(1)[0]
+    instances = Blobs(settings().data_dir).root / "instances"
+    instances.rename(instances.with_name("elsewhere"))
+    with pytest.raises(PartError, match="is its disk mounted"):
+        prepare()
+    assert request_of(study).attempts == 0
+    instances.with_name("elsewhere").rename(instances)
+    assert prepare() == 1
+
+
+def test_a_film_whose_file_is_gone_failed_with_the_reason():
+    study = bring_studies(1)[0]
+    (path,) = blob_paths(study)
+    path.unlink()
+    assert prepare() == 0
+    with unit_of_work() as session:
+        row = worklist.one(session, study)
+    assert (row.state, row.reason) == (FAILED, "UNREADABLE")
+    assert "gone" in row.detail
+
+
+def test_many_files_gone_are_the_disks_fault(night):
+    night(retry_seconds=60)
+    ids = bring_studies(1, 2, 3)
+    for study in ids:
+        blob_paths(study)[0].unlink()
+    with pytest.raises(WorkerSick):
+        prepare()
+    assert [request_of(study).attempts for study in ids] == [0, 0, 0]
+    with unit_of_work() as session:
+        assert parts.open_alarms(session, "prepare")
+    assert prepare() == 0
+
+
+def test_an_error_nobody_foresaw_costs_an_attempt_and_quotes_nothing(monkeypatch):
+    study = bring_studies(1)[0]
+
+    def odd(*_):
+        raise ValueError("ZEPPELINOWITSCH")
+
+    monkeypatch.setattr(preparing, "make_ready", odd)
+    assert prepare() == 0
+    with unit_of_work() as session:
+        row = worklist.one(session, study)
+        told = " ".join(event.detail for event in trail.timeline(session, study))
+    assert (row.state, row.reason) == (FAILED, "UNEXPECTED")
+    assert row.detail.startswith("ValueError at ")
+    assert "ZEPPELIN" not in told
+
+
+def test_without_a_bundle_nothing_is_claimed(night):
+    study = bring_studies(1)[0]
+    for bundle in ("", "/nowhere"):
+        night(bundle=bundle)
+        with pytest.raises(BundleUnusable):
+            prepare()
+    with unit_of_work() as session:
+        kinds = [event.kind for event in trail.timeline(session, study)]
+    assert EventKind.CLAIMED not in kinds
+
+
+def test_only_requests_of_this_bundle_are_claimed():
+    study = bring_studies(1)[0]
+    close()
+    with unit_of_work() as session:
+        session.get(DraftRequest, request_of(study).id).bundle = "another's digest"
+    assert prepare() == 0

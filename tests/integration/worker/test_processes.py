@@ -1,0 +1,153 @@
+"""The worker as it runs at night: real processes, real servers, killed at any point."""
+
+from __future__ import annotations
+
+import signal
+
+import psutil
+import pytest
+import redis
+
+from records import drafts, parts
+from records.session import unit_of_work
+from records.tables import DraftRequest, Study
+from records.vocabulary import VisibleState
+from tests.waiting import eventually
+
+from .arriving import PLANTED, bring_studies, close, state
+
+DRAFTED = VisibleState.DRAFTED
+
+
+def drafted(studies):
+    return all(state(study) is DRAFTED for study in studies)
+
+
+def running_parts():
+    with unit_of_work() as session:
+        return {beat.part for beat in parts.running(session)}
+
+
+def test_from_arrival_to_draft_and_nothing_of_a_patient_on_the_way(night, run_part, broker):
+    night(prepare_processes=2)
+    ids = bring_studies(1, 2, 3, 4)
+    running = [run_part(part) for part in ("sweep", "prepare", "draft")]
+    eventually(lambda: drafted(ids), 60)
+    late = bring_studies(5)
+    eventually(lambda: drafted(late), 30)
+    assert running_parts() == {"sweep", "prepare", "draft"}
+    with redis.Redis.from_url(broker) as connection:
+        assert not [key for key in connection.keys("*") if PLANTED in key.decode()]
+    assert [part.end() for part in running] == [0, 0, 0]
+    for part in running:
+        assert "[info" in part.said()
+        assert PLANTED not in part.said()
+        assert "Traceback" not in part.said()
+    assert running_parts() == set()
+
+
+def test_a_preparing_process_needs_no_torch(night, run_part):
+    night(prepare_processes=1)
+    part = run_part("prepare")
+    eventually(lambda: running_parts() == {"prepare"}, 30)
+    for process in [psutil.Process(part.process.pid), *part.children()]:
+        assert not [m.path for m in process.memory_maps() if "libtorch" in m.path]
+
+
+@pytest.mark.parametrize(
+    "point", ["while-preparing", "while-drafting", "before-draft-commit", "after-draft-commit"]
+)
+def test_killed_at_any_point_every_study_has_one_draft(
+    night, run_part, point, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("NIGHTDRAFT_KILL_AT", point)
+    monkeypatch.setenv("NIGHTDRAFT_KILL_MARK", str(tmp_path / "killed"))
+    night(prepare_processes=1, lease_seconds=1.5)
+    ids = bring_studies(1, 2, 3)
+    running = {part: run_part(part) for part in ("sweep", "prepare", "draft")}
+
+    def supervised():
+        # As a supervisor does: what died is started again.
+        for name, part in running.items():
+            if part.process.poll() is not None:
+                running[name] = run_part(name)
+        return drafted(ids)
+
+    eventually(supervised, 60)
+    assert (tmp_path / "killed").exists()
+    with unit_of_work() as session:
+        for study in ids:
+            (only,) = drafts.of_study(session, study)
+            assert only.superseded_at is None
+            assert session.get(DraftRequest, session.get(Study, study).request_id).attempts == 0
+
+
+def test_redis_emptied_and_killed_while_all_runs(night, run_part, broker, servers):
+    night(prepare_processes=1)
+    running = [run_part(part) for part in ("sweep", "prepare", "draft")]
+    first = bring_studies(1)
+    eventually(lambda: drafted(first), 60)
+    more = bring_studies(2, 3)
+    with redis.Redis.from_url(broker) as connection:
+        for _ in range(20):
+            connection.flushall()
+    eventually(lambda: drafted(more), 30)
+    with redis.Redis.from_url(broker) as connection, pytest.raises(redis.ConnectionError):
+        pid = connection.info("server")["process_id"]
+        psutil.Process(pid).kill()
+        psutil.wait_procs([psutil.Process(pid)], timeout=10)
+        connection.ping()
+    late = bring_studies(4, 5)
+    assert servers.mend()
+    eventually(lambda: drafted(late), 60)
+    assert [part.process.poll() for part in running] == [None, None, None]
+
+
+def test_a_killed_parent_leaves_no_children(night, run_part):
+    night(prepare_processes=2)
+    part = run_part("prepare")
+    eventually(lambda: len(part.children()) >= 2, 30)
+    eventually(lambda: running_parts() == {"prepare"}, 30)
+    part.end(signal.SIGKILL)
+
+
+def test_a_sick_prepare_worker_stops_itself_and_does_no_harm_when_restarted(
+    night, run_part, data_dir
+):
+    night(prepare_processes=1, retry_seconds=3600)
+    ids = bring_studies(1, 2, 3)
+    for film in data_dir.glob("blobs/instances/**/*.dcm"):
+        film.rename(film.with_suffix(".hidden"))
+    close()
+    sweep = run_part("sweep")
+    assert eventually(lambda: run_part("prepare")).process.wait(timeout=60) == 1
+    with unit_of_work() as session:
+        assert parts.open_alarms(session, "prepare")
+    for film in data_dir.glob("blobs/instances/**/*.hidden"):
+        film.rename(film.with_suffix(".dcm"))
+    again = run_part("prepare")
+    eventually(lambda: running_parts() == {"sweep", "prepare"}, 30)
+    assert {state(study) for study in ids} == {VisibleState.WAITING}
+    with unit_of_work() as session:
+        parts.close_alarms(session)
+    eventually(lambda: {state(study) for study in ids} == {VisibleState.PREPARED}, 30)
+    assert again.process.poll() is None
+    assert sweep.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("part", "wrong", "told"),
+    [
+        ("sweep", {"database_url": "postgresql://x@127.0.0.1:1/x"}, "PostgreSQL does not answer"),
+        ("sweep", {"redis_url": "redis://127.0.0.1:1/0"}, "Redis does not answer"),
+        ("prepare", {"bundle": ""}, "NIGHTDRAFT_BUNDLE is not set"),
+        ("draft", {"bundle": "/nowhere"}, "there is no bundle at /nowhere"),
+        ("prepare", {"indication_sources": "tealeaves"}, "no such source: tealeaves"),
+    ],
+)
+def test_what_is_missing_at_the_start_is_one_line(night, run_part, part, wrong, told):
+    night(**wrong)
+    started = run_part(part)
+    assert started.process.wait(timeout=60) == 1
+    assert told in started.said()
+    assert len(started.said().strip().splitlines()) == 1

@@ -1,0 +1,130 @@
+"""The sweep: what it closes, takes back and rings for, with Redis and database coming and going."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import redis
+
+from records import parts, requests
+from records.errors import BrokerDown
+from records.session import unit_of_work
+from records.tables import DraftRequest, Study
+from records.vocabulary import Stage, VisibleState
+from worker import bells, sweep
+from worker.sweep import Swept
+
+from .arriving import PLANTED, bring_studies, close, state
+
+
+@pytest.fixture
+def queue(night, broker):
+    with redis.Redis.from_url(broker) as connection:
+        yield connection
+
+
+def claim(stage=Stage.PREPARE, limit=10, seconds=60.0):
+    with unit_of_work() as session:
+        return requests.claim(session, stage, "w", limit, seconds)
+
+
+def test_quiet_studies_are_closed_however_many(queue, monkeypatch):
+    monkeypatch.setattr(sweep, "CLOSE_AT_ONCE", 2)
+    ids = bring_studies(1, 2, 3, 4, 5)
+    assert sweep.sweep() == Swept(closed=5, taken_back=0, rung=5)
+    assert {state(study) for study in ids} == {VisibleState.WAITING}
+
+
+def test_a_message_holds_a_requests_id_and_nothing_else(queue):
+    (study,) = bring_studies(1)
+    sweep.sweep()
+    (message,) = queue.lrange("prepare", 0, -1)
+    with unit_of_work() as session:
+        request_id = str(session.get(Study, study).request_id)
+    envelope = json.loads(message)
+    from base64 import b64decode
+
+    args, kwargs, _ = json.loads(b64decode(envelope["body"]))
+    assert (args, kwargs) == ([request_id], {})
+    assert envelope["headers"]["argsrepr"] == f"['{request_id}']"
+    assert PLANTED not in str(envelope) + str(queue.keys("*"))
+
+
+def test_bells_never_pile_up(queue, night):
+    night(bells_ahead=3)
+    bring_studies(*range(1, 7))
+    assert [sweep.sweep().rung for _ in range(3)] == [3, 0, 0]
+    assert queue.llen("prepare") == 3
+    queue.lpop("prepare")
+    assert sweep.sweep().rung == 1
+
+
+def test_an_emptied_redis_costs_one_sweep(queue):
+    bring_studies(1, 2)
+    assert sweep.sweep().rung == 2
+    queue.flushall()
+    assert sweep.sweep().rung == 2
+    assert queue.llen("prepare") == 2
+
+
+def test_what_is_worked_on_is_not_rung_for(queue):
+    bring_studies(1, 2)
+    close()
+    claim(limit=1)
+    assert sweep.sweep().rung == 1
+
+
+def test_leases_that_ran_out_are_taken_back_and_rung_for(queue):
+    (study,) = bring_studies(1)
+    close()
+    claim(seconds=0.0)
+    assert sweep.sweep() == Swept(closed=0, taken_back=1, rung=1)
+    assert state(study) is VisibleState.WAITING
+
+
+def test_workers_that_die_on_one_study_after_the_other_raise_the_alarm(queue, night):
+    night(retry_seconds=3600, sick_after=3)
+    ids = bring_studies(1, 2, 3, 4)
+    close()
+    claim(seconds=0.0)  # one worker dies with all of them, then one on each, alone
+    sweep.sweep()
+    for _ in range(3):
+        assert len(claim(seconds=0.0)) == 1
+        sweep.sweep()
+    with unit_of_work() as session:
+        (alarm,) = parts.open_alarms(session, "prepare")
+        rows = [session.get(DraftRequest, session.get(Study, s).request_id) for s in ids]
+    assert "3 different studies" in alarm.sentence
+    assert [row.attempts for row in rows] == [0, 0, 0, 0]
+    queue.flushall()
+    assert sweep.sweep().rung == 0
+    with unit_of_work() as session:
+        parts.close_alarms(session)
+    assert sweep.sweep().rung == 4
+    # The deaths before the alarm are settled: the next one starts a new count.
+    claim(seconds=0.0)
+    sweep.sweep()
+    with unit_of_work() as session:
+        assert not parts.open_alarms(session)
+
+
+def test_without_redis_the_rows_move_and_nothing_is_lost(queue, night, broker):
+    (study,) = bring_studies(1)
+    night(redis_url="redis://127.0.0.1:1/0")
+    with pytest.raises(BrokerDown, match="next sweep"):
+        sweep.sweep()
+    assert state(study) is VisibleState.WAITING
+    night(redis_url=broker)
+    assert sweep.sweep().rung == 1
+
+
+def test_ringing_stays_under_the_limit_whoever_rings(queue, night):
+    night(bells_ahead=2)
+    bring_studies(1, 2, 3)
+    close()
+    with unit_of_work() as session:
+        ids = list(requests.ready_ids(session, Stage.PREPARE, 10))
+    assert bells.ring(Stage.DRAFT, ids) == 2
+    assert bells.ring(Stage.DRAFT, ids) == 0
+    assert bells.waiting(Stage.DRAFT) == 2
