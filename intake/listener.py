@@ -268,9 +268,14 @@ class Listener:
         logger().info("an association was aborted", calling_ae=title)
 
     def _closed(self, event: Any) -> None:
-        event.assoc.dimse.discard_incoming()
+        association = event.assoc
+        association.dimse.discard_incoming()
         with self._lock:
-            self._in_hand.discard(event.assoc)
+            self._in_hand.discard(association)
+        if association.requestor.primitive is None:
+            # Gone without asking for an association (a load balancer's probe): pynetdicom's thread
+            # would hold a place until its timer ends. Nothing in the queue is what the timer gives.
+            association.dul.to_user_queue.put(None)
 
     # ---- What it does meanwhile ----
 

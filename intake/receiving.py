@@ -2,11 +2,11 @@
 
 pynetdicom reads whatever length a peer declares, buffers it before it has looked at the AE titles,
 waits for ever for the rest of a PDU, and lets its reactor thread die on a full disk. Four of its
-classes are taken over here, each in the one method that matters:
+classes are taken over here, each in the methods that matter:
 
     Server           counts connections before a thread is made for each
     Door             gives each association the two below
-    GuardedSocket    lengths and time, before memory is taken
+    GuardedSocket    lengths and time, before memory is taken; hangs up for good
     GuardedMessages  what a message may hold; errors abort the association instead of the thread
     Incoming         stands in for the temporary file that the data set is written to
 """
@@ -19,6 +19,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,13 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
                 if at < nr_bytes and time.monotonic() > until:
                     raise TimeoutError("a PDU that does not come to an end")
         return received if at == nr_bytes else received[:at]
+
+    def _shutdown_socket(self) -> None:
+        """Hang up. pynetdicom leaves the socket open where the peer was first to go."""
+        if self.socket is not None:
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+            self.socket.close()
 
 
 class BrokenMessage(Exception):

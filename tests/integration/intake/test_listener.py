@@ -313,7 +313,7 @@ def test_associations_over_the_limit_are_rejected_for_a_while(listen):
         assert first.is_established
         with association(port) as second:
             assert second.is_rejected
-    eventually(lambda: send(port, film()) == [0])
+    eventually(lambda: send(port, film()) == [0])  # the first is over
     assert "too_many_associations" in [why for why, _ in refused()]
 
 
@@ -356,6 +356,17 @@ def test_garbage_and_silence_are_hung_up_on(listen):
     with association(port) as made:
         eventually(lambda: not made.is_established)
     assert send(port, film()) == [0]
+
+
+def test_probes_that_only_connect_hold_no_place(listen):
+    running = listen(max_associations=1)
+    for _ in range(5):
+        with connection(running.port):
+            pass
+    eventually(lambda: send(running.port, film()) == [0], seconds=10)
+    began = time.monotonic()
+    assert running.end() == 0
+    assert time.monotonic() - began < 10
 
 
 def test_a_message_without_end_is_cut_off(listen):
