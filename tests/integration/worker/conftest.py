@@ -31,5 +31,6 @@ def run_part(night: Callable[..., None], tmp_path: Path) -> Iterator[Callable[[s
 
     yield run
     for part in running:
-        if part.process.poll() is None:
-            part.end()
+        part.ask_to_end()
+    for part in running:
+        part.end()

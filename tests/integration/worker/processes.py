@@ -34,6 +34,10 @@ class Part:
     def said(self) -> str:
         return self.log.read_text()
 
+    def ask_to_end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+
     def end(self, sign: signal.Signals = signal.SIGTERM) -> int:
         """Signal it, wait, and see that nothing of it is left."""
         family = [psutil.Process(self.process.pid), *self.children()]

@@ -92,11 +92,10 @@ def test_redis_emptied_and_killed_while_all_runs(night, run_part, broker, server
         for _ in range(20):
             connection.flushall()
     eventually(lambda: drafted(more), 30)
-    with redis.Redis.from_url(broker) as connection, pytest.raises(redis.ConnectionError):
-        pid = connection.info("server")["process_id"]
-        psutil.Process(pid).kill()
-        psutil.wait_procs([psutil.Process(pid)], timeout=10)
-        connection.ping()
+    with redis.Redis.from_url(broker) as connection:
+        valkey = psutil.Process(connection.info("server")["process_id"])
+    valkey.kill()
+    eventually(lambda: not valkey.is_running() or valkey.status() == psutil.STATUS_ZOMBIE)
     late = bring_studies(4, 5)
     assert servers.mend()
     eventually(lambda: drafted(late), 60)
@@ -111,16 +110,14 @@ def test_a_killed_parent_leaves_no_children(night, run_part):
     part.end(signal.SIGKILL)
 
 
-def test_a_sick_prepare_worker_stops_itself_and_does_no_harm_when_restarted(
-    night, run_part, data_dir
-):
+def test_a_sick_worker_stops_itself_and_does_no_harm_when_restarted(night, run_part, data_dir):
     night(prepare_processes=1, retry_seconds=3600)
     ids = bring_studies(1, 2, 3)
     for film in data_dir.glob("blobs/instances/**/*.dcm"):
         film.rename(film.with_suffix(".hidden"))
     close()
     sweep = run_part("sweep")
-    assert eventually(lambda: run_part("prepare")).process.wait(timeout=60) == 1
+    assert run_part("prepare").process.wait(timeout=60) == 1
     with unit_of_work() as session:
         assert parts.open_alarms(session, "prepare")
     for film in data_dir.glob("blobs/instances/**/*.hidden"):

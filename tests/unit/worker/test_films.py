@@ -1,0 +1,131 @@
+"""Films on disk -> what the model reads, without a database."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from model.errors import PixelError
+from model.manifest import NULL
+from records.errors import PartError
+from records.settings import read_settings
+from records.vocabulary import HoldReason
+from training.corpus.phantoms import phantom
+from training.corpus.phantoms_dicom import phantom_dicom
+from worker import films
+from worker.films import Asking, FileGone, Kept, NotFor, Ready, Unreadable, make_ready
+
+
+@pytest.fixture
+def study(tmp_path: Path):
+    """A phantom with a frontal and a lateral film, and how to write it."""
+    both = next(made for s in range(1, 50) if len(made := phantom_dicom(phantom(s), size=64)) == 2)
+
+    def write():
+        kept = []
+        for film in both:
+            path = tmp_path / f"{film.SOPInstanceUID}.dcm"
+            film.save_as(path, enforce_file_format=True)
+            sha = hashlib.sha256(path.read_bytes()).hexdigest()
+            kept.append(Kept(film.SOPInstanceUID, film.SOPClassUID, path, sha))
+        return kept
+
+    return both, write
+
+
+def look(kept, others=(), answered=frozenset(), **knobs):
+    return make_ready(kept, list(others), NULL, set(answered), read_settings(**knobs))
+
+
+def test_the_same_films_in_any_order_give_the_same_digest(study):
+    _, write = study
+    kept = write()
+    one, other = look(kept), look(kept[::-1])
+    assert isinstance(one, Ready)
+    assert isinstance(other, Ready)
+    assert one.digest == other.digest == one.case.key
+    assert [view.position for view in one.case.views] == ["frontal", "lateral"]
+
+
+def test_another_prior_is_another_digest(study):
+    (frontal, lateral), write = study
+    first = look(write())
+    for film in (frontal, lateral):
+        film.RequestAttributesSequence[0].ReasonForTheRequestedProcedure = "Fever."
+    second = look(write())
+    assert second.case.priors.indication == "Fever."
+    assert second.provenance["indication_source"] == "request_reason"
+    assert first.digest != second.digest
+
+
+def test_a_doubtful_indication_is_said_on_the_draft(study):
+    both, write = study
+    for film in both:
+        del film.RequestAttributesSequence
+        film.AdditionalPatientHistory = "Smoker."
+    assert "The indication is taken from the history." in look(write()).provenance["notes"]
+    for film in both:
+        film.ReasonForTheRequestedProcedure = "x" * 64
+    assert (
+        "The indication may be cut short: it fills its field." in look(write()).provenance["notes"]
+    )
+
+
+def test_no_age_is_drafted_held_or_skipped_as_the_site_wants(study):
+    both, write = study
+    for film in both:
+        del film.PatientBirthDate
+    kept = write()
+    assert "Patient's age unknown." in look(kept).provenance["notes"]
+    held = look(kept, unknown_age="hold")
+    assert isinstance(held, Asking)
+    assert held.question is HoldReason.AGE_UNKNOWN
+    assert isinstance(look(kept, unknown_age="skip"), NotFor)
+    assert isinstance(look(kept, [], {HoldReason.AGE_UNKNOWN}, unknown_age="hold"), Ready)
+
+
+def test_a_child_is_not_for_this_model(study):
+    both, write = study
+    for film in both:
+        film.PatientAge = "004Y"
+    found = look(write())
+    assert isinstance(found, NotFor)
+    assert found.reason == "too_young"
+
+
+def test_a_file_that_is_no_film_is_named_beside_one_that_is(study):
+    _, write = study
+    kept = write()
+    kept[1].path.write_bytes(b"not DICOM at all")
+    found = look(kept)
+    assert isinstance(found, Ready)
+    (left,) = found.provenance["left_out"]
+    assert left["sop_instance_uid"] == kept[1].sop_instance_uid
+    assert left["sentence"] != "Its pixels could not be read."  # the reader's own words say more
+    kept[0].path.write_bytes(b"nor this")
+    assert isinstance(look(kept), Unreadable)
+
+
+def test_a_needed_film_that_is_damaged_is_no_study_for_another_model(study):
+    _, write = study
+    frontal, lateral = write()
+    frontal.path.write_bytes(frontal.path.read_bytes()[:-2000])
+    assert isinstance(look([frontal, lateral]), Unreadable)
+
+
+def test_the_disks_errors_are_not_the_films(study, monkeypatch):
+    _, write = study
+    kept = write()
+
+    def broken(*_):
+        raise PixelError("cannot be read") from OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(films, "view_pixels", broken)
+    with pytest.raises(PartError, match="Input/output error"):
+        look(kept)
+    kept[0].path.unlink()
+    with pytest.raises(FileGone):
+        look(kept)
