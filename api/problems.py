@@ -38,7 +38,7 @@ PROBLEM: dict[int | str, dict[str, Any]] = {
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
         },
     }
-    for status in (403, 404, 409, 411, 413, 421, 422, 503)
+    for status in (400, 403, 404, 409, 411, 413, 421, 422, 503)
 }
 """What FastAPI writes into the OpenAPI page for each of our errors."""
 
@@ -98,6 +98,7 @@ async def _wrong_request(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = {
+        400: ("The request's body cannot be read, so nothing was changed", "Send JSON as UTF-8."),
         404: ("There is no such page", "Go back to the worklist."),
         405: ("This address does not do that", "docs/api.md lists what each address does."),
     }

@@ -175,7 +175,7 @@ def retry_study(uid: StudyUid) -> StudyLine:
         return StudyLine.of(worklist.one(session, id_))
 
 
-@router.post("/studies/{uid}/decision", responses=problems(403, 404, 409, 411, 413, 422))
+@router.post("/studies/{uid}/decision", responses=problems(400, 403, 404, 409, 411, 413, 422))
 def decide_study(uid: StudyUid, given: DecisionGiven) -> StudyLine:
     """PROCEED with a held study, or CANCEL its draft."""
     with unit_of_work() as session:

@@ -89,8 +89,7 @@ class Night:
         self.prepare(study)
         lease = self.claim(Stage.DRAFT, study)
         with unit_of_work() as session:
-            films = studies.instances(session, study)
-            new = _draft(phantom(HELD_OUT + number), lease, [f.sop_instance_uid for f in films])
+            new = _draft(phantom(HELD_OUT + number), lease)
             draft = drafts.save(session, lease, replace(new, **changed))
         assert draft is not None
         return draft
@@ -123,7 +122,7 @@ class Night:
             holds.open_hold(session, study, reason, "no body part in the header")
 
 
-def _draft(one: Phantom, lease: Lease, films: list[str]) -> NewDraft:
+def _draft(one: Phantom, lease: Lease) -> NewDraft:
     demo = read_manifest("demo")
     return NewDraft(
         text=one.report,
@@ -139,8 +138,12 @@ def _draft(one: Phantom, lease: Lease, films: list[str]) -> NewDraft:
         indication=one.indication,
         indication_source="request_reason" if one.indication else "none",
         views=[
-            {"sop_instance_uid": uid, "position": position, "why": f"ViewPosition says {position}"}
-            for uid, position in zip(films, one.positions, strict=False)
+            {
+                "sop_instance_uid": str(film.SOPInstanceUID),
+                "position": position,
+                "why": f"ViewPosition says {film.ViewPosition}",
+            }
+            for film, position in zip(phantom_dicom(one, size=16), one.positions, strict=True)
         ],
         left_out=[],
         notes=[],
@@ -170,8 +173,9 @@ def whole_night(data_dir: Path, size: int = 1024) -> None:
     night.fail(failed)
     for number in range(1, 13):
         night.drafted(number)
-    (stat,) = night.complete(31, priority=Priority.STAT)
-    night.draft(stat, 31)
+    (stat,) = night.complete(34, priority=Priority.STAT)
+    night.draft(stat, 34)
+    night.drafted(40)
     waiting = night.complete(51, 52, 53, 54)
     night.prepare(waiting[0])
     night.prepare(waiting[1])

@@ -93,9 +93,7 @@ def test_metrics_are_the_rows(client, broker, night):
 
 
 def test_metrics_say_that_a_part_is_down(data_dir, setting):
-    setting(
-        database_url="postgresql://nobody@127.0.0.1:1/none", redis_url="redis://127.0.0.1:1/0"
-    )
+    setting(database_url="postgresql://nobody@127.0.0.1:1/none", redis_url="redis://127.0.0.1:1/0")
     answer = _ask("/metrics")
     assert answer.status_code == 200
     assert 'nightdraft_up{part="database"} 0.0' in answer.text

@@ -29,7 +29,8 @@ def test_a_date_that_is_none_is_shown_as_sent():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "0 s"), (89, "89 s"), (600, "10 min"), (3 * 3600 + 300, "3 h 05 min")]
+    ("seconds", "shown"),
+    [(0, "0 s"), (89, "89 s"), (600, "10 min"), (3 * 3600 + 300, "3 h 05 min")],
 )
 def test_durations(seconds, shown):
     assert duration(seconds) == shown

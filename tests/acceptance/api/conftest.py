@@ -1,0 +1,101 @@
+"""The web server as a process of its own, and a browser before it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.waiting import eventually
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+START = """
+import sys
+from pathlib import Path
+from api.app import run_server
+from records.errors import NightdraftError
+from records.settings import settings
+from records.telemetry import set_up_logs
+set_up_logs(part="api")
+try:
+    run_server(settings(), ready=lambda port: Path(sys.argv[1]).write_text(f"{port}\\n"))
+except NightdraftError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+@dataclass
+class Server:
+    """A running `run_server`."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    log: Path
+
+    def end(self) -> int:
+        """SIGTERM; the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=20)
+
+
+@pytest.fixture
+def serve(database: str, data_dir: Path, tmp_path: Path) -> Iterator:
+    """`serve(serve_port=0)`: starts a server on this database; all end with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(wait: bool = True, **values: object) -> Server:
+        number = len(started)
+        said, log = tmp_path / f"port{number}", tmp_path / f"log{number}"
+        env = {f"NIGHTDRAFT_{name.upper()}": str(value) for name, value in values.items()}
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", START, str(said)],
+                env={**os.environ, "NIGHTDRAFT_SERVE_PORT": "0", **env},
+                stdout=out,
+                stderr=out,
+            )
+        started.append(process)
+        port = ""
+        if wait:
+
+            def is_up() -> bool:
+                assert process.poll() is None, log.read_text()
+                return said.exists() and said.read_text().endswith("\n")
+
+            eventually(is_up)
+            port = said.read_text().strip()
+        return Server(process, f"http://127.0.0.1:{port}", log)
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without a window and without calls home."""
+    if shutil.which(CHROMIUM) is None:
+        pytest.skip(f"no browser: {CHROMIUM} is not there")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()

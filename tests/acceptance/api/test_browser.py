@@ -1,0 +1,127 @@
+"""What a reader sees and does, in a real browser."""
+
+import pytest
+from playwright.sync_api import expect
+
+from records.vocabulary import WARNING
+from tests.integration.api.night import Night
+
+
+@pytest.fixture
+def night(database, data_dir):
+    return Night(data_dir, size=256)
+
+
+@pytest.fixture
+def page(browser):
+    """A page; what the browser complains of (blocked scripts, failed loads) fails the test."""
+    opened = browser.new_page(viewport={"width": 1440, "height": 900})
+    complaints = []
+    opened.on("console", lambda said: complaints.append(said.text) if said.type == "error" else 0)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    yield opened
+    opened.close()
+    assert complaints == []
+
+
+def test_counts_are_live_and_filter(serve, night, page):
+    night.drafted(1)
+    server = serve()
+    page.goto(server.url)
+    expect(page.locator("#count-all b")).to_have_text("1")
+    (waiting,) = night.complete(2)
+    expect(page.locator("#count-all b")).to_have_text("2", timeout=10000)
+    expect(page.locator("tbody tr")).to_have_count(2)
+    page.click("#count-WAITING")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator(f"#study-{waiting}")).to_be_visible()
+    expect(page.locator("#count-WAITING")).to_have_attribute("aria-current", "true")
+
+
+def test_focus_stays_when_the_worklist_moves(serve, night, page):
+    study = night.drafted(1)
+    page.goto(serve().url)
+    page.locator(f"#study-{study}").focus()
+    night.arrive(2)
+    expect(page.locator("tbody tr")).to_have_count(2, timeout=10000)
+    expect(page.locator(f"#study-{study}")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page).to_have_title("PHANTOM, 1000000001 - Nightdraft")
+
+
+def test_a_study_shows_its_films_and_its_draft_under_the_warning(serve, night, page):
+    study = night.drafted(1)
+    page.goto(serve().url)
+    page.click(f"#study-{study}")
+    warning = page.locator(".identity .warning")
+    expect(warning).to_have_text(WARNING)
+    page.set_viewport_size({"width": 1000, "height": 500})
+    page.keyboard.press("End")
+    expect(warning).to_be_in_viewport(ratio=1)
+    expect(page.locator(".identity h1")).to_be_in_viewport(ratio=1)
+    films = page.locator("figure img")
+    assert films.count() > 0
+    for film in films.all():
+        film.scroll_into_view_if_needed()
+        expect(film).to_have_js_property("complete", True)
+        assert film.evaluate("image => image.naturalWidth") == 256
+
+
+def test_a_person_proceeds_with_a_held_study(serve, night, page):
+    (study,) = night.complete(1)
+    night.hold(study)
+    server = serve()
+    page.goto(f"{server.url}/studies/{study}")
+    page.click("text=Proceed with the draft")
+    expect(page.locator(".hold")).to_be_visible()  # the browser asks for the name first
+    page.fill("input[name=by]", "Dr. Roe")
+    page.fill("input[name=note]", "It is a chest film.")
+    page.click("text=Proceed with the draft")
+    expect(page.locator(".hold")).to_have_count(0)
+    expect(page.locator(".identity .badge")).to_have_text("Waiting")
+    expect(page.locator("main")).to_contain_text("It is a chest film.")
+
+
+def test_a_changed_study_says_so_and_keeps_what_is_typed(serve, night, page):
+    (study,) = night.complete(1)
+    night.hold(study)
+    page.goto(f"{serve().url}/studies/{study}")
+    page.fill("input[name=note]", "half a sen")
+    night.arrive(1, sop_instance_uid="2.25.1", sha256="0" * 64)
+    expect(page.locator("p#changed")).to_be_visible(timeout=10000)
+    expect(page.locator("input[name=note]")).to_have_value("half a sen")
+
+
+def test_a_lost_server_is_said(serve, night, browser):
+    night.drafted(1)
+    server = serve()
+    page = browser.new_page()
+    page.goto(server.url)
+    expect(page.locator("#stale")).to_be_hidden()
+    server.process.kill()
+    expect(page.locator("#stale")).to_be_visible(timeout=15000)
+    page.close()
+
+
+def test_a_script_in_a_name_does_not_run(serve, night, page):
+    from records.studies import Patient
+
+    evil = "<img src=x onerror=document.title='run'><script>document.title='run'</script>"
+    (study,) = night.complete(1, patient=Patient("X", "", evil), study_description=evil)
+    night.draft(study, 1, indication=evil, impression=evil, findings=evil)
+    server = serve()
+    page.goto(server.url)
+    expect(page.locator(f"#study-{study}")).to_contain_text("<script>")
+    page.click(f"#study-{study}")
+    expect(page.locator(".report")).to_contain_text("<script>")
+    assert "run" not in page.evaluate("document.title.slice(-3)")
+
+
+def test_on_paper_every_page_begins_with_the_warning(serve, night, page):
+    study = night.drafted(1)
+    page.goto(f"{serve().url}/studies/{study}")
+    page.emulate_media(media="print")
+    expect(page.locator(".identity .warning")).to_be_visible()
+    # Chromium repeats a header group on each sheet, but only one that may not be broken.
+    expect(page.locator(".identity")).to_have_css("display", "table-header-group")
+    expect(page.locator(".identity")).to_have_css("break-inside", "avoid")

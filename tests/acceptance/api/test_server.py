@@ -1,0 +1,68 @@
+"""The server as a process: ports, signals, what it says, and what it never says."""
+
+import socket
+
+import httpx2 as httpx
+
+from records import parts
+from records.session import unit_of_work
+from tests.integration.api.night import Night
+from tests.waiting import eventually
+
+
+def test_it_takes_a_free_port_and_ends_cleanly(serve):
+    server = serve()
+    assert httpx.get(f"{server.url}/healthz").json() == {"status": "alive"}
+    assert "no login" in server.log.read_text()
+
+    def beats():
+        with unit_of_work() as session:
+            return [part.facts for part in parts.running(session) if part.part == "api"]
+
+    (facts,) = eventually(beats)
+    assert server.url.endswith(f":{facts['port']}")
+    assert server.end() == 0
+    assert beats() == []
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_port_in_use_is_one_clear_line(serve):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = serve(wait=False, serve_port=port)
+        assert server.process.wait(timeout=30) == 1
+    (line,) = server.log.read_text().splitlines()
+    assert line.startswith(f"PortInUse: port {port} of 127.0.0.1 is in use")
+
+
+def test_an_address_of_another_machine_is_one_clear_line(serve):
+    server = serve(wait=False, serve_host="192.0.2.1")
+    assert server.process.wait(timeout=30) == 1
+    (line,) = server.log.read_text().splitlines()
+    assert line.startswith("SettingsError: cannot serve on 192.0.2.1")
+
+
+def test_beyond_loopback_it_warns_loudly(serve):
+    server = serve(serve_host="0.0.0.0")
+    assert "THERE IS NO LOGIN" in server.log.read_text()
+    assert server.end() == 0
+
+
+def test_no_patient_and_no_search_word_gets_into_the_log(serve, data_dir):
+    study = Night(data_dir).drafted(1)
+    server = serve(log_level="debug")
+    for path in ("/?words=PLANTEDNAME", f"/studies/{study}", "/api/studies?words=PLANTEDNAME"):
+        assert httpx.get(server.url + path).status_code == 200
+    assert httpx.get(f"{server.url}/api/studies?state=PLANTEDNAME").status_code == 422
+    assert server.end() == 0
+    log = server.log.read_text()
+    assert "PLANTEDNAME" not in log
+    assert "PHANTOM" not in log
+
+
+def test_it_outlives_the_database(serve, servers, data_dir):
+    server = serve(database_url="postgresql://nobody@127.0.0.1:1/none")
+    assert httpx.get(f"{server.url}/").status_code == 503
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    assert server.end() == 0
+    assert "Traceback" not in server.log.read_text()
