@@ -171,7 +171,7 @@ def _study_of(session: Session, arrived: Arrived) -> Study:
     return session.scalars(
         select(Study)
         .where(Study.study_instance_uid == arrived.study_instance_uid)
-        .with_for_update()
+        .with_for_update(key_share=True)
     ).one()
 
 
@@ -268,12 +268,15 @@ def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> lis
         < func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, quiet_seconds),
         and_(Study.expected_instances.is_not(None), arrived_count >= Study.expected_instances),
     )
+    # key_share, here and above: rows that point at a study (events, drafts) can be written while
+    # it is locked. Without it a worker that ends a request and a sweep that supersedes it wait for
+    # each other.
     closed = session.scalars(
         select(Study)
         .where(Study.state == StudyState.RECEIVING, ready)
         .order_by(Study.priority, Study.last_received_at)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     ).all()
     for study in closed:
         study.state = StudyState.COMPLETE

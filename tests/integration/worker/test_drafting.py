@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
+from sqlalchemy import func, text
 
 from model.errors import BundleError, DeviceError
-from records import drafts, holds, parts, trail, worklist
+from records import drafts, holds, parts, requests, trail, worklist
 from records.blobs import Blobs
 from records.errors import NightdraftError, WorkerSick
 from records.session import unit_of_work
@@ -16,10 +19,12 @@ from records.vocabulary import (
     EventKind,
     HoldReason,
     Priority,
+    Purpose,
     RequestState,
     Stage,
     VisibleState,
 )
+from tests.waiting import eventually
 from worker.drafting import DeviceFailed, draft_ready
 from worker.preparing import prepare_ready
 from worker.sickness import Streak
@@ -126,8 +131,6 @@ def test_leases_are_renewed_while_the_model_works(night):
 
     def slow(batch):
         first = request_of(study).lease_expires_at
-        from tests.waiting import eventually
-
         # Three renewals make it later than a lease is long.
         eventually(lambda: (request_of(study).lease_expires_at - first).total_seconds() > 1)
 
@@ -314,6 +317,46 @@ def test_late_images_supersede_the_draft():
     assert older.superseded_at is not None
 
 
+def test_a_late_image_closing_while_the_draft_is_saved_does_not_lock_both_out(monkeypatch):
+    """The sweep holds the study and wants its request, the save holds the request."""
+    first = films(1)
+    while len(first) < 2:
+        first = films(int(first[0].PatientID.removeprefix("PHANTOM")) + 1)
+    study = bring(first[0])
+    close()
+    prepare()
+    bring(first[1])
+    closing = threading.Thread(target=close)
+    tell = trail.tell
+
+    def tell_late(session, *given, **more):
+        if not closing.ident:
+            closing.start()
+            eventually(blocked)
+        tell(session, *given, **more)
+
+    def blocked():
+        with unit_of_work() as session:
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            return session.execute(text(waiting)).scalar_one()
+
+    with unit_of_work() as session:  # it was claimed before the late image came
+        row = session.get(DraftRequest, session.get(Study, study).request_id)
+        row.lease_owner, row.claims = "d", 1
+        row.lease_expires_at = func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 5)
+        session.flush()
+        session.refresh(row)
+    lease = requests.Lease(
+        row.id, study, "d", 1, Stage.DRAFT, 1, Purpose.PRIMARY, False, None, "in", "pp", {}
+    )
+    monkeypatch.setattr(requests.trail, "tell", tell_late)
+    with unit_of_work() as session:
+        assert requests.holds_lease(session, lease)
+        assert requests.skip(session, lease, "test", "test")
+    closing.join()
+    assert state(study) is VisibleState.WAITING  # the newer revision's request
+
+
 def test_nothing_is_claimed_while_a_hold_is_open():
     (study,) = prepared(1)
     with unit_of_work() as session:
@@ -331,8 +374,8 @@ def test_a_draft_that_the_database_refuses_takes_no_mate_along(night):
         def _write(self, batch):
             from dataclasses import replace
 
-            for text in super()._write(batch):
-                yield replace(text, text="a\x00b") if text.key == poison else text
+            for wrote in super()._write(batch):
+                yield replace(wrote, text="a\x00b") if wrote.key == poison else wrote
 
     assert draft(WithNull()) == 1
     assert (state(bad), state(good)) == (FAILED, DRAFTED)
