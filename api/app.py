@@ -6,6 +6,7 @@ other people's web pages out.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 import threading
@@ -127,7 +128,7 @@ def _bind(settings: Settings) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
-        if error.errno == 98:
+        if error.errno == errno.EADDRINUSE:
             raise PortInUse(
                 f"port {port} of {host} is in use: stop the other program, "
                 "or set NIGHTDRAFT_SERVE_PORT"
