@@ -246,6 +246,11 @@ def _by_pydicom(data: bytes, layout: Layout, syntax: str, codec: Codec) -> NDArr
         )
     except Exception as error:
         raise PixelError(f"The {codec.name} data cannot be decoded.") from error
+    except BaseException as error:
+        # A plugin written in Rust panics on damage, and its panic is no Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise PixelError(f"The {codec.name} data cannot be decoded.") from error
     return np.ascontiguousarray(decoded)
 
 

@@ -28,7 +28,7 @@ class HeaderLimit(PixelError):
 
 
 class CaseError(ModelError):
-    """This case cannot be drafted. Read the study's timeline; a retry on the same input fails again."""
+    """This case cannot be drafted. Read the study's timeline; the same input fails again."""
 
 
 class DeviceError(ModelError):

@@ -204,7 +204,8 @@ def _convert(dataset: pydicom.Dataset) -> None:
             element = None if left else dataset[tag]
         except Exception:
             element = None
-        if element is None:
+        # pydicom leaves a number that is none as the text it was.
+        if element is None or (element.VR in ("IS", "DS") and isinstance(element.value, str)):
             del dataset[tag]
         elif element.VR == "SQ":
             for part in element.value:

@@ -33,6 +33,9 @@ RESIZES = ("square",)
 OUTERMOST = 0.001
 """Without window or LUT, the share of pixels at either end that may be cut to black or white."""
 
+REDUCING_GAP = 3.0
+"""Pillow halves a film first down to so many times the target; 2 errs by up to 5 grey levels."""
+
 _BAND = 64  # rows looked up at a time: few enough to stay in the cache, and no copy in 64 bits
 
 Values = NDArray[np.float64]
@@ -60,7 +63,7 @@ def shown_pixels(path: str | Path, longest: int) -> NDArray[np.uint8]:
     """
     grey = _film(path)
     film = Image.fromarray(grey)
-    film.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    film.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
     return np.array(film)
 
 
@@ -256,4 +259,4 @@ def _looked_up(table: NDArray[np.uint8], stored: Stored) -> NDArray[np.uint8]:
 def _resized(grey: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Squared by Pillow; `reducing_gap` halves first where much is left over (PREPROCESSING)."""
     film = Image.fromarray(grey)
-    return np.array(film.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0))
+    return np.array(film.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP))

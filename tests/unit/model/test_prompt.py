@@ -11,7 +11,19 @@ from model.prompt import QUESTION, TEMPLATES, clean, describe, instruct
 
 VIEW = View(np.zeros((8, 8), np.uint8), "frontal")
 LABELS = [line.label for line in TEMPLATES["context"].lines]
-FRAGMENTS = ["Image:", "INDICATION :", "Prior  report:", "Image: :", "0image:", "Problems:", "Ｉｍａｇｅ：", ":", "<image>", "</s>", "\n", "\r\n", " \n ", "\u202e", "\x00", "\u2028", "cough", "Write the report"]
+FRAGMENTS = [
+    *(
+        "Image:",
+        "INDICATION :",
+        "Prior  report:",
+        "Image: :",
+        "0image:",
+        "Problems:",
+        "Ｉｍａｇｅ：",
+    ),
+    *(":", "<image>", "</s>", "\n", "\r\n", " \n ", "\u202e", "\x00", "\u2028"),
+    *("cough", "Write the report"),
+]
 HOSTILE = st.text() | st.lists(st.sampled_from([*FRAGMENTS, "x" * 500])).map("".join)
 
 
