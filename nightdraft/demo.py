@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count as count_up
 from pathlib import Path
@@ -73,11 +73,10 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
             )
             for line in sending.lines():
                 console.print(line, markup=False)
-            uids = sorted(sending.studies)
-            rows = _watch(console, station, uids)
+            rows = _watch(console, station, sorted(sending.taken))
             console.print(show_drafts(rows, plain=not console.is_terminal))
-            worked = len(rows) == len(uids) and all(row.state in ENOUGH for row in rows)
-            console.print(_summary(rows, uids), markup=False)
+            worked = not sending.turned_away and all(row.state in ENOUGH for row in rows)
+            console.print(_summary(rows, len(sending.turned_away)), markup=False)
             console.print(f"worklist: {station.page}")
             if not once:
                 console.print("Ctrl-C ends all of it")
@@ -199,9 +198,7 @@ def _words(counts: Counter[VisibleState]) -> str:
     return ", ".join(f"{state.value} {counts[state]}" for state in VisibleState if counts[state])
 
 
-def _summary(rows: Iterable[worklist.Row], uids: list[str]) -> str:
-    listed = list(rows)
-    words = _words(Counter(row.state for row in listed)) or "none"
-    missing = len(uids) - len(listed)
-    refused = f"; {missing} refused at the door" if missing else ""
-    return f"{len(uids)} studies: {words}{refused}"
+def _summary(rows: Sequence[worklist.Row], turned_away: int) -> str:
+    words = _words(Counter(row.state for row in rows)) or "none"
+    refused = f", turned away at the door {turned_away}" if turned_away else ""
+    return f"{len(rows) + turned_away} studies: {words}{refused}"

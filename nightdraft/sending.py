@@ -71,9 +71,15 @@ class Sending:
         return [answer for answer in self.answers if answer.outcome is outcome]
 
     @property
-    def studies(self) -> set[str]:
-        """Study Instance UIDs of which at least one file was sent or refused."""
-        return {answer.study for answer in self.answers if answer.study}
+    def taken(self) -> set[str]:
+        """Study Instance UIDs of which at least one file was taken."""
+        return {answer.study for answer in self.of(Outcome.SENT)}
+
+    @property
+    def turned_away(self) -> set[str]:
+        """Study Instance UIDs of which no file was taken."""
+        away = (*self.of(Outcome.REFUSED), *self.of(Outcome.UNSENT))
+        return {answer.study for answer in away} - self.taken
 
     @property
     def whole(self) -> bool:
