@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -30,21 +30,21 @@ class Part:
 
     process: subprocess.Popen[bytes]
     log: Path
+    family: list[psutil.Process] = field(default_factory=list)
 
     def said(self) -> str:
         return self.log.read_text()
 
-    def ask_to_end(self) -> None:
+    def ask_to_end(self, sign: signal.Signals = signal.SIGTERM) -> None:
+        self.family = self.family or self.children()
         if self.process.poll() is None:
-            self.process.terminate()
+            self.process.send_signal(sign)
 
     def end(self, sign: signal.Signals = signal.SIGTERM) -> int:
         """Signal it, wait, and see that nothing of it is left."""
-        family = [psutil.Process(self.process.pid), *self.children()]
-        if self.process.poll() is None:
-            self.process.send_signal(sign)
+        self.ask_to_end(sign)
         status = self.process.wait(timeout=30)
-        _, alive = psutil.wait_procs(family, timeout=10)
+        _, alive = psutil.wait_procs(self.family, timeout=10)
         for one in alive:
             one.kill()
         assert not alive, f"left behind: {alive}"
