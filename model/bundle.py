@@ -98,6 +98,9 @@ def save_bundle(folder: Path, model: ClinicalBLIP, manifest: Manifest) -> Manife
     network.save_pretrained(fresh, state_dict=weights)
     model.language.save_pretrained(fresh / "language")
     model.asking.save_pretrained(fresh / "asking")
+    for path in fresh.rglob("*"):
+        # transformers writes weights that only their owner may read; a worker is somebody else.
+        path.chmod(0o755 if path.is_dir() else 0o644)
     written = write_manifest(
         fresh, replace(manifest, libraries={name: version(name) for name in LIBRARIES})
     )

@@ -169,6 +169,7 @@ def _is_device_fault(error: Exception) -> bool:
 def _as_case_error(error: Exception) -> CaseError:
     if isinstance(error, CaseError):
         return error
-    failed = CaseError(f"the network failed on this case: {error or type(error).__name__}")
+    # Of a foreign error the type alone: its words may quote what the case holds.
+    failed = CaseError(f"the network failed on this case ({type(error).__name__})")
     failed.__cause__ = error
     return failed

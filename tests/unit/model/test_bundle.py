@@ -54,6 +54,10 @@ def test_nothing_in_a_bundle_is_pickled(bundle: Path) -> None:
     assert kinds <= {".json", ".safetensors"}
 
 
+def test_a_bundle_is_readable_by_its_worker(bundle: Path) -> None:
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in bundle.rglob("*"))
+
+
 def test_half_precision_keeps_its_delicate_parts(bundle: Path) -> None:
     loaded, _ = load_bundle(bundle, CPU, dtype=torch.float16)
     kinds = {name: weight.dtype for name, weight in loaded.network.named_parameters()}

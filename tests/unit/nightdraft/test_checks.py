@@ -1,0 +1,48 @@
+"""What a check says never holds a password."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from nightdraft.checks import check_broker, check_database, check_disk, check_port_free
+from records.errors import BrokerDown, DatabaseDown, DiskFull, PortInUse, SettingsError
+from records.settings import read_settings
+
+
+def test_a_database_that_is_not_there(tmp_path: Path) -> None:
+    chosen = read_settings(database_url="postgresql://somebody:secret@127.0.0.1:1/nightdraft")
+    with pytest.raises(DatabaseDown, match=r"127\.0\.0\.1:1 .*NIGHTDRAFT_DATABASE_URL") as caught:
+        check_database(chosen)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:1/0", "unix:///nowhere/valkey.sock"])
+def test_a_broker_that_is_not_there(url: str) -> None:
+    with pytest.raises(BrokerDown, match="Redis does not answer at") as caught:
+        check_broker(read_settings(redis_url=url))
+    assert "secret" not in str(caught.value)
+
+
+def test_room_on_the_disk(tmp_path: Path) -> None:
+    def chosen(**given: int) -> str:
+        # A folder that is not made yet lies on the disk of its parent.
+        return check_disk(read_settings(data_dir=tmp_path / "not/yet", **given))
+
+    assert chosen(disk_warn_mb=0, disk_stop_mb=0) == ""
+    assert "NIGHTDRAFT_DISK_WARN_MB" in chosen(disk_warn_mb=10**9, disk_stop_mb=0)
+    with pytest.raises(DiskFull, match="NIGHTDRAFT_DISK_STOP_MB"):
+        chosen(disk_warn_mb=10**9, disk_stop_mb=10**9)
+
+
+def test_ports(free_port: int) -> None:
+    check_port_free("NIGHTDRAFT_LISTEN_PORT", "127.0.0.1", free_port)
+    with (
+        socket.create_server(("127.0.0.1", free_port)),
+        pytest.raises(PortInUse, match=f"port {free_port} .*NIGHTDRAFT_LISTEN_PORT"),
+    ):
+        check_port_free("NIGHTDRAFT_LISTEN_PORT", "127.0.0.1", free_port)
+    with pytest.raises(SettingsError, match="NIGHTDRAFT_SERVE_PORT"):
+        check_port_free("NIGHTDRAFT_SERVE_PORT", "192.0.2.1", free_port)
