@@ -234,11 +234,18 @@ def _send_batch(
         for last in (False, True):
             if association is None or not association.is_established:
                 association = _associate(batch, host, port, called, calling)
+                if association.rejected_contexts and not association.accepted_contexts:
+                    for one in batch[batch.index(film) :]:
+                        tell(_not_taken(one))
+                    return ""
                 why = "" if association.is_established else _refusal(association, host, port)
             if why:
                 tell(Answer(film.path, Outcome.UNSENT, why, film.study))
                 break
             answer = _send(association, film)
+            if answer is None:
+                # It may still call itself established, and would then keep us waiting.
+                association = None
             if answer is not None or last:
                 tell(
                     answer or Answer(film.path, Outcome.UNSENT, "the connection broke", film.study)
@@ -282,9 +289,7 @@ def _send(association: Association, film: Film) -> Answer | None:
     try:
         status = association.send_c_store(film.path if film.whole else _with_meta(film))
     except ValueError:
-        name = UID(film.transfer_syntax).name
-        meaning = f"the listener does not take {UID(film.sop_class).name} in {name}"
-        return Answer(film.path, Outcome.UNSENT, meaning, film.study)
+        return _not_taken(film)
     except (RuntimeError, OSError):
         return None
     except Exception as error:  # a file that pynetdicom cannot send; the next one is fine
@@ -297,6 +302,12 @@ def _send(association: Association, film: Film) -> Answer | None:
     said = str(status.get("ErrorComment", "") or "")
     meaning = meaning_of(code) + (f", {said!r}" if said else "")
     return Answer(film.path, Outcome.REFUSED, meaning, film.study)
+
+
+def _not_taken(film: Film) -> Answer:
+    name = UID(film.transfer_syntax).name
+    meaning = f"the listener does not take {UID(film.sop_class).name} in {name}"
+    return Answer(film.path, Outcome.UNSENT, meaning, film.study)
 
 
 def _with_meta(film: Film) -> pydicom.Dataset:

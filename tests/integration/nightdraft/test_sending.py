@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ class Scp:
         with self.lock:
             if self.aborts:
                 self.aborts -= 1
-                event.assoc.acse.send_abort(0x00)
+                event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
                 return 0xC000
             self.came.append(str(event.request.AffectedSOPInstanceUID))
         assert str(event.dataset.SOPInstanceUID) == str(event.request.AffectedSOPInstanceUID)
