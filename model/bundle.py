@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 from transformers import InstructBlipForConditionalGeneration, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
 
 from model.clinicalblip import ClinicalBLIP
 from model.errors import BundleError, DeviceError
@@ -23,6 +24,9 @@ from model.manifest import Manifest, resolve, verify, write_manifest
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")
 HEAD = "language_model.lm_head.weight"
+
+# A bar for a second's loading only litters a worker's log.
+transformers_logging.disable_progress_bar()
 
 
 def choose_device(device: str | None) -> torch.device:

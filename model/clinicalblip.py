@@ -165,7 +165,7 @@ class ClinicalBLIP(nn.Module):
         """Greedy drafts of a batch, in its order.
 
         Raises:
-            FloatingPointError: the network gave a value that is not a number.
+            CaseError: the network gave a value that is not a number.
         """
         shown, _ = self.see(inputs)
         out = self.network.language_model.generate(
@@ -180,7 +180,7 @@ class ClinicalBLIP(nn.Module):
         new = out.sequences[:, 1:]  # (B, T), after the decoder's start token
         logits = torch.stack(out.logits, dim=1).float()  # (B, T, vocabulary)
         if torch.isnan(logits).any():
-            raise FloatingPointError("the network gave a value that is not a number")
+            raise CaseError("the network gave a value that is not a number")
         logprobs = torch.log_softmax(logits, dim=-1).gather(2, new.unsqueeze(-1)).squeeze(-1)
         return [
             self._read(ids, logs) for ids, logs in zip(new.tolist(), logprobs.tolist(), strict=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from model.clinicalblip import ClinicalBLIP
 from training.recipes.phantoms_network import build_network
+
+# On a busy machine two threads of a small network mostly wait for each other.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,9 @@ def test_poison_breaks_the_batch_and_then_fails_alone(untrained, breaking) -> No
     failed = out["k2"]
     assert isinstance(failed, FailedCase)
     assert isinstance(failed.error, CaseError)
-    assert "index out of range" in str(failed.error)
+    # A foreign error's words may quote what the case holds; its type is enough.
+    assert "RuntimeError" in str(failed.error)
+    assert "index out of range" not in str(failed.error)
 
 
 def test_a_value_that_is_no_number_fails_its_case_alone(

@@ -1,0 +1,117 @@
+"""Phantoms: seeded, endless, and each finding where it belongs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from training.corpus.phantoms import (
+    FINDINGS,
+    HELD_OUT,
+    HIDES,
+    LATERAL_SIGNS,
+    Phantom,
+    frontal_signs,
+    lateral_signs,
+    phantom,
+)
+from training.corpus.phantoms_words import findings_of
+
+IMAGE_LEFT, IMAGE_RIGHT = slice(14, 40), slice(72, 98)
+
+
+def first_with(*findings: str, start: int = 0) -> Phantom:
+    wanted = frozenset(findings)
+    return next(p for p in map(phantom, range(start, start + 50_000)) if p.findings == wanted)
+
+
+def test_a_seed_is_a_phantom_for_ever() -> None:
+    for seed in (0, 7, HELD_OUT):
+        one, other = phantom(seed), phantom(seed)
+        assert one == other
+        for position in one.positions:
+            assert np.array_equal(one.film(position, 112), other.film(position, 112))
+    assert phantom(1).report != phantom(2).report
+    # The words of one seed, so that a change of the generator does not go unnoticed.
+    assert phantom(3).report == (
+        "Findings: The heart is normal in size. The lungs are clear without consolidation. "
+        "No pneumothorax or effusion is seen. No acute bony abnormality. "
+        "Impression: No acute cardiopulmonary abnormality."
+    )
+
+
+def test_films_are_square_grey_and_alike_at_every_size() -> None:
+    one = first_with("effusion_left")
+    small, large = one.film("frontal", 112), one.film("frontal", 448)
+    assert small.shape == (112, 112)
+    assert small.dtype == np.uint8
+    shrunk = large.reshape(112, 4, 112, 4).mean(axis=(1, 3))
+    assert np.abs(shrunk - small).mean() < 6
+
+
+@pytest.mark.parametrize(
+    ("side", "sick", "well"),
+    [("right", IMAGE_LEFT, IMAGE_RIGHT), ("left", IMAGE_RIGHT, IMAGE_LEFT)],
+)
+def test_the_patients_right_is_on_the_films_left(side: str, sick: slice, well: slice) -> None:
+    base = slice(68, 80)
+    for start in range(0, 8000, 1000):
+        film = first_with(f"effusion_{side}", start=start).film("frontal", 112).astype(float)
+        assert film[base, sick].mean() > film[base, well].mean() + 8
+
+
+def test_every_finding_occurs_and_none_hides_another() -> None:
+    counts: Counter[str] = Counter()
+    normal = 0
+    for seed in range(3000):
+        one = phantom(seed)
+        counts.update(one.findings)
+        normal += not one.findings
+        assert not any(pair <= one.findings for pair in HIDES)
+        assert len(one.findings) <= 3
+    assert set(counts) == set(FINDINGS)
+    assert min(counts.values()) > 150
+    assert 600 < normal < 900
+
+
+def test_the_report_says_just_the_findings_in_each_section() -> None:
+    for seed in range(1500):
+        one = phantom(seed)
+        assert findings_of(one.findings_text) == one.findings, one.report
+        assert findings_of(one.impression) == one.findings, one.report
+
+
+def test_the_indication_tells_nothing() -> None:
+    """Its words are as common among the sick as among the normal."""
+    phantoms = [phantom(seed) for seed in range(6000)]
+    for finding in ("cardiomegaly", "effusion_left", "pneumothorax_right"):
+        share = np.mean([finding in p.findings for p in phantoms])
+        for asked in {p.indication for p in phantoms}:
+            group = [finding in p.findings for p in phantoms if p.indication == asked]
+            spread = np.sqrt(share * (1 - share) / len(group))
+            assert abs(np.mean(group) - share) < 4.5 * spread
+    assert all(findings_of(p.indication) == frozenset() for p in phantoms)
+
+
+def test_signs_of_a_view() -> None:
+    findings = frozenset({"effusion_left", "pneumothorax_right"})
+    assert {n for n, s in zip(FINDINGS, frontal_signs(findings), strict=True) if s} == findings
+    seen = {n for n, s in zip(LATERAL_SIGNS, lateral_signs(findings), strict=True) if s}
+    assert seen == {"effusion"}
+
+
+def test_a_case_has_its_views_in_order() -> None:
+    both = next(p for p in map(phantom, range(50)) if p.lateral)
+    case = both.case(56)
+    assert [v.position for v in case.views] == ["frontal", "lateral"]
+    assert case.priors.indication == both.indication
+    assert all(v.pixels.shape == (56, 56) for v in case.views)
+
+
+def test_what_is_no_phantom() -> None:
+    with pytest.raises(ValueError, match="0 or more"):
+        phantom(-1)
+    with pytest.raises(ValueError, match="no oblique view"):
+        phantom(1).film("oblique", 56)
