@@ -64,7 +64,8 @@ lint-code: $(VENV)/.ready-to-test
 .PHONY: bench prove-load
 bench: prove-load
 prove-load: $(VENV)/.ready-to-run ## Slow: 2,000 studies, pace and memory of each part
-	$(BIN)/nightdraft bench pipeline --studies 2000 --json build-pipeline.json
+	@mkdir -p build
+	$(BIN)/nightdraft bench pipeline --studies 2000 --json build/pipeline.json
 
 .PHONY: prove-chaos
 prove-chaos: $(VENV)/.ready-to-test ## Slow: parts killed at every named point, many times
@@ -77,5 +78,5 @@ bundle: $(VENV)/.ready-to-run ## Slow: train the demonstration model again (half
 .PHONY: clean
 clean: ## Remove the environment and all caches; no data folder
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	    .import_linter_cache build-pipeline.json
+	    .import_linter_cache build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -79,22 +79,28 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
             console.print(_summary(rows, len(sending.turned_away)), markup=False)
             console.print(f"worklist: {station.page}")
             if not once:
-                console.print("Ctrl-C ends all of it")
-                while station.alive:
-                    time.sleep(0.5)
-                raise PartError(f"the station ended by itself: see {station.logs}")
+                _stay(console, station)
             console.print("ending all parts")
-    except KeyboardInterrupt:
-        # Before it was done, a run that was to end by itself did not work.
         console.print("ended; nothing is left running")
-        return not once
+    except KeyboardInterrupt:
+        console.print("ended before it was done; nothing is left running")
+        return False
     finally:
         signal.signal(signal.SIGTERM, before)
-    return worked
+    return worked or not once
 
 
 def _end(_: int, __: object) -> None:
     raise KeyboardInterrupt
+
+
+def _stay(console: Console, station: StationProcess) -> None:
+    """Stay up until Ctrl-C."""
+    with suppress(KeyboardInterrupt):
+        console.print("Ctrl-C ends all of it")
+        while station.alive:
+            time.sleep(0.5)
+        raise PartError(f"the station ended by itself: see {station.logs}")
 
 
 def _chosen() -> dict[str, object]:
