@@ -226,6 +226,11 @@ def _decode_rle(data: bytes, layout: Layout) -> NDArray[Any]:
     return _shaped(np.frombuffer(decoded, kind), layout, planar=True)
 
 
+def _leave_to_pydicom(_: bytes, __: Layout) -> NDArray[Any]:
+    """imagecodecs drops the error of a damaged HTJ2K codestream and gives a film with holes."""
+    raise PixelError("HTJ2K is decoded by pydicom's plugin.")
+
+
 def _by_pydicom(data: bytes, layout: Layout, syntax: str, codec: Codec) -> NDArray[Any]:
     """What imagecodecs refused, by pydicom's plugins."""
     try:
@@ -257,7 +262,7 @@ def _by_pydicom(data: bytes, layout: Layout, syntax: str, codec: Codec) -> NDArr
 _JPEG = Codec("JPEG", _look_at_jpeg, _decode_jpeg)
 _JPEG_LS = Codec("JPEG-LS", _look_at_jpeg, lambda data, _: imagecodecs.jpegls_decode(data))
 _JPEG_2000 = Codec("JPEG 2000", _look_at_jpeg2000, lambda data, _: imagecodecs.jpeg2k_decode(data))
-_HTJ2K = Codec("HTJ2K", _look_at_jpeg2000, lambda data, _: imagecodecs.htj2k_decode(data))
+_HTJ2K = Codec("HTJ2K", _look_at_jpeg2000, _leave_to_pydicom)
 
 CODECS: dict[str, Codec] = {
     "1.2.840.10008.1.2.4.50": _JPEG,  # baseline
