@@ -227,7 +227,7 @@ def _decode_rle(data: bytes, layout: Layout) -> NDArray[Any]:
 
 
 def _leave_to_pydicom(_: bytes, __: Layout) -> NDArray[Any]:
-    """imagecodecs drops the error of a damaged HTJ2K codestream and gives a film with holes."""
+    """For imagecodecs drops the error of a damaged HTJ2K codestream and gives a holed film."""
     raise PixelError("HTJ2K is decoded by pydicom's plugin.")
 
 
