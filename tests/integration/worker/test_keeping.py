@@ -6,6 +6,7 @@ import os
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
 from records import requests
 from records.session import forget_engine, unit_of_work
@@ -71,9 +72,11 @@ def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
     assert eventually(taken_back, 10) == 1
 
 
-def test_a_part_that_is_down_is_one_line_and_a_pause(night, capsys, monkeypatch):
+def test_a_part_that_is_down_is_one_line_and_a_pause(night, monkeypatch):
     monkeypatch.setattr(tasks, "_resting", {})
     night(bundle="", sweep_seconds=60)
-    for _ in range(5):
-        tasks.prepare("a request's id")
-    assert capsys.readouterr().out.count("NIGHTDRAFT_BUNDLE is not set") == 1
+    with capture_logs() as lines:
+        for _ in range(5):
+            tasks.prepare("a request's id")
+    (line,) = lines
+    assert "NIGHTDRAFT_BUNDLE is not set" in line["error"]

@@ -4,6 +4,7 @@ import json
 import logging
 
 import pytest
+import structlog
 
 from records.errors import NotFound, terse
 from records.telemetry import logger, set_up_logs
@@ -19,6 +20,7 @@ def _logs_as_before():
     root.handlers[:] = handlers
     root.setLevel(level)
     logging.captureWarnings(False)
+    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
