@@ -134,7 +134,7 @@ def decide_here(study: uuid.UUID, fields: Form) -> Response:
 
 @router.post("/studies/{study}/retry")
 def retry_here(study: uuid.UUID) -> Response:
-    """Draft a FAILED study again."""
+    """Take a FAILED, SKIPPED or CANCELLED study up again."""
     with unit_of_work() as session:
         requests.retry(session, study_id=studies.by_uid(session, str(study)).id)
     return _back_to(study)

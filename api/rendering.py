@@ -30,6 +30,13 @@ STATE_SENTENCES: dict[VisibleState, str] = {
 }
 """What each state means to a reader."""
 
+RETRY_WORDS: dict[VisibleState, str] = {
+    VisibleState.FAILED: "Draft it again",
+    VisibleState.SKIPPED: "Look at it again",
+    VisibleState.CANCELLED: "Draft it after all",
+}
+"""The way back from an end, where there is one."""
+
 
 def person(name: str) -> str:
     """A Person Name (PS3.5, 6.2.1) for people: `MEIER^ANNA^^DR` is `MEIER, ANNA (DR)`."""
@@ -88,7 +95,11 @@ _TEMPLATES.filters |= {
     "duration": duration,
     "words": words,
 }
-_TEMPLATES.globals |= {"WARNING": WARNING, "STATE_SENTENCES": STATE_SENTENCES}
+_TEMPLATES.globals |= {
+    "WARNING": WARNING,
+    "STATE_SENTENCES": STATE_SENTENCES,
+    "RETRY_WORDS": RETRY_WORDS,
+}
 
 
 def render(template: str, **values: Any) -> str:

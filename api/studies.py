@@ -168,7 +168,7 @@ def release_study(uid: StudyUid) -> StudyLine:
 
 @router.post("/studies/{uid}/retry", responses=problems(403, 404, 409, 422))
 def retry_study(uid: StudyUid) -> StudyLine:
-    """Draft a FAILED study again, from the start and with all attempts."""
+    """Take a FAILED, SKIPPED or CANCELLED study up again, from the start and with all attempts."""
     with unit_of_work() as session:
         id_ = studies.by_uid(session, uid).id
         requests.retry(session, study_id=id_)

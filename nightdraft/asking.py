@@ -80,7 +80,10 @@ def decide(
 
 @app.command()
 def retry(
-    uid: Annotated[str | None, typer.Argument(help="One study; else all that failed.")] = None,
+    uid: Annotated[
+        str | None,
+        typer.Argument(help="One study, be it SKIPPED or CANCELLED; else all that failed."),
+    ] = None,
     reason: Annotated[
         str | None, typer.Option(help="Those that ended for this reason, SKIPPED ones too.")
     ] = None,

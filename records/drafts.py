@@ -85,6 +85,19 @@ def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:
     return draft_id
 
 
+def withdraw(session: Session, study_id: uuid.UUID) -> None:
+    """No draft of the study is the current one any more; all are kept."""
+    session.execute(
+        update(Draft)
+        .where(
+            Draft.study_id == study_id,
+            Draft.purpose == Purpose.PRIMARY,
+            Draft.superseded_at.is_(None),
+        )
+        .values(superseded_at=func.clock_timestamp())
+    )
+
+
 def find(
     session: Session, lease: Lease, inputs_digest: str, bundle_digest: str, settings_digest: str
 ) -> uuid.UUID | None:

@@ -9,9 +9,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records import requests, trail
+from records import drafts, requests, trail
 from records.errors import NotFound
-from records.tables import Hold
+from records.tables import Hold, Study
 from records.vocabulary import Decision, EventKind, HoldReason
 
 
@@ -32,7 +32,9 @@ def decide(
 ) -> int:
     """Close all open holds of the study as a person decided; returns how many.
 
-    PROCEED lets the study go on with what stands; CANCEL ends its open request.
+    PROCEED lets the study go on with what stands. CANCEL ends its request, and withdraws the draft
+    that is there: it stays on record, and is no longer shown as the study's own. Images that are
+    still coming change nothing of that; `requests.retry` does.
 
     Raises:
         NotFound: the study has no open hold.
@@ -47,7 +49,11 @@ def decide(
         raise NotFound("the study has no open hold")
     trail.tell(session, study_id, EventKind.DECIDED, f"{decision} by {by}: {', '.join(decided)}")
     if decision is Decision.CANCEL:
+        study = session.get_one(Study, study_id, with_for_update={"key_share": True})
+        if study.request_id is None:  # it is still being received: there must be what is cancelled
+            requests.ask(session, study)
         requests.cancel(session, study_id, f"held ({', '.join(decided)}), and cancelled by {by}")
+        drafts.withdraw(session, study_id)
     return len(decided)
 
 

@@ -74,7 +74,14 @@ def ask(
     purpose: Purpose = Purpose.PRIMARY,
     bundle: str | None = None,
 ) -> uuid.UUID:
-    """A new request for the study's present revision; an open primary one is superseded."""
+    """A new request for the study's present revision; an open primary one is superseded.
+
+    A person's no stands: after a cancelled request the next one is born cancelled, until `retry`
+    takes that back.
+    """
+    before = session.execute(
+        select(_R.state, _R.detail).where(_R.id == study.request_id)
+    ).one_or_none()
     if purpose is Purpose.PRIMARY:
         older = session.execute(
             _move(RequestState.SUPERSEDED)
@@ -96,9 +103,12 @@ def ask(
     )
     session.add(request)
     session.flush()
+    trail.tell(session, study.id, EventKind.REQUESTED, purpose, request.id)
     if purpose is Purpose.PRIMARY:
         study.request_id = request.id
-    trail.tell(session, study.id, EventKind.REQUESTED, purpose, request.id)
+        session.flush()
+        if before is not None and before.state == RequestState.CANCELLED:
+            cancel(session, study.id, before.detail)
     return request.id
 
 
@@ -431,10 +441,11 @@ def take_back_expired(session: Session, max_attempts: int, retry_seconds: float)
 
 
 def cancel(session: Session, study_id: uuid.UUID, why: str) -> int:
-    """End the study's open requests: a person decided against them."""
+    """End the study's open requests and its newest one: a person decided against a draft."""
+    newest = exists().where(Study.id == _R.study_id, Study.request_id == _R.id)
     rows = session.scalars(
         _move(RequestState.CANCELLED)
-        .where(_R.study_id == study_id, _R.state.in_(OPEN))
+        .where(_R.study_id == study_id, or_(_R.state.in_(OPEN), newest))
         .values(reason="DECIDED", detail=why)
         .returning(_R.id)
     ).all()
@@ -449,13 +460,20 @@ def retry(
     since: dt.datetime | None = None,
     study_id: uuid.UUID | None = None,
 ) -> int:
-    """FAILED -> WAITING with all attempts, prepared afresh; SKIPPED too where `reason` names it.
+    """FAILED -> WAITING with all attempts, prepared afresh; returns how many.
 
-    Only a study's newest request goes back: an older revision stays as it ended. Returns how many.
+    SKIPPED goes back too where `reason` or `study_id` names it, CANCELLED where `study_id` does:
+    what a person decided about one study is not taken back for many. Only a study's newest request
+    goes back: an older revision stays as it ended.
+
+    Raises:
+        NotAllowed: the named study's newest request is at none of these ends.
     """
-    states = (
-        [RequestState.FAILED] if reason is None else [RequestState.FAILED, RequestState.SKIPPED]
-    )
+    states = [RequestState.FAILED]
+    if reason is not None or study_id is not None:
+        states.append(RequestState.SKIPPED)
+    if study_id is not None:
+        states.append(RequestState.CANCELLED)
     condition = [
         _R.state.in_(states),
         exists().where(Study.id == _R.study_id, Study.request_id == _R.id),

@@ -47,7 +47,7 @@ class RequestState(StrEnum):
     SKIPPED = "SKIPPED"  # not for this model, with the reason
     FAILED = "FAILED"  # attempts used up, with the reason; can be retried
     SUPERSEDED = "SUPERSEDED"  # late images made a newer request
-    CANCELLED = "CANCELLED"  # a person decided against it
+    CANCELLED = "CANCELLED"  # a person decided against it; a person can take that back
 
 
 OPEN = (RequestState.WAITING, RequestState.PREPARED)
@@ -74,11 +74,11 @@ TRANSITIONS: dict[RequestState, frozenset[RequestState]] = {
             RequestState.CANCELLED,
         }
     ),
-    RequestState.DRAFTED: frozenset(),
-    RequestState.SKIPPED: frozenset({RequestState.WAITING, RequestState.SUPERSEDED}),
-    RequestState.FAILED: frozenset({RequestState.WAITING, RequestState.SUPERSEDED}),
+    RequestState.DRAFTED: frozenset({RequestState.CANCELLED}),  # its draft is withdrawn
+    RequestState.SKIPPED: frozenset({RequestState.WAITING, RequestState.CANCELLED}),
+    RequestState.FAILED: frozenset({RequestState.WAITING, RequestState.CANCELLED}),
     RequestState.SUPERSEDED: frozenset(),
-    RequestState.CANCELLED: frozenset(),
+    RequestState.CANCELLED: frozenset({RequestState.WAITING}),  # a person thought again
 }
 
 

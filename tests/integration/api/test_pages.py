@@ -105,6 +105,22 @@ def test_a_person_decides_on_the_page(client, night):
     assert client.post(f"/studies/{study}/decision", data={}).status_code == 422
 
 
+def test_a_draft_in_question_can_be_withdrawn_and_asked_for_again(client, night):
+    study = night.drafted(1)
+    night.hold(study, HoldReason.PATIENT_MISMATCH)
+    page = client.get(f"/studies/{study}").text
+    assert "may be of the wrong images" in page
+    assert "and in question" in client.get("/").text
+    (hold,) = re.findall(r'name="holds" value="([^"]+)"', page)
+    said = {"by": "Dr. Roe", "note": "", "decision": "CANCEL", "holds": hold}
+    page = client.post(f"/studies/{study}/decision", data=said).text
+    assert "A person decided against a draft." in page
+    assert "not current" in page
+    assert "not reviewed" not in client.get("/live").text.partition("<tbody>")[2]
+    assert "Draft it after all" in page
+    assert "Waits to be prepared." in client.post(f"/studies/{study}/retry").text
+
+
 def test_retry_and_release_on_the_page(client, night):
     (failed,) = night.complete(1)
     night.fail(failed)

@@ -90,7 +90,7 @@ def test_release_ends_the_quiet_period(client, night):
         assert EventKind.RELEASED in {event.kind for event in trail.timeline(session, study)}
 
 
-def test_retry_takes_failed_studies_only(client, night):
+def test_retry_takes_studies_that_ended(client, night):
     failed, waiting = night.complete(1, 2)
     night.fail(failed)
     assert client.get(f"/api/studies/{failed}").json()["study"]["reason"] == "UNREADABLE"

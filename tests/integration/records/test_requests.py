@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from records import holds, requests, trail, worklist
+from records import drafts, holds, requests, studies, trail, worklist
 from records.errors import NotAllowed
 from records.session import unit_of_work
 from records.vocabulary import (
@@ -18,7 +18,7 @@ from records.vocabulary import (
     VisibleState,
 )
 
-from .arrivals import arrived, claim, complete, draft_all, prepare, save
+from .arrivals import arrived, claim, complete, draft_all, prepare, register, save
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -208,6 +208,53 @@ def test_a_person_cancels_a_held_study():
     assert claim() == []
 
 
+def hold_and_cancel(study_id):
+    with unit_of_work() as session:
+        holds.open_hold(session, study_id, HoldReason.PATIENT_MISMATCH, "another patient")
+        holds.decide(session, study_id, Decision.CANCEL, "a reader")
+
+
+def close():
+    with unit_of_work() as session:
+        studies.close_quiet(session, 0.0)
+
+
+def test_cancelling_while_images_come_stands_when_the_study_is_complete():
+    (registered,) = register(arrived())
+    hold_and_cancel(registered.study_id)
+    close()
+    assert state(registered.study_id) is VisibleState.CANCELLED
+    assert claim() == []
+
+
+def test_cancelling_withdraws_a_draft_that_is_there_and_late_images_do_not_bring_it_back():
+    (study_id,) = complete(arrived())
+    draft_all()
+    hold_and_cancel(study_id)
+    with unit_of_work() as session:
+        row = worklist.one(session, study_id)
+        (draft,) = drafts.of_study(session, study_id)
+    assert (row.state, row.draft_id) == (VisibleState.CANCELLED, None)
+    assert draft.superseded_at is not None
+    register(arrived(content="a late film"))
+    close()
+    assert state(study_id) is VisibleState.CANCELLED
+    assert claim() == []
+
+
+def test_a_person_who_thinks_again_gets_a_draft():
+    (study_id,) = complete(arrived())
+    (draft_id,) = draft_all()
+    hold_and_cancel(study_id)
+    with unit_of_work() as session:
+        assert requests.retry(session) == requests.retry(session, reason="DECIDED") == 0
+        assert requests.retry(session, study_id=study_id) == 1
+    assert state(study_id) is VisibleState.WAITING
+    assert draft_all() == [draft_id]  # of the same inputs, so it is the same draft
+    with unit_of_work() as session:
+        assert worklist.one(session, study_id).draft_id == draft_id
+
+
 def test_a_hold_during_work_stops_the_next_claim_not_this_one():
     (study_id,) = complete(arrived())
     (lease,) = claim()
@@ -228,7 +275,7 @@ def test_retry_brings_back_what_failed_for_a_reason_and_since_a_time():
     assert state(first) is VisibleState.WAITING
 
 
-def test_a_skipped_study_comes_back_only_when_its_reason_is_named():
+def test_a_skipped_study_comes_back_only_when_it_or_its_reason_is_named():
     (study_id,) = complete(arrived())
     with unit_of_work() as session:
         requests.skip(session, claim()[0], "NOT_CHEST", "a hand")
@@ -236,6 +283,9 @@ def test_a_skipped_study_comes_back_only_when_its_reason_is_named():
         assert requests.retry(session) == 0
         assert requests.retry(session, reason="NOT_CHEST") == 1
     assert state(study_id) is VisibleState.WAITING
+    with unit_of_work() as session:
+        requests.skip(session, claim()[0], "NOT_CHEST", "a hand")
+        assert requests.retry(session, study_id=study_id) == 1
 
 
 def test_a_draft_cannot_be_retried():
@@ -256,8 +306,6 @@ def test_another_preprocessing_is_prepared_again():
 
 
 def test_requests_for_another_bundle_are_left_alone():
-    from records import studies
-
     (study_id,) = complete(arrived())
     draft_all()
     with unit_of_work() as session:

@@ -1,7 +1,5 @@
 """The states as data: nothing ends by accident, nothing is left that cannot end."""
 
-import pytest
-
 from records.vocabulary import (
     HOLD_SENTENCES,
     OPEN,
@@ -17,9 +15,8 @@ def test_every_state_has_its_transitions():
     assert set(TRANSITIONS) == set(RequestState)
 
 
-@pytest.mark.parametrize("state", [RequestState.DRAFTED, RequestState.CANCELLED])
-def test_what_is_drafted_or_decided_stays(state):
-    assert TRANSITIONS[state] == frozenset()
+def test_a_draft_that_is_there_is_withdrawn_by_a_person_alone():
+    assert TRANSITIONS[RequestState.DRAFTED] == {RequestState.CANCELLED}
 
 
 def test_every_open_state_can_reach_every_end():
@@ -29,8 +26,8 @@ def test_every_open_state_can_reach_every_end():
 
 
 def test_only_a_retry_leads_back_from_an_end():
-    for end in (RequestState.SKIPPED, RequestState.FAILED):
-        assert TRANSITIONS[end] <= {RequestState.WAITING, RequestState.SUPERSEDED}
+    for end in (RequestState.SKIPPED, RequestState.FAILED, RequestState.CANCELLED):
+        assert TRANSITIONS[end] <= {RequestState.WAITING, RequestState.CANCELLED}
 
 
 def test_stages_claim_open_states():
