@@ -62,7 +62,8 @@ class Brake:
         with self._lock:
             due = max(self._due.get(calling_ae, now), now) + self._gap
             self._due[calling_ae] = due
-        return max(0.0, due - now - 60.0)
+        # Clocks are binary fractions: a wait of less than a millisecond is none.
+        return max(0.0, round(due - now - 60.0, 3))
 
 
 class Answering:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,14 +88,17 @@ def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registe
     arrived = describe(header, received, settings)
     if not arrived["is_film"] and settings.other_objects == "refuse":
         raise Refused(Why.OTHER_OBJECT)
-    digest = digest_of_data_set(received.path)
     if blobs.free_mb() < settings.disk_stop_mb:
         raise DiskFull("less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
 
-    key = blobs.keep_instance(received.path)
+    with ThreadPoolExecutor(1) as beside:
+        # While the disk syncs, which is most of the time that a film takes here.
+        hashing = beside.submit(digest_of_data_set, received.path)
+        key = blobs.keep_instance(received.path)
     killpoint("after-fsync")
     committing = False
     try:
+        digest = hashing.result()
         with unit_of_work() as session:
             registered = studies.register_instance(
                 session, Arrived(**arrived, blob=key, sha256=digest)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +19,9 @@ from nightdraft.checks import NO_BUNDLE, check_database
 from nightdraft.options import app, choose, console, logs_as, setting
 from records.errors import NightdraftError, SettingsError, terse
 from records.settings import settings
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 work = typer.Typer(help="Run one worker.", no_args_is_help=True)
 train = typer.Typer(help="Train a model.", no_args_is_help=True)
@@ -55,7 +59,7 @@ def station(
         serve_port=serve_port,
         quiet_seconds=quiet_seconds,
     )
-    run_station(logs_as("station"), lambda line: print(line, flush=True), logs=logs)
+    run_station(logs_as("station"), say, logs=logs)
 
 
 @app.command()
@@ -201,7 +205,44 @@ def bench_pipeline(
     """Send many small studies through a station whose model looks at nothing: pace and memory."""
     from nightdraft.bench.pipeline import measure, show
 
-    measured = measure(studies, associations, lambda line: print(line, flush=True))
+    _bench(measure(studies, associations, say), show, json_)
+
+
+@bench.command("receive")
+def bench_receive(
+    films: Annotated[int, typer.Option(min=1, help="Films sent in each run.")] = 40,
+    mb: Annotated[float, typer.Option(min=0.01, help="MB of pixels a film.")] = 15.0,
+    associations: Annotated[list[int] | None, typer.Option(min=1, help="At the same time.")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 3,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+) -> None:
+    """Send films to our listener and to others that are installed: films a second, memory."""
+    from nightdraft.bench.receiving import measure, show
+
+    _bench(measure(films, mb, associations or [1, 4], runs, say), show, json_)
+
+
+@bench.command("films")
+def bench_films(
+    runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 7,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+) -> None:
+    """From file to view, by codec: milliseconds, beside the plain way."""
+    from nightdraft.bench.films import measure, show
+
+    _bench(measure(runs, say), show, json_)
+
+
+def say(line: str) -> None:
+    """A line of progress."""
+    print(line, flush=True)
+
+
+def _bench(
+    measured: dict[str, Any],
+    show: Callable[[dict[str, Any]], RenderableType],
+    json_: Path | None,
+) -> None:
     if json_ is not None:
         json_.write_text(json.dumps(measured, indent=1) + "\n")
     console().print(show(measured))

@@ -8,13 +8,11 @@ send is, for it shares the machine. Knows parts by their commands.
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nightdraft.backlog import draw_studies, read_studies, write_afresh
+from nightdraft.bench.machine import facts
 from nightdraft.sending import Film, Outcome, find_films, send_films
 from nightdraft.starting import StationProcess
 from nightdraft.station import PARTS
@@ -150,12 +149,7 @@ def _run(
             {"seconds": round(at, 1), "ended": ended, **memory}
             for at, ended, memory in _thinned(curve)
         ],
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": psutil.cpu_count(),
-            "memory_mb": psutil.virtual_memory().total // 1_000_000,
-        },
-        "versions": {"nightdraft": version("nightdraft"), "python": platform.python_version()},
+        **facts(),
     }
 
 

@@ -1,0 +1,32 @@
+"""What a measurement was made on, and the middle of several. Knows no measurement."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from statistics import median
+from typing import Any
+
+import psutil
+
+
+def facts() -> dict[str, Any]:
+    """Machine and versions, for the JSON of every bench."""
+    return {
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cores": psutil.cpu_count(),
+            "memory_mb": psutil.virtual_memory().total // 1_000_000,
+        },
+        "versions": {"nightdraft": version("nightdraft"), "python": platform.python_version()},
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, least and greatest of several runs, rounded to three places."""
+    return {
+        "median": round(median(values), 3),
+        "least": round(min(values), 3),
+        "greatest": round(max(values), 3),
+    }

@@ -1,0 +1,74 @@
+"""The benches measure what they say, and leave neither process nor folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nightdraft.bench import films, pipeline, receiving
+from nightdraft.station import PARTS
+from records.errors import PartError
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_folder() -> Iterator[None]:
+    def folders() -> set[Path]:
+        return set(Path(tempfile.gettempdir()).glob("nightdraft-bench-*"))
+
+    before = folders()
+    yield
+    assert folders() == before
+
+
+def plain(measured: dict[str, Any]) -> dict[str, Any]:
+    """As `--json FILE` writes it."""
+    read: dict[str, Any] = json.loads(json.dumps(measured))
+    return read
+
+
+def test_a_few_studies_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTDRAFT_QUIET_SECONDS", "3600")  # the caller's settings do not count
+    said: list[str] = []
+    measured = plain(pipeline.measure(6, 2, said.append))
+    assert measured["ended"] == {"DRAFTED": 6}
+    assert measured["films"] >= 6
+    assert measured["studies_per_minute"] > 0
+    assert set(measured["memory_mb"]) == {*PARTS, "postgres", "valkey"}
+    assert all(part["peak"] > 0 for part in measured["memory_mb"].values())
+    assert measured["curve"][-1]["ended"] == 6
+    assert pipeline.show(measured)
+    assert os.environ["NIGHTDRAFT_QUIET_SECONDS"] == "3600"
+
+
+def test_listeners_are_measured_side_by_side() -> None:
+    measured = plain(receiving.measure(4, 0.1, [1, 2], 1, lambda _: None))
+    there = {(row["name"], row["associations"]) for row in measured["receivers"]}
+    assert {("nightdraft listen", 1), ("nightdraft listen", 2)} < there
+    assert {("DCMTK storescp", 1), ("pynetdicom storescp", 2)} < there
+    assert all(row["films_per_second"]["median"] > 0 for row in measured["receivers"])
+    assert all(row["memory_mb"]["median"] > 1 for row in measured["receivers"])
+    assert receiving.show(measured)
+
+
+def test_a_listener_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = receiving.Receiver("broken", "/bin/sh", lambda *_: ["/bin/sh", "-c", "echo no"], "")
+    monkeypatch.setattr(receiving, "RECEIVERS", (receiving.RECEIVERS[0], broken))
+    with pytest.raises(PartError, match="broken does not start: no"):
+        receiving.measure(1, 0.01, [1], 1, lambda _: None)
+
+
+def test_codecs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(films, "ROWS", 300)
+    monkeypatch.setattr(films, "COLUMNS", 250)
+    measured = plain(films.measure(2, lambda _: None))
+    assert list(measured["codecs"]) == list(films.CODECS)
+    for row in measured["codecs"].values():
+        assert row["ms"]["median"] > 0 < row["ms_plain"]["median"]
+        assert row["grey_levels_apart"]["greatest"] <= 3  # both show the same film
+    assert films.show(measured)
