@@ -61,11 +61,14 @@ lint-code: $(VENV)/.ready-to-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-.PHONY: bench prove-load
-bench: prove-load
+.PHONY: prove-load bench
 prove-load: $(VENV)/.ready-to-run ## Slow: 2,000 studies, pace and memory of each part
 	@mkdir -p build
 	$(BIN)/nightdraft bench pipeline --studies 2000 --json build/pipeline.json
+
+bench: prove-load ## Slow: prove-load, and every other measurement of docs/performance.md
+	$(BIN)/nightdraft bench receive --json build/receive.json
+	$(BIN)/nightdraft bench films --json build/films.json
 
 .PHONY: prove-chaos
 prove-chaos: $(VENV)/.ready-to-test ## Slow: parts killed at every named point, many times

@@ -3,7 +3,8 @@
     ModelError
     ├── BundleError       the bundle on disk is missing, damaged or not for this software
     ├── PixelError        this file's pixels cannot be read
-    │   └── HeaderLimit   the header claims more than a film can be; nothing was allocated
+    │   ├── HeaderLimit   the header claims more than a film can be; nothing was allocated
+    │   └── NoPixels      a header without an image; nothing is damaged
     ├── CaseError         this case cannot be drafted, whatever the device
     └── DeviceError       the device failed; the case is not to blame
 
@@ -25,6 +26,10 @@ class PixelError(ModelError):
 
 class HeaderLimit(PixelError):
     """The header claims an image larger than any film. The file is damaged or not a film."""
+
+
+class NoPixels(PixelError):
+    """The file ends where its pixels should begin. Ask the sender why it sent a header alone."""
 
 
 class CaseError(ModelError):

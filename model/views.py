@@ -36,6 +36,7 @@ class Reason(StrEnum):
 
     # of a film, or of a study none of whose films came further; in the order of asking
     NOT_AN_IMAGE = "not_an_image"
+    NO_PIXELS = "no_pixels"
     UNREADABLE = "unreadable"
     MULTI_FRAME = "multi_frame"
     REJECTED = "rejected"
@@ -56,6 +57,7 @@ class Reason(StrEnum):
 
 SENTENCES: dict[Reason, str] = {
     Reason.NOT_AN_IMAGE: "It is not an image (a report, a key object note, a document).",
+    Reason.NO_PIXELS: "It is a header without pixels.",
     Reason.UNREADABLE: "Its pixels could not be read.",
     Reason.MULTI_FRAME: "It has several frames; a chest film has one.",
     Reason.REJECTED: "It is marked as rejected or as a quality control image.",
@@ -79,12 +81,18 @@ NOTES: dict[Reason, str] = {
     Reason.UNKNOWN_VIEW: "View position unknown.",
     Reason.UNKNOWN_AGE: "Patient's age unknown.",
     Reason.FOR_PROCESSING: "Drafted from a raw film (FOR PROCESSING).",
+    Reason.NO_PIXELS: "A film of the study came without its pixels.",
     Reason.UNREADABLE: "A film of the study could not be read.",
     Reason.MORE_THAN_NEEDED: "The study has more films than were read.",
 }
 """What a reader of the draft is told, where something was open and the study was drafted."""
 
-_TOLD = {Reason.UNREADABLE, Reason.MORE_THAN_NEEDED, Reason.UNKNOWN_BODY_PART}
+_TOLD = {
+    Reason.NO_PIXELS,
+    Reason.UNREADABLE,
+    Reason.MORE_THAN_NEEDED,
+    Reason.UNKNOWN_BODY_PART,
+}
 """Reasons for leaving a film out that a reader of the draft should know."""
 
 
@@ -95,7 +103,7 @@ class Film:
     source: the caller's own id. chest: "yes", "no", "unknown"; position: "frontal", "lateral",
     "unknown". age: the patient's, in years, or None. intent: (0008,0068) in capitals, or "".
     taken: date and time as one sortable text, or "". fault: a reason found elsewhere that rules
-    the film out (pixels could not be read), or None.
+    the film out (its pixels are not there, or could not be read), or None.
     """
 
     source: str

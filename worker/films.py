@@ -15,12 +15,12 @@ from typing import Any
 import pydicom
 
 from model.case import Case, Priors, View
-from model.errors import PixelError
+from model.errors import NoPixels, PixelError
 from model.evidence import UNKNOWN, Judged
 from model.indication import indication, procedure
 from model.manifest import Manifest
 from model.pixels import PREPROCESSING, read_header, view_pixels
-from model.views import SENTENCES, Choice, Film, Reason, ViewSettings, choose_views, film_of
+from model.views import NOTES, SENTENCES, Choice, Film, Reason, ViewSettings, choose_views, film_of
 from records.errors import PartError
 from records.settings import Settings
 from records.vocabulary import HoldReason
@@ -86,7 +86,7 @@ class _Reading:
     size: int
     resize: str
     files: dict[str, Kept]
-    faults: dict[str, str] = field(default_factory=dict)  # SOP instance UID -> what is wrong
+    faults: dict[str, PixelError] = field(default_factory=dict)  # by SOP instance UID
     views: dict[str, View] = field(default_factory=dict)
 
     def header(self, kept: Kept) -> tuple[Film, pydicom.Dataset | None]:
@@ -127,7 +127,20 @@ class _Reading:
         if isinstance(disk, OSError) and disk.errno:
             # The disk's error, not the film's: pydicom and Pillow give theirs no number.
             raise PartError(f"the data folder cannot be read ({disk.strerror})") from None
-        self.faults[source] = str(error)
+        self.faults[source] = error
+
+    def fault_of(self, source: str) -> Reason | None:
+        """Why the film cannot be read; None where nothing is known against it."""
+        error = self.faults.get(source)
+        if error is None:
+            return None
+        return Reason.NO_PIXELS if isinstance(error, NoPixels) else Reason.UNREADABLE
+
+    @property
+    def damaged(self) -> list[str]:
+        """What is wrong with films that are damaged, each sentence once."""
+        found = (str(e) for e in self.faults.values() if not isinstance(e, NoPixels))
+        return list(dict.fromkeys(found))
 
 
 def make_ready(
@@ -152,10 +165,7 @@ def make_ready(
     headers = [header for _, header in looked if header is not None]
     asked = _view_settings(knobs, answered)
     while True:
-        films = [
-            replace(film, fault=Reason.UNREADABLE) if film.source in reading.faults else film
-            for film, _ in looked
-        ]
+        films = [replace(film, fault=reading.fault_of(film.source)) for film, _ in looked]
         choice = choose_views(films, manifest.intended_use, asked)
         if choice.outcome != "draft" or reading.all_read(choice.views):
             break
@@ -164,10 +174,12 @@ def make_ready(
         return _ready(choice, reading, left_out, headers, manifest, answered, knobs)
     if choice.outcome == "hold" and choice.reason in QUESTIONS:
         return Asking(QUESTIONS[choice.reason], choice.sentence)
-    if reading.faults:
+    if reading.damaged:
         # What could not be read may be just what the model needs: this is no study "not for it".
-        return Unreadable(f"{choice.sentence} {' '.join(dict.fromkeys(reading.faults.values()))}")
-    told = [choice.sentence, *dict.fromkeys(f"Also: {other['sentence']}" for other in others)]
+        return Unreadable(" ".join([choice.sentence, *reading.damaged]))
+    told = [choice.sentence, *dict.fromkeys(other["sentence"] for other in others)]
+    if reading.faults and choice.reason is not Reason.NO_PIXELS:
+        told.append(NOTES[Reason.NO_PIXELS])
     return NotFor(str(choice.reason), " ".join(told))
 
 
@@ -232,12 +244,12 @@ def _view_settings(knobs: Settings, answered: set[HoldReason]) -> ViewSettings:
     )
 
 
-def _left_out(choice: Choice, faults: dict[str, str]) -> list[dict[str, str]]:
+def _left_out(choice: Choice, faults: dict[str, PixelError]) -> list[dict[str, str]]:
     return [
         {
             "sop_instance_uid": left.film.source,
             "reason": str(left.reason),
-            "sentence": faults.get(left.film.source) or SENTENCES[left.reason],
+            "sentence": str(faults.get(left.film.source) or SENTENCES[left.reason]),
         }
         for left in choice.left_out
     ]

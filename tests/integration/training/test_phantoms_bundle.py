@@ -22,6 +22,14 @@ def test_findings_are_named_and_fall_when_films_are_swapped() -> None:
     assert scores.swapped.f1 == pytest.approx(manifest.scores["micro_f1_films_swapped"], abs=0.02)
 
 
+def test_it_looks_in_half_precision_too() -> None:
+    """As on a GPU, where weights are float16."""
+    model, _ = load_bundle("demo", torch.device("cpu"), dtype=torch.float16)
+    scores = score_phantoms(model, 40)
+    assert scores.right.f1 >= 0.80
+    assert scores.swapped.f1 <= scores.right.f1 - 0.3
+
+
 def test_the_bundle_is_small_enough_to_ship() -> None:
     size = sum(path.stat().st_size for path in Path(resolve("demo")).rglob("*") if path.is_file())
     assert size < 25_000_000

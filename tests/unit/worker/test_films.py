@@ -109,6 +109,24 @@ def test_a_file_that_is_no_film_is_named_beside_one_that_is(study):
     assert isinstance(look(kept), Unreadable)
 
 
+def test_a_header_without_pixels_is_no_film_and_nothing_is_damaged(study):
+    both, write = study
+    del both[1].PixelData
+    kept = write()
+    found = look(kept)
+    assert isinstance(found, Ready)
+    assert [left["reason"] for left in found.provenance["left_out"]] == ["no_pixels"]
+    assert "A film of the study came without its pixels." in found.provenance["notes"]
+    del both[0].PixelData
+    frontal, lateral = write()
+    alone = look([frontal])
+    assert isinstance(alone, NotFor)
+    assert alone.reason == "no_pixels"
+    neither = look([frontal, lateral])
+    assert neither.reason == "needed_view_missing"
+    assert "without its pixels" in neither.sentence
+
+
 def test_a_needed_film_that_is_damaged_is_no_study_for_another_model(study):
     _, write = study
     frontal, lateral = write()
