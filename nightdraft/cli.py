@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import nightdraft.asking  # noqa: F401  its commands enter `app`
-from nightdraft.checks import NO_BUNDLE, check_database
+from nightdraft.checks import NO_BUNDLE, check_database, check_migrations
 from nightdraft.options import app, choose, console, logs_as, setting
 from records.errors import NightdraftError, SettingsError, terse
 from records.settings import settings
@@ -83,7 +83,8 @@ def listen(
     ae_title: Annotated[str | None, setting("ae_title")] = None,
 ) -> None:
     """Run the DICOM listener."""
-    check_database(choose(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title))
+    choose(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title)
+    _check_records()
     from intake.listener import run_listener
 
     run_listener(logs_as("listener"))
@@ -124,6 +125,7 @@ def _work(part: Literal["prepare", "draft", "sweep"]) -> None:
     chosen = logs_as(part)
     if part != "sweep" and not chosen.bundle:
         raise SettingsError(NO_BUNDLE)
+    _check_records()
     from worker.running import run_worker
 
     raise typer.Exit(run_worker(part))
@@ -135,17 +137,23 @@ def serve(
     serve_port: Annotated[int | None, setting("serve_port")] = None,
 ) -> None:
     """Serve the pages and REST."""
-    check_database(choose(serve_host=serve_host, serve_port=serve_port))
+    choose(serve_host=serve_host, serve_port=serve_port)
+    _check_records()
     from api.app import run_server
 
     run_server(logs_as("api"))
+
+
+def _check_records() -> None:
+    """That the database answers and has the tables that this software knows."""
+    check_database(settings())
+    check_migrations()
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database's tables up to date."""
     import migrations
-    from nightdraft.checks import check_migrations
     from records.session import engine
 
     check_database(settings())

@@ -56,7 +56,7 @@ def unit_of_work() -> Iterator[Session]:
     """One transaction: commits at the end, rolls back on any error.
 
     Raises:
-        DatabaseDown: PostgreSQL did not answer, or the connection broke.
+        DatabaseDown: PostgreSQL did not answer, the connection broke, or the tables are not ours.
         NightdraftError: the database refused; its words are left out, for they quote the row.
     """
     session = Session(engine(), expire_on_commit=False)
@@ -68,6 +68,12 @@ def unit_of_work() -> Iterator[Session]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseDown(f"the connection to PostgreSQL broke ({_code(error)})") from None
+        if (getattr(error.orig, "pgcode", None) or "").startswith("42"):
+            # Class 42: no such table or column, no right to it. No film and no study is to blame.
+            raise DatabaseDown(
+                f"the tables are not the ones that this software knows ({_code(error)}): "
+                "run `nightdraft migrate`"
+            ) from None
         raise NightdraftError(f"the database refused a change ({_code(error)})") from None
     finally:
         session.close()

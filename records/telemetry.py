@@ -27,7 +27,17 @@ FIELDS = frozenset(
 )  # fmt: skip
 """What a log line may hold. Study, request and instance are our own ids."""
 
-_NOISY = ("pynetdicom", "pydicom", "sqlalchemy", "kombu", "amqp", "PIL", "httpx", "transformers")
+_NOISY = (
+    "pynetdicom",
+    "pydicom",
+    "sqlalchemy",
+    "alembic",
+    "kombu",
+    "amqp",
+    "PIL",
+    "httpx",
+    "transformers",
+)
 
 
 def _only_known_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -144,6 +144,11 @@ def test_migrate_makes_the_tables(empty_database: str) -> None:
     assert nightdraft("status").returncode == 0
 
 
+@pytest.mark.parametrize("words", [["listen"], ["serve"], ["work", "sweep"], ["status"]])
+def test_without_tables_nothing_starts(words: list[str], empty_database: str, broker: str) -> None:
+    assert "run `nightdraft migrate`" in one_line(nightdraft(*words))
+
+
 def test_an_option_wins_over_its_variable(data_dir: Path, setting: Callable[..., None]) -> None:
     setting(bundle="null")
     assert "/no/such" in one_line(nightdraft("station", "--bundle", "/no/such"))

@@ -14,8 +14,26 @@ def differences():
         return compare_metadata(MigrationContext.configure(connection), Base.metadata)
 
 
+def as_kept():
+    """What PostgreSQL says of columns, constraints and indexes, which Alembic compares in part."""
+    questions = (
+        "SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity"
+        " FROM information_schema.columns WHERE table_schema = 'public'",
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE connamespace = 'public'::regnamespace",
+        "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    )
+    with engine().connect() as connection:
+        found = {tuple(row) for question in questions for row in connection.execute(text(question))}
+    return {row for row in found if row[0] != "alembic_version"}
+
+
 def test_models_equal_the_migrated_tables(database):
     assert differences() == []
+    migrated = as_kept()
+    migrations.downgrade(engine())
+    Base.metadata.create_all(engine())
+    assert as_kept() == migrated
 
 
 def test_down_leaves_nothing_and_up_brings_all(database):

@@ -1,0 +1,37 @@
+"""What the database's errors become: whose fault it is, and nothing of the row."""
+
+import pytest
+from sqlalchemy import text
+
+from records.errors import DatabaseDown, NightdraftError
+from records.session import unit_of_work
+
+NAME = "PLANTED^NAME"
+
+
+def run(statement, **values):
+    with unit_of_work() as session:
+        session.execute(text(statement), values)
+
+
+def test_tables_of_another_software_are_no_films_fault(empty_database):
+    with pytest.raises(DatabaseDown, match="run `nightdraft migrate`") as caught:
+        run("INSERT INTO studies (patient_name) VALUES (:name)", name=NAME)
+    assert NAME not in str(caught.value)
+
+
+def test_what_a_constraint_refuses_is_told_by_its_name_alone(database):
+    with pytest.raises(NightdraftError, match="decision_known") as caught:
+        run(
+            "INSERT INTO holds (study_id, reason, detail, decision, decided_at)"
+            " VALUES (gen_random_uuid(), 'AGE_UNKNOWN', :name, 'MAYBE', now())",
+            name=NAME,
+        )
+    assert not isinstance(caught.value, DatabaseDown)
+    assert NAME not in str(caught.value)
+
+
+def test_a_server_that_is_away_is_down(setting):
+    setting(database_url="postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(DatabaseDown, match="does not answer"):
+        run("SELECT 1")
