@@ -35,14 +35,18 @@ $(BIN)/python:
 	         'import sys; print("%d.%d" % sys.version_info[:2])')-venv)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# torch first and alone: a build that is already there, or that PIP_INDEX_URL offers, is kept.
+# torch first and alone: a build that is already there, or that PIP_INDEX_URL offers, is kept. It is
+# the largest part by far, so pip shows how far it is.
 $(VENV)/.ready-to-run: $(BIN)/python constraints.txt pyproject.toml
-	$(PIP) install -q -c constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(PIP) install -q -c constraints.txt -e '.[embedded]'
+	@echo "setting up $(VENV), once: torch first, which is large, then all else; this takes minutes"
+	@$(PIP) install -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	@echo "torch is there; now all else"
+	@$(PIP) install -q -c constraints.txt -e '.[embedded]'
 	@touch $@
 
 $(VENV)/.ready-to-test: $(VENV)/.ready-to-run
-	$(PIP) install -q -c constraints.txt -e '.[embedded,test]'
+	@echo "adding what the tests need"
+	@$(PIP) install -q -c constraints.txt -e '.[embedded,test]'
 	@touch $@
 
 .PHONY: demo

@@ -11,9 +11,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records import requests
+from records import leases, requests
 from records.errors import NightdraftError
-from records.requests import Lease
+from records.leases import Lease
 from records.tables import Draft
 from records.vocabulary import WARNING, Purpose
 
@@ -51,7 +51,7 @@ def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:
     A draft of the same study, inputs, bundle and settings that is there already stands, and the
     request is pointed at it.
     """
-    if not requests.holds_lease(session, lease):
+    if not leases.holds_lease(session, lease):
         return None
     draft_id = find(session, lease, new.inputs_digest, new.bundle_digest, new.settings_digest)
     if lease.purpose is Purpose.PRIMARY:

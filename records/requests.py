@@ -1,9 +1,9 @@
 """What is to be drafted: the only code that moves a DraftRequest.
 
-Workers claim requests under a lease and give every later word with it; a word whose lease has
-passed on changes nothing (fencing). Only a study's own error costs an attempt. After a lease that
-died its requests are suspects, claimed one at a time; the claim after that one that dies costs an
-attempt, so a study that kills its worker ends FAILED while its batch mates are drafted.
+A worker gives every word with its lease (`records.leases`); one whose lease has passed on changes
+nothing. Only a study's own error costs an attempt. The first lease that dies makes a suspect, which
+is claimed alone; the one that dies alone costs an attempt, so a study that kills its worker ends
+FAILED while its batch mates are drafted.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, and_, exists, func, literal, or_, select, text, update
+from sqlalchemy import Update, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from records import trail
 from records.errors import NotAllowed
-from records.tables import DraftRequest, Hold, Study
+from records.leases import NO_LEASE, Lease, held_by, seconds_of
+from records.tables import DraftRequest, Study
 from records.vocabulary import (
     OPEN,
     TRANSITIONS,
@@ -27,30 +28,9 @@ from records.vocabulary import (
     FailReason,
     Purpose,
     RequestState,
-    Stage,
-    StudyState,
 )
 
 _R = DraftRequest
-_NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None, "lease_alone": False}
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A request that `owner` has claimed; `claim` counts the claims of this request (fencing)."""
-
-    request_id: uuid.UUID
-    study_id: uuid.UUID
-    owner: str
-    claim: int
-    stage: Stage
-    revision: int
-    purpose: Purpose
-    alone: bool
-    prepared_blob: str | None
-    inputs_digest: str | None
-    preprocessing_digest: str | None
-    provenance: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +41,6 @@ class Prepared:
     inputs_digest: str
     preprocessing_digest: str
     provenance: dict[str, Any]  # what the draft row will keep: views, left_out, notes, indication
-
-
-def _seconds(seconds: float) -> ColumnElement[Any]:
-    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def ask(
@@ -112,126 +88,14 @@ def ask(
     return request.id
 
 
-def _claimable(stage: Stage, bundle: str | None) -> ColumnElement[bool]:
-    """Ready for the stage: no lease, due, its study complete at this revision, no open hold."""
-    return and_(
-        _R.state == stage.claims,
-        _R.lease_owner.is_(None),
-        or_(_R.not_before.is_(None), _R.not_before <= func.clock_timestamp()),
-        or_(_R.bundle.is_(None), _R.bundle == bundle) if bundle else text("true"),
-        exists().where(
-            Study.id == _R.study_id,
-            Study.state == StudyState.COMPLETE,
-            Study.revision == _R.revision,
-        ),
-        ~exists().where(Hold.study_id == _R.study_id, Hold.decision.is_(None)),
-    )
-
-
-def claim(
-    session: Session,
-    stage: Stage,
-    owner: str,
-    limit: int,
-    lease_seconds: float,
-    bundle: str | None = None,
-) -> list[Lease]:
-    """Claim up to `limit` ready requests by priority, due time and arrival.
-
-    A suspect is claimed alone: whoever dies of it takes nobody along.
-    """
-    ready = session.execute(
-        select(_R.id, _R.suspect)
-        .where(_claimable(stage, bundle))
-        .order_by(_R.priority, _R.due_at.asc().nulls_last(), _R.created_at, _R.id)
-        .limit(limit)
-        .with_for_update(of=_R, skip_locked=True)
-    ).all()
-    if not ready:
-        return []
-    alone = ready[0].suspect
-    taken = [ready[0].id] if alone else [row.id for row in ready if not row.suspect]
-    order = {id_: place for place, id_ in enumerate(taken)}
-    rows = session.scalars(
-        update(_R)
-        .where(_R.id.in_(taken))
-        .values(
-            lease_owner=owner,
-            lease_expires_at=func.clock_timestamp() + _seconds(lease_seconds),
-            lease_alone=alone,
-            claims=_R.claims + 1,
-            changed_at=func.clock_timestamp(),
-        )
-        .returning(_R)
-        .execution_options(synchronize_session=False, populate_existing=True)
-    ).all()
-    trail.tell_all(
-        session,
-        EventKind.CLAIMED,
-        [(row.study_id, row.id, f"{stage} by {owner}") for row in rows],
-    )
-    return [
-        Lease(
-            request_id=row.id,
-            study_id=row.study_id,
-            owner=owner,
-            claim=row.claims,
-            stage=stage,
-            revision=row.revision,
-            purpose=Purpose(row.purpose),
-            alone=alone,
-            prepared_blob=row.prepared_blob,
-            inputs_digest=row.inputs_digest,
-            preprocessing_digest=row.preprocessing_digest,
-            provenance=row.provenance,
-        )
-        for row in sorted(rows, key=lambda row: order[row.id])
-    ]
-
-
-def ready_ids(session: Session, stage: Stage, limit: int) -> Sequence[uuid.UUID]:
-    """Requests that the stage could claim now, first ones first: what the sweep rings for."""
-    return session.scalars(
-        select(_R.id)
-        .where(_claimable(stage, None))
-        .order_by(_R.priority, _R.due_at.asc().nulls_last(), _R.created_at, _R.id)
-        .limit(limit)
-    ).all()
-
-
-def _held_by(lease: Lease) -> ColumnElement[bool]:
-    """The fence: still the same claim of the same owner, not run out on the database's clock."""
-    return and_(
-        _R.id == lease.request_id,
-        _R.lease_owner == lease.owner,
-        _R.claims == lease.claim,
-        _R.lease_expires_at > func.clock_timestamp(),
-    )
-
-
 def _move(to: RequestState) -> Update:
     """An UPDATE to `to` that touches only rows whose state may go there, and ends their lease."""
     sources = [state for state, targets in TRANSITIONS.items() if to in targets]
     return (
         update(_R)
         .where(_R.state.in_(sources))
-        .values(state=to, changed_at=func.clock_timestamp(), **_NO_LEASE)
+        .values(state=to, changed_at=func.clock_timestamp(), **NO_LEASE)
         .execution_options(synchronize_session=False)
-    )
-
-
-def extend(session: Session, leases: Sequence[Lease], lease_seconds: float) -> set[uuid.UUID]:
-    """Renew leases while their work goes on; returns the requests whose lease still stands."""
-    if not leases:
-        return set()
-    return set(
-        session.scalars(
-            update(_R)
-            .where(or_(*(_held_by(lease) for lease in leases)))
-            .values(lease_expires_at=func.clock_timestamp() + _seconds(lease_seconds))
-            .returning(_R.id)
-            .execution_options(synchronize_session=False)
-        )
     )
 
 
@@ -239,7 +103,7 @@ def prepared(session: Session, lease: Lease, what: Prepared) -> bool:
     """WAITING -> PREPARED; False where the lease has passed on."""
     done = session.scalar(
         _move(RequestState.PREPARED)
-        .where(_held_by(lease))
+        .where(held_by(lease))
         .values(
             prepared_blob=what.blob,
             inputs_digest=what.inputs_digest,
@@ -260,7 +124,7 @@ def prepare_again(session: Session, lease: Lease, why: str) -> bool:
     """PREPARED -> WAITING, uncounted: its input is gone, damaged, or of another preprocessing."""
     done = session.scalar(
         _move(RequestState.WAITING)
-        .where(_held_by(lease))
+        .where(held_by(lease))
         .values(prepared_blob=None, inputs_digest=None, preprocessing_digest=None)
         .returning(_R.id)
     )
@@ -273,7 +137,7 @@ def drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> bool:
     """-> DRAFTED with its draft; False where the lease has passed on. `drafts.save` calls it."""
     done = session.scalar(
         _move(RequestState.DRAFTED)
-        .where(_held_by(lease))
+        .where(held_by(lease))
         .values(draft_id=draft_id, reason="", detail="", suspect=False)
         .returning(_R.id)
     )
@@ -284,16 +148,11 @@ def drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> bool:
     return done is not None
 
 
-def holds_lease(session: Session, lease: Lease) -> bool:
-    """Whether the lease stands; the row is locked, so it stands until the transaction ends."""
-    return session.scalar(select(_R.id).where(_held_by(lease)).with_for_update()) is not None
-
-
 def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:
     """-> SKIPPED: not for this model. `reason` is a stable word, `detail` a sentence."""
     done = session.scalar(
         _move(RequestState.SKIPPED)
-        .where(_held_by(lease))
+        .where(held_by(lease))
         .values(reason=reason, detail=detail)
         .returning(_R.id)
     )
@@ -319,7 +178,7 @@ def fail(
     for_good: the same input fails the same way each time, so no further attempt is made.
     Returns False where the lease has passed on.
     """
-    attempts = session.scalar(select(_R.attempts).where(_held_by(lease)).with_for_update())
+    attempts = session.scalar(select(_R.attempts).where(held_by(lease)).with_for_update())
     if attempts is None:
         return False
     _count_attempt(
@@ -358,9 +217,9 @@ def _count_attempt(
         .where(_R.id == request_id)
         .values(
             **values,
-            **_NO_LEASE,
+            **NO_LEASE,
             suspect=True,
-            not_before=func.clock_timestamp() + _seconds(retry_seconds),
+            not_before=func.clock_timestamp() + seconds_of(retry_seconds),
             changed_at=func.clock_timestamp(),
         )
         .execution_options(synchronize_session=False)
@@ -372,28 +231,6 @@ def _count_attempt(
         f"{reason}: {detail} (attempt {attempts} of {max_attempts})",
         request_id,
     )
-
-
-def give_back(session: Session, leases: Sequence[Lease], why: str, *, suspect: bool = False) -> int:
-    """Release leases uncounted: the disk, database, bundle, device or a shutdown is to blame.
-
-    suspect: one of these may be to blame after all, so each is claimed alone from here on.
-    """
-    if not leases:
-        return 0
-    rows = session.execute(
-        update(_R)
-        .where(or_(*(_held_by(lease) for lease in leases)))
-        .values(
-            **_NO_LEASE,
-            suspect=or_(_R.suspect, literal(suspect)),
-            changed_at=func.clock_timestamp(),
-        )
-        .returning(_R.study_id, _R.id)
-        .execution_options(synchronize_session=False)
-    ).all()
-    trail.tell_all(session, EventKind.LEASE_RELEASED, [(s, r, why) for s, r in rows])
-    return len(rows)
 
 
 def forgive(session: Session, request_ids: Sequence[uuid.UUID]) -> None:

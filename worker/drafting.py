@@ -14,7 +14,7 @@ from dataclasses import replace
 from model.case import Case, DraftText, FailedCase, unpack
 from model.errors import BundleError, CaseError, DeviceError
 from model.reporter import Drafting
-from records import drafts, requests
+from records import drafts, leases, requests
 from records.blobs import Blobs
 from records.drafts import NewDraft
 from records.errors import (
@@ -26,7 +26,7 @@ from records.errors import (
     terse,
 )
 from records.killpoints import killpoint
-from records.requests import Lease
+from records.leases import Lease
 from records.settings import settings
 from records.telemetry import logger
 from records.vocabulary import FailReason, Stage
@@ -141,7 +141,7 @@ class _Round:
         with self._keeper.transaction() as session:
             if is_stopped(session, Stage.DRAFT):
                 return False
-            leases = requests.claim(
+            claimed = leases.claim(
                 session,
                 Stage.DRAFT,
                 self._owner,
@@ -149,9 +149,9 @@ class _Round:
                 knobs.lease_seconds,
                 self._reporter.manifest.digest,
             )
-        self._keeper.take(leases)
-        self._claimed.extend(leases)
-        return bool(leases)
+        self._keeper.take(claimed)
+        self._claimed.extend(claimed)
+        return bool(claimed)
 
     def _case_of(self, lease: Lease) -> Case | None:
         """What the model reads; None where the study must be prepared again, or is not ours now."""

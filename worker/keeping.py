@@ -1,7 +1,7 @@
 """Keeps leases alive while their work goes on. Knows nothing of what the work is.
 
     with Keeper() as keeper:
-        keeper.take(leases)
+        keeper.take(claimed)
         ...
         with keeper.transaction() as session:
             requests.prepared(session, lease, ...)
@@ -22,9 +22,9 @@ from types import TracebackType
 
 from sqlalchemy.orm import Session
 
-from records import requests
+from records import leases
 from records.errors import NightdraftError, terse
-from records.requests import Lease
+from records.leases import Lease
 from records.session import unit_of_work
 from records.settings import settings
 from records.telemetry import logger
@@ -70,18 +70,18 @@ class Keeper:
         with self._writing, unit_of_work() as session:
             yield session
 
-    def take(self, leases: Iterable[Lease]) -> None:
+    def take(self, claimed: Iterable[Lease]) -> None:
         """Keep these from now on."""
         with self._writing:
             if not self._held:
                 self._progress = time.monotonic()
-            self._held.update((lease.request_id, lease) for lease in leases)
+            self._held.update((lease.request_id, lease) for lease in claimed)
 
-    def done(self, *leases: Lease) -> None:
+    def done(self, *ended: Lease) -> None:
         """These need no keeping any more: their last word is said."""
         with self._writing:
             self._progress = time.monotonic()
-            for lease in leases:
+            for lease in ended:
                 self._held.pop(lease.request_id, None)
                 self._lost.discard(lease.request_id)
 
@@ -89,12 +89,12 @@ class Keeper:
         """Whether the lease has passed on; work for it would be thrown away."""
         return lease.request_id in self._lost
 
-    def give_back(self, leases: Sequence[Lease], why: str, *, suspect: bool = False) -> None:
+    def give_back(self, held: Sequence[Lease], why: str, *, suspect: bool = False) -> None:
         """Give leases back uncounted."""
-        if leases:
+        if held:
             with self.transaction() as session:
-                requests.give_back(session, leases, why, suspect=suspect)
-            self.done(*leases)
+                leases.give_back(session, held, why, suspect=suspect)
+            self.done(*held)
 
     def _renew(self) -> None:
         while not self._over.wait(self._lease_seconds / 3):
@@ -107,7 +107,7 @@ class Keeper:
                     os._exit(1)
                 try:
                     with unit_of_work() as session:
-                        standing = requests.extend(session, held, self._lease_seconds)
+                        standing = leases.extend(session, held, self._lease_seconds)
                 except NightdraftError as error:
                     logger().warning("leases could not be renewed", error=terse(error))
                     continue

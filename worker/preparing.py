@@ -12,11 +12,12 @@ from collections.abc import Callable
 from model.case import pack
 from model.errors import BundleError
 from model.manifest import Manifest, read_manifest
-from records import holds, requests, studies
+from records import holds, leases, requests, studies
 from records.blobs import Blobs
 from records.errors import BrokerDown, BundleUnusable, PartError, terse
 from records.killpoints import killpoint
-from records.requests import Lease, Prepared
+from records.leases import Lease
+from records.requests import Prepared
 from records.session import unit_of_work
 from records.settings import settings
 from records.telemetry import logger
@@ -100,10 +101,10 @@ def _claim_one(owner: str, manifest: Manifest) -> Lease | None:
     with unit_of_work() as session:
         if is_stopped(session, Stage.PREPARE):
             return None
-        leases = requests.claim(
+        claimed = leases.claim(
             session, Stage.PREPARE, owner, 1, settings().lease_seconds, manifest.digest
         )
-    return leases[0] if leases else None
+    return claimed[0] if claimed else None
 
 
 def _prepare(lease: Lease, manifest: Manifest, keeper: Keeper) -> str:
@@ -125,10 +126,10 @@ def _prepare(lease: Lease, manifest: Manifest, keeper: Keeper) -> str:
                 stands = requests.skip(session, lease, found.reason, found.sentence)
                 return "skipped" if stands else "lost"
             case Asking():
-                if not requests.holds_lease(session, lease):
+                if not leases.holds_lease(session, lease):
                     return "lost"
                 holds.open_hold(session, lease.study_id, found.question, found.sentence)
-                requests.give_back(session, [lease], f"a person must decide: {found.question}")
+                leases.give_back(session, [lease], f"a person must decide: {found.question}")
                 return "held"
             case Unreadable():
                 stands = requests.fail(

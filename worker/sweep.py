@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from records import parts, requests, studies, trail
+from records import leases, parts, requests, studies, trail
 from records.session import unit_of_work
 from records.settings import settings
 from records.telemetry import logger
@@ -82,5 +82,5 @@ def _ring(stage: Stage) -> int:
     with unit_of_work() as session:
         if is_stopped(session, stage):
             return 0
-        ready = requests.ready_ids(session, stage, settings().bells_ahead)
+        ready = leases.ready_ids(session, stage, settings().bells_ahead)
     return bells.ring(stage, ready[: max(0, len(ready) - bells.waiting(stage))])

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.manifest import read_manifest
-from records import drafts, holds, parts, requests, studies
+from records import drafts, holds, leases, parts, requests, studies
 from records.blobs import Blobs
 from records.drafts import NewDraft
-from records.requests import Lease, Prepared
+from records.leases import Lease
+from records.requests import Prepared
 from records.session import unit_of_work
 from records.studies import Arrived, Patient
 from records.vocabulary import FailReason, HoldReason, Priority, Stage
@@ -72,10 +73,10 @@ class Night:
     def claim(self, stage: Stage, study: uuid.UUID) -> Lease:
         """The stage has just this study; others go back."""
         with unit_of_work() as session:
-            leases = requests.claim(session, stage, "test:1", 1000, 600.0)
-            others = [lease for lease in leases if lease.study_id != study]
-            requests.give_back(session, others, "not this one")
-        return next(lease for lease in leases if lease.study_id == study)
+            claimed = leases.claim(session, stage, "test:1", 1000, 600.0)
+            others = [lease for lease in claimed if lease.study_id != study]
+            leases.give_back(session, others, "not this one")
+        return next(lease for lease in claimed if lease.study_id == study)
 
     def prepare(self, study: uuid.UUID) -> None:
         """WAITING -> PREPARED."""

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import uuid
 
-from records import drafts, requests, studies
+from records import drafts, leases, requests, studies
 from records.session import unit_of_work
 from records.studies import Arrived, Patient
 from records.vocabulary import Priority, Stage
@@ -51,7 +51,7 @@ def complete(*many):
 
 def claim(stage=Stage.PREPARE, owner="w", limit=8, seconds=60.0, **more):
     with unit_of_work() as session:
-        return requests.claim(session, stage, owner, limit, seconds, **more)
+        return leases.claim(session, stage, owner, limit, seconds, **more)
 
 
 def prepare(lease, inputs=None):

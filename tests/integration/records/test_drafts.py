@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from records import drafts, requests
+from records import drafts, leases
 from records.errors import NightdraftError
 from records.session import unit_of_work
 from records.vocabulary import WARNING, Stage
@@ -85,11 +85,11 @@ def test_a_lost_lease_saves_nothing_and_its_mates_are_saved():
     lost, kept = complete(arrived("1.1")), complete(arrived("1.2"))
     for lease in claim():
         prepare(lease)
-    leases = {lease.study_id: lease for lease in claim(Stage.DRAFT)}
+    claimed = {lease.study_id: lease for lease in claim(Stage.DRAFT)}
     with unit_of_work() as session:
-        requests.give_back(session, [leases[lost[0]]], "on purpose")
+        leases.give_back(session, [claimed[lost[0]]], "on purpose")
     with unit_of_work() as session:
-        saved = [drafts.save(session, lease, new_draft(lease)) for lease in leases.values()]
+        saved = [drafts.save(session, lease, new_draft(lease)) for lease in claimed.values()]
     assert saved.count(None) == 1
     assert (len(of(lost[0])), len(of(kept[0]))) == (0, 1)
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from records import drafts, holds, requests, studies, trail, worklist
+from records import drafts, holds, leases, requests, studies, trail, worklist
 from records.errors import NotAllowed
 from records.session import unit_of_work
 from records.vocabulary import (
@@ -62,8 +62,8 @@ def test_two_workers_never_get_the_same_request():
     got = []
 
     def take(owner):
-        while leases := claim(owner=owner, limit=3):
-            got.extend(lease.request_id for lease in leases)
+        while claimed := claim(owner=owner, limit=3):
+            got.extend(lease.request_id for lease in claimed)
 
     threads = [threading.Thread(target=take, args=(f"w{n}",)) for n in range(4)]
     for thread in threads:
@@ -84,8 +84,8 @@ def test_a_lost_lease_cannot_write():
     assert fail(old) is False
     with unit_of_work() as session:
         assert requests.skip(session, old, "NOT_CHEST", "no") is False
-        assert requests.give_back(session, [old], "late") == 0
-        assert requests.extend(session, [old, new], 60.0) == {new.request_id}
+        assert leases.give_back(session, [old], "late") == 0
+        assert leases.extend(session, [old, new], 60.0) == {new.request_id}
     assert state(study_id) is VisibleState.PREPARING
     assert prepare(new) is True
 
@@ -113,9 +113,9 @@ def test_after_a_death_the_batch_are_suspects_claimed_one_at_a_time():
     take_back()
     sizes = []
     for _ in range(3):
-        leases = claim()
-        sizes.append((len(leases), leases[0].alone))
-        prepare(leases[0])
+        claimed = claim()
+        sizes.append((len(claimed), claimed[0].alone))
+        prepare(claimed[0])
     assert sizes == [(1, True)] * 3
 
 
@@ -136,9 +136,9 @@ def test_a_study_that_kills_its_worker_alone_ends_failed():
 def test_only_own_errors_cost_attempts():
     (study_id,) = complete(arrived())
     for _ in range(10):
-        leases = claim()
+        claimed = claim()
         with unit_of_work() as session:
-            assert requests.give_back(session, leases, "the disk is full") == 1
+            assert leases.give_back(session, claimed, "the disk is full") == 1
     for _ in range(3):
         fail(claim()[0])
     assert state(study_id) is VisibleState.FAILED
@@ -154,7 +154,7 @@ def test_an_error_that_repeats_itself_ends_at_once():
 def test_a_failed_attempt_waits_before_the_next():
     complete(arrived())
     with unit_of_work() as session:
-        (lease,) = requests.claim(session, Stage.PREPARE, "w", 1, 60.0)
+        (lease,) = leases.claim(session, Stage.PREPARE, "w", 1, 60.0)
         requests.fail(
             session,
             lease,
@@ -177,12 +177,12 @@ def test_preparing_well_gives_drafting_all_its_attempts():
 
 def test_a_sick_worker_condemns_nobody():
     studies = [complete(arrived(f"1.{n}"))[0] for n in range(3)]
-    leases = claim()
-    for lease in leases:
+    claimed = claim()
+    for lease in claimed:
         fail(lease, max_attempts=1)
     assert {state(study) for study in studies} == {VisibleState.FAILED}
     with unit_of_work() as session:
-        requests.forgive(session, [lease.request_id for lease in leases])
+        requests.forgive(session, [lease.request_id for lease in claimed])
     assert {state(study) for study in studies} == {VisibleState.WAITING}
 
 
@@ -319,10 +319,10 @@ def test_bells_ring_for_what_could_be_claimed():
     for n in range(3):
         complete(arrived(f"1.{n}", priority=Priority(n)))
     with unit_of_work() as session:
-        ready = requests.ready_ids(session, Stage.PREPARE, 2)
+        ready = leases.ready_ids(session, Stage.PREPARE, 2)
     assert ready == [lease.request_id for lease in claim(limit=2)]
     with unit_of_work() as session:
-        assert len(requests.ready_ids(session, Stage.PREPARE, 10)) == 1
+        assert len(leases.ready_ids(session, Stage.PREPARE, 10)) == 1
 
 
 def test_the_timeline_names_each_step():

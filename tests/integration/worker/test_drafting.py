@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, text
 
 from model.errors import BundleError, DeviceError
-from records import drafts, holds, parts, requests, trail, worklist
+from records import drafts, holds, leases, parts, requests, trail, worklist
 from records.blobs import Blobs
 from records.errors import NightdraftError, WorkerSick
 from records.session import unit_of_work
@@ -346,12 +346,12 @@ def test_a_late_image_closing_while_the_draft_is_saved_does_not_lock_both_out(mo
         row.lease_expires_at = func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 5)
         session.flush()
         session.refresh(row)
-    lease = requests.Lease(
+    lease = leases.Lease(
         row.id, study, "d", 1, Stage.DRAFT, 1, Purpose.PRIMARY, False, None, "in", "pp", {}
     )
     monkeypatch.setattr(requests.trail, "tell", tell_late)
     with unit_of_work() as session:
-        assert requests.holds_lease(session, lease)
+        assert leases.holds_lease(session, lease)
         assert requests.skip(session, lease, "test", "test")
     closing.join()
     assert state(study) is VisibleState.WAITING  # the newer revision's request

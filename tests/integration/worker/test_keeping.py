@@ -8,7 +8,7 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
-from records import requests
+from records import leases, requests
 from records.session import forget_engine, unit_of_work
 from records.tables import DraftRequest
 from records.vocabulary import Stage
@@ -27,7 +27,7 @@ def lease(night):
     def claim(**knobs):
         night(**knobs)
         with unit_of_work() as session:
-            return requests.claim(session, Stage.PREPARE, "w", 1, knobs["lease_seconds"])[0]
+            return leases.claim(session, Stage.PREPARE, "w", 1, knobs["lease_seconds"])[0]
 
     return claim
 

@@ -7,7 +7,7 @@ import json
 import pytest
 import redis
 
-from records import parts, requests
+from records import leases, parts
 from records.errors import BrokerDown
 from records.session import unit_of_work
 from records.tables import DraftRequest, Study
@@ -26,7 +26,7 @@ def queue(night, broker):
 
 def claim(stage=Stage.PREPARE, limit=10, seconds=60.0):
     with unit_of_work() as session:
-        return requests.claim(session, stage, "w", limit, seconds)
+        return leases.claim(session, stage, "w", limit, seconds)
 
 
 def test_quiet_studies_are_closed_however_many(queue, monkeypatch):
@@ -124,7 +124,7 @@ def test_ringing_stays_under_the_limit_whoever_rings(queue, night):
     bring_studies(1, 2, 3)
     close()
     with unit_of_work() as session:
-        ids = list(requests.ready_ids(session, Stage.PREPARE, 10))
+        ids = list(leases.ready_ids(session, Stage.PREPARE, 10))
     assert bells.ring(Stage.DRAFT, ids) == 2
     assert bells.ring(Stage.DRAFT, ids) == 0
     assert bells.waiting(Stage.DRAFT) == 2
