@@ -56,6 +56,7 @@ def make_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.counting = studies.Counting()
     app.add_middleware(Door, names=(settings.serve_host, *settings.serve_names))
     add_problems(app)
     for room in (studies, health, images, pages):

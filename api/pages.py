@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from api.rendering import render
 from api.schemas import DecisionGiven, SearchWords
-from api.studies import EXPECTED_PARTS, Whole, count, decide, seen_parts, whole
+from api.studies import EXPECTED_PARTS, Counting, Whole, decide, seen_parts, whole
 from records import parts, requests, studies, worklist
 from records.session import unit_of_work
 from records.vocabulary import HOLD_SENTENCES, HoldReason, InstanceState, VisibleState
@@ -46,26 +46,26 @@ class Asked(BaseModel):
 
 
 @router.get("/")
-def show_worklist(asked: Annotated[Asked, Query()]) -> str:
+def show_worklist(request: Request, asked: Annotated[Asked, Query()]) -> str:
     """The worklist, newest arrival first."""
-    return render("worklist.html", asked=asked, live=_live(asked)[0])
+    return render("worklist.html", asked=asked, live=_live(asked, request.app.state.counting)[0])
 
 
 @router.get("/live")
-def show_live(asked: Annotated[Asked, Query()]) -> Response:
+def show_live(request: Request, asked: Annotated[Asked, Query()]) -> Response:
     """The moving part of the worklist; 204 where nothing has moved, so the page stays still."""
-    html, digest = _live(asked)
+    html, digest = _live(asked, request.app.state.counting)
     return Response(status_code=204) if digest == asked.seen else HTMLResponse(html)
 
 
-def _live(asked: Asked) -> tuple[str, str]:
+def _live(asked: Asked, counting: Counting) -> tuple[str, str]:
     with unit_of_work() as session:
         values = {
             "asked": asked,
             "page": worklist.page(
                 session, state=asked.state, after=asked.after, limit=PAGE, words=asked.words
             ),
-            "counts": count(session),
+            "counts": counting.counts(session),
             "parts": seen_parts(session),
             "refused": sum(parts.refusal_counts(session).values()),
             "expected": EXPECTED_PARTS,

@@ -5,11 +5,13 @@ Knows records' questions and verbs, and no SQL; the pages ask the same functions
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 
 from api.problems import problems
@@ -81,6 +83,33 @@ def whole(session: Session, uid: str) -> Whole:
         holds=holds.of_study(session, id_),
         timeline=trail.timeline(session, id_),
     )
+
+
+class Counting:
+    """Counts that are asked for every two seconds by every open page.
+
+    A count of millions of studies takes a second of the database: such a one is not asked for again
+    before REST times as long, and one that is under way serves all who ask meanwhile.
+    """
+
+    DEAR = 0.5
+    """Seconds; a count that is cheaper is always made anew."""
+    REST = 10.0
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counts | None = None
+        self._until = 0.0
+
+    def counts(self, session: Session) -> Counts:
+        """Studies by state, and the time left at the present pace."""
+        with self._lock:
+            began = time.monotonic()
+            if self._counts is None or began >= self._until:
+                self._counts = count(session)
+                took = time.monotonic() - began
+                self._until = began + took * (self.REST if took > self.DEAR else 0.0)
+            return self._counts
 
 
 def count(session: Session) -> Counts:
@@ -184,10 +213,11 @@ def decide_study(uid: StudyUid, given: DecisionGiven) -> StudyLine:
 
 
 @router.get("/counts", responses=problems())
-def read_counts() -> Counts:
+def read_counts(request: Request) -> Counts:
     """Studies by state, the pace, and the time left."""
+    counting: Counting = request.app.state.counting
     with unit_of_work() as session:
-        return count(session)
+        return counting.counts(session)
 
 
 @router.get("/refusals", responses=problems(422))

@@ -13,7 +13,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, literal, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.orm import Session
 
 from records.errors import NotAllowed
@@ -48,6 +60,19 @@ VISIBLE: ColumnElement[str] = case(
     ),
     else_=DraftRequest.state,
 )
+
+_IMPLIED: dict[VisibleState, ColumnElement[bool]] = {
+    VisibleState.RECEIVING: Study.state == StudyState.RECEIVING,
+    VisibleState.HELD: _HELD,
+    VisibleState.PREPARING: DraftRequest.state == RequestState.WAITING,
+    VisibleState.DRAFTING: DraftRequest.state == RequestState.PREPARED,
+    **{
+        VisibleState(state): DraftRequest.state == state
+        for state in RequestState
+        if state not in (RequestState.WAITING, RequestState.SUPERSEDED)
+    },
+}
+"""What follows of the rows from a visible state. Said beside it, for no index knows VISIBLE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +143,7 @@ def page(
     """
     query = _rows().order_by(Study.first_received_at.desc(), Study.id.desc()).limit(limit + 1)
     if state is not None:
-        query = query.where(literal(state.value) == VISIBLE)
+        query = query.where(literal(state.value) == VISIBLE, _IMPLIED.get(state, true()))
     if words:
         query = query.where(
             or_(

@@ -232,6 +232,7 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("lease_owner IS NOT NULL"),
     )
+    op.create_index("ix_draft_requests_state", "draft_requests", ["state"], unique=False)
     op.create_index(
         op.f("ix_draft_requests_study_id"), "draft_requests", ["study_id"], unique=False
     )
@@ -370,6 +371,7 @@ def upgrade() -> None:
             name="uq_drafts_effect",
         ),
     )
+    op.create_index(op.f("ix_drafts_created_at"), "drafts", ["created_at"], unique=False)
     op.create_index(
         "uq_drafts_current_primary",
         "drafts",
