@@ -97,9 +97,9 @@ class Station:
         return redis.Redis.from_url(self.addresses["redis_url"])
 
     def logs(self) -> str:
-        return "".join(
-            path.read_text(errors="replace") for path in (self.data_dir / "logs").glob("*.log")
-        )
+        """What the station, its parts and its servers have said."""
+        said = [*self.data_dir.rglob("*.log"), *self.data_dir.glob("*.out")]
+        return "".join(path.read_text(errors="replace") for path in said)
 
     def parts(self) -> dict[str, int]:
         """Process ids of the running parts, by name."""
