@@ -9,13 +9,16 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg2
 import pytest
 import redis
+from pynetdicom.transport import AssociationSocket
 
 import migrations
 from nightdraft.embedded import Embedded
@@ -44,6 +47,24 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     _read_settings_again()
     yield
     _read_settings_again()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _senders_close_their_sockets() -> Iterator[None]:
+    """pynetdicom leaves a socket to the garbage collector where the other side hung up first.
+
+    Whichever test runs when it is collected would fail with the warning.
+    """
+
+    def close(connection: AssociationSocket) -> None:
+        if connection.socket is not None:
+            with suppress(OSError):
+                connection.socket.shutdown(socket.SHUT_RDWR)
+            connection.socket.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AssociationSocket, "_shutdown_socket", close)
+        yield
 
 
 @pytest.fixture(scope="session")

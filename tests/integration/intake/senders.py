@@ -118,15 +118,12 @@ def association(port: int, *classes: str, syntaxes=(ExplicitVRLittleEndian,), ca
     for uid in classes or (DX,):
         entity.add_requested_context(uid, list(syntaxes))
     made = entity.associate("127.0.0.1", port, **more)
-    line = made.dul.socket.socket if made.dul.socket else None
     try:
         yield made
     finally:
         if made.is_established:
             made.release()
         made.dul.join(30)
-        if line:
-            line.close()  # pynetdicom leaves it open where the listener hung up first
 
 
 def send(port: int, *films: Dataset, **more) -> list[int]:
