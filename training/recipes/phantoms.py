@@ -26,6 +26,7 @@ from model.bundle import save_bundle
 from model.clinicalblip import ClinicalBLIP, Inputs
 from model.manifest import IntendedUse, Manifest
 from model.prompt import instruct
+from records.errors import NotAllowed
 from training.corpus.phantoms import (
     FINDINGS,
     LATERAL_SIGNS,
@@ -77,6 +78,9 @@ def train_phantoms(
         seed: of the network's first weights and of the order of examples.
         studies: phantoms drawn to learn from.
         held_out: phantoms never trained on, to score the bundle with.
+
+    Raises:
+        NotAllowed: what was stopped at `out` began with another seed.
     """
     run = _Run(out, minutes * 60.0, seed)
     with _progress("drawing phantoms", studies) as told:
@@ -190,7 +194,10 @@ class _Run:
     def _resume(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True)
         if state["seed"] != self.seed:
-            raise ValueError(f"{self.checkpoint} is of another seed, {state['seed']}; remove it")
+            raise NotAllowed(
+                f"{self.checkpoint} is of another seed, {state['seed']}: give --seed "
+                f"{state['seed']}, or remove it to begin anew"
+            )
         self.model.load_state_dict(state["model"])
         self.judges.load_state_dict(state["judges"])
         self.used, self.steps, self._state = state["used"], state["steps"], state

@@ -9,6 +9,7 @@ import pytest
 from model.case import DraftText
 from model.manifest import verify
 from model.reporter import Reporter
+from records.errors import NotAllowed
 from training.corpus.phantoms import HELD_OUT, phantom
 from training.recipes import phantoms as recipe
 
@@ -54,5 +55,5 @@ def test_a_stopped_run_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(recipe, "score_phantoms", no_scores)
     with pytest.raises(PowerCut):
         recipe.train_phantoms(out, minutes=0.05, seed=3, studies=100, held_out=4)
-    with pytest.raises(ValueError, match="another seed"):
+    with pytest.raises(NotAllowed, match="another seed"):
         recipe.train_phantoms(out, minutes=0.05, seed=4, studies=100, held_out=4)
