@@ -145,14 +145,13 @@ def send(
     associations: Annotated[int, typer.Option(min=1, max=32, help="At the same time.")] = 1,
 ) -> None:
     """Send DICOM files to a listener by C-STORE."""
-    from nightdraft.sending import find_films
     from nightdraft.station import listener_address
-    from nightdraft.telling import send_with_progress
+    from nightdraft.telling import look_through, send_with_progress
 
     own_host, own_port = listener_address(settings())
     sending = send_with_progress(
         console(),
-        list(find_films(folder)),
+        look_through(console(), folder.expanduser()),
         host=host or own_host,
         port=port or own_port,
         called=called or settings().ae_title,

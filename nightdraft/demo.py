@@ -24,19 +24,25 @@ from nightdraft.backlog import draw_studies, read_studies, write_afresh
 from nightdraft.checks import check_port_free
 from nightdraft.sending import Answer, Film, find_films
 from nightdraft.starting import StationProcess
-from nightdraft.telling import send_with_progress
+from nightdraft.telling import look_through, send_with_progress
 from nightdraft.watching import GOING_ON, show_counts, show_drafts, time_left
 from records import worklist
 from records.errors import NightdraftError, PartError, PortInUse
 from records.session import forget_engine, unit_of_work
 from records.settings import settings
-from records.vocabulary import VisibleState
+from records.vocabulary import HoldReason, VisibleState
 
 STUDIES = 24
 SIZE = 768  # pixels a side: enough for eyes, and a tenth of a film's bytes
 QUIET_SECONDS = 2.0
 ENOUGH = (VisibleState.DRAFTED, VisibleState.SKIPPED)
 """How a study may end for the demo to have worked."""
+_ANSWERED_BY = {
+    HoldReason.CHEST_UNKNOWN: "NIGHTDRAFT_UNKNOWN_CHEST",
+    HoldReason.VIEW_UNKNOWN: "NIGHTDRAFT_UNKNOWN_VIEW",
+    HoldReason.AGE_UNKNOWN: "NIGHTDRAFT_UNKNOWN_AGE",
+}
+"""Questions that a setting can answer before they are asked."""
 _LOOK = 0.4  # seconds
 _STANDS_STILL = 300.0
 """Seconds without any change of state after which waiting ends."""
@@ -53,7 +59,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
     chosen = _chosen()
     data_dir = Path(str(chosen["data_dir"]))
     started = time.monotonic()
-    found = _look_through(films) if films else _draw(console, data_dir)
+    found = look_through(console, films.expanduser()) if films else _draw(console, data_dir)
     if notice := read_manifest(str(chosen["bundle"])).notice:
         console.print(f"the model: {notice}", style="yellow", markup=False)
     console.print(f"starting all parts, in {data_dir}")
@@ -77,6 +83,8 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
             console.print(show_drafts(rows, plain=not console.is_terminal))
             worked = not sending.turned_away and all(row.state in ENOUGH for row in rows)
             console.print(_summary(rows, len(sending.turned_away)), markup=False)
+            for hint in hints(rows):
+                console.print(hint, markup=False)
             console.print(f"worklist: {station.page}")
             if not once:
                 _stay(console, station)
@@ -156,10 +164,6 @@ def _draw(console: Console, data_dir: Path) -> list[Film | Answer]:
     return list(find_films(folder))
 
 
-def _look_through(folder: Path) -> list[Film | Answer]:
-    return list(find_films(folder.expanduser()))
-
-
 def _use(station: StationProcess) -> None:
     """Read the station's records in this process."""
     os.environ["NIGHTDRAFT_DATA_DIR"] = str(station.data_dir)
@@ -198,6 +202,21 @@ def _watch(console: Console, station: StationProcess, uids: list[str]) -> list[w
                 return rows
             time.sleep(_LOOK)
     raise PartError(f"the station ended by itself: see {station.logs}")
+
+
+def hints(rows: Sequence[worklist.Row]) -> list[str]:
+    """What to do about studies that wait for a person, one line a question."""
+    asked = {
+        reason for row in rows if row.state is VisibleState.HELD for reason in row.hold_reasons
+    }
+    lines = []
+    for reason in sorted(asked):
+        setting = _ANSWERED_BY.get(HoldReason(reason))
+        lines.append(
+            f"HELD, {reason}: decide on the study's page"
+            + (f", or answer for all by {setting}=draft" if setting else "")
+        )
+    return lines
 
 
 def _words(counts: Counter[VisibleState]) -> str:

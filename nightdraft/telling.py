@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.orm import Session
 
-from nightdraft.sending import Answer, Film, Sending, send_films
+from nightdraft.sending import Answer, Film, Sending, find_films, send_films
 from records import drafts, holds, studies, trail, worklist
 from records.errors import NotFound
 from records.vocabulary import HOLD_SENTENCES, WARNING, HoldReason
@@ -67,6 +68,21 @@ def tell_study(session: Session, uid: str) -> RenderableType:
     return Group(*shown)
 
 
+def look_through(console: Console, folder: Path) -> list[Film | Answer]:
+    """What `find_films` finds, with a count on a terminal: a large folder takes minutes.
+
+    Raises:
+        NotFound: there is no such folder.
+    """
+    found: list[Film | Answer] = []
+    with console.status(f"looking through {folder}") as status:
+        for one in find_films(folder):
+            found.append(one)
+            if len(found) % 50 == 0:
+                status.update(f"looking through {folder}: {len(found)} files")
+    return found
+
+
 def send_with_progress(
     console: Console,
     found: Sequence[Film | Answer],
@@ -77,7 +93,7 @@ def send_with_progress(
     calling: str,
     associations: int,
 ) -> Sending:
-    """Send what `find_films` found, with a bar on a terminal.
+    """Send what `look_through` found, with a bar on a terminal.
 
     Raises:
         NotFound: nothing of it is DICOM.
