@@ -91,6 +91,7 @@ def show_study(study: uuid.UUID) -> str:
         whole=found,
         row=found.row,
         draft=found.current,
+        doubt=worklist.doubt(found.row, found.current.revision) if found.current else "",
         older=[draft for draft in found.drafts if draft is not found.current],
         films=_films(found),
         aside=[i for i in found.instances if i.state != InstanceState.KEPT],

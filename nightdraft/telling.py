@@ -54,11 +54,11 @@ def tell_study(session: Session, uid: str) -> RenderableType:
     current = (draft for draft in drafts.of_study(session, study.id) if not draft.superseded_at)
     if draft := next(current, None):
         # The stored text begins with the warning itself; it is shown apart, and in red.
-        body = draft.text.removeprefix(WARNING).strip()
+        shown += [Text(), Text(WARNING, style="bold red")]
+        if doubt := worklist.doubt(row, draft.revision):
+            shown.append(Text(doubt, style="yellow"))
         shown += [
-            Text(),
-            Text(WARNING, style="bold red"),
-            Text(body),
+            Text(draft.text.removeprefix(WARNING).strip()),
             Text(
                 f"\n{draft.model_name} {draft.model_version}, digest {draft.bundle_digest[:12]}"
                 f"{', ' + draft.notice if draft.notice else ''}",

@@ -114,6 +114,21 @@ class Page:
     next: str | None
 
 
+def doubt(row: Row, revision: int) -> str:
+    """Why a draft of this revision may not be of all that is known now; "" where nothing is."""
+    if revision != row.revision:
+        return (
+            f"This draft is of revision {revision}. The study has changed since (revision "
+            f"{row.revision}, {row.state.lower()}): it does not show everything that is known."
+        )
+    if row.state is VisibleState.HELD:
+        return (
+            "Something came in after this draft, and a person must decide what it means. Until "
+            "then this draft may be of the wrong images."
+        )
+    return ""
+
+
 def counts(session: Session) -> dict[VisibleState, int]:
     """How many studies are in each visible state; states without studies are 0."""
     found = session.execute(
