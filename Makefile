@@ -79,7 +79,7 @@ prove-chaos: $(VENV)/.ready-to-test ## Slow: parts killed at every named point, 
 	$(BIN)/pytest -q --timeout 3600 tests/prove
 
 .PHONY: bundle
-bundle: $(VENV)/.ready-to-run ## Slow: train the demonstration model again (half an hour)
+bundle: $(VENV)/.ready-to-run ## Slow: train the demonstration model again (40 minutes)
 	$(BIN)/nightdraft train phantoms --out model/bundles/phantoms
 
 .PHONY: clean

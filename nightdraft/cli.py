@@ -167,7 +167,7 @@ def migrate() -> None:
 @train.command("phantoms")
 def train_phantoms(
     out: Annotated[Path, typer.Option(help="The bundle's folder.")],
-    minutes: Annotated[float, typer.Option(min=0.0, help="Of training.")] = 30.0,
+    minutes: Annotated[float, typer.Option(min=0.0, help="Of training.")] = 36.0,
     seed: Annotated[int, typer.Option(min=0, help="Of weights and order.")] = 0,
 ) -> None:
     """Train the demonstration model from nothing, on drawn phantoms."""
