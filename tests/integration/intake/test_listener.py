@@ -3,79 +3,33 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import psutil
-import psycopg2
 import pytest
 from pydicom import dcmread
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
-from pynetdicom import AE
-from sqlalchemy import select
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from records import holds, parts, studies
+from records import holds
 from records.blobs import Blobs
 from records.session import unit_of_work
-from records.tables import Instance, Refusal, Study
+from records.tables import Refusal
 from records.vocabulary import HoldReason, InstanceState, Priority
 from tests.waiting import eventually
 
+from .seeing import heartbeat, incoming, kept_files, refused, rows, study
 from .senders import (
     CT,
     DX,
     association,
     connection,
-    dcmtk,
     film,
     is_closed,
-    part10,
     pdu,
     send,
-    start_listener,
     store_raw,
 )
-
-VERIFICATION = "1.2.840.10008.1.1"
-
-
-def rows(table=Instance):
-    order = Instance.received_at if table is Instance else table.id
-    with unit_of_work() as session:
-        return session.scalars(select(table).order_by(order)).all()
-
-
-def refused() -> list[tuple[str, str]]:
-    return [(row.reason, row.sop_instance_uid) for row in rows(Refusal)]
-
-
-def study(uid="1.2.3") -> Study:
-    with unit_of_work() as session:
-        return studies.by_uid(session, uid)
-
-
-def incoming(data_dir: Path) -> list[Path]:
-    return list(Blobs(data_dir).incoming.iterdir())
-
-
-def kept_files(data_dir: Path) -> list[Path]:
-    return list((data_dir / "blobs/instances").glob("*/*/*.dcm"))
-
-
-def heartbeat():
-    with unit_of_work() as session:
-        found = [beat for beat in parts.running(session) if beat.part == "listener"]
-    return found[0] if found else None
-
-
-def fill_up(ballast: Path) -> None:
-    with suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
-
 
 # ---- What is kept ----
 
@@ -399,279 +353,3 @@ def test_a_sender_that_dies_in_the_middle_leaves_nothing(listen, data_dir):
     eventually(lambda: not incoming(data_dir))
     assert not rows()
     assert send(running.port, film()) == [0]
-
-
-# ---- Our own trouble ----
-
-
-def test_a_full_disk_is_answered_a700_until_there_is_room(listen, data_dir):
-    running = listen(disk_stop_mb=10**9)
-    assert send(running.port, film()) == [0xA700]
-    assert not incoming(data_dir)
-    assert not kept_files(data_dir)
-
-    def alarm():
-        with unit_of_work() as session:
-            return [alarm.sentence for alarm in parts.open_alarms(session, "listener")]
-
-    assert "0xA700" in eventually(alarm)[0]
-    running.end()
-    running = listen(disk_stop_mb=0)
-    assert send(running.port, film()) == [0]
-    eventually(lambda: not alarm())
-
-
-def test_a_disk_that_fills_up_while_a_film_comes_in(listen, data_dir):
-    if os.geteuid() != 0:
-        pytest.skip("needs root: a small tmpfs is mounted")
-    blobs = data_dir / "blobs"
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", blobs], capture_output=True, check=False
-    ).returncode:
-        pytest.skip("no tmpfs may be mounted here")
-    try:
-        running = listen(disk_stop_mb=0)
-        small, large = film(pixels=b"\0\0" * 500_000), film(pixels=b"\0\0" * 6_000_000)
-        ballast = blobs / "ballast"
-        assert send(running.port, small, large) == [0, 0xA700]
-        assert not incoming(data_dir)
-        # Full to the last block: not even a folder can be made.
-        fill_up(ballast)
-        assert send(running.port, film("1.2.7")) == [0xA700]
-        assert len(kept_files(data_dir)) == len(rows()) == 1
-        ballast.unlink()
-        assert send(running.port, film("1.2.7"), small) == [0, 0]
-        assert len(kept_files(data_dir)) == len(rows()) == 2
-        running.end()
-    finally:
-        subprocess.run(["umount", blobs], check=True)
-
-
-def test_a_database_that_is_away_is_answered_a700_and_waited_for(
-    listen, servers, database, data_dir
-):
-    running = listen()
-    assert send(running.port, film("1.2.1")) == [0]
-    name = database.split("/")[3].split("?")[0]
-
-    def say(statement: str) -> None:
-        connection = psycopg2.connect(servers.database_url)
-        connection.autocommit = True
-        connection.cursor().execute(statement)
-        connection.close()
-
-    say(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-    say(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-    # What would be refused for good is put off too: no row could tell of it.
-    assert send(running.port, film("1.2.2"), film("1.2.2", sop="1.2.x")) == [0xA700, 0xA700]
-    assert len(kept_files(data_dir)) == 1
-    say(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-    assert send(running.port, film("1.2.2"), film("1.2.2", sop="1.2.x")) == [0, 0xC000]
-    assert len(rows()) == 2
-
-
-def test_a_port_in_use_is_one_clear_line(listen, tmp_path):
-    running = listen()
-    second = start_listener(tmp_path, NIGHTDRAFT_LISTEN_PORT=str(running.port))
-    assert second.end() == 1
-    (line,) = second.log.read_text().splitlines()
-    assert line.startswith("PortInUse: ")
-    assert str(running.port) in line
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"listen_host": "192.0.2.1"}, "SettingsError: NIGHTDRAFT_LISTEN_HOST"),
-        ({"ae_title": "BACK\\SLASH"}, "SettingsError: NIGHTDRAFT_AE_TITLE"),
-        ({"database_url": "postgresql://nobody@127.0.0.1:1/none"}, "DatabaseDown: "),
-        ({"data_dir": "/proc/nowhere"}, "SettingsError: NIGHTDRAFT_DATA_DIR"),
-    ],
-)
-def test_what_cannot_be_used_is_one_clear_line(
-    database, data_dir, setting, tmp_path, settings, words
-):
-    setting(**settings)
-    running = start_listener(tmp_path)
-    assert running.end() == 1
-    (line,) = running.log.read_text().splitlines()
-    assert line.startswith(words)
-
-
-def test_it_ends_cleanly_with_the_object_in_hand_answered(listen, data_dir):
-    running = listen()
-    statuses = []
-    with association(running.port) as made:
-
-        def sending() -> None:
-            for number in range(1000):
-                answer = made.send_c_store(film(f"1.2.{number}", pixels=b"\0\0" * 200_000))
-                if not answer:
-                    return
-                statuses.append(answer.Status)
-
-        sender = threading.Thread(target=sending)
-        sender.start()
-        eventually(lambda: len(statuses) > 5)
-        assert running.end() == 0
-        sender.join()
-    assert set(statuses) == {0}
-    assert len(rows()) == len(statuses) < 1000  # what was answered is there, and nothing else
-    assert heartbeat() is None
-    assert not incoming(data_dir)
-
-
-# ---- Killed at named points ----
-
-
-@pytest.mark.parametrize("point", ["mid-transfer", "after-fsync", "after-commit", "before-answer"])
-def test_killed_anywhere_a_film_sent_again_is_there_once(
-    listen, setting, monkeypatch, tmp_path, data_dir, point
-):
-    monkeypatch.setenv("NIGHTDRAFT_KILL_AT", point)
-    monkeypatch.setenv("NIGHTDRAFT_KILL_MARK", str(tmp_path / "mark"))
-    running = listen()
-    sent = film()
-    with association(running.port) as made:
-        assert not made.send_c_store(sent)  # no answer: not acknowledged
-    assert running.process.wait(30) == -9
-    running = listen(orphan_hours=1e-9)  # every file is old at once
-    assert send(running.port, sent) == [0]
-    (row,) = rows()
-    assert dcmread(Blobs(data_dir).path(row.blob)) == sent
-    eventually(lambda: len(kept_files(data_dir)) == 1)
-    eventually(lambda: not incoming(data_dir))
-
-
-# ---- Real senders, real files ----
-
-
-def test_echo(listen):
-    port = listen().port
-    with association(port, VERIFICATION, syntaxes=[ImplicitVRLittleEndian]) as made:
-        assert made.send_c_echo().Status == 0
-    subprocess.run([dcmtk("echoscu"), "127.0.0.1", str(port)], check=True)
-
-
-STORESCU_PROFILE = """
-[[TransferSyntaxes]]
-[Plain]
-TransferSyntax1 = LocalEndianExplicit
-TransferSyntax2 = LittleEndianImplicit
-[Jpeg]
-TransferSyntax1 = JPEGBaseline
-[Jpeg2000]
-TransferSyntax1 = JPEG2000
-[[PresentationContexts]]
-[Films]
-PresentationContext1 = ComputedRadiographyImageStorage\\Plain
-PresentationContext2 = ComputedRadiographyImageStorage\\Jpeg2000
-PresentationContext3 = SecondaryCaptureImageStorage\\Plain
-PresentationContext4 = SecondaryCaptureImageStorage\\Jpeg
-[[Profiles]]
-[Default]
-PresentationContexts = Films
-"""
-
-
-@pytest.mark.parametrize("program", ["storescu", "dcmsend"])
-def test_dcmtk_sends_the_chest_films_in_one_run(listen, samples, tmp_path, program):
-    port = listen().port
-    profile = tmp_path / "storescu.cfg"
-    profile.write_text(STORESCU_PROFILE)
-    options = ["-xf", profile, "Default"] if program == "storescu" else []
-    folder = samples / "dicom/chest"
-    done = subprocess.run(
-        [dcmtk(program), "-v", *options, "+sd", "127.0.0.1", str(port), folder],
-        env={**os.environ, "TCP_NODELAY": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    taken = {row.sop_instance_uid for row in rows()}
-    there = {dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in folder.iterdir()}
-    assert taken == there, done.stdout + done.stderr
-    assert all(row.state == InstanceState.KEPT for row in rows())
-
-
-def test_every_sample_is_answered_and_is_a_row_or_a_refusal(listen, samples):
-    running = listen()
-    unaccounted = []
-    for path in sorted((samples / "dicom").rglob("*")):
-        try:
-            sample = dcmread(path)
-            syntax = sample.file_meta.TransferSyntaxUID
-            sop_class, sop = str(sample.SOPClassUID), str(sample.SOPInstanceUID)
-        except Exception:
-            continue  # a folder, or no Part 10 file: no C-STORE can carry it
-        before = len(rows(Refusal))
-        with association(running.port, sop_class, syntaxes=[syntax]) as made:
-            if made.is_established:  # else none of its contexts was accepted
-                content = path.read_bytes()
-                start = 144 + int.from_bytes(content[140:144], "little")
-                assert store_raw(made, sop_class, sop, content[start:]).Status is not None
-        known = sop in {row.sop_instance_uid for row in rows()}
-        if not known:
-            told = eventually(lambda seen=before: rows(Refusal)[seen:])
-            assert told[0].sentence.endswith(".")
-            unaccounted.append((path.name, told[0].reason))
-    assert running.process.poll() is None
-    assert sorted(unaccounted) == [
-        ("1.2.840.10008.1.2.1.99.dcm", "syntax_not_taken"),
-        ("unknown_sop_class.dcm", "class_not_taken"),
-    ]
-    assert len(rows()) > 35
-
-
-def test_no_log_line_has_anything_of_a_patient(listen, samples):
-    running = listen(log_level="debug")
-    secret = {"PatientName": "ZYXWV^PLANTED", "PatientID": "PLANTED-77", "AccessionNumber": "PL-A"}
-    port = running.port
-    send(port, film("1.2.1", **secret), film("1.2.1", sop="1.2.3.9", **secret))
-    send(port, film("1.2.1", sop="1.2.3.9", pixels=b"\1\1" * 64, **secret))
-    send(port, film("1.2.1", **{**secret, "PatientName": "ZYXWV^OTHER"}))
-    send(port, film(sop_class=CT, Modality="CT", **secret))
-    with association(port) as made:
-        store_raw(made, DX, "1.2.9", film("1.2.4", sop="1.2.8", **secret))
-        store_raw(made, DX, "1.2.9", film("1.2.x", sop="1.2.9", **secret))
-        store_raw(made, DX, "1.2.9", b"\x10\0\x10\0PN\x0d\0ZYXWV^PLANTED" + b"\xff" * 30)
-        store_raw(made, DX, "1.2.9", film(sop="1.2.9", PatientBirthDate="PLANTED", **secret))
-    running.end()
-    log = running.log.read_text()
-    assert log.count("an object was kept") >= 4
-    for planted in ("ZYXWV", "PLANTED", "PL-A", "PHANTOM"):
-        assert planted not in log
-    assert all(isinstance(line, dict) for line in running.lines())
-
-
-def test_a_film_sent_with_storescu_and_again_with_another_program_is_one(listen, tmp_path):
-    port = listen().port
-    sent = film(sop=generate_uid())
-    path = part10(sent, tmp_path / "film.dcm")
-    subprocess.run([dcmtk("storescu"), "127.0.0.1", str(port), path], check=True)
-    assert send(port, sent) == [0]
-    assert len(rows()) == 1
-
-
-def test_two_listeners_share_one_database(listen):
-    first, second = listen(), listen()
-    sent = film()
-    assert send(first.port, sent) + send(second.port, sent) == [0, 0]
-    assert len(rows()) == 1
-
-
-def test_a_retired_class_is_taken(listen):
-    port = listen().port
-    entity = AE(ae_title="OLD")
-    entity.add_requested_context("1.2.840.10008.5.1.4.1.1.6")
-    made = entity.associate("127.0.0.1", port)
-    (context,) = made.accepted_contexts
-    sent = film(sop_class="1.2.840.10008.5.1.4.1.1.6", Modality="US", sop="1.2.3.1.9")
-    from pynetdicom.dsutils import encode
-
-    implicit = context.transfer_syntax[0].is_implicit_VR
-    answer = store_raw(made, sent.SOPClassUID, "1.2.3.1.9", encode(sent, implicit, True))
-    made.release()
-    assert answer.Status == 0
-    (row,) = rows()
-    assert row.state == InstanceState.SKIPPED
