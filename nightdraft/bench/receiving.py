@@ -95,7 +95,7 @@ RECEIVERS = (
         lambda port, folder: ["/usr/bin/storescp", "--fork", "-od", str(folder), str(port)],
         "written",
     ),
-    Receiver("Orthanc", "Orthanc", _orthanc, "written, hashed, in its index"),
+    Receiver("Orthanc", "Orthanc", _orthanc, "synced, hashed, in its index"),
 )
 
 DCMSEND = "/usr/bin/dcmsend"
