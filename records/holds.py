@@ -39,17 +39,21 @@ def decide(
     Raises:
         NotFound: the study has no open hold.
     """
+    # The study first, as whoever files an image of it does: in another order the two would wait for
+    # each other.
+    study = session.get(
+        Study, study_id, with_for_update={"key_share": True}, populate_existing=True
+    )
     decided = session.scalars(
         update(Hold)
         .where(Hold.study_id == study_id, Hold.decision.is_(None))
         .values(decision=decision, decided_at=func.now(), decided_by=by, note=note)
         .returning(Hold.reason)
     ).all()
-    if not decided:
+    if study is None or not decided:
         raise NotFound("the study has no open hold")
     trail.tell(session, study_id, EventKind.DECIDED, f"{decision} by {by}: {', '.join(decided)}")
     if decision is Decision.CANCEL:
-        study = session.get_one(Study, study_id, with_for_update={"key_share": True})
         if study.request_id is None:  # it is still being received: there must be what is cancelled
             requests.ask(session, study)
         requests.cancel(session, study_id, f"held ({', '.join(decided)}), and cancelled by {by}")

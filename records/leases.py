@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select, 
 from sqlalchemy.orm import Session
 
 from records import trail
+from records.session import interval
 from records.tables import DraftRequest, Hold, Study
 from records.vocabulary import EventKind, Purpose, Stage, StudyState
 
@@ -40,11 +41,6 @@ class Lease:
     inputs_digest: str | None
     preprocessing_digest: str | None
     provenance: dict[str, Any]
-
-
-def seconds_of(seconds: float) -> ColumnElement[Any]:
-    """An interval, for the database's clock."""
-    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def _claimable(stage: Stage, bundle: str | None) -> ColumnElement[bool]:
@@ -92,7 +88,7 @@ def claim(
         .where(_R.id.in_(taken))
         .values(
             lease_owner=owner,
-            lease_expires_at=func.clock_timestamp() + seconds_of(lease_seconds),
+            lease_expires_at=func.clock_timestamp() + interval(lease_seconds),
             lease_alone=alone,
             claims=_R.claims + 1,
             changed_at=func.clock_timestamp(),
@@ -152,7 +148,7 @@ def extend(session: Session, leases: Sequence[Lease], lease_seconds: float) -> s
         session.scalars(
             update(_R)
             .where(or_(*(held_by(lease) for lease in leases)))
-            .values(lease_expires_at=func.clock_timestamp() + seconds_of(lease_seconds))
+            .values(lease_expires_at=func.clock_timestamp() + interval(lease_seconds))
             .returning(_R.id)
             .execution_options(synchronize_session=False)
         )

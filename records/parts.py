@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.session import interval
 from records.tables import Alarm, Heartbeat, Refusal
 
 SILENT_SECONDS = 60.0
@@ -42,10 +43,7 @@ def running(session: Session, silent_seconds: float = SILENT_SECONDS) -> Sequenc
     """The parts that were seen lately."""
     return session.scalars(
         select(Heartbeat)
-        .where(
-            Heartbeat.seen_at
-            > func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, silent_seconds)
-        )
+        .where(Heartbeat.seen_at > func.clock_timestamp() - interval(silent_seconds))
         .order_by(Heartbeat.part, Heartbeat.owner)
     ).all()
 
@@ -54,8 +52,7 @@ def forget_silent(session: Session, silent_seconds: float = 3600.0) -> None:
     """Remove the heartbeats of parts that ended without a word long ago."""
     session.execute(
         delete(Heartbeat).where(
-            Heartbeat.seen_at
-            < func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, silent_seconds)
+            Heartbeat.seen_at < func.clock_timestamp() - interval(silent_seconds)
         )
     )
 

@@ -19,7 +19,8 @@ from sqlalchemy.orm import Session
 
 from records import trail
 from records.errors import NotAllowed
-from records.leases import NO_LEASE, Lease, held_by, seconds_of
+from records.leases import NO_LEASE, Lease, held_by
+from records.session import interval
 from records.tables import DraftRequest, Study
 from records.vocabulary import (
     OPEN,
@@ -219,7 +220,7 @@ def _count_attempt(
             **values,
             **NO_LEASE,
             suspect=True,
-            not_before=func.clock_timestamp() + seconds_of(retry_seconds),
+            not_before=func.clock_timestamp() + interval(retry_seconds),
             changed_at=func.clock_timestamp(),
         )
         .execution_options(synchronize_session=False)

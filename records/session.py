@@ -1,4 +1,4 @@
-"""The engine and `unit_of_work()`: one transaction, committed whole or not at all.
+"""The engine, `unit_of_work()` (one transaction, committed whole or not at all), and its clock.
 
 Knows the database's address and its errors; knows no tables.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import ColumnElement, Engine, create_engine, func
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -77,6 +78,11 @@ def unit_of_work() -> Iterator[Session]:
         raise NightdraftError(f"the database refused a change ({_code(error)})") from None
     finally:
         session.close()
+
+
+def interval(seconds: float) -> ColumnElement[Any]:
+    """So many seconds, for sums with the database's clock."""
+    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def _code(error: DBAPIError) -> str:

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from records import holds, requests, trail
 from records.errors import NotFound
+from records.session import interval
 from records.tables import Instance, Series, Study
 from records.vocabulary import EventKind, HoldReason, InstanceState, Priority, StudyState
 
@@ -264,8 +265,7 @@ def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> lis
     )
     ready: ColumnElement[bool] = or_(
         Study.released,
-        Study.last_received_at
-        < func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, quiet_seconds),
+        Study.last_received_at < func.clock_timestamp() - interval(quiet_seconds),
         and_(Study.expected_instances.is_not(None), arrived_count >= Study.expected_instances),
     )
     # key_share, here and above: rows that point at a study (events, drafts) can be written while

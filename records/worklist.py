@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from records.errors import NotAllowed
+from records.session import interval
 from records.tables import Draft, DraftRequest, Hold, Instance, Study
 from records.vocabulary import Priority, RequestState, StudyState, VisibleState
 
@@ -210,10 +211,7 @@ def drafted_since(session: Session, seconds: float) -> int:
         session.scalar(
             select(func.count())
             .select_from(Draft)
-            .where(
-                Draft.created_at
-                > func.clock_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, seconds)
-            )
+            .where(Draft.created_at > func.clock_timestamp() - interval(seconds))
         )
         or 0
     )

@@ -4,6 +4,7 @@ import datetime as dt
 import threading
 
 import pytest
+from sqlalchemy import text
 
 from records import drafts, holds, leases, requests, studies, trail, worklist
 from records.errors import NotAllowed
@@ -17,6 +18,7 @@ from records.vocabulary import (
     Stage,
     VisibleState,
 )
+from tests.waiting import eventually
 
 from .arrivals import arrived, claim, complete, draft_all, prepare, register, save
 
@@ -240,6 +242,36 @@ def test_cancelling_withdraws_a_draft_that_is_there_and_late_images_do_not_bring
     close()
     assert state(study_id) is VisibleState.CANCELLED
     assert claim() == []
+
+
+def test_deciding_while_an_image_is_filed_does_not_lock_both_out():
+    (study_id,) = complete(arrived())
+    mismatch = HoldReason.PATIENT_MISMATCH
+    with unit_of_work() as session:
+        holds.open_hold(session, study_id, mismatch, "another patient")
+
+    def decide():
+        with unit_of_work() as session:
+            holds.decide(session, study_id, Decision.CANCEL, "a reader")
+
+    def waits():
+        with unit_of_work() as session:
+            question = text(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+            return session.scalar(question)
+
+    with unit_of_work() as session:
+        studies.register_instance(session, arrived(content="a late film"))  # has the study now
+        person = threading.Thread(target=decide)
+        person.start()
+        eventually(waits)
+        holds.open_hold(session, study_id, mismatch, "another patient again")
+    person.join(10)
+    assert not person.is_alive()
+    close()
+    assert state(study_id) is VisibleState.CANCELLED
 
 
 def test_a_person_who_thinks_again_gets_a_draft():
