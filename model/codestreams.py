@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import imagecodecs
@@ -54,12 +54,16 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What a codestream's own header says. bits: its precision; 0 for RLE, which has none."""
+    """What a codestream's own header says. bits: its precision; 0 for RLE, which has none.
+
+    signed: of the samples as they are coded; JPEG knows no sign, and some senders set it wrong.
+    """
 
     rows: int
     columns: int
     samples: int
     bits: int
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +111,9 @@ def read_stored(
         )
     if stream.bits > 16 or stream.bits > layout.allocated:
         raise PixelError(f"The {codec.name} data has {stream.bits} bits a sample.")
-    if least and layout.samples == 1:
-        halved = _decode_halved(data, layout, codec, least)
-        if halved is not None:
-            return replace(halved, bits=stream.bits)
+    halved = _decode_halved(data, layout, codec, stream, least) if least else None
+    if halved is not None:
+        return halved
     try:
         decoded = codec.decode(data, layout)
     except Exception:
@@ -121,21 +124,33 @@ def read_stored(
     return Samples(decoded.view(f"u{decoded.dtype.itemsize}"), stream.bits)
 
 
-def _decode_halved(data: bytes, layout: Layout, codec: Codec, least: int) -> Samples | None:
-    """The film halved as often as `least` lets; None: whatever is wrong, the whole film shows."""
+def _decode_halved(
+    data: bytes, layout: Layout, codec: Codec, stream: Stream, least: int
+) -> Samples | None:
+    """The film halved as often as `least` lets; None where only the whole film will do.
+
+    Wavelets average samples as they are coded, so those have to be the values, not patterns that
+    stand for them.
+    """
     spare = min(layout.rows, layout.columns) // least
     halvings = min(MOST_HALVINGS, spare.bit_length() - 1)
-    small = codec.halve(data, halvings) if codec.halve is not None and halvings > 0 else None
+    if codec.halve is None or halvings < 1 or layout.samples > 1 or stream.signed != layout.signed:
+        return None
+    small = codec.halve(data, halvings)
     if small is None:
         return None
     try:
         decoded = codec.decode(small.data, layout)
-    except Exception:
+    except Exception:  # whatever it is, the whole film will show it
         return None
     power = 2**halvings
     if decoded.shape != (-(-layout.rows // power), -(-layout.columns // power)):
         return None
-    return Samples(decoded.view(f"u{decoded.dtype.itemsize}"), 0, halvings, small.lift)
+    limit = 2 ** (layout.stored - 1)
+    if layout.signed and not -limit <= decoded.min() <= decoded.max() < limit:
+        return None  # bits above those that are stored would be cut off
+    kind = f"u{decoded.dtype.itemsize}"
+    return Samples(decoded.view(kind), stream.bits, halvings, small.lift)
 
 
 def _pixel_element(file: FilmFile, implicit: bool, little: bool) -> tuple[bytes, int]:
@@ -240,7 +255,7 @@ def _look_at_jpeg2000(data: bytes, _: Layout) -> Stream:
         raise PixelError("The JPEG 2000 data has a damaged header.")
     if -(-(x - tx0) // tile_x) * -(-(y - ty0) // tile_y) > MAX_TILES:
         raise PixelError("The JPEG 2000 data has more tiles than any film.")
-    return Stream(y - y0, x - x0, samples, (depth & 0x7F) + 1)
+    return Stream(y - y0, x - x0, samples, (depth & 0x7F) + 1, depth >= 0x80)
 
 
 def _look_at_rle(data: bytes, layout: Layout) -> Stream:
