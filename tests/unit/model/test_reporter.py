@@ -18,7 +18,7 @@ from training.corpus.phantoms import HELD_OUT, phantom
 
 @pytest.fixture(scope="module")
 def reporter() -> Reporter:
-    return Reporter.load("demo", device="cpu", batch=4)
+    return Reporter.load("demo", device="cpu", slots=4)
 
 
 def case(seed: int) -> Case:
