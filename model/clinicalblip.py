@@ -89,6 +89,12 @@ class ClinicalBLIP(nn.Module):
         """The network's configuration."""
         return self.network.config
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the weights; the query tokens and T5's `wo` may be wider."""
+        kept: torch.dtype = self.network.language_projection.weight.dtype
+        return kept
+
     def fits(self, instruction: str) -> bool:
         """Whether both tokenizers can take the whole instruction."""
         return all(

@@ -156,7 +156,7 @@ class Engine:
     @property
     def dtype_name(self) -> str:
         """The number format of the weights, as "float32"."""
-        return str(self._model.network.dtype).removeprefix("torch.")
+        return str(self._model.dtype).removeprefix("torch.")
 
     @property
     def device_name(self) -> str:
@@ -280,7 +280,7 @@ class Engine:
         }
         rerun = ""
         if landed.bad:
-            if self._model.network.dtype not in HALVES:
+            if self._model.dtype not in HALVES:
                 return FailedCase(study.case.key, CaseError(NOT_A_NUMBER))
             try:
                 landed = self._run_again(study)
@@ -367,7 +367,7 @@ class Engine:
             self._decoding.max_new_tokens,
             self._words,
         )
-        item = self._model.network.dtype.itemsize
+        item = self._model.dtype.itemsize
         a_slot = shape.bytes_a_slot(self._decoding.beams, item)
         # Logits, their float32 copy and what choosing makes of it.
         a_slot += self._decoding.beams * config.vocab_size * (item + 3 * 4)
