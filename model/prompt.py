@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from model.case import Case
+from model.case import MAX_VIEWS, Case
 from model.errors import TemplateError
 from model.manifest import Manifest
 
@@ -177,6 +177,13 @@ def instruct(
         "prior_report": case.priors.prior_report,
     }
     return fill(known, said | listed(symptoms or Symptoms()), fits)
+
+
+def bare(template: str) -> str:
+    """The longest that a served template is without any prior: what a network must take whole."""
+    known = named(template)
+    views = describe(["frontal", "lateral", *["unknown"] * (MAX_VIEWS - 2)])
+    return fill(known, {line.prior: "" for line in known.lines} | {"image": views})
 
 
 def listed(symptoms: Symptoms) -> dict[str, str]:

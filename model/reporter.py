@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from model.case import Case, DraftText, FailedCase
+from model.errors import BundleError
 from model.manifest import NULL, Manifest, read_manifest
-from model.prompt import instruct
+from model.prompt import bare, instruct, template_of
 from model.sections import split_sections
 from model.tally import Tally
 
@@ -59,8 +60,16 @@ class Reporter:
     """A loaded bundle. Make one with `Reporter.load`; it holds its device until it is dropped."""
 
     def __init__(self, engine: Engine, manifest: Manifest) -> None:
+        """Refuse what must not be served: `BundleError`, as `model.prompt.template_of`."""
         self._engine = engine
         self._manifest = manifest
+        self._template = template_of(manifest)
+        if not engine.fits(bare(self._template)):
+            raise BundleError(
+                f"the bundle {manifest.name} {manifest.version} reads instructions of "
+                f"{manifest.max_instruction_tokens} tokens, fewer than its template "
+                f"{self._template!r} has without any prior: make it again with more"
+            )
 
     @classmethod
     def load(
@@ -121,7 +130,7 @@ class Reporter:
         Raises:
             DeviceError: the device failed; cases not yet given back are to be drafted again.
         """
-        template, fits = self._manifest.template, self._engine.fits
+        template, fits = self._template, self._engine.fits
         asked = (None if case is None else (case, instruct(case, template, fits)) for case in cases)
         for written in self._engine.write(asked):
             if isinstance(written, FailedCase):

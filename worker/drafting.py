@@ -275,10 +275,10 @@ class _Round:
         notes = list(story.get("notes", []))
         if wrote.cut:
             notes.append("The text reached the limit of its length and ends unfinished.")
-        if rerun := getattr(wrote, "rerun", ""):
+        if wrote.rerun:
             notes.append(
                 "Half precision gave values that are no numbers; "
-                f"this study was run again in {rerun}."
+                f"this study was run again in {wrote.rerun}."
             )
         sure = sentence_confidences(wrote.text, wrote.tokens, wrote.logprobs)
         return NewDraft(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass, fields
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, text
 
-from model.case import DraftText
 from model.errors import BundleError, DeviceError
 from model.reporter import NullReporter
 from records import drafts, holds, leases, parts, requests, trail, worklist
@@ -89,22 +88,14 @@ def test_a_draft_says_all_it_came_from():
     assert one.inputs_digest == request_of(study).inputs_digest
 
 
-@dataclass(frozen=True, slots=True)
-class Rerun(DraftText):
-    """A draft that half precision failed on at first."""
-
-    rerun: str = "float32"
-
-
 class Telling(NullReporter):
     """The null reporter with a token a word, each of probability one quarter."""
 
     def draft(self, cases):
         for wrote in super().draft(cases):
-            said = {field.name: getattr(wrote, field.name) for field in fields(DraftText)}
             tokens = tuple(f"▁{word}" for word in wrote.text.split())
             logs = (math.log(0.25),) * len(tokens)
-            yield Rerun(**(said | {"tokens": tokens, "logprobs": logs, "rerun": "float32"}))
+            yield replace(wrote, tokens=tokens, logprobs=logs, rerun="float32")
 
 
 def test_a_draft_keeps_how_sure_the_model_was_and_what_was_run_again():
