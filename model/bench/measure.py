@@ -5,6 +5,7 @@ Knows no files and no command line.
 
 from __future__ import annotations
 
+import copy
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from model.bench.roofline import (
 from model.bench.ways import Measured, by_engine, by_generate, make_engine
 from model.bench.workload import LENGTHS, Workload, make_workload
 from model.clinicalblip import ClinicalBLIP
+from model.engine import make_fit
 
 Say = Callable[[str], None]
 VIEWS = 2
@@ -54,7 +56,8 @@ def measure(model: ClinicalBLIP, device: torch.device, plan: Plan, say: Say) -> 
     workload = make_workload(model, plan.studies, VIEWS, longest=plan.longest)
     few, many = workload.some(plan.alone), workload.first(plan.batched)
     say(f"{plan.studies} studies of {VIEWS} views, {workload.tokens} tokens to write")
-    _warm_up(model, device, workload, say)
+    served = _served(model, device)
+    _warm_up(model, served, device, workload, say)
     found: dict[tuple[str, int], list[Measured]] = {}
 
     def keep(one: Measured) -> None:
@@ -71,7 +74,7 @@ def measure(model: ClinicalBLIP, device: torch.device, plan: Plan, say: Say) -> 
         for batch in plan.batches:
             keep(by_generate(model, device, many, batch))
         for slots in plan.slots:
-            engine = make_engine(model, device, workload, slots, plan.longest)
+            engine = make_engine(served, device, workload, slots, plan.longest)
             engine.warm_up(lambda what, share: say(f"{what}: {share:.0%}") if share == 1 else None)
             keep(by_engine(engine, device, workload))
             del engine
@@ -88,18 +91,33 @@ def measure(model: ClinicalBLIP, device: torch.device, plan: Plan, say: Say) -> 
     if plan.profiled:
         say("looking at the steps of decoding")
         told["profile"] = profile_decoding(
-            model, device, told["best_slots"], _read(model, workload)
+            served, device, told["best_slots"], _read(model, workload)
         )
     return told | _facts(model, device, plan, workload)
 
 
-def _warm_up(model: ClinicalBLIP, device: torch.device, workload: Workload, say: Say) -> None:
+def _served(model: ClinicalBLIP, device: torch.device) -> ClinicalBLIP:
+    """The model as the engine serves it; `generate` keeps the one that it was given."""
+    if device.type == "cuda":
+        return model
+    served = copy.deepcopy(model)
+    make_fit(served, device)
+    return served
+
+
+def _warm_up(
+    model: ClinicalBLIP,
+    served: ClinicalBLIP,
+    device: torch.device,
+    workload: Workload,
+    say: Say,
+) -> None:
     """Every way once over a short study, so that no first call is measured."""
     say("warming up")
     first = workload.asked[:1]
     short = Workload(first, {first[0][0].key: 4})
     by_generate(model, device, short, 1)
-    by_engine(make_engine(model, device, short, 1, 4), device, short)
+    by_engine(make_engine(served, device, short, 1, 4), device, short)
 
 
 def _parts(model: ClinicalBLIP, workload: Workload) -> list[Part]:
