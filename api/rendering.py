@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,31 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+UNSURE = 0.5
+"""Below this confidence a sentence is marked. Where it lies is no more than a convention: on the
+phantoms, confidence tells wrong sentences from right ones no better than chance."""
+
+
+def marked(
+    text: str, section: str, sentences: Sequence[Mapping[str, Any]] | None
+) -> list[tuple[str, Mapping[str, Any] | None]]:
+    """A section's text in pieces, each with its sentence where the model was unsure of its words.
+
+    The pieces are the whole text, whatever the sentences say.
+    """
+    pieces: list[tuple[str, Mapping[str, Any] | None]] = []
+    read = shown = 0
+    for sentence in sentences or ():
+        start = text.find(sentence["text"], read) if sentence["section"] == section else -1
+        if start < 0:
+            continue
+        read = start + len(sentence["text"])
+        if sentence["confidence"] < UNSURE:
+            pieces += [(text[shown:start], None), (text[start:read], sentence)]
+            shown = read
+    return [*pieces, (text[shown:], None)]
+
+
 def words(value: str) -> str:
     """A stable word of ours for people: `needed_view_missing` is `needed view missing`."""
     return value.replace("_", " ").casefold()
@@ -94,9 +120,11 @@ _TEMPLATES.filters |= {
     "minute": minute,
     "duration": duration,
     "words": words,
+    "marked": marked,
 }
 _TEMPLATES.globals |= {
     "WARNING": WARNING,
+    "UNSURE": UNSURE,
     "STATE_SENTENCES": STATE_SENTENCES,
     "RETRY_WORDS": RETRY_WORDS,
 }

@@ -127,8 +127,25 @@ class StudyPage(BaseModel):
     next: str | None
 
 
+class SentenceSeen(_Seen):
+    """How sure the model was of a sentence's words; not how likely the sentence is to be true.
+
+    confidence: geometric mean of the probabilities that the model gave its own word pieces. least:
+    the smallest of them.
+    """
+
+    section: Literal["findings", "impression"]
+    text: str
+    confidence: float
+    least: float
+
+
 class DraftSeen(_Seen):
-    """A draft with all it came from. `text` begins with the warning line."""
+    """A draft with all it came from. `text` begins with the warning line.
+
+    sentences: those of findings and impression in their order; null where it is not known how sure
+    the model was.
+    """
 
     id: uuid.UUID
     status: Literal["UNREVIEWED"]
@@ -153,6 +170,7 @@ class DraftSeen(_Seen):
     timings: dict[str, Any]
     tokens: list[str]
     token_logprobs: list[float]
+    sentences: list[SentenceSeen] | None
     cut: bool
     device: str
     dtype: str

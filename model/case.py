@@ -58,7 +58,8 @@ class DraftText:
     text: the whole report as generated; findings and impression: its sections ("" where absent).
     prompt: the exact instruction given. tokens and logprobs: one each per new token, natural log,
     the end of text not counted. seconds: by stage ("generate", ...). dtype, device: as run.
-    cut: the text reached the limit on new tokens and ends unfinished.
+    cut: the text reached the limit on new tokens and ends unfinished. rerun: the number format in
+    which the study was run again, for half precision gave no numbers; "" where it was not.
     """
 
     key: str
@@ -72,6 +73,7 @@ class DraftText:
     device: str
     dtype: str
     cut: bool = False
+    rerun: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from model.case import MAX_VIEWS, Case
+from model.decoding import Decoding
 from model.errors import CaseError
 from model.manifest import Preprocessing
 
@@ -87,6 +88,12 @@ class ClinicalBLIP(nn.Module):
     def config(self) -> InstructBlipConfig:
         """The network's configuration."""
         return self.network.config
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number format of the weights; the query tokens and T5's `wo` may be wider."""
+        kept: torch.dtype = self.network.language_model.shared.weight.dtype
+        return kept
 
     def fits(self, instruction: str) -> bool:
         """Whether both tokenizers can take the whole instruction."""
@@ -161,8 +168,10 @@ class ClinicalBLIP(nn.Module):
         return embedded.masked_scatter(places, shown.to(embedded.dtype))
 
     @torch.inference_mode()
-    def generate(self, inputs: Inputs, max_new_tokens: int) -> list[Generated]:
-        """Greedy drafts of a batch, in its order.
+    def generate(self, inputs: Inputs, decoding: Decoding) -> list[Generated]:
+        """Drafts of a batch by transformers' own `generate`, in its order.
+
+        Slow, and the measure of all that is faster (model.engine).
 
         Raises:
             CaseError: the network gave a value that is not a number.
@@ -171,16 +180,18 @@ class ClinicalBLIP(nn.Module):
         out = self.network.language_model.generate(
             inputs_embeds=self.embed(inputs, shown),
             attention_mask=inputs.words_mask,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            num_beams=1,
             output_logits=True,
             return_dict_in_generate=True,
+            **decoding.for_generate(),
         )
         new = out.sequences[:, 1:]  # (B, T), after the decoder's start token
-        logits = torch.stack(out.logits, dim=1).float()  # (B, T, vocabulary)
-        if torch.isnan(logits).any():
+        logits = torch.stack(out.logits, dim=1).float()  # (B x beams, T, vocabulary)
+        if not torch.isfinite(logits).all():
             raise CaseError("the network gave a value that is not a number")
+        if decoding.beams > 1:
+            # Each token's logits are those of the row that its beam then was.
+            rows = out.beam_indices[:, : new.shape[1]].clamp(min=0)  # (B, T)
+            logits = logits[rows, torch.arange(new.shape[1], device=rows.device)]
         logprobs = torch.log_softmax(logits, dim=-1).gather(2, new.unsqueeze(-1)).squeeze(-1)
         return [
             self._read(ids, logs) for ids, logs in zip(new.tolist(), logprobs.tolist(), strict=True)

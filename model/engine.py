@@ -1,31 +1,56 @@
-"""Many drafts at once on one device. Knows no prompts' making, no sections and no rows.
+"""Studies stream in, drafts stream out, and the device always has work.
 
-For now whole batches through transformers' `generate`. The face (`write`, `settings`) is made for
-a streaming engine too: pairs come in one by one and drafts go out as they fall ready.
+A case is pulled when there is room for it; its group is made into tensors by a thread while the
+device runs; ViT, Q-Former and T5's encoder read a group at once; each study of it takes the next
+free slot of the decoder (`model.flight`) and leaves it when its text ends. Memory that runs out
+halves what is run at once; a device that fails is nobody's fault, and what was not given back is to
+be drafted again. Knows no prompts' making, no sections and no rows.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import nn
 
 from model.bundle import choose_device, load_bundle
-from model.case import Case, FailedCase
-from model.clinicalblip import ClinicalBLIP
+from model.case import MAX_VIEWS, Case, FailedCase, View
+from model.clinicalblip import ClinicalBLIP, Inputs
+from model.clock import Clock
+from model.decoding import Decoding
 from model.errors import CaseError, DeviceError
+from model.faults import as_case_error, is_device_fault, is_out_of_memory
+from model.flight import Flight, Landed
+from model.half import upcast
+from model.int8 import Int8Linear, round_linears
 from model.manifest import Manifest
+from model.memory import Plan, plan_slots
+from model.packed import can_pack, pack_linears
+from model.stream import Asked, Read, Stream, Study
+from model.t5 import HALVES, Shape
+from model.tally import Tally
 
-Asked = tuple[Case, str]
-"""A case and its instruction."""
+SLOTS_ON_CPU = 16
+GROUP_ON_GPU = 16
+"""Studies that are read at once. On a CPU one by one: its cores are busy with one."""
+NOT_A_NUMBER = "the network gave a value that is not a number"
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was written for one case. seconds: its share of its batch's time, by stage."""
+    """What was written for one case. seconds: waited for each stage, mates' work among it.
+
+    rerun: the number format in which the study was run again, or "".
+    """
 
     key: str
     prompt: str
@@ -34,43 +59,98 @@ class Written:
     logprobs: tuple[float, ...]
     seconds: dict[str, float]
     cut: bool
+    rerun: str = ""
 
 
 class Engine:
-    """A network on a device, drafting `batch` cases at once."""
+    """A network on a device, with a number of slots. One stream (`write`) at a time."""
 
     def __init__(
-        self, model: ClinicalBLIP, device: torch.device, max_new_tokens: int, batch: int = 8
+        self,
+        model: ClinicalBLIP,
+        device: torch.device,
+        decoding: Decoding | None = None,
+        slots: int = 0,
+        *,
+        group: int = 0,
+        limit_of: Callable[[Case], int] | None = None,
     ) -> None:
-        if batch < 1:
-            raise ValueError("a batch has at least one case")
+        """slots: 0 chooses from the memory that is free. limit_of: fewer new tokens for a case."""
+        if slots < 0 or group < 0:
+            raise ValueError("slots are one or more, or 0 to choose")
         self._model = model
         self._device = device
-        self._max_new_tokens = max_new_tokens
-        self._batch = batch
+        self._decoding = decoding or Decoding()
+        self._limit_of = limit_of
+        self._group = group or (GROUP_ON_GPU if device.type == "cuda" else 1)
+        self._words = MAX_VIEWS * model.config.num_query_tokens + model.most_tokens
+        # Tokenizers keep their padding and cutting inside: two threads would trip over them.
+        self._tokenizing = threading.Lock()
+        self._counts = Tally()
+        self.numbers = itertools.count()
+        self._encoding, self._flying = Clock(device), Clock(device)
+        self.plan = self._plan(slots)
+        self._flight = self._make_flight(self.plan.slots)
 
     @classmethod
     def load(
-        cls, bundle: str | Path, device: str | None = None, batch: int = 8
+        cls,
+        bundle: str | Path,
+        device: str | None = None,
+        *,
+        slots: int = 0,
+        dtype: str = "auto",
+        int8: bool = False,
+        beams: int = 1,
+        told: Callable[[str, float], None] | None = None,
     ) -> tuple[Engine, Manifest]:
-        """The engine of a bundle.
+        """The engine of a bundle. told: hears of loading and warming up, each a share of 1.
 
         Raises:
             BundleError, DeviceError: as `model.bundle.load_bundle`.
         """
         chosen = choose_device(device)
-        model, manifest = load_bundle(bundle, chosen)
-        return cls(model, chosen, manifest.max_new_tokens, batch), manifest
+        model, manifest = load_bundle(bundle, chosen, _dtype_named(dtype, chosen))
+        if chosen.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(len(os.sched_getaffinity(0)))
+        decoding = Decoding(max_new_tokens=manifest.max_new_tokens, beams=beams)
+        make_fit(model, chosen, int8=int8)
+        engine = cls(model, chosen, decoding, slots)
+        engine.warm_up(told)
+        return engine, manifest
 
     @property
     def settings(self) -> dict[str, object]:
         """What shapes the text besides bundle and case."""
-        return {"max_new_tokens": self._max_new_tokens, "beams": 1, "dtype": self.dtype_name}
+        said: dict[str, object] = {
+            "max_new_tokens": self._decoding.max_new_tokens,
+            "beams": self._decoding.beams,
+            "dtype": self.dtype_name,
+        }
+        if self._decoding.beams > 1:
+            said["length_penalty"] = self._decoding.length_penalty
+        if self._decoding.no_repeat_ngram:
+            said["no_repeat_ngram"] = self._decoding.no_repeat_ngram
+        if any(isinstance(module, Int8Linear) for module in self._model.modules()):
+            said["int8"] = True
+        return said
+
+    @property
+    def slots(self) -> int:
+        """Studies that the decoder writes at once."""
+        return self._flight.slots
+
+    @property
+    def tally(self) -> Tally:
+        """Counts of all that was done, as they stand."""
+        now = self._counts.copy()
+        now.encode_seconds, now.decode_seconds = self._encoding.seconds, self._flying.seconds
+        return now
 
     @property
     def dtype_name(self) -> str:
         """The number format of the weights, as "float32"."""
-        return str(self._model.network.dtype).removeprefix("torch.")
+        return str(self._model.dtype).removeprefix("torch.")
 
     @property
     def device_name(self) -> str:
@@ -81,95 +161,278 @@ class Engine:
 
     def fits(self, instruction: str) -> bool:
         """Whether the network can take the whole instruction."""
-        return self._model.fits(instruction)
+        with self._tokenizing:
+            return self._model.fits(instruction)
 
-    def write(self, asked: Iterable[Asked]) -> Iterator[Written | FailedCase]:
-        """Draft each case; one that fails comes back as FailedCase, its batch mates drafted.
+    def warm_up(self, told: Callable[[str, float], None] | None = None) -> None:
+        """Choose and compile kernels before the first study; `told` hears what, and how far."""
+        if told is not None:
+            self._flight.warm_up(lambda done, of: told("warming up", done / of))
+        else:
+            self._flight.warm_up()
+
+    def write(self, asked: Iterable[Asked | None]) -> Iterator[Written | FailedCase]:
+        """Draft each case, as they fall ready; one that fails comes back as FailedCase.
+
+        asked: is looked at in the caller's thread, only while there is room. None says that there
+        is nothing just now: what is in flight goes on, and after some steps it is asked again; with
+        nothing in flight, it is the end.
 
         Raises:
             DeviceError: the device failed; what was not yet given back is to be drafted again.
         """
-        ready: list[Asked] = []
-        for case, instruction in asked:
+        with ThreadPoolExecutor(1, "gather") as thread:
+            stream = Stream(self, thread, iter(asked))
             try:
-                self._model.check(case)
-            except CaseError as error:
-                yield FailedCase(case.key, error)
-                continue
-            ready.append((case, instruction))
-            if len(ready) >= self._batch:
-                yield from self._write_all(ready)
-                ready = []
-        if ready:
-            yield from self._write_all(ready)
+                yield from stream.run()
+            finally:
+                # A caller that goes away, and a device that failed, leave nobody on board.
+                if self._flight.on_board:
+                    self._flight = self._make_flight(self._flight.slots)
 
-    def _write_all(self, asked: list[Asked]) -> Iterator[Written | FailedCase]:
-        """One batch; in halves if memory runs out, one by one if a case breaks it."""
-        try:
-            written = self._write_batch(asked)
-        except Exception as error:
-            if _is_out_of_memory(error):
-                if len(asked) == 1:
-                    raise DeviceError(f"{self.device_name} has no memory for one case") from error
-                self._batch = part = (len(asked) + 1) // 2
-            elif _is_device_fault(error):
-                raise DeviceError(f"{self.device_name} failed: {error}") from error
-            elif len(asked) == 1:
-                yield FailedCase(asked[0][0].key, _as_case_error(error))
-                return
-            else:
-                part = 1
+    # ---- What a stream asks of it ----
+
+    def check(self, case: Case) -> None:
+        """Refuse a case that the network cannot read.
+
+        Raises:
+            CaseError: as `ClinicalBLIP.check`.
+        """
+        self._model.check(case)
+
+    def limit(self, case: Case) -> int:
+        """Most new tokens of a case."""
+        most = self._decoding.max_new_tokens
+        return most if self._limit_of is None else max(1, min(most, self._limit_of(case)))
+
+    def gather(self, studies: Sequence[Study]) -> Inputs:
+        """Tensors of a group, in memory that the device can copy from by itself."""
+        with self._tokenizing:
+            inputs = self._model.gather([s.case for s in studies], [s.prompt for s in studies])
+        if self._device.type != "cuda":
+            return inputs
+        return replace(inputs, **{name: t.pin_memory() for name, t in vars(inputs).items()})
+
+    @torch.inference_mode()
+    def encode(self, inputs: Inputs) -> torch.Tensor:
+        """(B, L, W): what T5's encoder makes of a group."""
+        with self._encoding:
+            moved = inputs.to(self._device)
+            shown, _ = self._model.see(moved)
+            read = self._model.network.language_model.encoder(
+                inputs_embeds=self._model.embed(moved, shown), attention_mask=moved.words_mask
+            )
+        hidden: torch.Tensor = read.last_hidden_state
+        return hidden
+
+    @torch.inference_mode()
+    def board(self, ready: Sequence[Read]) -> None:
+        """Give studies that are read their slots; there must be as many."""
+        longest = max(len(one.mask) for one in ready)
+        hidden = torch.stack([_padded(one.hidden, longest) for one in ready])
+        mask = torch.stack([_padded(one.mask, longest) for one in ready])
+        with self._flying:
+            self._flight.board(
+                [one.study.number for one in ready],
+                hidden,
+                mask.to(self._device, non_blocking=True),
+                [one.length for one in ready],
+                [one.study.limit for one in ready],
+            )
+
+    @torch.inference_mode()
+    def fly(self) -> list[Landed]:
+        """Some steps of all on board; who landed."""
+        flight, counts = self._flight, self._counts
+        steps, tokens = flight.steps, flight.tokens
+        with self._flying:
+            landed = flight.fly()
+        counts.steps += flight.steps - steps
+        counts.slot_steps += (flight.steps - steps) * flight.slots
+        counts.tokens += flight.tokens - tokens
+        counts.busy_slot_steps += flight.tokens - tokens
+        return landed
+
+    @property
+    def free(self) -> int:
+        """Slots that are free."""
+        return self._flight.free
+
+    @property
+    def group(self) -> int:
+        """Studies that are read at once."""
+        return self._group
+
+    def written(self, study: Study, landed: Landed) -> Written | FailedCase:
+        """What came of a study; run again in float32 where half precision gave no numbers."""
+        self._counts.studies += 1
+        now = time.perf_counter()
+        seconds = {
+            "gather": study.gathered - study.since,
+            "encode": study.boarded - study.gathered,
+            "generate": now - study.boarded,
+        }
+        rerun = ""
+        if landed.bad:
+            if self._model.dtype not in HALVES:
+                return FailedCase(study.case.key, CaseError(NOT_A_NUMBER))
+            try:
+                landed = self._run_again(study)
+            except Exception as error:
+                if is_out_of_memory(error) or is_device_fault(error):
+                    raise
+                return FailedCase(study.case.key, as_case_error(error))
+            if landed.bad:
+                return FailedCase(study.case.key, CaseError(f"{NOT_A_NUMBER}, in float32 too"))
+            rerun = "float32"
+            seconds["rerun"] = time.perf_counter() - now
+            self._counts.reruns += 1
+        tokenizer = self._model.language
+        with self._tokenizing:
+            pieces = tokenizer.convert_ids_to_tokens(list(landed.ids))
+            text = tokenizer.decode(list(landed.ids), skip_special_tokens=True).strip()
+        return Written(
+            key=study.case.key,
+            prompt=study.prompt,
+            text=text,
+            tokens=tuple(pieces),
+            logprobs=landed.logs,
+            seconds=seconds,
+            cut=landed.cut,
+            rerun=rerun,
+        )
+
+    def halve(self, *, slots: bool) -> None:
+        """Run half as much at once from now on: slots, or studies that are read together.
+
+        Raises:
+            DeviceError: it is one already.
+        """
+        now = self._flight.slots if slots else self._group
+        if now == 1:
+            raise DeviceError(f"{self.device_name} has no memory for one case")
+        if slots:
+            self._reset((now + 1) // 2)
         else:
-            yield from written
-            return
-        # Outside the handler, so that the failed batch's tensors are no longer held by it.
+            self._group = (now + 1) // 2
+            self._free_memory()
+
+    def reset(self) -> None:
+        """Everybody off board."""
+        self._reset(self._flight.slots)
+
+    # ---- Inside ----
+
+    def _reset(self, slots: int) -> None:
+        del self._flight
+        self._free_memory()
+        self._flight = self._make_flight(slots)
+
+    def _free_memory(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        for start in range(0, len(asked), part):
-            yield from self._write_all(asked[start : start + part])
 
-    def _write_batch(self, asked: list[Asked]) -> list[Written]:
-        started = time.perf_counter()
-        inputs = self._model.gather([c for c, _ in asked], [text for _, text in asked])
-        inputs = inputs.to(self._device)
-        gathered = time.perf_counter()
-        drafts = self._model.generate(inputs, self._max_new_tokens)
-        done = time.perf_counter()
-        seconds = {
-            "gather": (gathered - started) / len(asked),
-            "generate": (done - gathered) / len(asked),
-        }
-        return [
-            Written(
-                key=case.key,
-                prompt=instruction,
-                text=draft.text,
-                tokens=draft.tokens,
-                logprobs=draft.logprobs,
-                seconds=dict(seconds),
-                cut=draft.cut,
-            )
-            for (case, instruction), draft in zip(asked, drafts, strict=True)
-        ]
+    @torch.inference_mode()
+    def _make_flight(self, slots: int) -> Flight:
+        """Slots, as many as there is memory for after all.
+
+        Raises:
+            DeviceError: there is none for a single one.
+        """
+        language = self._model.network.language_model
+        while True:
+            try:
+                return Flight(language, self._decoding, slots, self._words)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                if slots == 1:
+                    raise DeviceError(f"{self.device_name} has no memory for one case") from error
+            slots = (slots + 1) // 2
+            self._free_memory()
+
+    def _plan(self, wanted: int) -> Plan:
+        """Slots for this device, and what they are planned to take."""
+        config = self._model.config.text_config
+        shape = Shape(
+            config.num_decoder_layers,
+            config.num_heads,
+            config.d_kv,
+            self._decoding.max_new_tokens,
+            self._words,
+        )
+        item = self._model.dtype.itemsize
+        a_slot = shape.bytes_a_slot(self._decoding.beams, item)
+        # Logits, their float32 copy and what choosing makes of it.
+        a_slot += self._decoding.beams * config.vocab_size * (item + 3 * 4)
+        weights = _bytes_of(self._model.network)
+        if self._device.type != "cuda":
+            return Plan(wanted or SLOTS_ON_CPU, weights, 0, a_slot)
+        encoder = self._peak_of_encoder()
+        free, _ = torch.cuda.mem_get_info(self._device)
+        return plan_slots(free, weights, encoder, a_slot, wanted)
+
+    def _peak_of_encoder(self) -> int:
+        """Bytes that the largest group takes while it is read, seen by reading one."""
+        size = self._model.preprocessing.size
+        view = View(np.zeros((size, size), np.uint8), "frontal")
+        case = Case("warm-up", (view,) * MAX_VIEWS)
+        while True:
+            before = torch.cuda.memory_allocated(self._device)
+            torch.cuda.reset_peak_memory_stats(self._device)
+            try:
+                study = Study(0, case, "x " * self._model.most_tokens, 1, 0.0)
+                self.encode(self.gather([study] * self._group))
+                torch.cuda.synchronize(self._device)
+            except torch.OutOfMemoryError:
+                self.halve(slots=False)
+                continue
+            return torch.cuda.max_memory_allocated(self._device) - before
+
+    def _run_again(self, study: Study) -> Landed:
+        """The study alone, in float32 whatever the weights are kept in, as `generate` does it."""
+        inputs = self.gather([study]).to(self._device)
+        limited = replace(self._decoding, max_new_tokens=study.limit)
+        with upcast(self._model.network, torch.float32):
+            (again,) = self._model.generate(inputs, limited)
+        return Landed(study.number, again.ids, again.logprobs, again.cut, bad=False)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    # The CPU's allocator has no exception of its own.
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+def make_fit(model: ClinicalBLIP, device: torch.device, *, int8: bool = False) -> None:
+    """Change the model's layers into what this device computes fastest; only to be served.
+
+    Raises:
+        DeviceError: rounded weights were asked for, and the device is not a CPU.
+    """
+    if int8:
+        if device.type != "cpu":
+            raise DeviceError("rounded weights (int8) are for a CPU: leave them out on a GPU")
+        round_linears(model.network)
+    elif can_pack(model.network):
+        pack_linears(model.network)
 
 
-def _is_device_fault(error: Exception) -> bool:
-    """Faults of driver or hardware; torch raises some of them as RuntimeError with a known text."""
-    return isinstance(error, torch.AcceleratorError) or (
-        isinstance(error, RuntimeError)
-        and any(sign in str(error) for sign in ("CUDA error", "cuDNN error", "CUBLAS_STATUS"))
-    )
+def _bytes_of(network: nn.Module) -> int:
+    kept = [*network.parameters(), *network.buffers()]
+    return sum(one.numel() * one.element_size() for one in kept)
 
 
-def _as_case_error(error: Exception) -> CaseError:
-    if isinstance(error, CaseError):
-        return error
-    # Of a foreign error the type alone: its words may quote what the case holds.
-    failed = CaseError(f"the network failed on this case ({type(error).__name__})")
-    failed.__cause__ = error
-    return failed
+def _padded(row: torch.Tensor, length: int) -> torch.Tensor:
+    """(L, ...) with zeros after it, (length, ...)."""
+    if len(row) == length:
+        return row
+    return torch.cat([row, row.new_zeros(length - len(row), *row.shape[1:])])
+
+
+def _dtype_named(name: str, device: torch.device) -> torch.dtype:
+    """The number format by its setting's name.
+
+    Raises:
+        DeviceError: the device has no such numbers, or is far too slow with them.
+    """
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bfloat16: set float16")
+    named = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+    return named[name]

@@ -2,6 +2,7 @@
 
     ModelError
     ├── BundleError       the bundle on disk is missing, damaged or not for this software
+    │   └── TemplateError its prompt template is not one that can be filled here
     ├── PixelError        this file's pixels cannot be read
     │   ├── HeaderLimit   the header claims more than a film can be; nothing was allocated
     │   └── NoPixels      a header without an image; nothing is damaged
@@ -18,6 +19,10 @@ class ModelError(Exception):
 
 class BundleError(ModelError):
     """The bundle cannot be used. Check the path in NIGHTDRAFT_BUNDLE, or copy the bundle again."""
+
+
+class TemplateError(BundleError):
+    """This prompt template cannot be used here. Ask for one that the message names."""
 
 
 class PixelError(ModelError):

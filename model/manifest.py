@@ -51,7 +51,8 @@ class Manifest:
 
     files: path inside the bundle -> SHA-256 in hex. demonstration: never to be used on patients;
     `notice` then says why in one sentence, for every page and draft. training and scores: how it
-    was made and how it did, for people.
+    was made and how it did, for people. template: served where no other is asked for; templates:
+    others that it was trained with. classifier: names what fills the template `predicted`.
     """
 
     name: str
@@ -70,11 +71,15 @@ class Manifest:
     training: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    classifier: str = ""
+    templates: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
         """SHA-256 in hex over the whole manifest and so, by its hashes, over every file."""
-        return _sha256_of(asdict(self))
+        said = asdict(self)
+        # A bundle that says nothing in a later field keeps the digest that its drafts carry.
+        return _sha256_of({k: v for k, v in said.items() if v or k not in _LATER})
 
     @property
     def preprocessing_digest(self) -> str:
@@ -87,6 +92,9 @@ class Manifest:
             }
         )
 
+
+_LATER = ("classifier", "templates")
+"""Fields that manifests of the first version lack."""
 
 NULL = Manifest(
     name="null",

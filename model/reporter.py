@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from model.case import Case, DraftText, FailedCase
+from model.errors import BundleError
 from model.manifest import NULL, Manifest, read_manifest
-from model.prompt import instruct
+from model.prompt import bare, instruct, template_of
 from model.sections import split_sections
+from model.tally import Tally
 
 if TYPE_CHECKING:
     from model.engine import Engine
@@ -34,8 +36,23 @@ class Drafting(Protocol):
         """SHA-256 of the settings that shape the text, in hex; on every draft."""
         ...
 
-    def draft(self, cases: Iterable[Case]) -> Iterator[DraftText | FailedCase]:
-        """A draft or a failure for each case, as they fall ready; any order, by key."""
+    @property
+    def slots(self) -> int:
+        """Studies that are written at the same time."""
+        ...
+
+    @property
+    def tally(self) -> Tally:
+        """Counts of all that was done since it was loaded."""
+        ...
+
+    def draft(self, cases: Iterable[Case | None]) -> Iterator[DraftText | FailedCase]:
+        """A draft or a failure for each case, as they fall ready; any order, by key.
+
+        cases: is asked in the caller's thread, only when there is room. None says that nothing is
+        ready just now: what is in flight goes on, and it is asked again; with nothing in flight,
+        None is the end.
+        """
         ...
 
 
@@ -43,15 +60,35 @@ class Reporter:
     """A loaded bundle. Make one with `Reporter.load`; it holds its device until it is dropped."""
 
     def __init__(self, engine: Engine, manifest: Manifest) -> None:
+        """Refuse what must not be served: `BundleError`, as `model.prompt.template_of`."""
         self._engine = engine
         self._manifest = manifest
+        self._template = template_of(manifest)
+        if not engine.fits(bare(self._template)):
+            raise BundleError(
+                f"the bundle {manifest.name} {manifest.version} reads instructions of "
+                f"{manifest.max_instruction_tokens} tokens, fewer than its template "
+                f"{self._template!r} has without any prior: make it again with more"
+            )
 
     @classmethod
-    def load(cls, bundle: str | Path, device: str | None = None, batch: int = 8) -> Reporter:
+    def load(
+        cls,
+        bundle: str | Path,
+        device: str | None = None,
+        *,
+        slots: int = 0,
+        dtype: str = "auto",
+        int8: bool = False,
+        beams: int = 1,
+        told: Callable[[str, float], None] | None = None,
+    ) -> Reporter:
         """Verify and load a bundle, by shipped name ("demo") or folder.
 
-        device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one. batch: cases drafted
-        at once.
+        device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one. slots: studies written
+        at once; 0 chooses by the memory that is free. dtype: "auto" (float16 on a GPU, float32 on a
+        CPU), "float16", "bfloat16", "float32". int8: rounded weights, on a CPU. beams: 1 is greedy.
+        told: hears what is being done, and how far it is, as a share of 1.
 
         Raises:
             BundleError: the bundle is missing, changed, or not for this software.
@@ -59,7 +96,9 @@ class Reporter:
         """
         from model.engine import Engine
 
-        engine, manifest = Engine.load(bundle, device=device, batch=batch)
+        engine, manifest = Engine.load(
+            bundle, device, slots=slots, dtype=dtype, int8=int8, beams=beams, told=told
+        )
         return cls(engine, manifest)
 
     @property
@@ -72,8 +111,18 @@ class Reporter:
         """SHA-256 of the settings that shape the text, in hex: tokens, beams, dtype."""
         return _digest(self._engine.settings)
 
-    def draft(self, cases: Iterable[Case]) -> Iterator[DraftText | FailedCase]:
-        """A draft for each case, read from `cases` no more than a batch ahead.
+    @property
+    def slots(self) -> int:
+        """Studies that are written at the same time."""
+        return self._engine.slots
+
+    @property
+    def tally(self) -> Tally:
+        """Counts of all that was done since it was loaded."""
+        return self._engine.tally
+
+    def draft(self, cases: Iterable[Case | None]) -> Iterator[DraftText | FailedCase]:
+        """A draft for each case; `cases` is asked as `Drafting.draft` says.
 
         A case that cannot be drafted comes back as FailedCase with a CaseError; its batch mates
         are drafted all the same.
@@ -81,8 +130,8 @@ class Reporter:
         Raises:
             DeviceError: the device failed; cases not yet given back are to be drafted again.
         """
-        template, fits = self._manifest.template, self._engine.fits
-        asked = ((case, instruct(case, template, fits)) for case in cases)
+        template, fits = self._template, self._engine.fits
+        asked = (None if case is None else (case, instruct(case, template, fits)) for case in cases)
         for written in self._engine.write(asked):
             if isinstance(written, FailedCase):
                 yield written
@@ -100,6 +149,7 @@ class Reporter:
                 device=self._engine.device_name,
                 dtype=self._engine.dtype_name,
                 cut=written.cut,
+                rerun=written.rerun,
             )
 
 
@@ -116,15 +166,23 @@ class NullReporter:
         """A manifest named "null"."""
         return NULL
 
+    slots = 64
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+
     @property
     def settings_digest(self) -> str:
         """Of the one fixed text."""
         return _digest({"text": self.TEXT})
 
-    def draft(self, cases: Iterable[Case]) -> Iterator[DraftText | FailedCase]:
+    def draft(self, cases: Iterable[Case | None]) -> Iterator[DraftText | FailedCase]:
         """The same fixed draft for every case, at once."""
         sections = split_sections(self.TEXT)
         for case in cases:
+            if case is None:
+                return
+            self.tally.studies += 1
             yield DraftText(
                 key=case.key,
                 text=self.TEXT,
@@ -140,16 +198,25 @@ class NullReporter:
 
 
 def load_reporter(
-    bundle: str | Path, device: str | None = None, batch: int = 8
+    bundle: str | Path,
+    device: str | None = None,
+    *,
+    slots: int = 0,
+    dtype: str = "auto",
+    int8: bool = False,
+    beams: int = 1,
+    told: Callable[[str, float], None] | None = None,
 ) -> Reporter | NullReporter:
-    """The reporter for a bundle; "null" is the one that looks at nothing.
+    """The reporter for a bundle; "null" is the one that looks at nothing. As `Reporter.load`.
 
     Raises:
         BundleError, DeviceError: as `Reporter.load`.
     """
     if str(bundle) == NULL.name:
         return NullReporter()
-    return Reporter.load(bundle, device=device, batch=batch)
+    return Reporter.load(
+        bundle, device, slots=slots, dtype=dtype, int8=int8, beams=beams, told=told
+    )
 
 
 def _digest(settings: dict[str, object]) -> str:

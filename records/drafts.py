@@ -20,7 +20,10 @@ from records.vocabulary import WARNING, Purpose
 
 @dataclass(frozen=True, slots=True)
 class NewDraft:
-    """What the model wrote and what it came from; `text` without the warning line."""
+    """What the model wrote and what it came from; `text` without the warning line.
+
+    sentences: how sure the model was of each one's words, None where that is not known.
+    """
 
     text: str
     findings: str
@@ -43,6 +46,7 @@ class NewDraft:
     cut: bool
     device: str
     dtype: str
+    sentences: list[dict[str, Any]] | None = None
 
 
 def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:

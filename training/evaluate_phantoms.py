@@ -19,6 +19,7 @@ import torch
 from model.bundle import choose_device, load_bundle
 from model.case import Case, FailedCase
 from model.clinicalblip import ClinicalBLIP
+from model.decoding import Decoding
 from model.engine import Engine
 from model.prompt import instruct
 from training.corpus.phantoms import FINDINGS, HELD_OUT, phantom
@@ -82,7 +83,7 @@ def score_phantoms(model: ClinicalBLIP, studies: int, batch: int = 16) -> Phanto
     cases = [one.case(model.preprocessing.size) for one in phantoms]
     truth = [one.findings for one in phantoms]
     device = torch.device(model.network.device)
-    engine = Engine(model, device, MAX_NEW_TOKENS, batch)
+    engine = Engine(model, device, Decoding(MAX_NEW_TOKENS), batch)
     started = time.monotonic()
     drafts = draft_texts(engine, cases)
     seconds = (time.monotonic() - started) / studies

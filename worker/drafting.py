@@ -9,9 +9,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from model.case import Case, DraftText, FailedCase, unpack
+from model.confidence import sentence_confidences
 from model.errors import BundleError, CaseError, DeviceError
 from model.reporter import Drafting
 from records import drafts, leases, requests
@@ -274,6 +275,12 @@ class _Round:
         notes = list(story.get("notes", []))
         if wrote.cut:
             notes.append("The text reached the limit of its length and ends unfinished.")
+        if wrote.rerun:
+            notes.append(
+                "Half precision gave values that are no numbers; "
+                f"this study was run again in {wrote.rerun}."
+            )
+        sure = sentence_confidences(wrote.text, wrote.tokens, wrote.logprobs)
         return NewDraft(
             text=wrote.text,
             findings=wrote.findings,
@@ -296,4 +303,5 @@ class _Round:
             cut=wrote.cut,
             device=wrote.device,
             dtype=wrote.dtype,
+            sentences=[asdict(sentence) for sentence in sure] or None,
         )

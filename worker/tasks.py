@@ -79,7 +79,7 @@ def reporter() -> Drafting:
     knobs = settings()
     device = None if knobs.device == "auto" else knobs.device
     try:
-        return load_reporter(knobs.bundle, device, knobs.draft_batch)
+        return load_reporter(knobs.bundle, device, slots=knobs.draft_batch)
     except BundleError as error:
         raise BundleUnusable(str(error)) from None
     except DeviceError as error:

@@ -58,6 +58,23 @@ def test_a_draft_stands_under_the_warning_with_all_it_came_from(client, night):
         assert words in page
 
 
+def test_words_that_the_model_was_unsure_of_are_dotted_and_explained(client, night):
+    sentences = [
+        {"section": "findings", "text": "No <b>nodule</b>.", "confidence": 0.41, "least": 0.05},
+        {"section": "findings", "text": "Clear.", "confidence": 0.95, "least": 0.9},
+    ]
+    unsure = night.drafted(1, findings="No <b>nodule</b>. Clear.", sentences=sentences)
+    page = client.get(f"/studies/{unsure}").text
+    (title, dotted) = re.search(r'<span class="unsure" title="([^"]+)">(.*?)</span>', page).groups()
+    assert dotted == "No &lt;b&gt;nodule&lt;/b&gt;."
+    assert "0.41" in title
+    assert "0.05" in title
+    assert "</span> Clear.</p>" in page
+    assert "what is not may be wrong" in page
+    sure = night.drafted(2, findings="Clear.", sentences=sentences[1:])
+    assert "unsure" not in client.get(f"/studies/{sure}").text
+
+
 def test_a_draft_of_earlier_images_says_so(client, night):
     study = night.drafted(1)
     with unit_of_work() as session:

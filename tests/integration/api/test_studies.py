@@ -45,6 +45,14 @@ def test_one_study_with_all_that_is_known(client, night):
     assert [event["kind"] for event in by_id["timeline"]] == kinds
 
 
+def test_a_draft_tells_how_sure_the_model_was_of_each_sentence(client, night):
+    sentence = {"section": "findings", "text": "Clear.", "confidence": 0.9, "least": 0.5}
+    told = night.drafted(1, sentences=[sentence])
+    silent = night.drafted(2)
+    assert client.get(f"/api/studies/{told}").json()["drafts"][0]["sentences"] == [sentence]
+    assert client.get(f"/api/studies/{silent}").json()["drafts"][0]["sentences"] is None
+
+
 def test_an_unknown_study_is_a_problem_that_says_what_to_do(client):
     answer = client.get("/api/studies/1.2.3")
     assert answer.status_code == 404

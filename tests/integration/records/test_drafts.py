@@ -31,6 +31,7 @@ def test_every_draft_begins_with_the_warning():
     [
         "UPDATE drafts SET findings = 'other'",
         "UPDATE drafts SET status = 'FINAL'",
+        "UPDATE drafts SET sentences = '[]'",
         "UPDATE drafts SET text = 'no warning'",
         "DELETE FROM drafts",
         "UPDATE events SET detail = 'other'",
@@ -50,6 +51,20 @@ def test_the_database_refuses_to_change_or_finish_a_draft(change):
         session.execute(text(change))
     (draft,) = of(study_id)
     assert draft.findings == "the lungs are clear."
+
+
+def test_a_draft_keeps_how_sure_the_model_was_of_its_sentences():
+    sentence = {"section": "findings", "text": "Clear.", "confidence": 0.9, "least": 0.5}
+    known, unknown = complete(arrived("1.2"), arrived("1.3"))
+    for lease in claim(Stage.PREPARE):
+        prepare(lease)
+    for lease in claim(Stage.DRAFT):
+        save(lease, sentences=[sentence] if lease.study_id == known else None)
+    assert of(known)[0].sentences == [sentence]
+    with unit_of_work() as session:
+        count = "SELECT count(*) FROM drafts WHERE sentences IS NULL"
+        assert session.scalar(text(count)) == 1, "not known is NULL, not JSON's null"
+    assert of(unknown)[0].sentences is None
 
 
 def test_the_same_effect_happens_once():

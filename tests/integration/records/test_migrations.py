@@ -8,6 +8,8 @@ import migrations
 from records.session import engine
 from records.tables import Base
 
+from .arrivals import arrived, complete, draft_all
+
 
 def differences():
     with engine().connect() as connection:
@@ -46,6 +48,17 @@ def test_down_leaves_nothing_and_up_brings_all(database):
     assert functions == 0
     migrations.upgrade(engine())
     assert differences() == []
+
+
+def test_drafts_from_before_a_migration_stay_as_they_were_written(database):
+    complete(arrived())
+    draft_all()
+    migrations.downgrade(engine(), "0001")
+    migrations.upgrade(engine())
+    with engine().connect() as connection:
+        (row,) = connection.execute(text("SELECT findings, sentences FROM drafts"))
+    assert row.findings == "the lungs are clear."
+    assert row.sentences is None
 
 
 def test_upgrading_twice_changes_nothing(database):

@@ -8,6 +8,7 @@ import torch
 
 from model.bundle import load_bundle
 from model.case import Case, Priors, View
+from model.decoding import Decoding
 from model.engine import Engine
 from model.pixels import view_pixels
 from training.corpus.phantoms import HELD_OUT
@@ -28,5 +29,5 @@ def test_the_way_through_dicom_costs_nothing(tmp_path: Path) -> None:
         )
         cases.append(Case(str(one.seed), views, Priors(one.indication, one.procedure)))
         truth.append(one.findings)
-    engine = Engine(model, torch.device("cpu"), manifest.max_new_tokens, 16)
+    engine = Engine(model, torch.device("cpu"), Decoding(manifest.max_new_tokens), 16)
     assert agree(truth, draft_texts(engine, cases)).f1 >= 0.9

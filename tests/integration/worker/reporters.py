@@ -22,6 +22,7 @@ class Reporter(NullReporter):
         breaks: Callable[[list[Case]], Exception | None] = lambda batch: None,
         batch: int = 4,
     ) -> None:
+        super().__init__()
         self.poison, self.breaks, self.batch = poison, breaks, batch
         self.batches: list[list[str]] = []
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import func, text
 
 from model.errors import BundleError, DeviceError
+from model.reporter import NullReporter
 from records import drafts, holds, leases, parts, requests, trail, worklist
 from records.blobs import Blobs
 from records.errors import NightdraftError, WorkerSick
@@ -83,6 +86,34 @@ def test_a_draft_says_all_it_came_from():
     assert "ViewPosition" in one.views[0]["why"]
     assert one.indication_source
     assert one.inputs_digest == request_of(study).inputs_digest
+
+
+class Telling(NullReporter):
+    """The null reporter with a token a word, each of probability one quarter."""
+
+    def draft(self, cases):
+        for wrote in super().draft(cases):
+            tokens = tuple(f"▁{word}" for word in wrote.text.split())
+            logs = (math.log(0.25),) * len(tokens)
+            yield replace(wrote, tokens=tokens, logprobs=logs, rerun="float32")
+
+
+def test_a_draft_keeps_how_sure_the_model_was_and_what_was_run_again():
+    (known,) = prepared(1)
+    assert draft(Telling()) == 1
+    (unknown,) = prepared(2)
+    assert draft() == 1
+    with unit_of_work() as session:
+        (one,), (other,) = (drafts.of_study(session, study) for study in (known, unknown))
+    assert [(s["section"], s["confidence"], s["least"]) for s in one.sentences] == [
+        ("findings", 0.25, 0.25),
+        ("impression", 0.25, 0.25),
+    ]
+    assert one.sentences[0]["text"] == one.findings
+    rerun = "Half precision gave values that are no numbers; this study was run again in float32."
+    assert rerun in one.notes
+    assert other.sentences is None
+    assert rerun not in other.notes
 
 
 def test_priority_goes_first_and_groups_are_as_large_as_the_model_takes(night):

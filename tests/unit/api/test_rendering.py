@@ -2,7 +2,7 @@ import datetime as dt
 
 import pytest
 
-from api.rendering import STATE_SENTENCES, day, duration, person, render
+from api.rendering import STATE_SENTENCES, UNSURE, day, duration, marked, person, render
 from records.vocabulary import VisibleState
 
 
@@ -51,3 +51,25 @@ def test_times_carry_their_zone():
 
     shown = moment(dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC))
     assert len(shown.split()) == 3
+
+
+def said(text, confidence, section="findings"):
+    return {"section": section, "text": text, "confidence": confidence, "least": 0.1}
+
+
+def test_sentences_whose_words_the_model_was_unsure_of_are_marked_in_their_place():
+    text = "No nodule.  No nodule.\nClear."
+    sentences = [said("No nodule.", UNSURE), said("No nodule.", 0.4), said("Clear.", 0.9)]
+    pieces = marked(text, "findings", sentences)
+    assert "".join(piece for piece, _ in pieces) == text
+    assert [(piece, unsure["confidence"]) for piece, unsure in pieces if unsure] == [
+        ("No nodule.", 0.4)
+    ]
+    assert pieces[0][0] == "No nodule.  "
+
+
+@pytest.mark.parametrize(
+    "sentences", [None, [], [said("Other.", 0.1)], [said("Clear.", 0.1, "impression")]]
+)
+def test_sentences_that_are_not_there_change_nothing(sentences):
+    assert marked("Clear.", "findings", sentences) == [("Clear.", None)]

@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from model.bundle import choose_device, load_bundle, save_bundle
 from model.clinicalblip import ClinicalBLIP
+from model.decoding import Decoding
 from model.errors import BundleError, DeviceError
 from model.manifest import NULL, write_manifest
 from training.corpus.phantoms import phantom
@@ -35,7 +36,7 @@ def test_what_was_saved_writes_the_same(bundle: Path, untrained: ClinicalBLIP) -
     assert torch.equal(
         inputs.words, untrained.gather([phantom(1).case(112)], ["Write the report."]).words
     )
-    assert loaded.generate(inputs, 8) == untrained.generate(inputs, 8)
+    assert loaded.generate(inputs, Decoding(8)) == untrained.generate(inputs, Decoding(8))
     for name, weight in untrained.network.state_dict().items():
         assert torch.equal(weight, loaded.network.state_dict()[name]), name
 

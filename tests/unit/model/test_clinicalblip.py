@@ -10,6 +10,7 @@ import torch
 
 from model.case import Case, View
 from model.clinicalblip import ClinicalBLIP
+from model.decoding import Decoding
 from model.errors import CaseError
 from training.corpus.phantoms import phantom
 
@@ -55,7 +56,7 @@ def test_one_view_is_plain_instructblip(untrained: ClinicalBLIP) -> None:
 
 def test_one_view_generates_as_plain_instructblip(untrained: ClinicalBLIP) -> None:
     inputs = untrained.gather([case(1)], [ASK])
-    draft = untrained.generate(inputs, 12)[0]
+    draft = untrained.generate(inputs, Decoding(12))[0]
     plain = untrained.network.generate(
         pixel_values=inputs.pixels,
         qformer_input_ids=inputs.asked,
@@ -97,7 +98,7 @@ def test_views_stand_in_their_order(untrained: ClinicalBLIP) -> None:
 
 def test_logprobs_are_those_of_the_tokens(untrained: ClinicalBLIP) -> None:
     inputs = untrained.gather([case(1), case(2, views=2)], [ASK, ASK])
-    for number, draft in enumerate(untrained.generate(inputs, 8)):
+    for number, draft in enumerate(untrained.generate(inputs, Decoding(8))):
         assert len(draft.tokens) == len(draft.logprobs) == len(draft.ids)
         with torch.inference_mode():
             shown, _ = untrained.see(inputs)

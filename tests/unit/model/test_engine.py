@@ -1,8 +1,8 @@
-"""Batches: poison stays alone, memory that runs out halves them, a sick device condemns nobody."""
+"""The stream: room, order, poison that stays alone, memory that runs out, a device that is sick."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,53 +10,78 @@ import pytest
 import torch
 
 from model.case import Case, FailedCase, View
-from model.clinicalblip import ClinicalBLIP, Generated, Inputs
+from model.clinicalblip import ClinicalBLIP, Inputs
+from model.decoding import Decoding
 from model.engine import Engine, Written
 from model.errors import CaseError, DeviceError
+from model.flight import Flight, Landed
 from training.corpus.phantoms import phantom
 
 CPU = torch.device("cpu")
 ASK = "Write the report."
-Generate = Callable[[Inputs, int], list[Generated]]
+SIX = Decoding(6)
 
 
 def cases(count: int) -> list[tuple[Case, str]]:
     return [(replace(phantom(n).case(112), key=f"k{n}"), ASK) for n in range(count)]
 
 
-def run(model: ClinicalBLIP, asked: list[tuple[Case, str]], batch: int = 4) -> dict[str, object]:
-    return {w.key: w for w in Engine(model, CPU, 6, batch).write(asked)}
+def run(model: ClinicalBLIP, asked: list[tuple[Case, str]], slots: int = 4) -> dict[str, object]:
+    return {w.key: w for w in Engine(model, CPU, SIX, slots).write(asked)}
 
 
 @pytest.fixture
-def breaking(
-    untrained: ClinicalBLIP, monkeypatch: pytest.MonkeyPatch
+def reading(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[Callable[[Inputs], Exception | None]], list[int]]:
-    """Make the network raise what the given function returns; the batch sizes that were tried."""
+    """Make encoding raise what the given function returns; the sizes of groups that were tried."""
 
     def install(fault: Callable[[Inputs], Exception | None]) -> list[int]:
         sizes: list[int] = []
-        real: Generate = untrained.generate
+        real = Engine.encode
 
-        def generate(inputs: Inputs, most: int) -> list[Generated]:
+        def encode(self: Engine, inputs: Inputs) -> torch.Tensor:
             sizes.append(len(inputs.words))
             error = fault(inputs)
             if error is not None:
                 raise error
-            return real(inputs, most)
+            return real(self, inputs)
 
-        monkeypatch.setattr(untrained, "generate", generate)
+        monkeypatch.setattr(Engine, "encode", encode)
         return sizes
 
     return install
 
 
-def test_every_case_is_drafted_whatever_the_batch(untrained: ClinicalBLIP) -> None:
+@pytest.fixture
+def flying(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[Callable[[Flight], Exception | None]], list[int]]:
+    """Make the decoder raise what the given function returns; how many were on board each time."""
+
+    def install(fault: Callable[[Flight], Exception | None]) -> list[int]:
+        aboard: list[int] = []
+        real = Flight.fly
+
+        def fly(self: Flight) -> list[Landed]:
+            aboard.append(len(self.on_board))
+            error = fault(self)
+            if error is not None:
+                raise error
+            return real(self)
+
+        monkeypatch.setattr(Flight, "fly", fly)
+        return aboard
+
+    return install
+
+
+def test_every_case_is_drafted_whatever_the_slots(untrained: ClinicalBLIP) -> None:
     asked = cases(5)
-    small, large = run(untrained, asked, 2), run(untrained, asked, 8)
-    assert list(small) == [f"k{n}" for n in range(5)]
-    for key, one in small.items():
-        other = large[key]
+    few, many = run(untrained, asked, 2), run(untrained, asked, 8)
+    assert set(few) == set(many) == {f"k{n}" for n in range(5)}
+    for key, one in few.items():
+        other = many[key]
         assert isinstance(one, Written)
         assert isinstance(other, Written)
         assert one.tokens == other.tokens
@@ -65,17 +90,65 @@ def test_every_case_is_drafted_whatever_the_batch(untrained: ClinicalBLIP) -> No
         assert one.seconds["generate"] > 0
 
 
-def test_drafts_go_out_before_the_next_batch_is_read(untrained: ClinicalBLIP) -> None:
+def test_no_more_is_asked_for_than_there_is_room(untrained: ClinicalBLIP) -> None:
     read: list[str] = []
 
-    def reading():  # type: ignore[no-untyped-def]
-        for case, ask in cases(6):
+    def source() -> Iterator[tuple[Case, str]]:
+        for case, ask in cases(9):
             read.append(case.key)
             yield case, ask
 
-    stream = Engine(untrained, CPU, 4, 2).write(reading())
+    stream = Engine(untrained, CPU, Decoding(4), 2, group=1).write(source())
     next(stream)
-    assert read == ["k0", "k1"]
+    assert read == ["k0", "k1", "k2", "k3"]
+
+
+def test_none_is_not_the_end_while_something_is_in_flight(untrained: ClinicalBLIP) -> None:
+    asked: list[tuple[Case, str] | None] = [*cases(1), None, None, *cases(3)[1:], None]
+    late = [(replace(phantom(9).case(112), key="too-late"), ASK)]
+    source = iter([*asked, *[None] * 50, *late])
+    drafted = [one.key for one in Engine(untrained, CPU, SIX, 2).write(source)]
+    assert sorted(drafted) == ["k0", "k1", "k2"]
+    assert list(source)[-1] == late[0]
+
+
+def test_nothing_at_first_is_the_end(untrained: ClinicalBLIP) -> None:
+    assert list(Engine(untrained, CPU, SIX, 2).write([None, *cases(1)])) == []
+    assert list(Engine(untrained, CPU, SIX, 2).write([])) == []
+
+
+def test_an_engine_serves_one_stream_after_another(untrained: ClinicalBLIP) -> None:
+    engine = Engine(untrained, CPU, SIX, 2)
+    left = engine.write(cases(5))
+    next(left)
+    left.close()
+    drafted = {w.key: w for w in engine.write(cases(3))}
+    assert drafted.keys() == {"k0", "k1", "k2"}
+    assert {k: w.tokens for k, w in drafted.items() if isinstance(w, Written)} == {
+        k: w.tokens for k, w in run(untrained, cases(3)).items() if isinstance(w, Written)
+    }
+
+
+def test_a_case_can_have_a_limit_of_its_own(untrained: ClinicalBLIP) -> None:
+    limits = {"k0": 2, "k1": 5, "k2": 99}
+    endless = Decoding(6, ban_eos=True)
+    engine = Engine(untrained, CPU, endless, 2, limit_of=lambda case: limits[case.key])
+    lengths = {w.key: len(w.tokens) for w in engine.write(cases(3)) if isinstance(w, Written)}
+    assert lengths == {"k0": 2, "k1": 5, "k2": 6}
+    assert engine.tally.tokens == 13
+    assert engine.tally.studies == 3
+
+
+def test_slots_are_busy_while_there_is_work(untrained: ClinicalBLIP) -> None:
+    engine = Engine(untrained, CPU, Decoding(8, ban_eos=True), 3)
+    before = engine.tally
+    list(engine.write(cases(9)))
+    now = engine.tally
+    assert now.occupancy(before) == 1.0
+    assert now.steps == 24
+    assert now.occupancy(now.copy()) == 0.0
+    assert now.encode_seconds > 0
+    assert now.decode_seconds > 0
 
 
 def test_an_unreadable_case_fails_alone(untrained: ClinicalBLIP) -> None:
@@ -88,20 +161,19 @@ def test_an_unreadable_case_fails_alone(untrained: ClinicalBLIP) -> None:
     assert isinstance(out["k1"].error, CaseError)
 
 
-def test_poison_breaks_the_batch_and_then_fails_alone(untrained, breaking) -> None:  # type: ignore[no-untyped-def]
+def test_poison_breaks_its_group_and_then_fails_alone(untrained, reading) -> None:  # type: ignore[no-untyped-def]
     asked = cases(4)
-    poison = asked[2][0].views[0].pixels
     mark = untrained.gather([asked[2][0]], [ASK]).pixels[0]
 
     def fault(inputs: Inputs) -> Exception | None:
         found = any(torch.equal(film, mark) for film in inputs.pixels)
         return RuntimeError("index out of range in self") if found else None
 
-    sizes = breaking(fault)
-    out = run(untrained, asked)
-    assert poison.size
+    sizes = reading(fault)
+    engine = Engine(untrained, CPU, SIX, 4, group=4)
+    out = {one.key: one for one in engine.write(asked)}
     assert sizes == [4, 1, 1, 1, 1]
-    assert [type(one) for one in out.values()] == [Written, Written, FailedCase, Written]
+    assert {key for key, one in out.items() if isinstance(one, Written)} == {"k0", "k1", "k3"}
     failed = out["k2"]
     assert isinstance(failed, FailedCase)
     assert isinstance(failed.error, CaseError)
@@ -110,10 +182,28 @@ def test_poison_breaks_the_batch_and_then_fails_alone(untrained, breaking) -> No
     assert "index out of range" not in str(failed.error)
 
 
+def test_whoever_breaks_the_decoder_is_found_and_fails_alone(untrained, flying) -> None:  # type: ignore[no-untyped-def]
+    asked = cases(6)
+    broken: list[int] = []
+
+    def fault(flight: Flight) -> Exception | None:
+        # The third to be pulled has the number 2, whatever slot it sits in.
+        if 2 in flight.on_board:
+            broken.append(len(flight.on_board))
+            return RuntimeError("shapes do not match")
+        return None
+
+    flying(fault)
+    out = run(untrained, asked)
+    assert broken == [4, 1]
+    assert {key for key, one in out.items() if isinstance(one, FailedCase)} == {"k2"}
+    assert out.keys() == {f"k{n}" for n in range(6)}
+
+
 def test_a_value_that_is_no_number_fails_its_case_alone(
     untrained: ClinicalBLIP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = cases(3)
+    asked = cases(5)
     real = untrained.gather
 
     def gather(some: list[Case], asks: list[str]) -> Inputs:
@@ -125,31 +215,52 @@ def test_a_value_that_is_no_number_fails_its_case_alone(
             row += len(case.views)
         return inputs
 
+    well = run(untrained, asked, 2)
     monkeypatch.setattr(untrained, "gather", gather)
-    out = run(untrained, asked)
+    # Two slots: somebody sits where the case that failed has sat.
+    out = run(untrained, asked, 2)
     failed = out["k1"]
     assert isinstance(failed, FailedCase)
     assert "not a number" in str(failed.error)
-    assert isinstance(out["k0"], Written)
-    assert isinstance(out["k2"], Written)
+    for key in ("k0", "k2", "k3", "k4"):
+        one, other = out[key], well[key]
+        assert isinstance(one, Written)
+        assert isinstance(other, Written)
+        assert one.tokens == other.tokens
 
 
-def test_memory_that_runs_out_halves_the_batch_for_good(untrained, breaking) -> None:  # type: ignore[no-untyped-def]
-    sizes = breaking(
+def test_memory_that_runs_out_while_reading_halves_the_group(untrained, reading) -> None:  # type: ignore[no-untyped-def]
+    sizes = reading(
         lambda inputs: torch.OutOfMemoryError("no room") if len(inputs.words) > 2 else None
     )
-    out = run(untrained, cases(8), batch=8)
-    assert all(isinstance(one, Written) for one in out.values())
+    engine = Engine(untrained, CPU, SIX, 8, group=8)
+    out = list(engine.write(cases(8)))
+    assert len(out) == 8
+    assert all(isinstance(one, Written) for one in out)
     assert sizes == [8, 4, 2, 2, 4, 2, 2]
-    engine = Engine(untrained, CPU, 6, 8)
-    list(engine.write(cases(8)))
     sizes.clear()
     list(engine.write(cases(4)))
     assert sizes == [2, 2]
 
 
-def test_no_memory_for_one_case_is_the_devices_fault(untrained, breaking) -> None:  # type: ignore[no-untyped-def]
-    breaking(lambda _: RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+def test_memory_that_runs_out_while_writing_halves_the_slots(untrained, flying) -> None:  # type: ignore[no-untyped-def]
+    aboard = flying(
+        lambda flight: torch.OutOfMemoryError("no room") if len(flight.on_board) > 2 else None
+    )
+    engine = Engine(untrained, CPU, SIX, 8)
+    out = list(engine.write(cases(9)))
+    assert {one.key for one in out if isinstance(one, Written)} == {f"k{n}" for n in range(9)}
+    assert aboard[:2] == [8, 4]
+    assert max(aboard[2:]) == 2
+    assert engine.slots == 2
+
+
+def test_no_memory_for_one_case_is_the_devices_fault(untrained, reading, flying) -> None:  # type: ignore[no-untyped-def]
+    full = RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    flying(lambda _: full)
+    with pytest.raises(DeviceError, match="no memory for one case"):
+        run(untrained, cases(4))
+    reading(lambda _: full)
     with pytest.raises(DeviceError, match="no memory for one case"):
         run(untrained, cases(4))
 
@@ -158,16 +269,24 @@ def test_no_memory_for_one_case_is_the_devices_fault(untrained, breaking) -> Non
     "error",
     [RuntimeError("CUDA error: an illegal memory access"), torch.AcceleratorError("lost")],
 )
-def test_a_device_fault_is_nobodys_case(untrained, breaking, error: Exception) -> None:  # type: ignore[no-untyped-def]
-    sizes = breaking(lambda _: error)
+def test_a_device_fault_is_nobodys_case(untrained, reading, flying, error: Exception) -> None:  # type: ignore[no-untyped-def]
+    aboard = flying(lambda _: error)
     with pytest.raises(DeviceError):
         run(untrained, cases(4))
-    assert sizes == [4]
+    assert aboard == [4]
+    sizes = reading(lambda _: error)
+    with pytest.raises(DeviceError):
+        run(untrained, cases(4))
+    assert sizes == [1]
 
 
 def test_settings_name_what_shapes_the_text(untrained: ClinicalBLIP) -> None:
-    engine = Engine(untrained, CPU, 6)
+    engine = Engine(untrained, CPU, SIX, 1)
     assert engine.settings == {"max_new_tokens": 6, "beams": 1, "dtype": "float32"}
     assert engine.device_name == "cpu"
-    with pytest.raises(ValueError, match="at least one"):
-        Engine(untrained, CPU, 6, 0)
+    beams = Engine(untrained, CPU, Decoding(6, beams=3, no_repeat_ngram=2), 1).settings
+    assert beams["beams"] == 3
+    assert beams["no_repeat_ngram"] == 2
+    assert "length_penalty" in beams
+    with pytest.raises(ValueError, match="one or more"):
+        Engine(untrained, CPU, SIX, -1)

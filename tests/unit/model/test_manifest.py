@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,20 @@ def test_digest_follows_the_files_and_not_the_folder(bundle: Path, tmp_path: Pat
     after = write_manifest(moved, before)
     assert after.digest != before.digest
     assert after.preprocessing_digest == before.preprocessing_digest
+
+
+def test_a_field_of_later_versions_that_says_nothing_leaves_the_digest(bundle: Path) -> None:
+    before = read_manifest(bundle)
+    said = json.loads((bundle / MANIFEST).read_text())
+    for later in ("classifier", "templates"):
+        del said[later]
+    (bundle / MANIFEST).write_text(json.dumps(said))
+    assert read_manifest(bundle) == before
+    first = {name: value for name, value in asdict(before).items() if name in said}
+    words = json.dumps(first, sort_keys=True).encode()
+    assert before.digest == hashlib.sha256(words).hexdigest()
+    assert replace(before, classifier="eye").digest != before.digest
+    assert replace(before, templates=("none",)).digest != before.digest
 
 
 def test_preprocessing_digest_follows_what_prepares(bundle: Path) -> None:

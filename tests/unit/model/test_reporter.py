@@ -18,7 +18,7 @@ from training.corpus.phantoms import HELD_OUT, phantom
 
 @pytest.fixture(scope="module")
 def reporter() -> Reporter:
-    return Reporter.load("demo", device="cpu", batch=4)
+    return Reporter.load("demo", device="cpu", slots=4)
 
 
 def case(seed: int) -> Case:
@@ -54,6 +54,21 @@ def test_a_flood_of_words_leaves_the_template(reporter: Reporter) -> None:
     assert isinstance(draft, DraftText)
     assert draft.prompt.startswith("Image: Chest")
     assert draft.prompt.endswith(QUESTION)
+
+
+@pytest.mark.parametrize("template", ["oracle_iu", "oracle_mimic", "predicted", "nonsense"])
+def test_what_must_not_be_served_is_refused_at_load(reporter: Reporter, template: str) -> None:
+    told = replace(reporter.manifest, template=template)
+    with pytest.raises(BundleError, match=template):
+        Reporter(reporter._engine, told)
+
+
+def test_a_template_that_the_network_cannot_take_is_refused_at_load(
+    reporter: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporter._engine._model, "most_tokens", 12)
+    with pytest.raises(BundleError, match="without any prior"):
+        Reporter(reporter._engine, reporter.manifest)
 
 
 def test_the_manifest_is_the_bundles(reporter: Reporter) -> None:

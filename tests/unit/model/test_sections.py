@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.sections import Sections, split_sections
+from model.sections import Sections, sentence_spans, split_sections
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,34 @@ def test_no_word_is_lost(text: str) -> None:
     for word in text.split():
         if ":" not in word:
             assert word in kept.findings + " " + kept.impression
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("Findings: Clear. No nodule. Impression: Normal.", "Clear.|No nodule.|Normal."),
+        ("A nodule of 3.5 cm. Seen by Dr. Roe vs. before? No.",
+         "A nodule of 3.5 cm.|Seen by Dr. Roe vs. before?|No."),
+        ("IMPRESSION:\n1. Normal.\n2. Scar (old.) ", "1. Normal.|2. Scar (old.)"),
+        ("lungs are clear . no effusion .", "lungs are clear .|no effusion ."),
+        ("The lungs are", "The lungs are"),
+        ("Normal\nheart", "Normal|heart"),
+        (" \n ", ""),
+    ],
+)  # fmt: skip
+def test_sentences(text: str, sentences: str) -> None:
+    assert "|".join(text[span.start : span.end] for span in sentence_spans(text)) == sentences
+
+
+@given(st.lists(st.sampled_from(["Findings:", "Impression:", "a", ".", "1.", "\n", " ", "No."])))
+def test_sentences_are_found_in_their_sections_and_are_all_of_them(parts: list[str]) -> None:
+    text = "".join(parts)
+    sections = split_sections(text)
+    read = {"findings": 0, "impression": 0}
+    for span in sentence_spans(text):
+        sentence, section = text[span.start : span.end], getattr(sections, span.section)
+        start = section.index(sentence, read[span.section])
+        assert not section[read[span.section] : start].strip()
+        read[span.section] = start + len(sentence)
+    assert not sections.findings[read["findings"] :].strip()
+    assert not sections.impression[read["impression"] :].strip()

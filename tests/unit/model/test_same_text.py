@@ -1,0 +1,126 @@
+"""The engine writes what transformers' `generate` writes, whatever else is in flight.
+
+In float64, where two orders of the same sums give the same text; in float32 by how likely the
+tokens are. The network is the shipped one, so texts end by themselves at lengths of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from model.bundle import load_bundle
+from model.case import Case
+from model.clinicalblip import ClinicalBLIP, Generated
+from model.decoding import Decoding
+from model.engine import Engine, Written
+from model.prompt import instruct
+from training.corpus.phantoms import phantom
+
+CPU = torch.device("cpu")
+STUDIES = 14
+WAYS = (
+    Decoding(70),
+    Decoding(33),  # some are cut
+    Decoding(70, no_repeat_ngram=2),
+    Decoding(50, beams=2, length_penalty=-1.0),
+    Decoding(50, beams=3),
+    Decoding(40, beams=5, length_penalty=2.0, no_repeat_ngram=3),
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What `generate` wrote of each study, one at a time."""
+
+    asked: list[tuple[Case, str]]
+    drafts: list[Generated]
+
+
+@pytest.fixture(scope="module")
+def exact() -> ClinicalBLIP:
+    model, _ = load_bundle("demo", CPU)
+    model.network.double()
+    return model
+
+
+@lru_cache
+def asked_of(model: ClinicalBLIP) -> list[tuple[Case, str]]:
+    """Studies of one, two and three views, and instructions of many lengths."""
+    found = []
+    for seed in range(STUDIES):
+        case = replace(phantom(seed).case(112), key=str(seed))
+        if seed % 5 == 0:
+            case = replace(case, views=(*case.views, *phantom(seed + 100).case(112).views)[:3])
+        found.append((case, instruct(case, "context", model.fits)))
+    return found
+
+
+@lru_cache
+def known(model: ClinicalBLIP, way: Decoding) -> Known:
+    asked = asked_of(model)
+    drafts = [model.generate(model.gather([c], [text]), way)[0] for c, text in asked]
+    return Known(asked, drafts)
+
+
+def test_the_studies_are_of_many_kinds(exact: ClinicalBLIP) -> None:
+    asked = asked_of(exact)
+    assert {len(case.views) for case, _ in asked} == {1, 2, 3}
+    assert len({len(draft.ids) for draft in known(exact, WAYS[0]).drafts}) > 5
+    assert {draft.cut for draft in known(exact, WAYS[1]).drafts} == {True, False}
+
+
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    way=st.sampled_from(WAYS),
+    order=st.permutations(range(STUDIES)),
+    count=st.integers(1, STUDIES),
+    slots=st.integers(1, 9),
+    group=st.integers(1, 4),
+    pauses=st.lists(st.integers(0, STUDIES), max_size=3),
+)
+def test_tokens_are_those_of_generate(
+    exact: ClinicalBLIP,
+    way: Decoding,
+    order: list[int],
+    count: int,
+    slots: int,
+    group: int,
+    pauses: list[int],
+) -> None:
+    right = known(exact, way)
+    source: list[tuple[Case, str] | None] = [right.asked[n] for n in order[:count]]
+    for place in pauses:
+        # Nothing just now, but never before the first: that is the end.
+        source.insert(max(1, place), None)
+    engine = Engine(exact, CPU, way, slots, group=group)
+    drafts = {int(one.key): one for one in engine.write(source)}
+    while len(drafts) < count:
+        # A pause that found nothing in flight has ended the stream; the rest is another one.
+        rest = [right.asked[n] for n in order[:count] if n not in drafts]
+        drafts |= {int(one.key): one for one in engine.write(rest)}
+    for number, one in drafts.items():
+        draft = right.drafts[number]
+        assert isinstance(one, Written)
+        assert one.tokens == draft.tokens
+        assert one.text == draft.text
+        assert one.cut == draft.cut
+        assert one.logprobs == pytest.approx(draft.logprobs, abs=1e-5)
+
+
+def test_float32_is_as_likely(exact: ClinicalBLIP) -> None:
+    model, _ = load_bundle("demo", CPU)
+    way = Decoding(70)
+    drafts = {w.key: w for w in Engine(model, CPU, way, 5).write(asked_of(exact))}
+    for (case, _), right in zip(asked_of(exact), known(exact, way).drafts, strict=True):
+        one = drafts[case.key]
+        assert isinstance(one, Written)
+        # Where they part, it is at a token that was as likely as another.
+        assert sum(one.logprobs) == pytest.approx(sum(right.logprobs), abs=0.05)
