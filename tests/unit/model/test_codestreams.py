@@ -74,6 +74,6 @@ def test_every_codec_shows_what_float64_says(
                 PhotometricInterpretation="MONOCHROME1" if inverted else "MONOCHROME2", **tags,
             )  # fmt: skip
             apart = np.abs(view_pixels(path, size) - exact)
-            # Real films are less than 0.3 apart; this one is a tenth as wide, so ten times as sharp.
+            # Real films are less than 0.3 apart; this one is a tenth as wide, ten times as sharp.
             assert apart.mean() < (0.75 if syntax == JPEG_2000 else 0.3), syntax
             assert apart.max() <= 2 or syntax == JPEG_2000, syntax
