@@ -74,7 +74,7 @@ def measure(runs: int, say: Callable[[str], None]) -> dict[str, Any]:
         "bench": "prepare",
         "film": {"rows": ROWS, "columns": COLUMNS, "bits": BITS, "view": VIEW},
         "runs": runs,
-        "codecs": found,
+        **found,
         **facts(),
     }
 
@@ -239,7 +239,8 @@ def show(measured: dict[str, Any]) -> RenderableType:
     columns = "codec, MB, ms, films/s, ms plain, times faster, levels off, MB taken, two threads"
     for column in columns.split(", "):
         table.add_column(column, justify="left" if column == "codec" else "right")
-    for codec, row in measured["codecs"].items():
+    for codec in CODECS:
+        row = measured[codec]
         table.add_row(
             CODECS[codec][0],
             f"{row['mb']:.1f}",

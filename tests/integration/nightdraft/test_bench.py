@@ -69,8 +69,9 @@ def test_codecs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(preparing, "THREADS_SECONDS", 0.01)
     measured = plain(preparing.measure(2, lambda _: None))
     keys = {"uncompressed", "rle", "jpeg_lossless", "jpeg_ls", "jpeg_2000"}
-    assert set(measured["codecs"]) == keys == set(preparing.CODECS)
-    for codec, row in measured["codecs"].items():
+    assert keys == set(preparing.CODECS)
+    for codec in keys:
+        row = measured[codec]
         assert row["ms"]["median"] > 0 < row["ms_plain"]["median"]
         assert row["films_per_s_core"] == pytest.approx(1000 / row["ms"]["median"], rel=0.1)
         assert row["ratio_plain"] > 0 < row["two_threads_ratio"]
