@@ -6,32 +6,13 @@ from collections import Counter
 from dataclasses import replace
 from math import prod
 
-import numpy as np
 import pytest
 import torch
 
-from model.case import Case, View
-from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
 from model.sizes import SIZES, build_random
 from model.weights import HEAD, SHARED, skeleton
-
-ASK = "Image: Chest, 1 view, frontal \n Write the report of this chest radiograph."
-
-
-def blind_cases(model: ClinicalBLIP, number: int = 3) -> list[Case]:
-    """Films of noise, one to three views each."""
-    side, noise = model.preprocessing.size, np.random.default_rng(0)
-    return [
-        Case(
-            str(n),
-            tuple(
-                View(noise.integers(0, 256, (side, side)).astype(np.uint8), "frontal")
-                for _ in range(1 + n % 3)
-            ),
-        )
-        for n in range(number)
-    ]
+from tests.films import ASK, noise_cases
 
 
 def layers(prefix: str, number: int, shapes: dict[str, tuple[int, ...]]) -> dict[str, object]:
@@ -187,7 +168,7 @@ def test_random_weights_come_again_by_their_seed() -> None:
 
 def test_a_random_network_tells_films_apart() -> None:
     model = build_random("tiny", seed=1)
-    cases = blind_cases(model)
+    cases = noise_cases(model)
     drafts = model.generate(model.gather(cases, [ASK] * 3), Decoding(20))
     assert len({draft.ids for draft in drafts}) == 3
 
@@ -201,7 +182,7 @@ def test_larger_activations_say_the_same() -> None:
         block.register_forward_hook(
             lambda *args, name=name: hidden.update({name: float(args[2][0].abs().max())})
         )
-    inputs = plain.gather(blind_cases(plain), [ASK] * 3)
+    inputs = plain.gather(noise_cases(plain), [ASK] * 3)
     drafts = [m.generate(inputs, Decoding(20)) for m in (plain, large)]
     assert [one.ids for one in drafts[0]] == [one.ids for one in drafts[1]]
     assert hidden["large"] / hidden["plain"] == pytest.approx(2.0**15, rel=1e-3)
