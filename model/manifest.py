@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class Manifest:
     `notice` then says why in one sentence, for every page and draft. training and scores: how it
     was made and how it did, for people. template: served where no other is asked for; templates:
     others that it was trained with. classifier: names what fills the template `predicted`.
+    adapters: what was merged into the base, in order: name, SHA-256, rank, targets.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     classifier: str = ""
     templates: tuple[str, ...] = ()
+    adapters: tuple[dict[str, Any], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -93,7 +96,9 @@ class Manifest:
         )
 
 
-_LATER = ("classifier", "templates")
+_BLOCK = 4 * 2**20
+
+_LATER = ("classifier", "templates", "adapters")
 """Fields that manifests of the first version lack."""
 
 NULL = Manifest(
@@ -141,8 +146,10 @@ def read_manifest(bundle: str | Path) -> Manifest:
     return manifest
 
 
-def verify(bundle: str | Path) -> Manifest:
+def verify(bundle: str | Path, told: Callable[[str, float], None] | None = None) -> Manifest:
     """The manifest, once every file that it lists has been found unchanged.
+
+    told: hears "checking", and how far it is, as a share of 1.
 
     Raises:
         BundleError: as `read_manifest`, or a file is missing, changed, or not listed at all.
@@ -151,12 +158,24 @@ def verify(bundle: str | Path) -> Manifest:
     manifest = read_manifest(bundle)
     if manifest is NULL:
         return manifest
-    for name, wanted in sorted(manifest.files.items()):
-        path = folder / name
-        if not path.is_file():
+    for name in sorted(manifest.files):
+        if not (folder / name).is_file():
             raise BundleError(f"{folder} lacks {name}, which its manifest lists")
-        if sha256_of_file(path) != wanted:
-            raise BundleError(f"{path} is not the file that the manifest lists (SHA-256 differs)")
+    total = sum((folder / name).stat().st_size for name in manifest.files) or 1
+    done = 0
+
+    def read(size: int) -> None:
+        nonlocal done
+        done += size
+        if told is not None:
+            told("checking", done / total)
+
+    for name, wanted in sorted(manifest.files.items()):
+        if sha256_of_file(folder / name, read) != wanted:
+            raise BundleError(
+                f"{folder / name} is not the file that the manifest lists (SHA-256 differs): "
+                "copy the bundle again"
+            )
     unlisted = sorted(set(list_files(folder)) - set(manifest.files))
     if unlisted:
         raise BundleError(f"{folder} holds {unlisted[0]}, which its manifest does not list")
@@ -178,10 +197,15 @@ def list_files(folder: Path) -> list[str]:
     return sorted(name for name in found if name != MANIFEST)
 
 
-def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+def sha256_of_file(path: Path, read: Callable[[int], None] | None = None) -> str:
+    """SHA-256 of a file's bytes, in hex. read: hears how many bytes were read, again and again."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            if read is not None:
+                read(len(block))
+    return digest.hexdigest()
 
 
 def _sha256_of(said: dict[str, Any]) -> str:
