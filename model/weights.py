@@ -35,8 +35,8 @@ ALIASES = (
 )
 """The same matrix as SHARED; transformers 4 wrote it under these names too."""
 SHARD_BYTES = 512 * 2**20
-OPEN_BYTES = 128 * 2**20
-"""Of a shard that are mapped at a time: mapped pages count as this process's memory."""
+OPEN_BYTES, OPEN_SHARE = 64 * 2**20, 1 / 32
+"""Of all weights that are mapped at a time, at most: mapped pages are this process's memory too."""
 
 Told = Callable[[str, float], None]
 """Hears what is being done, and how far it is, as a share of 1."""
@@ -282,9 +282,11 @@ def read_tensors(taken: Mapping[str, Stored]) -> Iterator[tuple[str, torch.Tenso
     Raises:
         BundleError: a file can no longer be read.
     """
+    total = sum(stored.bytes for stored in taken.values())
+    most = min(OPEN_BYTES, int(total * OPEN_SHARE))
     for path in dict.fromkeys(stored.path for stored in taken.values()):
         mine = [(name, stored) for name, stored in taken.items() if stored.path == path]
-        for group in _groups(mine):
+        for group in _groups(mine, most):
             try:
                 # Closed and opened again, so that no more than a group is mapped.
                 with safe_open(path, framework="pt") as file:
@@ -294,13 +296,11 @@ def read_tensors(taken: Mapping[str, Stored]) -> Iterator[tuple[str, torch.Tenso
                 raise BundleError(f"{path} can no longer be read: {error}") from error
 
 
-def _groups(
-    stored: Sequence[tuple[str, Stored]],
-) -> Iterator[list[tuple[str, Stored]]]:
+def _groups(stored: Sequence[tuple[str, Stored]], most: int) -> Iterator[list[tuple[str, Stored]]]:
     group: list[tuple[str, Stored]] = []
     size = 0
     for one in stored:
-        if group and size + one[1].bytes > OPEN_BYTES:
+        if group and size + one[1].bytes > most:
             yield group
             group, size = [], 0
         group.append(one)
