@@ -24,12 +24,11 @@ from transformers.utils import logging as transformers_logging
 
 from model.clinicalblip import ClinicalBLIP
 from model.errors import BundleError, DeviceError
-from model.manifest import Manifest, resolve, verify, write_manifest
+from model.manifest import Manifest, Told, resolve, verify, write_manifest
 from model.qkv import folded_names
 from model.weights import (
     HEAD,
     SHARD_BYTES,
-    Told,
     check_keys,
     load_weights,
     read_index,
@@ -220,7 +219,7 @@ def write_bundle(
         # Some are written so that only their owner may read them; a worker is somebody else.
         path.chmod(0o755 if path.is_dir() else 0o644)
     return write_manifest(
-        fresh, replace(manifest, libraries={name: version(name) for name in LIBRARIES})
+        fresh, replace(manifest, libraries={name: version(name) for name in LIBRARIES}), told
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,10 @@ MANIFEST = "manifest.json"
 BUNDLES = Path(__file__).parent / "bundles"
 SHIPPED = {"demo": BUNDLES / "phantoms", "phantoms": BUNDLES / "phantoms"}
 """Names of bundles that come with the software."""
+
+
+Told = Callable[[str, float], None]
+"""Hears what is being done, and how far it is, as a share of 1."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def read_manifest(bundle: str | Path) -> Manifest:
     return manifest
 
 
-def verify(bundle: str | Path, told: Callable[[str, float], None] | None = None) -> Manifest:
+def verify(bundle: str | Path, told: Told | None = None) -> Manifest:
     """The manifest, once every file that it lists has been found unchanged.
 
     told: hears "checking", and how far it is, as a share of 1.
@@ -161,17 +165,8 @@ def verify(bundle: str | Path, told: Callable[[str, float], None] | None = None)
     for name in sorted(manifest.files):
         if not (folder / name).is_file():
             raise BundleError(f"{folder} lacks {name}, which its manifest lists")
-    total = sum((folder / name).stat().st_size for name in manifest.files) or 1
-    done = 0
-
-    def read(size: int) -> None:
-        nonlocal done
-        done += size
-        if told is not None:
-            told("checking", done / total)
-
-    for name, wanted in sorted(manifest.files.items()):
-        if sha256_of_file(folder / name, read) != wanted:
+    for name, found in sha256_of_files(folder, sorted(manifest.files), told, "checking").items():
+        if found != manifest.files[name]:
             raise BundleError(
                 f"{folder / name} is not the file that the manifest lists (SHA-256 differs): "
                 "copy the bundle again"
@@ -182,10 +177,10 @@ def verify(bundle: str | Path, told: Callable[[str, float], None] | None = None)
     return manifest
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+def write_manifest(folder: Path, manifest: Manifest, told: Told | None = None) -> Manifest:
     """Write manifest.json with the hashes of all files now in `folder`; what was written."""
     said = asdict(manifest)
-    said["files"] = {name: sha256_of_file(folder / name) for name in list_files(folder)}
+    said["files"] = sha256_of_files(folder, list_files(folder), told, "hashing")
     path = folder / MANIFEST
     path.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return read_manifest(folder)
@@ -197,15 +192,23 @@ def list_files(folder: Path) -> list[str]:
     return sorted(name for name in found if name != MANIFEST)
 
 
-def sha256_of_file(path: Path, read: Callable[[int], None] | None = None) -> str:
-    """SHA-256 of a file's bytes, in hex. read: hears how many bytes were read, again and again."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            if read is not None:
-                read(len(block))
-    return digest.hexdigest()
+def sha256_of_files(
+    folder: Path, names: Iterable[str], told: Told | None = None, what: str = ""
+) -> dict[str, str]:
+    """SHA-256 of each file's bytes, in hex, by its name. told: hears `what`, and how far it is."""
+    sizes = {name: (folder / name).stat().st_size for name in names}
+    total, done = sum(sizes.values()) or 1, 0
+    found: dict[str, str] = {}
+    for name in sizes:
+        digest = hashlib.sha256()
+        with (folder / name).open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                done += len(block)
+                if told is not None:
+                    told(what, done / total)
+        found[name] = digest.hexdigest()
+    return found
 
 
 def _sha256_of(said: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -23,6 +23,7 @@ from torch import nn
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
 
 from model.errors import BundleError
+from model.manifest import Told
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -37,9 +38,6 @@ ALIASES = (
 SHARD_BYTES = 512 * 2**20
 OPEN_BYTES, OPEN_SHARE = 64 * 2**20, 1 / 32
 """Of all weights that are mapped at a time, at most: mapped pages are this process's memory too."""
-
-Told = Callable[[str, float], None]
-"""Hears what is being done, and how far it is, as a share of 1."""
 
 _FORMATS = {
     "F64": torch.float64,
