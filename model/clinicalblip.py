@@ -92,7 +92,7 @@ class ClinicalBLIP(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The number format of the weights; the query tokens and T5's `wo` may be wider."""
-        kept: torch.dtype = self.network.language_projection.weight.dtype
+        kept: torch.dtype = self.network.language_model.shared.weight.dtype
         return kept
 
     def fits(self, instruction: str) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from model.bundle import choose_device, load_bundle
 from model.case import MAX_VIEWS, Case, FailedCase, View
@@ -33,6 +34,7 @@ from model.half import upcast
 from model.int8 import Int8Linear, round_linears
 from model.manifest import Manifest
 from model.memory import Plan, plan_slots
+from model.packed import can_pack, pack_linears
 from model.stream import Asked, Read, Stream, Study
 from model.t5 import HALVES, Shape
 from model.tally import Tally
@@ -72,7 +74,6 @@ class Engine:
         *,
         group: int = 0,
         limit_of: Callable[[Case], int] | None = None,
-        int8: bool = False,
     ) -> None:
         """slots: 0 chooses from the memory that is free. limit_of: fewer new tokens for a case."""
         if slots < 0 or group < 0:
@@ -81,16 +82,8 @@ class Engine:
         self._device = device
         self._decoding = decoding or Decoding()
         self._limit_of = limit_of
-        self._int8 = int8
         self._group = group or (GROUP_ON_GPU if device.type == "cuda" else 1)
         self._words = MAX_VIEWS * model.config.num_query_tokens + model.most_tokens
-        self._quantize = Int8Linear if int8 else None
-        if int8:
-            if device.type != "cpu":
-                raise ValueError("int8 is for a CPU")
-            network = model.network
-            for part in (network.vision_model, network.qformer, network.language_model.encoder):
-                round_linears(part)
         # Tokenizers keep their padding and cutting inside: two threads would trip over them.
         self._tokenizing = threading.Lock()
         self._counts = Tally()
@@ -121,7 +114,8 @@ class Engine:
         if chosen.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
         decoding = Decoding(max_new_tokens=manifest.max_new_tokens, beams=beams)
-        engine = cls(model, chosen, decoding, slots, int8=int8)
+        make_fit(model, chosen, int8=int8)
+        engine = cls(model, chosen, decoding, slots)
         engine.warm_up(told)
         return engine, manifest
 
@@ -137,7 +131,7 @@ class Engine:
             said["length_penalty"] = self._decoding.length_penalty
         if self._decoding.no_repeat_ngram:
             said["no_repeat_ngram"] = self._decoding.no_repeat_ngram
-        if self._int8:
+        if any(isinstance(module, Int8Linear) for module in self._model.modules()):
             said["int8"] = True
         return said
 
@@ -348,7 +342,7 @@ class Engine:
         language = self._model.network.language_model
         while True:
             try:
-                return Flight(language, self._decoding, slots, self._words, self._quantize)
+                return Flight(language, self._decoding, slots, self._words)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -371,7 +365,7 @@ class Engine:
         a_slot = shape.bytes_a_slot(self._decoding.beams, item)
         # Logits, their float32 copy and what choosing makes of it.
         a_slot += self._decoding.beams * config.vocab_size * (item + 3 * 4)
-        weights = sum(p.numel() * p.element_size() for p in self._model.network.parameters())
+        weights = _bytes_of(self._model.network)
         if self._device.type != "cuda":
             return Plan(wanted or SLOTS_ON_CPU, weights, 0, a_slot)
         encoder = self._peak_of_encoder()
@@ -402,6 +396,25 @@ class Engine:
         with upcast(self._model.network, torch.float32):
             (again,) = self._model.generate(inputs, limited)
         return Landed(study.number, again.ids, again.logprobs, again.cut, bad=False)
+
+
+def make_fit(model: ClinicalBLIP, device: torch.device, *, int8: bool = False) -> None:
+    """Change the model's layers into what this device computes fastest; only to be served.
+
+    Raises:
+        DeviceError: rounded weights were asked for, and the device is not a CPU.
+    """
+    if int8:
+        if device.type != "cpu":
+            raise DeviceError("rounded weights (int8) are for a CPU: leave them out on a GPU")
+        round_linears(model.network)
+    elif can_pack(model.network):
+        pack_linears(model.network)
+
+
+def _bytes_of(network: nn.Module) -> int:
+    kept = [*network.parameters(), *network.buffers()]
+    return sum(one.numel() * one.element_size() for one in kept)
 
 
 def _padded(row: torch.Tensor, length: int) -> torch.Tensor:

@@ -18,7 +18,7 @@ from transformers import T5ForConditionalGeneration
 from model.beams import Beams
 from model.choosing import Choosing, Ends, Greedy, Told
 from model.decoding import Decoding
-from model.t5 import Decoder, Matrix
+from model.t5 import Decoder
 
 STEPS_ON_GPU = 4
 """Between two looks of the host. More saves looks; less lets a free slot wait for less."""
@@ -58,13 +58,12 @@ class Flight:
         decoding: Decoding,
         slots: int,
         words: int,
-        quantize: Callable[[torch.Tensor], Matrix] | None = None,
     ) -> None:
         config = t5.config
         self.slots = slots
         self._most = decoding.max_new_tokens
         self._ends = Ends(config.decoder_start_token_id, config.eos_token_id, config.pad_token_id)
-        self._decoder = Decoder(t5, slots, decoding.beams, self._most, words, quantize)
+        self._decoder = Decoder(t5, slots, decoding.beams, self._most, words)
         self._device = self._decoder.device
         way = Greedy if decoding.beams == 1 else Beams
         self._choosing: Choosing = way(decoding, slots, self._ends, self._device)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from model.packed import replace_linears
+
 MOST = 127.0
 
 
@@ -39,10 +41,6 @@ class Int8Linear(nn.Module):
         return out.view(*x.shape[:-1], -1)
 
 
-def round_linears(module: nn.Module) -> None:
-    """Replace every linear layer inside `module` by its rounded one."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.Linear):
-            setattr(module, name, Int8Linear(child.weight, child.bias))
-        else:
-            round_linears(child)
+def round_linears(network: nn.Module) -> None:
+    """Replace every linear layer of the network by its rounded one."""
+    replace_linears(network, lambda linear: Int8Linear(linear.weight, linear.bias))

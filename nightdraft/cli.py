@@ -214,6 +214,42 @@ def bench_films(
     _bench(measure(runs, say), show, json_)
 
 
+@bench.command("model")
+def bench_model(
+    bundle_: Annotated[str, typer.Option("--bundle", help="Bundle; else random weights.")] = "",
+    size: Annotated[str, typer.Option(help="tiny, mid or full; by device, if left out.")] = "",
+    device: Annotated[str | None, setting("device")] = None,
+    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "",
+    threads: Annotated[int, typer.Option(min=0, help="Of the CPU; 0: all cores.")] = 0,
+    studies: Annotated[int, typer.Option(min=0, help="Drafted by the engine; 0: enough.")] = 0,
+    slots: Annotated[list[int] | None, typer.Option(min=1, help="Each is measured.")] = None,
+    batches: Annotated[list[int] | None, typer.Option(min=1, help="Of `generate`.")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 1,
+    quick: Annotated[bool, typer.Option(help="A few short studies: to see that it runs.")] = False,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="File for the picture, PNG.")] = None,
+) -> None:
+    """Studies a second: the engine, `generate` one at a time and in batches, and the bound."""
+    from model.bench.__main__ import Asked, run, write
+    from nightdraft.bench.model import show
+
+    asked = Asked(
+        bundle_,
+        size,
+        choose(device=device).device.removeprefix("auto"),
+        dtype,
+        threads,
+        studies,
+        slots or (),
+        batches or (),
+        runs,
+        quick,
+    )
+    measured = run(asked, say)
+    write(measured, json_, plot)
+    console().print(show(measured))
+
+
 def say(line: str) -> None:
     """A line of progress."""
     print(line, flush=True)

@@ -339,17 +339,22 @@ def test_a_message_without_end_is_cut_off(listen):
     assert send(running.port, film()) == [0]
 
 
-def test_a_sender_that_dies_in_the_middle_leaves_nothing(listen, data_dir):
+def test_a_sender_that_dies_in_the_middle_leaves_nothing(listen, data_dir, monkeypatch):
     running = listen()
     with association(running.port) as made:
-        line = made.dul.socket.socket
-        sending = threading.Thread(
-            target=lambda: made.send_c_store(film(pixels=b"\0\0" * 20_000_000)), daemon=True
-        )
-        sending.start()
-        eventually(lambda: [f for f in incoming(data_dir) if f.stat().st_size > 1_000_000])
-        line.shutdown(2)
-        sending.join()
+        socket = made.dul.socket
+        sent, send_on = [], socket.send
+
+        def send_and_die(pdus):
+            # In the thread that sends, so that the film cannot be through before the line is cut.
+            sent.append(len(pdus))
+            if sum(sent) > 8_000_000:
+                eventually(lambda: [f for f in incoming(data_dir) if f.stat().st_size > 1_000_000])
+                socket.socket.shutdown(2)
+            send_on(pdus)
+
+        monkeypatch.setattr(socket, "send", send_and_die)
+        made.send_c_store(film(pixels=b"\0\0" * 20_000_000))
     eventually(lambda: not incoming(data_dir))
     assert not rows()
     assert send(running.port, film()) == [0]

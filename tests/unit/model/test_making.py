@@ -131,12 +131,12 @@ def test_a_bundle_is_a_source_too_and_is_remembered(base: Path, tmp_path: Path) 
 
 def test_whole_weights_beside_an_adapter(base: Path, tmp_path: Path) -> None:
     adapter = adapter_folder(tmp_path / "stage2", tiny(), "stage2")
-    queries = torch.randn(1, 8, 32)
+    queries = torch.randn(1, 32, 64)
     put_whole(adapter, {"query_tokens": queries})
     make_bundle(tmp_path / "made", base, ABOUT, adapters=[adapter])
     assert torch.equal(load_bundle(tmp_path / "made", CPU)[0].network.query_tokens, queries)
     put_whole(adapter, {"query_tokens": queries[:, :4]})
-    with pytest.raises(BundleError, match=r"query_tokens \(1, 4, 32\) is no weight"):
+    with pytest.raises(BundleError, match=r"query_tokens \(1, 4, 64\) is no weight"):
         make_bundle(tmp_path / "other", base, ABOUT, adapters=[adapter])
 
 

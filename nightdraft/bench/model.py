@@ -1,0 +1,71 @@
+"""`nightdraft bench model` on a terminal; the measuring is `model.bench`'s. Decides nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+
+def show(measured: dict[str, Any]) -> RenderableType:
+    """The measurements as tables: the ways, then the parts beside their bound."""
+    return Group(Text(_headline(measured)), _ways(measured), Text(), _parts(measured))
+
+
+def _headline(measured: dict[str, Any]) -> str:
+    said = (
+        f"{measured['model']}, {measured['parameters'] / 1e6:,.0f} M parameters, "
+        f"{measured['dtype']}, on {measured['device']}, {measured['threads']} threads; studies of "
+        f"{measured['views']} views, {measured['mean_tokens']} tokens in the mean\n"
+        f"The engine: {measured['ratio_total']:.2f} x one at a time, "
+        f"{measured['ratio_decode']:.2f} x in decoding alone, "
+    )
+    if "ratio_static" in measured:
+        said += f"{measured['ratio_static']:.2f} x the best static batch, "
+    said += f"{measured['roofline_share']:.0%} of the operations' bound"
+    if "peak_over_planned" in measured:
+        said += f"; peak memory {measured['peak_over_planned']:.2f} x what was planned"
+    return said
+
+
+def _ways(measured: dict[str, Any]) -> Table:
+    table = Table(box=None, header_style="bold")
+    columns = ("way", "together", "studies/s", "tokens/s", "tokens/s decoding", "busy", "peak MB")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "way" else "right")
+    for way in measured["ways"]:
+        table.add_row(
+            way["way"],
+            str(way["together"]),
+            f"{way['studies_per_second']:.3g}",
+            f"{way['tokens_per_second']:.0f}",
+            f"{way['decoded_tokens_per_second']:.0f}",
+            f"{way['busy']:.0%}",
+            f"{way['peak_mb']:,}",
+        )
+    bound = measured["bounds"]["operations_studies_per_second"]
+    table.add_row("operations' bound", "", f"{bound:.3g}")
+    return table
+
+
+def _parts(measured: dict[str, Any]) -> Table:
+    rates = measured["rates"]
+    table = Table(
+        box=None,
+        header_style="bold",
+        title=f"measured: {rates['tflop_per_second']} TFLOP/s, {rates['gb_per_second']} GB/s",
+        title_justify="left",
+    )
+    for column in ("part", "GFLOP a study", "weights MB", "moved MB a study", "bound, ms a study"):
+        table.add_column(column, justify="left" if column == "part" else "right")
+    for part in measured["parts"]:
+        table.add_row(
+            part["part"],
+            f"{part['gflop_a_study']:.3g}",
+            f"{part['weights_mb']:,.0f}",
+            f"{part['moved_mb_a_study']:,.0f}",
+            f"{part['bound_ms_a_study']:.3g}",
+        )
+    return table
