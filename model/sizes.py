@@ -185,7 +185,7 @@ def build_random(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
 ) -> ClinicalBLIP:
-    """A network of random weights, the same for the same arguments, made where it will be.
+    """A network of random weights, made where it will be: by seed and device the same ones.
 
     size: a name in SIZES, or a Size. activation_scale: T5's hidden states are this many times as
     large, by its embeddings, the projection, `o` and `wo`; every reader of them normalises them
@@ -198,9 +198,11 @@ def build_random(
     where = torch.device(device or "cpu")
     generator = torch.Generator(where).manual_seed(seed)
     for name, weight in list(network.named_parameters()):
-        kept = torch.empty(weight.shape, dtype=kept_dtype(network, name, dtype), device=where)
+        # Drawn in float32 and narrowed, so that networks of all number formats are the same one.
+        drawn = torch.empty(weight.shape, dtype=torch.float32, device=where)
         mean, std = _spread(name, weight, activation_scale)
-        places.put(name, kept.normal_(mean, std, generator=generator) if std else kept.fill_(mean))
+        drawn = drawn.normal_(mean, std, generator=generator) if std else drawn.fill_(mean)
+        places.put(name, drawn.to(kept_dtype(network, name, dtype)))
     place_buffers(network, where)
     return ClinicalBLIP(
         network,

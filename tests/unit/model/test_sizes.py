@@ -164,9 +164,10 @@ def test_the_middle_size_is_a_twelfth() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_random_weights_have_the_formats_that_loading_gives(dtype: torch.dtype) -> None:
-    model = build_random("tiny", dtype=dtype)
+    model, wide = build_random("tiny", dtype=dtype), build_random("tiny").network
     for name, weight in model.network.named_parameters():
         assert weight.dtype == kept_dtype(model.network, name, dtype), name
+        assert torch.equal(weight, wide.get_parameter(name).to(weight.dtype)), name
     assert model.dtype == dtype
 
 
