@@ -72,7 +72,7 @@ prove-load: $(VENV)/.ready-to-run ## Slow: 2,000 studies, pace and memory of eac
 
 bench: prove-load ## Slow: prove-load, and every other measurement of docs/performance.md
 	$(BIN)/nightdraft bench receive --json build/receive.json
-	$(BIN)/nightdraft bench films --json build/films.json
+	$(BIN)/nightdraft bench prepare --json build/prepare.json
 
 .PHONY: prove-chaos
 prove-chaos: $(VENV)/.ready-to-test ## Slow: parts killed at every named point, many times

@@ -39,11 +39,16 @@ class PackedLinear(nn.Module):
         return out
 
 
+def has_onednn() -> bool:
+    """Whether torch was built with oneDNN, and has what packs for it."""
+    built: bool = torch._C._has_mkldnn
+    return built and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+
+
 def can_pack(network: nn.Module) -> bool:
-    """Whether the network is one of float32 on a CPU, and torch was built with oneDNN."""
+    """Whether the network is one of float32 on a CPU, and there is oneDNN."""
     kinds = {(p.device.type, p.dtype) for p in network.parameters()}
-    built = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    return built and kinds == {("cpu", torch.float32)}
+    return has_onednn() and kinds == {("cpu", torch.float32)}
 
 
 def replace_linears(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:

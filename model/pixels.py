@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from model.codestreams import Stored, read_stored
+from model.codestreams import Samples, Stored, read_stored
 from model.errors import PixelError
 from model.header import Layout, check_header, open_film, read_header, transfer_syntax
 
 __all__ = ["PREPROCESSING", "RESIZES", "check_header", "read_header", "shown_pixels", "view_pixels"]
 
-PREPROCESSING = "nightdraft-film-1"
+PREPROCESSING = "nightdraft-film-2"
 """Names this way from file to view; it changes whenever a view would, and goes into digests."""
 
 RESIZES = ("square",)
@@ -33,8 +34,20 @@ RESIZES = ("square",)
 OUTERMOST = 0.001
 """Without window or LUT, the share of pixels at either end that may be cut to black or white."""
 
+DECODED = 2
+"""A codec may leave a view's film halved, with both sides at least so many times the view's."""
+
+STEEPEST = 4
+"""Grey levels from one value to the next, above which a film is decoded whole: the mean of what
+is shown is then no longer what is shown of the mean."""
+
+AVERAGED = 5
+"""Blocks of pixels are averaged first, down to no less than so many times the view's sides; at 3
+sharp edges err by up to 20 grey levels, at 5 by 2 or 3. Blocks must fit: one that is cut by the
+film's edge stands for less than it is given room for."""
+
 REDUCING_GAP = 3.0
-"""Pillow halves a film first down to so many times the target; 2 errs by up to 5 grey levels."""
+"""The same for eyes, by Pillow, which lets blocks be cut."""
 
 _BAND = 64  # rows looked up at a time: few enough to stay in the cache, and no copy in 64 bits
 
@@ -52,7 +65,7 @@ def view_pixels(path: str | Path, size: int, resize: str = "square") -> NDArray[
     """
     if resize not in RESIZES:
         raise ValueError(f"no such resize: {resize}; there are {', '.join(RESIZES)}")
-    return _resized(_film(path), size)
+    return _resized(_film(path, least=DECODED * size), size)
 
 
 def shown_pixels(path: str | Path, longest: int) -> NDArray[np.uint8]:
@@ -61,52 +74,89 @@ def shown_pixels(path: str | Path, longest: int) -> NDArray[np.uint8]:
     Raises:
         PixelError, HeaderLimit: as view_pixels.
     """
-    grey = _film(path)
-    film = Image.fromarray(grey)
+    film = Image.fromarray(_film(path).pixels)
     film.thumbnail((longest, longest), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
     return np.array(film)
 
 
-def _film(path: str | Path) -> NDArray[np.uint8]:
-    """(rows, columns) uint8 of the film in a file."""
+@dataclass(frozen=True, slots=True)
+class Grey:
+    """A film as a viewer would show it: `pixels` (rows, columns) uint8, perhaps halved (Samples).
+
+    sides: columns and rows of the whole film.
+    """
+
+    pixels: NDArray[np.uint8]
+    sides: tuple[int, int]
+    halvings: int = 0
+    lift: float = 0.0
+
+
+def _film(path: str | Path, least: int = 0) -> Grey:
+    """The film in a file; halved, where that serves, with at least `least` pixels a side."""
     with open_film(path) as (file, header):
         layout = check_header(header)
         implicit, little = header.original_encoding
         syntax = transfer_syntax(header)
-        stored, bits = read_stored(file, layout, syntax, implicit=implicit, little=little)
+        start = file.tell()
+        for kept in (least, 0):
+            file.seek(start)
+            film = read_stored(file, layout, syntax, implicit=implicit, little=little, least=kept)
+            grey = _grey(film, layout, header)
+            if grey is not None:
+                return Grey(grey, (layout.columns, layout.rows), film.halvings, film.lift)
+    raise AssertionError("a whole film is always shown")
+
+
+def _grey(film: Samples, layout: Layout, header: pydicom.Dataset) -> NDArray[np.uint8] | None:
+    """(rows, columns) uint8 as a viewer would show it; None where a halved film will not do."""
     try:
-        return _grey(stored, bits, layout, header)
+        if layout.samples == 3:
+            return _grey_of_colour(film.stored, layout)
+        return _shown(film, layout, header)
     except PixelError:
         raise
     except Exception as error:  # whatever a header may say of its window and tables
         raise PixelError("The film's grey scale is damaged.") from error
 
 
-def _grey(stored: Stored, bits: int, layout: Layout, header: pydicom.Dataset) -> NDArray[np.uint8]:
-    """(rows, columns) uint8 as a viewer would show it."""
-    if layout.samples == 3:
-        return _grey_of_colour(stored, layout)
+def _shown(film: Samples, layout: Layout, header: pydicom.Dataset) -> NDArray[np.uint8] | None:
+    stored = film.stored
     patterns = np.arange(256 if stored.dtype == np.uint8 else 65536)
-    raw = _raw_values(patterns, bits, layout)
+    raw = _raw_values(patterns, film.bits, layout)
     values = _modality(raw, header)
     padding = _padding(raw, header)
-    dark_is_high = _inverted(layout, header)
-
-    def shown(share: Values) -> NDArray[np.uint8]:
-        table = np.rint(255 * np.clip(1 - share if dark_is_high else share, 0, 1))
-        table[padding] = 0
-        return _looked_up(table.astype(np.uint8), stored)
-
     share = _voi(values, header)
+    windowed = share is not None
+    if not windowed and layout.stored <= 8 and values is raw and not layout.signed:
+        # Eight bits without a window have been made for display; they are shown as they are.
+        share = raw / (2**layout.stored - 1)
     if share is not None:
-        grey = shown(share)
-        if grey.min() < grey.max():
+        table = _table(share, padding, layout, header)
+        if film.halvings and _steepest(table, raw) > STEEPEST:
+            return None
+        grey = _looked_up(table, stored)
+        if not windowed or grey.min() < grey.max():
             return grey
         # A window that leaves nothing to see belongs to other values than these.
-    elif layout.stored <= 8 and values is raw and not layout.signed:
-        # Eight bits without a window have been made for display; they are shown as they are.
-        return shown(raw / (2**layout.stored - 1))
-    return shown(_range(values, stored, padding))
+    if film.halvings:  # the lightest and darkest values are in the whole film only
+        return None
+    return _looked_up(_table(_range(values, stored, padding), padding, layout, header), stored)
+
+
+def _table(
+    share: Values, padding: NDArray[np.bool_], layout: Layout, header: pydicom.Dataset
+) -> NDArray[np.uint8]:
+    """What is shown of each bit pattern."""
+    table = np.rint(255 * np.clip(1 - share if _inverted(layout, header) else share, 0, 1))
+    table[padding] = 0
+    return table.astype(np.uint8)
+
+
+def _steepest(table: NDArray[np.uint8], raw: Values) -> int:
+    """The most grey levels from one raw value to the next."""
+    levels = table[np.argsort(raw, kind="stable")].astype(np.int16)
+    return int(np.abs(np.diff(levels)).max())
 
 
 def _raw_values(patterns: NDArray[np.int_], bits: int, layout: Layout) -> Values:
@@ -256,7 +306,28 @@ def _looked_up(table: NDArray[np.uint8], stored: Stored) -> NDArray[np.uint8]:
     return grey
 
 
-def _resized(grey: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Squared by Pillow; `reducing_gap` halves first where much is left over (PREPROCESSING)."""
-    film = Image.fromarray(grey)
-    return np.array(film.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP))
+def _resized(film: Grey, size: int) -> NDArray[np.uint8]:
+    """(size, size): blocks that fit averaged, then bicubic by Pillow."""
+    whole, box = film.pixels, None
+    if film.halvings:
+        # Samples stand at the first pixel of those that they stand for, not in their middle.
+        power = 2**film.halvings
+        first = 0.5 - 0.5 / power
+        box = (first, first, film.sides[0] / power + first, film.sides[1] / power + first)
+        whole = np.pad(whole, ((0, 1), (0, 1)), mode="edge")
+    image = Image.fromarray(whole)
+    if film.lift:
+        line = np.array([film.lift, 1 - 2 * film.lift, film.lift])
+        image = image.filter(
+            ImageFilter.Kernel((3, 3), np.outer(line, line).ravel().tolist(), scale=1)
+        )
+    blocks = [_block(side, size) for side in image.size]
+    if box is None and max(blocks) > 1:
+        image = image.reduce((blocks[0], blocks[1]))
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def _block(side: int, size: int) -> int:
+    """Pixels to average along a side: as many as AVERAGED allows and as divide it."""
+    most = max(1, side // (AVERAGED * size))
+    return next(block for block in range(most, 0, -1) if side % block == 0)

@@ -203,13 +203,13 @@ def bench_receive(
     _bench(measure(films, mb, associations or [1, 4], runs, say), show, json_)
 
 
-@bench.command("films")
-def bench_films(
+@bench.command("prepare")
+def bench_prepare(
     runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 7,
     json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
 ) -> None:
-    """From file to view, by codec: milliseconds, beside the plain way."""
-    from nightdraft.bench.films import measure, show
+    """From file to view, by codec, beside the plain way: films a second, error, memory, threads."""
+    from nightdraft.bench.preparing import measure, show
 
     _bench(measure(runs, say), show, json_)
 

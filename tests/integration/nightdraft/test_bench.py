@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nightdraft.bench import films, pipeline, receiving
+from nightdraft.bench import pipeline, preparing, receiving
 from nightdraft.station import PARTS
 from records.errors import PartError
 
@@ -64,11 +64,18 @@ def test_a_listener_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPa
 
 
 def test_codecs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(films, "ROWS", 300)
-    monkeypatch.setattr(films, "COLUMNS", 250)
-    measured = plain(films.measure(2, lambda _: None))
-    assert list(measured["codecs"]) == list(films.CODECS)
-    for row in measured["codecs"].values():
+    monkeypatch.setattr(preparing, "ROWS", 1300)
+    monkeypatch.setattr(preparing, "COLUMNS", 1000)
+    monkeypatch.setattr(preparing, "THREADS_SECONDS", 0.01)
+    measured = plain(preparing.measure(2, lambda _: None))
+    keys = {"uncompressed", "rle", "jpeg_lossless", "jpeg_ls", "jpeg_2000"}
+    assert keys == set(preparing.CODECS)
+    for codec in keys:
+        row = measured[codec]
         assert row["ms"]["median"] > 0 < row["ms_plain"]["median"]
-        assert row["grey_levels_apart"]["greatest"] <= 3  # both show the same film
-    assert films.show(measured)
+        assert row["films_per_s_core"] == pytest.approx(1000 / row["ms"]["median"], rel=0.1)
+        assert row["ratio_plain"] > 0 < row["two_threads_ratio"]
+        assert 0 < row["memory_mb"] < 60
+        assert row["error"]["largest"] <= 2 or codec == "jpeg_2000"
+        assert row["error"]["mean"] < 0.3  # both show the same film
+    assert preparing.show(measured)

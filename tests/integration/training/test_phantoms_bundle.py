@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.bundle import load_bundle
+from model.engine import make_fit
 from model.manifest import resolve
 from training.evaluate_phantoms import score_phantoms
 
@@ -27,6 +28,15 @@ def test_it_looks_in_half_precision_too() -> None:
     model, _ = load_bundle("demo", torch.device("cpu"), dtype=torch.float16)
     scores = score_phantoms(model, 40)
     assert scores.right.f1 >= 0.80
+    assert scores.swapped.f1 <= scores.right.f1 - 0.3
+
+
+def test_rounded_weights_find_the_same() -> None:
+    """Within .01, or int8 is not to be offered (docs/performance.md)."""
+    model, manifest = load_bundle("demo", torch.device("cpu"))
+    make_fit(model, torch.device("cpu"), int8=True)
+    scores = score_phantoms(model, 200)
+    assert scores.right.f1 == pytest.approx(manifest.scores["micro_f1"], abs=0.01)
     assert scores.swapped.f1 <= scores.right.f1 - 0.3
 
 

@@ -1,0 +1,100 @@
+"""Packed and rounded linear layers give what the layers gave that they replace."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from model.bundle import load_bundle
+from model.clinicalblip import ClinicalBLIP
+from model.decoding import Decoding
+from model.engine import Engine, Written, make_fit
+from model.errors import DeviceError
+from model.int8 import Int8Linear
+from model.packed import PackedLinear, can_pack, has_onednn
+from model.prompt import instruct
+from model.t5 import _weighted_sum
+from training.corpus.phantoms import phantom
+
+CPU = torch.device("cpu")
+WAY = Decoding(60)
+
+onednn = pytest.mark.skipif(not has_onednn(), reason="torch was built without oneDNN")
+
+
+@pytest.fixture(scope="module")
+def demo() -> ClinicalBLIP:
+    return load_bundle("demo", CPU)[0]
+
+
+def written(model: ClinicalBLIP, cases: int) -> dict[str, str]:
+    asked = []
+    for number in range(cases):
+        case = replace(phantom(number).case(112), key=str(number))
+        asked.append((case, instruct(case, "context", model.fits)))
+    found = {}
+    for one in Engine(model, CPU, WAY, 4).write(asked):
+        assert isinstance(one, Written)
+        found[one.key] = one.text
+    return found
+
+
+@onednn
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [(1,), (3,), (40,), (2, 5)])
+def test_a_packed_layer_gives_the_same(bias: bool, rows: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(48, 33, bias=bias).requires_grad_(False)
+    x = torch.randn(*rows, 48)
+    assert torch.allclose(PackedLinear(linear)(x), linear(x), atol=1e-5)
+
+
+@onednn
+def test_the_served_model_is_packed_and_writes_the_same(demo: ClinicalBLIP) -> None:
+    served = copy.deepcopy(demo)
+    make_fit(served, CPU)
+    assert not any(isinstance(module, nn.Linear) for module in served.network.modules())
+    assert served.dtype == torch.float32
+    assert written(served, 6) == written(demo, 6)
+    # transformers' own way through it still works: it is what the engine is compared with.
+    inputs = served.gather([phantom(1).case(112)], ["Write."])
+    assert served.generate(inputs, WAY)[0].ids == demo.generate(inputs, WAY)[0].ids
+
+
+def test_only_float32_on_a_cpu_is_packed() -> None:
+    assert can_pack(nn.Linear(2, 2)) == has_onednn()
+    assert not can_pack(nn.Linear(2, 2).double())
+    assert not can_pack(nn.Linear(2, 2).half())
+    assert not can_pack(nn.Linear(2, 2, device="meta"))
+
+
+def test_values_are_summed_over_a_slice_of_a_cache() -> None:
+    torch.manual_seed(0)
+    cache = torch.randn(5, 3, 11, 8)
+    values = cache[:4, :, :7]
+    weights = torch.rand(4, 3, 1, 7)
+    assert torch.allclose(_weighted_sum(weights, values), weights @ values, atol=1e-6)
+
+
+def test_rounded_layers_are_near_and_are_said(demo: ClinicalBLIP) -> None:
+    rounded = copy.deepcopy(demo)
+    make_fit(rounded, CPU, int8=True)
+    kinds = [m for m in rounded.network.modules() if isinstance(m, nn.Linear | Int8Linear)]
+    assert kinds
+    assert all(isinstance(module, Int8Linear) for module in kinds)
+    assert Engine(rounded, CPU, WAY, 2).settings["int8"] is True
+    assert "int8" not in Engine(demo, CPU, WAY, 2).settings
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 32)
+    x = torch.randn(7, 64)
+    apart = Int8Linear(linear.weight, linear.bias)(x) - linear(x)
+    assert 0 < apart.abs().max() < 0.03 * linear(x).abs().max()
+
+
+def test_rounded_layers_are_for_a_cpu(demo: ClinicalBLIP) -> None:
+    with pytest.raises(DeviceError, match="CPU"):
+        make_fit(demo, torch.device("cuda"), int8=True)
