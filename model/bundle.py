@@ -1,29 +1,42 @@
-"""A bundle's weights and tokenizers, from disk and to disk. Knows no cases and no drafting.
+"""A bundle's network and tokenizers, from disk and to disk. Knows no cases and no drafting.
 
-<bundle>/manifest.json        what it is, and the SHA-256 of every other file
-<bundle>/config.json          transformers' configuration of the network
-<bundle>/model.safetensors    weights; nothing pickled is ever read or written
-<bundle>/language/            T5's tokenizer
-<bundle>/asking/              the Q-Former's tokenizer
+<bundle>/manifest.json            what it is, and the SHA-256 of every other file
+<bundle>/config.json              transformers' configuration of the network
+<bundle>/generation_config.json   what plain transformers generates with
+<bundle>/model*.safetensors       weights, in one file or several with an index; never pickled
+<bundle>/language/                T5's tokenizer
+<bundle>/asking/                  the Q-Former's tokenizer
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from transformers import InstructBlipForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import GenerationConfig, InstructBlipConfig, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from model.clinicalblip import ClinicalBLIP
 from model.errors import BundleError, DeviceError
-from model.manifest import Manifest, resolve, verify, write_manifest
+from model.manifest import Manifest, Told, resolve, verify, write_manifest
+from model.qkv import folded_names
+from model.weights import (
+    HEAD,
+    SHARD_BYTES,
+    check_keys,
+    load_weights,
+    read_index,
+    save_weights,
+    skeleton,
+)
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")
-HEAD = "language_model.lm_head.weight"
 
 # A bar for a second's loading only litters a worker's log.
 transformers_logging.disable_progress_bar()
@@ -45,75 +58,190 @@ def choose_device(device: str | None) -> torch.device:
     return chosen
 
 
+# ---- From disk ----
+
+
 def load_bundle(
-    bundle: str | Path, device: torch.device, dtype: torch.dtype | None = None
+    bundle: str | Path,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    told: Told | None = None,
 ) -> tuple[ClinicalBLIP, Manifest]:
     """Verify a bundle and load it for drafting: float16 on a GPU, float32 on a CPU.
+
+    told: hears "checking" and "loading", and how far each is, as a share of 1.
 
     Raises:
         BundleError: missing, changed, or its weights are not those of its configuration.
         DeviceError: the device has no room for it.
     """
     folder = resolve(bundle)
-    manifest = verify(folder)
+    manifest = verify(folder, told)
     if dtype is None:
         dtype = torch.float16 if device.type == "cuda" else torch.float32
+    words = read_words(folder, folder / "language", folder / "asking")
+    network = skeleton(words.config)
     try:
-        # Through `dtype` here, and not by .half() later, T5's `wo` and the query tokens stay
-        # float32; in float16 they overflow.
-        network = InstructBlipForConditionalGeneration.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True
-        )
-        language = load_tokenizer(folder / "language")
-        asking = load_tokenizer(folder / "asking")
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise BundleError(
-            f"{folder} holds no network that this software can load: {error}"
-        ) from error
-    try:
-        network.to(device).eval()
+        load_weights(network, read_index(folder), dtype, device, told)
     except torch.OutOfMemoryError as error:
         raise DeviceError(f"{device} has no room for the bundle {manifest.name}") from error
+    if words.generation is not None:
+        network.generation_config = words.generation
     model = ClinicalBLIP(
-        network, language, asking, manifest.preprocessing, manifest.max_instruction_tokens
+        network,
+        words.language,
+        words.asking,
+        manifest.preprocessing,
+        manifest.max_instruction_tokens,
     )
     return model.eval(), manifest
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """A tokenizer saved by `save_bundle`."""
-    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+def check_bundle(bundle: str | Path, told: Told | None = None) -> Manifest:
+    """All that `load_bundle` looks at, without the weights' memory: files, keys, tokenizers.
+
+    Raises:
+        BundleError: as `load_bundle`.
+    """
+    folder = resolve(bundle)
+    manifest = verify(folder, told)
+    words = read_words(folder, folder / "language", folder / "asking")
+    check_keys(skeleton(words.config), read_index(folder))
+    return manifest
 
 
-def save_bundle(folder: Path, model: ClinicalBLIP, manifest: Manifest) -> Manifest:
+@dataclass(frozen=True)
+class Words:
+    """What a network is beside its weights."""
+
+    config: InstructBlipConfig
+    language: PreTrainedTokenizerFast
+    asking: PreTrainedTokenizerFast
+    generation: GenerationConfig | None
+
+
+def read_words(folder: Path, language: Path, asking: Path) -> Words:
+    """Configuration of a network's folder, and its tokenizers; nothing is downloaded.
+
+    Raises:
+        BundleError: one of them cannot be read, or they do not belong together.
+    """
+    for path in (folder / "config.json", language / "tokenizer.json", asking / "tokenizer.json"):
+        if not path.is_file():
+            raise BundleError(f"{folder} holds no network that this software can load: no {path}")
+    try:
+        config = InstructBlipConfig.from_pretrained(folder, local_files_only=True)
+        words = Words(
+            config,
+            PreTrainedTokenizerFast.from_pretrained(language, local_files_only=True),
+            PreTrainedTokenizerFast.from_pretrained(asking, local_files_only=True),
+            GenerationConfig.from_pretrained(folder, local_files_only=True)
+            if (folder / "generation_config.json").is_file()
+            else None,
+        )
+    except Exception as error:  # whatever a strange file makes of transformers
+        raise BundleError(
+            f"{folder} holds no network that this software can load: {error}"
+        ) from error
+    _check_words(folder, words)
+    return words
+
+
+def _check_words(folder: Path, words: Words) -> None:
+    text, asked = words.config.text_config, words.config.qformer_config
+    image = words.config.image_token_index
+    for wrong, said in (
+        (words.config.model_type != "instructblip", "config.json is of another kind of model"),
+        (len(words.language) > text.vocab_size, "T5's tokenizer has more words than T5"),
+        (len(words.asking) > asked.vocab_size, "the Q-Former's tokenizer has more words than it"),
+        (image is None or not 0 <= image < text.vocab_size, "no image_token_index in config.json"),
+        (words.language.pad_token_id is None, "T5's tokenizer has no padding token"),
+        (words.language.eos_token_id is None, "T5's tokenizer has no end of text"),
+        (words.asking.pad_token_id is None, "the Q-Former's tokenizer has no padding token"),
+    ):
+        if wrong:
+            raise BundleError(f"{folder} holds no network that this software can load: {said}")
+
+
+# ---- To disk ----
+
+
+def save_bundle(
+    folder: Path,
+    model: ClinicalBLIP,
+    manifest: Manifest,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    told: Told | None = None,
+) -> Manifest:
     """Write the bundle, replacing what was there; the manifest with its hashes and versions.
 
-    A reader sees the old bundle or the new one, but for the moment between two renames.
+    Query, key and value that are apart are written as the one layer that they were.
     """
-    fresh = folder.with_name(folder.name + ".new")
+    network = model.network
+    parts = folded_names(network)
+    # Where transformers 5 shares T5's head with the embeddings, it is written all the same.
+    parts.setdefault(HEAD, (network.get_output_embeddings().weight,))
+    with replacing(folder) as fresh:
+        return write_bundle(
+            fresh,
+            manifest,
+            Words(model.config, model.language, model.asking, network.generation_config),
+            {name: sum(part.nbytes for part in each) for name, each in parts.items()},
+            ((name, torch.cat(e) if len(e) > 1 else e[0]) for name, e in parts.items()),
+            shard_bytes=shard_bytes,
+            told=told,
+        )
+
+
+def write_bundle(
+    fresh: Path,
+    manifest: Manifest,
+    words: Words,
+    sizes: Mapping[str, int],
+    tensors: Iterable[tuple[str, torch.Tensor]],
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    told: Told | None = None,
+) -> Manifest:
+    """Write a bundle's files into an empty folder; sizes, tensors: as `save_weights`."""
+    config = deepcopy(words.config)
+    # transformers 5 says that the head is shared, whatever it read; others believe it.
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
+    config.architectures = ["InstructBlipForConditionalGeneration"]
+    config.save_pretrained(fresh)
+    if words.generation is not None:
+        words.generation.save_pretrained(fresh)
+    words.language.save_pretrained(fresh / "language")
+    words.asking.save_pretrained(fresh / "asking")
+    save_weights(fresh, sizes, tensors, shard_bytes, told)
+    for path in fresh.rglob("*"):
+        # Some are written so that only their owner may read them; a worker is somebody else.
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return write_manifest(
+        fresh, replace(manifest, libraries={name: version(name) for name in LIBRARIES}), told
+    )
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `folder` once the block has ended well.
+
+    A reader sees the old one or the new one, but for the moment between two renames; a block that
+    fails leaves the old one as it was, and nothing else.
+    """
+    fresh, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    network = model.network
-    # transformers 5 shares T5's head with its embeddings whatever the configuration says, and saves
-    # it once; others believe the configuration. So the head is written out and said to be untied.
-    network.config.tie_word_embeddings = network.config.text_config.tie_word_embeddings = False
-    weights = network.state_dict()
-    weights[HEAD] = weights[HEAD].clone()
-    network.save_pretrained(fresh, state_dict=weights)
-    model.language.save_pretrained(fresh / "language")
-    model.asking.save_pretrained(fresh / "asking")
-    for path in fresh.rglob("*"):
-        # transformers writes weights that only their owner may read; a worker is somebody else.
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    written = write_manifest(
-        fresh, replace(manifest, libraries={name: version(name) for name in LIBRARIES})
-    )
+    try:
+        yield fresh
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     if folder.exists():
-        old = folder.with_name(folder.name + ".old")
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
         fresh.rename(folder)
         shutil.rmtree(old)
     else:
         fresh.rename(folder)
-    return written

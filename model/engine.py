@@ -110,7 +110,7 @@ class Engine:
             BundleError, DeviceError: as `model.bundle.load_bundle`.
         """
         chosen = choose_device(device)
-        model, manifest = load_bundle(bundle, chosen, _dtype_named(dtype, chosen))
+        model, manifest = load_bundle(bundle, chosen, _dtype_named(dtype, chosen), told)
         if chosen.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
         decoding = Decoding(max_new_tokens=manifest.max_new_tokens, beams=beams)

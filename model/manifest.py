@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ MANIFEST = "manifest.json"
 BUNDLES = Path(__file__).parent / "bundles"
 SHIPPED = {"demo": BUNDLES / "phantoms", "phantoms": BUNDLES / "phantoms"}
 """Names of bundles that come with the software."""
+
+
+Told = Callable[[str, float], None]
+"""Hears what is being done, and how far it is, as a share of 1."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Manifest:
     `notice` then says why in one sentence, for every page and draft. training and scores: how it
     was made and how it did, for people. template: served where no other is asked for; templates:
     others that it was trained with. classifier: names what fills the template `predicted`.
+    adapters: what was merged into the base, in order: name, SHA-256, rank, targets.
     """
 
     name: str
@@ -73,6 +79,7 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     classifier: str = ""
     templates: tuple[str, ...] = ()
+    adapters: tuple[dict[str, Any], ...] = ()
 
     @property
     def digest(self) -> str:
@@ -93,7 +100,9 @@ class Manifest:
         )
 
 
-_LATER = ("classifier", "templates")
+_BLOCK = 4 * 2**20
+
+_LATER = ("classifier", "templates", "adapters")
 """Fields that manifests of the first version lack."""
 
 NULL = Manifest(
@@ -141,8 +150,10 @@ def read_manifest(bundle: str | Path) -> Manifest:
     return manifest
 
 
-def verify(bundle: str | Path) -> Manifest:
+def verify(bundle: str | Path, told: Told | None = None) -> Manifest:
     """The manifest, once every file that it lists has been found unchanged.
+
+    told: hears "checking", and how far it is, as a share of 1.
 
     Raises:
         BundleError: as `read_manifest`, or a file is missing, changed, or not listed at all.
@@ -151,22 +162,25 @@ def verify(bundle: str | Path) -> Manifest:
     manifest = read_manifest(bundle)
     if manifest is NULL:
         return manifest
-    for name, wanted in sorted(manifest.files.items()):
-        path = folder / name
-        if not path.is_file():
+    for name in sorted(manifest.files):
+        if not (folder / name).is_file():
             raise BundleError(f"{folder} lacks {name}, which its manifest lists")
-        if sha256_of_file(path) != wanted:
-            raise BundleError(f"{path} is not the file that the manifest lists (SHA-256 differs)")
+    for name, found in sha256_of_files(folder, sorted(manifest.files), told, "checking").items():
+        if found != manifest.files[name]:
+            raise BundleError(
+                f"{folder / name} is not the file that the manifest lists (SHA-256 differs): "
+                "copy the bundle again"
+            )
     unlisted = sorted(set(list_files(folder)) - set(manifest.files))
     if unlisted:
         raise BundleError(f"{folder} holds {unlisted[0]}, which its manifest does not list")
     return manifest
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+def write_manifest(folder: Path, manifest: Manifest, told: Told | None = None) -> Manifest:
     """Write manifest.json with the hashes of all files now in `folder`; what was written."""
     said = asdict(manifest)
-    said["files"] = {name: sha256_of_file(folder / name) for name in list_files(folder)}
+    said["files"] = sha256_of_files(folder, list_files(folder), told, "hashing")
     path = folder / MANIFEST
     path.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return read_manifest(folder)
@@ -178,10 +192,23 @@ def list_files(folder: Path) -> list[str]:
     return sorted(name for name in found if name != MANIFEST)
 
 
-def sha256_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of_files(
+    folder: Path, names: Iterable[str], told: Told | None = None, what: str = ""
+) -> dict[str, str]:
+    """SHA-256 of each file's bytes, in hex, by its name. told: hears `what`, and how far it is."""
+    sizes = {name: (folder / name).stat().st_size for name in names}
+    total, done = sum(sizes.values()) or 1, 0
+    found: dict[str, str] = {}
+    for name in sizes:
+        digest = hashlib.sha256()
+        with (folder / name).open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                done += len(block)
+                if told is not None:
+                    told(what, done / total)
+        found[name] = digest.hexdigest()
+    return found
 
 
 def _sha256_of(said: dict[str, Any]) -> str:

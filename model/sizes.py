@@ -1,17 +1,17 @@
-"""InstructBLIP in the sizes that are measured and tested, with random weights. Knows no files.
+"""Networks by size, from random weights: the published model's, and two that fit a CPU.
 
-`full` is the published model (InstructBLIP with Flan-T5-XL). `mid` has its proportions at a twelfth
-of its size, what one CPU core can draft with while somebody waits. `tiny` is for tests. Random
-weights write no sense, and take the same time and memory.
+For tests and measurements where no trained weights are at hand: what a step costs does not depend
+on what it says. Knows no films and no training.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-from torch import nn
 from transformers import (
     InstructBlipConfig,
     InstructBlipQFormerConfig,
@@ -22,189 +22,234 @@ from transformers import (
 
 from model.clinicalblip import ClinicalBLIP
 from model.manifest import Preprocessing
-from model.weights import HEAD, fill, skeleton
+from model.weights import Places, kept_dtype, place_buffers, skeleton
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-"""Of the three channels, as EVA-CLIP was trained (Radford et al. 2021, CLIP's preprocessing)."""
-MOST_TOKENS = 128
-QUERIES = 32
-FULL_PARAMETERS = 4_022_969_088
-
-
-@dataclass(frozen=True)
-class Eye:
-    """A ViT over patches of 14."""
-
-    pixels: int
-    width: int
-    mlp: int
-    layers: int
-    heads: int
-
-
-@dataclass(frozen=True)
-class Former:
-    """A Q-Former; every second layer looks at the film."""
-
-    words: int
-    width: int
-    mlp: int
-    layers: int
-    heads: int
-
-
-@dataclass(frozen=True)
-class T5:
-    """A T5 with gated GELU; as many layers in the encoder as in the decoder, heads of 64."""
-
-    words: int
-    width: int
-    mlp: int
-    layers: int
-    heads: int
-
-
-@dataclass(frozen=True)
-class Size:
-    """One network's sizes."""
-
-    eye: Eye
-    former: Former
-    t5: T5
-
-
-SIZES = {
-    "tiny": Size(Eye(56, 64, 128, 2, 4), Former(300, 64, 128, 2, 4), T5(300, 64, 160, 2, 2)),
-    # A study's operations stand to each other as in `full`: 4.8 to read it for 1 to write it.
-    "mid": Size(
-        Eye(224, 704, 3072, 11, 8), Former(30_523, 384, 1536, 4, 6), T5(32_128, 768, 1920, 13, 12)
-    ),
-    "full": Size(
-        Eye(224, 1408, 6144, 39, 16),
-        Former(30_523, 768, 3072, 12, 12),
-        T5(32_128, 2048, 5120, 24, 32),
-    ),
-}
-
-
-def config_of(name: str) -> InstructBlipConfig:
-    """The configuration of a size, T5's head apart."""
-    size = SIZES[name]
-    eye, former, t5 = size.eye, size.former, size.t5
-    return InstructBlipConfig(
-        vision_config=InstructBlipVisionConfig(
-            hidden_size=eye.width,
-            intermediate_size=eye.mlp,
-            num_hidden_layers=eye.layers,
-            num_attention_heads=eye.heads,
-            image_size=eye.pixels,
-            patch_size=14,
-        ).to_dict(),
-        qformer_config=InstructBlipQFormerConfig(
-            vocab_size=former.words,
-            hidden_size=former.width,
-            intermediate_size=former.mlp,
-            num_hidden_layers=former.layers,
-            num_attention_heads=former.heads,
-            encoder_hidden_size=eye.width,
-            cross_attention_frequency=2,
-        ).to_dict(),
-        text_config=T5Config(
-            vocab_size=t5.words,
-            d_model=t5.width,
-            d_kv=64,
-            d_ff=t5.mlp,
-            num_layers=t5.layers,
-            num_decoder_layers=t5.layers,
-            num_heads=t5.heads,
-            feed_forward_proj="gated-gelu",
-            tie_word_embeddings=False,
-            decoder_start_token_id=0,
-            eos_token_id=1,
-            pad_token_id=0,
-        ).to_dict(),
-        num_query_tokens=QUERIES,
-        image_token_index=3,
-        tie_word_embeddings=False,
-    )
-
-
-def build_random(
-    name: str,
-    *,
-    seed: int = 0,
-    activation_scale: float = 1.0,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | None = None,
-) -> ClinicalBLIP:
-    """A network of that size with random weights, the same for the same seed and device.
-
-    activation_scale: multiplies what T5's MLPs give. At 1 hidden values stay within tens; the
-    trained Flan-T5 has values of tens of thousands, beyond float16.
-    """
-    device = device or torch.device("cpu")
-    network = skeleton(config_of(name))
-    chance = torch.Generator(device).manual_seed(seed)
-
-    def tensor_of(key: str, parameter: nn.Parameter) -> torch.Tensor:
-        spread, middle = _spread(key, parameter, activation_scale)
-        value = torch.empty(parameter.shape, device=device)
-        return value.normal_(middle, spread, generator=chance) if spread else value.fill_(middle)
-
-    fill(network, device, dtype, tensor_of)
-    size = SIZES[name]
-    return ClinicalBLIP(
-        network,
-        _bytes_tokenizer(_LANGUAGE, "$A </s>"),
-        _bytes_tokenizer(_ASKING, "[CLS] $A [SEP]"),
-        Preprocessing(size.eye.pixels, CLIP_MEAN, CLIP_STD),
-        MOST_TOKENS,
-    ).eval()
-
-
-def _spread(key: str, parameter: nn.Parameter, scale: float) -> tuple[float, float]:
-    """Standard deviation and mean: as T5 begins (Raffel et al. 2020), others to keep variance."""
-    if key == "query_tokens":
-        # Zero would make all queries alike.
-        return 0.5, 0.0
-    if key.endswith("bias"):
-        return 0.0, 0.0
-    if parameter.ndim == 1:
-        return 0.0, 1.0
-    if "embed" in key or "shared" in key or "relative_attention" in key:
-        return (1.0 if "language_model" in key else 0.02), 0.0
-    spread = (parameter.numel() / parameter.shape[0]) ** -0.5
-    if ".q.weight" in key:
-        return spread / 64**0.5, 0.0  # T5 does not divide by the width of a head
-    if key.endswith(".wo.weight"):
-        return spread * scale, 0.0
-    if key == HEAD:
-        return 3.0 * spread, 0.0  # so that one word is likelier than the others
-    return spread, 0.0
-
-
-_LANGUAGE = {
+LANGUAGE_TOKENS = {
     "pad_token": "<pad>",
     "eos_token": "</s>",
     "unk_token": "<unk>",
     "image_token": "<image>",
 }
-_ASKING = {
+ASKING_TOKENS = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
     "cls_token": "[CLS]",
     "sep_token": "[SEP]",
 }
+"""Special tokens by transformers' names for them; their ids are their places here."""
+LANGUAGE_FRAME = "$A </s>"
+ASKING_FRAME = "[CLS] $A [SEP]"
 
 
-def _bytes_tokenizer(special: dict[str, str], frame: str) -> PreTrainedTokenizerFast:
-    """A token for every byte: every text has tokens and comes back."""
-    pieces = [*special.values(), *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    tokenizer = Tokenizer(models.BPE({piece: n for n, piece in enumerate(pieces)}, []))
+@dataclass(frozen=True)
+class Size:
+    """The numbers of a configuration, by transformers' names for them.
+
+    vision: of the ViT. asking: of the Q-Former. language: of T5. queries: query tokens a view.
+    most_tokens: of an instruction.
+    """
+
+    vision: dict[str, Any]
+    asking: dict[str, Any]
+    language: dict[str, Any]
+    queries: int = 32
+    most_tokens: int = 128
+    mean: tuple[float, float, float] = field(default=CLIP_MEAN)
+    std: tuple[float, float, float] = field(default=CLIP_STD)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How a film is prepared for it."""
+        return Preprocessing(size=self.vision["image_size"], mean=self.mean, std=self.std)
+
+    def config(self) -> InstructBlipConfig:
+        """The configuration for transformers, with the special tokens of this module."""
+        tokens = list(LANGUAGE_TOKENS)
+        return InstructBlipConfig(
+            # transformers' default, 1e-10, leaves an untrained eye blind.
+            vision_config=InstructBlipVisionConfig(**self.vision, initializer_range=0.02).to_dict(),
+            qformer_config=InstructBlipQFormerConfig(
+                **self.asking, encoder_hidden_size=self.vision["hidden_size"]
+            ).to_dict(),
+            text_config=T5Config(
+                **self.language,
+                feed_forward_proj="gated-gelu",
+                pad_token_id=tokens.index("pad_token"),
+                eos_token_id=tokens.index("eos_token"),
+                decoder_start_token_id=tokens.index("pad_token"),
+                # T5 1.1, and so Flan: what the decoder gives is not scaled before the head.
+                tie_word_embeddings=False,
+            ).to_dict(),
+            num_query_tokens=self.queries,
+            image_token_index=tokens.index("image_token"),
+            tie_word_embeddings=False,
+        )
+
+
+SIZES = {
+    # Salesforce/instructblip-flan-t5-xl: FULL_PARAMETERS.
+    "full": Size(
+        vision={
+            "hidden_size": 1408,
+            "intermediate_size": 6144,
+            "num_hidden_layers": 39,
+            "num_attention_heads": 16,
+            "image_size": 224,
+            "patch_size": 14,
+        },
+        asking={
+            "vocab_size": 30523,
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+        },
+        language={
+            "vocab_size": 32128,
+            "d_model": 2048,
+            "d_kv": 64,
+            "d_ff": 5120,
+            "num_layers": 24,
+            "num_heads": 32,
+        },
+    ),
+    # A twelfth of it: fits a CPU. Operations stand to each other as in `full`: 4.8 to read a study
+    # for 1 to write it.
+    "mid": Size(
+        vision={
+            "hidden_size": 704,
+            "intermediate_size": 3072,
+            "num_hidden_layers": 11,
+            "num_attention_heads": 8,
+            "image_size": 224,
+            "patch_size": 14,
+        },
+        asking={
+            "vocab_size": 30523,
+            "hidden_size": 384,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 6,
+        },
+        language={
+            "vocab_size": 32128,
+            "d_model": 768,
+            "d_kv": 64,
+            "d_ff": 1920,
+            "num_layers": 13,
+            "num_heads": 12,
+        },
+    ),
+    # For tests: every part is there, all of them small.
+    "tiny": Size(
+        vision={
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "image_size": 56,
+            "patch_size": 14,
+        },
+        asking={
+            "vocab_size": 300,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+        },
+        language={
+            "vocab_size": 300,
+            "d_model": 64,
+            "d_kv": 64,
+            "d_ff": 160,
+            "num_layers": 2,
+            "num_heads": 2,
+        },
+    ),
+}
+FULL_PARAMETERS = 4_022_969_088
+
+
+def config_of(name: str) -> InstructBlipConfig:
+    """The configuration of a size in SIZES."""
+    return SIZES[name].config()
+
+
+def build_random(
+    size: str | Size,
+    *,
+    seed: int = 0,
+    activation_scale: float = 1.0,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> ClinicalBLIP:
+    """A network of random weights, made where it will be: by seed and device the same ones.
+
+    size: a name in SIZES, or a Size. activation_scale: T5's hidden states are this many times as
+    large, by its embeddings, the projection, `o` and `wo`; every reader of them normalises them
+    first, so what it computes is the same. At 2**15 what `wo` gives does not fit float16,
+    as in trained T5, and all else does. dtype: as `kept_dtype`. Its words are single bytes.
+    """
+    chosen = SIZES[size] if isinstance(size, str) else size
+    network = skeleton(chosen.config())
+    places = Places(network)
+    where = torch.device(device or "cpu")
+    generator = torch.Generator(where).manual_seed(seed)
+    for name, weight in list(network.named_parameters()):
+        # Drawn in float32 and narrowed, so that networks of all number formats are the same one.
+        drawn = torch.empty(weight.shape, dtype=torch.float32, device=where)
+        mean, std = _spread(name, weight, activation_scale)
+        drawn = drawn.normal_(mean, std, generator=generator) if std else drawn.fill_(mean)
+        places.put(name, drawn.to(kept_dtype(network, name, dtype)))
+    place_buffers(network, where)
+    return ClinicalBLIP(
+        network,
+        byte_tokenizer(LANGUAGE_TOKENS, LANGUAGE_FRAME),
+        byte_tokenizer(ASKING_TOKENS, ASKING_FRAME),
+        chosen.preprocessing,
+        chosen.most_tokens,
+    ).eval()
+
+
+def _spread(name: str, weight: torch.Tensor, scale: float) -> tuple[float, float]:
+    """Mean and standard deviation that a weight is drawn with."""
+    part, _, rest = name.partition(".")
+    *_, layer, kind = name.split(".") if "." in name else ("", name)
+    if "norm" in layer.lower():
+        return (1.0, 0.0) if kind == "weight" else (0.0, 0.0)
+    if name == "query_tokens":
+        return 0.0, 0.5  # at zero, where transformers starts them, they are all alike
+    if part == "language_projection":
+        return 0.0, 0.25 * scale / sqrt(weight.shape[-1])
+    if part != "language_model":
+        return 0.0, 0.02
+    if rest == "shared.weight":
+        return 0.0, 0.25 * scale
+    if rest == "lm_head.weight":
+        return 0.0, 3.0 / sqrt(weight.shape[1])  # a spread of 3 between the logits of a step
+    if layer == "q":
+        # T5 does not divide by the root of a head's width: its queries are that much smaller.
+        # Here not quite, so that a row looks at some places more than at others.
+        return 0.0, 0.5 / sqrt(weight.shape[1])
+    # Of what is added to the hidden states, `wo` gives the largest numbers, as in trained T5.
+    share = {"o": 0.25 * scale, "wo": scale}.get(layer, 1.0)
+    return 0.0, share / sqrt(weight.shape[1])
+
+
+def byte_tokenizer(special: dict[str, str], frame: str) -> PreTrainedTokenizerFast:
+    """A tokenizer of single bytes: every text has tokens and comes back, nothing is downloaded."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = {token: number for number, token in enumerate([*special.values(), *alphabet])}
+    return framed(Tokenizer(models.BPE(vocab=words, merges=[])), special, frame)
+
+
+def framed(tokenizer: Tokenizer, special: dict[str, str], frame: str) -> PreTrainedTokenizerFast:
+    """A byte-level tokenizer as transformers wants it. frame: what a text `$A` stands between."""
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
-    ids = [(name, pieces.index(name)) for name in special.values() if name in frame]
+    ids = [(name, tokenizer.token_to_id(name)) for name in special.values() if name in frame]
     tokenizer.post_processor = processors.TemplateProcessing(single=frame, special_tokens=ids)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -1,239 +1,372 @@
-"""The network's parameters by name: made without memory, then filled one at a time.
+"""A network's weights: from safetensors into place, and to safetensors. Knows no bundles.
 
-A network is built on torch's meta device, where it takes no memory; then each parameter is made on
-its own device in its own number format, from a file or at random, and nothing is held twice. Knows
-no manifests and no tokenizers.
+A network is first built without memory (meta device); then each tensor is read from its shard
+straight into its number format on its device, and its shard is closed again. So loading takes the
+weights themselves and little more. Names and shapes are transformers' own; whatever is missing,
+unexpected or of another shape is refused by name before a byte of it is read.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
 
-from model.errors import BundleError, DeviceError
+from model.errors import BundleError
+from model.manifest import Told
 
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 HEAD = "language_model.lm_head.weight"
-EMBEDDINGS = "language_model.shared.weight"
+SHARED = "language_model.shared.weight"
 ALIASES = (
     "language_model.encoder.embed_tokens.weight",
     "language_model.decoder.embed_tokens.weight",
 )
-"""Other names of the embeddings; files may hold them too, and they are read once."""
-NAMED = 5
-"""Keys that an error names before it counts the rest."""
+"""The same matrix as SHARED; transformers 4 wrote it under these names too."""
+SHARD_BYTES = 512 * 2**20
+OPEN_BYTES, OPEN_SHARE = 64 * 2**20, 1 / 32
+"""Of all weights that are mapped at a time, at most: mapped pages are this process's memory too."""
 
-Told = Callable[[str, float], None]
+_FORMATS = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor on disk."""
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def bytes(self) -> int:
+        """What it takes on disk."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+# ---- The network without memory ----
 
 
 def skeleton(config: InstructBlipConfig) -> InstructBlipForConditionalGeneration:
-    """The network without memory, T5's head apart from its embeddings as in the published model.
+    """The network on the meta device: every name and shape, no memory.
 
-    transformers 5 shares the two whatever the configuration says: 32,128 x 2,048 short.
+    T5's head is a weight of its own, as in the published model; transformers 5 would share it with
+    the embeddings, whatever the configuration says.
+
+    Raises:
+        BundleError: its language model is not T5.
     """
+    if config.text_config.model_type != "t5":
+        raise BundleError(
+            f"the language model is {config.text_config.model_type!r}; only T5 can be drafted with "
+            "(as Salesforce/instructblip-flan-t5-xl)"
+        )
     with torch.device("meta"):
         network = InstructBlipForConditionalGeneration(config)
-        head = network.language_model.lm_head
-        head.weight = nn.Parameter(torch.empty_like(head.weight))
-    untie(network)
+    language = network.language_model
+    language.lm_head.weight = nn.Parameter(torch.empty_like(language.lm_head.weight))
+    network.all_tied_weights_keys.pop(HEAD, None)
+    language.all_tied_weights_keys.pop(HEAD.removeprefix("language_model."), None)
     return network.eval()
 
 
-def untie(network: InstructBlipForConditionalGeneration) -> None:
-    """Say in the configuration that the head is a matrix of its own: others believe it."""
-    for config in (network.config, network.config.text_config, network.language_model.config):
-        config.tie_word_embeddings = False
+def kept_dtype(network: nn.Module, name: str, dtype: torch.dtype) -> torch.dtype:
+    """The number format of one weight in a network of `dtype`.
 
-
-def kept_wide(name: str) -> bool:
-    """Whether a parameter stays float32 beside half precision: it would overflow there.
-
-    T5's `wo` gives values beyond float16 in the trained model, and the query tokens are added to.
+    What transformers keeps in float32 beside float16, T5's `wo` and the query tokens, is so here:
+    what they give runs over in float16.
     """
-    return name == "query_tokens" or name.endswith(".DenseReluDense.wo.weight")
-
-
-def format_of(name: str, dtype: torch.dtype) -> torch.dtype:
-    """The number format of a parameter in a network of `dtype`."""
     narrow = dtype in (torch.float16, torch.bfloat16)
-    return torch.float32 if narrow and kept_wide(name) else dtype
+    wide: set[str] = set(getattr(network, "_keep_in_fp32_modules_strict", ())) if narrow else set()
+    if dtype == torch.float16:
+        wide |= set(getattr(network, "_keep_in_fp32_modules", ()))
+    return torch.float32 if wide & set(name.split(".")) else dtype
 
 
-def parts(network: nn.Module) -> dict[str, int]:
-    """How many parameters each part has; together all of them, none twice."""
-    counts: Counter[str] = Counter()
-    for name, parameter in network.named_parameters():
-        counts[_part(name)] += parameter.numel()
-    return dict(counts)
+class Places:
+    """Where each weight of a network goes; one that several modules share, to all of them."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._at: dict[int, list[tuple[nn.Module, str]]] = {}
+        self._ids = {name: id(weight) for name, weight in network.named_parameters()}
+        self._kept = dict(network.named_parameters())  # an id is one only while its owner lives
+        for module in network.modules():
+            for attribute, weight in module._parameters.items():
+                if weight is not None:
+                    self._at.setdefault(id(weight), []).append((module, attribute))
+
+    def put(self, name: str, tensor: torch.Tensor) -> None:
+        """Make this the weight of that name."""
+        weight = nn.Parameter(tensor)
+        for module, attribute in self._at[self._ids[name]]:
+            module._parameters[attribute] = weight
 
 
-def _part(name: str) -> str:
-    if name == HEAD:
-        return "T5 head"
-    if name == EMBEDDINGS:
-        return "T5 embeddings"
-    first, second = name.split(".")[:2] if "." in name else (name, "")
-    if first == "language_model":
-        return f"T5 {second}"
-    return {
-        "vision_model": "ViT",
-        "qformer": "Q-Former",
-        "language_projection": "projection",
-        "query_tokens": "query tokens",
-    }[first]
+def place_buffers(network: nn.Module, device: torch.device) -> None:
+    """Make what is no weight and is in no file: positions, counted from 0.
 
-
-def fill(
-    network: InstructBlipForConditionalGeneration,
-    device: torch.device,
-    dtype: torch.dtype,
-    tensor_of: Callable[[str, nn.Parameter], torch.Tensor],
-    names: Iterable[str] | None = None,
-) -> None:
-    """Give the parameters of a skeleton memory and values, one after another.
-
-    tensor_of: called with a name and its shape on the meta device; what it gives is moved and
-    converted. names: in this order; all, if None.
+    Raises:
+        BundleError: the network has a buffer that this software does not know.
     """
-    parameters = dict(network.named_parameters())
-    for name in names if names is not None else parameters:
-        value = tensor_of(name, parameters[name])
-        value = value.to(device=device, dtype=format_of(name, dtype))
-        _put(network, name, value)
-    _share_embeddings(network)
-    _fill_buffers(network, device)
-
-
-def _put(network: nn.Module, name: str, value: torch.Tensor) -> None:
-    owner, _, last = name.rpartition(".")
-    parameter = nn.Parameter(value, requires_grad=value.is_floating_point())
-    setattr(network.get_submodule(owner), last, parameter)
-
-
-def _share_embeddings(network: InstructBlipForConditionalGeneration) -> None:
-    language = network.language_model
-    for stack in (language.encoder, language.decoder):
-        stack.embed_tokens.weight = language.shared.weight
-
-
-def _fill_buffers(network: nn.Module, device: torch.device) -> None:
-    """The buffers, which no file holds: the Q-Former's positions, 0 1 2 ..."""
     for name, buffer in list(network.named_buffers()):
-        owner, _, last = name.rpartition(".")
-        if last != "position_ids":
-            raise BundleError(f"{name} is a buffer that this version of the software does not know")
-        places = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
-        network.get_submodule(owner).register_buffer(last, places, persistent=False)
+        owner, _, attribute = name.rpartition(".")
+        if attribute != "position_ids":
+            raise BundleError(f"the network has a buffer {name} that this software does not know")
+        positions = torch.arange(buffer.shape[-1], device=device).expand(buffer.shape).clone()
+        network.get_submodule(owner)._buffers[attribute] = positions
 
 
-def read_weights(
-    network: InstructBlipForConditionalGeneration,
-    files: Iterable[Path],
-    device: torch.device,
+# ---- From disk ----
+
+
+def read_index(folder: Path) -> dict[str, Stored]:
+    """Every tensor of a folder's safetensors, from their headers alone.
+
+    Raises:
+        BundleError: there are none, only pickled ones, or a file is not what its index says.
+    """
+    paths, index = _shards(folder)
+    found: dict[str, Stored] = {}
+    for path in paths:
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118  it is no dictionary
+                    header = file.get_slice(name)
+                    if header.get_dtype() not in _FORMATS:
+                        raise BundleError(
+                            f"{path}: {name} is stored as {header.get_dtype()}, not as "
+                            f"{', '.join(_FORMATS)}; save it unquantised"
+                        )
+                    found[name] = Stored(
+                        path, name, tuple(header.get_shape()), _FORMATS[header.get_dtype()]
+                    )
+        except (SafetensorError, OSError) as error:
+            raise BundleError(f"{path} is not a whole safetensors file: {error}") from error
+    for name, file_name in index.items():
+        if name not in found or found[name].path.name != file_name:
+            raise BundleError(f"{folder / INDEX} says that {name} is in {file_name}; it is not")
+    return found
+
+
+def _shards(folder: Path) -> tuple[list[Path], dict[str, str]]:
+    index: dict[str, str] = {}
+    if (folder / INDEX).is_file():
+        try:
+            index = dict(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{folder / INDEX} is not an index of weights") from error
+        names = sorted(set(index.values()))
+        strange = [name for name in names if not re.fullmatch(r"[\w.-]+\.safetensors", str(name))]
+        if strange:
+            raise BundleError(
+                f"{folder / INDEX} names {strange[0]!r}, which is no safetensors file beside it"
+            )
+    else:
+        names = [WEIGHTS]
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        refuse_pickled(folder)
+        raise BundleError(f"{folder} holds no {_some(missing)}: copy it again, whole")
+    return [folder / name for name in names], index
+
+
+def refuse_pickled(folder: Path) -> None:
+    """Refuse a folder with pickled files: to read one is to run what is in it.
+
+    Raises:
+        BundleError: it has some; says what to do.
+    """
+    pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLED)
+    if pickled:
+        raise BundleError(
+            f"{folder} holds {_some(pickled)}: pickled files are never read here, for they can run "
+            "code. Take a revision that has .safetensors, or save it again with "
+            "save_pretrained(folder) of a current transformers or peft where you trust the file, "
+            "and name a folder without the pickled ones"
+        )
+
+
+def check_keys(network: nn.Module, index: Mapping[str, Stored]) -> dict[str, Stored]:
+    """The tensor on disk of every weight of the network, by the network's names.
+
+    Raises:
+        BundleError: a key is missing, not the network's, or of another shape; names some of each.
+    """
+    wanted = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
+    taken = {name: stored for name, stored in index.items() if name in wanted}
+    alias = next((name for name in ALIASES if name in index), None)
+    if SHARED in wanted and SHARED not in taken and alias is not None:
+        taken[SHARED] = index[alias]
+    wrong = {
+        "missing": sorted(set(wanted) - set(taken)),
+        "unexpected": sorted(set(index) - set(wanted) - set(ALIASES) - _leftovers(network, index)),
+        "of another shape": sorted(
+            f"{name} ({_size(stored.shape)}, the configuration says {_size(wanted[name])})"
+            for name, stored in taken.items()
+            if stored.shape != wanted[name]
+        ),
+    }
+    said = [f"{what}: {_some(names)}" for what, names in wrong.items() if names]
+    if said:
+        if HEAD in wrong["missing"]:
+            said.append(
+                "transformers 5 leaves out T5's head where it thinks that it is the embeddings: "
+                "save it with the head in its state_dict and tie_word_embeddings false"
+            )
+        raise BundleError(f"these are not the weights of this configuration. {'; '.join(said)}")
+    return taken
+
+
+def _leftovers(network: nn.Module, index: Iterable[str]) -> set[str]:
+    """Keys of older checkpoints that say nothing: counted positions, and what T5 ignores itself."""
+    buffers = {name for name, _ in network.named_buffers()}
+    ignored = [
+        rf"{re.escape(prefix)}\.?{pattern}"
+        for prefix, module in network.named_modules()
+        for pattern in getattr(module, "_keys_to_ignore_on_load_unexpected", None) or ()
+    ]
+    return {key for key in index if key in buffers or any(re.match(p, key) for p in ignored)}
+
+
+def load_weights(
+    network: nn.Module,
+    index: Mapping[str, Stored],
     dtype: torch.dtype,
+    device: torch.device,
     told: Told | None = None,
 ) -> None:
-    """Fill a skeleton from safetensors files, a tensor at a time.
-
-    told: hears "loading" and the share of bytes read. Beside the weights on the device, one tensor
-    is in memory; pages of the files are the system's to give back.
+    """Read every weight of a `skeleton` into its place, in `kept_dtype`, on the device.
 
     Raises:
-        BundleError: a key is missing, unexpected or of another shape, each by name; or a file is
-            no safetensors file.
-        DeviceError: the device has no room.
+        BundleError: as `check_keys`, or the embeddings differ between T5's encoder and decoder.
+        torch.OutOfMemoryError: the device has no room.
     """
-    shards = list(files)
-    places = _places(shards)
-    _check_keys(network, places)
-    wanted = list(dict(network.named_parameters()))
-    whole = sum(parameter.numel() for parameter in network.parameters())
-    done = 0
-
-    def count(parameter: nn.Parameter) -> None:
-        nonlocal done
-        done += parameter.numel()
+    taken = check_keys(network, index)
+    places = Places(network)
+    total, done = sum(stored.bytes for stored in taken.values()), 0
+    for name, tensor in read_tensors(taken):
+        kept = torch.empty(tensor.shape, dtype=kept_dtype(network, name, dtype), device=device)
+        kept.copy_(tensor)
+        places.put(name, kept)
+        done += tensor.nbytes
         if told is not None:
-            told("loading", done / whole)
-
-    try:
-        for shard in shards:
-            # Opened afresh for every few tensors, so that pages already read do not pile up.
-            mine = [name for name in wanted if places[name][0] == shard]
-            for start in range(0, len(mine), _TENSORS_AN_OPENING):
-                with safe_open(shard, framework="pt") as opened:
-                    for name in mine[start : start + _TENSORS_AN_OPENING]:
-                        parameter = network.get_parameter(name)
-                        kind = format_of(name, dtype)
-                        value = torch.empty(parameter.shape, dtype=kind, device=device)
-                        value.copy_(opened.get_tensor(places[name][1]))
-                        _put(network, name, value)
-                        count(parameter)
-    except torch.OutOfMemoryError as error:
-        raise DeviceError(f"{device} has no room for these weights: {error}") from error
-    except (SafetensorError, OSError) as error:
-        raise BundleError(f"the weights cannot be read: {error}") from error
-    _share_embeddings(network)
-    _fill_buffers(network, device)
+            told("loading", done / total)
+    place_buffers(network, device)
+    if SHARED in taken:
+        _check_aliases(network.get_parameter(SHARED), index)
 
 
-_TENSORS_AN_OPENING = 16
-
-
-def _places(shards: Iterable[Path]) -> dict[str, tuple[Path, str]]:
-    """Where each key lies: its file, and its name there.
+def read_tensors(taken: Mapping[str, Stored]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Tensors one after another; each is a view of its file, to be copied before the next.
 
     Raises:
-        BundleError: a file is no safetensors file, or a key is in two files.
+        BundleError: a file can no longer be read.
     """
-    places: dict[str, tuple[Path, str]] = {}
-    for shard in shards:
-        try:
-            with safe_open(shard, framework="pt") as opened:
-                keys = list(opened.keys())
-        except (SafetensorError, OSError) as error:
-            raise BundleError(f"{shard} is no safetensors file: {error}") from error
-        for key in keys:
-            if key in places:
-                raise BundleError(f"{key} is in {places[key][0].name} and in {shard.name}")
-            places[key] = (shard, key)
-    if EMBEDDINGS not in places:
-        same = next((name for name in ALIASES if name in places), None)
-        if same is not None:
-            places[EMBEDDINGS] = places[same]
-    for alias in ALIASES:
-        places.pop(alias, None)
-    return places
+    total = sum(stored.bytes for stored in taken.values())
+    most = min(OPEN_BYTES, int(total * OPEN_SHARE))
+    for path in dict.fromkeys(stored.path for stored in taken.values()):
+        mine = [(name, stored) for name, stored in taken.items() if stored.path == path]
+        for group in _groups(mine, most):
+            try:
+                # Closed and opened again, so that no more than a group is mapped.
+                with safe_open(path, framework="pt") as file:
+                    for name, stored in group:
+                        yield name, file.get_tensor(stored.name)
+            except (SafetensorError, OSError) as error:
+                raise BundleError(f"{path} can no longer be read: {error}") from error
 
 
-def _check_keys(network: nn.Module, places: Mapping[str, tuple[Path, str]]) -> None:
-    """Every parameter has its key, and every key its parameter, of the same shape."""
-    shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
-    missing = sorted(set(shapes) - set(places))
-    unexpected = sorted(set(places) - set(shapes))
-    wrong = []
-    for shard in dict.fromkeys(place[0] for place in places.values()):
-        with safe_open(shard, framework="pt") as opened:
-            for name, (where, key) in places.items():
-                if where == shard and name in shapes:
-                    found = tuple(opened.get_slice(key).get_shape())
-                    if found != shapes[name]:
-                        wrong.append(f"{name} is {found} instead of {shapes[name]}")
-    said = [
-        f"{what}: {_some(names)}"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("shape", wrong))
-        if names
-    ]
-    if said:
-        raise BundleError(f"the weights are not those of the configuration; {'; '.join(said)}")
+def _groups(stored: Sequence[tuple[str, Stored]], most: int) -> Iterator[list[tuple[str, Stored]]]:
+    group: list[tuple[str, Stored]] = []
+    size = 0
+    for one in stored:
+        if group and size + one[1].bytes > most:
+            yield group
+            group, size = [], 0
+        group.append(one)
+        size += one[1].bytes
+    if group:
+        yield group
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:NAMED])
-    rest = len(names) - NAMED
-    return f"{shown} and {rest} more" if rest > 0 else shown
+def _check_aliases(shared: torch.Tensor, index: Mapping[str, Stored]) -> None:
+    aliases = {alias: index[alias] for alias in ALIASES if alias in index}
+    for name, tensor in read_tensors(aliases):
+        if not torch.equal(tensor.to(shared.dtype), shared.detach().to("cpu")):
+            raise BundleError(f"{name} is not {SHARED}: T5 has one matrix of embeddings")
+
+
+# ---- To disk ----
+
+
+def save_weights(
+    folder: Path,
+    sizes: Mapping[str, int],
+    tensors: Iterable[tuple[str, torch.Tensor]],
+    shard_bytes: int = SHARD_BYTES,
+    told: Told | None = None,
+) -> None:
+    """Write weights as safetensors of about `shard_bytes` each, with their index.
+
+    sizes: bytes of every tensor, in the order of `tensors`, which is gone through once: no more
+    than one shard is held.
+    """
+    shards: list[list[str]] = [[]]
+    held = 0
+    for name, size in sizes.items():
+        if shards[-1] and held + size > shard_bytes:
+            shards.append([])
+            held = 0
+        shards[-1].append(name)
+        held += size
+    names = (
+        [WEIGHTS]
+        if len(shards) == 1
+        else [f"model-{n:05}-of-{len(shards):05}.safetensors" for n in range(1, len(shards) + 1)]
+    )
+    stream = iter(tensors)
+    total, done = sum(sizes.values()), 0
+    for file_name, shard in zip(names, shards, strict=True):
+        held_now: dict[str, torch.Tensor] = {}
+        for wanted in shard:
+            name, tensor = next(stream)
+            if name != wanted or tensor.nbytes != sizes[name]:
+                raise ValueError(f"{name} is not the tensor that was planned, {wanted}")
+            held_now[name] = tensor.detach().to("cpu", copy=True).contiguous()
+            done += tensor.nbytes
+            if told is not None:
+                told("writing", done / total)
+        save_file(held_now, folder / file_name, metadata={"format": "pt"})
+    if len(shards) > 1:
+        where = {name: file for file, shard in zip(names, shards, strict=True) for name in shard}
+        index: dict[str, Any] = {"metadata": {"total_size": total}, "weight_map": where}
+        text = json.dumps(index, indent=2, sort_keys=True) + "\n"
+        (folder / INDEX).write_text(text, encoding="utf-8")
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    """The first few, and how many more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape)) or "one number"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import nightdraft.asking  # noqa: F401  its commands enter `app`
+from nightdraft.bundles import bundle
 from nightdraft.checks import NO_BUNDLE, check_database, check_migrations
 from nightdraft.options import app, choose, console, logs_as, setting
 from records.errors import NightdraftError, SettingsError, terse
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 work = typer.Typer(help="Run one worker.", no_args_is_help=True)
 train = typer.Typer(help="Train a model.", no_args_is_help=True)
-bundle = typer.Typer(help="Look at a model's bundle.", no_args_is_help=True)
 bench = typer.Typer(help="Measure.", no_args_is_help=True)
 for name, group in (("work", work), ("train", train), ("bundle", bundle), ("bench", bench)):
     app.add_typer(group, name=name)
@@ -175,33 +175,6 @@ def train_phantoms(
 
     made = recipe(out, minutes=minutes, seed=seed)
     print(f"{made.name} {made.version}, digest {made.digest[:12]}, at {out}")
-
-
-@bundle.command("show")
-def bundle_show(
-    bundle: Annotated[str, typer.Argument(help="A folder, or demo, or null.")],
-) -> None:
-    """What a bundle says of itself, as JSON."""
-    from dataclasses import asdict
-
-    from model.manifest import read_manifest
-
-    manifest = read_manifest(bundle)
-    print(json.dumps(asdict(manifest) | {"digest": manifest.digest}, indent=2, sort_keys=True))
-
-
-@bundle.command("verify")
-def bundle_verify(
-    bundle: Annotated[str, typer.Argument(help="A folder, or demo.")],
-) -> None:
-    """Whether every file of a bundle is the one that its manifest lists."""
-    from model.manifest import verify
-
-    manifest = verify(bundle)
-    print(
-        f"{manifest.name} {manifest.version}: {len(manifest.files)} files unchanged, "
-        f"digest {manifest.digest}"
-    )
 
 
 @bench.command("pipeline")

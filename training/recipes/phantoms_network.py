@@ -6,19 +6,20 @@ Knows no optimizer and no films.
 from __future__ import annotations
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import (
-    InstructBlipConfig,
-    InstructBlipForConditionalGeneration,
-    InstructBlipQFormerConfig,
-    InstructBlipVisionConfig,
-    PreTrainedTokenizerFast,
-    T5Config,
-)
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import InstructBlipForConditionalGeneration, PreTrainedTokenizerFast
 
 from model.clinicalblip import ClinicalBLIP
 from model.manifest import Preprocessing
 from model.prompt import instruct
+from model.sizes import (
+    ASKING_FRAME,
+    ASKING_TOKENS,
+    LANGUAGE_FRAME,
+    LANGUAGE_TOKENS,
+    Size,
+    framed,
+)
 from training.corpus.phantoms import phantom
 
 WIDTH = 128
@@ -26,68 +27,43 @@ VOCABULARY = 1024
 PREPROCESSING = Preprocessing(size=112, mean=(0.35, 0.35, 0.35), std=(0.25, 0.25, 0.25))
 MOST_TOKENS = 160
 TEMPLATE = "context"
-LANGUAGE_TOKENS = {
-    "pad_token": "<pad>",
-    "eos_token": "</s>",
-    "unk_token": "<unk>",
-    "image_token": "<image>",
-}
-ASKING_TOKENS = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-}
-"""Special tokens by transformers' names for them; their ids are their places here."""
 
 
 def build_network(seed: int) -> ClinicalBLIP:
     """An untrained network of two to three million parameters, the same for the same seed."""
     torch.manual_seed(seed)
     language, asking = build_tokenizers()
-    config = InstructBlipConfig(
-        vision_config=InstructBlipVisionConfig(
-            hidden_size=WIDTH,
-            intermediate_size=4 * WIDTH,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            image_size=PREPROCESSING.size,
-            patch_size=14,
-            # transformers' default, 1e-10, leaves an untrained eye blind.
-            initializer_range=0.02,
-        ).to_dict(),
-        qformer_config=InstructBlipQFormerConfig(
-            vocab_size=len(asking),
-            hidden_size=WIDTH,
-            intermediate_size=2 * WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=256,
-            cross_attention_frequency=1,
-            encoder_hidden_size=WIDTH,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-        ).to_dict(),
-        text_config=T5Config(
-            vocab_size=len(language),
-            d_model=WIDTH,
-            d_kv=32,
-            d_ff=2 * WIDTH,
-            num_layers=2,
-            num_decoder_layers=2,
-            num_heads=4,
-            feed_forward_proj="gated-gelu",
-            dropout_rate=0.0,
-            pad_token_id=language.pad_token_id,
-            eos_token_id=language.eos_token_id,
-            decoder_start_token_id=language.pad_token_id,
-            tie_word_embeddings=False,
-        ).to_dict(),
-        num_query_tokens=32,
-        image_token_index=language.convert_tokens_to_ids("<image>"),
-        tie_word_embeddings=False,
+    size = Size(
+        vision={
+            "hidden_size": WIDTH,
+            "intermediate_size": 4 * WIDTH,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 4,
+            "image_size": PREPROCESSING.size,
+            "patch_size": 14,
+        },
+        asking={
+            "vocab_size": len(asking),
+            "hidden_size": WIDTH,
+            "intermediate_size": 2 * WIDTH,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "max_position_embeddings": 256,
+            "cross_attention_frequency": 1,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+        language={
+            "vocab_size": len(language),
+            "d_model": WIDTH,
+            "d_kv": 32,
+            "d_ff": 2 * WIDTH,
+            "num_layers": 2,
+            "num_heads": 4,
+            "dropout_rate": 0.0,
+        },
     )
-    network = InstructBlipForConditionalGeneration(config)
+    network = InstructBlipForConditionalGeneration(size.config())
     # transformers starts the query tokens at zero: all alike, they would stay so for ever.
     torch.nn.init.normal_(network.query_tokens, std=0.5)
     # transformers 5 shares T5's head with its word embeddings, which start with a spread of 1:
@@ -103,15 +79,14 @@ def build_tokenizers() -> tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast
         one = phantom(seed)
         texts += [one.report, instruct(one.case(8), TEMPLATE)]
     return (
-        _train(texts, LANGUAGE_TOKENS, "$A </s>"),
-        _train(texts, ASKING_TOKENS, "[CLS] $A [SEP]"),
+        _train(texts, LANGUAGE_TOKENS, LANGUAGE_FRAME),
+        _train(texts, ASKING_TOKENS, ASKING_FRAME),
     )
 
 
 def _train(texts: list[str], special: dict[str, str], frame: str) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=[*special.values()],
@@ -119,11 +94,4 @@ def _train(texts: list[str], special: dict[str, str], frame: str) -> PreTrainedT
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    ids = [(name, tokenizer.token_to_id(name)) for name in special.values() if name in frame]
-    tokenizer.post_processor = processors.TemplateProcessing(single=frame, special_tokens=ids)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        padding_side="right",
-        clean_up_tokenization_spaces=False,
-        **special,
-    )
+    return framed(tokenizer, special, frame)

@@ -91,7 +91,8 @@ def test_a_damaged_bundle(tmp_path: Path, data_dir: Path) -> None:
     bundle.mkdir()
     (bundle / "weights").write_bytes(b"as trained")
     write_manifest(bundle, NULL)
-    assert nightdraft("bundle", "verify", str(bundle)).returncode == 0
+    assert nightdraft("bundle", "show", str(bundle)).returncode == 0
+    assert "holds no network" in one_line(nightdraft("bundle", "verify", str(bundle)))
     (bundle / "weights").write_bytes(b"as damaged")
     assert "SHA-256 differs" in one_line(nightdraft("station", bundle=str(bundle)))
     (bundle / MANIFEST).write_text("{")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.case import Case, View
+from model.case import Case, Priors, View
 from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
 from model.errors import CaseError
+from model.prompt import QUESTION, instruct
 from training.corpus.phantoms import phantom
 
 ASK = "Image: Chest, 1 view, frontal \n Write the report of this chest radiograph."
@@ -119,6 +120,32 @@ def test_a_long_instruction_is_cut_for_both_readers(untrained: ClinicalBLIP) -> 
     inputs = untrained.gather([case(1)], [long])
     assert inputs.asked.shape[1] == untrained.most_tokens
     assert inputs.words.shape[1] == untrained.config.num_query_tokens + untrained.most_tokens
+
+
+@pytest.mark.parametrize("reader", ["language", "asking"])
+def test_the_indication_is_cut_before_the_template(untrained: ClinicalBLIP, reader: str) -> None:
+    """Whichever tokenizer has less room, both read the template to its last word."""
+    story = "cough and fever since days, " * 8
+    long = replace(case(1), priors=Priors(indication=story, procedure="CHEST 1 VIEW"))
+    tokenizer = getattr(untrained, reader)
+    # Room for the template and a little of the indication, by the tokenizer that needs more.
+    bare = max(len(t(ASK)["input_ids"]) for t in (untrained.language, untrained.asking))
+    narrow = ClinicalBLIP(
+        untrained.network,
+        untrained.language,
+        untrained.asking,
+        untrained.preprocessing,
+        bare + 20,
+    )
+    instruction = instruct(long, "context", narrow.fits)
+    inputs = narrow.gather([long], [instruction])
+    ids = {"language": inputs.words, "asking": inputs.asked}[reader][0]
+    read = tokenizer.decode(ids, skip_special_tokens=True)
+    assert read.strip().endswith(QUESTION)
+    assert "Image: Chest, 1 view, frontal" in read
+    assert "Indication: cough" in read
+    assert story.strip() not in read
+    assert narrow.fits(instruction)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_digest_follows_the_files_and_not_the_folder(bundle: Path, tmp_path: Pat
 def test_a_field_of_later_versions_that_says_nothing_leaves_the_digest(bundle: Path) -> None:
     before = read_manifest(bundle)
     said = json.loads((bundle / MANIFEST).read_text())
-    for later in ("classifier", "templates"):
+    for later in ("classifier", "templates", "adapters"):
         del said[later]
     (bundle / MANIFEST).write_text(json.dumps(said))
     assert read_manifest(bundle) == before
@@ -69,6 +69,23 @@ def test_a_field_of_later_versions_that_says_nothing_leaves_the_digest(bundle: P
     assert before.digest == hashlib.sha256(words).hexdigest()
     assert replace(before, classifier="eye").digest != before.digest
     assert replace(before, templates=("none",)).digest != before.digest
+    assert replace(before, adapters=({"name": "stage2"},)).digest != before.digest
+
+
+def test_adapters_are_read_as_they_were_written(bundle: Path) -> None:
+    adapters = ({"name": "stage1", "rank": 16}, {"name": "stage2", "rank": 16})
+    written = write_manifest(bundle, replace(read_manifest(bundle), adapters=adapters))
+    assert written.adapters == adapters
+    assert verify(bundle) == written
+
+
+def test_checking_is_told_to_its_end(bundle: Path) -> None:
+    heard: list[tuple[str, float]] = []
+    verify(bundle, lambda what, share: heard.append((what, share)))
+    shares = [share for _, share in heard]
+    assert {what for what, _ in heard} == {"checking"}
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
 
 
 def test_preprocessing_digest_follows_what_prepares(bundle: Path) -> None:
