@@ -73,10 +73,19 @@ prove-load: $(VENV)/.ready-to-run ## Slow: 2,000 studies, pace and memory of eac
 bench: prove-load ## Slow: prove-load, and every other measurement of docs/performance.md
 	$(BIN)/nightdraft bench receive --json build/receive.json
 	$(BIN)/nightdraft bench prepare --json build/prepare.json
+	$(BIN)/nightdraft bench model --json build/model.json --plot build/model.png
 
 .PHONY: prove-chaos
 prove-chaos: $(VENV)/.ready-to-test ## Slow: parts killed at every named point, many times
 	$(BIN)/pytest -q --timeout 3600 tests/prove
+
+# Without the project's conftest and settings: the checks run where only torch is (docs/gpu-run.md).
+.PHONY: test-gpu gpu-run
+test-gpu: $(VENV)/.ready-to-test ## The checks that need a GPU
+	PYTHONPATH=. $(BIN)/pytest -q -s -c /dev/null --rootdir tests/gpu --confcutdir tests/gpu tests/gpu
+
+gpu-run: $(VENV)/.ready-to-test ## Slow: those checks, and every measurement on the GPU
+	$(BIN)/python -m model.bench.gpu --out build/gpu
 
 .PHONY: bundle
 bundle: $(VENV)/.ready-to-run ## Slow: train the demonstration model again (40 minutes)

@@ -98,9 +98,7 @@ def measure(model: ClinicalBLIP, device: torch.device, plan: Plan, say: Say) -> 
 
 def _served(model: ClinicalBLIP, device: torch.device) -> ClinicalBLIP:
     """The model as the engine serves it; `generate` keeps the one that it was given."""
-    if device.type == "cuda":
-        return model
-    served = copy.deepcopy(model)
+    served = model if device.type == "cuda" else copy.deepcopy(model)
     make_fit(served, device)
     return served
 

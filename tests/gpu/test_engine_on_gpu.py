@@ -1,0 +1,122 @@
+"""The engine on a GPU: graphs of steps write what `generate` writes, and nobody is lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from model.bench.workload import Workload, make_workload
+from model.case import FailedCase
+from model.clinicalblip import ClinicalBLIP
+from model.decoding import Decoding
+from model.engine import Engine, Written
+from model.sizes import build_random
+
+pytestmark = pytest.mark.gpu
+
+WAYS = (
+    Decoding(40),
+    Decoding(40, no_repeat_ngram=2),
+    Decoding(40, beams=3),
+    Decoding(40, beams=5, length_penalty=2.0, no_repeat_ngram=3),
+)
+
+
+def asked(model: ClinicalBLIP, studies: int) -> Workload:
+    """Studies of one, two and three views."""
+    work = make_workload(model, studies, views=3, longest=40)
+    cut = [
+        (replace(case, views=case.views[: 1 + n % 3]), t) for n, (case, t) in enumerate(work.asked)
+    ]
+    return Workload(tuple(cut), work.lengths)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("slots", [3, 8])
+def test_in_float64_the_tokens_are_those_of_generate(
+    device: torch.device, way: Decoding, slots: int
+) -> None:
+    model = build_random("tiny", dtype=torch.float64, device=device)
+    work = asked(model, 11)
+    right = {}
+    for case, text in work.asked:
+        inputs = model.gather([case], [text]).to(device)
+        right[case.key] = model.generate(inputs, way)[0]
+    for order in (work.asked, work.asked[::-1]):
+        engine = Engine(model, device, way, slots)
+        drafts = {one.key: one for one in engine.write(order)}
+        assert len(drafts) == len(right)
+        for key, one in drafts.items():
+            assert isinstance(one, Written)
+            assert one.tokens == right[key].tokens
+            assert one.logprobs == pytest.approx(right[key].logprobs, abs=1e-5)
+
+
+def test_some_steps_are_one_graph(device: torch.device) -> None:
+    model = build_random("tiny", dtype=torch.float16, device=device)
+    engine = Engine(model, device, Decoding(40, ban_eos=True), 8)
+    engine.warm_up()
+    assert sum(1 for _ in engine.write(asked(model, 20).asked)) == 20
+    if device.type == "cuda":
+        assert engine._flight._graphs
+        assert engine._flight._steps_a_look > 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_drafts_all(device: torch.device, dtype: torch.dtype) -> None:
+    model = build_random("tiny", dtype=dtype, device=device)
+    work = asked(model, 20)
+    drafts = list(Engine(model, device, Decoding(40), 8).write(work.asked))
+    assert {one.key for one in drafts} == set(work.lengths)
+    assert all(isinstance(one, Written) and one.rerun == "" for one in drafts)
+
+
+def test_no_numbers_are_run_again_in_float32(device: torch.device) -> None:
+    model = build_random("tiny", dtype=torch.float16, device=device)
+    language = model.network.language_model
+    language.lm_head.weight = torch.nn.Parameter(language.lm_head.weight.detach() * 16384.0)
+    engine = Engine(model, device, Decoding(20), 4)
+    drafts = list(engine.write(asked(model, 9).asked))
+    assert all(isinstance(one, Written) and one.rerun == "float32" for one in drafts)
+    assert engine.tally.reruns == 9
+
+
+def test_poison_in_the_middle_of_64_is_alone(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build_random("tiny", dtype=torch.float16, device=device)
+    work = asked(model, 64)
+    gather = Engine.gather
+
+    def gathered(self, studies):  # type: ignore[no-untyped-def]
+        inputs = gather(self, studies)
+        if any(study.case.key == "31" for study in studies):
+            return replace(inputs, pixels=torch.full_like(inputs.pixels, torch.nan))
+        return inputs
+
+    monkeypatch.setattr(Engine, "gather", gathered)
+    drafts = {one.key: one for one in Engine(model, device, Decoding(30), 16).write(work.asked)}
+    failed = [key for key, one in drafts.items() if isinstance(one, FailedCase)]
+    assert len(drafts) == 64
+    # Mates of its group were given its films' values: they are read again by the engine or fail.
+    assert "31" in failed
+
+
+def test_memory_that_runs_out_halves_the_slots_and_loses_nobody(device: torch.device) -> None:
+    if device.type == "cpu":
+        pytest.skip("a CPU has no such limit")
+    model = build_random("mid", dtype=torch.float16, device=device)
+    _, whole = torch.cuda.mem_get_info()
+    taken = torch.cuda.memory_allocated()
+    try:
+        # Room for the weights and about ten slots.
+        slot = Engine(model, device, Decoding(150, ban_eos=True), 1).plan.a_slot
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (taken + 1.5e9 + 10 * slot) / whole))
+        engine = Engine(model, device, Decoding(150, ban_eos=True), 4096)
+        assert engine.slots < 4096
+        work = make_workload(model, 40, longest=40)
+        assert sum(isinstance(one, Written) for one in engine.write(work.asked)) == 40
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)

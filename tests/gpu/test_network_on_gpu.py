@@ -1,0 +1,91 @@
+"""The network on a GPU: half precision over large activations, loading, the eye in three parts."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from model.bench.workload import make_workload
+from model.bundle import load_bundle, save_bundle
+from model.clinicalblip import ClinicalBLIP
+from model.manifest import NULL
+from model.qkv import fold_back, split_attention
+from model.sizes import build_random
+
+pytestmark = pytest.mark.gpu
+
+LARGE = 2.0**15
+"""Of activations: what `wo` gives is then beyond float16, as in trained Flan-T5."""
+STEPS, STUDIES = 24, 4
+
+
+def told(model: ClinicalBLIP, device: torch.device, texts: torch.Tensor) -> torch.Tensor:
+    """(B, T, V) log-probabilities of each next token of texts that are given."""
+    asked = make_workload(model, STUDIES).asked
+    inputs = model.gather([case for case, _ in asked], [text for _, text in asked]).to(device)
+    with torch.inference_mode():
+        shown, _ = model.see(inputs)
+        logits: torch.Tensor = model.network.language_model(
+            inputs_embeds=model.embed(inputs, shown),
+            attention_mask=inputs.words_mask,
+            decoder_input_ids=texts.to(device),
+        ).logits
+    return logits.float().log_softmax(-1).cpu()
+
+
+def test_float16_over_large_activations_tells_what_float32_tells(
+    device: torch.device, full: str
+) -> None:
+    texts = torch.randint(4, 256, (STUDIES, STEPS), generator=torch.Generator().manual_seed(0))
+    found = {}
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        model = build_random(full, activation_scale=LARGE, dtype=dtype, device=device)
+        found[dtype] = told(model, device, texts)
+        del model
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    wide, narrow = found[torch.float32], found[torch.float16]
+    assert torch.isfinite(narrow).all()
+    apart = functional.kl_div(narrow, wide, reduction="none", log_target=True).sum(-1)
+    print(f"{full}: float16 from float32, KL {apart.mean():.2e} mean, {apart.max():.2e} at most")
+    assert apart.mean() < 0.01
+    assert (wide.argmax(-1) == narrow.argmax(-1)).float().mean() > 0.9
+    brain = functional.kl_div(found[torch.bfloat16], wide, reduction="none", log_target=True).sum(
+        -1
+    )
+    print(f"{full}: bfloat16 from float32, KL {brain.mean():.2e} mean")
+    assert torch.isfinite(found[torch.bfloat16]).all()
+
+
+def test_loading_takes_the_weights_and_little_more(device: torch.device, tmp_path: Path) -> None:
+    if device.type == "cpu":
+        pytest.skip("measured on the CPU by the unit tests")
+    made = build_random("mid", dtype=torch.float16)
+    manifest = replace(NULL, name="mid", preprocessing=made.preprocessing, template="context")
+    save_bundle(tmp_path / "mid", made, manifest)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    model, _ = load_bundle(tmp_path / "mid", device, torch.float16)
+    peak = torch.cuda.max_memory_allocated() - before
+    weights = sum(p.numel() * p.element_size() for p in model.network.parameters())
+    print(f"loading: {peak / weights:.3f} x the weights")
+    assert peak <= 1.15 * weights
+
+
+def test_query_key_and_value_apart_give_the_same_bits(device: torch.device) -> None:
+    for dtype in (torch.float32, torch.float16):
+        model = build_random("tiny", dtype=dtype, device=device)
+        whole = copy.deepcopy(model.network.state_dict())
+        texts = torch.zeros((STUDIES, 3), dtype=torch.long)
+        fused = told(model, device, texts)
+        split_attention(model.network)
+        assert torch.equal(told(model, device, texts), fused)
+        fold_back(model.network)
+        folded = model.network.state_dict()
+        assert set(folded) == set(whole)
+        assert all(torch.equal(folded[name], weight) for name, weight in whole.items())
