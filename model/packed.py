@@ -13,6 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+WORTH = 65_536
+"""Weights that a layer must have: calling oneDNN costs more than it saves on fewer."""
+
 
 class PackedLinear(nn.Module):
     """A linear layer, packed.
@@ -61,5 +64,7 @@ def replace_linears(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -
 
 
 def pack_linears(network: nn.Module) -> None:
-    """Pack every linear layer of the network; its products give the same, sooner."""
-    replace_linears(network, PackedLinear)
+    """Pack the linear layers of the network that are large; they give the same, sooner."""
+    replace_linears(
+        network, lambda layer: PackedLinear(layer) if layer.weight.numel() >= WORTH else layer
+    )

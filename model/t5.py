@@ -26,6 +26,9 @@ CLAMP = torch.finfo(torch.float16).max - 1000
 """Where transformers' T5Block holds float16 once a value has run over; here always, so that no row
 depends on its mates."""
 
+MANY = 65_536
+"""Values from which on summing them as bags is worth the longer call."""
+
 Matrix = Callable[[torch.Tensor], torch.Tensor]
 """(..., in) -> (..., out)."""
 
@@ -302,7 +305,7 @@ def _attend_by_products(
     # Keys first: from a slice of a cache that is half as fast again as the query first.
     scores = torch.matmul(keys, query.transpose(2, 3)).transpose(2, 3) + bias
     weights = functional.softmax(scores, dim=-1, dtype=_softmax_dtype(scores)).to(values.dtype)
-    if query.shape[2] == 1 and values.dtype == torch.float32:
+    if query.shape[2] == 1 and values.dtype == torch.float32 and values.numel() >= MANY:
         return _weighted_sum(weights, values)
     return torch.matmul(weights, values)
 

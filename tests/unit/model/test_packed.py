@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from model import packed, t5
 from model.bundle import load_bundle
 from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
@@ -54,7 +55,11 @@ def test_a_packed_layer_gives_the_same(bias: bool, rows: tuple[int, ...]) -> Non
 
 
 @onednn
-def test_the_served_model_is_packed_and_writes_the_same(demo: ClinicalBLIP) -> None:
+def test_the_served_model_is_packed_and_writes_the_same(
+    demo: ClinicalBLIP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "WORTH", 0)
+    monkeypatch.setattr(t5, "MANY", 0)
     served = copy.deepcopy(demo)
     make_fit(served, CPU)
     assert not any(isinstance(module, nn.Linear) for module in served.network.modules())
@@ -63,6 +68,17 @@ def test_the_served_model_is_packed_and_writes_the_same(demo: ClinicalBLIP) -> N
     # transformers' own way through it still works: it is what the engine is compared with.
     inputs = served.gather([phantom(1).case(112)], ["Write."])
     assert served.generate(inputs, WAY)[0].ids == demo.generate(inputs, WAY)[0].ids
+
+
+@onednn
+def test_small_layers_are_left_as_they_are(demo: ClinicalBLIP) -> None:
+    served = copy.deepcopy(demo)
+    make_fit(served, CPU)
+    kinds = {
+        type(m): m for m in served.network.modules() if isinstance(m, nn.Linear | PackedLinear)
+    }
+    assert kinds[nn.Linear].weight.numel() < packed.WORTH <= kinds[PackedLinear].weight.numel()
+    assert written(served, 3) == written(demo, 3)
 
 
 def test_only_float32_on_a_cpu_is_packed() -> None:
