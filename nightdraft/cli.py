@@ -109,8 +109,10 @@ def work_draft(
     draft_int8: Annotated[bool | None, setting("draft_int8")] = None,
     draft_beams: Annotated[int | None, setting("draft_beams")] = None,
 ) -> None:
-    """Draft reports (GPU, or CPU)."""
-    choose(
+    """Draft reports (GPU, or CPU); where there are several GPUs, a process on each."""
+    from nightdraft.several import draft_processes, run_draft_processes
+
+    chosen = choose(
         bundle=bundle,
         device=device,
         draft_slots=draft_slots,
@@ -118,7 +120,12 @@ def work_draft(
         draft_int8=draft_int8,
         draft_beams=draft_beams,
     )
-    _work("draft")
+    processes = draft_processes(chosen)
+    if len(processes) > 1:
+        run_draft_processes(logs_as("draft"), processes, say)
+    else:
+        os.environ.update(processes[0].env)
+        _work("draft")
 
 
 @work.command("sweep")

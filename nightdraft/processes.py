@@ -58,8 +58,11 @@ class Children:
         user: str | None = None,
         output: IO[bytes] | None = None,
         orphan_signal: signal.Signals = signal.SIGTERM,
+        fds: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
         """Start a process; `orphan_signal` is what it gets when this process is killed.
+
+        fds: open files that it inherits, under the same numbers.
 
         The kernel sends it when the thread that started the child ends: start children from a
         thread that lives as long as they shall.
@@ -83,6 +86,7 @@ class Children:
             stdout=output,
             stderr=output,
             process_group=0,
+            pass_fds=tuple(fds),
             # prctl and getppid alone: nothing that a lock of another thread could hold up.
             preexec_fn=before_exec,  # noqa: PLW1509
         )

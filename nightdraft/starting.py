@@ -18,7 +18,8 @@ from typing import Any
 
 from nightdraft.embedded import make_data_dir
 from nightdraft.processes import Children, end
-from nightdraft.station import PATIENCE, read_addresses
+from nightdraft.several import PATIENCE
+from nightdraft.station import read_addresses
 from records.errors import PartError
 
 ENDS_IN = 3 * PATIENCE

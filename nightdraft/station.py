@@ -11,12 +11,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 from nightdraft.checks import (
@@ -27,7 +23,8 @@ from nightdraft.checks import (
     check_port_free,
 )
 from nightdraft.embedded import Embedded, free_port, make_data_dir
-from nightdraft.processes import Children, end, only_one
+from nightdraft.processes import Children, only_one
+from nightdraft.several import LOOK, Several, Watched, draft_processes, signals
 from records.errors import NightdraftError, PartError
 from records.settings import ADDRESSES, Settings
 
@@ -42,28 +39,6 @@ PARTS: dict[str, tuple[str, ...]] = {
 
 ENDING: tuple[tuple[str, ...], ...] = (("listener",), ("sweep", "prepare", "draft", "api"))
 """Who ends with whom: nothing comes in any more, then what is under way is given back."""
-
-PATIENCE = 25.0
-"""Seconds that a part may take to end before it is killed; its leases then run out."""
-
-QUICK_DEATHS = 5
-"""Deaths within `QUICK_SECONDS` after which a person is called."""
-QUICK_SECONDS = 120.0
-_LOOK = 0.2  # seconds between looks at the children
-_LONGEST_PAUSE = 30.0
-
-
-@dataclass
-class _Part:
-    """One supervised process."""
-
-    name: str
-    command: list[str]
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    start_again_at: float = 0.0
-    deaths: list[float] = field(default_factory=list)
-    alarmed: bool = False
 
 
 def run_station(
@@ -97,7 +72,7 @@ def run_station(
         }
         check_port_free("NIGHTDRAFT_LISTEN_PORT", settings.listen_host, ports["listen_port"])
         check_port_free("NIGHTDRAFT_SERVE_PORT", settings.serve_host, ports["serve_port"])
-        with _signals() as asked_to_end, contextlib.ExitStack() as kept:
+        with signals() as asked_to_end, contextlib.ExitStack() as kept:
             children = Children(settings.data_dir / "run/parts.json")
             children.end_leftovers()
             servers = _servers(settings, kept)
@@ -113,8 +88,9 @@ def run_station(
                 f"NIGHTDRAFT_{name.upper()}": str(value)
                 for name, value in (addresses | ports | {"data_dir": settings.data_dir}).items()
             }
-            station = _Station(settings, say, children, env, servers, logs)
-            kept.callback(station.end)
+            several = Several(_processes(settings), children, env, say, logs)
+            station = _Station(settings, say, several, ports["listen_port"], servers)
+            kept.callback(several.end, ENDING)
             kept.callback(file.unlink, missing_ok=True)
             facts = {
                 **addresses,
@@ -138,106 +114,41 @@ class _Station:
         self,
         settings: Settings,
         say: Callable[[str], None],
-        children: Children,
-        env: dict[str, str],
+        several: Several,
+        listen_port: object,
         servers: Embedded | None,
-        logs: Path | None,
     ) -> None:
         self._settings = settings
         self._say = say
-        self._children = children
-        self._env = env
+        self._several = several
+        self._listen_port = listen_port
         self._servers = servers
-        self._logs = logs
-        self._parts = [
-            _Part(name, [sys.executable, "-m", "nightdraft", *command])
-            for name, command in PARTS.items()
-        ]
 
     def start(self) -> None:
         """Start every part, with one line each."""
-        if self._logs is not None:
-            self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for part in self._parts:
-            self._start(part, "wb")
-            self._say(f"{part.name}: starting, process {part.process.pid if part.process else ''}")
+        self._several.start()
         self._say(
-            f"send films to {self._settings.listen_host} port {self._env['NIGHTDRAFT_LISTEN_PORT']}"
+            f"send films to {self._settings.listen_host} port {self._listen_port}"
             f", called AE {self._settings.ae_title}"
         )
         self._say(f"read drafts at {self._page()}")
 
     def watch(self, asked_to_end: Callable[[], bool], when_ready: Callable[[], None]) -> None:
         """Start again what dies, until asked to end."""
-        waiting_for = {part.name for part in self._parts}
+        waiting_for = {one.label for one in self._several.watched}
         while not asked_to_end():
             self._mend_servers()
-            for part in self._parts:
-                self._look_at(part)
+            self._several.look()
             if waiting_for:
                 waiting_for -= self._ready(waiting_for)
                 if not waiting_for:
                     self._say(f"ready: {self._page()}")
                     when_ready()
-            time.sleep(_LOOK)
-
-    def end(self) -> None:
-        """End the parts in their order; those that do not end in time are killed."""
-        for names in ENDING:
-            group = [
-                part.process
-                for part in self._parts
-                if part.name in names and part.process is not None
-            ]
-            end(group, signal.SIGTERM, PATIENCE)
-        self._children.forget()
+            time.sleep(LOOK)
 
     def _page(self) -> str:
         host, port = page_address(self._settings)
         return f"http://{host}:{port}/"
-
-    def _start(self, part: _Part, mode: str = "ab") -> None:
-        with contextlib.ExitStack() as files:
-            output = None
-            if self._logs is not None:
-                output = files.enter_context((self._logs / f"{part.name}.log").open(mode))
-            part.process = self._children.start(part.command, env=self._env, output=output)
-        part.started = time.monotonic()
-
-    def _look_at(self, part: _Part) -> None:
-        now = time.monotonic()
-        if part.process is not None and part.process.poll() is not None:
-            part.deaths = [at for at in part.deaths if now - at < QUICK_SECONDS] + [now]
-            # The first death of a while is mended at once, later ones after longer and longer.
-            pause = (
-                0.0 if len(part.deaths) == 1 else min(_LONGEST_PAUSE, 2.0 ** (len(part.deaths) - 2))
-            )
-            part.start_again_at = now + pause
-            self._say(
-                f"{part.name}: ended ({_how(part.process.returncode)}), starts again"
-                + (f" in {pause:.0f} s" if pause else "")
-            )
-            part.process = None
-            if len(part.deaths) >= QUICK_DEATHS and not part.alarmed:
-                part.alarmed = True
-                self._alarm(part.name, len(part.deaths))
-        if part.process is None and now >= part.start_again_at:
-            self._start(part)
-        if part.alarmed and now - part.started > QUICK_SECONDS:
-            part.alarmed = False
-
-    def _alarm(self, name: str, deaths: int) -> None:
-        from records import parts
-        from records.session import unit_of_work
-
-        sentence = (
-            f"{name} ended {deaths} times within {QUICK_SECONDS:.0f} s: read its last words above, "
-            "or in its log; `nightdraft doctor` says what to mend"
-        )
-        self._say(f"ALARM: {sentence}")
-        # Under a name of its own: an alarm of the stage itself would keep its worker from claiming.
-        with contextlib.suppress(NightdraftError), unit_of_work() as session:
-            parts.raise_alarm(session, f"station {name}", sentence)
 
     def _mend_servers(self) -> None:
         if self._servers is None:
@@ -245,19 +156,32 @@ class _Station:
         for name in self._servers.mend():
             self._say(f"{name}: ended, started again at the same address")
 
-    def _ready(self, names: set[str]) -> set[str]:
-        """Those of `names` that say of themselves that they run."""
+    def _ready(self, labels: set[str]) -> set[str]:
+        """Those of `labels` that say of themselves that they run."""
         from records import parts
         from records.session import unit_of_work
 
-        pids = {part.name: part.process.pid for part in self._parts if part.process is not None}
         try:
             with unit_of_work() as session:
                 seen = {(beat.part, beat.owner) for beat in parts.running(session)}
         except NightdraftError:
             return set()
         host = parts.owner().rpartition(":")[0]
-        return {name for name in names if (name, f"{host}:{pids.get(name)}") in seen}
+        return {
+            one.label
+            for one in self._several.watched
+            if one.label in labels
+            and one.process is not None
+            and (one.part, f"{host}:{one.process.pid}") in seen
+        }
+
+
+def _processes(settings: Settings) -> list[Watched]:
+    """Every part's process, the draft workers one a GPU."""
+    found: list[Watched] = []
+    for name, command in PARTS.items():
+        found += draft_processes(settings) if name == "draft" else [Watched(name, command)]
+    return found
 
 
 def _servers(settings: Settings, kept: contextlib.ExitStack) -> Embedded | None:
@@ -296,34 +220,6 @@ def _write_addresses(file: Path, facts: dict[str, object]) -> None:
     temporary.touch(mode=0o600)
     temporary.write_text(json.dumps(facts))
     temporary.replace(file)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """SIGTERM, SIGINT and SIGHUP ask to end; before the parts run they end the start itself."""
-    asked: list[int] = []
-
-    def note(number: int, _: object) -> None:
-        asked.append(number)
-
-    before = {
-        number: signal.signal(number, note)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    }
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _how(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        return signal.Signals(-status).name
-    except ValueError:
-        return f"signal {-status}"
 
 
 def read_addresses(data_dir: Path) -> dict[str, object]:

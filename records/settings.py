@@ -181,6 +181,11 @@ class Settings(BaseSettings):
     device: str = Field(
         default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`: where the model runs."
     )
+    gpus: str = Field(
+        default="auto",
+        description="GPUs to draft on, a process each: `auto` is every one, or numbers or UUIDs as "
+        "`0, 2`; `one` is a single process that takes the first.",
+    )
     draft_slots: int = Field(
         default=0,
         ge=0,
