@@ -48,7 +48,7 @@ def test_pages_are_bound_to_the_hosts_loopback() -> None:
 def test_the_model_is_on_a_gpu_unless_told_otherwise() -> None:
     (device,) = SERVICES["draft"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["capabilities"] == ["gpu"]
-    assert device["count"] == "${GPUS:-1}"
+    assert device["count"] == "${GPUS:-all}"
 
 
 def test_the_image_has_a_target_for_each_kind_of_machine() -> None:
