@@ -29,6 +29,7 @@ from .senders import (
     pdu,
     send,
     store_raw,
+    store_without_end,
 )
 
 # ---- What is kept ----
@@ -342,14 +343,9 @@ def test_a_message_without_end_is_cut_off(listen):
 def test_a_sender_that_dies_in_the_middle_leaves_nothing(listen, data_dir):
     running = listen()
     with association(running.port) as made:
-        line = made.dul.socket.socket
-        sending = threading.Thread(
-            target=lambda: made.send_c_store(film(pixels=b"\0\0" * 20_000_000)), daemon=True
-        )
-        sending.start()
+        store_without_end(made, film(pixels=b"\0\0" * 2_000_000))
         eventually(lambda: [f for f in incoming(data_dir) if f.stat().st_size > 1_000_000])
-        line.shutdown(2)
-        sending.join()
+        made.dul.socket.socket.shutdown(2)
     eventually(lambda: not incoming(data_dir))
     assert not rows()
     assert send(running.port, film()) == [0]
