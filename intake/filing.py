@@ -5,7 +5,6 @@ Knows no network; who called and what the C-STORE command said is told to it. De
 
 from __future__ import annotations
 
-import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -50,9 +49,7 @@ _WANTED = [
 """All that is read of a header here; the rest is skipped over without taking memory."""
 
 _LONG_VALUE = 65_536  # bytes; none of the wanted values is near it
-_GROUP_LENGTH_AT = 132  # after preamble and prefix (PS3.10 7.1)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_CHUNK = 1 << 20
 
 
 class Refused(Exception):
@@ -73,6 +70,7 @@ class Received:
     transfer_syntax_uid: str
     calling_ae: str
     size: int
+    sha256: str  # of the data set, see `incoming.DataSetDigest`
 
 
 def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registered:
@@ -91,19 +89,17 @@ def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registe
     if blobs.free_mb() < settings.disk_stop_mb:
         raise DiskFull("less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
 
-    with ThreadPoolExecutor(1) as beside:
-        # While the disk syncs, which is most of the time that a film takes here.
-        hashing = beside.submit(digest_of_data_set, received.path)
-        key = blobs.keep_instance(received.path)
-    killpoint("after-fsync")
+    key = blobs.new_instance()
     committing = False
     try:
-        digest = hashing.result()
-        with unit_of_work() as session:
-            registered = studies.register_instance(
-                session, Arrived(**arrived, blob=key, sha256=digest)
-            )
-            committing = True
+        with ThreadPoolExecutor(1) as beside:
+            keeping = beside.submit(blobs.keep_instance, received.path, key)
+            with unit_of_work() as session:
+                registered = studies.register_instance(session, Arrived(**arrived, blob=key))
+                # The row waits for its bytes: they are synced before it is committed.
+                keeping.result()
+                killpoint("after-fsync")
+                committing = True
     except BaseException:
         # A connection that breaks in the commit leaves open whether the row is there; a file too
         # many is swept up later, a row without its file would be a lost film.
@@ -172,6 +168,7 @@ def describe(header: Dataset, received: Received, settings: Settings) -> dict[st
         "study_date": text(header, "StudyDate"),
         "study_description": text(header, "StudyDescription"),
         "size": received.size,
+        "sha256": received.sha256,
         "calling_ae": received.calling_ae,
         "priority": priority(header, received.calling_ae, settings),
         "is_film": is_film(sop_class, modality),
@@ -209,21 +206,6 @@ def text(header: Dataset, keyword: str) -> str:
 def clean(value: str) -> str:
     """Text that a row can hold: PostgreSQL takes no NUL, and an index no long value."""
     return _CONTROLS.sub("", value).strip()[:VALUE_CHARACTERS]
-
-
-def digest_of_data_set(path: Path) -> str:
-    """SHA-256 of a Part 10 file behind its file meta information, hexadecimal.
-
-    The file meta is ours: it names the version that wrote it, and an object that comes again after
-    an update must have the same digest.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        file.seek(_GROUP_LENGTH_AT + 8)  # (0002,0000) UL, four bytes: PS3.10 table 7.1-1
-        file.seek(int.from_bytes(file.read(4), "little"), 1)
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _expected(header: Dataset) -> int | None:

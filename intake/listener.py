@@ -147,6 +147,7 @@ class Listener:
             if late:
                 break
             time.sleep(0.02)
+        server.writers.shutdown(wait=False)
         for chore in self._chores:
             chore.join(STOP_SECONDS)
         try:
