@@ -221,6 +221,7 @@ class Listener:
                 idle_seconds=settings.idle_seconds,
                 has_room=answering.has_room,
                 refuse=answering.refuse,
+                shared=settings.listen_shared,
             )
         except OSError as error:
             where = f"{settings.listen_host}:{settings.listen_port}"

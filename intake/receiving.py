@@ -266,6 +266,7 @@ class Server(ThreadedAssociationServer):  # type: ignore[misc]
     """Accepts connections, a thread each, within a limit.
 
     folder: where objects are written as they come in, on the blob volume (kept by a link).
+    shared: whether other processes may listen on the same port.
     """
 
     request_queue_size = 128
@@ -280,8 +281,10 @@ class Server(ThreadedAssociationServer):  # type: ignore[misc]
         idle_seconds: float,
         has_room: Callable[[], bool],
         refuse: Refuse,
+        shared: bool = False,
         **more: Any,
     ) -> None:
+        self._shared = shared
         self.max_bytes = max_bytes
         self.max_connections = max_connections
         self.idle_seconds = idle_seconds
@@ -293,6 +296,12 @@ class Server(ThreadedAssociationServer):  # type: ignore[misc]
         dimse_messages.NamedTemporaryFile = lambda **_: Incoming(
             folder, max_bytes, has_room, self.writers
         )
+
+    def server_bind(self) -> None:
+        """Bind the port; where it is shared, the system spreads connections over the listeners."""
+        if self._shared:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
         """Whether to talk to a new connection at all.
