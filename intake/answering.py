@@ -95,6 +95,7 @@ class Answering:
             file = request._dataset_file
             if not isinstance(file, Incoming):
                 raise Refused(Why.NO_DATA_SET)
+            digest = file.finish()
             if file.spoiled:
                 raise Refused(file.spoiled)
             if event.context.abstract_syntax != request.AffectedSOPClassUID:
@@ -106,7 +107,7 @@ class Answering:
                 transfer_syntax_uid=str(event.context.transfer_syntax),
                 calling_ae=calling_ae,
                 size=file.size,
-                sha256=file.sha256,
+                sha256=digest,
             )
             registered = file_object(received, self._blobs, self._settings)
         except Exception as error:

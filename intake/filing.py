@@ -6,6 +6,7 @@ Knows no network; who called and what the C-STORE command said is told to it. De
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ class Received:
     transfer_syntax_uid: str
     calling_ae: str
     size: int
-    sha256: str  # of the data set, hexadecimal
+    sha256: str  # of the data set, see `incoming.DataSetDigest`
 
 
 def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registered:
@@ -88,15 +89,17 @@ def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registe
     if blobs.free_mb() < settings.disk_stop_mb:
         raise DiskFull("less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
 
-    key = blobs.keep_instance(received.path)
-    killpoint("after-fsync")
+    key = blobs.new_instance()
     committing = False
     try:
-        with unit_of_work() as session:
-            registered = studies.register_instance(
-                session, Arrived(**arrived, blob=key, sha256=received.sha256)
-            )
-            committing = True
+        with ThreadPoolExecutor(1) as beside:
+            keeping = beside.submit(blobs.keep_instance, received.path, key)
+            with unit_of_work() as session:
+                registered = studies.register_instance(session, Arrived(**arrived, blob=key))
+                # The row waits for its bytes: they are synced before it is committed.
+                keeping.result()
+                killpoint("after-fsync")
+                committing = True
     except BaseException:
         # A connection that breaks in the commit leaves open whether the row is there; a file too
         # many is swept up later, a row without its file would be a lost film.
@@ -165,6 +168,7 @@ def describe(header: Dataset, received: Received, settings: Settings) -> dict[st
         "study_date": text(header, "StudyDate"),
         "study_description": text(header, "StudyDescription"),
         "size": received.size,
+        "sha256": received.sha256,
         "calling_ae": received.calling_ae,
         "priority": priority(header, received.calling_ae, settings),
         "is_film": is_film(sop_class, modality),

@@ -1,76 +1,82 @@
-"""One object's file while it comes in: written, digested, and on its way to the disk.
-
-Knows no DICOM but where a Part 10 file's data set begins.
-"""
+"""One object's file while it comes in, and its digest. Knows no network, no header and no row."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import mmap
 import os
 import uuid
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 from intake.limits import Why
+from records.blobs import write_past_cache
 from records.killpoints import killpoint
 
+BLOCK = 1 << 20
 _LOOK_EVERY = 16_000_000  # bytes between two looks at the room that is left
-_TO_DISK_EVERY = 4 << 20
-"""Bytes after which the system is asked to begin writing: the sync at the end then finds little."""
-
-_GROUP_LENGTH_AT = 132  # after preamble and prefix (PS3.10 7.1)
-_META_AT = _GROUP_LENGTH_AT + 12  # behind (0002,0000) UL, four bytes: PS3.10 table 7.1-1
+_HEAD = 144  # preamble, prefix and (0002,0000) UL of four bytes: PS3.10 table 7.1-1
 
 
-class Digest:
-    """SHA-256 of a Part 10 file behind its file meta information, as its bytes come.
+class DataSetDigest:
+    """SHA-256 of a Part 10 file behind its file meta information, from its pieces in order.
 
     The file meta is ours: it names the version that wrote it, and an object that comes again after
     an update must have the same digest.
     """
 
     def __init__(self) -> None:
-        self._head = bytearray()
-        self._meta_ends = 0  # of the file; 0: its group length has not come yet
         self._sha256 = hashlib.sha256()
+        self._head = b""
+        self._skip: int | None = None  # bytes of file meta that are still to come
 
-    def update(self, content: bytes | bytearray | memoryview) -> None:
-        """The next bytes of the file."""
-        if self._meta_ends and len(self._head) == self._meta_ends:
-            self._sha256.update(content)
-            return
-        self._head += content
-        if not self._meta_ends and len(self._head) >= _META_AT:
-            self._meta_ends = _META_AT + int.from_bytes(
-                self._head[_META_AT - 4 : _META_AT], "little"
-            )
-        if self._meta_ends and len(self._head) > self._meta_ends:
-            self._sha256.update(self._head[self._meta_ends :])
-            del self._head[self._meta_ends :]
+    def update(self, piece: bytes | memoryview) -> None:
+        """Take the next piece."""
+        if self._skip is None:
+            piece = self._head = self._head + piece
+            if len(piece) < _HEAD:
+                return
+            self._head = b""
+            self._skip = _HEAD + int.from_bytes(piece[_HEAD - 4 : _HEAD], "little")
+        if self._skip < len(piece):
+            self._sha256.update(memoryview(piece)[self._skip :])
+        self._skip = max(0, self._skip - len(piece))
 
     def hexdigest(self) -> str:
-        """Of what came so far."""
+        """Of all that was taken, hexadecimal."""
         return self._sha256.hexdigest()
 
 
 class Incoming:
     """One object's file while it comes in, as pynetdicom's chunked receive writes it.
 
+    A block is written by a thread of `writers` while it is digested here and the next one comes in.
+    It goes past the page cache (O_DIRECT), where the file system can do that: copying a film into
+    the cache costs more than its digest, films would drive the database out of it, and at the end
+    all of them would have to be written at once.
+
     An object that cannot be kept is `spoiled`: its file is gone at once and the rest of it is read
     off the network and dropped, so that its sender gets an answer and goes on with the next.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, has_room: Callable[[], bool]) -> None:
+    def __init__(
+        self, folder: Path, max_bytes: int, has_room: Callable[[], bool], writers: Executor
+    ) -> None:
         self.path = folder / f"{uuid.uuid4().hex}.dcm"
         self.name = str(self.path)  # pynetdicom reads and unlinks by this name
         self.size = 0
         self.spoiled: Why | None = None
+        self._digest = DataSetDigest()
+        # Whole pages, as O_DIRECT wants them. One comes in while the other is written.
+        self._block, self._other = (memoryview(mmap.mmap(-1, BLOCK)) for _ in range(2))
+        self._filled = 0
+        self._writers = writers
+        self._writing: Future[None] | None = None
         self._max_bytes = max_bytes
         self._has_room = has_room
         self._look_at = _LOOK_EVERY
-        self._digest = Digest()
-        self._to_disk = 0  # the system has been asked to write what is before
         self._handle = -1
         if not has_room():
             self.spoiled = Why.DISK_FULL
@@ -85,46 +91,47 @@ class Incoming:
         """Pynetdicom flushes `file.file`, as NamedTemporaryFile has one."""
         return self
 
-    @property
-    def sha256(self) -> str:
-        """Of the data set as it came so far, hexadecimal."""
-        return self._digest.hexdigest()
+    def space(self) -> memoryview:
+        """Where the next bytes may be put, to be told of with `take`; never empty."""
+        return self._block[self._filled :]
 
-    def write(self, content: bytes | bytearray | memoryview) -> int:
-        """Write, or drop where the object is spoiled. Never raises."""
-        self.size += len(content)
+    def take(self, count: int) -> None:
+        """So many bytes were put into `space`: keep, or drop where it is spoiled. Never raises."""
+        self.size += count
+        self._filled += count
         if self.size > self._max_bytes:
             self._spoil(Why.TOO_LARGE)
         if self.size > self._look_at:
             self._look_at += _LOOK_EVERY
             if not self._has_room():
                 self._spoil(Why.DISK_FULL)
-        if self.spoiled is None:
-            try:
-                left = memoryview(content)
-                while left:
-                    left = left[os.write(self._handle, left) :]
-                self._begin_writing()
-            except OSError as error:
-                self._spoil(_why(error))
-            self._digest.update(content)
+        if self._filled == BLOCK:
+            self._write_block()
+
+    def write(self, content: bytes) -> int:
+        """Take bytes from elsewhere. Never raises."""
+        left = memoryview(content)
+        while left:
+            space = self.space()
+            count = min(len(space), len(left))
+            space[:count] = left[:count]
+            self.take(count)
+            left = left[count:]
         return len(content)
 
-    def _begin_writing(self) -> None:
-        """Let the system write meanwhile: what it is told not to keep it first brings to the disk.
-
-        Pages that wait to be written stay in memory all the same, for who prepares the film.
-        """
-        if self.size - self._to_disk >= _TO_DISK_EVERY:
-            begun, self._to_disk = self._to_disk, self.size
-            os.posix_fadvise(self._handle, begun, self.size - begun, os.POSIX_FADV_DONTNEED)
-
     def flush(self) -> None:
-        """Called after each piece of the data set; writes are not buffered here."""
+        """Called after each piece of the data set; what is written when is decided here."""
         killpoint("mid-transfer")
+
+    def finish(self) -> str:
+        """Write what is left and return the data set's digest; look at `spoiled` then."""
+        self._write_block()
+        self._wait()
+        return self._digest.hexdigest()
 
     def close(self) -> None:
         """Close; a second time does nothing."""
+        self._wait()
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
@@ -133,6 +140,23 @@ class Incoming:
         """Close and remove the file."""
         self.close()
         self.path.unlink(missing_ok=True)
+
+    def _write_block(self) -> None:
+        block, self._filled = self._block[: self._filled], 0
+        self._wait()
+        if self.spoiled is None:
+            self._writing = self._writers.submit(write_past_cache, self._handle, block)
+            self._digest.update(block)
+            self._block, self._other = self._other, self._block
+
+    def _wait(self) -> None:
+        """Until the block before this one is written."""
+        writing, self._writing = self._writing, None
+        try:
+            if writing:
+                writing.result()
+        except OSError as error:
+            self._spoil(_why(error))
 
     def _spoil(self, why: Why) -> None:
         # The first reason stands.

@@ -147,6 +147,7 @@ class Listener:
             if late:
                 break
             time.sleep(0.02)
+        server.writers.shutdown(wait=False)
         for chore in self._chores:
             chore.join(STOP_SECONDS)
         try:
@@ -220,6 +221,7 @@ class Listener:
                 idle_seconds=settings.idle_seconds,
                 has_room=answering.has_room,
                 refuse=answering.refuse,
+                shared=settings.listen_shared,
             )
         except OSError as error:
             where = f"{settings.listen_host}:{settings.listen_port}"

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import datetime as dt
 import errno
+import fcntl
 import hashlib
+import mmap
 import os
 import re
 import shutil
@@ -25,6 +27,7 @@ from records.errors import DiskFull, NotFound
 
 _KEY = re.compile(r"(instances/\d{4}-\d\d-\d\d|prepared)/[0-9a-f]{2}/[0-9a-f-]{32,64}\.(dcm|npz)")
 _CHUNK = 1 << 20
+_O_DIRECT = getattr(os, "O_DIRECT", 0)  # Linux
 
 
 class Blobs:
@@ -49,7 +52,13 @@ class Blobs:
             raise NotFound("that is not the key of a blob")
         return self.root / key
 
-    def keep_instance(self, received: Path) -> str:
+    def new_instance(self) -> str:
+        """A key for an instance that is to be kept."""
+        name = uuid.uuid4().hex
+        day = dt.datetime.now(dt.UTC).date().isoformat()
+        return f"instances/{day}/{name[:2]}/{name}.dcm"
+
+    def keep_instance(self, received: Path, key: str = "") -> str:
         """Keep a received file for good and return its key: synced to disk when this returns.
 
         The received file stays where it is (whoever made it removes it).
@@ -57,10 +66,8 @@ class Blobs:
         Raises:
             DiskFull: no room; nothing half kept.
         """
-        name = uuid.uuid4().hex
-        day = dt.datetime.now(dt.UTC).date().isoformat()
-        key = f"instances/{day}/{name[:2]}/{name}.dcm"
-        target = self.root / key
+        key = key or self.new_instance()
+        target = self.path(key)
         with _disk_errors():
             self._make_parent(target)
             with received.open("rb") as file:
@@ -141,6 +148,32 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def write_past_cache(handle: int, block: memoryview) -> None:
+    """Write all of a block at a file's end, to the disk itself where the file system can do that.
+
+    The disk takes whole pages of memory, at whole pages of the file: the bytes behind the last
+    whole one, and all that come after, go through the cache as ever. So does a block on a file
+    system that knows no O_DIRECT. Neither way is durable without a sync.
+
+    Raises:
+        OSError: a part may be written.
+    """
+    whole = len(block) // mmap.PAGESIZE * mmap.PAGESIZE
+    at = 0
+    flags = fcntl.fcntl(handle, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETFL, flags | _O_DIRECT)
+        while at < whole:
+            at += os.write(handle, block[at:whole])
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        fcntl.fcntl(handle, fcntl.F_SETFL, flags)
+    while at < len(block):
+        at += os.write(handle, block[at:])
 
 
 @contextmanager

@@ -76,6 +76,10 @@ class Settings(BaseSettings):
         description="Address the DICOM listener binds to. `0.0.0.0` lets other machines send.",
     )
     listen_port: int = Field(default=11112, ge=0, le=65535, description="Port; 0 takes a free one.")
+    listen_shared: bool = Field(
+        default=False,
+        description="Share the port with other listeners of this machine that say the same.",
+    )
     allowed_callers: Words = Field(
         default=(),
         description="Calling AE titles that may send, as `A, B`. Empty lets everyone.",

@@ -1,8 +1,9 @@
 """`nightdraft bench receive`: films a second that are taken in, beside other listeners.
 
 The same films go to each listener in turns, over one association and over several: to ours, which
-answers after fsync, hash and commit, and to pynetdicom's, DCMTK's and Orthanc's, those that are
-installed, as they come. Each run starts a fresh listener on an empty folder. Knows their commands.
+answers after fsync, hash and commit, and to DCMTK's, pynetdicom's and Orthanc's, those that are
+installed, as they come. Each run starts a fresh listener on an empty folder, of ours as many
+processes as there are associations and cores. Knows their commands.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -75,6 +76,12 @@ RECEIVERS = (
         "synced, hashed, committed",
     ),
     Receiver(
+        "DCMTK storescp --fork",
+        "/usr/bin/storescp",
+        lambda port, folder: ["/usr/bin/storescp", "--fork", "-od", str(folder), str(port)],
+        "written",
+    ),
+    Receiver(
         "pynetdicom storescp",
         sys.executable,
         lambda port, folder: [
@@ -89,14 +96,12 @@ RECEIVERS = (
         lambda port, folder: ["/usr/bin/storescp", "-od", str(folder), str(port)],
         "written",
     ),
-    Receiver(
-        "DCMTK storescp --fork",
-        "/usr/bin/storescp",
-        lambda port, folder: ["/usr/bin/storescp", "--fork", "-od", str(folder), str(port)],
-        "written",
-    ),
     Receiver("Orthanc", "Orthanc", _orthanc, "synced, hashed, in its index"),
 )
+
+OURS, FORK = RECEIVERS[:2]
+RATIOS = {1: "ratio_one", 4: "ratio_four"}
+"""By associations: our films a second over those of `storescp --fork`, which syncs nothing."""
 
 DCMSEND = "/usr/bin/dcmsend"
 
@@ -111,6 +116,7 @@ def measure(
     """
     folder = Path(tempfile.mkdtemp(prefix="nightdraft-bench-"))
     folder.chmod(0o711)  # PostgreSQL's user passes through
+    file_system = _file_system(folder)
     try:
         say(f"writing {films} films of {mb:g} MB")
         sent = _write_films(folder / "films", films, mb)
@@ -119,8 +125,9 @@ def measure(
         memory: dict[tuple[str, int], list[float]] = {}
         for run in range(runs):
             for at_once in associations:
-                for receiver in there:
-                    with _running(receiver, folder / "received") as (port, family):
+                # Each is first as often as last: what one leaves in memory is the next one's luck.
+                for receiver in there[:: -1 if run % 2 else 1]:
+                    with _running(receiver, folder / "received", at_once) as (port, family):
                         took, peak = _send(sent, port, at_once, family)
                     key = (receiver.name, at_once)
                     seconds.setdefault(key, []).append(took)
@@ -136,6 +143,8 @@ def measure(
         "films": films,
         "mb_each": mb,
         "runs": runs,
+        **_ratios(seconds),
+        "file_system": file_system,
         "sender": "dcmsend" if Path(DCMSEND).exists() else "nightdraft send",
         "not_installed": [one.name for one in RECEIVERS if one not in there],
         "receivers": [
@@ -143,6 +152,7 @@ def measure(
                 "name": receiver.name,
                 "promise": receiver.promise,
                 "associations": at_once,
+                "processes": _processes(receiver, at_once),
                 "films_per_second": spread(
                     [films / took for took in seconds[receiver.name, at_once]]
                 ),
@@ -153,6 +163,26 @@ def measure(
         ],
         **facts(),
     }
+
+
+def _ratios(seconds: dict[tuple[str, int], list[float]]) -> dict[str, float | None]:
+    """The median of the runs' ratios; None without the other listener or without such a run."""
+    found: dict[str, float | None] = {}
+    for at_once, key in RATIOS.items():
+        ours, fork = (seconds.get((one.name, at_once), []) for one in (OURS, FORK))
+        pairs = [theirs / own for own, theirs in zip(ours, fork, strict=False)]
+        found[key] = round(median(pairs), 3) if pairs else None
+    return found
+
+
+def _processes(receiver: Receiver, associations: int) -> int:
+    return min(associations, os.cpu_count() or 1) if receiver is OURS else 1
+
+
+def _file_system(folder: Path) -> str:
+    """The kind of file system that all listeners write to."""
+    mounts = {Path(one.mountpoint): one.fstype for one in psutil.disk_partitions(all=True)}
+    return next((mounts[one] for one in (folder, *folder.parents) if one in mounts), "unknown")
 
 
 def _write_films(folder: Path, films: int, mb: float) -> list[Path]:
@@ -174,22 +204,28 @@ def _write_films(folder: Path, films: int, mb: float) -> list[Path]:
 
 
 @contextmanager
-def _running(receiver: Receiver, folder: Path) -> Iterator[tuple[int, psutil.Process]]:
-    """The listener on an empty folder, its port and its process; nothing is left of it."""
+def _running(
+    receiver: Receiver, folder: Path, associations: int
+) -> Iterator[tuple[int, list[psutil.Process]]]:
+    """The listener on an empty folder, its port and its processes; nothing is left of it."""
     folder.mkdir(mode=0o711)
     port = free_port()
     try:
         with ExitStack() as kept:
             env = dict(os.environ)
-            if receiver is RECEIVERS[0]:
+            if receiver is OURS:
                 env = kept.enter_context(_own_database(folder, port))
+            processes = []
             with (folder / "words.log").open("wb") as words:
-                process = subprocess.Popen(
-                    receiver.command(port, folder), stdout=words, stderr=words, env=env
-                )
-            kept.callback(lambda: end([process], signal.SIGTERM, 20))
-            _wait_for(process, port, receiver, folder / "words.log")
-            yield port, psutil.Process(process.pid)
+                for _ in range(_processes(receiver, associations)):
+                    process = subprocess.Popen(
+                        receiver.command(port, folder), stdout=words, stderr=words, env=env
+                    )
+                    kept.callback(end, [process], signal.SIGTERM, 20)
+                    processes.append(process)
+            for process in processes:
+                _wait_for(process, port, receiver, folder / "words.log")
+            yield port, [psutil.Process(process.pid) for process in processes]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -211,6 +247,7 @@ def _own_database(folder: Path, port: int) -> Iterator[dict[str, str]]:
             "NIGHTDRAFT_DATABASE_URL": servers.database_url,
             "NIGHTDRAFT_DATA_DIR": str(folder),
             "NIGHTDRAFT_LISTEN_PORT": str(port),
+            "NIGHTDRAFT_LISTEN_SHARED": "true",
             "NIGHTDRAFT_LOG_LEVEL": "warning",
         }
 
@@ -218,8 +255,12 @@ def _own_database(folder: Path, port: int) -> Iterator[dict[str, str]]:
 def _wait_for(process: subprocess.Popen[bytes], port: int, receiver: Receiver, words: Path) -> None:
     until = time.monotonic() + _STARTS_IN
     while time.monotonic() < until and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+        # Asking by a connection would tell of one of the processes on a port, not of each.
+        with suppress(psutil.NoSuchProcess):
+            open_ports = psutil.Process(process.pid).net_connections("tcp")
+            if any(
+                one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in open_ports
+            ):
                 return
         time.sleep(0.05)
     said = words.read_text(errors="replace").strip().splitlines() or ["no words"]
@@ -227,11 +268,11 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, receiver: Receiver, w
 
 
 def _send(
-    films: Sequence[Path], port: int, associations: int, receiver: psutil.Process
+    films: Sequence[Path], port: int, associations: int, receivers: Sequence[psutil.Process]
 ) -> tuple[float, float]:
     """Seconds until every film was answered with success, and the receiver's peak in MB."""
     over, peak = threading.Event(), [0.0]
-    watching = threading.Thread(target=_watch, args=(receiver, over, peak))
+    watching = threading.Thread(target=_watch, args=(receivers, over, peak))
     watching.start()
     try:
         started = time.monotonic()
@@ -266,11 +307,11 @@ def _senders(films: Sequence[Path], port: int, associations: int) -> Iterator[li
             yield [DCMSEND, "-aec", "NIGHTDRAFT", "127.0.0.1", str(port), *map(str, lot)]
 
 
-def _watch(receiver: psutil.Process, over: threading.Event, peak: list[float]) -> None:
-    """Note the most memory that the listener and its children have together."""
+def _watch(receivers: Sequence[psutil.Process], over: threading.Event, peak: list[float]) -> None:
+    """Note the most memory that a listener's processes and their children have together."""
     while not over.wait(0.1):
         with suppress(psutil.NoSuchProcess):
-            family = [receiver, *receiver.children(recursive=True)]
+            family = [*receivers, *(kid for one in receivers for kid in one.children(True))]
             peak[0] = max(peak[0], sum(map(_mb, family)))
 
 
@@ -283,18 +324,24 @@ def _mb(process: psutil.Process) -> float:
 def show(measured: dict[str, Any]) -> RenderableType:
     """The measurements as a table."""
     table = Table(box=None, header_style="bold")
-    for column in ("listener", "associations", "films a second", "MB at its peak"):
+    for column in ("listener", "associations", "processes", "films a second", "MB at its peak"):
         table.add_column(column, justify="left" if column == "listener" else "right")
     table.add_column("when it answers success, a film is")
     for row in measured["receivers"]:
         table.add_row(
             row["name"],
             str(row["associations"]),
+            str(row["processes"]),
             f"{row['films_per_second']['median']:.1f}",
             f"{row['memory_mb']['median']:.0f}",
             row["promise"],
         )
     absent = ", ".join(measured["not_installed"])
+    ratios = ", ".join(
+        f"{measured[key]:.2f} x storescp --fork at {at_once}"
+        for at_once, key in RATIOS.items()
+        if measured[key] is not None
+    )
     return Group(
         Text(
             f"{measured['films']} films of {measured['mb_each']:g} MB by {measured['sender']}; "
@@ -302,4 +349,5 @@ def show(measured: dict[str, Any]) -> RenderableType:
             + (f"; not installed: {absent}" if absent else "")
         ),
         table,
+        Text(f"nightdraft listen: {ratios}" if ratios else ""),
     )

@@ -19,8 +19,10 @@ from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
+from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
+from pynetdicom.pdu import P_DATA_TF
 
 from tests.waiting import eventually
 
@@ -136,6 +138,30 @@ def send(port: int, *films: Dataset, **more) -> list[int]:
 
 def store_raw(made, sop_class: str, sop_instance: str, content: bytes | Dataset) -> Dataset:
     """A C-STORE whose command says what one likes; its answer's status and comment."""
+    request = _request(sop_class, sop_instance, content)
+    made._reactor_checkpoint.clear()  # as send_c_store does: the answer is ours to take
+    eventually(lambda: made._is_paused)
+    made.dimse.send_msg(request, made.accepted_contexts[0].context_id)
+    _, answer = made.dimse.get_msg(block=True)
+    made._reactor_checkpoint.set()
+    assert answer is not None, "no answer"
+    return answer
+
+
+def store_without_end(made, content: Dataset) -> None:
+    """All of a C-STORE but its last P-DATA-TF, which never comes."""
+    message = C_STORE_RQ()
+    message.primitive_to_message(_request(content.SOPClassUID, content.SOPInstanceUID, content))
+    context = made.accepted_contexts[0].context_id
+    *pieces, _last = message.encode_msg(context, made.dimse.maximum_pdu_size)
+    assert len(pieces) > 1, "the film fits one PDU"
+    for piece in pieces:
+        data = P_DATA_TF()
+        data.from_primitive(piece)
+        made.dul.socket.socket.sendall(data.encode())
+
+
+def _request(sop_class: str, sop_instance: str, content: bytes | Dataset) -> C_STORE:
     if isinstance(content, Dataset):
         content = encode(content, False, True)
     request = C_STORE()
@@ -144,13 +170,7 @@ def store_raw(made, sop_class: str, sop_instance: str, content: bytes | Dataset)
     request.AffectedSOPInstanceUID = sop_instance
     request.Priority = 2
     request.DataSet = BytesIO(content)
-    made._reactor_checkpoint.clear()  # as send_c_store does: the answer is ours to take
-    eventually(lambda: made._is_paused)
-    made.dimse.send_msg(request, made.accepted_contexts[0].context_id)
-    _, answer = made.dimse.get_msg(block=True)
-    made._reactor_checkpoint.set()
-    assert answer is not None, "no answer"
-    return answer
+    return request
 
 
 def pdu(kind: int, content: bytes = b"", length: int | None = None) -> bytes:

@@ -29,6 +29,7 @@ from .senders import (
     pdu,
     send,
     store_raw,
+    store_without_end,
 )
 
 # ---- What is kept ----
@@ -339,22 +340,12 @@ def test_a_message_without_end_is_cut_off(listen):
     assert send(running.port, film()) == [0]
 
 
-def test_a_sender_that_dies_in_the_middle_leaves_nothing(listen, data_dir, monkeypatch):
+def test_a_sender_that_dies_in_the_middle_leaves_nothing(listen, data_dir):
     running = listen()
     with association(running.port) as made:
-        socket = made.dul.socket
-        sent, send_on = [], socket.send
-
-        def send_and_die(pdus):
-            # In the thread that sends, so that the film cannot be through before the line is cut.
-            sent.append(len(pdus))
-            if sum(sent) > 8_000_000:
-                eventually(lambda: [f for f in incoming(data_dir) if f.stat().st_size > 1_000_000])
-                socket.socket.shutdown(2)
-            send_on(pdus)
-
-        monkeypatch.setattr(socket, "send", send_and_die)
-        made.send_c_store(film(pixels=b"\0\0" * 20_000_000))
+        store_without_end(made, film(pixels=b"\0\0" * 2_000_000))
+        eventually(lambda: [f for f in incoming(data_dir) if f.stat().st_size > 1_000_000])
+        made.dul.socket.socket.shutdown(2)
     eventually(lambda: not incoming(data_dir))
     assert not rows()
     assert send(running.port, film()) == [0]

@@ -101,6 +101,32 @@ def test_a_port_in_use_is_one_clear_line(listen, tmp_path):
     assert str(running.port) in line
 
 
+def test_listeners_share_a_port_where_each_says_so(listen, tmp_path, data_dir):
+    first = listen(listen_shared=True)
+    second = start_listener(tmp_path, NIGHTDRAFT_LISTEN_PORT=str(first.port))
+    try:
+        assert second.port == first.port
+
+        def both_took_films() -> bool:
+            send(first.port, film())
+            return all(
+                any(line["event"] == "an object was kept" for line in one.lines())
+                for one in (first, second)
+            )
+
+        eventually(both_took_films)
+        assert len(kept_files(data_dir)) == len(rows())
+        alone = start_listener(
+            tmp_path,
+            NIGHTDRAFT_LISTEN_PORT=str(first.port),
+            NIGHTDRAFT_LISTEN_SHARED="false",
+        )
+        assert alone.end() == 1
+        assert "PortInUse: " in alone.log.read_text()
+    finally:
+        second.end()
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -47,10 +47,12 @@ def test_a_few_studies_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_listeners_are_measured_side_by_side() -> None:
-    measured = plain(receiving.measure(4, 0.1, [1, 2], 1, lambda _: None))
-    there = {(row["name"], row["associations"]) for row in measured["receivers"]}
-    assert {("nightdraft listen", 1), ("nightdraft listen", 2)} < there
-    assert {("DCMTK storescp", 1), ("pynetdicom storescp", 2)} < there
+    measured = plain(receiving.measure(4, 0.1, [1, 4], 1, lambda _: None))
+    there = {(row["name"], row["associations"]): row["processes"] for row in measured["receivers"]}
+    assert there["nightdraft listen", 1] == 1
+    assert there["nightdraft listen", 4] == min(4, os.cpu_count() or 1)
+    assert {("DCMTK storescp", 1), ("pynetdicom storescp", 4)} < set(there)
+    assert measured["ratio_one"] > 0 < measured["ratio_four"]
     assert all(row["films_per_second"]["median"] > 0 for row in measured["receivers"])
     assert all(row["memory_mb"]["median"] > 1 for row in measured["receivers"])
     assert receiving.show(measured)

@@ -23,7 +23,7 @@ DX = "1.2.840.10008.5.1.4.1.1.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
 
 
-def film(path, writer="", **fields):
+def film(path, **fields):
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = DX, "1.2.3.1.1"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", "1.2.3.1"
@@ -32,8 +32,6 @@ def film(path, writer="", **fields):
         setattr(dataset, keyword, value)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = EXPLICIT
-    if writer:
-        dataset.file_meta.ImplementationVersionName = writer
     content = BytesIO()
     dcmwrite(content, dataset, enforce_file_format=True)
     path.write_bytes(content.getvalue())

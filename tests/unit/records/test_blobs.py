@@ -1,13 +1,15 @@
 """Bytes on disk: kept whole or not at all, named by us, orphans found by age."""
 
 import errno
+import fcntl
+import mmap
 import os
 import stat
 import time
 
 import pytest
 
-from records.blobs import Blobs, sha256_of
+from records.blobs import Blobs, sha256_of, write_past_cache
 from records.errors import DiskFull, NotFound
 
 
@@ -92,3 +94,54 @@ def test_digest_is_of_the_whole_file(blobs, tmp_path):
 
     content = os.urandom(3_000_001)
     assert sha256_of(received(blobs, content)) == hashlib.sha256(content).hexdigest()
+
+
+def written(path, *blocks):
+    handle = os.open(path, os.O_CREAT | os.O_WRONLY)
+    try:
+        for block in blocks:
+            memory = memoryview(mmap.mmap(-1, len(block)))
+            memory[:] = block
+            write_past_cache(handle, memory)
+        assert not fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_DIRECT
+    finally:
+        os.close(handle)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("last", [1, 4095, 4096, 10_000])
+def test_blocks_past_the_cache_are_whole_with_a_last_one_of_any_length(tmp_path, last):
+    blocks = [os.urandom(65536), os.urandom(65536), os.urandom(last)]
+    assert written(tmp_path / "film", *blocks) == b"".join(blocks)
+
+
+def test_a_block_behind_an_odd_one_goes_through_the_cache(tmp_path):
+    blocks = [os.urandom(5000), os.urandom(65536)]
+    assert written(tmp_path / "film", *blocks) == b"".join(blocks)
+
+
+def test_where_the_file_system_cannot_go_past_the_cache_it_goes_through(tmp_path, monkeypatch):
+    real = fcntl.fcntl
+
+    def without(handle, command, argument=0):
+        if command == fcntl.F_SETFL and argument & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no")
+        return real(handle, command, argument)
+
+    monkeypatch.setattr(fcntl, "fcntl", without)
+    block = os.urandom(70_000)
+    assert written(tmp_path / "film", block) == block
+
+
+def test_a_short_write_is_completed_and_a_full_disk_told(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda handle, content: write(handle, content[:4097]))
+    block = os.urandom(70_000)
+    assert written(tmp_path / "film", block) == block
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="full"):
+        written(tmp_path / "other", block)
