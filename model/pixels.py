@@ -23,10 +23,7 @@ from model.codestreams import Samples, Stored, read_stored
 from model.errors import PixelError
 from model.header import Layout, check_header, open_film, read_header, transfer_syntax
 
-__all__ = ["PREPROCESSING", "RESIZES", "check_header", "read_header", "shown_pixels", "view_pixels"]
-
-PREPROCESSING = "nightdraft-film-2"
-"""Names this way from file to view; it changes whenever a view would, and goes into digests."""
+__all__ = ["RESIZES", "check_header", "read_header", "shown_pixels", "view_pixels"]
 
 RESIZES = ("square",)
 """square: the whole film pressed into a square, bicubic, as the paper's network was trained."""

@@ -70,6 +70,7 @@ def test_codecs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatc
     measured = plain(preparing.measure(2, lambda _: None))
     keys = {"uncompressed", "rle", "jpeg_lossless", "jpeg_ls", "jpeg_2000"}
     assert keys == set(preparing.CODECS)
+    assert measured["two_threads_ratio"] > 0 < measured["two_threads_ceiling"]
     for codec in keys:
         row = measured[codec]
         assert row["ms"]["median"] > 0 < row["ms_plain"]["median"]
