@@ -297,9 +297,8 @@ def _grey_of_colour(stored: Stored, layout: Layout) -> NDArray[np.uint8]:
 def _looked_up(table: NDArray[np.uint8], stored: Stored) -> NDArray[np.uint8]:
     grey = np.empty(stored.shape, np.uint8)
     for top in range(0, len(stored), _BAND):
-        band = stored[top : top + _BAND]
-        # mode="clip" writes straight to `out`; no pattern is outside the table.
-        table.take(band, out=grey[top : top + _BAND], mode="clip")
+        # Looking up into an array of its own is faster than `out=`, whatever the mode.
+        grey[top : top + _BAND] = table.take(stored[top : top + _BAND])
     return grey
 
 
