@@ -6,7 +6,7 @@ Knows rows, Redis, the disk and the bundle's manifest; no label and no sentence 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 
 import redis
@@ -16,7 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.schemas import Check, Readiness
+from api.schemas import Check, PartSeen, Readiness
 from api.studies import EXPECTED_PARTS, seen_parts
 from model.errors import BundleError
 from model.manifest import read_manifest
@@ -221,10 +221,30 @@ class Rows(Collector):
         for part in seen.parts:
             running[part.part] = running.get(part.part, 0) + 1
         yield _gauge("nightdraft_parts_seen", "Processes seen lately, by part", "part", running)
+        yield from _of_draft_workers(seen.parts)
         alarms: dict[str, int] = {}
         for alarm in seen.alarms:
             alarms[alarm.part] = alarms.get(alarm.part, 0) + 1
         yield _gauge("nightdraft_alarms_open", "Open alarms, by part", "part", alarms)
+
+
+_DRAFTING = {
+    "slots": ("nightdraft_draft_slots", "Studies that the worker writes at the same time"),
+    "occupancy": ("nightdraft_draft_occupancy", "Share of slot-steps that wrote a token, lately"),
+    "studies_per_second": ("nightdraft_draft_studies_per_second", "Studies drafted, lately"),
+    "tokens_per_second": ("nightdraft_draft_tokens_per_second", "Tokens written, lately"),
+    "reruns": ("nightdraft_draft_reruns", "Studies run again in float32 since the worker began"),
+}
+"""A draft worker's facts and their families; lately is since its last heartbeat."""
+
+
+def _of_draft_workers(seen: Iterable[PartSeen]) -> Iterator[Metric]:
+    for fact, (name, words) in _DRAFTING.items():
+        family = GaugeMetricFamily(name, words, labels=["worker"])
+        for part in seen:
+            if part.part == "draft" and isinstance(part.facts.get(fact), int | float):
+                family.add_metric([part.owner], part.facts[fact])
+        yield family
 
 
 def _gauge(name: str, words: str, label: str, numbers: dict[str, int]) -> GaugeMetricFamily:

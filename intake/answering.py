@@ -15,8 +15,8 @@ from typing import Any
 from pydicom import Dataset
 
 from intake.filing import Received, Refused, clean, file_object
+from intake.incoming import Incoming
 from intake.limits import ANSWERS, SENTENCES, STORAGE_CLASSES, Why
-from intake.receiving import Incoming
 from records import parts
 from records.blobs import Blobs
 from records.errors import DatabaseDown, DiskFull, NightdraftError, PartError, terse
@@ -106,6 +106,7 @@ class Answering:
                 transfer_syntax_uid=str(event.context.transfer_syntax),
                 calling_ae=calling_ae,
                 size=file.size,
+                sha256=file.sha256,
             )
             registered = file_object(received, self._blobs, self._settings)
         except Exception as error:

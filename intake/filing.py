@@ -5,9 +5,7 @@ Knows no network; who called and what the C-STORE command said is told to it. De
 
 from __future__ import annotations
 
-import hashlib
 import re
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +48,7 @@ _WANTED = [
 """All that is read of a header here; the rest is skipped over without taking memory."""
 
 _LONG_VALUE = 65_536  # bytes; none of the wanted values is near it
-_GROUP_LENGTH_AT = 132  # after preamble and prefix (PS3.10 7.1)
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-_CHUNK = 1 << 20
 
 
 class Refused(Exception):
@@ -73,6 +69,7 @@ class Received:
     transfer_syntax_uid: str
     calling_ae: str
     size: int
+    sha256: str  # of the data set, hexadecimal
 
 
 def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registered:
@@ -91,17 +88,13 @@ def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registe
     if blobs.free_mb() < settings.disk_stop_mb:
         raise DiskFull("less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
 
-    with ThreadPoolExecutor(1) as beside:
-        # While the disk syncs, which is most of the time that a film takes here.
-        hashing = beside.submit(digest_of_data_set, received.path)
-        key = blobs.keep_instance(received.path)
+    key = blobs.keep_instance(received.path)
     killpoint("after-fsync")
     committing = False
     try:
-        digest = hashing.result()
         with unit_of_work() as session:
             registered = studies.register_instance(
-                session, Arrived(**arrived, blob=key, sha256=digest)
+                session, Arrived(**arrived, blob=key, sha256=received.sha256)
             )
             committing = True
     except BaseException:
@@ -209,21 +202,6 @@ def text(header: Dataset, keyword: str) -> str:
 def clean(value: str) -> str:
     """Text that a row can hold: PostgreSQL takes no NUL, and an index no long value."""
     return _CONTROLS.sub("", value).strip()[:VALUE_CHARACTERS]
-
-
-def digest_of_data_set(path: Path) -> str:
-    """SHA-256 of a Part 10 file behind its file meta information, hexadecimal.
-
-    The file meta is ours: it names the version that wrote it, and an object that comes again after
-    an update must have the same digest.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        file.seek(_GROUP_LENGTH_AT + 8)  # (0002,0000) UL, four bytes: PS3.10 table 7.1-1
-        file.seek(int.from_bytes(file.read(4), "little"), 1)
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _expected(header: Dataset) -> int | None:

@@ -166,7 +166,7 @@ class NullReporter:
         """A manifest named "null"."""
         return NULL
 
-    slots = 64
+    slots: int = 64
 
     def __init__(self) -> None:
         self.tally = Tally()

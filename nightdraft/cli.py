@@ -104,10 +104,20 @@ def work_prepare(
 def work_draft(
     bundle: Annotated[str | None, setting("bundle")] = None,
     device: Annotated[str | None, setting("device")] = None,
-    draft_batch: Annotated[int | None, setting("draft_batch")] = None,
+    draft_slots: Annotated[int | None, setting("draft_slots")] = None,
+    draft_dtype: Annotated[str | None, setting("draft_dtype")] = None,
+    draft_int8: Annotated[bool | None, setting("draft_int8")] = None,
+    draft_beams: Annotated[int | None, setting("draft_beams")] = None,
 ) -> None:
     """Draft reports (GPU, or CPU)."""
-    choose(bundle=bundle, device=device, draft_batch=draft_batch)
+    choose(
+        bundle=bundle,
+        device=device,
+        draft_slots=draft_slots,
+        draft_dtype=draft_dtype,
+        draft_int8=draft_int8,
+        draft_beams=draft_beams,
+    )
     _work("draft")
 
 

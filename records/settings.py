@@ -181,8 +181,25 @@ class Settings(BaseSettings):
     device: str = Field(
         default="auto", description="`auto`, `cpu`, `cuda`, `cuda:1`: where the model runs."
     )
-    draft_batch: int = Field(
-        default=8, ge=1, le=512, description="Studies that the model reads at the same time."
+    draft_slots: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Studies that the model writes at the same time; 0 chooses by the memory "
+        "that is free.",
+    )
+    draft_dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
+        default="auto",
+        description="Number format of the weights: `auto` is float16 on a GPU and float32 on a "
+        "CPU. A study for which half precision gives no numbers is run again in float32.",
+    )
+    draft_int8: bool = Field(
+        default=False,
+        description="Weights rounded to eight bits, on a CPU: about twice as fast; drafts may "
+        "come out otherwise (docs/performance.md).",
+    )
+    draft_beams: int = Field(
+        default=1, ge=1, le=5, description="Beams of the search for the text; 1 is greedy."
     )
     draft_seconds: float = Field(
         default=60.0, gt=0, description="Time a draft task works before it lets others in."

@@ -1,7 +1,8 @@
 """Prepared inputs -> drafts, many in the model at once. Knows no network and no films.
 
-The model pulls: each time it asks for another case, more are claimed, so a study that came by STAT
-takes the next free place. What is written is saved in groups, one transaction each.
+The model pulls: when it has room it asks for another case, and what fits is claimed then, so a
+study that came by STAT takes the next free place. A thread reads prepared inputs while the model
+works. What is written is saved in groups, one transaction each, and waits a second at most.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 
 from model.case import Case, DraftText, FailedCase, unpack
 from model.confidence import sentence_confidences
@@ -37,6 +39,16 @@ from worker.sickness import Streak, is_stopped
 SAVE_TRIES = 3
 """A group of drafts is worth seconds of a GPU: a broken transaction is tried again before that."""
 
+SAVE_COUNT, SAVE_SECONDS = 16, 1.0
+"""Drafts that make a group, and how long the first of them waits for others."""
+
+CLAIM_SECONDS = 0.5
+"""Between two looks for more to claim, while the model works and there was nothing."""
+
+AHEAD = 8
+"""Beside the free slots, an eighth of all slots is claimed and read ahead: little enough that a
+study that came by STAT waits for none of them."""
+
 _REMEMBERED = 256
 _sent_back: deque[object] = deque(maxlen=_REMEMBERED)
 """Requests that this process sent back because their preprocessing was another bundle's."""
@@ -61,8 +73,16 @@ def draft_ready(
         PartError: disk or database failed; everything in hand was given back uncounted.
         WorkerSick: too many different studies failed in a row.
     """
-    with Keeper() as keeper:
-        return _Round(reporter, owner, seconds, streak, stopping, keeper).run()
+    with ThreadPoolExecutor(1, "read-ahead") as reading, Keeper() as keeper:
+        return _Round(reporter, owner, seconds, streak, stopping, keeper, reading).run()
+
+
+@dataclass
+class _Claimed:
+    """A study that is claimed, and its prepared input as the reading thread brings it."""
+
+    lease: Lease
+    content: Future[bytes]
 
 
 class _Round:
@@ -76,6 +96,7 @@ class _Round:
         streak: Streak,
         stopping: Callable[[], bool],
         keeper: Keeper,
+        reading: ThreadPoolExecutor,
     ) -> None:
         self._reporter = reporter
         self._owner = owner
@@ -83,15 +104,18 @@ class _Round:
         self._streak = streak
         self._stopping = stopping
         self._keeper = keeper
+        self._thread = reading
         self._blobs = Blobs(settings().data_dir)
-        self._claimed: deque[Lease] = deque()  # not yet given to the model
+        self._claimed: deque[_Claimed] = deque()  # not yet given to the model
         self._reading: dict[str, Lease] = {}  # in the model, by the case's key
         self._written: list[tuple[Lease, DraftText]] = []  # not yet saved
+        self._save_by = 0.0  # when the first of them has waited long enough
+        self._look_again = 0.0  # for more to claim
         self._saved = 0
 
     def run(self) -> int:
         """Stream after stream, until nothing is ready or time is up; how many were saved."""
-        while self._claimed or self._claim():
+        while not self._stopping() and (self._claimed or self._claim()):
             try:
                 self._stream()
             except (NightdraftError, BundleError):
@@ -109,36 +133,45 @@ class _Round:
             lease = self._reading.pop(result.key)
             if isinstance(result, DraftText):
                 self._streak.succeeded()
+                if not self._written:
+                    self._save_by = time.monotonic() + SAVE_SECONDS
                 self._written.append((lease, result))
+                self._save_if_due()
             else:
                 self._failed(lease, result.error)
 
-    def _cases(self) -> Iterator[Case]:
-        """One stream of cases, as the model asks for them. A suspect streams alone."""
-        while True:
-            if not self._claimed:
-                self._save()
-                if not self._claim():
+    def _cases(self) -> Iterator[Case | None]:
+        """One stream of cases, as the model asks for them; None where there is none just now.
+
+        A suspect is in the model alone.
+        """
+        alone = False
+        while not self._stopping():
+            self._save_if_due()
+            if not self._claimed and not self._claim():
+                if not self._reading:
                     return
-            lease = self._claimed[0]
-            if lease.alone and self._reading:
-                return  # the next stream is its own
-            self._claimed.popleft()
-            case = self._case_of(lease)
+                yield None
+                continue
+            if self._reading and (alone or self._claimed[0].lease.alone):
+                yield None
+                continue
+            claimed = self._claimed.popleft()
+            case = self._case_of(claimed)
             if case is None:
                 continue
-            self._reading[case.key] = lease
+            alone = claimed.lease.alone
+            self._reading[case.key] = claimed.lease
             killpoint("while-drafting")
             yield case
-            if lease.alone:
-                return
 
     def _claim(self) -> bool:
-        """Claim as many as the model has room for; False where none is to be had."""
-        if self._stopping() or time.monotonic() > self._until:
+        """Claim what the model has room for, and a little ahead; False where none is to be had."""
+        now = time.monotonic()
+        if now > self._until or (self._reading and now < self._look_again):
             return False
-        knobs = settings()
-        room = max(1, knobs.draft_batch - len(self._reading))
+        slots = self._reporter.slots
+        room = max(1, slots // AHEAD, slots - len(self._reading))
         with self._keeper.transaction() as session:
             if is_stopped(session, Stage.DRAFT):
                 return False
@@ -147,15 +180,21 @@ class _Round:
                 Stage.DRAFT,
                 self._owner,
                 room,
-                knobs.lease_seconds,
+                settings().lease_seconds,
                 self._reporter.manifest.digest,
             )
         self._keeper.take(claimed)
-        self._claimed.extend(claimed)
+        self._claimed.extend(
+            _Claimed(one, self._thread.submit(self._blobs.read, one.prepared_blob or ""))
+            for one in claimed
+        )
+        if not claimed:
+            self._look_again = now + CLAIM_SECONDS
         return bool(claimed)
 
-    def _case_of(self, lease: Lease) -> Case | None:
+    def _case_of(self, claimed: _Claimed) -> Case | None:
         """What the model reads; None where the study must be prepared again, or is not ours now."""
+        lease = claimed.lease
         if self._keeper.lost(lease):
             self._keeper.done(lease)
             return None
@@ -163,7 +202,7 @@ class _Round:
             self._other_bundle(lease)
             return None
         try:
-            case = unpack(self._blobs.read(lease.prepared_blob or ""))
+            case = unpack(claimed.content.result())
         except NotFound:
             self._prepare_again(lease, "its prepared input is gone")
             return None
@@ -230,6 +269,12 @@ class _Round:
             except WorkerSick:
                 self._save()
                 raise
+
+    def _save_if_due(self) -> None:
+        """Save once there is a group of drafts, or the first has waited long enough."""
+        full = len(self._written) >= SAVE_COUNT
+        if full or (self._written and time.monotonic() >= self._save_by):
+            self._save()
 
     def _save(self) -> None:
         """Save what was written, in one transaction; one that cannot be kept is alone in that."""

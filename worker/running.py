@@ -133,7 +133,7 @@ class _Heart(threading.Thread):
         down = False
         while True:
             try:
-                facts = self._facts | tasks.last_facts
+                facts = self._facts | tasks.facts()
                 with _no_fork, unit_of_work() as session:
                     parts.beat(session, self._part, facts)
                 down = False

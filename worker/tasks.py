@@ -22,6 +22,7 @@ from worker import preparing
 from worker import sweep as sweeping
 from worker.app import app
 from worker.drafting import DeviceFailed, draft_ready
+from worker.pace import Pace
 from worker.sickness import Streak
 from worker.stopping import end_worker, stopping
 
@@ -31,8 +32,14 @@ PREPARE_SECONDS = 60.0
 _streaks = {stage: Streak(stage) for stage in Stage}
 _resting: dict[str, float] = {}  # part -> monotonic time before which bells do nothing
 last_sweep = time.monotonic()
-last_facts: dict[str, int] = {}
+last_sweep_facts: dict[str, int] = {}
 """What the last sweep did, for the heartbeat."""
+_pace = Pace()
+
+
+def facts() -> dict[str, float]:
+    """What this process has done lately, for its heartbeat."""
+    return last_sweep_facts | _pace.facts()
 
 
 @app.task(name="sweep")  # type: ignore[untyped-decorator]  # Celery ships no types
@@ -40,7 +47,7 @@ def sweep() -> None:
     """Close, take back, ring."""
     global last_sweep
     last_sweep = time.monotonic()
-    _answer("sweep", lambda: last_facts.update(asdict(sweeping.sweep())))
+    _answer("sweep", lambda: last_sweep_facts.update(asdict(sweeping.sweep())))
 
 
 @app.task(name="prepare")  # type: ignore[untyped-decorator]  # Celery ships no types
@@ -79,11 +86,38 @@ def reporter() -> Drafting:
     knobs = settings()
     device = None if knobs.device == "auto" else knobs.device
     try:
-        return load_reporter(knobs.bundle, device, slots=knobs.draft_batch)
+        loaded = load_reporter(
+            knobs.bundle,
+            device,
+            slots=knobs.draft_slots,
+            dtype=knobs.draft_dtype,
+            int8=knobs.draft_int8,
+            beams=knobs.draft_beams,
+            told=_Progress(),
+        )
     except BundleError as error:
         raise BundleUnusable(str(error)) from None
     except DeviceError as error:
         raise DeviceFailed(str(error)) from None
+    _pace.follow(loaded)
+    logger().info("the model is loaded", model=loaded.manifest.name, batch=loaded.slots)
+    return loaded
+
+
+class _Progress:
+    """Says in the log what loading does: each thing when it begins, then every few seconds."""
+
+    SECONDS = 5.0
+
+    def __init__(self) -> None:
+        self._doing = ""
+        self._said = 0.0
+
+    def __call__(self, doing: str, share: float) -> None:
+        now = time.monotonic()
+        if doing != self._doing or now > self._said + self.SECONDS:
+            self._doing, self._said = doing, now
+            logger().info(f"the model: {doing}, {share:.0%}")
 
 
 def _answer(part: str, work: Callable[[], object], request_id: str = "") -> None:

@@ -92,6 +92,23 @@ def test_metrics_are_the_rows(client, broker, night):
     assert "PHANTOM" not in said
 
 
+def test_metrics_tell_how_a_draft_worker_fares(database, client):
+    facts = {"slots": 64, "occupancy": 0.91, "studies_per_second": 12.5, "reruns": 1}
+    with unit_of_work() as session:
+        parts.beat(session, "draft", facts)
+        parts.beat(session, "prepare", {"processes": 2})
+    said = _ask("/metrics").text
+    worker = parts.owner()
+    for line in (
+        f'nightdraft_draft_slots{{worker="{worker}"}} 64.0',
+        f'nightdraft_draft_occupancy{{worker="{worker}"}} 0.91',
+        f'nightdraft_draft_studies_per_second{{worker="{worker}"}} 12.5',
+        f'nightdraft_draft_reruns{{worker="{worker}"}} 1.0',
+    ):
+        assert line in said.splitlines()
+    assert "nightdraft_draft_tokens_per_second{" not in said  # not told: not made up
+
+
 def test_metrics_say_that_a_part_is_down(data_dir, setting):
     setting(database_url="postgresql://nobody@127.0.0.1:1/none", redis_url="redis://127.0.0.1:1/0")
     answer = _ask("/metrics")

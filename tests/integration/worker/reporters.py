@@ -23,14 +23,18 @@ class Reporter(NullReporter):
         batch: int = 4,
     ) -> None:
         super().__init__()
+        self.slots = batch
         self.poison, self.breaks, self.batch = poison, breaks, batch
         self.batches: list[list[str]] = []
 
-    def draft(self, cases: Iterable[Case]) -> Iterator[DraftText | FailedCase]:
+    def draft(self, cases: Iterable[Case | None]) -> Iterator[DraftText | FailedCase]:
         gathered: list[Case] = []
         for case in cases:
-            gathered.append(case)
-            if len(gathered) == self.batch:
+            if case is not None:
+                gathered.append(case)
+            elif not gathered:
+                return
+            if case is None or len(gathered) == self.batch:
                 yield from self._write(gathered)
                 gathered = []
         if gathered:

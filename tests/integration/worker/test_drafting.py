@@ -116,8 +116,7 @@ def test_a_draft_keeps_how_sure_the_model_was_and_what_was_run_again():
     assert rerun not in other.notes
 
 
-def test_priority_goes_first_and_groups_are_as_large_as_the_model_takes(night):
-    night(draft_batch=4)
+def test_priority_goes_first_and_groups_are_as_large_as_the_model_takes():
     prepared(1, 2, 3, 4, 5)
     (stat,) = prepared(6, priority=Priority.STAT)
     reporter = Reporter()
@@ -126,8 +125,7 @@ def test_priority_goes_first_and_groups_are_as_large_as_the_model_takes(night):
     assert reporter.batches[0][0] == key_of(stat)
 
 
-def test_a_stat_that_comes_while_others_are_drafted_takes_the_next_place(night):
-    night(draft_batch=2)
+def test_a_stat_that_comes_while_others_are_drafted_takes_the_next_place():
     prepared(*range(1, 7))
     seen = []
 
@@ -267,8 +265,7 @@ def test_an_error_on_the_way_gives_back_what_is_in_hand():
     assert events(study)[-1] == EventKind.LEASE_RELEASED
 
 
-def test_asked_to_stop_it_finishes_what_the_model_has_and_begins_nothing(night):
-    night(draft_batch=2)
+def test_asked_to_stop_it_finishes_what_the_model_has_and_begins_nothing():
     ids = prepared(1, 2, 3, 4)
     reporter = Reporter(batch=2)
     assert draft(reporter, stopping=lambda: bool(reporter.batches)) == 2

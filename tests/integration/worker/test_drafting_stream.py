@@ -1,0 +1,189 @@
+"""Drafting with a real model: 64 studies in its slots, one of them poison; groups, pace, time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model.case import pack, unpack
+from model.reporter import NullReporter, Reporter
+from model.tally import Tally
+from records import drafts, worklist
+from records.blobs import Blobs
+from records.session import unit_of_work
+from records.settings import settings
+from records.tables import DraftRequest, Study
+from records.vocabulary import Stage, VisibleState
+from worker import drafting
+from worker.drafting import draft_ready
+from worker.pace import Pace
+from worker.preparing import prepare_ready
+from worker.sickness import Streak
+
+from .arriving import bring_studies, close, state
+
+DRAFTED, FAILED = VisibleState.DRAFTED, VisibleState.FAILED
+STUDIES, BAD = 64, 31
+
+
+@pytest.fixture(scope="module")
+def reporter() -> Reporter:
+    return Reporter.load("demo", "cpu", slots=16)
+
+
+@pytest.fixture
+def ids(night: Callable[..., None]) -> list[Any]:
+    night(bundle="demo", max_attempts=2)
+    found = bring_studies(*range(1, STUDIES + 1))
+    close()
+    assert prepare_ready("p", 120, Streak(Stage.PREPARE)) == STUDIES
+    return found
+
+
+def request_of(study: Any) -> DraftRequest:
+    with unit_of_work() as session:
+        found = session.get(Study, study)
+        assert found is not None
+        request = session.get(DraftRequest, found.request_id)
+        assert request is not None
+        return request
+
+
+def draft(reporter: Any, seconds: float = 60, **more: Any) -> int:
+    return draft_ready(reporter, "d", seconds, Streak(Stage.DRAFT), **more)
+
+
+def other_shape(_: Any, request: DraftRequest) -> None:
+    """The prepared film is of another size than the network reads."""
+    path = Blobs(settings().data_dir).path(request.prepared_blob or "")
+    case = unpack(path.read_bytes())
+    views = tuple(replace(view, pixels=np.zeros((8, 8), np.uint8)) for view in case.views)
+    path.write_bytes(pack(replace(case, views=views)))
+
+
+def breaks_reading(monkeypatch: pytest.MonkeyPatch, request: DraftRequest) -> None:
+    """The network raises on its film, whoever else is read with it."""
+    from model.engine import Engine
+
+    gather = Engine.gather
+
+    def gathered(self: Engine, studies: Any) -> Any:
+        if any(study.case.key == str(request.id) for study in studies):
+            raise RuntimeError("the network cannot take this")
+        return gather(self, studies)
+
+    monkeypatch.setattr(Engine, "gather", gathered)
+
+
+def no_numbers(monkeypatch: pytest.MonkeyPatch, request: DraftRequest) -> None:
+    """What the network sees of its film is no number."""
+    from model.engine import Engine
+
+    gather = Engine.gather
+
+    def gathered(self: Engine, studies: Any) -> Any:
+        inputs = gather(self, studies)
+        if any(study.case.key == str(request.id) for study in studies):
+            return replace(inputs, pixels=torch.full_like(inputs.pixels, torch.nan))
+        return inputs
+
+    monkeypatch.setattr(Engine, "gather", gathered)
+
+
+@pytest.mark.parametrize("poison", [other_shape, breaks_reading, no_numbers])
+def test_one_of_64_is_poison_and_63_are_drafted(
+    poison: Callable[..., None],
+    ids: list[Any],
+    reporter: Reporter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    poison(monkeypatch, request_of(ids[BAD]))
+    assert draft(reporter) == STUDIES - 1
+    states = [state(study) for study in ids]
+    assert states[BAD] is FAILED
+    assert [one for n, one in enumerate(states) if n != BAD] == [DRAFTED] * (STUDIES - 1)
+    with unit_of_work() as session:
+        failed = worklist.one(session, ids[BAD])
+        assert (failed.reason, bool(failed.detail)) == ("MODEL_ERROR", True)
+        texts = {drafts.of_study(session, study)[0].text for n, study in enumerate(ids) if n != BAD}
+    assert len(texts) > 10  # they are reports of their own films
+
+
+def test_drafts_are_saved_in_groups_and_none_is_lost(
+    ids: list[Any], reporter: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups: list[int] = []
+    save = drafting._Round._save_group
+
+    def saved(self: Any, group: list[Any]) -> None:
+        groups.append(len(group))
+        save(self, group)
+
+    monkeypatch.setattr(drafting._Round, "_save_group", saved)
+    monkeypatch.setattr(drafting, "SAVE_SECONDS", 3600.0)
+    before = reporter.tally
+    assert draft(reporter) == STUDIES
+    assert sum(groups) == STUDIES
+    assert max(groups) == drafting.SAVE_COUNT
+    assert len(groups) <= STUDIES / drafting.SAVE_COUNT + 1
+    now = reporter.tally
+    assert now.studies - before.studies == STUDIES
+    assert 0.3 < now.occupancy(before) <= 1.0
+
+
+def test_a_draft_does_not_wait_long_for_others(
+    ids: list[Any], reporter: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no time to wait each is saved as it comes."""
+    groups: list[int] = []
+    save = drafting._Round._save_group
+
+    def saved(self: Any, group: list[Any]) -> None:
+        groups.append(len(group))
+        save(self, group)
+
+    monkeypatch.setattr(drafting._Round, "_save_group", saved)
+    monkeypatch.setattr(drafting, "SAVE_SECONDS", 0.0)
+    assert draft(reporter) == STUDIES
+    assert groups == [1] * STUDIES
+
+
+def test_when_time_is_up_what_is_in_the_slots_is_finished(
+    ids: list[Any], reporter: Reporter
+) -> None:
+    """Nothing that was begun is thrown away, and the rest is there for the next task."""
+    first = draft(reporter, seconds=0.01)
+    assert reporter.slots <= first < STUDIES
+    assert first + draft(reporter) == STUDIES
+    assert {state(study) for study in ids} == {DRAFTED}
+    assert all(request_of(study).attempts == 0 for study in ids)
+
+
+def test_the_pace_is_of_the_time_between_two_looks(ids: list[Any], reporter: Reporter) -> None:
+    pace = Pace()
+    assert pace.facts() == {}
+    pace.follow(reporter)
+    began = time.monotonic()
+    draft(reporter)
+    facts = pace.facts()
+    assert facts["slots"] == reporter.slots
+    assert 0 < facts["occupancy"] <= 1
+    assert 0 < facts["studies_per_second"] <= STUDIES / 0.1
+    assert facts["studies_per_second"] * (time.monotonic() - began) >= STUDIES * 0.9
+    assert facts["reruns"] == 0
+    again = pace.facts()
+    assert (again["studies_per_second"], again["occupancy"]) == (0, 0)
+
+
+def test_a_model_that_looks_at_nothing_has_a_pace_too() -> None:
+    null = NullReporter()
+    pace = Pace()
+    pace.follow(null)
+    null.tally = Tally(studies=7)
+    assert pace.facts()["studies"] == 7
