@@ -42,8 +42,8 @@ ROWS, COLUMNS, BITS = 3000, 2500, 14
 """A usual film: 35 x 43 cm at 0.14 mm."""
 VIEW = 224
 """Pixels a side of ClinicalBLIP's views."""
-THREADS_SECONDS = 0.3
-"""The least time of one measurement of threads, which costs as many films as that takes."""
+THREADS_SECONDS = 0.5
+"""The least time of one measurement of threads; in less, the last film of one alone counts."""
 HASHED = bytes(8_000_000)
 """Hashed for the ceiling of threads: work that needs neither memory nor Python's lock."""
 
