@@ -20,6 +20,9 @@ BUNDLES = Path(__file__).parent / "bundles"
 SHIPPED = {"demo": BUNDLES / "phantoms", "phantoms": BUNDLES / "phantoms"}
 """Names of bundles that come with the software."""
 
+PREPROCESSING = "nightdraft-film-2"
+"""Names the way of model.pixels from file to view; it changes whenever a view would."""
+
 
 Told = Callable[[str, float], None]
 """Hears what is being done, and how far it is, as a share of 1."""
@@ -93,6 +96,7 @@ class Manifest:
         """SHA-256 over what a prepared input depends on; another digest, prepared again."""
         return _sha256_of(
             {
+                "pixels": PREPROCESSING,
                 "preprocessing": asdict(self.preprocessing),
                 "intended_use": asdict(self.intended_use),
                 "template": self.template,

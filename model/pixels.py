@@ -23,10 +23,7 @@ from model.codestreams import Samples, Stored, read_stored
 from model.errors import PixelError
 from model.header import Layout, check_header, open_film, read_header, transfer_syntax
 
-__all__ = ["PREPROCESSING", "RESIZES", "check_header", "read_header", "shown_pixels", "view_pixels"]
-
-PREPROCESSING = "nightdraft-film-2"
-"""Names this way from file to view; it changes whenever a view would, and goes into digests."""
+__all__ = ["RESIZES", "check_header", "read_header", "shown_pixels", "view_pixels"]
 
 RESIZES = ("square",)
 """square: the whole film pressed into a square, bicubic, as the paper's network was trained."""
@@ -300,9 +297,8 @@ def _grey_of_colour(stored: Stored, layout: Layout) -> NDArray[np.uint8]:
 def _looked_up(table: NDArray[np.uint8], stored: Stored) -> NDArray[np.uint8]:
     grey = np.empty(stored.shape, np.uint8)
     for top in range(0, len(stored), _BAND):
-        band = stored[top : top + _BAND]
-        # mode="clip" writes straight to `out`; no pattern is outside the table.
-        table.take(band, out=grey[top : top + _BAND], mode="clip")
+        # Looking up into an array of its own is faster than `out=`, whatever the mode.
+        grey[top : top + _BAND] = table.take(stored[top : top + _BAND])
     return grey
 
 

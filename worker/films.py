@@ -19,7 +19,7 @@ from model.errors import NoPixels, PixelError
 from model.evidence import UNKNOWN, Judged
 from model.indication import indication, procedure
 from model.manifest import Manifest
-from model.pixels import PREPROCESSING, read_header, view_pixels
+from model.pixels import read_header, view_pixels
 from model.views import NOTES, SENTENCES, Choice, Film, Reason, ViewSettings, choose_views, film_of
 from records.errors import PartError
 from records.settings import Settings
@@ -206,7 +206,6 @@ def _ready(
                 ],
                 "priors": asdict(priors),
                 "preprocessing": manifest.preprocessing_digest,
-                "pixels": PREPROCESSING,
                 "answered": sorted(answered),
             }
         ).encode()

@@ -72,11 +72,13 @@ def test_codecs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatc
     measured = plain(preparing.measure(2, lambda _: None))
     keys = {"uncompressed", "rle", "jpeg_lossless", "jpeg_ls", "jpeg_2000"}
     assert keys == set(preparing.CODECS)
+    assert measured["two_threads_ratio"] > 0
     for codec in keys:
         row = measured[codec]
         assert row["ms"]["median"] > 0 < row["ms_plain"]["median"]
         assert row["films_per_s_core"] == pytest.approx(1000 / row["ms"]["median"], rel=0.1)
         assert row["ratio_plain"] > 0 < row["two_threads_ratio"]
+        assert row["two_threads_ceiling"] > 0
         assert 0 < row["memory_mb"] < 60
         assert row["error"]["largest"] <= 2 or codec == "jpeg_2000"
         assert row["error"]["mean"] < 0.3  # both show the same film

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from model.manifest import PREPROCESSING
 from model.pixels import view_pixels
 
 from .filming import EXPLICIT, chest, encoded, lut, resized, write_film
@@ -77,3 +79,21 @@ def test_every_codec_shows_what_float64_says(
             # Real films are less than 0.3 apart; this one is a tenth as wide, ten times as sharp.
             assert apart.mean() < (0.75 if syntax == JPEG_2000 else 0.3), syntax
             assert apart.max() <= 2 or syntax == JPEG_2000, syntax
+
+
+def test_the_way_from_film_to_view_has_a_new_name_when_it_gives_another_view(
+    tmp_path: Path,
+) -> None:
+    """Prepared inputs and drafts carry the name: whoever changes the hash changes the name."""
+    y, x = np.mgrid[0:500, 0:640]
+    samples = ((y * 5 + x * 3 + (y * x // 7) % 400) % 4096).astype(np.uint16)
+    streams = {EXPLICIT: samples, JPEG_2000: bytes(encoded(samples, 12)[JPEG_2000])}
+    seen = hashlib.sha256()
+    for syntax, data in streams.items():
+        path = write_film(
+            tmp_path / "film.dcm", data, syntax, Rows=500, Columns=640, BitsStored=12,
+            WindowCenter=2000, WindowWidth=3000,
+        )  # fmt: skip
+        for size in (40, 112):
+            seen.update(view_pixels(path, size).tobytes())
+    assert (PREPROCESSING, seen.hexdigest()[:16]) == ("nightdraft-film-2", "f52921ffcf9ffbf0")

@@ -88,11 +88,16 @@ def test_checking_is_told_to_its_end(bundle: Path) -> None:
     assert shares[-1] == 1.0
 
 
-def test_preprocessing_digest_follows_what_prepares(bundle: Path) -> None:
+def test_preprocessing_digest_follows_what_prepares(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     manifest = read_manifest(bundle)
+    before = manifest.preprocessing_digest
     larger = replace(manifest, preprocessing=replace(manifest.preprocessing, size=224))
     assert larger.preprocessing_digest != manifest.preprocessing_digest
-    assert replace(manifest, name="new").preprocessing_digest == manifest.preprocessing_digest
+    assert replace(manifest, name="new").preprocessing_digest == before
+    monkeypatch.setattr("model.manifest.PREPROCESSING", "another way from film to view")
+    assert manifest.preprocessing_digest != before
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "language/tokenizer.json"])
