@@ -70,17 +70,27 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         super().__init__(assoc, client_socket=client)
         self._idle_seconds = idle_seconds
         self._refuse = refuse
-        # Accepted sockets wait for ever; a peer that lost power would keep its place for good.
-        client.settimeout(idle_seconds)
+        self._ahead = b""  # the beginning of the next PDU, where it was read already
+        # Accepted sockets wait for ever; a peer that lost power would keep its place for good. By
+        # the system's clock: Python's own takes a second system call for each.
+        client.settimeout(None)
+        limit = struct.pack("@ll", int(idle_seconds), int(idle_seconds % 1 * 1e6))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         # Answers are small and the sender waits for each.
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to be read."""
+        return bool(super().ready or (self._ahead and self.socket))
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Exactly `nr_bytes`, or fewer where the peer hung up.
 
         Raises:
             PduTooLarge: more than the limit.
-            TimeoutError: not there within the idle time.
+            OSError: not there within the idle time.
         """
         association = self.assoc
         before = association.dul.state_machine.current_state == _AWAITING_ASSOCIATE
@@ -88,17 +98,40 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
             self._refuse(association, Why.PDU_TOO_LARGE)
             raise PduTooLarge("a PDU over the limit")
         received = bytearray(nr_bytes)
+        ahead, self._ahead = self._ahead[:nr_bytes], self._ahead[nr_bytes:]
+        received[: len(ahead)] = ahead
         with memoryview(received) as view:
-            count = self._fill(view)
+            count = len(ahead) + self._fill(view[len(ahead) :])
         return received if count == nr_bytes else received[:count]
 
+    def next_piece(self, seconds: float) -> int:
+        """How many bytes of a data set the next PDU holds, where that is all it holds, else 0.
+
+        The last piece of a data set is none of these. The PDU remains to be read.
+
+        seconds: how long it may take to begin.
+        """
+        try:
+            if not self._ahead and not select.select([self.socket], [], [], seconds)[0]:
+                return 0
+            self._ahead += self.socket.recv(_PIECE.size - len(self._ahead), socket.MSG_DONTWAIT)
+        except (OSError, ValueError):
+            pass  # who reads next is told
+        if len(self._ahead) == _PIECE.size:
+            kind, length, value, _, control = _PIECE.unpack(self._ahead)
+            if (kind, control, length) == (_P_DATA_TF, _DATA_SET_GOES_ON, value + 4) and (
+                2 < value <= self.assoc.acceptor.maximum_length - 4
+            ):
+                return int(value) - 2  # without context and control header
+        return 0
+
     def recv_piece(self, file: Incoming, length: int) -> None:
-        """The piece that `peek_piece` saw, into its file.
+        """The piece of so many bytes that is next, into its file.
 
         Raises:
             OSError: the peer hung up, or it is not there within the idle time.
         """
-        self.recv(_PIECE.size)
+        self._ahead = b""
         while length:
             space = file.space()[:length]
             if self._fill(space) < len(space):
@@ -110,39 +143,18 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         """Fill `view`, and return the bytes: fewer where the peer hung up.
 
         Raises:
-            TimeoutError: not there within the idle time.
+            OSError: not there within the idle time.
         """
         at = 0
         until = time.monotonic() + self._idle_seconds
         while at < len(view):
-            count = self.socket.recv_into(view[at:])
+            count = self.socket.recv_into(view[at:], 0, socket.MSG_WAITALL)
             if not count:
                 break
             at += count
             if at < len(view) and time.monotonic() > until:
                 raise TimeoutError("a PDU that does not come to an end")
         return at
-
-    def has_data(self, seconds: float) -> bool:
-        """Whether something came, or the peer hung up, within so many seconds."""
-        with suppress(OSError, ValueError):
-            return bool(select.select([self.socket], [], [], seconds)[0])
-        return False
-
-    def peek_piece(self) -> int:
-        """How many bytes of a data set the next PDU holds, where that is all it holds, else 0.
-
-        The last piece of a data set is none of these. The PDU is left where it is.
-        """
-        with suppress(OSError):  # who reads next is told
-            head = self.socket.recv(_PIECE.size, socket.MSG_PEEK)
-            if len(head) == _PIECE.size:
-                kind, length, value, _, control = _PIECE.unpack(head)
-                if (kind, control, length) == (_P_DATA_TF, _DATA_SET_GOES_ON, value + 4) and (
-                    2 < value <= self.assoc.acceptor.maximum_length - 4
-                ):
-                    return int(value) - 2  # without context and control header
-        return 0
 
     def _shutdown_socket(self) -> None:
         """Hang up. pynetdicom leaves the socket open where the peer was first to go."""
@@ -171,8 +183,7 @@ class Reactor(DULServiceProvider):  # type: ignore[misc]
             self.state_machine.current_state == _DATA_TRANSFER
             and (file := self.assoc.dimse.file_within_limits())
             and not (self._kill_thread or self.to_provider_queue.qsize())
-            and line.has_data(_NEXT_PIECE_SECONDS if came else 0)
-            and (length := line.peek_piece())
+            and (length := line.next_piece(_NEXT_PIECE_SECONDS if came else 0))
         ):
             came = True
             try:
