@@ -35,7 +35,8 @@ PARTS: dict[str, tuple[str, ...]] = {
     "api": ("serve",),
     "listener": ("listen",),
 }
-"""Each part, by the name of its heartbeat, and its command; started in this order."""
+"""Each part, by the name of its heartbeat, and its command; started in this order. Some run as
+several processes."""
 
 ENDING: tuple[tuple[str, ...], ...] = (("listener",), ("sweep", "prepare", "draft", "api"))
 """Who ends with whom: nothing comes in any more, then what is under way is given back."""
@@ -180,8 +181,25 @@ def _processes(settings: Settings) -> list[Watched]:
     """Every part's process, the draft workers one a GPU."""
     found: list[Watched] = []
     for name, command in PARTS.items():
-        found += draft_processes(settings) if name == "draft" else [Watched(name, command)]
+        if name == "draft":
+            found += draft_processes(settings)
+        elif name == "listener":
+            found += _listeners(settings)
+        else:
+            found.append(Watched(name, command))
     return found
+
+
+def _listeners(settings: Settings) -> list[Watched]:
+    """Listeners on the one port; where there are several, the system spreads connections."""
+    count = settings.listen_processes or os.cpu_count() or 1
+    if count == 1:
+        return [Watched("listener", PARTS["listener"])]
+    shared = {"NIGHTDRAFT_LISTEN_SHARED": "true"}
+    return [
+        Watched("listener", PARTS["listener"], f"listener {number}", shared)
+        for number in range(count)
+    ]
 
 
 def _servers(settings: Settings, kept: contextlib.ExitStack) -> Embedded | None:

@@ -76,6 +76,13 @@ class Settings(BaseSettings):
         description="Address the DICOM listener binds to. `0.0.0.0` lets other machines send.",
     )
     listen_port: int = Field(default=11112, ge=0, le=65535, description="Port; 0 takes a free one.")
+    listen_processes: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="Listener processes that the station runs on the port; 0 is one a core. Each "
+        "takes some 30 films of 15 MB a second.",
+    )
     listen_shared: bool = Field(
         default=False,
         description="Share the port with other listeners of this machine that say the same.",

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
 
 from nightdraft.starting import StationProcess
 from nightdraft.station import PARTS
@@ -131,3 +133,32 @@ def test_a_second_station_is_refused_in_one_line(station: StationProcess) -> Non
     assert done.stderr.count("\n") == 1
     assert f"a station runs on {station.data_dir} already" in done.stderr
     assert everything_is_well()
+
+
+def test_two_listeners_share_the_port(folder: Path) -> None:
+    """The system spreads connections over them."""
+    with StationProcess(folder, {**CHOSEN, "listen_processes": 2}) as station:
+        words = list(PARTS["listener"])
+        port = int(station.addresses["listen_port"])
+        entity = AE()
+        entity.add_requested_context(Verification)
+        made = [entity.associate("127.0.0.1", port) for _ in range(16)]
+        try:
+            assert all(one.is_established for one in made)
+            assert all(one.send_c_echo().Status == 0 for one in made)
+            taken = [
+                sum(
+                    line.status == psutil.CONN_ESTABLISHED and line.laddr.port == port
+                    for line in child.net_connections("tcp")
+                )
+                for child in psutil.Process(int(station.addresses["pid"])).children()
+                if child.cmdline()[-len(words) :] == words
+            ]
+        finally:
+            for one in made:
+                one.release()
+        assert sum(taken) == 16
+        assert len(taken) == 2
+        assert min(taken) > 0
+        said = (station.logs / "station.log").read_text()
+        assert "listener 1: starting" in said
