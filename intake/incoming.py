@@ -120,8 +120,7 @@ class Incoming:
         return len(content)
 
     def flush(self) -> None:
-        """Called after each piece of the data set; what is written when is decided here."""
-        killpoint("mid-transfer")
+        """Called by pynetdicom after what it writes; when a block is written is decided here."""
 
     def finish(self) -> str:
         """Write what is left and return the data set's digest; look at `spoiled` then."""
@@ -142,6 +141,7 @@ class Incoming:
         self.path.unlink(missing_ok=True)
 
     def _write_block(self) -> None:
+        killpoint("mid-transfer")
         block, self._filled = self._block[: self._filled], 0
         self._wait()
         if self.spoiled is None:

@@ -15,6 +15,7 @@ five times. Five of its classes are taken over here, each in the methods that ma
 
 from __future__ import annotations
 
+import queue
 import select
 import socket
 import struct
@@ -47,6 +48,9 @@ _DATA_SET_GOES_ON = 0x00  # message control header: of the data set, not its las
 
 _NEXT_PIECE_SECONDS = 0.1
 """How long the next piece of a data set is waited for before anything else is looked after."""
+
+_LOOK_ROUND_SECONDS = 0.05
+"""How long an association's threads wait for something to do before they look at their clocks."""
 
 _WRITERS = 8
 """Blocks that are written to the disk at the same time, of all objects that come in."""
@@ -104,11 +108,12 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
             count = len(ahead) + self._fill(view[len(ahead) :])
         return received if count == nr_bytes else received[:count]
 
-    def next_piece(self, seconds: float) -> int:
+    def next_piece(self, limit: int, seconds: float) -> int:
         """How many bytes of a data set the next PDU holds, where that is all it holds, else 0.
 
         The last piece of a data set is none of these. The PDU remains to be read.
 
+        limit: of the PDU's length; what is longer is none of these.
         seconds: how long it may take to begin.
         """
         try:
@@ -119,9 +124,8 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
             pass  # who reads next is told
         if len(self._ahead) == _PIECE.size:
             kind, length, value, _, control = _PIECE.unpack(self._ahead)
-            if (kind, control, length) == (_P_DATA_TF, _DATA_SET_GOES_ON, value + 4) and (
-                2 < value <= self.assoc.acceptor.maximum_length - 4
-            ):
+            alone = length == value + 4 and value > 2
+            if kind == _P_DATA_TF and control == _DATA_SET_GOES_ON and alone and length <= limit:
                 return int(value) - 2  # without context and control header
         return 0
 
@@ -164,26 +168,77 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
             self.socket.close()
 
 
+class _Telling(queue.Queue):  # type: ignore[type-arg]
+    """A queue that tells somebody who waits elsewhere."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Put, and tell."""
+        super().put(item, block, timeout)
+        self._tell()
+
+
 class Reactor(DULServiceProvider):  # type: ignore[misc]
     """Reads PDUs; the pieces of a film go from the socket to its file without a detour.
 
     pynetdicom copies each piece some five times and takes it through two queues and the state
     machine. A data set that goes on needs none of that: the state stays Sta6 (PS3.8 9.2.3) and
     nobody is told. The last piece, and all that is not plainly a piece, goes pynetdicom's way.
+
+    Its two threads for each association also ask a thousand times a second whether there is
+    anything to do. Here they are woken.
     """
 
+    def __init__(self, assoc: Any) -> None:
+        super().__init__(assoc)
+        self._wakes, self._woken = socket.socketpair()
+        for end in (self._wakes, self._woken):
+            end.setblocking(False)
+        # The association looks here each time that it is given a message, or none.
+        self.to_user_queue = _Telling(lambda: assoc.dimse.msg_queue.put((None, None)))
+
+    def run_reactor(self) -> None:
+        """Until the association is over."""
+        try:
+            super().run_reactor()
+        finally:
+            self._wakes.close()
+            self._woken.close()
+
+    def send_pdu(self, primitive: Any) -> None:
+        """Have something sent, at once."""
+        super().send_pdu(primitive)
+        with suppress(OSError):  # woken already, or over
+            self._wakes.send(b".")
+
     def _is_transport_event(self) -> bool:
-        return self._take_pieces() or super()._is_transport_event()
+        came = self._take_pieces()
+        if super()._is_transport_event():
+            return True
+        if not came and self.state_machine.current_state == _DATA_TRANSFER:
+            self._wait()
+            return not self._process_recv_primitive() and super()._is_transport_event()
+        return came
+
+    def _wait(self) -> None:
+        """Until something comes or is to be sent, or it is time to look at the clocks."""
+        with suppress(OSError, ValueError):
+            line = self.socket.socket
+            if self._woken in select.select([line, self._woken], [], [], _LOOK_ROUND_SECONDS)[0]:
+                self._woken.recv(4096)
 
     def _take_pieces(self) -> bool:
         """Bring what comes of a data set to its file; whether anything came."""
-        line: GuardedSocket = self.socket
+        messages, line, limit = self.assoc.dimse, self.socket, self.assoc.acceptor.maximum_length
         came = False
         while (
             self.state_machine.current_state == _DATA_TRANSFER
-            and (file := self.assoc.dimse.file_within_limits())
-            and not (self._kill_thread or self.to_provider_queue.qsize())
-            and (length := line.next_piece(_NEXT_PIECE_SECONDS if came else 0))
+            and (file := messages.file_within_limits())
+            and not (self._kill_thread or self.to_provider_queue.queue)
+            and (length := line.next_piece(limit, _NEXT_PIECE_SECONDS if came else 0))
         ):
             came = True
             try:
@@ -191,7 +246,6 @@ class Reactor(DULServiceProvider):  # type: ignore[misc]
             except OSError:
                 self.event_queue.put(_HANGUP)
                 break
-            file.flush()
         return came
 
 
@@ -210,6 +264,14 @@ class GuardedMessages(DIMSEServiceProvider):  # type: ignore[misc]
         super().__init__(assoc)
         self._max_bytes = max_bytes
         self._refuse = refuse
+
+    def get_msg(self, block: bool = False) -> Any:
+        """The next message, or none within a moment: who does not wait for it asks on and on."""
+        if block:
+            return super().get_msg(block)
+        with suppress(queue.Empty):
+            return self.msg_queue.get(timeout=_LOOK_ROUND_SECONDS)
+        return None, None
 
     def receive_primitive(self, primitive: Any) -> None:
         """Take the next piece of a message (PS3.8 annex E)."""
