@@ -309,10 +309,13 @@ def _senders(films: Sequence[Path], port: int, associations: int) -> Iterator[li
 
 def _watch(receivers: Sequence[psutil.Process], over: threading.Event, peak: list[float]) -> None:
     """Note the most memory that a listener's processes and their children have together."""
-    while not over.wait(0.1):
+    while True:
         with suppress(psutil.NoSuchProcess):
             family = [*receivers, *(kid for one in receivers for kid in one.children(True))]
             peak[0] = max(peak[0], sum(map(_mb, family)))
+        # After looking: a few small films may all be through before the first wait ends.
+        if over.wait(0.1):
+            return
 
 
 def _mb(process: psutil.Process) -> float:
