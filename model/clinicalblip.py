@@ -45,8 +45,9 @@ class Inputs:
     words_mask: torch.Tensor
 
     def to(self, device: torch.device) -> Inputs:
-        """The same batch on another device."""
-        return replace(self, **{name: t.to(device) for name, t in vars(self).items()})
+        """The same batch on another device; from pinned memory, without waiting for it."""
+        moved = {name: t.to(device, non_blocking=True) for name, t in vars(self).items()}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)

@@ -26,15 +26,16 @@ from model.bundle import choose_device, load_bundle
 from model.case import MAX_VIEWS, Case, FailedCase, View
 from model.clinicalblip import ClinicalBLIP, Inputs
 from model.clock import Clock
+from model.compiled import try_compiled
 from model.decoding import Decoding
 from model.errors import CaseError, DeviceError
 from model.faults import as_case_error, is_device_fault, is_out_of_memory
-from model.flight import Flight, Landed
+from model.flight import Flight, Landed, to_device
 from model.half import upcast
 from model.int8 import Int8Linear, round_linears
 from model.manifest import Manifest
 from model.memory import Plan, plan_slots
-from model.packed import can_pack, pack_linears
+from model.packed import PackedLinear, can_pack, pack_linears
 from model.stream import Asked, Read, Stream, Study
 from model.t5 import HALVES, Shape
 from model.tally import Tally
@@ -102,9 +103,12 @@ class Engine:
         dtype: str = "auto",
         int8: bool = False,
         beams: int = 1,
+        compiled: bool = False,
         told: Callable[[str, float], None] | None = None,
     ) -> tuple[Engine, Manifest]:
         """The engine of a bundle. told: hears of loading and warming up, each a share of 1.
+
+        compiled: try torch.compile for what reads, on a GPU.
 
         Raises:
             BundleError, DeviceError: as `model.bundle.load_bundle`.
@@ -116,6 +120,8 @@ class Engine:
         decoding = Decoding(max_new_tokens=manifest.max_new_tokens, beams=beams)
         make_fit(model, chosen, int8=int8)
         engine = cls(model, chosen, decoding, slots)
+        if compiled:
+            engine.compile(told)
         engine.warm_up(told)
         return engine, manifest
 
@@ -163,6 +169,27 @@ class Engine:
         """Whether the network can take the whole instruction."""
         with self._tokenizing:
             return self._model.fits(instruction)
+
+    def compile(
+        self, told: Callable[[str, float], None] | None = None, backend: str = "inductor"
+    ) -> dict[str, object]:
+        """Compile what reads a group, and keep that where it is faster; as `try_compiled`.
+
+        Raises:
+            DeviceError: the layers are packed or rounded for a CPU, which no compiler takes.
+        """
+        if any(isinstance(one, PackedLinear | Int8Linear) for one in self._model.modules()):
+            raise DeviceError("compiling is for a GPU: on a CPU packed weights are faster")
+
+        def read() -> None:
+            for count, views in ((self._group, MAX_VIEWS), (1, 1)):
+                self.encode(self._largest(count, views))
+            if self._device.type == "cuda":
+                torch.cuda.synchronize(self._device)
+
+        return try_compiled(
+            self._model.network, read, told or (lambda _what, _share: None), backend
+        )
 
     def warm_up(self, told: Callable[[str, float], None] | None = None) -> None:
         """Choose and compile kernels before the first study; `told` hears what, and how far."""
@@ -235,7 +262,7 @@ class Engine:
             self._flight.board(
                 [one.study.number for one in ready],
                 hidden,
-                mask.to(self._device, non_blocking=True),
+                to_device(mask, self._device),
                 [one.length for one in ready],
                 [one.study.limit for one in ready],
             )
@@ -374,20 +401,24 @@ class Engine:
 
     def _peak_of_encoder(self) -> int:
         """Bytes that the largest group takes while it is read, seen by reading one."""
-        size = self._model.preprocessing.size
-        view = View(np.zeros((size, size), np.uint8), "frontal")
-        case = Case("warm-up", (view,) * MAX_VIEWS)
         while True:
             before = torch.cuda.memory_allocated(self._device)
             torch.cuda.reset_peak_memory_stats(self._device)
             try:
-                study = Study(0, case, "x " * self._model.most_tokens, 1, 0.0)
-                self.encode(self.gather([study] * self._group))
+                self.encode(self._largest(self._group, MAX_VIEWS))
                 torch.cuda.synchronize(self._device)
             except torch.OutOfMemoryError:
                 self.halve(slots=False)
                 continue
             return torch.cuda.max_memory_allocated(self._device) - before
+
+    def _largest(self, count: int, views: int) -> Inputs:
+        """A group of so many black films, each with the longest instruction."""
+        size = self._model.preprocessing.size
+        view = View(np.zeros((size, size), np.uint8), "frontal")
+        case = Case("warm-up", (view,) * views)
+        study = Study(0, case, "x " * self._model.most_tokens, 1, 0.0)
+        return self.gather([study] * count)
 
     def _run_again(self, study: Study) -> Landed:
         """The study alone, in float32 whatever the weights are kept in, as `generate` does it."""
@@ -396,7 +427,11 @@ class Engine:
         usual = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("highest")
         try:
-            with upcast(self._model.network, torch.float32):
+            # Layers that are widened as they run are not what was compiled.
+            with (
+                torch.compiler.set_stance("force_eager"),
+                upcast(self._model.network, torch.float32),
+            ):
                 (again,) = self._model.generate(inputs, limited)
         finally:
             torch.set_float32_matmul_precision(usual)

@@ -100,9 +100,9 @@ class Flight:
         tokens of each, at most.
         """
         places = [n for n, seat in enumerate(self._seats) if seat is None][: len(keys)]
-        slots = torch.tensor(places, device=self._device)
+        slots = to_device(torch.tensor(places), self._device)
         self._decoder.read(slots, hidden, mask)
-        self._choosing.begin(slots, torch.tensor(list(limits), device=self._device))
+        self._choosing.begin(slots, to_device(torch.tensor(list(limits)), self._device))
         for place, key, words in zip(places, keys, lengths, strict=True):
             self._seats[place] = _Seat(key, words)
 
@@ -240,6 +240,11 @@ class _Look:
         if self._event is not None:
             self._event.synchronize()
         return self._told, self._told.running.tolist()
+
+
+def to_device(host: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on the device. To a GPU nobody waits: what runs there is not interrupted."""
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
 def _to_host(state: torch.Tensor) -> torch.Tensor:

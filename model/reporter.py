@@ -81,6 +81,7 @@ class Reporter:
         dtype: str = "auto",
         int8: bool = False,
         beams: int = 1,
+        compiled: bool = False,
         told: Callable[[str, float], None] | None = None,
     ) -> Reporter:
         """Verify and load a bundle, by shipped name ("demo") or folder.
@@ -88,7 +89,8 @@ class Reporter:
         device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one. slots: studies written
         at once; 0 chooses by the memory that is free. dtype: "auto" (float16 on a GPU, float32 on a
         CPU), "float16", "bfloat16", "float32". int8: rounded weights, on a CPU. beams: 1 is greedy.
-        told: hears what is being done, and how far it is, as a share of 1.
+        compiled: try torch.compile for what reads, on a GPU. told: hears what is being done, and
+        how far it is, as a share of 1.
 
         Raises:
             BundleError: the bundle is missing, changed, or not for this software.
@@ -97,7 +99,14 @@ class Reporter:
         from model.engine import Engine
 
         engine, manifest = Engine.load(
-            bundle, device, slots=slots, dtype=dtype, int8=int8, beams=beams, told=told
+            bundle,
+            device,
+            slots=slots,
+            dtype=dtype,
+            int8=int8,
+            beams=beams,
+            compiled=compiled,
+            told=told,
         )
         return cls(engine, manifest)
 
@@ -205,6 +214,7 @@ def load_reporter(
     dtype: str = "auto",
     int8: bool = False,
     beams: int = 1,
+    compiled: bool = False,
     told: Callable[[str, float], None] | None = None,
 ) -> Reporter | NullReporter:
     """The reporter for a bundle; "null" is the one that looks at nothing. As `Reporter.load`.
@@ -215,7 +225,14 @@ def load_reporter(
     if str(bundle) == NULL.name:
         return NullReporter()
     return Reporter.load(
-        bundle, device, slots=slots, dtype=dtype, int8=int8, beams=beams, told=told
+        bundle,
+        device,
+        slots=slots,
+        dtype=dtype,
+        int8=int8,
+        beams=beams,
+        compiled=compiled,
+        told=told,
     )
 
 

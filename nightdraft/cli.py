@@ -108,6 +108,7 @@ def work_draft(
     draft_dtype: Annotated[str | None, setting("draft_dtype")] = None,
     draft_int8: Annotated[bool | None, setting("draft_int8")] = None,
     draft_beams: Annotated[int | None, setting("draft_beams")] = None,
+    draft_compile: Annotated[bool | None, setting("draft_compile")] = None,
 ) -> None:
     """Draft reports (GPU, or CPU); where there are several GPUs, a process on each."""
     from nightdraft.several import draft_processes, run_draft_processes
@@ -119,6 +120,7 @@ def work_draft(
         draft_dtype=draft_dtype,
         draft_int8=draft_int8,
         draft_beams=draft_beams,
+        draft_compile=draft_compile,
     )
     processes = draft_processes(chosen)
     if len(processes) > 1:

@@ -214,6 +214,11 @@ class Settings(BaseSettings):
         description="Weights rounded to eight bits, on a CPU: about twice as fast; drafts may "
         "come out otherwise (docs/performance.md).",
     )
+    draft_compile: bool = Field(
+        default=False,
+        description="On a GPU, compile ViT and T5's encoder when the model is loaded, which takes "
+        "minutes, and keep that where it reads faster.",
+    )
     draft_beams: int = Field(
         default=1, ge=1, le=5, description="Beams of the search for the text; 1 is greedy."
     )

@@ -93,6 +93,7 @@ def reporter() -> Drafting:
             dtype=knobs.draft_dtype,
             int8=knobs.draft_int8,
             beams=knobs.draft_beams,
+            compiled=knobs.draft_compile,
             told=_Progress(),
         )
     except BundleError as error:

@@ -1,0 +1,101 @@
+"""Compiled layers: kept where they read faster, gone without a trace where not."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from model import compiled, packed
+from model.bench.workload import make_workload
+from model.clinicalblip import ClinicalBLIP
+from model.decoding import Decoding
+from model.engine import Engine, Written, make_fit
+from model.errors import DeviceError
+from model.sizes import build_random
+
+CPU = torch.device("cpu")
+TRACED = "aot_eager"
+"""Traced and run by torch's own kernels: needs no C++ compiler."""
+
+
+def layers(model: ClinicalBLIP) -> list[torch.nn.Module]:
+    network = model.network
+    return [*network.vision_model.encoder.layers, *network.language_model.encoder.block]
+
+
+def is_compiled(model: ClinicalBLIP) -> list[bool]:
+    return [layer._compiled_call_impl is not None for layer in layers(model)]
+
+
+def clock(monkeypatch: pytest.MonkeyPatch, *milliseconds: float) -> None:
+    times = iter(milliseconds)
+
+    def timed(read) -> float:  # type: ignore[no-untyped-def]
+        read()
+        return next(times)
+
+    monkeypatch.setattr(compiled, "_milliseconds", timed)
+
+
+def test_what_reads_faster_is_kept_and_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.compiler.reset()
+    model = build_random("tiny")
+    asked = make_workload(model, 5, views=2, longest=40).asked
+    before = {one.key: one for one in Engine(model, CPU, Decoding(12), 3).write(asked)}
+    clock(monkeypatch, 2.0, 1.0)
+    heard: list[tuple[str, float]] = []
+    engine = Engine(model, CPU, Decoding(12), 3, group=2)
+    found = engine.compile(lambda what, share: heard.append((what, share)), TRACED)
+    assert found == {"eager_ms": 2.0, "compiled_ms": 1.0, "kept": True}
+    assert all(is_compiled(model))
+    assert heard[-1] == ("compiling", 1.0)
+    for one in engine.write(asked):
+        right = before[one.key]
+        assert isinstance(one, Written)
+        assert isinstance(right, Written)
+        assert one.tokens == right.tokens
+        assert one.logprobs == pytest.approx(right.logprobs, abs=1e-3)
+
+
+def test_what_reads_no_faster_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.compiler.reset()
+    model = build_random("tiny")
+    clock(monkeypatch, 1.0, 1.0)
+    assert Engine(model, CPU, Decoding(4), 1).compile(backend=TRACED)["kept"] is False
+    assert not any(is_compiled(model))
+
+
+def test_without_a_compiler_all_is_as_before() -> None:
+    torch.compiler.reset()
+    model = build_random("tiny")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no C++ compiler")
+
+    engine = Engine(model, CPU, Decoding(4), 2)
+    found = engine.compile(backend=broken)  # type: ignore[arg-type]
+    assert found["kept"] is False
+    assert found["why"] == "BackendCompilerFailed"
+    assert not any(is_compiled(model))
+    asked = make_workload(model, 3, longest=4).asked
+    assert all(isinstance(one, Written) for one in engine.write(asked))
+
+
+def test_no_numbers_are_run_again_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.compiler.reset()
+    model = build_random("tiny", dtype=torch.float16)
+    language = model.network.language_model
+    language.lm_head.weight = torch.nn.Parameter(language.lm_head.weight.detach() * 16384.0)
+    engine = Engine(model, CPU, Decoding(6), 2)
+    clock(monkeypatch, 2.0, 1.0)
+    assert engine.compile(backend=TRACED)["kept"] is True
+    drafts = list(engine.write(make_workload(model, 3, longest=6).asked))
+    assert all(isinstance(one, Written) and one.rerun == "float32" for one in drafts)
+
+
+def test_packed_layers_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "WORTH", 0)
+    model = build_random("tiny")
+    make_fit(model, CPU)
+    with pytest.raises(DeviceError, match="for a GPU"):
+        Engine(model, CPU, Decoding(4), 1).compile()
