@@ -245,6 +245,7 @@ def bench_model(
     batches: Annotated[list[int] | None, typer.Option(min=1, help="Of `generate`.")] = None,
     runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 1,
     quick: Annotated[bool, typer.Option(help="A few short studies: to see that it runs.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="With weights of eight bits, too.")] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
     plot: Annotated[Path | None, typer.Option(help="File for the picture, PNG.")] = None,
 ) -> None:
@@ -263,6 +264,7 @@ def bench_model(
         batches or (),
         runs,
         quick,
+        int8,
     )
     measured = run(asked, say)
     write(measured, json_, plot)

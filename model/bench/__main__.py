@@ -42,17 +42,20 @@ class Asked:
     batches: Sequence[int] = ()
     runs: int = 1
     quick: bool = False
+    int8: bool = False
 
 
 def run(asked: Asked, say: Say) -> dict[str, Any]:
     """Measure; one object of plain words and numbers.
 
     Raises:
-        ModelError: no such bundle, size, device or number format.
+        ModelError: no such bundle, size, device or number format, or int8 on a GPU.
     """
     if asked.threads:
         torch.set_num_threads(asked.threads)
     device = choose_device(asked.device or None)
+    if asked.int8 and device.type != "cpu":
+        raise ModelError("rounded weights (int8) are for a CPU: leave them out on a GPU")
     model, name = _model(asked, device, say)
     plan = QUICK if asked.quick else ON_GPU if device.type == "cuda" else ON_CPU
     studies = asked.studies or plan.studies
@@ -64,6 +67,7 @@ def run(asked: Asked, say: Say) -> dict[str, Any]:
         slots=tuple(asked.slots) or plan.slots,
         runs=asked.runs,
         longest=plan.longest,
+        int8=asked.int8,
     )
     return {"model": name, **measure(model, device, plan, say)}
 
@@ -106,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batches", type=int, nargs="*", default=())
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--int8", action="store_true")
     parser.add_argument("--json", type=Path, dest="json_file")
     parser.add_argument("--plot", type=Path)
     given = vars(parser.parse_args(arguments))
@@ -116,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     write(measured, json_file, plot)
-    told = ("ratio_total", "ratio_decode", "ratio_static", "roofline_share", "peak_over_planned")
+    told = ("ratio_total", "ratio_decode", "ratio_static", "ratio_int8", "roofline_share")
+    told += ("peak_over_planned",)
     print(json.dumps({key: measured[key] for key in told if key in measured}, indent=1))
     return 0
 

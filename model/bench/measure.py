@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from statistics import median
 from typing import Any
@@ -31,6 +31,7 @@ from model.engine import make_fit
 
 Say = Callable[[str], None]
 VIEWS = 2
+INT8 = "engine, int8"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Plan:
     """What is run. batches: of `generate`. alone: studies that are drafted one at a time.
 
     batched: studies that are drafted in batches: their pace does not hang on how many batches
-    there are. slots: 0 is what the engine chooses itself.
+    there are. slots: 0 is what the engine chooses itself. int8: the engine with rounded weights as
+    well.
     """
 
     studies: int = 96
@@ -49,6 +51,7 @@ class Plan:
     runs: int = 1
     longest: int = LENGTHS[-1]
     profiled: bool = True
+    int8: bool = False
 
 
 def measure(model: ClinicalBLIP, device: torch.device, plan: Plan, say: Say) -> dict[str, Any]:
@@ -80,6 +83,8 @@ def measure(model: ClinicalBLIP, device: torch.device, plan: Plan, say: Say) -> 
             del engine
             if device.type == "cuda":
                 torch.cuda.empty_cache()
+        if plan.int8:
+            keep(_rounded(model, device, workload, plan))
     say("measuring the device")
     rates = measure_rates(device, model.dtype)
     parts = _parts(model, workload)
@@ -98,6 +103,14 @@ def measure(model: ClinicalBLIP, device: torch.device, plan: Plan, say: Say) -> 
         reading = make_engine(served, device, workload, 1, 4)
         told["compiled"] = reading.compile(lambda what, share: say(f"{what}: {share:.0%}"))
     return told | _facts(model, device, plan, workload)
+
+
+def _rounded(model: ClinicalBLIP, device: torch.device, workload: Workload, plan: Plan) -> Measured:
+    """The engine with weights of eight bits, at the most slots; of another name than the engine."""
+    served = copy.deepcopy(model)
+    make_fit(served, device, int8=True)
+    engine = make_engine(served, device, workload, max(plan.slots), plan.longest)
+    return replace(by_engine(engine, device, workload), name=INT8)
 
 
 def _served(model: ClinicalBLIP, device: torch.device) -> ClinicalBLIP:
@@ -186,6 +199,10 @@ def _told(
             for part in parts
         ],
     }
+    rounded = [one for one in middle.values() if one.name == INT8]
+    if rounded:
+        same = middle["engine", rounded[0].together]
+        told["ratio_int8"] = round(rounded[0].studies_per_second / same.studies_per_second, 3)
     if fastest is not None:
         told["ratio_static"] = round(best.studies_per_second / fastest.studies_per_second, 3)
         told["best_batch"] = fastest.together

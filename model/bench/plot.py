@@ -10,7 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 WIDE, EDGE, ROW = 1000, 24, 34
 NAMES = 230
 INK, PALE, GRID = "#1c2733", "#5b6b7a", "#d9dfe5"
-COLOURS = {"one at a time": "#9aa7b3", "static batch": "#5b8db8", "engine": "#1f6f54"}
+COLOURS = {
+    "one at a time": "#9aa7b3",
+    "static batch": "#5b8db8",
+    "engine": "#1f6f54",
+    "engine, int8": "#3c9d7c",
+}
 BOUND = "#c7502b"
 
 

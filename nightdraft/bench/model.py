@@ -24,6 +24,8 @@ def _headline(measured: dict[str, Any]) -> str:
     )
     if "ratio_static" in measured:
         said += f"{measured['ratio_static']:.2f} x the best static batch, "
+    if "ratio_int8" in measured:
+        said += f"with weights of eight bits {measured['ratio_int8']:.2f} x without, "
     said += f"{measured['roofline_share']:.0%} of the operations' bound"
     if "peak_over_planned" in measured:
         said += f"; peak memory {measured['peak_over_planned']:.2f} x what was planned"

@@ -63,6 +63,7 @@ def test_all_ways_are_measured_side_by_side(tmp_path: Path) -> None:
                 "--size",
                 "tiny",
                 "--quick",
+                "--int8",
                 "--json",
                 str(tmp_path / "m"),
                 "--plot",
@@ -72,10 +73,10 @@ def test_all_ways_are_measured_side_by_side(tmp_path: Path) -> None:
         == 0
     )
     measured = json.loads((tmp_path / "m").read_text())
-    for key in ("ratio_total", "ratio_decode", "ratio_static", "roofline_share"):
+    for key in ("ratio_total", "ratio_decode", "ratio_static", "ratio_int8", "roofline_share"):
         assert measured[key] > 0
     ways = {way["way"]: way for way in measured["ways"]}
-    assert set(ways) == {"one at a time", "static batch", "engine"}
+    assert set(ways) == {"one at a time", "static batch", "engine", "engine, int8"}
     assert ways["one at a time"]["busy"] == 1.0
     assert all(0 < way["busy"] <= 1 for way in measured["ways"])
     assert ways["engine"]["studies"] == measured["studies"] == 12
