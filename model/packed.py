@@ -2,7 +2,7 @@
 
 oneDNN, which torch brings, keeps a weight in blocks that fit the processor's registers; torch's
 own float32 products go through MKL, which on AMD's processors leaves half of them idle. Packed once
-when a network is loaded, a product of 32 rows takes two fifths of the time (docs/performance.md).
+when a network is loaded; a study is read in half the time (docs/performance.md).
 The numbers are float32's; only the order of summing differs, as it does between any two libraries.
 """
 

@@ -211,7 +211,7 @@ class Settings(BaseSettings):
     )
     draft_int8: bool = Field(
         default=False,
-        description="Weights rounded to eight bits, on a CPU: about twice as fast; drafts may "
+        description="Weights rounded to eight bits, on a CPU: faster by half or more; drafts may "
         "come out otherwise (docs/performance.md).",
     )
     draft_compile: bool = Field(

@@ -273,21 +273,26 @@ def _send(
     """Seconds until every film was answered with success, and the receiver's peak in MB."""
     over, peak = threading.Event(), [0.0]
     watching = threading.Thread(target=_watch, args=(receivers, over, peak))
+    senders: list[subprocess.Popen[bytes]] = []
+    # Killed from beside: waiting with a limit would look only every 50 ms.
+    late = threading.Timer(_SENDS_IN, lambda: [sender.kill() for sender in senders])
     watching.start()
+    late.start()
     try:
         started = time.monotonic()
-        senders = [
-            subprocess.Popen(
-                command,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=os.environ | {"TCP_NODELAY": "1"},  # DCMTK would wait for more to send
+        for command in _senders(films, port, associations):
+            senders.append(
+                subprocess.Popen(
+                    command,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=os.environ | {"TCP_NODELAY": "1"},  # DCMTK would wait for more to send
+                )
             )
-            for command in _senders(films, port, associations)
-        ]
-        wrong = [sender for sender in senders if sender.wait(_SENDS_IN)]
+        wrong = [sender for sender in senders if sender.wait()]
         took = time.monotonic() - started
     finally:
+        late.cancel()
         over.set()
         watching.join()
     if wrong:
