@@ -28,6 +28,13 @@ QUICK = Plan(studies=12, batched=8, alone=3, batches=(4,), slots=(4,), longest=6
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
+HEADLINE = (
+    *("ratio_total", "ratio_decode", "ratio_static", "ratio_int8"),
+    *("roofline_share", "peak_over_planned"),
+)
+"""Of what was measured, printed at the end."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What is measured. bundle or else size; empty and 0 are what suits the device."""
@@ -121,9 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     write(measured, json_file, plot)
-    told = ("ratio_total", "ratio_decode", "ratio_static", "ratio_int8", "roofline_share")
-    told += ("peak_over_planned",)
-    print(json.dumps({key: measured[key] for key in told if key in measured}, indent=1))
+    print(json.dumps({key: measured[key] for key in HEADLINE if key in measured}, indent=1))
     return 0
 
 

@@ -275,7 +275,7 @@ def _send(
     watching = threading.Thread(target=_watch, args=(receivers, over, peak))
     senders: list[subprocess.Popen[bytes]] = []
     # Killed from beside: waiting with a limit would look only every 50 ms.
-    late = threading.Timer(_SENDS_IN, lambda: [sender.kill() for sender in senders])
+    late = threading.Timer(_SENDS_IN, _kill, [senders])
     watching.start()
     late.start()
     try:
@@ -298,6 +298,11 @@ def _send(
     if wrong:
         raise PartError("a listener did not take every film")
     return took, peak[0]
+
+
+def _kill(senders: Sequence[subprocess.Popen[bytes]]) -> None:
+    for sender in senders:
+        sender.kill()
 
 
 def _senders(films: Sequence[Path], port: int, associations: int) -> Iterator[list[str]]:
