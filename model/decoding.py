@@ -1,4 +1,4 @@
-"""What shapes a text besides the case and the weights: length, beams, penalties. Knows no torch."""
+"""What shapes a text besides case and weights, and how a bundle is served. Knows no torch."""
 
 from __future__ import annotations
 
@@ -43,3 +43,19 @@ class Decoding:
         if self.ban_eos:
             said["min_new_tokens"] = self.max_new_tokens
         return said
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How a bundle is served on its device.
+
+    slots: studies written at once; 0 chooses by the memory that is free. dtype: "auto" (float16 on
+    a GPU, float32 on a CPU), "float16", "bfloat16", "float32". int8: rounded weights, on a CPU.
+    beams: 1 is greedy. compiled: try torch.compile for what reads, on a GPU.
+    """
+
+    slots: int = 0
+    dtype: str = "auto"
+    int8: bool = False
+    beams: int = 1
+    compiled: bool = False

@@ -27,15 +27,16 @@ from model.case import MAX_VIEWS, Case, FailedCase, View
 from model.clinicalblip import ClinicalBLIP, Inputs
 from model.clock import Clock
 from model.compiled import try_compiled
-from model.decoding import Decoding
+from model.decoding import Decoding, Serving
 from model.errors import CaseError, DeviceError
 from model.faults import as_case_error, is_device_fault, is_out_of_memory
+from model.fitting import dtype_named, make_fit
 from model.flight import Flight, Landed, to_device
 from model.half import upcast
-from model.int8 import Int8Linear, round_linears
-from model.manifest import Manifest
+from model.int8 import Int8Linear
+from model.manifest import Manifest, Told
 from model.memory import Plan, plan_slots
-from model.packed import PackedLinear, can_pack, pack_linears
+from model.packed import PackedLinear
 from model.stream import Asked, Read, Stream, Study
 from model.t5 import HALVES, Shape
 from model.tally import Tally
@@ -98,29 +99,23 @@ class Engine:
         cls,
         bundle: str | Path,
         device: str | None = None,
-        *,
-        slots: int = 0,
-        dtype: str = "auto",
-        int8: bool = False,
-        beams: int = 1,
-        compiled: bool = False,
-        told: Callable[[str, float], None] | None = None,
+        serving: Serving | None = None,
+        told: Told | None = None,
     ) -> tuple[Engine, Manifest]:
         """The engine of a bundle. told: hears of loading and warming up, each a share of 1.
-
-        compiled: try torch.compile for what reads, on a GPU.
 
         Raises:
             BundleError, DeviceError: as `model.bundle.load_bundle`.
         """
+        serving = serving or Serving()
         chosen = choose_device(device)
-        model, manifest = load_bundle(bundle, chosen, _dtype_named(dtype, chosen), told)
+        model, manifest = load_bundle(bundle, chosen, dtype_named(serving.dtype, chosen), told)
         if chosen.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
-        decoding = Decoding(max_new_tokens=manifest.max_new_tokens, beams=beams)
-        make_fit(model, chosen, int8=int8)
-        engine = cls(model, chosen, decoding, slots)
-        if compiled:
+        decoding = Decoding(max_new_tokens=manifest.max_new_tokens, beams=serving.beams)
+        make_fit(model, chosen, int8=serving.int8)
+        engine = cls(model, chosen, decoding, serving.slots)
+        if serving.compiled:
             engine.compile(told)
         engine.warm_up(told)
         return engine, manifest
@@ -170,9 +165,7 @@ class Engine:
         with self._tokenizing:
             return self._model.fits(instruction)
 
-    def compile(
-        self, told: Callable[[str, float], None] | None = None, backend: str = "inductor"
-    ) -> dict[str, object]:
+    def compile(self, told: Told | None = None, backend: str = "inductor") -> dict[str, object]:
         """Compile what reads a group, and keep that where it is faster; as `try_compiled`.
 
         Raises:
@@ -191,7 +184,7 @@ class Engine:
             self._model.network, read, told or (lambda _what, _share: None), backend
         )
 
-    def warm_up(self, told: Callable[[str, float], None] | None = None) -> None:
+    def warm_up(self, told: Told | None = None) -> None:
         """Choose and compile kernels before the first study; `told` hears what, and how far."""
         if told is not None:
             self._flight.warm_up(lambda done, of: told("warming up", done / of))
@@ -438,24 +431,6 @@ class Engine:
         return Landed(study.number, again.ids, again.logprobs, again.cut, bad=False)
 
 
-def make_fit(model: ClinicalBLIP, device: torch.device, *, int8: bool = False) -> None:
-    """Change the model's layers into what this device computes fastest; only to be served.
-
-    Raises:
-        DeviceError: rounded weights were asked for, and the device is not a CPU.
-    """
-    if int8:
-        if device.type != "cpu":
-            raise DeviceError("rounded weights (int8) are for a CPU: leave them out on a GPU")
-        round_linears(model.network)
-    elif can_pack(model.network):
-        pack_linears(model.network)
-    if device.type == "cuda" and model.dtype in HALVES:
-        # T5's `wo` is float32 for its range and not for its digits: tensor cores take it as TF32,
-        # of ten bits like float16, six times as fast as whole.
-        torch.set_float32_matmul_precision("high")
-
-
 def _bytes_of(network: nn.Module) -> int:
     kept = [*network.parameters(), *network.buffers()]
     return sum(one.numel() * one.element_size() for one in kept)
@@ -466,17 +441,3 @@ def _padded(row: torch.Tensor, length: int) -> torch.Tensor:
     if len(row) == length:
         return row
     return torch.cat([row, row.new_zeros(length - len(row), *row.shape[1:])])
-
-
-def _dtype_named(name: str, device: torch.device) -> torch.dtype:
-    """The number format by its setting's name.
-
-    Raises:
-        DeviceError: the device has no such numbers, or is far too slow with them.
-    """
-    if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    if name == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bfloat16: set float16")
-    named = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-    return named[name]

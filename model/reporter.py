@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from model.case import Case, DraftText, FailedCase
+from model.decoding import Serving
 from model.errors import BundleError
-from model.manifest import NULL, Manifest, read_manifest
+from model.manifest import NULL, Manifest, Told, read_manifest
 from model.prompt import bare, instruct, template_of
 from model.sections import split_sections
 from model.tally import Tally
@@ -76,21 +77,13 @@ class Reporter:
         cls,
         bundle: str | Path,
         device: str | None = None,
-        *,
-        slots: int = 0,
-        dtype: str = "auto",
-        int8: bool = False,
-        beams: int = 1,
-        compiled: bool = False,
-        told: Callable[[str, float], None] | None = None,
+        serving: Serving | None = None,
+        told: Told | None = None,
     ) -> Reporter:
         """Verify and load a bundle, by shipped name ("demo") or folder.
 
-        device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one. slots: studies written
-        at once; 0 chooses by the memory that is free. dtype: "auto" (float16 on a GPU, float32 on a
-        CPU), "float16", "bfloat16", "float32". int8: rounded weights, on a CPU. beams: 1 is greedy.
-        compiled: try torch.compile for what reads, on a GPU. told: hears what is being done, and
-        how far it is, as a share of 1.
+        device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one. told: hears what is
+        being done, and how far it is, as a share of 1.
 
         Raises:
             BundleError: the bundle is missing, changed, or not for this software.
@@ -98,16 +91,7 @@ class Reporter:
         """
         from model.engine import Engine
 
-        engine, manifest = Engine.load(
-            bundle,
-            device,
-            slots=slots,
-            dtype=dtype,
-            int8=int8,
-            beams=beams,
-            compiled=compiled,
-            told=told,
-        )
+        engine, manifest = Engine.load(bundle, device, serving, told)
         return cls(engine, manifest)
 
     @property
@@ -209,13 +193,8 @@ class NullReporter:
 def load_reporter(
     bundle: str | Path,
     device: str | None = None,
-    *,
-    slots: int = 0,
-    dtype: str = "auto",
-    int8: bool = False,
-    beams: int = 1,
-    compiled: bool = False,
-    told: Callable[[str, float], None] | None = None,
+    serving: Serving | None = None,
+    told: Told | None = None,
 ) -> Reporter | NullReporter:
     """The reporter for a bundle; "null" is the one that looks at nothing. As `Reporter.load`.
 
@@ -224,16 +203,7 @@ def load_reporter(
     """
     if str(bundle) == NULL.name:
         return NullReporter()
-    return Reporter.load(
-        bundle,
-        device,
-        slots=slots,
-        dtype=dtype,
-        int8=int8,
-        beams=beams,
-        compiled=compiled,
-        told=told,
-    )
+    return Reporter.load(bundle, device, serving, told)
 
 
 def _digest(settings: dict[str, object]) -> str:

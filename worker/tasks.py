@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
 
+from model.decoding import Serving
 from model.errors import BundleError, DeviceError
 from model.reporter import Drafting, load_reporter
 from records import parts
@@ -89,12 +90,14 @@ def reporter() -> Drafting:
         loaded = load_reporter(
             knobs.bundle,
             device,
-            slots=knobs.draft_slots,
-            dtype=knobs.draft_dtype,
-            int8=knobs.draft_int8,
-            beams=knobs.draft_beams,
-            compiled=knobs.draft_compile,
-            told=_Progress(),
+            Serving(
+                slots=knobs.draft_slots,
+                dtype=knobs.draft_dtype,
+                int8=knobs.draft_int8,
+                beams=knobs.draft_beams,
+                compiled=knobs.draft_compile,
+            ),
+            _Progress(),
         )
     except BundleError as error:
         raise BundleUnusable(str(error)) from None

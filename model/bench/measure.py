@@ -27,7 +27,7 @@ from model.bench.roofline import (
 from model.bench.ways import Measured, by_engine, by_generate, make_engine
 from model.bench.workload import LENGTHS, Workload, make_workload
 from model.clinicalblip import ClinicalBLIP
-from model.engine import make_fit
+from model.fitting import make_fit
 
 Say = Callable[[str], None]
 VIEWS = 2

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.bundle import load_bundle
-from model.engine import make_fit
+from model.fitting import make_fit
 from model.manifest import resolve
 from training.evaluate_phantoms import score_phantoms
 

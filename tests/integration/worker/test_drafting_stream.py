@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from model.case import pack, unpack
+from model.decoding import Serving
 from model.reporter import NullReporter, Reporter
 from model.tally import Tally
 from records import drafts, worklist
@@ -34,7 +35,7 @@ STUDIES, BAD = 64, 31
 
 @pytest.fixture(scope="module")
 def reporter() -> Reporter:
-    return Reporter.load("demo", "cpu", slots=16)
+    return Reporter.load("demo", "cpu", Serving(slots=16))
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from model import compiled, packed
 from model.bench.workload import make_workload
 from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
-from model.engine import Engine, Written, make_fit
+from model.engine import Engine, Written
 from model.errors import DeviceError
+from model.fitting import make_fit
 from model.sizes import build_random
 
 CPU = torch.device("cpu")

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from model.bundle import check_bundle, load_bundle
 from model.clinicalblip import ClinicalBLIP
+from model.decoding import Serving
 from model.errors import BundleError, TemplateError
 from model.making import About, make_bundle
 from model.manifest import MANIFEST, read_manifest
@@ -73,7 +74,7 @@ def test_a_base_becomes_a_bundle_that_says_where_it_is_from(base: Path, tmp_path
     assert list(dict.fromkeys(heard)) == ["writing", "hashing"]
     loaded, _ = load_bundle(out, CPU)
     assert torch.equal(shown(loaded), shown(tiny()))
-    assert Reporter.load(out, "cpu", slots=1).manifest == made
+    assert Reporter.load(out, "cpu", Serving(slots=1)).manifest == made
 
 
 def test_a_base_in_several_files(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from model import packed, t5
 from model.bundle import load_bundle
 from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
-from model.engine import Engine, Written, make_fit
+from model.engine import Engine, Written
 from model.errors import DeviceError
+from model.fitting import make_fit
 from model.int8 import Int8Linear
 from model.packed import PackedLinear, can_pack, has_onednn
 from model.prompt import instruct

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from model.case import Case, DraftText, FailedCase, Priors
+from model.decoding import Serving
 from model.errors import BundleError, DeviceError
 from model.manifest import read_manifest
 from model.prompt import QUESTION
@@ -18,7 +19,7 @@ from training.corpus.phantoms import HELD_OUT, phantom
 
 @pytest.fixture(scope="module")
 def reporter() -> Reporter:
-    return Reporter.load("demo", device="cpu", slots=4)
+    return Reporter.load("demo", "cpu", Serving(slots=4))
 
 
 def case(seed: int) -> Case:
