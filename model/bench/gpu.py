@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from model.bench.__main__ import Asked, run, write
-from model.errors import ModelError
 
 CHECKS = Path(__file__).parents[2] / "tests" / "gpu"
 LINES = 60
@@ -66,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lambda line: print(line, flush=True),
         )
         write(found["model"], None, given.out / "gpu.png")
-    except ModelError as error:
-        found["model"] = {"failed": str(error)}
+    except Exception as error:  # whatever happens, what the checks found is written down
+        found["model"] = {"failed": f"{type(error).__name__}: {error}"}
     (given.out / "gpu.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     well = found["checks"].get("passed", False) and "failed" not in found["model"]
     print(f"gpu: {'all well' if well else 'NOT all well'}; see {given.out / 'gpu.json'}")

@@ -1,0 +1,51 @@
+"""The GPU run: whatever happens, what was found is written down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from model.bench import gpu
+
+OKAY = "def test_okay():\n    print('KL 1e-3')\n"
+
+
+@pytest.fixture
+def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one check, in place of those that need a GPU."""
+    folder = tmp_path / "checks"
+    folder.mkdir()
+    (folder / "test_one.py").write_text(OKAY)
+    monkeypatch.setattr(gpu, "CHECKS", folder)
+    return folder
+
+
+def test_checks_and_measurements_in_one_go(checks: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert gpu.main(["--quick", "--size", "tiny", "--out", str(out)]) == 0
+    found = json.loads((out / "gpu.json").read_text())
+    assert found["checks"]["passed"] is True
+    assert any("KL 1e-3" in line for line in found["checks"]["said"])
+    assert found["model"]["ratio_total"] > 0
+    assert (out / "gpu.png").is_file()
+
+
+def test_a_check_that_fails_is_said(checks: Path, tmp_path: Path) -> None:
+    (checks / "test_two.py").write_text("def test_two():\n    assert False\n")
+    assert gpu.main(["--quick", "--size", "tiny", "--out", str(tmp_path)]) == 1
+    assert json.loads((tmp_path / "gpu.json").read_text())["checks"]["passed"] is False
+
+
+def test_a_measurement_that_breaks_loses_no_check(
+    checks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a driver")
+
+    monkeypatch.setattr(gpu, "run", broken)
+    assert gpu.main(["--quick", "--out", str(tmp_path)]) == 1
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["checks"]["passed"] is True
+    assert found["model"] == {"failed": "RuntimeError: a driver"}
