@@ -115,7 +115,7 @@ class Engine:
         decoding = Decoding(max_new_tokens=manifest.max_new_tokens, beams=serving.beams)
         make_fit(model, chosen, int8=serving.int8)
         engine = cls(model, chosen, decoding, serving.slots)
-        if serving.compiled:
+        if serving.compiled and chosen.type == "cuda":
             engine.compile(told)
         engine.warm_up(told)
         return engine, manifest

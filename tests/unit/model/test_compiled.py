@@ -8,7 +8,7 @@ import torch
 from model import compiled, packed
 from model.bench.workload import make_workload
 from model.clinicalblip import ClinicalBLIP
-from model.decoding import Decoding
+from model.decoding import Decoding, Serving
 from model.engine import Engine, Written
 from model.errors import DeviceError
 from model.fitting import make_fit
@@ -100,3 +100,8 @@ def test_packed_layers_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None
     make_fit(model, CPU)
     with pytest.raises(DeviceError, match="for a GPU"):
         Engine(model, CPU, Decoding(4), 1).compile()
+
+
+def test_on_a_cpu_the_setting_changes_nothing() -> None:
+    engine, _ = Engine.load("demo", "cpu", Serving(slots=1, compiled=True))
+    assert not any(is_compiled(engine._model))
