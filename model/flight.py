@@ -243,7 +243,7 @@ class _Look:
 
 
 def to_device(host: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor on the device. To a GPU nobody waits: what runs there is not interrupted."""
+    """The tensor on the device; to a GPU by pinned memory, so that the host need not wait."""
     return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 

@@ -1,8 +1,7 @@
 """Matrix products in whole numbers of eight bits, for CPUs that have them. Knows no network.
 
-Weights are rounded once, a scale for each output; inputs as they come, a scale for each row. Drafts
-more than half as many studies again (docs/performance.md: `bench model --int8`), more where the
-processor multiplies such numbers by itself (VNNI, AMX). Off unless asked for: a draft may come out
+Weights are rounded once, a scale for each output; inputs as they come, a scale for each row. What it
+gains: `nightdraft bench model --int8`, docs/performance.md. Off unless asked for: a draft may come out
 otherwise.
 """
 
