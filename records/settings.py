@@ -211,8 +211,8 @@ class Settings(BaseSettings):
     )
     draft_int8: bool = Field(
         default=False,
-        description="Weights rounded to eight bits, on a CPU: faster (1.6 times on one of them); drafts may "
-        "come out otherwise (docs/performance.md).",
+        description="Weights rounded to eight bits, on a CPU: 1.6 times as fast where it was "
+        "measured; drafts may come out otherwise (docs/performance.md).",
     )
     draft_compile: bool = Field(
         default=False,
