@@ -9,6 +9,8 @@
     │   ├── BundleUnusable
     │   ├── PortInUse
     │   └── WorkerSick       a worker stopped itself
+    ├── CorpusError          films and reports to learn from are not as they should be
+    ├── TrainingStopped      a training run cannot go on
     ├── NotFound             no such study, request, hold or draft
     ├── NotAllowed           the records refuse this change
     └── LostLease            somebody else has the request now; what was done for it is dropped
@@ -62,6 +64,14 @@ class WorkerSick(PartError):
 
     Read the alarm (`nightdraft status`), mend the cause, then `nightdraft resume`.
     """
+
+
+class CorpusError(NightdraftError):
+    """A corpus cannot be read. `nightdraft corpus check NAME PATH` says what it holds."""
+
+
+class TrainingStopped(NightdraftError):
+    """A training run cannot go on. Its last checkpoint is kept; the message says what to change."""
 
 
 class NotFound(NightdraftError):

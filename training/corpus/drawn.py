@@ -1,0 +1,73 @@
+"""Phantoms as a corpus: without end, by seed. Knows no network.
+
+Those to learn from and those to be scored on never meet: seeds from HELD_OUT on are of the test
+split, those a little below it are to look at while training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.case import Priors
+from model.manifest import Preprocessing
+from training.corpus.example import SPLITS, TEST, TRAIN, VALIDATE, Example, Reading
+from training.corpus.phantoms import HELD_OUT, Phantom, phantom
+
+_FIRST = {TRAIN: 0, VALIDATE: HELD_OUT // 2, TEST: HELD_OUT}
+_APART = 1_000_000
+"""Seeds from one evaluation's first phantom to the next one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnFilm:
+    """A view of a phantom, drawn when it is asked for."""
+
+    phantom: Phantom
+    position: str
+
+    @property
+    def source(self) -> str:
+        """Seed and position."""
+        return f"{self.phantom.seed}-{self.position}"
+
+    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
+        """As `example.Film.pixels`."""
+        return self.phantom.film(self.position, how.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Phantoms:
+    """Phantoms as examples. reading.seed: which stretch of the held-out ones is the test split."""
+
+    reading: Reading = Reading()
+    name: str = "phantoms"
+
+    def read(self, split: str = "") -> Iterator[Example]:
+        """Without end; "" gives those to learn from."""
+        return (self.example(split or TRAIN, number) for number in count())
+
+    def example(self, split: str, number: int) -> Example:
+        """The example at a place of a split, 0 the first."""
+        if split not in SPLITS:
+            raise ValueError(f"no such split: {split}")
+        first = _FIRST[split] + (self.reading.seed * _APART if split == TEST else 0)
+        return as_example(phantom(first + number), split, self.reading)
+
+
+def as_example(one: Phantom, split: str, reading: Reading) -> Example:
+    """A phantom as an example, its priors those of the order."""
+    return Example(
+        key=f"phantom-{one.seed}",
+        patient=f"PHANTOM{one.seed}",
+        split=split,
+        films=tuple(DrawnFilm(one, position) for position in one.positions),
+        target=one.report if reading.target == "report" else one.findings_text,
+        priors=Priors(indication=one.indication, procedure=one.procedure),
+        prior_sources={"indication": "drawn", "procedure": "drawn"},
+        truth=one.findings,
+    )
