@@ -66,7 +66,7 @@ def as_example(one: Phantom, split: str, reading: Reading) -> Example:
         patient=f"PHANTOM{one.seed}",
         split=split,
         films=tuple(DrawnFilm(one, position) for position in one.positions),
-        target=one.report if reading.target == "report" else one.findings_text,
+        target=one.findings_text if reading.target == "findings" else one.report,
         priors=Priors(indication=one.indication, procedure=one.procedure),
         prior_sources={"indication": "drawn", "procedure": "drawn"},
         truth=one.findings,

@@ -125,15 +125,15 @@ class Reading:
     """How a corpus is read, where the paper leaves it open.
 
     target: "findings" (the paper's and R2Gen's: comparable scores) or "report" ("Findings: ...
-    Impression: ...", what a department reads). split: "paper" (2,668 and 669 of IU X-ray at random
+    Impression: ...", what a department reads); "" takes the corpus's default. split: "paper" (2,668 and 669 of IU X-ray at random
     by `seed`), "r2gen" (its published split), "official" (MIMIC-CXR's own), "patients" (at random
     by patient, four to one); "" takes the corpus's default. seed: of a split at random. validate:
     share of the training patients that is set apart to look at while training; the paper has none.
     """
 
-    target: Literal["findings", "report"] = "findings"
+    target: Literal["", "findings", "report"] = ""
     split: str = ""
-    seed: int = 2024
+    seed: int = 0
     validate: float = 0.0
 
 
