@@ -7,7 +7,7 @@ split, those a little below it are to look at while training.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 import numpy as np
@@ -44,7 +44,7 @@ class DrawnFilm:
 class Phantoms:
     """Phantoms as examples. reading.seed: which stretch of the held-out ones is the test split."""
 
-    reading: Reading = Reading()
+    reading: Reading = field(default_factory=Reading)
     name: str = "phantoms"
 
     def read(self, split: str = "") -> Iterator[Example]:

@@ -125,10 +125,11 @@ class Reading:
     """How a corpus is read, where the paper leaves it open.
 
     target: "findings" (the paper's and R2Gen's: comparable scores) or "report" ("Findings: ...
-    Impression: ...", what a department reads); "" takes the corpus's default. split: "paper" (2,668 and 669 of IU X-ray at random
-    by `seed`), "r2gen" (its published split), "official" (MIMIC-CXR's own), "patients" (at random
-    by patient, four to one); "" takes the corpus's default. seed: of a split at random. validate:
-    share of the training patients that is set apart to look at while training; the paper has none.
+    Impression: ...", what a department reads); "" takes the corpus's default. split: "paper"
+    (IU X-ray's 2,668 and 669 at random by `seed`), "r2gen" (its published split), "official"
+    (MIMIC-CXR's own), "patients" (at random by patient, four to one); "" takes the corpus's
+    default. seed: of a split at random. validate: share of the training patients that is set
+    apart to look at while training; the paper has none.
     """
 
     target: Literal["", "findings", "report"] = ""

@@ -1,0 +1,183 @@
+"""A stage put onto a network: adapters in place, the rest standing still, and what came of it saved.
+
+What trains is float32 whatever the network is in, for a loss scaler refuses halves and small steps
+would be lost in them. Knows no corpus and no loop.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from transformers import InstructBlipForConditionalGeneration
+
+from model.adapters import WHOLE
+from model.qkv import split_attention
+from training.stages import Group, How, Stage
+
+
+@dataclass
+class Trainable:
+    """A network with a stage on it.
+
+    groups: what trains, by the stage's groups; names are the network's own. wrapped: peft's view
+    of the network, None where the stage has no adapters.
+    """
+
+    network: InstructBlipForConditionalGeneration
+    stage: Stage
+    groups: dict[Group, dict[str, nn.Parameter]] = field(default_factory=dict)
+    wrapped: Any = None
+
+    def named(self) -> dict[str, nn.Parameter]:
+        """All that trains, by name."""
+        return {name: p for group in self.groups.values() for name, p in group.items()}
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All that trains, in a fixed order."""
+        return list(self.named().values())
+
+    def for_optimizer(self) -> list[dict[str, Any]]:
+        """The optimizer's groups, each with the rate that it has at its height as `peak`."""
+        return [
+            {
+                "params": list(named.values()),
+                "lr": group.rate,
+                "peak": group.rate,
+                "weight_decay": group.decay,
+                "name": group.name,
+            }
+            for group, named in self.groups.items()
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """Parameters that train, by group."""
+        return {g.name: sum(p.numel() for p in named.values()) for g, named in self.groups.items()}
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write what `model.adapters.merge_adapter` merges: peft's files, and whole weights."""
+        folder.mkdir(parents=True, exist_ok=True)
+        whole = {
+            name: p.detach().to("cpu", copy=True).contiguous()
+            for group, named in self.groups.items()
+            if group.how is How.WHOLE
+            for name, p in named.items()
+        }
+        if self.wrapped is not None:
+            with _quiet():
+                self.wrapped.save_pretrained(folder, save_embedding_layers=False)
+            (folder / "README.md").unlink(missing_ok=True)  # peft's, and says nothing
+        if whole:
+            save_file(whole, folder / WHOLE)
+
+
+def put_on(network: InstructBlipForConditionalGeneration, stage: Stage) -> Trainable:
+    """Put a stage on a network: what it names trains, all else stands still.
+
+    Raises:
+        ValueError: a group names nothing here, or two groups name the same.
+    """
+    split_attention(network)
+    network.requires_grad_(False)
+    lora = [group for group in stage.groups if group.how is How.LORA]
+    targets = {
+        group: {n for n, m in network.named_modules() if _is(group, n) and isinstance(m, nn.Linear)}
+        for group in lora
+    }
+    whole = {
+        group: {n for n, _ in network.named_parameters() if _is(group, n)}
+        for group in stage.groups
+        if group.how is How.WHOLE
+    }
+    _check({**targets, **whole})
+    for names in whole.values():
+        for name in names:
+            parameter = network.get_parameter(name)
+            parameter.data = parameter.data.float()
+            parameter.requires_grad_(True)
+    wrapped = _adapted(network, stage, lora) if lora else None
+    made = Trainable(network, stage, wrapped=wrapped)
+    for group in stage.groups:
+        made.groups[group] = (
+            dict(_of_adapters(network, targets[group]))
+            if group.how is How.LORA
+            else {n: network.get_parameter(n) for n in sorted(whole[group])}
+        )
+    _keep_wo_wide(network)
+    return made
+
+
+def _adapted(
+    network: InstructBlipForConditionalGeneration, stage: Stage, lora: list[Group]
+) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    before = {n: p.requires_grad for n, p in network.named_parameters()}
+    config = LoraConfig(
+        r=stage.lora.rank,
+        lora_alpha=stage.lora.alpha,  # type: ignore[arg-type]  peft scales by its share of r
+        lora_dropout=stage.lora.dropout,
+        bias="none",
+        target_modules="|".join(f"({group.names})" for group in lora),
+    )
+    with _quiet():
+        wrapped = get_peft_model(network, config)
+    # peft freezes all but its own; the whole ones train all the same.
+    for name, parameter in network.named_parameters():
+        if ".lora_" in name:
+            parameter.data = parameter.data.float()
+        elif before.get(name.replace(".base_layer.", "."), False):
+            parameter.requires_grad_(True)
+    return wrapped
+
+
+def _of_adapters(network: nn.Module, layers: set[str]) -> Iterator[tuple[str, nn.Parameter]]:
+    for name, parameter in network.named_parameters():
+        layer, _, rest = name.partition(".lora_")
+        if rest and layer in layers:
+            yield name, parameter
+
+
+def _check(found: dict[Group, set[str]]) -> None:
+    seen: dict[str, Group] = {}
+    for group, names in found.items():
+        if not names:
+            raise ValueError(f"the group {group.name!r} names nothing in this network")
+        for name in names:
+            if name in seen:
+                raise ValueError(f"{name} is in two groups: {seen[name].name} and {group.name}")
+            seen[name] = group
+
+
+def _is(group: Group, name: str) -> bool:
+    return re.fullmatch(group.names, name) is not None
+
+
+def _keep_wo_wide(network: InstructBlipForConditionalGeneration) -> None:
+    """Take T5's `wo` out of autocast: what it gives does not fit float16, so it is float32."""
+    for name, layer in network.language_model.named_modules():
+        if name.endswith(".DenseReluDense.wo"):
+            layer.forward = _wide(layer.forward)
+
+
+def _wide(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def outside(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return forward(x, *args, **kwargs)
+
+    return outside
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801  reads as what it stands for
+    """peft warns of names that it does not know and of halves; both are meant."""
+
+    def __enter__(self) -> None:  # type: ignore[override]
+        super().__enter__()
+        warnings.simplefilter("ignore")
