@@ -1,0 +1,58 @@
+"""Sentences that compare with an earlier film, as a table of patterns. Knows no network.
+
+A model that is taught "unchanged from prior" and given no prior learns to invent one. A pattern is
+about words alone: "stable" of a patient's condition is taken for a comparison too, which costs a
+sentence and never adds one.
+"""
+
+from __future__ import annotations
+
+import re
+
+PATTERNS: dict[str, str] = {
+    "again": r"\b(again|redemonstrat\w+|re-demonstrat\w+)\b",
+    "compared": r"\b(compar(ed|ison)|relative to|versus|vs\.?)\b",
+    "the earlier film": r"\b(prior|previous\w*|preceding|earlier|last)\s+"
+    r"(\w+\s+){0,3}?(film|exam\w*|stud(y|ies)|radiograph\w*|x-?ray\w*|image\w*|imaging|ct|report)\b",
+    "from, since": r"\b(from|since|to|with|than)\s+(the\s+)?(prior|previous|earlier|last)\b",
+    "as before": r"\b(as before|previously (seen|noted|described|identified|demonstrated))\b",
+    "change": r"\b(un|in)?chang(ed|es?)\b(?!\s+(of|in)\s+the\s+(spine|thoracic))|"
+    r"\b(no|any|without|interval)\s+(\w+\s+){0,2}change\b",
+    "interval": r"\binterval(ly)?\b",
+    "stable": r"\b(stable|persistent|persists?|remain(s|ed|ing)?|similar (in )?appear\w+)\b",
+    "course": r"\b(improv(ed|ing|ement)|worsen(ed|ing)?|progress(ed|ion|ive)|resol(ved|ving|ution)|"
+    r"(increas|decreas)(ed|ing)\s+(in size\s+)?(since|from|compared)|new(ly)?)\b",
+}
+"""What is looked for -> a regular expression on a lower-case sentence."""
+
+_DEGENERATIVE = re.compile(
+    r"\b(degenerative|chronic|postsurgical|post-surgical)\s+(\w+\s+)?changes?\b"
+)
+"""Changes that are findings and no comparison."""
+_ANY = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS.values()))
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=\S)")
+
+
+def sentences(text: str) -> list[str]:
+    """A report's sentences, in order; joined by a space they are the report, spaces aside."""
+    return [part for part in _SENTENCE.split(text.strip()) if part]
+
+
+def compares(sentence: str) -> bool:
+    """Whether a sentence compares with an earlier film."""
+    return _ANY.search(_DEGENERATIVE.sub(" ", sentence.lower())) is not None
+
+
+def without_comparisons(text: str) -> str:
+    """The report less its comparing sentences; a heading stays; the whole where nothing would."""
+    kept = []
+    for sentence in sentences(text):
+        if not compares(sentence):
+            kept.append(sentence)
+        elif heading := _HEADING.match(sentence):
+            kept.append(heading[1])
+    left = " ".join(kept)
+    return left if _HEADING.sub("", left).strip(" .") else text
+
+
+_HEADING = re.compile(r"(?i)((?:findings|impression):)\s*")
