@@ -51,14 +51,14 @@ class Stage:
     groups: what trains. priors: whether they stand in the prompt; without, it is the fixed
     instruction alone. objective: "report" (the language model's loss on the report), "signs" (what
     each film shows, told from the ViT's patches), or "report and signs" (the same, told from the
-    queries, beside the report). checkpointed: gradients are checkpointed where that helps.
+    queries, beside the report).
     """
 
     name: str
     groups: tuple[Group, ...]
     priors: bool
     objective: str = "report"
-    lora: Lora = Lora()  # noqa: RUF009  frozen
+    lora: Lora = Lora()
 
     def with_rates(self, lora: float | None, whole: float | None) -> Stage:
         """The same stage with other rates; None leaves them."""
@@ -142,9 +142,7 @@ WORDS = Stage(
     objective="report and signs",
 )
 
-STAGES = {
-    stage.name: stage for stage in (STAGE1, STAGE2, WITHOUT_PRIORS, WITHOUT_T5, EYE, WORDS)
-}
+STAGES = {stage.name: stage for stage in (STAGE1, STAGE2, WITHOUT_PRIORS, WITHOUT_T5, EYE, WORDS)}
 
 
 def table(stages: Iterable[Stage]) -> list[tuple[str, str, str, float, float]]:

@@ -43,13 +43,12 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        return Batch(
-            self.inputs.to(device),
-            *(
-                None if t is None else t.to(device, non_blocking=True)  # type: ignore[misc]
-                for t in (self.labels, self.signs, self.shown)
-            ),
-        )
+
+        def there(tensor: torch.Tensor | None) -> torch.Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
+        labels = self.labels.to(device, non_blocking=True)
+        return Batch(self.inputs.to(device), labels, there(self.signs), there(self.shown))
 
 
 def gather(model: ClinicalBLIP, lessons: Sequence[Lesson], most_target: int) -> Batch:

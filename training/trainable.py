@@ -1,4 +1,4 @@
-"""A stage put onto a network: adapters in place, the rest standing still, and what came of it saved.
+"""A stage put onto a network: adapters in place, the rest standing still; and what came of it.
 
 What trains is float32 whatever the network is in, for a loss scaler refuses halves and small steps
 would be lost in them. Knows no corpus and no loop.
@@ -114,15 +114,13 @@ def put_on(network: InstructBlipForConditionalGeneration, stage: Stage) -> Train
     return made
 
 
-def _adapted(
-    network: InstructBlipForConditionalGeneration, stage: Stage, lora: list[Group]
-) -> Any:
+def _adapted(network: InstructBlipForConditionalGeneration, stage: Stage, lora: list[Group]) -> Any:
     from peft import LoraConfig, get_peft_model
 
     before = {n: p.requires_grad for n, p in network.named_parameters()}
     config = LoraConfig(
         r=stage.lora.rank,
-        lora_alpha=stage.lora.alpha,  # type: ignore[arg-type]  peft scales by its share of r
+        lora_alpha=stage.lora.alpha,
         lora_dropout=stage.lora.dropout,
         bias="none",
         target_modules="|".join(f"({group.names})" for group in lora),
@@ -178,6 +176,6 @@ def _wide(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
 class _quiet(warnings.catch_warnings):  # noqa: N801  reads as what it stands for
     """peft warns of names that it does not know and of halves; both are meant."""
 
-    def __enter__(self) -> None:  # type: ignore[override]
+    def __enter__(self) -> None:
         super().__enter__()
         warnings.simplefilter("ignore")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model.case import Priors
 from model.manifest import Preprocessing
 from training.corpus.example import SPLITS, TEST, TRAIN, VALIDATE, Example, Reading
-from training.corpus.phantoms import HELD_OUT, Phantom, phantom
+from training.corpus.phantoms import HELD_OUT, USUAL, Phantom, Site, phantom
 
 _FIRST = {TRAIN: 0, VALIDATE: HELD_OUT // 2, TEST: HELD_OUT}
 _APART = 1_000_000
@@ -42,9 +42,13 @@ class DrawnFilm:
 
 @dataclass(frozen=True, slots=True)
 class Phantoms:
-    """Phantoms as examples. reading.seed: which stretch of the held-out ones is the test split."""
+    """Phantoms as examples, of one of phantoms.SITES.
+
+    reading.seed: which stretch of the held-out ones is the test split.
+    """
 
     reading: Reading = field(default_factory=Reading)
+    site: Site = USUAL
     name: str = "phantoms"
 
     def read(self, split: str = "") -> Iterator[Example]:
@@ -56,7 +60,7 @@ class Phantoms:
         if split not in SPLITS:
             raise ValueError(f"no such split: {split}")
         first = _FIRST[split] + (self.reading.seed * _APART if split == TEST else 0)
-        return as_example(phantom(first + number), split, self.reading)
+        return as_example(phantom(first + number, self.site), split, self.reading)
 
 
 def as_example(one: Phantom, split: str, reading: Reading) -> Example:
@@ -67,7 +71,7 @@ def as_example(one: Phantom, split: str, reading: Reading) -> Example:
         split=split,
         films=tuple(DrawnFilm(one, position) for position in one.positions),
         target=one.findings_text if reading.target == "findings" else one.report,
-        priors=Priors(indication=one.indication, procedure=one.procedure),
-        prior_sources={"indication": "drawn", "procedure": "drawn"},
+        priors=Priors(one.indication, one.procedure, one.prior_report),
+        prior_sources=dict.fromkeys(("indication", "procedure", "prior_report"), "drawn"),
         truth=one.findings,
     )

@@ -52,6 +52,51 @@ HIDES: frozenset[frozenset[str]] = frozenset(
 )
 """Pairs of which one would hide the other on the film; no phantom has both."""
 
+
+@dataclass(frozen=True)
+class Site:
+    """Where phantoms are seen: what they have, how it is worded and exposed, what is known before.
+
+    findings: those that come to it. tie: share of indications that suit a finding. known: share
+    of studies with the report of an earlier film of the same patient, in which findings that last
+    (LASTING) were there already, mostly.
+    """
+
+    name: str
+    findings: tuple[str, ...] = FINDINGS
+    wording: words.Wording = words.USUAL
+    exposure: draw.Exposure = draw.USUAL
+    tie: float = 0.0
+    known: float = 0.0
+
+
+LASTING = ("cardiomegaly", "nodule_left", "nodule_right", "pacemaker")
+
+USUAL = Site("usual")
+"""Whose phantoms the demonstration's bundle has learnt from; its indications tell nothing."""
+SITES = {
+    "usual": USUAL,
+    # Orders as in life: an indication hints at times, and some patients were here before.
+    "ward": Site("ward", tie=0.5, known=0.5),
+    # Other words, darker films, and half of the findings: the base of the ablations.
+    "elsewhere": Site(
+        "elsewhere",
+        findings=(
+            "cardiomegaly",
+            "consolidation_left_lower",
+            "consolidation_right_lower",
+            "effusion_left",
+            "effusion_right",
+            "pacemaker",
+        ),
+        wording=words.ELSEWHERE,
+        exposure=draw.Exposure(
+            gamma=(1.5, 2.2), low=(0.0, 0.05), high=(0.6, 0.8), grain=(0.01, 0.03)
+        ),
+    ),
+}
+"""Sites by name, as in `--corpus phantoms:ward`."""
+
 SHARE_NORMAL = 0.25
 COUNTS = (1, 2, 3)
 COUNT_SHARES = (0.55, 0.3, 0.15)
@@ -63,8 +108,8 @@ class Phantom:
 
     seed: everything below follows from it. findings: names out of FINDINGS. sizes: "small",
     "moderate" or "large" for effusions and pneumothoraces. lateral: there is a second view.
-    indication: why the film was asked for; drawn at random, so it tells nothing of the findings.
-    findings_text, impression: the two sections of the report.
+    indication: why the film was asked for; at the usual site it tells nothing of the findings.
+    findings_text, impression: the two sections of the report. prior_report: of an earlier film.
     """
 
     seed: int
@@ -75,6 +120,8 @@ class Phantom:
     procedure: str
     findings_text: str
     impression: str
+    prior_report: str = ""
+    exposure: draw.Exposure = draw.USUAL
 
     @property
     def report(self) -> str:
@@ -100,19 +147,19 @@ class Phantom:
         if position not in ("frontal", "lateral"):
             raise ValueError(f"a phantom has no {position} view")
         rng = np.random.default_rng([self.seed, 2 if position == "frontal" else 3])
-        return draw.film(self.plan, position, size, rng)
+        return draw.film(self.plan, position, size, rng, self.exposure)
 
     def case(self, size: int) -> Case:
         """The study as the model reads it, films drawn at (size, size)."""
         return Case(
             key=f"phantom-{self.seed}",
             views=tuple(View(self.film(p, size), p, source=p) for p in self.positions),
-            priors=Priors(indication=self.indication, procedure=self.procedure),
+            priors=Priors(self.indication, self.procedure, self.prior_report),
         )
 
 
-def phantom(seed: int) -> Phantom:
-    """The phantom of this seed; the same on every machine and every day.
+def phantom(seed: int, site: Site = USUAL) -> Phantom:
+    """The phantom of this seed at this site; the same on every machine and every day.
 
     Seeds from HELD_OUT on are never trained on.
 
@@ -122,14 +169,14 @@ def phantom(seed: int) -> Phantom:
     if seed < 0:
         raise ValueError("a phantom's seed is 0 or more")
     rng = np.random.default_rng([seed, 0])
-    findings = _choose_findings(rng)
+    findings = _choose_findings(rng, site.findings)
     sizes = {
         name: str(rng.choice(("small", "moderate", "large")))
         for name in sorted(findings)
         if name.startswith(("effusion", "pneumothorax"))
     }
     lateral = bool(rng.random() < 0.6)
-    findings_text, impression = words.write(rng, findings, sizes)
+    findings_text, impression = words.write(rng, findings, sizes, site.wording)
     # A stream of its own: what was asked cannot depend on what was found.
     asked = np.random.default_rng([seed, 4])
     return Phantom(
@@ -137,11 +184,28 @@ def phantom(seed: int) -> Phantom:
         findings=findings,
         sizes=sizes,
         lateral=lateral,
-        indication=words.indication(asked),
+        indication=words.indication(asked, findings, site.tie),
         procedure="XR CHEST PA AND LATERAL" if lateral else "XR CHEST PA",
         findings_text=findings_text,
         impression=impression,
+        prior_report=_report_before(seed, findings, site),
+        exposure=site.exposure,
     )
+
+
+def _report_before(seed: int, findings: frozenset[str], site: Site) -> str:
+    """The report of an earlier film of the same patient, where there is one."""
+    rng = np.random.default_rng([seed, 7])
+    if rng.random() >= site.known:
+        return ""
+    before = {name for name in LASTING if name in findings and rng.random() < 0.85}
+    passed = _choose_findings(rng, site.findings) - frozenset(LASTING)
+    for name in sorted(passed):
+        if not any(frozenset({name, other}) in HIDES for other in before):
+            before.add(name)
+    sizes = dict.fromkeys(before, "moderate")
+    found, impression = words.write(rng, frozenset(before), sizes, site.wording)
+    return f"Findings: {found} Impression: {impression}"
 
 
 HELD_OUT = 1_000_000_000
@@ -159,12 +223,12 @@ def lateral_signs(findings: frozenset[str]) -> NDArray[np.float32]:
     return np.array([name in seen for name in LATERAL_SIGNS], dtype=np.float32)
 
 
-def _choose_findings(rng: np.random.Generator) -> frozenset[str]:
+def _choose_findings(rng: np.random.Generator, possible: tuple[str, ...]) -> frozenset[str]:
     if rng.random() < SHARE_NORMAL:
         return frozenset()
     chosen: set[str] = set()
     wanted = int(rng.choice(COUNTS, p=COUNT_SHARES))
-    for name in rng.permutation(FINDINGS):
+    for name in rng.permutation(possible):
         if len(chosen) == wanted:
             break
         if not any(frozenset({str(name), other}) in HIDES for other in chosen):

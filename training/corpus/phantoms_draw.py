@@ -36,6 +36,22 @@ class Spot:
 
 
 @dataclass(frozen=True)
+class Exposure:
+    """How a site's films are exposed: each a range to draw from.
+
+    gamma: of the light. low, high: of what is black and white at the end. grain: noise.
+    """
+
+    gamma: tuple[float, float] = (0.75, 1.35)
+    low: tuple[float, float] = (0.0, 0.1)
+    high: tuple[float, float] = (0.82, 1.0)
+    grain: tuple[float, float] = (0.004, 0.02)
+
+
+USUAL = Exposure()
+
+
+@dataclass(frozen=True)
 class Plan:
     """Where everything lies. One plan draws both views, so that they show one patient."""
 
@@ -116,15 +132,17 @@ def plan(rng: np.random.Generator, findings: frozenset[str], sizes: dict[str, st
     )
 
 
-def film(plan: Plan, position: str, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+def film(
+    plan: Plan, position: str, size: int, rng: np.random.Generator, exposure: Exposure = USUAL
+) -> NDArray[np.uint8]:
     """The view, (size, size) uint8, exposed and noised by `rng`."""
     x, y = _grid(plan, size)
     light = _frontal(plan, x, y) if position == "frontal" else _lateral(plan, x, y)
     light += _cloud(rng, size, 14, 0.02)
-    gamma = float(rng.uniform(0.75, 1.35))
-    low, high = float(rng.uniform(0.0, 0.1)), float(rng.uniform(0.82, 1.0))
+    gamma = float(rng.uniform(*exposure.gamma))
+    low, high = float(rng.uniform(*exposure.low)), float(rng.uniform(*exposure.high))
     light = low + (high - low) * np.clip(light, 0.0, 1.0) ** np.float32(gamma)
-    grain = float(rng.uniform(0.004, 0.02))
+    grain = float(rng.uniform(*exposure.grain))
     light += grain * rng.standard_normal((size, size), dtype=np.float32)
     return (np.clip(light, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 

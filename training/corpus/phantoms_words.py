@@ -7,65 +7,149 @@ says, negations and wrong sides included.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 
-HEART_NORMAL = (
-    "The heart is normal in size.",
-    "Heart size is normal.",
-    "The cardiac silhouette is within normal limits.",
+
+@dataclass(frozen=True)
+class Wording:
+    """How a site words its reports: for each thing to say, the sentences to choose from.
+
+    {side}, {zone} and {size} stand for the place and the amount; capitalised, they begin a
+    sentence.
+    """
+
+    heart_normal: tuple[str, ...]
+    heart_large: tuple[str, ...]
+    lungs_clear: tuple[str, ...]
+    consolidation: tuple[str, ...]
+    nodule: tuple[str, ...]
+    effusion: tuple[str, ...]
+    effusions: tuple[str, ...]
+    pneumothorax: tuple[str, ...]
+    pleura_clear: tuple[str, ...]
+    no_effusion: tuple[str, ...]
+    no_pneumothorax: tuple[str, ...]
+    pacemaker: tuple[str, ...]
+    bones: tuple[str, ...]
+    impression_normal: tuple[str, ...]
+
+
+USUAL = Wording(
+    heart_normal=(
+        "The heart is normal in size.",
+        "Heart size is normal.",
+        "The cardiac silhouette is within normal limits.",
+    ),
+    heart_large=(
+        "The heart is enlarged.",
+        "There is cardiomegaly.",
+        "The cardiac silhouette is enlarged.",
+    ),
+    lungs_clear=(
+        "The lungs are clear.",
+        "No focal consolidation or nodule.",
+        "The lungs are clear without consolidation.",
+    ),
+    consolidation=(
+        "There is consolidation in the {side} {zone} zone.",
+        "{Side} {zone} zone consolidation is present.",
+        "Airspace opacity in the {side} {zone} zone is consistent with consolidation.",
+    ),
+    nodule=(
+        "There is a nodule in the {side} lung.",
+        "A {side} pulmonary nodule is seen.",
+        "A rounded nodule projects over the {side} lung.",
+    ),
+    effusion=(
+        "There is a {size} {side} pleural effusion.",
+        "A {size} {side} pleural effusion is present.",
+        "{Size} {side} pleural effusion with blunting of the costophrenic angle.",
+    ),
+    effusions=(
+        "There are bilateral pleural effusions.",
+        "Bilateral pleural effusions are present.",
+    ),
+    pneumothorax=(
+        "There is a {size} {side} pneumothorax.",
+        "A {size} {side} apical pneumothorax is present.",
+    ),
+    pleura_clear=(
+        "No pleural effusion or pneumothorax.",
+        "There is no pleural effusion and no pneumothorax.",
+        "No pneumothorax or effusion is seen.",
+    ),
+    no_effusion=(
+        "No pleural effusion.",
+        "There is no effusion.",
+    ),
+    no_pneumothorax=(
+        "No pneumothorax.",
+        "There is no pneumothorax.",
+    ),
+    pacemaker=(
+        "A left chest pacemaker is in place.",
+        "A pacemaker projects over the left chest.",
+        "Left sided pacemaker with lead over the heart.",
+    ),
+    bones=(
+        "The bones are intact.",
+        "No acute bony abnormality.",
+        "",
+    ),
+    impression_normal=(
+        "No acute cardiopulmonary abnormality.",
+        "Normal chest.",
+        "No acute disease.",
+    ),
 )
-HEART_LARGE = (
-    "The heart is enlarged.",
-    "There is cardiomegaly.",
-    "The cardiac silhouette is enlarged.",
+"""The phantoms' own department."""
+
+ELSEWHERE = Wording(
+    heart_normal=(
+        "Cardiac shadow unremarkable.",
+        "Normal cardiothoracic ratio.",
+    ),
+    heart_large=(
+        "Cardiomegaly is noted.",
+        "Enlarged cardiac shadow.",
+    ),
+    lungs_clear=(
+        "Both lungs are well aerated.",
+        "Lung fields unremarkable.",
+    ),
+    consolidation=(
+        "{Side} {zone} lung field: consolidation.",
+        "Patchy {side} {zone} consolidation noted.",
+    ),
+    nodule=("{Side} lung field: nodule noted.",),
+    effusion=(
+        "{Side} pleural space: {size} effusion.",
+        "Blunted {side} angle, {size} effusion noted.",
+    ),
+    effusions=("Both pleural spaces: effusions noted.",),
+    pneumothorax=("{Side} pleural space: {size} pneumothorax.",),
+    pleura_clear=(
+        "Pleural spaces unremarkable.",
+        "Costophrenic angles are sharp.",
+    ),
+    no_effusion=("Costophrenic angles are sharp.",),
+    no_pneumothorax=("Lungs fully expanded.",),
+    pacemaker=(
+        "Pacemaker noted, leads satisfactory.",
+        "Device: pacemaker.",
+    ),
+    bones=(
+        "Skeleton unremarkable.",
+        "Bony cage normal for age.",
+    ),
+    impression_normal=(
+        "Unremarkable study.",
+        "Nothing focal.",
+    ),
 )
-LUNGS_CLEAR = (
-    "The lungs are clear.",
-    "No focal consolidation or nodule.",
-    "The lungs are clear without consolidation.",
-)
-CONSOLIDATION = (
-    "There is consolidation in the {side} {zone} zone.",
-    "{Side} {zone} zone consolidation is present.",
-    "Airspace opacity in the {side} {zone} zone is consistent with consolidation.",
-)
-NODULE = (
-    "There is a nodule in the {side} lung.",
-    "A {side} pulmonary nodule is seen.",
-    "A rounded nodule projects over the {side} lung.",
-)
-EFFUSION = (
-    "There is a {size} {side} pleural effusion.",
-    "A {size} {side} pleural effusion is present.",
-    "{Size} {side} pleural effusion with blunting of the costophrenic angle.",
-)
-EFFUSIONS = (
-    "There are bilateral pleural effusions.",
-    "Bilateral pleural effusions are present.",
-)
-PNEUMOTHORAX = (
-    "There is a {size} {side} pneumothorax.",
-    "A {size} {side} apical pneumothorax is present.",
-)
-PLEURA_CLEAR = (
-    "No pleural effusion or pneumothorax.",
-    "There is no pleural effusion and no pneumothorax.",
-    "No pneumothorax or effusion is seen.",
-)
-NO_EFFUSION = ("No pleural effusion.", "There is no effusion.")
-NO_PNEUMOTHORAX = ("No pneumothorax.", "There is no pneumothorax.")
-PACEMAKER = (
-    "A left chest pacemaker is in place.",
-    "A pacemaker projects over the left chest.",
-    "Left sided pacemaker with lead over the heart.",
-)
-BONES = ("The bones are intact.", "No acute bony abnormality.", "")
-IMPRESSION_NORMAL = (
-    "No acute cardiopulmonary abnormality.",
-    "Normal chest.",
-    "No acute disease.",
-)
+"""Another department's: it says the same in other words."""
 
 INDICATIONS = (
     "Cough",
@@ -91,13 +175,38 @@ INDICATIONS = (
 )
 
 
-def indication(rng: np.random.Generator) -> str:
-    """Why the film was asked for, by chance alone; one in ten says nothing."""
-    return "" if rng.random() < 0.1 else str(rng.choice(INDICATIONS))
+SUITED = {
+    "cardiomegaly": ("Shortness of breath", "Dizziness", "Known heart failure"),
+    "consolidation": ("Fever", "Fever and cough for three days", "Cough"),
+    "effusion": ("Shortness of breath", "Fatigue and malaise", "Before drainage"),
+    "nodule": ("Weight loss", "Smoker, annual check", "Night sweats"),
+    "pacemaker": ("Dizziness", "After device implantation", "Follow-up"),
+    "pneumothorax": ("Chest pain", "Fall from standing height", "Sudden breathlessness"),
+}
+"""Kind of finding -> what it may be asked for with; most of these are asked for without it too."""
+
+
+def indication(
+    rng: np.random.Generator, findings: frozenset[str] = frozenset(), tie: float = 0.0
+) -> str:
+    """Why the film was asked for; one in ten says nothing.
+
+    tie: of those with findings, the share whose indication suits one of them; all others are by
+    chance alone.
+    """
+    if rng.random() < 0.1:
+        return ""
+    if tie and findings and rng.random() < tie:
+        kind = str(rng.choice(sorted(findings))).split("_")[0]
+        return str(rng.choice(SUITED[kind]))
+    return str(rng.choice(INDICATIONS))
 
 
 def write(
-    rng: np.random.Generator, findings: frozenset[str], sizes: dict[str, str]
+    rng: np.random.Generator,
+    findings: frozenset[str],
+    sizes: dict[str, str],
+    wording: Wording = USUAL,
 ) -> tuple[str, str]:
     """The findings section and the impression, saying just `findings`, worded by chance."""
 
@@ -110,29 +219,29 @@ def write(
         kind, *where = name.split("_")
         by_kind.setdefault(kind, []).append(where)
 
-    said = [one(HEART_LARGE if "cardiomegaly" in by_kind else HEART_NORMAL)]
+    said = [one(wording.heart_large if "cardiomegaly" in by_kind else wording.heart_normal)]
     for side, zone in by_kind.get("consolidation", []):
-        said.append(one(CONSOLIDATION, side=side, zone=zone))
+        said.append(one(wording.consolidation, side=side, zone=zone))
     for (side,) in by_kind.get("nodule", []):
-        said.append(one(NODULE, side=side))
+        said.append(one(wording.nodule, side=side))
     if not {"consolidation", "nodule"} & by_kind.keys():
-        said.append(one(LUNGS_CLEAR))
+        said.append(one(wording.lungs_clear))
 
     fluid = [side for (side,) in by_kind.get("effusion", [])]
     if len(fluid) == 2:
-        said.append(one(EFFUSIONS))
+        said.append(one(wording.effusions))
     for side in fluid if len(fluid) == 1 else []:
-        said.append(one(EFFUSION, side=side, size=sizes[f"effusion_{side}"]))
+        said.append(one(wording.effusion, side=side, size=sizes[f"effusion_{side}"]))
     air = [side for (side,) in by_kind.get("pneumothorax", [])]
     for side in air:
-        said.append(one(PNEUMOTHORAX, side=side, size=sizes[f"pneumothorax_{side}"]))
+        said.append(one(wording.pneumothorax, side=side, size=sizes[f"pneumothorax_{side}"]))
     if not fluid:
-        said.append(one(NO_EFFUSION if air else PLEURA_CLEAR))
+        said.append(one(wording.no_effusion if air else wording.pleura_clear))
     elif not air:
-        said.append(one(NO_PNEUMOTHORAX))
+        said.append(one(wording.no_pneumothorax))
     if "pacemaker" in by_kind:
-        said.append(one(PACEMAKER))
-    said.append(one(BONES))
+        said.append(one(wording.pacemaker))
+    said.append(one(wording.bones))
 
     short: list[str] = []
     if "cardiomegaly" in by_kind:
@@ -148,7 +257,7 @@ def write(
     for side in air:
         short.append(f"{side.capitalize()} pneumothorax.")
     if not short:
-        short.append(one(IMPRESSION_NORMAL))
+        short.append(one(wording.impression_normal))
     if "pacemaker" in by_kind:
         short.append("Pacemaker in place.")
     return " ".join(part for part in said if part), " ".join(short)

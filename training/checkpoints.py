@@ -1,0 +1,107 @@
+"""What a run needs to go on as if nothing had happened, on disk. Knows no network and no loop.
+
+A checkpoint is a folder that gets its name once all of it is on the disk, so there is no half one;
+an older one goes when a newer one is whole. Nothing in it is unpickled.
+
+<run>/checkpoint-000200/weights.safetensors   what trains
+<run>/checkpoint-000200/state.pt              optimizer, scaler, counts, what the run is of
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from records.errors import DiskFull, TrainingStopped
+
+_NAME = re.compile(r"checkpoint-(\d{6,})")
+KEPT = 2
+"""Checkpoints that stay: the newest and the one before it."""
+
+
+def save(run: Path, step: int, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> Path:
+    """Write the checkpoint of a step, then remove those that are too old.
+
+    Raises:
+        DiskFull: no room; what was there before is still there.
+    """
+    final = run / f"checkpoint-{step:06d}"
+    fresh = run / "checkpoint.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        fresh.mkdir(parents=True)
+        on_cpu = {name: w.detach().to("cpu").contiguous() for name, w in weights.items()}
+        save_file(on_cpu, fresh / "weights.safetensors")
+        torch.save(state, fresh / "state.pt")
+        for path in fresh.iterdir():
+            _sync(path)
+        shutil.rmtree(final, ignore_errors=True)
+        fresh.rename(final)
+        _sync(run)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if _no_room(error):
+            raise DiskFull(f"no room for a checkpoint at {run}: make room on that disk") from error
+        raise
+    for old in every(run)[:-KEPT]:
+        shutil.rmtree(old)
+    return final
+
+
+def every(run: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    found = [path for path in run.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Steps that were done when it was written."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def load(checkpoint: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Weights and state of a checkpoint, on the CPU.
+
+    Raises:
+        TrainingStopped: it cannot be read.
+    """
+    try:
+        state = torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True)
+        return load_file(checkpoint / "weights.safetensors"), state
+    except Exception as error:  # whatever a damaged file makes of the libraries
+        raise TrainingStopped(
+            f"{checkpoint} cannot be read: remove that folder, the run goes on from the one before"
+        ) from error
+
+
+def remove(run: Path) -> None:
+    """Remove all checkpoints of a run."""
+    for path in every(run):
+        shutil.rmtree(path)
+
+
+def _no_room(error: BaseException | None) -> bool:
+    """Whether a full disk is behind it; libraries in C++ tell it in words alone."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if re.search(r"no space left|enospc|file write failed|unexpected pos", str(error), re.I):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

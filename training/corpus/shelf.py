@@ -1,0 +1,240 @@
+"""A split of a corpus put ready to learn from: words in one file, films prepared in another.
+
+Films are decoded once, by all cores, and not again each time round: a training run then reads a
+few hundred kilobytes an example from a mapped file. Nothing of the corpus is held in memory but
+where each example begins. Knows no network; what it prepares is as a bundle reads films.
+
+<shelf>/examples.jsonl   a line an example
+<shelf>/starts.npy       (n,) int64, where each line begins
+<shelf>/views.u8         (films, S, S) uint8
+<shelf>/shelf.json       what it was made of; written last, so a shelf without it is not whole
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.case import Priors
+from model.errors import PixelError
+from model.manifest import Preprocessing
+from model.oracle import Oracle
+from model.prompt import Symptoms
+from records.errors import CorpusError
+from training.corpus.example import Example, LeftOut
+
+PIECE = 32
+"""Examples that a process prepares at a time."""
+
+Prepared = tuple[Example, list[NDArray[np.uint8]]] | LeftOut
+
+
+@dataclass(frozen=True, slots=True)
+class ShelvedFilm:
+    """A prepared film. row: its place in views.u8."""
+
+    views: NDArray[np.uint8]
+    row: int
+    position: str
+    source: str
+
+    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
+        """As `example.Film.pixels`; it was prepared in advance, and for one size."""
+        film = self.views[self.row]
+        if film.shape != (how.size, how.size):
+            raise PixelError(f"the shelf holds films of {film.shape[0]} pixels, not {how.size}")
+        return np.array(film)
+
+
+class Shelf(Sequence[Example]):
+    """Examples by their place, in the corpus's order. Make one with `shelve`."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a whole shelf.
+
+        Raises:
+            CorpusError: it is not whole, or not a shelf.
+        """
+        try:
+            self.about: dict[str, Any] = json.loads((folder / "shelf.json").read_text("utf-8"))
+            self._starts = np.load(folder / "starts.npy")
+            self._lines = (folder / "examples.jsonl").open("rb")
+            films, size = int(self.about["films"]), int(self.about["size"])
+            self._views: NDArray[np.uint8] = (
+                np.memmap(folder / "views.u8", np.uint8, "r", shape=(films, size, size))
+                if films
+                else np.empty((0, size, size), np.uint8)
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise CorpusError(
+                f"{folder} is not a whole shelf: remove it, it is made again"
+            ) from error
+
+    def close(self) -> None:
+        """Let go of its files."""
+        self._lines.close()
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, place: int) -> Example: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Example]: ...
+    def __getitem__(self, place: int | slice) -> Example | list[Example]:
+        if isinstance(place, slice):
+            return [self[n] for n in range(*place.indices(len(self)))]
+        start = int(self._starts[place])
+        stop = int(self._starts[place + 1]) if 0 <= place < len(self) - 1 else None
+        # At a place and not from where another thread has left the file.
+        size = (stop or os.fstat(self._lines.fileno()).st_size) - start
+        return self._read(json.loads(os.pread(self._lines.fileno(), size, start)))
+
+    def _read(self, said: dict[str, Any]) -> Example:
+        oracle = said.pop("oracle")
+        if oracle is not None:
+            symptoms = Symptoms(*(tuple(oracle["symptoms"][k]) for k in ("present", "absent")))
+            oracle = Oracle(tuple(oracle["problems"]), oracle["image"], symptoms)
+        films = tuple(ShelvedFilm(self._views, *film) for film in said.pop("films"))
+        truth = said.pop("truth")
+        return Example(
+            **said | {"priors": Priors(**said["priors"])},
+            films=films,
+            oracle=oracle,
+            truth=None if truth is None else frozenset(truth),
+        )
+
+
+def shelve(
+    folder: Path,
+    examples: Iterable[Example | LeftOut],
+    how: Preprocessing,
+    identity: dict[str, Any],
+    told: Callable[[int], None] = lambda _: None,
+    *,
+    processes: int | None = None,
+) -> Shelf:
+    """The shelf in a folder, made now if it is not there whole and of the same identity.
+
+    identity: all that the examples depend on: corpus, reading, limit. told: hears how many more
+    examples are done. processes: None takes one a core; 0 prepares in this one.
+
+    Raises:
+        CorpusError: the corpus gives no example at all.
+    """
+    identity = {**identity, "size": how.size, "resize": how.resize}
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    if (folder / "shelf.json").is_file():
+        shelf = Shelf(folder)
+        if shelf.about["digest"] == digest:
+            told(len(shelf))
+            return shelf
+        shelf.close()
+    fresh = folder.with_name(folder.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    starts: list[int] = []
+    films, left = 0, Counter[str]()
+    with (fresh / "examples.jsonl").open("wb") as lines, (fresh / "views.u8").open("wb") as views:
+        for prepared in _prepared(examples, how, processes):
+            told(1)
+            if isinstance(prepared, LeftOut):
+                left[prepared.reason] += 1
+                continue
+            example, pixels = prepared
+            starts.append(lines.tell())
+            lines.write(_line(example, films).encode() + b"\n")
+            for film in pixels:
+                views.write(film.tobytes())
+            films += len(pixels)
+        for file in (lines, views):
+            file.flush()
+            os.fsync(file.fileno())
+    if not starts:
+        shutil.rmtree(fresh)
+        why = ", ".join(f"{count} {reason}" for reason, count in left.items()) or "it is empty"
+        raise CorpusError(f"the corpus gives nothing to learn from: {why}")
+    np.save(fresh / "starts.npy", np.array(starts, np.int64))
+    about = {"digest": digest, "films": films, "size": how.size, "left_out": dict(left)}
+    (fresh / "shelf.json").write_text(json.dumps({**about, "of": identity}, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    fresh.rename(folder)
+    return Shelf(folder)
+
+
+def _line(example: Example, row: int) -> str:
+    said = {
+        "key": example.key,
+        "patient": example.patient,
+        "split": example.split,
+        "target": example.target,
+        "priors": asdict(example.priors),
+        "prior_sources": example.prior_sources,
+        "oracle": None if example.oracle is None else asdict(example.oracle),
+        "oracle_template": example.oracle_template,
+        "truth": None if example.truth is None else sorted(example.truth),
+        "films": [[row + n, film.position, film.source] for n, film in enumerate(example.films)],
+    }
+    return json.dumps(said, ensure_ascii=False)
+
+
+def _prepared(
+    examples: Iterable[Example | LeftOut], how: Preprocessing, processes: int | None
+) -> Iterator[Prepared]:
+    """Every example with its films, in order, a bounded number of pieces ahead."""
+    count = len(os.sched_getaffinity(0)) if processes is None else processes
+    # Spawned and not forked: torch's threads do not survive a fork.
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn")) if count else nullcontext()
+    with pool as running:
+        stream = iter(examples)
+        pieces = iter(lambda: list(islice(stream, PIECE)), [])
+        if not isinstance(running, Executor):
+            for piece in pieces:
+                yield from _prepare(piece, how)
+            return
+        waiting = [running.submit(_prepare, piece, how) for piece in islice(pieces, 4 * count)]
+        while waiting:
+            yield from waiting.pop(0).result()
+            waiting += [running.submit(_prepare, piece, how) for piece in islice(pieces, 1)]
+
+
+def _prepare(piece: list[Example | LeftOut], how: Preprocessing) -> list[Prepared]:
+    done: list[Prepared] = []
+    for one in piece:
+        if isinstance(one, LeftOut):
+            done.append(one)
+            continue
+        try:
+            pixels = [film.pixels(how) for film in one.films]
+        except PixelError:
+            done.append(LeftOut(one.key, "a film cannot be read"))
+            continue
+        # The films go back as pixels; what they were read from stays here.
+        films = tuple(_Gone(film.position, film.source) for film in one.films)
+        done.append((replace(one, films=films), pixels))
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """A film whose pixels are elsewhere."""
+
+    position: str
+    source: str
+
+    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:  # noqa: ARG002
+        raise PixelError("its pixels are on the shelf")

@@ -1,0 +1,230 @@
+"""Examples into batches: in which order, with which priors, turned and exposed how. Seeded.
+
+What an example looks like the n-th time depends on the seed, on n and on its place alone: not on
+the machine, the number of processes, or where a run was taken up. Knows no network's weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from model.case import Case, Priors, View
+from model.clinicalblip import ClinicalBLIP
+from model.manifest import Preprocessing
+from model.oracle import instruct_from_report
+from model.prompt import TEMPLATES, Source, instruct
+from training.comparisons import without_comparisons
+from training.corpus.example import Example
+from training.teaching import Batch, Lesson, gather
+
+AHEAD = 3
+"""Batches that are made while one is learnt from."""
+
+
+@dataclass(frozen=True)
+class Showing:
+    """How an example is shown.
+
+    templates: of the prompt, one drawn each time; priors of `oracle_*` come from the report.
+    drop_priors: how often the prompt is the bare instruction instead, so that one bundle serves
+    with and without. drop_lines: how often each single prior is left out. keep_comparisons: leave
+    sentences that compare with an earlier film in the target though no prior report is in the
+    prompt, as in the paper. turn: degrees, at most. cut: of a side, at most. expose: of contrast
+    and of brightness, at most. Films are never flipped: a heart on the right is a finding.
+    """
+
+    templates: tuple[str, ...] = ("context",)
+    drop_priors: float = 0.25
+    drop_lines: float = 0.1
+    keep_comparisons: bool = False
+    turn: float = 5.0
+    cut: float = 0.06
+    expose: float = 0.15
+
+
+BARE = "none"
+"""The template of the fixed instruction alone."""
+
+
+class Order:
+    """Which example is at a place of an endless run: a new permutation each time round."""
+
+    def __init__(self, examples: int, seed: int) -> None:
+        self.examples = examples
+        self.seed = seed
+        self._round = -1
+        self._places: NDArray[np.int64] = np.empty(0, np.int64)
+
+    def at(self, position: int) -> tuple[int, int]:
+        """The number of the round, and the example's place."""
+        number, within = divmod(position, self.examples)
+        if number != self._round:
+            # Its own stream: what else is drawn cannot change the order.
+            rng = np.random.default_rng([self.seed, number, 0])
+            self._round, self._places = number, rng.permutation(self.examples)
+        return number, int(self._places[within])
+
+
+class Feeder:
+    """Batches of a process, made a little ahead in a thread of their own.
+
+    batch: examples of one process's micro-batch. rank, world: this process, of how many; together
+    they read world x batch examples, each its own.
+    """
+
+    def __init__(
+        self,
+        model: ClinicalBLIP,
+        examples: Sequence[Example],
+        showing: Showing,
+        *,
+        priors: bool,
+        batch: int,
+        seed: int,
+        most_target: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self._model = model
+        self._examples = examples
+        self._showing = showing
+        self._priors = priors
+        self._batch = batch
+        self._seed = seed
+        self._most = most_target
+        self._rank, self._world = rank, world
+        self._order = Order(len(examples), seed)
+
+    def batches(self, first: int) -> Iterator[Batch]:
+        """This process's micro-batches from the `first` on, without end."""
+        with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
+            waiting = [pool.submit(self.make, n) for n in range(first, first + AHEAD)]
+            try:
+                for number in _up_from(first + AHEAD):
+                    yield waiting.pop(0).result()
+                    waiting.append(pool.submit(self.make, number))
+            finally:
+                for one in waiting:
+                    one.cancel()
+
+    def still(self, examples: Sequence[Example], most: int) -> list[Batch]:
+        """At most so many examples as batches, as they are: nothing dropped, turned or exposed."""
+        as_is = replace(
+            self._showing, drop_priors=0.0, drop_lines=0.0, turn=0.0, cut=0.0, expose=0.0
+        )
+        lessons = []
+        for place in range(min(most, len(examples))):
+            rng = np.random.default_rng([self._seed, 2, place])
+            how, fits = self._model.preprocessing, self._model.fits
+            lessons.append(show(examples[place], how, as_is, fits, rng, priors=self._priors))
+        return [
+            gather(self._model, lessons[start : start + self._batch], self._most)
+            for start in range(0, len(lessons), self._batch)
+        ]
+
+    def make(self, number: int) -> Batch:
+        """The micro-batch of that number."""
+        start = (number * self._world + self._rank) * self._batch
+        lessons = [self._lesson(start + n) for n in range(self._batch)]
+        return gather(self._model, lessons, self._most)
+
+    def _lesson(self, position: int) -> Lesson:
+        turn, place = self._order.at(position)
+        rng = np.random.default_rng([self._seed, turn, 1, place])
+        how = self._model.preprocessing
+        return show(
+            self._examples[place], how, self._showing, self._model.fits, rng, priors=self._priors
+        )
+
+
+def show(
+    example: Example,
+    how: Preprocessing,
+    showing: Showing,
+    fits: Callable[[str], bool],
+    rng: np.random.Generator,
+    *,
+    priors: bool,
+) -> Lesson:
+    """An example as it is shown once. priors: whether the prompt has any."""
+    case = example.case(how)
+    template = str(rng.choice(showing.templates))
+    if not priors or rng.random() < showing.drop_priors:
+        template = BARE
+    case = replace(case, priors=_fewer(case.priors, showing.drop_lines, rng))
+    if TEMPLATES[template].source is Source.REPORT:
+        if example.oracle is None:
+            raise ValueError(f"{example.key} has nothing for the template {template!r}")
+        instruction = instruct_from_report(case, example.oracle, template, fits)
+    else:
+        instruction = instruct(case, template, fits)
+    told = template == "context" and bool(case.priors.prior_report)
+    kept = showing.keep_comparisons or told
+    return Lesson(
+        _moved(case, showing, rng),
+        instruction,
+        example.target if kept else without_comparisons(example.target),
+        example.truth,
+    )
+
+
+def _fewer(priors: Priors, share: float, rng: np.random.Generator) -> Priors:
+    kept = rng.random(3) >= share
+    return Priors(
+        *(
+            text if keep else ""
+            for text, keep in zip(
+                (priors.indication, priors.procedure, priors.prior_report), kept, strict=True
+            )
+        )
+    )
+
+
+def _moved(case: Case, showing: Showing, rng: np.random.Generator) -> Case:
+    """The films a little turned, cut and exposed otherwise, each for itself."""
+    if not (showing.turn or showing.cut or showing.expose):
+        return case
+    films = np.stack([view.pixels for view in case.views])
+    moved = moved_films(films, showing, rng)
+    views = tuple(
+        View(film, view.position, view.source) for film, view in zip(moved, case.views, strict=True)
+    )
+    return replace(case, views=views)
+
+
+def moved_films(
+    films: NDArray[np.uint8], showing: Showing, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """(N, S, S) uint8 films, each turned, cut and exposed by chance; never flipped."""
+    count = len(films)
+    angle = np.deg2rad(rng.uniform(-showing.turn, showing.turn, count))
+    scale = 1.0 - rng.uniform(0.0, showing.cut, count)  # of the film that is still seen
+    shift = rng.uniform(-showing.cut, showing.cut, (count, 2))
+    contrast = 1.0 + rng.uniform(-showing.expose, showing.expose, (count, 1, 1, 1))
+    bright = rng.uniform(-showing.expose, showing.expose, (count, 1, 1, 1)) / 3.0
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    # (N, 2, 3): where on the film each pixel of the new one is read.
+    matrix = np.stack(
+        [np.stack([cos, -sin, shift[:, 0]], 1), np.stack([sin, cos, shift[:, 1]], 1)], 1
+    )
+    light = torch.from_numpy(films).unsqueeze(1).float() / 255.0
+    grid = functional.affine_grid(
+        torch.from_numpy(matrix).float(), list(light.shape), align_corners=False
+    )
+    read = functional.grid_sample(light, grid, padding_mode="border", align_corners=False)
+    read = (read - 0.5) * torch.from_numpy(contrast).float() + 0.5
+    read = (read + torch.from_numpy(bright).float()).clamp_(0.0, 1.0)
+    return (read.squeeze(1) * 255.0 + 0.5).to(torch.uint8).numpy()
+
+
+def _up_from(first: int) -> Iterator[int]:
+    while True:
+        yield first
+        first += 1

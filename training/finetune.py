@@ -1,0 +1,419 @@
+"""The loop: one stage of a training, on one device or many. Knows no corpus and no bundle.
+
+accelerate spreads it: the same code runs on a CPU, a GPU, or several under torchrun. All that is
+drawn by chance follows from the seed and the step, so a run that was killed and taken up again
+gives the losses of one that was not.
+
+float16 is autocast with a scaled loss, bfloat16 autocast alone. A step whose loss or gradients are
+no numbers changes nothing and is counted; ten in a row end the run. That a scaled gradient ran
+over is no such step, for the scale is halved and the next one fits.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import nn
+
+from model.clinicalblip import ClinicalBLIP
+from records.errors import DiskFull, NotAllowed, TrainingStopped
+from training import checkpoints
+from training.corpus.example import Example
+from training.feeding import Feeder, Showing
+from training.stages import Stage
+from training.teaching import Batch, Objective
+from training.telling import Progress, Teller
+from training.trainable import Trainable, put_on
+
+Precision = Literal["float16", "bfloat16", "float32"]
+IN_A_ROW = 10
+"""Steps without numbers that end a run."""
+LEAST_SCALE = 1.0
+"""A loss scaled down so far and still running over is no matter of scale."""
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """The settings of a run.
+
+    steps: of the optimizer. batch: examples a process reads at once; accumulation: such batches a
+    step (the paper: 3 and 4). precision: what is not float32 is autocast. warm_up: share of the
+    steps on which the rate rises, before it falls along a cosine. clip: of the gradients' norm.
+    seed: of weights, order and all else that is drawn. most_target: tokens of a target.
+    checkpointed: gradients are, for memory. save_every: steps between checkpoints. validate_every:
+    steps between looks at the examples set apart; 0 looks at the end alone.
+    """
+
+    steps: int
+    batch: int = 3
+    accumulation: int = 4
+    precision: Precision = "float16"
+    warm_up: float = 0.03
+    clip: float = 1.0
+    seed: int = 0
+    most_target: int = 150
+    checkpointed: bool = False
+    save_every: int = 200
+    validate_every: int = 0
+
+    def rate(self, step: int) -> float:
+        """The share of its height that a rate has on a step, 0 the first."""
+        rising = max(1, round(self.warm_up * self.steps))
+        if step < rising:
+            return (step + 1) / rising
+        return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1, self.steps - rising)))
+
+
+@dataclass
+class Counts:
+    """What a run has come to. scaled: steps on which the loss's scale was too large."""
+
+    step: int = 0
+    skipped: int = 0
+    scaled: int = 0
+    in_a_row: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A stage that is done. loss: a mean over its last steps; validation: of the set apart."""
+
+    counts: Counts
+    loss: float
+    validation: float | None
+    trains: dict[str, int] = field(default_factory=dict)
+
+
+class Run:
+    """One stage on one network, in a folder of its own.
+
+    identity: what the run is of, beside stage and settings; one that is taken up must have the
+    same. device: None takes a GPU where there is one. heard: is told each step that is done.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: ClinicalBLIP,
+        stage: Stage,
+        examples: Sequence[Example],
+        showing: Showing,
+        knobs: Knobs,
+        *,
+        validation: Sequence[Example] = (),
+        identity: dict[str, Any] | None = None,
+        device: str | None = None,
+        heard: Callable[[int], None] = lambda _: None,
+        tell: Callable[[str], None] = print,
+    ) -> None:
+        self.folder = folder
+        self.model = model
+        self.stage = stage
+        self.knobs = knobs
+        self.heard = heard
+        self.accelerator = accelerator_for(device)
+        torch.manual_seed(knobs.seed)
+        self.trainable: Trainable = put_on(model.network, stage)
+        if knobs.checkpointed:
+            from training.memory import checkpoint_gradients
+
+            checkpoint_gradients(model.network)
+        self.objective = Objective(model, stage.objective).to(self.accelerator.device)
+        self.examples = examples
+        self.counts = Counts()
+        self.identity = json.loads(
+            json.dumps(
+                {
+                    "stage": asdict(stage),
+                    "settings": _lasting(knobs, self.accelerator.num_processes),
+                    "showing": asdict(showing),
+                    **(identity or {}),
+                }
+            )
+        )
+        self.feeder = Feeder(
+            model,
+            examples,
+            showing,
+            priors=stage.priors,
+            batch=knobs.batch,
+            seed=knobs.seed,
+            most_target=knobs.most_target,
+            rank=self.accelerator.process_index,
+            world=self.accelerator.num_processes,
+        )
+        self._still = _still(self.feeder, validation, knobs)
+        self._weights = {
+            **self.trainable.named(),
+            **{f"judge.{n}": p for n, p in enumerate(self.objective.judges())},
+        }
+        groups = self.trainable.for_optimizer()
+        if judges := self.objective.judges():
+            high = max(group.rate for group in stage.groups)
+            groups.append(
+                {"params": judges, "lr": high, "peak": high, "weight_decay": 0.0, "name": "judges"}
+            )
+        self.optimizer = torch.optim.AdamW(groups)
+        self.scaler = torch.amp.GradScaler(
+            self.accelerator.device.type, enabled=knobs.precision == "float16"
+        )
+        self.teller = Teller(folder, tell, main=self.accelerator.is_main_process)
+
+    def train(self, *, resume: bool = False) -> Outcome:
+        """Run the stage to its end; what trained is in the network then.
+
+        Raises:
+            NotAllowed: there is an unfinished run here and it is not to be taken up, or it is of
+                another stage, other settings or another corpus.
+            TrainingStopped: no numbers ten times in a row, or asked to stop; a checkpoint is kept.
+            DiskFull: there was no room for the last checkpoint.
+        """
+        self._begin(resume)
+        prepared = self._spread()
+        knobs, counts = self.knobs, self.counts
+        self.objective.train()
+        batches = self.feeder.batches(counts.step * knobs.accumulation)
+        recent: list[float] = []
+        validation: float | None = None
+        with self.teller.open(counts.step, knobs.steps), _stopping() as stop:
+            try:
+                while counts.step < knobs.steps:
+                    began = time.monotonic()
+                    loss, norm, asked = self._step(prepared, batches, stop)
+                    counts.step += 1
+                    counts.seconds += time.monotonic() - began
+                    recent = [*recent, loss][-50:]
+                    done = counts.step == knobs.steps
+                    if self._still and (done or _due(counts.step, knobs.validate_every)):
+                        validation = self._validate()
+                    self.teller.step(
+                        self._progress(loss, norm, time.monotonic() - began), validation
+                    )
+                    self.heard(counts.step)
+                    if counts.in_a_row >= IN_A_ROW:
+                        raise TrainingStopped(self._no_numbers())
+                    if asked and not done:
+                        self._save(must=True)
+                        raise TrainingStopped(
+                            f"stopped as asked after step {counts.step} of {knobs.steps}; the "
+                            "same command with --resume goes on from there"
+                        )
+                    if done or _due(counts.step, knobs.save_every):
+                        self._save(must=done)
+            finally:
+                batches.close()
+        numbers = [value for value in recent if math.isfinite(value)]
+        mean = sum(numbers) / len(numbers) if numbers else math.nan
+        self.objective.eval()
+        return Outcome(counts, mean, validation, self.trainable.counts())
+
+    # ---- One step ----
+
+    def _step(
+        self, prepared: nn.Module, batches: Iterator[Batch], stop: threading.Event
+    ) -> tuple[float, float, bool]:
+        """A step of the optimizer: its loss, its gradients' norm, and whether to stop after it."""
+        knobs, counts, accelerator = self.knobs, self.counts, self.accelerator
+        share = knobs.rate(counts.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+        total = torch.zeros((), device=accelerator.device)
+        for micro in range(knobs.accumulation):
+            batch = next(batches).to(accelerator.device)
+            self._seed(counts.step * knobs.accumulation + micro)
+            last = micro == knobs.accumulation - 1
+            # Only the last of a step's batches waits for the other processes.
+            waiting: AbstractContextManager[Any] = (
+                nullcontext() if last else accelerator.no_sync(prepared)
+            )
+            with waiting:
+                with self._autocast():
+                    loss = prepared(batch)
+                self.scaler.scale(loss / knobs.accumulation).backward()
+            total += loss.detach().float() / knobs.accumulation
+        told = torch.stack([total, total.new_tensor(float(stop.is_set()))])
+        mean, asked = accelerator.reduce(told, "mean").tolist()
+        self.scaler.unscale_(self.optimizer)
+        norm = float(nn.utils.clip_grad_norm_(list(self._weights.values()), knobs.clip))
+        if math.isfinite(mean) and math.isfinite(norm):
+            self.scaler.step(self.optimizer)
+            counts.in_a_row = 0
+        elif (
+            math.isfinite(mean)
+            and self.scaler.is_enabled()
+            and self.scaler.get_scale() > LEAST_SCALE
+        ):
+            counts.scaled += 1
+        else:
+            counts.skipped += 1
+            counts.in_a_row += 1
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return mean, norm, asked > 0
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.knobs.precision == "float32":
+            return nullcontext()
+        dtype = torch.float16 if self.knobs.precision == "float16" else torch.bfloat16
+        return torch.autocast(self.accelerator.device.type, dtype)
+
+    def _seed(self, number: int) -> None:
+        """Dropout follows from the seed, the batch and the process: nothing has to be kept."""
+        rank = self.accelerator.process_index
+        torch.manual_seed((self.knobs.seed * 1_000_003 + number) * 1_009 + rank)
+
+    @torch.no_grad()
+    def _validate(self) -> float:
+        self.objective.eval()
+        losses = []
+        for batch in self._still:
+            with self._autocast():
+                losses.append(self.objective(batch.to(self.accelerator.device)).float())
+        self.objective.train()
+        return float(torch.stack(losses).mean())
+
+    def _progress(self, loss: float, norm: float, seconds: float) -> Progress:
+        knobs = self.knobs
+        studies = knobs.batch * knobs.accumulation * self.accelerator.num_processes
+        memory = 0
+        if self.accelerator.device.type == "cuda":
+            memory = torch.cuda.max_memory_allocated(self.accelerator.device)
+        return Progress(
+            step=self.counts.step,
+            loss=loss,
+            rates={group["name"]: group["lr"] for group in self.optimizer.param_groups},
+            norm=norm,
+            scale=self.scaler.get_scale() if self.scaler.is_enabled() else 1.0,
+            skipped=self.counts.skipped,
+            studies_per_second=studies / seconds,
+            memory=memory,
+        )
+
+    def _no_numbers(self) -> str:
+        advice = "lower the rates (--rate-lora, --rate-whole)"
+        if self.knobs.precision == "float16":
+            advice += ", or take --precision bfloat16 where the card has it"
+        return (
+            f"{IN_A_ROW} steps in a row, up to step {self.counts.step}, gave no numbers: {advice}; "
+            f"the last checkpoint is kept in {self.folder}"
+        )
+
+    # ---- Beginning, spreading, keeping ----
+
+    def _begin(self, resume: bool) -> None:
+        found = checkpoints.every(self.folder)
+        if found and not resume:
+            raise NotAllowed(
+                f"{self.folder} holds a run that was stopped after step "
+                f"{checkpoints.step_of(found[-1])}: --resume takes it up, --fresh begins anew"
+            )
+        if not found:
+            return
+        weights, state = checkpoints.load(found[-1])
+        if differ := _differences(state["identity"], self.identity):
+            raise NotAllowed(
+                f"{found[-1]} is of another run ({'; '.join(differ)}): give the same settings, or "
+                "--fresh to begin anew"
+            )
+        with torch.no_grad():
+            for name, parameter in self._weights.items():
+                parameter.copy_(weights[name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.counts = Counts(**state["counts"])
+
+    def _spread(self) -> nn.Module:
+        if self.accelerator.num_processes == 1:
+            return self.objective
+        prepared: nn.Module = self.accelerator.prepare(self.objective)
+        return prepared
+
+    def _save(self, *, must: bool) -> None:
+        if self.accelerator.is_main_process:
+            state = {
+                "identity": self.identity,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "counts": asdict(self.counts),
+            }
+            try:
+                checkpoints.save(self.folder, self.counts.step, self._weights, state)
+            except DiskFull as full:
+                if must:
+                    raise
+                self.teller.say(f"{full}; the run goes on, the last good checkpoint is kept")
+        self.accelerator.wait_for_everyone()
+
+
+def accelerator_for(device: str | None) -> Accelerator:
+    """The processes and devices of this run; None takes a GPU where there is one."""
+    # The Q-Former's last layer computes words that nothing reads: some parameters get no gradient.
+    spreading = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(cpu=device == "cpu", kwargs_handlers=[spreading])
+
+
+def _still(feeder: Feeder, examples: Sequence[Example], knobs: Knobs) -> list[Batch]:
+    """What is looked at while training: the same films as they are, the same prompts, each time."""
+    return feeder.still(examples, most=32 * knobs.batch)
+
+
+def _lasting(knobs: Knobs, world: int) -> dict[str, Any]:
+    """The settings that a run may not change on its way."""
+    told = asdict(knobs)
+    for name in ("save_every", "validate_every", "checkpointed"):
+        told.pop(name)
+    return {**told, "processes": world}
+
+
+def _differences(was: dict[str, Any], now: dict[str, Any], under: str = "") -> list[str]:
+    found: list[str] = []
+    for key in sorted({*was, *now}):
+        one, other = was.get(key), now.get(key)
+        if isinstance(one, dict) and isinstance(other, dict):
+            found += _differences(one, other, f"{under}{key}.")
+        elif one != other:
+            found.append(f"{under}{key} was {_short(one)}, now {_short(other)}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def _due(step: int, each: int) -> bool:
+    return each > 0 and step % each == 0
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """SIGTERM and Ctrl-C ask for a checkpoint and an end; a second Ctrl-C ends at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def heard(number: int, _: Any) -> None:
+        if asked.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
