@@ -226,6 +226,14 @@ class Settings(BaseSettings):
         default=60.0, gt=0, description="Time a draft task works before it lets others in."
     )
 
+    # ---- Training ----
+    training_consent: bool = Field(
+        default=False,
+        description="Whether a report that a reader signs may be trained on where the reader says "
+        "nothing of it; each report's own flag can be changed later. Whose consent that takes, and "
+        "under which law, is for the site to decide; this decides nothing (docs/signed.md).",
+    )
+
     # ---- Web ----
     serve_host: str = Field(
         default="127.0.0.1",

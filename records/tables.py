@@ -1,6 +1,6 @@
 """The tables, one class each. Knows how things are kept and which rows the database refuses.
 
-Order, PriorReport, Review, Delivery and Campaign of the plan come with the work that needs them.
+Order, PriorReport, Delivery and Campaign of the plan come with the work that needs them.
 Times are the database's clock. Text columns that hold a vocabulary carry a CHECK made from it.
 """
 
@@ -37,6 +37,7 @@ from records.vocabulary import (
     InstanceState,
     Purpose,
     RequestState,
+    ReviewDecision,
     StudyState,
 )
 
@@ -286,6 +287,46 @@ class Draft(Base):
     # The present pace is asked for every few seconds.
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)
     superseded_at: Mapped[dt.datetime | None]
+
+
+class Review(Base):
+    """A reader's word on a draft: the report that was signed, or why there is none.
+
+    Written once; a trigger refuses every change but that of `training_consent`.
+    """
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        one_of("decision", ReviewDecision),
+        CheckConstraint(r"reader ~ '\S'", name="has_reader"),
+        CheckConstraint(
+            r"decision <> 'SIGNED' OR (findings || impression) ~ '\S'", name="signed_has_text"
+        ),
+        CheckConstraint(
+            r"decision <> 'REJECTED' OR (note ~ '\S' AND findings = '' AND impression = ''"
+            " AND NOT training_consent)",
+            name="rejected_has_reason_alone",
+        ),
+        # A draft is signed once; who rejects it does not keep another from signing.
+        Index(
+            "uq_reviews_signed",
+            "draft_id",
+            unique=True,
+            postgresql_where=text("decision = 'SIGNED'"),
+        ),
+        Index("ix_reviews_study_id", "study_id", "decided_at"),
+    )
+
+    id: Mapped[uuid.UUID] = new_id()
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
+    draft_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("drafts.id"), index=True)
+    decision: Mapped[str]
+    reader: Mapped[str]
+    findings: Mapped[str] = mapped_column(server_default="")  # as signed
+    impression: Mapped[str] = mapped_column(server_default="")  # as signed
+    note: Mapped[str] = mapped_column(server_default="")  # why it was rejected
+    training_consent: Mapped[bool] = mapped_column(server_default=text("false"))
+    decided_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class Hold(Base):

@@ -143,6 +143,13 @@ class Decision(StrEnum):
     CANCEL = "CANCEL"
 
 
+class ReviewDecision(StrEnum):
+    """How a reader's review of a draft ended."""
+
+    SIGNED = "SIGNED"  # the review holds the report, as corrected
+    REJECTED = "REJECTED"  # nothing of the draft could be used, with the reason
+
+
 class FailReason(StrEnum):
     """Why a request FAILED; preparing and drafting add no others."""
 
@@ -200,3 +207,6 @@ class EventKind(StrEnum):
     CANCELLED = "CANCELLED"
     HELD = "HELD"
     DECIDED = "DECIDED"
+    SIGNED = "SIGNED"
+    REJECTED = "REJECTED"
+    CONSENT = "CONSENT"

@@ -1,0 +1,152 @@
+"""What readers signed, as a corpus: a department trains on its own corrections.
+
+Only with consent, and with texts de-identified on their way out (`training.deidentify`): no name,
+id or date of a patient is in an Example. The films are read where they lie. Knows no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from model.case import Priors
+from records import reviews
+from records.blobs import Blobs
+from records.errors import CorpusError
+from records.reviews import Standing
+from records.session import unit_of_work
+from records.settings import settings
+from records.vocabulary import ReviewDecision
+from training.corpus.example import SPLITS, Example, FilmFile, LeftOut, Reading
+from training.corpus.report_sections import target_text
+from training.corpus.splitting import by_patient, chosen_split, set_apart
+from training.deidentify import Known, deidentify, says_something
+from training.pseudonyms import Pseudonyms, site_pseudonyms
+
+NO_CONSENT, REJECTED, HELD = "no consent", "rejected", "a person must decide"
+FILM_GONE = "film is gone"
+NOTHING, NO_FINDINGS = "text is empty after de-identification", "no findings"
+"""Why a reviewed study is no example."""
+
+_PAGE = 200
+"""Rows asked for at a time, in a transaction of their own."""
+_NO_SOURCE = "none"
+"""What a draft gives as the source of an indication that nobody gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """The signed reports of the database and data folder that the settings name.
+
+    Of a study the latest signed report; of the reading's splits "patients", the only one. A
+    consent that is withdrawn while the corpus is read counts from the next page on.
+    """
+
+    reading: Reading = field(default_factory=Reading)
+    name: str = "signed"
+
+    def __post_init__(self) -> None:
+        chosen_split(self.name, self.reading, ("patients",))
+
+    def read(self, split: str = "") -> Iterator[Example | LeftOut]:
+        """As `Corpus.read`; in the order of our own ids of the studies.
+
+        Raises:
+            CorpusError: the site's key of pseudonyms, or the folder of films, cannot be used.
+            DatabaseDown: the database does not answer.
+        """
+        if split and split not in SPLITS:
+            raise ValueError(f"no such split: {split}")
+        blobs = Blobs(settings().data_dir)
+        pseudonyms = site_pseudonyms(settings().data_dir)
+        for one in _standing(consented=bool(split)):
+            found = self._one(one, blobs, pseudonyms)
+            if not split or (isinstance(found, Example) and found.split == split):
+                yield found
+
+    def _one(self, one: Standing, blobs: Blobs, pseudonyms: Pseudonyms) -> Example | LeftOut:
+        key = str(one.study_id)
+        if one.decision is ReviewDecision.REJECTED:
+            return LeftOut(key, REJECTED)
+        if not one.consent:
+            return LeftOut(key, NO_CONSENT)
+        if one.held:
+            return LeftOut(key, HELD)
+        if self.reading.target == "findings" and not one.findings.strip():
+            return LeftOut(key, NO_FINDINGS)
+        films = _films(one, blobs)
+        if not films:
+            return LeftOut(key, FILM_GONE)
+        known = Known(
+            one.patient_name,
+            one.patient_id,
+            one.accession_number,
+            one.birth_date,
+            one.study_date,
+        )
+        findings, impression = (_plain(text, known) for text in (one.findings, one.impression))
+        target = target_text(self.reading.target or "report", findings, impression)
+        if not target:
+            return LeftOut(key, NOTHING)
+        said = {
+            "indication": one.indication if one.indication_source != _NO_SOURCE else "",
+            "procedure": one.procedure,
+            "prior_report": one.prior_report,
+        }
+        priors = {name: _plain(text, known) for name, text in said.items()}
+        sources = {"indication": one.indication_source, "procedure": "header"}
+        sources["prior_report"] = "records"
+        patient = pseudonyms.of(_who(one))
+        return Example(
+            key=key,
+            patient=patient,
+            split=set_apart(self.reading, patient, by_patient(self.reading, patient)),
+            films=films,
+            target=target,
+            priors=Priors(**priors),
+            prior_sources={name: sources[name] for name, text in priors.items() if text},
+        )
+
+
+def _standing(*, consented: bool) -> Iterator[Standing]:
+    """All that stands, page by page; no transaction is open while a page is learnt from."""
+    after = None
+    while True:
+        with unit_of_work() as session:
+            page = reviews.standing(session, after, _PAGE, consented=consented)
+        yield from page
+        if len(page) < _PAGE:
+            return
+        after = page[-1].study_id
+
+
+def _films(one: Standing, blobs: Blobs) -> tuple[FilmFile, ...]:
+    """The films that the draft was made from, by our own ids; none where one of them is gone."""
+    films = []
+    for seen in one.films:
+        path = blobs.path(seen.blob) if seen.blob else None
+        if path is None or not path.is_file():
+            if not (blobs.root / "instances").is_dir():
+                raise CorpusError(f"{blobs.root} holds no films: mount the data folder's disk")
+            return ()
+        films.append(FilmFile(path, seen.position, str(seen.instance_id)))
+    return tuple(films)
+
+
+def _plain(text: str, known: Known) -> str:
+    """The text de-identified, as one line; "" where nothing but marks is left."""
+    left = deidentify(text, known)
+    return " ".join(left.split()) if says_something(left) else ""
+
+
+def _who(one: Standing) -> str:
+    """What tells the patient from others: the id, else name and birth date, else the study.
+
+    The id's issuer is left out: some senders of a hospital give it and some do not, and one patient
+    in two splits does harm where two in one do none.
+    """
+    if one.patient_id.strip():
+        return f"id {one.patient_id.strip()}"
+    if name := one.patient_name.split("=")[0].strip(" ^"):
+        return f"name {name} {one.birth_date.strip()}"
+    return f"study {one.study_id}"
