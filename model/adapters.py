@@ -2,8 +2,8 @@
 
 An adapter's folder has adapter_config.json and adapter_model.safetensors as peft saves them, and
 may have whole.safetensors: weights that were trained in full and that peft has no place for (the
-query tokens), by the network's own names. Adapters on query, key or value of the ViT find them
-apart (model.qkv).
+query tokens), by the network's own names; or that alone, where no adapter was trained. Adapters on
+query, key or value of the ViT find them apart (model.qkv).
 """
 
 from __future__ import annotations
@@ -41,22 +41,24 @@ def merge_adapter(
     if not folder.is_dir():
         raise BundleError(f"there is no adapter at {folder}")
     refuse_pickled(folder)
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise BundleError(f"{folder} holds no {name}: save it with peft's save_pretrained")
-    said = _read_config(folder / CONFIG)
-    keys = _keys(folder / WEIGHTS)
-    if any(_APART.search(key) for key in keys):
-        split_attention(network)
-    else:
-        fold_back(network)
-    network = _merged(network, folder, keys)
-    if (folder / WHOLE).is_file():
+    present = [name for name in (CONFIG, WEIGHTS, WHOLE) if (folder / name).is_file()]
+    said: dict[str, Any] = {}
+    if present != [WHOLE]:
+        for name in (CONFIG, WEIGHTS):
+            if name not in present:
+                raise BundleError(f"{folder} holds no {name}: save it with peft's save_pretrained")
+        said = _read_config(folder / CONFIG)
+        keys = _keys(folder / WEIGHTS)
+        if any(_APART.search(key) for key in keys):
+            split_attention(network)
+        else:
+            fold_back(network)
+        network = _merged(network, folder, keys)
+    if WHOLE in present:
         _put_whole(network, folder / WHOLE)
     digest = hashlib.sha256()
-    for name in (CONFIG, WEIGHTS, WHOLE):
-        if (folder / name).is_file():
-            digest.update((folder / name).read_bytes())
+    for name in present:
+        digest.update((folder / name).read_bytes())
     targets = said.get("target_modules")
     return network, {
         "name": folder.resolve().name,

@@ -172,11 +172,13 @@ def save_bundle(
     manifest: Manifest,
     *,
     shard_bytes: int = SHARD_BYTES,
+    beside: Iterable[Path] = (),
     told: Told | None = None,
 ) -> Manifest:
     """Write the bundle, replacing what was there; the manifest with its hashes and versions.
 
-    Query, key and value that are apart are written as the one layer that they were.
+    Query, key and value that are apart are written as the one layer that they were. beside: files
+    for people, a model card or a plot, that go into the bundle as they are.
     """
     network = model.network
     parts = folded_names(network)
@@ -190,6 +192,7 @@ def save_bundle(
             {name: sum(part.nbytes for part in each) for name, each in parts.items()},
             ((name, torch.cat(e) if len(e) > 1 else e[0]) for name, e in parts.items()),
             shard_bytes=shard_bytes,
+            beside=beside,
             told=told,
         )
 
@@ -202,6 +205,7 @@ def write_bundle(
     tensors: Iterable[tuple[str, torch.Tensor]],
     *,
     shard_bytes: int = SHARD_BYTES,
+    beside: Iterable[Path] = (),
     told: Told | None = None,
 ) -> Manifest:
     """Write a bundle's files into an empty folder; sizes, tensors: as `save_weights`."""
@@ -215,6 +219,8 @@ def write_bundle(
     words.language.save_pretrained(fresh / "language")
     words.asking.save_pretrained(fresh / "asking")
     save_weights(fresh, sizes, tensors, shard_bytes, told)
+    for path in beside:
+        shutil.copy(path, fresh / path.name)
     for path in fresh.rglob("*"):
         # Some are written so that only their owner may read them; a worker is somebody else.
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -92,13 +92,15 @@ def make_bundle(
     dtype: torch.dtype | None = None,
     shard_bytes: int = SHARD_BYTES,
     overwrite: bool = False,
+    beside: Sequence[Path] = (),
     told: Told | None = None,
 ) -> Manifest:
     """Make a bundle; the old one in its place stays until the new one is whole.
 
     source: a folder, a shipped bundle's name, or a name on the hub, whose files are taken from its
     cache; only with `download` are they fetched. dtype: of the weights on disk, as `kept_dtype`;
-    None leaves each as it is (float32 where adapters are merged).
+    None leaves each as it is (float32 where adapters are merged). beside: files for people that go
+    into it as they are.
 
     Raises:
         BundleError: the source, an adapter or what is said of it will not do, or there is
@@ -139,6 +141,7 @@ def make_bundle(
                 sizes,
                 ((name, _cast(name, tensor, kinds[name])) for name, tensor in tensors),
                 shard_bytes=shard_bytes,
+                beside=beside,
                 told=told,
             )
     except OSError as error:

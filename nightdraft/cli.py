@@ -18,6 +18,7 @@ import nightdraft.asking  # noqa: F401  its commands enter `app`
 from nightdraft.bundles import bundle
 from nightdraft.checks import NO_BUNDLE, check_database, check_migrations
 from nightdraft.options import app, choose, console, logs_as, setting
+from nightdraft.training import train
 from records.errors import NightdraftError, SettingsError, terse
 from records.settings import settings
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 work = typer.Typer(help="Run one worker.", no_args_is_help=True)
-train = typer.Typer(help="Train a model.", no_args_is_help=True)
 bench = typer.Typer(help="Measure.", no_args_is_help=True)
 for name, group in (("work", work), ("train", train), ("bundle", bundle), ("bench", bench)):
     app.add_typer(group, name=name)
@@ -180,20 +180,7 @@ def migrate() -> None:
     print(check_migrations())
 
 
-# ---- Models and measurements ----
-
-
-@train.command("phantoms")
-def train_phantoms(
-    out: Annotated[Path, typer.Option(help="The bundle's folder.")],
-    minutes: Annotated[float, typer.Option(min=0.0, help="Of training.")] = 36.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights and order.")] = 0,
-) -> None:
-    """Train the demonstration model from nothing, on drawn phantoms."""
-    from training.recipes.phantoms import train_phantoms as recipe
-
-    made = recipe(out, minutes=minutes, seed=seed)
-    print(f"{made.name} {made.version}, digest {made.digest[:12]}, at {out}")
+# ---- Measurements ----
 
 
 @bench.command("pipeline")

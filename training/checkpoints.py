@@ -13,6 +13,7 @@ import errno
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ KEPT = 2
 """Checkpoints that stay: the newest and the one before it."""
 
 
-def save(run: Path, step: int, weights: dict[str, torch.Tensor], state: dict[str, Any]) -> Path:
+def save(run: Path, step: int, weights: Mapping[str, torch.Tensor], state: dict[str, Any]) -> Path:
     """Write the checkpoint of a step, then remove those that are too old.
 
     Raises:

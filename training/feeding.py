@@ -6,7 +6,7 @@ the machine, the number of processes, or where a run was taken up. Knows no netw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -22,6 +22,7 @@ from model.oracle import instruct_from_report
 from model.prompt import TEMPLATES, Source, instruct
 from training.comparisons import without_comparisons
 from training.corpus.example import Example
+from training.corpus.shelf import Shelf
 from training.teaching import Batch, Lesson, gather
 
 AHEAD = 3
@@ -48,28 +49,50 @@ class Showing:
     cut: float = 0.06
     expose: float = 0.15
 
+    def still(self) -> Showing:
+        """The same with films as they are: not turned, not cut, not exposed otherwise."""
+        return replace(self, turn=0.0, cut=0.0, expose=0.0)
+
 
 BARE = "none"
 """The template of the fixed instruction alone."""
 
 
-class Order:
-    """Which example is at a place of an endless run: a new permutation each time round."""
+STRETCH = 10
+"""Batches within which examples of like length are put together, so that less is padding."""
 
-    def __init__(self, examples: int, seed: int) -> None:
-        self.examples = examples
-        self.seed = seed
+
+class Order:
+    """Which example is at a place of an endless run: another order each time round.
+
+    lengths: (n,) of the examples' words, in any unit. group: examples that are read together.
+    """
+
+    def __init__(self, lengths: NDArray[np.int64], seed: int, group: int) -> None:
+        self._lengths = lengths
+        self._seed = seed
+        self._group = group
         self._round = -1
         self._places: NDArray[np.int64] = np.empty(0, np.int64)
 
     def at(self, position: int) -> tuple[int, int]:
         """The number of the round, and the example's place."""
-        number, within = divmod(position, self.examples)
+        number, within = divmod(position, len(self._lengths))
         if number != self._round:
-            # Its own stream: what else is drawn cannot change the order.
-            rng = np.random.default_rng([self.seed, number, 0])
-            self._round, self._places = number, rng.permutation(self.examples)
+            self._round, self._places = number, self._drawn(number)
         return number, int(self._places[within])
+
+    def _drawn(self, number: int) -> NDArray[np.int64]:
+        # Its own stream: what else is drawn cannot change the order.
+        rng = np.random.default_rng([self._seed, 0, number])
+        places = rng.permutation(len(self._lengths))
+        ordered = []
+        for start in range(0, len(places), STRETCH * self._group):
+            piece = places[start : start + STRETCH * self._group]
+            piece = piece[np.argsort(self._lengths[piece], kind="stable")]
+            groups = [piece[n : n + self._group] for n in range(0, len(piece), self._group)]
+            ordered += [groups[n] for n in rng.permutation(len(groups))]
+        return np.concatenate(ordered)
 
 
 class Feeder:
@@ -100,9 +123,9 @@ class Feeder:
         self._seed = seed
         self._most = most_target
         self._rank, self._world = rank, world
-        self._order = Order(len(examples), seed)
+        self._order = Order(word_lengths(examples), seed, batch * world)
 
-    def batches(self, first: int) -> Iterator[Batch]:
+    def batches(self, first: int) -> Generator[Batch]:
         """This process's micro-batches from the `first` on, without end."""
         with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
             waiting = [pool.submit(self.make, n) for n in range(first, first + AHEAD)]
@@ -116,9 +139,7 @@ class Feeder:
 
     def still(self, examples: Sequence[Example], most: int) -> list[Batch]:
         """At most so many examples as batches, as they are: nothing dropped, turned or exposed."""
-        as_is = replace(
-            self._showing, drop_priors=0.0, drop_lines=0.0, turn=0.0, cut=0.0, expose=0.0
-        )
+        as_is = replace(self._showing.still(), drop_priors=0.0, drop_lines=0.0)
         lessons = []
         for place in range(min(most, len(examples))):
             rng = np.random.default_rng([self._seed, 2, place])
@@ -137,7 +158,7 @@ class Feeder:
 
     def _lesson(self, position: int) -> Lesson:
         turn, place = self._order.at(position)
-        rng = np.random.default_rng([self._seed, turn, 1, place])
+        rng = np.random.default_rng([self._seed, 1, turn, place])
         how = self._model.preprocessing
         return show(
             self._examples[place], how, self._showing, self._model.fits, rng, priors=self._priors
@@ -222,6 +243,13 @@ def moved_films(
     read = (read - 0.5) * torch.from_numpy(contrast).float() + 0.5
     read = (read + torch.from_numpy(bright).float()).clamp_(0.0, 1.0)
     return (read.squeeze(1) * 255.0 + 0.5).to(torch.uint8).numpy()
+
+
+def word_lengths(examples: Sequence[Example]) -> NDArray[np.int64]:
+    """(n,) how long each example's words are; a shelf knows it without reading them."""
+    if isinstance(examples, Shelf):
+        return examples.lengths
+    return np.array([len(one.target) + len(one.priors.prior_report) for one in examples], np.int64)
 
 
 def _up_from(first: int) -> Iterator[int]:

@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -185,36 +185,34 @@ class Run:
         prepared = self._spread()
         knobs, counts = self.knobs, self.counts
         self.objective.train()
-        batches = self.feeder.batches(counts.step * knobs.accumulation)
         recent: list[float] = []
         validation: float | None = None
-        with self.teller.open(counts.step, knobs.steps), _stopping() as stop:
-            try:
-                while counts.step < knobs.steps:
-                    began = time.monotonic()
-                    loss, norm, asked = self._step(prepared, batches, stop)
-                    counts.step += 1
-                    counts.seconds += time.monotonic() - began
-                    recent = [*recent, loss][-50:]
-                    done = counts.step == knobs.steps
-                    if self._still and (done or _due(counts.step, knobs.validate_every)):
-                        validation = self._validate()
-                    self.teller.step(
-                        self._progress(loss, norm, time.monotonic() - began), validation
+        with (
+            self.teller.open(counts.step, knobs.steps),
+            _stopping() as stop,
+            closing(self.feeder.batches(counts.step * knobs.accumulation)) as batches,
+        ):
+            while counts.step < knobs.steps:
+                began = time.monotonic()
+                loss, norm, asked = self._step(prepared, batches, stop)
+                counts.step += 1
+                counts.seconds += time.monotonic() - began
+                recent = [*recent, loss][-50:]
+                done = counts.step == knobs.steps
+                if self._still and (done or _due(counts.step, knobs.validate_every)):
+                    validation = self._validate()
+                self.teller.step(self._progress(loss, norm, time.monotonic() - began), validation)
+                self.heard(counts.step)
+                if counts.in_a_row >= IN_A_ROW:
+                    raise TrainingStopped(self._no_numbers())
+                if asked and not done:
+                    self._save(must=True)
+                    raise TrainingStopped(
+                        f"stopped as asked after step {counts.step} of {knobs.steps}; the "
+                        "same command with --resume goes on from there"
                     )
-                    self.heard(counts.step)
-                    if counts.in_a_row >= IN_A_ROW:
-                        raise TrainingStopped(self._no_numbers())
-                    if asked and not done:
-                        self._save(must=True)
-                        raise TrainingStopped(
-                            f"stopped as asked after step {counts.step} of {knobs.steps}; the "
-                            "same command with --resume goes on from there"
-                        )
-                    if done or _due(counts.step, knobs.save_every):
-                        self._save(must=done)
-            finally:
-                batches.close()
+                if done or _due(counts.step, knobs.save_every):
+                    self._save(must=done)
         numbers = [value for value in recent if math.isfinite(value)]
         mean = sum(numbers) / len(numbers) if numbers else math.nan
         self.objective.eval()

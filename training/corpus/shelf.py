@@ -72,7 +72,7 @@ class Shelf(Sequence[Example]):
         try:
             self.about: dict[str, Any] = json.loads((folder / "shelf.json").read_text("utf-8"))
             self._starts = np.load(folder / "starts.npy")
-            self._lines = (folder / "examples.jsonl").open("rb")
+            self._lines = np.memmap(folder / "examples.jsonl", np.uint8, "r")
             films, size = int(self.about["films"]), int(self.about["size"])
             self._views: NDArray[np.uint8] = (
                 np.memmap(folder / "views.u8", np.uint8, "r", shape=(films, size, size))
@@ -84,9 +84,10 @@ class Shelf(Sequence[Example]):
                 f"{folder} is not a whole shelf: remove it, it is made again"
             ) from error
 
-    def close(self) -> None:
-        """Let go of its files."""
-        self._lines.close()
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """(n,) bytes of each example's words."""
+        return np.asarray(np.diff(self._starts, append=len(self._lines)))
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -98,11 +99,9 @@ class Shelf(Sequence[Example]):
     def __getitem__(self, place: int | slice) -> Example | list[Example]:
         if isinstance(place, slice):
             return [self[n] for n in range(*place.indices(len(self)))]
-        start = int(self._starts[place])
-        stop = int(self._starts[place + 1]) if 0 <= place < len(self) - 1 else None
-        # At a place and not from where another thread has left the file.
-        size = (stop or os.fstat(self._lines.fileno()).st_size) - start
-        return self._read(json.loads(os.pread(self._lines.fileno(), size, start)))
+        place = range(len(self))[place]
+        stop = int(self._starts[place + 1]) if place < len(self) - 1 else len(self._lines)
+        return self._read(json.loads(self._lines[int(self._starts[place]) : stop].tobytes()))
 
     def _read(self, said: dict[str, Any]) -> Example:
         oracle = said.pop("oracle")
@@ -143,7 +142,6 @@ def shelve(
         if shelf.about["digest"] == digest:
             told(len(shelf))
             return shelf
-        shelf.close()
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

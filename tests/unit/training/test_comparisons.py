@@ -1,0 +1,54 @@
+"""Which sentences compare with an earlier film, and what is left of a report without them."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.comparisons import compares, sentences, without_comparisons
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Unchanged from prior.",
+        "The effusion is unchanged.",
+        "Again seen is a left pleural effusion.",
+        "Compared with the prior study, the lungs are clearer.",
+        "There has been interval development of a bandlike opacity.",
+        "Stable appearance of the chest.",
+        "Heart size remains normal.",
+        "The consolidation has improved.",
+        "New right upper lobe opacity.",
+        "No significant interval change.",
+        "Worsening edema since the last exam.",
+        "The nodule is not seen on the previous radiograph.",
+    ],
+)
+def test_comparing(sentence: str) -> None:
+    assert compares(sentence)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "The lungs are clear.",
+        "Degenerative changes of the thoracic spine.",
+        "Chronic changes are seen in the right shoulder.",
+        "No pleural effusion or pneumothorax.",
+        "Prior median sternotomy.",
+        "A left chest pacemaker is in place.",
+        "Old healed rib fractures.",
+        "The heart is enlarged.",
+    ],
+)
+def test_not_comparing(sentence: str) -> None:
+    assert not compares(sentence)
+
+
+def test_a_report_without_them() -> None:
+    text = "Findings: The lungs are clear. The effusion is unchanged. Impression: Stable chest. Clear."
+    assert without_comparisons(text) == "Findings: The lungs are clear. Impression: Clear."
+    assert without_comparisons("Stable chest.") == "Stable chest."
+    assert without_comparisons("The lungs are clear.") == "The lungs are clear."
+    assert without_comparisons("") == ""
+    assert sentences("One. Two!  Three?") == ["One.", "Two!", "Three?"]

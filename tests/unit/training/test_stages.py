@@ -1,0 +1,104 @@
+"""What each stage trains, on the full-size network without its memory; and what never moves."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+
+from model.sizes import FULL_PARAMETERS, build_random, config_of
+from model.weights import skeleton
+from training.stages import ABLATIONS, STAGE1, STAGE2, STAGES, WITHOUT_T5, How, table
+from training.trainable import put_on
+
+FULL = {
+    # 39 layers, query and value, two matrices of rank 16 between 1,408 and 1,408.
+    "ViT, query and value": 39 * 2 * 2 * 16 * 1408,
+    # 39 layers with two norms each, and the last one; weight and bias.
+    "ViT, layer norms": (39 * 2 + 1) * 2 * 1408,
+    # 24 layers of the encoder, 24 x 2 of the decoder, query and value, 2,048 to 2,048.
+    "T5, query and value": 72 * 2 * 16 * (2048 + 2048),
+    # 48 layers, two ways up and one down, 2,048 and 5,120.
+    "T5, MLP": 48 * 3 * 16 * (2048 + 5120),
+    "query tokens": 32 * 768,
+    "projection": 768 * 2048,
+    "projection, bias": 2048,
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_every_parameter_is_in_one_group_or_stands_still(name: str) -> None:
+    network = skeleton(config_of("full"))
+    made = put_on(network, STAGES[name])
+    named = made.named()
+    listed = Counter(name for group in made.groups.values() for name in group)
+    assert max(listed.values()) == 1
+    assert {n for n, p in network.named_parameters() if p.requires_grad} == set(named)
+    in_optimizer = Counter(id(p) for group in made.for_optimizer() for p in group["params"])
+    assert set(in_optimizer) == {id(p) for p in named.values()}
+    assert max(in_optimizer.values()) == 1
+    assert all(p.dtype == torch.float32 for p in named.values())
+
+
+def test_what_the_two_stages_train_at_full_size() -> None:
+    counts = {}
+    for stage in (STAGE1, STAGE2):
+        network = skeleton(config_of("full"))
+        made = put_on(network, stage)
+        counts[stage.name] = made.counts()
+        added = sum(p.numel() for n, p in network.named_parameters() if ".lora_" in n)
+        assert sum(p.numel() for p in network.parameters()) - added == FULL_PARAMETERS
+    bridge = {n: c for n, c in counts["stage2"].items() if n.startswith("Q-Former")}
+    assert counts["stage1"] == {n: FULL[n] for n in ("ViT, query and value", "ViT, layer norms")}
+    assert {n: c for n, c in counts["stage2"].items() if n not in bridge} == {
+        n: c for n, c in FULL.items() if not n.startswith("ViT")
+    }
+    # All of the Q-Former, as the published model has it.
+    whole = skeleton(config_of("full"))
+    assert sum(bridge.values()) == sum(p.numel() for p in whole.qformer.parameters())
+    assert sum(counts["stage1"].values()) == 3_736_832
+    assert sum(counts["stage2"].values()) == 213_211_904
+
+
+@pytest.mark.parametrize("stage", [STAGE1, STAGE2], ids=lambda stage: stage.name)
+def test_the_key_projection_stands_still(stage: object) -> None:
+    network = skeleton(config_of("full"))
+    named = put_on(network, stage).named()  # type: ignore[arg-type]
+    assert not [n for n in named if ".k_proj" in n or ".k." in n]
+
+
+def test_a_step_moves_what_the_table_says_and_nothing_else() -> None:
+    torch.set_num_threads(1)
+    for stage in (STAGE1, STAGE2):
+        network = build_random("tiny").network
+        made = put_on(network, stage)
+        before = {n: p.detach().clone() for n, p in network.named_parameters()}
+        optimizer = torch.optim.AdamW(made.for_optimizer())
+        for parameter in made.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        moved = {n for n, p in network.named_parameters() if not torch.equal(p, before[n])}
+        assert moved == set(made.named())
+        keys = [n for n in before if ".k_proj." in n]
+        assert keys
+        assert not moved & set(keys)
+
+
+def test_table_3_is_rows_of_the_same_table() -> None:
+    assert list(ABLATIONS) == ["full", "untuned", "without_priors", "without_t5", "without_visual"]
+    assert ABLATIONS["untuned"] == ()
+    assert ABLATIONS["without_visual"] == (STAGE2,)
+    assert not any(stage.priors for stage in ABLATIONS["without_priors"])
+    assert not [g for g in WITHOUT_T5.groups if g.how is How.LORA]
+    # Each leaves out one thing: the rest is as in the full training.
+    for name in ("without_priors", "without_t5"):
+        assert ABLATIONS[name][0] == STAGE1
+    rates = {(how, rate) for _, _, how, rate, _ in table([STAGE1, STAGE2])}
+    assert rates == {("LoRA", 5e-4), ("whole", 1e-4)}
+
+
+def test_other_rates() -> None:
+    quick = STAGE2.with_rates(1e-3, None)
+    assert {g.rate for g in quick.groups if g.how is How.LORA} == {1e-3}
+    assert {g.rate for g in quick.groups if g.how is How.WHOLE} == {1e-4}

@@ -1,0 +1,87 @@
+"""A stage on a network: what came of it, saved, is merged to the same network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.adapters import merge_adapter
+from model.case import Case, View
+from model.sizes import build_random
+from training.corpus.phantoms import phantom
+from training.stages import STAGE1, STAGE2, WITHOUT_T5, Group, How, Stage
+from training.teaching import Lesson, Objective, gather
+from training.trainable import put_on
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def lessons(count: int = 2, size: int = 56) -> list[Lesson]:
+    made = []
+    for seed in range(count):
+        one = phantom(seed)
+        views = tuple(View(one.film(p, size), p) for p in one.positions)
+        made.append(Lesson(Case(str(seed), views), "Write.", one.report, one.findings))
+    return made
+
+
+@pytest.mark.parametrize("stage", [STAGE1, STAGE2, WITHOUT_T5], ids=lambda stage: stage.name)
+def test_what_was_trained_is_what_is_merged(stage: Stage, tmp_path: Path) -> None:
+    model = build_random("tiny")
+    made = put_on(model.network, stage)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    batch = gather(model, lessons(), 40)
+    trained = Objective(model, "report").eval()(batch).item()
+    made.save_adapter(tmp_path / "adapter")
+
+    fresh = build_random("tiny")
+    untouched = Objective(fresh, "report").eval()(batch).item()
+    fresh.network, said = merge_adapter(fresh.network, tmp_path / "adapter")
+    merged = Objective(fresh, "report").eval()(batch).item()
+    assert abs(untouched - trained) > 1e-3
+    assert merged == pytest.approx(trained, abs=2e-5)
+    assert len(said["sha256"]) == 64
+
+
+def test_a_fresh_adapter_changes_nothing() -> None:
+    batch = gather(build_random("tiny"), lessons(), 40)
+    plain = Objective(build_random("tiny"), "report").eval()(batch)
+    for stage in (STAGE1, STAGE2):
+        model = build_random("tiny")
+        put_on(model.network, stage)
+        assert torch.allclose(Objective(model, "report").eval()(batch), plain, atol=1e-5)
+
+
+def test_wo_is_kept_out_of_float16() -> None:
+    """What `wo` gives does not fit float16: autocast would make it infinite."""
+    model = build_random("tiny", activation_scale=2.0**15)
+    put_on(model.network, STAGE2)
+    objective = Objective(model, "report").eval()
+    batch = gather(model, lessons(), 40)
+    with torch.autocast("cpu", torch.float16):
+        loss = objective(batch)
+    assert torch.isfinite(loss)
+
+
+def test_a_group_that_names_nothing_is_refused() -> None:
+    nothing = Stage("x", (Group("none", r"no\.such", How.WHOLE, 1.0, 0.0),), priors=False)
+    with pytest.raises(ValueError, match="names nothing"):
+        put_on(build_random("tiny").network, nothing)
+    twice = Stage(
+        "y",
+        (
+            Group("one", r"query_tokens", How.WHOLE, 1.0, 0.0),
+            Group("two", r"query_.*", How.WHOLE, 1.0, 0.0),
+        ),
+        priors=False,
+    )
+    with pytest.raises(ValueError, match="in two groups"):
+        put_on(build_random("tiny").network, twice)

@@ -1,0 +1,303 @@
+"""A whole training: a base bundle and a corpus in, stages one after another, a bundle out.
+
+    <out>.training/shelf-train, shelf-validate   the corpus, prepared; removed at the end
+    <out>.training/stage1/                       checkpoints, log.jsonl, tensorboard, adapter/
+    <out>.training/stage1+stage2/                the same of the next one, upon stage 1's adapter
+
+A stage that is done has its adapter folder, so a course that was stopped goes on where it was, and
+courses that share their first stages (the ablations) share that folder. Knows no command.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.adapters import merge_adapter
+from model.bundle import load_bundle
+from model.clinicalblip import ClinicalBLIP
+from model.making import About, make_bundle
+from model.manifest import Manifest, read_manifest
+from model.prompt import TEMPLATES, Source
+from records.errors import CorpusError, NotAllowed, SettingsError
+from training import checkpoints
+from training.corpus.example import TRAIN, VALIDATE, Corpus, Example, LeftOut, Reading
+from training.corpus.opening import WITHOUT_END
+from training.corpus.shelf import Shelf, shelve
+from training.feeding import BARE, Showing
+from training.finetune import Knobs, Precision, Run, accelerator_for
+from training.stages import Stage
+from training.telling import plot_losses, read_log
+
+LOOKED_AT = 200
+"""Examples set apart that are shelved: no more are looked at while training."""
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a stage trains. steps: of the optimizer; 0 takes `epochs` times the corpus."""
+
+    epochs: float = 5.0
+    steps: int = 0
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is asked of a training.
+
+    base: a bundle, by folder or shipped name. limit: examples of the corpus at most; 0 takes all,
+    and must be given for a corpus without end. knobs: for every stage; steps by `length`. device:
+    None takes a GPU where there is one.
+    """
+
+    base: str
+    corpus: Corpus
+    reading: Reading
+    work: Path
+    knobs: Knobs
+    showing: Showing
+    length: Length = Length()
+    limit: int = 0
+    processes: int | None = None
+    device: str | None = None
+    tell: Callable[[str], None] = print
+
+    # ---- What it starts from ----
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The base's; `BundleError` where there is none."""
+        return read_manifest(self.base)
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """The examples to learn from."""
+        return self._shelved(TRAIN, self.limit)
+
+    @cached_property
+    def apart(self) -> Sequence[Example]:
+        """Examples to look at while training; none where the reading sets none apart."""
+        if not (self.reading.validate or self.endless):
+            return ()
+        try:
+            return self._shelved(VALIDATE, LOOKED_AT)
+        except CorpusError:
+            return ()
+
+    def _shelved(self, split: str, limit: int) -> Shelf:
+        accelerator = accelerator_for(self.device)
+        identity = {
+            "corpus": _described(self.corpus),
+            "reading": asdict(self.reading),
+            "split": split,
+            "limit": limit,
+        }
+        if accelerator.is_main_process:
+            self.tell(f"preparing the {split} split of {self.corpus.name}")
+            shelf = shelve(
+                self.work / f"shelf-{split}",
+                _of(self.corpus, split, limit),
+                self.manifest.preprocessing,
+                identity,
+                processes=self.processes,
+            )
+            left = shelf.about["left_out"]
+            said = f"{len(shelf):,} examples of {split}"
+            if left:
+                said += "; left out: " + ", ".join(f"{n:,} {why}" for why, n in left.items())
+            self.tell(said)
+        accelerator.wait_for_everyone()
+        if not accelerator.is_main_process:
+            shelf = Shelf(self.work / f"shelf-{split}")
+        return shelf
+
+    def knobs_of(self, examples: int) -> Knobs:
+        """The settings of a stage over so many examples."""
+        if self.length.steps:
+            return replace(self.knobs, steps=self.length.steps)
+        world = accelerator_for(self.device).num_processes
+        a_step = self.knobs.batch * self.knobs.accumulation * world
+        return replace(self.knobs, steps=max(1, round(self.length.epochs * examples / a_step)))
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the first of the processes: the one that tells and writes."""
+        return bool(accelerator_for(self.device).is_main_process)
+
+    @property
+    def endless(self) -> bool:
+        """Whether the corpus has no end."""
+        return self.corpus.name in WITHOUT_END
+
+    def begin(self, out: Path, *, resume: bool, fresh: bool, overwrite: bool) -> None:
+        """Look whether this course may begin; `fresh` removes what an earlier one left.
+
+        Raises:
+            NotAllowed: a bundle is in its place, or a course that was stopped is not to be taken
+                up.
+            SettingsError: the corpus has no end and no limit is given.
+        """
+        if self.endless and not self.limit:
+            raise SettingsError(f"{self.corpus.name} has no end: give --limit")
+        if out.exists() and any(out.iterdir()) and not overwrite:
+            raise NotAllowed(f"{out} is there already: name another folder, or --replace it")
+        _ = self.manifest
+        if self.is_main and fresh:
+            shutil.rmtree(self.work, ignore_errors=True)
+        elif not resume and any(self.work.glob("*/adapter")):
+            raise NotAllowed(
+                f"{self.work} holds a training that was stopped: --resume takes it up, --fresh "
+                "begins anew"
+            )
+        accelerator_for(self.device).wait_for_everyone()
+
+    # ---- The stages ----
+
+    def teach(self, stages: Sequence[Stage], *, resume: bool = False) -> list[Path]:
+        """Train stages one upon another; the folder of each one's adapter.
+
+        Raises:
+            NotAllowed, TrainingStopped, DiskFull: as `Run.train`.
+            CorpusError: the corpus cannot be read, or has nothing for a template that is asked for.
+        """
+        adapters: list[Path] = []
+        for number, stage in enumerate(stages, start=1):
+            folder = self.work / "+".join(one.name for one in stages[:number])
+            adapter = folder / "adapter"
+            if not adapter.is_dir():
+                self._stage(folder, stage, adapters, resume=resume)
+            adapters.append(adapter)
+        return adapters
+
+    def _stage(self, folder: Path, stage: Stage, before: Sequence[Path], *, resume: bool) -> None:
+        self._check(stage)
+        knobs = self.knobs_of(len(self.shelf))
+        run = Run(
+            folder,
+            self.network(before, knobs.precision),
+            stage,
+            self.shelf,
+            self.showing,
+            knobs,
+            validation=self.apart,
+            identity={"base": self.manifest.digest, "upon": [one.parent.name for one in before]},
+            device=self.device,
+            tell=self.tell,
+        )
+        trains = sum(run.trainable.counts().values())
+        self.tell(f"{stage.name}: {trains:,} parameters train, {knobs.steps:,} steps")
+        done = run.train(resume=resume)
+        if run.accelerator.is_main_process:
+            # The adapter has its name once it is whole; then nobody needs the checkpoints.
+            fresh = folder / "adapter.new"
+            shutil.rmtree(fresh, ignore_errors=True)
+            run.trainable.save_adapter(fresh)
+            fresh.rename(folder / "adapter")
+            checkpoints.remove(folder)
+            plot_losses(folder / "loss.png", [(stage.name, folder)])
+        run.accelerator.wait_for_everyone()
+        said = f"{stage.name}: loss {done.loss:.4f}"
+        if done.validation is not None:
+            said += f", {done.validation:.4f} on the examples set apart"
+        if done.counts.skipped:
+            said += f"; {done.counts.skipped} steps gave no numbers and were skipped"
+        self.tell(said)
+
+    def network(self, adapters: Sequence[Path], precision: Precision) -> ClinicalBLIP:
+        """The base with these adapters folded in, in the number format that stands still."""
+        device = accelerator_for(self.device).device
+        # On a CPU float16 is far too slow to stand in; autocast narrows what it takes.
+        narrow = device.type == "cuda" and precision != "float32"
+        dtype = getattr(torch, precision) if narrow else torch.float32
+        model, _ = load_bundle(self.base, device, dtype)
+        for adapter in adapters:
+            model.network, _ = merge_adapter(model.network, adapter)
+        return model
+
+    def _check(self, stage: Stage) -> None:
+        if not stage.priors:
+            return
+        from_report = [
+            name for name in self.showing.templates if TEMPLATES[name].source is Source.REPORT
+        ]
+        for name in from_report:
+            if self.shelf[0].oracle_template != name:
+                raise CorpusError(
+                    f"the corpus {self.corpus.name} has nothing for the template {name!r}: ask "
+                    f"for {self.shelf[0].oracle_template or 'context'!r}"
+                )
+
+    # ---- The bundle ----
+
+    def bundle(
+        self, out: Path, adapters: Sequence[Path], about: About, *, overwrite: bool = False
+    ) -> Manifest:
+        """The base with the adapters merged, and how it was made, as a bundle."""
+        stages = [adapter.parent for adapter in adapters]
+        plot = self.work / "losses.png"
+        if stages:
+            plot_losses(plot, [(stage.name, stage) for stage in stages])
+        return make_bundle(
+            out,
+            self.base,
+            replace(about, training=self.told(stages), scores={}),
+            adapters=adapters,
+            overwrite=overwrite,
+            beside=[plot] if stages else [],
+        )
+
+    def templates(self, stages: Sequence[Stage]) -> tuple[str, ...]:
+        """The templates that a bundle of these stages was trained with; the first is served."""
+        if not any(stage.priors for stage in stages):
+            return (BARE,)
+        served = [t for t in self.showing.templates if TEMPLATES[t].source is Source.ORDER]
+        others = [t for t in self.showing.templates if t not in served]
+        bare = [BARE] if self.showing.drop_priors or any(not s.priors for s in stages) else []
+        return tuple(dict.fromkeys((*served, *bare, *others)))
+
+    def told(self, stages: Sequence[Path]) -> dict[str, Any]:
+        """What a manifest says of the training."""
+        return {
+            "base": f"{self.manifest.name} {self.manifest.version} {self.manifest.digest}",
+            "corpus": self.corpus.name,
+            "reading": asdict(self.reading),
+            "examples": len(self.shelf),
+            "settings": asdict(self.knobs) | {"steps": None},
+            "showing": asdict(self.showing),
+            "stages": {stage.name: _last(stage) for stage in stages},
+        }
+
+    def clear(self) -> None:
+        """Remove the prepared corpus: its films and words may be patients'."""
+        for split in (TRAIN, VALIDATE):
+            shutil.rmtree(self.work / f"shelf-{split}", ignore_errors=True)
+
+
+def _of(corpus: Corpus, split: str, limit: int) -> Iterator[Example | LeftOut]:
+    stream = corpus.read(split)
+    return islice(stream, limit) if limit else stream
+
+
+def _described(corpus: Corpus) -> str:
+    """The corpus as it names itself: a dataclass says its folder and its reading."""
+    return repr(corpus)
+
+
+def _last(stage: Path) -> dict[str, Any]:
+    rows = read_log(stage)
+    if not rows:
+        return {}
+    last = rows[-1]
+    return {
+        "steps": last["step"],
+        "loss": round(sum(row["loss"] for row in rows[-50:]) / len(rows[-50:]), 4),
+        "validation": last["validation"],
+        "skipped": last["skipped"],
+    }
