@@ -17,8 +17,9 @@ import typer
 import nightdraft.asking  # noqa: F401  its commands enter `app`
 from nightdraft.bundles import bundle
 from nightdraft.checks import NO_BUNDLE, check_database, check_migrations
+from nightdraft.corpora import corpus
 from nightdraft.options import app, choose, console, logs_as, setting
-from nightdraft.training import train
+from nightdraft.training import chosen_device, train
 from records.errors import NightdraftError, SettingsError, terse
 from records.settings import settings
 
@@ -27,7 +28,13 @@ if TYPE_CHECKING:
 
 work = typer.Typer(help="Run one worker.", no_args_is_help=True)
 bench = typer.Typer(help="Measure.", no_args_is_help=True)
-for name, group in (("work", work), ("train", train), ("bundle", bundle), ("bench", bench)):
+for name, group in (
+    ("work", work),
+    ("corpus", corpus),
+    ("train", train),
+    ("bundle", bundle),
+    ("bench", bench),
+):
     app.add_typer(group, name=name)
 
 
@@ -180,7 +187,88 @@ def migrate() -> None:
     print(check_migrations())
 
 
-# ---- Measurements ----
+# ---- Models and measurements ----
+
+
+@app.command()
+def evaluate(
+    bundle_: Annotated[str, typer.Argument(metavar="BUNDLE", help="A folder, or demo.")],
+    corpus_: Annotated[
+        str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
+    ] = "phantoms",
+    against: Annotated[str | None, typer.Option(help="Another bundle, side by side.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of split, phantoms and resamples.")] = 0,
+    limit: Annotated[int | None, typer.Option(help="Studies at most; else all.")] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option(help="none, context, predicted, oracle; else all.")
+    ] = None,
+    normalisation: Annotated[
+        list[str] | None, typer.Option(help="raw, lower, r2gen; else all.")
+    ] = None,
+    chexbert: Annotated[Path | None, typer.Option(help="Folder of CheXbert's weights.")] = None,
+    radgraph: Annotated[Path | None, typer.Option(help="Folder of RadGraph's weights.")] = None,
+    device: Annotated[str | None, setting("device")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.html and .md.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+) -> None:
+    """Score a bundle on the test split of a corpus, beside floors and published scores."""
+    from nightdraft.evaluating import evaluate_command
+
+    evaluate_command(
+        bundle_,
+        corpus_,
+        against=against,
+        seed=seed,
+        limit=limit,
+        modes=mode or (),
+        normalisation=normalisation or (),
+        chexbert=chexbert,
+        radgraph=radgraph,
+        device=chosen_device(device),
+        out=out,
+        json_=json_,
+    )
+
+
+@app.command()
+def ablate(
+    out: Annotated[Path, typer.Option(help="Folder for the bundles, the table, the plot.")],
+    base: Annotated[
+        str, typer.Option(help="The bundle to start from; none: a small one, taught elsewhere.")
+    ] = "",
+    corpus_: Annotated[
+        str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
+    ] = "phantoms:ward",
+    studies: Annotated[int, typer.Option(min=0, help="To learn from at most; 0: all.")] = 6000,
+    steps: Annotated[int, typer.Option(min=0, help="Of each stage; 0: by --epochs.")] = 0,
+    epochs: Annotated[float, typer.Option(min=0.0, help="Times round, each stage.")] = 5.0,
+    batch: Annotated[int, typer.Option(min=1, help="Studies a process reads at once.")] = 12,
+    accumulation: Annotated[int, typer.Option(min=1, help="Batches a step.")] = 1,
+    rate_lora: Annotated[float | None, typer.Option(help="Else 5e-4.")] = None,
+    rate_whole: Annotated[float | None, typer.Option(help="Else 1e-4.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Studies that are scored, at most.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Take up what was stopped.")] = False,
+    device: Annotated[str | None, setting("device")] = None,
+) -> None:
+    """Train and score every row of the paper's Table 3 on a corpus, from one base."""
+    from nightdraft.training import ablate_command
+
+    ablate_command(
+        out,
+        base,
+        corpus_,
+        studies=studies,
+        steps=steps,
+        epochs=epochs,
+        batch=batch,
+        accumulation=accumulation,
+        rates=(rate_lora, rate_whole),
+        limit=limit,
+        seed=seed,
+        resume=resume,
+        device=chosen_device(device),
+    )
 
 
 @bench.command("pipeline")

@@ -61,7 +61,7 @@ def train_phantoms(
         seed=seed,
         resume=resume,
         fresh=fresh,
-        device=_device(device),
+        device=chosen_device(device),
         tell=_say,
     )
     print(f"{made.name} {made.version}, digest {made.digest[:12]}, at {out}")
@@ -138,7 +138,7 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
 
         lora = Lora(rank, alpha, lora_dropout)
         chosen = [changed(s.with_rates(rate_lora, rate_whole), lora=lora) for s in stages()]
-        where = _device(device)
+        where = chosen_device(device)
         reading = Reading(target.value, split, seed, validate)
         showing = Showing(
             tuple(prompt or ("context",)), drop_priors, keep_comparisons=keep_comparisons
@@ -204,10 +204,80 @@ _add("stage2", "Stage 2: image and text together, priors in the prompt.", _stage
 _add("both", "Both stages of the paper, one upon the other.", lambda: (*_stage1(), *_stage2()))
 
 
-def _device(device: str | None) -> str | None:
+def chosen_device(device: str | None) -> str | None:
     """The device by its setting; None takes a GPU where there is one."""
     chosen = choose(device=device).device
     return None if chosen in ("", "auto") else chosen
+
+
+def ablate_command(
+    out: Path,
+    base: str,
+    corpus: str,
+    *,
+    studies: int,
+    steps: int,
+    epochs: float,
+    batch: int,
+    accumulation: int,
+    rates: tuple[float | None, float | None],
+    limit: int,
+    seed: int,
+    resume: bool,
+    device: str | None,
+) -> None:
+    """Train, score and show the rows of Table 3. base: "" teaches a small one elsewhere first.
+
+    Raises:
+        NightdraftError, ModelError: as `training.ablating.ablate`.
+    """
+    from nightdraft.options import console
+    from training.ablating import ablate, as_markdown, plot, scored_on, stages_at
+    from training.corpus.example import Reading
+    from training.corpus.opening import open_corpus
+    from training.course import Course, Length
+    from training.feeding import Showing
+    from training.finetune import Knobs
+    from training.recipes.phantoms import LONGEST, teach_base
+    from training.tables import TABLE_3
+
+    reading = Reading(seed=seed)
+    source = open_corpus(corpus, reading)
+    if not base:
+        base = str(teach_base(out / "base", seed=seed, resume=resume, device=device, tell=_say))
+    course = Course(
+        base,
+        source,
+        reading,
+        out / "training",
+        Knobs(
+            steps=0,
+            batch=batch,
+            accumulation=accumulation,
+            precision=_precision(Precision.AUTO, device),
+            seed=seed,
+            most_target=LONGEST if source.name == "phantoms" else 150,
+        ),
+        Showing(),
+        Length(epochs, steps),
+        studies,
+        device=device,
+        tell=_say,
+    )
+    rows = ablate(
+        course,
+        out,
+        scored_on(source, limit, seed, device),
+        TABLE_3,
+        rows=stages_at(*rates),
+        resume=resume,
+        tell=_say,
+    )
+    course.clear()
+    text = as_markdown(rows, TABLE_3)
+    (out / "table.md").write_text(text + "\n", encoding="utf-8")
+    plot(out / "table.png", rows)
+    console().print(text, markup=False)
 
 
 def _precision(asked: Precision, device: str | None) -> FinetunePrecision:

@@ -1,119 +1,150 @@
 """The paper's Table 3 on a corpus: the full training, and what each part left out costs.
 
-All rows start from one base and share what they have in common: stage 1 is trained once. Knows no
-command.
+All rows start from one base and share what they have in common: stage 1 is trained once. Each row
+is drafted as it was trained, and the paper's figures stand beside it. Knows no command.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from model.making import About
+from training.corpus.example import Corpus
 from training.course import Course
-from training.stages import ABLATIONS
+from training.drafting import Mode
+from training.evaluate import evaluate
+from training.labeller import labeller
+from training.resampling import Interval
+from training.scoring import Scoring
+from training.stages import ABLATIONS, Stage
+from training.tables import Table
 
-TITLES = {
-    "full": "with all fine-tuning",
-    "untuned": "without effective tuning",
-    "without_priors": "without prior information",
-    "without_t5": "without LLM tuning",
-    "without_visual": "without visual encoder tuning",
-}
-"""Row -> the paper's words for it."""
+SHOWN = ("bleu_a", "meteor_nltk", "meteor_1_5", "rouge_l", "finding_f1_micro")
+"""The scores of a row; those that a corpus does not have are left out."""
+
+Rows = Mapping[str, tuple[Stage, ...]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its bundle's folder, what it was trained with, and its scores by name."""
+    """One row. title: the paper's words. mode: of its prompts. scores: by name."""
 
     name: str
-    bundle: Path
+    title: str
     mode: str
-    scores: dict[str, float]
-
-    @property
-    def title(self) -> str:
-        """The paper's words."""
-        return f"ClinicalBLIP {TITLES[self.name]}"
+    scores: dict[str, Interval]
 
 
-Scoring = Callable[[Path, str], dict[str, float]]
-"""A bundle's folder and a prior mode -> scores by name."""
+def stages_at(lora: float | None, whole: float | None) -> Rows:
+    """The rows with other rates; None leaves them."""
+    return {
+        name: tuple(stage.with_rates(lora, whole) for stage in stages)
+        for name, stages in ABLATIONS.items()
+    }
 
 
 def ablate(
     course: Course,
     out: Path,
-    score: Scoring,
+    score: Callable[[Path, Mode], dict[str, Interval]],
+    published: Table,
     *,
-    licence: str,
+    rows: Rows = ABLATIONS,
     resume: bool = False,
     tell: Callable[[str], None] = print,
 ) -> list[Row]:
     """Train, bundle and score every row, in the paper's order.
 
-    Each row is drafted as it was trained: without priors where it had none. A row that has its
-    scores in `out` is not trained again.
+    A row that has its scores in `out` is neither trained nor scored again.
 
     Raises:
         NightdraftError, ModelError: as `Course.teach` and the scoring.
     """
-    rows: list[Row] = []
-    for name, stages in ABLATIONS.items():
-        folder = out / name
+    done: list[Row] = []
+    for (name, stages), paper in zip(rows.items(), published.rows, strict=True):
         told = out / f"{name}.json"
-        mode = "none" if stages and not any(stage.priors for stage in stages) else "context"
         if not told.is_file():
-            tell(f"{name}: {' then '.join(stage.name for stage in stages) or 'nothing'} trains")
-            adapters = course.teach(stages, resume=resume)
-            templates = course.templates(stages) if stages else ()
-            about = About(f"ablation-{name}", "1", templates, licence)
-            if stages:
-                course.bundle(folder, adapters, about, overwrite=True)
-            scores = score(folder if stages else Path(course.base), mode)
-            _keep(told, {"mode": mode, "scores": scores})
-            tell(f"{name}: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()))
+            tell(f"{name}: {', then '.join(stage.name for stage in stages) or 'nothing'} trains")
+            bundle, mode = _bundle(course, out / name, name, stages, resume=resume)
+            scores = score(bundle, mode)
+            _keep(told, {"mode": mode, "scores": {n: asdict(one) for n, one in scores.items()}})
+            tell(f"{name}: " + ", ".join(f"{n} {one.value:.3f}" for n, one in scores.items()))
         said = json.loads(told.read_text(encoding="utf-8"))
-        rows.append(Row(name, folder, said["mode"], said["scores"]))
-    return rows
+        intervals = {n: Interval(**one) for n, one in said["scores"].items()}
+        done.append(Row(name, paper.method, said["mode"], intervals))
+    return done
 
 
-def as_markdown(rows: list[Row], published: dict[str, tuple[float, float, float]]) -> str:
-    """The rows as a table, the paper's figures (BLEU-A, METEOR, ROUGE-L) beside ours.
+def _bundle(
+    course: Course, folder: Path, name: str, stages: Sequence[Stage], *, resume: bool
+) -> tuple[Path, Mode]:
+    if not stages:
+        return Path(course.base), Mode.CONTEXT
+    adapters = course.teach(stages, resume=resume)
+    about = About(f"ablation-{name}", "1", course.templates(stages))
+    course.bundle(folder, adapters, about, overwrite=True)
+    return folder, Mode.CONTEXT if any(stage.priors for stage in stages) else Mode.NONE
 
-    published: row -> the paper's figures, of IU X-ray.
-    """
+
+def scored_on(
+    corpus: Corpus, limit: int, seed: int, device: str | None
+) -> Callable[[Path, Mode], dict[str, Interval]]:
+    """How a row is scored: on the first studies of the corpus's test split."""
+    how = Scoring(labeller(None), ("lower",), seed=seed)
+
+    def score(bundle: Path, mode: Mode) -> dict[str, Interval]:
+        found = evaluate(bundle, corpus, modes=(mode,), how=how, limit=limit, device=device)
+        main = found.modes[mode].scored.main
+        return {name: main[name] for name in SHOWN if name in main}
+
+    return score
+
+
+def as_markdown(rows: Sequence[Row], published: Table) -> str:
+    """The rows as a table, with 95% intervals, and the paper's figures of IU X-ray beside them."""
     names = list(rows[0].scores)
-    head = ["Methods", "priors", *names, "the paper's BLEU-A", "METEOR", "ROUGE-L"]
+    head = ["Methods", "priors", *names, *(f"paper: {name}" for name in published.columns)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for row in rows:
-        own = [f"{row.scores[name]:.3f}" for name in names]
-        paper = [f"{value:.3f}" for value in published[row.name]]
-        lines.append(f"| {' | '.join([row.title, row.mode, *own, *paper])} |")
+    for row, paper in zip(rows, published.rows, strict=True):
+        own = [_cell(row.scores[name]) for name in names]
+        theirs = ["" if value is None else f"{value:.3f}" for value in paper.values]
+        lines.append(f"| {' | '.join([row.title, row.mode, *own, *theirs])} |")
     return "\n".join(lines)
 
 
-def plot(path: Path, rows: list[Row], names: tuple[str, ...]) -> None:
-    """A bar for each row and score, as PNG."""
+def _cell(one: Interval) -> str:
+    sure = "" if one.low is None or one.high is None else f" ({one.low:.3f}-{one.high:.3f})"
+    return f"{one.value:.3f}{sure}"
+
+
+def plot(path: Path, rows: Sequence[Row]) -> None:
+    """A bar for each row and score with its interval, as PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    names = list(rows[0].scores)
     figure, axes = pyplot.subplots(
-        1, len(names), figsize=(4.5 * len(names), 3.2), sharey=True, constrained_layout=True
-    )
-    labels = [TITLES[row.name] for row in rows][::-1]
-    for place, name in zip(axes if len(names) > 1 else [axes], names, strict=True):
-        values = [row.scores[name] for row in rows][::-1]
-        colours = ["#9aa7b3"] * (len(rows) - 1) + ["#1f6f54"]
-        bars = place.barh(labels, values, color=colours)
+        1, len(names), figsize=(4.2 * len(names), 3.2), sharey=True, squeeze=False,
+        constrained_layout=True,
+    )  # fmt: skip
+    labels = [row.title.removeprefix("ClinicalBLIP ") for row in rows][::-1]
+    colours = ["#9aa7b3"] * (len(rows) - 1) + ["#1f6f54"]
+    for place, name in zip(axes[0], names, strict=True):
+        found = [row.scores[name] for row in rows][::-1]
+        values = [one.value for one in found]
+        reach = [
+            [one.value - (one.value if one.low is None else one.low) for one in found],
+            [(one.value if one.high is None else one.high) - one.value for one in found],
+        ]
+        bars = place.barh(labels, values, xerr=reach, color=colours, ecolor="#5b6b7a")
         place.bar_label(bars, fmt="%.3f", padding=3)
-        place.set(title=name, xlim=(0, max(1e-9, *values) * 1.2))
+        place.set(title=name, xlim=(0, max(1e-9, *values) * 1.25))
         place.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

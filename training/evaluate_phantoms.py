@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,21 +21,10 @@ from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
 from model.engine import Engine
 from model.prompt import instruct
-from training.corpus.phantoms import FINDINGS, HELD_OUT, phantom
-from training.corpus.phantoms_words import findings_of
+from training.corpus.phantoms import HELD_OUT, phantom
+from training.findings import Agreement, agree, swap_films
 
 MAX_NEW_TOKENS = 100
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far the findings named in drafts are those of the films, all counted together."""
-
-    precision: float
-    recall: float
-    f1: float
-    exact: float
-    by_finding: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -93,16 +81,6 @@ def score_phantoms(model: ClinicalBLIP, studies: int, batch: int = 16) -> Phanto
     )
 
 
-def swap_films(cases: Sequence[Case]) -> list[Case]:
-    """Each case with the films of the next case that has as many views; the words stay."""
-    swapped = list(cases)
-    for count in {len(case.views) for case in cases}:
-        places = [n for n, case in enumerate(cases) if len(case.views) == count]
-        for here, there in zip(places, places[1:] + places[:1], strict=True):
-            swapped[here] = replace(cases[here], views=cases[there].views)
-    return swapped
-
-
 def draft_texts(engine: Engine, cases: Sequence[Case], template: str = "context") -> list[str]:
     """The drafts in the order of the cases.
 
@@ -115,33 +93,6 @@ def draft_texts(engine: Engine, cases: Sequence[Case], template: str = "context"
             raise written.error
         texts[written.key] = written.text
     return [texts[case.key] for case in cases]
-
-
-def agree(truth: Sequence[frozenset[str]], drafts: Sequence[str]) -> Agreement:
-    """Findings named in the drafts against those that are there, micro-averaged."""
-    hit: Counter[str] = Counter()
-    said: Counter[str] = Counter()
-    there: Counter[str] = Counter()
-    exact = 0
-    for real, text in zip(truth, drafts, strict=True):
-        named = findings_of(text)
-        hit.update(real & named)
-        said.update(named)
-        there.update(real)
-        exact += named == real
-    precision = hit.total() / max(said.total(), 1)
-    recall = hit.total() / max(there.total(), 1)
-    return Agreement(
-        precision=precision,
-        recall=recall,
-        f1=_f1(hit.total(), said.total(), there.total()),
-        exact=exact / max(len(truth), 1),
-        by_finding={name: _f1(hit[name], said[name], there[name]) for name in FINDINGS},
-    )
-
-
-def _f1(hit: int, said: int, there: int) -> float:
-    return 2.0 * hit / max(said + there, 1)
 
 
 def main() -> None:

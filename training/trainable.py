@@ -161,16 +161,19 @@ def _is(group: Group, name: str) -> bool:
 def _keep_wo_wide(network: InstructBlipForConditionalGeneration) -> None:
     """Take T5's `wo` out of autocast: what it gives does not fit float16, so it is float32."""
     for name, layer in network.language_model.named_modules():
-        if name.endswith(".DenseReluDense.wo"):
-            layer.forward = _wide(layer.forward)
+        if name.endswith(".DenseReluDense.wo") and not isinstance(layer.forward, _Wide):
+            layer.forward = _Wide(layer.forward)
 
 
-def _wide(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    def outside(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+class _Wide:
+    """A layer's computation, out of autocast."""
+
+    def __init__(self, forward: Callable[..., torch.Tensor]) -> None:
+        self._forward = forward
+
+    def __call__(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return forward(x, *args, **kwargs)
-
-    return outside
+            return self._forward(x, *args, **kwargs)
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801  reads as what it stands for

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from model.bundle import choose_device, load_bundle, save_bundle
 from model.case import Priors
 from model.clinicalblip import ClinicalBLIP
-from model.manifest import IntendedUse, Manifest, Preprocessing, write_manifest
+from model.manifest import MANIFEST, IntendedUse, Manifest, Preprocessing, write_manifest
 from training.corpus.drawn import Phantoms
 from training.corpus.example import TRAIN, Example, Film
-from training.corpus.phantoms import HELD_OUT, USUAL, Site, phantom
+from training.corpus.phantoms import HELD_OUT, SITES, USUAL, Site, phantom
 from training.corpus.shelf import Shelf, shelve
 from training.evaluate_phantoms import score_phantoms
 from training.feeding import Showing
@@ -93,6 +93,37 @@ def train_phantoms(
     manifest = write_manifest(out, replace(saved, scores=scores.as_table()))
     shutil.rmtree(work)
     return manifest
+
+
+BASE = Lessons(studies=6_000, eye=1_200, words=1_200)
+"""How much the base of the ablations is taught."""
+
+
+def teach_base(
+    folder: Path,
+    lessons: Lessons = BASE,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    device: str | None = None,
+    tell: Callable[[str], None] = print,
+) -> Path:
+    """The base of the ablations, as a bundle: a network taught from nothing, elsewhere.
+
+    It knows half of the findings, in another department's words, on films exposed otherwise: as
+    InstructBLIP knows much of the world and little of chest films. One that is there is kept.
+
+    Raises:
+        NotAllowed, TrainingStopped: as `Run.train`.
+    """
+    if not (folder / MANIFEST).is_file():
+        work = folder.with_name(folder.name + ".training")
+        site = SITES["elsewhere"]
+        model, done = teach(work, site, lessons, seed=seed, resume=resume, device=device, tell=tell)
+        said = replace(_manifest(model, lessons, seed, done), name="elsewhere", version="1")
+        save_bundle(folder, model, said)
+        shutil.rmtree(work)
+    return folder
 
 
 def teach(

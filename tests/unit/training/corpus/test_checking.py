@@ -1,0 +1,203 @@
+"""Counting a corpus, its page of examples, its pace, and the command that shows them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from typer.testing import CliRunner
+
+from model.case import Priors
+from model.errors import PixelError
+from model.manifest import Preprocessing
+from model.oracle import Oracle
+from nightdraft.corpora import corpus as command
+from records.errors import CorpusError
+from training.corpus.checking import Pace, check, pace
+from training.corpus.example import Example, LeftOut
+from training.corpus.page import draw_page
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A film of one grey; None cannot be read."""
+
+    grey: int | None
+    position: str = "frontal"
+    source: str = "film"
+
+    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
+        if self.grey is None:
+            raise PixelError("the film film cannot be read: it is made so")
+        return np.full((how.size, how.size), self.grey, np.uint8)
+
+
+def example(key: str, split: str, target: str, patient: str = "", **rest: object) -> Example:
+    films = rest.pop("films", (Plain(90),))
+    return Example(key, patient or key, split, films, target, **rest)  # type: ignore[arg-type]
+
+
+@dataclass
+class Listed:
+    """A corpus of what it is given."""
+
+    there: list[Example | LeftOut]
+    name: str = "listed"
+
+    def read(self, split: str = "") -> Iterator[Example | LeftOut]:
+        return (
+            one
+            for one in self.there
+            if not split or (isinstance(one, Example) and one.split == split)
+        )
+
+    def remarks(self) -> dict[str, int]:
+        return {"films beyond the third, not read": 7}
+
+
+SMALL = Listed(
+    [
+        example("a", "train", "The lungs are clear.", priors=Priors(indication="Cough")),
+        example("b", "train", "The lungs are clear."),
+        LeftOut("x", "no findings"),
+        example("c", "test", "The lungs are clear", films=(Plain(1), Plain(2, "lateral"))),
+        example("d", "test", "The lungs are clear.", priors=Priors(prior_report="Before.")),
+        LeftOut("y", "no findings"),
+        LeftOut("z", "no films"),
+        example("e", "validate", "Large effusion, and more words than that.", patient="a"),
+    ]
+)
+
+
+def test_all_is_counted() -> None:
+    heard: list[int] = []
+    counted = check(SMALL, told=heard.append)
+    assert counted.studies == sum(heard) == 8
+    assert counted.examples == {"train": 2, "validate": 1, "test": 2}
+    assert counted.patients == {"train": 2, "validate": 1, "test": 2}
+    assert counted.in_two_splits == 1
+    assert counted.views == {1: 4, 2: 1}
+    assert counted.positions == {"frontal": 5, "lateral": 1}
+    assert counted.left_out == {"no findings": (2, "x"), "no films": (1, "z")}
+    assert counted.words == {"least": 4, "median": 4, "mean": 4.6, "95 of 100": 7, "most": 7}
+    assert (counted.without_indication, counted.with_prior_report) == (4, 1)
+    assert counted.remarks == {"films beyond the third, not read": 7}
+
+
+def test_texts_that_stand_again_are_counted() -> None:
+    doubles = check(SMALL).doubles
+    assert doubles["word for word"] == {
+        "train": {"elsewhere": 2, "within": 1},
+        "validate": {"elsewhere": 0, "within": 0},
+        "test": {"elsewhere": 1, "within": 0},
+    }
+    assert doubles["lower case, no punctuation"]["test"] == {"elsewhere": 2, "within": 1}
+
+
+def test_a_limit_is_of_studies_and_of_each_split_where_there_is_no_end() -> None:
+    assert check(SMALL, limit=3).studies == 3
+    assert check(Listed([])).words == {}
+
+    @dataclass
+    class Endless:
+        name: str = "endless"
+
+        def read(self, split: str = "") -> Iterator[Example | LeftOut]:
+            return (example(f"{split}-{n}", split, f"Text {n}.") for n in count())
+
+    assert check(Endless(), limit=5, endless=True).examples == {
+        "train": 5,
+        "validate": 5,
+        "test": 5,
+    }
+    assert check(Endless(), endless=True).studies == 600
+
+
+def test_the_page_shows_the_films_and_is_the_same_again(tmp_path: Path) -> None:
+    many = Listed([example(f"k{n}", "train", f"Text {n}.") for n in range(40)])
+    first, second = tmp_path / "1.png", tmp_path / "2.png"
+    counted = check(many, page=first)
+    check(Listed(many.there[::-1]), page=second)
+    assert (counted.page, counted.page_films, counted.page_films_unreadable) == (str(first), 8, 0)
+    picture, again = pixels(first), pixels(second)
+    # Eight films of 224 x 224 in grey 90.
+    assert (picture == 90).sum() == pytest.approx(8 * 224 * 224, rel=0.01)
+    # The same examples, in another order.
+    assert np.array_equal(np.bincount(picture.ravel()), np.bincount(again.ravel()))
+
+
+def pixels(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as picture:
+        return np.array(picture.convert("L"))
+
+
+def test_a_film_that_cannot_be_read_is_shown_as_that(tmp_path: Path) -> None:
+    one = example(
+        "k",
+        "test",
+        "Word " * 400 + "x" * 300,
+        films=(Plain(None), Plain(None, "lateral"), Plain(90)),
+        priors=Priors("Indication " * 90, "XR CHEST", "Prior " * 200),
+        oracle=Oracle(("Opacity",), "Chest, 2 views"),
+        oracle_template="oracle_iu",
+    )
+    assert check(Listed([one]), page=tmp_path / "p.png").page_films_unreadable == 2
+    with pytest.raises(CorpusError, match="cannot be written"):
+        draw_page([one], "Title", tmp_path / "nowhere" / "p.png")
+    assert draw_page([], "Nothing", tmp_path / "empty.png") == 0
+
+
+def test_pace_is_of_words_and_of_films() -> None:
+    how = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    many = Listed([example(f"k{n}", "train", "Text.", films=(Plain(None),)) for n in range(40)])
+    timed = pace(many, how, most=30, films=10)
+    assert timed.examples_per_s > timed.with_films_per_s > 0
+    assert timed.films_per_s >= timed.with_films_per_s
+    assert pace(Listed([]), how) == Pace(pytest.approx(0, abs=5), 0.0, 0.0, 0.0)  # type: ignore[arg-type]
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(command, ["check", *arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return " ".join(done.output.split())
+
+
+def test_the_command_on_phantoms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = run("phantoms", "--limit", "6", "--target", "findings", "--json", "c.json", "--pace")
+    assert "examples train 6, validate 6, test 6" in said
+    assert "patients in two splits 0" in said
+    assert "examples a second" in said
+    with Image.open("corpus-phantoms.png") as picture:
+        assert picture.width > 1000
+    counted = json.loads(Path("c.json").read_text())
+    assert counted["examples"] == {"train": 6, "validate": 6, "test": 6}
+    assert counted["reading"]["target"] == "findings"
+    assert counted["pace"]["films_per_s"] > 0
+
+
+def test_the_command_refuses_what_is_not_there(tmp_path: Path) -> None:
+    for arguments, words in (
+        (["nothing"], "no corpus 'nothing'"),
+        (["iu_xray", str(tmp_path)], "no reports of IU X-ray"),
+        (["phantoms", "--split", "paper"], "no split 'paper'"),
+    ):
+        with pytest.raises(CorpusError, match=words):
+            CliRunner().invoke(command, ["check", *arguments], catch_exceptions=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_on_the_samples(samples: Path, tmp_path: Path) -> None:
+    page = tmp_path / "p.png"
+    said = run("iu_xray", str(samples / "iu"), "--page", str(page))
+    assert "examples train 2, validate 0, test 3" in said
+    assert "left out 3,323 no films, such as CXR1 " in said
+    assert "films there 11" in said
+    assert pixels(page).std() > 10

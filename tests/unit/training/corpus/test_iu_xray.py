@@ -1,0 +1,403 @@
+"""IU X-ray from each of its three forms; small ones made here, and the samples where they are."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.errors import PixelError
+from model.manifest import Preprocessing
+from model.oracle import Oracle, instruct_from_report
+from records.errors import CorpusError
+from training.corpus.checking import check
+from training.corpus.example import TEST, TRAIN, VALIDATE, Example, LeftOut, Reading
+from training.corpus.iu_xray import IuXray
+
+HOW = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+REPORTS = [
+    *("uid", "MeSH", "Problems", "image"),
+    *("indication", "comparison", "findings", "impression"),
+]
+
+XML = """<eCitation><uId id="CXR{uid}"/><MedlineCitation><Article><Abstract>
+<AbstractText Label="COMPARISON">None.</AbstractText>
+<AbstractText Label="INDICATION">Cough {uid}</AbstractText>
+<AbstractText Label="FINDINGS">{findings}</AbstractText>
+<AbstractText Label="IMPRESSION">Impression {uid}</AbstractText></Abstract></Article>
+</MedlineCitation><MeSH><major>Opacity/lung/base</major><major>Spine</major>
+<automatic>opacity</automatic></MeSH>{images}</eCitation>"""
+IMAGE = '<parentImage id="{}"><caption>Chest, 2 views</caption></parentImage>'
+
+
+def write_csv(path: Path, head: list[str], rows: Iterable[Iterable[object]]) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([head, *rows])
+
+
+def report(uid: int, findings: str | None = None) -> list[object]:
+    words = f"Findings {uid}" if findings is None else findings
+    return [uid, "x", "Opacity;Spine", "Chest, 2 views", f"Cough {uid}", "", words, f"Imp {uid}"]
+
+
+def kaggle(folder: Path, reports: list[list[object]], films: list[tuple[object, ...]]) -> Path:
+    folder.mkdir(exist_ok=True)
+    write_csv(folder / "indiana_reports.csv", REPORTS, reports)
+    write_csv(folder / "indiana_projections.csv", ["uid", "filename", "projection"], films)
+    return folder
+
+
+def film(path: Path, grey: int = 100) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((40, 30), grey, np.uint8)).save(path)
+
+
+def xml(uid: int, images: Iterable[str], findings: str | None = None) -> str:
+    words = f"Findings {uid}" if findings is None else findings
+    return XML.format(uid=uid, findings=words, images="".join(map(IMAGE.format, images)))
+
+
+def examples(corpus: IuXray, split: str = "") -> list[Example]:
+    return [one for one in corpus.read(split) if isinstance(one, Example)]
+
+
+def reasons(corpus: IuXray) -> dict[str, str]:
+    return {one.key: one.reason for one in corpus.read() if isinstance(one, LeftOut)}
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Report 1 with four films, 2 without findings, 3 without a film here, 4 with a lateral."""
+    folder = kaggle(
+        tmp_path,
+        [report(1), report(2, ""), report(3), report(4, "Two\n lines  here.")],
+        [
+            *((1, f"1_IM-0001-{n}001.dcm.png", "Frontal") for n in (1, 2, 3)),
+            (1, "1_IM-0001-4001.dcm.png", "Lateral"),
+            (2, "2_IM-0002-1001.dcm.png", "Frontal"),
+            (3, "3_IM-0003-1001.dcm.png", "Frontal"),
+            (4, "4_IM-0004-1001.dcm.png", "Lateral"),
+        ],
+    )
+    for n in (1, 2, 3, 4):
+        film(folder / "images" / "images_normalized" / f"1_IM-0001-{n}001.dcm.png", 10 * n)
+    film(folder / "images" / "images_normalized" / "4_IM-0004-1001.dcm.png")
+    return folder
+
+
+def test_an_example_says_all_that_it_is_from(small: Path) -> None:
+    first, last = examples(IuXray(small))
+    assert (first.key, first.patient, first.target) == ("CXR1", "1", "Findings 1")
+    assert (first.priors.indication, first.priors.procedure, first.priors.prior_report) == (
+        "Cough 1",
+        "",
+        "",
+    )
+    assert first.prior_sources == {"indication": "INDICATION section"}
+    assert first.oracle == Oracle(("Opacity", "Spine"), "Chest, 2 views")
+    assert last.target == "Two lines here."
+    assert instruct_from_report(first.case(HOW), first.oracle, first.oracle_template) == (
+        "Problems: Opacity, Spine \n Image: Chest, 2 views \n Indication: Cough 1 \n"
+    )
+
+
+def test_at_most_three_films_a_frontal_and_a_lateral_among_them(small: Path) -> None:
+    corpus = IuXray(small)
+    first = examples(corpus)[0]
+    assert [(f.source, f.position) for f in first.films] == [
+        ("CXR1_IM-0001-1001", "frontal"),
+        ("CXR1_IM-0001-4001", "lateral"),
+        ("CXR1_IM-0001-2001", "frontal"),
+    ]
+    assert [int(f.pixels(HOW).mean()) for f in first.films] == [10, 40, 20]
+    assert corpus.remarks()["films beyond the third, not read"] == 1
+    assert corpus.remarks()["examples without a frontal film"] == 1
+
+
+def test_what_is_left_out_has_its_reason(small: Path) -> None:
+    assert reasons(IuXray(small)) == {"CXR2": "no findings", "CXR3": "no films"}
+    whole = IuXray(small, Reading(target="report"))
+    assert reasons(whole) == {"CXR2": "no films", "CXR3": "no films"}
+    assert examples(whole)[0].target == "Findings: Findings 1 Impression: Imp 1"
+
+
+def test_words_can_be_had_without_films(small: Path) -> None:
+    whole = examples(IuXray(small, Reading(target="report"), needs_films=False))
+    assert [one.key for one in whole] == ["CXR1", "CXR2", "CXR3", "CXR4"]
+    assert whole[1].target == "Impression: Imp 2"
+    with pytest.raises(PixelError, match="no film 2_IM-0002"):
+        whole[1].case(HOW)
+
+
+def test_one_split_gives_examples_of_it_alone(small: Path) -> None:
+    corpus = IuXray(small, needs_films=False)
+    keys = [one.key for split in (TRAIN, TEST) for one in examples(corpus, split)]
+    assert sorted(keys) == [one.key for one in examples(corpus)]
+    assert all(isinstance(one, Example) for one in corpus.read(TRAIN))
+    with pytest.raises(ValueError, match="no such split"):
+        list(corpus.read("dev"))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_openi_alone(tmp_path: Path, packed: bool) -> None:
+    texts = {
+        7: xml(7, ["CXR7_IM-0007-1001", "CXR7_IM-0007-1002"]),
+        8: xml(8, []),
+        9: xml(9, ["CXR9_9_IM-0009-1001"], ""),
+    }
+    if packed:
+        with tarfile.open(tmp_path / "NLMCXR_reports.tgz", "w:gz") as archive:
+            for uid, text in texts.items():
+                info = tarfile.TarInfo(f"ecgen-radiology/{uid}.xml")
+                info.size = len(text.encode())
+                archive.addfile(info, io.BytesIO(text.encode()))
+    else:
+        (tmp_path / "ecgen-radiology").mkdir()
+        for uid, text in texts.items():
+            (tmp_path / "ecgen-radiology" / f"{uid}.xml").write_text(text)
+    film(tmp_path / "NLMCXR_png" / "CXR7_IM-0007-1002.png")
+    corpus = IuXray(tmp_path)
+    (only,) = examples(corpus)
+    assert only.priors.indication == "Cough 7"
+    assert [(f.source, f.position) for f in only.films] == [("CXR7_IM-0007-1002", "unknown")]
+    assert only.oracle == Oracle(("Opacity", "Spine"), "Chest, 2 views")
+    assert reasons(corpus) == {"CXR8": "no film in the collection", "CXR9": "no findings"}
+
+
+def annotation(path: Path, **splits: list[int]) -> None:
+    said = {
+        split: [
+            {
+                "id": f"CXR{uid}_IM-{uid:04d}",
+                "report": f"Findings {uid}",
+                "image_path": [f"CXR{uid}_IM-{uid:04d}/{n}.png" for n in (0, 1)],
+                "split": split,
+            }
+            for uid in splits.get(split, [])
+        ]
+        for split in ("train", "val", "test")
+    }
+    path.write_text(json.dumps(said))
+
+
+def test_r2gen_alone(tmp_path: Path) -> None:
+    annotation(tmp_path / "annotation.json", train=[5], val=[6], test=[7, 8])
+    for uid in (5, 6, 7):
+        film(tmp_path / "images" / f"CXR{uid}_IM-000{uid}" / "0.png")
+        film(tmp_path / "images" / f"CXR{uid}_IM-000{uid}" / "1.png")
+    corpus = IuXray(tmp_path, Reading(split="r2gen"))
+    read = examples(corpus)
+    assert [(one.key, one.split) for one in read] == [
+        ("CXR5", TRAIN),
+        ("CXR6", VALIDATE),
+        ("CXR7", TEST),
+    ]
+    assert {f.position for one in read for f in one.films} == {"unknown"}
+    assert read[0].films[0].pixels(HOW).shape == (32, 32)
+    assert reasons(corpus) == {"CXR8": "no films"}
+    with pytest.raises(CorpusError, match=r"paper's split is of all reports.*r2gen"):
+        IuXray(tmp_path)
+
+
+def test_r2gens_films_are_not_read_beside_the_same_under_their_own_names(small: Path) -> None:
+    annotation(small / "annotation.json", train=[1], test=[3])
+    film(small / "iu" / "CXR1_IM-0001" / "0.png")
+    film(small / "iu" / "CXR3_IM-0003" / "0.png")
+    first, third = examples(IuXray(small, Reading(split="r2gen")))
+    assert {f.source for f in first.films} == {f"CXR1_IM-0001-{n}001" for n in (1, 4, 2)}
+    assert [f.source for f in third.films] == ["CXR3_0"]
+    assert reasons(IuXray(small, Reading(split="r2gen")))["CXR4"] == "not in R2Gen's split"
+
+
+def test_sources_that_differ_are_counted_and_the_first_counts(small: Path) -> None:
+    for uid in (1, 4):
+        (small / f"{uid}.xml").write_text(xml(uid, [f"CXR{uid}_IM-000{uid}-1001"]))
+    corpus = IuXray(small)
+    assert examples(corpus)[1].target == "Two lines here."
+    said = corpus.remarks()
+    assert said["reports whose findings differ between sources"] == 1
+    assert said["reports whose indication differ between sources"] == 0
+    assert said["reports whose impression differ between sources"] == 2
+
+
+def test_a_patient_is_who_the_headers_say(tmp_path: Path) -> None:
+    uids = range(1, 41)
+    kaggle(
+        tmp_path,
+        [report(uid) for uid in uids],
+        [(uid, f"{uid}_IM-0001-1001.dcm.png", "Frontal") for uid in uids],
+    )
+    write_csv(
+        tmp_path / "nlmcxr_dicom_metadata.csv",
+        ["imageid", "Patient ID"],
+        [(f"CXR{uid}_IM-0001-1001", f"P{uid // 4}") for uid in uids],
+    )
+    corpus = IuXray(tmp_path, needs_films=False)
+    sides: dict[str, set[str]] = {}
+    for one in examples(corpus):
+        sides.setdefault(one.patient, set()).add(one.split)
+    assert len(sides) == 11
+    assert all(len(splits) == 1 for splits in sides.values())
+    assert {split for splits in sides.values() for split in splits} == {TRAIN, TEST}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Path]:
+    """A collection of the published size: so many reports, so many of them with findings."""
+
+    def make(reports: int, findings: int) -> Path:
+        return kaggle(
+            tmp_path_factory.mktemp("iu"),
+            [report(uid, None if uid <= findings else "") for uid in range(1, reports + 1)],
+            [(uid, f"{uid}_IM-1-1.dcm.png", "Frontal") for uid in range(1, reports + 1)],
+        )
+
+    return make
+
+
+def test_the_published_splits_of_the_whole_collection(whole: Callable[[int, int], Path]) -> None:
+    folder = whole(3851, 3337)
+    uids = range(1, 3338)
+    annotation(
+        folder / "annotation.json",
+        train=[*uids[:2069]],
+        val=[*uids[2069:2365]],
+        test=[*uids[2365:2955]],
+    )
+    drawn = []
+    for seed in (0, 1):
+        read = examples(IuXray(folder, Reading(seed=seed), needs_films=False))
+        assert Counter(one.split for one in read) == {TRAIN: 2668, TEST: 669}
+        drawn.append({one.key for one in read if one.split == TEST})
+    assert len(drawn[0] & drawn[1]) < 200  # a fifth of 669 is in both by chance
+    r2gen = examples(IuXray(folder, Reading(split="r2gen"), needs_films=False))
+    assert Counter(one.split for one in r2gen) == {TRAIN: 2069, VALIDATE: 296, TEST: 590}
+    report_sides = {
+        one.key: one.split for one in examples(IuXray(folder, Reading("report"), needs_films=False))
+    }
+    assert len(report_sides) == 3851
+    assert all(report_sides[key] == TEST for key in drawn[0])
+
+    annotation(folder / "annotation.json", train=[*uids[:2070]], val=[*uids[2070:2955]])
+    with pytest.raises(CorpusError, match=r"2,069/296/590 reports, and here are 2,070/885/0"):
+        list(IuXray(folder, needs_films=False).read())
+
+
+@pytest.mark.parametrize(("reports", "findings"), [(3851, 3336), (3852, 3337)])
+def test_a_whole_collection_of_another_size_is_refused(
+    whole: Callable[[int, int], Path], reports: int, findings: int
+) -> None:
+    with pytest.raises(CorpusError, match=rf"3,337 with findings, and here are {reports:,} and"):
+        list(IuXray(whole(reports, findings), needs_films=False).read())
+
+
+def test_damaged_files_are_named(small: Path, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no folder"):
+        IuXray(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        CorpusError, match=r"holds no reports of IU X-ray; put indiana_reports\.csv"
+    ):
+        IuXray(tmp_path / "empty")
+    with pytest.raises(CorpusError, match=r"annotation\.json; put it into"):
+        IuXray(small, Reading(split="r2gen"))
+
+    def refused(text: str, words: str, name: str = "indiana_reports.csv") -> None:
+        kept = (small / name).read_text() if (small / name).exists() else None
+        (small / name).write_text(text)
+        with pytest.raises(CorpusError, match=words):
+            list(IuXray(small, Reading(split="patients")).read())
+        (small / name).unlink() if kept is None else (small / name).write_text(kept)
+
+    refused("uid,findings\n1,x\n", "no column 'Problems', 'image'")
+    head = ",".join(REPORTS)
+    refused(f"{head}\n1,x,x\n", "fields at line 2")
+    refused(f"{head}\none,,,,,,,\n", "'one'")
+    refused(f"{head}\n1,,,,,,,\n1,,,,,,,\n", "the report 1 twice")
+    refused("<eCitation><uId", "not XML", "1.xml")
+    refused("not json", "not R2Gen's", "annotation.json")
+    refused('{"train": [{"id": "p10/s50"}]}', "not IU X-ray's", "annotation.json")
+    refused(
+        "uid,filename,projection\n1,other.png,Frontal\n", "'other.png'", "indiana_projections.csv"
+    )
+    (small / "NLMCXR_reports.tgz").write_bytes(b"\x1f\x8b no archive")
+    with pytest.raises(CorpusError, match=r"NLMCXR_reports\.tgz cannot be read"):
+        list(IuXray(small).read())
+
+
+# ---- The samples ----
+
+
+@pytest.fixture(scope="module")
+def iu(samples: Path) -> Path:
+    return samples / "iu"
+
+
+@pytest.mark.parametrize(
+    ("reading", "counts", "seen"),
+    [
+        (Reading(), {TRAIN: 2661, VALIDATE: 0, TEST: 667}, None),
+        (Reading(split="r2gen"), {TRAIN: 2064, VALIDATE: 295, TEST: 588}, 280),
+    ],
+)
+def test_the_samples_counts(
+    iu: Path, reading: Reading, counts: dict[str, int], seen: int | None
+) -> None:
+    """seen: reports of the test set that stand word for word elsewhere."""
+    counted = check(IuXray(iu, reading, needs_films=False))
+    assert counted.examples == counts
+    assert counted.in_two_splits == 0
+    assert seen in (None, counted.doubles["word for word"][TEST]["elsewhere"])
+    said = counted.remarks
+    assert said["reports with a film in the collection"] == 3841
+    assert said["of these with findings"] == 3328
+    assert said["patients"] == 3841
+    assert [said[key] for key in said if "differ" in key] == [0] * 5
+
+
+def test_each_form_of_the_samples_gives_the_same_reports(iu: Path, tmp_path: Path) -> None:
+    forms = (
+        ["indiana_reports.csv", "indiana_projections.csv"],
+        ["NLMCXR_reports.tgz"],
+        ["annotation.r2gen.json"],
+    )
+    read = []
+    for number, form in enumerate(forms):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name in form:
+            (folder / name).symlink_to(iu / "filtered" / name)
+        corpus = IuXray(folder, Reading(split="patients"), needs_films=False)
+        read.append(
+            {
+                one.key: (one.target, one.patient, one.split, one.priors.indication, one.oracle)
+                for one in examples(corpus)
+            }
+        )
+    assert len(read[0]) == 3328
+    assert read[0] == read[1]
+    assert len(read[2]) == 2947
+    assert all(read[0][key][:3] == said[:3] for key, said in read[2].items())
+
+
+def test_the_samples_films(iu: Path) -> None:
+    read = {one.key: one for one in IuXray(iu).read() if isinstance(one, Example)}
+    assert {key: [f.position for f in one.films] for key, one in read.items()} == {
+        "CXR20": ["lateral"],
+        "CXR54": ["frontal", "lateral"],
+        "CXR368": ["unknown", "unknown"],
+        "CXR1000": ["frontal", "lateral", "frontal"],
+        "CXR1003": ["frontal"],
+    }
+    for one in read.values():
+        for view in one.case(HOW).views:
+            assert view.pixels.shape == (32, 32)
+            assert view.pixels.std() > 20

@@ -1,0 +1,333 @@
+"""MIMIC-CXR-JPG from files of PhysioNet's form; every word and pixel of them is made up here."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import tracemalloc
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.manifest import Preprocessing
+from model.oracle import instruct_from_report
+from model.prompt import Symptoms
+from records.errors import CorpusError
+from training.corpus.example import TEST, TRAIN, VALIDATE, Example, LeftOut, Reading
+from training.corpus.mimic_cxr import MimicCxr
+
+HOW = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+SPLIT = ["dicom_id", "study_id", "subject_id", "split"]
+METADATA = [
+    *("dicom_id", "subject_id", "study_id", "PerformedProcedureStepDescription", "ViewPosition"),
+    *("Rows", "Columns", "StudyDate", "StudyTime", "ProcedureCodeSequence_CodeMeaning"),
+    *("ViewCodeSequence_CodeMeaning", "PatientOrientationCodeSequence_CodeMeaning"),
+]
+LABELS = [
+    *("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Enlarged Cardiomediastinum"),
+    *("Fracture", "Lung Lesion", "Lung Opacity", "No Finding", "Pleural Effusion"),
+    *("Pleural Other", "Pneumonia", "Pneumothorax", "Support Devices"),
+]
+SECTIONED = ["study", "impression", "findings", "last_paragraph", "comparison"]
+
+A, B, C = 10000032, 10000764, 11999987
+"""Three patients: in train, in test, in validate."""
+STUDIES = {
+    50414267: (A, "train", "21800506", "213014.531", [("aa-1", "PA"), ("aa-2", "LATERAL")]),
+    53189527: (A, "train", "21800626", "165500.312", [("ab-1", "AP")]),
+    # Later on the same day than the one before, though its number is smaller and a nought is lost.
+    50000001: (A, "train", "21800507", "85556.875", [("ac-1", "LL"), ("ac-2", "")]),
+    57375967: (B, "test", "21321015", "101558.0", [(f"b-{n}", v) for n, v in enumerate(
+        ("AP", "PA", "AP", "LATERAL", "SWIMMERS"))]),
+    58000000: (C, "validate", "21500101", "0.0", [("c-1", "PA")]),
+}  # fmt: skip
+"""By study: its patient, split, date, time and films."""
+
+
+def write(path: Path, head: list[str], rows: Iterable[Iterable[object]]) -> None:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wt", newline="") as file:  # type: ignore[operator]
+        csv.writer(file).writerows([head, *rows])
+
+
+def report(study: int, findings: str, impression: str) -> str:
+    return (
+        "                                 FINAL REPORT\n EXAMINATION:  CHEST\n \n"
+        f" INDICATION:  Asked in {study}\n \n COMPARISON:  None.\n \n"
+        f" FINDINGS: \n \n {findings}\n \n IMPRESSION: \n \n {impression}\n"
+    )
+
+
+def place(root: Path, study: int, patient: int) -> Path:
+    return root / f"p{str(patient)[:2]}" / f"p{patient}" / f"s{study}"
+
+
+@pytest.fixture
+def mimic(tmp_path: Path) -> Path:
+    """All tables as .gz, reports in files, films of 40 x 30."""
+    films = [
+        (dicom, study, patient, split, view, date, time)
+        for study, (patient, split, date, time, shot) in STUDIES.items()
+        for dicom, view in shot
+    ]
+    # Not in the order of patients: nothing says that PhysioNet's tables must be.
+    write(
+        tmp_path / "mimic-cxr-2.0.0-split.csv.gz",
+        SPLIT,
+        [(d, s, p, split) for d, s, p, split, *_ in reversed(films)],
+    )
+    write(
+        tmp_path / "mimic-cxr-2.0.0-metadata.csv.gz",
+        METADATA,
+        [
+            (d, p, s, "CHEST (PA AND LAT)", v, 3056, 2544, date, t, "", code, "Erect")
+            for d, s, p, _, v, date, t in films
+            for code in ["lateral" if v == "" else "postero-anterior"]
+        ],
+    )
+    write(
+        tmp_path / "mimic-cxr-2.0.0-chexpert.csv.gz",
+        ["subject_id", "study_id", *LABELS],
+        [
+            [A, 50414267, *("1.0" if n in ("Cardiomegaly", "Edema") else "0.0" if n == "Fracture"
+             else "-1.0" if n == "Pneumonia" else "" for n in LABELS)],
+        ],
+    )  # fmt: skip
+    for study, (patient, *_, shot) in STUDIES.items():
+        text = place(tmp_path / "mimic-cxr-reports" / "files", study, patient).with_suffix(".txt")
+        text.parent.mkdir(parents=True, exist_ok=True)
+        text.write_text(report(study, f"Findings of\n {study}", f"Impression of {study}"))
+        folder = place(tmp_path / "files", study, patient)
+        folder.mkdir(parents=True)
+        for number, (dicom, _) in enumerate(shot):
+            grey = np.full((40, 30), 50 * number, np.uint8)
+            Image.fromarray(grey).save(folder / f"{dicom}.jpg")
+    return tmp_path
+
+
+def read(corpus: MimicCxr, split: str = "") -> dict[str, Example]:
+    return {one.key: one for one in corpus.read(split) if isinstance(one, Example)}
+
+
+def reasons(corpus: MimicCxr) -> dict[str, str]:
+    return {one.key: one.reason for one in corpus.read() if isinstance(one, LeftOut)}
+
+
+def test_an_example_says_all_that_it_is_from(mimic: Path) -> None:
+    one = read(MimicCxr(mimic))["s50414267"]
+    assert (one.patient, one.split, one.target) == ("p10000032", TRAIN, "Findings of 50414267")
+    assert [(f.source, f.position) for f in one.films] == [
+        ("aa-1", "frontal"),
+        ("aa-2", "lateral"),
+    ]
+    assert one.priors.indication == "Asked in 50414267"
+    assert one.priors.procedure == "CHEST (PA AND LAT)"
+    assert one.prior_sources == {
+        "indication": "INDICATION section",
+        "procedure": "PerformedProcedureStepDescription of the film",
+    }
+    case = one.case(HOW)
+    assert case.views[1].pixels.mean() == pytest.approx(50, abs=2)
+    assert one.oracle is not None
+    assert one.oracle.symptoms == Symptoms(("Cardiomegaly", "Edema"), ("Fracture",))
+    assert instruct_from_report(case, one.oracle, one.oracle_template) == (
+        "Symptoms of existence: Cardiomegaly, Edema \n Symptoms of non-existence: Fracture \n"
+    )
+
+
+def test_the_official_split_and_its_order(mimic: Path) -> None:
+    every = read(MimicCxr(mimic))
+    assert {key: one.split for key, one in every.items()} == {
+        "s50414267": TRAIN,
+        "s50000001": TRAIN,
+        "s53189527": TRAIN,
+        "s57375967": TEST,
+        "s58000000": VALIDATE,
+    }
+    assert list(every) == ["s50414267", "s50000001", "s53189527", "s57375967", "s58000000"]
+    for split in (TRAIN, VALIDATE, TEST):
+        assert list(read(MimicCxr(mimic), split)) == [
+            key for key, one in every.items() if one.split == split
+        ]
+    by_patient = read(MimicCxr(mimic, Reading(split="patients", seed=1)))
+    assert len({(one.patient, one.split) for one in by_patient.values()}) == 3
+
+
+def test_one_to_three_views(mimic: Path) -> None:
+    corpus = MimicCxr(mimic)
+    every = read(corpus)
+    assert [(f.source, f.position) for f in every["s57375967"].films] == [
+        ("b-0", "frontal"),
+        ("b-3", "lateral"),
+        ("b-1", "frontal"),
+    ]
+    # An empty ViewPosition is told by the view code.
+    assert [f.position for f in every["s50000001"].films] == ["lateral", "lateral"]
+    said = corpus.remarks()
+    assert said["films beyond the third, not read"] == 2
+    assert said["examples without a frontal film"] == 1
+
+
+def test_the_report_before_is_a_prior(mimic: Path) -> None:
+    every = read(MimicCxr(mimic))
+    second, third = every["s50000001"], every["s53189527"]
+    assert second.priors.prior_report == "Impression of 50414267"
+    assert second.prior_sources["prior_report"] == "study s50414267 of the same patient"
+    assert third.priors.prior_report == "Impression of 50000001"
+    for first in ("s50414267", "s57375967", "s58000000"):
+        assert every[first].priors.prior_report == ""
+    without = read(MimicCxr(mimic, prior_reports=False))
+    assert {one.priors.prior_report for one in without.values()} == {""}
+    assert read(MimicCxr(mimic), TRAIN)["s53189527"].priors == third.priors
+
+
+def test_of_the_same_minute_neither_is_prior(mimic: Path) -> None:
+    path = mimic / "mimic-cxr-2.0.0-metadata.csv.gz"
+    text = gzip.decompress(path.read_bytes()).decode()
+    text = text.replace("21800507,85556.875", "21800506,213014.531")
+    path.write_bytes(gzip.compress(text.encode()))
+    assert read(MimicCxr(mimic))["s50414267"].priors.prior_report == ""
+    path.write_bytes(gzip.compress(text.replace("21800506,213014.531", ",").encode()))
+    assert read(MimicCxr(mimic))["s53189527"].priors.prior_report == ""
+
+
+def test_the_public_scripts_sections_come_first(mimic: Path) -> None:
+    rows = [
+        ("s50414267", "Cut impression.", "Cut\n findings.", "", "None."),
+        ("s58000000", "Only this.", "", "", ""),
+    ]
+    write(mimic / "mimic_cxr_sectioned.csv", SECTIONED, rows)
+    corpus = MimicCxr(mimic)
+    every = read(corpus)
+    assert every["s50414267"].target == "Cut findings."
+    assert every["s50414267"].priors.indication == "Asked in 50414267"
+    assert every["s53189527"].target == "Findings of 53189527"
+    assert reasons(corpus) == {"s58000000": "no findings"}
+    whole = read(MimicCxr(mimic, Reading(target="report")))
+    assert whole["s58000000"].target == "Impression: Only this."
+    assert whole["s50414267"].target == "Findings: Cut findings. Impression: Cut impression."
+
+
+def test_the_table_of_sections_alone_gives_no_indication(mimic: Path) -> None:
+    (mimic / "mimic-cxr-reports").rename(mimic / "elsewhere")
+    write(mimic / "mimic_cxr_sectioned.csv", SECTIONED, [("s50414267", "I.", "F.", "", "")])
+    corpus = MimicCxr(mimic)
+    (only,) = read(corpus).values()
+    assert only.priors.indication == ""
+    assert "indication" not in only.prior_sources
+    assert set(reasons(corpus).values()) == {"no report"}
+
+
+def test_what_is_left_out_has_its_reason(mimic: Path) -> None:
+    place(mimic / "mimic-cxr-reports" / "files", 53189527, A).with_suffix(".txt").unlink()
+    place(mimic / "mimic-cxr-reports" / "files", 50000001, A).with_suffix(".txt").write_text("?")
+    for film in place(mimic / "files", 57375967, B).iterdir():
+        film.unlink()
+    (place(mimic / "files", 50414267, A) / "aa-1.jpg").unlink()
+    with gzip.open(mimic / "mimic-cxr-2.0.0-split.csv.gz", "at") as file:
+        file.write(f"zz,58000000,{C},train\r\n")
+    with gzip.open(mimic / "mimic-cxr-2.0.0-metadata.csv.gz", "at") as file:
+        file.write(f"zz,{C},59000000,,PA,1,1,21500102,0,,,\r\n")
+    corpus = MimicCxr(mimic)
+    assert [f.source for f in read(corpus)["s50414267"].films] == ["aa-2"]
+    assert reasons(corpus) == {
+        "s53189527": "no report",
+        "s50000001": "no findings",
+        "s57375967": "no films",
+        "s58000000": "in two splits or of two patients",
+        "s59000000": "in no split",
+    }
+    assert corpus.remarks()["films not there"] == 6
+    assert "s57375967" in read(MimicCxr(mimic, needs_films=False))
+
+
+def test_a_labeller_can_be_passed_in(mimic: Path) -> None:
+    heard: list[str] = []
+
+    def label(text: str) -> Symptoms:
+        heard.append(text)
+        return Symptoms(("Edema",))
+
+    every = read(MimicCxr(mimic, label=label))
+    assert {one.oracle.symptoms for one in every.values() if one.oracle} == {Symptoms(("Edema",))}
+    assert heard[0] == "Findings of 50414267 Impression of 50414267"
+
+
+def test_training_patients_can_be_set_apart(mimic: Path) -> None:
+    most = read(MimicCxr(mimic, Reading(validate=0.999)))
+    assert Counter(one.split for one in most.values()) == {VALIDATE: 4, TEST: 1}
+
+
+def test_plain_tables_and_reports_beside_the_films_do(mimic: Path) -> None:
+    for path in list(mimic.glob("*.csv.gz")):
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    for text in (mimic / "mimic-cxr-reports" / "files").glob("*/*/*.txt"):
+        text.rename(mimic / "files" / text.parent.parent.name / text.parent.name / text.name)
+    assert len(read(MimicCxr(mimic))) == 5
+
+
+def test_missing_and_damaged_files_are_named(mimic: Path, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="no folder"):
+        MimicCxr(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CorpusError, match=r"2\.0\.0-split\.csv\.gz and mimic-cxr-2\.0\.0-metadata"):
+        MimicCxr(tmp_path / "empty")
+    with pytest.raises(CorpusError, match="there are official, patients"):
+        MimicCxr(mimic, Reading(split="r2gen"))
+
+    def refused(name: str, content: bytes, words: str) -> None:
+        path = mimic / name
+        kept = path.read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(CorpusError, match=words):
+            list(MimicCxr(mimic).read())
+        path.write_bytes(kept)
+
+    split, labels = "mimic-cxr-2.0.0-split.csv.gz", "mimic-cxr-2.0.0-chexpert.csv.gz"
+    refused(split, (mimic / split).read_bytes()[:-20], "cannot be read")
+    refused(split, b"plain text", "cannot be read")
+    head = ",".join(SPLIT)
+    refused(split, gzip.compress(f"{head}\nd,1,2,dev\n".encode()), "a split 'dev'")
+    refused(split, gzip.compress(f"{head}\nd,x,2,test\n".encode()), "'x' for a study_id")
+    wrong = gzip.compress(b"subject_id,study_id,No Finding\n1,50414267,2.0\n")
+    refused(labels, wrong, "labels No Finding with '2.0'")
+
+    (mimic / "mimic-cxr-reports").rename(mimic / "away")
+    (mimic / "mimic-cxr-reports.zip").write_bytes(b"")
+    with pytest.raises(CorpusError, match=r"no reports; unpack .*mimic-cxr-reports\.zip"):
+        MimicCxr(mimic)
+
+
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
+    """The index is on disk: what Python holds for 4,000 studies is what it holds for 400."""
+
+    def peak(count: int) -> int:
+        folder = tmp_path / f"{count}"
+        folder.mkdir()
+        studies = [(f"{n:08x}", 50000000 + n, 10000000 + n // 2) for n in range(count)]
+        write(
+            folder / "mimic-cxr-2.0.0-split.csv",
+            SPLIT,
+            [(d, s, p, "train") for d, s, p in studies],
+        )
+        write(
+            folder / "mimic-cxr-2.0.0-metadata.csv",
+            METADATA,
+            [(d, p, s, "", "PA", 1, 1, "21000101", s, "", "", "") for d, s, p in studies],
+        )
+        words = [(f"s{s}", f"I{s}", f"{s} " * 60, "", "") for _, s, _ in studies]
+        write(folder / "mimic_cxr_sectioned.csv", SECTIONED, words)
+        del studies, words
+        tracemalloc.start()
+        assert sum(1 for _ in MimicCxr(folder, needs_films=False).read()) == count
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    small = peak(400)
+    assert peak(4000) < small + 200_000  # the texts alone are 2 MB

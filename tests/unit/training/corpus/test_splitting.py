@@ -1,0 +1,55 @@
+"""Splits: of whole patients, exact where it can be, the same on every machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from records.errors import CorpusError
+from training.corpus.example import TEST, TRAIN, VALIDATE, Reading
+from training.corpus.splitting import by_patient, chosen_split, place, set_apart, whole_patients
+
+
+def test_a_place_is_the_same_for_ever() -> None:
+    """Written down, so that a change does not move patients from one side to the other."""
+    assert place(0, "paper", "1000") == pytest.approx(0.7462351940, abs=1e-9)
+    places = [place(0, "paper", str(n)) for n in range(2000)]
+    assert 0 <= min(places) < max(places) < 1
+    assert sum(places) / 2000 == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_seed_and_a_draw_are_draws_of_their_own() -> None:
+    assert len({place(seed, draw, "7") for seed in (0, 1) for draw in ("paper", "validate")}) == 4
+
+
+def test_whole_patients_come_to_exactly_what_is_wanted() -> None:
+    reports = {f"p{n}": 1 + n % 4 for n in range(200)}
+    taken = whole_patients(reports, 101, 0, "paper")
+    assert sum(reports[patient] for patient in taken) == 101
+    assert taken != whole_patients(reports, 101, 1, "paper")
+    assert taken == whole_patients(dict(reversed(reports.items())), 101, 0, "paper")
+
+
+def test_whole_patients_are_never_more_than_wanted() -> None:
+    assert whole_patients({"a": 3, "b": 3}, 5, 0, "paper") in ({"a"}, {"b"})
+    assert whole_patients({}, 5, 0, "paper") == set()
+
+
+def test_four_to_one_by_patient() -> None:
+    sides = [by_patient(Reading(seed=3), str(n)) for n in range(5000)]
+    assert sides.count(TEST) / 5000 == pytest.approx(0.2, abs=0.02)
+
+
+def test_only_training_patients_are_set_apart() -> None:
+    reading = Reading(validate=0.1)
+    splits = [set_apart(reading, str(n), TRAIN) for n in range(5000)]
+    assert splits.count(VALIDATE) / 5000 == pytest.approx(0.1, abs=0.02)
+    assert {set_apart(reading, str(n), TEST) for n in range(100)} == {TEST}
+    assert {set_apart(Reading(), str(n), TRAIN) for n in range(100)} == {TRAIN}
+
+
+def test_a_split_that_a_corpus_lacks_is_named_with_those_it_has() -> None:
+    assert chosen_split("iu_xray", Reading(), ("paper", "r2gen")) == "paper"
+    with pytest.raises(CorpusError, match=r"no split 'official'; there are paper, r2gen"):
+        chosen_split("iu_xray", Reading(split="official"), ("paper", "r2gen"))
+    with pytest.raises(CorpusError, match="share from 0 to below 1"):
+        chosen_split("iu_xray", Reading(validate=1.0), ("paper",))

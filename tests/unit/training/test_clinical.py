@@ -1,0 +1,141 @@
+"""F1 over observations by hand, a resample, and RadGraph's plumbing with a faked package."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import huggingface_hub.constants
+import numpy as np
+import pytest
+
+from training.clinical import FIVE, clinical
+from training.labeller import Label, Labels, RuleLabeller
+from training.labeller_phrases import NO_FINDING, OBSERVATIONS
+from training.radgraph import radgraph
+
+
+class Spelled:
+    """Labels spelled out in the text: "Edema Pneumonia? Fracture-"."""
+
+    name = "a labeller of the test"
+    key = "test"
+
+    def label(self, texts: Sequence[str]) -> list[Labels]:
+        marks = {"?": Label.UNCERTAIN, "-": Label.ABSENT}
+        found = []
+        for text in texts:
+            words = text.split()
+            said = {w.rstrip("?-"): marks.get(w[-1], Label.PRESENT) for w in words}
+            found.append({name: said.get(name, Label.BLANK) for name in OBSERVATIONS})
+        return found
+
+    def normal(self, texts: Sequence[str]) -> list[bool]:
+        return [labels[NO_FINDING] is Label.PRESENT for labels in self.label(texts)]
+
+
+DRAFTS = ["Edema Fracture", "Edema Pneumonia?", "Atelectasis-", "Cardiomegaly"]
+REPORTS = ["Edema", "Pneumonia", "Atelectasis", "Cardiomegaly Edema?"]
+
+
+def test_f1_by_hand() -> None:
+    found = clinical(DRAFTS, REPORTS, Spelled())
+    # hit: Edema, Cardiomegaly; said: 2 Edema, Fracture, Cardiomegaly; there: one each of Edema,
+    # Pneumonia, Atelectasis, Cardiomegaly.
+    assert found.scores["test_f1_14_micro"] == pytest.approx(2 * 2 / (4 + 4))
+    assert found.scores["test_f1_14_macro"] == pytest.approx((2 / 3 + 1) / 14)
+    assert found.scores["test_f1_5_micro"] == pytest.approx(2 * 2 / (3 + 3))
+    assert found.scores["test_f1_5_macro"] == pytest.approx((2 / 3 + 1) / 5)
+    edema = found.observations["Edema"]
+    assert (edema.precision, edema.recall, edema.support) == (0.5, 1.0, 1)
+    assert edema.f1 == pytest.approx(2 / 3)
+    assert found.observations["Fracture"].f1 == 0
+    assert found.references[3]["Edema"] is Label.UNCERTAIN
+    assert len(FIVE) == 5
+
+
+def test_uncertain_can_count_as_positive_and_the_name_says_which() -> None:
+    found = clinical(DRAFTS, REPORTS, Spelled(), uncertain="positive")
+    assert found.scores["test_f1_14_micro"] == pytest.approx(2 * 3 / (5 + 5))
+    assert found.named["test_f1_14_micro"] == (
+        "micro F1 of 14 observations, labelled by a labeller of the test, uncertain as positive"
+    )
+    assert clinical(DRAFTS, REPORTS, Spelled()).named["test_f1_5_macro"].endswith("as negative")
+
+
+def test_a_resample_scores_as_its_cases_would() -> None:
+    found = clinical(DRAFTS, REPORTS, Spelled())
+    assert found.of(np.arange(4)) == pytest.approx(dict(found.scores))
+    taken = [3, 0, 0, 1]
+    again = clinical([DRAFTS[n] for n in taken], [REPORTS[n] for n in taken], Spelled())
+    assert found.of(taken) == pytest.approx(dict(again.scores))
+    with pytest.raises(ValueError, match="no case"):
+        found.of([])
+
+
+def test_rules_score_is_named_for_the_rules() -> None:
+    found = clinical(["No edema. Small effusion."], ["Small effusion."], RuleLabeller())
+    assert found.scores["rules_f1_14_micro"] == 1
+    assert not any("chexbert" in (key + said).lower() for key, said in found.named.items())
+
+
+@pytest.mark.parametrize(
+    ("drafts", "reports"), [([], []), (["a"], []), (["a"], ["a", "b"]), ("a", "a")]
+)
+def test_bad_input_is_told(drafts: Any, reports: Any) -> None:
+    with pytest.raises(ValueError, match=r"give as many|put it in a list"):
+        clinical(drafts, reports, Spelled())
+
+
+@pytest.fixture
+def faked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A package that is called like radgraph's and scores equal texts 1, others .25."""
+    outer, inner = ModuleType("radgraph"), ModuleType("radgraph.radgraph")
+    outer.__spec__ = ModuleSpec("radgraph", None)
+
+    class F1RadGraph:
+        def __init__(self, reward_level: str, model_type: str) -> None:
+            assert (reward_level, model_type) == ("partial", "radgraph")
+            assert str(tmp_path) == inner.CACHE_DIR
+
+        def __call__(self, hyps: list[str], refs: list[str]) -> tuple[Any, ...]:
+            each = [1.0 if h == r else 0.25 for h, r in zip(hyps, refs, strict=True)]
+            return np.mean(each), each, [], []
+
+    inner.CACHE_DIR = "elsewhere"
+    inner.F1RadGraph = F1RadGraph
+    monkeypatch.setitem(sys.modules, "radgraph", outer)
+    monkeypatch.setitem(sys.modules, "radgraph.radgraph", inner)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    (tmp_path / "radgraph.tar.gz").write_bytes(b"")
+    return tmp_path
+
+
+def test_radgraphs_package_is_asked_with_the_users_weights(faked: Path) -> None:
+    found = radgraph(["a", "b"], ["a", "c"], faked)
+    assert found.score == pytest.approx(0.625)
+    assert found.of([1, 1]) == {"radgraph_f1": 0.25}
+    assert "RadGraph F1 (partial)" in found.name
+    assert not found.note
+    assert sys.modules["radgraph.radgraph"].CACHE_DIR == "elsewhere"
+
+
+def test_without_radgraph_there_is_no_score_but_a_reason(
+    faked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "no folder" in radgraph(["a"], ["a"]).note
+    assert "holds no radgraph.tar.gz" in radgraph(["a"], ["a"], faked / "none").note
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    online = radgraph(["a"], ["a"], faked)
+    assert "HF_HUB_OFFLINE=1" in online.note
+    assert online.score is None
+    assert online.of([0]) == {}
+    monkeypatch.delitem(sys.modules, "radgraph")
+    monkeypatch.setattr(sys, "path", [])
+    assert "install it" in radgraph(["a"], ["a"], faked).note
+    with pytest.raises(ValueError, match="give as many"):
+        radgraph(["a"], [])

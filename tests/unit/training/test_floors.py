@@ -1,0 +1,94 @@
+"""Floors: what can be written without looking at a film."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.corpus.drawn import Phantoms
+from training.corpus.example import TRAIN, LeftOut
+from training.floors import (
+    FIXED,
+    NEAREST,
+    SHUFFLED,
+    Nearest,
+    Training,
+    fixed_report,
+    read_training,
+    shuffled,
+    write_floors,
+)
+
+NORMAL = "The heart is normal in size. The lungs are clear. No pleural effusion or pneumothorax."
+
+
+@given(st.lists(st.integers(), min_size=2, max_size=40, unique=True), st.integers(0, 9))
+def test_shuffled_reports_are_all_there_and_none_at_home(numbers: list[int], seed: int) -> None:
+    texts = [str(number) for number in numbers]
+    moved = shuffled(texts, seed)
+    assert sorted(moved) == sorted(texts)
+    assert all(one != other for one, other in zip(texts, moved, strict=True))
+    assert moved == shuffled(texts, seed)
+
+
+def test_the_fixed_report_is_not_the_most_frequent_one_if_that_says_little() -> None:
+    others = [f"{NORMAL} The {bone} is intact." for bone in ("spine", "rib", "clavicle", "sternum")]
+    assert fixed_report(["Normal."] * 5 + [NORMAL] * 2 + others) in (NORMAL, *others)
+
+
+def test_the_fixed_report_is_as_it_was_first_written() -> None:
+    assert fixed_report([NORMAL, NORMAL.upper(), NORMAL.replace(".", "")]) == NORMAL
+    assert fixed_report([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("indication", "report"),
+    [
+        ("Cough and fever", "B"),
+        ("FEVER, cough!", "B"),
+        ("productive cough", "A"),
+        ("fall from a ladder", "C"),
+        ("", "fallback"),
+        ("seizure", "fallback"),
+    ],
+)
+def test_the_nearest_indication_gives_its_report(indication: str, report: str) -> None:
+    nearest = Nearest(["cough", "cough, fever", "fall"], ["A", "B", "C"], "fallback")
+    assert nearest.report(indication) == report
+
+
+def test_a_rare_word_tells_more_than_a_common_one() -> None:
+    nearest = Nearest(["chest pain"] * 9 + ["chest tube"], [*"ABCDEFGHI", "tube"], "")
+    assert nearest.report("chest tube placement") == "tube"
+
+
+def test_of_indications_alike_the_first_is_taken() -> None:
+    assert Nearest(["cough", "fever", "cough"], ["A", "B", "C"], "").report("cough") == "A"
+
+
+def test_a_training_split_without_end_is_read_as_far_as_asked() -> None:
+    training = read_training(Phantoms().read(TRAIN), stop=30)
+    assert training.studies == len(training.targets) == 30
+    assert training.holds(next(Phantoms().read(TRAIN)).target.upper())
+    assert not training.holds("No such report.")
+
+
+def test_texts_are_kept_up_to_a_bound_and_every_digest() -> None:
+    def ten() -> Iterator[object]:
+        for number in range(10):
+            yield LeftOut(str(number), "no report")
+            yield Phantoms().example(TRAIN, number)
+
+    training = read_training(ten(), most=3)  # type: ignore[arg-type]
+    assert (training.studies, len(training.targets)) == (10, 3)
+    assert training.holds(Phantoms().example(TRAIN, 9).target)
+
+
+def test_a_floor_that_nothing_can_be_made_of_is_left_out() -> None:
+    assert write_floors(Training(), ["cough"], ["A"], 0) == {}
+    assert set(write_floors(Training(), ["", ""], ["A", "B"], 0)) == {SHUFFLED}
+    whole = write_floors(Training(["cough"], ["A"]), ["cough", ""], ["B", "C"], 0)
+    assert whole == {FIXED: ["A", "A"], NEAREST: ["A", "A"], SHUFFLED: ["C", "B"]}

@@ -1,0 +1,57 @@
+"""Normalisations do what their names say, R2Gen's with its oddities."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.normalising import UNKNOWN, Vocabulary, lower, named, normalised, r2gen, raw
+
+
+def test_raw_keeps_everything_but_the_spacing() -> None:
+    assert raw(" The Heart,\n is normal.  ") == "The Heart, is normal."
+
+
+def test_lower_loses_case_and_marks_and_keeps_decimals() -> None:
+    assert (
+        lower("A 1.5 cm nodule; X-ray (PA).\nNo change...") == "a 1.5 cm nodule x ray pa no change"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("Heart size normal. Lungs clear.", "heart size normal . lungs clear ."),
+        ("1. No edema. 2. No effusion.", "no edema . no effusion ."),
+        ('Stable.. No "mass" / nodule?', "stable . no mass nodule ."),
+        ("A 1.5 cm well-defined nodule", "a 15 cm well-defined nodule ."),  # a dot inside goes
+        ("The T1. vertebra", "the tvertebra ."),  # and "1. " wherever it stands
+        ("Lungs\nare   clear: <yes> a@b = c", "lungs are clear yes ab c ."),
+        ("", ""),
+        (" \n ", ""),
+    ],
+)
+def test_r2gen_cleans_as_r2gen(text: str, cleaned: str) -> None:
+    assert r2gen(text) == cleaned
+
+
+@given(st.text())
+def test_cleaning_twice_by_lower_or_raw_changes_nothing_more(text: str) -> None:
+    assert raw(raw(text)) == raw(text)
+    assert lower(lower(text)) == lower(text)
+
+
+def test_a_vocabulary_hides_rare_words_and_cuts_long_reports() -> None:
+    known = Vocabulary.of(["Lungs clear.", "Lungs clear.", "Lungs hazy."], at_least=2, most=4)
+    assert known.words == {"lungs", "clear", "."}
+    assert known.seen("lungs hazy . lungs clear .") == f"lungs {UNKNOWN} . lungs"
+    assert normalised("Lungs: hazy.", "r2gen", known) == f"lungs {UNKNOWN} ."
+    assert "vocabulary of 3 words" in named("r2gen", known)
+    with pytest.raises(ValueError, match="r2gen"):
+        normalised("Lungs", "lower", known)
+
+
+def test_no_such_normalisation() -> None:
+    with pytest.raises(ValueError, match="there are raw, lower, r2gen"):
+        normalised("Lungs", "upper")

@@ -1,0 +1,200 @@
+"""MIMIC-CXR-JPG as examples, by PhysioNet's own split. Knows how it is read, not how it is filed.
+
+Films and reports are under PhysioNet's credentialed licence: whoever reads them has signed it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+from model.case import Priors
+from model.oracle import Oracle
+from model.prompt import Symptoms
+from training.corpus.choosing import choose_films
+from training.corpus.example import SPLITS, Example, FilmFile, LeftOut, Reading
+from training.corpus.mimic_files import (
+    LABELS_BETWEEN,
+    Sources,
+    join,
+    look_into,
+    place_of,
+    report_text,
+)
+from training.corpus.report_sections import ReportSections, read_sections, target_text
+from training.corpus.splitting import DEFAULT, by_patient, chosen_split, set_apart
+
+MIMIC_SPLITS = ("official", "patients")
+
+NO_SPLIT, MIXED = "in no split", "in two splits or of two patients"
+NO_REPORT, NO_FINDINGS = "no report", "no findings"
+NOTHING, NO_FILES = "neither findings nor impression", "no films"
+
+Label = Callable[[str], Symptoms]
+"""Findings that a report says are there and are not there."""
+
+
+class MimicCxr:
+    """MIMIC-CXR-JPG in a folder.
+
+    needs_films: as `IuXray`. label: labels reports for the paper's template, from findings and
+    impression (the paper: CheXbert); None takes PhysioNet's labels, which are CheXpert's.
+    prior_reports: give the patient's report before this one as a prior.
+    """
+
+    name = "mimic_cxr"
+
+    def __init__(
+        self,
+        folder: Path,
+        reading: Reading = DEFAULT,
+        *,
+        needs_films: bool = True,
+        label: Label | None = None,
+        prior_reports: bool = True,
+    ) -> None:
+        """Look what is there; nothing is read yet.
+
+        Raises:
+            CorpusError: a file that is needed is missing, or the reading cannot be done.
+        """
+        self.split = chosen_split(self.name, reading, MIMIC_SPLITS)
+        self.target = reading.target or "findings"
+        self.reading, self.needs_films = reading, needs_films
+        self.label, self.prior_reports = label, prior_reports
+        self.sources: Sources = look_into(folder)
+        self._tally: Counter[str] = Counter()
+
+    def read(self, split: str = "") -> Iterator[Example | LeftOut]:
+        """As `Corpus.read`; patient by patient, of each in order of time."""
+        if split and split not in SPLITS:
+            raise ValueError(f"no such split: {split}")
+        self._tally.clear()
+        before: tuple[sqlite3.Row, str] | None = None
+        for study in self._index.execute("SELECT * FROM studies ORDER BY subject, taken, study"):
+            if split and self._split_of(study) != split:
+                continue
+            if before is not None and before[0]["subject"] != study["subject"]:
+                before = None
+            sections = self._sections(study)
+            one = self._one(study, sections, before)
+            if isinstance(one, Example) or not split:
+                yield one
+            if sections and not study["mixed"]:
+                said = sections.impression or sections.findings
+                before = (study, said) if said else before
+
+    def remarks(self) -> dict[str, int]:
+        """As `IuXray.remarks`."""
+        index = self._index
+        studies, patients = index.execute(
+            "SELECT count(*), count(DISTINCT subject) FROM studies"
+        ).fetchone()
+        (films,) = index.execute("SELECT count(*) FROM films").fetchone()
+        return {"studies": studies, "patients": patients, "films named": films, **self._tally}
+
+    def _one(
+        self,
+        study: sqlite3.Row,
+        sections: ReportSections | None,
+        before: tuple[sqlite3.Row, str] | None,
+    ) -> Example | LeftOut:
+        key = f"s{study['study']}"
+        if not study["split"]:
+            return LeftOut(key, NO_SPLIT)
+        if study["mixed"]:
+            return LeftOut(key, MIXED)
+        if sections is None:
+            return LeftOut(key, NO_REPORT)
+        target = target_text(self.target, sections.findings, sections.impression)
+        if not target:
+            return LeftOut(key, NO_FINDINGS if self.target == "findings" else NOTHING)
+        films = self._films(study)
+        if not films:
+            return LeftOut(key, NO_FILES)
+        priors, sources = self._priors(study, sections, before)
+        return Example(
+            key=key,
+            patient=f"p{study['subject']}",
+            split=self._split_of(study),
+            films=films,
+            target=target,
+            priors=priors,
+            prior_sources=sources,
+            oracle=Oracle(symptoms=self._symptoms(study, sections)),
+            oracle_template="oracle_mimic",
+        )
+
+    def _split_of(self, study: sqlite3.Row) -> str:
+        patient = f"p{study['subject']}"
+        official = str(study["split"] or "")
+        split = by_patient(self.reading, patient) if self.split == "patients" else official
+        return set_apart(self.reading, patient, split)
+
+    def _sections(self, study: sqlite3.Row) -> ReportSections | None:
+        """The report's sections: as the public script cut them where its table is there.
+
+        The table has no indication; that is read from the report itself.
+        """
+        text = report_text(self.sources, study["subject"], study["study"])
+        own = read_sections(text) if text is not None else None
+        if study["cut"]:
+            indication = own.indication if own else ""
+            return ReportSections(indication, study["findings"], study["impression"])
+        return own
+
+    def _films(self, study: sqlite3.Row) -> tuple[FilmFile, ...]:
+        folder = self.sources.films / place_of(study["subject"], study["study"])
+        named = [
+            FilmFile(folder / f"{film['dicom']}.jpg", film["position"], film["dicom"])
+            for film in self._index.execute(
+                "SELECT dicom, position FROM films WHERE study = ? ORDER BY dicom",
+                (study["study"],),
+            )
+        ]
+        there = [film for film in named if film.path.is_file()] if self.needs_films else named
+        self._tally["films not there"] += len(named) - len(there)
+        films = choose_films(there)
+        self._tally["films beyond the third, not read"] += len(there) - len(films)
+        if films and all(film.position == "lateral" for film in films):
+            self._tally["examples without a frontal film"] += 1
+        return films
+
+    def _priors(
+        self,
+        study: sqlite3.Row,
+        sections: ReportSections,
+        before: tuple[sqlite3.Row, str] | None,
+    ) -> tuple[Priors, dict[str, str]]:
+        """What a hospital has before the film is read, and where each is from."""
+        said = {"indication": sections.indication, "procedure": study["procedure"] or ""}
+        sources = {
+            "indication": "INDICATION section",
+            "procedure": "PerformedProcedureStepDescription of the film",
+        }
+        # Of the same minute nobody knows which was first; then neither is prior to the other.
+        if self.prior_reports and before and before[0]["taken"] and study["taken"]:
+            earlier, text = before
+            if earlier["taken"] < study["taken"]:
+                said["prior_report"] = text
+                sources["prior_report"] = f"study s{earlier['study']} of the same patient"
+        return Priors(**said), {name: sources[name] for name, text in said.items() if text}
+
+    def _symptoms(self, study: sqlite3.Row, sections: ReportSections) -> Symptoms:
+        if self.label is not None:
+            return self.label(f"{sections.findings} {sections.impression}".strip())
+        present, absent = (
+            tuple(filter(None, (study[how] or "").split(LABELS_BETWEEN)))
+            for how in ("present", "absent")
+        )
+        return Symptoms(present, absent)
+
+    @cached_property
+    def _index(self) -> sqlite3.Connection:
+        index = join(self.sources)
+        weakref.finalize(self, index.close)
+        return index

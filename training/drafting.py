@@ -1,0 +1,177 @@
+"""Drafts the studies of a corpus with an engine, in one prior mode, for scores. Knows no scores.
+
+Films are read as they are drafted: an example costs its words alone, so a corpus never stands in
+memory. What fails is counted and scored as an empty draft; to leave it out would flatter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from model.case import Case, FailedCase, Priors
+from model.engine import Engine
+from model.errors import PixelError, TemplateError
+from model.manifest import Manifest
+from model.oracle import Oracle, instruct_from_report
+from model.prompt import Fits, clean, instruct, named, template_of
+from training.corpus.example import Example
+
+Done = Callable[[str, int, int], None]
+"""Hears what is being done, how much of it is done, and of how much."""
+
+
+class Mode(StrEnum):
+    """Where the priors in the prompt are from."""
+
+    NONE = "none"
+    CONTEXT = "context"
+    PREDICTED = "predicted"
+    ORACLE = "oracle"
+
+
+ABOUT = {
+    Mode.NONE: "no priors",
+    Mode.CONTEXT: "what a hospital has before the film is read; this is what is served",
+    Mode.PREDICTED: "what a classifier saw in the film",
+    Mode.ORACLE: "read out of the very report to be written, as the paper does; never served",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A study without a draft. key: its id in the corpus."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """What was written for each study, in order; "" where it failed.
+
+    prior_report: whether the prompt held a report of an earlier film. seconds: of all of them.
+    """
+
+    mode: Mode
+    template: str
+    texts: tuple[str, ...]
+    prior_report: tuple[bool, ...]
+    failures: tuple[Failure, ...]
+    seconds: float
+
+
+Instructing = Callable[[Example, Case], str]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a bundle is asked in a mode. template: its prompt template."""
+
+    mode: Mode
+    template: str
+    instruct: Instructing
+
+    @property
+    def takes_prior_report(self) -> bool:
+        """Whether a report of an earlier film can stand in the prompt."""
+        lines = named(self.template).lines
+        return self.mode is not Mode.NONE and any(line.prior == "prior_report" for line in lines)
+
+
+def asking(mode: Mode, manifest: Manifest, examples: Sequence[Example], fits: Fits) -> Asking:
+    """How to ask the bundle in this mode.
+
+    `none` takes the template of that name; a bundle that was not trained with it is given its
+    context template without any prior, which leaves our own words about the views.
+
+    Raises:
+        TemplateError: the bundle was not trained with the mode's template, or nothing fills it.
+    """
+    if mode is Mode.ORACLE:
+        return _oracle(manifest, examples, fits)
+    if mode is Mode.NONE:
+        own = str(Mode.NONE if Mode.NONE in _trained(manifest) else Mode.CONTEXT)
+        template = template_of(manifest, own, evaluation=True)
+        return Asking(
+            mode,
+            template,
+            lambda _, case: instruct(replace(case, priors=Priors()), template, fits),
+        )
+    template = template_of(manifest, str(mode), evaluation=True)
+    return Asking(mode, template, lambda _, case: instruct(case, template, fits))
+
+
+def draft(
+    engine: Engine,
+    manifest: Manifest,
+    examples: Sequence[Example],
+    how: Asking,
+    told: Done,
+    beside: str = "",
+) -> Drafts:
+    """Draft every example. told: hears of it, named by the mode and `beside`.
+
+    Raises:
+        DeviceError: the device failed.
+    """
+    texts = [""] * len(examples)
+    failures: dict[int, str] = {}
+
+    def asked() -> Iterator[tuple[Case, str]]:
+        for place, example in enumerate(examples):
+            try:
+                case = example.case(manifest.preprocessing)
+            except PixelError as error:
+                failures[place] = str(error)
+                continue
+            # A corpus's own ids need not be unique; places are.
+            yield replace(case, key=str(place)), how.instruct(example, case)
+
+    started = time.monotonic()
+    what = f"drafting, {how.mode}{beside}"
+    told(what, 0, len(examples))
+    for done, written in enumerate(engine.write(asked()), 1):
+        place = int(written.key)
+        if isinstance(written, FailedCase):
+            failures[place] = str(written.error)
+        else:
+            texts[place] = written.text
+        told(what, done, len(examples))
+    told(what, len(examples), len(examples))
+    return Drafts(
+        mode=how.mode,
+        template=how.template,
+        texts=tuple(texts),
+        prior_report=tuple(
+            how.takes_prior_report and bool(_said(one.priors.prior_report)) for one in examples
+        ),
+        failures=tuple(Failure(examples[n].key, why) for n, why in sorted(failures.items())),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _oracle(manifest: Manifest, examples: Sequence[Example], fits: Fits) -> Asking:
+    """The paper's template of this corpus."""
+    templates = sorted({one.oracle_template for one in examples if one.oracle is not None})
+    if len(templates) != 1 or not templates[0]:
+        raise TemplateError(
+            "the corpus gives no priors out of its reports, so nothing fills the paper's template"
+        )
+    template = template_of(manifest, templates[0], evaluation=True)
+    return Asking(
+        Mode.ORACLE,
+        template,
+        lambda one, case: instruct_from_report(case, one.oracle or Oracle(), template, fits),
+    )
+
+
+def _said(text: str) -> str:
+    """What of a prior would reach the prompt."""
+    return clean(text, len(text))
+
+
+def _trained(manifest: Manifest) -> tuple[str, ...]:
+    return (manifest.template, *manifest.templates)

@@ -1,0 +1,235 @@
+"""The 14 observations of CheXpert in a report: who labels, the labels, and a labeller by rules.
+
+The rules are in CheXpert's manner: find what is mentioned, decide for each mention by the words
+around it, then sum up the report. They need no weights, so that every machine has a labeller;
+their scores are never named as CheXbert's. Knows no network: that is `chexbert`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from model.prompt import Symptoms
+from training import labeller_phrases as phrases
+from training.labeller_phrases import NO_FINDING, OBSERVATIONS, SUPPORT_DEVICES
+
+
+class Label(StrEnum):
+    """What a report says of an observation; CheXpert's 1, 0, -1 and nothing."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNCERTAIN = "uncertain"
+    BLANK = "blank"
+
+
+Labels = dict[str, Label]
+"""Of one report: each of OBSERVATIONS, in their order. "No Finding" is PRESENT or BLANK."""
+
+
+class Labeller(Protocol):
+    """Reads observations out of reports. Every score that is made by it carries both names."""
+
+    @property
+    def name(self) -> str:
+        """Who labels, in words."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Who labels, as it begins the name of a score: "chexbert" or "rules"."""
+        ...
+
+    def label(self, texts: Sequence[str]) -> list[Labels]:
+        """The labels of each report, in order."""
+        ...
+
+    def normal(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each report is of a normal chest: its "No Finding" is present."""
+        ...
+
+
+def labeller(path: Path | None = None) -> Labeller:
+    """CheXbert from a folder of its weights, else the rules.
+
+    Raises:
+        BundleError: the folder is not what CheXbert is loaded from.
+    """
+    if path is None:
+        return RuleLabeller()
+    from training.chexbert import CheXbert  # torch is loaded for those who ask for it
+
+    return CheXbert.load(path)
+
+
+def symptoms_of(labels: Labels) -> Symptoms:
+    """The paper's symptoms of existence and non-existence; for the `oracle` mode alone.
+
+    "No Finding" is no symptom, and what is uncertain is neither.
+    """
+
+    def those(label: Label) -> tuple[str, ...]:
+        return tuple(name for name in OBSERVATIONS[:-1] if labels[name] is label)
+
+    return Symptoms(present=those(Label.PRESENT), absent=those(Label.ABSENT))
+
+
+def _any(patterns: Iterable[str]) -> re.Pattern[str]:
+    """One expression for all, longest first, from one word's edge to another."""
+    ordered = sorted(patterns, key=len, reverse=True)
+    return re.compile(rf"(?<!\w)(?:{'|'.join(ordered)})(?!\w)")
+
+
+def _leading(patterns: Iterable[str], unless: str) -> re.Pattern[str]:
+    """As `_any`, from the start of a text on, with none of `unless` before it."""
+    return re.compile(rf"(?:(?!{unless}).)*?{_any(patterns).pattern}", re.DOTALL)
+
+
+_NOTHING = _any(("\\b\\B",))
+_MENTIONS = {name: _any(found) for name, found in phrases.MENTIONS.items()}
+_VAGUE = {name: _any(found) for name, found in phrases.VAGUE.items()}
+_NOT_MENTIONS = {name: _any(found) for name, found in phrases.NOT_MENTIONS.items()}
+_SUBJECTS = {name: _any(found) for name, found in phrases.SUBJECTS.items()}
+_STATE = re.compile(
+    "|".join(f"(?P<{state}>{_any(found).pattern})" for state, found in phrases.STATES.items())
+)
+_OTHERS = _any(phrases.OTHERS)
+_NO_CHANGE = _any(phrases.NO_CHANGE)
+_UNDECIDED_BEFORE = _any(phrases.UNDECIDED_BEFORE)
+_DENIED_BEFORE = _any(phrases.DENIED_BEFORE)
+_DOUBTED_BEFORE = _any(phrases.DOUBTED_BEFORE)
+_BARRIER = re.compile(rf"[;:]|{_any(phrases.BARRIERS).pattern}")
+_RESTART = re.compile(rf"(?:,|\band\b)\s+(?=(?:there\s+)?(?:{phrases.RESTARTS})\b)")
+_AND = re.compile(r"\band\b(?!/or)|,")
+_OR = re.compile(r"\bn?or\b|/")
+# What is said after a mention is of it only up to the next verb or the next thing.
+_VERB = r"[;:]\s|\b(?:is|are|was|were|has|have|had|may|might|could|but|however|with|and\s+the)\b"
+_UNDECIDED_AFTER = _leading(phrases.UNDECIDED_AFTER, r"[;:]|\bbut\b|\band\s+the\b")
+_DENIED_AFTER = _leading(phrases.DENIED_AFTER, _VERB)
+_DOUBTED_AFTER = _leading(phrases.DOUBTED_AFTER, _VERB)
+_OR_BEFORE = re.compile(r"\b(?:or|and/or)\s+(?:\w+\s+){0,2}$")
+_OR_AFTER = re.compile(r"\s*(?:\w+\s+)?(?:or|and/or)\b")
+_SENTENCE = re.compile(r"(?<=[.?!])\s+|(?<=[a-z][.?!])(?=[a-z])|\n\s*\n|\n\s*(?=[-*•\d])")
+_HEART_FAILURE = _any(("heart failure", "chf"))
+
+
+class RuleLabeller:
+    """Labels by rules over words; the tables are in `labeller_phrases`."""
+
+    name = "rules in CheXpert's manner"
+    key = "rules"
+
+    def label(self, texts: Sequence[str]) -> list[Labels]:
+        """The labels of each report, in order."""
+        return [_labels(text) for text in texts]
+
+    def normal(self, texts: Sequence[str]) -> list[bool]:
+        """Whether each report is of a normal chest: its "No Finding" is present."""
+        return [labels[NO_FINDING] is Label.PRESENT for labels in self.label(texts)]
+
+
+def _labels(text: str) -> Labels:
+    said: dict[str, set[Label]] = {name: set() for name in OBSERVATIONS}
+    other = False
+    for sentence in _sentences(text):
+        for name in OBSERVATIONS[:-1]:
+            said[name].update(_mentioned(name, sentence))
+        if _HEART_FAILURE.search(sentence) and Label.PRESENT in _mentioned(phrases.EDEMA, sentence):
+            said[phrases.CARDIOMEGALY].add(Label.UNCERTAIN)
+        other = other or any(
+            _decide(sentence, *found.span()) is not Label.ABSENT
+            for found in _OTHERS.finditer(sentence)
+        )
+    labels = {name: _summed(found) for name, found in said.items()}
+    open_or_there = any(
+        label in (Label.PRESENT, Label.UNCERTAIN)
+        for name, label in labels.items()
+        if name != SUPPORT_DEVICES
+    )
+    labels[NO_FINDING] = Label.BLANK if other or open_or_there else Label.PRESENT
+    return labels
+
+
+def _sentences(text: str) -> Iterator[str]:
+    """In lower case, one space between words."""
+    for sentence in _SENTENCE.split(text.lower()):
+        if sentence.strip():
+            yield " ".join(sentence.split())
+
+
+def _summed(found: set[Label]) -> Label:
+    """Of several mentions: present before uncertain before absent, as in CheXpert."""
+    for label in (Label.PRESENT, Label.UNCERTAIN, Label.ABSENT):
+        if label in found:
+            return label
+    return Label.BLANK
+
+
+def _mentioned(name: str, sentence: str) -> list[Label]:
+    """What one sentence, in lower case, says of an observation, mention by mention."""
+    read = _NOT_MENTIONS.get(name, _NOTHING).sub(_hidden, sentence)
+    found: list[Label] = []
+    for vague in _VAGUE.get(name, _NOTHING).finditer(read):
+        decided = _decide(read, *vague.span())
+        found.append(Label.ABSENT if decided is Label.ABSENT else Label.UNCERTAIN)
+    for mention in _MENTIONS[name].finditer(read):
+        found.append(_decide(read, *mention.span()))
+    for subject in _SUBJECTS.get(name, _NOTHING).finditer(read):
+        state = _state(read, *subject.span())
+        if state is not None:
+            found.append(state)
+    return found
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return "_" * len(found.group())
+
+
+def _decide(sentence: str, start: int, end: int) -> Label:
+    """One mention by the words around it: left open, denied, doubted, or there."""
+    whole_before, after = sentence[:start], sentence[end:]
+    within = _BARRIER.split(whole_before)[-1]
+    if _UNDECIDED_BEFORE.search(within) or _UNDECIDED_AFTER.match(after):
+        return Label.UNCERTAIN
+    denying = _NO_CHANGE.sub(_hidden, within)
+    for restart in _RESTART.finditer(denying):
+        # "No X, small Y or Z" denies all three; "no X, small Y" does not deny Y.
+        if not _OR.search(denying[restart.end() :] + after):
+            denying = denying[restart.end() :]
+            break
+    if _DENIED_BEFORE.search(denying) or _DENIED_AFTER.match(_NO_CHANGE.sub(_hidden, after)):
+        return Label.ABSENT
+    if _DOUBTED_BEFORE.search(_AND.split(within)[-1]) or _DOUBTED_AFTER.match(after):
+        return Label.UNCERTAIN
+    if _OR_BEFORE.search(whole_before) or _OR_AFTER.match(after):
+        return Label.UNCERTAIN
+    return Label.PRESENT
+
+
+_ADJACENT = 30
+"""How far before a subject its own adjective may begin, in characters."""
+
+
+def _state(sentence: str, start: int, end: int) -> Label | None:
+    """What is said of the heart or the mediastinum; None: neither its size nor its shape.
+
+    First an adjective beside it, then the next state that is named, then the last one before.
+    """
+    beside = re.split(
+        r"[,;:]|\b(?:and|is|are|with|the)\b", sentence[max(0, start - _ADJACENT) : start]
+    )
+    following = re.split(r"[;:]|\b(?:but|with|obscured|over|overlying)\b", sentence[end:])[0]
+    for words in (beside[-1], following):
+        found = _STATE.search(words)
+        if found is not None:
+            break
+    else:
+        before = list(_STATE.finditer(_BARRIER.split(sentence[:start])[-1]))
+        if not before or not re.search(r"\band\b|,", sentence[before[-1].end() : start]):
+            return None
+        found = before[-1]
+    return Label.ABSENT if found.lastgroup == "normal" else Label(found.lastgroup or "")

@@ -1,0 +1,348 @@
+"""The words of the rule labeller, as tables of regular expressions. Knows no rules.
+
+The observations, what counts for each of them and the precedence of the cues follow the paper of
+CheXpert (Irvin et al., AAAI 2019, arXiv:1901.07031, section "Label extraction"); the phrases are
+our own. They are matched in lower case; every phrase begins and ends at a word's edge.
+"""
+
+from __future__ import annotations
+
+ENLARGED_CARDIOMEDIASTINUM = "Enlarged Cardiomediastinum"
+CARDIOMEGALY = "Cardiomegaly"
+LUNG_OPACITY = "Lung Opacity"
+LUNG_LESION = "Lung Lesion"
+EDEMA = "Edema"
+CONSOLIDATION = "Consolidation"
+PNEUMONIA = "Pneumonia"
+ATELECTASIS = "Atelectasis"
+PNEUMOTHORAX = "Pneumothorax"
+PLEURAL_EFFUSION = "Pleural Effusion"
+PLEURAL_OTHER = "Pleural Other"
+FRACTURE = "Fracture"
+SUPPORT_DEVICES = "Support Devices"
+NO_FINDING = "No Finding"
+
+OBSERVATIONS = (
+    ENLARGED_CARDIOMEDIASTINUM,
+    CARDIOMEGALY,
+    LUNG_OPACITY,
+    LUNG_LESION,
+    EDEMA,
+    CONSOLIDATION,
+    PNEUMONIA,
+    ATELECTASIS,
+    PNEUMOTHORAX,
+    PLEURAL_EFFUSION,
+    PLEURAL_OTHER,
+    FRACTURE,
+    SUPPORT_DEVICES,
+    NO_FINDING,
+)
+"""In CheXpert's order, which is that of CheXbert's heads too."""
+
+MENTIONS: dict[str, tuple[str, ...]] = {
+    CARDIOMEGALY: ("cardiomegaly", "cardiac enlargement", "enlargement of the heart"),
+    ENLARGED_CARDIOMEDIASTINUM: (
+        "mediastinal (?:widening|enlargement)",
+        "(?:widening|enlargement) of the (?:cardio)?mediastin(?:um|al \\w+)",
+    ),
+    LUNG_OPACITY: (
+        "opacit(?:y|ies)",
+        "opacifications?",
+        "infiltrat(?:es?|ions?)",
+        "air[ -]?space (?:disease|process)",
+        "reticul(?:ar|ation|onodular)(?: \\w+)?",
+        "interstitial (?:markings?|patterns?|prominence|thickening|disease|changes?)",
+        "interstitial lung disease",
+        "peribronchial (?:thickening|cuffing)",
+        "(?:increased|focal|patchy|streaky) (?:lung )?densit(?:y|ies)",
+    ),
+    LUNG_LESION: (
+        "(?:nodul(?:es?|ar)|mass(?:es|-like)?)",
+        "lesions?",
+        "tumou?rs?",
+        "neoplasms?",
+        "malignancy",
+        "carcinoma",
+        "metasta(?:sis|ses|tic \\w+)",
+        "cavit(?:y|ies|ation|ary)",
+    ),
+    EDEMA: (
+        "o?edema",
+        "(?:congestive )?(?:heart|cardiac) failure",
+        "chf",
+    ),
+    CONSOLIDATION: ("consolidat(?:ions?|ive|ed)",),
+    PNEUMONIA: ("(?:broncho)?pneumonias?", "infections?", "infectious (?:process|etiology)"),
+    ATELECTASIS: ("atelecta(?:sis|ses|tic)", "(?:lobar|lung|lobe) collapse", "collapsed lung"),
+    PNEUMOTHORAX: ("(?:hydro)?pneumothora(?:x|ces|xes)",),
+    PLEURAL_EFFUSION: (
+        "effusions?",
+        "pleural (?:fluid|fluid collections?)",
+        "(?:hydropneumo|hydro|haemo|hemo)thorax",
+    ),
+    PLEURAL_OTHER: (
+        "pleural (?:thickening|fibrosis|scar(?:ring)?|plaques?|calcifications?)",
+        "pleural[ -]?parenchymal (?:thickening|scar(?:ring)?)",
+        "fibrothorax",
+    ),
+    FRACTURE: ("fractur(?:es?|ed)",),
+    SUPPORT_DEVICES: (
+        "pacemakers?",
+        "pacers?",
+        "defibrillators?",
+        "a?icd",
+        "picc",
+        "tubes?",
+        "catheters?",
+        "(?:chest|pigtail|pleural|surgical) drains?",
+        "(?:central|venous|picc|ij|jugular|subclavian|arterial|port|dialysis) lines?",
+        "(?:port|port-a-cath|portacath|mediport|chemoport)",
+        "(?:sternotomy|cerclage) (?:wires?|sutures?)",
+        "(?:surgical|vascular|cholecystectomy) clips?",
+        "(?:prosthetic|artificial|mechanical|bioprosthetic|replaced) (?:\\w+ )?valves?",
+        "valve (?:replacement|prosthes[ei]s)",
+        "prosthes[ei]s",
+        "stents?",
+        "leads",
+        "hardware",
+        "(?:support|monitoring|stimulator|assist) devices?",
+        "cannulas?",
+        "balloon pump",
+    ),
+}
+"""Phrases that name the observation. Without a cue beside it, a mention says that it is there."""
+
+VAGUE: dict[str, tuple[str, ...]] = {
+    EDEMA: (
+        "(?:pulmonary |central |mild )?(?:vascular|venous|pulmonary) congestion",
+        "vascular (?:prominence|indistinctness|redistribution)",
+    ),
+    PLEURAL_EFFUSION: (
+        "blunt(?:ing|ed)(?: of)?(?: the)?(?: \\w+){0,3} (?:costophrenic|cp)(?: \\w+)?",
+        "costophrenic (?:angles?|sulc(?:us|i)) (?:is|are)(?: \\w+)? blunt(?:ed)?",
+        "costophrenic (?:angle )?blunting",
+    ),
+}
+"""Phrases that can mean the observation or not: uncertain, unless they are denied."""
+
+NOT_MENTIONS: dict[str, tuple[str, ...]] = {
+    LUNG_LESION: (
+        "mass effect",
+        "(?:bone|bony|osseous|lytic|blastic|sclerotic|skeletal)(?: \\w+)? lesions?",
+        "body mass",
+    ),
+    LUNG_OPACITY: ("(?:retained|metallic|radi?o?-?)(?: \\w+)? (?:opacit(?:y|ies))",),
+    PLEURAL_EFFUSION: ("pericardial effusions?", "joint effusions?"),
+    PNEUMONIA: (
+        "history of (?:\\w+ )?(?:pneumonia|infection)",
+        "(?:granulomatous|prior|previous|old|remote)(?: \\w+)? (?:infections?|pneumonias?)",
+    ),
+    EDEMA: ("soft tissue o?edema",),
+    SUPPORT_DEVICES: ("bronchial tubes?", "support leads"),
+}
+"""Phrases that hold a mention's words and mean something else."""
+
+SUBJECTS: dict[str, tuple[str, ...]] = {
+    CARDIOMEGALY: (
+        "hearts?(?: size| silhouette| shadow| contour)?",
+        "cardiac (?:silhouettes?|size|shadow|contours?)",
+        "cardiac(?= and mediastinal)",
+        "cardiopericardial silhouette",
+    ),
+    ENLARGED_CARDIOMEDIASTINUM: (
+        "cardio-?mediastin(?:um|al(?: silhouettes?| contours?| structures?| size| shadow)?)",
+        "mediastin(?:um|al(?: silhouettes?| contours?| structures?| size| shadow| width))",
+    ),
+}
+"""What is described rather than named: the state that is said of it decides."""
+
+# In the order in which they are tried where two begin at one word.
+STATES: dict[str, tuple[str, ...]] = {
+    "absent": (
+        "not (?:\\w+ ){0,2}(?:enlarged|widened|prominent|increased)",
+        "(?:no|without)(?: \\w+){0,3} (?:enlarge(?:ment|d)|widening|prominence)",
+        "(?:stable|unchanged|similar to(?: \\w+){1,3}) and (?:\\w+ )?(?:within )?normal",
+    ),
+    "uncertain": (
+        "borderline(?: \\w+){0,2}",
+        "(?:at |at the )?upper limits? (?:of )?normal",
+        "(?:top|high|upper) normal",
+        "(?:at the )?upper limits",
+        "(?:possibl[ey]|perhaps|may be|might be|questionabl[ey]) (?:\\w+ )?(?:enlarged|widened)",
+        "stable",
+        "unchanged",
+        "not (?:\\w+ )?changed",
+        "no (?:\\w+ ){0,3}change",
+        "similar to",
+    ),
+    "present": (
+        "enlarge(?:d|ment)",
+        "widen(?:ed|ing)",
+        "prominen(?:t|ce)",
+        "increased",
+        "(?:is|are|appears) (?:\\w+ )?(?:large|big|globular)",
+        "(?:large|big|globular)(?= heart| cardiac)",
+    ),
+    "normal": ("(?:within )?normal", "unremarkable", "not remarkable", "clear"),
+}
+"""State of a subject -> what says so. "normal" is as good as absent: nothing is enlarged."""
+
+OTHERS = (
+    "emphysema(?:tous)?",
+    "copd",
+    "chronic obstructive(?: \\w+)?",
+    "(?:hyperinflat|hyperexpan|overinflat|hyperaerat)\\w*",
+    "granulomas?",
+    "granulomatous(?: \\w+)?",
+    "(?:calcifi|atherosclero|arteriosclero)\\w*",
+    "(?:degenerative|arthritic|spondyl\\w*|osteophyt\\w*|arthropathy)(?: \\w+)?",
+    "(?:scolio|kypho|dextroscolio|levoscolio)\\w*",
+    "hernias?",
+    "(?:scar|scars|scarring|fibro(?:sis|tic))",
+    "(?:bull(?:a|ae|ous)|blebs?)",
+    "bronchi(?:ectasis|tis|olitis)",
+    "osteopeni\\w*",
+    "(?:eventration|elevat(?:ed|ion))(?: of)?(?: the)?(?: \\w+)? (?:hemi)?diaphragm",
+    "(?:tortuous|tortuosity|ectatic|ectasia|aneurysm\\w*|unfolded|uncoiled)",
+    "pneumo(?:mediastinum|peritoneum)",
+    "(?:compression|wedge|vertebral) deformit(?:y|ies)",
+    "deformit(?:y|ies)",
+    "volume loss",
+    "low lung volumes",
+    "(?:adeno|lymphadeno)pathy",
+    "(?:hilar|pulmonary arter(?:y|ies)|aort\\w+) (?:enlargement|prominence)",
+    "(?:enlarged|prominent|dilated) (?:\\w+ )?(?:hil(?:a|um|ar)|pulmonary arter(?:y|ies)|aorta)",
+    "aspiration",
+    "contusions?",
+    "(?:hemorrhage|hematoma)",
+)
+"""Findings outside the fourteen. A report that has one does not say "no finding"."""
+
+NO_CHANGE = (
+    "(?:no|without)(?: evidence of| significant| interval| definite| appreciable| substantial|"
+    " major| acute| relevant| further)* (?:changes?|increase|decrease)",
+    "not (?:\\w+ ){0,2}(?:changed|increased|decreased|different)",
+    "not only",
+    "no doubt",
+)
+"""They hold a negation and deny nothing but a change."""
+
+UNDECIDED_BEFORE = (
+    "(?:cannot|can not|can't|could not|not|difficult to|unable to) (?:\\w+ ){0,2}"
+    "(?:exclude|rule out)",
+    "not (?:\\w+ )?exclud(?:e|ed|ing)",
+    "no new(?: areas? of)?",
+    "without new",
+)
+"""Before a mention: looks like a negation, and leaves it open. Comes before all else."""
+
+UNDECIDED_AFTER = (
+    "(?:cannot|can not|can't|could not|not|difficult to) (?:\\w+ ){0,3}(?:excluded?|ruled? out)",
+    "(?:is|are|not|cannot be) (?:\\w+ )?(?:poorly|incompletely|well|fully|adequately) (?:evaluated|"
+    "assessed|visuali[sz]ed|seen)",
+    "less likely",
+    "(?:is|are) unlikely",
+)
+"""After a mention, likewise."""
+
+DENIED_BEFORE = (
+    "no",
+    "not",
+    "nor",
+    "neither",
+    "without",
+    "w/o",
+    "den(?:y|ies)",
+    "negative for",
+    "(?:free|clear|cleared) of",
+    "clear (?:from|without)",
+    "absen(?:ce of|t)",
+    "lack of",
+    "resolv(?:ed|ing)(?: of)?(?: the)?",
+    "(?:resolution|clearing|clearance|removal|disappearance) of(?: the)?",
+    "(?:interval(?:ly)? )?removed",
+    "rather than",
+    "rules? out",
+    "exclud(?:es|ed)",
+)
+"""Before a mention, within reach: it is not there."""
+
+DENIED_AFTER = (
+    "(?:is|are|was|were|has|have|had) (?:been |\\w+ly |now |since ){0,2}(?:absent|resolved|cleared|"
+    "removed|ruled out|excluded|gone|disappeared)",
+    "(?:(?:is|are|was|were|has|have) )?(?:been )?(?:not|no longer) (?:\\w+ )?"
+    "(?:seen|identified|noted|present|visuali[sz]ed|demonstrated|evident|appreciated|detected|"
+    "apparent|shown|found|visible|observed|suspected)",
+    "(?:absent|resolved|removed)",
+    "[:-] ?(?:no|none|absent|negative)",
+)
+"""After a mention, before another verb: likewise."""
+
+DOUBTED_BEFORE = (
+    "may",
+    "might",
+    "could",
+    "would",
+    "can (?:be|represent|indicate)",
+    "maybe",
+    "possib(?:le|ly|ility of)",
+    "probabl[ey]",
+    "potential(?:ly)?",
+    "presum(?:ed|ably)",
+    "questionabl[ey]",
+    "question(?:ing)?(?: of)?",
+    "equivocal",
+    "suspect(?:ed)?",
+    "suspicious(?: for| of)",
+    "suspicion (?:for|of)",
+    "suggestion of",
+    "concern(?:ing)?(?: for)?",
+    "worrisome for",
+    "consider(?:ation of)?",
+    "differential(?: \\w+){0,3}",
+    "favou?r(?:ed|s)?",
+    "correlate (?:\\w+ )?for",
+    "perhaps",
+    "versus",
+    "vs\\.?",
+)
+"""Before a mention, within reach: it is open. "Likely" and "consistent with" are none of them."""
+
+DOUBTED_AFTER = (
+    "(?:is|are|was|were) (?:\\w+ )?(?:possible|probable|suspected|questioned|questionable|"
+    "considered)",
+    "(?:may|might|could|can) (?:also )?be (?:present|considered|seen)",
+    "(?:may|might|could) (?:also )?(?:have|appear)",
+    "suspected",
+    "versus",
+    "vs\\.?",
+)
+"""After a mention, before another verb: likewise."""
+
+# A cue before a mention reaches no further than these.
+BARRIERS = (
+    "but",
+    "however",
+    "although",
+    "though",
+    "except(?: for)?",
+    "aside from",
+    "apart from",
+    "other than",
+    "besides",
+    "whereas",
+    "while",
+    "yet",
+    "there (?:is|are|was|has been)",
+    "(?<!consistent )(?<!compatible )(?<!associated )(?<!keeping )with(?! (?:evidence|signs))",
+    "(?:is|are|was|were) (?:again )?(?:seen|identified|noted|present|visuali[sz]ed|demonstrated|"
+    "evident|appreciated|unchanged|stable)",
+    "and the (?:heart|lungs?|cardiac|mediastin\\w+)",
+)
+
+# A new finding begins here, unless the list that was begun before goes on with "or".
+RESTARTS = (
+    "a|an|small|tiny|trace|minimal|mild|moderate|large|marked|severe|stable|unchanged|persistent|"
+    "bibasilar|basilar|bilateral|left|right|interval|again|new|chronic|old"
+)

@@ -1,0 +1,336 @@
+"""What a stage of training takes of a device's memory, before it starts, and less of it.
+
+Nothing is estimated: one micro-batch goes forward and backward through the real network, under the
+real stage, on tensors that have a shape and no memory (training.counting), and what lives is
+counted. So the plan follows the code, whatever changes in it, and needs neither weights nor GPU.
+
+Left out, as they depend on the device: what CUDA itself takes, what the allocator cannot use, what
+kernels need inside (training.cards has a margin for them); and several processes' buckets, once the
+gradients again. Knows no cards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.profiler import ProfilerActivity, profile
+from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
+
+from model.case import MAX_VIEWS
+from model.clinicalblip import ClinicalBLIP, Inputs
+from model.manifest import Preprocessing
+from model.sizes import (
+    ASKING_FRAME,
+    ASKING_TOKENS,
+    CLIP_MEAN,
+    CLIP_STD,
+    LANGUAGE_FRAME,
+    LANGUAGE_TOKENS,
+    byte_tokenizer,
+)
+from model.weights import Places, kept_dtype, place_buffers, skeleton
+from training.corpus.phantoms import FINDINGS, LATERAL_SIGNS
+from training.counting import AsOnCuda, Living
+from training.stages import Stage
+from training.teaching import Batch, Objective
+from training.trainable import Trainable, put_on
+
+Precision = Literal["float16", "bfloat16", "float32"]
+Rules = Literal["cuda", "cpu"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What of a run's settings memory depends on; the largest micro-batch that it can meet.
+
+    batch: examples of a micro-batch. accumulation: micro-batches a step. precision: of the weights
+    that stand still, and of autocast. views: films of each example. prompt_tokens: of the
+    instruction. target_tokens: of the report.
+    """
+
+    batch: int = 3
+    accumulation: int = 4
+    precision: Precision = "float16"
+    checkpointed: bool = False
+    views: int = MAX_VIEWS
+    prompt_tokens: int = 128
+    target_tokens: int = 150
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision as torch names it."""
+        kept: torch.dtype = getattr(torch, self.precision)
+        return kept
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bytes at the highest moment of a step.
+
+    weights: what stands still. trainables, gradients, optimizer: of what learns, all float32.
+    activations: what the forward pass keeps for the backward. working: what else lives at the
+    highest moment: the batch, and what is made and dropped again.
+    """
+
+    stage: str
+    setting: Setting
+    weights: int
+    trainables: int
+    gradients: int
+    optimizer: int
+    activations: int
+    working: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        still = self.weights + self.trainables + self.gradients + self.optimizer
+        return still + self.activations + self.working
+
+
+# ---- Less of it ----
+
+
+def checkpoint_gradients(
+    network: InstructBlipForConditionalGeneration,
+    again: Callable[[], AbstractContextManager[Any]] | None = None,
+) -> None:
+    """From now on, in training, each layer keeps only its input and is computed a second time.
+
+    For the ViT, the Q-Former and T5; the gradients stay the same numbers, for dropout falls the
+    same way again. The second time costs about a third of a step. again: what to be in, the second
+    time.
+    """
+    settings: dict[str, Any] = {"use_reentrant": False}
+    if again is not None:
+        settings["context_fn"] = lambda: (nullcontext(), again())
+    network.activation_checkpointing_enable(settings)
+
+
+# ---- The plan ----
+
+
+def plan(
+    stage: Stage, config: InstructBlipConfig, setting: Setting, *, rules: Rules = "cuda"
+) -> Plan:
+    """What a step of this stage takes in a network of this configuration.
+
+    rules: whose kernels and autocast. Seconds of Python at full size, and no memory to speak of.
+
+    Raises:
+        ValueError: the stage names nothing in such a network, or a setting is below 1.
+        BundleError: the language model is not T5.
+    """
+    _check(setting)
+    network = skeleton(config)
+    for name, weight in network.named_parameters():
+        weight.data = weight.data.to(kept_dtype(network, name, setting.dtype))
+    trainable = put_on(network, stage)
+    as_there: Callable[[], AbstractContextManager[Any]] = (
+        AsOnCuda if rules == "cuda" else nullcontext
+    )
+    with FakeTensorMode(), ExitStack() as modes:
+        _fake(trainable)
+        if setting.checkpointed:
+            checkpoint_gradients(network, again=as_there)
+        step = _Step(trainable, _around(network), setting, foreach=rules == "cuda" or None)
+        living = Living()
+        weights = living.add(p for p in network.parameters() if not p.requires_grad)
+        weights += living.add(network.buffers())
+        trainables = living.add(step.learns)
+        gradients = living.add(p.grad for p in step.learns if p.grad is not None)
+        optimizer = living.add(step.states())
+        still = living.now
+        living.add(step.tensors())
+        modes.enter_context(as_there())
+        modes.enter_context(living)
+        loss = step.forward()
+        activations = living.now - still
+        step.backward(loss)
+        del loss
+        step.update()
+    return Plan(
+        stage.name,
+        setting,
+        weights,
+        trainables,
+        gradients,
+        optimizer,
+        activations,
+        working=living.peak - still - activations,
+    )
+
+
+def _check(setting: Setting) -> None:
+    for name in ("batch", "accumulation", "views", "prompt_tokens", "target_tokens"):
+        if getattr(setting, name) < 1:
+            raise ValueError(f"{name} is {getattr(setting, name)}: give at least 1")
+
+
+def _fake(trainable: Trainable) -> None:
+    """Every weight from the meta device to a CPU without memory, for meta tensors know no autocast.
+
+    peft cannot put its adapters on such tensors, so the stage is already there.
+    """
+    network = trainable.network
+    places = Places(network)
+    for name, weight in list(network.named_parameters()):
+        places.put(name, torch.empty(weight.shape, dtype=weight.dtype, device="cpu"))
+        network.get_parameter(name).requires_grad_(weight.requires_grad)
+    place_buffers(network, torch.device("cpu"))
+    for named in trainable.groups.values():
+        for name in named:
+            named[name] = network.get_parameter(name)
+
+
+def _around(network: InstructBlipForConditionalGeneration) -> ClinicalBLIP:
+    """The network as an objective wants it; of tokenizers and films only the shapes count here."""
+    return ClinicalBLIP(
+        network,
+        byte_tokenizer(LANGUAGE_TOKENS, LANGUAGE_FRAME),
+        byte_tokenizer(ASKING_TOKENS, ASKING_FRAME),
+        Preprocessing(network.config.vision_config.image_size, CLIP_MEAN, CLIP_STD),
+        network.config.qformer_config.max_position_embeddings,
+    )
+
+
+# ---- One step ----
+
+
+class _Step:
+    """One micro-batch and one step of the optimizer, as training.finetune takes them.
+
+    The gradients of an earlier micro-batch and the optimizer's states are there already.
+    """
+
+    def __init__(
+        self, trainable: Trainable, model: ClinicalBLIP, setting: Setting, foreach: bool | None
+    ) -> None:
+        device = next(model.network.parameters()).device
+        self.dtype = setting.dtype
+        self.device = device
+        with device:
+            self.objective = Objective(model, trainable.stage.objective).train()
+        self.learns: list[nn.Parameter] = [*trainable.parameters(), *self.objective.judges()]
+        self.batch = _batch(model, setting, device)
+        self.optimizer = torch.optim.AdamW(self.learns, lr=1e-6, foreach=foreach)
+        for parameter in self.learns:
+            parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()
+
+    def states(self) -> list[torch.Tensor]:
+        """The optimizer's."""
+        return [t for state in self.optimizer.state.values() for t in state.values()]
+
+    def tensors(self) -> list[torch.Tensor]:
+        """The batch's."""
+        own = [self.batch.labels, self.batch.signs, self.batch.shown]
+        return [*vars(self.batch.inputs).values(), *(t for t in own if t is not None)]
+
+    def forward(self) -> torch.Tensor:
+        """The loss."""
+        narrow = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype if narrow else None, enabled=narrow):
+            loss: torch.Tensor = self.objective(self.batch)
+        return loss
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Its gradients, beside those that are there."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def update(self) -> None:
+        """A step of the optimizer."""
+        self.optimizer.step()
+
+
+def _batch(model: ClinicalBLIP, setting: Setting, device: torch.device) -> Batch:
+    """The largest micro-batch. One prompt ends a word earlier: then there is a mask, as mostly."""
+    size, films = model.preprocessing.size, setting.batch * setting.views
+    shown = setting.views * model.config.num_query_tokens
+    words = torch.full((setting.batch, shown + setting.prompt_tokens), 5, device=device)
+    words[:, :shown] = model.config.image_token_index
+    mask = torch.ones_like(words)
+    mask[0, -1] = 0
+    asked = torch.full((films, setting.prompt_tokens), 5, device=device)
+    signs = torch.zeros(films, len(FINDINGS) + len(LATERAL_SIGNS), device=device)
+    return Batch(
+        Inputs(
+            pixels=torch.zeros(films, 3, size, size, device=device),
+            asked=asked,
+            asked_mask=torch.ones_like(asked),
+            words=words,
+            words_mask=mask,
+        ),
+        torch.full((setting.batch, setting.target_tokens), 5, device=device),
+        signs,
+        torch.ones_like(signs),
+    )
+
+
+# ---- The truth ----
+
+
+def measure(model: ClinicalBLIP, stage: Stage, setting: Setting) -> int:
+    """The same step for real, where the model is: bytes at its highest moment.
+
+    What torch's allocator gave out, which on a GPU leaves out the same as the plan does. The stage
+    is put onto the model, and it takes a step: it is of no use afterwards.
+    """
+    _check(setting)
+    trainable = put_on(model.network, stage)
+    if setting.checkpointed:
+        checkpoint_gradients(model.network)
+    step = _Step(trainable, model, setting, foreach=None)
+
+    def run() -> None:
+        step.backward(step.forward())
+        step.update()
+
+    if step.device.type == "cuda":
+        run()  # what libraries take for themselves the first time
+        torch.cuda.synchronize(step.device)
+        torch.cuda.reset_peak_memory_stats(step.device)
+        run()
+        torch.cuda.synchronize(step.device)
+        return torch.cuda.max_memory_allocated(step.device)
+    there = Living()
+    there.add([*model.network.parameters(), *model.network.buffers(), *step.learns])
+    there.add(p.grad for p in step.learns if p.grad is not None)
+    there.add([*step.states(), *step.tensors()])
+    return there.now + _highest(run)
+
+
+def _highest(run: Callable[[], None]) -> int:
+    """What the CPU's allocator gave out above what was there before, by torch's profiler."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
+        run()
+    changes: list[tuple[int, int]] = []
+    waiting = list(seen.profiler.kineto_results.experimental_event_tree())
+    while waiting:
+        event = waiting.pop()
+        waiting += event.children
+        if event.tag == torch._C._profiler._EventType.Allocation:
+            changes.append((event.start_time_ns, event.extra_fields.alloc_size))
+    now = highest = 0
+    for _, change in sorted(changes, key=lambda each: each[0]):
+        now += change
+        highest = max(highest, now)
+    return highest
+
+
+def with_batch(setting: Setting, batch: int) -> Setting:
+    """The same step of the optimizer in micro-batches of another size.
+
+    Raises:
+        ValueError: its examples cannot be parted so.
+    """
+    examples = setting.batch * setting.accumulation
+    if examples % batch:
+        raise ValueError(f"{examples} examples a step cannot be parted into batches of {batch}")
+    return replace(setting, batch=batch, accumulation=examples // batch)

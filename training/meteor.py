@@ -1,0 +1,258 @@
+"""The two scores that are called METEOR: version 1.5 (Java) and nltk's. Knows no reports.
+
+They share a name and little else: on reports nltk's reads nearly twice as high (docs/metrics.md).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import subprocess
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import nltk.data
+import numpy as np
+import pycocoevalcap.meteor.meteor as library
+from nltk.corpus.reader.wordnet import WordNetCorpusReader
+from nltk.data import FileSystemPathPointer, PathPointer, SeekableUnicodeStreamReader
+from nltk.stem.porter import PorterStemmer
+from nltk.tokenize import NLTKWordTokenizer
+from nltk.translate.meteor_score import meteor_score
+from numpy.typing import NDArray
+
+_JAR = Path(library.__file__).parent / library.METEOR_JAR
+# A comma for a decimal point, as other locales write it, would be read as no number at all.
+_LOCALE = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
+_ASKED = ("-", "-", "-stdio", "-l", "en", "-norm")
+_STOPPED = "METEOR 1.5 stopped; look at the Java runtime and its memory"
+STATISTICS = 23
+"""Numbers that the jar counts for one case; they add up over cases (`meteor_of`)."""
+
+
+class NoMeteor(Exception):
+    """METEOR 1.5 cannot be had here; the message says why."""
+
+
+class Meteor15:
+    """A running METEOR 1.5 (`meteor_15`).
+
+    Raises:
+        NoMeteor: from both methods, when it has stopped.
+    """
+
+    name = f"METEOR 1.5, jar of pycocoevalcap {version('pycocoevalcap')}"
+
+    def __init__(self, asked: IO[str], answered: IO[str]) -> None:
+        self._asked = asked
+        self._answered = answered
+
+    def statistics(self, hypothesis: str, references: Sequence[str]) -> NDArray[np.float64]:
+        """What is counted for one case: shape (STATISTICS,)."""
+        fields = ["SCORE", *map(_one_field, references), _one_field(hypothesis)]
+        numbers = self._ask(" ||| ".join(fields)).split()
+        if len(numbers) != STATISTICS:
+            raise NoMeteor("METEOR 1.5 gave an answer that is none; look at the Java runtime")
+        return np.array([float(number) for number in numbers])
+
+    def score(self, statistics: NDArray[np.float64]) -> float:
+        """The jar's own score of cases together; statistics: shape (cases, STATISTICS)."""
+        summed = " ".join(str(float(number)) for number in statistics.sum(axis=0))
+        self._ask(f"EVAL ||| {summed}")  # answers with the score of each case, here one,
+        return float(self._answer())  # and then with that of all
+
+    def _ask(self, line: str) -> str:
+        try:
+            self._asked.write(line + "\n")
+            self._asked.flush()
+        except OSError as error:
+            raise NoMeteor(_STOPPED) from error
+        return self._answer()
+
+    def _answer(self) -> str:
+        answer = self._answered.readline()
+        if not answer:
+            raise NoMeteor(_STOPPED)
+        return answer.strip()
+
+
+@contextmanager
+def meteor_15() -> Iterator[Meteor15]:
+    """METEOR 1.5 as pycocoevalcap brings and calls it: English, its own normaliser, all stages.
+
+    Its Java process ends with the context, whatever happened inside. (The library's own wrapper
+    leaves the process and its pipes to the garbage collector, and takes no line breaks.)
+
+    Raises:
+        NoMeteor: there is no Java, or it does not start.
+    """
+    java = shutil.which("java")
+    if java is None:
+        raise NoMeteor("METEOR 1.5 needs Java, which is not here; install a Java runtime")
+    try:
+        process = subprocess.Popen(
+            [java, *_LOCALE, "-Xmx2G", "-jar", _JAR.name, *_ASKED],
+            cwd=_JAR.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise NoMeteor(f"METEOR 1.5 needs Java, and {java} does not start; mend it") from error
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield Meteor15(process.stdin, process.stdout)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _one_field(text: str) -> str:
+    """A text as one field of the jar's line: no line break, and no mark between fields."""
+    return " ".join(text.replace("|||", " ").split())
+
+
+# Denkowski and Lavie 2014, METEOR 1.5, English ("rank"): alpha, beta, gamma, delta, and the
+# weights of its stages: exact, stem, synonym, paraphrase.
+_ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
+_WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
+
+
+def meteor_of(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+    """METEOR 1.5 from what the jar counted: (..., STATISTICS) -> (...).
+
+    The same arithmetic as in the jar, so that a resample of cases needs no Java: its counts are
+    the sum of its cases'. Agrees with the jar's own score to the last digits of a float.
+    """
+    lengths, stages, (chunks, *matched) = (
+        statistics[..., :4],
+        statistics[..., 4:20].reshape(*statistics.shape[:-1], 4, 4),
+        np.moveaxis(statistics[..., 20:], -1, 0),
+    )
+    # Of each pair: content words, then function words; hypothesis first, then reference.
+    weighted = (_WEIGHTS[:, None] * stages).sum(axis=-2)
+    all_matched = (lengths[..., 0] == matched[0]) & (lengths[..., 1] == matched[1])
+
+    def share(side: int) -> NDArray[np.float64]:
+        functional = lengths[..., 2 + side]
+        whole = _DELTA * (lengths[..., side] - functional) + (1 - _DELTA) * functional
+        found = _DELTA * weighted[..., side] + (1 - _DELTA) * weighted[..., 2 + side]
+        return _ratio(found, whole)
+
+    precision, recall = share(0), share(1)
+    mean = _ratio(precision * recall, _ALPHA * precision + (1 - _ALPHA) * recall)
+    broken = _ratio(chunks, (matched[0] + matched[1]) / 2)
+    broken = np.where(all_matched & (chunks == 1), 0.0, broken)
+    return np.asarray(mean * (1 - _GAMMA * broken**_BETA))
+
+
+def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.zeros_like(part, dtype=np.float64), where=whole > 0)
+
+
+_DEBIAN_WORDNET = Path("/usr/share/wordnet")
+
+
+class _WordNet(WordNetCorpusReader):  # type: ignore[misc]  # nltk has no types
+    """WordNet from nltk's folder or Debian's, read into memory so that no file stays open.
+
+    Debian's lacks the list of the lexicographers' files. METEOR asks for the words of a synset
+    alone, so their names stand for nothing here.
+    """
+
+    def open(self, file: str) -> Any:
+        if file == "lexnames":
+            held = b"".join(b"%02d file%d 0\n" % (n, n) for n in range(45))
+        else:
+            with self._root.join(file).open() as stream:
+                held = stream.read()
+        return SeekableUnicodeStreamReader(io.BytesIO(held), "utf-8")
+
+    def map_wn(self, version: str = "wordnet") -> None:
+        """Other versions and languages are not asked for; nltk would look for their files."""
+
+
+class _Synonyms:
+    """What nltk's METEOR asks of WordNet; each word is looked up once."""
+
+    def __init__(self, wordnet: _WordNet | None) -> None:
+        self.synsets = cache(wordnet.synsets) if wordnet else lambda _: ()
+        self.version = wordnet.get_version() if wordnet else ""
+
+
+class _Stems:
+    """nltk's stemmer; each word is stemmed once."""
+
+    def __init__(self) -> None:
+        self.stem = cache(PorterStemmer().stem)
+
+
+class MeteorNltk:
+    """nltk's METEOR (Lavie and Agarwal 2007), as HF's `evaluate` calls it.
+
+    Words are nltk's word tokens, lower case; a sentence ends at . ? ! before a space, where HF's
+    uses punkt. With several references the best counts. name: says whether with synonyms.
+    """
+
+    def __init__(self) -> None:
+        self._synonyms = _synonyms()
+        self._stems = _Stems()
+        self._words = NLTKWordTokenizer()
+        which = self._synonyms.version
+        with_which = f"with WordNet {which}" if which else "without synonyms (no WordNet here)"
+        self.name = f"METEOR, nltk {version('nltk')} {with_which}"
+
+    @property
+    def note(self) -> str:
+        """What a reader of the score must know; "" where it has its synonyms."""
+        if self._synonyms.version:
+            return ""
+        return (
+            "without synonyms, since WordNet is not here, so it is not the published score; "
+            "install Debian's wordnet-base or nltk's corpus wordnet"
+        )
+
+    def score(self, hypothesis: str, references: Sequence[str]) -> float:
+        """Of one case, 0 to 1."""
+        return float(
+            meteor_score(
+                [self._split(reference) for reference in references],
+                self._split(hypothesis),
+                stemmer=self._stems,
+                wordnet=self._synonyms,
+            )
+        )
+
+    def _split(self, text: str) -> list[str]:
+        sentences = re.split(r"(?<=[.?!])\s+", text)
+        return [word for sentence in sentences for word in self._words.tokenize(sentence)]
+
+
+@cache
+def _synonyms() -> _Synonyms:
+    for root in _wordnet_roots():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that other languages are not to be had
+            return _Synonyms(_WordNet(root, None))
+    return _Synonyms(None)
+
+
+def _wordnet_roots() -> Iterator[PathPointer]:
+    for name in ("corpora/wordnet", "corpora/wordnet.zip/wordnet/"):
+        try:
+            yield nltk.data.find(name)
+        except LookupError:
+            continue
+    if (_DEBIAN_WORDNET / "data.noun").is_file():
+        if str(_DEBIAN_WORDNET) not in nltk.data.path:  # nltk reads from its own folders alone
+            nltk.data.path.append(str(_DEBIAN_WORDNET))
+        yield FileSystemPathPointer(str(_DEBIAN_WORDNET))

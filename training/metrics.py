@@ -1,0 +1,224 @@
+"""BLEU, METEOR and ROUGE-L of drafts, each by name, and again for any resample of the cases.
+
+    score(["heart size normal"], [["heart size is normal"]], normalisation="lower").bleu_4
+    measure(hypotheses, references).of(indices)["bleu_4"]
+
+The scores are those of pycocoevalcap and nltk. Knows no studies and no findings (`clinical`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pycocoevalcap.bleu.bleu_scorer import BleuScorer
+from pycocoevalcap.rouge.rouge import Rouge
+
+from training.meteor import Meteor15, MeteorNltk, NoMeteor, meteor_15, meteor_of
+from training.normalising import Vocabulary, named, normalised
+
+_COCO = f"pycocoevalcap {version('pycocoevalcap')}"
+_BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
+NAMES = (*_BLEU, "bleu_a", "meteor_1_5", "meteor_nltk", "rouge_l")
+
+
+@dataclass(frozen=True)
+class Scores(Mapping[str, float | None]):
+    """The scores of a set of cases, 0 to 1, as attributes and by the names in NAMES.
+
+    None: it could not be computed here, and `notes` says why. notes: name -> what a reader of the
+    score must know. named: name -> implementation, version and normalisation.
+    """
+
+    bleu_1: float
+    bleu_2: float
+    bleu_3: float
+    bleu_4: float
+    bleu_a: float
+    meteor_1_5: float | None
+    meteor_nltk: float | None
+    rouge_l: float
+    named: Mapping[str, str] = field(default_factory=dict, compare=False)
+    notes: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def __getitem__(self, name: str) -> float | None:
+        if name not in NAMES:
+            raise KeyError(name)
+        value: float | None = getattr(self, name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(NAMES)
+
+    def __len__(self) -> int:
+        return len(NAMES)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Scores of a set of cases, and what it takes to score any resample of them again.
+
+    cases: name -> each case scored by itself, shape (cases,); for BLEU-4 that is often 0.
+    BLEU and METEOR 1.5 of several cases are not the mean of the cases' scores, but of their counts
+    together, as in their libraries; nltk's METEOR and ROUGE-L are the mean.
+    """
+
+    scores: Scores
+    cases: Mapping[str, NDArray[np.float64]]
+    _bleu: NDArray[np.float64] = field(repr=False)
+    _meteor: NDArray[np.float64] | None = field(repr=False)
+
+    def of(self, indices: ArrayLike) -> dict[str, float]:
+        """The scores of these cases; one that is named twice counts twice.
+
+        indices: places in the order of the cases, shape (any,), at least one. A score that could
+        not be computed is left out. `of` every case once is `scores`, to the last digits of a
+        float.
+        """
+        taken = np.asarray(indices, dtype=np.intp)
+        if not taken.size:
+            raise ValueError("no case is named; give at least one index")
+        times = np.bincount(taken, minlength=len(self._bleu)).astype(np.float64)
+        found = _bleu_of(times @ self._bleu)
+        if self._meteor is not None:
+            found["meteor_1_5"] = float(meteor_of(times @ self._meteor))
+        for name in ("meteor_nltk", "rouge_l"):
+            found[name] = float(times @ self.cases[name] / times.sum())
+        return found
+
+
+def score(
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    normalisation: str = "raw",
+    vocabulary: Vocabulary | None = None,
+) -> Scores:
+    """The scores of drafts against reports; as `measure`."""
+    measured = measure(hypotheses, references, normalisation=normalisation, vocabulary=vocabulary)
+    return measured.scores
+
+
+def measure(
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    normalisation: str = "raw",
+    vocabulary: Vocabulary | None = None,
+) -> Measured:
+    """Score drafts against one or more reports each. An empty draft scores 0.
+
+    normalisation: one of training.normalising.NORMALISATIONS. vocabulary: R2Gen's, which the
+    references go through and the drafts do not; with r2gen alone.
+
+    Raises:
+        ValueError: nothing to score, a draft without a reference, lists of other lengths, or an
+            unknown normalisation.
+    """
+    if isinstance(hypotheses, str) or any(isinstance(texts, str) for texts in references):
+        raise ValueError("one text is given where a list of texts is wanted; put it in a list")
+    if not hypotheses:
+        raise ValueError("there is nothing to score: no draft is given")
+    if len(hypotheses) != len(references):
+        raise ValueError(
+            f"{len(hypotheses)} drafts and references for {len(references)} are given; "
+            "give a list of references for each draft"
+        )
+    if not all(references):
+        missing = next(n for n, texts in enumerate(references) if not texts)
+        raise ValueError(f"draft number {missing + 1} has no reference; give at least one")
+    drafts = [normalised(text, normalisation) for text in hypotheses]
+    reports = [[normalised(t, normalisation, vocabulary) for t in texts] for texts in references]
+
+    bleu, whole, by_case = _bleu(drafts, reports)
+    notes: dict[str, str] = {}
+    meteor, jar_score = None, None
+    try:
+        meteor, jar_score = _meteor(drafts, reports)
+        by_case["meteor_1_5"] = meteor_of(meteor)
+    except NoMeteor as error:
+        notes["meteor_1_5"] = str(error)
+    nltks = MeteorNltk()
+    if nltks.note:
+        notes["meteor_nltk"] = nltks.note
+    pairs = list(zip(drafts, reports, strict=True))
+    by_case["meteor_nltk"] = np.array([nltks.score(*pair) for pair in pairs])
+    by_case["rouge_l"] = np.array([_rouge(*pair) for pair in pairs])
+    scores = Scores(
+        **whole,
+        meteor_1_5=jar_score,
+        meteor_nltk=float(by_case["meteor_nltk"].mean()),
+        rouge_l=float(by_case["rouge_l"].mean()),
+        named=_named(nltks.name, named(normalisation, vocabulary)),
+        notes=notes,
+    )
+    return Measured(scores, by_case, bleu, meteor)
+
+
+def _bleu(
+    drafts: Sequence[str], reports: Sequence[Sequence[str]]
+) -> tuple[NDArray[np.float64], dict[str, float], dict[str, NDArray[np.float64]]]:
+    """The library's counts (cases, 10), its scores, and its scores of each case."""
+    scorer = BleuScorer(n=4)
+    for draft, texts in zip(drafts, reports, strict=True):
+        scorer += (draft, list(texts))
+    whole, cases = scorer.compute_score(option="closest", verbose=0)
+    counts = np.array(
+        [
+            [
+                one["testlen"],
+                min((abs(length - one["testlen"]), length) for length in one["reflen"])[1],
+                *one["guess"],
+                *one["correct"],
+            ]
+            for one in scorer.ctest
+        ],
+        dtype=np.float64,
+    )
+    by_case = dict(zip(_BLEU, np.array(cases), strict=True))
+    by_case["bleu_a"] = np.array(cases[1:]).mean(axis=0)
+    return counts, _with_mean(whole), by_case
+
+
+# So that nothing is divided by zero: pycocoevalcap/bleu/bleu_scorer.py.
+_SMALL, _TINY = 1e-9, 1e-15
+
+
+def _bleu_of(counts: NDArray[np.float64]) -> dict[str, float]:
+    """BLEU from counts (10,) as the library computes it: closest length, no smoothing."""
+    written, wanted, guessed, right = counts[0], counts[1], counts[2:6], counts[6:10]
+    precision = np.cumprod((right + _TINY) / (guessed + _SMALL)) ** (1 / np.arange(1, 5))
+    ratio = (written + _TINY) / (wanted + _SMALL)
+    return _with_mean(precision * (np.exp(1 - 1 / ratio) if ratio < 1 else 1.0))
+
+
+def _with_mean(bleu: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
+    """BLEU-1 to 4 by name, and BLEU-A, the paper's mean of BLEU-2, 3 and 4."""
+    found = dict(zip(_BLEU, map(float, bleu), strict=True))
+    return found | {"bleu_a": float(np.mean(bleu[1:]))}
+
+
+def _meteor(
+    drafts: Sequence[str], reports: Sequence[Sequence[str]]
+) -> tuple[NDArray[np.float64], float]:
+    with meteor_15() as jar:
+        pairs = zip(drafts, reports, strict=True)
+        statistics = np.array([jar.statistics(draft, texts) for draft, texts in pairs])
+        return statistics, jar.score(statistics)
+
+
+def _rouge(draft: str, texts: Sequence[str]) -> float:
+    # The library finds one word, the empty one, in an empty draft and in an empty reference.
+    return float(Rouge().calc_score([draft], list(texts))) if draft else 0.0
+
+
+def _named(nltks: str, how: str) -> dict[str, str]:
+    by = {name: f"BLEU-{name[-1]}, {_COCO}" for name in _BLEU}
+    by["bleu_a"] = f"BLEU-A (mean of BLEU-2, 3 and 4), {_COCO}"
+    by["meteor_1_5"] = Meteor15.name
+    by["meteor_nltk"] = nltks
+    by["rouge_l"] = f"ROUGE-L (F, beta 1.2), {_COCO}"
+    return {name: f"{by[name]}, {how}" for name in NAMES}

@@ -1,0 +1,136 @@
+"""Writes the report of an evaluation: one HTML file that holds all of it, and Markdown with PNGs.
+
+    OUT/report.html     everything, films too: one file that can be passed on
+    OUT/report.md       the same for a repository
+    OUT/pictures/*.png  what the Markdown shows
+
+What corpora and models write is untrusted text: it is escaped in both. Knows no scoring.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from records.errors import NotAllowed
+from training.evaluate import Comparison, Evaluation
+from training.pages.cases import worst_and_best
+from training.pages.chart import draw
+from training.pages.paper import paper
+from training.pages.sections import failures, names, sections
+from training.pages.versus import versus
+
+WARNING = (
+    "Research figures, not for clinical use. The texts and films below may be of patients: keep "
+    "this file where the corpus itself may be kept."
+)
+PICTURES = "pictures"
+HTML, MARKDOWN = "report.html", "report.md"
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that no report can be written to, before hours of drafting.
+
+    Raises:
+        NotAllowed: it is a file, or it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{HTML}.new"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise NotAllowed(
+            f"no report can be written to {folder} ({error.strerror}); name another folder"
+        ) from error
+
+
+def write_report(
+    folder: Path, evaluation: Evaluation, comparison: Comparison | None = None
+) -> tuple[Path, Path]:
+    """Write the report, over an earlier one; the paths of the HTML and of the Markdown.
+
+    Raises:
+        NotAllowed: the folder cannot be written to.
+    """
+    check_folder(folder)
+    worst, best = worst_and_best(evaluation)
+    chart = draw(evaluation)
+    said = {
+        "warning": WARNING,
+        "evaluation": evaluation,
+        "facts": _facts(evaluation),
+        "chart": chart,
+        "sections": [
+            *sections(evaluation),
+            *([] if comparison is None else [versus(comparison)]),
+            paper(evaluation),
+        ],
+        "cases": {"Worst": worst, "Best": best},
+        "last": [failures(evaluation), names(evaluation)],
+        "pictures": PICTURES,
+    }
+    pictures = folder / PICTURES
+    shutil.rmtree(pictures, ignore_errors=True)
+    pictures.mkdir()
+    (pictures / "scores.png").write_bytes(chart)
+    for case in (*worst, *best):
+        for picture in case.pictures:
+            if picture.png:
+                (pictures / picture.name).write_bytes(picture.png)
+    environment = _environment()
+    for name in (HTML, MARKDOWN):
+        text = environment.get_template(name).render(said)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder / HTML, folder / MARKDOWN
+
+
+_ACTIVE = re.compile(r"([\\`*_{}\[\]<>#|~&!@]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
+"""What Markdown reads as markup inside a line, or makes a link of."""
+
+
+def as_markdown(text: object) -> str:
+    """Untrusted text as one line of Markdown that shows what it says and does nothing."""
+    return _ACTIVE.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("training", "pages"),
+        autoescape=select_autoescape(("html",), default=False),  # Markdown goes through `md`
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = as_markdown
+    environment.filters["png"] = _as_uri
+    return environment
+
+
+def _as_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _facts(evaluation: Evaluation) -> dict[str, str]:
+    """What was scored, and how."""
+    held, manifest = evaluation.held, evaluation.manifest
+    drafted = sum(len(held.examples) for _ in evaluation.modes)
+    seconds = sum(came.drafts.seconds for came in evaluation.modes.values())
+    limit = "" if held.limit is None else f" (the first {held.limit} of the test split)"
+    return {
+        "bundle": f"{evaluation.name}, digest {manifest.digest}",
+        "corpus": f"{held.corpus}, seed {held.seed}",
+        "studies": f"{len(held.examples)}{limit}",
+        "prior modes": ", ".join(evaluation.modes),
+        "failed": f"{len(evaluation.failures())} drafts, scored as empty",
+        "drafted on": f"{evaluation.device}, {evaluation.dtype}, "
+        f"{1000 * seconds / max(drafted, 1):.0f} ms a study",
+        "labeller": evaluation.how.labeller.name,
+        "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    }

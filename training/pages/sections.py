@@ -1,0 +1,282 @@
+"""What the report of an evaluation says, section by section. Knows no markup and no films."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from training.drafting import ABOUT as MODES
+from training.evaluate import Evaluation
+from training.findings import F1, PRECISION, RECALL
+from training.floors import ABOUT, FIXED, TITLES
+from training.pages.grid import (
+    FLOOR,
+    NOTHING,
+    OURS,
+    Cell,
+    Grid,
+    Line,
+    Section,
+    intervals,
+    number,
+    share,
+)
+from training.scoring import Scores
+
+WORDING = {
+    "bleu_1": "BLEU-1",
+    "bleu_2": "BLEU-2",
+    "bleu_3": "BLEU-3",
+    "bleu_4": "BLEU-4",
+    "bleu_a": "BLEU-A",
+    "meteor_1_5": "METEOR 1.5",
+    "meteor_nltk": "METEOR nltk",
+    "rouge_l": "ROUGE-L",
+}
+FINDINGS = {F1: "finding F1", PRECISION: "precision", RECALL: "recall"}
+KINDS = {"views": "number of views", "normal": "normal or not", "duplicates": "duplicates"}
+
+
+def heading(name: str) -> str:
+    """A score's heading."""
+    known = (WORDING | FINDINGS).get(name)
+    return known or name.replace("_f1_", " F1-").replace("_f1", " F1").replace("_", " ")
+
+
+def sections(evaluation: Evaluation) -> Iterator[Section]:
+    """The sections before the paper's tables."""
+    yield _scores(evaluation)
+    if evaluation.main.agreement is not None:
+        yield _findings(evaluation)
+    if evaluation.main.scored.observations:
+        yield _observations(evaluation)
+    yield _groups(evaluation)
+    yield _comparing(evaluation)
+
+
+def brief(evaluation: Evaluation) -> Iterator[Section]:
+    """What a terminal has room for: one normalisation, and findings without their list."""
+    scores = _scores(evaluation)
+    yield replace(scores, grids=scores.grids[:1])
+    if evaluation.main.agreement is not None:
+        found = _findings(evaluation)
+        yield replace(found, grids=found.grids[:1])
+    if evaluation.main.scored.observations:
+        yield _observations(evaluation)
+    yield _comparing(evaluation)
+
+
+def _scores(evaluation: Evaluation) -> Section:
+    """Every mode over every floor, a table for each normalisation."""
+    names = list(WORDING)
+    held = evaluation.held
+    scored = "the findings of the report" if held.section == "findings" else "the report"
+    says = [
+        f"A draft is scored against {scored} that was written of the study. Below the bundle "
+        "stand the floors: what is had without looking at a film. A score says something by how "
+        "far it is above them.",
+        "Beside each score: its 95% bootstrap interval over studies.",
+    ]
+    says += [
+        f"Prior mode {mode} (template {came.drafts.template}): {MODES[mode]}."
+        for mode, came in evaluation.modes.items()
+    ]
+    says += [f"Prior mode {mode} is left out: {why}." for mode, why in evaluation.left_out.items()]
+    says += [f"Floor, {TITLES[name]}: {ABOUT[name]}." for name in evaluation.floors]
+    if FIXED in held.floors:
+        says.append(f"The fixed report: “{held.floors[FIXED][0]}”")
+    for notes in evaluation.notes.values():
+        says += [f"{heading(name)}: {note}" for name, note in notes.items()]
+    grids = []
+    for normalisation in evaluation.how.normalisations:
+        ours = {
+            f"prior mode {mode}": came.scored.wording[normalisation]
+            for mode, came in evaluation.modes.items()
+        }
+        floors = {TITLES[n]: one.wording[normalisation] for n, one in evaluation.floors.items()}
+        grids.append(_grid(f"Wording, normalisation {normalisation}", names, ours, floors))
+    return Section("Scores and floors", tuple(dict.fromkeys(says)), tuple(grids))
+
+
+def _findings(evaluation: Evaluation) -> Section:
+    """Phantoms: what was drawn against what is named."""
+    lines = []
+    for mode, came in evaluation.modes.items():
+        if came.agreement is None or came.swapped is None:
+            continue
+        cells = (
+            *intervals(came.scored.findings, list(FINDINGS)),
+            Cell(f"{came.agreement.exact:.1%}"),
+            Cell(number(came.swapped.f1)),
+        )
+        lines.append(Line(f"prior mode {mode}", cells, OURS))
+    lines += [
+        Line(
+            TITLES[n],
+            (*intervals(one.findings, list(FINDINGS)), Cell(NOTHING), Cell(NOTHING)),
+            FLOOR,
+        )
+        for n, one in evaluation.floors.items()
+    ]
+    modes = {m: c.agreement for m, c in evaluation.modes.items() if c.agreement is not None}
+    by_finding = tuple(
+        Line(
+            name.replace("_", " "),
+            (
+                Cell(str(studies)),
+                *(
+                    Cell(number(one.by_finding[name]) if studies else NOTHING)
+                    for one in modes.values()
+                ),
+            ),
+        )
+        for name, studies in next(iter(modes.values())).there.items()
+    )
+    return Section(
+        "Findings",
+        (
+            "Findings named in the drafts against those that were drawn, all counted together "
+            "(micro-averaged). A finding on the wrong side is a wrong one.",
+            "Films swapped: the same studies, each drafted from the films of another one. What "
+            "is left is what can be said without looking.",
+        ),
+        (
+            Grid(
+                "Findings of phantoms",
+                "",
+                (*FINDINGS.values(), "all right", "F1, films swapped"),
+                tuple(lines),
+            ),
+            Grid(
+                "F1 of each finding",
+                "finding",
+                ("studies with it", *(f"prior mode {mode}" for mode in modes)),
+                by_finding,
+            ),
+        ),
+    )
+
+
+def _observations(evaluation: Evaluation) -> Section:
+    names = list(evaluation.main.scored.observations)
+    ours = {f"prior mode {m}": came.scored.observations for m, came in evaluation.modes.items()}
+    floors = {TITLES[n]: one.observations for n, one in evaluation.floors.items()}
+    return Section(
+        "Observations",
+        (
+            f"The observations of CheXpert that drafts and references name, read from both texts "
+            f"by {evaluation.how.labeller.name}. Scores by another labeller are other scores.",
+        ),
+        (_grid("Agreement on observations", names, ours, floors),),
+    )
+
+
+def _groups(evaluation: Evaluation) -> Section:
+    held = evaluation.held
+    names = _few(evaluation)
+    grids = []
+    for mode, came in evaluation.modes.items():
+        lines = [Line(f"all {len(held.examples)}", intervals(came.scored.main, names), OURS)]
+        lines += [
+            Line(f"{group.name} ({len(group.places)})", intervals(scores, names))
+            for group, scores in came.scored.groups
+        ]
+        columns = tuple(map(heading, names))
+        grids.append(
+            Grid(f"Groups of studies, prior mode {mode}", "studies", columns, tuple(lines))
+        )
+    said = f"{held.duplicates} of {len(held.examples)} references stand word for word (in lower "
+    return Section(
+        "Groups, and scores without duplicates",
+        (
+            f"{said}case, without punctuation) among the {held.training} training reports that "
+            "were read. A model that has learnt those by heart is right there without looking, "
+            "so the scores without them are the ones to believe.",
+            f"Normal or not is by {held.normal_by}. Scores are those of normalisation "
+            f"{evaluation.how.first}.",
+        ),
+        tuple(grids),
+    )
+
+
+def _comparing(evaluation: Evaluation) -> Section:
+    lines = []
+    for mode, came in evaluation.modes.items():
+        one = came.comparing
+        cells = (
+            Cell(str(one.studies)),
+            share(one.drafts, one.studies),
+            share(one.references, one.studies),
+        )
+        lines.append(Line(f"prior mode {mode}", cells, OURS))
+    return Section(
+        "Comparisons that nobody could make",
+        (
+            "Reports that compare with an earlier film (“unchanged from prior”) although no "
+            "report of one was in the prompt. In a draft that is invention. References compare "
+            "because their readers had the earlier film.",
+        ),
+        (
+            Grid(
+                "Texts with a comparing sentence, where no prior report was given",
+                "",
+                ("studies without", "drafts that compare", "references that compare"),
+                tuple(lines),
+            ),
+        ),
+    )
+
+
+def failures(evaluation: Evaluation) -> Section:
+    """Studies without a draft; a section without tables where there are none."""
+    failed = evaluation.failures()
+    if not failed:
+        return Section("Studies without a draft", ("None: every study was drafted.",))
+    return Section(
+        "Studies without a draft",
+        (
+            f"{len(failed)} could not be drafted. Each is scored as an empty draft: to leave it "
+            "out would flatter the bundle.",
+        ),
+        (
+            Grid(
+                "What failed, and why",
+                "study",
+                ("prior mode", "reason"),
+                tuple(Line(one.key, (Cell(mode), Cell(one.reason))) for mode, one in failed),
+            ),
+        ),
+    )
+
+
+def names(evaluation: Evaluation) -> Section:
+    """What each score is, to the version."""
+    lines = [
+        Line(heading(key), (Cell(name),))
+        for section in evaluation.named.values()
+        for key, name in section.items()
+    ]
+    return Section(
+        "What each score is",
+        (
+            "Scores of another implementation, version or normalisation are other scores. "
+            f"Intervals: percentiles of {evaluation.how.resamples} bootstrap resamples of the "
+            f"studies, seed {evaluation.how.seed}.",
+        ),
+        (Grid("Names of the scores", "score", ("implementation",), tuple(lines)),),
+    )
+
+
+def _few(evaluation: Evaluation) -> list[str]:
+    """The scores of groups: not every one of them, for a page is so wide."""
+    wanted = ["bleu_4", "bleu_a", "meteor_1_5", "rouge_l"]
+    wanted += [name for name in evaluation.main.scored.observations if not name.endswith("_macro")]
+    return [name for name in (*wanted, F1) if name in evaluation.main.scored.main]
+
+
+def _grid(
+    caption: str, names: Sequence[str], ours: dict[str, Scores], floors: dict[str, Scores]
+) -> Grid:
+    lines = [Line(head, intervals(scores, names), OURS) for head, scores in ours.items()]
+    lines += [Line(head, intervals(scores, names), FLOOR) for head, scores in floors.items()]
+    return Grid(caption, "", tuple(map(heading, names)), tuple(lines))

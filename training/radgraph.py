@@ -1,0 +1,93 @@
+"""RadGraph F1 of drafts, where a user has the package and its weights. Knows no observations.
+
+Jain et al. 2021 (arXiv:2106.14463): entities and relations of a report as a graph; the weights are
+for credentialed users (PhysioNet). Neither is a dependency, and nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub.constants
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+WEIGHTS = "radgraph.tar.gz"
+_LEVEL = "partial"
+"""Entities by their tokens and label, and whether each has a relation: the usual "RadGraph F1"."""
+
+
+@dataclass(frozen=True)
+class RadGraph:
+    """cases: F1 of each case, shape (cases,), or None, and then `note` says why."""
+
+    cases: NDArray[np.float64] | None = field(default=None)
+    name: str = ""
+    note: str = ""
+
+    @property
+    def score(self) -> float | None:
+        """The mean over cases."""
+        return None if self.cases is None else float(self.cases.mean())
+
+    def of(self, indices: ArrayLike) -> dict[str, float]:
+        """The score of these cases by name, as in `Measured.of`; empty where there is none."""
+        if self.cases is None:
+            return {}
+        return {"radgraph_f1": float(self.cases[np.asarray(indices, dtype=np.intp)].mean())}
+
+
+def radgraph(
+    hypotheses: Sequence[str], references: Sequence[str], folder: Path | None = None
+) -> RadGraph:
+    """Score drafts against reports by the package `radgraph`, with the weights in a folder.
+
+    Raises:
+        ValueError: nothing to score, or lists of other lengths.
+    """
+    if not hypotheses or len(hypotheses) != len(references):
+        raise ValueError(
+            f"{len(hypotheses)} drafts and {len(references)} reports are given; give as many of "
+            "one as of the other, and at least one"
+        )
+    why = _why_not(folder)
+    if why or folder is None:
+        return RadGraph(note=why)
+    inner: Any = importlib.import_module("radgraph.radgraph")
+    before = inner.CACHE_DIR
+    inner.CACHE_DIR = str(folder)  # where it looks before it would download
+    try:
+        scorer = inner.F1RadGraph(reward_level=_LEVEL, model_type="radgraph")
+        _, rewards, *_ = scorer(hyps=list(hypotheses), refs=list(references))
+    finally:
+        inner.CACHE_DIR = before
+    name = f"RadGraph F1 ({_LEVEL}), radgraph {_version()}"
+    return RadGraph(np.array(rewards, dtype=np.float64), name)
+
+
+def _why_not(folder: Path | None) -> str:
+    if folder is None:
+        return "RadGraph F1 needs its weights, and no folder of them is named"
+    if not (folder / WEIGHTS).is_file():
+        return f"RadGraph F1 needs its weights, and {folder} holds no {WEIGHTS}"
+    if importlib.util.find_spec("radgraph") is None:
+        return "RadGraph F1 needs the package radgraph, which is not here; install it"
+    if not huggingface_hub.constants.HF_HUB_OFFLINE:
+        return (
+            "RadGraph F1 is not computed while its package may download; set HF_HUB_OFFLINE=1 and "
+            "have the text encoder that its config.json names in the local cache"
+        )
+    return ""
+
+
+def _version() -> str:
+    try:
+        return version("radgraph")
+    except PackageNotFoundError:
+        return "of unknown version"
