@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import psutil
 import typer
 
 from nightdraft.options import choose, setting
@@ -118,6 +119,9 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
         seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
         resume: Annotated[bool, typer.Option("--resume", help="Take up what was stopped.")] = False,
         fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew.")] = False,
+        scored: Annotated[
+            int, typer.Option("--score", min=0, help="Studies of the test split to score it on.")
+        ] = 200,
         replace: Annotated[
             bool, typer.Option("--replace", help="Take the place of a bundle that is there.")
         ] = False,
@@ -134,6 +138,7 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
         from training.course import Course, Length
         from training.feeding import Showing
         from training.finetune import Knobs
+        from training.scores import scores_for
         from training.stages import Lora
 
         lora = Lora(rank, alpha, lora_dropout)
@@ -179,7 +184,8 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
             licence,
             max_new_tokens=most_target,
         )
-        made = course.bundle(out, adapters, about, overwrite=replace)
+        score = scores_for(course.corpus, scored, seed, where) if scored else None
+        made = course.bundle(out, adapters, about, score=score, overwrite=replace)
         course.clear()
         print(f"{made.name} {made.version}, digest {made.digest[:12]}, at {out}")
 
@@ -294,7 +300,26 @@ def _precision(asked: Precision, device: str | None) -> FinetunePrecision:
 
 
 def _dry_run(course: Course, stages: list[Stage]) -> None:
-    from nightdraft.options import console
-    from training.memory import dry_run
+    """What each stage trains and the memory that it wants, and what makes it fit the device."""
+    import torch
 
-    console().print(dry_run(course.manifest, course.base, stages, course.knobs))
+    from model.bundle import choose_device
+    from training.cards import show as shown
+    from training.cards import suggest
+    from training.memory import Setting
+
+    knobs, device = course.knobs, choose_device(course.device)
+    on_gpu = device.type == "cuda"
+    room = torch.cuda.mem_get_info(device)[1] if on_gpu else psutil.virtual_memory().total
+    asked = Setting(
+        batch=knobs.batch,
+        accumulation=knobs.accumulation,
+        precision=knobs.precision,
+        checkpointed=knobs.checkpointed,
+        target_tokens=knobs.most_target,
+    )
+    config = course.config
+    for stage in stages:
+        found = suggest(stage, config, room, asked, rules="cuda" if on_gpu else "cpu")
+        _say(shown(found.chosen or found.tried[0], room))
+        _say(found.words)

@@ -66,8 +66,8 @@ class Suggestion:
 def settings_by_cost(asked: Setting) -> Iterator[Setting]:
     """As asked; then what costs time, the least first, with as many examples a step as before.
 
-    Checkpointing computes the forward pass twice, whatever the batch; smaller batches besides that
-    leave a card less to do at once.
+    Checkpointing computes the forward pass twice, whatever the batch; smaller batches leave a card
+    less to do at once besides.
     """
     yield asked
     checkpointed = replace(asked, checkpointed=True)
@@ -195,7 +195,7 @@ def _set(setting: Setting) -> str:
 
 
 def _gb(size: int) -> str:
-    return f"{size / GB:.1f} GB"
+    return f"{size / GB:.1f} GB" if size >= GB else f"{size / 10**6:.0f} MB"
 
 
 # ---- The command ----

@@ -19,15 +19,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import InstructBlipConfig
 
 from model.adapters import merge_adapter
-from model.bundle import load_bundle
+from model.bundle import load_bundle, read_words, replacing
 from model.clinicalblip import ClinicalBLIP
 from model.making import About, make_bundle
-from model.manifest import Manifest, read_manifest
+from model.manifest import Manifest, read_manifest, resolve, write_manifest
 from model.prompt import TEMPLATES, Source
 from records.errors import CorpusError, NotAllowed, SettingsError
 from training import checkpoints
+from training.card import CARD, card
 from training.corpus.example import TRAIN, VALIDATE, Corpus, Example, LeftOut, Reading
 from training.corpus.opening import WITHOUT_END
 from training.corpus.shelf import Shelf, shelve
@@ -75,6 +77,12 @@ class Course:
     def manifest(self) -> Manifest:
         """The base's; `BundleError` where there is none."""
         return read_manifest(self.base)
+
+    @property
+    def config(self) -> InstructBlipConfig:
+        """The base's network."""
+        folder = resolve(self.base)
+        return read_words(folder, folder / "language", folder / "asking").config
 
     @cached_property
     def shelf(self) -> Shelf:
@@ -237,21 +245,38 @@ class Course:
     # ---- The bundle ----
 
     def bundle(
-        self, out: Path, adapters: Sequence[Path], about: About, *, overwrite: bool = False
+        self,
+        out: Path,
+        adapters: Sequence[Path],
+        about: About,
+        *,
+        score: Callable[[Path], dict[str, Any]] | None = None,
+        overwrite: bool = False,
     ) -> Manifest:
-        """The base with the adapters merged, and how it was made, as a bundle."""
+        """The base with the adapters merged, with its card, at `out` once it is scored.
+
+        score: a bundle's folder -> scores by name, for the manifest and the card.
+        """
         stages = [adapter.parent for adapter in adapters]
-        plot = self.work / "losses.png"
-        if stages:
-            plot_losses(plot, [(stage.name, stage) for stage in stages])
-        return make_bundle(
-            out,
+        plot, made = self.work / "losses.png", self.work / "bundle"
+        plot_losses(plot, [(stage.name, stage) for stage in stages])
+        manifest = make_bundle(
+            made,
             self.base,
             replace(about, training=self.told(stages), scores={}),
             adapters=adapters,
-            overwrite=overwrite,
-            beside=[plot] if stages else [],
+            overwrite=True,
+            beside=[plot],
         )
+        manifest = replace(manifest, scores=score(made) if score else {})
+        (made / CARD).write_text(card(manifest), encoding="utf-8")
+        manifest = write_manifest(made, manifest)
+        if out.exists() and any(out.iterdir()) and not overwrite:
+            raise NotAllowed(f"{out} is there already: name another folder, or --replace it")
+        with replacing(out) as fresh:
+            fresh.rmdir()
+            made.rename(fresh)
+        return manifest
 
     def templates(self, stages: Sequence[Stage]) -> tuple[str, ...]:
         """The templates that a bundle of these stages was trained with; the first is served."""

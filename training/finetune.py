@@ -32,6 +32,7 @@ from records.errors import DiskFull, NotAllowed, TrainingStopped
 from training import checkpoints
 from training.corpus.example import Example
 from training.feeding import Feeder, Showing
+from training.memory import checkpoint_gradients
 from training.stages import Stage
 from training.teaching import Batch, Objective
 from training.telling import Progress, Teller
@@ -128,8 +129,6 @@ class Run:
         torch.manual_seed(knobs.seed)
         self.trainable: Trainable = put_on(model.network, stage)
         if knobs.checkpointed:
-            from training.memory import checkpoint_gradients
-
             checkpoint_gradients(model.network)
         self.objective = Objective(model, stage.objective).to(self.accelerator.device)
         self.examples = examples

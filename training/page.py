@@ -13,6 +13,7 @@ import base64
 import re
 import shutil
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -90,13 +91,13 @@ def write_report(
     return folder / HTML, folder / MARKDOWN
 
 
-_ACTIVE = re.compile(r"([\\`*_{}\[\]<>#|~&!@]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
+_ACTIVE = re.compile(r"([\\`*_{}\[\]#|~!@]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
 """What Markdown reads as markup inside a line, or makes a link of."""
 
 
 def as_markdown(text: object) -> str:
     """Untrusted text as one line of Markdown that shows what it says and does nothing."""
-    return _ACTIVE.sub(r"\\\1", " ".join(str(text).split()))
+    return _ACTIVE.sub(r"\\\1", escape(" ".join(str(text).split()), quote=False))
 
 
 def _environment() -> Environment:
@@ -120,7 +121,7 @@ def _as_uri(png: bytes) -> str:
 def _facts(evaluation: Evaluation) -> dict[str, str]:
     """What was scored, and how."""
     held, manifest = evaluation.held, evaluation.manifest
-    drafted = sum(len(held.examples) for _ in evaluation.modes)
+    drafted = len(held.examples) * len(evaluation.modes)
     seconds = sum(came.drafts.seconds for came in evaluation.modes.values())
     limit = "" if held.limit is None else f" (the first {held.limit} of the test split)"
     return {
@@ -130,7 +131,7 @@ def _facts(evaluation: Evaluation) -> dict[str, str]:
         "prior modes": ", ".join(evaluation.modes),
         "failed": f"{len(evaluation.failures())} drafts, scored as empty",
         "drafted on": f"{evaluation.device}, {evaluation.dtype}, "
-        f"{1000 * seconds / max(drafted, 1):.0f} ms a study",
+        f"{1000 * seconds / drafted:.0f} ms a study",
         "labeller": evaluation.how.labeller.name,
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }

@@ -33,14 +33,14 @@ WORDING = {
     "meteor_nltk": "METEOR nltk",
     "rouge_l": "ROUGE-L",
 }
+OTHERS = {"radgraph_f1": "RadGraph F1"}
 FINDINGS = {F1: "finding F1", PRECISION: "precision", RECALL: "recall"}
-KINDS = {"views": "number of views", "normal": "normal or not", "duplicates": "duplicates"}
 
 
 def heading(name: str) -> str:
     """A score's heading."""
-    known = (WORDING | FINDINGS).get(name)
-    return known or name.replace("_f1_", " F1-").replace("_f1", " F1").replace("_", " ")
+    known = (WORDING | FINDINGS | OTHERS).get(name)
+    return known or name.replace("_f1_", " F1-").replace("_", " ")
 
 
 def sections(evaluation: Evaluation) -> Iterator[Section]:
@@ -86,7 +86,7 @@ def _scores(evaluation: Evaluation) -> Section:
     if FIXED in held.floors:
         says.append(f"The fixed report: “{held.floors[FIXED][0]}”")
     for notes in evaluation.notes.values():
-        says += [f"{heading(name)}: {note}" for name, note in notes.items()]
+        says += [f"{note}." for note in notes.values()]
     grids = []
     for normalisation in evaluation.how.normalisations:
         ours = {

@@ -26,7 +26,7 @@ from training.cards import (
 )
 from training.counting import WIDENED, AsOnCuda, Living
 from training.memory import Plan, Setting, _Step, checkpoint_gradients, measure, plan, with_batch
-from training.stages import EYE, STAGE1, STAGE2, WORDS, Stage
+from training.stages import STAGE1, STAGE2, WORDS, Stage
 from training.trainable import put_on
 
 TINY = config_of("tiny")
@@ -52,7 +52,6 @@ def _one_thread() -> Iterator[None]:
         (STAGE1, "bfloat16", True),
         (STAGE2, "bfloat16", False),
         (STAGE2, "float32", True),
-        (EYE, "float32", False),
         (WORDS, "float32", False),
     ],
     ids=lambda value: value.name if isinstance(value, Stage) else str(value),
@@ -264,8 +263,10 @@ def test_a_suggestion_says_what_to_do() -> None:
 
 
 def test_the_real_plan_is_suggested_and_shown() -> None:
+    before = torch.get_rng_state()
     plain = plan(STAGE1, TINY, SMALL)
     again = plan(STAGE1, TINY, replace(SMALL, checkpointed=True))
+    assert torch.equal(torch.get_rng_state(), before)  # whoever plans first trains the same
     room = needed(again)
     assert room < needed(plain)
     found = suggest(STAGE1, TINY, room, SMALL)
@@ -277,14 +278,12 @@ def test_the_real_plan_is_suggested_and_shown() -> None:
 
 def test_the_table_has_a_line_for_each_stage_and_precision() -> None:
     asked = replace(SMALL, batch=1)
-    rows = card_table(TINY, precisions=("float16", "bfloat16"), cards=(1, 16), asked=asked)
+    rows = card_table(TINY, precisions=("float16",), cards=(1, 16), asked=asked)
     lines = markdown(rows).splitlines()
     assert lines[0] == "| stage | precision | 1 GB | 16 GB |"
     assert [line.split(" | ")[:2] for line in lines[2:]] == [
         ["| stage1", "float16"],
-        ["| stage1", "bfloat16"],
         ["| stage2", "float16"],
-        ["| stage2", "bfloat16"],
     ]
     for line in lines[2:]:  # the margin alone is a GB
         assert line.endswith("| no: 1.0 GB | 1 x 4: 1.0 GB |")

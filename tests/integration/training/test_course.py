@@ -1,0 +1,126 @@
+"""A base bundle and a corpus in, a bundle out: both stages by the command, stopped and taken up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from model.bundle import check_bundle, load_bundle
+from model.case import DraftText
+from model.manifest import read_manifest, resolve
+from model.reporter import Reporter
+from nightdraft.training import train
+from records.errors import CorpusError, NotAllowed, SettingsError, TrainingStopped
+from training.corpus.phantoms import HELD_OUT, phantom
+from training.finetune import Run
+from training.telling import read_log
+
+QUICK = [
+    "--base", "demo", "--corpus", "phantoms:ward", "--limit", "12", "--steps", "2", "--batch", "2",
+    "--accumulation", "2", "--most-target", "60", "--precision", "float32", "--device", "cpu",
+    "--score", "0",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def command(*words: str) -> str:
+    done = CliRunner().invoke(train, list(words))
+    if done.exception is not None:
+        raise done.exception
+    return done.output
+
+
+def test_both_stages_end_in_a_bundle_with_its_card(tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    said = command(
+        "both", *QUICK, "--score", "4", "--out", str(out), "--name", "ward", "--version", "7"
+    )
+    assert "stage1: 35,072 parameters train, 2 steps" in said
+    manifest = check_bundle(out)
+    assert (manifest.name, manifest.version) == ("ward", "7")
+    assert (manifest.template, manifest.templates) == ("context", ("none",))
+    assert [len(adapter["targets"]) > 0 for adapter in manifest.adapters] == [True, True]
+    assert list(manifest.training["stages"]) == ["stage1", "stage1+stage2"]
+    # What the base was not to be used for, this is not either.
+    assert manifest.demonstration
+    assert any(name.startswith("finding_f1_micro") for name in manifest.scores)
+    card = (out / "card.md").read_text()
+    for words in ("ward 7", "phantoms, 12 examples", "must not be used on patients", "bleu_4"):
+        assert words in card
+    assert {"card.md", "losses.png"} <= set(manifest.files)
+    # Something was learnt, the key projection was not, and on disk it is the published network.
+    before, _ = load_bundle("demo", torch.device("cpu"))
+    after, _ = load_bundle(out, torch.device("cpu"))
+    was, now = (dict(model.network.named_parameters()) for model in (before, after))
+    assert list(was) == list(now)
+    width = before.config.vision_config.hidden_size
+    fused = "vision_model.encoder.layers.0.self_attn.qkv.weight"
+    moved = (was[fused] != now[fused]).reshape(3, width, -1).any(dim=2).any(dim=1)
+    assert moved.tolist() == [True, False, True]
+    draft = next(Reporter.load(out, device="cpu").draft([phantom(HELD_OUT).case(112)]))
+    assert isinstance(draft, DraftText)
+    # The prepared corpus may be patients': it is gone.
+    assert not list((tmp_path / "made.training").glob("shelf*"))
+    assert len(read_log(tmp_path / "made.training" / "stage1")) == 2
+    with pytest.raises(NotAllowed, match="--replace"):
+        command("stage1", *QUICK, "--out", str(out))
+
+
+def test_a_stopped_course_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "made"
+    plain = Run.train
+
+    def stop_in_stage_2(self: Run, **how: Any) -> Any:
+        if self.stage.name == "stage2":
+            raise TrainingStopped("stopped as asked")
+        return plain(self, **how)
+
+    monkeypatch.setattr(Run, "train", stop_in_stage_2)
+    with pytest.raises(TrainingStopped):
+        command("both", *QUICK, "--out", str(out))
+    assert not out.exists()
+    monkeypatch.setattr(Run, "train", plain)
+    with pytest.raises(NotAllowed, match="--resume takes it up"):
+        command("both", *QUICK, "--out", str(out))
+    said = command("both", *QUICK, "--out", str(out), "--resume")
+    # Stage 1 was done.
+    assert "stage1:" not in said
+    assert "stage2: loss" in said
+    assert read_manifest(out).training["stages"]["stage1"]["steps"] == 2
+
+
+def test_stage_1_alone_is_served_with_the_bare_instruction(tmp_path: Path) -> None:
+    out = tmp_path / "made"
+    command("stage1", *QUICK, "--out", str(out))
+    assert (read_manifest(out).template, read_manifest(out).templates) == ("none", ())
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "match"),
+    [
+        (["--limit", "0"], SettingsError, "has no end: give --limit"),
+        (["--corpus", "nowhere"], CorpusError, "there is no corpus 'nowhere'"),
+        (["--prompt", "oracle_iu"], CorpusError, "has nothing for the template 'oracle_iu'"),
+    ],
+)
+def test_what_cannot_be_trained_says_why_and_leaves_nothing(
+    words: list[str], error: type[Exception], match: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "made"
+    with pytest.raises(error, match=match):
+        command("stage2", *QUICK, "--out", str(out), *words)
+    assert not out.exists()
+
+
+def test_the_base_is_not_changed(tmp_path: Path) -> None:
+    before = read_manifest("demo").digest
+    command("stage1", *QUICK, "--out", str(tmp_path / "made"))
+    assert check_bundle(resolve("demo")).digest == before

@@ -1,0 +1,78 @@
+"""A corpus of studies named one by one, with films of one grey and films that are not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.case import Priors
+from model.errors import PixelError
+from model.manifest import Preprocessing
+from model.oracle import Oracle
+from training.corpus.example import TEST, TRAIN, Example, LeftOut
+
+
+@dataclass(frozen=True)
+class GreyFilm:
+    """One grey; its source tells it apart."""
+
+    source: str
+    position: str = "frontal"
+
+    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
+        return np.full((how.size, how.size), 90, np.uint8)
+
+
+@dataclass(frozen=True)
+class MissingFilm:
+    """A film whose file is not there."""
+
+    source: str
+    position: str = "frontal"
+
+    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
+        raise PixelError(f"there is no film {self.source}")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A corpus of these examples, in their order."""
+
+    examples: Sequence[Example | LeftOut]
+    name: str = "listed"
+
+    def read(self, split: str = "") -> Iterator[Example | LeftOut]:
+        return (one for one in self.examples if isinstance(one, LeftOut) or one.split == split)
+
+
+def study(
+    key: str,
+    target: str,
+    *,
+    split: str = TEST,
+    views: int = 1,
+    indication: str = "",
+    prior_report: str = "",
+    problems: tuple[str, ...] = (),
+    missing: bool = False,
+) -> Example:
+    """A study of so many films."""
+    kind = MissingFilm if missing else GreyFilm
+    return Example(
+        key=key,
+        patient=key,
+        split=split,
+        films=tuple(kind(f"{key}-{n}") for n in range(views)),
+        target=target,
+        priors=Priors(indication=indication, prior_report=prior_report),
+        oracle=Oracle(problems=problems) if problems else None,
+        oracle_template="oracle_iu" if problems else "",
+    )
+
+
+def learnt(key: str, target: str, indication: str = "") -> Example:
+    """A study of the training split."""
+    return study(key, target, split=TRAIN, indication=indication)

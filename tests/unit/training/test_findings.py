@@ -1,0 +1,62 @@
+"""Agreement on findings, counted by hand on a few drafts; and films that change their owner."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.corpus.phantoms import phantom
+from training.findings import F1, PRECISION, RECALL, agree, count_findings, swap_films, swap_places
+
+TRUTH = [frozenset({"effusion_left", "cardiomegaly"}), frozenset(), frozenset({"nodule_left"})]
+DRAFTS = ["Left pleural effusion.", "Normal chest.", "A right pulmonary nodule is seen."]
+
+
+def test_agreement_counts_each_finding() -> None:
+    scores = agree(TRUTH, DRAFTS)
+    assert scores.precision == pytest.approx(1 / 2)
+    assert scores.recall == pytest.approx(1 / 3)
+    assert scores.f1 == pytest.approx(2 / 5)
+    assert scores.exact == pytest.approx(1 / 3)
+    assert scores.by_finding["effusion_left"] == 1.0
+    assert scores.by_finding["nodule_right"] == 0.0
+    assert (scores.there["nodule_left"], scores.there["nodule_right"]) == (1, 0)
+
+
+def test_saying_nothing_scores_nothing() -> None:
+    assert agree([frozenset({"pacemaker"})], [""]).f1 == 0.0
+
+
+def test_counts_give_the_same_scores_of_any_cases() -> None:
+    counts, scores = count_findings(TRUTH, DRAFTS), agree(TRUTH, DRAFTS)
+    whole = counts.of(np.arange(3))
+    assert whole == {F1: scores.f1, PRECISION: scores.precision, RECALL: scores.recall}
+    assert counts.of(np.array([0, 0]))[F1] == pytest.approx(2 / 3)
+    assert counts.by_case == (pytest.approx(2 / 3), 1.0, 0.0)
+
+
+def test_of_normal_studies_rightly_left_alone_there_is_no_f1() -> None:
+    assert all(map(math.isnan, count_findings(TRUTH, DRAFTS).of(np.array([1])).values()))
+
+
+def test_swapping_moves_every_film_and_no_word() -> None:
+    cases = [phantom(seed).case(16) for seed in range(20)]
+    swapped = swap_films(cases)
+    for before, after in zip(cases, swapped, strict=True):
+        assert (after.key, after.priors) == (before.key, before.priors)
+        assert len(after.views) == len(before.views)
+        assert after.views is not before.views
+    assert sorted(id(c.views) for c in cases) == sorted(id(c.views) for c in swapped)
+
+
+@given(st.lists(st.integers(1, 3), max_size=20))
+def test_films_go_to_a_study_with_as_many_views(views: list[int]) -> None:
+    places = swap_places(views)
+    assert sorted(places) == list(range(len(views)))
+    assert [views[place] for place in places] == views
+    for here, there in enumerate(places):
+        assert here != there or views.count(views[here]) == 1

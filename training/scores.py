@@ -1,0 +1,43 @@
+"""A new bundle's scores, for its manifest and its card. Knows no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from records.errors import CorpusError
+from training.corpus.example import Corpus
+from training.evaluate import evaluate
+from training.labeller import labeller
+from training.scoring import Scoring
+
+NORMALISATION = "lower"
+
+
+def scores_for(
+    corpus: Corpus, limit: int, seed: int, device: str | None
+) -> Callable[[Path], dict[str, Any]]:
+    """How a bundle is scored on the first studies of a corpus's test split, as it is served.
+
+    A corpus without a test split gives no scores, and says so among them.
+    """
+
+    def score(bundle: Path) -> dict[str, Any]:
+        how = Scoring(labeller(None), (NORMALISATION,), seed=seed)
+        try:
+            found = evaluate(bundle, corpus, how=how, limit=limit, device=device)
+        except CorpusError as error:
+            return {"none": str(error)}
+        said: dict[str, Any] = {
+            "on": f"{corpus.name}, {len(found.held.examples):,} studies of its test split",
+            "normalisation": NORMALISATION,
+            "labels": how.labeller.name,
+        }
+        for mode, came in found.modes.items():
+            for name, one in came.scored.main.items():
+                if one.value is not None:
+                    said[f"{name}, priors {mode}"] = round(one.value, 4)
+        return said
+
+    return score
