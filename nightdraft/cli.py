@@ -308,6 +308,19 @@ def bench_prepare(
     _bench(measure(runs, say), show, json_)
 
 
+@bench.command("feed")
+def bench_feed(
+    studies: Annotated[int, typer.Option(min=3, help="Phantoms in files.")] = 120,
+    pixels: Annotated[int, typer.Option(min=64, help="A side of their films.")] = 2048,
+    runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 3,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+) -> None:
+    """Studies a second that a training run is fed: films prepared once, and decoded each time."""
+    from nightdraft.bench.feeding import measure, show
+
+    _bench(measure(studies, pixels, runs, say), show, json_)
+
+
 @bench.command("model")
 def bench_model(
     bundle_: Annotated[str, typer.Option("--bundle", help="Bundle; else random weights.")] = "",

@@ -133,6 +133,7 @@ class Run:
         self.objective = Objective(model, stage.objective).to(self.accelerator.device)
         self.examples = examples
         self.counts = Counts()
+        self._waited = 0.0
         self.identity = json.loads(
             json.dumps(
                 {
@@ -228,8 +229,11 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
         total = torch.zeros((), device=accelerator.device)
+        self._waited = 0.0
         for micro in range(knobs.accumulation):
+            asked_at = time.monotonic()
             batch = next(batches).to(accelerator.device)
+            self._waited += time.monotonic() - asked_at
             self._seed(counts.step * knobs.accumulation + micro)
             last = micro == knobs.accumulation - 1
             # Only the last of a step's batches waits for the other processes.
@@ -296,6 +300,7 @@ class Run:
             scale=self.scaler.get_scale() if self.scaler.is_enabled() else 1.0,
             skipped=self.counts.skipped,
             studies_per_second=studies / seconds,
+            waited=self._waited / seconds,
             memory=memory,
         )
 

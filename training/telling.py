@@ -21,12 +21,18 @@ from rich.progress import Progress as Bar
 
 LINE_SECONDS = 30.0
 """Between two lines where there is no terminal to draw a bar on."""
+MUCH = 0.1
+"""Of a step's time spent waiting for examples, above which it is said."""
 LOG = "log.jsonl"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One step. norm: of the gradients, before they were clipped. memory: bytes, highest yet."""
+    """One step.
+
+    norm: of the gradients, before they were clipped. waited: share of the step's time in which it
+    waited for examples. memory: bytes, highest yet.
+    """
 
     step: int
     loss: float
@@ -35,6 +41,7 @@ class Progress:
     scale: float
     skipped: int
     studies_per_second: float
+    waited: float
     memory: int
 
 
@@ -104,7 +111,12 @@ class _Writing:
     def step(self, now: Progress, validation: float | None) -> None:
         self._log.write(json.dumps({**asdict(now), "validation": validation}) + "\n")
         self._log.flush()
-        for name, value in (("loss", now.loss), ("norm", now.norm), ("scale", now.scale)):
+        for name, value in (
+            ("loss", now.loss),
+            ("norm", now.norm),
+            ("scale", now.scale),
+            ("waited", now.waited),
+        ):
             self._board.add_scalar(name, value, now.step)
         for name, value in now.rates.items():
             self._board.add_scalar(f"rate/{name}", value, now.step)
@@ -116,6 +128,8 @@ class _Writing:
             f"loss {self._mean:.4f}, rate {max(now.rates.values()):.1e}, "
             f"{now.studies_per_second:.1f} studies/s"
         )
+        if now.waited > MUCH:
+            how += f", {100 * now.waited:.0f}% of it waiting for examples"
         if now.skipped:
             how += f", {now.skipped} steps without numbers"
         self._bar.update(self._row, completed=now.step, how=how)

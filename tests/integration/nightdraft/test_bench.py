@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nightdraft.bench import pipeline, preparing, receiving
+from nightdraft.bench import feeding, pipeline, preparing, receiving
 from nightdraft.station import PARTS
 from records.errors import PartError
 
@@ -83,3 +83,11 @@ def test_codecs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatc
         assert row["error"]["largest"] <= 2 or codec == "jpeg_2000"
         assert row["error"]["mean"] < 0.3  # both show the same film
     assert preparing.show(measured)
+
+
+def test_feeding_is_measured_both_ways() -> None:
+    measured = plain(feeding.measure(6, 256, 2, lambda _: None))
+    assert measured["shelf"]["median"] > 0 < measured["files"]["median"]
+    assert measured["preparing"] > 0
+    assert measured["ratio"] > 0
+    assert feeding.show(measured)

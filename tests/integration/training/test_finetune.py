@@ -208,8 +208,8 @@ def test_what_is_logged_holds_no_word_of_the_corpus(tmp_path: Path) -> None:
     rows = read_log(tmp_path)
     assert rows[-1]["validation"] > 0
     assert set(rows[0]) == {
-        "step", "loss", "rates", "norm", "scale", "skipped", "studies_per_second", "memory",
-        "validation",
+        "step", "loss", "rates", "norm", "scale", "skipped", "studies_per_second", "waited",
+        "memory", "validation",
     }  # fmt: skip
     assert list((tmp_path / "tensorboard").glob("events.*"))
     everything = json.dumps(rows).encode() + b"".join(
