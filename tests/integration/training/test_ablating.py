@@ -1,0 +1,94 @@
+"""The rows of the paper's Table 3: from one base, each trained once, each drafted as trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.bundle import check_bundle
+from model.manifest import read_manifest
+from training.ablating import Row, ablate, as_markdown, plot, scored_on, stages_at
+from training.corpus.drawn import Phantoms
+from training.corpus.example import Reading
+from training.corpus.phantoms import SITES
+from training.course import Course, Length
+from training.drafting import Mode
+from training.feeding import Showing
+from training.finetune import Knobs
+from training.resampling import Interval
+from training.stages import ABLATIONS
+from training.tables import TABLE_3
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def course(work: Path, said: list[str]) -> Course:
+    return Course(
+        "demo",
+        Phantoms(site=SITES["ward"]),
+        Reading(),
+        work,
+        Knobs(steps=0, batch=2, accumulation=1, precision="float32", most_target=60),
+        Showing(),
+        Length(steps=2),
+        10,
+        processes=0,
+        device="cpu",
+        tell=said.append,
+    )
+
+
+def test_every_row_is_trained_and_scored_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    asked: list[tuple[Path, Mode]] = []
+
+    def score(bundle: Path, mode: Mode) -> dict[str, Interval]:
+        asked.append((bundle, mode))
+        return {"bleu_a": Interval(0.1 * len(asked), 0.05, 0.6), "rouge_l": Interval(0.2)}
+
+    def rows() -> list[Row]:
+        return ablate(course(tmp_path / "work", said), tmp_path, score, TABLE_3, tell=said.append)
+
+    first = rows()
+    assert [row.name for row in first] == list(ABLATIONS)
+    assert [row.mode for row in first] == ["context", "context", "none", "context", "context"]
+    assert asked[1] == (Path("demo"), Mode.CONTEXT)
+    # Stage 1 is trained once for the three rows that have it; each stage 2 is another.
+    assert sum(line.startswith("stage1: loss") for line in said) == 1
+    for name in ("full", "without_priors", "without_t5", "without_visual"):
+        check_bundle(tmp_path / name)
+    full = read_manifest(tmp_path / "full")
+    assert list(full.training["stages"]) == ["stage1", "stage1+stage2"]
+    assert list(read_manifest(tmp_path / "without_visual").training["stages"]) == ["stage2"]
+    assert full.digest != read_manifest(tmp_path / "without_visual").digest
+
+    again = rows()
+    assert again == first
+    assert len(asked) == 5
+
+    text = as_markdown(first, TABLE_3)
+    assert "| ClinicalBLIP without prior information | none | 0.300 (0.050-0.600) |" in text
+    assert text.splitlines()[2].endswith("| 0.296 | 0.570 | 0.534 |")
+    plot(tmp_path / "table.png", first)
+    assert (tmp_path / "table.png").stat().st_size > 5_000
+
+
+def test_other_rates_are_of_every_row() -> None:
+    rates = {
+        group.rate
+        for stages in stages_at(2e-3, 5e-4).values()
+        for s in stages
+        for group in s.groups
+    }
+    assert rates == {2e-3, 5e-4}
+
+
+def test_a_row_is_scored_as_bundles_are() -> None:
+    scores = scored_on(Phantoms(), 8, 0, "cpu")(Path("demo"), Mode.CONTEXT)
+    assert scores["finding_f1_micro"].value > 0.8
+    assert {"bleu_a", "meteor_nltk", "rouge_l"} <= set(scores)
