@@ -33,11 +33,11 @@ def lessons(count: int = 2, size: int = 56) -> list[Lesson]:
 @pytest.mark.parametrize("stage", [STAGE1, STAGE2, WITHOUT_T5], ids=lambda stage: stage.name)
 def test_what_was_trained_is_what_is_merged(stage: Stage, tmp_path: Path) -> None:
     model = build_random("tiny")
+    torch.manual_seed(0)  # of the adapters, too
     made = put_on(model.network, stage)
-    torch.manual_seed(0)
     with torch.no_grad():
         for parameter in made.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
+            parameter.add_(0.2 * torch.randn_like(parameter))
     batch = gather(model, lessons(), 40)
     trained = Objective(model, "report").eval()(batch).item()
     made.save_adapter(tmp_path / "adapter")
@@ -47,7 +47,7 @@ def test_what_was_trained_is_what_is_merged(stage: Stage, tmp_path: Path) -> Non
     fresh.network, said = merge_adapter(fresh.network, tmp_path / "adapter")
     merged = Objective(fresh, "report").eval()(batch).item()
     assert abs(untouched - trained) > 1e-3
-    assert merged == pytest.approx(trained, abs=2e-5)
+    assert merged == pytest.approx(trained, abs=5e-5)
     assert len(said["sha256"]) == 64
 
 
