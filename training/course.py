@@ -10,6 +10,7 @@ courses that share their first stages (the ablations) share that folder. Knows n
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,10 +35,19 @@ from training.corpus.example import TRAIN, VALIDATE, Corpus, Example, LeftOut, R
 from training.corpus.opening import WITHOUT_END
 from training.corpus.shelf import Shelf, shelve
 from training.feeding import BARE, Showing
-from training.finetune import Knobs, Precision, Run, accelerator_for
+from training.finetune import (
+    Knobs,
+    Precision,
+    Run,
+    accelerator_for,
+    differences,
+    identity_of,
+)
 from training.stages import Stage
 from training.telling import plot_losses, read_log
 
+IDENTITY = "identity.json"
+"""Of a stage that is done: what it was trained with, beside its adapter."""
 LOOKED_AT = 200
 """Examples set apart that are shelved: no more are looked at while training."""
 
@@ -157,8 +167,9 @@ class Course:
         if out.exists() and any(out.iterdir()) and not overwrite:
             raise NotAllowed(f"{out} is there already: name another folder, or --replace it")
         _ = self.manifest
-        if self.is_main and fresh:
-            shutil.rmtree(self.work, ignore_errors=True)
+        if fresh:
+            if self.is_main:
+                shutil.rmtree(self.work, ignore_errors=True)
         elif not resume and any(self.work.glob("*/adapter")):
             raise NotAllowed(
                 f"{self.work} holds a training that was stopped: --resume takes it up, --fresh "
@@ -172,19 +183,46 @@ class Course:
         """Train stages one upon another; the folder of each one's adapter.
 
         Raises:
-            NotAllowed, TrainingStopped, DiskFull: as `Run.train`.
+            NotAllowed, TrainingStopped, DiskFull: as `Run.train`; a stage that is done was trained
+                with other settings.
             CorpusError: the corpus cannot be read, or has nothing for a template that is asked for.
         """
         adapters: list[Path] = []
         for number, stage in enumerate(stages, start=1):
             folder = self.work / "+".join(one.name for one in stages[:number])
             adapter = folder / "adapter"
-            if not adapter.is_dir():
-                self._stage(folder, stage, adapters, resume=resume)
+            beside = {
+                "base": self.manifest.digest,
+                "corpus": self.shelf.about["digest"],
+                "upon": [one.parent.name for one in adapters],
+            }
+            if adapter.is_dir():
+                self._same(folder, stage, beside)
+            else:
+                self._stage(folder, stage, adapters, beside, resume=resume)
             adapters.append(adapter)
         return adapters
 
-    def _stage(self, folder: Path, stage: Stage, before: Sequence[Path], *, resume: bool) -> None:
+    def _same(self, folder: Path, stage: Stage, beside: dict[str, Any]) -> None:
+        """That a stage which is done is the one that is asked for."""
+        world = accelerator_for(self.device).num_processes
+        now = identity_of(stage, self.knobs_of(len(self.shelf)), self.showing, world, beside)
+        was = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
+        if differ := differences(was, now):
+            raise NotAllowed(
+                f"{folder} was trained otherwise ({'; '.join(differ)}): give the same settings, or "
+                "--fresh to begin anew"
+            )
+
+    def _stage(
+        self,
+        folder: Path,
+        stage: Stage,
+        before: Sequence[Path],
+        beside: dict[str, Any],
+        *,
+        resume: bool,
+    ) -> None:
         self._check(stage)
         knobs = self.knobs_of(len(self.shelf))
         run = Run(
@@ -195,7 +233,7 @@ class Course:
             self.showing,
             knobs,
             validation=self.apart,
-            identity={"base": self.manifest.digest, "upon": [one.parent.name for one in before]},
+            identity=beside,
             device=self.device,
             tell=self.tell,
         )
@@ -204,6 +242,7 @@ class Course:
         done = run.train(resume=resume)
         if run.accelerator.is_main_process:
             # The adapter has its name once it is whole; then nobody needs the checkpoints.
+            (folder / IDENTITY).write_text(json.dumps(run.identity, indent=1) + "\n", "utf-8")
             fresh = folder / "adapter.new"
             shutil.rmtree(fresh, ignore_errors=True)
             run.trainable.save_adapter(fresh)

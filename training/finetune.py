@@ -35,7 +35,7 @@ from training.feeding import Feeder, Showing
 from training.memory import checkpoint_gradients
 from training.stages import Stage
 from training.teaching import Batch, Objective
-from training.telling import Progress, Teller
+from training.telling import Progress, Teller, read_log
 from training.trainable import Trainable, put_on
 
 Precision = Literal["float16", "bfloat16", "float32"]
@@ -134,16 +134,8 @@ class Run:
         self.examples = examples
         self.counts = Counts()
         self._waited = 0.0
-        self.identity = json.loads(
-            json.dumps(
-                {
-                    "stage": asdict(stage),
-                    "settings": _lasting(knobs, self.accelerator.num_processes),
-                    "showing": asdict(showing),
-                    **(identity or {}),
-                }
-            )
-        )
+        world = self.accelerator.num_processes
+        self.identity = identity_of(stage, knobs, showing, world, identity or {})
         self.feeder = Feeder(
             model,
             examples,
@@ -153,7 +145,7 @@ class Run:
             seed=knobs.seed,
             most_target=knobs.most_target,
             rank=self.accelerator.process_index,
-            world=self.accelerator.num_processes,
+            world=world,
         )
         self._still = _still(self.feeder, validation, knobs)
         self._weights = {
@@ -185,7 +177,9 @@ class Run:
         prepared = self._spread()
         knobs, counts = self.knobs, self.counts
         self.objective.train()
-        recent: list[float] = []
+        # Of a stage that was done before, what it came to is in its log.
+        told = (row for row in read_log(self.folder) if row["step"] <= counts.step)
+        recent = [float(row["loss"]) for row in told][-50:]
         validation: float | None = None
         with (
             self.teller.open(counts.step, knobs.steps),
@@ -325,7 +319,7 @@ class Run:
         if not found:
             return
         weights, state = checkpoints.load(found[-1])
-        if differ := _differences(state["identity"], self.identity):
+        if differ := differences(state["identity"], self.identity):
             raise NotAllowed(
                 f"{found[-1]} is of another run ({'; '.join(differ)}): give the same settings, or "
                 "--fresh to begin anew"
@@ -372,20 +366,28 @@ def _still(feeder: Feeder, examples: Sequence[Example], knobs: Knobs) -> list[Ba
     return feeder.still(examples, most=32 * knobs.batch)
 
 
-def _lasting(knobs: Knobs, world: int) -> dict[str, Any]:
-    """The settings that a run may not change on its way."""
-    told = asdict(knobs)
+def identity_of(
+    stage: Stage, knobs: Knobs, showing: Showing, world: int, beside: dict[str, Any]
+) -> dict[str, Any]:
+    """What a run is of, as JSON has it: all that it may not change on its way.
+
+    world: processes. beside: what else it is of, as its base and its corpus.
+    """
+    settings = asdict(knobs) | {"processes": world}
     for name in ("save_every", "validate_every", "checkpointed"):
-        told.pop(name)
-    return {**told, "processes": world}
+        settings.pop(name)
+    told = {"stage": asdict(stage), "settings": settings, "showing": asdict(showing), **beside}
+    said: dict[str, Any] = json.loads(json.dumps(told))
+    return said
 
 
-def _differences(was: dict[str, Any], now: dict[str, Any], under: str = "") -> list[str]:
+def differences(was: dict[str, Any], now: dict[str, Any], under: str = "") -> list[str]:
+    """What differs between two identities, in words."""
     found: list[str] = []
     for key in sorted({*was, *now}):
         one, other = was.get(key), now.get(key)
         if isinstance(one, dict) and isinstance(other, dict):
-            found += _differences(one, other, f"{under}{key}.")
+            found += differences(one, other, f"{under}{key}.")
         elif one != other:
             found.append(f"{under}{key} was {_short(one)}, now {_short(other)}")
     return found

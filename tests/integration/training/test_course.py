@@ -90,6 +90,8 @@ def test_a_stopped_course_is_taken_up(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Run, "train", plain)
     with pytest.raises(NotAllowed, match="--resume takes it up"):
         command("both", *QUICK, "--out", str(out))
+    with pytest.raises(NotAllowed, match=r"stage1 was trained otherwise \(stage.lora.rank was 16"):
+        command("both", *QUICK, "--out", str(out), "--resume", "--rank", "4")
     said = command("both", *QUICK, "--out", str(out), "--resume")
     # Stage 1 was done.
     assert "stage1:" not in said

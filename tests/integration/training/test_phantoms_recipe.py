@@ -59,6 +59,9 @@ def test_a_stopped_run_is_taken_up_and_ends_in_the_same_weights(
     with pytest.raises(NotAllowed, match=r"settings\.seed was 3, now 4"):
         made(out, seed=4, resume=True)
     made(out, resume=True)
+    # What a stage came to is told though it was done before.
+    told = [read_manifest(folder).training["loss"] for folder in (out, whole)]
+    assert told[0] == told[1]
     weights = "model.safetensors"
     assert read_manifest(out).files[weights] == read_manifest(whole).files[weights]
 
