@@ -404,7 +404,10 @@ def _due(step: int, each: int) -> bool:
 
 @contextmanager
 def _stopping() -> Iterator[threading.Event]:
-    """SIGTERM and Ctrl-C ask for a checkpoint and an end; a second Ctrl-C ends at once."""
+    """SIGTERM and Ctrl-C ask for a checkpoint and an end; a second Ctrl-C ends at once.
+
+    A signal that is ignored stays so: a shell's background is started deaf to Ctrl-C.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -415,7 +418,12 @@ def _stopping() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         asked.set()
 
-    before = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGINT)}
+    heeded = [
+        number
+        for number in (signal.SIGTERM, signal.SIGINT)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, heard) for number in heeded}
     try:
         yield asked
     finally:

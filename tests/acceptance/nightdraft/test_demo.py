@@ -84,7 +84,8 @@ def test_films_of_the_user(folder: Path, samples: Path) -> None:
 def test_an_interrupt_ends_all_of_it(folder: Path) -> None:
     chosen = {"data_dir": str(folder), "bundle": "null", "disk_warn_mb": "0", "disk_stop_mb": "0"}
     running = subprocess.Popen(
-        [sys.executable, "-m", "nightdraft", "demo"],
+        # As from a terminal: what runs in a shell's background is started deaf to an interrupt.
+        ["env", "--default-signal=INT", sys.executable, "-m", "nightdraft", "demo"],
         cwd=ROOT,
         env=os.environ | {f"NIGHTDRAFT_{name.upper()}": value for name, value in chosen.items()},
         stdout=subprocess.PIPE,
