@@ -7,12 +7,14 @@ Knows how it starts, beats, sweeps and ends. What may come in is in `limits`, ho
 from __future__ import annotations
 
 import errno
+import faulthandler
 import logging
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -39,6 +41,9 @@ BEAT_SECONDS = 10.0
 SWEEP_SECONDS = 3600.0
 STOP_SECONDS = 30.0
 """How long the objects in hand may take when the listener is told to end."""
+END_SECONDS = 45
+"""After so long the process ends all the same, with the stack of each thread on stderr. Nothing is
+lost by it: what was acknowledged is synced and committed."""
 
 ARTIM_SECONDS = 30.0
 """Time for a connection to ask for an association (PS3.8 9.1.4)."""
@@ -59,14 +64,40 @@ def run_listener(settings: Settings, ready: Callable[[int], None] | None = None)
         SettingsError: the address or an AE title cannot be used.
         DatabaseDown: PostgreSQL does not answer at the start; later it is waited for.
     """
-    ended = threading.Event()
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: ended.set())
-    with Listener(settings) as listener:
+    with _signals() as wait_for_one, Listener(settings) as listener:
         if ready:
             ready(listener.port)
-        ended.wait()
+        wait_for_one()
+        logger().info("the listener was told to end")
+        faulthandler.dump_traceback_later(END_SECONDS, exit=True)
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], None]]:
+    """SIGTERM and SIGINT are waited for by what is given.
+
+    Python's own handlers run in the main thread once that has the interpreter's lock, in the midst
+    of whatever it was doing: one that sets an Event would wait for ever where the thread was just
+    about to wait for that Event, and holds its lock. So the C handler writes to a socket.
+    """
+    woken, wakes = socket.socketpair()
+    wakes.setblocking(False)
+    before = signal.set_wakeup_fd(wakes.fileno())
+    handlers = {
+        number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+
+    def wait() -> None:
+        woken.recv(1)
+
+    try:
+        yield wait
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        woken.close()
+        wakes.close()
 
 
 class Listener:
@@ -149,7 +180,7 @@ class Listener:
             time.sleep(0.02)
         server.writers.shutdown(wait=False)
         for chore in self._chores:
-            chore.join(STOP_SECONDS)
+            chore.join(max(1.0, until - time.monotonic()))
         try:
             with unit_of_work() as session:
                 parts.leave(session, PART)

@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -30,12 +31,15 @@ DX = "1.2.840.10008.5.1.4.1.1.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
 _LISTEN = """
+import faulthandler
+import signal
 import sys
 from intake.listener import run_listener
 from records.errors import NightdraftError
 from records.settings import settings
 from records.telemetry import set_up_logs
 set_up_logs("json", "debug", "listener")
+faulthandler.register(signal.SIGUSR1)
 try:
     run_listener(settings(), lambda port: print(port, flush=True))
 except NightdraftError as error:
@@ -58,17 +62,26 @@ class Running:
         """Ask it to end, and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(60)
+        try:
+            status = self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            # Where it hangs: every thread's stack, into its log.
+            self.process.send_signal(signal.SIGUSR1)
+            time.sleep(1)
+            raise AssertionError(f"it does not end:\n{self.log.read_text()}") from None
         self.process.stdout.close()
         return status
 
 
-def start_listener(folder: Path, **environment: str) -> Running:
-    """A listener with the settings of this test, on a free port; its log in `folder`."""
+def start_listener(folder: Path, first: str = "", **environment: str) -> Running:
+    """A listener with the settings of this test, on a free port; its log in `folder`.
+
+    first: Python that it runs before all else.
+    """
     log = folder / f"listener-{len(list(folder.iterdir()))}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", _LISTEN],
+            [sys.executable, "-c", first + _LISTEN],
             stdout=subprocess.PIPE,
             stderr=file,
             env={**os.environ, "NIGHTDRAFT_LISTEN_PORT": "0", **environment},

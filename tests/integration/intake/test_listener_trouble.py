@@ -172,6 +172,22 @@ def test_it_ends_cleanly_with_the_object_in_hand_answered(listen, data_dir):
     assert not incoming(data_dir)
 
 
+def test_one_that_cannot_end_does_all_the_same_and_tells_where_it_hung(
+    database, data_dir, tmp_path
+):
+    hanging = """
+import time
+from intake import listener
+listener.END_SECONDS = 1
+listener.Listener.stop = lambda self: time.sleep(600)
+"""
+    running = start_listener(tmp_path, hanging)
+    assert send(running.port, film()) == [0]
+    assert running.end() == 1
+    assert "Timeout (0:00:01)!" in running.log.read_text()
+    assert len(rows()) == 1
+
+
 # ---- Killed at named points ----
 
 
