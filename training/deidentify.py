@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from training.identifiers import APART, NO_NAME, Kind, Span, found, is_counted
+from training.identifiers import Kind, Span, found, is_counted
+from training.names import APART, NO_NAME
 
 MARKS = tuple(f"({kind})" for kind in Kind)
 """All that can stand in the place of something."""
@@ -40,7 +41,9 @@ class Known:
 
 def deidentify(text: str, known: Known = Known()) -> str:
     """The text with marks in the place of what identifies a person; the rest as it was."""
-    spans = sorted([*_known(text, known), *found(text)], key=lambda span: (span.start, span.kind))
+    spans = sorted(
+        [*_known(text, known), *found(text)], key=lambda span: (span.start, -span.end, span.kind)
+    )
     whole: list[Span] = []
     for span in spans:
         last = whole[-1] if whole else None

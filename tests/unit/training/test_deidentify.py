@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from training.corpus.phantoms import phantom
 from training.deidentify import Known, deidentify, says_something
-from training.identifiers import NO_NAME, Kind
+from training.identifiers import Kind
+from training.names import NO_NAME
 
 JANE = Known("ROE-DOE^JANE^Q^DR", "MRN-0045123", "A0981723", "19310305", "20240512")
 
@@ -104,6 +105,32 @@ def test_a_name_goes_however_it_is_spelt(name: str, text: str) -> None:
 )
 def test_a_word_that_names_nobody_by_itself_stays(name: str, text: str) -> None:
     assert deidentify(text, Known(name)) == text
+
+
+BORN = Known(birth_date="19301205", study_date="20240305")
+
+
+@pytest.mark.parametrize("known", [Known(), BORN], ids=["by its form", "as known"])
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("Compared with the 03/05/2024 films", "Compared with the (DATE) films"),
+        ("The 12/05/1930 lateral film", "The (DATE) lateral film"),
+        ("December 5, 1930 the patient was born", "(DATE) the patient was born"),
+        ("Comparison: March 5, 2024 x-ray", "Comparison: (DATE) x-ray"),
+        ("03/05/2024 mm", "(DATE) mm"),
+        ("Rib films of 03/05/24 of the left", "Rib films of (DATE) of the left"),
+    ],
+)
+def test_a_full_date_goes_whatever_follows(text: str, left: str, known: Known) -> None:
+    assert deidentify(text, known) == left
+
+
+def test_a_known_day_goes_before_a_common_word_and_a_measurement_stays() -> None:
+    known = Known(study_date="20241012")
+    assert deidentify("the 10/12 films, 10/12 x-ray", known) == "the (DATE) films, (DATE) x-ray"
+    text = "A nodule of 10-12 mm; 10.12 x 4.5 mm; fractures of 10/12 left posterior ribs."
+    assert deidentify(text, known) == text
 
 
 @pytest.mark.parametrize(
@@ -218,16 +245,15 @@ def test_marks_alone_say_nothing() -> None:
     assert says_something("(NAME) coughs")
 
 
-def test_real_reports_are_left_almost_alone(samples) -> None:
+@pytest.mark.parametrize("spelt", [str, str.upper], ids=["as written", "in capitals"])
+def test_real_reports_are_left_alone(samples, spelt) -> None:
     """Open-i's reports have no identifiers left (XXXX), so what is changed in them is a mistake."""
     with (samples / "iu/filtered/indiana_reports.csv").open() as file:
         texts = [
-            text
+            spelt(text)
             for row in csv.DictReader(file)
             for text in (row["indication"], row["findings"], row["impression"])
         ]
-    chosen = np.random.default_rng(0).choice(len(texts), 3000, replace=False)
-    changed = [
-        texts[i] for i in chosen if "Dr" not in texts[i] and deidentify(texts[i]) != texts[i]
-    ]
-    assert len(changed) <= 3, changed
+    chosen = np.random.default_rng(0).choice(len(texts), 5000, replace=False)
+    changed = [texts[i] for i in chosen if deidentify(texts[i]) != texts[i]]
+    assert len(changed) <= 1, changed  # one time of day was left in them ("12:30p")
