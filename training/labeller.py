@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from model.prompt import Symptoms
+from training import labeller_cues as cues
 from training import labeller_phrases as phrases
 from training.labeller_phrases import NO_FINDING, OBSERVATIONS, SUPPORT_DEVICES
 
@@ -98,19 +99,31 @@ _STATE = re.compile(
     "|".join(f"(?P<{state}>{_any(found).pattern})" for state, found in phrases.STATES.items())
 )
 _OTHERS = _any(phrases.OTHERS)
-_NO_CHANGE = _any(phrases.NO_CHANGE)
-_UNDECIDED_BEFORE = _any(phrases.UNDECIDED_BEFORE)
-_DENIED_BEFORE = _any(phrases.DENIED_BEFORE)
-_DOUBTED_BEFORE = _any(phrases.DOUBTED_BEFORE)
-_BARRIER = re.compile(rf"[;:]|{_any(phrases.BARRIERS).pattern}")
-_RESTART = re.compile(rf"(?:,|\band\b)\s+(?=(?:there\s+)?(?:{phrases.RESTARTS})\b)")
+_DENIES_NOTHING = _any((*cues.NO_CHANGE, *cues.STILL_THERE))
+_DENIED_BEFORE = _any(cues.DENIED_BEFORE)
+_DOUBTED_BEFORE = _any(cues.DOUBTED_BEFORE)
+_UNDECIDED_BEFORE = re.compile(
+    rf"{_any(cues.UNDECIDED_BEFORE).pattern}"
+    rf"|{_any(cues.ASKED_BEFORE).pattern}(?!.*{_DENIED_BEFORE.pattern})"
+)
+_BARRIER = re.compile(rf"[;:]|{_any(cues.BARRIERS).pattern}")
+_BEGINS = re.compile(r"(?:,(?: and\b)?| -|\band\b) ")
+_QUALIFIED = re.compile(
+    rf"\b(?:no|without)(?: (?:evidence|signs?) of)?(?:,? (?:{cues.QUALIFIERS}))+ ?$"
+)
+_RESTART = re.compile(rf"(?:there )?(?:{cues.RESTARTS})\b")
+_CLAUSE_ENDS = re.compile(r"[,;:]| - |\b(?:and|but|with|which|that)\b")
+_PREDICATE = _any(cues.PREDICATES)
 _AND = re.compile(r"\band\b(?!/or)|,")
-_OR = re.compile(r"\bn?or\b|/")
+_OR_WORD = re.compile(r"\bn?or\b")
+_OR = re.compile(rf"{_OR_WORD.pattern}|/")
 # What is said after a mention is of it only up to the next verb or the next thing.
 _VERB = r"[;:]\s|\b(?:is|are|was|were|has|have|had|may|might|could|but|however|with|and\s+the)\b"
-_UNDECIDED_AFTER = _leading(phrases.UNDECIDED_AFTER, r"[;:]|\bbut\b|\band\s+the\b")
-_DENIED_AFTER = _leading(phrases.DENIED_AFTER, _VERB)
-_DOUBTED_AFTER = _leading(phrases.DOUBTED_AFTER, _VERB)
+_UNDECIDED_AFTER = _leading(cues.UNDECIDED_AFTER, r"[;:]|\bbut\b|\band\s+the\b")
+_DENIED_AFTER = _leading(cues.DENIED_AFTER, _VERB)
+_DOUBTED_AFTER = _leading(cues.DOUBTED_AFTER, _VERB)
+_UNLIKELY_AFTER = _leading(cues.UNLIKELY_AFTER, rf"{_VERB}|,|\band\b")
+_HEADING = re.compile(r" ?[:-] ?(?:no|not|negative)\b")
 _OR_BEFORE = re.compile(r"\b(?:or|and/or)\s+(?:\w+\s+){0,2}$")
 _OR_AFTER = re.compile(r"\s*(?:\w+\s+)?(?:or|and/or)\b")
 _SENTENCE = re.compile(r"(?<=[.?!])\s+|(?<=[a-z][.?!])(?=[a-z])|\n\s*\n|\n\s*(?=[-*•\d])")
@@ -156,7 +169,10 @@ def _labels(text: str) -> Labels:
 
 def _sentences(text: str) -> Iterator[str]:
     """In lower case, one space between words."""
-    for sentence in _SENTENCE.split(text.lower()):
+    spelled = text.lower()
+    for short, whole in cues.ABBREVIATIONS.items():
+        spelled = re.sub(short, whole, spelled)
+    for sentence in _SENTENCE.split(spelled):
         if sentence.strip():
             yield " ".join(sentence.split())
 
@@ -193,21 +209,44 @@ def _decide(sentence: str, start: int, end: int) -> Label:
     """One mention by the words around it: left open, denied, doubted, or there."""
     whole_before, after = sentence[:start], sentence[end:]
     within = _BARRIER.split(whole_before)[-1]
-    if _UNDECIDED_BEFORE.search(within) or _UNDECIDED_AFTER.match(after):
+    own = sentence[_own(sentence, start - len(within), start) : start]
+    if _UNDECIDED_BEFORE.search(own) or _UNDECIDED_AFTER.match(after):
         return Label.UNCERTAIN
-    denying = _NO_CHANGE.sub(_hidden, within)
-    for restart in _RESTART.finditer(denying):
-        # "No X, small Y or Z" denies all three; "no X, small Y" does not deny Y.
-        if not _OR.search(denying[restart.end() :] + after):
-            denying = denying[restart.end() :]
-            break
-    if _DENIED_BEFORE.search(denying) or _DENIED_AFTER.match(_NO_CHANGE.sub(_hidden, after)):
+    denying, denying_after = (_DENIES_NOTHING.sub(_hidden, words) for words in (own, after))
+    if _DENIED_BEFORE.search(denying) or _DENIED_AFTER.match(denying_after):
         return Label.ABSENT
-    if _DOUBTED_BEFORE.search(_AND.split(within)[-1]) or _DOUBTED_AFTER.match(after):
+    # "Effusion: no large effusion" is a heading; "effusion: no pneumothorax" is a finding.
+    if _HEADING.match(denying_after) and sentence[start:end].rstrip("s") in denying_after:
+        return Label.ABSENT
+    if _DOUBTED_BEFORE.search(_AND.split(within)[-1]):
+        return Label.UNCERTAIN
+    if _DOUBTED_AFTER.match(after) or _UNLIKELY_AFTER.match(after):
         return Label.UNCERTAIN
     if _OR_BEFORE.search(whole_before) or _OR_AFTER.match(after):
         return Label.UNCERTAIN
     return Label.PRESENT
+
+
+_QUALIFIERS_REACH = 60
+"""How far before a comma its qualifiers are looked for, in characters."""
+
+
+def _own(sentence: str, reach: int, start: int) -> int:
+    """Where the words of a mention's own finding begin, from `reach` on; start: the mention's."""
+    last_or = max((found.start() for found in _OR.finditer(sentence, reach)), default=-1)
+    for begins in reversed(list(_BEGINS.finditer(sentence, reach, start))):
+        comma, own = begins.span()
+        if _QUALIFIED.search(sentence, max(reach, comma - _QUALIFIERS_REACH), comma):
+            continue
+        # "No X, small Y or Z" denies all three; "no X, small Y" does not deny Y.
+        if _RESTART.match(sentence, own) and last_or < own:
+            return own
+        # "No X, Y or Z is there" is a list too; "no X, Y is there" is two clauses.
+        ends = _CLAUSE_ENDS.search(sentence, own)
+        predicate = _PREDICATE.search(sentence, own, ends.start() if ends else len(sentence))
+        if predicate and not _OR_WORD.search(sentence, own, predicate.start()):
+            return own
+    return reach
 
 
 _ADJACENT = 30
@@ -221,9 +260,9 @@ def _state(sentence: str, start: int, end: int) -> Label | None:
     """
     beside = re.split(
         r"[,;:]|\b(?:and|is|are|with|the)\b", sentence[max(0, start - _ADJACENT) : start]
-    )
+    )[-1]
     following = re.split(r"[;:]|\b(?:but|with|obscured|over|overlying)\b", sentence[end:])[0]
-    for words in (beside[-1], following):
+    for words in (beside + sentence[start:end], following):
         found = _STATE.search(words)
         if found is not None:
             break

@@ -1,8 +1,8 @@
-"""The words of the rule labeller, as tables of regular expressions. Knows no rules.
+"""What the rule labeller looks for, as tables of regular expressions. Knows no rules.
 
-The observations, what counts for each of them and the precedence of the cues follow the paper of
-CheXpert (Irvin et al., AAAI 2019, arXiv:1901.07031, section "Label extraction"); the phrases are
-our own. They are matched in lower case; every phrase begins and ends at a word's edge.
+The observations and what counts for each of them follow the paper of CheXpert (Irvin et al., AAAI
+2019, arXiv:1901.07031, section "Label extraction"); the phrases are our own. They are matched in
+lower case; every phrase begins and ends at a word's edge. The words around them: `labeller_cues`.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
 # In the order in which they are tried where two begin at one word.
 STATES: dict[str, tuple[str, ...]] = {
     "absent": (
-        "not (?:\\w+ ){0,2}(?:enlarged|widened|prominent|increased)",
+        "not (?:\\w+ ){0,2}(?:enlarged|widened|prominent|increased|large|big|globular)",
         "(?:no|without)(?: \\w+){0,3} (?:enlarge(?:ment|d)|widening|prominence)",
         "(?:stable|unchanged|similar to(?: \\w+){1,3}) and (?:\\w+ )?(?:within )?normal",
     ),
@@ -169,7 +169,8 @@ STATES: dict[str, tuple[str, ...]] = {
         "(?:at |at the )?upper limits? (?:of )?normal",
         "(?:top|high|upper) normal",
         "(?:at the )?upper limits",
-        "(?:possibl[ey]|perhaps|may be|might be|questionabl[ey]) (?:\\w+ )?(?:enlarged|widened)",
+        "(?:possibl[ey]|perhaps|may be|might be|questionabl[ey]) (?:\\w+ )?"
+        "(?:enlarged|widened|large)",
         "stable",
         "unchanged",
         "not (?:\\w+ )?changed",
@@ -181,7 +182,7 @@ STATES: dict[str, tuple[str, ...]] = {
         "widen(?:ed|ing)",
         "prominen(?:t|ce)",
         "increased",
-        "(?:is|are|appears) (?:\\w+ )?(?:large|big|globular)",
+        "(?:is|are|appears) (?:(?!not )\\w+ )?(?:large|big|globular)",
         "(?:large|big|globular)(?= heart| cardiac)",
     ),
     "normal": ("(?:within )?normal", "unremarkable", "not remarkable", "clear"),
@@ -218,131 +219,3 @@ OTHERS = (
     "(?:hemorrhage|hematoma)",
 )
 """Findings outside the fourteen. A report that has one does not say "no finding"."""
-
-NO_CHANGE = (
-    "(?:no|without)(?: evidence of| significant| interval| definite| appreciable| substantial|"
-    " major| acute| relevant| further)* (?:changes?|increase|decrease)",
-    "not (?:\\w+ ){0,2}(?:changed|increased|decreased|different)",
-    "not only",
-    "no doubt",
-)
-"""They hold a negation and deny nothing but a change."""
-
-UNDECIDED_BEFORE = (
-    "(?:cannot|can not|can't|could not|not|difficult to|unable to) (?:\\w+ ){0,2}"
-    "(?:exclude|rule out)",
-    "not (?:\\w+ )?exclud(?:e|ed|ing)",
-    "no new(?: areas? of)?",
-    "without new",
-)
-"""Before a mention: looks like a negation, and leaves it open. Comes before all else."""
-
-UNDECIDED_AFTER = (
-    "(?:cannot|can not|can't|could not|not|difficult to) (?:\\w+ ){0,3}(?:excluded?|ruled? out)",
-    "(?:is|are|not|cannot be) (?:\\w+ )?(?:poorly|incompletely|well|fully|adequately) (?:evaluated|"
-    "assessed|visuali[sz]ed|seen)",
-    "less likely",
-    "(?:is|are) unlikely",
-)
-"""After a mention, likewise."""
-
-DENIED_BEFORE = (
-    "no",
-    "not",
-    "nor",
-    "neither",
-    "without",
-    "w/o",
-    "den(?:y|ies)",
-    "negative for",
-    "(?:free|clear|cleared) of",
-    "clear (?:from|without)",
-    "absen(?:ce of|t)",
-    "lack of",
-    "resolv(?:ed|ing)(?: of)?(?: the)?",
-    "(?:resolution|clearing|clearance|removal|disappearance) of(?: the)?",
-    "(?:interval(?:ly)? )?removed",
-    "rather than",
-    "rules? out",
-    "exclud(?:es|ed)",
-)
-"""Before a mention, within reach: it is not there."""
-
-DENIED_AFTER = (
-    "(?:is|are|was|were|has|have|had) (?:been |\\w+ly |now |since ){0,2}(?:absent|resolved|cleared|"
-    "removed|ruled out|excluded|gone|disappeared)",
-    "(?:(?:is|are|was|were|has|have) )?(?:been )?(?:not|no longer) (?:\\w+ )?"
-    "(?:seen|identified|noted|present|visuali[sz]ed|demonstrated|evident|appreciated|detected|"
-    "apparent|shown|found|visible|observed|suspected)",
-    "(?:absent|resolved|removed)",
-    "[:-] ?(?:no|none|absent|negative)",
-)
-"""After a mention, before another verb: likewise."""
-
-DOUBTED_BEFORE = (
-    "may",
-    "might",
-    "could",
-    "would",
-    "can (?:be|represent|indicate)",
-    "maybe",
-    "possib(?:le|ly|ility of)",
-    "probabl[ey]",
-    "potential(?:ly)?",
-    "presum(?:ed|ably)",
-    "questionabl[ey]",
-    "question(?:ing)?(?: of)?",
-    "equivocal",
-    "suspect(?:ed)?",
-    "suspicious(?: for| of)",
-    "suspicion (?:for|of)",
-    "suggestion of",
-    "concern(?:ing)?(?: for)?",
-    "worrisome for",
-    "consider(?:ation of)?",
-    "differential(?: \\w+){0,3}",
-    "favou?r(?:ed|s)?",
-    "correlate (?:\\w+ )?for",
-    "perhaps",
-    "versus",
-    "vs\\.?",
-)
-"""Before a mention, within reach: it is open. "Likely" and "consistent with" are none of them."""
-
-DOUBTED_AFTER = (
-    "(?:is|are|was|were) (?:\\w+ )?(?:possible|probable|suspected|questioned|questionable|"
-    "considered)",
-    "(?:may|might|could|can) (?:also )?be (?:present|considered|seen)",
-    "(?:may|might|could) (?:also )?(?:have|appear)",
-    "suspected",
-    "versus",
-    "vs\\.?",
-)
-"""After a mention, before another verb: likewise."""
-
-# A cue before a mention reaches no further than these.
-BARRIERS = (
-    "but",
-    "however",
-    "although",
-    "though",
-    "except(?: for)?",
-    "aside from",
-    "apart from",
-    "other than",
-    "besides",
-    "whereas",
-    "while",
-    "yet",
-    "there (?:is|are|was|has been)",
-    "(?<!consistent )(?<!compatible )(?<!associated )(?<!keeping )with(?! (?:evidence|signs))",
-    "(?:is|are|was|were) (?:again )?(?:seen|identified|noted|present|visuali[sz]ed|demonstrated|"
-    "evident|appreciated|unchanged|stable)",
-    "and the (?:heart|lungs?|cardiac|mediastin\\w+)",
-)
-
-# A new finding begins here, unless the list that was begun before goes on with "or".
-RESTARTS = (
-    "a|an|small|tiny|trace|minimal|mild|moderate|large|marked|severe|stable|unchanged|persistent|"
-    "bibasilar|basilar|bilateral|left|right|interval|again|new|chronic|old"
-)
