@@ -11,24 +11,28 @@ import re
 
 PATTERNS: dict[str, str] = {
     "again": r"\b(again|redemonstrat\w+|re-demonstrat\w+)\b",
-    "compared": r"\b(compar(ed|ison)|relative to|versus|vs\.?)\b",
+    "compared": r"\b(compar(ed|ison)|relative to (the )?(prior|previous|earlier|last))\b",
     "the earlier film": r"\b(prior|previous\w*|preceding|earlier|last)\s+"
     r"(\w+\s+){0,3}?(film|exam\w*|stud(y|ies)|radiograph\w*|x-?ray\w*|image\w*|imaging|ct|report)\b",
     "from, since": r"\b(from|since|to|with|than)\s+(the\s+)?(prior|previous|earlier|last)\b",
     "as before": r"\b(as before|previously (seen|noted|described|identified|demonstrated))\b",
-    "change": r"\b(un|in)?chang(ed|es?)\b(?!\s+(of|in)\s+the\s+(spine|thoracic))|"
-    r"\b(no|any|without|interval)\s+(\w+\s+){0,2}change\b",
+    # "changes" alone are findings: degenerative, emphysematous, postoperative.
+    "change": r"\b(unchanged|(has|have|had|not) (\w+\s+)?changed)\b|"
+    r"\b(no|any|without|interval|little)\s+(\w+\s+){0,2}changes?\b(?!\s+of\b)",
     "interval": r"\binterval(ly)?\b",
     "stable": r"\b(stable|persistent|persists?|remain(s|ed|ing)?|similar (in )?appear\w+)\b",
-    "course": r"\b(improv(ed|ing|ement)|worsen(ed|ing)?|progress(ed|ion|ive)|resol(ved|ving|ution)|"
-    r"(increas|decreas)(ed|ing)\s+(in size\s+)?(since|from|compared)|new(ly)?)\b",
+    "course": r"\b(improv(ed|ing|ement)|worsen(ed|ing)?|progress(ed|ion|ive)|resol(ved|ving)|"
+    r"resolution (of|since)|new(ly)?|"
+    r"(increas|decreas)(ed|ing)\s+(in size\s+)?(since|from|compared))\b",
 }
 """What is looked for -> a regular expression on a lower-case sentence."""
 
-_DEGENERATIVE = re.compile(
-    r"\b(degenerative|chronic|postsurgical|post-surgical)\s+(\w+\s+)?changes?\b"
+_FINDINGS = re.compile(
+    r"\b(?!interval|substantial|additional|radiographic)"
+    r"(degenerative|chronic|acute|post-?\s?surgical|post-?\s?operative|\w+(?:tic|tous|ous|ive|al))"
+    r"\s+(\w+\s+)?changes\b|\b(degenerative|chronic)\s+(\w+\s+)?change\b"
 )
-"""Changes that are findings and no comparison."""
+"""Changes that are findings and no comparison, "no acute bony changes" among them."""
 _ANY = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS.values()))
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=\S)")
 
@@ -40,7 +44,7 @@ def sentences(text: str) -> list[str]:
 
 def compares(sentence: str) -> bool:
     """Whether a sentence compares with an earlier film."""
-    return _ANY.search(_DEGENERATIVE.sub(" ", sentence.lower())) is not None
+    return _ANY.search(_FINDINGS.sub(" ", sentence.lower())) is not None
 
 
 def without_comparisons(text: str) -> str:

@@ -22,6 +22,10 @@ from training.comparisons import compares, sentences, without_comparisons
         "No significant interval change.",
         "Worsening edema since the last exam.",
         "The nodule is not seen on the previous radiograph.",
+        "The effusion has not changed.",
+        "Interval changes of edema.",
+        "No substantial changes.",
+        "Resolution of the pneumonia.",
     ],
 )
 def test_comparing(sentence: str) -> None:
@@ -39,6 +43,15 @@ def test_comparing(sentence: str) -> None:
         "A left chest pacemaker is in place.",
         "Old healed rib fractures.",
         "The heart is enlarged.",
+        "Left basilar opacity, atelectasis versus pneumonia.",
+        "Emphysematous changes.",
+        "Postoperative changes of the chest.",
+        "Atherosclerotic changes of the aorta.",
+        "Chronic interstitial lung changes.",
+        "Changes of emphysema.",
+        "No acute bony changes.",
+        "High resolution CT is recommended.",
+        "Follow-up to document resolution is recommended.",
     ],
 )
 def test_not_comparing(sentence: str) -> None:
