@@ -89,7 +89,7 @@ gpu-run: $(VENV)/.ready-to-test ## Slow: those checks, and every measurement on 
 
 .PHONY: bundle
 bundle: $(VENV)/.ready-to-run ## Slow: train the demonstration model again (40 minutes)
-	$(BIN)/nightdraft train phantoms --out model/bundles/phantoms
+	$(BIN)/nightdraft train phantoms --out model/bundles/phantoms --replace
 
 .PHONY: clean
 clean: ## Remove the environment and all caches; no data folder

@@ -106,7 +106,7 @@ def make_bundle(
         BundleError: the source, an adapter or what is said of it will not do, or there is
             something in its place.
     """
-    _check_place(out, overwrite)
+    check_place(out, overwrite)
     found = find_source(str(source), revision, download, told)
     manifest = describe(found, about)
     network = skeleton(found.words.config)
@@ -270,7 +270,12 @@ def _preprocessing(folder: Path, words: Words) -> Preprocessing:
     )
 
 
-def _check_place(out: Path, overwrite: bool) -> None:
+def check_place(out: Path, overwrite: bool) -> None:
+    """That a bundle may be put there: nothing is in its place, or a bundle that may go.
+
+    Raises:
+        BundleError: another folder's files would be lost, or a bundle that nobody gave up.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / MANIFEST).is_file():

@@ -186,7 +186,9 @@ def write_manifest(folder: Path, manifest: Manifest, told: Told | None = None) -
     said = asdict(manifest)
     said["files"] = sha256_of_files(folder, list_files(folder), told, "hashing")
     path = folder / MANIFEST
-    path.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(said, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+    )
     return read_manifest(folder)
 
 

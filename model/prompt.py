@@ -186,6 +186,17 @@ def bare(template: str) -> str:
     return fill(known, {line.prior: "" for line in known.lines} | {"image": views})
 
 
+def tells(instruction: str, prior: str) -> bool:
+    """Whether an instruction has something to say of a prior, by its name ("prior_report").
+
+    The finished text is asked and not the prior: what says nothing, or had no room, is not there.
+    Untrusted text can spell neither a label nor a line break (`clean`).
+    """
+    labels = {line.label for t in TEMPLATES.values() for line in t.lines if line.prior == prior}
+    rows = (row.strip().partition(":") for row in instruction.split("\n"))
+    return any(label in labels and text.strip() != "" for label, _, text in rows)
+
+
 def listed(symptoms: Symptoms) -> dict[str, str]:
     """Symptoms as the paper lists them: "Cardiomegaly, Atelectasis"."""
     return {"present": ", ".join(symptoms.present), "absent": ", ".join(symptoms.absent)}

@@ -19,7 +19,7 @@ from nightdraft.bundles import bundle
 from nightdraft.checks import NO_BUNDLE, check_database, check_migrations
 from nightdraft.corpora import corpus
 from nightdraft.options import app, choose, console, logs_as, setting
-from nightdraft.training import chosen_device, train
+from nightdraft.training import Target, chosen_device, train
 from records.errors import NightdraftError, SettingsError, terse
 from records.settings import settings
 
@@ -197,7 +197,13 @@ def evaluate(
         str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
     ] = "phantoms",
     against: Annotated[str | None, typer.Option(help="Another bundle, side by side.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of split, phantoms and resamples.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of split, phantoms, resamples; else as trained.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="paper, r2gen, official, patients; else as trained.")
+    ] = None,
+    target: Annotated[Target | None, typer.Option(help="What is written; else as trained.")] = None,
     limit: Annotated[int | None, typer.Option(help="Studies at most; else all.")] = None,
     mode: Annotated[
         list[str] | None, typer.Option(help="none, context, predicted, oracle; else all.")
@@ -219,6 +225,8 @@ def evaluate(
         corpus_,
         against=against,
         seed=seed,
+        split=split,
+        target=target and target.value,
         limit=limit,
         modes=mode or (),
         normalisation=normalisation or (),
@@ -249,6 +257,7 @@ def ablate(
     limit: Annotated[int, typer.Option(min=1, help="Studies that are scored, at most.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Take up what was stopped.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew.")] = False,
     device: Annotated[str | None, setting("device")] = None,
 ) -> None:
     """Train and score every row of the paper's Table 3 on a corpus, from one base."""
@@ -267,6 +276,7 @@ def ablate(
         limit=limit,
         seed=seed,
         resume=resume,
+        fresh=fresh,
         device=chosen_device(device),
     )
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nightdraft.options import console
+from records.errors import CorpusError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +38,9 @@ def corpora() -> None:
 
 @corpus.command("check")
 def corpus_check(
-    name: Annotated[str, typer.Argument(help="iu_xray, mimic_cxr, signed or phantoms.")],
+    name: Annotated[
+        str, typer.Argument(help="iu_xray, mimic_cxr, signed or phantoms; or NAME:PATH.")
+    ],
     path: Annotated[
         Path | None, typer.Argument(help="Its folder; of phantoms, a site; signed has none.")
     ] = None,
@@ -72,15 +75,15 @@ def corpus_check(
     from training.corpus.opening import WITHOUT_END, open_corpus
 
     reading = Reading(target.value if target else "", split, seed, validate)
-    spec = name if path is None else f"{name}:{path}"
+    spec = _spec(name, path)
     opened = open_corpus(spec, reading, needs_films=not words_only)
-    with _bar(name) as told:
+    page = page or Path(f"corpus-{opened.name}.png")
+    for what, file in (("page", page), ("counts", json_)):
+        if file is not None:
+            _check_file(what, file)
+    with _bar(opened.name) as told:
         counted = checking.check(
-            opened,
-            limit=limit,
-            endless=name in WITHOUT_END,
-            page=page or Path(f"corpus-{name}.png"),
-            told=told,
+            opened, limit=limit, endless=opened.name in WITHOUT_END, page=page, told=told
         )
     timed = None
     if pace:
@@ -92,6 +95,30 @@ def corpus_check(
             said["pace"] = asdict(timed)
         json_.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
     console().print(_shown(counted, timed))
+
+
+def _spec(name: str, path: Path | None) -> str:
+    """The corpus as other commands take it, NAME:PATH."""
+    if path is None:
+        return name
+    if ":" in name:
+        raise CorpusError(f"{name!r} has a path already; leave out {str(path)!r}")
+    return f"{name}:{path}"
+
+
+def _check_file(what: str, path: Path) -> None:
+    """Refuse a file that cannot be written, before all is read; nothing is left there."""
+    try:
+        if path.exists():
+            with path.open("ab"):
+                return
+        with path.open("xb"):
+            pass
+        path.unlink()
+    except OSError as error:
+        raise CorpusError(
+            f"the {what} cannot be written to {path} ({error.strerror}); name another file"
+        ) from error
 
 
 def _shown(counted: Checked, timed: Pace | None) -> Table:

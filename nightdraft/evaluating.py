@@ -31,7 +31,9 @@ def evaluate_command(
     corpus: str,
     *,
     against: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
+    split: str | None = None,
+    target: str | None = None,
     limit: int | None = None,
     modes: Sequence[str] = (),
     normalisation: Sequence[str] = (),
@@ -44,14 +46,15 @@ def evaluate_command(
     """Score a bundle on a corpus's test split; print, and write the report and the figures.
 
     bundle, against: a folder or a shipped name. corpus: as `open_corpus` takes it. seed: of the
-    split, the phantoms, the shuffling and the resamples. modes, normalisation: empty takes all.
+    split, the phantoms, the shuffling and the resamples. split, target: as `Reading`; what is left
+    out is as the bundles were trained. modes, normalisation: empty takes all.
     out: a folder for report.html and report.md. json_: a file for the figures.
 
     Raises:
         NightdraftError, ModelError: as `training.evaluate.evaluate`; a path cannot be written to.
     """
     from model.manifest import read_manifest
-    from training.corpus.example import Reading
+    from training.corpus.as_trained import reading_as_trained
     from training.corpus.opening import open_corpus
     from training.evaluate import compare_bundles, examine, prepare
     from training.figures import as_json
@@ -61,15 +64,17 @@ def evaluate_command(
 
     # What can be wrong is found before hours of drafting, not after.
     chosen = _modes(modes)
-    for name in (bundle, *([against] if against else ())):
-        read_manifest(name)
-    opened = open_corpus(corpus, Reading(seed=seed))
+    bundles = [read_manifest(name) for name in (bundle, *([against] if against else ()))]
+    given = {"seed": seed, "split": split, "target": target}
+    asked = {name: value for name, value in given.items() if value is not None}
+    reading = reading_as_trained(corpus.partition(":")[0], bundles, asked)
+    opened = open_corpus(corpus, reading)
     if out is not None:
         check_folder(out)
     if json_ is not None:
         _check_file(json_)
     normalisations = tuple(dict.fromkeys(normalisation)) or NORMALISED
-    how = Scoring(labeller(chexbert), normalisations, seed=seed, radgraph=radgraph)
+    how = Scoring(labeller(chexbert), normalisations, seed=reading.seed, radgraph=radgraph)
     with _bar() as told:
         held = prepare(opened, how, limit, told)
         evaluation = examine(bundle, held, how, chosen, device, told)

@@ -14,7 +14,7 @@ from nightdraft.options import choose, setting
 
 if TYPE_CHECKING:
     from training.course import Course
-    from training.finetune import Precision as FinetunePrecision
+    from training.knobs import Precision as FinetunePrecision
     from training.stages import Stage
 
 train = typer.Typer(help="Train a model.", no_args_is_help=True)
@@ -50,6 +50,9 @@ def train_phantoms(
     seed: Annotated[int, typer.Option(min=0, help="Of weights and order.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Take up what was stopped.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of a bundle that is there.")
+    ] = False,
     device: Annotated[str | None, setting("device")] = None,
 ) -> None:
     """Train the demonstration model from nothing, on drawn phantoms."""
@@ -62,6 +65,7 @@ def train_phantoms(
         seed=seed,
         resume=resume,
         fresh=fresh,
+        overwrite=replace,
         device=chosen_device(device),
         tell=_say,
     )
@@ -99,6 +103,9 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
         drop_priors: Annotated[
             float, typer.Option(min=0.0, max=1.0, help="Share shown without priors.")
         ] = 0.25,
+        drop_lines: Annotated[
+            float, typer.Option(min=0.0, max=1.0, help="How often each single prior is left out.")
+        ] = 0.1,
         keep_comparisons: Annotated[
             bool, typer.Option("--keep-comparisons", help="In targets, as in the paper.")
         ] = False,
@@ -137,7 +144,7 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
         from training.corpus.opening import open_corpus
         from training.course import Course, Length
         from training.feeding import Showing
-        from training.finetune import Knobs
+        from training.knobs import Knobs
         from training.scores import scores_for
         from training.stages import Lora
 
@@ -146,7 +153,10 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
         where = chosen_device(device)
         reading = Reading(target.value, split, seed, validate)
         showing = Showing(
-            tuple(prompt or ("context",)), drop_priors, keep_comparisons=keep_comparisons
+            tuple(prompt or ("context",)),
+            drop_priors,
+            drop_lines,
+            keep_comparisons=keep_comparisons,
         )
         course = Course(
             base,
@@ -230,25 +240,31 @@ def ablate_command(
     limit: int,
     seed: int,
     resume: bool,
+    fresh: bool,
     device: str | None,
 ) -> None:
     """Train, score and show the rows of Table 3. base: "" teaches a small one elsewhere first.
 
     Raises:
+        NotAllowed: several processes were started, or rows in `out` were made with other settings.
         NightdraftError, ModelError: as `training.ablating.ablate`.
     """
     from nightdraft.options import console
-    from training.ablating import ablate, as_markdown, plot, scored_on, stages_at
+    from training.ablating import ablate, as_markdown, clear, plot, scored_on, stages_at
     from training.corpus.example import Reading
     from training.corpus.opening import open_corpus
     from training.course import Course, Length
     from training.feeding import Showing
-    from training.finetune import Knobs
+    from training.finetune import alone
+    from training.knobs import Knobs
     from training.recipes.phantoms import LONGEST, teach_base
     from training.tables import TABLE_3
 
+    alone(device, "an ablation")
     reading = Reading(seed=seed)
     source = open_corpus(corpus, reading)
+    if fresh:
+        clear(out)
     if not base:
         base = str(teach_base(out / "base", seed=seed, resume=resume, device=device, tell=_say))
     course = Course(
@@ -276,6 +292,7 @@ def ablate_command(
         scored_on(source, limit, seed, device),
         TABLE_3,
         rows=stages_at(*rates),
+        scored={"studies": limit, "seed": seed},
         resume=resume,
         tell=_say,
     )

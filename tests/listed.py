@@ -44,6 +44,10 @@ class Listed:
     examples: Sequence[Example | LeftOut]
     name: str = "listed"
 
+    @property
+    def identity(self) -> dict[str, str]:
+        return {"name": self.name, "examples": repr(self.examples)}
+
     def read(self, split: str = "") -> Iterator[Example | LeftOut]:
         return (one for one in self.examples if isinstance(one, LeftOut) or one.split == split)
 

@@ -7,16 +7,20 @@ is drafted as it was trained, and the paper's figures stand beside it. Knows no 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from model.making import About
-from training.corpus.example import Corpus
+from model.manifest import resolve
+from records.errors import NotAllowed
+from training.corpus.example import TRAIN, Corpus
 from training.course import Course
 from training.drafting import Mode
 from training.evaluate import evaluate
+from training.knobs import differences, identity_of
 from training.labeller import labeller
 from training.resampling import Interval
 from training.scoring import Scoring
@@ -54,16 +58,24 @@ def ablate(
     published: Table,
     *,
     rows: Rows = ABLATIONS,
+    scored: Mapping[str, Any] | None = None,
     resume: bool = False,
     tell: Callable[[str], None] = print,
 ) -> list[Row]:
     """Train, bundle and score every row, in the paper's order.
 
-    A row that has its scores in `out` is neither trained nor scored again.
+    A row that has its scores in `out` is neither trained nor scored again. scored: what `score`
+    goes by, to know a row of other scores.
 
     Raises:
+        NotAllowed: a row in `out` was made with other settings.
         NightdraftError, ModelError: as `Course.teach` and the scoring.
     """
+    course.check()
+    every = {name: _identity(course, stages, scored or {}) for name, stages in rows.items()}
+    for name, identity in every.items():
+        if (told := out / f"{name}.json").is_file():
+            _same(told, identity)
     done: list[Row] = []
     for (name, stages), paper in zip(rows.items(), published.rows, strict=True):
         told = out / f"{name}.json"
@@ -71,7 +83,8 @@ def ablate(
             tell(f"{name}: {', then '.join(stage.name for stage in stages) or 'nothing'} trains")
             bundle, mode = _bundle(course, out / name, name, stages, resume=resume)
             scores = score(bundle, mode)
-            _keep(told, {"mode": mode, "scores": {n: asdict(one) for n, one in scores.items()}})
+            found = {n: asdict(one) for n, one in scores.items()}
+            _keep(told, {"of": every[name], "mode": mode, "scores": found})
             tell(f"{name}: " + ", ".join(f"{n} {one.value:.3f}" for n, one in scores.items()))
         said = json.loads(told.read_text(encoding="utf-8"))
         intervals = {n: Interval(**one) for n, one in said["scores"].items()}
@@ -83,11 +96,43 @@ def _bundle(
     course: Course, folder: Path, name: str, stages: Sequence[Stage], *, resume: bool
 ) -> tuple[Path, Mode]:
     if not stages:
-        return Path(course.base), Mode.CONTEXT
+        base = course.manifest
+        known = "context" in (base.template, *base.templates)
+        return resolve(course.base), Mode.CONTEXT if known else Mode.NONE
     adapters = course.teach(stages, resume=resume)
     about = About(f"ablation-{name}", "1", course.templates(stages))
     course.bundle(folder, adapters, about, overwrite=True)
     return folder, Mode.CONTEXT if any(stage.priors for stage in stages) else Mode.NONE
+
+
+def _identity(course: Course, stages: Sequence[Stage], scored: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row is of, as JSON has it."""
+    told = {
+        "base": course.manifest.digest,
+        "corpus": course.read_as(TRAIN, course.limit),
+        "length": asdict(course.length),
+        "stages": [identity_of(one, course.knobs, course.showing, 1, {}) for one in stages],
+        "scored": dict(scored),
+    }
+    said: dict[str, Any] = json.loads(json.dumps(told))
+    return said
+
+
+def _same(told: Path, now: dict[str, Any]) -> None:
+    was = json.loads(told.read_text(encoding="utf-8")).get("of", {})
+    if differ := differences(was, now):
+        raise NotAllowed(
+            f"{told} was made otherwise ({'; '.join(differ)}): give the same settings, another "
+            "folder, or --fresh to begin anew"
+        )
+
+
+def clear(out: Path) -> None:
+    """Remove what an ablation made in a folder, and nothing else that is there."""
+    for name in ("base", "base.training", "training", *ABLATIONS):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in (*(f"{row}.json" for row in ABLATIONS), "table.md", "table.png"):
+        (out / name).unlink(missing_ok=True)
 
 
 def scored_on(

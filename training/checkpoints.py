@@ -13,7 +13,8 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +38,48 @@ def save(run: Path, step: int, weights: Mapping[str, torch.Tensor], state: dict[
     final = run / f"checkpoint-{step:06d}"
     fresh = run / "checkpoint.new"
     shutil.rmtree(fresh, ignore_errors=True)
-    try:
+    with needing_room(fresh, "a checkpoint"):
         fresh.mkdir(parents=True)
         on_cpu = {name: w.detach().to("cpu").contiguous() for name, w in weights.items()}
         save_file(on_cpu, fresh / "weights.safetensors")
         torch.save(state, fresh / "state.pt")
-        for path in fresh.iterdir():
-            _sync(path)
-        shutil.rmtree(final, ignore_errors=True)
-        fresh.rename(final)
-        _sync(run)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if _no_room(error):
-            raise DiskFull(f"no room for a checkpoint at {run}: make room on that disk") from error
-        raise
+        put_in_place(fresh, final)
     for old in every(run)[:-KEPT]:
         shutil.rmtree(old)
     return final
+
+
+@contextmanager
+def needing_room(folder: Path, what: str) -> Iterator[None]:
+    """A block that writes a folder; one that fails leaves nothing of it.
+
+    Raises:
+        DiskFull: the disk is full; the message says for what.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if _no_room(error):
+            raise DiskFull(
+                f"no room for {what} at {folder.parent}: make room on that disk"
+            ) from error
+        raise
+
+
+def put_in_place(fresh: Path, final: Path) -> None:
+    """Give a folder its name once all of it is on the disk: a power cut leaves no half one."""
+    sync(fresh)
+    shutil.rmtree(final, ignore_errors=True)
+    fresh.rename(final)
+    _sync(final.parent)
+
+
+def sync(folder: Path) -> None:
+    """Have all of a folder on the disk, not in memory alone."""
+    for path in folder.rglob("*"):
+        _sync(path)
+    _sync(folder)
 
 
 def every(run: Path) -> list[Path]:

@@ -11,6 +11,7 @@ courses that share their first stages (the ablations) share that folder. Knows n
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,24 +26,19 @@ from transformers import InstructBlipConfig
 from model.adapters import merge_adapter
 from model.bundle import load_bundle, read_words, replacing
 from model.clinicalblip import ClinicalBLIP
-from model.making import About, make_bundle
+from model.errors import TemplateError
+from model.making import About, check_place, make_bundle
 from model.manifest import Manifest, read_manifest, resolve, write_manifest
-from model.prompt import TEMPLATES, Source
+from model.prompt import TEMPLATES, Source, named
 from records.errors import CorpusError, NotAllowed, SettingsError
 from training import checkpoints
 from training.card import CARD, card
 from training.corpus.example import TRAIN, VALIDATE, Corpus, Example, LeftOut, Reading
 from training.corpus.opening import WITHOUT_END
-from training.corpus.shelf import Shelf, shelve
+from training.corpus.shelf import Shelf, shelve, shelved
 from training.feeding import BARE, Showing
-from training.finetune import (
-    Knobs,
-    Precision,
-    Run,
-    accelerator_for,
-    differences,
-    identity_of,
-)
+from training.finetune import Run, accelerator_for
+from training.knobs import Knobs, Precision, differences, identity_of
 from training.stages import Stage
 from training.telling import plot_losses, read_log
 
@@ -110,31 +106,31 @@ class Course:
             return ()
 
     def _shelved(self, split: str, limit: int) -> Shelf:
-        accelerator = accelerator_for(self.device)
-        identity = {
-            "corpus": _described(self.corpus),
-            "reading": asdict(self.reading),
-            "split": split,
-            "limit": limit,
-        }
-        if accelerator.is_main_process:
-            self.tell(f"preparing the {split} split of {self.corpus.name}")
-            shelf = shelve(
-                self.work / f"shelf-{split}",
-                _of(self.corpus, split, limit),
-                self.manifest.preprocessing,
-                identity,
-                processes=self.processes,
-            )
-            left = shelf.about["left_out"]
-            said = f"{len(shelf):,} examples of {split}"
-            if left:
-                said += "; left out: " + ", ".join(f"{n:,} {why}" for why, n in left.items())
-            self.tell(said)
-        accelerator.wait_for_everyone()
-        if not accelerator.is_main_process:
-            shelf = Shelf(self.work / f"shelf-{split}")
+        accelerator, folder = accelerator_for(self.device), self.work / f"shelf-{split}"
+        how = self.manifest.preprocessing
+        identity = self.read_as(split, limit)
+        try:
+            if accelerator.is_main_process:
+                self.tell(f"preparing the {split} split of {self.corpus.name}")
+                stream = _of(self.corpus, split, limit)
+                made = shelve(folder, stream, how, identity, processes=self.processes)
+                left = made.about["left_out"]
+                said = f"{len(made):,} examples of {split}"
+                if left:
+                    said += "; left out: " + ", ".join(f"{n:,} {why}" for why, n in left.items())
+                self.tell(said)
+        finally:
+            # Where there is nothing to prepare, the other processes wait here all the same.
+            accelerator.wait_for_everyone()
+        shelf = shelved(folder, how, identity)
+        if shelf is None:
+            raise CorpusError(f"nothing of {self.corpus.name} was prepared at {folder}")
         return shelf
+
+    def read_as(self, split: str, limit: int) -> dict[str, Any]:
+        """What a split's examples are of."""
+        reading, corpus = asdict(self.reading), self.corpus.identity
+        return {"corpus": corpus, "reading": reading, "split": split, "limit": limit}
 
     def knobs_of(self, examples: int) -> Knobs:
         """The settings of a stage over so many examples."""
@@ -158,15 +154,12 @@ class Course:
         """Look whether this course may begin; `fresh` removes what an earlier one left.
 
         Raises:
-            NotAllowed: a bundle is in its place, or a course that was stopped is not to be taken
-                up.
-            SettingsError: the corpus has no end and no limit is given.
+            BundleError: something is in its place.
+            NotAllowed: a course that was stopped is not to be taken up.
+            BundleError, TemplateError, SettingsError: as `check`.
         """
-        if self.endless and not self.limit:
-            raise SettingsError(f"{self.corpus.name} has no end: give --limit")
-        if out.exists() and any(out.iterdir()) and not overwrite:
-            raise NotAllowed(f"{out} is there already: name another folder, or --replace it")
-        _ = self.manifest
+        self.check()
+        check_place(out, overwrite)
         if fresh:
             if self.is_main:
                 shutil.rmtree(self.work, ignore_errors=True)
@@ -176,6 +169,21 @@ class Course:
                 "begins anew"
             )
         accelerator_for(self.device).wait_for_everyone()
+
+    def check(self) -> None:
+        """What can be wrong is found before days of training, not after.
+
+        Raises:
+            BundleError: there is no such base.
+            TemplateError: there is no such template, or nothing fills it.
+            SettingsError: the corpus has no end and no limit is given.
+        """
+        if self.endless and not self.limit:
+            raise SettingsError(f"{self.corpus.name} has no end: say how many studies (--limit)")
+        _ = self.manifest
+        for name in self.showing.templates:
+            if named(name).source is Source.CLASSIFIER:
+                raise TemplateError(f"nothing fills the template {name!r} in a training yet")
 
     # ---- The stages ----
 
@@ -187,6 +195,8 @@ class Course:
                 with other settings.
             CorpusError: the corpus cannot be read, or has nothing for a template that is asked for.
         """
+        for stage in stages:
+            self._check(stage)
         adapters: list[Path] = []
         for number, stage in enumerate(stages, start=1):
             folder = self.work / "+".join(one.name for one in stages[:number])
@@ -223,7 +233,6 @@ class Course:
         *,
         resume: bool,
     ) -> None:
-        self._check(stage)
         knobs = self.knobs_of(len(self.shelf))
         run = Run(
             folder,
@@ -245,8 +254,9 @@ class Course:
             (folder / IDENTITY).write_text(json.dumps(run.identity, indent=1) + "\n", "utf-8")
             fresh = folder / "adapter.new"
             shutil.rmtree(fresh, ignore_errors=True)
-            run.trainable.save_adapter(fresh)
-            fresh.rename(folder / "adapter")
+            with checkpoints.needing_room(fresh, "the adapter"):
+                run.trainable.save_adapter(fresh)
+                checkpoints.put_in_place(fresh, folder / "adapter")
             checkpoints.remove(folder)
             plot_losses(folder / "loss.png", [(stage.name, folder)])
         run.accelerator.wait_for_everyone()
@@ -310,8 +320,8 @@ class Course:
         manifest = replace(manifest, scores=score(made) if score else {})
         (made / CARD).write_text(card(manifest), encoding="utf-8")
         manifest = write_manifest(made, manifest)
-        if out.exists() and any(out.iterdir()) and not overwrite:
-            raise NotAllowed(f"{out} is there already: name another folder, or --replace it")
+        checkpoints.sync(made)
+        check_place(out, overwrite)
         with replacing(out) as fresh:
             fresh.rmdir()
             made.rename(fresh)
@@ -333,6 +343,7 @@ class Course:
             "corpus": self.corpus.name,
             "reading": asdict(self.reading),
             "examples": len(self.shelf),
+            "limit": self.limit,
             "settings": asdict(self.knobs) | {"steps": None},
             "showing": asdict(self.showing),
             "stages": {stage.name: _last(stage) for stage in stages},
@@ -349,19 +360,19 @@ def _of(corpus: Corpus, split: str, limit: int) -> Iterator[Example | LeftOut]:
     return islice(stream, limit) if limit else stream
 
 
-def _described(corpus: Corpus) -> str:
-    """The corpus as it names itself: a dataclass says its folder and its reading."""
-    return repr(corpus)
-
-
 def _last(stage: Path) -> dict[str, Any]:
+    """What a stage that is done came to, and what it had beside the course's settings."""
     rows = read_log(stage)
     if not rows:
         return {}
-    last = rows[-1]
+    identity = json.loads((stage / IDENTITY).read_text(encoding="utf-8"))
+    losses = [row["loss"] for row in rows[-50:] if math.isfinite(row["loss"])]
     return {
-        "steps": last["step"],
-        "loss": round(sum(row["loss"] for row in rows[-50:]) / len(rows[-50:]), 4),
-        "validation": last["validation"],
-        "skipped": last["skipped"],
+        "steps": rows[-1]["step"],
+        "loss": round(sum(losses) / len(losses), 4) if losses else None,
+        "validation": rows[-1]["validation"],
+        "skipped": rows[-1]["skipped"],
+        "processes": identity["settings"]["processes"],
+        "rates": {group["name"]: group["rate"] for group in identity["stage"]["groups"]},
+        "lora": identity["stage"]["lora"],
     }

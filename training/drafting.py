@@ -16,7 +16,7 @@ from model.engine import Engine
 from model.errors import PixelError, TemplateError
 from model.manifest import Manifest
 from model.oracle import Oracle, instruct_from_report
-from model.prompt import Fits, clean, instruct, named, template_of
+from model.prompt import Fits, instruct, tells, template_of
 from training.corpus.example import Example
 
 Done = Callable[[str, int, int], None]
@@ -74,12 +74,6 @@ class Asking:
     template: str
     instruct: Instructing
 
-    @property
-    def takes_prior_report(self) -> bool:
-        """Whether a report of an earlier film can stand in the prompt."""
-        lines = named(self.template).lines
-        return self.mode is not Mode.NONE and any(line.prior == "prior_report" for line in lines)
-
 
 def asking(mode: Mode, manifest: Manifest, examples: Sequence[Example], fits: Fits) -> Asking:
     """How to ask the bundle in this mode.
@@ -119,6 +113,7 @@ def draft(
     """
     texts = [""] * len(examples)
     failures: dict[int, str] = {}
+    told_before = [False] * len(examples)
 
     def asked() -> Iterator[tuple[Case, str]]:
         for place, example in enumerate(examples):
@@ -127,8 +122,10 @@ def draft(
             except PixelError as error:
                 failures[place] = str(error)
                 continue
+            instruction = how.instruct(example, case)
+            told_before[place] = tells(instruction, "prior_report")
             # A corpus's own ids need not be unique; places are.
-            yield replace(case, key=str(place)), how.instruct(example, case)
+            yield replace(case, key=str(place)), instruction
 
     started = time.monotonic()
     what = f"drafting, {how.mode}{beside}"
@@ -145,9 +142,7 @@ def draft(
         mode=how.mode,
         template=how.template,
         texts=tuple(texts),
-        prior_report=tuple(
-            how.takes_prior_report and bool(_said(one.priors.prior_report)) for one in examples
-        ),
+        prior_report=tuple(told_before),
         failures=tuple(Failure(examples[n].key, why) for n, why in sorted(failures.items())),
         seconds=time.monotonic() - started,
     )
@@ -166,11 +161,6 @@ def _oracle(manifest: Manifest, examples: Sequence[Example], fits: Fits) -> Aski
         template,
         lambda one, case: instruct_from_report(case, one.oracle or Oracle(), template, fits),
     )
-
-
-def _said(text: str) -> str:
-    """What of a prior would reach the prompt."""
-    return clean(text, len(text))
 
 
 def _trained(manifest: Manifest) -> tuple[str, ...]:

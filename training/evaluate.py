@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from model.engine import Engine
 from model.errors import TemplateError
 from model.manifest import Manifest
 from records.errors import CorpusError
-from training.corpus.example import Corpus, Example
+from training.corpus.example import Corpus
 from training.drafting import Asking, Done, Drafts, Failure, Mode, asking, draft
-from training.findings import Agreement, agree, swap_places
+from training.findings import Agreement, agree, swap_films
 from training.heldout import HeldOut, hold_out
 from training.labeller import labeller
 from training.normalising import NORMALISATIONS
@@ -153,7 +153,7 @@ def examine(
     }
     blind: dict[Mode, Drafts] = {}
     if held.truth is not None:
-        swapped = _swap_films(held.examples)
+        swapped = swap_films(held.examples)
         blind = {
             mode: draft(engine, manifest, swapped, one, told, ", films swapped")
             for mode, one in asked.items()
@@ -208,15 +208,6 @@ def _ask(
             f"modes ({reasons or 'none was named'}); name others"
         )
     return asked, left_out
-
-
-def _swap_films(examples: Sequence[Example]) -> list[Example]:
-    """Each study with another one's films, its words its own."""
-    places = swap_places([len(one.films) for one in examples])
-    return [
-        replace(one, films=examples[there].films)
-        for one, there in zip(examples, places, strict=True)
-    ]
 
 
 # ---- Two bundles ----

@@ -19,7 +19,7 @@ from model.case import Case, Priors, View
 from model.clinicalblip import ClinicalBLIP
 from model.manifest import Preprocessing
 from model.oracle import instruct_from_report
-from model.prompt import TEMPLATES, Source, instruct
+from model.prompt import TEMPLATES, Source, instruct, tells
 from training.comparisons import without_comparisons
 from training.corpus.example import Example
 from training.corpus.shelf import Shelf
@@ -186,8 +186,7 @@ def show(
         instruction = instruct_from_report(case, example.oracle, template, fits)
     else:
         instruction = instruct(case, template, fits)
-    told = template == "context" and bool(case.priors.prior_report)
-    kept = showing.keep_comparisons or told
+    kept = showing.keep_comparisons or tells(instruction, "prior_report")
     return Lesson(
         _moved(case, showing, rng),
         instruction,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from model.case import Case
+from training.corpus.example import Example
 from training.corpus.phantoms import FINDINGS
 from training.corpus.phantoms_words import findings_of
 
@@ -94,11 +94,15 @@ def agree(truth: Sequence[frozenset[str]], drafts: Sequence[str]) -> Agreement:
     )
 
 
-def swap_films(cases: Sequence[Case]) -> list[Case]:
-    """Each case with the films of the next case that has as many views; the words stay."""
-    places = swap_places([len(case.views) for case in cases])
+def swap_films(examples: Sequence[Example]) -> list[Example]:
+    """Each study with the films of the next one that has as many views; its words are its own.
+
+    What a bundle still finds then is what can be known without looking.
+    """
+    places = swap_places([len(one.films) for one in examples])
     return [
-        replace(case, views=cases[there].views) for case, there in zip(cases, places, strict=True)
+        replace(one, films=examples[there].films)
+        for one, there in zip(examples, places, strict=True)
     ]
 
 

@@ -11,70 +11,40 @@ over is no such step, for the scale is halved and the next one fits.
 
 from __future__ import annotations
 
-import json
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import nn
 
+from model.bundle import choose_device
 from model.clinicalblip import ClinicalBLIP
-from records.errors import DiskFull, NotAllowed, TrainingStopped
+from records.errors import DiskFull, NotAllowed, SettingsError, TrainingStopped
 from training import checkpoints
 from training.corpus.example import Example
 from training.feeding import Feeder, Showing
+from training.knobs import Knobs, differences, identity_of
 from training.memory import checkpoint_gradients
 from training.stages import Stage
 from training.teaching import Batch, Objective
 from training.telling import Progress, Teller, read_log
 from training.trainable import Trainable, put_on
 
-Precision = Literal["float16", "bfloat16", "float32"]
 IN_A_ROW = 10
 """Steps without numbers that end a run."""
 LEAST_SCALE = 1.0
 """A loss scaled down so far and still running over is no matter of scale."""
-
-
-@dataclass(frozen=True)
-class Knobs:
-    """The settings of a run.
-
-    steps: of the optimizer. batch: examples a process reads at once; accumulation: such batches a
-    step (the paper: 3 and 4). precision: what is not float32 is autocast. warm_up: share of the
-    steps on which the rate rises, before it falls along a cosine. clip: of the gradients' norm.
-    seed: of weights, order and all else that is drawn. most_target: tokens of a target.
-    checkpointed: gradients are, for memory. save_every: steps between checkpoints. validate_every:
-    steps between looks at the examples set apart; 0 looks at the end alone.
-    """
-
-    steps: int
-    batch: int = 3
-    accumulation: int = 4
-    precision: Precision = "float16"
-    warm_up: float = 0.03
-    clip: float = 1.0
-    seed: int = 0
-    most_target: int = 150
-    checkpointed: bool = False
-    save_every: int = 200
-    validate_every: int = 0
-
-    def rate(self, step: int) -> float:
-        """The share of its height that a rate has on a step, 0 the first."""
-        rising = max(1, round(self.warm_up * self.steps))
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1, self.steps - rising)))
 
 
 @dataclass
@@ -199,7 +169,7 @@ class Run:
                 self.heard(counts.step)
                 if counts.in_a_row >= IN_A_ROW:
                     raise TrainingStopped(self._no_numbers())
-                if asked and not done:
+                if asked:
                     self._save(must=True)
                     raise TrainingStopped(
                         f"stopped as asked after step {counts.step} of {knobs.steps}; the "
@@ -354,48 +324,43 @@ class Run:
         self.accelerator.wait_for_everyone()
 
 
+PATIENCE = timedelta(hours=24)
+"""How long processes wait for the first of them, which prepares the films of a whole corpus."""
+
+
 def accelerator_for(device: str | None) -> Accelerator:
-    """The processes and devices of this run; None takes a GPU where there is one."""
+    """The processes and devices of this run; None takes a GPU where there is one.
+
+    Raises:
+        DeviceError: there is no device of that name here.
+        SettingsError: one GPU is named, and there are several processes.
+    """
+    if device is not None and (chosen := choose_device(device)).index is not None:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise SettingsError(
+                f"NIGHTDRAFT_DEVICE (--device) is {device}, and several processes were started, "
+                "each with a GPU of its own: leave it out"
+            )
+        torch.cuda.set_device(chosen)
     # The Q-Former's last layer computes words that nothing reads: some parameters get no gradient.
     spreading = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(cpu=device == "cpu", kwargs_handlers=[spreading])
+    waiting = InitProcessGroupKwargs(timeout=PATIENCE)
+    return Accelerator(cpu=device == "cpu", kwargs_handlers=[spreading, waiting])
+
+
+def alone(device: str | None, what: str) -> None:
+    """That this is the only process, and its device is there.
+
+    Raises:
+        NotAllowed: several were started. DeviceError: as `accelerator_for`.
+    """
+    if accelerator_for(device).num_processes > 1:
+        raise NotAllowed(f"{what} runs in one process: start it without torchrun")
 
 
 def _still(feeder: Feeder, examples: Sequence[Example], knobs: Knobs) -> list[Batch]:
     """What is looked at while training: the same films as they are, the same prompts, each time."""
     return feeder.still(examples, most=32 * knobs.batch)
-
-
-def identity_of(
-    stage: Stage, knobs: Knobs, showing: Showing, world: int, beside: dict[str, Any]
-) -> dict[str, Any]:
-    """What a run is of, as JSON has it: all that it may not change on its way.
-
-    world: processes. beside: what else it is of, as its base and its corpus.
-    """
-    settings = asdict(knobs) | {"processes": world}
-    for name in ("save_every", "validate_every", "checkpointed"):
-        settings.pop(name)
-    told = {"stage": asdict(stage), "settings": settings, "showing": asdict(showing), **beside}
-    said: dict[str, Any] = json.loads(json.dumps(told))
-    return said
-
-
-def differences(was: dict[str, Any], now: dict[str, Any], under: str = "") -> list[str]:
-    """What differs between two identities, in words."""
-    found: list[str] = []
-    for key in sorted({*was, *now}):
-        one, other = was.get(key), now.get(key)
-        if isinstance(one, dict) and isinstance(other, dict):
-            found += differences(one, other, f"{under}{key}.")
-        elif one != other:
-            found.append(f"{under}{key} was {_short(one)}, now {_short(other)}")
-    return found
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) < 60 else text[:57] + "..."
 
 
 def _due(step: int, each: int) -> bool:

@@ -10,8 +10,8 @@ What corpora and models write is untrusted text: it is escaped in both. Knows no
 from __future__ import annotations
 
 import base64
+import os
 import re
-import shutil
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -31,30 +31,49 @@ WARNING = (
     "this file where the corpus itself may be kept."
 )
 PICTURES = "pictures"
+CHART = "scores.png"
 HTML, MARKDOWN = "report.html", "report.md"
+_OURS = re.compile(r"scores\.png|(?:worst|best)-\d+-\d+\.png")
+"""The pictures of a report, by name: the chart, and `pages.cases`'s films."""
 
 
 def check_folder(folder: Path) -> None:
     """Refuse a folder that no report can be written to, before hours of drafting.
 
     Raises:
-        NotAllowed: it is a file, or it cannot be made or written to.
+        NotAllowed: it is a file, it cannot be made or written to, or something that is not a
+            report's stands where the report would.
     """
+    pictures = folder / PICTURES
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{HTML}.new"
-        probe.touch()
-        probe.unlink()
+        for place in (folder, *([pictures] if pictures.is_dir() else [])):
+            probe = place / f".{HTML}.new"
+            probe.touch()
+            probe.unlink()
     except OSError as error:
         raise NotAllowed(
             f"no report can be written to {folder} ({error.strerror}); name another folder"
         ) from error
+    if os.path.lexists(pictures) and not pictures.is_dir():
+        raise NotAllowed(
+            f"{pictures} is no folder, and the report's pictures would go there; name another "
+            "folder, or move it away"
+        )
+    for path in (folder / HTML, folder / MARKDOWN):
+        if path.is_dir():
+            raise NotAllowed(
+                f"{path} is a folder, and the report would go there; name another folder, or move "
+                "it away"
+            )
 
 
 def write_report(
     folder: Path, evaluation: Evaluation, comparison: Comparison | None = None
 ) -> tuple[Path, Path]:
     """Write the report, over an earlier one; the paths of the HTML and of the Markdown.
+
+    Of what else is in the folder, and among its pictures, nothing is touched.
 
     Raises:
         NotAllowed: the folder cannot be written to.
@@ -77,9 +96,11 @@ def write_report(
         "pictures": PICTURES,
     }
     pictures = folder / PICTURES
-    shutil.rmtree(pictures, ignore_errors=True)
-    pictures.mkdir()
-    (pictures / "scores.png").write_bytes(chart)
+    pictures.mkdir(exist_ok=True)
+    for old in pictures.iterdir():
+        if _OURS.fullmatch(old.name):
+            old.unlink()
+    (pictures / CHART).write_bytes(chart)
     for case in (*worst, *best):
         for picture in case.pictures:
             if picture.png:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from records.errors import CorpusError
 from training.corpus.example import Corpus
 from training.evaluate import evaluate
+from training.figures import SWAPPED
 from training.labeller import labeller
 from training.scoring import Scoring
 
@@ -36,8 +38,16 @@ def scores_for(
         }
         for mode, came in found.modes.items():
             for name, one in came.scored.main.items():
-                if one.value is not None:
+                if one.value is not None and math.isfinite(one.value):
                     said[f"{name}, priors {mode}"] = round(one.value, 4)
+            if came.agreement is not None and came.swapped is not None:
+                said[f"{SWAPPED}, priors {mode}"] = round(came.swapped.f1, 4)
+                said[f"all findings right, priors {mode}"] = round(came.agreement.exact, 4)
+                said[f"f1 by finding, priors {mode}"] = {
+                    name: round(f1, 3)
+                    for name, f1 in came.agreement.by_finding.items()
+                    if came.agreement.there[name]
+                }
         return said
 
     return score

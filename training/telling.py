@@ -5,12 +5,13 @@ Knows no network. No text of the corpus is written: losses, rates and counts alo
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,9 @@ class _Writing:
     def __init__(self, folder: Path, done: int, steps: int, tell: Callable[[str], None]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._log = (folder / LOG).open("a", encoding="utf-8")
+        self._log = folder / LOG
+        self._full = False
+        self._board: SummaryWriter | None
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
         self._steps = steps
         self._say = tell
@@ -105,12 +108,35 @@ class _Writing:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-        self._log.close()
-        self._board.close()
+        if self._board is not None:
+            with suppress(OSError):
+                self._board.close()
 
     def step(self, now: Progress, validation: float | None) -> None:
-        self._log.write(json.dumps({**asdict(now), "validation": validation}) + "\n")
-        self._log.flush()
+        try:
+            _append(self._log, json.dumps({**asdict(now), "validation": validation}) + "\n")
+            self._full = False
+        except OSError as error:
+            self._no_room(error)
+        try:
+            self._draw(now, validation)
+        except OSError as error:
+            # Its writing thread is dead then.
+            self._board = None
+            self._no_room(error)
+        self._show(now)
+
+    def _no_room(self, error: OSError) -> None:
+        """A full disk costs lines of the log and no step; said once, until there is room again."""
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise error
+        if not self._full:
+            self._full = True
+            self._say(f"no room for the log in {self._log.parent}: make room; the run goes on")
+
+    def _draw(self, now: Progress, validation: float | None) -> None:
+        if self._board is None:
+            return
         for name, value in (
             ("loss", now.loss),
             ("norm", now.norm),
@@ -122,6 +148,8 @@ class _Writing:
             self._board.add_scalar(f"rate/{name}", value, now.step)
         if validation is not None:
             self._board.add_scalar("validation", validation, now.step)
+
+    def _show(self, now: Progress) -> None:
         if math.isfinite(now.loss):
             self._mean = now.loss if math.isnan(self._mean) else 0.95 * self._mean + 0.05 * now.loss
         how = (
@@ -136,6 +164,16 @@ class _Writing:
         if self._bar.disable and time.monotonic() - self._said > LINE_SECONDS:
             self._said = time.monotonic()
             self._say(f"step {now.step} of {self._steps}: {how}")
+
+
+def _append(path: Path, line: str) -> None:
+    """Add a line, or nothing at all: half a line would hide those behind it."""
+    said = line.encode()
+    with path.open("ab", buffering=0) as file:
+        start = file.tell()
+        if (file.write(said) or 0) < len(said):
+            file.truncate(start)
+            raise OSError(errno.ENOSPC, "no room for a line of the log")
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

@@ -51,6 +51,11 @@ class Phantoms:
     site: Site = USUAL
     name: str = "phantoms"
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """As `Corpus.identity`."""
+        return {"name": self.name, "site": self.site.name}
+
     def read(self, split: str = "") -> Iterator[Example]:
         """Without end; "" gives those to learn from."""
         return (self.example(split or TRAIN, number) for number in count())

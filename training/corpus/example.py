@@ -146,6 +146,11 @@ class Corpus(Protocol):
         """As on the command line."""
         ...
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that its examples depend on beside the Reading; the same in every process."""
+        ...
+
     def read(self, split: str = "") -> Iterator[Example | LeftOut]:
         """The examples of one split, or all of it with what is left out; always in one order.
 

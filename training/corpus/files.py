@@ -57,6 +57,11 @@ def one_of(folder: Path, *names: str) -> Path | None:
     return None
 
 
+def in_folder(name: str, folder: Path, needs_films: bool) -> dict[str, str]:
+    """The `Corpus.identity` of a corpus that lies in a folder, however the folder was named."""
+    return {"name": name, "folder": str(folder.resolve()), "needs_films": str(needs_films)}
+
+
 def new_index(schema: str) -> sqlite3.Connection:
     """An empty database with these tables, on disk for as long as it is open.
 

@@ -42,14 +42,16 @@ _NEW = (
 _NEW_REPORT = {"r2gen": "", "has_films": 0}
 
 _FILM = re.compile(
-    r"(?:CXR)?(?P<uid>\d+)_(?:(?P=uid)_)?(?P<image>IM-\d[\d-]*)(?P<kind>(?:\.dcm|\.png|\.jpe?g)*)"
+    r"(?:CXR)?(?P<uid>\d{1,9})_(?:(?P=uid)_)?(?P<image>IM-\d[\d-]*)"
+    r"(?i:\.dcm|\.png|\.jpe?g)*"
 )
-_OF_R2GEN = re.compile(r"CXR(?P<uid>\d+)_(?:(?P=uid)_)?IM-\d[\d-]*")
+_OF_R2GEN = re.compile(r"CXR(?P<uid>\d{1,9})_(?:(?P=uid)_)?IM-\d[\d-]*")
 _REPORT = re.compile(r"(?:CXR)?\d+\.xml")
 _KINDS = (".png", ".jpg", ".jpeg", ".dcm")
 """Of one film in several files, the first that is there: what the published scores are of."""
 _POSITIONS = {"frontal": "frontal", "lateral": "lateral"}
 _LONGEST_XML = 1_000_000
+_NUMBERS = 10**9
 
 
 @dataclass
@@ -213,7 +215,7 @@ def _of_xml(name: str, text: bytes) -> dict[str, Any]:
     try:
         # Expat itself stops entities that grow (2.4 and later), and takes none from outside.
         root = ElementTree.fromstring(text)  # noqa: S314
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # or no such encoding
         raise CorpusError(f"the report {name} is not XML ({error}); fetch it again") from error
     identity = root.find("uId")
     said = {part.get("Label"): part.text for part in root.iter("AbstractText")}
@@ -240,14 +242,17 @@ def _of_r2gen(path: Path) -> Iterator[dict[str, Any]]:
                 match = _OF_R2GEN.fullmatch(entry["id"])
                 if match is None:
                     raise CorpusError(f"{path} is not IU X-ray's: it holds {entry['id']!r}")
+                films = list(entry["image_path"])
+                # Half a character, which JSON can hold, is in no text.
+                "".join([entry["report"], *films]).encode()
                 yield {
                     "uid": int(match["uid"]),
                     "r2gen": ours,
                     "has_films": 1,
                     "findings": one_line(entry["report"]),
-                    "films": list(entry["image_path"]),
+                    "films": films,
                 }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorpusError(
             f"{path} is not R2Gen's annotation.json ({type(error).__name__}); fetch it again"
         ) from error
@@ -273,6 +278,12 @@ def _place_film(index: sqlite3.Connection, path: Path) -> None:
     if known is None:
         return
     uid, image, kind = known
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise CorpusError(
+            f"the film {os.fsencode(path)!r} lies in a folder whose name is not in UTF-8; rename it"
+        ) from None
     before = index.execute(
         "SELECT path FROM films WHERE uid = ? AND image = ?", (uid, image)
     ).fetchone()
@@ -314,5 +325,9 @@ def _name_patients(index: sqlite3.Connection, headers: Path) -> None:
 
 def _number(text: str, where: object) -> int:
     with suppress(ValueError):
-        return int(text)
-    raise CorpusError(f"{where} has a report of the number {text!r}; numbers of IU X-ray are whole")
+        if 0 <= (number := int(text)) < _NUMBERS:
+            return number
+    raise CorpusError(
+        f"{where} has a report of the number {text[:40]!r}; numbers of IU X-ray are whole and have "
+        "at most nine digits"
+    )

@@ -17,6 +17,7 @@ from model.oracle import Oracle
 from records.errors import CorpusError
 from training.corpus.choosing import choose_films
 from training.corpus.example import SPLITS, TEST, TRAIN, Example, FilmFile, LeftOut, Reading
+from training.corpus.files import in_folder
 from training.corpus.iu_files import Sources, join, look_into
 from training.corpus.report_sections import target_text
 from training.corpus.splitting import (
@@ -73,6 +74,11 @@ class IuXray:
                 "indiana_reports.csv or NLMCXR_reports.tgz there, or take the split r2gen"
             )
         self._tally: Counter[str] = Counter()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """As `Corpus.identity`."""
+        return in_folder(self.name, self.folder, self.needs_films)
 
     def read(self, split: str = "") -> Iterator[Example | LeftOut]:
         """As `Corpus.read`; in order of the reports' numbers."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 from model.case import Priors
@@ -17,6 +19,7 @@ from model.oracle import Oracle
 from model.prompt import Symptoms
 from training.corpus.choosing import choose_films
 from training.corpus.example import SPLITS, Example, FilmFile, LeftOut, Reading
+from training.corpus.files import in_folder
 from training.corpus.mimic_files import (
     LABELS_BETWEEN,
     Sources,
@@ -34,8 +37,12 @@ NO_SPLIT, MIXED = "in no split", "in two splits or of two patients"
 NO_REPORT, NO_FINDINGS = "no report", "no findings"
 NOTHING, NO_FILES = "neither findings nor impression", "no films"
 
+_SEEN_BY = ("", *SPLITS)
+"""A report of one of these may be the prior report of studies in the same and in later ones."""
+
 Label = Callable[[str], Symptoms]
 """Findings that a report says are there and are not there."""
+PHYSIONETS = "PhysioNet's"
 
 
 class MimicCxr:
@@ -69,24 +76,29 @@ class MimicCxr:
         self.sources: Sources = look_into(folder)
         self._tally: Counter[str] = Counter()
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """As `Corpus.identity`."""
+        return in_folder(self.name, self.sources.folder, self.needs_films) | {
+            "prior_reports": str(self.prior_reports),
+            "label": PHYSIONETS if self.label is None else _qualified(self.label),
+        }
+
     def read(self, split: str = "") -> Iterator[Example | LeftOut]:
         """As `Corpus.read`; patient by patient, of each in order of time."""
         if split and split not in SPLITS:
             raise ValueError(f"no such split: {split}")
         self._tally.clear()
-        before: tuple[sqlite3.Row, str] | None = None
-        for study in self._index.execute("SELECT * FROM studies ORDER BY subject, taken, study"):
-            if split and self._split_of(study) != split:
-                continue
-            if before is not None and before[0]["subject"] != study["subject"]:
-                before = None
-            sections = self._sections(study)
-            one = self._one(study, sections, before)
-            if isinstance(one, Example) or not split:
-                yield one
-            if sections and not study["mixed"]:
-                said = sections.impression or sections.findings
-                before = (study, said) if said else before
+        rows = self._index.execute("SELECT * FROM studies ORDER BY subject, taken, study")
+        for _, of_patient in groupby(rows, key=itemgetter("subject")):
+            earlier: list[_Study] = []
+            for row in of_patient:
+                study = _Study(self, row)
+                if not split or study.split == split:
+                    one = self._one(study, earlier)
+                    if isinstance(one, Example) or not split:
+                        yield one
+                earlier.append(study)
 
     def remarks(self) -> dict[str, int]:
         """As `IuXray.remarks`."""
@@ -97,46 +109,46 @@ class MimicCxr:
         (films,) = index.execute("SELECT count(*) FROM films").fetchone()
         return {"studies": studies, "patients": patients, "films named": films, **self._tally}
 
-    def _one(
-        self,
-        study: sqlite3.Row,
-        sections: ReportSections | None,
-        before: tuple[sqlite3.Row, str] | None,
-    ) -> Example | LeftOut:
-        key = f"s{study['study']}"
-        if not study["split"]:
+    def _one(self, study: _Study, earlier: Sequence[_Study]) -> Example | LeftOut:
+        row = study.row
+        key = f"s{row['study']}"
+        if not row["split"]:
             return LeftOut(key, NO_SPLIT)
-        if study["mixed"]:
+        if row["mixed"]:
             return LeftOut(key, MIXED)
-        if sections is None:
+        if study.sections is None:
             return LeftOut(key, NO_REPORT)
+        sections = study.sections
         target = target_text(self.target, sections.findings, sections.impression)
         if not target:
             return LeftOut(key, NO_FINDINGS if self.target == "findings" else NOTHING)
-        films = self._films(study)
+        films = self._films(row)
         if not films:
             return LeftOut(key, NO_FILES)
-        priors, sources = self._priors(study, sections, before)
+        priors, sources = self._priors(study, sections, earlier)
         return Example(
             key=key,
-            patient=f"p{study['subject']}",
-            split=self._split_of(study),
+            patient=f"p{row['subject']}",
+            split=study.split,
             films=films,
             target=target,
             priors=priors,
             prior_sources=sources,
-            oracle=Oracle(symptoms=self._symptoms(study, sections)),
+            oracle=Oracle(symptoms=self._symptoms(row, sections)),
             oracle_template="oracle_mimic",
         )
 
-    def _split_of(self, study: sqlite3.Row) -> str:
+    def split_of(self, study: sqlite3.Row) -> str:
+        """The split of a row of `studies`; "" where it is in none."""
         patient = f"p{study['subject']}"
         official = str(study["split"] or "")
+        if not official:
+            return ""
         split = by_patient(self.reading, patient) if self.split == "patients" else official
         return set_apart(self.reading, patient, split)
 
-    def _sections(self, study: sqlite3.Row) -> ReportSections | None:
-        """The report's sections: as the public script cut them where its table is there.
+    def sections_of(self, study: sqlite3.Row) -> ReportSections | None:
+        """The sections of its report: as the public script cut them where its table is there.
 
         The table has no indication; that is read from the report itself.
         """
@@ -165,23 +177,18 @@ class MimicCxr:
         return films
 
     def _priors(
-        self,
-        study: sqlite3.Row,
-        sections: ReportSections,
-        before: tuple[sqlite3.Row, str] | None,
+        self, study: _Study, sections: ReportSections, earlier: Sequence[_Study]
     ) -> tuple[Priors, dict[str, str]]:
         """What a hospital has before the film is read, and where each is from."""
-        said = {"indication": sections.indication, "procedure": study["procedure"] or ""}
+        said = {"indication": sections.indication, "procedure": study.row["procedure"] or ""}
         sources = {
             "indication": "INDICATION section",
             "procedure": "PerformedProcedureStepDescription of the film",
         }
-        # Of the same minute nobody knows which was first; then neither is prior to the other.
-        if self.prior_reports and before and before[0]["taken"] and study["taken"]:
-            earlier, text = before
-            if earlier["taken"] < study["taken"]:
-                said["prior_report"] = text
-                sources["prior_report"] = f"study s{earlier['study']} of the same patient"
+        known = filter(study.may_know, reversed(earlier if self.prior_reports else ()))
+        if before := next(known, None):
+            said["prior_report"] = before.said
+            sources["prior_report"] = f"study s{before.row['study']} of the same patient"
         return Priors(**said), {name: sources[name] for name, text in said.items() if text}
 
     def _symptoms(self, study: sqlite3.Row, sections: ReportSections) -> Symptoms:
@@ -198,3 +205,40 @@ class MimicCxr:
         index = join(self.sources)
         weakref.finalize(self, index.close)
         return index
+
+
+class _Study:
+    """A study among those of its patient; its report is read when it is asked for, and once."""
+
+    def __init__(self, corpus: MimicCxr, row: sqlite3.Row) -> None:
+        self.row, self.split = row, corpus.split_of(row)
+        self._corpus = corpus
+
+    @cached_property
+    def sections(self) -> ReportSections | None:
+        return self._corpus.sections_of(self.row)
+
+    @property
+    def said(self) -> str:
+        """What the next study is told of it; "" where that is nothing."""
+        return (self.sections.impression or self.sections.findings) if self.sections else ""
+
+    def may_know(self, other: _Study) -> bool:
+        """Whether the other's report can be this one's prior report.
+
+        It was earlier (of the same moment nobody knows which was first), it is one patient's, and
+        no text to be scored on is shown to those that are learnt from.
+        """
+        return (
+            bool(other.row["taken"])
+            and other.row["taken"] < (self.row["taken"] or "")
+            and not other.row["mixed"]
+            and _SEEN_BY.index(other.split) <= _SEEN_BY.index(self.split)
+            and bool(other.said)
+        )
+
+
+def _qualified(label: Label) -> str:
+    """The name of a labeller in its module; of an object that labels, its class's."""
+    named = label if hasattr(label, "__qualname__") else type(label)
+    return f"{named.__module__}.{named.__qualname__}"

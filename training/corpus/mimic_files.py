@@ -49,6 +49,7 @@ _CODED = {
 """By the meaning in the view code (0054,0220), where ViewPosition is empty."""
 _LABELS = {1.0: "present", 0.0: "absent", -1.0: "uncertain"}
 _LONGEST_REPORT = 1_000_000
+_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,17 @@ def look_into(folder: Path) -> Sources:
     places = ("mimic-cxr-reports/files", "mimic-cxr-reports", "reports/files", "reports", "files")
     # Films and reports may lie in one tree; a folder of films alone holds no reports.
     reports = tuple(
-        folder / place
+        above / place
+        for above in dict.fromkeys((folder, metadata.parent))
         for place in places
-        if next((folder / place).glob("p1[0-9]/p*/s*.txt"), None) is not None
+        if next((above / place).glob("p1[0-9]/p*/s*.txt"), None) is not None
     )
     if not reports and sectioned is None:
         zipped = one_of(folder, "mimic-cxr-reports.zip")
         raise CorpusError(
             f"{folder} holds no reports; "
-            + (f"unpack {zipped} there" if zipped else "unpack MIMIC-CXR's mimic-cxr-reports.zip")
-            + " as mimic-cxr-reports/files, or put mimic_cxr_sectioned.csv there"
+            + (f"unpack {zipped}" if zipped else "unpack MIMIC-CXR's mimic-cxr-reports.zip")
+            + f" as {metadata.parent}/mimic-cxr-reports/files, or put mimic_cxr_sectioned.csv there"
         )
     return Sources(folder, split, metadata, chexpert, sectioned, films, reports)
 
@@ -193,7 +195,7 @@ def _taken(date: str, time: str) -> str:
     """Date and time as one text that sorts; PhysioNet's times have lost their leading noughts."""
     try:
         return f"{int(float(date)):08d}{float(time or 0):010.3f}"
-    except ValueError:
+    except (ValueError, OverflowError):
         return ""
 
 
@@ -217,13 +219,18 @@ def _labels(path: Path) -> Iterator[tuple[str, str, int]]:
 def _sections(path: Path) -> Iterator[tuple[str, str, int]]:
     for row in table(path, ("study", "impression", "findings")):
         study = row["study"].strip().removeprefix("s")
-        if not study.isdecimal():
+        if not _is_number(study):
             raise CorpusError(f"{path} has a study {row['study']!r}; make it again")
         yield one_line(row["findings"]), one_line(row["impression"]), int(study)
 
 
 def _number(row: dict[str, str], column: str, path: Path) -> int:
     text = row[column].strip()
-    if not text.isdecimal():
+    if not _is_number(text):
         raise CorpusError(f"{path} has {text!r} for a {column}; fetch it again")
     return int(text)
+
+
+def _is_number(text: str) -> bool:
+    """Digits, and no more of them than an index can hold."""
+    return text.isdecimal() and len(text) <= _DIGITS

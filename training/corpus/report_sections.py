@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from training.corpus.files import one_line
 
 _HEADING = re.compile(
-    r"^[ \t]*(?P<name>[A-Z][A-Z0-9 ,.&/()'-]{2,70}?|(?:Findings|Impression|Indication|History"
-    r"|Comparison|Technique)(?: and Impression)?)[ \t]*:(?=\s|$)",
+    r"(?:^[ \t]*(?P<line>[A-Z][A-Z0-9 ,.&/()'-]{2,70}?|(?:Findings|Impression|Indication|History"
+    r"|Comparison|Technique)(?: and Impression)?)"
+    # Within a line only those that no sentence has.
+    r"|(?<=\s)(?P<within>(?:INDICATION|COMPARISON|TECHNIQUE|FINDING|IMPRESSION|CONCLUSION)S?"
+    r"(?: AND IMPRESSIONS?)?)"
+    r"|(?<=[.;?!])[ \t]+(?P<titled>Comparison|Technique|Findings|Impression))"
+    r"[ \t]*:(?=\s|$)",
     re.MULTILINE,
 )
 _FINAL = re.compile(r"^[ \t]*FINAL REPORT[ \t]*$", re.MULTILINE)
@@ -26,11 +31,24 @@ _KINDS = (
     ("comparison", re.compile(r"COMPARISON|REFERENCE")),
     ("findings", re.compile(r"FINDINGS?\b")),
     ("impression", re.compile(r"(?:IMPRESSIONS?|CONCLUSIONS?)\b")),
-    ("", re.compile(r"EXAM|TECHNIQUE|PROCEDURE|STUDY|WET READ|NOTIFICATION|RECOMMENDATION")),
+    (
+        "other",
+        re.compile(
+            r"EXAM|TECHNIQUE|PROCEDURE|STUDY|WET READ|NOTIFICATION|RECOMMENDATION|ADDENDUM|CLINICAL"
+            r"|SUMMARY|OPINION|DIAGNOS|COMMUNICATION|CRITICAL|DOSE|SIGNED|DICTATED|ATTENDING|CC\b"
+        ),
+    ),
     # "CHEST, PA AND LATERAL:" heads the findings of many a report without that heading.
     ("film", re.compile(r".*\b(?:CHEST|VIEWS?|RADIOGRAPHS?)\b")),
 )
+"""Kinds of heading; any other ("HEART", "LINES AND TUBES") divides the findings it stands in."""
 _BLANK = re.compile(r"\n[ \t]*\n")
+_NO_INDICATION = re.compile(
+    r"\b(?:COMPARISONS?|TECHNIQUES?|FINDINGS?|IMPRESSIONS?|CONCLUSIONS?|REPORT|RESULTS?|CHEST"
+    r"|VIEWS?|RADIOGRAPHS?|LUNGS?|HEART)\s*:",
+    re.IGNORECASE,
+)
+"""Where an indication ends in any case, however it is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +62,31 @@ class ReportSections:
 
 @dataclass(frozen=True, slots=True)
 class _Section:
+    """A section. place: the number of its heading in the report."""
+
     kind: str
     text: str
-    last: bool
+    place: int
+
+
+_EMPTY = _Section("", "", -1)
 
 
 def read_sections(text: str) -> ReportSections:
     """The sections of the final report; of a kind that comes twice, the later.
 
-    The indication ends at the first blank line: in a report whose findings have no heading, what
-    follows is the findings, and no prior may hold those.
+    Where findings with a heading follow, the indication ends at the first blank line. Where none
+    do, they may stand in its own paragraph, and no prior may hold those: then it is what stands on
+    the line of its heading.
     """
     final = _ADDENDUM.split(_FINAL.split(text)[-1])[0]
-    sections = list(_sections(final))
-    latest = {section.kind: section for section in sections if section.text.strip()}
-    empty = _Section("", "", False)
-    findings = latest.get("findings") or latest.get("film") or empty
+    latest = {section.kind: section for section in _sections(final) if section.text.strip()}
+    findings = latest.get("findings") or latest.get("film") or _EMPTY
+    indication = latest.get("indication", _EMPTY)
     return ReportSections(
-        indication=_first_paragraph(latest.get("indication") or empty),
+        indication=_asked(indication.text, findings.place > indication.place),
         findings=one_line(findings.text),
-        impression=one_line(latest.get("impression", empty).text),
+        impression=one_line(latest.get("impression", _EMPTY).text),
     )
 
 
@@ -76,16 +99,28 @@ def target_text(target: str, findings: str, impression: str) -> str:
 
 
 def _sections(text: str) -> Iterator[_Section]:
+    """The sections in order; what an unknown heading divides from the findings is joined again."""
     headings = list(_HEADING.finditer(text))
-    for heading, following in zip_longest(headings, headings[1:]):
+    before = _EMPTY
+    for place, (heading, following) in enumerate(zip_longest(headings, headings[1:])):
         end = following.start() if following else len(text)
-        yield _Section(_kind(heading["name"]), text[heading.end() : end], following is None)
+        name = heading["line"] or heading["within"] or heading["titled"]
+        kind, words = _kind(name), text[heading.end() : end]
+        divides = not kind and before.kind in ("findings", "film")
+        # Behind findings that have begun, "CHEST WALL" is no second film.
+        if divides or (kind == "film" and before.kind == "findings" and before.text.strip()):
+            before = replace(before, text=f"{before.text} {name}:{words}")
+            continue
+        yield before
+        before = _Section(kind, words, place)
+    yield before
 
 
 def _kind(name: str) -> str:
     return next((kind for kind, words in _KINDS if words.match(name.upper())), "")
 
 
-def _first_paragraph(section: _Section) -> str:
-    paragraphs = _BLANK.split(section.text if section.last else section.text.lstrip())
-    return one_line(paragraphs[0])
+def _asked(text: str, findings_follow: bool) -> str:
+    """The indication in the text below its heading."""
+    first = _BLANK.split(text.lstrip())[0] if findings_follow else text.partition("\n")[0]
+    return one_line(_NO_INDICATION.split(first)[0])

@@ -12,6 +12,7 @@ where each example begins. Knows no network; what it prepares is as a bundle rea
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -34,7 +35,7 @@ from model.errors import PixelError
 from model.manifest import Preprocessing
 from model.oracle import Oracle
 from model.prompt import Symptoms
-from records.errors import CorpusError
+from records.errors import CorpusError, DiskFull
 from training.corpus.example import Example, LeftOut
 
 PIECE = 32
@@ -134,16 +135,48 @@ def shelve(
 
     Raises:
         CorpusError: the corpus gives no example at all.
+        DiskFull: no room; nothing is left of it.
     """
-    identity = {**identity, "size": how.size, "resize": how.resize}
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    if (folder / "shelf.json").is_file():
-        shelf = Shelf(folder)
-        if shelf.about["digest"] == digest:
-            told(len(shelf))
-            return shelf
+    if shelf := shelved(folder, how, identity):
+        told(len(shelf))
+        return shelf
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        return _make(folder, fresh, examples, how, identity, told, processes)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"no room to prepare the films at {folder}: make room there") from error
+        raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def shelved(folder: Path, how: Preprocessing, identity: dict[str, Any]) -> Shelf | None:
+    """The shelf in a folder, if it is there whole and of that identity."""
+    if not (folder / "shelf.json").is_file():
+        return None
+    shelf = Shelf(folder)
+    return shelf if shelf.about["digest"] == _digest(_of(how, identity)) else None
+
+
+def _of(how: Preprocessing, identity: dict[str, Any]) -> dict[str, Any]:
+    return {**identity, "size": how.size, "resize": how.resize}
+
+
+def _digest(of: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+
+
+def _make(
+    folder: Path,
+    fresh: Path,
+    examples: Iterable[Example | LeftOut],
+    how: Preprocessing,
+    identity: dict[str, Any],
+    told: Callable[[int], None],
+    processes: int | None,
+) -> Shelf:
     fresh.mkdir(parents=True)
     starts: list[int] = []
     films, left = 0, Counter[str]()
@@ -163,12 +196,12 @@ def shelve(
             file.flush()
             os.fsync(file.fileno())
     if not starts:
-        shutil.rmtree(fresh)
         why = ", ".join(f"{count} {reason}" for reason, count in left.items()) or "it is empty"
         raise CorpusError(f"the corpus gives nothing to learn from: {why}")
     np.save(fresh / "starts.npy", np.array(starts, np.int64))
-    about = {"digest": digest, "films": films, "size": how.size, "left_out": dict(left)}
-    (fresh / "shelf.json").write_text(json.dumps({**about, "of": identity}, indent=1) + "\n")
+    of = _of(how, identity)
+    about = {"digest": _digest(of), "films": films, "size": how.size, "left_out": dict(left)}
+    (fresh / "shelf.json").write_text(json.dumps({**about, "of": of}, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
     return Shelf(folder)

@@ -48,6 +48,11 @@ class Signed:
     def __post_init__(self) -> None:
         chosen_split(self.name, self.reading, ("patients",))
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """As `Corpus.identity`. What is signed later is found by its examples, not by this."""
+        return {"name": self.name}
+
     def read(self, split: str = "") -> Iterator[Example | LeftOut]:
         """As `Corpus.read`; in the order of our own ids of the studies.
 

@@ -8,27 +8,41 @@ the ablations start from. Knows no DICOM.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import choose_device, load_bundle, save_bundle
+from model.bundle import replacing, save_bundle
 from model.case import Priors
 from model.clinicalblip import ClinicalBLIP
-from model.manifest import MANIFEST, IntendedUse, Manifest, Preprocessing, write_manifest
+from model.making import check_place
+from model.manifest import (
+    MANIFEST,
+    IntendedUse,
+    Manifest,
+    Preprocessing,
+    read_manifest,
+    write_manifest,
+)
+from records.errors import NotAllowed
+from training.card import CARD, card
+from training.checkpoints import sync
 from training.corpus.drawn import Phantoms
-from training.corpus.example import TRAIN, Example, Film
+from training.corpus.example import TRAIN, Example, Film, Reading
 from training.corpus.phantoms import HELD_OUT, SITES, USUAL, Site, phantom
 from training.corpus.shelf import Shelf, shelve
-from training.evaluate_phantoms import score_phantoms
 from training.feeding import Showing
-from training.finetune import Knobs, Outcome, Run
+from training.finetune import Outcome, Run, alone
+from training.knobs import Knobs, differences
 from training.recipes.phantoms_network import MOST_TOKENS, TEMPLATE, build_network
+from training.scores import scores_for
 from training.stages import EYE, WORDS
 from training.telling import plot_losses
 
@@ -56,6 +70,9 @@ class Lessons:
     batch: int = 48
 
 
+Vary = Callable[[Example, Site], Example]
+
+
 def train_phantoms(
     out: Path,
     lessons: Lessons | None = None,
@@ -64,6 +81,7 @@ def train_phantoms(
     held_out: int = 500,
     resume: bool = False,
     fresh: bool = False,
+    overwrite: bool = False,
     device: str | None = None,
     tell: Callable[[str], None] = print,
 ) -> Manifest:
@@ -71,12 +89,17 @@ def train_phantoms(
 
     seed: of the first weights and of the order. held_out: phantoms never trained on, to score it
     with. Checkpoints and logs are in the folder `<out>.training` until the bundle is whole. fresh:
-    remove what was stopped there before.
+    remove what was stopped there before. overwrite: a bundle at `out` may go, once this one is
+    scored.
 
     Raises:
-        NotAllowed: what was stopped at `out` is not to be taken up, or was another run.
+        BundleError: something is at `out`.
+        NotAllowed: what was stopped at `out` is not to be taken up, or was another run; or several
+            processes were started.
         TrainingStopped: as `Run.train`.
     """
+    alone(device, "this recipe")
+    check_place(out, overwrite)
     lessons = lessons or Lessons()
     work = out.with_name(out.name + ".training")
     if fresh:
@@ -84,19 +107,31 @@ def train_phantoms(
     model, done = teach(work, USUAL, lessons, seed=seed, resume=resume, device=device, tell=tell)
     plot = work / "losses.png"
     plot_losses(plot, [(stage.name, work / stage.name) for stage in (EYE, WORDS)])
-    bare = _manifest(model, lessons, seed, done)
-    save_bundle(out, model, bare, beside=[plot])
+    said = _manifest(model, USUAL, SHOWING, lessons, seed, done)
+    made = work / "bundle"
+    said = save_bundle(made, model, said, beside=[plot])
     # Scored as it will be loaded.
-    loaded, saved = load_bundle(out, choose_device(device))
-    scores = score_phantoms(loaded, held_out)
-    tell(scores.sentence())
-    manifest = write_manifest(out, replace(saved, scores=scores.as_table()))
+    tell(f"scoring on {held_out:,} phantoms that it never saw")
+    said = replace(said, scores=scores_for(Phantoms(), held_out, 0, device)(made))
+    (made / CARD).write_text(card(said), encoding="utf-8")
+    manifest = write_manifest(made, said)
+    sync(made)
+    check_place(out, overwrite)
+    with replacing(out) as new:
+        new.rmdir()
+        made.rename(new)
     shutil.rmtree(work)
     return manifest
 
 
-BASE = Lessons(studies=6_000, eye=1_200, words=1_200)
+BASE = Lessons(studies=12_000, eye=1_200, words=900)
 """How much the base of the ablations is taught."""
+BASE_SHOWING = replace(SHOWING, drop_priors=0.0, drop_lines=0.0)
+"""A lesson in language stands in the prompt, which must stay; `schooled` leaves lines out."""
+SHARE_LANGUAGE = 0.4
+"""Of the base's lessons, how many are in language alone."""
+SHARE_OTHER = 0.2
+"""Of its films, how many are told in the usual department's words."""
 
 
 def teach_base(
@@ -110,17 +145,34 @@ def teach_base(
 ) -> Path:
     """The base of the ablations, as a bundle: a network taught from nothing, elsewhere.
 
-    It knows half of the findings, in another department's words, on films exposed otherwise: as
-    InstructBLIP knows much of the world and little of chest films. One that is there is kept.
+    It knows half of the findings, mostly in another department's words, on films exposed
+    otherwise; of the rest it has read (`schooled`): as InstructBLIP has read of much that it never
+    saw. One that is there is kept.
 
     Raises:
-        NotAllowed, TrainingStopped: as `Run.train`.
+        NotAllowed: one that is there was taught otherwise, or as `Run.train`.
+        TrainingStopped: as `Run.train`.
     """
-    if not (folder / MANIFEST).is_file():
+    if (folder / MANIFEST).is_file():
+        was, now = (
+            read_manifest(folder).training,
+            _taught(SITES["elsewhere"], BASE_SHOWING, lessons, seed),
+        )
+        if differ := differences({name: was.get(name) for name in now}, now):
+            raise NotAllowed(
+                f"the base at {folder} was taught otherwise ({'; '.join(differ)}): remove it, or "
+                "--fresh to begin anew"
+            )
+    else:
         work = folder.with_name(folder.name + ".training")
         site = SITES["elsewhere"]
-        model, done = teach(work, site, lessons, seed=seed, resume=resume, device=device, tell=tell)
-        said = replace(_manifest(model, lessons, seed, done), name="elsewhere", version="1")
+        model, done = teach(
+            work, site, lessons, vary=schooled, showing=BASE_SHOWING,
+            seed=seed, resume=resume, device=device, tell=tell,
+        )  # fmt: skip
+        said = replace(
+            _manifest(model, site, BASE_SHOWING, lessons, seed, done), name="elsewhere", version="1"
+        )
         save_bundle(folder, model, said)
         shutil.rmtree(work)
     return folder
@@ -131,6 +183,8 @@ def teach(
     site: Site,
     lessons: Lessons,
     *,
+    vary: Vary | None = None,
+    showing: Showing = SHOWING,
     seed: int = 0,
     resume: bool = False,
     device: str | None = None,
@@ -138,11 +192,13 @@ def teach(
 ) -> tuple[ClinicalBLIP, dict[str, Outcome]]:
     """A network taught from nothing at one site, and what each of its two stages came to.
 
+    vary: what becomes of each phantom before it is a lesson; None takes `varied`.
+
     Raises:
         NotAllowed, TrainingStopped: as `Run.train`.
     """
     model = build_network(seed)
-    shelf = draw_shelf(work / "shelf", site, lessons.studies, model, varied, tell)
+    shelf = draw_shelf(work / "shelf", site, lessons.studies, model, vary or varied, tell)
     done: dict[str, Outcome] = {}
     for stage, steps in ((EYE, lessons.eye), (WORDS, lessons.words)):
         knobs = Knobs(
@@ -158,7 +214,7 @@ def teach(
             model,
             stage,
             shelf,
-            SHOWING,
+            showing,
             knobs,
             identity={"site": site.name, "studies": lessons.studies},
             device=device,
@@ -175,7 +231,7 @@ def draw_shelf(
     site: Site,
     studies: int,
     model: ClinicalBLIP,
-    vary: Callable[[Example, Site], Example],
+    vary: Vary,
     tell: Callable[[str], None],
 ) -> Shelf:
     """The first phantoms of a site on a shelf, drawn by all cores."""
@@ -201,6 +257,35 @@ def varied(example: Example, site: Site) -> Example:
     return example
 
 
+RESTORE = "Restore this text: "
+GAP = "_"
+
+
+def schooled(example: Example, site: Site) -> Example:
+    """The example, or in its stead a lesson in language; some told in the usual words.
+
+    A lesson in language has nothing to do with its film: the prompt's last line holds a usual
+    report with words left out, and the whole report is the target. So T5 comes to know the words
+    for findings that it never saw, which LoRA could not teach it: the embeddings stand still.
+    """
+    seed = int(example.key.rpartition("-")[2])
+    rng = np.random.default_rng([seed, 8])
+    if rng.random() < SHARE_LANGUAGE:
+        text = phantom(int(rng.integers(HELD_OUT // 2)), SITES["ward"]).report
+        holes = rng.uniform(0.1, 0.9)
+        gapped = " ".join(GAP if rng.random() < holes else word for word in text.split())
+        return replace(example, priors=Priors("", "", RESTORE + gapped), target=text)
+    kept = rng.random(2) >= 0.25
+    priors = Priors(
+        example.priors.indication if kept[0] else "", example.priors.procedure if kept[1] else ""
+    )
+    example = replace(example, priors=priors)
+    if rng.random() < SHARE_OTHER:
+        told = replace(site, wording=USUAL.wording)
+        example = replace(example, target=phantom(seed, told).report)
+    return example
+
+
 @dataclass(frozen=True, slots=True)
 class _Nameless:
     """A film that does not say where it was taken from."""
@@ -214,7 +299,12 @@ class _Nameless:
 
 
 def _manifest(
-    model: ClinicalBLIP, lessons: Lessons, seed: int, done: dict[str, Outcome]
+    model: ClinicalBLIP,
+    site: Site,
+    showing: Showing,
+    lessons: Lessons,
+    seed: int,
+    done: dict[str, Outcome],
 ) -> Manifest:
     return Manifest(
         name="phantoms",
@@ -231,12 +321,33 @@ def _manifest(
         max_new_tokens=LONGEST,
         max_instruction_tokens=MOST_TOKENS,
         training={
-            "recipe": "training.recipes.phantoms",
-            "seed": seed,
-            "studies": lessons.studies,
-            "batch": lessons.batch,
-            "steps": {"eye": lessons.eye, "words": lessons.words},
-            "loss": {name: round(one.loss, 4) for name, one in done.items()},
-            "minutes": {name: round(one.counts.seconds / 60, 1) for name, one in done.items()},
+            **_taught(site, showing, lessons, seed),
+            "stages": {
+                name: {
+                    "steps": one.counts.step,
+                    "loss": round(one.loss, 4),
+                    "minutes": round(one.counts.seconds / 60, 1),
+                }
+                for name, one in done.items()
+            },
         },
     )
+
+
+def _taught(site: Site, showing: Showing, lessons: Lessons, seed: int) -> dict[str, Any]:
+    """What a manifest says of how a network was taught, as JSON has it."""
+    told = {
+        "recipe": "training.recipes.phantoms",
+        "corpus": f"phantoms:{site.name}",
+        "reading": asdict(Reading()),
+        "examples": lessons.studies,
+        "settings": {
+            "seed": seed,
+            "batch": lessons.batch,
+            "precision": "float32",
+            "steps": {"eye": lessons.eye, "words": lessons.words},
+        },
+        "showing": asdict(showing),
+    }
+    said: dict[str, Any] = json.loads(json.dumps(told))
+    return said

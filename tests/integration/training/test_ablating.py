@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from model.bundle import check_bundle
-from model.manifest import read_manifest
-from training.ablating import Row, ablate, as_markdown, plot, scored_on, stages_at
+from model.manifest import read_manifest, resolve
+from records.errors import NotAllowed, SettingsError
+from training.ablating import Row, ablate, as_markdown, clear, plot, scored_on, stages_at
 from training.corpus.drawn import Phantoms
 from training.corpus.example import Reading
 from training.corpus.phantoms import SITES
 from training.course import Course, Length
 from training.drafting import Mode
 from training.feeding import Showing
-from training.finetune import Knobs
+from training.knobs import Knobs
 from training.resampling import Interval
 from training.stages import ABLATIONS
 from training.tables import TABLE_3
@@ -57,7 +59,7 @@ def test_every_row_is_trained_and_scored_once(tmp_path: Path) -> None:
     first = rows()
     assert [row.name for row in first] == list(ABLATIONS)
     assert [row.mode for row in first] == ["context", "context", "none", "context", "context"]
-    assert asked[1] == (Path("demo"), Mode.CONTEXT)
+    assert asked[1] == (resolve("demo"), Mode.CONTEXT)
     # Stage 1 is trained once for the three rows that have it; each stage 2 is another.
     assert sum(line.startswith("stage1: loss") for line in said) == 1
     for name in ("full", "without_priors", "without_t5", "without_visual"):
@@ -70,6 +72,19 @@ def test_every_row_is_trained_and_scored_once(tmp_path: Path) -> None:
     again = rows()
     assert again == first
     assert len(asked) == 5
+    # What was made with other settings is never taken for it.
+    other = replace(course(tmp_path / "work", said), length=Length(steps=3))
+    with pytest.raises(
+        NotAllowed, match=r"made otherwise \(length\.steps was 2, now 3"
+    ):
+        ablate(other, tmp_path, score, TABLE_3, tell=said.append)
+    with pytest.raises(NotAllowed, match=r"scored\.studies was null, now 7"):
+        ablate(course(tmp_path / "work", said), tmp_path, score, TABLE_3, scored={"studies": 7})
+    with pytest.raises(SettingsError, match="has no end"):
+        ablate(replace(other, limit=0), tmp_path, score, TABLE_3, tell=said.append)
+    (tmp_path / "notes.txt").write_text("mine")
+    clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "work"]
 
     text = as_markdown(first, TABLE_3)
     assert "| ClinicalBLIP without prior information | none | 0.300 (0.050-0.600) |" in text

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from model.bundle import check_bundle, load_bundle
 from model.case import DraftText
+from model.errors import BundleError, DeviceError, TemplateError
 from model.manifest import read_manifest, resolve
 from model.reporter import Reporter
 from nightdraft.training import train
@@ -70,7 +71,7 @@ def test_both_stages_end_in_a_bundle_with_its_card(tmp_path: Path) -> None:
     # The prepared corpus may be patients': it is gone.
     assert not list((tmp_path / "made.training").glob("shelf*"))
     assert len(read_log(tmp_path / "made.training" / "stage1")) == 2
-    with pytest.raises(NotAllowed, match="--replace"):
+    with pytest.raises(BundleError, match="--replace"):
         command("stage1", *QUICK, "--out", str(out))
 
 
@@ -108,9 +109,12 @@ def test_stage_1_alone_is_served_with_the_bare_instruction(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "error", "match"),
     [
-        (["--limit", "0"], SettingsError, "has no end: give --limit"),
+        (["--limit", "0"], SettingsError, r"has no end: say how many studies \(--limit\)"),
         (["--corpus", "nowhere"], CorpusError, "there is no corpus 'nowhere'"),
         (["--prompt", "oracle_iu"], CorpusError, "has nothing for the template 'oracle_iu'"),
+        (["--prompt", "oracel_iu"], TemplateError, "there is no template 'oracel_iu'"),
+        (["--prompt", "predicted"], TemplateError, "nothing fills the template 'predicted'"),
+        (["--device", "cuda:9"], DeviceError, "no device 'cuda:9'"),
     ],
 )
 def test_what_cannot_be_trained_says_why_and_leaves_nothing(
@@ -118,8 +122,38 @@ def test_what_cannot_be_trained_says_why_and_leaves_nothing(
 ) -> None:
     out = tmp_path / "made"
     with pytest.raises(error, match=match):
-        command("stage2", *QUICK, "--out", str(out), *words)
+        command("both", *QUICK, "--out", str(out), *words)
     assert not out.exists()
+    assert not list(tmp_path.rglob("stage1"))  # it is found before anything is trained
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    for recipe in (["both", *QUICK], ["phantoms", "--studies", "8", "--device", "cpu"]):
+        with pytest.raises(BundleError, match="is no bundle: name another folder"):
+            command(*recipe, "--out", str(out), "--replace")
+    assert [path.name for path in tmp_path.rglob("*")] == ["results", "thesis.txt"]
+
+
+def test_prompts_may_change_when_the_stage_that_is_done_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "made"
+    plain = Run.train
+
+    def stop_in_stage_2(self: Run, **how: Any) -> Any:
+        if self.stage.name == "stage2":
+            raise TrainingStopped("stopped as asked")
+        return plain(self, **how)
+
+    monkeypatch.setattr(Run, "train", stop_in_stage_2)
+    with pytest.raises(TrainingStopped):
+        command("both", *QUICK, "--out", str(out))
+    monkeypatch.setattr(Run, "train", plain)
+    said = command("both", *QUICK, "--out", str(out), "--resume", "--drop-priors", "0")
+    assert "stage1:" not in said
 
 
 def test_the_base_is_not_changed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import typer
@@ -35,6 +36,7 @@ class OneWithoutFilms:
     """Phantoms, an end to them, and one whose film is lost."""
 
     name = "lost"
+    identity: ClassVar[dict[str, str]] = {"name": name}
 
     def read(self, split: str = "") -> Iterator[Example]:
         for number, one in enumerate(islice(Phantoms().read(split), STUDIES)):

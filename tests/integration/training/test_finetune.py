@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -14,13 +15,15 @@ from typing import Any
 import pytest
 import torch
 
+from model.errors import DeviceError
 from model.sizes import build_random
-from records.errors import DiskFull, NotAllowed, TrainingStopped
-from training import checkpoints
+from records.errors import DiskFull, NotAllowed, SettingsError, TrainingStopped
+from training import checkpoints, finetune, telling
 from training.corpus.drawn import Phantoms
 from training.corpus.example import TRAIN, Example
 from training.feeding import Showing
-from training.finetune import Knobs, Run
+from training.finetune import Run, accelerator_for
+from training.knobs import Knobs
 from training.stages import STAGE1, STAGE2, Stage
 from training.teaching import Objective
 from training.telling import read_log
@@ -155,6 +158,32 @@ def test_a_full_disk_stops_nothing_before_the_end(
     assert checkpoints.step_of(checkpoints.every(tmp_path)[-1]) == 3
     monkeypatch.setattr(checkpoints, "save", keep)
     assert run(tmp_path).train(resume=True).counts.step == 8
+
+
+def test_a_log_without_room_costs_lines_and_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    append, calls = telling._append, iter(range(1, 100))
+
+    def sometimes(path: Path, line: str) -> None:
+        if next(calls) in (3, 4):
+            raise OSError(errno.ENOSPC, "no room")
+        append(path, line)
+
+    monkeypatch.setattr(telling, "_append", sometimes)
+    assert run(tmp_path, tell=said.append).train().counts.step == 8
+    assert len([line for line in said if "make room; the run goes on" in line]) == 1
+    assert [row["step"] for row in read_log(tmp_path)] == [1, 2, 5, 6, 7, 8]
+
+
+def test_one_gpu_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DeviceError, match="no device 'cuda:3'"):
+        accelerator_for("cuda:3")
+    monkeypatch.setattr(finetune, "choose_device", torch.device)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingsError, match="cuda:3, and several processes"):
+        accelerator_for("cuda:3")
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])

@@ -14,7 +14,8 @@ from training.corpus.example import Example
 from training.corpus.opening import open_corpus
 from training.corpus.shelf import shelve
 from training.feeding import Showing
-from training.finetune import Knobs, Run
+from training.finetune import Run
+from training.knobs import Knobs
 from training.metrics import score
 from training.recipes.phantoms_network import build_network
 from training.stages import Group, How, Stage

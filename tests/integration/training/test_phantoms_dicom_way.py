@@ -14,12 +14,12 @@ from pydicom.uid import JPEG2000Lossless
 
 from model.bundle import load_bundle
 from model.case import Case, Priors, View
-from model.decoding import Decoding
-from model.engine import Engine
 from model.pixels import view_pixels
 from training.corpus.phantoms import HELD_OUT
 from training.corpus.phantoms_dicom import write_phantoms
-from training.evaluate_phantoms import agree, draft_texts
+from training.findings import agree
+
+from .written import write
 
 
 def in_jpeg_2000(path: Path) -> Path:
@@ -55,5 +55,4 @@ def test_the_way_through_dicom_costs_nothing(
         )
         cases.append(Case(str(one.seed), views, Priors(one.indication, one.procedure)))
         truth.append(one.findings)
-    engine = Engine(model, torch.device("cpu"), Decoding(manifest.max_new_tokens), 16)
-    assert agree(truth, draft_texts(engine, cases)).f1 >= 0.9
+    assert agree(truth, write(model, cases)).f1 >= 0.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,11 @@ from model.case import DraftText
 from model.manifest import read_manifest, verify
 from model.reporter import Reporter
 from records.errors import NotAllowed
-from training.corpus.phantoms import HELD_OUT, phantom
+from training.card import CARD
+from training.corpus.drawn import Phantoms
+from training.corpus.example import TRAIN
+from training.corpus.phantoms import FINDINGS, HELD_OUT, SITES, phantom
+from training.corpus.phantoms_words import findings_of
 from training.recipes import phantoms as recipe
 from training.recipes.phantoms import Lessons
 
@@ -29,9 +34,13 @@ def test_a_bundle_from_nothing(tmp_path: Path) -> None:
     manifest = verify(out)
     assert manifest.digest == digest
     assert manifest.demonstration
-    assert manifest.training["steps"] == {"eye": 3, "words": 3}
-    assert "micro_f1_films_swapped" in manifest.scores
-    assert "losses.png" in manifest.files
+    stages = manifest.training["stages"]
+    assert {name: told["steps"] for name, told in stages.items()} == {"eye": 3, "words": 3}
+    assert {"finding_f1_micro_films_swapped, priors context", "bleu_a, priors none"} <= set(
+        manifest.scores
+    )
+    assert {"losses.png", CARD} <= set(manifest.files)
+    assert "must not be used on patients" in (out / CARD).read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
     draft = next(Reporter.load(out, device="cpu").draft([phantom(HELD_OUT).case(112)]))
     assert isinstance(draft, DraftText)
@@ -49,21 +58,45 @@ def test_a_stopped_run_is_taken_up_and_ends_in_the_same_weights(
     def cut(*_: object) -> object:
         raise PowerCut
 
-    scoring = recipe.score_phantoms
-    monkeypatch.setattr(recipe, "score_phantoms", cut)
+    scoring = recipe.scores_for
+    monkeypatch.setattr(recipe, "scores_for", cut)
     with pytest.raises(PowerCut):
         made(out)
-    monkeypatch.setattr(recipe, "score_phantoms", scoring)
+    monkeypatch.setattr(recipe, "scores_for", scoring)
     with pytest.raises(NotAllowed, match="--resume takes it up"):
         made(out)
     with pytest.raises(NotAllowed, match=r"settings\.seed was 3, now 4"):
         made(out, seed=4, resume=True)
     made(out, resume=True)
     # What a stage came to is told though it was done before.
-    told = [read_manifest(folder).training["loss"] for folder in (out, whole)]
-    assert told[0] == told[1]
+    told = [read_manifest(folder).training["stages"] for folder in (out, whole)]
+    losses = [{name: stage["loss"] for name, stage in stages.items()} for stages in told]
+    assert losses[0] == losses[1]
     weights = "model.safetensors"
     assert read_manifest(out).files[weights] == read_manifest(whole).files[weights]
+
+
+def test_the_base_hears_of_all_findings_and_sees_half() -> None:
+    site = SITES["elsewhere"]
+    lessons = [
+        (one, recipe.schooled(one, site)) for one in islice(Phantoms(site=site).read(TRAIN), 600)
+    ]
+    language = [new for _, new in lessons if new.priors.prior_report]
+    seen = [(old, new) for old, new in lessons if not new.priors.prior_report]
+    assert 0.3 < len(language) / len(lessons) < 0.5
+    for new in language:
+        assert new.priors.prior_report.startswith(recipe.RESTORE)
+        gapped = new.priors.prior_report.removeprefix(recipe.RESTORE).split()
+        assert all(
+            word in (recipe.GAP, whole)
+            for word, whole in zip(gapped, new.target.split(), strict=True)
+        )
+        assert not new.priors.indication
+    assert set(FINDINGS) <= {name for new in language for name in findings_of(new.target)}
+    for old, new in seen:
+        # Told in words of either department, what is there is what is there.
+        assert findings_of(new.target) == old.truth == new.truth <= set(site.findings)
+    assert 0.1 < sum(new.target != old.target for old, new in seen) / len(seen) < 0.3
 
 
 def test_the_base_of_the_ablations_is_taught_once(tmp_path: Path) -> None:

@@ -194,6 +194,46 @@ def test_a_second_report_takes_the_place_of_the_first(tmp_path: Path) -> None:
     assert (tmp_path / "mine.txt").read_text() == "kept"
 
 
+def test_pictures_that_are_not_the_reports_are_kept(tmp_path: Path) -> None:
+    mine = tmp_path / "pictures"
+    (mine / "2026").mkdir(parents=True)
+    kept = [
+        mine / "holiday.jpg",
+        mine / "worst-day.png",
+        mine / "best.png",
+        mine / "2026" / "a.png",
+    ]
+    for path in kept:
+        path.write_text("mine")
+    write_report(tmp_path, hostile())
+    assert (mine / "scores.png").stat().st_size > 1000
+    assert {path.read_text() for path in kept} == {"mine"}
+
+
+def test_every_picture_of_a_report_goes_with_it(tmp_path: Path) -> None:
+    held = hold(Phantoms(), 12)
+    write_report(tmp_path, evaluation(held, held.floors["nearest"]))
+    first = {path.name for path in (tmp_path / "pictures").iterdir()}
+    write_report(tmp_path, evaluation(hold(Listed([study("1", CLEAR)])), [CLEAR]))
+    assert len(first) > 10
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"scores.png"}
+
+
+@pytest.mark.parametrize("name", ["pictures", "report.html", "report.md"])
+def test_what_stands_in_the_reports_place_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("mine") if name == "pictures" else path.mkdir()
+    with pytest.raises(NotAllowed, match=f"{name} is .*name another folder"):
+        check_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_to_nowhere_is_no_folder_of_pictures(tmp_path: Path) -> None:
+    (tmp_path / "pictures").symlink_to(tmp_path / "gone")
+    with pytest.raises(NotAllowed, match="pictures is no folder"):
+        check_folder(tmp_path)
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "report"
     path.write_text("mine")

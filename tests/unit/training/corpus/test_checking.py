@@ -51,6 +51,10 @@ class Listed:
     there: list[Example | LeftOut]
     name: str = "listed"
 
+    @property
+    def identity(self) -> dict[str, str]:
+        return {"name": self.name}
+
     def read(self, split: str = "") -> Iterator[Example | LeftOut]:
         return (
             one
@@ -108,6 +112,10 @@ def test_a_limit_is_of_studies_and_of_each_split_where_there_is_no_end() -> None
     @dataclass
     class Endless:
         name: str = "endless"
+
+        @property
+        def identity(self) -> dict[str, str]:
+            return {"name": self.name}
 
         def read(self, split: str = "") -> Iterator[Example | LeftOut]:
             return (example(f"{split}-{n}", split, f"Text {n}.") for n in count())
@@ -192,6 +200,53 @@ def test_the_command_refuses_what_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(CorpusError, match=words):
             CliRunner().invoke(command, ["check", *arguments], catch_exceptions=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["phantoms:ward"], ["phantoms", "ward"]])
+def test_the_command_takes_name_and_path_in_both_forms(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --limit: a corpus without end has one of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("training.corpus.checking.ENDLESS_LIMIT", 8)
+    said = run(*arguments)
+    assert "examples train 8, validate 8, test 8" in said
+    assert "with a prior report 0" not in said  # the usual site has none
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus-phantoms.png"]
+
+
+def test_the_command_names_its_page_by_the_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data" / "iu"
+    folder.mkdir(parents=True)
+    folder.joinpath("indiana_reports.csv").write_text(
+        "uid,Problems,image,indication,findings,impression\n1,,,Cough,Clear.,Normal.\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert "studies read 1 " in run(f"iu_xray:{folder}", "--words-only", "--split", "patients")
+    assert Path("corpus-iu_xray.png").exists()
+
+
+def test_the_command_looks_where_it_will_write_before_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it was read")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("training.corpus.checking.check", never)
+    Path("folder").mkdir()
+    for arguments, words in (
+        (["--json", "nowhere/c.json"], r"the counts cannot be written to nowhere/c\.json"),
+        (["--json", "folder"], "the counts cannot be written to folder .*; name another file"),
+        (["--page", "nowhere/p.png"], r"the page cannot be written to nowhere/p\.png"),
+    ):
+        with pytest.raises(CorpusError, match=words):
+            CliRunner().invoke(command, ["check", "phantoms", *arguments], catch_exceptions=False)
+    with pytest.raises(CorpusError, match="'phantoms:ward' has a path already; leave out 'usual'"):
+        CliRunner().invoke(command, ["check", "phantoms:ward", "usual"], catch_exceptions=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_the_command_on_the_samples(samples: Path, tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -299,6 +302,42 @@ def test_a_whole_collection_of_another_size_is_refused(
         list(IuXray(whole(reports, findings), needs_films=False).read())
 
 
+def test_the_ending_of_a_film_is_read_in_any_case(small: Path) -> None:
+    folder = small / "images" / "images_normalized"
+    film(folder / "3.png")
+    (folder / "3.png").rename(folder / "3_IM-0003-1001.dcm.PNG")
+    (one,) = (one for one in examples(IuXray(small)) if one.key == "CXR3")
+    assert [(f.source, f.position) for f in one.films] == [("CXR3_IM-0003-1001", "frontal")]
+    assert one.films[0].pixels(HOW).mean() == 100
+
+
+def test_a_folder_whose_name_is_no_text_is_named(small: Path) -> None:
+    film(small / os.fsdecode(b"caf\xe9") / "3_IM-0003-1001.dcm.png")
+    with pytest.raises(CorpusError, match="not in UTF-8; rename it"):
+        examples(IuXray(small))
+
+
+def test_the_identity_is_the_same_in_every_process(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = IuXray(small).identity
+    assert said == {"name": "iu_xray", "folder": str(small.resolve()), "needs_films": "True"}
+    program = (
+        "import sys; from pathlib import Path; from training.corpus.iu_xray import IuXray; "
+        "print(IuXray(Path(sys.argv[1])).identity)"
+    )
+    heard = [
+        subprocess.run(
+            [sys.executable, "-c", program, str(small)], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    assert heard == [str(said)] * 2
+    monkeypatch.chdir(small.parent)
+    assert IuXray(Path(small.name)).identity == said
+    assert IuXray(small, needs_films=False).identity != said
+
+
 def test_damaged_files_are_named(small: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no folder"):
         IuXray(tmp_path / "nowhere")
@@ -328,6 +367,20 @@ def test_damaged_files_are_named(small: Path, tmp_path: Path) -> None:
     refused(
         "uid,filename,projection\n1,other.png,Frontal\n", "'other.png'", "indiana_projections.csv"
     )
+    refused(f"{head}\n{'1' * 25},,,,,,,\n", "the number '1111111111111111111111111'")
+    refused(f"{head}\n{'1' * 5000},,,,,,,\n", "at most nine digits")
+    refused('<?xml version="1.0" encoding="none"?><a/>', "not XML", "1.xml")
+    for damaged in (
+        "[" * 200_000,
+        r'{"train": [{"id": "CXR1_IM-0001", "report": "\ud800", "image_path": []}]}',
+        r'{"train": [{"id": "CXR1_IM-0001", "report": "", "image_path": ["\ud800/0.png"]}]}',
+        '{"train": [{"id": "CXR1_IM-0001", "report": 1, "image_path": []}]}',
+    ):
+        refused(damaged, r"not R2Gen's annotation\.json", "annotation.json")
+    long = f"{'1' * 25}_IM-0001-1001.dcm.png"
+    refused(f"uid,filename,projection\n1,{long},Frontal\n", f"'{long}'", "indiana_projections.csv")
+    (small / long).write_bytes(b"")  # a file of another name is nobody's film
+    assert len(examples(IuXray(small))) == 2
     (small / "NLMCXR_reports.tgz").write_bytes(b"\x1f\x8b no archive")
     with pytest.raises(CorpusError, match=r"NLMCXR_reports\.tgz cannot be read"):
         list(IuXray(small).read())

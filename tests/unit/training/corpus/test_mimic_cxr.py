@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import pathlib
+import subprocess
+import sys
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterable
@@ -185,6 +188,60 @@ def test_the_report_before_is_a_prior(mimic: Path) -> None:
     assert read(MimicCxr(mimic), TRAIN)["s53189527"].priors == third.priors
 
 
+def later(mimic: Path, study: int, patient: int, split: str, date: str, time: str = "0.0") -> None:
+    """One more study of a patient, with a report and a film; split "": in none."""
+    if split:
+        with gzip.open(mimic / "mimic-cxr-2.0.0-split.csv.gz", "at") as file:
+            file.write(f"x{study},{study},{patient},{split}\r\n")
+    with gzip.open(mimic / "mimic-cxr-2.0.0-metadata.csv.gz", "at") as file:
+        file.write(f"x{study},{patient},{study},,PA,1,1,{date},{time},,,\r\n")
+    text = place(mimic / "mimic-cxr-reports" / "files", study, patient).with_suffix(".txt")
+    text.write_text(report(study, f"Findings of {study}", f"Impression of {study}"))
+    film = place(mimic / "files", study, patient) / f"x{study}.jpg"
+    film.parent.mkdir()
+    Image.new("L", (40, 30)).save(film)
+
+
+def test_the_last_report_that_was_earlier_is_the_prior(mimic: Path) -> None:
+    """Of t1, t2, t2 both of t2 get that of t1."""
+    later(mimic, 59000001, C, "validate", "21500102")
+    later(mimic, 59000002, C, "validate", "21500102")
+    every = read(MimicCxr(mimic))
+    for second in ("s59000001", "s59000002"):
+        assert every[second].prior_sources["prior_report"] == "study s58000000 of the same patient"
+
+
+def test_a_study_in_two_splits_is_no_prior(mimic: Path) -> None:
+    later(mimic, 59000001, C, "validate", "21500102")
+    later(mimic, 59000002, C, "validate", "21500103")
+    with gzip.open(mimic / "mimic-cxr-2.0.0-split.csv.gz", "at") as file:
+        file.write(f"zz,59000001,{C},train\r\n")
+    last = read(MimicCxr(mimic))["s59000002"]
+    assert last.prior_sources["prior_report"] == "study s58000000 of the same patient"
+
+
+def test_every_reading_gives_the_same_priors(mimic: Path) -> None:
+    """A study in no split is a prior; none that is scored is the prior of one to learn from."""
+    later(mimic, 59000001, A, "", "21800508")  # between the second and the third of A
+    later(mimic, 59000002, B, "train", "21321016")  # B's first is of the test split
+    later(mimic, 59000003, B, "test", "21321017")
+    every = read(MimicCxr(mimic))
+    before = {key: one.prior_sources.get("prior_report", "") for key, one in every.items()}
+    assert before == {
+        "s50414267": "",
+        "s50000001": "study s50414267 of the same patient",
+        "s53189527": "study s59000001 of the same patient",
+        "s57375967": "",
+        "s59000002": "",
+        "s59000003": "study s59000002 of the same patient",
+        "s58000000": "",
+    }
+    for split in (TRAIN, VALIDATE, TEST):
+        assert read(MimicCxr(mimic), split) == {
+            key: one for key, one in every.items() if one.split == split
+        }
+
+
 def test_of_the_same_minute_neither_is_prior(mimic: Path) -> None:
     path = mimic / "mimic-cxr-2.0.0-metadata.csv.gz"
     text = gzip.decompress(path.read_bytes()).decode()
@@ -271,6 +328,56 @@ def test_plain_tables_and_reports_beside_the_films_do(mimic: Path) -> None:
     assert len(read(MimicCxr(mimic))) == 5
 
 
+@pytest.mark.parametrize("reports", ["mimic-cxr-reports/files", "reports/files", "files"])
+def test_all_of_it_may_lie_two_folders_down(mimic: Path, tmp_path: Path, reports: str) -> None:
+    inner = tmp_path / "down" / "mimic-cxr-jpg" / "2.0.0"
+    inner.mkdir(parents=True)
+    for name in ("files", *(path.name for path in mimic.glob("*.csv.gz"))):
+        (mimic / name).rename(inner / name)
+    for text in (mimic / "mimic-cxr-reports" / "files").glob("*/*/*.txt"):
+        to = inner / reports / text.parent.parent.name / text.parent.name / text.name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        text.rename(to)
+    assert len(read(MimicCxr(tmp_path / "down"))) == 5
+
+
+def a_label(text: str) -> Symptoms:
+    return Symptoms((text,))
+
+
+def test_the_identity_is_the_same_in_every_process(
+    mimic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = MimicCxr(mimic).identity
+    assert said == {
+        "name": "mimic_cxr",
+        "folder": str(mimic.resolve()),
+        "needs_films": "True",
+        "prior_reports": "True",
+        "label": "PhysioNet's",
+    }
+    program = (
+        "import sys; from pathlib import Path; from training.corpus.mimic_cxr import MimicCxr; "
+        "print(MimicCxr(Path(sys.argv[1])).identity)"
+    )
+    heard = [
+        subprocess.run(
+            [sys.executable, "-c", program, str(mimic)], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for _ in range(2)
+    ]
+    assert heard == [str(said)] * 2
+    monkeypatch.chdir(mimic.parent)
+    assert MimicCxr(Path(mimic.name)).identity == said
+    others = [
+        MimicCxr(mimic, needs_films=False).identity,
+        MimicCxr(mimic, prior_reports=False).identity,
+        MimicCxr(mimic, label=a_label).identity,
+    ]
+    assert said not in others
+    assert others[2]["label"] == f"{__name__}.a_label"
+
+
 def test_missing_and_damaged_files_are_named(mimic: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="no folder"):
         MimicCxr(tmp_path / "nowhere")
@@ -294,6 +401,8 @@ def test_missing_and_damaged_files_are_named(mimic: Path, tmp_path: Path) -> Non
     head = ",".join(SPLIT)
     refused(split, gzip.compress(f"{head}\nd,1,2,dev\n".encode()), "a split 'dev'")
     refused(split, gzip.compress(f"{head}\nd,x,2,test\n".encode()), "'x' for a study_id")
+    long = "1" * 25
+    refused(split, gzip.compress(f"{head}\nd,{long},2,test\n".encode()), f"'{long}' for a study_id")
     wrong = gzip.compress(b"subject_id,study_id,No Finding\n1,50414267,2.0\n")
     refused(labels, wrong, "labels No Finding with '2.0'")
 
@@ -323,10 +432,16 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
         words = [(f"s{s}", f"I{s}", f"{s} " * 60, "", "") for _, s, _ in studies]
         write(folder / "mimic_cxr_sectioned.csv", SECTIONED, words)
         del studies, words
+        # A path's parts are interned: the interpreter's table of them is no memory of the corpus.
+        ours = tracemalloc.Filter(False, pathlib.__file__)
+        most = number = 0
         tracemalloc.start()
-        assert sum(1 for _ in MimicCxr(folder, needs_films=False).read()) == count
-        most = tracemalloc.get_traced_memory()[1]
+        for number, _ in enumerate(MimicCxr(folder, needs_films=False).read(), 1):
+            if number % 100 == 0:
+                held = tracemalloc.take_snapshot().filter_traces([ours])
+                most = max(most, sum(one.size for one in held.statistics("filename")))
         tracemalloc.stop()
+        assert number == count
         return most
 
     small = peak(400)

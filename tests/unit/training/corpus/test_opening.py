@@ -57,3 +57,9 @@ def test_signed_reports_are_opened_by_their_reader() -> None:
     """Nothing is read, so no database is asked."""
     corpus = open_corpus("signed", Reading(seed=3))
     assert corpus.name == "signed"
+    assert corpus.identity == {"name": "signed"}
+
+
+def test_the_identity_of_phantoms_is_their_site() -> None:
+    assert open_corpus("phantoms").identity == {"name": "phantoms", "site": "usual"}
+    assert open_corpus("phantoms:ward").identity == {"name": "phantoms", "site": "ward"}

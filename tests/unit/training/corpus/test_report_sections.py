@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from training.corpus.report_sections import ReportSections, read_sections, target_text
 
 PLAIN = """                                 FINAL REPORT
@@ -62,6 +64,54 @@ def test_findings_without_a_heading_do_not_leak_into_the_indication() -> None:
     text = " REASON FOR EXAM:  Cough.\n\n As compared to ___, a new opacity.\n"
     assert read_sections(text) == ReportSections("Cough.", "", "")
     assert read_sections(" HISTORY:\n\n There is a new opacity.\n").indication == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "sections"),
+    [
+        (
+            " INDICATION:  Cough.\n Lungs are clear.  No effusion.\n\n IMPRESSION: none\n",
+            ReportSections("Cough.", "", "none"),
+        ),
+        (
+            " HISTORY: cough. COMPARISON: none. FINDINGS: clear lungs.\n",
+            ReportSections("cough.", "clear lungs.", ""),
+        ),
+        (
+            " History: Cough. Comparison: None. Findings: Clear. Impression: Normal.\n",
+            ReportSections("Cough.", "Clear.", "Normal."),
+        ),
+        # Nothing tells this one's findings from the rest but their own word.
+        (" HISTORY: Cough; findings:clear lungs.\n", ReportSections("Cough;", "", "")),
+        (" HISTORY: Cough. Chest: clear.\n\n FINDINGS: x\n", ReportSections("Cough.", "x", "")),
+        (
+            " HISTORY:\n\n A new opacity.\n\n IMPRESSION: An opacity.\n",
+            ReportSections("", "", "An opacity."),
+        ),
+        # A heading of findings that come before does not vouch for what follows.
+        (
+            " CHEST, TWO VIEWS: Done.\n\n HISTORY: Cough.\n Lungs are clear.\n\n IMPRESSION: x\n",
+            ReportSections("Cough.", "Done.", "x"),
+        ),
+    ],
+)
+def test_no_indication_holds_findings(text: str, sections: ReportSections) -> None:
+    assert read_sections(text) == sections
+
+
+def test_headings_within_the_findings_stay_in_them() -> None:
+    text = " FINDINGS:\n Lungs: clear.\n HEART: Normal.\n\n PLEURA: no effusion.\n IMPRESSION: x\n"
+    assert read_sections(text) == ReportSections(
+        "", "Lungs: clear. HEART: Normal. PLEURA: no effusion.", "x"
+    )
+    walls = " FINDINGS: Clear.\n CHEST WALL: Normal.\n LINES AND TUBES: None.\n"
+    assert read_sections(walls).findings == "Clear. CHEST WALL: Normal. LINES AND TUBES: None."
+    film = " CHEST, TWO VIEWS:\n HEART: Normal.\n"
+    assert read_sections(film).findings == "HEART: Normal."
+    film = " FINDINGS:\n CHEST: Clear.\n ABDOMEN: Normal.\n"
+    assert read_sections(film).findings == "Clear. ABDOMEN: Normal."
+    for ends in ("RECOMMENDATION(S): CT.", "NOTIFICATION: By phone.", "SIGNED BY: ___"):
+        assert read_sections(f" FINDINGS: Clear.\n {ends}\n").findings == "Clear."
 
 
 def test_an_indication_below_its_heading_is_read() -> None:
