@@ -222,17 +222,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{stage.name} {found.words}")
         for planned in found.tried:
             if needed(planned) <= room:
-                _compare(given.size, stage, planned)
+                print(compare(given.size, stage, planned, "cuda"))
     return 0
 
 
-def _compare(size: str, stage: Stage, planned: Plan) -> None:
-    model = build_random(size, dtype=planned.setting.dtype, device="cuda")
+def compare(size: str, stage: Stage, planned: Plan, device: str) -> str:
+    """A plan, and beside it what real steps of a network of random weights took."""
+    model = build_random(size, dtype=planned.setting.dtype, device=device)
     measured = measure(model, stage, planned.setting)
-    off = planned.total / measured - 1
-    print(f"{show(planned)}\n  measured {_gb(measured)}: the plan is off by {off:+.1%}")
+    off = planned.total / measured.memory - 1
     del model
     torch.cuda.empty_cache()
+    return (
+        f"{show(planned)}\n  measured {_gb(measured.memory)}: the plan is off by {off:+.1%}; "
+        f"{measured.pace:.2f} studies a second"
+    )
 
 
 if __name__ == "__main__":

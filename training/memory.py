@@ -11,6 +11,7 @@ gradients again. Knows no cards.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -281,11 +282,23 @@ def _batch(model: ClinicalBLIP, setting: Setting, device: torch.device) -> Batch
 # ---- The truth ----
 
 
-def measure(model: ClinicalBLIP, stage: Stage, setting: Setting) -> int:
-    """The same step for real, where the model is: bytes at its highest moment.
+@dataclass(frozen=True)
+class Measured:
+    """A real step. memory: bytes at its highest moment. pace: studies a second, of whole steps."""
 
-    What torch's allocator gave out, which on a GPU leaves out the same as the plan does. The stage
-    is put onto the model, and it takes a step: it is of no use afterwards.
+    memory: int
+    pace: float
+
+
+PACED = 3
+"""Steps of which the fastest gives the pace."""
+
+
+def measure(model: ClinicalBLIP, stage: Stage, setting: Setting) -> Measured:
+    """The same step for real, where the model is, with the largest micro-batch.
+
+    Memory is what torch's allocator gave out, which on a GPU leaves out the same as the plan does.
+    The stage is put onto the model, and it takes steps: it is of no use afterwards.
     """
     _check(setting)
     trainable = put_on(model.network, stage)
@@ -303,12 +316,29 @@ def measure(model: ClinicalBLIP, stage: Stage, setting: Setting) -> int:
         torch.cuda.reset_peak_memory_stats(step.device)
         run()
         torch.cuda.synchronize(step.device)
-        return torch.cuda.max_memory_allocated(step.device)
-    there = Living()
-    there.add([*model.network.parameters(), *model.network.buffers(), *step.learns])
-    there.add(p.grad for p in step.learns if p.grad is not None)
-    there.add([*step.states(), *step.tensors()])
-    return there.now + _highest(run)
+        highest = torch.cuda.max_memory_allocated(step.device)
+    else:
+        there = Living()
+        there.add([*model.network.parameters(), *model.network.buffers(), *step.learns])
+        there.add(p.grad for p in step.learns if p.grad is not None)
+        there.add([*step.states(), *step.tensors()])
+        highest = there.now + _highest(run)
+    return Measured(highest, _pace(step, setting))
+
+
+def _pace(step: _Step, setting: Setting) -> float:
+    """Studies a second of whole steps: every micro-batch, then the optimizer's."""
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        for _ in range(setting.accumulation):
+            step.backward(step.forward())
+        step.update()
+        if step.device.type == "cuda":
+            torch.cuda.synchronize(step.device)
+        return time.perf_counter() - began
+
+    return setting.batch * setting.accumulation / min(seconds() for _ in range(PACED))
 
 
 def _highest(run: Callable[[], None]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from training.cards import (
     GB,
     Suggestion,
     card_table,
+    compare,
     main,
     markdown,
     needed,
@@ -63,7 +65,8 @@ def test_a_real_step_takes_what_was_planned(
     planned = plan(stage, TINY, setting, rules="cpu")
     measured = measure(build_random("tiny", dtype=setting.dtype), stage, setting)
     # The profiler sees what the allocator gave out, kernels' own scratch among it.
-    assert planned.total == pytest.approx(measured, rel=0.03)
+    assert planned.total == pytest.approx(measured.memory, rel=0.03)
+    assert measured.pace > 0
 
 
 @pytest.mark.parametrize("stage", PAPER, ids=lambda stage: stage.name)
@@ -287,6 +290,12 @@ def test_the_table_has_a_line_for_each_stage_and_precision() -> None:
     ]
     for line in lines[2:]:  # the margin alone is a GB
         assert line.endswith("| no: 1.0 GB | 1 x 4: 1.0 GB |")
+
+
+def test_a_plan_stands_beside_what_was_measured() -> None:
+    setting = replace(SMALL, precision="float32")
+    said = compare("tiny", PAPER[0], plan(PAPER[0], TINY, setting, rules="cpu"), "cpu")
+    assert re.search(r"measured \d+ MB: the plan is off by [+-]\d\.\d%; \d+\.\d\d studies", said)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure on")
