@@ -56,8 +56,13 @@ def _lines(manifest: Manifest) -> Iterator[str]:
 
 
 def _inline(said: dict[str, Any]) -> str:
-    return "; ".join(f"{key} {_cell(value)}" for key, value in said.items() if value is not None)
+    told = {key: value for key, value in said.items() if value not in (None, "", [], {})}
+    return "; ".join(f"{key} {_cell(value)}" for key, value in told.items()) or "as it comes"
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_cell(each)}" for key, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
     return value if isinstance(value, str) else json.dumps(value)
