@@ -74,9 +74,7 @@ def test_every_row_is_trained_and_scored_once(tmp_path: Path) -> None:
     assert len(asked) == 5
     # What was made with other settings is never taken for it.
     other = replace(course(tmp_path / "work", said), length=Length(steps=3))
-    with pytest.raises(
-        NotAllowed, match=r"made otherwise \(length\.steps was 2, now 3"
-    ):
+    with pytest.raises(NotAllowed, match=r"made otherwise \(length\.steps was 2, now 3"):
         ablate(other, tmp_path, score, TABLE_3, tell=said.append)
     with pytest.raises(NotAllowed, match=r"scored\.studies was null, now 7"):
         ablate(course(tmp_path / "work", said), tmp_path, score, TABLE_3, scored={"studies": 7})

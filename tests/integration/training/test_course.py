@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from model.bundle import check_bundle, load_bundle
@@ -14,8 +20,13 @@ from model.case import DraftText
 from model.errors import BundleError, DeviceError, TemplateError
 from model.manifest import read_manifest, resolve
 from model.reporter import Reporter
+from nightdraft.evaluating import evaluate_command
 from nightdraft.training import train
 from records.errors import CorpusError, NotAllowed, SettingsError, TrainingStopped
+from tests.waiting import eventually
+from training.checkpoints import every
+from training.corpus.example import TEST, TRAIN, Reading
+from training.corpus.opening import open_corpus
 from training.corpus.phantoms import HELD_OUT, phantom
 from training.finetune import Run
 from training.telling import read_log
@@ -98,6 +109,69 @@ def test_a_stopped_course_is_taken_up(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "stage1:" not in said
     assert "stage2: loss" in said
     assert read_manifest(out).training["stages"]["stage1"]["steps"] == 2
+
+
+def test_killed_on_a_corpus_in_a_folder_and_taken_up_by_another_process(tmp_path: Path) -> None:
+    """Who takes it up has read the corpus for itself; and it is scored on its own test split."""
+    folder, out = collection(tmp_path / "iu"), tmp_path / "made"
+    words = [
+        "both", *QUICK, "--corpus", f"iu_xray:{folder}", "--split", "patients", "--seed", "3",
+        "--limit", "0", "--steps", "30", "--save-every", "1", "--out", str(out),
+    ]  # fmt: skip
+    running = subprocess.Popen(
+        [sys.executable, "-m", "nightdraft", "train", *words],
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        stage2 = tmp_path / "made.training" / "stage1+stage2"
+        eventually(lambda: every(stage2) or running.poll() is not None, 120)
+    finally:
+        running.kill()
+        running.wait()
+    assert every(stage2)
+    assert not out.exists()
+    said = command(*words, "--resume")
+    assert "stage1:" not in said
+    assert "stage2: loss" in said
+    assert [row["step"] for row in read_log(stage2)] == list(range(1, 31))
+    with pytest.raises(CorpusError, match="learnt from iu_xray with the split 'patients' and the"):
+        evaluate_command(str(out), f"iu_xray:{folder}", seed=4, device="cpu")
+    figures = tmp_path / "figures.json"
+    evaluate_command(
+        str(out), f"iu_xray:{folder}", modes=["context"], normalisation=["lower"], device="cpu",
+        json_=figures,
+    )  # fmt: skip
+    learnt = {one.key for one in open_corpus(f"iu_xray:{folder}", PATIENTS_3).read(TRAIN)}
+    held = {one.key for one in open_corpus(f"iu_xray:{folder}", PATIENTS_3).read(TEST)}
+    assert learnt
+    assert held
+    assert not learnt & held
+    assert json.loads(figures.read_text())["studies"] == len(held)
+
+
+PATIENTS_3 = Reading(split="patients", seed=3)
+
+
+def collection(folder: Path) -> Path:
+    """Reports and films as Kaggle has IU X-ray, of phantoms."""
+    folder.mkdir()
+    reports: list[list[object]] = []
+    films: list[list[object]] = []
+    for uid in range(1, 25):
+        one = phantom(uid)
+        reports.append([uid, "", "", "", one.indication, "", one.findings_text, one.impression])
+        name = f"{uid}_IM-{uid:04d}-1001.dcm.png"
+        films.append([uid, name, "Frontal"])
+        Image.fromarray(one.film("frontal", 112)).save(folder / name)
+    names = ["uid", "MeSH", "Problems", "image", "indication", "comparison"]
+    for file, rows in (
+        ("indiana_reports.csv", [[*names, "findings", "impression"], *reports]),
+        ("indiana_projections.csv", [["uid", "filename", "projection"], *films]),
+    ):
+        with (folder / file).open("w", newline="") as opened:
+            csv.writer(opened).writerows(rows)
+    return folder
 
 
 def test_stage_1_alone_is_served_with_the_bare_instruction(tmp_path: Path) -> None:
