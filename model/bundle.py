@@ -216,8 +216,11 @@ def write_bundle(
     config.save_pretrained(fresh)
     if words.generation is not None:
         words.generation.save_pretrained(fresh)
-    words.language.save_pretrained(fresh / "language")
-    words.asking.save_pretrained(fresh / "asking")
+    for tokenizer, folder in ((words.language, "language"), (words.asking, "asking")):
+        # How the last text before was cut and padded is not the tokenizer's.
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.save_pretrained(fresh / folder)
     save_weights(fresh, sizes, tensors, shard_bytes, told)
     for path in beside:
         shutil.copy(path, fresh / path.name)

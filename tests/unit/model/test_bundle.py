@@ -28,6 +28,18 @@ def bundle(untrained: ClinicalBLIP, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
+def test_how_a_text_was_cut_before_is_not_kept_with_the_tokenizers(
+    untrained: ClinicalBLIP, tmp_path: Path
+) -> None:
+    for tokenizer in (untrained.language, untrained.asking):
+        tokenizer("a long text", truncation=True, max_length=2, padding=True)
+    save_bundle(tmp_path / "b", untrained, replace(NULL, preprocessing=untrained.preprocessing))
+    for name in ("language", "asking"):
+        said = json.loads((tmp_path / "b" / name / "tokenizer.json").read_text())
+        assert said["truncation"] is None
+        assert said["padding"] is None
+
+
 def test_what_was_saved_writes_the_same(bundle: Path, untrained: ClinicalBLIP) -> None:
     loaded, manifest = load_bundle(bundle, CPU)
     assert manifest.name == "tiny"

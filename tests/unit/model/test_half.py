@@ -15,10 +15,11 @@ from model.engine import Engine, Written
 from model.half import upcast
 from model.prompt import instruct
 from training.corpus.phantoms import phantom
+from training.corpus.phantoms_words import findings_of
 
 CPU = torch.device("cpu")
 WAY = Decoding(60)
-CASES = [replace(phantom(n).case(112), key=str(n)) for n in range(4)]
+CASES = [replace(phantom(n).case(112), key=str(n)) for n in range(8)]
 
 
 @pytest.fixture
@@ -48,22 +49,24 @@ def test_the_engine_writes_in_half_precision_what_it_writes_in_full(
     assert Engine(narrow, CPU, WAY, 3).dtype_name == "float16"
     short = {w.key: w for w in Engine(narrow, CPU, WAY, 3).write(asked(narrow))}
     full = {w.key: w for w in Engine(wide, CPU, WAY, 3).write(asked(wide))}
-    same = 0
     for key, one in short.items():
         other = full[key]
         assert isinstance(one, Written)
         assert isinstance(other, Written)
-        same += one.tokens == other.tokens
+        # Of two sentences for the same finding, as likely as each other, either may be written.
+        assert findings_of(one.text) == findings_of(other.text)
         assert one.rerun == ""
-    assert same >= 3
 
 
 def test_no_numbers_are_run_again_in_float32_and_said(
-    narrow: ClinicalBLIP, wide: ClinicalBLIP
+    narrow: ClinicalBLIP,
 ) -> None:
+    # The same weights, rounded to float16, and all computed in float32.
+    rounded = load_bundle("demo", CPU, dtype=torch.float16)[0]
+    rounded.network.float()
+    right = {w.key: w for w in Engine(rounded, CPU, WAY, 2).write(asked(rounded))}
     overflow(narrow)
     engine = Engine(narrow, CPU, WAY, 2)
-    right = {w.key: w for w in Engine(wide, CPU, WAY, 2).write(asked(wide))}
     drafts = list(engine.write(asked(narrow)))
     assert len(drafts) == len(CASES)
     for one in drafts:
