@@ -22,6 +22,13 @@ from training.recipes.phantoms import Lessons
 FEW = Lessons(studies=60, eye=3, words=3, batch=6)
 
 
+@pytest.fixture(autouse=True)
+def _light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few phantoms to learn floors from; METEOR 1.5 takes seconds to start."""
+    monkeypatch.setattr("training.meteor.shutil.which", lambda _: None)
+    monkeypatch.setattr("training.heldout.ENDLESS_TRAINING", 60)
+
+
 def made(out: Path, lessons: Lessons = FEW, *, seed: int = 3, resume: bool = False) -> str:
     return recipe.train_phantoms(
         out, lessons, seed=seed, held_out=4, resume=resume, device="cpu", tell=lambda _: None
