@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nightdraft.options import console
+from nightdraft.options import check_file, console
 from records.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def corpus_check(
     page = page or Path(f"corpus-{opened.name}.png")
     for what, file in (("page", page), ("counts", json_)):
         if file is not None:
-            _check_file(what, file)
+            check_file(what, file)
     with _bar(opened.name) as told:
         counted = checking.check(
             opened, limit=limit, endless=opened.name in WITHOUT_END, page=page, told=told
@@ -104,21 +104,6 @@ def _spec(name: str, path: Path | None) -> str:
     if ":" in name:
         raise CorpusError(f"{name!r} has a path already; leave out {str(path)!r}")
     return f"{name}:{path}"
-
-
-def _check_file(what: str, path: Path) -> None:
-    """Refuse a file that cannot be written, before all is read; nothing is left there."""
-    try:
-        if path.exists():
-            with path.open("ab"):
-                return
-        with path.open("xb"):
-            pass
-        path.unlink()
-    except OSError as error:
-        raise CorpusError(
-            f"the {what} cannot be written to {path} ({error.strerror}); name another file"
-        ) from error
 
 
 def _shown(counted: Checked, timed: Pace | None) -> Table:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from nightdraft.options import console
-from records.errors import NotAllowed
+from nightdraft.options import check_file, console
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -72,7 +71,7 @@ def evaluate_command(
     if out is not None:
         check_folder(out)
     if json_ is not None:
-        _check_file(json_)
+        check_file("figures", json_)
     normalisations = tuple(dict.fromkeys(normalisation)) or NORMALISED
     how = Scoring(labeller(chexbert), normalisations, seed=reading.seed, radgraph=radgraph)
     with _bar() as told:
@@ -147,20 +146,6 @@ def _modes(names: Sequence[str]) -> tuple[Mode, ...]:
         if name not in known:
             raise typer.BadParameter(f"there is no prior mode {name!r}; there are {list(known)}")
     return tuple(known[name] for name in names) or tuple(Mode)
-
-
-def _check_file(path: Path) -> None:
-    """Refuse a file that cannot be written; one that is there stays as it is."""
-    try:
-        there = path.exists()
-        with path.open("a", encoding="utf-8"):
-            pass
-        if not there:
-            path.unlink()
-    except OSError as error:
-        raise NotAllowed(
-            f"the figures cannot be written to {path} ({error.strerror}); name another file"
-        ) from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from records.errors import NotAllowed
 from records.settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -91,3 +92,21 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+
+
+def check_file(what: str, path: Path) -> None:
+    """Refuse a file that cannot be written, before long work; one that is there stays as it is.
+
+    Raises:
+        NotAllowed: it cannot be written to.
+    """
+    try:
+        there = path.exists()
+        with path.open("ab"):
+            pass
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise NotAllowed(
+            f"the {what} cannot be written to {path} ({error.strerror}); name another file"
+        ) from error

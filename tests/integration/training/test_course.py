@@ -86,20 +86,25 @@ def test_both_stages_end_in_a_bundle_with_its_card(tmp_path: Path) -> None:
         command("stage1", *QUICK, "--out", str(out))
 
 
-def test_a_stopped_course_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "made"
+def stop_in_stage_2(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both stages are asked for, and stop when the first is done."""
     plain = Run.train
 
-    def stop_in_stage_2(self: Run, **how: Any) -> Any:
+    def stopping(self: Run, **how: Any) -> Any:
         if self.stage.name == "stage2":
             raise TrainingStopped("stopped as asked")
         return plain(self, **how)
 
-    monkeypatch.setattr(Run, "train", stop_in_stage_2)
-    with pytest.raises(TrainingStopped):
-        command("both", *QUICK, "--out", str(out))
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "train", stopping)
+        with pytest.raises(TrainingStopped):
+            command("both", *QUICK, "--out", str(out))
+
+
+def test_a_stopped_course_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "made"
+    stop_in_stage_2(out, monkeypatch)
     assert not out.exists()
-    monkeypatch.setattr(Run, "train", plain)
     with pytest.raises(NotAllowed, match="--resume takes it up"):
         command("both", *QUICK, "--out", str(out))
     with pytest.raises(NotAllowed, match=r"stage1 was trained otherwise \(stage.lora.rank was 16"):
@@ -215,17 +220,7 @@ def test_prompts_may_change_when_the_stage_that_is_done_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "made"
-    plain = Run.train
-
-    def stop_in_stage_2(self: Run, **how: Any) -> Any:
-        if self.stage.name == "stage2":
-            raise TrainingStopped("stopped as asked")
-        return plain(self, **how)
-
-    monkeypatch.setattr(Run, "train", stop_in_stage_2)
-    with pytest.raises(TrainingStopped):
-        command("both", *QUICK, "--out", str(out))
-    monkeypatch.setattr(Run, "train", plain)
+    stop_in_stage_2(out, monkeypatch)
     said = command("both", *QUICK, "--out", str(out), "--resume", "--drop-priors", "0")
     assert "stage1:" not in said
 

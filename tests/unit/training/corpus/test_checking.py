@@ -19,7 +19,7 @@ from model.errors import PixelError
 from model.manifest import Preprocessing
 from model.oracle import Oracle
 from nightdraft.corpora import corpus as command
-from records.errors import CorpusError
+from records.errors import CorpusError, NotAllowed
 from training.corpus.checking import Pace, check, pace
 from training.corpus.example import Example, LeftOut
 from training.corpus.page import draw_page
@@ -242,7 +242,7 @@ def test_the_command_looks_where_it_will_write_before_it_reads(
         (["--json", "folder"], "the counts cannot be written to folder .*; name another file"),
         (["--page", "nowhere/p.png"], r"the page cannot be written to nowhere/p\.png"),
     ):
-        with pytest.raises(CorpusError, match=words):
+        with pytest.raises(NotAllowed, match=words):
             CliRunner().invoke(command, ["check", "phantoms", *arguments], catch_exceptions=False)
     with pytest.raises(CorpusError, match="'phantoms:ward' has a path already; leave out 'usual'"):
         CliRunner().invoke(command, ["check", "phantoms:ward", "usual"], catch_exceptions=False)
