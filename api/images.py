@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from PIL import Image
 
-from model.pixels import shown_pixels
+from model.dicom.pixels import shown_pixels
 from records import studies
 from records.blobs import Blobs
 from records.errors import NotFound

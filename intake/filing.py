@@ -16,7 +16,7 @@ from pydicom import Dataset, dcmread
 from pydicom.multival import MultiValue
 
 from intake.limits import VALUE_CHARACTERS, Why, is_film, uid_is_sound, why_no_film
-from model import indication
+from model.dicom import indication
 from records import studies
 from records.blobs import Blobs
 from records.errors import DiskFull

@@ -21,7 +21,7 @@ SHIPPED = {"demo": BUNDLES / "phantoms", "phantoms": BUNDLES / "phantoms"}
 """Names of bundles that come with the software."""
 
 PREPROCESSING = "nightdraft-film-2"
-"""Names the way of model.pixels from file to view; it changes whenever a view would."""
+"""Names the way of model.dicom.pixels from file to view; it changes whenever a view would."""
 
 
 Told = Callable[[str, float], None]
@@ -30,7 +30,7 @@ Told = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a film becomes pixels. size: a side in pixels. resize: rule's name in model.pixels."""
+    """How a film becomes pixels. size: a side in pixels. resize: rule's name in model.dicom.pixels."""
 
     size: int
     mean: tuple[float, float, float]

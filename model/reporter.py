@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Protocol
 from model.case import Case, DraftText, FailedCase
 from model.decoding import Serving
 from model.errors import BundleError
+from model.inference.counters import Tally
 from model.manifest import NULL, Manifest, Told, read_manifest
-from model.prompt import bare, instruct, template_of
-from model.sections import split_sections
-from model.tally import Tally
+from model.prompting.prompt import bare, instruct, template_of
+from model.prompting.sections import split_sections
 
 if TYPE_CHECKING:
-    from model.engine import Engine
+    from model.inference.engine import Engine
 
 
 class Drafting(Protocol):
@@ -61,7 +61,7 @@ class Reporter:
     """A loaded bundle. Make one with `Reporter.load`; it holds its device until it is dropped."""
 
     def __init__(self, engine: Engine, manifest: Manifest) -> None:
-        """Refuse what must not be served: `BundleError`, as `model.prompt.template_of`."""
+        """Refuse what must not be served: `BundleError`, as `model.prompting.prompt.template_of`."""
         self._engine = engine
         self._manifest = manifest
         self._template = template_of(manifest)
@@ -89,7 +89,7 @@ class Reporter:
             BundleError: the bundle is missing, changed, or not for this software.
             DeviceError: there is no such device, or it has no room.
         """
-        from model.engine import Engine
+        from model.inference.engine import Engine
 
         engine, manifest = Engine.load(bundle, device, serving, told)
         return cls(engine, manifest)

@@ -1,4 +1,4 @@
-"""`nightdraft bundle make | verify | show`. Knows options and bars; model.making does the work."""
+"""`nightdraft bundle make | verify | show`. Knows options and bars; model.bundling.build does the work."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def bundle_make(
     """Make a bundle from a base model, a base with adapters, or merged weights."""
     import torch
 
-    from model.making import About, make_bundle
+    from model.bundling.build import About, make_bundle
 
     about = About(
         name=name,
@@ -116,7 +116,7 @@ def bundle_verify(
     bundle: Annotated[str, typer.Argument(help="A folder, or demo.")],
 ) -> None:
     """Whether a bundle's files are those of its manifest, and its weights those of its network."""
-    from model.bundle import check_bundle
+    from model.bundling.store import check_bundle
     from model.manifest import NULL
 
     with _bar() as told:

@@ -52,12 +52,12 @@ def evaluate_command(
     Raises:
         NightdraftError, ModelError: as `training.evaluate.evaluate`; a path cannot be written to.
     """
+    from model.labels.rules import labeller
     from model.manifest import read_manifest
     from training.corpus.as_trained import reading_as_trained
     from training.corpus.opening import open_corpus
     from training.evaluate import compare_bundles, examine, prepare
     from training.figures import as_json
-    from training.labeller import labeller
     from training.page import check_folder, write_report
     from training.scoring import NORMALISED, Scoring
 

@@ -139,7 +139,7 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
     ) -> None:
         from dataclasses import replace as changed
 
-        from model.making import About
+        from model.bundling.build import About
         from training.corpus.example import Reading
         from training.corpus.opening import open_corpus
         from training.course import Course, Length
@@ -304,7 +304,7 @@ def ablate_command(
 
 
 def _precision(asked: Precision, device: str | None) -> FinetunePrecision:
-    from model.bundle import choose_device
+    from model.bundling.store import choose_device
 
     if asked is Precision.AUTO:
         return "float16" if choose_device(device).type == "cuda" else "float32"
@@ -320,7 +320,7 @@ def _dry_run(course: Course, stages: list[Stage]) -> None:
     """What each stage trains and the memory that it wants, and what makes it fit the device."""
     import torch
 
-    from model.bundle import choose_device
+    from model.bundling.store import choose_device
     from training.cards import show as shown
     from training.cards import suggest
     from training.memory import Setting

@@ -279,7 +279,7 @@ class Draft(Base):
     timings: Mapped[dict[str, Any]]  # seconds by stage
     tokens: Mapped[list[str]]
     token_logprobs: Mapped[list[float]]
-    # [{"section", "text", "confidence", "least"}], model.confidence; NULL where it is not known
+    # [{"section", "text", "confidence", "least"}], model.prompting.confidence; NULL where it is not known
     sentences: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
     cut: Mapped[bool]  # the text reached the limit on new tokens
     device: Mapped[str]

@@ -10,8 +10,8 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import InstructBlipForConditionalGeneration
 
-from model.clinicalblip import ClinicalBLIP
-from model.qkv import split_attention
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.qkv import split_attention
 
 LORA = {
     # The paper's two stages: the ViT's query and value; T5's query, value and MLP.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from model.labels.rules import labeller
 from model.manifest import NULL
 from training.corpus.example import Corpus
 from training.drafting import Drafts, Failure, Mode
 from training.evaluate import Evaluation, ModeScores, prepare
 from training.findings import agree
 from training.heldout import HeldOut
-from training.labeller import labeller
 from training.scoring import Scoring, comparing, score
 
 CLEAR = "The heart is normal in size. The lungs are clear."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from model.case import Case, View
-from model.clinicalblip import ClinicalBLIP
+from model.network.clinicalblip import ClinicalBLIP
 
 ASK = "Image: Chest, 1 view, frontal \n Write the report of this chest radiograph."
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from model.case import Priors
 from model.errors import PixelError
 from model.manifest import Preprocessing
-from model.oracle import Oracle
+from model.prompting.oracle import Oracle
 from training.corpus.example import TEST, TRAIN, Example, LeftOut
 
 

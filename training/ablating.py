@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model.making import About
+from model.bundling.build import About
+from model.labels.rules import labeller
 from model.manifest import resolve
 from records.errors import NotAllowed
 from training.corpus.example import TRAIN, Corpus
@@ -21,7 +22,6 @@ from training.course import Course
 from training.drafting import Mode
 from training.evaluate import evaluate
 from training.knobs import differences, identity_of
-from training.labeller import labeller
 from training.resampling import Interval
 from training.scoring import Scoring
 from training.stages import ABLATIONS, Stage

@@ -15,7 +15,7 @@ from functools import cache
 import torch
 from transformers import InstructBlipConfig
 
-from model.sizes import SIZES, build_random, config_of
+from model.network.sizes import SIZES, build_random, config_of
 from training.memory import Plan, Precision, Rules, Setting, measure, plan, with_batch
 from training.stages import STAGE1, STAGE2, Stage
 

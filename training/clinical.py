@@ -13,8 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from training.labeller import Label, Labeller, Labels
-from training.labeller_phrases import (
+from model.labels.rule_phrases import (
     ATELECTASIS,
     CARDIOMEGALY,
     CONSOLIDATION,
@@ -22,6 +21,7 @@ from training.labeller_phrases import (
     OBSERVATIONS,
     PLEURAL_EFFUSION,
 )
+from model.labels.rules import Label, Labeller, Labels
 
 FIVE = (CARDIOMEGALY, EDEMA, CONSOLIDATION, ATELECTASIS, PLEURAL_EFFUSION)
 """Those that CheXpert's readers competed on (Irvin et al. 2019)."""

@@ -23,13 +23,13 @@ from typing import Any
 import torch
 from transformers import InstructBlipConfig
 
-from model.adapters import merge_adapter
-from model.bundle import load_bundle, read_words, replacing
-from model.clinicalblip import ClinicalBLIP
+from model.bundling.adapters import merge_adapter
+from model.bundling.build import About, check_place, make_bundle
+from model.bundling.store import load_bundle, read_words, replacing
 from model.errors import TemplateError
-from model.making import About, check_place, make_bundle
 from model.manifest import Manifest, read_manifest, resolve, write_manifest
-from model.prompt import TEMPLATES, Source, named
+from model.network.clinicalblip import ClinicalBLIP
+from model.prompting.prompt import TEMPLATES, Source, named
 from records.errors import CorpusError, NotAllowed, SettingsError
 from training import checkpoints
 from training.card import CARD, card

@@ -6,7 +6,7 @@ whatever case, spelling and order; then what has the form of an identifier (HIPA
 too much, but for a measurement, a vertebra or a rib. It is not perfect: a person must look.
 
 A mark is "(NAME)". It says what was there, so that a person who looks can tell a mistake; round
-brackets pass `model.prompt.clean` as they are, so a prompt and a report spell it alike, where
+brackets pass `model.prompting.prompt.clean` as they are, so a prompt and a report spell it alike, where
 square ones would be changed in one of them.
 
 Knows no rows, no corpus and no network.

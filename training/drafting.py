@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from model.case import Case, FailedCase, Priors
-from model.engine import Engine
 from model.errors import PixelError, TemplateError
+from model.inference.engine import Engine
 from model.manifest import Manifest
-from model.oracle import Oracle, instruct_from_report
-from model.prompt import Fits, instruct, tells, template_of
+from model.prompting.oracle import Oracle, instruct_from_report
+from model.prompting.prompt import Fits, instruct, tells, template_of
 from training.corpus.example import Example
 
 Done = Callable[[str, int, int], None]

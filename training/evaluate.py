@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.engine import Engine
 from model.errors import TemplateError
+from model.inference.engine import Engine
+from model.labels.rules import labeller
 from model.manifest import Manifest
 from records.errors import CorpusError
 from training.corpus.example import Corpus
 from training.drafting import Asking, Done, Drafts, Failure, Mode, asking, draft
 from training.findings import Agreement, agree, swap_films
 from training.heldout import HeldOut, hold_out
-from training.labeller import labeller
 from training.normalising import NORMALISATIONS
 from training.resampling import Paired
 from training.scoring import Comparing, Scored, Scoring, compare, comparing, score

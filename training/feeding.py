@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from model.case import Case, Priors, View
-from model.clinicalblip import ClinicalBLIP
 from model.manifest import Preprocessing
-from model.oracle import instruct_from_report
-from model.prompt import TEMPLATES, Source, instruct, tells
+from model.network.clinicalblip import ClinicalBLIP
+from model.prompting.oracle import instruct_from_report
+from model.prompting.prompt import TEMPLATES, Source, instruct, tells
 from training.comparisons import without_comparisons
 from training.corpus.example import Example
 from training.corpus.shelf import Shelf

@@ -28,8 +28,8 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import nn
 
-from model.bundle import choose_device
-from model.clinicalblip import ClinicalBLIP
+from model.bundling.store import choose_device
+from model.network.clinicalblip import ClinicalBLIP
 from records.errors import DiskFull, NotAllowed, SettingsError, TrainingStopped
 from training import checkpoints
 from training.corpus.example import Example

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from model.sections import split_sections
+from model.prompting.sections import split_sections
 from records.errors import CorpusError
 from training.corpus.example import TEST, TRAIN, Corpus, Example, LeftOut
 from training.corpus.opening import WITHOUT_END

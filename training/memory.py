@@ -24,9 +24,9 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
 
 from model.case import MAX_VIEWS
-from model.clinicalblip import ClinicalBLIP, Inputs
 from model.manifest import Preprocessing
-from model.sizes import (
+from model.network.clinicalblip import ClinicalBLIP, Inputs
+from model.network.sizes import (
     ASKING_FRAME,
     ASKING_TOKENS,
     CLIP_MEAN,
@@ -35,7 +35,7 @@ from model.sizes import (
     LANGUAGE_TOKENS,
     byte_tokenizer,
 )
-from model.weights import Places, kept_dtype, place_buffers, skeleton
+from model.network.weights import Places, kept_dtype, place_buffers, skeleton
 from training.corpus.phantoms import FINDINGS, LATERAL_SIGNS
 from training.counting import AsOnCuda, Living
 from training.stages import Stage

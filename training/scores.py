@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from model.labels.rules import labeller
 from records.errors import CorpusError
 from training.corpus.example import Corpus
 from training.evaluate import evaluate
 from training.figures import SWAPPED
-from training.labeller import labeller
 from training.scoring import Scoring
 
 NORMALISATION = "lower"

@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from model.labels.rules import Labeller
 from training.clinical import Clinical, clinical
 from training.comparisons import compares, sentences
 from training.drafting import Done, Drafts
 from training.findings import FindingCounts, count_findings
 from training.heldout import Group, HeldOut
-from training.labeller import Labeller
 from training.metrics import Measured, measure
 from training.radgraph import RadGraph, radgraph
 from training.resampling import (

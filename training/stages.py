@@ -1,7 +1,7 @@
 """What trains, how and at which rate, as data: the paper's two stages and what it leaves out.
 
 A stage is a table of groups; a parameter that no group names stands still. Names are those of the
-network with the ViT's query, key and value apart (model.qkv), so that the key can stand still
+network with the ViT's query, key and value apart (model.network.qkv), so that the key can stand still
 while the other two learn. Where the paper is silent the number is our reading (docs/training.md).
 Knows no loop, no corpus and no torch.
 """

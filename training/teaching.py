@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from model.case import Case
-from model.clinicalblip import ClinicalBLIP, Inputs
+from model.network.clinicalblip import ClinicalBLIP, Inputs
 from training.corpus.phantoms import FINDINGS, LATERAL_SIGNS, frontal_signs, lateral_signs
 
 

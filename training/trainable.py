@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import InstructBlipForConditionalGeneration
 
-from model.adapters import WHOLE
-from model.qkv import split_attention
+from model.bundling.adapters import WHOLE
+from model.network.qkv import split_attention
 from training.stages import Group, How, Stage
 
 
@@ -62,7 +62,7 @@ class Trainable:
         return {g.name: sum(p.numel() for p in named.values()) for g, named in self.groups.items()}
 
     def save_adapter(self, folder: Path) -> None:
-        """Write what `model.adapters.merge_adapter` merges: peft's files, and whole weights."""
+        """Write what `model.bundling.adapters.merge_adapter` merges: peft's files, and whole weights."""
         folder.mkdir(parents=True, exist_ok=True)
         whole = {
             name: p.detach().to("cpu", copy=True).contiguous()

@@ -14,8 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
 from model.case import Case, DraftText, FailedCase, unpack
-from model.confidence import sentence_confidences
 from model.errors import BundleError, CaseError, DeviceError
+from model.prompting.confidence import sentence_confidences
 from model.reporter import Drafting
 from records import drafts, leases, requests
 from records.blobs import Blobs

@@ -1,6 +1,6 @@
 """A study's files become what the model reads, or a reason why not. Knows no rows and no torch.
 
-Which films, in which order, is `model.views`' word; how a film becomes pixels is `model.pixels`'.
+Which films, in which order, is `model.dicom.views`' word; how a film becomes pixels is `model.dicom.pixels`'.
 """
 
 from __future__ import annotations
@@ -15,12 +15,21 @@ from typing import Any
 import pydicom
 
 from model.case import Case, Priors, View
+from model.dicom.evidence import UNKNOWN, Judged
+from model.dicom.indication import indication, procedure
+from model.dicom.pixels import read_header, view_pixels
+from model.dicom.views import (
+    NOTES,
+    SENTENCES,
+    Choice,
+    Film,
+    Reason,
+    ViewSettings,
+    choose_views,
+    film_of,
+)
 from model.errors import NoPixels, PixelError
-from model.evidence import UNKNOWN, Judged
-from model.indication import indication, procedure
 from model.manifest import Manifest
-from model.pixels import read_header, view_pixels
-from model.views import NOTES, SENTENCES, Choice, Film, Reason, ViewSettings, choose_views, film_of
 from records.errors import PartError
 from records.settings import Settings
 from records.vocabulary import HoldReason

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 
+from model.inference.counters import Tally
 from model.reporter import Drafting
-from model.tally import Tally
 
 
 class Pace:

@@ -23,7 +23,7 @@ import redis
 from celery import signals
 from celery.beat import EmbeddedService, Scheduler
 
-from model.indication import indication
+from model.dicom.indication import indication
 from records import parts
 from records.errors import BrokerDown, NightdraftError, SettingsError, terse
 from records.session import unit_of_work

@@ -17,10 +17,10 @@ import torch
 
 from model.bench.measure import Plan, Say, measure
 from model.bench.plot import draw
-from model.bundle import choose_device, load_bundle
-from model.clinicalblip import ClinicalBLIP
+from model.bundling.store import choose_device, load_bundle
 from model.errors import ModelError
-from model.sizes import SIZES, build_random
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.sizes import SIZES, build_random
 
 ON_CPU = Plan()
 ON_GPU = Plan(studies=768, batched=256, alone=6, batches=(32, 64, 128), slots=(64, 128, 192, 256))

@@ -26,8 +26,8 @@ from model.bench.roofline import (
 )
 from model.bench.ways import Measured, by_engine, by_generate, make_engine
 from model.bench.workload import LENGTHS, Workload, make_workload
-from model.clinicalblip import ClinicalBLIP
-from model.fitting import make_fit
+from model.inference.device_tuning import make_fit
+from model.network.clinicalblip import ClinicalBLIP
 
 Say = Callable[[str], None]
 VIEWS = 2

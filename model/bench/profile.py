@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
-from model.flight import Flight
+from model.inference.decode_batch import Flight
+from model.network.clinicalblip import ClinicalBLIP
 
 STEPS_BEFORE = 60
 """Steps before the profile, so that texts are half as long as they get."""

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers import InstructBlipConfig
 
-from model.packed import PackedLinear, has_onednn
+from model.inference.packed import PackedLinear, has_onednn
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import torch
 
 from model.bench.workload import Workload
 from model.case import FailedCase
-from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
-from model.engine import Engine
 from model.errors import ModelError
+from model.inference.engine import Engine
+from model.network.clinicalblip import ClinicalBLIP
 
 
 @dataclass(frozen=True)

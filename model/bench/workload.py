@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.case import Case, Priors, View
-from model.clinicalblip import ClinicalBLIP
+from model.network.clinicalblip import ClinicalBLIP
 
 LENGTHS = (40, 47, 56, 63, 70, 77, 85, 93, 107, 131, 150)
 """Tenths of the lengths of reports, in tokens: findings and impression of the 3,328 reports of

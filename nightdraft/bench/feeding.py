@@ -19,9 +19,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from model.clinicalblip import ClinicalBLIP
 from model.manifest import Preprocessing
-from model.sizes import CLIP_MEAN, CLIP_STD, SIZES, build_random
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.sizes import CLIP_MEAN, CLIP_STD, SIZES, build_random
 from nightdraft.bench.machine import facts, spread
 from training.corpus.drawn import as_example
 from training.corpus.example import TRAIN, Example, FilmFile, Reading

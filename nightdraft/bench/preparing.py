@@ -2,7 +2,7 @@
 
 The plain way is what most scripts do: pydicom's `pixel_array`, `apply_modality_lut` and
 `apply_voi_lut` in float64, then Pillow. Both read one drawn film of a real film's size, in turns,
-in one thread. Knows codecs' names; the work is `model.pixels`'.
+in one thread. Knows codecs' names; the work is `model.dicom.pixels`'.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from model.pixels import view_pixels
+from model.dicom.pixels import view_pixels
 from nightdraft.backlog import FIRST_SEED
 from nightdraft.bench.machine import facts, spread
 from training.corpus.phantoms import phantom

@@ -9,10 +9,10 @@ import torch
 
 from model.bench.workload import Workload, make_workload
 from model.case import FailedCase
-from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
-from model.engine import Engine, Written
-from model.sizes import build_random
+from model.inference.engine import Engine, Written
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.sizes import build_random
 
 pytestmark = pytest.mark.gpu
 

@@ -11,11 +11,11 @@ import torch
 from torch.nn import functional
 
 from model.bench.workload import make_workload
-from model.bundle import load_bundle, save_bundle
-from model.clinicalblip import ClinicalBLIP
+from model.bundling.store import load_bundle, save_bundle
 from model.manifest import NULL
-from model.qkv import fold_back, split_attention
-from model.sizes import build_random
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.qkv import fold_back, split_attention
+from model.network.sizes import build_random
 
 pytestmark = pytest.mark.gpu
 

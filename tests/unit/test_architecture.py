@@ -21,8 +21,8 @@ def test_contracts_hold():
 def test_the_preparing_side_loads_no_torch():
     """What the contracts say of imports, seen in a real interpreter."""
     code = (
-        "import sys, model.case, model.pixels, model.views, model.indication, model.prompt,"
-        " model.manifest, model.sections, worker.preparing;"
+        "import sys, model.case, model.dicom.pixels, model.dicom.views, model.dicom.indication, model.prompting.prompt,"
+        " model.manifest, model.prompting.sections, worker.preparing;"
         " sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

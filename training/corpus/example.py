@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.case import MAX_VIEWS, Case, Priors, View
+from model.dicom.pixels import view_pixels
 from model.errors import PixelError
 from model.manifest import Preprocessing
-from model.oracle import Oracle
-from model.pixels import view_pixels
+from model.prompting.oracle import Oracle
 
 TRAIN, VALIDATE, TEST = "train", "validate", "test"
 SPLITS = (TRAIN, VALIDATE, TEST)

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from model.case import Priors
-from model.oracle import Oracle
+from model.prompting.oracle import Oracle
 from records.errors import CorpusError
 from training.corpus.choosing import choose_films
 from training.corpus.example import SPLITS, TEST, TRAIN, Example, FilmFile, LeftOut, Reading

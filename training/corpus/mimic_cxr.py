@@ -15,8 +15,8 @@ from operator import itemgetter
 from pathlib import Path
 
 from model.case import Priors
-from model.oracle import Oracle
-from model.prompt import Symptoms
+from model.prompting.oracle import Oracle
+from model.prompting.prompt import Symptoms
 from training.corpus.choosing import choose_films
 from training.corpus.example import SPLITS, Example, FilmFile, LeftOut, Reading
 from training.corpus.files import in_folder

@@ -1,7 +1,7 @@
 """A hospital's report, by its headings. Knows no data set and writes no report.
 
 Reports of MIMIC-CXR are plain text: lines of 80 characters, a heading in capitals at the start of a
-line, often a preliminary report ("WET READ") before the final one. `model.sections` is for drafts,
+line, often a preliminary report ("WET READ") before the final one. `model.prompting.sections` is for drafts,
 which have two headings at most.
 """
 

@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import replacing, save_bundle
+from model.bundling.build import check_place
+from model.bundling.store import replacing, save_bundle
 from model.case import Priors
-from model.clinicalblip import ClinicalBLIP
-from model.making import check_place
 from model.manifest import (
     MANIFEST,
     IntendedUse,
@@ -31,6 +30,7 @@ from model.manifest import (
     read_manifest,
     write_manifest,
 )
+from model.network.clinicalblip import ClinicalBLIP
 from records.errors import NotAllowed
 from training.card import CARD, card
 from training.checkpoints import sync

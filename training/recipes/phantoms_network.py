@@ -9,10 +9,9 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import InstructBlipForConditionalGeneration, PreTrainedTokenizerFast
 
-from model.clinicalblip import ClinicalBLIP
 from model.manifest import Preprocessing
-from model.prompt import instruct
-from model.sizes import (
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.sizes import (
     ASKING_FRAME,
     ASKING_TOKENS,
     LANGUAGE_FRAME,
@@ -20,6 +19,7 @@ from model.sizes import (
     Size,
     framed,
 )
+from model.prompting.prompt import instruct
 from training.corpus.phantoms import phantom
 
 WIDTH = 128

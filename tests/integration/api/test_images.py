@@ -4,7 +4,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 
-from model.pixels import shown_pixels
+from model.dicom.pixels import shown_pixels
 from records import studies
 from records.session import unit_of_work
 from records.vocabulary import InstanceState

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from model.sizes import build_random
+from model.network.sizes import build_random
 from tests.bases import adapter_folder, base_folder
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.bundle import check_bundle
+from model.bundling.store import check_bundle
 from model.manifest import read_manifest, resolve
 from records.errors import NotAllowed, SettingsError
 from training.ablating import Row, ablate, as_markdown, clear, plot, scored_on, stages_at

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from model.bundle import check_bundle, load_bundle
+from model.bundling.store import check_bundle, load_bundle
 from model.case import DraftText
 from model.errors import BundleError, DeviceError, TemplateError
 from model.manifest import read_manifest, resolve

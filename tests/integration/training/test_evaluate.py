@@ -148,7 +148,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_drafted(
         raise AssertionError("a bundle was loaded")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("model.engine.Engine.load", load)
+    monkeypatch.setattr("model.inference.engine.Engine.load", load)
     with pytest.raises(error, match=message):
         evaluate_command(**({"bundle": "demo", "corpus": "phantoms"} | given))  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from model.errors import DeviceError
-from model.sizes import build_random
+from model.network.sizes import build_random
 from records.errors import DiskFull, NotAllowed, SettingsError, TrainingStopped
 from training import checkpoints, finetune, telling
 from training.corpus.drawn import Phantoms

@@ -8,8 +8,8 @@ import torch
 
 from model.case import FailedCase
 from model.decoding import Decoding
-from model.engine import Engine
-from model.prompt import instruct
+from model.inference.engine import Engine
+from model.prompting.prompt import instruct
 from training.corpus.example import Example
 from training.corpus.opening import open_corpus
 from training.corpus.shelf import shelve

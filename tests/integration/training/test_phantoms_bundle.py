@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.bundle import load_bundle
-from model.clinicalblip import ClinicalBLIP
-from model.fitting import make_fit
+from model.bundling.store import load_bundle
+from model.inference.device_tuning import make_fit
 from model.manifest import read_manifest, resolve
+from model.network.clinicalblip import ClinicalBLIP
 from training.corpus.drawn import Phantoms
 from training.corpus.example import TEST
 from training.findings import agree, swap_films

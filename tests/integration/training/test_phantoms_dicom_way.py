@@ -12,9 +12,9 @@ import torch
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless
 
-from model.bundle import load_bundle
+from model.bundling.store import load_bundle
 from model.case import Case, Priors, View
-from model.pixels import view_pixels
+from model.dicom.pixels import view_pixels
 from training.corpus.phantoms import HELD_OUT
 from training.corpus.phantoms_dicom import write_phantoms
 from training.findings import agree

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from model.case import Case, FailedCase
-from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
-from model.engine import Engine
-from model.prompt import instruct
+from model.inference.engine import Engine
+from model.network.clinicalblip import ClinicalBLIP
+from model.prompting.prompt import instruct
 
 LONGEST = 100
 

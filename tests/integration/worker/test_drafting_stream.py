@@ -13,8 +13,8 @@ import torch
 
 from model.case import pack, unpack
 from model.decoding import Serving
+from model.inference.counters import Tally
 from model.reporter import NullReporter, Reporter
-from model.tally import Tally
 from records import drafts, worklist
 from records.blobs import Blobs
 from records.session import unit_of_work
@@ -70,7 +70,7 @@ def other_shape(_: Any, request: DraftRequest) -> None:
 
 def breaks_reading(monkeypatch: pytest.MonkeyPatch, request: DraftRequest) -> None:
     """The network raises on its film, whoever else is read with it."""
-    from model.engine import Engine
+    from model.inference.engine import Engine
 
     gather = Engine.gather
 
@@ -84,7 +84,7 @@ def breaks_reading(monkeypatch: pytest.MonkeyPatch, request: DraftRequest) -> No
 
 def no_numbers(monkeypatch: pytest.MonkeyPatch, request: DraftRequest) -> None:
     """What the network sees of its film is no number."""
-    from model.engine import Engine
+    from model.inference.engine import Engine
 
     gather = Engine.gather
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.clinicalblip import ClinicalBLIP
+from model.network.clinicalblip import ClinicalBLIP
 from training.recipes.phantoms_network import build_network
 
 # On a busy machine two threads of a small network mostly wait for each other.

@@ -19,7 +19,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.pixels.encoders import RLELosslessEncoder
 from pydicom.uid import UID
 
-from model.pixels import view_pixels
+from model.dicom.pixels import view_pixels
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from model.bundle import choose_device, load_bundle, save_bundle
-from model.clinicalblip import ClinicalBLIP
+from model.bundling.store import choose_device, load_bundle, save_bundle
 from model.decoding import Decoding
 from model.errors import BundleError, DeviceError
 from model.manifest import NULL, write_manifest
+from model.network.clinicalblip import ClinicalBLIP
 from training.corpus.phantoms import phantom
 
 CPU = torch.device("cpu")

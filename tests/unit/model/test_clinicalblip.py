@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from model.case import Case, Priors, View
-from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
 from model.errors import CaseError
-from model.prompt import QUESTION, instruct
+from model.network.clinicalblip import ClinicalBLIP
+from model.prompting.prompt import QUESTION, instruct
 from training.corpus.phantoms import phantom
 
 ASK = "Image: Chest, 1 view, frontal \n Write the report of this chest radiograph."

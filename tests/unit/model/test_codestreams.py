@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from model.dicom.pixels import view_pixels
 from model.manifest import PREPROCESSING
-from model.pixels import view_pixels
 
 from .filming import EXPLICIT, chest, encoded, lut, resized, write_film
 

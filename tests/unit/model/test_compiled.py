@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model import compiled, packed
 from model.bench.workload import make_workload
-from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding, Serving
-from model.engine import Engine, Written
 from model.errors import DeviceError
-from model.fitting import make_fit
-from model.sizes import build_random
+from model.inference import compiled, packed
+from model.inference.device_tuning import make_fit
+from model.inference.engine import Engine, Written
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.sizes import build_random
 
 CPU = torch.device("cpu")
 TRACED = "aot_eager"

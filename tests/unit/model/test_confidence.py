@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.confidence import Sentence, sentence_confidences
+from model.prompting.confidence import Sentence, sentence_confidences
 
 TEXT = "Findings: Lungs clear. No effusion. Impression: Normal."
 SENTENCE_PIECE = (

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from model.coverage import headers_in, judged, report, truths_in
+from model.dicom.evidence_coverage import headers_in, judged, report, truths_in
 
 ROOT = Path(__file__).parents[3]
 

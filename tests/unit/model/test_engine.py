@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from model.case import Case, FailedCase, View
-from model.clinicalblip import ClinicalBLIP, Inputs
 from model.decoding import Decoding
-from model.engine import Engine, Written
 from model.errors import CaseError, DeviceError
-from model.flight import Flight, Landed
+from model.inference.decode_batch import Flight, Landed
+from model.inference.engine import Engine, Written
+from model.network.clinicalblip import ClinicalBLIP, Inputs
 from training.corpus.phantoms import phantom
 
 CPU = torch.device("cpu")

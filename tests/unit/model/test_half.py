@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from model.bundle import load_bundle
+from model.bundling.store import load_bundle
 from model.case import FailedCase
-from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
-from model.engine import Engine, Written
-from model.half import upcast
-from model.prompt import instruct
+from model.inference.engine import Engine, Written
+from model.inference.upcast import upcast
+from model.network.clinicalblip import ClinicalBLIP
+from model.prompting.prompt import instruct
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_words import findings_of
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model.clinicalblip import ClinicalBLIP
 from model.decoding import Decoding
-from model.engine import Engine, Written
-from model.sizes import build_random
+from model.inference.engine import Engine, Written
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.sizes import build_random
 from tests.films import ASK, noise_cases
 
 CPU = torch.device("cpu")

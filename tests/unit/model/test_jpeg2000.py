@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
-from model.jpeg2000 import halve
+from model.dicom.jpeg2000 import halve
 
 
 def noisy(rows: int, columns: int, bits: int = 12, seed: int = 0) -> NDArray[np.uint16]:

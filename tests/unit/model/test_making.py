@@ -13,15 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.bundle import check_bundle, load_bundle
-from model.clinicalblip import ClinicalBLIP
+from model.bundling.build import About, make_bundle
+from model.bundling.store import check_bundle, load_bundle
 from model.decoding import Serving
 from model.errors import BundleError, TemplateError
-from model.making import About, make_bundle
 from model.manifest import MANIFEST, read_manifest
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.sizes import build_random
+from model.network.weights import HEAD, INDEX, WEIGHTS
 from model.reporter import Reporter
-from model.sizes import build_random
-from model.weights import HEAD, INDEX, WEIGHTS
 from tests.bases import adapter_folder, base_folder, put_whole, unmerged
 from tests.films import ASK, noise_cases
 
@@ -329,7 +329,7 @@ def test_no_adapter_there(base: Path, tmp_path: Path) -> None:
 
 def test_no_room_on_the_disk(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "model.making.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 1)
+        "model.bundling.build.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 1)
     )  # type: ignore[attr-defined]
     with pytest.raises(BundleError, match="GB free"):
         make_bundle(tmp_path / "made", base, ABOUT)

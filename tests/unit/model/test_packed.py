@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-from model import packed, t5
-from model.bundle import load_bundle
-from model.clinicalblip import ClinicalBLIP
+from model.bundling.store import load_bundle
 from model.decoding import Decoding
-from model.engine import Engine, Written
 from model.errors import DeviceError
-from model.fitting import make_fit
-from model.int8 import Int8Linear
-from model.packed import PackedLinear, can_pack, has_onednn
-from model.prompt import instruct
-from model.t5 import _weighted_sum
+from model.inference import decoder, packed
+from model.inference.decoder import _weighted_sum
+from model.inference.device_tuning import make_fit
+from model.inference.engine import Engine, Written
+from model.inference.int8 import Int8Linear
+from model.inference.packed import PackedLinear, can_pack, has_onednn
+from model.network.clinicalblip import ClinicalBLIP
+from model.prompting.prompt import instruct
 from training.corpus.phantoms import phantom
 
 CPU = torch.device("cpu")
@@ -60,7 +60,7 @@ def test_the_served_model_is_packed_and_writes_the_same(
     demo: ClinicalBLIP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packed, "WORTH", 0)
-    monkeypatch.setattr(t5, "MANY", 0)
+    monkeypatch.setattr(decoder, "MANY", 0)
     served = copy.deepcopy(demo)
     make_fit(served, CPU)
     assert not any(isinstance(module, nn.Linear) for module in served.network.modules())

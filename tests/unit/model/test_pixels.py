@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
+from model.dicom.pixels import check_header, read_header, shown_pixels, view_pixels
 from model.errors import HeaderLimit, PixelError
-from model.pixels import check_header, read_header, shown_pixels, view_pixels
 
 from .filming import (
     BIG_ENDIAN,

@@ -16,8 +16,8 @@ from tokenizers import Tokenizer
 from model.case import Case, Priors, View, pack, unpack
 from model.errors import BundleError, TemplateError
 from model.manifest import SHIPPED, Manifest, read_manifest
-from model.oracle import Oracle, instruct_from_report
-from model.prompt import (
+from model.prompting.oracle import Oracle, instruct_from_report
+from model.prompting.prompt import (
     QUESTION,
     TEMPLATES,
     Fits,

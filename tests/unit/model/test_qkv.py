@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from model.clinicalblip import ClinicalBLIP
-from model.qkv import PARTS, ApartQKV, fold_back, folded_names, split_attention
-from model.sizes import SIZES, build_random
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.qkv import PARTS, ApartQKV, fold_back, folded_names, split_attention
+from model.network.sizes import SIZES, build_random
 from tests.films import ASK, noise_cases
 
 

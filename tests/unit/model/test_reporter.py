@@ -12,7 +12,7 @@ from model.case import Case, DraftText, FailedCase, Priors
 from model.decoding import Serving
 from model.errors import BundleError, DeviceError
 from model.manifest import read_manifest
-from model.prompt import QUESTION
+from model.prompting.prompt import QUESTION
 from model.reporter import Drafting, NullReporter, Reporter, load_reporter
 from training.corpus.phantoms import HELD_OUT, phantom
 

@@ -14,12 +14,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.bundle import load_bundle
+from model.bundling.store import load_bundle
 from model.case import Case
-from model.clinicalblip import ClinicalBLIP, Generated
 from model.decoding import Decoding
-from model.engine import Engine, Written
-from model.prompt import instruct
+from model.inference.engine import Engine, Written
+from model.network.clinicalblip import ClinicalBLIP, Generated
+from model.prompting.prompt import instruct
 from training.corpus.phantoms import phantom
 
 CPU = torch.device("cpu")

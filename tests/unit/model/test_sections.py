@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.sections import Sections, sentence_spans, split_sections
+from model.prompting.sections import Sections, sentence_spans, split_sections
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import torch
 from transformers import InstructBlipForConditionalGeneration
 
 from model.decoding import Decoding
-from model.sizes import FULL_PARAMETERS, SIZES, build_random
-from model.weights import HEAD, SHARED, kept_dtype, skeleton
+from model.network.sizes import FULL_PARAMETERS, SIZES, build_random
+from model.network.weights import HEAD, SHARED, kept_dtype, skeleton
 from tests.films import ASK, noise_cases
 
 

@@ -14,13 +14,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import InstructBlipForConditionalGeneration
 
-from model.bundle import check_bundle, load_bundle, save_bundle
-from model.clinicalblip import ClinicalBLIP
+from model.bundling.store import check_bundle, load_bundle, save_bundle
 from model.errors import BundleError
 from model.manifest import NULL, read_manifest, write_manifest
-from model.qkv import split_attention
-from model.sizes import SIZES, build_random
-from model.weights import ALIASES, HEAD, INDEX, SHARED, WEIGHTS, read_index, skeleton
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.qkv import split_attention
+from model.network.sizes import SIZES, build_random
+from model.network.weights import ALIASES, HEAD, INDEX, SHARED, WEIGHTS, read_index, skeleton
 from tests.films import ASK, noise_cases
 
 CPU = torch.device("cpu")
@@ -228,7 +228,7 @@ MEASURE = """
 import re, sys
 from pathlib import Path
 import torch
-from model.bundle import load_bundle
+from model.bundling.store import load_bundle
 
 def status(name):
     return int(re.search(rf"{name}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024

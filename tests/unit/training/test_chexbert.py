@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from transformers import BertConfig
 
 from model.errors import BundleError
-from training.chexbert import CheXbert, _Network
-from training.labeller import Label, labeller
-from training.labeller_phrases import NO_FINDING, OBSERVATIONS
+from model.labels.chexbert import CheXbert, _Network
+from model.labels.rule_phrases import NO_FINDING, OBSERVATIONS
+from model.labels.rules import Label, labeller
 
 SMALL = {
     "vocab_size": 40,

@@ -13,9 +13,9 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 
+from model.labels.rule_phrases import NO_FINDING, OBSERVATIONS
+from model.labels.rules import Label, Labels, RuleLabeller
 from training.clinical import FIVE, clinical
-from training.labeller import Label, Labels, RuleLabeller
-from training.labeller_phrases import NO_FINDING, OBSERVATIONS
 from training.radgraph import radgraph
 
 

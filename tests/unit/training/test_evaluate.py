@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from model.errors import TemplateError
+from model.labels.rules import labeller
 from model.manifest import Manifest
 from records.errors import CorpusError
 from tests.evaluated import BUNDLE, CLEAR, FLUID, HOW, drafted, evaluation, hold, hush
@@ -19,7 +20,6 @@ from training.drafting import Failure, Mode, asking
 from training.evaluate import compare_bundles
 from training.figures import as_json
 from training.heldout import ENDLESS
-from training.labeller import labeller
 from training.scoring import compare, comparing, score
 
 

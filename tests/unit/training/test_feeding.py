@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.oracle import Oracle
-from model.prompt import QUESTION
-from model.sizes import build_random
+from model.network.sizes import build_random
+from model.prompting.oracle import Oracle
+from model.prompting.prompt import QUESTION
 from training.corpus.drawn import Phantoms
 from training.corpus.example import TRAIN, Example
 from training.feeding import Feeder, Order, Showing, moved_films, show

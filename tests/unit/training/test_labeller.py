@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.labeller import Label, RuleLabeller, labeller, symptoms_of
-from training.labeller_phrases import MENTIONS, NO_FINDING, OBSERVATIONS, SUBJECTS, VAGUE
+from model.labels.rule_phrases import MENTIONS, NO_FINDING, OBSERVATIONS, SUBJECTS, VAGUE
+from model.labels.rules import Label, RuleLabeller, labeller, symptoms_of
 
 P, A, U, B = Label.PRESENT, Label.ABSENT, Label.UNCERTAIN, Label.BLANK
 CHEXPERT = {"1.0": P, "0.0": A, "-1.0": U, "": B}

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from training.labeller import Label, RuleLabeller
-from training.labeller_phrases import NO_FINDING, OBSERVATIONS
+from model.labels.rule_phrases import NO_FINDING, OBSERVATIONS
+from model.labels.rules import Label, RuleLabeller
 
 P, A, U, B = Label.PRESENT, Label.ABSENT, Label.UNCERTAIN, Label.BLANK
 

@@ -12,8 +12,8 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from model.sizes import build_random, config_of
-from model.weights import kept_dtype, skeleton
+from model.network.sizes import build_random, config_of
+from model.network.weights import kept_dtype, skeleton
 from training.cards import (
     GB,
     Suggestion,

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 import torch
 
-from model.sizes import FULL_PARAMETERS, build_random, config_of
-from model.weights import skeleton
+from model.network.sizes import FULL_PARAMETERS, build_random, config_of
+from model.network.weights import skeleton
 from training.stages import ABLATIONS, STAGE1, STAGE2, STAGES, WITHOUT_T5, How, table
 from training.trainable import put_on
 

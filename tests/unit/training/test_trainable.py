@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.adapters import merge_adapter
+from model.bundling.adapters import merge_adapter
 from model.case import Case, View
-from model.sizes import build_random
+from model.network.sizes import build_random
 from training.corpus.phantoms import phantom
 from training.stages import STAGE1, STAGE2, WITHOUT_T5, Group, How, Stage
 from training.teaching import Lesson, Objective, gather

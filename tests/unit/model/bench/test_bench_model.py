@@ -13,7 +13,7 @@ from model.bench.__main__ import Asked, main, run
 from model.bench.roofline import Part, Rates, bound, operations_bound, parts_of
 from model.bench.workload import LENGTHS, make_workload
 from model.errors import ModelError
-from model.sizes import build_random, config_of
+from model.network.sizes import build_random, config_of
 
 CPU = torch.device("cpu")
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from model.case import Priors
 from model.errors import PixelError
 from model.manifest import Preprocessing
-from model.oracle import Oracle
+from model.prompting.oracle import Oracle
 from nightdraft.corpora import corpus as command
 from records.errors import CorpusError, NotAllowed
 from training.corpus.checking import Pace, check, pace

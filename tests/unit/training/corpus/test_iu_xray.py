@@ -19,7 +19,7 @@ from PIL import Image
 
 from model.errors import PixelError
 from model.manifest import Preprocessing
-from model.oracle import Oracle, instruct_from_report
+from model.prompting.oracle import Oracle, instruct_from_report
 from records.errors import CorpusError
 from training.corpus.checking import check
 from training.corpus.example import TEST, TRAIN, VALIDATE, Example, LeftOut, Reading

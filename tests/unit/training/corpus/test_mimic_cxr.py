@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from model.manifest import Preprocessing
-from model.oracle import instruct_from_report
-from model.prompt import Symptoms
+from model.prompting.oracle import instruct_from_report
+from model.prompting.prompt import Symptoms
 from records.errors import CorpusError
 from training.corpus.example import TEST, TRAIN, VALIDATE, Example, LeftOut, Reading
 from training.corpus.mimic_cxr import MimicCxr

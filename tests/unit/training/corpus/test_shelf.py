@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from model.case import Priors
 from model.errors import PixelError
 from model.manifest import Preprocessing
-from model.oracle import Oracle
-from model.prompt import Symptoms
+from model.prompting.oracle import Oracle
+from model.prompting.prompt import Symptoms
 from records.errors import CorpusError
 from training.corpus.drawn import Phantoms
 from training.corpus.example import TRAIN, Example, LeftOut

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
+from model.dicom.header import FilmFile, Layout
+from model.dicom.jpeg2000 import Halved, halve
 from model.errors import NoPixels, PixelError
-from model.header import FilmFile, Layout
-from model.jpeg2000 import Halved, halve
 
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 """Implicit little, explicit little and explicit big endian."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from model.clinicalblip import ClinicalBLIP
 from model.errors import DeviceError
-from model.int8 import round_linears
-from model.packed import can_pack, pack_linears
-from model.t5 import HALVES
+from model.inference.decoder import HALVES
+from model.inference.int8 import round_linears
+from model.inference.packed import can_pack, pack_linears
+from model.network.clinicalblip import ClinicalBLIP
 
 
 def make_fit(model: ClinicalBLIP, device: torch.device, *, int8: bool = False) -> None:

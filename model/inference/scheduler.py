@@ -19,11 +19,11 @@ import torch
 
 from model.case import Case, FailedCase
 from model.errors import CaseError, DeviceError
-from model.faults import as_case_error, is_device_fault, is_out_of_memory
+from model.inference.faults import as_case_error, is_device_fault, is_out_of_memory
 
 if TYPE_CHECKING:
-    from model.clinicalblip import Inputs
-    from model.engine import Engine, Written
+    from model.inference.engine import Engine, Written
+    from model.network.clinicalblip import Inputs
 
 Asked = tuple[Case, str]
 """A case and its instruction."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from model.evidence import Header, texts
+from model.dicom.evidence import Header, texts
 
 NOT_PROVIDED = "Not provided"
 CUT_AT = 64

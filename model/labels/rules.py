@@ -13,10 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from model.prompt import Symptoms
-from training import labeller_cues as cues
-from training import labeller_phrases as phrases
-from training.labeller_phrases import NO_FINDING, OBSERVATIONS, SUPPORT_DEVICES
+from model.labels import rule_cues as cues
+from model.labels import rule_phrases as phrases
+from model.labels.rule_phrases import NO_FINDING, OBSERVATIONS, SUPPORT_DEVICES
+from model.prompting.prompt import Symptoms
 
 
 class Label(StrEnum):
@@ -62,7 +62,7 @@ def labeller(path: Path | None = None) -> Labeller:
     """
     if path is None:
         return RuleLabeller()
-    from training.chexbert import CheXbert  # torch is loaded for those who ask for it
+    from model.labels.chexbert import CheXbert  # torch is loaded for those who ask for it
 
     return CheXbert.load(path)
 

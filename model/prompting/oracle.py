@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from model.case import Case
 from model.errors import TemplateError
-from model.prompt import Fits, Source, Symptoms, describe, fill, listed, named
+from model.prompting.prompt import Fits, Source, Symptoms, describe, fill, listed, named
 
 
 @dataclass(frozen=True, slots=True)

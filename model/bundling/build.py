@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from model.adapters import merge_adapter
-from model.bundle import Words, read_words, replacing, write_bundle
+from model.bundling.adapters import merge_adapter
+from model.bundling.store import Words, read_words, replacing, write_bundle
 from model.errors import BundleError
 from model.manifest import (
     MANIFEST,
@@ -31,9 +31,8 @@ from model.manifest import (
     resolve,
     verify,
 )
-from model.prompt import bare, named
-from model.qkv import fold_back
-from model.weights import (
+from model.network.qkv import fold_back
+from model.network.weights import (
     SHARD_BYTES,
     check_keys,
     kept_dtype,
@@ -43,6 +42,7 @@ from model.weights import (
     refuse_pickled,
     skeleton,
 )
+from model.prompting.prompt import bare, named
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 WANTED_OF_HUB = ["*.json", "*.safetensors"]

@@ -1,6 +1,6 @@
 """How far the table of evidence reaches: counts over many headers in a CSV, and how often right.
 
-    python -m model.coverage headers.csv[.gz] [projections.csv]
+    python -m model.dicom.evidence_coverage headers.csv[.gz] [projections.csv]
 
 headers.csv has a column for each attribute, by its name in the data dictionary ("View Position"),
 as the National Library of Medicine gives out those of its Indiana University films.
@@ -22,7 +22,18 @@ from typing import Any
 
 from pydicom.datadict import DicomDictionary
 
-from model.evidence import BODY, FRONTAL, LATERAL, NO, PROJECTION, UNKNOWN, YES, Judged, Row, judge
+from model.dicom.evidence import (
+    BODY,
+    FRONTAL,
+    LATERAL,
+    NO,
+    PROJECTION,
+    UNKNOWN,
+    YES,
+    Judged,
+    Row,
+    judge,
+)
 
 _KEYWORDS = {name: keyword for _, _, name, _, keyword in DicomDictionary.values()}
 _IN_A_CODE = {"Code Value": "CodeValue", "Code Meaning": "CodeMeaning"}

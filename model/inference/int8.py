@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from model.packed import replace_linears
+from model.inference.packed import replace_linears
 
 MOST = 127.0
 

@@ -22,11 +22,11 @@ import torch
 from transformers import GenerationConfig, InstructBlipConfig, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from model.clinicalblip import ClinicalBLIP
 from model.errors import BundleError, DeviceError
 from model.manifest import Manifest, Told, resolve, verify, write_manifest
-from model.qkv import folded_names
-from model.weights import (
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.qkv import folded_names
+from model.network.weights import (
     HEAD,
     SHARD_BYTES,
     check_keys,

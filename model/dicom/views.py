@@ -1,6 +1,6 @@
 """What a film is (chest or not, frontal or lateral), and which films of a study are drafted from.
 
-Knows headers only: no pixels, no files, no database. The evidence is a table in model.evidence.
+Knows headers only: no pixels, no files, no database. The evidence is a table in model.dicom.evidence.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 from model.case import MAX_VIEWS
-from model.evidence import (
+from model.dicom.evidence import (
     BODY,
     FRONTAL,
     LATERAL,
@@ -197,7 +197,7 @@ class Choice:
 
 
 def film_of(header: Header, source: str = "", fault: Reason | None = None) -> Film:
-    """The film that a header describes. A Dataset from `model.pixels.read_header`, or a mapping."""
+    """The film that a header describes. A Dataset from `model.dicom.pixels.read_header`, or a mapping."""
     image_type = _first(header, "ImageType").upper().split("\\")
     return Film(
         source=source,

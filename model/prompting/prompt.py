@@ -2,7 +2,7 @@
 
 A prior has a source. `context` takes what a hospital has before the film is read, and is what is
 served; `none` takes nothing; `predicted` takes what a bundle's own classifier saw in the film. The
-paper's two templates take labels of the very report that is to be written (model.oracle): they are
+paper's two templates take labels of the very report that is to be written (model.prompting.oracle): they are
 for comparing with the paper, and nothing that serves can fill them.
 
 Text from an order is data: whatever it contains, the instruction keeps the template's lines, in
@@ -167,7 +167,9 @@ def instruct(
     """
     known = named(template)
     if known.source is Source.REPORT:
-        raise TemplateError(f"the template {template!r} is for evaluation only (model.oracle)")
+        raise TemplateError(
+            f"the template {template!r} is for evaluation only (model.prompting.oracle)"
+        )
     if (known.source is Source.CLASSIFIER) != (symptoms is not None):
         raise TemplateError(f"a classifier's symptoms and {template!r} do not go together")
     said = {

@@ -23,11 +23,11 @@ from tokenizers import BertWordPieceTokenizer
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from model.bundle import choose_device
+from model.bundling.store import choose_device
 from model.errors import BundleError
+from model.labels.rule_phrases import NO_FINDING, OBSERVATIONS
+from model.labels.rules import Label, Labels
 from model.manifest import sha256_of_files
-from training.labeller import Label, Labels
-from training.labeller_phrases import NO_FINDING, OBSERVATIONS
 
 PICKLED, SAFE, VOCABULARY, CONFIG = (
     "chexbert.pth",

@@ -23,7 +23,7 @@ CURVES = {0: -0.230, 1: 0.25}
 
 
 class Halved(NamedTuple):
-    """A codestream of the small film, and its `lift` (model.codestreams.Samples)."""
+    """A codestream of the small film, and its `lift` (model.dicom.codecs.Samples)."""
 
     data: bytes
     lift: float

@@ -3,7 +3,7 @@
 An adapter's folder has adapter_config.json and adapter_model.safetensors as peft saves them, and
 may have whole.safetensors: weights that were trained in full and that peft has no place for (the
 query tokens), by the network's own names; or that alone, where no adapter was trained. Adapters on
-query, key or value of the ViT find them apart (model.qkv).
+query, key or value of the ViT find them apart (model.network.qkv).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import InstructBlipForConditionalGeneration
 
 from model.errors import BundleError
-from model.qkv import PARTS, fold_back, split_attention
-from model.weights import refuse_pickled
+from model.network.qkv import PARTS, fold_back, split_attention
+from model.network.weights import refuse_pickled
 
 CONFIG, WEIGHTS, WHOLE = "adapter_config.json", "adapter_model.safetensors", "whole.safetensors"
 _APART = re.compile(rf"\.qkv\.({'|'.join(PARTS)})\.")

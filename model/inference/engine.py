@@ -2,7 +2,7 @@
 
 A case is pulled when there is room for it; its group is made into tensors by a thread while the
 device runs; ViT, Q-Former and T5's encoder read a group at once; each study of it takes the next
-free slot of the decoder (`model.flight`) and leaves it when its text ends. Memory that runs out
+free slot of the decoder (`model.inference.decode_batch`) and leaves it when its text ends. Memory that runs out
 halves what is run at once; a device that fails is nobody's fault, and what was not given back is to
 be drafted again. Knows no prompts' making, no sections and no rows.
 """
@@ -22,24 +22,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from model.bundle import choose_device, load_bundle
+from model.bundling.store import choose_device, load_bundle
 from model.case import MAX_VIEWS, Case, FailedCase, View
-from model.clinicalblip import ClinicalBLIP, Inputs
-from model.clock import Clock
-from model.compiled import try_compiled
 from model.decoding import Decoding, Serving
 from model.errors import CaseError, DeviceError
-from model.faults import as_case_error, is_device_fault, is_out_of_memory
-from model.fitting import dtype_named, make_fit
-from model.flight import Flight, Landed, to_device
-from model.half import upcast
-from model.int8 import Int8Linear
+from model.inference.compiled import try_compiled
+from model.inference.counters import Tally
+from model.inference.decode_batch import Flight, Landed, to_device
+from model.inference.decoder import HALVES, Shape
+from model.inference.device_clock import Clock
+from model.inference.device_tuning import dtype_named, make_fit
+from model.inference.faults import as_case_error, is_device_fault, is_out_of_memory
+from model.inference.int8 import Int8Linear
+from model.inference.packed import PackedLinear
+from model.inference.scheduler import Asked, Read, Stream, Study
+from model.inference.slot_planner import Plan, plan_slots
+from model.inference.upcast import upcast
 from model.manifest import Manifest, Told
-from model.memory import Plan, plan_slots
-from model.packed import PackedLinear
-from model.stream import Asked, Read, Stream, Study
-from model.t5 import HALVES, Shape
-from model.tally import Tally
+from model.network.clinicalblip import ClinicalBLIP, Inputs
 
 SLOTS_ON_CPU = 16
 GROUP_ON_GPU = 16
@@ -105,7 +105,7 @@ class Engine:
         """The engine of a bundle. told: hears of loading and warming up, each a share of 1.
 
         Raises:
-            BundleError, DeviceError: as `model.bundle.load_bundle`.
+            BundleError, DeviceError: as `model.bundling.store.load_bundle`.
         """
         serving = serving or Serving()
         chosen = choose_device(device)

@@ -20,9 +20,9 @@ from transformers import (
     T5Config,
 )
 
-from model.clinicalblip import ClinicalBLIP
 from model.manifest import Preprocessing
-from model.weights import Places, kept_dtype, place_buffers, skeleton
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.weights import Places, kept_dtype, place_buffers, skeleton
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

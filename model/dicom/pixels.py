@@ -3,7 +3,7 @@
 file -> header, checked before anything is allocated -> stored samples -> modality LUT -> VOI LUT
 or window -> MONOCHROME1 inversion -> resize (PS3.4 N.2). All steps up to the resize depend on one
 sample alone, so they are worked out once for every bit pattern and looked up. Which films to read
-is model.views' word.
+is model.dicom.views' word.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import pydicom
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from model.codestreams import Samples, Stored, read_stored
+from model.dicom.codecs import Samples, Stored, read_stored
+from model.dicom.header import Layout, check_header, open_film, read_header, transfer_syntax
 from model.errors import PixelError
-from model.header import Layout, check_header, open_film, read_header, transfer_syntax
 
 __all__ = ["RESIZES", "check_header", "read_header", "shown_pixels", "view_pixels"]
 

@@ -66,7 +66,7 @@ class ClinicalBLIP(nn.Module):
 
     network: transformers' InstructBLIP with an encoder-decoder language model. language, asking:
     T5's tokenizer and the Q-Former's. most_tokens: of an instruction; longer ones are cut at the
-    end, so callers shorten the priors first (model.prompt).
+    end, so callers shorten the priors first (model.prompting.prompt).
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class ClinicalBLIP(nn.Module):
     def generate(self, inputs: Inputs, decoding: Decoding) -> list[Generated]:
         """Drafts of a batch by transformers' own `generate`, in its order.
 
-        Slow, and the measure of all that is faster (model.engine).
+        Slow, and the measure of all that is faster (model.inference.engine).
 
         Raises:
             CaseError: the network gave a value that is not a number.

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from model.sections import sentence_spans
+from model.prompting.sections import sentence_spans
 
 LONGEST_MARK = 2
 """Characters that a tokenizer writes before a piece to say where a word begins or goes on."""

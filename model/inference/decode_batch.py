@@ -15,10 +15,10 @@ from dataclasses import dataclass, fields
 import torch
 from transformers import T5ForConditionalGeneration
 
-from model.beams import Beams
-from model.choosing import Choosing, Ends, Greedy, Told
 from model.decoding import Decoding
-from model.t5 import Decoder
+from model.inference.beams import Beams
+from model.inference.decoder import Decoder
+from model.inference.greedy import Choosing, Ends, Greedy, Told
 
 STEPS_ON_GPU = 4
 """Between two looks of the host. More saves looks; less lets a free slot wait for less."""

@@ -1,6 +1,6 @@
 """What a header says of a film: the table of evidence, and the code that walks it.
 
-Knows no pixels and chooses no films; model.views asks it whether a film is of the chest and in
+Knows no pixels and chooses no films; model.dicom.views asks it whether a film is of the chest and in
 which projection. Every row says where to look, for what, and why that counts. What each row was
 worth on 7,469 real headers is in docs/films.md. A header that does not tell is answered with
 "unknown", never with the likelier of two.

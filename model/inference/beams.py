@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from model.choosing import Ends, Told, all_finite, ban, ban_repeats
 from model.decoding import Decoding
+from model.inference.greedy import Ends, Told, all_finite, ban, ban_repeats
 
 NEVER = -1.0e9
 """The score of what must not be chosen, as in transformers."""

@@ -1,0 +1,1 @@
+"""DICOM headers and pixels: which images are drafted from, and the views the network reads."""

@@ -1,0 +1,1 @@
+"""The network ClinicalBLIP: its layers, its weights from safetensors, and its sizes."""

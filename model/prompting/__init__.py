@@ -1,0 +1,1 @@
+"""The text around the network: prompts from priors, report sections, and sentence confidence."""
