@@ -19,7 +19,7 @@ from records.errors import CorpusError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from training.corpus.checking import Checked, Pace, Told
+    from training.corpus.check import Checked, Pace, Told
 
 corpus = typer.Typer(help="Films and reports to learn from.", no_args_is_help=True)
 
@@ -70,9 +70,9 @@ def corpus_check(
 ) -> None:
     """Count what a corpus holds, show what is left out and why, draw a page of examples."""
     from model.manifest import Preprocessing
-    from training.corpus import checking
+    from training.corpus import check
     from training.corpus.example import Reading
-    from training.corpus.opening import WITHOUT_END, open_corpus
+    from training.corpus.registry import WITHOUT_END, open_corpus
 
     reading = Reading(target.value if target else "", split, seed, validate)
     spec = _spec(name, path)
@@ -82,13 +82,13 @@ def corpus_check(
         if file is not None:
             check_file(what, file)
     with _bar(opened.name) as told:
-        counted = checking.check(
+        counted = check.check(
             opened, limit=limit, endless=opened.name in WITHOUT_END, page=page, told=told
         )
     timed = None
     if pace:
         how = Preprocessing(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-        timed = checking.pace(open_corpus(spec, reading, needs_films=not words_only), how)
+        timed = check.pace(open_corpus(spec, reading, needs_films=not words_only), how)
     if json_ is not None:
         said = {"reading": asdict(reading), **counted.as_json()}
         if timed is not None:

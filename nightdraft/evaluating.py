@@ -1,6 +1,6 @@
 """`nightdraft evaluate`: a bundle's scores on a corpus, or two bundles' side by side.
 
-Knows options, bars and tables on a terminal; training.evaluate does the work.
+Knows options, bars and tables on a terminal; training.evaluation.evaluate does the work.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import Task
 
-    from training.drafting import Done, Mode
-    from training.evaluate import Comparison, Evaluation
-    from training.pages.grid import Grid
+    from training.evaluation.drafting import Done, Mode
+    from training.evaluation.evaluate import Comparison, Evaluation
+    from training.evaluation.pages.grid import Grid
 
 
 def evaluate_command(
@@ -50,16 +50,16 @@ def evaluate_command(
     out: a folder for report.html and report.md. json_: a file for the figures.
 
     Raises:
-        NightdraftError, ModelError: as `training.evaluate.evaluate`; a path cannot be written to.
+        NightdraftError, ModelError: as `training.evaluation.evaluate.evaluate`; a path cannot be written to.
     """
     from model.labels.rules import labeller
     from model.manifest import read_manifest
     from training.corpus.as_trained import reading_as_trained
-    from training.corpus.opening import open_corpus
-    from training.evaluate import compare_bundles, examine, prepare
-    from training.figures import as_json
-    from training.page import check_folder, write_report
-    from training.scoring import NORMALISED, Scoring
+    from training.corpus.registry import open_corpus
+    from training.evaluation.evaluate import compare_bundles, examine, prepare
+    from training.evaluation.figures import as_json
+    from training.evaluation.report_page import check_folder, write_report
+    from training.evaluation.scoring import NORMALISED, Scoring
 
     # What can be wrong is found before hours of drafting, not after.
     chosen = _modes(modes)
@@ -95,9 +95,9 @@ def show(evaluation: Evaluation, comparison: Comparison | None = None) -> Render
     from rich.console import Group
     from rich.text import Text
 
-    from training.page import WARNING
-    from training.pages.sections import brief
-    from training.pages.versus import versus
+    from training.evaluation.pages.sections import brief
+    from training.evaluation.pages.versus import versus
+    from training.evaluation.report_page import WARNING
 
     shown = [*brief(evaluation), *([versus(comparison)] if comparison else ())]
     held, failed = evaluation.held, len(evaluation.failures())
@@ -119,7 +119,7 @@ def _table(grid: Grid) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from training.pages.grid import FLOOR, OURS
+    from training.evaluation.pages.grid import FLOOR, OURS
 
     styles = {OURS: "bold", FLOOR: "dim"}
     table = Table(
@@ -139,7 +139,7 @@ def _table(grid: Grid) -> RenderableType:
 
 
 def _modes(names: Sequence[str]) -> tuple[Mode, ...]:
-    from training.drafting import Mode
+    from training.evaluation.drafting import Mode
 
     known = {str(mode): mode for mode in Mode}
     for name in names:

@@ -1,4 +1,4 @@
-"""`nightdraft train ...`. Knows options; training.course and the recipes do the work."""
+"""`nightdraft train ...`. Knows options; training.finetuning.pipeline and the recipes do the work."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import typer
 from nightdraft.options import choose, setting
 
 if TYPE_CHECKING:
-    from training.course import Course
-    from training.knobs import Precision as FinetunePrecision
-    from training.stages import Stage
+    from training.finetuning.config import Precision as FinetunePrecision
+    from training.finetuning.pipeline import Course
+    from training.finetuning.stages import Stage
 
 train = typer.Typer(help="Train a model.", no_args_is_help=True)
 
@@ -141,12 +141,12 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
 
         from model.bundling.build import About
         from training.corpus.example import Reading
-        from training.corpus.opening import open_corpus
-        from training.course import Course, Length
-        from training.feeding import Showing
-        from training.knobs import Knobs
-        from training.scores import scores_for
-        from training.stages import Lora
+        from training.corpus.registry import open_corpus
+        from training.evaluation.scores import scores_for
+        from training.finetuning.batches import Showing
+        from training.finetuning.config import Knobs
+        from training.finetuning.pipeline import Course, Length
+        from training.finetuning.stages import Lora
 
         lora = Lora(rank, alpha, lora_dropout)
         chosen = [changed(s.with_rates(rate_lora, rate_whole), lora=lora) for s in stages()]
@@ -204,13 +204,13 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
 
 
 def _stage1() -> tuple[Stage, ...]:
-    from training.stages import STAGE1
+    from training.finetuning.stages import STAGE1
 
     return (STAGE1,)
 
 
 def _stage2() -> tuple[Stage, ...]:
-    from training.stages import STAGE2
+    from training.finetuning.stages import STAGE2
 
     return (STAGE2,)
 
@@ -247,18 +247,18 @@ def ablate_command(
 
     Raises:
         NotAllowed: several processes were started, or rows in `out` were made with other settings.
-        NightdraftError, ModelError: as `training.ablating.ablate`.
+        NightdraftError, ModelError: as `training.finetuning.ablations.ablate`.
     """
     from nightdraft.options import console
-    from training.ablating import ablate, as_markdown, clear, plot, scored_on, stages_at
     from training.corpus.example import Reading
-    from training.corpus.opening import open_corpus
-    from training.course import Course, Length
-    from training.feeding import Showing
-    from training.finetune import alone
-    from training.knobs import Knobs
+    from training.corpus.registry import open_corpus
+    from training.evaluation.published import TABLE_3
+    from training.finetuning.ablations import ablate, as_markdown, clear, plot, scored_on, stages_at
+    from training.finetuning.batches import Showing
+    from training.finetuning.config import Knobs
+    from training.finetuning.loop import alone
+    from training.finetuning.pipeline import Course, Length
     from training.recipes.phantoms import LONGEST, teach_base
-    from training.tables import TABLE_3
 
     alone(device, "an ablation")
     reading = Reading(seed=seed)
@@ -321,9 +321,9 @@ def _dry_run(course: Course, stages: list[Stage]) -> None:
     import torch
 
     from model.bundling.store import choose_device
-    from training.cards import show as shown
-    from training.cards import suggest
-    from training.memory import Setting
+    from training.memory.gpu_fit import show as shown
+    from training.memory.gpu_fit import suggest
+    from training.memory.plan import Setting
 
     knobs, device = course.knobs, choose_device(course.device)
     on_gpu = device.type == "cuda"

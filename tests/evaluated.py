@@ -8,11 +8,11 @@ from dataclasses import replace
 from model.labels.rules import labeller
 from model.manifest import NULL
 from training.corpus.example import Corpus
-from training.drafting import Drafts, Failure, Mode
-from training.evaluate import Evaluation, ModeScores, prepare
-from training.findings import agree
-from training.heldout import HeldOut
-from training.scoring import Scoring, comparing, score
+from training.evaluation.drafting import Drafts, Failure, Mode
+from training.evaluation.evaluate import Evaluation, ModeScores, prepare
+from training.evaluation.heldout import HeldOut
+from training.evaluation.scoring import Scoring, comparing, score
+from training.metrics.findings import agree
 
 CLEAR = "The heart is normal in size. The lungs are clear."
 FLUID = "There is a large left pleural effusion. The heart is enlarged."

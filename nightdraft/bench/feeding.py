@@ -1,7 +1,7 @@
 """`nightdraft bench feed`: studies a second that a training run is fed, from a shelf and without.
 
 The same studies, DICOM files of drawn phantoms, as batches of the paper's size and films of 224
-pixels: their films prepared once (training.corpus.shelf), beside their films decoded each time. One
+pixels: their films prepared once (training.corpus.prepared_dataset), beside their films decoded each time. One
 core each, no network: what a run must not be faster than, or it waits. Knows no rates and no loss.
 """
 
@@ -23,12 +23,12 @@ from model.manifest import Preprocessing
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.sizes import CLIP_MEAN, CLIP_STD, SIZES, build_random
 from nightdraft.bench.machine import facts, spread
-from training.corpus.drawn import as_example
 from training.corpus.example import TRAIN, Example, FilmFile, Reading
+from training.corpus.phantom_corpus import as_example
 from training.corpus.phantoms import Phantom
 from training.corpus.phantoms_dicom import write_phantoms
-from training.corpus.shelf import shelve
-from training.feeding import Feeder, Showing
+from training.corpus.prepared_dataset import shelve
+from training.finetuning.batches import Feeder, Showing
 
 SIZE = 224
 BATCH = 3

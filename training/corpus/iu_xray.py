@@ -15,12 +15,12 @@ from pathlib import Path
 from model.case import Priors
 from model.prompting.oracle import Oracle
 from records.errors import CorpusError
-from training.corpus.choosing import choose_films
 from training.corpus.example import SPLITS, TEST, TRAIN, Example, FilmFile, LeftOut, Reading
 from training.corpus.files import in_folder
+from training.corpus.image_selection import choose_films
 from training.corpus.iu_files import Sources, join, look_into
 from training.corpus.report_sections import target_text
-from training.corpus.splitting import (
+from training.corpus.splits import (
     DEFAULT,
     by_patient,
     chosen_split,

@@ -17,9 +17,9 @@ from pathlib import Path
 from model.case import Priors
 from model.prompting.oracle import Oracle
 from model.prompting.prompt import Symptoms
-from training.corpus.choosing import choose_films
 from training.corpus.example import SPLITS, Example, FilmFile, LeftOut, Reading
 from training.corpus.files import in_folder
+from training.corpus.image_selection import choose_films
 from training.corpus.mimic_files import (
     LABELS_BETWEEN,
     Sources,
@@ -29,7 +29,7 @@ from training.corpus.mimic_files import (
     report_text,
 )
 from training.corpus.report_sections import ReportSections, read_sections, target_text
-from training.corpus.splitting import DEFAULT, by_patient, chosen_split, set_apart
+from training.corpus.splits import DEFAULT, by_patient, chosen_split, set_apart
 
 MIMIC_SPLITS = ("official", "patients")
 

@@ -1,6 +1,6 @@
 """What readers signed, as a corpus: a department trains on its own corrections.
 
-Only with consent, and with texts de-identified on their way out (`training.deidentify`): no name,
+Only with consent, and with texts de-identified on their way out (`training.deid.deidentify`): no name,
 id or date of a patient is in an Example. The films are read where they lie. Knows no network.
 """
 
@@ -19,9 +19,9 @@ from records.settings import settings
 from records.vocabulary import ReviewDecision
 from training.corpus.example import SPLITS, Example, FilmFile, LeftOut, Reading
 from training.corpus.report_sections import target_text
-from training.corpus.splitting import by_patient, chosen_split, set_apart
-from training.deidentify import Known, deidentify, says_something
-from training.pseudonyms import Pseudonyms, site_pseudonyms
+from training.corpus.splits import by_patient, chosen_split, set_apart
+from training.deid.deidentify import Known, deidentify, says_something
+from training.deid.pseudonyms import Pseudonyms, site_pseudonyms
 
 NO_CONSENT, REJECTED, HELD = "no consent", "rejected", "a person must decide"
 FILM_GONE = "film is gone"

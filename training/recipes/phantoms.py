@@ -32,19 +32,19 @@ from model.manifest import (
 )
 from model.network.clinicalblip import ClinicalBLIP
 from records.errors import NotAllowed
-from training.card import CARD, card
-from training.checkpoints import sync
-from training.corpus.drawn import Phantoms
 from training.corpus.example import TRAIN, Example, Film, Reading
+from training.corpus.phantom_corpus import Phantoms
 from training.corpus.phantoms import HELD_OUT, SITES, USUAL, Site, phantom
-from training.corpus.shelf import Shelf, shelve
-from training.feeding import Showing
-from training.finetune import Outcome, Run, alone
-from training.knobs import Knobs, differences
+from training.corpus.prepared_dataset import Shelf, shelve
+from training.evaluation.scores import scores_for
+from training.finetuning.batches import Showing
+from training.finetuning.checkpoints import sync
+from training.finetuning.config import Knobs, differences
+from training.finetuning.loop import Outcome, Run, alone
+from training.finetuning.metric_logging import plot_losses
+from training.finetuning.model_card import CARD, card
+from training.finetuning.stages import EYE, WORDS
 from training.recipes.phantoms_network import MOST_TOKENS, TEMPLATE, build_network
-from training.scores import scores_for
-from training.stages import EYE, WORDS
-from training.telling import plot_losses
 
 NOTICE = "Knows drawn phantoms only and must not be used on patients."
 LONGEST = 100

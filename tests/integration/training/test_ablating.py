@@ -11,17 +11,25 @@ import torch
 from model.bundling.store import check_bundle
 from model.manifest import read_manifest, resolve
 from records.errors import NotAllowed, SettingsError
-from training.ablating import Row, ablate, as_markdown, clear, plot, scored_on, stages_at
-from training.corpus.drawn import Phantoms
 from training.corpus.example import Reading
+from training.corpus.phantom_corpus import Phantoms
 from training.corpus.phantoms import SITES
-from training.course import Course, Length
-from training.drafting import Mode
-from training.feeding import Showing
-from training.knobs import Knobs
-from training.resampling import Interval
-from training.stages import ABLATIONS
-from training.tables import TABLE_3
+from training.evaluation.drafting import Mode
+from training.evaluation.published import TABLE_3
+from training.finetuning.ablations import (
+    Row,
+    ablate,
+    as_markdown,
+    clear,
+    plot,
+    scored_on,
+    stages_at,
+)
+from training.finetuning.batches import Showing
+from training.finetuning.config import Knobs
+from training.finetuning.pipeline import Course, Length
+from training.finetuning.stages import ABLATIONS
+from training.metrics.resampling import Interval
 
 
 @pytest.fixture(autouse=True)

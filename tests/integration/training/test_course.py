@@ -24,12 +24,12 @@ from nightdraft.evaluating import evaluate_command
 from nightdraft.training import train
 from records.errors import CorpusError, NotAllowed, SettingsError, TrainingStopped
 from tests.waiting import eventually
-from training.checkpoints import every
 from training.corpus.example import TEST, TRAIN, Reading
-from training.corpus.opening import open_corpus
 from training.corpus.phantoms import HELD_OUT, phantom
-from training.finetune import Run
-from training.telling import read_log
+from training.corpus.registry import open_corpus
+from training.finetuning.checkpoints import every
+from training.finetuning.loop import Run
+from training.finetuning.metric_logging import read_log
 
 QUICK = [
     "--base", "demo", "--corpus", "phantoms:ward", "--limit", "12", "--steps", "2", "--batch", "2",

@@ -16,10 +16,10 @@ from nightdraft.evaluating import evaluate_command
 from records.errors import CorpusError, NotAllowed
 from tests.evaluated import HOW
 from tests.listed import MissingFilm
-from training.corpus.drawn import Phantoms
 from training.corpus.example import TEST, TRAIN, Example
-from training.drafting import Mode
-from training.evaluate import Evaluation, evaluate
+from training.corpus.phantom_corpus import Phantoms
+from training.evaluation.drafting import Mode
+from training.evaluation.evaluate import Evaluation, evaluate
 
 STUDIES = 12
 
@@ -28,8 +28,8 @@ STUDIES = 12
 def _light(monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread; METEOR 1.5 takes seconds to start; few phantoms to learn floors from."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr("training.meteor.shutil.which", lambda _: None)
-    monkeypatch.setattr("training.heldout.ENDLESS_TRAINING", 60)
+    monkeypatch.setattr("training.metrics.meteor.shutil.which", lambda _: None)
+    monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
 
 
 class OneWithoutFilms:

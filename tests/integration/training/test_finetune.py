@@ -18,15 +18,15 @@ import torch
 from model.errors import DeviceError
 from model.network.sizes import build_random
 from records.errors import DiskFull, NotAllowed, SettingsError, TrainingStopped
-from training import checkpoints, finetune, telling
-from training.corpus.drawn import Phantoms
 from training.corpus.example import TRAIN, Example
-from training.feeding import Showing
-from training.finetune import Run, accelerator_for
-from training.knobs import Knobs
-from training.stages import STAGE1, STAGE2, Stage
-from training.teaching import Objective
-from training.telling import read_log
+from training.corpus.phantom_corpus import Phantoms
+from training.finetuning import checkpoints, loop, metric_logging
+from training.finetuning.batches import Showing
+from training.finetuning.config import Knobs
+from training.finetuning.loop import Run, accelerator_for
+from training.finetuning.metric_logging import read_log
+from training.finetuning.objectives import Objective
+from training.finetuning.stages import STAGE1, STAGE2, Stage
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = list(islice(Phantoms().read(TRAIN), 24))
@@ -164,14 +164,14 @@ def test_a_log_without_room_costs_lines_and_no_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    append, calls = telling._append, iter(range(1, 100))
+    append, calls = metric_logging._append, iter(range(1, 100))
 
     def sometimes(path: Path, line: str) -> None:
         if next(calls) in (3, 4):
             raise OSError(errno.ENOSPC, "no room")
         append(path, line)
 
-    monkeypatch.setattr(telling, "_append", sometimes)
+    monkeypatch.setattr(metric_logging, "_append", sometimes)
     assert run(tmp_path, tell=said.append).train().counts.step == 8
     assert len([line for line in said if "make room; the run goes on" in line]) == 1
     assert [row["step"] for row in read_log(tmp_path)] == [1, 2, 5, 6, 7, 8]
@@ -180,7 +180,7 @@ def test_a_log_without_room_costs_lines_and_no_step(
 def test_one_gpu_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeviceError, match="no device 'cuda:3'"):
         accelerator_for("cuda:3")
-    monkeypatch.setattr(finetune, "choose_device", torch.device)
+    monkeypatch.setattr(loop, "choose_device", torch.device)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SettingsError, match="cuda:3, and several processes"):
         accelerator_for("cuda:3")

@@ -11,14 +11,14 @@ from model.decoding import Decoding
 from model.inference.engine import Engine
 from model.prompting.prompt import instruct
 from training.corpus.example import Example
-from training.corpus.opening import open_corpus
-from training.corpus.shelf import shelve
-from training.feeding import Showing
-from training.finetune import Run
-from training.knobs import Knobs
-from training.metrics import score
+from training.corpus.prepared_dataset import shelve
+from training.corpus.registry import open_corpus
+from training.finetuning.batches import Showing
+from training.finetuning.config import Knobs
+from training.finetuning.loop import Run
+from training.finetuning.stages import Group, How, Stage
+from training.metrics.text import score
 from training.recipes.phantoms_network import build_network
-from training.stages import Group, How, Stage
 
 ALL = Stage("all", (Group("all", r".*", How.WHOLE, 3e-3, 0.0),), priors=True)
 LONGEST = 100

@@ -12,10 +12,10 @@ from model.bundling.store import load_bundle
 from model.inference.device_tuning import make_fit
 from model.manifest import read_manifest, resolve
 from model.network.clinicalblip import ClinicalBLIP
-from training.corpus.drawn import Phantoms
 from training.corpus.example import TEST
-from training.findings import agree, swap_films
-from training.scores import scores_for
+from training.corpus.phantom_corpus import Phantoms
+from training.evaluation.scores import scores_for
+from training.metrics.findings import agree, swap_films
 
 from .written import write
 

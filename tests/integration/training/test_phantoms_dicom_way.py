@@ -17,7 +17,7 @@ from model.case import Case, Priors, View
 from model.dicom.pixels import view_pixels
 from training.corpus.phantoms import HELD_OUT
 from training.corpus.phantoms_dicom import write_phantoms
-from training.findings import agree
+from training.metrics.findings import agree
 
 from .written import write
 

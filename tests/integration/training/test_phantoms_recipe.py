@@ -11,11 +11,11 @@ from model.case import DraftText
 from model.manifest import read_manifest, verify
 from model.reporter import Reporter
 from records.errors import NotAllowed
-from training.card import CARD
-from training.corpus.drawn import Phantoms
 from training.corpus.example import TRAIN
+from training.corpus.phantom_corpus import Phantoms
 from training.corpus.phantoms import FINDINGS, HELD_OUT, SITES, phantom
 from training.corpus.phantoms_words import findings_of
+from training.finetuning.model_card import CARD
 from training.recipes import phantoms as recipe
 from training.recipes.phantoms import Lessons
 
@@ -25,8 +25,8 @@ FEW = Lessons(studies=60, eye=3, words=3, batch=6)
 @pytest.fixture(autouse=True)
 def _light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few phantoms to learn floors from; METEOR 1.5 takes seconds to start."""
-    monkeypatch.setattr("training.meteor.shutil.which", lambda _: None)
-    monkeypatch.setattr("training.heldout.ENDLESS_TRAINING", 60)
+    monkeypatch.setattr("training.metrics.meteor.shutil.which", lambda _: None)
+    monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
 
 
 def made(out: Path, lessons: Lessons = FEW, *, seed: int = 3, resume: bool = False) -> str:

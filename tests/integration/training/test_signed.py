@@ -24,7 +24,7 @@ from training.corpus.example import Example, LeftOut, Reading
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 from training.corpus.signed import Signed
-from training.pseudonyms import KEY_FILE, Pseudonyms, site_pseudonyms
+from training.deid.pseudonyms import KEY_FILE, Pseudonyms, site_pseudonyms
 
 WHO = Patient("MRN-0045123", "SITE", "ROE-DOE^JANE^Q", "19310305", "F")
 PLANTED = ("roe", "doe", "jane", "0045123", "1931", "a0981723", "20240512", "smith", "10:30")

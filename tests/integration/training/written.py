@@ -1,4 +1,4 @@
-"""What a network in memory writes of phantoms, where `training.evaluate` would load a bundle."""
+"""What a network in memory writes of phantoms, where `training.evaluation.evaluate` would load a bundle."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from model.manifest import NULL
-from training.card import card
+from training.finetuning.model_card import card
 
 SAID = {
     "corpus": "iu_xray",

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from records.errors import DiskFull, TrainingStopped
-from training import checkpoints
+from training.finetuning import checkpoints
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3)}
 

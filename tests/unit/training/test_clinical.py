@@ -15,8 +15,8 @@ import pytest
 
 from model.labels.rule_phrases import NO_FINDING, OBSERVATIONS
 from model.labels.rules import Label, Labels, RuleLabeller
-from training.clinical import FIVE, clinical
-from training.radgraph import radgraph
+from training.metrics.clinical import FIVE, clinical
+from training.metrics.radgraph import radgraph
 
 
 class Spelled:

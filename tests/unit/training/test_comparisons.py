@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.comparisons import compares, sentences, without_comparisons
+from training.metrics.comparisons import compares, sentences, without_comparisons
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.corpus.phantoms import phantom
-from training.deidentify import Known, deidentify, says_something
-from training.identifiers import Kind
-from training.names import NO_NAME
+from training.deid.deidentify import Known, deidentify, says_something
+from training.deid.identifiers import Kind
+from training.deid.person_names import NO_NAME
 
 JANE = Known("ROE-DOE^JANE^Q^DR", "MRN-0045123", "A0981723", "19310305", "20240512")
 

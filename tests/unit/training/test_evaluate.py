@@ -14,25 +14,25 @@ from model.manifest import Manifest
 from records.errors import CorpusError
 from tests.evaluated import BUNDLE, CLEAR, FLUID, HOW, drafted, evaluation, hold, hush
 from tests.listed import Listed, learnt, study
-from training.corpus.drawn import Phantoms
 from training.corpus.example import TEST, LeftOut
-from training.drafting import Failure, Mode, asking
-from training.evaluate import compare_bundles
-from training.figures import as_json
-from training.heldout import ENDLESS
-from training.scoring import compare, comparing, score
+from training.corpus.phantom_corpus import Phantoms
+from training.evaluation.drafting import Failure, Mode, asking
+from training.evaluation.evaluate import compare_bundles
+from training.evaluation.figures import as_json
+from training.evaluation.heldout import ENDLESS
+from training.evaluation.scoring import compare, comparing, score
 
 
 @pytest.fixture(autouse=True)
 def _without_java(monkeypatch: pytest.MonkeyPatch) -> None:
     """METEOR 1.5 takes seconds to start, and says so in its note where it cannot."""
-    monkeypatch.setattr("training.meteor.shutil.which", lambda _: None)
+    monkeypatch.setattr("training.metrics.meteor.shutil.which", lambda _: None)
 
 
 @pytest.fixture(autouse=True)
 def _few_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of phantoms, for the floors."""
-    monkeypatch.setattr("training.heldout.ENDLESS_TRAINING", 60)
+    monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
 
 
 # ---- The studies ----

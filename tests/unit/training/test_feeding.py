@@ -11,9 +11,9 @@ import torch
 from model.network.sizes import build_random
 from model.prompting.oracle import Oracle
 from model.prompting.prompt import QUESTION
-from training.corpus.drawn import Phantoms
 from training.corpus.example import TRAIN, Example
-from training.feeding import Feeder, Order, Showing, moved_films, show
+from training.corpus.phantom_corpus import Phantoms
+from training.finetuning.batches import Feeder, Order, Showing, moved_films, show
 
 STILL = Showing(drop_priors=0.0, drop_lines=0.0).still()
 

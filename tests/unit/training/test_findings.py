@@ -11,9 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.corpus.drawn import Phantoms
 from training.corpus.example import TEST
-from training.findings import F1, PRECISION, RECALL, agree, count_findings, swap_films, swap_places
+from training.corpus.phantom_corpus import Phantoms
+from training.metrics.findings import (
+    F1,
+    PRECISION,
+    RECALL,
+    agree,
+    count_findings,
+    swap_films,
+    swap_places,
+)
 
 TRUTH = [frozenset({"effusion_left", "cardiomegaly"}), frozenset(), frozenset({"nodule_left"})]
 DRAFTS = ["Left pleural effusion.", "Normal chest.", "A right pulmonary nodule is seen."]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.corpus.drawn import Phantoms
 from training.corpus.example import TRAIN, LeftOut
-from training.floors import (
+from training.corpus.phantom_corpus import Phantoms
+from training.evaluation.floors import (
     FIXED,
     NEAREST,
     SHUFFLED,

@@ -14,7 +14,10 @@ from torch.overrides import TorchFunctionMode
 
 from model.network.sizes import build_random, config_of
 from model.network.weights import kept_dtype, skeleton
-from training.cards import (
+from training.finetuning.stages import STAGE1, STAGE2, WORDS, Stage
+from training.finetuning.trainable import put_on
+from training.memory.counting import WIDENED, AsOnCuda, Living
+from training.memory.gpu_fit import (
     GB,
     Suggestion,
     card_table,
@@ -26,10 +29,15 @@ from training.cards import (
     show,
     suggest,
 )
-from training.counting import WIDENED, AsOnCuda, Living
-from training.memory import Plan, Setting, _Step, checkpoint_gradients, measure, plan, with_batch
-from training.stages import STAGE1, STAGE2, WORDS, Stage
-from training.trainable import put_on
+from training.memory.plan import (
+    Plan,
+    Setting,
+    _Step,
+    checkpoint_gradients,
+    measure,
+    plan,
+    with_batch,
+)
 
 TINY = config_of("tiny")
 SMALL = Setting(batch=2, views=2, prompt_tokens=24, target_tokens=32)

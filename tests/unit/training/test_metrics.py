@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from training import meteor, metrics
-from training.meteor import Meteor15, MeteorNltk, NoMeteor, meteor_15, meteor_of
-from training.metrics import NAMES, measure, score
+from training.metrics import meteor, text
+from training.metrics.meteor import Meteor15, MeteorNltk, NoMeteor, meteor_15, meteor_of
+from training.metrics.text import NAMES, measure, score
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no Java")
 
@@ -53,7 +53,7 @@ def quick_java(jar: Meteor15, monkeypatch: pytest.MonkeyPatch) -> None:
     def running() -> Iterator[Meteor15]:
         yield jar
 
-    monkeypatch.setattr(metrics, "meteor_15", running)
+    monkeypatch.setattr(text, "meteor_15", running)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.normalising import UNKNOWN, Vocabulary, lower, named, normalised, r2gen, raw
+from training.metrics.normalisation import UNKNOWN, Vocabulary, lower, named, normalised, r2gen, raw
 
 
 def test_raw_keeps_everything_but_the_spacing() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.deidentify import deidentify
+from training.deid.deidentify import deidentify
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import pytest
 from records.errors import NotAllowed
 from tests.evaluated import CLEAR, FLUID, evaluation, hold
 from tests.listed import Listed, learnt, study
-from training.corpus.drawn import Phantoms
-from training.drafting import Failure, Mode
-from training.evaluate import Evaluation, compare_bundles
-from training.page import WARNING, as_markdown, check_folder, write_report
-from training.pages.cases import worst_and_best
+from training.corpus.phantom_corpus import Phantoms
+from training.evaluation.drafting import Failure, Mode
+from training.evaluation.evaluate import Evaluation, compare_bundles
+from training.evaluation.pages.cases import worst_and_best
+from training.evaluation.report_page import WARNING, as_markdown, check_folder, write_report
 
 HOSTILE = (
     "<script>alert(1)</script> | [x](javascript:1) ![y](http://a.b/c) `z` {{ 7 * 7 }} & ünïcode"
@@ -26,8 +26,8 @@ HOSTILE = (
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """METEOR 1.5 takes seconds to start; floors of few phantoms are floors."""
-    monkeypatch.setattr("training.meteor.shutil.which", lambda _: None)
-    monkeypatch.setattr("training.heldout.ENDLESS_TRAINING", 60)
+    monkeypatch.setattr("training.metrics.meteor.shutil.which", lambda _: None)
+    monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
 
 
 def hostile(name: str = "listed") -> Evaluation:

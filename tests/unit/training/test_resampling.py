@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.resampling import Places, Statistic, among, bootstrap, joined, paired
+from training.metrics.resampling import Places, Statistic, among, bootstrap, joined, paired
 
 scores = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=30)
 

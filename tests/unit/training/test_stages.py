@@ -9,8 +9,8 @@ import torch
 
 from model.network.sizes import FULL_PARAMETERS, build_random, config_of
 from model.network.weights import skeleton
-from training.stages import ABLATIONS, STAGE1, STAGE2, STAGES, WITHOUT_T5, How, table
-from training.trainable import put_on
+from training.finetuning.stages import ABLATIONS, STAGE1, STAGE2, STAGES, WITHOUT_T5, How, table
+from training.finetuning.trainable import put_on
 
 FULL = {
     # 39 layers, query and value, two matrices of rank 16 between 1,408 and 1,408.

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from training.tables import ABLATION_COLUMNS, COLUMNS, TABLE_1, TABLE_2, TABLE_3, TABLES, Row, Table
+from training.evaluation.published import (
+    ABLATION_COLUMNS,
+    COLUMNS,
+    TABLE_1,
+    TABLE_2,
+    TABLE_3,
+    TABLES,
+    Row,
+    Table,
+)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: f"table_{table.number}")

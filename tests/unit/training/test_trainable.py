@@ -11,9 +11,9 @@ from model.bundling.adapters import merge_adapter
 from model.case import Case, View
 from model.network.sizes import build_random
 from training.corpus.phantoms import phantom
-from training.stages import STAGE1, STAGE2, WITHOUT_T5, Group, How, Stage
-from training.teaching import Lesson, Objective, gather
-from training.trainable import put_on
+from training.finetuning.objectives import Lesson, Objective, gather
+from training.finetuning.stages import STAGE1, STAGE2, WITHOUT_T5, Group, How, Stage
+from training.finetuning.trainable import put_on
 
 
 @pytest.fixture(autouse=True)

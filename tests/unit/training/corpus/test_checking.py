@@ -20,7 +20,7 @@ from model.manifest import Preprocessing
 from model.prompting.oracle import Oracle
 from nightdraft.corpora import corpus as command
 from records.errors import CorpusError, NotAllowed
-from training.corpus.checking import Pace, check, pace
+from training.corpus.check import Pace, check, pace
 from training.corpus.example import Example, LeftOut
 from training.corpus.page import draw_page
 
@@ -208,7 +208,7 @@ def test_the_command_takes_name_and_path_in_both_forms(
 ) -> None:
     """Without --limit: a corpus without end has one of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("training.corpus.checking.ENDLESS_LIMIT", 8)
+    monkeypatch.setattr("training.corpus.check.ENDLESS_LIMIT", 8)
     said = run(*arguments)
     assert "examples train 8, validate 8, test 8" in said
     assert "with a prior report 0" not in said  # the usual site has none
@@ -235,7 +235,7 @@ def test_the_command_looks_where_it_will_write_before_it_reads(
         raise AssertionError("it was read")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("training.corpus.checking.check", never)
+    monkeypatch.setattr("training.corpus.check.check", never)
     Path("folder").mkdir()
     for arguments, words in (
         (["--json", "nowhere/c.json"], r"the counts cannot be written to nowhere/c\.json"),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from training.corpus.choosing import choose_films
 from training.corpus.example import FilmFile
+from training.corpus.image_selection import choose_films
 
 F, L, U = "frontal", "lateral", "unknown"
 

@@ -21,7 +21,7 @@ from model.errors import PixelError
 from model.manifest import Preprocessing
 from model.prompting.oracle import Oracle, instruct_from_report
 from records.errors import CorpusError
-from training.corpus.checking import check
+from training.corpus.check import check
 from training.corpus.example import TEST, TRAIN, VALIDATE, Example, LeftOut, Reading
 from training.corpus.iu_xray import IuXray
 

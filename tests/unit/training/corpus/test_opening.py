@@ -9,7 +9,7 @@ import pytest
 
 from records.errors import CorpusError
 from training.corpus.example import Example, Reading
-from training.corpus.opening import CORPORA, open_corpus
+from training.corpus.registry import CORPORA, open_corpus
 
 
 def test_phantoms_need_no_folder() -> None:

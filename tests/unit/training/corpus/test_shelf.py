@@ -17,9 +17,9 @@ from model.manifest import Preprocessing
 from model.prompting.oracle import Oracle
 from model.prompting.prompt import Symptoms
 from records.errors import CorpusError
-from training.corpus.drawn import Phantoms
 from training.corpus.example import TRAIN, Example, LeftOut
-from training.corpus.shelf import Shelf, shelve
+from training.corpus.phantom_corpus import Phantoms
+from training.corpus.prepared_dataset import Shelf, shelve
 
 HOW = Preprocessing(56, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 

@@ -6,7 +6,7 @@ import pytest
 
 from records.errors import CorpusError
 from training.corpus.example import TEST, TRAIN, VALIDATE, Reading
-from training.corpus.splitting import by_patient, chosen_split, place, set_apart, whole_patients
+from training.corpus.splits import by_patient, chosen_split, place, set_apart, whole_patients
 
 
 def test_a_place_is_the_same_for_ever() -> None:

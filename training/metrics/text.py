@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.rouge.rouge import Rouge
 
-from training.meteor import Meteor15, MeteorNltk, NoMeteor, meteor_15, meteor_of
-from training.normalising import Vocabulary, named, normalised
+from training.metrics.meteor import Meteor15, MeteorNltk, NoMeteor, meteor_15, meteor_of
+from training.metrics.normalisation import Vocabulary, named, normalised
 
 _COCO = f"pycocoevalcap {version('pycocoevalcap')}"
 _BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
@@ -111,7 +111,7 @@ def measure(
 ) -> Measured:
     """Score drafts against one or more reports each. An empty draft scores 0.
 
-    normalisation: one of training.normalising.NORMALISATIONS. vocabulary: R2Gen's, which the
+    normalisation: one of training.metrics.normalisation.NORMALISATIONS. vocabulary: R2Gen's, which the
     references go through and the drafts do not; with r2gen alone.
 
     Raises:

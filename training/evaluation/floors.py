@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from training.corpus.example import Example, LeftOut
-from training.normalising import lower
+from training.metrics.normalisation import lower
 
 FIXED, NEAREST, SHUFFLED = "fixed", "nearest", "shuffled"
 TITLES = {FIXED: "fixed report", NEAREST: "nearest indication", SHUFFLED: "shuffled reports"}

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from training.drafting import ABOUT as MODES
-from training.evaluate import Evaluation
-from training.findings import F1, PRECISION, RECALL
-from training.floors import ABOUT, FIXED, TITLES
-from training.pages.grid import (
+from training.evaluation.drafting import ABOUT as MODES
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.floors import ABOUT, FIXED, TITLES
+from training.evaluation.pages.grid import (
     FLOOR,
     NOTHING,
     OURS,
@@ -21,7 +20,8 @@ from training.pages.grid import (
     number,
     share,
 )
-from training.scoring import Scores
+from training.evaluation.scoring import Scores
+from training.metrics.findings import F1, PRECISION, RECALL
 
 WORDING = {
     "bleu_1": "BLEU-1",

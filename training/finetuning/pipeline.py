@@ -31,16 +31,16 @@ from model.manifest import Manifest, read_manifest, resolve, write_manifest
 from model.network.clinicalblip import ClinicalBLIP
 from model.prompting.prompt import TEMPLATES, Source, named
 from records.errors import CorpusError, NotAllowed, SettingsError
-from training import checkpoints
-from training.card import CARD, card
 from training.corpus.example import TRAIN, VALIDATE, Corpus, Example, LeftOut, Reading
-from training.corpus.opening import WITHOUT_END
-from training.corpus.shelf import Shelf, shelve, shelved
-from training.feeding import BARE, Showing
-from training.finetune import Run, accelerator_for
-from training.knobs import Knobs, Precision, differences, identity_of
-from training.stages import Stage
-from training.telling import plot_losses, read_log
+from training.corpus.prepared_dataset import Shelf, shelve, shelved
+from training.corpus.registry import WITHOUT_END
+from training.finetuning import checkpoints
+from training.finetuning.batches import BARE, Showing
+from training.finetuning.config import Knobs, Precision, differences, identity_of
+from training.finetuning.loop import Run, accelerator_for
+from training.finetuning.metric_logging import plot_losses, read_log
+from training.finetuning.model_card import CARD, card
+from training.finetuning.stages import Stage
 
 IDENTITY = "identity.json"
 """Of a stage that is done: what it was trained with, beside its adapter."""

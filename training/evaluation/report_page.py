@@ -19,12 +19,12 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from records.errors import NotAllowed
-from training.evaluate import Comparison, Evaluation
-from training.pages.cases import worst_and_best
-from training.pages.chart import draw
-from training.pages.paper import paper
-from training.pages.sections import failures, names, sections
-from training.pages.versus import versus
+from training.evaluation.evaluate import Comparison, Evaluation
+from training.evaluation.pages.cases import worst_and_best
+from training.evaluation.pages.chart import draw
+from training.evaluation.pages.paper import paper
+from training.evaluation.pages.sections import failures, names, sections
+from training.evaluation.pages.versus import versus
 
 WARNING = (
     "Research figures, not for clinical use. The texts and films below may be of patients: keep "
@@ -123,7 +123,7 @@ def as_markdown(text: object) -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("training", "pages"),
+        loader=PackageLoader("training.evaluation", "pages"),
         autoescape=select_autoescape(("html",), default=False),  # Markdown goes through `md`
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -21,12 +21,12 @@ from model.labels.rules import labeller
 from model.manifest import Manifest
 from records.errors import CorpusError
 from training.corpus.example import Corpus
-from training.drafting import Asking, Done, Drafts, Failure, Mode, asking, draft
-from training.findings import Agreement, agree, swap_films
-from training.heldout import HeldOut, hold_out
-from training.normalising import NORMALISATIONS
-from training.resampling import Paired
-from training.scoring import Comparing, Scored, Scoring, compare, comparing, score
+from training.evaluation.drafting import Asking, Done, Drafts, Failure, Mode, asking, draft
+from training.evaluation.heldout import HeldOut, hold_out
+from training.evaluation.scoring import Comparing, Scored, Scoring, compare, comparing, score
+from training.metrics.findings import Agreement, agree, swap_films
+from training.metrics.normalisation import NORMALISATIONS
+from training.metrics.resampling import Paired
 
 
 def _hush(_what: str, _done: int, _of: int) -> None:

@@ -18,14 +18,14 @@ from model.labels.rules import labeller
 from model.manifest import resolve
 from records.errors import NotAllowed
 from training.corpus.example import TRAIN, Corpus
-from training.course import Course
-from training.drafting import Mode
-from training.evaluate import evaluate
-from training.knobs import differences, identity_of
-from training.resampling import Interval
-from training.scoring import Scoring
-from training.stages import ABLATIONS, Stage
-from training.tables import Table
+from training.evaluation.drafting import Mode
+from training.evaluation.evaluate import evaluate
+from training.evaluation.published import Table
+from training.evaluation.scoring import Scoring
+from training.finetuning.config import differences, identity_of
+from training.finetuning.pipeline import Course
+from training.finetuning.stages import ABLATIONS, Stage
+from training.metrics.resampling import Interval
 
 SHOWN = ("bleu_a", "meteor_nltk", "meteor_1_5", "rouge_l", "finding_f1_micro")
 """The scores of a row; those that a corpus does not have are left out."""

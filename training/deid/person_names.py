@@ -5,7 +5,7 @@ with", "Resident:"). Behind a clear title any capitalised word is a name, so tha
 Behind the others, and behind "MR." and "DR" (magnetic resonance, digital radiography), a department
 or a word that reports are written with is none.
 
-Knows no patient, no ids and no dates: see `training.identifiers`.
+Knows no patient, no ids and no dates: see `training.deid.identifiers`.
 """
 
 from __future__ import annotations

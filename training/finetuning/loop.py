@@ -31,15 +31,15 @@ from torch import nn
 from model.bundling.store import choose_device
 from model.network.clinicalblip import ClinicalBLIP
 from records.errors import DiskFull, NotAllowed, SettingsError, TrainingStopped
-from training import checkpoints
 from training.corpus.example import Example
-from training.feeding import Feeder, Showing
-from training.knobs import Knobs, differences, identity_of
-from training.memory import checkpoint_gradients
-from training.stages import Stage
-from training.teaching import Batch, Objective
-from training.telling import Progress, Teller, read_log
-from training.trainable import Trainable, put_on
+from training.finetuning import checkpoints
+from training.finetuning.batches import Feeder, Showing
+from training.finetuning.config import Knobs, differences, identity_of
+from training.finetuning.metric_logging import Progress, Teller, read_log
+from training.finetuning.objectives import Batch, Objective
+from training.finetuning.stages import Stage
+from training.finetuning.trainable import Trainable, put_on
+from training.memory.plan import checkpoint_gradients
 
 IN_A_ROW = 10
 """Steps without numbers that end a run."""

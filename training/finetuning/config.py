@@ -7,8 +7,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from training.feeding import Showing
-from training.stages import Stage
+from training.finetuning.batches import Showing
+from training.finetuning.stages import Stage
 
 Precision = Literal["float16", "bfloat16", "float32"]
 

@@ -20,7 +20,7 @@ from transformers import InstructBlipForConditionalGeneration
 
 from model.bundling.adapters import WHOLE
 from model.network.qkv import split_attention
-from training.stages import Group, How, Stage
+from training.finetuning.stages import Group, How, Stage
 
 
 @dataclass

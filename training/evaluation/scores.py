@@ -10,9 +10,9 @@ from typing import Any
 from model.labels.rules import labeller
 from records.errors import CorpusError
 from training.corpus.example import Corpus
-from training.evaluate import evaluate
-from training.figures import SWAPPED
-from training.scoring import Scoring
+from training.evaluation.evaluate import evaluate
+from training.evaluation.figures import SWAPPED
+from training.evaluation.scoring import Scoring
 
 NORMALISATION = "lower"
 

@@ -2,9 +2,9 @@
 
 Each row is a kind and a regular expression; the group "it" is what identifies, else all of it. A
 form that a count of ribs or a measurement can have too is none where it `is_counted`; a date with
-its year of four digits never is. The words of a person's name have no form: `training.names`.
+its year of four digits never is. The words of a person's name have no form: `training.deid.person_names`.
 
-Knows no patient: see `training.deidentify`.
+Knows no patient: see `training.deid.deidentify`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from training.names import named
+from training.deid.person_names import named
 
 
 class Kind(StrEnum):

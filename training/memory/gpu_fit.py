@@ -1,6 +1,6 @@
 """Which settings of a stage fit on a card: they are planned, the cheapest first, until one does.
 
-`python -m training.cards` prints the table of docs/training-memory.md, and `--measure` takes the
+`python -m training.memory.gpu_fit` prints the table of docs/training-memory.md, and `--measure` takes the
 planned steps on the GPU at hand and says how far the plans were off. Knows no training loop.
 """
 
@@ -16,8 +16,8 @@ import torch
 from transformers import InstructBlipConfig
 
 from model.network.sizes import SIZES, build_random, config_of
-from training.memory import Plan, Precision, Rules, Setting, measure, plan, with_batch
-from training.stages import STAGE1, STAGE2, Stage
+from training.finetuning.stages import STAGE1, STAGE2, Stage
+from training.memory.plan import Plan, Precision, Rules, Setting, measure, plan, with_batch
 
 GB = 10**9
 """As cards are named: a card of 16 GB has at least 16 * 10**9 bytes that programs can use."""
@@ -203,7 +203,7 @@ def _gb(size: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command's door; the exit status."""
-    parser = argparse.ArgumentParser("python -m training.cards", description=__doc__)
+    parser = argparse.ArgumentParser("python -m training.memory.gpu_fit", description=__doc__)
     parser.add_argument("--size", default="full", choices=list(SIZES))
     parser.add_argument("--measure", action="store_true", help="on the GPU at hand")
     given = parser.parse_args(arguments)

@@ -13,10 +13,10 @@ from typing import Literal
 from model.prompting.sections import split_sections
 from records.errors import CorpusError
 from training.corpus.example import TEST, TRAIN, Corpus, Example, LeftOut
-from training.corpus.opening import WITHOUT_END
-from training.drafting import Done
-from training.floors import ENDLESS_TRAINING, read_training, write_floors
-from training.normalising import lower
+from training.corpus.registry import WITHOUT_END
+from training.evaluation.drafting import Done
+from training.evaluation.floors import ENDLESS_TRAINING, read_training, write_floors
+from training.metrics.normalisation import lower
 
 ENDLESS = 500
 """Studies of a corpus without end, where no limit is given."""

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from model.manifest import Manifest
-from training.evaluate import Comparison, Evaluation, ModeScores
-from training.findings import F1
-from training.floors import ABOUT
-from training.scoring import Scored, Scores
+from training.evaluation.evaluate import Comparison, Evaluation, ModeScores
+from training.evaluation.floors import ABOUT
+from training.evaluation.scoring import Scored, Scores
+from training.metrics.findings import F1
 
 SWAPPED = f"{F1}_films_swapped"
 

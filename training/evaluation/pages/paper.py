@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from training.drafting import Mode
-from training.evaluate import Evaluation
-from training.pages.grid import OURS, Cell, Grid, Line, Section, number
-from training.resampling import Interval
-from training.scoring import Scores
-from training.tables import HEADINGS, METEOR, TABLES, Table
+from training.evaluation.drafting import Mode
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.pages.grid import OURS, Cell, Grid, Line, Section, number
+from training.evaluation.published import HEADINGS, METEOR, TABLES, Table
+from training.evaluation.scoring import Scores
+from training.metrics.resampling import Interval
 
 _NORMALISATION = "r2gen"
 """As the compared papers clean texts, where it is among those that were measured."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from training.resampling import Interval
+from training.metrics.resampling import Interval
 
 OURS, FLOOR, PLAIN = "ours", "floor", ""
 NOTHING = "–"

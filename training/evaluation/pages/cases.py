@@ -12,8 +12,8 @@ from PIL import Image
 from model.errors import PixelError
 from model.manifest import Preprocessing
 from training.corpus.example import Example
-from training.evaluate import Evaluation
-from training.pages.grid import number
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.pages.grid import number
 
 SHOWN = 5
 SIDE = 256

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from training.identifiers import Kind, Span, found, is_counted
-from training.names import APART, NO_NAME
+from training.deid.identifiers import Kind, Span, found, is_counted
+from training.deid.person_names import APART, NO_NAME
 
 MARKS = tuple(f"({kind})" for kind in Kind)
 """All that can stand in the place of something."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from records.errors import CorpusError
 from training.corpus.example import Corpus, Reading
-from training.corpus.splitting import DEFAULT, chosen_split
+from training.corpus.splits import DEFAULT, chosen_split
 
 CORPORA = {
     "iu_xray": "iu_xray:FOLDER, IU X-ray in any of its three forms",
@@ -44,7 +44,7 @@ def open_corpus(spec: str, reading: Reading = DEFAULT, *, needs_films: bool = Tr
 
 
 def _drawn(site: str, reading: Reading) -> Corpus:
-    from training.corpus.drawn import Phantoms
+    from training.corpus.phantom_corpus import Phantoms
     from training.corpus.phantoms import SITES
 
     if site not in SITES:

@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.labels.rules import Labeller
-from training.clinical import Clinical, clinical
-from training.comparisons import compares, sentences
-from training.drafting import Done, Drafts
-from training.findings import FindingCounts, count_findings
-from training.heldout import Group, HeldOut
-from training.metrics import Measured, measure
-from training.radgraph import RadGraph, radgraph
-from training.resampling import (
+from training.evaluation.drafting import Done, Drafts
+from training.evaluation.heldout import Group, HeldOut
+from training.metrics.clinical import Clinical, clinical
+from training.metrics.comparisons import compares, sentences
+from training.metrics.findings import FindingCounts, count_findings
+from training.metrics.radgraph import RadGraph, radgraph
+from training.metrics.resampling import (
     RESAMPLES,
     Interval,
     Paired,
@@ -27,6 +26,7 @@ from training.resampling import (
     joined,
     paired,
 )
+from training.metrics.text import Measured, measure
 
 Scores = Mapping[str, Interval]
 NORMALISED = ("lower", "raw", "r2gen")

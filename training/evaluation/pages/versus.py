@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from training.evaluate import Comparison
-from training.pages.grid import Cell, Grid, Line, Section, interval, number
-from training.pages.sections import heading
-from training.resampling import Paired
+from training.evaluation.evaluate import Comparison
+from training.evaluation.pages.grid import Cell, Grid, Line, Section, interval, number
+from training.evaluation.pages.sections import heading
+from training.metrics.resampling import Paired
 
 
 def versus(comparison: Comparison) -> Section:

@@ -1,11 +1,11 @@
 """What a stage of training takes of a device's memory, before it starts, and less of it.
 
 Nothing is estimated: one micro-batch goes forward and backward through the real network, under the
-real stage, on tensors that have a shape and no memory (training.counting), and what lives is
+real stage, on tensors that have a shape and no memory (training.memory.counting), and what lives is
 counted. So the plan follows the code, whatever changes in it, and needs neither weights nor GPU.
 
 Left out, as they depend on the device: what CUDA itself takes, what the allocator cannot use, what
-kernels need inside (training.cards has a margin for them); and several processes' buckets, once the
+kernels need inside (training.memory.gpu_fit has a margin for them); and several processes' buckets, once the
 gradients again. Knows no cards.
 """
 
@@ -37,10 +37,10 @@ from model.network.sizes import (
 )
 from model.network.weights import Places, kept_dtype, place_buffers, skeleton
 from training.corpus.phantoms import FINDINGS, LATERAL_SIGNS
-from training.counting import AsOnCuda, Living
-from training.stages import Stage
-from training.teaching import Batch, Objective
-from training.trainable import Trainable, put_on
+from training.finetuning.objectives import Batch, Objective
+from training.finetuning.stages import Stage
+from training.finetuning.trainable import Trainable, put_on
+from training.memory.counting import AsOnCuda, Living
 
 Precision = Literal["float16", "bfloat16", "float32"]
 Rules = Literal["cuda", "cpu"]
@@ -210,7 +210,7 @@ def _around(network: InstructBlipForConditionalGeneration) -> ClinicalBLIP:
 
 
 class _Step:
-    """One micro-batch and one step of the optimizer, as training.finetune takes them.
+    """One micro-batch and one step of the optimizer, as training.finetuning.loop takes them.
 
     The gradients of an earlier micro-batch and the optimizer's states are there already.
     """

@@ -7,11 +7,11 @@ import io
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from training.evaluate import Evaluation
-from training.findings import F1
-from training.floors import TITLES
-from training.pages.sections import heading
-from training.scoring import Scores
+from training.evaluation.evaluate import Evaluation
+from training.evaluation.floors import TITLES
+from training.evaluation.pages.sections import heading
+from training.evaluation.scoring import Scores
+from training.metrics.findings import F1
 
 _SCORES = ("bleu_4", "meteor_1_5", "rouge_l", F1)
 _OURS, _FLOOR, _GRID, _INK = "#0b6e6e", "#9a9a9a", "#e6e6e6", "#333333"

@@ -20,10 +20,10 @@ from model.manifest import Preprocessing
 from model.network.clinicalblip import ClinicalBLIP
 from model.prompting.oracle import instruct_from_report
 from model.prompting.prompt import TEMPLATES, Source, instruct, tells
-from training.comparisons import without_comparisons
 from training.corpus.example import Example
-from training.corpus.shelf import Shelf
-from training.teaching import Batch, Lesson, gather
+from training.corpus.prepared_dataset import Shelf
+from training.finetuning.objectives import Batch, Lesson, gather
+from training.metrics.comparisons import without_comparisons
 
 AHEAD = 3
 """Batches that are made while one is learnt from."""

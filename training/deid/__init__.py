@@ -1,0 +1,1 @@
+"""De-identification of report texts before they become training material."""

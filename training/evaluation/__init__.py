@@ -1,0 +1,1 @@
+"""How good a bundle is: drafts of held-out studies, their scores, floors, and the report."""
