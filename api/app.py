@@ -1,6 +1,6 @@
 """The web application and its server: REST, pages, health. Knows routes and sockets, no rows.
 
-There is no login yet. So it binds to loopback unless told otherwise, and says so; `api.door` keeps
+There is no login yet. So it binds to loopback unless told otherwise, and says so; `api.request_guard` keeps
 other people's web pages out.
 """
 
@@ -20,16 +20,16 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from api import health, images, pages, studies
-from api.door import Door
 from api.problems import add_problems
 from api.rendering import HERE
+from api.request_guard import Door
 from api.schemas import Problem
 from records import parts
+from records.database.session import unit_of_work
 from records.errors import NightdraftError, PortInUse, SettingsError, terse
-from records.session import unit_of_work
 from records.settings import Settings
+from records.states import WARNING
 from records.telemetry import logger
-from records.vocabulary import WARNING
 
 BEAT_SECONDS = 10.0
 

@@ -20,12 +20,13 @@ from api.schemas import Check, PartSeen, Readiness
 from api.studies import EXPECTED_PARTS, seen_parts
 from model.errors import BundleError
 from model.manifest import read_manifest
-from records import parts, worklist
+from records import parts
 from records.blobs import Blobs
+from records.database.session import unit_of_work
 from records.errors import BrokerDown, BundleUnusable, NightdraftError, PartError
-from records.session import unit_of_work
 from records.settings import Settings
-from records.vocabulary import Stage
+from records.states import Stage
+from records.workflow import worklist
 
 router = APIRouter(tags=["health"])
 

@@ -14,11 +14,11 @@ from fastapi.responses import Response
 from PIL import Image
 
 from model.dicom.pixels import shown_pixels
-from records import studies
 from records.blobs import Blobs
+from records.database.session import unit_of_work
 from records.errors import NotFound
-from records.session import unit_of_work
-from records.vocabulary import InstanceState
+from records.states import InstanceState
+from records.workflow import studies
 
 router = APIRouter(include_in_schema=False)
 

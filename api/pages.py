@@ -19,9 +19,10 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from api.rendering import render
 from api.schemas import DecisionGiven, SearchWords
 from api.studies import EXPECTED_PARTS, Counting, Whole, decide, seen_parts, whole
-from records import parts, requests, studies, worklist
-from records.session import unit_of_work
-from records.vocabulary import HOLD_SENTENCES, HoldReason, InstanceState, VisibleState
+from records import parts
+from records.database.session import unit_of_work
+from records.states import HOLD_SENTENCES, HoldReason, InstanceState, VisibleState
+from records.workflow import requests, studies, worklist
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from records.vocabulary import WARNING, VisibleState
+from records.states import WARNING, VisibleState
 
 HERE = Path(__file__).parent
 

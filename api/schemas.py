@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from records.tables import Draft, Event, Heartbeat, Hold, Instance
-from records.vocabulary import (
+from records.database.tables import Draft, Event, Heartbeat, Hold, Instance
+from records.states import (
     HOLD_SENTENCES,
     WARNING,
     Decision,
@@ -21,7 +21,7 @@ from records.vocabulary import (
     Priority,
     VisibleState,
 )
-from records.worklist import Row
+from records.workflow.worklist import Row
 
 # PostgreSQL keeps no NUL, and nobody types the other control characters.
 _LINE = r"^[^\x00-\x1f\x7f]*$"

@@ -32,12 +32,13 @@ from api.schemas import (
     StudySeen,
     StudyUid,
 )
-from records import drafts, holds, parts, requests, studies, trail, worklist
+from records import parts
+from records.database.session import unit_of_work
+from records.database.tables import Draft, Event, Hold, Instance
 from records.errors import NotAllowed
-from records.session import unit_of_work
-from records.tables import Draft, Event, Hold, Instance
-from records.vocabulary import ENDED, VisibleState
-from records.worklist import Row
+from records.states import ENDED, VisibleState
+from records.workflow import drafts, events, holds, requests, studies, worklist
+from records.workflow.worklist import Row
 
 router = APIRouter(prefix="/api", tags=["studies"])
 
@@ -81,7 +82,7 @@ def whole(session: Session, uid: str) -> Whole:
         instances=studies.instances(session, id_),
         drafts=drafts.of_study(session, id_),
         holds=holds.of_study(session, id_),
-        timeline=trail.timeline(session, id_),
+        timeline=events.timeline(session, id_),
     )
 
 

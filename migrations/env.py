@@ -8,9 +8,9 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import text
 
-from records.session import make_engine
+from records.database.session import make_engine
+from records.database.tables import Base
 from records.settings import settings
-from records.tables import Base
 
 LOCK = 7_310_445_129  # any number, the same in every program
 

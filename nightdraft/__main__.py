@@ -1,5 +1,5 @@
 """`python -m nightdraft` is the command `nightdraft`."""
 
-from nightdraft.cli import main
+from nightdraft.cli.main import main
 
 main()

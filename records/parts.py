@@ -12,8 +12,8 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records.session import interval
-from records.tables import Alarm, Heartbeat, Refusal
+from records.database.session import interval
+from records.database.tables import Alarm, Heartbeat, Refusal
 
 SILENT_SECONDS = 60.0
 """A part that was not seen for so long does not run."""

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from records.errors import SettingsError
-from records.vocabulary import Priority
+from records.states import Priority
 
 ADDRESSES = "run/addresses.json"
 """Under the data folder: where a running station's embedded servers listen."""

@@ -21,10 +21,10 @@ import redis
 from pynetdicom.transport import AssociationSocket
 
 import migrations
-from nightdraft.embedded import Embedded
-from nightdraft.embedded import free_port as any_free_port
+from nightdraft.station.embedded import Embedded
+from nightdraft.station.embedded import free_port as any_free_port
 from records.blobs import Blobs
-from records.session import engine, forget_engine, make_engine
+from records.database.session import engine, forget_engine, make_engine
 from records.settings import settings
 
 _TEMPLATE = "template_migrated"

@@ -17,8 +17,8 @@ from typing import Any
 import redis
 from sqlalchemy import Engine, text
 
-from records.session import make_engine
-from records.vocabulary import ENDED
+from records.database.session import make_engine
+from records.states import ENDED
 from tests.waiting import eventually
 
 QUICK = {
@@ -66,7 +66,7 @@ class Station:
         """Studies by visible state, those that are not 0."""
         from sqlalchemy.orm import Session
 
-        from records import worklist
+        from records.workflow import worklist
 
         with Session(self.engine) as session:
             return {state.value: n for state, n in worklist.counts(session).items() if n}
@@ -75,7 +75,7 @@ class Station:
         """Visible state and reason by Study Instance UID."""
         from sqlalchemy.orm import Session
 
-        from records import worklist
+        from records.workflow import worklist
 
         with Session(self.engine) as session:
             return {

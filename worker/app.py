@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from records.session import forget_engine
+from records.database.session import forget_engine
 from records.settings import settings
 
 QUEUES = ("sweep", "prepare", "draft")

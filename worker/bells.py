@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 
 from records.errors import BrokerDown
 from records.settings import settings
-from records.vocabulary import Stage
+from records.states import Stage
 from worker.app import app
 
 _DOWN = "Redis does not answer; the next sweep rings again"

@@ -17,9 +17,7 @@ from model.case import Case, DraftText, FailedCase, unpack
 from model.errors import BundleError, CaseError, DeviceError
 from model.prompting.confidence import sentence_confidences
 from model.reporter import Drafting
-from records import drafts, leases, requests
 from records.blobs import Blobs
-from records.drafts import NewDraft
 from records.errors import (
     DatabaseDown,
     NightdraftError,
@@ -28,13 +26,15 @@ from records.errors import (
     WorkerSick,
     terse,
 )
-from records.killpoints import killpoint
-from records.leases import Lease
+from records.failpoints import killpoint
 from records.settings import settings
+from records.states import FailReason, Stage
 from records.telemetry import logger
-from records.vocabulary import FailReason, Stage
-from worker.keeping import Keeper
-from worker.sickness import Streak, is_stopped
+from records.workflow import drafts, leases, requests
+from records.workflow.drafts import NewDraft
+from records.workflow.leases import Lease
+from worker.circuit_breaker import Streak, is_stopped
+from worker.lease_renewer import Keeper
 
 SAVE_TRIES = 3
 """A group of drafts is worth seconds of a GPU: a broken transaction is tried again before that."""

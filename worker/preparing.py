@@ -1,6 +1,6 @@
 """Studies that wait -> prepared inputs on disk, one at a time by priority. Knows no torch.
 
-What is in the films is `worker.films`' word; here are claims, leases and what a failure costs.
+What is in the films is `worker.case_builder`' word; here are claims, leases and what a failure costs.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections.abc import Callable
 from model.case import pack
 from model.errors import BundleError
 from model.manifest import Manifest, read_manifest
-from records import holds, leases, requests, studies
 from records.blobs import Blobs
+from records.database.session import unit_of_work
 from records.errors import BrokerDown, BundleUnusable, PartError, terse
-from records.killpoints import killpoint
-from records.leases import Lease
-from records.requests import Prepared
-from records.session import unit_of_work
+from records.failpoints import killpoint
 from records.settings import settings
+from records.states import FailReason, HoldReason, InstanceState, Stage
 from records.telemetry import logger
-from records.vocabulary import FailReason, HoldReason, InstanceState, Stage
+from records.workflow import holds, leases, requests, studies
+from records.workflow.leases import Lease
+from records.workflow.requests import Prepared
 from worker import bells
-from worker.films import Asking, FileGone, Kept, NotFor, Ready, Unreadable, make_ready
-from worker.keeping import Keeper
-from worker.sickness import Streak, is_stopped
+from worker.case_builder import Asking, FileGone, Kept, NotFor, Ready, Unreadable, make_ready
+from worker.circuit_breaker import Streak, is_stopped
+from worker.lease_renewer import Keeper
 
 ASIDE = {
     InstanceState.SKIPPED: ("other_object", "It is no film that is drafted from."),

@@ -25,8 +25,8 @@ from celery.beat import EmbeddedService, Scheduler
 
 from model.dicom.indication import indication
 from records import parts
+from records.database.session import unit_of_work
 from records.errors import BrokerDown, NightdraftError, SettingsError, terse
-from records.session import unit_of_work
 from records.settings import settings
 from records.telemetry import logger
 from worker import stopping, tasks

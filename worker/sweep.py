@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from records import leases, parts, requests, studies, trail
-from records.session import unit_of_work
+from records import parts
+from records.database.session import unit_of_work
 from records.settings import settings
+from records.states import Stage
 from records.telemetry import logger
-from records.vocabulary import Stage
+from records.workflow import events, leases, requests, studies
 from worker import bells
-from worker.sickness import is_stopped, raise_alarm
+from worker.circuit_breaker import is_stopped, raise_alarm
 
 CLOSE_AT_ONCE = 200
 """Studies closed in one transaction: short enough that the listener never waits for it."""
@@ -65,7 +66,7 @@ def _take_back() -> int:
     with unit_of_work() as session:
         taken = requests.take_back_expired(session, knobs.max_attempts, knobs.retry_seconds)
         for stage in Stage if taken else ():
-            died = trail.deaths_in_a_row(session, stage)
+            died = events.deaths_in_a_row(session, stage)
             if len(died) >= knobs.sick_after and not is_stopped(session, stage):
                 raise_alarm(
                     session,

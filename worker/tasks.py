@@ -14,17 +14,17 @@ from model.decoding import Serving
 from model.errors import BundleError, DeviceError
 from model.reporter import Drafting, load_reporter
 from records import parts
+from records.database.session import unit_of_work
 from records.errors import BundleUnusable, NightdraftError, WorkerSick, terse
-from records.session import unit_of_work
 from records.settings import settings
+from records.states import Stage
 from records.telemetry import logger
-from records.vocabulary import Stage
 from worker import preparing
 from worker import sweep as sweeping
 from worker.app import app
+from worker.circuit_breaker import Streak
 from worker.drafting import DeviceFailed, draft_ready
 from worker.pace import Pace
-from worker.sickness import Streak
 from worker.stopping import end_worker, stopping
 
 PREPARE_SECONDS = 60.0

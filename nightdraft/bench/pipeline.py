@@ -23,16 +23,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nightdraft.backlog import draw_studies, read_studies, write_afresh
 from nightdraft.bench.machine import facts
-from nightdraft.sending import Film, Outcome, find_films, send_films
-from nightdraft.starting import StationProcess
-from nightdraft.station import PARTS
-from records import worklist
+from nightdraft.phantom_studies import draw_studies, read_studies, write_afresh
+from nightdraft.station.child import StationProcess
+from nightdraft.station.station import PARTS
+from nightdraft.store_scu import Film, Outcome, find_films, send_films
+from records.database.session import forget_engine, unit_of_work
 from records.errors import PartError
-from records.session import forget_engine, unit_of_work
 from records.settings import settings
-from records.vocabulary import ENDED, VisibleState
+from records.states import ENDED, VisibleState
+from records.workflow import worklist
 from training.corpus.phantoms_dicom import SMALL_SIZE
 
 DRAWN = 40

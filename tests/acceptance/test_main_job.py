@@ -11,7 +11,7 @@ import psutil
 import pydicom
 import pytest
 
-from records.vocabulary import WARNING
+from records.states import WARNING
 from tests.stations import Station, running_station
 from tests.waiting import eventually
 from training.corpus.phantoms_dicom import write_phantoms

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from model.case import Priors
-from records import reviews
 from records.blobs import Blobs
+from records.database.session import unit_of_work
 from records.errors import CorpusError
-from records.reviews import Standing
-from records.session import unit_of_work
 from records.settings import settings
-from records.vocabulary import ReviewDecision
+from records.states import ReviewDecision
+from records.workflow import reviews
+from records.workflow.reviews import Standing
 from training.corpus.example import SPLITS, Example, FilmFile, LeftOut, Reading
 from training.corpus.report_sections import target_text
 from training.corpus.splits import by_patient, chosen_split, set_apart

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from records.vocabulary import WARNING
+from records.states import WARNING
 from tests.integration.api.night import Night
 
 
@@ -104,7 +104,7 @@ def test_a_lost_server_is_said(serve, night, browser):
 
 
 def test_a_script_in_a_name_does_not_run(serve, night, page):
-    from records.studies import Patient
+    from records.workflow.studies import Patient
 
     evil = "<img src=x onerror=document.title='run'><script>document.title='run'</script>"
     (study,) = night.complete(1, patient=Patient("X", "", evil), study_description=evil)

@@ -5,7 +5,7 @@ import socket
 import httpx2 as httpx
 
 from records import parts
-from records.session import unit_of_work
+from records.database.session import unit_of_work
 from tests.integration.api.night import Night
 from tests.waiting import eventually
 

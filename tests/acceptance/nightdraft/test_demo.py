@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from model.manifest import BUNDLES
-from records.vocabulary import WARNING
+from records.states import WARNING
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[3]

@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.manifest import read_manifest
-from records import drafts, holds, leases, parts, requests, studies
+from records import parts
 from records.blobs import Blobs
-from records.drafts import NewDraft
-from records.leases import Lease
-from records.requests import Prepared
-from records.session import unit_of_work
-from records.studies import Arrived, Patient
-from records.vocabulary import FailReason, HoldReason, Priority, Stage
+from records.database.session import unit_of_work
+from records.states import FailReason, HoldReason, Priority, Stage
+from records.workflow import drafts, holds, leases, requests, studies
+from records.workflow.drafts import NewDraft
+from records.workflow.leases import Lease
+from records.workflow.requests import Prepared
+from records.workflow.studies import Arrived, Patient
 from training.corpus.phantoms import HELD_OUT, Phantom, phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 

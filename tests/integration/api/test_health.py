@@ -6,7 +6,7 @@ from starlette.testclient import TestClient
 from api.app import make_app
 from api.studies import EXPECTED_PARTS
 from records import parts
-from records.session import unit_of_work
+from records.database.session import unit_of_work
 from records.settings import settings
 from tests.integration.api.night import parts_run
 

@@ -5,9 +5,9 @@ import pydicom
 from PIL import Image
 
 from model.dicom.pixels import shown_pixels
-from records import studies
-from records.session import unit_of_work
-from records.vocabulary import InstanceState
+from records.database.session import unit_of_work
+from records.states import InstanceState
+from records.workflow import studies
 
 
 def _film(study):

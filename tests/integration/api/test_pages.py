@@ -4,11 +4,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import make_app
-from records import parts, studies
-from records.session import unit_of_work
+from records import parts
+from records.database.session import unit_of_work
 from records.settings import settings
-from records.studies import Patient
-from records.vocabulary import WARNING, HoldReason
+from records.states import WARNING, HoldReason
+from records.workflow import studies
+from records.workflow.studies import Patient
 from tests.integration.api.night import parts_run
 
 SCRIPT = "<script>alert('x')</script>"

@@ -1,8 +1,9 @@
 import uuid
 
-from records import drafts, holds, parts, trail
-from records.session import unit_of_work
-from records.vocabulary import WARNING, EventKind, HoldReason, Priority, VisibleState
+from records import parts
+from records.database.session import unit_of_work
+from records.states import WARNING, EventKind, HoldReason, Priority, VisibleState
+from records.workflow import drafts, events, holds
 from tests.integration.api.night import parts_run
 
 AT_ONCE = "application/problem+json"
@@ -41,7 +42,7 @@ def test_one_study_with_all_that_is_known(client, night):
     assert draft["current"] is True
     assert len(draft["views"]) == len(by_id["instances"])
     with unit_of_work() as session:
-        kinds = [event.kind for event in trail.timeline(session, study)]
+        kinds = [event.kind for event in events.timeline(session, study)]
     assert [event["kind"] for event in by_id["timeline"]] == kinds
 
 
@@ -95,7 +96,7 @@ def test_release_ends_the_quiet_period(client, night):
     study = night.arrive(1)
     assert client.post(f"/api/studies/{study}/release").json()["state"] == "RECEIVING"
     with unit_of_work() as session:
-        assert EventKind.RELEASED in {event.kind for event in trail.timeline(session, study)}
+        assert EventKind.RELEASED in {event.kind for event in events.timeline(session, study)}
 
 
 def test_retry_takes_studies_that_ended(client, night):
@@ -154,7 +155,7 @@ def test_what_is_kept_aside_has_no_picture(client, night):
         one = drafts.of_study(session, study)
     assert one == []
     uid = client.get(f"/api/studies/{study}").json()["study"]["study_instance_uid"]
-    from records.studies import Patient
+    from records.workflow.studies import Patient
 
     stranger = Patient("P-9", "", "STRANGER^SAM", "19500101", "M")
     night.arrive(2, study_instance_uid=uid, patient=stranger)

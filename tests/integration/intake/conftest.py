@@ -6,7 +6,7 @@ from pathlib import Path
 import pydicom.config
 import pytest
 
-from .senders import Running, start_listener
+from tests.integration.intake.senders import Running, start_listener
 
 
 @pytest.fixture(autouse=True)

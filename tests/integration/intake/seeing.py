@@ -7,10 +7,11 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from records import parts, studies
+from records import parts
 from records.blobs import Blobs
-from records.session import unit_of_work
-from records.tables import Instance, Refusal, Study
+from records.database.session import unit_of_work
+from records.database.tables import Instance, Refusal, Study
+from records.workflow import studies
 
 
 def rows(table=Instance):

@@ -34,7 +34,7 @@ _LISTEN = """
 import faulthandler
 import signal
 import sys
-from intake.listener import run_listener
+from intake.dicom.listener import run_listener
 from records.errors import NightdraftError
 from records.settings import settings
 from records.telemetry import set_up_logs

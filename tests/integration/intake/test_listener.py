@@ -11,15 +11,15 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from records import holds
 from records.blobs import Blobs
-from records.session import unit_of_work
-from records.tables import Refusal
-from records.vocabulary import HoldReason, InstanceState, Priority
+from records.database.session import unit_of_work
+from records.database.tables import Refusal
+from records.states import HoldReason, InstanceState, Priority
+from records.workflow import holds
 from tests.waiting import eventually
 
-from .seeing import heartbeat, incoming, kept_files, refused, rows, study
-from .senders import (
+from tests.integration.intake.seeing import heartbeat, incoming, kept_files, refused, rows, study
+from tests.integration.intake.senders import (
     CT,
     DX,
     association,

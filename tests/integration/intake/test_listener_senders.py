@@ -10,12 +10,12 @@ from pydicom import dcmread
 from pydicom.uid import ImplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
-from records.tables import Refusal
-from records.vocabulary import InstanceState
+from records.database.tables import Refusal
+from records.states import InstanceState
 from tests.waiting import eventually
 
-from .seeing import rows
-from .senders import (
+from tests.integration.intake.seeing import rows
+from tests.integration.intake.senders import (
     CT,
     DX,
     association,

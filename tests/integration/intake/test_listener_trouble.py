@@ -12,11 +12,11 @@ from pydicom import dcmread
 
 from records import parts
 from records.blobs import Blobs
-from records.session import unit_of_work
+from records.database.session import unit_of_work
 from tests.waiting import eventually
 
-from .seeing import fill_up, heartbeat, incoming, kept_files, rows
-from .senders import (
+from tests.integration.intake.seeing import fill_up, heartbeat, incoming, kept_files, rows
+from tests.integration.intake.senders import (
     association,
     film,
     send,

@@ -4,12 +4,12 @@ import os
 import time
 import uuid
 
-from intake.orphans import ALARM_PART, FEW, sweep_orphans
+from intake.dicom.orphans import ALARM_PART, FEW, sweep_orphans
 from records import parts
 from records.blobs import Blobs
-from records.session import unit_of_work
+from records.database.session import unit_of_work
 
-from ..records.arrivals import arrived, register
+from tests.integration.records.arrivals import arrived, register
 
 
 def old(path):

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from nightdraft.bench import feeding, pipeline, preparing, receiving
-from nightdraft.station import PARTS
+from nightdraft.bench import feed, pipeline, prepare, receive
+from nightdraft.station.station import PARTS
 from records.errors import PartError
 
 
@@ -47,7 +47,7 @@ def test_a_few_studies_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_listeners_are_measured_side_by_side() -> None:
-    measured = plain(receiving.measure(4, 0.1, [1, 4], 1, lambda _: None))
+    measured = plain(receive.measure(4, 0.1, [1, 4], 1, lambda _: None))
     there = {(row["name"], row["associations"]): row["processes"] for row in measured["receivers"]}
     assert there["nightdraft listen", 1] == 1
     assert there["nightdraft listen", 4] == min(4, os.cpu_count() or 1)
@@ -55,23 +55,23 @@ def test_listeners_are_measured_side_by_side() -> None:
     assert measured["ratio_one"] > 0 < measured["ratio_four"]
     assert all(row["films_per_second"]["median"] > 0 for row in measured["receivers"])
     assert all(row["memory_mb"]["median"] > 1 for row in measured["receivers"])
-    assert receiving.show(measured)
+    assert receive.show(measured)
 
 
 def test_a_listener_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = receiving.Receiver("broken", "/bin/sh", lambda *_: ["/bin/sh", "-c", "echo no"], "")
-    monkeypatch.setattr(receiving, "RECEIVERS", (receiving.RECEIVERS[0], broken))
+    broken = receive.Receiver("broken", "/bin/sh", lambda *_: ["/bin/sh", "-c", "echo no"], "")
+    monkeypatch.setattr(receive, "RECEIVERS", (receive.RECEIVERS[0], broken))
     with pytest.raises(PartError, match="broken does not start: no"):
-        receiving.measure(1, 0.01, [1], 1, lambda _: None)
+        receive.measure(1, 0.01, [1], 1, lambda _: None)
 
 
 def test_codecs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparing, "ROWS", 1300)
-    monkeypatch.setattr(preparing, "COLUMNS", 1000)
-    monkeypatch.setattr(preparing, "THREADS_SECONDS", 0.01)
-    measured = plain(preparing.measure(2, lambda _: None))
+    monkeypatch.setattr(prepare, "ROWS", 1300)
+    monkeypatch.setattr(prepare, "COLUMNS", 1000)
+    monkeypatch.setattr(prepare, "THREADS_SECONDS", 0.01)
+    measured = plain(prepare.measure(2, lambda _: None))
     keys = {"uncompressed", "rle", "jpeg_lossless", "jpeg_ls", "jpeg_2000"}
-    assert keys == set(preparing.CODECS)
+    assert keys == set(prepare.CODECS)
     assert measured["two_threads_ratio"] > 0
     for codec in keys:
         row = measured[codec]
@@ -82,12 +82,12 @@ def test_codecs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatc
         assert 0 < row["memory_mb"] < 60
         assert row["error"]["largest"] <= 2 or codec == "jpeg_2000"
         assert row["error"]["mean"] < 0.3  # both show the same film
-    assert preparing.show(measured)
+    assert prepare.show(measured)
 
 
 def test_feeding_is_measured_both_ways() -> None:
-    measured = plain(feeding.measure(6, 256, 2, lambda _: None))
+    measured = plain(feed.measure(6, 256, 2, lambda _: None))
     assert measured["shelf"]["median"] > 0 < measured["files"]["median"]
     assert measured["preparing"] > 0
     assert measured["ratio"] > 0
-    assert feeding.show(measured)
+    assert feed.show(measured)

@@ -115,9 +115,9 @@ def test_nobody_answers_a_sender(samples: Path, free_port: int) -> None:
 
 def test_an_unforeseen_error_is_one_line_without_its_words(tmp_path: Path, database: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import records.worklist\n"
+        "import records.workflow.worklist\n"
         "def broken(session): raise ZeroDivisionError('DOE^JANE')\n"
-        "records.worklist.counts = broken\n"
+        "records.workflow.worklist.counts = broken\n"
     )
     path = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     done = subprocess.run(

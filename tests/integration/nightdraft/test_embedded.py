@@ -14,14 +14,14 @@ import psycopg2
 import pytest
 import redis
 
-from nightdraft.embedded import Embedded
+from nightdraft.station.embedded import Embedded
 from records.errors import PartError
 from tests.waiting import eventually
 
 HOLDER = """
 import signal, sys
 from pathlib import Path
-from nightdraft.embedded import Embedded
+from nightdraft.station.embedded import Embedded
 with Embedded(Path(sys.argv[1]), durable=False) as servers:
     print(servers.database_url, flush=True)
     signal.pause()

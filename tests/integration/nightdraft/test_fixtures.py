@@ -8,10 +8,10 @@ import redis
 from sqlalchemy import func, select
 
 import migrations
+from records.database.session import engine, unit_of_work
+from records.database.tables import Study
 from records.parts import database_time
-from records.session import engine, unit_of_work
 from records.settings import settings
-from records.tables import Study
 from tests.waiting import eventually
 
 

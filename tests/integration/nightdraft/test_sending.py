@@ -18,7 +18,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     DigitalXRayImageStorageForPresentation,
 )
 
-from nightdraft.sending import Answer, Film, Outcome, Sending, find_films, send_films
+from nightdraft.store_scu import Answer, Film, Outcome, Sending, find_films, send_films
 from records.errors import NotFound, PartError
 from training.corpus.phantoms_dicom import write_phantoms
 

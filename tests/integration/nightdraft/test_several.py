@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nightdraft import several
-from nightdraft.processes import Children
-from nightdraft.several import Several, Watched
+from nightdraft.station import supervisor
+from nightdraft.station.processes import Children
+from nightdraft.station.supervisor import Several, Watched
 from tests.waiting import eventually
 
 
@@ -29,7 +29,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "time.sleep(600)\n"
     )
     program.chmod(0o755)
-    monkeypatch.setattr(several.sys, "executable", str(program))
+    monkeypatch.setattr(supervisor.sys, "executable", str(program))
     return tmp_path
 
 
@@ -81,9 +81,9 @@ def test_one_that_dies_comes_again_and_its_mate_stays(
 def test_one_that_dies_again_and_again_is_an_alarm(
     running: Several, said: list[str], monkeypatch: pytest.MonkeyPatch, database: str
 ) -> None:
-    monkeypatch.setattr(several, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "_LONGEST_PAUSE", 0.01)
     first = running.watched[0]
-    for _ in range(several.QUICK_DEATHS):
+    for _ in range(supervisor.QUICK_DEATHS):
         eventually(lambda: (running.look(), first.process is not None)[1])
         assert first.process is not None
         first.process.kill()

@@ -17,8 +17,8 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
-from nightdraft.starting import StationProcess
-from nightdraft.station import PARTS
+from nightdraft.station.child import StationProcess
+from nightdraft.station.station import PARTS
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[3]

@@ -6,10 +6,10 @@ import io
 
 from rich.console import Console
 
-from nightdraft.telling import tell_study
-from records import holds
-from records.session import unit_of_work
-from records.vocabulary import WARNING, HoldReason
+from nightdraft.cli.study import tell_study
+from records.database.session import unit_of_work
+from records.states import WARNING, HoldReason
+from records.workflow import holds
 from tests.integration.records.arrivals import arrived, complete, draft_all, register
 
 

@@ -4,10 +4,10 @@ import hashlib
 import itertools
 import uuid
 
-from records import drafts, leases, requests, studies
-from records.session import unit_of_work
-from records.studies import Arrived, Patient
-from records.vocabulary import Priority, Stage
+from records.database.session import unit_of_work
+from records.states import Priority, Stage
+from records.workflow import drafts, leases, requests, studies
+from records.workflow.studies import Arrived, Patient
 
 ONE = Patient("P-1", "", "PHANTOM^ONE", "19700101", "F")
 OTHER = Patient("P-2", "", "PHANTOM^TWO", "19600101", "M")

@@ -3,12 +3,12 @@
 import pytest
 from sqlalchemy import text
 
-from records import drafts, leases
+from records.database.session import unit_of_work
 from records.errors import NightdraftError
-from records.session import unit_of_work
-from records.vocabulary import WARNING, Stage
+from records.states import WARNING, Stage
+from records.workflow import drafts, leases
 
-from .arrivals import arrived, claim, complete, draft_all, new_draft, prepare, save
+from tests.integration.records.arrivals import arrived, claim, complete, draft_all, new_draft, prepare, save
 
 pytestmark = pytest.mark.usefixtures("database")
 

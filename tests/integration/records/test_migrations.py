@@ -5,10 +5,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 import migrations
-from records.session import engine
-from records.tables import Base
+from records.database.session import engine
+from records.database.tables import Base
 
-from .arrivals import arrived, complete, draft_all
+from tests.integration.records.arrivals import arrived, complete, draft_all
 
 
 def differences():

@@ -6,10 +6,9 @@ import threading
 import pytest
 from sqlalchemy import text
 
-from records import drafts, holds, leases, requests, studies, trail, worklist
+from records.database.session import unit_of_work
 from records.errors import NotAllowed
-from records.session import unit_of_work
-from records.vocabulary import (
+from records.states import (
     Decision,
     EventKind,
     FailReason,
@@ -18,9 +17,10 @@ from records.vocabulary import (
     Stage,
     VisibleState,
 )
+from records.workflow import drafts, events, holds, leases, requests, studies, worklist
 from tests.waiting import eventually
 
-from .arrivals import arrived, claim, complete, draft_all, prepare, register, save
+from tests.integration.records.arrivals import arrived, claim, complete, draft_all, prepare, register, save
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -361,7 +361,7 @@ def test_the_timeline_names_each_step():
     (study_id,) = complete(arrived())
     draft_all()
     with unit_of_work() as session:
-        kinds = [event.kind for event in trail.timeline(session, study_id)]
+        kinds = [event.kind for event in events.timeline(session, study_id)]
     assert kinds[2:] == [
         EventKind.REQUESTED,
         EventKind.CLAIMED,

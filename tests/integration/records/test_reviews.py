@@ -6,13 +6,13 @@ import uuid
 import pytest
 from sqlalchemy import text
 
-from records import drafts, holds, reviews, trail
+from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotAllowed, NotFound
-from records.session import unit_of_work
-from records.vocabulary import WARNING, Decision, EventKind, HoldReason, ReviewDecision, Stage
+from records.states import WARNING, Decision, EventKind, HoldReason, ReviewDecision, Stage
+from records.workflow import drafts, events, holds, reviews
 from tests.waiting import eventually
 
-from .arrivals import arrived, claim, complete, draft_all, prepare, save
+from tests.integration.records.arrivals import arrived, claim, complete, draft_all, prepare, save
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -54,7 +54,7 @@ def standing(**asked):
 
 def told(study_id):
     with unit_of_work() as session:
-        return [(event.kind, event.detail) for event in trail.timeline(session, study_id)]
+        return [(event.kind, event.detail) for event in events.timeline(session, study_id)]
 
 
 def draft_again(study="1.2.3"):

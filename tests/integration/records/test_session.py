@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import text
 
+from records.database.session import unit_of_work
 from records.errors import DatabaseDown, NightdraftError
-from records.session import unit_of_work
 
 NAME = "PLANTED^NAME"
 

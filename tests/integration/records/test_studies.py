@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
-from records import holds, studies, trail, worklist
+from records.database.session import unit_of_work
 from records.errors import NotFound
-from records.session import unit_of_work
-from records.studies import Outcome, Patient, same_patient
-from records.vocabulary import EventKind, HoldReason, InstanceState, Priority, VisibleState
+from records.states import EventKind, HoldReason, InstanceState, Priority, VisibleState
+from records.workflow import events, holds, studies, worklist
+from records.workflow.studies import Outcome, Patient, same_patient
 
-from .arrivals import ONE, OTHER, arrived, claim, complete, draft_all, register
+from tests.integration.records.arrivals import ONE, OTHER, arrived, claim, complete, draft_all, register
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -180,7 +180,7 @@ def test_a_study_is_found_by_its_uid_and_by_our_id():
 def test_the_timeline_tells_what_happened():
     (study_id,) = complete(arrived(content="a", sop="1.1"), arrived(content="b", sop="1.1"))
     with unit_of_work() as session:
-        kinds = [event.kind for event in trail.timeline(session, study_id)]
+        kinds = [event.kind for event in events.timeline(session, study_id)]
         assert len(holds.of_study(session, study_id)) == 1
     assert kinds == [
         EventKind.ARRIVED,

@@ -2,13 +2,14 @@
 
 import pytest
 
-from records import parts, worklist
+from records import parts
+from records.database.session import unit_of_work
 from records.errors import NotAllowed
-from records.session import unit_of_work
-from records.studies import Patient
-from records.vocabulary import Stage, VisibleState
+from records.states import Stage, VisibleState
+from records.workflow import worklist
+from records.workflow.studies import Patient
 
-from .arrivals import arrived, claim, complete, draft_all, prepare, register
+from tests.integration.records.arrivals import arrived, claim, complete, draft_all, prepare, register
 
 pytestmark = pytest.mark.usefixtures("database")
 

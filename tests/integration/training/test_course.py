@@ -20,8 +20,8 @@ from model.case import DraftText
 from model.errors import BundleError, DeviceError, TemplateError
 from model.manifest import read_manifest, resolve
 from model.reporter import Reporter
-from nightdraft.evaluating import evaluate_command
-from nightdraft.training import train
+from nightdraft.cli.evaluate import evaluate_command
+from nightdraft.cli.train import train
 from records.errors import CorpusError, NotAllowed, SettingsError, TrainingStopped
 from tests.waiting import eventually
 from training.corpus.example import TEST, TRAIN, Reading

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from model.errors import BundleError
-from nightdraft.evaluating import evaluate_command
+from nightdraft.cli.evaluate import evaluate_command
 from records.errors import CorpusError, NotAllowed
 from tests.evaluated import HOW
 from tests.listed import MissingFilm

@@ -17,7 +17,7 @@ from training.corpus.phantom_corpus import Phantoms
 from training.evaluation.scores import scores_for
 from training.metrics.findings import agree, swap_films
 
-from .written import write
+from tests.integration.training.written import write
 
 
 def found(model: ClinicalBLIP, studies: int) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from training.corpus.phantoms import HELD_OUT
 from training.corpus.phantoms_dicom import write_phantoms
 from training.metrics.findings import agree
 
-from .written import write
+from tests.integration.training.written import write
 
 
 def in_jpeg_2000(path: Path) -> Path:

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from model.manifest import Preprocessing
-from records import drafts, holds, leases, requests, reviews
 from records.blobs import Blobs
+from records.database.session import unit_of_work
 from records.errors import CorpusError
-from records.session import unit_of_work
-from records.studies import Patient
-from records.vocabulary import HoldReason, Stage
+from records.states import HoldReason, Stage
+from records.workflow import drafts, holds, leases, requests, reviews
+from records.workflow.studies import Patient
 from tests.integration.records.arrivals import arrived, claim, complete, new_draft
 from training.corpus import signed
 from training.corpus.example import Example, LeftOut, Reading

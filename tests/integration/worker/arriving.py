@@ -7,12 +7,12 @@ from io import BytesIO
 
 from pydicom import Dataset, dcmwrite
 
-from records import studies, worklist
 from records.blobs import Blobs, sha256_of
-from records.session import unit_of_work
+from records.database.session import unit_of_work
 from records.settings import settings
-from records.studies import Arrived, Patient
-from records.vocabulary import Priority, VisibleState
+from records.states import Priority, VisibleState
+from records.workflow import studies, worklist
+from records.workflow.studies import Arrived, Patient
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 

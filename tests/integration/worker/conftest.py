@@ -7,7 +7,7 @@ import pytest
 
 from worker.app import app
 
-from .processes import Part, start
+from tests.integration.worker.processes import Part, start
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from sqlalchemy import func, text
 
 from model.errors import BundleError, DeviceError
 from model.reporter import NullReporter
-from records import drafts, holds, leases, parts, requests, trail, worklist
+from records import parts
 from records.blobs import Blobs
+from records.database.session import unit_of_work
+from records.database.tables import DraftRequest, Study
 from records.errors import NightdraftError, WorkerSick
-from records.session import unit_of_work
 from records.settings import settings
-from records.tables import DraftRequest, Study
-from records.vocabulary import (
+from records.states import (
     WARNING,
     EventKind,
     HoldReason,
@@ -27,13 +27,14 @@ from records.vocabulary import (
     Stage,
     VisibleState,
 )
+from records.workflow import drafts, events, holds, leases, requests, worklist
 from tests.waiting import eventually
+from worker.circuit_breaker import Streak
 from worker.drafting import DeviceFailed, draft_ready
 from worker.preparing import prepare_ready
-from worker.sickness import Streak
 
-from .arriving import bring, bring_studies, close, films, state
-from .reporters import Reporter
+from tests.integration.worker.arriving import bring, bring_studies, close, films, state
+from tests.integration.worker.reporters import Reporter
 
 DRAFTED, FAILED, PREPARED = VisibleState.DRAFTED, VisibleState.FAILED, VisibleState.PREPARED
 
@@ -71,7 +72,7 @@ def key_of(study_id):
 
 def events(study_id):
     with unit_of_work() as session:
-        return [event.kind for event in trail.timeline(session, study_id)]
+        return [event.kind for event in events.timeline(session, study_id)]
 
 
 def test_a_draft_says_all_it_came_from():
@@ -355,7 +356,7 @@ def test_a_late_image_closing_while_the_draft_is_saved_does_not_lock_both_out(mo
     prepare()
     bring(first[1])
     closing = threading.Thread(target=close)
-    tell = trail.tell
+    tell = events.tell
 
     def tell_late(session, *given, **more):
         if not closing.ident:

@@ -15,19 +15,19 @@ from model.case import pack, unpack
 from model.decoding import Serving
 from model.inference.counters import Tally
 from model.reporter import NullReporter, Reporter
-from records import drafts, worklist
 from records.blobs import Blobs
-from records.session import unit_of_work
+from records.database.session import unit_of_work
+from records.database.tables import DraftRequest, Study
 from records.settings import settings
-from records.tables import DraftRequest, Study
-from records.vocabulary import Stage, VisibleState
+from records.states import Stage, VisibleState
+from records.workflow import drafts, worklist
 from worker import drafting
+from worker.circuit_breaker import Streak
 from worker.drafting import draft_ready
 from worker.pace import Pace
 from worker.preparing import prepare_ready
-from worker.sickness import Streak
 
-from .arriving import bring_studies, close, state
+from tests.integration.worker.arriving import bring_studies, close, state
 
 DRAFTED, FAILED = VisibleState.DRAFTED, VisibleState.FAILED
 STUDIES, BAD = 64, 31

@@ -8,15 +8,15 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
-from records import leases, requests
-from records.session import forget_engine, unit_of_work
-from records.tables import DraftRequest
-from records.vocabulary import Stage
+from records.database.session import forget_engine, unit_of_work
+from records.database.tables import DraftRequest
+from records.states import Stage
+from records.workflow import leases, requests
 from tests.waiting import eventually
 from worker import tasks
-from worker.keeping import Keeper
+from worker.lease_renewer import Keeper
 
-from .arriving import bring_studies, close
+from tests.integration.worker.arriving import bring_studies, close
 
 
 @pytest.fixture

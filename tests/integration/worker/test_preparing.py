@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from model.case import unpack
-from records import holds, parts, studies, trail, worklist
+from records import parts
 from records.blobs import Blobs
+from records.database.session import unit_of_work
+from records.database.tables import DraftRequest, Study
 from records.errors import BundleUnusable, DiskFull, PartError, WorkerSick
-from records.session import unit_of_work
 from records.settings import settings
-from records.tables import DraftRequest, Study
-from records.vocabulary import (
+from records.states import (
     Decision,
     EventKind,
     HoldReason,
@@ -20,11 +20,12 @@ from records.vocabulary import (
     Stage,
     VisibleState,
 )
+from records.workflow import events, holds, studies, worklist
 from worker import preparing
+from worker.circuit_breaker import Streak
 from worker.preparing import prepare_ready
-from worker.sickness import Streak
 
-from .arriving import bring, bring_studies, close, films, state
+from tests.integration.worker.arriving import bring, bring_studies, close, films, state
 
 PREPARED, FAILED = VisibleState.PREPARED, VisibleState.FAILED
 
@@ -269,7 +270,7 @@ def test_an_error_nobody_foresaw_costs_an_attempt_and_quotes_nothing(monkeypatch
     assert prepare() == 0
     with unit_of_work() as session:
         row = worklist.one(session, study)
-        told = " ".join(event.detail for event in trail.timeline(session, study))
+        told = " ".join(event.detail for event in events.timeline(session, study))
     assert (row.state, row.reason) == (FAILED, "UNEXPECTED")
     assert row.detail.startswith("ValueError at ")
     assert "ZEPPELIN" not in told
@@ -282,7 +283,7 @@ def test_without_a_bundle_nothing_is_claimed(night):
         with pytest.raises(BundleUnusable):
             prepare()
     with unit_of_work() as session:
-        kinds = [event.kind for event in trail.timeline(session, study)]
+        kinds = [event.kind for event in events.timeline(session, study)]
     assert EventKind.CLAIMED not in kinds
 
 

@@ -8,13 +8,14 @@ import psutil
 import pytest
 import redis
 
-from records import drafts, parts
-from records.session import unit_of_work
-from records.tables import DraftRequest, Study
-from records.vocabulary import VisibleState
+from records import parts
+from records.database.session import unit_of_work
+from records.database.tables import DraftRequest, Study
+from records.states import VisibleState
+from records.workflow import drafts
 from tests.waiting import eventually
 
-from .arriving import PLANTED, bring_studies, close, state
+from tests.integration.worker.arriving import PLANTED, bring_studies, close, state
 
 DRAFTED = VisibleState.DRAFTED
 

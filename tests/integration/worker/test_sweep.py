@@ -7,15 +7,16 @@ import json
 import pytest
 import redis
 
-from records import leases, parts
+from records import parts
+from records.database.session import unit_of_work
+from records.database.tables import DraftRequest, Study
 from records.errors import BrokerDown
-from records.session import unit_of_work
-from records.tables import DraftRequest, Study
-from records.vocabulary import Stage, VisibleState
+from records.states import Stage, VisibleState
+from records.workflow import leases
 from worker import bells, sweep
 from worker.sweep import Swept
 
-from .arriving import PLANTED, bring_studies, close, state
+from tests.integration.worker.arriving import PLANTED, bring_studies, close, state
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from api.app import is_loopback
-from api.door import MAX_BODY, SAFETY, Door
+from api.request_guard import MAX_BODY, SAFETY, Door
 
 
 @pytest.fixture

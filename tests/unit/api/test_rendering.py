@@ -3,7 +3,7 @@ import datetime as dt
 import pytest
 
 from api.rendering import STATE_SENTENCES, UNSURE, day, duration, marked, person, render
-from records.vocabulary import VisibleState
+from records.states import VisibleState
 
 
 @pytest.mark.parametrize(

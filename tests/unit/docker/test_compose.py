@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nightdraft.station import PARTS
+from nightdraft.station.station import PARTS
 from records.settings import Settings
 
 DOCKER = Path(__file__).parents[3] / "docker"

@@ -1,6 +1,6 @@
 import threading
 
-from intake.answering import Brake
+from intake.dicom.store_handler import Brake
 
 
 def test_a_minutes_worth_is_free_and_then_one_comes_each_gap():

@@ -7,7 +7,7 @@ from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 
-from intake.filing import (
+from intake.dicom.filing import (
     Received,
     Refused,
     clean,
@@ -15,9 +15,9 @@ from intake.filing import (
     priority,
     read_header,
 )
-from intake.limits import Why
+from intake.dicom.limits import Why
 from records.settings import read_settings
-from records.vocabulary import Priority
+from records.states import Priority
 
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"

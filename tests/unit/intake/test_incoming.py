@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from intake.incoming import BLOCK, DataSetDigest, Incoming
-from intake.limits import Why
+from intake.dicom.incoming_file import BLOCK, DataSetDigest, Incoming
+from intake.dicom.limits import Why
 
 
 @pytest.fixture

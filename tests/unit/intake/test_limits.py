@@ -1,6 +1,6 @@
 import pytest
 
-from intake.limits import (
+from intake.dicom.limits import (
     ANSWERS,
     CAPTURE_CLASS,
     SENTENCES,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model.dicom.pixels import view_pixels
 from model.manifest import PREPROCESSING
 
-from .filming import EXPLICIT, chest, encoded, lut, resized, write_film
+from tests.unit.model.filming import EXPLICIT, chest, encoded, lut, resized, write_film
 
 JPEG_2000 = "1.2.840.10008.1.2.4.90"
 RLE = "1.2.840.10008.1.2.5"

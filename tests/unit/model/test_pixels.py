@@ -18,7 +18,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from model.dicom.pixels import check_header, read_header, shown_pixels, view_pixels
 from model.errors import HeaderLimit, PixelError
 
-from .filming import (
+from tests.unit.model.filming import (
     BIG_ENDIAN,
     EXPLICIT,
     MEBIBYTE,

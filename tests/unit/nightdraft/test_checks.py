@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nightdraft.checks import check_broker, check_database, check_disk, check_port_free
+from nightdraft.station.checks import check_broker, check_database, check_disk, check_port_free
 from records.errors import BrokerDown, DatabaseDown, DiskFull, PortInUse, SettingsError
 from records.settings import read_settings
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from nightdraft.cli import app
+from nightdraft.cli.main import app
 from records.settings import Settings
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from nightdraft.demo import hints
+from nightdraft.cli.demo import hints
 from records.settings import Settings
-from records.vocabulary import HoldReason, VisibleState
+from records.states import HoldReason, VisibleState
 
 
 def row(state: VisibleState, *reasons: HoldReason) -> Any:

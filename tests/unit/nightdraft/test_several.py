@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nightdraft import several
-from nightdraft.several import draft_processes, find_gpus
+from nightdraft.station import supervisor
+from nightdraft.station.supervisor import draft_processes, find_gpus
 from records.errors import SettingsError
 from records.settings import read_settings
 
@@ -24,8 +24,8 @@ def machine(monkeypatch):
     """`machine(words)`: what the driver's program says; torch is one for GPUs."""
 
     def is_one(words, visible=None):
-        monkeypatch.setattr(several, "_ask_driver", lambda: words)
-        monkeypatch.setattr(several, "version", lambda _: "2.13.0")
+        monkeypatch.setattr(supervisor, "_ask_driver", lambda: words)
+        monkeypatch.setattr(supervisor, "version", lambda _: "2.13.0")
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         if visible is not None:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
@@ -66,7 +66,7 @@ def test_a_named_device_is_one_process(machine):
 
 def test_a_torch_without_cuda_asks_for_no_gpu(machine, monkeypatch):
     machine(TWO)
-    monkeypatch.setattr(several, "version", lambda _: "2.13.0+cpu")
+    monkeypatch.setattr(supervisor, "version", lambda _: "2.13.0+cpu")
     assert find_gpus(read_settings()) == []
 
 

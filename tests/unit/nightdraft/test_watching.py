@@ -9,8 +9,8 @@ import json
 import pytest
 from rich.console import Console
 
-from nightdraft.watching import Overview, Part, show_overview, time_left
-from records.vocabulary import VisibleState
+from nightdraft.cli.status import Overview, Part, show_overview, time_left
+from records.states import VisibleState
 
 NOON = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
 

@@ -6,7 +6,7 @@ import pytest
 
 from records.errors import SettingsError
 from records.settings import Settings, default_data_dir, document, read_settings
-from records.vocabulary import Priority
+from records.states import Priority
 
 ROOT = Path(__file__).parents[3]
 

@@ -1,6 +1,6 @@
 """The states as data: nothing ends by accident, nothing is left that cannot end."""
 
-from records.vocabulary import (
+from records.states import (
     HOLD_SENTENCES,
     OPEN,
     TRANSITIONS,

@@ -12,11 +12,11 @@ from model.errors import PixelError
 from model.manifest import NULL
 from records.errors import PartError
 from records.settings import read_settings
-from records.vocabulary import HoldReason
+from records.states import HoldReason
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
-from worker import films
-from worker.films import Asking, FileGone, Kept, NotFor, Ready, Unreadable, make_ready
+from worker import case_builder
+from worker.case_builder import Asking, FileGone, Kept, NotFor, Ready, Unreadable, make_ready
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_the_disks_errors_are_not_the_films(study, monkeypatch):
     def broken(*_):
         raise PixelError("cannot be read") from OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(films, "view_pixels", broken)
+    monkeypatch.setattr(case_builder, "view_pixels", broken)
     with pytest.raises(PartError, match="Input/output error"):
         look(kept)
     kept[0].path.unlink()

@@ -18,7 +18,7 @@ from model.case import Priors
 from model.errors import PixelError
 from model.manifest import Preprocessing
 from model.prompting.oracle import Oracle
-from nightdraft.corpora import corpus as command
+from nightdraft.cli.corpora import corpus as command
 from records.errors import CorpusError, NotAllowed
 from training.corpus.check import Pace, check, pace
 from training.corpus.example import Example, LeftOut

@@ -1,0 +1,1 @@
+"""The DICOM listener: C-STORE requests are received, checked, stored and acknowledged."""

@@ -1,0 +1,1 @@
+"""The command `nightdraft`: its options, its commands, and what they show on a terminal."""

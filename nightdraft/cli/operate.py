@@ -1,0 +1,164 @@
+"""The commands that ask and decide: status, study, release, decide, retry, resume, doctor, send.
+
+Knows commands; each does its work elsewhere, and imports that only when it is called, so that
+`nightdraft status` answers at once.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightdraft.cli.options import app, console
+from records.errors import NotAllowed
+from records.settings import settings
+
+
+@app.command()
+def status(
+    json_: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
+) -> None:
+    """Studies by state, pace, time left, parts, alarms, refusals."""
+    from nightdraft.cli.status import look, show_overview
+    from records.database.session import unit_of_work
+
+    with unit_of_work() as session:
+        seen = look(session)
+    if json_:
+        print(json.dumps(seen.as_json()))
+    else:
+        console().print(show_overview(seen))
+
+
+@app.command()
+def study(uid: Annotated[str, typer.Argument(help="Study Instance UID, or our own id.")]) -> None:
+    """One study: who, its state, its timeline, and its draft under the warning."""
+    from nightdraft.cli.study import tell_study
+    from records.database.session import unit_of_work
+
+    with unit_of_work() as session:
+        shown = tell_study(session, uid)
+    console().print(shown)
+
+
+@app.command()
+def release(uid: Annotated[str, typer.Argument(help="Study Instance UID.")]) -> None:
+    """End a study's quiet period now."""
+    from records.database.session import unit_of_work
+    from records.workflow import studies
+
+    with unit_of_work() as session:
+        studies.release(session, uid)
+    print("released: the next sweep completes it")
+
+
+@app.command()
+def decide(
+    uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    decision: Annotated[str, typer.Argument(help="proceed or cancel.")],
+    by: Annotated[str, typer.Option(help="Who decides.")] = "",
+    note: Annotated[str, typer.Option(help="Why.")] = "",
+) -> None:
+    """Answer the open holds of a study."""
+    from records.database.session import unit_of_work
+    from records.states import Decision
+    from records.workflow import holds, studies
+
+    if decision.upper() not in Decision.__members__:
+        raise NotAllowed(f"{decision!r} is no decision: say proceed or cancel")
+    if not by.strip():
+        raise NotAllowed("a decision needs a name: --by NAME")
+    with unit_of_work() as session:
+        row = studies.by_uid(session, uid)
+        count = holds.decide(session, row.id, Decision[decision.upper()], by.strip(), note)
+    print(f"{decision.lower()}: {count} hold{'s' if count != 1 else ''} closed")
+
+
+@app.command()
+def retry(
+    uid: Annotated[
+        str | None,
+        typer.Argument(help="One study, be it SKIPPED or CANCELLED; else all that failed."),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Those that ended for this reason, SKIPPED ones too.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Those that ended since then, as 2026-11-24 or with T18:00.")
+    ] = None,
+) -> None:
+    """Try again what FAILED."""
+    from records.database.session import unit_of_work
+    from records.workflow import requests, studies
+
+    at = None
+    if since is not None:
+        try:
+            at = dt.datetime.fromisoformat(since).astimezone()
+        except ValueError:
+            raise NotAllowed(f"{since!r} is no date or time, as 2026-11-24T18:00") from None
+    with unit_of_work() as session:
+        study_id = studies.by_uid(session, uid).id if uid else None
+        count = requests.retry(session, reason=reason, since=at, study_id=study_id)
+    print(f"{count} stud{'ies' if count != 1 else 'y'} will be tried again")
+
+
+@app.command()
+def resume(
+    part: Annotated[str | None, typer.Argument(help="The alarm's part; else all.")] = None,
+) -> None:
+    """Close alarms once their cause is mended; a worker that stopped itself goes on."""
+    from records import parts
+    from records.database.session import unit_of_work
+
+    with unit_of_work() as session:
+        count = parts.close_alarms(session, part)
+    print(f"{count} alarm{'s' if count != 1 else ''} closed")
+
+
+@app.command()
+def doctor(
+    part: Annotated[
+        str | None, typer.Option(help="Only this part, on this host: for health checks.")
+    ] = None,
+) -> None:
+    """Check each part and say what to mend."""
+    from nightdraft.cli.doctor import examine, show_findings
+
+    findings = examine(settings(), part)
+    console().print(show_findings(findings))
+    if any(finding.wrong for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def send(
+    folder: Annotated[Path, typer.Argument(help="Folder of DICOM files, looked through whole.")],
+    host: Annotated[str | None, typer.Option(help="Else this machine's own listener.")] = None,
+    port: Annotated[int | None, typer.Option(help="Else this machine's own listener.")] = None,
+    called: Annotated[str | None, typer.Option(help="AE title to call.")] = None,
+    calling: Annotated[str, typer.Option(help="AE title to send as.")] = "NIGHTDRAFT_SCU",
+    associations: Annotated[int, typer.Option(min=1, max=32, help="At the same time.")] = 1,
+) -> None:
+    """Send DICOM files to a listener by C-STORE."""
+    from nightdraft.cli.study import look_through, send_with_progress
+    from nightdraft.station.station import listener_address
+
+    own_host, own_port = listener_address(settings())
+    sending = send_with_progress(
+        console(),
+        look_through(console(), folder.expanduser()),
+        host=host or own_host,
+        port=port or own_port,
+        called=called or settings().ae_title,
+        calling=calling,
+        associations=associations,
+    )
+    for line in sending.lines():
+        print(line)
+    if not sending.whole:
+        raise typer.Exit(1)

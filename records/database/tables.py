@@ -1,0 +1,421 @@
+"""The tables, one class each. Knows how things are kept and which rows the database refuses.
+
+Order, PriorReport, Delivery and Campaign of the plan come with the work that needs them.
+Times are the database's clock. Text columns that hold a vocabulary carry a CHECK made from it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    REAL,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from records.states import (
+    WARNING,
+    Decision,
+    HoldReason,
+    InstanceState,
+    Purpose,
+    RequestState,
+    ReviewDecision,
+    StudyState,
+)
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """All tables; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {
+        str: Text,
+        dt.datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+        list[str]: ARRAY(Text),
+        list[float]: ARRAY(REAL),
+    }
+
+
+def one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
+    """A CHECK that the column holds a word of the vocabulary."""
+    listed = ", ".join(f"'{word.value}'" for word in words)
+    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
+
+
+def new_id() -> Mapped[uuid.UUID]:
+    """Our own id, for messages, logs and paths: it tells nothing of a patient."""
+    return mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+
+
+class Study(Base):
+    """What arrived under one Study Instance UID, of one patient."""
+
+    __tablename__ = "studies"
+    __table_args__ = (
+        one_of("state", StudyState),
+        # The sweep looks for quiet studies every few seconds.
+        Index(
+            "ix_studies_receiving",
+            "last_received_at",
+            postgresql_where=text("state = 'RECEIVING'"),
+        ),
+        Index("ix_studies_first_received_at", "first_received_at", "id"),
+    )
+
+    id: Mapped[uuid.UUID] = new_id()
+    study_instance_uid: Mapped[str] = mapped_column(unique=True)  # (0020,000D)
+    patient_id: Mapped[str]  # (0010,0020)
+    patient_id_issuer: Mapped[str]  # (0010,0021)
+    patient_name: Mapped[str]  # (0010,0010)
+    patient_birth_date: Mapped[str]  # (0010,0030), as sent
+    patient_sex: Mapped[str]  # (0010,0040)
+    accession_number: Mapped[str] = mapped_column(index=True)  # (0008,0050)
+    study_date: Mapped[str]  # (0008,0020), as sent
+    study_description: Mapped[str]  # (0008,1030)
+    state: Mapped[str] = mapped_column(server_default=StudyState.RECEIVING)
+    revision: Mapped[int] = mapped_column(server_default=text("1"))
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    calling_ae: Mapped[str]
+    expected_instances: Mapped[int | None]
+    first_received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    last_received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    released: Mapped[bool] = mapped_column(server_default=text("false"))
+    completed_at: Mapped[dt.datetime | None]
+    # The newest primary request, so that a worklist needs no search for it.
+    request_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("draft_requests.id", use_alter=True), index=True
+    )
+
+
+class Series(Base):
+    """One series of a study."""
+
+    __tablename__ = "series"
+
+    id: Mapped[uuid.UUID] = new_id()
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
+    series_instance_uid: Mapped[str]  # (0020,000E)
+    modality: Mapped[str]  # (0008,0060)
+    __table_args__ = (UniqueConstraint("study_id", "series_instance_uid"),)
+
+
+class Instance(Base):
+    """One received object; its bytes are a blob that is never changed."""
+
+    __tablename__ = "instances"
+    __table_args__ = (
+        one_of("state", InstanceState),
+        # One object stands under a UID; conflicts and strangers are kept beside it.
+        Index(
+            "uq_instances_standing",
+            "sop_instance_uid",
+            unique=True,
+            postgresql_where=text("state IN ('KEPT', 'SKIPPED')"),
+        ),
+        # The same conflicting bytes twice are one conflict.
+        UniqueConstraint("sop_instance_uid", "sha256", "study_id", "state"),
+    )
+
+    id: Mapped[uuid.UUID] = new_id()
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
+    series_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("series.id"))
+    sop_instance_uid: Mapped[str]  # (0008,0018)
+    sop_class_uid: Mapped[str]  # (0008,0016)
+    transfer_syntax_uid: Mapped[str]  # (0002,0010)
+    state: Mapped[str]
+    reason: Mapped[str] = mapped_column(server_default="")
+    blob: Mapped[str] = mapped_column(unique=True)
+    sha256: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    revision: Mapped[int]
+    calling_ae: Mapped[str]
+    received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class DraftRequest(Base):
+    """A draft that is to be made of one revision of a study."""
+
+    __tablename__ = "draft_requests"
+    __table_args__ = (
+        one_of("state", RequestState),
+        one_of("purpose", Purpose),
+        CheckConstraint(
+            "(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_is_whole"
+        ),
+        CheckConstraint(
+            "lease_owner IS NULL OR state IN ('WAITING', 'PREPARED')", name="ended_has_no_lease"
+        ),
+        CheckConstraint(
+            "state NOT IN ('SKIPPED', 'FAILED', 'SUPERSEDED', 'CANCELLED') OR reason <> ''",
+            name="end_has_reason",
+        ),
+        # One open primary request a study: the newest revision's.
+        Index(
+            "uq_draft_requests_open_primary",
+            "study_id",
+            unique=True,
+            postgresql_where=text("purpose = 'PRIMARY' AND state IN ('WAITING', 'PREPARED')"),
+        ),
+        # The order of claims: priority, due time, arrival.
+        Index(
+            "ix_draft_requests_claimable",
+            "state",
+            "priority",
+            "due_at",
+            "created_at",
+            postgresql_where=text("state IN ('WAITING', 'PREPARED') AND lease_owner IS NULL"),
+        ),
+        Index(
+            "ix_draft_requests_leased",
+            "lease_expires_at",
+            postgresql_where=text("lease_owner IS NOT NULL"),
+        ),
+        # The few that failed among millions that did not.
+        Index("ix_draft_requests_state", "state"),
+    )
+
+    id: Mapped[uuid.UUID] = new_id()
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
+    revision: Mapped[int]
+    bundle: Mapped[str | None]  # a bundle's digest; NULL is whichever is served
+    purpose: Mapped[str] = mapped_column(server_default=Purpose.PRIMARY)
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    due_at: Mapped[dt.datetime | None]
+    not_before: Mapped[dt.datetime | None]
+    state: Mapped[str] = mapped_column(server_default=RequestState.WAITING)
+    reason: Mapped[str] = mapped_column(server_default="")
+    detail: Mapped[str] = mapped_column(server_default="")
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    suspect: Mapped[bool] = mapped_column(server_default=text("false"))
+    # The lease: whoever has it, and which claim it was. Every write checks both (fencing).
+    claims: Mapped[int] = mapped_column(server_default=text("0"))
+    lease_owner: Mapped[str | None]
+    lease_expires_at: Mapped[dt.datetime | None]
+    lease_alone: Mapped[bool] = mapped_column(server_default=text("false"))
+    # What preparing left for drafting.
+    prepared_blob: Mapped[str | None]
+    inputs_digest: Mapped[str | None]
+    preprocessing_digest: Mapped[str | None]
+    provenance: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    draft_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("drafts.id", use_alter=True))
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    changed_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class Draft(Base):
+    """What the model wrote, with all it came from. Written once; a trigger refuses changes."""
+
+    __tablename__ = "drafts"
+    __table_args__ = (
+        one_of("purpose", Purpose),
+        CheckConstraint(f"starts_with(text, '{WARNING}')", name="begins_with_warning"),
+        CheckConstraint("status = 'UNREVIEWED'", name="never_final"),
+        # An effect happens once: a second bell finds the draft done.
+        UniqueConstraint(
+            "study_id",
+            "inputs_digest",
+            "bundle_digest",
+            "settings_digest",
+            "purpose",
+            name="uq_drafts_effect",
+        ),
+        Index(
+            "uq_drafts_current_primary",
+            "study_id",
+            unique=True,
+            postgresql_where=text("purpose = 'PRIMARY' AND superseded_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = new_id()
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
+    request_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("draft_requests.id"))
+    revision: Mapped[int]
+    purpose: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="UNREVIEWED")
+    text: Mapped[str]  # begins with WARNING
+    findings: Mapped[str]
+    impression: Mapped[str]
+    model_name: Mapped[str]
+    model_version: Mapped[str]
+    bundle_digest: Mapped[str]
+    settings_digest: Mapped[str]
+    inputs_digest: Mapped[str]
+    notice: Mapped[str]  # what the bundle says of itself ("knows drawn phantoms only")
+    prompt: Mapped[str]
+    indication: Mapped[str]
+    indication_source: Mapped[str]
+    views: Mapped[list[Any]]  # [{"sop_instance_uid", "position", "why"}]
+    left_out: Mapped[list[Any]]  # [{"sop_instance_uid", "reason", "sentence"}]
+    notes: Mapped[list[Any]]  # what a reader should know ("view position unknown")
+    timings: Mapped[dict[str, Any]]  # seconds by stage
+    tokens: Mapped[list[str]]
+    token_logprobs: Mapped[list[float]]
+    # [{"section", "text", "confidence", "least"}], model.prompting.confidence; NULL where it is not known
+    sentences: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
+    cut: Mapped[bool]  # the text reached the limit on new tokens
+    device: Mapped[str]
+    dtype: Mapped[str]
+    # The present pace is asked for every few seconds.
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)
+    superseded_at: Mapped[dt.datetime | None]
+
+
+class Review(Base):
+    """A reader's word on a draft: the report that was signed, or why there is none.
+
+    Written once; a trigger refuses every change but that of `training_consent`.
+    """
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        one_of("decision", ReviewDecision),
+        CheckConstraint(r"reader ~ '\S'", name="has_reader"),
+        CheckConstraint(
+            r"decision <> 'SIGNED' OR (findings || impression) ~ '\S'", name="signed_has_text"
+        ),
+        CheckConstraint(
+            r"decision <> 'REJECTED' OR (note ~ '\S' AND findings = '' AND impression = ''"
+            " AND NOT training_consent)",
+            name="rejected_has_reason_alone",
+        ),
+        # A draft is signed once; who rejects it does not keep another from signing.
+        Index(
+            "uq_reviews_signed",
+            "draft_id",
+            unique=True,
+            postgresql_where=text("decision = 'SIGNED'"),
+        ),
+        Index("ix_reviews_study_id", "study_id", "decided_at"),
+    )
+
+    id: Mapped[uuid.UUID] = new_id()
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
+    draft_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("drafts.id"), index=True)
+    decision: Mapped[str]
+    reader: Mapped[str]
+    findings: Mapped[str] = mapped_column(server_default="")  # as signed
+    impression: Mapped[str] = mapped_column(server_default="")  # as signed
+    note: Mapped[str] = mapped_column(server_default="")  # why it was rejected
+    training_consent: Mapped[bool] = mapped_column(server_default=text("false"))
+    decided_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class Hold(Base):
+    """A person must decide; while one is open, nothing of the study is claimed."""
+
+    __tablename__ = "holds"
+    __table_args__ = (
+        one_of("reason", HoldReason),
+        CheckConstraint(
+            "decision IS NULL OR decision IN ({})".format(
+                ", ".join(f"'{word.value}'" for word in Decision)
+            ),
+            name="decision_known",
+        ),
+        CheckConstraint("(decision IS NULL) = (decided_at IS NULL)", name="decided_whole"),
+        Index(
+            "uq_holds_open",
+            "study_id",
+            "reason",
+            unique=True,
+            postgresql_where=text("decision IS NULL"),
+        ),
+    )
+
+    id: Mapped[uuid.UUID] = new_id()
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
+    reason: Mapped[str]
+    detail: Mapped[str]
+    opened_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    decision: Mapped[str | None]
+    decided_at: Mapped[dt.datetime | None]
+    decided_by: Mapped[str] = mapped_column(server_default="")
+    note: Mapped[str] = mapped_column(server_default="")
+
+
+class Event(Base):
+    """A line of a study's timeline. Append-only: a trigger refuses changes."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
+    request_id: Mapped[uuid.UUID | None]
+    kind: Mapped[str]
+    detail: Mapped[str]
+
+
+class Refusal(Base):
+    """What the listener refused at the door: no study of ours, but visible all the same."""
+
+    __tablename__ = "refusals"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp(), index=True)
+    calling_ae: Mapped[str]
+    sop_class_uid: Mapped[str]
+    sop_instance_uid: Mapped[str]
+    reason: Mapped[str]
+    sentence: Mapped[str]
+
+
+class Alarm(Base):
+    """What a person on call must see; while one of its stage is open, a worker claims nothing."""
+
+    __tablename__ = "alarms"
+    __table_args__ = (
+        Index(
+            "uq_alarms_open",
+            "part",
+            unique=True,
+            postgresql_where=text("closed_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    part: Mapped[str]
+    sentence: Mapped[str]
+    opened_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    closed_at: Mapped[dt.datetime | None]
+
+
+class Heartbeat(Base):
+    """A running part of the system, when it was last seen, and what it says of itself."""
+
+    __tablename__ = "heartbeats"
+
+    part: Mapped[str] = mapped_column(primary_key=True)  # "listener", "sweep", "prepare", "draft"
+    owner: Mapped[str] = mapped_column(primary_key=True)  # host:pid
+    started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)
+    facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))

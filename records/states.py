@@ -1,0 +1,212 @@
+"""The states, their transitions and the reasons, as data. Knows no tables and does nothing.
+
+A state's line says what it means to a person; TRANSITIONS says where it may go. The only code that
+walks TRANSITIONS is `records.workflow.requests`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+
+WARNING = (
+    "AI-GENERATED DRAFT - NOT REVIEWED BY A RADIOLOGIST - "
+    "NOT FOR CLINICAL USE UNTIL REVIEWED AND SIGNED"
+)
+"""The first line of every output. The database refuses a draft that does not begin with it."""
+
+
+class StudyState(StrEnum):
+    """What is known of a study's arrival."""
+
+    RECEIVING = "RECEIVING"  # images may still come; its quiet period runs
+    COMPLETE = "COMPLETE"  # quiet, released, or all images are there
+
+
+class InstanceState(StrEnum):
+    """What became of one received object."""
+
+    KEPT = "KEPT"  # a film that may be drafted from
+    SKIPPED = "SKIPPED"  # kept on disk, of a class that is not drafted from
+    CONFLICT = "CONFLICT"  # other bytes under a SOP instance UID that is known; a person decides
+    MISMATCH = "MISMATCH"  # the study's UID, but another patient; a person decides
+
+
+class Purpose(StrEnum):
+    """Why a draft is made."""
+
+    PRIMARY = "PRIMARY"  # the draft that a reader is shown
+    COMPARISON = "COMPARISON"  # another model's draft beside it
+
+
+class RequestState(StrEnum):
+    """How far a draft request is. "Being worked on" is a live lease, not a state."""
+
+    WAITING = "WAITING"  # to be prepared
+    PREPARED = "PREPARED"  # its model inputs are on disk, to be drafted
+    DRAFTED = "DRAFTED"  # a draft is there
+    SKIPPED = "SKIPPED"  # not for this model, with the reason
+    FAILED = "FAILED"  # attempts used up, with the reason; can be retried
+    SUPERSEDED = "SUPERSEDED"  # late images made a newer request
+    CANCELLED = "CANCELLED"  # a person decided against it; a person can take that back
+
+
+OPEN = (RequestState.WAITING, RequestState.PREPARED)
+"""The states in which something is still to be done."""
+
+TRANSITIONS: dict[RequestState, frozenset[RequestState]] = {
+    RequestState.WAITING: frozenset(
+        {
+            RequestState.PREPARED,
+            RequestState.DRAFTED,  # the same inputs were drafted before: an effect happens once
+            RequestState.SKIPPED,
+            RequestState.FAILED,
+            RequestState.SUPERSEDED,
+            RequestState.CANCELLED,
+        }
+    ),
+    RequestState.PREPARED: frozenset(
+        {
+            RequestState.DRAFTED,
+            RequestState.WAITING,  # the prepared input is gone or of another preprocessing
+            RequestState.SKIPPED,
+            RequestState.FAILED,
+            RequestState.SUPERSEDED,
+            RequestState.CANCELLED,
+        }
+    ),
+    RequestState.DRAFTED: frozenset({RequestState.CANCELLED}),  # its draft is withdrawn
+    RequestState.SKIPPED: frozenset({RequestState.WAITING, RequestState.CANCELLED}),
+    RequestState.FAILED: frozenset({RequestState.WAITING, RequestState.CANCELLED}),
+    RequestState.SUPERSEDED: frozenset(),
+    RequestState.CANCELLED: frozenset({RequestState.WAITING}),  # a person thought again
+}
+
+
+class Priority(IntEnum):
+    """How soon. The smaller number is claimed first."""
+
+    STAT = 0
+    URGENT = 1
+    ROUTINE = 2
+    BACKLOG = 3
+
+
+class Stage(StrEnum):
+    """A stage of work, its queue, and the request state that it claims."""
+
+    PREPARE = "prepare"
+    DRAFT = "draft"
+
+    @property
+    def claims(self) -> RequestState:
+        """The state of the requests that this stage works on."""
+        return RequestState.WAITING if self is Stage.PREPARE else RequestState.PREPARED
+
+
+class HoldReason(StrEnum):
+    """Why a person must decide before a study is drafted."""
+
+    PATIENT_MISMATCH = "PATIENT_MISMATCH"
+    CONFLICTING_BYTES = "CONFLICTING_BYTES"
+    CHEST_UNKNOWN = "CHEST_UNKNOWN"
+    VIEW_UNKNOWN = "VIEW_UNKNOWN"
+    AGE_UNKNOWN = "AGE_UNKNOWN"
+
+
+HOLD_SENTENCES: dict[HoldReason, str] = {
+    HoldReason.PATIENT_MISMATCH: (
+        "Images of the same study UID came under another patient. "
+        "Proceeding drafts from the patient's images that came first only."
+    ),
+    HoldReason.CONFLICTING_BYTES: (
+        "An image came again under the same UID with other bytes. "
+        "Proceeding drafts from the bytes that came first."
+    ),
+    HoldReason.CHEST_UNKNOWN: (
+        "Nothing in the headers says whether this is a chest film. Proceeding takes it for one."
+    ),
+    HoldReason.VIEW_UNKNOWN: (
+        "Nothing in the headers says whether the view is frontal or lateral. "
+        "Proceeding drafts it and says so on the draft."
+    ),
+    HoldReason.AGE_UNKNOWN: (
+        "The patient's age is not in the headers, and the model is for adults. "
+        "Proceeding takes the patient for an adult."
+    ),
+}
+
+
+class Decision(StrEnum):
+    """What a person decided about a hold."""
+
+    PROCEED = "PROCEED"
+    CANCEL = "CANCEL"
+
+
+class ReviewDecision(StrEnum):
+    """How a reader's review of a draft ended."""
+
+    SIGNED = "SIGNED"  # the review holds the report, as corrected
+    REJECTED = "REJECTED"  # nothing of the draft could be used, with the reason
+
+
+class FailReason(StrEnum):
+    """Why a request FAILED; preparing and drafting add no others."""
+
+    UNREADABLE = "UNREADABLE"  # the films' pixels cannot be read
+    WORKER_DIED = "WORKER_DIED"  # the worker died on it, alone, each time
+    MODEL_ERROR = "MODEL_ERROR"  # the model failed on it
+    UNEXPECTED = "UNEXPECTED"  # an error that nobody foresaw; the log has its place
+
+
+class VisibleState(StrEnum):
+    """What a person is shown: derived from study, request, lease and holds in `worklist` alone."""
+
+    RECEIVING = "RECEIVING"  # images are still coming
+    HELD = "HELD"  # a person must decide
+    WAITING = "WAITING"  # waits to be prepared
+    PREPARING = "PREPARING"  # a prepare worker has it
+    PREPARED = "PREPARED"  # waits for the model
+    DRAFTING = "DRAFTING"  # the model has it
+    DRAFTED = "DRAFTED"  # a draft can be read
+    SKIPPED = "SKIPPED"  # not for this model
+    FAILED = "FAILED"  # attempts used up
+    CANCELLED = "CANCELLED"  # a person decided against a draft
+
+
+ENDED = (
+    VisibleState.DRAFTED,
+    VisibleState.SKIPPED,
+    VisibleState.FAILED,
+    VisibleState.CANCELLED,
+)
+
+
+class EventKind(StrEnum):
+    """What a line of a study's timeline tells."""
+
+    ARRIVED = "ARRIVED"
+    REPEATED = "REPEATED"
+    CONFLICT = "CONFLICT"
+    COMPLETE = "COMPLETE"
+    RELEASED = "RELEASED"
+    LATE = "LATE"
+    REQUESTED = "REQUESTED"
+    CLAIMED = "CLAIMED"
+    PREPARED = "PREPARED"
+    DRAFTED = "DRAFTED"
+    SKIPPED = "SKIPPED"
+    ATTEMPT_FAILED = "ATTEMPT_FAILED"
+    FAILED = "FAILED"
+    LEASE_RELEASED = "LEASE_RELEASED"
+    LEASE_EXPIRED = "LEASE_EXPIRED"
+    FORGIVEN = "FORGIVEN"
+    RETRIED = "RETRIED"
+    PREPARE_AGAIN = "PREPARE_AGAIN"
+    SUPERSEDED = "SUPERSEDED"
+    CANCELLED = "CANCELLED"
+    HELD = "HELD"
+    DECIDED = "DECIDED"
+    SIGNED = "SIGNED"
+    REJECTED = "REJECTED"
+    CONSENT = "CONSENT"

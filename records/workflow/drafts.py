@@ -1,0 +1,124 @@
+"""Drafts: saved once, superseded by newer ones, never changed. Knows no model."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from records.database.tables import Draft
+from records.errors import NightdraftError
+from records.states import WARNING, Purpose
+from records.workflow import leases, requests
+from records.workflow.leases import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class NewDraft:
+    """What the model wrote and what it came from; `text` without the warning line.
+
+    sentences: how sure the model was of each one's words, None where that is not known.
+    """
+
+    text: str
+    findings: str
+    impression: str
+    model_name: str
+    model_version: str
+    bundle_digest: str
+    settings_digest: str
+    inputs_digest: str
+    notice: str
+    prompt: str
+    indication: str
+    indication_source: str
+    views: list[dict[str, Any]]
+    left_out: list[dict[str, Any]]
+    notes: list[str]
+    timings: dict[str, float]
+    tokens: list[str]
+    token_logprobs: list[float]
+    cut: bool
+    device: str
+    dtype: str
+    sentences: list[dict[str, Any]] | None = None
+
+
+def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:
+    """Save one draft and end its request; None where the lease has passed on.
+
+    A draft of the same study, inputs, bundle and settings that is there already stands, and the
+    request is pointed at it.
+    """
+    if not leases.holds_lease(session, lease):
+        return None
+    draft_id = find(session, lease, new.inputs_digest, new.bundle_digest, new.settings_digest)
+    if lease.purpose is Purpose.PRIMARY:
+        # One draft is current: this one. The older ones are kept, not shown.
+        current = update(Draft).where(
+            Draft.study_id == lease.study_id, Draft.purpose == Purpose.PRIMARY
+        )
+        session.execute(
+            current.where(
+                Draft.superseded_at.is_(None), Draft.id.is_distinct_from(draft_id)
+            ).values(superseded_at=func.clock_timestamp())
+        )
+        session.execute(current.where(Draft.id == draft_id).values(superseded_at=None))
+    if draft_id is None:
+        fields = asdict(new)
+        fields["text"] = f"{WARNING}\n\n{new.text}"
+        draft_id = session.scalar(
+            insert(Draft)
+            .values(
+                study_id=lease.study_id,
+                request_id=lease.request_id,
+                revision=lease.revision,
+                purpose=lease.purpose,
+                **fields,
+            )
+            .returning(Draft.id)
+        )
+    if draft_id is None:
+        raise NightdraftError("the database kept no draft and gave no reason")
+    requests.drafted(session, lease, draft_id)
+    return draft_id
+
+
+def withdraw(session: Session, study_id: uuid.UUID) -> None:
+    """No draft of the study is the current one any more; all are kept."""
+    session.execute(
+        update(Draft)
+        .where(
+            Draft.study_id == study_id,
+            Draft.purpose == Purpose.PRIMARY,
+            Draft.superseded_at.is_(None),
+        )
+        .values(superseded_at=func.clock_timestamp())
+    )
+
+
+def find(
+    session: Session, lease: Lease, inputs_digest: str, bundle_digest: str, settings_digest: str
+) -> uuid.UUID | None:
+    """The draft that was made before of just these; None where there is none."""
+    return session.scalar(
+        select(Draft.id).where(
+            Draft.study_id == lease.study_id,
+            Draft.inputs_digest == inputs_digest,
+            Draft.bundle_digest == bundle_digest,
+            Draft.settings_digest == settings_digest,
+            Draft.purpose == lease.purpose,
+        )
+    )
+
+
+def of_study(session: Session, study_id: uuid.UUID) -> Sequence[Draft]:
+    """The study's drafts, newest first; the current primary one has no superseded_at."""
+    return session.scalars(
+        select(Draft).where(Draft.study_id == study_id).order_by(Draft.created_at.desc())
+    ).all()

@@ -1,0 +1,78 @@
+"""Holds: a person must decide. While one is open nothing of its study is claimed."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from records.database.tables import Hold, Study
+from records.errors import NotFound
+from records.states import Decision, EventKind, HoldReason
+from records.workflow import drafts, events, requests
+
+
+def open_hold(session: Session, study_id: uuid.UUID, reason: HoldReason, detail: str) -> None:
+    """Open a hold; one that is open for the same reason stands as it is."""
+    opened = session.scalar(
+        insert(Hold)
+        .values(study_id=study_id, reason=reason, detail=detail)
+        .on_conflict_do_nothing()
+        .returning(Hold.id)
+    )
+    if opened is not None:
+        events.tell(session, study_id, EventKind.HELD, f"{reason}: {detail}")
+
+
+def decide(
+    session: Session, study_id: uuid.UUID, decision: Decision, by: str, note: str = ""
+) -> int:
+    """Close all open holds of the study as a person decided; returns how many.
+
+    PROCEED lets the study go on with what stands. CANCEL ends its request, and withdraws the draft
+    that is there: it stays on record, and is no longer shown as the study's own. Images that are
+    still coming change nothing of that; `requests.retry` does.
+
+    Raises:
+        NotFound: the study has no open hold.
+    """
+    # The study first, as whoever files an image of it does: in another order the two would wait for
+    # each other.
+    study = session.get(
+        Study, study_id, with_for_update={"key_share": True}, populate_existing=True
+    )
+    decided = session.scalars(
+        update(Hold)
+        .where(Hold.study_id == study_id, Hold.decision.is_(None))
+        .values(decision=decision, decided_at=func.now(), decided_by=by, note=note)
+        .returning(Hold.reason)
+    ).all()
+    if study is None or not decided:
+        raise NotFound("the study has no open hold")
+    events.tell(session, study_id, EventKind.DECIDED, f"{decision} by {by}: {', '.join(decided)}")
+    if decision is Decision.CANCEL:
+        if study.request_id is None:  # it is still being received: there must be what is cancelled
+            requests.ask(session, study)
+        requests.cancel(session, study_id, f"held ({', '.join(decided)}), and cancelled by {by}")
+        drafts.withdraw(session, study_id)
+    return len(decided)
+
+
+def of_study(session: Session, study_id: uuid.UUID) -> Sequence[Hold]:
+    """The study's holds, open ones and decided ones, oldest first."""
+    return session.scalars(
+        select(Hold).where(Hold.study_id == study_id).order_by(Hold.opened_at)
+    ).all()
+
+
+def answered(session: Session, study_id: uuid.UUID) -> set[HoldReason]:
+    """The questions about this study to which a person said PROCEED."""
+    return {
+        HoldReason(reason)
+        for reason in session.scalars(
+            select(Hold.reason).where(Hold.study_id == study_id, Hold.decision == Decision.PROCEED)
+        )
+    }

@@ -1,0 +1,342 @@
+"""What is to be drafted: the only code that moves a DraftRequest.
+
+A worker gives every word with its lease (`records.workflow.leases`); one whose lease has passed on changes
+nothing. Only a study's own error costs an attempt. The first lease that dies makes a suspect, which
+is claimed alone; the one that dies alone costs an attempt, so a study that kills its worker ends
+FAILED while its batch mates are drafted.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Update, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from records.database.session import interval
+from records.database.tables import DraftRequest, Study
+from records.errors import NotAllowed
+from records.states import (
+    OPEN,
+    TRANSITIONS,
+    EventKind,
+    FailReason,
+    Purpose,
+    RequestState,
+)
+from records.workflow import events
+from records.workflow.leases import NO_LEASE, Lease, held_by
+
+_R = DraftRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What preparing leaves for drafting."""
+
+    blob: str
+    inputs_digest: str
+    preprocessing_digest: str
+    provenance: dict[str, Any]  # what the draft row will keep: views, left_out, notes, indication
+
+
+def ask(
+    session: Session,
+    study: Study,
+    *,
+    purpose: Purpose = Purpose.PRIMARY,
+    bundle: str | None = None,
+) -> uuid.UUID:
+    """A new request for the study's present revision; an open primary one is superseded.
+
+    A person's no stands: after a cancelled request the next one is born cancelled, until `retry`
+    takes that back.
+    """
+    before = session.execute(
+        select(_R.state, _R.detail).where(_R.id == study.request_id)
+    ).one_or_none()
+    if purpose is Purpose.PRIMARY:
+        older = session.execute(
+            _move(RequestState.SUPERSEDED)
+            .where(_R.study_id == study.id, _R.purpose == purpose, _R.state.in_(OPEN))
+            .values(reason="LATE_IMAGES", detail=f"superseded by revision {study.revision}")
+            .returning(_R.id)
+        ).scalars()
+        events.tell_all(
+            session,
+            EventKind.SUPERSEDED,
+            [(study.id, r, f"revision {study.revision}") for r in older],
+        )
+    request = DraftRequest(
+        study_id=study.id,
+        revision=study.revision,
+        purpose=purpose,
+        bundle=bundle,
+        priority=study.priority,
+    )
+    session.add(request)
+    session.flush()
+    events.tell(session, study.id, EventKind.REQUESTED, purpose, request.id)
+    if purpose is Purpose.PRIMARY:
+        study.request_id = request.id
+        session.flush()
+        if before is not None and before.state == RequestState.CANCELLED:
+            cancel(session, study.id, before.detail)
+    return request.id
+
+
+def _move(to: RequestState) -> Update:
+    """An UPDATE to `to` that touches only rows whose state may go there, and ends their lease."""
+    sources = [state for state, targets in TRANSITIONS.items() if to in targets]
+    return (
+        update(_R)
+        .where(_R.state.in_(sources))
+        .values(state=to, changed_at=func.clock_timestamp(), **NO_LEASE)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def prepared(session: Session, lease: Lease, what: Prepared) -> bool:
+    """WAITING -> PREPARED; False where the lease has passed on."""
+    done = session.scalar(
+        _move(RequestState.PREPARED)
+        .where(held_by(lease))
+        .values(
+            prepared_blob=what.blob,
+            inputs_digest=what.inputs_digest,
+            preprocessing_digest=what.preprocessing_digest,
+            provenance=what.provenance,
+            attempts=0,
+            suspect=False,
+            not_before=None,
+        )
+        .returning(_R.id)
+    )
+    if done is not None:
+        events.tell(session, lease.study_id, EventKind.PREPARED, "", lease.request_id)
+    return done is not None
+
+
+def prepare_again(session: Session, lease: Lease, why: str) -> bool:
+    """PREPARED -> WAITING, uncounted: its input is gone, damaged, or of another preprocessing."""
+    done = session.scalar(
+        _move(RequestState.WAITING)
+        .where(held_by(lease))
+        .values(prepared_blob=None, inputs_digest=None, preprocessing_digest=None)
+        .returning(_R.id)
+    )
+    if done is not None:
+        events.tell(session, lease.study_id, EventKind.PREPARE_AGAIN, why, lease.request_id)
+    return done is not None
+
+
+def drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> bool:
+    """-> DRAFTED with its draft; False where the lease has passed on. `drafts.save` calls it."""
+    done = session.scalar(
+        _move(RequestState.DRAFTED)
+        .where(held_by(lease))
+        .values(draft_id=draft_id, reason="", detail="", suspect=False)
+        .returning(_R.id)
+    )
+    if done is not None:
+        events.tell(
+            session, lease.study_id, EventKind.DRAFTED, f"draft {draft_id}", lease.request_id
+        )
+    return done is not None
+
+
+def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:
+    """-> SKIPPED: not for this model. `reason` is a stable word, `detail` a sentence."""
+    done = session.scalar(
+        _move(RequestState.SKIPPED)
+        .where(held_by(lease))
+        .values(reason=reason, detail=detail)
+        .returning(_R.id)
+    )
+    if done is not None:
+        events.tell(
+            session, lease.study_id, EventKind.SKIPPED, f"{reason}: {detail}", lease.request_id
+        )
+    return done is not None
+
+
+def fail(
+    session: Session,
+    lease: Lease,
+    reason: FailReason,
+    detail: str,
+    *,
+    max_attempts: int,
+    retry_seconds: float,
+    for_good: bool = False,
+) -> bool:
+    """The study's own error: an attempt is used, and after the last one the request is FAILED.
+
+    for_good: the same input fails the same way each time, so no further attempt is made.
+    Returns False where the lease has passed on.
+    """
+    attempts = session.scalar(select(_R.attempts).where(held_by(lease)).with_for_update())
+    if attempts is None:
+        return False
+    _count_attempt(
+        session,
+        lease.request_id,
+        lease.study_id,
+        attempts + 1,
+        reason,
+        detail,
+        last=for_good or attempts + 1 >= max_attempts,
+        retry_seconds=retry_seconds,
+        max_attempts=max_attempts,
+    )
+    return True
+
+
+def _count_attempt(
+    session: Session,
+    request_id: uuid.UUID,
+    study_id: uuid.UUID,
+    attempts: int,
+    reason: FailReason,
+    detail: str,
+    *,
+    last: bool,
+    retry_seconds: float,
+    max_attempts: int,
+) -> None:
+    values: dict[str, Any] = {"attempts": attempts, "reason": reason, "detail": detail}
+    if last:
+        session.execute(_move(RequestState.FAILED).where(_R.id == request_id).values(**values))
+        events.tell(session, study_id, EventKind.FAILED, f"{reason}: {detail}", request_id)
+        return
+    session.execute(
+        update(_R)
+        .where(_R.id == request_id)
+        .values(
+            **values,
+            **NO_LEASE,
+            suspect=True,
+            not_before=func.clock_timestamp() + interval(retry_seconds),
+            changed_at=func.clock_timestamp(),
+        )
+        .execution_options(synchronize_session=False)
+    )
+    events.tell(
+        session,
+        study_id,
+        EventKind.ATTEMPT_FAILED,
+        f"{reason}: {detail} (attempt {attempts} of {max_attempts})",
+        request_id,
+    )
+
+
+def forgive(session: Session, request_ids: Sequence[uuid.UUID]) -> None:
+    """Give back the last attempt: the worker, not these studies, turned out to be sick."""
+    rows = session.scalars(select(_R).where(_R.id.in_(request_ids)).with_for_update()).all()
+    for row in rows:
+        row.attempts = max(0, row.attempts - 1)
+        row.not_before = None
+        if row.state == RequestState.FAILED:
+            row.state, row.reason, row.detail = RequestState.WAITING, "", ""
+        events.tell(session, row.study_id, EventKind.FORGIVEN, "the worker was sick", row.id)
+
+
+def take_back_expired(session: Session, max_attempts: int, retry_seconds: float) -> int:
+    """End leases that ran out: their worker died or hangs. Returns how many.
+
+    The first death makes a suspect; a suspect that dies alone has itself to blame.
+    """
+    rows = session.scalars(
+        select(_R)
+        .where(_R.lease_owner.is_not(None), _R.lease_expires_at < func.clock_timestamp())
+        .with_for_update(skip_locked=True)
+    ).all()
+    for row in rows:
+        events.tell(
+            session, row.study_id, EventKind.LEASE_EXPIRED, f"{row.lease_owner} is silent", row.id
+        )
+        if row.lease_alone:
+            _count_attempt(
+                session,
+                row.id,
+                row.study_id,
+                row.attempts + 1,
+                FailReason.WORKER_DIED,
+                "its worker died while it worked on this study alone",
+                last=row.attempts + 1 >= max_attempts,
+                retry_seconds=retry_seconds,
+                max_attempts=max_attempts,
+            )
+        else:
+            row.lease_owner, row.lease_expires_at, row.suspect = None, None, True
+            row.changed_at = func.clock_timestamp()
+    session.flush()
+    return len(rows)
+
+
+def cancel(session: Session, study_id: uuid.UUID, why: str) -> int:
+    """End the study's open requests and its newest one: a person decided against a draft."""
+    newest = exists().where(Study.id == _R.study_id, Study.request_id == _R.id)
+    rows = session.scalars(
+        _move(RequestState.CANCELLED)
+        .where(_R.study_id == study_id, or_(_R.state.in_(OPEN), newest))
+        .values(reason="DECIDED", detail=why)
+        .returning(_R.id)
+    ).all()
+    events.tell_all(session, EventKind.CANCELLED, [(study_id, r, why) for r in rows])
+    return len(rows)
+
+
+def retry(
+    session: Session,
+    *,
+    reason: str | None = None,
+    since: dt.datetime | None = None,
+    study_id: uuid.UUID | None = None,
+) -> int:
+    """FAILED -> WAITING with all attempts, prepared afresh; returns how many.
+
+    SKIPPED goes back too where `reason` or `study_id` names it, CANCELLED where `study_id` does:
+    what a person decided about one study is not taken back for many. Only a study's newest request
+    goes back: an older revision stays as it ended.
+
+    Raises:
+        NotAllowed: the named study's newest request is at none of these ends.
+    """
+    states = [RequestState.FAILED]
+    if reason is not None or study_id is not None:
+        states.append(RequestState.SKIPPED)
+    if study_id is not None:
+        states.append(RequestState.CANCELLED)
+    condition = [
+        _R.state.in_(states),
+        exists().where(Study.id == _R.study_id, Study.request_id == _R.id),
+    ]
+    if reason is not None:
+        condition.append(_R.reason == reason)
+    if since is not None:
+        condition.append(_R.changed_at >= since)
+    if study_id is not None:
+        condition.append(_R.study_id == study_id)
+    rows = session.execute(
+        _move(RequestState.WAITING)
+        .where(*condition)
+        .values(
+            attempts=0,
+            reason="",
+            detail="",
+            not_before=None,
+            prepared_blob=None,
+            inputs_digest=None,
+            preprocessing_digest=None,
+        )
+        .returning(_R.study_id, _R.id)
+    ).all()
+    events.tell_all(session, EventKind.RETRIED, [(s, r, reason or "") for s, r in rows])
+    if study_id is not None and not rows:
+        raise NotAllowed("the study's newest request is not one that can be retried")
+    return len(rows)

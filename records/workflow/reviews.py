@@ -1,0 +1,269 @@
+"""Reviews: a draft is signed, as the reader corrected it, or rejected. Knows no model.
+
+A draft stays what it is, unreviewed text of a model; the report that a reader signed is a row of
+its own here, written once. Of that row only the consent to train on it can change.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import exists, func, or_, select, true
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session, aliased
+
+from records.database.tables import Draft, DraftRequest, Hold, Instance, Review, Study
+from records.errors import NotAllowed, NotFound
+from records.settings import settings
+from records.states import WARNING, Decision, EventKind, InstanceState, ReviewDecision
+from records.workflow import events
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A film that a draft was made from. blob: its key; "" where the records have it no more."""
+
+    instance_id: uuid.UUID | None
+    blob: str
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What readers said last of one study: the latest signed report, else the latest rejection.
+
+    Texts are as they were signed and sent: they, and the patient's fields, name a patient.
+    held: a question about the study is open, or was answered with CANCEL after the signature.
+    films: those that the draft was made from, in its order.
+    """
+
+    study_id: uuid.UUID
+    decision: ReviewDecision
+    consent: bool
+    held: bool
+    findings: str
+    impression: str
+    indication: str
+    indication_source: str
+    procedure: str
+    prior_report: str
+    films: tuple[Seen, ...]
+    patient_id: str  # (0010,0020)
+    patient_name: str  # (0010,0010)
+    birth_date: str  # (0010,0030), as sent
+    accession_number: str  # (0008,0050)
+    study_date: str  # (0008,0020), as sent
+
+
+def sign(
+    session: Session,
+    draft_id: uuid.UUID,
+    reader: str,
+    findings: str,
+    impression: str,
+    consent: bool | None = None,
+) -> uuid.UUID:
+    """Keep the report that a reader made of a draft and signed; the review's id.
+
+    consent: whether it may be trained on; None takes NIGHTDRAFT_TRAINING_CONSENT.
+
+    Raises:
+        NotFound: no such draft.
+        NotAllowed: no reader, no text, the draft's warning in the text, a draft that is superseded
+            or signed already, or a study that waits for a person to decide.
+    """
+    if not (findings + impression).strip():
+        raise NotAllowed("a report without text cannot be signed: write findings or an impression")
+    if WARNING in findings or WARNING in impression:
+        raise NotAllowed("a signed report is no draft any more: take the warning line out of it")
+    draft = _reviewable(session, draft_id, reader)
+    if draft.superseded_at is not None:
+        raise NotAllowed("a newer draft stands in this one's place: review that one")
+    if session.scalar(
+        select(exists().where(Hold.study_id == draft.study_id, Hold.decision.is_(None)))
+    ):
+        raise NotAllowed("a person must decide about this study before its report can be signed")
+    return _keep(
+        session,
+        draft,
+        ReviewDecision.SIGNED,
+        reader,
+        findings=findings,
+        impression=impression,
+        training_consent=settings().training_consent if consent is None else consent,
+    )
+
+
+def reject(session: Session, draft_id: uuid.UUID, reader: str, note: str) -> uuid.UUID:
+    """Keep that a reader found a draft of no use, and why; the review's id.
+
+    A draft that is superseded or held can be rejected: that makes no report of it.
+
+    Raises:
+        NotFound: no such draft.
+        NotAllowed: no reader, no reason, or a draft that is signed already.
+    """
+    if not note.strip():
+        raise NotAllowed("a draft is rejected for a reason: say it")
+    draft = _reviewable(session, draft_id, reader)
+    return _keep(session, draft, ReviewDecision.REJECTED, reader, note=note)
+
+
+def set_consent(session: Session, review_id: uuid.UUID, consent: bool, by: str) -> None:
+    """Say whether a signed report may be trained on; what was trained before is not undone.
+
+    Raises:
+        NotFound: no such review.
+        NotAllowed: nobody says so, or the review is a rejection.
+    """
+    if not by.strip():
+        raise NotAllowed("consent is given or withdrawn by somebody: say by whom")
+    review = session.get(Review, review_id, with_for_update=True, populate_existing=True)
+    if review is None:
+        raise NotFound("no review has that id")
+    if review.decision != ReviewDecision.SIGNED:
+        raise NotAllowed("a rejected draft has no report that could be trained on")
+    if review.training_consent != consent:
+        review.training_consent = consent
+        session.flush()
+        word = "given" if consent else "withdrawn"
+        events.tell(session, review.study_id, EventKind.CONSENT, f"to train: {word} by {by}")
+
+
+def of_study(session: Session, study_id: uuid.UUID) -> Sequence[Review]:
+    """The study's reviews, newest first."""
+    return session.scalars(
+        select(Review)
+        .where(Review.study_id == study_id)
+        .order_by(Review.decided_at.desc(), Review.id.desc())
+    ).all()
+
+
+def standing(
+    session: Session,
+    after: uuid.UUID | None = None,
+    at_most: int = 500,
+    *,
+    consented: bool = False,
+) -> Sequence[Standing]:
+    """What stands of each reviewed study, by the study's id, those behind `after` alone.
+
+    consented: only what may be trained on. A signature without consent hides an older one that
+    had it: what was corrected is not learnt from.
+
+    A page and not a cursor: whoever learns from the rows takes hours, and a transaction that is
+    open so long keeps the database from clearing up.
+    """
+    latest = (
+        select(Review)
+        .where(true() if after is None else Review.study_id > after)
+        .ext(distinct_on(Review.study_id))
+        .order_by(
+            Review.study_id,
+            (Review.decision == ReviewDecision.SIGNED).desc(),
+            Review.decided_at.desc(),
+            Review.id.desc(),
+        )
+        .subquery()
+    )
+    last = aliased(Review, latest)
+    held = exists().where(
+        Hold.study_id == last.study_id,
+        or_(
+            Hold.decision.is_(None),
+            (Hold.decision == Decision.CANCEL) & (Hold.decided_at > last.decided_at),
+        ),
+    )
+    told = DraftRequest.provenance
+    query = (
+        select(
+            last.study_id,
+            last.decision,
+            last.training_consent.label("consent"),
+            held.label("held"),
+            last.findings,
+            last.impression,
+            Draft.indication,
+            Draft.indication_source,
+            func.coalesce(told["procedure"].astext, "").label("procedure"),
+            func.coalesce(told["prior_report"].astext, "").label("prior_report"),
+            Study.patient_id,
+            Study.patient_name,
+            Study.patient_birth_date.label("birth_date"),
+            Study.accession_number,
+            Study.study_date,
+            Draft.views,
+        )
+        .join(Study, Study.id == last.study_id)
+        .join(Draft, Draft.id == last.draft_id)
+        # A request that was prepared again tells of other inputs than the draft's.
+        .outerjoin(
+            DraftRequest,
+            (DraftRequest.id == Draft.request_id)
+            & (DraftRequest.inputs_digest == Draft.inputs_digest),
+        )
+        .where(last.training_consent & ~held if consented else true())
+        .order_by(last.study_id)
+        .limit(at_most)
+    )
+    rows = [dict(row) for row in session.execute(query).mappings()]
+    films = _films(session, [row["study_id"] for row in rows])
+    return [_standing(row, films) for row in rows]
+
+
+def _reviewable(session: Session, draft_id: uuid.UUID, reader: str) -> Draft:
+    """The draft, not signed yet, locked so that no newer one takes its place meanwhile."""
+    if not reader.strip():
+        raise NotAllowed("a draft is reviewed by somebody: say who the reader is")
+    study_id = session.scalar(select(Draft.study_id).where(Draft.id == draft_id))
+    if study_id is None:
+        raise NotFound("no draft has that id")
+    # The study first, as whoever files an image of it and whoever decides a hold does.
+    session.get(Study, study_id, with_for_update={"key_share": True}, populate_existing=True)
+    draft = session.get_one(Draft, draft_id, with_for_update={"read": True}, populate_existing=True)
+    if session.scalar(
+        select(
+            exists().where(Review.draft_id == draft_id, Review.decision == ReviewDecision.SIGNED)
+        )
+    ):
+        raise NotAllowed("this draft is signed already: a report is signed once")
+    return draft
+
+
+def _keep(
+    session: Session, draft: Draft, decision: ReviewDecision, reader: str, **more: object
+) -> uuid.UUID:
+    review = Review(
+        study_id=draft.study_id, draft_id=draft.id, decision=decision, reader=reader, **more
+    )
+    session.add(review)
+    session.flush()
+    # Neither the text nor the reason: either may name the patient.
+    kind = EventKind[decision.name]
+    events.tell(session, draft.study_id, kind, f"by {reader}", draft.request_id)
+    return review.id
+
+
+def _films(
+    session: Session, study_ids: Sequence[uuid.UUID]
+) -> dict[tuple[uuid.UUID, str], tuple[uuid.UUID, str]]:
+    """(study, SOP instance UID) -> (our own id, blob) of the films that stand."""
+    rows = session.execute(
+        select(Instance.study_id, Instance.sop_instance_uid, Instance.id, Instance.blob).where(
+            Instance.study_id.in_(study_ids), Instance.state == InstanceState.KEPT
+        )
+    )
+    return {(study_id, uid): (instance_id, blob) for study_id, uid, instance_id, blob in rows}
+
+
+def _standing(
+    row: dict[str, Any], films: dict[tuple[uuid.UUID, str], tuple[uuid.UUID, str]]
+) -> Standing:
+    seen = []
+    for view in row.pop("views"):
+        instance_id, blob = films.get((row["study_id"], view["sop_instance_uid"]), (None, ""))
+        seen.append(Seen(instance_id, blob, view["position"]))
+    return Standing(**row | {"decision": ReviewDecision(row["decision"]), "films": tuple(seen)})

@@ -1,0 +1,328 @@
+"""What arrived: registering instances, closing quiet studies, releasing them. Knows no DICOM file.
+
+The listener calls `register_instance` inside the transaction whose commit lets it answer 0x0000.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from records.database.session import interval
+from records.database.tables import Instance, Series, Study
+from records.errors import NotFound
+from records.states import EventKind, HoldReason, InstanceState, Priority, StudyState
+from records.workflow import events, holds, requests
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """Who the study is of, as sent. Compared with `same_patient`."""
+
+    patient_id: str = ""  # (0010,0020)
+    issuer: str = ""  # (0010,0021)
+    name: str = ""  # (0010,0010)
+    birth_date: str = ""  # (0010,0030)
+    sex: str = ""  # (0010,0040)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One received object: what its header says, and where its bytes are kept."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    patient: Patient
+    accession_number: str
+    study_date: str
+    study_description: str
+    blob: str
+    sha256: str
+    size: int
+    calling_ae: str
+    priority: Priority
+    is_film: bool = True
+    skip_reason: str = ""  # why it is not drafted from, where is_film is false
+    expected_instances: int | None = None  # (0020,1208), where the sender tells it
+
+
+class Outcome(StrEnum):
+    """What `register_instance` did with an object."""
+
+    KEPT = "KEPT"
+    SKIPPED = "SKIPPED"
+    REPEATED = "REPEATED"  # the same bytes are known: nothing changed, the new blob is not needed
+    CONFLICT = "CONFLICT"
+    MISMATCH = "MISMATCH"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The outcome, and the study (our id) that the object belongs to."""
+
+    outcome: Outcome
+    study_id: uuid.UUID
+
+
+def same_patient(one: Patient, other: Patient) -> bool:
+    """Whether two headers may be of one person.
+
+    Blank never contradicts; any field that both give and that differs does. Names are compared
+    without case, carets and doubled spaces, their first component group only (PS3.5, 6.2.1.1).
+    """
+
+    def name(value: str) -> str:
+        return " ".join(re.sub(r"[\^,]", " ", value.split("=")[0]).split()).casefold()
+
+    pairs = (
+        (one.patient_id.strip(), other.patient_id.strip()),
+        (one.issuer.strip(), other.issuer.strip()),
+        (name(one.name), name(other.name)),
+        (one.birth_date.strip(), other.birth_date.strip()),
+        (one.sex.strip().upper(), other.sex.strip().upper()),
+    )
+    # A header without an id cannot confirm one that has it: the name must do that.
+    if bool(pairs[0][0]) != bool(pairs[0][1]) and not (pairs[2][0] and pairs[2][0] == pairs[2][1]):
+        return False
+    return all(not a or not b or a == b for a, b in pairs)
+
+
+def register_instance(session: Session, arrived: Arrived) -> Registered:
+    """File one received object under its study, making the study where it is new.
+
+    The same UID and bytes again change nothing; other bytes under a known UID, and another patient
+    under a known study UID, are kept aside and open a hold. A film that comes after its study was
+    complete makes a new revision.
+    """
+    # Two associations may bring the same object at once; the second waits for the first's commit.
+    session.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 1))"),
+        {"uid": arrived.sop_instance_uid},
+    )
+    study = _study_of(session, arrived)
+    patient = Patient(
+        study.patient_id,
+        study.patient_id_issuer,
+        study.patient_name,
+        study.patient_birth_date,
+        study.patient_sex,
+    )
+    standing = session.scalar(
+        select(Instance).where(
+            Instance.sop_instance_uid == arrived.sop_instance_uid,
+            Instance.state.in_([InstanceState.KEPT, InstanceState.SKIPPED]),
+        )
+    )
+    if not same_patient(patient, arrived.patient):
+        return _keep_aside(
+            session, study, arrived, InstanceState.MISMATCH, HoldReason.PATIENT_MISMATCH
+        )
+    if standing is not None:
+        if standing.sha256 == arrived.sha256 and standing.study_id == study.id:
+            events.tell(session, study.id, EventKind.REPEATED, "the same image came again")
+            return Registered(Outcome.REPEATED, study.id)
+        return _keep_aside(
+            session, study, arrived, InstanceState.CONFLICT, HoldReason.CONFLICTING_BYTES
+        )
+
+    late = arrived.is_film and study.state == StudyState.COMPLETE
+    if late:
+        study.revision += 1
+        study.state = StudyState.RECEIVING
+        study.released = False
+        events.tell(session, study.id, EventKind.LATE, f"a late image: revision {study.revision}")
+    state = InstanceState.KEPT if arrived.is_film else InstanceState.SKIPPED
+    _insert(session, study, arrived, state)
+    _touch(session, study, arrived)
+    events.tell(session, study.id, EventKind.ARRIVED, "film" if arrived.is_film else "other object")
+    return Registered(Outcome(state.value), study.id)
+
+
+def _study_of(session: Session, arrived: Arrived) -> Study:
+    """The study's row, locked; made where it is new."""
+    session.execute(
+        insert(Study)
+        .values(
+            study_instance_uid=arrived.study_instance_uid,
+            patient_id=arrived.patient.patient_id,
+            patient_id_issuer=arrived.patient.issuer,
+            patient_name=arrived.patient.name,
+            patient_birth_date=arrived.patient.birth_date,
+            patient_sex=arrived.patient.sex,
+            accession_number=arrived.accession_number,
+            study_date=arrived.study_date,
+            study_description=arrived.study_description,
+            priority=arrived.priority,
+            calling_ae=arrived.calling_ae,
+        )
+        .on_conflict_do_nothing(index_elements=["study_instance_uid"])
+    )
+    return session.scalars(
+        select(Study)
+        .where(Study.study_instance_uid == arrived.study_instance_uid)
+        .with_for_update(key_share=True)
+    ).one()
+
+
+def _insert(
+    session: Session, study: Study, arrived: Arrived, state: InstanceState
+) -> uuid.UUID | None:
+    """The instance's row; None where these bytes are kept aside already."""
+    session.execute(
+        insert(Series)
+        .values(
+            study_id=study.id,
+            series_instance_uid=arrived.series_instance_uid,
+            modality=arrived.modality,
+        )
+        .on_conflict_do_nothing()
+    )
+    series_id = session.scalar(
+        select(Series.id).where(
+            Series.study_id == study.id,
+            Series.series_instance_uid == arrived.series_instance_uid,
+        )
+    )
+    return session.scalar(
+        insert(Instance)
+        .values(
+            study_id=study.id,
+            series_id=series_id,
+            sop_instance_uid=arrived.sop_instance_uid,
+            sop_class_uid=arrived.sop_class_uid,
+            transfer_syntax_uid=arrived.transfer_syntax_uid,
+            state=state,
+            reason=arrived.skip_reason,
+            blob=arrived.blob,
+            sha256=arrived.sha256,
+            size=arrived.size,
+            revision=study.revision,
+            calling_ae=arrived.calling_ae,
+        )
+        .on_conflict_do_nothing(index_elements=["sop_instance_uid", "sha256", "study_id", "state"])
+        .returning(Instance.id)
+    )
+
+
+def _keep_aside(
+    session: Session, study: Study, arrived: Arrived, state: InstanceState, reason: HoldReason
+) -> Registered:
+    if _insert(session, study, arrived, state) is None:
+        events.tell(session, study.id, EventKind.REPEATED, "a held image came again")
+        return Registered(Outcome.REPEATED, study.id)
+    holds.open_hold(session, study.id, reason, f"sent by {arrived.calling_ae}")
+    events.tell(session, study.id, EventKind.CONFLICT, f"kept aside: {reason}")
+    return Registered(Outcome(state.value), study.id)
+
+
+def _touch(session: Session, study: Study, arrived: Arrived) -> None:
+    """What a new object says of the whole study."""
+    study.last_received_at = func.clock_timestamp()
+    study.priority = min(study.priority, arrived.priority)
+    if arrived.expected_instances:
+        study.expected_instances = arrived.expected_instances
+    # Fields that the first object left blank; what it said stands.
+    for column, value in (
+        ("patient_id", arrived.patient.patient_id),
+        ("patient_id_issuer", arrived.patient.issuer),
+        ("patient_name", arrived.patient.name),
+        ("patient_birth_date", arrived.patient.birth_date),
+        ("patient_sex", arrived.patient.sex),
+        ("accession_number", arrived.accession_number),
+        ("study_date", arrived.study_date),
+        ("study_description", arrived.study_description),
+    ):
+        if not getattr(study, column) and value:
+            setattr(study, column, value)
+    session.flush()
+
+
+def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> list[uuid.UUID]:
+    """Make quiet, released and full studies COMPLETE, each with its draft request.
+
+    Returns the studies closed; call again while the answer is `limit` long.
+    """
+    arrived_count = (
+        select(func.count())
+        .select_from(Instance)
+        .where(
+            Instance.study_id == Study.id,
+            Instance.state.in_([InstanceState.KEPT, InstanceState.SKIPPED]),
+        )
+        .scalar_subquery()
+    )
+    ready: ColumnElement[bool] = or_(
+        Study.released,
+        Study.last_received_at < func.clock_timestamp() - interval(quiet_seconds),
+        and_(Study.expected_instances.is_not(None), arrived_count >= Study.expected_instances),
+    )
+    # key_share, here and above: rows that point at a study (events, drafts) can be written while
+    # it is locked. Without it a worker that ends a request and a sweep that supersedes it wait for
+    # each other.
+    closed = session.scalars(
+        select(Study)
+        .where(Study.state == StudyState.RECEIVING, ready)
+        .order_by(Study.priority, Study.last_received_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+    ).all()
+    for study in closed:
+        study.state = StudyState.COMPLETE
+        study.completed_at = func.clock_timestamp()
+        events.tell(session, study.id, EventKind.COMPLETE, f"revision {study.revision}")
+        requests.ask(session, study)
+    session.flush()
+    return [study.id for study in closed]
+
+
+def release(session: Session, study_instance_uid: str) -> uuid.UUID:
+    """End the study's quiet period now; the next sweep closes it. Released again, it stays so.
+
+    Raises:
+        NotFound: no such study.
+    """
+    study = by_uid(session, study_instance_uid)
+    if study.state == StudyState.RECEIVING and not study.released:
+        session.execute(update(Study).where(Study.id == study.id).values(released=True))
+        events.tell(session, study.id, EventKind.RELEASED, "its quiet period was ended by a person")
+    return study.id
+
+
+def by_uid(session: Session, study_instance_uid: str) -> Study:
+    """The study of a Study Instance UID, or of our own id.
+
+    Raises:
+        NotFound: no such study.
+    """
+    condition = Study.study_instance_uid == study_instance_uid
+    with suppress(ValueError):  # a DICOM UID is no UUID
+        condition = or_(condition, Study.id == uuid.UUID(study_instance_uid))
+    study = session.scalar(select(Study).where(condition))
+    if study is None:
+        raise NotFound("no study has that UID")
+    return study
+
+
+def instances(session: Session, study_id: uuid.UUID, *states: InstanceState) -> Sequence[Instance]:
+    """The study's instances in the order of arrival, those in `states` or all."""
+    query = select(Instance).where(Instance.study_id == study_id)
+    if states:
+        query = query.where(Instance.state.in_(states))
+    return session.scalars(query.order_by(Instance.received_at, Instance.id)).all()
+
+
+def known_blobs(session: Session, keys: Sequence[str]) -> set[str]:
+    """Those of `keys` that an instance row names."""
+    return set(session.scalars(select(Instance.blob).where(Instance.blob.in_(keys))))

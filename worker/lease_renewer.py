@@ -1,0 +1,114 @@
+"""Keeps leases alive while their work goes on. Knows nothing of what the work is.
+
+    with Keeper() as keeper:
+        keeper.take(claimed)
+        ...
+        with keeper.transaction() as session:
+            requests.prepared(session, lease, ...)
+        keeper.done(lease)
+
+What is still in hand when the block ends, for whatever reason, is given back uncounted.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+
+from sqlalchemy.orm import Session
+
+from records.database.session import unit_of_work
+from records.errors import NightdraftError, terse
+from records.settings import settings
+from records.telemetry import logger
+from records.workflow import leases
+from records.workflow.leases import Lease
+
+
+class Keeper:
+    """Renews the leases in hand from a thread of its own, every third of their time."""
+
+    def __init__(self) -> None:
+        self._lease_seconds = settings().lease_seconds
+        self._stuck_seconds = settings().stuck_seconds
+        self._held: dict[uuid.UUID, Lease] = {}
+        self._lost: set[uuid.UUID] = set()
+        # Held over every transaction: a renewal and a group's save would lock the same rows in
+        # another order, and wait for each other.
+        self._writing = threading.RLock()
+        self._over = threading.Event()
+        self._progress = time.monotonic()
+        self._thread = threading.Thread(target=self._renew, name="keeper", daemon=True)
+
+    def __enter__(self) -> Keeper:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        why = f"the worker ended: {terse(error)}" if error else "the worker was asked to stop"
+        try:
+            self.give_back(list(self._held.values()), why)
+        except NightdraftError as failed:
+            # The leases run out by themselves; the error that brought us here is the one to tell.
+            logger().warning("leases could not be given back", error=terse(failed))
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A unit of work during which no lease is renewed."""
+        with self._writing, unit_of_work() as session:
+            yield session
+
+    def take(self, claimed: Iterable[Lease]) -> None:
+        """Keep these from now on."""
+        with self._writing:
+            if not self._held:
+                self._progress = time.monotonic()
+            self._held.update((lease.request_id, lease) for lease in claimed)
+
+    def done(self, *ended: Lease) -> None:
+        """These need no keeping any more: their last word is said."""
+        with self._writing:
+            self._progress = time.monotonic()
+            for lease in ended:
+                self._held.pop(lease.request_id, None)
+                self._lost.discard(lease.request_id)
+
+    def lost(self, lease: Lease) -> bool:
+        """Whether the lease has passed on; work for it would be thrown away."""
+        return lease.request_id in self._lost
+
+    def give_back(self, held: Sequence[Lease], why: str, *, suspect: bool = False) -> None:
+        """Give leases back uncounted."""
+        if held:
+            with self.transaction() as session:
+                leases.give_back(session, held, why, suspect=suspect)
+            self.done(*held)
+
+    def _renew(self) -> None:
+        while not self._over.wait(self._lease_seconds / 3):
+            with self._writing:
+                held = list(self._held.values())
+                if held and time.monotonic() - self._progress > self._stuck_seconds:
+                    # A hung driver or decoder cannot be interrupted. Ended like this the leases
+                    # run out, and the study that did it is found, alone.
+                    logger().error("the worker hangs, and ends itself", count=len(held))
+                    os._exit(1)
+                try:
+                    with unit_of_work() as session:
+                        standing = leases.extend(session, held, self._lease_seconds)
+                except NightdraftError as error:
+                    logger().warning("leases could not be renewed", error=terse(error))
+                    continue
+                self._lost = set(self._held) - standing
