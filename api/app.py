@@ -24,9 +24,9 @@ from api.problems import add_problems
 from api.rendering import HERE
 from api.request_guard import Door
 from api.schemas import Problem
-from records import parts
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, PortInUse, SettingsError, terse
+from records.operations import heartbeats
 from records.settings import Settings
 from records.states import WARNING
 from records.telemetry import logger
@@ -172,7 +172,7 @@ def _beat(port: int, ended: threading.Event) -> None:
     while True:
         try:
             with unit_of_work() as session:
-                parts.beat(session, "api", {"port": port})
+                heartbeats.beat(session, "api", {"port": port})
             said = ""
         except NightdraftError as error:
             if said != str(error):
@@ -182,7 +182,7 @@ def _beat(port: int, ended: threading.Event) -> None:
             break
     try:
         with unit_of_work() as session:
-            parts.leave(session, "api")
+            heartbeats.leave(session, "api")
     except NightdraftError as error:
         logger().warning("the web server could not say that it ends", error=terse(error))
 

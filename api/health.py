@@ -20,10 +20,10 @@ from api.schemas import Check, PartSeen, Readiness
 from api.studies import EXPECTED_PARTS, seen_parts
 from model.errors import BundleError
 from model.manifest import read_manifest
-from records import parts
 from records.blobs import Blobs
-from records.database.session import unit_of_work
+from records.database.session import database_time, unit_of_work
 from records.errors import BrokerDown, BundleUnusable, NightdraftError, PartError
+from records.operations import heartbeats, refusals
 from records.settings import Settings
 from records.states import Stage
 from records.workflow import worklist
@@ -60,7 +60,7 @@ def metrics(request: Request) -> Response:
 def _database(_: Settings) -> Check:
     try:
         with unit_of_work() as session:
-            parts.database_time(session)
+            database_time(session)
     except NightdraftError as error:
         return Check(name="database", ok=False, sentence=f"{error}.")
     return Check(name="database", ok=True, sentence="PostgreSQL answers.")
@@ -103,7 +103,7 @@ def _parts(_: Settings) -> Check:
     except NightdraftError:
         return Check(name="parts", ok=False, sentence="Not known without the database.")
     if missing:
-        said = f"Not seen for {parts.SILENT_SECONDS:.0f} s: {', '.join(missing)}."
+        said = f"Not seen for {heartbeats.SILENT_SECONDS:.0f} s: {', '.join(missing)}."
         return Check(name="parts", ok=False, sentence=said)
     return Check(name="parts", ok=True, sentence=f"Running: {', '.join(EXPECTED_PARTS)}.")
 
@@ -196,9 +196,9 @@ class Rows(Collector):
         with unit_of_work() as session:
             states = worklist.counts(session)
             total = worklist.drafted_since(session, _EVER)
-            refused = parts.refusal_counts(session)
+            refused = refusals.refusal_counts(session)
             since = worklist.waiting_since(session)
-            now = parts.database_time(session)
+            now = database_time(session)
             seen = seen_parts(session)
         yield _gauge(
             "nightdraft_studies",
@@ -207,12 +207,12 @@ class Rows(Collector):
             {str(state): number for state, number in states.items()},
         )
         yield CounterMetricFamily("nightdraft_drafts", "Drafts kept", value=total)
-        refusals = CounterMetricFamily(
+        refused_family = CounterMetricFamily(
             "nightdraft_refusals", "Objects refused at the door", labels=["reason"]
         )
         for reason, number in sorted(refused.items()):
-            refusals.add_metric([reason], number)
-        yield refusals
+            refused_family.add_metric([reason], number)
+        yield refused_family
         yield GaugeMetricFamily(
             "nightdraft_oldest_waiting_seconds",
             "Since the arrival of the oldest study that is neither ended nor held",

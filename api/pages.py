@@ -19,8 +19,8 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from api.rendering import render
 from api.schemas import DecisionGiven, SearchWords
 from api.studies import EXPECTED_PARTS, Counting, Whole, decide, seen_parts, whole
-from records import parts
 from records.database.session import unit_of_work
+from records.operations import refusals
 from records.states import HOLD_SENTENCES, HoldReason, InstanceState, VisibleState
 from records.workflow import requests, studies, worklist
 
@@ -68,7 +68,7 @@ def _live(asked: Asked, counting: Counting) -> tuple[str, str]:
             ),
             "counts": counting.counts(session),
             "parts": seen_parts(session),
-            "refused": sum(parts.refusal_counts(session).values()),
+            "refused": sum(refusals.refusal_counts(session).values()),
             "expected": EXPECTED_PARTS,
         }
     digest = _digest(render("live.html", **values, digest=""))
@@ -79,7 +79,7 @@ def _live(asked: Asked, counting: Counting) -> tuple[str, str]:
 def show_refusals() -> str:
     """What was refused at the door."""
     with unit_of_work() as session:
-        return render("refusals.html", refusals=parts.refusals(session, 500))
+        return render("refusals.html", refusals=refusals.refusals(session, 500))
 
 
 @router.get("/studies/{study}")

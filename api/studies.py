@@ -32,10 +32,10 @@ from api.schemas import (
     StudySeen,
     StudyUid,
 )
-from records import parts
 from records.database.session import unit_of_work
 from records.database.tables import Draft, Event, Hold, Instance
 from records.errors import NotAllowed
+from records.operations import alarms, heartbeats, refusals
 from records.states import ENDED, VisibleState
 from records.workflow import drafts, events, holds, requests, studies, worklist
 from records.workflow.worklist import Row
@@ -131,12 +131,12 @@ def count(session: Session) -> Counts:
 
 def seen_parts(session: Session) -> Parts:
     """The running parts, the missing ones and the open alarms."""
-    running = [PartSeen.of(heartbeat) for heartbeat in parts.running(session)]
+    running = [PartSeen.of(heartbeat) for heartbeat in heartbeats.running(session)]
     names = {part.part for part in running}
     return Parts(
         parts=running,
         missing=[part for part in EXPECTED_PARTS if part not in names],
-        alarms=[AlarmSeen.model_validate(alarm) for alarm in parts.open_alarms(session)],
+        alarms=[AlarmSeen.model_validate(alarm) for alarm in alarms.open_alarms(session)],
     )
 
 
@@ -225,7 +225,7 @@ def read_counts(request: Request) -> Counts:
 def list_refusals(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[RefusalSeen]:
     """What was refused at the door, newest first."""
     with unit_of_work() as session:
-        return [RefusalSeen.model_validate(line) for line in parts.refusals(session, limit)]
+        return [RefusalSeen.model_validate(line) for line in refusals.refusals(session, limit)]
 
 
 @router.get("/parts", responses=problems())

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from records import parts
 from records.database.session import unit_of_work
 from records.errors import WorkerSick
+from records.operations import alarms
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
@@ -63,10 +63,10 @@ class Streak:
 def raise_alarm(session: Session, stage: Stage, blamed: Sequence[uuid.UUID], sentence: str) -> None:
     """Open the stage's alarm, and give those who were blamed their attempt back."""
     requests.forgive(session, blamed)
-    parts.raise_alarm(session, stage, sentence)
+    alarms.raise_alarm(session, stage, sentence)
     logger().error("alarm: the worker is sick", stage=stage.value, count=len(blamed))
 
 
 def is_stopped(session: Session, stage: Stage) -> bool:
     """Whether an alarm of the stage is open: nothing is claimed until a person closes it."""
-    return bool(parts.open_alarms(session, stage))
+    return bool(alarms.open_alarms(session, stage))

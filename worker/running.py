@@ -24,9 +24,9 @@ from celery import signals
 from celery.beat import EmbeddedService, Scheduler
 
 from model.dicom.indication import indication
-from records import parts
-from records.database.session import unit_of_work
+from records.database.session import database_time, unit_of_work
 from records.errors import BrokerDown, NightdraftError, SettingsError, terse
+from records.operations import heartbeats
 from records.settings import settings
 from records.telemetry import logger
 from worker import stopping, tasks
@@ -92,7 +92,7 @@ def check_parts(part: Part) -> None:
         PartError, SettingsError: what is missing, in one line.
     """
     with unit_of_work() as session:
-        parts.database_time(session)
+        database_time(session)
     try:
         with redis.Redis.from_url(
             settings().address("redis_url"), socket_connect_timeout=5, socket_timeout=5
@@ -135,7 +135,7 @@ class _Heart(threading.Thread):
             try:
                 facts = self._facts | tasks.facts()
                 with _no_fork, unit_of_work() as session:
-                    parts.beat(session, self._part, facts)
+                    heartbeats.beat(session, self._part, facts)
                 down = False
             except NightdraftError as error:
                 if not down:
@@ -152,7 +152,7 @@ class _Heart(threading.Thread):
         self.join()
         try:
             with unit_of_work() as session:
-                parts.leave(session, self._part)
+                heartbeats.leave(session, self._part)
         except NightdraftError as error:
             logger().warning("leaving could not be written", error=terse(error))
 

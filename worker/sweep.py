@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from records import parts
 from records.database.session import unit_of_work
+from records.operations import heartbeats
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
@@ -42,7 +42,7 @@ def sweep() -> Swept:
         done.rung = sum(_ring(stage) for stage in Stage)
     finally:
         with unit_of_work() as session:
-            parts.forget_silent(session)
+            heartbeats.forget_silent(session)
         if any(asdict(done).values()):
             logger().info(
                 "swept", count=done.closed, reason=f"{done.taken_back} back, {done.rung} bells"

@@ -13,9 +13,9 @@ from functools import lru_cache
 from model.decoding import Serving
 from model.errors import BundleError, DeviceError
 from model.reporter import Drafting, load_reporter
-from records import parts
 from records.database.session import unit_of_work
 from records.errors import BundleUnusable, NightdraftError, WorkerSick, terse
+from records.operations import alarms, heartbeats
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
@@ -57,7 +57,7 @@ def prepare(request_id: str) -> None:
     _answer(
         "prepare",
         lambda: preparing.prepare_ready(
-            parts.owner(), PREPARE_SECONDS, _streaks[Stage.PREPARE], stopping
+            heartbeats.owner(), PREPARE_SECONDS, _streaks[Stage.PREPARE], stopping
         ),
         request_id,
     )
@@ -69,7 +69,11 @@ def draft(request_id: str) -> None:
     _answer(
         "draft",
         lambda: draft_ready(
-            reporter(), parts.owner(), settings().draft_seconds, _streaks[Stage.DRAFT], stopping
+            reporter(),
+            heartbeats.owner(),
+            settings().draft_seconds,
+            _streaks[Stage.DRAFT],
+            stopping,
         ),
         request_id,
     )
@@ -132,7 +136,7 @@ def _answer(part: str, work: Callable[[], object], request_id: str = "") -> None
         work()
     except WorkerSick as error:
         with unit_of_work() as session:
-            parts.raise_alarm(session, part, str(error))
+            alarms.raise_alarm(session, part, str(error))
         logger().error("the worker stops itself", stage=part, error=terse(error))
         end_worker()
     except DeviceFailed as error:

@@ -29,10 +29,10 @@ from intake.dicom.guarded_server import Server
 from intake.dicom.limits import ANSWERS, RETIRED_CLASSES, STORAGE_CLASSES, TRANSFER_SYNTAXES, Why
 from intake.dicom.orphans import sweep_orphans
 from intake.dicom.store_handler import Answering
-from records import parts
 from records.blobs import Blobs
-from records.database.session import unit_of_work
+from records.database.session import database_time, unit_of_work
 from records.errors import DiskFull, NightdraftError, PortInUse, SettingsError, terse
+from records.operations import alarms, heartbeats
 from records.settings import Settings
 from records.telemetry import logger
 
@@ -138,7 +138,7 @@ class Listener:
         settings = self._settings
         self._make_folders()
         with unit_of_work() as session:
-            parts.database_time(session)
+            database_time(session)
         _set_up_pynetdicom()
         self._server = self._make_server()
         self.port = int(self._server.server_address[1])
@@ -183,7 +183,7 @@ class Listener:
             chore.join(max(1.0, until - time.monotonic()))
         try:
             with unit_of_work() as session:
-                parts.leave(session, PART)
+                heartbeats.leave(session, PART)
         except NightdraftError as error:
             logger().warning("the listener could not sign off", error=terse(error))
         logger().info("the listener has ended", count=self._answering.counts.total())
@@ -331,7 +331,7 @@ class Listener:
             )
         full = free_mb < settings.disk_stop_mb
         with unit_of_work() as session:
-            parts.beat(
+            heartbeats.beat(
                 session,
                 PART,
                 {
@@ -345,7 +345,7 @@ class Listener:
                 },
             )
             if full:
-                parts.raise_alarm(
+                alarms.raise_alarm(
                     session,
                     PART,
                     f"C-STORE is answered 0xA700: {free_mb} MB are free, and "
@@ -354,7 +354,7 @@ class Listener:
                 )
             elif self._disk_alarm or not self._answering.counts:
                 # Also one that a listener left behind which ended meanwhile.
-                parts.close_alarms(session, PART)
+                alarms.close_alarms(session, PART)
         self._disk_alarm = full
 
     def _sweep(self) -> None:

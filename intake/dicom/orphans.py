@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 
-from records import parts
 from records.blobs import Blobs
 from records.database.session import unit_of_work
+from records.operations import alarms
 from records.workflow import studies
 
 FEW = 20
@@ -52,7 +52,7 @@ def sweep_orphans(blobs: Blobs, hours: float) -> Swept:
         orphans += [key for key in keys if key not in known]
     if len(orphans) > max(FEW, looked_at // 20):
         with unit_of_work() as session:
-            parts.raise_alarm(
+            alarms.raise_alarm(
                 session,
                 ALARM_PART,
                 f"{len(orphans)} of {looked_at} image files have no row, and none was removed: "

@@ -17,11 +17,11 @@ from pydicom import Dataset
 from intake.dicom.filing import Received, Refused, clean, file_object
 from intake.dicom.incoming_file import Incoming
 from intake.dicom.limits import ANSWERS, SENTENCES, STORAGE_CLASSES, Why
-from records import parts
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import DatabaseDown, DiskFull, NightdraftError, PartError, terse
 from records.failpoints import killpoint
+from records.operations import refusals
 from records.settings import Settings
 from records.telemetry import logger
 from records.workflow.studies import Outcome
@@ -213,7 +213,7 @@ class Answering:
         self, why: Why, calling_ae: str, sop_class: str, sop_instance: str, sentence: str
     ) -> None:
         with unit_of_work() as session:
-            parts.refuse(
+            refusals.refuse(
                 session,
                 calling_ae=calling_ae,
                 sop_class_uid=sop_class,

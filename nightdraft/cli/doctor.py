@@ -129,31 +129,31 @@ def _bundle(settings: Settings) -> str:
 
 
 def _alarms() -> str:
-    from records import parts
     from records.database.session import unit_of_work
+    from records.operations import alarms
 
     with unit_of_work() as session:
-        alarms = [f"{alarm.part}: {alarm.sentence}" for alarm in parts.open_alarms(session)]
-    if alarms:
-        raise PartError(f"{'; '.join(alarms)}. Mend the cause, then `nightdraft resume`")
+        sentences = [f"{alarm.part}: {alarm.sentence}" for alarm in alarms.open_alarms(session)]
+    if sentences:
+        raise PartError(f"{'; '.join(sentences)}. Mend the cause, then `nightdraft resume`")
     return "none open"
 
 
 def _runs(name: str, here: bool) -> str:
-    from records import parts
     from records.database.session import unit_of_work
+    from records.operations import heartbeats
 
     host = socket.gethostname()
     with unit_of_work() as session:
         owners = [
             beat.owner
-            for beat in parts.running(session)
+            for beat in heartbeats.running(session)
             if beat.part == name and (not here or beat.owner.rpartition(":")[0] == host)
         ]
     if not owners:
         command = " ".join(PARTS[name])
         raise PartError(
-            f"not seen for {parts.SILENT_SECONDS:.0f} s: start `nightdraft station` or "
+            f"not seen for {heartbeats.SILENT_SECONDS:.0f} s: start `nightdraft station` or "
             f"`nightdraft {command}`"
         )
     return f"runs as {', '.join(owners)}"

@@ -112,11 +112,11 @@ def resume(
     part: Annotated[str | None, typer.Argument(help="The alarm's part; else all.")] = None,
 ) -> None:
     """Close alarms once their cause is mended; a worker that stopped itself goes on."""
-    from records import parts
     from records.database.session import unit_of_work
+    from records.operations import alarms
 
     with unit_of_work() as session:
-        count = parts.close_alarms(session, part)
+        count = alarms.close_alarms(session, part)
     print(f"{count} alarm{'s' if count != 1 else ''} closed")
 
 

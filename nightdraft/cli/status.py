@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.orm import Session
 
-from records import parts
+from records.operations import alarms, heartbeats, refusals
 from records.states import ENDED, WARNING, VisibleState
 from records.workflow import worklist
 
@@ -85,12 +85,12 @@ def look(session: Session) -> Overview:
         seconds_left=time_left(counts, per_minute),
         parts=[
             Part(beat.part, beat.owner, beat.seen_at, dict(beat.facts))
-            for beat in parts.running(session)
+            for beat in heartbeats.running(session)
         ],
         alarms=[
-            (alarm.part, alarm.sentence, alarm.opened_at) for alarm in parts.open_alarms(session)
+            (alarm.part, alarm.sentence, alarm.opened_at) for alarm in alarms.open_alarms(session)
         ],
-        refusals=parts.refusal_counts(session),
+        refusals=refusals.refusal_counts(session),
     )
 
 

@@ -159,15 +159,15 @@ class _Station:
 
     def _ready(self, labels: set[str]) -> set[str]:
         """Those of `labels` that say of themselves that they run."""
-        from records import parts
         from records.database.session import unit_of_work
+        from records.operations import heartbeats
 
         try:
             with unit_of_work() as session:
-                seen = {(beat.part, beat.owner) for beat in parts.running(session)}
+                seen = {(beat.part, beat.owner) for beat in heartbeats.running(session)}
         except NightdraftError:
             return set()
-        host = parts.owner().rpartition(":")[0]
+        host = heartbeats.owner().rpartition(":")[0]
         return {
             one.label
             for one in self._several.watched

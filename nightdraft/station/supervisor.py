@@ -136,8 +136,8 @@ class Several:
             one.alarmed = False
 
     def _alarm(self, label: str, deaths: int) -> None:
-        from records import parts
         from records.database.session import unit_of_work
+        from records.operations import alarms
 
         sentence = (
             f"{label} ended {deaths} times within {QUICK_SECONDS:.0f} s: read its last words "
@@ -146,7 +146,7 @@ class Several:
         self._say(f"ALARM: {sentence}")
         # Under a name of its own: an alarm of the stage itself would keep its worker from claiming.
         with contextlib.suppress(NightdraftError), unit_of_work() as session:
-            parts.raise_alarm(session, f"station {label}", sentence)
+            alarms.raise_alarm(session, f"station {label}", sentence)
 
 
 def draft_processes(settings: Settings) -> list[Watched]:

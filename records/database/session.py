@@ -5,12 +5,13 @@ Knows the database's address and its errors; knows no tables.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, create_engine, func
+from sqlalchemy import ColumnElement, Engine, create_engine, func, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -95,3 +96,9 @@ def _code(error: DBAPIError) -> str:
         getattr(diagnosis, "constraint_name", None) or "",
     ]
     return " ".join(word for word in words if word)
+
+
+def database_time(session: Session) -> dt.datetime:
+    """The database's clock: one question, one answer, so a check that it works."""
+    now: dt.datetime = session.execute(select(func.clock_timestamp())).scalar_one()
+    return now

@@ -12,8 +12,8 @@ import pydicom
 import pytest
 
 from records.states import WARNING
-from tests.stations import Station, running_station
-from tests.waiting import eventually
+from tests.support.station import Station, running_station
+from tests.support.waiting import eventually
 from training.corpus.phantoms_dicom import write_phantoms
 
 NAME = "PLANTED^NAME^FOR^TEST"

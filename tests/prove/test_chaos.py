@@ -17,8 +17,8 @@ import redis
 from pydicom.uid import generate_uid
 from pynetdicom import AE
 
-from tests.stations import Station, running_station
-from tests.waiting import eventually
+from tests.support.station import Station, running_station
+from tests.support.waiting import eventually
 from training.corpus.phantoms_dicom import write_phantoms
 
 POINTS = [

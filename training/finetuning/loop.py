@@ -38,8 +38,7 @@ from training.finetuning.config import Knobs, differences, identity_of
 from training.finetuning.metric_logging import Progress, Teller, read_log
 from training.finetuning.objectives import Batch, Objective
 from training.finetuning.stages import Stage
-from training.finetuning.trainable import Trainable, put_on
-from training.memory.plan import checkpoint_gradients
+from training.finetuning.trainable import Trainable, checkpoint_gradients, put_on
 
 IN_A_ROW = 10
 """Steps without numbers that end a run."""

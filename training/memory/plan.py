@@ -39,7 +39,7 @@ from model.network.weights import Places, kept_dtype, place_buffers, skeleton
 from training.corpus.phantoms import FINDINGS, LATERAL_SIGNS
 from training.finetuning.objectives import Batch, Objective
 from training.finetuning.stages import Stage
-from training.finetuning.trainable import Trainable, put_on
+from training.finetuning.trainable import Trainable, checkpoint_gradients, put_on
 from training.memory.counting import AsOnCuda, Living
 
 Precision = Literal["float16", "bfloat16", "float32"]
@@ -96,22 +96,6 @@ class Plan:
 
 
 # ---- Less of it ----
-
-
-def checkpoint_gradients(
-    network: InstructBlipForConditionalGeneration,
-    again: Callable[[], AbstractContextManager[Any]] | None = None,
-) -> None:
-    """From now on, in training, each layer keeps only its input and is computed a second time.
-
-    For the ViT, the Q-Former and T5; the gradients stay the same numbers, for dropout falls the
-    same way again. The second time costs a third to a half of a step (where weights stand still the
-    backward pass is no longer than the forward one). again: what to be in, the second time.
-    """
-    settings: dict[str, Any] = {"use_reentrant": False}
-    if again is not None:
-        settings["context_fn"] = lambda: (nullcontext(), again())
-    network.activation_checkpointing_enable(settings)
 
 
 # ---- The plan ----

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from records.states import WARNING
-from tests.integration.api.night import Night
+from tests.support.seeded_studies import Night
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import socket
 
 import httpx2 as httpx
 
-from records import parts
 from records.database.session import unit_of_work
-from tests.integration.api.night import Night
-from tests.waiting import eventually
+from records.operations import heartbeats
+from tests.support.seeded_studies import Night
+from tests.support.waiting import eventually
 
 
 def test_it_takes_a_free_port_and_ends_cleanly(serve):
@@ -17,7 +17,7 @@ def test_it_takes_a_free_port_and_ends_cleanly(serve):
 
     def beats():
         with unit_of_work() as session:
-            return [part.facts for part in parts.running(session) if part.part == "api"]
+            return [part.facts for part in heartbeats.running(session) if part.part == "api"]
 
     (facts,) = eventually(beats)
     assert server.url.endswith(f":{facts['port']}")

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from api.app import make_app
 from records.settings import settings
-from tests.integration.api.night import Night
+from tests.support.seeded_studies import Night
 
 
 @pytest.fixture

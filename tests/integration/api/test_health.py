@@ -5,10 +5,10 @@ from starlette.testclient import TestClient
 
 from api.app import make_app
 from api.studies import EXPECTED_PARTS
-from records import parts
 from records.database.session import unit_of_work
+from records.operations import alarms, heartbeats, refusals
 from records.settings import settings
-from tests.integration.api.night import parts_run
+from tests.support.seeded_studies import parts_run
 
 
 def _ask(path):
@@ -62,8 +62,8 @@ def test_metrics_are_the_rows(client, broker, night):
     night.fail(failed)
     parts_run("draft")
     with unit_of_work() as session:
-        parts.raise_alarm(session, "draft", "sick")
-        parts.refuse(
+        alarms.raise_alarm(session, "draft", "sick")
+        refusals.refuse(
             session,
             calling_ae="X",
             sop_class_uid="1",
@@ -95,10 +95,10 @@ def test_metrics_are_the_rows(client, broker, night):
 def test_metrics_tell_how_a_draft_worker_fares(database, client):
     facts = {"slots": 64, "occupancy": 0.91, "studies_per_second": 12.5, "reruns": 1}
     with unit_of_work() as session:
-        parts.beat(session, "draft", facts)
-        parts.beat(session, "prepare", {"processes": 2})
+        heartbeats.beat(session, "draft", facts)
+        heartbeats.beat(session, "prepare", {"processes": 2})
     said = _ask("/metrics").text
-    worker = parts.owner()
+    worker = heartbeats.owner()
     for line in (
         f'nightdraft_draft_slots{{worker="{worker}"}} 64.0',
         f'nightdraft_draft_occupancy{{worker="{worker}"}} 0.91',

@@ -4,13 +4,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import make_app
-from records import parts
 from records.database.session import unit_of_work
+from records.operations import alarms, refusals
 from records.settings import settings
 from records.states import WARNING, HoldReason
 from records.workflow import studies
 from records.workflow.studies import Patient
-from tests.integration.api.night import parts_run
+from tests.support.seeded_studies import parts_run
 
 SCRIPT = "<script>alert('x')</script>"
 
@@ -42,7 +42,7 @@ def test_live_answers_only_when_something_moved(client, night):
 def test_missing_parts_and_alarms_are_on_top(client, night):
     parts_run("listener", "sweep", "prepare")
     with unit_of_work() as session:
-        parts.raise_alarm(session, "prepare", "The disk of the worker is sick.")
+        alarms.raise_alarm(session, "prepare", "The disk of the worker is sick.")
     page = client.get("/").text
     assert "draft is not running" in page
     assert "listener runs" in page
@@ -159,7 +159,7 @@ def test_the_page_tells_when_its_study_has_changed(client, night):
 
 def test_refusals_have_a_page(client, night):
     with unit_of_work() as session:
-        parts.refuse(
+        refusals.refuse(
             session,
             calling_ae="CT1",
             sop_class_uid="1.2",

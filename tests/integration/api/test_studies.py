@@ -1,10 +1,10 @@
 import uuid
 
-from records import parts
 from records.database.session import unit_of_work
+from records.operations import alarms, refusals
 from records.states import WARNING, EventKind, HoldReason, Priority, VisibleState
 from records.workflow import drafts, events, holds
-from tests.integration.api.night import parts_run
+from tests.support.seeded_studies import parts_run
 
 AT_ONCE = "application/problem+json"
 
@@ -172,7 +172,7 @@ def test_what_is_kept_aside_has_no_picture(client, night):
 def test_refusals_and_parts(client, night):
     parts_run("listener", "sweep")
     with unit_of_work() as session:
-        parts.refuse(
+        refusals.refuse(
             session,
             calling_ae="CT1",
             sop_class_uid="1.2",
@@ -180,7 +180,7 @@ def test_refusals_and_parts(client, night):
             reason="sop_class",
             sentence="No film.",
         )
-        parts.raise_alarm(session, "draft", "The worker stopped itself.")
+        alarms.raise_alarm(session, "draft", "The worker stopped itself.")
     (refused,) = client.get("/api/refusals").json()
     assert (refused["calling_ae"], refused["sentence"]) == ("CT1", "No film.")
     seen = client.get("/api/parts").json()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pydicom.config
 import pytest
 
-from tests.integration.intake.senders import Running, start_listener
+from tests.support.dicom_senders import Running, start_listener
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.worker_processes import Part, start
 from worker.app import app
-
-from tests.integration.worker.processes import Part, start
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from sqlalchemy import func, text
 
 from model.errors import BundleError, DeviceError
 from model.reporter import NullReporter
-from records import parts
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
 from records.errors import NightdraftError, WorkerSick
+from records.operations import alarms
 from records.settings import settings
 from records.states import (
     WARNING,
@@ -28,13 +28,12 @@ from records.states import (
     VisibleState,
 )
 from records.workflow import drafts, events, holds, leases, requests, worklist
-from tests.waiting import eventually
+from tests.support.faulty_reporter import Reporter
+from tests.support.stored_studies import bring, bring_studies, close, films, state
+from tests.support.waiting import eventually
 from worker.circuit_breaker import Streak
 from worker.drafting import DeviceFailed, draft_ready
 from worker.preparing import prepare_ready
-
-from tests.integration.worker.arriving import bring, bring_studies, close, films, state
-from tests.integration.worker.reporters import Reporter
 
 DRAFTED, FAILED, PREPARED = VisibleState.DRAFTED, VisibleState.FAILED, VisibleState.PREPARED
 
@@ -70,7 +69,7 @@ def key_of(study_id):
     return str(request_of(study_id).id)
 
 
-def events(study_id):
+def event_kinds(study_id):
     with unit_of_work() as session:
         return [event.kind for event in events.timeline(session, study_id)]
 
@@ -206,12 +205,12 @@ def test_three_different_failing_in_a_row_stop_the_worker_with_all_forgiven():
         assert request_of(study).attempts == 0
         assert request_of(study).lease_owner is None
     with unit_of_work() as session:
-        (alarm,) = parts.open_alarms(session, "draft")
+        (alarm,) = alarms.open_alarms(session, "draft")
         assert "3 different studies" in alarm.sentence
     # Restarted, it claims nothing until a person has looked.
     assert draft() == 0
     with unit_of_work() as session:
-        parts.close_alarms(session, "draft")
+        alarms.close_alarms(session, "draft")
     assert draft() == 4
 
 
@@ -220,7 +219,7 @@ def test_one_failing_again_and_again_is_no_sick_worker():
     assert draft(Reporter(poison=lambda case: True)) == 0
     assert state(bad) is FAILED
     with unit_of_work() as session:
-        assert not parts.open_alarms(session)
+        assert not alarms.open_alarms(session)
 
 
 def test_a_streak_is_ended_by_a_success():
@@ -229,7 +228,7 @@ def test_a_streak_is_ended_by_a_success():
     bad = {key_of(study) for study in (ids[0], ids[1], ids[3], ids[4])}
     assert draft(Reporter(poison=lambda case: case.key in bad, batch=5), streak=streak) == 1
     with unit_of_work() as session:
-        assert not parts.open_alarms(session)
+        assert not alarms.open_alarms(session)
 
 
 @pytest.mark.parametrize("error", [DeviceError("the GPU fell off"), BundleError("damaged")])
@@ -263,7 +262,7 @@ def test_an_error_on_the_way_gives_back_what_is_in_hand():
     with pytest.raises(KeyboardInterrupt):
         draft(Reporter(breaks=lambda batch: KeyboardInterrupt()))  # type: ignore[arg-type,return-value]
     assert request_of(study).lease_owner is None
-    assert events(study)[-1] == EventKind.LEASE_RELEASED
+    assert event_kinds(study)[-1] == EventKind.LEASE_RELEASED
 
 
 def test_asked_to_stop_it_finishes_what_the_model_has_and_begins_nothing():
@@ -290,7 +289,7 @@ def test_inputs_that_are_not_what_they_should_be_are_prepared_again(what):
             session.get(DraftRequest, mine.id).preprocessing_digest = "older"
     assert draft() == 1
     assert state(study) is VisibleState.WAITING
-    assert EventKind.PREPARE_AGAIN in events(study)
+    assert EventKind.PREPARE_AGAIN in event_kinds(study)
     assert prepare() == 1
     assert draft() == 1
     assert (state(study), request_of(study).attempts) == (DRAFTED, 0)

@@ -21,13 +21,12 @@ from records.database.tables import DraftRequest, Study
 from records.settings import settings
 from records.states import Stage, VisibleState
 from records.workflow import drafts, worklist
+from tests.support.stored_studies import bring_studies, close, state
 from worker import drafting
 from worker.circuit_breaker import Streak
 from worker.drafting import draft_ready
 from worker.pace import Pace
 from worker.preparing import prepare_ready
-
-from tests.integration.worker.arriving import bring_studies, close, state
 
 DRAFTED, FAILED = VisibleState.DRAFTED, VisibleState.FAILED
 STUDIES, BAD = 64, 31

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from model.case import unpack
-from records import parts
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
 from records.errors import BundleUnusable, DiskFull, PartError, WorkerSick
+from records.operations import alarms
 from records.settings import settings
 from records.states import (
     Decision,
@@ -21,11 +21,10 @@ from records.states import (
     VisibleState,
 )
 from records.workflow import events, holds, studies, worklist
+from tests.support.stored_studies import bring, bring_studies, close, films, state
 from worker import preparing
 from worker.circuit_breaker import Streak
 from worker.preparing import prepare_ready
-
-from tests.integration.worker.arriving import bring, bring_studies, close, films, state
 
 PREPARED, FAILED = VisibleState.PREPARED, VisibleState.FAILED
 
@@ -135,7 +134,7 @@ def test_unreadable_films_are_no_sick_worker():
         bring(films(seed)[0], damage=True)
     assert prepare() == 0
     with unit_of_work() as session:
-        assert not parts.open_alarms(session)
+        assert not alarms.open_alarms(session)
 
 
 def unknown_chest():
@@ -256,7 +255,7 @@ def test_many_files_gone_are_the_disks_fault(night):
         prepare()
     assert [request_of(study).attempts for study in ids] == [0, 0, 0]
     with unit_of_work() as session:
-        assert parts.open_alarms(session, "prepare")
+        assert alarms.open_alarms(session, "prepare")
     assert prepare() == 0
 
 

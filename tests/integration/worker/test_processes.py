@@ -8,14 +8,13 @@ import psutil
 import pytest
 import redis
 
-from records import parts
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
+from records.operations import alarms, heartbeats
 from records.states import VisibleState
 from records.workflow import drafts
-from tests.waiting import eventually
-
-from tests.integration.worker.arriving import PLANTED, bring_studies, close, state
+from tests.support.stored_studies import PLANTED, bring_studies, close, state
+from tests.support.waiting import eventually
 
 DRAFTED = VisibleState.DRAFTED
 
@@ -26,7 +25,7 @@ def drafted(studies):
 
 def running_parts():
     with unit_of_work() as session:
-        return {beat.part for beat in parts.running(session)}
+        return {beat.part for beat in heartbeats.running(session)}
 
 
 def test_from_arrival_to_draft_and_nothing_of_a_patient_on_the_way(night, run_part, broker):
@@ -120,14 +119,14 @@ def test_a_sick_worker_stops_itself_and_does_no_harm_when_restarted(night, run_p
     sweep = run_part("sweep")
     assert run_part("prepare").process.wait(timeout=60) == 1
     with unit_of_work() as session:
-        assert parts.open_alarms(session, "prepare")
+        assert alarms.open_alarms(session, "prepare")
     for film in data_dir.glob("blobs/instances/**/*.hidden"):
         film.rename(film.with_suffix(".dcm"))
     again = run_part("prepare")
     eventually(lambda: running_parts() == {"sweep", "prepare"}, 30)
     assert {state(study) for study in ids} == {VisibleState.WAITING}
     with unit_of_work() as session:
-        parts.close_alarms(session)
+        alarms.close_alarms(session)
     eventually(lambda: {state(study) for study in ids} == {VisibleState.PREPARED}, 30)
     assert again.process.poll() is None
     assert sweep.process.poll() is None

@@ -7,16 +7,15 @@ import json
 import pytest
 import redis
 
-from records import parts
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
 from records.errors import BrokerDown
+from records.operations import alarms
 from records.states import Stage, VisibleState
 from records.workflow import leases
+from tests.support.stored_studies import PLANTED, bring_studies, close, state
 from worker import bells, sweep
 from worker.sweep import Swept
-
-from tests.integration.worker.arriving import PLANTED, bring_studies, close, state
 
 
 @pytest.fixture
@@ -94,20 +93,20 @@ def test_workers_that_die_on_one_study_after_the_other_raise_the_alarm(queue, ni
         assert len(claim(seconds=0.0)) == 1
         sweep.sweep()
     with unit_of_work() as session:
-        (alarm,) = parts.open_alarms(session, "prepare")
+        (alarm,) = alarms.open_alarms(session, "prepare")
         rows = [session.get(DraftRequest, session.get(Study, s).request_id) for s in ids]
     assert "3 different studies" in alarm.sentence
     assert [row.attempts for row in rows] == [0, 0, 0, 0]
     queue.flushall()
     assert sweep.sweep().rung == 0
     with unit_of_work() as session:
-        parts.close_alarms(session)
+        alarms.close_alarms(session)
     assert sweep.sweep().rung == 4
     # The deaths before the alarm are settled: the next one starts a new count.
     claim(seconds=0.0)
     sweep.sweep()
     with unit_of_work() as session:
-        assert not parts.open_alarms(session)
+        assert not alarms.open_alarms(session)
 
 
 def test_without_redis_the_rows_move_and_nothing_is_lost(queue, night, broker):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,9 @@ import yaml
 
 from nightdraft.station.station import PARTS
 from records.settings import Settings
+from tests.support.paths import ROOT
 
-DOCKER = Path(__file__).parents[3] / "docker"
+DOCKER = ROOT / "docker"
 SERVICES: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
 
 

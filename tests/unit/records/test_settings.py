@@ -7,8 +7,7 @@ import pytest
 from records.errors import SettingsError
 from records.settings import Settings, default_data_dir, document, read_settings
 from records.states import Priority
-
-ROOT = Path(__file__).parents[3]
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,42 @@
+"""Refusals: what the DICOM listener did not accept, with the reason; one row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from records.database.tables import Refusal
+
+
+def refuse(
+    session: Session,
+    *,
+    calling_ae: str,
+    sop_class_uid: str,
+    sop_instance_uid: str,
+    reason: str,
+    sentence: str,
+) -> None:
+    """Keep a line of what was refused, so that nothing vanishes."""
+    session.execute(
+        insert(Refusal).values(
+            calling_ae=calling_ae[:16],
+            sop_class_uid=sop_class_uid[:64],
+            sop_instance_uid=sop_instance_uid[:64],
+            reason=reason,
+            sentence=sentence,
+        )
+    )
+
+
+def refusals(session: Session, limit: int = 100) -> Sequence[Refusal]:
+    """The newest refusals."""
+    return session.scalars(select(Refusal).order_by(Refusal.id.desc()).limit(limit)).all()
+
+
+def refusal_counts(session: Session) -> dict[str, int]:
+    """How many were refused, by reason."""
+    rows = session.execute(select(Refusal.reason, func.count()).group_by(Refusal.reason))
+    return {row[0]: row[1] for row in rows}

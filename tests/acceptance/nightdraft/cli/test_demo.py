@@ -1,0 +1,99 @@
+"""The demo, as `make demo ONCE=1` runs it: two dozen drafts, and nothing left running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from model.manifest import BUNDLES
+from records.states import WARNING
+from tests.support.paths import ROOT
+from tests.support.waiting import eventually
+
+
+@pytest.fixture
+def folder(short_folder: Callable[[], Path]) -> Path:
+    return short_folder()
+
+
+def demo(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    chosen = {"data_dir": str(folder), "disk_warn_mb": "0", "disk_stop_mb": "0", **variables}
+    return subprocess.run(
+        [sys.executable, "-m", "nightdraft", "demo", *words],
+        cwd=ROOT,
+        env=os.environ | {f"NIGHTDRAFT_{name.upper()}": value for name, value in chosen.items()},
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
+def left_behind(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            place = process.environ().get("NIGHTDRAFT_DATA_DIR", "")
+            if str(folder) in (place, *process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [process for process in found if process.pid != os.getpid()]
+
+
+@pytest.mark.skipif(
+    not (BUNDLES / "phantoms/manifest.json").is_file(), reason="the demonstration model is missing"
+)
+def test_two_dozen_drafts_by_the_demonstration_model(folder: Path) -> None:
+    done = demo(folder, "--once")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "24 studies: DRAFTED 24" in done.stdout
+    assert "must not be used on patients" in done.stdout
+    assert WARNING in done.stdout
+    lines = [line for line in done.stdout.splitlines() if "phantoms" in line and "DRAFTED" in line]
+    assert len(lines) == 24
+    # Two dozen different studies, not one sentence for all.
+    assert len({line.partition("phantoms")[2] for line in lines}) > 5
+    assert "worklist: http://127.0.0.1:" in done.stdout
+    eventually(lambda: not left_behind(folder))
+    log = "".join(file.read_text() for file in (folder / "logs").glob("*.log"))
+    assert "PHANTOM^" not in log + done.stdout
+    assert "Traceback" not in log + done.stderr
+
+
+def test_films_of_the_user(folder: Path, samples: Path) -> None:
+    done = demo(
+        folder, "--once", "--films", str(samples / "dicom/transfer_syntaxes"), bundle="null"
+    )
+    # Ten files of ten studies; the one in Deflated is not taken, so the demo did not do it all.
+    assert "10 studies: " in done.stdout, done.stdout + done.stderr
+    assert "turned away at the door 1" in done.stdout
+    assert "Deflated Explicit VR Little Endian" in done.stdout
+    assert done.returncode == 1
+    eventually(lambda: not left_behind(folder))
+
+
+def test_an_interrupt_ends_all_of_it(folder: Path) -> None:
+    chosen = {"data_dir": str(folder), "bundle": "null", "disk_warn_mb": "0", "disk_stop_mb": "0"}
+    running = subprocess.Popen(
+        # As from a terminal: what runs in a shell's background is started deaf to an interrupt.
+        ["env", "--default-signal=INT", sys.executable, "-m", "nightdraft", "demo"],
+        cwd=ROOT,
+        env=os.environ | {f"NIGHTDRAFT_{name.upper()}": value for name, value in chosen.items()},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    with running.stdout as said:
+        assert any("Ctrl-C ends all of it" in line for line in said)
+        running.send_signal(signal.SIGINT)
+        assert "nothing is left running" in said.read()
+    assert running.wait(60) == 0
+    assert left_behind(folder) == []

@@ -1,0 +1,95 @@
+"""`nightdraft bundle make | verify | show`, as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.network.sizes import build_random
+from tests.support.base_models import adapter_folder, base_folder
+from tests.support.paths import ROOT
+
+
+def bundle(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "nightdraft", "bundle", *map(str, words)],
+        cwd=ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return base_folder(tmp_path_factory.mktemp("base") / "instructblip", build_random("tiny"))
+
+
+def test_made_verified_shown_damaged(base: Path, tmp_path: Path) -> None:
+    adapter = adapter_folder(tmp_path / "stage1", build_random("tiny"), "stage1")
+    (tmp_path / "scores.json").write_text('{"BLEU-4": 0.2}')
+    out = tmp_path / "ours"
+    words = ["make", out, "--from", base, "--name", "ours", "--version", "7"]
+    words += ["--adapter", adapter, "--template", "context", "--template", "none"]
+    words += ["--licence", "BSD-3-Clause", "--scores", tmp_path / "scores.json"]
+    words += ["--max-instruction-tokens", "200", "--shard-mb", "1", "--precision", "float16"]
+    made = bundle(*words)
+    assert made.returncode == 0, made.stderr
+    assert made.stderr == ""  # no bar where there is no terminal
+    assert "ours 7" in made.stdout
+
+    said = json.loads(bundle("show", out, "--json").stdout)
+    assert said["template"] == "context"
+    assert said["templates"] == ["none"]
+    assert said["adapters"][0]["name"] == "stage1"
+    assert said["scores"] == {"BLEU-4": 0.2}
+    assert said["digest"] in made.stdout
+    shown = bundle("show", out).stdout
+    for fact in ("ours 7", said["digest"], "BSD-3-Clause", "context, also none", "rank 4"):
+        assert fact in shown
+    assert "56 x 56" in shown
+
+    assert f"digest {said['digest']}" in bundle("verify", out).stdout
+    assert "holds ours 7 already" in one_line(bundle(*words))
+    assert bundle(*words, "--replace").returncode == 0
+
+    weights = next(out.glob("*.safetensors"))
+    damaged = bytearray(weights.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    weights.write_bytes(damaged)
+    line = one_line(bundle("verify", out))
+    assert f"{weights} is not the file that the manifest lists" in line
+
+
+def test_what_is_wrong_is_one_line(base: Path, tmp_path: Path) -> None:
+    words = ["make", tmp_path / "ours", "--name", "ours", "--version", "1"]
+    assert "give --template" in one_line(bundle(*words, "--from", base))
+    line = one_line(bundle(*words, "--from", base, "--template", "poem", "--licence", "BSD"))
+    assert "there is no template 'poem'" in line
+    assert "there is no folder" in one_line(bundle(*words, "--from", tmp_path / "nowhere"))
+    (tmp_path / "list.json").write_text("[]")
+    line = one_line(bundle(*words, "--from", base, "--scores", tmp_path / "list.json"))
+    assert "not one JSON object" in line
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    (pickled / "pytorch_model.bin").write_bytes(b"?")
+    assert "pytorch_model.bin: pickled" in one_line(bundle(*words, "--from", pickled))
+
+
+def test_the_shipped_bundle_is_whole() -> None:
+    assert "phantoms" in bundle("verify", "demo").stdout
+    assert "must not be used on patients" in bundle("show", "demo").stdout
+    assert bundle("verify", "null").returncode == 0

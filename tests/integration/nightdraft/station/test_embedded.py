@@ -1,0 +1,171 @@
+"""Embedded servers: however they are ended, they leave nothing behind, and come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+import redis
+
+from nightdraft.station.embedded import Embedded
+from records.errors import PartError
+from tests.support.paths import ROOT
+from tests.support.waiting import eventually
+
+HOLDER = """
+import signal, sys
+from pathlib import Path
+from nightdraft.station.embedded import Embedded
+with Embedded(Path(sys.argv[1]), durable=False) as servers:
+    print(servers.database_url, flush=True)
+    signal.pause()
+"""
+
+
+def ask(url: str, statement: str) -> object:
+    connection = psycopg2.connect(url)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchone() if cursor.description else None
+    finally:
+        connection.close()
+
+
+def using(folder: Path) -> list[psutil.Process]:
+    """Processes whose command line or working folder is in the folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            words = [*process.cmdline(), process.cwd()]
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and any(str(folder) in word for word in words):
+            found.append(process)
+    return found
+
+
+@pytest.fixture
+def folder(short_folder: Callable[[], Path]) -> Path:
+    return short_folder()
+
+
+def test_both_answer_and_nothing_is_left(folder: Path) -> None:
+    with Embedded(folder, durable=False) as servers:
+        assert ask(servers.database_url, "SELECT 1") == (1,)
+        with redis.Redis.from_url(servers.redis_url) as connection:
+            assert connection.ping()
+        assert len(using(folder)) >= 2
+    assert using(folder) == []
+
+
+def test_data_is_kept_and_closed_to_others(folder: Path) -> None:
+    with Embedded(folder) as servers:
+        ask(servers.database_url, "CREATE TABLE kept AS SELECT 7 AS number")
+        with redis.Redis.from_url(servers.redis_url) as connection:
+            connection.set("bell", "rung")
+    for name in ("postgres", "valkey", "run"):
+        assert (folder / name).stat().st_mode & 0o077 == 0
+    with Embedded(folder) as servers:
+        assert ask(servers.database_url, "SELECT number FROM kept") == (7,)
+        with redis.Redis.from_url(servers.redis_url) as connection:
+            assert connection.get("bell") == b"rung"
+
+
+def test_valkey_wants_its_password(folder: Path) -> None:
+    with Embedded(folder, durable=False, postgres=False) as servers:
+        place = servers.redis_url.rpartition("@")[2]
+        with (
+            redis.Redis.from_url(f"redis://{place}") as stranger,
+            pytest.raises(redis.AuthenticationError),
+        ):
+            stranger.ping()
+
+
+def test_a_second_one_on_the_folder_is_refused(folder: Path) -> None:
+    with (
+        Embedded(folder, durable=False, postgres=False),
+        pytest.raises(PartError, match="already: stop it"),
+        Embedded(folder, durable=False, postgres=False),
+    ):
+        pass
+
+
+def test_servers_end_with_a_killed_parent_and_their_data_comes_back(folder: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert holder.stdout is not None
+    with holder.stdout:
+        url = holder.stdout.readline().strip()
+        ask(url, "CREATE TABLE kept AS SELECT 7 AS number")
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    eventually(lambda: not using(folder))
+    with Embedded(folder, durable=False) as servers:
+        assert ask(servers.database_url, "SELECT number FROM kept") == (7,)
+
+
+def test_a_killed_server_is_mended_at_the_same_address(folder: Path) -> None:
+    with Embedded(folder, durable=False) as servers:
+        before = (servers.database_url, servers.redis_url)
+        assert servers.mend() == []
+        for name, pid in servers.pids().items():
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda name=name: servers.mend() == [name])  # type: ignore[misc]
+        assert (servers.database_url, servers.redis_url) == before
+        assert ask(servers.database_url, "SELECT 1") == (1,)
+        with redis.Redis.from_url(servers.redis_url) as connection:
+            assert connection.ping()
+
+
+def test_damaged_bells_are_put_aside(folder: Path) -> None:
+    with (
+        Embedded(folder, durable=False, postgres=False) as servers,
+        redis.Redis.from_url(servers.redis_url) as connection,
+    ):
+        connection.set("bell", "rung")
+    written = next((folder / "valkey/appendonlydir").glob("*.incr.aof"))
+    written.write_bytes(b"*1\r\n$9\r\nno such\r\n" * 9)
+    with (
+        Embedded(folder, durable=False, postgres=False) as servers,
+        redis.Redis.from_url(servers.redis_url) as connection,
+    ):
+        assert connection.dbsize() == 0
+    assert list((folder / "valkey").glob("damaged-*"))
+
+
+def test_a_folder_too_deep_for_a_socket(folder: Path) -> None:
+    deep = folder / ("d" * 60) / ("e" * 60)
+    deep.mkdir(parents=True)
+    for place in (deep, deep.parent):
+        place.chmod(0o711)
+    with Embedded(deep, durable=False, valkey=False) as servers:
+        assert ask(servers.database_url, "SELECT 1") == (1,)
+        sockets = Path(servers.database_url.rpartition("host=")[2])
+        assert sockets.stat().st_mode & 0o077 == 0
+    assert not sockets.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has another user for PostgreSQL")
+def test_a_closed_parent_folder_is_named_and_stays_closed(folder: Path) -> None:
+    closed = folder / "home"
+    closed.mkdir(mode=0o700)
+    with (
+        pytest.raises(PartError, match="no other user may pass through"),
+        Embedded(closed / "data", durable=False),
+    ):
+        pass
+    assert closed.stat().st_mode & 0o077 == 0
+    assert using(folder) == []

@@ -1,0 +1,164 @@
+"""The station: it mends what dies, ends all of it in order, and leaves nothing running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from pynetdicom import AE
+from pynetdicom.sop_class import Verification
+
+from nightdraft.station.child import StationProcess
+from nightdraft.station.station import PARTS
+from tests.support.paths import ROOT
+from tests.support.waiting import eventually
+
+CHOSEN: dict[str, object] = {
+    "bundle": "null",
+    "listen_port": 0,
+    "serve_port": 0,
+    "quiet_seconds": 0.5,
+    "sweep_seconds": 0.5,
+    "prepare_processes": 1,
+    "disk_warn_mb": 0,
+    "disk_stop_mb": 0,
+}
+
+
+@pytest.fixture
+def folder(short_folder: Callable[[], Path]) -> Path:
+    return short_folder()
+
+
+@pytest.fixture
+def station(folder: Path, setting: Callable[..., None]) -> Iterator[StationProcess]:
+    with StationProcess(folder, CHOSEN) as running:
+        setting(**{**CHOSEN, "data_dir": folder})
+        yield running
+
+
+def family(station: StationProcess) -> list[psutil.Process]:
+    """The station's process and all below it."""
+    parent = psutil.Process(int(station.addresses["pid"]))
+    return [parent, *parent.children(recursive=True)]
+
+
+def part(station: StationProcess, name: str) -> psutil.Process:
+    words = list(PARTS[name])
+    for child in psutil.Process(int(station.addresses["pid"])).children():
+        with suppress(psutil.NoSuchProcess):  # it died this moment
+            if child.cmdline()[-len(words) :] == words:
+                return child
+    raise AssertionError(f"{name} does not run")
+
+
+def nightdraft(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "nightdraft", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def everything_is_well() -> bool:
+    done = nightdraft("doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return True
+
+
+def test_parts_run_and_the_dead_are_started_again(station: StationProcess) -> None:
+    assert everything_is_well()
+    file = station.data_dir / "run/addresses.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert {"database_url", "redis_url", "listen_port", "serve_port"} <= set(
+        json.loads(file.read_text())
+    )
+    for name in ("listener", "draft", "api"):
+        dead = part(station, name)
+        dead.kill()
+        eventually(lambda name=name, dead=dead: part(station, name).pid != dead.pid)  # type: ignore[misc]
+    assert eventually(lambda: everything_is_well())
+    said = (station.logs / "station.log").read_text()
+    assert "listener: ended (SIGKILL), starts again" in said
+
+
+def test_killed_servers_are_started_again(station: StationProcess) -> None:
+    for name in ("postgres", "valkey-server"):
+        for process in family(station):
+            if process.is_running() and process.name() == name:
+                process.kill()
+                break
+    eventually(
+        lambda: "postgres: ended, started again" in (station.logs / "station.log").read_text()
+    )
+    assert eventually(lambda: everything_is_well(), 60)
+
+
+def test_an_end_leaves_nothing_running(station: StationProcess) -> None:
+    before = family(station)
+    assert len(before) >= len(PARTS) + 3
+    station.stop()
+    assert [process for process in before if process.is_running()] == []
+    assert not (station.data_dir / "run/addresses.json").exists()
+    said = (station.logs / "station.log").read_text()
+    assert said.strip().endswith("nothing is left running")
+    assert "Traceback" not in "".join(log.read_text() for log in station.logs.glob("*.log"))
+
+
+def test_a_killed_station_takes_all_along_and_the_next_one_starts(
+    station: StationProcess, folder: Path
+) -> None:
+    before = family(station)
+    os.kill(int(station.addresses["pid"]), signal.SIGKILL)
+    station.stop()
+    eventually(lambda: not [process for process in before if process.is_running()], 60)
+    with StationProcess(folder, CHOSEN):
+        assert everything_is_well()
+
+
+def test_a_second_station_is_refused_in_one_line(station: StationProcess) -> None:
+    done = nightdraft("station")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"a station runs on {station.data_dir} already" in done.stderr
+    assert everything_is_well()
+
+
+def test_two_listeners_share_the_port(folder: Path) -> None:
+    """The system spreads connections over them."""
+    with StationProcess(folder, {**CHOSEN, "listen_processes": 2}) as station:
+        words = list(PARTS["listener"])
+        port = int(station.addresses["listen_port"])
+        entity = AE()
+        entity.add_requested_context(Verification)
+        made = [entity.associate("127.0.0.1", port) for _ in range(16)]
+        try:
+            assert all(one.is_established for one in made)
+            assert all(one.send_c_echo().Status == 0 for one in made)
+            taken = [
+                sum(
+                    line.status == psutil.CONN_ESTABLISHED and line.laddr.port == port
+                    for line in child.net_connections("tcp")
+                )
+                for child in psutil.Process(int(station.addresses["pid"])).children()
+                if child.cmdline()[-len(words) :] == words
+            ]
+        finally:
+            for one in made:
+                one.release()
+        assert sum(taken) == 16
+        assert len(taken) == 2
+        assert min(taken) > 0
+        said = (station.logs / "station.log").read_text()
+        assert "listener 1: starting" in said

@@ -1,0 +1,128 @@
+"""What a person sees: states, counts, pages and the search."""
+
+import pytest
+
+from records.database.session import unit_of_work
+from records.errors import NotAllowed
+from records.operations import alarms, heartbeats, refusals
+from records.states import Stage, VisibleState
+from records.workflow import worklist
+from records.workflow.studies import Patient
+from tests.support.registered_studies import arrived, claim, complete, draft_all, prepare, register
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+def counts():
+    with unit_of_work() as session:
+        return {state: n for state, n in worklist.counts(session).items() if n}
+
+
+def test_a_study_is_seen_in_every_state_of_its_way():
+    register(arrived())
+    assert counts() == {VisibleState.RECEIVING: 1}
+    complete()
+    assert counts() == {VisibleState.WAITING: 1}
+    (lease,) = claim()
+    assert counts() == {VisibleState.PREPARING: 1}
+    prepare(lease)
+    assert counts() == {VisibleState.PREPARED: 1}
+    claim(Stage.DRAFT, seconds=0.0)
+    assert counts() == {VisibleState.DRAFTING: 1}
+
+
+def test_counts_name_every_state():
+    with unit_of_work() as session:
+        assert set(worklist.counts(session)) == set(VisibleState)
+
+
+def test_pages_show_each_study_once_newest_first():
+    for n in range(7):
+        register(arrived(f"1.{n}"))
+    seen, after = [], None
+    while True:
+        with unit_of_work() as session:
+            page = worklist.page(session, after=after, limit=3)
+        seen += [row.study_instance_uid for row in page.rows]
+        after = page.next
+        if after is None:
+            break
+    assert seen == [f"1.{n}" for n in reversed(range(7))]
+
+
+def test_pages_by_state():
+    complete(arrived("1.1"))
+    draft_all()
+    register(arrived("1.2"))
+    with unit_of_work() as session:
+        drafted = worklist.page(session, state=VisibleState.DRAFTED)
+        assert [row.study_instance_uid for row in drafted.rows] == ["1.1"]
+        assert drafted.rows[0].impression == "normal."
+        assert worklist.page(session, state=VisibleState.FAILED).rows == []
+
+
+@pytest.mark.parametrize(("words", "found"), [("phantom^o", 1), ("p-1", 1), ("%", 0), ("zz", 0)])
+def test_the_search_takes_words_as_they_are(words, found):
+    register(arrived(patient=Patient("P-1", "", "PHANTOM^ONE")))
+    with unit_of_work() as session:
+        assert len(worklist.page(session, words=words).rows) == found
+
+
+@pytest.mark.parametrize("mark", ["x", "bm8=", ""])
+def test_a_mark_of_no_page_is_refused(mark):
+    with unit_of_work() as session, pytest.raises(NotAllowed):
+        worklist.page(session, after=mark)
+
+
+def test_pace_and_oldest():
+    with unit_of_work() as session:
+        assert worklist.waiting_since(session) is None
+    complete(arrived())
+    with unit_of_work() as session:
+        assert worklist.waiting_since(session) is not None
+    draft_all()
+    with unit_of_work() as session:
+        assert worklist.waiting_since(session) is None
+        assert worklist.drafted_since(session, 60.0) == 1
+        assert len(worklist.recent_drafts(session, 5)) == 1
+
+
+def test_parts_are_seen_while_they_beat():
+    with unit_of_work() as session:
+        heartbeats.beat(session, "sweep", {"count": 1})
+        heartbeats.beat(session, "sweep", {"count": 2})
+    with unit_of_work() as session:
+        (part,) = heartbeats.running(session)
+        assert (part.part, part.facts) == ("sweep", {"count": 2})
+        assert heartbeats.running(session, silent_seconds=0.0) == []
+        heartbeats.leave(session, "sweep")
+    with unit_of_work() as session:
+        assert heartbeats.running(session) == []
+
+
+def test_one_alarm_a_part_until_it_is_closed():
+    with unit_of_work() as session:
+        alarms.raise_alarm(session, "draft", "three in a row")
+        alarms.raise_alarm(session, "draft", "again")
+    with unit_of_work() as session:
+        assert [alarm.sentence for alarm in alarms.open_alarms(session, "draft")] == [
+            "three in a row"
+        ]
+        assert alarms.close_alarms(session, "draft") == 1
+        assert alarms.open_alarms(session) == []
+
+
+def test_refusals_are_kept_and_counted():
+    with unit_of_work() as session:
+        for _ in range(2):
+            refusals.refuse(
+                session,
+                calling_ae="A",
+                sop_class_uid="1",
+                sop_instance_uid="2",
+                reason="TOO_LARGE",
+                sentence="larger than 200 MB",
+            )
+    with unit_of_work() as session:
+        assert refusals.refusal_counts(session) == {"TOO_LARGE": 2}
+        assert len(refusals.refusals(session, 1)) == 1

@@ -1,0 +1,172 @@
+"""A bundle is scored from the command to the page: the shipped one, on a few phantoms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import typer
+
+from model.errors import BundleError
+from nightdraft.cli.evaluate import evaluate_command
+from records.errors import CorpusError, NotAllowed
+from tests.support.evaluations import HOW
+from tests.support.listed_corpus import MissingFilm
+from training.corpus.example import TEST, TRAIN, Example
+from training.corpus.phantom_corpus import Phantoms
+from training.evaluation.drafting import Mode
+from training.evaluation.evaluate import Evaluation, evaluate
+
+STUDIES = 12
+
+
+@pytest.fixture(autouse=True)
+def _light(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread; METEOR 1.5 takes seconds to start; few phantoms to learn floors from."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("training.metrics.meteor.shutil.which", lambda _: None)
+    monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
+
+
+class OneWithoutFilms:
+    """Phantoms, an end to them, and one whose film is lost."""
+
+    name = "lost"
+    identity: ClassVar[dict[str, str]] = {"name": name}
+
+    def read(self, split: str = "") -> Iterator[Example]:
+        for number, one in enumerate(islice(Phantoms().read(split), STUDIES)):
+            lost = split == TEST and number == 3
+            films = (MissingFilm("film-3"),) if lost else one.films
+            yield Example(
+                key="same" if split == TEST else one.key,  # ids need not be unique
+                patient=one.patient,
+                split=split,
+                films=films,
+                target=one.target,
+                priors=one.priors,
+                truth=one.truth,
+            )
+
+
+def test_the_shipped_bundle_finds_what_is_drawn_and_not_what_is_swapped() -> None:
+    heard: list[tuple[str, int, int]] = []
+    came = evaluate(
+        "demo",
+        Phantoms(),
+        modes=(Mode.CONTEXT,),
+        how=HOW,
+        limit=STUDIES,
+        device="cpu",
+        told=lambda *said: heard.append(said),
+    )
+    main = came.main
+    assert main.agreement is not None
+    assert main.swapped is not None
+    assert main.agreement.f1 >= 0.8
+    assert main.swapped.f1 <= 0.5
+    assert main.agreement.f1 == pytest.approx(main.scored.findings["finding_f1_micro"].value)
+    best_floor = max(one.wording["lower"]["bleu_4"].value for one in came.floors.values())
+    assert main.scored.wording["lower"]["bleu_4"].value > best_floor
+    assert ("drafting, context", STUDIES, STUDIES) in heard
+    assert ("drafting, context, films swapped", STUDIES, STUDIES) in heard
+
+
+def test_a_study_whose_film_is_lost_is_an_empty_draft_with_its_reason() -> None:
+    def came(of: Evaluation) -> tuple[str, ...]:
+        return of.main.drafts.texts
+
+    lost = evaluate("demo", OneWithoutFilms(), modes=(Mode.CONTEXT,), how=HOW, device="cpu")
+    whole = evaluate(
+        "demo", Phantoms(), modes=(Mode.CONTEXT,), how=HOW, limit=STUDIES, device="cpu"
+    )
+    assert [one.reason for _, one in lost.failures()] == ["there is no film film-3"]
+    assert came(lost)[3] == ""
+    assert came(lost)[:3] + came(lost)[4:] == came(whole)[:3] + came(whole)[4:]
+    assert len(lost.held.examples) == STUDIES
+    rouge = [one.main.scored.wording["lower"]["rouge_l"].value for one in (lost, whole)]
+    assert rouge[0] < rouge[1]
+
+
+def test_the_command_writes_figures_and_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "figures.json"
+    evaluate_command(
+        "demo",
+        "phantoms",
+        against="demo",
+        seed=1,
+        limit=6,
+        modes=["context", "oracle"],
+        normalisation=["lower"],
+        device="cpu",
+        out=tmp_path / "report",
+        json_=figures,
+    )
+    said = json.loads(figures.read_text())
+    assert (said["corpus"], said["seed"], said["limit"], said["studies"]) == ("phantoms", 1, 6, 6)
+    assert said["finding_f1_micro"] > said["finding_f1_micro_films_swapped"]
+    assert list(said["modes"]) == ["context"]
+    assert "gives no priors out of its reports" in said["modes_left_out"]["oracle"]
+    assert {one["p"] for one in said["against"]["modes"]["context"].values()} <= {1.0, None}
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert said["bundle"]["digest"] in page
+    assert "phantom-1001000000" in page  # seed 1 is another stretch of the held-out ones
+    assert (tmp_path / "report" / "report.md").is_file()
+    printed = capsys.readouterr().out
+    assert "prior mode oracle is left out" in printed
+    assert "finding F1" in printed
+    assert "not for clinical use" in printed
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"bundle": "nowhere"}, BundleError, "there is no bundle at nowhere"),
+        ({"against": "nowhere"}, BundleError, "there is no bundle at nowhere"),
+        ({"corpus": "chests"}, CorpusError, "there is no corpus 'chests'; there are"),
+        ({"limit": 0}, CorpusError, "a limit of 0 leaves no study"),
+        ({"modes": ["dreamt"]}, typer.BadParameter, "no prior mode 'dreamt'; there are"),
+        ({"normalisation": ["upper"]}, CorpusError, "no normalisation 'upper'"),
+        ({"json_": Path("nowhere/at/all.json")}, NotAllowed, "cannot be written to nowhere"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_done_is_said_before_anything_is_drafted(
+    given: dict[str, object],
+    error: type[Exception],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("a bundle was loaded")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("model.inference.engine.Engine.load", load)
+    with pytest.raises(error, match=message):
+        evaluate_command(**({"bundle": "demo", "corpus": "phantoms"} | given))  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_figures_that_are_there_stay_until_there_are_new_ones(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    figures.write_text("mine")
+    with pytest.raises(CorpusError):
+        evaluate_command("demo", "phantoms", limit=0, json_=figures)
+    assert figures.read_text() == "mine"
+
+
+def test_a_bundle_that_can_be_asked_in_no_mode_says_why() -> None:
+    with pytest.raises(BundleError, match=r"in none of these prior modes .predicted: the bundle"):
+        evaluate("demo", Phantoms(), modes=(Mode.PREDICTED,), how=HOW, limit=2, device="cpu")
+
+
+def test_training_and_test_phantoms_never_meet() -> None:
+    learnt = {one.key for one in islice(Phantoms().read(TRAIN), 50)}
+    assert not learnt & {one.key for one in islice(Phantoms().read(TEST), 50)}

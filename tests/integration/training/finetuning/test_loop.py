@@ -1,0 +1,247 @@
+"""The loop: the same losses however often it is killed, and an end when there are no numbers."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model.errors import DeviceError
+from model.network.sizes import build_random
+from records.errors import DiskFull, NotAllowed, SettingsError, TrainingStopped
+from tests.support.paths import ROOT
+from training.corpus.example import TRAIN, Example
+from training.corpus.phantom_corpus import Phantoms
+from training.finetuning import checkpoints, loop, metric_logging
+from training.finetuning.batches import Showing
+from training.finetuning.config import Knobs
+from training.finetuning.loop import Run, accelerator_for
+from training.finetuning.metric_logging import read_log
+from training.finetuning.objectives import Objective
+from training.finetuning.stages import STAGE1, STAGE2, Stage
+
+EXAMPLES = list(islice(Phantoms().read(TRAIN), 24))
+KNOBS = Knobs(
+    steps=8, batch=2, accumulation=2, precision="float32", save_every=3, most_target=40, seed=5
+)
+
+
+def run(folder: Path, stage: Stage = STAGE2, knobs: Knobs = KNOBS, **others: Any) -> Run:
+    others.setdefault("tell", lambda _: None)
+    return Run(
+        folder, build_random("tiny"), stage, EXAMPLES, Showing(), knobs, device="cpu", **others
+    )
+
+
+def losses(folder: Path) -> list[float]:
+    return [row["loss"] for row in read_log(folder)]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from tests.integration.training.finetuning.test_loop import STAGE1, STAGE2, run
+folder, stage, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+def heard(step):
+    if step == last:
+        os.kill(os.getpid(), signal.SIGKILL)
+stages = {"stage1": STAGE1, "stage2": STAGE2}
+run(folder, stages[stage], heard=heard).train(resume=True)
+"""
+
+
+@pytest.mark.parametrize("stage", [STAGE1, STAGE2], ids=lambda stage: stage.name)
+def test_killed_and_taken_up_it_gives_the_losses_of_an_unbroken_run(
+    stage: Stage, tmp_path: Path
+) -> None:
+    run(tmp_path / "whole", stage).train()
+    # After step 5: the checkpoint is of step 3, so two steps are done again; then after step 6,
+    # before anything is kept of what follows.
+    for last in (5, 6):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(tmp_path / "killed"), stage.name, str(last)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            check=False,
+            capture_output=True,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()[-2000:]
+    taken_up = run(tmp_path / "killed", stage)
+    taken_up.train(resume=True)
+    whole, killed = losses(tmp_path / "whole"), losses(tmp_path / "killed")
+    assert len(whole) == len(killed) == KNOBS.steps
+    assert killed == pytest.approx(whole, abs=1e-6)
+    assert len(set(whole)) == KNOBS.steps
+
+
+def test_a_run_is_taken_up_only_if_asked_and_only_as_it_was(tmp_path: Path) -> None:
+    def stop(step: int) -> None:
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingStopped, match=r"after step 5 of 8; .*--resume"):
+        # Asked on step 4; seen by all processes at once on the next.
+        run(tmp_path, heard=stop).train()
+    assert checkpoints.step_of(checkpoints.every(tmp_path)[-1]) == 5
+    with pytest.raises(NotAllowed, match=r"stopped after step 5: --resume"):
+        run(tmp_path).train()
+    other = Knobs(**{**vars(KNOBS), "batch": 3})
+    with pytest.raises(NotAllowed, match=r"settings.batch was 2, now 3"):
+        run(tmp_path, knobs=other).train(resume=True)
+    # How often it is saved may change.
+    often = Knobs(**{**vars(KNOBS), "save_every": 1})
+    assert run(tmp_path, knobs=often).train(resume=True).counts.step == 8
+    assert len(losses(tmp_path)) == 8
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
+    """Make the loss of these steps (0 the first) no number."""
+    plain, calls = Objective.forward, iter(range(10_000))
+
+    def forward(self: Objective, batch: Any) -> torch.Tensor:
+        loss = plain(self, batch)
+        return loss * float("nan") if next(calls) // KNOBS.accumulation in steps else loss
+
+    monkeypatch.setattr(Objective, "forward", forward)
+
+
+def test_a_step_without_numbers_changes_nothing_and_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, 2, 3)
+    done = run(tmp_path).train()
+    assert done.counts.skipped == 2
+    rows = read_log(tmp_path)
+    assert [row["skipped"] for row in rows] == [0, 0, 1, 2, 2, 2, 2, 2]
+    weights, _ = checkpoints.load(checkpoints.every(tmp_path)[-1])
+    assert all(torch.isfinite(weight).all() for weight in weights.values())
+
+
+def test_ten_in_a_row_end_the_run_and_keep_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, *range(4, 40))
+    knobs = Knobs(**{**vars(KNOBS), "steps": 40, "save_every": 4})
+    with pytest.raises(TrainingStopped, match=r"10 steps in a row, up to step 14.*lower the rates"):
+        run(tmp_path, knobs=knobs).train()
+    weights, state = checkpoints.load(checkpoints.every(tmp_path)[-1])
+    assert state["counts"]["step"] == 12
+    assert all(torch.isfinite(weight).all() for weight in weights.values())
+
+
+def test_a_full_disk_stops_nothing_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    keep = checkpoints.save
+
+    def sometimes(folder: Path, step: int, *rest: Any) -> Path:
+        if step in (6, 8):
+            raise DiskFull("no room for a checkpoint")
+        return keep(folder, step, *rest)
+
+    monkeypatch.setattr(checkpoints, "save", sometimes)
+    with pytest.raises(DiskFull):
+        run(tmp_path, tell=said.append).train()
+    assert [line for line in said if "last good checkpoint is kept" in line]
+    assert checkpoints.step_of(checkpoints.every(tmp_path)[-1]) == 3
+    monkeypatch.setattr(checkpoints, "save", keep)
+    assert run(tmp_path).train(resume=True).counts.step == 8
+
+
+def test_a_log_without_room_costs_lines_and_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    append, calls = metric_logging._append, iter(range(1, 100))
+
+    def sometimes(path: Path, line: str) -> None:
+        if next(calls) in (3, 4):
+            raise OSError(errno.ENOSPC, "no room")
+        append(path, line)
+
+    monkeypatch.setattr(metric_logging, "_append", sometimes)
+    assert run(tmp_path, tell=said.append).train().counts.step == 8
+    assert len([line for line in said if "make room; the run goes on" in line]) == 1
+    assert [row["step"] for row in read_log(tmp_path)] == [1, 2, 5, 6, 7, 8]
+
+
+def test_one_gpu_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DeviceError, match="no device 'cuda:3'"):
+        accelerator_for("cuda:3")
+    monkeypatch.setattr(loop, "choose_device", torch.device)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingsError, match="cuda:3, and several processes"):
+        accelerator_for("cuda:3")
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize("stage", [STAGE1, STAGE2], ids=lambda stage: stage.name)
+def test_half_precision_learns_the_same(stage: Stage, precision: Any, tmp_path: Path) -> None:
+    knobs = Knobs(**{**vars(KNOBS), "steps": 4})
+    whole = run(tmp_path / "whole", stage, knobs).train()
+    half = run(tmp_path / "half", stage, Knobs(**{**vars(knobs), "precision": precision})).train()
+    assert half.counts.skipped == 0
+    assert half.loss == pytest.approx(whole.loss, rel=0.02)
+
+
+def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
+    """torchrun with two processes of batch 1 is one process of batch 2, without other code."""
+    script = tmp_path / "spread.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from pathlib import Path\n"
+        "torch.set_num_threads(1)\n"
+        "from tests.integration.training.finetuning.test_loop import STAGE2, alike, run\n"
+        "one = run(Path(sys.argv[1]), STAGE2, alike(int(sys.argv[2])))\n"
+        # Each process drops other units: without dropout they do the same sums.
+        "for module in one.objective.modules():\n"
+        "    if isinstance(module, torch.nn.Dropout):\n"
+        "        module.p = 0.0\n"
+        "    elif isinstance(getattr(module, 'dropout', None), float):\n"
+        "        module.dropout = 0.0\n"
+        "one.train()\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    both = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for start, name, batch in (([sys.executable], "one", 2), (both, "two", 1)):
+        done = subprocess.run(
+            [*start, str(script), str(tmp_path / name), str(batch)],
+            cwd=ROOT, env=env, check=False, capture_output=True, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr.decode()[-3000:]
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(two) == 3
+    # A mean of two batches' means is not the mean of all tokens: near, not the same.
+    assert two == pytest.approx(one, rel=0.02)
+
+
+def alike(batch: int) -> Knobs:
+    return Knobs(**{**vars(KNOBS), "steps": 3, "batch": batch, "save_every": 0})
+
+
+def test_what_is_logged_holds_no_word_of_the_corpus(tmp_path: Path) -> None:
+    one: Example = EXAMPLES[0]
+    run(tmp_path, validation=EXAMPLES[:3]).train()
+    rows = read_log(tmp_path)
+    assert rows[-1]["validation"] > 0
+    assert set(rows[0]) == {
+        "step", "loss", "rates", "norm", "scale", "skipped", "studies_per_second", "waited",
+        "memory", "validation",
+    }  # fmt: skip
+    assert list((tmp_path / "tensorboard").glob("events.*"))
+    everything = json.dumps(rows).encode() + b"".join(
+        path.read_bytes() for path in (tmp_path / "tensorboard").iterdir()
+    )
+    assert one.target[:30].encode() not in everything

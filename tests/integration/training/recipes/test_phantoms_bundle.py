@@ -1,0 +1,68 @@
+"""The shipped bundle looks at the film: 500 held-out phantoms, their own films and swapped ones."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.bundling.store import load_bundle
+from model.inference.device_tuning import make_fit
+from model.manifest import read_manifest, resolve
+from model.network.clinicalblip import ClinicalBLIP
+from tests.support.network_drafts import write
+from training.corpus.example import TEST
+from training.corpus.phantom_corpus import Phantoms
+from training.evaluation.scores import scores_for
+from training.metrics.findings import agree, swap_films
+
+
+def found(model: ClinicalBLIP, studies: int) -> tuple[float, float]:
+    """F1 of the findings named from the studies' own films, and from each other's."""
+    examples = list(islice(Phantoms().read(TEST), studies))
+    truth = [one.truth or frozenset() for one in examples]
+    own, swapped = (
+        agree(truth, write(model, [one.case(model.preprocessing) for one in shown])).f1
+        for shown in (examples, swap_films(examples))
+    )
+    return own, swapped
+
+
+def test_findings_are_named_and_fall_when_films_are_swapped() -> None:
+    said = read_manifest("demo").scores
+    scores = scores_for(Phantoms(), 500, 0, "cpu")(Path(resolve("demo")))
+    for mode in ("context", "none"):  # the films, not the prompt, carry it
+        own, swapped = (
+            f"{name}, priors {mode}"
+            for name in ("finding_f1_micro", "finding_f1_micro_films_swapped")
+        )
+        assert scores[own] >= 0.90
+        assert scores[swapped] <= 0.2
+        # The manifest says what is measured.
+        assert scores[own] == pytest.approx(said[own], abs=0.01)
+        assert scores[swapped] == pytest.approx(said[swapped], abs=0.02)
+
+
+def test_it_looks_in_half_precision_too() -> None:
+    """As on a GPU, where weights are float16."""
+    model, _ = load_bundle("demo", torch.device("cpu"), dtype=torch.float16)
+    own, swapped = found(model, 40)
+    assert own >= 0.90
+    assert swapped <= own - 0.3
+
+
+def test_rounded_weights_find_the_same() -> None:
+    """Within .01, or int8 is not to be offered (docs/performance.md)."""
+    model, _ = load_bundle("demo", torch.device("cpu"))
+    whole = found(model, 200)
+    make_fit(model, torch.device("cpu"), int8=True)
+    rounded = found(model, 200)
+    assert rounded[0] == pytest.approx(whole[0], abs=0.01)
+    assert rounded[1] == pytest.approx(whole[1], abs=0.02)
+
+
+def test_the_bundle_is_small_enough_to_ship() -> None:
+    size = sum(path.stat().st_size for path in Path(resolve("demo")).rglob("*") if path.is_file())
+    assert size < 25_000_000

@@ -1,0 +1,81 @@
+"""Leases while their work goes on, and a worker that hangs."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+from structlog.testing import capture_logs
+
+from records.database.session import forget_engine, unit_of_work
+from records.database.tables import DraftRequest
+from records.states import Stage
+from records.workflow import leases, requests
+from tests.support.stored_studies import bring_studies, close
+from tests.support.waiting import eventually
+from worker import tasks
+from worker.lease_renewer import Keeper
+
+
+@pytest.fixture
+def lease(night):
+    bring_studies(1)
+    close()
+
+    def claim(**knobs):
+        night(**knobs)
+        with unit_of_work() as session:
+            return leases.claim(session, Stage.PREPARE, "w", 1, knobs["lease_seconds"])[0]
+
+    return claim
+
+
+def row_of(lease):
+    with unit_of_work() as session:
+        return session.get(DraftRequest, lease.request_id)
+
+
+def test_what_is_left_in_hand_is_given_back(lease):
+    one = lease(lease_seconds=60)
+    with Keeper() as keeper:
+        keeper.take([one])
+    assert row_of(one).lease_owner is None
+
+
+def test_a_lease_that_passed_on_is_noticed(lease):
+    one = lease(lease_seconds=1)
+    with Keeper() as keeper:
+        keeper.take([one])
+        assert not keeper.lost(one)
+        with unit_of_work() as session:
+            session.get(DraftRequest, one.request_id).claims += 1
+        eventually(lambda: keeper.lost(one), 10)
+
+
+def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
+    one = lease(lease_seconds=1, stuck_seconds=0.1)
+    child = os.fork()
+    if child == 0:
+        forget_engine()
+        with Keeper() as keeper:
+            keeper.take([one])
+            threading.Event().wait()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+
+    def taken_back():
+        with unit_of_work() as session:
+            return requests.take_back_expired(session, 3, 0.0)
+
+    assert eventually(taken_back, 10) == 1
+
+
+def test_a_part_that_is_down_is_one_line_and_a_pause(night, monkeypatch):
+    monkeypatch.setattr(tasks, "_resting", {})
+    night(bundle="", sweep_seconds=60)
+    with capture_logs() as lines:
+        for _ in range(5):
+            tasks.prepare("a request's id")
+    (line,) = lines
+    assert "NIGHTDRAFT_BUNDLE is not set" in line["error"]

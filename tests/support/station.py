@@ -1,0 +1,147 @@
+"""A whole station as a process of its own, as a user starts it, and what it holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import redis
+from sqlalchemy import Engine, text
+
+from records.database.session import make_engine
+from records.states import ENDED
+from tests.support.waiting import eventually
+
+QUICK = {
+    "LISTEN_PORT": "0",
+    "SERVE_PORT": "0",
+    "QUIET_SECONDS": "1",
+    "SWEEP_SECONDS": "0.5",
+    "LEASE_SECONDS": "4",
+    "RETRY_SECONDS": "0",
+    "PREPARE_PROCESSES": "1",
+    "LOG_FORMAT": "json",
+}
+"""Settings of an impatient station."""
+
+
+@dataclass
+class Station:
+    """A running station."""
+
+    process: subprocess.Popen[bytes]
+    data_dir: Path
+    addresses: dict[str, Any]
+    engine: Engine
+
+    @property
+    def port(self) -> int:
+        return int(self.addresses["listen_port"])
+
+    @property
+    def page(self) -> str:
+        return f"http://127.0.0.1:{self.addresses['serve_port']}"
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command of a person beside the station."""
+        return subprocess.run(
+            [sys.executable, "-m", "nightdraft", *arguments],
+            env=os.environ | {"NIGHTDRAFT_DATA_DIR": str(self.data_dir)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Studies by visible state, those that are not 0."""
+        from sqlalchemy.orm import Session
+
+        from records.workflow import worklist
+
+        with Session(self.engine) as session:
+            return {state.value: n for state, n in worklist.counts(session).items() if n}
+
+    def rows(self) -> dict[str, tuple[str, str]]:
+        """Visible state and reason by Study Instance UID."""
+        from sqlalchemy.orm import Session
+
+        from records.workflow import worklist
+
+        with Session(self.engine) as session:
+            return {
+                row.study_instance_uid: (row.state.value, row.reason or ",".join(row.hold_reasons))
+                for row in worklist.page(session, limit=1000).rows
+            }
+
+    def all_ended(self, studies: int) -> bool:
+        """Whether so many studies are there, each at a visible end or held."""
+        ends = {state.value for state in ENDED} | {"HELD"}
+        counts = self.counts()
+        return sum(counts.values()) >= studies and set(counts) <= ends
+
+    def ask(self, sql: str) -> list[Any]:
+        with self.engine.connect() as connection:
+            return list(connection.execute(text(sql)).all())
+
+    def broker(self) -> redis.Redis:
+        return redis.Redis.from_url(self.addresses["redis_url"])
+
+    def logs(self) -> str:
+        """What the station, its parts and its servers have said."""
+        said = [*self.data_dir.rglob("*.log"), *self.data_dir.glob("*.out")]
+        return "".join(path.read_text(errors="replace") for path in said)
+
+    def parts(self) -> dict[str, int]:
+        """Process ids of the running parts, by name."""
+        found = self.ask(
+            "SELECT DISTINCT ON (part) part, owner FROM heartbeats ORDER BY part, started_at DESC"
+        )
+        return {part: int(owner.rpartition(":")[2]) for part, owner in found}
+
+
+@contextmanager
+def running_station(data_dir: Path, **settings: str) -> Iterator[Station]:
+    """Start a station, wait until every part runs, and end it as Ctrl-C does."""
+    env = os.environ | {f"NIGHTDRAFT_{k}": v for k, v in (QUICK | settings).items()}
+    env |= {"NIGHTDRAFT_DATA_DIR": str(data_dir)}
+    with (data_dir / f"station-{uuid.uuid4().hex[:6]}.out").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nightdraft", "station", "--logs", str(data_dir / "logs")],
+            env=env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    file = data_dir / "run/addresses.json"
+
+    def ready() -> dict[str, Any] | None:
+        assert process.poll() is None, Path(output.name).read_text()
+        found = json.loads(file.read_text()) if file.exists() else {}
+        return found if found.get("ready") else None
+
+    engine = None
+    try:
+        addresses = eventually(ready, 90)
+        assert addresses is not None
+        url = addresses["database_url"].replace("postgresql://", "postgresql+psycopg2://")
+        engine = make_engine(url)
+        yield Station(process, data_dir, addresses, engine)
+    finally:
+        if engine is not None:
+            engine.dispose()
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()
+            process.wait()

@@ -1,0 +1,122 @@
+"""Float16 beside float32 where activations are as large as in trained T5: distributions, tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch.nn import functional
+
+from model.decoding import Decoding
+from model.inference.engine import Engine, Written
+from model.network.clinicalblip import ClinicalBLIP
+from model.network.sizes import build_random
+from tests.support.noise_cases import ASK, noise_cases
+
+CPU = torch.device("cpu")
+LARGE = 2.0**15
+STEPS = 12
+MOST = torch.finfo(torch.float16).max
+
+
+def built(dtype: torch.dtype, scale: float = LARGE) -> ClinicalBLIP:
+    return build_random("tiny", seed=4, activation_scale=scale, dtype=dtype)
+
+
+def told(model: ClinicalBLIP, texts: torch.Tensor) -> torch.Tensor:
+    """(B, T, V) log-probabilities of each next token of texts that are given."""
+    inputs = model.gather(noise_cases(model), [ASK] * 3)
+    with torch.inference_mode():
+        shown, _ = model.see(inputs)
+        logits: torch.Tensor = model.network.language_model(
+            inputs_embeds=model.embed(inputs, shown),
+            attention_mask=inputs.words_mask,
+            decoder_input_ids=texts,
+        ).logits
+    return logits.float().log_softmax(-1)
+
+
+def divergence(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """(B, T) KL divergence of `other` from `one`, in nats."""
+    return functional.kl_div(other, one, reduction="none", log_target=True).sum(-1)
+
+
+@contextmanager
+def largest(model: ClinicalBLIP, layer: str) -> Iterator[list[float]]:
+    """The largest value that layers of this name give, in T5."""
+    seen: list[float] = []
+    hooks = [
+        module.register_forward_hook(lambda _m, _i, out: seen.append(float(out.abs().max())))
+        for name, module in model.network.language_model.named_modules()
+        if name.endswith(f".{layer}")
+    ]
+    yield seen
+    for hook in hooks:
+        hook.remove()
+
+
+@pytest.fixture(scope="module")
+def texts() -> torch.Tensor:
+    torch.manual_seed(0)
+    return torch.cat([torch.zeros(3, 1), torch.randint(4, 260, (3, STEPS))], dim=1).long()
+
+
+@pytest.mark.parametrize("scale", [1.0, LARGE])
+def test_the_next_token_is_as_likely_in_float16(texts: torch.Tensor, scale: float) -> None:
+    wide = told(built(torch.float32, scale), texts)
+    narrow = told(built(torch.float16, scale), texts)
+    assert torch.isfinite(narrow).all()
+    assert divergence(wide, narrow).max() < 1e-3
+    assert (wide.argmax(-1) == narrow.argmax(-1)).float().mean() > 0.9
+
+
+def test_the_scale_is_that_of_trained_t5_and_plain_half_runs_over(texts: torch.Tensor) -> None:
+    """What `wo` gives fits no float16; where `.half()` has narrowed it too, the text is lost."""
+    ours = built(torch.float16)
+    with largest(ours, "wo") as given:
+        kept = told(ours, texts)
+    assert max(given) > MOST
+    with largest(ours, "o") as given:
+        told(ours, texts)
+    assert max(given) < MOST
+    plain = built(torch.float16)
+    plain.network.half()
+    with largest(plain, "wo") as given:
+        lost = told(plain, texts)
+    assert torch.inf in given or max(given) >= MOST
+    wide = told(built(torch.float32), texts)
+    assert divergence(wide, kept).max() < 1e-3
+    assert not torch.isfinite(lost).all() or divergence(wide, lost).max() > 0.1
+
+
+def test_bfloat16_needs_no_wider_parts(texts: torch.Tensor) -> None:
+    model = built(torch.bfloat16)
+    assert {weight.dtype for weight in model.network.parameters()} == {torch.bfloat16}
+    assert divergence(told(built(torch.float32), texts), told(model, texts)).mean() < 0.05
+
+
+def test_the_engine_writes_the_same_tokens() -> None:
+    """Its own arithmetic of the decoder, over the same large activations."""
+    drafts: list[dict[str, tuple[str, ...]]] = []
+    for dtype in (torch.float32, torch.float16):
+        model = built(dtype)
+        written = Engine(model, CPU, Decoding(40), 2).write(
+            [(case, ASK) for case in noise_cases(model, 6)]
+        )
+        each: dict[str, tuple[str, ...]] = {}
+        for one in written:
+            assert isinstance(one, Written)
+            assert one.rerun == ""
+            each[one.key] = one.tokens
+        drafts.append(each)
+    wide, narrow = drafts
+    # A tie that rounding breaks the other way changes all that follows: count up to there.
+    same = sum(_common(wide[key], narrow[key]) for key in wide)
+    assert same / sum(map(len, wide.values())) > 0.8
+
+
+def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))

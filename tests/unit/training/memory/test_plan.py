@@ -1,0 +1,311 @@
+"""The plan of a step's memory: held against real steps on a CPU, and what it follows from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from model.network.sizes import build_random, config_of
+from model.network.weights import kept_dtype, skeleton
+from training.finetuning.stages import STAGE1, STAGE2, WORDS, Stage
+from training.finetuning.trainable import checkpoint_gradients, put_on
+from training.memory.counting import WIDENED, AsOnCuda, Living
+from training.memory.gpu_fit import (
+    GB,
+    Suggestion,
+    card_table,
+    compare,
+    main,
+    markdown,
+    needed,
+    settings_by_cost,
+    show,
+    suggest,
+)
+from training.memory.plan import (
+    Plan,
+    Setting,
+    _Step,
+    measure,
+    plan,
+    with_batch,
+)
+
+TINY = config_of("tiny")
+SMALL = Setting(batch=2, views=2, prompt_tokens=24, target_tokens=32)
+PAPER = (STAGE1, STAGE2)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# ---- The plan and the truth ----
+
+
+@pytest.mark.parametrize(
+    ("stage", "precision", "checkpointed"),
+    [
+        (STAGE1, "float32", False),
+        (STAGE1, "bfloat16", True),
+        (STAGE2, "bfloat16", False),
+        (STAGE2, "float32", True),
+        (WORDS, "float32", False),
+    ],
+    ids=lambda value: value.name if isinstance(value, Stage) else str(value),
+)
+def test_a_real_step_takes_what_was_planned(
+    stage: Stage, precision: Any, checkpointed: bool
+) -> None:
+    setting = replace(SMALL, precision=precision, checkpointed=checkpointed)
+    planned = plan(stage, TINY, setting, rules="cpu")
+    measured = measure(build_random("tiny", dtype=setting.dtype), stage, setting)
+    # The profiler sees what the allocator gave out, kernels' own scratch among it.
+    assert planned.total == pytest.approx(measured.memory, rel=0.03)
+    assert measured.pace > 0
+
+
+@pytest.mark.parametrize("stage", PAPER, ids=lambda stage: stage.name)
+def test_what_does_not_depend_on_the_batch_is_counted_to_the_byte(stage: Stage) -> None:
+    network = skeleton(TINY)
+    for name, weight in network.named_parameters():
+        weight.data = weight.data.to(kept_dtype(network, name, torch.float16))
+    learns = put_on(network, stage).parameters()
+    whole = {id(p): p.nbytes for p in network.parameters()}
+    buffers = sum(b.nbytes for b in network.buffers())
+    planned = plan(stage, TINY, SMALL)
+    trainables = sum(4 * p.numel() for p in learns)
+    assert planned.trainables == planned.gradients == trainables
+    assert planned.optimizer == 2 * trainables + 4 * len(learns)  # and a step's number for each
+    assert planned.weights + planned.trainables == sum(whole.values()) + buffers
+    parts = vars(planned).copy()
+    del parts["stage"], parts["setting"]
+    assert planned.total == sum(parts.values())
+
+
+def test_activations_grow_with_the_examples_and_shrink_by_checkpointing() -> None:
+    one = plan(STAGE1, TINY, replace(SMALL, batch=1))
+    three = plan(STAGE1, TINY, replace(SMALL, batch=3))
+    again = plan(STAGE1, TINY, replace(SMALL, batch=3, checkpointed=True))
+    assert three.activations == pytest.approx(3 * one.activations, rel=0.05)
+    assert again.activations < three.activations / 4
+    assert again.total < three.total
+    assert again.weights == three.weights
+
+
+@pytest.mark.parametrize("name", ["batch", "accumulation", "views", "prompt_tokens"])
+def test_a_setting_below_one_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is 0"):
+        plan(STAGE1, TINY, replace(SMALL, **{name: 0}))
+
+
+# ---- A layer computed a second time ----
+
+
+def _gradients(stage: Stage, checkpointed: bool) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    model = build_random("tiny")
+    trainable = put_on(model.network, stage)
+    for name, parameter in trainable.named().items():
+        if ".lora_B." in name:
+            torch.nn.init.normal_(parameter, std=0.02)  # at zero, its partner gets no gradient
+    if checkpointed:
+        checkpoint_gradients(model.network)
+    step = _Step(trainable, model, SMALL, foreach=None)
+    torch.manual_seed(2)
+    step.backward(step.forward())
+    return {
+        name: torch.empty(0) if p.grad is None else p.grad for name, p in trainable.named().items()
+    }
+
+
+@pytest.mark.parametrize("stage", PAPER, ids=lambda stage: stage.name)
+def test_checkpointed_gradients_are_the_same_with_dropout(stage: Stage) -> None:
+    plain, again = _gradients(stage, False), _gradients(stage, True)
+    assert plain.keys() == again.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(again[name], gradient, rtol=1e-5, atol=1e-7, msg=name)
+    assert sum(float(g.abs().sum()) > 0 for g in plain.values()) > 0.9 * len(plain)
+
+
+def test_every_tower_is_checkpointed_where_it_learns() -> None:
+    model = build_random("tiny")
+    trainable = put_on(model.network, STAGE1)
+    checkpoint_gradients(model.network)
+    ran: dict[str, int] = {}
+    layers = {
+        "ViT": model.network.vision_model.encoder.layers[0].mlp,
+        "Q-Former": model.network.qformer.encoder.layer[0].intermediate_query,
+        "T5's encoder": model.network.language_model.encoder.block[0].layer[-1],
+        "T5's decoder": model.network.language_model.decoder.block[0].layer[-1],
+    }
+    for name, layer in layers.items():
+        layer.register_forward_pre_hook(
+            lambda *_, name=name: ran.__setitem__(name, ran.get(name, 0) + 1)
+        )
+    step = _Step(trainable, model, SMALL, foreach=None)
+    step.backward(step.forward())
+    assert ran == dict.fromkeys(layers, 2)
+
+
+# ---- As CUDA does ----
+
+
+def test_what_cudas_autocast_widens_and_a_cpus_does_not_is_known() -> None:
+    """The tables are in torch; the names of what our network calls are collected here."""
+    seen: set[str] = set()
+
+    class Names(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            seen.add(getattr(func, "__name__", ""))
+            return func(*args, **(kwargs or {}))
+
+    for stage in (*PAPER, WORDS):
+        model = build_random("tiny")
+        step = _Step(put_on(model.network, stage), model, SMALL, foreach=None)
+        with Names():
+            step.forward()
+
+    def kernels(key: str) -> set[str]:
+        found = (
+            op.removeprefix("aten::").partition(".")[0]
+            for op in torch._C._dispatch_get_all_op_names()
+            if op.startswith("aten::") and torch._C._dispatch_has_kernel_for_dispatch_key(op, key)
+        )
+        return set(found)
+
+    assert {"layer_norm", "linear", "pow", "rsqrt", "scaled_dot_product_attention"} <= seen
+    assert seen & (kernels("AutocastCUDA") - kernels("AutocastCPU")) <= WIDENED
+
+
+def test_on_cuda_attention_keeps_no_matrix_and_dropout_keeps_bytes() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        q = torch.empty(2, 4, 64, 16, requires_grad=True)
+        mask = torch.zeros(2, 1, 64, 61)
+        k = torch.empty(2, 4, 61, 16)
+
+        def kept(call: Any, cuda: bool) -> int:
+            living = Living()
+            living.add([q, k, mask])
+            before = living.now
+            with AsOnCuda() if cuda else Living(), living:
+                out = call()
+            assert out.requires_grad
+            return living.now - before - out.nbytes
+
+        def attention() -> torch.Tensor:
+            return functional.scaled_dot_product_attention(q, k, k, mask, dropout_p=0.1)
+
+        assert kept(attention, True) < 2 * 64 * 64 * 4 + 2 * 4 * 64 * 4 + 100  # padded mask, sums
+        assert kept(attention, False) > 2 * 4 * 64 * 61 * 4
+        assert kept(lambda: functional.dropout(q, 0.1), True) == q.numel()
+        assert kept(lambda: functional.dropout(q, 0.1), False) == 4 * q.numel()
+
+
+def test_a_storage_is_counted_once_and_no_longer_than_it_lives() -> None:
+    living = Living()
+    with living:
+        whole = torch.zeros(1000)
+        part = whole[:10]
+        assert living.now == 4000
+        del whole
+        assert living.now == 4000
+        del part
+        assert living.now == 0
+        assert living.peak == 4000
+
+
+# ---- Cards ----
+
+
+def test_settings_come_by_their_cost_with_as_many_examples_a_step() -> None:
+    found = [(s.batch, s.accumulation, s.checkpointed) for s in settings_by_cost(Setting())]
+    assert found == [(3, 4, False), (3, 4, True), (2, 6, True), (1, 12, True)]
+    odd = Setting(batch=4, accumulation=5, checkpointed=True)
+    assert [(s.batch, s.accumulation) for s in settings_by_cost(odd)] == [(4, 5), (2, 10), (1, 20)]
+    with pytest.raises(ValueError, match="batches of 5"):
+        with_batch(Setting(), 5)
+
+
+def _planned(setting: Setting) -> Plan:
+    kept = (1 if setting.checkpointed else 5) * GB * setting.batch
+    return Plan("stage1", setting, 8 * GB, 0, 0, 0, kept, 0)
+
+
+@pytest.mark.parametrize(
+    ("card", "chosen"), [(27, (3, 4, False)), (14, (3, 4, True)), (12, (2, 6, True)), (10.8, ...)]
+)
+def test_the_cheapest_that_fits_is_chosen(card: float, chosen: Any) -> None:
+    found = suggest(STAGE1, TINY, int(card * GB), planner=_planned)
+    if chosen is ...:
+        assert found.chosen is None
+        assert [p.setting.batch for p in found.tried] == [3, 3, 2, 1]
+        assert "still needs 10.9 GB; take a larger card" in found.words
+        return
+    assert found.chosen is not None
+    setting = found.chosen.setting
+    assert (setting.batch, setting.accumulation, setting.checkpointed) == chosen
+    assert needed(found.chosen) <= card * GB
+    assert found.chosen is found.tried[-1]
+
+
+def test_a_suggestion_says_what_to_do() -> None:
+    words = {card: suggest(STAGE1, TINY, card * GB, planner=_planned).words for card in (40, 14)}
+    assert words[40] == "fits in 40.0 GB as it is set: 26.3 GB"
+    assert "(26.3 GB), but with 3 x 4, checkpointed: 13.1 GB" in words[14]
+    wide = Suggestion(GB, (_planned(Setting(precision="float32")),), None)
+    assert "take a half precision or a larger card" in wide.words
+
+
+def test_the_real_plan_is_suggested_and_shown() -> None:
+    before = torch.get_rng_state()
+    plain = plan(STAGE1, TINY, SMALL)
+    again = plan(STAGE1, TINY, replace(SMALL, checkpointed=True))
+    assert torch.equal(torch.get_rng_state(), before)  # whoever plans first trains the same
+    room = needed(again)
+    assert room < needed(plain)
+    found = suggest(STAGE1, TINY, room, SMALL)
+    assert found.chosen == again
+    text = show(again, room)
+    assert "stage1, 2 x 4, checkpointed, float16, 2 views" in text
+    assert "the card has" in text
+
+
+def test_the_table_has_a_line_for_each_stage_and_precision() -> None:
+    asked = replace(SMALL, batch=1)
+    rows = card_table(TINY, precisions=("float16",), cards=(1, 16), asked=asked)
+    lines = markdown(rows).splitlines()
+    assert lines[0] == "| stage | precision | 1 GB | 16 GB |"
+    assert [line.split(" | ")[:2] for line in lines[2:]] == [
+        ["| stage1", "float16"],
+        ["| stage2", "float16"],
+    ]
+    for line in lines[2:]:  # the margin alone is a GB
+        assert line.endswith("| no: 1.0 GB | 1 x 4: 1.0 GB |")
+
+
+def test_a_plan_stands_beside_what_was_measured() -> None:
+    setting = replace(SMALL, precision="float32")
+    said = compare("tiny", PAPER[0], plan(PAPER[0], TINY, setting, rules="cpu"), "cpu")
+    assert re.search(r"measured \d+ MB: the plan is off by [+-]\d\.\d%; \d+\.\d\d studies", said)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure on")
+def test_measuring_without_a_gpu_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--size", "tiny", "--measure"]) == 1
+    assert "no CUDA device" in capsys.readouterr().err
