@@ -70,7 +70,7 @@ prove-load: $(VENV)/.ready-to-run ## Slow: 2,000 studies, pace and memory of eac
 	@mkdir -p build
 	$(BIN)/nightdraft bench pipeline --studies 2000 --json build/pipeline.json
 
-bench: prove-load ## Slow: prove-load, and every other measurement of docs/performance.md
+bench: prove-load ## Slow: prove-load, and every other measurement of docs/develop/performance.md
 	$(BIN)/nightdraft bench receive --json build/receive.json
 	$(BIN)/nightdraft bench prepare --json build/prepare.json
 	$(BIN)/nightdraft bench model --json build/model.json --plot build/model.png
@@ -79,7 +79,7 @@ bench: prove-load ## Slow: prove-load, and every other measurement of docs/perfo
 prove-chaos: $(VENV)/.ready-to-test ## Slow: parts killed at every named point, many times
 	$(BIN)/pytest -q --timeout 3600 tests/prove
 
-# Without the project's conftest and settings: the checks run where only torch is (docs/gpu-run.md).
+# Without the project's conftest and settings: the checks run where only torch is (docs/develop/gpu-run.md).
 .PHONY: test-gpu gpu-run
 test-gpu: $(VENV)/.ready-to-test ## The checks that need a GPU
 	PYTHONPATH=. $(BIN)/pytest -q -s -c /dev/null --rootdir tests/gpu --confcutdir tests/gpu tests/gpu

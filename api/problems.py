@@ -100,7 +100,7 @@ async def _http(request: Request, error: Exception) -> Response:
     words = {
         400: ("The request's body cannot be read, so nothing was changed", "Send JSON as UTF-8."),
         404: ("There is no such page", "Go back to the worklist."),
-        405: ("This address does not do that", "docs/api.md lists what each address does."),
+        405: ("This address does not do that", "docs/operate/api.md lists what each address does."),
     }
     title, detail = words.get(error.status_code, (str(error.detail), ""))
     found = answer(request, error.status_code, title, detail)

@@ -32,7 +32,7 @@ class NightdraftError(Exception):
 
 
 class SettingsError(NightdraftError):
-    """A setting cannot be used. Correct the named variable; docs/settings.md lists all."""
+    """A setting cannot be used. Correct the named variable; docs/operate/settings.md lists all."""
 
 
 class PartError(NightdraftError):

@@ -1,6 +1,6 @@
 """Every knob, its unit and its default. Each is an environment variable NIGHTDRAFT_<NAME>.
 
-docs/settings.md is made from this module (`python -m records.settings`), and a test holds the two
+docs/operate/settings.md is made from this module (`python -m records.settings`), and a test holds the two
 together. Knows nothing of who uses a knob.
 """
 
@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     indication_sources: Words = Field(
         default=(),
         description="Order in which the header is searched for the indication; "
-        "empty is the order of docs/films.md.",
+        "empty is the order of docs/use/images.md.",
     )
 
     # ---- Drafting ----
@@ -212,7 +212,7 @@ class Settings(BaseSettings):
     draft_int8: bool = Field(
         default=False,
         description="Weights rounded to eight bits, on a CPU: 1.6 times as fast where it was "
-        "measured; drafts may come out otherwise (docs/performance.md).",
+        "measured; drafts may come out otherwise (docs/develop/performance.md).",
     )
     draft_compile: bool = Field(
         default=False,
@@ -231,7 +231,7 @@ class Settings(BaseSettings):
         default=False,
         description="Whether a report that a reader signs may be trained on where the reader says "
         "nothing of it; each report's own flag can be changed later. Whose consent that takes, and "
-        "under which law, is for the site to decide; this decides nothing (docs/signed.md).",
+        "under which law, is for the site to decide; this decides nothing (docs/train/signed-reports.md).",
     )
 
     # ---- Web ----
@@ -332,12 +332,12 @@ def settings() -> Settings:
 
 
 def document() -> str:
-    """docs/settings.md: one row a setting."""
+    """docs/operate/settings.md: one row a setting."""
     rows = [
         "# Settings",
         "",
         "Each is an environment variable; a command's option of the same name wins over it.",
-        "This page is made by `python -m records.settings > docs/settings.md`; a test holds it.",
+        "This page is made by `python -m records.settings > docs/operate/settings.md`; a test holds it.",
         "",
         "| variable | default | what it does |",
         "|---|---|---|",

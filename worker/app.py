@@ -1,6 +1,6 @@
 """The Celery app and its settings, each with its reason. Knows no study and no model.
 
-Postgres is the record and Redis the bell (docs/decisions/001): a message names a request and
+Postgres is the record and Redis the bell (docs/develop/decisions/001): a message names a request and
 nothing else, so every setting here prefers a lost bell, which the next sweep rings again, to one
 that is kept, redelivered or looped.
 """

@@ -1,6 +1,6 @@
 """All checks and measurements that need a GPU, in one go: `python -m model.bench.gpu --out FOLDER`.
 
-Writes gpu.json (the checks' outcome, the measurements) and gpu.png, as docs/gpu-run.md says. Knows
+Writes gpu.json (the checks' outcome, the measurements) and gpu.png, as docs/develop/gpu-run.md says. Knows
 how to run the tests of tests/gpu and the measurement; measures nothing itself.
 """
 

@@ -2,7 +2,7 @@
 
 A decoder allocates what the codestream's own header says, so that header is read first and must
 say what the DICOM header says. imagecodecs decodes; pydicom's plugins where it will not
-(docs/performance.md has what that is worth).
+(docs/develop/performance.md has what that is worth).
 """
 
 from __future__ import annotations

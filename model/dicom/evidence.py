@@ -2,7 +2,7 @@
 
 Knows no pixels and chooses no films; model.dicom.views asks it whether a film is of the chest and in
 which projection. Every row says where to look, for what, and why that counts. What each row was
-worth on 7,469 real headers is in docs/films.md. A header that does not tell is answered with
+worth on 7,469 real headers is in docs/use/images.md. A header that does not tell is answered with
 "unknown", never with the likelier of two.
 """
 

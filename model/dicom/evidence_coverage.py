@@ -4,7 +4,7 @@
 
 headers.csv has a column for each attribute, by its name in the data dictionary ("View Position"),
 as the National Library of Medicine gives out those of its Indiana University films.
-projections.csv (filename, projection) has the truth. Prints Markdown; docs/films.md holds it.
+projections.csv (filename, projection) has the truth. Prints Markdown; docs/use/images.md holds it.
 Knows no pixels.
 """
 

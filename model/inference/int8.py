@@ -1,7 +1,7 @@
 """Matrix products in whole numbers of eight bits, for CPUs that have them. Knows no network.
 
 Weights are rounded once, a scale for each output; inputs as they come, a scale for each row. What
-that gains: `nightdraft bench model --int8`, docs/performance.md. Off unless asked for: a draft may
+that gains: `nightdraft bench model --int8`, docs/develop/performance.md. Off unless asked for: a draft may
 come out otherwise.
 """
 

@@ -2,7 +2,7 @@
 
 oneDNN, which torch brings, keeps a weight in blocks that fit the processor's registers; torch's
 own float32 products go through MKL. Packed once when a network is loaded; on the AMD processor of
-docs/performance.md a study is then read in half the time.
+docs/develop/performance.md a study is then read in half the time.
 The numbers are float32's; only the order of summing differs, as it does between any two libraries.
 """
 

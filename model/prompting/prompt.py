@@ -6,7 +6,7 @@ paper's two templates take labels of the very report that is to be written (mode
 for comparing with the paper, and nothing that serves can fill them.
 
 Text from an order is data: whatever it contains, the instruction keeps the template's lines, in
-the template's order, each label once (docs/prompts.md).
+the template's order, each label once (docs/train/prompts.md).
 """
 
 from __future__ import annotations

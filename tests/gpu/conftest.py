@@ -1,6 +1,6 @@
 """Checks that need a GPU; they need torch, transformers, peft and pytest, and no other part.
 
-make test-gpu        or, where only those are installed, as docs/gpu-run.md says
+make test-gpu        or, where only those are installed, as docs/develop/gpu-run.md says
 """
 
 from __future__ import annotations

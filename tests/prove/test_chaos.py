@@ -1,6 +1,6 @@
 """Parts killed at every named point, Redis emptied: every acknowledged film leads to one draft.
 
-Slow; `make prove-chaos`. The results are in docs/chaos.md.
+Slow; `make prove-chaos`. The results are in docs/develop/chaos.md.
 """
 
 from __future__ import annotations

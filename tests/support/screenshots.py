@@ -1,4 +1,4 @@
-"""Takes docs/worklist.png and docs/study.png of a running server.
+"""Takes docs/use/worklist.png and docs/use/study.png of a running server.
 
 python -m tests.support.screenshots [URL]
 """

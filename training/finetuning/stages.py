@@ -2,7 +2,7 @@
 
 A stage is a table of groups; a parameter that no group names stands still. Names are those of the
 network with the ViT's query, key and value apart (model.network.qkv), so that the key can stand still
-while the other two learn. Where the paper is silent the number is our reading (docs/training.md).
+while the other two learn. Where the paper is silent the number is our reading (docs/train/training.md).
 Knows no loop, no corpus and no torch.
 """
 

@@ -1,6 +1,6 @@
 """Which settings of a stage fit on a card: they are planned, the cheapest first, until one does.
 
-`python -m training.memory.gpu_fit` prints the table of docs/training-memory.md, and `--measure` takes the
+`python -m training.memory.gpu_fit` prints the table of docs/train/training-memory.md, and `--measure` takes the
 planned steps on the GPU at hand and says how far the plans were off. Knows no training loop.
 """
 

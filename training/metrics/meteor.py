@@ -1,6 +1,6 @@
 """The two scores that are called METEOR: version 1.5 (Java) and nltk's. Knows no reports.
 
-They share a name and little else: on reports nltk's reads nearly twice as high (docs/metrics.md).
+They share a name and little else: on reports nltk's reads nearly twice as high (docs/train/metrics.md).
 """
 
 from __future__ import annotations

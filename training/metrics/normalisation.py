@@ -1,7 +1,7 @@
 """What is done to a report's words before they are scored. Knows no score.
 
 Lower-casing and losing the punctuation alone moves BLEU-4 of one fixed text on IU X-ray from .1 to
-.17 (docs/metrics.md), so a score without the name of its normalisation says little.
+.17 (docs/train/metrics.md), so a score without the name of its normalisation says little.
 """
 
 from __future__ import annotations

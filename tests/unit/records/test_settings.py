@@ -17,7 +17,7 @@ def _clean_environment(monkeypatch):
 
 
 def test_docs_list_every_setting_as_it_is():
-    assert (ROOT / "docs/settings.md").read_text() == document()
+    assert (ROOT / "docs/operate/settings.md").read_text() == document()
 
 
 def test_every_setting_says_what_it_does():

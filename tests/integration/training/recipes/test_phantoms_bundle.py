@@ -54,7 +54,7 @@ def test_it_looks_in_half_precision_too() -> None:
 
 
 def test_rounded_weights_find_the_same() -> None:
-    """Within .01, or int8 is not to be offered (docs/performance.md)."""
+    """Within .01, or int8 is not to be offered (docs/develop/performance.md)."""
     model, _ = load_bundle("demo", torch.device("cpu"))
     whole = found(model, 200)
     make_fit(model, torch.device("cpu"), int8=True)

@@ -1,4 +1,4 @@
-"""What the evidence in headers is worth on 7,469 real ones; docs/films.md holds the figures."""
+"""What the evidence in headers is worth on 7,469 real ones; docs/use/images.md holds the figures."""
 
 from pathlib import Path
 
@@ -10,4 +10,4 @@ def test_docs_hold_the_measured_figures(samples: Path):
     truths = truths_in(samples / "iu/filtered/indiana_projections.csv")
     figures = report(judged(headers_in(samples / "iu/nlmcxr_dicom_metadata.csv.gz"), truths))
     assert figures.startswith("7,469 headers")
-    assert figures in (ROOT / "docs/films.md").read_text()
+    assert figures in (ROOT / "docs/use/images.md").read_text()

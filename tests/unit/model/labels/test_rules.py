@@ -28,7 +28,7 @@ def test_chexperts_sample_reports_cell_by_cell(samples: Path) -> None:
         assert labels == {name: CHEXPERT[row[name]] for name in OBSERVATIONS}, row["Reports"]
 
 
-# Measured when the tables were made (docs/metrics.md), less a little; some changes to the tables
+# Measured when the tables were made (docs/train/metrics.md), less a little; some changes to the tables
 # pay here and cost elsewhere.
 FLOORS = {
     "Cardiomegaly": ({"Cardiomegaly"}, 0.92),

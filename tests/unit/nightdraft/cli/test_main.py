@@ -43,7 +43,7 @@ def test_many_options_are_settings() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_option_is_on_its_page(name: str) -> None:
-    page = (DOCS / "command.md").read_text()
+    page = (DOCS / "operate/command.md").read_text()
     assert COMMANDS[name].help or COMMANDS[name].callback.__doc__
     assert f"`{name}" in page
     own = [
