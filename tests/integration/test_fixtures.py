@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import redis
-from records.parts import database_time
 from sqlalchemy import func, select
 
 import migrations
-from records.database.session import engine, unit_of_work
+from records.database.session import database_time, engine, unit_of_work
 from records.database.tables import Study
 from records.settings import settings
 from tests.support.waiting import eventually

@@ -36,5 +36,5 @@ if __name__ == "__main__":
         take(
             playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS),
             sys.argv[1].rstrip("/") if len(sys.argv) > 1 else "http://127.0.0.1:8080",
-            DOCS,
+            DOCS / "use",
         )
