@@ -1,0 +1,65 @@
+"""Read the draft of a study by REST, as soon as there is one.
+
+    python examples/read_drafts.py STUDY_INSTANCE_UID [--url http://127.0.0.1:8080] [--wait 300]
+
+Prints the draft under its warning, or the reason why there is none. What is printed is a draft: it
+was written by a model, nobody has checked it, and it must not be used before a radiologist has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+from urllib.parse import quote
+
+ENDED = ("DRAFTED", "FAILED", "SKIPPED", "CANCELLED")
+"""States that do not lead on by themselves; HELD waits for a person's decision."""
+
+
+def read_study(url: str, study_instance_uid: str) -> dict[str, Any] | None:
+    """Return the study with its drafts, or None where no such study has arrived yet."""
+    call = f"{url}/api/studies/{quote(study_instance_uid)}"
+    try:
+        with urllib.request.urlopen(call, timeout=10) as answer:
+            study: dict[str, Any] = json.load(answer)
+            return study
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        problem = json.load(error)  # application/problem+json, RFC 9457
+        raise SystemExit(f"{problem['title']}: {problem.get('detail', '')}") from error
+
+
+def main() -> int:
+    """Wait for the study's end, print what came of it, and return the exit status."""
+    parser = argparse.ArgumentParser(description="Read the draft of a study by REST.")
+    parser.add_argument("study_instance_uid")
+    parser.add_argument("--url", default="http://127.0.0.1:8080")
+    parser.add_argument("--wait", type=float, default=300.0, help="seconds, at most")
+    options = parser.parse_args()
+
+    give_up = time.monotonic() + options.wait
+    study = read_study(options.url, options.study_instance_uid)
+    while (study is None or study["state"] not in ENDED) and time.monotonic() < give_up:
+        time.sleep(1)
+        study = read_study(options.url, options.study_instance_uid)
+    if study is None:
+        print("No such study has arrived.")
+        return 1
+    if study["state"] != "DRAFTED":
+        print(f"There is no draft: the study is {study['state']}. {study.get('detail') or ''}")
+        return 1
+    # Superseded drafts are kept too; one at most is current.
+    draft = next(draft for draft in study["drafts"] if draft["current"])
+    print(draft["text"])
+    print(f"\nWritten by {draft['model_name']} {draft['model_version']}, status {draft['status']}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
