@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from model.errors import BundleError
+from model.progress import ProgressCallback, no_progress
 
 MANIFEST = "manifest.json"
 BUNDLES = Path(__file__).parent / "bundles"
@@ -22,10 +23,6 @@ SHIPPED = {"demo": BUNDLES / "phantoms", "phantoms": BUNDLES / "phantoms"}
 
 PREPROCESSING = "nightdraft-film-2"
 """Names the way of model.dicom.pixels from file to view; it changes whenever a view would."""
-
-
-Told = Callable[[str, float], None]
-"""Hears what is being done, and how far it is, as a share of 1."""
 
 
 @dataclass(frozen=True)
@@ -154,10 +151,10 @@ def read_manifest(bundle: str | Path) -> Manifest:
     return manifest
 
 
-def verify(bundle: str | Path, told: Told | None = None) -> Manifest:
+def verify(bundle: str | Path, progress: ProgressCallback = no_progress) -> Manifest:
     """The manifest, once every file that it lists has been found unchanged.
 
-    told: hears "checking", and how far it is, as a share of 1.
+    progress: is called with "checking", in bytes.
 
     Raises:
         BundleError: as `read_manifest`, or a file is missing, changed, or not listed at all.
@@ -169,7 +166,9 @@ def verify(bundle: str | Path, told: Told | None = None) -> Manifest:
     for name in sorted(manifest.files):
         if not (folder / name).is_file():
             raise BundleError(f"{folder} lacks {name}, which its manifest lists")
-    for name, found in sha256_of_files(folder, sorted(manifest.files), told, "checking").items():
+    for name, found in sha256_of_files(
+        folder, sorted(manifest.files), progress, "checking"
+    ).items():
         if found != manifest.files[name]:
             raise BundleError(
                 f"{folder / name} is not the file that the manifest lists (SHA-256 differs): "
@@ -181,10 +180,12 @@ def verify(bundle: str | Path, told: Told | None = None) -> Manifest:
     return manifest
 
 
-def write_manifest(folder: Path, manifest: Manifest, told: Told | None = None) -> Manifest:
+def write_manifest(
+    folder: Path, manifest: Manifest, progress: ProgressCallback = no_progress
+) -> Manifest:
     """Write manifest.json with the hashes of all files now in `folder`; what was written."""
     said = asdict(manifest)
-    said["files"] = sha256_of_files(folder, list_files(folder), told, "hashing")
+    said["files"] = sha256_of_files(folder, list_files(folder), progress, "hashing")
     path = folder / MANIFEST
     path.write_text(
         json.dumps(said, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
@@ -199,9 +200,12 @@ def list_files(folder: Path) -> list[str]:
 
 
 def sha256_of_files(
-    folder: Path, names: Iterable[str], told: Told | None = None, what: str = ""
+    folder: Path,
+    names: Iterable[str],
+    progress: ProgressCallback = no_progress,
+    what: str = "",
 ) -> dict[str, str]:
-    """SHA-256 of each file's bytes, in hex, by its name. told: hears `what`, and how far it is."""
+    """SHA-256 of each file's bytes, in hex, by its name. progress: is called with `what`, in bytes."""
     sizes = {name: (folder / name).stat().st_size for name in names}
     total, done = sum(sizes.values()) or 1, 0
     found: dict[str, str] = {}
@@ -211,8 +215,7 @@ def sha256_of_files(
             while block := file.read(_BLOCK):
                 digest.update(block)
                 done += len(block)
-                if told is not None:
-                    told(what, done / total)
+                progress(what, done, total)
         found[name] = digest.hexdigest()
     return found
 

@@ -16,7 +16,8 @@ from model.case import Case, DraftText, FailedCase
 from model.decoding import Serving
 from model.errors import BundleError
 from model.inference.counters import Tally
-from model.manifest import NULL, Manifest, Told, read_manifest
+from model.manifest import NULL, Manifest, read_manifest
+from model.progress import ProgressCallback, no_progress
 from model.prompting.prompt import bare, instruct, template_of
 from model.prompting.sections import split_sections
 
@@ -78,12 +79,12 @@ class Reporter:
         bundle: str | Path,
         device: str | None = None,
         serving: Serving | None = None,
-        told: Told | None = None,
+        progress: ProgressCallback = no_progress,
     ) -> Reporter:
         """Verify and load a bundle, by shipped name ("demo") or folder.
 
-        device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one. told: hears what is
-        being done, and how far it is, as a share of 1.
+        device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one. progress: is
+        called while the bundle is checked, loaded and warmed up.
 
         Raises:
             BundleError: the bundle is missing, changed, or not for this software.
@@ -91,7 +92,7 @@ class Reporter:
         """
         from model.inference.engine import Engine
 
-        engine, manifest = Engine.load(bundle, device, serving, told)
+        engine, manifest = Engine.load(bundle, device, serving, progress)
         return cls(engine, manifest)
 
     @property
@@ -194,7 +195,7 @@ def load_reporter(
     bundle: str | Path,
     device: str | None = None,
     serving: Serving | None = None,
-    told: Told | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> Reporter | NullReporter:
     """The reporter for a bundle; "null" is the one that looks at nothing. As `Reporter.load`.
 
@@ -203,7 +204,7 @@ def load_reporter(
     """
     if str(bundle) == NULL.name:
         return NullReporter()
-    return Reporter.load(bundle, device, serving, told)
+    return Reporter.load(bundle, device, serving, progress)
 
 
 def _digest(settings: dict[str, object]) -> str:

@@ -121,11 +121,12 @@ class _Progress:
         self._doing = ""
         self._said = 0.0
 
-    def __call__(self, doing: str, share: float) -> None:
+    def __call__(self, what: str, done: float, total: float | None) -> None:
         now = time.monotonic()
-        if doing != self._doing or now > self._said + self.SECONDS:
-            self._doing, self._said = doing, now
-            logger().info(f"the model: {doing}, {share:.0%}")
+        if what != self._doing or now > self._said + self.SECONDS:
+            self._doing, self._said = what, now
+            share = f", {done / total:.0%}" if total else ""
+            logger().info(f"the model: {what}{share}")
 
 
 def _answer(part: str, work: Callable[[], object], request_id: str = "") -> None:

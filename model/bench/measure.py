@@ -78,7 +78,9 @@ def measure(model: ClinicalBLIP, device: torch.device, plan: Plan, say: Say) -> 
             keep(by_generate(model, device, many, batch))
         for slots in plan.slots:
             engine = make_engine(served, device, workload, slots, plan.longest)
-            engine.warm_up(lambda what, share: say(f"{what}: {share:.0%}") if share == 1 else None)
+            engine.warm_up(
+                lambda what, done, total: say(f"{what}: 100%") if done == total else None
+            )
             keep(by_engine(engine, device, workload))
             del engine
             if device.type == "cuda":
@@ -101,7 +103,9 @@ def measure(model: ClinicalBLIP, device: torch.device, plan: Plan, say: Say) -> 
     if device.type == "cuda":
         # Last, so that no way above was compiled.
         reading = make_engine(served, device, workload, 1, 4)
-        told["compiled"] = reading.compile(lambda what, share: say(f"{what}: {share:.0%}"))
+        told["compiled"] = reading.compile(
+            lambda what, done, total: say(f"{what}: {done / (total or 1):.0%}")
+        )
     return told | _facts(model, device, plan, workload)
 
 

@@ -26,7 +26,6 @@ from model.manifest import (
     SHIPPED,
     Manifest,
     Preprocessing,
-    Told,
     read_manifest,
     resolve,
     verify,
@@ -42,6 +41,7 @@ from model.network.weights import (
     refuse_pickled,
     skeleton,
 )
+from model.progress import ProgressCallback, no_progress
 from model.prompting.prompt import bare, named
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -93,7 +93,7 @@ def make_bundle(
     shard_bytes: int = SHARD_BYTES,
     overwrite: bool = False,
     beside: Sequence[Path] = (),
-    told: Told | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> Manifest:
     """Make a bundle; the old one in its place stays until the new one is whole.
 
@@ -107,16 +107,17 @@ def make_bundle(
             something in its place.
     """
     check_place(out, overwrite)
-    found = find_source(str(source), revision, download, told)
+    found = find_source(str(source), revision, download, progress)
     manifest = describe(found, about)
     network = skeleton(found.words.config)
     stored = check_keys(network, read_index(found.folder))
     merged: list[dict[str, Any]] = []
     if adapters:
-        load_weights(network, read_index(found.folder), torch.float32, torch.device("cpu"), told)
+        load_weights(
+            network, read_index(found.folder), torch.float32, torch.device("cpu"), progress
+        )
         for number, adapter in enumerate(adapters):
-            if told is not None:
-                told("merging", number / len(adapters))
+            progress("merging", number, len(adapters))
             network, said = merge_adapter(network, adapter)
             merged.append(said)
         fold_back(network)
@@ -142,14 +143,17 @@ def make_bundle(
                 ((name, _cast(name, tensor, kinds[name])) for name, tensor in tensors),
                 shard_bytes=shard_bytes,
                 beside=beside,
-                told=told,
+                progress=progress,
             )
     except OSError as error:
         raise BundleError(f"{out} cannot be written: {error.strerror or error}") from error
 
 
 def find_source(
-    source: str, revision: str | None = None, download: bool = False, told: Told | None = None
+    source: str,
+    revision: str | None = None,
+    download: bool = False,
+    progress: ProgressCallback = no_progress,
 ) -> Source:
     """A source's folder and all of it but the weights.
 
@@ -158,7 +162,7 @@ def find_source(
     """
     folder = resolve(source)
     if source in SHIPPED or (folder / MANIFEST).is_file():
-        manifest = verify(folder, told)
+        manifest = verify(folder, progress)
         words = read_words(folder, folder / "language", folder / "asking")
         name = manifest.base_model
         return Source(folder, name, manifest.base_revision, words, manifest.preprocessing, manifest)

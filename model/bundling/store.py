@@ -23,7 +23,7 @@ from transformers import GenerationConfig, InstructBlipConfig, PreTrainedTokeniz
 from transformers.utils import logging as transformers_logging
 
 from model.errors import BundleError, DeviceError
-from model.manifest import Manifest, Told, resolve, verify, write_manifest
+from model.manifest import Manifest, resolve, verify, write_manifest
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.qkv import folded_names
 from model.network.weights import (
@@ -35,6 +35,7 @@ from model.network.weights import (
     save_weights,
     skeleton,
 )
+from model.progress import ProgressCallback, no_progress
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors")
 
@@ -65,24 +66,24 @@ def load_bundle(
     bundle: str | Path,
     device: torch.device,
     dtype: torch.dtype | None = None,
-    told: Told | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> tuple[ClinicalBLIP, Manifest]:
     """Verify a bundle and load it for drafting: float16 on a GPU, float32 on a CPU.
 
-    told: hears "checking" and "loading", and how far each is, as a share of 1.
+    progress: is called with "checking" and "loading", both in bytes.
 
     Raises:
         BundleError: missing, changed, or its weights are not those of its configuration.
         DeviceError: the device has no room for it.
     """
     folder = resolve(bundle)
-    manifest = verify(folder, told)
+    manifest = verify(folder, progress)
     if dtype is None:
         dtype = torch.float16 if device.type == "cuda" else torch.float32
     words = read_words(folder, folder / "language", folder / "asking")
     network = skeleton(words.config)
     try:
-        load_weights(network, read_index(folder), dtype, device, told)
+        load_weights(network, read_index(folder), dtype, device, progress)
     except torch.OutOfMemoryError as error:
         raise DeviceError(f"{device} has no room for the bundle {manifest.name}") from error
     if words.generation is not None:
@@ -97,14 +98,14 @@ def load_bundle(
     return model.eval(), manifest
 
 
-def check_bundle(bundle: str | Path, told: Told | None = None) -> Manifest:
+def check_bundle(bundle: str | Path, progress: ProgressCallback = no_progress) -> Manifest:
     """All that `load_bundle` looks at, without the weights' memory: files, keys, tokenizers.
 
     Raises:
         BundleError: as `load_bundle`.
     """
     folder = resolve(bundle)
-    manifest = verify(folder, told)
+    manifest = verify(folder, progress)
     words = read_words(folder, folder / "language", folder / "asking")
     check_keys(skeleton(words.config), read_index(folder))
     return manifest
@@ -173,7 +174,7 @@ def save_bundle(
     *,
     shard_bytes: int = SHARD_BYTES,
     beside: Iterable[Path] = (),
-    told: Told | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> Manifest:
     """Write the bundle, replacing what was there; the manifest with its hashes and versions.
 
@@ -193,7 +194,7 @@ def save_bundle(
             ((name, torch.cat(e) if len(e) > 1 else e[0]) for name, e in parts.items()),
             shard_bytes=shard_bytes,
             beside=beside,
-            told=told,
+            progress=progress,
         )
 
 
@@ -206,7 +207,7 @@ def write_bundle(
     *,
     shard_bytes: int = SHARD_BYTES,
     beside: Iterable[Path] = (),
-    told: Told | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> Manifest:
     """Write a bundle's files into an empty folder; sizes, tensors: as `save_weights`."""
     config = deepcopy(words.config)
@@ -221,14 +222,14 @@ def write_bundle(
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
         tokenizer.save_pretrained(fresh / folder)
-    save_weights(fresh, sizes, tensors, shard_bytes, told)
+    save_weights(fresh, sizes, tensors, shard_bytes, progress)
     for path in beside:
         shutil.copy(path, fresh / path.name)
     for path in fresh.rglob("*"):
         # Some are written so that only their owner may read them; a worker is somebody else.
         path.chmod(0o755 if path.is_dir() else 0o644)
     return write_manifest(
-        fresh, replace(manifest, libraries={name: version(name) for name in LIBRARIES}), told
+        fresh, replace(manifest, libraries={name: version(name) for name in LIBRARIES}), progress
     )
 
 

@@ -13,6 +13,8 @@ from time import perf_counter
 from torch import nn
 from transformers import InstructBlipForConditionalGeneration
 
+from model.progress import ProgressCallback
+
 TIMES = 3
 """How often each way is timed; the median counts."""
 
@@ -20,25 +22,25 @@ TIMES = 3
 def try_compiled(
     network: InstructBlipForConditionalGeneration,
     read: Callable[[], object],
-    told: Callable[[str, float], None],
+    progress: ProgressCallback,
     backend: str = "inductor",
 ) -> dict[str, object]:
     """Compile the layers that read; keep it only where `read` is faster.
 
-    read: reads the largest group, the smallest, and returns when the device is done. told: hears
-    "compiling" and how far it is, as a share of 1.
+    read: reads the largest group, the smallest, and returns when the device is done. progress: is
+    called with "compiling", of 10.
 
     Returns:
         eager_ms, compiled_ms: of `read`. kept: whether it stays compiled. why: where it could not
         be compiled, the type of the error.
     """
     found: dict[str, object] = {"eager_ms": _milliseconds(read), "kept": False}
-    told("compiling", 0.1)
+    progress("compiling", 1, 10)
     try:
         for layer in _layers(network):
             layer.compile(backend=backend, dynamic=True)
         read()  # compiles
-        told("compiling", 0.9)
+        progress("compiling", 9, 10)
         found["compiled_ms"] = _milliseconds(read)
         found["kept"] = found["compiled_ms"] < found["eager_ms"]  # type: ignore[operator]
     except Exception as error:
@@ -46,7 +48,7 @@ def try_compiled(
         found["why"] = type(error).__name__
     if not found["kept"]:
         take_back(network)
-    told("compiling", 1.0)
+    progress("compiling", 10, 10)
     return found
 
 

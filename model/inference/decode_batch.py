@@ -9,7 +9,7 @@ step by step, over the positions that are in use and no more.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -19,6 +19,7 @@ from model.decoding import Decoding
 from model.inference.beams import Beams
 from model.inference.decoder import Decoder
 from model.inference.greedy import Choosing, Ends, Greedy, Told
+from model.progress import ProgressCallback, no_progress
 
 STEPS_ON_GPU = 4
 """Between two looks of the host. More saves looks; less lets a free slot wait for less."""
@@ -119,8 +120,8 @@ class Flight:
             landed += self._land(self._looks.pop(0))
         return landed
 
-    def warm_up(self, told: Callable[[int, int], None] = lambda _done, _of: None) -> None:
-        """Run every size of step once, before anybody is on board; `told` hears how far it is.
+    def warm_up(self, progress: ProgressCallback = no_progress) -> None:
+        """Run every size of step once, before anybody is on board.
 
         Kernels are chosen and compiled now, so that capturing a graph later runs nothing.
         """
@@ -139,7 +140,7 @@ class Flight:
         with torch.cuda.stream(side):
             for done, size in enumerate(sizes, start=1):
                 self._step(*size)
-                told(done, len(sizes))
+                progress("warming up", done, len(sizes))
         torch.cuda.current_stream().wait_stream(side)
 
     @staticmethod

@@ -38,8 +38,9 @@ from model.inference.packed import PackedLinear
 from model.inference.scheduler import Asked, Read, Stream, Study
 from model.inference.slot_planner import Plan, plan_slots
 from model.inference.upcast import upcast
-from model.manifest import Manifest, Told
+from model.manifest import Manifest
 from model.network.clinicalblip import ClinicalBLIP, Inputs
+from model.progress import ProgressCallback, no_progress
 
 SLOTS_ON_CPU = 16
 GROUP_ON_GPU = 16
@@ -100,24 +101,24 @@ class Engine:
         bundle: str | Path,
         device: str | None = None,
         serving: Serving | None = None,
-        told: Told | None = None,
+        progress: ProgressCallback = no_progress,
     ) -> tuple[Engine, Manifest]:
-        """The engine of a bundle. told: hears of loading and warming up, each a share of 1.
+        """The engine of a bundle. progress: is called while it loads and warms up.
 
         Raises:
             BundleError, DeviceError: as `model.bundling.store.load_bundle`.
         """
         serving = serving or Serving()
         chosen = choose_device(device)
-        model, manifest = load_bundle(bundle, chosen, dtype_named(serving.dtype, chosen), told)
+        model, manifest = load_bundle(bundle, chosen, dtype_named(serving.dtype, chosen), progress)
         if chosen.type == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
         decoding = Decoding(max_new_tokens=manifest.max_new_tokens, beams=serving.beams)
         make_fit(model, chosen, int8=serving.int8)
         engine = cls(model, chosen, decoding, serving.slots)
         if serving.compiled and chosen.type == "cuda":
-            engine.compile(told)
-        engine.warm_up(told)
+            engine.compile(progress)
+        engine.warm_up(progress)
         return engine, manifest
 
     @property
@@ -165,7 +166,9 @@ class Engine:
         with self._tokenizing:
             return self._model.fits(instruction)
 
-    def compile(self, told: Told | None = None, backend: str = "inductor") -> dict[str, object]:
+    def compile(
+        self, progress: ProgressCallback = no_progress, backend: str = "inductor"
+    ) -> dict[str, object]:
         """Compile what reads a group, and keep that where it is faster; as `try_compiled`.
 
         Raises:
@@ -180,16 +183,11 @@ class Engine:
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)
 
-        return try_compiled(
-            self._model.network, read, told or (lambda _what, _share: None), backend
-        )
+        return try_compiled(self._model.network, read, progress, backend)
 
-    def warm_up(self, told: Told | None = None) -> None:
-        """Choose and compile kernels before the first study; `told` hears what, and how far."""
-        if told is not None:
-            self._flight.warm_up(lambda done, of: told("warming up", done / of))
-        else:
-            self._flight.warm_up()
+    def warm_up(self, progress: ProgressCallback = no_progress) -> None:
+        """Choose and compile kernels before the first study."""
+        self._flight.warm_up(progress)
 
     def write(self, asked: Iterable[Asked | None]) -> Iterator[Written | FailedCase]:
         """Draft each case, as they fall ready; one that fails comes back as FailedCase.

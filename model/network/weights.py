@@ -23,7 +23,7 @@ from torch import nn
 from transformers import InstructBlipConfig, InstructBlipForConditionalGeneration
 
 from model.errors import BundleError
-from model.manifest import Told
+from model.progress import ProgressCallback, no_progress
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -251,7 +251,7 @@ def load_weights(
     index: Mapping[str, Stored],
     dtype: torch.dtype,
     device: torch.device,
-    told: Told | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> None:
     """Read every weight of a `skeleton` into its place, in `kept_dtype`, on the device.
 
@@ -267,8 +267,7 @@ def load_weights(
         kept.copy_(tensor)
         places.put(name, kept)
         done += tensor.nbytes
-        if told is not None:
-            told("loading", done / total)
+        progress("loading", done, total)
     place_buffers(network, device)
     if SHARED in taken:
         _check_aliases(network.get_parameter(SHARED), index)
@@ -322,7 +321,7 @@ def save_weights(
     sizes: Mapping[str, int],
     tensors: Iterable[tuple[str, torch.Tensor]],
     shard_bytes: int = SHARD_BYTES,
-    told: Told | None = None,
+    progress: ProgressCallback = no_progress,
 ) -> None:
     """Write weights as safetensors of about `shard_bytes` each, with their index.
 
@@ -352,8 +351,7 @@ def save_weights(
                 raise ValueError(f"{name} is not the tensor that was planned, {wanted}")
             held_now[name] = tensor.detach().to("cpu", copy=True).contiguous()
             done += tensor.nbytes
-            if told is not None:
-                told("writing", done / total)
+            progress("writing", done, total)
         save_file(held_now, folder / file_name, metadata={"format": "pt"})
     if len(shards) > 1:
         where = {name: file for file, shard in zip(names, shards, strict=True) for name in shard}

@@ -18,7 +18,8 @@ from nightdraft.cli.options import console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from model.manifest import Manifest, Told
+    from model.manifest import Manifest
+    from model.progress import ProgressCallback
 
 bundle = typer.Typer(help="Make a model's bundle, check it, look at it.", no_args_is_help=True)
 
@@ -95,7 +96,7 @@ def bundle_make(
         max_new_tokens=max_new_tokens,
         max_instruction_tokens=max_instruction_tokens,
     )
-    with _bar() as told:
+    with _bar() as progress:
         made = make_bundle(
             out,
             source,
@@ -106,7 +107,7 @@ def bundle_make(
             dtype=None if precision is None else getattr(torch, precision),
             shard_bytes=shard_mb * 2**20,
             overwrite=replace,
-            told=told,
+            progress=progress,
         )
     print(f"{made.name} {made.version}, {len(made.files)} files, digest {made.digest}, at {out}")
 
@@ -119,8 +120,8 @@ def bundle_verify(
     from model.bundling.store import check_bundle
     from model.manifest import NULL
 
-    with _bar() as told:
-        manifest = NULL if bundle == NULL.name else check_bundle(bundle, told)
+    with _bar() as progress:
+        manifest = NULL if bundle == NULL.name else check_bundle(bundle, progress)
     print(
         f"{manifest.name} {manifest.version}: {len(manifest.files)} files unchanged, every weight "
         f"in its place, digest {manifest.digest}"
@@ -195,7 +196,7 @@ def _read_json(path: Path | None) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _bar() -> Iterator[Told]:
+def _bar() -> Iterator[ProgressCallback]:
     """A bar for each thing that is done, on a terminal; standard output is left to the answer."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -207,12 +208,12 @@ def _bar() -> Iterator[Told]:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
-    ) as progress:
+    ) as display:
         bars: dict[str, Any] = {}
 
-        def told(what: str, share: float) -> None:
+        def report(what: str, done: float, total: float | None) -> None:
             if what not in bars:
-                bars[what] = progress.add_task(what, total=1.0)
-            progress.update(bars[what], completed=share)
+                bars[what] = display.add_task(what, total=total)
+            display.update(bars[what], completed=done)
 
-        yield told
+        yield report

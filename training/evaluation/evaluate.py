@@ -145,7 +145,9 @@ def examine(
     """
     started = time.monotonic()
     engine, manifest = Engine.load(
-        bundle, device, told=lambda what, share: told(what, round(100 * share), 100)
+        bundle,
+        device,
+        progress=lambda what, done, total: told(what, round(100 * done / (total or 1)), 100),
     )
     asked, left_out = _ask(engine, manifest, held, modes)
     drafts = {

@@ -79,13 +79,18 @@ def test_adapters_are_read_as_they_were_written(bundle: Path) -> None:
     assert verify(bundle) == written
 
 
-def test_checking_is_told_to_its_end(bundle: Path) -> None:
-    heard: list[tuple[str, float]] = []
-    verify(bundle, lambda what, share: heard.append((what, share)))
-    shares = [share for _, share in heard]
-    assert {what for what, _ in heard} == {"checking"}
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
+def test_checking_reports_progress_to_its_end(bundle: Path) -> None:
+    calls: list[tuple[str, float, float | None]] = []
+    verify(bundle, lambda what, done, total: calls.append((what, done, total)))
+    size = sum(
+        path.stat().st_size
+        for path in bundle.rglob("*")
+        if path.is_file() and path.name != MANIFEST
+    )
+    done = [call[1] for call in calls]
+    assert {(what, total) for what, _, total in calls} == {("checking", size)}
+    assert done == sorted(done)
+    assert done[-1] == size
 
 
 def test_preprocessing_digest_follows_what_prepares(

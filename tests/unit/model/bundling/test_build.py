@@ -62,7 +62,7 @@ def shown(model: ClinicalBLIP, network: Any = None) -> torch.Tensor:
 def test_a_base_becomes_a_bundle_that_says_where_it_is_from(base: Path, tmp_path: Path) -> None:
     heard: list[str] = []
     out = tmp_path / "made"
-    made = make_bundle(out, base, ABOUT, told=lambda what, _: heard.append(what))
+    made = make_bundle(out, base, ABOUT, progress=lambda what, *_: heard.append(what))
     assert made == check_bundle(out) == read_manifest(out)
     assert (made.name, made.version, made.licence) == ("ours", "1", "BSD")
     assert (made.template, made.templates) == ("context", ("none",))

@@ -44,12 +44,12 @@ def test_what_reads_faster_is_kept_and_writes_the_same(monkeypatch: pytest.Monke
     asked = make_workload(model, 5, views=2, longest=40).asked
     before = {one.key: one for one in Engine(model, CPU, Decoding(12), 3).write(asked)}
     clock(monkeypatch, 2.0, 1.0)
-    heard: list[tuple[str, float]] = []
+    calls: list[tuple[str, float, float | None]] = []
     engine = Engine(model, CPU, Decoding(12), 3, group=2)
-    found = engine.compile(lambda what, share: heard.append((what, share)), TRACED)
+    found = engine.compile(lambda *call: calls.append(call), TRACED)
     assert found == {"eager_ms": 2.0, "compiled_ms": 1.0, "kept": True}
     assert all(is_compiled(model))
-    assert heard[-1] == ("compiling", 1.0)
+    assert calls[-1] == ("compiling", 10, 10)
     for one in engine.write(asked):
         right = before[one.key]
         assert isinstance(one, Written)
