@@ -8,7 +8,7 @@ from typing import Protocol
 class ProgressCallback(Protocol):
     """Is called from time to time while long work goes on, in the thread that works."""
 
-    def __call__(self, what: str, done: float, total: float | None) -> None:
+    def __call__(self, what: str, done: float, total: float | None, /) -> None:
         """Report progress.
 
         Args:
