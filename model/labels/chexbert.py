@@ -1,7 +1,8 @@
-"""CheXbert's labels of a report, by its own weights, which a user brings. Knows no rules.
+"""CheXbert's labels of a report, by its own weights, which the user brings.
 
-Smit et al. 2020 (arXiv:2004.09167): BERT-base and a linear head for each observation. The weights'
-licence forbids passing them on, so they are never shipped and never downloaded; a folder holds
+CheXbert (Smit et al. 2020, arXiv:2004.09167) is BERT-base with a linear head for each observation.
+The licence of the weights forbids passing them on, so they are never shipped and never downloaded.
+A folder holds
 
     chexbert.pth          as its authors publish it, or chexbert.safetensors
     vocab.txt             of bert-base-uncased
@@ -25,8 +26,7 @@ from transformers import BertConfig, BertModel
 
 from model.bundling.store import choose_device
 from model.errors import BundleError
-from model.labels.rule_phrases import NO_FINDING, OBSERVATIONS
-from model.labels.rules import Label, Labels
+from model.labels.base import NO_FINDING, OBSERVATIONS, Label, Labels
 from model.manifest import sha256_of_files
 
 PICKLED, SAFE, VOCABULARY, CONFIG = (
@@ -36,15 +36,15 @@ PICKLED, SAFE, VOCABULARY, CONFIG = (
     "config.json",
 )
 _CLASSES = (Label.BLANK, Label.PRESENT, Label.ABSENT, Label.UNCERTAIN)
-"""Of a head, in order; that of "No Finding" has the first two."""
-_MOST_TOKENS = 512
-_BATCH = 16
-# BERT writes its own positions into older checkpoints; they are no weights.
-_NO_WEIGHTS = ("bert.embeddings.position_ids",)
+"""The classes of a head, in order; the head of "No Finding" has only the first two."""
+_MAX_TOKENS = 512
+_BATCH_SIZE = 16
+# Older checkpoints contain BERT's position ids, which are not weights.
+_NOT_WEIGHTS = ("bert.embeddings.position_ids",)
 
 
-class _Network(nn.Module):
-    """Named as in the published checkpoint: `bert` and `linear_heads`."""
+class CheXbertNetwork(nn.Module):
+    """BERT with 14 linear heads; its parts are named as in the published checkpoint."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -55,131 +55,148 @@ class _Network(nn.Module):
         )
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Tokens and mask (B, T) -> the class of each observation (B, 14)."""
-        first = self.bert(tokens, attention_mask=mask)[0][:, 0]
-        return torch.stack([head(first).argmax(dim=-1) for head in self.linear_heads], dim=1)
+        """Return the class of each observation (B, 14) from tokens and mask (B, T)."""
+        cls_state = self.bert(tokens, attention_mask=mask)[0][:, 0]  # (B, D)
+        return torch.stack([head(cls_state).argmax(dim=-1) for head in self.linear_heads], dim=1)
 
 
 class CheXbert:
-    """A labeller by CheXbert's weights. name: says which weights; `load` makes one."""
+    """A labeller with CheXbert's weights; `load` makes one.
+
+    Args:
+        network: The network, on `device`, in evaluation mode.
+        tokenizer: The tokenizer of its vocabulary.
+        device: The device of the network.
+        name: What labels, with the digest of the weights.
+    """
 
     key = "chexbert"
 
     def __init__(
-        self, network: _Network, words: BertWordPieceTokenizer, device: torch.device, name: str
+        self,
+        network: CheXbertNetwork,
+        tokenizer: BertWordPieceTokenizer,
+        device: torch.device,
+        name: str,
     ) -> None:
         self.name = name
+        self.network = network
         self._device = device
-        self._network = network
-        self._words = words
+        self._tokenizer = tokenizer
 
     @classmethod
     def load(cls, folder: Path, device: str | None = None) -> CheXbert:
-        """From a folder, on a device by name; None takes the first GPU where there is one.
+        """Load CheXbert from a folder.
+
+        Args:
+            folder: The folder with the files that the module's docstring lists.
+            device: The name of the device; None takes the first GPU, or the CPU without one.
 
         Raises:
-            BundleError: a file is missing, holds something else than CheXbert's weights, or wants
-                to run code. Nothing in it is executed.
-            DeviceError: there is no such device.
+            BundleError: A file is missing, holds something other than CheXbert's weights, or
+                wants to run code. Nothing in it is executed.
+            DeviceError: There is no such device.
         """
-        chosen = choose_device(device)
-        file = _weights_file(folder)
+        torch_device = choose_device(device)
+        path = _weights_path(folder)
         try:
             config = folder / CONFIG
-            said = json.loads(config.read_text("utf-8")) if config.is_file() else {}
-            network = _Network(BertConfig(**said))
+            options = json.loads(config.read_text("utf-8")) if config.is_file() else {}
+            network = CheXbertNetwork(BertConfig(**options))
             lines = (folder / VOCABULARY).read_text("utf-8").splitlines()
-            vocabulary = {word: place for place, word in enumerate(lines)}
-            words = BertWordPieceTokenizer(vocabulary, lowercase=True)
+            vocabulary = {piece: number for number, piece in enumerate(lines)}
+            tokenizer = BertWordPieceTokenizer(vocabulary, lowercase=True)
         except (OSError, ValueError, TypeError) as error:
             raise BundleError(
-                f"{CONFIG} or {VOCABULARY} in {folder} is not that of a BERT; copy it again "
+                f"{CONFIG} or {VOCABULARY} in {folder} does not belong to a BERT; copy it again "
                 f"({error})"
             ) from error
-        if words.get_vocab_size() > network.bert.config.vocab_size:
+        if tokenizer.get_vocab_size() > network.bert.config.vocab_size:
             raise BundleError(
-                f"{VOCABULARY} in {folder} has {words.get_vocab_size()} words and the network "
-                f"{network.bert.config.vocab_size}; put that of bert-base-uncased there"
+                f"{VOCABULARY} in {folder} has {tokenizer.get_vocab_size()} words, but the network "
+                f"has {network.bert.config.vocab_size}; copy the one of bert-base-uncased there"
             )
-        _fill(network, _read(file), file)
-        digest = sha256_of_files(folder, [file.name])[file.name]
-        network.eval().requires_grad_(False).to(chosen)
-        return cls(network, words, chosen, f"CheXbert, weights {digest[:12]}")
+        _load_state(network, _read_weights(path), path)
+        digest = sha256_of_files(folder, [path.name])[path.name]
+        network.eval().requires_grad_(False).to(torch_device)
+        return cls(network, tokenizer, torch_device, f"CheXbert, weights {digest[:12]}")
 
     @torch.inference_mode()
     def label(self, texts: Sequence[str]) -> list[Labels]:
-        """The labels of each report, in order. What is past 512 tokens is not read."""
-        encoded = [self._tokens(text) for text in texts]
+        """Return the labels of each report, in order; only its first 512 tokens are read."""
+        encoded = [self.tokenize(text) for text in texts]
         labels: list[Labels] = [{} for _ in texts]
-        # Alike lengths together: little of a batch is padding.
-        order = sorted(range(len(texts)), key=lambda place: len(encoded[place]))
-        for start in range(0, len(order), _BATCH):
-            places = order[start : start + _BATCH]
-            rows = [torch.tensor(encoded[place]) for place in places]
+        # Reports of similar length share a batch, so that little of it is padding.
+        order = sorted(range(len(texts)), key=lambda number: len(encoded[number]))
+        for start in range(0, len(order), _BATCH_SIZE):
+            batch = order[start : start + _BATCH_SIZE]
+            rows = [torch.tensor(encoded[number]) for number in batch]
             tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True)
             lengths = torch.tensor([len(row) for row in rows])
             mask = torch.arange(tokens.shape[1])[None] < lengths[:, None]
-            classes = self._network(tokens.to(self._device), mask.long().to(self._device)).tolist()
-            for place, row in zip(places, classes, strict=True):
-                found = (_CLASSES[one] for one in row)
-                labels[place] = dict(zip(OBSERVATIONS, found, strict=True))
+            classes = self.network(tokens.to(self._device), mask.long().to(self._device)).tolist()
+            for number, row in zip(batch, classes, strict=True):
+                labels[number] = dict(
+                    zip(OBSERVATIONS, (_CLASSES[index] for index in row), strict=True)
+                )
         return labels
 
-    def normal(self, texts: Sequence[str]) -> list[bool]:
-        """Whether each report is of a normal chest: its "No Finding" is present."""
+    def are_normal(self, texts: Sequence[str]) -> list[bool]:
+        """Return for each report whether its "No Finding" is present."""
         return [labels[NO_FINDING] is Label.PRESENT for labels in self.label(texts)]
 
-    def _tokens(self, text: str) -> list[int]:
-        ids: list[int] = self._words.encode(" ".join(text.split())).ids
-        return ids if len(ids) <= _MOST_TOKENS else [*ids[: _MOST_TOKENS - 1], ids[-1]]
+    def tokenize(self, text: str) -> list[int]:
+        """Return a report's token ids, at most 512, the last of them [SEP]."""
+        ids: list[int] = self._tokenizer.encode(" ".join(text.split())).ids
+        return ids if len(ids) <= _MAX_TOKENS else [*ids[: _MAX_TOKENS - 1], ids[-1]]
 
 
-def _weights_file(folder: Path) -> Path:
-    found = [folder / name for name in (SAFE, PICKLED) if (folder / name).is_file()]
-    if not found or not (folder / VOCABULARY).is_file():
+def _weights_path(folder: Path) -> Path:
+    paths = [folder / name for name in (SAFE, PICKLED) if (folder / name).is_file()]
+    if not paths or not (folder / VOCABULARY).is_file():
         raise BundleError(
             f"{folder} does not hold CheXbert; put {PICKLED} or {SAFE} there, and the {VOCABULARY} "
             "of bert-base-uncased beside it"
         )
-    return found[0]
+    return paths[0]
 
 
-def _read(file: Path) -> dict[str, Tensor]:
-    """The weights by name, without the mark of DataParallel before each."""
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the weights by name, without the prefix that DataParallel writes."""
     try:
-        if file.name == SAFE:
-            held: Any = load_file(file)
+        if path.name == SAFE:
+            state: Any = load_file(path)
         else:
-            held = torch.load(file, map_location="cpu", weights_only=True)
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BundleError(
-            f"{file.name} holds more than weights, and what it wants to run is not run here; get "
+            f"{path.name} holds more than weights and wants to run code, which was not run; get "
             f"the file from CheXbert's authors, or its weights as {SAFE}"
         ) from error
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError) as error:
-        raise BundleError(f"{file.name} cannot be read; copy it again") from error
-    if isinstance(held, Mapping) and isinstance(held.get("model_state_dict"), Mapping):
-        held = held["model_state_dict"]
-    if not isinstance(held, Mapping) or not all(isinstance(one, Tensor) for one in held.values()):
-        raise BundleError(f"{file.name} is no table of weights; copy CheXbert's own there")
-    named = {str(name).removeprefix("module."): one for name, one in held.items()}
-    return {name: one for name, one in named.items() if name not in _NO_WEIGHTS}
+        raise BundleError(f"{path.name} cannot be read; copy it again") from error
+    if isinstance(state, Mapping) and isinstance(state.get("model_state_dict"), Mapping):
+        state = state["model_state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise BundleError(f"{path.name} is not a table of weights; copy CheXbert's own file there")
+    weights = {str(name).removeprefix("module."): weight for name, weight in state.items()}
+    return {name: weight for name, weight in weights.items() if name not in _NOT_WEIGHTS}
 
 
-def _fill(network: _Network, weights: dict[str, Tensor], file: Path) -> None:
+def _load_state(network: CheXbertNetwork, weights: dict[str, Tensor], path: Path) -> None:
     try:
         network.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        wanted = network.state_dict()
+        expected = network.state_dict()
         wrong = [
             name
-            for name in sorted(wanted.keys() | weights.keys())
-            if name not in wanted
+            for name in sorted(expected.keys() | weights.keys())
+            if name not in expected
             or name not in weights
-            or wanted[name].shape != weights[name].shape
+            or expected[name].shape != weights[name].shape
         ]
         raise BundleError(
-            f"{file.name} is not CheXbert's: {len(wrong)} weights are missing, too many or of "
-            f"another shape, the first is {wrong[0] if wrong else 'unknown'}; copy CheXbert's own "
-            f"there, or put the {CONFIG} of its network beside it"
+            f"{path.name} does not hold CheXbert's weights: {len(wrong)} weights are missing, "
+            f"unexpected or of another shape, first {wrong[0] if wrong else 'unknown'}; copy "
+            f"CheXbert's own file there, or put the {CONFIG} of its network beside it"
         ) from error

@@ -2,13 +2,13 @@
 
 Which cues there are and which comes before which follow the paper of CheXpert (Irvin et al., AAAI
 2019, arXiv:1901.07031, section "Label extraction"); the phrases are our own. They are matched in
-lower case; every phrase begins and ends at a word's edge. Knows no rules and no observations.
+lower case; every phrase begins and ends at the edge of a word.
 """
 
 from __future__ import annotations
 
 ABBREVIATIONS = {r"\bvs\.": "vs ", r"\br/o\b": "rule out", r"\bw/o\b": "without"}
-"""Spelled out before all else, since a full stop ends a sentence and a slash is an "or"."""
+"""Spelled out first, because a full stop ends a sentence and a slash means "or"."""
 
 NO_CHANGE = (
     "(?:no|without)(?: evidence of| significant| interval| definite| appreciable| substantial|"
@@ -18,19 +18,19 @@ NO_CHANGE = (
     "not only",
     "(?:no|without) doubt",
 )
-"""They hold a negation and deny nothing but a change."""
+"""Phrases with a negation that negates only a change, not the finding."""
 
-_GONE = "(?:resolution|resolved?|clearing|clearance|cleared|removal|removed)"
+_RESOLVED = "(?:resolution|resolved?|clearing|clearance|cleared|removal|removed)"
 
-STILL_THERE = (
+NOT_RESOLVED = (
     "(?:partial(?:ly)?|near(?:ly)?|almost|incomplete(?:ly)?|mostly|largely)"
-    f"(?:[- ]complete(?:ly)?)?(?: interval)? {_GONE}",
-    f"not (?:yet |been |\\w+ly ){{0,2}}{_GONE}",
+    f"(?:[- ]complete(?:ly)?)?(?: interval)? {_RESOLVED}",
+    f"not (?:yet |been |\\w+ly ){{0,2}}{_RESOLVED}",
     "(?:(?<!due )(?<!secondary )to|until|for|ensur(?:e|ing)|(?:to|and) (?:document|confirm|verify|"
-    f"assure))(?: complete| full| interval| radiographic){{0,2}} {_GONE}",
-    f"{_GONE} (?:only )?(?:partially|incompletely|in part)",
+    f"assure))(?: complete| full| interval| radiographic){{0,2}} {_RESOLVED}",
+    f"{_RESOLVED} (?:only )?(?:partially|incompletely|in part)",
 )
-"""They say of something that it is not all gone, or is yet to go."""
+"""Phrases that say that a finding has not resolved, or not completely."""
 
 UNDECIDED_BEFORE = (
     "(?:cannot|can not|can't|could not|not|difficult to|unable to) (?:\\w+ ){0,2}"
@@ -39,15 +39,15 @@ UNDECIDED_BEFORE = (
     "no new(?: areas? of)?",
     "without new",
 )
-"""Before a mention: looks like a negation, and leaves it open. Comes before all else."""
+"""Before a mention: looks like a negation, but makes it uncertain. Checked before all others."""
 
-ASKED_BEFORE = (
+QUESTIONED_BEFORE = (
     "rule out",
     "exclude",
     "(?:evaluat(?:e|ion|ing)|assess(?:ment|ing)?|look(?:ing)?) for"
     "(?! (?:\\w+ )?(?:changes?|stability|progression|resolution|improvement))",
 )
-"""Before a mention, with no denial between: a question, which leaves it open."""
+"""Before a mention with no negation between the two: a question, so it is uncertain."""
 
 UNDECIDED_AFTER = (
     "(?:cannot|can not|can't|could not|not|difficult to) (?:\\w+ ){0,3}(?:excluded?|ruled? out)",
@@ -55,9 +55,9 @@ UNDECIDED_AFTER = (
     "assessed|visuali[sz]ed|seen)",
     "less likely",
 )
-"""After a mention, likewise."""
+"""After a mention: makes it uncertain, checked before all others."""
 
-DENIED_BEFORE = (
+NEGATED_BEFORE = (
     "no",
     "not",
     "nor",
@@ -76,9 +76,9 @@ DENIED_BEFORE = (
     "rule[sd] out",
     "exclud(?:es|ed)",
 )
-"""Before a mention, within reach: it is not there."""
+"""Before a mention, up to a barrier: it is absent."""
 
-DENIED_AFTER = (
+NEGATED_AFTER = (
     "(?:is|are|was|were|has|have|had) (?:been |\\w+ly |now |since ){0,2}(?:absent|resolved|cleared|"
     "removed|ruled out|excluded|gone|disappeared)",
     "(?:(?:is|are|was|were|has|have) )?(?:been )?(?:not|no longer) (?:\\w+ )?"
@@ -88,9 +88,9 @@ DENIED_AFTER = (
     "[:-] ?(?:no|none|absent|negative|not)(?: (?:evidence|seen|identified|noted|present))?"
     "(?= ?(?:[.,;?!)]|$))",
 )
-"""After a mention, before another verb: likewise."""
+"""After a mention, before another verb: it is absent."""
 
-DOUBTED_BEFORE = (
+UNCERTAIN_BEFORE = (
     "may",
     "might",
     "could",
@@ -120,9 +120,9 @@ DOUBTED_BEFORE = (
     "versus",
     "vs",
 )
-"""Before a mention, within reach: it is open. "Likely" and "consistent with" are none of them."""
+"""Before a mention, up to a barrier: it is uncertain. "Likely" and "consistent with" do not."""
 
-DOUBTED_AFTER = (
+UNCERTAIN_AFTER = (
     "(?:is|are|was|were) (?:\\w+ )?(?:possible|probable|suspected|questioned|questionable|"
     "considered)",
     "(?:may|might|could|can) (?:also )?be (?:present|considered|seen)",
@@ -131,15 +131,15 @@ DOUBTED_AFTER = (
     "versus",
     "vs",
 )
-"""After a mention, before another verb: likewise."""
+"""After a mention, before another verb: it is uncertain."""
 
 UNLIKELY_AFTER = (
     "(?:(?:is|are|was|were|felt|thought|considered|seems?|appears?) (?:\\w+ |to be ){0,2})?"
     "(?:unlikely(?! to (?:be(?! present)|represent|reflect|indicate))|doubtful(?! significance))",
 )
-"""After a mention, before another verb, another thing or a comma: it is open."""
+"""After a mention, before another verb, another noun or a comma: it is uncertain."""
 
-# A cue before a mention reaches no further than these.
+# A cue before a mention has no effect on what follows one of these.
 BARRIERS = (
     "but",
     "however",
@@ -160,7 +160,7 @@ BARRIERS = (
     "and the (?:heart|lungs?|cardiac|mediastin\\w+)",
 )
 
-# A new finding begins here, unless the list that was begun before goes on with "or".
+# A new finding begins with one of these, unless the list before it goes on with "or".
 RESTARTS = (
     "a|an|small|tiny|trace|minimal|mild|moderate|large|marked|severe|stable|unchanged|persistent|"
     "bibasilar|basilar|bilateral|left|right|interval|again|new|chronic|old|healed|patchy|hazy|streaky|"
@@ -168,22 +168,22 @@ RESTARTS = (
     "focal (?:left|right|bibasilar|basilar|bilateral|lingular|retrocardiac)"
 )
 
-# "No acute, large effusion": after these a comma begins nothing.
+# After one of these a comma does not begin a new finding: "No acute, large effusion".
 QUALIFIERS = (
     "acute|displaced|definite|discrete|focal|large|new|obvious|significant|small|suspicious|visible"
 )
 
-_SEEN = (
+_OBSERVED = (
     "(?:seen|identified|noted|visuali[sz]ed|demonstrated|evident|appreciated|detected|apparent|shown|"
     "found|visible|observed|suspected|suggested)"
 )
 
 PREDICATES = (
-    # "No X, Y is seen" is a list for most writers, "no X, Y is seen in the left base" is none.
-    f"(?:is|are|was|were)(?! (?:(?!again )\\w+ )?{_SEEN}(?: on (?:\\w+ ){{1,3}}"
+    # For most writers "no X, Y is seen" is a list and "no X, Y is seen in the left base" is not.
+    f"(?:is|are|was|were)(?! (?:(?!again )\\w+ )?{_OBSERVED}(?: on (?:\\w+ ){{1,3}}"
     "(?:radiographs?|films?|views?|images?|study|exam(?:ination)?))?\\W*$)",
     "has|have|had|may|might|could|appears?|persists?|remains?",
     "noted(?!\\W*$)|again \\w+|suggests|represents|overlies|consistent|compatible",
     r"(?:unchanged|stable)\W*$",
 )
-"""What makes a clause of its own of the words between two commas."""
+"""Words that make the text between two commas a clause of its own."""

@@ -1,44 +1,28 @@
-"""What the rule labeller looks for, as tables of regular expressions. Knows no rules.
+"""What the rule labeller looks for, as tables of regular expressions.
 
 The observations and what counts for each of them follow the paper of CheXpert (Irvin et al., AAAI
 2019, arXiv:1901.07031, section "Label extraction"); the phrases are our own. They are matched in
-lower case; every phrase begins and ends at a word's edge. The words around them: `labeller_cues`.
+lower case; every phrase begins and ends at the edge of a word. `model.labels.rule_cues` has the
+words around a phrase.
 """
 
 from __future__ import annotations
 
-ENLARGED_CARDIOMEDIASTINUM = "Enlarged Cardiomediastinum"
-CARDIOMEGALY = "Cardiomegaly"
-LUNG_OPACITY = "Lung Opacity"
-LUNG_LESION = "Lung Lesion"
-EDEMA = "Edema"
-CONSOLIDATION = "Consolidation"
-PNEUMONIA = "Pneumonia"
-ATELECTASIS = "Atelectasis"
-PNEUMOTHORAX = "Pneumothorax"
-PLEURAL_EFFUSION = "Pleural Effusion"
-PLEURAL_OTHER = "Pleural Other"
-FRACTURE = "Fracture"
-SUPPORT_DEVICES = "Support Devices"
-NO_FINDING = "No Finding"
-
-OBSERVATIONS = (
-    ENLARGED_CARDIOMEDIASTINUM,
-    CARDIOMEGALY,
-    LUNG_OPACITY,
-    LUNG_LESION,
-    EDEMA,
-    CONSOLIDATION,
-    PNEUMONIA,
+from model.labels.base import (
     ATELECTASIS,
-    PNEUMOTHORAX,
+    CARDIOMEGALY,
+    CONSOLIDATION,
+    EDEMA,
+    ENLARGED_CARDIOMEDIASTINUM,
+    FRACTURE,
+    LUNG_LESION,
+    LUNG_OPACITY,
     PLEURAL_EFFUSION,
     PLEURAL_OTHER,
-    FRACTURE,
+    PNEUMONIA,
+    PNEUMOTHORAX,
     SUPPORT_DEVICES,
-    NO_FINDING,
 )
-"""In CheXpert's order, which is that of CheXbert's heads too."""
 
 MENTIONS: dict[str, tuple[str, ...]] = {
     CARDIOMEGALY: ("cardiomegaly", "cardiac enlargement", "enlargement of the heart"),
@@ -111,9 +95,9 @@ MENTIONS: dict[str, tuple[str, ...]] = {
         "balloon pump",
     ),
 }
-"""Phrases that name the observation. Without a cue beside it, a mention says that it is there."""
+"""Phrases that name an observation. Without a cue beside it, a mention means that it is present."""
 
-VAGUE: dict[str, tuple[str, ...]] = {
+VAGUE_MENTIONS: dict[str, tuple[str, ...]] = {
     EDEMA: (
         "(?:pulmonary |central |mild )?(?:vascular|venous|pulmonary) congestion",
         "vascular (?:prominence|indistinctness|redistribution)",
@@ -124,7 +108,7 @@ VAGUE: dict[str, tuple[str, ...]] = {
         "costophrenic (?:angle )?blunting",
     ),
 }
-"""Phrases that can mean the observation or not: uncertain, unless they are denied."""
+"""Phrases that may mean the observation. They are uncertain, or absent where they are negated."""
 
 NOT_MENTIONS: dict[str, tuple[str, ...]] = {
     LUNG_LESION: (
@@ -141,7 +125,7 @@ NOT_MENTIONS: dict[str, tuple[str, ...]] = {
     EDEMA: ("soft tissue o?edema",),
     SUPPORT_DEVICES: ("bronchial tubes?", "support leads"),
 }
-"""Phrases that hold a mention's words and mean something else."""
+"""Phrases that contain the words of a mention and mean something else."""
 
 SUBJECTS: dict[str, tuple[str, ...]] = {
     CARDIOMEGALY: (
@@ -155,9 +139,9 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
         "mediastin(?:um|al(?: silhouettes?| contours?| structures?| size| shadow| width))",
     ),
 }
-"""What is described rather than named: the state that is said of it decides."""
+"""Parts of the body that a report describes. The state that it gives them decides the label."""
 
-# In the order in which they are tried where two begin at one word.
+# Where two phrases begin at the same word, the states are tried in this order.
 STATES: dict[str, tuple[str, ...]] = {
     "absent": (
         "not (?:\\w+ ){0,2}(?:enlarged|widened|prominent|increased|large|big|globular)",
@@ -187,9 +171,9 @@ STATES: dict[str, tuple[str, ...]] = {
     ),
     "normal": ("(?:within )?normal", "unremarkable", "not remarkable", "clear"),
 }
-"""State of a subject -> what says so. "normal" is as good as absent: nothing is enlarged."""
+"""Phrases for each state of a subject. "normal" counts as absent, since nothing is enlarged."""
 
-OTHERS = (
+OTHER_FINDINGS = (
     "emphysema(?:tous)?",
     "copd",
     "chronic obstructive(?: \\w+)?",
@@ -218,4 +202,4 @@ OTHERS = (
     "contusions?",
     "(?:hemorrhage|hematoma)",
 )
-"""Findings outside the fourteen. A report that has one does not say "no finding"."""
+"""Findings outside the fourteen. A report that has one of them is not labelled "No Finding"."""

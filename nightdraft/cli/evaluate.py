@@ -52,28 +52,30 @@ def evaluate_command(
     Raises:
         NightdraftError, ModelError: as `training.evaluation.evaluate.evaluate`; a path cannot be written to.
     """
-    from model.labels.rules import labeller
+    from model.labels import load_labeller
     from model.manifest import read_manifest
-    from training.corpus.as_trained import reading_as_trained
+    from training.corpus.as_trained import options_as_trained
     from training.corpus.registry import open_corpus
     from training.evaluation.evaluate import compare_bundles, examine, prepare
     from training.evaluation.figures import as_json
     from training.evaluation.report_page import check_folder, write_report
-    from training.evaluation.scoring import NORMALISED, Scoring
+    from training.evaluation.scoring import NORMALISED, ScoringConfig
 
     # What can be wrong is found before hours of drafting, not after.
     chosen = _modes(modes)
     bundles = [read_manifest(name) for name in (bundle, *([against] if against else ()))]
     given = {"seed": seed, "split": split, "target": target}
     asked = {name: value for name, value in given.items() if value is not None}
-    reading = reading_as_trained(corpus.partition(":")[0], bundles, asked)
+    reading = options_as_trained(corpus.partition(":")[0], bundles, asked)
     opened = open_corpus(corpus, reading)
     if out is not None:
         check_folder(out)
     if json_ is not None:
         check_file("figures", json_)
     normalisations = tuple(dict.fromkeys(normalisation)) or NORMALISED
-    how = Scoring(labeller(chexbert), normalisations, seed=reading.seed, radgraph=radgraph)
+    how = ScoringConfig(
+        load_labeller(chexbert), normalisations, seed=reading.seed, radgraph=radgraph
+    )
     with _bar() as told:
         held = prepare(opened, how, limit, told)
         evaluation = examine(bundle, held, how, chosen, device, told)

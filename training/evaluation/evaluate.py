@@ -17,14 +17,21 @@ from pathlib import Path
 
 from model.errors import TemplateError
 from model.inference.engine import Engine
-from model.labels.rules import labeller
+from model.labels import load_labeller
 from model.manifest import Manifest
 from records.errors import CorpusError
 from training.corpus.example import Corpus
-from training.evaluation.drafting import Asking, Done, Drafts, Failure, Mode, asking, draft
-from training.evaluation.heldout import HeldOut, hold_out
-from training.evaluation.scoring import Comparing, Scored, Scoring, compare, comparing, score
-from training.metrics.findings import Agreement, agree, swap_films
+from training.evaluation.drafting import Done, Drafts, Failure, Mode, ModePrompt, draft, prompt_for
+from training.evaluation.heldout import HeldOutSet, read_held_out_set
+from training.evaluation.scoring import (
+    ScoringConfig,
+    SystemScores,
+    UnsupportedComparisons,
+    compare,
+    count_unsupported_comparisons,
+    score,
+)
+from training.metrics.findings import Agreement, agree, swap_images
 from training.metrics.normalisation import NORMALISATIONS
 from training.metrics.resampling import Paired
 
@@ -34,15 +41,15 @@ def _hush(_what: str, _done: int, _of: int) -> None:
 
 
 @dataclass(frozen=True)
-class ModeScores:
+class ModeResult:
     """What came of one prior mode.
 
     agreement, swapped: findings of phantoms, named from their own films and from another study's.
     """
 
     drafts: Drafts
-    scored: Scored
-    comparing: Comparing
+    scored: SystemScores
+    count_unsupported_comparisons: UnsupportedComparisons
     agreement: Agreement | None = None
     swapped: Agreement | None = None
 
@@ -55,13 +62,13 @@ class Evaluation:
     """
 
     manifest: Manifest
-    held: HeldOut
-    how: Scoring
+    held: HeldOutSet
+    how: ScoringConfig
     device: str
     dtype: str
-    modes: dict[Mode, ModeScores]
+    modes: dict[Mode, ModeResult]
     left_out: dict[Mode, str]
-    floors: dict[str, Scored]
+    floors: dict[str, SystemScores]
     named: dict[str, dict[str, str]]
     notes: dict[str, dict[str, str]]
     seconds: float
@@ -72,7 +79,7 @@ class Evaluation:
         return Mode.CONTEXT if Mode.CONTEXT in self.modes else next(iter(self.modes))
 
     @property
-    def main(self) -> ModeScores:
+    def main(self) -> ModeResult:
         """The scores of the headline's mode."""
         return self.modes[self.mode]
 
@@ -91,7 +98,7 @@ def evaluate(
     corpus: Corpus,
     *,
     modes: Sequence[Mode] = tuple(Mode),
-    how: Scoring | None = None,
+    how: ScoringConfig | None = None,
     limit: int | None = None,
     device: str | None = None,
     told: Done = _hush,
@@ -106,11 +113,11 @@ def evaluate(
         BundleError: there is no such bundle, or it can be asked in none of the modes.
         DeviceError: the device failed.
     """
-    how = how or Scoring(labeller(None))
+    how = how or ScoringConfig(load_labeller(None))
     return examine(bundle, prepare(corpus, how, limit, told), how, modes, device, told)
 
 
-def prepare(corpus: Corpus, how: Scoring, limit: int | None, told: Done) -> HeldOut:
+def prepare(corpus: Corpus, how: ScoringConfig, limit: int | None, told: Done) -> HeldOutSet:
     """What is the same for every bundle: the held-out studies and the floors' reports.
 
     Raises:
@@ -120,11 +127,11 @@ def prepare(corpus: Corpus, how: Scoring, limit: int | None, told: Done) -> Held
         if name not in NORMALISATIONS:
             known = ", ".join(NORMALISATIONS)
             raise CorpusError(f"there is no normalisation {name!r}; ask for one of {known}")
-    return hold_out(
+    return read_held_out_set(
         corpus,
         limit=limit,
         seed=how.seed,
-        normal=how.labeller.normal,
+        normal=how.labeller.are_normal,
         normal_by=how.labeller.name,
         told=told,
     )
@@ -132,8 +139,8 @@ def prepare(corpus: Corpus, how: Scoring, limit: int | None, told: Done) -> Held
 
 def examine(
     bundle: str | Path,
-    held: HeldOut,
-    how: Scoring,
+    held: HeldOutSet,
+    how: ScoringConfig,
     modes: Sequence[Mode],
     device: str | None,
     told: Done,
@@ -155,7 +162,7 @@ def examine(
     }
     blind: dict[Mode, Drafts] = {}
     if held.truth is not None:
-        swapped = swap_films(held.examples)
+        swapped = swap_images(held.examples)
         blind = {
             mode: draft(engine, manifest, swapped, one, told, ", films swapped")
             for mode, one in asked.items()
@@ -171,10 +178,10 @@ def examine(
         device=engine.device_name,
         dtype=engine.dtype_name,
         modes={
-            mode: ModeScores(
+            mode: ModeResult(
                 drafts=one,
                 scored=everything.by_name[str(mode)],
-                comparing=comparing(held, one),
+                count_unsupported_comparisons=count_unsupported_comparisons(held, one),
                 agreement=None if truth is None else agree(truth, one.texts),
                 swapped=None if truth is None else agree(truth, blind[mode].texts),
             )
@@ -189,18 +196,18 @@ def examine(
 
 
 def _ask(
-    engine: Engine, manifest: Manifest, held: HeldOut, modes: Sequence[Mode]
-) -> tuple[dict[Mode, Asking], dict[Mode, str]]:
+    engine: Engine, manifest: Manifest, held: HeldOutSet, modes: Sequence[Mode]
+) -> tuple[dict[Mode, ModePrompt], dict[Mode, str]]:
     """How the bundle is asked in each mode; and why in some it cannot be.
 
     Raises:
         TemplateError: in none.
     """
-    asked: dict[Mode, Asking] = {}
+    asked: dict[Mode, ModePrompt] = {}
     left_out: dict[Mode, str] = {}
     for mode in dict.fromkeys(modes):
         try:
-            asked[mode] = asking(mode, manifest, held.examples, engine.fits)
+            asked[mode] = prompt_for(mode, manifest, held.examples, engine.fits)
         except TemplateError as error:
             left_out[mode] = str(error)
     if not asked:

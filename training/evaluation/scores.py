@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from model.labels.rules import labeller
+from model.labels import load_labeller
 from records.errors import CorpusError
 from training.corpus.example import Corpus
 from training.evaluation.evaluate import evaluate
 from training.evaluation.figures import SWAPPED
-from training.evaluation.scoring import Scoring
+from training.evaluation.scoring import ScoringConfig
 
 NORMALISATION = "lower"
 
@@ -26,7 +26,7 @@ def scores_for(
     """
 
     def score(bundle: Path) -> dict[str, Any]:
-        how = Scoring(labeller(None), (NORMALISATION,), seed=seed)
+        how = ScoringConfig(load_labeller(None), (NORMALISATION,), seed=seed)
         try:
             found = evaluate(bundle, corpus, how=how, limit=limit, device=device)
         except CorpusError as error:

@@ -9,11 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from model.labels.rules import Labeller
+from model.labels import Labeller
 from training.evaluation.drafting import Done, Drafts
-from training.evaluation.heldout import Group, HeldOut
+from training.evaluation.heldout import Group, HeldOutSet
 from training.metrics.clinical import Clinical, clinical
-from training.metrics.comparisons import compares, sentences
+from training.metrics.comparisons import compares_with_prior, split_sentences
 from training.metrics.findings import FindingCounts, count_findings
 from training.metrics.radgraph import RadGraph, radgraph
 from training.metrics.resampling import (
@@ -26,7 +26,7 @@ from training.metrics.resampling import (
     joined,
     paired,
 )
-from training.metrics.text import Measured, measure
+from training.metrics.text import Measurement, measure
 
 Scores = Mapping[str, Interval]
 NORMALISED = ("lower", "raw", "r2gen")
@@ -34,7 +34,7 @@ NORMALISED = ("lower", "raw", "r2gen")
 
 
 @dataclass(frozen=True)
-class Scoring:
+class ScoringConfig:
     """How drafts are scored.
 
     normalisations: the first is that of groups, tests and cases. radgraph: a folder of its weights.
@@ -53,7 +53,7 @@ class Scoring:
 
 
 @dataclass(frozen=True)
-class Scored:
+class SystemScores:
     """Scores of one text for each study.
 
     wording: by normalisation. observations: CheXpert's, by the labeller, and RadGraph's
@@ -76,7 +76,7 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class AllScored:
+class AllScores:
     """Several texts for each study, by the name of who wrote them.
 
     named: section -> score -> implementation, version, normalisation. notes: section -> score ->
@@ -84,13 +84,13 @@ class AllScored:
     "observations".
     """
 
-    by_name: dict[str, Scored]
+    by_name: dict[str, SystemScores]
     named: dict[str, dict[str, str]]
     notes: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Comparing:
+class UnsupportedComparisons:
     """Texts that compare with an earlier film although no report of one was in the prompt.
 
     studies: those without. drafts, references: how many of theirs hold a comparing sentence.
@@ -102,12 +102,12 @@ class Comparing:
 
 
 def score(
-    held: HeldOut,
+    held: HeldOutSet,
     writers: Mapping[str, Sequence[str]],
-    how: Scoring,
+    how: ScoringConfig,
     grouped: Collection[str],
     told: Done,
-) -> AllScored:
+) -> AllScores:
     """Score several texts for each held-out study. writers: name -> its texts, in order.
 
     All are measured together, since METEOR 1.5 takes seconds to start. grouped: whose scores are
@@ -120,7 +120,7 @@ def score(
         told("scores and intervals", number, len(writers))
         by_name[name] = together.scored(number, with_groups=name in grouped)
     told("scores and intervals", len(writers), len(writers))
-    return AllScored(
+    return AllScores(
         by_name=by_name,
         named={n: dict(one.scores.named) for n, one in together.measured.items()}
         | {"observations": {**seen.named, **({} if graph.note else {"radgraph_f1": graph.name})}},
@@ -130,7 +130,7 @@ def score(
 
 
 def compare(
-    held: HeldOut, first: Sequence[str], second: Sequence[str], how: Scoring, told: Done
+    held: HeldOutSet, first: Sequence[str], second: Sequence[str], how: ScoringConfig, told: Done
 ) -> dict[str, Paired]:
     """Two systems' drafts of the same studies, tested pair by pair."""
     one_way = replace(how, normalisations=how.normalisations[:1])
@@ -138,10 +138,10 @@ def compare(
     return paired(together.statistic, len(held.examples), resamples=how.resamples, seed=how.seed)
 
 
-def comparing(held: HeldOut, drafts: Drafts) -> Comparing:
+def count_unsupported_comparisons(held: HeldOutSet, drafts: Drafts) -> UnsupportedComparisons:
     """Count what compares with a film that nobody told of."""
     without = [place for place, told in enumerate(drafts.prior_report) if not told]
-    return Comparing(
+    return UnsupportedComparisons(
         studies=len(without),
         drafts=sum(_compares(drafts.texts[place]) for place in without),
         references=sum(_compares(held.references[place]) for place in without),
@@ -149,20 +149,20 @@ def comparing(held: HeldOut, drafts: Drafts) -> Comparing:
 
 
 def _compares(text: str) -> bool:
-    return any(map(compares, sentences(text)))
+    return any(map(compares_with_prior, split_sentences(text)))
 
 
 class _Together:
     """All writers' texts measured at once: writer w's text of study n is at w * studies + n."""
 
     def __init__(
-        self, held: HeldOut, writers: Sequence[Sequence[str]], how: Scoring, told: Done
+        self, held: HeldOutSet, writers: Sequence[Sequence[str]], how: ScoringConfig, told: Done
     ) -> None:
         self.held, self.how = held, how
         whole = [text for texts in writers for text in texts]
         scored = [held.scored(text) for text in whole]
         references = list(held.references) * len(writers)
-        self.measured: dict[str, Measured] = {}
+        self.measured: dict[str, Measurement] = {}
         for done, name in enumerate(how.normalisations):
             told("measuring the wording", done, len(how.normalisations))
             self.measured[name] = measure(
@@ -181,7 +181,7 @@ class _Together:
         counts = [] if self.counts is None else [self.counts.of]
         return joined(self.measured[self.how.first].of, self.seen.of, self.graph.of, *counts)
 
-    def scored(self, writer: int, *, with_groups: bool) -> Scored:
+    def scored(self, writer: int, *, with_groups: bool) -> SystemScores:
         """One writer's scores."""
         studies = len(self.held.examples)
         first = writer * studies
@@ -193,7 +193,7 @@ class _Together:
 
         counts = self.counts
         rouge = self.measured[self.how.first].cases["rouge_l"]
-        return Scored(
+        return SystemScores(
             wording={name: sure(one.of) for name, one in self.measured.items()},
             observations=sure(joined(self.seen.of, self.graph.of)),
             findings={} if counts is None else sure(counts.of),

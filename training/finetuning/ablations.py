@@ -14,27 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from model.bundling.build import About
-from model.labels.rules import labeller
+from model.labels import load_labeller
 from model.manifest import resolve
 from records.errors import NotAllowed
 from training.corpus.example import TRAIN, Corpus
 from training.evaluation.drafting import Mode
 from training.evaluation.evaluate import evaluate
 from training.evaluation.published import Table
-from training.evaluation.scoring import Scoring
+from training.evaluation.scoring import ScoringConfig
 from training.finetuning.config import differences, identity_of
-from training.finetuning.pipeline import Course
+from training.finetuning.pipeline import Pipeline
 from training.finetuning.stages import ABLATIONS, Stage
 from training.metrics.resampling import Interval
 
-SHOWN = ("bleu_a", "meteor_nltk", "meteor_1_5", "rouge_l", "finding_f1_micro")
+ROW_SCORES = ("bleu_a", "meteor_nltk", "meteor_1_5", "rouge_l", "finding_f1_micro")
 """The scores of a row; those that a corpus does not have are left out."""
 
 Rows = Mapping[str, tuple[Stage, ...]]
 
 
 @dataclass(frozen=True)
-class Row:
+class AblationRow:
     """One row. title: the paper's words. mode: of its prompts. scores: by name."""
 
     name: str
@@ -52,7 +52,7 @@ def stages_at(lora: float | None, whole: float | None) -> Rows:
 
 
 def ablate(
-    course: Course,
+    pipeline: Pipeline,
     out: Path,
     score: Callable[[Path, Mode], dict[str, Interval]],
     published: Table,
@@ -60,8 +60,8 @@ def ablate(
     rows: Rows = ABLATIONS,
     scored: Mapping[str, Any] | None = None,
     resume: bool = False,
-    tell: Callable[[str], None] = print,
-) -> list[Row]:
+    log: Callable[[str], None] = print,
+) -> list[AblationRow]:
     """Train, bundle and score every row, in the paper's order.
 
     A row that has its scores in `out` is neither trained nor scored again. scored: what `score`
@@ -71,47 +71,47 @@ def ablate(
         NotAllowed: a row in `out` was made with other settings.
         NightdraftError, ModelError: as `Course.teach` and the scoring.
     """
-    course.check()
-    every = {name: _identity(course, stages, scored or {}) for name, stages in rows.items()}
+    pipeline.check()
+    every = {name: _identity(pipeline, stages, scored or {}) for name, stages in rows.items()}
     for name, identity in every.items():
         if (told := out / f"{name}.json").is_file():
             _same(told, identity)
-    done: list[Row] = []
+    done: list[AblationRow] = []
     for (name, stages), paper in zip(rows.items(), published.rows, strict=True):
         told = out / f"{name}.json"
         if not told.is_file():
-            tell(f"{name}: {', then '.join(stage.name for stage in stages) or 'nothing'} trains")
-            bundle, mode = _bundle(course, out / name, name, stages, resume=resume)
+            log(f"{name}: {', then '.join(stage.name for stage in stages) or 'nothing'} trains")
+            bundle, mode = _bundle(pipeline, out / name, name, stages, resume=resume)
             scores = score(bundle, mode)
             found = {n: asdict(one) for n, one in scores.items()}
             _keep(told, {"of": every[name], "mode": mode, "scores": found})
-            tell(f"{name}: " + ", ".join(f"{n} {one.value:.3f}" for n, one in scores.items()))
+            log(f"{name}: " + ", ".join(f"{n} {one.value:.3f}" for n, one in scores.items()))
         said = json.loads(told.read_text(encoding="utf-8"))
         intervals = {n: Interval(**one) for n, one in said["scores"].items()}
-        done.append(Row(name, paper.method, said["mode"], intervals))
+        done.append(AblationRow(name, paper.method, said["mode"], intervals))
     return done
 
 
 def _bundle(
-    course: Course, folder: Path, name: str, stages: Sequence[Stage], *, resume: bool
+    pipeline: Pipeline, folder: Path, name: str, stages: Sequence[Stage], *, resume: bool
 ) -> tuple[Path, Mode]:
     if not stages:
-        base = course.manifest
+        base = pipeline.manifest
         known = "context" in (base.template, *base.templates)
-        return resolve(course.base), Mode.CONTEXT if known else Mode.NONE
-    adapters = course.teach(stages, resume=resume)
-    about = About(f"ablation-{name}", "1", course.templates(stages))
-    course.bundle(folder, adapters, about, overwrite=True)
+        return resolve(pipeline.base), Mode.CONTEXT if known else Mode.NONE
+    adapters = pipeline.teach(stages, resume=resume)
+    about = About(f"ablation-{name}", "1", pipeline.templates(stages))
+    pipeline.bundle(folder, adapters, about, overwrite=True)
     return folder, Mode.CONTEXT if any(stage.priors for stage in stages) else Mode.NONE
 
 
-def _identity(course: Course, stages: Sequence[Stage], scored: Mapping[str, Any]) -> dict[str, Any]:
+def _identity(pipeline: Pipeline, stages: Sequence[Stage], scored: Mapping[str, Any]) -> dict[str, Any]:
     """What a row is of, as JSON has it."""
     told = {
-        "base": course.manifest.digest,
-        "corpus": course.read_as(TRAIN, course.limit),
-        "length": asdict(course.length),
-        "stages": [identity_of(one, course.knobs, course.showing, 1, {}) for one in stages],
+        "base": pipeline.manifest.digest,
+        "corpus": pipeline.dataset_identity(TRAIN, pipeline.limit),
+        "length": asdict(pipeline.length),
+        "stages": [identity_of(one, pipeline.config, pipeline.transform, 1, {}) for one in stages],
         "scored": dict(scored),
     }
     said: dict[str, Any] = json.loads(json.dumps(told))
@@ -135,21 +135,21 @@ def clear(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
 
 
-def scored_on(
+def make_scorer(
     corpus: Corpus, limit: int, seed: int, device: str | None
 ) -> Callable[[Path, Mode], dict[str, Interval]]:
     """How a row is scored: on the first studies of the corpus's test split."""
-    how = Scoring(labeller(None), ("lower",), seed=seed)
+    how = ScoringConfig(load_labeller(None), ("lower",), seed=seed)
 
     def score(bundle: Path, mode: Mode) -> dict[str, Interval]:
         found = evaluate(bundle, corpus, modes=(mode,), how=how, limit=limit, device=device)
         main = found.modes[mode].scored.main
-        return {name: main[name] for name in SHOWN if name in main}
+        return {name: main[name] for name in ROW_SCORES if name in main}
 
     return score
 
 
-def as_markdown(rows: Sequence[Row], published: Table) -> str:
+def as_markdown(rows: Sequence[AblationRow], published: Table) -> str:
     """The rows as a table, with 95% intervals, and the paper's figures of IU X-ray beside them."""
     names = list(rows[0].scores)
     head = ["Methods", "priors", *names, *(f"paper: {name}" for name in published.columns)]
@@ -166,7 +166,7 @@ def _cell(one: Interval) -> str:
     return f"{one.value:.3f}{sure}"
 
 
-def plot(path: Path, rows: Sequence[Row]) -> None:
+def plot(path: Path, rows: Sequence[AblationRow]) -> None:
     """A bar for each row and score with its interval, as PNG."""
     import matplotlib
 

@@ -13,15 +13,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.labels.rule_phrases import (
+from model.labels.base import (
     ATELECTASIS,
     CARDIOMEGALY,
     CONSOLIDATION,
     EDEMA,
     OBSERVATIONS,
     PLEURAL_EFFUSION,
+    Label,
+    Labeller,
+    Labels,
 )
-from model.labels.rules import Label, Labeller, Labels
 
 FIVE = (CARDIOMEGALY, EDEMA, CONSOLIDATION, ATELECTASIS, PLEURAL_EFFUSION)
 """Those that CheXpert's readers competed on (Irvin et al. 2019)."""

@@ -1,7 +1,7 @@
-"""CheXbert's form of weights loads, labels in its order, and runs nothing that a file brings.
+"""CheXbert's weights load, its heads are read in their order, and no code in a file is run.
 
-The weights here are drawn at random in a small network of the same shape: what is tested is the
-loading and the reading of the heads, not what CheXbert knows.
+The weights are random and the network is small, so these tests cover the loading and the reading of
+the heads, not how well CheXbert labels.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from safetensors.torch import save_file
 from transformers import BertConfig
 
 from model.errors import BundleError
-from model.labels.chexbert import CheXbert, _Network
-from model.labels.rule_phrases import NO_FINDING, OBSERVATIONS
-from model.labels.rules import Label, labeller
+from model.labels import NO_FINDING, OBSERVATIONS, Label, load_labeller
+from model.labels.chexbert import CheXbert, CheXbertNetwork
 
 SMALL = {
     "vocab_size": 40,
@@ -44,9 +43,9 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def network() -> _Network:
+def network() -> CheXbertNetwork:
     torch.manual_seed(0)
-    return _Network(BertConfig(**SMALL, initializer_range=1.0)).eval()
+    return CheXbertNetwork(BertConfig(**SMALL, initializer_range=1.0)).eval()
 
 
 @pytest.fixture
@@ -57,34 +56,34 @@ def folder(tmp_path: Path) -> Path:
 
 
 def published(network: torch.nn.Module) -> dict[str, Any]:
-    """As the authors' training wrote it: DataParallel's names, beside an optimizer's state."""
-    weights = {f"module.{name}": one for name, one in network.state_dict().items()}
+    """Return a checkpoint as the authors published it: DataParallel's names and an optimizer."""
+    weights = {f"module.{name}": weight for name, weight in network.state_dict().items()}
     weights["module.bert.embeddings.position_ids"] = torch.arange(512)[None]
     return {"epoch": 3, "model_state_dict": weights, "optimizer_state_dict": {"state": {}}}
 
 
-def test_the_published_form_loads_and_labels(folder: Path, network: _Network) -> None:
+def test_the_published_form_loads_and_labels(folder: Path, network: CheXbertNetwork) -> None:
     torch.save(published(network), folder / "chexbert.pth")
     chexbert = CheXbert.load(folder, "cpu")
     assert chexbert.key == "chexbert"
     assert chexbert.name.startswith("CheXbert, weights ")
-    together = chexbert.label(TEXTS)
-    assert all(tuple(labels) == OBSERVATIONS for labels in together)
-    assert len({tuple(labels.values()) for labels in together}) > 1  # it reads the text
-    # Beside a long report or alone, in a batch or not: padding changes nothing.
-    assert together == [chexbert.label([text])[0] for text in TEXTS]
-    assert together == chexbert.label(TEXTS * 5)[-len(TEXTS) :]
+    batch = chexbert.label(TEXTS)
+    assert all(tuple(labels) == OBSERVATIONS for labels in batch)
+    assert len({tuple(labels.values()) for labels in batch}) > 1  # the labels depend on the text
+    # Padding changes nothing: a report has the same labels alone and in a batch.
+    assert batch == [chexbert.label([text])[0] for text in TEXTS]
+    assert batch == chexbert.label(TEXTS * 5)[-len(TEXTS) :]
     assert chexbert.label([]) == []
 
 
-def test_the_whole_network_is_filled_from_the_file(folder: Path, network: _Network) -> None:
+def test_the_whole_network_is_filled_from_the_file(folder: Path, network: CheXbertNetwork) -> None:
     torch.save(published(network), folder / "chexbert.pth")
-    loaded = CheXbert.load(folder, "cpu")._network.state_dict()
+    loaded = CheXbert.load(folder, "cpu").network.state_dict()
     assert loaded.keys() == network.state_dict().keys()
-    assert all(torch.equal(one, loaded[name]) for name, one in network.state_dict().items())
+    assert all(torch.equal(weight, loaded[name]) for name, weight in network.state_dict().items())
 
 
-def test_heads_and_classes_are_in_chexberts_order(folder: Path, network: _Network) -> None:
+def test_heads_and_classes_are_in_chexberts_order(folder: Path, network: CheXbertNetwork) -> None:
     # CheXbert, src/constants.py: 0 blank, 1 positive, 2 negative, 3 uncertain; No Finding is last.
     order = (Label.BLANK, Label.PRESENT, Label.ABSENT, Label.UNCERTAIN)
     for number, head in enumerate(network.linear_heads):
@@ -97,48 +96,52 @@ def test_heads_and_classes_are_in_chexberts_order(folder: Path, network: _Networ
     (labels,) = chexbert.label(["Heart."])
     wanted = {name: order[n % 4] for n, name in enumerate(OBSERVATIONS[:-1])}
     assert labels == wanted | {NO_FINDING: Label.PRESENT}
-    assert chexbert.normal(["Heart."]) == [True]
+    assert chexbert.are_normal(["Heart."]) == [True]
 
 
-def test_a_long_report_is_cut_and_still_ends_as_a_report(folder: Path, network: _Network) -> None:
+def test_a_long_report_is_cut_and_still_ends_as_a_report(
+    folder: Path, network: CheXbertNetwork
+) -> None:
     torch.save(published(network), folder / "chexbert.pth")
-    tokens = CheXbert.load(folder, "cpu")._tokens("Edema.\nNo  effusions " * 300)
-    words = [VOCABULARY[token] for token in tokens]
-    assert len(words) == 512
-    assert words[:7] == ["[CLS]", "edema", ".", "no", "effusion", "##s", "edema"]
-    assert words[-1] == "[SEP]"
+    tokens = CheXbert.load(folder, "cpu").tokenize("Edema.\nNo  effusions " * 300)
+    pieces = [VOCABULARY[token] for token in tokens]
+    assert len(pieces) == 512
+    assert pieces[:7] == ["[CLS]", "edema", ".", "no", "effusion", "##s", "edema"]
+    assert pieces[-1] == "[SEP]"
 
 
-def test_safetensors_come_first(folder: Path, network: _Network) -> None:
+def test_safetensors_are_preferred_to_a_pickled_file(
+    folder: Path, network: CheXbertNetwork
+) -> None:
     save_file(network.state_dict(), folder / "chexbert.safetensors")
-    (folder / "chexbert.pth").write_bytes(b"not looked at")
-    assert labeller(folder).key == "chexbert"
+    (folder / "chexbert.pth").write_bytes(b"not read")
+    assert load_labeller(folder).key == "chexbert"
 
 
-class Running:
-    """Unpickling it makes a file."""
+class FileMaker:
+    """Creates a file when it is unpickled."""
 
-    def __init__(self, made: Path) -> None:
-        self.made = made
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
-        return Path.touch, (self.made,)
+        return Path.touch, (self.path,)
 
 
 def test_a_file_that_wants_to_run_code_is_refused_and_not_run(
-    folder: Path, network: _Network
+    folder: Path, network: CheXbertNetwork
 ) -> None:
-    made = folder / "ran"
-    torch.save(published(network) | {"more": Running(made)}, folder / "chexbert.pth")
+    marker = folder / "ran"
+    torch.save(published(network) | {"more": FileMaker(marker)}, folder / "chexbert.pth")
     with pytest.raises(BundleError, match=r"holds more than weights.*chexbert\.safetensors"):
         CheXbert.load(folder, "cpu")
-    assert not made.exists()
-    torch.load(folder / "chexbert.pth", weights_only=False)  # it would have
-    assert made.exists()
+    assert not marker.exists()
+    torch.load(folder / "chexbert.pth", weights_only=False)  # without the check it is run
+    assert marker.exists()
 
 
 @pytest.mark.parametrize("missing", ["chexbert.pth", "vocab.txt"])
-def test_a_missing_file_is_told(folder: Path, network: _Network, missing: str) -> None:
+def test_a_missing_file_is_an_error(folder: Path, network: CheXbertNetwork, missing: str) -> None:
     torch.save(published(network), folder / "chexbert.pth")
     (folder / missing).unlink()
     with pytest.raises(BundleError, match="put chexbert"):
@@ -146,38 +149,38 @@ def test_a_missing_file_is_told(folder: Path, network: _Network, missing: str) -
 
 
 @pytest.mark.parametrize(
-    ("name", "held"),
+    ("name", "content"),
     [
         ("chexbert.pth", b"PK\x03\x04 cut off"),
         ("chexbert.pth", b""),
         ("chexbert.safetensors", b"\x00" * 20),
     ],
 )
-def test_a_damaged_file_is_told(folder: Path, name: str, held: bytes) -> None:
-    (folder / name).write_bytes(held)
+def test_a_damaged_file_is_an_error(folder: Path, name: str, content: bytes) -> None:
+    (folder / name).write_bytes(content)
     with pytest.raises(BundleError, match=f"{name}"):
         CheXbert.load(folder, "cpu")
 
 
-def test_other_weights_are_told(folder: Path, network: _Network) -> None:
-    said = published(network)
-    said["model_state_dict"].pop("module.linear_heads.3.bias")
-    torch.save(said, folder / "chexbert.pth")
+def test_other_weights_are_an_error(folder: Path, network: CheXbertNetwork) -> None:
+    checkpoint = published(network)
+    checkpoint["model_state_dict"].pop("module.linear_heads.3.bias")
+    torch.save(checkpoint, folder / "chexbert.pth")
     with pytest.raises(BundleError, match=r"1 weights .* linear_heads\.3\.bias"):
         CheXbert.load(folder, "cpu")
     torch.save({"model_state_dict": {"a": "text"}}, folder / "chexbert.pth")
-    with pytest.raises(BundleError, match="no table of weights"):
+    with pytest.raises(BundleError, match="not a table of weights"):
         CheXbert.load(folder, "cpu")
 
 
-def test_another_vocabulary_or_config_is_told(folder: Path, network: _Network) -> None:
+def test_another_vocabulary_or_config_is_an_error(folder: Path, network: CheXbertNetwork) -> None:
     torch.save(published(network), folder / "chexbert.pth")
     (folder / "vocab.txt").write_text("\n".join([*VOCABULARY, *map(str, range(100))]))
     with pytest.raises(BundleError, match="bert-base-uncased"):
         CheXbert.load(folder, "cpu")
     for text in ("heart\nlungs\n", "\xff"):
         (folder / "vocab.txt").write_bytes(text.encode("latin-1"))
-        with pytest.raises(BundleError, match=r"vocab\.txt .* not that of a BERT"):
+        with pytest.raises(BundleError, match=r"vocab\.txt .* does not belong to a BERT"):
             CheXbert.load(folder, "cpu")
     (folder / "config.json").write_text("{")
     with pytest.raises(BundleError, match=r"config\.json"):

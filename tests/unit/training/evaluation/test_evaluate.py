@@ -9,18 +9,18 @@ from dataclasses import replace
 import pytest
 
 from model.errors import TemplateError
-from model.labels.rules import labeller
+from model.labels import load_labeller
 from model.manifest import Manifest
 from records.errors import CorpusError
 from tests.support.evaluations import BUNDLE, CLEAR, FLUID, HOW, drafted, evaluation, hold, hush
 from tests.support.listed_corpus import Listed, learnt, study
-from training.corpus.example import TEST, LeftOut
-from training.corpus.phantom_corpus import Phantoms
-from training.evaluation.drafting import Failure, Mode, asking
+from training.corpus.example import TEST, ExcludedStudy
+from training.corpus.phantom_corpus import PhantomCorpus
+from training.evaluation.drafting import Failure, Mode, prompt_for
 from training.evaluation.evaluate import compare_bundles
 from training.evaluation.figures import as_json
 from training.evaluation.heldout import ENDLESS
-from training.evaluation.scoring import compare, comparing, score
+from training.evaluation.scoring import compare, count_unsupported_comparisons, score
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def _few_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_empty_test_split_is_refused() -> None:
-    corpus = Listed([learnt("a", CLEAR), LeftOut("b", "no report")])
+    corpus = Listed([learnt("a", CLEAR), ExcludedStudy("b", "no report")])
     with pytest.raises(CorpusError, match="listed has no study in its test split"):
         hold(corpus)
 
@@ -47,7 +47,7 @@ def test_an_empty_test_split_is_refused() -> None:
 @pytest.mark.parametrize("limit", [0, -3])
 def test_a_limit_below_one_is_refused(limit: int) -> None:
     with pytest.raises(CorpusError, match=f"a limit of {limit} leaves no study"):
-        hold(Phantoms(), limit)
+        hold(PhantomCorpus(), limit)
 
 
 def test_an_unknown_normalisation_is_refused_before_anything_is_read() -> None:
@@ -56,7 +56,7 @@ def test_an_unknown_normalisation_is_refused_before_anything_is_read() -> None:
 
 
 def test_phantoms_have_a_limit_of_their_own() -> None:
-    held = hold(Phantoms())
+    held = hold(PhantomCorpus())
     assert len(held.examples) == held.limit == ENDLESS
     assert held.truth is not None
     assert held.normal == tuple(not truth for truth in held.truth)
@@ -69,7 +69,7 @@ def test_duplicates_of_the_training_split_are_left_out_of_a_group() -> None:
             study("1", CLEAR),
             study("2", FLUID),
             study("3", FLUID.replace(".", "")),
-            LeftOut("4", "no report"),
+            ExcludedStudy("4", "no report"),
         ]
     )
     held = hold(corpus)
@@ -96,7 +96,7 @@ def test_studies_are_grouped_by_views_and_by_what_the_coders_say() -> None:
 def test_where_nobody_coded_the_labeller_says_what_is_normal() -> None:
     held = hold(Listed([study("1", CLEAR), study("2", FLUID)]))
     assert held.normal == (True, False)
-    assert held.normal_by == labeller(None).name
+    assert held.normal_by == load_labeller(None).name
 
 
 def test_a_draft_is_scored_by_its_findings_where_the_references_are_findings() -> None:
@@ -110,7 +110,7 @@ def test_a_draft_is_scored_by_its_findings_where_the_references_are_findings() -
 
 def instruction(mode: Mode, manifest: Manifest) -> str:
     one = study("1", CLEAR, indication="Cough", prior_report="Clear lungs.", problems=("normal",))
-    how = asking(mode, manifest, [one], lambda _: True)
+    how = prompt_for(mode, manifest, [one], lambda _: True)
     return how.instruct(one, one.case(manifest.preprocessing))
 
 
@@ -146,14 +146,14 @@ def test_a_mode_that_the_bundle_was_not_trained_for_says_why(
 
 def test_phantoms_tell_nothing_of_their_reports() -> None:
     with pytest.raises(TemplateError, match="gives no priors out of its reports"):
-        asking(Mode.ORACLE, BUNDLE, [Phantoms().example(TEST, 0)], lambda _: True)
+        prompt_for(Mode.ORACLE, BUNDLE, [PhantomCorpus().example(TEST, 0)], lambda _: True)
 
 
 # ---- Scores ----
 
 
 def test_the_reports_themselves_score_one_and_floors_less() -> None:
-    held = hold(Phantoms(), 8)
+    held = hold(PhantomCorpus(), 8)
     came = evaluation(held, held.references)
     assert came.main.scored.wording["lower"]["bleu_4"].value == pytest.approx(1.0)
     assert came.main.scored.findings["finding_f1_micro"].value == 1.0
@@ -189,7 +189,9 @@ def test_a_group_has_the_scores_of_its_own_studies() -> None:
 def test_comparisons_count_only_where_no_earlier_report_was_told() -> None:
     held = hold(Listed([study("1", "Stable."), study("2", CLEAR), study("3", CLEAR)]))
     stable = "Unchanged from prior. The lungs are clear."
-    found = comparing(held, drafted([stable, stable, CLEAR], [False, True, False]))
+    found = count_unsupported_comparisons(
+        held, drafted([stable, stable, CLEAR], [False, True, False])
+    )
     assert (found.studies, found.drafts, found.references) == (2, 1, 1)
 
 
@@ -197,13 +199,13 @@ def test_comparisons_count_only_where_no_earlier_report_was_told() -> None:
 
 
 def test_the_same_drafts_twice_are_not_told_apart() -> None:
-    held = hold(Phantoms(), 6)
+    held = hold(PhantomCorpus(), 6)
     found = compare(held, held.references, held.references, HOW, hush)
     assert {one.p for one in found.values()} == {1.0}
 
 
 def test_right_drafts_are_told_from_drafts_of_others() -> None:
-    held = hold(Phantoms(), 12)
+    held = hold(PhantomCorpus(), 12)
     other = held.floors["shuffled"]
     found = compare(held, held.references, other, replace(HOW, resamples=99), hush)
     assert found["rouge_l"].p == pytest.approx(0.01)
@@ -212,13 +214,13 @@ def test_right_drafts_are_told_from_drafts_of_others() -> None:
 
 
 def test_bundles_are_compared_on_the_same_studies_alone() -> None:
-    one, other = hold(Phantoms(), 3), hold(Phantoms(), 2)
+    one, other = hold(PhantomCorpus(), 3), hold(PhantomCorpus(), 2)
     with pytest.raises(CorpusError, match="not scored on the same studies"):
         compare_bundles(evaluation(one, one.references), evaluation(other, other.references))
 
 
 def test_bundles_without_a_mode_in_common_are_not_compared() -> None:
-    held = hold(Phantoms(), 2)
+    held = hold(PhantomCorpus(), 2)
     one = evaluation(held, held.references)
     other = replace(one, modes={Mode.NONE: one.main})
     with pytest.raises(CorpusError, match="no prior mode in common"):
@@ -226,7 +228,7 @@ def test_bundles_without_a_mode_in_common_are_not_compared() -> None:
 
 
 def test_the_json_holds_the_figures_and_no_text() -> None:
-    held = hold(Phantoms(), 5)
+    held = hold(PhantomCorpus(), 5)
     came = evaluation(held, [*held.references[:4], ""], (Failure(held.examples[4].key, "dark"),))
     said = json.loads(json.dumps(as_json(came, compare_bundles(came, came)), allow_nan=False))
     assert said["bundle"] == {"name": "mine", "version": "1", "digest": BUNDLE.digest}
@@ -240,7 +242,7 @@ def test_the_json_holds_the_figures_and_no_text() -> None:
 
 
 def test_what_is_no_number_is_null_in_json() -> None:
-    held = hold(Phantoms(), 2)
+    held = hold(PhantomCorpus(), 2)
     came = evaluation(held, ["", ""])
     assert math.isnan(came.main.scored.findings["finding_precision"].value)
     findings = as_json(came)["modes"]["context"]["findings"]

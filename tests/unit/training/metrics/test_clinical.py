@@ -13,8 +13,7 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 
-from model.labels.rule_phrases import NO_FINDING, OBSERVATIONS
-from model.labels.rules import Label, Labels, RuleLabeller
+from model.labels import NO_FINDING, OBSERVATIONS, Label, Labels, RuleLabeller
 from training.metrics.clinical import FIVE, clinical
 from training.metrics.radgraph import radgraph
 
@@ -34,7 +33,7 @@ class Spelled:
             found.append({name: said.get(name, Label.BLANK) for name in OBSERVATIONS})
         return found
 
-    def normal(self, texts: Sequence[str]) -> list[bool]:
+    def are_normal(self, texts: Sequence[str]) -> list[bool]:
         return [labels[NO_FINDING] is Label.PRESENT for labels in self.label(texts)]
 
 
