@@ -25,7 +25,7 @@ from api.rendering import HERE
 from api.request_guard import Door
 from api.schemas import Problem
 from records.database.session import unit_of_work
-from records.errors import NightdraftError, PortInUse, SettingsError, terse
+from records.errors import NightdraftError, PortInUse, SettingsError, safe_text
 from records.operations import heartbeats
 from records.settings import Settings
 from records.states import WARNING
@@ -172,19 +172,19 @@ def _beat(port: int, ended: threading.Event) -> None:
     while True:
         try:
             with unit_of_work() as session:
-                heartbeats.beat(session, "api", {"port": port})
+                heartbeats.record_heartbeat(session, "api", {"port": port})
             said = ""
         except NightdraftError as error:
             if said != str(error):
                 said = str(error)
-                logger().warning("the web server cannot say that it runs", error=terse(error))
+                logger().warning("the web server cannot say that it runs", error=safe_text(error))
         if ended.wait(BEAT_SECONDS):
             break
     try:
         with unit_of_work() as session:
-            heartbeats.leave(session, "api")
+            heartbeats.remove_heartbeat(session, "api")
     except NightdraftError as error:
-        logger().warning("the web server could not say that it ends", error=terse(error))
+        logger().warning("the web server could not say that it ends", error=safe_text(error))
 
 
 def _describe_problems(app: FastAPI) -> None:

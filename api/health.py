@@ -194,10 +194,10 @@ class Rows(Collector):
 
     def _of_rows(self) -> Iterator[Metric]:
         with unit_of_work() as session:
-            states = worklist.counts(session)
-            total = worklist.drafted_since(session, _EVER)
-            refused = refusals.refusal_counts(session)
-            since = worklist.waiting_since(session)
+            states = worklist.count_by_state(session)
+            total = worklist.count_drafts(session, _EVER)
+            refused = refusals.count_by_reason(session)
+            since = worklist.oldest_waiting(session)
             now = database_time(session)
             seen = seen_parts(session)
         yield _gauge(

@@ -39,7 +39,7 @@ def view(request: Request, study: uuid.UUID, instance: uuid.UUID) -> Response:
         PixelError: its pixels cannot be read.
     """
     with unit_of_work() as session:
-        films = studies.instances(session, study, InstanceState.KEPT)
+        films = studies.list_instances(session, study, InstanceState.KEPT)
     blob = next((film.blob for film in films if film.id == instance), None)
     if blob is None:
         raise NotFound("the study has no such film")

@@ -63,12 +63,12 @@ def _live(asked: Asked, counting: Counting) -> tuple[str, str]:
     with unit_of_work() as session:
         values = {
             "asked": asked,
-            "page": worklist.page(
+            "page": worklist.read_page(
                 session, state=asked.state, after=asked.after, limit=PAGE, words=asked.words
             ),
             "counts": counting.counts(session),
             "parts": seen_parts(session),
-            "refused": sum(refusals.refusal_counts(session).values()),
+            "refused": sum(refusals.count_by_reason(session).values()),
             "expected": EXPECTED_PARTS,
         }
     digest = _digest(render("live.html", **values, digest=""))
@@ -79,7 +79,7 @@ def _live(asked: Asked, counting: Counting) -> tuple[str, str]:
 def show_refusals() -> str:
     """What was refused at the door."""
     with unit_of_work() as session:
-        return render("refusals.html", refusals=refusals.refusals(session, 500))
+        return render("refusals.html", refusals=refusals.list_refusals(session, 500))
 
 
 @router.get("/studies/{study}")
@@ -92,7 +92,7 @@ def show_study(study: uuid.UUID) -> str:
         whole=found,
         row=found.row,
         draft=found.current,
-        doubt=worklist.doubt(found.row, found.current.revision) if found.current else "",
+        doubt=worklist.draft_caveat(found.row, found.current.revision) if found.current else "",
         older=[draft for draft in found.drafts if draft is not found.current],
         films=_films(found),
         aside=[i for i in found.instances if i.state != InstanceState.KEPT],
@@ -138,7 +138,7 @@ def decide_here(study: uuid.UUID, fields: Form) -> Response:
 def retry_here(study: uuid.UUID) -> Response:
     """Take a FAILED, SKIPPED or CANCELLED study up again."""
     with unit_of_work() as session:
-        requests.retry(session, study_id=studies.by_uid(session, str(study)).id)
+        requests.retry(session, study_id=studies.get_by_uid(session, str(study)).id)
     return _back_to(study)
 
 
@@ -178,7 +178,9 @@ def _digest_of(found: Whole) -> str:
     """Names what a reader was shown: another state, draft, film or hold gives another."""
     row = found.row
     open_ = sorted(str(hold.id) for hold in found.open_holds)
-    return _digest(f"{row.state} {row.reason} {row.revision} {row.draft_id} {row.objects} {open_}")
+    return _digest(
+        f"{row.state} {row.reason} {row.revision} {row.draft_id} {row.instance_count} {open_}"
+    )
 
 
 def _digest(shown: str) -> str:

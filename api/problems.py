@@ -15,7 +15,14 @@ from starlette.exceptions import HTTPException
 
 from api.rendering import render
 from model.errors import ModelError
-from records.errors import NightdraftError, NotAllowed, NotFound, PartError, SettingsError, terse
+from records.errors import (
+    NightdraftError,
+    NotAllowed,
+    NotFound,
+    PartError,
+    SettingsError,
+    safe_text,
+)
 from records.telemetry import logger
 
 SYSTEMS = ("/api/", "/healthz", "/readyz", "/metrics")
@@ -79,7 +86,7 @@ async def _known(request: Request, error: Exception) -> Response:
     # The docstring of an error says what a person can do about it.
     todo = " ".join((type(error).__doc__ or "").split())
     if status >= 500:
-        logger().error("a request could not be answered", error=terse(error), status=status)
+        logger().error("a request could not be answered", error=safe_text(error), status=status)
     title = str(error) or type(error).__name__
     return answer(request, status, title[:1].upper() + title[1:], todo)
 
@@ -109,7 +116,7 @@ async def _http(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    logger().error("a request failed unexpectedly", error=terse(error))
+    logger().error("a request failed unexpectedly", error=safe_text(error))
     return answer(
         request,
         500,

@@ -21,7 +21,7 @@ from records.states import (
     Priority,
     VisibleState,
 )
-from records.workflow.worklist import Row
+from records.workflow.worklist import WorklistRow
 
 # PostgreSQL keeps no NUL, and nobody types the other control characters.
 _LINE = r"^[^\x00-\x1f\x7f]*$"
@@ -90,7 +90,7 @@ class StudyLine(_Seen):
     draft: DraftLine | None
 
     @classmethod
-    def of(cls, row: Row) -> StudyLine:
+    def of(cls, row: WorklistRow) -> StudyLine:
         """The line of a row of the worklist."""
         draft = None
         if row.draft_id is not None:
@@ -109,12 +109,14 @@ class StudyLine(_Seen):
         same = {
             name: getattr(row, name)
             for name in cls.model_fields
-            if name not in ("patient", "draft", "priority", "hold_reasons")
+            if name not in ("patient", "draft", "priority", "hold_reasons", "films", "objects")
         }
         return cls(
             **same,
             patient=patient,
             draft=draft,
+            films=row.image_count,
+            objects=row.instance_count,
             priority=Priority(row.priority).name,
             hold_reasons=sorted(row.hold_reasons),
         )

@@ -38,7 +38,7 @@ from records.errors import NotAllowed
 from records.operations import alarms, heartbeats, refusals
 from records.states import ENDED, VisibleState
 from records.workflow import drafts, events, holds, requests, studies, worklist
-from records.workflow.worklist import Row
+from records.workflow.worklist import WorklistRow
 
 router = APIRouter(prefix="/api", tags=["studies"])
 
@@ -53,7 +53,7 @@ _PACES = (60.0, 300.0)
 class Whole:
     """One study with everything that is known of it."""
 
-    row: Row
+    row: WorklistRow
     instances: Sequence[Instance]
     drafts: Sequence[Draft]
     holds: Sequence[Hold]
@@ -76,12 +76,12 @@ def whole(session: Session, uid: str) -> Whole:
     Raises:
         NotFound: no such study.
     """
-    id_ = studies.by_uid(session, uid).id
+    id_ = studies.get_by_uid(session, uid).id
     return Whole(
-        row=worklist.one(session, id_),
-        instances=studies.instances(session, id_),
-        drafts=drafts.of_study(session, id_),
-        holds=holds.of_study(session, id_),
+        row=worklist.read_row(session, id_),
+        instances=studies.list_instances(session, id_),
+        drafts=drafts.list_by_study(session, id_),
+        holds=holds.list_by_study(session, id_),
         timeline=events.timeline(session, id_),
     )
 
@@ -115,23 +115,23 @@ class Counting:
 
 def count(session: Session) -> Counts:
     """Studies by state, and the time left at the present pace."""
-    states = worklist.counts(session)
+    states = worklist.count_by_state(session)
     resting = (*ENDED, VisibleState.HELD)
     to_do = sum(number for state, number in states.items() if state not in resting)
-    pace = max(worklist.drafted_since(session, seconds) / seconds for seconds in _PACES)
+    pace = max(worklist.count_drafts(session, seconds) / seconds for seconds in _PACES)
     return Counts(
         states=states,
         total=sum(states.values()),
         to_do=to_do,
         per_minute=round(pace * 60, 1),
         seconds_left=round(to_do / pace) if pace else None,
-        waiting_since=worklist.waiting_since(session),
+        waiting_since=worklist.oldest_waiting(session),
     )
 
 
 def seen_parts(session: Session) -> Parts:
     """The running parts, the missing ones and the open alarms."""
-    running = [PartSeen.of(heartbeat) for heartbeat in heartbeats.running(session)]
+    running = [PartSeen.of(heartbeat) for heartbeat in heartbeats.running_parts(session)]
     names = {part.part for part in running}
     return Parts(
         parts=running,
@@ -147,8 +147,8 @@ def decide(session: Session, uid: str, given: DecisionGiven) -> None:
         NotFound: no such study.
         NotAllowed: other holds are open than the person saw; nothing is decided.
     """
-    id_ = studies.by_uid(session, uid).id
-    open_ = {hold.id for hold in holds.of_study(session, id_) if hold.decision is None}
+    id_ = studies.get_by_uid(session, uid).id
+    open_ = {hold.id for hold in holds.list_by_study(session, id_) if hold.decision is None}
     decided = 0
     if open_ and open_ == set(given.holds):
         decided = holds.decide(session, id_, given.decision, given.by, given.note)
@@ -171,7 +171,7 @@ def list_studies(
 ) -> StudyPage:
     """Studies with their states and drafts, the newest arrival first."""
     with unit_of_work() as session:
-        page = worklist.page(session, state=state, after=after, limit=limit, words=words)
+        page = worklist.read_page(session, state=state, after=after, limit=limit, words=words)
     return StudyPage(studies=[StudyLine.of(row) for row in page.rows], next=page.next)
 
 
@@ -193,16 +193,16 @@ def read_study(uid: StudyUid) -> StudySeen:
 def release_study(uid: StudyUid) -> StudyLine:
     """End the study's quiet period now: the next sweep closes it."""
     with unit_of_work() as session:
-        return StudyLine.of(worklist.one(session, studies.release(session, uid)))
+        return StudyLine.of(worklist.read_row(session, studies.release(session, uid)))
 
 
 @router.post("/studies/{uid}/retry", responses=problems(403, 404, 409, 422))
 def retry_study(uid: StudyUid) -> StudyLine:
     """Take a FAILED, SKIPPED or CANCELLED study up again, from the start and with all attempts."""
     with unit_of_work() as session:
-        id_ = studies.by_uid(session, uid).id
+        id_ = studies.get_by_uid(session, uid).id
         requests.retry(session, study_id=id_)
-        return StudyLine.of(worklist.one(session, id_))
+        return StudyLine.of(worklist.read_row(session, id_))
 
 
 @router.post("/studies/{uid}/decision", responses=problems(400, 403, 404, 409, 411, 413, 422))
@@ -210,7 +210,7 @@ def decide_study(uid: StudyUid, given: DecisionGiven) -> StudyLine:
     """PROCEED with a held study, or CANCEL its draft."""
     with unit_of_work() as session:
         decide(session, uid, given)
-        return StudyLine.of(worklist.one(session, studies.by_uid(session, uid).id))
+        return StudyLine.of(worklist.read_row(session, studies.get_by_uid(session, uid).id))
 
 
 @router.get("/counts", responses=problems())
@@ -225,7 +225,7 @@ def read_counts(request: Request) -> Counts:
 def list_refusals(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[RefusalSeen]:
     """What was refused at the door, newest first."""
     with unit_of_work() as session:
-        return [RefusalSeen.model_validate(line) for line in refusals.refusals(session, limit)]
+        return [RefusalSeen.model_validate(line) for line in refusals.list_refusals(session, limit)]
 
 
 @router.get("/parts", responses=problems())

@@ -16,7 +16,7 @@
     └── LostLease            somebody else has the request now; what was done for it is dropped
 
 Knows nothing of exit codes, DIMSE statuses or HTTP: the doors translate. Messages are made by us
-and name no patient, so they may be logged; messages of other libraries may not (`terse`).
+and name no patient, so they may be logged; messages of other libraries may not (`safe_text`).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class LostLease(NightdraftError):
     """The lease has passed to somebody else; nothing was written. Nothing has to be done."""
 
 
-def terse(error: BaseException) -> str:
+def safe_text(error: BaseException) -> str:
     """What happened, in words that cannot hold a patient's data.
 
     Our own messages are given whole. Those of other libraries may quote values (a database error

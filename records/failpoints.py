@@ -13,7 +13,7 @@ import signal
 from pathlib import Path
 
 
-def killpoint(name: str) -> None:
+def failpoint(name: str) -> None:
     """Die here by SIGKILL, once, where the environment names this point."""
     if os.environ.get("NIGHTDRAFT_KILL_AT") != name:
         return

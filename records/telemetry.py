@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from records.errors import terse
+from records.errors import safe_text
 
 FIELDS = frozenset(
     {
@@ -55,7 +55,7 @@ class _Terse(logging.Filter):
         if record.exc_info:
             error = record.exc_info[1]
             record.exc_info, record.exc_text, record.stack_info = None, None, None
-            record.msg, record.args = f"{record.name}: {terse(error) if error else 'error'}", ()
+            record.msg, record.args = f"{record.name}: {safe_text(error) if error else 'error'}", ()
         return True
 
 

@@ -22,7 +22,7 @@ from records.telemetry import logger
 from records.workflow import requests
 
 
-class Streak:
+class CircuitBreaker:
     """The different requests that failed in this process since one succeeded.
 
     One that failed before, beside others that went well, has itself to blame: when it is tried
@@ -62,7 +62,7 @@ class Streak:
 
 def raise_alarm(session: Session, stage: Stage, blamed: Sequence[uuid.UUID], sentence: str) -> None:
     """Open the stage's alarm, and give those who were blamed their attempt back."""
-    requests.forgive(session, blamed)
+    requests.restore_attempts(session, blamed)
     alarms.raise_alarm(session, stage, sentence)
     logger().error("alarm: the worker is sick", stage=stage.value, count=len(blamed))
 

@@ -24,17 +24,17 @@ from records.errors import (
     NotFound,
     PartError,
     WorkerSick,
-    terse,
+    safe_text,
 )
-from records.failpoints import killpoint
+from records.failpoints import failpoint
 from records.settings import settings
 from records.states import FailReason, Stage
 from records.telemetry import logger
 from records.workflow import drafts, leases, requests
 from records.workflow.drafts import NewDraft
 from records.workflow.leases import Lease
-from worker.circuit_breaker import Streak, is_stopped
-from worker.lease_renewer import Keeper
+from worker.circuit_breaker import CircuitBreaker, is_stopped
+from worker.lease_renewer import LeaseRenewer
 
 SAVE_TRIES = 3
 """A group of drafts is worth seconds of a GPU: a broken transaction is tried again before that."""
@@ -62,7 +62,7 @@ def draft_ready(
     reporter: Drafting,
     owner: str,
     seconds: float,
-    streak: Streak,
+    streak: CircuitBreaker,
     stopping: Callable[[], bool] = lambda: False,
 ) -> int:
     """Draft what is prepared, by priority, until nothing is or `seconds` are over; how many.
@@ -73,7 +73,7 @@ def draft_ready(
         PartError: disk or database failed; everything in hand was given back uncounted.
         WorkerSick: too many different studies failed in a row.
     """
-    with ThreadPoolExecutor(1, "read-ahead") as reading, Keeper() as keeper:
+    with ThreadPoolExecutor(1, "read-ahead") as reading, LeaseRenewer() as keeper:
         return _Round(reporter, owner, seconds, streak, stopping, keeper, reading).run()
 
 
@@ -93,9 +93,9 @@ class _Round:
         reporter: Drafting,
         owner: str,
         seconds: float,
-        streak: Streak,
+        streak: CircuitBreaker,
         stopping: Callable[[], bool],
-        keeper: Keeper,
+        keeper: LeaseRenewer,
         reading: ThreadPoolExecutor,
     ) -> None:
         self._reporter = reporter
@@ -162,7 +162,7 @@ class _Round:
                 continue
             alone = claimed.lease.alone
             self._reading[case.key] = claimed.lease
-            killpoint("while-drafting")
+            failpoint("while-drafting")
             yield case
 
     def _claim(self) -> bool:
@@ -240,18 +240,18 @@ class _Round:
         if len(reading) == 1:
             self._failed(reading[0], error)
         elif reading:
-            why = f"the model failed on one of {len(reading)}: {terse(error)}"
+            why = f"the model failed on one of {len(reading)}: {safe_text(error)}"
             self._keeper.give_back(reading, why, suspect=True)
-            logger().error("a batch broke", count=len(reading), error=terse(error))
+            logger().error("a batch broke", count=len(reading), error=safe_text(error))
         if isinstance(error, DeviceError) and len(reading) != 1:
-            raise DeviceFailed(f"the model's device failed: {terse(error)}") from None
+            raise DeviceFailed(f"the model's device failed: {safe_text(error)}") from None
         if not reading:
-            raise WorkerSick(f"the model failed without a study: {terse(error)}") from None
+            raise WorkerSick(f"the model failed without a study: {safe_text(error)}") from None
 
     def _failed(self, lease: Lease, error: Exception) -> None:
         """The case's own error: an attempt, and perhaps a sick worker."""
         knobs = settings()
-        how = terse(error)
+        how = safe_text(error)
         logger().error("a study failed", stage="draft", request=str(lease.request_id), error=how)
         with self._keeper.transaction() as session:
             stands = requests.fail(
@@ -281,7 +281,7 @@ class _Round:
         group, self._written = self._written, []
         if not group:
             return
-        killpoint("before-draft-commit")
+        failpoint("before-draft-commit")
         try:
             self._save_group(group)
         except PartError:
@@ -294,7 +294,7 @@ class _Round:
                 self._written = [one]
                 self._save()
             return
-        killpoint("after-draft-commit")
+        failpoint("after-draft-commit")
 
     def _save_group(self, group: list[tuple[Lease, DraftText]]) -> None:
         for tries_left in reversed(range(SAVE_TRIES)):

@@ -1,10 +1,10 @@
 """Keeps leases alive while their work goes on. Knows nothing of what the work is.
 
-    with Keeper() as keeper:
+    with LeaseRenewer() as keeper:
         keeper.take(claimed)
         ...
         with keeper.transaction() as session:
-            requests.prepared(session, lease, ...)
+            requests.mark_prepared(session, lease, ...)
         keeper.done(lease)
 
 What is still in hand when the block ends, for whatever reason, is given back uncounted.
@@ -23,14 +23,14 @@ from types import TracebackType
 from sqlalchemy.orm import Session
 
 from records.database.session import unit_of_work
-from records.errors import NightdraftError, terse
+from records.errors import NightdraftError, safe_text
 from records.settings import settings
 from records.telemetry import logger
 from records.workflow import leases
 from records.workflow.leases import Lease
 
 
-class Keeper:
+class LeaseRenewer:
     """Renews the leases in hand from a thread of its own, every third of their time."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Keeper:
         self._progress = time.monotonic()
         self._thread = threading.Thread(target=self._renew, name="keeper", daemon=True)
 
-    def __enter__(self) -> Keeper:
+    def __enter__(self) -> LeaseRenewer:
         self._thread.start()
         return self
 
@@ -57,12 +57,12 @@ class Keeper:
     ) -> None:
         self._over.set()
         self._thread.join()
-        why = f"the worker ended: {terse(error)}" if error else "the worker was asked to stop"
+        why = f"the worker ended: {safe_text(error)}" if error else "the worker was asked to stop"
         try:
             self.give_back(list(self._held.values()), why)
         except NightdraftError as failed:
             # The leases run out by themselves; the error that brought us here is the one to tell.
-            logger().warning("leases could not be given back", error=terse(failed))
+            logger().warning("leases could not be given back", error=safe_text(failed))
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -93,7 +93,7 @@ class Keeper:
         """Give leases back uncounted."""
         if held:
             with self.transaction() as session:
-                leases.give_back(session, held, why, suspect=suspect)
+                leases.release(session, held, why, suspect=suspect)
             self.done(*held)
 
     def _renew(self) -> None:
@@ -107,8 +107,8 @@ class Keeper:
                     os._exit(1)
                 try:
                     with unit_of_work() as session:
-                        standing = leases.extend(session, held, self._lease_seconds)
+                        standing = leases.renew(session, held, self._lease_seconds)
                 except NightdraftError as error:
-                    logger().warning("leases could not be renewed", error=terse(error))
+                    logger().warning("leases could not be renewed", error=safe_text(error))
                     continue
                 self._lost = set(self._held) - standing

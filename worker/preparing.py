@@ -14,18 +14,18 @@ from model.errors import BundleError
 from model.manifest import Manifest, read_manifest
 from records.blobs import Blobs
 from records.database.session import unit_of_work
-from records.errors import BrokerDown, BundleUnusable, PartError, terse
-from records.failpoints import killpoint
+from records.errors import BrokerDown, BundleUnusable, PartError, safe_text
+from records.failpoints import failpoint
 from records.settings import settings
 from records.states import FailReason, HoldReason, InstanceState, Stage
 from records.telemetry import logger
 from records.workflow import holds, leases, requests, studies
 from records.workflow.leases import Lease
-from records.workflow.requests import Prepared
+from records.workflow.requests import PreparedInput
 from worker import bells
 from worker.case_builder import Asking, FileGone, Kept, NotFor, Ready, Unreadable, make_ready
-from worker.circuit_breaker import Streak, is_stopped
-from worker.lease_renewer import Keeper
+from worker.circuit_breaker import CircuitBreaker, is_stopped
+from worker.lease_renewer import LeaseRenewer
 
 ASIDE = {
     InstanceState.SKIPPED: ("other_object", "It is no film that is drafted from."),
@@ -51,7 +51,7 @@ def served_manifest() -> Manifest:
 
 
 def prepare_ready(
-    owner: str, seconds: float, streak: Streak, stopping: Callable[[], bool] = lambda: False
+    owner: str, seconds: float, streak: CircuitBreaker, stopping: Callable[[], bool] = lambda: False
 ) -> int:
     """Prepare what is ready, by priority, until nothing is or `seconds` are over; how many.
 
@@ -65,7 +65,7 @@ def prepare_ready(
     manifest = served_manifest()
     until = time.monotonic() + seconds
     count = 0
-    with Keeper() as keeper:
+    with LeaseRenewer() as keeper:
         while time.monotonic() < until and not stopping():
             lease = _claim_one(owner, manifest)
             if lease is None:
@@ -107,29 +107,31 @@ def _claim_one(owner: str, manifest: Manifest) -> Lease | None:
     return claimed[0] if claimed else None
 
 
-def _prepare(lease: Lease, manifest: Manifest, keeper: Keeper) -> str:
+def _prepare(lease: Lease, manifest: Manifest, keeper: LeaseRenewer) -> str:
     """One study to its next state; the word for the log."""
     knobs = settings()
     blobs = Blobs(knobs.data_dir)
     kept, others, answered = _what_arrived(lease, blobs)
     if kept and not (blobs.root / "instances").is_dir():
         raise PartError(f"the data folder {blobs.root} holds no instances: is its disk mounted?")
-    killpoint("while-preparing")
+    failpoint("while-preparing")
     found = make_ready(kept, others, manifest, answered, knobs)
     key = blobs.write_prepared(found.digest, pack(found.case)) if isinstance(found, Ready) else ""
     with keeper.transaction() as session:
         match found:
             case Ready():
-                what = Prepared(key, found.digest, manifest.preprocessing_digest, found.provenance)
-                return "prepared" if requests.prepared(session, lease, what) else "lost"
+                what = PreparedInput(
+                    key, found.digest, manifest.preprocessing_digest, found.provenance
+                )
+                return "prepared" if requests.mark_prepared(session, lease, what) else "lost"
             case NotFor():
                 stands = requests.skip(session, lease, found.reason, found.sentence)
                 return "skipped" if stands else "lost"
             case Asking():
-                if not leases.holds_lease(session, lease):
+                if not leases.lock_if_held(session, lease):
                     return "lost"
                 holds.open_hold(session, lease.study_id, found.question, found.sentence)
-                leases.give_back(session, [lease], f"a person must decide: {found.question}")
+                leases.release(session, [lease], f"a person must decide: {found.question}")
                 return "held"
             case Unreadable():
                 stands = requests.fail(
@@ -151,10 +153,10 @@ def _what_arrived(
     with unit_of_work() as session:
         rows = [
             row
-            for row in studies.instances(session, lease.study_id)
+            for row in studies.list_instances(session, lease.study_id)
             if row.revision <= lease.revision
         ]
-        answered = holds.answered(session, lease.study_id)
+        answered = holds.approved_reasons(session, lease.study_id)
     kept = [
         Kept(row.sop_instance_uid, row.sop_class_uid, blobs.path(row.blob), row.sha256)
         for row in rows
@@ -174,13 +176,13 @@ def _what_arrived(
     return kept, others, answered
 
 
-def _failed(lease: Lease, error: Exception, keeper: Keeper, streak: Streak) -> None:
+def _failed(lease: Lease, error: Exception, keeper: LeaseRenewer, streak: CircuitBreaker) -> None:
     """An error that nobody foresaw: an attempt, and perhaps a sick worker."""
     knobs = settings()
     if isinstance(error, FileGone):
         reason, how = FailReason.UNREADABLE, "A film's file is gone from the data folder."
     else:
-        reason, how = FailReason.UNEXPECTED, terse(error)
+        reason, how = FailReason.UNEXPECTED, safe_text(error)
     logger().error("a study failed", stage="prepare", request=str(lease.request_id), error=how)
     with keeper.transaction() as session:
         stands = requests.fail(
@@ -201,4 +203,4 @@ def _ring_for(lease: Lease) -> None:
         bells.ring(Stage.DRAFT, [lease.request_id])
     except BrokerDown as error:
         # Prepared it stays; the sweep rings when Redis is back.
-        logger().warning("the next stage was not rung", error=terse(error))
+        logger().warning("the next stage was not rung", error=safe_text(error))

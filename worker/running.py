@@ -25,7 +25,7 @@ from celery.beat import EmbeddedService, Scheduler
 
 from model.dicom.indication import indication
 from records.database.session import database_time, unit_of_work
-from records.errors import BrokerDown, NightdraftError, SettingsError, terse
+from records.errors import BrokerDown, NightdraftError, SettingsError, safe_text
 from records.operations import heartbeats
 from records.settings import settings
 from records.telemetry import logger
@@ -135,11 +135,11 @@ class _Heart(threading.Thread):
             try:
                 facts = self._facts | tasks.facts()
                 with _no_fork, unit_of_work() as session:
-                    heartbeats.beat(session, self._part, facts)
+                    heartbeats.record_heartbeat(session, self._part, facts)
                 down = False
             except NightdraftError as error:
                 if not down:
-                    logger().warning("no heartbeat could be written", error=terse(error))
+                    logger().warning("no heartbeat could be written", error=safe_text(error))
                 down = True
             if self._part == "sweep":
                 _watch_clock()
@@ -152,9 +152,9 @@ class _Heart(threading.Thread):
         self.join()
         try:
             with unit_of_work() as session:
-                heartbeats.leave(session, self._part)
+                heartbeats.remove_heartbeat(session, self._part)
         except NightdraftError as error:
-            logger().warning("leaving could not be written", error=terse(error))
+            logger().warning("leaving could not be written", error=safe_text(error))
 
 
 def _watch_clock() -> None:

@@ -42,7 +42,7 @@ def sweep() -> Swept:
         done.rung = sum(_ring(stage) for stage in Stage)
     finally:
         with unit_of_work() as session:
-            heartbeats.forget_silent(session)
+            heartbeats.delete_stale(session)
         if any(asdict(done).values()):
             logger().info(
                 "swept", count=done.closed, reason=f"{done.taken_back} back, {done.rung} bells"
@@ -64,9 +64,9 @@ def _take_back() -> int:
     """End leases that ran out; where workers died on one study after the other, raise the alarm."""
     knobs = settings()
     with unit_of_work() as session:
-        taken = requests.take_back_expired(session, knobs.max_attempts, knobs.retry_seconds)
+        taken = requests.expire_leases(session, knobs.max_attempts, knobs.retry_seconds)
         for stage in Stage if taken else ():
-            died = events.deaths_in_a_row(session, stage)
+            died = events.consecutive_worker_deaths(session, stage)
             if len(died) >= knobs.sick_after and not is_stopped(session, stage):
                 raise_alarm(
                     session,
@@ -83,5 +83,5 @@ def _ring(stage: Stage) -> int:
     with unit_of_work() as session:
         if is_stopped(session, stage):
             return 0
-        ready = leases.ready_ids(session, stage, settings().bells_ahead)
+        ready = leases.claimable_ids(session, stage, settings().bells_ahead)
     return bells.ring(stage, ready[: max(0, len(ready) - bells.waiting(stage))])

@@ -14,7 +14,7 @@ from model.decoding import Serving
 from model.errors import BundleError, DeviceError
 from model.reporter import Drafting, load_reporter
 from records.database.session import unit_of_work
-from records.errors import BundleUnusable, NightdraftError, WorkerSick, terse
+from records.errors import BundleUnusable, NightdraftError, WorkerSick, safe_text
 from records.operations import alarms, heartbeats
 from records.settings import settings
 from records.states import Stage
@@ -22,7 +22,7 @@ from records.telemetry import logger
 from worker import preparing
 from worker import sweep as sweeping
 from worker.app import app
-from worker.circuit_breaker import Streak
+from worker.circuit_breaker import CircuitBreaker
 from worker.drafting import DeviceFailed, draft_ready
 from worker.pace import Pace
 from worker.stopping import end_worker, stopping
@@ -30,7 +30,7 @@ from worker.stopping import end_worker, stopping
 PREPARE_SECONDS = 60.0
 """Time a prepare task works before its process looks for another bell."""
 
-_streaks = {stage: Streak(stage) for stage in Stage}
+_streaks = {stage: CircuitBreaker(stage) for stage in Stage}
 _resting: dict[str, float] = {}  # part -> monotonic time before which bells do nothing
 last_sweep = time.monotonic()
 last_sweep_facts: dict[str, int] = {}
@@ -57,7 +57,7 @@ def prepare(request_id: str) -> None:
     _answer(
         "prepare",
         lambda: preparing.prepare_ready(
-            heartbeats.owner(), PREPARE_SECONDS, _streaks[Stage.PREPARE], stopping
+            heartbeats.this_process(), PREPARE_SECONDS, _streaks[Stage.PREPARE], stopping
         ),
         request_id,
     )
@@ -70,7 +70,7 @@ def draft(request_id: str) -> None:
         "draft",
         lambda: draft_ready(
             reporter(),
-            heartbeats.owner(),
+            heartbeats.this_process(),
             settings().draft_seconds,
             _streaks[Stage.DRAFT],
             stopping,
@@ -138,15 +138,15 @@ def _answer(part: str, work: Callable[[], object], request_id: str = "") -> None
     except WorkerSick as error:
         with unit_of_work() as session:
             alarms.raise_alarm(session, part, str(error))
-        logger().error("the worker stops itself", stage=part, error=terse(error))
+        logger().error("the worker stops itself", stage=part, error=safe_text(error))
         end_worker()
     except DeviceFailed as error:
-        logger().error("the worker ends, to start anew", stage=part, error=terse(error))
+        logger().error("the worker ends, to start anew", stage=part, error=safe_text(error))
         end_worker()
     except NightdraftError as error:
         # Disk, database, Redis or bundle: without a pause each bell would ask and fail anew.
         _resting[part] = time.monotonic() + settings().sweep_seconds
-        logger().error("a part is down", stage=part, request=request_id, error=terse(error))
+        logger().error("a part is down", stage=part, request=request_id, error=safe_text(error))
     except Exception as error:
         _resting[part] = time.monotonic() + settings().sweep_seconds
-        logger().error("unforeseen", stage=part, request=request_id, error=terse(error))
+        logger().error("unforeseen", stage=part, request=request_id, error=safe_text(error))

@@ -20,11 +20,11 @@ from model.dicom import indication
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import DiskFull
-from records.failpoints import killpoint
+from records.failpoints import failpoint
 from records.settings import Settings
 from records.states import Priority
 from records.workflow import studies
-from records.workflow.studies import Arrived, Outcome, Patient, Registered
+from records.workflow.studies import Outcome, Patient, ReceivedInstance, Registration
 
 _WANTED = [
     "SpecificCharacterSet",
@@ -73,7 +73,7 @@ class Received:
     sha256: str  # of the data set, see `incoming.DataSetDigest`
 
 
-def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registered:
+def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registration:
     """Keep one object for good: when this returns, its bytes are synced and its row committed.
 
     Raises:
@@ -84,7 +84,7 @@ def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registe
     """
     header = read_header(received.path)
     arrived = describe(header, received, settings)
-    if not arrived["is_film"] and settings.other_objects == "refuse":
+    if not arrived["is_radiograph"] and settings.other_objects == "refuse":
         raise Refused(Why.OTHER_OBJECT)
     if blobs.free_mb() < settings.disk_stop_mb:
         raise DiskFull("less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
@@ -95,10 +95,12 @@ def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registe
         with ThreadPoolExecutor(1) as beside:
             keeping = beside.submit(blobs.keep_instance, received.path, key)
             with unit_of_work() as session:
-                registered = studies.register_instance(session, Arrived(**arrived, blob=key))
+                registered = studies.register_instance(
+                    session, ReceivedInstance(**arrived, blob=key)
+                )
                 # The row waits for its bytes: they are synced before it is committed.
                 keeping.result()
-                killpoint("after-fsync")
+                failpoint("after-fsync")
                 committing = True
     except BaseException:
         # A connection that breaks in the commit leaves open whether the row is there; a file too
@@ -106,7 +108,7 @@ def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registe
         if not committing:
             _remove(blobs, key)
         raise
-    killpoint("after-commit")
+    failpoint("after-commit")
     if registered.outcome is Outcome.REPEATED:
         _remove(blobs, key)
     return registered
@@ -133,7 +135,7 @@ def read_header(path: Path) -> Dataset:
 
 
 def describe(header: Dataset, received: Received, settings: Settings) -> dict[str, Any]:
-    """The fields of an Arrived that header, command and settings tell, each checked.
+    """The fields of an ReceivedInstance that header, command and settings tell, each checked.
 
     Raises:
         Refused: a UID is missing, unsound, or not the command's.
@@ -171,7 +173,7 @@ def describe(header: Dataset, received: Received, settings: Settings) -> dict[st
         "sha256": received.sha256,
         "calling_ae": received.calling_ae,
         "priority": priority(header, received.calling_ae, settings),
-        "is_film": is_film(sop_class, modality),
+        "is_radiograph": is_film(sop_class, modality),
         "skip_reason": why_no_film(sop_class, modality),
         "expected_instances": _expected(header),
     }

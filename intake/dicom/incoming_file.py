@@ -13,7 +13,7 @@ from pathlib import Path
 
 from intake.dicom.limits import Why
 from records.blobs import write_past_cache
-from records.failpoints import killpoint
+from records.failpoints import failpoint
 
 BLOCK = 1 << 20
 _LOOK_EVERY = 16_000_000  # bytes between two looks at the room that is left
@@ -141,7 +141,7 @@ class Incoming:
         self.path.unlink(missing_ok=True)
 
     def _write_block(self) -> None:
-        killpoint("mid-transfer")
+        failpoint("mid-transfer")
         block, self._filled = self._block[: self._filled], 0
         self._wait()
         if self.spoiled is None:

@@ -31,7 +31,7 @@ from intake.dicom.orphans import sweep_orphans
 from intake.dicom.store_handler import Answering
 from records.blobs import Blobs
 from records.database.session import database_time, unit_of_work
-from records.errors import DiskFull, NightdraftError, PortInUse, SettingsError, terse
+from records.errors import DiskFull, NightdraftError, PortInUse, SettingsError, safe_text
 from records.operations import alarms, heartbeats
 from records.settings import Settings
 from records.telemetry import logger
@@ -183,9 +183,9 @@ class Listener:
             chore.join(max(1.0, until - time.monotonic()))
         try:
             with unit_of_work() as session:
-                heartbeats.leave(session, PART)
+                heartbeats.remove_heartbeat(session, PART)
         except NightdraftError as error:
-            logger().warning("the listener could not sign off", error=terse(error))
+            logger().warning("the listener could not sign off", error=safe_text(error))
         logger().info("the listener has ended", count=self._answering.counts.total())
 
     def _may_cut_off(self, association: Any, late: bool) -> bool:
@@ -318,7 +318,7 @@ class Listener:
             try:
                 chore()
             except Exception as error:
-                logger().warning("a chore of the listener failed", error=terse(error))
+                logger().warning("a chore of the listener failed", error=safe_text(error))
             if self._ended.wait(seconds):
                 return
 
@@ -331,7 +331,7 @@ class Listener:
             )
         full = free_mb < settings.disk_stop_mb
         with unit_of_work() as session:
-            heartbeats.beat(
+            heartbeats.record_heartbeat(
                 session,
                 PART,
                 {
@@ -383,4 +383,4 @@ def _set_up_pynetdicom() -> None:
 def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
     """A thread of pynetdicom's died; Python's own hook prints the error's words."""
     if failed.exc_value is not None:
-        logger().error("a thread of the listener died", error=terse(failed.exc_value))
+        logger().error("a thread of the listener died", error=safe_text(failed.exc_value))

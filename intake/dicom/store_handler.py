@@ -19,8 +19,8 @@ from intake.dicom.incoming_file import Incoming
 from intake.dicom.limits import ANSWERS, SENTENCES, STORAGE_CLASSES, Why
 from records.blobs import Blobs
 from records.database.session import unit_of_work
-from records.errors import DatabaseDown, DiskFull, NightdraftError, PartError, terse
-from records.failpoints import killpoint
+from records.errors import DatabaseDown, DiskFull, NightdraftError, PartError, safe_text
+from records.failpoints import failpoint
 from records.operations import refusals
 from records.settings import Settings
 from records.telemetry import logger
@@ -124,7 +124,7 @@ class Answering:
             seconds=round(time.monotonic() - began, 3),
         )  # fmt: skip
         self._slow_down(calling_ae)
-        killpoint("before-answer")
+        failpoint("before-answer")
         return _response(SUCCESS, "")
 
     def message(self, event: Any) -> None:
@@ -183,7 +183,7 @@ class Answering:
         try:
             self._write_row(why, calling_ae, sop_class, "", SENTENCES[why])
         except Exception as error:
-            logger().error("a refusal could not be written down", error=terse(error))
+            logger().error("a refusal could not be written down", error=safe_text(error))
             with self._lock:
                 self._told.pop(key, None)  # told again at the next occasion
 
@@ -213,7 +213,7 @@ class Answering:
         self, why: Why, calling_ae: str, sop_class: str, sop_instance: str, sentence: str
     ) -> None:
         with unit_of_work() as session:
-            refusals.refuse(
+            refusals.record_refusal(
                 session,
                 calling_ae=calling_ae,
                 sop_class_uid=sop_class,
@@ -245,10 +245,10 @@ def _why(error: Exception) -> tuple[Why, str]:
     if isinstance(error, DiskFull):
         return Why.DISK_FULL, ""
     if isinstance(error, DatabaseDown):
-        return Why.DATABASE_DOWN, terse(error)
+        return Why.DATABASE_DOWN, safe_text(error)
     if isinstance(error, NightdraftError) and not isinstance(error, PartError):
-        return Why.NOT_FILED, terse(error)
-    return Why.UNEXPECTED, terse(error)
+        return Why.NOT_FILED, safe_text(error)
+    return Why.UNEXPECTED, safe_text(error)
 
 
 def _response(status: int, comment: str) -> Dataset:

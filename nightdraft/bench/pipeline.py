@@ -23,7 +23,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nightdraft.bench.machine import facts
+from nightdraft.bench.machine import machine_facts
 from nightdraft.phantom_studies import draw_studies, read_studies, write_afresh
 from nightdraft.station.child import StationProcess
 from nightdraft.station.station import PARTS
@@ -103,7 +103,7 @@ def _run(
     try:
         while True:
             with unit_of_work() as session:
-                counts = worklist.counts(session)
+                counts = worklist.count_by_state(session)
             ended = sum(counts[state] for state in ENDED)
             now = time.monotonic()
             memory = memory_of(int(station.addresses["pid"]))
@@ -149,7 +149,7 @@ def _run(
             {"seconds": round(at, 1), "ended": ended, **memory}
             for at, ended, memory in _thinned(curve)
         ],
-        **facts(),
+        **machine_facts(),
     }
 
 
@@ -273,7 +273,7 @@ def _thinned(
     return [*islice(curve, 0, None, step)]
 
 
-def show(measured: dict[str, Any]) -> RenderableType:
+def render(measured: dict[str, Any]) -> RenderableType:
     """The measurements as a table."""
     table = Table(box=None, header_style="bold")
     for column in ("part", "MB at a quarter", "MB at the end", "MB at its peak", "grows"):

@@ -108,7 +108,7 @@ def _stay(console: Console, station: StationProcess) -> None:
         console.print("Ctrl-C ends all of it")
         while station.alive:
             time.sleep(0.5)
-        raise PartError(f"the station ended by itself: see {station.logs}")
+        raise PartError(f"the station ended by itself: see {station.log_dir}")
 
 
 def _chosen() -> dict[str, object]:
@@ -172,15 +172,15 @@ def _use(station: StationProcess) -> None:
     forget_engine()
 
 
-def _watch(console: Console, station: StationProcess, uids: list[str]) -> list[worklist.Row]:
+def _watch(console: Console, station: StationProcess, uids: list[str]) -> list[worklist.WorklistRow]:
     """Show the studies until each has ended or waits for a person."""
     started = changed = time.monotonic()
     last: Counter[VisibleState] = Counter()
-    rows: list[worklist.Row] = []
+    rows: list[worklist.WorklistRow] = []
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while station.alive:
             with suppress(NightdraftError), unit_of_work() as session:
-                rows = worklist.by_uids(session, uids)
+                rows = worklist.list_by_uids(session, uids)
             now = time.monotonic()
             counts = Counter(row.state for row in rows)
             if counts != last:
@@ -198,13 +198,13 @@ def _watch(console: Console, station: StationProcess, uids: list[str]) -> list[w
             if len(rows) == len(uids) and not any(row.state in GOING_ON for row in rows):
                 return rows
             if now - changed > _STANDS_STILL:
-                console.print(f"nothing has moved for {_STANDS_STILL:.0f} s: see {station.logs}")
+                console.print(f"nothing has moved for {_STANDS_STILL:.0f} s: see {station.log_dir}")
                 return rows
             time.sleep(_LOOK)
-    raise PartError(f"the station ended by itself: see {station.logs}")
+    raise PartError(f"the station ended by itself: see {station.log_dir}")
 
 
-def hints(rows: Sequence[worklist.Row]) -> list[str]:
+def hints(rows: Sequence[worklist.WorklistRow]) -> list[str]:
     """What to do about studies that wait for a person, one line a question."""
     asked = {
         reason for row in rows if row.state is VisibleState.HELD for reason in row.hold_reasons
@@ -223,7 +223,7 @@ def _words(counts: Counter[VisibleState]) -> str:
     return ", ".join(f"{state.value} {counts[state]}" for state in VisibleState if counts[state])
 
 
-def _summary(rows: Sequence[worklist.Row], turned_away: int) -> str:
+def _summary(rows: Sequence[worklist.WorklistRow], turned_away: int) -> str:
     words = _words(Counter(row.state for row in rows)) or "none"
     refused = f", turned away at the door {turned_away}" if turned_away else ""
     return f"{len(rows) + turned_away} studies: {words}{refused}"

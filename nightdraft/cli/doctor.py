@@ -15,7 +15,7 @@ from rich.text import Text
 
 from nightdraft.station import checks
 from nightdraft.station.station import PARTS, listener_address, page_address, read_addresses
-from records.errors import NightdraftError, NotAllowed, PartError, terse
+from records.errors import NightdraftError, NotAllowed, PartError, safe_text
 from records.settings import Settings
 
 _IN_THE_DATABASE = frozenset({"tables", "alarms", *PARTS})
@@ -95,7 +95,7 @@ def _ask(what: str, question: Callable[[], str]) -> Finding:
     except NightdraftError as error:
         return Finding(what, str(error), wrong=True)
     except Exception as error:  # a question that fails is an answer; the others are still asked
-        return Finding(what, f"unexpected: {terse(error)}", wrong=True)
+        return Finding(what, f"unexpected: {safe_text(error)}", wrong=True)
 
 
 def _data_folder(settings: Settings) -> str:
@@ -147,7 +147,7 @@ def _runs(name: str, here: bool) -> str:
     with unit_of_work() as session:
         owners = [
             beat.owner
-            for beat in heartbeats.running(session)
+            for beat in heartbeats.running_parts(session)
             if beat.part == name and (not here or beat.owner.rpartition(":")[0] == host)
         ]
     if not owners:

@@ -17,10 +17,10 @@ import typer
 import nightdraft.cli.operate  # noqa: F401  its commands enter `app`
 from nightdraft.cli.bundles import bundle
 from nightdraft.cli.corpora import corpus
-from nightdraft.cli.options import app, choose, console, logs_as, setting
+from nightdraft.cli.options import app, apply_options, console, setting_option, start_logging
 from nightdraft.cli.train import Target, chosen_device, train
 from nightdraft.station.checks import NO_BUNDLE, check_database, check_migrations
-from records.errors import NightdraftError, SettingsError, terse
+from records.errors import NightdraftError, SettingsError, safe_text
 from records.settings import settings
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ for name, group in (
 
 @app.command()
 def station(
-    bundle: Annotated[str | None, setting("bundle")] = None,
-    device: Annotated[str | None, setting("device")] = None,
-    listen_host: Annotated[str | None, setting("listen_host")] = None,
-    listen_port: Annotated[int | None, setting("listen_port")] = None,
-    serve_host: Annotated[str | None, setting("serve_host")] = None,
-    serve_port: Annotated[int | None, setting("serve_port")] = None,
-    quiet_seconds: Annotated[float | None, setting("quiet_seconds")] = None,
+    bundle: Annotated[str | None, setting_option("bundle")] = None,
+    device: Annotated[str | None, setting_option("device")] = None,
+    listen_host: Annotated[str | None, setting_option("listen_host")] = None,
+    listen_port: Annotated[int | None, setting_option("listen_port")] = None,
+    serve_host: Annotated[str | None, setting_option("serve_host")] = None,
+    serve_port: Annotated[int | None, setting_option("serve_port")] = None,
+    quiet_seconds: Annotated[float | None, setting_option("quiet_seconds")] = None,
     logs: Annotated[
         Path | None, typer.Option(help="Folder for a log file a part; else standard error.")
     ] = None,
@@ -57,7 +57,7 @@ def station(
     """Run all of it on this machine until Ctrl-C."""
     from nightdraft.station.station import run_station
 
-    choose(
+    apply_options(
         bundle=bundle,
         device=device,
         listen_host=listen_host,
@@ -66,7 +66,7 @@ def station(
         serve_port=serve_port,
         quiet_seconds=quiet_seconds,
     )
-    run_station(logs_as("station"), say, logs=logs)
+    run_station(start_logging("station"), say, log_dir=logs)
 
 
 @app.command()
@@ -85,42 +85,42 @@ def demo(
 
 @app.command()
 def listen(
-    listen_host: Annotated[str | None, setting("listen_host")] = None,
-    listen_port: Annotated[int | None, setting("listen_port")] = None,
-    ae_title: Annotated[str | None, setting("ae_title")] = None,
+    listen_host: Annotated[str | None, setting_option("listen_host")] = None,
+    listen_port: Annotated[int | None, setting_option("listen_port")] = None,
+    ae_title: Annotated[str | None, setting_option("ae_title")] = None,
 ) -> None:
     """Run the DICOM listener."""
-    choose(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title)
+    apply_options(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title)
     _check_records()
     from intake.dicom.listener import run_listener
 
-    run_listener(logs_as("listener"))
+    run_listener(start_logging("listener"))
 
 
 @work.command("prepare")
 def work_prepare(
-    prepare_processes: Annotated[int | None, setting("prepare_processes")] = None,
-    bundle: Annotated[str | None, setting("bundle")] = None,
+    prepare_processes: Annotated[int | None, setting_option("prepare_processes")] = None,
+    bundle: Annotated[str | None, setting_option("bundle")] = None,
 ) -> None:
     """Make model inputs of studies (CPU)."""
-    choose(prepare_processes=prepare_processes, bundle=bundle)
+    apply_options(prepare_processes=prepare_processes, bundle=bundle)
     _work("prepare")
 
 
 @work.command("draft")
 def work_draft(
-    bundle: Annotated[str | None, setting("bundle")] = None,
-    device: Annotated[str | None, setting("device")] = None,
-    draft_slots: Annotated[int | None, setting("draft_slots")] = None,
-    draft_dtype: Annotated[str | None, setting("draft_dtype")] = None,
-    draft_int8: Annotated[bool | None, setting("draft_int8")] = None,
-    draft_beams: Annotated[int | None, setting("draft_beams")] = None,
-    draft_compile: Annotated[bool | None, setting("draft_compile")] = None,
+    bundle: Annotated[str | None, setting_option("bundle")] = None,
+    device: Annotated[str | None, setting_option("device")] = None,
+    draft_slots: Annotated[int | None, setting_option("draft_slots")] = None,
+    draft_dtype: Annotated[str | None, setting_option("draft_dtype")] = None,
+    draft_int8: Annotated[bool | None, setting_option("draft_int8")] = None,
+    draft_beams: Annotated[int | None, setting_option("draft_beams")] = None,
+    draft_compile: Annotated[bool | None, setting_option("draft_compile")] = None,
 ) -> None:
     """Draft reports (GPU, or CPU); where there are several GPUs, a process on each."""
     from nightdraft.station.supervisor import draft_processes, run_draft_processes
 
-    chosen = choose(
+    chosen = apply_options(
         bundle=bundle,
         device=device,
         draft_slots=draft_slots,
@@ -131,7 +131,7 @@ def work_draft(
     )
     processes = draft_processes(chosen)
     if len(processes) > 1:
-        run_draft_processes(logs_as("draft"), processes, say)
+        run_draft_processes(start_logging("draft"), processes, say)
     else:
         os.environ.update(processes[0].env)
         _work("draft")
@@ -139,16 +139,16 @@ def work_draft(
 
 @work.command("sweep")
 def work_sweep(
-    sweep_seconds: Annotated[float | None, setting("sweep_seconds")] = None,
-    quiet_seconds: Annotated[float | None, setting("quiet_seconds")] = None,
+    sweep_seconds: Annotated[float | None, setting_option("sweep_seconds")] = None,
+    quiet_seconds: Annotated[float | None, setting_option("quiet_seconds")] = None,
 ) -> None:
     """Close quiet studies, ring bells, take back leases that ran out."""
-    choose(sweep_seconds=sweep_seconds, quiet_seconds=quiet_seconds)
+    apply_options(sweep_seconds=sweep_seconds, quiet_seconds=quiet_seconds)
     _work("sweep")
 
 
 def _work(part: Literal["prepare", "draft", "sweep"]) -> None:
-    chosen = logs_as(part)
+    chosen = start_logging(part)
     if part != "sweep" and not chosen.bundle:
         raise SettingsError(NO_BUNDLE)
     _check_records()
@@ -159,15 +159,15 @@ def _work(part: Literal["prepare", "draft", "sweep"]) -> None:
 
 @app.command()
 def serve(
-    serve_host: Annotated[str | None, setting("serve_host")] = None,
-    serve_port: Annotated[int | None, setting("serve_port")] = None,
+    serve_host: Annotated[str | None, setting_option("serve_host")] = None,
+    serve_port: Annotated[int | None, setting_option("serve_port")] = None,
 ) -> None:
     """Serve the pages and REST."""
-    choose(serve_host=serve_host, serve_port=serve_port)
+    apply_options(serve_host=serve_host, serve_port=serve_port)
     _check_records()
     from api.app import run_server
 
-    run_server(logs_as("api"))
+    run_server(start_logging("api"))
 
 
 def _check_records() -> None:
@@ -213,7 +213,7 @@ def evaluate(
     ] = None,
     chexbert: Annotated[Path | None, typer.Option(help="Folder of CheXbert's weights.")] = None,
     radgraph: Annotated[Path | None, typer.Option(help="Folder of RadGraph's weights.")] = None,
-    device: Annotated[str | None, setting("device")] = None,
+    device: Annotated[str | None, setting_option("device")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.html and .md.")] = None,
     json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
 ) -> None:
@@ -258,7 +258,7 @@ def ablate(
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Take up what was stopped.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew.")] = False,
-    device: Annotated[str | None, setting("device")] = None,
+    device: Annotated[str | None, setting_option("device")] = None,
 ) -> None:
     """Train and score every row of the paper's Table 3 on a corpus, from one base."""
     from nightdraft.cli.train import ablate_command
@@ -288,9 +288,9 @@ def bench_pipeline(
     json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
 ) -> None:
     """Send many small studies through a station whose model looks at nothing: pace and memory."""
-    from nightdraft.bench.pipeline import measure, show
+    from nightdraft.bench.pipeline import measure, render
 
-    _bench(measure(studies, associations, say), show, json_)
+    _bench(measure(studies, associations, say), render, json_)
 
 
 @bench.command("receive")
@@ -302,9 +302,9 @@ def bench_receive(
     json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
 ) -> None:
     """Send films to our listener and to others that are installed: films a second, memory."""
-    from nightdraft.bench.receive import measure, show
+    from nightdraft.bench.receive import measure, render
 
-    _bench(measure(films, mb, associations or [1, 4], runs, say), show, json_)
+    _bench(measure(films, mb, associations or [1, 4], runs, say), render, json_)
 
 
 @bench.command("prepare")
@@ -313,9 +313,9 @@ def bench_prepare(
     json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
 ) -> None:
     """From file to view, by codec, beside the plain way: films a second, error, memory, threads."""
-    from nightdraft.bench.prepare import measure, show
+    from nightdraft.bench.prepare import measure, render
 
-    _bench(measure(runs, say), show, json_)
+    _bench(measure(runs, say), render, json_)
 
 
 @bench.command("feed")
@@ -326,16 +326,16 @@ def bench_feed(
     json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
 ) -> None:
     """Studies a second that a training run is fed: films prepared once, and decoded each time."""
-    from nightdraft.bench.feed import measure, show
+    from nightdraft.bench.feed import measure, render
 
-    _bench(measure(studies, pixels, runs, say), show, json_)
+    _bench(measure(studies, pixels, runs, say), render, json_)
 
 
 @bench.command("model")
 def bench_model(
     bundle_: Annotated[str, typer.Option("--bundle", help="Bundle; else random weights.")] = "",
     size: Annotated[str, typer.Option(help="tiny, mid or full; by device, if left out.")] = "",
-    device: Annotated[str | None, setting("device")] = None,
+    device: Annotated[str | None, setting_option("device")] = None,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "",
     threads: Annotated[int, typer.Option(min=0, help="Of the CPU; 0: all cores.")] = 0,
     studies: Annotated[int, typer.Option(min=0, help="Drafted by the engine; 0: enough.")] = 0,
@@ -349,12 +349,12 @@ def bench_model(
 ) -> None:
     """Studies a second: the engine, `generate` one at a time and in batches, and the bound."""
     from model.bench.__main__ import Asked, run, write
-    from nightdraft.bench.model import show
+    from nightdraft.bench.model import render
 
     asked = Asked(
         bundle_,
         size,
-        choose(device=device).device.removeprefix("auto"),
+        apply_options(device=device).device.removeprefix("auto"),
         dtype,
         threads,
         studies,
@@ -366,7 +366,7 @@ def bench_model(
     )
     measured = run(asked, say)
     write(measured, json_, plot)
-    console().print(show(measured))
+    console().print(render(measured))
 
 
 def say(line: str) -> None:
@@ -376,12 +376,12 @@ def say(line: str) -> None:
 
 def _bench(
     measured: dict[str, Any],
-    show: Callable[[dict[str, Any]], RenderableType],
+    render: Callable[[dict[str, Any]], RenderableType],
     json_: Path | None,
 ) -> None:
     if json_ is not None:
         json_.write_text(json.dumps(measured, indent=1) + "\n")
-    console().print(show(measured))
+    console().print(render(measured))
 
 
 def main() -> None:
@@ -396,7 +396,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        _fail(f"unexpected: {terse(error)}; `nightdraft --debug ...` shows the traceback")
+        _fail(f"unexpected: {safe_text(error)}; `nightdraft --debug ...` shows the traceback")
 
 
 def _model_error() -> type[Exception]:

@@ -73,7 +73,7 @@ def decide(
     if not by.strip():
         raise NotAllowed("a decision needs a name: --by NAME")
     with unit_of_work() as session:
-        row = studies.by_uid(session, uid)
+        row = studies.get_by_uid(session, uid)
         count = holds.decide(session, row.id, Decision[decision.upper()], by.strip(), note)
     print(f"{decision.lower()}: {count} hold{'s' if count != 1 else ''} closed")
 
@@ -102,7 +102,7 @@ def retry(
         except ValueError:
             raise NotAllowed(f"{since!r} is no date or time, as 2026-11-24T18:00") from None
     with unit_of_work() as session:
-        study_id = studies.by_uid(session, uid).id if uid else None
+        study_id = studies.get_by_uid(session, uid).id if uid else None
         count = requests.retry(session, reason=reason, since=at, study_id=study_id)
     print(f"{count} stud{'ies' if count != 1 else 'y'} will be tried again")
 

@@ -75,22 +75,22 @@ class Overview:
 
 def look(session: Session) -> Overview:
     """Everything that `nightdraft status` shows."""
-    counts = worklist.counts(session)
+    counts = worklist.count_by_state(session)
     # The last minute where it saw a draft, else the last ten: a pace that is neither stale nor 0.
-    lately = worklist.drafted_since(session, 60)
-    per_minute = float(lately) if lately else worklist.drafted_since(session, 600) / 10
+    lately = worklist.count_drafts(session, 60)
+    per_minute = float(lately) if lately else worklist.count_drafts(session, 600) / 10
     return Overview(
         counts=counts,
         per_minute=per_minute,
         seconds_left=time_left(counts, per_minute),
         parts=[
             Part(beat.part, beat.owner, beat.seen_at, dict(beat.facts))
-            for beat in heartbeats.running(session)
+            for beat in heartbeats.running_parts(session)
         ],
         alarms=[
             (alarm.part, alarm.sentence, alarm.opened_at) for alarm in alarms.open_alarms(session)
         ],
-        refusals=refusals.refusal_counts(session),
+        refusals=refusals.count_by_reason(session),
     )
 
 
@@ -140,7 +140,7 @@ def show_counts(
     return Group(words, bar, pace)
 
 
-def show_drafts(rows: Sequence[worklist.Row], *, plain: bool = False) -> RenderableType:
+def show_drafts(rows: Sequence[worklist.WorklistRow], *, plain: bool = False) -> RenderableType:
     """Drafts and other ends, each with its first line, under the warning.
 
     plain: without frames and as wide as the words, for a file.

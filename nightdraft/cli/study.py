@@ -23,8 +23,8 @@ def tell_study(session: Session, uid: str) -> RenderableType:
     Raises:
         NotFound: no study has that UID or id.
     """
-    study = studies.by_uid(session, uid)
-    row = worklist.one(session, study.id)
+    study = studies.get_by_uid(session, uid)
+    row = worklist.read_row(session, study.id)
     facts = Table(box=None, show_header=False, pad_edge=False)
     for name, value in (
         ("study", row.study_instance_uid),
@@ -33,14 +33,14 @@ def tell_study(session: Session, uid: str) -> RenderableType:
         ("accession", row.accession_number),
         ("description", f"{row.study_date} {row.study_description}"),
         ("from", f"{row.calling_ae}, priority {row.priority.name}"),
-        ("films", f"{row.films} of {row.objects} objects, revision {row.revision}"),
+        ("films", f"{row.image_count} of {row.instance_count} objects, revision {row.revision}"),
         ("state", row.state.value),
         ("reason", f"{row.reason} {row.detail}".strip()),
     ):
         if value.strip():
             facts.add_row(Text(name, style="dim"), Text(value))
     shown: list[RenderableType] = [facts]
-    for hold in holds.of_study(session, study.id):
+    for hold in holds.list_by_study(session, study.id):
         if hold.decision is None:
             shown.append(Text(f"\nHELD: {HOLD_SENTENCES[HoldReason(hold.reason)]}", style="yellow"))
             shown.append(
@@ -51,11 +51,13 @@ def tell_study(session: Session, uid: str) -> RenderableType:
         at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         timeline.add_row(Text(at, style="dim"), event.kind, Text(event.detail))
     shown += [Text(), timeline]
-    current = (draft for draft in drafts.of_study(session, study.id) if not draft.superseded_at)
+    current = (
+        draft for draft in drafts.list_by_study(session, study.id) if not draft.superseded_at
+    )
     if draft := next(current, None):
         # The stored text begins with the warning itself; it is shown apart, and in red.
         shown += [Text(), Text(WARNING, style="bold red")]
-        if doubt := worklist.doubt(row, draft.revision):
+        if doubt := worklist.draft_caveat(row, draft.revision):
             shown.append(Text(doubt, style="yellow"))
         shown += [
             Text(draft.text.removeprefix(WARNING).strip()),

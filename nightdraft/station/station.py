@@ -1,7 +1,7 @@
-"""All of Nightdraft on one machine: the servers, then the parts, watched until somebody ends it.
+"""Runs all of Nightdraft on one machine: the servers, then the parts, supervised until the end.
 
 Each part is a process of the same command (`nightdraft listen`, `nightdraft work draft`, ...), so
-that one machine runs what many would. Knows how parts start and end, and nothing of their work.
+one machine runs exactly what several machines would run.
 
     <data_dir>/run/addresses.json   where this station's servers, listener and page are; mode 0600
 """
@@ -22,9 +22,15 @@ from nightdraft.station.checks import (
     check_disk,
     check_port_free,
 )
-from nightdraft.station.embedded import Embedded, free_port, make_data_dir
-from nightdraft.station.processes import Children, only_one
-from nightdraft.station.supervisor import LOOK, Several, Watched, draft_processes, signals
+from nightdraft.station.embedded import EmbeddedServers, free_port, make_data_dir
+from nightdraft.station.processes import ChildProcesses, exclusive_lock
+from nightdraft.station.supervisor import (
+    POLL_SECONDS,
+    SupervisedProcess,
+    Supervisor,
+    draft_processes,
+    stop_signals,
+)
 from records.errors import NightdraftError, PartError
 from records.settings import ADDRESSES, Settings
 
@@ -35,65 +41,69 @@ PARTS: dict[str, tuple[str, ...]] = {
     "api": ("serve",),
     "listener": ("listen",),
 }
-"""Each part, by the name of its heartbeat, and its command; started in this order. Some run as
+"""Command of each part, by the name in its heartbeat. The parts start in this order; some run as
 several processes."""
 
-ENDING: tuple[tuple[str, ...], ...] = (("listener",), ("sweep", "prepare", "draft", "api"))
-"""Who ends with whom: nothing comes in any more, then what is under way is given back."""
+SHUTDOWN_ORDER: tuple[tuple[str, ...], ...] = (("listener",), ("sweep", "prepare", "draft", "api"))
+"""Groups of parts that end one after the other: the listener first, so that nothing new comes in;
+then the others, which give back the work that they have in hand."""
 
 
 def run_station(
-    settings: Settings, say: Callable[[str], None], *, logs: Path | None = None
+    settings: Settings, log: Callable[[str], None], *, log_dir: Path | None = None
 ) -> None:
     """Run everything until SIGTERM or Ctrl-C; when this returns, nothing is left running.
 
-    say: gets one line for each thing that a person should know. logs: a folder for one log file
-    a part; None lets the parts write to this process's standard error.
+    It must be called in the main thread: signals arrive there, and the kernel ends the children of
+    a thread that ends.
 
-    To be called in the main thread: signals arrive there, and the kernel ends the children of a
-    thread that ends.
+    Args:
+        settings: Where to listen and serve, which bundle to draft with, and so on.
+        log: Gets one line for each thing that a person should know.
+        log_dir: A folder for one log file a part; None lets the parts write to this process's
+            standard error.
 
     Raises:
-        NightdraftError: something is missing or wrong; one line that says what.
+        NightdraftError: Something is missing or wrong; its text is one line that says what.
     """
     check_bundle(settings.bundle)
     make_data_dir(settings.data_dir)
     if warning := check_disk(settings):
-        say(f"warning: {warning}")
-    with only_one(
+        log(f"warning: {warning}")
+    with exclusive_lock(
         settings.data_dir / "run/station.lock",
         f"a station runs on {settings.data_dir} already: stop it, or choose another "
         "NIGHTDRAFT_DATA_DIR",
     ):
         file = settings.data_dir / ADDRESSES
-        file.unlink(missing_ok=True)  # of a station that was killed
+        file.unlink(missing_ok=True)  # a killed station may have left it
         ports = {
             "listen_port": settings.listen_port or free_port(),
             "serve_port": settings.serve_port or free_port(),
         }
         check_port_free("NIGHTDRAFT_LISTEN_PORT", settings.listen_host, ports["listen_port"])
         check_port_free("NIGHTDRAFT_SERVE_PORT", settings.serve_host, ports["serve_port"])
-        with signals() as asked_to_end, contextlib.ExitStack() as kept:
-            children = Children(settings.data_dir / "run/parts.json")
-            children.end_leftovers()
-            servers = _servers(settings, kept)
+        with stop_signals() as stop_requested, contextlib.ExitStack() as cleanup:
+            children = ChildProcesses(settings.data_dir / "run/parts.json")
+            children.end_orphans()
+            servers = _start_servers(settings, cleanup)
             addresses = {
                 "database_url": settings.database_url or (servers.database_url if servers else ""),
                 "redis_url": settings.redis_url or (servers.redis_url if servers else ""),
             }
             if servers is not None:
                 running = ", ".join(f"{name} {pid}" for name, pid in servers.pids().items())
-                say(f"servers: {running}, under {settings.data_dir}")
+                log(f"servers: {running}, under {settings.data_dir}")
             _migrate(addresses["database_url"])
             env = os.environ | {
                 f"NIGHTDRAFT_{name.upper()}": str(value)
                 for name, value in (addresses | ports | {"data_dir": settings.data_dir}).items()
             }
-            several = Several(_processes(settings), children, env, say, logs)
-            station = _Station(settings, say, several, ports["listen_port"], servers)
-            kept.callback(several.end, ENDING)
-            kept.callback(file.unlink, missing_ok=True)
-            facts = {
+            supervisor = Supervisor(_supervised_parts(settings), children, env, log, log_dir)
+            station = _Station(settings, log, supervisor, ports["listen_port"], servers)
+            cleanup.callback(supervisor.end, SHUTDOWN_ORDER)
+            cleanup.callback(file.unlink, missing_ok=True)
+            content = {
                 **addresses,
                 **ports,
                 "listen_host": settings.listen_host,
@@ -101,11 +111,13 @@ def run_station(
                 "bundle": settings.bundle,
                 "pid": os.getpid(),
             }
-            _write_addresses(file, {**facts, "ready": False})
+            _write_addresses(file, {**content, "ready": False})
             station.start()
-            station.watch(asked_to_end, lambda: _write_addresses(file, {**facts, "ready": True}))
-            say("ending")
-        say("ended; nothing is left running")
+            station.supervise(
+                stop_requested, lambda: _write_addresses(file, {**content, "ready": True})
+            )
+            log("ending")
+        log("ended; nothing is left running")
 
 
 class _Station:
@@ -114,96 +126,100 @@ class _Station:
     def __init__(
         self,
         settings: Settings,
-        say: Callable[[str], None],
-        several: Several,
+        log: Callable[[str], None],
+        supervisor: Supervisor,
         listen_port: object,
-        servers: Embedded | None,
+        servers: EmbeddedServers | None,
     ) -> None:
         self._settings = settings
-        self._say = say
-        self._several = several
+        self._log = log
+        self._supervisor = supervisor
         self._listen_port = listen_port
         self._servers = servers
 
     def start(self) -> None:
-        """Start every part, with one line each."""
-        self._several.start()
-        self._say(
+        """Start every part, then log where to send and where to read."""
+        self._supervisor.start()
+        self._log(
             f"send films to {self._settings.listen_host} port {self._listen_port}"
             f", called AE {self._settings.ae_title}"
         )
-        self._say(f"read drafts at {self._page()}")
+        self._log(f"read drafts at {self._page()}")
 
-    def watch(self, asked_to_end: Callable[[], bool], when_ready: Callable[[], None]) -> None:
-        """Start again what dies, until asked to end."""
-        waiting_for = {one.label for one in self._several.watched}
-        while not asked_to_end():
-            self._mend_servers()
-            self._several.look()
-            if waiting_for:
-                waiting_for -= self._ready(waiting_for)
-                if not waiting_for:
-                    self._say(f"ready: {self._page()}")
-                    when_ready()
-            time.sleep(LOOK)
+    def supervise(self, stop_requested: Callable[[], bool], on_ready: Callable[[], None]) -> None:
+        """Restart what dies until a stop is requested; call `on_ready` once all parts run."""
+        not_ready = {entry.label for entry in self._supervisor.supervised}
+        while not stop_requested():
+            self._restart_servers()
+            self._supervisor.restart_dead()
+            if not_ready:
+                not_ready -= self._running(not_ready)
+                if not not_ready:
+                    self._log(f"ready: {self._page()}")
+                    on_ready()
+            time.sleep(POLL_SECONDS)
 
     def _page(self) -> str:
         host, port = page_address(self._settings)
         return f"http://{host}:{port}/"
 
-    def _mend_servers(self) -> None:
+    def _restart_servers(self) -> None:
         if self._servers is None:
             return
-        for name in self._servers.mend():
-            self._say(f"{name}: ended, started again at the same address")
+        for name in self._servers.restart_dead():
+            self._log(f"{name}: ended, restarted at the same address")
 
-    def _ready(self, labels: set[str]) -> set[str]:
-        """Those of `labels` that say of themselves that they run."""
+    def _running(self, labels: set[str]) -> set[str]:
+        """Those of `labels` whose heartbeat says that they run."""
         from records.database.session import unit_of_work
         from records.operations import heartbeats
 
         try:
             with unit_of_work() as session:
-                seen = {(beat.part, beat.owner) for beat in heartbeats.running(session)}
+                running = {(beat.part, beat.owner) for beat in heartbeats.running_parts(session)}
         except NightdraftError:
             return set()
-        host = heartbeats.owner().rpartition(":")[0]
+        host = heartbeats.this_process().rpartition(":")[0]
         return {
-            one.label
-            for one in self._several.watched
-            if one.label in labels
-            and one.process is not None
-            and (one.part, f"{host}:{one.process.pid}") in seen
+            entry.label
+            for entry in self._supervisor.supervised
+            if entry.label in labels
+            and entry.process is not None
+            and (entry.part, f"{host}:{entry.process.pid}") in running
         }
 
 
-def _processes(settings: Settings) -> list[Watched]:
-    """Every part's process, the draft workers one a GPU."""
-    found: list[Watched] = []
+def _supervised_parts(settings: Settings) -> list[SupervisedProcess]:
+    """The processes of every part; the draft workers are one for each GPU."""
+    processes: list[SupervisedProcess] = []
     for name, command in PARTS.items():
         if name == "draft":
-            found += draft_processes(settings)
+            processes += draft_processes(settings)
         elif name == "listener":
-            found += _listeners(settings)
+            processes += _listeners(settings)
         else:
-            found.append(Watched(name, command))
-    return found
+            processes.append(SupervisedProcess(name, command))
+    return processes
 
 
-def _listeners(settings: Settings) -> list[Watched]:
-    """Listeners on the one port; where there are several, the system spreads connections."""
+def _listeners(settings: Settings) -> list[SupervisedProcess]:
+    """Listeners on one port; where there are several, the kernel spreads connections over them."""
     count = settings.listen_processes or os.cpu_count() or 1
     if count == 1:
-        return [Watched("listener", PARTS["listener"])]
+        return [SupervisedProcess("listener", PARTS["listener"])]
     shared = {"NIGHTDRAFT_LISTEN_SHARED": "true"}
     return [
-        Watched("listener", PARTS["listener"], f"listener {number}", shared)
+        SupervisedProcess("listener", PARTS["listener"], f"listener {number}", shared)
         for number in range(count)
     ]
 
 
-def _servers(settings: Settings, kept: contextlib.ExitStack) -> Embedded | None:
-    """The embedded servers, unless the settings name both; what they name is checked."""
+def _start_servers(settings: Settings, cleanup: contextlib.ExitStack) -> EmbeddedServers | None:
+    """Start the embedded servers that the settings do not replace, and check those that they name.
+
+    Returns:
+        None where the settings name both servers.
+    """
     if settings.database_url and settings.redis_url:
         check_database(settings)
         check_broker(settings)
@@ -212,15 +228,15 @@ def _servers(settings: Settings, kept: contextlib.ExitStack) -> Embedded | None:
         check_database(settings)
     if settings.redis_url:
         check_broker(settings)
-    return kept.enter_context(
-        Embedded(
+    return cleanup.enter_context(
+        EmbeddedServers(
             settings.data_dir, postgres=not settings.database_url, valkey=not settings.redis_url
         )
     )
 
 
 def _migrate(database_url: str) -> None:
-    """Bring the tables up to date; this process's own settings name the database from now on."""
+    """Bring the tables up to date; from now on this process's settings name the database, too."""
     import migrations
     from records.database.session import engine, forget_engine
     from records.settings import settings
@@ -231,44 +247,44 @@ def _migrate(database_url: str) -> None:
     migrations.upgrade(engine())
 
 
-def _write_addresses(file: Path, facts: dict[str, object]) -> None:
-    """Write the file whole or not at all, for this user alone: it holds a password."""
+def _write_addresses(file: Path, content: dict[str, object]) -> None:
+    """Write the file whole or not at all; only this user may read it, for it holds a password."""
     temporary = file.with_suffix(".new")
     temporary.unlink(missing_ok=True)
     temporary.touch(mode=0o600)
-    temporary.write_text(json.dumps(facts))
+    temporary.write_text(json.dumps(content))
     temporary.replace(file)
 
 
 def read_addresses(data_dir: Path) -> dict[str, object]:
-    """What the station that runs on this data folder says of itself.
+    """Return the content of the addresses file of the station that runs on this data folder.
 
     Raises:
-        PartError: none runs there.
+        PartError: No station runs there.
     """
     try:
-        facts: dict[str, object] = json.loads((data_dir / ADDRESSES).read_text())
+        content: dict[str, object] = json.loads((data_dir / ADDRESSES).read_text())
     except (OSError, ValueError):
         raise PartError(f"no station runs on {data_dir}: start `nightdraft station`") from None
-    return facts
+    return content
 
 
 def listener_address(settings: Settings) -> tuple[str, int]:
-    """Host and port of the listener here: the running station's, else the settings'."""
+    """Host and port of this machine's listener: the running station's, else the settings'."""
     return _address(settings, "listen")
 
 
 def page_address(settings: Settings) -> tuple[str, int]:
-    """Host and port of the pages here: the running station's, else the settings'."""
+    """Host and port of this machine's pages: the running station's, else the settings'."""
     return _address(settings, "serve")
 
 
-def _address(settings: Settings, which: str) -> tuple[str, int]:
+def _address(settings: Settings, server: str) -> tuple[str, int]:
     try:
-        facts = read_addresses(settings.data_dir)
+        addresses = read_addresses(settings.data_dir)
     except PartError:
-        facts = settings.model_dump()
-    host = str(facts[f"{which}_host"])
-    # A server that listens on every address is asked on this machine's own.
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
-    return shown, int(str(facts[f"{which}_port"]))
+        addresses = settings.model_dump()
+    host = str(addresses[f"{server}_host"])
+    # A server that listens on every address is reached on loopback.
+    reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+    return reachable, int(str(addresses[f"{server}_port"]))

@@ -55,7 +55,7 @@ def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:
     A draft of the same study, inputs, bundle and settings that is there already stands, and the
     request is pointed at it.
     """
-    if not leases.holds_lease(session, lease):
+    if not leases.lock_if_held(session, lease):
         return None
     draft_id = find(session, lease, new.inputs_digest, new.bundle_digest, new.settings_digest)
     if lease.purpose is Purpose.PRIMARY:
@@ -85,7 +85,7 @@ def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:
         )
     if draft_id is None:
         raise NightdraftError("the database kept no draft and gave no reason")
-    requests.drafted(session, lease, draft_id)
+    requests.mark_drafted(session, lease, draft_id)
     return draft_id
 
 
@@ -117,7 +117,7 @@ def find(
     )
 
 
-def of_study(session: Session, study_id: uuid.UUID) -> Sequence[Draft]:
+def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[Draft]:
     """The study's drafts, newest first; the current primary one has no superseded_at."""
     return session.scalars(
         select(Draft).where(Draft.study_id == study_id).order_by(Draft.created_at.desc())

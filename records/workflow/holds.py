@@ -24,7 +24,7 @@ def open_hold(session: Session, study_id: uuid.UUID, reason: HoldReason, detail:
         .returning(Hold.id)
     )
     if opened is not None:
-        events.tell(session, study_id, EventKind.HELD, f"{reason}: {detail}")
+        events.append_event(session, study_id, EventKind.HELD, f"{reason}: {detail}")
 
 
 def decide(
@@ -52,23 +52,25 @@ def decide(
     ).all()
     if study is None or not decided:
         raise NotFound("the study has no open hold")
-    events.tell(session, study_id, EventKind.DECIDED, f"{decision} by {by}: {', '.join(decided)}")
+    events.append_event(
+        session, study_id, EventKind.DECIDED, f"{decision} by {by}: {', '.join(decided)}"
+    )
     if decision is Decision.CANCEL:
         if study.request_id is None:  # it is still being received: there must be what is cancelled
-            requests.ask(session, study)
+            requests.create_request(session, study)
         requests.cancel(session, study_id, f"held ({', '.join(decided)}), and cancelled by {by}")
         drafts.withdraw(session, study_id)
     return len(decided)
 
 
-def of_study(session: Session, study_id: uuid.UUID) -> Sequence[Hold]:
+def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[Hold]:
     """The study's holds, open ones and decided ones, oldest first."""
     return session.scalars(
         select(Hold).where(Hold.study_id == study_id).order_by(Hold.opened_at)
     ).all()
 
 
-def answered(session: Session, study_id: uuid.UUID) -> set[HoldReason]:
+def approved_reasons(session: Session, study_id: uuid.UUID) -> set[HoldReason]:
     """The questions about this study to which a person said PROCEED."""
     return {
         HoldReason(reason)

@@ -20,7 +20,6 @@ from records.database.tables import DraftRequest, Hold, Study
 from records.states import EventKind, Purpose, Stage, StudyState
 from records.workflow import events
 
-_R = DraftRequest
 NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None, "lease_alone": False}
 """Columns of a request that nobody works on."""
 
@@ -46,16 +45,18 @@ class Lease:
 def _claimable(stage: Stage, bundle: str | None) -> ColumnElement[bool]:
     """Ready for the stage: no lease, due, its study complete at this revision, no open hold."""
     return and_(
-        _R.state == stage.claims,
-        _R.lease_owner.is_(None),
-        or_(_R.not_before.is_(None), _R.not_before <= func.clock_timestamp()),
-        or_(_R.bundle.is_(None), _R.bundle == bundle) if bundle else text("true"),
+        DraftRequest.state == stage.claims,
+        DraftRequest.lease_owner.is_(None),
+        or_(DraftRequest.not_before.is_(None), DraftRequest.not_before <= func.clock_timestamp()),
+        or_(DraftRequest.bundle.is_(None), DraftRequest.bundle == bundle)
+        if bundle
+        else text("true"),
         exists().where(
-            Study.id == _R.study_id,
+            Study.id == DraftRequest.study_id,
             Study.state == StudyState.COMPLETE,
-            Study.revision == _R.revision,
+            Study.revision == DraftRequest.revision,
         ),
-        ~exists().where(Hold.study_id == _R.study_id, Hold.decision.is_(None)),
+        ~exists().where(Hold.study_id == DraftRequest.study_id, Hold.decision.is_(None)),
     )
 
 
@@ -72,11 +73,16 @@ def claim(
     A suspect is claimed alone: whoever dies of it takes nobody along.
     """
     ready = session.execute(
-        select(_R.id, _R.suspect)
+        select(DraftRequest.id, DraftRequest.suspect)
         .where(_claimable(stage, bundle))
-        .order_by(_R.priority, _R.due_at.asc().nulls_last(), _R.created_at, _R.id)
+        .order_by(
+            DraftRequest.priority,
+            DraftRequest.due_at.asc().nulls_last(),
+            DraftRequest.created_at,
+            DraftRequest.id,
+        )
         .limit(limit)
-        .with_for_update(of=_R, skip_locked=True)
+        .with_for_update(of=DraftRequest, skip_locked=True)
     ).all()
     if not ready:
         return []
@@ -84,19 +90,19 @@ def claim(
     taken = [ready[0].id] if alone else [row.id for row in ready if not row.suspect]
     order = {id_: place for place, id_ in enumerate(taken)}
     rows = session.scalars(
-        update(_R)
-        .where(_R.id.in_(taken))
+        update(DraftRequest)
+        .where(DraftRequest.id.in_(taken))
         .values(
             lease_owner=owner,
             lease_expires_at=func.clock_timestamp() + interval(lease_seconds),
             lease_alone=alone,
-            claims=_R.claims + 1,
+            claims=DraftRequest.claims + 1,
             changed_at=func.clock_timestamp(),
         )
-        .returning(_R)
+        .returning(DraftRequest)
         .execution_options(synchronize_session=False, populate_existing=True)
     ).all()
-    events.tell_all(
+    events.append_events(
         session,
         EventKind.CLAIMED,
         [(row.study_id, row.id, f"{stage} by {owner}") for row in rows],
@@ -120,47 +126,52 @@ def claim(
     ]
 
 
-def ready_ids(session: Session, stage: Stage, limit: int) -> Sequence[uuid.UUID]:
+def claimable_ids(session: Session, stage: Stage, limit: int) -> Sequence[uuid.UUID]:
     """Requests that the stage could claim now, first ones first: what the sweep rings for."""
     return session.scalars(
-        select(_R.id)
+        select(DraftRequest.id)
         .where(_claimable(stage, None))
-        .order_by(_R.priority, _R.due_at.asc().nulls_last(), _R.created_at, _R.id)
+        .order_by(
+            DraftRequest.priority,
+            DraftRequest.due_at.asc().nulls_last(),
+            DraftRequest.created_at,
+            DraftRequest.id,
+        )
         .limit(limit)
     ).all()
 
 
-def held_by(lease: Lease) -> ColumnElement[bool]:
+def fence(lease: Lease) -> ColumnElement[bool]:
     """The fence: still the same claim of the same owner, not run out on the database's clock."""
     return and_(
-        _R.id == lease.request_id,
-        _R.lease_owner == lease.owner,
-        _R.claims == lease.claim,
-        _R.lease_expires_at > func.clock_timestamp(),
+        DraftRequest.id == lease.request_id,
+        DraftRequest.lease_owner == lease.owner,
+        DraftRequest.claims == lease.claim,
+        DraftRequest.lease_expires_at > func.clock_timestamp(),
     )
 
 
-def extend(session: Session, leases: Sequence[Lease], lease_seconds: float) -> set[uuid.UUID]:
+def renew(session: Session, leases: Sequence[Lease], lease_seconds: float) -> set[uuid.UUID]:
     """Renew leases while their work goes on; returns the requests whose lease still stands."""
     if not leases:
         return set()
     return set(
         session.scalars(
-            update(_R)
-            .where(or_(*(held_by(lease) for lease in leases)))
+            update(DraftRequest)
+            .where(or_(*(fence(lease) for lease in leases)))
             .values(lease_expires_at=func.clock_timestamp() + interval(lease_seconds))
-            .returning(_R.id)
+            .returning(DraftRequest.id)
             .execution_options(synchronize_session=False)
         )
     )
 
 
-def holds_lease(session: Session, lease: Lease) -> bool:
+def lock_if_held(session: Session, lease: Lease) -> bool:
     """Whether the lease stands; the row is locked, so it stands until the transaction ends."""
-    return session.scalar(select(_R.id).where(held_by(lease)).with_for_update()) is not None
+    return session.scalar(select(DraftRequest.id).where(fence(lease)).with_for_update()) is not None
 
 
-def give_back(session: Session, leases: Sequence[Lease], why: str, *, suspect: bool = False) -> int:
+def release(session: Session, leases: Sequence[Lease], why: str, *, suspect: bool = False) -> int:
     """Release leases uncounted: the disk, database, bundle, device or a shutdown is to blame.
 
     suspect: one of these may be to blame after all, so each is claimed alone from here on.
@@ -168,15 +179,15 @@ def give_back(session: Session, leases: Sequence[Lease], why: str, *, suspect: b
     if not leases:
         return 0
     rows = session.execute(
-        update(_R)
-        .where(or_(*(held_by(lease) for lease in leases)))
+        update(DraftRequest)
+        .where(or_(*(fence(lease) for lease in leases)))
         .values(
             **NO_LEASE,
-            suspect=or_(_R.suspect, literal(suspect)),
+            suspect=or_(DraftRequest.suspect, literal(suspect)),
             changed_at=func.clock_timestamp(),
         )
-        .returning(_R.study_id, _R.id)
+        .returning(DraftRequest.study_id, DraftRequest.id)
         .execution_options(synchronize_session=False)
     ).all()
-    events.tell_all(session, EventKind.LEASE_RELEASED, [(s, r, why) for s, r in rows])
+    events.append_events(session, EventKind.LEASE_RELEASED, [(s, r, why) for s, r in rows])
     return len(rows)

@@ -29,13 +29,11 @@ from records.states import (
     RequestState,
 )
 from records.workflow import events
-from records.workflow.leases import NO_LEASE, Lease, held_by
-
-_R = DraftRequest
+from records.workflow.leases import NO_LEASE, Lease, fence
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedInput:
     """What preparing leaves for drafting."""
 
     blob: str
@@ -44,7 +42,7 @@ class Prepared:
     provenance: dict[str, Any]  # what the draft row will keep: views, left_out, notes, indication
 
 
-def ask(
+def create_request(
     session: Session,
     study: Study,
     *,
@@ -57,16 +55,20 @@ def ask(
     takes that back.
     """
     before = session.execute(
-        select(_R.state, _R.detail).where(_R.id == study.request_id)
+        select(DraftRequest.state, DraftRequest.detail).where(DraftRequest.id == study.request_id)
     ).one_or_none()
     if purpose is Purpose.PRIMARY:
         older = session.execute(
             _move(RequestState.SUPERSEDED)
-            .where(_R.study_id == study.id, _R.purpose == purpose, _R.state.in_(OPEN))
+            .where(
+                DraftRequest.study_id == study.id,
+                DraftRequest.purpose == purpose,
+                DraftRequest.state.in_(OPEN),
+            )
             .values(reason="LATE_IMAGES", detail=f"superseded by revision {study.revision}")
-            .returning(_R.id)
+            .returning(DraftRequest.id)
         ).scalars()
-        events.tell_all(
+        events.append_events(
             session,
             EventKind.SUPERSEDED,
             [(study.id, r, f"revision {study.revision}") for r in older],
@@ -80,7 +82,7 @@ def ask(
     )
     session.add(request)
     session.flush()
-    events.tell(session, study.id, EventKind.REQUESTED, purpose, request.id)
+    events.append_event(session, study.id, EventKind.REQUESTED, purpose, request.id)
     if purpose is Purpose.PRIMARY:
         study.request_id = request.id
         session.flush()
@@ -93,18 +95,18 @@ def _move(to: RequestState) -> Update:
     """An UPDATE to `to` that touches only rows whose state may go there, and ends their lease."""
     sources = [state for state, targets in TRANSITIONS.items() if to in targets]
     return (
-        update(_R)
-        .where(_R.state.in_(sources))
+        update(DraftRequest)
+        .where(DraftRequest.state.in_(sources))
         .values(state=to, changed_at=func.clock_timestamp(), **NO_LEASE)
         .execution_options(synchronize_session=False)
     )
 
 
-def prepared(session: Session, lease: Lease, what: Prepared) -> bool:
+def mark_prepared(session: Session, lease: Lease, what: PreparedInput) -> bool:
     """WAITING -> PREPARED; False where the lease has passed on."""
     done = session.scalar(
         _move(RequestState.PREPARED)
-        .where(held_by(lease))
+        .where(fence(lease))
         .values(
             prepared_blob=what.blob,
             inputs_digest=what.inputs_digest,
@@ -114,10 +116,10 @@ def prepared(session: Session, lease: Lease, what: Prepared) -> bool:
             suspect=False,
             not_before=None,
         )
-        .returning(_R.id)
+        .returning(DraftRequest.id)
     )
     if done is not None:
-        events.tell(session, lease.study_id, EventKind.PREPARED, "", lease.request_id)
+        events.append_event(session, lease.study_id, EventKind.PREPARED, "", lease.request_id)
     return done is not None
 
 
@@ -125,25 +127,25 @@ def prepare_again(session: Session, lease: Lease, why: str) -> bool:
     """PREPARED -> WAITING, uncounted: its input is gone, damaged, or of another preprocessing."""
     done = session.scalar(
         _move(RequestState.WAITING)
-        .where(held_by(lease))
+        .where(fence(lease))
         .values(prepared_blob=None, inputs_digest=None, preprocessing_digest=None)
-        .returning(_R.id)
+        .returning(DraftRequest.id)
     )
     if done is not None:
-        events.tell(session, lease.study_id, EventKind.PREPARE_AGAIN, why, lease.request_id)
+        events.append_event(session, lease.study_id, EventKind.PREPARE_AGAIN, why, lease.request_id)
     return done is not None
 
 
-def drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> bool:
+def mark_drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> bool:
     """-> DRAFTED with its draft; False where the lease has passed on. `drafts.save` calls it."""
     done = session.scalar(
         _move(RequestState.DRAFTED)
-        .where(held_by(lease))
+        .where(fence(lease))
         .values(draft_id=draft_id, reason="", detail="", suspect=False)
-        .returning(_R.id)
+        .returning(DraftRequest.id)
     )
     if done is not None:
-        events.tell(
+        events.append_event(
             session, lease.study_id, EventKind.DRAFTED, f"draft {draft_id}", lease.request_id
         )
     return done is not None
@@ -153,12 +155,12 @@ def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:
     """-> SKIPPED: not for this model. `reason` is a stable word, `detail` a sentence."""
     done = session.scalar(
         _move(RequestState.SKIPPED)
-        .where(held_by(lease))
+        .where(fence(lease))
         .values(reason=reason, detail=detail)
-        .returning(_R.id)
+        .returning(DraftRequest.id)
     )
     if done is not None:
-        events.tell(
+        events.append_event(
             session, lease.study_id, EventKind.SKIPPED, f"{reason}: {detail}", lease.request_id
         )
     return done is not None
@@ -179,7 +181,7 @@ def fail(
     for_good: the same input fails the same way each time, so no further attempt is made.
     Returns False where the lease has passed on.
     """
-    attempts = session.scalar(select(_R.attempts).where(held_by(lease)).with_for_update())
+    attempts = session.scalar(select(DraftRequest.attempts).where(fence(lease)).with_for_update())
     if attempts is None:
         return False
     _count_attempt(
@@ -210,12 +212,14 @@ def _count_attempt(
 ) -> None:
     values: dict[str, Any] = {"attempts": attempts, "reason": reason, "detail": detail}
     if last:
-        session.execute(_move(RequestState.FAILED).where(_R.id == request_id).values(**values))
-        events.tell(session, study_id, EventKind.FAILED, f"{reason}: {detail}", request_id)
+        session.execute(
+            _move(RequestState.FAILED).where(DraftRequest.id == request_id).values(**values)
+        )
+        events.append_event(session, study_id, EventKind.FAILED, f"{reason}: {detail}", request_id)
         return
     session.execute(
-        update(_R)
-        .where(_R.id == request_id)
+        update(DraftRequest)
+        .where(DraftRequest.id == request_id)
         .values(
             **values,
             **NO_LEASE,
@@ -225,7 +229,7 @@ def _count_attempt(
         )
         .execution_options(synchronize_session=False)
     )
-    events.tell(
+    events.append_event(
         session,
         study_id,
         EventKind.ATTEMPT_FAILED,
@@ -234,29 +238,36 @@ def _count_attempt(
     )
 
 
-def forgive(session: Session, request_ids: Sequence[uuid.UUID]) -> None:
+def restore_attempts(session: Session, request_ids: Sequence[uuid.UUID]) -> None:
     """Give back the last attempt: the worker, not these studies, turned out to be sick."""
-    rows = session.scalars(select(_R).where(_R.id.in_(request_ids)).with_for_update()).all()
+    rows = session.scalars(
+        select(DraftRequest).where(DraftRequest.id.in_(request_ids)).with_for_update()
+    ).all()
     for row in rows:
         row.attempts = max(0, row.attempts - 1)
         row.not_before = None
         if row.state == RequestState.FAILED:
             row.state, row.reason, row.detail = RequestState.WAITING, "", ""
-        events.tell(session, row.study_id, EventKind.FORGIVEN, "the worker was sick", row.id)
+        events.append_event(
+            session, row.study_id, EventKind.FORGIVEN, "the worker was sick", row.id
+        )
 
 
-def take_back_expired(session: Session, max_attempts: int, retry_seconds: float) -> int:
+def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> int:
     """End leases that ran out: their worker died or hangs. Returns how many.
 
     The first death makes a suspect; a suspect that dies alone has itself to blame.
     """
     rows = session.scalars(
-        select(_R)
-        .where(_R.lease_owner.is_not(None), _R.lease_expires_at < func.clock_timestamp())
+        select(DraftRequest)
+        .where(
+            DraftRequest.lease_owner.is_not(None),
+            DraftRequest.lease_expires_at < func.clock_timestamp(),
+        )
         .with_for_update(skip_locked=True)
     ).all()
     for row in rows:
-        events.tell(
+        events.append_event(
             session, row.study_id, EventKind.LEASE_EXPIRED, f"{row.lease_owner} is silent", row.id
         )
         if row.lease_alone:
@@ -280,14 +291,14 @@ def take_back_expired(session: Session, max_attempts: int, retry_seconds: float)
 
 def cancel(session: Session, study_id: uuid.UUID, why: str) -> int:
     """End the study's open requests and its newest one: a person decided against a draft."""
-    newest = exists().where(Study.id == _R.study_id, Study.request_id == _R.id)
+    newest = exists().where(Study.id == DraftRequest.study_id, Study.request_id == DraftRequest.id)
     rows = session.scalars(
         _move(RequestState.CANCELLED)
-        .where(_R.study_id == study_id, or_(_R.state.in_(OPEN), newest))
+        .where(DraftRequest.study_id == study_id, or_(DraftRequest.state.in_(OPEN), newest))
         .values(reason="DECIDED", detail=why)
-        .returning(_R.id)
+        .returning(DraftRequest.id)
     ).all()
-    events.tell_all(session, EventKind.CANCELLED, [(study_id, r, why) for r in rows])
+    events.append_events(session, EventKind.CANCELLED, [(study_id, r, why) for r in rows])
     return len(rows)
 
 
@@ -313,15 +324,15 @@ def retry(
     if study_id is not None:
         states.append(RequestState.CANCELLED)
     condition = [
-        _R.state.in_(states),
-        exists().where(Study.id == _R.study_id, Study.request_id == _R.id),
+        DraftRequest.state.in_(states),
+        exists().where(Study.id == DraftRequest.study_id, Study.request_id == DraftRequest.id),
     ]
     if reason is not None:
-        condition.append(_R.reason == reason)
+        condition.append(DraftRequest.reason == reason)
     if since is not None:
-        condition.append(_R.changed_at >= since)
+        condition.append(DraftRequest.changed_at >= since)
     if study_id is not None:
-        condition.append(_R.study_id == study_id)
+        condition.append(DraftRequest.study_id == study_id)
     rows = session.execute(
         _move(RequestState.WAITING)
         .where(*condition)
@@ -334,9 +345,9 @@ def retry(
             inputs_digest=None,
             preprocessing_digest=None,
         )
-        .returning(_R.study_id, _R.id)
+        .returning(DraftRequest.study_id, DraftRequest.id)
     ).all()
-    events.tell_all(session, EventKind.RETRIED, [(s, r, reason or "") for s, r in rows])
+    events.append_events(session, EventKind.RETRIED, [(s, r, reason or "") for s, r in rows])
     if study_id is not None and not rows:
         raise NotAllowed("the study's newest request is not one that can be retried")
     return len(rows)

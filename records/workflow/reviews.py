@@ -23,7 +23,7 @@ from records.workflow import events
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReviewedImage:
     """A film that a draft was made from. blob: its key; "" where the records have it no more."""
 
     instance_id: uuid.UUID | None
@@ -32,12 +32,12 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class LatestReview:
     """What readers said last of one study: the latest signed report, else the latest rejection.
 
     Texts are as they were signed and sent: they, and the patient's fields, name a patient.
     held: a question about the study is open, or was answered with CANCEL after the signature.
-    films: those that the draft was made from, in its order.
+    images: those that the draft was made from, in its order.
     """
 
     study_id: uuid.UUID
@@ -50,7 +50,7 @@ class Standing:
     indication_source: str
     procedure: str
     prior_report: str
-    films: tuple[Seen, ...]
+    images: tuple[ReviewedImage, ...]
     patient_id: str  # (0010,0020)
     patient_name: str  # (0010,0010)
     birth_date: str  # (0010,0030), as sent
@@ -130,10 +130,12 @@ def set_consent(session: Session, review_id: uuid.UUID, consent: bool, by: str) 
         review.training_consent = consent
         session.flush()
         word = "given" if consent else "withdrawn"
-        events.tell(session, review.study_id, EventKind.CONSENT, f"to train: {word} by {by}")
+        events.append_event(
+            session, review.study_id, EventKind.CONSENT, f"to train: {word} by {by}"
+        )
 
 
-def of_study(session: Session, study_id: uuid.UUID) -> Sequence[Review]:
+def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[Review]:
     """The study's reviews, newest first."""
     return session.scalars(
         select(Review)
@@ -142,13 +144,13 @@ def of_study(session: Session, study_id: uuid.UUID) -> Sequence[Review]:
     ).all()
 
 
-def standing(
+def latest_reviews(
     session: Session,
     after: uuid.UUID | None = None,
     at_most: int = 500,
     *,
     consented: bool = False,
-) -> Sequence[Standing]:
+) -> Sequence[LatestReview]:
     """What stands of each reviewed study, by the study's id, those behind `after` alone.
 
     consented: only what may be trained on. A signature without consent hides an older one that
@@ -243,7 +245,7 @@ def _keep(
     session.flush()
     # Neither the text nor the reason: either may name the patient.
     kind = EventKind[decision.name]
-    events.tell(session, draft.study_id, kind, f"by {reader}", draft.request_id)
+    events.append_event(session, draft.study_id, kind, f"by {reader}", draft.request_id)
     return review.id
 
 
@@ -261,9 +263,11 @@ def _films(
 
 def _standing(
     row: dict[str, Any], films: dict[tuple[uuid.UUID, str], tuple[uuid.UUID, str]]
-) -> Standing:
+) -> LatestReview:
     seen = []
     for view in row.pop("views"):
         instance_id, blob = films.get((row["study_id"], view["sop_instance_uid"]), (None, ""))
-        seen.append(Seen(instance_id, blob, view["position"]))
-    return Standing(**row | {"decision": ReviewDecision(row["decision"]), "films": tuple(seen)})
+        seen.append(ReviewedImage(instance_id, blob, view["position"]))
+    return LatestReview(
+        **row | {"decision": ReviewDecision(row["decision"]), "images": tuple(images)}
+    )

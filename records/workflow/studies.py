@@ -35,7 +35,7 @@ class Patient:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class ReceivedInstance:
     """One received object: what its header says, and where its bytes are kept."""
 
     study_instance_uid: str
@@ -53,8 +53,8 @@ class Arrived:
     size: int
     calling_ae: str
     priority: Priority
-    is_film: bool = True
-    skip_reason: str = ""  # why it is not drafted from, where is_film is false
+    is_radiograph: bool = True
+    skip_reason: str = ""  # why it is not drafted from, where is_radiograph is false
     expected_instances: int | None = None  # (0020,1208), where the sender tells it
 
 
@@ -69,7 +69,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class Registration:
     """The outcome, and the study (our id) that the object belongs to."""
 
     outcome: Outcome
@@ -99,7 +99,7 @@ def same_patient(one: Patient, other: Patient) -> bool:
     return all(not a or not b or a == b for a, b in pairs)
 
 
-def register_instance(session: Session, arrived: Arrived) -> Registered:
+def register_instance(session: Session, arrived: ReceivedInstance) -> Registration:
     """File one received object under its study, making the study where it is new.
 
     The same UID and bytes again change nothing; other bytes under a known UID, and another patient
@@ -131,26 +131,30 @@ def register_instance(session: Session, arrived: Arrived) -> Registered:
         )
     if standing is not None:
         if standing.sha256 == arrived.sha256 and standing.study_id == study.id:
-            events.tell(session, study.id, EventKind.REPEATED, "the same image came again")
-            return Registered(Outcome.REPEATED, study.id)
+            events.append_event(session, study.id, EventKind.REPEATED, "the same image came again")
+            return Registration(Outcome.REPEATED, study.id)
         return _keep_aside(
             session, study, arrived, InstanceState.CONFLICT, HoldReason.CONFLICTING_BYTES
         )
 
-    late = arrived.is_film and study.state == StudyState.COMPLETE
+    late = arrived.is_radiograph and study.state == StudyState.COMPLETE
     if late:
         study.revision += 1
         study.state = StudyState.RECEIVING
         study.released = False
-        events.tell(session, study.id, EventKind.LATE, f"a late image: revision {study.revision}")
-    state = InstanceState.KEPT if arrived.is_film else InstanceState.SKIPPED
+        events.append_event(
+            session, study.id, EventKind.LATE, f"a late image: revision {study.revision}"
+        )
+    state = InstanceState.KEPT if arrived.is_radiograph else InstanceState.SKIPPED
     _insert(session, study, arrived, state)
     _touch(session, study, arrived)
-    events.tell(session, study.id, EventKind.ARRIVED, "film" if arrived.is_film else "other object")
-    return Registered(Outcome(state.value), study.id)
+    events.append_event(
+        session, study.id, EventKind.ARRIVED, "film" if arrived.is_radiograph else "other object"
+    )
+    return Registration(Outcome(state.value), study.id)
 
 
-def _study_of(session: Session, arrived: Arrived) -> Study:
+def _study_of(session: Session, arrived: ReceivedInstance) -> Study:
     """The study's row, locked; made where it is new."""
     session.execute(
         insert(Study)
@@ -177,7 +181,7 @@ def _study_of(session: Session, arrived: Arrived) -> Study:
 
 
 def _insert(
-    session: Session, study: Study, arrived: Arrived, state: InstanceState
+    session: Session, study: Study, arrived: ReceivedInstance, state: InstanceState
 ) -> uuid.UUID | None:
     """The instance's row; None where these bytes are kept aside already."""
     session.execute(
@@ -217,17 +221,21 @@ def _insert(
 
 
 def _keep_aside(
-    session: Session, study: Study, arrived: Arrived, state: InstanceState, reason: HoldReason
-) -> Registered:
+    session: Session,
+    study: Study,
+    arrived: ReceivedInstance,
+    state: InstanceState,
+    reason: HoldReason,
+) -> Registration:
     if _insert(session, study, arrived, state) is None:
-        events.tell(session, study.id, EventKind.REPEATED, "a held image came again")
-        return Registered(Outcome.REPEATED, study.id)
+        events.append_event(session, study.id, EventKind.REPEATED, "a held image came again")
+        return Registration(Outcome.REPEATED, study.id)
     holds.open_hold(session, study.id, reason, f"sent by {arrived.calling_ae}")
-    events.tell(session, study.id, EventKind.CONFLICT, f"kept aside: {reason}")
-    return Registered(Outcome(state.value), study.id)
+    events.append_event(session, study.id, EventKind.CONFLICT, f"kept aside: {reason}")
+    return Registration(Outcome(state.value), study.id)
 
 
-def _touch(session: Session, study: Study, arrived: Arrived) -> None:
+def _touch(session: Session, study: Study, arrived: ReceivedInstance) -> None:
     """What a new object says of the whole study."""
     study.last_received_at = func.clock_timestamp()
     study.priority = min(study.priority, arrived.priority)
@@ -281,8 +289,8 @@ def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> lis
     for study in closed:
         study.state = StudyState.COMPLETE
         study.completed_at = func.clock_timestamp()
-        events.tell(session, study.id, EventKind.COMPLETE, f"revision {study.revision}")
-        requests.ask(session, study)
+        events.append_event(session, study.id, EventKind.COMPLETE, f"revision {study.revision}")
+        requests.create_request(session, study)
     session.flush()
     return [study.id for study in closed]
 
@@ -293,14 +301,16 @@ def release(session: Session, study_instance_uid: str) -> uuid.UUID:
     Raises:
         NotFound: no such study.
     """
-    study = by_uid(session, study_instance_uid)
+    study = get_by_uid(session, study_instance_uid)
     if study.state == StudyState.RECEIVING and not study.released:
         session.execute(update(Study).where(Study.id == study.id).values(released=True))
-        events.tell(session, study.id, EventKind.RELEASED, "its quiet period was ended by a person")
+        events.append_event(
+            session, study.id, EventKind.RELEASED, "its quiet period was ended by a person"
+        )
     return study.id
 
 
-def by_uid(session: Session, study_instance_uid: str) -> Study:
+def get_by_uid(session: Session, study_instance_uid: str) -> Study:
     """The study of a Study Instance UID, or of our own id.
 
     Raises:
@@ -315,7 +325,9 @@ def by_uid(session: Session, study_instance_uid: str) -> Study:
     return study
 
 
-def instances(session: Session, study_id: uuid.UUID, *states: InstanceState) -> Sequence[Instance]:
+def list_instances(
+    session: Session, study_id: uuid.UUID, *states: InstanceState
+) -> Sequence[Instance]:
     """The study's instances in the order of arrival, those in `states` or all."""
     query = select(Instance).where(Instance.study_id == study_id)
     if states:

@@ -26,7 +26,7 @@ def refused() -> list[tuple[str, str]]:
 
 def study(uid="1.2.3") -> Study:
     with unit_of_work() as session:
-        return studies.by_uid(session, uid)
+        return studies.get_by_uid(session, uid)
 
 
 def incoming(data_dir: Path) -> list[Path]:
@@ -39,7 +39,7 @@ def kept_files(data_dir: Path) -> list[Path]:
 
 def heartbeat():
     with unit_of_work() as session:
-        found = [beat for beat in heartbeats.running(session) if beat.part == "listener"]
+        found = [beat for beat in heartbeats.running_parts(session) if beat.part == "listener"]
     return found[0] if found else None
 
 

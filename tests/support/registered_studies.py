@@ -7,7 +7,7 @@ import uuid
 from records.database.session import unit_of_work
 from records.states import Priority, Stage
 from records.workflow import drafts, leases, requests, studies
-from records.workflow.studies import Arrived, Patient
+from records.workflow.studies import Patient, ReceivedInstance
 
 ONE = Patient("P-1", "", "PHANTOM^ONE", "19700101", "F")
 OTHER = Patient("P-2", "", "PHANTOM^TWO", "19600101", "M")
@@ -33,7 +33,7 @@ def arrived(study="1.2.3", sop=None, content="a film", patient=ONE, **more):
         "calling_ae": "TEST",
         "priority": Priority.ROUTINE,
     }
-    return Arrived(**(values | more))
+    return ReceivedInstance(**(values | more))
 
 
 def register(*many):
@@ -55,9 +55,9 @@ def claim(stage=Stage.PREPARE, owner="w", limit=8, seconds=60.0, **more):
 
 
 def prepare(lease, inputs=None):
-    what = requests.Prepared("prepared/x", inputs or f"in-{lease.request_id}", "pp", {})
+    what = requests.PreparedInput("prepared/x", inputs or f"in-{lease.request_id}", "pp", {})
     with unit_of_work() as session:
-        return requests.prepared(session, lease, what)
+        return requests.mark_prepared(session, lease, what)
 
 
 def new_draft(lease, **more):

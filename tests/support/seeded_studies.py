@@ -15,8 +15,8 @@ from records.states import FailReason, HoldReason, Priority, Stage
 from records.workflow import drafts, holds, leases, requests, studies
 from records.workflow.drafts import NewDraft
 from records.workflow.leases import Lease
-from records.workflow.requests import Prepared
-from records.workflow.studies import Arrived, Patient
+from records.workflow.requests import PreparedInput
+from records.workflow.studies import Patient, ReceivedInstance
 from training.corpus.phantoms import HELD_OUT, Phantom, phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 
@@ -31,13 +31,13 @@ class Night:
         self.size = size
 
     def arrive(self, number: int, priority: Priority = Priority.ROUTINE, **changed) -> uuid.UUID:
-        """A phantom's films come in. changed: fields of Arrived that differ on each of them."""
+        """A phantom's films come in. changed: fields of ReceivedInstance that differ on each of them."""
         one = phantom(HELD_OUT + number)
         with unit_of_work() as session:
             for film in phantom_dicom(one, size=self.size):
                 file = self.blobs.incoming / f"{uuid.uuid4().hex}.part"
                 film.save_as(file, enforce_file_format=True)
-                arrived = Arrived(
+                arrived = ReceivedInstance(
                     study_instance_uid=film.StudyInstanceUID,
                     series_instance_uid=film.SeriesInstanceUID,
                     sop_instance_uid=film.SOPInstanceUID,
@@ -76,7 +76,7 @@ class Night:
         with unit_of_work() as session:
             claimed = leases.claim(session, stage, "test:1", 1000, 600.0)
             others = [lease for lease in claimed if lease.study_id != study]
-            leases.give_back(session, others, "not this one")
+            leases.release(session, others, "not this one")
         return next(lease for lease in claimed if lease.study_id == study)
 
     def prepare(self, study: uuid.UUID) -> None:
@@ -84,7 +84,9 @@ class Night:
         lease = self.claim(Stage.PREPARE, study)
         inputs = hashlib.sha256(str(lease.request_id).encode()).hexdigest()
         with unit_of_work() as session:
-            assert requests.prepared(session, lease, Prepared("prepared/x", inputs, "pp", {}))
+            assert requests.mark_prepared(
+                session, lease, PreparedInput("prepared/x", inputs, "pp", {})
+            )
 
     def draft(self, study: uuid.UUID, number: int, **changed) -> uuid.UUID:
         """To DRAFTED, with the phantom's own report as what the model wrote."""
@@ -162,7 +164,7 @@ def parts_run(*names: str) -> None:
     """Each part was seen just now."""
     with unit_of_work() as session:
         for name in names:
-            heartbeats.beat(session, name)
+            heartbeats.record_heartbeat(session, name)
 
 
 def whole_night(data_dir: Path, size: int = 1024) -> None:
@@ -185,7 +187,7 @@ def whole_night(data_dir: Path, size: int = 1024) -> None:
     night.claim(Stage.PREPARE, waiting[2])
     night.arrive(61, Priority.URGENT)
     with unit_of_work() as session:
-        refusals.refuse(
+        refusals.record_refusal(
             session,
             calling_ae="CT1",
             sop_class_uid="1.2.840.10008.5.1.4.1.1.2",

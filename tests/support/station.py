@@ -69,7 +69,7 @@ class Station:
         from records.workflow import worklist
 
         with Session(self.engine) as session:
-            return {state.value: n for state, n in worklist.counts(session).items() if n}
+            return {state.value: n for state, n in worklist.count_by_state(session).items() if n}
 
     def rows(self) -> dict[str, tuple[str, str]]:
         """Visible state and reason by Study Instance UID."""
@@ -80,7 +80,7 @@ class Station:
         with Session(self.engine) as session:
             return {
                 row.study_instance_uid: (row.state.value, row.reason or ",".join(row.hold_reasons))
-                for row in worklist.page(session, limit=1000).rows
+                for row in worklist.read_page(session, limit=1000).rows
             }
 
     def all_ended(self, studies: int) -> bool:

@@ -12,7 +12,7 @@ from records.database.session import unit_of_work
 from records.settings import settings
 from records.states import Priority, VisibleState
 from records.workflow import studies, worklist
-from records.workflow.studies import Arrived, Patient
+from records.workflow.studies import Patient, ReceivedInstance
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 
@@ -58,7 +58,7 @@ def bring(film: Dataset, *, damage: bool = False, **more: object) -> uuid.UUID:
         "priority": Priority.ROUTINE,
     }
     with unit_of_work() as session:
-        return studies.register_instance(session, Arrived(**(values | more))).study_id
+        return studies.register_instance(session, ReceivedInstance(**(values | more))).study_id
 
 
 def bring_studies(*seeds: int, **more: object) -> list[uuid.UUID]:
@@ -75,4 +75,4 @@ def close() -> None:
 def state(study_id: uuid.UUID) -> VisibleState:
     """What a person sees of the study."""
     with unit_of_work() as session:
-        return worklist.one(session, study_id).state
+        return worklist.read_row(session, study_id).state

@@ -16,11 +16,11 @@ from records.errors import CorpusError
 from records.settings import settings
 from records.states import ReviewDecision
 from records.workflow import reviews
-from records.workflow.reviews import Standing
-from training.corpus.example import SPLITS, Example, FilmFile, LeftOut, Reading
+from records.workflow.reviews import LatestReview
+from training.corpus.example import SPLITS, CorpusOptions, Example, ExcludedStudy, ImageFile
 from training.corpus.report_sections import target_text
-from training.corpus.splits import by_patient, chosen_split, set_apart
-from training.deid.deidentify import Known, deidentify, says_something
+from training.corpus.splits import assign_validation, resolve_split, split_by_patient
+from training.deid.deidentify import Known, deidentify, has_content
 from training.deid.pseudonyms import Pseudonyms, site_pseudonyms
 
 NO_CONSENT, REJECTED, HELD = "no consent", "rejected", "a person must decide"
@@ -35,25 +35,25 @@ _NO_SOURCE = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class SignedReports:
     """The signed reports of the database and data folder that the settings name.
 
     Of a study the latest signed report; of the reading's splits "patients", the only one. A
     consent that is withdrawn while the corpus is read counts from the next page on.
     """
 
-    reading: Reading = field(default_factory=Reading)
+    reading: CorpusOptions = field(default_factory=CorpusOptions)
     name: str = "signed"
 
     def __post_init__(self) -> None:
-        chosen_split(self.name, self.reading, ("patients",))
+        resolve_split(self.name, self.reading, ("patients",))
 
     @property
     def identity(self) -> dict[str, str]:
         """As `Corpus.identity`. What is signed later is found by its examples, not by this."""
         return {"name": self.name}
 
-    def read(self, split: str = "") -> Iterator[Example | LeftOut]:
+    def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
         """As `Corpus.read`; in the order of our own ids of the studies.
 
         Raises:
@@ -69,19 +69,19 @@ class Signed:
             if not split or (isinstance(found, Example) and found.split == split):
                 yield found
 
-    def _one(self, one: Standing, blobs: Blobs, pseudonyms: Pseudonyms) -> Example | LeftOut:
+    def _one(self, one: LatestReview, blobs: Blobs, pseudonyms: Pseudonyms) -> Example | ExcludedStudy:
         key = str(one.study_id)
         if one.decision is ReviewDecision.REJECTED:
-            return LeftOut(key, REJECTED)
+            return ExcludedStudy(key, REJECTED)
         if not one.consent:
-            return LeftOut(key, NO_CONSENT)
+            return ExcludedStudy(key, NO_CONSENT)
         if one.held:
-            return LeftOut(key, HELD)
+            return ExcludedStudy(key, HELD)
         if self.reading.target == "findings" and not one.findings.strip():
-            return LeftOut(key, NO_FINDINGS)
-        films = _films(one, blobs)
-        if not films:
-            return LeftOut(key, FILM_GONE)
+            return ExcludedStudy(key, NO_FINDINGS)
+        images = _films(one, blobs)
+        if not images:
+            return ExcludedStudy(key, FILM_GONE)
         known = Known(
             one.patient_name,
             one.patient_id,
@@ -92,7 +92,7 @@ class Signed:
         findings, impression = (_plain(text, known) for text in (one.findings, one.impression))
         target = target_text(self.reading.target or "report", findings, impression)
         if not target:
-            return LeftOut(key, NOTHING)
+            return ExcludedStudy(key, NOTHING)
         said = {
             "indication": one.indication if one.indication_source != _NO_SOURCE else "",
             "procedure": one.procedure,
@@ -105,46 +105,46 @@ class Signed:
         return Example(
             key=key,
             patient=patient,
-            split=set_apart(self.reading, patient, by_patient(self.reading, patient)),
-            films=films,
+            split=assign_validation(self.reading, patient, split_by_patient(self.reading, patient)),
+            images=images,
             target=target,
             priors=Priors(**priors),
             prior_sources={name: sources[name] for name, text in priors.items() if text},
         )
 
 
-def _standing(*, consented: bool) -> Iterator[Standing]:
+def _standing(*, consented: bool) -> Iterator[LatestReview]:
     """All that stands, page by page; no transaction is open while a page is learnt from."""
     after = None
     while True:
         with unit_of_work() as session:
-            page = reviews.standing(session, after, _PAGE, consented=consented)
+            page = reviews.latest_reviews(session, after, _PAGE, consented=consented)
         yield from page
         if len(page) < _PAGE:
             return
         after = page[-1].study_id
 
 
-def _films(one: Standing, blobs: Blobs) -> tuple[FilmFile, ...]:
+def _films(one: LatestReview, blobs: Blobs) -> tuple[ImageFile, ...]:
     """The films that the draft was made from, by our own ids; none where one of them is gone."""
-    films = []
-    for seen in one.films:
+    images = []
+    for seen in one.images:
         path = blobs.path(seen.blob) if seen.blob else None
         if path is None or not path.is_file():
             if not (blobs.root / "instances").is_dir():
                 raise CorpusError(f"{blobs.root} holds no films: mount the data folder's disk")
             return ()
-        films.append(FilmFile(path, seen.position, str(seen.instance_id)))
-    return tuple(films)
+        images.append(ImageFile(path, seen.position, str(seen.instance_id)))
+    return tuple(images)
 
 
 def _plain(text: str, known: Known) -> str:
     """The text de-identified, as one line; "" where nothing but marks is left."""
     left = deidentify(text, known)
-    return " ".join(left.split()) if says_something(left) else ""
+    return " ".join(left.split()) if has_content(left) else ""
 
 
-def _who(one: Standing) -> str:
+def _who(one: LatestReview) -> str:
     """What tells the patient from others: the id, else name and birth date, else the study.
 
     The id's issuer is left out: some senders of a hospital give it and some do not, and one patient

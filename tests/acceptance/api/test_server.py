@@ -17,7 +17,7 @@ def test_it_takes_a_free_port_and_ends_cleanly(serve):
 
     def beats():
         with unit_of_work() as session:
-            return [part.facts for part in heartbeats.running(session) if part.part == "api"]
+            return [part.facts for part in heartbeats.running_parts(session) if part.part == "api"]
 
     (facts,) = eventually(beats)
     assert server.url.endswith(f":{facts['port']}")

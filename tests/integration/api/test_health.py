@@ -63,7 +63,7 @@ def test_metrics_are_the_rows(client, broker, night):
     parts_run("draft")
     with unit_of_work() as session:
         alarms.raise_alarm(session, "draft", "sick")
-        refusals.refuse(
+        refusals.record_refusal(
             session,
             calling_ae="X",
             sop_class_uid="1",
@@ -95,10 +95,10 @@ def test_metrics_are_the_rows(client, broker, night):
 def test_metrics_tell_how_a_draft_worker_fares(database, client):
     facts = {"slots": 64, "occupancy": 0.91, "studies_per_second": 12.5, "reruns": 1}
     with unit_of_work() as session:
-        heartbeats.beat(session, "draft", facts)
-        heartbeats.beat(session, "prepare", {"processes": 2})
+        heartbeats.record_heartbeat(session, "draft", facts)
+        heartbeats.record_heartbeat(session, "prepare", {"processes": 2})
     said = _ask("/metrics").text
-    worker = heartbeats.owner()
+    worker = heartbeats.this_process()
     for line in (
         f'nightdraft_draft_slots{{worker="{worker}"}} 64.0',
         f'nightdraft_draft_occupancy{{worker="{worker}"}} 0.91',

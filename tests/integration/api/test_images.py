@@ -12,7 +12,7 @@ from records.workflow import studies
 
 def _film(study):
     with unit_of_work() as session:
-        return studies.instances(session, study, InstanceState.KEPT)[0]
+        return studies.list_instances(session, study, InstanceState.KEPT)[0]
 
 
 def test_a_film_is_a_picture_of_its_own_shape(client, night):

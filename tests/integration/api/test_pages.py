@@ -79,8 +79,8 @@ def test_words_that_the_model_was_unsure_of_are_dotted_and_explained(client, nig
 def test_a_draft_of_earlier_images_says_so(client, night):
     study = night.drafted(1)
     with unit_of_work() as session:
-        uid = studies.by_uid(session, str(study)).study_instance_uid
-        row = studies.by_uid(session, str(study))
+        uid = studies.get_by_uid(session, str(study)).study_instance_uid
+        row = studies.get_by_uid(session, str(study))
         same = Patient(row.patient_id, "", row.patient_name, "", "")
     night.arrive(7, study_instance_uid=uid, patient=same)
     assert "does not show everything that is known" in client.get(f"/studies/{study}").text
@@ -159,7 +159,7 @@ def test_the_page_tells_when_its_study_has_changed(client, night):
 
 def test_refusals_have_a_page(client, night):
     with unit_of_work() as session:
-        refusals.refuse(
+        refusals.record_refusal(
             session,
             calling_ae="CT1",
             sop_class_uid="1.2",

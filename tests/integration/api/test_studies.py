@@ -137,7 +137,7 @@ def test_a_hold_that_was_not_seen_is_not_decided(client, night):
         )
         assert answer.status_code == 409
     with unit_of_work() as session:
-        assert [hold.decision for hold in holds.of_study(session, study)] == [None, None]
+        assert [hold.decision for hold in holds.list_by_study(session, study)] == [None, None]
 
 
 def test_nobody_decides_without_a_name(client, night):
@@ -152,7 +152,7 @@ def test_nobody_decides_without_a_name(client, night):
 def test_what_is_kept_aside_has_no_picture(client, night):
     study = night.arrive(1)
     with unit_of_work() as session:
-        one = drafts.of_study(session, study)
+        one = drafts.list_by_study(session, study)
     assert one == []
     uid = client.get(f"/api/studies/{study}").json()["study"]["study_instance_uid"]
     from records.workflow.studies import Patient
@@ -172,7 +172,7 @@ def test_what_is_kept_aside_has_no_picture(client, night):
 def test_refusals_and_parts(client, night):
     parts_run("listener", "sweep")
     with unit_of_work() as session:
-        refusals.refuse(
+        refusals.record_refusal(
             session,
             calling_ae="CT1",
             sop_class_uid="1.2",

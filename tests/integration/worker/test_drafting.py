@@ -31,7 +31,7 @@ from records.workflow import drafts, events, holds, leases, requests, worklist
 from tests.support.faulty_reporter import Reporter
 from tests.support.stored_studies import bring, bring_studies, close, films, state
 from tests.support.waiting import eventually
-from worker.circuit_breaker import Streak
+from worker.circuit_breaker import CircuitBreaker
 from worker.drafting import DeviceFailed, draft_ready
 from worker.preparing import prepare_ready
 
@@ -44,11 +44,13 @@ def _night(night):
 
 
 def prepare():
-    return prepare_ready("p", 60, Streak(Stage.PREPARE))
+    return prepare_ready("p", 60, CircuitBreaker(Stage.PREPARE))
 
 
 def draft(reporter=None, owner="d", streak=None, **more):
-    return draft_ready(reporter or Reporter(), owner, 60, streak or Streak(Stage.DRAFT), **more)
+    return draft_ready(
+        reporter or Reporter(), owner, 60, streak or CircuitBreaker(Stage.DRAFT), **more
+    )
 
 
 def prepared(*seeds, **more):
@@ -78,7 +80,7 @@ def test_a_draft_says_all_it_came_from():
     (study,) = prepared(1)
     assert draft() == 1
     with unit_of_work() as session:
-        (one,) = drafts.of_study(session, study)
+        (one,) = drafts.list_by_study(session, study)
     assert one.text.startswith(WARNING)
     assert one.model_name == "null"
     assert one.notice.startswith("No model")
@@ -104,7 +106,7 @@ def test_a_draft_keeps_how_sure_the_model_was_and_what_was_run_again():
     (unknown,) = prepared(2)
     assert draft() == 1
     with unit_of_work() as session:
-        (one,), (other,) = (drafts.of_study(session, study) for study in (known, unknown))
+        (one,), (other,) = (drafts.list_by_study(session, study) for study in (known, unknown))
     assert [(s["section"], s["confidence"], s["least"]) for s in one.sentences] == [
         ("findings", 0.25, 0.25),
         ("impression", 0.25, 0.25),
@@ -151,7 +153,7 @@ def test_a_worker_that_lost_its_lease_saves_nothing_and_its_mates_are_saved(nigh
     assert state(kept) is DRAFTED
     assert state(lost) is VisibleState.DRAFTING  # the other's
     with unit_of_work() as session:
-        assert not drafts.of_study(session, lost)
+        assert not drafts.list_by_study(session, lost)
 
 
 def test_leases_are_renewed_while_the_model_works(night):
@@ -177,7 +179,7 @@ def test_poison_in_a_batch_is_alone_failed_and_its_mates_are_drafted(night):
     assert len(reporter.batches) == 2
     assert reporter.batches[1] == [poison]
     with unit_of_work() as session:
-        assert worklist.one(session, bad).reason == "MODEL_ERROR"
+        assert worklist.read_row(session, bad).reason == "MODEL_ERROR"
 
 
 def test_a_study_that_breaks_its_batch_is_found_alone(night):
@@ -193,7 +195,7 @@ def test_a_study_that_breaks_its_batch_is_found_alone(night):
     assert (state(good), state(bad), state(fine)) == (DRAFTED, FAILED, DRAFTED)
     assert sorted(map(len, reporter.batches)) == [1, 1, 1, 3]
     with unit_of_work() as session:
-        assert "secret" not in worklist.one(session, bad).detail
+        assert "secret" not in worklist.read_row(session, bad).detail
 
 
 def test_three_different_failing_in_a_row_stop_the_worker_with_all_forgiven():
@@ -223,7 +225,7 @@ def test_one_failing_again_and_again_is_no_sick_worker():
 
 
 def test_a_streak_is_ended_by_a_success():
-    streak = Streak(Stage.DRAFT)
+    streak = CircuitBreaker(Stage.DRAFT)
     ids = prepared(1, 2, 3, 4, 5)
     bad = {key_of(study) for study in (ids[0], ids[1], ids[3], ids[4])}
     assert draft(Reporter(poison=lambda case: case.key in bad, batch=5), streak=streak) == 1
@@ -321,7 +323,7 @@ def test_the_same_inputs_lead_to_one_draft():
     assert prepare() == 1
     assert draft() == 1
     with unit_of_work() as session:
-        (only,) = drafts.of_study(session, study)
+        (only,) = drafts.list_by_study(session, study)
         assert session.get(DraftRequest, again.id).draft_id == only.id
         assert only.superseded_at is None
 
@@ -339,7 +341,7 @@ def test_late_images_supersede_the_draft():
     assert prepare() == 1
     assert draft() == 1
     with unit_of_work() as session:
-        newest, older = drafts.of_study(session, study)
+        newest, older = drafts.list_by_study(session, study)
     assert (len(newest.views), len(older.views)) == (2, 1)
     assert newest.superseded_at is None
     assert older.superseded_at is not None
@@ -355,13 +357,13 @@ def test_a_late_image_closing_while_the_draft_is_saved_does_not_lock_both_out(mo
     prepare()
     bring(first[1])
     closing = threading.Thread(target=close)
-    tell = events.tell
+    append_event = events.append_event
 
-    def tell_late(session, *given, **more):
+    def append_late(session, *given, **more):
         if not closing.ident:
             closing.start()
             eventually(blocked)
-        tell(session, *given, **more)
+        append_event(session, *given, **more)
 
     def blocked():
         with unit_of_work() as session:
@@ -377,9 +379,9 @@ def test_a_late_image_closing_while_the_draft_is_saved_does_not_lock_both_out(mo
     lease = leases.Lease(
         row.id, study, "d", 1, Stage.DRAFT, 1, Purpose.PRIMARY, False, None, "in", "pp", {}
     )
-    monkeypatch.setattr(requests.trail, "tell", tell_late)
+    monkeypatch.setattr(events, "append_event", append_late)
     with unit_of_work() as session:
-        assert leases.holds_lease(session, lease)
+        assert leases.lock_if_held(session, lease)
         assert requests.skip(session, lease, "test", "test")
     closing.join()
     assert state(study) is VisibleState.WAITING  # the newer revision's request

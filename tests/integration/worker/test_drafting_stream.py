@@ -23,7 +23,7 @@ from records.states import Stage, VisibleState
 from records.workflow import drafts, worklist
 from tests.support.stored_studies import bring_studies, close, state
 from worker import drafting
-from worker.circuit_breaker import Streak
+from worker.circuit_breaker import CircuitBreaker
 from worker.drafting import draft_ready
 from worker.pace import Pace
 from worker.preparing import prepare_ready
@@ -42,7 +42,7 @@ def ids(night: Callable[..., None]) -> list[Any]:
     night(bundle="demo", max_attempts=2)
     found = bring_studies(*range(1, STUDIES + 1))
     close()
-    assert prepare_ready("p", 120, Streak(Stage.PREPARE)) == STUDIES
+    assert prepare_ready("p", 120, CircuitBreaker(Stage.PREPARE)) == STUDIES
     return found
 
 
@@ -56,7 +56,7 @@ def request_of(study: Any) -> DraftRequest:
 
 
 def draft(reporter: Any, seconds: float = 60, **more: Any) -> int:
-    return draft_ready(reporter, "d", seconds, Streak(Stage.DRAFT), **more)
+    return draft_ready(reporter, "d", seconds, CircuitBreaker(Stage.DRAFT), **more)
 
 
 def other_shape(_: Any, request: DraftRequest) -> None:
@@ -109,9 +109,11 @@ def test_one_of_64_is_poison_and_63_are_drafted(
     assert states[BAD] is FAILED
     assert [one for n, one in enumerate(states) if n != BAD] == [DRAFTED] * (STUDIES - 1)
     with unit_of_work() as session:
-        failed = worklist.one(session, ids[BAD])
+        failed = worklist.read_row(session, ids[BAD])
         assert (failed.reason, bool(failed.detail)) == ("MODEL_ERROR", True)
-        texts = {drafts.of_study(session, study)[0].text for n, study in enumerate(ids) if n != BAD}
+        texts = {
+            drafts.list_by_study(session, study)[0].text for n, study in enumerate(ids) if n != BAD
+        }
     assert len(texts) > 10  # they are reports of their own films
 
 

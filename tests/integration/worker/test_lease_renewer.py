@@ -15,7 +15,7 @@ from records.workflow import leases, requests
 from tests.support.stored_studies import bring_studies, close
 from tests.support.waiting import eventually
 from worker import tasks
-from worker.lease_renewer import Keeper
+from worker.lease_renewer import LeaseRenewer
 
 
 @pytest.fixture
@@ -38,14 +38,14 @@ def row_of(lease):
 
 def test_what_is_left_in_hand_is_given_back(lease):
     one = lease(lease_seconds=60)
-    with Keeper() as keeper:
+    with LeaseRenewer() as keeper:
         keeper.take([one])
     assert row_of(one).lease_owner is None
 
 
 def test_a_lease_that_passed_on_is_noticed(lease):
     one = lease(lease_seconds=1)
-    with Keeper() as keeper:
+    with LeaseRenewer() as keeper:
         keeper.take([one])
         assert not keeper.lost(one)
         with unit_of_work() as session:
@@ -58,7 +58,7 @@ def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
     child = os.fork()
     if child == 0:
         forget_engine()
-        with Keeper() as keeper:
+        with LeaseRenewer() as keeper:
             keeper.take([one])
             threading.Event().wait()
     _, status = os.waitpid(child, 0)
@@ -66,7 +66,7 @@ def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
 
     def taken_back():
         with unit_of_work() as session:
-            return requests.take_back_expired(session, 3, 0.0)
+            return requests.expire_leases(session, 3, 0.0)
 
     assert eventually(taken_back, 10) == 1
 

@@ -23,7 +23,7 @@ from records.states import (
 from records.workflow import events, holds, studies, worklist
 from tests.support.stored_studies import bring, bring_studies, close, films, state
 from worker import preparing
-from worker.circuit_breaker import Streak
+from worker.circuit_breaker import CircuitBreaker
 from worker.preparing import prepare_ready
 
 PREPARED, FAILED = VisibleState.PREPARED, VisibleState.FAILED
@@ -36,7 +36,7 @@ def _night(night):
 
 def prepare(streak=None, **more):
     close()
-    return prepare_ready("p", 60, streak or Streak(Stage.PREPARE), **more)
+    return prepare_ready("p", 60, streak or CircuitBreaker(Stage.PREPARE), **more)
 
 
 def request_of(study_id):
@@ -50,7 +50,7 @@ def two_films():
 
 def blob_paths(study_id):
     with unit_of_work() as session:
-        rows = studies.instances(session, study_id, InstanceState.KEPT)
+        rows = studies.list_instances(session, study_id, InstanceState.KEPT)
     return [Blobs(settings().data_dir).path(row.blob) for row in rows]
 
 
@@ -77,7 +77,7 @@ def test_other_objects_are_named_and_films_are_drafted():
     study = bring(film)
     other = films(1)[0]
     other.SOPInstanceUID += ".9"
-    bring(other, is_film=False, skip_reason="It is a dose report.")
+    bring(other, is_radiograph=False, skip_reason="It is a dose report.")
     assert prepare() == 1
     (left,) = request_of(study).provenance["left_out"]
     assert left == {
@@ -88,10 +88,10 @@ def test_other_objects_are_named_and_films_are_drafted():
 
 
 def test_a_study_without_films_is_skipped_with_the_reason():
-    study = bring(films(1)[0], is_film=False, skip_reason="It is a dose report.")
+    study = bring(films(1)[0], is_radiograph=False, skip_reason="It is a dose report.")
     assert prepare() == 0
     with unit_of_work() as session:
-        row = worklist.one(session, study)
+        row = worklist.read_row(session, study)
     assert (row.state, row.reason) == (VisibleState.SKIPPED, "no_films")
     assert "dose report" in row.detail
 
@@ -104,7 +104,7 @@ def test_what_the_model_is_not_for_is_skipped():
     study = bring(hand)
     assert prepare() == 0
     with unit_of_work() as session:
-        assert worklist.one(session, study).reason == "not_chest"
+        assert worklist.read_row(session, study).reason == "not_chest"
 
 
 def test_one_unreadable_film_of_two_is_left_out_with_the_reason():
@@ -122,7 +122,7 @@ def test_a_study_whose_films_are_all_unreadable_failed_for_good():
     good = bring_studies(2)[0]
     assert prepare() == 1
     with unit_of_work() as session:
-        row = worklist.one(session, study)
+        row = worklist.read_row(session, study)
     assert (row.state, row.reason) == (FAILED, "UNREADABLE")
     assert "pixels" in row.detail
     assert request_of(study).attempts == 1
@@ -150,14 +150,14 @@ def test_what_the_headers_leave_open_is_asked_once():
     assert state(study) is VisibleState.HELD
     assert prepare() == 0
     with unit_of_work() as session:
-        (hold,) = holds.of_study(session, study)
+        (hold,) = holds.list_by_study(session, study)
         assert hold.reason == HoldReason.CHEST_UNKNOWN
         holds.decide(session, study, Decision.PROCEED, "a reader")
     assert prepare() == 1
     assert state(study) is PREPARED
     assert "Body part not certain for every film." in request_of(study).provenance["notes"]
     with unit_of_work() as session:
-        assert len(holds.of_study(session, study)) == 1
+        assert len(holds.list_by_study(session, study)) == 1
 
 
 def test_the_same_study_has_the_same_inputs_and_others_have_others(night):
@@ -189,7 +189,9 @@ def test_a_late_image_under_preparation_belongs_to_the_next_revision():
         return False
 
     close()
-    prepare_ready("p", 60, Streak(Stage.PREPARE), arrive)  # nothing is claimed: it receives again
+    prepare_ready(
+        "p", 60, CircuitBreaker(Stage.PREPARE), arrive
+    )  # nothing is claimed: it receives again
     assert state(study) is VisibleState.RECEIVING
     assert prepare() == 1
     assert len(request_of(study).provenance["views"]) == 2
@@ -241,7 +243,7 @@ def test_a_film_whose_file_is_gone_failed_with_the_reason():
     path.unlink()
     assert prepare() == 0
     with unit_of_work() as session:
-        row = worklist.one(session, study)
+        row = worklist.read_row(session, study)
     assert (row.state, row.reason) == (FAILED, "UNREADABLE")
     assert "gone" in row.detail
 
@@ -268,7 +270,7 @@ def test_an_error_nobody_foresaw_costs_an_attempt_and_quotes_nothing(monkeypatch
     monkeypatch.setattr(preparing, "make_ready", odd)
     assert prepare() == 0
     with unit_of_work() as session:
-        row = worklist.one(session, study)
+        row = worklist.read_row(session, study)
         told = " ".join(event.detail for event in events.timeline(session, study))
     assert (row.state, row.reason) == (FAILED, "UNEXPECTED")
     assert row.detail.startswith("ValueError at ")

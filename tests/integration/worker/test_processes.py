@@ -25,7 +25,7 @@ def drafted(studies):
 
 def running_parts():
     with unit_of_work() as session:
-        return {beat.part for beat in heartbeats.running(session)}
+        return {beat.part for beat in heartbeats.running_parts(session)}
 
 
 def test_from_arrival_to_draft_and_nothing_of_a_patient_on_the_way(night, run_part, broker):
@@ -77,7 +77,7 @@ def test_killed_at_any_point_every_study_has_one_draft(
     assert (tmp_path / "killed").exists()
     with unit_of_work() as session:
         for study in ids:
-            (only,) = drafts.of_study(session, study)
+            (only,) = drafts.list_by_study(session, study)
             assert only.superseded_at is None
             assert session.get(DraftRequest, session.get(Study, study).request_id).attempts == 0
 
@@ -97,7 +97,7 @@ def test_redis_emptied_and_killed_while_all_runs(night, run_part, broker, server
     valkey.kill()
     eventually(lambda: not valkey.is_running() or valkey.status() == psutil.STATUS_ZOMBIE)
     late = bring_studies(4, 5)
-    assert servers.mend()
+    assert servers.restart_dead()
     eventually(lambda: drafted(late), 60)
     assert [part.process.poll() for part in running] == [None, None, None]
 

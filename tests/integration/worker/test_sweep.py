@@ -124,7 +124,7 @@ def test_ringing_stays_under_the_limit_whoever_rings(queue, night):
     bring_studies(1, 2, 3)
     close()
     with unit_of_work() as session:
-        ids = list(leases.ready_ids(session, Stage.PREPARE, 10))
+        ids = list(leases.claimable_ids(session, Stage.PREPARE, 10))
     assert bells.ring(Stage.DRAFT, ids) == 2
     assert bells.ring(Stage.DRAFT, ids) == 0
     assert bells.waiting(Stage.DRAFT) == 2

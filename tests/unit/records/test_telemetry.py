@@ -6,7 +6,7 @@ import logging
 import pytest
 import structlog
 
-from records.errors import NotFound, terse
+from records.errors import NotFound, safe_text
 from records.telemetry import logger, set_up_logs
 
 NAME = "PLANTED^NAME"
@@ -59,9 +59,9 @@ def test_dicom_libraries_are_turned_down(capsys):
 
 
 def test_our_own_errors_are_given_whole_and_others_by_their_place():
-    assert terse(NotFound("no study has that UID")) == "no study has that UID"
+    assert safe_text(NotFound("no study has that UID")) == "no study has that UID"
     try:
-        terse(None)  # fails inside our own code
+        safe_text(None)  # fails inside our own code
     except AttributeError as error:
-        said = terse(error)
+        said = safe_text(error)
         assert said.startswith("AttributeError at records/errors.py:")

@@ -69,7 +69,7 @@ def test_other_bytes_under_the_same_uid_open_a_hold(listen, data_dir):
     assert send(port, first, film(sop="1.2.3.1.9", pixels=b"\1\0" * 64)) == [0, 0]
     assert [row.state for row in rows()] == [InstanceState.KEPT, InstanceState.CONFLICT]
     with unit_of_work() as session:
-        (hold,) = holds.of_study(session, study().id)
+        (hold,) = holds.list_by_study(session, study().id)
     assert hold.reason == HoldReason.CONFLICTING_BYTES
     assert len(kept_files(data_dir)) == 2
 
@@ -80,7 +80,7 @@ def test_another_patient_under_the_study_uid_opens_a_hold_and_is_not_merged(list
     assert send(port, film(), stranger) == [0, 0]
     assert [row.state for row in rows()] == [InstanceState.KEPT, InstanceState.MISMATCH]
     with unit_of_work() as session:
-        (hold,) = holds.of_study(session, study().id)
+        (hold,) = holds.list_by_study(session, study().id)
     assert hold.reason == HoldReason.PATIENT_MISMATCH
     assert study().patient_name == "PHANTOM^ONE"
 

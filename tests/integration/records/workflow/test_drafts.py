@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 def of(study_id):
     with unit_of_work() as session:
-        return drafts.of_study(session, study_id)
+        return drafts.list_by_study(session, study_id)
 
 
 def test_every_draft_begins_with_the_warning():
@@ -109,7 +109,7 @@ def test_a_lost_lease_saves_nothing_and_its_mates_are_saved():
         prepare(lease)
     claimed = {lease.study_id: lease for lease in claim(Stage.DRAFT)}
     with unit_of_work() as session:
-        leases.give_back(session, [claimed[lost[0]]], "on purpose")
+        leases.release(session, [claimed[lost[0]]], "on purpose")
     with unit_of_work() as session:
         saved = [drafts.save(session, lease, new_draft(lease)) for lease in claimed.values()]
     assert saved.count(None) == 1

@@ -47,12 +47,12 @@ def fail(lease, max_attempts=3, **more):
 
 def take_back(max_attempts=3):
     with unit_of_work() as session:
-        return requests.take_back_expired(session, max_attempts, 0.0)
+        return requests.expire_leases(session, max_attempts, 0.0)
 
 
 def state(study_id):
     with unit_of_work() as session:
-        return worklist.one(session, study_id).state
+        return worklist.read_row(session, study_id).state
 
 
 def test_claims_go_by_priority_then_arrival():
@@ -93,8 +93,8 @@ def test_a_lost_lease_cannot_write():
     assert fail(old) is False
     with unit_of_work() as session:
         assert requests.skip(session, old, "NOT_CHEST", "no") is False
-        assert leases.give_back(session, [old], "late") == 0
-        assert leases.extend(session, [old, new], 60.0) == {new.request_id}
+        assert leases.release(session, [old], "late") == 0
+        assert leases.renew(session, [old, new], 60.0) == {new.request_id}
     assert state(study_id) is VisibleState.PREPARING
     assert prepare(new) is True
 
@@ -138,7 +138,7 @@ def test_a_study_that_kills_its_worker_alone_ends_failed():
     assert deaths == 4  # one as a mate, then three attempts alone
     assert state(study_id) is VisibleState.FAILED
     with unit_of_work() as session:
-        row = worklist.one(session, study_id)
+        row = worklist.read_row(session, study_id)
     assert row.reason == FailReason.WORKER_DIED
 
 
@@ -147,7 +147,7 @@ def test_only_own_errors_cost_attempts():
     for _ in range(10):
         claimed = claim()
         with unit_of_work() as session:
-            assert leases.give_back(session, claimed, "the disk is full") == 1
+            assert leases.release(session, claimed, "the disk is full") == 1
     for _ in range(3):
         fail(claim()[0])
     assert state(study_id) is VisibleState.FAILED
@@ -191,7 +191,7 @@ def test_a_sick_worker_condemns_nobody():
         fail(lease, max_attempts=1)
     assert {state(study) for study in studies} == {VisibleState.FAILED}
     with unit_of_work() as session:
-        requests.forgive(session, [lease.request_id for lease in claimed])
+        requests.restore_attempts(session, [lease.request_id for lease in claimed])
     assert {state(study) for study in studies} == {VisibleState.WAITING}
 
 
@@ -203,7 +203,7 @@ def test_an_open_hold_stops_claims_and_a_person_lets_them_go_on():
     assert claim() == []
     with unit_of_work() as session:
         assert holds.decide(session, study_id, Decision.PROCEED, "a reader") == 1
-        assert holds.answered(session, study_id) == {HoldReason.CHEST_UNKNOWN}
+        assert holds.approved_reasons(session, study_id) == {HoldReason.CHEST_UNKNOWN}
     assert len(claim()) == 1
 
 
@@ -241,8 +241,8 @@ def test_cancelling_withdraws_a_draft_that_is_there_and_late_images_do_not_bring
     draft_all()
     hold_and_cancel(study_id)
     with unit_of_work() as session:
-        row = worklist.one(session, study_id)
-        (draft,) = drafts.of_study(session, study_id)
+        row = worklist.read_row(session, study_id)
+        (draft,) = drafts.list_by_study(session, study_id)
     assert (row.state, row.draft_id) == (VisibleState.CANCELLED, None)
     assert draft.superseded_at is not None
     register(arrived(content="a late film"))
@@ -291,7 +291,7 @@ def test_a_person_who_thinks_again_gets_a_draft():
     assert state(study_id) is VisibleState.WAITING
     assert draft_all() == [draft_id]  # of the same inputs, so it is the same draft
     with unit_of_work() as session:
-        assert worklist.one(session, study_id).draft_id == draft_id
+        assert worklist.read_row(session, study_id).draft_id == draft_id
 
 
 def test_a_hold_during_work_stops_the_next_claim_not_this_one():
@@ -348,8 +348,8 @@ def test_requests_for_another_bundle_are_left_alone():
     (study_id,) = complete(arrived())
     draft_all()
     with unit_of_work() as session:
-        study = studies.by_uid(session, str(study_id))
-        requests.ask(session, study, bundle="digest-of-another")
+        study = studies.get_by_uid(session, str(study_id))
+        requests.create_request(session, study, bundle="digest-of-another")
     assert claim(bundle="digest-of-this") == []
     assert len(claim(bundle="digest-of-another")) == 1
 
@@ -358,10 +358,10 @@ def test_bells_ring_for_what_could_be_claimed():
     for n in range(3):
         complete(arrived(f"1.{n}", priority=Priority(n)))
     with unit_of_work() as session:
-        ready = leases.ready_ids(session, Stage.PREPARE, 2)
+        ready = leases.claimable_ids(session, Stage.PREPARE, 2)
     assert ready == [lease.request_id for lease in claim(limit=2)]
     with unit_of_work() as session:
-        assert len(leases.ready_ids(session, Stage.PREPARE, 10)) == 1
+        assert len(leases.claimable_ids(session, Stage.PREPARE, 10)) == 1
 
 
 def test_the_timeline_names_each_step():

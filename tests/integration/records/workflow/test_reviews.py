@@ -43,12 +43,12 @@ def set_consent(review_id, consent, by="Dr. Reader"):
 
 def of(study_id):
     with unit_of_work() as session:
-        return reviews.of_study(session, study_id)
+        return reviews.list_by_study(session, study_id)
 
 
 def standing(**asked):
     with unit_of_work() as session:
-        return reviews.standing(session, **asked)
+        return reviews.latest_reviews(session, **asked)
 
 
 def told(study_id):
@@ -83,7 +83,7 @@ def test_what_was_signed_is_kept_and_its_draft_stays_unreviewed(study_id, draft_
         "Normal.",
     )
     with unit_of_work() as session:
-        (draft,) = drafts.of_study(session, study_id)
+        (draft,) = drafts.list_by_study(session, study_id)
     assert draft.status == "UNREVIEWED"
     assert draft.text.startswith(WARNING)
 
@@ -296,7 +296,7 @@ def test_what_stands_has_the_films_that_the_draft_was_made_from(study_id):
     ]
     sign(save(lease, views=views))
     (one,) = standing()
-    here, gone = one.films
+    here, gone = one.images
     assert (here.position, here.blob.startswith("instances/")) == ("frontal", True)
     assert (gone.position, gone.blob, gone.instance_id) == ("lateral", "", None)
     assert (one.patient_name, one.indication) == ("PHANTOM^ONE", "cough")

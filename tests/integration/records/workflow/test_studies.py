@@ -24,20 +24,20 @@ pytestmark = pytest.mark.usefixtures("database")
 
 def seen(study_id):
     with unit_of_work() as session:
-        return worklist.one(session, study_id)
+        return worklist.read_row(session, study_id)
 
 
 def test_the_same_bytes_again_change_nothing():
     first, again = register(arrived(sop="1.2.3.4"), arrived(sop="1.2.3.4"))
     assert (first.outcome, again.outcome) == (Outcome.KEPT, Outcome.REPEATED)
-    assert seen(first.study_id).objects == 1
+    assert seen(first.study_id).instance_count == 1
 
 
 def test_other_bytes_under_a_known_uid_are_kept_and_open_a_hold():
     (study_id,) = complete(arrived(sop="1.2.3.4", content="a"), arrived(sop="1.2.3.4", content="b"))
     row = seen(study_id)
     assert (row.state, row.hold_reasons) == (VisibleState.HELD, (HoldReason.CONFLICTING_BYTES,))
-    assert (row.films, row.objects) == (1, 2)
+    assert (row.image_count, row.instance_count) == (1, 2)
     assert claim() == []
 
 
@@ -58,9 +58,9 @@ def test_another_patient_under_a_known_study_is_never_merged():
     kept, stranger = register(arrived(patient=ONE), arrived(patient=OTHER))
     assert stranger.outcome is Outcome.MISMATCH
     row = seen(kept.study_id)
-    assert (row.patient_id, row.films, row.state) == ("P-1", 1, VisibleState.HELD)
+    assert (row.patient_id, row.image_count, row.state) == ("P-1", 1, VisibleState.HELD)
     with unit_of_work() as session:
-        aside = studies.instances(session, kept.study_id, InstanceState.MISMATCH)
+        aside = studies.list_instances(session, kept.study_id, InstanceState.MISMATCH)
         assert len(aside) == 1
 
 
@@ -149,9 +149,9 @@ def test_a_late_image_before_drafting_supersedes_the_open_request():
 def test_an_object_that_is_no_film_makes_no_revision():
     (study_id,) = complete(arrived())
     draft_all()
-    register(arrived(is_film=False, skip_reason="NOT_A_FILM"))
+    register(arrived(is_radiograph=False, skip_reason="NOT_A_FILM"))
     row = seen(study_id)
-    assert (row.revision, row.state, row.objects) == (1, VisibleState.DRAFTED, 2)
+    assert (row.revision, row.state, row.instance_count) == (1, VisibleState.DRAFTED, 2)
 
 
 def test_many_associations_may_bring_one_study():
@@ -172,23 +172,23 @@ def test_many_associations_may_bring_one_study():
         thread.join()
     assert errors == []
     with unit_of_work() as session:
-        assert len(studies.instances(session, studies.by_uid(session, "7.7").id)) == 10
+        assert len(studies.list_instances(session, studies.get_by_uid(session, "7.7").id)) == 10
 
 
 def test_a_study_is_found_by_its_uid_and_by_our_id():
     (one,) = register(arrived("1.2.3"))
     with unit_of_work() as session:
-        assert studies.by_uid(session, "1.2.3").id == one.study_id
-        assert studies.by_uid(session, str(one.study_id)).id == one.study_id
+        assert studies.get_by_uid(session, "1.2.3").id == one.study_id
+        assert studies.get_by_uid(session, str(one.study_id)).id == one.study_id
         with pytest.raises(NotFound, match="no study"):
-            studies.by_uid(session, "9.9.9")
+            studies.get_by_uid(session, "9.9.9")
 
 
 def test_the_timeline_tells_what_happened():
     (study_id,) = complete(arrived(content="a", sop="1.1"), arrived(content="b", sop="1.1"))
     with unit_of_work() as session:
         kinds = [event.kind for event in events.timeline(session, study_id)]
-        assert len(holds.of_study(session, study_id)) == 1
+        assert len(holds.list_by_study(session, study_id)) == 1
     assert kinds == [
         EventKind.ARRIVED,
         EventKind.HELD,

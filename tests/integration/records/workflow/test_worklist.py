@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 def counts():
     with unit_of_work() as session:
-        return {state: n for state, n in worklist.counts(session).items() if n}
+        return {state: n for state, n in worklist.count_by_state(session).items() if n}
 
 
 def test_a_study_is_seen_in_every_state_of_its_way():
@@ -33,7 +33,7 @@ def test_a_study_is_seen_in_every_state_of_its_way():
 
 def test_counts_name_every_state():
     with unit_of_work() as session:
-        assert set(worklist.counts(session)) == set(VisibleState)
+        assert set(worklist.count_by_state(session)) == set(VisibleState)
 
 
 def test_pages_show_each_study_once_newest_first():
@@ -42,7 +42,7 @@ def test_pages_show_each_study_once_newest_first():
     seen, after = [], None
     while True:
         with unit_of_work() as session:
-            page = worklist.page(session, after=after, limit=3)
+            page = worklist.read_page(session, after=after, limit=3)
         seen += [row.study_instance_uid for row in page.rows]
         after = page.next
         if after is None:
@@ -55,49 +55,49 @@ def test_pages_by_state():
     draft_all()
     register(arrived("1.2"))
     with unit_of_work() as session:
-        drafted = worklist.page(session, state=VisibleState.DRAFTED)
+        drafted = worklist.read_page(session, state=VisibleState.DRAFTED)
         assert [row.study_instance_uid for row in drafted.rows] == ["1.1"]
         assert drafted.rows[0].impression == "normal."
-        assert worklist.page(session, state=VisibleState.FAILED).rows == []
+        assert worklist.read_page(session, state=VisibleState.FAILED).rows == []
 
 
 @pytest.mark.parametrize(("words", "found"), [("phantom^o", 1), ("p-1", 1), ("%", 0), ("zz", 0)])
 def test_the_search_takes_words_as_they_are(words, found):
     register(arrived(patient=Patient("P-1", "", "PHANTOM^ONE")))
     with unit_of_work() as session:
-        assert len(worklist.page(session, words=words).rows) == found
+        assert len(worklist.read_page(session, words=words).rows) == found
 
 
 @pytest.mark.parametrize("mark", ["x", "bm8=", ""])
 def test_a_mark_of_no_page_is_refused(mark):
     with unit_of_work() as session, pytest.raises(NotAllowed):
-        worklist.page(session, after=mark)
+        worklist.read_page(session, after=mark)
 
 
 def test_pace_and_oldest():
     with unit_of_work() as session:
-        assert worklist.waiting_since(session) is None
+        assert worklist.oldest_waiting(session) is None
     complete(arrived())
     with unit_of_work() as session:
-        assert worklist.waiting_since(session) is not None
+        assert worklist.oldest_waiting(session) is not None
     draft_all()
     with unit_of_work() as session:
-        assert worklist.waiting_since(session) is None
-        assert worklist.drafted_since(session, 60.0) == 1
-        assert len(worklist.recent_drafts(session, 5)) == 1
+        assert worklist.oldest_waiting(session) is None
+        assert worklist.count_drafts(session, 60.0) == 1
+        assert len(worklist.list_recent_drafts(session, 5)) == 1
 
 
 def test_parts_are_seen_while_they_beat():
     with unit_of_work() as session:
-        heartbeats.beat(session, "sweep", {"count": 1})
-        heartbeats.beat(session, "sweep", {"count": 2})
+        heartbeats.record_heartbeat(session, "sweep", {"count": 1})
+        heartbeats.record_heartbeat(session, "sweep", {"count": 2})
     with unit_of_work() as session:
-        (part,) = heartbeats.running(session)
+        (part,) = heartbeats.running_parts(session)
         assert (part.part, part.facts) == ("sweep", {"count": 2})
-        assert heartbeats.running(session, silent_seconds=0.0) == []
-        heartbeats.leave(session, "sweep")
+        assert heartbeats.running_parts(session, silent_seconds=0.0) == []
+        heartbeats.remove_heartbeat(session, "sweep")
     with unit_of_work() as session:
-        assert heartbeats.running(session) == []
+        assert heartbeats.running_parts(session) == []
 
 
 def test_one_alarm_a_part_until_it_is_closed():
@@ -115,7 +115,7 @@ def test_one_alarm_a_part_until_it_is_closed():
 def test_refusals_are_kept_and_counted():
     with unit_of_work() as session:
         for _ in range(2):
-            refusals.refuse(
+            refusals.record_refusal(
                 session,
                 calling_ae="A",
                 sop_class_uid="1",
@@ -124,5 +124,5 @@ def test_refusals_are_kept_and_counted():
                 sentence="larger than 200 MB",
             )
     with unit_of_work() as session:
-        assert refusals.refusal_counts(session) == {"TOO_LARGE": 2}
-        assert len(refusals.refusals(session, 1)) == 1
+        assert refusals.count_by_reason(session) == {"TOO_LARGE": 2}
+        assert len(refusals.list_refusals(session, 1)) == 1

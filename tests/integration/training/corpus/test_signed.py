@@ -20,10 +20,10 @@ from records.workflow import drafts, holds, leases, requests, reviews
 from records.workflow.studies import Patient
 from tests.support.registered_studies import arrived, claim, complete, new_draft
 from training.corpus import signed
-from training.corpus.example import Example, LeftOut, Reading
+from training.corpus.example import CorpusOptions, Example, ExcludedStudy
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
-from training.corpus.signed import Signed
+from training.corpus.signed import SignedReports
 from training.deid.pseudonyms import KEY_FILE, Pseudonyms, site_pseudonyms
 
 WHO = Patient("MRN-0045123", "SITE", "ROE-DOE^JANE^Q", "19310305", "F")
@@ -37,7 +37,7 @@ class Kept:
 
     study: UUID
     draft: UUID
-    film: Path
+    image: Path
 
 
 @pytest.fixture
@@ -53,10 +53,10 @@ def keep(database: str, data_dir: Path, tmp_path: Path) -> Callable[..., Kept]:
         provenance: dict[str, str] | None = None,
     ) -> Kept:
         one = phantom(1)
-        film = phantom_dicom(one, size=64)[0]
-        film.PatientName, film.PatientID = patient.name, patient.patient_id
-        film.PatientBirthDate = patient.birth_date
-        film.save_as(tmp_path / "film.dcm", enforce_file_format=True)
+        image = phantom_dicom(one, size=64)[0]
+        image.PatientName, image.PatientID = patient.name, patient.patient_id
+        image.PatientBirthDate = patient.birth_date
+        image.save_as(tmp_path / "film.dcm", enforce_file_format=True)
         blob = blobs.keep_instance(tmp_path / "film.dcm")
         came = arrived(
             study, f"{study}.9", study, patient, accession_number="A0981723",
@@ -65,8 +65,8 @@ def keep(database: str, data_dir: Path, tmp_path: Path) -> Callable[..., Kept]:
         (study_id,) = complete(came)
         (lease,) = claim(Stage.PREPARE)
         with unit_of_work() as session:
-            what = requests.Prepared("prepared/x", f"in-{study}", "pp", provenance or {})
-            requests.prepared(session, lease, what)
+            what = requests.PreparedInput("prepared/x", f"in-{study}", "pp", provenance or {})
+            requests.mark_prepared(session, lease, what)
         (lease,) = claim(Stage.DRAFT)
         new = new_draft(
             lease,
@@ -89,12 +89,12 @@ def sign(
         return reviews.sign(session, kept.draft, "Dr. Reader", findings, impression, consent)
 
 
-def read(split: str = "", **reading: object) -> list[Example | LeftOut]:
-    return list(Signed(Reading(**reading)).read(split))
+def read(split: str = "", **reading: object) -> list[Example | ExcludedStudy]:
+    return list(SignedReports(CorpusOptions(**reading)).read(split))
 
 
 def reasons() -> list[str]:
-    return [one.reason for one in read() if isinstance(one, LeftOut)]
+    return [one.reason for one in read() if isinstance(one, ExcludedStudy)]
 
 
 def every_text(found: object) -> Iterator[str]:
@@ -124,9 +124,9 @@ def test_a_signed_report_is_an_example(keep: Callable[..., Kept]) -> None:
         "procedure": "header",
         "prior_report": "records",
     }
-    (film,) = one.films
-    pixels = film.pixels(SHAPE)
-    assert (film.position, pixels.shape, pixels.dtype) == ("frontal", (32, 32), np.uint8)
+    (image,) = one.images
+    pixels = image.pixels(SHAPE)
+    assert (image.position, pixels.shape, pixels.dtype) == ("frontal", (32, 32), np.uint8)
     assert pixels.std() > 10
 
 
@@ -148,8 +148,8 @@ def test_no_example_names_its_patient(keep: Callable[..., Kept]) -> None:
     (one,) = read()
     assert isinstance(one, Example)
     # Our own name of the file tells when the film came, and of whom nothing.
-    texts = [text for text in every_text(one) if text != str(kept.film)]
-    for text in (*texts, repr(one).replace(str(kept.film), "")):
+    texts = [text for text in every_text(one) if text != str(kept.image)]
+    for text in (*texts, repr(one).replace(str(kept.image), "")):
         for word in (*PLANTED, str(kept.draft), "1.2.3"):
             assert word not in text.casefold(), text
     assert "3.2 cm nodule at T12." in one.target
@@ -167,7 +167,7 @@ def test_what_is_left_out_says_why(keep: Callable[..., Kept]) -> None:
         reviews.reject(session, rejected.draft, "R", "of another patient")
     gone = keep("1.3")
     sign(gone)
-    gone.film.unlink()
+    gone.image.unlink()
     sign(keep("1.4"), "Jane Roe.", " ")
     held = keep("1.5")
     sign(held)
@@ -191,13 +191,13 @@ def test_a_film_that_the_records_do_not_know_is_gone(keep: Callable[..., Kept]) 
     complete(arrived("1.2.3", "1.2.3.7", patient=WHO))
     (lease,) = claim(Stage.PREPARE)
     with unit_of_work() as session:
-        requests.prepared(session, lease, requests.Prepared("prepared/y", "other", "pp", {}))
+        requests.mark_prepared(session, lease, requests.PreparedInput("prepared/y", "other", "pp", {}))
     (lease,) = claim(Stage.DRAFT)
     views = [{"sop_instance_uid": "9.9", "position": "frontal", "why": ""}]
     with unit_of_work() as session:
         draft_id = drafts.save(session, lease, new_draft(lease, views=views))
     assert draft_id is not None
-    sign(Kept(kept.study, draft_id, kept.film))
+    sign(Kept(kept.study, draft_id, kept.image))
     assert reasons() == [signed.FILM_GONE]
 
 
@@ -237,8 +237,8 @@ def test_priors_of_a_request_that_was_prepared_again_are_not_the_drafts(
         requests.retry(session, study_id=kept.study)
     (lease,) = leases_of(kept)
     with unit_of_work() as session:
-        what = requests.Prepared("prepared/z", "other inputs", "pp", {"procedure": "Abdomen"})
-        assert requests.prepared(session, lease, what)
+        what = requests.PreparedInput("prepared/z", "other inputs", "pp", {"procedure": "Abdomen"})
+        assert requests.mark_prepared(session, lease, what)
     (one,) = read()
     assert isinstance(one, Example)
     assert one.priors.procedure == ""
@@ -278,9 +278,9 @@ def test_consent_that_is_withdrawn_counts_at_once(keep: Callable[..., Kept]) -> 
 
 def test_a_wrong_split_is_refused() -> None:
     with pytest.raises(CorpusError, match="patients"):
-        Signed(Reading(split="official"))
+        SignedReports(CorpusOptions(split="official"))
     with pytest.raises(ValueError, match="no such split"):
-        next(Signed().read("all"))
+        next(SignedReports().read("all"))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_header_in_arrived_fields(tmp_path):
     path = film(tmp_path / "1", PatientID="P-1", NumberOfStudyRelatedInstances="3")
     said = describe(read_header(path), received(path), read_settings())
     assert said["patient"].name == "PHANTOM^ONE"
-    assert (said["expected_instances"], said["is_film"], said["skip_reason"]) == (3, True, "")
+    assert (said["expected_instances"], said["is_radiograph"], said["skip_reason"]) == (3, True, "")
     assert said["priority"] is Priority.ROUTINE
 
 
