@@ -22,13 +22,13 @@ from rich.text import Text
 from model.manifest import Preprocessing
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.sizes import CLIP_MEAN, CLIP_STD, SIZES, build_random
-from nightdraft.bench.machine import facts, spread
-from training.corpus.example import TRAIN, Example, FilmFile, Reading
+from nightdraft.bench.machine import machine_facts, summarise
+from training.corpus.example import TRAIN, CorpusOptions, Example, ImageFile
 from training.corpus.phantom_corpus import as_example
 from training.corpus.phantoms import Phantom
 from training.corpus.phantoms_dicom import write_phantoms
-from training.corpus.prepared_dataset import shelve
-from training.finetuning.batches import Feeder, Showing
+from training.corpus.prepared_dataset import prepare_dataset
+from training.finetuning.batches import BatchLoader, SampleTransform
 
 SIZE = 224
 BATCH = 3
@@ -48,7 +48,7 @@ def measure(studies: int, pixels: int, runs: int, say: Callable[[str], None]) ->
             examples = [_in_files(one, paths) for one, paths in written]
             say("preparing them on a shelf")
             started = time.perf_counter()
-            shelf = shelve(Path(folder) / "shelf", iter(examples), HOW, {}, processes=0)
+            shelf = prepare_dataset(Path(folder) / "shelf", iter(examples), HOW, {}, processes=0)
             prepared = studies / (time.perf_counter() - started)
             ways: dict[str, Sequence[Example]] = {"shelf": shelf, "files": examples}
             pace: dict[str, list[float]] = {name: [] for name in ways}
@@ -61,18 +61,18 @@ def measure(studies: int, pixels: int, runs: int, say: Callable[[str], None]) ->
     finally:
         torch.set_num_threads(threads)
     return {
-        **facts(),
+        **machine_facts(),
         "studies": studies,
         "pixels": pixels,
         "runs": runs,
-        "shelf": spread(pace["shelf"]),
-        "files": spread(pace["files"]),
+        "shelf": summarise(pace["shelf"]),
+        "files": summarise(pace["files"]),
         "preparing": round(prepared, 1),
-        "ratio": round(spread(pace["shelf"])["median"] / spread(pace["files"])["median"], 2),
+        "ratio": round(summarise(pace["shelf"])["median"] / summarise(pace["files"])["median"], 2),
     }
 
 
-def show(measured: dict[str, Any]) -> RenderableType:
+def render(measured: dict[str, Any]) -> RenderableType:
     """The measurements as a table."""
     table = Table(box=None, header_style="bold")
     table.add_column("films")
@@ -92,18 +92,20 @@ def show(measured: dict[str, Any]) -> RenderableType:
 
 def _in_files(one: Phantom, paths: list[Path]) -> Example:
     """A phantom whose films are its files."""
-    example = as_example(one, TRAIN, Reading())
-    films = tuple(
-        FilmFile(path, film.position, path.stem)
-        for path, film in zip(paths, example.films, strict=True)
+    example = as_example(one, TRAIN, CorpusOptions())
+    images = tuple(
+        ImageFile(path, image.position, path.stem)
+        for path, image in zip(paths, example.images, strict=True)
     )
-    return replace(example, films=films)
+    return replace(example, images=images)
 
 
 def _pace(model: ClinicalBLIP, source: Sequence[Example], studies: int) -> float:
-    feeder = Feeder(model, source, Showing(), priors=True, batch=BATCH, seed=0, most_target=150)
+    loader = BatchLoader(
+        model, source, SampleTransform(), priors=True, batch=BATCH, seed=0, most_target=150
+    )
     batches = max(1, studies // BATCH)
     started = time.perf_counter()
     for number in range(batches):
-        feeder.make(number)
+        loader.make(number)
     return batches * BATCH / (time.perf_counter() - started)

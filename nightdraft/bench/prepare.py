@@ -33,7 +33,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model.dicom.pixels import view_pixels
-from nightdraft.bench.machine import facts, spread
+from nightdraft.bench.machine import machine_facts, summarise
 from nightdraft.phantom_studies import FIRST_SEED
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
@@ -81,7 +81,7 @@ def measure(runs: int, say: Callable[[str], None]) -> dict[str, Any]:
         "runs": runs,
         "two_threads_ratio": median(row["two_threads_ratio"] for row in found.values()),
         **found,
-        **facts(),
+        **machine_facts(),
     }
 
 
@@ -95,7 +95,7 @@ def _paces(film: Path, runs: int) -> dict[str, Any]:
     for _ in range(runs):
         ours.append(1000 * _seconds(lambda: view_pixels(film, VIEW)))
         plain.append(1000 * _seconds(lambda: view_plainly(film, VIEW)))
-    ms, ms_plain = spread(ours), spread(plain)
+    ms, ms_plain = summarise(ours), summarise(plain)
     return {
         "films_per_s_core": round(1000 / ms["median"], 1),
         "ratio_plain": round(ms_plain["median"] / ms["median"], 2),
@@ -208,7 +208,7 @@ def _write_films(folder: Path, samples: NDArray[np.uint16]) -> dict[str, Path]:
 
 def _samples() -> NDArray[np.uint16]:
     """(ROWS, COLUMNS) of BITS bits: a phantom, with the noise that makes films hard to compress."""
-    drawn = Image.fromarray(phantom(FIRST_SEED).film("frontal", 1024))
+    drawn = Image.fromarray(phantom(FIRST_SEED).render("frontal", 1024))
     smooth = np.asarray(drawn.resize((COLUMNS, ROWS), Image.Resampling.BICUBIC), np.float32) / 255
     noise = np.random.default_rng(0).normal(0, 0.004, smooth.shape).astype(np.float32)
     share = np.clip(smooth + noise, 0, 1)
@@ -243,7 +243,7 @@ def _encoded(samples: NDArray[np.uint16]) -> dict[str, bytes]:
     }
 
 
-def show(measured: dict[str, Any]) -> RenderableType:
+def render(measured: dict[str, Any]) -> RenderableType:
     """The measurements as a table."""
     film = measured["film"]
     table = Table(box=None, header_style="bold")

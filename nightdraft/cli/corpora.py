@@ -19,7 +19,7 @@ from records.errors import CorpusError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from training.corpus.check import Checked, Pace, Told
+    from training.corpus.check import CorpusSummary, Pace, Told
 
 corpus = typer.Typer(help="Films and reports to learn from.", no_args_is_help=True)
 
@@ -71,24 +71,24 @@ def corpus_check(
     """Count what a corpus holds, show what is left out and why, draw a page of examples."""
     from model.manifest import Preprocessing
     from training.corpus import check
-    from training.corpus.example import Reading
-    from training.corpus.registry import WITHOUT_END, open_corpus
+    from training.corpus.example import CorpusOptions
+    from training.corpus.registry import ENDLESS_CORPORA, open_corpus
 
-    reading = Reading(target.value if target else "", split, seed, validate)
+    reading = CorpusOptions(target.value if target else "", split, seed, validate)
     spec = _spec(name, path)
-    opened = open_corpus(spec, reading, needs_films=not words_only)
+    opened = open_corpus(spec, reading, needs_images=not words_only)
     page = page or Path(f"corpus-{opened.name}.png")
     for what, file in (("page", page), ("counts", json_)):
         if file is not None:
             check_file(what, file)
     with _bar(opened.name) as told:
         counted = check.check(
-            opened, limit=limit, endless=opened.name in WITHOUT_END, page=page, told=told
+            opened, limit=limit, endless=opened.name in ENDLESS_CORPORA, page=page, told=told
         )
     timed = None
     if pace:
         how = Preprocessing(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-        timed = check.pace(open_corpus(spec, reading, needs_films=not words_only), how)
+        timed = check.pace(open_corpus(spec, reading, needs_images=not words_only), how)
     if json_ is not None:
         said = {"reading": asdict(reading), **counted.as_json()}
         if timed is not None:
@@ -106,7 +106,7 @@ def _spec(name: str, path: Path | None) -> str:
     return f"{name}:{path}"
 
 
-def _shown(counted: Checked, timed: Pace | None) -> Table:
+def _shown(counted: CorpusSummary, timed: Pace | None) -> Table:
     from rich.table import Table
     from rich.text import Text
 
@@ -116,7 +116,7 @@ def _shown(counted: Checked, timed: Pace | None) -> Table:
     return facts
 
 
-def _facts(counted: Checked, timed: Pace | None) -> Iterator[tuple[str, str]]:
+def _facts(counted: CorpusSummary, timed: Pace | None) -> Iterator[tuple[str, str]]:
     yield "studies read", f"{counted.studies:,}"
     yield "examples", _by(counted.examples)
     yield "patients", _by(counted.patients)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import psutil
 import typer
 
-from nightdraft.cli.options import choose, setting
+from nightdraft.cli.options import apply_options, setting_option
 
 if TYPE_CHECKING:
-    from training.finetuning.config import Precision as FinetunePrecision
-    from training.finetuning.pipeline import Course
+    from training.finetuning.network_config import Precision as FinetunePrecision
+
+    from training.finetuning.pipeline import Pipeline
     from training.finetuning.stages import Stage
 
 train = typer.Typer(help="Train a model.", no_args_is_help=True)
@@ -53,7 +54,7 @@ def train_phantoms(
     replace: Annotated[
         bool, typer.Option("--replace", help="Take the place of a bundle that is there.")
     ] = False,
-    device: Annotated[str | None, setting("device")] = None,
+    device: Annotated[str | None, setting_option("device")] = None,
 ) -> None:
     """Train the demonstration model from nothing, on drawn phantoms."""
     from training.recipes.phantoms import Lessons
@@ -67,7 +68,7 @@ def train_phantoms(
         fresh=fresh,
         overwrite=replace,
         device=chosen_device(device),
-        tell=_say,
+        log=_say,
     )
     print(f"{made.name} {made.version}, digest {made.digest[:12]}, at {out}")
 
@@ -135,35 +136,36 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
         dry_run: Annotated[
             bool, typer.Option("--dry-run", help="Say what trains and what memory it wants.")
         ] = False,
-        device: Annotated[str | None, setting("device")] = None,
+        device: Annotated[str | None, setting_option("device")] = None,
     ) -> None:
         from dataclasses import replace as changed
 
+        from training.finetuning.network_config import TrainingConfig
+
         from model.bundling.build import About
-        from training.corpus.example import Reading
+        from training.corpus.example import CorpusOptions
         from training.corpus.registry import open_corpus
         from training.evaluation.scores import scores_for
-        from training.finetuning.batches import Showing
-        from training.finetuning.config import Knobs
-        from training.finetuning.pipeline import Course, Length
+        from training.finetuning.batches import SampleTransform
+        from training.finetuning.pipeline import Pipeline, TrainingLength
         from training.finetuning.stages import Lora
 
         lora = Lora(rank, alpha, lora_dropout)
         chosen = [changed(s.with_rates(rate_lora, rate_whole), lora=lora) for s in stages()]
         where = chosen_device(device)
-        reading = Reading(target.value, split, seed, validate)
-        showing = Showing(
+        reading = CorpusOptions(target.value, split, seed, validate)
+        transform = SampleTransform(
             tuple(prompt or ("context",)),
             drop_priors,
             drop_lines,
             keep_comparisons=keep_comparisons,
         )
-        course = Course(
+        pipeline = Pipeline(
             base,
             open_corpus(corpus, reading),
             reading,
             out.with_name(out.name + ".training"),
-            Knobs(
+            TrainingConfig(
                 steps=0,
                 batch=batch,
                 accumulation=accumulation,
@@ -174,29 +176,29 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
                 save_every=save_every,
                 validate_every=validate_every,
             ),
-            showing.still() if still else showing,
-            Length(epochs, steps),
+            transform.still() if still else transform,
+            TrainingLength(epochs, steps),
             limit,
             device=where,
-            tell=_say,
+            log=_say,
         )
         if dry_run:
-            _dry_run(course, chosen)
+            _dry_run(pipeline, chosen)
             return
-        course.begin(out, resume=resume, fresh=fresh, overwrite=replace)
-        adapters = course.teach(chosen, resume=resume)
-        if not course.is_main:
+        pipeline.begin(out, resume=resume, fresh=fresh, overwrite=replace)
+        adapters = pipeline.teach(chosen, resume=resume)
+        if not pipeline.is_main:
             return
         about = About(
             bundle_name or out.name,
             version,
-            course.templates(chosen),
+            pipeline.templates(chosen),
             licence,
             max_new_tokens=most_target,
         )
-        score = scores_for(course.corpus, scored, seed, where) if scored else None
-        made = course.bundle(out, adapters, about, score=score, overwrite=replace)
-        course.clear()
+        score = scores_for(pipeline.corpus, scored, seed, where) if scored else None
+        made = pipeline.bundle(out, adapters, about, score=score, overwrite=replace)
+        pipeline.clear()
         print(f"{made.name} {made.version}, digest {made.digest[:12]}, at {out}")
 
     command.__doc__ = about
@@ -222,7 +224,7 @@ _add("both", "Both stages of the paper, one upon the other.", lambda: (*_stage1(
 
 def chosen_device(device: str | None) -> str | None:
     """The device by its setting; None takes a GPU where there is one."""
-    chosen = choose(device=device).device
+    chosen = apply_options(device=device).device
     return None if chosen in ("", "auto") else chosen
 
 
@@ -249,30 +251,38 @@ def ablate_command(
         NotAllowed: several processes were started, or rows in `out` were made with other settings.
         NightdraftError, ModelError: as `training.finetuning.ablations.ablate`.
     """
+    from training.finetuning.network_config import TrainingConfig
+
     from nightdraft.cli.options import console
-    from training.corpus.example import Reading
+    from training.corpus.example import CorpusOptions
     from training.corpus.registry import open_corpus
     from training.evaluation.published import TABLE_3
-    from training.finetuning.ablations import ablate, as_markdown, clear, plot, scored_on, stages_at
-    from training.finetuning.batches import Showing
-    from training.finetuning.config import Knobs
-    from training.finetuning.loop import alone
-    from training.finetuning.pipeline import Course, Length
+    from training.finetuning.ablations import (
+        ablate,
+        as_markdown,
+        clear,
+        make_scorer,
+        plot,
+        stages_at,
+    )
+    from training.finetuning.batches import SampleTransform
+    from training.finetuning.loop import require_single_process
+    from training.finetuning.pipeline import Pipeline, TrainingLength
     from training.recipes.phantoms import LONGEST, teach_base
 
-    alone(device, "an ablation")
-    reading = Reading(seed=seed)
+    require_single_process(device, "an ablation")
+    reading = CorpusOptions(seed=seed)
     source = open_corpus(corpus, reading)
     if fresh:
         clear(out)
     if not base:
-        base = str(teach_base(out / "base", seed=seed, resume=resume, device=device, tell=_say))
-    course = Course(
+        base = str(teach_base(out / "base", seed=seed, resume=resume, device=device, log=_say))
+    pipeline = Pipeline(
         base,
         source,
         reading,
         out / "training",
-        Knobs(
+        TrainingConfig(
             steps=0,
             batch=batch,
             accumulation=accumulation,
@@ -280,23 +290,23 @@ def ablate_command(
             seed=seed,
             most_target=LONGEST if source.name == "phantoms" else 150,
         ),
-        Showing(),
-        Length(epochs, steps),
+        SampleTransform(),
+        TrainingLength(epochs, steps),
         studies,
         device=device,
-        tell=_say,
+        log=_say,
     )
     rows = ablate(
-        course,
+        pipeline,
         out,
-        scored_on(source, limit, seed, device),
+        make_scorer(source, limit, seed, device),
         TABLE_3,
         rows=stages_at(*rates),
         scored={"studies": limit, "seed": seed},
         resume=resume,
-        tell=_say,
+        log=_say,
     )
-    course.clear()
+    pipeline.clear()
     text = as_markdown(rows, TABLE_3)
     (out / "table.md").write_text(text + "\n", encoding="utf-8")
     plot(out / "table.png", rows)
@@ -316,27 +326,27 @@ def _precision(asked: Precision, device: str | None) -> FinetunePrecision:
     return named[asked]
 
 
-def _dry_run(course: Course, stages: list[Stage]) -> None:
+def _dry_run(pipeline: Pipeline, stages: list[Stage]) -> None:
     """What each stage trains and the memory that it wants, and what makes it fit the device."""
     import torch
 
     from model.bundling.store import choose_device
     from training.memory.gpu_fit import show as shown
     from training.memory.gpu_fit import suggest
-    from training.memory.plan import Setting
+    from training.memory.plan import MemorySettings
 
-    knobs, device = course.knobs, choose_device(course.device)
+    config, device = pipeline.config, choose_device(pipeline.device)
     on_gpu = device.type == "cuda"
     room = torch.cuda.mem_get_info(device)[1] if on_gpu else psutil.virtual_memory().total
-    asked = Setting(
-        batch=knobs.batch,
-        accumulation=knobs.accumulation,
-        precision=knobs.precision,
-        checkpointed=knobs.checkpointed,
-        target_tokens=knobs.most_target,
+    asked = MemorySettings(
+        batch=config.batch,
+        accumulation=config.accumulation,
+        precision=config.precision,
+        checkpointed=config.checkpointed,
+        target_tokens=config.most_target,
     )
-    config = course.config
+    network_config = pipeline.network_config
     for stage in stages:
-        found = suggest(stage, config, room, asked, rules="cuda" if on_gpu else "cpu")
+        found = suggest(stage, network_config, room, asked, rules="cuda" if on_gpu else "cpu")
         _say(shown(found.chosen or found.tried[0], room))
         _say(found.words)

@@ -12,11 +12,11 @@ from model.case import Priors
 from model.errors import PixelError
 from model.manifest import Preprocessing
 from model.prompting.oracle import Oracle
-from training.corpus.example import TEST, TRAIN, Example, LeftOut
+from training.corpus.example import TEST, TRAIN, Example, ExcludedStudy
 
 
 @dataclass(frozen=True)
-class GreyFilm:
+class GreyImage:
     """One grey; its source tells it apart."""
 
     source: str
@@ -27,7 +27,7 @@ class GreyFilm:
 
 
 @dataclass(frozen=True)
-class MissingFilm:
+class MissingImage:
     """A film whose file is not there."""
 
     source: str
@@ -41,15 +41,17 @@ class MissingFilm:
 class Listed:
     """A corpus of these examples, in their order."""
 
-    examples: Sequence[Example | LeftOut]
+    examples: Sequence[Example | ExcludedStudy]
     name: str = "listed"
 
     @property
     def identity(self) -> dict[str, str]:
         return {"name": self.name, "examples": repr(self.examples)}
 
-    def read(self, split: str = "") -> Iterator[Example | LeftOut]:
-        return (one for one in self.examples if isinstance(one, LeftOut) or one.split == split)
+    def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
+        return (
+            one for one in self.examples if isinstance(one, ExcludedStudy) or one.split == split
+        )
 
 
 def study(
@@ -64,12 +66,12 @@ def study(
     missing: bool = False,
 ) -> Example:
     """A study of so many films."""
-    kind = MissingFilm if missing else GreyFilm
+    kind = MissingImage if missing else GreyImage
     return Example(
         key=key,
         patient=key,
         split=split,
-        films=tuple(kind(f"{key}-{n}") for n in range(views)),
+        images=tuple(kind(f"{key}-{n}") for n in range(views)),
         target=target,
         priors=Priors(indication=indication, prior_report=prior_report),
         oracle=Oracle(problems=problems) if problems else None,

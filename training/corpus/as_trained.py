@@ -12,7 +12,7 @@ from typing import Any
 
 from model.manifest import Manifest
 from records.errors import CorpusError
-from training.corpus.example import Reading
+from training.corpus.example import CorpusOptions
 from training.corpus.iu_xray import IU_SPLITS
 from training.corpus.mimic_cxr import MIMIC_SPLITS
 
@@ -26,7 +26,9 @@ DRAWN = ("paper", "patients")
 """Splits that are drawn by the seed."""
 
 
-def reading_as_trained(corpus: str, bundles: Sequence[Manifest], asked: dict[str, Any]) -> Reading:
+def options_as_trained(
+    corpus: str, bundles: Sequence[Manifest], asked: dict[str, Any]
+) -> CorpusOptions:
     """How to read the corpus of that name to score these bundles.
 
     asked: fields of Reading that somebody asked for; the others are as the bundles were trained.
@@ -34,8 +36,8 @@ def reading_as_trained(corpus: str, bundles: Sequence[Manifest], asked: dict[str
     Raises:
         CorpusError: a bundle learnt from studies that would be in the test split.
     """
-    trained = [(one, was) for one in bundles if (was := trained_reading(one, corpus)) is not None]
-    reading = replace(trained[0][1] if trained else Reading(), **asked)
+    trained = [(one, was) for one in bundles if (was := training_options(one, corpus)) is not None]
+    reading = replace(trained[0][1] if trained else CorpusOptions(), **asked)
     for one, was in trained:
         if _drawn(corpus, was) != _drawn(corpus, reading):
             raise CorpusError(
@@ -46,14 +48,14 @@ def reading_as_trained(corpus: str, bundles: Sequence[Manifest], asked: dict[str
     return reading
 
 
-def trained_reading(manifest: Manifest, corpus: str) -> Reading | None:
+def training_options(manifest: Manifest, corpus: str) -> CorpusOptions | None:
     """How a bundle read the corpus of that name in its training; None where it learnt elsewhere."""
     name = str(manifest.training.get("corpus", "")).partition(":")[0]
     said = manifest.training.get("reading")
     if name != corpus or not isinstance(said, dict):
         return None
     try:
-        return Reading(**said)
+        return CorpusOptions(**said)
     except TypeError as error:
         raise CorpusError(
             f"the manifest of {manifest.name} {manifest.version} does not say how its corpus was "
@@ -61,13 +63,13 @@ def trained_reading(manifest: Manifest, corpus: str) -> Reading | None:
         ) from error
 
 
-def _drawn(corpus: str, reading: Reading) -> tuple[str, int]:
+def _drawn(corpus: str, reading: CorpusOptions) -> tuple[str, int]:
     """What the test split depends on."""
     offered = OFFERED.get(corpus, ())
     split = reading.split or next(iter(offered), "")
     return split, reading.seed if split in DRAWN else 0
 
 
-def _words(corpus: str, reading: Reading) -> str:
+def _words(corpus: str, reading: CorpusOptions) -> str:
     split, _ = _drawn(corpus, reading)
     return f"the split {split!r}" + (f" and the seed {reading.seed}" if split in DRAWN else "")

@@ -20,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from model.errors import PixelError
 from model.manifest import Preprocessing
-from training.corpus.example import SPLITS, Corpus, Example, LeftOut
+from training.corpus.example import SPLITS, Corpus, Example, ExcludedStudy
 from training.corpus.files import filling, new_index
 from training.corpus.page import draw_page
 
@@ -34,7 +34,7 @@ Told = Callable[[int], None]
 
 
 @runtime_checkable
-class Remarking(Protocol):
+class HasRemarks(Protocol):
     """A corpus that has more to say of its files than examples can carry."""
 
     def remarks(self) -> dict[str, int]:
@@ -43,7 +43,7 @@ class Remarking(Protocol):
 
 
 @dataclass
-class Checked:
+class CorpusSummary:
     """What was counted.
 
     patients: by split. in_two_splits: patients; there must be none. views: examples by number of
@@ -99,7 +99,7 @@ def check(
     endless: bool = False,
     page: Path | None = None,
     told: Told = lambda _: None,
-) -> Checked:
+) -> CorpusSummary:
     """Read a corpus and count. limit: of studies, 0 reads all; of each split where it is endless.
 
     page: where the picture of some examples goes; they are chosen by their keys, so the same
@@ -109,14 +109,14 @@ def check(
         CorpusError: as `Corpus.read`.
     """
     started = time.perf_counter()
-    counted, lengths = Checked(corpus.name), Counter[int]()
+    counted, lengths = CorpusSummary(corpus.name), Counter[int]()
     shown: list[tuple[int, int, Example]] = []
     index = new_index(_SCHEMA)
     with filling(index):
         for number, one in enumerate(_stream(corpus, limit, endless)):
             told(1)
             counted.studies += 1
-            if isinstance(one, LeftOut):
+            if isinstance(one, ExcludedStudy):
                 count, key = counted.left_out.get(one.reason, (0, one.key))
                 counted.left_out[one.reason] = (count + 1, key)
                 continue
@@ -150,18 +150,18 @@ def check(
     }
     index.close()
     counted.words = _lengths(lengths)
-    if isinstance(corpus, Remarking):
+    if isinstance(corpus, HasRemarks):
         counted.remarks = corpus.remarks()
     if page is not None:
         examples = [example for _, _, example in sorted(shown, key=lambda entry: entry[1])]
         counted.page = str(page)
-        counted.page_films = sum(len(example.films) for example in examples)
+        counted.page_films = sum(len(example.images) for example in examples)
         counted.page_films_unreadable = draw_page(examples, f"Corpus {corpus.name}", page)
     counted.seconds = time.perf_counter() - started
     return counted
 
 
-def pace(corpus: Corpus, how: Preprocessing, *, most: int = 500, films: int = 50) -> Pace:
+def pace(corpus: Corpus, how: Preprocessing, *, most: int = 500, images: int = 50) -> Pace:
     """Time the first `most` examples without their films, then the first `films` with them.
 
     Films that cannot be read count as read: what is wanted is the time that they take.
@@ -173,20 +173,20 @@ def pace(corpus: Corpus, how: Preprocessing, *, most: int = 500, films: int = 50
     if first is None:
         return Pace(first_s, 0.0, 0.0, 0.0)
     started = time.perf_counter()
-    kept = [first, *islice(examples, films - 1)]
+    kept = [first, *islice(examples, images - 1)]
     count = len(kept) + sum(1 for _ in islice(examples, most - len(kept)))
     # The first is read before this clock starts.
     word_s = (time.perf_counter() - started) / max(1, count - 1)
     started, looked = time.perf_counter(), 0
-    for film in chain.from_iterable(example.films for example in kept):
+    for image in chain.from_iterable(example.images for example in kept):
         with suppress(PixelError):
-            film.pixels(how)
+            image.pixels(how)
         looked += 1
     film_s = (time.perf_counter() - started) / looked
     return Pace(first_s, 1 / word_s, 1 / (word_s + film_s * looked / len(kept)), 1 / film_s)
 
 
-def _stream(corpus: Corpus, limit: int, endless: bool) -> Iterator[Example | LeftOut]:
+def _stream(corpus: Corpus, limit: int, endless: bool) -> Iterator[Example | ExcludedStudy]:
     if endless:
         return chain.from_iterable(
             islice(corpus.read(split), limit or ENDLESS_LIMIT) for split in SPLITS
@@ -194,11 +194,11 @@ def _stream(corpus: Corpus, limit: int, endless: bool) -> Iterator[Example | Lef
     return islice(corpus.read(), limit or None)
 
 
-def _count(counted: Checked, example: Example) -> None:
+def _count(counted: CorpusSummary, example: Example) -> None:
     counted.examples[example.split] += 1
-    counted.views[len(example.films)] = counted.views.get(len(example.films), 0) + 1
-    for film in example.films:
-        counted.positions[film.position] = counted.positions.get(film.position, 0) + 1
+    counted.views[len(example.images)] = counted.views.get(len(example.images), 0) + 1
+    for image in example.images:
+        counted.positions[image.position] = counted.positions.get(image.position, 0) + 1
     counted.without_indication += not example.priors.indication
     counted.with_prior_report += bool(example.priors.prior_report)
 

@@ -23,11 +23,11 @@ from model.prompting.oracle import Oracle
 
 TRAIN, VALIDATE, TEST = "train", "validate", "test"
 SPLITS = (TRAIN, VALIDATE, TEST)
-FRONTAL_FIRST = ("frontal", "unknown", "lateral")
+POSITION_ORDER = ("frontal", "unknown", "lateral")
 """The order of a case's views, as in serving."""
 
 
-class Film(Protocol):
+class StudyImage(Protocol):
     """One film of an example. position: "frontal", "lateral" or "unknown". source: its id."""
 
     @property
@@ -50,7 +50,7 @@ class Film(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class FilmFile:
+class ImageFile:
     """A film in a file: DICOM, prepared as in serving; or PNG or JPEG, windowed by who made it."""
 
     path: Path
@@ -88,7 +88,7 @@ class Example:
     key: str
     patient: str
     split: str
-    films: tuple[Film, ...]
+    images: tuple[StudyImage, ...]
     target: str
     priors: Priors = field(default_factory=Priors)
     prior_sources: dict[str, str] = field(default_factory=dict)
@@ -99,8 +99,8 @@ class Example:
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
             raise ValueError(f"no such split: {self.split}")
-        if not 1 <= len(self.films) <= MAX_VIEWS:
-            raise ValueError(f"an example has 1 to {MAX_VIEWS} films, not {len(self.films)}")
+        if not 1 <= len(self.images) <= MAX_VIEWS:
+            raise ValueError(f"an example has 1 to {MAX_VIEWS} films, not {len(self.images)}")
 
     def case(self, how: Preprocessing) -> Case:
         """The study as the model reads it.
@@ -108,12 +108,14 @@ class Example:
         Raises:
             PixelError: a film cannot be read.
         """
-        views = tuple(View(film.pixels(how), film.position, film.source) for film in self.films)
+        views = tuple(
+            View(image.pixels(how), image.position, image.source) for image in self.images
+        )
         return Case(self.key, views, self.priors)
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class ExcludedStudy:
     """A study of the corpus that is no example. reason: a short phrase, the same for all alike."""
 
     key: str
@@ -121,7 +123,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class CorpusOptions:
     """How a corpus is read, where the paper leaves it open.
 
     target: "findings" (the paper's and R2Gen's: comparable scores) or "report" ("Findings: ...
@@ -151,7 +153,7 @@ class Corpus(Protocol):
         """All that its examples depend on beside the Reading; the same in every process."""
         ...
 
-    def read(self, split: str = "") -> Iterator[Example | LeftOut]:
+    def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
         """The examples of one split, or all of it with what is left out; always in one order.
 
         Raises:

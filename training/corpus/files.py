@@ -57,9 +57,9 @@ def one_of(folder: Path, *names: str) -> Path | None:
     return None
 
 
-def in_folder(name: str, folder: Path, needs_films: bool) -> dict[str, str]:
+def in_folder(name: str, folder: Path, needs_images: bool) -> dict[str, str]:
     """The `Corpus.identity` of a corpus that lies in a folder, however the folder was named."""
-    return {"name": name, "folder": str(folder.resolve()), "needs_films": str(needs_films)}
+    return {"name": name, "folder": str(folder.resolve()), "needs_films": str(needs_images)}
 
 
 def new_index(schema: str) -> sqlite3.Connection:

@@ -65,7 +65,7 @@ class Sources:
     archive: Path | None = None
     headers: Path | None = None
     unpacked: list[Path] = field(default_factory=list)
-    films: list[Path] = field(default_factory=list)
+    images: list[Path] = field(default_factory=list)
 
     def named(self) -> list[str]:
         """The sources of reports that are there, by the name of each."""
@@ -122,7 +122,7 @@ def _sort_in(found: Sources, here: Path, name: str) -> None:
     elif _REPORT.fullmatch(name):
         found.unpacked.append(path)
     elif name.lower().endswith(_KINDS):
-        found.films.append(path)
+        found.images.append(path)
 
 
 def join(found: Sources) -> tuple[sqlite3.Connection, Counter[str]]:
@@ -139,7 +139,7 @@ def join(found: Sources) -> tuple[sqlite3.Connection, Counter[str]]:
             for row in table(found.projections, ("uid", "filename", "projection")):
                 position = _POSITIONS.get(row["projection"].strip().lower(), "unknown")
                 _name_film(index, row["filename"], position, str(found.projections))
-        for path in found.films:
+        for path in found.images:
             _place_film(index, path)
         if found.headers:
             _name_patients(index, found.headers)
@@ -159,7 +159,7 @@ def _all_reports(found: Sources) -> Iterator[dict[str, Any]]:
 
 def _add(index: sqlite3.Connection, words: dict[str, Any], differ: Counter[str]) -> None:
     """A report as one source gives it: new, or beside what another has said."""
-    uid, films = words["uid"], words.pop("films", ())
+    uid, images = words["uid"], words.pop("films", ())
     before = index.execute(_SAID, (uid,)).fetchone()
     if before is None:
         index.execute(_NEW, dict.fromkeys(WORDS) | _NEW_REPORT | words | {"patient": str(uid)})
@@ -168,8 +168,8 @@ def _add(index: sqlite3.Connection, words: dict[str, Any], differ: Counter[str])
             differ[name] += name in words and said is not None and words[name] != said
         if "r2gen" in words:
             index.execute("UPDATE reports SET r2gen = ? WHERE uid = ?", (words["r2gen"], uid))
-    for film in films:
-        _name_film(index, film, "unknown", f"the report {uid}")
+    for image in images:
+        _name_film(index, image, "unknown", f"the report {uid}")
 
 
 def _of_kaggle(path: Path) -> Iterator[dict[str, Any]]:
@@ -242,15 +242,15 @@ def _of_r2gen(path: Path) -> Iterator[dict[str, Any]]:
                 match = _OF_R2GEN.fullmatch(entry["id"])
                 if match is None:
                     raise CorpusError(f"{path} is not IU X-ray's: it holds {entry['id']!r}")
-                films = list(entry["image_path"])
+                images = list(entry["image_path"])
                 # Half a character, which JSON can hold, is in no text.
-                "".join([entry["report"], *films]).encode()
+                "".join([entry["report"], *images]).encode()
                 yield {
                     "uid": int(match["uid"]),
                     "r2gen": ours,
                     "has_films": 1,
                     "findings": one_line(entry["report"]),
-                    "films": films,
+                    "films": images,
                 }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorpusError(

@@ -15,18 +15,26 @@ from pathlib import Path
 from model.case import Priors
 from model.prompting.oracle import Oracle
 from records.errors import CorpusError
-from training.corpus.example import SPLITS, TEST, TRAIN, Example, FilmFile, LeftOut, Reading
+from training.corpus.example import (
+    SPLITS,
+    TEST,
+    TRAIN,
+    CorpusOptions,
+    Example,
+    ExcludedStudy,
+    ImageFile,
+)
 from training.corpus.files import in_folder
-from training.corpus.image_selection import choose_films
+from training.corpus.image_selection import select_images
 from training.corpus.iu_files import Sources, join, look_into
 from training.corpus.report_sections import target_text
 from training.corpus.splits import (
     DEFAULT,
-    by_patient,
-    chosen_split,
+    assign_validation,
     place,
-    set_apart,
-    whole_patients,
+    resolve_split,
+    sample_patients,
+    split_by_patient,
 )
 
 REPORTS, WITH_FINDINGS = 3851, 3337
@@ -52,15 +60,15 @@ class IuXray:
     name = "iu_xray"
 
     def __init__(
-        self, folder: Path, reading: Reading = DEFAULT, *, needs_films: bool = True
+        self, folder: Path, reading: CorpusOptions = DEFAULT, *, needs_images: bool = True
     ) -> None:
         """Look what is there; nothing is read yet.
 
         Raises:
             CorpusError: the folder holds no report, or the reading cannot be done.
         """
-        self.folder, self.needs_films = folder, needs_films
-        self.split = chosen_split(self.name, reading, IU_SPLITS)
+        self.folder, self.needs_images = folder, needs_images
+        self.split = resolve_split(self.name, reading, IU_SPLITS)
         self.target = reading.target or "findings"
         self.reading = reading
         self.sources: Sources = look_into(folder)
@@ -78,9 +86,9 @@ class IuXray:
     @property
     def identity(self) -> dict[str, str]:
         """As `Corpus.identity`."""
-        return in_folder(self.name, self.folder, self.needs_films)
+        return in_folder(self.name, self.folder, self.needs_images)
 
-    def read(self, split: str = "") -> Iterator[Example | LeftOut]:
+    def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
         """As `Corpus.read`; in order of the reports' numbers."""
         if split and split not in SPLITS:
             raise ValueError(f"no such split: {split}")
@@ -111,7 +119,9 @@ class IuXray:
             **self._tally,
         }
 
-    def _one(self, report: sqlite3.Row, test: set[str], wanted: str) -> Example | LeftOut | None:
+    def _one(
+        self, report: sqlite3.Row, test: set[str], wanted: str
+    ) -> Example | ExcludedStudy | None:
         """What a report gives; None where that was not asked for."""
         key = f"CXR{report['uid']}"
         target = target_text(self.target, report["findings"] or "", report["impression"] or "")
@@ -124,16 +134,16 @@ class IuXray:
             reason = NOT_R2GEN
         elif wanted and self._split_of(report, test) != wanted:
             return None
-        films = () if reason else self._films(report["uid"])
-        if reason or not films:
-            return None if wanted else LeftOut(key, reason or NO_FILES)
+        images = () if reason else self._films(report["uid"])
+        if reason or not images:
+            return None if wanted else ExcludedStudy(key, reason or NO_FILES)
         indication = report["indication"] or ""
         problems = (report["problems"] or "").split(";")
         return Example(
             key=key,
             patient=report["patient"],
             split=self._split_of(report, test),
-            films=films,
+            images=images,
             target=target,
             priors=Priors(indication=indication),
             prior_sources={"indication": "INDICATION section"} if indication else {},
@@ -146,12 +156,12 @@ class IuXray:
         if self.split == "r2gen":
             split = report["r2gen"]
         elif self.split == "patients":
-            split = by_patient(self.reading, patient)
+            split = split_by_patient(self.reading, patient)
         else:
             split = TEST if patient in test else TRAIN
-        return set_apart(self.reading, patient, split)
+        return assign_validation(self.reading, patient, split)
 
-    def _films(self, uid: int) -> tuple[FilmFile, ...]:
+    def _films(self, uid: int) -> tuple[ImageFile, ...]:
         """Those that are there; where none is and none is needed, those that are named.
 
         R2Gen's numbered films are the same films under other names, and do not say which is
@@ -161,13 +171,13 @@ class IuXray:
             "SELECT * FROM films WHERE uid = ? ORDER BY image NOT LIKE 'IM-%', image", (uid,)
         ).fetchall()
         kept = [row for row in rows if row["path"]]
-        if not kept and not self.needs_films:
+        if not kept and not self.needs_images:
             kept = rows
         if kept and kept[0]["image"].startswith("IM-"):
             kept = [row for row in kept if row["image"].startswith("IM-")]
-        films = choose_films(
+        images = select_images(
             [
-                FilmFile(
+                ImageFile(
                     Path(row["path"] or self.folder / row["name"]),
                     row["position"],
                     f"CXR{uid}_{row['image']}",
@@ -175,10 +185,10 @@ class IuXray:
                 for row in kept
             ]
         )
-        self._tally["films beyond the third, not read"] += len(kept) - len(films)
-        if films and all(film.position == "lateral" for film in films):
+        self._tally["films beyond the third, not read"] += len(kept) - len(images)
+        if images and all(image.position == "lateral" for image in images):
             self._tally["examples without a frontal film"] += 1
-        return films
+        return images
 
     @property
     def _index(self) -> sqlite3.Connection:
@@ -211,7 +221,7 @@ class IuXray:
         ).fetchall()
         seed, share = self.reading.seed, PAPER_TEST / WITH_FINDINGS
         drawn = {patient: count for patient, count in rows if count}
-        test = whole_patients(drawn, round(sum(drawn.values()) * share), seed, "paper")
+        test = sample_patients(drawn, round(sum(drawn.values()) * share), seed, "paper")
         rest = {patient for patient, count in rows if not count}
         return test | {patient for patient in rest if place(seed, "paper", patient) < share}
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from model.case import Priors
 from model.prompting.oracle import Oracle
 from model.prompting.prompt import Symptoms
-from training.corpus.example import SPLITS, Example, FilmFile, LeftOut, Reading
+from training.corpus.example import SPLITS, CorpusOptions, Example, ExcludedStudy, ImageFile
 from training.corpus.files import in_folder
-from training.corpus.image_selection import choose_films
+from training.corpus.image_selection import select_images
 from training.corpus.mimic_files import (
     LABELS_BETWEEN,
     Sources,
@@ -29,7 +29,7 @@ from training.corpus.mimic_files import (
     report_text,
 )
 from training.corpus.report_sections import ReportSections, read_sections, target_text
-from training.corpus.splits import DEFAULT, by_patient, chosen_split, set_apart
+from training.corpus.splits import DEFAULT, assign_validation, resolve_split, split_by_patient
 
 MIMIC_SPLITS = ("official", "patients")
 
@@ -58,9 +58,9 @@ class MimicCxr:
     def __init__(
         self,
         folder: Path,
-        reading: Reading = DEFAULT,
+        reading: CorpusOptions = DEFAULT,
         *,
-        needs_films: bool = True,
+        needs_images: bool = True,
         label: Label | None = None,
         prior_reports: bool = True,
     ) -> None:
@@ -69,9 +69,9 @@ class MimicCxr:
         Raises:
             CorpusError: a file that is needed is missing, or the reading cannot be done.
         """
-        self.split = chosen_split(self.name, reading, MIMIC_SPLITS)
+        self.split = resolve_split(self.name, reading, MIMIC_SPLITS)
         self.target = reading.target or "findings"
-        self.reading, self.needs_films = reading, needs_films
+        self.reading, self.needs_images = reading, needs_images
         self.label, self.prior_reports = label, prior_reports
         self.sources: Sources = look_into(folder)
         self._tally: Counter[str] = Counter()
@@ -79,12 +79,12 @@ class MimicCxr:
     @property
     def identity(self) -> dict[str, str]:
         """As `Corpus.identity`."""
-        return in_folder(self.name, self.sources.folder, self.needs_films) | {
+        return in_folder(self.name, self.sources.folder, self.needs_images) | {
             "prior_reports": str(self.prior_reports),
             "label": PHYSIONETS if self.label is None else _qualified(self.label),
         }
 
-    def read(self, split: str = "") -> Iterator[Example | LeftOut]:
+    def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
         """As `Corpus.read`; patient by patient, of each in order of time."""
         if split and split not in SPLITS:
             raise ValueError(f"no such split: {split}")
@@ -106,31 +106,31 @@ class MimicCxr:
         studies, patients = index.execute(
             "SELECT count(*), count(DISTINCT subject) FROM studies"
         ).fetchone()
-        (films,) = index.execute("SELECT count(*) FROM films").fetchone()
-        return {"studies": studies, "patients": patients, "films named": films, **self._tally}
+        (images,) = index.execute("SELECT count(*) FROM films").fetchone()
+        return {"studies": studies, "patients": patients, "films named": images, **self._tally}
 
-    def _one(self, study: _Study, earlier: Sequence[_Study]) -> Example | LeftOut:
+    def _one(self, study: _Study, earlier: Sequence[_Study]) -> Example | ExcludedStudy:
         row = study.row
         key = f"s{row['study']}"
         if not row["split"]:
-            return LeftOut(key, NO_SPLIT)
+            return ExcludedStudy(key, NO_SPLIT)
         if row["mixed"]:
-            return LeftOut(key, MIXED)
+            return ExcludedStudy(key, MIXED)
         if study.sections is None:
-            return LeftOut(key, NO_REPORT)
+            return ExcludedStudy(key, NO_REPORT)
         sections = study.sections
         target = target_text(self.target, sections.findings, sections.impression)
         if not target:
-            return LeftOut(key, NO_FINDINGS if self.target == "findings" else NOTHING)
-        films = self._films(row)
-        if not films:
-            return LeftOut(key, NO_FILES)
+            return ExcludedStudy(key, NO_FINDINGS if self.target == "findings" else NOTHING)
+        images = self._films(row)
+        if not images:
+            return ExcludedStudy(key, NO_FILES)
         priors, sources = self._priors(study, sections, earlier)
         return Example(
             key=key,
             patient=f"p{row['subject']}",
             split=study.split,
-            films=films,
+            images=images,
             target=target,
             priors=priors,
             prior_sources=sources,
@@ -144,8 +144,8 @@ class MimicCxr:
         official = str(study["split"] or "")
         if not official:
             return ""
-        split = by_patient(self.reading, patient) if self.split == "patients" else official
-        return set_apart(self.reading, patient, split)
+        split = split_by_patient(self.reading, patient) if self.split == "patients" else official
+        return assign_validation(self.reading, patient, split)
 
     def sections_of(self, study: sqlite3.Row) -> ReportSections | None:
         """The sections of its report: as the public script cut them where its table is there.
@@ -159,22 +159,22 @@ class MimicCxr:
             return ReportSections(indication, study["findings"], study["impression"])
         return own
 
-    def _films(self, study: sqlite3.Row) -> tuple[FilmFile, ...]:
-        folder = self.sources.films / place_of(study["subject"], study["study"])
+    def _films(self, study: sqlite3.Row) -> tuple[ImageFile, ...]:
+        folder = self.sources.images / place_of(study["subject"], study["study"])
         named = [
-            FilmFile(folder / f"{film['dicom']}.jpg", film["position"], film["dicom"])
-            for film in self._index.execute(
+            ImageFile(folder / f"{image['dicom']}.jpg", image["position"], image["dicom"])
+            for image in self._index.execute(
                 "SELECT dicom, position FROM films WHERE study = ? ORDER BY dicom",
                 (study["study"],),
             )
         ]
-        there = [film for film in named if film.path.is_file()] if self.needs_films else named
+        there = [image for image in named if image.path.is_file()] if self.needs_images else named
         self._tally["films not there"] += len(named) - len(there)
-        films = choose_films(there)
-        self._tally["films beyond the third, not read"] += len(there) - len(films)
-        if films and all(film.position == "lateral" for film in films):
+        images = select_images(there)
+        self._tally["films beyond the third, not read"] += len(there) - len(images)
+        if images and all(image.position == "lateral" for image in images):
             self._tally["examples without a frontal film"] += 1
-        return films
+        return images
 
     def _priors(
         self, study: _Study, sections: ReportSections, earlier: Sequence[_Study]

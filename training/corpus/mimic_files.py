@@ -61,7 +61,7 @@ class Sources:
     metadata: Path
     chexpert: Path | None
     sectioned: Path | None
-    films: Path
+    images: Path
     reports: tuple[Path, ...]
 
 
@@ -84,7 +84,7 @@ def look_into(folder: Path) -> Sources:
             "MIMIC-CXR-JPG; fetch it from PhysioNet"
         )
     sectioned = one_of(folder, "mimic_cxr_sectioned.csv")
-    films = metadata.parent / "files"
+    images = metadata.parent / "files"
     places = ("mimic-cxr-reports/files", "mimic-cxr-reports", "reports/files", "reports", "files")
     # Films and reports may lie in one tree; a folder of films alone holds no reports.
     reports = tuple(
@@ -100,7 +100,7 @@ def look_into(folder: Path) -> Sources:
             + (f"unpack {zipped}" if zipped else "unpack MIMIC-CXR's mimic-cxr-reports.zip")
             + f" as {metadata.parent}/mimic-cxr-reports/files, or put mimic_cxr_sectioned.csv there"
         )
-    return Sources(folder, split, metadata, chexpert, sectioned, films, reports)
+    return Sources(folder, split, metadata, chexpert, sectioned, images, reports)
 
 
 def join(found: Sources) -> sqlite3.Connection:
@@ -117,13 +117,13 @@ def join(found: Sources) -> sqlite3.Connection:
             "SET mixed = mixed OR split <> excluded.split OR subject <> excluded.subject",
             _splits(found.split),
         )
-        for film in _films(found.metadata):
-            index.execute("INSERT INTO films VALUES (?, ?, ?)", film.row)
+        for image in _films(found.metadata):
+            index.execute("INSERT INTO films VALUES (?, ?, ?)", image.row)
             index.execute(
                 "INSERT INTO studies (study, subject, taken, procedure) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET procedure = coalesce(procedure, excluded.procedure), "
                 "taken = min(coalesce(taken, excluded.taken), excluded.taken)",
-                (film.row[0], film.subject, film.taken, film.procedure),
+                (image.row[0], image.subject, image.taken, image.procedure),
             )
         if found.chexpert:
             index.executemany(

@@ -35,8 +35,8 @@ def draw_page(examples: Sequence[Example], title: str, path: Path) -> int:
     """
     rows = max(1, -(-len(examples) // _COLUMNS))
     # Words begin in one line, behind the films of the example that has most.
-    films = max((len(example.films) for example in examples), default=1) * (_SIDE + _GAP)
-    width = films + _TEXT + 2 * _GAP
+    images = max((len(example.images) for example in examples), default=1) * (_SIDE + _GAP)
+    width = images + _TEXT + 2 * _GAP
     page = Image.new("RGB", (_COLUMNS * width + _GAP, rows * _HEIGHT + 40), _PAPER)
     pen = ImageDraw.Draw(page)
     pen.text((_GAP, 10), title, fill=_INK, font=_font(18))
@@ -47,7 +47,7 @@ def draw_page(examples: Sequence[Example], title: str, path: Path) -> int:
         left = _GAP + (number % _COLUMNS) * width
         top = 40 + (number // _COLUMNS) * _HEIGHT
         unreadable += _draw_films(page, pen, example, left, top)
-        _draw_words(pen, example, left + films, top)
+        _draw_words(pen, example, left + images, top)
     try:
         page.save(path, "PNG")
     except OSError as error:
@@ -59,17 +59,17 @@ def _draw_films(
     page: Image.Image, pen: ImageDraw.ImageDraw, example: Example, left: int, top: int
 ) -> int:
     unreadable = 0
-    for place, film in enumerate(example.films):
+    for place, image in enumerate(example.images):
         x, y = left + place * (_SIDE + _GAP), top + 4
         try:
-            page.paste(Image.fromarray(film.pixels(_PLAIN)), (x, y))
+            page.paste(Image.fromarray(image.pixels(_PLAIN)), (x, y))
         except PixelError as error:
             unreadable += 1
             pen.rectangle((x, y, x + _SIDE - 1, y + _SIDE - 1), outline=_RED)
             for line, words in enumerate(_wrapped(str(error), _font(12), _SIDE - 16)):
                 pen.text((x + 8, y + 8 + line * _LINE), words, fill=_RED, font=_font(12))
-        pen.text((x, y + _SIDE + 4), film.position, fill=_INK, font=_font(12))
-        for line, words in enumerate(list(_wrapped(film.source, _font(10), _SIDE))[:3]):
+        pen.text((x, y + _SIDE + 4), image.position, fill=_INK, font=_font(12))
+        for line, words in enumerate(list(_wrapped(image.source, _font(10), _SIDE))[:3]):
             pen.text((x, y + _SIDE + 21 + 13 * line), words, fill=_FAINT, font=_font(10))
     return unreadable
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from model.case import Priors
 from model.manifest import Preprocessing
-from training.corpus.example import SPLITS, TEST, TRAIN, VALIDATE, Example, Reading
+from training.corpus.example import SPLITS, TEST, TRAIN, VALIDATE, CorpusOptions, Example
 from training.corpus.phantoms import HELD_OUT, USUAL, Phantom, Site, phantom
 
 _FIRST = {TRAIN: 0, VALIDATE: HELD_OUT // 2, TEST: HELD_OUT}
@@ -24,7 +24,7 @@ _APART = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class DrawnFilm:
+class PhantomImage:
     """A view of a phantom, drawn when it is asked for."""
 
     phantom: Phantom
@@ -37,17 +37,17 @@ class DrawnFilm:
 
     def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
         """As `example.Film.pixels`."""
-        return self.phantom.film(self.position, how.size)
+        return self.phantom.render(self.position, how.size)
 
 
 @dataclass(frozen=True, slots=True)
-class Phantoms:
+class PhantomCorpus:
     """Phantoms as examples, of one of phantoms.SITES.
 
     reading.seed: which stretch of the held-out ones is the test split.
     """
 
-    reading: Reading = field(default_factory=Reading)
+    reading: CorpusOptions = field(default_factory=CorpusOptions)
     site: Site = USUAL
     name: str = "phantoms"
 
@@ -68,13 +68,13 @@ class Phantoms:
         return as_example(phantom(first + number, self.site), split, self.reading)
 
 
-def as_example(one: Phantom, split: str, reading: Reading) -> Example:
+def as_example(one: Phantom, split: str, reading: CorpusOptions) -> Example:
     """A phantom as an example, its priors those of the order."""
     return Example(
         key=f"phantom-{one.seed}",
         patient=f"PHANTOM{one.seed}",
         split=split,
-        films=tuple(DrawnFilm(one, position) for position in one.positions),
+        images=tuple(PhantomImage(one, position) for position in one.positions),
         target=one.findings_text if reading.target == "findings" else one.report,
         priors=Priors(one.indication, one.procedure, one.prior_report),
         prior_sources=dict.fromkeys(("indication", "procedure", "prior_report"), "drawn"),

@@ -41,7 +41,7 @@ LATERAL_SIGNS: tuple[str, ...] = (
 )
 """What a lateral view shows: no side, and no pneumothorax."""
 
-HIDES: frozenset[frozenset[str]] = frozenset(
+HIDING_PAIRS: frozenset[frozenset[str]] = frozenset(
     frozenset({f"{one}_{side}{zone}", f"{other}_{side}"})
     for side in ("left", "right")
     for one, zone, other in (
@@ -70,7 +70,7 @@ class Site:
     known: float = 0.0
 
 
-LASTING = ("cardiomegaly", "nodule_left", "nodule_right", "pacemaker")
+LASTING_FINDINGS = ("cardiomegaly", "nodule_left", "nodule_right", "pacemaker")
 
 USUAL = Site("usual")
 """Whose phantoms the demonstration's bundle has learnt from; its indications tell nothing."""
@@ -138,7 +138,7 @@ class Phantom:
         """Where everything lies on the films, in fractions of their width."""
         return draw.plan(np.random.default_rng([self.seed, 1]), self.findings, self.sizes)
 
-    def film(self, position: str, size: int) -> NDArray[np.uint8]:
+    def render(self, position: str, size: int) -> NDArray[np.uint8]:
         """The view at `position`, (size, size) uint8, air dark. Alike at every size but for noise.
 
         Raises:
@@ -147,13 +147,13 @@ class Phantom:
         if position not in ("frontal", "lateral"):
             raise ValueError(f"a phantom has no {position} view")
         rng = np.random.default_rng([self.seed, 2 if position == "frontal" else 3])
-        return draw.film(self.plan, position, size, rng, self.exposure)
+        return draw.render_view(self.plan, position, size, rng, self.exposure)
 
     def case(self, size: int) -> Case:
         """The study as the model reads it, films drawn at (size, size)."""
         return Case(
             key=f"phantom-{self.seed}",
-            views=tuple(View(self.film(p, size), p, source=p) for p in self.positions),
+            views=tuple(View(self.render(p, size), p, source=p) for p in self.positions),
             priors=Priors(self.indication, self.procedure, self.prior_report),
         )
 
@@ -198,10 +198,10 @@ def _report_before(seed: int, findings: frozenset[str], site: Site) -> str:
     rng = np.random.default_rng([seed, 7])
     if rng.random() >= site.known:
         return ""
-    before = {name for name in LASTING if name in findings and rng.random() < 0.85}
-    passed = _choose_findings(rng, site.findings) - frozenset(LASTING)
+    before = {name for name in LASTING_FINDINGS if name in findings and rng.random() < 0.85}
+    passed = _choose_findings(rng, site.findings) - frozenset(LASTING_FINDINGS)
     for name in sorted(passed):
-        if not any(frozenset({name, other}) in HIDES for other in before):
+        if not any(frozenset({name, other}) in HIDING_PAIRS for other in before):
             before.add(name)
     sizes = dict.fromkeys(before, "moderate")
     found, impression = words.write(rng, frozenset(before), sizes, site.wording)
@@ -231,6 +231,6 @@ def _choose_findings(rng: np.random.Generator, possible: tuple[str, ...]) -> fro
     for name in rng.permutation(possible):
         if len(chosen) == wanted:
             break
-        if not any(frozenset({str(name), other}) in HIDES for other in chosen):
+        if not any(frozenset({str(name), other}) in HIDING_PAIRS for other in chosen):
             chosen.add(str(name))
     return frozenset(chosen)

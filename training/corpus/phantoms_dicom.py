@@ -65,7 +65,7 @@ def phantom_dicom(
     born = f"{int(rng.integers(1935, 2004))}0{int(rng.integers(1, 10))}15"
     sex = str(rng.choice(("F", "M")))
     study_uid = _uid(seed, copy, "study")
-    films: list[Dataset] = []
+    images: list[Dataset] = []
     for number, position in enumerate(phantom.positions, start=1):
         sop_class = (
             DigitalXRayImageStorageForPresentation if digital else ComputedRadiographyImageStorage
@@ -106,13 +106,13 @@ def phantom_dicom(
         if priority:
             ds.RequestedProcedurePriority = priority
         inverted = (seed + number) % 2 == 0
-        _put_pixels(ds, phantom.film(position, size), bits, inverted, windowed)
+        _put_pixels(ds, phantom.render(position, size), bits, inverted, windowed)
         ds.file_meta = FileMetaDataset()
         ds.file_meta.MediaStorageSOPClassUID = sop_class
         ds.file_meta.MediaStorageSOPInstanceUID = sop_uid
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        films.append(ds)
-    return films
+        images.append(ds)
+    return images
 
 
 def write_phantoms(
@@ -161,7 +161,7 @@ def _request(phantom: Phantom, priority: str) -> Dataset:
 
 
 def _put_pixels(
-    ds: Dataset, film: NDArray[np.uint8], bits: int, inverted: bool, windowed: bool
+    ds: Dataset, image: NDArray[np.uint8], bits: int, inverted: bool, windowed: bool
 ) -> None:
     """Store the film in `bits` bits, with a window that gives it back or spread over the range."""
     top = (1 << bits) - 1
@@ -169,10 +169,10 @@ def _put_pixels(
     levels = low + (high - low) * np.arange(256, dtype=np.float64) / 255.0
     if inverted:
         levels = (low + high) - levels
-    stored = np.rint(levels).astype("<u2")[film]
+    stored = np.rint(levels).astype("<u2")[image]
     ds.SamplesPerPixel = 1
     ds.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
-    ds.Rows, ds.Columns = film.shape
+    ds.Rows, ds.Columns = image.shape
     ds.BitsAllocated = 16
     ds.BitsStored = bits
     ds.HighBit = bits - 1

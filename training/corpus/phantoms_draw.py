@@ -132,7 +132,7 @@ def plan(rng: np.random.Generator, findings: frozenset[str], sizes: dict[str, st
     )
 
 
-def film(
+def render_view(
     plan: Plan, position: str, size: int, rng: np.random.Generator, exposure: Exposure = USUAL
 ) -> NDArray[np.uint8]:
     """The view, (size, size) uint8, exposed and noised by `rng`."""

@@ -279,7 +279,7 @@ _PLACE = re.compile(r"\b(?P<side>left|right|bilateral|both)\b(?:[ -]+(?P<zone>up
 _SIDED = {"effusion", "pneumothorax", "nodule", "consolidation"}
 
 
-def findings_of(text: str) -> frozenset[str]:
+def extract_findings(text: str) -> frozenset[str]:
     """The findings that a report says are there, by the names in `phantoms.FINDINGS`.
 
     A negation holds to the end of its clause. A side is looked for before the finding, then after

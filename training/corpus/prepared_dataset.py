@@ -36,16 +36,16 @@ from model.manifest import Preprocessing
 from model.prompting.oracle import Oracle
 from model.prompting.prompt import Symptoms
 from records.errors import CorpusError, DiskFull
-from training.corpus.example import Example, LeftOut
+from training.corpus.example import Example, ExcludedStudy
 
 PIECE = 32
 """Examples that a process prepares at a time."""
 
-Prepared = tuple[Example, list[NDArray[np.uint8]]] | LeftOut
+Prepared = tuple[Example, list[NDArray[np.uint8]]] | ExcludedStudy
 
 
 @dataclass(frozen=True, slots=True)
-class ShelvedFilm:
+class PreparedImage:
     """A prepared film. row: its place in views.u8."""
 
     views: NDArray[np.uint8]
@@ -55,13 +55,13 @@ class ShelvedFilm:
 
     def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
         """As `example.Film.pixels`; it was prepared in advance, and for one size."""
-        film = self.views[self.row]
-        if film.shape != (how.size, how.size):
-            raise PixelError(f"the shelf holds films of {film.shape[0]} pixels, not {how.size}")
-        return np.array(film)
+        image = self.views[self.row]
+        if image.shape != (how.size, how.size):
+            raise PixelError(f"the shelf holds films of {image.shape[0]} pixels, not {how.size}")
+        return np.array(image)
 
 
-class Shelf(Sequence[Example]):
+class PreparedDataset(Sequence[Example]):
     """Examples by their place, in the corpus's order. Make one with `shelve`."""
 
     def __init__(self, folder: Path) -> None:
@@ -74,10 +74,10 @@ class Shelf(Sequence[Example]):
             self.about: dict[str, Any] = json.loads((folder / "shelf.json").read_text("utf-8"))
             self._starts = np.load(folder / "starts.npy")
             self._lines = np.memmap(folder / "examples.jsonl", np.uint8, "r")
-            films, size = int(self.about["films"]), int(self.about["size"])
+            images, size = int(self.about["films"]), int(self.about["size"])
             self._views: NDArray[np.uint8] = (
-                np.memmap(folder / "views.u8", np.uint8, "r", shape=(films, size, size))
-                if films
+                np.memmap(folder / "views.u8", np.uint8, "r", shape=(images, size, size))
+                if images
                 else np.empty((0, size, size), np.uint8)
             )
         except (OSError, ValueError, KeyError) as error:
@@ -109,25 +109,25 @@ class Shelf(Sequence[Example]):
         if oracle is not None:
             symptoms = Symptoms(*(tuple(oracle["symptoms"][k]) for k in ("present", "absent")))
             oracle = Oracle(tuple(oracle["problems"]), oracle["image"], symptoms)
-        films = tuple(ShelvedFilm(self._views, *film) for film in said.pop("films"))
+        images = tuple(PreparedImage(self._views, *image) for image in said.pop("films"))
         truth = said.pop("truth")
         return Example(
             **said | {"priors": Priors(**said["priors"])},
-            films=films,
+            images=images,
             oracle=oracle,
             truth=None if truth is None else frozenset(truth),
         )
 
 
-def shelve(
+def prepare_dataset(
     folder: Path,
-    examples: Iterable[Example | LeftOut],
+    examples: Iterable[Example | ExcludedStudy],
     how: Preprocessing,
     identity: dict[str, Any],
     told: Callable[[int], None] = lambda _: None,
     *,
     processes: int | None = None,
-) -> Shelf:
+) -> PreparedDataset:
     """The shelf in a folder, made now if it is not there whole and of the same identity.
 
     identity: all that the examples depend on: corpus, reading, limit. told: hears how many more
@@ -137,7 +137,7 @@ def shelve(
         CorpusError: the corpus gives no example at all.
         DiskFull: no room; nothing is left of it.
     """
-    if shelf := shelved(folder, how, identity):
+    if shelf := open_prepared(folder, how, identity):
         told(len(shelf))
         return shelf
     fresh = folder.with_name(folder.name + ".new")
@@ -152,11 +152,13 @@ def shelve(
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def shelved(folder: Path, how: Preprocessing, identity: dict[str, Any]) -> Shelf | None:
+def open_prepared(
+    folder: Path, how: Preprocessing, identity: dict[str, Any]
+) -> PreparedDataset | None:
     """The shelf in a folder, if it is there whole and of that identity."""
     if not (folder / "shelf.json").is_file():
         return None
-    shelf = Shelf(folder)
+    shelf = PreparedDataset(folder)
     return shelf if shelf.about["digest"] == _digest(_of(how, identity)) else None
 
 
@@ -171,27 +173,27 @@ def _digest(of: dict[str, Any]) -> str:
 def _make(
     folder: Path,
     fresh: Path,
-    examples: Iterable[Example | LeftOut],
+    examples: Iterable[Example | ExcludedStudy],
     how: Preprocessing,
     identity: dict[str, Any],
     told: Callable[[int], None],
     processes: int | None,
-) -> Shelf:
+) -> PreparedDataset:
     fresh.mkdir(parents=True)
     starts: list[int] = []
-    films, left = 0, Counter[str]()
+    images, left = 0, Counter[str]()
     with (fresh / "examples.jsonl").open("wb") as lines, (fresh / "views.u8").open("wb") as views:
         for prepared in _prepared(examples, how, processes):
             told(1)
-            if isinstance(prepared, LeftOut):
+            if isinstance(prepared, ExcludedStudy):
                 left[prepared.reason] += 1
                 continue
             example, pixels = prepared
             starts.append(lines.tell())
-            lines.write(_line(example, films).encode() + b"\n")
-            for film in pixels:
-                views.write(film.tobytes())
-            films += len(pixels)
+            lines.write(_line(example, images).encode() + b"\n")
+            for image in pixels:
+                views.write(image.tobytes())
+            images += len(pixels)
         for file in (lines, views):
             file.flush()
             os.fsync(file.fileno())
@@ -200,11 +202,11 @@ def _make(
         raise CorpusError(f"the corpus gives nothing to learn from: {why}")
     np.save(fresh / "starts.npy", np.array(starts, np.int64))
     of = _of(how, identity)
-    about = {"digest": _digest(of), "films": films, "size": how.size, "left_out": dict(left)}
+    about = {"digest": _digest(of), "films": images, "size": how.size, "left_out": dict(left)}
     (fresh / "shelf.json").write_text(json.dumps({**about, "of": of}, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
-    return Shelf(folder)
+    return PreparedDataset(folder)
 
 
 def _line(example: Example, row: int) -> str:
@@ -218,13 +220,15 @@ def _line(example: Example, row: int) -> str:
         "oracle": None if example.oracle is None else asdict(example.oracle),
         "oracle_template": example.oracle_template,
         "truth": None if example.truth is None else sorted(example.truth),
-        "films": [[row + n, film.position, film.source] for n, film in enumerate(example.films)],
+        "films": [
+            [row + n, image.position, image.source] for n, image in enumerate(example.images)
+        ],
     }
     return json.dumps(said, ensure_ascii=False)
 
 
 def _prepared(
-    examples: Iterable[Example | LeftOut], how: Preprocessing, processes: int | None
+    examples: Iterable[Example | ExcludedStudy], how: Preprocessing, processes: int | None
 ) -> Iterator[Prepared]:
     """Every example with its films, in order, a bounded number of pieces ahead."""
     count = len(os.sched_getaffinity(0)) if processes is None else processes
@@ -243,20 +247,20 @@ def _prepared(
             waiting += [running.submit(_prepare, piece, how) for piece in islice(pieces, 1)]
 
 
-def _prepare(piece: list[Example | LeftOut], how: Preprocessing) -> list[Prepared]:
+def _prepare(piece: list[Example | ExcludedStudy], how: Preprocessing) -> list[Prepared]:
     done: list[Prepared] = []
     for one in piece:
-        if isinstance(one, LeftOut):
+        if isinstance(one, ExcludedStudy):
             done.append(one)
             continue
         try:
-            pixels = [film.pixels(how) for film in one.films]
+            pixels = [image.pixels(how) for image in one.images]
         except PixelError:
-            done.append(LeftOut(one.key, "a film cannot be read"))
+            done.append(ExcludedStudy(one.key, "a film cannot be read"))
             continue
         # The films go back as pixels; what they were read from stays here.
-        films = tuple(_Gone(film.position, film.source) for film in one.films)
-        done.append((replace(one, films=films), pixels))
+        images = tuple(_Gone(image.position, image.source) for image in one.images)
+        done.append((replace(one, images=images), pixels))
     return done
 
 

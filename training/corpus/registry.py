@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from records.errors import CorpusError
-from training.corpus.example import Corpus, Reading
-from training.corpus.splits import DEFAULT, chosen_split
+from training.corpus.example import Corpus, CorpusOptions
+from training.corpus.splits import DEFAULT, resolve_split
 
 CORPORA = {
     "iu_xray": "iu_xray:FOLDER, IU X-ray in any of its three forms",
@@ -15,10 +15,12 @@ CORPORA = {
     "phantoms": "phantoms or phantoms:SITE, drawn chests without end",
 }
 """Name -> how it is asked for."""
-WITHOUT_END = ("phantoms",)
+ENDLESS_CORPORA = ("phantoms",)
 
 
-def open_corpus(spec: str, reading: Reading = DEFAULT, *, needs_films: bool = True) -> Corpus:
+def open_corpus(
+    spec: str, reading: CorpusOptions = DEFAULT, *, needs_images: bool = True
+) -> Corpus:
     """The corpus of a spec, "NAME" or "NAME:PATH".
 
     needs_films: leave out studies none of whose films are there (corpora in folders).
@@ -33,31 +35,31 @@ def open_corpus(spec: str, reading: Reading = DEFAULT, *, needs_films: bool = Tr
     if name in ("iu_xray", "mimic_cxr"):
         if not path:
             raise CorpusError(f"{name} lies in a folder; name it: {name}:FOLDER")
-        return _in_folder(name, Path(path).expanduser(), reading, needs_films)
+        return _in_folder(name, Path(path).expanduser(), reading, needs_images)
     if name == "phantoms":
         return _drawn(path or "usual", reading)
     if path:
         raise CorpusError(f"{name} lies in no folder; ask for {name!r} without {path!r}")
-    from training.corpus.signed import Signed
+    from training.corpus.signed import SignedReports
 
-    return Signed(reading)
+    return SignedReports(reading)
 
 
-def _drawn(site: str, reading: Reading) -> Corpus:
-    from training.corpus.phantom_corpus import Phantoms
+def _drawn(site: str, reading: CorpusOptions) -> Corpus:
+    from training.corpus.phantom_corpus import PhantomCorpus
     from training.corpus.phantoms import SITES
 
     if site not in SITES:
         raise CorpusError(f"phantoms have no site {site!r}; there are: {', '.join(SITES)}")
-    chosen_split("phantoms", reading, ())
-    return Phantoms(reading, SITES[site])
+    resolve_split("phantoms", reading, ())
+    return PhantomCorpus(reading, SITES[site])
 
 
-def _in_folder(name: str, folder: Path, reading: Reading, needs_films: bool) -> Corpus:
+def _in_folder(name: str, folder: Path, reading: CorpusOptions, needs_images: bool) -> Corpus:
     if name == "iu_xray":
         from training.corpus.iu_xray import IuXray
 
-        return IuXray(folder, reading, needs_films=needs_films)
+        return IuXray(folder, reading, needs_images=needs_images)
     from training.corpus.mimic_cxr import MimicCxr
 
-    return MimicCxr(folder, reading, needs_films=needs_films)
+    return MimicCxr(folder, reading, needs_images=needs_images)

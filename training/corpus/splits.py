@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 
 from records.errors import CorpusError
-from training.corpus.example import TEST, TRAIN, VALIDATE, Reading
+from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions
 
-DEFAULT = Reading()
+DEFAULT = CorpusOptions()
 """A corpus read as it comes."""
-PATIENTS_TEST = 0.2
+TEST_SHARE = 0.2
 """Of the split "patients": four to one."""
 
 
@@ -24,7 +24,7 @@ def place(seed: int, draw: str, patient: str) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def whole_patients(reports: Mapping[str, int], want: int, seed: int, draw: str) -> set[str]:
+def sample_patients(reports: Mapping[str, int], want: int, seed: int, draw: str) -> set[str]:
     """Patients at random who together have `want` reports; reports: how many each has.
 
     A patient who would make it too many is passed over, so it is exactly `want` wherever enough
@@ -38,19 +38,19 @@ def whole_patients(reports: Mapping[str, int], want: int, seed: int, draw: str) 
     return taken
 
 
-def by_patient(reading: Reading, patient: str) -> str:
+def split_by_patient(reading: CorpusOptions, patient: str) -> str:
     """The split "patients": train or test, four to one."""
-    return TEST if place(reading.seed, "patients", patient) < PATIENTS_TEST else TRAIN
+    return TEST if place(reading.seed, "patients", patient) < TEST_SHARE else TRAIN
 
 
-def set_apart(reading: Reading, patient: str, split: str) -> str:
+def assign_validation(reading: CorpusOptions, patient: str, split: str) -> str:
     """The split, or validate for the share of the training patients that is set apart."""
     if split == TRAIN and place(reading.seed, "validate", patient) < reading.validate:
         return VALIDATE
     return split
 
 
-def chosen_split(corpus: str, reading: Reading, offered: Iterable[str]) -> str:
+def resolve_split(corpus: str, reading: CorpusOptions, offered: Iterable[str]) -> str:
     """The split to read by; the first of those offered where the reading names none.
 
     Raises:

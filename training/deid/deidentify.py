@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from training.deid.identifiers import Kind, Span, found, is_counted
+from training.deid.identifiers import Kind, Span, found, is_count_or_measurement
 from training.deid.person_names import APART, NO_NAME
 
 MARKS = tuple(f"({kind})" for kind in Kind)
@@ -56,7 +56,7 @@ def deidentify(text: str, known: Known = Known()) -> str:
     return text
 
 
-def says_something(text: str) -> bool:
+def has_content(text: str) -> bool:
     """Whether anything but marks is left of a text."""
     for mark in MARKS:
         text = text.replace(mark, "")
@@ -75,7 +75,9 @@ def _known(text: str, known: Known) -> Iterator[Span]:
     folded, places = _folded(text)
     for kind, pattern in _patterns(known):
         for match in re.finditer(pattern, folded):
-            if kind is not Kind.DATE or not is_counted(folded, match.start(), match.end()):
+            if kind is not Kind.DATE or not is_count_or_measurement(
+                folded, match.start(), match.end()
+            ):
                 yield Span(places[match.start()], places[match.end() - 1] + 1, kind)
 
 

@@ -225,7 +225,7 @@ _HEAT = re.compile(
 )
 
 
-def is_counted(text: str, start: int, end: int) -> bool:
+def is_count_or_measurement(text: str, start: int, end: int) -> bool:
     """Whether what stands around text[start:end] says that it counts or measures something."""
     if _MEASURED.match(text, end):
         return True
@@ -250,6 +250,6 @@ def found(text: str) -> Iterator[Span]:
         for match in form.pattern.finditer(text):
             group = "it" if "it" in form.pattern.groupindex else 0
             start, end = match.span(group)
-            if not (form.counts and is_counted(text, start, end)):
+            if not (form.counts and is_count_or_measurement(text, start, end)):
                 yield Span(start, end, form.kind)
     yield from (Span(start, end, Kind.NAME) for start, end in named(text))

@@ -67,7 +67,7 @@ Instructing = Callable[[Example, Case], str]
 
 
 @dataclass(frozen=True)
-class Asking:
+class ModePrompt:
     """How a bundle is asked in a mode. template: its prompt template."""
 
     mode: Mode
@@ -75,7 +75,9 @@ class Asking:
     instruct: Instructing
 
 
-def asking(mode: Mode, manifest: Manifest, examples: Sequence[Example], fits: Fits) -> Asking:
+def prompt_for(
+    mode: Mode, manifest: Manifest, examples: Sequence[Example], fits: Fits
+) -> ModePrompt:
     """How to ask the bundle in this mode.
 
     `none` takes the template of that name; a bundle that was not trained with it is given its
@@ -89,20 +91,20 @@ def asking(mode: Mode, manifest: Manifest, examples: Sequence[Example], fits: Fi
     if mode is Mode.NONE:
         own = str(Mode.NONE if Mode.NONE in _trained(manifest) else Mode.CONTEXT)
         template = template_of(manifest, own, evaluation=True)
-        return Asking(
+        return ModePrompt(
             mode,
             template,
             lambda _, case: instruct(replace(case, priors=Priors()), template, fits),
         )
     template = template_of(manifest, str(mode), evaluation=True)
-    return Asking(mode, template, lambda _, case: instruct(case, template, fits))
+    return ModePrompt(mode, template, lambda _, case: instruct(case, template, fits))
 
 
 def draft(
     engine: Engine,
     manifest: Manifest,
     examples: Sequence[Example],
-    how: Asking,
+    how: ModePrompt,
     told: Done,
     beside: str = "",
 ) -> Drafts:
@@ -148,7 +150,7 @@ def draft(
     )
 
 
-def _oracle(manifest: Manifest, examples: Sequence[Example], fits: Fits) -> Asking:
+def _oracle(manifest: Manifest, examples: Sequence[Example], fits: Fits) -> ModePrompt:
     """The paper's template of this corpus."""
     templates = sorted({one.oracle_template for one in examples if one.oracle is not None})
     if len(templates) != 1 or not templates[0]:
@@ -156,7 +158,7 @@ def _oracle(manifest: Manifest, examples: Sequence[Example], fits: Fits) -> Aski
             "the corpus gives no priors out of its reports, so nothing fills the paper's template"
         )
     template = template_of(manifest, templates[0], evaluation=True)
-    return Asking(
+    return ModePrompt(
         Mode.ORACLE,
         template,
         lambda one, case: instruct_from_report(case, one.oracle or Oracle(), template, fits),

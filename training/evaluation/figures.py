@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from model.manifest import Manifest
-from training.evaluation.evaluate import Comparison, Evaluation, ModeScores
+from training.evaluation.evaluate import Comparison, Evaluation, ModeResult
 from training.evaluation.floors import ABOUT
-from training.evaluation.scoring import Scored, Scores
+from training.evaluation.scoring import Scores, SystemScores
 from training.metrics.findings import F1
 
 SWAPPED = f"{F1}_films_swapped"
@@ -67,7 +67,7 @@ def _bundle(manifest: Manifest) -> dict[str, str]:
     return {"name": manifest.name, "version": manifest.version, "digest": manifest.digest}
 
 
-def _mode(came: ModeScores) -> dict[str, Any]:
+def _mode(came: ModeResult) -> dict[str, Any]:
     drafts = came.drafts
     said: dict[str, Any] = {
         "template": drafts.template,
@@ -83,7 +83,7 @@ def _mode(came: ModeScores) -> dict[str, Any]:
             }
             for group, scores in came.scored.groups
         ],
-        "comparisons_without_prior": asdict(came.comparing),
+        "comparisons_without_prior": asdict(came.count_unsupported_comparisons),
     }
     if came.agreement is not None and came.swapped is not None:
         said["agreement"] = asdict(came.agreement)
@@ -91,7 +91,7 @@ def _mode(came: ModeScores) -> dict[str, Any]:
     return said
 
 
-def _scored(scored: Scored) -> dict[str, Any]:
+def _scored(scored: SystemScores) -> dict[str, Any]:
     return {
         "wording": {name: _intervals(scores) for name, scores in scored.wording.items()},
         "observations": _intervals(scored.observations),

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from training.corpus.example import Example, LeftOut
+from training.corpus.example import Example, ExcludedStudy
 from training.metrics.normalisation import lower
 
 FIXED, NEAREST, SHUFFLED = "fixed", "nearest", "shuffled"
@@ -51,12 +51,15 @@ class Training:
 
 
 def read_training(
-    examples: Iterable[Example | LeftOut], *, most: int = MOST_TRAINING, stop: int | None = None
+    examples: Iterable[Example | ExcludedStudy],
+    *,
+    most: int = MOST_TRAINING,
+    stop: int | None = None,
 ) -> Training:
     """Stream a training split once. most: texts kept. stop: studies read, for one without end."""
     training = Training()
     for example in examples:
-        if isinstance(example, LeftOut):
+        if isinstance(example, ExcludedStudy):
             continue
         if training.studies < most:
             training.indications.append(example.priors.indication)

@@ -12,8 +12,8 @@ from typing import Literal
 
 from model.prompting.sections import split_sections
 from records.errors import CorpusError
-from training.corpus.example import TEST, TRAIN, Corpus, Example, LeftOut
-from training.corpus.registry import WITHOUT_END
+from training.corpus.example import TEST, TRAIN, Corpus, Example, ExcludedStudy
+from training.corpus.registry import ENDLESS_CORPORA
 from training.evaluation.drafting import Done
 from training.evaluation.floors import ENDLESS_TRAINING, read_training, write_floors
 from training.metrics.normalisation import lower
@@ -35,7 +35,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutSet:
     """A test split.
 
     references: the text that each draft is scored against. section: "report", or "findings" where
@@ -69,7 +69,7 @@ class HeldOut:
         return draft if self.section == "report" else split_sections(draft).findings
 
 
-def hold_out(
+def read_held_out_set(
     corpus: Corpus,
     *,
     limit: int | None,
@@ -77,7 +77,7 @@ def hold_out(
     normal: Normal,
     normal_by: str,
     told: Done,
-) -> HeldOut:
+) -> HeldOutSet:
     """Read the test split, or its first `limit` studies, and the training split for the floors.
 
     normal, normal_by: a labeller and its name, for corpora that do not say themselves.
@@ -87,7 +87,7 @@ def hold_out(
     """
     if limit is not None and limit < 1:
         raise CorpusError(f"a limit of {limit} leaves no study to score; give 1 or more")
-    endless = corpus.name in WITHOUT_END
+    endless = corpus.name in ENDLESS_CORPORA
     if limit is None and endless:
         limit = ENDLESS
     told("reading the test split", 0, 1)
@@ -104,7 +104,7 @@ def hold_out(
     told("reading the training split", 1, 1)
     seen = [training.holds(text) for text in references]
     normals, who = _normal(examples, references, normal, normal_by)
-    return HeldOut(
+    return HeldOutSet(
         corpus=corpus.name,
         seed=seed,
         limit=limit,
@@ -123,7 +123,7 @@ def hold_out(
 
 
 def _examples(corpus: Corpus, split: str) -> Iterator[Example]:
-    return (one for one in corpus.read(split) if not isinstance(one, LeftOut))
+    return (one for one in corpus.read(split) if not isinstance(one, ExcludedStudy))
 
 
 def _normal(
@@ -150,7 +150,7 @@ def _groups(
     for place, text in enumerate(references):
         first.setdefault(lower(text), place)
     once = set(first.values())
-    counts = [len(one.films) for one in examples]
+    counts = [len(one.images) for one in examples]
     groups = [
         *(
             Group("views", f"{n} view{'s' * (n > 1)}", tuple(p for p in places if counts[p] == n))

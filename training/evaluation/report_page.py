@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from records.errors import NotAllowed
 from training.evaluation.evaluate import Comparison, Evaluation
-from training.evaluation.pages.cases import worst_and_best
+from training.evaluation.pages.cases import extreme_cases
 from training.evaluation.pages.chart import draw
 from training.evaluation.pages.paper import paper
 from training.evaluation.pages.sections import failures, names, sections
@@ -79,7 +79,7 @@ def write_report(
         NotAllowed: the folder cannot be written to.
     """
     check_folder(folder)
-    worst, best = worst_and_best(evaluation)
+    worst, best = extreme_cases(evaluation)
     chart = draw(evaluation)
     said = {
         "warning": WARNING,

@@ -21,16 +21,16 @@ from model.network.clinicalblip import ClinicalBLIP
 from model.prompting.oracle import instruct_from_report
 from model.prompting.prompt import TEMPLATES, Source, instruct, tells
 from training.corpus.example import Example
-from training.corpus.prepared_dataset import Shelf
-from training.finetuning.objectives import Batch, Lesson, gather
-from training.metrics.comparisons import without_comparisons
+from training.corpus.prepared_dataset import PreparedDataset
+from training.finetuning.objectives import Batch, Sample, gather
+from training.metrics.comparisons import remove_comparisons
 
-AHEAD = 3
+PREFETCHED_BATCHES = 3
 """Batches that are made while one is learnt from."""
 
 
 @dataclass(frozen=True)
-class Showing:
+class SampleTransform:
     """How an example is shown.
 
     templates: of the prompt, one drawn each time; priors of `oracle_*` come from the report.
@@ -49,20 +49,20 @@ class Showing:
     cut: float = 0.06
     expose: float = 0.15
 
-    def still(self) -> Showing:
+    def without_augmentation(self) -> SampleTransform:
         """The same with films as they are: not turned, not cut, not exposed otherwise."""
         return replace(self, turn=0.0, cut=0.0, expose=0.0)
 
 
-BARE = "none"
+NO_PRIORS = "none"
 """The template of the fixed instruction alone."""
 
 
-STRETCH = 10
+SORT_WINDOW = 10
 """Batches within which examples of like length are put together, so that less is padding."""
 
 
-class Order:
+class SampleOrder:
     """Which example is at a place of an endless run: another order each time round.
 
     lengths: (n,) of the examples' words, in any unit. group: examples that are read together.
@@ -87,15 +87,15 @@ class Order:
         rng = np.random.default_rng([self._seed, 0, number])
         places = rng.permutation(len(self._lengths))
         ordered = []
-        for start in range(0, len(places), STRETCH * self._group):
-            piece = places[start : start + STRETCH * self._group]
+        for start in range(0, len(places), SORT_WINDOW * self._group):
+            piece = places[start : start + SORT_WINDOW * self._group]
             piece = piece[np.argsort(self._lengths[piece], kind="stable")]
             groups = [piece[n : n + self._group] for n in range(0, len(piece), self._group)]
             ordered += [groups[n] for n in rng.permutation(len(groups))]
         return np.concatenate(ordered)
 
 
-class Feeder:
+class BatchLoader:
     """Batches of a process, made a little ahead in a thread of their own.
 
     batch: examples of one process's micro-batch. rank, world: this process, of how many; together
@@ -106,96 +106,96 @@ class Feeder:
         self,
         model: ClinicalBLIP,
         examples: Sequence[Example],
-        showing: Showing,
+        transform: SampleTransform,
         *,
         priors: bool,
         batch: int,
         seed: int,
         most_target: int,
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
     ) -> None:
         self._model = model
         self._examples = examples
-        self._showing = showing
+        self._showing = transform
         self._priors = priors
         self._batch = batch
         self._seed = seed
         self._most = most_target
-        self._rank, self._world = rank, world
-        self._order = Order(word_lengths(examples), seed, batch * world)
+        self._rank, self._world = rank, world_size
+        self._order = SampleOrder(text_lengths(examples), seed, batch * world_size)
 
     def batches(self, first: int) -> Generator[Batch]:
         """This process's micro-batches from the `first` on, without end."""
         with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
-            waiting = [pool.submit(self.make, n) for n in range(first, first + AHEAD)]
+            waiting = [pool.submit(self.batch, n) for n in range(first, first + PREFETCHED_BATCHES)]
             try:
-                for number in _up_from(first + AHEAD):
+                for number in _up_from(first + PREFETCHED_BATCHES):
                     yield waiting.pop(0).result()
-                    waiting.append(pool.submit(self.make, number))
+                    waiting.append(pool.submit(self.batch, number))
             finally:
                 for one in waiting:
                     one.cancel()
 
-    def still(self, examples: Sequence[Example], most: int) -> list[Batch]:
+    def without_augmentation(self, examples: Sequence[Example], most: int) -> list[Batch]:
         """At most so many examples as batches, as they are: nothing dropped, turned or exposed."""
-        as_is = replace(self._showing.still(), drop_priors=0.0, drop_lines=0.0)
-        lessons = []
+        as_is = replace(self._showing.without_augmentation(), drop_priors=0.0, drop_lines=0.0)
+        samples = []
         for place in range(min(most, len(examples))):
             rng = np.random.default_rng([self._seed, 2, place])
             how, fits = self._model.preprocessing, self._model.fits
-            lessons.append(show(examples[place], how, as_is, fits, rng, priors=self._priors))
+            samples.append(make_sample(examples[place], how, as_is, fits, rng, priors=self._priors))
         return [
-            gather(self._model, lessons[start : start + self._batch], self._most)
-            for start in range(0, len(lessons), self._batch)
+            gather(self._model, samples[start : start + self._batch], self._most)
+            for start in range(0, len(samples), self._batch)
         ]
 
-    def make(self, number: int) -> Batch:
+    def batch(self, number: int) -> Batch:
         """The micro-batch of that number."""
         start = (number * self._world + self._rank) * self._batch
-        lessons = [self._lesson(start + n) for n in range(self._batch)]
-        return gather(self._model, lessons, self._most)
+        samples = [self._sample(start + n) for n in range(self._batch)]
+        return gather(self._model, samples, self._most)
 
-    def _lesson(self, position: int) -> Lesson:
+    def _sample(self, position: int) -> Sample:
         turn, place = self._order.at(position)
         rng = np.random.default_rng([self._seed, 1, turn, place])
         how = self._model.preprocessing
-        return show(
+        return make_sample(
             self._examples[place], how, self._showing, self._model.fits, rng, priors=self._priors
         )
 
 
-def show(
+def make_sample(
     example: Example,
     how: Preprocessing,
-    showing: Showing,
+    transform: SampleTransform,
     fits: Callable[[str], bool],
     rng: np.random.Generator,
     *,
     priors: bool,
-) -> Lesson:
+) -> Sample:
     """An example as it is shown once. priors: whether the prompt has any."""
     case = example.case(how)
-    template = str(rng.choice(showing.templates))
-    if not priors or rng.random() < showing.drop_priors:
-        template = BARE
-    case = replace(case, priors=_fewer(case.priors, showing.drop_lines, rng))
+    template = str(rng.choice(transform.templates))
+    if not priors or rng.random() < transform.drop_priors:
+        template = NO_PRIORS
+    case = replace(case, priors=_drop_prior_lines(case.priors, transform.drop_lines, rng))
     if TEMPLATES[template].source is Source.REPORT:
         if example.oracle is None:
             raise ValueError(f"{example.key} has nothing for the template {template!r}")
         instruction = instruct_from_report(case, example.oracle, template, fits)
     else:
         instruction = instruct(case, template, fits)
-    kept = showing.keep_comparisons or tells(instruction, "prior_report")
-    return Lesson(
-        _moved(case, showing, rng),
+    kept = transform.keep_comparisons or tells(instruction, "prior_report")
+    return Sample(
+        _augment(case, transform, rng),
         instruction,
-        example.target if kept else without_comparisons(example.target),
+        example.target if kept else remove_comparisons(example.target),
         example.truth,
     )
 
 
-def _fewer(priors: Priors, share: float, rng: np.random.Generator) -> Priors:
+def _drop_prior_lines(priors: Priors, share: float, rng: np.random.Generator) -> Priors:
     kept = rng.random(3) >= share
     return Priors(
         *(
@@ -207,28 +207,28 @@ def _fewer(priors: Priors, share: float, rng: np.random.Generator) -> Priors:
     )
 
 
-def _moved(case: Case, showing: Showing, rng: np.random.Generator) -> Case:
+def _augment(case: Case, transform: SampleTransform, rng: np.random.Generator) -> Case:
     """The films a little turned, cut and exposed otherwise, each for itself."""
-    if not (showing.turn or showing.cut or showing.expose):
+    if not (transform.turn or transform.cut or transform.expose):
         return case
     films = np.stack([view.pixels for view in case.views])
-    moved = moved_films(films, showing, rng)
+    moved = augment_views(films, transform, rng)
     views = tuple(
         View(film, view.position, view.source) for film, view in zip(moved, case.views, strict=True)
     )
     return replace(case, views=views)
 
 
-def moved_films(
-    films: NDArray[np.uint8], showing: Showing, rng: np.random.Generator
+def augment_views(
+    films: NDArray[np.uint8], transform: SampleTransform, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """(N, S, S) uint8 films, each turned, cut and exposed by chance; never flipped."""
     count = len(films)
-    angle = np.deg2rad(rng.uniform(-showing.turn, showing.turn, count))
-    scale = 1.0 - rng.uniform(0.0, showing.cut, count)  # of the film that is still seen
-    shift = rng.uniform(-showing.cut, showing.cut, (count, 2))
-    contrast = 1.0 + rng.uniform(-showing.expose, showing.expose, (count, 1, 1, 1))
-    bright = rng.uniform(-showing.expose, showing.expose, (count, 1, 1, 1)) / 3.0
+    angle = np.deg2rad(rng.uniform(-transform.turn, transform.turn, count))
+    scale = 1.0 - rng.uniform(0.0, transform.cut, count)  # of the film that is still seen
+    shift = rng.uniform(-transform.cut, transform.cut, (count, 2))
+    contrast = 1.0 + rng.uniform(-transform.expose, transform.expose, (count, 1, 1, 1))
+    bright = rng.uniform(-transform.expose, transform.expose, (count, 1, 1, 1)) / 3.0
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     # (N, 2, 3): where on the film each pixel of the new one is read.
     matrix = np.stack(
@@ -244,9 +244,9 @@ def moved_films(
     return (read.squeeze(1) * 255.0 + 0.5).to(torch.uint8).numpy()
 
 
-def word_lengths(examples: Sequence[Example]) -> NDArray[np.int64]:
+def text_lengths(examples: Sequence[Example]) -> NDArray[np.int64]:
     """(n,) how long each example's words are; a shelf knows it without reading them."""
-    if isinstance(examples, Shelf):
+    if isinstance(examples, PreparedDataset):
         return examples.lengths
     return np.array([len(one.target) + len(one.priors.prior_report) for one in examples], np.int64)
 

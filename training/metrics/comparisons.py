@@ -37,21 +37,21 @@ _ANY = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS.values()))
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=\S)")
 
 
-def sentences(text: str) -> list[str]:
+def split_sentences(text: str) -> list[str]:
     """A report's sentences, in order; joined by a space they are the report, spaces aside."""
     return [part for part in _SENTENCE.split(text.strip()) if part]
 
 
-def compares(sentence: str) -> bool:
+def compares_with_prior(sentence: str) -> bool:
     """Whether a sentence compares with an earlier film."""
     return _ANY.search(_FINDINGS.sub(" ", sentence.lower())) is not None
 
 
-def without_comparisons(text: str) -> str:
+def remove_comparisons(text: str) -> str:
     """The report less its comparing sentences; a heading stays; the whole where nothing would."""
     kept = []
-    for sentence in sentences(text):
-        if not compares(sentence):
+    for sentence in split_sentences(text):
+        if not compares_with_prior(sentence):
             kept.append(sentence)
         elif heading := _HEADING.match(sentence):
             kept.append(heading[1])

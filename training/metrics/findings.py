@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from training.corpus.example import Example
 from training.corpus.phantoms import FINDINGS
-from training.corpus.phantoms_words import findings_of
+from training.corpus.phantoms_words import extract_findings
 
 F1, PRECISION, RECALL = "finding_f1_micro", "finding_precision", "finding_recall"
 
@@ -64,7 +64,7 @@ class FindingCounts:
 
 def count_findings(truth: Sequence[frozenset[str]], drafts: Sequence[str]) -> FindingCounts:
     """The counts of each draft against what was drawn."""
-    named = [findings_of(text) for text in drafts]
+    named = [extract_findings(text) for text in drafts]
     return FindingCounts(
         hit=np.array([len(r & n) for r, n in zip(truth, named, strict=True)], dtype=np.int64),
         said=np.array([len(n) for n in named], dtype=np.int64),
@@ -79,7 +79,7 @@ def agree(truth: Sequence[frozenset[str]], drafts: Sequence[str]) -> Agreement:
     there: Counter[str] = Counter()
     exact = 0
     for real, text in zip(truth, drafts, strict=True):
-        named = findings_of(text)
+        named = extract_findings(text)
         hit.update(real & named)
         said.update(named)
         there.update(real)
@@ -94,19 +94,19 @@ def agree(truth: Sequence[frozenset[str]], drafts: Sequence[str]) -> Agreement:
     )
 
 
-def swap_films(examples: Sequence[Example]) -> list[Example]:
+def swap_images(examples: Sequence[Example]) -> list[Example]:
     """Each study with the films of the next one that has as many views; its words are its own.
 
     What a bundle still finds then is what can be known without looking.
     """
-    places = swap_places([len(one.films) for one in examples])
+    places = swapped_indices([len(one.images) for one in examples])
     return [
-        replace(one, films=examples[there].films)
+        replace(one, images=examples[there].images)
         for one, there in zip(examples, places, strict=True)
     ]
 
 
-def swap_places(views: Sequence[int]) -> list[int]:
+def swapped_indices(views: Sequence[int]) -> list[int]:
     """For each study the place of the next one with as many views, round in a ring.
 
     A study that is alone with its number of views stays where it is.

@@ -36,7 +36,7 @@ STATISTICS = 23
 """Numbers that the jar counts for one case; they add up over cases (`meteor_of`)."""
 
 
-class NoMeteor(Exception):
+class MeteorUnavailable(Exception):
     """METEOR 1.5 cannot be had here; the message says why."""
 
 
@@ -58,7 +58,9 @@ class Meteor15:
         fields = ["SCORE", *map(_one_field, references), _one_field(hypothesis)]
         numbers = self._ask(" ||| ".join(fields)).split()
         if len(numbers) != STATISTICS:
-            raise NoMeteor("METEOR 1.5 gave an answer that is none; look at the Java runtime")
+            raise MeteorUnavailable(
+                "METEOR 1.5 gave an answer that is none; look at the Java runtime"
+            )
         return np.array([float(number) for number in numbers])
 
     def score(self, statistics: NDArray[np.float64]) -> float:
@@ -72,18 +74,18 @@ class Meteor15:
             self._asked.write(line + "\n")
             self._asked.flush()
         except OSError as error:
-            raise NoMeteor(_STOPPED) from error
+            raise MeteorUnavailable(_STOPPED) from error
         return self._answer()
 
     def _answer(self) -> str:
         answer = self._answered.readline()
         if not answer:
-            raise NoMeteor(_STOPPED)
+            raise MeteorUnavailable(_STOPPED)
         return answer.strip()
 
 
 @contextmanager
-def meteor_15() -> Iterator[Meteor15]:
+def start_meteor_15() -> Iterator[Meteor15]:
     """METEOR 1.5 as pycocoevalcap brings and calls it: English, its own normaliser, all stages.
 
     Its Java process ends with the context, whatever happened inside. (The library's own wrapper
@@ -94,7 +96,7 @@ def meteor_15() -> Iterator[Meteor15]:
     """
     java = shutil.which("java")
     if java is None:
-        raise NoMeteor("METEOR 1.5 needs Java, which is not here; install a Java runtime")
+        raise MeteorUnavailable("METEOR 1.5 needs Java, which is not here; install a Java runtime")
     try:
         process = subprocess.Popen(
             [java, *_LOCALE, "-Xmx2G", "-jar", _JAR.name, *_ASKED],
@@ -106,7 +108,9 @@ def meteor_15() -> Iterator[Meteor15]:
             errors="replace",
         )
     except OSError as error:
-        raise NoMeteor(f"METEOR 1.5 needs Java, and {java} does not start; mend it") from error
+        raise MeteorUnavailable(
+            f"METEOR 1.5 needs Java, and {java} does not start; mend it"
+        ) from error
     try:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -127,7 +131,7 @@ _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
 _WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
 
 
-def meteor_of(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+def meteor_from_statistics(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
     """METEOR 1.5 from what the jar counted: (..., STATISTICS) -> (...).
 
     The same arithmetic as in the jar, so that a resample of cases needs no Java: its counts are
@@ -233,8 +237,8 @@ class MeteorNltk:
         )
 
     def _split(self, text: str) -> list[str]:
-        sentences = re.split(r"(?<=[.?!])\s+", text)
-        return [word for sentence in sentences for word in self._words.tokenize(sentence)]
+        split_sentences = re.split(r"(?<=[.?!])\s+", text)
+        return [word for sentence in split_sentences for word in self._words.tokenize(sentence)]
 
 
 @cache

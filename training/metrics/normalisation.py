@@ -48,8 +48,8 @@ def r2gen(text: str) -> str:
         line = line.replace(f". {number}. ", ". ")
     for number in _LIST_NUMBERS:
         line = line.replace(f" {number}. ", ". ")
-    sentences = (_DROPPED.sub("", sentence) for sentence in line.lower().split(". "))
-    return " ".join((" . ".join(sentences) + " .").split()) if line else ""
+    split_sentences = (_DROPPED.sub("", sentence) for sentence in line.lower().split(". "))
+    return " ".join((" . ".join(split_sentences) + " .").split()) if line else ""
 
 
 NORMALISATIONS: dict[str, Callable[[str], str]] = {"raw": raw, "lower": lower, "r2gen": r2gen}
@@ -88,7 +88,7 @@ class Vocabulary:
         return " ".join(word if word in self.words else UNKNOWN for word in words)
 
 
-def normalised(text: str, normalisation: str, vocabulary: Vocabulary | None = None) -> str:
+def normalise(text: str, normalisation: str, vocabulary: Vocabulary | None = None) -> str:
     """The words of a text, one space between them, by one of NORMALISATIONS.
 
     Raises:

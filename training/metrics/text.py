@@ -17,8 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.rouge.rouge import Rouge
 
-from training.metrics.meteor import Meteor15, MeteorNltk, NoMeteor, meteor_15, meteor_of
-from training.metrics.normalisation import Vocabulary, named, normalised
+from training.metrics.meteor import (
+    Meteor15,
+    MeteorNltk,
+    MeteorUnavailable,
+    meteor_from_statistics,
+    start_meteor_15,
+)
+from training.metrics.normalisation import Vocabulary, named, normalise
 
 _COCO = f"pycocoevalcap {version('pycocoevalcap')}"
 _BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
@@ -58,7 +64,7 @@ class Scores(Mapping[str, float | None]):
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """Scores of a set of cases, and what it takes to score any resample of them again.
 
     cases: name -> each case scored by itself, shape (cases,); for BLEU-4 that is often 0.
@@ -84,7 +90,7 @@ class Measured:
         times = np.bincount(taken, minlength=len(self._bleu)).astype(np.float64)
         found = _bleu_of(times @ self._bleu)
         if self._meteor is not None:
-            found["meteor_1_5"] = float(meteor_of(times @ self._meteor))
+            found["meteor_1_5"] = float(meteor_from_statistics(times @ self._meteor))
         for name in ("meteor_nltk", "rouge_l"):
             found[name] = float(times @ self.cases[name] / times.sum())
         return found
@@ -108,7 +114,7 @@ def measure(
     *,
     normalisation: str = "raw",
     vocabulary: Vocabulary | None = None,
-) -> Measured:
+) -> Measurement:
     """Score drafts against one or more reports each. An empty draft scores 0.
 
     normalisation: one of training.metrics.normalisation.NORMALISATIONS. vocabulary: R2Gen's, which the
@@ -130,16 +136,16 @@ def measure(
     if not all(references):
         missing = next(n for n, texts in enumerate(references) if not texts)
         raise ValueError(f"draft number {missing + 1} has no reference; give at least one")
-    drafts = [normalised(text, normalisation) for text in hypotheses]
-    reports = [[normalised(t, normalisation, vocabulary) for t in texts] for texts in references]
+    drafts = [normalise(text, normalisation) for text in hypotheses]
+    reports = [[normalise(t, normalisation, vocabulary) for t in texts] for texts in references]
 
     bleu, whole, by_case = _bleu(drafts, reports)
     notes: dict[str, str] = {}
     meteor, jar_score = None, None
     try:
         meteor, jar_score = _meteor(drafts, reports)
-        by_case["meteor_1_5"] = meteor_of(meteor)
-    except NoMeteor as error:
+        by_case["meteor_1_5"] = meteor_from_statistics(meteor)
+    except MeteorUnavailable as error:
         notes["meteor_1_5"] = str(error)
     nltks = MeteorNltk()
     if nltks.note:
@@ -155,7 +161,7 @@ def measure(
         named=_named(nltks.name, named(normalisation, vocabulary)),
         notes=notes,
     )
-    return Measured(scores, by_case, bleu, meteor)
+    return Measurement(scores, by_case, bleu, meteor)
 
 
 def _bleu(
@@ -204,7 +210,7 @@ def _with_mean(bleu: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
 def _meteor(
     drafts: Sequence[str], reports: Sequence[Sequence[str]]
 ) -> tuple[NDArray[np.float64], float]:
-    with meteor_15() as jar:
+    with start_meteor_15() as jar:
         pairs = zip(drafts, reports, strict=True)
         statistics = np.array([jar.statistics(draft, texts) for draft, texts in pairs])
         return statistics, jar.score(statistics)

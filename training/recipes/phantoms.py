@@ -32,33 +32,33 @@ from model.manifest import (
 )
 from model.network.clinicalblip import ClinicalBLIP
 from records.errors import NotAllowed
-from training.corpus.example import TRAIN, Example, Film, Reading
-from training.corpus.phantom_corpus import Phantoms
+from training.corpus.example import TRAIN, CorpusOptions, Example, StudyImage
+from training.corpus.phantom_corpus import PhantomCorpus
 from training.corpus.phantoms import HELD_OUT, SITES, USUAL, Site, phantom
-from training.corpus.prepared_dataset import Shelf, shelve
+from training.corpus.prepared_dataset import PreparedDataset, prepare_dataset
 from training.evaluation.scores import scores_for
-from training.finetuning.batches import Showing
-from training.finetuning.checkpoints import sync
-from training.finetuning.config import Knobs, differences
-from training.finetuning.loop import Outcome, Run, alone
+from training.finetuning.batches import SampleTransform
+from training.finetuning.checkpoints import fsync_tree
+from training.finetuning.config import TrainingConfig, differences
+from training.finetuning.loop import Outcome, Run, require_single_process
 from training.finetuning.metric_logging import plot_losses
-from training.finetuning.model_card import CARD, card
-from training.finetuning.stages import EYE, WORDS
+from training.finetuning.model_card import CARD_FILE, render_card
+from training.finetuning.stages import VISION_PRETRAINING, TEXT_PRETRAINING
 from training.recipes.phantoms_network import MOST_TOKENS, TEMPLATE, build_network
 
 NOTICE = "Knows drawn phantoms only and must not be used on patients."
-LONGEST = 100
+MAX_TARGET_TOKENS = 100
 """Tokens of a report."""
-SHARE_PRIOR = 0.08
+STRANGE_PRIOR_SHARE = 0.08
 """Of the examples, how many come with another phantom's report as the prior one: so the network
 has met that line and learns to trust the film alone."""
-SHARE_UNKNOWN = 0.1
+UNKNOWN_VIEW_SHARE = 0.1
 """Of those with two films, how many do not say which is which."""
-SHOWING = Showing(drop_priors=0.1, drop_lines=0.2, turn=2.0, cut=0.03, expose=0.15)
+TRANSFORM = SampleTransform(drop_priors=0.1, drop_lines=0.2, turn=2.0, cut=0.03, expose=0.15)
 
 
 @dataclass(frozen=True)
-class Lessons:
+class RecipeConfig:
     """How much is taught. Defaults: what the shipped bundle had.
 
     studies: phantoms drawn to learn from. eye, words: steps of each. batch: studies a step.
@@ -75,7 +75,7 @@ Vary = Callable[[Example, Site], Example]
 
 def train_phantoms(
     out: Path,
-    lessons: Lessons | None = None,
+    recipe_config: RecipeConfig | None = None,
     *,
     seed: int = 0,
     held_out: int = 500,
@@ -83,7 +83,7 @@ def train_phantoms(
     fresh: bool = False,
     overwrite: bool = False,
     device: str | None = None,
-    tell: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Manifest:
     """Train, score and save the demonstration bundle at `out`; its manifest.
 
@@ -98,24 +98,24 @@ def train_phantoms(
             processes were started.
         TrainingStopped: as `Run.train`.
     """
-    alone(device, "this recipe")
+    require_single_process(device, "this recipe")
     check_place(out, overwrite)
-    lessons = lessons or Lessons()
+    recipe_config = recipe_config or RecipeConfig()
     work = out.with_name(out.name + ".training")
     if fresh:
         shutil.rmtree(work, ignore_errors=True)
-    model, done = teach(work, USUAL, lessons, seed=seed, resume=resume, device=device, tell=tell)
+    model, done = train_from_nothing(work, USUAL, recipe_config, seed=seed, resume=resume, device=device, log=log)
     plot = work / "losses.png"
-    plot_losses(plot, [(stage.name, work / stage.name) for stage in (EYE, WORDS)])
-    said = _manifest(model, USUAL, SHOWING, lessons, seed, done)
+    plot_losses(plot, [(stage.name, work / stage.name) for stage in (VISION_PRETRAINING, TEXT_PRETRAINING)])
+    said = _manifest(model, USUAL, TRANSFORM, recipe_config, seed, done)
     made = work / "bundle"
     said = save_bundle(made, model, said, beside=[plot])
     # Scored as it will be loaded.
-    tell(f"scoring on {held_out:,} phantoms that it never saw")
-    said = replace(said, scores=scores_for(Phantoms(), held_out, 0, device)(made))
-    (made / CARD).write_text(card(said), encoding="utf-8")
+    log(f"scoring on {held_out:,} phantoms that it never saw")
+    said = replace(said, scores=scores_for(PhantomCorpus(), held_out, 0, device)(made))
+    (made / CARD_FILE).write_text(render_card(said), encoding="utf-8")
     manifest = write_manifest(made, said)
-    sync(made)
+    fsync_tree(made)
     check_place(out, overwrite)
     with replacing(out) as new:
         new.rmdir()
@@ -124,24 +124,24 @@ def train_phantoms(
     return manifest
 
 
-BASE = Lessons(studies=12_000, eye=1_200, words=900)
+ABLATION_BASE = RecipeConfig(studies=12_000, eye=1_200, words=900)
 """How much the base of the ablations is taught."""
-BASE_SHOWING = replace(SHOWING, drop_priors=0.0, drop_lines=0.0)
+ABLATION_BASE_TRANSFORM = replace(TRANSFORM, drop_priors=0.0, drop_lines=0.0)
 """A lesson in language stands in the prompt, which must stay; `schooled` leaves lines out."""
-SHARE_LANGUAGE = 0.4
+TEXT_ONLY_SHARE = 0.4
 """Of the base's lessons, how many are in language alone."""
-SHARE_OTHER = 0.2
+USUAL_WORDING_SHARE = 0.2
 """Of its films, how many are told in the usual department's words."""
 
 
-def teach_base(
+def train_ablation_base(
     folder: Path,
-    lessons: Lessons = BASE,
+    recipe_config: RecipeConfig = ABLATION_BASE,
     *,
     seed: int = 0,
     resume: bool = False,
     device: str | None = None,
-    tell: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Path:
     """The base of the ablations, as a bundle: a network taught from nothing, elsewhere.
 
@@ -156,7 +156,7 @@ def teach_base(
     if (folder / MANIFEST).is_file():
         was, now = (
             read_manifest(folder).training,
-            _taught(SITES["elsewhere"], BASE_SHOWING, lessons, seed),
+            _training_identity(SITES["elsewhere"], ABLATION_BASE_TRANSFORM, recipe_config, seed),
         )
         if differ := differences({name: was.get(name) for name in now}, now):
             raise NotAllowed(
@@ -166,29 +166,29 @@ def teach_base(
     else:
         work = folder.with_name(folder.name + ".training")
         site = SITES["elsewhere"]
-        model, done = teach(
-            work, site, lessons, vary=schooled, showing=BASE_SHOWING,
-            seed=seed, resume=resume, device=device, tell=tell,
+        model, done = train_from_nothing(
+            work, site, recipe_config, vary=vary_ablation_base, transform=ABLATION_BASE_TRANSFORM,
+            seed=seed, resume=resume, device=device, log=log,
         )  # fmt: skip
         said = replace(
-            _manifest(model, site, BASE_SHOWING, lessons, seed, done), name="elsewhere", version="1"
+            _manifest(model, site, ABLATION_BASE_TRANSFORM, recipe_config, seed, done), name="elsewhere", version="1"
         )
         save_bundle(folder, model, said)
         shutil.rmtree(work)
     return folder
 
 
-def teach(
+def train_from_nothing(
     work: Path,
     site: Site,
-    lessons: Lessons,
+    recipe_config: RecipeConfig,
     *,
     vary: Vary | None = None,
-    showing: Showing = SHOWING,
+    transform: SampleTransform = TRANSFORM,
     seed: int = 0,
     resume: bool = False,
     device: str | None = None,
-    tell: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> tuple[ClinicalBLIP, dict[str, Outcome]]:
     """A network taught from nothing at one site, and what each of its two stages came to.
 
@@ -198,62 +198,62 @@ def teach(
         NotAllowed, TrainingStopped: as `Run.train`.
     """
     model = build_network(seed)
-    shelf = draw_shelf(work / "shelf", site, lessons.studies, model, vary or varied, tell)
+    shelf = prepare_phantoms(work / "shelf", site, recipe_config.studies, model, vary or vary_example, log)
     done: dict[str, Outcome] = {}
-    for stage, steps in ((EYE, lessons.eye), (WORDS, lessons.words)):
-        knobs = Knobs(
+    for stage, steps in ((VISION_PRETRAINING, recipe_config.eye), (TEXT_PRETRAINING, recipe_config.words)):
+        config = TrainingConfig(
             steps=steps,
-            batch=lessons.batch,
+            batch=recipe_config.batch,
             accumulation=1,
             precision="float32",
             seed=seed,
-            most_target=LONGEST,
+            most_target=MAX_TARGET_TOKENS,
         )
         run = Run(
             work / stage.name,
             model,
             stage,
             shelf,
-            showing,
-            knobs,
-            identity={"site": site.name, "studies": lessons.studies},
+            transform,
+            config,
+            identity={"site": site.name, "studies": recipe_config.studies},
             device=device,
-            tell=tell,
+            log=log,
         )
         # A stage that is done has its last checkpoint, and nothing left to do.
         done[stage.name] = run.train(resume=resume)
-        tell(f"{stage.name}: {steps} steps, loss {done[stage.name].loss:.4f}")
+        log(f"{stage.name}: {steps} steps, loss {done[stage.name].loss:.4f}")
     return model.to("cpu").eval(), done
 
 
-def draw_shelf(
+def prepare_phantoms(
     folder: Path,
     site: Site,
     studies: int,
     model: ClinicalBLIP,
     vary: Vary,
-    tell: Callable[[str], None],
-) -> Shelf:
+    log: Callable[[str], None],
+) -> PreparedDataset:
     """The first phantoms of a site on a shelf, drawn by all cores."""
-    tell(f"drawing {studies:,} phantoms")
-    corpus = Phantoms(site=site)
+    log(f"drawing {studies:,} phantoms")
+    corpus = PhantomCorpus(site=site)
     examples = (vary(one, site) for one in islice(corpus.read(TRAIN), studies))
     identity = {"corpus": "phantoms", "site": site.name, "studies": studies, "as": vary.__name__}
     # A few hundred are drawn sooner than other processes would start.
     few = 0 if studies < 1000 else None
-    return shelve(folder, examples, model.preprocessing, identity, processes=few)
+    return prepare_dataset(folder, examples, model.preprocessing, identity, processes=few)
 
 
-def varied(example: Example, site: Site) -> Example:
+def vary_example(example: Example, site: Site) -> Example:
     """The example, some with a stranger's report as the prior one, some with nameless views."""
     seed = int(example.key.rpartition("-")[2])
     rng = np.random.default_rng([seed, 6])
-    if rng.random() < SHARE_PRIOR:
+    if rng.random() < STRANGE_PRIOR_SHARE:
         other = phantom(int(rng.integers(HELD_OUT)), site)
         priors = Priors(example.priors.indication, example.priors.procedure, other.report)
         example = replace(example, priors=priors)
-    if len(example.films) == 2 and rng.random() < SHARE_UNKNOWN:
-        example = replace(example, films=tuple(_Nameless(film) for film in example.films))
+    if len(example.images) == 2 and rng.random() < UNKNOWN_VIEW_SHARE:
+        example = replace(example, images=tuple(_UnknownPosition(image) for image in example.images))
     return example
 
 
@@ -261,7 +261,7 @@ RESTORE = "Restore this text: "
 GAP = "_"
 
 
-def schooled(example: Example, site: Site) -> Example:
+def vary_ablation_base(example: Example, site: Site) -> Example:
     """The example, or in its stead a lesson in language; some told in the usual words.
 
     A lesson in language has nothing to do with its film: the prompt's last line holds a usual
@@ -270,7 +270,7 @@ def schooled(example: Example, site: Site) -> Example:
     """
     seed = int(example.key.rpartition("-")[2])
     rng = np.random.default_rng([seed, 8])
-    if rng.random() < SHARE_LANGUAGE:
+    if rng.random() < TEXT_ONLY_SHARE:
         text = phantom(int(rng.integers(HELD_OUT // 2)), SITES["ward"]).report
         holes = rng.uniform(0.1, 0.9)
         gapped = " ".join(GAP if rng.random() < holes else word for word in text.split())
@@ -280,29 +280,29 @@ def schooled(example: Example, site: Site) -> Example:
         example.priors.indication if kept[0] else "", example.priors.procedure if kept[1] else ""
     )
     example = replace(example, priors=priors)
-    if rng.random() < SHARE_OTHER:
+    if rng.random() < USUAL_WORDING_SHARE:
         told = replace(site, wording=USUAL.wording)
         example = replace(example, target=phantom(seed, told).report)
     return example
 
 
 @dataclass(frozen=True, slots=True)
-class _Nameless:
+class _UnknownPosition:
     """A film that does not say where it was taken from."""
 
-    film: Film
+    image: StudyImage
     position: str = "unknown"
     source: str = ""
 
     def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
-        return self.film.pixels(how)
+        return self.image.pixels(how)
 
 
 def _manifest(
     model: ClinicalBLIP,
     site: Site,
-    showing: Showing,
-    lessons: Lessons,
+    transform: SampleTransform,
+    recipe_config: RecipeConfig,
     seed: int,
     done: dict[str, Outcome],
 ) -> Manifest:
@@ -318,10 +318,10 @@ def _manifest(
         demonstration=True,
         notice=NOTICE,
         intended_use=IntendedUse(),
-        max_new_tokens=LONGEST,
+        max_new_tokens=MAX_TARGET_TOKENS,
         max_instruction_tokens=MOST_TOKENS,
         training={
-            **_taught(site, showing, lessons, seed),
+            **_training_identity(site, transform, recipe_config, seed),
             "stages": {
                 name: {
                     "steps": one.counts.step,
@@ -334,20 +334,20 @@ def _manifest(
     )
 
 
-def _taught(site: Site, showing: Showing, lessons: Lessons, seed: int) -> dict[str, Any]:
+def _training_identity(site: Site, transform: SampleTransform, recipe_config: RecipeConfig, seed: int) -> dict[str, Any]:
     """What a manifest says of how a network was taught, as JSON has it."""
     told = {
         "recipe": "training.recipes.phantoms",
         "corpus": f"phantoms:{site.name}",
-        "reading": asdict(Reading()),
-        "examples": lessons.studies,
+        "reading": asdict(CorpusOptions()),
+        "examples": recipe_config.studies,
         "settings": {
             "seed": seed,
-            "batch": lessons.batch,
+            "batch": recipe_config.batch,
             "precision": "float32",
-            "steps": {"eye": lessons.eye, "words": lessons.words},
+            "steps": {"eye": recipe_config.eye, "words": recipe_config.words},
         },
-        "showing": asdict(showing),
+        "showing": asdict(transform),
     }
     said: dict[str, Any] = json.loads(json.dumps(told))
     return said

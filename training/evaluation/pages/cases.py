@@ -31,7 +31,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class ShownCase:
+class CaseExcerpt:
     """A study, its report and its draft."""
 
     key: str
@@ -42,7 +42,7 @@ class ShownCase:
     pictures: tuple[Picture, ...]
 
 
-def worst_and_best(evaluation: Evaluation) -> tuple[list[ShownCase], list[ShownCase]]:
+def extreme_cases(evaluation: Evaluation) -> tuple[list[CaseExcerpt], list[CaseExcerpt]]:
     """SHOWN of each, fewer of a small set, none in both; the worst first, and the best first.
 
     Studies that failed are not among them: they have a list of their own.
@@ -61,19 +61,19 @@ def worst_and_best(evaluation: Evaluation) -> tuple[list[ShownCase], list[ShownC
     )
     count = min(SHOWN, len(order) // 2)
 
-    def shown(places: Sequence[int], kind: str) -> list[ShownCase]:
+    def shown(places: Sequence[int], kind: str) -> list[CaseExcerpt]:
         return [_shown(evaluation, place, f"{kind}-{rank}") for rank, place in enumerate(places, 1)]
 
     return shown(order[:count], "worst"), shown(order[::-1][:count], "best")
 
 
-def _shown(evaluation: Evaluation, place: int, name: str) -> ShownCase:
+def _shown(evaluation: Evaluation, place: int, name: str) -> CaseExcerpt:
     held, scored = evaluation.held, evaluation.main.scored
     example = held.examples[place]
     said = f"ROUGE-L {number(scored.rouge_l[place])}"
     if scored.finding_f1:
         said = f"finding F1 {number(scored.finding_f1[place])}, {said}"
-    return ShownCase(
+    return CaseExcerpt(
         key=example.key,
         score=said,
         indication=example.priors.indication,
@@ -86,14 +86,14 @@ def _shown(evaluation: Evaluation, place: int, name: str) -> ShownCase:
 def _pictures(example: Example, how: Preprocessing, name: str) -> list[Picture]:
     """The films as the bundle reads them, larger or smaller."""
     pictures = []
-    for number_, film in enumerate(example.films, 1):
+    for number_, image in enumerate(example.images, 1):
         file = f"{name}-{number_}.png"
         try:
-            pixels = film.pixels(replace(how, size=SIDE))
+            pixels = image.pixels(replace(how, size=SIDE))
         except PixelError as error:
-            pictures.append(Picture(file, film.position, b"", str(error)))
+            pictures.append(Picture(file, image.position, b"", str(error)))
             continue
         out = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(pixels)).save(out, "PNG", optimize=True)
-        pictures.append(Picture(file, film.position, out.getvalue()))
+        pictures.append(Picture(file, image.position, out.getvalue()))
     return pictures

@@ -202,7 +202,7 @@ def _groups(evaluation: Evaluation) -> Section:
 def _comparing(evaluation: Evaluation) -> Section:
     lines = []
     for mode, came in evaluation.modes.items():
-        one = came.comparing
+        one = came.count_unsupported_comparisons
         cells = (
             Cell(str(one.studies)),
             share(one.drafts, one.studies),

@@ -15,9 +15,9 @@ from model.errors import BundleError
 from nightdraft.cli.evaluate import evaluate_command
 from records.errors import CorpusError, NotAllowed
 from tests.support.evaluations import HOW
-from tests.support.listed_corpus import MissingFilm
+from tests.support.listed_corpus import MissingImage
 from training.corpus.example import TEST, TRAIN, Example
-from training.corpus.phantom_corpus import Phantoms
+from training.corpus.phantom_corpus import PhantomCorpus
 from training.evaluation.drafting import Mode
 from training.evaluation.evaluate import Evaluation, evaluate
 
@@ -39,14 +39,14 @@ class OneWithoutFilms:
     identity: ClassVar[dict[str, str]] = {"name": name}
 
     def read(self, split: str = "") -> Iterator[Example]:
-        for number, one in enumerate(islice(Phantoms().read(split), STUDIES)):
+        for number, one in enumerate(islice(PhantomCorpus().read(split), STUDIES)):
             lost = split == TEST and number == 3
-            films = (MissingFilm("film-3"),) if lost else one.films
+            images = (MissingImage("film-3"),) if lost else one.images
             yield Example(
                 key="same" if split == TEST else one.key,  # ids need not be unique
                 patient=one.patient,
                 split=split,
-                films=films,
+                images=images,
                 target=one.target,
                 priors=one.priors,
                 truth=one.truth,
@@ -57,7 +57,7 @@ def test_the_shipped_bundle_finds_what_is_drawn_and_not_what_is_swapped() -> Non
     heard: list[tuple[str, int, int]] = []
     came = evaluate(
         "demo",
-        Phantoms(),
+        PhantomCorpus(),
         modes=(Mode.CONTEXT,),
         how=HOW,
         limit=STUDIES,
@@ -82,7 +82,7 @@ def test_a_study_whose_film_is_lost_is_an_empty_draft_with_its_reason() -> None:
 
     lost = evaluate("demo", OneWithoutFilms(), modes=(Mode.CONTEXT,), how=HOW, device="cpu")
     whole = evaluate(
-        "demo", Phantoms(), modes=(Mode.CONTEXT,), how=HOW, limit=STUDIES, device="cpu"
+        "demo", PhantomCorpus(), modes=(Mode.CONTEXT,), how=HOW, limit=STUDIES, device="cpu"
     )
     assert [one.reason for _, one in lost.failures()] == ["there is no film film-3"]
     assert came(lost)[3] == ""
@@ -164,9 +164,9 @@ def test_figures_that_are_there_stay_until_there_are_new_ones(tmp_path: Path) ->
 
 def test_a_bundle_that_can_be_asked_in_no_mode_says_why() -> None:
     with pytest.raises(BundleError, match=r"in none of these prior modes .predicted: the bundle"):
-        evaluate("demo", Phantoms(), modes=(Mode.PREDICTED,), how=HOW, limit=2, device="cpu")
+        evaluate("demo", PhantomCorpus(), modes=(Mode.PREDICTED,), how=HOW, limit=2, device="cpu")
 
 
 def test_training_and_test_phantoms_never_meet() -> None:
-    learnt = {one.key for one in islice(Phantoms().read(TRAIN), 50)}
-    assert not learnt & {one.key for one in islice(Phantoms().read(TEST), 50)}
+    learnt = {one.key for one in islice(PhantomCorpus().read(TRAIN), 50)}
+    assert not learnt & {one.key for one in islice(PhantomCorpus().read(TEST), 50)}

@@ -11,23 +11,23 @@ import torch
 from model.bundling.store import check_bundle
 from model.manifest import read_manifest, resolve
 from records.errors import NotAllowed, SettingsError
-from training.corpus.example import Reading
-from training.corpus.phantom_corpus import Phantoms
+from training.corpus.example import CorpusOptions
+from training.corpus.phantom_corpus import PhantomCorpus
 from training.corpus.phantoms import SITES
 from training.evaluation.drafting import Mode
 from training.evaluation.published import TABLE_3
 from training.finetuning.ablations import (
-    Row,
+    AblationRow,
     ablate,
     as_markdown,
     clear,
     plot,
-    scored_on,
+    make_scorer,
     stages_at,
 )
-from training.finetuning.batches import Showing
-from training.finetuning.config import Knobs
-from training.finetuning.pipeline import Course, Length
+from training.finetuning.batches import SampleTransform
+from training.finetuning.config import TrainingConfig
+from training.finetuning.pipeline import Pipeline, TrainingLength
 from training.finetuning.stages import ABLATIONS
 from training.metrics.resampling import Interval
 
@@ -37,19 +37,19 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def course(work: Path, said: list[str]) -> Course:
-    return Course(
+def pipeline(work: Path, said: list[str]) -> Pipeline:
+    return Pipeline(
         "demo",
-        Phantoms(site=SITES["ward"]),
-        Reading(),
+        PhantomCorpus(site=SITES["ward"]),
+        CorpusOptions(),
         work,
-        Knobs(steps=0, batch=2, accumulation=1, precision="float32", most_target=60),
-        Showing(),
-        Length(steps=2),
+        TrainingConfig(steps=0, batch=2, accumulation=1, precision="float32", most_target=60),
+        SampleTransform(),
+        TrainingLength(steps=2),
         10,
         processes=0,
         device="cpu",
-        tell=said.append,
+        log=said.append,
     )
 
 
@@ -61,8 +61,8 @@ def test_every_row_is_trained_and_scored_once(tmp_path: Path) -> None:
         asked.append((bundle, mode))
         return {"bleu_a": Interval(0.1 * len(asked), 0.05, 0.6), "rouge_l": Interval(0.2)}
 
-    def rows() -> list[Row]:
-        return ablate(course(tmp_path / "work", said), tmp_path, score, TABLE_3, tell=said.append)
+    def rows() -> list[AblationRow]:
+        return ablate(pipeline(tmp_path / "work", said), tmp_path, score, TABLE_3, log=said.append)
 
     first = rows()
     assert [row.name for row in first] == list(ABLATIONS)
@@ -81,13 +81,13 @@ def test_every_row_is_trained_and_scored_once(tmp_path: Path) -> None:
     assert again == first
     assert len(asked) == 5
     # What was made with other settings is never taken for it.
-    other = replace(course(tmp_path / "work", said), length=Length(steps=3))
+    other = replace(pipeline(tmp_path / "work", said), length=TrainingLength(steps=3))
     with pytest.raises(NotAllowed, match=r"made otherwise \(length\.steps was 2, now 3"):
-        ablate(other, tmp_path, score, TABLE_3, tell=said.append)
+        ablate(other, tmp_path, score, TABLE_3, log=said.append)
     with pytest.raises(NotAllowed, match=r"scored\.studies was null, now 7"):
-        ablate(course(tmp_path / "work", said), tmp_path, score, TABLE_3, scored={"studies": 7})
+        ablate(pipeline(tmp_path / "work", said), tmp_path, score, TABLE_3, scored={"studies": 7})
     with pytest.raises(SettingsError, match="has no end"):
-        ablate(replace(other, limit=0), tmp_path, score, TABLE_3, tell=said.append)
+        ablate(replace(other, limit=0), tmp_path, score, TABLE_3, log=said.append)
     (tmp_path / "notes.txt").write_text("mine")
     clear(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "work"]
@@ -110,6 +110,6 @@ def test_other_rates_are_of_every_row() -> None:
 
 
 def test_a_row_is_scored_as_bundles_are() -> None:
-    scores = scored_on(Phantoms(), 8, 0, "cpu")(Path("demo"), Mode.CONTEXT)
+    scores = make_scorer(PhantomCorpus(), 8, 0, "cpu")(Path("demo"), Mode.CONTEXT)
     assert scores["finding_f1_micro"].value > 0.8
     assert {"bleu_a", "meteor_nltk", "rouge_l"} <= set(scores)

@@ -20,25 +20,25 @@ from model.network.sizes import build_random
 from records.errors import DiskFull, NotAllowed, SettingsError, TrainingStopped
 from tests.support.paths import ROOT
 from training.corpus.example import TRAIN, Example
-from training.corpus.phantom_corpus import Phantoms
+from training.corpus.phantom_corpus import PhantomCorpus
 from training.finetuning import checkpoints, loop, metric_logging
-from training.finetuning.batches import Showing
-from training.finetuning.config import Knobs
-from training.finetuning.loop import Run, accelerator_for
+from training.finetuning.batches import SampleTransform
+from training.finetuning.config import TrainingConfig
+from training.finetuning.loop import Run, process_state
 from training.finetuning.metric_logging import read_log
 from training.finetuning.objectives import Objective
 from training.finetuning.stages import STAGE1, STAGE2, Stage
 
-EXAMPLES = list(islice(Phantoms().read(TRAIN), 24))
-KNOBS = Knobs(
+EXAMPLES = list(islice(PhantomCorpus().read(TRAIN), 24))
+CONFIG = TrainingConfig(
     steps=8, batch=2, accumulation=2, precision="float32", save_every=3, most_target=40, seed=5
 )
 
 
-def run(folder: Path, stage: Stage = STAGE2, knobs: Knobs = KNOBS, **others: Any) -> Run:
+def run(folder: Path, stage: Stage = STAGE2, config: TrainingConfig = CONFIG, **others: Any) -> Run:
     others.setdefault("tell", lambda _: None)
     return Run(
-        folder, build_random("tiny"), stage, EXAMPLES, Showing(), knobs, device="cpu", **others
+        folder, build_random("tiny"), stage, EXAMPLES, SampleTransform(), config, device="cpu", **others
     )
 
 
@@ -80,9 +80,9 @@ def test_killed_and_taken_up_it_gives_the_losses_of_an_unbroken_run(
     taken_up = run(tmp_path / "killed", stage)
     taken_up.train(resume=True)
     whole, killed = losses(tmp_path / "whole"), losses(tmp_path / "killed")
-    assert len(whole) == len(killed) == KNOBS.steps
+    assert len(whole) == len(killed) == CONFIG.steps
     assert killed == pytest.approx(whole, abs=1e-6)
-    assert len(set(whole)) == KNOBS.steps
+    assert len(set(whole)) == CONFIG.steps
 
 
 def test_a_run_is_taken_up_only_if_asked_and_only_as_it_was(tmp_path: Path) -> None:
@@ -92,16 +92,16 @@ def test_a_run_is_taken_up_only_if_asked_and_only_as_it_was(tmp_path: Path) -> N
 
     with pytest.raises(TrainingStopped, match=r"after step 5 of 8; .*--resume"):
         # Asked on step 4; seen by all processes at once on the next.
-        run(tmp_path, heard=stop).train()
-    assert checkpoints.step_of(checkpoints.every(tmp_path)[-1]) == 5
+        run(tmp_path, on_step=stop).train()
+    assert checkpoints.step_of(checkpoints.list_checkpoints(tmp_path)[-1]) == 5
     with pytest.raises(NotAllowed, match=r"stopped after step 5: --resume"):
         run(tmp_path).train()
-    other = Knobs(**{**vars(KNOBS), "batch": 3})
+    other = TrainingConfig(**{**vars(CONFIG), "batch": 3})
     with pytest.raises(NotAllowed, match=r"settings.batch was 2, now 3"):
-        run(tmp_path, knobs=other).train(resume=True)
+        run(tmp_path, config=other).train(resume=True)
     # How often it is saved may change.
-    often = Knobs(**{**vars(KNOBS), "save_every": 1})
-    assert run(tmp_path, knobs=often).train(resume=True).counts.step == 8
+    often = TrainingConfig(**{**vars(CONFIG), "save_every": 1})
+    assert run(tmp_path, config=often).train(resume=True).counts.step == 8
     assert len(losses(tmp_path)) == 8
 
 
@@ -111,7 +111,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, *steps: int) -> None:
 
     def forward(self: Objective, batch: Any) -> torch.Tensor:
         loss = plain(self, batch)
-        return loss * float("nan") if next(calls) // KNOBS.accumulation in steps else loss
+        return loss * float("nan") if next(calls) // CONFIG.accumulation in steps else loss
 
     monkeypatch.setattr(Objective, "forward", forward)
 
@@ -124,7 +124,7 @@ def test_a_step_without_numbers_changes_nothing_and_is_counted(
     assert done.counts.skipped == 2
     rows = read_log(tmp_path)
     assert [row["skipped"] for row in rows] == [0, 0, 1, 2, 2, 2, 2, 2]
-    weights, _ = checkpoints.load(checkpoints.every(tmp_path)[-1])
+    weights, _ = checkpoints.load(checkpoints.list_checkpoints(tmp_path)[-1])
     assert all(torch.isfinite(weight).all() for weight in weights.values())
 
 
@@ -132,10 +132,10 @@ def test_ten_in_a_row_end_the_run_and_keep_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison(monkeypatch, *range(4, 40))
-    knobs = Knobs(**{**vars(KNOBS), "steps": 40, "save_every": 4})
+    config = TrainingConfig(**{**vars(CONFIG), "steps": 40, "save_every": 4})
     with pytest.raises(TrainingStopped, match=r"10 steps in a row, up to step 14.*lower the rates"):
-        run(tmp_path, knobs=knobs).train()
-    weights, state = checkpoints.load(checkpoints.every(tmp_path)[-1])
+        run(tmp_path, config=config).train()
+    weights, state = checkpoints.load(checkpoints.list_checkpoints(tmp_path)[-1])
     assert state["counts"]["step"] == 12
     assert all(torch.isfinite(weight).all() for weight in weights.values())
 
@@ -153,9 +153,9 @@ def test_a_full_disk_stops_nothing_before_the_end(
 
     monkeypatch.setattr(checkpoints, "save", sometimes)
     with pytest.raises(DiskFull):
-        run(tmp_path, tell=said.append).train()
+        run(tmp_path, log=said.append).train()
     assert [line for line in said if "last good checkpoint is kept" in line]
-    assert checkpoints.step_of(checkpoints.every(tmp_path)[-1]) == 3
+    assert checkpoints.step_of(checkpoints.list_checkpoints(tmp_path)[-1]) == 3
     monkeypatch.setattr(checkpoints, "save", keep)
     assert run(tmp_path).train(resume=True).counts.step == 8
 
@@ -172,26 +172,26 @@ def test_a_log_without_room_costs_lines_and_no_step(
         append(path, line)
 
     monkeypatch.setattr(metric_logging, "_append", sometimes)
-    assert run(tmp_path, tell=said.append).train().counts.step == 8
+    assert run(tmp_path, log=said.append).train().counts.step == 8
     assert len([line for line in said if "make room; the run goes on" in line]) == 1
     assert [row["step"] for row in read_log(tmp_path)] == [1, 2, 5, 6, 7, 8]
 
 
 def test_one_gpu_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeviceError, match="no device 'cuda:3'"):
-        accelerator_for("cuda:3")
+        process_state("cuda:3")
     monkeypatch.setattr(loop, "choose_device", torch.device)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(SettingsError, match="cuda:3, and several processes"):
-        accelerator_for("cuda:3")
+        process_state("cuda:3")
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 @pytest.mark.parametrize("stage", [STAGE1, STAGE2], ids=lambda stage: stage.name)
 def test_half_precision_learns_the_same(stage: Stage, precision: Any, tmp_path: Path) -> None:
-    knobs = Knobs(**{**vars(KNOBS), "steps": 4})
-    whole = run(tmp_path / "whole", stage, knobs).train()
-    half = run(tmp_path / "half", stage, Knobs(**{**vars(knobs), "precision": precision})).train()
+    config = TrainingConfig(**{**vars(CONFIG), "steps": 4})
+    whole = run(tmp_path / "whole", stage, config).train()
+    half = run(tmp_path / "half", stage, TrainingConfig(**{**vars(config), "precision": precision})).train()
     assert half.counts.skipped == 0
     assert half.loss == pytest.approx(whole.loss, rel=0.02)
 
@@ -227,8 +227,8 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
     assert two == pytest.approx(one, rel=0.02)
 
 
-def alike(batch: int) -> Knobs:
-    return Knobs(**{**vars(KNOBS), "steps": 3, "batch": batch, "save_every": 0})
+def alike(batch: int) -> TrainingConfig:
+    return TrainingConfig(**{**vars(CONFIG), "steps": 3, "batch": batch, "save_every": 0})
 
 
 def test_what_is_logged_holds_no_word_of_the_corpus(tmp_path: Path) -> None:

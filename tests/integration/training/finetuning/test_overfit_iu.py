@@ -11,16 +11,16 @@ from model.decoding import Decoding
 from model.inference.engine import Engine
 from model.prompting.prompt import instruct
 from training.corpus.example import Example
-from training.corpus.prepared_dataset import shelve
+from training.corpus.prepared_dataset import prepare_dataset
 from training.corpus.registry import open_corpus
-from training.finetuning.batches import Showing
-from training.finetuning.config import Knobs
+from training.finetuning.batches import SampleTransform
+from training.finetuning.config import TrainingConfig
 from training.finetuning.loop import Run
-from training.finetuning.stages import Group, How, Stage
+from training.finetuning.stages import ParameterGroup, Method, Stage
 from training.metrics.text import score
 from training.recipes.phantoms_network import build_network
 
-ALL = Stage("all", (Group("all", r".*", How.WHOLE, 3e-3, 0.0),), priors=True)
+ALL = Stage("all", (ParameterGroup("all", r".*", Method.WHOLE, 3e-3, 0.0),), priors=True)
 LONGEST = 100
 
 
@@ -29,17 +29,19 @@ def test_from_csv_to_score(samples: Path, tmp_path: Path) -> None:
     corpus = open_corpus(f"iu_xray:{samples / 'iu'}")
     examples = [one for one in corpus.read() if isinstance(one, Example)]
     assert len(examples) == 5
-    assert sum(len(one.films) for one in examples) == 9
+    assert sum(len(one.images) for one in examples) == 9
     assert all(one.priors.indication for one in examples)
 
     model = build_network(0)
-    shelf = shelve(tmp_path / "shelf", iter(examples), model.preprocessing, {}, processes=0)
-    knobs = Knobs(
+    shelf = prepare_dataset(
+        tmp_path / "shelf", iter(examples), model.preprocessing, {}, processes=0
+    )
+    config = TrainingConfig(
         steps=170, batch=5, accumulation=1, precision="float32", most_target=LONGEST, save_every=0
     )
-    showing = Showing(drop_priors=0.0, drop_lines=0.0, keep_comparisons=True).still()
+    transform = SampleTransform(drop_priors=0.0, drop_lines=0.0, keep_comparisons=True).still()
     run = Run(
-        tmp_path / "run", model, ALL, shelf, showing, knobs, device="cpu", tell=lambda _: None
+        tmp_path / "run", model, ALL, shelf, transform, config, device="cpu", log=lambda _: None
     )
     # By heart, and quickly: nothing dropped.
     for module in run.objective.modules():

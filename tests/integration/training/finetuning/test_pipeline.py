@@ -24,10 +24,10 @@ from nightdraft.cli.evaluate import evaluate_command
 from nightdraft.cli.train import train
 from records.errors import CorpusError, NotAllowed, SettingsError, TrainingStopped
 from tests.support.waiting import eventually
-from training.corpus.example import TEST, TRAIN, Reading
+from training.corpus.example import TEST, TRAIN, CorpusOptions
 from training.corpus.phantoms import HELD_OUT, phantom
 from training.corpus.registry import open_corpus
-from training.finetuning.checkpoints import every
+from training.finetuning.checkpoints import list_checkpoints
 from training.finetuning.loop import Run
 from training.finetuning.metric_logging import read_log
 
@@ -130,11 +130,11 @@ def test_killed_on_a_corpus_in_a_folder_and_taken_up_by_another_process(tmp_path
     )
     try:
         stage2 = tmp_path / "made.training" / "stage1+stage2"
-        eventually(lambda: every(stage2) or running.poll() is not None, 120)
+        eventually(lambda: list_checkpoints(stage2) or running.poll() is not None, 120)
     finally:
         running.kill()
         running.wait()
-    assert every(stage2)
+    assert list_checkpoints(stage2)
     assert not out.exists()
     said = command(*words, "--resume")
     assert "stage1:" not in said
@@ -155,7 +155,7 @@ def test_killed_on_a_corpus_in_a_folder_and_taken_up_by_another_process(tmp_path
     assert json.loads(figures.read_text())["studies"] == len(held)
 
 
-PATIENTS_3 = Reading(split="patients", seed=3)
+PATIENTS_3 = CorpusOptions(split="patients", seed=3)
 
 
 def collection(folder: Path) -> Path:
@@ -168,7 +168,7 @@ def collection(folder: Path) -> Path:
         reports.append([uid, "", "", "", one.indication, "", one.findings_text, one.impression])
         name = f"{uid}_IM-{uid:04d}-1001.dcm.png"
         films.append([uid, name, "Frontal"])
-        Image.fromarray(one.film("frontal", 112)).save(folder / name)
+        Image.fromarray(one.render("frontal", 112)).save(folder / name)
     names = ["uid", "MeSH", "Problems", "image", "indication", "comparison"]
     for file, rows in (
         ("indiana_reports.csv", [[*names, "findings", "impression"], *reports]),

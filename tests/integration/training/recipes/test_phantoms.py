@@ -12,14 +12,14 @@ from model.manifest import read_manifest, verify
 from model.reporter import Reporter
 from records.errors import NotAllowed
 from training.corpus.example import TRAIN
-from training.corpus.phantom_corpus import Phantoms
+from training.corpus.phantom_corpus import PhantomCorpus
 from training.corpus.phantoms import FINDINGS, HELD_OUT, SITES, phantom
-from training.corpus.phantoms_words import findings_of
-from training.finetuning.model_card import CARD
+from training.corpus.phantoms_words import extract_findings
+from training.finetuning.model_card import CARD_FILE
 from training.recipes import phantoms as recipe
-from training.recipes.phantoms import Lessons
+from training.recipes.phantoms import RecipeConfig
 
-FEW = Lessons(studies=60, eye=3, words=3, batch=6)
+FEW = RecipeConfig(studies=60, eye=3, words=3, batch=6)
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +29,9 @@ def _light(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
 
 
-def made(out: Path, lessons: Lessons = FEW, *, seed: int = 3, resume: bool = False) -> str:
+def made(out: Path, recipe_config: RecipeConfig = FEW, *, seed: int = 3, resume: bool = False) -> str:
     return recipe.train_phantoms(
-        out, lessons, seed=seed, held_out=4, resume=resume, device="cpu", tell=lambda _: None
+        out, recipe_config, seed=seed, held_out=4, resume=resume, device="cpu", log=lambda _: None
     ).digest
 
 
@@ -46,8 +46,8 @@ def test_a_bundle_from_nothing(tmp_path: Path) -> None:
     assert {"finding_f1_micro_films_swapped, priors context", "bleu_a, priors none"} <= set(
         manifest.scores
     )
-    assert {"losses.png", CARD} <= set(manifest.files)
-    assert "must not be used on patients" in (out / CARD).read_text()
+    assert {"losses.png", CARD_FILE} <= set(manifest.files)
+    assert "must not be used on patients" in (out / CARD_FILE).read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
     draft = next(Reporter.load(out, device="cpu").draft([phantom(HELD_OUT).case(112)]))
     assert isinstance(draft, DraftText)
@@ -85,12 +85,13 @@ def test_a_stopped_run_is_taken_up_and_ends_in_the_same_weights(
 
 def test_the_base_hears_of_all_findings_and_sees_half() -> None:
     site = SITES["elsewhere"]
-    lessons = [
-        (one, recipe.schooled(one, site)) for one in islice(Phantoms(site=site).read(TRAIN), 600)
+    recipe_config = [
+        (one, recipe.vary_ablation_base(one, site))
+        for one in islice(PhantomCorpus(site=site).read(TRAIN), 600)
     ]
-    language = [new for _, new in lessons if new.priors.prior_report]
-    seen = [(old, new) for old, new in lessons if not new.priors.prior_report]
-    assert 0.3 < len(language) / len(lessons) < 0.5
+    language = [new for _, new in recipe_config if new.priors.prior_report]
+    seen = [(old, new) for old, new in recipe_config if not new.priors.prior_report]
+    assert 0.3 < len(language) / len(recipe_config) < 0.5
     for new in language:
         assert new.priors.prior_report.startswith(recipe.RESTORE)
         gapped = new.priors.prior_report.removeprefix(recipe.RESTORE).split()
@@ -99,18 +100,18 @@ def test_the_base_hears_of_all_findings_and_sees_half() -> None:
             for word, whole in zip(gapped, new.target.split(), strict=True)
         )
         assert not new.priors.indication
-    assert set(FINDINGS) <= {name for new in language for name in findings_of(new.target)}
+    assert set(FINDINGS) <= {name for new in language for name in extract_findings(new.target)}
     for old, new in seen:
         # Told in words of either department, what is there is what is there.
-        assert findings_of(new.target) == old.truth == new.truth <= set(site.findings)
+        assert extract_findings(new.target) == old.truth == new.truth <= set(site.findings)
     assert 0.1 < sum(new.target != old.target for old, new in seen) / len(seen) < 0.3
 
 
 def test_the_base_of_the_ablations_is_taught_once(tmp_path: Path) -> None:
     said: list[str] = []
-    folder = recipe.teach_base(tmp_path / "base", FEW, device="cpu", tell=said.append)
+    folder = recipe.train_ablation_base(tmp_path / "base", FEW, device="cpu", log=said.append)
     assert verify(folder).name == "elsewhere"
     count = len(said)
     assert count > 0
-    recipe.teach_base(folder, FEW, device="cpu", tell=said.append)
+    recipe.train_ablation_base(folder, FEW, device="cpu", log=said.append)
     assert len(said) == count

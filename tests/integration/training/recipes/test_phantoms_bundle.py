@@ -14,25 +14,25 @@ from model.manifest import read_manifest, resolve
 from model.network.clinicalblip import ClinicalBLIP
 from tests.support.network_drafts import write
 from training.corpus.example import TEST
-from training.corpus.phantom_corpus import Phantoms
+from training.corpus.phantom_corpus import PhantomCorpus
 from training.evaluation.scores import scores_for
-from training.metrics.findings import agree, swap_films
+from training.metrics.findings import agree, swap_images
 
 
 def found(model: ClinicalBLIP, studies: int) -> tuple[float, float]:
     """F1 of the findings named from the studies' own films, and from each other's."""
-    examples = list(islice(Phantoms().read(TEST), studies))
+    examples = list(islice(PhantomCorpus().read(TEST), studies))
     truth = [one.truth or frozenset() for one in examples]
     own, swapped = (
         agree(truth, write(model, [one.case(model.preprocessing) for one in shown])).f1
-        for shown in (examples, swap_films(examples))
+        for shown in (examples, swap_images(examples))
     )
     return own, swapped
 
 
 def test_findings_are_named_and_fall_when_films_are_swapped() -> None:
     said = read_manifest("demo").scores
-    scores = scores_for(Phantoms(), 500, 0, "cpu")(Path(resolve("demo")))
+    scores = scores_for(PhantomCorpus(), 500, 0, "cpu")(Path(resolve("demo")))
     for mode in ("context", "none"):  # the films, not the prompt, carry it
         own, swapped = (
             f"{name}, priors {mode}"

@@ -15,7 +15,7 @@ from model.inference.upcast import upcast
 from model.network.clinicalblip import ClinicalBLIP
 from model.prompting.prompt import instruct
 from training.corpus.phantoms import phantom
-from training.corpus.phantoms_words import findings_of
+from training.corpus.phantoms_words import extract_findings
 
 CPU = torch.device("cpu")
 WAY = Decoding(60)
@@ -54,7 +54,7 @@ def test_the_engine_writes_in_half_precision_what_it_writes_in_full(
         assert isinstance(one, Written)
         assert isinstance(other, Written)
         # Of two sentences for the same finding, as likely as each other, either may be written.
-        assert findings_of(one.text) == findings_of(other.text)
+        assert extract_findings(one.text) == extract_findings(other.text)
         assert one.rerun == ""
 
 

@@ -19,7 +19,7 @@ ASK = "Image: Chest, 1 view, frontal \n Write the report of this chest radiograp
 
 
 def case(seed: int, views: int = 1) -> Case:
-    films = [View(phantom(seed + n).film("frontal", 112), "frontal") for n in range(views)]
+    films = [View(phantom(seed + n).render("frontal", 112), "frontal") for n in range(views)]
     return Case(f"case-{seed}", tuple(films))
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from model.manifest import NULL, Manifest
 from records.errors import CorpusError
-from training.corpus.as_trained import reading_as_trained, trained_reading
-from training.corpus.example import Reading
+from training.corpus.as_trained import options_as_trained, training_options
+from training.corpus.example import CorpusOptions
 
 
 def bundle(name: str = "ours", corpus: str = "iu_xray", **reading: Any) -> Manifest:
@@ -20,10 +20,10 @@ def bundle(name: str = "ours", corpus: str = "iu_xray", **reading: Any) -> Manif
 
 def test_what_is_not_asked_for_is_as_in_the_training() -> None:
     trained = bundle(split="r2gen", target="report", seed=3, validate=0.1)
-    assert reading_as_trained("iu_xray", [trained], {}) == Reading("report", "r2gen", 3, 0.1)
+    assert options_as_trained("iu_xray", [trained], {}) == CorpusOptions("report", "r2gen", 3, 0.1)
     # Of the published split no seed matters.
-    assert reading_as_trained("iu_xray", [trained], {"seed": 5}).seed == 5
-    assert reading_as_trained("iu_xray", [trained], {"target": "findings"}).target == "findings"
+    assert options_as_trained("iu_xray", [trained], {"seed": 5}).seed == 5
+    assert options_as_trained("iu_xray", [trained], {"target": "findings"}).target == "findings"
 
 
 @pytest.mark.parametrize(
@@ -38,23 +38,23 @@ def test_studies_that_were_learnt_from_are_not_scored(
     trained: dict[str, Any], asked: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(CorpusError, match=words):
-        reading_as_trained("iu_xray", [bundle(**trained)], asked)
+        options_as_trained("iu_xray", [bundle(**trained)], asked)
 
 
 def test_two_bundles_of_two_splits_have_no_studies_in_common() -> None:
     with pytest.raises(CorpusError, match="theirs 1 learnt from iu_xray with the split 'r2gen'"):
-        reading_as_trained("iu_xray", [bundle(), bundle("theirs", split="r2gen")], {})
+        options_as_trained("iu_xray", [bundle(), bundle("theirs", split="r2gen")], {})
     # The default by its name is the same split.
-    assert reading_as_trained("iu_xray", [bundle(), bundle(split="paper")], {}) == Reading()
+    assert options_as_trained("iu_xray", [bundle(), bundle(split="paper")], {}) == CorpusOptions()
 
 
 def test_another_corpus_and_held_out_phantoms_are_anybodys() -> None:
-    assert reading_as_trained("mimic_cxr", [bundle(seed=4)], {}) == Reading()
+    assert options_as_trained("mimic_cxr", [bundle(seed=4)], {}) == CorpusOptions()
     phantoms = bundle(corpus="phantoms:usual")
-    assert reading_as_trained("phantoms", [phantoms], {"seed": 9}).seed == 9
-    assert trained_reading(NULL, "iu_xray") is None
+    assert options_as_trained("phantoms", [phantoms], {"seed": 9}).seed == 9
+    assert training_options(NULL, "iu_xray") is None
 
 
 def test_a_reading_of_another_version_is_told() -> None:
     with pytest.raises(CorpusError, match="in a way that this version knows"):
-        reading_as_trained("iu_xray", [bundle(dialect="x")], {})
+        options_as_trained("iu_xray", [bundle(dialect="x")], {})

@@ -21,7 +21,7 @@ from model.prompting.oracle import Oracle
 from nightdraft.cli.corpora import corpus as command
 from records.errors import CorpusError, NotAllowed
 from training.corpus.check import Pace, check, pace
-from training.corpus.example import Example, LeftOut
+from training.corpus.example import Example, ExcludedStudy
 from training.corpus.page import draw_page
 
 
@@ -40,22 +40,22 @@ class Plain:
 
 
 def example(key: str, split: str, target: str, patient: str = "", **rest: object) -> Example:
-    films = rest.pop("films", (Plain(90),))
-    return Example(key, patient or key, split, films, target, **rest)  # type: ignore[arg-type]
+    images = rest.pop("images", (Plain(90),))
+    return Example(key, patient or key, split, images, target, **rest)  # type: ignore[arg-type]
 
 
 @dataclass
 class Listed:
     """A corpus of what it is given."""
 
-    there: list[Example | LeftOut]
+    there: list[Example | ExcludedStudy]
     name: str = "listed"
 
     @property
     def identity(self) -> dict[str, str]:
         return {"name": self.name}
 
-    def read(self, split: str = "") -> Iterator[Example | LeftOut]:
+    def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
         return (
             one
             for one in self.there
@@ -70,11 +70,11 @@ SMALL = Listed(
     [
         example("a", "train", "The lungs are clear.", priors=Priors(indication="Cough")),
         example("b", "train", "The lungs are clear."),
-        LeftOut("x", "no findings"),
-        example("c", "test", "The lungs are clear", films=(Plain(1), Plain(2, "lateral"))),
+        ExcludedStudy("x", "no findings"),
+        example("c", "test", "The lungs are clear", images=(Plain(1), Plain(2, "lateral"))),
         example("d", "test", "The lungs are clear.", priors=Priors(prior_report="Before.")),
-        LeftOut("y", "no findings"),
-        LeftOut("z", "no films"),
+        ExcludedStudy("y", "no findings"),
+        ExcludedStudy("z", "no films"),
         example("e", "validate", "Large effusion, and more words than that.", patient="a"),
     ]
 )
@@ -117,7 +117,7 @@ def test_a_limit_is_of_studies_and_of_each_split_where_there_is_no_end() -> None
         def identity(self) -> dict[str, str]:
             return {"name": self.name}
 
-        def read(self, split: str = "") -> Iterator[Example | LeftOut]:
+        def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
             return (example(f"{split}-{n}", split, f"Text {n}.") for n in count())
 
     assert check(Endless(), limit=5, endless=True).examples == {
@@ -151,7 +151,7 @@ def test_a_film_that_cannot_be_read_is_shown_as_that(tmp_path: Path) -> None:
         "k",
         "test",
         "Word " * 400 + "x" * 300,
-        films=(Plain(None), Plain(None, "lateral"), Plain(90)),
+        images=(Plain(None), Plain(None, "lateral"), Plain(90)),
         priors=Priors("Indication " * 90, "XR CHEST", "Prior " * 200),
         oracle=Oracle(("Opacity",), "Chest, 2 views"),
         oracle_template="oracle_iu",
@@ -164,8 +164,8 @@ def test_a_film_that_cannot_be_read_is_shown_as_that(tmp_path: Path) -> None:
 
 def test_pace_is_of_words_and_of_films() -> None:
     how = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    many = Listed([example(f"k{n}", "train", "Text.", films=(Plain(None),)) for n in range(40)])
-    timed = pace(many, how, most=30, films=10)
+    many = Listed([example(f"k{n}", "train", "Text.", images=(Plain(None),)) for n in range(40)])
+    timed = pace(many, how, most=30, images=10)
     assert timed.examples_per_s > timed.with_films_per_s > 0
     assert timed.films_per_s >= timed.with_films_per_s
     assert pace(Listed([]), how) == Pace(pytest.approx(0, abs=5), 0.0, 0.0, 0.0)  # type: ignore[arg-type]

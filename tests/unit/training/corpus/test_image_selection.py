@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from training.corpus.example import FilmFile
-from training.corpus.image_selection import choose_films
+from training.corpus.example import ImageFile
+from training.corpus.image_selection import select_images
 
 F, L, U = "frontal", "lateral", "unknown"
 
@@ -28,5 +28,5 @@ F, L, U = "frontal", "lateral", "unknown"
 def test_a_frontal_then_a_lateral_then_the_rest(
     positions: tuple[str, ...], order: tuple[int, ...]
 ) -> None:
-    films = [FilmFile(Path(f"{n}.png"), position, f"{n}") for n, position in enumerate(positions)]
-    assert tuple(int(film.source) for film in choose_films(films)) == order
+    images = [ImageFile(Path(f"{n}.png"), position, f"{n}") for n, position in enumerate(positions)]
+    assert tuple(int(image.source) for image in select_images(images)) == order

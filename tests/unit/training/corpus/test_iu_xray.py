@@ -22,7 +22,7 @@ from model.manifest import Preprocessing
 from model.prompting.oracle import Oracle, instruct_from_report
 from records.errors import CorpusError
 from training.corpus.check import check
-from training.corpus.example import TEST, TRAIN, VALIDATE, Example, LeftOut, Reading
+from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions, Example, ExcludedStudy
 from training.corpus.iu_xray import IuXray
 
 HOW = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -51,14 +51,14 @@ def report(uid: int, findings: str | None = None) -> list[object]:
     return [uid, "x", "Opacity;Spine", "Chest, 2 views", f"Cough {uid}", "", words, f"Imp {uid}"]
 
 
-def kaggle(folder: Path, reports: list[list[object]], films: list[tuple[object, ...]]) -> Path:
+def kaggle(folder: Path, reports: list[list[object]], images: list[tuple[object, ...]]) -> Path:
     folder.mkdir(exist_ok=True)
     write_csv(folder / "indiana_reports.csv", REPORTS, reports)
-    write_csv(folder / "indiana_projections.csv", ["uid", "filename", "projection"], films)
+    write_csv(folder / "indiana_projections.csv", ["uid", "filename", "projection"], images)
     return folder
 
 
-def film(path: Path, grey: int = 100) -> None:
+def image(path: Path, grey: int = 100) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((40, 30), grey, np.uint8)).save(path)
 
@@ -73,7 +73,7 @@ def examples(corpus: IuXray, split: str = "") -> list[Example]:
 
 
 def reasons(corpus: IuXray) -> dict[str, str]:
-    return {one.key: one.reason for one in corpus.read() if isinstance(one, LeftOut)}
+    return {one.key: one.reason for one in corpus.read() if isinstance(one, ExcludedStudy)}
 
 
 @pytest.fixture
@@ -91,8 +91,8 @@ def small(tmp_path: Path) -> Path:
         ],
     )
     for n in (1, 2, 3, 4):
-        film(folder / "images" / "images_normalized" / f"1_IM-0001-{n}001.dcm.png", 10 * n)
-    film(folder / "images" / "images_normalized" / "4_IM-0004-1001.dcm.png")
+        image(folder / "images" / "images_normalized" / f"1_IM-0001-{n}001.dcm.png", 10 * n)
+    image(folder / "images" / "images_normalized" / "4_IM-0004-1001.dcm.png")
     return folder
 
 
@@ -115,25 +115,25 @@ def test_an_example_says_all_that_it_is_from(small: Path) -> None:
 def test_at_most_three_films_a_frontal_and_a_lateral_among_them(small: Path) -> None:
     corpus = IuXray(small)
     first = examples(corpus)[0]
-    assert [(f.source, f.position) for f in first.films] == [
+    assert [(f.source, f.position) for f in first.images] == [
         ("CXR1_IM-0001-1001", "frontal"),
         ("CXR1_IM-0001-4001", "lateral"),
         ("CXR1_IM-0001-2001", "frontal"),
     ]
-    assert [int(f.pixels(HOW).mean()) for f in first.films] == [10, 40, 20]
+    assert [int(f.pixels(HOW).mean()) for f in first.images] == [10, 40, 20]
     assert corpus.remarks()["films beyond the third, not read"] == 1
     assert corpus.remarks()["examples without a frontal film"] == 1
 
 
 def test_what_is_left_out_has_its_reason(small: Path) -> None:
     assert reasons(IuXray(small)) == {"CXR2": "no findings", "CXR3": "no films"}
-    whole = IuXray(small, Reading(target="report"))
+    whole = IuXray(small, CorpusOptions(target="report"))
     assert reasons(whole) == {"CXR2": "no films", "CXR3": "no films"}
     assert examples(whole)[0].target == "Findings: Findings 1 Impression: Imp 1"
 
 
 def test_words_can_be_had_without_films(small: Path) -> None:
-    whole = examples(IuXray(small, Reading(target="report"), needs_films=False))
+    whole = examples(IuXray(small, CorpusOptions(target="report"), needs_images=False))
     assert [one.key for one in whole] == ["CXR1", "CXR2", "CXR3", "CXR4"]
     assert whole[1].target == "Impression: Imp 2"
     with pytest.raises(PixelError, match="no film 2_IM-0002"):
@@ -141,7 +141,7 @@ def test_words_can_be_had_without_films(small: Path) -> None:
 
 
 def test_one_split_gives_examples_of_it_alone(small: Path) -> None:
-    corpus = IuXray(small, needs_films=False)
+    corpus = IuXray(small, needs_images=False)
     keys = [one.key for split in (TRAIN, TEST) for one in examples(corpus, split)]
     assert sorted(keys) == [one.key for one in examples(corpus)]
     assert all(isinstance(one, Example) for one in corpus.read(TRAIN))
@@ -166,11 +166,11 @@ def test_openi_alone(tmp_path: Path, packed: bool) -> None:
         (tmp_path / "ecgen-radiology").mkdir()
         for uid, text in texts.items():
             (tmp_path / "ecgen-radiology" / f"{uid}.xml").write_text(text)
-    film(tmp_path / "NLMCXR_png" / "CXR7_IM-0007-1002.png")
+    image(tmp_path / "NLMCXR_png" / "CXR7_IM-0007-1002.png")
     corpus = IuXray(tmp_path)
     (only,) = examples(corpus)
     assert only.priors.indication == "Cough 7"
-    assert [(f.source, f.position) for f in only.films] == [("CXR7_IM-0007-1002", "unknown")]
+    assert [(f.source, f.position) for f in only.images] == [("CXR7_IM-0007-1002", "unknown")]
     assert only.oracle == Oracle(("Opacity", "Spine"), "Chest, 2 views")
     assert reasons(corpus) == {"CXR8": "no film in the collection", "CXR9": "no findings"}
 
@@ -194,17 +194,17 @@ def annotation(path: Path, **splits: list[int]) -> None:
 def test_r2gen_alone(tmp_path: Path) -> None:
     annotation(tmp_path / "annotation.json", train=[5], val=[6], test=[7, 8])
     for uid in (5, 6, 7):
-        film(tmp_path / "images" / f"CXR{uid}_IM-000{uid}" / "0.png")
-        film(tmp_path / "images" / f"CXR{uid}_IM-000{uid}" / "1.png")
-    corpus = IuXray(tmp_path, Reading(split="r2gen"))
+        image(tmp_path / "images" / f"CXR{uid}_IM-000{uid}" / "0.png")
+        image(tmp_path / "images" / f"CXR{uid}_IM-000{uid}" / "1.png")
+    corpus = IuXray(tmp_path, CorpusOptions(split="r2gen"))
     read = examples(corpus)
     assert [(one.key, one.split) for one in read] == [
         ("CXR5", TRAIN),
         ("CXR6", VALIDATE),
         ("CXR7", TEST),
     ]
-    assert {f.position for one in read for f in one.films} == {"unknown"}
-    assert read[0].films[0].pixels(HOW).shape == (32, 32)
+    assert {f.position for one in read for f in one.images} == {"unknown"}
+    assert read[0].images[0].pixels(HOW).shape == (32, 32)
     assert reasons(corpus) == {"CXR8": "no films"}
     with pytest.raises(CorpusError, match=r"paper's split is of all reports.*r2gen"):
         IuXray(tmp_path)
@@ -212,12 +212,12 @@ def test_r2gen_alone(tmp_path: Path) -> None:
 
 def test_r2gens_films_are_not_read_beside_the_same_under_their_own_names(small: Path) -> None:
     annotation(small / "annotation.json", train=[1], test=[3])
-    film(small / "iu" / "CXR1_IM-0001" / "0.png")
-    film(small / "iu" / "CXR3_IM-0003" / "0.png")
-    first, third = examples(IuXray(small, Reading(split="r2gen")))
-    assert {f.source for f in first.films} == {f"CXR1_IM-0001-{n}001" for n in (1, 4, 2)}
-    assert [f.source for f in third.films] == ["CXR3_0"]
-    assert reasons(IuXray(small, Reading(split="r2gen")))["CXR4"] == "not in R2Gen's split"
+    image(small / "iu" / "CXR1_IM-0001" / "0.png")
+    image(small / "iu" / "CXR3_IM-0003" / "0.png")
+    first, third = examples(IuXray(small, CorpusOptions(split="r2gen")))
+    assert {f.source for f in first.images} == {f"CXR1_IM-0001-{n}001" for n in (1, 4, 2)}
+    assert [f.source for f in third.images] == ["CXR3_0"]
+    assert reasons(IuXray(small, CorpusOptions(split="r2gen")))["CXR4"] == "not in R2Gen's split"
 
 
 def test_sources_that_differ_are_counted_and_the_first_counts(small: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_patient_is_who_the_headers_say(tmp_path: Path) -> None:
         ["imageid", "Patient ID"],
         [(f"CXR{uid}_IM-0001-1001", f"P{uid // 4}") for uid in uids],
     )
-    corpus = IuXray(tmp_path, needs_films=False)
+    corpus = IuXray(tmp_path, needs_images=False)
     sides: dict[str, set[str]] = {}
     for one in examples(corpus):
         sides.setdefault(one.patient, set()).add(one.split)
@@ -277,21 +277,22 @@ def test_the_published_splits_of_the_whole_collection(whole: Callable[[int, int]
     )
     drawn = []
     for seed in (0, 1):
-        read = examples(IuXray(folder, Reading(seed=seed), needs_films=False))
+        read = examples(IuXray(folder, CorpusOptions(seed=seed), needs_images=False))
         assert Counter(one.split for one in read) == {TRAIN: 2668, TEST: 669}
         drawn.append({one.key for one in read if one.split == TEST})
     assert len(drawn[0] & drawn[1]) < 200  # a fifth of 669 is in both by chance
-    r2gen = examples(IuXray(folder, Reading(split="r2gen"), needs_films=False))
+    r2gen = examples(IuXray(folder, CorpusOptions(split="r2gen"), needs_images=False))
     assert Counter(one.split for one in r2gen) == {TRAIN: 2069, VALIDATE: 296, TEST: 590}
     report_sides = {
-        one.key: one.split for one in examples(IuXray(folder, Reading("report"), needs_films=False))
+        one.key: one.split
+        for one in examples(IuXray(folder, CorpusOptions("report"), needs_images=False))
     }
     assert len(report_sides) == 3851
     assert all(report_sides[key] == TEST for key in drawn[0])
 
     annotation(folder / "annotation.json", train=[*uids[:2070]], val=[*uids[2070:2955]])
     with pytest.raises(CorpusError, match=r"2,069/296/590 reports, and here are 2,070/885/0"):
-        list(IuXray(folder, needs_films=False).read())
+        list(IuXray(folder, needs_images=False).read())
 
 
 @pytest.mark.parametrize(("reports", "findings"), [(3851, 3336), (3852, 3337)])
@@ -299,20 +300,20 @@ def test_a_whole_collection_of_another_size_is_refused(
     whole: Callable[[int, int], Path], reports: int, findings: int
 ) -> None:
     with pytest.raises(CorpusError, match=rf"3,337 with findings, and here are {reports:,} and"):
-        list(IuXray(whole(reports, findings), needs_films=False).read())
+        list(IuXray(whole(reports, findings), needs_images=False).read())
 
 
 def test_the_ending_of_a_film_is_read_in_any_case(small: Path) -> None:
     folder = small / "images" / "images_normalized"
-    film(folder / "3.png")
+    image(folder / "3.png")
     (folder / "3.png").rename(folder / "3_IM-0003-1001.dcm.PNG")
     (one,) = (one for one in examples(IuXray(small)) if one.key == "CXR3")
-    assert [(f.source, f.position) for f in one.films] == [("CXR3_IM-0003-1001", "frontal")]
-    assert one.films[0].pixels(HOW).mean() == 100
+    assert [(f.source, f.position) for f in one.images] == [("CXR3_IM-0003-1001", "frontal")]
+    assert one.images[0].pixels(HOW).mean() == 100
 
 
 def test_a_folder_whose_name_is_no_text_is_named(small: Path) -> None:
-    film(small / os.fsdecode(b"caf\xe9") / "3_IM-0003-1001.dcm.png")
+    image(small / os.fsdecode(b"caf\xe9") / "3_IM-0003-1001.dcm.png")
     with pytest.raises(CorpusError, match="not in UTF-8; rename it"):
         examples(IuXray(small))
 
@@ -335,7 +336,7 @@ def test_the_identity_is_the_same_in_every_process(
     assert heard == [str(said)] * 2
     monkeypatch.chdir(small.parent)
     assert IuXray(Path(small.name)).identity == said
-    assert IuXray(small, needs_films=False).identity != said
+    assert IuXray(small, needs_images=False).identity != said
 
 
 def test_damaged_files_are_named(small: Path, tmp_path: Path) -> None:
@@ -347,13 +348,13 @@ def test_damaged_files_are_named(small: Path, tmp_path: Path) -> None:
     ):
         IuXray(tmp_path / "empty")
     with pytest.raises(CorpusError, match=r"annotation\.json; put it into"):
-        IuXray(small, Reading(split="r2gen"))
+        IuXray(small, CorpusOptions(split="r2gen"))
 
     def refused(text: str, words: str, name: str = "indiana_reports.csv") -> None:
         kept = (small / name).read_text() if (small / name).exists() else None
         (small / name).write_text(text)
         with pytest.raises(CorpusError, match=words):
-            list(IuXray(small, Reading(split="patients")).read())
+            list(IuXray(small, CorpusOptions(split="patients")).read())
         (small / name).unlink() if kept is None else (small / name).write_text(kept)
 
     refused("uid,findings\n1,x\n", "no column 'Problems', 'image'")
@@ -397,15 +398,15 @@ def iu(samples: Path) -> Path:
 @pytest.mark.parametrize(
     ("reading", "counts", "seen"),
     [
-        (Reading(), {TRAIN: 2661, VALIDATE: 0, TEST: 667}, None),
-        (Reading(split="r2gen"), {TRAIN: 2064, VALIDATE: 295, TEST: 588}, 280),
+        (CorpusOptions(), {TRAIN: 2661, VALIDATE: 0, TEST: 667}, None),
+        (CorpusOptions(split="r2gen"), {TRAIN: 2064, VALIDATE: 295, TEST: 588}, 280),
     ],
 )
 def test_the_samples_counts(
-    iu: Path, reading: Reading, counts: dict[str, int], seen: int | None
+    iu: Path, reading: CorpusOptions, counts: dict[str, int], seen: int | None
 ) -> None:
     """seen: reports of the test set that stand word for word elsewhere."""
-    counted = check(IuXray(iu, reading, needs_films=False))
+    counted = check(IuXray(iu, reading, needs_images=False))
     assert counted.examples == counts
     assert counted.in_two_splits == 0
     assert seen in (None, counted.doubles["word for word"][TEST]["elsewhere"])
@@ -428,7 +429,7 @@ def test_each_form_of_the_samples_gives_the_same_reports(iu: Path, tmp_path: Pat
         folder.mkdir()
         for name in form:
             (folder / name).symlink_to(iu / "filtered" / name)
-        corpus = IuXray(folder, Reading(split="patients"), needs_films=False)
+        corpus = IuXray(folder, CorpusOptions(split="patients"), needs_images=False)
         read.append(
             {
                 one.key: (one.target, one.patient, one.split, one.priors.indication, one.oracle)
@@ -443,7 +444,7 @@ def test_each_form_of_the_samples_gives_the_same_reports(iu: Path, tmp_path: Pat
 
 def test_the_samples_films(iu: Path) -> None:
     read = {one.key: one for one in IuXray(iu).read() if isinstance(one, Example)}
-    assert {key: [f.position for f in one.films] for key, one in read.items()} == {
+    assert {key: [f.position for f in one.images] for key, one in read.items()} == {
         "CXR20": ["lateral"],
         "CXR54": ["frontal", "lateral"],
         "CXR368": ["unknown", "unknown"],

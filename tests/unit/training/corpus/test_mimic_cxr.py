@@ -20,7 +20,7 @@ from model.manifest import Preprocessing
 from model.prompting.oracle import instruct_from_report
 from model.prompting.prompt import Symptoms
 from records.errors import CorpusError
-from training.corpus.example import TEST, TRAIN, VALIDATE, Example, LeftOut, Reading
+from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions, Example, ExcludedStudy
 from training.corpus.mimic_cxr import MimicCxr
 
 HOW = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -72,7 +72,7 @@ def place(root: Path, study: int, patient: int) -> Path:
 @pytest.fixture
 def mimic(tmp_path: Path) -> Path:
     """All tables as .gz, reports in files, films of 40 x 30."""
-    films = [
+    images = [
         (dicom, study, patient, split, view, date, time)
         for study, (patient, split, date, time, shot) in STUDIES.items()
         for dicom, view in shot
@@ -81,14 +81,14 @@ def mimic(tmp_path: Path) -> Path:
     write(
         tmp_path / "mimic-cxr-2.0.0-split.csv.gz",
         SPLIT,
-        [(d, s, p, split) for d, s, p, split, *_ in reversed(films)],
+        [(d, s, p, split) for d, s, p, split, *_ in reversed(images)],
     )
     write(
         tmp_path / "mimic-cxr-2.0.0-metadata.csv.gz",
         METADATA,
         [
             (d, p, s, "CHEST (PA AND LAT)", v, 3056, 2544, date, t, "", code, "Erect")
-            for d, s, p, _, v, date, t in films
+            for d, s, p, _, v, date, t in images
             for code in ["lateral" if v == "" else "postero-anterior"]
         ],
     )
@@ -117,13 +117,13 @@ def read(corpus: MimicCxr, split: str = "") -> dict[str, Example]:
 
 
 def reasons(corpus: MimicCxr) -> dict[str, str]:
-    return {one.key: one.reason for one in corpus.read() if isinstance(one, LeftOut)}
+    return {one.key: one.reason for one in corpus.read() if isinstance(one, ExcludedStudy)}
 
 
 def test_an_example_says_all_that_it_is_from(mimic: Path) -> None:
     one = read(MimicCxr(mimic))["s50414267"]
     assert (one.patient, one.split, one.target) == ("p10000032", TRAIN, "Findings of 50414267")
-    assert [(f.source, f.position) for f in one.films] == [
+    assert [(f.source, f.position) for f in one.images] == [
         ("aa-1", "frontal"),
         ("aa-2", "lateral"),
     ]
@@ -156,20 +156,20 @@ def test_the_official_split_and_its_order(mimic: Path) -> None:
         assert list(read(MimicCxr(mimic), split)) == [
             key for key, one in every.items() if one.split == split
         ]
-    by_patient = read(MimicCxr(mimic, Reading(split="patients", seed=1)))
-    assert len({(one.patient, one.split) for one in by_patient.values()}) == 3
+    split_by_patient = read(MimicCxr(mimic, CorpusOptions(split="patients", seed=1)))
+    assert len({(one.patient, one.split) for one in split_by_patient.values()}) == 3
 
 
 def test_one_to_three_views(mimic: Path) -> None:
     corpus = MimicCxr(mimic)
     every = read(corpus)
-    assert [(f.source, f.position) for f in every["s57375967"].films] == [
+    assert [(f.source, f.position) for f in every["s57375967"].images] == [
         ("b-0", "frontal"),
         ("b-3", "lateral"),
         ("b-1", "frontal"),
     ]
     # An empty ViewPosition is told by the view code.
-    assert [f.position for f in every["s50000001"].films] == ["lateral", "lateral"]
+    assert [f.position for f in every["s50000001"].images] == ["lateral", "lateral"]
     said = corpus.remarks()
     assert said["films beyond the third, not read"] == 2
     assert said["examples without a frontal film"] == 1
@@ -197,9 +197,9 @@ def later(mimic: Path, study: int, patient: int, split: str, date: str, time: st
         file.write(f"x{study},{patient},{study},,PA,1,1,{date},{time},,,\r\n")
     text = place(mimic / "mimic-cxr-reports" / "files", study, patient).with_suffix(".txt")
     text.write_text(report(study, f"Findings of {study}", f"Impression of {study}"))
-    film = place(mimic / "files", study, patient) / f"x{study}.jpg"
-    film.parent.mkdir()
-    Image.new("L", (40, 30)).save(film)
+    image = place(mimic / "files", study, patient) / f"x{study}.jpg"
+    image.parent.mkdir()
+    Image.new("L", (40, 30)).save(image)
 
 
 def test_the_last_report_that_was_earlier_is_the_prior(mimic: Path) -> None:
@@ -264,7 +264,7 @@ def test_the_public_scripts_sections_come_first(mimic: Path) -> None:
     assert every["s50414267"].priors.indication == "Asked in 50414267"
     assert every["s53189527"].target == "Findings of 53189527"
     assert reasons(corpus) == {"s58000000": "no findings"}
-    whole = read(MimicCxr(mimic, Reading(target="report")))
+    whole = read(MimicCxr(mimic, CorpusOptions(target="report")))
     assert whole["s58000000"].target == "Impression: Only this."
     assert whole["s50414267"].target == "Findings: Cut findings. Impression: Cut impression."
 
@@ -282,15 +282,15 @@ def test_the_table_of_sections_alone_gives_no_indication(mimic: Path) -> None:
 def test_what_is_left_out_has_its_reason(mimic: Path) -> None:
     place(mimic / "mimic-cxr-reports" / "files", 53189527, A).with_suffix(".txt").unlink()
     place(mimic / "mimic-cxr-reports" / "files", 50000001, A).with_suffix(".txt").write_text("?")
-    for film in place(mimic / "files", 57375967, B).iterdir():
-        film.unlink()
+    for image in place(mimic / "files", 57375967, B).iterdir():
+        image.unlink()
     (place(mimic / "files", 50414267, A) / "aa-1.jpg").unlink()
     with gzip.open(mimic / "mimic-cxr-2.0.0-split.csv.gz", "at") as file:
         file.write(f"zz,58000000,{C},train\r\n")
     with gzip.open(mimic / "mimic-cxr-2.0.0-metadata.csv.gz", "at") as file:
         file.write(f"zz,{C},59000000,,PA,1,1,21500102,0,,,\r\n")
     corpus = MimicCxr(mimic)
-    assert [f.source for f in read(corpus)["s50414267"].films] == ["aa-2"]
+    assert [f.source for f in read(corpus)["s50414267"].images] == ["aa-2"]
     assert reasons(corpus) == {
         "s53189527": "no report",
         "s50000001": "no findings",
@@ -299,7 +299,7 @@ def test_what_is_left_out_has_its_reason(mimic: Path) -> None:
         "s59000000": "in no split",
     }
     assert corpus.remarks()["films not there"] == 6
-    assert "s57375967" in read(MimicCxr(mimic, needs_films=False))
+    assert "s57375967" in read(MimicCxr(mimic, needs_images=False))
 
 
 def test_a_labeller_can_be_passed_in(mimic: Path) -> None:
@@ -315,7 +315,7 @@ def test_a_labeller_can_be_passed_in(mimic: Path) -> None:
 
 
 def test_training_patients_can_be_set_apart(mimic: Path) -> None:
-    most = read(MimicCxr(mimic, Reading(validate=0.999)))
+    most = read(MimicCxr(mimic, CorpusOptions(validate=0.999)))
     assert Counter(one.split for one in most.values()) == {VALIDATE: 4, TEST: 1}
 
 
@@ -370,7 +370,7 @@ def test_the_identity_is_the_same_in_every_process(
     monkeypatch.chdir(mimic.parent)
     assert MimicCxr(Path(mimic.name)).identity == said
     others = [
-        MimicCxr(mimic, needs_films=False).identity,
+        MimicCxr(mimic, needs_images=False).identity,
         MimicCxr(mimic, prior_reports=False).identity,
         MimicCxr(mimic, label=a_label).identity,
     ]
@@ -385,7 +385,7 @@ def test_missing_and_damaged_files_are_named(mimic: Path, tmp_path: Path) -> Non
     with pytest.raises(CorpusError, match=r"2\.0\.0-split\.csv\.gz and mimic-cxr-2\.0\.0-metadata"):
         MimicCxr(tmp_path / "empty")
     with pytest.raises(CorpusError, match="there are official, patients"):
-        MimicCxr(mimic, Reading(split="r2gen"))
+        MimicCxr(mimic, CorpusOptions(split="r2gen"))
 
     def refused(name: str, content: bytes, words: str) -> None:
         path = mimic / name
@@ -436,7 +436,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
         ours = tracemalloc.Filter(False, pathlib.__file__)
         most = number = 0
         tracemalloc.start()
-        for number, _ in enumerate(MimicCxr(folder, needs_films=False).read(), 1):
+        for number, _ in enumerate(MimicCxr(folder, needs_images=False).read(), 1):
             if number % 100 == 0:
                 held = tracemalloc.take_snapshot().filter_traces([ours])
                 most = max(most, sum(one.size for one in held.statistics("filename")))

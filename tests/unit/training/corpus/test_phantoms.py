@@ -10,14 +10,14 @@ import pytest
 from training.corpus.phantoms import (
     FINDINGS,
     HELD_OUT,
-    HIDES,
+    HIDING_PAIRS,
     LATERAL_SIGNS,
     Phantom,
     frontal_signs,
     lateral_signs,
     phantom,
 )
-from training.corpus.phantoms_words import findings_of
+from training.corpus.phantoms_words import extract_findings
 
 IMAGE_LEFT, IMAGE_RIGHT = slice(14, 40), slice(72, 98)
 
@@ -32,7 +32,7 @@ def test_a_seed_is_a_phantom_for_ever() -> None:
         one, other = phantom(seed), phantom(seed)
         assert one == other
         for position in one.positions:
-            assert np.array_equal(one.film(position, 112), other.film(position, 112))
+            assert np.array_equal(one.render(position, 112), other.render(position, 112))
     assert phantom(1).report != phantom(2).report
     # The words of one seed, so that a change of the generator does not go unnoticed.
     assert phantom(3).report == (
@@ -44,7 +44,7 @@ def test_a_seed_is_a_phantom_for_ever() -> None:
 
 def test_films_are_square_grey_and_alike_at_every_size() -> None:
     one = first_with("effusion_left")
-    small, large = one.film("frontal", 112), one.film("frontal", 448)
+    small, large = one.render("frontal", 112), one.render("frontal", 448)
     assert small.shape == (112, 112)
     assert small.dtype == np.uint8
     shrunk = large.reshape(112, 4, 112, 4).mean(axis=(1, 3))
@@ -58,8 +58,8 @@ def test_films_are_square_grey_and_alike_at_every_size() -> None:
 def test_the_patients_right_is_on_the_films_left(side: str, sick: slice, well: slice) -> None:
     base = slice(68, 80)
     for start in range(0, 8000, 1000):
-        film = first_with(f"effusion_{side}", start=start).film("frontal", 112).astype(float)
-        assert film[base, sick].mean() > film[base, well].mean() + 8
+        image = first_with(f"effusion_{side}", start=start).render("frontal", 112).astype(float)
+        assert image[base, sick].mean() > image[base, well].mean() + 8
 
 
 def test_every_finding_occurs_and_none_hides_another() -> None:
@@ -69,7 +69,7 @@ def test_every_finding_occurs_and_none_hides_another() -> None:
         one = phantom(seed)
         counts.update(one.findings)
         normal += not one.findings
-        assert not any(pair <= one.findings for pair in HIDES)
+        assert not any(pair <= one.findings for pair in HIDING_PAIRS)
         assert len(one.findings) <= 3
     assert set(counts) == set(FINDINGS)
     assert min(counts.values()) > 150
@@ -79,8 +79,8 @@ def test_every_finding_occurs_and_none_hides_another() -> None:
 def test_the_report_says_just_the_findings_in_each_section() -> None:
     for seed in range(1500):
         one = phantom(seed)
-        assert findings_of(one.findings_text) == one.findings, one.report
-        assert findings_of(one.impression) == one.findings, one.report
+        assert extract_findings(one.findings_text) == one.findings, one.report
+        assert extract_findings(one.impression) == one.findings, one.report
 
 
 def test_the_indication_tells_nothing() -> None:
@@ -92,7 +92,7 @@ def test_the_indication_tells_nothing() -> None:
             group = [finding in p.findings for p in phantoms if p.indication == asked]
             spread = np.sqrt(share * (1 - share) / len(group))
             assert abs(np.mean(group) - share) < 4.5 * spread
-    assert all(findings_of(p.indication) == frozenset() for p in phantoms)
+    assert all(extract_findings(p.indication) == frozenset() for p in phantoms)
 
 
 def test_signs_of_a_view() -> None:
@@ -114,4 +114,4 @@ def test_what_is_no_phantom() -> None:
     with pytest.raises(ValueError, match="0 or more"):
         phantom(-1)
     with pytest.raises(ValueError, match="no oblique view"):
-        phantom(1).film("oblique", 56)
+        phantom(1).render("oblique", 56)

@@ -32,25 +32,25 @@ def test_a_viewer_shows_what_was_drawn() -> None:
     for seed in range(24):
         one = phantom(seed)
         for ds, position in zip(phantom_dicom(one, size=64), one.positions, strict=True):
-            assert np.abs(shown(ds) - one.film(position, 64)).max() <= 1
+            assert np.abs(shown(ds) - one.render(position, 64)).max() <= 1
 
 
 def test_they_differ_as_real_films_do() -> None:
-    films = [ds for seed in range(60) for ds in phantom_dicom(phantom(seed), size=16)]
-    assert {ds.Modality for ds in films} == {"CR", "DX"}
-    assert {ds.PhotometricInterpretation for ds in films} == {"MONOCHROME1", "MONOCHROME2"}
-    assert {ds.BitsStored for ds in films} == {12, 14, 16}
-    assert {"WindowCenter" in ds for ds in films} == {True, False}
-    assert {ds.ViewPosition for ds in films} == {"PA", "LL"}
+    images = [ds for seed in range(60) for ds in phantom_dicom(phantom(seed), size=16)]
+    assert {ds.Modality for ds in images} == {"CR", "DX"}
+    assert {ds.PhotometricInterpretation for ds in images} == {"MONOCHROME1", "MONOCHROME2"}
+    assert {ds.BitsStored for ds in images} == {12, 14, 16}
+    assert {"WindowCenter" in ds for ds in images} == {True, False}
+    assert {ds.ViewPosition for ds in images} == {"PA", "LL"}
 
 
 def test_headers_are_sound() -> None:
     seen: set[str] = set()
     for seed in range(30):
         one = phantom(seed)
-        films = phantom_dicom(one, size=16)
-        assert len({ds.StudyInstanceUID for ds in films}) == 1
-        for ds in films:
+        images = phantom_dicom(one, size=16)
+        assert len({ds.StudyInstanceUID for ds in images}) == 1
+        for ds in images:
             assert UID(ds.SOPInstanceUID).is_valid
             assert re.fullmatch(r"2\.25\.[1-9]\d{0,38}", ds.SOPInstanceUID)
             assert ds.SOPInstanceUID not in seen

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.corpus.phantoms_words import findings_of
+from training.corpus.phantoms_words import extract_findings
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ from training.corpus.phantoms_words import findings_of
     ],
 )
 def test_reading(text: str, said: set[str]) -> None:
-    assert findings_of(text) == said
+    assert extract_findings(text) == said
 
 
 @given(st.text())
 def test_any_text_can_be_read(text: str) -> None:
-    findings_of(text)
+    extract_findings(text)

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from records.errors import CorpusError
-from training.corpus.example import Example, Reading
+from training.corpus.example import CorpusOptions, Example
 from training.corpus.registry import CORPORA, open_corpus
 
 
 def test_phantoms_need_no_folder() -> None:
-    corpus = open_corpus("phantoms", Reading(target="findings"))
+    corpus = open_corpus("phantoms", CorpusOptions(target="findings"))
     first, second = islice(corpus.read("test"), 2)
     assert corpus.name == "phantoms"
     assert isinstance(first, Example)
     assert isinstance(second, Example)
     assert first.target != second.target
     with pytest.raises(CorpusError, match="phantoms has no split 'paper'; leave it out"):
-        open_corpus("phantoms", Reading(split="paper"))
+        open_corpus("phantoms", CorpusOptions(split="paper"))
 
 
 def test_an_unknown_name_is_answered_with_all_there_are() -> None:
@@ -55,7 +55,7 @@ def test_phantoms_are_of_a_site() -> None:
 
 def test_signed_reports_are_opened_by_their_reader() -> None:
     """Nothing is read, so no database is asked."""
-    corpus = open_corpus("signed", Reading(seed=3))
+    corpus = open_corpus("signed", CorpusOptions(seed=3))
     assert corpus.name == "signed"
     assert corpus.identity == {"name": "signed"}
 

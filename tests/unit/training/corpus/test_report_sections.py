@@ -106,10 +106,10 @@ def test_headings_within_the_findings_stay_in_them() -> None:
     )
     walls = " FINDINGS: Clear.\n CHEST WALL: Normal.\n LINES AND TUBES: None.\n"
     assert read_sections(walls).findings == "Clear. CHEST WALL: Normal. LINES AND TUBES: None."
-    film = " CHEST, TWO VIEWS:\n HEART: Normal.\n"
-    assert read_sections(film).findings == "HEART: Normal."
-    film = " FINDINGS:\n CHEST: Clear.\n ABDOMEN: Normal.\n"
-    assert read_sections(film).findings == "Clear. ABDOMEN: Normal."
+    image = " CHEST, TWO VIEWS:\n HEART: Normal.\n"
+    assert read_sections(image).findings == "HEART: Normal."
+    image = " FINDINGS:\n CHEST: Clear.\n ABDOMEN: Normal.\n"
+    assert read_sections(image).findings == "Clear. ABDOMEN: Normal."
     for ends in ("RECOMMENDATION(S): CT.", "NOTIFICATION: By phone.", "SIGNED BY: ___"):
         assert read_sections(f" FINDINGS: Clear.\n {ends}\n").findings == "Clear."
 

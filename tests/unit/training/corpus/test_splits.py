@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 
 from records.errors import CorpusError
-from training.corpus.example import TEST, TRAIN, VALIDATE, Reading
-from training.corpus.splits import by_patient, chosen_split, place, set_apart, whole_patients
+from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions
+from training.corpus.splits import (
+    assign_validation,
+    place,
+    resolve_split,
+    sample_patients,
+    split_by_patient,
+)
 
 
 def test_a_place_is_the_same_for_ever() -> None:
@@ -23,33 +29,33 @@ def test_a_seed_and_a_draw_are_draws_of_their_own() -> None:
 
 def test_whole_patients_come_to_exactly_what_is_wanted() -> None:
     reports = {f"p{n}": 1 + n % 4 for n in range(200)}
-    taken = whole_patients(reports, 101, 0, "paper")
+    taken = sample_patients(reports, 101, 0, "paper")
     assert sum(reports[patient] for patient in taken) == 101
-    assert taken != whole_patients(reports, 101, 1, "paper")
-    assert taken == whole_patients(dict(reversed(reports.items())), 101, 0, "paper")
+    assert taken != sample_patients(reports, 101, 1, "paper")
+    assert taken == sample_patients(dict(reversed(reports.items())), 101, 0, "paper")
 
 
 def test_whole_patients_are_never_more_than_wanted() -> None:
-    assert whole_patients({"a": 3, "b": 3}, 5, 0, "paper") in ({"a"}, {"b"})
-    assert whole_patients({}, 5, 0, "paper") == set()
+    assert sample_patients({"a": 3, "b": 3}, 5, 0, "paper") in ({"a"}, {"b"})
+    assert sample_patients({}, 5, 0, "paper") == set()
 
 
 def test_four_to_one_by_patient() -> None:
-    sides = [by_patient(Reading(seed=3), str(n)) for n in range(5000)]
+    sides = [split_by_patient(CorpusOptions(seed=3), str(n)) for n in range(5000)]
     assert sides.count(TEST) / 5000 == pytest.approx(0.2, abs=0.02)
 
 
 def test_only_training_patients_are_set_apart() -> None:
-    reading = Reading(validate=0.1)
-    splits = [set_apart(reading, str(n), TRAIN) for n in range(5000)]
+    reading = CorpusOptions(validate=0.1)
+    splits = [assign_validation(reading, str(n), TRAIN) for n in range(5000)]
     assert splits.count(VALIDATE) / 5000 == pytest.approx(0.1, abs=0.02)
-    assert {set_apart(reading, str(n), TEST) for n in range(100)} == {TEST}
-    assert {set_apart(Reading(), str(n), TRAIN) for n in range(100)} == {TRAIN}
+    assert {assign_validation(reading, str(n), TEST) for n in range(100)} == {TEST}
+    assert {assign_validation(CorpusOptions(), str(n), TRAIN) for n in range(100)} == {TRAIN}
 
 
 def test_a_split_that_a_corpus_lacks_is_named_with_those_it_has() -> None:
-    assert chosen_split("iu_xray", Reading(), ("paper", "r2gen")) == "paper"
+    assert resolve_split("iu_xray", CorpusOptions(), ("paper", "r2gen")) == "paper"
     with pytest.raises(CorpusError, match=r"no split 'official'; there are paper, r2gen"):
-        chosen_split("iu_xray", Reading(split="official"), ("paper", "r2gen"))
+        resolve_split("iu_xray", CorpusOptions(split="official"), ("paper", "r2gen"))
     with pytest.raises(CorpusError, match="share from 0 to below 1"):
-        chosen_split("iu_xray", Reading(validate=1.0), ("paper",))
+        resolve_split("iu_xray", CorpusOptions(validate=1.0), ("paper",))

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.corpus.example import TRAIN, LeftOut
-from training.corpus.phantom_corpus import Phantoms
+from training.corpus.example import TRAIN, ExcludedStudy
+from training.corpus.phantom_corpus import PhantomCorpus
 from training.evaluation.floors import (
     FIXED,
     NEAREST,
@@ -70,21 +70,21 @@ def test_of_indications_alike_the_first_is_taken() -> None:
 
 
 def test_a_training_split_without_end_is_read_as_far_as_asked() -> None:
-    training = read_training(Phantoms().read(TRAIN), stop=30)
+    training = read_training(PhantomCorpus().read(TRAIN), stop=30)
     assert training.studies == len(training.targets) == 30
-    assert training.holds(next(Phantoms().read(TRAIN)).target.upper())
+    assert training.holds(next(PhantomCorpus().read(TRAIN)).target.upper())
     assert not training.holds("No such report.")
 
 
 def test_texts_are_kept_up_to_a_bound_and_every_digest() -> None:
     def ten() -> Iterator[object]:
         for number in range(10):
-            yield LeftOut(str(number), "no report")
-            yield Phantoms().example(TRAIN, number)
+            yield ExcludedStudy(str(number), "no report")
+            yield PhantomCorpus().example(TRAIN, number)
 
     training = read_training(ten(), most=3)  # type: ignore[arg-type]
     assert (training.studies, len(training.targets)) == (10, 3)
-    assert training.holds(Phantoms().example(TRAIN, 9).target)
+    assert training.holds(PhantomCorpus().example(TRAIN, 9).target)
 
 
 def test_a_floor_that_nothing_can_be_made_of_is_left_out() -> None:

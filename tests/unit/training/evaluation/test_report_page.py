@@ -12,10 +12,10 @@ import pytest
 from records.errors import NotAllowed
 from tests.support.evaluations import CLEAR, FLUID, evaluation, hold
 from tests.support.listed_corpus import Listed, learnt, study
-from training.corpus.phantom_corpus import Phantoms
+from training.corpus.phantom_corpus import PhantomCorpus
 from training.evaluation.drafting import Failure, Mode
 from training.evaluation.evaluate import Evaluation, compare_bundles
-from training.evaluation.pages.cases import worst_and_best
+from training.evaluation.pages.cases import extreme_cases
 from training.evaluation.report_page import WARNING, as_markdown, check_folder, write_report
 
 HOSTILE = (
@@ -76,7 +76,7 @@ class Reader(HTMLParser):
 
 
 def test_the_page_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
-    held = hold(Phantoms(), 12)
+    held = hold(PhantomCorpus(), 12)
     html, _ = write_report(tmp_path, evaluation(held, held.floors["nearest"]))
     page = Reader(html.read_text())
     assert page.open == []
@@ -119,7 +119,7 @@ def test_every_row_of_a_markdown_table_has_as_many_cells(tmp_path: Path) -> None
 
 
 def test_markdown_shows_pictures_that_are_there(tmp_path: Path) -> None:
-    held = hold(Phantoms(), 12)
+    held = hold(PhantomCorpus(), 12)
     _, markdown = write_report(tmp_path, evaluation(held, held.floors["nearest"]))
     shown = set(re.findall(r"\]\((pictures/[^)]+)\)", markdown.read_text()))
     assert shown == {f"pictures/{one.name}" for one in (tmp_path / "pictures").iterdir()}
@@ -142,7 +142,7 @@ def test_markdown_text_is_one_line_without_markup(text: str, shown: str) -> None
 
 def test_a_failed_study_is_listed_with_its_reason_and_is_no_worst_case(tmp_path: Path) -> None:
     came = hostile()
-    worst, best = worst_and_best(came)
+    worst, best = extreme_cases(came)
     keys = [case.key for case in (*worst, *best)]
     assert sorted(keys) == [f"1 {HOSTILE}", "2", "3", "4"]
     html, _ = write_report(tmp_path, came)
@@ -154,7 +154,7 @@ def test_a_failed_study_is_listed_with_its_reason_and_is_no_worst_case(tmp_path:
 def test_the_worst_come_first_and_none_is_best_too() -> None:
     texts = [CLEAR, "", f"{CLEAR} {FLUID}", FLUID, CLEAR]
     came = evaluation(hold(Listed([study(str(n), CLEAR) for n in range(5)])), texts)
-    worst, best = worst_and_best(came)
+    worst, best = extreme_cases(came)
     assert [case.key for case in worst] == ["1", "3"]
     assert [case.key for case in best] == ["4", "0"]
 
@@ -211,7 +211,7 @@ def test_pictures_that_are_not_the_reports_are_kept(tmp_path: Path) -> None:
 
 
 def test_every_picture_of_a_report_goes_with_it(tmp_path: Path) -> None:
-    held = hold(Phantoms(), 12)
+    held = hold(PhantomCorpus(), 12)
     write_report(tmp_path, evaluation(held, held.floors["nearest"]))
     first = {path.name for path in (tmp_path / "pictures").iterdir()}
     write_report(tmp_path, evaluation(hold(Listed([study("1", CLEAR)])), [CLEAR]))

@@ -11,9 +11,9 @@ from model.bundling.adapters import merge_adapter
 from model.case import Case, View
 from model.network.sizes import build_random
 from training.corpus.phantoms import phantom
-from training.finetuning.objectives import Lesson, Objective, gather
-from training.finetuning.stages import STAGE1, STAGE2, WITHOUT_T5, Group, How, Stage
-from training.finetuning.trainable import put_on
+from training.finetuning.objectives import Sample, Objective, gather
+from training.finetuning.stages import STAGE1, STAGE2, WITHOUT_T5, ParameterGroup, Method, Stage
+from training.finetuning.trainable import apply_stage
 
 
 @pytest.fixture(autouse=True)
@@ -21,12 +21,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def lessons(count: int = 2, size: int = 56) -> list[Lesson]:
+def samples(count: int = 2, size: int = 56) -> list[Sample]:
     made = []
     for seed in range(count):
         one = phantom(seed)
-        views = tuple(View(one.film(p, size), p) for p in one.positions)
-        made.append(Lesson(Case(str(seed), views), "Write.", one.report, one.findings))
+        views = tuple(View(one.render(p, size), p) for p in one.positions)
+        made.append(Sample(Case(str(seed), views), "Write.", one.report, one.findings))
     return made
 
 
@@ -34,11 +34,11 @@ def lessons(count: int = 2, size: int = 56) -> list[Lesson]:
 def test_what_was_trained_is_what_is_merged(stage: Stage, tmp_path: Path) -> None:
     model = build_random("tiny")
     torch.manual_seed(0)  # of the adapters, too
-    made = put_on(model.network, stage)
+    made = apply_stage(model.network, stage)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    batch = gather(model, lessons(), 40)
+    batch = gather(model, samples(), 40)
     trained = Objective(model, "report").eval()(batch).item()
     made.save_adapter(tmp_path / "adapter")
 
@@ -52,36 +52,36 @@ def test_what_was_trained_is_what_is_merged(stage: Stage, tmp_path: Path) -> Non
 
 
 def test_a_fresh_adapter_changes_nothing() -> None:
-    batch = gather(build_random("tiny"), lessons(), 40)
+    batch = gather(build_random("tiny"), samples(), 40)
     plain = Objective(build_random("tiny"), "report").eval()(batch)
     for stage in (STAGE1, STAGE2):
         model = build_random("tiny")
-        put_on(model.network, stage)
+        apply_stage(model.network, stage)
         assert torch.allclose(Objective(model, "report").eval()(batch), plain, atol=1e-5)
 
 
 def test_wo_is_kept_out_of_float16() -> None:
     """What `wo` gives does not fit float16: autocast would make it infinite."""
     model = build_random("tiny", activation_scale=2.0**15)
-    put_on(model.network, STAGE2)
+    apply_stage(model.network, STAGE2)
     objective = Objective(model, "report").eval()
-    batch = gather(model, lessons(), 40)
+    batch = gather(model, samples(), 40)
     with torch.autocast("cpu", torch.float16):
         loss = objective(batch)
     assert torch.isfinite(loss)
 
 
 def test_a_group_that_names_nothing_is_refused() -> None:
-    nothing = Stage("x", (Group("none", r"no\.such", How.WHOLE, 1.0, 0.0),), priors=False)
+    nothing = Stage("x", (ParameterGroup("none", r"no\.such", Method.WHOLE, 1.0, 0.0),), priors=False)
     with pytest.raises(ValueError, match="names nothing"):
-        put_on(build_random("tiny").network, nothing)
+        apply_stage(build_random("tiny").network, nothing)
     twice = Stage(
         "y",
         (
-            Group("one", r"query_tokens", How.WHOLE, 1.0, 0.0),
-            Group("two", r"query_.*", How.WHOLE, 1.0, 0.0),
+            ParameterGroup("one", r"query_tokens", Method.WHOLE, 1.0, 0.0),
+            ParameterGroup("two", r"query_.*", Method.WHOLE, 1.0, 0.0),
         ),
         priors=False,
     )
     with pytest.raises(ValueError, match="in two groups"):
-        put_on(build_random("tiny").network, twice)
+        apply_stage(build_random("tiny").network, twice)

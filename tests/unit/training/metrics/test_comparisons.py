@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.metrics.comparisons import compares, sentences, without_comparisons
+from training.metrics.comparisons import compares_with_prior, remove_comparisons, split_sentences
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from training.metrics.comparisons import compares, sentences, without_comparison
     ],
 )
 def test_comparing(sentence: str) -> None:
-    assert compares(sentence)
+    assert compares_with_prior(sentence)
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_comparing(sentence: str) -> None:
     ],
 )
 def test_not_comparing(sentence: str) -> None:
-    assert not compares(sentence)
+    assert not compares_with_prior(sentence)
 
 
 def test_a_report_without_them() -> None:
     text = "Findings: Clear lungs. The effusion is unchanged. Impression: Stable chest. Clear."
-    assert without_comparisons(text) == "Findings: Clear lungs. Impression: Clear."
-    assert without_comparisons("Stable chest.") == "Stable chest."
-    assert without_comparisons("The lungs are clear.") == "The lungs are clear."
-    assert without_comparisons("") == ""
-    assert sentences("One. Two!  Three?") == ["One.", "Two!", "Three?"]
+    assert remove_comparisons(text) == "Findings: Clear lungs. Impression: Clear."
+    assert remove_comparisons("Stable chest.") == "Stable chest."
+    assert remove_comparisons("The lungs are clear.") == "The lungs are clear."
+    assert remove_comparisons("") == ""
+    assert split_sentences("One. Two!  Three?") == ["One.", "Two!", "Three?"]

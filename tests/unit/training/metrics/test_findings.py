@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.corpus.example import TEST
-from training.corpus.phantom_corpus import Phantoms
+from training.corpus.phantom_corpus import PhantomCorpus
 from training.metrics.findings import (
     F1,
     PRECISION,
     RECALL,
     agree,
     count_findings,
-    swap_films,
-    swap_places,
+    swap_images,
+    swapped_indices,
 )
 
 TRUTH = [frozenset({"effusion_left", "cardiomegaly"}), frozenset(), frozenset({"nodule_left"})]
@@ -55,18 +55,18 @@ def test_of_normal_studies_rightly_left_alone_there_is_no_f1() -> None:
 
 
 def test_swapping_moves_every_film_and_no_word() -> None:
-    examples = list(islice(Phantoms().read(TEST), 20))
-    swapped = swap_films(examples)
+    examples = list(islice(PhantomCorpus().read(TEST), 20))
+    swapped = swap_images(examples)
     for before, after in zip(examples, swapped, strict=True):
-        assert replace(after, films=before.films) == before
-        assert len(after.films) == len(before.films)
-        assert after.films is not before.films
-    assert sorted(id(one.films) for one in examples) == sorted(id(one.films) for one in swapped)
+        assert replace(after, images=before.images) == before
+        assert len(after.images) == len(before.images)
+        assert after.images is not before.images
+    assert sorted(id(one.images) for one in examples) == sorted(id(one.images) for one in swapped)
 
 
 @given(st.lists(st.integers(1, 3), max_size=20))
 def test_films_go_to_a_study_with_as_many_views(views: list[int]) -> None:
-    places = swap_places(views)
+    places = swapped_indices(views)
     assert sorted(places) == list(range(len(views)))
     assert [views[place] for place in places] == views
     for here, there in enumerate(places):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.metrics.normalisation import UNKNOWN, Vocabulary, lower, named, normalised, r2gen, raw
+from training.metrics.normalisation import UNKNOWN, Vocabulary, lower, named, normalise, r2gen, raw
 
 
 def test_raw_keeps_everything_but_the_spacing() -> None:
@@ -46,12 +46,12 @@ def test_a_vocabulary_hides_rare_words_and_cuts_long_reports() -> None:
     known = Vocabulary.of(["Lungs clear.", "Lungs clear.", "Lungs hazy."], at_least=2, most=4)
     assert known.words == {"lungs", "clear", "."}
     assert known.seen("lungs hazy . lungs clear .") == f"lungs {UNKNOWN} . lungs"
-    assert normalised("Lungs: hazy.", "r2gen", known) == f"lungs {UNKNOWN} ."
+    assert normalise("Lungs: hazy.", "r2gen", known) == f"lungs {UNKNOWN} ."
     assert "vocabulary of 3 words" in named("r2gen", known)
     with pytest.raises(ValueError, match="r2gen"):
-        normalised("Lungs", "lower", known)
+        normalise("Lungs", "lower", known)
 
 
 def test_no_such_normalisation() -> None:
     with pytest.raises(ValueError, match="there are raw, lower, r2gen"):
-        normalised("Lungs", "upper")
+        normalise("Lungs", "upper")

@@ -17,7 +17,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from training.metrics import meteor, text
-from training.metrics.meteor import Meteor15, MeteorNltk, NoMeteor, meteor_15, meteor_of
+from training.metrics.meteor import (
+    Meteor15,
+    MeteorNltk,
+    MeteorUnavailable,
+    meteor_from_statistics,
+    start_meteor_15,
+)
 from training.metrics.text import NAMES, measure, score
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no Java")
@@ -41,7 +47,7 @@ REPORTS = [
 @pytest.fixture(scope="module")
 def jar() -> Iterator[Meteor15]:
     """METEOR 1.5, started once for all tests that only ask it."""
-    with meteor_15() as started:
+    with start_meteor_15() as started:
         yield started
 
 
@@ -53,7 +59,7 @@ def quick_java(jar: Meteor15, monkeypatch: pytest.MonkeyPatch) -> None:
     def running() -> Iterator[Meteor15]:
         yield jar
 
-    monkeypatch.setattr(text, "meteor_15", running)
+    monkeypatch.setattr(text, "start_meteor_15", running)
 
 
 @pytest.fixture
@@ -143,8 +149,10 @@ def test_every_score_has_cases_a_name_and_no_note() -> None:
 def test_the_jars_score_is_the_arithmetic_of_its_counts(jar: Meteor15) -> None:
     pairs = [*zip(DRAFTS, REPORTS, strict=True), ("doctors heal", ["the physician healed"])]
     counts = np.array([jar.statistics(draft, reports) for draft, reports in pairs])
-    assert jar.score(counts) == pytest.approx(float(meteor_of(counts.sum(axis=0))), abs=1e-12)
-    for one, ours in zip(counts, meteor_of(counts), strict=True):
+    assert jar.score(counts) == pytest.approx(
+        float(meteor_from_statistics(counts.sum(axis=0))), abs=1e-12
+    )
+    for one, ours in zip(counts, meteor_from_statistics(counts), strict=True):
         assert jar.score(one[None]) == pytest.approx(float(ours), abs=1e-12)
 
 
@@ -169,7 +177,7 @@ def test_java_ends_with_its_context_whatever_happens() -> None:
     before, started = children(), set[int]()
 
     def fail_midway() -> None:
-        with meteor_15():
+        with start_meteor_15():
             started.update(children() - before)
             raise RuntimeError("midway")
 
@@ -198,7 +206,10 @@ def test_a_java_that_does_not_work_is_told(
     java.write_text(f"#!/bin/sh\n{script}\n")
     java.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(NoMeteor, match="look at the Java runtime"), meteor_15() as broken:
+    with (
+        pytest.raises(MeteorUnavailable, match="look at the Java runtime"),
+        start_meteor_15() as broken,
+    ):
         broken.statistics("no effusion", ["no effusion"])
 
 
