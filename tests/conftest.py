@@ -21,7 +21,7 @@ import redis
 from pynetdicom.transport import AssociationSocket
 
 import migrations
-from nightdraft.station.embedded import Embedded
+from nightdraft.station.embedded import EmbeddedServers
 from nightdraft.station.embedded import free_port as any_free_port
 from records.blobs import Blobs
 from records.database.session import engine, forget_engine, make_engine
@@ -108,9 +108,9 @@ def short_folder() -> Iterator[Callable[[], Path]]:
 
 
 @pytest.fixture(scope="session")
-def servers(short_folder: Callable[[], Path]) -> Iterator[Embedded]:
+def servers(short_folder: Callable[[], Path]) -> Iterator[EmbeddedServers]:
     """PostgreSQL and Valkey for the whole session, with one migrated database as a template."""
-    with Embedded(short_folder(), durable=False) as running:
+    with EmbeddedServers(short_folder(), durable=False) as running:
         _run_sql(running, f'CREATE DATABASE "{_TEMPLATE}"')
         made = make_engine(_url(running, _TEMPLATE, "postgresql+psycopg2"))
         migrations.upgrade(made)
@@ -119,26 +119,26 @@ def servers(short_folder: Callable[[], Path]) -> Iterator[Embedded]:
 
 
 @pytest.fixture
-def empty_database(servers: Embedded, setting: Callable[..., None]) -> Iterator[str]:
+def empty_database(servers: EmbeddedServers, setting: Callable[..., None]) -> Iterator[str]:
     """A fresh database without tables: its URL, which is NIGHTDRAFT_DATABASE_URL too."""
     yield from _database(servers, setting, "template0")
 
 
 @pytest.fixture
-def database(servers: Embedded, setting: Callable[..., None]) -> Iterator[str]:
+def database(servers: EmbeddedServers, setting: Callable[..., None]) -> Iterator[str]:
     """A fresh migrated database: its URL, which is NIGHTDRAFT_DATABASE_URL too."""
     yield from _database(servers, setting, _TEMPLATE)
 
 
 @pytest.fixture
-def broker(servers: Embedded, setting: Callable[..., None]) -> Iterator[str]:
+def broker(servers: EmbeddedServers, setting: Callable[..., None]) -> Iterator[str]:
     """An emptied Valkey: its URL, which is NIGHTDRAFT_REDIS_URL too."""
-    servers.mend()
+    servers.restart_dead()
     with redis.Redis.from_url(servers.redis_url) as connection:
         connection.flushall()
     setting(redis_url=servers.redis_url)
     yield servers.redis_url
-    servers.mend()
+    servers.restart_dead()
 
 
 @pytest.fixture
@@ -157,8 +157,10 @@ def free_port() -> int:
     return any_free_port()
 
 
-def _database(servers: Embedded, setting: Callable[..., None], template: str) -> Iterator[str]:
-    servers.mend()
+def _database(
+    servers: EmbeddedServers, setting: Callable[..., None], template: str
+) -> Iterator[str]:
+    servers.restart_dead()
     name = f"test_{next(_numbers)}"
     _run_sql(servers, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     url = _url(servers, name)
@@ -168,14 +170,14 @@ def _database(servers: Embedded, setting: Callable[..., None], template: str) ->
     _run_sql(servers, f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
-def _url(servers: Embedded, name: str, scheme: str = "postgresql") -> str:
+def _url(servers: EmbeddedServers, name: str, scheme: str = "postgresql") -> str:
     """The servers' URL with another database and scheme."""
     return servers.database_url.replace(
         "postgresql://nightdraft@/nightdraft?", f"{scheme}://nightdraft@/{name}?"
     )
 
 
-def _run_sql(servers: Embedded, statement: str) -> None:
+def _run_sql(servers: EmbeddedServers, statement: str) -> None:
     connection = psycopg2.connect(servers.database_url)
     try:
         connection.autocommit = True

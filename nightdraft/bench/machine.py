@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 
-def facts() -> dict[str, Any]:
+def machine_facts() -> dict[str, Any]:
     """Machine and versions, for the JSON of every bench."""
     return {
         "machine": {
@@ -23,7 +23,7 @@ def facts() -> dict[str, Any]:
     }
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def summarise(values: Sequence[float]) -> dict[str, float]:
     """Median, least and greatest of several runs, rounded to three places."""
     return {
         "median": round(median(values), 3),

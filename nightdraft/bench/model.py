@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 
-def show(measured: dict[str, Any]) -> RenderableType:
+def render(measured: dict[str, Any]) -> RenderableType:
     """The measurements as tables: the ways, then the parts beside their bound."""
     return Group(Text(_headline(measured)), _ways(measured), Text(), _parts(measured))
 

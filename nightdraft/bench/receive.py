@@ -30,10 +30,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nightdraft.bench.machine import facts, spread
+from nightdraft.bench.machine import machine_facts, summarise
 from nightdraft.phantom_studies import FIRST_SEED
-from nightdraft.station.embedded import Embedded, free_port
-from nightdraft.station.processes import end
+from nightdraft.station.embedded import EmbeddedServers, free_port
+from nightdraft.station.processes import end_processes
 from records.errors import PartError
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
@@ -153,15 +153,15 @@ def measure(
                 "promise": receiver.promise,
                 "associations": at_once,
                 "processes": _processes(receiver, at_once),
-                "films_per_second": spread(
+                "films_per_second": summarise(
                     [films / took for took in seconds[receiver.name, at_once]]
                 ),
-                "memory_mb": spread(memory[receiver.name, at_once]),
+                "memory_mb": summarise(memory[receiver.name, at_once]),
             }
             for at_once in associations
             for receiver in there
         ],
-        **facts(),
+        **machine_facts(),
     }
 
 
@@ -221,7 +221,7 @@ def _running(
                     process = subprocess.Popen(
                         receiver.command(port, folder), stdout=words, stderr=words, env=env
                     )
-                    kept.callback(end, [process], signal.SIGTERM, 20)
+                    kept.callback(end_processes, [process], signal.SIGTERM, 20)
                     processes.append(process)
             for process in processes:
                 _wait_for(process, port, receiver, folder / "words.log")
@@ -237,7 +237,7 @@ def _own_database(folder: Path, port: int) -> Iterator[dict[str, str]]:
     from records.database.session import make_engine
     from records.settings import read_settings
 
-    with Embedded(folder, valkey=False) as servers:
+    with EmbeddedServers(folder, valkey=False) as servers:
         address = read_settings(database_url=servers.database_url).address("database_url")
         made = make_engine(address)
         migrations.upgrade(made)
@@ -334,7 +334,7 @@ def _mb(process: psutil.Process) -> float:
     return 0.0
 
 
-def show(measured: dict[str, Any]) -> RenderableType:
+def render(measured: dict[str, Any]) -> RenderableType:
     """The measurements as a table."""
     table = Table(box=None, header_style="bold")
     for column in ("listener", "associations", "processes", "films a second", "MB at its peak"):

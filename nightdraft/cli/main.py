@@ -20,7 +20,7 @@ from nightdraft.cli.corpora import corpus
 from nightdraft.cli.options import app, apply_options, console, setting_option, start_logging
 from nightdraft.cli.train import Target, chosen_device, train
 from nightdraft.station.checks import NO_BUNDLE, check_database, check_migrations
-from records.errors import NightdraftError, SettingsError, safe_text
+from records.errors import SettingsError, is_safe_to_show, safe_text
 from records.settings import settings
 
 if TYPE_CHECKING:
@@ -389,20 +389,13 @@ def main() -> None:
     debug = "--debug" in sys.argv or os.environ.get("NIGHTDRAFT_DEBUG")
     try:
         app()
-    except (NightdraftError, _model_error()) as error:
-        if debug:
-            raise
-        _fail(str(error) or type(error).__name__)
     except Exception as error:
         if debug:
             raise
-        _fail(f"unexpected: {safe_text(error)}; `nightdraft --debug ...` shows the traceback")
-
-
-def _model_error() -> type[Exception]:
-    from model.errors import ModelError
-
-    return ModelError
+        sentence = safe_text(error)
+        if not is_safe_to_show(error):
+            sentence = f"unexpected: {sentence}; `nightdraft --debug ...` shows the traceback"
+        _fail(sentence)
 
 
 def _fail(sentence: str) -> None:

@@ -32,7 +32,7 @@ app = typer.Typer(
 )
 
 
-def choose(**given: object) -> Settings:
+def apply_options(**given: object) -> Settings:
     """Put options into the environment, where this process and its children read settings.
 
     Raises:
@@ -45,7 +45,7 @@ def choose(**given: object) -> Settings:
     return settings()
 
 
-def setting(option: str) -> Any:
+def setting_option(option: str) -> Any:
     """An option that is the setting of the same name, with its description as help."""
     return typer.Option(
         f"--{option.replace('_', '-')}",
@@ -57,11 +57,11 @@ def setting(option: str) -> Any:
 
 @app.callback()
 def options(
-    data_dir: Annotated[Path | None, setting("data_dir")] = None,
-    database_url: Annotated[str | None, setting("database_url")] = None,
-    redis_url: Annotated[str | None, setting("redis_url")] = None,
-    log_level: Annotated[str | None, setting("log_level")] = None,
-    log_format: Annotated[str | None, setting("log_format")] = None,
+    data_dir: Annotated[Path | None, setting_option("data_dir")] = None,
+    database_url: Annotated[str | None, setting_option("database_url")] = None,
+    redis_url: Annotated[str | None, setting_option("redis_url")] = None,
+    log_level: Annotated[str | None, setting_option("log_level")] = None,
+    log_format: Annotated[str | None, setting_option("log_format")] = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error.", show_envvar=False)
     ] = False,
@@ -69,7 +69,7 @@ def options(
     """Settings that every command has."""
     if debug:
         os.environ["NIGHTDRAFT_DEBUG"] = "1"
-    choose(
+    apply_options(
         data_dir=data_dir,
         database_url=database_url,
         redis_url=redis_url,
@@ -78,7 +78,7 @@ def options(
     )
 
 
-def logs_as(part: str) -> Settings:
+def start_logging(part: str) -> Settings:
     """Start logging as `part`; the settings."""
     from records.telemetry import set_up_logs
 

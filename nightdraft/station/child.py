@@ -1,7 +1,4 @@
-"""A station as a child process, waited for until it is ready; for the demo and the bench.
-
-Knows the station's command and the file in which it says where it is.
-"""
+"""Starts a station as a child process and waits until it is ready; for the demo and the bench."""
 
 from __future__ import annotations
 
@@ -17,62 +14,73 @@ from types import TracebackType
 from typing import Any
 
 from nightdraft.station.embedded import make_data_dir
-from nightdraft.station.processes import Children, end
+from nightdraft.station.processes import ChildProcesses, end_processes
 from nightdraft.station.station import read_addresses
-from nightdraft.station.supervisor import PATIENCE
+from nightdraft.station.supervisor import GRACE_SECONDS
 from records.errors import PartError
 
-ENDS_IN = 3 * PATIENCE
-"""Seconds: the listener, the other parts and the servers end one after the other."""
+_STOP_SECONDS = 3 * GRACE_SECONDS
+"""The listener, the other parts and the servers end one after the other."""
 
 
 class StationProcess:
-    """`nightdraft station` on `data_dir`, running while the `with` block runs.
+    """`nightdraft station` on a data folder, running while the `with` block runs.
 
-    chosen: settings by name, beside those of the environment. `addresses` is what the station says
-    of itself. What the parts say is in `<data_dir>/logs`.
+    What the station logs is in `<data_dir>/logs/station.log`, what each part logs in a file beside
+    it. `addresses` is the content of the station's `run/addresses.json`.
 
-    Raises (on entering):
-        PartError: it does not start; its own line says why.
+    Args:
+        data_dir: The data folder; it is made where it is missing.
+        overrides: Settings by name, which win over those of the environment.
+        start_timeout: Seconds until every part must be ready.
+
+    Raises:
+        PartError: On entering: the station does not start; its own line says why.
     """
 
     def __init__(
-        self, data_dir: Path, chosen: Mapping[str, object], *, starts_in: float = 180.0
+        self, data_dir: Path, overrides: Mapping[str, object], *, start_timeout: float = 180.0
     ) -> None:
         self.data_dir = data_dir
-        self.logs = data_dir / "logs"
+        self.log_dir = data_dir / "logs"
         self.addresses: dict[str, Any] = {}
         self._env = os.environ | {
             f"NIGHTDRAFT_{name.upper()}": str(value)
-            for name, value in {**chosen, "data_dir": data_dir}.items()
+            for name, value in {**overrides, "data_dir": data_dir}.items()
         }
-        self._starts_in = starts_in
+        self._start_timeout = start_timeout
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> StationProcess:
         make_data_dir(self.data_dir)
-        self.logs.mkdir(mode=0o700, exist_ok=True)
-        words = self.logs / "station.log"
-        with words.open("wb") as output:
-            self._process = Children(self.data_dir / "run/station.json").start(
-                [sys.executable, "-m", "nightdraft", "station", "--logs", str(self.logs)],
+        self.log_dir.mkdir(mode=0o700, exist_ok=True)
+        log_file = self.log_dir / "station.log"
+        with log_file.open("wb") as output:
+            self._process = ChildProcesses(self.data_dir / "run/station.json").start(
+                [sys.executable, "-m", "nightdraft", "station", "--logs", str(self.log_dir)],
                 env=self._env,
                 output=output,
             )
-        until = time.monotonic() + self._starts_in
-        while time.monotonic() < until:
+        deadline = time.monotonic() + self._start_timeout
+        while time.monotonic() < deadline:
             if self._process.poll() is not None:
-                lines = words.read_text(errors="replace").strip().splitlines() or ["no words"]
-                raise PartError(lines[-1].removeprefix("nightdraft: "))
+                lines = log_file.read_text(errors="replace").strip().splitlines()
+                raise PartError(
+                    lines[-1].removeprefix("nightdraft: ")
+                    if lines
+                    else f"the station ended with status {self._process.returncode} and no message"
+                )
             with suppress(PartError):
-                facts = read_addresses(self.data_dir)
-                # A file of another station is not of this one.
-                if facts.get("pid") == self._process.pid and facts.get("ready"):
-                    self.addresses = facts
+                addresses = read_addresses(self.data_dir)
+                # The file may be of another station on this folder.
+                if addresses.get("pid") == self._process.pid and addresses.get("ready"):
+                    self.addresses = addresses
                     return self
             time.sleep(0.1)
         self.stop()
-        raise PartError(f"the station is not ready after {self._starts_in:.0f} s: see {self.logs}")
+        raise PartError(
+            f"the station is not ready after {self._start_timeout:.0f} s: see {self.log_dir}"
+        )
 
     def __exit__(
         self,
@@ -85,14 +93,14 @@ class StationProcess:
     def stop(self) -> None:
         """End the station and all its parts."""
         if self._process is not None:
-            end([self._process], signal.SIGTERM, ENDS_IN)
+            end_processes([self._process], signal.SIGTERM, _STOP_SECONDS)
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether the station still runs."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def page(self) -> str:
-        """Where the worklist is."""
+        """The URL of the worklist."""
         return f"http://{self.addresses['serve_host']}:{self.addresses['serve_port']}/"

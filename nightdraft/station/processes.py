@@ -1,8 +1,8 @@
-"""Child processes of one data folder: started so that none outlives its parent, and ended in order.
+"""Child processes of one data folder: none of them outlives its parent, and all end in order.
 
-Each is in a process group of its own (a Ctrl-C in the terminal reaches the parent alone, which
-then ends them in order), gets a signal from the kernel when the parent is killed, and is written
-down, so that the next start ends what was left even so. Knows nothing of what the children do.
+Each child is in a process group of its own, so that Ctrl-C in the terminal reaches the parent
+alone, which then ends its children in order. When the parent is killed, the kernel sends each child
+a signal; and since all children are listed in a file, the next start ends what survived even that.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @contextlib.contextmanager
-def only_one(lock: Path, sentence: str) -> Iterator[None]:
+def exclusive_lock(lock_file: Path, sentence: str) -> Iterator[None]:
     """Hold the lock file while the block runs; the kernel frees it however this process ends.
 
+    Args:
+        lock_file: The file to lock; it is made where it is missing.
+        sentence: What it means to a person that another process holds the lock.
+
     Raises:
-        PartError: another process holds it; `sentence` says what that means.
+        PartError: Another process holds the lock; its text is `sentence`.
     """
-    with lock.open("a") as file:
+    with lock_file.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -43,12 +47,16 @@ def only_one(lock: Path, sentence: str) -> Iterator[None]:
         yield
 
 
-class Children:
-    """The processes that were started on one data folder, written down in `file`."""
+class ChildProcesses:
+    """Starts the processes of one data folder, and lists them in a file.
+
+    Args:
+        file: The list: process id and time of creation of each child, as JSON.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._known: list[tuple[int, float]] = []
+        self._listed: list[tuple[int, float]] = []
 
     def start(
         self,
@@ -60,19 +68,25 @@ class Children:
         orphan_signal: signal.Signals = signal.SIGTERM,
         fds: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
-        """Start a process; `orphan_signal` is what it gets when this process is killed.
+        """Start a process.
 
-        fds: open files that it inherits, under the same numbers.
+        The kernel sends the orphan signal when the *thread* that started the child ends, so
+        children are started from a thread that lives as long as they shall.
 
-        The kernel sends it when the thread that started the child ends: start children from a
-        thread that lives as long as they shall.
+        Args:
+            command: The program and its arguments.
+            env: The whole environment; None for this process's own.
+            user: The system user that the process runs as; None for this process's own.
+            output: Where standard output and standard error go; None for this process's own.
+            orphan_signal: The signal that the child gets when this process is killed.
+            fds: Open file descriptors that the child inherits under the same numbers.
         """
         parent = os.getpid()
 
         def before_exec() -> None:
             if _LIBC is not None:
                 _LIBC.prctl(_PR_SET_PDEATHSIG, int(orphan_signal))
-                if os.getppid() != parent:  # it was killed before we asked
+                if os.getppid() != parent:  # the parent was killed before prctl took effect
                     os._exit(1)
 
         child = subprocess.Popen(
@@ -87,91 +101,106 @@ class Children:
             stderr=output,
             process_group=0,
             pass_fds=tuple(fds),
-            # prctl and getppid alone: nothing that a lock of another thread could hold up.
+            # Only prctl and getppid: nothing that could wait for a lock of another thread.
             preexec_fn=before_exec,  # noqa: PLW1509
         )
         with contextlib.suppress(psutil.NoSuchProcess):
-            self._known.append((child.pid, psutil.Process(child.pid).create_time()))
+            self._listed.append((child.pid, psutil.Process(child.pid).create_time()))
             self._write()
         return child
 
-    def end_leftovers(self, seconds: float = 20.0) -> int:
-        """End what a killed parent left behind; returns how many processes that were."""
+    def end_orphans(self, seconds: float = 20.0) -> int:
+        """End the children that a killed parent left running.
+
+        Args:
+            seconds: How long the processes may take to end before they are killed.
+
+        Returns:
+            How many processes were running.
+        """
         try:
-            written = [(int(pid), float(born)) for pid, born in json.loads(self._file.read_text())]
+            listed = [
+                (int(pid), float(created)) for pid, created in json.loads(self._file.read_text())
+            ]
         except (OSError, ValueError, TypeError):
             return 0
-        left = []
-        for pid, born in written:
+        orphans = []
+        for pid, created in listed:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
-                # A process id is given anew in time: the same birth makes it the same process.
-                if abs(process.create_time() - born) < 0.05:
-                    left.append(process)
-        left += [child for process in left for child in _children(process)]
-        for process in left:
+                # The kernel reuses process ids: only the same creation time means the same process.
+                if abs(process.create_time() - created) < 0.05:
+                    orphans.append(process)
+        orphans += [child for process in orphans for child in _descendants(process)]
+        for process in orphans:
             with contextlib.suppress(psutil.NoSuchProcess):
-                # SIGINT is PostgreSQL's fast shutdown, SIGTERM everybody else's end.
+                # SIGINT is PostgreSQL's fast shutdown; all others end by SIGTERM.
                 is_postgres = process.name() == "postgres"
                 process.send_signal(signal.SIGINT if is_postgres else signal.SIGTERM)
-        _, stubborn = psutil.wait_procs(left, timeout=seconds)
-        for process in stubborn:
+        _, alive = psutil.wait_procs(orphans, timeout=seconds)
+        for process in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(stubborn, timeout=5)
+        psutil.wait_procs(alive, timeout=5)
         self._file.unlink(missing_ok=True)
-        return len(left)
+        return len(orphans)
 
-    def forget(self) -> None:
-        """All have ended: nothing is written down any more."""
-        self._known.clear()
+    def clear(self) -> None:
+        """Remove the list; for when all children have ended."""
+        self._listed.clear()
         self._file.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        self._known = [(pid, born) for pid, born in self._known if psutil.pid_exists(pid)]
+        self._listed = [entry for entry in self._listed if psutil.pid_exists(entry[0])]
         temporary = self._file.with_suffix(".new")
-        temporary.write_text(json.dumps(self._known))
+        temporary.write_text(json.dumps(self._listed))
         temporary.replace(self._file)
 
 
-def end(
-    processes: Sequence[subprocess.Popen[bytes]], how: signal.Signals, seconds: float
+def end_processes(
+    processes: Sequence[subprocess.Popen[bytes]], stop_signal: signal.Signals, seconds: float
 ) -> list[int]:
-    """Ask the processes to end and wait; those that do not are killed with their own children.
+    """Ask the processes to end, and wait; kill those that do not, and all their descendants.
 
-    Returns the pids of the killed ones.
+    Args:
+        processes: The processes; those that have ended already are left alone.
+        stop_signal: The signal that asks them to end.
+        seconds: How long all of them together may take.
+
+    Returns:
+        The process ids of those that were killed.
     """
-    families = {process.pid: _children_of(process.pid) for process in processes}
+    families = {process.pid: _descendants_of(process.pid) for process in processes}
     for process in processes:
         if process.poll() is None:
-            process.send_signal(how)
+            process.send_signal(stop_signal)
     killed = []
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     for process in processes:
         try:
-            process.wait(max(0.05, until - time.monotonic()))
+            process.wait(max(0.05, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             killed.append(process.pid)
-            families[process.pid] += _children_of(process.pid)
+            families[process.pid] += _descendants_of(process.pid)
             process.kill()
             process.wait()
-    left = [child for family in families.values() for child in family if child.is_running()]
-    _, left = psutil.wait_procs(left, timeout=2)
-    for child in left:
+    alive = [child for family in families.values() for child in family if child.is_running()]
+    _, alive = psutil.wait_procs(alive, timeout=2)
+    for child in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             child.kill()
-    psutil.wait_procs(left, timeout=5)
+    psutil.wait_procs(alive, timeout=5)
     return killed
 
 
-def _children_of(pid: int) -> list[psutil.Process]:
+def _descendants_of(pid: int) -> list[psutil.Process]:
     try:
-        return _children(psutil.Process(pid))
+        return _descendants(psutil.Process(pid))
     except psutil.NoSuchProcess:
         return []
 
 
-def _children(process: psutil.Process) -> list[psutil.Process]:
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
     try:
         return process.children(recursive=True)
     except psutil.NoSuchProcess:

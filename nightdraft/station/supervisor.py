@@ -1,7 +1,7 @@
-"""Several processes of one machine, watched: what dies is started again, and all end in order.
+"""Supervises several processes of one machine: restarts what dies, and ends all of them in order.
 
-The station runs its parts so, and `nightdraft work draft` one process a GPU where there are
-several. Knows how processes start, die and end, and nothing of their work.
+The station runs its parts this way, and `nightdraft work draft` one process for each GPU where
+there are several.
 """
 
 from __future__ import annotations
@@ -19,26 +19,32 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from nightdraft.station.processes import Children, end
+from nightdraft.station.processes import ChildProcesses, end_processes
 from records.errors import NightdraftError, SettingsError
 from records.settings import Settings
 
-PATIENCE = 25.0
+GRACE_SECONDS = 25.0
 """Seconds that a process may take to end before it is killed; its leases then run out."""
 
-QUICK_DEATHS = 5
-"""Deaths within `QUICK_SECONDS` after which a person is called."""
-QUICK_SECONDS = 120.0
-LOOK = 0.2
-"""Seconds between looks at the processes."""
-_LONGEST_PAUSE = 30.0
+CRASH_LIMIT = 5
+"""Deaths within `CRASH_WINDOW_SECONDS` after which an alarm is raised."""
+CRASH_WINDOW_SECONDS = 120.0
+POLL_SECONDS = 0.2
+"""Seconds between two checks of the processes."""
+MAX_RESTART_DELAY = 30.0
+"""Seconds, at most, between a death and the restart."""
 
 
 @dataclass
-class Watched:
-    """One supervised process. part: the name of its heartbeat. label: its own name, for people.
+class SupervisedProcess:
+    """One process of a supervisor, and what is known of its earlier deaths.
 
-    command: behind `nightdraft`. env: beside the others'. fds: open files that it inherits.
+    Args:
+        part: The name of the part in its heartbeat.
+        command: The words of the command after `nightdraft`.
+        label: The process's own name, for people; the part's name if left out.
+        env: Environment variables beside those that all processes of the supervisor have.
+        fds: Open file descriptors that the process inherits.
     """
 
     part: str
@@ -47,167 +53,189 @@ class Watched:
     env: Mapping[str, str] = field(default_factory=dict)
     fds: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    start_again_at: float = 0.0
+    started_at: float = 0.0
+    restart_at: float = 0.0
     deaths: list[float] = field(default_factory=list)
-    alarmed: bool = False
+    alarm_raised: bool = False
 
     def __post_init__(self) -> None:
         self.label = self.label or self.part
 
 
-class Several:
-    """Processes between `start` and `end`.
+class Supervisor:
+    """Keeps a list of processes running between `start` and `end`.
 
-    say: gets one line for each thing that a person should know. logs: a folder for one log file
-    each; None lets them write to this process's standard error.
+    Args:
+        supervised: The processes, in the order in which they start.
+        children: Starts the processes, and writes them down for the next start.
+        env: The environment of all processes.
+        log: Gets one line for each thing that a person should know.
+        log_dir: A folder for one log file a process; None lets the processes write to this
+            process's standard error.
+        max_restart_delay: Seconds, at most, between a death and the restart.
     """
 
     def __init__(
         self,
-        watched: Sequence[Watched],
-        children: Children,
+        supervised: Sequence[SupervisedProcess],
+        children: ChildProcesses,
         env: Mapping[str, str],
-        say: Callable[[str], None],
-        logs: Path | None = None,
+        log: Callable[[str], None],
+        log_dir: Path | None = None,
+        *,
+        max_restart_delay: float = MAX_RESTART_DELAY,
     ) -> None:
-        self.watched = list(watched)
+        self.supervised = list(supervised)
         self._children = children
         self._env = env
-        self._say = say
-        self._logs = logs
+        self._log = log
+        self._log_dir = log_dir
+        self._max_restart_delay = max_restart_delay
 
     def start(self) -> None:
-        """Start every process, with one line each."""
-        if self._logs is not None:
-            self._logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for one in self.watched:
-            self._start(one, "wb")
-            self._say(f"{one.label}: starting, process {one.process.pid if one.process else ''}")
+        """Start every process, and log one line for each."""
+        if self._log_dir is not None:
+            self._log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for entry in self.supervised:
+            process = self._start(entry, "wb")
+            self._log(f"{entry.label}: starting, process {process.pid}")
 
-    def look(self) -> None:
-        """Start again what has died: at once, and later and later if it dies again."""
-        for one in self.watched:
-            self._look_at(one)
+    def restart_dead(self) -> None:
+        """Restart the dead: at once after a first death, later and later if it dies again."""
+        for entry in self.supervised:
+            self._check(entry)
 
     def end(self, order: Sequence[Sequence[str]] = ()) -> None:
-        """End them, parts of one group of `order` together; what does not end in time is killed."""
-        for parts in order or [[one.part for one in self.watched]]:
-            group = [
-                one.process for one in self.watched if one.part in parts and one.process is not None
-            ]
-            end(group, signal.SIGTERM, PATIENCE)
-        self._children.forget()
+        """End all processes; those that do not end within `GRACE_SECONDS` are killed.
 
-    def _start(self, one: Watched, mode: str = "ab") -> None:
+        Args:
+            order: Groups of part names. One group ends after the other, its parts together;
+                without an order all end together.
+        """
+        for parts in order or [[entry.part for entry in self.supervised]]:
+            group = [
+                entry.process
+                for entry in self.supervised
+                if entry.part in parts and entry.process is not None
+            ]
+            end_processes(group, signal.SIGTERM, GRACE_SECONDS)
+        self._children.clear()
+
+    def _start(self, entry: SupervisedProcess, mode: str = "ab") -> subprocess.Popen[bytes]:
         with contextlib.ExitStack() as files:
             output = None
-            if self._logs is not None:
-                name = one.label.replace(" ", "-")
-                output = files.enter_context((self._logs / f"{name}.log").open(mode))
-            one.process = self._children.start(
-                [sys.executable, "-m", "nightdraft", *one.command],
-                env={**self._env, **one.env},
+            if self._log_dir is not None:
+                name = entry.label.replace(" ", "-")
+                output = files.enter_context((self._log_dir / f"{name}.log").open(mode))
+            process = self._children.start(
+                [sys.executable, "-m", "nightdraft", *entry.command],
+                env={**self._env, **entry.env},
                 output=output,
-                fds=one.fds,
+                fds=entry.fds,
             )
-        one.started = time.monotonic()
+        entry.process = process
+        entry.started_at = time.monotonic()
+        return process
 
-    def _look_at(self, one: Watched) -> None:
+    def _check(self, entry: SupervisedProcess) -> None:
         now = time.monotonic()
-        if one.process is not None and one.process.poll() is not None:
-            one.deaths = [at for at in one.deaths if now - at < QUICK_SECONDS] + [now]
-            # The first death of a while is mended at once, later ones after longer and longer.
-            pause = (
-                0.0 if len(one.deaths) == 1 else min(_LONGEST_PAUSE, 2.0 ** (len(one.deaths) - 2))
+        if entry.process is not None and entry.process.poll() is not None:
+            entry.deaths = [at for at in entry.deaths if now - at < CRASH_WINDOW_SECONDS] + [now]
+            # A first death is followed by a restart at once, each further one by a longer delay.
+            earlier = len(entry.deaths) - 1
+            delay = min(self._max_restart_delay, 2.0 ** (earlier - 1)) if earlier else 0.0
+            entry.restart_at = now + delay
+            self._log(
+                f"{entry.label}: ended ({_exit_cause(entry.process.returncode)}), restarting"
+                + (f" in {delay:.0f} s" if delay else "")
             )
-            one.start_again_at = now + pause
-            self._say(
-                f"{one.label}: ended ({_how(one.process.returncode)}), starts again"
-                + (f" in {pause:.0f} s" if pause else "")
-            )
-            one.process = None
-            if len(one.deaths) >= QUICK_DEATHS and not one.alarmed:
-                one.alarmed = True
-                self._alarm(one.label, len(one.deaths))
-        if one.process is None and now >= one.start_again_at:
-            self._start(one)
-        if one.alarmed and now - one.started > QUICK_SECONDS:
-            one.alarmed = False
+            entry.process = None
+            if len(entry.deaths) >= CRASH_LIMIT and not entry.alarm_raised:
+                entry.alarm_raised = True
+                self._raise_alarm(entry.label, len(entry.deaths))
+        if entry.process is None and now >= entry.restart_at:
+            self._start(entry)
+        if entry.alarm_raised and now - entry.started_at > CRASH_WINDOW_SECONDS:
+            entry.alarm_raised = False
 
-    def _alarm(self, label: str, deaths: int) -> None:
+    def _raise_alarm(self, label: str, deaths: int) -> None:
         from records.database.session import unit_of_work
         from records.operations import alarms
 
         sentence = (
-            f"{label} ended {deaths} times within {QUICK_SECONDS:.0f} s: read its last words "
-            "above, or in its log; `nightdraft doctor` says what to mend"
+            f"{label} ended {deaths} times within {CRASH_WINDOW_SECONDS:.0f} s: read its last "
+            "lines above, or in its log; `nightdraft doctor` says what to fix"
         )
-        self._say(f"ALARM: {sentence}")
+        self._log(f"ALARM: {sentence}")
         # Under a name of its own: an alarm of the stage itself would keep its worker from claiming.
         with contextlib.suppress(NightdraftError), unit_of_work() as session:
             alarms.raise_alarm(session, f"station {label}", sentence)
 
 
-def draft_processes(settings: Settings) -> list[Watched]:
-    """What drafts on this machine: a process for each GPU, or one where there is no choice.
+# ---- One draft process for each GPU ----
+
+_ONE_GPU = {"NIGHTDRAFT_GPUS": "one"}
+"""A process that has this drafts on the device that it sees, and starts no further processes."""
+
+
+def draft_processes(settings: Settings) -> list[SupervisedProcess]:
+    """Return the draft processes of this machine: one for each GPU, or one without a GPU.
 
     Raises:
-        SettingsError: NIGHTDRAFT_GPUS names what is not there.
+        SettingsError: NIGHTDRAFT_GPUS names a GPU that this machine does not have.
     """
     gpus = find_gpus(settings)
     if len(gpus) < 2:
         env = {"CUDA_VISIBLE_DEVICES": gpus[0]} if gpus else {}
-        return [Watched("draft", ("work", "draft"), env=_ONE | env)]
+        return [SupervisedProcess("draft", ("work", "draft"), env=_ONE_GPU | env)]
     return [
-        Watched(
+        SupervisedProcess(
             "draft",
             ("work", "draft"),
             f"draft {number}",
-            _ONE | {"CUDA_VISIBLE_DEVICES": gpu},
+            _ONE_GPU | {"CUDA_VISIBLE_DEVICES": gpu},
         )
         for number, gpu in enumerate(gpus)
     ]
 
 
-_ONE = {"NIGHTDRAFT_GPUS": "one"}
-"""A process of several draws on the device that it is given, and starts no others."""
-
-
 def find_gpus(settings: Settings) -> list[str]:
-    """The GPUs to draft on, by the name CUDA takes; none where one process chooses by itself.
+    """Return the GPUs to draft on, by the names that CUDA_VISIBLE_DEVICES takes.
 
-    This process must not touch CUDA: what it forks could not use it. So the driver's own program
-    is asked.
+    The list is empty where the one draft process chooses its device itself. This process must not
+    initialise CUDA, for a process that it forks could not use CUDA then; so `nvidia-smi`, the
+    driver's own program, lists the GPUs.
 
     Raises:
-        SettingsError: NIGHTDRAFT_GPUS names what is not there.
+        SettingsError: NIGHTDRAFT_GPUS names a GPU that this machine does not have.
     """
     if settings.gpus == "one" or settings.device != "auto" or version("torch").endswith("+cpu"):
         return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        there = [name.strip() for name in visible.split(",") if name.strip()]
+        present = [name.strip() for name in visible.split(",") if name.strip()]
     else:
-        there = _listed(_ask_driver())
+        present = _gpu_uuids(_list_gpus())
     if settings.gpus == "auto":
-        return there
-    chosen = [name.strip() for name in settings.gpus.split(",") if name.strip()]
-    found = []
-    for name in chosen:
-        if name in there:
-            found.append(name)
-        elif name.isdigit() and int(name) < len(there):
-            found.append(there[int(name)])
+        return present
+    gpus = []
+    for name in (name.strip() for name in settings.gpus.split(",")):
+        if not name:
+            continue
+        if name in present:
+            gpus.append(name)
+        elif name.isdigit() and int(name) < len(present):
+            gpus.append(present[int(name)])
         else:
             raise SettingsError(
-                f"NIGHTDRAFT_GPUS: there is no GPU {name!r} on this machine; there are {len(there)}"
+                f"NIGHTDRAFT_GPUS: this machine has no GPU {name!r}; it has {len(present)}"
                 " (`nvidia-smi -L` lists them)"
             )
-    return found
+    return gpus
 
 
-def _ask_driver() -> str:
+def _list_gpus() -> str:
+    """What `nvidia-smi -L` prints; nothing where there is no driver."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ""
@@ -219,59 +247,63 @@ def _ask_driver() -> str:
         return ""
 
 
-def _listed(words: str) -> list[str]:
-    """The UUIDs that `nvidia-smi -L` lists; of a card that is divided (MIG) those of its parts."""
-    found: list[str] = []
-    for line in words.splitlines():
+def _gpu_uuids(listing: str) -> list[str]:
+    """The UUIDs in the output of `nvidia-smi -L`; of a divided GPU (MIG) those of its instances."""
+    uuids: list[str] = []
+    for line in listing.splitlines():
         _, _, rest = line.partition("(UUID: ")
         uuid = rest.partition(")")[0].strip()
         if not uuid:
             continue
-        if uuid.startswith("MIG") and found and not found[-1].startswith("MIG"):
-            found.pop()  # the card itself: only its parts can be used
-        found.append(uuid)
-    return found
+        if uuid.startswith("MIG") and uuids and not uuids[-1].startswith("MIG"):
+            uuids.pop()  # the GPU itself: only its instances can be used
+        uuids.append(uuid)
+    return uuids
 
 
 def run_draft_processes(
-    settings: Settings, watched: Sequence[Watched], say: Callable[[str], None]
+    settings: Settings, supervised: Sequence[SupervisedProcess], log: Callable[[str], None]
 ) -> None:
     """Run one process a GPU until SIGTERM or Ctrl-C; when this returns, none is left running."""
     run = settings.data_dir / "run"
     run.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # A file of its own: several hosts may share the data folder.
-    children = Children(run / f"draft.{socket.gethostname()}.json")
-    several = Several(watched, children, os.environ, say)
-    with signals() as asked_to_end:
-        several.start()
+    # A file for this host alone: several hosts may share the data folder.
+    children = ChildProcesses(run / f"draft.{socket.gethostname()}.json")
+    supervisor = Supervisor(supervised, children, os.environ, log)
+    with stop_signals() as stop_requested:
+        supervisor.start()
         try:
-            while not asked_to_end():
-                several.look()
-                time.sleep(LOOK)
+            while not stop_requested():
+                supervisor.restart_dead()
+                time.sleep(POLL_SECONDS)
         finally:
-            several.end()
+            supervisor.end()
 
 
 @contextlib.contextmanager
-def signals() -> Iterator[Callable[[], bool]]:
-    """SIGTERM, SIGINT and SIGHUP ask to end while the block runs."""
-    asked: list[int] = []
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Take SIGTERM, SIGINT and SIGHUP as requests to end while the block runs.
+
+    Yields:
+        A function that says whether one of the signals has come.
+    """
+    received: list[int] = []
 
     def note(number: int, _: object) -> None:
-        asked.append(number)
+        received.append(number)
 
-    before = {
+    previous = {
         number: signal.signal(number, note)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     }
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(received)
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _how(status: int) -> str:
+def _exit_cause(status: int) -> str:
     if status >= 0:
         return f"exit status {status}"
     try:

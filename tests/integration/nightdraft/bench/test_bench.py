@@ -42,7 +42,7 @@ def test_a_few_studies_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(measured["memory_mb"]) == {*PARTS, "postgres", "valkey"}
     assert all(part["peak"] > 0 for part in measured["memory_mb"].values())
     assert measured["curve"][-1]["ended"] == 6
-    assert pipeline.show(measured)
+    assert pipeline.render(measured)
     assert os.environ["NIGHTDRAFT_QUIET_SECONDS"] == "3600"
 
 
@@ -55,7 +55,7 @@ def test_listeners_are_measured_side_by_side() -> None:
     assert measured["ratio_one"] > 0 < measured["ratio_four"]
     assert all(row["films_per_second"]["median"] > 0 for row in measured["receivers"])
     assert all(row["memory_mb"]["median"] > 1 for row in measured["receivers"])
-    assert receive.show(measured)
+    assert receive.render(measured)
 
 
 def test_a_listener_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_codecs_are_measured_beside_the_plain_way(monkeypatch: pytest.MonkeyPatc
         assert 0 < row["memory_mb"] < 60
         assert row["error"]["largest"] <= 2 or codec == "jpeg_2000"
         assert row["error"]["mean"] < 0.3  # both show the same film
-    assert prepare.show(measured)
+    assert prepare.render(measured)
 
 
 def test_feeding_is_measured_both_ways() -> None:
@@ -90,4 +90,4 @@ def test_feeding_is_measured_both_ways() -> None:
     assert measured["shelf"]["median"] > 0 < measured["files"]["median"]
     assert measured["preparing"] > 0
     assert measured["ratio"] > 0
-    assert feed.show(measured)
+    assert feed.render(measured)

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 import redis
 
-from nightdraft.station.embedded import Embedded
+from nightdraft.station.embedded import EmbeddedServers
 from records.errors import PartError
 from tests.support.paths import ROOT
 from tests.support.waiting import eventually
@@ -22,8 +22,8 @@ from tests.support.waiting import eventually
 HOLDER = """
 import signal, sys
 from pathlib import Path
-from nightdraft.station.embedded import Embedded
-with Embedded(Path(sys.argv[1]), durable=False) as servers:
+from nightdraft.station.embedded import EmbeddedServers
+with EmbeddedServers(Path(sys.argv[1]), durable=False) as servers:
     print(servers.database_url, flush=True)
     signal.pause()
 """
@@ -59,7 +59,7 @@ def folder(short_folder: Callable[[], Path]) -> Path:
 
 
 def test_both_answer_and_nothing_is_left(folder: Path) -> None:
-    with Embedded(folder, durable=False) as servers:
+    with EmbeddedServers(folder, durable=False) as servers:
         assert ask(servers.database_url, "SELECT 1") == (1,)
         with redis.Redis.from_url(servers.redis_url) as connection:
             assert connection.ping()
@@ -68,20 +68,20 @@ def test_both_answer_and_nothing_is_left(folder: Path) -> None:
 
 
 def test_data_is_kept_and_closed_to_others(folder: Path) -> None:
-    with Embedded(folder) as servers:
+    with EmbeddedServers(folder) as servers:
         ask(servers.database_url, "CREATE TABLE kept AS SELECT 7 AS number")
         with redis.Redis.from_url(servers.redis_url) as connection:
             connection.set("bell", "rung")
     for name in ("postgres", "valkey", "run"):
         assert (folder / name).stat().st_mode & 0o077 == 0
-    with Embedded(folder) as servers:
+    with EmbeddedServers(folder) as servers:
         assert ask(servers.database_url, "SELECT number FROM kept") == (7,)
         with redis.Redis.from_url(servers.redis_url) as connection:
             assert connection.get("bell") == b"rung"
 
 
 def test_valkey_wants_its_password(folder: Path) -> None:
-    with Embedded(folder, durable=False, postgres=False) as servers:
+    with EmbeddedServers(folder, durable=False, postgres=False) as servers:
         place = servers.redis_url.rpartition("@")[2]
         with (
             redis.Redis.from_url(f"redis://{place}") as stranger,
@@ -92,9 +92,9 @@ def test_valkey_wants_its_password(folder: Path) -> None:
 
 def test_a_second_one_on_the_folder_is_refused(folder: Path) -> None:
     with (
-        Embedded(folder, durable=False, postgres=False),
+        EmbeddedServers(folder, durable=False, postgres=False),
         pytest.raises(PartError, match="already: stop it"),
-        Embedded(folder, durable=False, postgres=False),
+        EmbeddedServers(folder, durable=False, postgres=False),
     ):
         pass
 
@@ -113,17 +113,17 @@ def test_servers_end_with_a_killed_parent_and_their_data_comes_back(folder: Path
         holder.send_signal(signal.SIGKILL)
         holder.wait()
     eventually(lambda: not using(folder))
-    with Embedded(folder, durable=False) as servers:
+    with EmbeddedServers(folder, durable=False) as servers:
         assert ask(servers.database_url, "SELECT number FROM kept") == (7,)
 
 
 def test_a_killed_server_is_mended_at_the_same_address(folder: Path) -> None:
-    with Embedded(folder, durable=False) as servers:
+    with EmbeddedServers(folder, durable=False) as servers:
         before = (servers.database_url, servers.redis_url)
-        assert servers.mend() == []
+        assert servers.restart_dead() == []
         for name, pid in servers.pids().items():
             os.kill(pid, signal.SIGKILL)
-            eventually(lambda name=name: servers.mend() == [name])  # type: ignore[misc]
+            eventually(lambda name=name: servers.restart_dead() == [name])  # type: ignore[misc]
         assert (servers.database_url, servers.redis_url) == before
         assert ask(servers.database_url, "SELECT 1") == (1,)
         with redis.Redis.from_url(servers.redis_url) as connection:
@@ -132,14 +132,14 @@ def test_a_killed_server_is_mended_at_the_same_address(folder: Path) -> None:
 
 def test_damaged_bells_are_put_aside(folder: Path) -> None:
     with (
-        Embedded(folder, durable=False, postgres=False) as servers,
+        EmbeddedServers(folder, durable=False, postgres=False) as servers,
         redis.Redis.from_url(servers.redis_url) as connection,
     ):
         connection.set("bell", "rung")
     written = next((folder / "valkey/appendonlydir").glob("*.incr.aof"))
     written.write_bytes(b"*1\r\n$9\r\nno such\r\n" * 9)
     with (
-        Embedded(folder, durable=False, postgres=False) as servers,
+        EmbeddedServers(folder, durable=False, postgres=False) as servers,
         redis.Redis.from_url(servers.redis_url) as connection,
     ):
         assert connection.dbsize() == 0
@@ -151,7 +151,7 @@ def test_a_folder_too_deep_for_a_socket(folder: Path) -> None:
     deep.mkdir(parents=True)
     for place in (deep, deep.parent):
         place.chmod(0o711)
-    with Embedded(deep, durable=False, valkey=False) as servers:
+    with EmbeddedServers(deep, durable=False, valkey=False) as servers:
         assert ask(servers.database_url, "SELECT 1") == (1,)
         sockets = Path(servers.database_url.rpartition("host=")[2])
         assert sockets.stat().st_mode & 0o077 == 0
@@ -164,7 +164,7 @@ def test_a_closed_parent_folder_is_named_and_stays_closed(folder: Path) -> None:
     closed.mkdir(mode=0o700)
     with (
         pytest.raises(PartError, match="no other user may pass through"),
-        Embedded(closed / "data", durable=False),
+        EmbeddedServers(closed / "data", durable=False),
     ):
         pass
     assert closed.stat().st_mode & 0o077 == 0

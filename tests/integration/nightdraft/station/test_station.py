@@ -89,7 +89,7 @@ def test_parts_run_and_the_dead_are_started_again(station: StationProcess) -> No
         dead.kill()
         eventually(lambda name=name, dead=dead: part(station, name).pid != dead.pid)  # type: ignore[misc]
     assert eventually(lambda: everything_is_well())
-    said = (station.logs / "station.log").read_text()
+    said = (station.log_dir / "station.log").read_text()
     assert "listener: ended (SIGKILL), starts again" in said
 
 
@@ -100,7 +100,7 @@ def test_killed_servers_are_started_again(station: StationProcess) -> None:
                 process.kill()
                 break
     eventually(
-        lambda: "postgres: ended, started again" in (station.logs / "station.log").read_text()
+        lambda: "postgres: ended, started again" in (station.log_dir / "station.log").read_text()
     )
     assert eventually(lambda: everything_is_well(), 60)
 
@@ -111,9 +111,9 @@ def test_an_end_leaves_nothing_running(station: StationProcess) -> None:
     station.stop()
     assert [process for process in before if process.is_running()] == []
     assert not (station.data_dir / "run/addresses.json").exists()
-    said = (station.logs / "station.log").read_text()
+    said = (station.log_dir / "station.log").read_text()
     assert said.strip().endswith("nothing is left running")
-    assert "Traceback" not in "".join(log.read_text() for log in station.logs.glob("*.log"))
+    assert "Traceback" not in "".join(log.read_text() for log in station.log_dir.glob("*.log"))
 
 
 def test_a_killed_station_takes_all_along_and_the_next_one_starts(
@@ -160,5 +160,5 @@ def test_two_listeners_share_the_port(folder: Path) -> None:
         assert sum(taken) == 16
         assert len(taken) == 2
         assert min(taken) > 0
-        said = (station.logs / "station.log").read_text()
+        said = (station.log_dir / "station.log").read_text()
         assert "listener 1: starting" in said
