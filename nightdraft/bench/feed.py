@@ -107,5 +107,5 @@ def _pace(model: ClinicalBLIP, source: Sequence[Example], studies: int) -> float
     batches = max(1, studies // BATCH)
     started = time.perf_counter()
     for number in range(batches):
-        loader.make(number)
+        loader.batch(number)
     return batches * BATCH / (time.perf_counter() - started)

@@ -13,8 +13,7 @@ import typer
 from nightdraft.cli.options import apply_options, setting_option
 
 if TYPE_CHECKING:
-    from training.finetuning.network_config import Precision as FinetunePrecision
-
+    from training.finetuning.config import Precision as FinetunePrecision
     from training.finetuning.pipeline import Pipeline
     from training.finetuning.stages import Stage
 
@@ -57,12 +56,12 @@ def train_phantoms(
     device: Annotated[str | None, setting_option("device")] = None,
 ) -> None:
     """Train the demonstration model from nothing, on drawn phantoms."""
-    from training.recipes.phantoms import Lessons
+    from training.recipes.phantoms import RecipeConfig
     from training.recipes.phantoms import train_phantoms as recipe
 
     made = recipe(
         out,
-        Lessons(studies, eye_steps, words_steps),
+        RecipeConfig(studies, eye_steps, words_steps),
         seed=seed,
         resume=resume,
         fresh=fresh,
@@ -140,13 +139,12 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
     ) -> None:
         from dataclasses import replace as changed
 
-        from training.finetuning.network_config import TrainingConfig
-
         from model.bundling.build import About
         from training.corpus.example import CorpusOptions
         from training.corpus.registry import open_corpus
         from training.evaluation.scores import scores_for
         from training.finetuning.batches import SampleTransform
+        from training.finetuning.config import TrainingConfig
         from training.finetuning.pipeline import Pipeline, TrainingLength
         from training.finetuning.stages import Lora
 
@@ -176,7 +174,7 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
                 save_every=save_every,
                 validate_every=validate_every,
             ),
-            transform.still() if still else transform,
+            transform.without_augmentation() if still else transform,
             TrainingLength(epochs, steps),
             limit,
             device=where,
@@ -251,8 +249,6 @@ def ablate_command(
         NotAllowed: several processes were started, or rows in `out` were made with other settings.
         NightdraftError, ModelError: as `training.finetuning.ablations.ablate`.
     """
-    from training.finetuning.network_config import TrainingConfig
-
     from nightdraft.cli.options import console
     from training.corpus.example import CorpusOptions
     from training.corpus.registry import open_corpus
@@ -266,9 +262,10 @@ def ablate_command(
         stages_at,
     )
     from training.finetuning.batches import SampleTransform
+    from training.finetuning.config import TrainingConfig
     from training.finetuning.loop import require_single_process
     from training.finetuning.pipeline import Pipeline, TrainingLength
-    from training.recipes.phantoms import LONGEST, teach_base
+    from training.recipes.phantoms import MAX_TARGET_TOKENS, train_ablation_base
 
     require_single_process(device, "an ablation")
     reading = CorpusOptions(seed=seed)
@@ -276,7 +273,9 @@ def ablate_command(
     if fresh:
         clear(out)
     if not base:
-        base = str(teach_base(out / "base", seed=seed, resume=resume, device=device, log=_say))
+        base = str(
+            train_ablation_base(out / "base", seed=seed, resume=resume, device=device, log=_say)
+        )
     pipeline = Pipeline(
         base,
         source,
@@ -288,7 +287,7 @@ def ablate_command(
             accumulation=accumulation,
             precision=_precision(Precision.AUTO, device),
             seed=seed,
-            most_target=LONGEST if source.name == "phantoms" else 150,
+            most_target=MAX_TARGET_TOKENS if source.name == "phantoms" else 150,
         ),
         SampleTransform(),
         TrainingLength(epochs, steps),
@@ -332,7 +331,7 @@ def _dry_run(pipeline: Pipeline, stages: list[Stage]) -> None:
 
     from model.bundling.store import choose_device
     from training.memory.gpu_fit import show as shown
-    from training.memory.gpu_fit import suggest
+    from training.memory.gpu_fit import suggest_settings
     from training.memory.plan import MemorySettings
 
     config, device = pipeline.config, choose_device(pipeline.device)
@@ -347,6 +346,8 @@ def _dry_run(pipeline: Pipeline, stages: list[Stage]) -> None:
     )
     network_config = pipeline.network_config
     for stage in stages:
-        found = suggest(stage, network_config, room, asked, rules="cuda" if on_gpu else "cpu")
+        found = suggest_settings(
+            stage, network_config, room, asked, rules="cuda" if on_gpu else "cpu"
+        )
         _say(shown(found.chosen or found.tried[0], room))
         _say(found.words)

@@ -105,7 +105,9 @@ def _bundle(
     return folder, Mode.CONTEXT if any(stage.priors for stage in stages) else Mode.NONE
 
 
-def _identity(pipeline: Pipeline, stages: Sequence[Stage], scored: Mapping[str, Any]) -> dict[str, Any]:
+def _identity(
+    pipeline: Pipeline, stages: Sequence[Stage], scored: Mapping[str, Any]
+) -> dict[str, Any]:
     """What a row is of, as JSON has it."""
     told = {
         "base": pipeline.manifest.digest,

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from records.errors import DiskFull, TrainingStopped
 
 _NAME = re.compile(r"checkpoint-(\d{6,})")
-KEPT = 2
+KEPT_CHECKPOINTS = 2
 """Checkpoints that stay: the newest and the one before it."""
 
 
@@ -38,19 +38,19 @@ def save(run: Path, step: int, weights: Mapping[str, torch.Tensor], state: dict[
     final = run / f"checkpoint-{step:06d}"
     fresh = run / "checkpoint.new"
     shutil.rmtree(fresh, ignore_errors=True)
-    with needing_room(fresh, "a checkpoint"):
+    with reporting_full_disk(fresh, "a checkpoint"):
         fresh.mkdir(parents=True)
         on_cpu = {name: w.detach().to("cpu").contiguous() for name, w in weights.items()}
         save_file(on_cpu, fresh / "weights.safetensors")
         torch.save(state, fresh / "state.pt")
-        put_in_place(fresh, final)
-    for old in every(run)[:-KEPT]:
+        publish_folder(fresh, final)
+    for old in list_checkpoints(run)[:-KEPT_CHECKPOINTS]:
         shutil.rmtree(old)
     return final
 
 
 @contextmanager
-def needing_room(folder: Path, what: str) -> Iterator[None]:
+def reporting_full_disk(folder: Path, what: str) -> Iterator[None]:
     """A block that writes a folder; one that fails leaves nothing of it.
 
     Raises:
@@ -60,29 +60,29 @@ def needing_room(folder: Path, what: str) -> Iterator[None]:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if _no_room(error):
+        if _is_full_disk(error):
             raise DiskFull(
                 f"no room for {what} at {folder.parent}: make room on that disk"
             ) from error
         raise
 
 
-def put_in_place(fresh: Path, final: Path) -> None:
+def publish_folder(fresh: Path, final: Path) -> None:
     """Give a folder its name once all of it is on the disk: a power cut leaves no half one."""
-    sync(fresh)
+    fsync_tree(fresh)
     shutil.rmtree(final, ignore_errors=True)
     fresh.rename(final)
-    _sync(final.parent)
+    _fsync(final.parent)
 
 
-def sync(folder: Path) -> None:
+def fsync_tree(folder: Path) -> None:
     """Have all of a folder on the disk, not in memory alone."""
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
+        _fsync(path)
+    _fsync(folder)
 
 
-def every(run: Path) -> list[Path]:
+def list_checkpoints(run: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
     found = [path for path in run.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
     return sorted(found, key=step_of)
@@ -110,11 +110,11 @@ def load(checkpoint: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 def remove(run: Path) -> None:
     """Remove all checkpoints of a run."""
-    for path in every(run):
+    for path in list_checkpoints(run):
         shutil.rmtree(path)
 
 
-def _no_room(error: BaseException | None) -> bool:
+def _is_full_disk(error: BaseException | None) -> bool:
     """Whether a full disk is behind it; libraries in C++ tell it in words alone."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -125,7 +125,7 @@ def _no_room(error: BaseException | None) -> bool:
     return False
 
 
-def _sync(path: Path) -> None:
+def _fsync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

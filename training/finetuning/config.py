@@ -7,14 +7,14 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from training.finetuning.batches import Showing
+from training.finetuning.batches import SampleTransform
 from training.finetuning.stages import Stage
 
 Precision = Literal["float16", "bfloat16", "float32"]
 
 
 @dataclass(frozen=True)
-class Knobs:
+class TrainingConfig:
     """The settings of a run.
 
     steps: of the optimizer. batch: examples a process reads at once; accumulation: such batches a
@@ -46,16 +46,20 @@ class Knobs:
 
 
 def identity_of(
-    stage: Stage, knobs: Knobs, showing: Showing, world: int, beside: dict[str, Any]
+    stage: Stage,
+    config: TrainingConfig,
+    transform: SampleTransform,
+    world: int,
+    beside: dict[str, Any],
 ) -> dict[str, Any]:
     """What a run is of, as JSON has it: all that it may not change on its way.
 
     world: processes. beside: what else it is of, as its base and its corpus.
     """
-    settings = asdict(knobs) | {"processes": world}
+    settings = asdict(config) | {"processes": world}
     for name in ("save_every", "validate_every", "checkpointed"):
         settings.pop(name)
-    shown = asdict(showing)
+    shown = asdict(transform)
     if not stage.priors:
         # It never uses them: another choice of prompts need not train it again.
         for name in ("templates", "drop_priors", "drop_lines"):
@@ -73,10 +77,10 @@ def differences(was: dict[str, Any], now: dict[str, Any], under: str = "") -> li
         if isinstance(one, dict) and isinstance(other, dict):
             found += differences(one, other, f"{under}{key}.")
         elif one != other:
-            found.append(f"{under}{key} was {_short(one)}, now {_short(other)}")
+            found.append(f"{under}{key} was {_shortened(one)}, now {_shortened(other)}")
     return found
 
 
-def _short(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) < 60 else text[:57] + "..."

@@ -33,21 +33,25 @@ from model.network.clinicalblip import ClinicalBLIP
 from records.errors import DiskFull, NotAllowed, SettingsError, TrainingStopped
 from training.corpus.example import Example
 from training.finetuning import checkpoints
-from training.finetuning.batches import Feeder, Showing
-from training.finetuning.config import Knobs, differences, identity_of
-from training.finetuning.metric_logging import Progress, Teller, read_log
+from training.finetuning.batches import BatchLoader, SampleTransform
+from training.finetuning.config import TrainingConfig, differences, identity_of
+from training.finetuning.metric_logging import MetricLogger, StepMetrics, read_log
 from training.finetuning.objectives import Batch, Objective
 from training.finetuning.stages import Stage
-from training.finetuning.trainable import Trainable, checkpoint_gradients, put_on
+from training.finetuning.trainable import (
+    TrainableNetwork,
+    apply_stage,
+    enable_gradient_checkpointing,
+)
 
-IN_A_ROW = 10
+MAX_SKIPPED_IN_A_ROW = 10
 """Steps without numbers that end a run."""
-LEAST_SCALE = 1.0
+MIN_LOSS_SCALE = 1.0
 """A loss scaled down so far and still running over is no matter of scale."""
 
 
 @dataclass
-class Counts:
+class StepCounts:
     """What a run has come to. scaled: steps on which the loss's scale was too large."""
 
     step: int = 0
@@ -61,7 +65,7 @@ class Counts:
 class Outcome:
     """A stage that is done. loss: a mean over its last steps; validation: of the set apart."""
 
-    counts: Counts
+    counts: StepCounts
     loss: float
     validation: float | None
     trains: dict[str, int] = field(default_factory=dict)
@@ -80,58 +84,64 @@ class Run:
         model: ClinicalBLIP,
         stage: Stage,
         examples: Sequence[Example],
-        showing: Showing,
-        knobs: Knobs,
+        transform: SampleTransform,
+        config: TrainingConfig,
         *,
         validation: Sequence[Example] = (),
         identity: dict[str, Any] | None = None,
         device: str | None = None,
-        heard: Callable[[int], None] = lambda _: None,
-        tell: Callable[[str], None] = print,
+        on_step: Callable[[int], None] = lambda _: None,
+        log: Callable[[str], None] = print,
     ) -> None:
         self.folder = folder
         self.model = model
         self.stage = stage
-        self.knobs = knobs
-        self.heard = heard
-        self.accelerator = accelerator_for(device)
-        torch.manual_seed(knobs.seed)
-        self.trainable: Trainable = put_on(model.network, stage)
-        if knobs.checkpointed:
-            checkpoint_gradients(model.network)
+        self.config = config
+        self.on_step = on_step
+        self.accelerator = process_state(device)
+        torch.manual_seed(config.seed)
+        self.trainable: TrainableNetwork = apply_stage(model.network, stage)
+        if config.checkpointed:
+            enable_gradient_checkpointing(model.network)
         self.objective = Objective(model, stage.objective).to(self.accelerator.device)
         self.examples = examples
-        self.counts = Counts()
+        self.counts = StepCounts()
         self._waited = 0.0
         world = self.accelerator.num_processes
-        self.identity = identity_of(stage, knobs, showing, world, identity or {})
-        self.feeder = Feeder(
+        self.identity = identity_of(stage, config, transform, world, identity or {})
+        self.loader = BatchLoader(
             model,
             examples,
-            showing,
+            transform,
             priors=stage.priors,
-            batch=knobs.batch,
-            seed=knobs.seed,
-            most_target=knobs.most_target,
+            batch=config.batch,
+            seed=config.seed,
+            most_target=config.most_target,
             rank=self.accelerator.process_index,
-            world=world,
+            world_size=world,
         )
-        self._still = _still(self.feeder, validation, knobs)
+        self._still = _still(self.loader, validation, config)
         self._weights = {
             **self.trainable.named(),
-            **{f"judge.{n}": p for n, p in enumerate(self.objective.judges())},
+            **{f"judge.{n}": p for n, p in enumerate(self.objective.auxiliary_parameters())},
         }
-        groups = self.trainable.for_optimizer()
-        if judges := self.objective.judges():
+        groups = self.trainable.optimizer_groups()
+        if auxiliary_parameters := self.objective.auxiliary_parameters():
             high = max(group.rate for group in stage.groups)
             groups.append(
-                {"params": judges, "lr": high, "peak": high, "weight_decay": 0.0, "name": "judges"}
+                {
+                    "params": auxiliary_parameters,
+                    "lr": high,
+                    "peak": high,
+                    "weight_decay": 0.0,
+                    "name": "judges",
+                }
             )
         self.optimizer = torch.optim.AdamW(groups)
         self.scaler = torch.amp.GradScaler(
-            self.accelerator.device.type, enabled=knobs.precision == "float16"
+            self.accelerator.device.type, enabled=config.precision == "float16"
         )
-        self.teller = Teller(folder, tell, main=self.accelerator.is_main_process)
+        self.metrics = MetricLogger(folder, log, main=self.accelerator.is_main_process)
 
     def train(self, *, resume: bool = False) -> Outcome:
         """Run the stage to its end; what trained is in the network then.
@@ -144,37 +154,39 @@ class Run:
         """
         self._begin(resume)
         prepared = self._spread()
-        knobs, counts = self.knobs, self.counts
+        config, counts = self.config, self.counts
         self.objective.train()
         # Of a stage that was done before, what it came to is in its log.
         told = (row for row in read_log(self.folder) if row["step"] <= counts.step)
         recent = [float(row["loss"]) for row in told][-50:]
         validation: float | None = None
         with (
-            self.teller.open(counts.step, knobs.steps),
-            _stopping() as stop,
-            closing(self.feeder.batches(counts.step * knobs.accumulation)) as batches,
+            self.metrics.open(counts.step, config.steps),
+            _stop_signals() as stop,
+            closing(self.loader.batches(counts.step * config.accumulation)) as batches,
         ):
-            while counts.step < knobs.steps:
+            while counts.step < config.steps:
                 began = time.monotonic()
                 loss, norm, asked = self._step(prepared, batches, stop)
                 counts.step += 1
                 counts.seconds += time.monotonic() - began
                 recent = [*recent, loss][-50:]
-                done = counts.step == knobs.steps
-                if self._still and (done or _due(counts.step, knobs.validate_every)):
+                done = counts.step == config.steps
+                if self._still and (done or _due(counts.step, config.validate_every)):
                     validation = self._validate()
-                self.teller.step(self._progress(loss, norm, time.monotonic() - began), validation)
-                self.heard(counts.step)
-                if counts.in_a_row >= IN_A_ROW:
+                self.metrics.step(
+                    self._step_metrics(loss, norm, time.monotonic() - began), validation
+                )
+                self.on_step(counts.step)
+                if counts.in_a_row >= MAX_SKIPPED_IN_A_ROW:
                     raise TrainingStopped(self._no_numbers())
                 if asked:
                     self._save(must=True)
                     raise TrainingStopped(
-                        f"stopped as asked after step {counts.step} of {knobs.steps}; the "
+                        f"stopped as asked after step {counts.step} of {config.steps}; the "
                         "same command with --resume goes on from there"
                     )
-                if done or _due(counts.step, knobs.save_every):
+                if done or _due(counts.step, config.save_every):
                     self._save(must=done)
         numbers = [value for value in recent if math.isfinite(value)]
         mean = sum(numbers) / len(numbers) if numbers else math.nan
@@ -187,18 +199,18 @@ class Run:
         self, prepared: nn.Module, batches: Iterator[Batch], stop: threading.Event
     ) -> tuple[float, float, bool]:
         """A step of the optimizer: its loss, its gradients' norm, and whether to stop after it."""
-        knobs, counts, accelerator = self.knobs, self.counts, self.accelerator
-        share = knobs.rate(counts.step)
+        config, counts, accelerator = self.config, self.counts, self.accelerator
+        share = config.rate(counts.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * share
         total = torch.zeros((), device=accelerator.device)
         self._waited = 0.0
-        for micro in range(knobs.accumulation):
+        for micro in range(config.accumulation):
             asked_at = time.monotonic()
             batch = next(batches).to(accelerator.device)
             self._waited += time.monotonic() - asked_at
-            self._seed(counts.step * knobs.accumulation + micro)
-            last = micro == knobs.accumulation - 1
+            self._seed(counts.step * config.accumulation + micro)
+            last = micro == config.accumulation - 1
             # Only the last of a step's batches waits for the other processes.
             waiting: AbstractContextManager[Any] = (
                 nullcontext() if last else accelerator.no_sync(prepared)
@@ -206,19 +218,19 @@ class Run:
             with waiting:
                 with self._autocast():
                     loss = prepared(batch)
-                self.scaler.scale(loss / knobs.accumulation).backward()
-            total += loss.detach().float() / knobs.accumulation
+                self.scaler.scale(loss / config.accumulation).backward()
+            total += loss.detach().float() / config.accumulation
         told = torch.stack([total, total.new_tensor(float(stop.is_set()))])
         mean, asked = accelerator.reduce(told, "mean").tolist()
         self.scaler.unscale_(self.optimizer)
-        norm = float(nn.utils.clip_grad_norm_(list(self._weights.values()), knobs.clip))
+        norm = float(nn.utils.clip_grad_norm_(list(self._weights.values()), config.clip))
         if math.isfinite(mean) and math.isfinite(norm):
             self.scaler.step(self.optimizer)
             counts.in_a_row = 0
         elif (
             math.isfinite(mean)
             and self.scaler.is_enabled()
-            and self.scaler.get_scale() > LEAST_SCALE
+            and self.scaler.get_scale() > MIN_LOSS_SCALE
         ):
             counts.scaled += 1
         else:
@@ -229,15 +241,15 @@ class Run:
         return mean, norm, asked > 0
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.knobs.precision == "float32":
+        if self.config.precision == "float32":
             return nullcontext()
-        dtype = torch.float16 if self.knobs.precision == "float16" else torch.bfloat16
+        dtype = torch.float16 if self.config.precision == "float16" else torch.bfloat16
         return torch.autocast(self.accelerator.device.type, dtype)
 
     def _seed(self, number: int) -> None:
         """Dropout follows from the seed, the batch and the process: nothing has to be kept."""
         rank = self.accelerator.process_index
-        torch.manual_seed((self.knobs.seed * 1_000_003 + number) * 1_009 + rank)
+        torch.manual_seed((self.config.seed * 1_000_003 + number) * 1_009 + rank)
 
     @torch.no_grad()
     def _validate(self) -> float:
@@ -249,13 +261,13 @@ class Run:
         self.objective.train()
         return float(torch.stack(losses).mean())
 
-    def _progress(self, loss: float, norm: float, seconds: float) -> Progress:
-        knobs = self.knobs
-        studies = knobs.batch * knobs.accumulation * self.accelerator.num_processes
+    def _step_metrics(self, loss: float, norm: float, seconds: float) -> StepMetrics:
+        config = self.config
+        studies = config.batch * config.accumulation * self.accelerator.num_processes
         memory = 0
         if self.accelerator.device.type == "cuda":
             memory = torch.cuda.max_memory_allocated(self.accelerator.device)
-        return Progress(
+        return StepMetrics(
             step=self.counts.step,
             loss=loss,
             rates={group["name"]: group["lr"] for group in self.optimizer.param_groups},
@@ -269,17 +281,17 @@ class Run:
 
     def _no_numbers(self) -> str:
         advice = "lower the rates (--rate-lora, --rate-whole)"
-        if self.knobs.precision == "float16":
+        if self.config.precision == "float16":
             advice += ", or take --precision bfloat16 where the card has it"
         return (
-            f"{IN_A_ROW} steps in a row, up to step {self.counts.step}, gave no numbers: {advice}; "
+            f"{MAX_SKIPPED_IN_A_ROW} steps in a row, up to step {self.counts.step}, gave no numbers: {advice}; "
             f"the last checkpoint is kept in {self.folder}"
         )
 
     # ---- Beginning, spreading, keeping ----
 
     def _begin(self, resume: bool) -> None:
-        found = checkpoints.every(self.folder)
+        found = checkpoints.list_checkpoints(self.folder)
         if found and not resume:
             raise NotAllowed(
                 f"{self.folder} holds a run that was stopped after step "
@@ -298,7 +310,7 @@ class Run:
                 parameter.copy_(weights[name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.counts = Counts(**state["counts"])
+        self.counts = StepCounts(**state["counts"])
 
     def _spread(self) -> nn.Module:
         if self.accelerator.num_processes == 1:
@@ -319,15 +331,15 @@ class Run:
             except DiskFull as full:
                 if must:
                     raise
-                self.teller.say(f"{full}; the run goes on, the last good checkpoint is kept")
+                self.metrics.say(f"{full}; the run goes on, the last good checkpoint is kept")
         self.accelerator.wait_for_everyone()
 
 
-PATIENCE = timedelta(hours=24)
+PROCESS_TIMEOUT = timedelta(hours=24)
 """How long processes wait for the first of them, which prepares the films of a whole corpus."""
 
 
-def accelerator_for(device: str | None) -> Accelerator:
+def process_state(device: str | None) -> Accelerator:
     """The processes and devices of this run; None takes a GPU where there is one.
 
     Raises:
@@ -343,23 +355,23 @@ def accelerator_for(device: str | None) -> Accelerator:
         torch.cuda.set_device(chosen)
     # The Q-Former's last layer computes words that nothing reads: some parameters get no gradient.
     spreading = DistributedDataParallelKwargs(find_unused_parameters=True)
-    waiting = InitProcessGroupKwargs(timeout=PATIENCE)
+    waiting = InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT)
     return Accelerator(cpu=device == "cpu", kwargs_handlers=[spreading, waiting])
 
 
-def alone(device: str | None, what: str) -> None:
+def require_single_process(device: str | None, what: str) -> None:
     """That this is the only process, and its device is there.
 
     Raises:
         NotAllowed: several were started. DeviceError: as `accelerator_for`.
     """
-    if accelerator_for(device).num_processes > 1:
+    if process_state(device).num_processes > 1:
         raise NotAllowed(f"{what} runs in one process: start it without torchrun")
 
 
-def _still(feeder: Feeder, examples: Sequence[Example], knobs: Knobs) -> list[Batch]:
+def _still(loader: BatchLoader, examples: Sequence[Example], config: TrainingConfig) -> list[Batch]:
     """What is looked at while training: the same films as they are, the same prompts, each time."""
-    return feeder.still(examples, most=32 * knobs.batch)
+    return loader.without_augmentation(examples, most=32 * config.batch)
 
 
 def _due(step: int, each: int) -> bool:
@@ -367,7 +379,7 @@ def _due(step: int, each: int) -> bool:
 
 
 @contextmanager
-def _stopping() -> Iterator[threading.Event]:
+def _stop_signals() -> Iterator[threading.Event]:
     """SIGTERM and Ctrl-C ask for a checkpoint and an end; a second Ctrl-C ends at once.
 
     A signal that is ignored stays so: a shell's background is started deaf to Ctrl-C.
@@ -377,7 +389,7 @@ def _stopping() -> Iterator[threading.Event]:
         yield asked
         return
 
-    def heard(number: int, _: Any) -> None:
+    def on_step(number: int, _: Any) -> None:
         if asked.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         asked.set()
@@ -387,7 +399,7 @@ def _stopping() -> Iterator[threading.Event]:
         for number in (signal.SIGTERM, signal.SIGINT)
         if signal.getsignal(number) is not signal.SIG_IGN
     ]
-    before = {number: signal.signal(number, heard) for number in heeded}
+    before = {number: signal.signal(number, on_step) for number in heeded}
     try:
         yield asked
     finally:

@@ -22,13 +22,13 @@ from rich.progress import Progress as Bar
 
 LINE_SECONDS = 30.0
 """Between two lines where there is no terminal to draw a bar on."""
-MUCH = 0.1
+WAITING_SHARE_SHOWN = 0.1
 """Of a step's time spent waiting for examples, above which it is said."""
-LOG = "log.jsonl"
+LOG_FILE = "log.jsonl"
 
 
 @dataclass(frozen=True)
-class Progress:
+class StepMetrics:
     """One step.
 
     norm: of the gradients, before they were clipped. waited: share of the step's time in which it
@@ -46,14 +46,14 @@ class Progress:
     memory: int
 
 
-class Teller:
+class MetricLogger:
     """Tells a run's steps. main: only the first of several processes does."""
 
-    def __init__(self, folder: Path, tell: Callable[[str], None], *, main: bool) -> None:
+    def __init__(self, folder: Path, log: Callable[[str], None], *, main: bool) -> None:
         self._folder = folder
-        self._tell = tell
+        self._log_line = log
         self._main = main
-        self._writing: _Writing | None = None
+        self._writer: _LogWriter | None = None
 
     @contextmanager
     def open(self, done: int, steps: int) -> Iterator[None]:
@@ -62,34 +62,34 @@ class Teller:
             yield
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        _cut(self._folder / LOG, done)
-        with _Writing(self._folder, done, steps, self._tell) as self._writing:
+        _drop_later_rows(self._folder / LOG_FILE, done)
+        with _LogWriter(self._folder, done, steps, self._log_line) as self._writer:
             yield
-        self._writing = None
+        self._writer = None
 
-    def step(self, progress: Progress, validation: float | None) -> None:
+    def step(self, progress: StepMetrics, validation: float | None) -> None:
         """Tell one step. validation: the last loss of the examples set apart."""
-        if self._writing is not None:
-            self._writing.step(progress, validation)
+        if self._writer is not None:
+            self._writer.step(progress, validation)
 
     def say(self, line: str) -> None:
         """A line for people."""
         if self._main:
-            self._tell(line)
+            self._log_line(line)
 
 
-class _Writing:
-    def __init__(self, folder: Path, done: int, steps: int, tell: Callable[[str], None]) -> None:
+class _LogWriter:
+    def __init__(self, folder: Path, done: int, steps: int, log: Callable[[str], None]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._log = folder / LOG
+        self._log_path = folder / LOG_FILE
         self._full = False
-        self._board: SummaryWriter | None
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+        self._tensorboard: SummaryWriter | None
+        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
         self._steps = steps
-        self._say = tell
-        self._said = time.monotonic()
-        self._mean = math.nan
+        self._log_line = log
+        self._last_line = time.monotonic()
+        self._mean_loss = math.nan
         console = Console(stderr=True)
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -100,42 +100,46 @@ class _Writing:
             console=console,
             disable=not sys.stderr.isatty(),
         )
-        self._row = self._bar.add_task(folder.name, total=steps, completed=done, how="")
+        self._task = self._bar.add_task(folder.name, total=steps, completed=done, how="")
 
-    def __enter__(self) -> _Writing:
+    def __enter__(self) -> _LogWriter:
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-        if self._board is not None:
+        if self._tensorboard is not None:
             with suppress(OSError):
-                self._board.close()
+                self._tensorboard.close()
 
-    def step(self, now: Progress, validation: float | None) -> None:
+    def step(self, now: StepMetrics, validation: float | None) -> None:
         try:
-            _append(self._log, json.dumps({**asdict(now), "validation": validation}) + "\n")
+            append_line(
+                self._log_path, json.dumps({**asdict(now), "validation": validation}) + "\n"
+            )
             self._full = False
         except OSError as error:
-            self._no_room(error)
+            self._report_full_disk(error)
         try:
-            self._draw(now, validation)
+            self._write_tensorboard(now, validation)
         except OSError as error:
             # Its writing thread is dead then.
-            self._board = None
-            self._no_room(error)
-        self._show(now)
+            self._tensorboard = None
+            self._report_full_disk(error)
+        self._show_progress(now)
 
-    def _no_room(self, error: OSError) -> None:
+    def _report_full_disk(self, error: OSError) -> None:
         """A full disk costs lines of the log and no step; said once, until there is room again."""
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise error
         if not self._full:
             self._full = True
-            self._say(f"no room for the log in {self._log.parent}: make room; the run goes on")
+            self._log_line(
+                f"no room for the log in {self._log_path.parent}: make room; the run goes on"
+            )
 
-    def _draw(self, now: Progress, validation: float | None) -> None:
-        if self._board is None:
+    def _write_tensorboard(self, now: StepMetrics, validation: float | None) -> None:
+        if self._tensorboard is None:
             return
         for name, value in (
             ("loss", now.loss),
@@ -143,30 +147,34 @@ class _Writing:
             ("scale", now.scale),
             ("waited", now.waited),
         ):
-            self._board.add_scalar(name, value, now.step)
+            self._tensorboard.add_scalar(name, value, now.step)
         for name, value in now.rates.items():
-            self._board.add_scalar(f"rate/{name}", value, now.step)
+            self._tensorboard.add_scalar(f"rate/{name}", value, now.step)
         if validation is not None:
-            self._board.add_scalar("validation", validation, now.step)
+            self._tensorboard.add_scalar("validation", validation, now.step)
 
-    def _show(self, now: Progress) -> None:
+    def _show_progress(self, now: StepMetrics) -> None:
         if math.isfinite(now.loss):
-            self._mean = now.loss if math.isnan(self._mean) else 0.95 * self._mean + 0.05 * now.loss
+            self._mean_loss = (
+                now.loss
+                if math.isnan(self._mean_loss)
+                else 0.95 * self._mean_loss + 0.05 * now.loss
+            )
         how = (
-            f"loss {self._mean:.4f}, rate {max(now.rates.values()):.1e}, "
+            f"loss {self._mean_loss:.4f}, rate {max(now.rates.values()):.1e}, "
             f"{now.studies_per_second:.1f} studies/s"
         )
-        if now.waited > MUCH:
+        if now.waited > WAITING_SHARE_SHOWN:
             how += f", {100 * now.waited:.0f}% of it waiting for examples"
         if now.skipped:
             how += f", {now.skipped} steps without numbers"
-        self._bar.update(self._row, completed=now.step, how=how)
-        if self._bar.disable and time.monotonic() - self._said > LINE_SECONDS:
-            self._said = time.monotonic()
-            self._say(f"step {now.step} of {self._steps}: {how}")
+        self._bar.update(self._task, completed=now.step, how=how)
+        if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
+            self._last_line = time.monotonic()
+            self._log_line(f"step {now.step} of {self._steps}: {how}")
 
 
-def _append(path: Path, line: str) -> None:
+def append_line(path: Path, line: str) -> None:
     """Add a line, or nothing at all: half a line would hide those behind it."""
     said = line.encode()
     with path.open("ab", buffering=0) as file:
@@ -179,7 +187,7 @@ def _append(path: Path, line: str) -> None:
 def read_log(folder: Path) -> list[dict[str, Any]]:
     """The steps that a run has told, in order; a last line that was cut off is left out."""
     rows: list[dict[str, Any]] = []
-    path = folder / LOG
+    path = folder / LOG_FILE
     if not path.is_file():
         return rows
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -190,7 +198,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _cut(path: Path, done: int) -> None:
+def _drop_later_rows(path: Path, done: int) -> None:
     """Drop what was told of steps after `done`: they are done again."""
     kept = [row for row in read_log(path.parent) if row["step"] <= done]
     if path.exists():
@@ -213,7 +221,9 @@ def plot_losses(path: Path, runs: Sequence[tuple[str, Path]]) -> None:
         rows = [row for row in read_log(folder) if math.isfinite(row["loss"])]
         steps = [row["step"] for row in rows]
         place.plot(steps, [row["loss"] for row in rows], color="#c9d3db", linewidth=0.7)
-        place.plot(steps, _smooth([row["loss"] for row in rows]), color="#1f6f54", label="loss")
+        place.plot(
+            steps, _running_mean([row["loss"] for row in rows]), color="#1f6f54", label="loss"
+        )
         looked = [(row["step"], row["validation"]) for row in rows if row["validation"] is not None]
         if looked:
             place.plot(*zip(*looked, strict=True), color="#c7502b", label="set apart")
@@ -225,7 +235,7 @@ def plot_losses(path: Path, runs: Sequence[tuple[str, Path]]) -> None:
     pyplot.close(figure)
 
 
-def _smooth(values: Sequence[float]) -> list[float]:
+def _running_mean(values: Sequence[float]) -> list[float]:
     """A running mean of what came before, as many steps as a fiftieth of all."""
     keep = 1.0 - 1.0 / max(1.0, len(values) / 50)
     smooth: list[float] = []

@@ -8,10 +8,10 @@ from typing import Any
 
 from model.manifest import Manifest
 
-CARD = "card.md"
+CARD_FILE = "card.md"
 
 
-def card(manifest: Manifest) -> str:
+def render_card(manifest: Manifest) -> str:
     """The card as Markdown: what it is, what it learnt from and how, its scores, its limits."""
     return "\n".join(_lines(manifest)) + "\n"
 

@@ -18,7 +18,7 @@ from training.corpus.phantoms import FINDINGS, LATERAL_SIGNS, frontal_signs, lat
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Sample:
     """An example as it is shown once. findings: where they are known (phantoms)."""
 
     case: Case
@@ -51,19 +51,19 @@ class Batch:
         return Batch(self.inputs.to(device), labels, there(self.signs), there(self.shown))
 
 
-def gather(model: ClinicalBLIP, lessons: Sequence[Lesson], most_target: int) -> Batch:
+def gather(model: ClinicalBLIP, samples: Sequence[Sample], most_target: int) -> Batch:
     """Lessons as one batch on the CPU. most_target: tokens of a target, the end among them."""
     targets = model.language(
-        [lesson.target for lesson in lessons],
+        [sample.target for sample in samples],
         padding=True,
         truncation=True,
         max_length=most_target,
         return_tensors="pt",
     )
-    known = all(lesson.findings is not None for lesson in lessons)
-    signs, shown = _signs(lessons) if known else (None, None)
+    known = all(sample.findings is not None for sample in samples)
+    signs, shown = _signs(samples) if known else (None, None)
     return Batch(
-        model.gather([x.case for x in lessons], [x.instruction for x in lessons]),
+        model.gather([x.case for x in samples], [x.instruction for x in samples]),
         targets["input_ids"].masked_fill(targets["attention_mask"] == 0, -100),
         signs,
         shown,
@@ -87,18 +87,18 @@ class Objective(nn.Module):
             "signs": config.vision_config.hidden_size,
             "report and signs": config.qformer_config.hidden_size,
         }
-        self.judge = Judge(width[name]) if name in width else None
+        self.auxiliary_head = AuxiliaryHead(width[name]) if name in width else None
 
-    def judges(self) -> list[nn.Parameter]:
+    def auxiliary_parameters(self) -> list[nn.Parameter]:
         """What trains beside the network."""
-        return [] if self.judge is None else list(self.judge.parameters())
+        return [] if self.auxiliary_head is None else list(self.auxiliary_head.parameters())
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """The mean loss of the batch."""
         network = self.model.network
         if self.name == "signs":
             seen = network.vision_model(batch.inputs.pixels).last_hidden_state[:, 1:]  # (N, P, D)
-            return self._of_signs(seen, batch)
+            return self._sign_loss(seen, batch)
         shown, queries = self.model.see(batch.inputs)
         said = network.language_model(
             inputs_embeds=self.model.embed(batch.inputs, shown),
@@ -106,20 +106,20 @@ class Objective(nn.Module):
             labels=batch.labels,
         )
         loss = torch.as_tensor(said.loss)
-        if self.judge is None:
+        if self.auxiliary_head is None:
             return loss
         # The queries are judged too, or they would learn to look at the film much later.
-        return loss + self._of_signs(queries, batch)
+        return loss + self._sign_loss(queries, batch)
 
-    def _of_signs(self, seen: torch.Tensor, batch: Batch) -> torch.Tensor:
-        if self.judge is None or batch.signs is None or batch.shown is None:
+    def _sign_loss(self, seen: torch.Tensor, batch: Batch) -> torch.Tensor:
+        if self.auxiliary_head is None or batch.signs is None or batch.shown is None:
             raise ValueError(f"the objective {self.name!r} wants a corpus with known findings")
-        judged = self.judge(seen).float()
+        judged = self.auxiliary_head(seen).float()
         loss = functional.binary_cross_entropy_with_logits(judged, batch.signs, reduction="none")
         return (loss * batch.shown).sum() / batch.shown.sum()
 
 
-class Judge(nn.Module):
+class AuxiliaryHead(nn.Module):
     """Tells what a view shows from a row of vectors; for each sign the best place counts."""
 
     def __init__(self, width: int) -> None:
@@ -131,14 +131,14 @@ class Judge(nn.Module):
         return torch.as_tensor(self.line(seen).amax(dim=1))
 
 
-def _signs(lessons: Sequence[Lesson]) -> tuple[torch.Tensor, torch.Tensor]:
-    films = sum(len(lesson.case.views) for lesson in lessons)
+def _signs(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
+    films = sum(len(sample.case.views) for sample in samples)
     signs = torch.zeros(films, len(FINDINGS) + len(LATERAL_SIGNS))
     shown = torch.zeros_like(signs)
     middle, row = len(FINDINGS), 0
-    for lesson in lessons:
-        findings = lesson.findings or frozenset()
-        for number in range(len(lesson.case.views)):
+    for sample in samples:
+        findings = sample.findings or frozenset()
+        for number in range(len(sample.case.views)):
             part = slice(0, middle) if number == 0 else slice(middle, None)
             there = frontal_signs(findings) if number == 0 else lateral_signs(findings)
             signs[row, part] = torch.from_numpy(there)

@@ -36,7 +36,7 @@ from training.corpus.prepared_dataset import PreparedDataset, open_prepared, pre
 from training.corpus.registry import ENDLESS_CORPORA
 from training.finetuning import checkpoints
 from training.finetuning.batches import NO_PRIORS, SampleTransform
-from training.finetuning.network_config import TrainingConfig, Precision, differences, identity_of
+from training.finetuning.config import Precision, TrainingConfig, differences, identity_of
 from training.finetuning.loop import Run, process_state
 from training.finetuning.metric_logging import plot_losses, read_log
 from training.finetuning.model_card import CARD_FILE, render_card
@@ -88,7 +88,7 @@ class Pipeline:
     def network_config(self) -> InstructBlipConfig:
         """The base's network."""
         folder = resolve(self.base)
-        return read_words(folder, folder / "language", folder / "asking").network_config
+        return read_words(folder, folder / "language", folder / "asking").config
 
     @cached_property
     def training_set(self) -> PreparedDataset:
@@ -216,7 +216,9 @@ class Pipeline:
     def _same(self, folder: Path, stage: Stage, beside: dict[str, Any]) -> None:
         """That a stage which is done is the one that is asked for."""
         world = process_state(self.device).num_processes
-        now = identity_of(stage, self.config_for(len(self.training_set)), self.transform, world, beside)
+        now = identity_of(
+            stage, self.config_for(len(self.training_set)), self.transform, world, beside
+        )
         was = json.loads((folder / IDENTITY_FILE).read_text(encoding="utf-8"))
         if differ := differences(was, now):
             raise NotAllowed(
@@ -333,7 +335,9 @@ class Pipeline:
             return (NO_PRIORS,)
         served = [t for t in self.transform.templates if TEMPLATES[t].source is Source.ORDER]
         others = [t for t in self.transform.templates if t not in served]
-        bare = [NO_PRIORS] if self.transform.drop_priors or any(not s.priors for s in stages) else []
+        bare = (
+            [NO_PRIORS] if self.transform.drop_priors or any(not s.priors for s in stages) else []
+        )
         return tuple(dict.fromkeys((*served, *bare, *others)))
 
     def training_record(self, stages: Sequence[Path]) -> dict[str, Any]:

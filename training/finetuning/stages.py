@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
-class How(StrEnum):
+class Method(StrEnum):
     """How a group's parameters train."""
 
     LORA = "LoRA"  # two thin matrices beside a layer that stands still
@@ -21,7 +21,7 @@ class How(StrEnum):
 
 
 @dataclass(frozen=True)
-class Group:
+class ParameterGroup:
     """One row of the table.
 
     names: a regular expression; of layers for LoRA, of parameters for whole ones, matched whole.
@@ -30,7 +30,7 @@ class Group:
 
     name: str
     names: str
-    how: How
+    how: Method
     rate: float
     decay: float
 
@@ -55,22 +55,22 @@ class Stage:
     """
 
     name: str
-    groups: tuple[Group, ...]
+    groups: tuple[ParameterGroup, ...]
     priors: bool
     objective: str = "report"
     lora: Lora = Lora()
 
     def with_rates(self, lora: float | None, whole: float | None) -> Stage:
         """The same stage with other rates; None leaves them."""
-        new = {How.LORA: lora, How.WHOLE: whole}
+        new = {Method.LORA: lora, Method.WHOLE: whole}
         rates = ((group, new[group.how]) for group in self.groups)
         return replace(
             self, groups=tuple(g if rate is None else replace(g, rate=rate) for g, rate in rates)
         )
 
 
-RATE_LORA = 5e-4
-RATE_WHOLE = 1e-4
+LORA_RATE = 5e-4
+WHOLE_RATE = 1e-4
 """The paper's ("Experimental Settings"): of LoRA, and of the Q-Former's own parameters."""
 DECAY = 0.05
 """Our reading; the paper names no optimizer. Norms, biases and query tokens do not decay."""
@@ -79,30 +79,36 @@ _VIT = r"vision_model\.encoder\.layers\.\d+"
 _T5 = r"language_model\.(encoder|decoder)\.block\.\d+\.layer\.\d+"
 _NORM_OR_BIAS = r"(.*[Ll]ayer_?[Nn]orm.*|.*\.bias)"
 
-VIT_LORA = Group(
-    "ViT, query and value", rf"{_VIT}\.self_attn\.qkv\.(q|v)_proj", How.LORA, RATE_LORA, DECAY
+VIT_LORA = ParameterGroup(
+    "ViT, query and value", rf"{_VIT}\.self_attn\.qkv\.(q|v)_proj", Method.LORA, LORA_RATE, DECAY
 )
-VIT_NORMS = Group(
+VIT_NORMS = ParameterGroup(
     "ViT, layer norms",
     rf"({_VIT}\.layer_norm[12]|vision_model\.post_layernorm)\.(weight|bias)",
-    How.WHOLE,
-    RATE_WHOLE,
+    Method.WHOLE,
+    WHOLE_RATE,
     0.0,
 )
-T5_ATTENTION = Group(
-    "T5, query and value", rf"{_T5}\.(Self|EncDec)Attention\.(q|v)", How.LORA, RATE_LORA, DECAY
+T5_ATTENTION = ParameterGroup(
+    "T5, query and value", rf"{_T5}\.(Self|EncDec)Attention\.(q|v)", Method.LORA, LORA_RATE, DECAY
 )
-T5_MLP = Group("T5, MLP", rf"{_T5}\.DenseReluDense\.(wi_0|wi_1|wo)", How.LORA, RATE_LORA, DECAY)
-ASKING = Group("Q-Former", rf"qformer\.(?!{_NORM_OR_BIAS}$).*", How.WHOLE, RATE_WHOLE, DECAY)
-ASKING_NORMS = Group(
-    "Q-Former, norms and biases", rf"qformer\.{_NORM_OR_BIAS}", How.WHOLE, RATE_WHOLE, 0.0
+T5_MLP = ParameterGroup(
+    "T5, MLP", rf"{_T5}\.DenseReluDense\.(wi_0|wi_1|wo)", Method.LORA, LORA_RATE, DECAY
 )
-QUERIES = Group("query tokens", r"query_tokens", How.WHOLE, RATE_WHOLE, 0.0)
-PROJECTION = Group("projection", r"language_projection\.weight", How.WHOLE, RATE_WHOLE, DECAY)
-PROJECTION_BIAS = Group(
-    "projection, bias", r"language_projection\.bias", How.WHOLE, RATE_WHOLE, 0.0
+QFORMER = ParameterGroup(
+    "Q-Former", rf"qformer\.(?!{_NORM_OR_BIAS}$).*", Method.WHOLE, WHOLE_RATE, DECAY
 )
-_BRIDGE = (ASKING, ASKING_NORMS, QUERIES, PROJECTION, PROJECTION_BIAS)
+QFORMER_NORMS = ParameterGroup(
+    "Q-Former, norms and biases", rf"qformer\.{_NORM_OR_BIAS}", Method.WHOLE, WHOLE_RATE, 0.0
+)
+QUERIES = ParameterGroup("query tokens", r"query_tokens", Method.WHOLE, WHOLE_RATE, 0.0)
+PROJECTION = ParameterGroup(
+    "projection", r"language_projection\.weight", Method.WHOLE, WHOLE_RATE, DECAY
+)
+PROJECTION_BIAS = ParameterGroup(
+    "projection, bias", r"language_projection\.bias", Method.WHOLE, WHOLE_RATE, 0.0
+)
+_BRIDGE = (QFORMER, QFORMER_NORMS, QUERIES, PROJECTION, PROJECTION_BIAS)
 
 STAGE1 = Stage("stage1", (VIT_LORA, VIT_NORMS), priors=False)
 """The visual encoder; the objective is the language model's generation loss."""
@@ -125,24 +131,29 @@ ABLATIONS: dict[str, tuple[Stage, ...]] = {
 
 # ---- From nothing: the demonstration's network, and the base of the ablations ----
 
-EYE = Stage(
+VISION_PRETRAINING = Stage(
     "eye",
     (
-        Group("ViT", rf"vision_model\.(?!{_NORM_OR_BIAS}$).*", How.WHOLE, 6e-4, DECAY),
-        Group("ViT, norms and biases", rf"vision_model\.{_NORM_OR_BIAS}", How.WHOLE, 6e-4, 0.0),
+        ParameterGroup("ViT", rf"vision_model\.(?!{_NORM_OR_BIAS}$).*", Method.WHOLE, 6e-4, DECAY),
+        ParameterGroup(
+            "ViT, norms and biases", rf"vision_model\.{_NORM_OR_BIAS}", Method.WHOLE, 6e-4, 0.0
+        ),
     ),
     priors=False,
     objective="signs",
 )
 """Taught all at once, a small network learns the language and never looks: so first the eye."""
-WORDS = Stage(
+TEXT_PRETRAINING = Stage(
     "words",
-    (Group("all but the ViT", r"(?!vision_model\.).*", How.WHOLE, 1e-3, DECAY),),
+    (ParameterGroup("all but the ViT", r"(?!vision_model\.).*", Method.WHOLE, 1e-3, DECAY),),
     priors=True,
     objective="report and signs",
 )
 
-STAGES = {stage.name: stage for stage in (STAGE1, STAGE2, WITHOUT_PRIORS, WITHOUT_T5, EYE, WORDS)}
+STAGES = {
+    stage.name: stage
+    for stage in (STAGE1, STAGE2, WITHOUT_PRIORS, WITHOUT_T5, VISION_PRETRAINING, TEXT_PRETRAINING)
+}
 
 
 def table(stages: Iterable[Stage]) -> list[tuple[str, str, str, float, float]]:

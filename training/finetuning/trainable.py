@@ -21,11 +21,11 @@ from transformers import InstructBlipForConditionalGeneration
 
 from model.bundling.adapters import WHOLE
 from model.network.qkv import split_attention
-from training.finetuning.stages import Group, How, Stage
+from training.finetuning.stages import Method, ParameterGroup, Stage
 
 
 @dataclass
-class Trainable:
+class TrainableNetwork:
     """A network with a stage on it.
 
     groups: what trains, by the stage's groups; names are the network's own. wrapped: peft's view
@@ -34,7 +34,7 @@ class Trainable:
 
     network: InstructBlipForConditionalGeneration
     stage: Stage
-    groups: dict[Group, dict[str, nn.Parameter]] = field(default_factory=dict)
+    groups: dict[ParameterGroup, dict[str, nn.Parameter]] = field(default_factory=dict)
     wrapped: Any = None
 
     def named(self) -> dict[str, nn.Parameter]:
@@ -45,7 +45,7 @@ class Trainable:
         """All that trains, in a fixed order."""
         return list(self.named().values())
 
-    def for_optimizer(self) -> list[dict[str, Any]]:
+    def optimizer_groups(self) -> list[dict[str, Any]]:
         """The optimizer's groups, each with the rate that it has at its height as `peak`."""
         return [
             {
@@ -68,18 +68,18 @@ class Trainable:
         whole = {
             name: p.detach().to("cpu", copy=True).contiguous()
             for group, named in self.groups.items()
-            if group.how is How.WHOLE
+            if group.how is Method.WHOLE
             for name, p in named.items()
         }
         if self.wrapped is not None:
-            with _quiet():
+            with _SilencedWarnings():
                 self.wrapped.save_pretrained(folder, save_embedding_layers=False)
             (folder / "README.md").unlink(missing_ok=True)  # peft's, and says nothing
         if whole:
             save_file(whole, folder / WHOLE)
 
 
-def put_on(network: InstructBlipForConditionalGeneration, stage: Stage) -> Trainable:
+def apply_stage(network: InstructBlipForConditionalGeneration, stage: Stage) -> TrainableNetwork:
     """Put a stage on a network: what it names trains, all else stands still.
 
     Raises:
@@ -87,7 +87,7 @@ def put_on(network: InstructBlipForConditionalGeneration, stage: Stage) -> Train
     """
     split_attention(network)
     network.requires_grad_(False)
-    lora = [group for group in stage.groups if group.how is How.LORA]
+    lora = [group for group in stage.groups if group.how is Method.LORA]
     targets = {
         group: {n for n, m in network.named_modules() if _is(group, n) and isinstance(m, nn.Linear)}
         for group in lora
@@ -95,7 +95,7 @@ def put_on(network: InstructBlipForConditionalGeneration, stage: Stage) -> Train
     whole = {
         group: {n for n, _ in network.named_parameters() if _is(group, n)}
         for group in stage.groups
-        if group.how is How.WHOLE
+        if group.how is Method.WHOLE
     }
     _check({**targets, **whole})
     for names in whole.values():
@@ -104,18 +104,20 @@ def put_on(network: InstructBlipForConditionalGeneration, stage: Stage) -> Train
             parameter.data = parameter.data.float()
             parameter.requires_grad_(True)
     wrapped = _adapted(network, stage, lora) if lora else None
-    made = Trainable(network, stage, wrapped=wrapped)
+    made = TrainableNetwork(network, stage, wrapped=wrapped)
     for group in stage.groups:
         made.groups[group] = (
             dict(_of_adapters(network, targets[group]))
-            if group.how is How.LORA
+            if group.how is Method.LORA
             else {n: network.get_parameter(n) for n in sorted(whole[group])}
         )
-    _keep_wo_wide(network)
+    _run_wo_in_float32(network)
     return made
 
 
-def _adapted(network: InstructBlipForConditionalGeneration, stage: Stage, lora: list[Group]) -> Any:
+def _adapted(
+    network: InstructBlipForConditionalGeneration, stage: Stage, lora: list[ParameterGroup]
+) -> Any:
     from peft import LoraConfig, get_peft_model
 
     before = {n: p.requires_grad for n, p in network.named_parameters()}
@@ -126,7 +128,7 @@ def _adapted(network: InstructBlipForConditionalGeneration, stage: Stage, lora: 
         bias="none",
         target_modules="|".join(f"({group.names})" for group in lora),
     )
-    with _quiet():
+    with _SilencedWarnings():
         wrapped = get_peft_model(network, config)
     # peft freezes all but its own; the whole ones train all the same.
     for name, parameter in network.named_parameters():
@@ -144,8 +146,8 @@ def _of_adapters(network: nn.Module, layers: set[str]) -> Iterator[tuple[str, nn
             yield name, parameter
 
 
-def _check(found: dict[Group, set[str]]) -> None:
-    seen: dict[str, Group] = {}
+def _check(found: dict[ParameterGroup, set[str]]) -> None:
+    seen: dict[str, ParameterGroup] = {}
     for group, names in found.items():
         if not names:
             raise ValueError(f"the group {group.name!r} names nothing in this network")
@@ -155,18 +157,18 @@ def _check(found: dict[Group, set[str]]) -> None:
             seen[name] = group
 
 
-def _is(group: Group, name: str) -> bool:
+def _is(group: ParameterGroup, name: str) -> bool:
     return re.fullmatch(group.names, name) is not None
 
 
-def _keep_wo_wide(network: InstructBlipForConditionalGeneration) -> None:
+def _run_wo_in_float32(network: InstructBlipForConditionalGeneration) -> None:
     """Take T5's `wo` out of autocast: what it gives does not fit float16, so it is float32."""
     for name, layer in network.language_model.named_modules():
-        if name.endswith(".DenseReluDense.wo") and not isinstance(layer.forward, _Wide):
-            layer.forward = _Wide(layer.forward)
+        if name.endswith(".DenseReluDense.wo") and not isinstance(layer.forward, _Float32Forward):
+            layer.forward = _Float32Forward(layer.forward)
 
 
-class _Wide:
+class _Float32Forward:
     """A layer's computation, out of autocast."""
 
     def __init__(self, forward: Callable[..., torch.Tensor]) -> None:
@@ -177,7 +179,7 @@ class _Wide:
             return self._forward(x, *args, **kwargs)
 
 
-class _quiet(warnings.catch_warnings):  # noqa: N801  reads as what it stands for
+class _SilencedWarnings(warnings.catch_warnings):
     """peft warns of names that it does not know and of halves; both are meant."""
 
     def __enter__(self) -> None:
@@ -185,7 +187,7 @@ class _quiet(warnings.catch_warnings):  # noqa: N801  reads as what it stands fo
         warnings.simplefilter("ignore")
 
 
-def checkpoint_gradients(
+def enable_gradient_checkpointing(
     network: InstructBlipForConditionalGeneration,
     again: Callable[[], AbstractContextManager[Any]] | None = None,
 ) -> None:

@@ -25,7 +25,7 @@ _ALIGNED = 8
 """CUDA's memory-efficient attention reads a mask whose rows begin at multiples of so many."""
 
 
-class Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class LiveStorageCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the storages that live: each once, however many tensors look at it.
 
     Those made while it is on are seen by themselves, others by `add`. now, peak: bytes.
@@ -69,7 +69,7 @@ class Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-WIDENED: frozenset[str] = frozenset(
+FLOAT32_OPERATIONS: frozenset[str] = frozenset(
     {"binary_cross_entropy_with_logits", "cross_entropy", "layer_norm", "log", "log_softmax"}
     | {"pow", "rsqrt", "softmax", "sum"}
 )
@@ -78,7 +78,7 @@ calls. A test compares it with torch's own tables. Where CUDA widens within the 
 (cross-entropy) a copy is counted that is not made: a few percent at the very end of the forward."""
 
 
-class AsOnCuda(TorchFunctionMode):
+class CudaEmulation(TorchFunctionMode):
     """Computes on CPU tensors what CUDA would keep and make; for shapes, not for values.
 
     Attention by the memory-efficient kernel, which every card has; the flash kernel of newer ones
@@ -98,7 +98,7 @@ class AsOnCuda(TorchFunctionMode):
             return _attention(*args, **kwargs)
         if func is functional.dropout:
             return _dropout(*args, **kwargs)
-        if torch.is_autocast_enabled("cpu") and getattr(func, "__name__", "") in WIDENED:
+        if torch.is_autocast_enabled("cpu") and getattr(func, "__name__", "") in FLOAT32_OPERATIONS:
             args = tuple(map(_wide, args))
             kwargs = {name: _wide(value) for name, value in kwargs.items()}
         return func(*args, **kwargs)

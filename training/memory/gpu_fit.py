@@ -17,23 +17,31 @@ from transformers import InstructBlipConfig
 
 from model.network.sizes import SIZES, build_random, config_of
 from training.finetuning.stages import STAGE1, STAGE2, Stage
-from training.memory.plan import Plan, Precision, Rules, Setting, measure, plan, with_batch
+from training.memory.plan import (
+    KernelRules,
+    MemoryPlan,
+    MemorySettings,
+    Precision,
+    measure,
+    plan,
+    with_batch,
+)
 
 GB = 10**9
 """As cards are named: a card of 16 GB has at least 16 * 10**9 bytes that programs can use."""
 CARDS = (16, 24, 40, 80)
 """GB: a V100 or T4, an A10 or RTX 4090, an A100, an A100 or H100."""
-SHARE, ASIDE = 0.10, GB
+MARGIN_SHARE, RESERVED_BYTES = 0.10, GB
 """Beyond the plan: a share of it for what the allocator cuts into pieces too small to use and for
 what kernels need inside, and so many bytes for CUDA's context, its libraries' code and workspaces.
 Our reading: nobody has measured it here."""
 
-Planner = Callable[[Setting], Plan]
+Planner = Callable[[MemorySettings], MemoryPlan]
 
 
-def needed(planned: Plan) -> int:
+def required_bytes(planned: MemoryPlan) -> int:
     """Bytes of a card that a plan wants, the margin with it."""
-    return int(planned.total * (1 + SHARE)) + ASIDE
+    return int(planned.total * (1 + MARGIN_SHARE)) + RESERVED_BYTES
 
 
 @dataclass(frozen=True)
@@ -41,29 +49,29 @@ class Suggestion:
     """What fits in `room` bytes. tried: plans by their cost; chosen: the first that fits."""
 
     room: int
-    tried: tuple[Plan, ...]
-    chosen: Plan | None
+    tried: tuple[MemoryPlan, ...]
+    chosen: MemoryPlan | None
 
     @property
     def words(self) -> str:
         """In one sentence, with what to do."""
-        first, least = self.tried[0], min(self.tried, key=needed)
+        first, least = self.tried[0], min(self.tried, key=required_bytes)
         if self.chosen is first:
-            return f"fits in {_gb(self.room)} as it is set: {_gb(needed(first))}"
+            return f"fits in {_gb(self.room)} as it is set: {_gb(required_bytes(first))}"
         if self.chosen is not None:
             return (
-                f"does not fit in {_gb(self.room)} as it is set ({_gb(needed(first))}), but with "
-                f"{_set(self.chosen.setting)}: {_gb(needed(self.chosen))}"
+                f"does not fit in {_gb(self.room)} as it is set ({_gb(required_bytes(first))}), but with "
+                f"{_set(self.chosen.setting)}: {_gb(required_bytes(self.chosen))}"
             )
         narrower = first.setting.precision == "float32"
         advice = "take a half precision or a larger card" if narrower else "take a larger card"
         return (
             f"does not fit in {_gb(self.room)}: with {_set(least.setting)} it still needs "
-            f"{_gb(needed(least))}; {advice}"
+            f"{_gb(required_bytes(least))}; {advice}"
         )
 
 
-def settings_by_cost(asked: Setting) -> Iterator[Setting]:
+def settings_by_cost(asked: MemorySettings) -> Iterator[MemorySettings]:
     """As asked; then what costs time, the least first, with as many examples a step as before.
 
     Checkpointing computes the forward pass twice, whatever the batch; smaller batches leave a card
@@ -79,13 +87,13 @@ def settings_by_cost(asked: Setting) -> Iterator[Setting]:
             yield with_batch(checkpointed, batch)
 
 
-def suggest(
+def suggest_settings(
     stage: Stage,
     config: InstructBlipConfig,
     room: int,
-    asked: Setting | None = None,
+    asked: MemorySettings | None = None,
     *,
-    rules: Rules = "cuda",
+    rules: KernelRules = "cuda",
     planner: Planner | None = None,
 ) -> Suggestion:
     """The first settings of a stage that fit in so many bytes, the margin counted.
@@ -98,10 +106,10 @@ def suggest(
         BundleError: as `plan`.
     """
     made = planner or (lambda setting: plan(stage, config, setting, rules=rules))
-    tried: list[Plan] = []
-    for setting in settings_by_cost(asked or Setting()):
+    tried: list[MemoryPlan] = []
+    for setting in settings_by_cost(asked or MemorySettings()):
         tried.append(made(setting))
-        if needed(tried[-1]) <= room:
+        if required_bytes(tried[-1]) <= room:
             return Suggestion(room, tuple(tried), tried[-1])
     return Suggestion(room, tuple(tried), None)
 
@@ -109,7 +117,7 @@ def suggest(
 # ---- For people ----
 
 
-def show(planned: Plan, room: int = 0) -> str:
+def show(planned: MemoryPlan, room: int = 0) -> str:
     """A plan in lines; room: bytes of the card, if there is one."""
     rows = [
         ("what stands still", planned.weights),
@@ -119,7 +127,7 @@ def show(planned: Plan, room: int = 0) -> str:
         ("kept for the backward pass", planned.activations),
         ("made and dropped on the way", planned.working),
         ("together", planned.total),
-        ("with a margin", needed(planned)),
+        ("with a margin", required_bytes(planned)),
     ]
     if room:
         rows.append(("the card has", room))
@@ -148,7 +156,7 @@ def card_table(
     stages: Iterable[Stage] = (STAGE1, STAGE2),
     precisions: Iterable[Precision] = ("float16", "bfloat16", "float32"),
     cards: Iterable[int] = CARDS,
-    asked: Setting | None = None,
+    asked: MemorySettings | None = None,
 ) -> list[Row]:
     """What fits on each card. Every setting is planned once: minutes of Python at full size."""
     cards, precisions = tuple(cards), tuple(precisions)
@@ -156,13 +164,13 @@ def card_table(
     for stage in stages:
         planner = cache(lambda setting, stage=stage: plan(stage, config, setting))
         for precision in precisions:
-            begin = replace(asked or Setting(), precision=precision)
+            begin = replace(asked or MemorySettings(), precision=precision)
             rows += [
                 Row(
                     card,
                     stage.name,
                     precision,
-                    suggest(stage, config, card * GB, begin, planner=planner),
+                    suggest_settings(stage, config, card * GB, begin, planner=planner),
                 )
                 for card in cards
             ]
@@ -185,11 +193,11 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def _cell(suggestion: Suggestion) -> str:
     if suggestion.chosen is None:
-        return f"no: {_gb(needed(min(suggestion.tried, key=needed)))}"
-    return f"{_set(suggestion.chosen.setting)}: {_gb(needed(suggestion.chosen))}"
+        return f"no: {_gb(required_bytes(min(suggestion.tried, key=required_bytes)))}"
+    return f"{_set(suggestion.chosen.setting)}: {_gb(required_bytes(suggestion.chosen))}"
 
 
-def _set(setting: Setting) -> str:
+def _set(setting: MemorySettings) -> str:
     also = ", checkpointed" if setting.checkpointed else ""
     return f"{setting.batch} x {setting.accumulation}{also}"
 
@@ -218,15 +226,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _, room = torch.cuda.mem_get_info()
     print(f"{torch.cuda.get_device_name()}, {_gb(room)}, torch {torch.__version__}")
     for stage in (STAGE1, STAGE2):
-        found = suggest(stage, config_of(given.size), room)
+        found = suggest_settings(stage, config_of(given.size), room)
         print(f"{stage.name} {found.words}")
         for planned in found.tried:
-            if needed(planned) <= room:
+            if required_bytes(planned) <= room:
                 print(compare(given.size, stage, planned, "cuda"))
     return 0
 
 
-def compare(size: str, stage: Stage, planned: Plan, device: str) -> str:
+def compare(size: str, stage: Stage, planned: MemoryPlan, device: str) -> str:
     """A plan, and beside it what real steps of a network of random weights took."""
     model = build_random(size, dtype=planned.setting.dtype, device=device)
     measured = measure(model, stage, planned.setting)

@@ -39,15 +39,19 @@ from model.network.weights import Places, kept_dtype, place_buffers, skeleton
 from training.corpus.phantoms import FINDINGS, LATERAL_SIGNS
 from training.finetuning.objectives import Batch, Objective
 from training.finetuning.stages import Stage
-from training.finetuning.trainable import Trainable, checkpoint_gradients, put_on
-from training.memory.counting import AsOnCuda, Living
+from training.finetuning.trainable import (
+    TrainableNetwork,
+    apply_stage,
+    enable_gradient_checkpointing,
+)
+from training.memory.counting import CudaEmulation, LiveStorageCounter
 
 Precision = Literal["float16", "bfloat16", "float32"]
-Rules = Literal["cuda", "cpu"]
+KernelRules = Literal["cuda", "cpu"]
 
 
 @dataclass(frozen=True)
-class Setting:
+class MemorySettings:
     """What of a run's settings memory depends on; the largest micro-batch that it can meet.
 
     batch: examples of a micro-batch. accumulation: micro-batches a step. precision: of the weights
@@ -71,7 +75,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """Bytes at the highest moment of a step.
 
     weights: what stands still. trainables, gradients, optimizer: of what learns, all float32.
@@ -80,7 +84,7 @@ class Plan:
     """
 
     stage: str
-    setting: Setting
+    setting: MemorySettings
     weights: int
     trainables: int
     gradients: int
@@ -102,8 +106,12 @@ class Plan:
 
 
 def plan(
-    stage: Stage, config: InstructBlipConfig, setting: Setting, *, rules: Rules = "cuda"
-) -> Plan:
+    stage: Stage,
+    config: InstructBlipConfig,
+    setting: MemorySettings,
+    *,
+    rules: KernelRules = "cuda",
+) -> MemoryPlan:
     """What a step of this stage takes in a network of this configuration.
 
     rules: whose kernels and autocast. Seconds of Python at full size, and no memory to speak of.
@@ -117,35 +125,37 @@ def plan(
         return _planned(stage, config, setting, rules)
 
 
-def _planned(stage: Stage, config: InstructBlipConfig, setting: Setting, rules: Rules) -> Plan:
+def _planned(
+    stage: Stage, config: InstructBlipConfig, setting: MemorySettings, rules: KernelRules
+) -> MemoryPlan:
     network = skeleton(config)
     for name, weight in network.named_parameters():
         weight.data = weight.data.to(kept_dtype(network, name, setting.dtype))
-    trainable = put_on(network, stage)
+    trainable = apply_stage(network, stage)
     as_there: Callable[[], AbstractContextManager[Any]] = (
-        AsOnCuda if rules == "cuda" else nullcontext
+        CudaEmulation if rules == "cuda" else nullcontext
     )
     with FakeTensorMode(), ExitStack() as modes:
         _fake(trainable)
         if setting.checkpointed:
-            checkpoint_gradients(network, again=as_there)
-        step = _Step(trainable, _around(network), setting, foreach=rules == "cuda" or None)
-        living = Living()
-        weights = living.add(p for p in network.parameters() if not p.requires_grad)
-        weights += living.add(network.buffers())
-        trainables = living.add(step.learns)
-        gradients = living.add(p.grad for p in step.learns if p.grad is not None)
-        optimizer = living.add(step.states())
-        still = living.now
-        living.add(step.tensors())
+            enable_gradient_checkpointing(network, again=as_there)
+        step = TrainingStep(trainable, _around(network), setting, foreach=rules == "cuda" or None)
+        counter = LiveStorageCounter()
+        weights = counter.add(p for p in network.parameters() if not p.requires_grad)
+        weights += counter.add(network.buffers())
+        trainables = counter.add(step.learns)
+        gradients = counter.add(p.grad for p in step.learns if p.grad is not None)
+        optimizer = counter.add(step.states())
+        still = counter.now
+        counter.add(step.tensors())
         modes.enter_context(as_there())
-        modes.enter_context(living)
+        modes.enter_context(counter)
         loss = step.forward()
-        activations = living.now - still
+        activations = counter.now - still
         step.backward(loss)
         del loss
         step.update()
-    return Plan(
+    return MemoryPlan(
         stage.name,
         setting,
         weights,
@@ -153,17 +163,17 @@ def _planned(stage: Stage, config: InstructBlipConfig, setting: Setting, rules: 
         gradients,
         optimizer,
         activations,
-        working=living.peak - still - activations,
+        working=counter.peak - still - activations,
     )
 
 
-def _check(setting: Setting) -> None:
+def _check(setting: MemorySettings) -> None:
     for name in ("batch", "accumulation", "views", "prompt_tokens", "target_tokens"):
         if getattr(setting, name) < 1:
             raise ValueError(f"{name} is {getattr(setting, name)}: give at least 1")
 
 
-def _fake(trainable: Trainable) -> None:
+def _fake(trainable: TrainableNetwork) -> None:
     """Every weight from the meta device to a CPU without memory, for meta tensors know no autocast.
 
     peft cannot put its adapters on such tensors, so the stage is already there.
@@ -193,21 +203,28 @@ def _around(network: InstructBlipForConditionalGeneration) -> ClinicalBLIP:
 # ---- One step ----
 
 
-class _Step:
+class TrainingStep:
     """One micro-batch and one step of the optimizer, as training.finetuning.loop takes them.
 
     The gradients of an earlier micro-batch and the optimizer's states are there already.
     """
 
     def __init__(
-        self, trainable: Trainable, model: ClinicalBLIP, setting: Setting, foreach: bool | None
+        self,
+        trainable: TrainableNetwork,
+        model: ClinicalBLIP,
+        setting: MemorySettings,
+        foreach: bool | None,
     ) -> None:
         device = next(model.network.parameters()).device
         self.dtype = setting.dtype
         self.device = device
         with device:
             self.objective = Objective(model, trainable.stage.objective).train()
-        self.learns: list[nn.Parameter] = [*trainable.parameters(), *self.objective.judges()]
+        self.learns: list[nn.Parameter] = [
+            *trainable.parameters(),
+            *self.objective.auxiliary_parameters(),
+        ]
         self.batch = _batch(model, setting, device)
         self.optimizer = torch.optim.AdamW(self.learns, lr=1e-6, foreach=foreach)
         for parameter in self.learns:
@@ -239,7 +256,7 @@ class _Step:
         self.optimizer.step()
 
 
-def _batch(model: ClinicalBLIP, setting: Setting, device: torch.device) -> Batch:
+def _batch(model: ClinicalBLIP, setting: MemorySettings, device: torch.device) -> Batch:
     """The largest micro-batch. One prompt ends a word earlier: then there is a mask, as mostly."""
     size, films = model.preprocessing.size, setting.batch * setting.views
     shown = setting.views * model.config.num_query_tokens
@@ -267,28 +284,28 @@ def _batch(model: ClinicalBLIP, setting: Setting, device: torch.device) -> Batch
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredStep:
     """A real step. memory: bytes at its highest moment. pace: studies a second, of whole steps."""
 
     memory: int
     pace: float
 
 
-PACED = 3
+TIMED_STEPS = 3
 """Steps of which the fastest gives the pace."""
 
 
-def measure(model: ClinicalBLIP, stage: Stage, setting: Setting) -> Measured:
+def measure(model: ClinicalBLIP, stage: Stage, setting: MemorySettings) -> MeasuredStep:
     """The same step for real, where the model is, with the largest micro-batch.
 
     Memory is what torch's allocator gave out, which on a GPU leaves out the same as the plan does.
     The stage is put onto the model, and it takes steps: it is of no use afterwards.
     """
     _check(setting)
-    trainable = put_on(model.network, stage)
+    trainable = apply_stage(model.network, stage)
     if setting.checkpointed:
-        checkpoint_gradients(model.network)
-    step = _Step(trainable, model, setting, foreach=None)
+        enable_gradient_checkpointing(model.network)
+    step = TrainingStep(trainable, model, setting, foreach=None)
 
     def run() -> None:
         step.backward(step.forward())
@@ -302,15 +319,15 @@ def measure(model: ClinicalBLIP, stage: Stage, setting: Setting) -> Measured:
         torch.cuda.synchronize(step.device)
         highest = torch.cuda.max_memory_allocated(step.device)
     else:
-        there = Living()
+        there = LiveStorageCounter()
         there.add([*model.network.parameters(), *model.network.buffers(), *step.learns])
         there.add(p.grad for p in step.learns if p.grad is not None)
         there.add([*step.states(), *step.tensors()])
         highest = there.now + _highest(run)
-    return Measured(highest, _pace(step, setting))
+    return MeasuredStep(highest, _pace(step, setting))
 
 
-def _pace(step: _Step, setting: Setting) -> float:
+def _pace(step: TrainingStep, setting: MemorySettings) -> float:
     """Studies a second of whole steps: every micro-batch, then the optimizer's."""
 
     def seconds() -> float:
@@ -322,7 +339,7 @@ def _pace(step: _Step, setting: Setting) -> float:
             torch.cuda.synchronize(step.device)
         return time.perf_counter() - began
 
-    return setting.batch * setting.accumulation / min(seconds() for _ in range(PACED))
+    return setting.batch * setting.accumulation / min(seconds() for _ in range(TIMED_STEPS))
 
 
 def _highest(run: Callable[[], None]) -> int:
@@ -343,7 +360,7 @@ def _highest(run: Callable[[], None]) -> int:
     return highest
 
 
-def with_batch(setting: Setting, batch: int) -> Setting:
+def with_batch(setting: MemorySettings, batch: int) -> MemorySettings:
     """The same step of the optimizer in micro-batches of another size.
 
     Raises:

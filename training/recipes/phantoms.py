@@ -43,7 +43,7 @@ from training.finetuning.config import TrainingConfig, differences
 from training.finetuning.loop import Outcome, Run, require_single_process
 from training.finetuning.metric_logging import plot_losses
 from training.finetuning.model_card import CARD_FILE, render_card
-from training.finetuning.stages import VISION_PRETRAINING, TEXT_PRETRAINING
+from training.finetuning.stages import TEXT_PRETRAINING, VISION_PRETRAINING
 from training.recipes.phantoms_network import MOST_TOKENS, TEMPLATE, build_network
 
 NOTICE = "Knows drawn phantoms only and must not be used on patients."
@@ -104,9 +104,13 @@ def train_phantoms(
     work = out.with_name(out.name + ".training")
     if fresh:
         shutil.rmtree(work, ignore_errors=True)
-    model, done = train_from_nothing(work, USUAL, recipe_config, seed=seed, resume=resume, device=device, log=log)
+    model, done = train_from_nothing(
+        work, USUAL, recipe_config, seed=seed, resume=resume, device=device, log=log
+    )
     plot = work / "losses.png"
-    plot_losses(plot, [(stage.name, work / stage.name) for stage in (VISION_PRETRAINING, TEXT_PRETRAINING)])
+    plot_losses(
+        plot, [(stage.name, work / stage.name) for stage in (VISION_PRETRAINING, TEXT_PRETRAINING)]
+    )
     said = _manifest(model, USUAL, TRANSFORM, recipe_config, seed, done)
     made = work / "bundle"
     said = save_bundle(made, model, said, beside=[plot])
@@ -171,7 +175,9 @@ def train_ablation_base(
             seed=seed, resume=resume, device=device, log=log,
         )  # fmt: skip
         said = replace(
-            _manifest(model, site, ABLATION_BASE_TRANSFORM, recipe_config, seed, done), name="elsewhere", version="1"
+            _manifest(model, site, ABLATION_BASE_TRANSFORM, recipe_config, seed, done),
+            name="elsewhere",
+            version="1",
         )
         save_bundle(folder, model, said)
         shutil.rmtree(work)
@@ -198,9 +204,14 @@ def train_from_nothing(
         NotAllowed, TrainingStopped: as `Run.train`.
     """
     model = build_network(seed)
-    shelf = prepare_phantoms(work / "shelf", site, recipe_config.studies, model, vary or vary_example, log)
+    shelf = prepare_phantoms(
+        work / "shelf", site, recipe_config.studies, model, vary or vary_example, log
+    )
     done: dict[str, Outcome] = {}
-    for stage, steps in ((VISION_PRETRAINING, recipe_config.eye), (TEXT_PRETRAINING, recipe_config.words)):
+    for stage, steps in (
+        (VISION_PRETRAINING, recipe_config.eye),
+        (TEXT_PRETRAINING, recipe_config.words),
+    ):
         config = TrainingConfig(
             steps=steps,
             batch=recipe_config.batch,
@@ -253,7 +264,9 @@ def vary_example(example: Example, site: Site) -> Example:
         priors = Priors(example.priors.indication, example.priors.procedure, other.report)
         example = replace(example, priors=priors)
     if len(example.images) == 2 and rng.random() < UNKNOWN_VIEW_SHARE:
-        example = replace(example, images=tuple(_UnknownPosition(image) for image in example.images))
+        example = replace(
+            example, images=tuple(_UnknownPosition(image) for image in example.images)
+        )
     return example
 
 
@@ -334,7 +347,9 @@ def _manifest(
     )
 
 
-def _training_identity(site: Site, transform: SampleTransform, recipe_config: RecipeConfig, seed: int) -> dict[str, Any]:
+def _training_identity(
+    site: Site, transform: SampleTransform, recipe_config: RecipeConfig, seed: int
+) -> dict[str, Any]:
     """What a manifest says of how a network was taught, as JSON has it."""
     told = {
         "recipe": "training.recipes.phantoms",

@@ -21,8 +21,8 @@ from training.finetuning.ablations import (
     ablate,
     as_markdown,
     clear,
-    plot,
     make_scorer,
+    plot,
     stages_at,
 )
 from training.finetuning.batches import SampleTransform

@@ -36,9 +36,16 @@ CONFIG = TrainingConfig(
 
 
 def run(folder: Path, stage: Stage = STAGE2, config: TrainingConfig = CONFIG, **others: Any) -> Run:
-    others.setdefault("tell", lambda _: None)
+    others.setdefault("log", lambda _: None)
     return Run(
-        folder, build_random("tiny"), stage, EXAMPLES, SampleTransform(), config, device="cpu", **others
+        folder,
+        build_random("tiny"),
+        stage,
+        EXAMPLES,
+        SampleTransform(),
+        config,
+        device="cpu",
+        **others,
     )
 
 
@@ -53,11 +60,11 @@ import torch
 torch.set_num_threads(1)
 from tests.integration.training.finetuning.test_loop import STAGE1, STAGE2, run
 folder, stage, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-def heard(step):
+def on_step(step):
     if step == last:
         os.kill(os.getpid(), signal.SIGKILL)
 stages = {"stage1": STAGE1, "stage2": STAGE2}
-run(folder, stages[stage], heard=heard).train(resume=True)
+run(folder, stages[stage], on_step=on_step).train(resume=True)
 """
 
 
@@ -191,7 +198,9 @@ def test_one_gpu_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch) -
 def test_half_precision_learns_the_same(stage: Stage, precision: Any, tmp_path: Path) -> None:
     config = TrainingConfig(**{**vars(CONFIG), "steps": 4})
     whole = run(tmp_path / "whole", stage, config).train()
-    half = run(tmp_path / "half", stage, TrainingConfig(**{**vars(config), "precision": precision})).train()
+    half = run(
+        tmp_path / "half", stage, TrainingConfig(**{**vars(config), "precision": precision})
+    ).train()
     assert half.counts.skipped == 0
     assert half.loss == pytest.approx(whole.loss, rel=0.02)
 

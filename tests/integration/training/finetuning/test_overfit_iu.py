@@ -16,7 +16,7 @@ from training.corpus.registry import open_corpus
 from training.finetuning.batches import SampleTransform
 from training.finetuning.config import TrainingConfig
 from training.finetuning.loop import Run
-from training.finetuning.stages import ParameterGroup, Method, Stage
+from training.finetuning.stages import Method, ParameterGroup, Stage
 from training.metrics.text import score
 from training.recipes.phantoms_network import build_network
 

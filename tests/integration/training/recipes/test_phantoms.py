@@ -29,7 +29,9 @@ def _light(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
 
 
-def made(out: Path, recipe_config: RecipeConfig = FEW, *, seed: int = 3, resume: bool = False) -> str:
+def made(
+    out: Path, recipe_config: RecipeConfig = FEW, *, seed: int = 3, resume: bool = False
+) -> str:
     return recipe.train_phantoms(
         out, recipe_config, seed=seed, held_out=4, resume=resume, device="cpu", log=lambda _: None
     ).digest

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model.bundling.store import load_bundle
-from model.inference.device_tuning import make_fit
+from model.inference.device_tuning import tune_for_device
 from model.manifest import read_manifest, resolve
 from model.network.clinicalblip import ClinicalBLIP
 from tests.support.network_drafts import write
@@ -57,7 +57,7 @@ def test_rounded_weights_find_the_same() -> None:
     """Within .01, or int8 is not to be offered (docs/develop/performance.md)."""
     model, _ = load_bundle("demo", torch.device("cpu"))
     whole = found(model, 200)
-    make_fit(model, torch.device("cpu"), int8=True)
+    tune_for_device(model, torch.device("cpu"), int8=True)
     rounded = found(model, 200)
     assert rounded[0] == pytest.approx(whole[0], abs=0.01)
     assert rounded[1] == pytest.approx(whole[1], abs=0.02)

@@ -13,7 +13,13 @@ from model.prompting.oracle import Oracle
 from model.prompting.prompt import QUESTION
 from training.corpus.example import TRAIN, Example
 from training.corpus.phantom_corpus import PhantomCorpus
-from training.finetuning.batches import BatchLoader, SampleOrder, SampleTransform, augment_views, make_sample
+from training.finetuning.batches import (
+    BatchLoader,
+    SampleOrder,
+    SampleTransform,
+    augment_views,
+    make_sample,
+)
 
 STILL = SampleTransform(drop_priors=0.0, drop_lines=0.0).without_augmentation()
 
@@ -69,7 +75,9 @@ def test_processes_share_what_one_would_read() -> None:
 def test_a_batch_is_the_same_wherever_a_run_is_taken_up() -> None:
     model = build_random("tiny")
     examples = [example(n) for n in range(10)]
-    loader = BatchLoader(model, examples, SampleTransform(), priors=True, batch=2, seed=0, most_target=30)
+    loader = BatchLoader(
+        model, examples, SampleTransform(), priors=True, batch=2, seed=0, most_target=30
+    )
     stream = loader.batches(0)
     straight = [next(stream) for _ in range(8)]
     stream.close()
@@ -119,7 +127,9 @@ def test_comparisons_stay_only_where_the_prompt_has_a_prior_report() -> None:
 
     def target(one: Example, transform: SampleTransform) -> str:
         rng = np.random.default_rng(0)
-        return make_sample(one, model.preprocessing, transform, lambda _: True, rng, priors=True).target
+        return make_sample(
+            one, model.preprocessing, transform, lambda _: True, rng, priors=True
+        ).target
 
     assert target(without, STILL) == "The lungs are clear."
     assert target(with_report, STILL) == text

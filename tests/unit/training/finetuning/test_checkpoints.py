@@ -19,7 +19,7 @@ WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3)}
 def test_what_was_saved_is_loaded_and_old_ones_go(tmp_path: Path) -> None:
     for step in (5, 10, 15):
         checkpoints.save(tmp_path, step, {"a": WEIGHTS["a"] * step}, {"step": step, "x": [1.5]})
-    found = checkpoints.every(tmp_path)
+    found = checkpoints.list_checkpoints(tmp_path)
     assert [checkpoints.step_of(path) for path in found] == [10, 15]
     weights, state = checkpoints.load(found[-1])
     assert torch.equal(weights["a"], WEIGHTS["a"] * 15)
@@ -41,7 +41,7 @@ def test_a_full_disk_keeps_the_last_good_one(
     with pytest.raises(DiskFull, match="make room"):
         checkpoints.save(tmp_path, 2, WEIGHTS, {"step": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-000001"]
-    assert checkpoints.load(checkpoints.every(tmp_path)[-1])[1] == {"step": 1}
+    assert checkpoints.load(checkpoints.list_checkpoints(tmp_path)[-1])[1] == {"step": 1}
 
 
 def test_a_damaged_one_says_what_to_do_and_runs_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from model.manifest import NULL
-from training.finetuning.model_card import card
+from training.finetuning.model_card import render_card
 
 SAID = {
     "corpus": "iu_xray",
@@ -25,7 +25,7 @@ def test_a_card_says_data_settings_scores_and_limits() -> None:
         scores={"bleu_4, priors context": 0.25},
         adapters=({"name": "adapter", "rank": 16},),
     )
-    text = card(manifest)
+    text = render_card(manifest)
     for words in (
         "# clinicalblip 1",
         "**A demonstration: No model",
@@ -41,6 +41,6 @@ def test_a_card_says_data_settings_scores_and_limits() -> None:
 
 
 def test_without_scores_it_says_so() -> None:
-    text = card(replace(NULL, demonstration=False))
+    text = render_card(replace(NULL, demonstration=False))
     assert "None were taken" in text
     assert "demonstration" not in text

@@ -9,8 +9,8 @@ import torch
 
 from model.network.sizes import FULL_PARAMETERS, build_random, config_of
 from model.network.weights import skeleton
-from training.finetuning.stages import ABLATIONS, STAGE1, STAGE2, STAGES, WITHOUT_T5, How, table
-from training.finetuning.trainable import put_on
+from training.finetuning.stages import ABLATIONS, STAGE1, STAGE2, STAGES, WITHOUT_T5, Method, table
+from training.finetuning.trainable import apply_stage
 
 FULL = {
     # 39 layers, query and value, two matrices of rank 16 between 1,408 and 1,408.
@@ -30,12 +30,12 @@ FULL = {
 @pytest.mark.parametrize("name", STAGES)
 def test_every_parameter_is_in_one_group_or_stands_still(name: str) -> None:
     network = skeleton(config_of("full"))
-    made = put_on(network, STAGES[name])
+    made = apply_stage(network, STAGES[name])
     named = made.named()
     listed = Counter(name for group in made.groups.values() for name in group)
     assert max(listed.values()) == 1
     assert {n for n, p in network.named_parameters() if p.requires_grad} == set(named)
-    in_optimizer = Counter(id(p) for group in made.for_optimizer() for p in group["params"])
+    in_optimizer = Counter(id(p) for group in made.optimizer_groups() for p in group["params"])
     assert set(in_optimizer) == {id(p) for p in named.values()}
     assert max(in_optimizer.values()) == 1
     assert all(p.dtype == torch.float32 for p in named.values())
@@ -45,7 +45,7 @@ def test_what_the_two_stages_train_at_full_size() -> None:
     counts = {}
     for stage in (STAGE1, STAGE2):
         network = skeleton(config_of("full"))
-        made = put_on(network, stage)
+        made = apply_stage(network, stage)
         counts[stage.name] = made.counts()
         added = sum(p.numel() for n, p in network.named_parameters() if ".lora_" in n)
         assert sum(p.numel() for p in network.parameters()) - added == FULL_PARAMETERS
@@ -64,7 +64,7 @@ def test_what_the_two_stages_train_at_full_size() -> None:
 @pytest.mark.parametrize("stage", [STAGE1, STAGE2], ids=lambda stage: stage.name)
 def test_the_key_projection_stands_still(stage: object) -> None:
     network = skeleton(config_of("full"))
-    named = put_on(network, stage).named()  # type: ignore[arg-type]
+    named = apply_stage(network, stage).named()  # type: ignore[arg-type]
     assert not [n for n in named if ".k_proj" in n or ".k." in n]
 
 
@@ -72,9 +72,9 @@ def test_a_step_moves_what_the_table_says_and_nothing_else() -> None:
     torch.set_num_threads(1)
     for stage in (STAGE1, STAGE2):
         network = build_random("tiny").network
-        made = put_on(network, stage)
+        made = apply_stage(network, stage)
         before = {n: p.detach().clone() for n, p in network.named_parameters()}
-        optimizer = torch.optim.AdamW(made.for_optimizer())
+        optimizer = torch.optim.AdamW(made.optimizer_groups())
         for parameter in made.parameters():
             parameter.grad = torch.ones_like(parameter)
         optimizer.step()
@@ -90,7 +90,7 @@ def test_table_3_is_rows_of_the_same_table() -> None:
     assert ABLATIONS["untuned"] == ()
     assert ABLATIONS["without_visual"] == (STAGE2,)
     assert not any(stage.priors for stage in ABLATIONS["without_priors"])
-    assert not [g for g in WITHOUT_T5.groups if g.how is How.LORA]
+    assert not [g for g in WITHOUT_T5.groups if g.how is Method.LORA]
     # Each leaves out one thing: the rest is as in the full training.
     for name in ("without_priors", "without_t5"):
         assert ABLATIONS[name][0] == STAGE1
@@ -100,5 +100,5 @@ def test_table_3_is_rows_of_the_same_table() -> None:
 
 def test_other_rates() -> None:
     quick = STAGE2.with_rates(1e-3, None)
-    assert {g.rate for g in quick.groups if g.how is How.LORA} == {1e-3}
-    assert {g.rate for g in quick.groups if g.how is How.WHOLE} == {1e-4}
+    assert {g.rate for g in quick.groups if g.how is Method.LORA} == {1e-3}
+    assert {g.rate for g in quick.groups if g.how is Method.WHOLE} == {1e-4}

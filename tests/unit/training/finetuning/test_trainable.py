@@ -11,8 +11,8 @@ from model.bundling.adapters import merge_adapter
 from model.case import Case, View
 from model.network.sizes import build_random
 from training.corpus.phantoms import phantom
-from training.finetuning.objectives import Sample, Objective, gather
-from training.finetuning.stages import STAGE1, STAGE2, WITHOUT_T5, ParameterGroup, Method, Stage
+from training.finetuning.objectives import Objective, Sample, gather
+from training.finetuning.stages import STAGE1, STAGE2, WITHOUT_T5, Method, ParameterGroup, Stage
 from training.finetuning.trainable import apply_stage
 
 
@@ -72,7 +72,9 @@ def test_wo_is_kept_out_of_float16() -> None:
 
 
 def test_a_group_that_names_nothing_is_refused() -> None:
-    nothing = Stage("x", (ParameterGroup("none", r"no\.such", Method.WHOLE, 1.0, 0.0),), priors=False)
+    nothing = Stage(
+        "x", (ParameterGroup("none", r"no\.such", Method.WHOLE, 1.0, 0.0),), priors=False
+    )
     with pytest.raises(ValueError, match="names nothing"):
         apply_stage(build_random("tiny").network, nothing)
     twice = Stage(

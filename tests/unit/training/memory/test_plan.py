@@ -14,9 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 from model.network.sizes import build_random, config_of
 from model.network.weights import kept_dtype, skeleton
-from training.finetuning.stages import STAGE1, STAGE2, WORDS, Stage
-from training.finetuning.trainable import checkpoint_gradients, put_on
-from training.memory.counting import WIDENED, AsOnCuda, Living
+from training.finetuning.stages import STAGE1, STAGE2, TEXT_PRETRAINING, Stage
+from training.finetuning.trainable import apply_stage, enable_gradient_checkpointing
+from training.memory.counting import FLOAT32_OPERATIONS, CudaEmulation, LiveStorageCounter
 from training.memory.gpu_fit import (
     GB,
     Suggestion,
@@ -24,22 +24,22 @@ from training.memory.gpu_fit import (
     compare,
     main,
     markdown,
-    needed,
+    required_bytes,
     settings_by_cost,
     show,
-    suggest,
+    suggest_settings,
 )
 from training.memory.plan import (
-    Plan,
-    Setting,
-    _Step,
+    MemoryPlan,
+    MemorySettings,
+    TrainingStep,
     measure,
     plan,
     with_batch,
 )
 
 TINY = config_of("tiny")
-SMALL = Setting(batch=2, views=2, prompt_tokens=24, target_tokens=32)
+SMALL = MemorySettings(batch=2, views=2, prompt_tokens=24, target_tokens=32)
 PAPER = (STAGE1, STAGE2)
 
 
@@ -61,7 +61,7 @@ def _one_thread() -> Iterator[None]:
         (STAGE1, "bfloat16", True),
         (STAGE2, "bfloat16", False),
         (STAGE2, "float32", True),
-        (WORDS, "float32", False),
+        (TEXT_PRETRAINING, "float32", False),
     ],
     ids=lambda value: value.name if isinstance(value, Stage) else str(value),
 )
@@ -81,7 +81,7 @@ def test_what_does_not_depend_on_the_batch_is_counted_to_the_byte(stage: Stage) 
     network = skeleton(TINY)
     for name, weight in network.named_parameters():
         weight.data = weight.data.to(kept_dtype(network, name, torch.float16))
-    learns = put_on(network, stage).parameters()
+    learns = apply_stage(network, stage).parameters()
     whole = {id(p): p.nbytes for p in network.parameters()}
     buffers = sum(b.nbytes for b in network.buffers())
     planned = plan(stage, TINY, SMALL)
@@ -116,13 +116,13 @@ def test_a_setting_below_one_is_refused(name: str) -> None:
 def _gradients(stage: Stage, checkpointed: bool) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
     model = build_random("tiny")
-    trainable = put_on(model.network, stage)
+    trainable = apply_stage(model.network, stage)
     for name, parameter in trainable.named().items():
         if ".lora_B." in name:
             torch.nn.init.normal_(parameter, std=0.02)  # at zero, its partner gets no gradient
     if checkpointed:
-        checkpoint_gradients(model.network)
-    step = _Step(trainable, model, SMALL, foreach=None)
+        enable_gradient_checkpointing(model.network)
+    step = TrainingStep(trainable, model, SMALL, foreach=None)
     torch.manual_seed(2)
     step.backward(step.forward())
     return {
@@ -141,8 +141,8 @@ def test_checkpointed_gradients_are_the_same_with_dropout(stage: Stage) -> None:
 
 def test_every_tower_is_checkpointed_where_it_learns() -> None:
     model = build_random("tiny")
-    trainable = put_on(model.network, STAGE1)
-    checkpoint_gradients(model.network)
+    trainable = apply_stage(model.network, STAGE1)
+    enable_gradient_checkpointing(model.network)
     ran: dict[str, int] = {}
     layers = {
         "ViT": model.network.vision_model.encoder.layers[0].mlp,
@@ -154,7 +154,7 @@ def test_every_tower_is_checkpointed_where_it_learns() -> None:
         layer.register_forward_pre_hook(
             lambda *_, name=name: ran.__setitem__(name, ran.get(name, 0) + 1)
         )
-    step = _Step(trainable, model, SMALL, foreach=None)
+    step = TrainingStep(trainable, model, SMALL, foreach=None)
     step.backward(step.forward())
     assert ran == dict.fromkeys(layers, 2)
 
@@ -173,9 +173,9 @@ def test_what_cudas_autocast_widens_and_a_cpus_does_not_is_known() -> None:
             seen.add(getattr(func, "__name__", ""))
             return func(*args, **(kwargs or {}))
 
-    for stage in (*PAPER, WORDS):
+    for stage in (*PAPER, TEXT_PRETRAINING):
         model = build_random("tiny")
-        step = _Step(put_on(model.network, stage), model, SMALL, foreach=None)
+        step = TrainingStep(apply_stage(model.network, stage), model, SMALL, foreach=None)
         with Names():
             step.forward()
 
@@ -188,7 +188,7 @@ def test_what_cudas_autocast_widens_and_a_cpus_does_not_is_known() -> None:
         return set(found)
 
     assert {"layer_norm", "linear", "pow", "rsqrt", "scaled_dot_product_attention"} <= seen
-    assert seen & (kernels("AutocastCUDA") - kernels("AutocastCPU")) <= WIDENED
+    assert seen & (kernels("AutocastCUDA") - kernels("AutocastCPU")) <= FLOAT32_OPERATIONS
 
 
 def test_on_cuda_attention_keeps_no_matrix_and_dropout_keeps_bytes() -> None:
@@ -200,13 +200,13 @@ def test_on_cuda_attention_keeps_no_matrix_and_dropout_keeps_bytes() -> None:
         k = torch.empty(2, 4, 61, 16)
 
         def kept(call: Any, cuda: bool) -> int:
-            living = Living()
-            living.add([q, k, mask])
-            before = living.now
-            with AsOnCuda() if cuda else Living(), living:
+            counter = LiveStorageCounter()
+            counter.add([q, k, mask])
+            before = counter.now
+            with CudaEmulation() if cuda else LiveStorageCounter(), counter:
                 out = call()
             assert out.requires_grad
-            return living.now - before - out.nbytes
+            return counter.now - before - out.nbytes
 
         def attention() -> torch.Tensor:
             return functional.scaled_dot_product_attention(q, k, k, mask, dropout_p=0.1)
@@ -218,40 +218,40 @@ def test_on_cuda_attention_keeps_no_matrix_and_dropout_keeps_bytes() -> None:
 
 
 def test_a_storage_is_counted_once_and_no_longer_than_it_lives() -> None:
-    living = Living()
-    with living:
+    counter = LiveStorageCounter()
+    with counter:
         whole = torch.zeros(1000)
         part = whole[:10]
-        assert living.now == 4000
+        assert counter.now == 4000
         del whole
-        assert living.now == 4000
+        assert counter.now == 4000
         del part
-        assert living.now == 0
-        assert living.peak == 4000
+        assert counter.now == 0
+        assert counter.peak == 4000
 
 
 # ---- Cards ----
 
 
 def test_settings_come_by_their_cost_with_as_many_examples_a_step() -> None:
-    found = [(s.batch, s.accumulation, s.checkpointed) for s in settings_by_cost(Setting())]
+    found = [(s.batch, s.accumulation, s.checkpointed) for s in settings_by_cost(MemorySettings())]
     assert found == [(3, 4, False), (3, 4, True), (2, 6, True), (1, 12, True)]
-    odd = Setting(batch=4, accumulation=5, checkpointed=True)
+    odd = MemorySettings(batch=4, accumulation=5, checkpointed=True)
     assert [(s.batch, s.accumulation) for s in settings_by_cost(odd)] == [(4, 5), (2, 10), (1, 20)]
     with pytest.raises(ValueError, match="batches of 5"):
-        with_batch(Setting(), 5)
+        with_batch(MemorySettings(), 5)
 
 
-def _planned(setting: Setting) -> Plan:
+def _planned(setting: MemorySettings) -> MemoryPlan:
     kept = (1 if setting.checkpointed else 5) * GB * setting.batch
-    return Plan("stage1", setting, 8 * GB, 0, 0, 0, kept, 0)
+    return MemoryPlan("stage1", setting, 8 * GB, 0, 0, 0, kept, 0)
 
 
 @pytest.mark.parametrize(
     ("card", "chosen"), [(27, (3, 4, False)), (14, (3, 4, True)), (12, (2, 6, True)), (10.8, ...)]
 )
 def test_the_cheapest_that_fits_is_chosen(card: float, chosen: Any) -> None:
-    found = suggest(STAGE1, TINY, int(card * GB), planner=_planned)
+    found = suggest_settings(STAGE1, TINY, int(card * GB), planner=_planned)
     if chosen is ...:
         assert found.chosen is None
         assert [p.setting.batch for p in found.tried] == [3, 3, 2, 1]
@@ -260,15 +260,17 @@ def test_the_cheapest_that_fits_is_chosen(card: float, chosen: Any) -> None:
     assert found.chosen is not None
     setting = found.chosen.setting
     assert (setting.batch, setting.accumulation, setting.checkpointed) == chosen
-    assert needed(found.chosen) <= card * GB
+    assert required_bytes(found.chosen) <= card * GB
     assert found.chosen is found.tried[-1]
 
 
 def test_a_suggestion_says_what_to_do() -> None:
-    words = {card: suggest(STAGE1, TINY, card * GB, planner=_planned).words for card in (40, 14)}
+    words = {
+        card: suggest_settings(STAGE1, TINY, card * GB, planner=_planned).words for card in (40, 14)
+    }
     assert words[40] == "fits in 40.0 GB as it is set: 26.3 GB"
     assert "(26.3 GB), but with 3 x 4, checkpointed: 13.1 GB" in words[14]
-    wide = Suggestion(GB, (_planned(Setting(precision="float32")),), None)
+    wide = Suggestion(GB, (_planned(MemorySettings(precision="float32")),), None)
     assert "take a half precision or a larger card" in wide.words
 
 
@@ -277,9 +279,9 @@ def test_the_real_plan_is_suggested_and_shown() -> None:
     plain = plan(STAGE1, TINY, SMALL)
     again = plan(STAGE1, TINY, replace(SMALL, checkpointed=True))
     assert torch.equal(torch.get_rng_state(), before)  # whoever plans first trains the same
-    room = needed(again)
-    assert room < needed(plain)
-    found = suggest(STAGE1, TINY, room, SMALL)
+    room = required_bytes(again)
+    assert room < required_bytes(plain)
+    found = suggest_settings(STAGE1, TINY, room, SMALL)
     assert found.chosen == again
     text = show(again, room)
     assert "stage1, 2 x 4, checkpointed, float16, 2 views" in text
