@@ -15,18 +15,18 @@ from typing import Any
 import pydicom
 
 from model.case import Case, Priors, View
-from model.dicom.evidence import UNKNOWN, Judged
-from model.dicom.indication import indication, procedure
+from model.dicom.evidence import UNKNOWN, Classification
+from model.dicom.indication import find_indication, find_procedure
 from model.dicom.pixels import read_header, view_pixels
 from model.dicom.views import (
     NOTES,
     SENTENCES,
-    Choice,
-    Film,
+    Instance,
     Reason,
+    ViewChoice,
     ViewSettings,
     choose_views,
-    film_of,
+    parse_instance,
 )
 from model.errors import NoPixels, PixelError
 from model.manifest import Manifest
@@ -98,27 +98,27 @@ class _Reading:
     faults: dict[str, PixelError] = field(default_factory=dict)  # by SOP instance UID
     views: dict[str, View] = field(default_factory=dict)
 
-    def header(self, kept: Kept) -> tuple[Film, pydicom.Dataset | None]:
+    def header(self, kept: Kept) -> tuple[Instance, pydicom.Dataset | None]:
         """The film by its header; one that has a fault where the header cannot be read."""
         _look_at_file(kept.path)
         try:
             header = read_header(kept.path)
         except PixelError as error:
             self._fault(kept.sop_instance_uid, error)
-            unknown = Judged(UNKNOWN)
-            film = Film(
+            unknown = Classification(UNKNOWN)
+            film = Instance(
                 source=kept.sop_instance_uid,
                 sop_class=kept.sop_class_uid,
                 modality="",
                 chest=unknown,
                 position=unknown,
-                instance=kept.sop_instance_uid,
+                sop_instance_uid=kept.sop_instance_uid,
                 fault=Reason.UNREADABLE,
             )
             return film, None
-        return film_of(header, kept.sop_instance_uid), header
+        return parse_instance(header, kept.sop_instance_uid), header
 
-    def all_read(self, chosen: Sequence[Film]) -> bool:
+    def all_read(self, chosen: Sequence[Instance]) -> bool:
         """Read the chosen films' pixels; False where one cannot be read, which is then a fault."""
         for film in chosen:
             if film.source in self.views:
@@ -193,7 +193,7 @@ def make_ready(
 
 
 def _ready(
-    choice: Choice,
+    choice: ViewChoice,
     reading: _Reading,
     left_out: list[dict[str, str]],
     headers: Sequence[pydicom.Dataset],
@@ -201,8 +201,8 @@ def _ready(
     answered: set[HoldReason],
     knobs: Settings,
 ) -> Ready:
-    found = indication(headers, knobs.indication_sources or None)
-    named = procedure(headers)
+    found = find_indication(headers, knobs.indication_sources or None)
+    named = find_procedure(headers)
     priors = Priors(indication=found.text, procedure=named.text)
     views = [reading.views[film.source] for film in choice.views]
     digest = hashlib.sha256(
@@ -252,14 +252,14 @@ def _view_settings(knobs: Settings, answered: set[HoldReason]) -> ViewSettings:
     )
 
 
-def _left_out(choice: Choice, faults: dict[str, PixelError]) -> list[dict[str, str]]:
+def _left_out(choice: ViewChoice, faults: dict[str, PixelError]) -> list[dict[str, str]]:
     return [
         {
-            "sop_instance_uid": left.film.source,
+            "sop_instance_uid": left.instance.source,
             "reason": str(left.reason),
-            "sentence": str(faults.get(left.film.source) or SENTENCES[left.reason]),
+            "sentence": str(faults.get(left.instance.source) or SENTENCES[left.reason]),
         }
-        for left in choice.left_out
+        for left in choice.excluded
     ]
 
 

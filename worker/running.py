@@ -23,7 +23,7 @@ import redis
 from celery import signals
 from celery.beat import EmbeddedService, Scheduler
 
-from model.dicom.indication import indication
+from model.dicom.indication import find_indication
 from records.database.session import database_time, unit_of_work
 from records.errors import BrokerDown, NightdraftError, SettingsError, safe_text
 from records.operations import heartbeats
@@ -105,7 +105,7 @@ def check_parts(part: Part) -> None:
     if part == "prepare":
         served_manifest()
         try:
-            indication([], settings().indication_sources or None)
+            find_indication([], settings().indication_sources or None)
         except ValueError as error:
             raise SettingsError(f"NIGHTDRAFT_INDICATION_SOURCES: {error}") from None
     if part == "draft":

@@ -1,6 +1,6 @@
-"""One received file: its header read and checked, its bytes kept, its row committed.
+"""Files one received object: reads and checks its header, stores its bytes, commits its row.
 
-Knows no network; who called and what the C-STORE command said is told to it. Decodes no pixel.
+No pixel is decoded here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from typing import Any
 from pydicom import Dataset, dcmread
 from pydicom.multival import MultiValue
 
-from intake.dicom.limits import VALUE_CHARACTERS, Why, is_film, uid_is_sound, why_no_film
+from intake.dicom.limits import (
+    MAX_VALUE_CHARACTERS,
+    RefusalReason,
+    is_radiograph,
+    is_valid_uid,
+    skip_reason,
+)
 from model.dicom import indication
 from records.blobs import Blobs
 from records.database.session import unit_of_work
@@ -26,7 +32,7 @@ from records.states import Priority
 from records.workflow import studies
 from records.workflow.studies import Outcome, Patient, ReceivedInstance, Registration
 
-_WANTED = [
+_HEADER_KEYWORDS = [
     "SpecificCharacterSet",
     "SOPClassUID",
     "SOPInstanceUID",
@@ -46,23 +52,26 @@ _WANTED = [
     "RequestedProcedurePriority",
     "StudyPriorityID",
 ]
-"""All that is read of a header here; the rest is skipped over without taking memory."""
+"""The only elements that are read of a header; the rest is skipped without taking memory."""
 
-_LONG_VALUE = 65_536  # bytes; none of the wanted values is near it
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_MAX_VALUE_BYTES = 65_536
+"""A longer value is not read. None of the elements above comes near it."""
+
+_MAX_EXPECTED_INSTANCES = 1_000_000
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-class Refused(Exception):
-    """The object is not taken; `why` has the answer."""
+class ObjectRefused(Exception):
+    """An object is refused. `reason` leads to the status and the sentence of the answer."""
 
-    def __init__(self, why: Why) -> None:
-        super().__init__(why)
-        self.why = why
+    def __init__(self, reason: RefusalReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """A Part 10 file on the blob volume, and what its C-STORE said of it."""
+class ReceivedFile:
+    """A Part 10 file on the blob volume, and what its C-STORE command said of it."""
 
     path: Path
     sop_class_uid: str  # (0000,0002)
@@ -70,88 +79,97 @@ class Received:
     transfer_syntax_uid: str
     calling_ae: str
     size: int
-    sha256: str  # of the data set, see `incoming.DataSetDigest`
+    sha256: str  # of the data set, see `incoming_file.DataSetDigest`
 
 
-def file_object(received: Received, blobs: Blobs, settings: Settings) -> Registration:
-    """Keep one object for good: when this returns, its bytes are synced and its row committed.
+def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> Registration:
+    """Store one object for good: when this returns, its bytes are synced and its row is committed.
 
     Raises:
-        Refused: it is not taken; nothing of it is kept.
-        DiskFull: less room than `disk_stop_mb`; nothing of it is kept.
-        DatabaseDown: no row; the bytes are kept only where the commit's outcome is not known.
+        ObjectRefused: the object is not taken; nothing of it is kept.
+        DiskFull: there is less room than `disk_stop_mb`; nothing of it is kept.
+        DatabaseDown: there is no row. The bytes are kept only where it is not known whether the
+            commit succeeded.
         NightdraftError: the database refused the row; nothing of it is kept.
     """
     header = read_header(received.path)
-    arrived = describe(header, received, settings)
-    if not arrived["is_radiograph"] and settings.other_objects == "refuse":
-        raise Refused(Why.OTHER_OBJECT)
+    fields = instance_fields(header, received, settings)
+    if not fields["is_radiograph"] and settings.other_objects == "refuse":
+        raise ObjectRefused(RefusalReason.OTHER_OBJECT)
     if blobs.free_mb() < settings.disk_stop_mb:
         raise DiskFull("less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
 
     key = blobs.new_instance()
-    committing = False
+    may_be_committed = False
     try:
-        with ThreadPoolExecutor(1) as beside:
-            keeping = beside.submit(blobs.keep_instance, received.path, key)
+        with ThreadPoolExecutor(1) as executor:
+            stored = executor.submit(blobs.keep_instance, received.path, key)
             with unit_of_work() as session:
-                registered = studies.register_instance(
-                    session, ReceivedInstance(**arrived, blob=key)
+                registration = studies.register_instance(
+                    session, ReceivedInstance(**fields, blob=key)
                 )
                 # The row waits for its bytes: they are synced before it is committed.
-                keeping.result()
+                stored.result()
                 failpoint("after-fsync")
-                committing = True
+                may_be_committed = True
     except BaseException:
-        # A connection that breaks in the commit leaves open whether the row is there; a file too
-        # many is swept up later, a row without its file would be a lost film.
-        if not committing:
+        # A connection that breaks in the commit leaves open whether the row is there. A file too
+        # many is swept up later; a row without its file would be a lost image.
+        if not may_be_committed:
             _remove(blobs, key)
         raise
     failpoint("after-commit")
-    if registered.outcome is Outcome.REPEATED:
+    if registration.outcome is Outcome.REPEATED:
         _remove(blobs, key)
-    return registered
+    return registration
 
 
 def read_header(path: Path) -> Dataset:
-    """The few elements that are wanted, up to the pixels.
+    """Read the few elements that are needed; the file is read up to the pixels.
 
     Raises:
-        Refused: it cannot be read.
+        ObjectRefused: the header cannot be read.
     """
     try:
         header = dcmread(
-            path, stop_before_pixels=True, specific_tags=_WANTED, defer_size=_LONG_VALUE
+            path,
+            stop_before_pixels=True,
+            specific_tags=_HEADER_KEYWORDS,
+            defer_size=_MAX_VALUE_BYTES,
         )
         if any(getattr(raw, "value", "") is None and raw.length for raw in header.values()):
-            raise Refused(Why.UNREADABLE)  # a wanted value longer than any can be
-        for _ in header:  # converts each value now, with its errors
+            raise ObjectRefused(RefusalReason.UNREADABLE)  # a value that was too long to be read
+        for _ in header:  # converts each value now, so that its errors come now
             pass
     except Exception:
-        # pydicom raises whatever a damaged file leads it to, and its words quote values.
-        raise Refused(Why.UNREADABLE) from None
+        # pydicom raises all kinds of errors for a damaged file, and their messages quote values.
+        raise ObjectRefused(RefusalReason.UNREADABLE) from None
     return header
 
 
-def describe(header: Dataset, received: Received, settings: Settings) -> dict[str, Any]:
-    """The fields of an ReceivedInstance that header, command and settings tell, each checked.
+def instance_fields(
+    header: Dataset, received: ReceivedFile, settings: Settings
+) -> dict[str, Any]:
+    """The fields of a ReceivedInstance from header, command and settings, each of them checked.
+
+    Returns:
+        All fields but `blob`.
 
     Raises:
-        Refused: a UID is missing, unsound, or not the command's.
+        ObjectRefused: a UID is missing, invalid, or not the command's.
     """
     study, series, sop, sop_class = (
-        text(header, keyword)
+        element_text(header, keyword)
         for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
     )
     if not (study and series and sop):
-        raise Refused(Why.MISSING_UID)
-    said = (received.sop_class_uid, received.sop_instance_uid)
-    if not all(uid_is_sound(uid) for uid in (study, series, sop, *said)):
-        raise Refused(Why.BAD_UID)
-    if (sop_class, sop) != said:
-        raise Refused(Why.DISAGREES)
-    modality = text(header, "Modality")
+        raise ObjectRefused(RefusalReason.MISSING_UID)
+    command_uids = (received.sop_class_uid, received.sop_instance_uid)
+    if not all(is_valid_uid(uid) for uid in (study, series, sop, *command_uids)):
+        raise ObjectRefused(RefusalReason.BAD_UID)
+    if (sop_class, sop) != command_uids:
+        raise ObjectRefused(RefusalReason.DISAGREES)
+    modality = element_text(header, "Modality")
     return {
         "study_instance_uid": study,
         "series_instance_uid": series,
@@ -160,64 +178,67 @@ def describe(header: Dataset, received: Received, settings: Settings) -> dict[st
         "transfer_syntax_uid": received.transfer_syntax_uid,
         "modality": modality,
         "patient": Patient(
-            patient_id=text(header, "PatientID"),
-            issuer=text(header, "IssuerOfPatientID"),
-            name=text(header, "PatientName"),
-            birth_date=text(header, "PatientBirthDate"),
-            sex=text(header, "PatientSex"),
+            patient_id=element_text(header, "PatientID"),
+            issuer=element_text(header, "IssuerOfPatientID"),
+            name=element_text(header, "PatientName"),
+            birth_date=element_text(header, "PatientBirthDate"),
+            sex=element_text(header, "PatientSex"),
         ),
-        "accession_number": text(header, "AccessionNumber"),
-        "study_date": text(header, "StudyDate"),
-        "study_description": text(header, "StudyDescription"),
+        "accession_number": element_text(header, "AccessionNumber"),
+        "study_date": element_text(header, "StudyDate"),
+        "study_description": element_text(header, "StudyDescription"),
         "size": received.size,
         "sha256": received.sha256,
         "calling_ae": received.calling_ae,
-        "priority": priority(header, received.calling_ae, settings),
-        "is_radiograph": is_film(sop_class, modality),
-        "skip_reason": why_no_film(sop_class, modality),
-        "expected_instances": _expected(header),
+        "priority": choose_priority(header, received.calling_ae, settings),
+        "is_radiograph": is_radiograph(sop_class, modality),
+        "skip_reason": skip_reason(sop_class, modality),
+        "expected_instances": _expected_instances(header),
     }
 
 
-def priority(header: Dataset, calling_ae: str, settings: Settings) -> Priority:
-    """The more urgent of what the header and the calling AE say, else the setting."""
-    by_caller = settings.caller_priorities.get(calling_ae)
-    said = [] if by_caller is None else [by_caller]
-    with suppress(Exception):  # a damaged sequence must not cost the film
-        asked = indication.priority(header)
-        if asked:
-            said.append(Priority[asked])
-    return min(said, default=settings.priority)
+def choose_priority(header: Dataset, calling_ae: str, settings: Settings) -> Priority:
+    """The more urgent of the header's and the calling AE's priority, else the setting's."""
+    caller_priority = settings.caller_priorities.get(calling_ae)
+    candidates = [] if caller_priority is None else [caller_priority]
+    with suppress(Exception):  # a damaged sequence must not cost the image
+        header_priority = indication.find_priority(header)
+        if header_priority:
+            candidates.append(Priority[header_priority])
+    return min(candidates, default=settings.priority)
 
 
-def text(header: Dataset, keyword: str) -> str:
-    """An element as text fit for a row: no control characters, of bounded length; "" without one.
+def element_text(header: Dataset, keyword: str) -> str:
+    """An element's value as text that fits a row; "" where there is none.
 
     Raises:
-        Refused: the value cannot be read.
+        ObjectRefused: the value cannot be read.
     """
     try:
         value = header.get(keyword)
         if isinstance(value, MultiValue):
             value = "\\".join(str(part) for part in value)
-        return clean("" if value is None else str(value))
+        return clean_text("" if value is None else str(value))
     except Exception:
-        raise Refused(Why.UNREADABLE) from None
+        raise ObjectRefused(RefusalReason.UNREADABLE) from None
 
 
-def clean(value: str) -> str:
-    """Text that a row can hold: PostgreSQL takes no NUL, and an index no long value."""
-    return _CONTROLS.sub("", value).strip()[:VALUE_CHARACTERS]
+def clean_text(value: str) -> str:
+    """Text that a row can hold: without control characters, 256 characters at most.
+
+    PostgreSQL takes no NUL, and an index no long value.
+    """
+    return _CONTROL_CHARACTERS.sub("", value).strip()[:MAX_VALUE_CHARACTERS]
 
 
-def _expected(header: Dataset) -> int | None:
+def _expected_instances(header: Dataset) -> int | None:
     """(0020,1208), where it is a number that can be true."""
-    with suppress(ValueError, Refused):
-        count = int(text(header, "NumberOfStudyRelatedInstances"))
-        return count if 0 < count < 1_000_000 else None
+    with suppress(ValueError, ObjectRefused):
+        count = int(element_text(header, "NumberOfStudyRelatedInstances"))
+        return count if 0 < count < _MAX_EXPECTED_INSTANCES else None
     return None
 
 
 def _remove(blobs: Blobs, key: str) -> None:
-    with suppress(OSError):  # the sweep takes it later
+    with suppress(OSError):  # the sweep removes it later
         blobs.remove(key)

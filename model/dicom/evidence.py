@@ -1,9 +1,9 @@
-"""What a header says of a film: the table of evidence, and the code that walks it.
+"""What a header says of an image: a table of rules, and the code that applies it.
 
-Knows no pixels and chooses no films; model.dicom.views asks it whether a film is of the chest and in
-which projection. Every row says where to look, for what, and why that counts. What each row was
-worth on 7,469 real headers is in docs/use/images.md. A header that does not tell is answered with
-"unknown", never with the likelier of two.
+`model.dicom.views` asks it whether an image is of the chest and in which projection. Every rule
+says where to look, for what, and why that counts; docs/use/images.md has what each rule was worth
+on 7,469 real headers. Where the header does not settle a question, the answer is "unknown", never
+the likelier of two.
 """
 
 from __future__ import annotations
@@ -19,80 +19,89 @@ class Header(Protocol):
     """A pydicom Dataset, or a plain mapping from DICOM keyword to value; sequences are lists."""
 
     def get(self, key: str, /) -> Any:
-        """The value of a keyword, or None where the header has none."""
+        """Return the value of a keyword, or None where the header has none."""
 
 
 class Strength(StrEnum):
-    """How much a row decides.
+    """How much a rule decides. The values are the words that docs/use/images.md prints.
 
-    FILM: names this very film, and decides. STUDY: names the order, which may have several parts;
-    decides where no FILM row does. HINT: two of different groups that agree decide. DOUBT:
-    decides nothing, and stands in the way of the other answer.
+    INSTANCE: describes this very image, and decides. STUDY: describes the order, which may have
+    several parts; decides where no INSTANCE rule matches. HINT: two hints of different groups that
+    agree decide. DOUBT: decides nothing, but prevents the opposite answer.
     """
 
-    FILM = "film"
+    INSTANCE = "film"
     STUDY = "study"
     HINT = "hint"
     DOUBT = "doubt"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Rule:
     """One kind of evidence.
 
-    places: keywords to look under, "Sequence.Keyword" for what lies in a sequence's items.
-    pattern: a regular expression, tried on the value in capitals with `_` as a space.
-    group: hints of one group come from one source and count once.
-    yields: gives way to a FILM row that says otherwise, instead of contradicting it.
+    Attributes:
+        name: The name of the rule, for people.
+        answer: The answer that a match speaks for: "yes", "no", "frontal" or "lateral".
+        strength: How much a match decides.
+        keywords: The DICOM keywords to look under, "Sequence.Keyword" for an element of a
+            sequence's items.
+        pattern: A regular expression, searched in the value in capitals with `_` as a space.
+        rationale: Why a match counts.
+        group: Hints of one group come from one source and count once.
+        overridable: Gives way to an INSTANCE rule with another answer instead of contradicting it.
     """
 
     name: str
-    says: str
+    answer: str
     strength: Strength
-    places: tuple[str, ...]
+    keywords: tuple[str, ...]
     pattern: str
-    why: str
+    rationale: str
     group: str = ""
-    yields: bool = False
+    overridable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A row that was found in a header: in `place` stood `value`."""
+    """A rule that matched a header: the value under `keyword` was `value`."""
 
-    row: Row
-    place: str
+    rule: Rule
+    keyword: str
     value: str
 
     def __str__(self) -> str:
-        """For people: `ViewPosition "LL" says lateral`."""
-        return f'{self.place} "{self.value}" says {self.row.says}'
+        """Return the evidence for people: `ViewPosition "LL" says lateral`."""
+        return f'{self.keyword} "{self.value}" says {self.rule.answer}'
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """An answer ("yes", "no", "frontal", ..., or "unknown") with all evidence for and against.
+class Classification:
+    """The answer to one question about an image, with the evidence.
 
-    lean: what the evidence points to where it does not suffice, or "". For putting films in an
-    order, never for telling anyone what a film is.
+    Attributes:
+        answer: "yes", "no", "frontal", "lateral" or "unknown".
+        evidence: All evidence, for the answer and against it.
+        leaning: The answer that all evidence points to, even where it does not suffice; else "".
+            It only orders images and is never shown as what an image is.
     """
 
     answer: str
     evidence: tuple[Evidence, ...] = ()
-    lean: str = ""
+    leaning: str = ""
 
 
 UNKNOWN = "unknown"
 YES, NO = "yes", "no"
 FRONTAL, LATERAL = "frontal", "lateral"
 
-_OF_THIS_FILM = (
+_IMAGE_KEYWORDS = (
     "SeriesDescription",
     "ProtocolName",
     "AcquisitionDeviceProcessingDescription",
     "PerformedProtocolCodeSequence.CodeMeaning",
 )
-_OF_THE_ORDER = (
+_ORDER_KEYWORDS = (
     "StudyDescription",
     "RequestedProcedureDescription",
     "PerformedProcedureStepDescription",
@@ -102,148 +111,150 @@ _OF_THE_ORDER = (
     "RequestAttributesSequence.ScheduledProcedureStepDescription",
     "RequestAttributesSequence.RequestedProcedureCodeSequence.CodeMeaning",
 )
-_BODY_PART = ("BodyPartExamined", "AnatomicRegionSequence.CodeMeaning")
+_BODY_PART_KEYWORDS = ("BodyPartExamined", "AnatomicRegionSequence.CodeMeaning")
 
-_CHEST = (
+_CHEST_PATTERN = (
     r"\b(CHEST|THORAX|THORACE|TORAX|TÓRAX|TORACE|LUNGS?|LUNGE|POUMONS?|CXR|PULMON\w*)\b"
     r"|КЛЕТК|ЛЕГК|胸部|胸片|흉부"
 )
-_ELSEWHERE = (
+_ELSEWHERE_PATTERN = (
     r"\b(HANDS?|WRISTS?|FINGERS?|THUMBS?|FOREARM|ELBOWS?|HUMERUS|SHOULDERS?|CLAVICLES?|SCAPULA"
     r"|FOOT|FEET|ANKLES?|TOES?|CALCANEUS|HEEL|KNEES?|PATELLA|TIBIA|FIBULA|TIBFIB|FEMUR|HIPS?"
     r"|LEGS?|ARMS?|PELVIS|SACRUM|COCCYX|ABDOMEN|ABDOMINAL|ABD|KUB|BREAST|SKULL|HEAD|SINUS(ES)?"
     r"|FACIAL|MANDIBLE|MAXILLA|NASAL|JAW|DENTAL|TEETH|ORBITS?|NECK|[CTL][ -]?SPINE|\w*SPINE|RIBS?"
     r"|STERNUM|HÜFTE|SCHÄDEL|KNIE|FUSS)\b"
 )
-_LATERAL_WORD = r"\b(LATERAL|LAT|LATERALE|SEITLICH|PROFIL|PROFILE)\b(?!.*\bDECUB)"
-_FRONTAL_WORD = (
+_LATERAL_PATTERN = r"\b(LATERAL|LAT|LATERALE|SEITLICH|PROFIL|PROFILE)\b(?!.*\bDECUB)"
+_FRONTAL_PATTERN = (
     r"\b(PA|AP|P\.A|A\.P|FRONTAL|FACE|POSTERO[ -]?ANTERIOR|ANTERO[ -]?POSTERIOR)\b(?!.*\bOBL)"
 )
 
-BODY = (
-    Row("body part: chest", YES, Strength.FILM, _BODY_PART, _CHEST,
-        "Body part of the film as the modality gives it, e.g. CHEST or PORTABLE CHEST."),
-    Row("body part code: chest", YES, Strength.FILM, ("AnatomicRegionSequence.CodeValue",),
+BODY_PART_RULES = (
+    Rule("body part: chest", YES, Strength.INSTANCE, _BODY_PART_KEYWORDS, _CHEST_PATTERN,
+        "Body part of the image as the modality gives it, e.g. CHEST or PORTABLE CHEST."),
+    Rule("body part code: chest", YES, Strength.INSTANCE, ("AnatomicRegionSequence.CodeValue",),
         r"^(T-D3000|816094009|51185008)$",
         "Chest in SNOMED, old codes and new (PS3.16 CID 4009)."),
-    Row("film's words: chest", YES, Strength.FILM, _OF_THIS_FILM, _CHEST,
-        "Words about this film, most often the key that the radiographer pressed."),
-    Row("order's words: chest", YES, Strength.STUDY, _OF_THE_ORDER, _CHEST,
-        "The order; in a third of films the only place that names a body part."),
-    Row("body part: elsewhere", NO, Strength.FILM, _BODY_PART, _ELSEWHERE,
-        "Body part of the film as the modality gives it, another than the chest."),
-    Row("film's words: elsewhere", NO, Strength.FILM, _OF_THIS_FILM, _ELSEWHERE,
-        "Words about this film that name another part."),
-    Row("order's words: elsewhere", NO, Strength.STUDY, _OF_THE_ORDER, _ELSEWHERE,
-        "The order names another part. It gives way to a film that is labelled chest: an acute "
-        "abdomen series has a chest film.", yields=True),
-    Row("body part: extremity", NO, Strength.DOUBT, _BODY_PART, r"\bEXTREM[IE]T(Y|IES)\b",
-        "No particular part, and seen on chest films, so it decides nothing alone."),
+    Rule("film's words: chest", YES, Strength.INSTANCE, _IMAGE_KEYWORDS, _CHEST_PATTERN,
+        "Words about this image, most often the key that the radiographer pressed."),
+    Rule("order's words: chest", YES, Strength.STUDY, _ORDER_KEYWORDS, _CHEST_PATTERN,
+        "The order; for a third of the images the only place that names a body part."),
+    Rule("body part: elsewhere", NO, Strength.INSTANCE, _BODY_PART_KEYWORDS, _ELSEWHERE_PATTERN,
+        "Body part of the image as the modality gives it, another than the chest."),
+    Rule("film's words: elsewhere", NO, Strength.INSTANCE, _IMAGE_KEYWORDS, _ELSEWHERE_PATTERN,
+        "Words about this image that name another part."),
+    Rule("order's words: elsewhere", NO, Strength.STUDY, _ORDER_KEYWORDS, _ELSEWHERE_PATTERN,
+        "The order names another part. It gives way to an image that is labelled chest: an acute "
+        "abdomen series has a chest image.", overridable=True),
+    Rule("body part: extremity", NO, Strength.DOUBT, _BODY_PART_KEYWORDS, r"\bEXTREM[IE]T(Y|IES)\b",
+        "No particular part, and it occurs on chest images, so it decides nothing alone."),
 )  # fmt: skip
-"""Evidence on the body part. Answers: "yes" (chest) and "no"."""
+"""Rules on the body part. Their answers are "yes" (chest) and "no"."""
 
-PROJECTION = (
-    Row("view code: frontal", FRONTAL, Strength.FILM, ("ViewCodeSequence.CodeValue",),
+PROJECTION_RULES = (
+    Rule("view code: frontal", FRONTAL, Strength.INSTANCE, ("ViewCodeSequence.CodeValue",),
         r"^(R-10202|R-10206|R-10214|R-40888|399033003|399348003|272479007)$",
         "Frontal, antero-posterior, postero-anterior (PS3.16 CID 4010)."),
-    Row("view code: lateral", LATERAL, Strength.FILM, ("ViewCodeSequence.CodeValue",),
+    Rule("view code: lateral", LATERAL, Strength.INSTANCE, ("ViewCodeSequence.CodeValue",),
         r"^(R-10236|R-10232|R-102CD|R-10228|R-10224|399173006|399198007|399067008|399352003"
         r"|399260004)$",
         "Lateral, whichever side (PS3.16 CID 4010)."),
-    Row("view position: lateral", LATERAL, Strength.FILM, ("ViewPosition",),
+    Rule("view position: lateral", LATERAL, Strength.INSTANCE, ("ViewPosition",),
         r"^(LL|RL|ML|LM|(L|R|LEFT |RIGHT |LARGE )?LAT(ERAL)?)$",
-        "Nobody gets a lateral by leaving a default. LLD and RLD are decubitus films, not these."),
-    Row("orientation: lateral", LATERAL, Strength.FILM, ("PatientOrientation",), r"^[AP][HF]?\\",
-        "Rows run from front to back of the patient (PS3.3 C.7.6.1.1.1): seen from the side."),
-    Row("film's words: lateral", LATERAL, Strength.FILM, _OF_THIS_FILM, _LATERAL_WORD,
-        "Words about this film; the order's words name both views and say nothing here."),
-    Row("film's words: frontal", FRONTAL, Strength.FILM, _OF_THIS_FILM, _FRONTAL_WORD,
-        "Words about this film; 'PA and lateral' in one line cancels out."),
-    Row("view position: PA or AP", FRONTAL, Strength.HINT, ("ViewPosition",), r"^(PA|AP)$",
-        "A default on many machines: two of five films that say PA are laterals.",
+        "Lateral is never the default of a machine. LLD and RLD are decubitus views, not these."),
+    Rule("orientation: lateral", LATERAL, Strength.INSTANCE, ("PatientOrientation",),
+        r"^[AP][HF]?\\", "Rows run from front to back of the patient (PS3.3 C.7.6.1.1.1)."),
+    Rule("film's words: lateral", LATERAL, Strength.INSTANCE, _IMAGE_KEYWORDS, _LATERAL_PATTERN,
+        "Words about this image; the order's words name both views and say nothing here."),
+    Rule("film's words: frontal", FRONTAL, Strength.INSTANCE, _IMAGE_KEYWORDS, _FRONTAL_PATTERN,
+        "Words about this image; 'PA and lateral' in one line cancels out."),
+    Rule("view position: PA or AP", FRONTAL, Strength.HINT, ("ViewPosition",), r"^(PA|AP)$",
+        "A default on many machines: two of five images that say PA are laterals.",
         group="positioning"),
-    Row("orientation: frontal", FRONTAL, Strength.HINT, ("PatientOrientation",),
-        r"^[LR][HF]?\\", "Left where PA is left: the same default, so the same group.",
+    Rule("orientation: frontal", FRONTAL, Strength.HINT, ("PatientOrientation",),
+        r"^[LR][HF]?\\", "Unchanged where PA is unchanged: the same default, so the same group.",
         group="positioning"),
-    Row("shape: wide", FRONTAL, Strength.HINT, ("shape",), r"^WIDE$",
-        "Wider than high by a twentieth, as a chest is from the front.", group="shape"),
-    Row("shape: high", LATERAL, Strength.HINT, ("shape",), r"^HIGH$",
-        "Higher than wide by a twentieth: most laterals, many frontals.", group="shape"),
+    Rule("shape: wide", FRONTAL, Strength.HINT, ("shape",), r"^WIDE$",
+        "At least a twentieth wider than high, as a chest is from the front.", group="shape"),
+    Rule("shape: high", LATERAL, Strength.HINT, ("shape",), r"^HIGH$",
+        "At least a twentieth higher than wide: most laterals, many frontals.", group="shape"),
 )  # fmt: skip
-"""Evidence on the projection. Answers: "frontal" and "lateral"."""
+"""Rules on the projection. Their answers are "frontal" and "lateral"."""
 
 
-def judge(rows: Sequence[Row], header: Header) -> Judged:
-    """What a header says by a table of rows (BODY or PROJECTION)."""
-    found = tuple(_found(rows, header))
-    by_line: dict[tuple[str, str], set[str]] = {}
-    for e in found:
-        by_line.setdefault((e.place, e.value), set()).add(e.row.says)
-    # One line that names both ("PA and lateral", "chest and abdomen") tells nothing of one film.
-    clear = [e for e in found if len(by_line[e.place, e.value]) == 1]
-    film, study, hints, doubts = (
-        [e for e in clear if e.row.strength is strength] for strength in Strength
+def classify(rules: Sequence[Rule], header: Header) -> Classification:
+    """Classify a header by a table of rules, BODY_PART_RULES or PROJECTION_RULES."""
+    evidence = tuple(_matches(rules, header))
+    answers_by_line: dict[tuple[str, str], set[str]] = {}
+    for match in evidence:
+        answers_by_line.setdefault((match.keyword, match.value), set()).add(match.rule.answer)
+    # A line that names both ("PA and lateral", "chest and abdomen") says nothing of one image.
+    clear = [e for e in evidence if len(answers_by_line[e.keyword, e.value]) == 1]
+    instance, study, hints, doubts = (
+        [e for e in clear if e.rule.strength is strength] for strength in Strength
     )
-    answers = {e.row.says for e in clear}
-    return Judged(
-        _decide(film, study, hints, doubts), found, answers.pop() if len(answers) == 1 else ""
+    answers = {e.rule.answer for e in clear}
+    return Classification(
+        _decide(instance, study, hints, doubts),
+        evidence,
+        answers.pop() if len(answers) == 1 else "",
     )
 
 
 def _decide(
-    film: list[Evidence], study: list[Evidence], hints: list[Evidence], doubts: list[Evidence]
+    instance: list[Evidence], study: list[Evidence], hints: list[Evidence], doubts: list[Evidence]
 ) -> str:
-    """The answer on which deciding evidence agrees and nothing that counts stands against it."""
-    deciding = film or study
-    against = doubts + [e for e in study if not (film and e.row.yields)]
-    if not deciding and len({e.row.group for e in hints}) > 1:
+    """Return the answer on which the deciding evidence agrees and that nothing contradicts."""
+    deciding = instance or study
+    against = doubts + [e for e in study if not (instance and e.rule.overridable)]
+    if not deciding and len({e.rule.group for e in hints}) > 1:
         deciding = hints
-    answers = {e.row.says for e in deciding}
+    answers = {e.rule.answer for e in deciding}
     if len(answers) != 1:
         return UNKNOWN
-    return answers.pop() if {e.row.says for e in against} <= answers else UNKNOWN
+    return answers.pop() if {e.rule.answer for e in against} <= answers else UNKNOWN
 
 
-def _found(rows: Sequence[Row], header: Header) -> Iterator[Evidence]:
-    for row in rows:
-        for place in row.places:
-            for value in texts(header, place):
-                if re.search(row.pattern, value.upper().replace("_", " ")):
-                    yield Evidence(row, place, value)
+def _matches(rules: Sequence[Rule], header: Header) -> Iterator[Evidence]:
+    for rule in rules:
+        for keyword in rule.keywords:
+            for value in read_texts(header, keyword):
+                if re.search(rule.pattern, value.upper().replace("_", " ")):
+                    yield Evidence(rule, keyword, value)
 
 
-def texts(header: Header, place: str) -> Iterator[str]:
-    r"""The values under a keyword as text, several joined by `\`; blank ones are left out.
+def read_texts(header: Header, keyword: str) -> Iterator[str]:
+    r"""Yield the values under a keyword as text, several joined by `\`; blank ones are left out.
 
-    place: "Keyword", "Sequence.Keyword" (of every item), or "shape" ("wide", "high" or neither,
-    from Rows and Columns).
+    Args:
+        header: The header to read.
+        keyword: "Keyword", "Sequence.Keyword" (of every item), or "shape", which yields "wide" or
+            "high" by Rows and Columns, or nothing.
     """
-    if place == "shape":
+    if keyword == "shape":
         yield from _shape(header)
         return
-    name, _, rest = place.partition(".")
+    name, _, rest = keyword.partition(".")
     value = header.get(name)
     if rest:
-        for part in value if isinstance(value, Sequence) and not isinstance(value, str) else ():
-            if hasattr(part, "get"):
-                yield from texts(part, rest)
+        is_sequence = isinstance(value, Sequence) and not isinstance(value, str)
+        for item in value if is_sequence else ():
+            if hasattr(item, "get"):
+                yield from read_texts(item, rest)
         return
     if value is None:
         return
-    parts = [value] if isinstance(value, (str, bytes)) or not _many(value) else list(value)
-    text = clean("\\".join(str(part) for part in parts))
+    # A multi-valued element of pydicom is a Sequence, and so are str and bytes.
+    multiple = isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+    text = clean_text("\\".join(str(part) for part in (value if multiple else [value])))
     if text.strip("\\ "):
         yield text
 
 
-def clean(text: str) -> str:
-    """Text from outside without control characters, each run of white space one space."""
+def clean_text(text: str) -> str:
+    """Return text without control characters, each run of white space as one space."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.split())
-
-
-def _many(value: object) -> bool:
-    return isinstance(value, Sequence)
 
 
 def _shape(header: Header) -> Iterator[str]:

@@ -1,11 +1,11 @@
-"""How far the table of evidence reaches: counts over many headers in a CSV, and how often right.
+"""How often the rules of model.dicom.evidence match in a CSV of headers, and how often rightly.
 
     python -m model.dicom.evidence_coverage headers.csv[.gz] [projections.csv]
 
 headers.csv has a column for each attribute, by its name in the data dictionary ("View Position"),
-as the National Library of Medicine gives out those of its Indiana University films.
-projections.csv (filename, projection) has the truth. Prints Markdown; docs/use/images.md holds it.
-Knows no pixels.
+as the National Library of Medicine publishes those of its Indiana University images.
+projections.csv (filename, projection) has the true projections. The output is Markdown, which
+docs/use/images.md contains.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from typing import Any
 from pydicom.datadict import DicomDictionary
 
 from model.dicom.evidence import (
-    BODY,
+    BODY_PART_RULES,
     FRONTAL,
     LATERAL,
     NO,
-    PROJECTION,
+    PROJECTION_RULES,
     UNKNOWN,
     YES,
-    Judged,
-    Row,
-    judge,
+    Classification,
+    Rule,
+    classify,
 )
 
 _KEYWORDS = {name: keyword for _, _, name, _, keyword in DicomDictionary.values()}
-_IN_A_CODE = {"Code Value": "CodeValue", "Code Meaning": "CodeMeaning"}
+_CODE_COLUMNS = {"Code Value": "CodeValue", "Code Meaning": "CodeMeaning"}
 
-Judgement = tuple[Judged, Judged, str]
-"""Body part and projection of one film, and its true projection ("" where nobody says)."""
+ClassifiedHeader = tuple[Classification, Classification, str]
+"""Body part and projection of one image, and its true projection ("" where it is not known)."""
 
 
-def headers_in(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and header, by keyword, of every film in a CSV of headers."""
+def read_headers(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the name and the header, by keyword, of every image in a CSV of headers."""
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "rt", encoding="utf-8", newline="") as lines:
         for line in csv.DictReader(lines):
@@ -52,16 +52,16 @@ def headers_in(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 for name, text in line.items()
                 if text and name in _KEYWORDS
             }
-            # The CSV names codes a second time, without their sequence: those of the site's own
-            # scheme are of the procedure, the others are of sequences that have their own column.
-            code = {k: header.pop(k) for k in _IN_A_CODE.values() if k in header}
+            # The CSV repeats codes without their sequence. Those of the site's own scheme belong
+            # to the procedure; the others belong to sequences that have their own column.
+            code = {k: header.pop(k) for k in _CODE_COLUMNS.values() if k in header}
             if code and header.get("CodingSchemeDesignator") != "SNM3":
                 header["ProcedureCodeSequence"] = [code]
             yield Path(line["filename"]).stem, header
 
 
-def truths_in(path: Path) -> dict[str, str]:
-    """Film -> "frontal" or "lateral"."""
+def read_projections(path: Path) -> dict[str, str]:
+    """Return "frontal" or "lateral" for the name of each image."""
     with path.open(encoding="utf-8", newline="") as lines:
         return {
             line["filename"].split(".")[0]: line["projection"].lower()
@@ -69,21 +69,25 @@ def truths_in(path: Path) -> dict[str, str]:
         }
 
 
-def judged(
-    headers: Iterable[tuple[str, Mapping[str, Any]]], truths: Mapping[str, str]
-) -> list[Judgement]:
-    """Every header judged by both tables."""
+def classify_headers(
+    headers: Iterable[tuple[str, Mapping[str, Any]]], projections: Mapping[str, str]
+) -> list[ClassifiedHeader]:
+    """Classify every header by both tables of rules."""
     return [
-        (judge(BODY, header), judge(PROJECTION, header), truths.get(name, ""))
+        (
+            classify(BODY_PART_RULES, header),
+            classify(PROJECTION_RULES, header),
+            projections.get(name, ""),
+        )
         for name, header in headers
     ]
 
 
-def report(films: Sequence[Judgement]) -> str:
-    """The counts as Markdown tables: answers, then what each row of the tables was worth."""
-    chest = Counter(body.answer for body, _, _ in films)
+def format_tables(headers: Sequence[ClassifiedHeader]) -> str:
+    """Return the counts as Markdown tables: the answers, then what each rule was worth."""
+    chest = Counter(body.answer for body, _, _ in headers)
     lines = [
-        f"{len(films):,} headers, {sum(bool(t) for *_, t in films):,} with a known projection.",
+        f"{len(headers):,} headers, {sum(bool(t) for *_, t in headers):,} with a known projection.",
         "",
         "| chest? | films |",
         "|---|---|",
@@ -93,44 +97,44 @@ def report(films: Sequence[Judgement]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for answer in (FRONTAL, LATERAL, UNKNOWN):
-        truth = Counter(t for _, p, t in films if p.answer == answer)
+        truth = Counter(t for _, p, t in headers if p.answer == answer)
         lines.append(_counts(answer, truth, answer))
     lines += [
         "",
         "| evidence on the projection | films | of them frontal | lateral | not known | right |",
         "|---|---|---|---|---|---|",
     ]
-    for row in PROJECTION:
-        truth = Counter(t for _, p, t in films if _has(p, row))
-        lines.append(_counts(f"{row.name} ({row.strength})", truth, row.says))
+    for rule in PROJECTION_RULES:
+        truth = Counter(t for _, p, t in headers if _matched(p, rule))
+        lines.append(_counts(f"{rule.name} ({rule.strength})", truth, rule.answer))
     lines += ["", "| evidence on the body part | films | says chest |", "|---|---|---|"]
-    for row in BODY:
-        found = sum(_has(body, row) for body, _, _ in films)
-        lines.append(f"| {row.name} ({row.strength}) | {found:,} | {row.says} |")
+    for rule in BODY_PART_RULES:
+        count = sum(_matched(body, rule) for body, _, _ in headers)
+        lines.append(f"| {rule.name} ({rule.strength}) | {count:,} | {rule.answer} |")
     return "\n".join(lines)
 
 
-def _counts(name: str, truth: Counter[str], says: str) -> str:
+def _counts(name: str, truth: Counter[str], answer: str) -> str:
     known = truth[FRONTAL] + truth[LATERAL]
-    right = f"{100 * truth[says] / known:.2f}%" if known and says != UNKNOWN else ""
+    right = f"{100 * truth[answer] / known:.2f}%" if known and answer != UNKNOWN else ""
     cells = (truth.total(), truth[FRONTAL], truth[LATERAL], truth[""])
     return f"| {name} | " + " | ".join(f"{n:,}" for n in cells) + f" | {right} |"
 
 
-def _has(body_or_projection: Judged, row: Row) -> bool:
-    return any(e.row is row for e in body_or_projection.evidence)
+def _matched(classification: Classification, rule: Rule) -> bool:
+    return any(e.rule is rule for e in classification.evidence)
 
 
 def _value(text: str) -> Any:
-    """A cell: a number of values as a Python list, a sequence as pydicom prints it, or a text."""
+    """Parse a cell: a list in Python's notation, a sequence as pydicom prints it, or text."""
     if text.startswith("[("):
-        found = re.findall(r"(Code Value|Code Meaning) +[A-Z]{2}: '([^']*)'", text)
-        return [{_IN_A_CODE[name]: value for name, value in found}]
+        elements = re.findall(r"(Code Value|Code Meaning) +[A-Z]{2}: '([^']*)'", text)
+        return [{_CODE_COLUMNS[name]: value for name, value in elements}]
     if text.startswith("["):
         return ast.literal_eval(text)
     return text
 
 
 if __name__ == "__main__":
-    known = truths_in(Path(sys.argv[2])) if len(sys.argv) > 2 else {}
-    print(report(judged(headers_in(Path(sys.argv[1])), known)))
+    true_projections = read_projections(Path(sys.argv[2])) if len(sys.argv) > 2 else {}
+    print(format_tables(classify_headers(read_headers(Path(sys.argv[1])), true_projections)))

@@ -1,7 +1,7 @@
-"""Why an examination was asked for, what was asked for and how urgently, by the film's headers.
+"""Why an examination was requested, what was requested and how urgently, by the DICOM headers.
 
-Knows DICOM only; an order by HL7 or FHIR is better, and its caller asks there first. All that
-comes back is untrusted text, without control characters and otherwise as it was sent.
+An order by HL7 or FHIR is better, so the caller looks there first. The texts that come back are
+untrusted: they have no control characters and are otherwise as they were sent.
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from model.dicom.evidence import Header, texts
+from model.dicom.evidence import Header, read_texts
 
 NOT_PROVIDED = "Not provided"
-CUT_AT = 64
-"""Characters in an LO value (PS3.5 table 6.2-1); senders cut longer texts there."""
+LO_LIMIT = 64
+"""The longest LO value in characters (PS3.5 table 6.2-1); senders cut longer texts there."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A text with where it came from (a Source's name, "none" where nothing was found).
+class OrderText:
+    """A text of the order, and where it came from.
 
-    label: what a reader is told of the text beyond "indication" ("history", "admitting
-    diagnosis"), or "". cut: the text is as long as its kind of value allows, so it may end early.
+    Attributes:
+        text: The text.
+        source: The name of its TextSource, or "none" where there was no text.
+        label: What the draft calls the text where it is not an indication in the strict sense
+                ("history", "admitting diagnosis"), or "".
+        cut: Whether the text is as long as its field allows, so that it may be cut short.
     """
 
     text: str
@@ -32,50 +36,64 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """One place in a header. limit: the longest value that the place can hold, 0 for no limit."""
+class TextSource:
+    """One place in a header that may hold a text.
+
+    Attributes:
+        name: The name of the source in settings and drafts.
+        keyword: The keyword, as for `read_texts`.
+        tag: The tag, for people.
+        limit: The longest value that fits there, in characters; 0 for no limit.
+        label: As `OrderText.label`.
+    """
 
     name: str
-    place: str
+    keyword: str
     tag: str
     limit: int = 0
     label: str = ""
 
 
-_ORDER = "RequestAttributesSequence"
+_REQUEST = "RequestAttributesSequence"
 
-INDICATION: tuple[Source, ...] = (
-    Source("request_reason", f"{_ORDER}.ReasonForTheRequestedProcedure",
-           "(0040,0275)>(0040,1002)", CUT_AT),
-    Source("request_reason_code", f"{_ORDER}.ReasonForRequestedProcedureCodeSequence.CodeMeaning",
-           "(0040,0275)>(0040,100A)", CUT_AT),
-    Source("request_comments", f"{_ORDER}.RequestedProcedureComments",
-           "(0040,0275)>(0040,1400)", 10240),
-    Source("reason", "ReasonForTheRequestedProcedure", "(0040,1002)", CUT_AT),
-    Source("reason_code", "ReasonForRequestedProcedureCodeSequence.CodeMeaning",
-           "(0040,100A)", CUT_AT),
-    Source("reason_for_study", "ReasonForStudy", "(0032,1030)", CUT_AT),
-    Source("patient_history", "AdditionalPatientHistory", "(0010,21B0)", 10240, "history"),
-    Source("admitting_diagnosis", "AdmittingDiagnosesDescription",
-           "(0008,1080)", CUT_AT, "admitting diagnosis"),
-    Source("admitting_diagnosis_code", "AdmittingDiagnosesCodeSequence.CodeMeaning",
-           "(0008,1084)", CUT_AT, "admitting diagnosis"),
+INDICATION_SOURCES: tuple[TextSource, ...] = (
+    TextSource("request_reason", f"{_REQUEST}.ReasonForTheRequestedProcedure",
+               "(0040,0275)>(0040,1002)", LO_LIMIT),
+    TextSource("request_reason_code",
+               f"{_REQUEST}.ReasonForRequestedProcedureCodeSequence.CodeMeaning",
+               "(0040,0275)>(0040,100A)", LO_LIMIT),
+    TextSource("request_comments", f"{_REQUEST}.RequestedProcedureComments",
+               "(0040,0275)>(0040,1400)", 10240),
+    TextSource("reason", "ReasonForTheRequestedProcedure", "(0040,1002)", LO_LIMIT),
+    TextSource("reason_code", "ReasonForRequestedProcedureCodeSequence.CodeMeaning",
+               "(0040,100A)", LO_LIMIT),
+    TextSource("reason_for_study", "ReasonForStudy", "(0032,1030)", LO_LIMIT),
+    TextSource("patient_history", "AdditionalPatientHistory", "(0010,21B0)", 10240, "history"),
+    TextSource("admitting_diagnosis", "AdmittingDiagnosesDescription",
+               "(0008,1080)", LO_LIMIT, "admitting diagnosis"),
+    TextSource("admitting_diagnosis_code", "AdmittingDiagnosesCodeSequence.CodeMeaning",
+               "(0008,1084)", LO_LIMIT, "admitting diagnosis"),
 )  # fmt: skip
-"""Where an indication may be, best first. The procedure's name is never one."""
+"""Where an indication may be, best first. The name of the procedure is never an indication."""
 
-PROCEDURE: tuple[Source, ...] = (
-    Source("request_procedure", f"{_ORDER}.RequestedProcedureDescription",
-           "(0040,0275)>(0032,1060)", CUT_AT),
-    Source("requested_procedure", "RequestedProcedureDescription", "(0032,1060)", CUT_AT),
-    Source("requested_procedure_code", "RequestedProcedureCodeSequence.CodeMeaning",
-           "(0032,1064)", CUT_AT),
-    Source("study_description", "StudyDescription", "(0008,1030)", CUT_AT),
-    Source("procedure_code", "ProcedureCodeSequence.CodeMeaning", "(0008,1032)", CUT_AT),
-    Source("performed_procedure", "PerformedProcedureStepDescription", "(0040,0254)", CUT_AT),
+PROCEDURE_SOURCES: tuple[TextSource, ...] = (
+    TextSource("request_procedure", f"{_REQUEST}.RequestedProcedureDescription",
+               "(0040,0275)>(0032,1060)", LO_LIMIT),
+    TextSource("requested_procedure", "RequestedProcedureDescription", "(0032,1060)", LO_LIMIT),
+    TextSource("requested_procedure_code", "RequestedProcedureCodeSequence.CodeMeaning",
+               "(0032,1064)", LO_LIMIT),
+    TextSource("study_description", "StudyDescription", "(0008,1030)", LO_LIMIT),
+    TextSource("procedure_code", "ProcedureCodeSequence.CodeMeaning", "(0008,1032)", LO_LIMIT),
+    TextSource("performed_procedure", "PerformedProcedureStepDescription",
+               "(0040,0254)", LO_LIMIT),
 )  # fmt: skip
 """Where the name of the procedure may be, best first."""
 
-PRIORITY = (f"{_ORDER}.RequestedProcedurePriority", "RequestedProcedurePriority", "StudyPriorityID")
+PRIORITY_KEYWORDS = (
+    f"{_REQUEST}.RequestedProcedurePriority",
+    "RequestedProcedurePriority",
+    "StudyPriorityID",
+)
 """(0040,1003) of the request, (0040,1003) at the root, the retired (0032,000C)."""
 
 PRIORITIES = {
@@ -88,59 +106,70 @@ PRIORITIES = {
     "MED": "ROUTINE",
     "LOW": "ROUTINE",
 }
-"""Defined terms of (0040,1003) and (0032,000C), and what is sent in their place."""
+"""Priorities of the defined terms of (0040,1003) and (0032,000C), and of what senders write."""
 
 
-def indication(headers: Header | Iterable[Header], order: Sequence[str] | None = None) -> Found:
-    """The indication in one header, or in the first of a study's that has one in the best place.
+def find_indication(
+    headers: Header | Iterable[Header], order: Sequence[str] | None = None
+) -> OrderText:
+    """Return the indication in one header, or in the headers of one study.
 
-    order: names of the sources of INDICATION in a site's own order; one left out is not asked.
+    Args:
+        headers: One header or several. The best source that any header fills is taken, from the
+                first header that fills it.
+        order: Names of sources of INDICATION_SOURCES in a site's own order. Sources that it does
+                not name are not read.
 
     Raises:
-        ValueError: `order` names a source that INDICATION does not have.
+        ValueError: `order` has a name that is not in INDICATION_SOURCES.
     """
-    return _search(headers, INDICATION, order) or Found(NOT_PROVIDED, "none")
+    return _find_text(headers, INDICATION_SOURCES, order) or OrderText(NOT_PROVIDED, "none")
 
 
-def procedure(headers: Header | Iterable[Header], order: Sequence[str] | None = None) -> Found:
-    """The procedure's name, as `indication` finds its text; "" where there is none."""
-    return _search(headers, PROCEDURE, order) or Found("", "none")
+def find_procedure(
+    headers: Header | Iterable[Header], order: Sequence[str] | None = None
+) -> OrderText:
+    """Return the name of the procedure, found as in `find_indication`; "" where there is none."""
+    return _find_text(headers, PROCEDURE_SOURCES, order) or OrderText("", "none")
 
 
-def priority(headers: Header | Iterable[Header]) -> str | None:
-    """The most urgent that any header asks for, "STAT", "URGENT" or "ROUTINE"; None without one."""
-    asked = {
+def find_priority(headers: Header | Iterable[Header]) -> str | None:
+    """Return the most urgent priority of all headers: "STAT", "URGENT", "ROUTINE", or None."""
+    priorities = {
         PRIORITIES.get(text.upper())
-        for header in _several(headers)
-        for place in PRIORITY
-        for text in texts(header, place)
+        for header in _as_list(headers)
+        for keyword in PRIORITY_KEYWORDS
+        for text in read_texts(header, keyword)
     }
-    return next((p for p in ("STAT", "URGENT", "ROUTINE") if p in asked), None)
+    return next((p for p in ("STAT", "URGENT", "ROUTINE") if p in priorities), None)
 
 
-def _search(
-    headers: Header | Iterable[Header], sources: tuple[Source, ...], order: Sequence[str] | None
-) -> Found | None:
-    headers = _several(headers)
-    for source in _ordered(sources, order):
+def _find_text(
+    headers: Header | Iterable[Header],
+    sources: tuple[TextSource, ...],
+    order: Sequence[str] | None,
+) -> OrderText | None:
+    headers = _as_list(headers)
+    for source in _in_order(sources, order):
         for header in headers:
-            # Several items or codes are one text, each said once.
-            said = list(dict.fromkeys(texts(header, source.place)))
-            if said:
-                cut = bool(source.limit) and max(map(len, said)) >= source.limit
-                return Found("; ".join(said).replace("\\", "; "), source.name, source.label, cut)
+            # Several items or codes make one text, without repetitions.
+            values = list(dict.fromkeys(read_texts(header, source.keyword)))
+            if values:
+                cut = bool(source.limit) and max(map(len, values)) >= source.limit
+                text = "; ".join(values).replace("\\", "; ")
+                return OrderText(text, source.name, source.label, cut)
     return None
 
 
-def _ordered(sources: tuple[Source, ...], order: Sequence[str] | None) -> Iterable[Source]:
+def _in_order(sources: tuple[TextSource, ...], order: Sequence[str] | None) -> Iterable[TextSource]:
     if order is None:
         return sources
     by_name = {source.name: source for source in sources}
-    if strange := [name for name in order if name not in by_name]:
-        raise ValueError(f"no such source: {', '.join(strange)}; there are {', '.join(by_name)}")
+    if unknown := [name for name in order if name not in by_name]:
+        raise ValueError(f"no such source: {', '.join(unknown)}; there are {', '.join(by_name)}")
     return [by_name[name] for name in order]
 
 
-def _several(headers: Header | Iterable[Header]) -> list[Header]:
-    """A Dataset and a mapping are iterable too, so what has `get` is one header."""
+def _as_list(headers: Header | Iterable[Header]) -> list[Header]:
+    """Return a list of headers. One header is iterable too, and is known by its `get`."""
     return [cast(Header, headers)] if hasattr(headers, "get") else list(headers)

@@ -1,6 +1,6 @@
-"""What a film is (chest or not, frontal or lateral), and which films of a study are drafted from.
+"""What an image is (chest or not, frontal or lateral), and which images of a study the model reads.
 
-Knows headers only: no pixels, no files, no database. The evidence is a table in model.dicom.evidence.
+It works on headers only; `model.dicom.evidence` holds the rules that classify a header.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from typing import Literal, Protocol
 
 from model.case import MAX_VIEWS
 from model.dicom.evidence import (
-    BODY,
+    BODY_PART_RULES,
     FRONTAL,
     LATERAL,
     NO,
-    PROJECTION,
+    PROJECTION_RULES,
     UNKNOWN,
     YES,
+    Classification,
     Header,
-    Judged,
-    judge,
-    texts,
+    classify,
+    read_texts,
 )
 
 
 class Reason(StrEnum):
-    """Why a study or a film is not drafted from, or is not drafted without a word.
+    """Why an image is left out, or a study is skipped, held or drafted with a note.
 
-    The values are stable: they are kept with rows and shown in APIs. SENTENCES has the words.
+    The values are stable: they are stored with rows and shown by the API. SENTENCES has the text.
     """
 
-    # of a film, or of a study none of whose films came further; in the order of asking
+    # Of an image, or of a study without a usable image: an image with a later reason came nearer.
     NOT_AN_IMAGE = "not_an_image"
     NO_PIXELS = "no_pixels"
     UNREADABLE = "unreadable"
@@ -50,7 +50,7 @@ class Reason(StrEnum):
     UNKNOWN_VIEW = "unknown_view"
     FOR_PROCESSING = "for_processing"
     MORE_THAN_NEEDED = "more_than_needed"
-    # of a study
+    # Of a study.
     NO_FILMS = "no_films"
     NEEDED_VIEW_MISSING = "needed_view_missing"
 
@@ -74,7 +74,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.NO_FILMS: "The study has no films.",
     Reason.NEEDED_VIEW_MISSING: "The study lacks a view that this model needs.",
 }
-"""Each reason in one sentence for a person; "it" is the film."""
+"""Each reason in one sentence for a person; "it" is the film, that is the image."""
 
 NOTES: dict[Reason, str] = {
     Reason.UNKNOWN_BODY_PART: "Body part not certain for every film.",
@@ -85,32 +85,48 @@ NOTES: dict[Reason, str] = {
     Reason.UNREADABLE: "A film of the study could not be read.",
     Reason.MORE_THAN_NEEDED: "The study has more films than were read.",
 }
-"""What a reader of the draft is told, where something was open and the study was drafted."""
+"""A note for the reader of the draft, where something was open and the study was drafted."""
 
-_TOLD = {
+_NOTED = {
     Reason.NO_PIXELS,
     Reason.UNREADABLE,
     Reason.MORE_THAN_NEEDED,
     Reason.UNKNOWN_BODY_PART,
 }
-"""Reasons for leaving a film out that a reader of the draft should know."""
+"""Reasons for leaving an image out that the reader of the draft should know."""
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
-    """One film by its header.
+class Instance:
+    """One SOP instance, by its header.
 
-    source: the caller's own id. chest: "yes", "no", "unknown"; position: "frontal", "lateral",
-    "unknown". age: the patient's, in years, or None. intent: (0008,0068) in capitals, or "".
-    taken: date and time as one sortable text, or "". fault: a reason found elsewhere that rules
-    the film out (its pixels are not there, or could not be read), or None.
+    Attributes:
+        source: The caller's own id.
+        sop_class: The SOP class UID.
+        modality: (0008,0060), in capitals.
+        chest: "yes", "no" or "unknown".
+        position: "frontal", "lateral" or "unknown".
+        age: The patient's age in years, or None.
+        intent: Presentation intent type (0008,0068), in capitals, or "".
+        derived: Whether the image type begins with DERIVED.
+        secondary: Whether the image type's second value is SECONDARY.
+        frames: The number of frames.
+        rows: The height in pixels; 0 where there is no image.
+        columns: The width in pixels; 0 where there is no image.
+        acquired: Date and time of the acquisition as one text that sorts, or "".
+        number: The instance number.
+        burned_in: Whether (0028,0301) says that the pixels contain an annotation.
+        rejected: Whether it is a quality control image (0028,0300).
+        sop_instance_uid: The SOP instance UID.
+        fault: A reason from elsewhere that rules the image out (its pixels are missing or cannot
+            be read), or None.
     """
 
     source: str
     sop_class: str
     modality: str
-    chest: Judged
-    position: Judged
+    chest: Classification
+    position: Classification
     age: float | None = None
     intent: str = ""
     derived: bool = False
@@ -118,59 +134,59 @@ class Film:
     frames: int = 1
     rows: int = 0
     columns: int = 0
-    taken: str = ""
+    acquired: str = ""
     number: int = 0
     burned_in: bool = False
     rejected: bool = False
-    instance: str = ""
+    sop_instance_uid: str = ""
     fault: Reason | None = None
 
 
-Answer = Literal["draft", "hold", "skip"]
+Outcome = Literal["draft", "hold", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
 class ViewSettings:
     """What a site does with what headers leave open: "draft" (with a note), "hold" or "skip"."""
 
-    unknown_chest: Answer = "hold"
-    unknown_view: Answer = "draft"
-    unknown_age: Answer = "draft"
+    unknown_chest: Outcome = "hold"
+    unknown_view: Outcome = "draft"
+    unknown_age: Outcome = "draft"
 
 
 class IntendedUse(Protocol):
-    """What of a bundle's intended use is asked here (model.manifest.IntendedUse has it)."""
+    """The part of a bundle's intended use that is needed here (model.manifest.IntendedUse)."""
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """(0008,0060) of films that the model reads."""
+        """The modalities (0008,0060) that the model reads."""
 
     @property
     def body_parts(self) -> tuple[str, ...]:
-        """Only CHEST is known here."""
+        """The body parts that the model reads; only CHEST is known here."""
 
     @property
     def views(self) -> tuple[str, ...]:
-        """Positions that may be among the views."""
+        """The positions that may be among the views."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Positions of which a study must have one."""
+        """The positions of which a study must have one."""
 
     @property
     def least_age(self) -> int:
-        """In years; 0 asks nothing."""
+        """The least age of a patient in years; with 0 the age is not needed."""
 
     @property
     def max_views(self) -> int:
-        """At most so many views."""
+        """The largest number of views."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A film that is not among the views, and why."""
+class ExcludedInstance:
+    """An instance that is not among the views, and the reason."""
 
-    film: Film
+    instance: Instance
     reason: Reason
 
     @property
@@ -180,208 +196,219 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ViewChoice:
     """What becomes of a study.
 
-    outcome: "draft" (views has one to three films, in the order for the model), "hold" (a person
-    decides; views are those that would be drafted from) or "skip" (views is empty).
-    reason, sentence: of a hold or skip. notes: what a reader of the draft should know.
+    Attributes:
+        outcome: "draft", "hold" or "skip".
+        views: The instances to read, in order; empty where the study is skipped.
+        excluded: All other instances.
+        reason: The reason of a hold or skip.
+        sentence: The reason for a person.
+        notes: What a reader of the draft should know.
     """
 
-    outcome: Answer
-    views: tuple[Film, ...] = ()
-    left_out: tuple[LeftOut, ...] = ()
+    outcome: Outcome
+    views: tuple[Instance, ...] = ()
+    excluded: tuple[ExcludedInstance, ...] = ()
     reason: Reason | None = None
     sentence: str = ""
     notes: tuple[str, ...] = ()
 
 
-def film_of(header: Header, source: str = "", fault: Reason | None = None) -> Film:
-    """The film that a header describes. A Dataset from `model.dicom.pixels.read_header`, or a mapping."""
-    image_type = _first(header, "ImageType").upper().split("\\")
-    return Film(
+def parse_instance(header: Header, source: str = "", fault: Reason | None = None) -> Instance:
+    """Return the instance that a header describes.
+
+    Args:
+        header: A Dataset from `model.dicom.pixels.read_header`, or a mapping.
+        source: The caller's own id.
+        fault: As `Instance.fault`.
+    """
+    image_type = _first_text(header, "ImageType").upper().split("\\")
+    return Instance(
         source=source,
-        sop_class=_first(header, "SOPClassUID"),
-        modality=_first(header, "Modality").upper(),
-        chest=judge(BODY, header),
-        position=judge(PROJECTION, header),
+        sop_class=_first_text(header, "SOPClassUID"),
+        modality=_first_text(header, "Modality").upper(),
+        chest=classify(BODY_PART_RULES, header),
+        position=classify(PROJECTION_RULES, header),
         age=age_in_years(header),
-        intent=_first(header, "PresentationIntentType").upper(),
+        intent=_first_text(header, "PresentationIntentType").upper(),
         derived=image_type[0] == "DERIVED",
         secondary="SECONDARY" in image_type[1:2],
-        frames=_whole(header, "NumberOfFrames", 1),
-        rows=_whole(header, "Rows", 0),
-        columns=_whole(header, "Columns", 0),
-        taken=_taken(header),
-        number=_whole(header, "InstanceNumber", 0),
-        burned_in=_first(header, "BurnedInAnnotation").upper() == "YES",
-        rejected=_first(header, "QualityControlImage").upper() == "YES",
-        instance=_first(header, "SOPInstanceUID"),
+        frames=_integer(header, "NumberOfFrames", 1),
+        rows=_integer(header, "Rows", 0),
+        columns=_integer(header, "Columns", 0),
+        acquired=_acquired(header),
+        number=_integer(header, "InstanceNumber", 0),
+        burned_in=_first_text(header, "BurnedInAnnotation").upper() == "YES",
+        rejected=_first_text(header, "QualityControlImage").upper() == "YES",
+        sop_instance_uid=_first_text(header, "SOPInstanceUID"),
         fault=fault,
     )
 
 
 def age_in_years(header: Header) -> float | None:
-    """From (0010,1010) Patient's Age, else from birth date and study date; None where neither."""
-    match = re.fullmatch(r"(\d{1,3})([DWMY])", _first(header, "PatientAge").strip().upper())
+    """Return the patient's age, from (0010,1010) or else from the dates of birth and study.
+
+    Returns:
+        None where the header gives neither.
+    """
+    match = re.fullmatch(r"(\d{1,3})([DWMY])", _first_text(header, "PatientAge").strip().upper())
     if match:
         return int(match[1]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[match[2]]
-    born, seen = (_day(header, key) for key in ("PatientBirthDate", "StudyDate"))
-    if born is None or seen is None or seen < born:
+    birth, study = (_date(header, keyword) for keyword in ("PatientBirthDate", "StudyDate"))
+    if birth is None or study is None or study < birth:
         return None
-    return (seen - born).days / 365.25
+    return (study - birth).days / 365.25
 
 
 def choose_views(
-    films: Iterable[Film], use: IntendedUse, settings: ViewSettings | None = None
-) -> Choice:
-    """Which films of one study the model reads, and why not the others.
+    instances: Iterable[Instance], use: IntendedUse, settings: ViewSettings | None = None
+) -> ViewChoice:
+    """Choose which instances of one study the model reads, with a reason for each of the others.
 
     The best frontal comes first, then the best lateral, then the best of the rest, at most
-    `use.max_views` and never over MAX_VIEWS. The same films give the same choice in whatever
-    order they come. Where the pixels of a chosen film turn out unreadable, call again with that
-    film's `fault` set.
+    `use.max_views` and never more than MAX_VIEWS. The order of `instances` makes no difference.
+    Where the pixels of a chosen instance turn out to be unreadable, call again with that
+    instance's `fault` set.
     """
     settings = settings or ViewSettings()
-    films = sorted(films, key=lambda film: (film.instance, film.source))
-    left_out = [LeftOut(f, reason) for f in films if (reason := _ruled_out(f, use, settings))]
-    out = {id(left.film) for left in left_out}
-    usable = [f for f in films if id(f) not in out]
+    instances = sorted(instances, key=lambda i: (i.sop_instance_uid, i.source))
+    excluded = [
+        ExcludedInstance(i, reason) for i in instances if (reason := _exclusion(i, use, settings))
+    ]
+    excluded_ids = {id(e.instance) for e in excluded}
+    usable = [i for i in instances if id(i) not in excluded_ids]
 
-    raw_twins = [f for f in usable if _is_raw(f) and any(_is_twin(f, other) for other in usable)]
-    left_out += [LeftOut(f, Reason.FOR_PROCESSING) for f in raw_twins]
-    usable = [f for f in usable if f not in raw_twins]
+    raw_twins = [i for i in usable if _is_raw(i) and any(_is_twin(i, other) for other in usable)]
+    excluded += [ExcludedInstance(i, Reason.FOR_PROCESSING) for i in raw_twins]
+    usable = [i for i in usable if i not in raw_twins]
 
-    if any(f.chest.answer == YES for f in usable) and settings.unknown_chest != "draft":
-        doubtful = [f for f in usable if f.chest.answer == UNKNOWN]
-        left_out += [LeftOut(f, Reason.UNKNOWN_BODY_PART) for f in doubtful]
-        usable = [f for f in usable if f not in doubtful]
+    if any(i.chest.answer == YES for i in usable) and settings.unknown_chest != "draft":
+        uncertain = [i for i in usable if i.chest.answer == UNKNOWN]
+        excluded += [ExcludedInstance(i, Reason.UNKNOWN_BODY_PART) for i in uncertain]
+        usable = [i for i in usable if i not in uncertain]
 
     if not usable:
-        return _nothing_usable(left_out)
-    views = _best(usable, min(use.max_views, MAX_VIEWS))
-    left_out += [LeftOut(f, Reason.MORE_THAN_NEEDED) for f in usable if f not in views]
+        return _nothing_usable(excluded)
+    views = _rank_views(usable, min(use.max_views, MAX_VIEWS))
+    excluded += [ExcludedInstance(i, Reason.MORE_THAN_NEEDED) for i in usable if i not in views]
 
-    positions = {f.position.answer for f in usable}
+    positions = {i.position.answer for i in usable}
     if use.needs and not positions & {*use.needs, UNKNOWN}:
         reason = Reason.NEEDED_VIEW_MISSING
-        return Choice("skip", (), tuple(left_out), reason, SENTENCES[reason])
+        return ViewChoice("skip", (), tuple(excluded), reason, SENTENCES[reason])
 
+    age_unknown = use.least_age > 0 and all(i.age is None for i in views)
     open_questions = [
-        (Reason.UNKNOWN_BODY_PART, settings.unknown_chest, _any(views, "chest")),
-        (Reason.UNKNOWN_AGE, settings.unknown_age, use.least_age > 0 and _age(views) is None),
-        (Reason.UNKNOWN_VIEW, settings.unknown_view, _any(views, "position")),
+        (Reason.UNKNOWN_BODY_PART, settings.unknown_chest, _any_unknown(views, "chest")),
+        (Reason.UNKNOWN_AGE, settings.unknown_age, age_unknown),
+        (Reason.UNKNOWN_VIEW, settings.unknown_view, _any_unknown(views, "position")),
     ]
-    for wanted in ("skip", "hold"):
-        for reason, answer, is_open in open_questions:
-            if is_open and answer == wanted:
-                kept = views if wanted == "hold" else ()
-                return Choice(answer, kept, tuple(left_out), reason, SENTENCES[reason])
+    for outcome in ("skip", "hold"):
+        for reason, setting, is_open in open_questions:
+            if is_open and setting == outcome:
+                kept = views if outcome == "hold" else ()
+                return ViewChoice(setting, kept, tuple(excluded), reason, SENTENCES[reason])
     notes = [NOTES[reason] for reason, _, is_open in open_questions if is_open]
-    if any(_is_raw(f) for f in views):
+    if any(_is_raw(i) for i in views):
         notes.append(NOTES[Reason.FOR_PROCESSING])
-    told = dict.fromkeys(left.reason for left in left_out if left.reason in _TOLD)
-    return Choice("draft", views, tuple(left_out), None, "", (*notes, *(NOTES[r] for r in told)))
+    notes += [NOTES[r] for r in dict.fromkeys(e.reason for e in excluded) if r in _NOTED]
+    return ViewChoice("draft", views, tuple(excluded), None, "", tuple(notes))
 
 
-def _ruled_out(film: Film, use: IntendedUse, settings: ViewSettings) -> Reason | None:
-    """The first reason in the film's own header for which it cannot be among the views."""
-    position = film.position.answer
-    rules: tuple[tuple[Reason, bool], ...] = (
-        (Reason.NOT_AN_IMAGE, not film.rows or not film.columns),
-        (Reason.MODALITY, film.modality not in use.modalities),
-        (Reason.MULTI_FRAME, film.frames > 1),
-        (Reason.REJECTED, film.rejected),
+def _exclusion(instance: Instance, use: IntendedUse, settings: ViewSettings) -> Reason | None:
+    """Return the first reason in the instance's own header that keeps it from being a view."""
+    position = instance.position.answer
+    chest = instance.chest.answer
+    checks: tuple[tuple[Reason, bool], ...] = (
+        (Reason.NOT_AN_IMAGE, not instance.rows or not instance.columns),
+        (Reason.MODALITY, instance.modality not in use.modalities),
+        (Reason.MULTI_FRAME, instance.frames > 1),
+        (Reason.REJECTED, instance.rejected),
         (Reason.BODY_PART, "CHEST" not in use.body_parts),
-        (Reason.NOT_CHEST, film.chest.answer == NO),
-        (
-            Reason.UNKNOWN_BODY_PART,
-            film.chest.answer == UNKNOWN and settings.unknown_chest == "skip",
-        ),
-        (Reason.TOO_YOUNG, film.age is not None and film.age < use.least_age),
+        (Reason.NOT_CHEST, chest == NO),
+        (Reason.UNKNOWN_BODY_PART, chest == UNKNOWN and settings.unknown_chest == "skip"),
+        (Reason.TOO_YOUNG, instance.age is not None and instance.age < use.least_age),
         (Reason.VIEW_NOT_WANTED, position != UNKNOWN and position not in use.views),
         (Reason.UNKNOWN_VIEW, position == UNKNOWN and settings.unknown_view == "skip"),
     )
-    return film.fault or next((reason for reason, holds in rules if holds), None)
+    return instance.fault or next((reason for reason, applies in checks if applies), None)
 
 
-def _nothing_usable(left_out: list[LeftOut]) -> Choice:
-    """A skip, with the reason of the film that came nearest; a hold where pixels are damaged."""
-    if not left_out:
-        return Choice("skip", reason=Reason.NO_FILMS, sentence=SENTENCES[Reason.NO_FILMS])
-    reasons = [left.reason for left in left_out]
+def _nothing_usable(excluded: list[ExcludedInstance]) -> ViewChoice:
+    """Return a skip with the reason of the nearest instance, or a hold for damaged pixels."""
+    if not excluded:
+        return ViewChoice("skip", reason=Reason.NO_FILMS, sentence=SENTENCES[Reason.NO_FILMS])
+    reasons = [e.reason for e in excluded]
     nearest = max(reasons, key=list(Reason).index)
-    outcome: Answer = "skip"
+    outcome: Outcome = "skip"
     if Reason.UNREADABLE in reasons:
         nearest, outcome = Reason.UNREADABLE, "hold"
-    words = " ".join(
+    counts = " ".join(
         f"{reasons.count(reason)} of {len(reasons)}: {SENTENCES[reason]}"
         for reason in dict.fromkeys(reasons)
     )
-    return Choice(outcome, (), tuple(left_out), nearest, f"No film to draft from. {words}")
+    return ViewChoice(outcome, (), tuple(excluded), nearest, f"No film to draft from. {counts}")
 
 
-def _best(films: Sequence[Film], at_most: int) -> tuple[Film, ...]:
-    """The views, best frontal first. Leanings only settle an order; they name nothing."""
-    # Of two like films the later: a film is taken again when the first was not good enough.
-    ranked = sorted(films, key=lambda f: (f.taken, f.number), reverse=True)
-    ranked.sort(key=lambda f: (_is_raw(f), f.secondary))
-    views: list[Film] = []
+def _rank_views(instances: Sequence[Instance], limit: int) -> tuple[Instance, ...]:
+    """Return the views, the best frontal first. Leanings only settle the order."""
+    # The later of two similar images: an exposure is repeated when the first was not good enough.
+    ranked = sorted(instances, key=lambda i: (i.acquired, i.number), reverse=True)
+    ranked.sort(key=lambda i: (_is_raw(i), i.secondary))
+    views: list[Instance] = []
     for wanted, other in ((FRONTAL, LATERAL), (LATERAL, FRONTAL)):
         rank = {(wanted, wanted): 0, (UNKNOWN, wanted): 1, (UNKNOWN, ""): 2}
-        fitting = [f for f in ranked if f not in views and f.position.answer != other]
-        fitting = [f for f in fitting if (f.position.answer, f.position.lean) in rank]
-        fitting.sort(key=lambda f: rank[f.position.answer, f.position.lean])
+        fitting = [i for i in ranked if i not in views and i.position.answer != other]
+        fitting = [i for i in fitting if (i.position.answer, i.position.leaning) in rank]
+        fitting.sort(key=lambda i: rank[i.position.answer, i.position.leaning])
         views += fitting[:1]
     order = (FRONTAL, UNKNOWN, LATERAL)
-    rest = [f for f in ranked if f not in views]
-    rest.sort(key=lambda f: order.index(f.position.answer))
-    return tuple((views + rest)[:at_most])
+    rest = [i for i in ranked if i not in views]
+    rest.sort(key=lambda i: order.index(i.position.answer))
+    return tuple((views + rest)[:limit])
 
 
-def _is_raw(film: Film) -> bool:
-    return film.intent == "FOR PROCESSING"
+def _is_raw(instance: Instance) -> bool:
+    return instance.intent == "FOR PROCESSING"
 
 
-def _is_twin(raw: Film, other: Film) -> bool:
-    """Whether `other` is the displayable film of the same exposure, or of the same projection."""
-    same_exposure = bool(raw.taken) and raw.taken == other.taken
+def _is_twin(raw: Instance, other: Instance) -> bool:
+    """Return whether `other` is the displayable image of the same exposure or projection."""
+    same_exposure = bool(raw.acquired) and raw.acquired == other.acquired
     return not _is_raw(other) and (same_exposure or raw.position.answer == other.position.answer)
 
 
-def _any(views: Iterable[Film], question: Literal["chest", "position"]) -> bool:
-    return any(getattr(f, question).answer == UNKNOWN for f in views)
+def _any_unknown(views: Iterable[Instance], question: Literal["chest", "position"]) -> bool:
+    return any(getattr(i, question).answer == UNKNOWN for i in views)
 
 
-def _age(views: Iterable[Film]) -> float | None:
-    return min((f.age for f in views if f.age is not None), default=None)
+def _first_text(header: Header, keyword: str) -> str:
+    return next(read_texts(header, keyword), "")
 
 
-def _first(header: Header, place: str) -> str:
-    return next(texts(header, place), "")
-
-
-def _whole(header: Header, place: str, otherwise: int) -> int:
+def _integer(header: Header, keyword: str, default: int) -> int:
     try:
-        return int(float(_first(header, place)))
+        return int(float(_first_text(header, keyword)))
     except (ValueError, OverflowError):
-        return otherwise
+        return default
 
 
-def _day(header: Header, place: str) -> date | None:
-    text = _first(header, place)
+def _date(header: Header, keyword: str) -> date | None:
+    text = _first_text(header, keyword)
     try:
         return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
     except ValueError:
         return None
 
 
-def _taken(header: Header) -> str:
-    """Acquisition, else content, else series date and time: YYYYMMDDHHMMSS.ffffff as sent."""
-    whole = _first(header, "AcquisitionDateTime")
-    if whole:
-        return whole
+def _acquired(header: Header) -> str:
+    """Return acquisition, else content, series or study date and time: YYYYMMDDHHMMSS.ffffff."""
+    date_time = _first_text(header, "AcquisitionDateTime")
+    if date_time:
+        return date_time
     for kind in ("Acquisition", "Content", "Series", "Study"):
-        if day := _first(header, f"{kind}Date"):
-            return day + _first(header, f"{kind}Time")
+        if day := _first_text(header, f"{kind}Date"):
+            return day + _first_text(header, f"{kind}Time")
     return ""

@@ -52,7 +52,7 @@ def label_of(text: str, observation: str) -> Label:
         ("It could be a resolving infection, sarcoidosis, or malignancy.", "Pneumonia", U),
     ],
 )
-def test_a_finding_that_has_not_resolved_is_present(text: str, observation: str, label: Label) -> None:
+def test_an_unresolved_finding_is_present(text: str, observation: str, label: Label) -> None:
     assert label_of(text, observation) is label
 
 
