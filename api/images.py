@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from PIL import Image
 
-from model.dicom.pixels import shown_pixels
+from model.dicom.pixels import display_pixels
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import NotFound
@@ -49,5 +49,5 @@ def view(request: Request, study: uuid.UUID, instance: uuid.UUID) -> Response:
     out = io.BytesIO()
     with _DECODING:
         # Level 1: half the time of the default for a tenth more bytes, and the wire is local.
-        Image.fromarray(shown_pixels(path, LONGEST)).save(out, "PNG", compress_level=1)
+        Image.fromarray(display_pixels(path, LONGEST)).save(out, "PNG", compress_level=1)
     return Response(out.getvalue(), media_type="image/png")

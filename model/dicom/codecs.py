@@ -1,8 +1,8 @@
-"""The pixels of a DICOM file as stored, whatever the codec. Knows no grey scale and no windows.
+"""The pixels of a DICOM file as stored, whatever the codec.
 
-A decoder allocates what the codestream's own header says, so that header is read first and must
-say what the DICOM header says. imagecodecs decodes; pydicom's plugins where it will not
-(docs/develop/performance.md has what that is worth).
+A decoder allocates what the codestream's own header claims, so that header is read first and must
+agree with the DICOM header. imagecodecs decodes; what it refuses goes to pydicom's plugins
+(docs/develop/performance.md has the gain).
 """
 
 from __future__ import annotations
@@ -18,45 +18,52 @@ from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
-from model.dicom.header import FilmFile, Layout
-from model.dicom.jpeg2000 import Halved, halve
+from model.dicom.header import DicomFile, Layout
+from model.dicom.jpeg2000 import ReducedCodestream, reduce_codestream
 from model.errors import NoPixels, PixelError
 
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
-"""Implicit little, explicit little and explicit big endian."""
+"""Uncompressed: implicit little, explicit little and explicit big endian."""
 
 UNDEFINED = 0xFFFFFFFF
 MAX_TILES = 4096
-"""Of JPEG 2000; each costs the decoder kilobytes before it has read any."""
+"""Limit of the tiles of JPEG 2000; each costs the decoder kilobytes before it reads any of them."""
 
-MOST_HALVINGS = 2
-"""A film at an eighth is decoded in a third of the time of one at a quarter, and errs twice as
-much."""
+MAX_HALVINGS = 2
+"""An image at an eighth of its sides takes a third of the time of one at a quarter, with twice the
+error."""
 
-Stored = NDArray[np.uint8] | NDArray[np.uint16]
+StoredArray = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """A film's samples, unsigned whatever the header's sign: bit patterns.
+    """The samples of an image as bit patterns: unsigned, whatever sign the header gives.
 
-    stored: (rows, columns) or (rows, columns, 3). bits: how many low bits of each mean something;
-    0: as the header says. halvings: sample (i, j) stands at pixel (i, j) * 2**halvings of the
-    whole film; there are as many as there are such pixels. lift: halving has made detail of w
-    radians a sample 1 + lift * w**2 times as strong as it is.
+    Attributes:
+        stored: (rows, columns) or (rows, columns, 3).
+        bits: How many low bits of each sample hold the value; 0: as the header says.
+        halvings: How often the sides are halved. Sample (i, j) stands at pixel
+            (i, j) * 2**halvings of the whole image, and every such pixel has a sample.
+        lift: Halving has made detail of w radians a sample 1 + lift * w**2 times as strong.
     """
 
-    stored: Stored
+    stored: StoredArray
     bits: int
     halvings: int = 0
     lift: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """What a codestream's own header says. bits: its precision; 0 for RLE, which has none.
+class CodestreamHeader:
+    """What a codestream's own header says.
 
-    signed: of the samples as they are coded; JPEG knows no sign, and some senders set it wrong.
+    Attributes:
+        rows: The height in pixels.
+        columns: The width in pixels.
+        samples: Samples a pixel.
+        bits: The precision; 0 for RLE, which does not give one.
+        signed: Whether coded samples are signed. JPEG has no sign, and some senders set it wrong.
     """
 
     rows: int
@@ -68,29 +75,39 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """How a transfer syntax is read: `look` at the header of its codestream, then `decode`.
+    """How a transfer syntax is decoded.
 
-    halve: the codestream of the same film with its sides halved so many times, if it has one.
+    Attributes:
+        name: The codec's name, for people.
+        parse_header: Reads the header of a codestream.
+        decode: Decodes a codestream.
+        reduce: Returns the codestream of the same image with its sides halved so many times, or
+            None where it has none; None for a codec without such images.
     """
 
     name: str
-    look: Callable[[bytes, Layout], Stream]
+    parse_header: Callable[[bytes, Layout], CodestreamHeader]
     decode: Callable[[bytes, Layout], NDArray[Any]]
-    halve: Callable[[bytes, int], Halved | None] | None = None
+    reduce: Callable[[bytes, int], ReducedCodestream | None] | None = None
 
 
 def read_stored(
-    file: FilmFile, layout: Layout, syntax: str, *, implicit: bool, little: bool, least: int = 0
+    file: DicomFile, layout: Layout, syntax: str, *, implicit: bool, little: bool, min_side: int = 0
 ) -> Samples:
-    """The samples of the film in a file.
+    """Read the samples of the image in a file.
 
-    file: standing at the pixel data element. implicit, little: how the data set is encoded.
-    least: where a grey film can be decoded halved, it is, and both sides keep so many samples.
-    0: the whole film.
+    Args:
+        file: The file, positioned at the pixel data element.
+        layout: The layout that the header gives.
+        syntax: The transfer syntax UID.
+        implicit: Whether the data set is encoded with implicit VR.
+        little: Whether it is little endian.
+        min_side: A grey image may be decoded with its sides halved as long as both keep so many
+            samples; 0 reads the whole image.
 
     Raises:
-        NoPixels: the file has no pixel data.
-        PixelError: cut off, damaged, or not what the header says.
+        NoPixels: The file has no pixel data.
+        PixelError: The pixel data is cut off, damaged, or does not agree with the header.
     """
     vr, length = _pixel_element(file, implicit, little)
     if syntax in NATIVE:
@@ -102,59 +119,64 @@ def read_stored(
     if length != UNDEFINED:
         raise PixelError(f"The pixel data is not encapsulated, as {codec.name} has to be.")
     data = _fragments(file)
-    stream = codec.look(data, layout)
-    wanted = (layout.rows, layout.columns, layout.samples)
-    if (stream.rows, stream.columns, stream.samples) != wanted:
+    stream = codec.parse_header(data, layout)
+    expected = (layout.rows, layout.columns, layout.samples)
+    if (stream.rows, stream.columns, stream.samples) != expected:
         raise PixelError(
             f"The {codec.name} data has {stream.columns} x {stream.rows} x {stream.samples}, "
             f"the header says {layout.columns} x {layout.rows} x {layout.samples}."
         )
     if stream.bits > 16 or stream.bits > layout.allocated:
         raise PixelError(f"The {codec.name} data has {stream.bits} bits a sample.")
-    halved = _decode_halved(data, layout, codec, stream, least) if least else None
-    if halved is not None:
-        return halved
+    reduced = _decode_reduced(data, layout, codec, stream, min_side) if min_side else None
+    if reduced is not None:
+        return reduced
     try:
         decoded = codec.decode(data, layout)
     except Exception:
-        decoded = _by_pydicom(data, layout, syntax, codec)
+        decoded = _decode_with_pydicom(data, layout, syntax, codec)
     shape = (layout.rows, layout.columns)
     if decoded.shape not in (shape, (*shape, 3)) or decoded.dtype.itemsize not in (1, 2):
-        raise PixelError(f"The {codec.name} data decodes to another image than announced.")
+        raise PixelError(
+            f"The {codec.name} data decodes to an image of another shape than its header gives."
+        )
     return Samples(decoded.view(f"u{decoded.dtype.itemsize}"), stream.bits)
 
 
-def _decode_halved(
-    data: bytes, layout: Layout, codec: Codec, stream: Stream, least: int
+def _decode_reduced(
+    data: bytes, layout: Layout, codec: Codec, stream: CodestreamHeader, min_side: int
 ) -> Samples | None:
-    """The film halved as often as `least` lets; None where only the whole film will do.
+    """Decode the image with its sides halved as often as `min_side` allows.
 
-    Wavelets average samples as they are coded, so those have to be the values, not patterns that
-    stand for them.
+    Wavelets average the coded samples, so these must be the values themselves and not bit patterns
+    of signed values.
+
+    Returns:
+        None where only the whole image can be used.
     """
-    spare = min(layout.rows, layout.columns) // least
-    halvings = min(MOST_HALVINGS, spare.bit_length() - 1)
-    if codec.halve is None or halvings < 1 or layout.samples > 1 or stream.signed != layout.signed:
+    spare = min(layout.rows, layout.columns) // min_side
+    halvings = min(MAX_HALVINGS, spare.bit_length() - 1)
+    if codec.reduce is None or halvings < 1 or layout.samples > 1 or stream.signed != layout.signed:
         return None
-    small = codec.halve(data, halvings)
-    if small is None:
+    reduced = codec.reduce(data, halvings)
+    if reduced is None:
         return None
     try:
-        decoded = codec.decode(small.data, layout)
-    except Exception:  # whatever it is, the whole film will show it
+        decoded = codec.decode(reduced.data, layout)
+    except Exception:  # decoding the whole image raises it again
         return None
     power = 2**halvings
     if decoded.shape != (-(-layout.rows // power), -(-layout.columns // power)):
         return None
     limit = 2 ** (layout.stored - 1)
     if layout.signed and not -limit <= decoded.min() <= decoded.max() < limit:
-        return None  # bits above those that are stored would be cut off
+        return None  # the bits above the stored ones would be cut off
     kind = f"u{decoded.dtype.itemsize}"
-    return Samples(decoded.view(kind), stream.bits, halvings, small.lift)
+    return Samples(decoded.view(kind), stream.bits, halvings, reduced.lift)
 
 
-def _pixel_element(file: FilmFile, implicit: bool, little: bool) -> tuple[bytes, int]:
-    """VR and length of (7FE0,0010), at which the file stands (PS3.5 7.1)."""
+def _pixel_element(file: DicomFile, implicit: bool, little: bool) -> tuple[bytes, int]:
+    """Return VR and length of (7FE0,0010), at which the file is positioned (PS3.5 7.1)."""
     order = "<" if little else ">"
     head = file.read(8 if implicit else 12)
     if not head:
@@ -167,10 +189,20 @@ def _pixel_element(file: FilmFile, implicit: bool, little: bool) -> tuple[bytes,
     return (b"OW" if implicit else head[4:6]), length
 
 
-def _native(file: FilmFile, layout: Layout, length: int, *, swap: bool, words: bool) -> Stored:
-    """Uncompressed samples; `swap` for big endian, which turns bytes too where they lie in OW."""
-    halved = layout.photometric == "YBR_FULL_422"  # two pixels share their colour
-    samples = 2 if halved else layout.samples
+def _native(
+    file: DicomFile, layout: Layout, length: int, *, swap: bool, words: bool
+) -> StoredArray:
+    """Read uncompressed samples.
+
+    Args:
+        file: The file, positioned at the value.
+        layout: The layout that the header gives.
+        length: The length of the value in bytes.
+        swap: Whether the data set is big endian, which swaps single bytes too if they are in OW.
+        words: Whether the VR is OW.
+    """
+    subsampled = layout.photometric == "YBR_FULL_422"  # two pixels share their colour
+    samples = 2 if subsampled else layout.samples
     count = layout.rows * layout.columns * samples
     need = count * layout.allocated // 8
     data = file.read(need + need % 2)
@@ -183,13 +215,13 @@ def _native(file: FilmFile, layout: Layout, length: int, *, swap: bool, words: b
         if swap and words:
             data = np.frombuffer(data, ">u2", len(data) // 2).astype("<u2").tobytes()
         stored = np.frombuffer(data, np.uint8, count)
-    if halved:  # Y Y Cb Cr: only Y is wanted
+    if subsampled:  # Y Y Cb Cr: only Y is needed
         return stored.reshape(-1, 4)[:, :2].reshape(layout.rows, layout.columns)
     return _shaped(stored, layout, planar=layout.planar)
 
 
 def _shaped(samples: NDArray[Any], layout: Layout, *, planar: bool) -> NDArray[Any]:
-    """(rows, columns) or (rows, columns, 3) of samples in a row."""
+    """Return samples as (rows, columns) or (rows, columns, 3)."""
     shape = (layout.rows, layout.columns)
     if layout.samples == 1:
         return samples.reshape(shape)
@@ -198,10 +230,10 @@ def _shaped(samples: NDArray[Any], layout: Layout, *, planar: bool) -> NDArray[A
     return samples.reshape(*shape, layout.samples)
 
 
-def _fragments(file: FilmFile) -> bytes:
-    """All fragments of the one frame, joined, without the offset table (PS3.5 A.4)."""
+def _fragments(file: DicomFile) -> bytes:
+    """Return all fragments of the one frame, joined, without the offset table (PS3.5 A.4)."""
     fragments: list[bytes] = []
-    first = True
+    is_offset_table = True
     while True:
         head = file.read(8)
         if len(head) < 8:
@@ -214,17 +246,17 @@ def _fragments(file: FilmFile) -> bytes:
         fragment = file.read(length)
         if len(fragment) < length:
             raise PixelError("The encoded pixel data ends early.")
-        if not first:
+        if not is_offset_table:
             fragments.append(fragment)
-        first = False
+        is_offset_table = False
     if not fragments:
         raise PixelError("The encoded pixel data is empty.")
     return fragments[0] if len(fragments) == 1 else b"".join(fragments)
 
 
-def _look_at_jpeg(data: bytes, _: Layout) -> Stream:
-    """The frame header of JPEG (ISO 10918-1 B.2.2) and JPEG-LS (ISO 14495-1 C.2.2)."""
-    _ask_for_end(data)
+def _parse_jpeg(data: bytes, _: Layout) -> CodestreamHeader:
+    """Read the frame header of JPEG (ISO 10918-1 B.2.2) and JPEG-LS (ISO 14495-1 C.2.2)."""
+    _check_end(data)
     position = 2
     if data[:2] != b"\xff\xd8":
         raise PixelError("The encoded pixel data does not begin as JPEG does.")
@@ -235,18 +267,18 @@ def _look_at_jpeg(data: bytes, _: Layout) -> Stream:
             continue
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             bits, rows, columns, samples = struct.unpack_from(">BHHB", data, position + 4)
-            return Stream(rows, columns, samples, bits)
+            return CodestreamHeader(rows, columns, samples, bits)
         if marker == 0xDA:
             break
         position += 2 + int(struct.unpack_from(">H", data, position + 2)[0])
     raise PixelError("The JPEG data has no frame header.")
 
 
-def _look_at_jpeg2000(data: bytes, _: Layout) -> Stream:
-    """The SIZ marker segment (ISO 15444-1 A.5.1)."""
-    _ask_for_end(data)
-    siz = data[:4] == b"\xff\x4f\xff\x51" and len(data) >= 4 + 41
-    if not siz:
+def _parse_jpeg2000(data: bytes, _: Layout) -> CodestreamHeader:
+    """Read the SIZ marker segment (ISO 15444-1 A.5.1)."""
+    _check_end(data)
+    has_siz = data[:4] == b"\xff\x4f\xff\x51" and len(data) >= 4 + 41
+    if not has_siz:
         raise PixelError("The encoded pixel data does not begin as a JPEG 2000 codestream does.")
     x, y, x0, y0, tile_x, tile_y, tx0, ty0, samples, depth, dx, dy = struct.unpack_from(
         ">8IH3B", data, 8
@@ -254,50 +286,52 @@ def _look_at_jpeg2000(data: bytes, _: Layout) -> Stream:
     if not tile_x or not tile_y or (dx, dy) != (1, 1) or x < x0 or y < y0 or x < tx0 or y < ty0:
         raise PixelError("The JPEG 2000 data has a damaged header.")
     if -(-(x - tx0) // tile_x) * -(-(y - ty0) // tile_y) > MAX_TILES:
-        raise PixelError("The JPEG 2000 data has more tiles than any film.")
-    return Stream(y - y0, x - x0, samples, (depth & 0x7F) + 1, depth >= 0x80)
+        raise PixelError("The JPEG 2000 data has more tiles than any film has.")
+    return CodestreamHeader(y - y0, x - x0, samples, (depth & 0x7F) + 1, depth >= 0x80)
 
 
-def _look_at_rle(data: bytes, layout: Layout) -> Stream:
-    """RLE has segments, one a byte of a sample, and no sizes of its own (PS3.5 G.5)."""
-    wanted = layout.samples * layout.allocated // 8
-    if len(data) < 64 or int.from_bytes(data[:4], "little") != wanted:
-        raise PixelError(f"The RLE data has not the {wanted} segments that the header asks for.")
-    return Stream(layout.rows, layout.columns, layout.samples, 0)
+def _parse_rle(data: bytes, layout: Layout) -> CodestreamHeader:
+    """Check the RLE header: a segment for each byte of a sample, but no sizes (PS3.5 G.5)."""
+    segments = layout.samples * layout.allocated // 8
+    if len(data) < 64 or int.from_bytes(data[:4], "little") != segments:
+        raise PixelError(
+            f"The RLE data does not have the {segments} segments that the header asks for."
+        )
+    return CodestreamHeader(layout.rows, layout.columns, layout.samples, 0)
 
 
-def _ask_for_end(data: bytes) -> None:
-    """A codestream that was cut decodes, to a film with a grey floor; so its end is asked for."""
-    if b"\xff\xd9" not in data[-64:]:  # a fragment may be filled up with anything
+def _check_end(data: bytes) -> None:
+    """Check that the codestream has its end; a cut one would decode, its lower part grey."""
+    if b"\xff\xd9" not in data[-64:]:  # a fragment may be padded with anything
         raise PixelError("The encoded pixel data ends early.")
 
 
 def _decode_jpeg(data: bytes, layout: Layout) -> NDArray[Any]:
-    """Colour comes back as grey; libjpeg's own guess at the colours is overruled by the header."""
-    colours: dict[str, Any] = {}
+    """Decode, colour to grey; the header overrules libjpeg's own guess at the colour space."""
+    options: dict[str, Any] = {}
     if layout.samples == 3:
-        stored_as = "RGB" if layout.photometric == "RGB" else "YCBCR"
-        colours = {"colorspace": stored_as, "outcolorspace": "GRAYSCALE"}
-    decoded: NDArray[Any] = imagecodecs.jpeg8_decode(data, **colours)
+        colour_space = "RGB" if layout.photometric == "RGB" else "YCBCR"
+        options = {"colorspace": colour_space, "outcolorspace": "GRAYSCALE"}
+    decoded: NDArray[Any] = imagecodecs.jpeg8_decode(data, **options)
     return decoded
 
 
 def _decode_rle(data: bytes, layout: Layout) -> NDArray[Any]:
-    """Byte planes, the high one first (PS3.5 G.2), each decoded in one go and then put together."""
+    """Decode the byte planes, the high byte first (PS3.5 G.2), and put them together."""
     planes = layout.samples * layout.allocated // 8
-    places = [*struct.unpack_from(f"<{planes}I", data, 4), len(data)]
+    offsets = [*struct.unpack_from(f"<{planes}I", data, 4), len(data)]
     count = layout.rows * layout.columns
 
     def plane(number: int) -> NDArray[np.uint8]:
-        start, end = places[number : number + 2]
+        start, end = offsets[number : number + 2]
         if not 64 <= start <= end <= len(data):
             raise PixelError("The RLE data is damaged.")
-        room = bytearray(count)
-        segment: Any = memoryview(data)[start:end]  # the stubs know of bytes only
-        decoded = imagecodecs.packbits_decode(segment, out=room)
+        buffer = bytearray(count)
+        segment: Any = memoryview(data)[start:end]  # the stubs accept only bytes
+        decoded = imagecodecs.packbits_decode(segment, out=buffer)
         if len(decoded) != count:
             raise PixelError("The RLE data ends early.")
-        return np.frombuffer(room, np.uint8)
+        return np.frombuffer(buffer, np.uint8)
 
     shape = (layout.rows, layout.columns)
     if layout.samples > 1:
@@ -311,12 +345,12 @@ def _decode_rle(data: bytes, layout: Layout) -> NDArray[Any]:
 
 
 def _leave_to_pydicom(_: bytes, __: Layout) -> NDArray[Any]:
-    """For imagecodecs drops the error of a damaged HTJ2K codestream and gives a holed film."""
+    """Refuse HTJ2K: imagecodecs hides the errors of a damaged codestream and leaves holes."""
     raise PixelError("HTJ2K is decoded by pydicom's plugin.")
 
 
-def _by_pydicom(data: bytes, layout: Layout, syntax: str, codec: Codec) -> NDArray[Any]:
-    """What imagecodecs refused, by pydicom's plugins."""
+def _decode_with_pydicom(data: bytes, layout: Layout, syntax: str, codec: Codec) -> NDArray[Any]:
+    """Decode with pydicom's plugins what imagecodecs refused."""
     try:
         decoded, _ = get_decoder(syntax).as_array(
             encapsulate([data], has_bot=False),
@@ -336,19 +370,19 @@ def _by_pydicom(data: bytes, layout: Layout, syntax: str, codec: Codec) -> NDArr
     except Exception as error:
         raise PixelError(f"The {codec.name} data cannot be decoded.") from error
     except BaseException as error:
-        # A plugin written in Rust panics on damage, and its panic is no Exception.
+        # A plugin written in Rust panics on damage, and its panic is not an Exception.
         if type(error).__name__ != "PanicException":
             raise
         raise PixelError(f"The {codec.name} data cannot be decoded.") from error
     return np.ascontiguousarray(decoded)
 
 
-_JPEG = Codec("JPEG", _look_at_jpeg, _decode_jpeg)
-_JPEG_LS = Codec("JPEG-LS", _look_at_jpeg, lambda data, _: imagecodecs.jpegls_decode(data))
+_JPEG = Codec("JPEG", _parse_jpeg, _decode_jpeg)
+_JPEG_LS = Codec("JPEG-LS", _parse_jpeg, lambda data, _: imagecodecs.jpegls_decode(data))
 _JPEG_2000 = Codec(
-    "JPEG 2000", _look_at_jpeg2000, lambda data, _: imagecodecs.jpeg2k_decode(data), halve
+    "JPEG 2000", _parse_jpeg2000, lambda data, _: imagecodecs.jpeg2k_decode(data), reduce_codestream
 )
-_HTJ2K = Codec("HTJ2K", _look_at_jpeg2000, _leave_to_pydicom)
+_HTJ2K = Codec("HTJ2K", _parse_jpeg2000, _leave_to_pydicom)
 
 CODECS: dict[str, Codec] = {
     "1.2.840.10008.1.2.4.50": _JPEG,  # baseline
@@ -362,6 +396,6 @@ CODECS: dict[str, Codec] = {
     "1.2.840.10008.1.2.4.201": _HTJ2K,  # lossless
     "1.2.840.10008.1.2.4.202": _HTJ2K,  # lossless, by resolution
     "1.2.840.10008.1.2.4.203": _HTJ2K,
-    "1.2.840.10008.1.2.5": Codec("RLE", _look_at_rle, _decode_rle),
+    "1.2.840.10008.1.2.5": Codec("RLE", _parse_rle, _decode_rle),
 }
-"""Transfer syntaxes of encoded films (PS3.5 A.4). Deflated and video are not read."""
+"""The codecs by transfer syntax (PS3.5 A.4). Deflated files and video are not read."""

@@ -4,7 +4,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 
-from model.dicom.pixels import shown_pixels
+from model.dicom.pixels import display_pixels
 from records.database.session import unit_of_work
 from records.states import InstanceState
 from records.workflow import studies
@@ -29,7 +29,7 @@ def test_a_film_is_a_picture_of_its_own_shape(client, night):
     picture = Image.open(io.BytesIO(answer.content))
     assert picture.mode == "L"
     assert picture.size == (1024, 683)
-    assert np.array_equal(np.array(picture), shown_pixels(path, 1024))
+    assert np.array_equal(np.array(picture), display_pixels(path, 1024))
 
 
 def test_a_small_film_is_not_blown_up(client, night):

@@ -1,4 +1,4 @@
-"""The small film inside a codestream, against the wavelet's own arithmetic and Pillow's decoder."""
+"""The reduced image inside a codestream, against the wavelet's arithmetic and Pillow's decoder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
-from model.dicom.jpeg2000 import halve
+from model.dicom.jpeg2000 import reduce_codestream
 
 
 def noisy(rows: int, columns: int, bits: int = 12, seed: int = 0) -> NDArray[np.uint16]:
@@ -48,14 +48,14 @@ def test_it_decodes_to_the_low_pass_band(rows: int, columns: int, halvings: int,
     data = imagecodecs.jpeg2k_encode(
         samples, level=0, codecformat="j2k", reversible=True, bitspersample=12, resolutions=4
     )
-    small = halve(data, halvings)
-    assert small is not None
+    reduced = reduce_codestream(data, halvings)
+    assert reduced is not None
     expected = samples.astype(np.int64)
     for _ in range(halvings):
         expected = low_pass(low_pass(expected).T).T
-    decoded = imagecodecs.jpeg2k_decode(small.data)
+    decoded = imagecodecs.jpeg2k_decode(reduced.data)
     assert np.array_equal(decoded, np.clip(expected, 0, 4095))
-    assert small.lift == pytest.approx((1 - 0.25**halvings) / 12)
+    assert reduced.lift == pytest.approx((1 - 0.25**halvings) / 12)
 
 
 def coded(samples: NDArray[np.uint8], **how: Any) -> bytes:
@@ -89,12 +89,12 @@ def decoded_by_pillow(data: bytes, halvings: int) -> NDArray[np.uint8]:
 def test_it_is_what_pillow_decodes_reduced(how: dict[str, Any]) -> None:
     data = coded((noisy(204, 320, bits=8)).astype(np.uint8), **how)
     for halvings in (1, 2):
-        small = halve(data, halvings)
-        assert small is not None
+        reduced = reduce_codestream(data, halvings)
+        assert reduced is not None
         assert np.array_equal(
-            imagecodecs.jpeg2k_decode(small.data), decoded_by_pillow(data, halvings)
+            imagecodecs.jpeg2k_decode(reduced.data), decoded_by_pillow(data, halvings)
         )
-        assert (small.lift < 0) == ("irreversible" in how)
+        assert (reduced.lift < 0) == ("irreversible" in how)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_it_is_what_pillow_decodes_reduced(how: dict[str, Any]) -> None:
     ids=str,
 )
 def test_where_it_does_not_come_first_there_is_none(how: dict[str, Any]) -> None:
-    assert halve(coded(noisy(204, 320, bits=8).astype(np.uint8), **how), 2) is None
+    assert reduce_codestream(coded(noisy(204, 320, bits=8).astype(np.uint8), **how), 2) is None
 
 
 def test_a_tile_of_its_own_kind_is_not_halved() -> None:
@@ -125,11 +125,11 @@ def test_a_tile_of_its_own_kind_is_not_halved() -> None:
         head = data[: sot + 6] + struct.pack(">I", value) + data[sot + 10 : sot + 12]
         return head + extra + data[sot + 12 :]
 
-    assert halve(with_length(length), 1) is not None
-    assert halve(with_length(0), 1) is not None  # to the end
-    assert halve(with_length(length + len(own), own), 1) is None
+    assert reduce_codestream(with_length(length), 1) is not None
+    assert reduce_codestream(with_length(0), 1) is not None  # to the end
+    assert reduce_codestream(with_length(length + len(own), own), 1) is None
     for wrong in (1, 13, length - 1, length + 1, 2**32 - 1):
-        assert halve(with_length(wrong), 1) is None
+        assert reduce_codestream(with_length(wrong), 1) is None
 
 
 @settings(max_examples=200, deadline=None)
@@ -139,5 +139,5 @@ def test_damage_is_never_an_error(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(0, 4))):
         whole[data.draw(st.integers(40, 160))] = data.draw(st.integers(0, 255))
     kept = data.draw(st.integers(45, len(whole)))
-    small = halve(bytes(whole[:kept]), 2)
-    assert small is None or len(small.data) <= kept
+    reduced = reduce_codestream(bytes(whole[:kept]), 2)
+    assert reduced is None or len(reduced.data) <= kept

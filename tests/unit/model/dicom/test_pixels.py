@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-from model.dicom.pixels import check_header, read_header, shown_pixels, view_pixels
+from model.dicom.pixels import check_header, display_pixels, read_header, view_pixels
 from model.errors import HeaderLimit, PixelError
 from tests.support.dicom_images import (
     BIG_ENDIAN,
@@ -376,7 +376,7 @@ def test_four_codecs_of_one_real_film_give_one_view(samples: Path) -> None:
     exact = by_pydicom(films[0], 224)
     assert np.abs(views["RLE"] - exact).max() <= 2
     assert 0 < np.abs(halved - exact).mean() < 0.3
-    assert len({shown_pixels(path, 1760).tobytes() for path in films}) == 1  # for eyes: all of it
+    assert len({display_pixels(path, 1760).tobytes() for path in films}) == 1  # for eyes: all of it
 
 
 @pytest.mark.parametrize(
