@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
@@ -21,17 +20,14 @@ from fastapi.staticfiles import StaticFiles
 
 from api import health, images, pages, studies
 from api.problems import add_problems
-from api.rendering import HERE
+from api.rendering import PACKAGE_DIR
 from api.request_guard import Door
 from api.schemas import Problem
-from records.database.session import unit_of_work
-from records.errors import NightdraftError, PortInUse, SettingsError, safe_text
-from records.operations import heartbeats
+from records.errors import PortInUse, SettingsError
+from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.states import WARNING
 from records.telemetry import logger
-
-BEAT_SECONDS = 10.0
 
 _THREADS = 20
 """Requests that are answered at the same time: fewer than the database's connections."""
@@ -61,7 +57,7 @@ def make_app(settings: Settings) -> FastAPI:
     add_problems(app)
     for room in (studies, health, images, pages):
         app.include_router(room.router)
-    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    app.mount("/static", StaticFiles(directory=PACKAGE_DIR / "static"), name="static")
     _describe_problems(app)
     return app
 
@@ -77,8 +73,7 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
     """
     listening = _bind(settings)
     port: int = listening.getsockname()[1]
-    ended = threading.Event()
-    beating = threading.Thread(target=_beat, args=(port, ended), name="beat", daemon=True)
+    heartbeat = HeartbeatThread("api", lambda: {"port": port})
     config = uvicorn.Config(
         make_app(settings),
         log_config=None,
@@ -91,16 +86,14 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
 
     def started() -> None:
         _say_where(settings.serve_host, port)
-        beating.start()
+        heartbeat.start()
         if ready is not None:
             ready(port)
 
     try:
         _Server(config, started).run(sockets=[listening])
     finally:
-        ended.set()
-        if beating.is_alive():
-            beating.join(timeout=10)
+        heartbeat.stop()
         listening.close()
     logger().info("the web server ended", port=port)
 
@@ -164,27 +157,6 @@ def _say_where(host: str, port: int) -> None:
             host=host,
             port=port,
         )
-
-
-def _beat(port: int, ended: threading.Event) -> None:
-    """Say every few seconds that the pages run, and at the end that they do not."""
-    said = ""
-    while True:
-        try:
-            with unit_of_work() as session:
-                heartbeats.record_heartbeat(session, "api", {"port": port})
-            said = ""
-        except NightdraftError as error:
-            if said != str(error):
-                said = str(error)
-                logger().warning("the web server cannot say that it runs", error=safe_text(error))
-        if ended.wait(BEAT_SECONDS):
-            break
-    try:
-        with unit_of_work() as session:
-            heartbeats.remove_heartbeat(session, "api")
-    except NightdraftError as error:
-        logger().warning("the web server could not say that it ends", error=safe_text(error))
 
 
 def _describe_problems(app: FastAPI) -> None:

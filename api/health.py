@@ -7,31 +7,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 
-import redis
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.schemas import Check, PartSeen, Readiness
-from api.studies import EXPECTED_PARTS, seen_parts
+from api.schemas import Check, Readiness
 from model.errors import BundleError
 from model.manifest import read_manifest
 from records.blobs import Blobs
+from records.broker import broker_client
 from records.database.session import database_time, unit_of_work
-from records.errors import BrokerDown, BundleUnusable, NightdraftError, PartError
-from records.operations import heartbeats, refusals
+from records.database.tables import Heartbeat
+from records.errors import BundleUnusable, NightdraftError, PartError
+from records.operations import heartbeats, overview, refusals
 from records.settings import Settings
 from records.states import Stage
 from records.workflow import worklist
 
 router = APIRouter(tags=["health"])
 
-_EVER = 100 * 365 * 86400.0
-"""Seconds: every draft there is, asked of a function that wants a time."""
+_REDIS_SECONDS = 2.0
+"""How long a scrape or a check waits for Redis."""
 
 
 @router.get("/healthz")
@@ -99,13 +98,13 @@ def _disk(settings: Settings) -> Check:
 def _parts(_: Settings) -> Check:
     try:
         with unit_of_work() as session:
-            missing = seen_parts(session).missing
+            missing = overview.read_parts(session).missing
     except NightdraftError:
         return Check(name="parts", ok=False, sentence="Not known without the database.")
     if missing:
         said = f"Not seen for {heartbeats.SILENT_SECONDS:.0f} s: {', '.join(missing)}."
         return Check(name="parts", ok=False, sentence=said)
-    return Check(name="parts", ok=True, sentence=f"Running: {', '.join(EXPECTED_PARTS)}.")
+    return Check(name="parts", ok=True, sentence=f"Running: {', '.join(overview.EXPECTED_PARTS)}.")
 
 
 def _bundle(settings: Settings) -> Check:
@@ -148,15 +147,9 @@ def queue_lengths(settings: Settings) -> dict[str, int]:
         BrokerDown: Redis does not answer.
         SettingsError: nothing says where it is.
     """
-    address = settings.address("redis_url")
-    try:
-        client = redis.Redis.from_url(address, socket_timeout=2, socket_connect_timeout=2)
-        with closing(client):
-            # A stage's queue is a Redis list of the stage's name.
-            return {stage.value: client.llen(stage.value) for stage in Stage}
-    except (redis.RedisError, OSError, ValueError) as error:
-        # Its words quote the address, which may hold a password.
-        raise BrokerDown(f"Redis does not answer ({type(error).__name__})") from None
+    with broker_client(settings.address("redis_url"), _REDIS_SECONDS) as client:
+        # A stage's queue is a Redis list of the stage's name.
+        return {stage.value: int(client.llen(stage.value)) for stage in Stage}
 
 
 class Rows(Collector):
@@ -195,11 +188,11 @@ class Rows(Collector):
     def _of_rows(self) -> Iterator[Metric]:
         with unit_of_work() as session:
             states = worklist.count_by_state(session)
-            total = worklist.count_drafts(session, _EVER)
+            total = worklist.count_drafts(session)
             refused = refusals.count_by_reason(session)
             since = worklist.oldest_waiting(session)
             now = database_time(session)
-            seen = seen_parts(session)
+            parts = overview.read_parts(session)
         yield _gauge(
             "nightdraft_studies",
             "Studies by visible state",
@@ -218,13 +211,13 @@ class Rows(Collector):
             "Since the arrival of the oldest study that is neither ended nor held",
             value=(now - since).total_seconds() if since else 0.0,
         )
-        running = dict.fromkeys(EXPECTED_PARTS, 0)
-        for part in seen.parts:
+        running = dict.fromkeys(overview.EXPECTED_PARTS, 0)
+        for part in parts.running:
             running[part.part] = running.get(part.part, 0) + 1
         yield _gauge("nightdraft_parts_seen", "Processes seen lately, by part", "part", running)
-        yield from _of_draft_workers(seen.parts)
+        yield from _of_draft_workers(parts.running)
         alarms: dict[str, int] = {}
-        for alarm in seen.alarms:
+        for alarm in parts.alarms:
             alarms[alarm.part] = alarms.get(alarm.part, 0) + 1
         yield _gauge("nightdraft_alarms_open", "Open alarms, by part", "part", alarms)
 
@@ -239,10 +232,10 @@ _DRAFTING = {
 """A draft worker's facts and their families; lately is since its last heartbeat."""
 
 
-def _of_draft_workers(seen: Iterable[PartSeen]) -> Iterator[Metric]:
+def _of_draft_workers(running: Iterable[Heartbeat]) -> Iterator[Metric]:
     for fact, (name, words) in _DRAFTING.items():
         family = GaugeMetricFamily(name, words, labels=["worker"])
-        for part in seen:
+        for part in running:
             if part.part == "draft" and isinstance(part.facts.get(fact), int | float):
                 family.add_metric([part.owner], part.facts[fact])
         yield family

@@ -18,9 +18,9 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from api.rendering import render
 from api.schemas import DecisionGiven, SearchWords
-from api.studies import EXPECTED_PARTS, Counting, Whole, decide, seen_parts, whole
+from api.studies import Counting, Whole, decide, whole
 from records.database.session import unit_of_work
-from records.operations import refusals
+from records.operations import overview, refusals
 from records.states import HOLD_SENTENCES, HoldReason, InstanceState, VisibleState
 from records.workflow import requests, studies, worklist
 
@@ -67,9 +67,9 @@ def _live(asked: Asked, counting: Counting) -> tuple[str, str]:
                 session, state=asked.state, after=asked.after, limit=PAGE, words=asked.words
             ),
             "counts": counting.counts(session),
-            "parts": seen_parts(session),
+            "parts": overview.read_parts(session),
             "refused": sum(refusals.count_by_reason(session).values()),
-            "expected": EXPECTED_PARTS,
+            "expected": overview.EXPECTED_PARTS,
         }
     digest = _digest(render("live.html", **values, digest=""))
     return render("live.html", **values, digest=digest), digest

@@ -87,7 +87,7 @@ async def _known(request: Request, error: Exception) -> Response:
     todo = " ".join((type(error).__doc__ or "").split())
     if status >= 500:
         logger().error("a request could not be answered", error=safe_text(error), status=status)
-    title = str(error) or type(error).__name__
+    title = safe_text(error)
     return answer(request, status, title[:1].upper() + title[1:], todo)
 
 

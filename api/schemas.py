@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from records.database.tables import Draft, Event, Heartbeat, Hold, Instance
+from records.operations import overview
+from records.operations.overview import Workload
 from records.states import (
     HOLD_SENTENCES,
     WARNING,
@@ -270,6 +272,19 @@ class Counts(BaseModel):
     seconds_left: float | None
     waiting_since: dt.datetime | None
 
+    @classmethod
+    def of(cls, workload: Workload) -> Counts:
+        """The counts of an overview, with the pace in tenths and the time left in seconds."""
+        left = workload.seconds_left
+        return cls(
+            states=dict(workload.counts),
+            total=workload.total,
+            to_do=workload.to_do,
+            per_minute=round(workload.per_minute, 1),
+            seconds_left=None if left is None else round(left),
+            waiting_since=workload.oldest_waiting,
+        )
+
 
 class RefusalSeen(_Seen):
     """An object that was refused at the door."""
@@ -311,6 +326,15 @@ class Parts(BaseModel):
     parts: list[PartSeen]
     missing: list[str]
     alarms: list[AlarmSeen]
+
+    @classmethod
+    def of(cls, parts: overview.Parts) -> Parts:
+        """The parts of an overview."""
+        return cls(
+            parts=[PartSeen.of(heartbeat) for heartbeat in parts.running],
+            missing=list(parts.missing),
+            alarms=[AlarmSeen.model_validate(alarm) for alarm in parts.alarms],
+        )
 
 
 class Check(BaseModel):

@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session
 
 from api.problems import problems
 from api.schemas import (
-    AlarmSeen,
     Counts,
     DecisionGiven,
     DraftSeen,
@@ -24,7 +23,6 @@ from api.schemas import (
     HoldSeen,
     InstanceSeen,
     Parts,
-    PartSeen,
     RefusalSeen,
     SearchWords,
     StudyLine,
@@ -35,19 +33,12 @@ from api.schemas import (
 from records.database.session import unit_of_work
 from records.database.tables import Draft, Event, Hold, Instance
 from records.errors import NotAllowed
-from records.operations import alarms, heartbeats, refusals
-from records.states import ENDED, VisibleState
+from records.operations import overview, refusals
+from records.states import VisibleState
 from records.workflow import drafts, events, holds, requests, studies, worklist
 from records.workflow.worklist import WorklistRow
 
 router = APIRouter(prefix="/api", tags=["studies"])
-
-EXPECTED_PARTS = ("listener", "sweep", "prepare", "draft")
-"""The parts without which no study comes in or gets drafted."""
-
-_PACES = (60.0, 300.0)
-"""Seconds over which the pace is taken: the shorter one tells a night that has just begun."""
-
 
 @dataclass(frozen=True, slots=True)
 class Whole:
@@ -115,29 +106,7 @@ class Counting:
 
 def count(session: Session) -> Counts:
     """Studies by state, and the time left at the present pace."""
-    states = worklist.count_by_state(session)
-    resting = (*ENDED, VisibleState.HELD)
-    to_do = sum(number for state, number in states.items() if state not in resting)
-    pace = max(worklist.count_drafts(session, seconds) / seconds for seconds in _PACES)
-    return Counts(
-        states=states,
-        total=sum(states.values()),
-        to_do=to_do,
-        per_minute=round(pace * 60, 1),
-        seconds_left=round(to_do / pace) if pace else None,
-        waiting_since=worklist.oldest_waiting(session),
-    )
-
-
-def seen_parts(session: Session) -> Parts:
-    """The running parts, the missing ones and the open alarms."""
-    running = [PartSeen.of(heartbeat) for heartbeat in heartbeats.running_parts(session)]
-    names = {part.part for part in running}
-    return Parts(
-        parts=running,
-        missing=[part for part in EXPECTED_PARTS if part not in names],
-        alarms=[AlarmSeen.model_validate(alarm) for alarm in alarms.open_alarms(session)],
-    )
+    return Counts.of(overview.read_workload(session))
 
 
 def decide(session: Session, uid: str, given: DecisionGiven) -> None:
@@ -232,4 +201,4 @@ def list_refusals(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[Ref
 def list_parts() -> Parts:
     """The running parts, the missing ones and the open alarms."""
     with unit_of_work() as session:
-        return seen_parts(session)
+        return Parts.of(overview.read_parts(session))

@@ -12,9 +12,16 @@
 The docstring of each says what a person can do about it.
 """
 
+from __future__ import annotations
+
+from typing import ClassVar
+
 
 class ModelError(Exception):
     """Something on the model floor failed."""
+
+    safe_to_show: ClassVar[bool] = True
+    """The message is written by us and names no patient, so it may be logged and shown."""
 
 
 class BundleError(ModelError):

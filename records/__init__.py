@@ -1,1 +1,1 @@
-"""What is known: Postgres, image bytes, settings, errors. Knows no torch and no pixels."""
+"""What is known of studies and drafts: PostgreSQL, image bytes, settings, errors."""

@@ -1,4 +1,4 @@
-"""One tree of errors. The docstring of each says what a person can do about it.
+"""The errors of the records and of everything above them, in one tree.
 
     NightdraftError
     ├── SettingsError        a setting has a value that cannot be used
@@ -9,26 +9,33 @@
     │   ├── BundleUnusable
     │   ├── PortInUse
     │   └── WorkerSick       a worker stopped itself
-    ├── CorpusError          films and reports to learn from are not as they should be
+    ├── CorpusError          a training corpus is not as it should be
     ├── TrainingStopped      a training run cannot go on
     ├── NotFound             no such study, request, hold or draft
     ├── NotAllowed           the records refuse this change
     └── LostLease            somebody else has the request now; what was done for it is dropped
 
-Knows nothing of exit codes, DIMSE statuses or HTTP: the doors translate. Messages are made by us
-and name no patient, so they may be logged; messages of other libraries may not (`safe_text`).
+The docstring of each error says what a person can do about it. The DICOM listener, the web server
+and the command translate errors into a DIMSE status, an HTTP status and an exit status.
+
+An error class whose messages never name a patient says so by `safe_to_show = True`. The messages of
+all other classes, those of other libraries among them, are not logged (`safe_text`).
 """
 
 from __future__ import annotations
 
 import traceback
 from pathlib import Path
+from typing import ClassVar
 
-_HERE = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parent.parent
 
 
 class NightdraftError(Exception):
     """Something failed in a way that is known."""
+
+    safe_to_show: ClassVar[bool] = True
+    """The message is written by us and names no patient, so it may be logged and shown."""
 
 
 class SettingsError(NightdraftError):
@@ -86,17 +93,27 @@ class LostLease(NightdraftError):
     """The lease has passed to somebody else; nothing was written. Nothing has to be done."""
 
 
+def is_safe_to_show(error: BaseException) -> bool:
+    """Whether the error's class promises that its message names no patient."""
+    return getattr(type(error), "safe_to_show", False) is True
+
+
 def safe_text(error: BaseException) -> str:
     """What happened, in words that cannot hold a patient's data.
 
-    Our own messages are given whole. Those of other libraries may quote values (a database error
-    quotes the row), so of them only the type and the place in our code are given.
+    Args:
+        error: any error, ours or another library's.
+
+    Returns:
+        The message where the error's class says `safe_to_show = True`. Other messages may quote
+        values (a database error quotes the row), so of them only the type and the last place in our
+        own code are given.
     """
-    if isinstance(error, NightdraftError) or type(error).__module__ == "model.errors":
+    if is_safe_to_show(error):
         return str(error) or type(error).__name__
     place = ""
     for frame in traceback.extract_tb(error.__traceback__):
         path = Path(frame.filename)
-        if path.is_relative_to(_HERE) and "site-packages" not in path.parts:
-            place = f" at {path.relative_to(_HERE)}:{frame.lineno}"
+        if path.is_relative_to(_ROOT) and "site-packages" not in path.parts:
+            place = f" at {path.relative_to(_ROOT)}:{frame.lineno}"
     return f"{type(error).__name__}{place}"

@@ -12,6 +12,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -297,6 +298,23 @@ class Settings(BaseSettings):
                 raise SettingsError("NIGHTDRAFT_DATABASE_URL must begin with postgresql://")
             given = f"postgresql+psycopg2://{rest}"
         return given
+
+
+def place_of(url: str) -> str:
+    """Where an address points, as `host:port` or a socket's path, without user and password."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "its address"
+    if parts.hostname:
+        return f"{parts.hostname}:{port}" if port else parts.hostname
+    for pair in parts.query.split("&"):
+        name, _, value = pair.partition("=")
+        if name == "host":
+            return value.replace("%2F", "/")
+    # What is no URL at all may still hold a password.
+    return parts.path if parts.path.startswith("/") else "its address"
 
 
 def _priority_named(value: object) -> object:

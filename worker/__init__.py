@@ -1,1 +1,1 @@
-"""What happens to a study: Celery tasks that prepare it and draft its report."""
+"""The Celery worker: sweeps, prepares studies and drafts them."""

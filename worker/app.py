@@ -1,8 +1,8 @@
-"""The Celery app and its settings, each with its reason. Knows no study and no model.
+"""The Celery app and its settings, each with its reason.
 
-Postgres is the record and Redis the bell (docs/develop/decisions/001): a message names a request and
-nothing else, so every setting here prefers a lost bell, which the next sweep rings again, to one
-that is kept, redelivered or looped.
+PostgreSQL is the record and Redis is the bell (docs/develop/decisions/001): a message names a
+request and nothing else. So every setting here prefers a lost bell, which the next sweep rings
+again, to a bell that is kept, redelivered or looped.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import Celery, signals
 
+from records.broker import transport_options
 from records.database.session import forget_engine
 from records.settings import settings
 
@@ -19,12 +20,12 @@ QUEUES = ("sweep", "prepare", "draft")
 
 
 def configuration() -> dict[str, Any]:
-    """Celery's settings as data. Asked for at first use, so that importing reads no environment.
+    """Celery's settings as data. Celery calls this at first use, so importing reads no environment.
 
     Raises:
-        SettingsError: Redis' address is not known.
+        SettingsError: the address of Redis is not known.
     """
-    knobs = settings()
+    config = settings()
     return {
         # ---- What is in a message ----
         # JSON only: a pickle in Redis would be code from whoever can write there.
@@ -36,8 +37,8 @@ def configuration() -> dict[str, Any]:
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
         # ---- Delivery: at most once, and the sweep rings again ----
-        "broker_url": broker_url(knobs.address("redis_url")),
-        # A bell is gone once it is heard. acks_late with reject_on_worker_lost ran a poison task
+        "broker_url": broker_url(config.address("redis_url")),
+        # A bell is gone once it is received. acks_late with reject_on_worker_lost ran a poison task
         # seven times in eight seconds; attempts are counted in Postgres instead.
         "task_acks_late": False,
         "task_reject_on_worker_lost": False,
@@ -46,13 +47,11 @@ def configuration() -> dict[str, Any]:
             # shorter than a task, and nothing to be restored twice after a kill -9.
             "ack_emulation": False,
             # A Redis that hangs is a Redis that is down.
-            "socket_timeout": 30,
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
+            **transport_options(),
         },
-        # One bell at a time: a bell in the hands of a busy process wakes nobody else.
+        # One bell at a time: a bell that a busy process holds wakes no other process.
         "worker_prefetch_multiplier": 1,
-        # Who rings is told at once that Redis is down, and leaves it to the next sweep.
+        # Whoever rings learns at once that Redis is down, and leaves it to the next sweep.
         "task_publish_retry": False,
         "broker_connection_timeout": 5,
         # A worker outlives Redis, however long that is away, and may start before it.
@@ -70,9 +69,9 @@ def configuration() -> dict[str, Any]:
         "beat_schedule": {
             "sweep": {
                 "task": "sweep",
-                "schedule": knobs.sweep_seconds,
-                # Sweeps that nobody heard do not pile up: an old one is worth nothing.
-                "options": {"queue": "sweep", "expires": max(10.0, 2 * knobs.sweep_seconds)},
+                "schedule": config.sweep_seconds,
+                # Sweeps that nobody received do not pile up: an old one is worth nothing.
+                "options": {"queue": "sweep", "expires": max(10.0, 2 * config.sweep_seconds)},
             }
         },
         # One entry, always due: nothing to remember, so no file that a kill could damage.
@@ -82,7 +81,7 @@ def configuration() -> dict[str, Any]:
         # A replaced child that needs longer than this to come up is killed, for ever (4 s by
         # default): on a busy machine importing alone can take longer.
         "worker_proc_alive_timeout": 600,
-        # Heartbeats, alarms and counts are rows; events and remote control are chatter in Redis,
+        # Heartbeats, alarms and counts are rows. Events and remote control would only load Redis,
         # and their broadcast is what breaks first when it restarts.
         "worker_send_task_events": False,
         "task_send_sent_event": False,
@@ -96,7 +95,7 @@ def configuration() -> dict[str, Any]:
 
 
 def broker_url(address: str) -> str:
-    """redis-py writes a Unix socket as unix:///path, kombu as redis+socket:///path."""
+    """The address as kombu writes it: a Unix socket is redis+socket:///path, not unix:///path."""
     if address.startswith("unix://"):
         return "redis+socket://" + address.removeprefix("unix://")
     return address
@@ -106,15 +105,15 @@ app = Celery("nightdraft", include=["worker.tasks"], set_as_current=False)
 app.add_defaults(configuration)
 
 
-def _our_logs(**_: Any) -> None:
-    """Being connected keeps hands off the logs; its word on each task is not wanted."""
+def _keep_our_logs(**_: Any) -> None:
+    """Turn Celery's lines on each task off; a receiver of setup_logging keeps it from the rest."""
     logging.getLogger("celery").setLevel(logging.WARNING)
 
 
-def _own_connections(**_: Any) -> None:
-    """After a fork the parent's database connections are not ours."""
+def _drop_connections(**_: Any) -> None:
+    """Drop the parent's database connections after a fork: they are not ours."""
     forget_engine()
 
 
-signals.setup_logging.connect(_our_logs, weak=False)
-signals.worker_process_init.connect(_own_connections, weak=False)
+signals.setup_logging.connect(_keep_our_logs, weak=False)
+signals.worker_process_init.connect(_drop_connections, weak=False)

@@ -1,6 +1,7 @@
-"""A study's files become what the model reads, or a reason why not. Knows no rows and no torch.
+"""Builds what the model reads from a study's files, or says why that cannot be done.
 
-Which films, in which order, is `model.dicom.views`' word; how a film becomes pixels is `model.dicom.pixels`'.
+`model.dicom.views` decides which images are read and in which order, and `model.dicom.pixels` turns
+each into pixels.
 """
 
 from __future__ import annotations
@@ -34,17 +35,17 @@ from records.errors import PartError
 from records.settings import Settings
 from records.states import HoldReason
 
-QUESTIONS: dict[Reason, HoldReason] = {
+HOLD_REASONS: dict[Reason, HoldReason] = {
     Reason.UNKNOWN_BODY_PART: HoldReason.CHEST_UNKNOWN,
     Reason.UNKNOWN_VIEW: HoldReason.VIEW_UNKNOWN,
     Reason.UNKNOWN_AGE: HoldReason.AGE_UNKNOWN,
 }
-"""What a person is asked where the headers leave something open."""
+"""The hold that is opened where the headers leave something open."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A film on disk: its UIDs, its file, and the SHA-256 of its bytes."""
+class StoredImage:
+    """An image on disk: its UIDs, its file, and the SHA-256 of its bytes."""
 
     sop_instance_uid: str
     sop_class_uid: str
@@ -53,8 +54,14 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """The study can be drafted: what the model reads, the digest of all it came from, its story."""
+class BuiltCase:
+    """The study can be drafted.
+
+    Attributes:
+        case: what the model reads.
+        digest: the digest of everything that the case was made from.
+        provenance: what the draft will say of its views, left out objects and indication.
+    """
 
     case: Case
     digest: str
@@ -62,7 +69,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class NotFor:
+class Unsuitable:
     """The study is not for this model. reason: a stable word; sentence: for a person."""
 
     reason: str
@@ -70,205 +77,242 @@ class NotFor:
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class NeedsDecision:
     """A person must decide before the study is drafted."""
 
-    question: HoldReason
+    reason: HoldReason
     sentence: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Films that are needed cannot be read, however often one tries."""
+    """Images that are needed cannot be read, however often one tries."""
 
     sentence: str
 
 
-class FileGone(Exception):
-    """A film that the records know is not in the data folder. Restore it from a backup."""
+class MissingFile(Exception):
+    """An image that the records know is not in the data folder. Restore it from a backup."""
 
 
 @dataclass(slots=True)
-class _Reading:
-    """The films of one study while they are read."""
+class _ImageReader:
+    """The images of one study while they are read.
+
+    Attributes:
+        size: height and width of a view, in pixels.
+        resize: how an image is resized, as the manifest names it.
+        images: the images by SOP instance UID.
+        faults: what is wrong with an image, by SOP instance UID.
+        views: the pixels that were read, by SOP instance UID.
+    """
 
     size: int
     resize: str
-    files: dict[str, Kept]
-    faults: dict[str, PixelError] = field(default_factory=dict)  # by SOP instance UID
+    images: dict[str, StoredImage]
+    faults: dict[str, PixelError] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
 
-    def header(self, kept: Kept) -> tuple[Instance, pydicom.Dataset | None]:
-        """The film by its header; one that has a fault where the header cannot be read."""
-        _look_at_file(kept.path)
+    def read_header(self, image: StoredImage) -> tuple[Instance, pydicom.Dataset | None]:
+        """The image by its header; an instance with a fault where the header cannot be read."""
+        _check_file(image.path)
         try:
-            header = read_header(kept.path)
+            header = read_header(image.path)
         except PixelError as error:
-            self._fault(kept.sop_instance_uid, error)
+            self._add_fault(image.sop_instance_uid, error)
             unknown = Classification(UNKNOWN)
-            film = Instance(
-                source=kept.sop_instance_uid,
-                sop_class=kept.sop_class_uid,
+            instance = Instance(
+                source=image.sop_instance_uid,
+                sop_class=image.sop_class_uid,
                 modality="",
                 chest=unknown,
                 position=unknown,
-                sop_instance_uid=kept.sop_instance_uid,
+                sop_instance_uid=image.sop_instance_uid,
                 fault=Reason.UNREADABLE,
             )
-            return film, None
-        return parse_instance(header, kept.sop_instance_uid), header
+            return instance, None
+        return parse_instance(header, image.sop_instance_uid), header
 
-    def all_read(self, chosen: Sequence[Instance]) -> bool:
-        """Read the chosen films' pixels; False where one cannot be read, which is then a fault."""
-        for film in chosen:
-            if film.source in self.views:
+    def read_pixels(self, instances: Sequence[Instance]) -> bool:
+        """Read the pixels of these instances.
+
+        Returns:
+            False at the first that cannot be read; it then has a fault.
+        """
+        for instance in instances:
+            if instance.source in self.views:
                 continue
+            path = self.images[instance.source].path
             try:
-                pixels = view_pixels(self.files[film.source].path, self.size, self.resize)
+                pixels = view_pixels(path, self.size, self.resize)
             except PixelError as error:
-                self._fault(film.source, error)
+                self._add_fault(instance.source, error)
                 return False
-            self.views[film.source] = View(pixels, film.position.answer, film.source)
+            self.views[instance.source] = View(pixels, instance.position.answer, instance.source)
         return True
 
-    def _fault(self, source: str, error: PixelError) -> None:
-        disk = error.__cause__
-        if isinstance(disk, OSError) and disk.errno:
-            # The disk's error, not the film's: pydicom and Pillow give theirs no number.
-            raise PartError(f"the data folder cannot be read ({disk.strerror})") from None
+    def _add_fault(self, source: str, error: PixelError) -> None:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno:
+            # The disk's error, not the image's: pydicom and Pillow give theirs no number.
+            raise PartError(f"the data folder cannot be read ({cause.strerror})") from None
         self.faults[source] = error
 
     def fault_of(self, source: str) -> Reason | None:
-        """Why the film cannot be read; None where nothing is known against it."""
+        """Why the image cannot be read; None where nothing is known against it."""
         error = self.faults.get(source)
         if error is None:
             return None
         return Reason.NO_PIXELS if isinstance(error, NoPixels) else Reason.UNREADABLE
 
     @property
-    def damaged(self) -> list[str]:
-        """What is wrong with films that are damaged, each sentence once."""
-        found = (str(e) for e in self.faults.values() if not isinstance(e, NoPixels))
-        return list(dict.fromkeys(found))
+    def damage(self) -> list[str]:
+        """What is wrong with images that are damaged, each sentence once."""
+        sentences = (str(e) for e in self.faults.values() if not isinstance(e, NoPixels))
+        return list(dict.fromkeys(sentences))
 
 
-def make_ready(
-    kept: Sequence[Kept],
+def build_case(
+    images: Sequence[StoredImage],
     others: Sequence[dict[str, str]],
     manifest: Manifest,
-    answered: set[HoldReason],
-    knobs: Settings,
-) -> Ready | NotFor | Asking | Unreadable:
-    """What becomes of a study with these films.
+    approved: set[HoldReason],
+    settings: Settings,
+) -> BuiltCase | Unsuitable | NeedsDecision | Unreadable:
+    """Build the case of a study.
 
-    others: objects of the study that are no films to draft from, as `left_out` tells them.
-    answered: the questions to which a person said PROCEED; they are not asked again.
+    Args:
+        images: the study's images that may be drafted from.
+        others: its other objects, as `left_out` lists them: sop_instance_uid, reason, sentence.
+        manifest: the bundle that will draft the study.
+        approved: the holds that a person decided with PROCEED; they are not opened again.
+        settings: what to do where the headers leave something open, and where to find the
+            indication.
 
     Raises:
-        FileGone: a film's file is not there.
+        MissingFile: an image's file is not there.
         PartError: the disk failed; the study is not to blame.
     """
-    shape = manifest.preprocessing
-    reading = _Reading(shape.size, shape.resize, {k.sop_instance_uid: k for k in kept})
-    looked = [reading.header(one) for one in kept]
-    headers = [header for _, header in looked if header is not None]
-    asked = _view_settings(knobs, answered)
+    preprocessing = manifest.preprocessing
+    reader = _ImageReader(
+        preprocessing.size,
+        preprocessing.resize,
+        {image.sop_instance_uid: image for image in images},
+    )
+    parsed = [reader.read_header(image) for image in images]
+    headers = [header for _, header in parsed if header is not None]
+    view_settings = _view_settings(settings, approved)
+    # An image that turns out unreadable is ruled out, and the views are chosen anew.
     while True:
-        films = [replace(film, fault=reading.fault_of(film.source)) for film, _ in looked]
-        choice = choose_views(films, manifest.intended_use, asked)
-        if choice.outcome != "draft" or reading.all_read(choice.views):
+        instances = [
+            replace(instance, fault=reader.fault_of(instance.source)) for instance, _ in parsed
+        ]
+        choice = choose_views(instances, manifest.intended_use, view_settings)
+        if choice.outcome != "draft" or reader.read_pixels(choice.views):
             break
-    left_out = _left_out(choice, reading.faults) + list(others)
     if choice.outcome == "draft":
-        return _ready(choice, reading, left_out, headers, manifest, answered, knobs)
-    if choice.outcome == "hold" and choice.reason in QUESTIONS:
-        return Asking(QUESTIONS[choice.reason], choice.sentence)
-    if reading.damaged:
-        # What could not be read may be just what the model needs: this is no study "not for it".
-        return Unreadable(" ".join([choice.sentence, *reading.damaged]))
-    told = [choice.sentence, *dict.fromkeys(other["sentence"] for other in others)]
-    if reading.faults and choice.reason is not Reason.NO_PIXELS:
-        told.append(NOTES[Reason.NO_PIXELS])
-    return NotFor(str(choice.reason), " ".join(told))
+        left_out = _left_out(choice, reader.faults) + list(others)
+        return _built_case(choice, reader, left_out, headers, manifest, approved, settings)
+    if choice.outcome == "hold" and choice.reason in HOLD_REASONS:
+        return NeedsDecision(HOLD_REASONS[choice.reason], choice.sentence)
+    if reader.damage:
+        # What could not be read may be just what the model needs, so the study is not unsuitable.
+        return Unreadable(" ".join([choice.sentence, *reader.damage]))
+    sentences = [choice.sentence, *dict.fromkeys(other["sentence"] for other in others)]
+    if reader.faults and choice.reason is not Reason.NO_PIXELS:
+        sentences.append(NOTES[Reason.NO_PIXELS])
+    return Unsuitable(str(choice.reason), " ".join(sentences))
 
 
-def _ready(
+def _built_case(
     choice: ViewChoice,
-    reading: _Reading,
+    reader: _ImageReader,
     left_out: list[dict[str, str]],
     headers: Sequence[pydicom.Dataset],
     manifest: Manifest,
-    answered: set[HoldReason],
-    knobs: Settings,
-) -> Ready:
-    found = find_indication(headers, knobs.indication_sources or None)
-    named = find_procedure(headers)
-    priors = Priors(indication=found.text, procedure=named.text)
-    views = [reading.views[film.source] for film in choice.views]
-    digest = hashlib.sha256(
-        json.dumps(
-            {
-                "instances": sorted(one.sha256 for one in reading.files.values()),
-                "views": [
-                    (reading.files[film.source].sha256, film.position.answer)
-                    for film in choice.views
-                ],
-                "priors": asdict(priors),
-                "preprocessing": manifest.preprocessing_digest,
-                "answered": sorted(answered),
-            }
-        ).encode()
-    ).hexdigest()
+    approved: set[HoldReason],
+    settings: Settings,
+) -> BuiltCase:
+    indication = find_indication(headers, settings.indication_sources or None)
+    procedure = find_procedure(headers)
+    priors = Priors(indication=indication.text, procedure=procedure.text)
+    digest = _inputs_digest(choice, reader.images, priors, manifest, approved)
     notes = list(choice.notes)
-    if found.label:
-        notes.append(f"The indication is taken from the {found.label}.")
-    if found.cut:
+    if indication.label:
+        notes.append(f"The indication is taken from the {indication.label}.")
+    if indication.cut:
         notes.append("The indication may be cut short: it fills its field.")
     provenance = {
         "views": [
             {
-                "sop_instance_uid": film.source,
-                "position": film.position.answer,
-                "why": "; ".join(str(evidence) for evidence in film.position.evidence),
+                "sop_instance_uid": instance.source,
+                "position": instance.position.answer,
+                "why": "; ".join(str(evidence) for evidence in instance.position.evidence),
             }
-            for film in choice.views
+            for instance in choice.views
         ],
         "left_out": left_out,
         "notes": notes,
-        "indication": found.text,
-        "indication_source": found.source,
-        "procedure": named.text,
+        "indication": indication.text,
+        "indication_source": indication.source,
+        "procedure": procedure.text,
     }
+    views = tuple(reader.views[instance.source] for instance in choice.views)
     # The key is the digest: two requests of the same inputs share one file, and drafting can tell
     # that a file is the one its request asked for.
-    return Ready(Case(digest, tuple(views), priors), digest, provenance)
+    return BuiltCase(Case(digest, views, priors), digest, provenance)
 
 
-def _view_settings(knobs: Settings, answered: set[HoldReason]) -> ViewSettings:
+def _inputs_digest(
+    choice: ViewChoice,
+    images: dict[str, StoredImage],
+    priors: Priors,
+    manifest: Manifest,
+    approved: set[HoldReason],
+) -> str:
+    """The SHA-256 of everything that a draft is made from. Stored digests depend on every key."""
+    content = {
+        "instances": sorted(image.sha256 for image in images.values()),
+        "views": [
+            (images[instance.source].sha256, instance.position.answer) for instance in choice.views
+        ],
+        "priors": asdict(priors),
+        "preprocessing": manifest.preprocessing_digest,
+        "answered": sorted(approved),
+    }
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _view_settings(settings: Settings, approved: set[HoldReason]) -> ViewSettings:
     return ViewSettings(
-        unknown_chest="draft" if HoldReason.CHEST_UNKNOWN in answered else knobs.unknown_chest,
-        unknown_view="draft" if HoldReason.VIEW_UNKNOWN in answered else knobs.unknown_view,
-        unknown_age="draft" if HoldReason.AGE_UNKNOWN in answered else knobs.unknown_age,
+        unknown_chest="draft" if HoldReason.CHEST_UNKNOWN in approved else settings.unknown_chest,
+        unknown_view="draft" if HoldReason.VIEW_UNKNOWN in approved else settings.unknown_view,
+        unknown_age="draft" if HoldReason.AGE_UNKNOWN in approved else settings.unknown_age,
     )
 
 
 def _left_out(choice: ViewChoice, faults: dict[str, PixelError]) -> list[dict[str, str]]:
     return [
         {
-            "sop_instance_uid": left.instance.source,
-            "reason": str(left.reason),
-            "sentence": str(faults.get(left.instance.source) or SENTENCES[left.reason]),
+            "sop_instance_uid": excluded.instance.source,
+            "reason": str(excluded.reason),
+            "sentence": str(faults.get(excluded.instance.source) or SENTENCES[excluded.reason]),
         }
-        for left in choice.excluded
+        for excluded in choice.excluded
     ]
 
 
-def _look_at_file(path: Path) -> None:
-    """A file that is gone, and a disk that fails, are told apart from a film that is damaged."""
+def _check_file(path: Path) -> None:
+    """Tell a missing file and a failing disk from an image that is damaged.
+
+    Raises:
+        MissingFile: the file is not there.
+        PartError: the disk cannot be read.
+    """
     try:
         with path.open("rb") as file:
             file.read(1)
     except FileNotFoundError:
-        raise FileGone(path.name) from None
+        raise MissingFile(path.name) from None
     except OSError as error:
         raise PartError(f"the data folder cannot be read ({error.strerror})") from None

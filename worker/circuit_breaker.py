@@ -1,8 +1,8 @@
-"""Tells a sick worker from sick studies. Knows no pixels, no model and no Celery.
+"""The circuit breaker: tells a sick worker from sick studies, and stops the sick worker.
 
-Different studies failing one after another, with none that succeeds between, say that the worker
-is sick: their attempts are forgiven, an alarm is raised, and the worker stops. While an alarm of
-its stage is open a worker claims nothing, so one that is restarted does no harm.
+When different studies fail one after another and none succeeds between them, the worker is sick.
+The studies get their attempts back, an alarm is raised, and the worker stops. While an alarm of its
+stage is open a worker claims nothing, so one that is restarted does no harm.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from records.workflow import requests
 
 
 class CircuitBreaker:
-    """The different requests that failed in this process since one succeeded.
+    """Counts the different requests that failed in this process since one succeeded.
 
-    One that failed before, beside others that went well, has itself to blame: when it is tried
-    again its failing says nothing of the worker, and so a few bad studies, left over at the end
-    of a night, raise no alarm.
+    A request that failed while others beside it succeeded has itself to blame. When it is tried
+    again, its failure says nothing of the worker, so a few bad studies that are left over at the
+    end of a night raise no alarm.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -35,36 +35,37 @@ class CircuitBreaker:
         self._failed: dict[uuid.UUID, None] = {}
         self._own_fault: deque[uuid.UUID] = deque(maxlen=1000)
 
-    def succeeded(self) -> None:
-        """One went well: the worker is not sick."""
+    def record_success(self) -> None:
+        """A request succeeded: the worker is not sick."""
         self._own_fault.extend(self._failed)
         self._failed.clear()
 
-    def failed(self, request_id: uuid.UUID, how: str) -> None:
-        """One failed by its own fault, as it seems.
+    def record_failure(self, request_id: uuid.UUID, error_text: str) -> None:
+        """A request failed by its own fault, as it seems.
 
         Raises:
-            WorkerSick: it was one too many; all of the streak are forgiven.
+            WorkerSick: NIGHTDRAFT_SICK_AFTER requests have failed in a row. The alarm is raised,
+                and all of them have their attempt back.
         """
         if request_id not in self._own_fault:
             self._failed[request_id] = None
         if len(self._failed) >= settings().sick_after:
-            blamed = list(self._failed)
+            failed = list(self._failed)
             self._failed.clear()
             sentence = (
-                f"The {self._stage} worker failed on {len(blamed)} different studies in a row "
-                f"and stopped itself. The last error: {how}"
+                f"The {self._stage} worker failed on {len(failed)} different studies in a row "
+                f"and stopped itself. The last error: {error_text}"
             )
             with unit_of_work() as session:
-                raise_alarm(session, self._stage, blamed, sentence)
+                trip(session, self._stage, failed, sentence)
             raise WorkerSick(sentence)
 
 
-def raise_alarm(session: Session, stage: Stage, blamed: Sequence[uuid.UUID], sentence: str) -> None:
-    """Open the stage's alarm, and give those who were blamed their attempt back."""
-    requests.restore_attempts(session, blamed)
+def trip(session: Session, stage: Stage, failed: Sequence[uuid.UUID], sentence: str) -> None:
+    """Open the stage's alarm, and give the failed requests their attempt back."""
+    requests.restore_attempts(session, failed)
     alarms.raise_alarm(session, stage, sentence)
-    logger().error("alarm: the worker is sick", stage=stage.value, count=len(blamed))
+    logger().error("alarm: the worker is sick", stage=stage.value, count=len(failed))
 
 
 def is_stopped(session: Session, stage: Stage) -> bool:

@@ -1,13 +1,14 @@
-"""Prepared inputs -> drafts, many in the model at once. Knows no network and no films.
+"""Drafts prepared studies, many in the model at once.
 
-The model pulls: when it has room it asks for another case, and what fits is claimed then, so a
-study that came by STAT takes the next free place. A thread reads prepared inputs while the model
-works. What is written is saved in groups, one transaction each, and waits a second at most.
+The model pulls: when it has room it asks for another case, and requests are claimed only then, so a
+STAT study takes the next free slot. A thread reads prepared inputs while the model works. Drafts
+are saved in groups, one transaction each, and wait a second at most.
 """
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,20 +38,19 @@ from worker.circuit_breaker import CircuitBreaker, is_stopped
 from worker.lease_renewer import LeaseRenewer
 
 SAVE_TRIES = 3
-"""A group of drafts is worth seconds of a GPU: a broken transaction is tried again before that."""
+"""How often a group is tried to be saved: it has cost seconds of a GPU."""
 
 SAVE_COUNT, SAVE_SECONDS = 16, 1.0
-"""Drafts that make a group, and how long the first of them waits for others."""
+"""The number of drafts in a group, and how long the first of them waits for others."""
 
 CLAIM_SECONDS = 0.5
-"""Between two looks for more to claim, while the model works and there was nothing."""
+"""Time between two claims while the model works and the last claim got nothing."""
 
 AHEAD = 8
-"""Beside the free slots, an eighth of all slots is claimed and read ahead: little enough that a
-study that came by STAT waits for none of them."""
+"""Beside the free slots, an eighth of all slots is claimed and read ahead. That is so little that a
+STAT study hardly waits for them."""
 
-_REMEMBERED = 256
-_sent_back: deque[object] = deque(maxlen=_REMEMBERED)
+_sent_back: deque[uuid.UUID] = deque(maxlen=256)
 """Requests that this process sent back because their preprocessing was another bundle's."""
 
 
@@ -62,67 +62,77 @@ def draft_ready(
     reporter: Drafting,
     owner: str,
     seconds: float,
-    streak: CircuitBreaker,
-    stopping: Callable[[], bool] = lambda: False,
+    breaker: CircuitBreaker,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Draft what is prepared, by priority, until nothing is or `seconds` are over; how many.
+    """Draft what is prepared, by priority, until nothing is or `seconds` are over.
+
+    Args:
+        reporter: the loaded model.
+        owner: this process, as its leases name it.
+        seconds: after so long no further request is claimed; what the model has is finished.
+        breaker: counts failures over several calls.
+        is_stopping: asked before each case; once it is true the model gets no further one.
+
+    Returns:
+        How many drafts were saved.
 
     Raises:
-        DeviceFailed: the device failed; everything in hand was given back uncounted.
+        DeviceFailed: the device failed; all leases were released uncounted.
         BundleUnusable: the bundle turned out damaged, or is not the one studies are prepared for.
-        PartError: disk or database failed; everything in hand was given back uncounted.
+        PartError: disk or database failed; all leases were released uncounted.
         WorkerSick: too many different studies failed in a row.
     """
-    with ThreadPoolExecutor(1, "read-ahead") as reading, LeaseRenewer() as keeper:
-        return _Round(reporter, owner, seconds, streak, stopping, keeper, reading).run()
+    with ThreadPoolExecutor(1, "read-ahead") as executor, LeaseRenewer() as renewer:
+        return _Round(reporter, owner, seconds, breaker, is_stopping, renewer, executor).run()
 
 
 @dataclass
 class _Claimed:
-    """A study that is claimed, and its prepared input as the reading thread brings it."""
+    """A claimed request, and its prepared input as the read-ahead thread brings it."""
 
     lease: Lease
     content: Future[bytes]
 
 
 class _Round:
-    """One task's work: what is claimed, what the model reads, what it wrote."""
+    """One task's work: what is claimed, what is in the model, what is to be saved."""
 
     def __init__(
         self,
         reporter: Drafting,
         owner: str,
         seconds: float,
-        streak: CircuitBreaker,
-        stopping: Callable[[], bool],
-        keeper: LeaseRenewer,
-        reading: ThreadPoolExecutor,
+        breaker: CircuitBreaker,
+        is_stopping: Callable[[], bool],
+        renewer: LeaseRenewer,
+        executor: ThreadPoolExecutor,
     ) -> None:
         self._reporter = reporter
         self._owner = owner
         self._until = time.monotonic() + seconds
-        self._streak = streak
-        self._stopping = stopping
-        self._keeper = keeper
-        self._thread = reading
+        self._breaker = breaker
+        self._is_stopping = is_stopping
+        self._renewer = renewer
+        self._executor = executor
         self._blobs = Blobs(settings().data_dir)
         self._claimed: deque[_Claimed] = deque()  # not yet given to the model
-        self._reading: dict[str, Lease] = {}  # in the model, by the case's key
-        self._written: list[tuple[Lease, DraftText]] = []  # not yet saved
-        self._save_by = 0.0  # when the first of them has waited long enough
-        self._look_again = 0.0  # for more to claim
+        self._in_model: dict[str, Lease] = {}  # by the case's key
+        self._unsaved: list[tuple[Lease, DraftText]] = []
+        self._save_at = 0.0  # when the first of the unsaved has waited long enough
+        self._claim_at = 0.0  # no claim before this time
         self._saved = 0
 
     def run(self) -> int:
-        """Stream after stream, until nothing is ready or time is up; how many were saved."""
-        while not self._stopping() and (self._claimed or self._claim()):
+        """Run stream after stream, until nothing is ready or time is up; returns drafts saved."""
+        while not self._is_stopping() and (self._claimed or self._claim()):
             try:
                 self._stream()
             except (NightdraftError, BundleError):
                 raise
             except Exception as error:
                 self._save()
-                self._broke(error)
+                self._handle_broken_stream(error)
             self._save()
         return self._saved
 
@@ -130,15 +140,15 @@ class _Round:
         for result in self._reporter.draft(self._cases()):
             if isinstance(result, FailedCase) and isinstance(result.error, DeviceError):
                 raise result.error
-            lease = self._reading.pop(result.key)
+            lease = self._in_model.pop(result.key)
             if isinstance(result, DraftText):
-                self._streak.succeeded()
-                if not self._written:
-                    self._save_by = time.monotonic() + SAVE_SECONDS
-                self._written.append((lease, result))
+                self._breaker.record_success()
+                if not self._unsaved:
+                    self._save_at = time.monotonic() + SAVE_SECONDS
+                self._unsaved.append((lease, result))
                 self._save_if_due()
             else:
-                self._failed(lease, result.error)
+                self._record_failure(lease, result.error)
 
     def _cases(self) -> Iterator[Case | None]:
         """One stream of cases, as the model asks for them; None where there is none just now.
@@ -146,14 +156,14 @@ class _Round:
         A suspect is in the model alone.
         """
         alone = False
-        while not self._stopping():
+        while not self._is_stopping():
             self._save_if_due()
             if not self._claimed and not self._claim():
-                if not self._reading:
+                if not self._in_model:
                     return
                 yield None
                 continue
-            if self._reading and (alone or self._claimed[0].lease.alone):
+            if self._in_model and (alone or self._claimed[0].lease.alone):
                 yield None
                 continue
             claimed = self._claimed.popleft()
@@ -161,18 +171,18 @@ class _Round:
             if case is None:
                 continue
             alone = claimed.lease.alone
-            self._reading[case.key] = claimed.lease
+            self._in_model[case.key] = claimed.lease
             failpoint("while-drafting")
             yield case
 
     def _claim(self) -> bool:
-        """Claim what the model has room for, and a little ahead; False where none is to be had."""
+        """Claim what the model has room for, and a little ahead; False where there is none."""
         now = time.monotonic()
-        if now > self._until or (self._reading and now < self._look_again):
+        if now > self._until or (self._in_model and now < self._claim_at):
             return False
         slots = self._reporter.slots
-        room = max(1, slots // AHEAD, slots - len(self._reading))
-        with self._keeper.transaction() as session:
+        room = max(1, slots // AHEAD, slots - len(self._in_model))
+        with self._renewer.transaction() as session:
             if is_stopped(session, Stage.DRAFT):
                 return False
             claimed = leases.claim(
@@ -183,23 +193,23 @@ class _Round:
                 settings().lease_seconds,
                 self._reporter.manifest.digest,
             )
-        self._keeper.take(claimed)
+        self._renewer.add(claimed)
         self._claimed.extend(
-            _Claimed(one, self._thread.submit(self._blobs.read, one.prepared_blob or ""))
-            for one in claimed
+            _Claimed(lease, self._executor.submit(self._blobs.read, lease.prepared_blob or ""))
+            for lease in claimed
         )
         if not claimed:
-            self._look_again = now + CLAIM_SECONDS
+            self._claim_at = now + CLAIM_SECONDS
         return bool(claimed)
 
     def _case_of(self, claimed: _Claimed) -> Case | None:
-        """What the model reads; None where the study must be prepared again, or is not ours now."""
+        """The model's case; None where the input must be made again, or the lease is lost."""
         lease = claimed.lease
-        if self._keeper.lost(lease):
-            self._keeper.done(lease)
+        if self._renewer.is_lost(lease):
+            self._renewer.remove(lease)
             return None
         if lease.preprocessing_digest != self._reporter.manifest.preprocessing_digest:
-            self._other_bundle(lease)
+            self._send_back(lease)
             return None
         try:
             case = unpack(claimed.content.result())
@@ -217,9 +227,10 @@ class _Round:
             return None
         return replace(case, key=str(lease.request_id))
 
-    def _other_bundle(self, lease: Lease) -> None:
+    def _send_back(self, lease: Lease) -> None:
+        """Have a study prepared again that was prepared for another bundle, once."""
         if lease.request_id in _sent_back:
-            # Prepared again, and again for another bundle: this would go on for ever.
+            # It was prepared again, and again for another bundle: this would go on for ever.
             raise WorkerSick(
                 "Studies are prepared for another bundle than this worker drafts with: "
                 "give all workers the same NIGHTDRAFT_BUNDLE and restart them"
@@ -228,57 +239,61 @@ class _Round:
         _sent_back.append(lease.request_id)
 
     def _prepare_again(self, lease: Lease, why: str) -> None:
-        with self._keeper.transaction() as session:
+        with self._renewer.transaction() as session:
             requests.prepare_again(session, lease, why)
-        self._keeper.done(lease)
+        self._renewer.remove(lease)
         logger().warning("a study is prepared again", request=str(lease.request_id), reason=why)
 
-    def _broke(self, error: Exception) -> None:
+    def _handle_broken_stream(self, error: Exception) -> None:
         """The model's stream broke: with one case in it that one is to blame, else nobody yet."""
-        reading = list(self._reading.values())
-        self._reading.clear()
-        if len(reading) == 1:
-            self._failed(reading[0], error)
-        elif reading:
-            why = f"the model failed on one of {len(reading)}: {safe_text(error)}"
-            self._keeper.give_back(reading, why, suspect=True)
-            logger().error("a batch broke", count=len(reading), error=safe_text(error))
-        if isinstance(error, DeviceError) and len(reading) != 1:
+        in_model = list(self._in_model.values())
+        self._in_model.clear()
+        if len(in_model) == 1:
+            self._record_failure(in_model[0], error)
+        elif in_model:
+            why = f"the model failed on one of {len(in_model)}: {safe_text(error)}"
+            self._renewer.release(in_model, why, suspect=True)
+            logger().error("a batch broke", count=len(in_model), error=safe_text(error))
+        if isinstance(error, DeviceError) and len(in_model) != 1:
             raise DeviceFailed(f"the model's device failed: {safe_text(error)}") from None
-        if not reading:
+        if not in_model:
             raise WorkerSick(f"the model failed without a study: {safe_text(error)}") from None
 
-    def _failed(self, lease: Lease, error: Exception) -> None:
-        """The case's own error: an attempt, and perhaps a sick worker."""
-        knobs = settings()
-        how = safe_text(error)
-        logger().error("a study failed", stage="draft", request=str(lease.request_id), error=how)
-        with self._keeper.transaction() as session:
-            stands = requests.fail(
+    def _record_failure(self, lease: Lease, error: Exception) -> None:
+        """Count an attempt for the case's own error; perhaps the worker is sick."""
+        config = settings()
+        detail = safe_text(error)
+        logger().error("a study failed", stage="draft", request=str(lease.request_id), error=detail)
+        with self._renewer.transaction() as session:
+            stored = requests.fail(
                 session,
                 lease,
                 FailReason.MODEL_ERROR,
-                how,
-                max_attempts=knobs.max_attempts,
-                retry_seconds=knobs.retry_seconds,
+                detail,
+                max_attempts=config.max_attempts,
+                retry_seconds=config.retry_seconds,
             )
-        self._keeper.done(lease)
-        if stands:
+        self._renewer.remove(lease)
+        if stored:
             try:
-                self._streak.failed(lease.request_id, how)
+                self._breaker.record_failure(lease.request_id, detail)
             except WorkerSick:
                 self._save()
                 raise
 
     def _save_if_due(self) -> None:
         """Save once there is a group of drafts, or the first has waited long enough."""
-        full = len(self._written) >= SAVE_COUNT
-        if full or (self._written and time.monotonic() >= self._save_by):
+        full = len(self._unsaved) >= SAVE_COUNT
+        if full or (self._unsaved and time.monotonic() >= self._save_at):
             self._save()
 
     def _save(self) -> None:
-        """Save what was written, in one transaction; one that cannot be kept is alone in that."""
-        group, self._written = self._written, []
+        """Save the unsaved drafts in one transaction.
+
+        Where the database refuses the group, each draft is saved by itself, so that only the one
+        that cannot be kept fails.
+        """
+        group, self._unsaved = self._unsaved, []
         if not group:
             return
         failpoint("before-draft-commit")
@@ -288,10 +303,10 @@ class _Round:
             raise
         except (NightdraftError, ValueError) as error:
             if len(group) == 1:
-                self._failed(group[0][0], error)
+                self._record_failure(group[0][0], error)
                 return
-            for one in group:
-                self._written = [one]
+            for entry in group:
+                self._unsaved = [entry]
                 self._save()
             return
         failpoint("after-draft-commit")
@@ -299,54 +314,55 @@ class _Round:
     def _save_group(self, group: list[tuple[Lease, DraftText]]) -> None:
         for tries_left in reversed(range(SAVE_TRIES)):
             try:
-                with self._keeper.transaction() as session:
+                with self._renewer.transaction() as session:
                     saved = [
-                        drafts.save(session, lease, self._new(lease, text)) for lease, text in group
+                        drafts.save(session, lease, self._new_draft(lease, text))
+                        for lease, text in group
                     ]
                 break
             except DatabaseDown:
                 if not tries_left:
                     raise
                 time.sleep(1.0)
-        self._keeper.done(*(lease for lease, _ in group))
+        self._renewer.remove(*(lease for lease, _ in group))
         for (lease, _), draft_id in zip(group, saved, strict=True):
             if draft_id is None:
                 logger().warning("a lease was lost: draft dropped", request=str(lease.request_id))
         self._saved += sum(draft_id is not None for draft_id in saved)
         logger().info("drafts were saved", stage="draft", count=len(saved) - saved.count(None))
 
-    def _new(self, lease: Lease, wrote: DraftText) -> NewDraft:
-        manifest, story = self._reporter.manifest, lease.provenance
-        notes = list(story.get("notes", []))
-        if wrote.cut:
+    def _new_draft(self, lease: Lease, draft: DraftText) -> NewDraft:
+        manifest, provenance = self._reporter.manifest, lease.provenance
+        notes = list(provenance.get("notes", []))
+        if draft.cut:
             notes.append("The text reached the limit of its length and ends unfinished.")
-        if wrote.rerun:
+        if draft.rerun:
             notes.append(
                 "Half precision gave values that are no numbers; "
-                f"this study was run again in {wrote.rerun}."
+                f"this study was run again in {draft.rerun}."
             )
-        sure = sentence_confidences(wrote.text, wrote.tokens, wrote.logprobs)
+        sentences = sentence_confidences(draft.text, draft.tokens, draft.logprobs)
         return NewDraft(
-            text=wrote.text,
-            findings=wrote.findings,
-            impression=wrote.impression,
+            text=draft.text,
+            findings=draft.findings,
+            impression=draft.impression,
             model_name=manifest.name,
             model_version=manifest.version,
             bundle_digest=manifest.digest,
             settings_digest=self._reporter.settings_digest,
             inputs_digest=lease.inputs_digest or "",
             notice=manifest.notice,
-            prompt=wrote.prompt,
-            indication=story.get("indication", ""),
-            indication_source=story.get("indication_source", ""),
-            views=list(story.get("views", [])),
-            left_out=list(story.get("left_out", [])),
+            prompt=draft.prompt,
+            indication=provenance.get("indication", ""),
+            indication_source=provenance.get("indication_source", ""),
+            views=list(provenance.get("views", [])),
+            left_out=list(provenance.get("left_out", [])),
             notes=notes,
-            timings=dict(wrote.seconds),
-            tokens=list(wrote.tokens),
-            token_logprobs=list(wrote.logprobs),
-            cut=wrote.cut,
-            device=wrote.device,
-            dtype=wrote.dtype,
-            sentences=[asdict(sentence) for sentence in sure] or None,
+            timings=dict(draft.seconds),
+            tokens=list(draft.tokens),
+            token_logprobs=list(draft.logprobs),
+            cut=draft.cut,
+            device=draft.device,
+            dtype=draft.dtype,
+            sentences=[asdict(sentence) for sentence in sentences] or None,
         )

@@ -1,13 +1,13 @@
-"""Keeps leases alive while their work goes on. Knows nothing of what the work is.
+"""Renews leases while their work goes on, and gives back what is left at the end.
 
-    with LeaseRenewer() as keeper:
-        keeper.take(claimed)
+    with LeaseRenewer() as renewer:
+        renewer.add(leases)
         ...
-        with keeper.transaction() as session:
+        with renewer.transaction() as session:
             requests.mark_prepared(session, lease, ...)
-        keeper.done(lease)
+        renewer.remove(lease)
 
-What is still in hand when the block ends, for whatever reason, is given back uncounted.
+The leases that are left when the block ends, for whatever reason, are released uncounted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from records.workflow.leases import Lease
 
 
 class LeaseRenewer:
-    """Renews the leases in hand from a thread of its own, every third of their time."""
+    """Renews leases from a thread of its own, every third of their time."""
 
     def __init__(self) -> None:
         self._lease_seconds = settings().lease_seconds
@@ -41,9 +41,9 @@ class LeaseRenewer:
         # Held over every transaction: a renewal and a group's save would lock the same rows in
         # another order, and wait for each other.
         self._writing = threading.RLock()
-        self._over = threading.Event()
-        self._progress = time.monotonic()
-        self._thread = threading.Thread(target=self._renew, name="keeper", daemon=True)
+        self._stopped = threading.Event()
+        self._progress_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="lease renewer", daemon=True)
 
     def __enter__(self) -> LeaseRenewer:
         self._thread.start()
@@ -55,14 +55,14 @@ class LeaseRenewer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join()
         why = f"the worker ended: {safe_text(error)}" if error else "the worker was asked to stop"
         try:
-            self.give_back(list(self._held.values()), why)
-        except NightdraftError as failed:
-            # The leases run out by themselves; the error that brought us here is the one to tell.
-            logger().warning("leases could not be given back", error=safe_text(failed))
+            self.release(list(self._held.values()), why)
+        except NightdraftError as failure:
+            # The leases run out by themselves. The error that ended the block is the one to raise.
+            logger().warning("leases could not be given back", error=safe_text(failure))
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -70,45 +70,45 @@ class LeaseRenewer:
         with self._writing, unit_of_work() as session:
             yield session
 
-    def take(self, claimed: Iterable[Lease]) -> None:
-        """Keep these from now on."""
+    def add(self, claimed: Iterable[Lease]) -> None:
+        """Renew these leases from now on."""
         with self._writing:
             if not self._held:
-                self._progress = time.monotonic()
+                self._progress_at = time.monotonic()
             self._held.update((lease.request_id, lease) for lease in claimed)
 
-    def done(self, *ended: Lease) -> None:
-        """These need no keeping any more: their last word is said."""
+    def remove(self, *ended: Lease) -> None:
+        """Stop renewing these leases; their outcome is stored."""
         with self._writing:
-            self._progress = time.monotonic()
+            self._progress_at = time.monotonic()
             for lease in ended:
                 self._held.pop(lease.request_id, None)
                 self._lost.discard(lease.request_id)
 
-    def lost(self, lease: Lease) -> bool:
-        """Whether the lease has passed on; work for it would be thrown away."""
+    def is_lost(self, lease: Lease) -> bool:
+        """Whether another worker has the request now; work for it would be thrown away."""
         return lease.request_id in self._lost
 
-    def give_back(self, held: Sequence[Lease], why: str, *, suspect: bool = False) -> None:
-        """Give leases back uncounted."""
+    def release(self, held: Sequence[Lease], why: str, *, suspect: bool = False) -> None:
+        """Release leases uncounted; as `records.workflow.leases.release`."""
         if held:
             with self.transaction() as session:
                 leases.release(session, held, why, suspect=suspect)
-            self.done(*held)
+            self.remove(*held)
 
-    def _renew(self) -> None:
-        while not self._over.wait(self._lease_seconds / 3):
+    def _run(self) -> None:
+        while not self._stopped.wait(self._lease_seconds / 3):
             with self._writing:
                 held = list(self._held.values())
-                if held and time.monotonic() - self._progress > self._stuck_seconds:
-                    # A hung driver or decoder cannot be interrupted. Ended like this the leases
-                    # run out, and the study that did it is found, alone.
+                if held and time.monotonic() - self._progress_at > self._stuck_seconds:
+                    # A hung driver or decoder cannot be interrupted. When the process ends like
+                    # this the leases run out, and the study that did it is found, alone.
                     logger().error("the worker hangs, and ends itself", count=len(held))
                     os._exit(1)
                 try:
                     with unit_of_work() as session:
-                        standing = leases.renew(session, held, self._lease_seconds)
+                        renewed = leases.renew(session, held, self._lease_seconds)
                 except NightdraftError as error:
                     logger().warning("leases could not be renewed", error=safe_text(error))
                     continue
-                self._lost = set(self._held) - standing
+                self._lost = set(self._held) - renewed

@@ -1,6 +1,7 @@
-"""Studies that wait -> prepared inputs on disk, one at a time by priority. Knows no torch.
+"""Prepares studies, one at a time by priority: from received files to a model input on disk.
 
-What is in the films is `worker.case_builder`' word; here are claims, leases and what a failure costs.
+`worker.case_builder` says what becomes of the images. This module claims requests, renews leases
+and decides what a failure costs.
 """
 
 from __future__ import annotations
@@ -23,11 +24,19 @@ from records.workflow import holds, leases, requests, studies
 from records.workflow.leases import Lease
 from records.workflow.requests import PreparedInput
 from worker import bells
-from worker.case_builder import Asking, FileGone, Kept, NotFor, Ready, Unreadable, make_ready
+from worker.case_builder import (
+    BuiltCase,
+    MissingFile,
+    NeedsDecision,
+    StoredImage,
+    Unreadable,
+    Unsuitable,
+    build_case,
+)
 from worker.circuit_breaker import CircuitBreaker, is_stopped
 from worker.lease_renewer import LeaseRenewer
 
-ASIDE = {
+KEPT_ASIDE = {
     InstanceState.SKIPPED: ("other_object", "It is no film that is drafted from."),
     InstanceState.CONFLICT: ("conflict", "Other bytes came under its UID; it is kept aside."),
     InstanceState.MISMATCH: ("mismatch", "It came under another patient; it is kept aside."),
@@ -36,68 +45,78 @@ ASIDE = {
 
 
 def served_manifest() -> Manifest:
-    """The manifest of the bundle that the settings name.
+    """The manifest of the bundle that NIGHTDRAFT_BUNDLE names.
 
     Raises:
         BundleUnusable: there is none, or it cannot be read.
     """
-    named = settings().bundle
-    if not named:
+    bundle = settings().bundle
+    if not bundle:
         raise BundleUnusable("NIGHTDRAFT_BUNDLE is not set: name a bundle's folder, or `demo`")
     try:
-        return read_manifest(named)
+        return read_manifest(bundle)
     except BundleError as error:
         raise BundleUnusable(str(error)) from None
 
 
 def prepare_ready(
-    owner: str, seconds: float, streak: CircuitBreaker, stopping: Callable[[], bool] = lambda: False
+    owner: str,
+    seconds: float,
+    breaker: CircuitBreaker,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Prepare what is ready, by priority, until nothing is or `seconds` are over; how many.
+    """Prepare what is ready, by priority, until nothing is or `seconds` are over.
 
-    Counts are of requests that became PREPARED; skipped, held and failed ones are rows.
+    Args:
+        owner: this process, as its leases name it.
+        seconds: after so long no further request is claimed.
+        breaker: counts failures over several calls.
+        is_stopping: asked before each claim; once it is true no further request is claimed.
+
+    Returns:
+        How many requests became PREPARED. What was skipped, held or failed is in the rows.
 
     Raises:
         BundleUnusable: nothing was claimed.
-        PartError: disk or database failed; the lease was given back uncounted.
+        PartError: disk or database failed; the lease was released uncounted.
         WorkerSick: too many different studies failed in a row in an unforeseen way.
     """
     manifest = served_manifest()
     until = time.monotonic() + seconds
     count = 0
-    with LeaseRenewer() as keeper:
-        while time.monotonic() < until and not stopping():
-            lease = _claim_one(owner, manifest)
+    with LeaseRenewer() as renewer:
+        while time.monotonic() < until and not is_stopping():
+            lease = _claim_next(owner, manifest)
             if lease is None:
                 break
-            keeper.take([lease])
+            renewer.add([lease])
             started = time.monotonic()
             try:
-                became = _prepare(lease, manifest, keeper)
+                outcome = _prepare(lease, manifest, renewer)
             except PartError:
                 raise
             except Exception as error:
                 if isinstance(error, OSError) and error.errno:
                     name = errno.errorcode.get(error.errno, "")
                     raise PartError(f"the data folder cannot be used ({name})") from None
-                _failed(lease, error, keeper, streak)
+                _record_failure(lease, error, renewer, breaker)
                 continue
-            keeper.done(lease)
-            streak.succeeded()
+            renewer.remove(lease)
+            breaker.record_success()
             logger().info(
                 "a study was looked at",
                 stage="prepare",
                 request=str(lease.request_id),
-                outcome=became,
+                outcome=outcome,
                 seconds=round(time.monotonic() - started, 3),
             )
-            if became == "prepared":
+            if outcome == "prepared":
                 count += 1
                 _ring_for(lease)
     return count
 
 
-def _claim_one(owner: str, manifest: Manifest) -> Lease | None:
+def _claim_next(owner: str, manifest: Manifest) -> Lease | None:
     with unit_of_work() as session:
         if is_stopped(session, Stage.PREPARE):
             return None
@@ -107,100 +126,110 @@ def _claim_one(owner: str, manifest: Manifest) -> Lease | None:
     return claimed[0] if claimed else None
 
 
-def _prepare(lease: Lease, manifest: Manifest, keeper: LeaseRenewer) -> str:
-    """One study to its next state; the word for the log."""
-    knobs = settings()
-    blobs = Blobs(knobs.data_dir)
-    kept, others, answered = _what_arrived(lease, blobs)
-    if kept and not (blobs.root / "instances").is_dir():
+def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
+    """Bring one study to its next state; returns the word for the log."""
+    config = settings()
+    blobs = Blobs(config.data_dir)
+    images, others, approved = _read_study(lease, blobs)
+    if images and not (blobs.root / "instances").is_dir():
         raise PartError(f"the data folder {blobs.root} holds no instances: is its disk mounted?")
     failpoint("while-preparing")
-    found = make_ready(kept, others, manifest, answered, knobs)
-    key = blobs.write_prepared(found.digest, pack(found.case)) if isinstance(found, Ready) else ""
-    with keeper.transaction() as session:
-        match found:
-            case Ready():
-                what = PreparedInput(
-                    key, found.digest, manifest.preprocessing_digest, found.provenance
+    result = build_case(images, others, manifest, approved, config)
+    key = ""
+    if isinstance(result, BuiltCase):
+        key = blobs.write_prepared(result.digest, pack(result.case))
+    with renewer.transaction() as session:
+        match result:
+            case BuiltCase():
+                prepared = PreparedInput(
+                    key, result.digest, manifest.preprocessing_digest, result.provenance
                 )
-                return "prepared" if requests.mark_prepared(session, lease, what) else "lost"
-            case NotFor():
-                stands = requests.skip(session, lease, found.reason, found.sentence)
-                return "skipped" if stands else "lost"
-            case Asking():
+                stored = requests.mark_prepared(session, lease, prepared)
+                return "prepared" if stored else "lost"
+            case Unsuitable():
+                stored = requests.skip(session, lease, result.reason, result.sentence)
+                return "skipped" if stored else "lost"
+            case NeedsDecision():
                 if not leases.lock_if_held(session, lease):
                     return "lost"
-                holds.open_hold(session, lease.study_id, found.question, found.sentence)
-                leases.release(session, [lease], f"a person must decide: {found.question}")
+                holds.open_hold(session, lease.study_id, result.reason, result.sentence)
+                leases.release(session, [lease], f"a person must decide: {result.reason}")
                 return "held"
             case Unreadable():
-                stands = requests.fail(
+                stored = requests.fail(
                     session,
                     lease,
                     FailReason.UNREADABLE,
-                    found.sentence,
-                    max_attempts=knobs.max_attempts,
-                    retry_seconds=knobs.retry_seconds,
+                    result.sentence,
+                    max_attempts=config.max_attempts,
+                    retry_seconds=config.retry_seconds,
                     for_good=True,
                 )
-                return "failed" if stands else "lost"
+                return "failed" if stored else "lost"
 
 
-def _what_arrived(
+def _read_study(
     lease: Lease, blobs: Blobs
-) -> tuple[list[Kept], list[dict[str, str]], set[HoldReason]]:
-    """The study's films up to the request's revision, its other objects, and answered holds."""
+) -> tuple[list[StoredImage], list[dict[str, str]], set[HoldReason]]:
+    """The study's images up to the request's revision, its other objects, its approved holds."""
     with unit_of_work() as session:
-        rows = [
-            row
-            for row in studies.list_instances(session, lease.study_id)
-            if row.revision <= lease.revision
+        instances = [
+            instance
+            for instance in studies.list_instances(session, lease.study_id)
+            if instance.revision <= lease.revision
         ]
-        answered = holds.approved_reasons(session, lease.study_id)
-    kept = [
-        Kept(row.sop_instance_uid, row.sop_class_uid, blobs.path(row.blob), row.sha256)
-        for row in rows
-        if row.state == InstanceState.KEPT
+        approved = holds.approved_reasons(session, lease.study_id)
+    images = [
+        StoredImage(
+            instance.sop_instance_uid,
+            instance.sop_class_uid,
+            blobs.path(instance.blob),
+            instance.sha256,
+        )
+        for instance in instances
+        if instance.state == InstanceState.KEPT
     ]
     others = []
-    for row in rows:
-        if row.state != InstanceState.KEPT:
-            reason, sentence = ASIDE[InstanceState(row.state)]
+    for instance in instances:
+        if instance.state != InstanceState.KEPT:
+            reason, sentence = KEPT_ASIDE[InstanceState(instance.state)]
             others.append(
                 {
-                    "sop_instance_uid": row.sop_instance_uid,
+                    "sop_instance_uid": instance.sop_instance_uid,
                     "reason": reason,
-                    "sentence": row.reason or sentence,
+                    "sentence": instance.reason or sentence,
                 }
             )
-    return kept, others, answered
+    return images, others, approved
 
 
-def _failed(lease: Lease, error: Exception, keeper: LeaseRenewer, streak: CircuitBreaker) -> None:
-    """An error that nobody foresaw: an attempt, and perhaps a sick worker."""
-    knobs = settings()
-    if isinstance(error, FileGone):
-        reason, how = FailReason.UNREADABLE, "A film's file is gone from the data folder."
+def _record_failure(
+    lease: Lease, error: Exception, renewer: LeaseRenewer, breaker: CircuitBreaker
+) -> None:
+    """Count an attempt for an error that nobody foresaw; perhaps the worker is sick."""
+    config = settings()
+    if isinstance(error, MissingFile):
+        reason, detail = FailReason.UNREADABLE, "A film's file is gone from the data folder."
     else:
-        reason, how = FailReason.UNEXPECTED, safe_text(error)
-    logger().error("a study failed", stage="prepare", request=str(lease.request_id), error=how)
-    with keeper.transaction() as session:
-        stands = requests.fail(
+        reason, detail = FailReason.UNEXPECTED, safe_text(error)
+    logger().error("a study failed", stage="prepare", request=str(lease.request_id), error=detail)
+    with renewer.transaction() as session:
+        stored = requests.fail(
             session,
             lease,
             reason,
-            how,
-            max_attempts=knobs.max_attempts,
-            retry_seconds=knobs.retry_seconds,
+            detail,
+            max_attempts=config.max_attempts,
+            retry_seconds=config.retry_seconds,
         )
-    keeper.done(lease)
-    if stands:
-        streak.failed(lease.request_id, how)
+    renewer.remove(lease)
+    if stored:
+        breaker.record_failure(lease.request_id, detail)
 
 
 def _ring_for(lease: Lease) -> None:
     try:
         bells.ring(Stage.DRAFT, [lease.request_id])
     except BrokerDown as error:
-        # Prepared it stays; the sweep rings when Redis is back.
+        # The request stays PREPARED; the sweep rings when Redis is back.
         logger().warning("the next stage was not rung", error=safe_text(error))

@@ -1,7 +1,7 @@
-"""How a worker process and its children are told to stop. Knows no work.
+"""How a worker process and its children are told to stop.
 
 The flags lie in memory that forked children share with their parent, because a prefork child does
-not hear the signal that its parent gets; a study in hand is finished, no other is begun.
+not get the signal that its parent gets. The study in hand is finished, no other is begun.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from typing import Any
 from celery import signals
 
 _FLAGS = mmap.mmap(-1, 2)  # shared with children; [0]: stop, [1]: because something failed
-_main = os.getpid()
+_main_pid = os.getpid()
 
 
-def begin() -> None:
-    """This process is the worker's main one, and nobody asked it to stop yet."""
-    global _main
-    _main = os.getpid()
+def reset() -> None:
+    """Make this process the worker's main one, which nobody has asked to stop yet."""
+    global _main_pid
+    _main_pid = os.getpid()
     _FLAGS[0] = _FLAGS[1] = 0
 
 
 def main_pid() -> int:
-    """The process that `begin` was called in: the parent of a pool's children."""
-    return _main
+    """The process that called `reset`: the parent of a pool's children."""
+    return _main_pid
 
 
-def stopping() -> bool:
-    """Whether the worker was asked to stop: finish what is in hand, begin nothing."""
+def is_stopping() -> bool:
+    """Whether the worker was asked to stop: finish the work in hand, begin nothing."""
     return bool(_FLAGS[0])
 
 
-def failed() -> bool:
+def has_failed() -> bool:
     """Whether the worker stopped itself because something failed."""
     return bool(_FLAGS[1])
 
 
-def end_worker() -> None:
-    """Stop the whole worker, parent and children, with exit status 1; what is in hand is ended."""
+def stop_worker() -> None:
+    """Stop the whole worker, parent and children, with exit status 1; work in hand is finished."""
     _FLAGS[1] = 1
     _FLAGS[0] = 1
-    os.kill(_main, signal.SIGTERM)
+    os.kill(_main_pid, signal.SIGTERM)
 
 
-def _told(**_: Any) -> None:
+def _on_shutdown(**_: Any) -> None:
     _FLAGS[0] = 1
 
 
-signals.worker_shutting_down.connect(_told, weak=False)
+signals.worker_shutting_down.connect(_on_shutdown, weak=False)

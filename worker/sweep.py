@@ -1,7 +1,7 @@
-"""The sweep: closes quiet studies, takes back expired leases, rings for what is ready.
+"""The sweep: closes quiet studies, takes expired leases back, rings for what is ready.
 
-Everything it does it finds in rows, so a sweep that is missed, doubled or killed is made good by
-the next. Knows no films and no model.
+The sweep finds all its work in rows, so one that is missed, doubled or killed is made good by the
+next.
 """
 
 from __future__ import annotations
@@ -15,39 +15,41 @@ from records.states import Stage
 from records.telemetry import logger
 from records.workflow import events, leases, requests, studies
 from worker import bells
-from worker.circuit_breaker import is_stopped, raise_alarm
+from worker.circuit_breaker import is_stopped, trip
 
 CLOSE_AT_ONCE = 200
 """Studies closed in one transaction: short enough that the listener never waits for it."""
 
 
 @dataclass(slots=True)
-class Swept:
-    """What one sweep did."""
+class SweepResult:
+    """What one sweep did: studies closed, leases taken back, bells rung."""
 
     closed: int = 0
     taken_back: int = 0
     rung: int = 0
 
 
-def sweep() -> Swept:
-    """One sweep.
+def sweep() -> SweepResult:
+    """Do one sweep.
 
     Raises:
         DatabaseDown: PostgreSQL does not answer; the next sweep tries again.
         BrokerDown: Redis does not answer; what was closed and taken back stays so.
     """
-    done = Swept(closed=_close_quiet(), taken_back=_take_back())
+    result = SweepResult(closed=_close_quiet(), taken_back=_expire_leases())
     try:
-        done.rung = sum(_ring(stage) for stage in Stage)
+        result.rung = sum(_ring(stage) for stage in Stage)
     finally:
         with unit_of_work() as session:
             heartbeats.delete_stale(session)
-        if any(asdict(done).values()):
+        if any(asdict(result).values()):
             logger().info(
-                "swept", count=done.closed, reason=f"{done.taken_back} back, {done.rung} bells"
+                "swept",
+                count=result.closed,
+                reason=f"{result.taken_back} back, {result.rung} bells",
             )
-    return done
+    return result
 
 
 def _close_quiet() -> int:
@@ -60,22 +62,22 @@ def _close_quiet() -> int:
             return closed
 
 
-def _take_back() -> int:
-    """End leases that ran out; where workers died on one study after the other, raise the alarm."""
-    knobs = settings()
+def _expire_leases() -> int:
+    """End leases that ran out; raise the alarm where workers died on one study after the other."""
+    config = settings()
     with unit_of_work() as session:
-        taken = requests.expire_leases(session, knobs.max_attempts, knobs.retry_seconds)
-        for stage in Stage if taken else ():
-            died = events.consecutive_worker_deaths(session, stage)
-            if len(died) >= knobs.sick_after and not is_stopped(session, stage):
-                raise_alarm(
+        expired = requests.expire_leases(session, config.max_attempts, config.retry_seconds)
+        for stage in Stage if expired else ():
+            fatal = events.consecutive_worker_deaths(session, stage)
+            if len(fatal) >= config.sick_after and not is_stopped(session, stage):
+                trip(
                     session,
                     stage,
-                    died,
-                    f"{stage.capitalize()} workers died on {len(died)} different studies in a "
+                    fatal,
+                    f"{stage.capitalize()} workers died on {len(fatal)} different studies in a "
                     "row, each alone: nothing more is claimed until this is looked at.",
                 )
-    return taken
+    return expired
 
 
 def _ring(stage: Stage) -> int:
@@ -84,4 +86,4 @@ def _ring(stage: Stage) -> int:
         if is_stopped(session, stage):
             return 0
         ready = leases.claimable_ids(session, stage, settings().bells_ahead)
-    return bells.ring(stage, ready[: max(0, len(ready) - bells.waiting(stage))])
+    return bells.ring(stage, ready[: max(0, len(ready) - bells.count_waiting(stage))])

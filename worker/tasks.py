@@ -1,6 +1,7 @@
-"""The Celery tasks: a bell in, one call. Nothing of a study is in a message but its request's id.
+"""The Celery tasks: each takes a bell and makes one call.
 
-An error ends here in one line: Celery would print it with its values.
+A message holds the id of a request and nothing else of a study. An error ends here in one line, for
+Celery would print it with its values.
 """
 
 from __future__ import annotations
@@ -25,39 +26,43 @@ from worker.app import app
 from worker.circuit_breaker import CircuitBreaker
 from worker.drafting import DeviceFailed, draft_ready
 from worker.pace import Pace
-from worker.stopping import end_worker, stopping
+from worker.stopping import is_stopping, stop_worker
 
 PREPARE_SECONDS = 60.0
 """Time a prepare task works before its process looks for another bell."""
 
-_streaks = {stage: CircuitBreaker(stage) for stage in Stage}
-_resting: dict[str, float] = {}  # part -> monotonic time before which bells do nothing
 last_sweep = time.monotonic()
-last_sweep_facts: dict[str, int] = {}
-"""What the last sweep did, for the heartbeat."""
+"""When the last sweep began, on this process's monotonic clock."""
+
+_circuit_breakers = {stage: CircuitBreaker(stage) for stage in Stage}
+_paused_until: dict[str, float] = {}  # part -> monotonic time before which bells do nothing
+_last_sweep_facts: dict[str, int] = {}
 _pace = Pace()
 
 
-def facts() -> dict[str, float]:
+def heartbeat_facts() -> dict[str, float]:
     """What this process has done lately, for its heartbeat."""
-    return last_sweep_facts | _pace.facts()
+    return _last_sweep_facts | _pace.facts()
 
 
 @app.task(name="sweep")  # type: ignore[untyped-decorator]  # Celery ships no types
 def sweep() -> None:
-    """Close, take back, ring."""
+    """Close quiet studies, take expired leases back, ring for what is ready."""
     global last_sweep
     last_sweep = time.monotonic()
-    _answer("sweep", lambda: last_sweep_facts.update(asdict(sweeping.sweep())))
+    _run("sweep", lambda: _last_sweep_facts.update(asdict(sweeping.sweep())))
 
 
 @app.task(name="prepare")  # type: ignore[untyped-decorator]  # Celery ships no types
 def prepare(request_id: str) -> None:
-    """Prepare what is ready; `request_id` is who rang, not what is taken."""
-    _answer(
+    """Prepare what is ready; `request_id` says which request rang, not which one is taken."""
+    _run(
         "prepare",
         lambda: preparing.prepare_ready(
-            heartbeats.this_process(), PREPARE_SECONDS, _streaks[Stage.PREPARE], stopping
+            heartbeats.this_process(),
+            PREPARE_SECONDS,
+            _circuit_breakers[Stage.PREPARE],
+            is_stopping,
         ),
         request_id,
     )
@@ -65,15 +70,15 @@ def prepare(request_id: str) -> None:
 
 @app.task(name="draft")  # type: ignore[untyped-decorator]  # Celery ships no types
 def draft(request_id: str) -> None:
-    """Draft what is prepared; `request_id` is who rang, not what is taken."""
-    _answer(
+    """Draft what is prepared; `request_id` says which request rang, not which one is taken."""
+    _run(
         "draft",
         lambda: draft_ready(
             reporter(),
             heartbeats.this_process(),
             settings().draft_seconds,
-            _streaks[Stage.DRAFT],
-            stopping,
+            _circuit_breakers[Stage.DRAFT],
+            is_stopping,
         ),
         request_id,
     )
@@ -88,20 +93,19 @@ def reporter() -> Drafting:
         DeviceFailed: there is no such device, or it has no room.
     """
     preparing.served_manifest()
-    knobs = settings()
-    device = None if knobs.device == "auto" else knobs.device
+    config = settings()
     try:
         loaded = load_reporter(
-            knobs.bundle,
-            device,
+            config.bundle,
+            None if config.device == "auto" else config.device,
             Serving(
-                slots=knobs.draft_slots,
-                dtype=knobs.draft_dtype,
-                int8=knobs.draft_int8,
-                beams=knobs.draft_beams,
-                compiled=knobs.draft_compile,
+                slots=config.draft_slots,
+                dtype=config.draft_dtype,
+                int8=config.draft_int8,
+                beams=config.draft_beams,
+                compiled=config.draft_compile,
             ),
-            _Progress(),
+            _LoggedProgress(),
         )
     except BundleError as error:
         raise BundleUnusable(str(error)) from None
@@ -112,26 +116,26 @@ def reporter() -> Drafting:
     return loaded
 
 
-class _Progress:
-    """Says in the log what loading does: each thing when it begins, then every few seconds."""
+class _LoggedProgress:
+    """A ProgressCallback that logs each step when it begins, then every few seconds."""
 
     SECONDS = 5.0
 
     def __init__(self) -> None:
-        self._doing = ""
-        self._said = 0.0
+        self._step = ""
+        self._logged_at = 0.0
 
     def __call__(self, what: str, done: float, total: float | None) -> None:
         now = time.monotonic()
-        if what != self._doing or now > self._said + self.SECONDS:
-            self._doing, self._said = what, now
+        if what != self._step or now > self._logged_at + self.SECONDS:
+            self._step, self._logged_at = what, now
             share = f", {done / total:.0%}" if total else ""
             logger().info(f"the model: {what}{share}")
 
 
-def _answer(part: str, work: Callable[[], object], request_id: str = "") -> None:
-    """Do the work; whatever goes wrong with a part is one line, and a pause before more of it."""
-    if stopping() or time.monotonic() < _resting.get(part, 0.0):
+def _run(part: str, work: Callable[[], object], request_id: str = "") -> None:
+    """Do the work of one bell. A part that is down is one log line, and a pause before more."""
+    if is_stopping() or time.monotonic() < _paused_until.get(part, 0.0):
         return
     try:
         work()
@@ -139,14 +143,14 @@ def _answer(part: str, work: Callable[[], object], request_id: str = "") -> None
         with unit_of_work() as session:
             alarms.raise_alarm(session, part, str(error))
         logger().error("the worker stops itself", stage=part, error=safe_text(error))
-        end_worker()
+        stop_worker()
     except DeviceFailed as error:
         logger().error("the worker ends, to start anew", stage=part, error=safe_text(error))
-        end_worker()
+        stop_worker()
     except NightdraftError as error:
         # Disk, database, Redis or bundle: without a pause each bell would ask and fail anew.
-        _resting[part] = time.monotonic() + settings().sweep_seconds
+        _paused_until[part] = time.monotonic() + settings().sweep_seconds
         logger().error("a part is down", stage=part, request=request_id, error=safe_text(error))
     except Exception as error:
-        _resting[part] = time.monotonic() + settings().sweep_seconds
+        _paused_until[part] = time.monotonic() + settings().sweep_seconds
         logger().error("unforeseen", stage=part, request=request_id, error=safe_text(error))

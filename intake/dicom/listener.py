@@ -25,19 +25,25 @@ from pynetdicom.presentation import build_context
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import Verification
 
-from intake.dicom.guarded_server import Server
-from intake.dicom.limits import ANSWERS, RETIRED_CLASSES, STORAGE_CLASSES, TRANSFER_SYNTAXES, Why
+from intake.dicom.guarded_server import GuardedServer
+from intake.dicom.limits import (
+    RETIRED_CLASSES,
+    STORAGE_CLASSES,
+    STORE_STATUSES,
+    TRANSFER_SYNTAXES,
+    RefusalReason,
+)
 from intake.dicom.orphans import sweep_orphans
-from intake.dicom.store_handler import Answering
+from intake.dicom.store_handler import StoreHandler
 from records.blobs import Blobs
 from records.database.session import database_time, unit_of_work
-from records.errors import DiskFull, NightdraftError, PortInUse, SettingsError, safe_text
-from records.operations import alarms, heartbeats
+from records.errors import DiskFull, PortInUse, SettingsError, safe_text
+from records.operations import alarms
+from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.telemetry import logger
 
 PART = "listener"
-BEAT_SECONDS = 10.0
 SWEEP_SECONDS = 3600.0
 STOP_SECONDS = 30.0
 """How long the objects in hand may take when the listener is told to end."""
@@ -108,14 +114,15 @@ class Listener:
         self._settings = settings
         self._blobs = Blobs(settings.data_dir)
         self._ended = threading.Event()
-        self._answering = Answering(settings, self._blobs, self._ended)
-        self._server: Server | None = None
+        self._store_handler = StoreHandler(settings, self._blobs, self._ended)
+        self._server: GuardedServer | None = None
         self._chores: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._in_hand: set[Any] = set()  # associations with a whole object that is not answered
         self._answered: set[Any] = set()  # those that had an answer since it was told to end
         self._cut_off: set[Any] = set()  # those that are aborted: nothing more is filed of them
         self._disk_alarm = False
+        self._heartbeat = HeartbeatThread(PART, self._facts, after_beat=self._check_disk)
 
     def __enter__(self) -> Listener:
         self.start()
@@ -147,11 +154,11 @@ class Listener:
         )
         self._chores = [
             serving,
-            threading.Thread(target=self._every, args=(BEAT_SECONDS, self._beat), daemon=True),
             threading.Thread(target=self._every, args=(SWEEP_SECONDS, self._sweep), daemon=True),
         ]
         for chore in self._chores:
             chore.start()
+        self._heartbeat.start()
         if not settings.allowed_callers:
             logger().warning(
                 "EVERY calling AE title may send: NIGHTDRAFT_ALLOWED_CALLERS is empty. "
@@ -181,12 +188,8 @@ class Listener:
         server.writers.shutdown(wait=False)
         for chore in self._chores:
             chore.join(max(1.0, until - time.monotonic()))
-        try:
-            with unit_of_work() as session:
-                heartbeats.remove_heartbeat(session, PART)
-        except NightdraftError as error:
-            logger().warning("the listener could not sign off", error=safe_text(error))
-        logger().info("the listener has ended", count=self._answering.counts.total())
+        self._heartbeat.stop()
+        logger().info("the listener has ended", count=self._store_handler.counts.total())
 
     def _may_cut_off(self, association: Any, late: bool) -> bool:
         """Whether an association has nothing in hand; if so, nothing of it is filed from now on.
@@ -211,7 +214,7 @@ class Listener:
                 f"({error.strerror})"
             ) from None
 
-    def _make_server(self) -> Server:
+    def _make_server(self) -> GuardedServer:
         settings = self._settings
         try:
             entity = AE(settings.ae_title)
@@ -227,31 +230,31 @@ class Listener:
         entity.network_timeout = settings.idle_seconds
         entity.acse_timeout = min(ARTIM_SECONDS, settings.idle_seconds)
         entity.dimse_timeout = settings.idle_seconds
-        answering = self._answering
+        store_handler = self._store_handler
         handlers = [
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_DIMSE_RECV, self._received),
-            (evt.EVT_ACCEPTED, answering.accepted),
-            (evt.EVT_REJECTED, answering.rejected),
+            (evt.EVT_ACCEPTED, store_handler.handle_accepted),
+            (evt.EVT_REJECTED, store_handler.handle_rejected),
             (evt.EVT_PDU_SENT, self._sent),
             (evt.EVT_ABORTED, self._aborted),
             (evt.EVT_CONN_CLOSE, self._closed),
         ]
         try:
-            server: Server = entity.make_server(
+            server: GuardedServer = entity.make_server(
                 (settings.listen_host, settings.listen_port),
                 contexts=[
                     build_context(Verification),
                     *(build_context(uid, list(TRANSFER_SYNTAXES)) for uid in STORAGE_CLASSES),
                 ],
                 evt_handlers=handlers,
-                server_class=Server,
+                server_class=GuardedServer,
                 folder=self._blobs.incoming,
                 max_bytes=settings.max_instance_mb * 1_000_000,
                 max_connections=settings.max_associations * _CONNECTIONS_EACH,
                 idle_seconds=settings.idle_seconds,
-                has_room=answering.has_room,
-                refuse=answering.refuse,
+                has_room=store_handler.has_room,
+                on_refusal=store_handler.report_refusal,
                 shared=settings.listen_shared,
             )
         except OSError as error:
@@ -275,15 +278,17 @@ class Listener:
         if event.message.command_set.CommandField == _C_STORE:
             with self._lock:
                 self._in_hand.add(event.assoc)
-        self._answering.message(event)
+        self._store_handler.handle_message(event)
 
     def _store(self, event: Any) -> Any:
         with self._lock:
             cut_off = event.assoc in self._cut_off
         if cut_off:
-            return ANSWERS[Why.UNEXPECTED].status  # for nobody: the association is aborted
+            return STORE_STATUSES[
+                RefusalReason.UNEXPECTED
+            ].code  # for nobody: the association is aborted
         try:
-            return self._answering.store(event)
+            return self._store_handler.handle_store(event)
         finally:
             # Filing may have taken longer than a silent peer may be; it was us who was slow.
             event.assoc.dul._idle_timer.restart()
@@ -322,29 +327,30 @@ class Listener:
             if self._ended.wait(seconds):
                 return
 
-    def _beat(self) -> None:
+    def _facts(self) -> dict[str, Any]:
+        """What the listener's heartbeat tells of it."""
         settings, server = self._settings, self._server
+        return {
+            "host": settings.listen_host,
+            "port": self.port,
+            "ae_title": settings.ae_title,
+            "everyone_may_send": not settings.allowed_callers,
+            "associations": len(server.active_associations) if server else 0,
+            "free_mb": self._blobs.free_mb(),
+            **self._store_handler.counts,
+        }
+
+    def _check_disk(self) -> None:
+        """Warn of a disk that fills up; open an alarm once it is full, close it when it is not."""
+        settings = self._settings
         free_mb = self._blobs.free_mb()
         if free_mb < settings.disk_warn_mb:
             logger().warning(
                 "little room is left on the data folder's disk: make room", free_mb=free_mb
             )
         full = free_mb < settings.disk_stop_mb
-        with unit_of_work() as session:
-            heartbeats.record_heartbeat(
-                session,
-                PART,
-                {
-                    "host": settings.listen_host,
-                    "port": self.port,
-                    "ae_title": settings.ae_title,
-                    "everyone_may_send": not settings.allowed_callers,
-                    "associations": len(server.active_associations) if server else 0,
-                    "free_mb": free_mb,
-                    **self._answering.counts,
-                },
-            )
-            if full:
+        if full:
+            with unit_of_work() as session:
                 alarms.raise_alarm(
                     session,
                     PART,
@@ -352,8 +358,9 @@ class Listener:
                     f"NIGHTDRAFT_DISK_STOP_MB is {settings.disk_stop_mb}. Make room; "
                     "receiving goes on by itself.",
                 )
-            elif self._disk_alarm or not self._answering.counts:
-                # Also one that a listener left behind which ended meanwhile.
+        elif self._disk_alarm or not self._store_handler.counts:
+            # Also one that a listener left behind which ended meanwhile.
+            with unit_of_work() as session:
                 alarms.close_alarms(session, PART)
         self._disk_alarm = full
 
@@ -361,8 +368,8 @@ class Listener:
         swept = sweep_orphans(self._blobs, self._settings.orphan_hours)
         if swept.incoming or swept.instances:
             logger().info("orphan files were removed", count=swept.incoming + swept.instances)
-        if swept.left:
-            logger().error("too many files have no row: none was removed", count=swept.left)
+        if swept.not_removed:
+            logger().error("too many files have no row: none was removed", count=swept.not_removed)
 
 
 def _set_up_pynetdicom() -> None:
@@ -371,7 +378,7 @@ def _set_up_pynetdicom() -> None:
     _config.LOG_HANDLER_LEVEL = "none"  # its own log lines at each PDU print data sets
     # UIDs are checked where a refusal can be answered and seen; pynetdicom would abort.
     _config.VALIDATORS["UI"] = lambda value: (isinstance(value, str), "must be str")
-    # Its errors and pydicom's warnings quote what was sent. What matters is told by `answering`.
+    # Its errors and pydicom's warnings quote what was sent. `store_handler` logs what matters.
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE

@@ -20,14 +20,15 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from model.manifest import read_manifest
-from nightdraft.cli.status import GOING_ON, show_counts, show_drafts, time_left
-from nightdraft.cli.study import look_through, send_with_progress
-from nightdraft.phantom_studies import draw_studies, read_studies, write_afresh
+from nightdraft.cli.status import show_counts, show_drafts
+from nightdraft.cli.send import find_with_progress, send_with_progress
+from nightdraft.phantom_studies import draw_studies, read_datasets, write_with_new_uids
 from nightdraft.station.checks import check_port_free
 from nightdraft.station.child import StationProcess
-from nightdraft.store_scu import Answer, Film, find_films
+from nightdraft.store_scu import SendResult, DicomFile, find_dicom_files
 from records.database.session import forget_engine, unit_of_work
 from records.errors import NightdraftError, PartError, PortInUse
+from records.operations.overview import MOVING, drafts_per_minute, seconds_left
 from records.settings import settings
 from records.states import HoldReason, VisibleState
 from records.workflow import worklist
@@ -59,7 +60,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
     chosen = _chosen()
     data_dir = Path(str(chosen["data_dir"]))
     started = time.monotonic()
-    found = look_through(console, films.expanduser()) if films else _draw(console, data_dir)
+    found = find_with_progress(console, films.expanduser()) if films else _draw(console, data_dir)
     if notice := read_manifest(str(chosen["bundle"])).notice:
         console.print(f"the model: {notice}", style="yellow", markup=False)
     console.print(f"starting all parts, in {data_dir}")
@@ -68,7 +69,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
         with StationProcess(data_dir, chosen) as station:
             _use(station)
             console.print(f"up after {time.monotonic() - started:.1f} s; worklist: {station.page}")
-            sending = send_with_progress(
+            summary = send_with_progress(
                 console,
                 found,
                 host=station.addresses["listen_host"],
@@ -77,12 +78,12 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
                 calling="DEMO",
                 associations=2,
             )
-            for line in sending.lines():
+            for line in summary.lines():
                 console.print(line, markup=False)
-            rows = _watch(console, station, sorted(sending.taken))
+            rows = _watch(console, station, sorted(summary.accepted_studies))
             console.print(show_drafts(rows, plain=not console.is_terminal))
-            worked = not sending.turned_away and all(row.state in ENOUGH for row in rows)
-            console.print(_summary(rows, len(sending.turned_away)), markup=False)
+            worked = not summary.rejected_studies and all(row.state in ENOUGH for row in rows)
+            console.print(_summary(rows, len(summary.rejected_studies)), markup=False)
             for hint in hints(rows):
                 console.print(hint, markup=False)
             console.print(f"worklist: {station.page}")
@@ -147,7 +148,7 @@ def _check_own(folder: Path) -> None:
             raise PartError(f"{folder} belongs to somebody else: set NIGHTDRAFT_DATA_DIR")
 
 
-def _draw(console: Console, data_dir: Path) -> list[Film | Answer]:
+def _draw(console: Console, data_dir: Path) -> list[DicomFile | SendResult]:
     """Two dozen phantom studies under new UIDs, as files."""
     from nightdraft.station.embedded import make_data_dir
 
@@ -160,8 +161,8 @@ def _draw(console: Console, data_dir: Path) -> list[Film | Answer]:
     for old in folder.glob("*.dcm"):
         old.unlink()
     run = dt.datetime.now().astimezone().strftime("%m%d%H%M%S")
-    write_afresh(read_studies(drawn), folder, (f"D{run}{n:02d}" for n in count_up(1)))
-    return list(find_films(folder))
+    write_with_new_uids(read_datasets(drawn), folder, (f"D{run}{n:02d}" for n in count_up(1)))
+    return list(find_dicom_files(folder))
 
 
 def _use(station: StationProcess) -> None:
@@ -177,25 +178,25 @@ def _watch(console: Console, station: StationProcess, uids: list[str]) -> list[w
     started = changed = time.monotonic()
     last: Counter[VisibleState] = Counter()
     rows: list[worklist.WorklistRow] = []
+    per_minute = 0.0
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while station.alive:
             with suppress(NightdraftError), unit_of_work() as session:
                 rows = worklist.list_by_uids(session, uids)
+                per_minute = drafts_per_minute(session)
             now = time.monotonic()
             counts = Counter(row.state for row in rows)
             if counts != last:
                 changed, last = now, counts
                 if not console.is_terminal:
                     console.print(f"{now - started:.0f} s: {_words(counts)}", markup=False)
-            drafted = counts[VisibleState.DRAFTED]
-            pace = drafted / max(0.1, now - started) * 60
             if console.is_terminal:
-                shown = show_counts(dict(counts), pace, time_left(dict(counts), pace))
-                drafts = [row for row in rows if row.state not in GOING_ON]
+                shown = show_counts(counts, per_minute, seconds_left(counts, per_minute))
+                drafts = [row for row in rows if row.state not in MOVING]
                 # As many as the window has room for, and the newest of them.
                 room = max(1, console.height - 9)
                 live.update(Group(shown, show_drafts(drafts[-room:])), refresh=True)
-            if len(rows) == len(uids) and not any(row.state in GOING_ON for row in rows):
+            if len(rows) == len(uids) and not any(row.state in MOVING for row in rows):
                 return rows
             if now - changed > _STANDS_STILL:
                 console.print(f"nothing has moved for {_STANDS_STILL:.0f} s: see {station.log_dir}")

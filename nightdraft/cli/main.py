@@ -1,33 +1,24 @@
-"""The command `nightdraft`: every part, every measurement, and one line for a problem.
-
-Knows commands; each does its work elsewhere, and imports that only when it is called.
-"""
+"""The command `nightdraft`: joins the commands of all modules, and answers errors in one line."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated
 
 import typer
 
-import nightdraft.cli.operate  # noqa: F401  its commands enter `app`
+import nightdraft.cli.operate
+import nightdraft.cli.send  # noqa: F401  these modules add their commands to `app`
+from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.bundles import bundle
 from nightdraft.cli.corpora import corpus
-from nightdraft.cli.options import app, apply_options, console, setting_option, start_logging
+from nightdraft.cli.options import app, setting_option
+from nightdraft.cli.parts import work
 from nightdraft.cli.train import Target, chosen_device, train
-from nightdraft.station.checks import NO_BUNDLE, check_database, check_migrations
-from records.errors import SettingsError, is_safe_to_show, safe_text
-from records.settings import settings
+from records.errors import is_safe_to_show, safe_text
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-work = typer.Typer(help="Run one worker.", no_args_is_help=True)
-bench = typer.Typer(help="Measure.", no_args_is_help=True)
 for name, group in (
     ("work", work),
     ("corpus", corpus),
@@ -36,155 +27,6 @@ for name, group in (
     ("bench", bench),
 ):
     app.add_typer(group, name=name)
-
-
-# ---- The parts ----
-
-
-@app.command()
-def station(
-    bundle: Annotated[str | None, setting_option("bundle")] = None,
-    device: Annotated[str | None, setting_option("device")] = None,
-    listen_host: Annotated[str | None, setting_option("listen_host")] = None,
-    listen_port: Annotated[int | None, setting_option("listen_port")] = None,
-    serve_host: Annotated[str | None, setting_option("serve_host")] = None,
-    serve_port: Annotated[int | None, setting_option("serve_port")] = None,
-    quiet_seconds: Annotated[float | None, setting_option("quiet_seconds")] = None,
-    logs: Annotated[
-        Path | None, typer.Option(help="Folder for a log file a part; else standard error.")
-    ] = None,
-) -> None:
-    """Run all of it on this machine until Ctrl-C."""
-    from nightdraft.station.station import run_station
-
-    apply_options(
-        bundle=bundle,
-        device=device,
-        listen_host=listen_host,
-        listen_port=listen_port,
-        serve_host=serve_host,
-        serve_port=serve_port,
-        quiet_seconds=quiet_seconds,
-    )
-    run_station(start_logging("station"), say, log_dir=logs)
-
-
-@app.command()
-def demo(
-    films: Annotated[
-        Path | None, typer.Option(help="Your DICOM files, instead of phantoms.")
-    ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End once all is drafted.")] = False,
-) -> None:
-    """Show the whole system at work on two dozen drawn phantoms."""
-    from nightdraft.cli.demo import run_demo
-
-    if not run_demo(console(), films, once=once):
-        raise typer.Exit(1)
-
-
-@app.command()
-def listen(
-    listen_host: Annotated[str | None, setting_option("listen_host")] = None,
-    listen_port: Annotated[int | None, setting_option("listen_port")] = None,
-    ae_title: Annotated[str | None, setting_option("ae_title")] = None,
-) -> None:
-    """Run the DICOM listener."""
-    apply_options(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title)
-    _check_records()
-    from intake.dicom.listener import run_listener
-
-    run_listener(start_logging("listener"))
-
-
-@work.command("prepare")
-def work_prepare(
-    prepare_processes: Annotated[int | None, setting_option("prepare_processes")] = None,
-    bundle: Annotated[str | None, setting_option("bundle")] = None,
-) -> None:
-    """Make model inputs of studies (CPU)."""
-    apply_options(prepare_processes=prepare_processes, bundle=bundle)
-    _work("prepare")
-
-
-@work.command("draft")
-def work_draft(
-    bundle: Annotated[str | None, setting_option("bundle")] = None,
-    device: Annotated[str | None, setting_option("device")] = None,
-    draft_slots: Annotated[int | None, setting_option("draft_slots")] = None,
-    draft_dtype: Annotated[str | None, setting_option("draft_dtype")] = None,
-    draft_int8: Annotated[bool | None, setting_option("draft_int8")] = None,
-    draft_beams: Annotated[int | None, setting_option("draft_beams")] = None,
-    draft_compile: Annotated[bool | None, setting_option("draft_compile")] = None,
-) -> None:
-    """Draft reports (GPU, or CPU); where there are several GPUs, a process on each."""
-    from nightdraft.station.supervisor import draft_processes, run_draft_processes
-
-    chosen = apply_options(
-        bundle=bundle,
-        device=device,
-        draft_slots=draft_slots,
-        draft_dtype=draft_dtype,
-        draft_int8=draft_int8,
-        draft_beams=draft_beams,
-        draft_compile=draft_compile,
-    )
-    processes = draft_processes(chosen)
-    if len(processes) > 1:
-        run_draft_processes(start_logging("draft"), processes, say)
-    else:
-        os.environ.update(processes[0].env)
-        _work("draft")
-
-
-@work.command("sweep")
-def work_sweep(
-    sweep_seconds: Annotated[float | None, setting_option("sweep_seconds")] = None,
-    quiet_seconds: Annotated[float | None, setting_option("quiet_seconds")] = None,
-) -> None:
-    """Close quiet studies, ring bells, take back leases that ran out."""
-    apply_options(sweep_seconds=sweep_seconds, quiet_seconds=quiet_seconds)
-    _work("sweep")
-
-
-def _work(part: Literal["prepare", "draft", "sweep"]) -> None:
-    chosen = start_logging(part)
-    if part != "sweep" and not chosen.bundle:
-        raise SettingsError(NO_BUNDLE)
-    _check_records()
-    from worker.running import run_worker
-
-    raise typer.Exit(run_worker(part))
-
-
-@app.command()
-def serve(
-    serve_host: Annotated[str | None, setting_option("serve_host")] = None,
-    serve_port: Annotated[int | None, setting_option("serve_port")] = None,
-) -> None:
-    """Serve the pages and REST."""
-    apply_options(serve_host=serve_host, serve_port=serve_port)
-    _check_records()
-    from api.app import run_server
-
-    run_server(start_logging("api"))
-
-
-def _check_records() -> None:
-    """That the database answers and has the tables that this software knows."""
-    check_database(settings())
-    check_migrations()
-
-
-@app.command()
-def migrate() -> None:
-    """Bring the database's tables up to date."""
-    import migrations
-    from records.database.session import engine
-
-    check_database(settings())
-    migrations.upgrade(engine())
-    print(check_migrations())
 
 
 # ---- Models and measurements ----
@@ -281,111 +123,8 @@ def ablate(
     )
 
 
-@bench.command("pipeline")
-def bench_pipeline(
-    studies: Annotated[int, typer.Option(min=1, help="Small phantom studies.")] = 2000,
-    associations: Annotated[int, typer.Option(min=1, help="At the same time.")] = 4,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
-) -> None:
-    """Send many small studies through a station whose model looks at nothing: pace and memory."""
-    from nightdraft.bench.pipeline import measure, render
-
-    _bench(measure(studies, associations, say), render, json_)
-
-
-@bench.command("receive")
-def bench_receive(
-    films: Annotated[int, typer.Option(min=1, help="Films sent in each run.")] = 40,
-    mb: Annotated[float, typer.Option(min=0.01, help="MB of pixels a film.")] = 15.0,
-    associations: Annotated[list[int] | None, typer.Option(min=1, help="At the same time.")] = None,
-    runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 3,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
-) -> None:
-    """Send films to our listener and to others that are installed: films a second, memory."""
-    from nightdraft.bench.receive import measure, render
-
-    _bench(measure(films, mb, associations or [1, 4], runs, say), render, json_)
-
-
-@bench.command("prepare")
-def bench_prepare(
-    runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 7,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
-) -> None:
-    """From file to view, by codec, beside the plain way: films a second, error, memory, threads."""
-    from nightdraft.bench.prepare import measure, render
-
-    _bench(measure(runs, say), render, json_)
-
-
-@bench.command("feed")
-def bench_feed(
-    studies: Annotated[int, typer.Option(min=3, help="Phantoms in files.")] = 120,
-    pixels: Annotated[int, typer.Option(min=64, help="A side of their films.")] = 2048,
-    runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 3,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
-) -> None:
-    """Studies a second that a training run is fed: films prepared once, and decoded each time."""
-    from nightdraft.bench.feed import measure, render
-
-    _bench(measure(studies, pixels, runs, say), render, json_)
-
-
-@bench.command("model")
-def bench_model(
-    bundle_: Annotated[str, typer.Option("--bundle", help="Bundle; else random weights.")] = "",
-    size: Annotated[str, typer.Option(help="tiny, mid or full; by device, if left out.")] = "",
-    device: Annotated[str | None, setting_option("device")] = None,
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "",
-    threads: Annotated[int, typer.Option(min=0, help="Of the CPU; 0: all cores.")] = 0,
-    studies: Annotated[int, typer.Option(min=0, help="Drafted by the engine; 0: enough.")] = 0,
-    slots: Annotated[list[int] | None, typer.Option(min=1, help="Each is measured.")] = None,
-    batches: Annotated[list[int] | None, typer.Option(min=1, help="Of `generate`.")] = None,
-    runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 1,
-    quick: Annotated[bool, typer.Option(help="A few short studies: to see that it runs.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="With weights of eight bits, too.")] = False,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="File for the picture, PNG.")] = None,
-) -> None:
-    """Studies a second: the engine, `generate` one at a time and in batches, and the bound."""
-    from model.bench.__main__ import Asked, run, write
-    from nightdraft.bench.model import render
-
-    asked = Asked(
-        bundle_,
-        size,
-        apply_options(device=device).device.removeprefix("auto"),
-        dtype,
-        threads,
-        studies,
-        slots or (),
-        batches or (),
-        runs,
-        quick,
-        int8,
-    )
-    measured = run(asked, say)
-    write(measured, json_, plot)
-    console().print(render(measured))
-
-
-def say(line: str) -> None:
-    """A line of progress."""
-    print(line, flush=True)
-
-
-def _bench(
-    measured: dict[str, Any],
-    render: Callable[[dict[str, Any]], RenderableType],
-    json_: Path | None,
-) -> None:
-    if json_ is not None:
-        json_.write_text(json.dumps(measured, indent=1) + "\n")
-    console().print(render(measured))
-
-
 def main() -> None:
-    """The command's door: what is known goes to standard error in one line, exit status 1."""
+    """Run the command; an error is one line on standard error and exit status 1."""
     debug = "--debug" in sys.argv or os.environ.get("NIGHTDRAFT_DEBUG")
     try:
         app()
@@ -395,9 +134,5 @@ def main() -> None:
         sentence = safe_text(error)
         if not is_safe_to_show(error):
             sentence = f"unexpected: {sentence}; `nightdraft --debug ...` shows the traceback"
-        _fail(sentence)
-
-
-def _fail(sentence: str) -> None:
-    print(f"nightdraft: {' '.join(sentence.split())}", file=sys.stderr)
-    sys.exit(1)
+        print(f"nightdraft: {' '.join(sentence.split())}", file=sys.stderr)
+        sys.exit(1)

@@ -23,25 +23,26 @@ def status(
     json_: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Studies by state, pace, time left, parts, alarms, refusals."""
-    from nightdraft.cli.status import look, show_overview
+    from nightdraft.cli.status import overview_json, show_overview
     from records.database.session import unit_of_work
+    from records.operations.overview import read_overview
 
     with unit_of_work() as session:
-        seen = look(session)
+        overview = read_overview(session)
     if json_:
-        print(json.dumps(seen.as_json()))
+        print(json.dumps(overview_json(overview)))
     else:
-        console().print(show_overview(seen))
+        console().print(show_overview(overview))
 
 
 @app.command()
 def study(uid: Annotated[str, typer.Argument(help="Study Instance UID, or our own id.")]) -> None:
     """One study: who, its state, its timeline, and its draft under the warning."""
-    from nightdraft.cli.study import tell_study
+    from nightdraft.cli.study import render_study
     from records.database.session import unit_of_work
 
     with unit_of_work() as session:
-        shown = tell_study(session, uid)
+        shown = render_study(session, uid)
     console().print(shown)
 
 
@@ -132,33 +133,4 @@ def doctor(
     findings = examine(settings(), part)
     console().print(show_findings(findings))
     if any(finding.wrong for finding in findings):
-        raise typer.Exit(1)
-
-
-@app.command()
-def send(
-    folder: Annotated[Path, typer.Argument(help="Folder of DICOM files, looked through whole.")],
-    host: Annotated[str | None, typer.Option(help="Else this machine's own listener.")] = None,
-    port: Annotated[int | None, typer.Option(help="Else this machine's own listener.")] = None,
-    called: Annotated[str | None, typer.Option(help="AE title to call.")] = None,
-    calling: Annotated[str, typer.Option(help="AE title to send as.")] = "NIGHTDRAFT_SCU",
-    associations: Annotated[int, typer.Option(min=1, max=32, help="At the same time.")] = 1,
-) -> None:
-    """Send DICOM files to a listener by C-STORE."""
-    from nightdraft.cli.study import look_through, send_with_progress
-    from nightdraft.station.station import listener_address
-
-    own_host, own_port = listener_address(settings())
-    sending = send_with_progress(
-        console(),
-        look_through(console(), folder.expanduser()),
-        host=host or own_host,
-        port=port or own_port,
-        called=called or settings().ae_title,
-        calling=calling,
-        associations=associations,
-    )
-    for line in sending.lines():
-        print(line)
-    if not sending.whole:
         raise typer.Exit(1)

@@ -1,13 +1,9 @@
-"""What the system is doing, at one look: for `nightdraft status` and the progress display.
-
-Knows how to read and how to show; changes nothing.
-"""
+"""How the state of the system is shown in a terminal: for `nightdraft status` and the demo."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import ROUNDED
@@ -15,16 +11,10 @@ from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy.orm import Session
 
-from records.operations import alarms, heartbeats, refusals
+from records.operations.overview import Overview
 from records.states import ENDED, WARNING, VisibleState
 from records.workflow import worklist
-
-GOING_ON = tuple(
-    state for state in VisibleState if state not in ENDED and state is not VisibleState.HELD
-)
-"""States that lead on by themselves; HELD waits for a person."""
 
 _COLOURS = {
     VisibleState.DRAFTED: "green",
@@ -34,96 +24,61 @@ _COLOURS = {
 }
 
 
-@dataclass(frozen=True)
-class Part:
-    """A running part, as its heartbeat says."""
-
-    part: str
-    owner: str
-    seen_at: dt.datetime
-    facts: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Overview:
-    """One look. per_minute: drafts a minute of late; seconds_left: None where nothing moves."""
-
-    counts: dict[VisibleState, int]
-    per_minute: float
-    seconds_left: float | None
-    parts: list[Part] = field(default_factory=list)
-    alarms: list[tuple[str, str, dt.datetime]] = field(default_factory=list)  # part, sentence, at
-    refusals: dict[str, int] = field(default_factory=dict)  # by reason
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json`: plain words and numbers."""
-        return {
-            "studies": {state.value: number for state, number in self.counts.items()},
-            "drafts_per_minute": round(self.per_minute, 2),
-            "seconds_left": None if self.seconds_left is None else round(self.seconds_left),
-            "parts": [
-                {"part": p.part, "owner": p.owner, "seen_at": p.seen_at.isoformat(), **p.facts}
-                for p in self.parts
-            ],
-            "alarms": [
-                {"part": part, "sentence": sentence, "opened_at": at.isoformat()}
-                for part, sentence, at in self.alarms
-            ],
-            "refusals": self.refusals,
-        }
-
-
-def look(session: Session) -> Overview:
-    """Everything that `nightdraft status` shows."""
-    counts = worklist.count_by_state(session)
-    # The last minute where it saw a draft, else the last ten: a pace that is neither stale nor 0.
-    lately = worklist.count_drafts(session, 60)
-    per_minute = float(lately) if lately else worklist.count_drafts(session, 600) / 10
-    return Overview(
-        counts=counts,
-        per_minute=per_minute,
-        seconds_left=time_left(counts, per_minute),
-        parts=[
-            Part(beat.part, beat.owner, beat.seen_at, dict(beat.facts))
-            for beat in heartbeats.running_parts(session)
+def overview_json(overview: Overview) -> dict[str, Any]:
+    """The overview as `nightdraft status --json` prints it: plain words and numbers."""
+    workload, parts = overview.workload, overview.parts
+    left = workload.seconds_left
+    return {
+        "studies": {state.value: number for state, number in workload.counts.items()},
+        "drafts_per_minute": round(workload.per_minute, 2),
+        "seconds_left": None if left is None else round(left),
+        "parts": [
+            {
+                "part": heartbeat.part,
+                "owner": heartbeat.owner,
+                "seen_at": heartbeat.seen_at.isoformat(),
+                **heartbeat.facts,
+            }
+            for heartbeat in parts.running
         ],
-        alarms=[
-            (alarm.part, alarm.sentence, alarm.opened_at) for alarm in alarms.open_alarms(session)
+        "alarms": [
+            {
+                "part": alarm.part,
+                "sentence": alarm.sentence,
+                "opened_at": alarm.opened_at.isoformat(),
+            }
+            for alarm in parts.alarms
         ],
-        refusals=refusals.count_by_reason(session),
-    )
+        "refusals": dict(overview.refusals),
+    }
 
 
-def time_left(counts: dict[VisibleState, int], per_minute: float) -> float | None:
-    """Seconds until what goes on is drafted at this pace; None where nothing moves."""
-    waiting = sum(counts.get(state, 0) for state in GOING_ON)
-    if not waiting:
-        return 0.0
-    return waiting / per_minute * 60 if per_minute else None
-
-
-def show_overview(seen: Overview) -> RenderableType:
+def show_overview(overview: Overview) -> RenderableType:
     """The page of `nightdraft status`."""
-    shown: list[RenderableType] = [show_counts(seen.counts, seen.per_minute, seen.seconds_left)]
+    workload, parts = overview.workload, overview.parts
+    lines: list[RenderableType] = [
+        show_counts(workload.counts, workload.per_minute, workload.seconds_left)
+    ]
     running = Table("part", "process", "says", box=None, pad_edge=False, header_style="bold")
-    for part in seen.parts:
+    for heartbeat in parts.running:
         # A digest's first twelve characters tell it from every other.
         facts = ", ".join(
             f"{name} {value[:12] if name == 'bundle' else value}"
-            for name, value in part.facts.items()
+            for name, value in heartbeat.facts.items()
         )
-        running.add_row(part.part, part.owner, facts)
-    shown += [Text(), running if seen.parts else Text("no part runs", style="yellow")]
-    for part_name, sentence, at in seen.alarms:
-        shown.append(Text(f"ALARM {part_name} since {_clock(at)}: {sentence}", style="bold red"))
-    if seen.refusals:
-        listed = ", ".join(f"{reason} {count}" for reason, count in seen.refusals.items())
-        shown.append(Text(f"refused at the door: {listed}", style="yellow"))
-    return Group(*shown)
+        running.add_row(heartbeat.part, heartbeat.owner, facts)
+    lines += [Text(), running if parts.running else Text("no part runs", style="yellow")]
+    for alarm in parts.alarms:
+        since = _clock(alarm.opened_at)
+        lines.append(Text(f"ALARM {alarm.part} since {since}: {alarm.sentence}", style="bold red"))
+    if overview.refusals:
+        listed = ", ".join(f"{reason} {count}" for reason, count in overview.refusals.items())
+        lines.append(Text(f"refused at the door: {listed}", style="yellow"))
+    return Group(*lines)
 
 
 def show_counts(
-    counts: dict[VisibleState, int], per_minute: float, seconds_left: float | None
+    counts: Mapping[VisibleState, int], per_minute: float, seconds_left: float | None
 ) -> RenderableType:
     """Studies by state, a bar, the pace and the time left."""
     total = sum(counts.values())

@@ -9,10 +9,9 @@ import errno
 import shutil
 import socket
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from records.errors import BrokerDown, BundleUnusable, DiskFull, PartError, PortInUse, SettingsError
-from records.settings import Settings
+from records.settings import Settings, place_of
 
 NO_BUNDLE = (
     "NIGHTDRAFT_BUNDLE is not set: name a model's bundle folder. NIGHTDRAFT_BUNDLE=demo runs the "
@@ -106,12 +105,12 @@ def check_database(settings: Settings) -> str:
             version = connection.execute(text("SHOW server_version")).scalar_one()
     except DBAPIError as error:
         raise DatabaseDown(
-            f"PostgreSQL does not answer at {_place(url)} ({_why(error.orig)}): start it, or "
+            f"PostgreSQL does not answer at {place_of(url)} ({_why(error.orig)}): start it, or "
             "correct NIGHTDRAFT_DATABASE_URL"
         ) from None
     finally:
         engine.dispose()
-    return f"PostgreSQL {str(version).split()[0]} at {_place(url)}"
+    return f"PostgreSQL {str(version).split()[0]} at {place_of(url)}"
 
 
 def check_migrations() -> str:
@@ -147,38 +146,20 @@ def check_broker(settings: Settings) -> str:
     Raises:
         BrokerDown: it does not answer, or may throw bells away.
     """
-    import redis
+    from records.broker import broker_client
 
     url = settings.address("redis_url")
-    try:
-        with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as connection:
-            info = connection.info()
-            policy = str(info.get("maxmemory_policy", "noeviction"))
-            appended = bool(info.get("aof_enabled"))
-    except (redis.RedisError, OSError, ValueError) as error:
-        raise BrokerDown(
-            f"Redis does not answer at {_place(url)} ({type(error).__name__}): start it, or "
-            "correct NIGHTDRAFT_REDIS_URL"
-        ) from None
+    with broker_client(url) as client:
+        info = client.info()
+    policy = str(info.get("maxmemory_policy", "noeviction"))
+    appended = bool(info.get("aof_enabled"))
     if policy != "noeviction":
         raise BrokerDown(
-            f"Redis at {_place(url)} has maxmemory-policy {policy}: set it to noeviction, or bells "
+            f"Redis at {place_of(url)} has maxmemory-policy {policy}: set it to noeviction, or bells "
             "are thrown away"
         )
     kept = "append-only file on" if appended else "no append-only file: a restart costs one sweep"
-    return f"Redis {info.get('redis_version', '')} at {_place(url)}, noeviction, {kept}"
-
-
-def _place(url: str) -> str:
-    """Where a URL points, without user and password."""
-    parts = urlsplit(url)
-    if parts.hostname:
-        return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
-    for pair in parts.query.split("&"):
-        name, _, value = pair.partition("=")
-        if name == "host":
-            return value.replace("%2F", "/")
-    return parts.path or "its address"
+    return f"Redis {info.get('redis_version', '')} at {place_of(url)}, noeviction, {kept}"
 
 
 def _why(error: BaseException | None) -> str:

@@ -1,1 +1,1 @@
-"""What a person on call sees: heartbeats, alarms, refusals."""
+"""What a person on call looks at: heartbeats, alarms, refusals, and the overview of it all."""

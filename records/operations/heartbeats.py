@@ -4,42 +4,67 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
 from typing import Any
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records.database.session import interval
+from records.database.session import interval, unit_of_work
 from records.database.tables import Heartbeat
+from records.errors import safe_text
+from records.telemetry import logger
 
 SILENT_SECONDS = 60.0
 """A part without a heartbeat for so long counts as not running."""
 
+BEAT_SECONDS = 10.0
+"""Time between two heartbeats of a process."""
 
-def owner() -> str:
-    """This process, as leases and heartbeats name it."""
+_STOP_SECONDS = 10.0
+"""How long the end waits for a heartbeat that is being written."""
+
+# No fork while a heartbeat is being written: the child would inherit half a conversation with
+# PostgreSQL, and locks that nobody opens.
+_no_fork = threading.Lock()
+os.register_at_fork(
+    before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_no_fork.release
+)
+
+
+def this_process() -> str:
+    """This process as leases and heartbeats name it: `host:pid`."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def beat(session: Session, part: str, facts: dict[str, Any] | None = None) -> None:
-    """Say that this process runs as `part`."""
-    values: dict[str, Any] = {"facts": facts or {}, "seen_at": func.clock_timestamp()}
+def record_heartbeat(session: Session, part: str, facts: Mapping[str, Any] | None = None) -> None:
+    """Record that this process runs as `part`.
+
+    Args:
+        session: the caller's transaction.
+        part: "listener", "sweep", "prepare", "draft" or "api".
+        facts: what the part tells of itself, as JSON has it.
+    """
+    values: dict[str, Any] = {"facts": dict(facts or {}), "seen_at": func.clock_timestamp()}
     session.execute(
         insert(Heartbeat)
-        .values(part=part, owner=owner(), **values)
+        .values(part=part, owner=this_process(), **values)
         .on_conflict_do_update(index_elements=["part", "owner"], set_=values)
     )
 
 
-def leave(session: Session, part: str) -> None:
-    """Say that this process ends as `part`."""
-    session.execute(delete(Heartbeat).where(Heartbeat.part == part, Heartbeat.owner == owner()))
+def remove_heartbeat(session: Session, part: str) -> None:
+    """Record that this process no longer runs as `part`."""
+    session.execute(
+        delete(Heartbeat).where(Heartbeat.part == part, Heartbeat.owner == this_process())
+    )
 
 
-def running(session: Session, silent_seconds: float = SILENT_SECONDS) -> Sequence[Heartbeat]:
-    """The parts that were seen lately."""
+def running_parts(session: Session, silent_seconds: float = SILENT_SECONDS) -> Sequence[Heartbeat]:
+    """The heartbeats that are younger than `silent_seconds`, by part and process."""
     return session.scalars(
         select(Heartbeat)
         .where(Heartbeat.seen_at > func.clock_timestamp() - interval(silent_seconds))
@@ -47,10 +72,101 @@ def running(session: Session, silent_seconds: float = SILENT_SECONDS) -> Sequenc
     ).all()
 
 
-def forget_silent(session: Session, silent_seconds: float = 3600.0) -> None:
-    """Remove the heartbeats of parts that ended without a word long ago."""
+def delete_stale(session: Session, silent_seconds: float = 3600.0) -> None:
+    """Delete the heartbeats of processes that were killed, once they are `silent_seconds` old."""
     session.execute(
         delete(Heartbeat).where(
             Heartbeat.seen_at < func.clock_timestamp() - interval(silent_seconds)
         )
     )
+
+
+class HeartbeatThread:
+    """Writes this process's heartbeat from a thread of its own, whatever its work is doing.
+
+        with HeartbeatThread("api", lambda: {"port": port}):
+            ...
+
+    A database that is away is logged once and tried again at the next beat. The row is removed when
+    the block ends.
+    """
+
+    def __init__(
+        self,
+        part: str,
+        facts: Callable[[], Mapping[str, Any]],
+        *,
+        seconds: float = BEAT_SECONDS,
+        after_beat: Callable[[], None] | None = None,
+    ) -> None:
+        """Prepare the thread; `start` or a `with` block starts it.
+
+        Args:
+            part: the part as which this process runs.
+            facts: called before each beat; what the part tells of itself.
+            seconds: time between two beats.
+            after_beat: called after each beat, also after one that could not be written. Its errors
+                are logged as those of a beat are.
+        """
+        self._part = part
+        self._facts = facts
+        self._seconds = seconds
+        self._after_beat = after_beat
+        self._stopped = threading.Event()
+        self._errors: dict[Callable[[], None], str] = {}  # the last one, by what was attempted
+        self._thread = threading.Thread(target=self._run, name=f"{part} heartbeat", daemon=True)
+
+    def __enter__(self) -> HeartbeatThread:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Write the first heartbeat, in the thread, and go on until `stop`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and remove the heartbeat's row; nothing happens where it never started."""
+        if self._stopped.is_set() or not self._thread.ident:
+            return
+        self._stopped.set()
+        self._thread.join(_STOP_SECONDS)
+        if self._thread.is_alive():
+            logger().warning("the heartbeat was not removed: the last one is still being written")
+            return
+        try:
+            with unit_of_work() as session:
+                remove_heartbeat(session, self._part)
+        except Exception as error:
+            logger().warning("the heartbeat could not be removed", error=safe_text(error))
+
+    def _run(self) -> None:
+        while True:
+            self._attempt(self._write)
+            if self._after_beat is not None:
+                self._attempt(self._after_beat)
+            if self._stopped.wait(self._seconds):
+                return
+
+    def _write(self) -> None:
+        facts = self._facts()
+        with _no_fork, unit_of_work() as session:
+            record_heartbeat(session, self._part, facts)
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        """Call `action`; an error is logged unless it is the one of the beat before."""
+        try:
+            action()
+            error_text = ""
+        except Exception as error:
+            error_text = safe_text(error)
+            if error_text != self._errors.get(action):
+                logger().warning("a heartbeat failed", part=self._part, error=error_text)
+        self._errors[action] = error_text

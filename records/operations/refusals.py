@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from records.database.tables import Refusal
 
 
-def refuse(
+def record_refusal(
     session: Session,
     *,
     calling_ae: str,
@@ -31,12 +31,12 @@ def refuse(
     )
 
 
-def refusals(session: Session, limit: int = 100) -> Sequence[Refusal]:
+def list_refusals(session: Session, limit: int = 100) -> Sequence[Refusal]:
     """The newest refusals."""
     return session.scalars(select(Refusal).order_by(Refusal.id.desc()).limit(limit)).all()
 
 
-def refusal_counts(session: Session) -> dict[str, int]:
+def count_by_reason(session: Session) -> dict[str, int]:
     """How many were refused, by reason."""
     rows = session.execute(select(Refusal.reason, func.count()).group_by(Refusal.reason))
     return {row[0]: row[1] for row in rows}

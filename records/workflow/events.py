@@ -12,7 +12,7 @@ from records.database.tables import DraftRequest, Event
 from records.states import EventKind, FailReason, Stage
 
 
-def tell(
+def append_event(
     session: Session,
     study_id: uuid.UUID,
     kind: EventKind,
@@ -25,7 +25,7 @@ def tell(
     )
 
 
-def tell_all(
+def append_events(
     session: Session,
     kind: EventKind,
     lines: Sequence[tuple[uuid.UUID, uuid.UUID | None, str]],
@@ -46,7 +46,7 @@ def timeline(session: Session, study_id: uuid.UUID) -> Sequence[Event]:
     return session.scalars(select(Event).where(Event.study_id == study_id).order_by(Event.id)).all()
 
 
-def deaths_in_a_row(session: Session, stage: Stage, reach: int = 200) -> list[uuid.UUID]:
+def consecutive_worker_deaths(session: Session, stage: Stage, reach: int = 200) -> list[uuid.UUID]:
     """The requests that a worker of this stage died on, alone, since one last succeeded.
 
     Looks back over the newest `reach` ends of work; each request once, the newest first.

@@ -1,7 +1,7 @@
-"""Reviews: a draft is signed, as the reader corrected it, or rejected. Knows no model.
+"""Reviews: a reader signs a draft, as corrected, or rejects it.
 
-A draft stays what it is, unreviewed text of a model; the report that a reader signed is a row of
-its own here, written once. Of that row only the consent to train on it can change.
+A draft stays what it is, unreviewed text of a model. The report that a reader signed is a row of
+its own, written once; only the consent to train on it can change.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ from records.workflow import events
 
 @dataclass(frozen=True, slots=True)
 class ReviewedImage:
-    """A film that a draft was made from. blob: its key; "" where the records have it no more."""
+    """An image that a draft was made from.
+
+    Attributes:
+        instance_id: our own id of the instance; None where the records have it no more.
+        blob: the key of its bytes; "" where the records have it no more.
+        position: frontal, lateral or unknown, as the draft took it.
+    """
 
     instance_id: uuid.UUID | None
     blob: str
@@ -33,11 +39,14 @@ class ReviewedImage:
 
 @dataclass(frozen=True, slots=True)
 class LatestReview:
-    """What readers said last of one study: the latest signed report, else the latest rejection.
+    """The review that counts for one study: the latest signed report, else the latest rejection.
 
-    Texts are as they were signed and sent: they, and the patient's fields, name a patient.
-    held: a question about the study is open, or was answered with CANCEL after the signature.
-    images: those that the draft was made from, in its order.
+    Texts are as they were signed and sent. They and the patient's fields name a patient.
+
+    Attributes:
+        consent: whether the report may be trained on.
+        held: a hold of the study is open, or was decided with CANCEL after the signature.
+        images: those that the draft was made from, in its order.
     """
 
     study_id: uuid.UUID
@@ -66,9 +75,18 @@ def sign(
     impression: str,
     consent: bool | None = None,
 ) -> uuid.UUID:
-    """Keep the report that a reader made of a draft and signed; the review's id.
+    """Keep the report that a reader made of a draft and signed.
 
-    consent: whether it may be trained on; None takes NIGHTDRAFT_TRAINING_CONSENT.
+    Args:
+        session: the caller's transaction.
+        draft_id: the draft that was read.
+        reader: who signs.
+        findings: the findings as signed.
+        impression: the impression as signed.
+        consent: whether the report may be trained on; None takes NIGHTDRAFT_TRAINING_CONSENT.
+
+    Returns:
+        The review's id.
 
     Raises:
         NotFound: no such draft.
@@ -98,9 +116,12 @@ def sign(
 
 
 def reject(session: Session, draft_id: uuid.UUID, reader: str, note: str) -> uuid.UUID:
-    """Keep that a reader found a draft of no use, and why; the review's id.
+    """Keep that a reader found a draft of no use, and why.
 
-    A draft that is superseded or held can be rejected: that makes no report of it.
+    A draft that is superseded or held can be rejected too, for that makes no report of it.
+
+    Returns:
+        The review's id.
 
     Raises:
         NotFound: no such draft.
@@ -113,7 +134,7 @@ def reject(session: Session, draft_id: uuid.UUID, reader: str, note: str) -> uui
 
 
 def set_consent(session: Session, review_id: uuid.UUID, consent: bool, by: str) -> None:
-    """Say whether a signed report may be trained on; what was trained before is not undone.
+    """Change whether a signed report may be trained on; what was trained before is not undone.
 
     Raises:
         NotFound: no such review.
@@ -129,9 +150,9 @@ def set_consent(session: Session, review_id: uuid.UUID, consent: bool, by: str) 
     if review.training_consent != consent:
         review.training_consent = consent
         session.flush()
-        word = "given" if consent else "withdrawn"
+        change = "given" if consent else "withdrawn"
         events.append_event(
-            session, review.study_id, EventKind.CONSENT, f"to train: {word} by {by}"
+            session, review.study_id, EventKind.CONSENT, f"to train: {change} by {by}"
         )
 
 
@@ -147,17 +168,21 @@ def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[Review]:
 def latest_reviews(
     session: Session,
     after: uuid.UUID | None = None,
-    at_most: int = 500,
+    limit: int = 500,
     *,
     consented: bool = False,
 ) -> Sequence[LatestReview]:
-    """What stands of each reviewed study, by the study's id, those behind `after` alone.
+    """One page of the reviews that count, one a study, by the study's id.
 
-    consented: only what may be trained on. A signature without consent hides an older one that
-    had it: what was corrected is not learnt from.
+    This gives pages and not a cursor, because whoever trains on the rows takes hours, and a
+    transaction that is open so long keeps the database from clearing up.
 
-    A page and not a cursor: whoever learns from the rows takes hours, and a transaction that is
-    open so long keeps the database from clearing up.
+    Args:
+        session: the caller's transaction.
+        after: the last study of the page before; None begins at the first one.
+        limit: studies on the page, at most.
+        consented: give only what may be trained on. A signature without consent hides an older one
+            that had it, because a text that was corrected later is not trained on.
     """
     latest = (
         select(Review)
@@ -179,7 +204,7 @@ def latest_reviews(
             (Hold.decision == Decision.CANCEL) & (Hold.decided_at > last.decided_at),
         ),
     )
-    told = DraftRequest.provenance
+    provenance = DraftRequest.provenance
     query = (
         select(
             last.study_id,
@@ -190,8 +215,8 @@ def latest_reviews(
             last.impression,
             Draft.indication,
             Draft.indication_source,
-            func.coalesce(told["procedure"].astext, "").label("procedure"),
-            func.coalesce(told["prior_report"].astext, "").label("prior_report"),
+            func.coalesce(provenance["procedure"].astext, "").label("procedure"),
+            func.coalesce(provenance["prior_report"].astext, "").label("prior_report"),
             Study.patient_id,
             Study.patient_name,
             Study.patient_birth_date.label("birth_date"),
@@ -201,7 +226,7 @@ def latest_reviews(
         )
         .join(Study, Study.id == last.study_id)
         .join(Draft, Draft.id == last.draft_id)
-        # A request that was prepared again tells of other inputs than the draft's.
+        # A request that was prepared again has the provenance of other inputs than the draft's.
         .outerjoin(
             DraftRequest,
             (DraftRequest.id == Draft.request_id)
@@ -209,15 +234,15 @@ def latest_reviews(
         )
         .where(last.training_consent & ~held if consented else true())
         .order_by(last.study_id)
-        .limit(at_most)
+        .limit(limit)
     )
     rows = [dict(row) for row in session.execute(query).mappings()]
-    films = _films(session, [row["study_id"] for row in rows])
-    return [_standing(row, films) for row in rows]
+    images = _kept_images(session, [row["study_id"] for row in rows])
+    return [_latest_review(row, images) for row in rows]
 
 
 def _reviewable(session: Session, draft_id: uuid.UUID, reader: str) -> Draft:
-    """The draft, not signed yet, locked so that no newer one takes its place meanwhile."""
+    """The draft, not signed yet; its study is locked, so that no newer draft replaces it now."""
     if not reader.strip():
         raise NotAllowed("a draft is reviewed by somebody: say who the reader is")
     study_id = session.scalar(select(Draft.study_id).where(Draft.id == draft_id))
@@ -236,23 +261,23 @@ def _reviewable(session: Session, draft_id: uuid.UUID, reader: str) -> Draft:
 
 
 def _keep(
-    session: Session, draft: Draft, decision: ReviewDecision, reader: str, **more: object
+    session: Session, draft: Draft, decision: ReviewDecision, reader: str, **columns: object
 ) -> uuid.UUID:
     review = Review(
-        study_id=draft.study_id, draft_id=draft.id, decision=decision, reader=reader, **more
+        study_id=draft.study_id, draft_id=draft.id, decision=decision, reader=reader, **columns
     )
     session.add(review)
     session.flush()
-    # Neither the text nor the reason: either may name the patient.
+    # The event holds neither the text nor the reason, for either may name the patient.
     kind = EventKind[decision.name]
     events.append_event(session, draft.study_id, kind, f"by {reader}", draft.request_id)
     return review.id
 
 
-def _films(
+def _kept_images(
     session: Session, study_ids: Sequence[uuid.UUID]
 ) -> dict[tuple[uuid.UUID, str], tuple[uuid.UUID, str]]:
-    """(study, SOP instance UID) -> (our own id, blob) of the films that stand."""
+    """(study, SOP instance UID) -> (our own id, blob) of the images that are kept."""
     rows = session.execute(
         select(Instance.study_id, Instance.sop_instance_uid, Instance.id, Instance.blob).where(
             Instance.study_id.in_(study_ids), Instance.state == InstanceState.KEPT
@@ -261,13 +286,13 @@ def _films(
     return {(study_id, uid): (instance_id, blob) for study_id, uid, instance_id, blob in rows}
 
 
-def _standing(
-    row: dict[str, Any], films: dict[tuple[uuid.UUID, str], tuple[uuid.UUID, str]]
+def _latest_review(
+    row: dict[str, Any], kept: dict[tuple[uuid.UUID, str], tuple[uuid.UUID, str]]
 ) -> LatestReview:
-    seen = []
+    images = []
     for view in row.pop("views"):
-        instance_id, blob = films.get((row["study_id"], view["sop_instance_uid"]), (None, ""))
-        seen.append(ReviewedImage(instance_id, blob, view["position"]))
+        instance_id, blob = kept.get((row["study_id"], view["sop_instance_uid"]), (None, ""))
+        images.append(ReviewedImage(instance_id, blob, view["position"]))
     return LatestReview(
         **row | {"decision": ReviewDecision(row["decision"]), "images": tuple(images)}
     )

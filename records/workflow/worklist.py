@@ -77,7 +77,7 @@ _IMPLIED: dict[VisibleState, ColumnElement[bool]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class WorklistRow:
     """One line of the worklist."""
 
     id: uuid.UUID
@@ -103,19 +103,19 @@ class Row:
     model_name: str
     impression: str
     findings: str
-    films: int
-    objects: int
+    image_count: int
+    instance_count: int
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class WorklistPage:
     """Some lines, newest first, and the mark that `page` takes for the next ones."""
 
-    rows: list[Row]
+    rows: list[WorklistRow]
     next: str | None
 
 
-def doubt(row: Row, revision: int) -> str:
+def draft_caveat(row: WorklistRow, revision: int) -> str:
     """Why a draft of this revision may not be of all that is known now; "" where nothing is."""
     if revision != row.revision:
         return (
@@ -130,7 +130,7 @@ def doubt(row: Row, revision: int) -> str:
     return ""
 
 
-def counts(session: Session) -> dict[VisibleState, int]:
+def count_by_state(session: Session) -> dict[VisibleState, int]:
     """How many studies are in each visible state; states without studies are 0."""
     found = session.execute(
         select(VISIBLE.label("visible"), func.count())
@@ -142,14 +142,14 @@ def counts(session: Session) -> dict[VisibleState, int]:
     return every | {VisibleState(state): number for state, number in found}
 
 
-def page(
+def read_page(
     session: Session,
     *,
     state: VisibleState | None = None,
     after: str | None = None,
     limit: int = 50,
     words: str = "",
-) -> Page:
+) -> WorklistPage:
     """A page of the worklist, the newest arrival first.
 
     after: the `next` of the page before. words: part of a patient id, name or accession number.
@@ -181,15 +181,15 @@ def page(
     more = len(rows) > limit
     rows = rows[:limit]
     mark = _mark(rows[-1].first_received_at, rows[-1].id) if more and rows else None
-    return Page(rows, mark)
+    return WorklistPage(rows, mark)
 
 
-def one(session: Session, study_id: uuid.UUID) -> Row:
+def read_row(session: Session, study_id: uuid.UUID) -> WorklistRow:
     """The line of one study."""
     return _row(session.execute(_rows().where(Study.id == study_id)).one())
 
 
-def waiting_since(session: Session) -> dt.datetime | None:
+def oldest_waiting(session: Session) -> dt.datetime | None:
     """Arrival of the oldest study that is neither ended nor held; None where there is none."""
     return session.scalar(
         select(func.min(Study.first_received_at))
@@ -205,25 +205,21 @@ def waiting_since(session: Session) -> dt.datetime | None:
     )
 
 
-def drafted_since(session: Session, seconds: float) -> int:
-    """Drafts saved in the last `seconds`: the present pace."""
-    return (
-        session.scalar(
-            select(func.count())
-            .select_from(Draft)
-            .where(Draft.created_at > func.clock_timestamp() - interval(seconds))
-        )
-        or 0
-    )
+def count_drafts(session: Session, seconds: float | None = None) -> int:
+    """How many drafts were saved in the last `seconds`, or ever."""
+    query = select(func.count()).select_from(Draft)
+    if seconds is not None:
+        query = query.where(Draft.created_at > func.clock_timestamp() - interval(seconds))
+    return session.scalar(query) or 0
 
 
 def _rows() -> Select[Any]:
-    films = (
+    image_count = (
         select(func.count())
         .where(Instance.study_id == Study.id, Instance.state == "KEPT")
         .scalar_subquery()
     )
-    objects = select(func.count()).where(Instance.study_id == Study.id).scalar_subquery()
+    instance_count = select(func.count()).where(Instance.study_id == Study.id).scalar_subquery()
     held = (
         select(func.array_agg(Hold.reason))
         .where(Hold.study_id == Study.id, Hold.decision.is_(None))
@@ -238,8 +234,8 @@ def _rows() -> Select[Any]:
             Draft.model_name,
             Draft.impression,
             Draft.findings,
-            films.label("films"),
-            objects.label("objects"),
+            image_count.label("image_count"),
+            instance_count.label("instance_count"),
             held.label("held"),
         )
         .select_from(Study)
@@ -255,10 +251,10 @@ def _rows() -> Select[Any]:
     )
 
 
-def _row(found: Any) -> Row:
+def _row(found: Any) -> WorklistRow:
     study: Study = found.Study
     request: DraftRequest | None = found.DraftRequest
-    return Row(
+    return WorklistRow(
         id=study.id,
         study_instance_uid=study.study_instance_uid,
         patient_id=study.patient_id,
@@ -282,8 +278,8 @@ def _row(found: Any) -> Row:
         model_name=found.model_name or "",
         impression=found.impression or "",
         findings=found.findings or "",
-        films=found.films,
-        objects=found.objects,
+        image_count=found.image_count,
+        instance_count=found.instance_count,
     )
 
 
@@ -299,7 +295,7 @@ def _read_mark(mark: str) -> tuple[dt.datetime, uuid.UUID]:
         raise NotAllowed("`after` is not the mark of a page") from None
 
 
-def recent_drafts(session: Session, limit: int) -> Sequence[Row]:
+def list_recent_drafts(session: Session, limit: int) -> Sequence[WorklistRow]:
     """The studies drafted last, newest first."""
     return [
         _row(found)
@@ -309,7 +305,7 @@ def recent_drafts(session: Session, limit: int) -> Sequence[Row]:
     ]
 
 
-def by_uids(session: Session, study_instance_uids: Sequence[str]) -> list[Row]:
+def list_by_uids(session: Session, study_instance_uids: Sequence[str]) -> list[WorklistRow]:
     """The lines of these studies that have arrived, in the order of arrival."""
     return [
         _row(found)

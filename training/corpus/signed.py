@@ -1,7 +1,8 @@
-"""What readers signed, as a corpus: a department trains on its own corrections.
+"""Reads the signed reports of this system as a corpus, so that a department trains on its own.
 
-Only with consent, and with texts de-identified on their way out (`training.deid.deidentify`): no name,
-id or date of a patient is in an Example. The films are read where they lie. Knows no network.
+Only studies with consent are read, and texts are de-identified on their way out
+(`training.deid.deidentify`): an Example holds no name, id or date of a patient. Images are read
+where they are stored.
 """
 
 from __future__ import annotations
@@ -16,142 +17,155 @@ from records.errors import CorpusError
 from records.settings import settings
 from records.states import ReviewDecision
 from records.workflow import reviews
-from records.workflow.reviews import LatestReview
+from records.workflow.reviews import Standing
 from training.corpus.example import SPLITS, CorpusOptions, Example, ExcludedStudy, ImageFile
 from training.corpus.report_sections import target_text
 from training.corpus.splits import assign_validation, resolve_split, split_by_patient
-from training.deid.deidentify import Known, deidentify, has_content
+from training.deid.deidentify import KnownIdentifiers, deidentify, has_content
 from training.deid.pseudonyms import Pseudonyms, site_pseudonyms
 
 NO_CONSENT, REJECTED, HELD = "no consent", "rejected", "a person must decide"
-FILM_GONE = "film is gone"
-NOTHING, NO_FINDINGS = "text is empty after de-identification", "no findings"
-"""Why a reviewed study is no example."""
+IMAGE_GONE = "film is gone"
+NO_TEXT, NO_FINDINGS = "text is empty after de-identification", "no findings"
+"""The reasons for which a reviewed study gives no example."""
 
-_PAGE = 200
-"""Rows asked for at a time, in a transaction of their own."""
+_PAGE_SIZE = 200
+"""Rows of one query; each query has a transaction of its own."""
 _NO_SOURCE = "none"
-"""What a draft gives as the source of an indication that nobody gave."""
+"""A draft's source of an indication that nobody gave."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignedReports:
     """The signed reports of the database and data folder that the settings name.
 
-    Of a study the latest signed report; of the reading's splits "patients", the only one. A
-    consent that is withdrawn while the corpus is read counts from the next page on.
+    Each study gives its latest signed report. "patients" is the only split. A consent that is
+    withdrawn while the corpus is read counts from the next page on.
     """
 
-    reading: CorpusOptions = field(default_factory=CorpusOptions)
+    options: CorpusOptions = field(default_factory=CorpusOptions)
     name: str = "signed"
 
     def __post_init__(self) -> None:
-        resolve_split(self.name, self.reading, ("patients",))
+        resolve_split(self.name, self.options, ("patients",))
 
     @property
     def identity(self) -> dict[str, str]:
-        """As `Corpus.identity`. What is signed later is found by its examples, not by this."""
+        """See `Corpus.identity`. Reports that are signed later show in the examples, not here."""
         return {"name": self.name}
 
     def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
-        """As `Corpus.read`; in the order of our own ids of the studies.
+        """See `Corpus.read`; in the order of our own ids of the studies.
 
         Raises:
-            CorpusError: the site's key of pseudonyms, or the folder of films, cannot be used.
+            CorpusError: the site's key of pseudonyms, or the folder of images, cannot be used.
             DatabaseDown: the database does not answer.
         """
         if split and split not in SPLITS:
-            raise ValueError(f"no such split: {split}")
+            raise ValueError(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
         blobs = Blobs(settings().data_dir)
         pseudonyms = site_pseudonyms(settings().data_dir)
-        for one in _standing(consented=bool(split)):
-            found = self._one(one, blobs, pseudonyms)
-            if not split or (isinstance(found, Example) and found.split == split):
-                yield found
+        for review in _standing_reviews(consented=bool(split)):
+            study = self._to_example(review, blobs, pseudonyms)
+            if not split or (isinstance(study, Example) and study.split == split):
+                yield study
 
-    def _one(self, one: LatestReview, blobs: Blobs, pseudonyms: Pseudonyms) -> Example | ExcludedStudy:
-        key = str(one.study_id)
-        if one.decision is ReviewDecision.REJECTED:
+    def _to_example(
+        self, review: Standing, blobs: Blobs, pseudonyms: Pseudonyms
+    ) -> Example | ExcludedStudy:
+        key = str(review.study_id)
+        if review.decision is ReviewDecision.REJECTED:
             return ExcludedStudy(key, REJECTED)
-        if not one.consent:
+        if not review.consent:
             return ExcludedStudy(key, NO_CONSENT)
-        if one.held:
+        if review.held:
             return ExcludedStudy(key, HELD)
-        if self.reading.target == "findings" and not one.findings.strip():
+        if self.options.target == "findings" and not review.findings.strip():
             return ExcludedStudy(key, NO_FINDINGS)
-        images = _films(one, blobs)
+        images = _images(review, blobs)
         if not images:
-            return ExcludedStudy(key, FILM_GONE)
-        known = Known(
-            one.patient_name,
-            one.patient_id,
-            one.accession_number,
-            one.birth_date,
-            one.study_date,
+            return ExcludedStudy(key, IMAGE_GONE)
+        known = KnownIdentifiers(
+            review.patient_name,
+            review.patient_id,
+            review.accession_number,
+            review.birth_date,
+            review.study_date,
         )
-        findings, impression = (_plain(text, known) for text in (one.findings, one.impression))
-        target = target_text(self.reading.target or "report", findings, impression)
+        findings, impression = (
+            _clean_line(text, known) for text in (review.findings, review.impression)
+        )
+        target = target_text(self.options.target or "report", findings, impression)
         if not target:
-            return ExcludedStudy(key, NOTHING)
-        said = {
-            "indication": one.indication if one.indication_source != _NO_SOURCE else "",
-            "procedure": one.procedure,
-            "prior_report": one.prior_report,
+            return ExcludedStudy(key, NO_TEXT)
+        indication = review.indication if review.indication_source != _NO_SOURCE else ""
+        priors = Priors(
+            indication=_clean_line(indication, known),
+            procedure=_clean_line(review.procedure, known),
+            prior_report=_clean_line(review.prior_report, known),
+        )
+        sources = {
+            "indication": review.indication_source,
+            "procedure": "header",
+            "prior_report": "records",
         }
-        priors = {name: _plain(text, known) for name, text in said.items()}
-        sources = {"indication": one.indication_source, "procedure": "header"}
-        sources["prior_report"] = "records"
-        patient = pseudonyms.of(_who(one))
+        patient = pseudonyms.pseudonym(_patient_identity(review))
         return Example(
             key=key,
             patient=patient,
-            split=assign_validation(self.reading, patient, split_by_patient(self.reading, patient)),
+            split=assign_validation(self.options, patient, split_by_patient(self.options, patient)),
             images=images,
             target=target,
-            priors=Priors(**priors),
-            prior_sources={name: sources[name] for name, text in priors.items() if text},
+            priors=priors,
+            prior_sources={
+                name: source for name, source in sources.items() if getattr(priors, name)
+            },
         )
 
 
-def _standing(*, consented: bool) -> Iterator[LatestReview]:
-    """All that stands, page by page; no transaction is open while a page is learnt from."""
+def _standing_reviews(*, consented: bool) -> Iterator[Standing]:
+    """Yield all standing reviews, page by page; no transaction stays open while a page is used."""
     after = None
     while True:
         with unit_of_work() as session:
-            page = reviews.latest_reviews(session, after, _PAGE, consented=consented)
+            page = reviews.standing(session, after, _PAGE_SIZE, consented=consented)
         yield from page
-        if len(page) < _PAGE:
+        if len(page) < _PAGE_SIZE:
             return
         after = page[-1].study_id
 
 
-def _films(one: LatestReview, blobs: Blobs) -> tuple[ImageFile, ...]:
-    """The films that the draft was made from, by our own ids; none where one of them is gone."""
+def _images(review: Standing, blobs: Blobs) -> tuple[ImageFile, ...]:
+    """Return the images that the draft was made from; none of them if one is gone.
+
+    Raises:
+        CorpusError: the whole folder of images is missing.
+    """
     images = []
-    for seen in one.images:
-        path = blobs.path(seen.blob) if seen.blob else None
+    for used in review.films:
+        path = blobs.path(used.blob) if used.blob else None
         if path is None or not path.is_file():
             if not (blobs.root / "instances").is_dir():
                 raise CorpusError(f"{blobs.root} holds no films: mount the data folder's disk")
             return ()
-        images.append(ImageFile(path, seen.position, str(seen.instance_id)))
+        images.append(ImageFile(path, used.position, str(used.instance_id)))
     return tuple(images)
 
 
-def _plain(text: str, known: Known) -> str:
-    """The text de-identified, as one line; "" where nothing but marks is left."""
-    left = deidentify(text, known)
-    return " ".join(left.split()) if has_content(left) else ""
+def _clean_line(text: str, known: KnownIdentifiers) -> str:
+    """Return the de-identified text as one line; "" where nothing but marks is left."""
+    clean = deidentify(text, known)
+    return " ".join(clean.split()) if has_content(clean) else ""
 
 
-def _who(one: LatestReview) -> str:
-    """What tells the patient from others: the id, else name and birth date, else the study.
+def _patient_identity(review: Standing) -> str:
+    """Return what tells the patient from others: the id, else name and birth date, else the study.
 
-    The id's issuer is left out: some senders of a hospital give it and some do not, and one patient
-    in two splits does harm where two in one do none.
+    The id's issuer is left out: some senders of a hospital give it and some do not. One patient in
+    two splits does harm, and two patients in one split do none.
     """
-    if one.patient_id.strip():
-        return f"id {one.patient_id.strip()}"
-    if name := one.patient_name.split("=")[0].strip(" ^"):
-        return f"name {name} {one.birth_date.strip()}"
-    return f"study {one.study_id}"
+    if review.patient_id.strip():
+        return f"id {review.patient_id.strip()}"
+    if name := review.patient_name.split("=")[0].strip(" ^"):
+        return f"name {name} {review.birth_date.strip()}"
+    return f"study {review.study_id}"

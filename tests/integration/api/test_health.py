@@ -4,9 +4,9 @@ import shutil
 from starlette.testclient import TestClient
 
 from api.app import make_app
-from api.studies import EXPECTED_PARTS
 from records.database.session import unit_of_work
 from records.operations import alarms, heartbeats, refusals
+from records.operations.overview import EXPECTED_PARTS
 from records.settings import settings
 from tests.support.seeded_studies import parts_run
 

@@ -47,9 +47,9 @@ def prepare():
     return prepare_ready("p", 60, CircuitBreaker(Stage.PREPARE))
 
 
-def draft(reporter=None, owner="d", streak=None, **more):
+def draft(reporter=None, owner="d", breaker=None, **more):
     return draft_ready(
-        reporter or Reporter(), owner, 60, streak or CircuitBreaker(Stage.DRAFT), **more
+        reporter or Reporter(), owner, 60, breaker or CircuitBreaker(Stage.DRAFT), **more
     )
 
 
@@ -225,10 +225,10 @@ def test_one_failing_again_and_again_is_no_sick_worker():
 
 
 def test_a_streak_is_ended_by_a_success():
-    streak = CircuitBreaker(Stage.DRAFT)
+    breaker = CircuitBreaker(Stage.DRAFT)
     ids = prepared(1, 2, 3, 4, 5)
     bad = {key_of(study) for study in (ids[0], ids[1], ids[3], ids[4])}
-    assert draft(Reporter(poison=lambda case: case.key in bad, batch=5), streak=streak) == 1
+    assert draft(Reporter(poison=lambda case: case.key in bad, batch=5), breaker=breaker) == 1
     with unit_of_work() as session:
         assert not alarms.open_alarms(session)
 
@@ -270,7 +270,7 @@ def test_an_error_on_the_way_gives_back_what_is_in_hand():
 def test_asked_to_stop_it_finishes_what_the_model_has_and_begins_nothing():
     ids = prepared(1, 2, 3, 4)
     reporter = Reporter(batch=2)
-    assert draft(reporter, stopping=lambda: bool(reporter.batches)) == 2
+    assert draft(reporter, is_stopping=lambda: bool(reporter.batches)) == 2
     assert [state(study) for study in ids] == [DRAFTED, DRAFTED, PREPARED, PREPARED]
     assert all(request_of(study).lease_owner is None for study in ids)
 

@@ -13,7 +13,7 @@ import torch
 
 from model.case import pack, unpack
 from model.decoding import Serving
-from model.inference.counters import Tally
+from model.inference.counters import EngineCounters
 from model.reporter import NullReporter, Reporter
 from records.blobs import Blobs
 from records.database.session import unit_of_work
@@ -69,31 +69,31 @@ def other_shape(_: Any, request: DraftRequest) -> None:
 
 def breaks_reading(monkeypatch: pytest.MonkeyPatch, request: DraftRequest) -> None:
     """The network raises on its film, whoever else is read with it."""
-    from model.inference.engine import Engine
+    from model.inference.model_runner import ModelRunner
 
-    gather = Engine.gather
+    gather = ModelRunner.gather
 
-    def gathered(self: Engine, studies: Any) -> Any:
-        if any(study.case.key == str(request.id) for study in studies):
+    def gathered(self: ModelRunner, requests: Any) -> Any:
+        if any(each.case.key == str(request.id) for each in requests):
             raise RuntimeError("the network cannot take this")
-        return gather(self, studies)
+        return gather(self, requests)
 
-    monkeypatch.setattr(Engine, "gather", gathered)
+    monkeypatch.setattr(ModelRunner, "gather", gathered)
 
 
 def no_numbers(monkeypatch: pytest.MonkeyPatch, request: DraftRequest) -> None:
     """What the network sees of its film is no number."""
-    from model.inference.engine import Engine
+    from model.inference.model_runner import ModelRunner
 
-    gather = Engine.gather
+    gather = ModelRunner.gather
 
-    def gathered(self: Engine, studies: Any) -> Any:
-        inputs = gather(self, studies)
-        if any(study.case.key == str(request.id) for study in studies):
+    def gathered(self: ModelRunner, requests: Any) -> Any:
+        inputs = gather(self, requests)
+        if any(each.case.key == str(request.id) for each in requests):
             return replace(inputs, pixels=torch.full_like(inputs.pixels, torch.nan))
         return inputs
 
-    monkeypatch.setattr(Engine, "gather", gathered)
+    monkeypatch.setattr(ModelRunner, "gather", gathered)
 
 
 @pytest.mark.parametrize("poison", [other_shape, breaks_reading, no_numbers])
@@ -129,12 +129,12 @@ def test_drafts_are_saved_in_groups_and_none_is_lost(
 
     monkeypatch.setattr(drafting._Round, "_save_group", saved)
     monkeypatch.setattr(drafting, "SAVE_SECONDS", 3600.0)
-    before = reporter.tally
+    before = reporter.counters
     assert draft(reporter) == STUDIES
     assert sum(groups) == STUDIES
     assert max(groups) == drafting.SAVE_COUNT
     assert len(groups) <= STUDIES / drafting.SAVE_COUNT + 1
-    now = reporter.tally
+    now = reporter.counters
     assert now.studies - before.studies == STUDIES
     assert 0.3 < now.occupancy(before) <= 1.0
 
@@ -187,5 +187,5 @@ def test_a_model_that_looks_at_nothing_has_a_pace_too() -> None:
     null = NullReporter()
     pace = Pace()
     pace.follow(null)
-    null.tally = Tally(studies=7)
+    null.counters = EngineCounters(studies=7)
     assert pace.facts()["studies"] == 7

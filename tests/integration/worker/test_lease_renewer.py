@@ -38,19 +38,19 @@ def row_of(lease):
 
 def test_what_is_left_in_hand_is_given_back(lease):
     one = lease(lease_seconds=60)
-    with LeaseRenewer() as keeper:
-        keeper.take([one])
+    with LeaseRenewer() as renewer:
+        renewer.add([one])
     assert row_of(one).lease_owner is None
 
 
 def test_a_lease_that_passed_on_is_noticed(lease):
     one = lease(lease_seconds=1)
-    with LeaseRenewer() as keeper:
-        keeper.take([one])
-        assert not keeper.lost(one)
+    with LeaseRenewer() as renewer:
+        renewer.add([one])
+        assert not renewer.is_lost(one)
         with unit_of_work() as session:
             session.get(DraftRequest, one.request_id).claims += 1
-        eventually(lambda: keeper.lost(one), 10)
+        eventually(lambda: renewer.is_lost(one), 10)
 
 
 def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
@@ -58,8 +58,8 @@ def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
     child = os.fork()
     if child == 0:
         forget_engine()
-        with LeaseRenewer() as keeper:
-            keeper.take([one])
+        with LeaseRenewer() as renewer:
+            renewer.add([one])
             threading.Event().wait()
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 1
@@ -72,7 +72,7 @@ def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
 
 
 def test_a_part_that_is_down_is_one_line_and_a_pause(night, monkeypatch):
-    monkeypatch.setattr(tasks, "_resting", {})
+    monkeypatch.setattr(tasks, "_paused_until", {})
     night(bundle="", sweep_seconds=60)
     with capture_logs() as lines:
         for _ in range(5):

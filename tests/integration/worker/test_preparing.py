@@ -34,9 +34,9 @@ def _night(night):
     night(max_attempts=3)
 
 
-def prepare(streak=None, **more):
+def prepare(breaker=None, **more):
     close()
-    return prepare_ready("p", 60, streak or CircuitBreaker(Stage.PREPARE), **more)
+    return prepare_ready("p", 60, breaker or CircuitBreaker(Stage.PREPARE), **more)
 
 
 def request_of(study_id):
@@ -206,8 +206,8 @@ def test_a_lost_lease_prepares_nothing(monkeypatch):
             row.lease_owner, row.claims = "another", row.claims + 1
         return real(*given)
 
-    real = preparing.make_ready
-    monkeypatch.setattr(preparing, "make_ready", steal)
+    real = preparing.build_case
+    monkeypatch.setattr(preparing, "build_case", steal)
     prepare()
     assert request_of(study).state == RequestState.WAITING
     assert request_of(study).lease_owner == "another"
@@ -267,7 +267,7 @@ def test_an_error_nobody_foresaw_costs_an_attempt_and_quotes_nothing(monkeypatch
     def odd(*_):
         raise ValueError("ZEPPELINOWITSCH")
 
-    monkeypatch.setattr(preparing, "make_ready", odd)
+    monkeypatch.setattr(preparing, "build_case", odd)
     assert prepare() == 0
     with unit_of_work() as session:
         row = worklist.read_row(session, study)

@@ -15,7 +15,7 @@ from records.states import Stage, VisibleState
 from records.workflow import leases
 from tests.support.stored_studies import PLANTED, bring_studies, close, state
 from worker import bells, sweep
-from worker.sweep import Swept
+from worker.sweep import SweepResult
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def claim(stage=Stage.PREPARE, limit=10, seconds=60.0):
 def test_quiet_studies_are_closed_however_many(queue, monkeypatch):
     monkeypatch.setattr(sweep, "CLOSE_AT_ONCE", 2)
     ids = bring_studies(1, 2, 3, 4, 5)
-    assert sweep.sweep() == Swept(closed=5, taken_back=0, rung=5)
+    assert sweep.sweep() == SweepResult(closed=5, taken_back=0, rung=5)
     assert {state(study) for study in ids} == {VisibleState.WAITING}
 
 
@@ -79,7 +79,7 @@ def test_leases_that_ran_out_are_taken_back_and_rung_for(queue):
     (study,) = bring_studies(1)
     close()
     claim(seconds=0.0)
-    assert sweep.sweep() == Swept(closed=0, taken_back=1, rung=1)
+    assert sweep.sweep() == SweepResult(closed=0, taken_back=1, rung=1)
     assert state(study) is VisibleState.WAITING
 
 
@@ -127,4 +127,4 @@ def test_ringing_stays_under_the_limit_whoever_rings(queue, night):
         ids = list(leases.claimable_ids(session, Stage.PREPARE, 10))
     assert bells.ring(Stage.DRAFT, ids) == 2
     assert bells.ring(Stage.DRAFT, ids) == 0
-    assert bells.waiting(Stage.DRAFT) == 2
+    assert bells.count_waiting(Stage.DRAFT) == 2

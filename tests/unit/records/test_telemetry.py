@@ -6,7 +6,6 @@ import logging
 import pytest
 import structlog
 
-from records.errors import NotFound, safe_text
 from records.telemetry import logger, set_up_logs
 
 NAME = "PLANTED^NAME"
@@ -56,12 +55,3 @@ def test_dicom_libraries_are_turned_down(capsys):
     for name in ("pynetdicom.acse", "pydicom.config", "sqlalchemy.engine"):
         logging.getLogger(name).warning("the value %s is odd", NAME)
     assert NAME not in capsys.readouterr().err
-
-
-def test_our_own_errors_are_given_whole_and_others_by_their_place():
-    assert safe_text(NotFound("no study has that UID")) == "no study has that UID"
-    try:
-        safe_text(None)  # fails inside our own code
-    except AttributeError as error:
-        said = safe_text(error)
-        assert said.startswith("AttributeError at records/errors.py:")

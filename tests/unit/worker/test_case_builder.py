@@ -16,7 +16,15 @@ from records.states import HoldReason
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 from worker import case_builder
-from worker.case_builder import Asking, FileGone, Kept, NotFor, Ready, Unreadable, make_ready
+from worker.case_builder import (
+    BuiltCase,
+    MissingFile,
+    NeedsDecision,
+    StoredImage,
+    Unreadable,
+    Unsuitable,
+    build_case,
+)
 
 
 @pytest.fixture
@@ -30,22 +38,22 @@ def study(tmp_path: Path):
             path = tmp_path / f"{film.SOPInstanceUID}.dcm"
             film.save_as(path, enforce_file_format=True)
             sha = hashlib.sha256(path.read_bytes()).hexdigest()
-            kept.append(Kept(film.SOPInstanceUID, film.SOPClassUID, path, sha))
+            kept.append(StoredImage(film.SOPInstanceUID, film.SOPClassUID, path, sha))
         return kept
 
     return both, write
 
 
 def look(kept, others=(), answered=frozenset(), **knobs):
-    return make_ready(kept, list(others), NULL, set(answered), read_settings(**knobs))
+    return build_case(kept, list(others), NULL, set(answered), read_settings(**knobs))
 
 
 def test_the_same_films_in_any_order_give_the_same_digest(study):
     _, write = study
     kept = write()
     one, other = look(kept), look(kept[::-1])
-    assert isinstance(one, Ready)
-    assert isinstance(other, Ready)
+    assert isinstance(one, BuiltCase)
+    assert isinstance(other, BuiltCase)
     assert one.digest == other.digest == one.case.key
     assert [view.position for view in one.case.views] == ["frontal", "lateral"]
 
@@ -81,10 +89,10 @@ def test_no_age_is_drafted_held_or_skipped_as_the_site_wants(study):
     kept = write()
     assert "Patient's age unknown." in look(kept).provenance["notes"]
     held = look(kept, unknown_age="hold")
-    assert isinstance(held, Asking)
-    assert held.question is HoldReason.AGE_UNKNOWN
-    assert isinstance(look(kept, unknown_age="skip"), NotFor)
-    assert isinstance(look(kept, [], {HoldReason.AGE_UNKNOWN}, unknown_age="hold"), Ready)
+    assert isinstance(held, NeedsDecision)
+    assert held.reason is HoldReason.AGE_UNKNOWN
+    assert isinstance(look(kept, unknown_age="skip"), Unsuitable)
+    assert isinstance(look(kept, [], {HoldReason.AGE_UNKNOWN}, unknown_age="hold"), BuiltCase)
 
 
 def test_a_child_is_not_for_this_model(study):
@@ -92,7 +100,7 @@ def test_a_child_is_not_for_this_model(study):
     for film in both:
         film.PatientAge = "004Y"
     found = look(write())
-    assert isinstance(found, NotFor)
+    assert isinstance(found, Unsuitable)
     assert found.reason == "too_young"
 
 
@@ -101,7 +109,7 @@ def test_a_file_that_is_no_film_is_named_beside_one_that_is(study):
     kept = write()
     kept[1].path.write_bytes(b"not DICOM at all")
     found = look(kept)
-    assert isinstance(found, Ready)
+    assert isinstance(found, BuiltCase)
     (left,) = found.provenance["left_out"]
     assert left["sop_instance_uid"] == kept[1].sop_instance_uid
     assert left["sentence"] != "Its pixels could not be read."  # the reader's own words say more
@@ -114,13 +122,13 @@ def test_a_header_without_pixels_is_no_film_and_nothing_is_damaged(study):
     del both[1].PixelData
     kept = write()
     found = look(kept)
-    assert isinstance(found, Ready)
+    assert isinstance(found, BuiltCase)
     assert [left["reason"] for left in found.provenance["left_out"]] == ["no_pixels"]
     assert "A film of the study came without its pixels." in found.provenance["notes"]
     del both[0].PixelData
     frontal, lateral = write()
     alone = look([frontal])
-    assert isinstance(alone, NotFor)
+    assert isinstance(alone, Unsuitable)
     assert alone.reason == "no_pixels"
     neither = look([frontal, lateral])
     assert neither.reason == "needed_view_missing"
@@ -145,5 +153,5 @@ def test_the_disks_errors_are_not_the_films(study, monkeypatch):
     with pytest.raises(PartError, match="Input/output error"):
         look(kept)
     kept[0].path.unlink()
-    with pytest.raises(FileGone):
+    with pytest.raises(MissingFile):
         look(kept)

@@ -309,7 +309,7 @@ def test_pages_follow_each_other_in_one_order():
     whole = [one.study_id for one in standing(consented=True)]
     assert whole == sorted(whole)
     pages, after = [], None
-    while page := standing(after=after, at_most=3, consented=True):
+    while page := standing(after=after, limit=3, consented=True):
         after = page[-1].study_id
         pages.append([one.study_id for one in page])
     assert [len(page) for page in pages] == [3, 3, 1]

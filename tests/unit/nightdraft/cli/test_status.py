@@ -1,4 +1,4 @@
-"""Pace and time left, and how a look is shown."""
+"""How the state of the system is shown in a terminal and as JSON."""
 
 from __future__ import annotations
 
@@ -6,58 +6,51 @@ import datetime as dt
 import io
 import json
 
-import pytest
 from rich.console import Console
 
-from nightdraft.cli.status import Overview, Part, show_overview, time_left
+from nightdraft.cli.status import overview_json, show_overview
+from records.database.tables import Alarm, Heartbeat
+from records.operations.overview import Overview, Parts, Workload
 from records.states import VisibleState
 
 NOON = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
 
 
-@pytest.mark.parametrize(
-    ("counts", "per_minute", "seconds"),
-    [
-        ({VisibleState.WAITING: 30, VisibleState.PREPARED: 30}, 60.0, 60.0),
-        ({VisibleState.WAITING: 30}, 0.0, None),
-        ({VisibleState.DRAFTED: 30}, 0.0, 0.0),
-        # What waits for a person takes no time of ours.
-        ({VisibleState.HELD: 30, VisibleState.DRAFTING: 1}, 60.0, 1.0),
-    ],
-)
-def test_time_left(
-    counts: dict[VisibleState, int], per_minute: float, seconds: float | None
-) -> None:
-    assert time_left(counts, per_minute) == seconds
-
-
-def seen() -> Overview:
+def overview() -> Overview:
+    facts = {"bundle": "a" * 64, "model": "null"}
     return Overview(
-        counts=dict.fromkeys(VisibleState, 0) | {VisibleState.DRAFTED: 3, VisibleState.FAILED: 1},
-        per_minute=2.0,
-        seconds_left=0.0,
-        parts=[Part("draft", "host:7", NOON, {"bundle": "a" * 64, "model": "null"})],
-        alarms=[("draft", "three studies failed in a row", NOON)],
+        workload=Workload(
+            counts=dict.fromkeys(VisibleState, 0)
+            | {VisibleState.DRAFTED: 3, VisibleState.FAILED: 1},
+            per_minute=2.0,
+            seconds_left=0.0,
+            oldest_waiting=None,
+        ),
+        parts=Parts(
+            running=[Heartbeat(part="draft", owner="host:7", seen_at=NOON, facts=facts)],
+            missing=[],
+            alarms=[Alarm(part="draft", sentence="three studies failed in a row", opened_at=NOON)],
+        ),
         refusals={"disagrees": 2},
     )
 
 
-def test_a_look_shows_what_a_person_must_know() -> None:
+def test_the_overview_shows_what_a_person_must_know() -> None:
     console = Console(file=io.StringIO(), width=200)
-    console.print(show_overview(seen()))
+    console.print(show_overview(overview()))
     assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
-    for words in (
+    page = console.file.getvalue()
+    for text in (
         "DRAFTED 3", "FAILED 1", "4 of 4 ended", "nothing left to do", "host:7",
         "ALARM draft", "three studies failed in a row", "disagrees 2",
     ):  # fmt: skip
-        assert words in shown
-    assert "a" * 13 not in shown
-    assert "WAITING" not in shown
+        assert text in page
+    assert "a" * 13 not in page
+    assert "WAITING" not in page
 
 
-def test_a_look_as_json() -> None:
-    said = json.loads(json.dumps(seen().as_json()))
-    assert said["studies"]["DRAFTED"] == 3
-    assert said["parts"][0]["bundle"] == "a" * 64
-    assert said["alarms"][0]["opened_at"] == "2026-11-24T12:00:00+00:00"
+def test_the_overview_as_json() -> None:
+    content = json.loads(json.dumps(overview_json(overview())))
+    assert content["studies"]["DRAFTED"] == 3
+    assert content["parts"][0]["bundle"] == "a" * 64
+    assert content["alarms"][0]["opened_at"] == "2026-11-24T12:00:00+00:00"
