@@ -22,7 +22,7 @@ from intake.dicom.limits import (
     is_valid_uid,
     skip_reason,
 )
-from model.dicom import indication
+from model.dicom.indication import find_priority
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import DiskFull
@@ -147,9 +147,7 @@ def read_header(path: Path) -> Dataset:
     return header
 
 
-def instance_fields(
-    header: Dataset, received: ReceivedFile, settings: Settings
-) -> dict[str, Any]:
+def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings) -> dict[str, Any]:
     """The fields of a ReceivedInstance from header, command and settings, each of them checked.
 
     Returns:
@@ -202,7 +200,7 @@ def choose_priority(header: Dataset, calling_ae: str, settings: Settings) -> Pri
     caller_priority = settings.caller_priorities.get(calling_ae)
     candidates = [] if caller_priority is None else [caller_priority]
     with suppress(Exception):  # a damaged sequence must not cost the image
-        header_priority = indication.find_priority(header)
+        header_priority = find_priority(header)
         if header_priority:
             candidates.append(Priority[header_priority])
     return min(candidates, default=settings.priority)

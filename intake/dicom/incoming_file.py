@@ -1,4 +1,4 @@
-"""One object's file while it comes in, and its digest. Knows no network, no header and no row."""
+"""The file of one object while it comes in, and the digest of its data set."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
-from intake.dicom.limits import Why
+from intake.dicom.limits import RefusalReason
 from records.blobs import write_past_cache
 from records.failpoints import failpoint
 
-BLOCK = 1 << 20
-_LOOK_EVERY = 16_000_000  # bytes between two looks at the room that is left
-_HEAD = 144  # preamble, prefix and (0002,0000) UL of four bytes: PS3.10 table 7.1-1
+BLOCK_BYTES = 1 << 20
+_ROOM_CHECK_BYTES = 16_000_000
+"""Bytes between two checks of the room that is left on the disk."""
+_HEAD_BYTES = 144
+"""Preamble, prefix and (0002,0000) UL of four bytes: PS3.10 table 7.1-1."""
 
 
 class DataSetDigest:
-    """SHA-256 of a Part 10 file behind its file meta information, from its pieces in order.
+    """SHA-256 of the data set of a Part 10 file, computed from the file's pieces in order.
 
-    The file meta is ours: it names the version that wrote it, and an object that comes again after
-    an update must have the same digest.
+    The file meta information before the data set does not count. We write it ourselves and it names
+    the version that wrote it, while an object that comes again after an update must have the same
+    digest.
     """
 
     def __init__(self) -> None:
@@ -33,32 +36,41 @@ class DataSetDigest:
         self._skip: int | None = None  # bytes of file meta that are still to come
 
     def update(self, piece: bytes | memoryview) -> None:
-        """Take the next piece."""
+        """Add the next piece."""
         if self._skip is None:
             piece = self._head = self._head + piece
-            if len(piece) < _HEAD:
+            if len(piece) < _HEAD_BYTES:
                 return
             self._head = b""
-            self._skip = _HEAD + int.from_bytes(piece[_HEAD - 4 : _HEAD], "little")
+            self._skip = _HEAD_BYTES + int.from_bytes(
+                piece[_HEAD_BYTES - 4 : _HEAD_BYTES], "little"
+            )
         if self._skip < len(piece):
             self._sha256.update(memoryview(piece)[self._skip :])
         self._skip = max(0, self._skip - len(piece))
 
     def hexdigest(self) -> str:
-        """Of all that was taken, hexadecimal."""
+        """The digest of all that was added, hexadecimal."""
         return self._sha256.hexdigest()
 
 
-class Incoming:
-    """One object's file while it comes in, as pynetdicom's chunked receive writes it.
+class IncomingFile:
+    """One object's file while it comes in. pynetdicom's chunked receive takes it for a temp file.
 
-    A block is written by a thread of `writers` while it is digested here and the next one comes in.
-    It goes past the page cache (O_DIRECT), where the file system can do that: copying a film into
-    the cache costs more than its digest, films would drive the database out of it, and at the end
-    all of them would have to be written at once.
+    A thread of `writers` writes each block while the block is digested here and the next one comes
+    in. Where the file system can do that, blocks go past the page cache (O_DIRECT): copying an
+    image into the cache costs more than its digest, images would push the database out of the
+    cache, and at the end all of them would have to be written at once.
 
-    An object that cannot be kept is `spoiled`: its file is gone at once and the rest of it is read
-    off the network and dropped, so that its sender gets an answer and goes on with the next.
+    An object that cannot be kept gets a `refusal_reason`. Its file is removed at once, and the rest
+    of it is read off the network and dropped, so that its sender gets an answer and goes on with
+    the next object.
+
+    Args:
+        folder: where the file is made, on the blob volume.
+        max_bytes: a longer object is refused.
+        has_room: whether the disk has room for more.
+        writers: the threads that write blocks.
     """
 
     def __init__(
@@ -67,70 +79,73 @@ class Incoming:
         self.path = folder / f"{uuid.uuid4().hex}.dcm"
         self.name = str(self.path)  # pynetdicom reads and unlinks by this name
         self.size = 0
-        self.spoiled: Why | None = None
+        self.refusal_reason: RefusalReason | None = None
         self._digest = DataSetDigest()
-        # Whole pages, as O_DIRECT wants them. One comes in while the other is written.
-        self._block, self._other = (memoryview(mmap.mmap(-1, BLOCK)) for _ in range(2))
+        # Whole pages, as O_DIRECT wants them. One block comes in while the other is written.
+        self._block, self._spare_block = (memoryview(mmap.mmap(-1, BLOCK_BYTES)) for _ in range(2))
         self._filled = 0
         self._writers = writers
-        self._writing: Future[None] | None = None
+        self._pending_write: Future[None] | None = None
         self._max_bytes = max_bytes
         self._has_room = has_room
-        self._look_at = _LOOK_EVERY
+        self._next_room_check = _ROOM_CHECK_BYTES
         self._handle = -1
         if not has_room():
-            self.spoiled = Why.DISK_FULL
+            self.refusal_reason = RefusalReason.DISK_FULL
             return
         try:
             self._handle = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         except OSError as error:
-            self._spoil(_why(error))
+            self._refuse(_reason_of(error))
 
     @property
-    def file(self) -> Incoming:
-        """Pynetdicom flushes `file.file`, as NamedTemporaryFile has one."""
+    def file(self) -> IncomingFile:
+        """This object: pynetdicom flushes `file.file`, as NamedTemporaryFile has one."""
         return self
 
-    def space(self) -> memoryview:
-        """Where the next bytes may be put, to be told of with `take`; never empty."""
+    def get_buffer(self) -> memoryview:
+        """Where the next bytes may be put; never empty. `buffer_updated` says how many were."""
         return self._block[self._filled :]
 
-    def take(self, count: int) -> None:
-        """So many bytes were put into `space`: keep, or drop where it is spoiled. Never raises."""
+    def buffer_updated(self, count: int) -> None:
+        """Take `count` bytes that were put into the buffer. Never raises.
+
+        The bytes of an object that is refused are dropped.
+        """
         self.size += count
         self._filled += count
         if self.size > self._max_bytes:
-            self._spoil(Why.TOO_LARGE)
-        if self.size > self._look_at:
-            self._look_at += _LOOK_EVERY
+            self._refuse(RefusalReason.TOO_LARGE)
+        if self.size > self._next_room_check:
+            self._next_room_check += _ROOM_CHECK_BYTES
             if not self._has_room():
-                self._spoil(Why.DISK_FULL)
-        if self._filled == BLOCK:
+                self._refuse(RefusalReason.DISK_FULL)
+        if self._filled == BLOCK_BYTES:
             self._write_block()
 
     def write(self, content: bytes) -> int:
-        """Take bytes from elsewhere. Never raises."""
-        left = memoryview(content)
-        while left:
-            space = self.space()
-            count = min(len(space), len(left))
-            space[:count] = left[:count]
-            self.take(count)
-            left = left[count:]
+        """Take bytes that pynetdicom holds. Never raises."""
+        remaining = memoryview(content)
+        while remaining:
+            buffer = self.get_buffer()
+            count = min(len(buffer), len(remaining))
+            buffer[:count] = remaining[:count]
+            self.buffer_updated(count)
+            remaining = remaining[count:]
         return len(content)
 
     def flush(self) -> None:
-        """Called by pynetdicom after what it writes; when a block is written is decided here."""
+        """Do nothing. pynetdicom calls this after each write, but blocks are written when full."""
 
     def finish(self) -> str:
-        """Write what is left and return the data set's digest; look at `spoiled` then."""
+        """Write the last block and return the data set's digest; `refusal_reason` is final then."""
         self._write_block()
-        self._wait()
+        self._wait_for_write()
         return self._digest.hexdigest()
 
     def close(self) -> None:
-        """Close; a second time does nothing."""
-        self._wait()
+        """Close the file; a second call does nothing."""
+        self._wait_for_write()
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
@@ -143,27 +158,27 @@ class Incoming:
     def _write_block(self) -> None:
         failpoint("mid-transfer")
         block, self._filled = self._block[: self._filled], 0
-        self._wait()
-        if self.spoiled is None:
-            self._writing = self._writers.submit(write_past_cache, self._handle, block)
+        self._wait_for_write()
+        if self.refusal_reason is None:
+            self._pending_write = self._writers.submit(write_past_cache, self._handle, block)
             self._digest.update(block)
-            self._block, self._other = self._other, self._block
+            self._block, self._spare_block = self._spare_block, self._block
 
-    def _wait(self) -> None:
-        """Until the block before this one is written."""
-        writing, self._writing = self._writing, None
+    def _wait_for_write(self) -> None:
+        """Wait until the block before this one is written."""
+        pending, self._pending_write = self._pending_write, None
         try:
-            if writing:
-                writing.result()
+            if pending:
+                pending.result()
         except OSError as error:
-            self._spoil(_why(error))
+            self._refuse(_reason_of(error))
 
-    def _spoil(self, why: Why) -> None:
+    def _refuse(self, reason: RefusalReason) -> None:
         # The first reason stands.
-        self.spoiled = self.spoiled or why
+        self.refusal_reason = self.refusal_reason or reason
         self.discard()
 
 
-def _why(error: OSError) -> Why:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return Why.DISK_FULL if full else Why.UNEXPECTED
+def _reason_of(error: OSError) -> RefusalReason:
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return RefusalReason.DISK_FULL if is_full else RefusalReason.UNEXPECTED

@@ -1,7 +1,4 @@
-"""What may come in, as data: SOP classes, transfer syntaxes, UIDs, refusals and their statuses.
-
-Knows no network, no file and no row.
-"""
+"""What the listener takes and how it answers, as data: SOP classes, transfer syntaxes, statuses."""
 
 from __future__ import annotations
 
@@ -9,11 +6,11 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydicom.uid import UID, UID_dictionary
+from pydicom.uid import UID, ExplicitVRLittleEndian, UID_dictionary
 from pynetdicom import ALL_TRANSFER_SYNTAXES
 from pynetdicom.sop_class import _STORAGE_CLASSES
 
-FILM_CLASSES = frozenset(
+RADIOGRAPH_CLASSES = frozenset(
     {
         "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography
         "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray, for presentation
@@ -24,12 +21,12 @@ FILM_CLASSES = frozenset(
         "1.2.840.10008.5.1.4.1.1.1.3.1",  # Digital Intra-Oral X-Ray, for processing
     }
 )
-"""Projection radiography. Whether a film shows a chest is asked later, of its whole header."""
+"""Projection radiography. Whether an image shows a chest is decided later, of its whole header."""
 
-CAPTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
-CAPTURE_MODALITIES = frozenset({"CR", "DX", "RG"})
-"""Secondary Capture is a film where (0008,0060) says so: many scanned and exported films come as
-one. Of another modality it is a screenshot, a dose page, a photograph."""
+SECONDARY_CAPTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
+SECONDARY_CAPTURE_MODALITIES = frozenset({"CR", "DX", "RG"})
+"""A Secondary Capture with one of these in (0008,0060) is a radiograph: many scanned and exported
+radiographs come as one. With another modality it is a screenshot, a dose page or a photograph."""
 
 RETIRED_CLASSES = tuple(
     uid
@@ -39,12 +36,12 @@ RETIRED_CLASSES = tuple(
     and "Storage" in name
     and uid.startswith("1.2.840.10008.5.1.4.1.1.")
 )
-"""Retired storage classes of patients' objects; old devices still send them, and pynetdicom does
+"""Retired storage classes of patients' objects. Old devices still send them, and pynetdicom does
 not know them by itself."""
 
 STORAGE_CLASSES = (*sorted(_STORAGE_CLASSES.values()), *RETIRED_CLASSES)
-"""What is negotiated. Private classes and objects without a patient (protocols, templates, colour
-palettes) are not: nobody here could say what they are."""
+"""The classes that are negotiated. Private classes and objects without a patient (protocols,
+templates, colour palettes) are not: nobody here could say what they are."""
 
 _DEFLATED = {
     # A deflated data set of 1 MB unfolds to gigabytes before its first element can be looked at.
@@ -52,33 +49,36 @@ _DEFLATED = {
     "1.2.840.10008.1.2.4.95",  # JPIP Referenced Deflate
     "1.2.840.10008.1.2.4.205",  # JPIP HTJ2K Referenced Deflate
 }
-_FIRST = "1.2.840.10008.1.2.1"
 
 TRANSFER_SYNTAXES = (
-    # The first of ours that a context offers is taken: explicit VR before implicit, so that the
-    # kinds of private elements are told.
-    _FIRST,
-    *(uid for uid in ALL_TRANSFER_SYNTAXES if uid != _FIRST and uid not in _DEFLATED),
+    # pynetdicom accepts the first of these that a context offers. Explicit VR stands before
+    # implicit VR, because only explicit VR carries the types of private elements.
+    ExplicitVRLittleEndian,
+    *(
+        uid
+        for uid in ALL_TRANSFER_SYNTAXES
+        if uid != ExplicitVRLittleEndian and uid not in _DEFLATED
+    ),
 )
 
-ASSOCIATE_BYTES = 262_144
-"""Largest A-ASSOCIATE-RQ: 128 contexts with 40 transfer syntaxes each are half of it."""
+MAX_ASSOCIATE_BYTES = 262_144
+"""Largest A-ASSOCIATE-RQ. One with 128 contexts of 40 transfer syntaxes each is half as long."""
 
-MESSAGE_BYTES = 1_048_576
-"""Most that a message may hold in memory: the command, and data sets other than C-STORE's."""
+MAX_MESSAGE_BYTES = 1_048_576
+"""Most that a message may hold in memory: the command, and data sets other than a C-STORE's."""
 
-WAITING_MESSAGES = 8
+MAX_WAITING_MESSAGES = 8
 """Messages that may wait for an answer; the negotiated window is one (PS3.7 D.3.3.3)."""
 
-VALUE_CHARACTERS = 256
-"""Longest value that is kept of a header's field. The longest that PS3.5 6.2 allows in those kept
-is 64, or three name groups of 64."""
+MAX_VALUE_CHARACTERS = 256
+"""Longest value that is kept of a header element. The longest that PS3.5 6.2 allows in the kept
+elements is 64 characters, or three name groups of 64."""
 
 _UID = re.compile(r"[0-9.]{1,64}")
 
 
-class Why(StrEnum):
-    """Why something was refused. Kept with rows and shown in APIs, so the values are stable."""
+class RefusalReason(StrEnum):
+    """Why something was refused. The values are stable: rows keep them and APIs show them."""
 
     # Our own state: the sender tries again later.
     DISK_FULL = "disk_full"
@@ -103,64 +103,84 @@ class Why(StrEnum):
     BROKEN_MESSAGE = "broken_message"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A C-STORE status (PS3.4 table B.2-1, PS3.7 annex C) and what a person is told."""
+OUT_OF_RESOURCES = 0xA700
+"""C-STORE status 0xA7xx (PS3.4 table B.2-1): the sender keeps the object and tries again."""
 
-    status: int
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """A C-STORE status (PS3.4 table B.2-1, PS3.7 annex C) and its sentence for a person."""
+
+    code: int
     sentence: str
 
 
-ANSWERS: dict[Why, Answer] = {
-    # 0xA7xx, out of resources: senders keep the object and try again.
-    Why.DISK_FULL: Answer(0xA700, "The disk is full; send again when there is room."),
-    Why.DATABASE_DOWN: Answer(0xA700, "The database does not answer; send again later."),
-    Why.UNEXPECTED: Answer(0xA700, "The listener failed; send again later."),
-    Why.OTHER_OBJECT: Answer(0x0122, "Only projection radiographs are taken here."),
-    Why.NO_DATA_SET: Answer(0xC000, "The message has no data set."),
-    Why.UNREADABLE: Answer(0xC000, "The header cannot be read as DICOM."),
-    Why.MISSING_UID: Answer(0xC000, "Study, Series or SOP Instance UID is missing."),
-    Why.BAD_UID: Answer(0xC000, "A UID is not 1 to 64 digits and dots."),
+STORE_STATUSES: dict[RefusalReason, StoreStatus] = {
+    RefusalReason.DISK_FULL: StoreStatus(
+        OUT_OF_RESOURCES, "The disk is full; send again when there is room."
+    ),
+    RefusalReason.DATABASE_DOWN: StoreStatus(
+        OUT_OF_RESOURCES, "The database does not answer; send again later."
+    ),
+    RefusalReason.UNEXPECTED: StoreStatus(
+        OUT_OF_RESOURCES, "The listener failed; send again later."
+    ),
+    RefusalReason.OTHER_OBJECT: StoreStatus(0x0122, "Only projection radiographs are taken here."),
+    RefusalReason.NO_DATA_SET: StoreStatus(0xC000, "The message has no data set."),
+    RefusalReason.UNREADABLE: StoreStatus(0xC000, "The header cannot be read as DICOM."),
+    RefusalReason.MISSING_UID: StoreStatus(0xC000, "Study, Series or SOP Instance UID is missing."),
+    RefusalReason.BAD_UID: StoreStatus(0xC000, "A UID is not 1 to 64 digits and dots."),
     # 0xA9xx: data set does not match SOP class.
-    Why.DISAGREES: Answer(0xA900, "The command's UIDs are not the data set's."),
-    Why.TOO_LARGE: Answer(0xC000, "Larger than NIGHTDRAFT_MAX_INSTANCE_MB."),
-    Why.NOT_FILED: Answer(0xC000, "The database refused its row."),
+    RefusalReason.DISAGREES: StoreStatus(0xA900, "The command's UIDs are not the data set's."),
+    RefusalReason.TOO_LARGE: StoreStatus(0xC000, "Larger than NIGHTDRAFT_MAX_INSTANCE_MB."),
+    RefusalReason.NOT_FILED: StoreStatus(0xC000, "The database refused its row."),
 }
-"""The answer to an object. A sentence goes into (0000,0902), which holds 64 characters."""
+"""The answer to an object that is refused. The sentence goes into (0000,0902), which holds 64
+characters."""
 
-SENTENCES: dict[Why, str] = {
-    Why.CALLER_NOT_ALLOWED: "The calling AE title is not in NIGHTDRAFT_ALLOWED_CALLERS.",
-    Why.CALLED_ANOTHER: "Another AE title than NIGHTDRAFT_AE_TITLE was called.",
-    Why.TOO_MANY: "More associations at once than NIGHTDRAFT_MAX_ASSOCIATIONS.",
-    Why.CLASS_NOT_TAKEN: "Objects of a class were offered that is no storage class known here.",
-    Why.SYNTAX_NOT_TAKEN: "Objects were offered in transfer syntaxes that are not taken (Deflated "
-    "is refused always).",
-    Why.PDU_TOO_LARGE: "The sender announced a PDU over the limit (NIGHTDRAFT_MAX_PDU_BYTES).",
-    Why.BROKEN_MESSAGE: "The sender broke the protocol; its association was aborted.",
+ASSOCIATION_SENTENCES: dict[RefusalReason, str] = {
+    RefusalReason.CALLER_NOT_ALLOWED: (
+        "The calling AE title is not in NIGHTDRAFT_ALLOWED_CALLERS."
+    ),
+    RefusalReason.CALLED_ANOTHER: "The called AE title is not NIGHTDRAFT_AE_TITLE.",
+    RefusalReason.TOO_MANY: "More associations at once than NIGHTDRAFT_MAX_ASSOCIATIONS.",
+    RefusalReason.CLASS_NOT_TAKEN: (
+        "The sender offered objects of a class that is not a storage class known here."
+    ),
+    RefusalReason.SYNTAX_NOT_TAKEN: (
+        "The sender offered objects only in transfer syntaxes that are not taken. Deflated ones "
+        "are never taken."
+    ),
+    RefusalReason.PDU_TOO_LARGE: (
+        "The sender announced a PDU over the limit (NIGHTDRAFT_MAX_PDU_BYTES)."
+    ),
+    RefusalReason.BROKEN_MESSAGE: "The sender broke the protocol; its association was aborted.",
 }
-"""What a person is told of a refused association."""
+"""The sentence for a person on a refused association, class or connection."""
 
 
-def uid_is_sound(uid: str) -> bool:
-    """Whether a UID is of digits and dots, at most 64 (PS3.5 9.1).
+def is_valid_uid(uid: str) -> bool:
+    """Whether a UID is 1 to 64 digits and dots (PS3.5 9.1).
 
-    Rules on leading zeros are let go: real devices break them, and nothing here rests on them.
+    The rules on leading zeros are not checked: real devices break them, and nothing here depends on
+    them.
     """
     return _UID.fullmatch(uid) is not None
 
 
-def is_film(sop_class: str, modality: str) -> bool:
+def is_radiograph(sop_class: str, modality: str) -> bool:
     """Whether an object may be drafted from, by its class and (0008,0060)."""
-    return sop_class in FILM_CLASSES or (
-        sop_class == CAPTURE_CLASS and modality.strip().upper() in CAPTURE_MODALITIES
+    return sop_class in RADIOGRAPH_CLASSES or (
+        sop_class == SECONDARY_CAPTURE_CLASS
+        and modality.strip().upper() in SECONDARY_CAPTURE_MODALITIES
     )
 
 
-def why_no_film(sop_class: str, modality: str) -> str:
-    """One sentence for a person on an object that is no film; "" for a film."""
-    if is_film(sop_class, modality):
+def skip_reason(sop_class: str, modality: str) -> str:
+    """One sentence on why an object is not drafted from; "" for a radiograph."""
+    if is_radiograph(sop_class, modality):
         return ""
-    if sop_class == CAPTURE_CLASS:
-        given = f"modality {modality}" if modality else "no modality"
-        return f"Secondary capture with {given}: not a radiograph."
+    if sop_class == SECONDARY_CAPTURE_CLASS:
+        modality_text = f"modality {modality}" if modality else "no modality"
+        return f"Secondary capture with {modality_text}: not a radiograph."
     return f"{UID(sop_class).name}: not a projection radiograph."

@@ -1,7 +1,9 @@
-"""Answers a C-STORE: files what came, and turns each failure into a status, a line and a row.
+"""Acknowledges a C-STORE: `StoreHandler.handle_store` is the one place that answers it.
 
-Knows pynetdicom's events and nothing of sockets. No error leaves here: pynetdicom would answer
-0xC211, which tells the sender nothing, and nobody would see that something was refused.
+It answers 0x0000 only after `filing.file_instance` has returned, that is, after the object's bytes
+are synced and its row is committed. Every failure becomes a status, a log line and a refusal row.
+No error leaves this module: pynetdicom would answer 0xC211, which tells the sender nothing, and
+nobody would see that something was refused.
 """
 
 from __future__ import annotations
@@ -14,9 +16,15 @@ from typing import Any
 
 from pydicom import Dataset
 
-from intake.dicom.filing import Received, Refused, clean, file_object
-from intake.dicom.incoming_file import Incoming
-from intake.dicom.limits import ANSWERS, SENTENCES, STORAGE_CLASSES, Why
+from intake.dicom.filing import ObjectRefused, ReceivedFile, clean_text, file_instance
+from intake.dicom.incoming_file import IncomingFile
+from intake.dicom.limits import (
+    ASSOCIATION_SENTENCES,
+    OUT_OF_RESOURCES,
+    STORAGE_CLASSES,
+    STORE_STATUSES,
+    RefusalReason,
+)
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import DatabaseDown, DiskFull, NightdraftError, PartError, safe_text
@@ -28,18 +36,24 @@ from records.workflow.studies import Outcome
 
 SUCCESS = 0x0000
 
-_TOLD_AGAIN = 3600.0
-"""Seconds before the same refusal of an association is told again: a device that offers a class
+_C_STORE_REQUEST = 0x0001  # (0000,0100) of a C-STORE-RQ, PS3.7 9.3.1.1
+_MAX_COMMENT_CHARACTERS = 64  # (0000,0902) is LO
+
+_REPORT_AGAIN_SECONDS = 3600.0
+"""Seconds before the same refusal of an association is reported again: a device that offers a class
 that is not taken does so on each association, all night."""
 
-_LONGEST_BRAKE = 30.0
+_MAX_REPORTED = 10_000
+"""Refusals that are remembered; a sender that makes names up must not fill the memory."""
+
+_MAX_DELAY_SECONDS = 30.0
 """Seconds that an answer is held back at most; senders give up after a minute or so."""
 
 
-class Brake:
-    """Slows a calling AE down once it has sent its minute's worth; refuses nothing.
+class RateLimiter:
+    """Slows a calling AE down once it has sent its objects for a minute; refuses nothing.
 
-    It knows the objects of one listener process only.
+    It counts the objects of its own listener process only.
     """
 
     def __init__(self, per_minute: int, ended: threading.Event) -> None:
@@ -49,14 +63,14 @@ class Brake:
         self._due: dict[str, float] = {}
 
     def wait(self, calling_ae: str) -> float:
-        """Hold the caller back as long as it must be, and return the seconds."""
-        seconds = min(self.seconds(calling_ae, time.monotonic()), _LONGEST_BRAKE)
+        """Hold the caller back as long as needed, and return the seconds."""
+        seconds = min(self.delay_seconds(calling_ae, time.monotonic()), _MAX_DELAY_SECONDS)
         if seconds > 0:
             self._ended.wait(seconds)
         return seconds
 
-    def seconds(self, calling_ae: str, now: float) -> float:
-        """Count one object, and say how long its sender must wait: 0 within a minute's worth."""
+    def delay_seconds(self, calling_ae: str, now: float) -> float:
+        """Count one object, and return how long its sender must wait: 0 within its minute."""
         if not self._gap:
             return 0.0
         with self._lock:
@@ -66,41 +80,54 @@ class Brake:
         return max(0.0, round(due - now - 60.0, 3))
 
 
-class Answering:
-    """What the listener answers, and what it has counted."""
+class StoreHandler:
+    """Answers the listener's C-STORE requests, and counts and reports what was refused.
+
+    Args:
+        settings: the listener's settings.
+        blobs: where objects are stored.
+        ended: set when the listener ends; nobody is held back from then on.
+    """
 
     def __init__(self, settings: Settings, blobs: Blobs, ended: threading.Event) -> None:
         self._settings = settings
         self._blobs = blobs
-        self._brake = Brake(settings.max_instances_per_minute, ended)
+        self._rate_limiter = RateLimiter(settings.max_instances_per_minute, ended)
         self._lock = threading.Lock()
-        self._told: dict[tuple[Why, str, str], float] = {}
+        self._reported_at: dict[tuple[RefusalReason, str, str], float] = {}
         self.counts: Counter[str] = Counter()
 
     def has_room(self) -> bool:
-        """Whether an object may be begun: checked before it is written, not when the disk fails."""
+        """Whether the disk has room for another object; asked before the object is written."""
         try:
             return self._blobs.free_mb() >= self._settings.disk_stop_mb
         except OSError:
             return False
 
-    def store(self, event: Any) -> Dataset:
-        """Answer one C-STORE (PS3.4 annex B): 0x0000 only after fsync and commit. Never raises."""
-        began = time.monotonic()
+    def handle_store(self, event: Any) -> Dataset:
+        """Answer one C-STORE (PS3.4 annex B): 0x0000 only after fsync and commit. Never raises.
+
+        Args:
+            event: pynetdicom's EVT_C_STORE.
+
+        Returns:
+            The status and, for a refusal, a comment (0000,0902); pynetdicom sends them.
+        """
+        start = time.monotonic()
         request = event.request
         calling_ae = _calling_ae(event.assoc)
-        sop_class = clean(str(request.AffectedSOPClassUID))
-        sop_instance = clean(str(request.AffectedSOPInstanceUID))
+        sop_class = clean_text(str(request.AffectedSOPClassUID))
+        sop_instance = clean_text(str(request.AffectedSOPInstanceUID))
         try:
             file = request._dataset_file
-            if not isinstance(file, Incoming):
-                raise Refused(Why.NO_DATA_SET)
+            if not isinstance(file, IncomingFile):
+                raise ObjectRefused(RefusalReason.NO_DATA_SET)
             digest = file.finish()
-            if file.spoiled:
-                raise Refused(file.spoiled)
+            if file.refusal_reason:
+                raise ObjectRefused(file.refusal_reason)
             if event.context.abstract_syntax != request.AffectedSOPClassUID:
-                raise Refused(Why.DISAGREES)
-            received = Received(
+                raise ObjectRefused(RefusalReason.DISAGREES)
+            received = ReceivedFile(
                 path=Path(file.name),
                 sop_class_uid=sop_class,
                 sop_instance_uid=str(request.AffectedSOPInstanceUID),
@@ -109,108 +136,144 @@ class Answering:
                 size=file.size,
                 sha256=digest,
             )
-            registered = file_object(received, self._blobs, self._settings)
+            registration = file_instance(received, self._blobs, self._settings)
         except Exception as error:
-            why = self._fail(error, calling_ae, sop_class, sop_instance)
-            return _response(ANSWERS[why].status, ANSWERS[why].sentence)
-        self._count(registered.outcome.value.lower())
+            reason = self._record_failure(error, calling_ae, sop_class, sop_instance)
+            status = STORE_STATUSES[reason]
+            return _response(status.code, status.sentence)
+        self._count(registration.outcome.value.lower())
         logger().info(
-            "an object was kept" if registered.outcome is not Outcome.REPEATED
+            "an object was kept" if registration.outcome is not Outcome.REPEATED
             else "an object came again",
-            study=str(registered.study_id),
-            outcome=registered.outcome.value,
+            study=str(registration.study_id),
+            outcome=registration.outcome.value,
             calling_ae=calling_ae,
             bytes=received.size,
-            seconds=round(time.monotonic() - began, 3),
+            seconds=round(time.monotonic() - start, 3),
         )  # fmt: skip
-        self._slow_down(calling_ae)
+        self._hold_back(calling_ae)
         failpoint("before-answer")
         return _response(SUCCESS, "")
 
-    def message(self, event: Any) -> None:
-        """A whole message came. A C-STORE of no storage class never reaches `store`: tell it."""
+    def handle_message(self, event: Any) -> None:
+        """Report a C-STORE of a class that is no storage class: it never gets to `handle_store`.
+
+        Args:
+            event: pynetdicom's EVT_DIMSE_RECV: a whole message came.
+        """
         message = event.message
         command = message.command_set
-        if command.CommandField == 0x0001 and command.AffectedSOPClassUID not in STORAGE_CLASSES:
+        if (
+            command.CommandField == _C_STORE_REQUEST
+            and command.AffectedSOPClassUID not in STORAGE_CLASSES
+        ):
             file = message._data_set_file
-            if isinstance(file, Incoming):
+            if isinstance(file, IncomingFile):
                 file.discard()
-            self.refuse(event.assoc, Why.CLASS_NOT_TAKEN, str(command.AffectedSOPClassUID))
+            self.report_refusal(
+                event.assoc, RefusalReason.CLASS_NOT_TAKEN, str(command.AffectedSOPClassUID)
+            )
 
-    def accepted(self, event: Any) -> None:
-        """An association began: say so, and tell of each class of which nothing can come."""
+    def handle_accepted(self, event: Any) -> None:
+        """Log that an association began, and report each class that it cannot send.
+
+        Args:
+            event: pynetdicom's EVT_ACCEPTED.
+        """
         association = event.assoc
         logger().info("an association began", calling_ae=_calling_ae(association))
-        taken = {context.abstract_syntax for context in association.accepted_contexts}
+        accepted = {context.abstract_syntax for context in association.accepted_contexts}
         # Many senders offer a class once for each transfer syntax; one that is taken is enough.
         for sop_class in {
             context.abstract_syntax for context in association.rejected_contexts
-        } - taken:
-            known = sop_class in STORAGE_CLASSES
-            self.refuse(
-                association, Why.SYNTAX_NOT_TAKEN if known else Why.CLASS_NOT_TAKEN, str(sop_class)
+        } - accepted:
+            reason = (
+                RefusalReason.SYNTAX_NOT_TAKEN
+                if sop_class in STORAGE_CLASSES
+                else RefusalReason.CLASS_NOT_TAKEN
             )
+            self.report_refusal(association, reason, str(sop_class))
 
-    def rejected(self, event: Any) -> None:
-        """An association was rejected: find out why, and tell."""
+    def handle_rejected(self, event: Any) -> None:
+        """Find out why an association was rejected, and report it.
+
+        Args:
+            event: pynetdicom's EVT_REJECTED.
+        """
         association = event.assoc
-        asked = association.requestor.primitive
+        request = association.requestor.primitive
         if self._settings.allowed_callers and (
             _calling_ae(association) not in self._settings.allowed_callers
         ):
-            self.refuse(association, Why.CALLER_NOT_ALLOWED)
+            self.report_refusal(association, RefusalReason.CALLER_NOT_ALLOWED)
         elif self._settings.require_called_ae and (
-            asked.called_ae_title.strip() != self._settings.ae_title.strip()
+            request.called_ae_title.strip() != self._settings.ae_title.strip()
         ):
-            self.refuse(association, Why.CALLED_ANOTHER)
+            self.report_refusal(association, RefusalReason.CALLED_ANOTHER)
         else:
-            self.refuse(association, Why.TOO_MANY)
+            self.report_refusal(association, RefusalReason.TOO_MANY)
 
-    def refuse(self, association: Any, why: Why, sop_class: str = "") -> None:
-        """Tell of a refused association or class, once an hour each. Never raises."""
-        calling_ae, sop_class = _calling_ae(association), clean(sop_class)
+    def report_refusal(self, association: Any, reason: RefusalReason, sop_class: str = "") -> None:
+        """Log a refused association or class and write its row, once an hour each. Never raises."""
+        calling_ae, sop_class = _calling_ae(association), clean_text(sop_class)
+        sentence = ASSOCIATION_SENTENCES[reason]
         now = time.monotonic()
         with self._lock:
-            if len(self._told) > 10_000:  # somebody makes names up
-                self._told.clear()
-            key = (why, calling_ae, sop_class)
-            if now < self._told.get(key, -_TOLD_AGAIN) + _TOLD_AGAIN:
+            if len(self._reported_at) > _MAX_REPORTED:
+                self._reported_at.clear()
+            key = (reason, calling_ae, sop_class)
+            last = self._reported_at.get(key, -_REPORT_AGAIN_SECONDS)
+            if now < last + _REPORT_AGAIN_SECONDS:
                 return
-            self._told[key] = now
-        logger().warning(
-            SENTENCES[why], reason=why.value, calling_ae=calling_ae, sop_class=sop_class
-        )
+            self._reported_at[key] = now
+        logger().warning(sentence, reason=reason.value, calling_ae=calling_ae, sop_class=sop_class)
         try:
-            self._write_row(why, calling_ae, sop_class, "", SENTENCES[why])
+            self._write_row(reason, calling_ae, sop_class, "", sentence)
         except Exception as error:
             logger().error("a refusal could not be written down", error=safe_text(error))
             with self._lock:
-                self._told.pop(key, None)  # told again at the next occasion
+                self._reported_at.pop(key, None)  # the next occasion reports it again
 
-    def _fail(self, error: Exception, calling_ae: str, sop_class: str, sop_instance: str) -> Why:
-        """Log and count a failure, write a row for what the sender cannot mend by trying again."""
-        why, words = _why(error)
-        if ANSWERS[why].status != ANSWERS[Why.DISK_FULL].status:
+    def _record_failure(
+        self, error: Exception, calling_ae: str, sop_class: str, sop_instance: str
+    ) -> RefusalReason:
+        """Log and count a failure, and write a row where sending again would not help.
+
+        Returns:
+            The reason to answer with. Where the row cannot be written it is one of our own
+            failures: an object that is refused for good and shown nowhere would be lost, so the
+            sender is asked to send it again.
+        """
+        reason, error_text = _reason_of(error)
+        if STORE_STATUSES[reason].code != OUT_OF_RESOURCES:
             try:
-                self._write_row(why, calling_ae, sop_class, sop_instance, ANSWERS[why].sentence)
-            except Exception as unwritten:
-                # Refused for good and shown nowhere would be lost: let it come again.
-                why, words = _why(unwritten)
-                why = Why.UNEXPECTED if why is Why.NOT_FILED else why
-        self._count("refused" if ANSWERS[why].status != 0xA700 else "put_off")
-        log = logger().error if why in (Why.UNEXPECTED, Why.NOT_FILED) else logger().warning
+                sentence = STORE_STATUSES[reason].sentence
+                self._write_row(reason, calling_ae, sop_class, sop_instance, sentence)
+            except Exception as write_error:
+                reason, error_text = _reason_of(write_error)
+                if reason is RefusalReason.NOT_FILED:
+                    reason = RefusalReason.UNEXPECTED
+        status = STORE_STATUSES[reason]
+        self._count("refused" if status.code != OUT_OF_RESOURCES else "put_off")
+        is_our_fault = reason in (RefusalReason.UNEXPECTED, RefusalReason.NOT_FILED)
+        log = logger().error if is_our_fault else logger().warning
         log(
-            ANSWERS[why].sentence,
-            reason=why.value,
+            status.sentence,
+            reason=reason.value,
             calling_ae=calling_ae,
             sop_class=sop_class,
-            status=f"0x{ANSWERS[why].status:04X}",
-            **({"error": words} if words else {}),
+            status=f"0x{status.code:04X}",
+            **({"error": error_text} if error_text else {}),
         )
-        return why
+        return reason
 
     def _write_row(
-        self, why: Why, calling_ae: str, sop_class: str, sop_instance: str, sentence: str
+        self,
+        reason: RefusalReason,
+        calling_ae: str,
+        sop_class: str,
+        sop_instance: str,
+        sentence: str,
     ) -> None:
         with unit_of_work() as session:
             refusals.record_refusal(
@@ -218,12 +281,13 @@ class Answering:
                 calling_ae=calling_ae,
                 sop_class_uid=sop_class,
                 sop_instance_uid=sop_instance,
-                reason=why.value,
+                reason=reason.value,
                 sentence=sentence,
             )
 
-    def _slow_down(self, calling_ae: str) -> None:
-        seconds = self._brake.wait(calling_ae)
+    def _hold_back(self, calling_ae: str) -> None:
+        """Hold the answer back where the caller sends faster than it may."""
+        seconds = self._rate_limiter.wait(calling_ae)
         if seconds > 0:
             self._count("slowed_down")
             logger().debug(
@@ -233,31 +297,31 @@ class Answering:
                 seconds=round(seconds, 1),
             )
 
-    def _count(self, word: str) -> None:
+    def _count(self, key: str) -> None:
         with self._lock:
-            self.counts[word] += 1
+            self.counts[key] += 1
 
 
-def _why(error: Exception) -> tuple[Why, str]:
-    """The reason of a failure, and words for the log where the reason's sentence is too little."""
-    if isinstance(error, Refused):
-        return error.why, ""
+def _reason_of(error: Exception) -> tuple[RefusalReason, str]:
+    """The reason of a failure, and a text for the log where the reason's sentence is too little."""
+    if isinstance(error, ObjectRefused):
+        return error.reason, ""
     if isinstance(error, DiskFull):
-        return Why.DISK_FULL, ""
+        return RefusalReason.DISK_FULL, ""
     if isinstance(error, DatabaseDown):
-        return Why.DATABASE_DOWN, safe_text(error)
+        return RefusalReason.DATABASE_DOWN, safe_text(error)
     if isinstance(error, NightdraftError) and not isinstance(error, PartError):
-        return Why.NOT_FILED, safe_text(error)
-    return Why.UNEXPECTED, safe_text(error)
+        return RefusalReason.NOT_FILED, safe_text(error)
+    return RefusalReason.UNEXPECTED, safe_text(error)
 
 
 def _response(status: int, comment: str) -> Dataset:
-    answer = Dataset()
-    answer.Status = status
+    response = Dataset()
+    response.Status = status
     if comment:
-        answer.ErrorComment = comment[:64]
-    return answer
+        response.ErrorComment = comment[:_MAX_COMMENT_CHARACTERS]
+    return response
 
 
 def _calling_ae(association: Any) -> str:
-    return clean(str(association.requestor.ae_title or ""))
+    return clean_text(str(association.requestor.ae_title or ""))

@@ -1,15 +1,17 @@
+"""What the listener takes, and a status or a sentence for each reason."""
+
 import pytest
 
 from intake.dicom.limits import (
-    ANSWERS,
-    CAPTURE_CLASS,
-    SENTENCES,
+    ASSOCIATION_SENTENCES,
+    SECONDARY_CAPTURE_CLASS,
     STORAGE_CLASSES,
+    STORE_STATUSES,
     TRANSFER_SYNTAXES,
-    Why,
-    is_film,
-    uid_is_sound,
-    why_no_film,
+    RefusalReason,
+    is_radiograph,
+    is_valid_uid,
+    skip_reason,
 )
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
@@ -17,31 +19,31 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 @pytest.mark.parametrize("uid", ["1", "1.2.840.10008.1.2", "1" * 64, "1.02.3"])
-def test_sound_uids(uid):
-    assert uid_is_sound(uid)
+def test_valid_uids(uid):
+    assert is_valid_uid(uid)
 
 
 @pytest.mark.parametrize("uid", ["", "1" * 65, "../ESCAPED", "1.2\n", "1.2.x", "1 2", "1/2", "１"])
-def test_unsound_uids(uid):
-    assert not uid_is_sound(uid)
+def test_invalid_uids(uid):
+    assert not is_valid_uid(uid)
 
 
 @pytest.mark.parametrize(
-    ("sop_class", "modality", "film"),
+    ("sop_class", "modality", "expected"),
     [
         (CR, "CR", True),
         (CR, "", True),
-        (CAPTURE_CLASS, "DX", True),
-        (CAPTURE_CLASS, "rg ", True),
-        (CAPTURE_CLASS, "OT", False),
-        (CAPTURE_CLASS, "", False),
+        (SECONDARY_CAPTURE_CLASS, "DX", True),
+        (SECONDARY_CAPTURE_CLASS, "rg ", True),
+        (SECONDARY_CAPTURE_CLASS, "OT", False),
+        (SECONDARY_CAPTURE_CLASS, "", False),
         (CT, "CR", False),
         ("1.2.276.0.99", "CR", False),
     ],
 )
-def test_what_a_film_is(sop_class, modality, film):
-    assert is_film(sop_class, modality) is film
-    assert bool(why_no_film(sop_class, modality)) is not film
+def test_which_objects_are_radiographs(sop_class, modality, expected):
+    assert is_radiograph(sop_class, modality) is expected
+    assert bool(skip_reason(sop_class, modality)) is not expected
 
 
 def test_nothing_deflated_and_nothing_without_a_patient_is_negotiated():
@@ -54,7 +56,7 @@ def test_nothing_deflated_and_nothing_without_a_patient_is_negotiated():
     assert len(set(STORAGE_CLASSES)) == len(STORAGE_CLASSES)
 
 
-def test_each_refusal_has_an_answer_or_a_sentence():
-    assert set(ANSWERS) | set(SENTENCES) == set(Why)
+def test_each_reason_has_a_status_or_a_sentence():
+    assert set(STORE_STATUSES) | set(ASSOCIATION_SENTENCES) == set(RefusalReason)
     # (0000,0902) is LO: a longer comment would break the response.
-    assert all(len(answer.sentence) <= 64 for answer in ANSWERS.values())
+    assert all(len(status.sentence) <= 64 for status in STORE_STATUSES.values())
