@@ -1,7 +1,4 @@
-"""Sends the DICOM files of a folder to any listener by C-STORE (PS3.4, annex B).
-
-Knows files and answers; knows no records of ours, so it sends to any storage SCP.
-"""
+"""Sends the DICOM files of a folder to any listener by C-STORE (PS3.4, annex B)."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 import pydicom
 from pydicom.dataset import FileMetaDataset
@@ -24,191 +20,231 @@ from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from records.errors import NotFound, PartError
 
-MOST_CONTEXTS = 128
+MAX_CONTEXTS = 128
 """Presentation contexts of one association (PS3.8, 9.3.2.2: odd ids from 1 to 255)."""
 
-_HEAD = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
+_IDENTIFYING_TAGS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
 
 
-class Outcome(Enum):
+class SendOutcome(Enum):
     """What became of one file."""
 
     SENT = "sent"
-    REFUSED = "refused"  # the listener answered no
+    REFUSED = "refused"  # the listener answered with a failure status
     UNSENT = "not sent"  # no answer: no common transfer syntax, or the connection broke
     NOT_DICOM = "not DICOM"
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
-    """A file that can be sent."""
+class DicomFile:
+    """A file that can be sent.
+
+    Args:
+        path: The file.
+        sop_class: SOP Class UID.
+        transfer_syntax: Transfer Syntax UID.
+        study: Study Instance UID; may be empty.
+        sent_as_is: Whether the file meta group agrees with the data set, so that the file's bytes
+            can be sent unchanged.
+    """
 
     path: Path
     sop_class: str
     transfer_syntax: str
     study: str
-    whole: bool  # its file meta group says the same, so its bytes go as they are
+    sent_as_is: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of one file, and why in words."""
+class SendResult:
+    """What became of one file.
+
+    Args:
+        path: The file.
+        outcome: Whether it was sent.
+        reason: Why, for people; empty for a plain success.
+        study: Study Instance UID; may be empty.
+    """
 
     path: Path
-    outcome: Outcome
-    meaning: str = ""
+    outcome: SendOutcome
+    reason: str = ""
     study: str = ""
 
 
 @dataclass
-class Sending:
-    """All answers so far."""
+class SendSummary:
+    """The results of all files so far."""
 
-    answers: list[Answer] = field(default_factory=list)
+    results: list[SendResult] = field(default_factory=list)
 
-    def of(self, outcome: Outcome) -> list[Answer]:
-        """The answers of one outcome."""
-        return [answer for answer in self.answers if answer.outcome is outcome]
-
-    @property
-    def taken(self) -> set[str]:
-        """Study Instance UIDs of which at least one file was taken."""
-        return {answer.study for answer in self.of(Outcome.SENT)}
+    def of_outcome(self, outcome: SendOutcome) -> list[SendResult]:
+        """Return the results with this outcome."""
+        return [result for result in self.results if result.outcome is outcome]
 
     @property
-    def turned_away(self) -> set[str]:
-        """Study Instance UIDs of which no file was taken."""
-        away = (*self.of(Outcome.REFUSED), *self.of(Outcome.UNSENT))
-        return {answer.study for answer in away} - self.taken
+    def accepted_studies(self) -> set[str]:
+        """Study Instance UIDs of which the listener took at least one file."""
+        return {result.study for result in self.of_outcome(SendOutcome.SENT)}
 
     @property
-    def whole(self) -> bool:
-        """Whether everything that is DICOM was taken, and there was something."""
-        return bool(self.of(Outcome.SENT)) and not (
-            self.of(Outcome.REFUSED) or self.of(Outcome.UNSENT)
+    def rejected_studies(self) -> set[str]:
+        """Study Instance UIDs of which the listener took no file."""
+        not_taken = (
+            *self.of_outcome(SendOutcome.REFUSED),
+            *self.of_outcome(SendOutcome.UNSENT),
+        )
+        return {result.study for result in not_taken} - self.accepted_studies
+
+    @property
+    def complete(self) -> bool:
+        """Whether the listener took every DICOM file, and there was at least one."""
+        return bool(self.of_outcome(SendOutcome.SENT)) and not (
+            self.of_outcome(SendOutcome.REFUSED) or self.of_outcome(SendOutcome.UNSENT)
         )
 
     def lines(self) -> Iterator[str]:
-        """The summary: one line an outcome and meaning, with the names of a few files."""
-        yield f"{len(self.of(Outcome.SENT))} sent"
-        for outcome in (Outcome.REFUSED, Outcome.UNSENT, Outcome.NOT_DICOM):
-            answers = self.of(outcome)
-            for meaning, count in Counter(answer.meaning for answer in answers).most_common():
-                names = [answer.path.name for answer in answers if answer.meaning == meaning]
+        """Yield one line for each outcome and reason, with the names of a few files."""
+        yield f"{len(self.of_outcome(SendOutcome.SENT))} sent"
+        for outcome in (SendOutcome.REFUSED, SendOutcome.UNSENT, SendOutcome.NOT_DICOM):
+            results = self.of_outcome(outcome)
+            for reason, count in Counter(result.reason for result in results).most_common():
+                names = [result.path.name for result in results if result.reason == reason]
                 some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-                yield f"{count} {outcome.value}{': ' if meaning else ''}{meaning} ({some})"
+                yield f"{count} {outcome.value}{': ' if reason else ''}{reason} ({some})"
 
 
-def find_films(folder: Path) -> Iterator[Film | Answer]:
-    """Every file under the folder, in order of name: a film to send, or why it is none.
+def find_dicom_files(folder: Path) -> Iterator[DicomFile | SendResult]:
+    """Look at every file under a folder, in order of name.
+
+    Args:
+        folder: The folder, or a single file.
+
+    Yields:
+        A file to send, or the result of a file that is not DICOM.
 
     Raises:
-        NotFound: there is no such folder.
+        NotFound: The folder does not exist.
     """
     if not folder.exists():
         raise NotFound(f"there is no folder {folder}")
     files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
     for path in files:
-        yield _look_at(path)
+        yield _identify(path)
 
 
-def _look_at(path: Path) -> Film | Answer:
+def _identify(path: Path) -> DicomFile | SendResult:
     try:
         with path.open("rb") as file:
             start = file.read(132)
-        whole = start[128:132] == b"DICM"
-        # A data set alone, as some archives keep it, begins with group 0008.
-        if not whole and start[:2] != b"\x08\x00":
-            return Answer(path, Outcome.NOT_DICOM)
-        # The last of the tags that are asked for lies before the pixels, which are not read.
+        has_meta = start[128:132] == b"DICM"
+        # Some archives keep the data set alone; it begins with group 0008.
+        if not has_meta and start[:2] != b"\x08\x00":
+            return SendResult(path, SendOutcome.NOT_DICOM)
+        # The last of these tags lies before the pixels, which are not read.
         head = pydicom.dcmread(
-            path, force=not whole, stop_before_pixels=True, specific_tags=[Tag(t) for t in _HEAD]
+            path,
+            force=not has_meta,
+            stop_before_pixels=True,
+            specific_tags=[Tag(name) for name in _IDENTIFYING_TAGS],
         )
         sop_class = str(head.get("SOPClassUID", ""))
-        syntax = str(head.file_meta.get("TransferSyntaxUID", "")) if whole else ""
+        syntax = str(head.file_meta.get("TransferSyntaxUID", "")) if has_meta else ""
         if not sop_class:
-            return Answer(path, Outcome.NOT_DICOM, "no SOP class")
-        if not syntax:
-            syntax = ImplicitVRLittleEndian if head.original_encoding[0] else ExplicitVRLittleEndian
-            whole = False
-        # Bytes go as they are under the UIDs of the file meta group: those must be the object's.
-        whole = whole and all(
+            return SendResult(path, SendOutcome.NOT_DICOM, "no SOP class")
+        # The file's bytes are sent under the UIDs of the file meta group, so these must be the
+        # data set's.
+        sent_as_is = bool(syntax) and all(
             head.file_meta.get(f"MediaStorage{name}") == head.get(name)
             for name in ("SOPClassUID", "SOPInstanceUID")
         )
-        return Film(path, sop_class, str(syntax), str(head.get("StudyInstanceUID", "")), whole)
-    except Exception as error:  # pydicom raises what its parser comes upon; the next file is fine
-        return Answer(path, Outcome.NOT_DICOM, f"unreadable ({type(error).__name__})")
+        if not syntax:
+            syntax = ImplicitVRLittleEndian if head.original_encoding[0] else ExplicitVRLittleEndian
+        study = str(head.get("StudyInstanceUID", ""))
+        return DicomFile(path, sop_class, str(syntax), study, sent_as_is)
+    except Exception as error:  # pydicom raises many types; the next file may be fine
+        return SendResult(path, SendOutcome.NOT_DICOM, f"unreadable ({type(error).__name__})")
 
 
-def send_films(
-    films: Sequence[Film],
+def send_files(
+    files: Sequence[DicomFile],
     *,
     host: str,
     port: int,
     called: str,
     calling: str,
     associations: int = 1,
-    told: Callable[[Answer], None] = lambda _: None,
-) -> Sending:
-    """Send the films over so many associations at the same time.
+    on_result: Callable[[SendResult], None] = lambda _: None,
+) -> SendSummary:
+    """Send the files over several associations at the same time.
 
-    told: is called once for each film, from several threads, one at a time.
+    Args:
+        files: The files; those of one study go over one association, where its presentation
+            contexts suffice.
+        host: The listener's host.
+        port: The listener's port.
+        called: The AE title to call.
+        calling: The AE title to send as.
+        associations: How many associations are open at the same time.
+        on_result: Called once for each file, from several threads, one at a time.
 
     Raises:
-        PartError: nobody answers there, or every association was refused.
+        PartError: Nobody answers at that address, or every association was refused.
     """
-    # Its only way to be told. Bytes go as they are, in pieces: a film is never whole in memory.
+    # pynetdicom has only this switch for it. The file's bytes are sent unchanged, in pieces, so a
+    # file is never in memory as a whole.
     _config.STORE_SEND_CHUNKED_DATASET = True
-    sending = Sending()
-    waiting: queue.SimpleQueue[list[Film]] = queue.SimpleQueue()
-    for batch in _batches(films, associations):
+    summary = SendSummary()
+    waiting: queue.SimpleQueue[list[DicomFile]] = queue.SimpleQueue()
+    for batch in _batches(files, associations):
         waiting.put(batch)
     lock = threading.Lock()
-    no_association: list[str] = []
+    association_errors: list[str] = []
 
-    def tell(answer: Answer) -> None:
+    def record(result: SendResult) -> None:
         with lock:
-            sending.answers.append(answer)
-            told(answer)
+            summary.results.append(result)
+            on_result(result)
 
-    def work() -> None:
+    def send_batches() -> None:
         while True:
             try:
                 batch = waiting.get_nowait()
             except queue.Empty:
                 return
-            if why := _send_batch(batch, host, port, called, calling, tell):
-                no_association.append(why)
+            if error := _send_batch(batch, host, port, called, calling, record):
+                association_errors.append(error)
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(max(1, associations))]
+    threads = [
+        threading.Thread(target=send_batches, daemon=True) for _ in range(max(1, associations))
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    if no_association and not any(
-        answer.outcome in (Outcome.SENT, Outcome.REFUSED) for answer in sending.answers
+    if association_errors and not any(
+        result.outcome in (SendOutcome.SENT, SendOutcome.REFUSED) for result in summary.results
     ):
-        raise PartError(no_association[0])
-    return sending
+        raise PartError(association_errors[0])
+    return summary
 
 
-def _batches(films: Sequence[Film], associations: int) -> Iterator[list[Film]]:
-    """The films, whole studies together, in batches whose contexts fit one association."""
-    studies: dict[str, list[Film]] = {}
-    for film in films:
-        studies.setdefault(film.study or str(film.path), []).append(film)
-    size = max(1, -(-len(films) // max(1, associations)))
-    batch: list[Film] = []
+def _batches(files: Sequence[DicomFile], associations: int) -> Iterator[list[DicomFile]]:
+    """Group the files, whole studies together, so that one association has contexts for a batch."""
+    studies: dict[str, list[DicomFile]] = {}
+    for file in files:
+        studies.setdefault(file.study or str(file.path), []).append(file)
+    size = max(1, -(-len(files) // max(1, associations)))
+    batch: list[DicomFile] = []
     contexts: set[tuple[str, str]] = set()
     for study in studies.values():
-        for film in study:
-            pair = (film.sop_class, film.transfer_syntax)
-            if pair not in contexts and len(contexts) == MOST_CONTEXTS:
+        for file in study:
+            context = (file.sop_class, file.transfer_syntax)
+            if context not in contexts and len(contexts) == MAX_CONTEXTS:
                 yield batch
                 batch, contexts = [], set()
-            batch.append(film)
-            contexts.add(pair)
+            batch.append(file)
+            contexts.add(context)
         if len(batch) >= size:
             yield batch
             batch, contexts = [], set()
@@ -217,54 +253,61 @@ def _batches(films: Sequence[Film], associations: int) -> Iterator[list[Film]]:
 
 
 def _send_batch(
-    batch: list[Film],
+    batch: list[DicomFile],
     host: str,
     port: int,
     called: str,
     calling: str,
-    tell: Callable[[Answer], None],
+    record: Callable[[SendResult], None],
 ) -> str:
-    """Send a batch; a broken association is made anew once for each film that it broke at.
+    """Send a batch; after a break the association is opened again, once for each file.
 
-    Returns why there was no association, or nothing.
+    Returns:
+        Why there was no association, or nothing.
     """
     association: Association | None = None
-    why = ""
-    for film in batch:
-        for last in (False, True):
+    error = ""
+    for position, file in enumerate(batch):
+        for last_attempt in (False, True):
             if association is None or not association.is_established:
                 association = _associate(batch, host, port, called, calling)
                 if association.rejected_contexts and not association.accepted_contexts:
-                    for one in batch[batch.index(film) :]:
-                        tell(_not_taken(one))
+                    for unsent in batch[position:]:
+                        record(_context_rejected(unsent))
                     return ""
-                why = "" if association.is_established else _refusal(association, host, port)
-            if why:
-                tell(Answer(film.path, Outcome.UNSENT, why, film.study))
-                break
-            answer = _send(association, film)
-            if answer is None:
-                # It may still call itself established, and would then keep us waiting.
-                association = None
-            if answer is not None or last:
-                tell(
-                    answer or Answer(film.path, Outcome.UNSENT, "the connection broke", film.study)
+                error = (
+                    ""
+                    if association.is_established
+                    else _association_error(association, host, port)
                 )
+            if error:
+                record(SendResult(file.path, SendOutcome.UNSENT, error, file.study))
                 break
+            result = _send(association, file)
+            if result is None:
+                # A broken association may still call itself established, and would wait forever.
+                association = None
+                if not last_attempt:
+                    continue
+                result = SendResult(
+                    file.path, SendOutcome.UNSENT, "the connection broke", file.study
+                )
+            record(result)
+            break
     if association is not None and association.is_established:
         association.release()
-    return why
+    return error
 
 
 def _associate(
-    films: Iterable[Film], host: str, port: int, called: str, calling: str
+    files: Iterable[DicomFile], host: str, port: int, called: str, calling: str
 ) -> Association:
     ae = AE(ae_title=calling)
     ae.acse_timeout = ae.network_timeout = 30
     ae.connection_timeout = 10
     ae.dimse_timeout = 120
-    # One context for each pair, so that the listener says of each whether it takes it.
-    pairs = dict.fromkeys((film.sop_class, film.transfer_syntax) for film in films)
+    # One context for each pair, so that the listener accepts or rejects each by itself.
+    pairs = dict.fromkeys((file.sop_class, file.transfer_syntax) for file in files)
     return ae.associate(
         host,
         port,
@@ -274,50 +317,53 @@ def _associate(
     )
 
 
-def _refusal(association: Association, host: str, port: int) -> str:
+def _association_error(association: Association, host: str, port: int) -> str:
     if association.is_rejected:
-        said: Any = association.acceptor.primitive
-        reason = getattr(said, "reason_str", "") or "no reason given"
+        rejection = association.acceptor.primitive
+        reason = getattr(rejection, "reason_str", "") or "no reason given"
         return f"{host} port {port} refused the association: {reason}"
     if association.is_aborted and association.acceptor.primitive is not None:
-        return f"{host} port {port} broke the association off"
+        return f"{host} port {port} aborted the association"
     return f"nobody answers at {host} port {port}"
 
 
-def _send(association: Association, film: Film) -> Answer | None:
-    """One C-STORE; None where the connection broke and another try may help."""
+def _send(association: Association, file: DicomFile) -> SendResult | None:
+    """Send one C-STORE; return None where the connection broke and another attempt may help."""
     try:
-        status = association.send_c_store(film.path if film.whole else _with_meta(film))
+        status = association.send_c_store(file.path if file.sent_as_is else _with_file_meta(file))
     except ValueError:
-        return _not_taken(film)
+        return _context_rejected(file)
     except (RuntimeError, OSError):
         return None
-    except Exception as error:  # a file that pynetdicom cannot send; the next one is fine
-        return Answer(film.path, Outcome.UNSENT, f"unreadable ({type(error).__name__})", film.study)
+    except Exception as error:  # a file that pynetdicom cannot send; the next one may be fine
+        return SendResult(
+            file.path, SendOutcome.UNSENT, f"unreadable ({type(error).__name__})", file.study
+        )
     if not status:
         return None
     code = int(status.Status)
-    if code == 0 or code & 0xF000 == 0xB000:  # warnings are kept objects (PS3.7, annex C)
-        return Answer(film.path, Outcome.SENT, meaning_of(code) if code else "", film.study)
-    said = str(status.get("ErrorComment", "") or "")
-    meaning = meaning_of(code) + (f", {said!r}" if said else "")
-    return Answer(film.path, Outcome.REFUSED, meaning, film.study)
+    if code == 0 or code & 0xF000 == 0xB000:  # with a warning, the object is kept (PS3.7, annex C)
+        reason = status_text(code) if code else ""
+        return SendResult(file.path, SendOutcome.SENT, reason, file.study)
+    comment = str(status.get("ErrorComment", "") or "")
+    reason = status_text(code) + (f", {comment!r}" if comment else "")
+    return SendResult(file.path, SendOutcome.REFUSED, reason, file.study)
 
 
-def _not_taken(film: Film) -> Answer:
-    name = UID(film.transfer_syntax).name
-    meaning = f"the listener does not take {UID(film.sop_class).name} in {name}"
-    return Answer(film.path, Outcome.UNSENT, meaning, film.study)
+def _context_rejected(file: DicomFile) -> SendResult:
+    syntax = UID(file.transfer_syntax).name
+    reason = f"the listener does not take {UID(file.sop_class).name} in {syntax}"
+    return SendResult(file.path, SendOutcome.UNSENT, reason, file.study)
 
 
-def _with_meta(film: Film) -> pydicom.Dataset:
-    ds = pydicom.dcmread(film.path, force=True)
+def _with_file_meta(file: DicomFile) -> pydicom.Dataset:
+    ds = pydicom.dcmread(file.path, force=True)
     ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = UID(film.transfer_syntax)
+    ds.file_meta.TransferSyntaxUID = UID(file.transfer_syntax)
     return ds
 
 
-def meaning_of(status: int) -> str:
-    """A C-STORE status in words (PS3.4, B.2.3; PS3.7, annex C)."""
-    _, words = STORAGE_SERVICE_CLASS_STATUS.get(status, ("", "unknown status"))
-    return f"0x{status:04X} {words or 'Success'}"
+def status_text(status: int) -> str:
+    """Return the code and the text of a C-STORE status (PS3.4, B.2.3; PS3.7, annex C)."""
+    _, text = STORAGE_SERVICE_CLASS_STATUS.get(status, ("", "unknown status"))
+    return f"0x{status:04X} {text or 'Success'}"

@@ -102,7 +102,13 @@ def _in_files(one: Phantom, paths: list[Path]) -> Example:
 
 def _pace(model: ClinicalBLIP, source: Sequence[Example], studies: int) -> float:
     loader = BatchLoader(
-        model, source, SampleTransform(), priors=True, batch=BATCH, seed=0, most_target=150
+        model,
+        source,
+        SampleTransform(),
+        priors=True,
+        batch_size=BATCH,
+        seed=0,
+        max_target_tokens=150,
     )
     batches = max(1, studies // BATCH)
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What a measurement was made on, and the middle of several. Knows no measurement."""
+"""Describes the machine of a measurement, and summarises the values of several runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 
 
 def machine_facts() -> dict[str, Any]:
-    """Machine and versions, for the JSON of every bench."""
+    """Return the machine and the versions, for the JSON of every bench."""
     return {
         "machine": {
             "processor": platform.processor() or platform.machine(),
@@ -24,7 +24,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def summarise(values: Sequence[float]) -> dict[str, float]:
-    """Median, least and greatest of several runs, rounded to three places."""
+    """Return the median, the least and the greatest value, rounded to three decimal places."""
     return {
         "median": round(median(values), 3),
         "least": round(min(values), 3),

@@ -1,8 +1,8 @@
 """`nightdraft bench pipeline`: pace, and memory of each part, with everything but the model.
 
-Many small studies go through a fresh station whose reporter looks at nothing. A few phantoms are
-drawn once and sent again and again under new UIDs: drawing is not measured; writing the files to
-send is, for it shares the machine. Knows parts by their commands.
+Many small studies go through a fresh station whose reporter looks at no image. A few phantoms are
+drawn once and sent again and again under new UIDs. The time of drawing is not in the result; the
+time of writing the files to send is, for the sender shares the machine with the station.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from rich.table import Table
 from rich.text import Text
 
 from nightdraft.bench.machine import machine_facts
-from nightdraft.phantom_studies import draw_studies, read_studies, write_afresh
+from nightdraft.phantom_studies import draw_studies, read_datasets, write_with_new_uids
 from nightdraft.station.child import StationProcess
 from nightdraft.station.station import PARTS
-from nightdraft.store_scu import Film, Outcome, find_films, send_films
+from nightdraft.store_scu import DicomFile, SendOutcome, find_dicom_files, send_files
 from records.database.session import forget_engine, unit_of_work
 from records.errors import PartError
 from records.settings import settings
@@ -35,35 +35,45 @@ from records.states import ENDED, VisibleState
 from records.workflow import worklist
 from training.corpus.phantoms_dicom import SMALL_SIZE
 
-DRAWN = 40
-"""Phantoms drawn; their studies take turns."""
+DRAWN_STUDIES = 40
+"""Phantom studies that are drawn; they are sent in turns."""
 BATCH = 100
-"""Studies written and sent at a time, then removed from the sender's side."""
-GROWS = (1.2, 16.0)
-"""A part's memory grows when it ends at more than this many times, and this many MB over, what
-it had when a quarter of the studies had ended."""
-_LOOK = 1.0  # seconds between looks at the memory
-_STANDS_STILL = 180.0
-_CURVE = 60  # points kept of each curve
+"""Studies that are written and sent at a time; then their files are removed."""
+GROWTH_LIMITS = (1.2, 16.0)
+"""A part's memory is said to grow when at the end it is more than this many times, and more than
+this many MB above, what it was when a quarter of the studies had ended."""
+_POLL_SECONDS = 1.0  # between two measurements of the memory
+_STALL_SECONDS = 180.0
+_CURVE_POINTS = 60
 
 SERVERS = ("postgres", "valkey")
 
 
-def measure(studies: int, associations: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Run the bench on a temporary data folder; one object of plain words and numbers.
+def measure(studies: int, associations: int, log: Callable[[str], None]) -> dict[str, Any]:
+    """Run the bench on a temporary data folder.
+
+    Args:
+        studies: How many studies are sent.
+        associations: How many associations send them at the same time.
+        log: Gets a line for each step.
+
+    Returns:
+        The measurements, as JSON has them.
 
     Raises:
-        PartError: a part failed, or nothing moved any more.
+        PartError: A part failed, or no study ended any more.
     """
     folder = Path(tempfile.mkdtemp(prefix="nightdraft-bench-"))
     folder.chmod(0o711)  # PostgreSQL's user passes through
-    kept = dict(os.environ)
+    environment = dict(os.environ)
     try:
-        say(f"drawing {min(DRAWN, studies)} phantoms")
-        drawn = list(read_studies(draw_studies(folder / "drawn", min(DRAWN, studies), SMALL_SIZE)))
+        log(f"drawing {min(DRAWN_STUDIES, studies)} phantoms")
+        drawn = list(
+            read_datasets(draw_studies(folder / "drawn", min(DRAWN_STUDIES, studies), SMALL_SIZE))
+        )
         for name in [name for name in os.environ if name.startswith("NIGHTDRAFT_")]:
             del os.environ[name]
-        chosen = {
+        overrides = {
             "bundle": "null",
             "listen_port": 0,
             "serve_port": 0,
@@ -71,14 +81,14 @@ def measure(studies: int, associations: int, say: Callable[[str], None]) -> dict
             "sweep_seconds": 1.0,
             "log_level": "warning",
         }
-        with StationProcess(folder / "data", chosen) as station:
+        with StationProcess(folder / "data", overrides) as station:
             os.environ["NIGHTDRAFT_DATA_DIR"] = str(station.data_dir)
             settings.cache_clear()
             forget_engine()
-            return _run(station, drawn, folder / "to-send", studies, associations, say)
+            return _run(station, drawn, folder / "to-send", studies, associations, log)
     finally:
         os.environ.clear()
-        os.environ.update(kept)
+        os.environ.update(environment)
         settings.cache_clear()
         forget_engine()
         shutil.rmtree(folder, ignore_errors=True)
@@ -90,14 +100,13 @@ def _run(
     folder: Path,
     studies: int,
     associations: int,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
     sender = _Sender(station, drawn, folder, studies, associations)
     started = time.monotonic()
     curve: list[tuple[float, int, dict[str, float]]] = []
-    quarter: dict[str, float] = {}
-    changed, last, told = started, -1, 0
-    first: float | None = None
+    at_quarter: dict[str, float] = {}
+    last_change, last_ended, last_tenth = started, -1, 0
     thread = threading.Thread(target=sender.run, name="send")
     thread.start()
     try:
@@ -108,23 +117,21 @@ def _run(
             now = time.monotonic()
             memory = memory_of(int(station.addresses["pid"]))
             curve.append((now - started, ended, memory))
-            if ended and first is None:
-                first = now
-            if not quarter and ended >= studies / 4:
-                quarter = memory
-            if ended != last:
-                changed, last = now, ended
-            if ended * 10 // studies != told:
-                told = ended * 10 // studies
-                say(f"{now - started:.0f} s: {ended} of {studies} studies ended")
+            if not at_quarter and ended >= studies / 4:
+                at_quarter = memory
+            if ended != last_ended:
+                last_change, last_ended = now, ended
+            if ended * 10 // studies != last_tenth:
+                last_tenth = ended * 10 // studies
+                log(f"{now - started:.0f} s: {ended} of {studies} studies ended")
             if ended >= studies:
                 break
-            if sender.error or not station.alive or now - changed > _STANDS_STILL:
+            if sender.error or not station.alive or now - last_change > _STALL_SECONDS:
                 raise PartError(
-                    f"{ended} of {studies} studies ended, and no more came: "
-                    f"{sender.error or 'nothing moves'}"
+                    f"only {ended} of {studies} studies ended: "
+                    f"{sender.error or 'nothing moves any more'}"
                 )
-            time.sleep(_LOOK)
+            time.sleep(_POLL_SECONDS)
     finally:
         sender.stop.set()
         thread.join()
@@ -132,18 +139,18 @@ def _run(
     return {
         "bench": "pipeline",
         "studies": studies,
-        "films": sender.films,
+        "films": sender.files,
         "film_pixels": SMALL_SIZE,
         "associations": associations,
         "seconds": round(seconds, 2),
         "studies_per_minute": round(studies / seconds * 60, 1),
         "send_seconds": round(sender.seconds, 2),
-        "films_per_second_received": round(sender.films / max(0.01, sender.seconds), 1),
+        "films_per_second_received": round(sender.files / max(0.01, sender.seconds), 1),
         "ended": {state.value: counts[state] for state in VisibleState if counts[state]},
         "memory_mb": {
             part: summary
             for part in (*PARTS, *SERVERS)
-            if (summary := _summary(part, quarter, curve))
+            if (summary := _memory_summary(part, at_quarter, curve))
         },
         "curve": [
             {"seconds": round(at, 1), "ended": ended, **memory}
@@ -154,7 +161,7 @@ def _run(
 
 
 class _Sender:
-    """Writes studies afresh, a batch at a time, and sends them."""
+    """Writes studies under new UIDs, a batch at a time, and sends them."""
 
     def __init__(
         self,
@@ -168,62 +175,65 @@ class _Sender:
         self._port = int(station.addresses["listen_port"])
         self._drawn, self._folder = drawn, folder
         self._studies, self._associations = studies, associations
-        self.films = 0
+        self.files = 0
         self.seconds = 0.0
-        """Spent sending, writing not counted."""
+        """Time of sending, without the time of writing the files."""
         self.error = ""
         self.stop = threading.Event()
 
     def run(self) -> None:
-        """Send all studies; what goes wrong is left in `error`."""
+        """Send all studies; an error's text is left in `error`."""
         try:
             for start in range(0, self._studies, BATCH):
                 if self.stop.is_set():
                     return
                 self._send(start, min(BATCH, self._studies - start))
-        except Exception as error:  # told to the main thread, which ends the bench
+        except Exception as error:  # the main thread reads it and ends the bench
             self.error = f"{type(error).__name__}: {error}"
 
     def _send(self, start: int, count: int) -> None:
-        turn = (self._drawn[(start + n) % len(self._drawn)] for n in range(count))
-        write_afresh(turn, self._folder, (f"B{start + n}" for n in range(count)))
-        films = [film for film in find_films(self._folder) if isinstance(film, Film)]
-        before = time.monotonic()
-        sending = send_films(
-            films,
+        drawn = (self._drawn[(start + n) % len(self._drawn)] for n in range(count))
+        write_with_new_uids(drawn, self._folder, (f"B{start + n}" for n in range(count)))
+        files = [file for file in find_dicom_files(self._folder) if isinstance(file, DicomFile)]
+        started = time.monotonic()
+        summary = send_files(
+            files,
             host=self._host,
             port=self._port,
             called="NIGHTDRAFT",
             calling="BENCH",
             associations=self._associations,
         )
-        self.seconds += time.monotonic() - before
-        self.films += len(sending.of(Outcome.SENT))
-        if not sending.whole:
-            raise PartError("; ".join(sending.lines()))
+        self.seconds += time.monotonic() - started
+        self.files += len(summary.of_outcome(SendOutcome.SENT))
+        if not summary.complete:
+            raise PartError("; ".join(summary.lines()))
         shutil.rmtree(self._folder)
 
 
 def memory_of(station: int) -> dict[str, float]:
-    """MB of each part of a station, its child processes included: proportional set size.
+    """Return the memory of each part of a station and its child processes, in MB.
 
-    Pages that several processes share (PostgreSQL's buffers, a forked worker's code) are divided
-    among them, so that a sum counts them once.
+    It is the proportional set size: pages that several processes share (PostgreSQL's buffers, a
+    forked worker's code) are divided among them, so that a sum counts them once.
+
+    Args:
+        station: The station's process id.
     """
-    found: dict[str, float] = {}
+    memory: dict[str, float] = {}
     try:
         children = psutil.Process(station).children()
     except psutil.NoSuchProcess:
-        return found
+        return memory
     for child in children:
         try:
             part = _part_of(child)
             if part:
                 family = [child, *child.children(recursive=True)]
-                found[part] = found.get(part, 0.0) + round(sum(map(_mb, family)), 1)
+                memory[part] = memory.get(part, 0.0) + round(sum(map(_mb, family)), 1)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return memory
 
 
 def _part_of(process: psutil.Process) -> str:
@@ -232,8 +242,8 @@ def _part_of(process: psutil.Process) -> str:
         return "postgres"
     if name.startswith("valkey"):
         return "valkey"
-    for part, words in PARTS.items():
-        if command[-len(words) :] == words:
+    for part, arguments in PARTS.items():
+        if command[-len(arguments) :] == arguments:
             return part
     return ""
 
@@ -247,34 +257,34 @@ def _mb(process: psutil.Process) -> float:
         return float(process.memory_info().rss) / 1e6
 
 
-def _summary(
-    part: str, quarter: dict[str, float], curve: Sequence[tuple[float, int, dict[str, float]]]
+def _memory_summary(
+    part: str, at_quarter: dict[str, float], curve: Sequence[tuple[float, int, dict[str, float]]]
 ) -> dict[str, Any]:
-    """A part's memory at a quarter of the studies, at the end, and at its peak."""
+    """A part's memory after a quarter of the studies, at the end, and at its peak, in MB."""
     values = [memory[part] for _, _, memory in curve if part in memory]
     if not values:
         return {}
-    at_quarter = quarter.get(part, values[0])
-    # The end is the middle of the last looks: one look may fall on a moment's peak.
-    last = sorted(values[-5:])[len(values[-5:]) // 2]
-    times, over = GROWS
+    early = at_quarter.get(part, values[0])
+    # A single measurement may fall on a short peak, so the end is the median of the last five.
+    late = sorted(values[-5:])[len(values[-5:]) // 2]
+    ratio, difference = GROWTH_LIMITS
     return {
-        "at_quarter": at_quarter,
-        "at_end": last,
+        "at_quarter": early,
+        "at_end": late,
         "peak": max(values),
-        "grows": last > at_quarter * times and last - at_quarter > over,
+        "grows": late > early * ratio and late - early > difference,
     }
 
 
 def _thinned(
     curve: Sequence[tuple[float, int, dict[str, float]]],
 ) -> Sequence[tuple[float, int, dict[str, float]]]:
-    step = max(1, -(-len(curve) // _CURVE))
+    step = max(1, -(-len(curve) // _CURVE_POINTS))
     return [*islice(curve, 0, None, step)]
 
 
 def render(measured: dict[str, Any]) -> RenderableType:
-    """The measurements as a table."""
+    """Render the measurements as a table."""
     table = Table(box=None, header_style="bold")
     for column in ("part", "MB at a quarter", "MB at the end", "MB at its peak", "grows"):
         table.add_column(column, justify="left" if column == "part" else "right")

@@ -1,8 +1,8 @@
-"""`nightdraft bench prepare`: from file to view, by codec, beside the plain way.
+"""`nightdraft bench prepare`: time from a DICOM file to a view, by codec, beside a plain script.
 
-The plain way is what most scripts do: pydicom's `pixel_array`, `apply_modality_lut` and
-`apply_voi_lut` in float64, then Pillow. Both read one drawn film of a real film's size, in turns,
-in one thread. Knows codecs' names; the work is `model.dicom.pixels`'.
+The plain script does what most scripts do: pydicom's `pixel_array`, `apply_modality_lut` and
+`apply_voi_lut` in float64, then Pillow. It and `model.dicom.pixels` read the same drawn image of a
+real image's size, in turns, in one thread.
 """
 
 from __future__ import annotations
@@ -39,13 +39,15 @@ from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 
 ROWS, COLUMNS, BITS = 3000, 2500, 14
-"""A usual film: 35 x 43 cm at 0.14 mm."""
+"""A usual chest image: 35 x 43 cm at 0.14 mm."""
 VIEW = 224
 """Pixels a side of ClinicalBLIP's views."""
 THREADS_SECONDS = 0.5
-"""The least time of one measurement of threads; in less, the last film of one alone counts."""
+"""The least time of one measurement with threads. In a shorter one, the last image that one thread
+reads alone weighs too much."""
 HASHED = bytes(8_000_000)
-"""Hashed for the ceiling of threads: work that needs neither memory nor Python's lock."""
+"""What is hashed to find how much two threads can gain: work without memory traffic and without
+Python's lock."""
 
 CODECS: dict[str, tuple[str, str]] = {
     "uncompressed": ("uncompressed", "1.2.840.10008.1.2.1"),
@@ -54,33 +56,42 @@ CODECS: dict[str, tuple[str, str]] = {
     "jpeg_ls": ("JPEG-LS", "1.2.840.10008.1.2.4.80"),
     "jpeg_2000": ("JPEG 2000", "1.2.840.10008.1.2.4.90"),
 }
-"""Name and transfer syntax of what is measured; all are lossless, so all show the same film."""
+"""Name and transfer syntax of each measured codec; all are lossless, so all give the same image."""
 
 
-def measure(runs: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Read the film `runs` times each way in every codec; one object of plain words and numbers."""
+def measure(runs: int, log: Callable[[str], None]) -> dict[str, Any]:
+    """Read the same image in every codec, by us and by the plain script.
+
+    Args:
+        runs: How many times each reads it; the median counts.
+        log: Gets a line for each codec.
+
+    Returns:
+        The measurements, as JSON has them.
+    """
     with tempfile.TemporaryDirectory(prefix="nightdraft-bench-") as name:
         folder = Path(name)
-        say(f"drawing a film of {COLUMNS} x {ROWS}, {BITS} bits")
+        log(f"drawing a film of {COLUMNS} x {ROWS}, {BITS} bits")
         samples = _samples()
-        films = _write_films(folder / "films", samples)
-        corners = _write_films(folder / "corners", samples[:64, :64].copy())
-        found = {}
-        for codec, film in films.items():
-            say(f"{CODECS[codec][0]}: {film.stat().st_size / 1e6:.1f} MB")
-            found[codec] = {
-                "mb": round(film.stat().st_size / 1e6, 1),
-                **_paces(film, runs),
-                "error": _error(film),
-                "memory_mb": _memory_of(film, corners[codec]),
-                **_two_threads(partial(view_pixels, film, VIEW), runs),
+        paths = _write_files(folder / "films", samples)
+        corners = _write_files(folder / "corners", samples[:64, :64].copy())
+        results = {}
+        for codec, path in paths.items():
+            mb = path.stat().st_size / 1e6
+            log(f"{CODECS[codec][0]}: {mb:.1f} MB")
+            results[codec] = {
+                "mb": round(mb, 1),
+                **_times(path, runs),
+                "error": _error(path),
+                "memory_mb": _memory_of(path, corners[codec]),
+                **_two_threads(partial(view_pixels, path, VIEW), runs),
             }
     return {
         "bench": "prepare",
         "film": {"rows": ROWS, "columns": COLUMNS, "bits": BITS, "view": VIEW},
         "runs": runs,
-        "two_threads_ratio": median(row["two_threads_ratio"] for row in found.values()),
-        **found,
+        "two_threads_ratio": median(row["two_threads_ratio"] for row in results.values()),
+        **results,
         **machine_facts(),
     }
 
@@ -88,13 +99,13 @@ def measure(runs: int, say: Callable[[str], None]) -> dict[str, Any]:
 # ---- What is measured ----
 
 
-def _paces(film: Path, runs: int) -> dict[str, Any]:
-    """Milliseconds of both ways, in turns; films a second on one core; how many times faster."""
-    view_pixels(film, VIEW), view_plainly(film, VIEW)  # warm
+def _times(path: Path, runs: int) -> dict[str, Any]:
+    """Milliseconds of both, in turns; our images a second on one core; how many times faster."""
+    view_pixels(path, VIEW), view_plainly(path, VIEW)  # warm up
     ours, plain = [], []
     for _ in range(runs):
-        ours.append(1000 * _seconds(lambda: view_pixels(film, VIEW)))
-        plain.append(1000 * _seconds(lambda: view_plainly(film, VIEW)))
+        ours.append(1000 * _seconds(lambda: view_pixels(path, VIEW)))
+        plain.append(1000 * _seconds(lambda: view_plainly(path, VIEW)))
     ms, ms_plain = summarise(ours), summarise(plain)
     return {
         "films_per_s_core": round(1000 / ms["median"], 1),
@@ -104,51 +115,53 @@ def _paces(film: Path, runs: int) -> dict[str, Any]:
     }
 
 
-def _error(film: Path) -> dict[str, float]:
-    """Grey levels between our view and one that was rounded once, at its end."""
-    apart = np.abs(view_pixels(film, VIEW) - view_in_floats(film, VIEW).astype(int))
-    return {"mean": round(float(apart.mean()), 3), "largest": int(apart.max())}
+def _error(path: Path) -> dict[str, float]:
+    """Grey levels between our view and an exact one, which is rounded only at the end."""
+    difference = np.abs(view_pixels(path, VIEW) - view_in_floats(path, VIEW).astype(int))
+    return {"mean": round(float(difference.mean()), 3), "largest": int(difference.max())}
 
 
 def _two_threads(work: Callable[[], object], runs: int) -> dict[str, float]:
-    """How many times as much two threads do as one does: of `work`, and of hashing in between.
+    """How many times as fast two threads are as one: for `work`, and in between for hashing.
 
-    Hashing shares nothing, so what it gains is what the machine had to give at that time.
+    Hash computations share nothing, so their gain is the most that the machine allowed meanwhile.
     """
-    ways = {"two_threads_ratio": work, "two_threads_ceiling": lambda: hashlib.sha256(HASHED)}
-    often = {name: 2 * math.ceil(THREADS_SECONDS / _seconds(way) / 2) for name, way in ways.items()}
-    ratios: dict[str, list[float]] = {name: [] for name in ways}
+    tasks = {"two_threads_ratio": work, "two_threads_ceiling": lambda: hashlib.sha256(HASHED)}
+    repeats = {
+        name: 2 * math.ceil(THREADS_SECONDS / _seconds(task) / 2) for name, task in tasks.items()
+    }
+    ratios: dict[str, list[float]] = {name: [] for name in tasks}
 
-    def work_all(pool: Executor, name: str) -> None:
-        for done in [pool.submit(ways[name]) for _ in range(often[name])]:
-            done.result()
+    def run_all(pool: Executor, name: str) -> None:
+        for future in [pool.submit(tasks[name]) for _ in range(repeats[name])]:
+            future.result()
 
-    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(2) as two:
-        work_all(two, "two_threads_ratio")  # the threads are started, their memory is there
+    with ThreadPoolExecutor(1) as single, ThreadPoolExecutor(2) as double:
+        run_all(double, "two_threads_ratio")  # starts the threads and allocates their memory
         for _ in range(runs):
-            for name, found in ratios.items():
-                alone = _seconds(partial(work_all, one, name))
-                found.append(alone / _seconds(partial(work_all, two, name)))
-    return {name: round(median(found), 2) for name, found in ratios.items()}
+            for name, values in ratios.items():
+                alone = _seconds(partial(run_all, single, name))
+                values.append(alone / _seconds(partial(run_all, double, name)))
+    return {name: round(median(values), 2) for name, values in ratios.items()}
 
 
-def _memory_of(film: Path, corner: Path) -> float:
-    """MB that a fresh process takes at its peak to read a film, over what it has for a corner."""
+def _memory_of(path: Path, corner: Path) -> float:
+    """MB that a fresh process needs at its peak to read the image, beyond a corner of it."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as process:
-        process.submit(view_pixels, corner, VIEW).result()  # codecs are loaded
-        return process.submit(_peak_over_now, film).result()
+        process.submit(view_pixels, corner, VIEW).result()  # loads the codecs
+        return process.submit(_peak_growth, path).result()
 
 
-def _peak_over_now(film: Path) -> float:
+def _peak_growth(path: Path) -> float:
     before = _resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew (proc(5))
-    view_pixels(film, VIEW)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak (proc(5))
+    view_pixels(path, VIEW)
     return round((_resident("VmHWM") - before) / 1e6, 1)
 
 
 def _resident(row: str) -> int:
-    """Bytes of this process, by a row of its status."""
+    """Bytes in a row of this process's status."""
     rows = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(rows[row].split()[0]) * 1024
 
@@ -159,55 +172,63 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-# ---- The plain way, and the exact one ----
+# ---- The plain script, and an exact one ----
 
 
 def view_plainly(path: Path, size: int) -> NDArray[np.uint8]:
-    """(size, size) uint8 as most scripts make it: whole arrays, in float64."""
+    """Make the view as most scripts do, on whole arrays in float64.
+
+    Returns:
+        (size, size) uint8.
+    """
     grey = Image.fromarray(np.rint(255 * _share_of_white(path)).astype(np.uint8))
     return np.array(grey.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def view_in_floats(path: Path, size: int) -> NDArray[np.uint8]:
-    """(size, size) uint8, rounded only now: Pillow keeps 24 bits of floats, and sums in 53."""
+    """Make the view exactly: floats (Pillow keeps 24 bits and sums in 53), rounded only at the end.
+
+    Returns:
+        (size, size) uint8.
+    """
     grey = Image.fromarray((255 * _share_of_white(path)).astype(np.float32))
     view = np.asarray(grey.resize((size, size), Image.Resampling.BICUBIC))
     return np.asarray(np.rint(np.clip(view, 0, 255)), np.uint8)
 
 
 def _share_of_white(path: Path) -> NDArray[np.float64]:
-    """(rows, columns), by pydicom."""
-    film = pydicom.dcmread(path)
-    shown = np.asarray(apply_voi_lut(apply_modality_lut(film.pixel_array, film), film), np.float64)
-    share = np.asarray(shown / (2**film.BitsStored - 1))
-    return 1 - share if film.PhotometricInterpretation == "MONOCHROME1" else share
+    """Brightness of each pixel from 0 (black) to 1 (white), shape (rows, columns), by pydicom."""
+    ds = pydicom.dcmread(path)
+    shown = np.asarray(apply_voi_lut(apply_modality_lut(ds.pixel_array, ds), ds), np.float64)
+    share = np.asarray(shown / (2**ds.BitsStored - 1))
+    return 1 - share if ds.PhotometricInterpretation == "MONOCHROME1" else share
 
 
-# ---- The film ----
+# ---- The image ----
 
 
-def _write_films(folder: Path, samples: NDArray[np.uint16]) -> dict[str, Path]:
-    """The same film in every codec, one file each."""
+def _write_files(folder: Path, samples: NDArray[np.uint16]) -> dict[str, Path]:
+    """Write the same image in every codec, one file each; return the files by codec."""
     folder.mkdir()
-    (film, *_) = phantom_dicom(phantom(FIRST_SEED), size=64)
-    film.Rows, film.Columns = samples.shape
-    film.BitsAllocated, film.BitsStored, film.HighBit = 16, BITS, BITS - 1
-    film.PhotometricInterpretation, film.PixelRepresentation = "MONOCHROME2", 0
-    film.WindowCenter, film.WindowWidth = 2 ** (BITS - 1), 2**BITS * 3 // 4
-    written = {}
+    (ds, *_) = phantom_dicom(phantom(FIRST_SEED), size=64)
+    ds.Rows, ds.Columns = samples.shape
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, BITS, BITS - 1
+    ds.PhotometricInterpretation, ds.PixelRepresentation = "MONOCHROME2", 0
+    ds.WindowCenter, ds.WindowWidth = 2 ** (BITS - 1), 2**BITS * 3 // 4
+    paths = {}
     for codec, data in _encoded(samples).items():
-        film.file_meta.TransferSyntaxUID = UID(CODECS[codec][1])
+        ds.file_meta.TransferSyntaxUID = UID(CODECS[codec][1])
         plain = codec == "uncompressed"
-        film.PixelData = data if plain else encapsulate([data])
-        film["PixelData"].VR = "OW" if plain else "OB"
-        film["PixelData"].is_undefined_length = not plain
-        written[codec] = folder / f"{codec}.dcm"
-        film.save_as(written[codec], enforce_file_format=True)
-    return written
+        ds.PixelData = data if plain else encapsulate([data])
+        ds["PixelData"].VR = "OW" if plain else "OB"
+        ds["PixelData"].is_undefined_length = not plain
+        paths[codec] = folder / f"{codec}.dcm"
+        ds.save_as(paths[codec], enforce_file_format=True)
+    return paths
 
 
 def _samples() -> NDArray[np.uint16]:
-    """(ROWS, COLUMNS) of BITS bits: a phantom, with the noise that makes films hard to compress."""
+    """(ROWS, COLUMNS) of BITS bits: a phantom with noise, which makes it hard to compress."""
     drawn = Image.fromarray(phantom(FIRST_SEED).render("frontal", 1024))
     smooth = np.asarray(drawn.resize((COLUMNS, ROWS), Image.Resampling.BICUBIC), np.float32) / 255
     noise = np.random.default_rng(0).normal(0, 0.004, smooth.shape).astype(np.float32)
@@ -244,8 +265,8 @@ def _encoded(samples: NDArray[np.uint16]) -> dict[str, bytes]:
 
 
 def render(measured: dict[str, Any]) -> RenderableType:
-    """The measurements as a table."""
-    film = measured["film"]
+    """Render the measurements as a table."""
+    image = measured["film"]
     table = Table(box=None, header_style="bold")
     columns = "codec, MB, ms, films/s, ms plain, times faster, levels off, MB taken, two threads"
     for column in columns.split(", "):
@@ -265,9 +286,9 @@ def render(measured: dict[str, Any]) -> RenderableType:
         )
     return Group(
         Text(
-            f"One film of {film['columns']} x {film['rows']}, {film['bits']} bits, to a view of "
-            f"{film['view']} x {film['view']}; median of {measured['runs']} runs, in turns; "
-            "two threads as times of one, and what the machine had to give meanwhile"
+            f"One film of {image['columns']} x {image['rows']}, {image['bits']} bits, to a view of "
+            f"{image['view']} x {image['view']}; median of {measured['runs']} runs, in turns; "
+            "two threads: how many times as fast as one, of how many that the machine allowed"
         ),
         table,
     )

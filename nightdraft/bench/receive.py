@@ -1,9 +1,9 @@
-"""`nightdraft bench receive`: films a second that are taken in, beside other listeners.
+"""`nightdraft bench receive`: how many files a second listeners take, ours beside others.
 
-The same films go to each listener in turns, over one association and over several: to ours, which
-answers after fsync, hash and commit, and to DCMTK's, pynetdicom's and Orthanc's, those that are
-installed, as they come. Each run starts a fresh listener on an empty folder, of ours as many
-processes as there are associations and cores. Knows their commands.
+Every listener gets the same files, in turns, over one association and over several: ours, which
+answers after fsync, hash and commit; and DCMTK's, pynetdicom's and Orthanc's with their default
+settings, where they are installed. Each run starts a fresh listener on an empty folder. Of ours,
+as many processes run as there are associations, but not more than cores.
 """
 
 from __future__ import annotations
@@ -38,18 +38,25 @@ from records.errors import PartError
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 
-_STARTS_IN = 30.0
-_SENDS_IN = 300.0
+_START_TIMEOUT = 30.0
+_SEND_TIMEOUT = 300.0
 
 
 @dataclass(frozen=True)
 class Receiver:
-    """A listener to measure. command: by port and folder. program: what must be installed."""
+    """A listener to measure.
+
+    Args:
+        name: The name in the table.
+        program: The program that must be installed.
+        command: Makes the command line from the port and the folder.
+        promise: What has happened to a file when the listener answers success.
+    """
 
     name: str
     program: str
     command: Callable[[int, Path], list[str]]
-    promise: str  # what has happened when it answers success
+    promise: str
 
 
 def _orthanc(port: int, folder: Path) -> list[str]:
@@ -101,65 +108,77 @@ RECEIVERS = (
 
 OURS, FORK = RECEIVERS[:2]
 RATIOS = {1: "ratio_one", 4: "ratio_four"}
-"""By associations: our films a second over those of `storescp --fork`, which syncs nothing."""
+"""JSON key by number of associations: our files a second over those of `storescp --fork`, which
+does not sync."""
 
 DCMSEND = "/usr/bin/dcmsend"
 
 
 def measure(
-    films: int, mb: float, associations: Sequence[int], runs: int, say: Callable[[str], None]
+    files: int, mb: float, associations: Sequence[int], runs: int, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Send `films` films of `mb` MB to each listener `runs` times; plain words and numbers.
+    """Send the same files to each installed listener, several times.
+
+    Args:
+        files: How many files each run sends.
+        mb: MB of pixels in each file.
+        associations: The numbers of associations to measure with.
+        runs: How many runs; the median counts.
+        log: Gets a line for each run.
+
+    Returns:
+        The measurements, as JSON has them.
 
     Raises:
-        PartError: a listener did not start, or did not take every film.
+        PartError: A listener did not start, or did not take every file.
     """
     folder = Path(tempfile.mkdtemp(prefix="nightdraft-bench-"))
     folder.chmod(0o711)  # PostgreSQL's user passes through
     file_system = _file_system(folder)
     try:
-        say(f"writing {films} films of {mb:g} MB")
-        sent = _write_films(folder / "films", films, mb)
-        there = [receiver for receiver in RECEIVERS if shutil.which(receiver.program)]
+        log(f"writing {files} films of {mb:g} MB")
+        paths = _write_files(folder / "films", files, mb)
+        installed = [receiver for receiver in RECEIVERS if shutil.which(receiver.program)]
         seconds: dict[tuple[str, int], list[float]] = {}
         memory: dict[tuple[str, int], list[float]] = {}
         for run in range(runs):
-            for at_once in associations:
-                # Each is first as often as last: what one leaves in memory is the next one's luck.
-                for receiver in there[:: -1 if run % 2 else 1]:
-                    with _running(receiver, folder / "received", at_once) as (port, family):
-                        took, peak = _send(sent, port, at_once, family)
-                    key = (receiver.name, at_once)
-                    seconds.setdefault(key, []).append(took)
+            for count in associations:
+                # Every other run has the opposite order, for a listener leaves files in the page
+                # cache for the next one.
+                for receiver in installed[:: -1 if run % 2 else 1]:
+                    with _running(receiver, folder / "received", count) as (port, processes):
+                        elapsed, peak = _send(paths, port, count, processes)
+                    key = (receiver.name, count)
+                    seconds.setdefault(key, []).append(elapsed)
                     memory.setdefault(key, []).append(peak)
-                    say(
-                        f"run {run + 1} of {runs}, {receiver.name}, {at_once} at once: "
-                        f"{films / took:.1f} films a second"
+                    log(
+                        f"run {run + 1} of {runs}, {receiver.name}, {count} at once: "
+                        f"{files / elapsed:.1f} films a second"
                     )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return {
         "bench": "receive",
-        "films": films,
+        "films": files,
         "mb_each": mb,
         "runs": runs,
         **_ratios(seconds),
         "file_system": file_system,
         "sender": "dcmsend" if Path(DCMSEND).exists() else "nightdraft send",
-        "not_installed": [one.name for one in RECEIVERS if one not in there],
+        "not_installed": [receiver.name for receiver in RECEIVERS if receiver not in installed],
         "receivers": [
             {
                 "name": receiver.name,
                 "promise": receiver.promise,
-                "associations": at_once,
-                "processes": _processes(receiver, at_once),
+                "associations": count,
+                "processes": _process_count(receiver, count),
                 "films_per_second": summarise(
-                    [films / took for took in seconds[receiver.name, at_once]]
+                    [files / elapsed for elapsed in seconds[receiver.name, count]]
                 ),
-                "memory_mb": summarise(memory[receiver.name, at_once]),
+                "memory_mb": summarise(memory[receiver.name, count]),
             }
-            for at_once in associations
-            for receiver in there
+            for count in associations
+            for receiver in installed
         ],
         **machine_facts(),
     }
@@ -167,64 +186,64 @@ def measure(
 
 def _ratios(seconds: dict[tuple[str, int], list[float]]) -> dict[str, float | None]:
     """The median of the runs' ratios; None without the other listener or without such a run."""
-    found: dict[str, float | None] = {}
-    for at_once, key in RATIOS.items():
-        ours, fork = (seconds.get((one.name, at_once), []) for one in (OURS, FORK))
-        pairs = [theirs / own for own, theirs in zip(ours, fork, strict=False)]
-        found[key] = round(median(pairs), 3) if pairs else None
-    return found
+    medians: dict[str, float | None] = {}
+    for count, key in RATIOS.items():
+        ours, fork = (seconds.get((receiver.name, count), []) for receiver in (OURS, FORK))
+        ratios = [theirs / own for own, theirs in zip(ours, fork, strict=False)]
+        medians[key] = round(median(ratios), 3) if ratios else None
+    return medians
 
 
-def _processes(receiver: Receiver, associations: int) -> int:
+def _process_count(receiver: Receiver, associations: int) -> int:
     return min(associations, os.cpu_count() or 1) if receiver is OURS else 1
 
 
 def _file_system(folder: Path) -> str:
     """The kind of file system that all listeners write to."""
-    mounts = {Path(one.mountpoint): one.fstype for one in psutil.disk_partitions(all=True)}
-    return next((mounts[one] for one in (folder, *folder.parents) if one in mounts), "unknown")
+    mounts = {Path(mount.mountpoint): mount.fstype for mount in psutil.disk_partitions(all=True)}
+    return next((mounts[path] for path in (folder, *folder.parents) if path in mounts), "unknown")
 
 
-def _write_films(folder: Path, films: int, mb: float) -> list[Path]:
-    """Films of one study each, pixels of nothing: what is measured does not look at them."""
+def _write_files(folder: Path, files: int, mb: float) -> list[Path]:
+    """Files of one study each, with random pixels, for no listener looks at pixels."""
     folder.mkdir()
-    (film, *_) = phantom_dicom(phantom(FIRST_SEED), size=64)
+    (ds, *_) = phantom_dicom(phantom(FIRST_SEED), size=64)
     side = max(1, int((mb * 1e6 / 2) ** 0.5))
-    film.Rows = film.Columns = side
-    film.PixelData = os.urandom(side * side * 2)
-    written = []
-    for number in range(films):
-        film.StudyInstanceUID = generate_uid(prefix=None)
-        film.SeriesInstanceUID = generate_uid(prefix=None)
-        film.SOPInstanceUID = generate_uid(prefix=None)
-        film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID
-        written.append(folder / f"{number}.dcm")
-        film.save_as(written[-1], enforce_file_format=True)
-    return written
+    ds.Rows = ds.Columns = side
+    ds.PixelData = os.urandom(side * side * 2)
+    paths = []
+    for number in range(files):
+        ds.StudyInstanceUID = generate_uid(prefix=None)
+        ds.SeriesInstanceUID = generate_uid(prefix=None)
+        ds.SOPInstanceUID = generate_uid(prefix=None)
+        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+        paths.append(folder / f"{number}.dcm")
+        ds.save_as(paths[-1], enforce_file_format=True)
+    return paths
 
 
 @contextmanager
 def _running(
     receiver: Receiver, folder: Path, associations: int
 ) -> Iterator[tuple[int, list[psutil.Process]]]:
-    """The listener on an empty folder, its port and its processes; nothing is left of it."""
+    """Run the listener on an empty folder; yield its port and its processes; then remove both."""
     folder.mkdir(mode=0o711)
     port = free_port()
     try:
-        with ExitStack() as kept:
+        with ExitStack() as cleanup:
             env = dict(os.environ)
             if receiver is OURS:
-                env = kept.enter_context(_own_database(folder, port))
+                env = cleanup.enter_context(_own_database(folder, port))
             processes = []
-            with (folder / "words.log").open("wb") as words:
-                for _ in range(_processes(receiver, associations)):
+            with (folder / "output.log").open("wb") as log_file:
+                for _ in range(_process_count(receiver, associations)):
                     process = subprocess.Popen(
-                        receiver.command(port, folder), stdout=words, stderr=words, env=env
+                        receiver.command(port, folder), stdout=log_file, stderr=log_file, env=env
                     )
-                    kept.callback(end_processes, [process], signal.SIGTERM, 20)
+                    cleanup.callback(end_processes, [process], signal.SIGTERM, 20)
                     processes.append(process)
             for process in processes:
-                _wait_for(process, port, receiver, folder / "words.log")
+                _wait_for(process, port, receiver, folder / "output.log")
             yield port, [psutil.Process(process.pid) for process in processes]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -232,16 +251,16 @@ def _running(
 
 @contextmanager
 def _own_database(folder: Path, port: int) -> Iterator[dict[str, str]]:
-    """The environment of our listener: a PostgreSQL that syncs, and nothing of the caller's."""
+    """Yield our listener's environment: a PostgreSQL that syncs, and no setting of the caller."""
     import migrations
     from records.database.session import make_engine
     from records.settings import read_settings
 
     with EmbeddedServers(folder, valkey=False) as servers:
         address = read_settings(database_url=servers.database_url).address("database_url")
-        made = make_engine(address)
-        migrations.upgrade(made)
-        made.dispose()
+        engine = make_engine(address)
+        migrations.upgrade(engine)
+        engine.dispose()
         env = {name: value for name, value in os.environ.items() if "NIGHTDRAFT_" not in name}
         yield env | {
             "NIGHTDRAFT_DATABASE_URL": servers.database_url,
@@ -252,52 +271,55 @@ def _own_database(folder: Path, port: int) -> Iterator[dict[str, str]]:
         }
 
 
-def _wait_for(process: subprocess.Popen[bytes], port: int, receiver: Receiver, words: Path) -> None:
-    until = time.monotonic() + _STARTS_IN
-    while time.monotonic() < until and process.poll() is None:
-        # Asking by a connection would tell of one of the processes on a port, not of each.
+def _wait_for(
+    process: subprocess.Popen[bytes], port: int, receiver: Receiver, log_file: Path
+) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while time.monotonic() < deadline and process.poll() is None:
+        # A connection would reach one of the processes that share the port, not each of them.
         with suppress(psutil.NoSuchProcess):
-            open_ports = psutil.Process(process.pid).net_connections("tcp")
+            sockets = psutil.Process(process.pid).net_connections("tcp")
             if any(
-                one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in open_ports
+                socket.status == psutil.CONN_LISTEN and socket.laddr.port == port
+                for socket in sockets
             ):
                 return
         time.sleep(0.05)
-    said = words.read_text(errors="replace").strip().splitlines() or ["no words"]
-    raise PartError(f"{receiver.name} does not start: {said[-1]}")
+    lines = log_file.read_text(errors="replace").strip().splitlines() or ["no message"]
+    raise PartError(f"{receiver.name} does not start: {lines[-1]}")
 
 
 def _send(
-    films: Sequence[Path], port: int, associations: int, receivers: Sequence[psutil.Process]
+    paths: Sequence[Path], port: int, associations: int, receivers: Sequence[psutil.Process]
 ) -> tuple[float, float]:
-    """Seconds until every film was answered with success, and the receiver's peak in MB."""
-    over, peak = threading.Event(), [0.0]
-    watching = threading.Thread(target=_watch, args=(receivers, over, peak))
+    """Seconds until every file was answered with success, and the receiver's peak memory in MB."""
+    finished, peak = threading.Event(), [0.0]
+    watcher = threading.Thread(target=_watch_memory, args=(receivers, finished, peak))
     senders: list[subprocess.Popen[bytes]] = []
-    # Killed from beside: waiting with a limit would look only every 50 ms.
-    late = threading.Timer(_SENDS_IN, _kill, [senders])
-    watching.start()
-    late.start()
+    # A timer kills late senders, for `wait` with a timeout checks only every 50 ms.
+    timeout = threading.Timer(_SEND_TIMEOUT, _kill, [senders])
+    watcher.start()
+    timeout.start()
     try:
         started = time.monotonic()
-        for command in _senders(films, port, associations):
+        for command in _sender_commands(paths, port, associations):
             senders.append(
                 subprocess.Popen(
                     command,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    env=os.environ | {"TCP_NODELAY": "1"},  # DCMTK would wait for more to send
+                    env=os.environ | {"TCP_NODELAY": "1"},  # else DCMTK waits for more to send
                 )
             )
-        wrong = [sender for sender in senders if sender.wait()]
-        took = time.monotonic() - started
+        failed = [sender for sender in senders if sender.wait()]
+        elapsed = time.monotonic() - started
     finally:
-        late.cancel()
-        over.set()
-        watching.join()
-    if wrong:
+        timeout.cancel()
+        finished.set()
+        watcher.join()
+    if failed:
         raise PartError("a listener did not take every film")
-    return took, peak[0]
+    return elapsed, peak[0]
 
 
 def _kill(senders: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -305,26 +327,30 @@ def _kill(senders: Sequence[subprocess.Popen[bytes]]) -> None:
         sender.kill()
 
 
-def _senders(films: Sequence[Path], port: int, associations: int) -> Iterator[list[str]]:
-    """Commands that send the films over so many associations together."""
+def _sender_commands(paths: Sequence[Path], port: int, associations: int) -> Iterator[list[str]]:
+    """Yield the commands that together send the files over this many associations."""
     if not Path(DCMSEND).exists():
-        send = [sys.executable, "-m", "nightdraft", "send", str(films[0].parent)]
-        to = ["--host", "127.0.0.1", "--port", str(port), "--called", "NIGHTDRAFT"]
-        yield [*send, *to, "--associations", str(associations)]
+        send = [sys.executable, "-m", "nightdraft", "send", str(paths[0].parent)]
+        target = ["--host", "127.0.0.1", "--port", str(port), "--called", "NIGHTDRAFT"]
+        yield [*send, *target, "--associations", str(associations)]
         return
     for start in range(associations):
-        if lot := films[start::associations]:
-            yield [DCMSEND, "-aec", "NIGHTDRAFT", "127.0.0.1", str(port), *map(str, lot)]
+        if share := paths[start::associations]:
+            yield [DCMSEND, "-aec", "NIGHTDRAFT", "127.0.0.1", str(port), *map(str, share)]
 
 
-def _watch(receivers: Sequence[psutil.Process], over: threading.Event, peak: list[float]) -> None:
-    """Note the most memory that a listener's processes and their children have together."""
+def _watch_memory(
+    receivers: Sequence[psutil.Process], finished: threading.Event, peak: list[float]
+) -> None:
+    """Record the most memory that a listener's processes and their children have together."""
     while True:
         with suppress(psutil.NoSuchProcess):
-            family = [*receivers, *(kid for one in receivers for kid in one.children(True))]
+            family = list(receivers)
+            for receiver in receivers:
+                family += receiver.children(recursive=True)
             peak[0] = max(peak[0], sum(map(_mb, family)))
-        # After looking: a few small films may all be through before the first wait ends.
-        if over.wait(0.1):
+        # Measured before waiting: a few small files may be sent before the first wait ends.
+        if finished.wait(0.1):
             return
 
 
@@ -335,7 +361,7 @@ def _mb(process: psutil.Process) -> float:
 
 
 def render(measured: dict[str, Any]) -> RenderableType:
-    """The measurements as a table."""
+    """Render the measurements as a table."""
     table = Table(box=None, header_style="bold")
     for column in ("listener", "associations", "processes", "films a second", "MB at its peak"):
         table.add_column(column, justify="left" if column == "listener" else "right")
@@ -351,8 +377,8 @@ def render(measured: dict[str, Any]) -> RenderableType:
         )
     absent = ", ".join(measured["not_installed"])
     ratios = ", ".join(
-        f"{measured[key]:.2f} x storescp --fork at {at_once}"
-        for at_once, key in RATIOS.items()
+        f"{measured[key]:.2f} x storescp --fork at {count}"
+        for count, key in RATIOS.items()
         if measured[key] is not None
     )
     return Group(

@@ -20,12 +20,12 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from model.manifest import read_manifest
-from nightdraft.cli.status import show_counts, show_drafts
 from nightdraft.cli.send import find_with_progress, send_with_progress
+from nightdraft.cli.status import show_counts, show_drafts
 from nightdraft.phantom_studies import draw_studies, read_datasets, write_with_new_uids
 from nightdraft.station.checks import check_port_free
 from nightdraft.station.child import StationProcess
-from nightdraft.store_scu import SendResult, DicomFile, find_dicom_files
+from nightdraft.store_scu import DicomFile, SendResult, find_dicom_files
 from records.database.session import forget_engine, unit_of_work
 from records.errors import NightdraftError, PartError, PortInUse
 from records.operations.overview import MOVING, drafts_per_minute, seconds_left
@@ -173,7 +173,9 @@ def _use(station: StationProcess) -> None:
     forget_engine()
 
 
-def _watch(console: Console, station: StationProcess, uids: list[str]) -> list[worklist.WorklistRow]:
+def _watch(
+    console: Console, station: StationProcess, uids: list[str]
+) -> list[worklist.WorklistRow]:
     """Show the studies until each has ended or waits for a person."""
     started = changed = time.monotonic()
     last: Counter[VisibleState] = Counter()

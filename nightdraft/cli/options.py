@@ -1,13 +1,14 @@
-"""The command itself, and how its options and settings are one. Knows no command.
+"""The typer application, the options of every command, and what the commands share.
 
-Options that are settings have the setting's name and win over its variable; all others have the
-variable NIGHTDRAFT_<COMMAND>_<OPTION>.
+An option that is a setting has the setting's name and wins over its environment variable. Every
+other option has the variable NIGHTDRAFT_<COMMAND>_<OPTION>.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,13 +33,19 @@ app = typer.Typer(
 )
 
 
-def apply_options(**given: object) -> Settings:
+def apply_options(**options: object) -> Settings:
     """Put options into the environment, where this process and its children read settings.
 
+    Args:
+        options: Values by the name of the setting; None leaves the setting as it is.
+
+    Returns:
+        The settings with these options.
+
     Raises:
-        SettingsError: a value is wrong; it names the variable.
+        SettingsError: A value is wrong; the text names the variable.
     """
-    for option, value in given.items():
+    for option, value in options.items():
         if value is not None:
             os.environ[f"NIGHTDRAFT_{option.upper()}"] = str(value)
     settings.cache_clear()
@@ -46,7 +53,7 @@ def apply_options(**given: object) -> Settings:
 
 
 def setting_option(option: str) -> Any:
-    """An option that is the setting of the same name, with its description as help."""
+    """Return the option for the setting of this name, with the setting's description as help."""
     return typer.Option(
         f"--{option.replace('_', '-')}",
         help=Settings.model_fields[option].description,
@@ -55,8 +62,14 @@ def setting_option(option: str) -> Any:
     )
 
 
+def _print_version(requested: bool) -> None:
+    if requested:
+        print(f"nightdraft {version('nightdraft')}")
+        raise typer.Exit
+
+
 @app.callback()
-def options(
+def common_options(
     data_dir: Annotated[Path | None, setting_option("data_dir")] = None,
     database_url: Annotated[str | None, setting_option("database_url")] = None,
     redis_url: Annotated[str | None, setting_option("redis_url")] = None,
@@ -65,8 +78,19 @@ def options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error.", show_envvar=False)
     ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            is_eager=True,
+            callback=_print_version,
+            # NIGHTDRAFT_VERSION is no option: an image may carry it.
+            allow_from_autoenv=False,
+        ),
+    ] = False,
 ) -> None:
-    """Settings that every command has."""
+    """Apply the options that every command has."""
     if debug:
         os.environ["NIGHTDRAFT_DEBUG"] = "1"
     apply_options(
@@ -79,32 +103,41 @@ def options(
 
 
 def start_logging(part: str) -> Settings:
-    """Start logging as `part`; the settings."""
+    """Start logging under the part's name, and return the settings."""
     from records.telemetry import set_up_logs
 
-    chosen = settings()
-    set_up_logs(chosen.log_format, chosen.log_level, part)
-    return chosen
+    current = settings()
+    set_up_logs(current.log_format, current.log_level, part)
+    return current
 
 
 def console() -> Console:
-    """Standard output; where that is no terminal, in lines as long as they are."""
+    """Return standard output; without a terminal it is wide, so that lines are not broken."""
     from rich.console import Console
 
     return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 
 
+def print_line(line: str) -> None:
+    """Print one line of progress at once."""
+    print(line, flush=True)
+
+
 def check_file(what: str, path: Path) -> None:
-    """Refuse a file that cannot be written, before long work; one that is there stays as it is.
+    """Check before long work that a file can be written; an existing file stays as it is.
+
+    Args:
+        what: What the file holds, for the error's text.
+        path: The file.
 
     Raises:
-        NotAllowed: it cannot be written to.
+        NotAllowed: The file cannot be written.
     """
     try:
-        there = path.exists()
+        existed = path.exists()
         with path.open("ab"):
             pass
-        if not there:
+        if not existed:
             path.unlink()
     except OSError as error:
         raise NotAllowed(

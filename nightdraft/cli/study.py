@@ -1,27 +1,25 @@
-"""What `study` and `send` show on a terminal. Knows how to show; decides nothing."""
+"""Renders one study for `nightdraft study`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy.orm import Session
 
-from nightdraft.store_scu import Answer, Film, Sending, find_films, send_films
-from records.errors import NotFound
 from records.states import HOLD_SENTENCES, WARNING, HoldReason
 from records.workflow import drafts, events, holds, studies, worklist
 
 
-def tell_study(session: Session, uid: str) -> RenderableType:
-    """One study: who, state, open questions, timeline, and the draft under the warning.
+def render_study(session: Session, uid: str) -> RenderableType:
+    """Render one study: patient, state, open holds, timeline, and the draft under the warning.
+
+    Args:
+        session: The session to read in.
+        uid: Study Instance UID, or our own id.
 
     Raises:
-        NotFound: no study has that UID or id.
+        NotFound: No study has that UID or id.
     """
     study = studies.get_by_uid(session, uid)
     row = worklist.read_row(session, study.id)
@@ -39,27 +37,29 @@ def tell_study(session: Session, uid: str) -> RenderableType:
     ):
         if value.strip():
             facts.add_row(Text(name, style="dim"), Text(value))
-    shown: list[RenderableType] = [facts]
+    sections: list[RenderableType] = [facts]
     for hold in holds.list_by_study(session, study.id):
         if hold.decision is None:
-            shown.append(Text(f"\nHELD: {HOLD_SENTENCES[HoldReason(hold.reason)]}", style="yellow"))
-            shown.append(
+            sections.append(
+                Text(f"\nHELD: {HOLD_SENTENCES[HoldReason(hold.reason)]}", style="yellow")
+            )
+            sections.append(
                 Text(f"nightdraft decide {row.study_instance_uid} proceed|cancel --by NAME")
             )
     timeline = Table(box=None, show_header=False, pad_edge=False)
     for event in events.timeline(session, study.id):
         at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         timeline.add_row(Text(at, style="dim"), event.kind, Text(event.detail))
-    shown += [Text(), timeline]
+    sections += [Text(), timeline]
     current = (
         draft for draft in drafts.list_by_study(session, study.id) if not draft.superseded_at
     )
     if draft := next(current, None):
         # The stored text begins with the warning itself; it is shown apart, and in red.
-        shown += [Text(), Text(WARNING, style="bold red")]
-        if doubt := worklist.draft_caveat(row, draft.revision):
-            shown.append(Text(doubt, style="yellow"))
-        shown += [
+        sections += [Text(), Text(WARNING, style="bold red")]
+        if caveat := worklist.draft_caveat(row, draft.revision):
+            sections.append(Text(caveat, style="yellow"))
+        sections += [
             Text(draft.text.removeprefix(WARNING).strip()),
             Text(
                 f"\n{draft.model_name} {draft.model_version}, digest {draft.bundle_digest[:12]}"
@@ -67,61 +67,4 @@ def tell_study(session: Session, uid: str) -> RenderableType:
                 style="dim",
             ),
         ]
-    return Group(*shown)
-
-
-def look_through(console: Console, folder: Path) -> list[Film | Answer]:
-    """What `find_films` finds, with a count on a terminal: a large folder takes minutes.
-
-    Raises:
-        NotFound: there is no such folder.
-    """
-    found: list[Film | Answer] = []
-    with console.status(f"looking through {folder}") as status:
-        for one in find_films(folder):
-            found.append(one)
-            if len(found) % 50 == 0:
-                status.update(f"looking through {folder}: {len(found)} files")
-    return found
-
-
-def send_with_progress(
-    console: Console,
-    found: Sequence[Film | Answer],
-    *,
-    host: str,
-    port: int,
-    called: str,
-    calling: str,
-    associations: int,
-) -> Sending:
-    """Send what `look_through` found, with a bar on a terminal.
-
-    Raises:
-        NotFound: nothing of it is DICOM.
-        PartError: nobody answers, or the association is refused.
-    """
-    films = [one for one in found if isinstance(one, Film)]
-    strangers = [one for one in found if isinstance(one, Answer)]
-    if not films:
-        raise NotFound(f"none of the {len(strangers)} files in that folder is DICOM")
-    with Progress(
-        TextColumn(f"to {host} port {port}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as progress:
-        bar = progress.add_task("", total=len(films))
-        sending = send_films(
-            films,
-            host=host,
-            port=port,
-            called=called,
-            calling=calling,
-            associations=associations,
-            told=lambda _: progress.advance(bar),
-        )
-    sending.answers += strangers
-    return sending
+    return Group(*sections)

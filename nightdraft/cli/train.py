@@ -184,7 +184,7 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
             _dry_run(pipeline, chosen)
             return
         pipeline.begin(out, resume=resume, fresh=fresh, overwrite=replace)
-        adapters = pipeline.teach(chosen, resume=resume)
+        adapters = pipeline.train(chosen, resume=resume)
         if not pipeline.is_main:
             return
         about = About(
@@ -195,8 +195,8 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
             max_new_tokens=most_target,
         )
         score = scores_for(pipeline.corpus, scored, seed, where) if scored else None
-        made = pipeline.bundle(out, adapters, about, score=score, overwrite=replace)
-        pipeline.clear()
+        made = pipeline.build_bundle(out, adapters, about, score=score, overwrite=replace)
+        pipeline.remove_prepared()
         print(f"{made.name} {made.version}, digest {made.digest[:12]}, at {out}")
 
     command.__doc__ = about
@@ -255,16 +255,16 @@ def ablate_command(
     from training.evaluation.published import TABLE_3
     from training.finetuning.ablations import (
         ablate,
+        ablation_stages,
         as_markdown,
         clear,
         make_scorer,
         plot,
-        stages_at,
     )
     from training.finetuning.batches import SampleTransform
     from training.finetuning.config import TrainingConfig
-    from training.finetuning.loop import require_single_process
     from training.finetuning.pipeline import Pipeline, TrainingLength
+    from training.finetuning.processes import require_single_process
     from training.recipes.phantoms import MAX_TARGET_TOKENS, train_ablation_base
 
     require_single_process(device, "an ablation")
@@ -300,12 +300,12 @@ def ablate_command(
         out,
         make_scorer(source, limit, seed, device),
         TABLE_3,
-        rows=stages_at(*rates),
+        rows=ablation_stages(*rates),
         scored={"studies": limit, "seed": seed},
         resume=resume,
         log=_say,
     )
-    pipeline.clear()
+    pipeline.remove_prepared()
     text = as_markdown(rows, TABLE_3)
     (out / "table.md").write_text(text + "\n", encoding="utf-8")
     plot(out / "table.png", rows)

@@ -1,4 +1,4 @@
-"""The sender, against storage SCPs that take, refuse, and break off."""
+"""The sender, against storage SCPs that accept, refuse, and break the connection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     DigitalXRayImageStorageForPresentation,
 )
 
-from nightdraft.store_scu import Answer, Film, Outcome, Sending, find_films, send_films
+from nightdraft.store_scu import (
+    DicomFile,
+    SendOutcome,
+    SendResult,
+    SendSummary,
+    find_dicom_files,
+    send_files,
+)
 from records.errors import NotFound, PartError
 from training.corpus.phantoms_dicom import write_phantoms
 
@@ -27,8 +34,8 @@ SEEDS = range(5)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five small studies, a data set without file meta group, and three strangers."""
-    place = tmp_path_factory.mktemp("films")
+    """Five small studies, one without file meta group, and three files that are not DICOM."""
+    place = tmp_path_factory.mktemp("studies")
     drawn = [paths for _, paths in write_phantoms(place, SEEDS, size=64)]
     bare = pydicom.dcmread(drawn[0][0])
     bare.SOPInstanceUID += ".1"
@@ -43,11 +50,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Scp:
-    """A storage SCP that answers what `answer` says, and keeps what came."""
+    """A storage SCP that answers with `status`, and keeps the UIDs of what it received."""
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.came: list[str] = []
+        self.received: list[str] = []
         self.status = 0x0000
         self.aborts = 0
         self.lock = threading.Lock()
@@ -58,7 +65,7 @@ class Scp:
                 self.aborts -= 1
                 event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
                 return 0xC000
-            self.came.append(str(event.request.AffectedSOPInstanceUID))
+            self.received.append(str(event.request.AffectedSOPInstanceUID))
         assert str(event.dataset.SOPInstanceUID) == str(event.request.AffectedSOPInstanceUID)
         return self.status
 
@@ -85,13 +92,13 @@ def scp(free_port: int) -> Iterator[Scp]:
         yield running
 
 
-def films_of(folder: Path) -> list[Film]:
-    return [one for one in find_films(folder) if isinstance(one, Film)]
+def files_of(folder: Path) -> list[DicomFile]:
+    return [entry for entry in find_dicom_files(folder) if isinstance(entry, DicomFile)]
 
 
-def send(folder: Path, port: int, called: str = "SCP", associations: int = 1) -> Sending:
-    return send_films(
-        films_of(folder),
+def send(folder: Path, port: int, called: str = "SCP", associations: int = 1) -> SendSummary:
+    return send_files(
+        files_of(folder),
         host="127.0.0.1",
         port=port,
         called=called,
@@ -101,65 +108,67 @@ def send(folder: Path, port: int, called: str = "SCP", associations: int = 1) ->
 
 
 def test_what_is_dicom_is_found_and_what_is_not_is_named(folder: Path) -> None:
-    strangers = [one for one in find_films(folder) if isinstance(one, Answer)]
-    assert {one.path.name for one in strangers} == {"notes.txt", "empty", "half.dcm"}
-    assert {one.outcome for one in strangers} == {Outcome.NOT_DICOM}
-    bare = [film for film in films_of(folder) if film.path.name == "bare.dcm"]
-    assert [film.whole for film in bare] == [False]
+    others = [entry for entry in find_dicom_files(folder) if isinstance(entry, SendResult)]
+    assert {result.path.name for result in others} == {"notes.txt", "empty", "half.dcm"}
+    assert {result.outcome for result in others} == {SendOutcome.NOT_DICOM}
+    (bare,) = [file for file in files_of(folder) if file.path.name == "bare.dcm"]
+    assert not bare.sent_as_is
     with pytest.raises(NotFound):
-        list(find_films(folder / "nowhere"))
+        list(find_dicom_files(folder / "nowhere"))
 
 
 @pytest.mark.parametrize("associations", [1, 3])
-def test_every_film_is_sent_once(folder: Path, scp: Scp, associations: int) -> None:
-    sending = send(folder, scp.port, associations=associations)
-    wanted = sorted(
-        str(pydicom.dcmread(film.path, force=True).SOPInstanceUID) for film in films_of(folder)
+def test_every_file_is_sent_once(folder: Path, scp: Scp, associations: int) -> None:
+    summary = send(folder, scp.port, associations=associations)
+    expected = sorted(
+        str(pydicom.dcmread(file.path, force=True).SOPInstanceUID) for file in files_of(folder)
     )
-    assert sorted(scp.came) == wanted
-    assert sending.whole
-    assert len(sending.taken) == len(SEEDS)
-    assert sending.turned_away == set()
+    assert sorted(scp.received) == expected
+    assert summary.complete
+    assert len(summary.accepted_studies) == len(SEEDS)
+    assert summary.rejected_studies == set()
 
 
-def test_a_refusal_is_told_with_its_meaning(folder: Path, scp: Scp) -> None:
+def test_a_refusal_is_reported_with_its_status(folder: Path, scp: Scp) -> None:
     scp.status = 0xA700
-    sending = send(folder, scp.port)
-    assert not sending.whole
-    assert len(sending.turned_away) == len(SEEDS)
-    assert "refused: 0xA700 Refused: Out of Resources" in "\n".join(sending.lines())
+    summary = send(folder, scp.port)
+    assert not summary.complete
+    assert len(summary.rejected_studies) == len(SEEDS)
+    assert "refused: 0xA700 Refused: Out of Resources" in "\n".join(summary.lines())
 
 
 def test_a_warning_is_an_object_that_was_kept(folder: Path, scp: Scp) -> None:
     scp.status = 0xB000
-    assert send(folder, scp.port).whole
+    assert send(folder, scp.port).complete
 
 
-def test_a_broken_association_is_made_anew(folder: Path, scp: Scp) -> None:
+def test_a_broken_association_is_opened_again(folder: Path, scp: Scp) -> None:
     scp.aborts = 1
-    sending = send(folder, scp.port)
-    assert sending.whole
-    assert len(scp.came) == len(films_of(folder))
+    summary = send(folder, scp.port)
+    assert summary.complete
+    assert len(scp.received) == len(files_of(folder))
 
 
-def test_a_film_at_which_the_listener_always_breaks_off_harms_no_other(
+def test_a_file_at_which_the_listener_always_breaks_off_harms_no_other(
     folder: Path, scp: Scp
 ) -> None:
     scp.aborts = 2
-    sending = send(folder, scp.port)
-    assert [answer.meaning for answer in sending.of(Outcome.UNSENT)] == ["the connection broke"]
-    assert len(scp.came) == len(films_of(folder)) - 1
+    summary = send(folder, scp.port)
+    assert [result.reason for result in summary.of_outcome(SendOutcome.UNSENT)] == [
+        "the connection broke"
+    ]
+    assert len(scp.received) == len(files_of(folder)) - 1
 
 
 def test_a_transfer_syntax_that_is_not_taken(folder: Path, free_port: int) -> None:
     with listening(free_port, (ImplicitVRLittleEndian,)) as scp:
-        sending = send(folder, scp.port)
-        assert scp.came == []
-    assert "the listener does not take" in sending.of(Outcome.UNSENT)[0].meaning
-    assert "Explicit VR Little Endian" in sending.of(Outcome.UNSENT)[0].meaning
+        summary = send(folder, scp.port)
+        assert scp.received == []
+    assert "the listener does not take" in summary.of_outcome(SendOutcome.UNSENT)[0].reason
+    assert "Explicit VR Little Endian" in summary.of_outcome(SendOutcome.UNSENT)[0].reason
 
 
-def test_another_ae_title_is_refused_in_words(folder: Path, free_port: int) -> None:
+def test_another_ae_title_is_refused_with_a_reason(folder: Path, free_port: int) -> None:
     with (
         listening(free_port, (ExplicitVRLittleEndian,), called="SCP"),
         pytest.raises(PartError, match=r"refused the association: .*[Cc]alled AE"),

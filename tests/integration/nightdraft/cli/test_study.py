@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from nightdraft.cli.study import tell_study
+from nightdraft.cli.study import render_study
 from records.database.session import unit_of_work
 from records.states import WARNING, HoldReason
 from records.workflow import holds
@@ -16,7 +16,7 @@ from tests.support.registered_studies import arrived, complete, draft_all, regis
 def told(study: object) -> str:
     page = io.StringIO()
     with unit_of_work() as session:
-        Console(file=page, width=400).print(tell_study(session, str(study)))
+        Console(file=page, width=400).print(render_study(session, str(study)))
     return page.getvalue()
 
 

@@ -1,0 +1,172 @@
+"""The commands that run the parts: station, demo, listen, work, serve, and migrate before them.
+
+Each command imports what it runs only when it is called, so that every command starts fast.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from nightdraft.cli.options import (
+    app,
+    apply_options,
+    console,
+    print_line,
+    setting_option,
+    start_logging,
+)
+from nightdraft.station.checks import NO_BUNDLE, check_database, check_migrations
+from records.errors import SettingsError
+from records.settings import settings
+
+work = typer.Typer(help="Run one worker.", no_args_is_help=True)
+
+
+@app.command()
+def station(
+    bundle: Annotated[str | None, setting_option("bundle")] = None,
+    device: Annotated[str | None, setting_option("device")] = None,
+    listen_host: Annotated[str | None, setting_option("listen_host")] = None,
+    listen_port: Annotated[int | None, setting_option("listen_port")] = None,
+    serve_host: Annotated[str | None, setting_option("serve_host")] = None,
+    serve_port: Annotated[int | None, setting_option("serve_port")] = None,
+    quiet_seconds: Annotated[float | None, setting_option("quiet_seconds")] = None,
+    logs: Annotated[
+        Path | None, typer.Option(help="Folder for a log file a part; else standard error.")
+    ] = None,
+) -> None:
+    """Run all of it on this machine until Ctrl-C."""
+    from nightdraft.station.station import run_station
+
+    apply_options(
+        bundle=bundle,
+        device=device,
+        listen_host=listen_host,
+        listen_port=listen_port,
+        serve_host=serve_host,
+        serve_port=serve_port,
+        quiet_seconds=quiet_seconds,
+    )
+    run_station(start_logging("station"), print_line, log_dir=logs)
+
+
+@app.command()
+def demo(
+    films: Annotated[
+        Path | None, typer.Option(help="Your DICOM files, instead of phantoms.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="End once all is drafted.")] = False,
+) -> None:
+    """Show the whole system at work on two dozen drawn phantoms."""
+    from nightdraft.cli.demo import run_demo
+
+    if not run_demo(console(), films, once=once):
+        raise typer.Exit(1)
+
+
+@app.command()
+def listen(
+    listen_host: Annotated[str | None, setting_option("listen_host")] = None,
+    listen_port: Annotated[int | None, setting_option("listen_port")] = None,
+    ae_title: Annotated[str | None, setting_option("ae_title")] = None,
+) -> None:
+    """Run the DICOM listener."""
+    apply_options(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title)
+    _check_records()
+    from intake.dicom.listener import run_listener
+
+    run_listener(start_logging("listener"))
+
+
+@work.command("prepare")
+def work_prepare(
+    prepare_processes: Annotated[int | None, setting_option("prepare_processes")] = None,
+    bundle: Annotated[str | None, setting_option("bundle")] = None,
+) -> None:
+    """Make model inputs of studies (CPU)."""
+    apply_options(prepare_processes=prepare_processes, bundle=bundle)
+    _run_worker("prepare")
+
+
+@work.command("draft")
+def work_draft(
+    bundle: Annotated[str | None, setting_option("bundle")] = None,
+    device: Annotated[str | None, setting_option("device")] = None,
+    draft_slots: Annotated[int | None, setting_option("draft_slots")] = None,
+    draft_dtype: Annotated[str | None, setting_option("draft_dtype")] = None,
+    draft_int8: Annotated[bool | None, setting_option("draft_int8")] = None,
+    draft_beams: Annotated[int | None, setting_option("draft_beams")] = None,
+    draft_compile: Annotated[bool | None, setting_option("draft_compile")] = None,
+) -> None:
+    """Draft reports (GPU, or CPU); where there are several GPUs, a process on each."""
+    from nightdraft.station.supervisor import draft_processes, run_draft_processes
+
+    chosen = apply_options(
+        bundle=bundle,
+        device=device,
+        draft_slots=draft_slots,
+        draft_dtype=draft_dtype,
+        draft_int8=draft_int8,
+        draft_beams=draft_beams,
+        draft_compile=draft_compile,
+    )
+    processes = draft_processes(chosen)
+    if len(processes) > 1:
+        run_draft_processes(start_logging("draft"), processes, print_line)
+    else:
+        os.environ.update(processes[0].env)
+        _run_worker("draft")
+
+
+@work.command("sweep")
+def work_sweep(
+    sweep_seconds: Annotated[float | None, setting_option("sweep_seconds")] = None,
+    quiet_seconds: Annotated[float | None, setting_option("quiet_seconds")] = None,
+) -> None:
+    """Close quiet studies, ring bells, take back leases that ran out."""
+    apply_options(sweep_seconds=sweep_seconds, quiet_seconds=quiet_seconds)
+    _run_worker("sweep")
+
+
+def _run_worker(part: Literal["prepare", "draft", "sweep"]) -> None:
+    chosen = start_logging(part)
+    if part != "sweep" and not chosen.bundle:
+        raise SettingsError(NO_BUNDLE)
+    _check_records()
+    from worker.running import run_worker
+
+    raise typer.Exit(run_worker(part))
+
+
+@app.command()
+def serve(
+    serve_host: Annotated[str | None, setting_option("serve_host")] = None,
+    serve_port: Annotated[int | None, setting_option("serve_port")] = None,
+) -> None:
+    """Serve the pages and REST."""
+    apply_options(serve_host=serve_host, serve_port=serve_port)
+    _check_records()
+    from api.app import run_server
+
+    run_server(start_logging("api"))
+
+
+def _check_records() -> None:
+    """Refuse to start without a database that answers and has the tables of this version."""
+    check_database(settings())
+    check_migrations()
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's tables up to date."""
+    import migrations
+    from records.database.session import engine
+
+    check_database(settings())
+    migrations.upgrade(engine())
+    print(check_migrations())
