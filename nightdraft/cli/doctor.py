@@ -1,4 +1,4 @@
-"""`nightdraft doctor`: asks every part how it is, and says what to mend. Changes nothing."""
+"""Runs the checks of `nightdraft doctor`, which say what to fix; they change nothing."""
 
 from __future__ import annotations
 
@@ -18,91 +18,97 @@ from nightdraft.station.station import PARTS, listener_address, page_address, re
 from records.errors import NightdraftError, NotAllowed, PartError, safe_text
 from records.settings import Settings
 
-_IN_THE_DATABASE = frozenset({"tables", "alarms", *PARTS})
-"""Questions that only the database can answer."""
+_NEED_DATABASE = frozenset({"tables", "alarms", *PARTS})
+"""Checks that cannot run without the database."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was asked, what came out, and whether it must be mended."""
+class CheckResult:
+    """The result of one check; a failure must be fixed, a warning will have to be."""
 
-    what: str
+    name: str
     sentence: str
-    wrong: bool = False
+    failed: bool = False
     warning: bool = False
 
 
-def examine(settings: Settings, part: str | None = None) -> list[Finding]:
-    """Ask everything, or only what one part on this host needs (for its health check).
+def run_checks(settings: Settings, part: str | None = None) -> list[CheckResult]:
+    """Run all checks, or those that one part on this host needs.
+
+    Args:
+        settings: The settings to check.
+        part: The name of a part, for its health check; None for everything.
 
     Raises:
-        NotAllowed: there is no part of that name.
+        NotAllowed: No part has that name.
     """
     if part is not None and part not in PARTS:
         raise NotAllowed(f"{part!r} is no part: choose one of {', '.join(PARTS)}")
-    questions: dict[str, Callable[[], str]] = {"database": partial(checks.check_database, settings)}
+    checks_by_name: dict[str, Callable[[], str]] = {
+        "database": partial(checks.check_database, settings)
+    }
     if part is None:
-        questions = {
+        checks_by_name = {
             "data folder": partial(_data_folder, settings),
             "disk": partial(_disk, settings),
-            **questions,
+            **checks_by_name,
             "tables": checks.check_migrations,
             "broker": partial(checks.check_broker, settings),
             "bundle": partial(_bundle, settings),
             "alarms": _alarms,
         }
     for name in PARTS if part is None else (part,):
-        questions[name] = partial(_runs, name, part is not None)
+        checks_by_name[name] = partial(_heartbeat, name, part is not None)
     if part in (None, "listener"):
-        questions["listener answers"] = partial(_listener, settings)
+        checks_by_name["listener answers"] = partial(_listener, settings)
     if part in (None, "api"):
-        questions["pages answer"] = partial(_pages, settings)
-    findings: list[Finding] = []
-    for what, question in questions.items():
-        down = any(finding.what == "database" and finding.wrong for finding in findings)
-        findings.append(
-            Finding(what, "not asked, for the database does not answer", warning=True)
-            if down and what in _IN_THE_DATABASE
-            else _ask(what, question)
+        checks_by_name["pages answer"] = partial(_pages, settings)
+    results: list[CheckResult] = []
+    for name, check in checks_by_name.items():
+        database_down = any(result.name == "database" and result.failed for result in results)
+        results.append(
+            CheckResult(name, "not checked, for the database does not answer", warning=True)
+            if database_down and name in _NEED_DATABASE
+            else _run(name, check)
         )
-    return findings
+    return results
 
 
-def show_findings(findings: list[Finding]) -> RenderableType:
-    """One line a finding."""
+def render_results(results: list[CheckResult]) -> RenderableType:
+    """Render one line for each result."""
     table = Table(box=None, show_header=False, pad_edge=False)
-    for finding in findings:
-        word, style = (
+    for result in results:
+        verdict, style = (
             ("WRONG", "bold red")
-            if finding.wrong
+            if result.failed
             else ("warning", "yellow")
-            if finding.warning
+            if result.warning
             else ("ok", "green")
         )
-        table.add_row(Text(word, style=style), finding.what, Text(finding.sentence))
+        table.add_row(Text(verdict, style=style), result.name, Text(result.sentence))
     return table
 
 
 class _Warning(Exception):
-    """Something that will have to be mended, and works as yet."""
+    """Something works, but will have to be fixed."""
 
 
-def _ask(what: str, question: Callable[[], str]) -> Finding:
+def _run(name: str, check: Callable[[], str]) -> CheckResult:
     try:
-        return Finding(what, question())
+        return CheckResult(name, check())
     except _Warning as warning:
-        return Finding(what, str(warning), warning=True)
+        return CheckResult(name, str(warning), warning=True)
     except NightdraftError as error:
-        return Finding(what, str(error), wrong=True)
-    except Exception as error:  # a question that fails is an answer; the others are still asked
-        return Finding(what, f"unexpected: {safe_text(error)}", wrong=True)
+        return CheckResult(name, str(error), failed=True)
+    except Exception as error:  # a check that breaks has failed; the others still run
+        return CheckResult(name, f"unexpected: {safe_text(error)}", failed=True)
 
 
 def _data_folder(settings: Settings) -> str:
     folder = settings.data_dir
     if not folder.is_dir():
         raise PartError(
-            f"{folder} is not there: start `nightdraft station`, which makes it, or set "
+            f"{folder} does not exist: start `nightdraft station`, which makes it, or set "
             "NIGHTDRAFT_DATA_DIR"
         )
     if problem := checks.folder_problem(folder):
@@ -120,12 +126,12 @@ def _disk(settings: Settings) -> str:
 
 
 def _bundle(settings: Settings) -> str:
-    served = settings.bundle
-    if not served:
-        # Where a station runs, its own option may have named it.
+    bundle = settings.bundle
+    if not bundle:
+        # An option of the running station may have named the bundle.
         with suppress(PartError):
-            served = str(read_addresses(settings.data_dir).get("bundle", ""))
-    return checks.check_bundle(served)
+            bundle = str(read_addresses(settings.data_dir).get("bundle", ""))
+    return checks.check_bundle(bundle)
 
 
 def _alarms() -> str:
@@ -135,11 +141,11 @@ def _alarms() -> str:
     with unit_of_work() as session:
         sentences = [f"{alarm.part}: {alarm.sentence}" for alarm in alarms.open_alarms(session)]
     if sentences:
-        raise PartError(f"{'; '.join(sentences)}. Mend the cause, then `nightdraft resume`")
+        raise PartError(f"{'; '.join(sentences)}. Remove the cause, then `nightdraft resume`")
     return "none open"
 
 
-def _runs(name: str, here: bool) -> str:
+def _heartbeat(part: str, this_host_only: bool) -> str:
     from records.database.session import unit_of_work
     from records.operations import heartbeats
 
@@ -148,10 +154,10 @@ def _runs(name: str, here: bool) -> str:
         owners = [
             beat.owner
             for beat in heartbeats.running_parts(session)
-            if beat.part == name and (not here or beat.owner.rpartition(":")[0] == host)
+            if beat.part == part and (not this_host_only or beat.owner.rpartition(":")[0] == host)
         ]
     if not owners:
-        command = " ".join(PARTS[name])
+        command = " ".join(PARTS[part])
         raise PartError(
             f"not seen for {heartbeats.SILENT_SECONDS:.0f} s: start `nightdraft station` or "
             f"`nightdraft {command}`"
@@ -160,12 +166,12 @@ def _runs(name: str, here: bool) -> str:
 
 
 def _listener(settings: Settings) -> str:
-    """C-ECHO (PS3.4, annex A)."""
+    """Check that the listener answers C-ECHO (PS3.4, annex A)."""
     from pynetdicom import AE
     from pynetdicom.sop_class import Verification
 
     host, port = listener_address(settings)
-    # Its own title calls it: where callers are on an allow list, a doctor has no other name.
+    # Where only listed callers are allowed, the check uses a title of the list.
     calling = settings.allowed_callers[0] if settings.allowed_callers else "NIGHTDRAFT_DOC"
     ae = AE(ae_title=calling)
     ae.acse_timeout = ae.dimse_timeout = ae.connection_timeout = 5
@@ -190,8 +196,8 @@ def _pages(settings: Settings) -> str:
     connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        answer.read()
+        response = connection.getresponse()
+        response.read()
     except (OSError, http.client.HTTPException):
         raise PartError(
             f"nobody serves the pages at {host} port {port}: start `nightdraft serve`, or correct "
@@ -199,6 +205,8 @@ def _pages(settings: Settings) -> str:
         ) from None
     finally:
         connection.close()
-    if answer.status != 200:
-        raise PartError(f"http://{host}:{port}/readyz answers {answer.status}: see the lines above")
+    if response.status != 200:
+        raise PartError(
+            f"http://{host}:{port}/readyz answers {response.status}: see the lines above"
+        )
     return f"http://{host}:{port}/"

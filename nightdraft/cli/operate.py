@@ -1,7 +1,7 @@
-"""The commands that ask and decide: status, study, release, decide, retry, resume, doctor, send.
+"""The commands that ask and decide: status, study, release, decide, retry, resume, doctor.
 
-Knows commands; each does its work elsewhere, and imports that only when it is called, so that
-`nightdraft status` answers at once.
+Each command imports what it needs only when it is called, so that `nightdraft status` answers at
+once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def status(
     json_: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Studies by state, pace, time left, parts, alarms, refusals."""
-    from nightdraft.cli.status import overview_json, show_overview
+    from nightdraft.cli.status import overview_json, render_overview
     from records.database.session import unit_of_work
     from records.operations.overview import read_overview
 
@@ -31,18 +31,18 @@ def status(
     if json_:
         print(json.dumps(overview_json(overview)))
     else:
-        console().print(show_overview(overview))
+        console().print(render_overview(overview))
 
 
 @app.command()
 def study(uid: Annotated[str, typer.Argument(help="Study Instance UID, or our own id.")]) -> None:
-    """One study: who, its state, its timeline, and its draft under the warning."""
+    """One study: patient, state, timeline, and its draft under the warning."""
     from nightdraft.cli.study import render_study
     from records.database.session import unit_of_work
 
     with unit_of_work() as session:
-        shown = render_study(session, uid)
-    console().print(shown)
+        rendered = render_study(session, uid)
+    console().print(rendered)
 
 
 @app.command()
@@ -82,16 +82,16 @@ def decide(
 def retry(
     uid: Annotated[
         str | None,
-        typer.Argument(help="One study, be it SKIPPED or CANCELLED; else all that failed."),
+        typer.Argument(help="One study, SKIPPED and CANCELLED too; else all that FAILED."),
     ] = None,
     reason: Annotated[
-        str | None, typer.Option(help="Those that ended for this reason, SKIPPED ones too.")
+        str | None, typer.Option(help="Those that ended for this reason, SKIPPED too.")
     ] = None,
     since: Annotated[
         str | None, typer.Option(help="Those that ended since then, as 2026-11-24 or with T18:00.")
     ] = None,
 ) -> None:
-    """Try again what FAILED."""
+    """Draft again what FAILED."""
     from records.database.session import unit_of_work
     from records.workflow import requests, studies
 
@@ -109,9 +109,11 @@ def retry(
 
 @app.command()
 def resume(
-    part: Annotated[str | None, typer.Argument(help="The alarm's part; else all.")] = None,
+    part: Annotated[
+        str | None, typer.Argument(help="The part of the alarm; else all alarms.")
+    ] = None,
 ) -> None:
-    """Close alarms once their cause is mended; a worker that stopped itself goes on."""
+    """Close alarms once their cause is removed; a worker that stopped itself goes on."""
     from records.database.session import unit_of_work
     from records.operations import alarms
 
@@ -126,10 +128,10 @@ def doctor(
         str | None, typer.Option(help="Only this part, on this host: for health checks.")
     ] = None,
 ) -> None:
-    """Check each part and say what to mend."""
-    from nightdraft.cli.doctor import examine, show_findings
+    """Check each part, and say what to fix."""
+    from nightdraft.cli.doctor import render_results, run_checks
 
-    findings = examine(settings(), part)
-    console().print(show_findings(findings))
-    if any(finding.wrong for finding in findings):
+    results = run_checks(settings(), part)
+    console().print(render_results(results))
+    if any(result.failed for result in results):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""How the state of the system is shown in a terminal: for `nightdraft status` and the demo."""
+"""Renders the state of the system for a terminal and as JSON: `nightdraft status` and the demo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLOURS = {
 
 
 def overview_json(overview: Overview) -> dict[str, Any]:
-    """The overview as `nightdraft status --json` prints it: plain words and numbers."""
+    """Return the overview as `nightdraft status --json` prints it."""
     workload, parts = overview.workload, overview.parts
     left = workload.seconds_left
     return {
@@ -53,15 +53,15 @@ def overview_json(overview: Overview) -> dict[str, Any]:
     }
 
 
-def show_overview(overview: Overview) -> RenderableType:
-    """The page of `nightdraft status`."""
+def render_overview(overview: Overview) -> RenderableType:
+    """Render what `nightdraft status` prints."""
     workload, parts = overview.workload, overview.parts
     lines: list[RenderableType] = [
-        show_counts(workload.counts, workload.per_minute, workload.seconds_left)
+        render_counts(workload.counts, workload.per_minute, workload.seconds_left)
     ]
     running = Table("part", "process", "says", box=None, pad_edge=False, header_style="bold")
     for heartbeat in parts.running:
-        # A digest's first twelve characters tell it from every other.
+        # The first twelve characters of a digest are enough to tell bundles apart.
         facts = ", ".join(
             f"{name} {value[:12] if name == 'bundle' else value}"
             for name, value in heartbeat.facts.items()
@@ -69,36 +69,38 @@ def show_overview(overview: Overview) -> RenderableType:
         running.add_row(heartbeat.part, heartbeat.owner, facts)
     lines += [Text(), running if parts.running else Text("no part runs", style="yellow")]
     for alarm in parts.alarms:
-        since = _clock(alarm.opened_at)
+        since = _local_time(alarm.opened_at)
         lines.append(Text(f"ALARM {alarm.part} since {since}: {alarm.sentence}", style="bold red"))
     if overview.refusals:
         listed = ", ".join(f"{reason} {count}" for reason, count in overview.refusals.items())
-        lines.append(Text(f"refused at the door: {listed}", style="yellow"))
+        lines.append(Text(f"refused by the listener: {listed}", style="yellow"))
     return Group(*lines)
 
 
-def show_counts(
+def render_counts(
     counts: Mapping[VisibleState, int], per_minute: float, seconds_left: float | None
 ) -> RenderableType:
-    """Studies by state, a bar, the pace and the time left."""
+    """Render the studies by state, a bar, the pace and the time left."""
     total = sum(counts.values())
-    done = sum(counts.get(state, 0) for state in ENDED)
-    words = Text()
+    ended = sum(counts.get(state, 0) for state in ENDED)
+    states = Text()
     for state in VisibleState:
         if counts.get(state):
-            words.append(f"{state.value} {counts[state]}   ", style=_COLOURS.get(state, ""))
+            states.append(f"{state.value} {counts[state]}   ", style=_COLOURS.get(state, ""))
     if not total:
-        words.append("no studies yet", style="dim")
-    pace = Text(f"{done} of {total} ended, {per_minute:.0f} a minute, {_left(seconds_left)}")
+        states.append("no studies yet", style="dim")
+    pace = Text(f"{ended} of {total} ended, {per_minute:.0f} a minute, {_time_left(seconds_left)}")
     bar = Table.grid()
-    bar.add_row(ProgressBar(total=max(1, total), completed=done, width=60))
-    return Group(words, bar, pace)
+    bar.add_row(ProgressBar(total=max(1, total), completed=ended, width=60))
+    return Group(states, bar, pace)
 
 
-def show_drafts(rows: Sequence[worklist.WorklistRow], *, plain: bool = False) -> RenderableType:
-    """Drafts and other ends, each with its first line, under the warning.
+def render_drafts(rows: Sequence[worklist.WorklistRow], *, plain: bool = False) -> RenderableType:
+    """Render drafts and other ends, each with its first line, under the warning.
 
-    plain: without frames and as wide as the words, for a file.
+    Args:
+        rows: The studies.
+        plain: Without a frame and only as wide as the text, for a file.
     """
     table = Table(header_style="bold", expand=not plain, box=None if plain else ROUNDED)
     for column in ("study", "state", "model"):
@@ -117,7 +119,7 @@ def show_drafts(rows: Sequence[worklist.WorklistRow], *, plain: bool = False) ->
     return Group(Text(WARNING, style="bold red"), table)
 
 
-def _left(seconds: float | None) -> str:
+def _time_left(seconds: float | None) -> str:
     if seconds is None:
         return "time left not known yet"
     if seconds < 1:
@@ -129,5 +131,5 @@ def _left(seconds: float | None) -> str:
     return f"{minutes} min {rest} s left" if minutes else f"{rest} s left"
 
 
-def _clock(at: dt.datetime) -> str:
+def _local_time(at: dt.datetime) -> str:
     return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")

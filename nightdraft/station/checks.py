@@ -1,6 +1,7 @@
-"""What must be there before a part can work, each as one question with one clear answer.
+"""Checks of what a part needs before it can work: bundle, disk, ports, database, tables, broker.
 
-`station` asks before it starts, `doctor` at any time. Knows how to ask, not what depends on it.
+`nightdraft station` runs them before it starts, `nightdraft doctor` at any time. A check returns a
+line for people, and raises an error that says what to do where something is wrong.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ NO_BUNDLE = (
 
 
 def check_bundle(bundle: str) -> str:
-    """The bundle's name and digest, once every file of it was found unchanged.
+    """Check that every file of the bundle is unchanged; return the bundle's name and digest.
 
     Raises:
-        SettingsError: no bundle is named.
-        BundleUnusable: it is missing or damaged.
+        SettingsError: No bundle is named.
+        BundleUnusable: The bundle is missing or damaged.
     """
     from model.errors import BundleError
     from model.manifest import verify
@@ -39,15 +40,15 @@ def check_bundle(bundle: str) -> str:
 
 
 def check_disk(settings: Settings) -> str:
-    """A warning where room is getting short, else nothing.
+    """Return a warning where little space is left on the data folder's disk, else nothing.
 
     Raises:
-        DiskFull: less than NIGHTDRAFT_DISK_STOP_MB is left.
+        DiskFull: Less than NIGHTDRAFT_DISK_STOP_MB is left.
     """
-    place = settings.data_dir
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free // 1_000_000
+    folder = settings.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free // 1_000_000
     if free < settings.disk_stop_mb:
         raise DiskFull(
             f"{free} MB are left on the disk of {settings.data_dir}, less than "
@@ -63,15 +64,20 @@ def check_disk(settings: Settings) -> str:
 
 
 def check_port_free(name: str, host: str, port: int) -> None:
-    """That the port can be bound.
+    """Check that a server can listen on the port.
+
+    Args:
+        name: The setting that names the port, for the error's text.
+        host: The address to listen on.
+        port: The port.
 
     Raises:
-        PortInUse: another program has it.
-        SettingsError: the host is none of this machine's, or the port is a privileged one.
+        PortInUse: Another program listens on it.
+        SettingsError: The host is not this machine's, or the port is a privileged one.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
-        # As servers do: a connection that was closed a moment ago does not count.
+        # Servers set this, too: a connection that was closed a moment ago is no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -87,10 +93,10 @@ def check_port_free(name: str, host: str, port: int) -> None:
 
 
 def check_database(settings: Settings) -> str:
-    """The server's version.
+    """Check that PostgreSQL answers; return its version and address.
 
     Raises:
-        DatabaseDown: it does not answer; where, without the password.
+        DatabaseDown: It does not answer; the text names its address without the password.
     """
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
@@ -105,8 +111,8 @@ def check_database(settings: Settings) -> str:
             version = connection.execute(text("SHOW server_version")).scalar_one()
     except DBAPIError as error:
         raise DatabaseDown(
-            f"PostgreSQL does not answer at {place_of(url)} ({_why(error.orig)}): start it, or "
-            "correct NIGHTDRAFT_DATABASE_URL"
+            f"PostgreSQL does not answer at {place_of(url)} ({_short_text(error.orig)}): start it, "
+            "or correct NIGHTDRAFT_DATABASE_URL"
         ) from None
     finally:
         engine.dispose()
@@ -114,10 +120,10 @@ def check_database(settings: Settings) -> str:
 
 
 def check_migrations() -> str:
-    """The revision that the tables have, once it is the one that this software knows.
+    """Check that the tables have the revision of this version; return it.
 
     Raises:
-        PartError: they have another one.
+        PartError: They have another revision.
     """
     from sqlalchemy import inspect, text
 
@@ -126,25 +132,25 @@ def check_migrations() -> str:
 
     newest = migrations.head()
     with unit_of_work() as session:
-        there = inspect(session.connection()).has_table("alembic_version")
-        found = (
+        migrated = inspect(session.connection()).has_table("alembic_version")
+        revision = (
             session.execute(text("SELECT version_num FROM alembic_version")).scalar()
-            if there
+            if migrated
             else None
         )
-    if found != newest:
+    if revision != newest:
         raise PartError(
-            f"the tables are at revision {found or 'none'}, this software wants {newest}: "
+            f"the tables are at revision {revision or 'none'}, this version needs {newest}: "
             "run `nightdraft migrate`"
         )
     return f"tables at revision {newest}"
 
 
 def check_broker(settings: Settings) -> str:
-    """The server's version, once it keeps what it is given.
+    """Check that Redis answers and keeps its bells; return its version and address.
 
     Raises:
-        BrokerDown: it does not answer, or may throw bells away.
+        BrokerDown: It does not answer, or may delete bells to save memory.
     """
     from records.broker import broker_client
 
@@ -152,24 +158,26 @@ def check_broker(settings: Settings) -> str:
     with broker_client(url) as client:
         info = client.info()
     policy = str(info.get("maxmemory_policy", "noeviction"))
-    appended = bool(info.get("aof_enabled"))
+    append_only = bool(info.get("aof_enabled"))
     if policy != "noeviction":
         raise BrokerDown(
-            f"Redis at {place_of(url)} has maxmemory-policy {policy}: set it to noeviction, or bells "
-            "are thrown away"
+            f"Redis at {place_of(url)} has maxmemory-policy {policy}: set it to noeviction, or it "
+            "deletes bells"
         )
-    kept = "append-only file on" if appended else "no append-only file: a restart costs one sweep"
-    return f"Redis {info.get('redis_version', '')} at {place_of(url)}, noeviction, {kept}"
+    persistence = (
+        "append-only file on" if append_only else "no append-only file: a restart costs one sweep"
+    )
+    return f"Redis {info.get('redis_version', '')} at {place_of(url)}, noeviction, {persistence}"
 
 
-def _why(error: BaseException | None) -> str:
-    """A connection's error in its first words; they name hosts and databases, never rows."""
-    words = " ".join(str(error).split())
-    return words[:160] or type(error).__name__
+def _short_text(error: BaseException | None) -> str:
+    """The start of a connection error's text, which names hosts and databases, never rows."""
+    text = " ".join(str(error).split())
+    return text[:160] or type(error).__name__
 
 
 def folder_problem(folder: Path) -> str:
-    """Why a folder cannot be written to, or nothing."""
+    """Return why a folder cannot be written to, or nothing."""
     probe = folder / f".probe-{socket.gethostname()}"
     try:
         probe.touch()

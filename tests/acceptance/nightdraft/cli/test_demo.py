@@ -74,7 +74,7 @@ def test_films_of_the_user(folder: Path, samples: Path) -> None:
     )
     # Ten files of ten studies; the one in Deflated is not taken, so the demo did not do it all.
     assert "10 studies: " in done.stdout, done.stdout + done.stderr
-    assert "turned away at the door 1" in done.stdout
+    assert "refused by the listener 1" in done.stdout
     assert "Deflated Explicit VR Little Endian" in done.stdout
     assert done.returncode == 1
     eventually(lambda: not left_behind(folder))

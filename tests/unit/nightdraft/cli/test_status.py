@@ -8,7 +8,7 @@ import json
 
 from rich.console import Console
 
-from nightdraft.cli.status import overview_json, show_overview
+from nightdraft.cli.status import overview_json, render_overview
 from records.database.tables import Alarm, Heartbeat
 from records.operations.overview import Overview, Parts, Workload
 from records.states import VisibleState
@@ -37,7 +37,7 @@ def overview() -> Overview:
 
 def test_the_overview_shows_what_a_person_must_know() -> None:
     console = Console(file=io.StringIO(), width=200)
-    console.print(show_overview(overview()))
+    console.print(render_overview(overview()))
     assert isinstance(console.file, io.StringIO)
     page = console.file.getvalue()
     for text in (
