@@ -1,7 +1,7 @@
-"""The pages that people see: the worklist, one study, what was refused. Knows no SQL.
+"""The pages that people see: the worklist, one study, and what was refused.
 
-htmx asks for the moving parts every few seconds; everything works without it, by plain links and
-forms.
+htmx asks for the parts that change every few seconds. Without it everything works too, by plain
+links and forms.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from api.rendering import render
-from api.schemas import DecisionGiven, SearchWords
-from api.studies import Counting, Whole, decide, whole
+from api.schemas import DecisionRequest, SearchText
+from api.studies import CountsCache, StudyRecord, decide, load_study
 from records.database.session import unit_of_work
 from records.operations import overview, refusals
 from records.states import HOLD_SENTENCES, HoldReason, InstanceState, VisibleState
@@ -26,50 +26,58 @@ from records.workflow import requests, studies, worklist
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
-PAGE = 50
+PAGE_SIZE = 50
 """Studies on one page of the worklist."""
+
+REFUSALS_SHOWN = 500
 
 _NONE_IF_EMPTY = BeforeValidator(lambda value: value or None)
 
 
-class Asked(BaseModel):
-    """What of the worklist is shown."""
+class WorklistQuery(BaseModel):
+    """Which part of the worklist is shown.
+
+    state: only studies in this state. words: what was searched for. after: where the page begins.
+    seen: the digest of what the browser already shows.
+    """
 
     state: Annotated[VisibleState | None, _NONE_IF_EMPTY] = None
-    words: SearchWords = ""
+    words: SearchText = ""
     after: Annotated[str | None, _NONE_IF_EMPTY] = None
     seen: str = ""
 
-    def query(self, **changed: str | None) -> str:
-        """The query string of this, with some of it changed; nothing empty in it."""
-        said: dict[str, Any] = {"state": self.state, "words": self.words, "after": self.after}
-        return urlencode({name: value for name, value in (said | changed).items() if value})
+    def query_string(self, **changes: str | None) -> str:
+        """The query string of this query with some values changed; empty ones are left out."""
+        values: dict[str, Any] = {"state": self.state, "words": self.words, "after": self.after}
+        return urlencode({name: value for name, value in (values | changes).items() if value})
 
 
 @router.get("/")
-def show_worklist(request: Request, asked: Annotated[Asked, Query()]) -> str:
+def show_worklist(request: Request, query: Annotated[WorklistQuery, Query()]) -> str:
     """The worklist, newest arrival first."""
-    return render("worklist.html", asked=asked, live=_live(asked, request.app.state.counting)[0])
+    live, _ = _render_live(query, request.app.state.counts_cache)
+    return render("worklist.html", query=query, live=live)
 
 
 @router.get("/live")
-def show_live(request: Request, asked: Annotated[Asked, Query()]) -> Response:
-    """The moving part of the worklist; 204 where nothing has moved, so the page stays still."""
-    html, digest = _live(asked, request.app.state.counting)
-    return Response(status_code=204) if digest == asked.seen else HTMLResponse(html)
+def show_live(request: Request, query: Annotated[WorklistQuery, Query()]) -> Response:
+    """The part of the worklist that changes; 204 where nothing changed, so the page stays still."""
+    html, digest = _render_live(query, request.app.state.counts_cache)
+    return Response(status_code=204) if digest == query.seen else HTMLResponse(html)
 
 
-def _live(asked: Asked, counting: Counting) -> tuple[str, str]:
+def _render_live(query: WorklistQuery, counts_cache: CountsCache) -> tuple[str, str]:
+    """The HTML of the part that changes, and its digest."""
     with unit_of_work() as session:
         values = {
-            "asked": asked,
+            "query": query,
             "page": worklist.read_page(
-                session, state=asked.state, after=asked.after, limit=PAGE, words=asked.words
+                session, state=query.state, after=query.after, limit=PAGE_SIZE, search=query.words
             ),
-            "counts": counting.counts(session),
+            "counts": counts_cache.get(session),
             "parts": overview.read_parts(session),
             "refused": sum(refusals.count_by_reason(session).values()),
-            "expected": overview.EXPECTED_PARTS,
+            "expected_parts": overview.EXPECTED_PARTS,
         }
     digest = _digest(render("live.html", **values, digest=""))
     return render("live.html", **values, digest=digest), digest
@@ -77,111 +85,117 @@ def _live(asked: Asked, counting: Counting) -> tuple[str, str]:
 
 @router.get("/refusals")
 def show_refusals() -> str:
-    """What was refused at the door."""
+    """The objects and associations that were refused."""
     with unit_of_work() as session:
-        return render("refusals.html", refusals=refusals.list_refusals(session, 500))
+        return render("refusals.html", refusals=refusals.list_refusals(session, REFUSALS_SHOWN))
 
 
 @router.get("/studies/{study}")
 def show_study(study: uuid.UUID) -> str:
-    """One study: who it is of, its films, its draft under the warning, and what may be done."""
+    """One study: whose it is, its images, its draft under the warning, and what may be done."""
     with unit_of_work() as session:
-        found = whole(session, str(study))
+        record = load_study(session, str(study))
+    row, draft = record.row, record.current_draft
     return render(
         "study.html",
-        whole=found,
-        row=found.row,
-        draft=found.current,
-        doubt=worklist.draft_caveat(found.row, found.current.revision) if found.current else "",
-        older=[draft for draft in found.drafts if draft is not found.current],
-        films=_films(found),
-        aside=[i for i in found.instances if i.state != InstanceState.KEPT],
+        record=record,
+        row=row,
+        draft=draft,
+        caveat=worklist.draft_caveat(row, draft.revision) if draft else "",
+        other_drafts=[other for other in record.drafts if other is not draft],
+        images=_study_images(record),
+        kept_aside=[i for i in record.instances if i.state != InstanceState.KEPT],
         hold_sentences={str(reason): HOLD_SENTENCES[reason] for reason in HoldReason},
-        seen=_digest_of(found),
+        seen=_study_digest(record),
     )
 
 
 @router.get("/studies/{study}/changed")
 def show_change(study: uuid.UUID, seen: Annotated[str, Query(max_length=64)]) -> Response:
-    """Whether the study is still what the page shows; 204 where it is."""
+    """A line that the study has changed; 204 where it is still what the page shows."""
     with unit_of_work() as session:
-        found = whole(session, str(study))
-    if _digest_of(found) == seen:
+        record = load_study(session, str(study))
+    if _study_digest(record) == seen:
         return Response(status_code=204)
-    return HTMLResponse(render("changed.html", row=found.row))
+    return HTMLResponse(render("changed.html", row=record.row))
 
 
-async def form(request: Request) -> list[tuple[str, str]]:
-    """The fields of a posted form (application/x-www-form-urlencoded)."""
+async def form_fields(request: Request) -> list[tuple[str, str]]:
+    """The names and values of a posted form (application/x-www-form-urlencoded)."""
     body = await request.body()
     return parse_qsl(body.decode("utf-8", "replace"), max_num_fields=50)
 
 
-Form = Annotated[list[tuple[str, str]], Depends(form)]
+FormFields = Annotated[list[tuple[str, str]], Depends(form_fields)]
 
 
 @router.post("/studies/{study}/decision")
-def decide_here(study: uuid.UUID, fields: Form) -> Response:
+def post_decision(study: uuid.UUID, fields: FormFields) -> Response:
     """PROCEED or CANCEL, by the form on the study's page."""
-    said: dict[str, Any] = dict(fields)
-    said["holds"] = [value for name, value in fields if name == "holds"]
+    values: dict[str, Any] = dict(fields)
+    values["holds"] = [value for name, value in fields if name == "holds"]
     try:
-        given = DecisionGiven.model_validate(said)
+        decision = DecisionRequest.model_validate(values)
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_url=False)) from None
     with unit_of_work() as session:
-        decide(session, str(study), given)
-    return _back_to(study)
+        decide(session, str(study), decision)
+    return _redirect_to(study)
 
 
 @router.post("/studies/{study}/retry")
-def retry_here(study: uuid.UUID) -> Response:
+def post_retry(study: uuid.UUID) -> Response:
     """Take a FAILED, SKIPPED or CANCELLED study up again."""
     with unit_of_work() as session:
         requests.retry(session, study_id=studies.get_by_uid(session, str(study)).id)
-    return _back_to(study)
+    return _redirect_to(study)
 
 
 @router.post("/studies/{study}/release")
-def release_here(study: uuid.UUID) -> Response:
+def post_release(study: uuid.UUID) -> Response:
     """End the study's quiet period now."""
     with unit_of_work() as session:
         studies.release(session, str(study))
-    return _back_to(study)
+    return _redirect_to(study)
 
 
-def _back_to(study: uuid.UUID) -> Response:
+def _redirect_to(study: uuid.UUID) -> Response:
     return RedirectResponse(f"/studies/{study}", status_code=303)
 
 
-def _films(found: Whole) -> list[dict[str, Any]]:
-    """The study's films, those that the model read first, each with what the draft says of it."""
+def _study_images(record: StudyRecord) -> list[dict[str, Any]]:
+    """The study's images, those that the model read first.
+
+    Returns:
+        For each image its `instance`, and what the draft says of it: `read` where the model read
+        it, `left_out` where it was left out; both None where the draft does not name it.
+    """
     read: dict[str, Any] = {}
-    left: dict[str, Any] = {}
-    if found.current is not None:
-        read = {view["sop_instance_uid"]: view for view in found.current.views}
-        left = {film["sop_instance_uid"]: film for film in found.current.left_out}
-    kept = [i for i in found.instances if i.state == InstanceState.KEPT]
-    order = {uid: place for place, uid in enumerate([*read, *left])}
-    kept.sort(key=lambda film: order.get(film.sop_instance_uid, len(order)))
+    left_out: dict[str, Any] = {}
+    if record.current_draft is not None:
+        read = {view["sop_instance_uid"]: view for view in record.current_draft.views}
+        left_out = {image["sop_instance_uid"]: image for image in record.current_draft.left_out}
+    kept = [i for i in record.instances if i.state == InstanceState.KEPT]
+    order = {uid: position for position, uid in enumerate([*read, *left_out])}
+    kept.sort(key=lambda instance: order.get(instance.sop_instance_uid, len(order)))
     return [
         {
-            "instance": film,
-            "read": read.get(film.sop_instance_uid),
-            "left": left.get(film.sop_instance_uid),
+            "instance": instance,
+            "read": read.get(instance.sop_instance_uid),
+            "left_out": left_out.get(instance.sop_instance_uid),
         }
-        for film in kept
+        for instance in kept
     ]
 
 
-def _digest_of(found: Whole) -> str:
-    """Names what a reader was shown: another state, draft, film or hold gives another."""
-    row = found.row
-    open_ = sorted(str(hold.id) for hold in found.open_holds)
+def _study_digest(record: StudyRecord) -> str:
+    """A digest of what a reader was shown: another state, draft, image or hold gives another."""
+    row = record.row
+    hold_ids = sorted(str(hold.id) for hold in record.open_holds)
     return _digest(
-        f"{row.state} {row.reason} {row.revision} {row.draft_id} {row.instance_count} {open_}"
+        f"{row.state} {row.reason} {row.revision} {row.draft_id} {row.instance_count} {hold_ids}"
     )
 
 
-def _digest(shown: str) -> str:
-    return hashlib.sha256(shown.encode()).hexdigest()[:32]
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

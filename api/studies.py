@@ -1,33 +1,30 @@
-"""REST for studies: pages of them, one with all that is known, and what a person may do to it.
+"""REST for studies: lists of them, one with all that is known, and what a person may do to it.
 
-Knows records' questions and verbs, and no SQL; the pages ask the same functions.
+The pages read and decide through the same functions.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from sqlalchemy.orm import Session
 
-from api.problems import problems
+from api import schemas
+from api.problems import problem_responses
 from api.schemas import (
     Counts,
-    DecisionGiven,
-    DraftSeen,
-    EventSeen,
-    HoldSeen,
-    InstanceSeen,
+    DecisionRequest,
     Parts,
-    RefusalSeen,
-    SearchWords,
-    StudyLine,
+    Refusal,
+    SearchText,
+    StudyDetail,
     StudyPage,
-    StudySeen,
+    StudySummary,
     StudyUid,
 )
 from records.database.session import unit_of_work
@@ -40,9 +37,10 @@ from records.workflow.worklist import WorklistRow
 
 router = APIRouter(prefix="/api", tags=["studies"])
 
+
 @dataclass(frozen=True, slots=True)
-class Whole:
-    """One study with everything that is known of it."""
+class StudyRecord:
+    """One study with everything that is known of it, as rows."""
 
     row: WorklistRow
     instances: Sequence[Instance]
@@ -51,24 +49,28 @@ class Whole:
     timeline: Sequence[Event]
 
     @property
-    def current(self) -> Draft | None:
-        """The draft that a reader is shown."""
+    def current_draft(self) -> Draft | None:
+        """The draft that a reader is shown; None where there is none."""
         return next((draft for draft in self.drafts if draft.id == self.row.draft_id), None)
 
     @property
     def open_holds(self) -> list[Hold]:
-        """What a person must decide."""
+        """The holds that a person must decide."""
         return [hold for hold in self.holds if hold.decision is None]
 
 
-def whole(session: Session, uid: str) -> Whole:
-    """Everything of one study, by its UID or our id.
+def load_study(session: Session, uid: str) -> StudyRecord:
+    """Read everything of one study.
+
+    Args:
+        session: the caller's transaction.
+        uid: its Study Instance UID, or our id.
 
     Raises:
         NotFound: no such study.
     """
     id_ = studies.get_by_uid(session, uid).id
-    return Whole(
+    return StudyRecord(
         row=worklist.read_row(session, id_),
         instances=studies.list_instances(session, id_),
         drafts=drafts.list_by_study(session, id_),
@@ -77,56 +79,67 @@ def whole(session: Session, uid: str) -> Whole:
     )
 
 
-class Counting:
-    """Counts that are asked for every two seconds by every open page.
+def count_studies(session: Session) -> Counts:
+    """Count the studies by state, with the time left at the present pace."""
+    return Counts.from_workload(overview.read_workload(session))
 
-    A count of millions of studies takes a second of the database: such a one is not asked for again
-    before REST times as long, and one that is under way serves all who ask meanwhile.
+
+class CountsCache:
+    """The counts that every open page asks for every two seconds.
+
+    Counting millions of studies takes the database a second. A count that was slow is therefore
+    used for ten times as long as it took, and one that is under way serves all who ask meanwhile.
+
+    Args:
+        read_counts: reads the counts from the database.
+        clock: a monotonic clock, in seconds.
     """
 
-    DEAR = 0.5
-    """Seconds; a count that is cheaper is always made anew."""
-    REST = 10.0
+    SLOW_SECONDS = 0.5
+    """A count that took no longer than this is not used again."""
+    REUSE_FACTOR = 10.0
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        read_counts: Callable[[Session], Counts],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._read_counts = read_counts
+        self._clock = clock
         self._lock = threading.Lock()
         self._counts: Counts | None = None
-        self._until = 0.0
+        self._valid_until = 0.0
 
-    def counts(self, session: Session) -> Counts:
+    def get(self, session: Session) -> Counts:
         """Studies by state, and the time left at the present pace."""
         with self._lock:
-            began = time.monotonic()
-            if self._counts is None or began >= self._until:
-                self._counts = count(session)
-                took = time.monotonic() - began
-                self._until = began + took * (self.REST if took > self.DEAR else 0.0)
+            start = self._clock()
+            if self._counts is None or start >= self._valid_until:
+                self._counts = self._read_counts(session)
+                seconds = self._clock() - start
+                is_slow = seconds > self.SLOW_SECONDS
+                self._valid_until = start + (seconds * self.REUSE_FACTOR if is_slow else 0.0)
             return self._counts
 
 
-def count(session: Session) -> Counts:
-    """Studies by state, and the time left at the present pace."""
-    return Counts.of(overview.read_workload(session))
-
-
-def decide(session: Session, uid: str, given: DecisionGiven) -> None:
-    """Close the study's open holds as a person decided who saw just these.
+def decide(session: Session, uid: str, decision: DecisionRequest) -> None:
+    """Close the study's open holds as a person decided who saw exactly these.
 
     Raises:
         NotFound: no such study.
         NotAllowed: other holds are open than the person saw; nothing is decided.
     """
     id_ = studies.get_by_uid(session, uid).id
-    open_ = {hold.id for hold in holds.list_by_study(session, id_) if hold.decision is None}
+    open_ids = {hold.id for hold in holds.list_by_study(session, id_) if hold.decision is None}
     decided = 0
-    if open_ and open_ == set(given.holds):
-        decided = holds.decide(session, id_, given.decision, given.by, given.note)
-    # A hold that opened between the two questions was not seen either.
-    if not decided or decided != len(open_):
+    if open_ids and open_ids == set(decision.holds):
+        decided = holds.decide(session, id_, decision.decision, decision.by, decision.note)
+    # A hold that opened between the two queries was not seen either.
+    if not decided or decided != len(open_ids):
         raise NotAllowed("the study's open holds are not the ones that were looked at")
 
 
-@router.get("/studies", responses=problems(409, 422))
+@router.get("/studies", responses=problem_responses(409, 422))
 def list_studies(
     state: Annotated[VisibleState | None, Query(description="Only studies in this state.")] = None,
     after: Annotated[
@@ -134,71 +147,75 @@ def list_studies(
     ] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     words: Annotated[
-        SearchWords,
+        SearchText,
         Query(description="Part of a patient id or name, accession number or study UID."),
     ] = "",
 ) -> StudyPage:
     """Studies with their states and drafts, the newest arrival first."""
     with unit_of_work() as session:
-        page = worklist.read_page(session, state=state, after=after, limit=limit, words=words)
-    return StudyPage(studies=[StudyLine.of(row) for row in page.rows], next=page.next)
+        page = worklist.read_page(session, state=state, after=after, limit=limit, search=words)
+    return StudyPage(studies=[StudySummary.from_row(row) for row in page.rows], next=page.next)
 
 
-@router.get("/studies/{uid}", responses=problems(404, 422))
-def read_study(uid: StudyUid) -> StudySeen:
+@router.get("/studies/{uid}", responses=problem_responses(404, 422))
+def read_study(uid: StudyUid) -> StudyDetail:
     """One study with its instances, drafts, holds and timeline."""
     with unit_of_work() as session:
-        found = whole(session, uid)
-    return StudySeen(
-        study=StudyLine.of(found.row),
-        instances=[InstanceSeen.of(instance) for instance in found.instances],
-        drafts=[DraftSeen.of(draft) for draft in found.drafts],
-        holds=[HoldSeen.of(hold) for hold in found.holds],
-        timeline=[EventSeen.of(event) for event in found.timeline],
+        record = load_study(session, uid)
+    return StudyDetail(
+        study=StudySummary.from_row(record.row),
+        instances=[schemas.Instance.from_row(instance) for instance in record.instances],
+        drafts=[schemas.Draft.from_row(draft) for draft in record.drafts],
+        holds=[schemas.Hold.from_row(hold) for hold in record.holds],
+        timeline=[schemas.Event.from_row(event) for event in record.timeline],
     )
 
 
-@router.post("/studies/{uid}/release", responses=problems(403, 404, 422))
-def release_study(uid: StudyUid) -> StudyLine:
+@router.post("/studies/{uid}/release", responses=problem_responses(403, 404, 422))
+def release_study(uid: StudyUid) -> StudySummary:
     """End the study's quiet period now: the next sweep closes it."""
     with unit_of_work() as session:
-        return StudyLine.of(worklist.read_row(session, studies.release(session, uid)))
+        return StudySummary.from_row(worklist.read_row(session, studies.release(session, uid)))
 
 
-@router.post("/studies/{uid}/retry", responses=problems(403, 404, 409, 422))
-def retry_study(uid: StudyUid) -> StudyLine:
+@router.post("/studies/{uid}/retry", responses=problem_responses(403, 404, 409, 422))
+def retry_study(uid: StudyUid) -> StudySummary:
     """Take a FAILED, SKIPPED or CANCELLED study up again, from the start and with all attempts."""
     with unit_of_work() as session:
         id_ = studies.get_by_uid(session, uid).id
         requests.retry(session, study_id=id_)
-        return StudyLine.of(worklist.read_row(session, id_))
+        return StudySummary.from_row(worklist.read_row(session, id_))
 
 
-@router.post("/studies/{uid}/decision", responses=problems(400, 403, 404, 409, 411, 413, 422))
-def decide_study(uid: StudyUid, given: DecisionGiven) -> StudyLine:
+@router.post(
+    "/studies/{uid}/decision", responses=problem_responses(400, 403, 404, 409, 411, 413, 422)
+)
+def decide_study(uid: StudyUid, decision: DecisionRequest) -> StudySummary:
     """PROCEED with a held study, or CANCEL its draft."""
     with unit_of_work() as session:
-        decide(session, uid, given)
-        return StudyLine.of(worklist.read_row(session, studies.get_by_uid(session, uid).id))
+        decide(session, uid, decision)
+        return StudySummary.from_row(
+            worklist.read_row(session, studies.get_by_uid(session, uid).id)
+        )
 
 
-@router.get("/counts", responses=problems())
+@router.get("/counts", responses=problem_responses())
 def read_counts(request: Request) -> Counts:
     """Studies by state, the pace, and the time left."""
-    counting: Counting = request.app.state.counting
+    counts_cache: CountsCache = request.app.state.counts_cache
     with unit_of_work() as session:
-        return counting.counts(session)
+        return counts_cache.get(session)
 
 
-@router.get("/refusals", responses=problems(422))
-def list_refusals(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[RefusalSeen]:
-    """What was refused at the door, newest first."""
+@router.get("/refusals", responses=problem_responses(422))
+def list_refusals(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[Refusal]:
+    """What was refused, newest first."""
     with unit_of_work() as session:
-        return [RefusalSeen.model_validate(line) for line in refusals.list_refusals(session, limit)]
+        return [Refusal.model_validate(row) for row in refusals.list_refusals(session, limit)]
 
 
-@router.get("/parts", responses=problems())
+@router.get("/parts", responses=problem_responses())
 def list_parts() -> Parts:
     """The running parts, the missing ones and the open alarms."""
     with unit_of_work() as session:
-        return Parts.of(overview.read_parts(session))
+        return Parts.from_overview(overview.read_parts(session))

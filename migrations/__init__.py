@@ -1,4 +1,4 @@
-"""The tables' history (Alembic). One file a change; one that has landed is never edited."""
+"""The tables' history (Alembic): one file a change. A released file is never edited."""
 
 from __future__ import annotations
 
@@ -9,29 +9,36 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
+LOCK_TIMEOUT = "10s"
+"""How long a migration waits for a table that is busy; then it fails and nothing is changed."""
 
-def config(engine: Engine | None = None) -> Config:
-    """Alembic's configuration; there is no alembic.ini to keep in step."""
-    made = Config()
-    made.set_main_option("script_location", str(Path(__file__).parent))
+
+def alembic_config(engine: Engine | None = None) -> Config:
+    """Alembic's configuration; there is no alembic.ini to keep in step.
+
+    Args:
+        engine: the database; None takes the one of NIGHTDRAFT_DATABASE_URL.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
     if engine is not None:
-        made.attributes["engine"] = engine
-    return made
+        config.attributes["engine"] = engine
+    return config
 
 
 def upgrade(engine: Engine | None = None, revision: str = "head") -> None:
-    """Bring the database to the newest tables; nothing happens where it is there already."""
-    command.upgrade(config(engine), revision)
+    """Bring the database to a revision; nothing happens where it is there already."""
+    command.upgrade(alembic_config(engine), revision)
 
 
 def downgrade(engine: Engine | None = None, revision: str = "base") -> None:
-    """Take migrations back."""
-    command.downgrade(config(engine), revision)
+    """Take migrations back, down to a revision."""
+    command.downgrade(alembic_config(engine), revision)
 
 
 def head() -> str:
     """The newest revision that this software knows."""
-    newest = ScriptDirectory.from_config(config()).get_current_head()
-    if newest is None:
+    revision = ScriptDirectory.from_config(alembic_config()).get_current_head()
+    if revision is None:
         raise RuntimeError("the migrations folder is empty")
-    return newest
+    return revision

@@ -1,6 +1,6 @@
-"""Runs the migrations: `nightdraft` calls `migrations.upgrade()`, Alembic's own command works too.
+"""Runs the migrations, for `migrations.upgrade()` and for Alembic's own command.
 
-Two programs that start at once must not both migrate: an advisory lock lets one go first.
+Two programs that start at once must not both migrate, so an advisory lock lets one go first.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import text
 
+import migrations
 from records.database.session import make_engine
 from records.database.tables import Base
 from records.settings import settings
@@ -17,16 +18,18 @@ LOCK = 7_310_445_129  # any number, the same in every program
 
 def run() -> None:
     """Upgrade or downgrade over one connection, all steps in one transaction."""
-    given = context.config.attributes.get("engine")
-    engine = given or make_engine(settings().address("database_url"))
+    callers_engine = context.config.attributes.get("engine")
+    engine = callers_engine or make_engine(settings().address("database_url"))
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=Base.metadata)
         with context.begin_transaction():
             # A busy table must not queue everybody else behind a migration that waits for it.
-            connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            connection.execute(text(f"SET LOCAL lock_timeout = '{migrations.LOCK_TIMEOUT}'"))
+            # A backfill may walk a large table; the engine's limit on a statement is for work.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             context.run_migrations()
-    if given is None:
+    if callers_engine is None:
         engine.dispose()
 
 

@@ -1,7 +1,7 @@
-"""The states, their transitions and the reasons, as data. Knows no tables and does nothing.
+"""The states, their transitions and the reasons, as data.
 
-A state's line says what it means to a person; TRANSITIONS says where it may go. The only code that
-walks TRANSITIONS is `records.workflow.requests`.
+The comment beside a state says what it means to a person, and TRANSITIONS says where it may go.
+Only `records.workflow.requests` moves a request along TRANSITIONS.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class StudyState(StrEnum):
 class InstanceState(StrEnum):
     """What became of one received object."""
 
-    KEPT = "KEPT"  # a film that may be drafted from
+    KEPT = "KEPT"  # an image that may be drafted from
     SKIPPED = "SKIPPED"  # kept on disk, of a class that is not drafted from
     CONFLICT = "CONFLICT"  # other bytes under a SOP instance UID that is known; a person decides
     MISMATCH = "MISMATCH"  # the study's UID, but another patient; a person decides
@@ -153,10 +153,17 @@ class ReviewDecision(StrEnum):
 class FailReason(StrEnum):
     """Why a request FAILED; preparing and drafting add no others."""
 
-    UNREADABLE = "UNREADABLE"  # the films' pixels cannot be read
+    UNREADABLE = "UNREADABLE"  # the images' pixels cannot be read
     WORKER_DIED = "WORKER_DIED"  # the worker died on it, alone, each time
     MODEL_ERROR = "MODEL_ERROR"  # the model failed on it
     UNEXPECTED = "UNEXPECTED"  # an error that nobody foresaw; the log has its place
+
+
+class EndReason(StrEnum):
+    """Why a request was SUPERSEDED or CANCELLED."""
+
+    LATE_IMAGES = "LATE_IMAGES"  # SUPERSEDED: images came after the study was complete
+    DECIDED = "DECIDED"  # CANCELLED: a person decided against a draft
 
 
 class VisibleState(StrEnum):
@@ -183,7 +190,7 @@ ENDED = (
 
 
 class EventKind(StrEnum):
-    """What a line of a study's timeline tells."""
+    """What a line of a study's timeline is about."""
 
     ARRIVED = "ARRIVED"
     REPEATED = "REPEATED"
@@ -210,3 +217,13 @@ class EventKind(StrEnum):
     SIGNED = "SIGNED"
     REJECTED = "REJECTED"
     CONSENT = "CONSENT"
+
+
+WORK_ENDED = (
+    EventKind.PREPARED,
+    EventKind.DRAFTED,
+    EventKind.FORGIVEN,
+    EventKind.ATTEMPT_FAILED,
+    EventKind.FAILED,
+)
+"""Events that end a worker's work on a request; `ix_events_work_ended` holds them."""

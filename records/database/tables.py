@@ -1,13 +1,14 @@
-"""The tables, one class each. Knows how things are kept and which rows the database refuses.
+"""The tables, one class each, and which rows the database refuses.
 
-Order, PriorReport, Delivery and Campaign of the plan come with the work that needs them.
-Times are the database's clock. Text columns that hold a vocabulary carry a CHECK made from it.
+Times are from the database's clock. A text column that holds a vocabulary has a CHECK that is made
+from the vocabulary. Order, PriorReport, Delivery and Campaign come with the work that needs them.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
@@ -32,6 +33,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from records.states import (
     WARNING,
+    WORK_ENDED,
     Decision,
     HoldReason,
     InstanceState,
@@ -41,7 +43,7 @@ from records.states import (
     StudyState,
 )
 
-NAMES = {
+NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_name)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
     "ck": "ck_%(table_name)s_%(constraint_name)s",
@@ -50,10 +52,15 @@ NAMES = {
 }
 
 
+def _listed(values: Iterable[StrEnum]) -> str:
+    """The values as SQL lists them: 'A', 'B'."""
+    return ", ".join(f"'{value.value}'" for value in values)
+
+
 class Base(DeclarativeBase):
     """All tables; constraint names are fixed so that migrations can name them."""
 
-    metadata = MetaData(naming_convention=NAMES)
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
     type_annotation_map = {
         str: Text,
         dt.datetime: DateTime(timezone=True),
@@ -64,14 +71,13 @@ class Base(DeclarativeBase):
     }
 
 
-def one_of(column: str, words: type[StrEnum]) -> CheckConstraint:
-    """A CHECK that the column holds a word of the vocabulary."""
-    listed = ", ".join(f"'{word.value}'" for word in words)
-    return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
+def vocabulary_check(column: str, vocabulary: type[StrEnum]) -> CheckConstraint:
+    """A CHECK that the column holds a value of the vocabulary."""
+    return CheckConstraint(f"{column} IN ({_listed(vocabulary)})", name=f"{column}_known")
 
 
-def new_id() -> Mapped[uuid.UUID]:
-    """Our own id, for messages, logs and paths: it tells nothing of a patient."""
+def id_column() -> Mapped[uuid.UUID]:
+    """A column for our own id, which messages, logs and paths may name: no patient is in it."""
     return mapped_column(primary_key=True, server_default=func.gen_random_uuid())
 
 
@@ -80,7 +86,7 @@ class Study(Base):
 
     __tablename__ = "studies"
     __table_args__ = (
-        one_of("state", StudyState),
+        vocabulary_check("state", StudyState),
         # The sweep looks for quiet studies every few seconds.
         Index(
             "ix_studies_receiving",
@@ -90,7 +96,7 @@ class Study(Base):
         Index("ix_studies_first_received_at", "first_received_at", "id"),
     )
 
-    id: Mapped[uuid.UUID] = new_id()
+    id: Mapped[uuid.UUID] = id_column()
     study_instance_uid: Mapped[str] = mapped_column(unique=True)  # (0020,000D)
     patient_id: Mapped[str]  # (0010,0020)
     patient_id_issuer: Mapped[str]  # (0010,0021)
@@ -120,7 +126,7 @@ class Series(Base):
 
     __tablename__ = "series"
 
-    id: Mapped[uuid.UUID] = new_id()
+    id: Mapped[uuid.UUID] = id_column()
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
     series_instance_uid: Mapped[str]  # (0020,000E)
     modality: Mapped[str]  # (0008,0060)
@@ -132,8 +138,8 @@ class Instance(Base):
 
     __tablename__ = "instances"
     __table_args__ = (
-        one_of("state", InstanceState),
-        # One object stands under a UID; conflicts and strangers are kept beside it.
+        vocabulary_check("state", InstanceState),
+        # One object counts under a UID; conflicts and mismatches are kept aside.
         Index(
             "uq_instances_standing",
             "sop_instance_uid",
@@ -144,7 +150,7 @@ class Instance(Base):
         UniqueConstraint("sop_instance_uid", "sha256", "study_id", "state"),
     )
 
-    id: Mapped[uuid.UUID] = new_id()
+    id: Mapped[uuid.UUID] = id_column()
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
     series_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("series.id"))
     sop_instance_uid: Mapped[str]  # (0008,0018)
@@ -165,8 +171,8 @@ class DraftRequest(Base):
 
     __tablename__ = "draft_requests"
     __table_args__ = (
-        one_of("state", RequestState),
-        one_of("purpose", Purpose),
+        vocabulary_check("state", RequestState),
+        vocabulary_check("purpose", Purpose),
         CheckConstraint(
             "(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_is_whole"
         ),
@@ -202,7 +208,7 @@ class DraftRequest(Base):
         Index("ix_draft_requests_state", "state"),
     )
 
-    id: Mapped[uuid.UUID] = new_id()
+    id: Mapped[uuid.UUID] = id_column()
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
     revision: Mapped[int]
     bundle: Mapped[str | None]  # a bundle's digest; NULL is whichever is served
@@ -215,12 +221,12 @@ class DraftRequest(Base):
     detail: Mapped[str] = mapped_column(server_default="")
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     suspect: Mapped[bool] = mapped_column(server_default=text("false"))
-    # The lease: whoever has it, and which claim it was. Every write checks both (fencing).
+    # The lease: who has it, and which claim it was. Every write checks both (fencing).
     claims: Mapped[int] = mapped_column(server_default=text("0"))
     lease_owner: Mapped[str | None]
     lease_expires_at: Mapped[dt.datetime | None]
     lease_alone: Mapped[bool] = mapped_column(server_default=text("false"))
-    # What preparing left for drafting.
+    # What preparing stored for drafting.
     prepared_blob: Mapped[str | None]
     inputs_digest: Mapped[str | None]
     preprocessing_digest: Mapped[str | None]
@@ -231,11 +237,11 @@ class DraftRequest(Base):
 
 
 class Draft(Base):
-    """What the model wrote, with all it came from. Written once; a trigger refuses changes."""
+    """What the model wrote, with all it was made from. Written once; a trigger refuses changes."""
 
     __tablename__ = "drafts"
     __table_args__ = (
-        one_of("purpose", Purpose),
+        vocabulary_check("purpose", Purpose),
         CheckConstraint(f"starts_with(text, '{WARNING}')", name="begins_with_warning"),
         CheckConstraint("status = 'UNREVIEWED'", name="never_final"),
         # An effect happens once: a second bell finds the draft done.
@@ -255,7 +261,7 @@ class Draft(Base):
         ),
     )
 
-    id: Mapped[uuid.UUID] = new_id()
+    id: Mapped[uuid.UUID] = id_column()
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
     request_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("draft_requests.id"))
     revision: Mapped[int]
@@ -269,7 +275,7 @@ class Draft(Base):
     bundle_digest: Mapped[str]
     settings_digest: Mapped[str]
     inputs_digest: Mapped[str]
-    notice: Mapped[str]  # what the bundle says of itself ("knows drawn phantoms only")
+    notice: Mapped[str]  # the bundle's notice ("knows drawn phantoms only")
     prompt: Mapped[str]
     indication: Mapped[str]
     indication_source: Mapped[str]
@@ -279,25 +285,25 @@ class Draft(Base):
     timings: Mapped[dict[str, Any]]  # seconds by stage
     tokens: Mapped[list[str]]
     token_logprobs: Mapped[list[float]]
-    # [{"section", "text", "confidence", "least"}], model.prompting.confidence; NULL where it is not known
+    # [{"section", "text", "confidence", "least"}] of model.prompting.confidence; NULL where unknown
     sentences: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
     cut: Mapped[bool]  # the text reached the limit on new tokens
     device: Mapped[str]
     dtype: Mapped[str]
-    # The present pace is asked for every few seconds.
+    # The present pace is read every few seconds.
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)
     superseded_at: Mapped[dt.datetime | None]
 
 
 class Review(Base):
-    """A reader's word on a draft: the report that was signed, or why there is none.
+    """A reader's review of a draft: the report that was signed, or why there is none.
 
     Written once; a trigger refuses every change but that of `training_consent`.
     """
 
     __tablename__ = "reviews"
     __table_args__ = (
-        one_of("decision", ReviewDecision),
+        vocabulary_check("decision", ReviewDecision),
         CheckConstraint(r"reader ~ '\S'", name="has_reader"),
         CheckConstraint(
             r"decision <> 'SIGNED' OR (findings || impression) ~ '\S'", name="signed_has_text"
@@ -317,7 +323,7 @@ class Review(Base):
         Index("ix_reviews_study_id", "study_id", "decided_at"),
     )
 
-    id: Mapped[uuid.UUID] = new_id()
+    id: Mapped[uuid.UUID] = id_column()
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
     draft_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("drafts.id"), index=True)
     decision: Mapped[str]
@@ -330,15 +336,13 @@ class Review(Base):
 
 
 class Hold(Base):
-    """A person must decide; while one is open, nothing of the study is claimed."""
+    """A question to a person; while one is open, nothing of the study is claimed."""
 
     __tablename__ = "holds"
     __table_args__ = (
-        one_of("reason", HoldReason),
+        vocabulary_check("reason", HoldReason),
         CheckConstraint(
-            "decision IS NULL OR decision IN ({})".format(
-                ", ".join(f"'{word.value}'" for word in Decision)
-            ),
+            f"decision IS NULL OR decision IN ({_listed(Decision)})",
             name="decision_known",
         ),
         CheckConstraint("(decision IS NULL) = (decided_at IS NULL)", name="decided_whole"),
@@ -351,7 +355,7 @@ class Hold(Base):
         ),
     )
 
-    id: Mapped[uuid.UUID] = new_id()
+    id: Mapped[uuid.UUID] = id_column()
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
     reason: Mapped[str]
     detail: Mapped[str]
@@ -366,6 +370,14 @@ class Event(Base):
     """A line of a study's timeline. Append-only: a trigger refuses changes."""
 
     __tablename__ = "events"
+    __table_args__ = (
+        # The sweep asks which workers died one after the other.
+        Index(
+            "ix_events_work_ended",
+            "id",
+            postgresql_where=text(f"kind IN ({_listed(WORK_ENDED)})"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
@@ -373,10 +385,11 @@ class Event(Base):
     request_id: Mapped[uuid.UUID | None]
     kind: Mapped[str]
     detail: Mapped[str]
+    reason: Mapped[str | None]  # a FailReason, HoldReason or EndReason, or why it was skipped
 
 
 class Refusal(Base):
-    """What the listener refused at the door: no study of ours, but visible all the same."""
+    """An object that the listener refused: it belongs to no study of ours, and a page shows it."""
 
     __tablename__ = "refusals"
 
@@ -390,7 +403,7 @@ class Refusal(Base):
 
 
 class Alarm(Base):
-    """What a person on call must see; while one of its stage is open, a worker claims nothing."""
+    """A sentence for the person on call; while a stage's is open, its workers claim nothing."""
 
     __tablename__ = "alarms"
     __table_args__ = (
@@ -410,11 +423,13 @@ class Alarm(Base):
 
 
 class Heartbeat(Base):
-    """A running part of the system, when it was last seen, and what it says of itself."""
+    """A running part of the system: when it was last seen, and what it tells of itself."""
 
     __tablename__ = "heartbeats"
 
-    part: Mapped[str] = mapped_column(primary_key=True)  # "listener", "sweep", "prepare", "draft"
+    part: Mapped[str] = mapped_column(
+        primary_key=True
+    )  # "listener", "sweep", "prepare", "draft", "api"
     owner: Mapped[str] = mapped_column(primary_key=True)  # host:pid
     started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)

@@ -1,4 +1,4 @@
-"""Drafts: saved once, superseded by newer ones, never changed. Knows no model."""
+"""Drafts: saved once, superseded by newer ones, never changed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from records.workflow.leases import Lease
 
 @dataclass(frozen=True, slots=True)
 class NewDraft:
-    """What the model wrote and what it came from; `text` without the warning line.
+    """What the model wrote and what it was made from; `text` is without the warning line.
 
-    sentences: how sure the model was of each one's words, None where that is not known.
+    Attributes:
+        sentences: how sure the model was of the words of each sentence; None where not known.
     """
 
     text: str
@@ -50,16 +51,19 @@ class NewDraft:
 
 
 def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:
-    """Save one draft and end its request; None where the lease has passed on.
+    """Save one draft and end its request.
 
-    A draft of the same study, inputs, bundle and settings that is there already stands, and the
-    request is pointed at it.
+    Where a draft of the same study, inputs, bundle and settings exists already, it is kept and the
+    request gets that one.
+
+    Returns:
+        The draft's id; None where the lease is lost.
     """
     if not leases.lock_if_held(session, lease):
         return None
-    draft_id = find(session, lease, new.inputs_digest, new.bundle_digest, new.settings_digest)
+    draft_id = find_draft(session, lease, new.inputs_digest, new.bundle_digest, new.settings_digest)
     if lease.purpose is Purpose.PRIMARY:
-        # One draft is current: this one. The older ones are kept, not shown.
+        # This draft is now the current one. The older ones are kept and not shown.
         current = update(Draft).where(
             Draft.study_id == lease.study_id, Draft.purpose == Purpose.PRIMARY
         )
@@ -90,7 +94,7 @@ def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:
 
 
 def withdraw(session: Session, study_id: uuid.UUID) -> None:
-    """No draft of the study is the current one any more; all are kept."""
+    """Make the study's current draft an older one; all drafts are kept."""
     session.execute(
         update(Draft)
         .where(
@@ -102,10 +106,10 @@ def withdraw(session: Session, study_id: uuid.UUID) -> None:
     )
 
 
-def find(
+def find_draft(
     session: Session, lease: Lease, inputs_digest: str, bundle_digest: str, settings_digest: str
 ) -> uuid.UUID | None:
-    """The draft that was made before of just these; None where there is none."""
+    """The draft that was made before of exactly these digests; None where there is none."""
     return session.scalar(
         select(Draft.id).where(
             Draft.study_id == lease.study_id,

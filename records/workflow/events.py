@@ -1,4 +1,7 @@
-"""A study's timeline: append-only events. Details are our own words, never a patient's."""
+"""A study's timeline: events that are appended and never changed.
+
+Details are in our own words and never name a patient.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from records.database.tables import DraftRequest, Event
-from records.states import EventKind, FailReason, Stage
+from records.states import WORK_ENDED, EventKind, FailReason, Stage
+
+_SUCCESSES = (EventKind.PREPARED, EventKind.DRAFTED)
 
 
 def append_event(
@@ -18,25 +23,43 @@ def append_event(
     kind: EventKind,
     detail: str = "",
     request_id: uuid.UUID | None = None,
+    *,
+    reason: str | None = None,
 ) -> None:
-    """Add a line to the study's timeline, in the caller's transaction."""
-    session.execute(
-        insert(Event).values(study_id=study_id, request_id=request_id, kind=kind, detail=detail)
-    )
+    """Append a line to the study's timeline, in the caller's transaction.
+
+    Args:
+        session: the caller's transaction.
+        study_id: the study.
+        kind: what happened.
+        detail: a sentence or a few words for a person.
+        request_id: the draft request that it happened to.
+        reason: a stable word where there is one: a FailReason, a HoldReason, an EndReason, or the
+            reason for which a study is skipped.
+    """
+    append_events(session, kind, [(study_id, request_id, detail)], reason=reason)
 
 
 def append_events(
     session: Session,
     kind: EventKind,
     lines: Sequence[tuple[uuid.UUID, uuid.UUID | None, str]],
+    *,
+    reason: str | None = None,
 ) -> None:
-    """Add one line each for many (study, request, detail)."""
+    """Append one line of the same kind and reason for each (study, request, detail)."""
     if lines:
         session.execute(
             insert(Event),
             [
-                {"study_id": study, "request_id": request, "kind": kind, "detail": detail}
-                for study, request, detail in lines
+                {
+                    "study_id": study_id,
+                    "request_id": request_id,
+                    "kind": kind,
+                    "detail": detail,
+                    "reason": reason,
+                }
+                for study_id, request_id, detail in lines
             ],
         )
 
@@ -46,26 +69,33 @@ def timeline(session: Session, study_id: uuid.UUID) -> Sequence[Event]:
     return session.scalars(select(Event).where(Event.study_id == study_id).order_by(Event.id)).all()
 
 
-def consecutive_worker_deaths(session: Session, stage: Stage, reach: int = 200) -> list[uuid.UUID]:
+def consecutive_worker_deaths(session: Session, stage: Stage, limit: int = 200) -> list[uuid.UUID]:
     """The requests that a worker of this stage died on, alone, since one last succeeded.
 
-    Looks back over the newest `reach` ends of work; each request once, the newest first.
+    Args:
+        session: the caller's transaction.
+        stage: the stage whose workers died.
+        limit: how many of the newest ends of work are looked at.
+
+    Returns:
+        Each request once, the newest death first.
     """
     success = EventKind.PREPARED if stage is Stage.PREPARE else EventKind.DRAFTED
-    ends = (success, EventKind.FORGIVEN, EventKind.ATTEMPT_FAILED, EventKind.FAILED)
+    kinds = [kind for kind in WORK_ENDED if kind not in _SUCCESSES or kind is success]
+    # ix_events_work_ended: a night of ten million arrivals is not walked through.
     rows = session.execute(
-        select(Event.kind, Event.detail, DraftRequest.id, DraftRequest.prepared_blob)
+        select(Event.kind, Event.reason, DraftRequest.id, DraftRequest.prepared_blob)
         .join(DraftRequest, DraftRequest.id == Event.request_id)
-        .where(Event.kind.in_(ends))
+        .where(Event.kind.in_(kinds))
         .order_by(Event.id.desc())
-        .limit(reach)
+        .limit(limit)
     )
     died: dict[uuid.UUID, None] = {}
-    for kind, detail, request_id, prepared_blob in rows:
+    for kind, reason, request_id, prepared_blob in rows:
         if kind in (success, EventKind.FORGIVEN):
             break
         # A request that has its prepared input died while it was drafted.
-        if detail.startswith(FailReason.WORKER_DIED) and (
+        if reason == FailReason.WORKER_DIED and (
             (prepared_blob is not None) == (stage is Stage.DRAFT)
         ):
             died[request_id] = None

@@ -1,4 +1,4 @@
-"""Holds: a person must decide. While one is open nothing of its study is claimed."""
+"""Holds: questions that a person must decide. While one is open nothing of its study is claimed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from records.workflow import drafts, events, requests
 
 
 def open_hold(session: Session, study_id: uuid.UUID, reason: HoldReason, detail: str) -> None:
-    """Open a hold; one that is open for the same reason stands as it is."""
+    """Open a hold; one that is open for the same reason stays as it is."""
     opened = session.scalar(
         insert(Hold)
         .values(study_id=study_id, reason=reason, detail=detail)
@@ -24,22 +24,32 @@ def open_hold(session: Session, study_id: uuid.UUID, reason: HoldReason, detail:
         .returning(Hold.id)
     )
     if opened is not None:
-        events.append_event(session, study_id, EventKind.HELD, f"{reason}: {detail}")
+        events.append_event(session, study_id, EventKind.HELD, f"{reason}: {detail}", reason=reason)
 
 
 def decide(
     session: Session, study_id: uuid.UUID, decision: Decision, by: str, note: str = ""
 ) -> int:
-    """Close all open holds of the study as a person decided; returns how many.
+    """Close all open holds of the study as a person decided.
 
-    PROCEED lets the study go on with what stands. CANCEL ends its request, and withdraws the draft
-    that is there: it stays on record, and is no longer shown as the study's own. Images that are
-    still coming change nothing of that; `requests.retry` does.
+    PROCEED lets the study go on with the objects that are kept. CANCEL ends its request and
+    withdraws its draft, which stays on record and is no longer shown as the study's own. Images
+    that are still coming do not change that; `requests.retry` does.
+
+    Args:
+        session: the caller's transaction.
+        study_id: the study.
+        decision: what the person decided.
+        by: who decided.
+        note: why.
+
+    Returns:
+        How many holds were closed.
 
     Raises:
         NotFound: the study has no open hold.
     """
-    # The study first, as whoever files an image of it does: in another order the two would wait for
+    # Lock the study first, as filing an image of it does: in another order the two would wait for
     # each other.
     study = session.get(
         Study, study_id, with_for_update={"key_share": True}, populate_existing=True
@@ -56,7 +66,7 @@ def decide(
         session, study_id, EventKind.DECIDED, f"{decision} by {by}: {', '.join(decided)}"
     )
     if decision is Decision.CANCEL:
-        if study.request_id is None:  # it is still being received: there must be what is cancelled
+        if study.request_id is None:  # it is still being received, and there is nothing to cancel
             requests.create_request(session, study)
         requests.cancel(session, study_id, f"held ({', '.join(decided)}), and cancelled by {by}")
         drafts.withdraw(session, study_id)
@@ -71,7 +81,7 @@ def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[Hold]:
 
 
 def approved_reasons(session: Session, study_id: uuid.UUID) -> set[HoldReason]:
-    """The questions about this study to which a person said PROCEED."""
+    """The reasons of this study's holds that a person decided with PROCEED."""
     return {
         HoldReason(reason)
         for reason in session.scalars(

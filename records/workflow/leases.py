@@ -1,8 +1,8 @@
-"""Who works on which request: claims, renewals, giving back, and the fence. Moves no request.
+"""Leases: who works on which request. Claims, renewals, releases, and the fence.
 
-"Being worked on" is a live lease: an owner, the number of the claim, an expiry on the database's
-clock. Every later word is given with it, and one whose lease has passed on changes nothing. After a
-lease that died its requests are suspects, which are claimed one at a time.
+"Being worked on" is a live lease: an owner, the number of the claim, and an expiry on the
+database's clock. Every write carries the worker's lease; a write under a lost lease changes nothing.
+After a lease expired its requests are suspects, which are claimed one at a time.
 """
 
 from __future__ import annotations
@@ -26,12 +26,18 @@ NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None, "leas
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A request that `owner` has claimed; `claim` counts the claims of this request (fencing)."""
+    """A request that `owner` has claimed.
+
+    Attributes:
+        owner: the worker's process, as `host:pid`.
+        claim_number: how many claims this request has had, this one included (fencing).
+        alone: a suspect, which is worked on alone.
+    """
 
     request_id: uuid.UUID
     study_id: uuid.UUID
     owner: str
-    claim: int
+    claim_number: int
     stage: Stage
     revision: int
     purpose: Purpose
@@ -43,7 +49,10 @@ class Lease:
 
 
 def _claimable(stage: Stage, bundle: str | None) -> ColumnElement[bool]:
-    """Ready for the stage: no lease, due, its study complete at this revision, no open hold."""
+    """The condition of a request that is ready for the stage.
+
+    It has no lease and is due, its study is complete at this revision and has no open hold.
+    """
     return and_(
         DraftRequest.state == stage.claims,
         DraftRequest.lease_owner.is_(None),
@@ -68,9 +77,20 @@ def claim(
     lease_seconds: float,
     bundle: str | None = None,
 ) -> list[Lease]:
-    """Claim up to `limit` ready requests by priority, due time and arrival.
+    """Claim ready requests by priority, due time and arrival.
 
-    A suspect is claimed alone: whoever dies of it takes nobody along.
+    A suspect is claimed alone, so that a worker that dies of it takes no other study along.
+
+    Args:
+        session: the caller's transaction.
+        stage: the stage that will work on them.
+        owner: the worker's process.
+        limit: how many requests, at most.
+        lease_seconds: how long the leases last.
+        bundle: the digest of the worker's bundle; requests for another one are left alone.
+
+    Returns:
+        The leases, in the order of the claim.
     """
     ready = session.execute(
         select(DraftRequest.id, DraftRequest.suspect)
@@ -87,11 +107,11 @@ def claim(
     if not ready:
         return []
     alone = ready[0].suspect
-    taken = [ready[0].id] if alone else [row.id for row in ready if not row.suspect]
-    order = {id_: place for place, id_ in enumerate(taken)}
+    claimed_ids = [ready[0].id] if alone else [row.id for row in ready if not row.suspect]
+    order = {id_: index for index, id_ in enumerate(claimed_ids)}
     rows = session.scalars(
         update(DraftRequest)
-        .where(DraftRequest.id.in_(taken))
+        .where(DraftRequest.id.in_(claimed_ids))
         .values(
             lease_owner=owner,
             lease_expires_at=func.clock_timestamp() + interval(lease_seconds),
@@ -112,7 +132,7 @@ def claim(
             request_id=row.id,
             study_id=row.study_id,
             owner=owner,
-            claim=row.claims,
+            claim_number=row.claims,
             stage=stage,
             revision=row.revision,
             purpose=Purpose(row.purpose),
@@ -127,7 +147,7 @@ def claim(
 
 
 def claimable_ids(session: Session, stage: Stage, limit: int) -> Sequence[uuid.UUID]:
-    """Requests that the stage could claim now, first ones first: what the sweep rings for."""
+    """Requests that the stage could claim now, in the order of claims; the sweep rings for them."""
     return session.scalars(
         select(DraftRequest.id)
         .where(_claimable(stage, None))
@@ -142,17 +162,21 @@ def claimable_ids(session: Session, stage: Stage, limit: int) -> Sequence[uuid.U
 
 
 def fence(lease: Lease) -> ColumnElement[bool]:
-    """The fence: still the same claim of the same owner, not run out on the database's clock."""
+    """The condition that every write of a worker checks.
+
+    The request still has the same claim of the same owner, and the lease has not run out on the
+    database's clock.
+    """
     return and_(
         DraftRequest.id == lease.request_id,
         DraftRequest.lease_owner == lease.owner,
-        DraftRequest.claims == lease.claim,
+        DraftRequest.claims == lease.claim_number,
         DraftRequest.lease_expires_at > func.clock_timestamp(),
     )
 
 
 def renew(session: Session, leases: Sequence[Lease], lease_seconds: float) -> set[uuid.UUID]:
-    """Renew leases while their work goes on; returns the requests whose lease still stands."""
+    """Renew leases while their work goes on; returns the requests whose lease was not lost."""
     if not leases:
         return set()
     return set(
@@ -167,14 +191,22 @@ def renew(session: Session, leases: Sequence[Lease], lease_seconds: float) -> se
 
 
 def lock_if_held(session: Session, lease: Lease) -> bool:
-    """Whether the lease stands; the row is locked, so it stands until the transaction ends."""
+    """Whether the worker still has the lease; the row stays locked until the transaction ends."""
     return session.scalar(select(DraftRequest.id).where(fence(lease)).with_for_update()) is not None
 
 
 def release(session: Session, leases: Sequence[Lease], why: str, *, suspect: bool = False) -> int:
     """Release leases uncounted: the disk, database, bundle, device or a shutdown is to blame.
 
-    suspect: one of these may be to blame after all, so each is claimed alone from here on.
+    Args:
+        session: the caller's transaction.
+        leases: the leases; lost ones are left alone.
+        why: a few words for the timeline.
+        suspect: one of these studies may be to blame after all, so each is claimed alone from now
+            on.
+
+    Returns:
+        How many leases were released.
     """
     if not leases:
         return 0
@@ -189,5 +221,7 @@ def release(session: Session, leases: Sequence[Lease], why: str, *, suspect: boo
         .returning(DraftRequest.study_id, DraftRequest.id)
         .execution_options(synchronize_session=False)
     ).all()
-    events.append_events(session, EventKind.LEASE_RELEASED, [(s, r, why) for s, r in rows])
+    events.append_events(
+        session, EventKind.LEASE_RELEASED, [(study, request, why) for study, request in rows]
+    )
     return len(rows)

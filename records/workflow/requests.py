@@ -1,9 +1,9 @@
-"""What is to be drafted: the only code that moves a DraftRequest.
+"""Draft requests: what is to be drafted. Only this module moves a DraftRequest between states.
 
-A worker gives every word with its lease (`records.workflow.leases`); one whose lease has passed on changes
-nothing. Only a study's own error costs an attempt. The first lease that dies makes a suspect, which
-is claimed alone; the one that dies alone costs an attempt, so a study that kills its worker ends
-FAILED while its batch mates are drafted.
+Every write of a worker carries its lease (`records.workflow.leases`); a write under a lost lease
+changes nothing. Only a study's own error costs an attempt. When a lease expires, its requests
+become suspects, which are claimed one at a time. A lease that expires on a suspect costs an
+attempt, so a study that kills its worker ends FAILED while the rest of its batch is drafted.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from records.errors import NotAllowed
 from records.states import (
     OPEN,
     TRANSITIONS,
+    EndReason,
     EventKind,
     FailReason,
     Purpose,
@@ -34,12 +35,19 @@ from records.workflow.leases import NO_LEASE, Lease, fence
 
 @dataclass(frozen=True, slots=True)
 class PreparedInput:
-    """What preparing leaves for drafting."""
+    """What preparing stores for drafting.
+
+    Attributes:
+        blob: the key of the prepared input.
+        inputs_digest: the digest of everything it was made from.
+        preprocessing_digest: the digest of the bundle's preprocessing.
+        provenance: what the draft will keep: views, left_out, notes, indication.
+    """
 
     blob: str
     inputs_digest: str
     preprocessing_digest: str
-    provenance: dict[str, Any]  # what the draft row will keep: views, left_out, notes, indication
+    provenance: dict[str, Any]
 
 
 def create_request(
@@ -49,29 +57,33 @@ def create_request(
     purpose: Purpose = Purpose.PRIMARY,
     bundle: str | None = None,
 ) -> uuid.UUID:
-    """A new request for the study's present revision; an open primary one is superseded.
+    """Create a request for the study's present revision; an open primary one is superseded.
 
-    A person's no stands: after a cancelled request the next one is born cancelled, until `retry`
-    takes that back.
+    What a person cancelled stays cancelled: the request after a cancelled one is cancelled at once,
+    until `retry` takes that back.
+
+    Returns:
+        The request's id.
     """
-    before = session.execute(
+    previous = session.execute(
         select(DraftRequest.state, DraftRequest.detail).where(DraftRequest.id == study.request_id)
     ).one_or_none()
     if purpose is Purpose.PRIMARY:
-        older = session.execute(
+        superseded = session.execute(
             _move(RequestState.SUPERSEDED)
             .where(
                 DraftRequest.study_id == study.id,
                 DraftRequest.purpose == purpose,
                 DraftRequest.state.in_(OPEN),
             )
-            .values(reason="LATE_IMAGES", detail=f"superseded by revision {study.revision}")
+            .values(reason=EndReason.LATE_IMAGES, detail=f"superseded by revision {study.revision}")
             .returning(DraftRequest.id)
         ).scalars()
         events.append_events(
             session,
             EventKind.SUPERSEDED,
-            [(study.id, r, f"revision {study.revision}") for r in older],
+            [(study.id, id_, f"revision {study.revision}") for id_ in superseded],
+            reason=EndReason.LATE_IMAGES,
         )
     request = DraftRequest(
         study_id=study.id,
@@ -86,32 +98,32 @@ def create_request(
     if purpose is Purpose.PRIMARY:
         study.request_id = request.id
         session.flush()
-        if before is not None and before.state == RequestState.CANCELLED:
-            cancel(session, study.id, before.detail)
+        if previous is not None and previous.state == RequestState.CANCELLED:
+            cancel(session, study.id, previous.detail)
     return request.id
 
 
-def _move(to: RequestState) -> Update:
-    """An UPDATE to `to` that touches only rows whose state may go there, and ends their lease."""
-    sources = [state for state, targets in TRANSITIONS.items() if to in targets]
+def _move(target: RequestState) -> Update:
+    """An UPDATE to `target` of rows whose state may go there, which also ends their lease."""
+    sources = [state for state, targets in TRANSITIONS.items() if target in targets]
     return (
         update(DraftRequest)
         .where(DraftRequest.state.in_(sources))
-        .values(state=to, changed_at=func.clock_timestamp(), **NO_LEASE)
+        .values(state=target, changed_at=func.clock_timestamp(), **NO_LEASE)
         .execution_options(synchronize_session=False)
     )
 
 
-def mark_prepared(session: Session, lease: Lease, what: PreparedInput) -> bool:
-    """WAITING -> PREPARED; False where the lease has passed on."""
+def mark_prepared(session: Session, lease: Lease, prepared: PreparedInput) -> bool:
+    """WAITING -> PREPARED; False where the lease is lost."""
     done = session.scalar(
         _move(RequestState.PREPARED)
         .where(fence(lease))
         .values(
-            prepared_blob=what.blob,
-            inputs_digest=what.inputs_digest,
-            preprocessing_digest=what.preprocessing_digest,
-            provenance=what.provenance,
+            prepared_blob=prepared.blob,
+            inputs_digest=prepared.inputs_digest,
+            preprocessing_digest=prepared.preprocessing_digest,
+            provenance=prepared.provenance,
             attempts=0,
             suspect=False,
             not_before=None,
@@ -124,7 +136,11 @@ def mark_prepared(session: Session, lease: Lease, what: PreparedInput) -> bool:
 
 
 def prepare_again(session: Session, lease: Lease, why: str) -> bool:
-    """PREPARED -> WAITING, uncounted: its input is gone, damaged, or of another preprocessing."""
+    """PREPARED -> WAITING, uncounted: the input is gone, damaged, or of another preprocessing.
+
+    Returns:
+        False where the lease is lost.
+    """
     done = session.scalar(
         _move(RequestState.WAITING)
         .where(fence(lease))
@@ -137,7 +153,7 @@ def prepare_again(session: Session, lease: Lease, why: str) -> bool:
 
 
 def mark_drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> bool:
-    """-> DRAFTED with its draft; False where the lease has passed on. `drafts.save` calls it."""
+    """-> DRAFTED with its draft; False where the lease is lost. `drafts.save` calls it."""
     done = session.scalar(
         _move(RequestState.DRAFTED)
         .where(fence(lease))
@@ -152,7 +168,17 @@ def mark_drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> bool:
 
 
 def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:
-    """-> SKIPPED: not for this model. `reason` is a stable word, `detail` a sentence."""
+    """-> SKIPPED: the study is not for this model.
+
+    Args:
+        session: the caller's transaction.
+        lease: the worker's lease.
+        reason: a stable word.
+        detail: a sentence for a person.
+
+    Returns:
+        False where the lease is lost.
+    """
     done = session.scalar(
         _move(RequestState.SKIPPED)
         .where(fence(lease))
@@ -161,7 +187,12 @@ def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:
     )
     if done is not None:
         events.append_event(
-            session, lease.study_id, EventKind.SKIPPED, f"{reason}: {detail}", lease.request_id
+            session,
+            lease.study_id,
+            EventKind.SKIPPED,
+            f"{reason}: {detail}",
+            lease.request_id,
+            reason=reason,
         )
     return done is not None
 
@@ -176,10 +207,19 @@ def fail(
     retry_seconds: float,
     for_good: bool = False,
 ) -> bool:
-    """The study's own error: an attempt is used, and after the last one the request is FAILED.
+    """Count an attempt for a study's own error; after the last one the request is FAILED.
 
-    for_good: the same input fails the same way each time, so no further attempt is made.
-    Returns False where the lease has passed on.
+    Args:
+        session: the caller's transaction.
+        lease: the worker's lease.
+        reason: what went wrong.
+        detail: a sentence for a person.
+        max_attempts: attempts that a request has.
+        retry_seconds: wait before the next attempt.
+        for_good: the same input fails the same way each time, so no further attempt is made.
+
+    Returns:
+        False where the lease is lost.
     """
     attempts = session.scalar(select(DraftRequest.attempts).where(fence(lease)).with_for_update())
     if attempts is None:
@@ -215,7 +255,14 @@ def _count_attempt(
         session.execute(
             _move(RequestState.FAILED).where(DraftRequest.id == request_id).values(**values)
         )
-        events.append_event(session, study_id, EventKind.FAILED, f"{reason}: {detail}", request_id)
+        events.append_event(
+            session,
+            study_id,
+            EventKind.FAILED,
+            f"{reason}: {detail}",
+            request_id,
+            reason=reason,
+        )
         return
     session.execute(
         update(DraftRequest)
@@ -235,11 +282,12 @@ def _count_attempt(
         EventKind.ATTEMPT_FAILED,
         f"{reason}: {detail} (attempt {attempts} of {max_attempts})",
         request_id,
+        reason=reason,
     )
 
 
 def restore_attempts(session: Session, request_ids: Sequence[uuid.UUID]) -> None:
-    """Give back the last attempt: the worker, not these studies, turned out to be sick."""
+    """Give the last attempt back: the worker turned out to be sick, and not these studies."""
     rows = session.scalars(
         select(DraftRequest).where(DraftRequest.id.in_(request_ids)).with_for_update()
     ).all()
@@ -254,9 +302,13 @@ def restore_attempts(session: Session, request_ids: Sequence[uuid.UUID]) -> None
 
 
 def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> int:
-    """End leases that ran out: their worker died or hangs. Returns how many.
+    """End leases that ran out, because their worker died or hangs.
 
-    The first death makes a suspect; a suspect that dies alone has itself to blame.
+    The requests become suspects. A suspect was claimed alone, so it has itself to blame: that costs
+    an attempt.
+
+    Returns:
+        How many leases ended.
     """
     rows = session.scalars(
         select(DraftRequest)
@@ -290,15 +342,24 @@ def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> 
 
 
 def cancel(session: Session, study_id: uuid.UUID, why: str) -> int:
-    """End the study's open requests and its newest one: a person decided against a draft."""
+    """End the study's open requests and its newest one: a person decided against a draft.
+
+    Returns:
+        How many requests ended.
+    """
     newest = exists().where(Study.id == DraftRequest.study_id, Study.request_id == DraftRequest.id)
     rows = session.scalars(
         _move(RequestState.CANCELLED)
         .where(DraftRequest.study_id == study_id, or_(DraftRequest.state.in_(OPEN), newest))
-        .values(reason="DECIDED", detail=why)
+        .values(reason=EndReason.DECIDED, detail=why)
         .returning(DraftRequest.id)
     ).all()
-    events.append_events(session, EventKind.CANCELLED, [(study_id, r, why) for r in rows])
+    events.append_events(
+        session,
+        EventKind.CANCELLED,
+        [(study_id, id_, why) for id_ in rows],
+        reason=EndReason.DECIDED,
+    )
     return len(rows)
 
 
@@ -309,11 +370,20 @@ def retry(
     since: dt.datetime | None = None,
     study_id: uuid.UUID | None = None,
 ) -> int:
-    """FAILED -> WAITING with all attempts, prepared afresh; returns how many.
+    """FAILED -> WAITING with all attempts; the study is prepared afresh.
 
     SKIPPED goes back too where `reason` or `study_id` names it, CANCELLED where `study_id` does:
     what a person decided about one study is not taken back for many. Only a study's newest request
-    goes back: an older revision stays as it ended.
+    goes back; an older revision stays as it ended.
+
+    Args:
+        session: the caller's transaction.
+        reason: only requests that ended for this reason.
+        since: only requests that ended at this time or later.
+        study_id: only this study's request.
+
+    Returns:
+        How many requests went back.
 
     Raises:
         NotAllowed: the named study's newest request is at none of these ends.
@@ -323,19 +393,19 @@ def retry(
         states.append(RequestState.SKIPPED)
     if study_id is not None:
         states.append(RequestState.CANCELLED)
-    condition = [
+    conditions = [
         DraftRequest.state.in_(states),
         exists().where(Study.id == DraftRequest.study_id, Study.request_id == DraftRequest.id),
     ]
     if reason is not None:
-        condition.append(DraftRequest.reason == reason)
+        conditions.append(DraftRequest.reason == reason)
     if since is not None:
-        condition.append(DraftRequest.changed_at >= since)
+        conditions.append(DraftRequest.changed_at >= since)
     if study_id is not None:
-        condition.append(DraftRequest.study_id == study_id)
+        conditions.append(DraftRequest.study_id == study_id)
     rows = session.execute(
         _move(RequestState.WAITING)
-        .where(*condition)
+        .where(*conditions)
         .values(
             attempts=0,
             reason="",
@@ -347,7 +417,9 @@ def retry(
         )
         .returning(DraftRequest.study_id, DraftRequest.id)
     ).all()
-    events.append_events(session, EventKind.RETRIED, [(s, r, reason or "") for s, r in rows])
+    events.append_events(
+        session, EventKind.RETRIED, [(study, request, reason or "") for study, request in rows]
+    )
     if study_id is not None and not rows:
         raise NotAllowed("the study's newest request is not one that can be retried")
     return len(rows)

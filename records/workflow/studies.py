@@ -1,4 +1,4 @@
-"""What arrived: registering instances, closing quiet studies, releasing them. Knows no DICOM file.
+"""Studies as they arrive: registering instances, closing quiet studies, releasing them.
 
 The listener calls `register_instance` inside the transaction whose commit lets it answer 0x0000.
 """
@@ -55,7 +55,7 @@ class ReceivedInstance:
     priority: Priority
     is_radiograph: bool = True
     skip_reason: str = ""  # why it is not drafted from, where is_radiograph is false
-    expected_instances: int | None = None  # (0020,1208), where the sender tells it
+    expected_instances: int | None = None  # (0020,1208), where the sender sent it
 
 
 class Outcome(StrEnum):
@@ -70,40 +70,40 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """The outcome, and the study (our id) that the object belongs to."""
+    """What was done with an object, and our id of the study that it belongs to."""
 
     outcome: Outcome
     study_id: uuid.UUID
 
 
-def same_patient(one: Patient, other: Patient) -> bool:
+def same_patient(first: Patient, second: Patient) -> bool:
     """Whether two headers may be of one person.
 
-    Blank never contradicts; any field that both give and that differs does. Names are compared
-    without case, carets and doubled spaces, their first component group only (PS3.5, 6.2.1.1).
+    A blank field never contradicts; a field that both have and that differs does. Of names only the
+    first component group is compared, without case, carets and doubled spaces (PS3.5, 6.2.1.1).
     """
 
     def name(value: str) -> str:
         return " ".join(re.sub(r"[\^,]", " ", value.split("=")[0]).split()).casefold()
 
     pairs = (
-        (one.patient_id.strip(), other.patient_id.strip()),
-        (one.issuer.strip(), other.issuer.strip()),
-        (name(one.name), name(other.name)),
-        (one.birth_date.strip(), other.birth_date.strip()),
-        (one.sex.strip().upper(), other.sex.strip().upper()),
+        (first.patient_id.strip(), second.patient_id.strip()),
+        (first.issuer.strip(), second.issuer.strip()),
+        (name(first.name), name(second.name)),
+        (first.birth_date.strip(), second.birth_date.strip()),
+        (first.sex.strip().upper(), second.sex.strip().upper()),
     )
-    # A header without an id cannot confirm one that has it: the name must do that.
+    # A header without an id cannot confirm one that has it; then the name must.
     if bool(pairs[0][0]) != bool(pairs[0][1]) and not (pairs[2][0] and pairs[2][0] == pairs[2][1]):
         return False
     return all(not a or not b or a == b for a, b in pairs)
 
 
 def register_instance(session: Session, arrived: ReceivedInstance) -> Registration:
-    """File one received object under its study, making the study where it is new.
+    """File one received object under its study; the study is created where it is new.
 
-    The same UID and bytes again change nothing; other bytes under a known UID, and another patient
-    under a known study UID, are kept aside and open a hold. A film that comes after its study was
+    The same UID and bytes again change nothing. Other bytes under a known UID, and another patient
+    under a known study UID, are kept aside and open a hold. An image that comes after its study was
     complete makes a new revision.
     """
     # Two associations may bring the same object at once; the second waits for the first's commit.
@@ -111,7 +111,7 @@ def register_instance(session: Session, arrived: ReceivedInstance) -> Registrati
         text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 1))"),
         {"uid": arrived.sop_instance_uid},
     )
-    study = _study_of(session, arrived)
+    study = _lock_study(session, arrived)
     patient = Patient(
         study.patient_id,
         study.patient_id_issuer,
@@ -119,7 +119,7 @@ def register_instance(session: Session, arrived: ReceivedInstance) -> Registrati
         study.patient_birth_date,
         study.patient_sex,
     )
-    standing = session.scalar(
+    registered = session.scalar(
         select(Instance).where(
             Instance.sop_instance_uid == arrived.sop_instance_uid,
             Instance.state.in_([InstanceState.KEPT, InstanceState.SKIPPED]),
@@ -129,8 +129,8 @@ def register_instance(session: Session, arrived: ReceivedInstance) -> Registrati
         return _keep_aside(
             session, study, arrived, InstanceState.MISMATCH, HoldReason.PATIENT_MISMATCH
         )
-    if standing is not None:
-        if standing.sha256 == arrived.sha256 and standing.study_id == study.id:
+    if registered is not None:
+        if registered.sha256 == arrived.sha256 and registered.study_id == study.id:
             events.append_event(session, study.id, EventKind.REPEATED, "the same image came again")
             return Registration(Outcome.REPEATED, study.id)
         return _keep_aside(
@@ -147,15 +147,15 @@ def register_instance(session: Session, arrived: ReceivedInstance) -> Registrati
         )
     state = InstanceState.KEPT if arrived.is_radiograph else InstanceState.SKIPPED
     _insert(session, study, arrived, state)
-    _touch(session, study, arrived)
+    _update_study(session, study, arrived)
     events.append_event(
         session, study.id, EventKind.ARRIVED, "film" if arrived.is_radiograph else "other object"
     )
     return Registration(Outcome(state.value), study.id)
 
 
-def _study_of(session: Session, arrived: ReceivedInstance) -> Study:
-    """The study's row, locked; made where it is new."""
+def _lock_study(session: Session, arrived: ReceivedInstance) -> Study:
+    """The study's row, locked; created where it is new."""
     session.execute(
         insert(Study)
         .values(
@@ -183,7 +183,7 @@ def _study_of(session: Session, arrived: ReceivedInstance) -> Study:
 def _insert(
     session: Session, study: Study, arrived: ReceivedInstance, state: InstanceState
 ) -> uuid.UUID | None:
-    """The instance's row; None where these bytes are kept aside already."""
+    """Insert the instance's row; None where these bytes are kept aside already."""
     session.execute(
         insert(Series)
         .values(
@@ -231,17 +231,19 @@ def _keep_aside(
         events.append_event(session, study.id, EventKind.REPEATED, "a held image came again")
         return Registration(Outcome.REPEATED, study.id)
     holds.open_hold(session, study.id, reason, f"sent by {arrived.calling_ae}")
-    events.append_event(session, study.id, EventKind.CONFLICT, f"kept aside: {reason}")
+    events.append_event(
+        session, study.id, EventKind.CONFLICT, f"kept aside: {reason}", reason=reason
+    )
     return Registration(Outcome(state.value), study.id)
 
 
-def _touch(session: Session, study: Study, arrived: ReceivedInstance) -> None:
-    """What a new object says of the whole study."""
+def _update_study(session: Session, study: Study, arrived: ReceivedInstance) -> None:
+    """Update the study by what a new object's header says of it."""
     study.last_received_at = func.clock_timestamp()
     study.priority = min(study.priority, arrived.priority)
     if arrived.expected_instances:
         study.expected_instances = arrived.expected_instances
-    # Fields that the first object left blank; what it said stands.
+    # Only fields that the first object left blank are filled.
     for column, value in (
         ("patient_id", arrived.patient.patient_id),
         ("patient_id_issuer", arrived.patient.issuer),
@@ -260,7 +262,13 @@ def _touch(session: Session, study: Study, arrived: ReceivedInstance) -> None:
 def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> list[uuid.UUID]:
     """Make quiet, released and full studies COMPLETE, each with its draft request.
 
-    Returns the studies closed; call again while the answer is `limit` long.
+    Args:
+        session: the caller's transaction.
+        quiet_seconds: a study is quiet when nothing came for so long.
+        limit: studies closed, at most.
+
+    Returns:
+        The studies that were closed; call again while there are `limit` of them.
     """
     arrived_count = (
         select(func.count())
@@ -296,7 +304,12 @@ def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> lis
 
 
 def release(session: Session, study_instance_uid: str) -> uuid.UUID:
-    """End the study's quiet period now; the next sweep closes it. Released again, it stays so.
+    """End the study's quiet period now; the next sweep closes it.
+
+    A study that is released already stays as it is.
+
+    Returns:
+        Our own id of the study.
 
     Raises:
         NotFound: no such study.
@@ -328,7 +341,7 @@ def get_by_uid(session: Session, study_instance_uid: str) -> Study:
 def list_instances(
     session: Session, study_id: uuid.UUID, *states: InstanceState
 ) -> Sequence[Instance]:
-    """The study's instances in the order of arrival, those in `states` or all."""
+    """The study's instances in the order of arrival: those in `states`, or all."""
     query = select(Instance).where(Instance.study_id == study_id)
     if states:
         query = query.where(Instance.state.in_(states))
@@ -336,5 +349,5 @@ def list_instances(
 
 
 def known_blobs(session: Session, keys: Sequence[str]) -> set[str]:
-    """Those of `keys` that an instance row names."""
+    """The keys that a row of an instance names."""
     return set(session.scalars(select(Instance.blob).where(Instance.blob.in_(keys))))

@@ -1,6 +1,6 @@
-"""What a person sees: the visible state of studies, counts, pages of the worklist.
+"""The worklist that a person sees: the visible state of studies, counts, and pages of rows.
 
-The one place where study, request, lease and holds become a VisibleState. Reads only.
+Only this module derives a VisibleState from study, request, lease and holds. It changes nothing.
 """
 
 from __future__ import annotations
@@ -73,12 +73,17 @@ _IMPLIED: dict[VisibleState, ColumnElement[bool]] = {
         if state not in (RequestState.WAITING, RequestState.SUPERSEDED)
     },
 }
-"""What follows of the rows from a visible state. Said beside it, for no index knows VISIBLE."""
+"""What a visible state implies of the rows. Queries name it too, for no index holds VISIBLE."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorklistRow:
-    """One line of the worklist."""
+    """One row of the worklist.
+
+    Attributes:
+        image_count: images that the study may be drafted from.
+        instance_count: all objects that came under its UID.
+    """
 
     id: uuid.UUID
     study_instance_uid: str
@@ -109,14 +114,14 @@ class WorklistRow:
 
 @dataclass(frozen=True, slots=True)
 class WorklistPage:
-    """Some lines, newest first, and the mark that `page` takes for the next ones."""
+    """Some rows, newest first. next: the mark with which `read_page` gives the following ones."""
 
     rows: list[WorklistRow]
     next: str | None
 
 
 def draft_caveat(row: WorklistRow, revision: int) -> str:
-    """Why a draft of this revision may not be of all that is known now; "" where nothing is."""
+    """Why a draft of this revision may not show all that is known now; "" where it does."""
     if revision != row.revision:
         return (
             f"This draft is of revision {revision}. The study has changed since (revision "
@@ -132,14 +137,14 @@ def draft_caveat(row: WorklistRow, revision: int) -> str:
 
 def count_by_state(session: Session) -> dict[VisibleState, int]:
     """How many studies are in each visible state; states without studies are 0."""
-    found = session.execute(
+    numbers = session.execute(
         select(VISIBLE.label("visible"), func.count())
         .select_from(Study)
         .outerjoin(DraftRequest, DraftRequest.id == Study.request_id)
         .group_by("visible")
     ).all()
-    every = dict.fromkeys(VisibleState, 0)
-    return every | {VisibleState(state): number for state, number in found}
+    zeros = dict.fromkeys(VisibleState, 0)
+    return zeros | {VisibleState(state): number for state, number in numbers}
 
 
 def read_page(
@@ -148,23 +153,28 @@ def read_page(
     state: VisibleState | None = None,
     after: str | None = None,
     limit: int = 50,
-    words: str = "",
+    search: str = "",
 ) -> WorklistPage:
     """A page of the worklist, the newest arrival first.
 
-    after: the `next` of the page before. words: part of a patient id, name or accession number.
+    Args:
+        session: the caller's transaction.
+        state: only studies in this state.
+        after: the `next` of the page before.
+        limit: rows on the page, at most.
+        search: part of a patient id, name, accession number or study UID.
 
     Raises:
-        NotAllowed: `after` is no mark that this function gave.
+        NotAllowed: `after` is not a mark that this function gave.
     """
     query = _rows().order_by(Study.first_received_at.desc(), Study.id.desc()).limit(limit + 1)
     if state is not None:
         query = query.where(literal(state.value) == VISIBLE, _IMPLIED.get(state, true()))
-    if words:
+    if search:
         query = query.where(
             or_(
                 *(
-                    column.icontains(words, autoescape=True)
+                    column.icontains(search, autoescape=True)
                     for column in (
                         Study.patient_id,
                         Study.patient_name,
@@ -177,7 +187,7 @@ def read_page(
     if after is not None:
         at, id_ = _read_mark(after)
         query = query.where(tuple_(Study.first_received_at, Study.id) < tuple_(at, id_))
-    rows = [_row(found) for found in session.execute(query).all()]
+    rows = [_row(line) for line in session.execute(query).all()]
     more = len(rows) > limit
     rows = rows[:limit]
     mark = _mark(rows[-1].first_received_at, rows[-1].id) if more and rows else None
@@ -185,12 +195,12 @@ def read_page(
 
 
 def read_row(session: Session, study_id: uuid.UUID) -> WorklistRow:
-    """The line of one study."""
+    """The row of one study."""
     return _row(session.execute(_rows().where(Study.id == study_id)).one())
 
 
 def oldest_waiting(session: Session) -> dt.datetime | None:
-    """Arrival of the oldest study that is neither ended nor held; None where there is none."""
+    """The arrival of the oldest study that is neither ended nor held; None where there is none."""
     return session.scalar(
         select(func.min(Study.first_received_at))
         .select_from(Study)
@@ -251,9 +261,9 @@ def _rows() -> Select[Any]:
     )
 
 
-def _row(found: Any) -> WorklistRow:
-    study: Study = found.Study
-    request: DraftRequest | None = found.DraftRequest
+def _row(line: Any) -> WorklistRow:
+    study: Study = line.Study
+    request: DraftRequest | None = line.DraftRequest
     return WorklistRow(
         id=study.id,
         study_instance_uid=study.study_instance_uid,
@@ -267,19 +277,19 @@ def _row(found: Any) -> WorklistRow:
         calling_ae=study.calling_ae,
         priority=Priority(study.priority),
         revision=study.revision,
-        state=VisibleState(found.visible),
+        state=VisibleState(line.visible),
         reason=request.reason if request else "",
         detail=request.detail if request else "",
-        hold_reasons=tuple(found.held or ()),
+        hold_reasons=tuple(line.held or ()),
         first_received_at=study.first_received_at,
         last_received_at=study.last_received_at,
         changed_at=request.changed_at if request else None,
-        draft_id=found.draft_id,
-        model_name=found.model_name or "",
-        impression=found.impression or "",
-        findings=found.findings or "",
-        image_count=found.image_count,
-        instance_count=found.instance_count,
+        draft_id=line.draft_id,
+        model_name=line.model_name or "",
+        impression=line.impression or "",
+        findings=line.findings or "",
+        image_count=line.image_count,
+        instance_count=line.instance_count,
     )
 
 
@@ -298,18 +308,18 @@ def _read_mark(mark: str) -> tuple[dt.datetime, uuid.UUID]:
 def list_recent_drafts(session: Session, limit: int) -> Sequence[WorklistRow]:
     """The studies drafted last, newest first."""
     return [
-        _row(found)
-        for found in session.execute(
+        _row(line)
+        for line in session.execute(
             _rows().where(Draft.id.is_not(None)).order_by(Draft.created_at.desc()).limit(limit)
         ).all()
     ]
 
 
 def list_by_uids(session: Session, study_instance_uids: Sequence[str]) -> list[WorklistRow]:
-    """The lines of these studies that have arrived, in the order of arrival."""
+    """The rows of those of these studies that have arrived, in the order of arrival."""
     return [
-        _row(found)
-        for found in session.execute(
+        _row(line)
+        for line in session.execute(
             _rows()
             .where(Study.study_instance_uid.in_(study_instance_uids))
             .order_by(Study.first_received_at, Study.id)

@@ -9,12 +9,12 @@ from records.states import Priority, Stage
 from records.workflow import drafts, leases, requests, studies
 from records.workflow.studies import Patient, ReceivedInstance
 
-ONE = Patient("P-1", "", "PHANTOM^ONE", "19700101", "F")
-OTHER = Patient("P-2", "", "PHANTOM^TWO", "19600101", "M")
+PATIENT = Patient("P-1", "", "PHANTOM^ONE", "19700101", "F")
+OTHER_PATIENT = Patient("P-2", "", "PHANTOM^TWO", "19600101", "M")
 _numbers = itertools.count(1)
 
 
-def arrived(study="1.2.3", sop=None, content="a film", patient=ONE, **more):
+def new_instance(study="1.2.3", sop=None, content="a film", patient=PATIENT, **more):
     number = next(_numbers)
     values = {
         "study_instance_uid": study,

@@ -17,7 +17,7 @@ from records.errors import CorpusError
 from records.settings import settings
 from records.states import ReviewDecision
 from records.workflow import reviews
-from records.workflow.reviews import Standing
+from records.workflow.reviews import LatestReview
 from training.corpus.example import SPLITS, CorpusOptions, Example, ExcludedStudy, ImageFile
 from training.corpus.report_sections import target_text
 from training.corpus.splits import assign_validation, resolve_split, split_by_patient
@@ -71,7 +71,7 @@ class SignedReports:
                 yield study
 
     def _to_example(
-        self, review: Standing, blobs: Blobs, pseudonyms: Pseudonyms
+        self, review: LatestReview, blobs: Blobs, pseudonyms: Pseudonyms
     ) -> Example | ExcludedStudy:
         key = str(review.study_id)
         if review.decision is ReviewDecision.REJECTED:
@@ -123,26 +123,26 @@ class SignedReports:
         )
 
 
-def _standing_reviews(*, consented: bool) -> Iterator[Standing]:
+def _standing_reviews(*, consented: bool) -> Iterator[LatestReview]:
     """Yield all standing reviews, page by page; no transaction stays open while a page is used."""
     after = None
     while True:
         with unit_of_work() as session:
-            page = reviews.standing(session, after, _PAGE_SIZE, consented=consented)
+            page = reviews.latest_reviews(session, after, _PAGE_SIZE, consented=consented)
         yield from page
         if len(page) < _PAGE_SIZE:
             return
         after = page[-1].study_id
 
 
-def _images(review: Standing, blobs: Blobs) -> tuple[ImageFile, ...]:
+def _images(review: LatestReview, blobs: Blobs) -> tuple[ImageFile, ...]:
     """Return the images that the draft was made from; none of them if one is gone.
 
     Raises:
         CorpusError: the whole folder of images is missing.
     """
     images = []
-    for used in review.films:
+    for used in review.images:
         path = blobs.path(used.blob) if used.blob else None
         if path is None or not path.is_file():
             if not (blobs.root / "instances").is_dir():
@@ -158,7 +158,7 @@ def _clean_line(text: str, known: KnownIdentifiers) -> str:
     return " ".join(clean.split()) if has_content(clean) else ""
 
 
-def _patient_identity(review: Standing) -> str:
+def _patient_identity(review: LatestReview) -> str:
     """Return what tells the patient from others: the id, else name and birth date, else the study.
 
     The id's issuer is left out: some senders of a hospital give it and some do not. One patient in

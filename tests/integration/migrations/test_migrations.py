@@ -1,13 +1,15 @@
 """The tables' history: up from nothing, down again, and equal to the models."""
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 import migrations
 from records.database.session import engine
 from records.database.tables import Base
-from tests.support.registered_studies import arrived, complete, draft_all
+from tests.support.registered_studies import complete, draft_all, new_instance
 
 
 def differences():
@@ -15,9 +17,9 @@ def differences():
         return compare_metadata(MigrationContext.configure(connection), Base.metadata)
 
 
-def as_kept():
-    """What PostgreSQL says of columns, constraints and indexes, which Alembic compares in part."""
-    questions = (
+def database_catalogue():
+    """What PostgreSQL says of columns, constraints and indexes; Alembic compares only a part."""
+    queries = (
         "SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity"
         " FROM information_schema.columns WHERE table_schema = 'public'",
         "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
@@ -25,16 +27,16 @@ def as_kept():
         "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
     )
     with engine().connect() as connection:
-        found = {tuple(row) for question in questions for row in connection.execute(text(question))}
-    return {row for row in found if row[0] != "alembic_version"}
+        rows = {tuple(row) for query in queries for row in connection.execute(text(query))}
+    return {row for row in rows if row[0] != "alembic_version"}
 
 
 def test_models_equal_the_migrated_tables(database):
     assert differences() == []
-    migrated = as_kept()
+    migrated = database_catalogue()
     migrations.downgrade(engine())
     Base.metadata.create_all(engine())
-    assert as_kept() == migrated
+    assert database_catalogue() == migrated
 
 
 def test_down_leaves_nothing_and_up_brings_all(database):
@@ -50,7 +52,7 @@ def test_down_leaves_nothing_and_up_brings_all(database):
 
 
 def test_drafts_from_before_a_migration_stay_as_they_were_written(database):
-    complete(arrived())
+    complete(new_instance())
     draft_all()
     migrations.downgrade(engine(), "0001")
     migrations.upgrade(engine())
@@ -58,6 +60,58 @@ def test_drafts_from_before_a_migration_stay_as_they_were_written(database):
         (row,) = connection.execute(text("SELECT findings, sentences FROM drafts"))
     assert row.findings == "the lungs are clear."
     assert row.sentences is None
+
+
+EVENTS = [  # as they were written before there was a reason: kind, detail, and the reason now
+    ("ARRIVED", "film", None),
+    ("FAILED", "UNREADABLE: A film's pixels cannot be read.", "UNREADABLE"),
+    ("ATTEMPT_FAILED", "WORKER_DIED: it died (attempt 1 of 3)", "WORKER_DIED"),
+    ("ATTEMPT_FAILED", "it broke: WORKER_DIED", None),
+    ("SKIPPED", "not_chest: It is not a chest film.", "not_chest"),
+    ("SKIPPED", "of_a_later_software: It is something else.", None),
+    ("HELD", "AGE_UNKNOWN: no birth date", "AGE_UNKNOWN"),
+    ("CONFLICT", "kept aside: PATIENT_MISMATCH", "PATIENT_MISMATCH"),
+    ("SUPERSEDED", "revision 2", "LATE_IMAGES"),
+    ("CANCELLED", "held, and cancelled by a reader", "DECIDED"),
+    ("DECIDED", "PROCEED by a reader: AGE_UNKNOWN", None),
+]
+
+
+def run(statement, **values):
+    with engine().begin() as connection:
+        return connection.execute(text(statement), values)
+
+
+def test_reasons_of_events_are_filled_from_their_details(database):
+    (study,) = complete(new_instance())
+    migrations.downgrade(engine(), "0003")
+    assert "reason" not in {column["name"] for column in inspect(engine()).get_columns("events")}
+    for kind, detail, _ in EVENTS:
+        run(
+            "INSERT INTO events (study_id, kind, detail) VALUES (:study, :kind, :detail)",
+            study=study,
+            kind=kind,
+            detail=detail,
+        )
+    migrations.upgrade(engine())
+    with engine().connect() as connection:
+        rows = connection.execute(text("SELECT kind, detail, reason FROM events ORDER BY id"))
+        assert [tuple(row) for row in rows][-len(EVENTS) :] == EVENTS
+    for change in ("UPDATE events SET reason = 'other'", "DELETE FROM events"):
+        with pytest.raises(IntegrityError, match="written once"):
+            run(change)
+
+
+def test_a_migration_does_not_queue_behind_a_busy_table(database, monkeypatch):
+    migrations.downgrade(engine(), "0003")
+    with engine().connect() as busy:
+        busy.execute(text("LOCK TABLE events IN ROW EXCLUSIVE MODE"))
+        monkeypatch.setattr(migrations, "LOCK_TIMEOUT", "100ms")
+        with pytest.raises(OperationalError, match="lock timeout"):
+            migrations.upgrade(engine())
+        busy.rollback()
+    migrations.upgrade(engine())
+    assert differences() == []
 
 
 def test_upgrading_twice_changes_nothing(database):

@@ -8,7 +8,7 @@ from intake.dicom.orphans import ALARM_PART, PLAUSIBLE_ORPHANS, sweep_orphans
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.operations import alarms
-from tests.support.registered_studies import arrived, register
+from tests.support.registered_studies import new_instance, register
 
 
 def make_old(path):
@@ -28,7 +28,7 @@ def keep_file(blobs, aged=True):
 def test_only_old_files_without_a_row_are_removed(database, data_dir):
     blobs = Blobs(data_dir)
     known, orphan, young = keep_file(blobs), keep_file(blobs), keep_file(blobs, aged=False)
-    register(arrived(blob=known))
+    register(new_instance(blob=known))
     half, fresh = blobs.incoming / "half.dcm", blobs.incoming / "fresh.dcm"
     half.touch()
     fresh.touch()

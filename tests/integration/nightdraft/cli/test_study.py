@@ -1,4 +1,4 @@
-"""What `nightdraft study UID` shows of a draft that may not be the last word."""
+"""What `nightdraft study UID` prints, for a draft that may be wrong or out of date, too."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from nightdraft.cli.study import render_study
 from records.database.session import unit_of_work
 from records.states import WARNING, HoldReason
 from records.workflow import holds
-from tests.support.registered_studies import arrived, complete, draft_all, register
+from tests.support.registered_studies import complete, draft_all, new_instance, register
 
 
-def told(study: object) -> str:
+def printed(study: object) -> str:
     page = io.StringIO()
     with unit_of_work() as session:
         Console(file=page, width=400).print(render_study(session, str(study)))
     return page.getvalue()
 
 
-def test_a_draft_stands_under_the_warning_and_what_speaks_against_it(database: str) -> None:
-    (study,) = complete(arrived())
+def test_a_draft_is_printed_under_the_warning_and_its_caveats(database: str) -> None:
+    (study,) = complete(new_instance())
     draft_all()
-    assert told(study).index(WARNING) < told(study).index("Findings: the lungs are clear.")
-    assert "may be of the wrong images" not in told(study)
+    assert printed(study).index(WARNING) < printed(study).index("Findings: the lungs are clear.")
+    assert "may be of the wrong images" not in printed(study)
     with unit_of_work() as session:
         holds.open_hold(session, study, HoldReason.PATIENT_MISMATCH, "another patient")
-    assert "may be of the wrong images" in told(study)
-    assert "proceed|cancel --by NAME" in told(study)
-    register(arrived(content="a late film"))
-    assert "does not show everything that is known" in told(study)
+    assert "may be of the wrong images" in printed(study)
+    assert "proceed|cancel --by NAME" in printed(study)
+    register(new_instance(content="a late image"))
+    assert "does not show everything that is known" in printed(study)

@@ -8,11 +8,11 @@ from records.errors import NightdraftError
 from records.states import WARNING, Stage
 from records.workflow import drafts, leases
 from tests.support.registered_studies import (
-    arrived,
     claim,
     complete,
     draft_all,
     new_draft,
+    new_instance,
     prepare,
     save,
 )
@@ -26,7 +26,7 @@ def of(study_id):
 
 
 def test_every_draft_begins_with_the_warning():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     draft_all()
     (draft,) = of(study_id)
     assert draft.text.startswith(WARNING)
@@ -52,7 +52,7 @@ def test_every_draft_begins_with_the_warning():
     ],
 )
 def test_the_database_refuses_to_change_or_finish_a_draft(change):
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     draft_all()
     with pytest.raises(NightdraftError, match="refused"), unit_of_work() as session:
         session.execute(text(change))
@@ -62,7 +62,7 @@ def test_the_database_refuses_to_change_or_finish_a_draft(change):
 
 def test_a_draft_keeps_how_sure_the_model_was_of_its_sentences():
     sentence = {"section": "findings", "text": "Clear.", "confidence": 0.9, "least": 0.5}
-    known, unknown = complete(arrived("1.2"), arrived("1.3"))
+    known, unknown = complete(new_instance("1.2"), new_instance("1.3"))
     for lease in claim(Stage.PREPARE):
         prepare(lease)
     for lease in claim(Stage.DRAFT):
@@ -75,36 +75,36 @@ def test_a_draft_keeps_how_sure_the_model_was_of_its_sentences():
 
 
 def test_the_same_effect_happens_once():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     (first,) = draft_all()
-    complete(arrived())  # a late image whose inputs come out the same
+    complete(new_instance())  # a late image whose inputs come out the same
     prepare(claim()[0], inputs=of(study_id)[0].inputs_digest)
     assert save(claim(Stage.DRAFT)[0]) == first
     assert len(of(study_id)) == 1
 
 
 def test_one_draft_is_current_and_the_older_are_kept():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     (old,) = draft_all()
-    complete(arrived())
+    complete(new_instance())
     (new,) = draft_all()
     assert [(d.id, d.superseded_at is None) for d in of(study_id)] == [(new, True), (old, False)]
 
 
 def test_a_draft_made_before_becomes_current_again():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     (old,) = draft_all()
     inputs = of(study_id)[0].inputs_digest
-    complete(arrived())
+    complete(new_instance())
     draft_all()
-    complete(arrived())
+    complete(new_instance())
     prepare(claim()[0], inputs=inputs)
     assert save(claim(Stage.DRAFT)[0]) == old
     assert [d.id for d in of(study_id) if d.superseded_at is None] == [old]
 
 
 def test_a_lost_lease_saves_nothing_and_its_mates_are_saved():
-    lost, kept = complete(arrived("1.1")), complete(arrived("1.2"))
+    lost, kept = complete(new_instance("1.1")), complete(new_instance("1.2"))
     for lease in claim():
         prepare(lease)
     claimed = {lease.study_id: lease for lease in claim(Stage.DRAFT)}
@@ -117,7 +117,7 @@ def test_a_lost_lease_saves_nothing_and_its_mates_are_saved():
 
 
 def test_a_failing_transaction_saves_nothing_of_the_group():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     prepare(claim()[0])
     (lease,) = claim(Stage.DRAFT)
 

@@ -19,10 +19,10 @@ from records.states import (
 )
 from records.workflow import drafts, events, holds, leases, requests, studies, worklist
 from tests.support.registered_studies import (
-    arrived,
     claim,
     complete,
     draft_all,
+    new_instance,
     prepare,
     register,
     save,
@@ -57,7 +57,7 @@ def state(study_id):
 
 def test_claims_go_by_priority_then_arrival():
     ids = [
-        complete(arrived(f"1.{n}", priority=priority))[0]
+        complete(new_instance(f"1.{n}", priority=priority))[0]
         for n, priority in enumerate(
             [Priority.BACKLOG, Priority.ROUTINE, Priority.STAT, Priority.ROUTINE]
         )
@@ -67,7 +67,7 @@ def test_claims_go_by_priority_then_arrival():
 
 def test_two_workers_never_get_the_same_request():
     for n in range(30):
-        complete(arrived(f"1.{n}"))
+        complete(new_instance(f"1.{n}"))
     got = []
 
     def take(owner):
@@ -84,11 +84,11 @@ def test_two_workers_never_get_the_same_request():
 
 def test_a_lost_lease_cannot_write():
     """Fencing: the first worker was silent too long; the second has the request now."""
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     (old,) = claim(owner="slow", seconds=0.0)
     assert take_back() == 1
     (new,) = claim(owner="quick")
-    assert new.claim == old.claim + 1
+    assert new.claim_number == old.claim_number + 1
     assert prepare(old) is False
     assert fail(old) is False
     with unit_of_work() as session:
@@ -100,13 +100,13 @@ def test_a_lost_lease_cannot_write():
 
 
 def test_an_expired_lease_cannot_write_even_before_it_is_taken_back():
-    complete(arrived())
+    complete(new_instance())
     (lease,) = claim(seconds=0.0)
     assert prepare(lease) is False
 
 
 def test_the_same_owner_again_is_another_claim():
-    complete(arrived())
+    complete(new_instance())
     (first,) = claim(owner="w", seconds=0.0)
     take_back()
     (second,) = claim(owner="w")
@@ -116,7 +116,7 @@ def test_the_same_owner_again_is_another_claim():
 
 def test_after_a_death_the_batch_are_suspects_claimed_one_at_a_time():
     for n in range(3):
-        complete(arrived(f"1.{n}"))
+        complete(new_instance(f"1.{n}"))
     batch = claim(seconds=0.0)
     assert [lease.alone for lease in batch] == [False] * 3
     take_back()
@@ -129,7 +129,7 @@ def test_after_a_death_the_batch_are_suspects_claimed_one_at_a_time():
 
 
 def test_a_study_that_kills_its_worker_alone_ends_failed():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     deaths = 0
     while claim(seconds=0.0):
         take_back()
@@ -143,7 +143,7 @@ def test_a_study_that_kills_its_worker_alone_ends_failed():
 
 
 def test_only_own_errors_cost_attempts():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     for _ in range(10):
         claimed = claim()
         with unit_of_work() as session:
@@ -155,13 +155,13 @@ def test_only_own_errors_cost_attempts():
 
 
 def test_an_error_that_repeats_itself_ends_at_once():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     fail(claim()[0], for_good=True)
     assert state(study_id) is VisibleState.FAILED
 
 
 def test_a_failed_attempt_waits_before_the_next():
-    complete(arrived())
+    complete(new_instance())
     with unit_of_work() as session:
         (lease,) = leases.claim(session, Stage.PREPARE, "w", 1, 60.0)
         requests.fail(
@@ -176,7 +176,7 @@ def test_a_failed_attempt_waits_before_the_next():
 
 
 def test_preparing_well_gives_drafting_all_its_attempts():
-    complete(arrived())
+    complete(new_instance())
     fail(claim()[0])
     prepare(claim()[0])
     for _ in range(2):
@@ -185,7 +185,7 @@ def test_preparing_well_gives_drafting_all_its_attempts():
 
 
 def test_a_sick_worker_condemns_nobody():
-    studies = [complete(arrived(f"1.{n}"))[0] for n in range(3)]
+    studies = [complete(new_instance(f"1.{n}"))[0] for n in range(3)]
     claimed = claim()
     for lease in claimed:
         fail(lease, max_attempts=1)
@@ -196,7 +196,7 @@ def test_a_sick_worker_condemns_nobody():
 
 
 def test_an_open_hold_stops_claims_and_a_person_lets_them_go_on():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     with unit_of_work() as session:
         holds.open_hold(session, study_id, HoldReason.CHEST_UNKNOWN, "no evidence")
         holds.open_hold(session, study_id, HoldReason.CHEST_UNKNOWN, "asked twice")
@@ -208,7 +208,7 @@ def test_an_open_hold_stops_claims_and_a_person_lets_them_go_on():
 
 
 def test_a_person_cancels_a_held_study():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     with unit_of_work() as session:
         holds.open_hold(session, study_id, HoldReason.CHEST_UNKNOWN, "no evidence")
     with unit_of_work() as session:
@@ -229,7 +229,7 @@ def close():
 
 
 def test_cancelling_while_images_come_stands_when_the_study_is_complete():
-    (registered,) = register(arrived())
+    (registered,) = register(new_instance())
     hold_and_cancel(registered.study_id)
     close()
     assert state(registered.study_id) is VisibleState.CANCELLED
@@ -237,7 +237,7 @@ def test_cancelling_while_images_come_stands_when_the_study_is_complete():
 
 
 def test_cancelling_withdraws_a_draft_that_is_there_and_late_images_do_not_bring_it_back():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     draft_all()
     hold_and_cancel(study_id)
     with unit_of_work() as session:
@@ -245,14 +245,14 @@ def test_cancelling_withdraws_a_draft_that_is_there_and_late_images_do_not_bring
         (draft,) = drafts.list_by_study(session, study_id)
     assert (row.state, row.draft_id) == (VisibleState.CANCELLED, None)
     assert draft.superseded_at is not None
-    register(arrived(content="a late film"))
+    register(new_instance(content="a late film"))
     close()
     assert state(study_id) is VisibleState.CANCELLED
     assert claim() == []
 
 
 def test_deciding_while_an_image_is_filed_does_not_lock_both_out():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     mismatch = HoldReason.PATIENT_MISMATCH
     with unit_of_work() as session:
         holds.open_hold(session, study_id, mismatch, "another patient")
@@ -270,7 +270,7 @@ def test_deciding_while_an_image_is_filed_does_not_lock_both_out():
             return session.scalar(question)
 
     with unit_of_work() as session:
-        studies.register_instance(session, arrived(content="a late film"))  # has the study now
+        studies.register_instance(session, new_instance(content="a late film"))  # has the study now
         person = threading.Thread(target=decide)
         person.start()
         eventually(waits)
@@ -282,7 +282,7 @@ def test_deciding_while_an_image_is_filed_does_not_lock_both_out():
 
 
 def test_a_person_who_thinks_again_gets_a_draft():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     (draft_id,) = draft_all()
     hold_and_cancel(study_id)
     with unit_of_work() as session:
@@ -295,7 +295,7 @@ def test_a_person_who_thinks_again_gets_a_draft():
 
 
 def test_a_hold_during_work_stops_the_next_claim_not_this_one():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     (lease,) = claim()
     with unit_of_work() as session:
         holds.open_hold(session, study_id, HoldReason.PATIENT_MISMATCH, "another patient")
@@ -304,7 +304,7 @@ def test_a_hold_during_work_stops_the_next_claim_not_this_one():
 
 
 def test_retry_brings_back_what_failed_for_a_reason_and_since_a_time():
-    (first,) = complete(arrived("1.1"))
+    (first,) = complete(new_instance("1.1"))
     fail(claim()[0], for_good=True)
     with unit_of_work() as session:
         assert requests.retry(session, reason="UNREADABLE") == 0
@@ -315,7 +315,7 @@ def test_retry_brings_back_what_failed_for_a_reason_and_since_a_time():
 
 
 def test_a_skipped_study_comes_back_only_when_it_or_its_reason_is_named():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     with unit_of_work() as session:
         requests.skip(session, claim()[0], "NOT_CHEST", "a hand")
     with unit_of_work() as session:
@@ -328,14 +328,14 @@ def test_a_skipped_study_comes_back_only_when_it_or_its_reason_is_named():
 
 
 def test_a_draft_cannot_be_retried():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     draft_all()
     with pytest.raises(NotAllowed), unit_of_work() as session:
         requests.retry(session, study_id=study_id)
 
 
 def test_another_preprocessing_is_prepared_again():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     prepare(claim()[0])
     (lease,) = claim(Stage.DRAFT)
     with unit_of_work() as session:
@@ -345,7 +345,7 @@ def test_another_preprocessing_is_prepared_again():
 
 
 def test_requests_for_another_bundle_are_left_alone():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     draft_all()
     with unit_of_work() as session:
         study = studies.get_by_uid(session, str(study_id))
@@ -356,7 +356,7 @@ def test_requests_for_another_bundle_are_left_alone():
 
 def test_bells_ring_for_what_could_be_claimed():
     for n in range(3):
-        complete(arrived(f"1.{n}", priority=Priority(n)))
+        complete(new_instance(f"1.{n}", priority=Priority(n)))
     with unit_of_work() as session:
         ready = leases.claimable_ids(session, Stage.PREPARE, 2)
     assert ready == [lease.request_id for lease in claim(limit=2)]
@@ -365,7 +365,7 @@ def test_bells_ring_for_what_could_be_claimed():
 
 
 def test_the_timeline_names_each_step():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     draft_all()
     with unit_of_work() as session:
         kinds = [event.kind for event in events.timeline(session, study_id)]

@@ -10,7 +10,7 @@ from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotAllowed, NotFound
 from records.states import WARNING, Decision, EventKind, HoldReason, ReviewDecision, Stage
 from records.workflow import drafts, events, holds, reviews
-from tests.support.registered_studies import arrived, claim, complete, draft_all, prepare, save
+from tests.support.registered_studies import claim, complete, draft_all, new_instance, prepare, save
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 @pytest.fixture
 def study_id():
-    return complete(arrived(sop="1.2.3.1.1"))[0]
+    return complete(new_instance(sop="1.2.3.1.1"))[0]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def told(study_id):
 
 def draft_again(study="1.2.3"):
     """A late image, and the draft that it makes."""
-    complete(arrived(study))
+    complete(new_instance(study))
     (draft_id,) = draft_all()
     return draft_id
 
@@ -303,7 +303,7 @@ def test_what_stands_has_the_films_that_the_draft_was_made_from(study_id):
 
 
 def test_pages_follow_each_other_in_one_order():
-    complete(*(arrived(f"1.2.{number}") for number in range(7)))
+    complete(*(new_instance(f"1.2.{number}") for number in range(7)))
     for draft_id in draft_all():
         sign(draft_id, consent=True)
     whole = [one.study_id for one in standing(consented=True)]

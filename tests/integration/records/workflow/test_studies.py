@@ -10,12 +10,12 @@ from records.states import EventKind, HoldReason, InstanceState, Priority, Visib
 from records.workflow import events, holds, studies, worklist
 from records.workflow.studies import Outcome, Patient, same_patient
 from tests.support.registered_studies import (
-    ONE,
-    OTHER,
-    arrived,
+    OTHER_PATIENT,
+    PATIENT,
     claim,
     complete,
     draft_all,
+    new_instance,
     register,
 )
 
@@ -28,13 +28,15 @@ def seen(study_id):
 
 
 def test_the_same_bytes_again_change_nothing():
-    first, again = register(arrived(sop="1.2.3.4"), arrived(sop="1.2.3.4"))
+    first, again = register(new_instance(sop="1.2.3.4"), new_instance(sop="1.2.3.4"))
     assert (first.outcome, again.outcome) == (Outcome.KEPT, Outcome.REPEATED)
     assert seen(first.study_id).instance_count == 1
 
 
 def test_other_bytes_under_a_known_uid_are_kept_and_open_a_hold():
-    (study_id,) = complete(arrived(sop="1.2.3.4", content="a"), arrived(sop="1.2.3.4", content="b"))
+    (study_id,) = complete(
+        new_instance(sop="1.2.3.4", content="a"), new_instance(sop="1.2.3.4", content="b")
+    )
     row = seen(study_id)
     assert (row.state, row.hold_reasons) == (VisibleState.HELD, (HoldReason.CONFLICTING_BYTES,))
     assert (row.image_count, row.instance_count) == (1, 2)
@@ -42,20 +44,20 @@ def test_other_bytes_under_a_known_uid_are_kept_and_open_a_hold():
 
 
 def test_the_same_conflict_again_is_one_conflict():
-    one, two = arrived(sop="1.2.3.4", content="b"), arrived(sop="1.2.3.4", content="b")
-    outcomes = [r.outcome for r in register(arrived(sop="1.2.3.4", content="a"), one, two)]
+    one, two = new_instance(sop="1.2.3.4", content="b"), new_instance(sop="1.2.3.4", content="b")
+    outcomes = [r.outcome for r in register(new_instance(sop="1.2.3.4", content="a"), one, two)]
     assert outcomes == [Outcome.KEPT, Outcome.CONFLICT, Outcome.REPEATED]
 
 
 def test_a_known_image_under_another_study_is_a_conflict_there():
-    register(arrived("1.2.3", sop="9.9"))
-    (there,) = register(arrived("4.5.6", sop="9.9"))
+    register(new_instance("1.2.3", sop="9.9"))
+    (there,) = register(new_instance("4.5.6", sop="9.9"))
     assert there.outcome is Outcome.CONFLICT
     assert seen(there.study_id).state is VisibleState.HELD
 
 
 def test_another_patient_under_a_known_study_is_never_merged():
-    kept, stranger = register(arrived(patient=ONE), arrived(patient=OTHER))
+    kept, stranger = register(new_instance(patient=PATIENT), new_instance(patient=OTHER_PATIENT))
     assert stranger.outcome is Outcome.MISMATCH
     row = seen(kept.study_id)
     assert (row.patient_id, row.image_count, row.state) == ("P-1", 1, VisibleState.HELD)
@@ -67,14 +69,14 @@ def test_another_patient_under_a_known_study_is_never_merged():
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        (ONE, ONE, True),
-        (ONE, Patient("P-1", "", "Phantom One^^^", "19700101", "f"), True),
-        (ONE, Patient("P-1", "HOSPITAL", "PHANTOM^ONE", "", ""), True),
-        (ONE, Patient("P-2", "", "PHANTOM^ONE", "19700101", "F"), False),
-        (ONE, Patient("P-1", "", "PHANTOM^TWO", "19700101", "F"), False),
-        (ONE, Patient("P-1", "", "PHANTOM^ONE", "19700102", "F"), False),
-        (ONE, Patient("", "", "PHANTOM^ONE", "", ""), True),
-        (ONE, Patient("", "", "", "", ""), False),
+        (PATIENT, PATIENT, True),
+        (PATIENT, Patient("P-1", "", "Phantom One^^^", "19700101", "f"), True),
+        (PATIENT, Patient("P-1", "HOSPITAL", "PHANTOM^ONE", "", ""), True),
+        (PATIENT, Patient("P-2", "", "PHANTOM^ONE", "19700101", "F"), False),
+        (PATIENT, Patient("P-1", "", "PHANTOM^TWO", "19700101", "F"), False),
+        (PATIENT, Patient("P-1", "", "PHANTOM^ONE", "19700102", "F"), False),
+        (PATIENT, Patient("", "", "PHANTOM^ONE", "", ""), True),
+        (PATIENT, Patient("", "", "", "", ""), False),
         (Patient("7", "A"), Patient("7", "B"), False),
         (Patient("", "", "SMITH^A"), Patient("", "", "JONES^A"), False),
         (Patient(), Patient(), True),
@@ -87,19 +89,19 @@ def test_who_is_taken_for_the_same_person(one, other, same):
 
 def test_fields_that_came_blank_are_filled_by_later_images():
     (first, _) = register(
-        arrived(patient=Patient("P-1"), accession_number=""), arrived(patient=ONE)
+        new_instance(patient=Patient("P-1"), accession_number=""), new_instance(patient=PATIENT)
     )
     row = seen(first.study_id)
     assert (row.patient_name, row.accession_number) == ("PHANTOM^ONE", "A1")
 
 
 def test_the_more_urgent_image_makes_the_study_urgent():
-    (first, _) = register(arrived(), arrived(priority=Priority.STAT))
+    (first, _) = register(new_instance(), new_instance(priority=Priority.STAT))
     assert seen(first.study_id).priority is Priority.STAT
 
 
 def test_a_study_waits_for_its_quiet_period():
-    (one,) = register(arrived())
+    (one,) = register(new_instance())
     with unit_of_work() as session:
         assert studies.close_quiet(session, 60.0) == []
         assert studies.close_quiet(session, 0.0) == [one.study_id]
@@ -107,7 +109,7 @@ def test_a_study_waits_for_its_quiet_period():
 
 
 def test_release_ends_the_quiet_period():
-    (one,) = register(arrived("1.2.3"))
+    (one,) = register(new_instance("1.2.3"))
     with unit_of_work() as session:
         studies.release(session, "1.2.3")
     with unit_of_work() as session:
@@ -116,20 +118,20 @@ def test_release_ends_the_quiet_period():
 
 
 def test_the_full_count_ends_the_quiet_period():
-    register(arrived(expected_instances=2))
+    register(new_instance(expected_instances=2))
     with unit_of_work() as session:
         assert studies.close_quiet(session, 3600.0) == []
-    (one,) = register(arrived())
+    (one,) = register(new_instance())
     with unit_of_work() as session:
         assert studies.close_quiet(session, 3600.0) == [one.study_id]
 
 
 def test_a_late_image_makes_a_new_revision_whose_draft_supersedes():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     (old,) = draft_all()
-    register(arrived())
+    register(new_instance())
     assert seen(study_id).state is VisibleState.RECEIVING
-    complete(arrived())
+    complete(new_instance())
     (new,) = draft_all()
     row = seen(study_id)
     assert (row.revision, row.draft_id) == (2, new)
@@ -137,9 +139,9 @@ def test_a_late_image_makes_a_new_revision_whose_draft_supersedes():
 
 
 def test_a_late_image_before_drafting_supersedes_the_open_request():
-    complete(arrived())
+    complete(new_instance())
     (stale,) = claim()
-    register(arrived())
+    register(new_instance())
     with unit_of_work() as session:
         studies.close_quiet(session, 0.0)
     (fresh,) = claim()
@@ -147,15 +149,15 @@ def test_a_late_image_before_drafting_supersedes_the_open_request():
 
 
 def test_an_object_that_is_no_film_makes_no_revision():
-    (study_id,) = complete(arrived())
+    (study_id,) = complete(new_instance())
     draft_all()
-    register(arrived(is_radiograph=False, skip_reason="NOT_A_FILM"))
+    register(new_instance(is_radiograph=False, skip_reason="NOT_A_FILM"))
     row = seen(study_id)
     assert (row.revision, row.state, row.instance_count) == (1, VisibleState.DRAFTED, 2)
 
 
 def test_many_associations_may_bring_one_study():
-    many = [arrived("7.7", sop=f"7.7.{n % 10}") for n in range(40)]
+    many = [new_instance("7.7", sop=f"7.7.{n % 10}") for n in range(40)]
     errors = []
 
     def bring(some):
@@ -176,7 +178,7 @@ def test_many_associations_may_bring_one_study():
 
 
 def test_a_study_is_found_by_its_uid_and_by_our_id():
-    (one,) = register(arrived("1.2.3"))
+    (one,) = register(new_instance("1.2.3"))
     with unit_of_work() as session:
         assert studies.get_by_uid(session, "1.2.3").id == one.study_id
         assert studies.get_by_uid(session, str(one.study_id)).id == one.study_id
@@ -185,7 +187,9 @@ def test_a_study_is_found_by_its_uid_and_by_our_id():
 
 
 def test_the_timeline_tells_what_happened():
-    (study_id,) = complete(arrived(content="a", sop="1.1"), arrived(content="b", sop="1.1"))
+    (study_id,) = complete(
+        new_instance(content="a", sop="1.1"), new_instance(content="b", sop="1.1")
+    )
     with unit_of_work() as session:
         kinds = [event.kind for event in events.timeline(session, study_id)]
         assert len(holds.list_by_study(session, study_id)) == 1

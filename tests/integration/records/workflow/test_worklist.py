@@ -8,7 +8,14 @@ from records.operations import alarms, heartbeats, refusals
 from records.states import Stage, VisibleState
 from records.workflow import worklist
 from records.workflow.studies import Patient
-from tests.support.registered_studies import arrived, claim, complete, draft_all, prepare, register
+from tests.support.registered_studies import (
+    claim,
+    complete,
+    draft_all,
+    new_instance,
+    prepare,
+    register,
+)
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -19,7 +26,7 @@ def counts():
 
 
 def test_a_study_is_seen_in_every_state_of_its_way():
-    register(arrived())
+    register(new_instance())
     assert counts() == {VisibleState.RECEIVING: 1}
     complete()
     assert counts() == {VisibleState.WAITING: 1}
@@ -38,7 +45,7 @@ def test_counts_name_every_state():
 
 def test_pages_show_each_study_once_newest_first():
     for n in range(7):
-        register(arrived(f"1.{n}"))
+        register(new_instance(f"1.{n}"))
     seen, after = [], None
     while True:
         with unit_of_work() as session:
@@ -51,9 +58,9 @@ def test_pages_show_each_study_once_newest_first():
 
 
 def test_pages_by_state():
-    complete(arrived("1.1"))
+    complete(new_instance("1.1"))
     draft_all()
-    register(arrived("1.2"))
+    register(new_instance("1.2"))
     with unit_of_work() as session:
         drafted = worklist.read_page(session, state=VisibleState.DRAFTED)
         assert [row.study_instance_uid for row in drafted.rows] == ["1.1"]
@@ -63,9 +70,9 @@ def test_pages_by_state():
 
 @pytest.mark.parametrize(("words", "found"), [("phantom^o", 1), ("p-1", 1), ("%", 0), ("zz", 0)])
 def test_the_search_takes_words_as_they_are(words, found):
-    register(arrived(patient=Patient("P-1", "", "PHANTOM^ONE")))
+    register(new_instance(patient=Patient("P-1", "", "PHANTOM^ONE")))
     with unit_of_work() as session:
-        assert len(worklist.read_page(session, words=words).rows) == found
+        assert len(worklist.read_page(session, search=words).rows) == found
 
 
 @pytest.mark.parametrize("mark", ["x", "bm8=", ""])
@@ -77,7 +84,7 @@ def test_a_mark_of_no_page_is_refused(mark):
 def test_pace_and_oldest():
     with unit_of_work() as session:
         assert worklist.oldest_waiting(session) is None
-    complete(arrived())
+    complete(new_instance())
     with unit_of_work() as session:
         assert worklist.oldest_waiting(session) is not None
     draft_all()

@@ -18,7 +18,7 @@ from records.errors import CorpusError
 from records.states import HoldReason, Stage
 from records.workflow import drafts, holds, leases, requests, reviews
 from records.workflow.studies import Patient
-from tests.support.registered_studies import arrived, claim, complete, new_draft
+from tests.support.registered_studies import claim, complete, new_draft, new_instance
 from training.corpus import signed
 from training.corpus.example import CorpusOptions, Example, ExcludedStudy
 from training.corpus.phantoms import phantom
@@ -58,7 +58,7 @@ def keep(database: str, data_dir: Path, tmp_path: Path) -> Callable[..., Kept]:
         image.PatientBirthDate = patient.birth_date
         image.save_as(tmp_path / "film.dcm", enforce_file_format=True)
         blob = blobs.keep_instance(tmp_path / "film.dcm")
-        came = arrived(
+        came = new_instance(
             study, f"{study}.9", study, patient, accession_number="A0981723",
             study_date="20240512", blob=blob,
         )  # fmt: skip
@@ -188,7 +188,7 @@ def test_what_is_left_out_says_why(keep: Callable[..., Kept]) -> None:
 
 def test_a_film_that_the_records_do_not_know_is_gone(keep: Callable[..., Kept]) -> None:
     kept = keep()
-    complete(arrived("1.2.3", "1.2.3.7", patient=WHO))
+    complete(new_instance("1.2.3", "1.2.3.7", patient=WHO))
     (lease,) = claim(Stage.PREPARE)
     with unit_of_work() as session:
         requests.mark_prepared(session, lease, requests.PreparedInput("prepared/y", "other", "pp", {}))

@@ -1,0 +1,91 @@
+"""Heartbeats: seen while a process runs, gone when it ends, whatever the database does meanwhile."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from structlog.testing import capture_logs
+
+from records.database.session import forget_engine, unit_of_work
+from records.operations import heartbeats
+from records.operations.heartbeats import HeartbeatThread
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.usefixtures("database")
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
+
+
+def running():
+    with unit_of_work() as session:
+        return {beat.part: beat.facts for beat in heartbeats.running_parts(session)}
+
+
+def test_a_part_is_seen_with_its_latest_facts_until_the_block_ends():
+    counts = iter(range(100))
+    with HeartbeatThread("sweep", lambda: {"count": next(counts)}, seconds=0.01):
+        eventually(lambda: running().get("sweep", {}).get("count", 0) > 2)
+    assert running() == {}
+
+
+def test_the_row_goes_when_the_block_fails():
+    with (
+        pytest.raises(RuntimeError),
+        HeartbeatThread("draft", dict, seconds=0.01),
+    ):
+        eventually(lambda: "draft" in running())
+        raise RuntimeError
+    assert running() == {}
+
+
+def test_a_database_that_is_away_is_logged_once_and_waited_for(setting, database):
+    beats = []
+    with capture_logs() as lines:
+        setting(database_url=NOWHERE)
+        with HeartbeatThread("api", dict, seconds=0.01, after_beat=lambda: beats.append(1)):
+            eventually(lambda: len(beats) > 3)
+            setting(database_url=database)
+            eventually(lambda: "api" in running())
+        assert running() == {}
+    assert [line["event"] for line in lines] == ["a heartbeat failed"]
+    assert "PostgreSQL does not answer" in lines[0]["error"]
+
+
+def test_what_comes_after_a_beat_may_fail_too():
+    def broken():
+        raise OSError("no such folder")
+
+    with capture_logs() as lines, HeartbeatThread("api", dict, seconds=0.01, after_beat=broken):
+        eventually(lambda: lines and "api" in running())
+    assert {line["event"] for line in lines} == {"a heartbeat failed"}
+
+
+def test_one_that_never_started_ends_without_a_word():
+    with capture_logs() as lines:
+        HeartbeatThread("api", dict).stop()
+    assert lines == []
+
+
+def test_a_process_may_fork_while_its_heart_beats():
+    with HeartbeatThread("prepare", dict, seconds=0.0):
+        for _ in range(20):
+            child = os.fork()
+            if child == 0:
+                forget_engine()
+                with unit_of_work() as session:
+                    heartbeats.record_heartbeat(session, "child")
+                    heartbeats.remove_heartbeat(session, "child")
+                os._exit(0)
+            _, status = os.waitpid(child, 0)
+            assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_stale_heartbeats_are_deleted():
+    with unit_of_work() as session:
+        heartbeats.record_heartbeat(session, "sweep")
+        heartbeats.delete_stale(session)
+    assert "sweep" in running()
+    with unit_of_work() as session:
+        heartbeats.delete_stale(session, silent_seconds=0.0)
+    assert running() == {}

@@ -1,0 +1,112 @@
+"""The overview: page, REST and `nightdraft status` say the same of the same rows."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import text
+from typer.testing import CliRunner
+
+from api.app import make_app
+from api.rendering import duration
+from nightdraft.cli.main import app
+from records.database.session import unit_of_work
+from records.operations import heartbeats, overview
+from records.settings import settings
+from records.states import Stage, VisibleState
+from tests.support.registered_studies import claim, complete, draft_all, new_instance, prepare, save
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+def complete_studies(*names):
+    for name in names:
+        complete(new_instance(name))
+
+
+def move_drafts_back(seconds):
+    """Let all drafts have been saved so many seconds earlier."""
+    with unit_of_work() as session:
+        session.execute(text("ALTER TABLE drafts DISABLE TRIGGER drafts_written_once"))
+        session.execute(
+            text("UPDATE drafts SET created_at = created_at - make_interval(secs => :seconds)"),
+            {"seconds": seconds},
+        )
+        session.execute(text("ALTER TABLE drafts ENABLE TRIGGER drafts_written_once"))
+
+
+def workload():
+    with unit_of_work() as session:
+        return overview.read_workload(session)
+
+
+def draft_next():
+    prepare(claim(limit=1)[0])
+    save(claim(Stage.DRAFT, limit=1)[0])
+
+
+def three_answers():
+    """(to do, drafts a minute, seconds left) of REST, of the command, and the page's sentence."""
+    with TestClient(make_app(settings()), base_url="http://localhost") as client:
+        rest = client.get("/api/counts").json()
+        page = " ".join(client.get("/").text.split())
+    command = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
+    moving = sum(command["studies"][state] for state in overview.MOVING)
+    return (
+        (rest["to_do"], rest["per_minute"], rest["seconds_left"]),
+        (moving, command["drafts_per_minute"], command["seconds_left"]),
+        page,
+    )
+
+
+@pytest.mark.parametrize(
+    ("age", "expected"),
+    [
+        (0.0, (2, 2.0, 60)),  # both drafts in the last minute
+        (200.0, (2, 0.2, 600)),  # none in the last minute, two in the last ten
+        (1000.0, (2, 0.0, None)),
+    ],
+)
+def test_page_rest_and_status_say_the_same(age, expected):
+    complete_studies("1.1", "1.2")
+    draft_all()
+    move_drafts_back(age)
+    complete_studies("1.3", "1.4")
+    rest, command, page = three_answers()
+    assert rest == command == expected
+    to_do, per_minute, left = expected
+    if left is None:
+        assert f"{to_do} to draft. None was drafted in the last 10 minutes." in page
+    else:
+        assert f"{to_do} to draft, {per_minute} a minute: about {duration(left)} left" in page
+
+
+def test_the_last_minute_counts_where_it_saw_a_draft():
+    complete_studies("1.1", "1.2", "1.3")
+    draft_next()
+    draft_next()
+    move_drafts_back(200.0)
+    assert workload().per_minute == pytest.approx(0.2)
+    draft_next()
+    assert workload().per_minute == 1.0
+
+
+def test_the_workload_of_a_night():
+    complete_studies("1.1", "1.2")
+    draft_next()
+    now = workload()
+    assert (now.total, now.to_do) == (2, 1)
+    assert now.counts[VisibleState.DRAFTED] == 1
+    assert now.oldest_waiting is not None
+
+
+def test_parts_that_do_not_run_are_missing():
+    with unit_of_work() as session:
+        heartbeats.record_heartbeat(session, "sweep")
+        heartbeats.record_heartbeat(session, "api")
+    with unit_of_work() as session:
+        parts = overview.read_overview(session).parts
+    assert [heartbeat.part for heartbeat in parts.running] == ["api", "sweep"]
+    assert parts.missing == ["listener", "prepare", "draft"]

@@ -1,0 +1,57 @@
+"""Redis clients: closed after use, down when it does not answer, and made in one place only."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from records.broker import broker_client, queue_length
+from records.errors import BrokerDown
+from tests.support.paths import ROOT
+
+PACKAGES = ("api", "intake", "model", "nightdraft", "records", "training", "worker")
+
+
+def test_a_client_for_one_block(broker):
+    with broker_client(broker) as client:
+        client.rpush("prepare", "a", "b")
+    assert queue_length("prepare") == 2
+    assert queue_length("draft") == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("redis://user:secret@127.0.0.1:1/0", "127.0.0.1:1"),
+        ("unix:///run/no-valkey.sock", "/run/no-valkey.sock"),
+        ("user:secret@nonsense", "its address"),
+        ("redis://h:port/0", "its address"),
+    ],
+)
+def test_one_that_does_not_answer_is_named_without_its_password(url, place):
+    with (
+        pytest.raises(BrokerDown, match="Redis does not answer at") as caught,
+        broker_client(url, 0.5) as client,
+    ):
+        client.ping()
+    assert place in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_bell_that_cannot_be_counted_is_left_to_the_sweep(setting):
+    setting(redis_url="redis://127.0.0.1:1/0")
+    with pytest.raises(BrokerDown, match="the next sweep rings again"):
+        queue_length("prepare")
+
+
+def test_nobody_else_makes_clients():
+    importers = [
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Import) and any(name.name == "redis" for name in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "redis")
+    ]
+    assert importers == ["records/broker.py"]
