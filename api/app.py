@@ -1,7 +1,7 @@
-"""The web application and its server: REST, pages, health. Knows routes and sockets, no rows.
+"""The web application and its server: REST, pages, health.
 
-There is no login yet. So it binds to loopback unless told otherwise, and says so; `api.request_guard` keeps
-other people's web pages out.
+There is no login yet. So the server binds to loopback unless the settings say otherwise, and says
+so in the log; `api.request_guard` keeps other people's web pages out.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from api import health, images, pages, studies
-from api.problems import add_problems
+from api.problems import add_problem_handlers
 from api.rendering import PACKAGE_DIR
-from api.request_guard import Door
+from api.request_guard import RequestGuard
 from api.schemas import Problem
 from records.errors import PortInUse, SettingsError
 from records.operations.heartbeats import HeartbeatThread
@@ -30,11 +30,11 @@ from records.states import WARNING
 from records.telemetry import logger
 
 _THREADS = 20
-"""Requests that are answered at the same time: fewer than the database's connections."""
+"""Requests that are answered at the same time; fewer than the database's connections."""
 
 
 def make_app(settings: Settings) -> FastAPI:
-    """The application; it opens nothing until it is asked something."""
+    """Make the application; it opens no connection before the first request."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -45,18 +45,18 @@ def make_app(settings: Settings) -> FastAPI:
         title="Nightdraft",
         version="1",
         description=f"Drafts of chest X-ray reports. Every draft: {WARNING}",
-        # FastAPI's own page of the API loads scripts from elsewhere, which the door forbids.
+        # FastAPI's own page of the API loads scripts from elsewhere, which the headers forbid.
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.counting = studies.Counting()
-    app.add_middleware(Door, names=(settings.serve_host, *settings.serve_names))
-    add_problems(app)
-    for room in (studies, health, images, pages):
-        app.include_router(room.router)
+    app.state.counts_cache = studies.CountsCache(studies.count_studies)
+    app.add_middleware(RequestGuard, host_names=(settings.serve_host, *settings.serve_names))
+    add_problem_handlers(app)
+    for module in (studies, health, images, pages):
+        app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=PACKAGE_DIR / "static"), name="static")
     _describe_problems(app)
     return app
@@ -65,11 +65,13 @@ def make_app(settings: Settings) -> FastAPI:
 def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then end cleanly.
 
-    ready: called with the port once requests are answered.
+    Args:
+        settings: where to serve, and what the pages need.
+        ready: called with the port once requests are answered.
 
     Raises:
         PortInUse: another program has the port.
-        SettingsError: there is no such address here, or the port is not ours to take.
+        SettingsError: this machine has no such address, or the port may not be taken.
     """
     listening = _bind(settings)
     port: int = listening.getsockname()[1]
@@ -85,7 +87,7 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
     )
 
     def started() -> None:
-        _say_where(settings.serve_host, port)
+        _log_address(settings.serve_host, port)
         heartbeat.start()
         if ready is not None:
             ready(port)
@@ -99,19 +101,19 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, that tells when it serves, and for which a signal is an end and no death."""
+    """uvicorn with a callback once it serves, and with exit status 0 after a signal."""
 
     def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
         super().__init__(config)
-        self._when_started = started
+        self._on_started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
-            self._when_started()
+            self._on_started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Uvicorn would raise the signal again after the end, and the exit status be not 0."""
+        """End the server with exit status 0. Uvicorn would raise the signal again after the end."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
@@ -127,9 +129,9 @@ def _bind(settings: Settings) -> socket.socket:
                 f"port {port} of {host} is in use: stop the other program, "
                 "or set NIGHTDRAFT_SERVE_PORT"
             ) from None
-        why = error.strerror or type(error).__name__
+        reason = error.strerror or type(error).__name__
         raise SettingsError(
-            f"cannot serve on {host} port {port} ({why}): "
+            f"cannot serve on {host} port {port} ({reason}): "
             "correct NIGHTDRAFT_SERVE_HOST or NIGHTDRAFT_SERVE_PORT"
         ) from None
 
@@ -142,27 +144,26 @@ def is_loopback(host: str) -> bool:
         return host.casefold() == "localhost"
 
 
-def _say_where(host: str, port: int) -> None:
+def _log_address(host: str, port: int) -> None:
     if is_loopback(host):
         logger().info(
-            "the pages are served to this machine only, for there is no login yet",
+            "the pages are served to this machine only, because there is no login yet",
             host=host,
             port=port,
         )
     else:
         logger().warning(
             "THE PAGES ARE SERVED TO OTHER MACHINES AND THERE IS NO LOGIN: everyone who reaches "
-            "this address reads every patient and can decide holds. Put a proxy with a login "
-            "before it, or set NIGHTDRAFT_SERVE_HOST=127.0.0.1",
+            "this address can read every patient's data and decide holds. Put a proxy with a login "
+            "in front of it, or set NIGHTDRAFT_SERVE_HOST=127.0.0.1",
             host=host,
             port=port,
         )
 
 
 def _describe_problems(app: FastAPI) -> None:
-    """Put Problem into the OpenAPI page, and take FastAPI's own form of a wrong request out."""
-    described = app.openapi()
-    kinds = described["components"]["schemas"]
-    kinds["Problem"] = Problem.model_json_schema()
+    """Add Problem to the OpenAPI document, and remove FastAPI's own form of an invalid request."""
+    components = app.openapi()["components"]["schemas"]
+    components["Problem"] = Problem.model_json_schema()
     for unused in ("HTTPValidationError", "ValidationError"):
-        kinds.pop(unused, None)
+        components.pop(unused, None)

@@ -1,6 +1,6 @@
-"""Whether the process lives, whether the system is ready, and its numbers for Prometheus.
+"""Health of the process and of the system, and its numbers for Prometheus.
 
-Knows rows, Redis, the disk and the bundle's manifest; no label and no sentence tells of a patient.
+No label and no sentence here tells of a patient.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from api.schemas import Check, Readiness
+from api.schemas import Readiness, ReadinessCheck
 from model.errors import BundleError
 from model.manifest import read_manifest
 from records.blobs import Blobs
@@ -35,7 +35,7 @@ _REDIS_SECONDS = 2.0
 
 @router.get("/healthz")
 def healthz() -> dict[str, str]:
-    """The process lives and answers. Says nothing of the rest: /readyz does."""
+    """The process lives and answers. /readyz tells about the rest of the system."""
     return {"status": "alive"}
 
 
@@ -44,78 +44,82 @@ def readyz(request: Request) -> Response:
     """Whether studies can be received, drafted and read; 503 with what is missing."""
     checks = [check(request.app.state.settings) for check in CHECKS]
     missing = [check.name for check in checks if not check.ok]
-    found = Readiness(ready=not missing, missing=missing, checks=checks)
-    return JSONResponse(found.model_dump(), 503 if missing else 200)
+    readiness = Readiness(ready=not missing, missing=missing, checks=checks)
+    return JSONResponse(readiness.model_dump(), 503 if missing else 200)
 
 
 @router.get("/metrics", response_class=Response)
 def metrics(request: Request) -> Response:
     """Numbers for Prometheus, read from the rows at this moment."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Rows(request.app.state.settings))
+    registry.register(SystemCollector(request.app.state.settings))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _database(_: Settings) -> Check:
+def _database(_: Settings) -> ReadinessCheck:
     try:
         with unit_of_work() as session:
             database_time(session)
     except NightdraftError as error:
-        return Check(name="database", ok=False, sentence=f"{error}.")
-    return Check(name="database", ok=True, sentence="PostgreSQL answers.")
+        return ReadinessCheck(name="database", ok=False, sentence=f"{error}.")
+    return ReadinessCheck(name="database", ok=True, sentence="PostgreSQL answers.")
 
 
-def _redis(settings: Settings) -> Check:
+def _redis(settings: Settings) -> ReadinessCheck:
     try:
         queue_lengths(settings)
     except NightdraftError as error:
-        return Check(name="redis", ok=False, sentence=f"{error}.")
-    return Check(name="redis", ok=True, sentence="Redis answers.")
+        return ReadinessCheck(name="redis", ok=False, sentence=f"{error}.")
+    return ReadinessCheck(name="redis", ok=True, sentence="Redis answers.")
 
 
-def _blobs(settings: Settings) -> Check:
+def _blobs(settings: Settings) -> ReadinessCheck:
     blobs = Blobs(settings.data_dir)
     ok = os.access(blobs.incoming, os.W_OK | os.X_OK)
-    said = "can be written" if ok else "is missing or cannot be written: check NIGHTDRAFT_DATA_DIR"
-    return Check(name="blobs", ok=ok, sentence=f"The folder {blobs.incoming} {said}.")
+    state = "can be written" if ok else "is missing or cannot be written: check NIGHTDRAFT_DATA_DIR"
+    return ReadinessCheck(name="blobs", ok=ok, sentence=f"The folder {blobs.incoming} {state}.")
 
 
-def _disk(settings: Settings) -> Check:
+def _disk(settings: Settings) -> ReadinessCheck:
     try:
         free = Blobs(settings.data_dir).free_mb()
     except OSError:
-        return Check(name="disk", ok=False, sentence="The data folder is missing.")
-    enough = free >= settings.disk_stop_mb
-    low = free < settings.disk_warn_mb
-    words = f"{free} MB are free"
-    if not enough:
-        words += "; nothing is received until there is room"
-    elif low:
-        words += f"; below {settings.disk_stop_mb} MB nothing is received"
-    return Check(name="disk", ok=enough, warning=low, sentence=f"{words}.")
+        return ReadinessCheck(name="disk", ok=False, sentence="The data folder is missing.")
+    is_enough = free >= settings.disk_stop_mb
+    is_low = free < settings.disk_warn_mb
+    sentence = f"{free} MB are free"
+    if not is_enough:
+        sentence += "; nothing is received until there is room"
+    elif is_low:
+        sentence += f"; below {settings.disk_stop_mb} MB nothing is received"
+    return ReadinessCheck(name="disk", ok=is_enough, warning=is_low, sentence=f"{sentence}.")
 
 
-def _parts(_: Settings) -> Check:
+def _parts(_: Settings) -> ReadinessCheck:
     try:
         with unit_of_work() as session:
             missing = overview.read_parts(session).missing
     except NightdraftError:
-        return Check(name="parts", ok=False, sentence="Not known without the database.")
+        return ReadinessCheck(
+            name="parts", ok=False, sentence="The database is needed to know which parts run."
+        )
     if missing:
-        said = f"Not seen for {heartbeats.SILENT_SECONDS:.0f} s: {', '.join(missing)}."
-        return Check(name="parts", ok=False, sentence=said)
-    return Check(name="parts", ok=True, sentence=f"Running: {', '.join(overview.EXPECTED_PARTS)}.")
+        sentence = f"Not seen for {heartbeats.SILENT_SECONDS:.0f} s: {', '.join(missing)}."
+        return ReadinessCheck(name="parts", ok=False, sentence=sentence)
+    return ReadinessCheck(
+        name="parts", ok=True, sentence=f"Running: {', '.join(overview.EXPECTED_PARTS)}."
+    )
 
 
-def _bundle(settings: Settings) -> Check:
+def _bundle(settings: Settings) -> ReadinessCheck:
     try:
         bundle = bundle_name(settings)
     except PartError as error:
-        return Check(name="bundle", ok=False, sentence=f"{error}.")
-    return Check(name="bundle", ok=True, sentence=f"The manifest of {bundle} can be read.")
+        return ReadinessCheck(name="bundle", ok=False, sentence=f"{error}.")
+    return ReadinessCheck(name="bundle", ok=True, sentence=f"The manifest of {bundle} can be read.")
 
 
-CHECKS: tuple[Callable[[Settings], Check], ...] = (
+CHECKS: tuple[Callable[[Settings], ReadinessCheck], ...] = (
     _database,
     _redis,
     _blobs,
@@ -152,17 +156,17 @@ def queue_lengths(settings: Settings) -> dict[str, int]:
         return {stage.value: int(client.llen(stage.value)) for stage in Stage}
 
 
-class Rows(Collector):
-    """Prometheus families made from the rows at each scrape, so that restarts lose nothing."""
+class SystemCollector(Collector):
+    """Makes Prometheus families from the rows at each scrape, so that restarts lose nothing."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
     def collect(self) -> Iterator[Metric]:
-        """Every family; where a part is down, its numbers are left out and `up` says so."""
+        """Yield every family; where a part is down, its numbers are left out and `up` says so."""
         up = GaugeMetricFamily("nightdraft_up", "1 where the part answers the API", labels=["part"])
         try:
-            yield from self._of_rows()
+            yield from self._from_rows()
             up.add_metric(["database"], 1)
         except NightdraftError:
             up.add_metric(["database"], 0)
@@ -185,7 +189,7 @@ class Rows(Collector):
         except OSError:
             pass  # no folder: the family is absent, and /readyz says why
 
-    def _of_rows(self) -> Iterator[Metric]:
+    def _from_rows(self) -> Iterator[Metric]:
         with unit_of_work() as session:
             states = worklist.count_by_state(session)
             total = worklist.count_drafts(session)
@@ -201,7 +205,7 @@ class Rows(Collector):
         )
         yield CounterMetricFamily("nightdraft_drafts", "Drafts kept", value=total)
         refused_family = CounterMetricFamily(
-            "nightdraft_refusals", "Objects refused at the door", labels=["reason"]
+            "nightdraft_refusals", "Objects and associations refused", labels=["reason"]
         )
         for reason, number in sorted(refused.items()):
             refused_family.add_metric([reason], number)
@@ -215,34 +219,34 @@ class Rows(Collector):
         for part in parts.running:
             running[part.part] = running.get(part.part, 0) + 1
         yield _gauge("nightdraft_parts_seen", "Processes seen lately, by part", "part", running)
-        yield from _of_draft_workers(parts.running)
+        yield from _from_draft_workers(parts.running)
         alarms: dict[str, int] = {}
         for alarm in parts.alarms:
             alarms[alarm.part] = alarms.get(alarm.part, 0) + 1
         yield _gauge("nightdraft_alarms_open", "Open alarms, by part", "part", alarms)
 
 
-_DRAFTING = {
+_DRAFT_FAMILIES = {
     "slots": ("nightdraft_draft_slots", "Studies that the worker writes at the same time"),
     "occupancy": ("nightdraft_draft_occupancy", "Share of slot-steps that wrote a token, lately"),
     "studies_per_second": ("nightdraft_draft_studies_per_second", "Studies drafted, lately"),
     "tokens_per_second": ("nightdraft_draft_tokens_per_second", "Tokens written, lately"),
     "reruns": ("nightdraft_draft_reruns", "Studies run again in float32 since the worker began"),
 }
-"""A draft worker's facts and their families; lately is since its last heartbeat."""
+"""A draft worker's facts and their families. "Lately" is since its last heartbeat."""
 
 
-def _of_draft_workers(running: Iterable[Heartbeat]) -> Iterator[Metric]:
-    for fact, (name, words) in _DRAFTING.items():
-        family = GaugeMetricFamily(name, words, labels=["worker"])
+def _from_draft_workers(running: Iterable[Heartbeat]) -> Iterator[Metric]:
+    for fact, (name, description) in _DRAFT_FAMILIES.items():
+        family = GaugeMetricFamily(name, description, labels=["worker"])
         for part in running:
             if part.part == "draft" and isinstance(part.facts.get(fact), int | float):
                 family.add_metric([part.owner], part.facts[fact])
         yield family
 
 
-def _gauge(name: str, words: str, label: str, numbers: dict[str, int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, words, labels=[label])
+def _gauge(name: str, description: str, label: str, numbers: dict[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, description, labels=[label])
     for value, number in numbers.items():
         family.add_metric([value], number)
     return family

@@ -1,6 +1,6 @@
-"""Errors as answers: a page for people, problem+json (RFC 9457) for systems. Knows no rows.
+"""Turns errors into answers: a page for people, problem+json (RFC 9457) for systems.
 
-title: what happened. detail: what to do. instance: to what.
+The title says what happened, the detail what to do, and the instance to what it happened.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from records.errors import (
 )
 from records.telemetry import logger
 
-SYSTEMS = ("/api/", "/healthz", "/readyz", "/metrics")
+SYSTEM_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 """Paths that systems call: they get problem+json, everyone else a page."""
 
-STATUS: dict[type[Exception], int] = {
+STATUS_BY_ERROR: dict[type[Exception], int] = {
     NotFound: 404,
     NotAllowed: 409,
     SettingsError: 503,
@@ -36,9 +36,9 @@ STATUS: dict[type[Exception], int] = {
     NightdraftError: 500,
     ModelError: 422,
 }
-"""HTTP status by error; the first that fits."""
+"""HTTP status by error class; the first that fits counts."""
 
-PROBLEM: dict[int | str, dict[str, Any]] = {
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {
         "description": HTTPStatus(status).phrase,
         "content": {
@@ -47,79 +47,97 @@ PROBLEM: dict[int | str, dict[str, Any]] = {
     }
     for status in (400, 403, 404, 409, 411, 413, 421, 422, 503)
 }
-"""What FastAPI writes into the OpenAPI page for each of our errors."""
+"""What FastAPI writes into the OpenAPI document for each of our statuses."""
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI entries of the errors that a path can answer with."""
-    return {status: PROBLEM[status] for status in (*statuses, 421, 503)}
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI entries of the statuses that a path can answer with, 421 and 503 always."""
+    return {status: PROBLEM_RESPONSES[status] for status in (*statuses, 421, 503)}
 
 
-def answer(request: Request, status: int, title: str, detail: str, **more: Any) -> Response:
-    """One error, as a page or as problem+json."""
+def problem_response(
+    request: Request, status: int, title: str, detail: str, **extensions: Any
+) -> Response:
+    """One error as a page, or as problem+json on the paths that systems call.
+
+    Args:
+        request: what was asked.
+        status: the HTTP status.
+        title: what happened.
+        detail: what to do.
+        extensions: further members of the problem+json.
+    """
     path = request.url.path
-    if path.startswith(SYSTEMS):
+    if path.startswith(SYSTEM_PATHS):
         body = {
             "type": "about:blank",
             "title": title,
             "status": status,
             "detail": detail,
             "instance": path,
-            **more,
+            **extensions,
         }
         return JSONResponse(body, status, media_type="application/problem+json")
-    page = render("problem.html", title=title, detail=detail, status=status, **more)
+    page = render("problem.html", title=title, detail=detail, status=status, **extensions)
     return HTMLResponse(page, status)
 
 
-def add_problems(app: FastAPI) -> None:
-    """Answer every error of ours, of FastAPI's and of nobody's."""
-    for kind in (NightdraftError, ModelError):
-        app.add_exception_handler(kind, _known)
-    app.add_exception_handler(RequestValidationError, _wrong_request)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+def add_problem_handlers(app: FastAPI) -> None:
+    """Give the application an answer to every error: ours, FastAPI's, and unexpected ones."""
+    for error_class in (NightdraftError, ModelError):
+        app.add_exception_handler(error_class, _handle_known_error)
+    app.add_exception_handler(RequestValidationError, _handle_invalid_request)
+    app.add_exception_handler(HTTPException, _handle_http_error)
+    app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
-async def _known(request: Request, error: Exception) -> Response:
-    status = next(status for kind, status in STATUS.items() if isinstance(error, kind))
+async def _handle_known_error(request: Request, error: Exception) -> Response:
+    status = next(
+        status for error_class, status in STATUS_BY_ERROR.items() if isinstance(error, error_class)
+    )
     # The docstring of an error says what a person can do about it.
-    todo = " ".join((type(error).__doc__ or "").split())
+    what_to_do = " ".join((type(error).__doc__ or "").split())
     if status >= 500:
         logger().error("a request could not be answered", error=safe_text(error), status=status)
     title = safe_text(error)
-    return answer(request, status, title[:1].upper() + title[1:], todo)
+    return problem_response(request, status, title[:1].upper() + title[1:], what_to_do)
 
 
-async def _wrong_request(request: Request, error: Exception) -> Response:
+async def _handle_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    # Names and rules only: what was sent may be a patient's name.
-    wrong = [
-        {"at": ".".join(str(step) for step in line["loc"]), "why": line["msg"]}
-        for line in error.errors()
+    # Only fields and rules are named: what was sent may be a patient's name.
+    invalid_fields = [
+        {"at": ".".join(str(step) for step in entry["loc"]), "why": entry["msg"]}
+        for entry in error.errors()
     ]
-    said = "; ".join(f"{line['at']}: {line['why']}" for line in wrong)
-    return answer(request, 422, "The request is not one that is understood", said, wrong=wrong)
+    detail = "; ".join(f"{field['at']}: {field['why']}" for field in invalid_fields)
+    return problem_response(
+        request,
+        422,
+        "The request is not valid, so nothing was changed",
+        detail,
+        wrong=invalid_fields,
+    )
 
 
-async def _http(request: Request, error: Exception) -> Response:
+async def _handle_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    words = {
+    texts = {
         400: ("The request's body cannot be read, so nothing was changed", "Send JSON as UTF-8."),
         404: ("There is no such page", "Go back to the worklist."),
-        405: ("This address does not do that", "docs/operate/api.md lists what each address does."),
+        405: ("This address does not take that method", "docs/operate/api.md lists the methods."),
     }
-    title, detail = words.get(error.status_code, (str(error.detail), ""))
-    found = answer(request, error.status_code, title, detail)
-    found.headers.update(error.headers or {})
-    return found
+    title, detail = texts.get(error.status_code, (str(error.detail), ""))
+    response = problem_response(request, error.status_code, title, detail)
+    response.headers.update(error.headers or {})
+    return response
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
+async def _handle_unexpected_error(request: Request, error: Exception) -> Response:
     logger().error("a request failed unexpectedly", error=safe_text(error))
-    return answer(
+    return problem_response(
         request,
         500,
-        "Something failed that nobody foresaw; nothing was changed",
-        "The log has the place. `nightdraft doctor` checks each part.",
+        "Something failed unexpectedly; nothing was changed",
+        "The log names the place in the code. `nightdraft doctor` checks each part.",
     )

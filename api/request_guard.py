@@ -1,10 +1,8 @@
-"""Who may speak to the pages while there is no login, and the headers on every answer.
-
-Knows Host, Origin and sizes; knows no paths' meaning, no studies and no rows.
+"""Decides who may call the pages while there is no login, and puts headers on every answer.
 
 The pages bind to loopback, but a browser on this machine also runs other people's pages. So a name
 in the Host header must be one of ours (DNS rebinding brings a stranger's name to our address), and
-what changes something must come from our own pages (cross-site forms).
+a request that changes something must come from our own pages (cross-site forms).
 """
 
 from __future__ import annotations
@@ -18,16 +16,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import answer
+from api.problems import problem_response
 
-MAX_BODY = 65536
-"""Bytes of a request's body. The longest that is asked for is a decision with its note."""
+MAX_BODY_BYTES = 65536
+"""Largest body of a request. The longest that is needed is a decision with its note."""
 
-OPEN_TO_PROBES = ("/healthz", "/readyz", "/metrics")
-"""Paths that tell nothing of patients: probes call them by whatever name they know."""
+PROBE_PATHS = ("/healthz", "/readyz", "/metrics")
+"""Paths that tell nothing of patients: probes call them by whatever host name they know."""
 
-SAFETY = {
-    # Only our own files: no inline script, so text from a film's header can never run.
+SAFETY_HEADERS = {
+    # Only our own files: no inline script, so text from an image's header can never run.
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -43,19 +41,21 @@ SAFETY = {
 }
 
 
-class Door:
-    """ASGI middleware: refuses strangers, limits bodies, adds the safety headers.
+class RequestGuard:
+    """ASGI middleware: refuses requests from strangers, limits bodies, adds the safety headers.
 
-    names: host names besides localhost that are ours. Addresses (127.0.0.1, 10.0.0.5) are always
-    let in: rebinding needs a name.
+    Args:
+        app: the application behind it.
+        host_names: host names besides localhost that are ours. Addresses (127.0.0.1, 10.0.0.5) are
+            always accepted, because rebinding needs a name.
     """
 
-    def __init__(self, app: ASGIApp, names: Iterable[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, host_names: Iterable[str] = ()) -> None:
         self.app = app
-        self.names = frozenset({"localhost", *(name.casefold() for name in names)})
+        self.host_names = frozenset({"localhost", *(name.casefold() for name in host_names)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a refusal, or pass on with the headers added to whatever comes back."""
+        """Refuse the request or pass it on; either answer gets the safety headers."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -63,7 +63,7 @@ class Door:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in SAFETY.items():
+                for name, value in SAFETY_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
@@ -72,8 +72,8 @@ class Door:
 
     def _refusal(self, request: Request) -> Response | None:
         path, headers = request.url.path, request.headers
-        if path not in OPEN_TO_PROBES and not self._is_ours(headers.get("host", "")):
-            return answer(
+        if path not in PROBE_PATHS and not self._is_our_host(headers.get("host", "")):
+            return problem_response(
                 request,
                 421,
                 "The pages are not reachable by this name",
@@ -83,7 +83,7 @@ class Door:
         if request.method in ("GET", "HEAD", "OPTIONS"):
             return None
         if not _same_origin(headers):
-            return answer(
+            return problem_response(
                 request,
                 403,
                 "This request comes from another site, so nothing was changed",
@@ -91,24 +91,24 @@ class Door:
             )
         length = headers.get("content-length", "")
         if "transfer-encoding" in headers or (length and not length.isdigit()):
-            return answer(
+            return problem_response(
                 request, 411, "The request does not say its length", "Send a Content-Length."
             )
-        if int(length or 0) > MAX_BODY:
-            return answer(
+        if int(length or 0) > MAX_BODY_BYTES:
+            return problem_response(
                 request,
                 413,
                 "The request is too long, so nothing was changed",
-                f"Send {MAX_BODY} bytes at most.",
+                f"Send {MAX_BODY_BYTES} bytes at most.",
             )
         return None
 
-    def _is_ours(self, host: str) -> bool:
+    def _is_our_host(self, host: str) -> bool:
         try:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        if name in self.names:
+        if name in self.host_names:
             return True
         try:
             ipaddress.ip_address(name)
@@ -120,8 +120,8 @@ class Door:
 def _same_origin(headers: Headers) -> bool:
     """Whether a change comes from our own page, or from a program that is no browser.
 
-    Browsers say Sec-Fetch-Site on loopback and https, and Origin with every form that is posted;
-    programs say neither.
+    Browsers send Sec-Fetch-Site on loopback and https, and Origin with every form that is posted;
+    other programs send neither.
     """
     site = headers.get("sec-fetch-site")
     if site is not None:

@@ -1,6 +1,6 @@
-"""What REST takes and gives, as pydantic models; FastAPI makes the OpenAPI page of them.
+"""What REST takes and gives, as pydantic models; FastAPI makes the OpenAPI document of them.
 
-Knows the rows' fields; knows no SQL and no HTTP.
+The models are called as the rows they show: `Draft` here is what REST says of a `tables.Draft`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from records.database.tables import Draft, Event, Heartbeat, Hold, Instance
+from records.database import tables
 from records.operations import overview
 from records.operations.overview import Workload
 from records.states import (
@@ -26,16 +26,16 @@ from records.states import (
 from records.workflow.worklist import WorklistRow
 
 # PostgreSQL keeps no NUL, and nobody types the other control characters.
-_LINE = r"^[^\x00-\x1f\x7f]*$"
-_TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+_ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+_MANY_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
-SearchWords = Annotated[str, StringConstraints(max_length=100, pattern=_LINE)]
+SearchText = Annotated[str, StringConstraints(max_length=100, pattern=_ONE_LINE)]
 StudyUid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.-]{1,64}$")]
 """A Study Instance UID (0020,000D), or our own id of the study."""
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457). title: what happened; detail: what to do; instance: to what."""
+    """An error (RFC 9457). title: what happened. detail: what to do. instance: to what."""
 
     type: str
     title: str
@@ -44,11 +44,11 @@ class Problem(BaseModel):
     instance: str
 
 
-class _Seen(BaseModel):
+class _FromRow(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-class Patient(_Seen):
+class Patient(_FromRow):
     """Who the study is of, as sent."""
 
     patient_id: str
@@ -57,7 +57,7 @@ class Patient(_Seen):
     sex: str
 
 
-class DraftLine(_Seen):
+class DraftSummary(_FromRow):
     """The current draft in short. It is not a report: nobody has reviewed it."""
 
     id: uuid.UUID
@@ -68,7 +68,7 @@ class DraftLine(_Seen):
     impression: str
 
 
-class StudyLine(_Seen):
+class StudySummary(_FromRow):
     """One study of the worklist. detail and reason: why it was skipped or failed."""
 
     id: uuid.UUID
@@ -89,14 +89,14 @@ class StudyLine(_Seen):
     first_received_at: dt.datetime
     last_received_at: dt.datetime
     changed_at: dt.datetime | None
-    draft: DraftLine | None
+    draft: DraftSummary | None
 
     @classmethod
-    def of(cls, row: WorklistRow) -> StudyLine:
-        """The line of a row of the worklist."""
+    def from_row(cls, row: WorklistRow) -> StudySummary:
+        """The summary of a row of the worklist."""
         draft = None
         if row.draft_id is not None:
-            draft = DraftLine(
+            draft = DraftSummary(
                 id=row.draft_id,
                 model_name=row.model_name,
                 findings=row.findings,
@@ -108,13 +108,13 @@ class StudyLine(_Seen):
             birth_date=row.patient_birth_date,
             sex=row.patient_sex,
         )
-        same = {
+        same_fields = {
             name: getattr(row, name)
             for name in cls.model_fields
             if name not in ("patient", "draft", "priority", "hold_reasons", "films", "objects")
         }
         return cls(
-            **same,
+            **same_fields,
             patient=patient,
             draft=draft,
             films=row.image_count,
@@ -127,15 +127,14 @@ class StudyLine(_Seen):
 class StudyPage(BaseModel):
     """Studies, the newest arrival first; `next` is the `after` of the following page."""
 
-    studies: list[StudyLine]
+    studies: list[StudySummary]
     next: str | None
 
 
-class SentenceSeen(_Seen):
-    """How sure the model was of a sentence's words; not how likely the sentence is to be true.
+class SentenceConfidence(_FromRow):
+    """The probabilities that the model gave its own words; not how likely the sentence is true.
 
-    confidence: geometric mean of the probabilities that the model gave its own word pieces. least:
-    the smallest of them.
+    confidence: their geometric mean over the sentence's word pieces. least: the smallest of them.
     """
 
     section: Literal["findings", "impression"]
@@ -144,11 +143,11 @@ class SentenceSeen(_Seen):
     least: float
 
 
-class DraftSeen(_Seen):
+class Draft(_FromRow):
     """A draft with all it came from. `text` begins with the warning line.
 
-    sentences: those of findings and impression in their order; null where it is not known how sure
-    the model was.
+    sentences: those of findings and impression in their order, with their probabilities; null where
+    these are not known.
     """
 
     id: uuid.UUID
@@ -174,7 +173,7 @@ class DraftSeen(_Seen):
     timings: dict[str, Any]
     tokens: list[str]
     token_logprobs: list[float]
-    sentences: list[SentenceSeen] | None
+    sentences: list[SentenceConfidence] | None
     cut: bool
     device: str
     dtype: str
@@ -182,15 +181,15 @@ class DraftSeen(_Seen):
     superseded_at: dt.datetime | None
 
     @classmethod
-    def of(cls, draft: Draft) -> DraftSeen:
-        """A draft's row; the current one is primary and not superseded."""
-        same = {name: getattr(draft, name) for name in cls.model_fields if name != "current"}
+    def from_row(cls, draft: tables.Draft) -> Draft:
+        """The draft of a row. The current one is primary and not superseded."""
+        same_fields = {name: getattr(draft, name) for name in cls.model_fields if name != "current"}
         current = draft.purpose == "PRIMARY" and draft.superseded_at is None
-        return cls(**same, current=current)
+        return cls(**same_fields, current=current)
 
 
-class HoldSeen(_Seen):
-    """A question to a person, and how it was decided."""
+class Hold(_FromRow):
+    """A question that a person must decide, and the decision."""
 
     id: uuid.UUID
     reason: HoldReason
@@ -203,14 +202,14 @@ class HoldSeen(_Seen):
     note: str
 
     @classmethod
-    def of(cls, hold: Hold) -> HoldSeen:
-        """A hold's row, with its reason in a sentence."""
-        same = {name: getattr(hold, name) for name in cls.model_fields if name != "sentence"}
-        return cls(**same, sentence=HOLD_SENTENCES[HoldReason(hold.reason)])
+    def from_row(cls, hold: tables.Hold) -> Hold:
+        """The hold of a row, with its reason in a sentence."""
+        same_fields = {name: getattr(hold, name) for name in cls.model_fields if name != "sentence"}
+        return cls(**same_fields, sentence=HOLD_SENTENCES[HoldReason(hold.reason)])
 
 
-class InstanceSeen(_Seen):
-    """A received object. image: where its picture is, for films that may be drafted from."""
+class Instance(_FromRow):
+    """A received object. image: the path of its picture, for images that may be drafted from."""
 
     id: uuid.UUID
     sop_instance_uid: str
@@ -226,15 +225,17 @@ class InstanceSeen(_Seen):
     image: str | None
 
     @classmethod
-    def of(cls, instance: Instance) -> InstanceSeen:
-        """An instance's row. What is kept aside may be another patient's: it has no picture."""
-        same = {name: getattr(instance, name) for name in cls.model_fields if name != "image"}
-        kept = instance.state == InstanceState.KEPT
-        image = f"/studies/{instance.study_id}/views/{instance.id}.png" if kept else None
-        return cls(**same, image=image)
+    def from_row(cls, instance: tables.Instance) -> Instance:
+        """The instance of a row. One kept aside has no picture: it may be another patient's."""
+        same_fields = {
+            name: getattr(instance, name) for name in cls.model_fields if name != "image"
+        }
+        is_kept = instance.state == InstanceState.KEPT
+        image = f"/studies/{instance.study_id}/views/{instance.id}.png" if is_kept else None
+        return cls(**same_fields, image=image)
 
 
-class EventSeen(_Seen):
+class Event(_FromRow):
     """A line of a study's timeline."""
 
     at: dt.datetime
@@ -243,26 +244,27 @@ class EventSeen(_Seen):
     request_id: uuid.UUID | None
 
     @classmethod
-    def of(cls, event: Event) -> EventSeen:
-        """An event's row."""
+    def from_row(cls, event: tables.Event) -> Event:
+        """The event of a row."""
         return cls.model_validate(event)
 
 
-class StudySeen(BaseModel):
+class StudyDetail(BaseModel):
     """One study with everything that is known of it. drafts: newest first."""
 
-    study: StudyLine
-    instances: list[InstanceSeen]
-    drafts: list[DraftSeen]
-    holds: list[HoldSeen]
-    timeline: list[EventSeen]
+    study: StudySummary
+    instances: list[Instance]
+    drafts: list[Draft]
+    holds: list[Hold]
+    timeline: list[Event]
 
 
 class Counts(BaseModel):
-    """How many studies are in each state, and when the night will be done.
+    """How many studies are in each state, and how long the rest will take.
 
-    to_do: neither ended nor held. per_minute: drafts, at the present pace. seconds_left: at that
-    pace; null where nothing was drafted lately.
+    to_do: studies that are neither ended nor held. per_minute: drafts at the present pace.
+    seconds_left: at that pace; null where nothing was drafted lately. waiting_since: arrival of the
+    oldest study to do.
     """
 
     states: dict[VisibleState, int]
@@ -273,21 +275,21 @@ class Counts(BaseModel):
     waiting_since: dt.datetime | None
 
     @classmethod
-    def of(cls, workload: Workload) -> Counts:
+    def from_workload(cls, workload: Workload) -> Counts:
         """The counts of an overview, with the pace in tenths and the time left in seconds."""
-        left = workload.seconds_left
+        seconds_left = workload.seconds_left
         return cls(
             states=dict(workload.counts),
             total=workload.total,
             to_do=workload.to_do,
             per_minute=round(workload.per_minute, 1),
-            seconds_left=None if left is None else round(left),
+            seconds_left=None if seconds_left is None else round(seconds_left),
             waiting_since=workload.oldest_waiting,
         )
 
 
-class RefusalSeen(_Seen):
-    """An object that was refused at the door."""
+class Refusal(_FromRow):
+    """An object or association that was refused."""
 
     at: dt.datetime
     calling_ae: str
@@ -297,7 +299,7 @@ class RefusalSeen(_Seen):
     sentence: str
 
 
-class PartSeen(_Seen):
+class Part(_FromRow):
     """A running process of the system. owner: host and process."""
 
     part: str
@@ -307,13 +309,13 @@ class PartSeen(_Seen):
     facts: dict[str, Any]
 
     @classmethod
-    def of(cls, heartbeat: Heartbeat) -> PartSeen:
-        """A heartbeat's row."""
+    def from_row(cls, heartbeat: tables.Heartbeat) -> Part:
+        """The part that wrote a heartbeat."""
         return cls.model_validate(heartbeat)
 
 
-class AlarmSeen(_Seen):
-    """What a person on call must see."""
+class Alarm(_FromRow):
+    """Something that a person on call must see."""
 
     part: str
     sentence: str
@@ -323,21 +325,21 @@ class AlarmSeen(_Seen):
 class Parts(BaseModel):
     """The parts that were seen lately, those that should have been, and the open alarms."""
 
-    parts: list[PartSeen]
+    parts: list[Part]
     missing: list[str]
-    alarms: list[AlarmSeen]
+    alarms: list[Alarm]
 
     @classmethod
-    def of(cls, parts: overview.Parts) -> Parts:
+    def from_overview(cls, parts: overview.Parts) -> Parts:
         """The parts of an overview."""
         return cls(
-            parts=[PartSeen.of(heartbeat) for heartbeat in parts.running],
+            parts=[Part.from_row(heartbeat) for heartbeat in parts.running],
             missing=list(parts.missing),
-            alarms=[AlarmSeen.model_validate(alarm) for alarm in parts.alarms],
+            alarms=[Alarm.model_validate(alarm) for alarm in parts.alarms],
         )
 
 
-class Check(BaseModel):
+class ReadinessCheck(BaseModel):
     """One thing that must work. warning: it works, but not for long."""
 
     name: str
@@ -351,20 +353,20 @@ class Readiness(BaseModel):
 
     ready: bool
     missing: list[str]
-    checks: list[Check]
+    checks: list[ReadinessCheck]
 
 
-class DecisionGiven(BaseModel):
+class DecisionRequest(BaseModel):
     """A person's decision on a study's open holds.
 
-    holds: the ids of the open holds that the person saw. Where others are open by now, nothing is
-    decided. by: who decides.
+    by: who decides. holds: the ids of the open holds that the person saw; where others are open by
+    now, nothing is decided.
     """
 
     decision: Decision
     by: Annotated[
         str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_LINE),
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_ONE_LINE),
     ]
-    note: Annotated[str, StringConstraints(max_length=1000, pattern=_TEXT)] = ""
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=_MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=20)

@@ -61,6 +61,9 @@ TRANSFER_SYNTAXES = (
     ),
 )
 
+C_STORE_REQUEST = 0x0001
+"""(0000,0100) Command Field of a C-STORE-RQ, PS3.7 9.3.1.1."""
+
 MAX_ASSOCIATE_BYTES = 262_144
 """Largest A-ASSOCIATE-RQ. One with 128 contexts of 40 transfer syntaxes each is half as long."""
 

@@ -1,7 +1,13 @@
-"""The DICOM listener: C-ECHO and C-STORE on a port, until it is told to end.
+"""The DICOM listener: serves C-ECHO and C-STORE on a port until it is told to end.
 
-Knows how it starts, beats, sweeps and ends. What may come in is in `limits`, how bytes are taken in
-`receiving`, how they are kept in `filing`, what is answered in `answering`.
+    limits          what may come in, and the statuses
+    guarded_server  takes bytes off the network
+    incoming_file   the file of an object while it comes in
+    filing          checks an object, stores its bytes and commits its row
+    store_handler   acknowledges or refuses a C-STORE
+    orphans         removes files that a killed listener left behind
+
+This module starts and ends the listener, and runs its heartbeat and its sweep.
 """
 
 from __future__ import annotations
@@ -27,6 +33,7 @@ from pynetdicom.sop_class import Verification
 
 from intake.dicom.guarded_server import GuardedServer
 from intake.dicom.limits import (
+    C_STORE_REQUEST,
     RETIRED_CLASSES,
     STORAGE_CLASSES,
     STORE_STATUSES,
@@ -46,68 +53,73 @@ from records.telemetry import logger
 PART = "listener"
 SWEEP_SECONDS = 3600.0
 STOP_SECONDS = 30.0
-"""How long the objects in hand may take when the listener is told to end."""
+"""How long unanswered objects may take when the listener is told to end."""
 END_SECONDS = 45
-"""After so long the process ends all the same, with the stack of each thread on stderr. Nothing is
-lost by it: what was acknowledged is synced and committed."""
+"""After so long the process ends in any case, with the stack of each thread on stderr. Nothing is
+lost: what was acknowledged is synced and committed."""
 
 ARTIM_SECONDS = 30.0
 """Time for a connection to ask for an association (PS3.8 9.1.4)."""
 
-_C_STORE = 0x0001  # (0000,0100) of a C-STORE-RQ, PS3.7 9.3.1.1
-
-_CONNECTIONS_EACH = 2
-"""Connections for each association allowed: those over the limit are rejected in words."""
+_CONNECTIONS_PER_ASSOCIATION = 2
+"""Connections for each association that is allowed, so that an association over its own limit is
+rejected with an answer."""
 
 
 def run_listener(settings: Settings, ready: Callable[[int], None] | None = None) -> None:
-    """Listen until SIGTERM or SIGINT; the objects in hand are finished first.
+    """Listen until SIGTERM or SIGINT; unanswered objects are finished and answered first.
 
-    ready: called with the port once associations are taken.
+    Args:
+        settings: where to listen, and what to accept.
+        ready: called with the port once associations are accepted.
 
     Raises:
         PortInUse: another program has the port.
         SettingsError: the address or an AE title cannot be used.
-        DatabaseDown: PostgreSQL does not answer at the start; later it is waited for.
+        DatabaseDown: PostgreSQL does not answer at the start. Later it is waited for.
+        DiskFull: the data folder cannot be made.
     """
-    with _signals() as wait_for_one, Listener(settings) as listener:
+    with _stop_signals() as wait_for_signal, Listener(settings) as listener:
         if ready:
             ready(listener.port)
-        wait_for_one()
+        wait_for_signal()
         logger().info("the listener was told to end")
         faulthandler.dump_traceback_later(END_SECONDS, exit=True)
 
 
 @contextmanager
-def _signals() -> Iterator[Callable[[], None]]:
-    """SIGTERM and SIGINT are waited for by what is given.
+def _stop_signals() -> Iterator[Callable[[], None]]:
+    """Yield a function that waits for SIGTERM or SIGINT.
 
-    Python's own handlers run in the main thread once that has the interpreter's lock, in the midst
-    of whatever it was doing: one that sets an Event would wait for ever where the thread was just
-    about to wait for that Event, and holds its lock. So the C handler writes to a socket.
+    Python runs its own signal handlers in the main thread, in the midst of whatever that thread was
+    doing. A handler that sets an Event would wait for ever where the main thread was just about to
+    wait for that Event and holds its lock. So the C handler writes to a socket.
     """
-    woken, wakes = socket.socketpair()
-    wakes.setblocking(False)
-    before = signal.set_wakeup_fd(wakes.fileno())
-    handlers = {
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    previous_fd = signal.set_wakeup_fd(writer.fileno())
+    previous_handlers = {
         number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)
     }
 
     def wait() -> None:
-        woken.recv(1)
+        reader.recv(1)
 
     try:
         yield wait
     finally:
-        for number, handler in handlers.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
-        signal.set_wakeup_fd(before)
-        woken.close()
-        wakes.close()
+        signal.set_wakeup_fd(previous_fd)
+        reader.close()
+        writer.close()
 
 
 class Listener:
-    """A listener between `start` and `stop`. One a process: pynetdicom keeps settings globally."""
+    """A listener, running between `start` and `stop`.
+
+    A process has one listener only, because pynetdicom keeps settings globally.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.port = 0
@@ -116,11 +128,13 @@ class Listener:
         self._ended = threading.Event()
         self._store_handler = StoreHandler(settings, self._blobs, self._ended)
         self._server: GuardedServer | None = None
-        self._chores: list[threading.Thread] = []
+        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._in_hand: set[Any] = set()  # associations with a whole object that is not answered
-        self._answered: set[Any] = set()  # those that had an answer since it was told to end
-        self._cut_off: set[Any] = set()  # those that are aborted: nothing more is filed of them
+        # Associations: with a complete object that is not answered yet; with an answer since the
+        # listener was told to end; aborted, so that nothing more of them is filed.
+        self._unanswered: set[Any] = set()
+        self._answered: set[Any] = set()
+        self._cut_off: set[Any] = set()
         self._disk_alarm = False
         self._heartbeat = HeartbeatThread(PART, self._facts, after_beat=self._check_disk)
 
@@ -137,7 +151,7 @@ class Listener:
         self.stop()
 
     def start(self) -> None:
-        """Take associations.
+        """Begin to accept associations.
 
         Raises:
             PortInUse, SettingsError, DatabaseDown, DiskFull: nothing was started.
@@ -149,15 +163,14 @@ class Listener:
         _set_up_pynetdicom()
         self._server = self._make_server()
         self.port = int(self._server.server_address[1])
-        serving = threading.Thread(
-            target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True
-        )
-        self._chores = [
-            serving,
-            threading.Thread(target=self._every, args=(SWEEP_SECONDS, self._sweep), daemon=True),
+        self._threads = [
+            threading.Thread(
+                target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True
+            ),
+            threading.Thread(target=self._sweep_regularly, name="orphan sweep", daemon=True),
         ]
-        for chore in self._chores:
-            chore.start()
+        for thread in self._threads:
+            thread.start()
         self._heartbeat.start()
         if not settings.allowed_callers:
             logger().warning(
@@ -167,38 +180,46 @@ class Listener:
         logger().info("the listener takes associations", host=settings.listen_host, port=self.port)
 
     def stop(self) -> None:
-        """End: no new associations, the objects in hand are finished and answered, others aborted.
+        """End: accept nothing new, finish and answer complete objects, abort the rest.
 
-        An object that is cut off was not acknowledged; its sender has it still.
+        An object that is cut off was not acknowledged, so its sender still has it.
         """
         server, self._server = self._server, None
         if server is None:
             return
         self._ended.set()
         server.shutdown()
-        until = time.monotonic() + STOP_SECONDS
+        deadline = time.monotonic() + STOP_SECONDS
         while associations := server.active_associations:
-            late = time.monotonic() > until
+            is_late = time.monotonic() > deadline
             for association in associations:
-                if self._may_cut_off(association, late):
+                if self._cut_off_if_idle(association, is_late):
                     association.abort(block=False)
-            if late:
+            if is_late:
+                logger().warning(
+                    "associations were still open at the end and were aborted",
+                    count=len(associations),
+                )
                 break
             time.sleep(0.02)
         server.writers.shutdown(wait=False)
-        for chore in self._chores:
-            chore.join(max(1.0, until - time.monotonic()))
+        for thread in self._threads:
+            thread.join(max(1.0, deadline - time.monotonic()))
         self._heartbeat.stop()
         logger().info("the listener has ended", count=self._store_handler.counts.total())
 
-    def _may_cut_off(self, association: Any, late: bool) -> bool:
-        """Whether an association has nothing in hand; if so, nothing of it is filed from now on.
+    def _cut_off_if_idle(self, association: Any, is_late: bool) -> bool:
+        """Cut an association off where it has no unanswered object, or where it is late.
 
-        Without this an object that comes whole in the last moment would be kept and not answered.
+        Nothing of it is filed from then on. Otherwise an object that is complete in the last moment
+        would be kept and not answered.
+
+        Returns:
+            Whether the association is cut off.
         """
         with self._lock:
-            idle = association in self._answered or association.dimse.message is None
-            if late or (idle and association not in self._in_hand):
+            is_idle = association in self._answered or association.dimse.message is None
+            if is_late or (is_idle and association not in self._unanswered):
                 self._cut_off.add(association)
                 return True
         return False
@@ -232,13 +253,13 @@ class Listener:
         entity.dimse_timeout = settings.idle_seconds
         store_handler = self._store_handler
         handlers = [
-            (evt.EVT_C_STORE, self._store),
-            (evt.EVT_DIMSE_RECV, self._received),
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_DIMSE_RECV, self._on_message),
             (evt.EVT_ACCEPTED, store_handler.handle_accepted),
             (evt.EVT_REJECTED, store_handler.handle_rejected),
-            (evt.EVT_PDU_SENT, self._sent),
-            (evt.EVT_ABORTED, self._aborted),
-            (evt.EVT_CONN_CLOSE, self._closed),
+            (evt.EVT_PDU_SENT, self._on_pdu_sent),
+            (evt.EVT_ABORTED, self._on_aborted),
+            (evt.EVT_CONN_CLOSE, self._on_closed),
         ]
         try:
             server: GuardedServer = entity.make_server(
@@ -251,7 +272,7 @@ class Listener:
                 server_class=GuardedServer,
                 folder=self._blobs.incoming,
                 max_bytes=settings.max_instance_mb * 1_000_000,
-                max_connections=settings.max_associations * _CONNECTIONS_EACH,
+                max_connections=settings.max_associations * _CONNECTIONS_PER_ASSOCIATION,
                 idle_seconds=settings.idle_seconds,
                 has_room=store_handler.has_room,
                 on_refusal=store_handler.report_refusal,
@@ -271,64 +292,55 @@ class Listener:
         entity._servers.append(server)  # as AE.start_server does; shutdown() takes it out again
         return server
 
-    # ---- What pynetdicom tells ----
+    # ---- pynetdicom's events ----
 
-    def _received(self, event: Any) -> None:
-        """A whole message is there; its handler comes next, in another thread."""
-        if event.message.command_set.CommandField == _C_STORE:
+    def _on_message(self, event: Any) -> None:
+        """A complete message came; its handler runs next, in another thread."""
+        if event.message.command_set.CommandField == C_STORE_REQUEST:
             with self._lock:
-                self._in_hand.add(event.assoc)
+                self._unanswered.add(event.assoc)
         self._store_handler.handle_message(event)
 
-    def _store(self, event: Any) -> Any:
+    def _on_store(self, event: Any) -> Any:
+        """Answer a C-STORE, unless its association is cut off."""
         with self._lock:
-            cut_off = event.assoc in self._cut_off
-        if cut_off:
-            return STORE_STATUSES[
-                RefusalReason.UNEXPECTED
-            ].code  # for nobody: the association is aborted
+            is_cut_off = event.assoc in self._cut_off
+        if is_cut_off:
+            # Nobody gets this status: the association is aborted.
+            return STORE_STATUSES[RefusalReason.UNEXPECTED].code
         try:
             return self._store_handler.handle_store(event)
         finally:
-            # Filing may have taken longer than a silent peer may be; it was us who was slow.
+            # Filing may take longer than a peer may be silent. It was not the peer who was slow.
             event.assoc.dul._idle_timer.restart()
 
-    def _sent(self, event: Any) -> None:
-        """An answer went out (nothing else that we send is a P-DATA)."""
+    def _on_pdu_sent(self, event: Any) -> None:
+        """A PDU was sent. A P-DATA is an answer: we send nothing else as P-DATA."""
         if isinstance(event.pdu, P_DATA_TF):
             with self._lock:
-                self._in_hand.discard(event.assoc)
+                self._unanswered.discard(event.assoc)
                 if self._ended.is_set():
                     self._answered.add(event.assoc)
 
-    def _aborted(self, event: Any) -> None:
+    def _on_aborted(self, event: Any) -> None:
         title = str(event.assoc.requestor.ae_title or "").strip()
         logger().info("an association was aborted", calling_ae=title)
 
-    def _closed(self, event: Any) -> None:
+    def _on_closed(self, event: Any) -> None:
         association = event.assoc
         association.dimse.discard_incoming()
         with self._lock:
-            self._in_hand.discard(association)
+            self._unanswered.discard(association)
         if association.requestor.primitive is None:
-            # Gone without asking for an association (a load balancer's probe): pynetdicom's thread
-            # would hold a place until its timer ends. Nothing in the queue is what the timer gives.
+            # The peer left without asking for an association, as a load balancer's probe does.
+            # pynetdicom's thread would hold a place until its timer ends. The timer puts None into
+            # the queue; so do we.
             association.dul.to_user_queue.put(None)
 
-    # ---- What it does meanwhile ----
-
-    def _every(self, seconds: float, chore: Callable[[], None]) -> None:
-        """Do a chore now and again; what fails is logged and done again the next time."""
-        while True:
-            try:
-                chore()
-            except Exception as error:
-                logger().warning("a chore of the listener failed", error=safe_text(error))
-            if self._ended.wait(seconds):
-                return
+    # ---- Heartbeat and sweep ----
 
     def _facts(self) -> dict[str, Any]:
-        """What the listener's heartbeat tells of it."""
+        """What the heartbeat tells about the listener."""
         settings, server = self._settings, self._server
         return {
             "host": settings.listen_host,
@@ -341,15 +353,13 @@ class Listener:
         }
 
     def _check_disk(self) -> None:
-        """Warn of a disk that fills up; open an alarm once it is full, close it when it is not."""
+        """Warn while the disk is nearly full; keep an alarm open while it is full."""
         settings = self._settings
         free_mb = self._blobs.free_mb()
         if free_mb < settings.disk_warn_mb:
-            logger().warning(
-                "little room is left on the data folder's disk: make room", free_mb=free_mb
-            )
-        full = free_mb < settings.disk_stop_mb
-        if full:
+            logger().warning("the data folder's disk is nearly full: make room", free_mb=free_mb)
+        is_full = free_mb < settings.disk_stop_mb
+        if is_full:
             with unit_of_work() as session:
                 alarms.raise_alarm(
                     session,
@@ -359,21 +369,33 @@ class Listener:
                     "receiving goes on by itself.",
                 )
         elif self._disk_alarm or not self._store_handler.counts:
-            # Also one that a listener left behind which ended meanwhile.
+            # The alarm may also be one that an earlier listener left open.
             with unit_of_work() as session:
                 alarms.close_alarms(session, PART)
-        self._disk_alarm = full
+        self._disk_alarm = is_full
+
+    def _sweep_regularly(self) -> None:
+        """Sweep at the start and then each hour; a sweep that fails is logged and tried again."""
+        while True:
+            try:
+                self._sweep()
+            except Exception as error:
+                logger().warning("the sweep of orphan files failed", error=safe_text(error))
+            if self._ended.wait(SWEEP_SECONDS):
+                return
 
     def _sweep(self) -> None:
-        swept = sweep_orphans(self._blobs, self._settings.orphan_hours)
-        if swept.incoming or swept.instances:
-            logger().info("orphan files were removed", count=swept.incoming + swept.instances)
-        if swept.not_removed:
-            logger().error("too many files have no row: none was removed", count=swept.not_removed)
+        result = sweep_orphans(self._blobs, self._settings.orphan_hours)
+        if result.incoming or result.instances:
+            logger().info("orphan files were removed", count=result.incoming + result.instances)
+        if result.not_removed:
+            logger().error(
+                "too many image files have no row, and none was removed", count=result.not_removed
+            )
 
 
 def _set_up_pynetdicom() -> None:
-    """Pynetdicom's and pydicom's settings are global: here they are, all together."""
+    """Set pynetdicom's and pydicom's global settings, all in one place."""
     _config.STORE_RECV_CHUNKED_DATASET = True
     _config.LOG_HANDLER_LEVEL = "none"  # its own log lines at each PDU print data sets
     # UIDs are checked where a refusal can be answered and seen; pynetdicom would abort.
@@ -384,10 +406,10 @@ def _set_up_pynetdicom() -> None:
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     for uid in RETIRED_CLASSES:
         register_uid(uid, f"Retired_{uid.replace('.', '_')}", StorageServiceClass)
-    threading.excepthook = _tell_of_thread
+    threading.excepthook = _log_thread_error
 
 
-def _tell_of_thread(failed: threading.ExceptHookArgs) -> None:
-    """A thread of pynetdicom's died; Python's own hook prints the error's words."""
-    if failed.exc_value is not None:
-        logger().error("a thread of the listener died", error=safe_text(failed.exc_value))
+def _log_thread_error(hook_args: threading.ExceptHookArgs) -> None:
+    """Log that a thread died; Python's own hook would print the error's message."""
+    if hook_args.exc_value is not None:
+        logger().error("a thread of the listener died", error=safe_text(hook_args.exc_value))

@@ -20,6 +20,7 @@ from intake.dicom.filing import ObjectRefused, ReceivedFile, clean_text, file_in
 from intake.dicom.incoming_file import IncomingFile
 from intake.dicom.limits import (
     ASSOCIATION_SENTENCES,
+    C_STORE_REQUEST,
     OUT_OF_RESOURCES,
     STORAGE_CLASSES,
     STORE_STATUSES,
@@ -36,7 +37,6 @@ from records.workflow.studies import Outcome
 
 SUCCESS = 0x0000
 
-_C_STORE_REQUEST = 0x0001  # (0000,0100) of a C-STORE-RQ, PS3.7 9.3.1.1
 _MAX_COMMENT_CHARACTERS = 64  # (0000,0902) is LO
 
 _REPORT_AGAIN_SECONDS = 3600.0
@@ -164,7 +164,7 @@ class StoreHandler:
         message = event.message
         command = message.command_set
         if (
-            command.CommandField == _C_STORE_REQUEST
+            command.CommandField == C_STORE_REQUEST
             and command.AffectedSOPClassUID not in STORAGE_CLASSES
         ):
             file = message._data_set_file

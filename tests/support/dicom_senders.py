@@ -1,4 +1,4 @@
-"""Devices that send: synthetic films, and associations to a listener that runs as a process."""
+"""Devices that send: synthetic images, and associations to a listener that runs as a process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import struct
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
@@ -48,18 +48,18 @@ except NightdraftError as error:
 
 
 @dataclass
-class Running:
+class ListenerProcess:
     """A listener's process."""
 
     process: subprocess.Popen
     log: Path
     port: int = 0
 
-    def lines(self) -> list[dict]:
+    def log_lines(self) -> list[dict]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
-    def end(self) -> int:
-        """Ask it to end, and return its exit status."""
+    def stop(self) -> int:
+        """Ask the listener to end, and return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -68,31 +68,32 @@ class Running:
             # Where it hangs: every thread's stack, into its log.
             self.process.send_signal(signal.SIGUSR1)
             time.sleep(1)
-            raise AssertionError(f"it does not end:\n{self.log.read_text()}") from None
+            raise AssertionError(f"the listener does not end:\n{self.log.read_text()}") from None
         self.process.stdout.close()
         return status
 
 
-def start_listener(folder: Path, first: str = "", **environment: str) -> Running:
-    """A listener with the settings of this test, on a free port; its log in `folder`.
+def start_listener(folder: Path, preamble: str = "", **environment: str) -> ListenerProcess:
+    """Start a listener with the settings of this test, on a free port.
 
-    first: Python that it runs before all else.
+    Args:
+        folder: where its log is written.
+        preamble: Python code that the process runs first.
+        environment: further environment variables.
     """
     log = folder / f"listener-{len(list(folder.iterdir()))}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", first + _LISTEN],
+            [sys.executable, "-c", preamble + _LISTEN],
             stdout=subprocess.PIPE,
             stderr=file,
             env={**os.environ, "NIGHTDRAFT_LISTEN_PORT": "0", **environment},
         )
-    running = Running(process, log)
-    running.port = int(process.stdout.readline() or 0)
-    return running
+    return ListenerProcess(process, log, port=int(process.stdout.readline() or 0))
 
 
-def film(study="1.2.3", sop=None, sop_class=DX, pixels=b"\0\0" * 64, **fields) -> Dataset:
-    """A film with a header that is whole; `fields` overrides or adds."""
+def make_image(study="1.2.3", sop=None, sop_class=DX, pixels=b"\0\0" * 64, **fields) -> Dataset:
+    """A radiograph with a complete header; `fields` replaces elements, or removes those of None."""
     dataset = Dataset()
     dataset.SOPClassUID = sop_class
     dataset.SOPInstanceUID = sop or generate_uid()
@@ -119,7 +120,7 @@ def film(study="1.2.3", sop=None, sop_class=DX, pixels=b"\0\0" * 64, **fields) -
     return dataset
 
 
-def part10(dataset: Dataset, path: Path) -> Path:
+def write_part10(dataset: Dataset, path: Path) -> Path:
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     dcmwrite(path, dataset, enforce_file_format=True)
@@ -127,51 +128,63 @@ def part10(dataset: Dataset, path: Path) -> Path:
 
 
 @contextmanager
-def association(port: int, *classes: str, syntaxes=(ExplicitVRLittleEndian,), caller="CR1", **more):
-    """An association that is established; released at the end where it still stands."""
+def open_association(
+    port: int, *classes: str, syntaxes=(ExplicitVRLittleEndian,), caller="CR1", **options
+):
+    """Ask for an association; it is released at the end where it is still established."""
     entity = AE(ae_title=caller)
     for uid in classes or (DX,):
         entity.add_requested_context(uid, list(syntaxes))
-    made = entity.associate("127.0.0.1", port, **more)
+    association = entity.associate("127.0.0.1", port, **options)
     try:
-        yield made
+        yield association
     finally:
-        if made.is_established:
-            made.release()
-        made.dul.join(30)
+        if association.is_established:
+            association.release()
+        association.dul.join(30)
 
 
-def send(port: int, *films: Dataset, **more) -> list[int]:
-    """Send over one association; the statuses."""
-    classes = {film.SOPClassUID for film in films}
-    with association(port, *classes, **more) as made:
-        assert made.is_established
-        return [made.send_c_store(film).Status for film in films]
+def send_images(port: int, *images: Dataset, **options) -> list[int]:
+    """Send over one association and return the statuses."""
+    classes = {image.SOPClassUID for image in images}
+    with open_association(port, *classes, **options) as association:
+        assert association.is_established
+        return [association.send_c_store(image).Status for image in images]
 
 
-def store_raw(made, sop_class: str, sop_instance: str, content: bytes | Dataset) -> Dataset:
-    """A C-STORE whose command says what one likes; its answer's status and comment."""
+def send_raw_store(
+    association, sop_class: str, sop_instance: str, content: bytes | Dataset
+) -> Dataset:
+    """Send a C-STORE whose command says what one likes, over the first accepted context.
+
+    Returns:
+        The answer's command set, with its status and comment.
+    """
+    answers: list[Dataset] = []
+
+    def keep_answer(event) -> None:
+        answers.append(event.message.command_set)
+
+    association.bind(evt.EVT_DIMSE_RECV, keep_answer)
     request = _request(sop_class, sop_instance, content)
-    made._reactor_checkpoint.clear()  # as send_c_store does: the answer is ours to take
-    eventually(lambda: made._is_paused)
-    made.dimse.send_msg(request, made.accepted_contexts[0].context_id)
-    _, answer = made.dimse.get_msg(block=True)
-    made._reactor_checkpoint.set()
-    assert answer is not None, "no answer"
-    return answer
+    association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
+    eventually(lambda: answers or not association.is_established)
+    association.unbind(evt.EVT_DIMSE_RECV, keep_answer)
+    assert answers, "the association ended without an answer"
+    return answers[0]
 
 
-def store_without_end(made, content: Dataset) -> None:
-    """All of a C-STORE but its last P-DATA-TF, which never comes."""
+def send_unfinished_store(association, content: Dataset) -> None:
+    """Send all of a C-STORE but its last P-DATA-TF, which never comes."""
     message = C_STORE_RQ()
     message.primitive_to_message(_request(content.SOPClassUID, content.SOPInstanceUID, content))
-    context = made.accepted_contexts[0].context_id
-    *pieces, _last = message.encode_msg(context, made.dimse.maximum_pdu_size)
-    assert len(pieces) > 1, "the film fits one PDU"
-    for piece in pieces:
+    context = association.accepted_contexts[0].context_id
+    *fragments, _last = message.encode_msg(context, association.dimse.maximum_pdu_size)
+    assert len(fragments) > 1, "the image fits one PDU"
+    for fragment in fragments:
         data = P_DATA_TF()
-        data.from_primitive(piece)
-        made.dul.socket.socket.sendall(data.encode())
+        data.from_primitive(fragment)
+        association.dul.socket.socket.sendall(data.encode())
 
 
 def _request(sop_class: str, sop_instance: str, content: bytes | Dataset) -> C_STORE:
@@ -186,29 +199,28 @@ def _request(sop_class: str, sop_instance: str, content: bytes | Dataset) -> C_S
     return request
 
 
-def pdu(kind: int, content: bytes = b"", length: int | None = None) -> bytes:
+def encode_pdu(pdu_type: int, content: bytes = b"", length: int | None = None) -> bytes:
     """A PDU (PS3.8 9.3.1) that may declare another length than it has."""
-    return struct.pack(">BBL", kind, 0, len(content) if length is None else length) + content
+    declared = len(content) if length is None else length
+    return struct.pack(">BBL", pdu_type, 0, declared) + content
 
 
 @contextmanager
-def connection(port: int):
-    with socket.create_connection(("127.0.0.1", port), 30) as made:
-        yield made
+def open_connection(port: int):
+    """Connect without asking for an association."""
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        yield connection
 
 
-def is_closed(made: socket.socket) -> bool:
-    """Wait until the other side hangs up."""
-    try:
-        while made.recv(65536):
+def wait_until_closed(connection: socket.socket) -> None:
+    """Wait until the other side closes the connection; fails after its timeout."""
+    with suppress(ConnectionError):
+        while connection.recv(65536):
             pass
-    except ConnectionError:
-        return True
-    return True
 
 
-def dcmtk(name: str) -> str:
-    """A program of DCMTK by its whole name: pynetdicom brings a storescu of its own."""
+def dcmtk_program(name: str) -> str:
+    """The full path of a DCMTK program, because pynetdicom brings a storescu of its own."""
     path = Path("/usr/bin") / name
     if not path.exists():
         if os.environ.get("CI"):

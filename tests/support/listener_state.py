@@ -1,4 +1,4 @@
-"""What a listener has left behind: rows, files, its heartbeat; for tests that look at them."""
+"""Reads what a listener wrote: rows, files and its heartbeat."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from records.operations import heartbeats
 from records.workflow import studies
 
 
-def rows(table=Instance):
+def read_rows(table=Instance):
     order = Instance.received_at if table is Instance else table.id
     with unit_of_work() as session:
         return session.scalars(select(table).order_by(order)).all()
 
 
-def refused() -> list[tuple[str, str]]:
-    return [(row.reason, row.sop_instance_uid) for row in rows(Refusal)]
+def read_refusals() -> list[tuple[str, str]]:
+    return [(row.reason, row.sop_instance_uid) for row in read_rows(Refusal)]
 
 
-def study(uid="1.2.3") -> Study:
+def read_study(uid="1.2.3") -> Study:
     with unit_of_work() as session:
         return studies.get_by_uid(session, uid)
 
 
-def incoming(data_dir: Path) -> list[Path]:
+def incoming_files(data_dir: Path) -> list[Path]:
     return list(Blobs(data_dir).incoming.iterdir())
 
 
@@ -37,13 +37,14 @@ def kept_files(data_dir: Path) -> list[Path]:
     return list((data_dir / "blobs/instances").glob("*/*/*.dcm"))
 
 
-def heartbeat():
+def read_heartbeat():
     with unit_of_work() as session:
-        found = [beat for beat in heartbeats.running_parts(session) if beat.part == "listener"]
-    return found[0] if found else None
+        parts = heartbeats.running_parts(session)
+    return next((beat for beat in parts if beat.part == "listener"), None)
 
 
-def fill_up(ballast: Path) -> None:
+def fill_disk(ballast: Path) -> None:
+    """Write a file until the disk has no block left."""
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
             pass

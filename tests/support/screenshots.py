@@ -8,32 +8,46 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.acceptance.api.conftest import CHROMIUM, FLAGS
 from tests.support.paths import DOCS
 
+WORKLIST, STUDY = "worklist.png", "study.png"
 
-def take(browser: Browser, url: str, folder: Path) -> None:
-    """The worklist, and the page of the newest study that has a draft."""
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    _take(page, url, folder / "worklist.png")
+
+def open_page(browser: Browser) -> Page:
+    """A page of the size that the pictures have."""
+    return browser.new_page(viewport={"width": 1440, "height": 900})
+
+
+def go_to_worklist(page: Page, url: str) -> None:
+    """Open the worklist, with all states."""
+    page.goto(url)
+
+
+def go_to_drafted_study(page: Page, url: str) -> None:
+    """Open the study with the newest draft, and wait until its images are drawn."""
     page.goto(f"{url}/?state=DRAFTED")
     page.locator("tbody th a").first.click()
     page.locator("figure img").first.wait_for()
-    _take(page, page.url, folder / "study.png")
+    for image in page.locator("figure img").all():
+        expect(image).to_have_js_property("complete", True)
+
+
+def take_screenshots(browser: Browser, url: str, folder: Path) -> None:
+    """Write a picture of the worklist and of a drafted study into `folder`."""
+    page = open_page(browser)
+    go_to_worklist(page, url)
+    page.screenshot(path=folder / WORKLIST)
+    go_to_drafted_study(page, url)
+    page.screenshot(path=folder / STUDY)
     page.close()
-
-
-def _take(page: Page, url: str, to: Path) -> None:
-    # The pages ask again every few seconds, so the network never falls silent.
-    page.goto(url, wait_until="load")
-    page.screenshot(path=to)
 
 
 if __name__ == "__main__":
     with sync_playwright() as playwright:
-        take(
+        take_screenshots(
             playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS),
             sys.argv[1].rstrip("/") if len(sys.argv) > 1 else "http://127.0.0.1:8080",
             DOCS / "use",

@@ -1,4 +1,4 @@
-"""A night's rows and films, made through the records' own verbs: phantoms in every state."""
+"""Phantom studies in every state, written through the functions of `records`."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from training.corpus.phantoms_dicom import phantom_dicom
 NOTICE = "Demonstration: this model knows drawn phantoms only."
 
 
-class Night:
-    """Makes studies on one data folder; each verb is one transaction and returns our own ids."""
+class StudySeeder:
+    """Writes studies into one data folder; each method is one transaction."""
 
     def __init__(self, data_dir: Path, size: int = 128) -> None:
         self.blobs = Blobs(data_dir)
         self.size = size
 
-    def arrive(self, number: int, priority: Priority = Priority.ROUTINE, **changed) -> uuid.UUID:
-        """A phantom's films come in. changed: fields of ReceivedInstance that differ on each of them."""
-        one = phantom(HELD_OUT + number)
+    def receive(self, number: int, priority: Priority = Priority.ROUTINE, **changed) -> uuid.UUID:
+        """Receive a phantom's images. changed: fields of ReceivedInstance to replace on each."""
+        drawn = phantom(HELD_OUT + number)
         with unit_of_work() as session:
-            for film in phantom_dicom(one, size=self.size):
+            for image in phantom_dicom(drawn, size=self.size):
                 file = self.blobs.incoming / f"{uuid.uuid4().hex}.part"
-                film.save_as(file, enforce_file_format=True)
-                arrived = ReceivedInstance(
-                    study_instance_uid=film.StudyInstanceUID,
-                    series_instance_uid=film.SeriesInstanceUID,
-                    sop_instance_uid=film.SOPInstanceUID,
-                    sop_class_uid=film.SOPClassUID,
-                    transfer_syntax_uid=film.file_meta.TransferSyntaxUID,
-                    modality=film.Modality,
+                image.save_as(file, enforce_file_format=True)
+                received = ReceivedInstance(
+                    study_instance_uid=image.StudyInstanceUID,
+                    series_instance_uid=image.SeriesInstanceUID,
+                    sop_instance_uid=image.SOPInstanceUID,
+                    sop_class_uid=image.SOPClassUID,
+                    transfer_syntax_uid=image.file_meta.TransferSyntaxUID,
+                    modality=image.Modality,
                     patient=Patient(
-                        film.PatientID,
+                        image.PatientID,
                         "",
-                        str(film.PatientName),
-                        film.PatientBirthDate,
-                        film.PatientSex,
+                        str(image.PatientName),
+                        image.PatientBirthDate,
+                        image.PatientSex,
                     ),
-                    accession_number=film.AccessionNumber,
-                    study_date=film.StudyDate,
-                    study_description=film.StudyDescription,
+                    accession_number=image.AccessionNumber,
+                    study_date=image.StudyDate,
+                    study_description=image.StudyDescription,
                     blob=self.blobs.keep_instance(file),
                     sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
                     size=file.stat().st_size,
@@ -61,18 +61,18 @@ class Night:
                     priority=priority,
                 )
                 file.unlink()
-                found = studies.register_instance(session, replace(arrived, **changed))
-        return found.study_id
+                registration = studies.register_instance(session, replace(received, **changed))
+        return registration.study_id
 
     def complete(self, *numbers: int, **changed) -> list[uuid.UUID]:
-        """Phantoms come in, and their quiet period is over."""
-        arrived = [self.arrive(number, **changed) for number in numbers]
+        """Receive phantoms and end their quiet period."""
+        received = [self.receive(number, **changed) for number in numbers]
         with unit_of_work() as session:
             studies.close_quiet(session, 0.0)
-        return arrived
+        return received
 
     def claim(self, stage: Stage, study: uuid.UUID) -> Lease:
-        """The stage has just this study; others go back."""
+        """Claim this study for the stage, and release the others."""
         with unit_of_work() as session:
             claimed = leases.claim(session, stage, "test:1", 1000, 600.0)
             others = [lease for lease in claimed if lease.study_id != study]
@@ -89,7 +89,7 @@ class Night:
             )
 
     def draft(self, study: uuid.UUID, number: int, **changed) -> uuid.UUID:
-        """To DRAFTED, with the phantom's own report as what the model wrote."""
+        """Draft the study, with the phantom's own report as the text of the model."""
         self.prepare(study)
         lease = self.claim(Stage.DRAFT, study)
         with unit_of_work() as session:
@@ -98,8 +98,8 @@ class Night:
         assert draft is not None
         return draft
 
-    def drafted(self, number: int, **changed) -> uuid.UUID:
-        """A study from door to draft."""
+    def draft_study(self, number: int, **changed) -> uuid.UUID:
+        """Receive, complete and draft a phantom."""
         (study,) = self.complete(number)
         self.draft(study, number, **changed)
         return study
@@ -126,28 +126,28 @@ class Night:
             holds.open_hold(session, study, reason, "no body part in the header")
 
 
-def _draft(one: Phantom, lease: Lease) -> NewDraft:
-    demo = read_manifest("demo")
+def _draft(drawn: Phantom, lease: Lease) -> NewDraft:
+    manifest = read_manifest("demo")
     return NewDraft(
-        text=one.report,
-        findings=one.findings_text,
-        impression=one.impression,
-        model_name=demo.name,
-        model_version=demo.version,
-        bundle_digest=demo.digest,
+        text=drawn.report,
+        findings=drawn.findings_text,
+        impression=drawn.impression,
+        model_name=manifest.name,
+        model_version=manifest.version,
+        bundle_digest=manifest.digest,
         settings_digest="5" * 64,
         inputs_digest=lease.inputs_digest or "",
-        notice=demo.notice or NOTICE,
-        prompt=f"Image: chest x-ray. Indication: {one.indication}",
-        indication=one.indication,
-        indication_source="request_reason" if one.indication else "none",
+        notice=manifest.notice or NOTICE,
+        prompt=f"Image: chest x-ray. Indication: {drawn.indication}",
+        indication=drawn.indication,
+        indication_source="request_reason" if drawn.indication else "none",
         views=[
             {
-                "sop_instance_uid": str(film.SOPInstanceUID),
+                "sop_instance_uid": str(image.SOPInstanceUID),
                 "position": position,
-                "why": f"ViewPosition says {film.ViewPosition}",
+                "why": f"ViewPosition says {image.ViewPosition}",
             }
-            for film, position in zip(phantom_dicom(one, size=16), one.positions, strict=True)
+            for image, position in zip(phantom_dicom(drawn, size=16), drawn.positions, strict=True)
         ],
         left_out=[],
         notes=[],
@@ -160,38 +160,38 @@ def _draft(one: Phantom, lease: Lease) -> NewDraft:
     )
 
 
-def parts_run(*names: str) -> None:
-    """Each part was seen just now."""
+def seed_heartbeats(*names: str) -> None:
+    """Write a heartbeat for each part."""
     with unit_of_work() as session:
         for name in names:
             heartbeats.record_heartbeat(session, name)
 
 
-def whole_night(data_dir: Path, size: int = 1024) -> None:
-    """Rows for a picture: every state that a morning can have."""
-    night = Night(data_dir, size)
-    parts_run("listener", "sweep", "prepare", "draft")
-    held, skipped, failed = night.complete(101, 102, 103)
-    night.hold(held)
-    night.skip(skipped)
-    night.fail(failed)
+def seed_every_state(data_dir: Path, size: int = 1024) -> None:
+    """Write studies in every state that a morning can have, for the pictures in docs/use."""
+    seeder = StudySeeder(data_dir, size)
+    seed_heartbeats("listener", "sweep", "prepare", "draft")
+    held, skipped, failed = seeder.complete(101, 102, 103)
+    seeder.hold(held)
+    seeder.skip(skipped)
+    seeder.fail(failed)
     for number in range(1, 13):
-        night.drafted(number)
-    (stat,) = night.complete(34, priority=Priority.STAT)
-    night.draft(stat, 34)
-    night.drafted(40)
-    waiting = night.complete(51, 52, 53, 54)
-    night.prepare(waiting[0])
-    night.prepare(waiting[1])
-    night.claim(Stage.DRAFT, waiting[1])
-    night.claim(Stage.PREPARE, waiting[2])
-    night.arrive(61, Priority.URGENT)
+        seeder.draft_study(number)
+    (stat,) = seeder.complete(34, priority=Priority.STAT)
+    seeder.draft(stat, 34)
+    seeder.draft_study(40)
+    waiting = seeder.complete(51, 52, 53, 54)
+    seeder.prepare(waiting[0])
+    seeder.prepare(waiting[1])
+    seeder.claim(Stage.DRAFT, waiting[1])
+    seeder.claim(Stage.PREPARE, waiting[2])
+    seeder.receive(61, Priority.URGENT)
     with unit_of_work() as session:
         refusals.record_refusal(
             session,
             calling_ae="CT1",
             sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
             sop_instance_uid="2.25.4711",
-            reason="sop_class",
-            sentence="Only projection radiographs are received here.",
+            reason="other_object",
+            sentence="Only projection radiographs are taken here.",
         )

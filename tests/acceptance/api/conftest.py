@@ -1,4 +1,4 @@
-"""The web server as a process of its own, and a browser before it."""
+"""The web server as a process of its own, and a browser that opens its pages."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ class Server:
     log: Path
 
     def end(self) -> int:
-        """SIGTERM; the exit status."""
+        """End the server by SIGTERM and return its exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=20)
 
 
 @pytest.fixture
 def serve(database: str, data_dir: Path, tmp_path: Path) -> Iterator:
-    """`serve(serve_port=0)`: starts a server on this database; all end with the test."""
+    """`serve(serve_port=0)` starts a server on this database; all are ended after the test."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(wait: bool = True, **values: object) -> Server:
         number = len(started)
-        said, log = tmp_path / f"port{number}", tmp_path / f"log{number}"
+        port_file, log = tmp_path / f"port{number}", tmp_path / f"log{number}"
         env = {f"NIGHTDRAFT_{name.upper()}": str(value) for name, value in values.items()}
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-W", "error", "-c", START, str(said)],
+                [sys.executable, "-W", "error", "-c", START, str(port_file)],
                 env={**os.environ, "NIGHTDRAFT_SERVE_PORT": "0", **env},
                 stdout=out,
                 stderr=out,
@@ -77,10 +77,10 @@ def serve(database: str, data_dir: Path, tmp_path: Path) -> Iterator:
 
             def is_up() -> bool:
                 assert process.poll() is None, log.read_text()
-                return said.exists() and said.read_text().endswith("\n")
+                return port_file.exists() and port_file.read_text().endswith("\n")
 
             eventually(is_up)
-            port = said.read_text().strip()
+            port = port_file.read_text().strip()
         return Server(process, f"http://127.0.0.1:{port}", log)
 
     yield start
@@ -92,9 +92,9 @@ def serve(database: str, data_dir: Path, tmp_path: Path) -> Iterator:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window and without calls home."""
+    """Debian's Chromium, headless and without background network traffic."""
     if shutil.which(CHROMIUM) is None:
-        pytest.skip(f"no browser: {CHROMIUM} is not there")
+        pytest.skip(f"no browser: {CHROMIUM} is missing")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield running

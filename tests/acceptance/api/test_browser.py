@@ -4,32 +4,36 @@ import pytest
 from playwright.sync_api import expect
 
 from records.states import WARNING
-from tests.support.seeded_studies import Night
+from records.workflow.studies import Patient
+from tests.support.seeded_studies import StudySeeder
 
 
 @pytest.fixture
-def night(database, data_dir):
-    return Night(data_dir, size=256)
+def seeder(database, data_dir):
+    return StudySeeder(data_dir, size=256)
 
 
 @pytest.fixture
 def page(browser):
-    """A page; what the browser complains of (blocked scripts, failed loads) fails the test."""
+    """A page; an error of the browser (a blocked script, a failed load) fails the test."""
     opened = browser.new_page(viewport={"width": 1440, "height": 900})
     complaints = []
-    opened.on("console", lambda said: complaints.append(said.text) if said.type == "error" else 0)
+    opened.on(
+        "console",
+        lambda message: complaints.append(message.text) if message.type == "error" else None,
+    )
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     yield opened
     opened.close()
     assert complaints == []
 
 
-def test_counts_are_live_and_filter(serve, night, page):
-    night.drafted(1)
+def test_counts_are_live_and_filter(serve, seeder, page):
+    seeder.draft_study(1)
     server = serve()
     page.goto(server.url)
     expect(page.locator("#count-all b")).to_have_text("1")
-    (waiting,) = night.complete(2)
+    (waiting,) = seeder.complete(2)
     expect(page.locator("#count-all b")).to_have_text("2", timeout=10000)
     expect(page.locator("tbody tr")).to_have_count(2)
     page.click("#count-WAITING")
@@ -38,19 +42,19 @@ def test_counts_are_live_and_filter(serve, night, page):
     expect(page.locator("#count-WAITING")).to_have_attribute("aria-current", "true")
 
 
-def test_focus_stays_when_the_worklist_moves(serve, night, page):
-    study = night.drafted(1)
+def test_focus_stays_when_the_worklist_changes(serve, seeder, page):
+    study = seeder.draft_study(1)
     page.goto(serve().url)
     page.locator(f"#study-{study}").focus()
-    night.arrive(2)
+    seeder.receive(2)
     expect(page.locator("tbody tr")).to_have_count(2, timeout=10000)
     expect(page.locator(f"#study-{study}")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page).to_have_title("PHANTOM, 1000000001 - Nightdraft")
 
 
-def test_a_study_shows_its_films_and_its_draft_under_the_warning(serve, night, page):
-    study = night.drafted(1)
+def test_a_study_shows_its_images_and_its_draft_under_the_warning(serve, seeder, page):
+    study = seeder.draft_study(1)
     page.goto(serve().url)
     page.click(f"#study-{study}")
     warning = page.locator(".identity .warning")
@@ -59,17 +63,17 @@ def test_a_study_shows_its_films_and_its_draft_under_the_warning(serve, night, p
     page.keyboard.press("End")
     expect(warning).to_be_in_viewport(ratio=1)
     expect(page.locator(".identity h1")).to_be_in_viewport(ratio=1)
-    films = page.locator("figure img")
-    assert films.count() > 0
-    for film in films.all():
-        film.scroll_into_view_if_needed()
-        expect(film).to_have_js_property("complete", True)
-        assert film.evaluate("image => image.naturalWidth") == 256
+    images = page.locator("figure img")
+    assert images.count() > 0
+    for image in images.all():
+        image.scroll_into_view_if_needed()
+        expect(image).to_have_js_property("complete", True)
+        assert image.evaluate("element => element.naturalWidth") == 256
 
 
-def test_a_person_proceeds_with_a_held_study(serve, night, page):
-    (study,) = night.complete(1)
-    night.hold(study)
+def test_a_person_proceeds_with_a_held_study(serve, seeder, page):
+    (study,) = seeder.complete(1)
+    seeder.hold(study)
     server = serve()
     page.goto(f"{server.url}/studies/{study}")
     page.click("text=Proceed with the draft")
@@ -82,18 +86,18 @@ def test_a_person_proceeds_with_a_held_study(serve, night, page):
     expect(page.locator("main")).to_contain_text("It is a chest film.")
 
 
-def test_a_changed_study_says_so_and_keeps_what_is_typed(serve, night, page):
-    (study,) = night.complete(1)
-    night.hold(study)
+def test_a_changed_study_says_so_and_keeps_the_typed_text(serve, seeder, page):
+    (study,) = seeder.complete(1)
+    seeder.hold(study)
     page.goto(f"{serve().url}/studies/{study}")
     page.fill("input[name=note]", "half a sen")
-    night.arrive(1, sop_instance_uid="2.25.1", sha256="0" * 64)
+    seeder.receive(1, sop_instance_uid="2.25.1", sha256="0" * 64)
     expect(page.locator("p#changed")).to_be_visible(timeout=10000)
     expect(page.locator("input[name=note]")).to_have_value("half a sen")
 
 
-def test_a_lost_server_is_said(serve, night, browser):
-    night.drafted(1)
+def test_a_lost_server_is_shown(serve, seeder, browser):
+    seeder.draft_study(1)
     server = serve()
     page = browser.new_page()
     page.goto(server.url)
@@ -103,12 +107,10 @@ def test_a_lost_server_is_said(serve, night, browser):
     page.close()
 
 
-def test_a_script_in_a_name_does_not_run(serve, night, page):
-    from records.workflow.studies import Patient
-
-    evil = "<img src=x onerror=document.title='run'><script>document.title='run'</script>"
-    (study,) = night.complete(1, patient=Patient("X", "", evil), study_description=evil)
-    night.draft(study, 1, indication=evil, impression=evil, findings=evil)
+def test_a_script_in_a_name_does_not_run(serve, seeder, page):
+    script = "<img src=x onerror=document.title='run'><script>document.title='run'</script>"
+    (study,) = seeder.complete(1, patient=Patient("X", "", script), study_description=script)
+    seeder.draft(study, 1, indication=script, impression=script, findings=script)
     server = serve()
     page.goto(server.url)
     expect(page.locator(f"#study-{study}")).to_contain_text("<script>")
@@ -117,8 +119,8 @@ def test_a_script_in_a_name_does_not_run(serve, night, page):
     assert "run" not in page.evaluate("document.title.slice(-3)")
 
 
-def test_on_paper_every_page_begins_with_the_warning(serve, night, page):
-    study = night.drafted(1)
+def test_on_paper_every_page_begins_with_the_warning(serve, seeder, page):
+    study = seeder.draft_study(1)
     page.goto(f"{serve().url}/studies/{study}")
     page.emulate_media(media="print")
     expect(page.locator(".identity .warning")).to_be_visible()

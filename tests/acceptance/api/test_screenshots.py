@@ -1,15 +1,113 @@
-"""The pictures in docs/ can be taken again from rows of a whole night."""
+"""What a reader sees on the pictures in docs/use: the warning, the states, the images."""
 
-from PIL import Image
+import pytest
+from PIL import Image, ImageStat
+from playwright.sync_api import expect
 
-from tests.support.screenshots import take
-from tests.support.seeded_studies import whole_night
+from records.states import WARNING, VisibleState
+from tests.support.screenshots import (
+    STUDY,
+    WORKLIST,
+    go_to_drafted_study,
+    go_to_worklist,
+    open_page,
+    take_screenshots,
+)
+from tests.support.seeded_studies import seed_every_state
+
+# Whether nothing covers the middle of an element.
+ON_TOP = """element => {
+    const box = element.getBoundingClientRect();
+    const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    return element === top || element.contains(top);
+}"""
 
 
-def test_pictures_of_a_night(serve, browser, data_dir, tmp_path):
-    whole_night(data_dir, size=512)
-    take(browser, serve().url, tmp_path)
-    for name in ("worklist.png", "study.png"):
-        with Image.open(tmp_path / name) as picture:
-            assert picture.width == 1440
-            assert len(picture.convert("L").getcolors()) > 50
+@pytest.fixture
+def url(serve, data_dir):
+    seed_every_state(data_dir, size=256)
+    return serve().url
+
+
+@pytest.fixture
+def page(browser):
+    page = open_page(browser)
+    yield page
+    page.close()
+
+
+def expect_in_sight(element, text):
+    """The element has this text, lies inside the window, and nothing covers it."""
+    expect(element).to_have_text(text)
+    expect(element).to_be_visible()
+    expect(element).to_be_in_viewport(ratio=1)
+    assert element.evaluate(ON_TOP), f"something covers {text!r}"
+
+
+def crop(picture, element):
+    """The part of a picture where an element is, without its border."""
+    box = element.bounding_box()
+    left, top = round(box["x"]) + 2, round(box["y"]) + 2
+    right, bottom = left + round(box["width"]) - 4, top + round(box["height"]) - 4
+    assert right <= picture.width, "the element is not on the picture"
+    assert bottom <= picture.height, "the element is not on the picture"
+    return picture.crop((left, top, right, bottom))
+
+
+def test_the_worklist_shows_every_state_and_marks_each_draft(url, page):
+    go_to_worklist(page, url)
+    counts = {"DRAFTED": 14, "CANCELLED": 0}
+    expect_in_sight(page.locator("#count-all"), "22 All")
+    for state in VisibleState:
+        count = counts.get(state, 1)
+        expect_in_sight(page.locator(f"#count-{state}"), f"{count} {state.capitalize()}")
+    for part in ("listener", "sweep", "prepare", "draft"):
+        expect_in_sight(page.locator(".parts li", has_text=f"{part} runs"), f"● {part} runs")
+    drafted = page.locator("tbody tr", has=page.locator(".badge.drafted"))
+    expect(drafted).to_have_count(14)
+    expect_in_sight(drafted.first.locator(".badge"), "Drafted")
+    expect_in_sight(drafted.first.locator(".mark"), "AI draft, not reviewed")
+    for row in drafted.all():
+        expect(row.locator(".mark")).to_have_text("AI draft, not reviewed")
+
+
+def test_a_study_shows_the_warning_the_state_and_its_images(url, page):
+    go_to_drafted_study(page, url)
+    expect_in_sight(page.locator(".identity .warning"), WARNING)
+    expect_in_sight(page.locator(".report .warning"), WARNING)
+    expect_in_sight(page.locator(".identity .badge"), "Drafted")
+    expect_in_sight(page.locator(".identity h1"), "PHANTOM, 1000000040")
+    images = page.locator("figure img")
+    expect(images).to_have_count(2)
+    for image in images.all():
+        expect(image).to_be_in_viewport(ratio=1)
+        assert image.evaluate("element => [element.naturalWidth, element.naturalHeight]") == [
+            256,
+            256,
+        ]
+        box = image.bounding_box()
+        assert box["width"] > 200
+        assert box["height"] > 200
+
+
+def test_the_pictures_show_the_warning_and_the_images(url, browser, page, tmp_path):
+    take_screenshots(browser, url, tmp_path)
+    go_to_worklist(page, url)
+    with Image.open(tmp_path / WORKLIST) as picture:
+        assert picture.size == (1440, 900)
+        red, green, blue = ImageStat.Stat(
+            crop(picture.convert("RGB"), page.locator(".mark").first)
+        ).median
+        assert red > blue + 30, "the mark of a draft is not amber"
+        assert green > blue + 20, "the mark of a draft is not amber"
+    go_to_drafted_study(page, url)
+    with Image.open(tmp_path / STUDY) as picture:
+        assert picture.size == (1440, 900)
+        red, green, blue = ImageStat.Stat(
+            crop(picture.convert("RGB"), page.locator(".identity .warning"))
+        ).median
+        assert red > blue + 30, "the warning line is not amber"
+        assert green > blue + 20, "the warning line is not amber"
+        for image in page.locator("figure img").all():
+            drawn = ImageStat.Stat(crop(picture.convert("L"), image))
+            assert drawn.stddev[0] > 20, "an image is not drawn"

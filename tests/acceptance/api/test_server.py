@@ -6,7 +6,7 @@ import httpx2 as httpx
 
 from records.database.session import unit_of_work
 from records.operations import heartbeats
-from tests.support.seeded_studies import Night
+from tests.support.seeded_studies import StudySeeder
 from tests.support.waiting import eventually
 
 
@@ -49,7 +49,7 @@ def test_beyond_loopback_it_warns_loudly(serve):
 
 
 def test_no_patient_and_no_search_word_gets_into_the_log(serve, data_dir):
-    study = Night(data_dir).drafted(1)
+    study = StudySeeder(data_dir).draft_study(1)
     server = serve(log_level="debug")
     for path in ("/?words=PLANTEDNAME", f"/studies/{study}", "/api/studies?words=PLANTEDNAME"):
         assert httpx.get(server.url + path).status_code == 200

@@ -1,4 +1,4 @@
-"""The application on a fresh database, asked through Starlette's TestClient."""
+"""The application on a fresh database, called through Starlette's TestClient."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from starlette.testclient import TestClient
 
 from api.app import make_app
 from records.settings import settings
-from tests.support.seeded_studies import Night
+from tests.support.seeded_studies import StudySeeder
 
 
 @pytest.fixture
-def night(database: str, data_dir: Path) -> Night:
-    return Night(data_dir)
+def seeder(database: str, data_dir: Path) -> StudySeeder:
+    return StudySeeder(data_dir)
 
 
 @pytest.fixture
 def client(database: str, data_dir: Path) -> Iterator[TestClient]:
-    with TestClient(make_app(settings()), base_url="http://localhost") as made:
-        yield made
+    with TestClient(make_app(settings()), base_url="http://localhost") as client:
+        yield client

@@ -1,3 +1,5 @@
+"""Readiness and metrics: what they say when a part is there, missing or slow."""
+
 import re
 import shutil
 
@@ -8,20 +10,20 @@ from records.database.session import unit_of_work
 from records.operations import alarms, heartbeats, refusals
 from records.operations.overview import EXPECTED_PARTS
 from records.settings import settings
-from tests.support.seeded_studies import parts_run
+from tests.support.seeded_studies import seed_heartbeats
 
 
-def _ask(path):
+def get(path):
     with TestClient(make_app(settings()), base_url="http://localhost") as client:
         return client.get(path)
 
 
 def test_ready_when_everything_is_there(database, broker, data_dir, setting):
     setting(bundle="demo", disk_stop_mb=1, disk_warn_mb=1)
-    parts_run(*EXPECTED_PARTS)
-    answer = _ask("/readyz")
-    assert answer.json()["missing"] == []
-    assert answer.status_code == 200
+    seed_heartbeats(*EXPECTED_PARTS)
+    response = get("/readyz")
+    assert response.json()["missing"] == []
+    assert response.status_code == 200
 
 
 def test_each_thing_that_is_missing_is_named(data_dir, setting):
@@ -32,35 +34,35 @@ def test_each_thing_that_is_missing_is_named(data_dir, setting):
         disk_stop_mb=10**9,
     )
     shutil.rmtree(data_dir / "blobs" / "incoming")
-    answer = _ask("/readyz")
-    assert answer.status_code == 503
-    assert answer.json()["missing"] == ["database", "redis", "blobs", "disk", "parts", "bundle"]
-    assert _ask("/healthz").status_code == 200
+    response = get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["missing"] == ["database", "redis", "blobs", "disk", "parts", "bundle"]
+    assert get("/healthz").status_code == 200
 
 
 def test_a_part_that_is_not_seen_is_named(database, broker, data_dir, setting):
     setting(bundle="null", disk_stop_mb=1)
-    parts_run("listener", "sweep", "draft")
-    answer = _ask("/readyz").json()
-    assert answer["missing"] == ["parts"]
-    assert "prepare" in next(c["sentence"] for c in answer["checks"] if c["name"] == "parts")
+    seed_heartbeats("listener", "sweep", "draft")
+    response = get("/readyz").json()
+    assert response["missing"] == ["parts"]
+    assert "prepare" in next(c["sentence"] for c in response["checks"] if c["name"] == "parts")
 
 
 def test_little_disk_is_a_warning_first(database, broker, data_dir, setting):
     setting(bundle="null", disk_stop_mb=1, disk_warn_mb=10**9)
-    parts_run(*EXPECTED_PARTS)
-    answer = _ask("/readyz")
-    assert answer.status_code == 200
-    (disk,) = [check for check in answer.json()["checks"] if check["name"] == "disk"]
+    seed_heartbeats(*EXPECTED_PARTS)
+    response = get("/readyz")
+    assert response.status_code == 200
+    (disk,) = [check for check in response.json()["checks"] if check["name"] == "disk"]
     assert disk["ok"]
     assert disk["warning"]
 
 
-def test_metrics_are_the_rows(client, broker, night):
-    night.drafted(1)
-    (failed, _) = night.complete(2, 3)
-    night.fail(failed)
-    parts_run("draft")
+def test_metrics_are_the_rows(client, broker, seeder):
+    seeder.draft_study(1)
+    (failed, _) = seeder.complete(2, 3)
+    seeder.fail(failed)
+    seed_heartbeats("draft")
     with unit_of_work() as session:
         alarms.raise_alarm(session, "draft", "sick")
         refusals.record_refusal(
@@ -72,7 +74,7 @@ def test_metrics_are_the_rows(client, broker, night):
             sentence="-",
         )
     # The application of `client` was made before the broker's address was set.
-    said = _ask("/metrics").text
+    metrics = get("/metrics").text
     for line in (
         'nightdraft_studies{state="DRAFTED"} 1.0',
         'nightdraft_studies{state="FAILED"} 1.0',
@@ -86,18 +88,18 @@ def test_metrics_are_the_rows(client, broker, night):
         'nightdraft_up{part="database"} 1.0',
         'nightdraft_up{part="redis"} 1.0',
     ):
-        assert line in said.splitlines()
-    (waiting,) = re.findall(r"^nightdraft_oldest_waiting_seconds (\S+)$", said, re.MULTILINE)
+        assert line in metrics.splitlines()
+    (waiting,) = re.findall(r"^nightdraft_oldest_waiting_seconds (\S+)$", metrics, re.MULTILINE)
     assert float(waiting) > 0
-    assert "PHANTOM" not in said
+    assert "PHANTOM" not in metrics
 
 
-def test_metrics_tell_how_a_draft_worker_fares(database, client):
+def test_metrics_have_a_draft_workers_facts(database, client):
     facts = {"slots": 64, "occupancy": 0.91, "studies_per_second": 12.5, "reruns": 1}
     with unit_of_work() as session:
         heartbeats.record_heartbeat(session, "draft", facts)
         heartbeats.record_heartbeat(session, "prepare", {"processes": 2})
-    said = _ask("/metrics").text
+    metrics = get("/metrics").text
     worker = heartbeats.this_process()
     for line in (
         f'nightdraft_draft_slots{{worker="{worker}"}} 64.0',
@@ -105,14 +107,14 @@ def test_metrics_tell_how_a_draft_worker_fares(database, client):
         f'nightdraft_draft_studies_per_second{{worker="{worker}"}} 12.5',
         f'nightdraft_draft_reruns{{worker="{worker}"}} 1.0',
     ):
-        assert line in said.splitlines()
-    assert "nightdraft_draft_tokens_per_second{" not in said  # not told: not made up
+        assert line in metrics.splitlines()
+    assert "nightdraft_draft_tokens_per_second{" not in metrics  # the worker did not tell it
 
 
 def test_metrics_say_that_a_part_is_down(data_dir, setting):
     setting(database_url="postgresql://nobody@127.0.0.1:1/none", redis_url="redis://127.0.0.1:1/0")
-    answer = _ask("/metrics")
-    assert answer.status_code == 200
-    assert 'nightdraft_up{part="database"} 0.0' in answer.text
-    assert 'nightdraft_up{part="redis"} 0.0' in answer.text
-    assert "nightdraft_studies" not in answer.text
+    response = get("/metrics")
+    assert response.status_code == 200
+    assert 'nightdraft_up{part="database"} 0.0' in response.text
+    assert 'nightdraft_up{part="redis"} 0.0' in response.text
+    assert "nightdraft_studies" not in response.text

@@ -1,4 +1,4 @@
-"""REST held against its own OpenAPI page by schemathesis: no answer that the page does not know."""
+"""schemathesis holds REST against its OpenAPI document: every answer must be described there."""
 
 import pytest
 import schemathesis
@@ -9,7 +9,7 @@ from schemathesis.generation.modes import GenerationMode
 from api.app import make_app
 from records.settings import settings
 
-ASKED_WITH_SOMETHING = [
+WITH_PARAMETERS = [
     "GET /api/studies",
     "GET /api/studies/{uid}",
     "POST /api/studies/{uid}/release",
@@ -17,9 +17,15 @@ ASKED_WITH_SOMETHING = [
     "POST /api/studies/{uid}/decision",
     "GET /api/refusals",
 ]
-ASKED_PLAINLY = ["GET /api/counts", "GET /api/parts", "GET /healthz", "GET /readyz", "GET /metrics"]
+WITHOUT_PARAMETERS = [
+    "GET /api/counts",
+    "GET /api/parts",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /metrics",
+]
 
-few = examples(
+few_examples = examples(
     max_examples=20,
     deadline=None,
     derandomize=True,
@@ -30,39 +36,41 @@ few = examples(
 
 
 @pytest.fixture
-def rest(database, broker, data_dir, setting, night):
+def rest(database, broker, data_dir, setting, seeder):
     setting(serve_names="testserver")
-    night.drafted(1)
-    (study,) = night.complete(2)
-    night.hold(study)
+    seeder.draft_study(1)
+    (study,) = seeder.complete(2)
+    seeder.hold(study)
     return schemathesis.openapi.from_asgi("/api/openapi.json", make_app(settings()))
 
 
 def test_the_page_lists_every_address(rest):
-    listed = [found.ok() for found in rest.get_all_operations()]
-    assert sorted(operation.label for operation in listed) == sorted(
-        ASKED_WITH_SOMETHING + ASKED_PLAINLY
+    operations = [result.ok() for result in rest.get_all_operations()]
+    assert sorted(operation.label for operation in operations) == sorted(
+        WITH_PARAMETERS + WITHOUT_PARAMETERS
     )
 
 
-@pytest.mark.parametrize("label", ASKED_WITH_SOMETHING + ASKED_PLAINLY)
+@pytest.mark.parametrize("label", WITH_PARAMETERS + WITHOUT_PARAMETERS)
 def test_right_requests_are_answered_as_described(rest, label):
-    _hold(rest, label, GenerationMode.POSITIVE)
+    check(rest, label, GenerationMode.POSITIVE)
 
 
-@pytest.mark.parametrize("label", ASKED_WITH_SOMETHING)
+@pytest.mark.parametrize("label", WITH_PARAMETERS)
 def test_wrong_requests_are_answered_as_described(rest, label):
-    _hold(rest, label, GenerationMode.NEGATIVE)
+    check(rest, label, GenerationMode.NEGATIVE)
 
 
-def _hold(rest, label, mode):
-    operation = next(found.ok() for found in rest.get_all_operations() if found.ok().label == label)
-    # Nothing is ready here, and that is no fault of the server.
+def check(rest, label, mode):
+    operation = next(
+        result.ok() for result in rest.get_all_operations() if result.ok().label == label
+    )
+    # The system is not ready in this test, and 503 is the right answer.
     excluded = [schemathesis.checks.not_a_server_error] if label == "GET /readyz" else []
 
-    @few
+    @few_examples
     @given(case=operation.as_strategy(generation_mode=mode))
-    def holds(case):
+    def check_case(case):
         case.call_and_validate(excluded_checks=excluded)
 
-    holds()
+    check_case()

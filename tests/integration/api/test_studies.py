@@ -1,39 +1,41 @@
+"""REST: studies, holds, counts, refusals and parts."""
+
 import uuid
 
 from records.database.session import unit_of_work
 from records.operations import alarms, refusals
 from records.states import WARNING, EventKind, HoldReason, Priority, VisibleState
 from records.workflow import drafts, events, holds
-from tests.support.seeded_studies import parts_run
+from tests.support.seeded_studies import seed_heartbeats
 
-AT_ONCE = "application/problem+json"
+PROBLEM_JSON = "application/problem+json"
 
 
-def test_pages_of_studies_by_state(client, night):
-    made = [night.drafted(number) for number in range(1, 4)]
-    night.complete(5)
+def test_pages_of_studies_by_state(client, seeder):
+    drafted = [seeder.draft_study(number) for number in range(1, 4)]
+    seeder.complete(5)
     first = client.get("/api/studies", params={"state": "DRAFTED", "limit": 2}).json()
-    rest = client.get(
+    second = client.get(
         "/api/studies", params={"state": "DRAFTED", "limit": 2, "after": first["next"]}
     ).json()
-    found = [study["id"] for study in first["studies"] + rest["studies"]]
-    assert found == [str(id_) for id_ in reversed(made)]
-    assert rest["next"] is None
+    ids = [study["id"] for study in first["studies"] + second["studies"]]
+    assert ids == [str(id_) for id_ in reversed(drafted)]
+    assert second["next"] is None
     assert {study["draft"]["warning"] for study in first["studies"]} == {WARNING}
     assert {study["draft"]["status"] for study in first["studies"]} == {"UNREVIEWED"}
 
 
-def test_studies_are_found_by_words(client, night):
-    night.drafted(1)
-    study = night.drafted(2)
+def test_studies_are_found_by_a_part_of_the_name(client, seeder):
+    seeder.draft_study(1)
+    study = seeder.draft_study(2)
     name = client.get(f"/api/studies/{study}").json()["study"]["patient"]["name"]
     found = client.get("/api/studies", params={"words": name.lower()}).json()["studies"]
-    assert [one["id"] for one in found] == [str(study)]
+    assert [summary["id"] for summary in found] == [str(study)]
     assert client.get("/api/studies", params={"words": "%"}).json()["studies"] == []
 
 
-def test_one_study_with_all_that_is_known(client, night):
-    study = night.drafted(1)
+def test_one_study_with_all_that_is_known(client, seeder):
+    study = seeder.draft_study(1)
     by_id = client.get(f"/api/studies/{study}").json()
     uid = by_id["study"]["study_instance_uid"]
     assert client.get(f"/api/studies/{uid}").json() == by_id
@@ -46,19 +48,19 @@ def test_one_study_with_all_that_is_known(client, night):
     assert [event["kind"] for event in by_id["timeline"]] == kinds
 
 
-def test_a_draft_tells_how_sure_the_model_was_of_each_sentence(client, night):
+def test_a_draft_has_the_probabilities_of_its_sentences(client, seeder):
     sentence = {"section": "findings", "text": "Clear.", "confidence": 0.9, "least": 0.5}
-    told = night.drafted(1, sentences=[sentence])
-    silent = night.drafted(2)
-    assert client.get(f"/api/studies/{told}").json()["drafts"][0]["sentences"] == [sentence]
-    assert client.get(f"/api/studies/{silent}").json()["drafts"][0]["sentences"] is None
+    known = seeder.draft_study(1, sentences=[sentence])
+    unknown = seeder.draft_study(2)
+    assert client.get(f"/api/studies/{known}").json()["drafts"][0]["sentences"] == [sentence]
+    assert client.get(f"/api/studies/{unknown}").json()["drafts"][0]["sentences"] is None
 
 
 def test_an_unknown_study_is_a_problem_that_says_what_to_do(client):
-    answer = client.get("/api/studies/1.2.3")
-    assert answer.status_code == 404
-    assert answer.headers["content-type"] == AT_ONCE
-    assert answer.json() == {
+    response = client.get("/api/studies/1.2.3")
+    assert response.status_code == 404
+    assert response.headers["content-type"] == PROBLEM_JSON
+    assert response.json() == {
         "type": "about:blank",
         "title": "No study has that UID",
         "status": 404,
@@ -68,16 +70,16 @@ def test_an_unknown_study_is_a_problem_that_says_what_to_do(client):
 
 
 def test_a_wrong_request_names_the_field_and_does_not_repeat_it(client):
-    answer = client.get("/api/studies", params={"state": "MEIER", "limit": 0})
-    assert answer.status_code == 422
-    assert {wrong["at"] for wrong in answer.json()["wrong"]} == {"query.state", "query.limit"}
-    assert "MEIER" not in answer.text
+    response = client.get("/api/studies", params={"state": "MEIER", "limit": 0})
+    assert response.status_code == 422
+    assert {wrong["at"] for wrong in response.json()["wrong"]} == {"query.state", "query.limit"}
+    assert "MEIER" not in response.text
     assert client.get("/api/studies", params={"after": "???"}).status_code == 409
 
 
-def test_counts_and_time_left(client, night):
-    night.drafted(1)
-    night.complete(2, 3)
+def test_counts_and_time_left(client, seeder):
+    seeder.draft_study(1)
+    seeder.complete(2, 3)
     counts = client.get("/api/counts").json()
     assert counts["states"] == dict.fromkeys(VisibleState, 0) | {"DRAFTED": 1, "WAITING": 2}
     assert (counts["total"], counts["to_do"]) == (3, 2)
@@ -86,22 +88,22 @@ def test_counts_and_time_left(client, night):
     assert counts["waiting_since"] is not None
 
 
-def test_without_a_pace_no_time_is_promised(client, night):
-    night.complete(2)
+def test_without_a_pace_no_time_is_promised(client, seeder):
+    seeder.complete(2)
     counts = client.get("/api/counts").json()
     assert counts["seconds_left"] is None
 
 
-def test_release_ends_the_quiet_period(client, night):
-    study = night.arrive(1)
+def test_release_ends_the_quiet_period(client, seeder):
+    study = seeder.receive(1)
     assert client.post(f"/api/studies/{study}/release").json()["state"] == "RECEIVING"
     with unit_of_work() as session:
         assert EventKind.RELEASED in {event.kind for event in events.timeline(session, study)}
 
 
-def test_retry_takes_studies_that_ended(client, night):
-    failed, waiting = night.complete(1, 2)
-    night.fail(failed)
+def test_retry_takes_studies_that_ended(client, seeder):
+    failed, waiting = seeder.complete(1, 2)
+    seeder.fail(failed)
     assert client.get(f"/api/studies/{failed}").json()["study"]["reason"] == "UNREADABLE"
     assert client.post(f"/api/studies/{failed}/retry").json()["state"] == "WAITING"
     refused = client.post(f"/api/studies/{waiting}/retry")
@@ -109,68 +111,68 @@ def test_retry_takes_studies_that_ended(client, night):
     assert "cannot be retried" in refused.json()["title"] or "retried" in refused.json()["title"]
 
 
-def test_proceed_and_cancel(client, night):
-    one, other = night.complete(1, 2)
-    for study, decision, state in ((one, "PROCEED", "WAITING"), (other, "CANCEL", "CANCELLED")):
-        night.hold(study)
+def test_proceed_and_cancel(client, seeder):
+    first, second = seeder.complete(1, 2)
+    for study, decision, state in ((first, "PROCEED", "WAITING"), (second, "CANCEL", "CANCELLED")):
+        seeder.hold(study)
         (hold,) = client.get(f"/api/studies/{study}").json()["holds"]
-        answer = client.post(
+        response = client.post(
             f"/api/studies/{study}/decision",
             json={"decision": decision, "by": " Dr. Roe ", "note": "seen", "holds": [hold["id"]]},
         )
-        assert answer.status_code == 200
-        assert answer.json()["state"] == state
+        assert response.status_code == 200
+        assert response.json()["state"] == state
         (decided,) = client.get(f"/api/studies/{study}").json()["holds"]
         assert (decided["decision"], decided["decided_by"]) == (decision, "Dr. Roe")
         assert decided["note"] == "seen"
 
 
-def test_a_hold_that_was_not_seen_is_not_decided(client, night):
-    (study,) = night.complete(1)
-    night.hold(study)
+def test_a_hold_that_was_not_seen_is_not_decided(client, seeder):
+    (study,) = seeder.complete(1)
+    seeder.hold(study)
     (seen,) = client.get(f"/api/studies/{study}").json()["holds"]
-    night.hold(study, HoldReason.PATIENT_MISMATCH)
+    seeder.hold(study, HoldReason.PATIENT_MISMATCH)
     for given in ([seen["id"]], [str(uuid.uuid4())]):
-        answer = client.post(
+        response = client.post(
             f"/api/studies/{study}/decision",
             json={"decision": "PROCEED", "by": "Dr. Roe", "holds": given},
         )
-        assert answer.status_code == 409
+        assert response.status_code == 409
     with unit_of_work() as session:
         assert [hold.decision for hold in holds.list_by_study(session, study)] == [None, None]
 
 
-def test_nobody_decides_without_a_name(client, night):
-    (study,) = night.complete(1)
-    night.hold(study)
+def test_nobody_decides_without_a_name(client, seeder):
+    (study,) = seeder.complete(1)
+    seeder.hold(study)
     (hold,) = client.get(f"/api/studies/{study}").json()["holds"]
     for by in ("", "   ", "a\x00b"):
         given = {"decision": "PROCEED", "by": by, "holds": [hold["id"]]}
         assert client.post(f"/api/studies/{study}/decision", json=given).status_code == 422
 
 
-def test_what_is_kept_aside_has_no_picture(client, night):
-    study = night.arrive(1)
+def test_what_is_kept_aside_has_no_picture(client, seeder):
+    study = seeder.receive(1)
     with unit_of_work() as session:
-        one = drafts.list_by_study(session, study)
-    assert one == []
+        assert drafts.list_by_study(session, study) == []
     uid = client.get(f"/api/studies/{study}").json()["study"]["study_instance_uid"]
     from records.workflow.studies import Patient
 
     stranger = Patient("P-9", "", "STRANGER^SAM", "19500101", "M")
-    night.arrive(2, study_instance_uid=uid, patient=stranger)
-    seen = client.get(f"/api/studies/{study}").json()
-    aside = [one for one in seen["instances"] if one["state"] == "MISMATCH"]
-    assert aside
-    assert {one["image"] for one in aside} == {None}
-    for one in aside:
-        assert client.get(f"/studies/{study}/views/{one['id']}.png").status_code == 404
-    assert seen["study"]["state"] == "HELD"
+    seeder.receive(2, study_instance_uid=uid, patient=stranger)
+    detail = client.get(f"/api/studies/{study}").json()
+    kept_aside = [image for image in detail["instances"] if image["state"] == "MISMATCH"]
+    assert kept_aside
+    assert {image["image"] for image in kept_aside} == {None}
+    for image in kept_aside:
+        path = f"/studies/{study}/views/{image['id']}.png"
+        assert client.get(path).status_code == 404
+    assert detail["study"]["state"] == "HELD"
     assert "STRANGER" not in client.get(f"/studies/{study}").text
 
 
-def test_refusals_and_parts(client, night):
-    parts_run("listener", "sweep")
+def test_refusals_and_parts(client, seeder):
+    seed_heartbeats("listener", "sweep")
     with unit_of_work() as session:
         refusals.record_refusal(
             session,
@@ -183,14 +185,14 @@ def test_refusals_and_parts(client, night):
         alarms.raise_alarm(session, "draft", "The worker stopped itself.")
     (refused,) = client.get("/api/refusals").json()
     assert (refused["calling_ae"], refused["sentence"]) == ("CT1", "No film.")
-    seen = client.get("/api/parts").json()
-    assert seen["missing"] == ["prepare", "draft"]
-    assert [alarm["sentence"] for alarm in seen["alarms"]] == ["The worker stopped itself."]
+    parts = client.get("/api/parts").json()
+    assert parts["missing"] == ["prepare", "draft"]
+    assert [alarm["sentence"] for alarm in parts["alarms"]] == ["The worker stopped itself."]
 
 
-def test_a_change_from_another_site_changes_nothing(client, night):
-    (study,) = night.complete(1, priority=Priority.STAT)
-    night.fail(study)
-    answer = client.post(f"/api/studies/{study}/retry", headers={"origin": "http://evil.example"})
-    assert answer.status_code == 403
+def test_a_change_from_another_site_changes_nothing(client, seeder):
+    (study,) = seeder.complete(1, priority=Priority.STAT)
+    seeder.fail(study)
+    response = client.post(f"/api/studies/{study}/retry", headers={"origin": "http://evil.example"})
+    assert response.status_code == 403
     assert client.get(f"/api/studies/{study}").json()["study"]["state"] == "FAILED"

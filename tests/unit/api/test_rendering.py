@@ -1,13 +1,22 @@
+"""How the pages word names, dates and times, and that they escape everything."""
+
 import datetime as dt
 
 import pytest
 
-from api.rendering import STATE_SENTENCES, UNSURE, day, duration, marked, person, render
+from api.rendering import (
+    STATE_SENTENCES,
+    date_time,
+    dicom_date,
+    duration,
+    person_name,
+    render,
+)
 from records.states import VisibleState
 
 
 @pytest.mark.parametrize(
-    ("sent", "shown"),
+    ("sent", "expected"),
     [
         ("MEIER^ANNA", "MEIER, ANNA"),
         ("Meier^Anna^Maria^Dr^jr", "Meier, Anna Maria (Dr jr)"),
@@ -18,22 +27,22 @@ from records.states import VisibleState
         ("A^B^C^D^E^F^G", "A, B C (D E)"),
     ],
 )
-def test_a_person_name_is_readable(sent, shown):
-    assert person(sent) == shown
+def test_a_person_name_is_readable(sent, expected):
+    assert person_name(sent) == expected
 
 
-def test_a_date_that_is_none_is_shown_as_sent():
-    assert day("20261124") == "2026-11-24"
-    assert day("2026.11.24") == "2026.11.24"
-    assert day("<b>") == "<b>"
+def test_a_value_that_is_no_date_is_shown_as_sent():
+    assert dicom_date("20261124") == "2026-11-24"
+    assert dicom_date("2026.11.24") == "2026.11.24"
+    assert dicom_date("<b>") == "<b>"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"),
+    ("seconds", "expected"),
     [(0, "0 s"), (89, "89 s"), (600, "10 min"), (3 * 3600 + 300, "3 h 05 min")],
 )
-def test_durations(seconds, shown):
-    assert duration(seconds) == shown
+def test_durations(seconds, expected):
+    assert duration(seconds) == expected
 
 
 def test_every_state_has_a_sentence():
@@ -47,29 +56,5 @@ def test_whatever_is_rendered_is_escaped():
 
 
 def test_times_carry_their_zone():
-    from api.rendering import moment
-
-    shown = moment(dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC))
-    assert len(shown.split()) == 3
-
-
-def said(text, confidence, section="findings"):
-    return {"section": section, "text": text, "confidence": confidence, "least": 0.1}
-
-
-def test_sentences_whose_words_the_model_was_unsure_of_are_marked_in_their_place():
-    text = "No nodule.  No nodule.\nClear."
-    sentences = [said("No nodule.", UNSURE), said("No nodule.", 0.4), said("Clear.", 0.9)]
-    pieces = marked(text, "findings", sentences)
-    assert "".join(piece for piece, _ in pieces) == text
-    assert [(piece, unsure["confidence"]) for piece, unsure in pieces if unsure] == [
-        ("No nodule.", 0.4)
-    ]
-    assert pieces[0][0] == "No nodule.  "
-
-
-@pytest.mark.parametrize(
-    "sentences", [None, [], [said("Other.", 0.1)], [said("Clear.", 0.1, "impression")]]
-)
-def test_sentences_that_are_not_there_change_nothing(sentences):
-    assert marked("Clear.", "findings", sentences) == [("Clear.", None)]
+    text = date_time(dt.datetime(2026, 11, 24, 3, 0, tzinfo=dt.UTC))
+    assert len(text.split()) == 3

@@ -1,3 +1,5 @@
+"""Who may call the pages, what may be sent to them, and the headers of every answer."""
+
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -5,21 +7,21 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from api.app import is_loopback
-from api.request_guard import MAX_BODY, SAFETY, Door
+from api.request_guard import MAX_BODY_BYTES, SAFETY_HEADERS, RequestGuard
 
 
 @pytest.fixture
 def client():
-    async def let_in(request):
+    async def accept(request):
         await request.body()
-        return PlainTextResponse("let in")
+        return PlainTextResponse("accepted")
 
     routes = [
-        Route("/", let_in, methods=["GET", "POST"]),
-        Route("/api/counts", let_in),
-        Route("/healthz", let_in),
+        Route("/", accept, methods=["GET", "POST"]),
+        Route("/api/counts", accept),
+        Route("/healthz", accept),
     ]
-    return TestClient(Door(Starlette(routes=routes), ["reading.example"]))
+    return TestClient(RequestGuard(Starlette(routes=routes), ["reading.example"]))
 
 
 @pytest.mark.parametrize(
@@ -34,10 +36,10 @@ def test_our_own_names_and_addresses_are_let_in(client, host):
     "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "", "[", "a@b"]
 )
 def test_strangers_names_are_refused(client, host):
-    refused = client.get("/api/counts", headers={"host": host})
-    assert refused.status_code == 421
-    assert refused.headers["content-type"] == "application/problem+json"
-    assert "NIGHTDRAFT_SERVE_NAMES" in refused.json()["detail"]
+    response = client.get("/api/counts", headers={"host": host})
+    assert response.status_code == 421
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "NIGHTDRAFT_SERVE_NAMES" in response.json()["detail"]
 
 
 def test_probes_are_let_in_by_any_name(client):
@@ -56,9 +58,9 @@ def test_probes_are_let_in_by_any_name(client):
     ],
 )
 def test_changes_from_other_sites_are_refused(client, headers):
-    posted = client.post("/", headers={"host": "localhost"} | headers)
-    assert posted.status_code == 403
-    assert "nothing was changed" in posted.text
+    response = client.post("/", headers={"host": "localhost"} | headers)
+    assert response.status_code == 403
+    assert "nothing was changed" in response.text
 
 
 @pytest.mark.parametrize(
@@ -70,22 +72,22 @@ def test_our_own_forms_and_programs_may_change_things(client, headers):
 
 
 def test_long_bodies_are_refused(client):
-    said = {"host": "localhost"}
-    assert client.post("/", content=b"x" * MAX_BODY, headers=said).status_code == 200
-    assert client.post("/", content=b"x" * (MAX_BODY + 1), headers=said).status_code == 413
-    assert client.post("/", content=iter([b"x"]), headers=said).status_code == 411
+    headers = {"host": "localhost"}
+    assert client.post("/", content=b"x" * MAX_BODY_BYTES, headers=headers).status_code == 200
+    assert client.post("/", content=b"x" * (MAX_BODY_BYTES + 1), headers=headers).status_code == 413
+    assert client.post("/", content=iter([b"x"]), headers=headers).status_code == 411
 
 
 @pytest.mark.parametrize("host", ["localhost", "evil.example"])
 def test_every_answer_carries_the_safety_headers(client, host):
-    answer = client.get("/", headers={"host": host})
-    assert SAFETY.items() <= dict(answer.headers).items()
-    assert "unsafe" not in SAFETY["content-security-policy"]
+    response = client.get("/", headers={"host": host})
+    assert SAFETY_HEADERS.items() <= dict(response.headers).items()
+    assert "unsafe" not in SAFETY_HEADERS["content-security-policy"]
 
 
 @pytest.mark.parametrize(
-    ("host", "only_here"),
+    ("host", "expected"),
     [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("h", False)],
 )
-def test_loopback_is_known(host, only_here):
-    assert is_loopback(host) is only_here
+def test_which_hosts_are_loopback(host, expected):
+    assert is_loopback(host) is expected

@@ -1,4 +1,4 @@
-"""Counts that are dear are not made again at once."""
+"""A count that was slow is used again for a while."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ from typing import Any
 
 import pytest
 
-from api import studies
-from api.studies import Counting
+from api.studies import CountsCache
 
 
-@pytest.mark.parametrize(("seconds", "made"), [(0.01, 3), (2.0, 1)])
-def test_a_dear_count_serves_for_a_while(
-    monkeypatch: pytest.MonkeyPatch, seconds: float, made: int
-) -> None:
-    clock, calls = [100.0], []
+@pytest.mark.parametrize(("seconds", "expected_reads"), [(0.01, 3), (2.0, 1)])
+def test_a_slow_count_is_used_again_for_a_while(seconds: float, expected_reads: int) -> None:
+    now = 100.0
+    reads = []
 
-    def count(_: Any) -> Any:
-        clock[0] += seconds
-        calls.append(clock[0])
+    def read_counts(_: Any) -> Any:
+        nonlocal now
+        now += seconds
+        reads.append(now)
         return object()
 
-    monkeypatch.setattr(studies, "count", count)
-    monkeypatch.setattr(studies.time, "monotonic", lambda: clock[0])
-    counting = Counting()
+    cache = CountsCache(read_counts, clock=lambda: now)
     for _ in range(3):
-        counting.counts(None)  # type: ignore[arg-type]
-        clock[0] += 2.0
-    assert len(calls) == made
-    clock[0] += 100.0
-    counting.counts(None)  # type: ignore[arg-type]
-    assert len(calls) == made + 1
+        cache.get(None)  # type: ignore[arg-type]
+        now += 2.0
+    assert len(reads) == expected_reads
+    now += 100.0
+    cache.get(None)  # type: ignore[arg-type]
+    assert len(reads) == expected_reads + 1

@@ -1,4 +1,4 @@
-"""The listener in trouble of its own: a full disk, no database, an end, a SIGKILL at any point."""
+"""The listener in trouble: a full disk, no database, an end, a SIGKILL at any point."""
 
 from __future__ import annotations
 
@@ -14,35 +14,41 @@ from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.operations import alarms
 from tests.support.dicom_senders import (
-    association,
-    film,
-    send,
+    make_image,
+    open_association,
+    send_images,
     start_listener,
 )
-from tests.support.listener_state import fill_up, heartbeat, incoming, kept_files, rows
+from tests.support.listener_state import (
+    fill_disk,
+    incoming_files,
+    kept_files,
+    read_heartbeat,
+    read_rows,
+)
 from tests.support.waiting import eventually
 
 # ---- Our own trouble ----
 
 
 def test_a_full_disk_is_answered_a700_until_there_is_room(listen, data_dir):
-    running = listen(disk_stop_mb=10**9)
-    assert send(running.port, film()) == [0xA700]
-    assert not incoming(data_dir)
+    listener = listen(disk_stop_mb=10**9)
+    assert send_images(listener.port, make_image()) == [0xA700]
+    assert not incoming_files(data_dir)
     assert not kept_files(data_dir)
 
-    def alarm():
+    def open_alarms():
         with unit_of_work() as session:
             return [alarm.sentence for alarm in alarms.open_alarms(session, "listener")]
 
-    assert "0xA700" in eventually(alarm)[0]
-    running.end()
-    running = listen(disk_stop_mb=0)
-    assert send(running.port, film()) == [0]
-    eventually(lambda: not alarm())
+    assert "0xA700" in eventually(open_alarms)[0]
+    listener.stop()
+    listener = listen(disk_stop_mb=0)
+    assert send_images(listener.port, make_image()) == [0]
+    eventually(lambda: not open_alarms())
 
 
-def test_a_disk_that_fills_up_while_a_film_comes_in(listen, data_dir):
+def test_a_disk_that_fills_up_while_an_image_comes_in(listen, data_dir):
     if os.geteuid() != 0:
         pytest.skip("needs root: a small tmpfs is mounted")
     blobs = data_dir / "blobs"
@@ -51,19 +57,19 @@ def test_a_disk_that_fills_up_while_a_film_comes_in(listen, data_dir):
     ).returncode:
         pytest.skip("no tmpfs may be mounted here")
     try:
-        running = listen(disk_stop_mb=0)
-        small, large = film(pixels=b"\0\0" * 500_000), film(pixels=b"\0\0" * 6_000_000)
+        listener = listen(disk_stop_mb=0)
+        small, large = make_image(pixels=b"\0\0" * 500_000), make_image(pixels=b"\0\0" * 6_000_000)
         ballast = blobs / "ballast"
-        assert send(running.port, small, large) == [0, 0xA700]
-        assert not incoming(data_dir)
+        assert send_images(listener.port, small, large) == [0, 0xA700]
+        assert not incoming_files(data_dir)
         # Full to the last block: not even a folder can be made.
-        fill_up(ballast)
-        assert send(running.port, film("1.2.7")) == [0xA700]
-        assert len(kept_files(data_dir)) == len(rows()) == 1
+        fill_disk(ballast)
+        assert send_images(listener.port, make_image("1.2.7")) == [0xA700]
+        assert len(kept_files(data_dir)) == len(read_rows()) == 1
         ballast.unlink()
-        assert send(running.port, film("1.2.7"), small) == [0, 0]
-        assert len(kept_files(data_dir)) == len(rows()) == 2
-        running.end()
+        assert send_images(listener.port, make_image("1.2.7"), small) == [0, 0]
+        assert len(kept_files(data_dir)) == len(read_rows()) == 2
+        listener.stop()
     finally:
         subprocess.run(["umount", blobs], check=True)
 
@@ -71,33 +77,39 @@ def test_a_disk_that_fills_up_while_a_film_comes_in(listen, data_dir):
 def test_a_database_that_is_away_is_answered_a700_and_waited_for(
     listen, servers, database, data_dir
 ):
-    running = listen()
-    assert send(running.port, film("1.2.1")) == [0]
+    listener = listen()
+    assert send_images(listener.port, make_image("1.2.1")) == [0]
     name = database.split("/")[3].split("?")[0]
 
-    def say(statement: str) -> None:
+    def execute(statement: str) -> None:
         connection = psycopg2.connect(servers.database_url)
         connection.autocommit = True
         connection.cursor().execute(statement)
         connection.close()
 
-    say(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-    say(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+    execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
     # What would be refused for good is put off too: no row could tell of it.
-    assert send(running.port, film("1.2.2"), film("1.2.2", sop="1.2.x")) == [0xA700, 0xA700]
+    assert send_images(listener.port, make_image("1.2.2"), make_image("1.2.2", sop="1.2.x")) == [
+        0xA700,
+        0xA700,
+    ]
     assert len(kept_files(data_dir)) == 1
-    say(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-    assert send(running.port, film("1.2.2"), film("1.2.2", sop="1.2.x")) == [0, 0xC000]
-    assert len(rows()) == 2
+    execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    assert send_images(listener.port, make_image("1.2.2"), make_image("1.2.2", sop="1.2.x")) == [
+        0,
+        0xC000,
+    ]
+    assert len(read_rows()) == 2
 
 
 def test_a_port_in_use_is_one_clear_line(listen, tmp_path):
-    running = listen()
-    second = start_listener(tmp_path, NIGHTDRAFT_LISTEN_PORT=str(running.port))
-    assert second.end() == 1
+    listener = listen()
+    second = start_listener(tmp_path, NIGHTDRAFT_LISTEN_PORT=str(listener.port))
+    assert second.stop() == 1
     (line,) = second.log.read_text().splitlines()
     assert line.startswith("PortInUse: ")
-    assert str(running.port) in line
+    assert str(listener.port) in line
 
 
 def test_listeners_share_a_port_where_each_says_so(listen, tmp_path, data_dir):
@@ -106,28 +118,28 @@ def test_listeners_share_a_port_where_each_says_so(listen, tmp_path, data_dir):
     try:
         assert second.port == first.port
 
-        def both_took_films() -> bool:
-            send(first.port, film())
+        def both_kept_images() -> bool:
+            send_images(first.port, make_image())
             return all(
-                any(line["event"] == "an object was kept" for line in one.lines())
-                for one in (first, second)
+                any(line["event"] == "an object was kept" for line in process.log_lines())
+                for process in (first, second)
             )
 
-        eventually(both_took_films)
-        assert len(kept_files(data_dir)) == len(rows())
+        eventually(both_kept_images)
+        assert len(kept_files(data_dir)) == len(read_rows())
         alone = start_listener(
             tmp_path,
             NIGHTDRAFT_LISTEN_PORT=str(first.port),
             NIGHTDRAFT_LISTEN_SHARED="false",
         )
-        assert alone.end() == 1
+        assert alone.stop() == 1
         assert "PortInUse: " in alone.log.read_text()
     finally:
-        second.end()
+        second.stop()
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "expected"),
     [
         ({"listen_host": "192.0.2.1"}, "SettingsError: NIGHTDRAFT_LISTEN_HOST"),
         ({"ae_title": "BACK\\SLASH"}, "SettingsError: NIGHTDRAFT_AE_TITLE"),
@@ -136,25 +148,27 @@ def test_listeners_share_a_port_where_each_says_so(listen, tmp_path, data_dir):
     ],
 )
 def test_what_cannot_be_used_is_one_clear_line(
-    database, data_dir, setting, tmp_path, settings, words
+    database, data_dir, setting, tmp_path, settings, expected
 ):
     setting(**settings)
-    running = start_listener(tmp_path)
-    assert running.end() == 1
-    (line,) = running.log.read_text().splitlines()
-    assert line.startswith(words)
+    listener = start_listener(tmp_path)
+    assert listener.stop() == 1
+    (line,) = listener.log.read_text().splitlines()
+    assert line.startswith(expected)
 
 
 def test_it_ends_cleanly_with_the_object_in_hand_answered(listen, data_dir):
-    running = listen()
+    listener = listen()
     statuses = []
-    with association(running.port) as made:
+    with open_association(listener.port) as association:
 
         def sending() -> None:
             for number in range(1000):
                 try:
-                    answer = made.send_c_store(film(f"1.2.{number}", pixels=b"\0\0" * 200_000))
-                except RuntimeError:  # hung up between two films
+                    answer = association.send_c_store(
+                        make_image(f"1.2.{number}", pixels=b"\0\0" * 200_000)
+                    )
+                except RuntimeError:  # the listener closed between two images
                     return
                 if not answer:
                     return
@@ -163,47 +177,45 @@ def test_it_ends_cleanly_with_the_object_in_hand_answered(listen, data_dir):
         sender = threading.Thread(target=sending)
         sender.start()
         eventually(lambda: len(statuses) > 5)
-        assert running.end() == 0
+        assert listener.stop() == 0
         sender.join()
     assert set(statuses) == {0}
-    assert len(rows()) == len(statuses) < 1000  # what was answered is there, and nothing else
-    assert heartbeat() is None
-    assert not incoming(data_dir)
+    assert len(read_rows()) == len(statuses) < 1000  # what was answered is there, and nothing else
+    assert read_heartbeat() is None
+    assert not incoming_files(data_dir)
 
 
-def test_one_that_cannot_end_does_all_the_same_and_tells_where_it_hung(
-    database, data_dir, tmp_path
-):
+def test_a_listener_that_hangs_ends_all_the_same_and_logs_where(database, data_dir, tmp_path):
     hanging = """
 import time
-from intake import listener
+from intake.dicom import listener
 listener.END_SECONDS = 1
 listener.Listener.stop = lambda self: time.sleep(600)
 """
-    running = start_listener(tmp_path, hanging)
-    assert send(running.port, film()) == [0]
-    assert running.end() == 1
-    assert "Timeout (0:00:01)!" in running.log.read_text()
-    assert len(rows()) == 1
+    listener = start_listener(tmp_path, hanging)
+    assert send_images(listener.port, make_image()) == [0]
+    assert listener.stop() == 1
+    assert "Timeout (0:00:01)!" in listener.log.read_text()
+    assert len(read_rows()) == 1
 
 
 # ---- Killed at named points ----
 
 
 @pytest.mark.parametrize("point", ["mid-transfer", "after-fsync", "after-commit", "before-answer"])
-def test_killed_anywhere_a_film_sent_again_is_there_once(
+def test_killed_anywhere_an_image_sent_again_is_there_once(
     listen, setting, monkeypatch, tmp_path, data_dir, point
 ):
     monkeypatch.setenv("NIGHTDRAFT_KILL_AT", point)
     monkeypatch.setenv("NIGHTDRAFT_KILL_MARK", str(tmp_path / "mark"))
-    running = listen()
-    sent = film()
-    with association(running.port) as made:
-        assert not made.send_c_store(sent)  # no answer: not acknowledged
-    assert running.process.wait(30) == -9
-    running = listen(orphan_hours=1e-9)  # every file is old at once
-    assert send(running.port, sent) == [0]
-    (row,) = rows()
+    listener = listen()
+    sent = make_image()
+    with open_association(listener.port) as association:
+        assert not association.send_c_store(sent)  # no answer: not acknowledged
+    assert listener.process.wait(30) == -9
+    listener = listen(orphan_hours=1e-9)  # every file is old at once
+    assert send_images(listener.port, sent) == [0]
+    (row,) = read_rows()
     assert dcmread(Blobs(data_dir).path(row.blob)) == sent
     eventually(lambda: len(kept_files(data_dir)) == 1)
-    eventually(lambda: not incoming(data_dir))
+    eventually(lambda: not incoming_files(data_dir))
