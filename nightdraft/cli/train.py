@@ -1,32 +1,35 @@
-"""`nightdraft train ...`. Knows options; training.finetuning.pipeline and the recipes do the work."""
+"""The commands `nightdraft train ...`, and the training of `nightdraft ablate`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace as changed
 from enum import StrEnum
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import psutil
 import typer
 
 from nightdraft.cli.options import apply_options, setting_option
+from nightdraft.cli.train_options import (
+    PRECEDENCE,
+    TrainOptions,
+    option_parameters,
+    resolve_options,
+    write_config,
+)
 
 if TYPE_CHECKING:
-    from training.finetuning.config import Precision as FinetunePrecision
+    from training.finetuning.config import Precision
     from training.finetuning.pipeline import Pipeline
     from training.finetuning.stages import Stage
 
 train = typer.Typer(help="Train a model.", no_args_is_help=True)
 
-
-class Precision(StrEnum):
-    """Number formats of what stands still; what trains is float32."""
-
-    AUTO = "auto"
-    FLOAT16 = "float16"
-    BFLOAT16 = "bfloat16"
-    FLOAT32 = "float32"
+CONFIG_FILE = "config.toml"
+"""The settings in effect, in the training's folder."""
 
 
 class Target(StrEnum):
@@ -37,7 +40,7 @@ class Target(StrEnum):
     REPORT = "report"
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     print(line, flush=True)
 
 
@@ -45,13 +48,19 @@ def _say(line: str) -> None:
 def train_phantoms(
     out: Annotated[Path, typer.Option(help="The bundle's folder.")],
     studies: Annotated[int, typer.Option(min=1, help="Phantoms drawn to learn from.")] = 24_000,
-    eye_steps: Annotated[int, typer.Option(min=1, help="That teach the eye.")] = 3_400,
-    words_steps: Annotated[int, typer.Option(min=1, help="That teach the words.")] = 3_200,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights and order.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Take up what was stopped.")] = False,
+    eye_steps: Annotated[
+        int, typer.Option(min=1, help="Steps that train the vision encoder.")
+    ] = 3_400,
+    words_steps: Annotated[
+        int, typer.Option(min=1, help="Steps that train Q-Former and T5.")
+    ] = 3_200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume a training that was stopped.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew.")] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Take the place of a bundle that is there.")
+        bool, typer.Option("--replace", help="Replace a bundle that is there.")
     ] = False,
     device: Annotated[str | None, setting_option("device")] = None,
 ) -> None:
@@ -59,7 +68,7 @@ def train_phantoms(
     from training.recipes.phantoms import RecipeConfig
     from training.recipes.phantoms import train_phantoms as recipe
 
-    made = recipe(
+    manifest = recipe(
         out,
         RecipeConfig(studies, eye_steps, words_steps),
         seed=seed,
@@ -67,140 +76,148 @@ def train_phantoms(
         fresh=fresh,
         overwrite=replace,
         device=chosen_device(device),
-        log=_say,
+        log=_log,
     )
-    print(f"{made.name} {made.version}, digest {made.digest[:12]}, at {out}")
+    print(f"{manifest.name} {manifest.version}, digest {manifest.digest[:12]}, at {out}")
 
 
 def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None:
-    """One command for each choice of stages, with the same options."""
+    """Add a command for a choice of stages; all of them have the same options."""
 
     def command(
-        out: Annotated[Path, typer.Option(help="The bundle's folder.")],
-        base: Annotated[str, typer.Option(help="The bundle to start from.")],
-        corpus: Annotated[str, typer.Option(help="NAME or NAME:PATH; nightdraft corpus check.")],
-        bundle_name: Annotated[str, typer.Option("--name", help="Of the bundle.")] = "",
-        version: Annotated[str, typer.Option(help="Of the bundle.")] = "1",
-        licence: Annotated[str | None, typer.Option(help="Of the bundle; else the base's.")] = None,
-        epochs: Annotated[float, typer.Option(min=0.0, help="Times round the corpus.")] = 5.0,
-        steps: Annotated[int, typer.Option(min=0, help="Instead of epochs; 0: epochs.")] = 0,
-        batch: Annotated[int, typer.Option(min=1, help="Studies a process reads at once.")] = 3,
-        accumulation: Annotated[int, typer.Option(min=1, help="Batches a step.")] = 4,
-        precision: Annotated[
-            Precision, typer.Option(help="auto: float16 on a GPU, float32 on a CPU.")
-        ] = Precision.AUTO,
-        checkpointing: Annotated[
-            bool, typer.Option("--checkpointing", help="Less memory, a third more time.")
-        ] = False,
-        rate_lora: Annotated[float | None, typer.Option(help="Else 5e-4.")] = None,
-        rate_whole: Annotated[float | None, typer.Option(help="Else 1e-4.")] = None,
-        rank: Annotated[int, typer.Option(min=1, help="Of LoRA.")] = 16,
-        alpha: Annotated[float, typer.Option(help="Of LoRA.")] = 32.0,
-        lora_dropout: Annotated[float, typer.Option(min=0.0, max=0.9, help="Of LoRA.")] = 0.05,
-        prompt: Annotated[
-            list[str] | None, typer.Option(help="context, oracle_iu, oracle_mimic; several.")
+        context: typer.Context,
+        *,
+        config: Annotated[
+            Path | None, typer.Option(help=f"TOML file of settings, named as options. {PRECEDENCE}")
         ] = None,
-        drop_priors: Annotated[
-            float, typer.Option(min=0.0, max=1.0, help="Share shown without priors.")
-        ] = 0.25,
-        drop_lines: Annotated[
-            float, typer.Option(min=0.0, max=1.0, help="How often each single prior is left out.")
-        ] = 0.1,
-        keep_comparisons: Annotated[
-            bool, typer.Option("--keep-comparisons", help="In targets, as in the paper.")
+        assignments: Annotated[
+            list[str] | None,
+            typer.Option("--set", metavar="NAME=VALUE", help="A setting; several."),
+        ] = None,
+        resume: Annotated[
+            bool, typer.Option("--resume", help="Resume a training that was stopped.")
         ] = False,
-        still: Annotated[
-            bool, typer.Option("--still", help="Films as they are: not turned, not exposed.")
-        ] = False,
-        target: Annotated[
-            Target, typer.Option(help="What is written; else as the corpus has it.")
-        ] = Target.DEFAULT,
-        split: Annotated[str, typer.Option(help="paper, r2gen, official, patients.")] = "",
-        validate: Annotated[
-            float, typer.Option(min=0.0, max=0.5, help="Share of patients set apart.")
-        ] = 0.0,
-        limit: Annotated[int, typer.Option(min=0, help="Examples at most; 0: all.")] = 0,
-        most_target: Annotated[int, typer.Option(min=8, help="Tokens of a target.")] = 150,
-        save_every: Annotated[int, typer.Option(min=0, help="Steps between checkpoints.")] = 200,
-        validate_every: Annotated[int, typer.Option(min=0, help="Steps; 0: at the end.")] = 0,
-        seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
-        resume: Annotated[bool, typer.Option("--resume", help="Take up what was stopped.")] = False,
         fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew.")] = False,
-        scored: Annotated[
-            int, typer.Option("--score", min=0, help="Studies of the test split to score it on.")
-        ] = 200,
         replace: Annotated[
-            bool, typer.Option("--replace", help="Take the place of a bundle that is there.")
+            bool, typer.Option("--replace", help="Replace a bundle that is there.")
         ] = False,
         dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Say what trains and what memory it wants.")
+            bool, typer.Option("--dry-run", help="Say what trains and how much memory it needs.")
         ] = False,
         device: Annotated[str | None, setting_option("device")] = None,
+        **_: Any,  # the fields of TrainOptions, read from the context
     ) -> None:
-        from dataclasses import replace as changed
-
-        from model.bundling.build import About
-        from training.corpus.example import CorpusOptions
-        from training.corpus.registry import open_corpus
-        from training.evaluation.scores import scores_for
-        from training.finetuning.batches import SampleTransform
-        from training.finetuning.config import TrainingConfig
-        from training.finetuning.pipeline import Pipeline, TrainingLength
-        from training.finetuning.stages import Lora
-
-        lora = Lora(rank, alpha, lora_dropout)
-        chosen = [changed(s.with_rates(rate_lora, rate_whole), lora=lora) for s in stages()]
-        where = chosen_device(device)
-        reading = CorpusOptions(target.value, split, seed, validate)
-        transform = SampleTransform(
-            tuple(prompt or ("context",)),
-            drop_priors,
-            drop_lines,
-            keep_comparisons=keep_comparisons,
-        )
-        pipeline = Pipeline(
-            base,
-            open_corpus(corpus, reading),
-            reading,
-            out.with_name(out.name + ".training"),
-            TrainingConfig(
-                steps=0,
-                batch=batch,
-                accumulation=accumulation,
-                precision=_precision(precision, where),
-                seed=seed,
-                most_target=most_target,
-                checkpointed=checkpointing,
-                save_every=save_every,
-                validate_every=validate_every,
-            ),
-            transform.without_augmentation() if still else transform,
-            TrainingLength(epochs, steps),
-            limit,
-            device=where,
-            log=_say,
-        )
+        options = resolve_options(context, config, assignments or ())
+        device = chosen_device(device)
+        pipeline = _make_pipeline(options, device)
+        chosen = _with_options(stages(), options)
         if dry_run:
             _dry_run(pipeline, chosen)
             return
-        pipeline.begin(out, resume=resume, fresh=fresh, overwrite=replace)
-        adapters = pipeline.train(chosen, resume=resume)
-        if not pipeline.is_main:
-            return
-        about = About(
-            bundle_name or out.name,
-            version,
-            pipeline.templates(chosen),
-            licence,
-            max_new_tokens=most_target,
-        )
-        score = scores_for(pipeline.corpus, scored, seed, where) if scored else None
-        made = pipeline.build_bundle(out, adapters, about, score=score, overwrite=replace)
-        pipeline.remove_prepared()
-        print(f"{made.name} {made.version}, digest {made.digest[:12]}, at {out}")
+        pipeline.begin(options.out, resume=resume, fresh=fresh, overwrite=replace)
+        _train(name, options, pipeline, chosen, resume=resume, overwrite=replace)
 
+    own = [
+        parameter
+        for parameter in signature(command, eval_str=True).parameters.values()
+        if parameter.kind is not Parameter.VAR_KEYWORD
+    ]
+    parameters = [own[0], *option_parameters(), *own[1:]]
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     command.__doc__ = about
     train.command(name)(command)
+
+
+def _with_options(stages: tuple[Stage, ...], options: TrainOptions) -> list[Stage]:
+    from training.finetuning.stages import Lora
+
+    lora = Lora(options.rank, options.alpha, options.lora_dropout)
+    return [
+        changed(stage.with_rates(options.rate_lora, options.rate_whole), lora=lora)
+        for stage in stages
+    ]
+
+
+def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
+    from training.corpus.example import CorpusOptions
+    from training.corpus.registry import open_corpus
+    from training.finetuning.batches import SampleTransform
+    from training.finetuning.config import TrainingConfig
+    from training.finetuning.pipeline import Pipeline, TrainingLength
+
+    corpus_options = CorpusOptions(
+        options.target, options.split, options.seed, options.validation_share
+    )
+    transform = SampleTransform(
+        options.prompt,
+        options.drop_priors,
+        options.drop_lines,
+        keep_comparisons=options.keep_comparisons,
+    )
+    return Pipeline(
+        options.base,
+        open_corpus(options.corpus, corpus_options),
+        corpus_options,
+        options.out.with_name(options.out.name + ".training"),
+        TrainingConfig(
+            steps=0,
+            batch=options.batch,
+            accumulation=options.accumulation,
+            precision=_precision(options.precision, device),
+            seed=options.seed,
+            most_target=options.most_target,
+            checkpointed=options.checkpointing,
+            save_every=options.save_every,
+            validate_every=options.validate_every,
+        ),
+        transform.without_augmentation() if options.still else transform,
+        TrainingLength(options.epochs, options.steps),
+        options.limit,
+        device=device,
+        log=_log,
+    )
+
+
+def _train(
+    command: str,
+    options: TrainOptions,
+    pipeline: Pipeline,
+    stages: list[Stage],
+    *,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    """Train the stages and build the bundle; the settings in effect lie beside it."""
+    from model.bundling.build import BundleDescription
+    from training.evaluation.scores import scores_for
+
+    in_effect = options.model_copy(update={"precision": pipeline.config.precision})
+    config_file = pipeline.work_folder / CONFIG_FILE
+    # If the training resumes, its settings are checked first.
+    if pipeline.is_main and not (resume and config_file.exists()):
+        write_config(config_file, in_effect, command)
+    adapters = pipeline.train(stages, resume=resume)
+    if not pipeline.is_main:
+        return
+    write_config(config_file, in_effect, command)
+    about = BundleDescription(
+        options.bundle_name or options.out.name,
+        options.version,
+        pipeline.templates(stages),
+        options.licence,
+        max_new_tokens=options.most_target,
+    )
+    score = (
+        scores_for(pipeline.corpus, options.score, options.seed, pipeline.device)
+        if options.score
+        else None
+    )
+    manifest = pipeline.build_bundle(options.out, adapters, about, score=score, overwrite=overwrite)
+    pipeline.remove_prepared()
+    print(
+        f"{manifest.name} {manifest.version}, digest {manifest.digest[:12]}, at {options.out}; "
+        f"its settings: {config_file}"
+    )
 
 
 def _stage1() -> tuple[Stage, ...]:
@@ -215,13 +232,17 @@ def _stage2() -> tuple[Stage, ...]:
     return (STAGE2,)
 
 
-_add("stage1", "Stage 1: the visual encoder, with the bare instruction.", _stage1)
-_add("stage2", "Stage 2: image and text together, priors in the prompt.", _stage2)
-_add("both", "Both stages of the paper, one upon the other.", lambda: (*_stage1(), *_stage2()))
+_add("stage1", "Train stage 1: the vision encoder, with the bare instruction.", _stage1)
+_add("stage2", "Train stage 2: image and text together, with priors in the prompt.", _stage2)
+_add(
+    "both",
+    "Train both stages of the paper, one on top of the other.",
+    lambda: (*_stage1(), *_stage2()),
+)
 
 
 def chosen_device(device: str | None) -> str | None:
-    """The device by its setting; None takes a GPU where there is one."""
+    """The device of the option or the setting; None takes a GPU where there is one."""
     chosen = apply_options(device=device).device
     return None if chosen in ("", "auto") else chosen
 
@@ -243,11 +264,27 @@ def ablate_command(
     fresh: bool,
     device: str | None,
 ) -> None:
-    """Train, score and show the rows of Table 3. base: "" teaches a small one elsewhere first.
+    """Train, score and print the rows of Table 3.
+
+    Args:
+        out: Folder for the bundles, the table and the plot.
+        base: The bundle to start from; "" first trains a small one at another site.
+        corpus: As `open_corpus` takes it.
+        studies: Most examples to learn from.
+        steps: Steps of each stage; 0 goes by `epochs`.
+        epochs: Times round the corpus.
+        batch: Studies that a process reads at once.
+        accumulation: Batches in a step.
+        rates: Learning rates of LoRA and of whole weights; None leaves the paper's.
+        limit: Most studies that are scored.
+        seed: Seed of every random draw.
+        resume: Whether what was stopped may be resumed.
+        fresh: Whether what an earlier call made is removed.
+        device: None takes a GPU where there is one.
 
     Raises:
-        NotAllowed: several processes were started, or rows in `out` were made with other settings.
-        NightdraftError, ModelError: as `training.finetuning.ablations.ablate`.
+        NotAllowed: Several processes were started, or rows in `out` were made with other settings.
+        NightdraftError, ModelError: As `training.finetuning.ablations.ablate`.
     """
     from nightdraft.cli.options import console
     from training.corpus.example import CorpusOptions
@@ -268,24 +305,24 @@ def ablate_command(
     from training.recipes.phantoms import MAX_TARGET_TOKENS, train_ablation_base
 
     require_single_process(device, "an ablation")
-    reading = CorpusOptions(seed=seed)
-    source = open_corpus(corpus, reading)
+    corpus_options = CorpusOptions(seed=seed)
+    source = open_corpus(corpus, corpus_options)
     if fresh:
         clear(out)
     if not base:
         base = str(
-            train_ablation_base(out / "base", seed=seed, resume=resume, device=device, log=_say)
+            train_ablation_base(out / "base", seed=seed, resume=resume, device=device, log=_log)
         )
     pipeline = Pipeline(
         base,
         source,
-        reading,
+        corpus_options,
         out / "training",
         TrainingConfig(
             steps=0,
             batch=batch,
             accumulation=accumulation,
-            precision=_precision(Precision.AUTO, device),
+            precision=_precision("auto", device),
             seed=seed,
             most_target=MAX_TARGET_TOKENS if source.name == "phantoms" else 150,
         ),
@@ -293,7 +330,7 @@ def ablate_command(
         TrainingLength(epochs, steps),
         studies,
         device=device,
-        log=_say,
+        log=_log,
     )
     rows = ablate(
         pipeline,
@@ -303,7 +340,7 @@ def ablate_command(
         rows=ablation_stages(*rates),
         scored={"studies": limit, "seed": seed},
         resume=resume,
-        log=_say,
+        log=_log,
     )
     pipeline.remove_prepared()
     text = as_markdown(rows, TABLE_3)
@@ -312,32 +349,26 @@ def ablate_command(
     console().print(text, markup=False)
 
 
-def _precision(asked: Precision, device: str | None) -> FinetunePrecision:
+def _precision(precision: Precision | Literal["auto"], device: str | None) -> Precision:
     from model.bundling.store import choose_device
 
-    if asked is Precision.AUTO:
+    if precision == "auto":
         return "float16" if choose_device(device).type == "cuda" else "float32"
-    named: dict[Precision, FinetunePrecision] = {
-        Precision.FLOAT16: "float16",
-        Precision.BFLOAT16: "bfloat16",
-        Precision.FLOAT32: "float32",
-    }
-    return named[asked]
+    return precision
 
 
 def _dry_run(pipeline: Pipeline, stages: list[Stage]) -> None:
-    """What each stage trains and the memory that it wants, and what makes it fit the device."""
+    """Print what each stage trains, how much memory it needs, and what makes it fit the device."""
     import torch
 
     from model.bundling.store import choose_device
-    from training.memory.gpu_fit import show as shown
-    from training.memory.gpu_fit import suggest_settings
+    from training.memory.gpu_fit import render_plan, suggest_settings
     from training.memory.plan import MemorySettings
 
     config, device = pipeline.config, choose_device(pipeline.device)
     on_gpu = device.type == "cuda"
-    room = torch.cuda.mem_get_info(device)[1] if on_gpu else psutil.virtual_memory().total
-    asked = MemorySettings(
+    capacity = torch.cuda.mem_get_info(device)[1] if on_gpu else psutil.virtual_memory().total
+    settings = MemorySettings(
         batch=config.batch,
         accumulation=config.accumulation,
         precision=config.precision,
@@ -346,8 +377,8 @@ def _dry_run(pipeline: Pipeline, stages: list[Stage]) -> None:
     )
     network_config = pipeline.network_config
     for stage in stages:
-        found = suggest_settings(
-            stage, network_config, room, asked, rules="cuda" if on_gpu else "cpu"
+        suggestion = suggest_settings(
+            stage, network_config, capacity, settings, rules="cuda" if on_gpu else "cpu"
         )
-        _say(shown(found.chosen or found.tried[0], room))
-        _say(found.words)
+        _log(render_plan(suggestion.chosen or suggestion.tried[0], capacity))
+        _log(suggestion.summary)

@@ -1,1 +1,1 @@
-"""The two-stage LoRA fine-tune: configuration, stages, training loop, checkpoints, logs, ablations."""
+"""The two-stage LoRA fine-tuning: settings, stages, loop, checkpoints, logs and ablations."""

@@ -1,7 +1,7 @@
-"""The paper's Table 3 on a corpus: the full training, and what each part left out costs.
+"""The paper's Table 3 on a corpus: the full training, and rows that leave a part of it out.
 
 All rows start from one base and share what they have in common: stage 1 is trained once. Each row
-is drafted as it was trained, and the paper's figures stand beside it. Knows no command.
+is drafted with the prompts that it was trained with, beside the paper's figures.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from model.bundling.build import About
+from model.bundling.build import BundleDescription
 from model.labels import load_labeller
 from model.manifest import resolve
 from records.errors import NotAllowed
@@ -28,14 +28,21 @@ from training.finetuning.stages import ABLATIONS, Stage
 from training.metrics.resampling import Interval
 
 ROW_SCORES = ("bleu_a", "meteor_nltk", "meteor_1_5", "rouge_l", "finding_f1_micro")
-"""The scores of a row; those that a corpus does not have are left out."""
+"""The scores of a row; a score that a corpus does not have is left out."""
 
 Rows = Mapping[str, tuple[Stage, ...]]
 
 
 @dataclass(frozen=True)
 class AblationRow:
-    """One row. title: the paper's words. mode: of its prompts. scores: by name."""
+    """One row of the table.
+
+    Args:
+        name: Key in `stages.ABLATIONS`.
+        title: The paper's name of the row.
+        mode: Prior mode of its prompts.
+        scores: Scores by name.
+    """
 
     name: str
     title: str
@@ -43,8 +50,8 @@ class AblationRow:
     scores: dict[str, Interval]
 
 
-def stages_at(lora: float | None, whole: float | None) -> Rows:
-    """The rows with other rates; None leaves them."""
+def ablation_stages(lora: float | None, whole: float | None) -> Rows:
+    """The rows with other learning rates; None leaves them as they are."""
     return {
         name: tuple(stage.with_rates(lora, whole) for stage in stages)
         for name, stages in ABLATIONS.items()
@@ -64,73 +71,85 @@ def ablate(
 ) -> list[AblationRow]:
     """Train, bundle and score every row, in the paper's order.
 
-    A row that has its scores in `out` is neither trained nor scored again. scored: what `score`
-    goes by, to know a row of other scores.
+    A row that has its scores in `out` is neither trained nor scored again.
+
+    Args:
+        pipeline: Base, corpus and settings of all rows.
+        out: Folder for a bundle and a JSON file of each row.
+        score: Scores a bundle in a prior mode.
+        published: The paper's table.
+        rows: The rows, and their stages.
+        scored: What `score` depends on, so that a row with other scores is recognised.
+        resume: Whether unfinished stages may be resumed.
+        log: Gets lines for a person.
 
     Raises:
-        NotAllowed: a row in `out` was made with other settings.
-        NightdraftError, ModelError: as `Course.teach` and the scoring.
+        NotAllowed: A row in `out` was made with other settings.
+        NightdraftError, ModelError: As `Pipeline.train` and `score`.
     """
     pipeline.check()
-    every = {name: _identity(pipeline, stages, scored or {}) for name, stages in rows.items()}
-    for name, identity in every.items():
-        if (told := out / f"{name}.json").is_file():
-            _same(told, identity)
-    done: list[AblationRow] = []
+    identities = {name: _identity(pipeline, stages, scored or {}) for name, stages in rows.items()}
+    for name, identity in identities.items():
+        if (path := out / f"{name}.json").is_file():
+            _require_same_identity(path, identity)
+    finished: list[AblationRow] = []
     for (name, stages), paper in zip(rows.items(), published.rows, strict=True):
-        told = out / f"{name}.json"
-        if not told.is_file():
-            log(f"{name}: {', then '.join(stage.name for stage in stages) or 'nothing'} trains")
-            bundle, mode = _bundle(pipeline, out / name, name, stages, resume=resume)
+        path = out / f"{name}.json"
+        if not path.is_file():
+            log(f"{name}: trains {', then '.join(stage.name for stage in stages) or 'nothing'}")
+            bundle, mode = _train_row(pipeline, out / name, name, stages, resume=resume)
             scores = score(bundle, mode)
-            found = {n: asdict(one) for n, one in scores.items()}
-            _keep(told, {"of": every[name], "mode": mode, "scores": found})
-            log(f"{name}: " + ", ".join(f"{n} {one.value:.3f}" for n, one in scores.items()))
-        said = json.loads(told.read_text(encoding="utf-8"))
-        intervals = {n: Interval(**one) for n, one in said["scores"].items()}
-        done.append(AblationRow(name, paper.method, said["mode"], intervals))
-    return done
+            as_json = {metric: asdict(interval) for metric, interval in scores.items()}
+            _write_json(path, {"of": identities[name], "mode": mode, "scores": as_json})
+            log(f"{name}: " + ", ".join(f"{n} {score.value:.3f}" for n, score in scores.items()))
+        row = json.loads(path.read_text(encoding="utf-8"))
+        intervals = {metric: Interval(**interval) for metric, interval in row["scores"].items()}
+        finished.append(AblationRow(name, paper.method, row["mode"], intervals))
+    return finished
 
 
-def _bundle(
+def _train_row(
     pipeline: Pipeline, folder: Path, name: str, stages: Sequence[Stage], *, resume: bool
 ) -> tuple[Path, Mode]:
+    """The bundle of a row and the prior mode of its prompts; a row without stages is the base."""
     if not stages:
         base = pipeline.manifest
-        known = "context" in (base.template, *base.templates)
-        return resolve(pipeline.base), Mode.CONTEXT if known else Mode.NONE
-    adapters = pipeline.teach(stages, resume=resume)
-    about = About(f"ablation-{name}", "1", pipeline.templates(stages))
-    pipeline.bundle(folder, adapters, about, overwrite=True)
+        knows_priors = "context" in (base.template, *base.templates)
+        return resolve(pipeline.base), Mode.CONTEXT if knows_priors else Mode.NONE
+    adapters = pipeline.train(stages, resume=resume)
+    about = BundleDescription(f"ablation-{name}", "1", pipeline.templates(stages))
+    pipeline.build_bundle(folder, adapters, about, overwrite=True)
     return folder, Mode.CONTEXT if any(stage.priors for stage in stages) else Mode.NONE
 
 
 def _identity(
     pipeline: Pipeline, stages: Sequence[Stage], scored: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What a row is of, as JSON has it."""
-    told = {
+    """Settings that must be equal for a row to be kept, as JSON."""
+    identity = {
         "base": pipeline.manifest.digest,
         "corpus": pipeline.dataset_identity(TRAIN, pipeline.limit),
         "length": asdict(pipeline.length),
-        "stages": [identity_of(one, pipeline.config, pipeline.transform, 1, {}) for one in stages],
+        "stages": [
+            identity_of(stage, pipeline.config, pipeline.transform, 1, {}) for stage in stages
+        ],
         "scored": dict(scored),
     }
-    said: dict[str, Any] = json.loads(json.dumps(told))
-    return said
+    as_json: dict[str, Any] = json.loads(json.dumps(identity))
+    return as_json
 
 
-def _same(told: Path, now: dict[str, Any]) -> None:
-    was = json.loads(told.read_text(encoding="utf-8")).get("of", {})
-    if differ := differences(was, now):
+def _require_same_identity(path: Path, current: dict[str, Any]) -> None:
+    saved = json.loads(path.read_text(encoding="utf-8")).get("of", {})
+    if differ := differences(saved, current):
         raise NotAllowed(
-            f"{told} was made otherwise ({'; '.join(differ)}): give the same settings, another "
-            "folder, or --fresh to begin anew"
+            f"{path} was made with other settings ({'; '.join(differ)}): give the same settings, "
+            "another folder, or --fresh to begin anew"
         )
 
 
 def clear(out: Path) -> None:
-    """Remove what an ablation made in a folder, and nothing else that is there."""
+    """Remove what an ablation made in a folder, and nothing else in it."""
     for name in ("base", "base.training", "training", *ABLATIONS):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in (*(f"{row}.json" for row in ABLATIONS), "table.md", "table.png"):
@@ -140,12 +159,12 @@ def clear(out: Path) -> None:
 def make_scorer(
     corpus: Corpus, limit: int, seed: int, device: str | None
 ) -> Callable[[Path, Mode], dict[str, Interval]]:
-    """How a row is scored: on the first studies of the corpus's test split."""
+    """A function that scores a row on the first `limit` studies of the corpus's test split."""
     how = ScoringConfig(load_labeller(None), ("lower",), seed=seed)
 
     def score(bundle: Path, mode: Mode) -> dict[str, Interval]:
-        found = evaluate(bundle, corpus, modes=(mode,), how=how, limit=limit, device=device)
-        main = found.modes[mode].scored.main
+        evaluation = evaluate(bundle, corpus, modes=(mode,), how=how, limit=limit, device=device)
+        main = evaluation.modes[mode].scored.main
         return {name: main[name] for name in ROW_SCORES if name in main}
 
     return score
@@ -163,13 +182,14 @@ def as_markdown(rows: Sequence[AblationRow], published: Table) -> str:
     return "\n".join(lines)
 
 
-def _cell(one: Interval) -> str:
-    sure = "" if one.low is None or one.high is None else f" ({one.low:.3f}-{one.high:.3f})"
-    return f"{one.value:.3f}{sure}"
+def _cell(score: Interval) -> str:
+    if score.low is None or score.high is None:
+        return f"{score.value:.3f}"
+    return f"{score.value:.3f} ({score.low:.3f}-{score.high:.3f})"
 
 
 def plot(path: Path, rows: Sequence[AblationRow]) -> None:
-    """A bar for each row and score with its interval, as PNG."""
+    """Plot a bar with its interval for each row and score, as PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -182,24 +202,24 @@ def plot(path: Path, rows: Sequence[AblationRow]) -> None:
     )  # fmt: skip
     labels = [row.title.removeprefix("ClinicalBLIP ") for row in rows][::-1]
     colours = ["#9aa7b3"] * (len(rows) - 1) + ["#1f6f54"]
-    for place, name in zip(axes[0], names, strict=True):
-        found = [row.scores[name] for row in rows][::-1]
-        values = [one.value for one in found]
-        reach = [
-            [one.value - (one.value if one.low is None else one.low) for one in found],
-            [(one.value if one.high is None else one.high) - one.value for one in found],
+    for axis, name in zip(axes[0], names, strict=True):
+        scores = [row.scores[name] for row in rows][::-1]
+        values = [score.value for score in scores]
+        errors = [
+            [score.value - (score.value if score.low is None else score.low) for score in scores],
+            [(score.value if score.high is None else score.high) - score.value for score in scores],
         ]
-        bars = place.barh(labels, values, xerr=reach, color=colours, ecolor="#5b6b7a")
-        place.bar_label(bars, fmt="%.3f", padding=3)
-        place.set(title=name, xlim=(0, max(1e-9, *values) * 1.25))
-        place.spines[["top", "right"]].set_visible(False)
+        bars = axis.barh(labels, values, xerr=errors, color=colours, ecolor="#5b6b7a")
+        axis.bar_label(bars, fmt="%.3f", padding=3)
+        axis.set(title=name, xlim=(0, max(1e-9, *values) * 1.25))
+        axis.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
-def _keep(path: Path, said: dict[str, Any]) -> None:
+def _write_json(path: Path, content: dict[str, Any]) -> None:
     fresh = path.with_suffix(".new")
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     fresh.rename(path)

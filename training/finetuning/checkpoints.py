@@ -1,10 +1,10 @@
-"""What a run needs to go on as if nothing had happened, on disk. Knows no network and no loop.
+"""Writes and reads the checkpoints of a run.
 
-A checkpoint is a folder that gets its name once all of it is on the disk, so there is no half one;
-an older one goes when a newer one is whole. Nothing in it is unpickled.
+A checkpoint is a folder that gets its name only after all of it is on the disk, so there is never
+half of one. An older checkpoint is removed after a newer one is whole. Nothing is unpickled.
 
-<run>/checkpoint-000200/weights.safetensors   what trains
-<run>/checkpoint-000200/state.pt              optimizer, scaler, counts, what the run is of
+<run>/checkpoint-000200/weights.safetensors   the parameters that train
+<run>/checkpoint-000200/state.pt              optimizer, loss scaler, counts, identity of the run
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def save(run: Path, step: int, weights: Mapping[str, torch.Tensor], state: dict[
     """Write the checkpoint of a step, then remove those that are too old.
 
     Raises:
-        DiskFull: no room; what was there before is still there.
+        DiskFull: There is no room. Earlier checkpoints are still there.
     """
     final = run / f"checkpoint-{step:06d}"
     fresh = run / "checkpoint.new"
@@ -51,10 +51,10 @@ def save(run: Path, step: int, weights: Mapping[str, torch.Tensor], state: dict[
 
 @contextmanager
 def reporting_full_disk(folder: Path, what: str) -> Iterator[None]:
-    """A block that writes a folder; one that fails leaves nothing of it.
+    """A block that writes a folder; if the block fails, the folder is removed.
 
     Raises:
-        DiskFull: the disk is full; the message says for what.
+        DiskFull: The disk is full. The message names `what` was written.
     """
     try:
         yield
@@ -68,7 +68,7 @@ def reporting_full_disk(folder: Path, what: str) -> Iterator[None]:
 
 
 def publish_folder(fresh: Path, final: Path) -> None:
-    """Give a folder its name once all of it is on the disk: a power cut leaves no half one."""
+    """Give a folder its final name after all of it is on the disk: a power cut halves nothing."""
     fsync_tree(fresh)
     shutil.rmtree(final, ignore_errors=True)
     fresh.rename(final)
@@ -76,7 +76,7 @@ def publish_folder(fresh: Path, final: Path) -> None:
 
 
 def fsync_tree(folder: Path) -> None:
-    """Have all of a folder on the disk, not in memory alone."""
+    """Flush a folder and everything in it to the disk."""
     for path in folder.rglob("*"):
         _fsync(path)
     _fsync(folder)
@@ -84,38 +84,38 @@ def fsync_tree(folder: Path) -> None:
 
 def list_checkpoints(run: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
-    found = [path for path in run.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
-    return sorted(found, key=step_of)
+    folders = [path for path in run.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+    return sorted(folders, key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
-    """Steps that were done when it was written."""
+    """The number of steps that were done when the checkpoint was written."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 def load(checkpoint: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Weights and state of a checkpoint, on the CPU.
+    """The weights and the state of a checkpoint, on the CPU.
 
     Raises:
-        TrainingStopped: it cannot be read.
+        TrainingStopped: The checkpoint cannot be read.
     """
     try:
         state = torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True)
         return load_file(checkpoint / "weights.safetensors"), state
-    except Exception as error:  # whatever a damaged file makes of the libraries
+    except Exception as error:  # the libraries raise many types on a damaged file
         raise TrainingStopped(
             f"{checkpoint} cannot be read: remove that folder, the run goes on from the one before"
         ) from error
 
 
-def remove(run: Path) -> None:
+def remove_all(run: Path) -> None:
     """Remove all checkpoints of a run."""
     for path in list_checkpoints(run):
         shutil.rmtree(path)
 
 
 def _is_full_disk(error: BaseException | None) -> bool:
-    """Whether a full disk is behind it; libraries in C++ tell it in words alone."""
+    """Whether a full disk caused the error; C++ libraries say so only in the message."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True

@@ -1,4 +1,4 @@
-"""The settings of a run, and what it is of: all that may not change on its way. Knows no loop."""
+"""The settings of a run, and its identity: the settings that must be equal on resume."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ Precision = Literal["float16", "bfloat16", "float32"]
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The settings of a run.
+    """The settings of a run. Its fields are stored with a run: their names stay.
 
-    steps: of the optimizer. batch: examples a process reads at once; accumulation: such batches a
-    step (the paper: 3 and 4). precision: what is not float32 is autocast. warm_up: share of the
-    steps on which the rate rises, before it falls along a cosine. clip: of the gradients' norm.
-    seed: of weights, order and all else that is drawn. most_target: tokens of a target.
-    checkpointed: gradients are, for memory. save_every: steps between checkpoints. validate_every:
-    steps between looks at the examples set apart; 0 looks at the end alone.
+    Args:
+        steps: Steps of the optimizer.
+        batch: Examples in a micro-batch of one process (the paper: 3).
+        accumulation: Micro-batches in a step (the paper: 4).
+        precision: Number format of the frozen weights; float16 and bfloat16 run under autocast.
+        warm_up: Share of the steps in which the learning rate rises, before the cosine.
+        clip: Greatest norm of the gradients.
+        seed: Seed of the weights, the order and every other random draw.
+        most_target: Longest target, in tokens.
+        checkpointed: Whether gradients are checkpointed, to save memory.
+        save_every: Steps between checkpoints; 0 saves at the end alone.
+        validate_every: Steps between validations; 0 validates at the end alone.
     """
 
     steps: int
@@ -37,48 +43,58 @@ class TrainingConfig:
     save_every: int = 200
     validate_every: int = 0
 
-    def rate(self, step: int) -> float:
-        """The share of its height that a rate has on a step, 0 the first."""
-        rising = max(1, round(self.warm_up * self.steps))
-        if step < rising:
-            return (step + 1) / rising
-        return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1, self.steps - rising)))
+    def rate_factor(self, step: int) -> float:
+        """What every learning rate is multiplied with on a step; step 0 is the first.
+
+        A linear warm-up, then a cosine to 0. transformers' `get_cosine_schedule_with_warmup` has
+        the same cosine, but a factor of 0 on the first step (decision 010 says why it is not used).
+        """
+        warm_up_steps = max(1, round(self.warm_up * self.steps))
+        if step < warm_up_steps:
+            return (step + 1) / warm_up_steps
+        progress = (step - warm_up_steps) / max(1, self.steps - warm_up_steps)
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def identity_of(
     stage: Stage,
     config: TrainingConfig,
     transform: SampleTransform,
-    world: int,
-    beside: dict[str, Any],
+    processes: int,
+    extra: dict[str, Any],
 ) -> dict[str, Any]:
-    """What a run is of, as JSON has it: all that it may not change on its way.
+    """Settings that must be equal on resume, as JSON.
 
-    world: processes. beside: what else it is of, as its base and its corpus.
+    Args:
+        stage: What trains.
+        config: The settings; those that change no number are left out.
+        transform: How examples become samples.
+        processes: Number of processes.
+        extra: What else must be equal: the base, the corpus.
     """
-    settings = asdict(config) | {"processes": world}
+    settings = asdict(config) | {"processes": processes}
     for name in ("save_every", "validate_every", "checkpointed"):
         settings.pop(name)
-    shown = asdict(transform)
+    showing = asdict(transform)
     if not stage.priors:
-        # It never uses them: another choice of prompts need not train it again.
+        # Such a stage never uses them: with other prompts it need not be trained again.
         for name in ("templates", "drop_priors", "drop_lines"):
-            shown.pop(name)
-    told = {"stage": asdict(stage), "settings": settings, "showing": shown, **beside}
-    said: dict[str, Any] = json.loads(json.dumps(told))
-    return said
+            showing.pop(name)
+    identity = {"stage": asdict(stage), "settings": settings, "showing": showing, **extra}
+    as_json: dict[str, Any] = json.loads(json.dumps(identity))
+    return as_json
 
 
-def differences(was: dict[str, Any], now: dict[str, Any], under: str = "") -> list[str]:
-    """What differs between two identities, in words."""
-    found: list[str] = []
-    for key in sorted({*was, *now}):
-        one, other = was.get(key), now.get(key)
-        if isinstance(one, dict) and isinstance(other, dict):
-            found += differences(one, other, f"{under}{key}.")
-        elif one != other:
-            found.append(f"{under}{key} was {_shortened(one)}, now {_shortened(other)}")
-    return found
+def differences(saved: dict[str, Any], current: dict[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two identities, one sentence a key."""
+    sentences: list[str] = []
+    for key in sorted({*saved, *current}):
+        old, new = saved.get(key), current.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            sentences += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            sentences.append(f"{prefix}{key} was {_shortened(old)}, now {_shortened(new)}")
+    return sentences
 
 
 def _shortened(value: Any) -> str:

@@ -1,42 +1,38 @@
-"""The loop: one stage of a training, on one device or many. Knows no corpus and no bundle.
+"""The training loop: one stage, on one device or on many.
 
-accelerate spreads it: the same code runs on a CPU, a GPU, or several under torchrun. All that is
-drawn by chance follows from the seed and the step, so a run that was killed and taken up again
-gives the losses of one that was not.
+accelerate spreads it over processes and does mixed precision, accumulation and clipping. All random
+draws follow from the seed and the step, so a run that was killed and resumed gives the losses of an
+unbroken one.
 
-float16 is autocast with a scaled loss, bfloat16 autocast alone. A step whose loss or gradients are
-no numbers changes nothing and is counted; ten in a row end the run. That a scaled gradient ran
-over is no such step, for the scale is halved and the next one fits.
+float16 is autocast with a scaled loss, bfloat16 is autocast alone. A step whose loss or gradients
+are not finite changes nothing and is counted; ten in a row end the run. A scaled gradient that
+overflowed is not counted so: the scale is halved, and the next step fits.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import nn
 
-from model.bundling.store import choose_device
 from model.network.clinicalblip import ClinicalBLIP
-from records.errors import DiskFull, NotAllowed, SettingsError, TrainingStopped
+from records.errors import DiskFull, NotAllowed, TrainingStopped
 from training.corpus.example import Example
 from training.finetuning import checkpoints
 from training.finetuning.batches import BatchLoader, SampleTransform
 from training.finetuning.config import TrainingConfig, differences, identity_of
 from training.finetuning.metric_logging import MetricLogger, StepMetrics, read_log
 from training.finetuning.objectives import Batch, Objective
+from training.finetuning.processes import make_accelerator
 from training.finetuning.stages import Stage
 from training.finetuning.trainable import (
     TrainableNetwork,
@@ -45,14 +41,26 @@ from training.finetuning.trainable import (
 )
 
 MAX_SKIPPED_IN_A_ROW = 10
-"""Steps without numbers that end a run."""
+"""Steps in a row without finite numbers that end a run."""
 MIN_LOSS_SCALE = 1.0
-"""A loss scaled down so far and still running over is no matter of scale."""
+"""If gradients still overflow at this scale, the scale is not the reason."""
+VALIDATION_BATCHES = 32
+"""Validation batches at most."""
+LOSS_WINDOW = 50
+"""Steps whose mean loss is given as the loss of a stage."""
 
 
 @dataclass
 class StepCounts:
-    """What a run has come to. scaled: steps on which the loss's scale was too large."""
+    """What a run has done. Its fields are stored in checkpoints: their names stay.
+
+    Args:
+        step: Steps done.
+        skipped: Steps without finite numbers.
+        scaled: Steps skipped because the loss's scale was too large.
+        in_a_row: The newest steps that were skipped, without one that was not.
+        seconds: Time of all steps.
+    """
 
     step: int = 0
     skipped: int = 0
@@ -63,19 +71,36 @@ class StepCounts:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A stage that is done. loss: a mean over its last steps; validation: of the set apart."""
+    """The result of a finished stage.
+
+    Args:
+        counts: The steps.
+        loss: Mean over the last steps.
+        validation: Mean loss of the validation examples; None without any.
+        parameters: Parameters that trained, by group.
+    """
 
     counts: StepCounts
     loss: float
     validation: float | None
-    trains: dict[str, int] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
 
 
 class Run:
     """One stage on one network, in a folder of its own.
 
-    identity: what the run is of, beside stage and settings; one that is taken up must have the
-    same. device: None takes a GPU where there is one. heard: is told each step that is done.
+    Args:
+        folder: For checkpoints and logs.
+        model: The network.
+        stage: What trains.
+        examples: What to learn from.
+        transform: How an example becomes a sample.
+        config: The settings.
+        validation: Examples for the validation loss.
+        identity: What else must be equal on resume, beside stage and settings.
+        device: None takes a GPU where there is one.
+        on_step: Is called with the number of each finished step.
+        log: Gets lines for a person.
     """
 
     def __init__(
@@ -98,7 +123,7 @@ class Run:
         self.stage = stage
         self.config = config
         self.on_step = on_step
-        self.accelerator = process_state(device)
+        self.accelerator = make_accelerator(device, config.precision, config.accumulation)
         torch.manual_seed(config.seed)
         self.trainable: TrainableNetwork = apply_stage(model.network, stage)
         if config.checkpointed:
@@ -106,59 +131,57 @@ class Run:
         self.objective = Objective(model, stage.objective).to(self.accelerator.device)
         self.examples = examples
         self.counts = StepCounts()
-        self._waited = 0.0
-        world = self.accelerator.num_processes
-        self.identity = identity_of(stage, config, transform, world, identity or {})
+        self._seconds_waited = 0.0
+        processes = self.accelerator.num_processes
+        self.identity = identity_of(stage, config, transform, processes, identity or {})
         self.loader = BatchLoader(
             model,
             examples,
             transform,
             priors=stage.priors,
-            batch=config.batch,
+            batch_size=config.batch,
             seed=config.seed,
-            most_target=config.most_target,
+            max_target_tokens=config.most_target,
             rank=self.accelerator.process_index,
-            world_size=world,
+            world_size=processes,
         )
-        self._still = _still(self.loader, validation, config)
-        self._weights = {
-            **self.trainable.named(),
-            **{f"judge.{n}": p for n, p in enumerate(self.objective.auxiliary_parameters())},
+        self._validation = self.loader.validation_batches(
+            validation, limit=VALIDATION_BATCHES * config.batch
+        )
+        auxiliary = self.objective.auxiliary_parameters()
+        self._weights = {  # the keys are stored in checkpoints
+            **self.trainable.named_parameters(),
+            **{f"judge.{n}": parameter for n, parameter in enumerate(auxiliary)},
         }
         groups = self.trainable.optimizer_groups()
-        if auxiliary_parameters := self.objective.auxiliary_parameters():
-            high = max(group.rate for group in stage.groups)
-            groups.append(
-                {
-                    "params": auxiliary_parameters,
-                    "lr": high,
-                    "peak": high,
-                    "weight_decay": 0.0,
-                    "name": "judges",
-                }
-            )
-        self.optimizer = torch.optim.AdamW(groups)
-        self.scaler = torch.amp.GradScaler(
-            self.accelerator.device.type, enabled=config.precision == "float16"
+        if auxiliary:
+            peak = max(group.rate for group in stage.groups)
+            groups.append(  # the name is stored in checkpoints and logs
+                {"params": auxiliary, "lr": peak, "peak": peak, "weight_decay": 0.0,
+                 "name": "judges"}
+            )  # fmt: skip
+        self._prepared: nn.Module
+        self._prepared, self.optimizer = self.accelerator.prepare(
+            self.objective, torch.optim.AdamW(groups)
         )
         self.metrics = MetricLogger(folder, log, main=self.accelerator.is_main_process)
 
     def train(self, *, resume: bool = False) -> Outcome:
-        """Run the stage to its end; what trained is in the network then.
+        """Train the stage to its end; the network then has what was learnt.
 
         Raises:
-            NotAllowed: there is an unfinished run here and it is not to be taken up, or it is of
+            NotAllowed: The folder has an unfinished run, and it may not be resumed, or it has
                 another stage, other settings or another corpus.
-            TrainingStopped: no numbers ten times in a row, or asked to stop; a checkpoint is kept.
-            DiskFull: there was no room for the last checkpoint.
+            TrainingStopped: Ten steps in a row were not finite, or a signal asked for the end. A
+                checkpoint is kept.
+            DiskFull: There was no room for the last checkpoint.
         """
-        self._begin(resume)
-        prepared = self._spread()
+        self._restore(resume)
         config, counts = self.config, self.counts
         self.objective.train()
-        # Of a stage that was done before, what it came to is in its log.
-        told = (row for row in read_log(self.folder) if row["step"] <= counts.step)
-        recent = [float(row["loss"]) for row in told][-50:]
+        # If the stage was finished before, its losses are in its log.
+        logged = (row for row in read_log(self.folder) if row["step"] <= counts.step)
+        recent = [float(row["loss"]) for row in logged][-LOSS_WINDOW:]
         validation: float | None = None
         with (
             self.metrics.open(counts.step, config.steps),
@@ -167,102 +190,93 @@ class Run:
         ):
             while counts.step < config.steps:
                 began = time.monotonic()
-                loss, norm, asked = self._step(prepared, batches, stop)
+                loss, norm, stopping = self._step(batches, stop)
                 counts.step += 1
                 counts.seconds += time.monotonic() - began
-                recent = [*recent, loss][-50:]
-                done = counts.step == config.steps
-                if self._still and (done or _due(counts.step, config.validate_every)):
+                recent = [*recent, loss][-LOSS_WINDOW:]
+                last = counts.step == config.steps
+                if self._validation and (last or _is_due(counts.step, config.validate_every)):
                     validation = self._validate()
-                self.metrics.step(
-                    self._step_metrics(loss, norm, time.monotonic() - began), validation
-                )
+                seconds = time.monotonic() - began
+                self.metrics.step(self._step_metrics(loss, norm, seconds), validation)
                 self.on_step(counts.step)
                 if counts.in_a_row >= MAX_SKIPPED_IN_A_ROW:
-                    raise TrainingStopped(self._no_numbers())
-                if asked:
-                    self._save(must=True)
+                    raise TrainingStopped(self._not_finite())
+                if stopping:
+                    self._save(required=True)
                     raise TrainingStopped(
-                        f"stopped as asked after step {counts.step} of {config.steps}; the "
+                        f"stopped by a signal after step {counts.step} of {config.steps}; the "
                         "same command with --resume goes on from there"
                     )
-                if done or _due(counts.step, config.save_every):
-                    self._save(must=done)
-        numbers = [value for value in recent if math.isfinite(value)]
-        mean = sum(numbers) / len(numbers) if numbers else math.nan
+                if last or _is_due(counts.step, config.save_every):
+                    self._save(required=last)
+        finite = [value for value in recent if math.isfinite(value)]
+        mean = sum(finite) / len(finite) if finite else math.nan
         self.objective.eval()
-        return Outcome(counts, mean, validation, self.trainable.counts())
+        return Outcome(counts, mean, validation, self.trainable.parameter_counts())
 
     # ---- One step ----
 
-    def _step(
-        self, prepared: nn.Module, batches: Iterator[Batch], stop: threading.Event
-    ) -> tuple[float, float, bool]:
-        """A step of the optimizer: its loss, its gradients' norm, and whether to stop after it."""
+    def _step(self, batches: Iterator[Batch], stop: threading.Event) -> tuple[float, float, bool]:
+        """A step of the optimizer: its loss, its gradients' norm, whether to stop after it."""
         config, counts, accelerator = self.config, self.counts, self.accelerator
-        share = config.rate(counts.step)
+        factor = config.rate_factor(counts.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * share
+            group["lr"] = group["peak"] * factor
         total = torch.zeros((), device=accelerator.device)
-        self._waited = 0.0
+        self._seconds_waited = 0.0
         for micro in range(config.accumulation):
-            asked_at = time.monotonic()
+            began = time.monotonic()
             batch = next(batches).to(accelerator.device)
-            self._waited += time.monotonic() - asked_at
-            self._seed(counts.step * config.accumulation + micro)
-            last = micro == config.accumulation - 1
-            # Only the last of a step's batches waits for the other processes.
-            waiting: AbstractContextManager[Any] = (
-                nullcontext() if last else accelerator.no_sync(prepared)
-            )
-            with waiting:
-                with self._autocast():
-                    loss = prepared(batch)
-                self.scaler.scale(loss / config.accumulation).backward()
+            self._seconds_waited += time.monotonic() - began
+            self._set_seed(counts.step * config.accumulation + micro)
+            with accelerator.accumulate(self._prepared):
+                loss = self._prepared(batch)
+                accelerator.backward(loss)
             total += loss.detach().float() / config.accumulation
-        told = torch.stack([total, total.new_tensor(float(stop.is_set()))])
-        mean, asked = accelerator.reduce(told, "mean").tolist()
-        self.scaler.unscale_(self.optimizer)
-        norm = float(nn.utils.clip_grad_norm_(list(self._weights.values()), config.clip))
-        if math.isfinite(mean) and math.isfinite(norm):
-            self.scaler.step(self.optimizer)
+        # All processes have to stop after the same step.
+        shared = torch.stack([total, total.new_tensor(float(stop.is_set()))])
+        mean, stopping = accelerator.reduce(shared, "mean").tolist()
+        norm = float(accelerator.clip_grad_norm_(list(self._weights.values()), config.clip))
+        self._update(mean, norm)
+        return mean, norm, stopping > 0
+
+    def _update(self, loss: float, norm: float) -> None:
+        """Change the weights, unless loss or gradients are not finite; count what happened."""
+        counts, scaler = self.counts, self.accelerator.scaler
+        scale = MIN_LOSS_SCALE if scaler is None else scaler.get_scale()
+        changed = overflowed = False
+        if math.isfinite(loss) and (scaler is not None or math.isfinite(norm)):
+            self.optimizer.step()  # with a scaler, it skips gradients that overflowed by itself
+            overflowed = self.optimizer.step_was_skipped
+            changed = not overflowed
+        elif scaler is not None:
+            scaler.update()
+        if changed:
             counts.in_a_row = 0
-        elif (
-            math.isfinite(mean)
-            and self.scaler.is_enabled()
-            and self.scaler.get_scale() > MIN_LOSS_SCALE
-        ):
+        elif overflowed and scale > MIN_LOSS_SCALE:
             counts.scaled += 1
         else:
             counts.skipped += 1
             counts.in_a_row += 1
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        return mean, norm, asked > 0
+        self.optimizer.zero_grad()
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.config.precision == "float32":
-            return nullcontext()
-        dtype = torch.float16 if self.config.precision == "float16" else torch.bfloat16
-        return torch.autocast(self.accelerator.device.type, dtype)
-
-    def _seed(self, number: int) -> None:
-        """Dropout follows from the seed, the batch and the process: nothing has to be kept."""
+    def _set_seed(self, number: int) -> None:
+        """Seed dropout by run, micro-batch and process, so that no random state is saved."""
         rank = self.accelerator.process_index
         torch.manual_seed((self.config.seed * 1_000_003 + number) * 1_009 + rank)
 
     @torch.no_grad()
     def _validate(self) -> float:
         self.objective.eval()
-        losses = []
-        for batch in self._still:
-            with self._autocast():
-                losses.append(self.objective(batch.to(self.accelerator.device)).float())
+        losses = [
+            self.objective(batch.to(self.accelerator.device)).float() for batch in self._validation
+        ]
         self.objective.train()
         return float(torch.stack(losses).mean())
 
     def _step_metrics(self, loss: float, norm: float, seconds: float) -> StepMetrics:
-        config = self.config
+        config, scaler = self.config, self.accelerator.scaler
         studies = config.batch * config.accumulation * self.accelerator.num_processes
         memory = 0
         if self.accelerator.device.type == "cuda":
@@ -272,136 +286,94 @@ class Run:
             loss=loss,
             rates={group["name"]: group["lr"] for group in self.optimizer.param_groups},
             norm=norm,
-            scale=self.scaler.get_scale() if self.scaler.is_enabled() else 1.0,
+            scale=1.0 if scaler is None else scaler.get_scale(),
             skipped=self.counts.skipped,
             studies_per_second=studies / seconds,
-            waited=self._waited / seconds,
+            waited=self._seconds_waited / seconds,
             memory=memory,
         )
 
-    def _no_numbers(self) -> str:
+    def _not_finite(self) -> str:
         advice = "lower the rates (--rate-lora, --rate-whole)"
         if self.config.precision == "float16":
             advice += ", or take --precision bfloat16 where the card has it"
         return (
-            f"{MAX_SKIPPED_IN_A_ROW} steps in a row, up to step {self.counts.step}, gave no numbers: {advice}; "
-            f"the last checkpoint is kept in {self.folder}"
+            f"the loss or the gradients of {MAX_SKIPPED_IN_A_ROW} steps in a row, up to step "
+            f"{self.counts.step}, were not finite: {advice}; the last checkpoint is kept in "
+            f"{self.folder}"
         )
 
-    # ---- Beginning, spreading, keeping ----
+    # ---- Checkpoints ----
 
-    def _begin(self, resume: bool) -> None:
-        found = checkpoints.list_checkpoints(self.folder)
-        if found and not resume:
+    def _restore(self, resume: bool) -> None:
+        saved = checkpoints.list_checkpoints(self.folder)
+        if saved and not resume:
             raise NotAllowed(
                 f"{self.folder} holds a run that was stopped after step "
-                f"{checkpoints.step_of(found[-1])}: --resume takes it up, --fresh begins anew"
+                f"{checkpoints.step_of(saved[-1])}: --resume resumes it, --fresh begins anew"
             )
-        if not found:
+        if not saved:
             return
-        weights, state = checkpoints.load(found[-1])
+        weights, state = checkpoints.load(saved[-1])
         if differ := differences(state["identity"], self.identity):
             raise NotAllowed(
-                f"{found[-1]} is of another run ({'; '.join(differ)}): give the same settings, or "
+                f"{saved[-1]} is of another run ({'; '.join(differ)}): give the same settings, or "
                 "--fresh to begin anew"
             )
         with torch.no_grad():
             for name, parameter in self._weights.items():
                 parameter.copy_(weights[name])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.counts = StepCounts(**state["counts"])
 
-    def _spread(self) -> nn.Module:
-        if self.accelerator.num_processes == 1:
-            return self.objective
-        prepared: nn.Module = self.accelerator.prepare(self.objective)
-        return prepared
-
-    def _save(self, *, must: bool) -> None:
+    def _save(self, *, required: bool) -> None:
         if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
             state = {
                 "identity": self.identity,
                 "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
+                "scaler": {} if scaler is None else scaler.state_dict(),
                 "counts": asdict(self.counts),
             }
             try:
                 checkpoints.save(self.folder, self.counts.step, self._weights, state)
             except DiskFull as full:
-                if must:
+                if required:
                     raise
-                self.metrics.say(f"{full}; the run goes on, the last good checkpoint is kept")
+                self.metrics.message(f"{full}; the run goes on, the last good checkpoint is kept")
         self.accelerator.wait_for_everyone()
 
 
-PROCESS_TIMEOUT = timedelta(hours=24)
-"""How long processes wait for the first of them, which prepares the films of a whole corpus."""
-
-
-def process_state(device: str | None) -> Accelerator:
-    """The processes and devices of this run; None takes a GPU where there is one.
-
-    Raises:
-        DeviceError: there is no device of that name here.
-        SettingsError: one GPU is named, and there are several processes.
-    """
-    if device is not None and (chosen := choose_device(device)).index is not None:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise SettingsError(
-                f"NIGHTDRAFT_DEVICE (--device) is {device}, and several processes were started, "
-                "each with a GPU of its own: leave it out"
-            )
-        torch.cuda.set_device(chosen)
-    # The Q-Former's last layer computes words that nothing reads: some parameters get no gradient.
-    spreading = DistributedDataParallelKwargs(find_unused_parameters=True)
-    waiting = InitProcessGroupKwargs(timeout=PROCESS_TIMEOUT)
-    return Accelerator(cpu=device == "cpu", kwargs_handlers=[spreading, waiting])
-
-
-def require_single_process(device: str | None, what: str) -> None:
-    """That this is the only process, and its device is there.
-
-    Raises:
-        NotAllowed: several were started. DeviceError: as `accelerator_for`.
-    """
-    if process_state(device).num_processes > 1:
-        raise NotAllowed(f"{what} runs in one process: start it without torchrun")
-
-
-def _still(loader: BatchLoader, examples: Sequence[Example], config: TrainingConfig) -> list[Batch]:
-    """What is looked at while training: the same films as they are, the same prompts, each time."""
-    return loader.without_augmentation(examples, most=32 * config.batch)
-
-
-def _due(step: int, each: int) -> bool:
-    return each > 0 and step % each == 0
+def _is_due(step: int, interval: int) -> bool:
+    return interval > 0 and step % interval == 0
 
 
 @contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
-    """SIGTERM and Ctrl-C ask for a checkpoint and an end; a second Ctrl-C ends at once.
+    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C ends the process at once.
 
-    A signal that is ignored stays so: a shell's background is started deaf to Ctrl-C.
+    A signal that is ignored stays ignored: a shell starts background jobs so.
     """
-    asked = threading.Event()
+    stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop
         return
 
-    def on_step(number: int, _: Any) -> None:
-        if asked.is_set() and number == signal.SIGINT:
+    def handle(number: int, _: Any) -> None:
+        if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked.set()
+        stop.set()
 
-    heeded = [
+    handled = [
         number
         for number in (signal.SIGTERM, signal.SIGINT)
         if signal.getsignal(number) is not signal.SIG_IGN
     ]
-    before = {number: signal.signal(number, on_step) for number in heeded}
+    before = {number: signal.signal(number, handle) for number in handled}
     try:
-        yield asked
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

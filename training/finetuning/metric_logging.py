@@ -1,6 +1,6 @@
-"""How a run goes, for people and for machines: a bar, a line, JSONL, TensorBoard, a picture.
+"""Logs the steps of a run: a progress bar or lines, JSONL, TensorBoard, and a plot of the losses.
 
-Knows no network. No text of the corpus is written: losses, rates and counts alone.
+No text of the corpus is written, only losses, rates and counts.
 """
 
 from __future__ import annotations
@@ -21,18 +21,26 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 LINE_SECONDS = 30.0
-"""Between two lines where there is no terminal to draw a bar on."""
+"""Seconds between two lines where no terminal shows the progress bar."""
 WAITING_SHARE_SHOWN = 0.1
-"""Of a step's time spent waiting for examples, above which it is said."""
+"""The share of a step spent waiting for examples above which a line mentions it."""
 LOG_FILE = "log.jsonl"
 
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """One step.
+    """The numbers of one step. The fields are the keys of log.jsonl: their names stay.
 
-    norm: of the gradients, before they were clipped. waited: share of the step's time in which it
-    waited for examples. memory: bytes, highest yet.
+    Args:
+        step: Number of the step; 1 is the first.
+        loss: Mean over the step's examples.
+        rates: Learning rates by group.
+        norm: Norm of the gradients, before clipping.
+        scale: The loss's scale (float16).
+        skipped: Steps without finite numbers so far.
+        studies_per_second: Pace of this step.
+        waited: Share of the step's time spent waiting for examples.
+        memory: Highest memory of the GPU so far, in bytes.
     """
 
     step: int
@@ -47,47 +55,58 @@ class StepMetrics:
 
 
 class MetricLogger:
-    """Tells a run's steps. main: only the first of several processes does."""
+    """Logs a run's steps.
+
+    Args:
+        folder: For log.jsonl and TensorBoard's events.
+        log: Gets lines for a person.
+        main: Whether this is the first of several processes; the others log nothing.
+    """
 
     def __init__(self, folder: Path, log: Callable[[str], None], *, main: bool) -> None:
         self._folder = folder
-        self._log_line = log
+        self._log = log
         self._main = main
         self._writer: _LogWriter | None = None
 
     @contextmanager
     def open(self, done: int, steps: int) -> Iterator[None]:
-        """While the block runs, steps are told; what was told of later ones before is dropped."""
+        """Log steps while the block runs.
+
+        Rows logged after `done` by an earlier attempt are deleted first.
+        """
         if not self._main:
             yield
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         _drop_later_rows(self._folder / LOG_FILE, done)
-        with _LogWriter(self._folder, done, steps, self._log_line) as self._writer:
+        with _LogWriter(self._folder, done, steps, self._log) as self._writer:
             yield
         self._writer = None
 
-    def step(self, progress: StepMetrics, validation: float | None) -> None:
-        """Tell one step. validation: the last loss of the examples set apart."""
+    def step(self, metrics: StepMetrics, validation: float | None) -> None:
+        """Log one step. validation: the newest loss of the validation examples."""
         if self._writer is not None:
-            self._writer.step(progress, validation)
+            self._writer.step(metrics, validation)
 
-    def say(self, line: str) -> None:
-        """A line for people."""
+    def message(self, line: str) -> None:
+        """Give a person a line."""
         if self._main:
-            self._log_line(line)
+            self._log(line)
 
 
 class _LogWriter:
+    """The open files and the progress bar of a run that is being logged."""
+
     def __init__(self, folder: Path, done: int, steps: int, log: Callable[[str], None]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._log_path = folder / LOG_FILE
-        self._full = False
+        self._disk_full = False
         self._tensorboard: SummaryWriter | None
         self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
         self._steps = steps
-        self._log_line = log
+        self._log = log
         self._last_line = time.monotonic()
         self._mean_loss = math.nan
         console = Console(stderr=True)
@@ -95,12 +114,12 @@ class _LogWriter:
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[how]}"),
+            TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
             console=console,
             disable=not sys.stderr.isatty(),
         )
-        self._task = self._bar.add_task(folder.name, total=steps, completed=done, how="")
+        self._task = self._bar.add_task(folder.name, total=steps, completed=done, status="")
 
     def __enter__(self) -> _LogWriter:
         self._bar.start()
@@ -112,80 +131,82 @@ class _LogWriter:
             with suppress(OSError):
                 self._tensorboard.close()
 
-    def step(self, now: StepMetrics, validation: float | None) -> None:
+    def step(self, metrics: StepMetrics, validation: float | None) -> None:
         try:
             append_line(
-                self._log_path, json.dumps({**asdict(now), "validation": validation}) + "\n"
+                self._log_path, json.dumps({**asdict(metrics), "validation": validation}) + "\n"
             )
-            self._full = False
+            self._disk_full = False
         except OSError as error:
             self._report_full_disk(error)
         try:
-            self._write_tensorboard(now, validation)
+            self._write_tensorboard(metrics, validation)
         except OSError as error:
-            # Its writing thread is dead then.
+            # TensorBoard's writing thread is dead after an error.
             self._tensorboard = None
             self._report_full_disk(error)
-        self._show_progress(now)
+        self._show_progress(metrics)
 
     def _report_full_disk(self, error: OSError) -> None:
-        """A full disk costs lines of the log and no step; said once, until there is room again."""
+        """Say once, until there is room again, that lines are lost because the disk is full."""
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise error
-        if not self._full:
-            self._full = True
-            self._log_line(
-                f"no room for the log in {self._log_path.parent}: make room; the run goes on"
-            )
+        if not self._disk_full:
+            self._disk_full = True
+            self._log(f"no room for the log in {self._log_path.parent}: make room; the run goes on")
 
-    def _write_tensorboard(self, now: StepMetrics, validation: float | None) -> None:
+    def _write_tensorboard(self, metrics: StepMetrics, validation: float | None) -> None:
         if self._tensorboard is None:
             return
         for name, value in (
-            ("loss", now.loss),
-            ("norm", now.norm),
-            ("scale", now.scale),
-            ("waited", now.waited),
+            ("loss", metrics.loss),
+            ("norm", metrics.norm),
+            ("scale", metrics.scale),
+            ("waited", metrics.waited),
         ):
-            self._tensorboard.add_scalar(name, value, now.step)
-        for name, value in now.rates.items():
-            self._tensorboard.add_scalar(f"rate/{name}", value, now.step)
+            self._tensorboard.add_scalar(name, value, metrics.step)
+        for name, value in metrics.rates.items():
+            self._tensorboard.add_scalar(f"rate/{name}", value, metrics.step)
         if validation is not None:
-            self._tensorboard.add_scalar("validation", validation, now.step)
+            self._tensorboard.add_scalar("validation", validation, metrics.step)
 
-    def _show_progress(self, now: StepMetrics) -> None:
-        if math.isfinite(now.loss):
+    def _show_progress(self, metrics: StepMetrics) -> None:
+        if math.isfinite(metrics.loss):
             self._mean_loss = (
-                now.loss
+                metrics.loss
                 if math.isnan(self._mean_loss)
-                else 0.95 * self._mean_loss + 0.05 * now.loss
+                else 0.95 * self._mean_loss + 0.05 * metrics.loss
             )
-        how = (
-            f"loss {self._mean_loss:.4f}, rate {max(now.rates.values()):.1e}, "
-            f"{now.studies_per_second:.1f} studies/s"
+        status = (
+            f"loss {self._mean_loss:.4f}, rate {max(metrics.rates.values()):.1e}, "
+            f"{metrics.studies_per_second:.1f} studies/s"
         )
-        if now.waited > WAITING_SHARE_SHOWN:
-            how += f", {100 * now.waited:.0f}% of it waiting for examples"
-        if now.skipped:
-            how += f", {now.skipped} steps without numbers"
-        self._bar.update(self._task, completed=now.step, how=how)
+        if metrics.waited > WAITING_SHARE_SHOWN:
+            status += f", {100 * metrics.waited:.0f}% of it waiting for examples"
+        if metrics.skipped:
+            status += f", {metrics.skipped} steps skipped (not finite)"
+        self._bar.update(self._task, completed=metrics.step, status=status)
         if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
-            self._log_line(f"step {now.step} of {self._steps}: {how}")
+            self._log(f"step {metrics.step} of {self._steps}: {status}")
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line, or nothing at all: half a line would hide those behind it."""
-    said = line.encode()
+    """Append a line to a file, or nothing at all: half a line would hide the lines after it.
+
+    Raises:
+        OSError: The line could not be written.
+    """
+    data = line.encode()
     with path.open("ab", buffering=0) as file:
         start = file.tell()
-        if (file.write(said) or 0) < len(said):
+        if (file.write(data) or 0) < len(data):
             file.truncate(start)
             raise OSError(errno.ENOSPC, "no room for a line of the log")
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The steps that a run has told, in order; a last line that was cut off is left out."""
+    """The logged steps of a run, in order; an incomplete last line is left out."""
     rows: list[dict[str, Any]] = []
     path = folder / LOG_FILE
     if not path.is_file():
@@ -199,7 +220,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 def _drop_later_rows(path: Path, done: int) -> None:
-    """Drop what was told of steps after `done`: they are done again."""
+    """Delete the rows of steps after `done`, because those steps are done again."""
     kept = [row for row in read_log(path.parent) if row["step"] <= done]
     if path.exists():
         fresh = path.with_suffix(".new")
@@ -208,7 +229,12 @@ def _drop_later_rows(path: Path, done: int) -> None:
 
 
 def plot_losses(path: Path, runs: Sequence[tuple[str, Path]]) -> None:
-    """The loss of each run by step, with a running mean, as one PNG. runs: name and folder."""
+    """Plot the loss by step of each run, with a running mean, into one PNG.
+
+    Args:
+        path: The PNG.
+        runs: Name and folder of each run.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -217,28 +243,29 @@ def plot_losses(path: Path, runs: Sequence[tuple[str, Path]]) -> None:
     figure, axes = pyplot.subplots(
         1, len(runs), figsize=(6 * len(runs), 4), squeeze=False, constrained_layout=True
     )
-    for place, (name, folder) in zip(axes[0], runs, strict=True):
+    for axis, (name, folder) in zip(axes[0], runs, strict=True):
         rows = [row for row in read_log(folder) if math.isfinite(row["loss"])]
         steps = [row["step"] for row in rows]
-        place.plot(steps, [row["loss"] for row in rows], color="#c9d3db", linewidth=0.7)
-        place.plot(
-            steps, _running_mean([row["loss"] for row in rows]), color="#1f6f54", label="loss"
-        )
-        looked = [(row["step"], row["validation"]) for row in rows if row["validation"] is not None]
-        if looked:
-            place.plot(*zip(*looked, strict=True), color="#c7502b", label="set apart")
-        place.set(title=name, xlabel="step", ylabel="loss")
-        place.legend(frameon=False)
-        place.spines[["top", "right"]].set_visible(False)
+        losses = [row["loss"] for row in rows]
+        axis.plot(steps, losses, color="#c9d3db", linewidth=0.7)
+        axis.plot(steps, _running_mean(losses), color="#1f6f54", label="loss")
+        validated = [
+            (row["step"], row["validation"]) for row in rows if row["validation"] is not None
+        ]
+        if validated:
+            axis.plot(*zip(*validated, strict=True), color="#c7502b", label="validation")
+        axis.set(title=name, xlabel="step", ylabel="loss")
+        axis.legend(frameon=False)
+        axis.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
 
 def _running_mean(values: Sequence[float]) -> list[float]:
-    """A running mean of what came before, as many steps as a fiftieth of all."""
-    keep = 1.0 - 1.0 / max(1.0, len(values) / 50)
-    smooth: list[float] = []
+    """An exponential mean over about a fiftieth of all values."""
+    decay = 1.0 - 1.0 / max(1.0, len(values) / 50)
+    means: list[float] = []
     for value in values:
-        smooth.append(value if not smooth else keep * smooth[-1] + (1 - keep) * value)
-    return smooth
+        means.append(value if not means else decay * means[-1] + (1 - decay) * value)
+    return means

@@ -1,4 +1,4 @@
-"""A bundle's model card, out of what its manifest says. Knows no network and no scoring."""
+"""Writes a bundle's model card from its manifest."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ CARD_FILE = "card.md"
 
 
 def render_card(manifest: Manifest) -> str:
-    """The card as Markdown: what it is, what it learnt from and how, its scores, its limits."""
+    """The card as Markdown: origin, data, training settings, scores and limits."""
     return "\n".join(_lines(manifest)) + "\n"
 
 
 def _lines(manifest: Manifest) -> Iterator[str]:
-    said, use = manifest.training, manifest.intended_use
+    training, use = manifest.training, manifest.intended_use
     yield f"# {manifest.name} {manifest.version}"
     yield ""
     yield "Drafts chest X-ray reports for a radiologist to read, correct and sign. Nothing that it"
@@ -31,14 +31,15 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield f"- Licence: {manifest.licence}"
     yield f"- Prompts: {', '.join(dict.fromkeys((manifest.template, *manifest.templates)))}"
     yield "\n## What it learnt from\n"
-    yield f"- Corpus: {said.get('corpus', 'not said')}, {said.get('examples', '?')} examples"
-    yield f"- Read as: {_inline(said.get('reading', {}))}"
+    corpus, examples = training.get("corpus", "not said"), training.get("examples", "?")
+    yield f"- Corpus: {corpus}, {examples} examples"
+    yield f"- Read as: {_inline(training.get('reading', {}))}"
     yield "\n## How\n"
-    yield f"- Settings: {_inline(said.get('settings', {}))}"
-    yield f"- Shown: {_inline(said.get('showing', {}))}"
-    for name, stage in said.get("stages", {}).items():
+    yield f"- Settings: {_inline(training.get('settings', {}))}"
+    yield f"- Shown: {_inline(training.get('showing', {}))}"
+    for name, stage in training.get("stages", {}).items():
         yield f"- {name}: {_inline(stage)}"
-    yield "\n![loss by step](losses.png)" if said.get("stages") else ""
+    yield "\n![loss by step](losses.png)" if training.get("stages") else ""
     yield "\n## Scores\n"
     if manifest.scores:
         yield "| score | value |\n|---|---|"
@@ -55,9 +56,9 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield "  left for right, in fluent words."
 
 
-def _inline(said: dict[str, Any]) -> str:
-    told = {key: value for key, value in said.items() if value not in (None, "", [], {})}
-    return "; ".join(f"{key} {_cell(value)}" for key, value in told.items()) or "as it comes"
+def _inline(settings: dict[str, Any]) -> str:
+    given = {key: value for key, value in settings.items() if value not in (None, "", [], {})}
+    return "; ".join(f"{key} {_cell(value)}" for key, value in given.items()) or "as it comes"
 
 
 def _cell(value: Any) -> str:

@@ -1,6 +1,6 @@
-"""What is learnt from a batch: the loss of a report, or of what a film shows. Knows no optimizer.
+"""The losses: of a report's tokens, or of the signs that an image shows.
 
-Shapes: B examples, N films of all of them together, V signs.
+Shapes: B examples, N views of all of them together, V signs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from training.corpus.phantoms import FINDINGS, LATERAL_SIGNS, frontal_signs, lat
 
 @dataclass(frozen=True)
 class Sample:
-    """An example as it is shown once. findings: where they are known (phantoms)."""
+    """An example as the network gets it once. findings: where they are known (phantoms)."""
 
     case: Case
     instruction: str
@@ -29,57 +29,63 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Lessons as tensors.
+    """Samples as tensors.
 
-    inputs: as the network reads them. labels: (B, L) the targets in T5's tokens, -100 where there
-    is none. signs, shown: (N, 17) what each film shows, and which of it such a view can show;
-    None where the findings are not known.
+    Args:
+        inputs: The network's inputs.
+        labels: (B, L) the targets in T5's tokens, -100 where there is padding.
+        signs: (N, V) the signs that each view shows; None where the findings are not known.
+        sign_mask: (N, V) 1 for the signs that such a view can show; None like `signs`.
     """
 
     inputs: Inputs
     labels: torch.Tensor
     signs: torch.Tensor | None = None
-    shown: torch.Tensor | None = None
+    sign_mask: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
 
-        def there(tensor: torch.Tensor | None) -> torch.Tensor | None:
+        def moved(tensor: torch.Tensor | None) -> torch.Tensor | None:
             return None if tensor is None else tensor.to(device, non_blocking=True)
 
         labels = self.labels.to(device, non_blocking=True)
-        return Batch(self.inputs.to(device), labels, there(self.signs), there(self.shown))
+        return Batch(self.inputs.to(device), labels, moved(self.signs), moved(self.sign_mask))
 
 
-def gather(model: ClinicalBLIP, samples: Sequence[Sample], most_target: int) -> Batch:
-    """Lessons as one batch on the CPU. most_target: tokens of a target, the end among them."""
-    targets = model.language(
+def collate(model: ClinicalBLIP, samples: Sequence[Sample], max_target_tokens: int) -> Batch:
+    """Samples as one batch on the CPU. max_target_tokens: the end token counts too."""
+    targets = model.language_tokenizer(
         [sample.target for sample in samples],
         padding=True,
         truncation=True,
-        max_length=most_target,
+        max_length=max_target_tokens,
         return_tensors="pt",
     )
     known = all(sample.findings is not None for sample in samples)
-    signs, shown = _signs(samples) if known else (None, None)
+    signs, sign_mask = _signs(samples) if known else (None, None)
     return Batch(
         model.gather([x.case for x in samples], [x.instruction for x in samples]),
         targets["input_ids"].masked_fill(targets["attention_mask"] == 0, -100),
         signs,
-        shown,
+        sign_mask,
     )
 
 
 class Objective(nn.Module):
-    """A stage's loss on a batch, by its name in `stages.Stage.objective`.
+    """The loss of a stage, by its name in `stages.Stage.objective`.
 
-    Its judges, which tell what a film shows, train with the network and are not kept after.
+    An objective on signs has an auxiliary head, which trains with the network and is dropped
+    afterwards.
+
+    Raises:
+        ValueError: There is no objective of that name.
     """
 
     def __init__(self, model: ClinicalBLIP, name: str) -> None:
         super().__init__()
         if name not in ("report", "signs", "report and signs"):
-            raise ValueError(f"no such objective: {name}")
+            raise ValueError(f"there is no objective {name!r}")
         self.model = model
         self.name = name
         config = model.config
@@ -90,58 +96,64 @@ class Objective(nn.Module):
         self.auxiliary_head = AuxiliaryHead(width[name]) if name in width else None
 
     def auxiliary_parameters(self) -> list[nn.Parameter]:
-        """What trains beside the network."""
+        """The parameters that train beside the network's own."""
         return [] if self.auxiliary_head is None else list(self.auxiliary_head.parameters())
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        """The mean loss of the batch."""
+        """The mean loss of the batch, a scalar.
+
+        Raises:
+            ValueError: The objective is on signs, and the batch has none.
+        """
         network = self.model.network
         if self.name == "signs":
-            seen = network.vision_model(batch.inputs.pixels).last_hidden_state[:, 1:]  # (N, P, D)
-            return self._sign_loss(seen, batch)
-        shown, queries = self.model.see(batch.inputs)
-        said = network.language_model(
+            patches = network.vision_model(batch.inputs.pixels).last_hidden_state[
+                :, 1:
+            ]  # (N, P, D)
+            return self._sign_loss(patches, batch)
+        shown, queries = self.model.encode_images(batch.inputs)
+        output = network.language_model(
             inputs_embeds=self.model.embed(batch.inputs, shown),
-            attention_mask=batch.inputs.words_mask,
+            attention_mask=batch.inputs.attention_mask,
             labels=batch.labels,
         )
-        loss = torch.as_tensor(said.loss)
+        loss = torch.as_tensor(output.loss)
         if self.auxiliary_head is None:
             return loss
-        # The queries are judged too, or they would learn to look at the film much later.
+        # Without a loss of their own, the queries would learn to look at the image much later.
         return loss + self._sign_loss(queries, batch)
 
-    def _sign_loss(self, seen: torch.Tensor, batch: Batch) -> torch.Tensor:
-        if self.auxiliary_head is None or batch.signs is None or batch.shown is None:
-            raise ValueError(f"the objective {self.name!r} wants a corpus with known findings")
-        judged = self.auxiliary_head(seen).float()
-        loss = functional.binary_cross_entropy_with_logits(judged, batch.signs, reduction="none")
-        return (loss * batch.shown).sum() / batch.shown.sum()
+    def _sign_loss(self, features: torch.Tensor, batch: Batch) -> torch.Tensor:
+        if self.auxiliary_head is None or batch.signs is None or batch.sign_mask is None:
+            raise ValueError(f"the objective {self.name!r} needs a corpus with known findings")
+        logits = self.auxiliary_head(features).float()
+        loss = functional.binary_cross_entropy_with_logits(logits, batch.signs, reduction="none")
+        return (loss * batch.sign_mask).sum() / batch.sign_mask.sum()
 
 
 class AuxiliaryHead(nn.Module):
-    """Tells what a view shows from a row of vectors; for each sign the best place counts."""
+    """Predicts the signs of a view from its features; for each sign the highest place counts."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.line = nn.Linear(width, len(FINDINGS) + len(LATERAL_SIGNS))
+        self.linear = nn.Linear(width, len(FINDINGS) + len(LATERAL_SIGNS))
 
-    def forward(self, seen: torch.Tensor) -> torch.Tensor:
-        """(N, T, D) -> (N, 17): the signs of a frontal view, then those of a lateral one."""
-        return torch.as_tensor(self.line(seen).amax(dim=1))
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(N, T, D) -> (N, 17): the logits of a frontal view's signs, then a lateral one's."""
+        return torch.as_tensor(self.linear(features).amax(dim=1))
 
 
 def _signs(samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
-    films = sum(len(sample.case.views) for sample in samples)
-    signs = torch.zeros(films, len(FINDINGS) + len(LATERAL_SIGNS))
-    shown = torch.zeros_like(signs)
+    views = sum(len(sample.case.views) for sample in samples)
+    signs = torch.zeros(views, len(FINDINGS) + len(LATERAL_SIGNS))
+    sign_mask = torch.zeros_like(signs)
     middle, row = len(FINDINGS), 0
     for sample in samples:
         findings = sample.findings or frozenset()
         for number in range(len(sample.case.views)):
-            part = slice(0, middle) if number == 0 else slice(middle, None)
-            there = frontal_signs(findings) if number == 0 else lateral_signs(findings)
-            signs[row, part] = torch.from_numpy(there)
-            shown[row, part] = 1.0
+            columns = slice(0, middle) if number == 0 else slice(middle, None)
+            visible = frontal_signs(findings) if number == 0 else lateral_signs(findings)
+            signs[row, columns] = torch.from_numpy(visible)
+            sign_mask[row, columns] = 1.0
             row += 1
-    return signs, shown
+    return signs, sign_mask

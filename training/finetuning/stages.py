@@ -1,9 +1,9 @@
-"""What trains, how and at which rate, as data: the paper's two stages and what it leaves out.
+"""The stages of a training as data: what trains, by which method, at which learning rate.
 
-A stage is a table of groups; a parameter that no group names stands still. Names are those of the
-network with the ViT's query, key and value apart (model.network.qkv), so that the key can stand still
-while the other two learn. Where the paper is silent the number is our reading (docs/train/training.md).
-Knows no loop, no corpus and no torch.
+A stage is a table of parameter groups; a parameter that no group matches is frozen. Names are those
+of the network with the ViT's query, key and value split (model.network.qkv), so that the key can be
+frozen while the other two learn. Where the paper is silent, the number is our choice
+(docs/train/training.md).
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ from enum import StrEnum
 
 
 class Method(StrEnum):
-    """How a group's parameters train."""
+    """How the parameters of a group train."""
 
-    LORA = "LoRA"  # two thin matrices beside a layer that stands still
+    LORA = "LoRA"  # two thin matrices beside a frozen layer
     WHOLE = "whole"  # the parameter itself
 
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """One row of the table.
+    """One row of the table. Its fields are stored with a run: their names stay.
 
-    names: a regular expression; of layers for LoRA, of parameters for whole ones, matched whole.
-    rate: AdamW's learning rate at its height. decay: AdamW's weight decay.
+    Args:
+        name: For people, logs and the optimizer.
+        names: A regular expression that matches the full name of a layer (LoRA) or of a parameter
+            (whole).
+        how: The method.
+        rate: AdamW's highest learning rate.
+        decay: AdamW's weight decay.
     """
 
     name: str
@@ -37,7 +42,13 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class Lora:
-    """rank, alpha: what a layer's adapter adds is scaled by alpha/rank. dropout: before it."""
+    """Settings of LoRA. Its fields are stored with a run: their names stay.
+
+    Args:
+        rank: Width of the two matrices.
+        alpha: The adapter's output is scaled by alpha / rank.
+        dropout: Dropout of the adapter's input.
+    """
 
     rank: int = 16
     alpha: float = 32.0
@@ -46,12 +57,16 @@ class Lora:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a training.
+    """One stage of a training. Its fields are stored with a run: their names stay.
 
-    groups: what trains. priors: whether they stand in the prompt; without, it is the fixed
-    instruction alone. objective: "report" (the language model's loss on the report), "signs" (what
-    each film shows, told from the ViT's patches), or "report and signs" (the same, told from the
-    queries, beside the report).
+    Args:
+        name: Name of the stage and of its folder.
+        groups: What trains.
+        priors: Whether the prompt has priors; without, it is the fixed instruction alone.
+        objective: "report" (the language model's loss on the report), "signs" (the signs that each
+            view shows, predicted from the ViT's patches), or "report and signs" (the report's loss,
+            and the signs predicted from the queries).
+        lora: Settings of LoRA.
     """
 
     name: str
@@ -61,9 +76,9 @@ class Stage:
     lora: Lora = Lora()
 
     def with_rates(self, lora: float | None, whole: float | None) -> Stage:
-        """The same stage with other rates; None leaves them."""
-        new = {Method.LORA: lora, Method.WHOLE: whole}
-        rates = ((group, new[group.how]) for group in self.groups)
+        """The same stage with other learning rates; None leaves them as they are."""
+        by_method = {Method.LORA: lora, Method.WHOLE: whole}
+        rates = ((group, by_method[group.how]) for group in self.groups)
         return replace(
             self, groups=tuple(g if rate is None else replace(g, rate=rate) for g, rate in rates)
         )
@@ -71,9 +86,9 @@ class Stage:
 
 LORA_RATE = 5e-4
 WHOLE_RATE = 1e-4
-"""The paper's ("Experimental Settings"): of LoRA, and of the Q-Former's own parameters."""
+"""Learning rates of LoRA and of the Q-Former's own parameters ("Experimental Settings")."""
 DECAY = 0.05
-"""Our reading; the paper names no optimizer. Norms, biases and query tokens do not decay."""
+"""Our choice, for the paper names no optimizer. Norms, biases and query tokens do not decay."""
 
 _VIT = r"vision_model\.encoder\.layers\.\d+"
 _T5 = r"language_model\.(encoder|decoder)\.block\.\d+\.layer\.\d+"
@@ -111,9 +126,9 @@ PROJECTION_BIAS = ParameterGroup(
 _BRIDGE = (QFORMER, QFORMER_NORMS, QUERIES, PROJECTION, PROJECTION_BIAS)
 
 STAGE1 = Stage("stage1", (VIT_LORA, VIT_NORMS), priors=False)
-"""The visual encoder; the objective is the language model's generation loss."""
+"""Trains the vision encoder on the language model's generation loss."""
 STAGE2 = Stage("stage2", (T5_ATTENTION, T5_MLP, *_BRIDGE), priors=True)
-"""Image and text together, on the visual encoder that stage 1 leaves, which stands still."""
+"""Trains image and text together, on the frozen vision encoder that stage 1 leaves."""
 
 # ---- Table 3 of the paper: what each row leaves out ----
 
@@ -127,9 +142,9 @@ ABLATIONS: dict[str, tuple[Stage, ...]] = {
     "without_t5": (STAGE1, WITHOUT_T5),
     "without_visual": (STAGE2,),
 }
-"""Row -> its stages, in order; in the order of the paper's Table 3."""
+"""Row -> its stages in order. The rows are in the order of the paper's Table 3."""
 
-# ---- From nothing: the demonstration's network, and the base of the ablations ----
+# ---- Pre-training of small networks: the demonstration, and the base of the ablations ----
 
 VISION_PRETRAINING = Stage(
     "eye",
@@ -142,7 +157,8 @@ VISION_PRETRAINING = Stage(
     priors=False,
     objective="signs",
 )
-"""Taught all at once, a small network learns the language and never looks: so first the eye."""
+"""Trains the vision encoder first: a small network that trains all at once learns the language and
+never looks at the image."""
 TEXT_PRETRAINING = Stage(
     "words",
     (ParameterGroup("all but the ViT", r"(?!vision_model\.).*", Method.WHOLE, 1e-3, DECAY),),
@@ -156,6 +172,6 @@ STAGES = {
 }
 
 
-def table(stages: Iterable[Stage]) -> list[tuple[str, str, str, float, float]]:
-    """Rows of (stage, group, how, rate, decay), for people."""
+def stage_table(stages: Iterable[Stage]) -> list[tuple[str, str, str, float, float]]:
+    """Rows of (stage, group, method, learning rate, weight decay), for people."""
     return [(s.name, g.name, str(g.how), g.rate, g.decay) for s in stages for g in s.groups]

@@ -1,7 +1,7 @@
-"""A stage put onto a network: adapters in place, the rest standing still; and what came of it.
+"""Applies a stage to a network: adapters in place, all other weights frozen; and saves the result.
 
-What trains is float32 whatever the network is in, for a loss scaler refuses halves and small steps
-would be lost in them. Knows no corpus and no loop.
+What trains is float32 whatever the network's format is: a loss scaler refuses float16 parameters,
+and small steps would be lost in them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,34 +19,37 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import InstructBlipForConditionalGeneration
 
-from model.bundling.adapters import WHOLE
+from model.bundling.adapters import FULL_WEIGHTS
 from model.network.qkv import split_attention
 from training.finetuning.stages import Method, ParameterGroup, Stage
 
 
 @dataclass
 class TrainableNetwork:
-    """A network with a stage on it.
+    """A network with a stage applied.
 
-    groups: what trains, by the stage's groups; names are the network's own. wrapped: peft's view
-    of the network, None where the stage has no adapters.
+    Args:
+        network: The network.
+        stage: The stage.
+        groups: The parameters that train, by the stage's groups, under the network's own names.
+        peft_model: peft's view of the network; None for a stage without adapters.
     """
 
     network: InstructBlipForConditionalGeneration
     stage: Stage
     groups: dict[ParameterGroup, dict[str, nn.Parameter]] = field(default_factory=dict)
-    wrapped: Any = None
+    peft_model: Any = None
 
-    def named(self) -> dict[str, nn.Parameter]:
-        """All that trains, by name."""
-        return {name: p for group in self.groups.values() for name, p in group.items()}
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """All parameters that train, by name."""
+        return {name: p for named in self.groups.values() for name, p in named.items()}
 
     def parameters(self) -> list[nn.Parameter]:
-        """All that trains, in a fixed order."""
-        return list(self.named().values())
+        """All parameters that train, always in the same order."""
+        return list(self.named_parameters().values())
 
     def optimizer_groups(self) -> list[dict[str, Any]]:
-        """The optimizer's groups, each with the rate that it has at its height as `peak`."""
+        """The optimizer's groups; `peak` is the highest learning rate of a group."""
         return [
             {
                 "params": list(named.values()),
@@ -58,12 +61,15 @@ class TrainableNetwork:
             for group, named in self.groups.items()
         ]
 
-    def counts(self) -> dict[str, int]:
-        """Parameters that train, by group."""
+    def parameter_counts(self) -> dict[str, int]:
+        """The number of parameters that train, by group."""
         return {g.name: sum(p.numel() for p in named.values()) for g, named in self.groups.items()}
 
     def save_adapter(self, folder: Path) -> None:
-        """Write what `model.bundling.adapters.merge_adapter` merges: peft's files, and whole weights."""
+        """Write what `merge_adapter` (model.bundling.adapters) merges.
+
+        That is peft's files for LoRA, and a safetensors file of the parameters trained whole.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         whole = {
             name: p.detach().to("cpu", copy=True).contiguous()
@@ -71,51 +77,55 @@ class TrainableNetwork:
             if group.how is Method.WHOLE
             for name, p in named.items()
         }
-        if self.wrapped is not None:
-            with _SilencedWarnings():
-                self.wrapped.save_pretrained(folder, save_embedding_layers=False)
-            (folder / "README.md").unlink(missing_ok=True)  # peft's, and says nothing
+        if self.peft_model is not None:
+            with _peft_warnings_ignored():
+                self.peft_model.save_pretrained(folder, save_embedding_layers=False)
+            (folder / "README.md").unlink(missing_ok=True)  # peft writes an empty one
         if whole:
-            save_file(whole, folder / WHOLE)
+            save_file(whole, folder / FULL_WEIGHTS)
 
 
 def apply_stage(network: InstructBlipForConditionalGeneration, stage: Stage) -> TrainableNetwork:
-    """Put a stage on a network: what it names trains, all else stands still.
+    """Make the parameters that a stage names trainable, and freeze all others.
 
     Raises:
-        ValueError: a group names nothing here, or two groups name the same.
+        ValueError: A group matches nothing in this network, or two groups match the same.
     """
     split_attention(network)
     network.requires_grad_(False)
     lora = [group for group in stage.groups if group.how is Method.LORA]
-    targets = {
-        group: {n for n, m in network.named_modules() if _is(group, n) and isinstance(m, nn.Linear)}
+    layers = {
+        group: {
+            name
+            for name, module in network.named_modules()
+            if _matches(group, name) and isinstance(module, nn.Linear)
+        }
         for group in lora
     }
     whole = {
-        group: {n for n, _ in network.named_parameters() if _is(group, n)}
+        group: {name for name, _ in network.named_parameters() if _matches(group, name)}
         for group in stage.groups
         if group.how is Method.WHOLE
     }
-    _check({**targets, **whole})
+    _check_groups({**layers, **whole})
     for names in whole.values():
         for name in names:
             parameter = network.get_parameter(name)
             parameter.data = parameter.data.float()
             parameter.requires_grad_(True)
-    wrapped = _adapted(network, stage, lora) if lora else None
-    made = TrainableNetwork(network, stage, wrapped=wrapped)
+    peft_model = _add_adapters(network, stage, lora) if lora else None
+    trainable = TrainableNetwork(network, stage, peft_model=peft_model)
     for group in stage.groups:
-        made.groups[group] = (
-            dict(_of_adapters(network, targets[group]))
+        trainable.groups[group] = (
+            dict(_adapter_parameters(network, layers[group]))
             if group.how is Method.LORA
-            else {n: network.get_parameter(n) for n in sorted(whole[group])}
+            else {name: network.get_parameter(name) for name in sorted(whole[group])}
         )
     _run_wo_in_float32(network)
-    return made
+    return trainable
 
 
-def _adapted(
+def _add_adapters(
     network: InstructBlipForConditionalGeneration, stage: Stage, lora: list[ParameterGroup]
 ) -> Any:
     from peft import LoraConfig, get_peft_model
@@ -128,48 +138,48 @@ def _adapted(
         bias="none",
         target_modules="|".join(f"({group.names})" for group in lora),
     )
-    with _SilencedWarnings():
-        wrapped = get_peft_model(network, config)
-    # peft freezes all but its own; the whole ones train all the same.
+    with _peft_warnings_ignored():
+        peft_model = get_peft_model(network, config)
+    # peft freezes everything but its own parameters; those trained whole are unfrozen again.
     for name, parameter in network.named_parameters():
         if ".lora_" in name:
             parameter.data = parameter.data.float()
         elif before.get(name.replace(".base_layer.", "."), False):
             parameter.requires_grad_(True)
-    return wrapped
+    return peft_model
 
 
-def _of_adapters(network: nn.Module, layers: set[str]) -> Iterator[tuple[str, nn.Parameter]]:
+def _adapter_parameters(network: nn.Module, layers: set[str]) -> Iterator[tuple[str, nn.Parameter]]:
     for name, parameter in network.named_parameters():
         layer, _, rest = name.partition(".lora_")
         if rest and layer in layers:
             yield name, parameter
 
 
-def _check(found: dict[ParameterGroup, set[str]]) -> None:
-    seen: dict[str, ParameterGroup] = {}
-    for group, names in found.items():
+def _check_groups(matches: dict[ParameterGroup, set[str]]) -> None:
+    owner: dict[str, ParameterGroup] = {}
+    for group, names in matches.items():
         if not names:
-            raise ValueError(f"the group {group.name!r} names nothing in this network")
+            raise ValueError(f"the group {group.name!r} matches nothing in this network")
         for name in names:
-            if name in seen:
-                raise ValueError(f"{name} is in two groups: {seen[name].name} and {group.name}")
-            seen[name] = group
+            if name in owner:
+                raise ValueError(f"{name} is in two groups: {owner[name].name} and {group.name}")
+            owner[name] = group
 
 
-def _is(group: ParameterGroup, name: str) -> bool:
+def _matches(group: ParameterGroup, name: str) -> bool:
     return re.fullmatch(group.names, name) is not None
 
 
 def _run_wo_in_float32(network: InstructBlipForConditionalGeneration) -> None:
-    """Take T5's `wo` out of autocast: what it gives does not fit float16, so it is float32."""
+    """Take T5's `wo` out of autocast, because its output overflows float16."""
     for name, layer in network.language_model.named_modules():
         if name.endswith(".DenseReluDense.wo") and not isinstance(layer.forward, _Float32Forward):
             layer.forward = _Float32Forward(layer.forward)
 
 
 class _Float32Forward:
-    """A layer's computation, out of autocast."""
+    """A layer's forward pass without autocast."""
 
     def __init__(self, forward: Callable[..., torch.Tensor]) -> None:
         self._forward = forward
@@ -179,25 +189,29 @@ class _Float32Forward:
             return self._forward(x, *args, **kwargs)
 
 
-class _SilencedWarnings(warnings.catch_warnings):
-    """peft warns of names that it does not know and of halves; both are meant."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
+@contextmanager
+def _peft_warnings_ignored() -> Iterator[None]:
+    """Peft warns about names that it does not know and about float16; both are intended."""
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        yield
 
 
 def enable_gradient_checkpointing(
     network: InstructBlipForConditionalGeneration,
-    again: Callable[[], AbstractContextManager[Any]] | None = None,
+    recompute_context: Callable[[], AbstractContextManager[Any]] | None = None,
 ) -> None:
-    """From now on, in training, each layer keeps only its input and is computed a second time.
+    """Let each layer of ViT, Q-Former and T5 keep only its input, and compute itself a second time.
 
-    For the ViT, the Q-Former and T5; the gradients stay the same numbers, for dropout falls the
-    same way again. The second time costs a third to a half of a step (where weights stand still the
-    backward pass is no longer than the forward one). again: what to be in, the second time.
+    The gradients stay the same numbers, because dropout falls the same way again. The second pass
+    costs a third to a half of a step: where weights are frozen, the backward pass is no longer than
+    the forward pass.
+
+    Args:
+        network: The network; it has to be in training mode to be checkpointed.
+        recompute_context: A context for the second pass.
     """
     settings: dict[str, Any] = {"use_reentrant": False}
-    if again is not None:
-        settings["context_fn"] = lambda: (nullcontext(), again())
+    if recompute_context is not None:
+        settings["context_fn"] = lambda: (nullcontext(), recompute_context())
     network.activation_checkpointing_enable(settings)

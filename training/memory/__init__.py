@@ -1,1 +1,1 @@
-"""How much device memory a stage of training takes, and which GPU it fits on."""
+"""Plans the device memory of a stage of training, and finds settings that fit on a GPU."""

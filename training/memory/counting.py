@@ -1,12 +1,13 @@
-"""What lives while torch computes, in bytes; and a CPU that computes as CUDA does, to count it.
+"""Counts the bytes that live while torch computes, on a CPU that computes as CUDA does.
 
-torch has a tracker of its own, `torch.distributed._tools.mem_tracker.MemTracker`. It hangs a hook
-on the gradient of every parameter and so refuses a network in which some stand still, which is what
-fine-tuning is; so the counting is ours.
+torch has a tracker of its own, `torch.distributed._tools.mem_tracker.MemTracker`. It puts a hook on
+the gradient of every parameter and so refuses a network with frozen parameters, which fine-tuning
+has. Therefore this module counts by itself.
 
-Tensors without memory (FakeTensorMode) claim to be on a CPU: where torch is built without CUDA, as
-in our tests, its autograd cannot work on tensors that claim to be on a GPU. The two devices keep
-different things for the backward pass, so `AsOnCuda` puts CUDA's in place. Knows no network.
+Tensors without memory (FakeTensorMode) have to claim to be on a CPU: if torch is built without
+CUDA, as in our tests, its autograd cannot work on tensors that claim to be on a GPU. The two
+devices keep different tensors for the backward pass, so `CudaEmulation` replaces the CPU's by
+CUDA's.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 _ALIGNED = 8
-"""CUDA's memory-efficient attention reads a mask whose rows begin at multiples of so many."""
+"""CUDA's memory-efficient attention needs mask rows that begin at multiples of this number."""
 
 
 class LiveStorageCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the storages that live: each once, however many tensors look at it.
+    """Counts the bytes of live storages, each once, however many tensors share it.
 
-    Those made while it is on are seen by themselves, others by `add`. now, peak: bytes.
+    Storages made while the mode is on are counted by themselves, others by `add`.
+
+    Attributes:
+        now: Bytes that live now.
+        peak: The most bytes that lived at one time.
     """
 
     def __init__(self) -> None:
@@ -38,22 +43,22 @@ class LiveStorageCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._live: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def add(self, tensors: Iterable[torch.Tensor]) -> int:
-        """Count these too; how many bytes they add."""
+        """Count these tensors too, and return the bytes that they add."""
         before = self.now
         for tensor in tensors:
             self._add(tensor.untyped_storage())
         return self.now - before
 
     def _add(self, storage: torch.UntypedStorage) -> None:
-        place, size = storage._cdata, storage.nbytes()
-        if place in self._live:
+        address, size = storage._cdata, storage.nbytes()
+        if address in self._live:
             return
 
-        def gone(_: object) -> None:
-            del self._live[place]
+        def release(_: object) -> None:
+            del self._live[address]
             self.now -= size
 
-        self._live[place] = weakref.ref(storage, gone)
+        self._live[address] = weakref.ref(storage, release)
         self.now += size
         self.peak = max(self.peak, self.now)
 
@@ -73,17 +78,18 @@ FLOAT32_OPERATIONS: frozenset[str] = frozenset(
     {"binary_cross_entropy_with_logits", "cross_entropy", "layer_norm", "log", "log_softmax"}
     | {"pow", "rsqrt", "softmax", "sum"}
 )
-"""Of what CUDA's autocast computes in float32 and a CPU's does not, or otherwise: what our network
-calls. A test compares it with torch's own tables. Where CUDA widens within the kernel
-(cross-entropy) a copy is counted that is not made: a few percent at the very end of the forward."""
+"""Operations of our network that CUDA's autocast computes in float32 and a CPU's does not.
+
+A test compares them with torch's own tables. CUDA's cross-entropy converts within its kernel, so a
+copy is counted that is not made: a few percent at the very end of the forward pass."""
 
 
 class CudaEmulation(TorchFunctionMode):
-    """Computes on CPU tensors what CUDA would keep and make; for shapes, not for values.
+    """Lets CPU tensors keep and make what CUDA would; right in shapes, not in values.
 
-    Attention by the memory-efficient kernel, which every card has; the flash kernel of newer ones
-    keeps as much and takes no mask, and T5's attention has one. Dropout keeps a mask of bytes.
-    Autocast widens what CUDA's widens.
+    Attention uses the memory-efficient kernel, which every card has. The flash kernel of newer
+    cards keeps as much, but takes no mask, and T5's attention has one. Dropout keeps a mask of
+    bytes. Autocast converts to float32 what CUDA's converts.
     """
 
     def __torch_function__(
@@ -99,14 +105,14 @@ class CudaEmulation(TorchFunctionMode):
         if func is functional.dropout:
             return _dropout(*args, **kwargs)
         if torch.is_autocast_enabled("cpu") and getattr(func, "__name__", "") in FLOAT32_OPERATIONS:
-            args = tuple(map(_wide, args))
-            kwargs = {name: _wide(value) for name, value in kwargs.items()}
+            args = tuple(map(_as_float32, args))
+            kwargs = {name: _as_float32(value) for name, value in kwargs.items()}
         return func(*args, **kwargs)
 
 
-def _wide(value: Any) -> Any:
-    floats = isinstance(value, torch.Tensor) and value.is_floating_point()
-    return value.float() if floats else value
+def _as_float32(value: Any) -> Any:
+    is_float = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.float() if is_float else value
 
 
 def _dropout(
@@ -127,16 +133,16 @@ def _attention(
     scale: float | None = None,
 ) -> torch.Tensor:
     if torch.is_autocast_enabled("cpu"):
-        narrow = torch.get_autocast_dtype("cpu")
-        query, key, value = (x.to(narrow) for x in (query, key, value))
-        attn_mask = None if attn_mask is None else attn_mask.to(narrow)
+        dtype = torch.get_autocast_dtype("cpu")
+        query, key, value = (x.to(dtype) for x in (query, key, value))
+        attn_mask = None if attn_mask is None else attn_mask.to(dtype)
     if attn_mask is not None:
-        read = attn_mask.shape[-1]
+        keys = attn_mask.shape[-1]
         if any(stride % _ALIGNED for stride in attn_mask.stride()[:-1]):
-            attn_mask = functional.pad(attn_mask, (0, _ALIGNED - read % _ALIGNED))[..., :read]
-        attn_mask = attn_mask.expand(*query.shape[:3], read)
-    learns = any(x.requires_grad for x in (query, key, value))
+            attn_mask = functional.pad(attn_mask, (0, _ALIGNED - keys % _ALIGNED))[..., :keys]
+        attn_mask = attn_mask.expand(*query.shape[:3], keys)
+    needs_gradient = any(x.requires_grad for x in (query, key, value))
     out: torch.Tensor = torch.ops.aten._scaled_dot_product_efficient_attention(
-        query, key, value, attn_mask, learns, dropout_p, is_causal, scale=scale
+        query, key, value, attn_mask, needs_gradient, dropout_p, is_causal, scale=scale
     )[0]
     return out

@@ -1,7 +1,7 @@
-"""Which settings of a stage fit on a card: they are planned, the cheapest first, until one does.
+"""Finds settings of a stage that fit on a GPU: it plans them, cheapest first, until some fit.
 
-`python -m training.memory.gpu_fit` prints the table of docs/train/training-memory.md, and `--measure` takes the
-planned steps on the GPU at hand and says how far the plans were off. Knows no training loop.
+`python -m training.memory.gpu_fit` prints the table of docs/train/training-memory.md. With
+`--measure` it takes the planned steps on this machine's GPU and says how far the plans were off.
 """
 
 from __future__ import annotations
@@ -22,67 +22,74 @@ from training.memory.plan import (
     MemoryPlan,
     MemorySettings,
     Precision,
-    measure,
-    plan,
+    measure_step,
+    plan_memory,
     with_batch,
 )
 
 GB = 10**9
-"""As cards are named: a card of 16 GB has at least 16 * 10**9 bytes that programs can use."""
+"""A GB as in the names of cards: a card of 16 GB has at least 16 * 10**9 usable bytes."""
 CARDS = (16, 24, 40, 80)
-"""GB: a V100 or T4, an A10 or RTX 4090, an A100, an A100 or H100."""
+"""Sizes in GB: a V100 or T4, an A10 or RTX 4090, an A100, an A100 or H100."""
 MARGIN_SHARE, RESERVED_BYTES = 0.10, GB
-"""Beyond the plan: a share of it for what the allocator cuts into pieces too small to use and for
-what kernels need inside, and so many bytes for CUDA's context, its libraries' code and workspaces.
-Our reading: nobody has measured it here."""
+"""The margin beyond the plan: a share of it for fragmentation and for what kernels need inside, and
+a number of bytes for CUDA's context, the code of its libraries and their workspaces. These are our
+estimates; they have not been measured."""
 
 Planner = Callable[[MemorySettings], MemoryPlan]
 
 
 def required_bytes(planned: MemoryPlan) -> int:
-    """Bytes of a card that a plan wants, the margin with it."""
+    """Bytes of a card that a plan needs, with the margin."""
     return int(planned.total * (1 + MARGIN_SHARE)) + RESERVED_BYTES
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """What fits in `room` bytes. tried: plans by their cost; chosen: the first that fits."""
+    """The settings that fit in a number of bytes.
 
-    room: int
+    Args:
+        capacity: Bytes of the card.
+        tried: The plans that were made, cheapest first.
+        chosen: The first plan that fits; None if none does.
+    """
+
+    capacity: int
     tried: tuple[MemoryPlan, ...]
     chosen: MemoryPlan | None
 
     @property
-    def words(self) -> str:
-        """In one sentence, with what to do."""
-        first, least = self.tried[0], min(self.tried, key=required_bytes)
+    def summary(self) -> str:
+        """One sentence that says whether it fits, and what to do."""
+        first, smallest = self.tried[0], min(self.tried, key=required_bytes)
         if self.chosen is first:
-            return f"fits in {_gb(self.room)} as it is set: {_gb(required_bytes(first))}"
+            return f"fits in {_gb(self.capacity)} as it is set: {_gb(required_bytes(first))}"
         if self.chosen is not None:
             return (
-                f"does not fit in {_gb(self.room)} as it is set ({_gb(required_bytes(first))}), but with "
-                f"{_set(self.chosen.setting)}: {_gb(required_bytes(self.chosen))}"
+                f"does not fit in {_gb(self.capacity)} as it is set "
+                f"({_gb(required_bytes(first))}), but with {_batches(self.chosen.settings)}: "
+                f"{_gb(required_bytes(self.chosen))}"
             )
-        narrower = first.setting.precision == "float32"
-        advice = "take a half precision or a larger card" if narrower else "take a larger card"
+        is_float32 = first.settings.precision == "float32"
+        advice = "take a half precision or a larger card" if is_float32 else "take a larger card"
         return (
-            f"does not fit in {_gb(self.room)}: with {_set(least.setting)} it still needs "
-            f"{_gb(required_bytes(least))}; {advice}"
+            f"does not fit in {_gb(self.capacity)}: with {_batches(smallest.settings)} it still "
+            f"needs {_gb(required_bytes(smallest))}; {advice}"
         )
 
 
-def settings_by_cost(asked: MemorySettings) -> Iterator[MemorySettings]:
-    """As asked; then what costs time, the least first, with as many examples a step as before.
+def settings_by_cost(requested: MemorySettings) -> Iterator[MemorySettings]:
+    """The requested settings, then smaller ones by their cost in time, with equal examples a step.
 
-    Checkpointing computes the forward pass twice, whatever the batch; smaller batches leave a card
-    less to do at once besides.
+    Checkpointing computes the forward pass twice, whatever the batch. Smaller batches besides use
+    the card less well.
     """
-    yield asked
-    checkpointed = replace(asked, checkpointed=True)
-    if not asked.checkpointed:
+    yield requested
+    checkpointed = replace(requested, checkpointed=True)
+    if not requested.checkpointed:
         yield checkpointed
-    examples = asked.batch * asked.accumulation
-    for batch in range(asked.batch - 1, 0, -1):
+    examples = requested.batch * requested.accumulation
+    for batch in range(requested.batch - 1, 0, -1):
         if examples % batch == 0:
             yield with_batch(checkpointed, batch)
 
@@ -90,58 +97,62 @@ def settings_by_cost(asked: MemorySettings) -> Iterator[MemorySettings]:
 def suggest_settings(
     stage: Stage,
     config: InstructBlipConfig,
-    room: int,
-    asked: MemorySettings | None = None,
+    capacity: int,
+    requested: MemorySettings | None = None,
     *,
     rules: KernelRules = "cuda",
     planner: Planner | None = None,
 ) -> Suggestion:
-    """The first settings of a stage that fit in so many bytes, the margin counted.
+    """The first settings of a stage that fit on a card, with the margin.
 
-    asked: the settings to begin with, by default the paper's. planner: in place of `plan`, for who
-    asks again and again.
+    Args:
+        stage: The stage.
+        config: Configuration of the network.
+        capacity: Bytes of the card.
+        requested: The settings to begin with; None takes the paper's.
+        rules: Whose kernels and autocast.
+        planner: Replaces `plan_memory`, for example by a cache of it.
 
     Raises:
-        ValueError: as `plan`.
-        BundleError: as `plan`.
+        ValueError, BundleError: As `plan_memory`.
     """
-    made = planner or (lambda setting: plan(stage, config, setting, rules=rules))
+    make_plan = planner or (lambda settings: plan_memory(stage, config, settings, rules=rules))
     tried: list[MemoryPlan] = []
-    for setting in settings_by_cost(asked or MemorySettings()):
-        tried.append(made(setting))
-        if required_bytes(tried[-1]) <= room:
-            return Suggestion(room, tuple(tried), tried[-1])
-    return Suggestion(room, tuple(tried), None)
+    for settings in settings_by_cost(requested or MemorySettings()):
+        tried.append(make_plan(settings))
+        if required_bytes(tried[-1]) <= capacity:
+            return Suggestion(capacity, tuple(tried), tried[-1])
+    return Suggestion(capacity, tuple(tried), None)
 
 
-# ---- For people ----
+# ---- As text ----
 
 
-def show(planned: MemoryPlan, room: int = 0) -> str:
-    """A plan in lines; room: bytes of the card, if there is one."""
+def render_plan(planned: MemoryPlan, capacity: int = 0) -> str:
+    """A plan as lines of text. capacity: bytes of the card; 0 leaves that line out."""
     rows = [
-        ("what stands still", planned.weights),
-        ("what learns", planned.trainables),
-        ("its gradients", planned.gradients),
-        ("AdamW's two states of it", planned.optimizer),
+        ("frozen weights", planned.weights),
+        ("trained weights", planned.trainables),
+        ("their gradients", planned.gradients),
+        ("AdamW's two states", planned.optimizer),
         ("kept for the backward pass", planned.activations),
-        ("made and dropped on the way", planned.working),
-        ("together", planned.total),
+        ("temporary", planned.working),
+        ("total", planned.total),
         ("with a margin", required_bytes(planned)),
     ]
-    if room:
-        rows.append(("the card has", room))
-    setting = planned.setting
-    head = (
-        f"{planned.stage}, {_set(setting)}, {setting.precision}, {setting.views} views, prompts of "
-        f"{setting.prompt_tokens} tokens, reports of {setting.target_tokens}"
+    if capacity:
+        rows.append(("the card has", capacity))
+    settings = planned.settings
+    header = (
+        f"{planned.stage}, {_batches(settings)}, {settings.precision}, {settings.views} views, "
+        f"prompts of {settings.prompt_tokens} tokens, reports of {settings.target_tokens}"
     )
-    wide = max(len(name) for name, _ in rows)
-    return "\n".join([head, *(f"  {name:<{wide}}  {_gb(size):>9}" for name, size in rows)])
+    width = max(len(name) for name, _ in rows)
+    return "\n".join([header, *(f"  {name:<{width}}  {_gb(size):>9}" for name, size in rows)])
 
 
 @dataclass(frozen=True)
-class Row:
+class CardRow:
     """One cell of the table of cards. card: GB."""
 
     card: int
@@ -156,17 +167,17 @@ def card_table(
     stages: Iterable[Stage] = (STAGE1, STAGE2),
     precisions: Iterable[Precision] = ("float16", "bfloat16", "float32"),
     cards: Iterable[int] = CARDS,
-    asked: MemorySettings | None = None,
-) -> list[Row]:
-    """What fits on each card. Every setting is planned once: minutes of Python at full size."""
+    requested: MemorySettings | None = None,
+) -> list[CardRow]:
+    """What fits on each card. Each plan is made once, which takes minutes at full size."""
     cards, precisions = tuple(cards), tuple(precisions)
-    rows: list[Row] = []
+    rows: list[CardRow] = []
     for stage in stages:
-        planner = cache(lambda setting, stage=stage: plan(stage, config, setting))
+        planner = cache(lambda settings, stage=stage: plan_memory(stage, config, settings))
         for precision in precisions:
-            begin = replace(asked or MemorySettings(), precision=precision)
+            begin = replace(requested or MemorySettings(), precision=precision)
             rows += [
-                Row(
+                CardRow(
                     card,
                     stage.name,
                     precision,
@@ -177,16 +188,16 @@ def card_table(
     return rows
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def render_table(rows: Sequence[CardRow]) -> str:
     """The table of cards: a line for each stage and precision, a column for each card."""
     cards = sorted({row.card for row in rows})
     lines = [
         "| stage | precision | " + " | ".join(f"{card} GB" for card in cards) + " |",
         "|---|---|" + "---|" * len(cards),
     ]
-    found = {(row.stage, row.precision, row.card): row.suggestion for row in rows}
+    suggestions = {(row.stage, row.precision, row.card): row.suggestion for row in rows}
     for stage, precision in dict.fromkeys((row.stage, row.precision) for row in rows):
-        cells = [_cell(found[stage, precision, card]) for card in cards]
+        cells = [_cell(suggestions[stage, precision, card]) for card in cards]
         lines.append(f"| {stage} | {precision} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -194,12 +205,12 @@ def markdown(rows: Sequence[Row]) -> str:
 def _cell(suggestion: Suggestion) -> str:
     if suggestion.chosen is None:
         return f"no: {_gb(required_bytes(min(suggestion.tried, key=required_bytes)))}"
-    return f"{_set(suggestion.chosen.setting)}: {_gb(required_bytes(suggestion.chosen))}"
+    return f"{_batches(suggestion.chosen.settings)}: {_gb(required_bytes(suggestion.chosen))}"
 
 
-def _set(setting: MemorySettings) -> str:
-    also = ", checkpointed" if setting.checkpointed else ""
-    return f"{setting.batch} x {setting.accumulation}{also}"
+def _batches(settings: MemorySettings) -> str:
+    suffix = ", checkpointed" if settings.checkpointed else ""
+    return f"{settings.batch} x {settings.accumulation}{suffix}"
 
 
 def _gb(size: int) -> str:
@@ -210,40 +221,40 @@ def _gb(size: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command's door; the exit status."""
+    """Run the command, and return its exit status."""
     parser = argparse.ArgumentParser("python -m training.memory.gpu_fit", description=__doc__)
     parser.add_argument("--size", default="full", choices=list(SIZES))
-    parser.add_argument("--measure", action="store_true", help="on the GPU at hand")
-    given = parser.parse_args(arguments)
-    if not given.measure:
-        rows = card_table(config_of(given.size))
-        plain = [row.suggestion.tried[0] for row in rows if row.card == rows[0].card]
-        print("\n\n".join([*map(show, plain), markdown(rows)]))
+    parser.add_argument("--measure", action="store_true", help="on this machine's GPU")
+    options = parser.parse_args(arguments)
+    if not options.measure:
+        rows = card_table(config_of(options.size))
+        plans = [row.suggestion.tried[0] for row in rows if row.card == rows[0].card]
+        print("\n\n".join([*map(render_plan, plans), render_table(rows)]))
         return 0
     if not torch.cuda.is_available():
-        print("cards: there is no CUDA device here to measure on", file=sys.stderr)
+        print("gpu_fit: there is no CUDA device here to measure on", file=sys.stderr)
         return 1
-    _, room = torch.cuda.mem_get_info()
-    print(f"{torch.cuda.get_device_name()}, {_gb(room)}, torch {torch.__version__}")
+    _, capacity = torch.cuda.mem_get_info()
+    print(f"{torch.cuda.get_device_name()}, {_gb(capacity)}, torch {torch.__version__}")
     for stage in (STAGE1, STAGE2):
-        found = suggest_settings(stage, config_of(given.size), room)
-        print(f"{stage.name} {found.words}")
-        for planned in found.tried:
-            if required_bytes(planned) <= room:
-                print(compare(given.size, stage, planned, "cuda"))
+        suggestion = suggest_settings(stage, config_of(options.size), capacity)
+        print(f"{stage.name} {suggestion.summary}")
+        for planned in suggestion.tried:
+            if required_bytes(planned) <= capacity:
+                print(compare(options.size, stage, planned, "cuda"))
     return 0
 
 
 def compare(size: str, stage: Stage, planned: MemoryPlan, device: str) -> str:
-    """A plan, and beside it what real steps of a network of random weights took."""
-    model = build_random(size, dtype=planned.setting.dtype, device=device)
-    measured = measure(model, stage, planned.setting)
+    """A plan, and what real steps of a network of random weights took."""
+    model = build_random(size, dtype=planned.settings.dtype, device=device)
+    measured = measure_step(model, stage, planned.settings)
     off = planned.total / measured.memory - 1
     del model
     torch.cuda.empty_cache()
     return (
-        f"{show(planned)}\n  measured {_gb(measured.memory)}: the plan is off by {off:+.1%}; "
-        f"{measured.pace:.2f} studies a second"
+        f"{render_plan(planned)}\n  measured {_gb(measured.memory)}: the plan is off by "
+        f"{off:+.1%}; {measured.pace:.2f} studies a second"
     )
 
 

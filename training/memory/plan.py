@@ -1,12 +1,12 @@
-"""What a stage of training takes of a device's memory, before it starts, and less of it.
+"""Plans how much memory of a device a stage of training takes, before it starts.
 
-Nothing is estimated: one micro-batch goes forward and backward through the real network, under the
-real stage, on tensors that have a shape and no memory (training.memory.counting), and what lives is
-counted. So the plan follows the code, whatever changes in it, and needs neither weights nor GPU.
+Nothing is estimated. One micro-batch goes forward and backward through the real network, with the
+real stage applied, on tensors that have a shape and no memory (training.memory.counting), and what
+lives is counted. So a plan follows the code, and needs neither weights nor a GPU.
 
-Left out, as they depend on the device: what CUDA itself takes, what the allocator cannot use, what
-kernels need inside (training.memory.gpu_fit has a margin for them); and several processes' buckets, once the
-gradients again. Knows no cards.
+What depends on the device is left out: what CUDA itself takes, what the allocator cannot use, and
+what kernels need inside (training.memory.gpu_fit adds a margin for these); also the buckets of
+several processes, which are as large as the gradients.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from model.case import MAX_VIEWS
 from model.manifest import Preprocessing
 from model.network.clinicalblip import ClinicalBLIP, Inputs
 from model.network.sizes import (
-    ASKING_FRAME,
-    ASKING_TOKENS,
     CLIP_MEAN,
     CLIP_STD,
-    LANGUAGE_FRAME,
-    LANGUAGE_TOKENS,
+    LANGUAGE_SPECIAL_TOKENS,
+    LANGUAGE_TEMPLATE,
+    QFORMER_SPECIAL_TOKENS,
+    QFORMER_TEMPLATE,
     byte_tokenizer,
 )
-from model.network.weights import Places, kept_dtype, place_buffers, skeleton
+from model.network.weights import ParameterTable, build_meta_network, create_buffers, weight_dtype
 from training.corpus.phantoms import FINDINGS, LATERAL_SIGNS
 from training.finetuning.objectives import Batch, Objective
 from training.finetuning.stages import Stage
@@ -52,11 +52,16 @@ KernelRules = Literal["cuda", "cpu"]
 
 @dataclass(frozen=True)
 class MemorySettings:
-    """What of a run's settings memory depends on; the largest micro-batch that it can meet.
+    """The settings of a run that memory depends on, and the size of its largest micro-batch.
 
-    batch: examples of a micro-batch. accumulation: micro-batches a step. precision: of the weights
-    that stand still, and of autocast. views: films of each example. prompt_tokens: of the
-    instruction. target_tokens: of the report.
+    Args:
+        batch: Examples in a micro-batch.
+        accumulation: Micro-batches in a step.
+        precision: Number format of the frozen weights, and of autocast.
+        checkpointed: Whether gradients are checkpointed.
+        views: Views of each example.
+        prompt_tokens: Tokens of the instruction.
+        target_tokens: Tokens of the report.
     """
 
     batch: int = 3
@@ -70,21 +75,27 @@ class MemorySettings:
     @property
     def dtype(self) -> torch.dtype:
         """The precision as torch names it."""
-        kept: torch.dtype = getattr(torch, self.precision)
-        return kept
+        dtype: torch.dtype = getattr(torch, self.precision)
+        return dtype
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes at the highest moment of a step.
+    """Bytes at the moment of a step when most live.
 
-    weights: what stands still. trainables, gradients, optimizer: of what learns, all float32.
-    activations: what the forward pass keeps for the backward. working: what else lives at the
-    highest moment: the batch, and what is made and dropped again.
+    Args:
+        stage: Name of the stage.
+        settings: The settings.
+        weights: Frozen weights and buffers.
+        trainables: Parameters that train, float32.
+        gradients: Their gradients, float32.
+        optimizer: AdamW's states of them, float32.
+        activations: What the forward pass keeps for the backward pass.
+        working: What else lives at that moment: the batch, and temporary tensors.
     """
 
     stage: str
-    setting: MemorySettings
+    settings: MemorySettings
     weights: int
     trainables: int
     gradients: int
@@ -94,107 +105,111 @@ class MemoryPlan:
 
     @property
     def total(self) -> int:
-        """All of it."""
-        still = self.weights + self.trainables + self.gradients + self.optimizer
-        return still + self.activations + self.working
-
-
-# ---- Less of it ----
+        """The sum of all parts."""
+        constant = self.weights + self.trainables + self.gradients + self.optimizer
+        return constant + self.activations + self.working
 
 
 # ---- The plan ----
 
 
-def plan(
+def plan_memory(
     stage: Stage,
     config: InstructBlipConfig,
-    setting: MemorySettings,
+    settings: MemorySettings,
     *,
     rules: KernelRules = "cuda",
 ) -> MemoryPlan:
-    """What a step of this stage takes in a network of this configuration.
+    """The memory of a step of a stage. It takes seconds at full size, and hardly any memory.
 
-    rules: whose kernels and autocast. Seconds of Python at full size, and no memory to speak of.
+    Args:
+        stage: The stage.
+        config: Configuration of the network.
+        settings: The settings.
+        rules: Whose kernels and autocast.
 
     Raises:
-        ValueError: the stage names nothing in such a network, or a setting is below 1.
-        BundleError: the language model is not T5.
+        ValueError: The stage matches nothing in such a network, or a setting is below 1.
+        BundleError: The language model is not T5.
     """
-    _check(setting)
-    with torch.random.fork_rng(devices=()):  # adapters are drawn; a run after this is the same
-        return _planned(stage, config, setting, rules)
+    _check(settings)
+    with torch.random.fork_rng(devices=()):  # adapters draw weights; a later run must not change
+        return _planned(stage, config, settings, rules)
 
 
 def _planned(
-    stage: Stage, config: InstructBlipConfig, setting: MemorySettings, rules: KernelRules
+    stage: Stage, config: InstructBlipConfig, settings: MemorySettings, rules: KernelRules
 ) -> MemoryPlan:
-    network = skeleton(config)
+    network = build_meta_network(config)
     for name, weight in network.named_parameters():
-        weight.data = weight.data.to(kept_dtype(network, name, setting.dtype))
+        weight.data = weight.data.to(weight_dtype(network, name, settings.dtype))
     trainable = apply_stage(network, stage)
-    as_there: Callable[[], AbstractContextManager[Any]] = (
+    emulation: Callable[[], AbstractContextManager[Any]] = (
         CudaEmulation if rules == "cuda" else nullcontext
     )
     with FakeTensorMode(), ExitStack() as modes:
-        _fake(trainable)
-        if setting.checkpointed:
-            enable_gradient_checkpointing(network, again=as_there)
-        step = TrainingStep(trainable, _around(network), setting, foreach=rules == "cuda" or None)
+        _without_memory(trainable)
+        if settings.checkpointed:
+            enable_gradient_checkpointing(network, recompute_context=emulation)
+        step = TrainingStep(
+            trainable, _with_tokenizers(network), settings, foreach=rules == "cuda" or None
+        )
         counter = LiveStorageCounter()
         weights = counter.add(p for p in network.parameters() if not p.requires_grad)
         weights += counter.add(network.buffers())
-        trainables = counter.add(step.learns)
-        gradients = counter.add(p.grad for p in step.learns if p.grad is not None)
+        trainables = counter.add(step.parameters)
+        gradients = counter.add(p.grad for p in step.parameters if p.grad is not None)
         optimizer = counter.add(step.states())
-        still = counter.now
+        constant = counter.now
         counter.add(step.tensors())
-        modes.enter_context(as_there())
+        modes.enter_context(emulation())
         modes.enter_context(counter)
         loss = step.forward()
-        activations = counter.now - still
+        activations = counter.now - constant
         step.backward(loss)
         del loss
         step.update()
     return MemoryPlan(
         stage.name,
-        setting,
+        settings,
         weights,
         trainables,
         gradients,
         optimizer,
         activations,
-        working=counter.peak - still - activations,
+        working=counter.peak - constant - activations,
     )
 
 
-def _check(setting: MemorySettings) -> None:
+def _check(settings: MemorySettings) -> None:
     for name in ("batch", "accumulation", "views", "prompt_tokens", "target_tokens"):
-        if getattr(setting, name) < 1:
-            raise ValueError(f"{name} is {getattr(setting, name)}: give at least 1")
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name} is {getattr(settings, name)}: give at least 1")
 
 
-def _fake(trainable: TrainableNetwork) -> None:
-    """Every weight from the meta device to a CPU without memory, for meta tensors know no autocast.
+def _without_memory(trainable: TrainableNetwork) -> None:
+    """Replace every weight on the meta device by one on a CPU without memory.
 
-    peft cannot put its adapters on such tensors, so the stage is already there.
+    Meta tensors do not know autocast. peft cannot add its adapters to tensors without memory, so
+    the stage has been applied before.
     """
     network = trainable.network
-    places = Places(network)
+    parameters = ParameterTable(network)
     for name, weight in list(network.named_parameters()):
-        places.put(name, torch.empty(weight.shape, dtype=weight.dtype, device="cpu"))
+        parameters.assign(name, torch.empty(weight.shape, dtype=weight.dtype, device="cpu"))
         network.get_parameter(name).requires_grad_(weight.requires_grad)
-    place_buffers(network, torch.device("cpu"))
+    create_buffers(network, torch.device("cpu"))
     for named in trainable.groups.values():
         for name in named:
             named[name] = network.get_parameter(name)
 
 
-def _around(network: InstructBlipForConditionalGeneration) -> ClinicalBLIP:
-    """The network as an objective wants it; of tokenizers and films only the shapes count here."""
+def _with_tokenizers(network: InstructBlipForConditionalGeneration) -> ClinicalBLIP:
+    """The network as an objective needs it; only the shapes of tokenizers and images matter."""
     return ClinicalBLIP(
         network,
-        byte_tokenizer(LANGUAGE_TOKENS, LANGUAGE_FRAME),
-        byte_tokenizer(ASKING_TOKENS, ASKING_FRAME),
+        byte_tokenizer(LANGUAGE_SPECIAL_TOKENS, LANGUAGE_TEMPLATE),
+        byte_tokenizer(QFORMER_SPECIAL_TOKENS, QFORMER_TEMPLATE),
         Preprocessing(network.config.vision_config.image_size, CLIP_MEAN, CLIP_STD),
         network.config.qformer_config.max_position_embeddings,
     )
@@ -204,169 +219,173 @@ def _around(network: InstructBlipForConditionalGeneration) -> ClinicalBLIP:
 
 
 class TrainingStep:
-    """One micro-batch and one step of the optimizer, as training.finetuning.loop takes them.
+    """One micro-batch and one step of the optimizer, as in training.finetuning.loop.
 
-    The gradients of an earlier micro-batch and the optimizer's states are there already.
+    The gradients of an earlier micro-batch and the optimizer's states exist already.
     """
 
     def __init__(
         self,
         trainable: TrainableNetwork,
         model: ClinicalBLIP,
-        setting: MemorySettings,
+        settings: MemorySettings,
         foreach: bool | None,
     ) -> None:
         device = next(model.network.parameters()).device
-        self.dtype = setting.dtype
+        self.dtype = settings.dtype
         self.device = device
         with device:
             self.objective = Objective(model, trainable.stage.objective).train()
-        self.learns: list[nn.Parameter] = [
+        self.parameters: list[nn.Parameter] = [
             *trainable.parameters(),
             *self.objective.auxiliary_parameters(),
         ]
-        self.batch = _batch(model, setting, device)
-        self.optimizer = torch.optim.AdamW(self.learns, lr=1e-6, foreach=foreach)
-        for parameter in self.learns:
+        self.batch = _batch(model, settings, device)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-6, foreach=foreach)
+        for parameter in self.parameters:
             parameter.grad = torch.zeros_like(parameter)
         self.optimizer.step()
 
     def states(self) -> list[torch.Tensor]:
-        """The optimizer's."""
+        """The optimizer's states."""
         return [t for state in self.optimizer.state.values() for t in state.values()]
 
     def tensors(self) -> list[torch.Tensor]:
-        """The batch's."""
-        own = [self.batch.labels, self.batch.signs, self.batch.shown]
+        """The batch's tensors."""
+        own = [self.batch.labels, self.batch.signs, self.batch.sign_mask]
         return [*vars(self.batch.inputs).values(), *(t for t in own if t is not None)]
 
     def forward(self) -> torch.Tensor:
-        """The loss."""
-        narrow = self.dtype != torch.float32
-        with torch.autocast(self.device.type, self.dtype if narrow else None, enabled=narrow):
+        """The forward pass; returns the loss."""
+        half = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype if half else None, enabled=half):
             loss: torch.Tensor = self.objective(self.batch)
         return loss
 
     def backward(self, loss: torch.Tensor) -> None:
-        """Its gradients, beside those that are there."""
+        """The backward pass; adds to the gradients."""
         loss.backward()  # type: ignore[no-untyped-call]
 
     def update(self) -> None:
-        """A step of the optimizer."""
+        """The step of the optimizer."""
         self.optimizer.step()
 
 
-def _batch(model: ClinicalBLIP, setting: MemorySettings, device: torch.device) -> Batch:
-    """The largest micro-batch. One prompt ends a word earlier: then there is a mask, as mostly."""
-    size, films = model.preprocessing.size, setting.batch * setting.views
-    shown = setting.views * model.config.num_query_tokens
-    words = torch.full((setting.batch, shown + setting.prompt_tokens), 5, device=device)
-    words[:, :shown] = model.config.image_token_index
-    mask = torch.ones_like(words)
+def _batch(model: ClinicalBLIP, settings: MemorySettings, device: torch.device) -> Batch:
+    """The largest micro-batch. One prompt is a token shorter, so that there is a mask, as usual."""
+    size, views = model.preprocessing.size, settings.batch * settings.views
+    image_tokens = settings.views * model.config.num_query_tokens
+    input_ids = torch.full(
+        (settings.batch, image_tokens + settings.prompt_tokens), 5, device=device
+    )
+    input_ids[:, :image_tokens] = model.config.image_token_index
+    mask = torch.ones_like(input_ids)
     mask[0, -1] = 0
-    asked = torch.full((films, setting.prompt_tokens), 5, device=device)
-    signs = torch.zeros(films, len(FINDINGS) + len(LATERAL_SIGNS), device=device)
+    qformer_ids = torch.full((views, settings.prompt_tokens), 5, device=device)
+    signs = torch.zeros(views, len(FINDINGS) + len(LATERAL_SIGNS), device=device)
     return Batch(
         Inputs(
-            pixels=torch.zeros(films, 3, size, size, device=device),
-            asked=asked,
-            asked_mask=torch.ones_like(asked),
-            words=words,
-            words_mask=mask,
+            pixels=torch.zeros(views, 3, size, size, device=device),
+            qformer_input_ids=qformer_ids,
+            qformer_attention_mask=torch.ones_like(qformer_ids),
+            input_ids=input_ids,
+            attention_mask=mask,
         ),
-        torch.full((setting.batch, setting.target_tokens), 5, device=device),
+        torch.full((settings.batch, settings.target_tokens), 5, device=device),
         signs,
         torch.ones_like(signs),
     )
 
 
-# ---- The truth ----
+# ---- A real step ----
 
 
 @dataclass(frozen=True)
 class MeasuredStep:
-    """A real step. memory: bytes at its highest moment. pace: studies a second, of whole steps."""
+    """A real step. memory: most bytes that lived. pace: studies a second, over whole steps."""
 
     memory: int
     pace: float
 
 
 TIMED_STEPS = 3
-"""Steps of which the fastest gives the pace."""
+"""Number of timed steps; the fastest gives the pace."""
 
 
-def measure(model: ClinicalBLIP, stage: Stage, setting: MemorySettings) -> MeasuredStep:
-    """The same step for real, where the model is, with the largest micro-batch.
+def measure_step(model: ClinicalBLIP, stage: Stage, settings: MemorySettings) -> MeasuredStep:
+    """Take a real step with the largest micro-batch, on the model's device.
 
-    Memory is what torch's allocator gave out, which on a GPU leaves out the same as the plan does.
-    The stage is put onto the model, and it takes steps: it is of no use afterwards.
+    Memory is what torch's allocator gave out; on a GPU this leaves out what the plan leaves out.
+    The stage is applied to the model and changes its weights: the model is of no use afterwards.
     """
-    _check(setting)
+    _check(settings)
     trainable = apply_stage(model.network, stage)
-    if setting.checkpointed:
+    if settings.checkpointed:
         enable_gradient_checkpointing(model.network)
-    step = TrainingStep(trainable, model, setting, foreach=None)
+    step = TrainingStep(trainable, model, settings, foreach=None)
 
     def run() -> None:
         step.backward(step.forward())
         step.update()
 
     if step.device.type == "cuda":
-        run()  # what libraries take for themselves the first time
+        run()  # libraries take memory for themselves the first time
         torch.cuda.synchronize(step.device)
         torch.cuda.reset_peak_memory_stats(step.device)
         run()
         torch.cuda.synchronize(step.device)
         highest = torch.cuda.max_memory_allocated(step.device)
     else:
-        there = LiveStorageCounter()
-        there.add([*model.network.parameters(), *model.network.buffers(), *step.learns])
-        there.add(p.grad for p in step.learns if p.grad is not None)
-        there.add([*step.states(), *step.tensors()])
-        highest = there.now + _highest(run)
-    return MeasuredStep(highest, _pace(step, setting))
+        counter = LiveStorageCounter()
+        counter.add([*model.network.parameters(), *model.network.buffers(), *step.parameters])
+        counter.add(p.grad for p in step.parameters if p.grad is not None)
+        counter.add([*step.states(), *step.tensors()])
+        highest = counter.now + _highest(run)
+    return MeasuredStep(highest, _pace(step, settings))
 
 
-def _pace(step: TrainingStep, setting: MemorySettings) -> float:
-    """Studies a second of whole steps: every micro-batch, then the optimizer's."""
+def _pace(step: TrainingStep, settings: MemorySettings) -> float:
+    """Studies a second over whole steps: every micro-batch, then the optimizer's step."""
 
     def seconds() -> float:
         began = time.perf_counter()
-        for _ in range(setting.accumulation):
+        for _ in range(settings.accumulation):
             step.backward(step.forward())
         step.update()
         if step.device.type == "cuda":
             torch.cuda.synchronize(step.device)
         return time.perf_counter() - began
 
-    return setting.batch * setting.accumulation / min(seconds() for _ in range(TIMED_STEPS))
+    return settings.batch * settings.accumulation / min(seconds() for _ in range(TIMED_STEPS))
 
 
 def _highest(run: Callable[[], None]) -> int:
-    """What the CPU's allocator gave out above what was there before, by torch's profiler."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as seen:
+    """The most bytes that the CPU's allocator gave out during `run`, by torch's profiler."""
+    with profile(
+        activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True
+    ) as recorded:
         run()
     changes: list[tuple[int, int]] = []
-    waiting = list(seen.profiler.kineto_results.experimental_event_tree())
-    while waiting:
-        event = waiting.pop()
-        waiting += event.children
+    pending = list(recorded.profiler.kineto_results.experimental_event_tree())
+    while pending:
+        event = pending.pop()
+        pending += event.children
         if event.tag == torch._C._profiler._EventType.Allocation:
             changes.append((event.start_time_ns, event.extra_fields.alloc_size))
-    now = highest = 0
+    allocated = highest = 0
     for _, change in sorted(changes, key=lambda each: each[0]):
-        now += change
-        highest = max(highest, now)
+        allocated += change
+        highest = max(highest, allocated)
     return highest
 
 
-def with_batch(setting: MemorySettings, batch: int) -> MemorySettings:
-    """The same step of the optimizer in micro-batches of another size.
+def with_batch(settings: MemorySettings, batch: int) -> MemorySettings:
+    """The same step of the optimizer, split into micro-batches of another size.
 
     Raises:
-        ValueError: its examples cannot be parted so.
+        ValueError: Its examples cannot be split so.
     """
-    examples = setting.batch * setting.accumulation
+    examples = settings.batch * settings.accumulation
     if examples % batch:
-        raise ValueError(f"{examples} examples a step cannot be parted into batches of {batch}")
-    return replace(setting, batch=batch, accumulation=examples // batch)
+        raise ValueError(f"{examples} examples a step cannot be split into batches of {batch}")
+    return replace(settings, batch=batch, accumulation=examples // batch)

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundling.build import check_place
-from model.bundling.store import replacing, save_bundle
+from model.bundling.build import check_target
+from model.bundling.store import replace_folder, save_bundle
 from model.case import Priors
 from model.manifest import (
     MANIFEST,
@@ -40,9 +40,10 @@ from training.evaluation.scores import scores_for
 from training.finetuning.batches import SampleTransform
 from training.finetuning.checkpoints import fsync_tree
 from training.finetuning.config import TrainingConfig, differences
-from training.finetuning.loop import Outcome, Run, require_single_process
+from training.finetuning.loop import Outcome, Run
 from training.finetuning.metric_logging import plot_losses
 from training.finetuning.model_card import CARD_FILE, render_card
+from training.finetuning.processes import require_single_process
 from training.finetuning.stages import TEXT_PRETRAINING, VISION_PRETRAINING
 from training.recipes.phantoms_network import MOST_TOKENS, TEMPLATE, build_network
 
@@ -99,7 +100,7 @@ def train_phantoms(
         TrainingStopped: as `Run.train`.
     """
     require_single_process(device, "this recipe")
-    check_place(out, overwrite)
+    check_target(out, overwrite)
     recipe_config = recipe_config or RecipeConfig()
     work = out.with_name(out.name + ".training")
     if fresh:
@@ -113,15 +114,15 @@ def train_phantoms(
     )
     said = _manifest(model, USUAL, TRANSFORM, recipe_config, seed, done)
     made = work / "bundle"
-    said = save_bundle(made, model, said, beside=[plot])
+    said = save_bundle(made, model, said, extra_files=[plot])
     # Scored as it will be loaded.
     log(f"scoring on {held_out:,} phantoms that it never saw")
     said = replace(said, scores=scores_for(PhantomCorpus(), held_out, 0, device)(made))
     (made / CARD_FILE).write_text(render_card(said), encoding="utf-8")
     manifest = write_manifest(made, said)
     fsync_tree(made)
-    check_place(out, overwrite)
-    with replacing(out) as new:
+    check_target(out, overwrite)
+    with replace_folder(out) as new:
         new.rmdir()
         made.rename(new)
     shutil.rmtree(work)

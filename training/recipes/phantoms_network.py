@@ -12,14 +12,14 @@ from transformers import InstructBlipForConditionalGeneration, PreTrainedTokeniz
 from model.manifest import Preprocessing
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.sizes import (
-    ASKING_FRAME,
-    ASKING_TOKENS,
-    LANGUAGE_FRAME,
-    LANGUAGE_TOKENS,
+    QFORMER_TEMPLATE,
+    QFORMER_SPECIAL_TOKENS,
+    LANGUAGE_TEMPLATE,
+    LANGUAGE_SPECIAL_TOKENS,
     Size,
-    framed,
+    wrap_tokenizer,
 )
-from model.prompting.prompt import instruct
+from model.prompting.prompt import build_instruction
 from training.corpus.phantoms import phantom
 
 WIDTH = 128
@@ -42,7 +42,7 @@ def build_network(seed: int) -> ClinicalBLIP:
             "image_size": PREPROCESSING.size,
             "patch_size": 14,
         },
-        asking={
+        qformer={
             "vocab_size": len(asking),
             "hidden_size": WIDTH,
             "intermediate_size": 2 * WIDTH,
@@ -77,10 +77,10 @@ def build_tokenizers() -> tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast
     texts = []
     for seed in range(4000):
         one = phantom(seed)
-        texts += [one.report, instruct(one.case(8), TEMPLATE)]
+        texts += [one.report, build_instruction(one.case(8), TEMPLATE)]
     return (
-        _train(texts, LANGUAGE_TOKENS, LANGUAGE_FRAME),
-        _train(texts, ASKING_TOKENS, ASKING_FRAME),
+        _train(texts, LANGUAGE_SPECIAL_TOKENS, LANGUAGE_TEMPLATE),
+        _train(texts, QFORMER_SPECIAL_TOKENS, QFORMER_TEMPLATE),
     )
 
 
@@ -94,4 +94,4 @@ def _train(texts: list[str], special: dict[str, str], frame: str) -> PreTrainedT
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    return framed(tokenizer, special, frame)
+    return wrap_tokenizer(tokenizer, special, frame)

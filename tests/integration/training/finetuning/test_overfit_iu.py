@@ -9,7 +9,7 @@ import torch
 from model.case import FailedCase
 from model.decoding import Decoding
 from model.inference.engine import Engine
-from model.prompting.prompt import instruct
+from model.prompting.prompt import build_instruction
 from training.corpus.example import Example
 from training.corpus.prepared_dataset import prepare_dataset
 from training.corpus.registry import open_corpus
@@ -52,12 +52,16 @@ def test_from_csv_to_score(samples: Path, tmp_path: Path) -> None:
     engine = Engine(model.eval(), torch.device("cpu"), Decoding(LONGEST), 5)
     cases = [one.case(model.preprocessing) for one in examples]
     drafts = {}
-    for written in engine.write((case, instruct(case, "context", engine.fits)) for case in cases):
+    for written in engine.write(
+        (case, build_instruction(case, "context", engine.fits)) for case in cases
+    ):
         assert not isinstance(written, FailedCase), written
         drafts[written.key] = written.text
     # As far as they were learnt: to the longest target, the end among its tokens.
-    learnt = [model.language(one.target)["input_ids"][: LONGEST - 1] for one in examples]
-    references = [[model.language.decode(ids, skip_special_tokens=True)] for ids in learnt]
+    learnt = [model.language_tokenizer(one.target)["input_ids"][: LONGEST - 1] for one in examples]
+    references = [
+        [model.language_tokenizer.decode(ids, skip_special_tokens=True)] for ids in learnt
+    ]
     scores = score([drafts[one.key] for one in examples], references)
     assert scores["bleu_4"] is not None
     assert scores["bleu_4"] > 0.9

@@ -19,12 +19,12 @@ WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3)}
 def test_what_was_saved_is_loaded_and_old_ones_go(tmp_path: Path) -> None:
     for step in (5, 10, 15):
         checkpoints.save(tmp_path, step, {"a": WEIGHTS["a"] * step}, {"step": step, "x": [1.5]})
-    found = checkpoints.list_checkpoints(tmp_path)
-    assert [checkpoints.step_of(path) for path in found] == [10, 15]
-    weights, state = checkpoints.load(found[-1])
+    saved = checkpoints.list_checkpoints(tmp_path)
+    assert [checkpoints.step_of(path) for path in saved] == [10, 15]
+    weights, state = checkpoints.load(saved[-1])
     assert torch.equal(weights["a"], WEIGHTS["a"] * 15)
     assert state == {"step": 15, "x": [1.5]}
-    checkpoints.remove(tmp_path)
+    checkpoints.remove_all(tmp_path)
     assert not list(tmp_path.iterdir())
 
 

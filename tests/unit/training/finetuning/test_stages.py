@@ -8,8 +8,16 @@ import pytest
 import torch
 
 from model.network.sizes import FULL_PARAMETERS, build_random, config_of
-from model.network.weights import skeleton
-from training.finetuning.stages import ABLATIONS, STAGE1, STAGE2, STAGES, WITHOUT_T5, Method, table
+from model.network.weights import build_meta_network
+from training.finetuning.stages import (
+    ABLATIONS,
+    STAGE1,
+    STAGE2,
+    STAGES,
+    WITHOUT_T5,
+    Method,
+    stage_table,
+)
 from training.finetuning.trainable import apply_stage
 
 FULL = {
@@ -29,13 +37,13 @@ FULL = {
 
 @pytest.mark.parametrize("name", STAGES)
 def test_every_parameter_is_in_one_group_or_stands_still(name: str) -> None:
-    network = skeleton(config_of("full"))
-    made = apply_stage(network, STAGES[name])
-    named = made.named()
-    listed = Counter(name for group in made.groups.values() for name in group)
+    network = build_meta_network(config_of("full"))
+    trainable = apply_stage(network, STAGES[name])
+    named = trainable.named_parameters()
+    listed = Counter(name for group in trainable.groups.values() for name in group)
     assert max(listed.values()) == 1
     assert {n for n, p in network.named_parameters() if p.requires_grad} == set(named)
-    in_optimizer = Counter(id(p) for group in made.optimizer_groups() for p in group["params"])
+    in_optimizer = Counter(id(p) for group in trainable.optimizer_groups() for p in group["params"])
     assert set(in_optimizer) == {id(p) for p in named.values()}
     assert max(in_optimizer.values()) == 1
     assert all(p.dtype == torch.float32 for p in named.values())
@@ -44,9 +52,9 @@ def test_every_parameter_is_in_one_group_or_stands_still(name: str) -> None:
 def test_what_the_two_stages_train_at_full_size() -> None:
     counts = {}
     for stage in (STAGE1, STAGE2):
-        network = skeleton(config_of("full"))
-        made = apply_stage(network, stage)
-        counts[stage.name] = made.counts()
+        network = build_meta_network(config_of("full"))
+        trainable = apply_stage(network, stage)
+        counts[stage.name] = trainable.parameter_counts()
         added = sum(p.numel() for n, p in network.named_parameters() if ".lora_" in n)
         assert sum(p.numel() for p in network.parameters()) - added == FULL_PARAMETERS
     bridge = {n: c for n, c in counts["stage2"].items() if n.startswith("Q-Former")}
@@ -55,7 +63,7 @@ def test_what_the_two_stages_train_at_full_size() -> None:
         n: c for n, c in FULL.items() if not n.startswith("ViT")
     }
     # All of the Q-Former, as the published model has it.
-    whole = skeleton(config_of("full"))
+    whole = build_meta_network(config_of("full"))
     assert sum(bridge.values()) == sum(p.numel() for p in whole.qformer.parameters())
     assert sum(counts["stage1"].values()) == 3_736_832
     assert sum(counts["stage2"].values()) == 213_211_904
@@ -63,8 +71,8 @@ def test_what_the_two_stages_train_at_full_size() -> None:
 
 @pytest.mark.parametrize("stage", [STAGE1, STAGE2], ids=lambda stage: stage.name)
 def test_the_key_projection_stands_still(stage: object) -> None:
-    network = skeleton(config_of("full"))
-    named = apply_stage(network, stage).named()  # type: ignore[arg-type]
+    network = build_meta_network(config_of("full"))
+    named = apply_stage(network, stage).named_parameters()  # type: ignore[arg-type]
     assert not [n for n in named if ".k_proj" in n or ".k." in n]
 
 
@@ -72,14 +80,14 @@ def test_a_step_moves_what_the_table_says_and_nothing_else() -> None:
     torch.set_num_threads(1)
     for stage in (STAGE1, STAGE2):
         network = build_random("tiny").network
-        made = apply_stage(network, stage)
+        trainable = apply_stage(network, stage)
         before = {n: p.detach().clone() for n, p in network.named_parameters()}
-        optimizer = torch.optim.AdamW(made.optimizer_groups())
-        for parameter in made.parameters():
+        optimizer = torch.optim.AdamW(trainable.optimizer_groups())
+        for parameter in trainable.parameters():
             parameter.grad = torch.ones_like(parameter)
         optimizer.step()
         moved = {n for n, p in network.named_parameters() if not torch.equal(p, before[n])}
-        assert moved == set(made.named())
+        assert moved == set(trainable.named_parameters())
         keys = [n for n in before if ".k_proj." in n]
         assert keys
         assert not moved & set(keys)
@@ -94,7 +102,7 @@ def test_table_3_is_rows_of_the_same_table() -> None:
     # Each leaves out one thing: the rest is as in the full training.
     for name in ("without_priors", "without_t5"):
         assert ABLATIONS[name][0] == STAGE1
-    rates = {(how, rate) for _, _, how, rate, _ in table([STAGE1, STAGE2])}
+    rates = {(how, rate) for _, _, how, rate, _ in stage_table([STAGE1, STAGE2])}
     assert rates == {("LoRA", 5e-4), ("whole", 1e-4)}
 
 

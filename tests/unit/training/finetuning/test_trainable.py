@@ -11,7 +11,7 @@ from model.bundling.adapters import merge_adapter
 from model.case import Case, View
 from model.network.sizes import build_random
 from training.corpus.phantoms import phantom
-from training.finetuning.objectives import Objective, Sample, gather
+from training.finetuning.objectives import Objective, Sample, collate
 from training.finetuning.stages import STAGE1, STAGE2, WITHOUT_T5, Method, ParameterGroup, Stage
 from training.finetuning.trainable import apply_stage
 
@@ -22,37 +22,37 @@ def one_thread() -> None:
 
 
 def samples(count: int = 2, size: int = 56) -> list[Sample]:
-    made = []
+    trainable = []
     for seed in range(count):
-        one = phantom(seed)
-        views = tuple(View(one.render(p, size), p) for p in one.positions)
-        made.append(Sample(Case(str(seed), views), "Write.", one.report, one.findings))
-    return made
+        study = phantom(seed)
+        views = tuple(View(study.render(p, size), p) for p in study.positions)
+        trainable.append(Sample(Case(str(seed), views), "Write.", study.report, study.findings))
+    return trainable
 
 
 @pytest.mark.parametrize("stage", [STAGE1, STAGE2, WITHOUT_T5], ids=lambda stage: stage.name)
 def test_what_was_trained_is_what_is_merged(stage: Stage, tmp_path: Path) -> None:
     model = build_random("tiny")
     torch.manual_seed(0)  # of the adapters, too
-    made = apply_stage(model.network, stage)
+    trainable = apply_stage(model.network, stage)
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in trainable.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    batch = gather(model, samples(), 40)
+    batch = collate(model, samples(), 40)
     trained = Objective(model, "report").eval()(batch).item()
-    made.save_adapter(tmp_path / "adapter")
+    trainable.save_adapter(tmp_path / "adapter")
 
     fresh = build_random("tiny")
     untouched = Objective(fresh, "report").eval()(batch).item()
-    fresh.network, said = merge_adapter(fresh.network, tmp_path / "adapter")
+    fresh.network, record = merge_adapter(fresh.network, tmp_path / "adapter")
     merged = Objective(fresh, "report").eval()(batch).item()
     assert abs(untouched - trained) > 1e-3
     assert merged == pytest.approx(trained, abs=5e-5)
-    assert len(said["sha256"]) == 64
+    assert len(record["sha256"]) == 64
 
 
 def test_a_fresh_adapter_changes_nothing() -> None:
-    batch = gather(build_random("tiny"), samples(), 40)
+    batch = collate(build_random("tiny"), samples(), 40)
     plain = Objective(build_random("tiny"), "report").eval()(batch)
     for stage in (STAGE1, STAGE2):
         model = build_random("tiny")
@@ -65,7 +65,7 @@ def test_wo_is_kept_out_of_float16() -> None:
     model = build_random("tiny", activation_scale=2.0**15)
     apply_stage(model.network, STAGE2)
     objective = Objective(model, "report").eval()
-    batch = gather(model, samples(), 40)
+    batch = collate(model, samples(), 40)
     with torch.autocast("cpu", torch.float16):
         loss = objective(batch)
     assert torch.isfinite(loss)
@@ -75,7 +75,7 @@ def test_a_group_that_names_nothing_is_refused() -> None:
     nothing = Stage(
         "x", (ParameterGroup("none", r"no\.such", Method.WHOLE, 1.0, 0.0),), priors=False
     )
-    with pytest.raises(ValueError, match="names nothing"):
+    with pytest.raises(ValueError, match="matches nothing"):
         apply_stage(build_random("tiny").network, nothing)
     twice = Stage(
         "y",

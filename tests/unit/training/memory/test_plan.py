@@ -1,4 +1,4 @@
-"""The plan of a step's memory: held against real steps on a CPU, and what it follows from."""
+"""The plan of a step's memory, compared with real steps on a CPU, and what it depends on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from model.network.sizes import build_random, config_of
-from model.network.weights import kept_dtype, skeleton
+from model.network.weights import build_meta_network, weight_dtype
 from training.finetuning.stages import STAGE1, STAGE2, TEXT_PRETRAINING, Stage
 from training.finetuning.trainable import apply_stage, enable_gradient_checkpointing
 from training.memory.counting import FLOAT32_OPERATIONS, CudaEmulation, LiveStorageCounter
@@ -23,18 +23,18 @@ from training.memory.gpu_fit import (
     card_table,
     compare,
     main,
-    markdown,
+    render_plan,
+    render_table,
     required_bytes,
     settings_by_cost,
-    show,
     suggest_settings,
 )
 from training.memory.plan import (
     MemoryPlan,
     MemorySettings,
     TrainingStep,
-    measure,
-    plan,
+    measure_step,
+    plan_memory,
     with_batch,
 )
 
@@ -51,7 +51,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-# ---- The plan and the truth ----
+# ---- Plan and real step ----
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def _one_thread() -> Iterator[None]:
 def test_a_real_step_takes_what_was_planned(
     stage: Stage, precision: Any, checkpointed: bool
 ) -> None:
-    setting = replace(SMALL, precision=precision, checkpointed=checkpointed)
-    planned = plan(stage, TINY, setting, rules="cpu")
-    measured = measure(build_random("tiny", dtype=setting.dtype), stage, setting)
+    settings = replace(SMALL, precision=precision, checkpointed=checkpointed)
+    planned = plan_memory(stage, TINY, settings, rules="cpu")
+    measured = measure_step(build_random("tiny", dtype=settings.dtype), stage, settings)
     # The profiler sees what the allocator gave out, kernels' own scratch among it.
     assert planned.total == pytest.approx(measured.memory, rel=0.03)
     assert measured.pace > 0
@@ -78,46 +78,46 @@ def test_a_real_step_takes_what_was_planned(
 
 @pytest.mark.parametrize("stage", PAPER, ids=lambda stage: stage.name)
 def test_what_does_not_depend_on_the_batch_is_counted_to_the_byte(stage: Stage) -> None:
-    network = skeleton(TINY)
+    network = build_meta_network(TINY)
     for name, weight in network.named_parameters():
-        weight.data = weight.data.to(kept_dtype(network, name, torch.float16))
-    learns = apply_stage(network, stage).parameters()
+        weight.data = weight.data.to(weight_dtype(network, name, torch.float16))
+    trained = apply_stage(network, stage).parameters()
     whole = {id(p): p.nbytes for p in network.parameters()}
     buffers = sum(b.nbytes for b in network.buffers())
-    planned = plan(stage, TINY, SMALL)
-    trainables = sum(4 * p.numel() for p in learns)
+    planned = plan_memory(stage, TINY, SMALL)
+    trainables = sum(4 * p.numel() for p in trained)
     assert planned.trainables == planned.gradients == trainables
-    assert planned.optimizer == 2 * trainables + 4 * len(learns)  # and a step's number for each
+    assert planned.optimizer == 2 * trainables + 4 * len(trained)  # and a step's number for each
     assert planned.weights + planned.trainables == sum(whole.values()) + buffers
     parts = vars(planned).copy()
-    del parts["stage"], parts["setting"]
+    del parts["stage"], parts["settings"]
     assert planned.total == sum(parts.values())
 
 
 def test_activations_grow_with_the_examples_and_shrink_by_checkpointing() -> None:
-    one = plan(STAGE1, TINY, replace(SMALL, batch=1))
-    three = plan(STAGE1, TINY, replace(SMALL, batch=3))
-    again = plan(STAGE1, TINY, replace(SMALL, batch=3, checkpointed=True))
+    one = plan_memory(STAGE1, TINY, replace(SMALL, batch=1))
+    three = plan_memory(STAGE1, TINY, replace(SMALL, batch=3))
+    checkpointed_plan = plan_memory(STAGE1, TINY, replace(SMALL, batch=3, checkpointed=True))
     assert three.activations == pytest.approx(3 * one.activations, rel=0.05)
-    assert again.activations < three.activations / 4
-    assert again.total < three.total
-    assert again.weights == three.weights
+    assert checkpointed_plan.activations < three.activations / 4
+    assert checkpointed_plan.total < three.total
+    assert checkpointed_plan.weights == three.weights
 
 
 @pytest.mark.parametrize("name", ["batch", "accumulation", "views", "prompt_tokens"])
 def test_a_setting_below_one_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is 0"):
-        plan(STAGE1, TINY, replace(SMALL, **{name: 0}))
+        plan_memory(STAGE1, TINY, replace(SMALL, **{name: 0}))
 
 
-# ---- A layer computed a second time ----
+# ---- Gradient checkpointing ----
 
 
 def _gradients(stage: Stage, checkpointed: bool) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
     model = build_random("tiny")
     trainable = apply_stage(model.network, stage)
-    for name, parameter in trainable.named().items():
+    for name, parameter in trainable.named_parameters().items():
         if ".lora_B." in name:
             torch.nn.init.normal_(parameter, std=0.02)  # at zero, its partner gets no gradient
     if checkpointed:
@@ -126,17 +126,18 @@ def _gradients(stage: Stage, checkpointed: bool) -> dict[str, torch.Tensor]:
     torch.manual_seed(2)
     step.backward(step.forward())
     return {
-        name: torch.empty(0) if p.grad is None else p.grad for name, p in trainable.named().items()
+        name: torch.empty(0) if p.grad is None else p.grad
+        for name, p in trainable.named_parameters().items()
     }
 
 
 @pytest.mark.parametrize("stage", PAPER, ids=lambda stage: stage.name)
 def test_checkpointed_gradients_are_the_same_with_dropout(stage: Stage) -> None:
-    plain, again = _gradients(stage, False), _gradients(stage, True)
-    assert plain.keys() == again.keys()
-    for name, gradient in plain.items():
-        torch.testing.assert_close(again[name], gradient, rtol=1e-5, atol=1e-7, msg=name)
-    assert sum(float(g.abs().sum()) > 0 for g in plain.values()) > 0.9 * len(plain)
+    normal, checkpointed = _gradients(stage, False), _gradients(stage, True)
+    assert normal.keys() == checkpointed.keys()
+    for name, gradient in normal.items():
+        torch.testing.assert_close(checkpointed[name], gradient, rtol=1e-5, atol=1e-7, msg=name)
+    assert sum(float(g.abs().sum()) > 0 for g in normal.values()) > 0.9 * len(normal)
 
 
 def test_every_tower_is_checkpointed_where_it_learns() -> None:
@@ -159,18 +160,18 @@ def test_every_tower_is_checkpointed_where_it_learns() -> None:
     assert ran == dict.fromkeys(layers, 2)
 
 
-# ---- As CUDA does ----
+# ---- CUDA emulation ----
 
 
 def test_what_cudas_autocast_widens_and_a_cpus_does_not_is_known() -> None:
     """The tables are in torch; the names of what our network calls are collected here."""
-    seen: set[str] = set()
+    called: set[str] = set()
 
     class Names(TorchFunctionMode):
         def __torch_function__(
             self, func: Any, types: Any, args: Any = (), kwargs: Any = None
         ) -> Any:
-            seen.add(getattr(func, "__name__", ""))
+            called.add(getattr(func, "__name__", ""))
             return func(*args, **(kwargs or {}))
 
     for stage in (*PAPER, TEXT_PRETRAINING):
@@ -180,15 +181,15 @@ def test_what_cudas_autocast_widens_and_a_cpus_does_not_is_known() -> None:
             step.forward()
 
     def kernels(key: str) -> set[str]:
-        found = (
+        names = (
             op.removeprefix("aten::").partition(".")[0]
             for op in torch._C._dispatch_get_all_op_names()
             if op.startswith("aten::") and torch._C._dispatch_has_kernel_for_dispatch_key(op, key)
         )
-        return set(found)
+        return set(names)
 
-    assert {"layer_norm", "linear", "pow", "rsqrt", "scaled_dot_product_attention"} <= seen
-    assert seen & (kernels("AutocastCUDA") - kernels("AutocastCPU")) <= FLOAT32_OPERATIONS
+    assert {"layer_norm", "linear", "pow", "rsqrt", "scaled_dot_product_attention"} <= called
+    assert called & (kernels("AutocastCUDA") - kernels("AutocastCPU")) <= FLOAT32_OPERATIONS
 
 
 def test_on_cuda_attention_keeps_no_matrix_and_dropout_keeps_bytes() -> None:
@@ -234,64 +235,67 @@ def test_a_storage_is_counted_once_and_no_longer_than_it_lives() -> None:
 
 
 def test_settings_come_by_their_cost_with_as_many_examples_a_step() -> None:
-    found = [(s.batch, s.accumulation, s.checkpointed) for s in settings_by_cost(MemorySettings())]
-    assert found == [(3, 4, False), (3, 4, True), (2, 6, True), (1, 12, True)]
+    batches = [
+        (s.batch, s.accumulation, s.checkpointed) for s in settings_by_cost(MemorySettings())
+    ]
+    assert batches == [(3, 4, False), (3, 4, True), (2, 6, True), (1, 12, True)]
     odd = MemorySettings(batch=4, accumulation=5, checkpointed=True)
     assert [(s.batch, s.accumulation) for s in settings_by_cost(odd)] == [(4, 5), (2, 10), (1, 20)]
     with pytest.raises(ValueError, match="batches of 5"):
         with_batch(MemorySettings(), 5)
 
 
-def _planned(setting: MemorySettings) -> MemoryPlan:
-    kept = (1 if setting.checkpointed else 5) * GB * setting.batch
-    return MemoryPlan("stage1", setting, 8 * GB, 0, 0, 0, kept, 0)
+def _planned(settings: MemorySettings) -> MemoryPlan:
+    kept = (1 if settings.checkpointed else 5) * GB * settings.batch
+    return MemoryPlan("stage1", settings, 8 * GB, 0, 0, 0, kept, 0)
 
 
 @pytest.mark.parametrize(
     ("card", "chosen"), [(27, (3, 4, False)), (14, (3, 4, True)), (12, (2, 6, True)), (10.8, ...)]
 )
 def test_the_cheapest_that_fits_is_chosen(card: float, chosen: Any) -> None:
-    found = suggest_settings(STAGE1, TINY, int(card * GB), planner=_planned)
+    suggestion = suggest_settings(STAGE1, TINY, int(card * GB), planner=_planned)
     if chosen is ...:
-        assert found.chosen is None
-        assert [p.setting.batch for p in found.tried] == [3, 3, 2, 1]
-        assert "still needs 10.9 GB; take a larger card" in found.words
+        assert suggestion.chosen is None
+        assert [p.settings.batch for p in suggestion.tried] == [3, 3, 2, 1]
+        assert "still needs 10.9 GB; take a larger card" in suggestion.summary
         return
-    assert found.chosen is not None
-    setting = found.chosen.setting
-    assert (setting.batch, setting.accumulation, setting.checkpointed) == chosen
-    assert required_bytes(found.chosen) <= card * GB
-    assert found.chosen is found.tried[-1]
+    assert suggestion.chosen is not None
+    settings = suggestion.chosen.settings
+    assert (settings.batch, settings.accumulation, settings.checkpointed) == chosen
+    assert required_bytes(suggestion.chosen) <= card * GB
+    assert suggestion.chosen is suggestion.tried[-1]
 
 
 def test_a_suggestion_says_what_to_do() -> None:
-    words = {
-        card: suggest_settings(STAGE1, TINY, card * GB, planner=_planned).words for card in (40, 14)
+    summaries = {
+        card: suggest_settings(STAGE1, TINY, card * GB, planner=_planned).summary
+        for card in (40, 14)
     }
-    assert words[40] == "fits in 40.0 GB as it is set: 26.3 GB"
-    assert "(26.3 GB), but with 3 x 4, checkpointed: 13.1 GB" in words[14]
+    assert summaries[40] == "fits in 40.0 GB as it is set: 26.3 GB"
+    assert "(26.3 GB), but with 3 x 4, checkpointed: 13.1 GB" in summaries[14]
     wide = Suggestion(GB, (_planned(MemorySettings(precision="float32")),), None)
-    assert "take a half precision or a larger card" in wide.words
+    assert "take a half precision or a larger card" in wide.summary
 
 
 def test_the_real_plan_is_suggested_and_shown() -> None:
     before = torch.get_rng_state()
-    plain = plan(STAGE1, TINY, SMALL)
-    again = plan(STAGE1, TINY, replace(SMALL, checkpointed=True))
+    normal = plan_memory(STAGE1, TINY, SMALL)
+    checkpointed_plan = plan_memory(STAGE1, TINY, replace(SMALL, checkpointed=True))
     assert torch.equal(torch.get_rng_state(), before)  # whoever plans first trains the same
-    room = required_bytes(again)
-    assert room < required_bytes(plain)
-    found = suggest_settings(STAGE1, TINY, room, SMALL)
-    assert found.chosen == again
-    text = show(again, room)
+    capacity = required_bytes(checkpointed_plan)
+    assert capacity < required_bytes(normal)
+    suggestion = suggest_settings(STAGE1, TINY, capacity, SMALL)
+    assert suggestion.chosen == checkpointed_plan
+    text = render_plan(checkpointed_plan, capacity)
     assert "stage1, 2 x 4, checkpointed, float16, 2 views" in text
     assert "the card has" in text
 
 
 def test_the_table_has_a_line_for_each_stage_and_precision() -> None:
-    asked = replace(SMALL, batch=1)
-    rows = card_table(TINY, precisions=("float16",), cards=(1, 16), asked=asked)
-    lines = markdown(rows).splitlines()
+    requested = replace(SMALL, batch=1)
+    rows = card_table(TINY, precisions=("float16",), cards=(1, 16), requested=requested)
+    lines = render_table(rows).splitlines()
     assert lines[0] == "| stage | precision | 1 GB | 16 GB |"
     assert [line.split(" | ")[:2] for line in lines[2:]] == [
         ["| stage1", "float16"],
@@ -302,9 +306,9 @@ def test_the_table_has_a_line_for_each_stage_and_precision() -> None:
 
 
 def test_a_plan_stands_beside_what_was_measured() -> None:
-    setting = replace(SMALL, precision="float32")
-    said = compare("tiny", PAPER[0], plan(PAPER[0], TINY, setting, rules="cpu"), "cpu")
-    assert re.search(r"measured \d+ MB: the plan is off by [+-]\d\.\d%; \d+\.\d\d studies", said)
+    settings = replace(SMALL, precision="float32")
+    text = compare("tiny", PAPER[0], plan_memory(PAPER[0], TINY, settings, rules="cpu"), "cpu")
+    assert re.search(r"measured \d+ MB: the plan is off by [+-]\d\.\d%; \d+\.\d\d studies", text)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to measure on")
