@@ -1,10 +1,10 @@
-"""Bytes on disk: received instances and prepared inputs. Temporary file, fsync, rename, fsync.
+"""Bytes on disk: received instances and prepared inputs, under names of our own making.
 
-Knows files and their names, which are all of our own making; knows no rows and no DICOM.
+A file is written under a temporary name, synced, renamed, and its folder is synced.
 
     <root>/incoming/               being received; swept by age
-    <root>/instances/<day>/<xx>/   one file an object, never changed
-    <root>/prepared/<xx>/          one file a digest of its content's origin
+    <root>/instances/<day>/<xx>/   one file for each object, never changed
+    <root>/prepared/<xx>/          one file for each digest of what the content was made from
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Blobs:
         self.incoming = self.root / "incoming"
 
     def make_folders(self) -> None:
-        """Make the folders, readable by this user alone: they hold patients' images."""
+        """Make the folders, readable by this user alone, for they hold patients' images."""
         for folder in (self.root, self.incoming, self.root / "instances", self.root / "prepared"):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -46,25 +46,30 @@ class Blobs:
         """The file of a key.
 
         Raises:
-            NotFound: the key is not of a form that this class makes.
+            NotFound: the key has not the form of a key that this class makes.
         """
         if not _KEY.fullmatch(key):
             raise NotFound("that is not the key of a blob")
         return self.root / key
 
     def new_instance(self) -> str:
-        """A key for an instance that is to be kept."""
+        """A new key for an instance that is to be kept."""
         name = uuid.uuid4().hex
         day = dt.datetime.now(dt.UTC).date().isoformat()
         return f"instances/{day}/{name[:2]}/{name}.dcm"
 
     def keep_instance(self, received: Path, key: str = "") -> str:
-        """Keep a received file for good and return its key: synced to disk when this returns.
+        """Keep a received file for good; it is synced to disk when this returns.
 
-        The received file stays where it is (whoever made it removes it).
+        Args:
+            received: the file, which stays where it is; the caller removes it.
+            key: the key to keep it under; a new one where it is empty.
+
+        Returns:
+            The key.
 
         Raises:
-            DiskFull: no room; nothing half kept.
+            DiskFull: there is no room; nothing is half kept.
         """
         key = key or self.new_instance()
         target = self.path(key)
@@ -72,16 +77,23 @@ class Blobs:
             self._make_parent(target)
             with received.open("rb") as file:
                 os.fsync(file.fileno())
-            # A link is atomic and needs no second copy; the receiver then drops its own name.
+            # A link is atomic and needs no second copy; the caller then removes its own name.
             os.link(received, target)
             _sync_folder(target.parent)
         return key
 
     def write_prepared(self, digest: str, content: bytes) -> str:
-        """Write a prepared input under the digest of what it was made from; whole or not at all.
+        """Write a prepared input, whole or not at all.
+
+        Args:
+            digest: the digest of what the input was made from, in hex.
+            content: the bytes.
+
+        Returns:
+            The key.
 
         Raises:
-            DiskFull: no room; nothing half kept.
+            DiskFull: there is no room; nothing is half kept.
         """
         key = f"prepared/{digest[:2]}/{digest}.npz"
         target = self.root / key
@@ -129,8 +141,8 @@ class Blobs:
         looked at when they were young.
         """
         today = dt.datetime.now(dt.UTC).date()
-        for back in range(int(hours / 24) + 3):
-            day = self.root / "instances" / (today - dt.timedelta(days=back)).isoformat()
+        for days_ago in range(int(hours / 24) + 3):
+            day = self.root / "instances" / (today - dt.timedelta(days=days_ago)).isoformat()
             for file in _older(day.glob("*/*.dcm"), hours):
                 yield str(file.relative_to(self.root))
 
@@ -142,7 +154,7 @@ class Blobs:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal, in constant memory."""
+    """SHA-256 of a file, in hex; uses constant memory."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -151,29 +163,33 @@ def sha256_of(path: Path) -> str:
 
 
 def write_past_cache(handle: int, block: memoryview) -> None:
-    """Write all of a block at a file's end, to the disk itself where the file system can do that.
+    """Write a whole block at a file's end, past the page cache where the file system can do that.
 
-    The disk takes whole pages of memory, at whole pages of the file: the bytes behind the last
-    whole one, and all that come after, go through the cache as ever. So does a block on a file
-    system that knows no O_DIRECT. Neither way is durable without a sync.
+    O_DIRECT takes only whole pages of memory at whole pages of the file. The bytes behind the last
+    whole page, and everything that is written after them, go through the cache as usual. So does a
+    block on a file system without O_DIRECT. Either way nothing is durable without a sync.
+
+    Args:
+        handle: the file, open for writing.
+        block: the bytes, in memory that begins at a page.
 
     Raises:
-        OSError: a part may be written.
+        OSError: the write failed; a part of the block may be written.
     """
-    whole = len(block) // mmap.PAGESIZE * mmap.PAGESIZE
-    at = 0
+    whole_pages = len(block) // mmap.PAGESIZE * mmap.PAGESIZE
+    written = 0
     flags = fcntl.fcntl(handle, fcntl.F_GETFL)
     try:
         fcntl.fcntl(handle, fcntl.F_SETFL, flags | _O_DIRECT)
-        while at < whole:
-            at += os.write(handle, block[at:whole])
+        while written < whole_pages:
+            written += os.write(handle, block[written:whole_pages])
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
     finally:
         fcntl.fcntl(handle, fcntl.F_SETFL, flags)
-    while at < len(block):
-        at += os.write(handle, block[at:])
+    while written < len(block):
+        written += os.write(handle, block[written:])
 
 
 @contextmanager
@@ -202,4 +218,4 @@ def _older(files: Iterator[Path], hours: float) -> Iterator[Path]:
             if file.is_file() and file.stat().st_mtime < limit:
                 yield file
         except FileNotFoundError:
-            continue  # somebody finished with it meanwhile
+            continue  # it was removed meanwhile

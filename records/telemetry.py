@@ -1,7 +1,8 @@
-"""Logs without patients. One line a happening: our own words and ids, nothing of a header.
+"""Logs without patients: one line for each event, with our own texts and ids only.
 
-Fields are on an allow list, so that a patient's name cannot get into a line by a new keyword, and
-the libraries that log what they receive are turned down. Metrics are read from rows by the API.
+Only fields of an allow list are logged, so a patient's name cannot get into a line by a new
+keyword. The libraries that log what they receive are turned down. Metrics are read from rows by the
+API.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FIELDS = frozenset(
         "bundle", "device", "model", "batch", "queue", "path", "url", "attempt", "per_minute",
     }
 )  # fmt: skip
-"""What a log line may hold. Study, request and instance are our own ids."""
+"""The fields that a log line may hold. Study, request and instance are our own ids."""
 
 _NOISY = (
     "pynetdicom",
@@ -41,15 +42,16 @@ _NOISY = (
 
 
 def _only_known_fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    dropped = sorted(set(event) - FIELDS)
-    kept = {key: value for key, value in event.items() if key in FIELDS}
-    if dropped:
-        kept["event"] = f"{kept.get('event', '')} [fields left out: {', '.join(dropped)}]"
-    return kept
+    """Leave out the fields that are not on the allow list, and say so in the line."""
+    unknown = sorted(set(event) - FIELDS)
+    known = {key: value for key, value in event.items() if key in FIELDS}
+    if unknown:
+        known["event"] = f"{known.get('event', '')} [fields left out: {', '.join(unknown)}]"
+    return known
 
 
-class _Terse(logging.Filter):
-    """Lines of other libraries: no tracebacks, for a traceback quotes values."""
+class _NoTracebacks(logging.Filter):
+    """Replaces the tracebacks of other libraries, for a traceback quotes values."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info:
@@ -60,8 +62,14 @@ class _Terse(logging.Filter):
 
 
 def set_up_logs(form: str = "text", level: str = "info", part: str = "") -> None:
-    """Send all logs to standard error, in `text` for people or `json` for collectors."""
-    chosen = logging.getLevelName(level.upper())
+    """Send all logs of this process to standard error.
+
+    Args:
+        form: "text" for people, "json" for collectors.
+        level: the lowest level that is logged: "debug", "info", "warning" or "error".
+        part: the running part, which each line then names.
+    """
+    threshold = logging.getLevelName(level.upper())
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -72,8 +80,8 @@ def set_up_logs(form: str = "text", level: str = "info", part: str = "") -> None
             if form == "json"
             else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(chosen),
-        # Standard error as it is when a line is written, not as it was when logs were set up.
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        # Standard error as it is when a line is written, not as it was when this was called.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
@@ -81,9 +89,9 @@ def set_up_logs(form: str = "text", level: str = "info", part: str = "") -> None
     if part:
         structlog.contextvars.bind_contextvars(part=part)
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_Terse())
+    handler.addFilter(_NoTracebacks())
     handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] %(message)s"))
-    logging.basicConfig(level=max(chosen, logging.INFO), handlers=[handler], force=True)
+    logging.basicConfig(level=max(threshold, logging.INFO), handlers=[handler], force=True)
     for name in _NOISY:
         # pydicom warns with the values it finds odd; pynetdicom's debug log prints data sets.
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -93,5 +101,5 @@ def set_up_logs(form: str = "text", level: str = "info", part: str = "") -> None
 
 
 def logger() -> Any:
-    """The logger: `logger().info("a film was kept", study=..., bytes=...)`."""
+    """The logger, as in `logger().info("an image was kept", study=..., bytes=...)`."""
     return structlog.get_logger()

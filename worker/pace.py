@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from model.inference.counters import EngineCounters
 from model.reporter import Drafting
@@ -11,7 +12,9 @@ from model.reporter import Drafting
 class Pace:
     """What was done since it was last asked. One thread asks, while another drafts."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Measure nothing yet. clock: seconds, as `time.monotonic`."""
+        self._clock = clock
         self._reporter: Drafting | None = None
         self._last_counters = EngineCounters()
         self._last_time = 0.0
@@ -19,7 +22,7 @@ class Pace:
     def follow(self, reporter: Drafting) -> None:
         """Measure this model from now on."""
         self._last_counters = reporter.counters.copy()
-        self._last_time = time.monotonic()
+        self._last_time = self._clock()
         self._reporter = reporter
 
     def facts(self) -> dict[str, float]:
@@ -36,7 +39,7 @@ class Pace:
         reporter = self._reporter
         if reporter is None:
             return {}
-        counters, last, now = reporter.counters.copy(), self._last_counters, time.monotonic()
+        counters, last, now = reporter.counters.copy(), self._last_counters, self._clock()
         seconds = max(now - self._last_time, 1e-9)
         self._last_counters, self._last_time = counters, now
         return {

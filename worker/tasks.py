@@ -34,8 +34,10 @@ PREPARE_SECONDS = 60.0
 last_sweep = time.monotonic()
 """When the last sweep began, on this process's monotonic clock."""
 
+paused_until: dict[str, float] = {}
+"""By part, the monotonic time before which its bells do nothing."""
+
 _circuit_breakers = {stage: CircuitBreaker(stage) for stage in Stage}
-_paused_until: dict[str, float] = {}  # part -> monotonic time before which bells do nothing
 _last_sweep_facts: dict[str, int] = {}
 _pace = Pace()
 
@@ -135,7 +137,7 @@ class _LoggedProgress:
 
 def _run(part: str, work: Callable[[], object], request_id: str = "") -> None:
     """Do the work of one bell. A part that is down is one log line, and a pause before more."""
-    if is_stopping() or time.monotonic() < _paused_until.get(part, 0.0):
+    if is_stopping() or time.monotonic() < paused_until.get(part, 0.0):
         return
     try:
         work()
@@ -149,8 +151,8 @@ def _run(part: str, work: Callable[[], object], request_id: str = "") -> None:
         stop_worker()
     except NightdraftError as error:
         # Disk, database, Redis or bundle: without a pause each bell would ask and fail anew.
-        _paused_until[part] = time.monotonic() + settings().sweep_seconds
+        paused_until[part] = time.monotonic() + settings().sweep_seconds
         logger().error("a part is down", stage=part, request=request_id, error=safe_text(error))
     except Exception as error:
-        _paused_until[part] = time.monotonic() + settings().sweep_seconds
+        paused_until[part] = time.monotonic() + settings().sweep_seconds
         logger().error("unforeseen", stage=part, request=request_id, error=safe_text(error))

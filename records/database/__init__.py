@@ -1,1 +1,1 @@
-"""The database: the tables, the engine, and `unit_of_work()`, one transaction."""
+"""The database: tables, engine, and `unit_of_work()`, which is one transaction."""

@@ -1,7 +1,4 @@
-"""The engine, `unit_of_work()` (one transaction, committed whole or not at all), and its clock.
-
-Knows the database's address and its errors; knows no tables.
-"""
+"""The database engine, `unit_of_work()`, which is one transaction, and the database's clock."""
 
 from __future__ import annotations
 
@@ -20,21 +17,17 @@ from records.settings import settings
 
 
 def make_engine(url: str) -> Engine:
-    """An engine as Nightdraft wants it.
-
-    hide_parameters: a failing statement's values may be a patient's.
-    pool_pre_ping: the server may have been restarted since the connection was last used.
-    """
+    """An engine with Nightdraft's limits and privacy, for the database at `url`."""
     return create_engine(
         url,
-        hide_parameters=True,
-        pool_pre_ping=True,
+        hide_parameters=True,  # the values of a failing statement may be a patient's
+        pool_pre_ping=True,  # the server may have been restarted since the connection was used
         pool_size=5,
         max_overflow=20,
         connect_args={
             "connect_timeout": 5,
             "application_name": "nightdraft",
-            # A statement that hangs would hold a study for ever; nothing here takes a minute.
+            # A statement that hangs would hold a study for ever, and none here takes a minute.
             "options": "-c statement_timeout=60000 -c lock_timeout=30000 -c timezone=UTC",
         },
     )
@@ -42,12 +35,12 @@ def make_engine(url: str) -> Engine:
 
 @lru_cache(maxsize=1)
 def engine() -> Engine:
-    """The process's engine, made at first use (after a fork, never before)."""
+    """The process's engine, made at first use: after a fork, never before it."""
     return make_engine(settings().address("database_url"))
 
 
 def forget_engine() -> None:
-    """Drop the process's engine: after a fork the parent's connections are not ours."""
+    """Drop the process's engine; a forked child must not use its parent's connections."""
     if engine.cache_info().currsize:
         engine().dispose(close=False)
     engine.cache_clear()
@@ -55,11 +48,12 @@ def forget_engine() -> None:
 
 @contextmanager
 def unit_of_work() -> Iterator[Session]:
-    """One transaction: commits at the end, rolls back on any error.
+    """One transaction: it commits at the end of the block, and rolls back on any error.
 
     Raises:
         DatabaseDown: PostgreSQL did not answer, the connection broke, or the tables are not ours.
-        NightdraftError: the database refused; its words are left out, for they quote the row.
+        NightdraftError: the database refused a change. Its own message quotes the row, so only the
+            error's class, its SQLSTATE and the constraint are given.
     """
     session = Session(engine(), expire_on_commit=False)
     try:
@@ -71,7 +65,7 @@ def unit_of_work() -> Iterator[Session]:
         if error.connection_invalidated:
             raise DatabaseDown(f"the connection to PostgreSQL broke ({_code(error)})") from None
         if (getattr(error.orig, "pgcode", None) or "").startswith("42"):
-            # Class 42: no such table or column, no right to it. No film and no study is to blame.
+            # Class 42: no such table or column, or no right to it. No study is to blame.
             raise DatabaseDown(
                 f"the tables are not the ones that this software knows ({_code(error)}): "
                 "run `nightdraft migrate`"
@@ -82,23 +76,23 @@ def unit_of_work() -> Iterator[Session]:
 
 
 def interval(seconds: float) -> ColumnElement[Any]:
-    """So many seconds, for sums with the database's clock."""
+    """So many seconds as an SQL interval, to be added to the database's clock."""
     return func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def _code(error: DBAPIError) -> str:
-    """The error's class, its SQLSTATE and the constraint's name: nothing of the row."""
+    """The error's class, its SQLSTATE and the constraint's name; nothing of the row."""
     original = error.orig
     diagnosis = getattr(original, "diag", None)
-    words = [
+    parts = [
         type(original).__name__,
         getattr(original, "pgcode", None) or "",
         getattr(diagnosis, "constraint_name", None) or "",
     ]
-    return " ".join(word for word in words if word)
+    return " ".join(part for part in parts if part)
 
 
 def database_time(session: Session) -> dt.datetime:
-    """The database's clock: one question, one answer, so a check that it works."""
+    """The database's clock; reading it also checks that the database answers."""
     now: dt.datetime = session.execute(select(func.clock_timestamp())).scalar_one()
     return now

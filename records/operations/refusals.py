@@ -1,4 +1,4 @@
-"""Refusals: what the DICOM listener did not accept, with the reason; one row for each."""
+"""Refusals: the objects that the DICOM listener did not accept, each with its reason."""
 
 from __future__ import annotations
 
@@ -19,7 +19,16 @@ def record_refusal(
     reason: str,
     sentence: str,
 ) -> None:
-    """Keep a line of what was refused, so that nothing vanishes."""
+    """Keep a row of a refused object, so that nothing vanishes.
+
+    Args:
+        session: the caller's transaction.
+        calling_ae: the sender's AE title.
+        sop_class_uid: (0008,0016), as far as it is known.
+        sop_instance_uid: (0008,0018), as far as it is known.
+        reason: a stable word.
+        sentence: the reason for a person.
+    """
     session.execute(
         insert(Refusal).values(
             calling_ae=calling_ae[:16],
@@ -37,6 +46,6 @@ def list_refusals(session: Session, limit: int = 100) -> Sequence[Refusal]:
 
 
 def count_by_reason(session: Session) -> dict[str, int]:
-    """How many were refused, by reason."""
+    """How many objects were refused, by reason."""
     rows = session.execute(select(Refusal.reason, func.count()).group_by(Refusal.reason))
     return {row[0]: row[1] for row in rows}

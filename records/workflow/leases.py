@@ -1,8 +1,8 @@
 """Leases: who works on which request. Claims, renewals, releases, and the fence.
 
 "Being worked on" is a live lease: an owner, the number of the claim, and an expiry on the
-database's clock. Every write carries the worker's lease; a write under a lost lease changes nothing.
-After a lease expired its requests are suspects, which are claimed one at a time.
+database's clock. Every write carries the worker's lease; a write under a lost lease changes
+nothing. After a lease expired its requests are suspects, which are claimed one at a time.
 """
 
 from __future__ import annotations

@@ -35,12 +35,12 @@ class Reporter(NullReporter):
             elif not gathered:
                 return
             if case is None or len(gathered) == self.batch:
-                yield from self._write(gathered)
+                yield from self.write_batch(gathered)
                 gathered = []
         if gathered:
-            yield from self._write(gathered)
+            yield from self.write_batch(gathered)
 
-    def _write(self, batch: list[Case]) -> Iterator[DraftText | FailedCase]:
+    def write_batch(self, batch: list[Case]) -> Iterator[DraftText | FailedCase]:
         self.batches.append([case.key for case in batch])
         if error := self.breaks(batch):
             raise error

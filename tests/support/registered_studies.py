@@ -14,7 +14,7 @@ OTHER_PATIENT = Patient("P-2", "", "PHANTOM^TWO", "19600101", "M")
 _numbers = itertools.count(1)
 
 
-def new_instance(study="1.2.3", sop=None, content="a film", patient=PATIENT, **more):
+def new_instance(study="1.2.3", sop=None, content="an image", patient=PATIENT, **changed):
     number = next(_numbers)
     values = {
         "study_instance_uid": study,
@@ -33,34 +33,36 @@ def new_instance(study="1.2.3", sop=None, content="a film", patient=PATIENT, **m
         "calling_ae": "TEST",
         "priority": Priority.ROUTINE,
     }
-    return ReceivedInstance(**(values | more))
+    return ReceivedInstance(**(values | changed))
 
 
-def register(*many):
+def register(*instances):
     with unit_of_work() as session:
-        return [studies.register_instance(session, one) for one in many]
+        return [studies.register_instance(session, instance) for instance in instances]
 
 
-def complete(*many):
+def complete(*instances):
     """Register and close; returns the studies' own ids in order, each once."""
-    found = list(dict.fromkeys(one.study_id for one in register(*many)))
+    study_ids = list(dict.fromkeys(done.study_id for done in register(*instances)))
     with unit_of_work() as session:
         studies.close_quiet(session, 0.0)
-    return found
+    return study_ids
 
 
-def claim(stage=Stage.PREPARE, owner="w", limit=8, seconds=60.0, **more):
+def claim(stage=Stage.PREPARE, owner="w", limit=8, seconds=60.0, **changed):
     with unit_of_work() as session:
-        return leases.claim(session, stage, owner, limit, seconds, **more)
+        return leases.claim(session, stage, owner, limit, seconds, **changed)
 
 
-def prepare(lease, inputs=None):
-    what = requests.PreparedInput("prepared/x", inputs or f"in-{lease.request_id}", "pp", {})
+def prepare(lease, inputs_digest=None):
+    prepared = requests.PreparedInput(
+        "prepared/x", inputs_digest or f"in-{lease.request_id}", "pp", {}
+    )
     with unit_of_work() as session:
-        return requests.mark_prepared(session, lease, what)
+        return requests.mark_prepared(session, lease, prepared)
 
 
-def new_draft(lease, **more):
+def new_draft(lease, **changed):
     values = {
         "text": "Findings: the lungs are clear.",
         "findings": "the lungs are clear.",
@@ -84,12 +86,12 @@ def new_draft(lease, **more):
         "device": "cpu",
         "dtype": "float32",
     }
-    return drafts.NewDraft(**(values | more))
+    return drafts.NewDraft(**(values | changed))
 
 
-def save(lease, **more):
+def save(lease, **changed):
     with unit_of_work() as session:
-        return drafts.save(session, lease, new_draft(lease, **more))
+        return drafts.save(session, lease, new_draft(lease, **changed))
 
 
 def draft_all():

@@ -1,4 +1,4 @@
-"""Films as the listener leaves them: on the blob volume and in rows."""
+"""Images as the listener leaves them: on the blob volume and in rows."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from records.workflow.studies import Patient, ReceivedInstance
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 
-PLANTED = "ZEPPELINOWITSCH"
-"""A patient's name that must be nowhere but in rows and films."""
+PLANTED_NAME = "ZEPPELINOWITSCH"
+"""A patient's name that must be nowhere but in rows and images."""
 
 
-def films(seed: int, *, size: int = 64) -> list[Dataset]:
-    """A phantom study's films, of a patient with the planted name."""
-    made = phantom_dicom(phantom(seed), size=size)
-    for film in made:
-        film.PatientName = f"{PLANTED}^{seed}"
-    return made
+def phantom_images(seed: int, *, size: int = 64) -> list[Dataset]:
+    """A phantom study's images, of a patient with the planted name."""
+    datasets = phantom_dicom(phantom(seed), size=size)
+    for dataset in datasets:
+        dataset.PatientName = f"{PLANTED_NAME}^{seed}"
+    return datasets
 
 
-def bring(film: Dataset, *, damage: bool = False, **more: object) -> uuid.UUID:
-    """File one film as the listener does; the study's id."""
+def store_image(dataset: Dataset, *, damage: bool = False, **changed: object) -> uuid.UUID:
+    """File one image as the listener does; returns the study's id."""
     blobs = Blobs(settings().data_dir)
     out = BytesIO()
-    dcmwrite(out, film, enforce_file_format=True)
+    dcmwrite(out, dataset, enforce_file_format=True)
     content = out.getvalue()
     if damage:
         content = content[: len(content) - 1000]
@@ -41,16 +41,16 @@ def bring(film: Dataset, *, damage: bool = False, **more: object) -> uuid.UUID:
     key = blobs.keep_instance(received)
     received.unlink()
     values = {
-        "study_instance_uid": str(film.StudyInstanceUID),
-        "series_instance_uid": str(film.SeriesInstanceUID),
-        "sop_instance_uid": str(film.SOPInstanceUID),
-        "sop_class_uid": str(film.SOPClassUID),
-        "transfer_syntax_uid": str(film.file_meta.TransferSyntaxUID),
-        "modality": str(film.Modality),
-        "patient": Patient(str(film.PatientID), "", str(film.PatientName)),
-        "accession_number": str(film.AccessionNumber),
-        "study_date": str(film.StudyDate),
-        "study_description": str(film.StudyDescription),
+        "study_instance_uid": str(dataset.StudyInstanceUID),
+        "series_instance_uid": str(dataset.SeriesInstanceUID),
+        "sop_instance_uid": str(dataset.SOPInstanceUID),
+        "sop_class_uid": str(dataset.SOPClassUID),
+        "transfer_syntax_uid": str(dataset.file_meta.TransferSyntaxUID),
+        "modality": str(dataset.Modality),
+        "patient": Patient(str(dataset.PatientID), "", str(dataset.PatientName)),
+        "accession_number": str(dataset.AccessionNumber),
+        "study_date": str(dataset.StudyDate),
+        "study_description": str(dataset.StudyDescription),
         "blob": key,
         "sha256": sha256_of(blobs.path(key)),
         "size": len(content),
@@ -58,21 +58,21 @@ def bring(film: Dataset, *, damage: bool = False, **more: object) -> uuid.UUID:
         "priority": Priority.ROUTINE,
     }
     with unit_of_work() as session:
-        return studies.register_instance(session, ReceivedInstance(**(values | more))).study_id
+        return studies.register_instance(session, ReceivedInstance(**(values | changed))).study_id
 
 
-def bring_studies(*seeds: int, **more: object) -> list[uuid.UUID]:
-    """One phantom study a seed, one film of it (a frontal one); the studies' ids."""
-    return [bring(films(seed)[0], **more) for seed in seeds]
+def store_studies(*seeds: int, **changed: object) -> list[uuid.UUID]:
+    """One phantom study for each seed, its first image only; returns the studies' ids."""
+    return [store_image(phantom_images(seed)[0], **changed) for seed in seeds]
 
 
-def close() -> None:
+def close_studies() -> None:
     """Make every study complete, now."""
     with unit_of_work() as session:
         studies.close_quiet(session, 0.0)
 
 
-def state(study_id: uuid.UUID) -> VisibleState:
+def visible_state(study_id: uuid.UUID) -> VisibleState:
     """What a person sees of the study."""
     with unit_of_work() as session:
         return worklist.read_row(session, study_id).state

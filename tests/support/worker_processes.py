@@ -32,21 +32,21 @@ class Part:
     log: Path
     family: list[psutil.Process] = field(default_factory=list)
 
-    def said(self) -> str:
+    def read_log(self) -> str:
         return self.log.read_text()
 
-    def ask_to_end(self, sign: signal.Signals = signal.SIGTERM) -> None:
+    def signal_to_end(self, number: signal.Signals = signal.SIGTERM) -> None:
         self.family = self.family or self.children()
         if self.process.poll() is None:
-            self.process.send_signal(sign)
+            self.process.send_signal(number)
 
-    def end(self, sign: signal.Signals = signal.SIGTERM) -> int:
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Signal it, wait, and see that nothing of it is left."""
-        self.ask_to_end(sign)
+        self.signal_to_end(number)
         status = self.process.wait(timeout=30)
         _, alive = psutil.wait_procs(self.family, timeout=10)
-        for one in alive:
-            one.kill()
+        for process in alive:
+            process.kill()
         assert not alive, f"left behind: {alive}"
         return status
 

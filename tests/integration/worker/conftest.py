@@ -30,6 +30,6 @@ def run_part(night: Callable[..., None], tmp_path: Path) -> Iterator[Callable[[s
 
     yield run
     for part in running:
-        part.ask_to_end()
+        part.signal_to_end()
     for part in running:
         part.end()

@@ -1,4 +1,4 @@
-"""Drafting: fences, groups, poison, sickness, and inputs that are not what they should be."""
+"""Drafting: fencing, groups, poison, sick workers, and inputs that are not what they should be."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ from records.states import (
 )
 from records.workflow import drafts, events, holds, leases, requests, worklist
 from tests.support.faulty_reporter import Reporter
-from tests.support.stored_studies import bring, bring_studies, close, films, state
+from tests.support.stored_studies import (
+    close_studies,
+    phantom_images,
+    store_image,
+    store_studies,
+    visible_state,
+)
 from tests.support.waiting import eventually
 from worker.circuit_breaker import CircuitBreaker
 from worker.drafting import DeviceFailed, draft_ready
@@ -56,8 +62,8 @@ def draft(reporter=None, owner="d", breaker=None, **more):
 def prepared(*seeds, **more):
     ids = []
     for seed in seeds:  # one after the other, so that their order is known
-        ids += bring_studies(seed, **more)
-        close()
+        ids += store_studies(seed, **more)
+        close_studies()
     assert prepare() == len(seeds)
     return ids
 
@@ -80,18 +86,18 @@ def test_a_draft_says_all_it_came_from():
     (study,) = prepared(1)
     assert draft() == 1
     with unit_of_work() as session:
-        (one,) = drafts.list_by_study(session, study)
-    assert one.text.startswith(WARNING)
-    assert one.model_name == "null"
-    assert one.notice.startswith("No model")
-    assert one.views[0]["position"] == "frontal"
-    assert "ViewPosition" in one.views[0]["why"]
-    assert one.indication_source
-    assert one.inputs_digest == request_of(study).inputs_digest
+        (saved,) = drafts.list_by_study(session, study)
+    assert saved.text.startswith(WARNING)
+    assert saved.model_name == "null"
+    assert saved.notice.startswith("No model")
+    assert saved.views[0]["position"] == "frontal"
+    assert "ViewPosition" in saved.views[0]["why"]
+    assert saved.indication_source
+    assert saved.inputs_digest == request_of(study).inputs_digest
 
 
-class Telling(NullReporter):
-    """The null reporter with a token a word, each of probability one quarter."""
+class ReporterWithTokens(NullReporter):
+    """The null reporter with a token for each word, each of probability one quarter."""
 
     def draft(self, cases):
         for wrote in super().draft(cases):
@@ -102,20 +108,22 @@ class Telling(NullReporter):
 
 def test_a_draft_keeps_how_sure_the_model_was_and_what_was_run_again():
     (known,) = prepared(1)
-    assert draft(Telling()) == 1
+    assert draft(ReporterWithTokens()) == 1
     (unknown,) = prepared(2)
     assert draft() == 1
     with unit_of_work() as session:
-        (one,), (other,) = (drafts.list_by_study(session, study) for study in (known, unknown))
-    assert [(s["section"], s["confidence"], s["least"]) for s in one.sentences] == [
+        (with_tokens,), (without,) = (
+            drafts.list_by_study(session, study) for study in (known, unknown)
+        )
+    assert [(s["section"], s["confidence"], s["least"]) for s in with_tokens.sentences] == [
         ("findings", 0.25, 0.25),
         ("impression", 0.25, 0.25),
     ]
-    assert one.sentences[0]["text"] == one.findings
+    assert with_tokens.sentences[0]["text"] == with_tokens.findings
     rerun = "Half precision gave values that are no numbers; this study was run again in float32."
-    assert rerun in one.notes
-    assert other.sentences is None
-    assert rerun not in other.notes
+    assert rerun in with_tokens.notes
+    assert without.sentences is None
+    assert rerun not in without.notes
 
 
 def test_priority_goes_first_and_groups_are_as_large_as_the_model_takes():
@@ -129,15 +137,15 @@ def test_priority_goes_first_and_groups_are_as_large_as_the_model_takes():
 
 def test_a_stat_that_comes_while_others_are_drafted_takes_the_next_place():
     prepared(*range(1, 7))
-    seen = []
+    urgent = []
 
     def arrive(batch):
-        if not seen:
-            seen.extend(prepared(9, priority=Priority.STAT))
+        if not urgent:
+            urgent.extend(prepared(9, priority=Priority.STAT))
 
     reporter = Reporter(breaks=arrive, batch=2)
     assert draft(reporter) == 7
-    assert key_of(seen[0]) == reporter.batches[1][0]
+    assert key_of(urgent[0]) == reporter.batches[1][0]
 
 
 def test_a_worker_that_lost_its_lease_saves_nothing_and_its_mates_are_saved(night):
@@ -150,8 +158,8 @@ def test_a_worker_that_lost_its_lease_saves_nothing_and_its_mates_are_saved(nigh
             row.lease_owner, row.claims = "another", row.claims + 1
 
     assert draft(Reporter(breaks=steal)) == 1
-    assert state(kept) is DRAFTED
-    assert state(lost) is VisibleState.DRAFTING  # the other's
+    assert visible_state(kept) is DRAFTED
+    assert visible_state(lost) is VisibleState.DRAFTING  # the other's
     with unit_of_work() as session:
         assert not drafts.list_by_study(session, lost)
 
@@ -166,7 +174,7 @@ def test_leases_are_renewed_while_the_model_works(night):
         eventually(lambda: (request_of(study).lease_expires_at - first).total_seconds() > 1)
 
     assert draft(Reporter(breaks=slow)) == 1
-    assert state(study) is DRAFTED
+    assert visible_state(study) is DRAFTED
 
 
 def test_poison_in_a_batch_is_alone_failed_and_its_mates_are_drafted(night):
@@ -175,7 +183,11 @@ def test_poison_in_a_batch_is_alone_failed_and_its_mates_are_drafted(night):
     poison = key_of(bad)
     reporter = Reporter(poison=lambda case: case.key == poison)
     assert draft(reporter) == 2
-    assert (state(good), state(bad), state(fine)) == (DRAFTED, FAILED, DRAFTED)
+    assert (visible_state(good), visible_state(bad), visible_state(fine)) == (
+        DRAFTED,
+        FAILED,
+        DRAFTED,
+    )
     assert len(reporter.batches) == 2
     assert reporter.batches[1] == [poison]
     with unit_of_work() as session:
@@ -192,7 +204,11 @@ def test_a_study_that_breaks_its_batch_is_found_alone(night):
 
     reporter = Reporter(breaks=breaks)
     assert draft(reporter) == 2
-    assert (state(good), state(bad), state(fine)) == (DRAFTED, FAILED, DRAFTED)
+    assert (visible_state(good), visible_state(bad), visible_state(fine)) == (
+        DRAFTED,
+        FAILED,
+        DRAFTED,
+    )
     assert sorted(map(len, reporter.batches)) == [1, 1, 1, 3]
     with unit_of_work() as session:
         assert "secret" not in worklist.read_row(session, bad).detail
@@ -203,7 +219,7 @@ def test_three_different_failing_in_a_row_stop_the_worker_with_all_forgiven():
     with pytest.raises(WorkerSick, match="3 different studies"):
         draft(Reporter(poison=lambda case: True))
     for study in ids:
-        assert state(study) is PREPARED
+        assert visible_state(study) is PREPARED
         assert request_of(study).attempts == 0
         assert request_of(study).lease_owner is None
     with unit_of_work() as session:
@@ -219,7 +235,7 @@ def test_three_different_failing_in_a_row_stop_the_worker_with_all_forgiven():
 def test_one_failing_again_and_again_is_no_sick_worker():
     (bad,) = prepared(1)
     assert draft(Reporter(poison=lambda case: True)) == 0
-    assert state(bad) is FAILED
+    assert visible_state(bad) is FAILED
     with unit_of_work() as session:
         assert not alarms.open_alarms(session)
 
@@ -256,7 +272,7 @@ def test_one_study_that_the_device_cannot_take_does_not_stop_the_night(night):
     with pytest.raises(DeviceFailed):
         draft(Reporter(breaks=breaks))
     assert draft(Reporter(breaks=breaks)) == 1  # started anew
-    assert (state(bad), state(good)) == (FAILED, DRAFTED)
+    assert (visible_state(bad), visible_state(good)) == (FAILED, DRAFTED)
 
 
 def test_an_error_on_the_way_gives_back_what_is_in_hand():
@@ -271,30 +287,30 @@ def test_asked_to_stop_it_finishes_what_the_model_has_and_begins_nothing():
     ids = prepared(1, 2, 3, 4)
     reporter = Reporter(batch=2)
     assert draft(reporter, is_stopping=lambda: bool(reporter.batches)) == 2
-    assert [state(study) for study in ids] == [DRAFTED, DRAFTED, PREPARED, PREPARED]
+    assert [visible_state(study) for study in ids] == [DRAFTED, DRAFTED, PREPARED, PREPARED]
     assert all(request_of(study).lease_owner is None for study in ids)
 
 
-@pytest.mark.parametrize("what", ["gone", "damaged", "another study's", "another bundle's"])
-def test_inputs_that_are_not_what_they_should_be_are_prepared_again(what):
-    study, other = prepared(1, 2)
+@pytest.mark.parametrize("damage", ["gone", "damaged", "another study's", "another bundle's"])
+def test_inputs_that_are_not_what_they_should_be_are_prepared_again(damage):
+    study, other_study = prepared(1, 2)
     blobs = Blobs(settings().data_dir)
-    mine, others = request_of(study), request_of(other)
-    if what == "gone":
+    mine, others = request_of(study), request_of(other_study)
+    if damage == "gone":
         blobs.remove(mine.prepared_blob)
-    elif what == "damaged":
+    elif damage == "damaged":
         blobs.path(mine.prepared_blob).write_bytes(b"PK" + bytes(100))
-    elif what == "another study's":
+    elif damage == "another study's":
         blobs.path(mine.prepared_blob).write_bytes(blobs.read(others.prepared_blob))
     else:
         with unit_of_work() as session:
             session.get(DraftRequest, mine.id).preprocessing_digest = "older"
     assert draft() == 1
-    assert state(study) is VisibleState.WAITING
+    assert visible_state(study) is VisibleState.WAITING
     assert EventKind.PREPARE_AGAIN in event_kinds(study)
     assert prepare() == 1
     assert draft() == 1
-    assert (state(study), request_of(study).attempts) == (DRAFTED, 0)
+    assert (visible_state(study), request_of(study).attempts) == (DRAFTED, 0)
 
 
 def test_workers_of_two_bundles_do_not_send_a_study_to_and_fro():
@@ -328,16 +344,18 @@ def test_the_same_inputs_lead_to_one_draft():
         assert only.superseded_at is None
 
 
+def frontal_and_lateral():
+    return next(images for seed in range(1, 50) if len(images := phantom_images(seed)) == 2)
+
+
 def test_late_images_supersede_the_draft():
-    first = films(1)
-    while len(first) < 2:
-        first = films(int(first[0].PatientID.removeprefix("PHANTOM")) + 1)
-    study = bring(first[0])
-    close()
+    frontal, lateral = frontal_and_lateral()
+    study = store_image(frontal)
+    close_studies()
     prepare()
     assert draft() == 1
-    assert bring(first[1]) == study
-    close()
+    assert store_image(lateral) == study
+    close_studies()
     assert prepare() == 1
     assert draft() == 1
     with unit_of_work() as session:
@@ -349,14 +367,12 @@ def test_late_images_supersede_the_draft():
 
 def test_a_late_image_closing_while_the_draft_is_saved_does_not_lock_both_out(monkeypatch):
     """The sweep holds the study and wants its request, the save holds the request."""
-    first = films(1)
-    while len(first) < 2:
-        first = films(int(first[0].PatientID.removeprefix("PHANTOM")) + 1)
-    study = bring(first[0])
-    close()
+    frontal, lateral = frontal_and_lateral()
+    study = store_image(frontal)
+    close_studies()
     prepare()
-    bring(first[1])
-    closing = threading.Thread(target=close)
+    store_image(lateral)
+    closing = threading.Thread(target=close_studies)
     append_event = events.append_event
 
     def append_late(session, *given, **more):
@@ -384,7 +400,7 @@ def test_a_late_image_closing_while_the_draft_is_saved_does_not_lock_both_out(mo
         assert leases.lock_if_held(session, lease)
         assert requests.skip(session, lease, "test", "test")
     closing.join()
-    assert state(study) is VisibleState.WAITING  # the newer revision's request
+    assert visible_state(study) is VisibleState.WAITING  # the newer revision's request
 
 
 def test_nothing_is_claimed_while_a_hold_is_open():
@@ -392,7 +408,7 @@ def test_nothing_is_claimed_while_a_hold_is_open():
     with unit_of_work() as session:
         holds.open_hold(session, study, HoldReason.CONFLICTING_BYTES, "test")
     assert draft() == 0
-    assert state(study) is VisibleState.HELD
+    assert visible_state(study) is VisibleState.HELD
 
 
 def test_a_draft_that_the_database_refuses_takes_no_mate_along(night):
@@ -401,21 +417,21 @@ def test_a_draft_that_the_database_refuses_takes_no_mate_along(night):
     poison = key_of(bad)
 
     class WithNull(Reporter):
-        def _write(self, batch):
+        def write_batch(self, batch):
             from dataclasses import replace
 
-            for wrote in super()._write(batch):
+            for wrote in super().write_batch(batch):
                 yield replace(wrote, text="a\x00b") if wrote.key == poison else wrote
 
     assert draft(WithNull()) == 1
-    assert (state(bad), state(good)) == (FAILED, DRAFTED)
+    assert (visible_state(bad), visible_state(good)) == (FAILED, DRAFTED)
 
 
 def test_no_database_is_told_and_nothing_is_lost(night):
     (study,) = prepared(1)
-    there = settings().database_url
+    url = settings().database_url
     night(database_url="postgresql://nobody@127.0.0.1:1/none")
     with pytest.raises(NightdraftError, match="PostgreSQL does not answer"):
         draft()
-    night(database_url=there)
-    assert state(study) is PREPARED
+    night(database_url=url)
+    assert visible_state(study) is PREPARED

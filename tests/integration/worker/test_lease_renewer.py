@@ -12,7 +12,7 @@ from records.database.session import forget_engine, unit_of_work
 from records.database.tables import DraftRequest
 from records.states import Stage
 from records.workflow import leases, requests
-from tests.support.stored_studies import bring_studies, close
+from tests.support.stored_studies import close_studies, store_studies
 from tests.support.waiting import eventually
 from worker import tasks
 from worker.lease_renewer import LeaseRenewer
@@ -20,13 +20,13 @@ from worker.lease_renewer import LeaseRenewer
 
 @pytest.fixture
 def lease(night):
-    bring_studies(1)
-    close()
+    store_studies(1)
+    close_studies()
 
-    def claim(**knobs):
-        night(**knobs)
+    def claim(**chosen):
+        night(**chosen)
         with unit_of_work() as session:
-            return leases.claim(session, Stage.PREPARE, "w", 1, knobs["lease_seconds"])[0]
+            return leases.claim(session, Stage.PREPARE, "w", 1, chosen["lease_seconds"])[0]
 
     return claim
 
@@ -37,29 +37,29 @@ def row_of(lease):
 
 
 def test_what_is_left_in_hand_is_given_back(lease):
-    one = lease(lease_seconds=60)
+    claimed = lease(lease_seconds=60)
     with LeaseRenewer() as renewer:
-        renewer.add([one])
-    assert row_of(one).lease_owner is None
+        renewer.add([claimed])
+    assert row_of(claimed).lease_owner is None
 
 
 def test_a_lease_that_passed_on_is_noticed(lease):
-    one = lease(lease_seconds=1)
+    claimed = lease(lease_seconds=1)
     with LeaseRenewer() as renewer:
-        renewer.add([one])
-        assert not renewer.is_lost(one)
+        renewer.add([claimed])
+        assert not renewer.is_lost(claimed)
         with unit_of_work() as session:
-            session.get(DraftRequest, one.request_id).claims += 1
-        eventually(lambda: renewer.is_lost(one), 10)
+            session.get(DraftRequest, claimed.request_id).claims += 1
+        eventually(lambda: renewer.is_lost(claimed), 10)
 
 
 def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
-    one = lease(lease_seconds=1, stuck_seconds=0.1)
+    claimed = lease(lease_seconds=1, stuck_seconds=0.1)
     child = os.fork()
     if child == 0:
         forget_engine()
         with LeaseRenewer() as renewer:
-            renewer.add([one])
+            renewer.add([claimed])
             threading.Event().wait()
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 1
@@ -72,7 +72,7 @@ def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
 
 
 def test_a_part_that_is_down_is_one_line_and_a_pause(night, monkeypatch):
-    monkeypatch.setattr(tasks, "_paused_until", {})
+    monkeypatch.setattr(tasks, "paused_until", {})
     night(bundle="", sweep_seconds=60)
     with capture_logs() as lines:
         for _ in range(5):

@@ -1,4 +1,4 @@
-"""Preparing: what becomes of films, who is asked, and whose fault it is."""
+"""Preparing: what becomes of a study, when a person must decide, and whose fault it is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ from records.states import (
     VisibleState,
 )
 from records.workflow import events, holds, studies, worklist
-from tests.support.stored_studies import bring, bring_studies, close, films, state
+from tests.support.stored_studies import (
+    close_studies,
+    phantom_images,
+    store_image,
+    store_studies,
+    visible_state,
+)
 from worker import preparing
 from worker.circuit_breaker import CircuitBreaker
 from worker.preparing import prepare_ready
@@ -35,7 +41,7 @@ def _night(night):
 
 
 def prepare(breaker=None, **more):
-    close()
+    close_studies()
     return prepare_ready("p", 60, breaker or CircuitBreaker(Stage.PREPARE), **more)
 
 
@@ -44,8 +50,8 @@ def request_of(study_id):
         return session.get(DraftRequest, session.get(Study, study_id).request_id)
 
 
-def two_films():
-    return next(both for seed in range(1, 50) if len(both := films(seed)) == 2)
+def frontal_and_lateral():
+    return next(images for seed in range(1, 50) if len(images := phantom_images(seed)) == 2)
 
 
 def blob_paths(study_id):
@@ -55,9 +61,9 @@ def blob_paths(study_id):
 
 
 def test_a_prepared_input_holds_the_views_and_their_story():
-    frontal, lateral = two_films()
-    study = bring(lateral)
-    assert bring(frontal) == study
+    frontal, lateral = frontal_and_lateral()
+    study = store_image(lateral)
+    assert store_image(frontal) == study
     assert prepare() == 1
     row = request_of(study)
     case = unpack(Blobs(settings().data_dir).read(row.prepared_blob))
@@ -72,23 +78,24 @@ def test_a_prepared_input_holds_the_views_and_their_story():
     assert row.provenance["procedure"] == frontal.StudyDescription
 
 
-def test_other_objects_are_named_and_films_are_drafted():
-    (film,) = films(1)[:1]
-    study = bring(film)
-    other = films(1)[0]
-    other.SOPInstanceUID += ".9"
-    bring(other, is_radiograph=False, skip_reason="It is a dose report.")
+def test_other_objects_are_named_and_images_are_drafted():
+    study = store_image(phantom_images(1)[0])
+    report = phantom_images(1)[0]
+    report.SOPInstanceUID += ".9"
+    store_image(report, is_radiograph=False, skip_reason="It is a dose report.")
     assert prepare() == 1
     (left,) = request_of(study).provenance["left_out"]
     assert left == {
-        "sop_instance_uid": other.SOPInstanceUID,
+        "sop_instance_uid": report.SOPInstanceUID,
         "reason": "other_object",
         "sentence": "It is a dose report.",
     }
 
 
-def test_a_study_without_films_is_skipped_with_the_reason():
-    study = bring(films(1)[0], is_radiograph=False, skip_reason="It is a dose report.")
+def test_a_study_without_images_is_skipped_with_the_reason():
+    study = store_image(
+        phantom_images(1)[0], is_radiograph=False, skip_reason="It is a dose report."
+    )
     assert prepare() == 0
     with unit_of_work() as session:
         row = worklist.read_row(session, study)
@@ -97,116 +104,116 @@ def test_a_study_without_films_is_skipped_with_the_reason():
 
 
 def test_what_the_model_is_not_for_is_skipped():
-    hand = films(1)[0]
+    hand = phantom_images(1)[0]
     hand.BodyPartExamined = "HAND"
     hand.StudyDescription = hand.SeriesDescription = "HAND AP"
     del hand.RequestAttributesSequence, hand.ProcedureCodeSequence
-    study = bring(hand)
+    study = store_image(hand)
     assert prepare() == 0
     with unit_of_work() as session:
         assert worklist.read_row(session, study).reason == "not_chest"
 
 
-def test_one_unreadable_film_of_two_is_left_out_with_the_reason():
-    frontal, lateral = two_films()
-    study = bring(frontal)
-    bring(lateral, damage=True)
+def test_one_unreadable_image_of_two_is_left_out_with_the_reason():
+    frontal, lateral = frontal_and_lateral()
+    study = store_image(frontal)
+    store_image(lateral, damage=True)
     assert prepare() == 1
     (left,) = request_of(study).provenance["left_out"]
     assert (left["sop_instance_uid"], left["reason"]) == (lateral.SOPInstanceUID, "unreadable")
     assert "A film of the study could not be read." in request_of(study).provenance["notes"]
 
 
-def test_a_study_whose_films_are_all_unreadable_failed_for_good():
-    study = bring(films(1)[0], damage=True)
-    good = bring_studies(2)[0]
+def test_a_study_whose_images_are_all_unreadable_failed_for_good():
+    study = store_image(phantom_images(1)[0], damage=True)
+    good = store_studies(2)[0]
     assert prepare() == 1
     with unit_of_work() as session:
         row = worklist.read_row(session, study)
     assert (row.state, row.reason) == (FAILED, "UNREADABLE")
     assert "pixels" in row.detail
     assert request_of(study).attempts == 1
-    assert state(good) is PREPARED
+    assert visible_state(good) is PREPARED
 
 
-def test_unreadable_films_are_no_sick_worker():
+def test_unreadable_images_are_no_sick_worker():
     for seed in (1, 2, 3, 4):
-        bring(films(seed)[0], damage=True)
+        store_image(phantom_images(seed)[0], damage=True)
     assert prepare() == 0
     with unit_of_work() as session:
         assert not alarms.open_alarms(session)
 
 
 def unknown_chest():
-    film = films(1)[0]
-    film.BodyPartExamined = film.StudyDescription = film.SeriesDescription = ""
-    del film.RequestAttributesSequence, film.ProcedureCodeSequence
-    return film
+    image = phantom_images(1)[0]
+    image.BodyPartExamined = image.StudyDescription = image.SeriesDescription = ""
+    del image.RequestAttributesSequence, image.ProcedureCodeSequence
+    return image
 
 
 def test_what_the_headers_leave_open_is_asked_once():
-    study = bring(unknown_chest())
+    study = store_image(unknown_chest())
     assert prepare() == 0
-    assert state(study) is VisibleState.HELD
+    assert visible_state(study) is VisibleState.HELD
     assert prepare() == 0
     with unit_of_work() as session:
         (hold,) = holds.list_by_study(session, study)
         assert hold.reason == HoldReason.CHEST_UNKNOWN
         holds.decide(session, study, Decision.PROCEED, "a reader")
     assert prepare() == 1
-    assert state(study) is PREPARED
+    assert visible_state(study) is PREPARED
     assert "Body part not certain for every film." in request_of(study).provenance["notes"]
     with unit_of_work() as session:
         assert len(holds.list_by_study(session, study)) == 1
 
 
 def test_the_same_study_has_the_same_inputs_and_others_have_others(night):
-    one, other = bring_studies(1, 2)
+    first_study, second_study = store_studies(1, 2)
     assert prepare() == 2
-    first = request_of(one).inputs_digest
-    assert first != request_of(other).inputs_digest
+    first = request_of(first_study).inputs_digest
+    assert first != request_of(second_study).inputs_digest
     with unit_of_work() as session:
-        row = session.get(DraftRequest, request_of(one).id)
+        row = session.get(DraftRequest, request_of(first_study).id)
         row.state = RequestState.WAITING
     assert prepare() == 1
-    assert request_of(one).inputs_digest == first
+    assert request_of(first_study).inputs_digest == first
     with unit_of_work() as session:
-        session.get(DraftRequest, request_of(one).id).state = RequestState.WAITING
+        session.get(DraftRequest, request_of(first_study).id).state = RequestState.WAITING
     night(indication_sources="reason")  # another prior, another key
     assert prepare() == 1
-    assert request_of(one).inputs_digest != first
+    assert request_of(first_study).inputs_digest != first
 
 
 def test_a_late_image_under_preparation_belongs_to_the_next_revision():
-    frontal, lateral = two_films()
-    study = bring(frontal)
-    close()
-    asked = []
+    frontal, lateral = frontal_and_lateral()
+    study = store_image(frontal)
+    close_studies()
+    arrived = []
 
     def arrive():
-        if not asked:
-            asked.append(bring(lateral))
+        if not arrived:
+            arrived.append(store_image(lateral))
         return False
 
-    close()
+    close_studies()
     prepare_ready(
         "p", 60, CircuitBreaker(Stage.PREPARE), arrive
     )  # nothing is claimed: it receives again
-    assert state(study) is VisibleState.RECEIVING
+    assert visible_state(study) is VisibleState.RECEIVING
     assert prepare() == 1
     assert len(request_of(study).provenance["views"]) == 2
 
 
 def test_a_lost_lease_prepares_nothing(monkeypatch):
-    study = bring_studies(1)[0]
+    study = store_studies(1)[0]
 
     def steal(*given):
         with unit_of_work() as session:
             row = session.get(DraftRequest, request_of(study).id)
             row.lease_owner, row.claims = "another", row.claims + 1
-        return real(*given)
+        return build_case(*given)
 
-    real = preparing.build_case
+    build_case = preparing.build_case
     monkeypatch.setattr(preparing, "build_case", steal)
     prepare()
     assert request_of(study).state == RequestState.WAITING
@@ -214,7 +221,7 @@ def test_a_lost_lease_prepares_nothing(monkeypatch):
 
 
 def test_a_full_disk_costs_no_attempt(monkeypatch):
-    study = bring_studies(1)[0]
+    study = store_studies(1)[0]
 
     def full(*_):
         raise DiskFull("the data folder's disk is full")
@@ -227,7 +234,7 @@ def test_a_full_disk_costs_no_attempt(monkeypatch):
 
 
 def test_a_data_folder_that_is_not_there_condemns_nobody():
-    study = bring_studies(1)[0]
+    study = store_studies(1)[0]
     instances = Blobs(settings().data_dir).root / "instances"
     instances.rename(instances.with_name("elsewhere"))
     with pytest.raises(PartError, match="is its disk mounted"):
@@ -237,8 +244,8 @@ def test_a_data_folder_that_is_not_there_condemns_nobody():
     assert prepare() == 1
 
 
-def test_a_film_whose_file_is_gone_failed_with_the_reason():
-    study = bring_studies(1)[0]
+def test_an_image_whose_file_is_gone_failed_with_the_reason():
+    study = store_studies(1)[0]
     (path,) = blob_paths(study)
     path.unlink()
     assert prepare() == 0
@@ -250,7 +257,7 @@ def test_a_film_whose_file_is_gone_failed_with_the_reason():
 
 def test_many_files_gone_are_the_disks_fault(night):
     night(retry_seconds=60)
-    ids = bring_studies(1, 2, 3)
+    ids = store_studies(1, 2, 3)
     for study in ids:
         blob_paths(study)[0].unlink()
     with pytest.raises(WorkerSick):
@@ -262,7 +269,7 @@ def test_many_files_gone_are_the_disks_fault(night):
 
 
 def test_an_error_nobody_foresaw_costs_an_attempt_and_quotes_nothing(monkeypatch):
-    study = bring_studies(1)[0]
+    study = store_studies(1)[0]
 
     def odd(*_):
         raise ValueError("ZEPPELINOWITSCH")
@@ -271,14 +278,14 @@ def test_an_error_nobody_foresaw_costs_an_attempt_and_quotes_nothing(monkeypatch
     assert prepare() == 0
     with unit_of_work() as session:
         row = worklist.read_row(session, study)
-        told = " ".join(event.detail for event in events.timeline(session, study))
+        details = " ".join(event.detail for event in events.timeline(session, study))
     assert (row.state, row.reason) == (FAILED, "UNEXPECTED")
     assert row.detail.startswith("ValueError at ")
-    assert "ZEPPELIN" not in told
+    assert "ZEPPELIN" not in details
 
 
 def test_without_a_bundle_nothing_is_claimed(night):
-    study = bring_studies(1)[0]
+    study = store_studies(1)[0]
     for bundle in ("", "/nowhere"):
         night(bundle=bundle)
         with pytest.raises(BundleUnusable):
@@ -289,8 +296,8 @@ def test_without_a_bundle_nothing_is_claimed(night):
 
 
 def test_only_requests_of_this_bundle_are_claimed():
-    study = bring_studies(1)[0]
-    close()
+    study = store_studies(1)[0]
+    close_studies()
     with unit_of_work() as session:
         session.get(DraftRequest, request_of(study).id).bundle = "another's digest"
     assert prepare() == 0

@@ -13,14 +13,14 @@ from records.database.tables import DraftRequest, Study
 from records.operations import alarms, heartbeats
 from records.states import VisibleState
 from records.workflow import drafts
-from tests.support.stored_studies import PLANTED, bring_studies, close, state
+from tests.support.stored_studies import PLANTED_NAME, close_studies, store_studies, visible_state
 from tests.support.waiting import eventually
 
 DRAFTED = VisibleState.DRAFTED
 
 
 def drafted(studies):
-    return all(state(study) is DRAFTED for study in studies)
+    return all(visible_state(study) is DRAFTED for study in studies)
 
 
 def running_parts():
@@ -30,19 +30,19 @@ def running_parts():
 
 def test_from_arrival_to_draft_and_nothing_of_a_patient_on_the_way(night, run_part, broker):
     night(prepare_processes=2)
-    ids = bring_studies(1, 2, 3, 4)
+    ids = store_studies(1, 2, 3, 4)
     running = [run_part(part) for part in ("sweep", "prepare", "draft")]
     eventually(lambda: drafted(ids), 60)
-    late = bring_studies(5)
+    late = store_studies(5)
     eventually(lambda: drafted(late), 30)
     assert running_parts() == {"sweep", "prepare", "draft"}
     with redis.Redis.from_url(broker) as connection:
-        assert not [key for key in connection.keys("*") if PLANTED in key.decode()]
+        assert not [key for key in connection.keys("*") if PLANTED_NAME in key.decode()]
     assert [part.end() for part in running] == [0, 0, 0]
     for part in running:
-        assert "[info" in part.said()
-        assert PLANTED not in part.said()
-        assert "Traceback" not in part.said()
+        assert "[info" in part.read_log()
+        assert PLANTED_NAME not in part.read_log()
+        assert "Traceback" not in part.read_log()
     assert running_parts() == set()
 
 
@@ -63,7 +63,7 @@ def test_killed_at_any_point_every_study_has_one_draft(
     monkeypatch.setenv("NIGHTDRAFT_KILL_AT", point)
     monkeypatch.setenv("NIGHTDRAFT_KILL_MARK", str(tmp_path / "killed"))
     night(prepare_processes=1, lease_seconds=1.5)
-    ids = bring_studies(1, 2, 3)
+    ids = store_studies(1, 2, 3)
     running = {part: run_part(part) for part in ("sweep", "prepare", "draft")}
 
     def supervised():
@@ -85,9 +85,9 @@ def test_killed_at_any_point_every_study_has_one_draft(
 def test_redis_emptied_and_killed_while_all_runs(night, run_part, broker, servers):
     night(prepare_processes=1)
     running = [run_part(part) for part in ("sweep", "prepare", "draft")]
-    first = bring_studies(1)
+    first = store_studies(1)
     eventually(lambda: drafted(first), 60)
-    more = bring_studies(2, 3)
+    more = store_studies(2, 3)
     with redis.Redis.from_url(broker) as connection:
         for _ in range(20):
             connection.flushall()
@@ -96,7 +96,7 @@ def test_redis_emptied_and_killed_while_all_runs(night, run_part, broker, server
         valkey = psutil.Process(connection.info("server")["process_id"])
     valkey.kill()
     eventually(lambda: not valkey.is_running() or valkey.status() == psutil.STATUS_ZOMBIE)
-    late = bring_studies(4, 5)
+    late = store_studies(4, 5)
     assert servers.restart_dead()
     eventually(lambda: drafted(late), 60)
     assert [part.process.poll() for part in running] == [None, None, None]
@@ -112,28 +112,28 @@ def test_a_killed_parent_leaves_no_children(night, run_part):
 
 def test_a_sick_worker_stops_itself_and_does_no_harm_when_restarted(night, run_part, data_dir):
     night(prepare_processes=1, retry_seconds=3600)
-    ids = bring_studies(1, 2, 3)
-    for film in data_dir.glob("blobs/instances/**/*.dcm"):
-        film.rename(film.with_suffix(".hidden"))
-    close()
+    ids = store_studies(1, 2, 3)
+    for path in data_dir.glob("blobs/instances/**/*.dcm"):
+        path.rename(path.with_suffix(".hidden"))
+    close_studies()
     sweep = run_part("sweep")
     assert run_part("prepare").process.wait(timeout=60) == 1
     with unit_of_work() as session:
         assert alarms.open_alarms(session, "prepare")
-    for film in data_dir.glob("blobs/instances/**/*.hidden"):
-        film.rename(film.with_suffix(".dcm"))
+    for path in data_dir.glob("blobs/instances/**/*.hidden"):
+        path.rename(path.with_suffix(".dcm"))
     again = run_part("prepare")
     eventually(lambda: running_parts() == {"sweep", "prepare"}, 30)
-    assert {state(study) for study in ids} == {VisibleState.WAITING}
+    assert {visible_state(study) for study in ids} == {VisibleState.WAITING}
     with unit_of_work() as session:
         alarms.close_alarms(session)
-    eventually(lambda: {state(study) for study in ids} == {VisibleState.PREPARED}, 30)
+    eventually(lambda: {visible_state(study) for study in ids} == {VisibleState.PREPARED}, 30)
     assert again.process.poll() is None
     assert sweep.process.poll() is None
 
 
 @pytest.mark.parametrize(
-    ("part", "wrong", "told"),
+    ("part", "wrong", "message"),
     [
         ("sweep", {"database_url": "postgresql://x@127.0.0.1:1/x"}, "PostgreSQL does not answer"),
         ("sweep", {"redis_url": "redis://127.0.0.1:1/0"}, "Redis does not answer"),
@@ -142,9 +142,9 @@ def test_a_sick_worker_stops_itself_and_does_no_harm_when_restarted(night, run_p
         ("prepare", {"indication_sources": "tealeaves"}, "no such source: tealeaves"),
     ],
 )
-def test_what_is_missing_at_the_start_is_one_line(night, run_part, part, wrong, told):
+def test_what_is_missing_at_the_start_is_one_line(night, run_part, part, wrong, message):
     night(**wrong)
     started = run_part(part)
     assert started.process.wait(timeout=60) == 1
-    assert told in started.said()
-    assert len(started.said().strip().splitlines()) == 1
+    assert message in started.read_log()
+    assert len(started.read_log().strip().splitlines()) == 1

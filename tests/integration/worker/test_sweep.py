@@ -13,7 +13,7 @@ from records.errors import BrokerDown
 from records.operations import alarms
 from records.states import Stage, VisibleState
 from records.workflow import leases
-from tests.support.stored_studies import PLANTED, bring_studies, close, state
+from tests.support.stored_studies import PLANTED_NAME, close_studies, store_studies, visible_state
 from worker import bells, sweep
 from worker.sweep import SweepResult
 
@@ -31,13 +31,13 @@ def claim(stage=Stage.PREPARE, limit=10, seconds=60.0):
 
 def test_quiet_studies_are_closed_however_many(queue, monkeypatch):
     monkeypatch.setattr(sweep, "CLOSE_AT_ONCE", 2)
-    ids = bring_studies(1, 2, 3, 4, 5)
+    ids = store_studies(1, 2, 3, 4, 5)
     assert sweep.sweep() == SweepResult(closed=5, taken_back=0, rung=5)
-    assert {state(study) for study in ids} == {VisibleState.WAITING}
+    assert {visible_state(study) for study in ids} == {VisibleState.WAITING}
 
 
 def test_a_message_holds_a_requests_id_and_nothing_else(queue):
-    (study,) = bring_studies(1)
+    (study,) = store_studies(1)
     sweep.sweep()
     (message,) = queue.lrange("prepare", 0, -1)
     with unit_of_work() as session:
@@ -48,12 +48,12 @@ def test_a_message_holds_a_requests_id_and_nothing_else(queue):
     args, kwargs, _ = json.loads(b64decode(envelope["body"]))
     assert (args, kwargs) == ([request_id], {})
     assert envelope["headers"]["argsrepr"] == f"['{request_id}']"
-    assert PLANTED not in str(envelope) + str(queue.keys("*"))
+    assert PLANTED_NAME not in str(envelope) + str(queue.keys("*"))
 
 
 def test_bells_never_pile_up(queue, night):
     night(bells_ahead=3)
-    bring_studies(*range(1, 7))
+    store_studies(*range(1, 7))
     assert [sweep.sweep().rung for _ in range(3)] == [3, 0, 0]
     assert queue.llen("prepare") == 3
     queue.lpop("prepare")
@@ -61,7 +61,7 @@ def test_bells_never_pile_up(queue, night):
 
 
 def test_an_emptied_redis_costs_one_sweep(queue):
-    bring_studies(1, 2)
+    store_studies(1, 2)
     assert sweep.sweep().rung == 2
     queue.flushall()
     assert sweep.sweep().rung == 2
@@ -69,24 +69,24 @@ def test_an_emptied_redis_costs_one_sweep(queue):
 
 
 def test_what_is_worked_on_is_not_rung_for(queue):
-    bring_studies(1, 2)
-    close()
+    store_studies(1, 2)
+    close_studies()
     claim(limit=1)
     assert sweep.sweep().rung == 1
 
 
 def test_leases_that_ran_out_are_taken_back_and_rung_for(queue):
-    (study,) = bring_studies(1)
-    close()
+    (study,) = store_studies(1)
+    close_studies()
     claim(seconds=0.0)
     assert sweep.sweep() == SweepResult(closed=0, taken_back=1, rung=1)
-    assert state(study) is VisibleState.WAITING
+    assert visible_state(study) is VisibleState.WAITING
 
 
 def test_workers_that_die_on_one_study_after_the_other_raise_the_alarm(queue, night):
     night(retry_seconds=3600, sick_after=3)
-    ids = bring_studies(1, 2, 3, 4)
-    close()
+    ids = store_studies(1, 2, 3, 4)
+    close_studies()
     claim(seconds=0.0)  # one worker dies with all of them, then one on each, alone
     sweep.sweep()
     for _ in range(3):
@@ -110,19 +110,19 @@ def test_workers_that_die_on_one_study_after_the_other_raise_the_alarm(queue, ni
 
 
 def test_without_redis_the_rows_move_and_nothing_is_lost(queue, night, broker):
-    (study,) = bring_studies(1)
+    (study,) = store_studies(1)
     night(redis_url="redis://127.0.0.1:1/0")
     with pytest.raises(BrokerDown, match="next sweep"):
         sweep.sweep()
-    assert state(study) is VisibleState.WAITING
+    assert visible_state(study) is VisibleState.WAITING
     night(redis_url=broker)
     assert sweep.sweep().rung == 1
 
 
 def test_ringing_stays_under_the_limit_whoever_rings(queue, night):
     night(bells_ahead=2)
-    bring_studies(1, 2, 3)
-    close()
+    store_studies(1, 2, 3)
+    close_studies()
     with unit_of_work() as session:
         ids = list(leases.claimable_ids(session, Stage.PREPARE, 10))
     assert bells.ring(Stage.DRAFT, ids) == 2

@@ -15,12 +15,12 @@ from records.errors import DiskFull, NotFound
 
 @pytest.fixture
 def blobs(tmp_path):
-    made = Blobs(tmp_path)
-    made.make_folders()
-    return made
+    blobs = Blobs(tmp_path)
+    blobs.make_folders()
+    return blobs
 
 
-def received(blobs, content=b"film", name="arriving"):
+def received(blobs, content=b"image", name="arriving"):
     path = blobs.incoming / name
     path.write_bytes(content)
     return path
@@ -30,7 +30,7 @@ def test_a_kept_instance_is_found_by_its_key(blobs):
     source = received(blobs)
     key = blobs.keep_instance(source)
     source.unlink()
-    assert blobs.read(key) == b"film"
+    assert blobs.read(key) == b"image"
     assert key.startswith("instances/")
 
 
@@ -112,12 +112,12 @@ def written(path, *blocks):
 @pytest.mark.parametrize("last", [1, 4095, 4096, 10_000])
 def test_blocks_past_the_cache_are_whole_with_a_last_one_of_any_length(tmp_path, last):
     blocks = [os.urandom(65536), os.urandom(65536), os.urandom(last)]
-    assert written(tmp_path / "film", *blocks) == b"".join(blocks)
+    assert written(tmp_path / "image", *blocks) == b"".join(blocks)
 
 
 def test_a_block_behind_an_odd_one_goes_through_the_cache(tmp_path):
     blocks = [os.urandom(5000), os.urandom(65536)]
-    assert written(tmp_path / "film", *blocks) == b"".join(blocks)
+    assert written(tmp_path / "image", *blocks) == b"".join(blocks)
 
 
 def test_where_the_file_system_cannot_go_past_the_cache_it_goes_through(tmp_path, monkeypatch):
@@ -130,14 +130,14 @@ def test_where_the_file_system_cannot_go_past_the_cache_it_goes_through(tmp_path
 
     monkeypatch.setattr(fcntl, "fcntl", without)
     block = os.urandom(70_000)
-    assert written(tmp_path / "film", block) == block
+    assert written(tmp_path / "image", block) == block
 
 
 def test_a_short_write_is_completed_and_a_full_disk_told(tmp_path, monkeypatch):
     write = os.write
     monkeypatch.setattr(os, "write", lambda handle, content: write(handle, content[:4097]))
     block = os.urandom(70_000)
-    assert written(tmp_path / "film", block) == block
+    assert written(tmp_path / "image", block) == block
 
     def full(*_):
         raise OSError(errno.ENOSPC, "full")

@@ -60,12 +60,9 @@ def test_an_instance_cannot_make_the_promise_for_its_class() -> None:
 
 
 def test_other_errors_are_given_by_their_place_in_our_code() -> None:
-    try:
+    with pytest.raises(AttributeError) as caught:
         safe_text(None)  # type: ignore[arg-type]  # fails inside our own code
-    except AttributeError as error:
-        assert safe_text(error).startswith("AttributeError at records/errors.py:")
-    else:
-        pytest.fail("nothing was raised")
+    assert safe_text(caught.value).startswith("AttributeError at records/errors.py:")
 
 
 def test_both_trees_promise_it_at_their_root() -> None:

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from records.errors import SettingsError
-from records.settings import Settings, default_data_dir, document, read_settings
+from records.settings import (
+    ADVANCED,
+    EVERYDAY,
+    Settings,
+    default_data_dir,
+    read_settings,
+    settings_page,
+)
 from records.states import Priority
 from tests.support.paths import ROOT
 
@@ -17,13 +24,21 @@ def _clean_environment(monkeypatch):
 
 
 def test_docs_list_every_setting_as_it_is():
-    assert (ROOT / "docs/operate/settings.md").read_text() == document()
+    assert (ROOT / "docs/operate/settings.md").read_text() == settings_page()
 
 
-def test_every_setting_says_what_it_does():
-    for name, knob in Settings.model_fields.items():
-        assert knob.description, name
-        assert knob.description.endswith("."), name
+def test_every_setting_says_what_it_does_and_is_in_one_table():
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+        assert field.json_schema_extra in (EVERYDAY, ADVANCED), name
+        assert settings_page().count(f"| `NIGHTDRAFT_{name.upper()}` |") == 1, name
+
+
+def test_everyday_settings_come_first():
+    everyday, advanced = settings_page().split("## Advanced")
+    assert "`NIGHTDRAFT_BUNDLE`" in everyday
+    assert "`NIGHTDRAFT_LEASE_SECONDS`" in advanced
 
 
 def test_lists_and_tables_are_written_with_commas(monkeypatch):

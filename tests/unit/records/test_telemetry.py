@@ -25,7 +25,7 @@ def _logs_as_before():
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_unknown_fields_are_left_out_and_named(capsys, form):
     set_up_logs(form, "debug", "listener")
-    logger().info("a film was kept", study="our-own-id", patient_name=NAME)
+    logger().info("an image was kept", study="our-own-id", patient_name=NAME)
     line = capsys.readouterr().err
     assert NAME not in line
     assert "our-own-id" in line

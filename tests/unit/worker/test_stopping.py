@@ -8,10 +8,10 @@ import signal
 from worker import stopping
 
 
-def test_what_a_child_says_its_parent_hears(monkeypatch):
-    heard = []
+def test_a_child_stops_its_parent(monkeypatch):
+    signals = []
     monkeypatch.setattr(signal, "SIGTERM", signal.SIGUSR1)
-    before = signal.signal(signal.SIGUSR1, lambda *_: heard.append(1))
+    before = signal.signal(signal.SIGUSR1, lambda *_: signals.append(1))
     stopping.reset()
     try:
         assert not stopping.is_stopping()
@@ -22,7 +22,7 @@ def test_what_a_child_says_its_parent_hears(monkeypatch):
         os.waitpid(child, 0)
         assert stopping.is_stopping()
         assert stopping.has_failed()
-        assert heard
+        assert signals
     finally:
         signal.signal(signal.SIGUSR1, before)
         stopping.reset()

@@ -1,4 +1,4 @@
-"""What is wrong is one clear line and exit status 1, whatever it is; never a traceback."""
+"""Every error is one clear line and exit status 1, never a traceback."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from model.manifest import MANIFEST, NULL, write_manifest
 from tests.support.paths import ROOT
 
 
-def nightdraft(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def nightdraft(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a process, as a person does."""
     return subprocess.run(
-        [sys.executable, "-m", "nightdraft", *words],
+        [sys.executable, "-m", "nightdraft", *arguments],
         cwd=ROOT,
         env=os.environ | {f"NIGHTDRAFT_{name.upper()}": value for name, value in variables.items()},
         capture_output=True,
@@ -41,7 +41,7 @@ NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/nightdraft"
 
 
 @pytest.mark.parametrize(
-    ("words", "variables", "said"),
+    ("arguments", "variables", "text"),
     [
         (["status"], {"lease_seconds": "soon"}, "NIGHTDRAFT_LEASE_SECONDS"),
         (["station"], {"priority": "NOW"}, "NIGHTDRAFT_PRIORITY: 'NOW' is none of STAT"),
@@ -65,11 +65,11 @@ NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/nightdraft"
         (["doctor", "--part", "kitchen"], {}, "is no part"),
     ],
 )
-def test_what_is_wrong_is_one_line(
-    words: list[str], variables: dict[str, str], said: str, data_dir: Path
+def test_an_error_is_one_line(
+    arguments: list[str], variables: dict[str, str], text: str, data_dir: Path
 ) -> None:
-    line = one_line(nightdraft(*words, **variables))
-    assert said in line
+    line = one_line(nightdraft(*arguments, **variables))
+    assert text in line
     assert "secret" not in line
 
 
@@ -98,25 +98,25 @@ def test_a_damaged_bundle(tmp_path: Path, data_dir: Path) -> None:
     assert "not readable JSON" in one_line(nightdraft("station", bundle=str(bundle)))
 
 
-@pytest.mark.parametrize("which", ["listen", "serve"])
-def test_a_port_in_use(which: str, data_dir: Path, free_port: int) -> None:
+@pytest.mark.parametrize("server", ["listen", "serve"])
+def test_a_port_in_use(server: str, data_dir: Path, free_port: int) -> None:
     with socket.create_server(("127.0.0.1", free_port)):
-        done = nightdraft("station", f"--{which}-port", str(free_port), bundle="null")
+        done = nightdraft("station", f"--{server}-port", str(free_port), bundle="null")
     line = one_line(done)
     assert f"port {free_port} on 127.0.0.1 is in use" in line
-    assert f"NIGHTDRAFT_{which.upper()}_PORT" in line
+    assert f"NIGHTDRAFT_{server.upper()}_PORT" in line
 
 
-def test_nobody_answers_a_sender(samples: Path, free_port: int) -> None:
+def test_a_sender_whom_nobody_answers(samples: Path, free_port: int) -> None:
     done = nightdraft("send", str(samples / "dicom/chest"), "--port", str(free_port))
     assert f"nobody answers at 127.0.0.1 port {free_port}" in one_line(done)
 
 
-def test_an_unforeseen_error_is_one_line_without_its_words(tmp_path: Path, database: str) -> None:
+def test_an_unforeseen_error_is_one_line_without_its_text(tmp_path: Path, database: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import records.workflow.worklist\n"
         "def broken(session): raise ZeroDivisionError('DOE^JANE')\n"
-        "records.workflow.worklist.counts = broken\n"
+        "records.workflow.worklist.count_by_state = broken\n"
     )
     path = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     done = subprocess.run(
@@ -132,10 +132,10 @@ def test_an_unforeseen_error_is_one_line_without_its_words(tmp_path: Path, datab
 def test_status_as_json(database: str) -> None:
     done = nightdraft("status", "--json")
     assert done.returncode == 0
-    seen = json.loads(done.stdout)
-    assert seen["studies"]["DRAFTED"] == 0
-    assert seen["alarms"] == []
-    assert seen["seconds_left"] == 0
+    overview = json.loads(done.stdout)
+    assert overview["studies"]["DRAFTED"] == 0
+    assert overview["alarms"] == []
+    assert overview["seconds_left"] == 0
 
 
 def test_migrate_makes_the_tables(empty_database: str) -> None:
@@ -144,9 +144,11 @@ def test_migrate_makes_the_tables(empty_database: str) -> None:
     assert nightdraft("status").returncode == 0
 
 
-@pytest.mark.parametrize("words", [["listen"], ["serve"], ["work", "sweep"], ["status"]])
-def test_without_tables_nothing_starts(words: list[str], empty_database: str, broker: str) -> None:
-    assert "run `nightdraft migrate`" in one_line(nightdraft(*words))
+@pytest.mark.parametrize("arguments", [["listen"], ["serve"], ["work", "sweep"], ["status"]])
+def test_without_tables_nothing_starts(
+    arguments: list[str], empty_database: str, broker: str
+) -> None:
+    assert "run `nightdraft migrate`" in one_line(nightdraft(*arguments))
 
 
 def test_an_option_wins_over_its_variable(data_dir: Path, setting: Callable[..., None]) -> None:

@@ -14,13 +14,13 @@ def run(statement, **values):
         session.execute(text(statement), values)
 
 
-def test_tables_of_another_software_are_no_films_fault(empty_database):
+def test_tables_of_another_software_are_no_studys_fault(empty_database):
     with pytest.raises(DatabaseDown, match="run `nightdraft migrate`") as caught:
         run("INSERT INTO studies (patient_name) VALUES (:name)", name=NAME)
     assert NAME not in str(caught.value)
 
 
-def test_what_a_constraint_refuses_is_told_by_its_name_alone(database):
+def test_a_refused_change_is_named_by_its_constraint_alone(database):
     with pytest.raises(NightdraftError, match="decision_known") as caught:
         run(
             "INSERT INTO holds (study_id, reason, detail, decision, decided_at)"

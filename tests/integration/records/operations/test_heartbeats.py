@@ -1,4 +1,4 @@
-"""Heartbeats: seen while a process runs, gone when it ends, whatever the database does meanwhile."""
+"""Heartbeats: seen while a process runs and gone when it ends, whatever the database does."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ def test_a_part_is_seen_with_its_latest_facts_until_the_block_ends():
 
 
 def test_the_row_goes_when_the_block_fails():
-    with (
-        pytest.raises(RuntimeError),
-        HeartbeatThread("draft", dict, seconds=0.01),
-    ):
-        eventually(lambda: "draft" in running())
-        raise RuntimeError
+    def fail_in_the_block():
+        with HeartbeatThread("draft", dict, seconds=0.01):
+            eventually(lambda: "draft" in running())
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_in_the_block()
     assert running() == {}
 
 

@@ -78,7 +78,7 @@ def test_the_same_effect_happens_once():
     (study_id,) = complete(new_instance())
     (first,) = draft_all()
     complete(new_instance())  # a late image whose inputs come out the same
-    prepare(claim()[0], inputs=of(study_id)[0].inputs_digest)
+    prepare(claim()[0], inputs_digest=of(study_id)[0].inputs_digest)
     assert save(claim(Stage.DRAFT)[0]) == first
     assert len(of(study_id)) == 1
 
@@ -98,7 +98,7 @@ def test_a_draft_made_before_becomes_current_again():
     complete(new_instance())
     draft_all()
     complete(new_instance())
-    prepare(claim()[0], inputs=inputs)
+    prepare(claim()[0], inputs_digest=inputs)
     assert save(claim(Stage.DRAFT)[0]) == old
     assert [d.id for d in of(study_id) if d.superseded_at is None] == [old]
 

@@ -245,7 +245,7 @@ def test_cancelling_withdraws_a_draft_that_is_there_and_late_images_do_not_bring
         (draft,) = drafts.list_by_study(session, study_id)
     assert (row.state, row.draft_id) == (VisibleState.CANCELLED, None)
     assert draft.superseded_at is not None
-    register(new_instance(content="a late film"))
+    register(new_instance(content="a late image"))
     close()
     assert state(study_id) is VisibleState.CANCELLED
     assert claim() == []
@@ -270,7 +270,9 @@ def test_deciding_while_an_image_is_filed_does_not_lock_both_out():
             return session.scalar(question)
 
     with unit_of_work() as session:
-        studies.register_instance(session, new_instance(content="a late film"))  # has the study now
+        studies.register_instance(
+            session, new_instance(content="a late image")
+        )  # has the study now
         person = threading.Thread(target=decide)
         person.start()
         eventually(waits)

@@ -46,9 +46,9 @@ def of(study_id):
         return reviews.list_by_study(session, study_id)
 
 
-def standing(**asked):
+def latest(**options):
     with unit_of_work() as session:
-        return reviews.latest_reviews(session, **asked)
+        return reviews.latest_reviews(session, **options)
 
 
 def told(study_id):
@@ -165,10 +165,10 @@ def test_of_two_readers_who_sign_at_once_one_is_refused(study_id, draft_id):
 
     with unit_of_work() as session:
         reviews.sign(session, draft_id, "R", "the first", "")
-        other = threading.Thread(target=second)
-        other.start()
+        second_reader = threading.Thread(target=second)
+        second_reader.start()
         eventually(somebody_waits)
-    other.join()
+    second_reader.join()
     assert len(refused) == 1
     assert [review.findings for review in of(study_id)] == ["the first"]
 
@@ -244,11 +244,11 @@ def test_consent_is_the_readers_word_else_the_sites(study_id, draft_id, setting,
 
 def test_consent_can_be_withdrawn_and_given(study_id, draft_id):
     review_id = sign(draft_id, consent=True)
-    assert [one.study_id for one in standing(consented=True)] == [study_id]
+    assert [review.study_id for review in latest(consented=True)] == [study_id]
     set_consent(review_id, False)
-    assert standing(consented=True) == []
+    assert latest(consented=True) == []
     set_consent(review_id, True)
-    assert [one.study_id for one in standing(consented=True)] == [study_id]
+    assert [review.study_id for review in latest(consented=True)] == [study_id]
     with pytest.raises(NotAllowed, match="by whom"):
         set_consent(review_id, False, by="")
 
@@ -257,33 +257,33 @@ def test_a_rejection_is_not_trained_on(study_id, draft_id):
     review_id = reject(draft_id)
     with pytest.raises(NotAllowed, match="no report"):
         set_consent(review_id, True)
-    assert standing(consented=True) == []
-    (one,) = standing()
-    assert (one.study_id, one.decision) == (study_id, ReviewDecision.REJECTED)
+    assert latest(consented=True) == []
+    (review,) = latest()
+    assert (review.study_id, review.decision) == (study_id, ReviewDecision.REJECTED)
 
 
 def test_the_latest_signed_report_of_a_study_stands(study_id, draft_id):
     sign(draft_id, findings="as it was", consent=True)
     newer = draft_again()
     reject(newer)
-    assert [one.findings for one in standing(consented=True)] == ["as it was"]
+    assert [review.findings for review in latest(consented=True)] == ["as it was"]
     review_id = sign(newer, findings="as it is", consent=False)
-    assert standing(consented=True) == [], "what was corrected is not learnt from"
+    assert latest(consented=True) == [], "what was corrected is not learnt from"
     set_consent(review_id, True)
-    assert [one.findings for one in standing(consented=True)] == ["as it is"]
-    assert [one.findings for one in standing()] == ["as it is"]
+    assert [review.findings for review in latest(consented=True)] == ["as it is"]
+    assert [review.findings for review in latest()] == ["as it is"]
 
 
 def test_a_question_about_the_study_keeps_it_out_until_it_is_decided(study_id, draft_id):
     sign(draft_id, consent=True)
     ask(study_id)
-    assert standing(consented=True) == []
-    assert [one.held for one in standing()] == [True]
+    assert latest(consented=True) == []
+    assert [review.held for review in latest()] == [True]
     decide(study_id, Decision.PROCEED)
-    assert [one.held for one in standing(consented=True)] == [False]
+    assert [review.held for review in latest(consented=True)] == [False]
     ask(study_id)
     decide(study_id, Decision.CANCEL)
-    assert standing(consented=True) == []
+    assert latest(consented=True) == []
 
 
 def test_what_stands_has_the_films_that_the_draft_was_made_from(study_id):
@@ -295,22 +295,22 @@ def test_what_stands_has_the_films_that_the_draft_was_made_from(study_id):
         {"sop_instance_uid": "9.9", "position": "lateral", "why": ""},
     ]
     sign(save(lease, views=views))
-    (one,) = standing()
-    here, gone = one.images
-    assert (here.position, here.blob.startswith("instances/")) == ("frontal", True)
+    (review,) = latest()
+    kept, gone = review.images
+    assert (kept.position, kept.blob.startswith("instances/")) == ("frontal", True)
     assert (gone.position, gone.blob, gone.instance_id) == ("lateral", "", None)
-    assert (one.patient_name, one.indication) == ("PHANTOM^ONE", "cough")
+    assert (review.patient_name, review.indication) == ("PHANTOM^ONE", "cough")
 
 
 def test_pages_follow_each_other_in_one_order():
     complete(*(new_instance(f"1.2.{number}") for number in range(7)))
     for draft_id in draft_all():
         sign(draft_id, consent=True)
-    whole = [one.study_id for one in standing(consented=True)]
-    assert whole == sorted(whole)
+    all_studies = [review.study_id for review in latest(consented=True)]
+    assert all_studies == sorted(all_studies)
     pages, after = [], None
-    while page := standing(after=after, limit=3, consented=True):
+    while page := latest(after=after, limit=3, consented=True):
         after = page[-1].study_id
-        pages.append([one.study_id for one in page])
+        pages.append([review.study_id for review in page])
     assert [len(page) for page in pages] == [3, 3, 1]
-    assert [one for page in pages for one in page] == whole
+    assert [study for page in pages for study in page] == all_studies

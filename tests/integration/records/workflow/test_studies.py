@@ -22,7 +22,7 @@ from tests.support.registered_studies import (
 pytestmark = pytest.mark.usefixtures("database")
 
 
-def seen(study_id):
+def row_of(study_id):
     with unit_of_work() as session:
         return worklist.read_row(session, study_id)
 
@@ -30,36 +30,41 @@ def seen(study_id):
 def test_the_same_bytes_again_change_nothing():
     first, again = register(new_instance(sop="1.2.3.4"), new_instance(sop="1.2.3.4"))
     assert (first.outcome, again.outcome) == (Outcome.KEPT, Outcome.REPEATED)
-    assert seen(first.study_id).instance_count == 1
+    assert row_of(first.study_id).instance_count == 1
 
 
 def test_other_bytes_under_a_known_uid_are_kept_and_open_a_hold():
     (study_id,) = complete(
         new_instance(sop="1.2.3.4", content="a"), new_instance(sop="1.2.3.4", content="b")
     )
-    row = seen(study_id)
+    row = row_of(study_id)
     assert (row.state, row.hold_reasons) == (VisibleState.HELD, (HoldReason.CONFLICTING_BYTES,))
     assert (row.image_count, row.instance_count) == (1, 2)
     assert claim() == []
 
 
 def test_the_same_conflict_again_is_one_conflict():
-    one, two = new_instance(sop="1.2.3.4", content="b"), new_instance(sop="1.2.3.4", content="b")
-    outcomes = [r.outcome for r in register(new_instance(sop="1.2.3.4", content="a"), one, two)]
+    first, second = (
+        new_instance(sop="1.2.3.4", content="b"),
+        new_instance(sop="1.2.3.4", content="b"),
+    )
+    outcomes = [
+        r.outcome for r in register(new_instance(sop="1.2.3.4", content="a"), first, second)
+    ]
     assert outcomes == [Outcome.KEPT, Outcome.CONFLICT, Outcome.REPEATED]
 
 
 def test_a_known_image_under_another_study_is_a_conflict_there():
     register(new_instance("1.2.3", sop="9.9"))
-    (there,) = register(new_instance("4.5.6", sop="9.9"))
-    assert there.outcome is Outcome.CONFLICT
-    assert seen(there.study_id).state is VisibleState.HELD
+    (copy,) = register(new_instance("4.5.6", sop="9.9"))
+    assert copy.outcome is Outcome.CONFLICT
+    assert row_of(copy.study_id).state is VisibleState.HELD
 
 
 def test_another_patient_under_a_known_study_is_never_merged():
     kept, stranger = register(new_instance(patient=PATIENT), new_instance(patient=OTHER_PATIENT))
     assert stranger.outcome is Outcome.MISMATCH
-    row = seen(kept.study_id)
+    row = row_of(kept.study_id)
     assert (row.patient_id, row.image_count, row.state) == ("P-1", 1, VisibleState.HELD)
     with unit_of_work() as session:
         aside = studies.list_instances(session, kept.study_id, InstanceState.MISMATCH)
@@ -67,7 +72,7 @@ def test_another_patient_under_a_known_study_is_never_merged():
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("first", "second", "same"),
     [
         (PATIENT, PATIENT, True),
         (PATIENT, Patient("P-1", "", "Phantom One^^^", "19700101", "f"), True),
@@ -82,58 +87,58 @@ def test_another_patient_under_a_known_study_is_never_merged():
         (Patient(), Patient(), True),
     ],
 )
-def test_who_is_taken_for_the_same_person(one, other, same):
-    assert same_patient(one, other) is same
-    assert same_patient(other, one) is same
+def test_who_is_taken_for_the_same_person(first, second, same):
+    assert same_patient(first, second) is same
+    assert same_patient(second, first) is same
 
 
 def test_fields_that_came_blank_are_filled_by_later_images():
     (first, _) = register(
         new_instance(patient=Patient("P-1"), accession_number=""), new_instance(patient=PATIENT)
     )
-    row = seen(first.study_id)
+    row = row_of(first.study_id)
     assert (row.patient_name, row.accession_number) == ("PHANTOM^ONE", "A1")
 
 
 def test_the_more_urgent_image_makes_the_study_urgent():
     (first, _) = register(new_instance(), new_instance(priority=Priority.STAT))
-    assert seen(first.study_id).priority is Priority.STAT
+    assert row_of(first.study_id).priority is Priority.STAT
 
 
 def test_a_study_waits_for_its_quiet_period():
-    (one,) = register(new_instance())
+    (registered,) = register(new_instance())
     with unit_of_work() as session:
         assert studies.close_quiet(session, 60.0) == []
-        assert studies.close_quiet(session, 0.0) == [one.study_id]
-    assert seen(one.study_id).state is VisibleState.WAITING
+        assert studies.close_quiet(session, 0.0) == [registered.study_id]
+    assert row_of(registered.study_id).state is VisibleState.WAITING
 
 
 def test_release_ends_the_quiet_period():
-    (one,) = register(new_instance("1.2.3"))
+    (registered,) = register(new_instance("1.2.3"))
     with unit_of_work() as session:
         studies.release(session, "1.2.3")
     with unit_of_work() as session:
-        assert studies.close_quiet(session, 3600.0) == [one.study_id]
-        assert studies.release(session, "1.2.3") == one.study_id  # again: nothing happens
+        assert studies.close_quiet(session, 3600.0) == [registered.study_id]
+        assert studies.release(session, "1.2.3") == registered.study_id  # again: nothing happens
 
 
 def test_the_full_count_ends_the_quiet_period():
     register(new_instance(expected_instances=2))
     with unit_of_work() as session:
         assert studies.close_quiet(session, 3600.0) == []
-    (one,) = register(new_instance())
+    (registered,) = register(new_instance())
     with unit_of_work() as session:
-        assert studies.close_quiet(session, 3600.0) == [one.study_id]
+        assert studies.close_quiet(session, 3600.0) == [registered.study_id]
 
 
 def test_a_late_image_makes_a_new_revision_whose_draft_supersedes():
     (study_id,) = complete(new_instance())
     (old,) = draft_all()
     register(new_instance())
-    assert seen(study_id).state is VisibleState.RECEIVING
+    assert row_of(study_id).state is VisibleState.RECEIVING
     complete(new_instance())
     (new,) = draft_all()
-    row = seen(study_id)
+    row = row_of(study_id)
     assert (row.revision, row.draft_id) == (2, new)
     assert old != new
 
@@ -148,11 +153,11 @@ def test_a_late_image_before_drafting_supersedes_the_open_request():
     assert (stale.revision, fresh.revision) == (1, 2)
 
 
-def test_an_object_that_is_no_film_makes_no_revision():
+def test_an_object_that_is_no_radiograph_makes_no_revision():
     (study_id,) = complete(new_instance())
     draft_all()
     register(new_instance(is_radiograph=False, skip_reason="NOT_A_FILM"))
-    row = seen(study_id)
+    row = row_of(study_id)
     assert (row.revision, row.state, row.instance_count) == (1, VisibleState.DRAFTED, 2)
 
 
@@ -160,14 +165,14 @@ def test_many_associations_may_bring_one_study():
     many = [new_instance("7.7", sop=f"7.7.{n % 10}") for n in range(40)]
     errors = []
 
-    def bring(some):
+    def register_all(instances):
         try:
-            for one in some:
-                register(one)
+            for instance in instances:
+                register(instance)
         except Exception as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=bring, args=(many[n::4],)) for n in range(4)]
+    threads = [threading.Thread(target=register_all, args=(many[n::4],)) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -178,10 +183,10 @@ def test_many_associations_may_bring_one_study():
 
 
 def test_a_study_is_found_by_its_uid_and_by_our_id():
-    (one,) = register(new_instance("1.2.3"))
+    (registered,) = register(new_instance("1.2.3"))
     with unit_of_work() as session:
-        assert studies.get_by_uid(session, "1.2.3").id == one.study_id
-        assert studies.get_by_uid(session, str(one.study_id)).id == one.study_id
+        assert studies.get_by_uid(session, "1.2.3").id == registered.study_id
+        assert studies.get_by_uid(session, str(registered.study_id)).id == registered.study_id
         with pytest.raises(NotFound, match="no study"):
             studies.get_by_uid(session, "9.9.9")
 

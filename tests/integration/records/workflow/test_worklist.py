@@ -46,15 +46,15 @@ def test_counts_name_every_state():
 def test_pages_show_each_study_once_newest_first():
     for n in range(7):
         register(new_instance(f"1.{n}"))
-    seen, after = [], None
+    uids, after = [], None
     while True:
         with unit_of_work() as session:
             page = worklist.read_page(session, after=after, limit=3)
-        seen += [row.study_instance_uid for row in page.rows]
+        uids += [row.study_instance_uid for row in page.rows]
         after = page.next
         if after is None:
             break
-    assert seen == [f"1.{n}" for n in reversed(range(7))]
+    assert uids == [f"1.{n}" for n in reversed(range(7))]
 
 
 def test_pages_by_state():
@@ -68,11 +68,11 @@ def test_pages_by_state():
         assert worklist.read_page(session, state=VisibleState.FAILED).rows == []
 
 
-@pytest.mark.parametrize(("words", "found"), [("phantom^o", 1), ("p-1", 1), ("%", 0), ("zz", 0)])
-def test_the_search_takes_words_as_they_are(words, found):
+@pytest.mark.parametrize(("search", "count"), [("phantom^o", 1), ("p-1", 1), ("%", 0), ("zz", 0)])
+def test_the_search_takes_words_as_they_are(search, count):
     register(new_instance(patient=Patient("P-1", "", "PHANTOM^ONE")))
     with unit_of_work() as session:
-        assert len(worklist.read_page(session, search=words).rows) == found
+        assert len(worklist.read_page(session, search=search).rows) == count
 
 
 @pytest.mark.parametrize("mark", ["x", "bm8=", ""])
