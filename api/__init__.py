@@ -1,1 +1,1 @@
-"""What people and other systems see: REST and the pages. Changes nothing it does not have to."""
+"""What people and other systems see: REST, the pages and the health of the system."""

@@ -1,1 +1,1 @@
-"""What comes in: DICOM today; orders and archives later. Writes rows and bytes, rings no bell."""
+"""Receives what comes in. It writes rows and files; the sweep rings the bells."""

@@ -1,5 +1,5 @@
-// Says when the page no longer hears from the server, so that nobody takes old counts for new ones.
-// Knows nothing else; htmx does the asking.
+// Shows when the server no longer answers, so that nobody takes old counts for new ones. htmx makes
+// the requests.
 document.addEventListener("htmx:afterRequest", (event) => {
   const lost = !event.detail.successful;
   document.getElementById("stale").hidden = !lost;

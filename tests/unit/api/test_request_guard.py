@@ -28,7 +28,7 @@ def client():
     "host",
     ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "10.0.0.5", "Reading.Example"],
 )
-def test_our_own_names_and_addresses_are_let_in(client, host):
+def test_our_own_names_and_addresses_are_accepted(client, host):
     assert client.get("/", headers={"host": host}).status_code == 200
 
 
@@ -42,7 +42,7 @@ def test_strangers_names_are_refused(client, host):
     assert "NIGHTDRAFT_SERVE_NAMES" in response.json()["detail"]
 
 
-def test_probes_are_let_in_by_any_name(client):
+def test_probes_are_accepted_by_any_name(client):
     assert client.get("/healthz", headers={"host": "pod-17"}).status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""Files without a row: few are result, many are not believed."""
+"""Files without a row: a few are removed, many are not believed."""
 
 import os
 import time
