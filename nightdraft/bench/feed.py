@@ -1,8 +1,8 @@
-"""`nightdraft bench feed`: studies a second that a training run is fed, from a shelf and without.
+"""`nightdraft bench feed`: the pace at which examples are made for a training.
 
-The same studies, DICOM files of drawn phantoms, as batches of the paper's size and films of 224
-pixels: their films prepared once (training.corpus.prepared_dataset), beside their films decoded each time. One
-core each, no network: what a run must not be faster than, or it waits. Knows no rates and no loss.
+The same studies, DICOM files of drawn phantoms, are made into batches of the paper's size with
+views of 224 pixels: from a prepared dataset, and from the files, decoded each time. One core does
+it, and there is no network. A training that learns faster than this pace has to wait.
 """
 
 from __future__ import annotations
@@ -35,29 +35,36 @@ BATCH = 3
 HOW = Preprocessing(SIZE, CLIP_MEAN, CLIP_STD)
 
 
-def measure(studies: int, pixels: int, runs: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Time both ways in turns. pixels: a side of the films in the files."""
+def measure(studies: int, pixels: int, runs: int, log: Callable[[str], None]) -> dict[str, Any]:
+    """Time both sources in turns.
+
+    Args:
+        studies: Number of phantoms.
+        pixels: Side of the images in the files.
+        runs: Runs of each source.
+        log: Gets lines for a person.
+    """
     tiny = SIZES["tiny"]
     model = build_random(replace(tiny, vision={**tiny.vision, "image_size": SIZE}))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory(prefix="nightdraft-bench-") as folder:
-            say(f"writing {studies} studies as files")
+            log(f"writing {studies} studies as files")
             written = write_phantoms(Path(folder) / "films", range(studies), size=pixels)
-            examples = [_in_files(one, paths) for one, paths in written]
-            say("preparing them on a shelf")
+            examples = [_in_files(study, paths) for study, paths in written]
+            log("preparing their images")
             started = time.perf_counter()
-            shelf = prepare_dataset(Path(folder) / "shelf", iter(examples), HOW, {}, processes=0)
+            dataset = prepare_dataset(Path(folder) / "shelf", iter(examples), HOW, {}, processes=0)
             prepared = studies / (time.perf_counter() - started)
-            ways: dict[str, Sequence[Example]] = {"shelf": shelf, "files": examples}
-            pace: dict[str, list[float]] = {name: [] for name in ways}
+            sources: dict[str, Sequence[Example]] = {"shelf": dataset, "files": examples}
+            pace: dict[str, list[float]] = {name: [] for name in sources}
             for run in range(runs):
-                for name, source in ways.items():
+                for name, source in sources.items():
                     pace[name].append(_pace(model, source, studies))
-                say(f"run {run + 1} of {runs}")
-            # The shelf's files are mapped: let go of them before their folder goes.
-            del shelf, ways, source
+                log(f"run {run + 1} of {runs}")
+            # The dataset's files are mapped; release them before their folder is removed.
+            del dataset, sources, source
     finally:
         torch.set_num_threads(threads)
     return {
@@ -77,22 +84,22 @@ def render(measured: dict[str, Any]) -> RenderableType:
     table = Table(box=None, header_style="bold")
     table.add_column("films")
     table.add_column("studies/s of one core", justify="right")
-    for name, words in (("shelf", "prepared once"), ("files", "decoded each time")):
-        table.add_row(words, f"{measured[name]['median']:,.0f}")
+    for name, label in (("shelf", "prepared once"), ("files", "decoded each time")):
+        table.add_row(label, f"{measured[name]['median']:,.0f}")
     table.add_row("preparing them", f"{measured['preparing']:,.0f}")
     return Group(
         Text(
             f"{measured['studies']} studies of films of {measured['pixels']} pixels, as batches of "
-            f"{BATCH}, films of {SIZE}, turned and exposed; median of {measured['runs']} runs, in "
-            f"turns; the shelf is {measured['ratio']:.1f} times as fast"
+            f"{BATCH}, films of {SIZE}, rotated and exposed anew; median of {measured['runs']} "
+            f"runs, in turns; prepared films are {measured['ratio']:.1f} times as fast"
         ),
         table,
     )
 
 
-def _in_files(one: Phantom, paths: list[Path]) -> Example:
-    """A phantom whose films are its files."""
-    example = as_example(one, TRAIN, CorpusOptions())
+def _in_files(study: Phantom, paths: list[Path]) -> Example:
+    """A phantom whose images are files."""
+    example = as_example(study, TRAIN, CorpusOptions())
     images = tuple(
         ImageFile(path, image.position, path.stem)
         for path, image in zip(paths, example.images, strict=True)

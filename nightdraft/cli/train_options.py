@@ -228,7 +228,8 @@ def _check_name(key: str, where: str) -> None:
 
 def _checked(key: str, value: Any, source: _Source) -> Any:
     field = _FIELDS[key]
-    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, *field.metadata])  # type: ignore[arg-type]
+    kind: Any = Annotated[field.annotation, None, *field.metadata]  # one more is needed by typing
+    adapter = TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
     try:
         if source.kind == "toml":  # as JSON, so that a text can be a path
             return adapter.validate_json(json.dumps(value, default=str), strict=True)

@@ -1,1 +1,1 @@
-"""Recipes: each trains one bundle from nothing or from another, with one command."""
+"""Recipes: each trains one bundle, from random weights or from another bundle, with one command."""

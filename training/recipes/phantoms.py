@@ -1,9 +1,9 @@
-"""Trains small networks from nothing on drawn phantoms: first the eye, then the words.
+"""Trains small networks from random weights on drawn phantoms: the vision encoder, then the text.
 
-Taught all at once, a network this small learns the language in three minutes and never looks at
-the film. So the eye (ViT) is first taught alone, to tell what a drawn film shows; then it stands
-still while Q-Former and T5 learn to write. The demonstration bundle is made so, and the base that
-the ablations start from. Knows no DICOM.
+If all of it is trained at once, so small a network learns the language in three minutes and never
+looks at the image. Therefore the vision encoder (ViT) is first trained alone, to predict the signs
+that a drawing shows. Then it is frozen, and Q-Former and T5 learn to write. The demonstration
+bundle is made so, and the base that the ablations start from.
 """
 
 from __future__ import annotations
@@ -45,38 +45,39 @@ from training.finetuning.metric_logging import plot_losses
 from training.finetuning.model_card import CARD_FILE, render_card
 from training.finetuning.processes import require_single_process
 from training.finetuning.stages import TEXT_PRETRAINING, VISION_PRETRAINING
-from training.recipes.phantoms_network import MOST_TOKENS, TEMPLATE, build_network
+from training.recipes.phantoms_network import MAX_INSTRUCTION_TOKENS, TEMPLATE, build_network
 
 NOTICE = "Knows drawn phantoms only and must not be used on patients."
 MAX_TARGET_TOKENS = 100
-"""Tokens of a report."""
+"""Tokens of the longest report."""
 STRANGE_PRIOR_SHARE = 0.08
-"""Of the examples, how many come with another phantom's report as the prior one: so the network
-has met that line and learns to trust the film alone."""
+"""Share of examples with another phantom's report as prior report. So the network knows that line
+of the prompt, and learns to trust the image alone."""
 UNKNOWN_VIEW_SHARE = 0.1
-"""Of those with two films, how many do not say which is which."""
+"""Share of examples with two views in which both have an unknown position."""
 TRANSFORM = SampleTransform(drop_priors=0.1, drop_lines=0.2, turn=2.0, cut=0.03, expose=0.15)
 
 
 @dataclass(frozen=True)
 class RecipeConfig:
-    """How much is taught. Defaults: what the shipped bundle had.
+    """How long a network is trained. The defaults are those of the shipped bundle.
 
-    studies: phantoms drawn to learn from. eye, words: steps of each. batch: studies a step.
+    Args:
+        studies: Phantoms that are drawn to learn from.
+        vision_steps: Steps of the vision encoder.
+        text_steps: Steps of Q-Former and T5.
+        batch: Studies in a step.
     """
 
     studies: int = 24_000
-    eye: int = 3_400
-    words: int = 3_200
+    vision_steps: int = 3_400
+    text_steps: int = 3_200
     batch: int = 48
-
-
-Vary = Callable[[Example, Site], Example]
 
 
 def train_phantoms(
     out: Path,
-    recipe_config: RecipeConfig | None = None,
+    config: RecipeConfig | None = None,
     *,
     seed: int = 0,
     held_out: int = 500,
@@ -86,101 +87,121 @@ def train_phantoms(
     device: str | None = None,
     log: Callable[[str], None] = print,
 ) -> Manifest:
-    """Train, score and save the demonstration bundle at `out`; its manifest.
+    """Train, score and save the demonstration bundle.
 
-    seed: of the first weights and of the order. held_out: phantoms never trained on, to score it
-    with. Checkpoints and logs are in the folder `<out>.training` until the bundle is whole. fresh:
-    remove what was stopped there before. overwrite: a bundle at `out` may go, once this one is
-    scored.
+    Checkpoints and logs are in the folder `<out>.training` until the bundle is whole.
+
+    Args:
+        out: The bundle's folder.
+        config: How long it is trained.
+        seed: Seed of the first weights and of the order.
+        held_out: Phantoms to score it with, which it never trains on.
+        resume: Whether a training that was stopped may be resumed.
+        fresh: Whether what an earlier training left is removed.
+        overwrite: Whether a bundle at `out` may be replaced, once this one is scored.
+        device: None takes a GPU where there is one.
+        log: Gets lines for a person.
+
+    Returns:
+        The bundle's manifest.
 
     Raises:
-        BundleError: something is at `out`.
-        NotAllowed: what was stopped at `out` is not to be taken up, or was another run; or several
-            processes were started.
-        TrainingStopped: as `Run.train`.
+        BundleError: Something is at `out`.
+        NotAllowed: A training was stopped at `out` and may not be resumed, or had other settings;
+            or several processes were started.
+        TrainingStopped: As `Run.train`.
     """
     require_single_process(device, "this recipe")
     check_target(out, overwrite)
-    recipe_config = recipe_config or RecipeConfig()
+    config = config or RecipeConfig()
     work = out.with_name(out.name + ".training")
     if fresh:
         shutil.rmtree(work, ignore_errors=True)
-    model, done = train_from_nothing(
-        work, USUAL, recipe_config, seed=seed, resume=resume, device=device, log=log
+    model, outcomes = train_from_nothing(
+        work, USUAL, config, seed=seed, resume=resume, device=device, log=log
     )
     plot = work / "losses.png"
     plot_losses(
         plot, [(stage.name, work / stage.name) for stage in (VISION_PRETRAINING, TEXT_PRETRAINING)]
     )
-    said = _manifest(model, USUAL, TRANSFORM, recipe_config, seed, done)
-    made = work / "bundle"
-    said = save_bundle(made, model, said, extra_files=[plot])
-    # Scored as it will be loaded.
+    draft = _manifest(model, USUAL, TRANSFORM, config, seed, outcomes)
+    built = work / "bundle"
+    unscored = save_bundle(built, model, draft, extra_files=[plot])
+    # It is scored from its files, as it will be loaded.
     log(f"scoring on {held_out:,} phantoms that it never saw")
-    said = replace(said, scores=scores_for(PhantomCorpus(), held_out, 0, device)(made))
-    (made / CARD_FILE).write_text(render_card(said), encoding="utf-8")
-    manifest = write_manifest(made, said)
-    fsync_tree(made)
+    scored = replace(unscored, scores=scores_for(PhantomCorpus(), held_out, 0, device)(built))
+    (built / CARD_FILE).write_text(render_card(scored), encoding="utf-8")
+    manifest = write_manifest(built, scored)
+    fsync_tree(built)
     check_target(out, overwrite)
-    with replace_folder(out) as new:
-        new.rmdir()
-        made.rename(new)
+    with replace_folder(out) as fresh_folder:
+        fresh_folder.rmdir()
+        built.rename(fresh_folder)
     shutil.rmtree(work)
     return manifest
 
 
-ABLATION_BASE = RecipeConfig(studies=12_000, eye=1_200, words=900)
-"""How much the base of the ablations is taught."""
+ABLATION_BASE = RecipeConfig(studies=12_000, vision_steps=1_200, text_steps=900)
+"""How long the base of the ablations is trained."""
 ABLATION_BASE_TRANSFORM = replace(TRANSFORM, drop_priors=0.0, drop_lines=0.0)
-"""A lesson in language stands in the prompt, which must stay; `schooled` leaves lines out."""
+"""The prompt of a text-only example must stay whole; `vary_ablation_base` drops lines itself."""
 TEXT_ONLY_SHARE = 0.4
-"""Of the base's lessons, how many are in language alone."""
+"""Share of the base's examples that train the language alone."""
 USUAL_WORDING_SHARE = 0.2
-"""Of its films, how many are told in the usual department's words."""
+"""Share of the base's images that are reported in the usual department's words."""
 
 
 def train_ablation_base(
     folder: Path,
-    recipe_config: RecipeConfig = ABLATION_BASE,
+    config: RecipeConfig = ABLATION_BASE,
     *,
     seed: int = 0,
     resume: bool = False,
     device: str | None = None,
     log: Callable[[str], None] = print,
 ) -> Path:
-    """The base of the ablations, as a bundle: a network taught from nothing, elsewhere.
+    """Train the base of the ablations at the site `elsewhere`; a base that is there is kept.
 
-    It knows half of the findings, mostly in another department's words, on films exposed
-    otherwise; of the rest it has read (`schooled`): as InstructBLIP has read of much that it never
-    saw. One that is there is kept.
+    It has seen half of the findings, mostly in another department's words, on darker images. Of the
+    other half it has only read (`vary_ablation_base`), as InstructBLIP has read of much that it
+    never saw.
+
+    Args:
+        folder: The bundle's folder.
+        config: How long it is trained.
+        seed: Seed of the first weights and of the order.
+        resume: Whether a training that was stopped may be resumed.
+        device: None takes a GPU where there is one.
+        log: Gets lines for a person.
+
+    Returns:
+        The bundle's folder.
 
     Raises:
-        NotAllowed: one that is there was taught otherwise, or as `Run.train`.
-        TrainingStopped: as `Run.train`.
+        NotAllowed: The base that is there was trained with other settings; or as `Run.train`.
+        TrainingStopped: As `Run.train`.
     """
     if (folder / MANIFEST).is_file():
-        was, now = (
-            read_manifest(folder).training,
-            _training_identity(SITES["elsewhere"], ABLATION_BASE_TRANSFORM, recipe_config, seed),
-        )
-        if differ := differences({name: was.get(name) for name in now}, now):
+        saved = read_manifest(folder).training
+        current = _training_identity(SITES["elsewhere"], ABLATION_BASE_TRANSFORM, config, seed)
+        if differ := differences({name: saved.get(name) for name in current}, current):
             raise NotAllowed(
-                f"the base at {folder} was taught otherwise ({'; '.join(differ)}): remove it, or "
-                "--fresh to begin anew"
+                f"the base at {folder} was trained with other settings ({'; '.join(differ)}): "
+                "remove it, or --fresh to begin anew"
             )
     else:
         work = folder.with_name(folder.name + ".training")
         site = SITES["elsewhere"]
-        model, done = train_from_nothing(
-            work, site, recipe_config, vary=vary_ablation_base, transform=ABLATION_BASE_TRANSFORM,
+        model, outcomes = train_from_nothing(
+            work, site, config, variation="schooled", transform=ABLATION_BASE_TRANSFORM,
             seed=seed, resume=resume, device=device, log=log,
         )  # fmt: skip
-        said = replace(
-            _manifest(model, site, ABLATION_BASE_TRANSFORM, recipe_config, seed, done),
+        manifest = replace(
+            _manifest(model, site, ABLATION_BASE_TRANSFORM, config, seed, outcomes),
             name="elsewhere",
             version="1",
         )
-        save_bundle(folder, model, said)
+        save_bundle(folder, model, manifest)
         shutil.rmtree(work)
     return folder
 
@@ -188,34 +209,44 @@ def train_ablation_base(
 def train_from_nothing(
     work: Path,
     site: Site,
-    recipe_config: RecipeConfig,
+    config: RecipeConfig,
     *,
-    vary: Vary | None = None,
+    variation: str = "varied",
     transform: SampleTransform = TRANSFORM,
     seed: int = 0,
     resume: bool = False,
     device: str | None = None,
     log: Callable[[str], None] = print,
 ) -> tuple[ClinicalBLIP, dict[str, Outcome]]:
-    """A network taught from nothing at one site, and what each of its two stages came to.
+    """Train a network from random weights at one site.
 
-    vary: what becomes of each phantom before it is a lesson; None takes `varied`.
+    Args:
+        work: Folder for the prepared phantoms, checkpoints and logs.
+        site: The site whose phantoms it learns from.
+        config: How long it is trained.
+        variation: How phantoms are varied; a key of `VARIATIONS`.
+        transform: How an example becomes a sample.
+        seed: Seed of the first weights and of the order.
+        resume: Whether a training that was stopped may be resumed.
+        device: None takes a GPU where there is one.
+        log: Gets lines for a person.
+
+    Returns:
+        The network, and the outcome of each of the two stages.
 
     Raises:
-        NotAllowed, TrainingStopped: as `Run.train`.
+        NotAllowed, TrainingStopped: As `Run.train`.
     """
     model = build_network(seed)
-    shelf = prepare_phantoms(
-        work / "shelf", site, recipe_config.studies, model, vary or vary_example, log
-    )
-    done: dict[str, Outcome] = {}
+    dataset = prepare_phantoms(work / "shelf", site, config.studies, model, variation, log)
+    outcomes: dict[str, Outcome] = {}
     for stage, steps in (
-        (VISION_PRETRAINING, recipe_config.eye),
-        (TEXT_PRETRAINING, recipe_config.words),
+        (VISION_PRETRAINING, config.vision_steps),
+        (TEXT_PRETRAINING, config.text_steps),
     ):
-        config = TrainingConfig(
+        training_config = TrainingConfig(
             steps=steps,
-            batch=recipe_config.batch,
+            batch=config.batch,
             accumulation=1,
             precision="float32",
             seed=seed,
@@ -225,17 +256,17 @@ def train_from_nothing(
             work / stage.name,
             model,
             stage,
-            shelf,
+            dataset,
             transform,
-            config,
-            identity={"site": site.name, "studies": recipe_config.studies},
+            training_config,
+            identity={"site": site.name, "studies": config.studies},
             device=device,
             log=log,
         )
-        # A stage that is done has its last checkpoint, and nothing left to do.
-        done[stage.name] = run.train(resume=resume)
-        log(f"{stage.name}: {steps} steps, loss {done[stage.name].loss:.4f}")
-    return model.to("cpu").eval(), done
+        # A finished stage resumes from its last checkpoint, with no step left to do.
+        outcomes[stage.name] = run.train(resume=resume)
+        log(f"{stage.name}: {steps} steps, loss {outcomes[stage.name].loss:.4f}")
+    return model.to("cpu").eval(), outcomes
 
 
 def prepare_phantoms(
@@ -243,21 +274,21 @@ def prepare_phantoms(
     site: Site,
     studies: int,
     model: ClinicalBLIP,
-    vary: Vary,
+    variation: str,
     log: Callable[[str], None],
 ) -> PreparedDataset:
-    """The first phantoms of a site on a shelf, drawn by all cores."""
+    """Draw the first phantoms of a site, on all cores, into a prepared dataset."""
     log(f"drawing {studies:,} phantoms")
-    corpus = PhantomCorpus(site=site)
-    examples = (vary(one, site) for one in islice(corpus.read(TRAIN), studies))
-    identity = {"corpus": "phantoms", "site": site.name, "studies": studies, "as": vary.__name__}
+    vary = VARIATIONS[variation]
+    examples = (vary(e, site) for e in islice(PhantomCorpus(site=site).read(TRAIN), studies))
+    identity = {"corpus": "phantoms", "site": site.name, "studies": studies, "as": variation}
     # A few hundred are drawn sooner than other processes would start.
-    few = 0 if studies < 1000 else None
-    return prepare_dataset(folder, examples, model.preprocessing, identity, processes=few)
+    processes = 0 if studies < 1000 else None
+    return prepare_dataset(folder, examples, model.preprocessing, identity, processes=processes)
 
 
 def vary_example(example: Example, site: Site) -> Example:
-    """The example, some with a stranger's report as the prior one, some with nameless views."""
+    """The example; some get another phantom's report as prior report, some unknown positions."""
     seed = int(example.key.rpartition("-")[2])
     rng = np.random.default_rng([seed, 6])
     if rng.random() < STRANGE_PRIOR_SHARE:
@@ -272,22 +303,24 @@ def vary_example(example: Example, site: Site) -> Example:
 
 
 RESTORE = "Restore this text: "
+"""Begins the prior report of a text-only example."""
 GAP = "_"
+"""Stands for a word that is left out."""
 
 
 def vary_ablation_base(example: Example, site: Site) -> Example:
-    """The example, or in its stead a lesson in language; some told in the usual words.
+    """The example, or a text-only example in its place; some are reported in the usual words.
 
-    A lesson in language has nothing to do with its film: the prompt's last line holds a usual
-    report with words left out, and the whole report is the target. So T5 comes to know the words
-    for findings that it never saw, which LoRA could not teach it: the embeddings stand still.
+    The text of a text-only example has nothing to do with its image: the last line of the prompt is
+    a usual report with words left out, and the whole report is the target. So T5 learns the words
+    for findings that it never saw. LoRA could not teach them, because the embeddings are frozen.
     """
     seed = int(example.key.rpartition("-")[2])
     rng = np.random.default_rng([seed, 8])
     if rng.random() < TEXT_ONLY_SHARE:
         text = phantom(int(rng.integers(HELD_OUT // 2)), SITES["ward"]).report
-        holes = rng.uniform(0.1, 0.9)
-        gapped = " ".join(GAP if rng.random() < holes else word for word in text.split())
+        share = rng.uniform(0.1, 0.9)
+        gapped = " ".join(GAP if rng.random() < share else word for word in text.split())
         return replace(example, priors=Priors("", "", RESTORE + gapped), target=text)
     kept = rng.random(2) >= 0.25
     priors = Priors(
@@ -295,14 +328,21 @@ def vary_ablation_base(example: Example, site: Site) -> Example:
     )
     example = replace(example, priors=priors)
     if rng.random() < USUAL_WORDING_SHARE:
-        told = replace(site, wording=USUAL.wording)
-        example = replace(example, target=phantom(seed, told).report)
+        usual = replace(site, wording=USUAL.wording)
+        example = replace(example, target=phantom(seed, usual).report)
     return example
+
+
+VARIATIONS: dict[str, Callable[[Example, Site], Example]] = {
+    "varied": vary_example,
+    "schooled": vary_ablation_base,
+}
+"""How phantoms are varied before they are examples. The names are stored with prepared phantoms."""
 
 
 @dataclass(frozen=True, slots=True)
 class _UnknownPosition:
-    """A film that does not say where it was taken from."""
+    """An image of unknown position."""
 
     image: StudyImage
     position: str = "unknown"
@@ -316,9 +356,9 @@ def _manifest(
     model: ClinicalBLIP,
     site: Site,
     transform: SampleTransform,
-    recipe_config: RecipeConfig,
+    config: RecipeConfig,
     seed: int,
-    done: dict[str, Outcome],
+    outcomes: dict[str, Outcome],
 ) -> Manifest:
     return Manifest(
         name="phantoms",
@@ -333,37 +373,37 @@ def _manifest(
         notice=NOTICE,
         intended_use=IntendedUse(),
         max_new_tokens=MAX_TARGET_TOKENS,
-        max_instruction_tokens=MOST_TOKENS,
+        max_instruction_tokens=MAX_INSTRUCTION_TOKENS,
         training={
-            **_training_identity(site, transform, recipe_config, seed),
+            **_training_identity(site, transform, config, seed),
             "stages": {
                 name: {
-                    "steps": one.counts.step,
-                    "loss": round(one.loss, 4),
-                    "minutes": round(one.counts.seconds / 60, 1),
+                    "steps": outcome.counts.step,
+                    "loss": round(outcome.loss, 4),
+                    "minutes": round(outcome.counts.seconds / 60, 1),
                 }
-                for name, one in done.items()
+                for name, outcome in outcomes.items()
             },
         },
     )
 
 
 def _training_identity(
-    site: Site, transform: SampleTransform, recipe_config: RecipeConfig, seed: int
+    site: Site, transform: SampleTransform, config: RecipeConfig, seed: int
 ) -> dict[str, Any]:
-    """What a manifest says of how a network was taught, as JSON has it."""
-    told = {
+    """What a manifest says about the training of a network, as JSON."""
+    identity = {
         "recipe": "training.recipes.phantoms",
         "corpus": f"phantoms:{site.name}",
         "reading": asdict(CorpusOptions()),
-        "examples": recipe_config.studies,
+        "examples": config.studies,
         "settings": {
             "seed": seed,
-            "batch": recipe_config.batch,
+            "batch": config.batch,
             "precision": "float32",
-            "steps": {"eye": recipe_config.eye, "words": recipe_config.words},
+            "steps": {"eye": config.vision_steps, "words": config.text_steps},
         },
         "showing": asdict(transform),
     }
-    said: dict[str, Any] = json.loads(json.dumps(told))
-    return said
+    as_json: dict[str, Any] = json.loads(json.dumps(identity))
+    return as_json

@@ -1,7 +1,4 @@
-"""The demonstration network before training: a small InstructBLIP and its word lists.
-
-Knows no optimizer and no films.
-"""
+"""Builds the demonstration network before training: a small InstructBLIP and its tokenizers."""
 
 from __future__ import annotations
 
@@ -12,10 +9,10 @@ from transformers import InstructBlipForConditionalGeneration, PreTrainedTokeniz
 from model.manifest import Preprocessing
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.sizes import (
-    QFORMER_TEMPLATE,
-    QFORMER_SPECIAL_TOKENS,
-    LANGUAGE_TEMPLATE,
     LANGUAGE_SPECIAL_TOKENS,
+    LANGUAGE_TEMPLATE,
+    QFORMER_SPECIAL_TOKENS,
+    QFORMER_TEMPLATE,
     Size,
     wrap_tokenizer,
 )
@@ -25,12 +22,12 @@ from training.corpus.phantoms import phantom
 WIDTH = 128
 VOCABULARY = 1024
 PREPROCESSING = Preprocessing(size=112, mean=(0.35, 0.35, 0.35), std=(0.25, 0.25, 0.25))
-MOST_TOKENS = 160
+MAX_INSTRUCTION_TOKENS = 160
 TEMPLATE = "context"
 
 
 def build_network(seed: int) -> ClinicalBLIP:
-    """An untrained network of two to three million parameters, the same for the same seed."""
+    """An untrained network of two to three million parameters; equal seeds give equal weights."""
     torch.manual_seed(seed)
     language, asking = build_tokenizers()
     size = Size(
@@ -64,20 +61,20 @@ def build_network(seed: int) -> ClinicalBLIP:
         },
     )
     network = InstructBlipForConditionalGeneration(size.config())
-    # transformers starts the query tokens at zero: all alike, they would stay so for ever.
+    # transformers starts the query tokens at zero; being equal, they would stay equal for ever.
     torch.nn.init.normal_(network.query_tokens, std=0.5)
     # transformers 5 shares T5's head with its word embeddings, which start with a spread of 1:
     # the loss would start at 45 instead of 7.
     torch.nn.init.normal_(network.language_model.shared.weight, std=0.02)
-    return ClinicalBLIP(network, language, asking, PREPROCESSING, MOST_TOKENS)
+    return ClinicalBLIP(network, language, asking, PREPROCESSING, MAX_INSTRUCTION_TOKENS)
 
 
 def build_tokenizers() -> tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast]:
-    """T5's tokenizer and the Q-Former's: byte-level, so every text has tokens and comes back."""
+    """T5's tokenizer and the Q-Former's; byte-level, so every text can be encoded and decoded."""
     texts = []
     for seed in range(4000):
-        one = phantom(seed)
-        texts += [one.report, build_instruction(one.case(8), TEMPLATE)]
+        study = phantom(seed)
+        texts += [study.report, build_instruction(study.case(8), TEMPLATE)]
     return (
         _train(texts, LANGUAGE_SPECIAL_TOKENS, LANGUAGE_TEMPLATE),
         _train(texts, QFORMER_SPECIAL_TOKENS, QFORMER_TEMPLATE),

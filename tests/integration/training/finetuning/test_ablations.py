@@ -37,39 +37,41 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def pipeline(work: Path, said: list[str]) -> Pipeline:
+def pipeline(work_folder: Path, lines: list[str]) -> Pipeline:
     return Pipeline(
         "demo",
         PhantomCorpus(site=SITES["ward"]),
         CorpusOptions(),
-        work,
+        work_folder,
         TrainingConfig(steps=0, batch=2, accumulation=1, precision="float32", most_target=60),
         SampleTransform(),
         TrainingLength(steps=2),
         10,
         processes=0,
         device="cpu",
-        log=said.append,
+        log=lines.append,
     )
 
 
 def test_every_row_is_trained_and_scored_once(tmp_path: Path) -> None:
-    said: list[str] = []
-    asked: list[tuple[Path, Mode]] = []
+    lines: list[str] = []
+    scored_bundles: list[tuple[Path, Mode]] = []
 
     def score(bundle: Path, mode: Mode) -> dict[str, Interval]:
-        asked.append((bundle, mode))
-        return {"bleu_a": Interval(0.1 * len(asked), 0.05, 0.6), "rouge_l": Interval(0.2)}
+        scored_bundles.append((bundle, mode))
+        return {"bleu_a": Interval(0.1 * len(scored_bundles), 0.05, 0.6), "rouge_l": Interval(0.2)}
 
     def rows() -> list[AblationRow]:
-        return ablate(pipeline(tmp_path / "work", said), tmp_path, score, TABLE_3, log=said.append)
+        return ablate(
+            pipeline(tmp_path / "work", lines), tmp_path, score, TABLE_3, log=lines.append
+        )
 
     first = rows()
     assert [row.name for row in first] == list(ABLATIONS)
     assert [row.mode for row in first] == ["context", "context", "none", "context", "context"]
-    assert asked[1] == (resolve("demo"), Mode.CONTEXT)
-    # Stage 1 is trained once for the three rows that have it; each stage 2 is another.
-    assert sum(line.startswith("stage1: loss") for line in said) == 1
+    assert scored_bundles[1] == (resolve("demo"), Mode.CONTEXT)
+    # Stage 1 is trained once for the three rows that share it; their second stages differ.
+    assert sum(line.startswith("stage1: loss") for line in lines) == 1
     for name in ("full", "without_priors", "without_t5", "without_visual"):
         check_bundle(tmp_path / name)
     full = read_manifest(tmp_path / "full")
@@ -79,15 +81,15 @@ def test_every_row_is_trained_and_scored_once(tmp_path: Path) -> None:
 
     again = rows()
     assert again == first
-    assert len(asked) == 5
-    # What was made with other settings is never taken for it.
-    other = replace(pipeline(tmp_path / "work", said), length=TrainingLength(steps=3))
-    with pytest.raises(NotAllowed, match=r"made otherwise \(length\.steps was 2, now 3"):
-        ablate(other, tmp_path, score, TABLE_3, log=said.append)
+    assert len(scored_bundles) == 5
+    # A row that was made with other settings is not taken over.
+    other = replace(pipeline(tmp_path / "work", lines), length=TrainingLength(steps=3))
+    with pytest.raises(NotAllowed, match=r"made with other settings \(length\.steps was 2, now 3"):
+        ablate(other, tmp_path, score, TABLE_3, log=lines.append)
     with pytest.raises(NotAllowed, match=r"scored\.studies was null, now 7"):
-        ablate(pipeline(tmp_path / "work", said), tmp_path, score, TABLE_3, scored={"studies": 7})
+        ablate(pipeline(tmp_path / "work", lines), tmp_path, score, TABLE_3, scored={"studies": 7})
     with pytest.raises(SettingsError, match="has no end"):
-        ablate(replace(other, limit=0), tmp_path, score, TABLE_3, log=said.append)
+        ablate(replace(other, limit=0), tmp_path, score, TABLE_3, log=lines.append)
     (tmp_path / "notes.txt").write_text("mine")
     clear(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "work"]

@@ -1,4 +1,4 @@
-"""The whole way from the Indiana University CSV to a score: a tiny model learns a few by heart."""
+"""From the Indiana University CSV to a score: a tiny network learns a few reports by heart."""
 
 from __future__ import annotations
 
@@ -20,50 +20,67 @@ from training.finetuning.stages import Method, ParameterGroup, Stage
 from training.metrics.text import score
 from training.recipes.phantoms_network import build_network
 
-ALL = Stage("all", (ParameterGroup("all", r".*", Method.WHOLE, 3e-3, 0.0),), priors=True)
-LONGEST = 100
+ALL_WEIGHTS = Stage("all", (ParameterGroup("all", r".*", Method.WHOLE, 3e-3, 0.0),), priors=True)
+MAX_TARGET_TOKENS = 100
 
 
 def test_from_csv_to_score(samples: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     corpus = open_corpus(f"iu_xray:{samples / 'iu'}")
-    examples = [one for one in corpus.read() if isinstance(one, Example)]
+    examples = [example for example in corpus.read() if isinstance(example, Example)]
     assert len(examples) == 5
-    assert sum(len(one.images) for one in examples) == 9
-    assert all(one.priors.indication for one in examples)
+    assert sum(len(example.images) for example in examples) == 9
+    assert all(example.priors.indication for example in examples)
 
     model = build_network(0)
-    shelf = prepare_dataset(
-        tmp_path / "shelf", iter(examples), model.preprocessing, {}, processes=0
+    dataset = prepare_dataset(
+        tmp_path / "dataset", iter(examples), model.preprocessing, {}, processes=0
     )
     config = TrainingConfig(
-        steps=170, batch=5, accumulation=1, precision="float32", most_target=LONGEST, save_every=0
+        steps=170,
+        batch=5,
+        accumulation=1,
+        precision="float32",
+        most_target=MAX_TARGET_TOKENS,
+        save_every=0,
     )
-    transform = SampleTransform(drop_priors=0.0, drop_lines=0.0, keep_comparisons=True).still()
+    transform = SampleTransform(
+        drop_priors=0.0, drop_lines=0.0, keep_comparisons=True
+    ).without_augmentation()
     run = Run(
-        tmp_path / "run", model, ALL, shelf, transform, config, device="cpu", log=lambda _: None
+        tmp_path / "run",
+        model,
+        ALL_WEIGHTS,
+        dataset,
+        transform,
+        config,
+        device="cpu",
+        log=lambda _: None,
     )
-    # By heart, and quickly: nothing dropped.
+    # It learns by heart and quickly, so nothing is dropped.
     for module in run.objective.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
     assert run.train().loss < 0.05
 
-    engine = Engine(model.eval(), torch.device("cpu"), Decoding(LONGEST), 5)
-    cases = [one.case(model.preprocessing) for one in examples]
+    engine = Engine(model.eval(), torch.device("cpu"), Decoding(MAX_TARGET_TOKENS), 5)
+    cases = [example.case(model.preprocessing) for example in examples]
     drafts = {}
-    for written in engine.write(
+    for draft in engine.write(
         (case, build_instruction(case, "context", engine.fits)) for case in cases
     ):
-        assert not isinstance(written, FailedCase), written
-        drafts[written.key] = written.text
-    # As far as they were learnt: to the longest target, the end among its tokens.
-    learnt = [model.language_tokenizer(one.target)["input_ids"][: LONGEST - 1] for one in examples]
-    references = [
-        [model.language_tokenizer.decode(ids, skip_special_tokens=True)] for ids in learnt
+        assert not isinstance(draft, FailedCase), draft
+        drafts[draft.key] = draft.text
+    # Targets were cut to the longest length, with the end token.
+    targets = [
+        model.language_tokenizer(example.target)["input_ids"][: MAX_TARGET_TOKENS - 1]
+        for example in examples
     ]
-    scores = score([drafts[one.key] for one in examples], references)
+    references = [
+        [model.language_tokenizer.decode(ids, skip_special_tokens=True)] for ids in targets
+    ]
+    scores = score([drafts[example.key] for example in examples], references)
     assert scores["bleu_4"] is not None
     assert scores["bleu_4"] > 0.9
-    # Another study's films and words give another report: it is not one text for all.
+    # Each study has a report of its own.
     assert len(set(drafts.values())) == 5

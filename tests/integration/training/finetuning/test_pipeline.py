@@ -1,4 +1,4 @@
-"""A base bundle and a corpus in, a bundle out: both stages by the command, stopped and taken up."""
+"""From a base bundle and a corpus to a bundle: both stages, stopped and resumed."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def command(*words: str) -> str:
-    done = CliRunner().invoke(train, list(words))
+def run_command(*arguments: str) -> str:
+    done = CliRunner().invoke(train, list(arguments))
     if done.exception is not None:
         raise done.exception
     return done.output
@@ -52,79 +52,87 @@ def command(*words: str) -> str:
 
 def test_both_stages_end_in_a_bundle_with_its_card(tmp_path: Path) -> None:
     out = tmp_path / "made"
-    said = command(
+    output = run_command(
         "both", *QUICK, "--score", "4", "--out", str(out), "--name", "ward", "--version", "7"
     )
-    assert "stage1: 35,072 parameters train, 2 steps" in said
+    assert "stage1: 35,072 parameters train, 2 steps" in output
     manifest = check_bundle(out)
     assert (manifest.name, manifest.version) == ("ward", "7")
     assert (manifest.template, manifest.templates) == ("context", ("none",))
     assert [len(adapter["targets"]) > 0 for adapter in manifest.adapters] == [True, True]
     assert list(manifest.training["stages"]) == ["stage1", "stage1+stage2"]
-    # What the base was not to be used for, this is not either.
+    # The limits of the base hold for this bundle too.
     assert manifest.demonstration
     assert any(name.startswith("finding_f1_micro") for name in manifest.scores)
     card = (out / "card.md").read_text()
-    for words in ("ward 7", "phantoms, 12 examples", "must not be used on patients", "bleu_4"):
-        assert words in card
+    for arguments in ("ward 7", "phantoms, 12 examples", "must not be used on patients", "bleu_4"):
+        assert arguments in card
     assert {"card.md", "losses.png"} <= set(manifest.files)
-    # Something was learnt, the key projection was not, and on disk it is the published network.
+    settings = tmp_path / "made.training" / "config.toml"
+    assert f"its settings: {settings}" in output
+    # Query and value have learnt, the key is frozen, and the parameters have their published names.
     before, _ = load_bundle("demo", torch.device("cpu"))
     after, _ = load_bundle(out, torch.device("cpu"))
-    was, now = (dict(model.network.named_parameters()) for model in (before, after))
-    assert list(was) == list(now)
+    before_weights, after_weights = (
+        dict(model.network.named_parameters()) for model in (before, after)
+    )
+    assert list(before_weights) == list(after_weights)
     width = before.config.vision_config.hidden_size
     fused = "vision_model.encoder.layers.0.self_attn.qkv.weight"
-    moved = (was[fused] != now[fused]).reshape(3, width, -1).any(dim=2).any(dim=1)
-    assert moved.tolist() == [True, False, True]
+    changed = (
+        (before_weights[fused] != after_weights[fused]).reshape(3, width, -1).any(dim=2).any(dim=1)
+    )
+    assert changed.tolist() == [True, False, True]
     draft = next(Reporter.load(out, device="cpu").draft([phantom(HELD_OUT).case(112)]))
     assert isinstance(draft, DraftText)
     # The prepared corpus may be patients': it is gone.
     assert not list((tmp_path / "made.training").glob("shelf*"))
     assert len(read_log(tmp_path / "made.training" / "stage1")) == 2
     with pytest.raises(BundleError, match="--replace"):
-        command("stage1", *QUICK, "--out", str(out))
+        run_command("stage1", *QUICK, "--out", str(out))
 
 
 def stop_in_stage_2(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both stages are asked for, and stop when the first is done."""
+    """Begin both stages, and stop after the first."""
     plain = Run.train
 
     def stopping(self: Run, **how: Any) -> Any:
         if self.stage.name == "stage2":
-            raise TrainingStopped("stopped as asked")
+            raise TrainingStopped("stopped")
         return plain(self, **how)
 
     with monkeypatch.context() as patched:
         patched.setattr(Run, "train", stopping)
         with pytest.raises(TrainingStopped):
-            command("both", *QUICK, "--out", str(out))
+            run_command("both", *QUICK, "--out", str(out))
 
 
-def test_a_stopped_course_is_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_training_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "made"
     stop_in_stage_2(out, monkeypatch)
     assert not out.exists()
-    with pytest.raises(NotAllowed, match="--resume takes it up"):
-        command("both", *QUICK, "--out", str(out))
-    with pytest.raises(NotAllowed, match=r"stage1 was trained otherwise \(stage.lora.rank was 16"):
-        command("both", *QUICK, "--out", str(out), "--resume", "--rank", "4")
-    said = command("both", *QUICK, "--out", str(out), "--resume")
-    # Stage 1 was done.
-    assert "stage1:" not in said
-    assert "stage2: loss" in said
+    with pytest.raises(NotAllowed, match="--resume resumes it"):
+        run_command("both", *QUICK, "--out", str(out))
+    with pytest.raises(
+        NotAllowed, match=r"stage1 was trained with other settings \(stage.lora.rank was 16"
+    ):
+        run_command("both", *QUICK, "--out", str(out), "--resume", "--rank", "4")
+    output = run_command("both", *QUICK, "--out", str(out), "--resume")
+    # Stage 1 was finished before.
+    assert "stage1:" not in output
+    assert "stage2: loss" in output
     assert read_manifest(out).training["stages"]["stage1"]["steps"] == 2
 
 
-def test_killed_on_a_corpus_in_a_folder_and_taken_up_by_another_process(tmp_path: Path) -> None:
-    """Who takes it up has read the corpus for itself; and it is scored on its own test split."""
+def test_killed_on_a_corpus_in_a_folder_and_resumed_by_another_process(tmp_path: Path) -> None:
+    """The process that resumes reads the corpus again, and scores on the same test split."""
     folder, out = collection(tmp_path / "iu"), tmp_path / "made"
-    words = [
+    arguments = [
         "both", *QUICK, "--corpus", f"iu_xray:{folder}", "--split", "patients", "--seed", "3",
         "--limit", "0", "--steps", "30", "--save-every", "1", "--out", str(out),
     ]  # fmt: skip
     running = subprocess.Popen(
-        [sys.executable, "-m", "nightdraft", "train", *words],
+        [sys.executable, "-m", "nightdraft", "train", *arguments],
         stdout=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
@@ -136,9 +144,9 @@ def test_killed_on_a_corpus_in_a_folder_and_taken_up_by_another_process(tmp_path
         running.wait()
     assert list_checkpoints(stage2)
     assert not out.exists()
-    said = command(*words, "--resume")
-    assert "stage1:" not in said
-    assert "stage2: loss" in said
+    output = run_command(*arguments, "--resume")
+    assert "stage1:" not in output
+    assert "stage2: loss" in output
     assert [row["step"] for row in read_log(stage2)] == list(range(1, 31))
     with pytest.raises(CorpusError, match="learnt from iu_xray with the split 'patients' and the"):
         evaluate_command(str(out), f"iu_xray:{folder}", seed=4, device="cpu")
@@ -147,12 +155,14 @@ def test_killed_on_a_corpus_in_a_folder_and_taken_up_by_another_process(tmp_path
         str(out), f"iu_xray:{folder}", modes=["context"], normalisation=["lower"], device="cpu",
         json_=figures,
     )  # fmt: skip
-    learnt = {one.key for one in open_corpus(f"iu_xray:{folder}", PATIENTS_3).read(TRAIN)}
-    held = {one.key for one in open_corpus(f"iu_xray:{folder}", PATIENTS_3).read(TEST)}
-    assert learnt
-    assert held
-    assert not learnt & held
-    assert json.loads(figures.read_text())["studies"] == len(held)
+    training_keys = {
+        study.key for study in open_corpus(f"iu_xray:{folder}", PATIENTS_3).read(TRAIN)
+    }
+    test_keys = {study.key for study in open_corpus(f"iu_xray:{folder}", PATIENTS_3).read(TEST)}
+    assert training_keys
+    assert test_keys
+    assert not training_keys & test_keys
+    assert json.loads(figures.read_text())["studies"] == len(test_keys)
 
 
 PATIENTS_3 = CorpusOptions(split="patients", seed=3)
@@ -164,11 +174,13 @@ def collection(folder: Path) -> Path:
     reports: list[list[object]] = []
     films: list[list[object]] = []
     for uid in range(1, 25):
-        one = phantom(uid)
-        reports.append([uid, "", "", "", one.indication, "", one.findings_text, one.impression])
+        study = phantom(uid)
+        reports.append(
+            [uid, "", "", "", study.indication, "", study.findings_text, study.impression]
+        )
         name = f"{uid}_IM-{uid:04d}-1001.dcm.png"
         films.append([uid, name, "Frontal"])
-        Image.fromarray(one.render("frontal", 112)).save(folder / name)
+        Image.fromarray(study.render("frontal", 112)).save(folder / name)
     names = ["uid", "MeSH", "Problems", "image", "indication", "comparison"]
     for file, rows in (
         ("indiana_reports.csv", [[*names, "findings", "impression"], *reports]),
@@ -181,7 +193,7 @@ def collection(folder: Path) -> Path:
 
 def test_stage_1_alone_is_served_with_the_bare_instruction(tmp_path: Path) -> None:
     out = tmp_path / "made"
-    command("stage1", *QUICK, "--out", str(out))
+    run_command("stage1", *QUICK, "--out", str(out))
     assert (read_manifest(out).template, read_manifest(out).templates) == ("none", ())
 
 
@@ -197,13 +209,13 @@ def test_stage_1_alone_is_served_with_the_bare_instruction(tmp_path: Path) -> No
     ],
 )
 def test_what_cannot_be_trained_says_why_and_leaves_nothing(
-    words: list[str], error: type[Exception], match: str, tmp_path: Path
+    arguments: list[str], error: type[Exception], match: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "made"
     with pytest.raises(error, match=match):
-        command("both", *QUICK, "--out", str(out), *words)
+        run_command("both", *QUICK, "--out", str(out), *arguments)
     assert not out.exists()
-    assert not list(tmp_path.rglob("stage1"))  # it is found before anything is trained
+    assert not list(tmp_path.rglob("stage1"))  # it is found before anything trains
 
 
 def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
@@ -212,7 +224,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     (out / "thesis.txt").write_text("years of work")
     for recipe in (["both", *QUICK], ["phantoms", "--studies", "8", "--device", "cpu"]):
         with pytest.raises(BundleError, match="is no bundle: name another folder"):
-            command(*recipe, "--out", str(out), "--replace")
+            run_command(*recipe, "--out", str(out), "--replace")
     assert [path.name for path in tmp_path.rglob("*")] == ["results", "thesis.txt"]
 
 
@@ -221,11 +233,37 @@ def test_prompts_may_change_when_the_stage_that_is_done_has_none(
 ) -> None:
     out = tmp_path / "made"
     stop_in_stage_2(out, monkeypatch)
-    said = command("both", *QUICK, "--out", str(out), "--resume", "--drop-priors", "0")
-    assert "stage1:" not in said
+    output = run_command("both", *QUICK, "--out", str(out), "--resume", "--drop-priors", "0")
+    assert "stage1:" not in output
 
 
 def test_the_base_is_not_changed(tmp_path: Path) -> None:
     before = read_manifest("demo").digest
-    command("stage1", *QUICK, "--out", str(tmp_path / "made"))
+    run_command("stage1", *QUICK, "--out", str(tmp_path / "made"))
     assert check_bundle(resolve("demo")).digest == before
+
+
+def test_the_saved_settings_repeat_the_training(tmp_path: Path) -> None:
+    run_command("stage1", *QUICK, "--out", str(tmp_path / "made"), "--rank", "2")
+    settings = tmp_path / "made.training" / "config.toml"
+    options = ["--config", str(settings), "--out", str(tmp_path / "again"), "--device", "cpu"]
+    run_command("stage1", *options)
+    first, second = (
+        read_log(tmp_path / f"{name}.training" / "stage1") for name in ("made", "again")
+    )
+    assert [row["loss"] for row in second] == [row["loss"] for row in first]
+    model = "model.safetensors"
+    made, again = (read_manifest(tmp_path / name).files[model] for name in ("made", "again"))
+    assert made == again
+
+
+def test_a_refused_resume_leaves_the_saved_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "made"
+    stop_in_stage_2(out, monkeypatch)
+    settings = tmp_path / "made.training" / "config.toml"
+    before = settings.read_text()
+    with pytest.raises(NotAllowed):
+        run_command("both", *QUICK, "--out", str(out), "--resume", "--rank", "4")
+    assert settings.read_text() == before
