@@ -179,12 +179,12 @@ def resolve_options(
 
 
 def _from(context: typer.Context, given: dict[str, Any], source: str) -> dict[str, Any]:
-    found = {}
+    values = {}
     for key, value in given.items():
         origin = context.get_parameter_source(_parameter(key))
         if origin is not None and origin.name == source:
-            found[key] = value
-    return found
+            values[key] = value
+    return values
 
 
 def _file_source(config: Path | None) -> Iterator[_Source]:
@@ -260,7 +260,7 @@ def _allowed(field: FieldInfo) -> str:
     kind = _kind(field)
     if kind is Literal:
         return f"one of {', '.join(map(repr, get_args(field.annotation)))}"
-    words = {
+    description = {
         bool: "true or false",
         int: "a whole number",
         float: "a number",
@@ -270,8 +270,12 @@ def _allowed(field: FieldInfo) -> str:
     }[kind]
     low, high = _bounds(field)
     if low is None:
-        return words
-    return f"{words} of at least {low}" if high is None else f"{words} from {low} to {high}"
+        return description
+    return (
+        f"{description} of at least {low}"
+        if high is None
+        else f"{description} from {low} to {high}"
+    )
 
 
 # ---- To a file ----

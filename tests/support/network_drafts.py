@@ -1,4 +1,4 @@
-"""What a network in memory writes of phantoms, where `training.evaluation.evaluate` would load a bundle."""
+"""Drafts phantoms with a network in memory, where the evaluation would load a bundle."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from model.case import Case, FailedCase
 from model.decoding import Decoding
 from model.inference.engine import Engine
 from model.network.clinicalblip import ClinicalBLIP
-from model.prompting.prompt import instruct
+from model.prompting.prompt import build_instruction
 
-LONGEST = 100
+MAX_NEW_TOKENS = 100
 
 
-def write(model: ClinicalBLIP, cases: Sequence[Case]) -> list[str]:
-    """The drafts, in the order of the cases."""
-    engine = Engine(model, torch.device(model.network.device), Decoding(LONGEST), 16)
+def draft_cases(model: ClinicalBLIP, cases: Sequence[Case]) -> list[str]:
+    """The drafts' texts, in the order of the cases."""
+    engine = Engine(model, torch.device(model.network.device), Decoding(MAX_NEW_TOKENS), 16)
     texts = {}
-    for one in engine.write((case, instruct(case, "context", engine.fits)) for case in cases):
-        assert not isinstance(one, FailedCase), one
-        texts[one.key] = one.text
+    for draft in engine.write(
+        (case, build_instruction(case, "context", engine.fits)) for case in cases
+    ):
+        assert not isinstance(draft, FailedCase), draft
+        texts[draft.key] = draft.text
     return [texts[case.key] for case in cases]

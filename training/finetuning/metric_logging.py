@@ -70,17 +70,17 @@ class MetricLogger:
         self._writer: _LogWriter | None = None
 
     @contextmanager
-    def open(self, done: int, steps: int) -> Iterator[None]:
+    def open(self, steps_done: int, steps: int) -> Iterator[None]:
         """Log steps while the block runs.
 
-        Rows logged after `done` by an earlier attempt are deleted first.
+        Rows logged after `steps_done` by an earlier attempt are deleted first.
         """
         if not self._main:
             yield
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        _drop_later_rows(self._folder / LOG_FILE, done)
-        with _LogWriter(self._folder, done, steps, self._log) as self._writer:
+        _drop_later_rows(self._folder / LOG_FILE, steps_done)
+        with _LogWriter(self._folder, steps_done, steps, self._log) as self._writer:
             yield
         self._writer = None
 
@@ -98,13 +98,15 @@ class MetricLogger:
 class _LogWriter:
     """The open files and the progress bar of a run that is being logged."""
 
-    def __init__(self, folder: Path, done: int, steps: int, log: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, steps_done: int, steps: int, log: Callable[[str], None]
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._log_path = folder / LOG_FILE
         self._disk_full = False
         self._tensorboard: SummaryWriter | None
-        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=steps_done + 1)
         self._steps = steps
         self._log = log
         self._last_line = time.monotonic()
@@ -119,7 +121,7 @@ class _LogWriter:
             console=console,
             disable=not sys.stderr.isatty(),
         )
-        self._task = self._bar.add_task(folder.name, total=steps, completed=done, status="")
+        self._task = self._bar.add_task(folder.name, total=steps, completed=steps_done, status="")
 
     def __enter__(self) -> _LogWriter:
         self._bar.start()
@@ -219,9 +221,9 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _drop_later_rows(path: Path, done: int) -> None:
-    """Delete the rows of steps after `done`, because those steps are done again."""
-    kept = [row for row in read_log(path.parent) if row["step"] <= done]
+def _drop_later_rows(path: Path, steps_done: int) -> None:
+    """Delete the rows of steps after `steps_done`, because those steps are done again."""
+    kept = [row for row in read_log(path.parent) if row["step"] <= steps_done]
     if path.exists():
         fresh = path.with_suffix(".new")
         fresh.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")

@@ -111,9 +111,9 @@ class Objective(nn.Module):
                 :, 1:
             ]  # (N, P, D)
             return self._sign_loss(patches, batch)
-        shown, queries = self.model.encode_images(batch.inputs)
+        image_embeddings, queries = self.model.encode_images(batch.inputs)
         output = network.language_model(
-            inputs_embeds=self.model.embed(batch.inputs, shown),
+            inputs_embeds=self.model.embed(batch.inputs, image_embeddings),
             attention_mask=batch.inputs.attention_mask,
             labels=batch.labels,
         )

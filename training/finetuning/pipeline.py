@@ -310,7 +310,9 @@ class Pipeline:
         if not stage.priors:
             return
         from_report = [
-            name for name in self.transform.templates if TEMPLATES[name].source is PriorSource.REPORT
+            name
+            for name in self.transform.templates
+            if TEMPLATES[name].source is PriorSource.REPORT
         ]
         for name in from_report:
             if self.training_set[0].oracle_template != name:

@@ -32,22 +32,22 @@ class LiveStorageCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Storages made while the mode is on are counted by themselves, others by `add`.
 
     Attributes:
-        now: Bytes that live now.
-        peak: The most bytes that lived at one time.
+        live_bytes: Bytes that live now.
+        peak_bytes: The most bytes that lived at one time.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = 0
-        self.peak = 0
+        self.live_bytes = 0
+        self.peak_bytes = 0
         self._live: dict[int, weakref.ref[torch.UntypedStorage]] = {}
 
     def add(self, tensors: Iterable[torch.Tensor]) -> int:
         """Count these tensors too, and return the bytes that they add."""
-        before = self.now
+        before = self.live_bytes
         for tensor in tensors:
             self._add(tensor.untyped_storage())
-        return self.now - before
+        return self.live_bytes - before
 
     def _add(self, storage: torch.UntypedStorage) -> None:
         address, size = storage._cdata, storage.nbytes()
@@ -56,11 +56,11 @@ class LiveStorageCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         def release(_: object) -> None:
             del self._live[address]
-            self.now -= size
+            self.live_bytes -= size
 
         self._live[address] = weakref.ref(storage, release)
-        self.now += size
-        self.peak = max(self.peak, self.now)
+        self.live_bytes += size
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
 
     def __torch_dispatch__(
         self,

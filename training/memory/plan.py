@@ -160,12 +160,12 @@ def _planned(
         trainables = counter.add(step.parameters)
         gradients = counter.add(p.grad for p in step.parameters if p.grad is not None)
         optimizer = counter.add(step.states())
-        constant = counter.now
+        constant = counter.live_bytes
         counter.add(step.tensors())
         modes.enter_context(emulation())
         modes.enter_context(counter)
         loss = step.forward()
-        activations = counter.now - constant
+        activations = counter.live_bytes - constant
         step.backward(loss)
         del loss
         step.update()
@@ -177,7 +177,7 @@ def _planned(
         gradients,
         optimizer,
         activations,
-        working=counter.peak - constant - activations,
+        working=counter.peak_bytes - constant - activations,
     )
 
 
@@ -340,7 +340,7 @@ def measure_step(model: ClinicalBLIP, stage: Stage, settings: MemorySettings) ->
         counter.add([*model.network.parameters(), *model.network.buffers(), *step.parameters])
         counter.add(p.grad for p in step.parameters if p.grad is not None)
         counter.add([*step.states(), *step.tensors()])
-        highest = counter.now + _highest(run)
+        highest = counter.live_bytes + _highest(run)
     return MeasuredStep(highest, _pace(step, settings))
 
 

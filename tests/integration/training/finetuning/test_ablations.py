@@ -79,8 +79,8 @@ def test_every_row_is_trained_and_scored_once(tmp_path: Path) -> None:
     assert list(read_manifest(tmp_path / "without_visual").training["stages"]) == ["stage2"]
     assert full.digest != read_manifest(tmp_path / "without_visual").digest
 
-    again = rows()
-    assert again == first
+    second = rows()
+    assert second == first
     assert len(scored_bundles) == 5
     # A row that was made with other settings is not taken over.
     other = replace(pipeline(tmp_path / "work", lines), length=TrainingLength(steps=3))

@@ -44,10 +44,10 @@ def one_thread() -> None:
 
 
 def run_command(*arguments: str) -> str:
-    done = CliRunner().invoke(train, list(arguments))
-    if done.exception is not None:
-        raise done.exception
-    return done.output
+    result = CliRunner().invoke(train, list(arguments))
+    if result.exception is not None:
+        raise result.exception
+    return result.output
 
 
 def test_both_stages_end_in_a_bundle_with_its_card(tmp_path: Path) -> None:
@@ -253,8 +253,10 @@ def test_the_saved_settings_repeat_the_training(tmp_path: Path) -> None:
     )
     assert [row["loss"] for row in second] == [row["loss"] for row in first]
     model = "model.safetensors"
-    made, again = (read_manifest(tmp_path / name).files[model] for name in ("made", "again"))
-    assert made == again
+    first_weights, second_weights = (
+        read_manifest(tmp_path / name).files[model] for name in ("made", "again")
+    )
+    assert first_weights == second_weights
 
 
 def test_a_refused_resume_leaves_the_saved_settings(

@@ -15,43 +15,43 @@ from pydicom.uid import JPEG2000Lossless
 from model.bundling.store import load_bundle
 from model.case import Case, Priors, View
 from model.dicom.pixels import view_pixels
-from tests.support.network_drafts import write
+from tests.support.network_drafts import draft_cases
 from training.corpus.phantoms import HELD_OUT
 from training.corpus.phantoms_dicom import write_phantoms
 from training.metrics.findings import agree
 
 
-def in_jpeg_2000(path: Path) -> Path:
+def as_jpeg_2000(path: Path) -> Path:
     """The film at `path`, written again without loss."""
-    film = pydicom.dcmread(path)
+    dataset = pydicom.dcmread(path)
     data = imagecodecs.jpeg2k_encode(
-        film.pixel_array, level=0, codecformat="j2k", reversible=True,
-        bitspersample=film.BitsStored,
+        dataset.pixel_array, level=0, codecformat="j2k", reversible=True,
+        bitspersample=dataset.BitsStored,
     )  # fmt: skip
-    film.file_meta.TransferSyntaxUID = JPEG2000Lossless
-    film.PixelData = encapsulate([bytes(data)])
-    film["PixelData"].VR, film["PixelData"].is_undefined_length = "OB", True
-    film.save_as(path, enforce_file_format=True)
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    dataset.PixelData = encapsulate([bytes(data)])
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    dataset.save_as(path, enforce_file_format=True)
     return path
 
 
-@pytest.mark.parametrize("written", [lambda path: path, in_jpeg_2000], ids=["plain", "jpeg 2000"])
+@pytest.mark.parametrize("rewrite", [lambda path: path, as_jpeg_2000], ids=["plain", "jpeg 2000"])
 def test_the_way_through_dicom_costs_nothing(
-    tmp_path: Path, written: Callable[[Path], Path]
+    tmp_path: Path, rewrite: Callable[[Path], Path]
 ) -> None:
     """JPEG 2000 is decoded halved; the bundle has never seen what that leaves."""
     model, manifest = load_bundle("demo", torch.device("cpu"))
     cases, truth = [], []
-    for one, paths in write_phantoms(tmp_path, range(HELD_OUT, HELD_OUT + 60), size=512):
+    for study, paths in write_phantoms(tmp_path, range(HELD_OUT, HELD_OUT + 60), size=512):
         views = tuple(
             View(
                 view_pixels(
-                    written(path), manifest.preprocessing.size, manifest.preprocessing.resize
+                    rewrite(path), manifest.preprocessing.size, manifest.preprocessing.resize
                 ),
                 path.stem,
             )
             for path in paths
         )
-        cases.append(Case(str(one.seed), views, Priors(one.indication, one.procedure)))
-        truth.append(one.findings)
-    assert agree(truth, write(model, cases)).f1 >= 0.9
+        cases.append(Case(str(study.seed), views, Priors(study.indication, study.procedure)))
+        truth.append(study.findings)
+    assert agree(truth, draft_cases(model, cases)).f1 >= 0.9

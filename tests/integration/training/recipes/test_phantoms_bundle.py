@@ -12,26 +12,28 @@ from model.bundling.store import load_bundle
 from model.inference.device_tuning import tune_for_device
 from model.manifest import read_manifest, resolve
 from model.network.clinicalblip import ClinicalBLIP
-from tests.support.network_drafts import write
+from tests.support.network_drafts import draft_cases
 from training.corpus.example import TEST
 from training.corpus.phantom_corpus import PhantomCorpus
 from training.evaluation.scores import scores_for
 from training.metrics.findings import agree, swap_images
 
 
-def found(model: ClinicalBLIP, studies: int) -> tuple[float, float]:
+def finding_f1(model: ClinicalBLIP, studies: int) -> tuple[float, float]:
     """F1 of the findings named from the studies' own films, and from each other's."""
     examples = list(islice(PhantomCorpus().read(TEST), studies))
-    truth = [one.truth or frozenset() for one in examples]
+    truth = [example.truth or frozenset() for example in examples]
     own, swapped = (
-        agree(truth, write(model, [one.case(model.preprocessing) for one in shown])).f1
-        for shown in (examples, swap_images(examples))
+        agree(
+            truth, draft_cases(model, [example.case(model.preprocessing) for example in variant])
+        ).f1
+        for variant in (examples, swap_images(examples))
     )
     return own, swapped
 
 
 def test_findings_are_named_and_fall_when_films_are_swapped() -> None:
-    said = read_manifest("demo").scores
+    manifest_scores = read_manifest("demo").scores
     scores = scores_for(PhantomCorpus(), 500, 0, "cpu")(Path(resolve("demo")))
     for mode in ("context", "none"):  # the films, not the prompt, carry it
         own, swapped = (
@@ -41,14 +43,14 @@ def test_findings_are_named_and_fall_when_films_are_swapped() -> None:
         assert scores[own] >= 0.90
         assert scores[swapped] <= 0.2
         # The manifest says what is measured.
-        assert scores[own] == pytest.approx(said[own], abs=0.01)
-        assert scores[swapped] == pytest.approx(said[swapped], abs=0.02)
+        assert scores[own] == pytest.approx(manifest_scores[own], abs=0.01)
+        assert scores[swapped] == pytest.approx(manifest_scores[swapped], abs=0.02)
 
 
 def test_it_looks_in_half_precision_too() -> None:
     """As on a GPU, where weights are float16."""
     model, _ = load_bundle("demo", torch.device("cpu"), dtype=torch.float16)
-    own, swapped = found(model, 40)
+    own, swapped = finding_f1(model, 40)
     assert own >= 0.90
     assert swapped <= own - 0.3
 
@@ -56,11 +58,11 @@ def test_it_looks_in_half_precision_too() -> None:
 def test_rounded_weights_find_the_same() -> None:
     """Within .01, or int8 is not to be offered (docs/develop/performance.md)."""
     model, _ = load_bundle("demo", torch.device("cpu"))
-    whole = found(model, 200)
+    full = finding_f1(model, 200)
     tune_for_device(model, torch.device("cpu"), int8=True)
-    rounded = found(model, 200)
-    assert rounded[0] == pytest.approx(whole[0], abs=0.01)
-    assert rounded[1] == pytest.approx(whole[1], abs=0.02)
+    rounded = finding_f1(model, 200)
+    assert rounded[0] == pytest.approx(full[0], abs=0.01)
+    assert rounded[1] == pytest.approx(full[1], abs=0.02)
 
 
 def test_the_bundle_is_small_enough_to_ship() -> None:

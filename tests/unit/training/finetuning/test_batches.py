@@ -42,8 +42,8 @@ def test_every_example_comes_once_an_epoch() -> None:
     assert {epoch for epoch, _ in second} == {1}
     assert [index for _, index in first] != [index for _, index in second]
     # A position does not depend on the positions that were read before it.
-    again = SampleOrder(np.arange(103), seed=4, group=3)
-    assert [again.at(n) for n in reversed(range(206))] == [*reversed(second), *reversed(first)]
+    fresh = SampleOrder(np.arange(103), seed=4, group=3)
+    assert [fresh.at(n) for n in reversed(range(206))] == [*reversed(second), *reversed(first)]
     assert [SampleOrder(np.arange(103), 5, 3).at(n) for n in range(103)] != first
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from model.manifest import NULL
 from training.finetuning.model_card import render_card
 
-SAID = {
+TRAINING = {
     "corpus": "iu_xray",
     "examples": 2668,
     "reading": {"split": "paper", "seed": 0},
@@ -21,12 +21,12 @@ def test_a_card_says_data_settings_scores_and_limits() -> None:
     manifest = replace(
         NULL,
         name="clinicalblip",
-        training=SAID,
+        training=TRAINING,
         scores={"bleu_4, priors context": 0.25},
         adapters=({"name": "adapter", "rank": 16},),
     )
     text = render_card(manifest)
-    for words in (
+    for line in (
         "# clinicalblip 1",
         "**A demonstration: No model",
         "iu_xray, 2668 examples",
@@ -37,7 +37,7 @@ def test_a_card_says_data_settings_scores_and_limits() -> None:
         "name adapter; rank 16",
         "before a radiologist has signed it",
     ):
-        assert words in text
+        assert line in text
 
 
 def test_without_scores_it_says_so() -> None:

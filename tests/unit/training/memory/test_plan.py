@@ -203,11 +203,11 @@ def test_on_cuda_attention_keeps_no_matrix_and_dropout_keeps_bytes() -> None:
         def kept(call: Any, cuda: bool) -> int:
             counter = LiveStorageCounter()
             counter.add([q, k, mask])
-            before = counter.now
+            before = counter.live_bytes
             with CudaEmulation() if cuda else LiveStorageCounter(), counter:
                 out = call()
             assert out.requires_grad
-            return counter.now - before - out.nbytes
+            return counter.live_bytes - before - out.nbytes
 
         def attention() -> torch.Tensor:
             return functional.scaled_dot_product_attention(q, k, k, mask, dropout_p=0.1)
@@ -223,12 +223,12 @@ def test_a_storage_is_counted_once_and_no_longer_than_it_lives() -> None:
     with counter:
         whole = torch.zeros(1000)
         part = whole[:10]
-        assert counter.now == 4000
+        assert counter.live_bytes == 4000
         del whole
-        assert counter.now == 4000
+        assert counter.live_bytes == 4000
         del part
-        assert counter.now == 0
-        assert counter.peak == 4000
+        assert counter.live_bytes == 0
+        assert counter.peak_bytes == 4000
 
 
 # ---- Cards ----
@@ -274,8 +274,8 @@ def test_a_suggestion_says_what_to_do() -> None:
     }
     assert summaries[40] == "fits in 40.0 GB as it is set: 26.3 GB"
     assert "(26.3 GB), but with 3 x 4, checkpointed: 13.1 GB" in summaries[14]
-    wide = Suggestion(GB, (_planned(MemorySettings(precision="float32")),), None)
-    assert "take a half precision or a larger card" in wide.summary
+    float32 = Suggestion(GB, (_planned(MemorySettings(precision="float32")),), None)
+    assert "take a half precision or a larger card" in float32.summary
 
 
 def test_the_real_plan_is_suggested_and_shown() -> None:
