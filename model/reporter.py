@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 from model.case import Case, DraftText, FailedCase
 from model.decoding import Serving
 from model.errors import BundleError
-from model.inference.counters import Tally
+from model.inference.counters import EngineCounters
 from model.manifest import NULL, Manifest, read_manifest
 from model.progress import ProgressCallback, no_progress
-from model.prompting.prompt import bare, instruct, template_of
+from model.prompting.prompt import build_instruction, choose_template, instruction_without_priors
 from model.prompting.sections import split_sections
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Drafting(Protocol):
         ...
 
     @property
-    def tally(self) -> Tally:
+    def counters(self) -> EngineCounters:
         """Counts of all that was done since it was loaded."""
         ...
 
@@ -62,11 +62,11 @@ class Reporter:
     """A loaded bundle. Make one with `Reporter.load`; it holds its device until it is dropped."""
 
     def __init__(self, engine: Engine, manifest: Manifest) -> None:
-        """Refuse what must not be served: `BundleError`, as `model.prompting.prompt.template_of`."""
+        """Refuse what must not be served: `BundleError`, as `model.prompting.prompt.choose_template`."""
         self._engine = engine
         self._manifest = manifest
-        self._template = template_of(manifest)
-        if not engine.fits(bare(self._template)):
+        self._template = choose_template(manifest)
+        if not engine.fits(instruction_without_priors(self._template)):
             raise BundleError(
                 f"the bundle {manifest.name} {manifest.version} reads instructions of "
                 f"{manifest.max_instruction_tokens} tokens, fewer than its template "
@@ -111,9 +111,9 @@ class Reporter:
         return self._engine.slots
 
     @property
-    def tally(self) -> Tally:
+    def counters(self) -> EngineCounters:
         """Counts of all that was done since it was loaded."""
-        return self._engine.tally
+        return self._engine.counters
 
     def draft(self, cases: Iterable[Case | None]) -> Iterator[DraftText | FailedCase]:
         """A draft for each case; `cases` is asked as `Drafting.draft` says.
@@ -125,7 +125,10 @@ class Reporter:
             DeviceError: the device failed; cases not yet given back are to be drafted again.
         """
         template, fits = self._template, self._engine.fits
-        asked = (None if case is None else (case, instruct(case, template, fits)) for case in cases)
+        asked = (
+            None if case is None else (case, build_instruction(case, template, fits))
+            for case in cases
+        )
         for written in self._engine.write(asked):
             if isinstance(written, FailedCase):
                 yield written
@@ -163,7 +166,7 @@ class NullReporter:
     slots: int = 64
 
     def __init__(self) -> None:
-        self.tally = Tally()
+        self.counters = EngineCounters()
 
     @property
     def settings_digest(self) -> str:
@@ -176,13 +179,13 @@ class NullReporter:
         for case in cases:
             if case is None:
                 return
-            self.tally.studies += 1
+            self.counters.studies += 1
             yield DraftText(
                 key=case.key,
                 text=self.TEXT,
                 findings=sections.findings,
                 impression=sections.impression,
-                prompt=instruct(case, NULL.template),
+                prompt=build_instruction(case, NULL.template),
                 tokens=(),
                 logprobs=(),
                 seconds={"generate": 0.0},

@@ -1,9 +1,9 @@
-"""A bundle out of a base model, a base with adapters, or merged weights. Knows no drafting.
+"""Builds a bundle from a base model, a base model with adapters, or merged weights.
 
-Three sources: the base model by its name on the Hugging Face hub or by its folder; the same with
-LoRA adapters of peft, merged here; weights that are merged already, a folder of transformers or a
-bundle. A source without adapters goes through shard by shard; one with adapters is held whole, in
-float32, while they are merged.
+There are three kinds of sources: the base model, by its name on the Hugging Face hub or by its
+folder; the same with LoRA adapters of peft, which are merged here; and merged weights, as a folder
+of transformers or a bundle. A source without adapters is copied shard by shard. One with adapters
+is held whole in float32 while they are merged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from model.bundling.adapters import merge_adapter
-from model.bundling.store import Words, read_words, replacing, write_bundle
+from model.bundling.store import NetworkConfig, read_network_config, replace_folder, write_bundle
 from model.errors import BundleError
 from model.manifest import (
     MANIFEST,
@@ -30,43 +30,61 @@ from model.manifest import (
     resolve,
     verify,
 )
-from model.network.qkv import fold_back
+from model.network.qkv import fuse_attention
 from model.network.weights import (
     SHARD_BYTES,
+    build_meta_network,
     check_keys,
-    kept_dtype,
     load_weights,
     read_index,
     read_tensors,
     refuse_pickled,
-    skeleton,
+    weight_dtype,
 )
 from model.progress import ProgressCallback, no_progress
-from model.prompting.prompt import bare, named
+from model.prompting.prompt import get_template, instruction_without_priors
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-WANTED_OF_HUB = ["*.json", "*.safetensors"]
-"""Of a model on the hub; pickled weights that lie beside them are left there."""
+HUB_PATTERNS = ["*.json", "*.safetensors"]
+"""Files that are fetched of a model on the hub; pickled weights are not."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where weights come from. manifest: where it is a bundle; revision: where it is known."""
+class BundleSource:
+    """Where the weights of a bundle come from.
+
+    Attributes:
+        folder: The folder with the files.
+        name: The name of the base model.
+        revision: The revision of the base model, or "" where it is not known.
+        network_config: Configuration and tokenizers of the network.
+        preprocessing: How an image becomes pixels.
+        manifest: The manifest, where the source is a bundle.
+    """
 
     folder: Path
     name: str
     revision: str
-    words: Words
+    network_config: NetworkConfig
     preprocessing: Preprocessing
     manifest: Manifest | None
 
 
 @dataclass(frozen=True)
-class About:
-    """What a person says of a new bundle. None: as the source, where it is a bundle, says.
+class BundleDescription:
+    """What a person states about a new bundle. None takes the value of a source that is a bundle.
 
-    templates: the first is served, all were trained with. notice: why it must not be used on
-    patients; a demonstration then.
+    Attributes:
+        name: The bundle's name.
+        version: The bundle's version.
+        templates: The templates that it was trained with; the first one is served.
+        licence: The licence.
+        notice: Why it must not be used on patients, which makes it a demonstration.
+        base_model: The name of the base model.
+        training: How it was trained.
+        scores: Its scores.
+        max_new_tokens: Longest draft, in tokens.
+        max_instruction_tokens: Longest instruction, in tokens.
     """
 
     name: str
@@ -84,7 +102,7 @@ class About:
 def make_bundle(
     out: Path,
     source: str | Path,
-    about: About,
+    description: BundleDescription,
     *,
     adapters: Sequence[Path] = (),
     revision: str | None = None,
@@ -92,80 +110,99 @@ def make_bundle(
     dtype: torch.dtype | None = None,
     shard_bytes: int = SHARD_BYTES,
     overwrite: bool = False,
-    beside: Sequence[Path] = (),
+    extra_files: Sequence[Path] = (),
     progress: ProgressCallback = no_progress,
 ) -> Manifest:
-    """Make a bundle; the old one in its place stays until the new one is whole.
+    """Make a bundle; an old one in its place stays until the new one is complete.
 
-    source: a folder, a shipped bundle's name, or a name on the hub, whose files are taken from its
-    cache; only with `download` are they fetched. dtype: of the weights on disk, as `kept_dtype`;
-    None leaves each as it is (float32 where adapters are merged). beside: files for people that go
-    into it as they are.
+    Args:
+        out: The bundle's folder.
+        source: A folder, a shipped bundle's name, or a name on the hub.
+        description: Name, version and what else a person states about it.
+        adapters: Folders of adapters, merged in this order.
+        revision: The revision of the source.
+        download: Whether files of the hub that are not in its cache are fetched.
+        dtype: Number format of the weights on disk, as in `weight_dtype`; None keeps that of each
+            weight (float32 where adapters are merged).
+        shard_bytes: Largest file of weights.
+        overwrite: Whether a bundle at `out` may be replaced.
+        extra_files: Files for people that are copied into the bundle.
+        progress: Is called with what is done, in bytes or adapters.
 
     Raises:
-        BundleError: the source, an adapter or what is said of it will not do, or there is
-            something in its place.
+        BundleError: The source, an adapter or the description cannot be used, or there is
+            something at `out`.
     """
-    check_place(out, overwrite)
-    found = find_source(str(source), revision, download, progress)
-    manifest = describe(found, about)
-    network = skeleton(found.words.config)
-    stored = check_keys(network, read_index(found.folder))
+    check_target(out, overwrite)
+    base = resolve_source(str(source), revision, download, progress)
+    manifest = build_manifest(base, description)
+    network = build_meta_network(base.network_config.config)
+    stored = check_keys(network, read_index(base.folder))
     merged: list[dict[str, Any]] = []
     if adapters:
         load_weights(
-            network, read_index(found.folder), torch.float32, torch.device("cpu"), progress
+            network, read_index(base.folder), torch.float32, torch.device("cpu"), progress
         )
         for number, adapter in enumerate(adapters):
             progress("merging", number, len(adapters))
-            network, said = merge_adapter(network, adapter)
-            merged.append(said)
-        fold_back(network)
+            network, entry = merge_adapter(network, adapter)
+            merged.append(entry)
+        fuse_attention(network)
         weights = dict(network.named_parameters())
-        kinds = {name: weight.dtype for name, weight in weights.items()}
+        dtypes = {name: weight.dtype for name, weight in weights.items()}
         tensors: Iterator[tuple[str, torch.Tensor]] = iter(weights.items())
     else:
-        paths = dict.fromkeys(one.path for one in stored.values())
-        stored = {n: one for path in paths for n, one in stored.items() if one.path == path}
-        kinds = {name: one.dtype for name, one in stored.items()}
+        # Grouped by file, in the order in which `read_tensors` yields them.
+        paths = dict.fromkeys(tensor.path for tensor in stored.values())
+        stored = {
+            n: tensor for path in paths for n, tensor in stored.items() if tensor.path == path
+        }
+        dtypes = {name: tensor.dtype for name, tensor in stored.items()}
         tensors = read_tensors(stored)
     if dtype is not None:
-        kinds = {name: kept_dtype(network, name, dtype) for name in kinds}
-    sizes = {n: network.get_parameter(n).numel() * kind.itemsize for n, kind in kinds.items()}
-    _check_room(out, sum(sizes.values()))
+        dtypes = {name: weight_dtype(network, name, dtype) for name in dtypes}
+    sizes = {n: network.get_parameter(n).numel() * kind.itemsize for n, kind in dtypes.items()}
+    _check_free_space(out, sum(sizes.values()))
     try:
-        with replacing(out) as fresh:
+        with replace_folder(out) as fresh:
             return write_bundle(
                 fresh,
                 replace(manifest, adapters=(*manifest.adapters, *merged)),
-                found.words,
+                base.network_config,
                 sizes,
-                ((name, _cast(name, tensor, kinds[name])) for name, tensor in tensors),
+                ((name, _cast(name, tensor, dtypes[name])) for name, tensor in tensors),
                 shard_bytes=shard_bytes,
-                beside=beside,
+                extra_files=extra_files,
                 progress=progress,
             )
     except OSError as error:
         raise BundleError(f"{out} cannot be written: {error.strerror or error}") from error
 
 
-def find_source(
+def resolve_source(
     source: str,
     revision: str | None = None,
     download: bool = False,
     progress: ProgressCallback = no_progress,
-) -> Source:
-    """A source's folder and all of it but the weights.
+) -> BundleSource:
+    """Return a source with everything but its weights.
 
     Raises:
-        BundleError: it is not there, holds pickled files, or is no network for this software.
+        BundleError: The source does not exist, holds pickled files, or has a network that this
+            software cannot load.
     """
     folder = resolve(source)
     if source in SHIPPED or (folder / MANIFEST).is_file():
         manifest = verify(folder, progress)
-        words = read_words(folder, folder / "language", folder / "asking")
-        name = manifest.base_model
-        return Source(folder, name, manifest.base_revision, words, manifest.preprocessing, manifest)
+        network_config = read_network_config(folder, folder / "language", folder / "asking")
+        return BundleSource(
+            folder,
+            manifest.base_model,
+            manifest.base_revision,
+            network_config,
+            manifest.preprocessing,
+            manifest,
+        )
     if folder.is_dir():
         refuse_pickled(folder)
         name, commit = folder.resolve().name, revision or ""
@@ -174,60 +211,63 @@ def find_source(
         name, commit = source, folder.name
     else:
         raise BundleError(f"there is no folder {folder}, and no model on the hub has such a name")
-    words = read_words(folder, folder, folder / "qformer_tokenizer")
-    return Source(folder, name, commit, words, _preprocessing(folder, words), None)
+    network_config = read_network_config(folder, folder, folder / "qformer_tokenizer")
+    preprocessing = _read_preprocessing(folder, network_config)
+    return BundleSource(folder, name, commit, network_config, preprocessing, None)
 
 
-def describe(source: Source, about: About) -> Manifest:
-    """The manifest of a bundle from this source, its files not yet listed.
+def build_manifest(source: BundleSource, description: BundleDescription) -> Manifest:
+    """Return the manifest of a bundle from this source; it does not list files yet.
 
     Raises:
-        BundleError: something is missing that the source does not say either, or the template does
+        BundleError: Neither description nor source has a value that is needed, or a template does
             not fit the network.
     """
-    was = source.manifest
-    templates = about.templates or (() if was is None else (was.template, *was.templates))
-    licence = about.licence or ("" if was is None else was.licence)
-    for given, option in ((templates, "--template"), (licence, "--licence")):
-        if not given:
-            raise BundleError(f"{source.folder} does not say it of itself: give {option}")
-    positions = source.words.config.qformer_config.max_position_embeddings
-    blank = Manifest("", "", "", "", "", source.preprocessing, "", demonstration=False)
-    before = was or blank
-    most = about.max_instruction_tokens or before.max_instruction_tokens
-    if most > positions:
-        raise BundleError(f"the Q-Former reads at most {positions} tokens, fewer than {most}")
+    old = source.manifest
+    templates = description.templates or (() if old is None else (old.template, *old.templates))
+    licence = description.licence or ("" if old is None else old.licence)
+    for value, option in ((templates, "--template"), (licence, "--licence")):
+        if not value:
+            raise BundleError(f"{source.folder} has no value of its own for this: give {option}")
+    network_config = source.network_config
+    positions = network_config.config.qformer_config.max_position_embeddings
+    start = old or Manifest("", "", "", "", "", source.preprocessing, "", demonstration=False)
+    max_tokens = description.max_instruction_tokens or start.max_instruction_tokens
+    if max_tokens > positions:
+        raise BundleError(f"the Q-Former reads at most {positions} tokens, fewer than {max_tokens}")
     for template in templates:
-        named(template)
-        words = max(
-            len(tokenizer(bare(template))["input_ids"])
-            for tokenizer in (source.words.language, source.words.asking)
+        get_template(template)
+        tokens = max(
+            len(tokenizer(instruction_without_priors(template))["input_ids"])
+            for tokenizer in (network_config.language_tokenizer, network_config.qformer_tokenizer)
         )
-        if words > most:
+        if tokens > max_tokens:
             raise BundleError(
-                f"the template {template!r} has {words} tokens without any prior, the bundle would "
-                f"read {most}: give --max-instruction-tokens {words} or more"
+                f"the template {template!r} has {tokens} tokens without any prior, but the bundle "
+                f"would read {max_tokens}: give --max-instruction-tokens {tokens} or more"
             )
     return replace(
-        before,
-        name=about.name,
-        version=about.version,
-        base_model=about.base_model or source.name,
+        start,
+        name=description.name,
+        version=description.version,
+        base_model=description.base_model or source.name,
         base_revision=source.revision,
         template=templates[0],
         templates=tuple(templates[1:]),
         licence=licence,
-        demonstration=before.demonstration if about.notice is None else bool(about.notice),
-        notice=before.notice if about.notice is None else about.notice,
-        training=before.training if about.training is None else about.training,
-        scores=before.scores if about.scores is None else about.scores,
-        max_new_tokens=about.max_new_tokens or before.max_new_tokens,
-        max_instruction_tokens=most,
+        demonstration=start.demonstration
+        if description.notice is None
+        else bool(description.notice),
+        notice=start.notice if description.notice is None else description.notice,
+        training=start.training if description.training is None else description.training,
+        scores=start.scores if description.scores is None else description.scores,
+        max_new_tokens=description.max_new_tokens or start.max_new_tokens,
+        max_instruction_tokens=max_tokens,
     )
 
 
 def _snapshot(name: str, revision: str | None, download: bool) -> Path:
-    """The folder of a model of the hub, in the hub's cache on this machine."""
+    """Return the folder of a model of the hub, in the hub's cache on this machine."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -236,13 +276,15 @@ def _snapshot(name: str, revision: str | None, download: bool) -> Path:
             snapshot_download(
                 name,
                 revision=revision,
-                allow_patterns=WANTED_OF_HUB,
+                allow_patterns=HUB_PATTERNS,
                 local_files_only=not download,
             )
         )
     except LocalEntryNotFoundError as error:
         if download:
-            raise BundleError(f"{name} cannot be fetched from the hub: no answer") from error
+            raise BundleError(
+                f"{name} cannot be fetched from the hub: it does not answer"
+            ) from error
         raise BundleError(
             f"{name} is neither a folder nor in the hub's cache on this machine; --download "
             "fetches it (Salesforce/instructblip-flan-t5-xl: about 16 GB)"
@@ -251,22 +293,23 @@ def _snapshot(name: str, revision: str | None, download: bool) -> Path:
         raise BundleError(f"{name} cannot be fetched from the hub: {error}") from error
 
 
-def _preprocessing(folder: Path, words: Words) -> Preprocessing:
-    """What a folder of transformers says of its images; the size is the network's own."""
+def _read_preprocessing(folder: Path, network_config: NetworkConfig) -> Preprocessing:
+    """Read the preprocessing from a folder of transformers; the size is the network's own."""
     for file_name in ("preprocessor_config.json", "processor_config.json"):
         path = folder / file_name
         if not path.is_file():
             continue
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-            said = said.get("image_processor", said)
-            if "image_mean" not in said:
+            config = json.loads(path.read_text(encoding="utf-8"))
+            config = config.get("image_processor", config)
+            if "image_mean" not in config:
                 continue
-            mean, std = (tuple(map(float, said[key])) for key in ("image_mean", "image_std"))
+            mean, std = (tuple(map(float, config[key])) for key in ("image_mean", "image_std"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"{path} does not say how an image is prepared") from error
         if len(mean) == len(std) == 3 and all(std):
-            return Preprocessing(int(words.config.vision_config.image_size), mean, std)
+            size = int(network_config.config.vision_config.image_size)
+            return Preprocessing(size, mean, std)
         raise BundleError(f"{path} does not say how an image is prepared")
     raise BundleError(
         f"{folder} has no preprocessor_config.json with image_mean and image_std: copy it there "
@@ -274,29 +317,29 @@ def _preprocessing(folder: Path, words: Words) -> Preprocessing:
     )
 
 
-def check_place(out: Path, overwrite: bool) -> None:
-    """That a bundle may be put there: nothing is in its place, or a bundle that may go.
+def check_target(out: Path, overwrite: bool) -> None:
+    """Check that a bundle may be written there: `out` is free, or has a bundle to overwrite.
 
     Raises:
-        BundleError: another folder's files would be lost, or a bundle that nobody gave up.
+        BundleError: `out` is a folder of another kind, or a bundle that must not be overwritten.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / MANIFEST).is_file():
-        raise BundleError(f"{out} is there already and is no bundle: name another folder")
+        raise BundleError(f"{out} exists and is not a bundle: name another folder")
     if not overwrite:
-        said = read_manifest(out)
+        old = read_manifest(out)
         raise BundleError(
-            f"{out} holds {said.name} {said.version} already: name another folder, or --replace it"
+            f"{out} already holds {old.name} {old.version}: name another folder, or --replace it"
         )
 
 
-def _check_room(out: Path, wanted: int) -> None:
-    above = next(folder for folder in out.absolute().parents if folder.is_dir())
-    free = shutil.disk_usage(above).free
-    if free < wanted:
+def _check_free_space(out: Path, needed: int) -> None:
+    parent = next(folder for folder in out.absolute().parents if folder.is_dir())
+    free = shutil.disk_usage(parent).free
+    if free < needed:
         raise BundleError(
-            f"{above} has {free / 1e9:.1f} GB free, the bundle takes {wanted / 1e9:.1f} GB"
+            f"{parent} has {free / 1e9:.1f} GB free, the bundle needs {needed / 1e9:.1f} GB"
         )
 
 
@@ -305,6 +348,6 @@ def _cast(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     if not torch.isfinite(cast).all():
         raise BundleError(
             f"{name} has values that {str(dtype).removeprefix('torch.')} cannot hold, or that are "
-            "no numbers: choose another precision, or look at the training"
+            "not numbers: choose another precision, or check the training"
         )
     return cast

@@ -1,12 +1,14 @@
-"""The network: InstructBLIP over one to three views of a study. Knows no files and no devices.
+"""The network: InstructBLIP over one to three views of a study.
 
 Shapes: B cases, N views of all cases together, V views of one case, Q query tokens a view (32 in
-the published model), S pixels a side, L tokens of a row, D the language model's width.
+the published model), S pixels a side, L tokens of a row, D the width of the language model, H the
+width of the Q-Former.
 
-Every view goes through the eye (ViT) and the Q-Former on its own, next to the instruction; a
-case's V x Q query outputs then stand one after another before its words. A case with fewer views
-has fewer positions, not masked ones: padding between image and words would shift T5's relative
-positions. So a case with one view is plain InstructBLIP, bit for bit, whatever its batch mates.
+Every view goes through the vision encoder (ViT) and the Q-Former on its own, together with the
+instruction. The V x Q query outputs of a case then stand one after another before the tokens of its
+instruction. A case with fewer views has fewer positions and not masked ones, because padding
+between image and text would shift T5's relative positions. So a case with one view gives what plain
+InstructBLIP gives, bit for bit, whatever other cases are in the batch.
 """
 
 from __future__ import annotations
@@ -33,26 +35,38 @@ from model.manifest import Preprocessing
 class Inputs:
     """A batch as tensors.
 
-    pixels: (N, 3, S, S) float32, normalised, the views of case 0 first. asked, asked_mask: (N, L)
-    the instruction in the Q-Former's tokens, once a view. words, words_mask: (B, L) V x Q image
-    tokens, then the instruction in T5's tokens, padded on the right.
+    Attributes:
+        pixels: (N, 3, S, S) float32, normalised, the views of case 0 first.
+        qformer_input_ids: (N, L) the instruction in the Q-Former's tokens, once a view.
+        qformer_attention_mask: (N, L) its mask.
+        input_ids: (B, L) V x Q image tokens, then the instruction in T5's tokens, padded on the
+            right.
+        attention_mask: (B, L) its mask.
     """
 
     pixels: torch.Tensor
-    asked: torch.Tensor
-    asked_mask: torch.Tensor
-    words: torch.Tensor
-    words_mask: torch.Tensor
+    qformer_input_ids: torch.Tensor
+    qformer_attention_mask: torch.Tensor
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
 
     def to(self, device: torch.device) -> Inputs:
-        """The same batch on another device; from pinned memory, without waiting for it."""
+        """Return the batch on another device; from pinned memory the copy is asynchronous."""
         moved = {name: t.to(device, non_blocking=True) for name, t in vars(self).items()}
         return replace(self, **moved)
 
 
 @dataclass(frozen=True)
-class Generated:
-    """New tokens of one case, the end of text not among them, and the natural log of each."""
+class GeneratedText:
+    """The new tokens of one case, without the end of text, and what they spell.
+
+    Attributes:
+        ids: Token ids.
+        tokens: The tokens as the tokenizer names them.
+        logprobs: Natural log of each token's probability.
+        text: The text.
+        cut: Whether the text reached the limit on new tokens before its end.
+    """
 
     ids: tuple[int, ...]
     tokens: tuple[str, ...]
@@ -64,26 +78,30 @@ class Generated:
 class ClinicalBLIP(nn.Module):
     """InstructBLIP with its two tokenizers and its preprocessing.
 
-    network: transformers' InstructBLIP with an encoder-decoder language model. language, asking:
-    T5's tokenizer and the Q-Former's. most_tokens: of an instruction; longer ones are cut at the
-    end, so callers shorten the priors first (model.prompting.prompt).
+    Args:
+        network: transformers' InstructBLIP with an encoder-decoder language model.
+        language_tokenizer: T5's tokenizer.
+        qformer_tokenizer: The Q-Former's tokenizer.
+        preprocessing: How an image becomes pixels.
+        max_instruction_tokens: Longer instructions are cut at the end, so callers shorten the
+            priors first (model.prompting.prompt).
     """
 
     def __init__(
         self,
         network: InstructBlipForConditionalGeneration,
-        language: PreTrainedTokenizerFast,
-        asking: PreTrainedTokenizerFast,
+        language_tokenizer: PreTrainedTokenizerFast,
+        qformer_tokenizer: PreTrainedTokenizerFast,
         preprocessing: Preprocessing,
-        most_tokens: int,
+        max_instruction_tokens: int,
     ) -> None:
         super().__init__()
         self.network = network
-        self.language = language
-        self.asking = asking
+        self.language_tokenizer = language_tokenizer
+        self.qformer_tokenizer = qformer_tokenizer
         self.preprocessing = preprocessing
         positions: int = network.config.qformer_config.max_position_embeddings
-        self.most_tokens = min(most_tokens, positions)
+        self.max_instruction_tokens = min(max_instruction_tokens, positions)
 
     @property
     def config(self) -> InstructBlipConfig:
@@ -92,22 +110,22 @@ class ClinicalBLIP(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The number format of the weights; the query tokens and T5's `wo` may be wider."""
-        kept: torch.dtype = self.network.language_model.shared.weight.dtype
-        return kept
+        """The number format of the weights; query tokens and T5's `wo` may be wider."""
+        dtype: torch.dtype = self.network.language_model.shared.weight.dtype
+        return dtype
 
     def fits(self, instruction: str) -> bool:
-        """Whether both tokenizers can take the whole instruction."""
+        """Return whether the instruction is short enough in the tokens of both tokenizers."""
         return all(
-            len(tokenizer(instruction)["input_ids"]) <= self.most_tokens
-            for tokenizer in (self.language, self.asking)
+            len(tokenizer(instruction)["input_ids"]) <= self.max_instruction_tokens
+            for tokenizer in (self.language_tokenizer, self.qformer_tokenizer)
         )
 
     def check(self, case: Case) -> None:
-        """Refuse a case that the network cannot read.
+        """Check that the network can read a case.
 
         Raises:
-            CaseError: no views, too many, or pixels of another shape or type.
+            CaseError: There are no views or too many, or their pixels have another shape or type.
         """
         size = self.preprocessing.size
         if not 1 <= len(case.views) <= MAX_VIEWS:
@@ -120,67 +138,71 @@ class ClinicalBLIP(nn.Module):
                 )
 
     def gather(self, cases: Sequence[Case], instructions: Sequence[str]) -> Inputs:
-        """Cases and their instructions as one batch on the CPU."""
+        """Return cases and their instructions as one batch on the CPU."""
         counts = [len(case.views) for case in cases]
-        films = np.stack([view.pixels for case in cases for view in case.views])  # (N, S, S)
+        images = np.stack([view.pixels for case in cases for view in case.views])  # (N, S, S)
         mean = torch.tensor(self.preprocessing.mean).view(1, 3, 1, 1)
         std = torch.tensor(self.preprocessing.std).view(1, 3, 1, 1)
-        grey = torch.from_numpy(films).unsqueeze(1).to(torch.float32) / 255.0
+        grey = torch.from_numpy(images).unsqueeze(1).to(torch.float32) / 255.0
         pixels = (grey.expand(-1, 3, -1, -1) - mean) / std  # (N, 3, S, S)
 
-        asked = self.asking(
+        questions = self.qformer_tokenizer(
             [text for text, count in zip(instructions, counts, strict=True) for _ in range(count)],
             padding=True,
             truncation=True,
-            max_length=self.most_tokens,
+            max_length=self.max_instruction_tokens,
             return_tensors="pt",
         )
-        told = self.language(list(instructions), truncation=True, max_length=self.most_tokens)
+        prompts = self.language_tokenizer(
+            list(instructions), truncation=True, max_length=self.max_instruction_tokens
+        )
         image = [self.config.image_token_index] * self.config.num_query_tokens
-        rows = [image * n + ids for n, ids in zip(counts, told["input_ids"], strict=True)]
+        rows = [image * n + ids for n, ids in zip(counts, prompts["input_ids"], strict=True)]
         longest = max(map(len, rows))
-        pad = self.language.pad_token_id
+        pad = self.language_tokenizer.pad_token_id
         return Inputs(
             pixels=pixels,
-            asked=asked["input_ids"],
-            asked_mask=asked["attention_mask"],
-            words=torch.tensor([row + [pad] * (longest - len(row)) for row in rows]),
-            words_mask=torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows]),
+            qformer_input_ids=questions["input_ids"],
+            qformer_attention_mask=questions["attention_mask"],
+            input_ids=torch.tensor([row + [pad] * (longest - len(row)) for row in rows]),
+            attention_mask=torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows]),
         )
 
-    def see(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-        """The views through eye and Q-Former.
+    def encode_images(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode the views with vision encoder and Q-Former.
 
         Returns:
-            (N, Q, D) what the language model is shown, and (N, Q, H) the query outputs that it is
-            projected from.
+            (N, Q, D) the image embeddings for the language model, and (N, Q, H) the query outputs
+            that they are projected from.
         """
-        seen = self.network.get_image_features(
-            inputs.pixels, qformer_input_ids=inputs.asked, qformer_attention_mask=inputs.asked_mask
+        features = self.network.get_image_features(
+            inputs.pixels,
+            qformer_input_ids=inputs.qformer_input_ids,
+            qformer_attention_mask=inputs.qformer_attention_mask,
         )
-        queries = seen.qformer_outputs.last_hidden_state[:, : self.config.num_query_tokens]
-        return seen.pooler_output, queries
+        queries = features.qformer_outputs.last_hidden_state[:, : self.config.num_query_tokens]
+        return features.pooler_output, queries
 
-    def embed(self, inputs: Inputs, shown: torch.Tensor) -> torch.Tensor:
-        """(B, L, D): every case's words with what was seen in place of its image tokens."""
-        embedded: torch.Tensor = self.network.get_input_embeddings()(inputs.words)
-        places = (inputs.words == self.config.image_token_index).unsqueeze(-1)
-        # Row by row, the image tokens of all cases are as many as all views' queries.
-        return embedded.masked_scatter(places, shown.to(embedded.dtype))
+    def embed(self, inputs: Inputs, image_embeddings: torch.Tensor) -> torch.Tensor:
+        """Return the embedded rows (B, L, D), with `image_embeddings` (N, Q, D) at image tokens."""
+        embedded: torch.Tensor = self.network.get_input_embeddings()(inputs.input_ids)
+        is_image = (inputs.input_ids == self.config.image_token_index).unsqueeze(-1)
+        # Row by row, there are as many image tokens as queries of all views.
+        return embedded.masked_scatter(is_image, image_embeddings.to(embedded.dtype))
 
     @torch.inference_mode()
-    def generate(self, inputs: Inputs, decoding: Decoding) -> list[Generated]:
-        """Drafts of a batch by transformers' own `generate`, in its order.
+    def generate(self, inputs: Inputs, decoding: Decoding) -> list[GeneratedText]:
+        """Write the drafts of a batch with transformers' own `generate`, in the batch's order.
 
-        Slow, and the measure of all that is faster (model.inference.engine).
+        It is slow, and the reference for everything faster (model.inference.engine).
 
         Raises:
-            CaseError: the network gave a value that is not a number.
+            CaseError: The network returned a value that is not a number.
         """
-        shown, _ = self.see(inputs)
+        image_embeddings, _ = self.encode_images(inputs)
         out = self.network.language_model.generate(
-            inputs_embeds=self.embed(inputs, shown),
-            attention_mask=inputs.words_mask,
+            inputs_embeds=self.embed(inputs, image_embeddings),
+            attention_mask=inputs.attention_mask,
             output_logits=True,
             return_dict_in_generate=True,
             **decoding.for_generate(),
@@ -190,22 +212,23 @@ class ClinicalBLIP(nn.Module):
         if not torch.isfinite(logits).all():
             raise CaseError("the network gave a value that is not a number")
         if decoding.beams > 1:
-            # Each token's logits are those of the row that its beam then was.
+            # The logits of a token are those of the row that its beam was in at that step.
             rows = out.beam_indices[:, : new.shape[1]].clamp(min=0)  # (B, T)
             logits = logits[rows, torch.arange(new.shape[1], device=rows.device)]
         logprobs = torch.log_softmax(logits, dim=-1).gather(2, new.unsqueeze(-1)).squeeze(-1)
         return [
-            self._read(ids, logs) for ids, logs in zip(new.tolist(), logprobs.tolist(), strict=True)
+            self._decode(ids, logs)
+            for ids, logs in zip(new.tolist(), logprobs.tolist(), strict=True)
         ]
 
-    def _read(self, ids: list[int], logprobs: list[float]) -> Generated:
-        end = self.language.eos_token_id
+    def _decode(self, ids: list[int], logprobs: list[float]) -> GeneratedText:
+        end = self.language_tokenizer.eos_token_id
         length = ids.index(end) if end in ids else len(ids)
         kept = ids[:length]
-        return Generated(
+        return GeneratedText(
             ids=tuple(kept),
-            tokens=tuple(self.language.convert_ids_to_tokens(kept)),
+            tokens=tuple(self.language_tokenizer.convert_ids_to_tokens(kept)),
             logprobs=tuple(logprobs[:length]),
-            text=self.language.decode(kept, skip_special_tokens=True).strip(),
+            text=self.language_tokenizer.decode(kept, skip_special_tokens=True).strip(),
             cut=length == len(ids),
         )

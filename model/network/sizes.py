@@ -1,7 +1,7 @@
-"""Networks by size, from random weights: the published model's, and two that fit a CPU.
+"""Networks of random weights in three sizes: that of the published model, and two that fit a CPU.
 
-For tests and measurements where no trained weights are at hand: what a step costs does not depend
-on what it says. Knows no films and no training.
+They serve tests and measurements without trained weights: the cost of a step does not depend on
+what it writes.
 """
 
 from __future__ import annotations
@@ -22,56 +22,62 @@ from transformers import (
 
 from model.manifest import Preprocessing
 from model.network.clinicalblip import ClinicalBLIP
-from model.network.weights import Places, kept_dtype, place_buffers, skeleton
+from model.network.weights import ParameterTable, build_meta_network, create_buffers, weight_dtype
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-LANGUAGE_TOKENS = {
+LANGUAGE_SPECIAL_TOKENS = {
     "pad_token": "<pad>",
     "eos_token": "</s>",
     "unk_token": "<unk>",
     "image_token": "<image>",
 }
-ASKING_TOKENS = {
+QFORMER_SPECIAL_TOKENS = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
     "cls_token": "[CLS]",
     "sep_token": "[SEP]",
 }
-"""Special tokens by transformers' names for them; their ids are their places here."""
-LANGUAGE_FRAME = "$A </s>"
-ASKING_FRAME = "[CLS] $A [SEP]"
+"""Special tokens by transformers' names for them; the id of each is its position here."""
+LANGUAGE_TEMPLATE = "$A </s>"
+QFORMER_TEMPLATE = "[CLS] $A [SEP]"
 
 
 @dataclass(frozen=True)
 class Size:
     """The numbers of a configuration, by transformers' names for them.
 
-    vision: of the ViT. asking: of the Q-Former. language: of T5. queries: query tokens a view.
-    most_tokens: of an instruction.
+    Attributes:
+        vision: Of the ViT.
+        qformer: Of the Q-Former.
+        language: Of T5.
+        queries: Query tokens a view.
+        max_instruction_tokens: Longest instruction, in tokens.
+        mean: Mean that pixels are normalised with, by channel.
+        std: Standard deviation that pixels are normalised with, by channel.
     """
 
     vision: dict[str, Any]
-    asking: dict[str, Any]
+    qformer: dict[str, Any]
     language: dict[str, Any]
     queries: int = 32
-    most_tokens: int = 128
+    max_instruction_tokens: int = 128
     mean: tuple[float, float, float] = field(default=CLIP_MEAN)
     std: tuple[float, float, float] = field(default=CLIP_STD)
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How a film is prepared for it."""
+        """How an image is prepared for the network."""
         return Preprocessing(size=self.vision["image_size"], mean=self.mean, std=self.std)
 
     def config(self) -> InstructBlipConfig:
-        """The configuration for transformers, with the special tokens of this module."""
-        tokens = list(LANGUAGE_TOKENS)
+        """Return transformers' configuration, with the special tokens of this module."""
+        tokens = list(LANGUAGE_SPECIAL_TOKENS)
         return InstructBlipConfig(
-            # transformers' default, 1e-10, leaves an untrained eye blind.
+            # With transformers' default, 1e-10, an untrained vision encoder ignores the image.
             vision_config=InstructBlipVisionConfig(**self.vision, initializer_range=0.02).to_dict(),
             qformer_config=InstructBlipQFormerConfig(
-                **self.asking, encoder_hidden_size=self.vision["hidden_size"]
+                **self.qformer, encoder_hidden_size=self.vision["hidden_size"]
             ).to_dict(),
             text_config=T5Config(
                 **self.language,
@@ -79,7 +85,7 @@ class Size:
                 pad_token_id=tokens.index("pad_token"),
                 eos_token_id=tokens.index("eos_token"),
                 decoder_start_token_id=tokens.index("pad_token"),
-                # T5 1.1, and so Flan: what the decoder gives is not scaled before the head.
+                # In T5 1.1, and so in Flan, decoder outputs are not scaled before the head.
                 tie_word_embeddings=False,
             ).to_dict(),
             num_query_tokens=self.queries,
@@ -99,7 +105,7 @@ SIZES = {
             "image_size": 224,
             "patch_size": 14,
         },
-        asking={
+        qformer={
             "vocab_size": 30523,
             "hidden_size": 768,
             "intermediate_size": 3072,
@@ -115,8 +121,8 @@ SIZES = {
             "num_heads": 32,
         },
     ),
-    # A twelfth of it: fits a CPU. Operations stand to each other as in `full`: 4.8 to read a study
-    # for 1 to write it.
+    # A twelfth of it, which fits a CPU. The ratio of operations is that of `full`: 4.8 to encode a
+    # study to 1 to write its draft.
     "mid": Size(
         vision={
             "hidden_size": 704,
@@ -126,7 +132,7 @@ SIZES = {
             "image_size": 224,
             "patch_size": 14,
         },
-        asking={
+        qformer={
             "vocab_size": 30523,
             "hidden_size": 384,
             "intermediate_size": 1536,
@@ -142,7 +148,7 @@ SIZES = {
             "num_heads": 12,
         },
     ),
-    # For tests: every part is there, all of them small.
+    # For tests: it has every part, each of them small.
     "tiny": Size(
         vision={
             "hidden_size": 64,
@@ -152,7 +158,7 @@ SIZES = {
             "image_size": 56,
             "patch_size": 14,
         },
-        asking={
+        qformer={
             "vocab_size": 300,
             "hidden_size": 64,
             "intermediate_size": 128,
@@ -173,7 +179,7 @@ FULL_PARAMETERS = 4_022_969_088
 
 
 def config_of(name: str) -> InstructBlipConfig:
-    """The configuration of a size in SIZES."""
+    """Return the configuration of a size in SIZES."""
     return SIZES[name].config()
 
 
@@ -185,42 +191,50 @@ def build_random(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str | None = None,
 ) -> ClinicalBLIP:
-    """A network of random weights, made where it will be: by seed and device the same ones.
+    """Build a network of random weights, directly on its device.
 
-    size: a name in SIZES, or a Size. activation_scale: T5's hidden states are this many times as
-    large, by its embeddings, the projection, `o` and `wo`; every reader of them normalises them
-    first, so what it computes is the same. At 2**15 what `wo` gives does not fit float16,
-    as in trained T5, and all else does. dtype: as `kept_dtype`. Its words are single bytes.
+    Args:
+        size: A name in SIZES, or a Size.
+        seed: Seed of the weights; the same seed gives the same weights on the same kind of device.
+        activation_scale: How many times as large T5's hidden states are, by its embeddings, the
+            projection, `o` and `wo`. Every layer that reads them normalises them first, so it
+            computes the same. At 2**15 the output of `wo` does not fit float16, as in trained T5,
+            and everything else does.
+        dtype: The number format, as in `weight_dtype`.
+        device: Where it is built; the CPU by default.
+
+    Returns:
+        The network, with tokenizers of single bytes.
     """
-    chosen = SIZES[size] if isinstance(size, str) else size
-    network = skeleton(chosen.config())
-    places = Places(network)
-    where = torch.device(device or "cpu")
-    generator = torch.Generator(where).manual_seed(seed)
+    size = SIZES[size] if isinstance(size, str) else size
+    network = build_meta_network(size.config())
+    parameters = ParameterTable(network)
+    target = torch.device(device or "cpu")
+    generator = torch.Generator(target).manual_seed(seed)
     for name, weight in list(network.named_parameters()):
         # Drawn in float32 and narrowed, so that networks of all number formats are the same one.
-        drawn = torch.empty(weight.shape, dtype=torch.float32, device=where)
-        mean, std = _spread(name, weight, activation_scale)
-        drawn = drawn.normal_(mean, std, generator=generator) if std else drawn.fill_(mean)
-        places.put(name, drawn.to(kept_dtype(network, name, dtype)))
-    place_buffers(network, where)
+        values = torch.empty(weight.shape, dtype=torch.float32, device=target)
+        mean, std = _mean_and_std(name, weight, activation_scale)
+        values = values.normal_(mean, std, generator=generator) if std else values.fill_(mean)
+        parameters.assign(name, values.to(weight_dtype(network, name, dtype)))
+    create_buffers(network, target)
     return ClinicalBLIP(
         network,
-        byte_tokenizer(LANGUAGE_TOKENS, LANGUAGE_FRAME),
-        byte_tokenizer(ASKING_TOKENS, ASKING_FRAME),
-        chosen.preprocessing,
-        chosen.most_tokens,
+        byte_tokenizer(LANGUAGE_SPECIAL_TOKENS, LANGUAGE_TEMPLATE),
+        byte_tokenizer(QFORMER_SPECIAL_TOKENS, QFORMER_TEMPLATE),
+        size.preprocessing,
+        size.max_instruction_tokens,
     ).eval()
 
 
-def _spread(name: str, weight: torch.Tensor, scale: float) -> tuple[float, float]:
-    """Mean and standard deviation that a weight is drawn with."""
+def _mean_and_std(name: str, weight: torch.Tensor, scale: float) -> tuple[float, float]:
+    """Return the mean and the standard deviation of a random weight."""
     part, _, rest = name.partition(".")
     *_, layer, kind = name.split(".") if "." in name else ("", name)
     if "norm" in layer.lower():
         return (1.0, 0.0) if kind == "weight" else (0.0, 0.0)
     if name == "query_tokens":
-        return 0.0, 0.5  # at zero, where transformers starts them, they are all alike
+        return 0.0, 0.5  # transformers starts them all at zero, so they would be equal
     if part == "language_projection":
         return 0.0, 0.25 * scale / sqrt(weight.shape[-1])
     if part != "language_model":
@@ -230,27 +244,35 @@ def _spread(name: str, weight: torch.Tensor, scale: float) -> tuple[float, float
     if rest == "lm_head.weight":
         return 0.0, 3.0 / sqrt(weight.shape[1])  # a spread of 3 between the logits of a step
     if layer == "q":
-        # T5 does not divide by the root of a head's width: its queries are that much smaller.
-        # Here not quite, so that a row looks at some places more than at others.
+        # T5 does not divide by the root of a head's width, so its queries are that much smaller.
+        # Here they are a little larger, so that attention prefers some positions.
         return 0.0, 0.5 / sqrt(weight.shape[1])
-    # Of what is added to the hidden states, `wo` gives the largest numbers, as in trained T5.
+    # Of all layers that add to the hidden states, `wo` has the largest outputs, as in trained T5.
     share = {"o": 0.25 * scale, "wo": scale}.get(layer, 1.0)
     return 0.0, share / sqrt(weight.shape[1])
 
 
-def byte_tokenizer(special: dict[str, str], frame: str) -> PreTrainedTokenizerFast:
-    """A tokenizer of single bytes: every text has tokens and comes back, nothing is downloaded."""
+def byte_tokenizer(special: dict[str, str], template: str) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of single bytes: it can encode every text, and nothing is downloaded."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {token: number for number, token in enumerate([*special.values(), *alphabet])}
-    return framed(Tokenizer(models.BPE(vocab=words, merges=[])), special, frame)
+    vocabulary = {token: number for number, token in enumerate([*special.values(), *alphabet])}
+    return wrap_tokenizer(Tokenizer(models.BPE(vocab=vocabulary, merges=[])), special, template)
 
 
-def framed(tokenizer: Tokenizer, special: dict[str, str], frame: str) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer as transformers wants it. frame: what a text `$A` stands between."""
+def wrap_tokenizer(
+    tokenizer: Tokenizer, special: dict[str, str], template: str
+) -> PreTrainedTokenizerFast:
+    """Return a byte-level tokenizer for transformers.
+
+    Args:
+        tokenizer: The tokenizer with its vocabulary.
+        special: Special tokens, by transformers' names for them.
+        template: The special tokens around a text `$A`.
+    """
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
-    ids = [(name, tokenizer.token_to_id(name)) for name in special.values() if name in frame]
-    tokenizer.post_processor = processors.TemplateProcessing(single=frame, special_tokens=ids)
+    ids = [(name, tokenizer.token_to_id(name)) for name in special.values() if name in template]
+    tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=ids)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         padding_side="right",

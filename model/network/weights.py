@@ -1,9 +1,9 @@
-"""A network's weights: from safetensors into place, and to safetensors. Knows no bundles.
+"""Reads a network's weights from safetensors, and writes them.
 
-A network is first built without memory (meta device); then each tensor is read from its shard
-straight into its number format on its device, and its shard is closed again. So loading takes the
-weights themselves and little more. Names and shapes are transformers' own; whatever is missing,
-unexpected or of another shape is refused by name before a byte of it is read.
+A network is first built without memory (meta device). Then each tensor is read from its shard
+straight into its number format on its device, and the shard is closed again, so loading needs the
+memory of the weights and little more. Names and shapes are transformers' own. A weight that is
+missing, unexpected or of another shape is refused by name before any weight is read.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ ALIASES = (
     "language_model.encoder.embed_tokens.weight",
     "language_model.decoder.embed_tokens.weight",
 )
-"""The same matrix as SHARED; transformers 4 wrote it under these names too."""
+"""Other names of SHARED, under which transformers 4 wrote the same matrix."""
 SHARD_BYTES = 512 * 2**20
-OPEN_BYTES, OPEN_SHARE = 64 * 2**20, 1 / 32
-"""Of all weights that are mapped at a time, at most: mapped pages are this process's memory too."""
+MAPPED_BYTES, MAPPED_SHARE = 64 * 2**20, 1 / 32
+"""Limit of the weights mapped at a time: mapped pages count as memory of this process."""
 
 _FORMATS = {
     "F64": torch.float64,
@@ -48,7 +48,7 @@ _FORMATS = {
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredTensor:
     """One tensor on disk."""
 
     path: Path
@@ -58,21 +58,21 @@ class Stored:
 
     @property
     def bytes(self) -> int:
-        """What it takes on disk."""
+        """Its size on disk in bytes."""
         return prod(self.shape) * self.dtype.itemsize
 
 
 # ---- The network without memory ----
 
 
-def skeleton(config: InstructBlipConfig) -> InstructBlipForConditionalGeneration:
-    """The network on the meta device: every name and shape, no memory.
+def build_meta_network(config: InstructBlipConfig) -> InstructBlipForConditionalGeneration:
+    """Build the network on the meta device: it has every name and shape, and no memory.
 
     T5's head is a weight of its own, as in the published model; transformers 5 would share it with
     the embeddings, whatever the configuration says.
 
     Raises:
-        BundleError: its language model is not T5.
+        BundleError: The language model is not T5.
     """
     if config.text_config.model_type != "t5":
         raise BundleError(
@@ -88,43 +88,44 @@ def skeleton(config: InstructBlipConfig) -> InstructBlipForConditionalGeneration
     return network.eval()
 
 
-def kept_dtype(network: nn.Module, name: str, dtype: torch.dtype) -> torch.dtype:
-    """The number format of one weight in a network of `dtype`.
+def weight_dtype(network: nn.Module, name: str, dtype: torch.dtype) -> torch.dtype:
+    """Return the number format of one weight in a network of `dtype`.
 
-    What transformers keeps in float32 beside float16, T5's `wo` and the query tokens, is so here:
-    what they give runs over in float16.
+    T5's `wo` and the query tokens stay in float32 beside float16, as in transformers, because
+    their outputs overflow in float16.
     """
-    narrow = dtype in (torch.float16, torch.bfloat16)
-    wide: set[str] = set(getattr(network, "_keep_in_fp32_modules_strict", ())) if narrow else set()
+    is_half = dtype in (torch.float16, torch.bfloat16)
+    wide: set[str] = set(getattr(network, "_keep_in_fp32_modules_strict", ())) if is_half else set()
     if dtype == torch.float16:
         wide |= set(getattr(network, "_keep_in_fp32_modules", ()))
     return torch.float32 if wide & set(name.split(".")) else dtype
 
 
-class Places:
-    """Where each weight of a network goes; one that several modules share, to all of them."""
+class ParameterTable:
+    """Assigns weights by name, a shared weight to all modules that share it."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._at: dict[int, list[tuple[nn.Module, str]]] = {}
+        self._owners: dict[int, list[tuple[nn.Module, str]]] = {}
         self._ids = {name: id(weight) for name, weight in network.named_parameters()}
-        self._kept = dict(network.named_parameters())  # an id is one only while its owner lives
+        # The old weights are kept, because an id is unique only while its object lives.
+        self._weights = dict(network.named_parameters())
         for module in network.modules():
             for attribute, weight in module._parameters.items():
                 if weight is not None:
-                    self._at.setdefault(id(weight), []).append((module, attribute))
+                    self._owners.setdefault(id(weight), []).append((module, attribute))
 
-    def put(self, name: str, tensor: torch.Tensor) -> None:
-        """Make this the weight of that name."""
+    def assign(self, name: str, tensor: torch.Tensor) -> None:
+        """Make `tensor` the weight of that name."""
         weight = nn.Parameter(tensor)
-        for module, attribute in self._at[self._ids[name]]:
+        for module, attribute in self._owners[self._ids[name]]:
             module._parameters[attribute] = weight
 
 
-def place_buffers(network: nn.Module, device: torch.device) -> None:
-    """Make what is no weight and is in no file: positions, counted from 0.
+def create_buffers(network: nn.Module, device: torch.device) -> None:
+    """Create the buffers, which no file holds: position ids, counted from 0.
 
     Raises:
-        BundleError: the network has a buffer that this software does not know.
+        BundleError: The network has a buffer that this software does not know.
     """
     for name, buffer in list(network.named_buffers()):
         owner, _, attribute = name.rpartition(".")
@@ -137,33 +138,33 @@ def place_buffers(network: nn.Module, device: torch.device) -> None:
 # ---- From disk ----
 
 
-def read_index(folder: Path) -> dict[str, Stored]:
-    """Every tensor of a folder's safetensors, from their headers alone.
+def read_index(folder: Path) -> dict[str, StoredTensor]:
+    """Return every tensor of a folder's safetensors by name, from the headers of the files.
 
     Raises:
-        BundleError: there are none, only pickled ones, or a file is not what its index says.
+        BundleError: There are no weights or only pickled ones, or a file differs from its index.
     """
     paths, index = _shards(folder)
-    found: dict[str, Stored] = {}
+    tensors: dict[str, StoredTensor] = {}
     for path in paths:
         try:
             with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118  it is no dictionary
+                for name in file.keys():  # noqa: SIM118  it is not a dictionary
                     header = file.get_slice(name)
                     if header.get_dtype() not in _FORMATS:
                         raise BundleError(
                             f"{path}: {name} is stored as {header.get_dtype()}, not as "
                             f"{', '.join(_FORMATS)}; save it unquantised"
                         )
-                    found[name] = Stored(
+                    tensors[name] = StoredTensor(
                         path, name, tuple(header.get_shape()), _FORMATS[header.get_dtype()]
                     )
         except (SafetensorError, OSError) as error:
             raise BundleError(f"{path} is not a whole safetensors file: {error}") from error
     for name, file_name in index.items():
-        if name not in found or found[name].path.name != file_name:
+        if name not in tensors or tensors[name].path.name != file_name:
             raise BundleError(f"{folder / INDEX} says that {name} is in {file_name}; it is not")
-    return found
+    return tensors
 
 
 def _shards(folder: Path) -> tuple[list[Path], dict[str, str]]:
@@ -174,69 +175,70 @@ def _shards(folder: Path) -> tuple[list[Path], dict[str, str]]:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{folder / INDEX} is not an index of weights") from error
         names = sorted(set(index.values()))
-        strange = [name for name in names if not re.fullmatch(r"[\w.-]+\.safetensors", str(name))]
-        if strange:
+        invalid = [name for name in names if not re.fullmatch(r"[\w.-]+\.safetensors", str(name))]
+        if invalid:
             raise BundleError(
-                f"{folder / INDEX} names {strange[0]!r}, which is no safetensors file beside it"
+                f"{folder / INDEX} names {invalid[0]!r}, which is not a safetensors file beside it"
             )
     else:
         names = [WEIGHTS]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         refuse_pickled(folder)
-        raise BundleError(f"{folder} holds no {_some(missing)}: copy it again, whole")
+        raise BundleError(f"{folder} does not hold {_first(missing)}: copy all its files again")
     return [folder / name for name in names], index
 
 
 def refuse_pickled(folder: Path) -> None:
-    """Refuse a folder with pickled files: to read one is to run what is in it.
+    """Refuse a folder with pickled files, because reading one runs the code in it.
 
     Raises:
-        BundleError: it has some; says what to do.
+        BundleError: There are pickled files; the message says what to do.
     """
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLED)
     if pickled:
         raise BundleError(
-            f"{folder} holds {_some(pickled)}: pickled files are never read here, for they can run "
-            "code. Take a revision that has .safetensors, or save it again with "
-            "save_pretrained(folder) of a current transformers or peft where you trust the file, "
-            "and name a folder without the pickled ones"
+            f"{folder} holds {_first(pickled)}: pickled files are never read here, because they "
+            "can run code. Take a revision that has .safetensors, or, if you trust the file, save "
+            "it again with save_pretrained(folder) of a current transformers or peft, and name a "
+            "folder without pickled files"
         )
 
 
-def check_keys(network: nn.Module, index: Mapping[str, Stored]) -> dict[str, Stored]:
-    """The tensor on disk of every weight of the network, by the network's names.
+def check_keys(network: nn.Module, index: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Return the tensor on disk of every weight of the network, by the network's names.
 
     Raises:
-        BundleError: a key is missing, not the network's, or of another shape; names some of each.
+        BundleError: A weight is missing, unexpected, or of another shape; some of each are named.
     """
-    wanted = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
-    taken = {name: stored for name, stored in index.items() if name in wanted}
+    expected = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
+    stored = {name: tensor for name, tensor in index.items() if name in expected}
     alias = next((name for name in ALIASES if name in index), None)
-    if SHARED in wanted and SHARED not in taken and alias is not None:
-        taken[SHARED] = index[alias]
+    if SHARED in expected and SHARED not in stored and alias is not None:
+        stored[SHARED] = index[alias]
+    unknown = set(index) - set(expected) - set(ALIASES)
     wrong = {
-        "missing": sorted(set(wanted) - set(taken)),
-        "unexpected": sorted(set(index) - set(wanted) - set(ALIASES) - _leftovers(network, index)),
+        "missing": sorted(set(expected) - set(stored)),
+        "unexpected": sorted(unknown - _ignored_keys(network, index)),
         "of another shape": sorted(
-            f"{name} ({_size(stored.shape)}, the configuration says {_size(wanted[name])})"
-            for name, stored in taken.items()
-            if stored.shape != wanted[name]
+            f"{name} ({_size(tensor.shape)}, the configuration says {_size(expected[name])})"
+            for name, tensor in stored.items()
+            if tensor.shape != expected[name]
         ),
     }
-    said = [f"{what}: {_some(names)}" for what, names in wrong.items() if names]
-    if said:
+    faults = [f"{kind}: {_first(names)}" for kind, names in wrong.items() if names]
+    if faults:
         if HEAD in wrong["missing"]:
-            said.append(
-                "transformers 5 leaves out T5's head where it thinks that it is the embeddings: "
-                "save it with the head in its state_dict and tie_word_embeddings false"
+            faults.append(
+                "transformers 5 leaves out T5's head where it takes it for the embeddings: save "
+                "it with the head in its state_dict and tie_word_embeddings false"
             )
-        raise BundleError(f"these are not the weights of this configuration. {'; '.join(said)}")
-    return taken
+        raise BundleError(f"these are not the weights of this configuration. {'; '.join(faults)}")
+    return stored
 
 
-def _leftovers(network: nn.Module, index: Iterable[str]) -> set[str]:
-    """Keys of older checkpoints that say nothing: counted positions, and what T5 ignores itself."""
+def _ignored_keys(network: nn.Module, index: Iterable[str]) -> set[str]:
+    """Return keys of older checkpoints that mean nothing: position ids, and those T5 ignores."""
     buffers = {name for name, _ in network.named_buffers()}
     ignored = [
         rf"{re.escape(prefix)}\.?{pattern}"
@@ -248,65 +250,74 @@ def _leftovers(network: nn.Module, index: Iterable[str]) -> set[str]:
 
 def load_weights(
     network: nn.Module,
-    index: Mapping[str, Stored],
+    index: Mapping[str, StoredTensor],
     dtype: torch.dtype,
     device: torch.device,
     progress: ProgressCallback = no_progress,
 ) -> None:
-    """Read every weight of a `skeleton` into its place, in `kept_dtype`, on the device.
+    """Read every weight of a network from `build_meta_network`.
+
+    Args:
+        network: The network on the meta device.
+        index: The tensors on disk, from `read_index`.
+        dtype: The number format, as in `weight_dtype`.
+        device: Where the weights go.
+        progress: Is called with "loading", in bytes.
 
     Raises:
-        BundleError: as `check_keys`, or the embeddings differ between T5's encoder and decoder.
-        torch.OutOfMemoryError: the device has no room.
+        BundleError: As `check_keys`, or the embeddings differ between T5's encoder and decoder.
+        torch.OutOfMemoryError: The device has no room.
     """
-    taken = check_keys(network, index)
-    places = Places(network)
-    total, done = sum(stored.bytes for stored in taken.values()), 0
-    for name, tensor in read_tensors(taken):
-        kept = torch.empty(tensor.shape, dtype=kept_dtype(network, name, dtype), device=device)
-        kept.copy_(tensor)
-        places.put(name, kept)
+    stored = check_keys(network, index)
+    parameters = ParameterTable(network)
+    total, done = sum(tensor.bytes for tensor in stored.values()), 0
+    for name, tensor in read_tensors(stored):
+        weight = torch.empty(tensor.shape, dtype=weight_dtype(network, name, dtype), device=device)
+        weight.copy_(tensor)
+        parameters.assign(name, weight)
         done += tensor.nbytes
         progress("loading", done, total)
-    place_buffers(network, device)
-    if SHARED in taken:
+    create_buffers(network, device)
+    if SHARED in stored:
         _check_aliases(network.get_parameter(SHARED), index)
 
 
-def read_tensors(taken: Mapping[str, Stored]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Tensors one after another; each is a view of its file, to be copied before the next.
+def read_tensors(stored: Mapping[str, StoredTensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield tensors by name; each is a view of its file and must be copied before the next.
 
     Raises:
-        BundleError: a file can no longer be read.
+        BundleError: A file can no longer be read.
     """
-    total = sum(stored.bytes for stored in taken.values())
-    most = min(OPEN_BYTES, int(total * OPEN_SHARE))
-    for path in dict.fromkeys(stored.path for stored in taken.values()):
-        mine = [(name, stored) for name, stored in taken.items() if stored.path == path]
-        for group in _groups(mine, most):
+    total = sum(tensor.bytes for tensor in stored.values())
+    limit = min(MAPPED_BYTES, int(total * MAPPED_SHARE))
+    for path in dict.fromkeys(tensor.path for tensor in stored.values()):
+        of_file = [(name, tensor) for name, tensor in stored.items() if tensor.path == path]
+        for group in _groups(of_file, limit):
             try:
-                # Closed and opened again, so that no more than a group is mapped.
+                # The file is closed and opened again, so that only one group is mapped.
                 with safe_open(path, framework="pt") as file:
-                    for name, stored in group:
-                        yield name, file.get_tensor(stored.name)
+                    for name, tensor in group:
+                        yield name, file.get_tensor(tensor.name)
             except (SafetensorError, OSError) as error:
                 raise BundleError(f"{path} can no longer be read: {error}") from error
 
 
-def _groups(stored: Sequence[tuple[str, Stored]], most: int) -> Iterator[list[tuple[str, Stored]]]:
-    group: list[tuple[str, Stored]] = []
+def _groups(
+    stored: Sequence[tuple[str, StoredTensor]], limit: int
+) -> Iterator[list[tuple[str, StoredTensor]]]:
+    group: list[tuple[str, StoredTensor]] = []
     size = 0
-    for one in stored:
-        if group and size + one[1].bytes > most:
+    for name, tensor in stored:
+        if group and size + tensor.bytes > limit:
             yield group
             group, size = [], 0
-        group.append(one)
-        size += one[1].bytes
+        group.append((name, tensor))
+        size += tensor.bytes
     if group:
         yield group
 
 
-def _check_aliases(shared: torch.Tensor, index: Mapping[str, Stored]) -> None:
+def _check_aliases(shared: torch.Tensor, index: Mapping[str, StoredTensor]) -> None:
     aliases = {alias: index[alias] for alias in ALIASES if alias in index}
     for name, tensor in read_tensors(aliases):
         if not torch.equal(tensor.to(shared.dtype), shared.detach().to("cpu")):
@@ -325,17 +336,24 @@ def save_weights(
 ) -> None:
     """Write weights as safetensors of about `shard_bytes` each, with their index.
 
-    sizes: bytes of every tensor, in the order of `tensors`, which is gone through once: no more
-    than one shard is held.
+    Args:
+        folder: Where the files go.
+        sizes: Bytes of every tensor, in the order of `tensors`.
+        tensors: The tensors by name. They are iterated once, and only one shard is held in memory.
+        shard_bytes: Largest shard, where no single tensor is larger.
+        progress: Is called with "writing", in bytes.
+
+    Raises:
+        ValueError: `tensors` and `sizes` do not agree.
     """
     shards: list[list[str]] = [[]]
-    held = 0
+    shard_size = 0
     for name, size in sizes.items():
-        if shards[-1] and held + size > shard_bytes:
+        if shards[-1] and shard_size + size > shard_bytes:
             shards.append([])
-            held = 0
+            shard_size = 0
         shards[-1].append(name)
-        held += size
+        shard_size += size
     names = (
         [WEIGHTS]
         if len(shards) == 1
@@ -344,26 +362,26 @@ def save_weights(
     stream = iter(tensors)
     total, done = sum(sizes.values()), 0
     for file_name, shard in zip(names, shards, strict=True):
-        held_now: dict[str, torch.Tensor] = {}
-        for wanted in shard:
+        buffered: dict[str, torch.Tensor] = {}
+        for planned in shard:
             name, tensor = next(stream)
-            if name != wanted or tensor.nbytes != sizes[name]:
-                raise ValueError(f"{name} is not the tensor that was planned, {wanted}")
-            held_now[name] = tensor.detach().to("cpu", copy=True).contiguous()
+            if name != planned or tensor.nbytes != sizes[name]:
+                raise ValueError(f"{name} is not the tensor that was planned, {planned}")
+            buffered[name] = tensor.detach().to("cpu", copy=True).contiguous()
             done += tensor.nbytes
             progress("writing", done, total)
-        save_file(held_now, folder / file_name, metadata={"format": "pt"})
+        save_file(buffered, folder / file_name, metadata={"format": "pt"})
     if len(shards) > 1:
-        where = {name: file for file, shard in zip(names, shards, strict=True) for name in shard}
-        index: dict[str, Any] = {"metadata": {"total_size": total}, "weight_map": where}
+        weight_map = {n: file for file, shard in zip(names, shards, strict=True) for n in shard}
+        index: dict[str, Any] = {"metadata": {"total_size": total}, "weight_map": weight_map}
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
         (folder / INDEX).write_text(text, encoding="utf-8")
 
 
-def _some(names: Sequence[str], most: int = 4) -> str:
-    """The first few, and how many more."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _first(names: Sequence[str], limit: int = 4) -> str:
+    """Return the first few names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def _size(shape: Sequence[int]) -> str:

@@ -1,8 +1,8 @@
-"""The paper's own priors, read out of the report that is to be written. For evaluation alone.
+"""The paper's own priors, which come from the report that is to be written: for evaluation alone.
 
-IU X-ray's "problems" were coded from the report and MIMIC-CXR's "symptoms" are CheXbert's labels
-of it, so a draft that is given them copies its answer. They repeat the paper's figures; no part
-that serves may import this module (an import contract in pyproject.toml says so).
+IU X-ray's "problems" were coded from the report, and MIMIC-CXR's "symptoms" are CheXbert's labels
+of it, so a draft that reads them copies its answer. They serve to repeat the paper's figures. No
+part that serves readers may import this module (an import contract in pyproject.toml).
 """
 
 from __future__ import annotations
@@ -11,15 +11,25 @@ from dataclasses import dataclass, field
 
 from model.case import Case
 from model.errors import TemplateError
-from model.prompting.prompt import Fits, Source, Symptoms, describe, fill, listed, named
+from model.prompting.prompt import (
+    Fits,
+    PriorSource,
+    Symptoms,
+    describe_views,
+    fill_template,
+    format_symptoms,
+    get_template,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """What the paper's templates are told of the report.
+    """The priors of the paper's templates.
 
-    problems: IU X-ray's, as coded ("normal" where there is none). image: the data set's own words
-    for the films; "" takes ours. symptoms: CheXbert's labels, for MIMIC-CXR.
+    Attributes:
+        problems: IU X-ray's problems as coded ("normal" where there is none).
+        image: The data set's own description of the images; "" takes ours.
+        symptoms: CheXbert's labels, for MIMIC-CXR.
     """
 
     problems: tuple[str, ...] = ()
@@ -27,20 +37,26 @@ class Oracle:
     symptoms: Symptoms = field(default_factory=Symptoms)
 
 
-def instruct_from_report(
+def build_oracle_instruction(
     case: Case, oracle: Oracle, template: str, fits: Fits | None = None
 ) -> str:
-    """The paper's instruction, `oracle_iu` or `oracle_mimic`; the indication is the case's own.
+    """Return the paper's instruction; the indication is the case's own.
+
+    Args:
+        case: The case.
+        oracle: The priors from its report.
+        template: `oracle_iu` or `oracle_mimic`.
+        fits: As in `fill_template`.
 
     Raises:
-        TemplateError: it is not a template of the paper's.
+        TemplateError: It is not one of the paper's templates.
     """
-    known = named(template)
-    if known.source is not Source.REPORT:
+    chosen = get_template(template)
+    if chosen.source is not PriorSource.REPORT:
         raise TemplateError(f"the template {template!r} takes nothing from the report")
-    said = {
+    priors = {
         "problems": ", ".join(oracle.problems),
-        "image": oracle.image or describe(view.position for view in case.views),
+        "image": oracle.image or describe_views(view.position for view in case.views),
         "indication": case.priors.indication,
     }
-    return fill(known, said | listed(oracle.symptoms), fits)
+    return fill_template(chosen, priors | format_symptoms(oracle.symptoms), fits)

@@ -1,12 +1,13 @@
-"""Priors -> the instruction that the network is given. Knows no tokens and no network.
+"""Builds the instruction for the network from the priors of a case.
 
-A prior has a source. `context` takes what a hospital has before the film is read, and is what is
-served; `none` takes nothing; `predicted` takes what a bundle's own classifier saw in the film. The
-paper's two templates take labels of the very report that is to be written (model.prompting.oracle): they are
-for comparing with the paper, and nothing that serves can fill them.
+A prior has a source. `context` takes what a hospital knows before the image is read, and is what
+serves readers; `none` takes nothing; `predicted` takes what a bundle's own classifier finds in the
+image. The paper's two templates take labels of the very report that is to be written
+(model.prompting.oracle): they are for comparison with the paper, and nothing that serves can fill
+them.
 
-Text from an order is data: whatever it contains, the instruction keeps the template's lines, in
-the template's order, each label once (docs/train/prompts.md).
+Text from an order is data: whatever it contains, the instruction keeps the template's lines, in the
+template's order, each label once (docs/train/prompts.md).
 """
 
 from __future__ import annotations
@@ -24,260 +25,282 @@ from model.manifest import Manifest
 QUESTION = "Write the report of this chest radiograph."
 
 Fits = Callable[[str], bool]
-"""Whether a network can take an instruction whole."""
+"""Returns whether an instruction is short enough for a network."""
 
 
-class Source(StrEnum):
-    """Where a template's priors are from."""
+class PriorSource(StrEnum):
+    """Where a template's priors come from."""
 
-    ORDER = "order"  # what is known before the film is read
-    CLASSIFIER = "classifier"  # what the bundle's own classifier saw in the film
-    REPORT = "report"  # the very report that is to be written: evaluation only
+    ORDER = "order"  # what is known before the image is read
+    CLASSIFIER = "classifier"  # what the bundle's own classifier finds in the image
+    REPORT = "report"  # the very report that is to be written: for evaluation only
 
 
 @dataclass(frozen=True)
-class Line:
+class TemplateLine:
     """One line of a template.
 
-    label: as written before the colon. prior: what stands after it. most: characters kept. firm:
-    our own words, never shortened for want of room.
+    Attributes:
+        label: The text before the colon.
+        prior: The name of the prior after it.
+        max_characters: Longer priors are cut there.
+        is_fixed: Whether the text is our own, which is never shortened to make the instruction fit.
     """
 
     label: str
     prior: str
-    most: int
-    firm: bool = False
+    max_characters: int
+    is_fixed: bool = False
 
 
 @dataclass(frozen=True)
 class Template:
-    """A template as data: its lines from top to bottom, then a fixed last sentence.
+    """A template as data.
 
-    whole: a line with nothing to say stays, with nothing after its label. Otherwise it is left
-    out, "Not provided" too: a network that has learnt to read "Not provided" has learnt nothing.
+    Attributes:
+        lines: Its lines from top to bottom.
+        source: Where its priors come from.
+        question: The fixed last sentence.
+        keep_empty_lines: Whether a line without a prior stays, with nothing after its label.
+            Otherwise it is left out, and so is "Not provided", from which a network learns nothing.
     """
 
-    lines: tuple[Line, ...]
-    source: Source = Source.ORDER
+    lines: tuple[TemplateLine, ...]
+    source: PriorSource = PriorSource.ORDER
     question: str = QUESTION
-    whole: bool = False
+    keep_empty_lines: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Symptoms:
-    """Findings that are there and findings that are not, by the names that a classifier gives."""
+    """Findings that are present and findings that are absent, as a classifier names them."""
 
     present: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
 
 
 _SYMPTOMS = (
-    Line("Symptoms of existence", "present", 300),
-    Line("Symptoms of non-existence", "absent", 300),
+    TemplateLine("Symptoms of existence", "present", 300),
+    TemplateLine("Symptoms of non-existence", "absent", 300),
 )
 _CONTEXT = (
-    Line("Image", "image", 120, firm=True),
-    Line("Indication", "indication", 300),
-    Line("Procedure", "procedure", 120),
-    Line("Prior report", "prior_report", 600),
+    TemplateLine("Image", "image", 120, is_fixed=True),
+    TemplateLine("Indication", "indication", 300),
+    TemplateLine("Procedure", "procedure", 120),
+    TemplateLine("Prior report", "prior_report", 600),
 )
 
 TEMPLATES: dict[str, Template] = {
-    # The paper's template for IU X-ray, less its "Problems" line, which was coded from the very
-    # report to be written; then what else a hospital has before the film is read.
+    # The paper's template for IU X-ray without its "Problems" line, which was coded from the very
+    # report to be written, and with what else a hospital knows before the image is read.
     "context": Template(_CONTEXT),
-    # The fixed instruction alone: stage 1 of the paper, and the floor to compare with.
+    # The fixed instruction alone: stage 1 of the paper, and a baseline for comparison.
     "none": Template(()),
-    # The paper's symptoms by a classifier that looks at the film, not at the report.
-    "predicted": Template((*_SYMPTOMS, *_CONTEXT), Source.CLASSIFIER),
-    # The paper's two, to the letter ("Medical Prior Knowledge"): they end in a line break, and
-    # nothing is asked after it.
+    # The paper's symptoms, from a classifier that reads the image and not the report.
+    "predicted": Template((*_SYMPTOMS, *_CONTEXT), PriorSource.CLASSIFIER),
+    # The paper's two, to the letter ("Medical Prior Knowledge"): they end in a line break, with no
+    # question after it.
     "oracle_iu": Template(
         lines=(
-            Line("Problems", "problems", 300),
-            Line("Image", "image", 120),
-            Line("Indication", "indication", 300),
+            TemplateLine("Problems", "problems", 300),
+            TemplateLine("Image", "image", 120),
+            TemplateLine("Indication", "indication", 300),
         ),
-        source=Source.REPORT,
+        source=PriorSource.REPORT,
         question="",
-        whole=True,
+        keep_empty_lines=True,
     ),
-    "oracle_mimic": Template(_SYMPTOMS, Source.REPORT, question="", whole=True),
+    "oracle_mimic": Template(_SYMPTOMS, PriorSource.REPORT, question="", keep_empty_lines=True),
 }
 
 
-def template_of(
+def choose_template(
     manifest: Manifest,
-    asked: str | None = None,
+    name: str | None = None,
     *,
     evaluation: bool = False,
     classifiers: Collection[str] = (),
 ) -> str:
-    """The name of the template to draft with: the one asked for, else the bundle's own.
+    """Return the name of the template to draft with.
 
-    evaluation: what is written goes into a score, never to a reader. classifiers: those that the
-    caller can run, by the name that a manifest gives.
+    Args:
+        manifest: The bundle's manifest.
+        name: The name of a template; by default the bundle's own.
+        evaluation: Whether drafts are only scored and never go to a reader.
+        classifiers: The classifiers that the caller can run, by their names in manifests.
 
     Raises:
-        TemplateError: there is none of that name, the bundle was not trained with it, or nothing
-            that is allowed here can fill it.
+        TemplateError: There is no template of that name, the bundle was not trained with it, or
+            nothing that is allowed here can fill it.
     """
-    name = asked or manifest.template
+    name = name or manifest.template
     bundle = f"the bundle {manifest.name} {manifest.version}"
     trained = tuple(dict.fromkeys((manifest.template, *manifest.templates)))
-    template = named(name)
+    template = get_template(name)
     if name not in trained:
         raise TemplateError(
             f"{bundle} was not trained with the template {name!r}; ask for {_either(trained)}"
         )
-    if template.source is Source.REPORT and not evaluation:
+    if template.source is PriorSource.REPORT and not evaluation:
         raise TemplateError(
             f"the template {name!r} is filled from the report that is to be written, so it is for "
             f"evaluation only; take a bundle that was trained with {_either(_SERVED)}"
         )
-    if template.source is Source.CLASSIFIER and manifest.classifier not in classifiers:
-        who = f"names the classifier {manifest.classifier!r}, which is not to be had here"
+    if template.source is PriorSource.CLASSIFIER and manifest.classifier not in classifiers:
+        fault = f"names the classifier {manifest.classifier!r}, which is not available here"
         raise TemplateError(
-            f"{bundle} {who if manifest.classifier else 'names no classifier'}, so nothing fills "
+            f"{bundle} {fault if manifest.classifier else 'names no classifier'}, so nothing fills "
             f"the template {name!r}; take a bundle that was trained with {_either(_SERVED)}"
         )
     return name
 
 
-def named(template: str) -> Template:
-    """The template of that name.
+def get_template(name: str) -> Template:
+    """Return the template of that name.
 
     Raises:
-        TemplateError: there is none.
+        TemplateError: There is none.
     """
-    if template not in TEMPLATES:
-        raise TemplateError(f"there is no template {template!r}; there are {_either(TEMPLATES)}")
-    return TEMPLATES[template]
+    if name not in TEMPLATES:
+        raise TemplateError(f"there is no template {name!r}; there are {_either(TEMPLATES)}")
+    return TEMPLATES[name]
 
 
-def instruct(
+def build_instruction(
     case: Case, template: str, fits: Fits | None = None, symptoms: Symptoms | None = None
 ) -> str:
-    """The instruction for a case that is to be drafted for a reader.
+    """Return the instruction for a case that is drafted for a reader.
 
-    fits: as for `fill`. symptoms: what the bundle's classifier saw, for `predicted` alone.
+    Args:
+        case: The case.
+        template: The name of the template.
+        fits: As in `fill_template`.
+        symptoms: The symptoms that the bundle's classifier found; for `predicted` alone.
 
     Raises:
-        TemplateError: there is no template of that name, or it is filled from the report.
+        TemplateError: There is no template of that name, it is filled from the report, or it needs
+            symptoms and there are none, or the reverse.
     """
-    known = named(template)
-    if known.source is Source.REPORT:
+    chosen = get_template(template)
+    if chosen.source is PriorSource.REPORT:
         raise TemplateError(
             f"the template {template!r} is for evaluation only (model.prompting.oracle)"
         )
-    if (known.source is Source.CLASSIFIER) != (symptoms is not None):
+    if (chosen.source is PriorSource.CLASSIFIER) != (symptoms is not None):
         raise TemplateError(f"a classifier's symptoms and {template!r} do not go together")
-    said = {
-        "image": describe(view.position for view in case.views),
+    priors = {
+        "image": describe_views(view.position for view in case.views),
         "indication": case.priors.indication,
         "procedure": case.priors.procedure,
         "prior_report": case.priors.prior_report,
     }
-    return fill(known, said | listed(symptoms or Symptoms()), fits)
+    return fill_template(chosen, priors | format_symptoms(symptoms or Symptoms()), fits)
 
 
-def bare(template: str) -> str:
-    """The longest that a served template is without any prior: what a network must take whole."""
-    known = named(template)
-    views = describe(["frontal", "lateral", *["unknown"] * (MAX_VIEWS - 2)])
-    return fill(known, {line.prior: "" for line in known.lines} | {"image": views})
+def instruction_without_priors(template: str) -> str:
+    """Return a template's longest instruction without priors, which must fit every network."""
+    chosen = get_template(template)
+    views = describe_views(["frontal", "lateral", *["unknown"] * (MAX_VIEWS - 2)])
+    return fill_template(chosen, {line.prior: "" for line in chosen.lines} | {"image": views})
 
 
-def tells(instruction: str, prior: str) -> bool:
-    """Whether an instruction has something to say of a prior, by its name ("prior_report").
+def has_prior(instruction: str, prior: str) -> bool:
+    """Return whether an instruction contains a prior, by its name ("prior_report").
 
-    The finished text is asked and not the prior: what says nothing, or had no room, is not there.
-    Untrusted text can spell neither a label nor a line break (`clean`).
+    This reads the finished text, because a prior that is empty or did not fit is left out of it.
+    Untrusted text can spell neither a label nor a line break (`clean_prior`).
     """
     labels = {line.label for t in TEMPLATES.values() for line in t.lines if line.prior == prior}
     rows = (row.strip().partition(":") for row in instruction.split("\n"))
     return any(label in labels and text.strip() != "" for label, _, text in rows)
 
 
-def listed(symptoms: Symptoms) -> dict[str, str]:
-    """Symptoms as the paper lists them: "Cardiomegaly, Atelectasis"."""
+def format_symptoms(symptoms: Symptoms) -> dict[str, str]:
+    """Return symptoms by prior as the paper lists them: "Cardiomegaly, Atelectasis"."""
     return {"present": ", ".join(symptoms.present), "absent": ", ".join(symptoms.absent)}
 
 
-def describe(positions: Iterable[str]) -> str:
-    """The paper's Image line: "Chest, 2 views, frontal and lateral"."""
-    seen = list(positions)
-    known = list(dict.fromkeys(p for p in seen if p != "unknown"))
-    count = f"{len(seen)} view" + ("" if len(seen) == 1 else "s")
+def describe_views(positions: Iterable[str]) -> str:
+    """Return the text of the paper's Image line: "Chest, 2 views, frontal and lateral"."""
+    positions = list(positions)
+    known = list(dict.fromkeys(p for p in positions if p != "unknown"))
+    count = f"{len(positions)} view" + ("" if len(positions) == 1 else "s")
     return ", ".join(["Chest", count, *([" and ".join(known)] if known else [])])
 
 
-def fill(template: Template, said: Mapping[str, str], fits: Fits | None = None) -> str:
-    """The template with what is said in it: its lines and its question, a line break between.
+def fill_template(template: Template, priors: Mapping[str, str], fits: Fits | None = None) -> str:
+    """Return the template's lines with the priors and its question, joined by line breaks.
 
-    said: prior -> untrusted text. fits: says whether the network can take an instruction whole.
-    Where it cannot, what is said is shortened from the last line upward until it can; the
-    template's own words stay, whether they fit or not.
+    Args:
+        template: The template.
+        priors: Untrusted text by the name of the prior.
+        fits: Returns whether an instruction is short enough. If it is not, priors are shortened
+            from the last line upward until it is. The template's own text stays, even if it is too
+            long.
     """
-    kept = {line.prior: clean(said[line.prior], line.most) for line in template.lines}
+    kept = {
+        line.prior: clean_prior(priors[line.prior], line.max_characters) for line in template.lines
+    }
     for line in reversed(template.lines):
-        if fits is None or fits(_joined(template, kept)):
+        if fits is None or fits(_join(template, kept)):
             break
-        if line.firm:
+        if line.is_fixed:
             continue
         text = kept[line.prior]
-        low, high = 0, len(text)  # `high` does not fit; `low` does, or nothing of this line does
+        low, high = 0, len(text)  # `high` does not fit; `low` does, or no part of this line does
         while high - low > 1:
             middle = (low + high) // 2
-            if fits(_joined(template, kept | {line.prior: _cut(text, middle)})):
+            if fits(_join(template, kept | {line.prior: _cut(text, middle)})):
                 low = middle
             else:
                 high = middle
         kept[line.prior] = _cut(text, low)
-    return _joined(template, kept)
+    return _join(template, kept)
 
 
 _LOOKALIKES = "∶꞉ː։׃܃܄፡᛬⁚"
-"""Characters that are read as a colon and that NFKC leaves as they are."""
-_SPELLING = str.maketrans(dict.fromkeys(_LOOKALIKES, ":") | {"[": "(", "]": ")"})
-_SPACING = "<>▁"
+"""Characters that look like a colon and that NFKC does not change."""
+_TRANSLATION = str.maketrans(dict.fromkeys(_LOOKALIKES, ":") | {"[": "(", "]": ")"})
+_TO_SPACES = "<>▁"
 _COLON = re.compile(r"(?<![0-9]):|:(?![0-9])")
-_ASKING = re.compile(re.escape(QUESTION.rstrip(".")), re.IGNORECASE)
-_SILENT = {"", "not provided", "none", "n/a", "na", "unknown", "-"}
+_QUESTION = re.compile(re.escape(QUESTION.rstrip(".")), re.IGNORECASE)
+_EMPTY = {"", "not provided", "none", "n/a", "na", "unknown", "-"}
 
 
-def clean(text: str, most: int) -> str:
-    """Untrusted text as one harmless line of at most `most` characters; "" if it says nothing.
+def clean_prior(text: str, max_characters: int) -> str:
+    """Return untrusted text as one harmless line of limited length; "" if it means nothing.
 
-    Line breaks, control and format characters become spaces. Angle and square brackets, which
-    spell special tokens (</s>, [SEP]), and SentencePiece's mark of a space go. A colon stays
-    between digits alone, so no label can be spelled, of any template or by any lookalike; our own
-    question becomes a dash.
+    Line breaks, control and format characters become spaces. Angle brackets and SentencePiece's
+    mark of a space become spaces, square brackets become round ones, so that no special token
+    (</s>, [SEP]) can be spelled. A colon stays only between digits, so that no label of any
+    template can be spelled, not even with a similar character. Our own question becomes a dash.
     """
-    plain = unicodedata.normalize("NFKC", text).translate(_SPELLING)
-    plain = "".join(" " if unicodedata.category(c)[0] == "C" or c in _SPACING else c for c in plain)
+    plain = unicodedata.normalize("NFKC", text).translate(_TRANSLATION)
+    plain = "".join(
+        " " if unicodedata.category(c)[0] == "C" or c in _TO_SPACES else c for c in plain
+    )
     plain = " ".join(_COLON.sub(" ", plain).split())
-    return _cut(_ASKING.sub("-", plain), most)
+    return _cut(_QUESTION.sub("-", plain), max_characters)
 
 
-def _cut(plain: str, most: int) -> str:
-    """At most so many characters of a clean line, cut at a word where there is one."""
-    if len(plain) > most:
-        plain = plain[:most].rsplit(" ", 1)[0] if " " in plain[:most] else plain[:most]
+def _cut(plain: str, limit: int) -> str:
+    """Return at most `limit` characters of a clean line, cut between words if possible."""
+    if len(plain) > limit:
+        plain = plain[:limit].rsplit(" ", 1)[0] if " " in plain[:limit] else plain[:limit]
     plain = plain.strip()
-    return "" if plain.lower().strip(" .") in _SILENT else plain
+    return "" if plain.lower().strip(" .") in _EMPTY else plain
 
 
-def _joined(template: Template, kept: Mapping[str, str]) -> str:
+def _join(template: Template, kept: Mapping[str, str]) -> str:
     rows = [
         f"{line.label}: {kept[line.prior]}"
         for line in template.lines
-        if kept[line.prior] or template.whole
+        if kept[line.prior] or template.keep_empty_lines
     ]
     return " \n ".join([*rows, template.question]).rstrip(" ")
 
 
-_SERVED = [name for name, template in TEMPLATES.items() if template.source is Source.ORDER]
+_SERVED = [name for name, template in TEMPLATES.items() if template.source is PriorSource.ORDER]
 
 
 def _either(names: Iterable[str]) -> str:

@@ -1,7 +1,4 @@
-"""Splits a report into findings and impression, and those into sentences.
-
-Knows neither model nor layout of reports sent.
-"""
+"""Splits a report into findings and impression, and those into sentences."""
 
 from __future__ import annotations
 
@@ -12,16 +9,16 @@ from dataclasses import dataclass
 _HEADING = re.compile(
     r"(?:^|(?<=[\s.;:]))(?P<name>FINDINGS?|IMPRESSIONS?|CONCLUSIONS?)\s*:\s*", re.IGNORECASE
 )
-_STOP = re.compile(r"[.!?]+[\"')]*(?=\s|$)|\n")
-_NO_STOP = re.compile(
+_SENTENCE_END = re.compile(r"[.!?]+[\"')]*(?=\s|$)|\n")
+_NO_SENTENCE_END = re.compile(
     r"(?:^\s*\d+|\b(?:dr|mr|mrs|ms|vs|approx|ca|cf|resp|st|e\.g|i\.e))\.$", re.IGNORECASE
 )
-"""A full stop that ends no sentence: of "1." at its beginning, or of an abbreviation."""
+"""A full stop that does not end a sentence: after a number at its start, or an abbreviation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sections:
-    """The two sections that a draft can have; "" where it has none."""
+    """The two sections of a draft; "" for one that it does not have."""
 
     findings: str
     impression: str
@@ -29,7 +26,7 @@ class Sections:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of a report, text[start:end], and the section that it is in, by Sections' name."""
+    """A part of a report, text[start:end], and the name of its section in Sections."""
 
     section: str
     start: int
@@ -37,31 +34,31 @@ class Span:
 
 
 def split_sections(text: str) -> Sections:
-    """Findings and impression of a report, by their headings, wherever these stand.
+    """Return findings and impression of a report, by their headings, wherever these are.
 
-    Text before the first heading belongs to the findings, so nothing is lost; sections of one
-    kind that come twice are joined by a space.
+    Text before the first heading belongs to the findings, so nothing is lost. Sections of one kind
+    that occur twice are joined by a space.
     """
     parts: dict[str, list[str]] = {"findings": [], "impression": []}
-    for span in _parts(text):
+    for span in _section_spans(text):
         if part := text[span.start : span.end].strip():
             parts[span.section].append(part)
     return Sections(**{section: " ".join(kept) for section, kept in parts.items()})
 
 
 def sentence_spans(text: str) -> Iterator[Span]:
-    """The sentences of a report in their order, without headings and the space around them."""
-    for part in _parts(text):
+    """Yield the sentences of a report in order, without headings and surrounding space."""
+    for part in _section_spans(text):
         start = part.start
-        for stop in _STOP.finditer(text, part.start, part.end):
-            if not _NO_STOP.search(text[start : stop.end()]):
-                yield from _trimmed(text, Span(part.section, start, stop.end()))
+        for stop in _SENTENCE_END.finditer(text, part.start, part.end):
+            if not _NO_SENTENCE_END.search(text[start : stop.end()]):
+                yield from _strip(text, Span(part.section, start, stop.end()))
                 start = stop.end()
-        yield from _trimmed(text, Span(part.section, start, part.end))
+        yield from _strip(text, Span(part.section, start, part.end))
 
 
-def _parts(text: str) -> Iterator[Span]:
-    """What stands between the headings, in order."""
+def _section_spans(text: str) -> Iterator[Span]:
+    """Yield the text between the headings, in order."""
     section, start = "findings", 0
     for heading in _HEADING.finditer(text):
         yield Span(section, start, heading.start())
@@ -70,8 +67,9 @@ def _parts(text: str) -> Iterator[Span]:
     yield Span(section, start, len(text))
 
 
-def _trimmed(text: str, span: Span) -> Iterator[Span]:
-    words = text[span.start : span.end]
-    if words.strip():
-        start = span.end - len(words.lstrip())
-        yield Span(span.section, start, start + len(words.strip()))
+def _strip(text: str, span: Span) -> Iterator[Span]:
+    """Yield the span without surrounding space, or nothing if it is blank."""
+    part = text[span.start : span.end]
+    if part.strip():
+        start = span.end - len(part.lstrip())
+        yield Span(span.section, start, start + len(part.strip()))

@@ -82,9 +82,9 @@ def bundle_make(
     """Make a bundle from a base model, a base with adapters, or merged weights."""
     import torch
 
-    from model.bundling.build import About, make_bundle
+    from model.bundling.build import BundleDescription, make_bundle
 
-    about = About(
+    about = BundleDescription(
         name=name,
         version=version,
         templates=tuple(template or ()),

@@ -65,7 +65,7 @@ def train_phantoms(
     device: Annotated[str | None, setting_option("device")] = None,
 ) -> None:
     """Train the demonstration model from nothing, on drawn phantoms."""
-    from training.recipes.phantoms import RecipeConfig
+    from training.recipes.from_scratch import RecipeConfig
     from training.recipes.phantoms import train_phantoms as recipe
 
     manifest = recipe(
@@ -302,7 +302,8 @@ def ablate_command(
     from training.finetuning.config import TrainingConfig
     from training.finetuning.pipeline import Pipeline, TrainingLength
     from training.finetuning.processes import require_single_process
-    from training.recipes.phantoms import MAX_TARGET_TOKENS, train_ablation_base
+    from training.recipes.ablation_base import train_ablation_base
+    from training.recipes.from_scratch import MAX_TARGET_TOKENS
 
     require_single_process(device, "an ablation")
     corpus_options = CorpusOptions(seed=seed)

@@ -14,7 +14,7 @@ from model.bench.workload import make_workload
 from model.bundling.store import load_bundle, save_bundle
 from model.manifest import NULL
 from model.network.clinicalblip import ClinicalBLIP
-from model.network.qkv import fold_back, split_attention
+from model.network.qkv import fuse_attention, split_attention
 from model.network.sizes import build_random
 
 pytestmark = pytest.mark.gpu
@@ -29,10 +29,10 @@ def told(model: ClinicalBLIP, device: torch.device, texts: torch.Tensor) -> torc
     asked = make_workload(model, STUDIES).asked
     inputs = model.gather([case for case, _ in asked], [text for _, text in asked]).to(device)
     with torch.inference_mode():
-        shown, _ = model.see(inputs)
+        shown, _ = model.encode_images(inputs)
         logits: torch.Tensor = model.network.language_model(
             inputs_embeds=model.embed(inputs, shown),
-            attention_mask=inputs.words_mask,
+            attention_mask=inputs.attention_mask,
             decoder_input_ids=texts.to(device),
         ).logits
     return logits.float().log_softmax(-1).cpu()
@@ -85,7 +85,7 @@ def test_query_key_and_value_apart_give_the_same_bits(device: torch.device) -> N
         fused = told(model, device, texts)
         split_attention(model.network)
         assert torch.equal(told(model, device, texts), fused)
-        fold_back(model.network)
+        fuse_attention(model.network)
         folded = model.network.state_dict()
         assert set(folded) == set(whole)
         assert all(torch.equal(folded[name], weight) for name, weight in whole.items())

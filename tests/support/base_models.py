@@ -1,4 +1,4 @@
-"""Folders as the hub has them, and adapters as peft saves them: what bundles are made from."""
+"""Base models as on the hub, and adapters as peft saves them, to make bundles from."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ LORA = {
 
 
 def base_folder(folder: Path, model: ClinicalBLIP) -> Path:
-    """The model as transformers saves one, with its tokenizers and its image processor's words."""
+    """Write the model as transformers saves one, with tokenizers and image processor."""
     network = model.network
     network.save_pretrained(folder, state_dict=network.state_dict())
     config = json.loads((folder / "config.json").read_text())
     config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = False
     (folder / "config.json").write_text(json.dumps(config))
-    model.language.save_pretrained(folder)
-    model.asking.save_pretrained(folder / "qformer_tokenizer")
-    said = {
+    model.language_tokenizer.save_pretrained(folder)
+    model.qformer_tokenizer.save_pretrained(folder / "qformer_tokenizer")
+    processor = {
         "image_processor_type": "BlipImageProcessor",
         "image_mean": list(model.preprocessing.mean),
         "image_std": list(model.preprocessing.std),
-        # The trap: the image processor's own size is not always the network's.
+        # The size of the image processor may differ from the network's, as it does here.
         "size": {"height": 384, "width": 384},
     }
-    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
 
 
 def adapter_folder(folder: Path, model: ClinicalBLIP, stage: str, *, seed: int = 0) -> Path:
-    """An adapter that changes something. The model is spoilt: it is wrapped and taken apart."""
+    """Write an adapter of random weights. Do not use the model again: it is wrapped and split."""
     split_attention(model.network)
     torch.manual_seed(seed)
     settings = LoraConfig(r=4, lora_alpha=8, target_modules="|".join(LORA[stage]))
@@ -55,13 +55,13 @@ def adapter_folder(folder: Path, model: ClinicalBLIP, stage: str, *, seed: int =
 
 
 def unmerged(model: ClinicalBLIP, folder: Path) -> InstructBlipForConditionalGeneration:
-    """The model with an adapter beside its weights, as it is trained: what merging must equal."""
+    """Return the model with an unmerged adapter, which a merged one must equal."""
     from peft import PeftModel
 
     split_attention(model.network)
     return PeftModel.from_pretrained(model.network, folder).eval()
 
 
-def put_whole(folder: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Weights that were trained in full, beside an adapter."""
+def put_full_weights(folder: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Put weights that were trained in full beside an adapter."""
     save_file(weights, folder / "whole.safetensors")

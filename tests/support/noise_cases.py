@@ -1,4 +1,4 @@
-"""Films of noise for networks that have learnt nothing."""
+"""Cases of random noise, for networks of random weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ASK = "Image: Chest, 1 view, frontal \n Write the report of this chest radiograp
 
 
 def noise_cases(model: ClinicalBLIP, number: int = 3) -> list[Case]:
-    """Cases of one, two, three, one ... views, of the size that the network reads."""
+    """Return cases of one, two, three, one ... views, of the size that the network reads."""
     side, noise = model.preprocessing.size, np.random.default_rng(0)
     return [
         Case(

@@ -1,4 +1,4 @@
-"""Bundles from their three sources, and what is refused."""
+"""Bundles from three kinds of sources, and what is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from model.bundling.build import About, make_bundle
+from model.bundling.build import BundleDescription, make_bundle
 from model.bundling.store import check_bundle, load_bundle
 from model.decoding import Serving
 from model.errors import BundleError, TemplateError
@@ -22,11 +22,11 @@ from model.network.clinicalblip import ClinicalBLIP
 from model.network.sizes import build_random
 from model.network.weights import HEAD, INDEX, WEIGHTS
 from model.reporter import Reporter
-from tests.support.base_models import adapter_folder, base_folder, put_whole, unmerged
+from tests.support.base_models import adapter_folder, base_folder, put_full_weights, unmerged
 from tests.support.noise_cases import ASK, noise_cases
 
 CPU = torch.device("cpu")
-ABOUT = About(
+DESCRIPTION = BundleDescription(
     name="ours",
     version="1",
     templates=("context", "none"),
@@ -46,23 +46,23 @@ def base(tmp_path: Path) -> Path:
     return base_folder(tmp_path / "base", tiny())
 
 
-def shown(model: ClinicalBLIP, network: Any = None) -> torch.Tensor:
-    """Logits of one case of each number of views."""
+def logits(model: ClinicalBLIP) -> torch.Tensor:
+    """Return the logits of three cases, of one, two and three views."""
     inputs = model.gather(noise_cases(model), [ASK] * 3)
     with torch.inference_mode():
-        seen, _ = model.see(inputs)
-        out: torch.Tensor = model.network.language_model(
-            inputs_embeds=model.embed(inputs, seen),
-            attention_mask=inputs.words_mask,
+        embeddings, _ = model.encode_images(inputs)
+        result: torch.Tensor = model.network.language_model(
+            inputs_embeds=model.embed(inputs, embeddings),
+            attention_mask=inputs.attention_mask,
             decoder_input_ids=torch.tensor([[0, 17, 42]] * 3),
         ).logits
-    return out
+    return result
 
 
-def test_a_base_becomes_a_bundle_that_says_where_it_is_from(base: Path, tmp_path: Path) -> None:
-    heard: list[str] = []
+def test_a_base_becomes_a_bundle_that_names_its_source(base: Path, tmp_path: Path) -> None:
+    steps: list[str] = []
     out = tmp_path / "made"
-    made = make_bundle(out, base, ABOUT, progress=lambda what, *_: heard.append(what))
+    made = make_bundle(out, base, DESCRIPTION, progress=lambda what, *_: steps.append(what))
     assert made == check_bundle(out) == read_manifest(out)
     assert (made.name, made.version, made.licence) == ("ours", "1", "BSD")
     assert (made.template, made.templates) == ("context", ("none",))
@@ -71,9 +71,9 @@ def test_a_base_becomes_a_bundle_that_says_where_it_is_from(base: Path, tmp_path
     assert made.preprocessing == tiny().preprocessing  # the network's size, not the processor's
     assert not made.demonstration
     assert {"torch", "transformers"} <= set(made.libraries)
-    assert list(dict.fromkeys(heard)) == ["writing", "hashing"]
+    assert list(dict.fromkeys(steps)) == ["writing", "hashing"]
     loaded, _ = load_bundle(out, CPU)
-    assert torch.equal(shown(loaded), shown(tiny()))
+    assert torch.equal(logits(loaded), logits(tiny()))
     assert Reporter.load(out, "cpu", Serving(slots=1)).manifest == made
 
 
@@ -85,64 +85,64 @@ def test_a_base_in_several_files(tmp_path: Path) -> None:
         folder, state_dict=model.network.state_dict(), max_shard_size="300KB"
     )
     assert (folder / INDEX).is_file()
-    make_bundle(tmp_path / "made", folder, ABOUT, shard_bytes=10**9)
-    assert torch.equal(shown(load_bundle(tmp_path / "made", CPU)[0]), shown(tiny()))
+    make_bundle(tmp_path / "made", folder, DESCRIPTION, shard_bytes=10**9)
+    assert torch.equal(logits(load_bundle(tmp_path / "made", CPU)[0]), logits(tiny()))
 
 
 @pytest.mark.parametrize("stages", [("stage1",), ("stage2",), ("stage1", "stage2")])
-def test_merged_adapters_say_what_they_said_beside_the_base(
+def test_a_merged_adapter_gives_what_it_gave_unmerged(
     base: Path, tmp_path: Path, stages: tuple[str, ...]
 ) -> None:
     folders = [adapter_folder(tmp_path / stage, tiny(), stage) for stage in stages]
     out = tmp_path / "made"
-    made = make_bundle(out, base, ABOUT, adapters=folders)
+    made = make_bundle(out, base, DESCRIPTION, adapters=folders)
     assert [adapter["name"] for adapter in made.adapters] == list(stages)
     assert all(adapter["rank"] == 4 and adapter["sha256"] for adapter in made.adapters)
-    beside = tiny()
+    reference = tiny()
     for folder in folders:
-        # Beside each other, in one network: peft wraps what it wrapped.
-        merged = unmerged(beside, folder)
+        # Only the last adapter stays unmerged: peft would wrap what it has wrapped.
+        wrapped = unmerged(reference, folder)
         if folder is not folders[-1]:
-            merged.merge_and_unload()
+            wrapped.merge_and_unload()
     loaded, _ = load_bundle(out, CPU)
-    torch.testing.assert_close(shown(loaded), shown(beside), atol=1e-4, rtol=1e-4)
-    assert (shown(loaded) - shown(tiny())).abs().max() > 0.005
-    # On disk it is the published network: no adapter, nothing apart, the head its own.
+    torch.testing.assert_close(logits(loaded), logits(reference), atol=1e-4, rtol=1e-4)
+    assert (logits(loaded) - logits(tiny())).abs().max() > 0.005
+    # On disk it is the published network: no adapter, nothing split, a head of its own.
     names = dict(tiny().network.named_parameters())
     stored = load_file(out / WEIGHTS)
     assert set(stored) == set(names)
     assert torch.equal(stored[HEAD], names[HEAD])
 
 
-def test_a_bundle_is_a_source_too_and_is_remembered(base: Path, tmp_path: Path) -> None:
-    first = make_bundle(tmp_path / "first", base, ABOUT, revision="c0ffee")
+def test_a_bundle_can_be_a_source_and_its_values_are_kept(base: Path, tmp_path: Path) -> None:
+    first = make_bundle(tmp_path / "first", base, DESCRIPTION, revision="c0ffee")
     adapter = adapter_folder(tmp_path / "stage1", tiny(), "stage1")
     made = make_bundle(
         tmp_path / "second",
         tmp_path / "first",
-        About("ours", "2", scores={"BLEU-4": 0.2}),
+        BundleDescription("ours", "2", scores={"BLEU-4": 0.2}),
         adapters=[adapter],
     )
     assert (made.base_model, made.base_revision) == ("base", "c0ffee")
     assert (made.template, made.licence) == (first.template, first.licence)
     assert (made.training, made.scores) == (first.training, {"BLEU-4": 0.2})
-    again = make_bundle(tmp_path / "third", tmp_path / "second", About("ours", "3"))
+    again = make_bundle(tmp_path / "third", tmp_path / "second", BundleDescription("ours", "3"))
     assert again.adapters == made.adapters
 
 
-def test_whole_weights_beside_an_adapter(base: Path, tmp_path: Path) -> None:
+def test_full_weights_beside_an_adapter(base: Path, tmp_path: Path) -> None:
     adapter = adapter_folder(tmp_path / "stage2", tiny(), "stage2")
     queries = torch.randn(1, 32, 64)
-    put_whole(adapter, {"query_tokens": queries})
-    make_bundle(tmp_path / "made", base, ABOUT, adapters=[adapter])
+    put_full_weights(adapter, {"query_tokens": queries})
+    make_bundle(tmp_path / "made", base, DESCRIPTION, adapters=[adapter])
     assert torch.equal(load_bundle(tmp_path / "made", CPU)[0].network.query_tokens, queries)
-    put_whole(adapter, {"query_tokens": queries[:, :4]})
-    with pytest.raises(BundleError, match=r"query_tokens \(1, 4, 64\) is no weight"):
-        make_bundle(tmp_path / "other", base, ABOUT, adapters=[adapter])
+    put_full_weights(adapter, {"query_tokens": queries[:, :4]})
+    with pytest.raises(BundleError, match=r"query_tokens \(1, 4, 64\) is not a weight"):
+        make_bundle(tmp_path / "other", base, DESCRIPTION, adapters=[adapter])
 
 
-def test_narrow_on_disk_but_for_its_delicate_parts(base: Path, tmp_path: Path) -> None:
-    make_bundle(tmp_path / "made", base, ABOUT, dtype=torch.float16)
+def test_half_precision_on_disk_keeps_some_weights_wide(base: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "made", base, DESCRIPTION, dtype=torch.float16)
     kinds = {name: tensor.dtype for name, tensor in load_file(tmp_path / "made" / WEIGHTS).items()}
     wide = {name for name, kind in kinds.items() if kind == torch.float32}
     assert wide == {n for n in kinds if n == "query_tokens" or n.endswith(".wo.weight")}
@@ -151,16 +151,16 @@ def test_narrow_on_disk_but_for_its_delicate_parts(base: Path, tmp_path: Path) -
     weights["language_projection.bias"][0] = 1e6
     save_file(weights, base / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(BundleError, match=r"language_projection\.bias has values that float16"):
-        make_bundle(tmp_path / "other", base, ABOUT, dtype=torch.float16)
+        make_bundle(tmp_path / "other", base, DESCRIPTION, dtype=torch.float16)
     assert not (tmp_path / "other").exists()
 
 
 def test_a_tokenizer_of_a_named_class_is_read_as_it_is(base: Path, tmp_path: Path) -> None:
     path = base / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "T5Tokenizer"}))
-    make_bundle(tmp_path / "made", base, ABOUT)
-    ids = load_bundle(tmp_path / "made", CPU)[0].language(ASK)["input_ids"]
-    assert ids == tiny().language(ASK)["input_ids"]
+    make_bundle(tmp_path / "made", base, DESCRIPTION)
+    ids = load_bundle(tmp_path / "made", CPU)[0].language_tokenizer(ASK)["input_ids"]
+    assert ids == tiny().language_tokenizer(ASK)["input_ids"]
 
 
 # ---- The hub ----
@@ -181,29 +181,29 @@ def test_a_base_by_its_name_from_the_hubs_cache(base: Path, tmp_path: Path, cach
     (kept / "refs").mkdir(parents=True)
     (kept / "refs" / "main").write_text(COMMIT)
     shutil.copytree(base, kept / "snapshots" / COMMIT)
-    # Pickled weights lie beside them on the hub; they are not asked for.
+    # The hub also has pickled weights, which are not requested.
     (kept / "snapshots" / COMMIT / "pytorch_model.bin").write_bytes(b"?")
-    made = make_bundle(tmp_path / "made", "somebody/instructblip", ABOUT)
+    made = make_bundle(tmp_path / "made", "somebody/instructblip", DESCRIPTION)
     assert (made.base_model, made.base_revision) == ("somebody/instructblip", COMMIT)
 
 
-def test_nothing_is_fetched_unasked(tmp_path: Path, cache: Path) -> None:
+def test_nothing_is_downloaded_by_default(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(BundleError, match=r"hub's cache on this machine; --download fetches it"):
-        make_bundle(tmp_path / "made", "somebody/instructblip", ABOUT)
+        make_bundle(tmp_path / "made", "somebody/instructblip", DESCRIPTION)
 
 
-def test_what_is_asked_for_is_fetched_without_pickles(
+def test_a_download_leaves_out_pickled_files(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[str, Any] = {}
+    request: dict[str, Any] = {}
 
-    def fetch(name: str, **how: Any) -> str:
-        asked.update(how, name=name)
+    def fetch(name: str, **options: Any) -> str:
+        request.update(options, name=name)
         return str(base)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
-    make_bundle(tmp_path / "made", "a/b", ABOUT, revision="v2", download=True)
-    assert asked == {
+    make_bundle(tmp_path / "made", "a/b", DESCRIPTION, revision="v2", download=True)
+    assert request == {
         "name": "a/b",
         "revision": "v2",
         "allow_patterns": ["*.json", "*.safetensors"],
@@ -221,10 +221,10 @@ def test_pickled_files_of_a_source_are_refused_by_name(
     adapter = adapter_folder(tmp_path / "stage1", tiny(), "stage1")
     (adapter / pickled).write_bytes(b"?")
     with pytest.raises(BundleError, match=rf"{pickled}: pickled files are never read"):
-        make_bundle(tmp_path / "made", base, ABOUT, adapters=[adapter])
+        make_bundle(tmp_path / "made", base, DESCRIPTION, adapters=[adapter])
     (base / pickled).write_bytes(b"?")
     with pytest.raises(BundleError, match=rf"{pickled}: .*save it again"):
-        make_bundle(tmp_path / "made", base, ABOUT)
+        make_bundle(tmp_path / "made", base, DESCRIPTION)
     assert not (tmp_path / "made").exists()
 
 
@@ -233,75 +233,77 @@ def test_weights_that_are_not_the_networks_are_refused(base: Path, tmp_path: Pat
     weights["one.too.many"] = weights.pop(HEAD)
     save_file(weights, base / WEIGHTS, metadata={"format": "pt"})
     with pytest.raises(BundleError, match=r"missing: language_model\.lm_head.*one\.too\.many"):
-        make_bundle(tmp_path / "made", base, ABOUT)
+        make_bundle(tmp_path / "made", base, DESCRIPTION)
 
 
-def test_what_is_there_is_kept_unless_it_is_to_be_replaced(base: Path, tmp_path: Path) -> None:
+def test_a_bundle_is_kept_unless_it_is_to_be_replaced(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "made"
-    first = make_bundle(out, base, ABOUT)
-    with pytest.raises(BundleError, match="holds ours 1 already"):
-        make_bundle(out, base, replace(ABOUT, version="2"))
+    first = make_bundle(out, base, DESCRIPTION)
+    with pytest.raises(BundleError, match="already holds ours 1"):
+        make_bundle(out, base, replace(DESCRIPTION, version="2"))
     assert check_bundle(out) == first
-    # Made from what it replaces; what fails leaves the old one whole.
+    # A bundle may be made from the one that it replaces; a failure leaves the old one whole.
     with pytest.raises(TemplateError):
-        make_bundle(out, out, replace(ABOUT, templates=("poem",)), overwrite=True)
+        make_bundle(out, out, replace(DESCRIPTION, templates=("poem",)), overwrite=True)
     assert check_bundle(out) == first
-    assert make_bundle(out, out, About("ours", "2"), overwrite=True).version == "2"
+    assert make_bundle(out, out, BundleDescription("ours", "2"), overwrite=True).version == "2"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "made"]
     other = tmp_path / "letters"
     other.mkdir()
     (other / "letter.txt").write_text("dear")
-    with pytest.raises(BundleError, match="is no bundle"):
-        make_bundle(other, base, ABOUT, overwrite=True)
+    with pytest.raises(BundleError, match="is not a bundle"):
+        make_bundle(other, base, DESCRIPTION, overwrite=True)
     assert (other / "letter.txt").is_file()
 
 
 @pytest.mark.parametrize(
-    ("about", "said"),
+    ("description", "message"),
     [
-        (replace(ABOUT, templates=()), "give --template"),
-        (replace(ABOUT, licence=None), "give --licence"),
-        (replace(ABOUT, max_instruction_tokens=20), "give --max-instruction-tokens"),
-        (replace(ABOUT, max_instruction_tokens=513), "reads at most 512 tokens"),
+        (replace(DESCRIPTION, templates=()), "give --template"),
+        (replace(DESCRIPTION, licence=None), "give --licence"),
+        (replace(DESCRIPTION, max_instruction_tokens=20), "give --max-instruction-tokens"),
+        (replace(DESCRIPTION, max_instruction_tokens=513), "reads at most 512 tokens"),
     ],
 )
-def test_what_a_bundle_must_say(base: Path, tmp_path: Path, about: About, said: str) -> None:
-    with pytest.raises(BundleError, match=said):
-        make_bundle(tmp_path / "made", base, about)
+def test_values_that_a_bundle_needs(
+    base: Path, tmp_path: Path, description: BundleDescription, message: str
+) -> None:
+    with pytest.raises(BundleError, match=message):
+        make_bundle(tmp_path / "made", base, description)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("config.json", "no .*config.json"),
         ("tokenizer.json", "no .*tokenizer.json"),
         ("qformer_tokenizer/tokenizer.json", "no .*qformer_tokenizer"),
         ("preprocessor_config.json", "no preprocessor_config.json"),
-        (WEIGHTS, "holds no model.safetensors"),
+        (WEIGHTS, "does not hold model.safetensors"),
     ],
 )
-def test_what_a_base_must_have(base: Path, tmp_path: Path, name: str, said: str) -> None:
+def test_files_that_a_base_needs(base: Path, tmp_path: Path, name: str, message: str) -> None:
     (base / name).unlink()
-    with pytest.raises(BundleError, match=said):
-        make_bundle(tmp_path / "made", base, ABOUT)
+    with pytest.raises(BundleError, match=message):
+        make_bundle(tmp_path / "made", base, DESCRIPTION)
 
 
-def test_no_such_source(tmp_path: Path) -> None:
+def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="there is no folder"):
-        make_bundle(tmp_path / "made", tmp_path / "nowhere", ABOUT)
+        make_bundle(tmp_path / "made", tmp_path / "nowhere", DESCRIPTION)
 
 
-def test_a_damaged_bundle_is_no_source(base: Path, tmp_path: Path) -> None:
-    make_bundle(tmp_path / "made", base, ABOUT)
+def test_a_damaged_bundle_cannot_be_a_source(base: Path, tmp_path: Path) -> None:
+    make_bundle(tmp_path / "made", base, DESCRIPTION)
     with (tmp_path / "made" / WEIGHTS).open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"!")
     with pytest.raises(BundleError, match="SHA-256"):
-        make_bundle(tmp_path / "other", tmp_path / "made", About("x", "1"))
+        make_bundle(tmp_path / "other", tmp_path / "made", BundleDescription("x", "1"))
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"peft_type": "IA3"}, "only LORA is merged"),
         ({"target_modules": ["nowhere"]}, "not an adapter of this network"),
@@ -310,27 +312,29 @@ def test_a_damaged_bundle_is_no_source(base: Path, tmp_path: Path) -> None:
     ],
 )
 def test_an_adapter_of_another_network_is_refused(
-    base: Path, tmp_path: Path, change: dict[str, object], said: str
+    base: Path, tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     adapter = adapter_folder(tmp_path / "stage1", tiny(), "stage1")
     path = adapter / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(BundleError, match=said):
-        make_bundle(tmp_path / "made", base, ABOUT, adapters=[adapter])
+    with pytest.raises(BundleError, match=message):
+        make_bundle(tmp_path / "made", base, DESCRIPTION, adapters=[adapter])
 
 
-def test_no_adapter_there(base: Path, tmp_path: Path) -> None:
+def test_a_missing_adapter_is_an_error(base: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="there is no adapter"):
-        make_bundle(tmp_path / "made", base, ABOUT, adapters=[tmp_path / "nowhere"])
+        make_bundle(tmp_path / "made", base, DESCRIPTION, adapters=[tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BundleError, match=r"holds no adapter_config\.json"):
-        make_bundle(tmp_path / "made", base, ABOUT, adapters=[tmp_path / "empty"])
+    with pytest.raises(BundleError, match=r"does not hold adapter_config\.json"):
+        make_bundle(tmp_path / "made", base, DESCRIPTION, adapters=[tmp_path / "empty"])
 
 
-def test_no_room_on_the_disk(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         "model.bundling.build.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 1)
     )  # type: ignore[attr-defined]
     with pytest.raises(BundleError, match="GB free"):
-        make_bundle(tmp_path / "made", base, ABOUT)
+        make_bundle(tmp_path / "made", base, DESCRIPTION)
     assert not (tmp_path / "made" / MANIFEST).exists()

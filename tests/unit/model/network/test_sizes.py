@@ -1,4 +1,4 @@
-"""Networks by size: the published model's parameters to the last one, and random weights."""
+"""Networks by size: every parameter of the published model, and random weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import InstructBlipForConditionalGeneration
 
 from model.decoding import Decoding
 from model.network.sizes import FULL_PARAMETERS, SIZES, build_random
-from model.network.weights import HEAD, SHARED, kept_dtype, skeleton
+from model.network.weights import HEAD, SHARED, build_meta_network, weight_dtype
 from tests.support.noise_cases import ASK, noise_cases
 
 
@@ -54,8 +54,8 @@ def vit() -> dict[str, object]:
 
 def qformer() -> dict[str, object]:
     """BERT-base with a second MLP for the queries, and cross attention in every other layer."""
-    w, inner, seen = 768, 3072, 1408
-    said: dict[str, object] = {
+    w, inner, vision = 768, 3072, 1408
+    weights: dict[str, object] = {
         "embeddings.word_embeddings.weight": (30523, w),
         "embeddings.position_embeddings.weight": (512, w),
         **norm("embeddings.layernorm", w),
@@ -63,27 +63,27 @@ def qformer() -> dict[str, object]:
     for n in range(12):
         at = f"encoder.layer.{n}"
         for part in ("query", "key", "value"):
-            said |= linear(f"{at}.attention.attention.{part}", w, w)
-        said |= linear(f"{at}.attention.output.dense", w, w)
-        said |= norm(f"{at}.attention.output.LayerNorm", w)
+            weights |= linear(f"{at}.attention.attention.{part}", w, w)
+        weights |= linear(f"{at}.attention.output.dense", w, w)
+        weights |= norm(f"{at}.attention.output.LayerNorm", w)
         if n % 2 == 0:
-            said |= linear(f"{at}.crossattention.attention.query", w, w)
-            said |= linear(f"{at}.crossattention.attention.key", w, seen)
-            said |= linear(f"{at}.crossattention.attention.value", w, seen)
-            said |= linear(f"{at}.crossattention.output.dense", w, w)
-            said |= norm(f"{at}.crossattention.output.LayerNorm", w)
-        for twin in ("", "_query"):
-            said |= linear(f"{at}.intermediate{twin}.dense", inner, w)
-            said |= linear(f"{at}.output{twin}.dense", w, inner)
-            said |= norm(f"{at}.output{twin}.LayerNorm", w)
-    return said
+            weights |= linear(f"{at}.crossattention.attention.query", w, w)
+            weights |= linear(f"{at}.crossattention.attention.key", w, vision)
+            weights |= linear(f"{at}.crossattention.attention.value", w, vision)
+            weights |= linear(f"{at}.crossattention.output.dense", w, w)
+            weights |= norm(f"{at}.crossattention.output.LayerNorm", w)
+        for suffix in ("", "_query"):
+            weights |= linear(f"{at}.intermediate{suffix}.dense", inner, w)
+            weights |= linear(f"{at}.output{suffix}.dense", w, inner)
+            weights |= norm(f"{at}.output{suffix}.LayerNorm", w)
+    return weights
 
 
 def t5(stack: str) -> dict[str, object]:
     """Flan-T5-XL's encoder or decoder: 24 layers, 2048 wide, 32 heads of 64, a gated MLP."""
     w, inner = 2048, 5120
     square = {f"{part}.weight": (w, w) for part in "qkvo"}
-    said: dict[str, object] = {
+    weights: dict[str, object] = {
         "final_layer_norm.weight": (w,),
         "block.0.layer.0.SelfAttention.relative_attention_bias.weight": (32, 32),
     }
@@ -91,14 +91,14 @@ def t5(stack: str) -> dict[str, object]:
     for n in range(24):
         for number, part in enumerate(parts):
             at = f"block.{n}.layer.{number}"
-            said |= {f"{at}.{part}.{name}": shape for name, shape in square.items()}
-            said[f"{at}.layer_norm.weight"] = (w,)
+            weights |= {f"{at}.{part}.{name}": shape for name, shape in square.items()}
+            weights[f"{at}.layer_norm.weight"] = (w,)
         at = f"block.{n}.layer.{len(parts)}"
-        said[f"{at}.DenseReluDense.wi_0.weight"] = (inner, w)
-        said[f"{at}.DenseReluDense.wi_1.weight"] = (inner, w)
-        said[f"{at}.DenseReluDense.wo.weight"] = (w, inner)
-        said[f"{at}.layer_norm.weight"] = (w,)
-    return said
+        weights[f"{at}.DenseReluDense.wi_0.weight"] = (inner, w)
+        weights[f"{at}.DenseReluDense.wi_1.weight"] = (inner, w)
+        weights[f"{at}.DenseReluDense.wo.weight"] = (w, inner)
+        weights[f"{at}.layer_norm.weight"] = (w,)
+    return weights
 
 
 PARTS = {
@@ -124,16 +124,16 @@ COUNTS = {
 
 
 def test_all_of_the_published_models_parameters_are_accounted_for() -> None:
-    network = skeleton(SIZES["full"].config())
-    found = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
-    wanted = {
+    network = build_meta_network(SIZES["full"].config())
+    shapes_by_name = {name: tuple(weight.shape) for name, weight in network.named_parameters()}
+    expected = {
         f"{part}.{name.lstrip('.')}".rstrip("."): shape
         for part, shapes in PARTS.items()
         for name, shape in shapes.items()  # type: ignore[attr-defined]
     }
-    assert found == wanted
+    assert shapes_by_name == expected
     counts: Counter[str] = Counter()
-    for name, shape in found.items():
+    for name, shape in shapes_by_name.items():
         (part,) = (p for p in PARTS if name == p or name.startswith(f"{p}."))
         counts[part] += prod(shape)
     assert counts == COUNTS
@@ -141,8 +141,8 @@ def test_all_of_the_published_models_parameters_are_accounted_for() -> None:
     assert all(weight.is_meta for weight in network.parameters())
 
 
-def test_the_head_is_no_longer_the_embeddings() -> None:
-    network = skeleton(SIZES["full"].config())
+def test_the_head_is_a_weight_of_its_own() -> None:
+    network = build_meta_network(SIZES["full"].config())
     assert network.get_parameter(HEAD) is not network.get_parameter(SHARED)
     language = network.language_model
     assert language.encoder.embed_tokens.weight is language.shared.weight
@@ -150,15 +150,15 @@ def test_the_head_is_no_longer_the_embeddings() -> None:
     assert not language.config.scale_decoder_outputs
 
 
-def test_transformers_own_build_is_one_matrix_short() -> None:
-    """If this fails, transformers no longer shares the head, and `skeleton` need not part it."""
+def test_transformers_builds_the_network_without_a_head_of_its_own() -> None:
+    """If this fails, `build_meta_network` need no longer create the head."""
     with torch.device("meta"):
         plain = InstructBlipForConditionalGeneration(SIZES["full"].config())
     assert FULL_PARAMETERS - sum(p.numel() for p in plain.parameters()) == 32_128 * 2048
 
 
 def test_the_middle_size_is_a_twelfth() -> None:
-    total = sum(p.numel() for p in skeleton(SIZES["mid"].config()).parameters())
+    total = sum(p.numel() for p in build_meta_network(SIZES["mid"].config()).parameters())
     assert 330e6 < total < 360e6
 
 
@@ -166,29 +166,29 @@ def test_the_middle_size_is_a_twelfth() -> None:
 def test_random_weights_have_the_formats_that_loading_gives(dtype: torch.dtype) -> None:
     model, wide = build_random("tiny", dtype=dtype), build_random("tiny").network
     for name, weight in model.network.named_parameters():
-        assert weight.dtype == kept_dtype(model.network, name, dtype), name
+        assert weight.dtype == weight_dtype(model.network, name, dtype), name
         assert torch.equal(weight, wide.get_parameter(name).to(weight.dtype)), name
     assert model.dtype == dtype
 
 
-def test_random_weights_come_again_by_their_seed() -> None:
-    one, same, other = (build_random("tiny", seed=seed) for seed in (1, 1, 2))
-    for name, weight in one.network.named_parameters():
+def test_random_weights_are_set_by_their_seed() -> None:
+    first, same, other = (build_random("tiny", seed=seed) for seed in (1, 1, 2))
+    for name, weight in first.network.named_parameters():
         assert torch.equal(weight, same.network.get_parameter(name)), name
-    assert not torch.equal(one.network.query_tokens, other.network.query_tokens)
-    assert one.network.query_tokens.std() > 0.1
-    assert not any(weight.is_meta for weight in one.network.state_dict().values())
+    assert not torch.equal(first.network.query_tokens, other.network.query_tokens)
+    assert first.network.query_tokens.std() > 0.1
+    assert not any(weight.is_meta for weight in first.network.state_dict().values())
 
 
-def test_a_random_network_tells_films_apart() -> None:
+def test_a_random_network_writes_differently_for_other_images() -> None:
     model = build_random("tiny", seed=1)
     cases = noise_cases(model)
     drafts = model.generate(model.gather(cases, [ASK] * 3), Decoding(20))
     assert len({draft.ids for draft in drafts}) == 3
 
 
-def test_larger_activations_say_the_same() -> None:
-    """The scale goes through every norm without a trace: in float32 nothing else changes."""
+def test_larger_activations_write_the_same() -> None:
+    """Every norm removes the scale, so nothing else changes in float32."""
     plain, large = (build_random("tiny", seed=1, activation_scale=s) for s in (1.0, 2.0**15))
     hidden: dict[str, float] = {}
     for name, model in (("plain", plain), ("large", large)):
@@ -198,10 +198,10 @@ def test_larger_activations_say_the_same() -> None:
         )
     inputs = plain.gather(noise_cases(plain), [ASK] * 3)
     drafts = [m.generate(inputs, Decoding(20)) for m in (plain, large)]
-    assert [one.ids for one in drafts[0]] == [one.ids for one in drafts[1]]
+    assert [draft.ids for draft in drafts[0]] == [draft.ids for draft in drafts[1]]
     assert hidden["large"] / hidden["plain"] == pytest.approx(2.0**15, rel=1e-3)
 
 
-def test_a_size_of_ones_own() -> None:
+def test_a_size_can_be_given_in_full() -> None:
     size = replace(SIZES["tiny"], queries=4)
     assert build_random(size).network.query_tokens.shape == (1, 4, 64)

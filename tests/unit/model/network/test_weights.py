@@ -1,4 +1,4 @@
-"""Weights from disk into place and back: what is refused, and what it takes."""
+"""Weights from disk and to disk: what is refused, and how much memory loading takes."""
 
 from __future__ import annotations
 
@@ -20,18 +20,26 @@ from model.manifest import NULL, read_manifest, write_manifest
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.qkv import split_attention
 from model.network.sizes import SIZES, build_random
-from model.network.weights import ALIASES, HEAD, INDEX, SHARED, WEIGHTS, read_index, skeleton
+from model.network.weights import (
+    ALIASES,
+    HEAD,
+    INDEX,
+    SHARED,
+    WEIGHTS,
+    build_meta_network,
+    read_index,
+)
 from tests.support.noise_cases import ASK, noise_cases
 
 CPU = torch.device("cpu")
 
 
-def made(folder: Path, model: ClinicalBLIP, shard_bytes: int = 2**30) -> Path:
+def write_tiny(folder: Path, model: ClinicalBLIP, shard_bytes: int = 2**30) -> Path:
     manifest = replace(NULL, name="tiny", template="none", preprocessing=model.preprocessing)
     save_bundle(
         folder,
         model,
-        replace(manifest, max_instruction_tokens=model.most_tokens),
+        replace(manifest, max_instruction_tokens=model.max_instruction_tokens),
         shard_bytes=shard_bytes,
     )
     return folder
@@ -44,11 +52,11 @@ def tiny() -> ClinicalBLIP:
 
 @pytest.fixture
 def bundle(tiny: ClinicalBLIP, tmp_path: Path) -> Path:
-    return made(tmp_path / "tiny", tiny)
+    return write_tiny(tmp_path / "tiny", tiny)
 
 
 def rewrite(folder: Path, weights: dict[str, torch.Tensor]) -> None:
-    """Other weights in a bundle, and a manifest that believes in them."""
+    """Put other weights into a bundle, with a manifest that lists them."""
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     write_manifest(folder, read_manifest(folder))
 
@@ -58,25 +66,25 @@ def logits(network: InstructBlipForConditionalGeneration, model: ClinicalBLIP) -
     with torch.inference_mode():
         return network(
             pixel_values=inputs.pixels,
-            qformer_input_ids=inputs.asked,
-            qformer_attention_mask=inputs.asked_mask,
-            input_ids=inputs.words,
-            attention_mask=inputs.words_mask,
+            qformer_input_ids=inputs.qformer_input_ids,
+            qformer_attention_mask=inputs.qformer_attention_mask,
+            input_ids=inputs.input_ids,
+            attention_mask=inputs.attention_mask,
             decoder_input_ids=torch.tensor([[0, 17, 42]]),
         ).logits
 
 
 @pytest.mark.parametrize("shard_bytes", [2**30, 200_000])
-def test_plain_transformers_reads_it_and_says_the_same(
+def test_plain_transformers_loads_it_with_the_same_logits(
     tiny: ClinicalBLIP, tmp_path: Path, shard_bytes: int
 ) -> None:
-    folder = made(tmp_path / "tiny", tiny, shard_bytes)
+    folder = write_tiny(tmp_path / "tiny", tiny, shard_bytes)
     plain = InstructBlipForConditionalGeneration.from_pretrained(folder, local_files_only=True)
     ours, _ = load_bundle(folder, CPU)
-    wanted = logits(tiny.network, tiny)
-    assert torch.equal(logits(plain, tiny), wanted)
-    assert torch.equal(logits(ours.network, tiny), wanted)
-    # T5's head came back as itself, not as the embeddings.
+    expected = logits(tiny.network, tiny)
+    assert torch.equal(logits(plain, tiny), expected)
+    assert torch.equal(logits(ours.network, tiny), expected)
+    # T5's head is a weight of its own again, not the embeddings.
     assert not torch.equal(plain.get_parameter(HEAD), plain.get_parameter(SHARED))
 
 
@@ -86,19 +94,19 @@ def test_number_formats_are_those_of_transformers(bundle: Path, dtype: torch.dty
     ours = load_bundle(bundle, CPU, dtype)[0].network
     assert set(dict(ours.named_parameters())) == set(dict(plain.named_parameters()))
     for name, weight in plain.named_parameters():
-        mine = ours.get_parameter(name)
-        # transformers looks for "wo" anywhere, and finds it in the Q-Former's words.
-        assert mine.dtype == weight.dtype or name == "qformer.embeddings.word_embeddings.weight"
-        assert torch.equal(mine, weight.to(mine.dtype)), name
+        loaded = ours.get_parameter(name)
+        # transformers searches "wo" anywhere, and finds it in the Q-Former's word embeddings.
+        assert loaded.dtype == weight.dtype or name == "qformer.embeddings.word_embeddings.weight"
+        assert torch.equal(loaded, weight.to(loaded.dtype)), name
     for name, buffer in plain.named_buffers():
         assert torch.equal(ours.get_buffer(name), buffer), name
-    said, wanted = (n.config.to_dict()["text_config"] for n in (ours, plain))
-    assert said | {"dtype": None} == wanted | {"dtype": None}
+    config, expected = (n.config.to_dict()["text_config"] for n in (ours, plain))
+    assert config | {"dtype": None} == expected | {"dtype": None}
     assert ours.generation_config == plain.generation_config
 
 
-def test_shards_hold_no_more_than_they_may(tiny: ClinicalBLIP, tmp_path: Path) -> None:
-    folder = made(tmp_path / "tiny", tiny, 200_000)
+def test_shards_are_not_larger_than_the_limit(tiny: ClinicalBLIP, tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path / "tiny", tiny, 200_000)
     index = json.loads((folder / INDEX).read_text())
     shards = sorted(path.name for path in folder.glob("*.safetensors"))
     assert len(shards) > 5
@@ -112,11 +120,11 @@ def test_shards_hold_no_more_than_they_may(tiny: ClinicalBLIP, tmp_path: Path) -
             assert torch.equal(file.get_tensor(name), tiny.network.get_parameter(name))
 
 
-def test_a_network_taken_apart_is_saved_as_it_was(tmp_path: Path) -> None:
+def test_a_split_network_is_saved_fused(tmp_path: Path) -> None:
     model = build_random("tiny", seed=3)
-    before = made(tmp_path / "before", model)
+    before = write_tiny(tmp_path / "before", model)
     split_attention(model.network)
-    after = made(tmp_path / "after", model)
+    after = write_tiny(tmp_path / "after", model)
     assert (after / WEIGHTS).read_bytes() == (before / WEIGHTS).read_bytes()
 
 
@@ -125,24 +133,24 @@ def test_a_network_taken_apart_is_saved_as_it_was(tmp_path: Path) -> None:
 
 def test_keys_are_refused_by_name(tiny: ClinicalBLIP, bundle: Path) -> None:
     weights = load_file(bundle / WEIGHTS)
-    one, other = "language_projection.weight", "qformer.embeddings.layernorm.bias"
-    weights["vision_model.extra.weight"] = weights.pop(one)
-    weights[other] = torch.zeros(5)
+    renamed, resized = "language_projection.weight", "qformer.embeddings.layernorm.bias"
+    weights["vision_model.extra.weight"] = weights.pop(renamed)
+    weights[resized] = torch.zeros(5)
     rewrite(bundle, weights)
-    for look in (check_bundle, lambda folder: load_bundle(folder, CPU)):
+    for load in (check_bundle, lambda folder: load_bundle(folder, CPU)):
         with pytest.raises(BundleError) as refused:
-            look(bundle)
-        said = str(refused.value)
-        assert f"missing: {one};" in said
-        assert "unexpected: vision_model.extra.weight;" in said
-        assert f"of another shape: {other} (5, the configuration says 64)" in said
+            load(bundle)
+        message = str(refused.value)
+        assert f"missing: {renamed};" in message
+        assert "unexpected: vision_model.extra.weight;" in message
+        assert f"of another shape: {resized} (5, the configuration says 64)" in message
 
 
 def test_many_wrong_keys_are_counted(bundle: Path) -> None:
     weights = load_file(bundle / WEIGHTS)
     rewrite(bundle, {n: w for n, w in weights.items() if not n.startswith("vision_model")})
-    gone = sum(name.startswith("vision_model") for name in weights)
-    with pytest.raises(BundleError, match=f"and {gone - 4} more"):
+    missing = sum(name.startswith("vision_model") for name in weights)
+    with pytest.raises(BundleError, match=f"and {missing - 4} more"):
         check_bundle(bundle)
 
 
@@ -154,9 +162,7 @@ def test_a_head_that_transformers_5_left_out_is_refused(bundle: Path) -> None:
         check_bundle(bundle)
 
 
-def test_what_older_transformers_wrote_besides_is_left_out(
-    tiny: ClinicalBLIP, bundle: Path
-) -> None:
+def test_keys_of_older_transformers_are_ignored(tiny: ClinicalBLIP, bundle: Path) -> None:
     weights = load_file(bundle / WEIGHTS)
     for alias in ALIASES:
         weights[alias] = weights[SHARED].clone()
@@ -200,29 +206,29 @@ def test_half_a_file_is_refused(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("index", "said"),
+    ("index", "message"),
     [
         ("[", "not an index"),
-        ({"weight_map": {HEAD: "../model.safetensors"}}, "no safetensors file beside it"),
-        ({"weight_map": {HEAD: "model.bin"}}, "no safetensors file beside it"),
-        ({"weight_map": {HEAD: "gone.safetensors"}}, "holds no gone.safetensors"),
+        ({"weight_map": {HEAD: "../model.safetensors"}}, "not a safetensors file beside it"),
+        ({"weight_map": {HEAD: "model.bin"}}, "not a safetensors file beside it"),
+        ({"weight_map": {HEAD: "gone.safetensors"}}, "does not hold gone.safetensors"),
         ({"weight_map": {"strange": "model.safetensors"}}, "says that strange is in"),
     ],
 )
-def test_an_index_that_does_not_hold_is_refused(bundle: Path, index: object, said: str) -> None:
+def test_a_wrong_index_is_refused(bundle: Path, index: object, message: str) -> None:
     (bundle / INDEX).write_text(index if isinstance(index, str) else json.dumps(index))
-    with pytest.raises(BundleError, match=said):
+    with pytest.raises(BundleError, match=message):
         read_index(bundle)
 
 
-def test_only_t5_writes() -> None:
+def test_a_language_model_other_than_t5_is_refused() -> None:
     config = SIZES["tiny"].config()
     config.text_config.model_type = "opt"
     with pytest.raises(BundleError, match="only T5"):
-        skeleton(config)
+        build_meta_network(config)
 
 
-# ---- What it takes ----
+# ---- Memory ----
 
 MEASURE = """
 import re, sys
@@ -234,19 +240,20 @@ def status(name):
     return int(re.search(rf"{name}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 
 torch.set_num_threads(1)
-load_bundle(sys.argv[1], torch.device("cpu"))  # what is imported at the first use
+load_bundle(sys.argv[1], torch.device("cpu"))  # first, so that imports do not count
 before = status("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
-shares = []
+calls = []
 model, _ = load_bundle(
     sys.argv[2],
     torch.device("cpu"),
     getattr(torch, sys.argv[3]),
-    lambda what, share: shares.append((what, share)),
+    lambda *call: calls.append(call),
 )
 peak = status("VmHWM") - before
 weights = sum(p.nbytes for p in model.network.parameters())
-assert shares[-1] == ("loading", 1.0), shares[-1]
+what, done, total = calls[-1]
+assert (what, done) == ("loading", total), calls[-1]
 print(weights, peak)
 """
 
@@ -258,20 +265,22 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         SIZES["tiny"],
         language={**SIZES["tiny"].language, "d_model": 640, "d_ff": 1792, "num_layers": 6},
     )
-    return made(tmp_path_factory.mktemp("large") / "large", build_random(size))
+    return write_tiny(tmp_path_factory.mktemp("large") / "large", build_random(size))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_loading_takes_the_weights_and_little_more(bundle: Path, large: Path, dtype: str) -> None:
-    """The process's whole peak, mapped pages of the file among it."""
-    done = subprocess.run(
+def test_loading_needs_little_more_memory_than_the_weights(
+    bundle: Path, large: Path, dtype: str
+) -> None:
+    """The peak of the whole process counts, with the mapped pages of the file."""
+    process = subprocess.run(
         [sys.executable, "-c", MEASURE, bundle, large, dtype],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    weights, peak = map(int, done.stdout.split())
+    assert process.returncode == 0, process.stderr
+    weights, peak = map(int, process.stdout.split())
     assert weights > 100e6
     print(f"{dtype}: peak {peak / weights:.3f} x {weights / 1e6:.0f} MB")
     assert peak <= 1.15 * weights
