@@ -15,8 +15,8 @@ from model.case import Case, FailedCase, Priors
 from model.errors import PixelError, TemplateError
 from model.inference.engine import Engine
 from model.manifest import Manifest
-from model.prompting.oracle import Oracle, instruct_from_report
-from model.prompting.prompt import Fits, instruct, tells, template_of
+from model.prompting.oracle import Oracle, build_oracle_instruction
+from model.prompting.prompt import Fits, build_instruction, choose_template, has_prior
 from training.corpus.example import Example
 
 Done = Callable[[str, int, int], None]
@@ -90,14 +90,14 @@ def prompt_for(
         return _oracle(manifest, examples, fits)
     if mode is Mode.NONE:
         own = str(Mode.NONE if Mode.NONE in _trained(manifest) else Mode.CONTEXT)
-        template = template_of(manifest, own, evaluation=True)
+        template = choose_template(manifest, own, evaluation=True)
         return ModePrompt(
             mode,
             template,
-            lambda _, case: instruct(replace(case, priors=Priors()), template, fits),
+            lambda _, case: build_instruction(replace(case, priors=Priors()), template, fits),
         )
-    template = template_of(manifest, str(mode), evaluation=True)
-    return ModePrompt(mode, template, lambda _, case: instruct(case, template, fits))
+    template = choose_template(manifest, str(mode), evaluation=True)
+    return ModePrompt(mode, template, lambda _, case: build_instruction(case, template, fits))
 
 
 def draft(
@@ -125,7 +125,7 @@ def draft(
                 failures[place] = str(error)
                 continue
             instruction = how.instruct(example, case)
-            told_before[place] = tells(instruction, "prior_report")
+            told_before[place] = has_prior(instruction, "prior_report")
             # A corpus's own ids need not be unique; places are.
             yield replace(case, key=str(place)), instruction
 
@@ -157,11 +157,11 @@ def _oracle(manifest: Manifest, examples: Sequence[Example], fits: Fits) -> Mode
         raise TemplateError(
             "the corpus gives no priors out of its reports, so nothing fills the paper's template"
         )
-    template = template_of(manifest, templates[0], evaluation=True)
+    template = choose_template(manifest, templates[0], evaluation=True)
     return ModePrompt(
         Mode.ORACLE,
         template,
-        lambda one, case: instruct_from_report(case, one.oracle or Oracle(), template, fits),
+        lambda one, case: build_oracle_instruction(case, one.oracle or Oracle(), template, fits),
     )
 
 

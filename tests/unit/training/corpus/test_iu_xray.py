@@ -19,7 +19,7 @@ from PIL import Image
 
 from model.errors import PixelError
 from model.manifest import Preprocessing
-from model.prompting.oracle import Oracle, instruct_from_report
+from model.prompting.oracle import Oracle, build_oracle_instruction
 from records.errors import CorpusError
 from training.corpus.check import check
 from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions, Example, ExcludedStudy
@@ -107,7 +107,7 @@ def test_an_example_says_all_that_it_is_from(small: Path) -> None:
     assert first.prior_sources == {"indication": "INDICATION section"}
     assert first.oracle == Oracle(("Opacity", "Spine"), "Chest, 2 views")
     assert last.target == "Two lines here."
-    assert instruct_from_report(first.case(HOW), first.oracle, first.oracle_template) == (
+    assert build_oracle_instruction(first.case(HOW), first.oracle, first.oracle_template) == (
         "Problems: Opacity, Spine \n Image: Chest, 2 views \n Indication: Cough 1 \n"
     )
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from model.manifest import Preprocessing
-from model.prompting.oracle import instruct_from_report
+from model.prompting.oracle import build_oracle_instruction
 from model.prompting.prompt import Symptoms
 from records.errors import CorpusError
 from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions, Example, ExcludedStudy
@@ -137,7 +137,7 @@ def test_an_example_says_all_that_it_is_from(mimic: Path) -> None:
     assert case.views[1].pixels.mean() == pytest.approx(50, abs=2)
     assert one.oracle is not None
     assert one.oracle.symptoms == Symptoms(("Cardiomegaly", "Edema"), ("Fracture",))
-    assert instruct_from_report(case, one.oracle, one.oracle_template) == (
+    assert build_oracle_instruction(case, one.oracle, one.oracle_template) == (
         "Symptoms of existence: Cardiomegaly, Edema \n Symptoms of non-existence: Fracture \n"
     )
 
