@@ -1,4 +1,4 @@
-"""`nightdraft bundle make | verify | show`. Knows options and bars; model.bundling.build does the work."""
+"""`nightdraft bundle make | verify | show`: options and output; `model.bundling` does the work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from model.manifest import Manifest
     from model.progress import ProgressCallback
 
-bundle = typer.Typer(help="Make a model's bundle, check it, look at it.", no_args_is_help=True)
+bundle = typer.Typer(help="Make, check and show a model's bundle.", no_args_is_help=True)
 
 
 class Precision(StrEnum):
@@ -39,32 +39,39 @@ def bundle_make(
         str,
         typer.Option("--from", help="A model's folder, a bundle, or a name on the hub."),
     ],
-    name: Annotated[str, typer.Option(help="Of the bundle; on every draft.")],
-    version: Annotated[str, typer.Option(help="Of the bundle; on every draft.")],
+    name: Annotated[str, typer.Option(help="Name of the bundle, which stands on every draft.")],
+    version: Annotated[
+        str, typer.Option(help="Version of the bundle, which stands on every draft.")
+    ],
     adapter: Annotated[
-        list[Path] | None, typer.Option(help="A LoRA adapter's folder; several merge in order.")
+        list[Path] | None,
+        typer.Option(help="A LoRA adapter's folder; several are merged in order."),
     ] = None,
     template: Annotated[
         list[str] | None,
-        typer.Option(help="Prompt template it was trained with; the first is served."),
+        typer.Option(help="A prompt template it was trained with; the first is served."),
     ] = None,
-    licence: Annotated[str | None, typer.Option(help="Under which it may be used.")] = None,
+    licence: Annotated[str | None, typer.Option(help="The licence for its use.")] = None,
     demonstration: Annotated[
-        str | None, typer.Option(help="Not for patients; the sentence that says why.")
+        str | None, typer.Option(help="Not for patients: one sentence that says why.")
     ] = None,
     base_model: Annotated[
-        str | None, typer.Option(help="What it was made from, where the folder does not say.")
+        str | None,
+        typer.Option(help="The name of the base model, if the folder's name is not right."),
     ] = None,
     revision: Annotated[
-        str | None, typer.Option(help="Of the base model; on the hub, a commit.")
+        str | None, typer.Option(help="Revision of the base model; on the hub, a commit.")
     ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch it from the hub if it is not here.")
+        bool,
+        typer.Option(
+            "--download", help="Fetch the model from the hub if it is not on this machine."
+        ),
     ] = False,
     training: Annotated[
-        Path | None, typer.Option(help="JSON file that says how it was trained.")
+        Path | None, typer.Option(help="A JSON file on how it was trained.")
     ] = None,
-    scores: Annotated[Path | None, typer.Option(help="JSON file with its scores.")] = None,
+    scores: Annotated[Path | None, typer.Option(help="A JSON file with its scores.")] = None,
     max_new_tokens: Annotated[
         int | None, typer.Option(min=1, help="Longest draft, in tokens.")
     ] = None,
@@ -72,11 +79,12 @@ def bundle_make(
         int | None, typer.Option(min=1, help="Longest instruction, in tokens.")
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="Of the weights on disk; else as the source has them.")
+        Precision | None,
+        typer.Option(help="Number format of the weights on disk; by default the source's."),
     ] = None,
-    shard_mb: Annotated[int, typer.Option(min=1, help="Largest file of weights.")] = 512,
+    shard_mb: Annotated[int, typer.Option(min=1, help="Largest file of weights, in MB.")] = 512,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Take the place of a bundle that is there.")
+        bool, typer.Option("--replace", help="Replace a bundle that is in its place.")
     ] = False,
 ) -> None:
     """Make a bundle from a base model, a base with adapters, or merged weights."""
@@ -84,7 +92,7 @@ def bundle_make(
 
     from model.bundling.build import BundleDescription, make_bundle
 
-    about = BundleDescription(
+    description = BundleDescription(
         name=name,
         version=version,
         templates=tuple(template or ()),
@@ -96,11 +104,11 @@ def bundle_make(
         max_new_tokens=max_new_tokens,
         max_instruction_tokens=max_instruction_tokens,
     )
-    with _bar() as progress:
-        made = make_bundle(
+    with _progress_bars() as progress:
+        manifest = make_bundle(
             out,
             source,
-            about,
+            description,
             adapters=adapter or (),
             revision=revision,
             download=download,
@@ -109,18 +117,21 @@ def bundle_make(
             overwrite=replace,
             progress=progress,
         )
-    print(f"{made.name} {made.version}, {len(made.files)} files, digest {made.digest}, at {out}")
+    print(
+        f"{manifest.name} {manifest.version}, {len(manifest.files)} files, "
+        f"digest {manifest.digest}, at {out}"
+    )
 
 
 @bundle.command("verify")
 def bundle_verify(
     bundle: Annotated[str, typer.Argument(help="A folder, or demo.")],
 ) -> None:
-    """Whether a bundle's files are those of its manifest, and its weights those of its network."""
+    """Check a bundle's files against its manifest, and its weights against its configuration."""
     from model.bundling.store import check_bundle
     from model.manifest import NULL
 
-    with _bar() as progress:
+    with _progress_bars() as progress:
         manifest = NULL if bundle == NULL.name else check_bundle(bundle, progress)
     print(
         f"{manifest.name} {manifest.version}: {len(manifest.files)} files unchanged, every weight "
@@ -133,50 +144,53 @@ def bundle_show(
     bundle: Annotated[str, typer.Argument(help="A folder, or demo, or null.")],
     as_json: Annotated[bool, typer.Option("--json", help="The whole manifest.")] = False,
 ) -> None:
-    """What a bundle says of itself."""
+    """Show the manifest of a bundle."""
     from model.manifest import read_manifest
 
     manifest = read_manifest(bundle)
     if as_json:
         print(json.dumps(asdict(manifest) | {"digest": manifest.digest}, indent=2, sort_keys=True))
     else:
-        console().print(_shown(manifest))
+        console().print(_manifest_table(manifest))
 
 
-def _shown(manifest: Manifest) -> Table:
+def _manifest_table(manifest: Manifest) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    use, how = manifest.intended_use, manifest.preprocessing
+    use, image = manifest.intended_use, manifest.preprocessing
     served, *others = dict.fromkeys((manifest.template, *manifest.templates))
-    facts = Table(box=None, show_header=False, pad_edge=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in (
         ("name", f"{manifest.name} {manifest.version}"),
         ("digest", manifest.digest),
         ("notice", manifest.notice),
         ("base model", f"{manifest.base_model} {manifest.base_revision}".strip()),
-        *(("adapter", _line(adapter)) for adapter in manifest.adapters),
+        *(("adapter", _one_line(adapter)) for adapter in manifest.adapters),
         ("licence", manifest.licence),
         ("template", f"{served}{''.join(f', also {other}' for other in others)}"),
         ("tokens", f"reads {manifest.max_instruction_tokens}, writes {manifest.max_new_tokens}"),
-        ("image", f"{how.size} x {how.size}, {how.resize}, mean {how.mean}, std {how.std}"),
+        (
+            "image",
+            f"{image.size} x {image.size}, {image.resize}, mean {image.mean}, std {image.std}",
+        ),
         ("modalities", ", ".join(use.modalities)),
         ("views", f"{', '.join(use.views)}; needs {', '.join(use.needs)}; most {use.max_views}"),
         ("age", f"{use.least_age} years and above"),
-        ("training", _line(manifest.training)),
-        ("scores", _line(manifest.scores)),
-        ("libraries", _line(manifest.libraries)),
+        ("training", _one_line(manifest.training)),
+        ("scores", _one_line(manifest.scores)),
+        ("libraries", _one_line(manifest.libraries)),
         ("files", f"{len(manifest.files)}"),
     ):
         if value:
-            facts.add_row(Text(name, style="dim"), Text(value))
-    return facts
+            table.add_row(Text(name, style="dim"), Text(value))
+    return table
 
 
-def _line(said: dict[str, Any]) -> str:
+def _one_line(record: dict[str, Any]) -> str:
     return "; ".join(
         f"{key} {value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in said.items()
+        for key, value in record.items()
         if value not in (None, "", [], {})
     )
 
@@ -187,17 +201,17 @@ def _read_json(path: Path | None) -> dict[str, Any] | None:
     from model.errors import BundleError
 
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(said, dict):
+    if not isinstance(record, dict):
         raise BundleError(f"{path} is not one JSON object")
-    return said
+    return record
 
 
 @contextmanager
-def _bar() -> Iterator[ProgressCallback]:
-    """A bar for each thing that is done, on a terminal; standard output is left to the answer."""
+def _progress_bars() -> Iterator[ProgressCallback]:
+    """Show a bar for each step on standard error, if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 

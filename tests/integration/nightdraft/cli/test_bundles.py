@@ -63,7 +63,7 @@ def test_made_verified_shown_damaged(base: Path, tmp_path: Path) -> None:
     assert "56 x 56" in shown
 
     assert f"digest {said['digest']}" in bundle("verify", out).stdout
-    assert "holds ours 7 already" in one_line(bundle(*words))
+    assert "already holds ours 7" in one_line(bundle(*words))
     assert bundle(*words, "--replace").returncode == 0
 
     weights = next(out.glob("*.safetensors"))

@@ -223,7 +223,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     out.mkdir()
     (out / "thesis.txt").write_text("years of work")
     for recipe in (["both", *QUICK], ["phantoms", "--studies", "8", "--device", "cpu"]):
-        with pytest.raises(BundleError, match="is no bundle: name another folder"):
+        with pytest.raises(BundleError, match="is not a bundle: name another folder"):
             run_command(*recipe, "--out", str(out), "--replace")
     assert [path.name for path in tmp_path.rglob("*")] == ["results", "thesis.txt"]
 
