@@ -1,4 +1,4 @@
-"""The main job as a department sees it: films sent by DCMTK, a draft or a reason for each study."""
+"""The main job as a department sees it: DCMTK sends, and each study gets a draft or a reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.station import Station, running_station
 from tests.support.waiting import eventually
 from training.corpus.phantoms_dicom import write_phantoms
 
-NAME = "PLANTED^NAME^FOR^TEST"
+PLANTED_NAME = "PLANTED^NAME^FOR^TEST"
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def station(short_folder: Callable[[], Path]) -> Iterator[Station]:
 
 
 def dcmtk(program: str) -> str:
-    """The Debian program: pynetdicom brings a storescu of its own."""
+    """The path of Debian's program; pynetdicom has a storescu, too."""
     path = Path("/usr/bin") / program
     if not path.exists():
         pytest.skip(f"{path} is missing: apt install dcmtk")
@@ -58,16 +58,16 @@ def send(station: Station, program: str, *options: str) -> None:
 
 
 def association_profile(folder: Path) -> str:
-    """DCMTK's association profile: each file's own class and transfer syntax, a context each."""
+    """An association profile for DCMTK: a context for each pair of class and transfer syntax."""
     metas = [pydicom.dcmread(path, stop_before_pixels=True).file_meta for path in
              sorted(folder.rglob("*.dcm"))]  # fmt: skip
     pairs = sorted({(m.MediaStorageSOPClassUID, m.TransferSyntaxUID) for m in metas})
-    forms = sorted({syntax for _, syntax in pairs})
+    syntaxes = sorted({syntax for _, syntax in pairs})
     lines = ["[[TransferSyntaxes]]"]
-    lines += [f"[T{forms.index(form)}]\nTransferSyntax1 = {form}" for form in forms]
+    lines += [f"[T{number}]\nTransferSyntax1 = {uid}" for number, uid in enumerate(syntaxes)]
     lines += ["[[PresentationContexts]]", "[All]"]
     for number, (sop_class, syntax) in enumerate(pairs, start=1):
-        lines.append(f"PresentationContext{number} = {sop_class}\\T{forms.index(syntax)}")
+        lines.append(f"PresentationContext{number} = {sop_class}\\T{syntaxes.index(syntax)}")
     lines += ["[[Profiles]]", "[Films]", "PresentationContexts = All"]
     return "\n".join(lines) + "\n"
 
@@ -82,7 +82,7 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def drafted(station: Station, phantoms: Path) -> set[str]:
-    """The phantoms' studies, sent by storescu in one run, once all are drafted."""
+    """The UIDs of the phantoms' studies, sent by storescu in one run, when all are drafted."""
     expected = uids(phantoms)
     send(station, "storescu", "+sd", "+r", str(phantoms))
     eventually(
@@ -92,21 +92,21 @@ def drafted(station: Station, phantoms: Path) -> set[str]:
 
 
 def test_phantoms_by_storescu_are_all_drafted(station: Station, drafted: set[str]):
-    texts = [row[0] for row in station.ask("SELECT text FROM drafts")]
+    texts = [row[0] for row in station.query("SELECT text FROM drafts")]
     assert len(texts) >= len(drafted) == 6
     assert all(text.startswith(WARNING) for text in texts)
-    assert len(set(texts)) > 1  # it looks: not one text for all
+    assert len(set(texts)) > 1  # the drafts depend on the images
 
 
 def test_phantoms_again_by_dcmsend_change_nothing(
     station: Station, drafted: set[str], phantoms: Path
 ):
-    before = station.ask("SELECT id, superseded_at FROM drafts ORDER BY id")
+    before = station.query("SELECT id, superseded_at FROM drafts ORDER BY id")
     send(station, "dcmsend", "+sd", "+r", str(phantoms))
     eventually(
-        lambda: station.ask("SELECT count(*) FROM events WHERE kind = 'REPEATED'")[0][0] >= 6
+        lambda: station.query("SELECT count(*) FROM events WHERE kind = 'REPEATED'")[0][0] >= 6
     )
-    assert station.ask("SELECT id, superseded_at FROM drafts ORDER BY id") == before
+    assert station.query("SELECT id, superseded_at FROM drafts ORDER BY id") == before
     assert {station.rows()[uid] for uid in drafted} == {("DRAFTED", "")}
 
 
@@ -118,14 +118,14 @@ CHEST = {
     "siim_cr_jpegbaseline.dcm": ("DRAFTED", ""),
     "wg04_RG1_J2KI.dcm": ("DRAFTED", ""),
 }
-"""Of each chest film among the samples, how its study ends and why."""
+"""How the study of each chest image among the samples ends, and why."""
 
 
 @pytest.mark.parametrize("program", ["storescu", "dcmsend"])
-def test_real_chest_films_end_drafted_or_with_the_right_reason(
+def test_real_chest_images_end_drafted_or_with_the_right_reason(
     samples: Path, short_folder: Callable[[], Path], tmp_path: Path, program: str
 ):
-    """Each sender in one run, each to a station of its own, so that both really deliver."""
+    """Each sender has a station of its own, so that each really delivers every file."""
     folder = samples / "dicom/chest"
     with running_station(short_folder(), BUNDLE="demo") as fresh:
         if program == "storescu":
@@ -141,7 +141,7 @@ def test_real_chest_films_end_drafted_or_with_the_right_reason(
         assert fresh.rows() == expected
 
 
-AT_THE_DOOR = {
+NOT_TAKEN = {
     "unknown_sop_class.dcm": "the listener does not take",
     "1.2.840.10008.1.2.1.99.dcm": "Deflated",
     "no_meta.dcm": "not DICOM",
@@ -150,34 +150,34 @@ AT_THE_DOOR = {
     "wklist3.dump": "not DICOM",
     "orig_other_station.wl": "no SOP class",
 }
-"""Of each sample that does not get in, what its sender is told."""
+"""For each sample that the listener does not take, what the sender reports."""
 
 
 def test_every_sample_gets_a_visible_end(samples: Path, short_folder: Callable[[], Path]):
     folder = samples / "dicom"
     files = [path for path in folder.rglob("*") if path.is_file()]
     with running_station(short_folder(), BUNDLE="demo") as fresh:
-        said = fresh.run("send", str(folder), "--port", str(fresh.port)).stdout.splitlines()
-        inside = {uid_of(path) for path in files if path.name not in AT_THE_DOOR}
-        eventually(lambda: fresh.all_ended(len(inside)), 180)
+        lines = fresh.run("send", str(folder), "--port", str(fresh.port)).stdout.splitlines()
+        taken = {uid_of(path) for path in files if path.name not in NOT_TAKEN}
+        eventually(lambda: fresh.all_ended(len(taken)), 180)
         rows = fresh.rows()
-        assert set(rows) == inside  # no study vanished
-        ends = {path.name: rows[uid_of(path)] for path in files if path.name not in AT_THE_DOOR}
+        assert set(rows) == taken  # no study vanished
+        ends = {path.name: rows[uid_of(path)] for path in files if path.name not in NOT_TAKEN}
         assert {name: ends[name] for name in CHEST} == CHEST
         radiographs = [path.name for path in (folder / "radiograph_other").iterdir()]
         assert {ends[name] for name in radiographs} == {("SKIPPED", "not_chest")}
-        # One that comes as two different files under one UID asks a person; the others are no
-        # films, and say so.
+        # Two different files under one UID open a hold; all others are skipped, for they are no
+        # radiographs.
         others = {end for name, end in ends.items() if name not in {*CHEST, *radiographs}}
         assert others == {("SKIPPED", "no_films"), ("HELD", "CONFLICTING_BYTES")}
-        details = [row[0] for row in fresh.ask("SELECT detail FROM draft_requests")]
+        details = [row[0] for row in fresh.query("SELECT detail FROM draft_requests")]
         assert all(len(detail) > 20 for detail in details if detail)
-        for name, words in AT_THE_DOOR.items():
-            assert any(name in line and words in line for line in said), name
-        refused = fresh.ask("SELECT sentence FROM refusals")
+        for name, reason in NOT_TAKEN.items():
+            assert any(name in line and reason in line for line in lines), name
+        refused = fresh.query("SELECT sentence FROM refusals")
         assert refused
         assert all(len(sentence) > 10 for (sentence,) in refused)
-        # Nobody crashed on any of it.
+        # No part crashed.
         assert all(psutil.pid_exists(pid) for pid in fresh.parts().values())
         assert "Traceback" not in fresh.logs()
 
@@ -186,20 +186,20 @@ def test_a_planted_name_is_in_no_log_no_metric_and_no_bell(
     station: Station, phantoms: Path, tmp_path: Path
 ):
     for number, path in enumerate(sorted(phantoms.rglob("*.dcm"))[:2]):
-        film = pydicom.dcmread(path)
-        film.PatientName, film.PatientID = NAME, "PLANTED-ID"
-        film.StudyInstanceUID = f"1.2.826.0.1.3680043.9.{number + 1}"
-        film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = (
+        ds = pydicom.dcmread(path)
+        ds.PatientName, ds.PatientID = PLANTED_NAME, "PLANTED-ID"
+        ds.StudyInstanceUID = f"1.2.826.0.1.3680043.9.{number + 1}"
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = (
             f"1.2.826.0.1.3680043.9.{number + 1}.1"
         )
-        film.ReasonForTheRequestedProcedure = f"{NAME} coughs"
-        film.save_as(tmp_path / f"{number}.dcm")
+        ds.ReasonForTheRequestedProcedure = f"{PLANTED_NAME} coughs"
+        ds.save_as(tmp_path / f"{number}.dcm")
     expected = uids(tmp_path)
     send(station, "storescu", "+sd", str(tmp_path))
     eventually(lambda: all(uid in station.rows() for uid in expected))
     eventually(lambda: station.all_ended(2), 60)
     logs = station.logs()
-    assert "association" in logs  # something was logged at all
+    assert "association" in logs  # the logs are not empty
     assert "PLANTED" not in logs
     with urllib.request.urlopen(f"{station.page}/metrics") as metrics:
         assert "PLANTED" not in metrics.read().decode()
@@ -209,15 +209,15 @@ def test_a_planted_name_is_in_no_log_no_metric_and_no_bell(
     with station.broker() as broker:
         for key in broker.scan_iter():
             kind = broker.type(key)
-            held = broker.lrange(key, 0, -1) if kind == b"list" else [broker.dump(key)]
-            assert all(b"PLANTED" not in one for one in held if one)
+            values = broker.lrange(key, 0, -1) if kind == b"list" else [broker.dump(key)]
+            assert all(b"PLANTED" not in value for value in values if value)
 
 
 def test_the_person_on_call_sees_it_all_from_the_command(station: Station, drafted: set[str]):
     uid = min(drafted)
-    shown = station.run("study", uid)
-    assert shown.returncode == 0, shown.stderr
-    assert WARNING in " ".join(shown.stdout.split())
+    study = station.run("study", uid)
+    assert study.returncode == 0, study.stderr
+    assert WARNING in " ".join(study.stdout.split())
     assert station.run("status", "--json").returncode == 0
     doctor = station.run("doctor")
     assert doctor.returncode == 0, doctor.stdout + doctor.stderr

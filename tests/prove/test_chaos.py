@@ -1,4 +1,4 @@
-"""Parts killed at every named point, Redis emptied: every acknowledged film leads to one draft.
+"""Parts die at every failpoint, Redis is emptied: each acknowledged image leads to one draft.
 
 Slow; `make prove-chaos`. The results are in docs/develop/chaos.md.
 """
@@ -33,70 +33,70 @@ POINTS = [
 ]
 
 
-def films(folder: Path) -> list[pydicom.Dataset]:
-    """Six small studies under new UIDs."""
+def new_studies(folder: Path) -> list[pydicom.Dataset]:
+    """The data sets of six small studies under new UIDs."""
     for _ in write_phantoms(folder, range(2_100_000_000, 2_100_000_006), size=256):
         pass
-    found = []
+    datasets = []
     for study in sorted(path for path in folder.iterdir() if path.is_dir()):
         uid = generate_uid()
         for path in sorted(study.glob("*.dcm")):
-            film = pydicom.dcmread(path)
-            film.StudyInstanceUID = uid
-            film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-            found.append(film)
-    return found
+            ds = pydicom.dcmread(path)
+            ds.StudyInstanceUID = uid
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            datasets.append(ds)
+    return datasets
 
 
 def deliver(station: Station, unsent: list[pydicom.Dataset]) -> list[pydicom.Dataset]:
-    """Send as a device does; those that were not acknowledged with success."""
+    """Send as a device does; return those that were not acknowledged with success."""
     ae = AE("CHAOS")
     # pynetdicom waits this long for an answer even where the connection is gone.
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 5
-    for film in unsent:
-        ae.add_requested_context(film.SOPClassUID, film.file_meta.TransferSyntaxUID)
+    for ds in unsent:
+        ae.add_requested_context(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID)
     ae.requested_contexts = list({c.abstract_syntax: c for c in ae.requested_contexts}.values())
     association = ae.associate("127.0.0.1", station.port, ae_title="NIGHTDRAFT")
-    left = list(unsent)
+    remaining = list(unsent)
     if association.is_established:
-        for film in unsent:
+        for ds in unsent:
             try:
-                answer = association.send_c_store(film)
+                status = association.send_c_store(ds)
             except (RuntimeError, ValueError):
                 break
-            if getattr(answer, "Status", None) == 0x0000:
-                left.remove(film)
+            if getattr(status, "Status", None) == 0x0000:
+                remaining.remove(ds)
         if association.is_established:
             association.release()
-    return left
+    return remaining
 
 
 def until_delivered(station: Station, unsent: list[pydicom.Dataset]) -> None:
-    left = unsent
+    remaining = unsent
 
-    def gone() -> bool:
-        nonlocal left
-        left = deliver(station, left)
-        return not left
+    def all_delivered() -> bool:
+        nonlocal remaining
+        remaining = deliver(station, remaining)
+        return not remaining
 
-    eventually(gone, 120)
+    eventually(all_delivered, 120)
 
 
 def assert_each_drafted_once(station: Station, sent: list[pydicom.Dataset]) -> None:
-    studies = {str(film.StudyInstanceUID) for film in sent}
+    studies = {str(ds.StudyInstanceUID) for ds in sent}
     eventually(lambda: station.all_ended(len(studies)), 120)
     rows = station.rows()
     assert set(rows) == studies
     assert {state for state, _ in rows.values()} == {"DRAFTED"}
     current = dict(
-        station.ask(
+        station.query(
             "SELECT s.study_instance_uid, count(*) FROM drafts d JOIN studies s"
             " ON s.id = d.study_id WHERE d.superseded_at IS NULL GROUP BY 1"
         )
     )
     assert current == dict.fromkeys(studies, 1)
-    instances = {row[0] for row in station.ask("SELECT sop_instance_uid FROM instances")}
-    assert instances == {str(film.SOPInstanceUID) for film in sent}
+    instances = {row[0] for row in station.query("SELECT sop_instance_uid FROM instances")}
+    assert instances == {str(ds.SOPInstanceUID) for ds in sent}
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -106,10 +106,10 @@ def test_killed_at(point: str, short_folder: Callable[[], Path], tmp_path: Path)
     os.environ["NIGHTDRAFT_KILL_AT"], os.environ["NIGHTDRAFT_KILL_MARK"] = point, str(mark)
     try:
         with running_station(data_dir, BUNDLE="demo") as station:
-            sent = films(tmp_path)
+            sent = new_studies(tmp_path)
             until_delivered(station, sent)
             assert_each_drafted_once(station, sent)
-            assert mark.exists(), "nobody was killed"
+            assert mark.exists(), "no process was killed"
             leftovers = list((data_dir / "blobs/incoming").glob("*.part"))
             assert leftovers == []
     finally:
@@ -118,21 +118,21 @@ def test_killed_at(point: str, short_folder: Callable[[], Path], tmp_path: Path)
 
 def test_redis_emptied_all_the_time(short_folder: Callable[[], Path], tmp_path: Path):
     with running_station(short_folder(), BUNDLE="demo") as station:
-        sent = films(tmp_path)
+        sent = new_studies(tmp_path)
         until_delivered(station, sent)
 
-        def emptied() -> bool:
+        def emptied_until_all_ended() -> bool:
             with station.broker() as broker:
                 broker.flushall()
             return station.all_ended(6)
 
-        eventually(emptied, 120)
+        eventually(emptied_until_all_ended, 120)
         assert_each_drafted_once(station, sent)
 
 
 def test_redis_killed(short_folder: Callable[[], Path], tmp_path: Path):
     with running_station(short_folder(), BUNDLE="demo") as station:
-        sent = films(tmp_path)
+        sent = new_studies(tmp_path)
         until_delivered(station, sent)
         with station.broker() as broker:
             pid = int(broker.info("server")["process_id"])
@@ -140,8 +140,8 @@ def test_redis_killed(short_folder: Callable[[], Path], tmp_path: Path):
 
         def answers() -> bool:
             try:
-                with station.broker() as again:
-                    return bool(again.ping())
+                with station.broker() as broker:
+                    return bool(broker.ping())
             except redis.RedisError:
                 return False
 
@@ -150,13 +150,11 @@ def test_redis_killed(short_folder: Callable[[], Path], tmp_path: Path):
 
 
 @pytest.mark.parametrize("part", ["listener", "sweep", "prepare", "draft", "api"])
-def test_a_part_that_dies_is_started_again(
-    part: str, short_folder: Callable[[], Path], tmp_path: Path
-):
+def test_a_part_that_dies_is_restarted(part: str, short_folder: Callable[[], Path], tmp_path: Path):
     with running_station(short_folder(), BUNDLE="demo") as station:
         old = station.parts()[part]
         psutil.Process(old).kill()
         eventually(lambda: station.parts().get(part) != old, 60)
-        sent = films(tmp_path)
+        sent = new_studies(tmp_path)
         until_delivered(station, sent)
         assert_each_drafted_once(station, sent)

@@ -1,4 +1,4 @@
-"""A whole station as a process of its own, as a user starts it, and what it holds."""
+"""A whole station in a process of its own, as a user starts it, and what its records hold."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from records.database.session import make_engine
 from records.states import ENDED
 from tests.support.waiting import eventually
 
-QUICK = {
+FAST_SETTINGS = {
     "LISTEN_PORT": "0",
     "SERVE_PORT": "0",
     "QUIET_SECONDS": "1",
@@ -31,7 +31,7 @@ QUICK = {
     "PREPARE_PROCESSES": "1",
     "LOG_FORMAT": "json",
 }
-"""Settings of an impatient station."""
+"""Settings of a station that waits as little as possible."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Station:
         return f"http://127.0.0.1:{self.addresses['serve_port']}"
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command of a person beside the station."""
+        """Run a command beside the station, as a person does."""
         return subprocess.run(
             [sys.executable, "-m", "nightdraft", *arguments],
             env=os.environ | {"NIGHTDRAFT_DATA_DIR": str(self.data_dir)},
@@ -63,7 +63,7 @@ class Station:
         )
 
     def counts(self) -> dict[str, int]:
-        """Studies by visible state, those that are not 0."""
+        """Studies by visible state, without the states that have none."""
         from sqlalchemy.orm import Session
 
         from records.workflow import worklist
@@ -84,12 +84,12 @@ class Station:
             }
 
     def all_ended(self, studies: int) -> bool:
-        """Whether so many studies are there, each at a visible end or held."""
+        """Whether at least this many studies exist, and each has ended or is held."""
         ends = {state.value for state in ENDED} | {"HELD"}
         counts = self.counts()
         return sum(counts.values()) >= studies and set(counts) <= ends
 
-    def ask(self, sql: str) -> list[Any]:
+    def query(self, sql: str) -> list[Any]:
         with self.engine.connect() as connection:
             return list(connection.execute(text(sql)).all())
 
@@ -97,22 +97,22 @@ class Station:
         return redis.Redis.from_url(self.addresses["redis_url"])
 
     def logs(self) -> str:
-        """What the station, its parts and its servers have said."""
-        said = [*self.data_dir.rglob("*.log"), *self.data_dir.glob("*.out")]
-        return "".join(path.read_text(errors="replace") for path in said)
+        """The log of the station, of its parts and of its servers."""
+        files = [*self.data_dir.rglob("*.log"), *self.data_dir.glob("*.out")]
+        return "".join(path.read_text(errors="replace") for path in files)
 
     def parts(self) -> dict[str, int]:
         """Process ids of the running parts, by name."""
-        found = self.ask(
+        rows = self.query(
             "SELECT DISTINCT ON (part) part, owner FROM heartbeats ORDER BY part, started_at DESC"
         )
-        return {part: int(owner.rpartition(":")[2]) for part, owner in found}
+        return {part: int(owner.rpartition(":")[2]) for part, owner in rows}
 
 
 @contextmanager
 def running_station(data_dir: Path, **settings: str) -> Iterator[Station]:
     """Start a station, wait until every part runs, and end it as Ctrl-C does."""
-    env = os.environ | {f"NIGHTDRAFT_{k}": v for k, v in (QUICK | settings).items()}
+    env = os.environ | {f"NIGHTDRAFT_{k}": v for k, v in (FAST_SETTINGS | settings).items()}
     env |= {"NIGHTDRAFT_DATA_DIR": str(data_dir)}
     with (data_dir / f"station-{uuid.uuid4().hex[:6]}.out").open("wb") as output:
         process = subprocess.Popen(
@@ -125,8 +125,8 @@ def running_station(data_dir: Path, **settings: str) -> Iterator[Station]:
 
     def ready() -> dict[str, Any] | None:
         assert process.poll() is None, Path(output.name).read_text()
-        found = json.loads(file.read_text()) if file.exists() else {}
-        return found if found.get("ready") else None
+        content = json.loads(file.read_text()) if file.exists() else {}
+        return content if content.get("ready") else None
 
     engine = None
     try:

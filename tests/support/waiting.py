@@ -1,4 +1,4 @@
-"""Waiting on a condition, never on a clock."""
+"""Waits on a condition, never for a fixed time."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ T = TypeVar("T")
 
 
 def eventually(condition: Callable[[], T], seconds: float = 30) -> T:
-    """Ask until the answer is true, and return it; an AssertionError in it counts as not yet.
+    """Call the condition until its result is true, and return the result.
+
+    Args:
+        condition: Returns something true at last; an AssertionError in it counts as not yet.
+        seconds: After this time the test fails.
 
     Raises:
-        AssertionError: it never became true; the condition's own last words where it had any.
+        AssertionError: It never became true; the condition's own last AssertionError if it had one.
     """
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while True:
         try:
-            answer = condition()
-            if answer:
-                return answer
-            last: AssertionError = AssertionError(f"still {answer!r} after {seconds} s")
+            result = condition()
+            if result:
+                return result
+            last: AssertionError = AssertionError(f"still {result!r} after {seconds} s")
         except AssertionError as error:
             last = error
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise last
         time.sleep(0.05)

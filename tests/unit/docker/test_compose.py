@@ -17,15 +17,15 @@ SERVICES: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_each_part_runs_its_command_and_is_asked_for_its_health(part: str) -> None:
+def test_each_part_runs_its_command_and_has_a_health_check(part: str) -> None:
     assert tuple(SERVICES[part]["command"]) == PARTS[part]
     assert SERVICES[part]["healthcheck"]["test"] == ["CMD", "nightdraft", "doctor", "--part", part]
 
 
-def test_all_services_that_stay_up_are_asked_for_their_health() -> None:
-    staying = {name for name, service in SERVICES.items() if service.get("restart") != "no"}
-    assert staying == {*PARTS, "postgres", "redis"}
-    assert all("healthcheck" in SERVICES[name] for name in staying)
+def test_every_service_that_stays_up_has_a_health_check() -> None:
+    lasting = {name for name, service in SERVICES.items() if service.get("restart") != "no"}
+    assert lasting == {*PARTS, "postgres", "redis"}
+    assert all("healthcheck" in SERVICES[name] for name in lasting)
 
 
 def test_redis_keeps_its_bells() -> None:
@@ -34,18 +34,18 @@ def test_redis_keeps_its_bells() -> None:
     assert "--maxmemory-policy noeviction" in command
 
 
-def test_every_setting_that_is_named_is_one() -> None:
+def test_every_named_setting_exists() -> None:
     text = (DOCKER / "compose.yaml").read_text() + (DOCKER / "Dockerfile").read_text()
-    named = set(re.findall(r"NIGHTDRAFT_([A-Z_]+)[:=]", text)) - {"TARGET"}
-    assert named
-    assert {name.lower() for name in named} <= set(Settings.model_fields)
+    names = set(re.findall(r"NIGHTDRAFT_([A-Z_]+)[:=]", text)) - {"TARGET"}
+    assert names
+    assert {name.lower() for name in names} <= set(Settings.model_fields)
 
 
-def test_pages_are_bound_to_the_hosts_loopback() -> None:
+def test_the_pages_listen_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["api"]["ports"])
 
 
-def test_the_model_is_on_a_gpu_unless_told_otherwise() -> None:
+def test_drafting_uses_all_gpus_by_default() -> None:
     (device,) = SERVICES["draft"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["capabilities"] == ["gpu"]
     assert device["count"] == "${GPUS:-all}"

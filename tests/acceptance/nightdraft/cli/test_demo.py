@@ -1,4 +1,4 @@
-"""The demo, as `make demo ONCE=1` runs it: two dozen drafts, and nothing left running."""
+"""The demo, as `make demo ONCE=1` runs it: two dozen drafts, and nothing is left running."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def folder(short_folder: Callable[[], Path]) -> Path:
     return short_folder()
 
 
-def demo(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    chosen = {"data_dir": str(folder), "disk_warn_mb": "0", "disk_stop_mb": "0", **variables}
+def demo(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    settings = {"data_dir": str(folder), "disk_warn_mb": "0", "disk_stop_mb": "0", **variables}
     return subprocess.run(
-        [sys.executable, "-m", "nightdraft", "demo", *words],
+        [sys.executable, "-m", "nightdraft", "demo", *arguments],
         cwd=ROOT,
-        env=os.environ | {f"NIGHTDRAFT_{name.upper()}": value for name, value in chosen.items()},
+        env=os.environ | {f"NIGHTDRAFT_{name.upper()}": value for name, value in settings.items()},
         capture_output=True,
         text=True,
         timeout=280,
@@ -36,16 +36,16 @@ def demo(folder: Path, *words: str, **variables: str) -> subprocess.CompletedPro
     )
 
 
-def left_behind(folder: Path) -> list[psutil.Process]:
-    found = []
+def left_running(folder: Path) -> list[psutil.Process]:
+    processes = []
     for process in psutil.process_iter():
         try:
-            place = process.environ().get("NIGHTDRAFT_DATA_DIR", "")
-            if str(folder) in (place, *process.cmdline()):
-                found.append(process)
+            data_dir = process.environ().get("NIGHTDRAFT_DATA_DIR", "")
+            if str(folder) in (data_dir, *process.cmdline()):
+                processes.append(process)
         except psutil.Error:
             continue
-    return [process for process in found if process.pid != os.getpid()]
+    return [process for process in processes if process.pid != os.getpid()]
 
 
 @pytest.mark.skipif(
@@ -59,41 +59,41 @@ def test_two_dozen_drafts_by_the_demonstration_model(folder: Path) -> None:
     assert WARNING in done.stdout
     lines = [line for line in done.stdout.splitlines() if "phantoms" in line and "DRAFTED" in line]
     assert len(lines) == 24
-    # Two dozen different studies, not one sentence for all.
+    # The drafts depend on the studies.
     assert len({line.partition("phantoms")[2] for line in lines}) > 5
     assert "worklist: http://127.0.0.1:" in done.stdout
-    eventually(lambda: not left_behind(folder))
+    eventually(lambda: not left_running(folder))
     log = "".join(file.read_text() for file in (folder / "logs").glob("*.log"))
     assert "PHANTOM^" not in log + done.stdout
     assert "Traceback" not in log + done.stderr
 
 
-def test_films_of_the_user(folder: Path, samples: Path) -> None:
+def test_dicom_files_of_the_user(folder: Path, samples: Path) -> None:
     done = demo(
         folder, "--once", "--films", str(samples / "dicom/transfer_syntaxes"), bundle="null"
     )
-    # Ten files of ten studies; the one in Deflated is not taken, so the demo did not do it all.
+    # Ten files of ten studies. The listener does not take Deflated, so not all were drafted.
     assert "10 studies: " in done.stdout, done.stdout + done.stderr
     assert "refused by the listener 1" in done.stdout
     assert "Deflated Explicit VR Little Endian" in done.stdout
     assert done.returncode == 1
-    eventually(lambda: not left_behind(folder))
+    eventually(lambda: not left_running(folder))
 
 
 def test_an_interrupt_ends_all_of_it(folder: Path) -> None:
-    chosen = {"data_dir": str(folder), "bundle": "null", "disk_warn_mb": "0", "disk_stop_mb": "0"}
+    settings = {"data_dir": str(folder), "bundle": "null", "disk_warn_mb": "0", "disk_stop_mb": "0"}
     running = subprocess.Popen(
-        # As from a terminal: what runs in a shell's background is started deaf to an interrupt.
+        # A shell starts background processes so that they ignore SIGINT; a terminal does not.
         ["env", "--default-signal=INT", sys.executable, "-m", "nightdraft", "demo"],
         cwd=ROOT,
-        env=os.environ | {f"NIGHTDRAFT_{name.upper()}": value for name, value in chosen.items()},
+        env=os.environ | {f"NIGHTDRAFT_{name.upper()}": value for name, value in settings.items()},
         stdout=subprocess.PIPE,
         text=True,
     )
     assert running.stdout is not None
-    with running.stdout as said:
-        assert any("Ctrl-C ends all of it" in line for line in said)
+    with running.stdout as output:
+        assert any("Ctrl-C ends all of it" in line for line in output)
         running.send_signal(signal.SIGINT)
-        assert "nothing is left running" in said.read()
+        assert "nothing is left running" in output.read()
     assert running.wait(60) == 0
-    assert left_behind(folder) == []
+    assert left_running(folder) == []

@@ -1,4 +1,4 @@
-"""Embedded servers: however they are ended, they leave nothing behind, and come back."""
+"""The embedded servers leave nothing behind, however they end, and keep their data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from records.errors import PartError
 from tests.support.paths import ROOT
 from tests.support.waiting import eventually
 
-HOLDER = """
+PARENT = """
 import signal, sys
 from pathlib import Path
 from nightdraft.station.embedded import EmbeddedServers
@@ -29,7 +29,7 @@ with EmbeddedServers(Path(sys.argv[1]), durable=False) as servers:
 """
 
 
-def ask(url: str, statement: str) -> object:
+def query(url: str, statement: str) -> object:
     connection = psycopg2.connect(url)
     try:
         connection.autocommit = True
@@ -42,15 +42,15 @@ def ask(url: str, statement: str) -> object:
 
 def using(folder: Path) -> list[psutil.Process]:
     """Processes whose command line or working folder is in the folder."""
-    found = []
+    processes = []
     for process in psutil.process_iter():
         try:
-            words = [*process.cmdline(), process.cwd()]
+            paths = [*process.cmdline(), process.cwd()]
         except psutil.Error:
             continue
-        if process.pid != os.getpid() and any(str(folder) in word for word in words):
-            found.append(process)
-    return found
+        if process.pid != os.getpid() and any(str(folder) in path for path in paths):
+            processes.append(process)
+    return processes
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def folder(short_folder: Callable[[], Path]) -> Path:
 
 def test_both_answer_and_nothing_is_left(folder: Path) -> None:
     with EmbeddedServers(folder, durable=False) as servers:
-        assert ask(servers.database_url, "SELECT 1") == (1,)
+        assert query(servers.database_url, "SELECT 1") == (1,)
         with redis.Redis.from_url(servers.redis_url) as connection:
             assert connection.ping()
         assert len(using(folder)) >= 2
@@ -69,25 +69,25 @@ def test_both_answer_and_nothing_is_left(folder: Path) -> None:
 
 def test_data_is_kept_and_closed_to_others(folder: Path) -> None:
     with EmbeddedServers(folder) as servers:
-        ask(servers.database_url, "CREATE TABLE kept AS SELECT 7 AS number")
+        query(servers.database_url, "CREATE TABLE kept AS SELECT 7 AS number")
         with redis.Redis.from_url(servers.redis_url) as connection:
             connection.set("bell", "rung")
     for name in ("postgres", "valkey", "run"):
         assert (folder / name).stat().st_mode & 0o077 == 0
     with EmbeddedServers(folder) as servers:
-        assert ask(servers.database_url, "SELECT number FROM kept") == (7,)
+        assert query(servers.database_url, "SELECT number FROM kept") == (7,)
         with redis.Redis.from_url(servers.redis_url) as connection:
             assert connection.get("bell") == b"rung"
 
 
-def test_valkey_wants_its_password(folder: Path) -> None:
+def test_valkey_requires_its_password(folder: Path) -> None:
     with EmbeddedServers(folder, durable=False, postgres=False) as servers:
-        place = servers.redis_url.rpartition("@")[2]
+        address = servers.redis_url.rpartition("@")[2]
         with (
-            redis.Redis.from_url(f"redis://{place}") as stranger,
+            redis.Redis.from_url(f"redis://{address}") as client,
             pytest.raises(redis.AuthenticationError),
         ):
-            stranger.ping()
+            client.ping()
 
 
 def test_a_second_one_on_the_folder_is_refused(folder: Path) -> None:
@@ -99,25 +99,25 @@ def test_a_second_one_on_the_folder_is_refused(folder: Path) -> None:
         pass
 
 
-def test_servers_end_with_a_killed_parent_and_their_data_comes_back(folder: Path) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(folder)],
+def test_servers_end_with_a_killed_parent_and_their_data_is_kept(folder: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(folder)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
     )
-    assert holder.stdout is not None
-    with holder.stdout:
-        url = holder.stdout.readline().strip()
-        ask(url, "CREATE TABLE kept AS SELECT 7 AS number")
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
+    assert parent.stdout is not None
+    with parent.stdout:
+        url = parent.stdout.readline().strip()
+        query(url, "CREATE TABLE kept AS SELECT 7 AS number")
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
     eventually(lambda: not using(folder))
     with EmbeddedServers(folder, durable=False) as servers:
-        assert ask(servers.database_url, "SELECT number FROM kept") == (7,)
+        assert query(servers.database_url, "SELECT number FROM kept") == (7,)
 
 
-def test_a_killed_server_is_mended_at_the_same_address(folder: Path) -> None:
+def test_a_killed_server_is_restarted_at_the_same_address(folder: Path) -> None:
     with EmbeddedServers(folder, durable=False) as servers:
         before = (servers.database_url, servers.redis_url)
         assert servers.restart_dead() == []
@@ -125,7 +125,7 @@ def test_a_killed_server_is_mended_at_the_same_address(folder: Path) -> None:
             os.kill(pid, signal.SIGKILL)
             eventually(lambda name=name: servers.restart_dead() == [name])  # type: ignore[misc]
         assert (servers.database_url, servers.redis_url) == before
-        assert ask(servers.database_url, "SELECT 1") == (1,)
+        assert query(servers.database_url, "SELECT 1") == (1,)
         with redis.Redis.from_url(servers.redis_url) as connection:
             assert connection.ping()
 
@@ -136,8 +136,8 @@ def test_damaged_bells_are_put_aside(folder: Path) -> None:
         redis.Redis.from_url(servers.redis_url) as connection,
     ):
         connection.set("bell", "rung")
-    written = next((folder / "valkey/appendonlydir").glob("*.incr.aof"))
-    written.write_bytes(b"*1\r\n$9\r\nno such\r\n" * 9)
+    append_only = next((folder / "valkey/appendonlydir").glob("*.incr.aof"))
+    append_only.write_bytes(b"*1\r\n$9\r\nno such\r\n" * 9)
     with (
         EmbeddedServers(folder, durable=False, postgres=False) as servers,
         redis.Redis.from_url(servers.redis_url) as connection,
@@ -149,10 +149,10 @@ def test_damaged_bells_are_put_aside(folder: Path) -> None:
 def test_a_folder_too_deep_for_a_socket(folder: Path) -> None:
     deep = folder / ("d" * 60) / ("e" * 60)
     deep.mkdir(parents=True)
-    for place in (deep, deep.parent):
-        place.chmod(0o711)
+    for part in (deep, deep.parent):
+        part.chmod(0o711)
     with EmbeddedServers(deep, durable=False, valkey=False) as servers:
-        assert ask(servers.database_url, "SELECT 1") == (1,)
+        assert query(servers.database_url, "SELECT 1") == (1,)
         sockets = Path(servers.database_url.rpartition("host=")[2])
         assert sockets.stat().st_mode & 0o077 == 0
     assert not sockets.exists()

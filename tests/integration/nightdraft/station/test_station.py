@@ -1,4 +1,4 @@
-"""The station: it mends what dies, ends all of it in order, and leaves nothing running."""
+"""The station restarts what dies, ends all of it in order, and leaves nothing running."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from nightdraft.station.station import PARTS
 from tests.support.paths import ROOT
 from tests.support.waiting import eventually
 
-CHOSEN: dict[str, object] = {
+SETTINGS: dict[str, object] = {
     "bundle": "null",
     "listen_port": 0,
     "serve_port": 0,
@@ -41,8 +41,8 @@ def folder(short_folder: Callable[[], Path]) -> Path:
 
 @pytest.fixture
 def station(folder: Path, setting: Callable[..., None]) -> Iterator[StationProcess]:
-    with StationProcess(folder, CHOSEN) as running:
-        setting(**{**CHOSEN, "data_dir": folder})
+    with StationProcess(folder, SETTINGS) as running:
+        setting(**{**SETTINGS, "data_dir": folder})
         yield running
 
 
@@ -53,17 +53,17 @@ def family(station: StationProcess) -> list[psutil.Process]:
 
 
 def part(station: StationProcess, name: str) -> psutil.Process:
-    words = list(PARTS[name])
+    arguments = list(PARTS[name])
     for child in psutil.Process(int(station.addresses["pid"])).children():
         with suppress(psutil.NoSuchProcess):  # it died this moment
-            if child.cmdline()[-len(words) :] == words:
+            if child.cmdline()[-len(arguments) :] == arguments:
                 return child
     raise AssertionError(f"{name} does not run")
 
 
-def nightdraft(*words: str) -> subprocess.CompletedProcess[str]:
+def nightdraft(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "nightdraft", *words],
+        [sys.executable, "-m", "nightdraft", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -71,14 +71,14 @@ def nightdraft(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def everything_is_well() -> bool:
+def doctor_finds_nothing() -> bool:
     done = nightdraft("doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     return True
 
 
-def test_parts_run_and_the_dead_are_started_again(station: StationProcess) -> None:
-    assert everything_is_well()
+def test_parts_run_and_the_dead_are_restarted(station: StationProcess) -> None:
+    assert doctor_finds_nothing()
     file = station.data_dir / "run/addresses.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert {"database_url", "redis_url", "listen_port", "serve_port"} <= set(
@@ -88,21 +88,21 @@ def test_parts_run_and_the_dead_are_started_again(station: StationProcess) -> No
         dead = part(station, name)
         dead.kill()
         eventually(lambda name=name, dead=dead: part(station, name).pid != dead.pid)  # type: ignore[misc]
-    assert eventually(lambda: everything_is_well())
-    said = (station.log_dir / "station.log").read_text()
-    assert "listener: ended (SIGKILL), starts again" in said
+    assert eventually(lambda: doctor_finds_nothing())
+    log = (station.log_dir / "station.log").read_text()
+    assert "listener: ended (SIGKILL), restarting" in log
 
 
-def test_killed_servers_are_started_again(station: StationProcess) -> None:
+def test_killed_servers_are_restarted(station: StationProcess) -> None:
     for name in ("postgres", "valkey-server"):
         for process in family(station):
             if process.is_running() and process.name() == name:
                 process.kill()
                 break
     eventually(
-        lambda: "postgres: ended, started again" in (station.log_dir / "station.log").read_text()
+        lambda: "postgres: ended, restarted" in (station.log_dir / "station.log").read_text()
     )
-    assert eventually(lambda: everything_is_well(), 60)
+    assert eventually(lambda: doctor_finds_nothing(), 60)
 
 
 def test_an_end_leaves_nothing_running(station: StationProcess) -> None:
@@ -111,20 +111,21 @@ def test_an_end_leaves_nothing_running(station: StationProcess) -> None:
     station.stop()
     assert [process for process in before if process.is_running()] == []
     assert not (station.data_dir / "run/addresses.json").exists()
-    said = (station.log_dir / "station.log").read_text()
-    assert said.strip().endswith("nothing is left running")
-    assert "Traceback" not in "".join(log.read_text() for log in station.log_dir.glob("*.log"))
+    log = (station.log_dir / "station.log").read_text()
+    assert log.strip().endswith("nothing is left running")
+    logs = [file.read_text() for file in station.log_dir.glob("*.log")]
+    assert "Traceback" not in "".join(logs)
 
 
-def test_a_killed_station_takes_all_along_and_the_next_one_starts(
+def test_all_parts_of_a_killed_station_end_and_the_next_one_starts(
     station: StationProcess, folder: Path
 ) -> None:
     before = family(station)
     os.kill(int(station.addresses["pid"]), signal.SIGKILL)
     station.stop()
     eventually(lambda: not [process for process in before if process.is_running()], 60)
-    with StationProcess(folder, CHOSEN):
-        assert everything_is_well()
+    with StationProcess(folder, SETTINGS):
+        assert doctor_finds_nothing()
 
 
 def test_a_second_station_is_refused_in_one_line(station: StationProcess) -> None:
@@ -132,33 +133,32 @@ def test_a_second_station_is_refused_in_one_line(station: StationProcess) -> Non
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert f"a station runs on {station.data_dir} already" in done.stderr
-    assert everything_is_well()
+    assert doctor_finds_nothing()
 
 
 def test_two_listeners_share_the_port(folder: Path) -> None:
-    """The system spreads connections over them."""
-    with StationProcess(folder, {**CHOSEN, "listen_processes": 2}) as station:
-        words = list(PARTS["listener"])
+    """The kernel spreads connections over them."""
+    with StationProcess(folder, {**SETTINGS, "listen_processes": 2}) as station:
+        arguments = list(PARTS["listener"])
         port = int(station.addresses["listen_port"])
         entity = AE()
         entity.add_requested_context(Verification)
-        made = [entity.associate("127.0.0.1", port) for _ in range(16)]
+        associations = [entity.associate("127.0.0.1", port) for _ in range(16)]
         try:
-            assert all(one.is_established for one in made)
-            assert all(one.send_c_echo().Status == 0 for one in made)
-            taken = [
+            assert all(association.is_established for association in associations)
+            assert all(association.send_c_echo().Status == 0 for association in associations)
+            counts = [
                 sum(
-                    line.status == psutil.CONN_ESTABLISHED and line.laddr.port == port
-                    for line in child.net_connections("tcp")
+                    connection.status == psutil.CONN_ESTABLISHED and connection.laddr.port == port
+                    for connection in child.net_connections("tcp")
                 )
                 for child in psutil.Process(int(station.addresses["pid"])).children()
-                if child.cmdline()[-len(words) :] == words
+                if child.cmdline()[-len(arguments) :] == arguments
             ]
         finally:
-            for one in made:
-                one.release()
-        assert sum(taken) == 16
-        assert len(taken) == 2
-        assert min(taken) > 0
-        said = (station.log_dir / "station.log").read_text()
-        assert "listener 1: starting" in said
+            for association in associations:
+                association.release()
+        assert len(counts) == 2
+        assert sum(counts) == 16
+        assert min(counts) > 0
+        assert "listener 1: starting" in (station.log_dir / "station.log").read_text()

@@ -1,4 +1,4 @@
-"""Options, settings and their pages say the same."""
+"""Options, settings and the pages about them agree."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.paths import DOCS
 
 def commands(group: Any, name: str = "nightdraft") -> Iterator[tuple[str, Any]]:
     yield name, group
-    for word, command in getattr(group, "commands", {}).items():
-        yield from commands(command, f"{name} {word}")
+    for subname, command in getattr(group, "commands", {}).items():
+        yield from commands(command, f"{name} {subname}")
 
 
 COMMANDS = dict(commands(typer.main.get_command(app)))
@@ -46,9 +46,9 @@ def test_every_command_and_option_is_on_its_page(name: str) -> None:
     page = (DOCS / "operate/command.md").read_text()
     assert COMMANDS[name].help or COMMANDS[name].callback.__doc__
     assert f"`{name}" in page
-    own = [
+    options = [
         option.opts[0]
         for command, option in OPTIONS
         if command == name and option.name not in Settings.model_fields
     ]
-    assert not [option for option in own if not re.search(rf"{option}\b", page)]
+    assert [option for option in options if not re.search(rf"{option}\b", page)] == []

@@ -1,4 +1,4 @@
-"""What a check says never holds a password."""
+"""The checks find what is missing, and their texts never hold a password."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from records.errors import BrokerDown, DatabaseDown, DiskFull, PortInUse, Settin
 from records.settings import read_settings
 
 
-def test_a_database_that_is_not_there(tmp_path: Path) -> None:
-    chosen = read_settings(database_url="postgresql://somebody:secret@127.0.0.1:1/nightdraft")
+def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
+    settings = read_settings(database_url="postgresql://somebody:secret@127.0.0.1:1/nightdraft")
     with pytest.raises(DatabaseDown, match=r"127\.0\.0\.1:1 .*NIGHTDRAFT_DATABASE_URL") as caught:
-        check_database(chosen)
+        check_database(settings)
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:1/0", "unix:///nowhere/valkey.sock"])
-def test_a_broker_that_is_not_there(url: str) -> None:
+def test_a_broker_that_does_not_answer(url: str) -> None:
     with pytest.raises(BrokerDown, match="Redis does not answer at") as caught:
         check_broker(read_settings(redis_url=url))
     assert "secret" not in str(caught.value)
 
 
-def test_room_on_the_disk(tmp_path: Path) -> None:
-    def chosen(**given: int) -> str:
-        # A folder that is not made yet lies on the disk of its parent.
-        return check_disk(read_settings(data_dir=tmp_path / "not/yet", **given))
+def test_free_space_on_the_disk(tmp_path: Path) -> None:
+    def warning(**limits: int) -> str:
+        # A folder that does not exist yet will lie on the disk of its parent.
+        return check_disk(read_settings(data_dir=tmp_path / "not/yet", **limits))
 
-    assert chosen(disk_warn_mb=0, disk_stop_mb=0) == ""
-    assert "NIGHTDRAFT_DISK_WARN_MB" in chosen(disk_warn_mb=10**9, disk_stop_mb=0)
+    assert warning(disk_warn_mb=0, disk_stop_mb=0) == ""
+    assert "NIGHTDRAFT_DISK_WARN_MB" in warning(disk_warn_mb=10**9, disk_stop_mb=0)
     with pytest.raises(DiskFull, match="NIGHTDRAFT_DISK_STOP_MB"):
-        chosen(disk_warn_mb=10**9, disk_stop_mb=10**9)
+        warning(disk_warn_mb=10**9, disk_stop_mb=10**9)
 
 
 def test_ports(free_port: int) -> None:
