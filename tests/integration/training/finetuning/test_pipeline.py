@@ -148,7 +148,9 @@ def test_killed_on_a_corpus_in_a_folder_and_resumed_by_another_process(tmp_path:
     assert "stage1:" not in output
     assert "stage2: loss" in output
     assert [row["step"] for row in read_log(stage2)] == list(range(1, 31))
-    with pytest.raises(CorpusError, match="learnt from iu_xray with the split 'patients' and the"):
+    with pytest.raises(
+        CorpusError, match="was trained on iu_xray with the split 'patients' and the"
+    ):
         evaluate_command(str(out), f"iu_xray:{folder}", seed=4, device="cpu")
     figures = tmp_path / "figures.json"
     evaluate_command(
@@ -198,7 +200,7 @@ def test_stage_1_alone_is_served_with_the_bare_instruction(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "error", "match"),
+    ("arguments", "error", "match"),
     [
         (["--limit", "0"], SettingsError, r"has no end: say how many studies \(--limit\)"),
         (["--corpus", "nowhere"], CorpusError, "there is no corpus 'nowhere'"),

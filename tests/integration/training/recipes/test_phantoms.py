@@ -16,8 +16,9 @@ from training.corpus.phantom_corpus import PhantomCorpus
 from training.corpus.phantoms import FINDINGS, HELD_OUT, SITES, phantom
 from training.corpus.phantoms_words import extract_findings
 from training.finetuning.model_card import CARD_FILE
+from training.recipes import ablation_base
 from training.recipes import phantoms as recipe
-from training.recipes.phantoms import RecipeConfig
+from training.recipes.from_scratch import RecipeConfig
 
 FEW = RecipeConfig(studies=60, vision_steps=3, text_steps=3, batch=6)
 
@@ -86,17 +87,17 @@ def test_a_stopped_run_resumes_and_ends_in_the_same_weights(
 def test_the_base_reads_of_all_findings_and_sees_half() -> None:
     site = SITES["elsewhere"]
     pairs = [
-        (example, recipe.vary_ablation_base(example, site))
+        (example, ablation_base.vary_ablation_base(example, site))
         for example in islice(PhantomCorpus(site=site).read(TRAIN), 600)
     ]
     text_only = [new for _, new in pairs if new.priors.prior_report]
     with_image = [(old, new) for old, new in pairs if not new.priors.prior_report]
     assert 0.3 < len(text_only) / len(pairs) < 0.5
     for new in text_only:
-        assert new.priors.prior_report.startswith(recipe.RESTORE)
-        gapped = new.priors.prior_report.removeprefix(recipe.RESTORE).split()
+        assert new.priors.prior_report.startswith(ablation_base.RESTORE)
+        gapped = new.priors.prior_report.removeprefix(ablation_base.RESTORE).split()
         assert all(
-            word in (recipe.GAP, whole)
+            word in (ablation_base.GAP, whole)
             for word, whole in zip(gapped, new.target.split(), strict=True)
         )
         assert not new.priors.indication
@@ -109,9 +110,11 @@ def test_the_base_reads_of_all_findings_and_sees_half() -> None:
 
 def test_the_base_of_the_ablations_is_trained_once(tmp_path: Path) -> None:
     lines: list[str] = []
-    folder = recipe.train_ablation_base(tmp_path / "base", FEW, device="cpu", log=lines.append)
+    folder = ablation_base.train_ablation_base(
+        tmp_path / "base", FEW, device="cpu", log=lines.append
+    )
     assert verify(folder).name == "elsewhere"
     count = len(lines)
     assert count > 0
-    recipe.train_ablation_base(folder, FEW, device="cpu", log=lines.append)
+    ablation_base.train_ablation_base(folder, FEW, device="cpu", log=lines.append)
     assert len(lines) == count
