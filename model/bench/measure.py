@@ -26,7 +26,7 @@ from model.bench.roofline import (
 )
 from model.bench.ways import Measured, by_engine, by_generate, make_engine
 from model.bench.workload import LENGTHS, Workload, make_workload
-from model.inference.device_tuning import make_fit
+from model.inference.device_tuning import tune_for_device
 from model.network.clinicalblip import ClinicalBLIP
 
 Say = Callable[[str], None]
@@ -112,7 +112,7 @@ def measure(model: ClinicalBLIP, device: torch.device, plan: Plan, say: Say) -> 
 def _rounded(model: ClinicalBLIP, device: torch.device, workload: Workload, plan: Plan) -> Measured:
     """The engine with weights of eight bits, at the most slots; of another name than the engine."""
     served = copy.deepcopy(model)
-    make_fit(served, device, int8=True)
+    tune_for_device(served, device, int8=True)
     engine = make_engine(served, device, workload, max(plan.slots), plan.longest)
     return replace(by_engine(engine, device, workload), name=INT8)
 
@@ -120,7 +120,7 @@ def _rounded(model: ClinicalBLIP, device: torch.device, workload: Workload, plan
 def _served(model: ClinicalBLIP, device: torch.device) -> ClinicalBLIP:
     """The model as the engine serves it; `generate` keeps the one that it was given."""
     served = model if device.type == "cuda" else copy.deepcopy(model)
-    make_fit(served, device)
+    tune_for_device(served, device)
     return served
 
 
@@ -144,7 +144,7 @@ def _parts(model: ClinicalBLIP, workload: Workload) -> list[Part]:
     return parts_of(
         model.config,
         len(case.views),
-        len(model.asking(instruction)["input_ids"]),
+        len(model.qformer_tokenizer(instruction)["input_ids"]),
         _read(model, workload),
         workload.tokens / len(workload.asked),
         model.dtype.itemsize,
@@ -154,7 +154,7 @@ def _parts(model: ClinicalBLIP, workload: Workload) -> list[Part]:
 def _read(model: ClinicalBLIP, workload: Workload) -> int:
     """Positions that T5's encoder reads."""
     case, instruction = workload.asked[0]
-    words: int = len(model.language(instruction)["input_ids"])
+    words: int = len(model.language_tokenizer(instruction)["input_ids"])
     queries: int = model.config.num_query_tokens
     return len(case.views) * queries + words
 

@@ -12,7 +12,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from model.decoding import Decoding
-from model.inference.decode_batch import Flight
+from model.inference.decode_batch import DecodeBatch
 from model.network.clinicalblip import ClinicalBLIP
 
 STEPS_BEFORE = 60
@@ -32,34 +32,34 @@ def profile_decoding(
     """
     language = model.network.language_model
     most = STEPS_BEFORE + 4 * LOOKS * 4
-    flight = Flight(language, Decoding(most, ban_eos=True), slots, words)
+    batch = DecodeBatch(language, Decoding(most, ban_eos=True), slots, words)
     hidden = torch.randn(slots, words, language.config.d_model, device=device).to(model.dtype)
     mask = torch.ones(slots, words, dtype=torch.long, device=device)
 
-    def board(first: int) -> None:
+    def admit(first: int) -> None:
         keys = list(range(first, first + slots))
-        flight.board(keys, hidden, mask, [words] * slots, [most] * slots)
+        batch.admit(keys, hidden, mask, [words] * slots, [most] * slots)
 
     if device.type == "cuda":
         # Once to the end, so that no graph is captured while it is watched.
-        board(0)
-        while flight.on_board:
-            flight.fly()
-    board(slots)
-    started = flight.steps
-    while flight.steps - started < STEPS_BEFORE:
-        flight.fly()
-    ends = flight.steps
+        admit(0)
+        while batch.active_ids:
+            batch.step()
+    admit(slots)
+    started = batch.steps
+    while batch.steps - started < STEPS_BEFORE:
+        batch.step()
+    ends = batch.steps
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
     with profile(activities=activities) as watched:
         for _ in range(LOOKS):
-            flight.fly()
+            batch.step()
         if device.type == "cuda":
             torch.cuda.synchronize()
     found = _on_gpu(watched) if device.type == "cuda" else _on_cpu(watched)
-    return {"slots": slots, "steps": flight.steps - ends, **found}
+    return {"slots": slots, "steps": batch.steps - ends, **found}
 
 
 def _on_gpu(watched: profile) -> dict[str, Any]:

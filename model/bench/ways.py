@@ -89,14 +89,14 @@ def by_generate(
         longest = max(workload.lengths[case.key] for case, _ in asked)
         started = _now(device)
         inputs = model.gather([c for c, _ in asked], [text for _, text in asked]).to(device)
-        shown, _ = model.see(inputs)
+        shown, _ = model.encode_images(inputs)
         read = language.encoder(
-            inputs_embeds=model.embed(inputs, shown), attention_mask=inputs.words_mask
+            inputs_embeds=model.embed(inputs, shown), attention_mask=inputs.attention_mask
         )
         encoded = _now(device)
         out = language.generate(
             encoder_outputs=read,
-            attention_mask=inputs.words_mask,
+            attention_mask=inputs.attention_mask,
             **Decoding(longest, ban_eos=True).for_generate(),
         )
         new = out[:, 1:].tolist()
@@ -122,7 +122,7 @@ def by_generate(
 
 def by_engine(engine: Engine, device: torch.device, workload: Workload) -> Measured:
     """The engine, one stream of all."""
-    before = engine.tally
+    before = engine.counters
     _reset_peak(device)
     began = _now(device)
     written = 0
@@ -131,7 +131,7 @@ def by_engine(engine: Engine, device: torch.device, workload: Workload) -> Measu
             raise one.error
         written += len(one.tokens)
     seconds = _now(device) - began
-    now = engine.tally
+    now = engine.counters
     if written != workload.tokens:
         raise ModelError(f"the engine wrote {written} tokens instead of {workload.tokens}")
     return Measured(
@@ -157,7 +157,7 @@ def make_engine(
         device,
         Decoding(most, ban_eos=True),
         slots,
-        limit_of=lambda case: workload.lengths[case.key],
+        token_limit=lambda case: workload.lengths[case.key],
     )
 
 

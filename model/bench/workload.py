@@ -58,7 +58,7 @@ def make_workload(
     shares = (np.arange(studies) + 0.5) / studies
     lengths = np.interp(shares, np.linspace(0, 1, len(LENGTHS)), LENGTHS).round().astype(int)
     rng.shuffle(lengths)
-    instruction = instruction_of(model, min(READ_TOKENS, model.most_tokens))
+    instruction = instruction_of(model, min(READ_TOKENS, model.max_instruction_tokens))
     asked = []
     for number in range(studies):
         pixels = rng.integers(0, 256, (views, size, size), dtype=np.uint8)
@@ -71,8 +71,8 @@ def make_workload(
 def instruction_of(model: ClinicalBLIP, tokens: int) -> str:
     """An instruction of just so many pieces of T5's tokenizer, its end among them."""
     words: list[str] = []
-    while len(model.language(" ".join(words))["input_ids"]) < tokens:
+    while len(model.language_tokenizer(" ".join(words))["input_ids"]) < tokens:
         words.append("a")
-    while words and len(model.language(" ".join(words))["input_ids"]) > tokens:
+    while words and len(model.language_tokenizer(" ".join(words))["input_ids"]) > tokens:
         words.pop()
     return " ".join(words)

@@ -1,1 +1,5 @@
-"""The engine: cases in, token sequences out, with a fixed number of slots on one device."""
+"""The inference engine: cases go in, generated texts come out, with a fixed number of slots.
+
+`engine.Engine` is the entry point. The modules are layers, each of which imports only those below
+it: engine, scheduler, model_runner, decode_batch, then samplers, the decoder and the small parts.
+"""

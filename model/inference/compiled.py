@@ -1,7 +1,7 @@
-"""ViT and T5's encoder by torch.compile, kept where they read faster so. Knows no slots.
+"""Compiles ViT and T5's encoder with torch.compile, and keeps that only where it is faster.
 
-Layer by layer: layers that are alike share what was compiled. How many studies and positions there
-are stays open, so that one compilation serves every group.
+Layers are compiled one by one, so that layers of the same kind share one compilation. The number of
+studies and of positions stays open, so that one compilation serves every group.
 """
 
 from __future__ import annotations
@@ -15,58 +15,67 @@ from transformers import InstructBlipForConditionalGeneration
 
 from model.progress import ProgressCallback
 
-TIMES = 3
-"""How often each way is timed; the median counts."""
+TIMED_RUNS = 3
+"""How often the eager and the compiled form are timed; the median counts."""
 
 
-def try_compiled(
+def compile_if_faster(
     network: InstructBlipForConditionalGeneration,
-    read: Callable[[], object],
+    encode: Callable[[], object],
     progress: ProgressCallback,
     backend: str = "inductor",
 ) -> dict[str, object]:
-    """Compile the layers that read; keep it only where `read` is faster.
+    """Compile the layers of the encoders, and keep that only where `encode` becomes faster.
 
-    read: reads the largest group, the smallest, and returns when the device is done. progress: is
-    called with "compiling", of 10.
+    Args:
+        network: The network whose layers are compiled in place.
+        encode: Encodes the largest group and the smallest, and returns when the device is done.
+        progress: Is called with "compiling", done of 10.
+        backend: The backend of torch.compile.
 
     Returns:
-        eager_ms, compiled_ms: of `read`. kept: whether it stays compiled. why: where it could not
-        be compiled, the type of the error.
+        `eager_ms` and `compiled_ms`, the times of `encode`; `kept`, whether the layers stay
+        compiled; `why`, the type of the error where they could not be compiled.
     """
-    found: dict[str, object] = {"eager_ms": _milliseconds(read), "kept": False}
+    outcome: dict[str, object] = {"eager_ms": time_milliseconds(encode), "kept": False}
     progress("compiling", 1, 10)
     try:
         for layer in _layers(network):
             layer.compile(backend=backend, dynamic=True)
-        read()  # compiles
+        encode()  # compiles
         progress("compiling", 9, 10)
-        found["compiled_ms"] = _milliseconds(read)
-        found["kept"] = found["compiled_ms"] < found["eager_ms"]  # type: ignore[operator]
+        outcome["compiled_ms"] = time_milliseconds(encode)
+        outcome["kept"] = outcome["compiled_ms"] < outcome["eager_ms"]  # type: ignore[operator]
     except Exception as error:
-        # No compiler, no memory, a layer that it cannot take: all reads as well without.
-        found["why"] = type(error).__name__
-    if not found["kept"]:
-        take_back(network)
+        # No compiler, no memory, or a layer that it does not support: eager layers work as well.
+        outcome["why"] = type(error).__name__
+    if not outcome["kept"]:
+        uncompile(network)
     progress("compiling", 10, 10)
-    return found
+    return outcome
 
 
-def take_back(network: InstructBlipForConditionalGeneration) -> None:
-    """Layer by layer as before."""
+def uncompile(network: InstructBlipForConditionalGeneration) -> None:
+    """Make every layer eager again."""
     for layer in _layers(network):
         layer._compiled_call_impl = None
 
 
-def _layers(network: InstructBlipForConditionalGeneration) -> list[nn.Module]:
-    return [*network.vision_model.encoder.layers, *network.language_model.encoder.block]
+def compiled_layer_count(network: InstructBlipForConditionalGeneration) -> int:
+    """How many layers of the encoders are compiled."""
+    return sum(layer._compiled_call_impl is not None for layer in _layers(network))
 
 
-def _milliseconds(read: Callable[[], object]) -> float:
-    read()
+def time_milliseconds(work: Callable[[], object]) -> float:
+    """Median milliseconds of `work`, after one run that is not timed."""
+    work()
     taken = []
-    for _ in range(TIMES):
+    for _ in range(TIMED_RUNS):
         started = perf_counter()
-        read()
+        work()
         taken.append(1000 * (perf_counter() - started))
     return round(median(taken), 2)
+
+
+def _layers(network: InstructBlipForConditionalGeneration) -> list[nn.Module]:
+    return [*network.vision_model.encoder.layers, *network.language_model.encoder.block]

@@ -1,139 +1,158 @@
-"""The slots of the decoder: studies that are being written, a few steps at a time.
+"""The slots of the decoder: sequences are admitted to free slots, stepped, and leave when they end.
 
-Knows no cases and no words: a study is what the encoder gave for it, and comes back as tokens. On a
-GPU some steps of all slots are one CUDA graph, so that no Python stands between two tokens; the
-host enqueues the next steps before it looks at what the last ones told. On a CPU the same code runs
-step by step, over the positions that are in use and no more.
+A sequence is what the encoder gave for a request, and comes back as tokens. On a GPU a few steps of
+all slots are one CUDA graph, so that no Python runs between two tokens, and the host enqueues the
+next steps before it looks at the results of the last ones. On a CPU the same code runs step by
+step, over the positions that are in use and no more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from transformers import T5ForConditionalGeneration
 
 from model.decoding import Decoding
-from model.inference.beams import Beams
+from model.inference.beams import BeamSearchSampler
 from model.inference.decoder import Decoder
-from model.inference.greedy import Choosing, Ends, Greedy, Told
+from model.inference.greedy import GreedySampler
+from model.inference.sampler import Sampler, SamplerState, SpecialTokens
+from model.inference.types import Finished
 from model.progress import ProgressCallback, no_progress
 
-STEPS_ON_GPU = 4
-"""Between two looks of the host. More saves looks; less lets a free slot wait for less."""
-GRAIN = 32
-"""On a GPU positions are rounded up to so many, so that a few graphs serve all lengths."""
+STEPS_PER_GRAPH = 4
+"""Steps on a GPU between two looks of the host. With more of them the host looks less often; with
+fewer a free slot waits less."""
+BUCKET = 32
+"""Positions on a GPU are rounded up to a multiple of this, so that few graphs serve all lengths."""
 
 
 @dataclass(eq=False)
-class _Seat:
-    """A study on board. words: E of what it read. steps: taken, those under way counted."""
+class _Sequence:
+    """A sequence in a slot.
 
-    key: int
-    words: int
+    Attributes:
+        request_id: The request that it belongs to.
+        length: Positions that the encoder read for it.
+        steps: Steps taken, including those that are enqueued.
+    """
+
+    request_id: int
+    length: int
     steps: int = 0
 
 
-@dataclass(frozen=True)
-class Landed:
-    """What came of a study. ids: the end of text not among them. cut: it reached its limit.
+class DecodeBatch:
+    """A fixed number of slots over one decoder.
 
-    bad: its logits were no numbers, and what it told is worth nothing.
+    Attributes:
+        slots: How many slots there are.
+        steps: Steps taken since the batch was made.
+        tokens: Tokens of the sequences that have finished, ends of text included.
+        steps_per_round: Steps of one call of `step`.
     """
-
-    key: int
-    ids: tuple[int, ...]
-    logs: tuple[float, ...]
-    cut: bool
-    bad: bool
-
-
-class Flight:
-    """Slots over one decoder. Studies board free slots, and land when their text ends."""
 
     def __init__(
         self,
         t5: T5ForConditionalGeneration,
         decoding: Decoding,
         slots: int,
-        words: int,
+        source_length: int,
     ) -> None:
+        """Allocate the caches of all slots.
+
+        Args:
+            t5: The language model; its decoder's weights are fused in place.
+            decoding: How tokens are chosen, and how many at most.
+            slots: How many sequences can run at once.
+            source_length: Most positions that the encoder reads for one sequence.
+        """
         config = t5.config
         self.slots = slots
-        self._most = decoding.max_new_tokens
-        self._ends = Ends(config.decoder_start_token_id, config.eos_token_id, config.pad_token_id)
-        self._decoder = Decoder(t5, slots, decoding.beams, self._most, words)
+        self._max_tokens = decoding.max_new_tokens
+        self._special = SpecialTokens(
+            config.decoder_start_token_id, config.eos_token_id, config.pad_token_id
+        )
+        self._decoder = Decoder(t5, slots, decoding.beams, self._max_tokens, source_length)
         self._device = self._decoder.device
-        way = Greedy if decoding.beams == 1 else Beams
-        self._choosing: Choosing = way(decoding, slots, self._ends, self._device)
+        sampler_class = GreedySampler if decoding.beams == 1 else BeamSearchSampler
+        self._sampler: Sampler = sampler_class(decoding, slots, self._special, self._device)
         self._on_gpu = self._device.type == "cuda"
-        self._steps_a_look = STEPS_ON_GPU if self._on_gpu else 1
-        self._seats: list[_Seat | None] = [None] * slots
+        self.steps_per_round = STEPS_PER_GRAPH if self._on_gpu else 1
+        self._sequences: list[_Sequence | None] = [None] * slots
         self._graphs: dict[tuple[int, int, int], torch.cuda.CUDAGraph] = {}
-        self._looks: list[_Look] = []
+        self._snapshots: list[_Snapshot] = []
         self.steps = 0
         self.tokens = 0
-        """Told by those that have landed, ends of text counted."""
 
     @property
-    def free(self) -> int:
-        """Slots that nobody sits in."""
-        return self._seats.count(None)
+    def free_slots(self) -> int:
+        """How many slots are free."""
+        return self._sequences.count(None)
 
     @property
-    def on_board(self) -> list[int]:
-        """The keys of those who sit."""
-        return [seat.key for seat in self._seats if seat is not None]
+    def active_ids(self) -> list[int]:
+        """The ids of the requests that hold a slot."""
+        return [each.request_id for each in self._sequences if each is not None]
 
-    def board(
+    @property
+    def captured_graphs(self) -> int:
+        """How many CUDA graphs were captured so far; 0 on a CPU."""
+        return len(self._graphs)
+
+    def admit(
         self,
-        keys: Sequence[int],
+        request_ids: Sequence[int],
         hidden: torch.Tensor,
         mask: torch.Tensor,
         lengths: Sequence[int],
         limits: Sequence[int],
     ) -> None:
-        """Take studies on board, no more than there are free slots.
+        """Give requests their slots; there must be as many free ones.
 
-        hidden: (N, L, W) of T5's encoder. mask: (N, L), its first `lengths` of each 1. limits: new
-        tokens of each, at most.
+        Args:
+            request_ids: N ids that come back with the finished sequences.
+            hidden: (N, L, W) output of T5's encoder.
+            mask: (N, L) on the device; the first `lengths` positions of each are 1.
+            lengths: N counts of positions.
+            limits: N counts of new tokens, at most.
         """
-        places = [n for n, seat in enumerate(self._seats) if seat is None][: len(keys)]
-        slots = to_device(torch.tensor(places), self._device)
-        self._decoder.read(slots, hidden, mask)
-        self._choosing.begin(slots, to_device(torch.tensor(list(limits)), self._device))
-        for place, key, words in zip(places, keys, lengths, strict=True):
-            self._seats[place] = _Seat(key, words)
+        free = [n for n, each in enumerate(self._sequences) if each is None][: len(request_ids)]
+        slots = to_device(torch.tensor(free), self._device)
+        self._decoder.fill(slots, hidden, mask)
+        self._sampler.start(slots, to_device(torch.tensor(list(limits)), self._device))
+        for slot, request_id, length in zip(free, request_ids, lengths, strict=True):
+            self._sequences[slot] = _Sequence(request_id, length)
 
-    def fly(self) -> list[Landed]:
-        """Some steps of all who are on board; who has landed."""
-        if any(self._seats):
-            self._close_up()
+    def step(self) -> list[Finished]:
+        """Run a few decode steps for all active slots; return the finished sequences."""
+        if any(self._sequences):
+            self._compact()
             self._run()
-            self._looks.append(_Look(self._choosing.told(), self._seats))
-        # On a GPU the steps just enqueued run while the host looks at those before.
+            self._snapshots.append(_Snapshot(self._sampler.state(), self._sequences))
+        # On a GPU the steps just enqueued run while the host looks at the results before them.
         ahead = 1 if self._on_gpu else 0
-        landed: list[Landed] = []
-        while len(self._looks) > ahead or (self._looks and not any(self._seats)):
-            landed += self._land(self._looks.pop(0))
-        return landed
+        finished: list[Finished] = []
+        while len(self._snapshots) > ahead or (self._snapshots and not any(self._sequences)):
+            finished += self._collect(self._snapshots.pop(0))
+        return finished
 
     def warm_up(self, progress: ProgressCallback = no_progress) -> None:
-        """Run every size of step once, before anybody is on board.
+        """Run every size of step once, while all slots are empty.
 
-        Kernels are chosen and compiled now, so that capturing a graph later runs nothing.
+        Kernels are chosen and compiled now, so that capturing a graph later compiles nothing.
         """
         if not self._on_gpu:
             return
+        source_length = self._decoder.shape.source_length
         sizes = [
-            (rows, tokens, words)
-            for rows in self._sizes(self.slots, _halves(self.slots))
-            for tokens in self._sizes(self._most, range(GRAIN, self._most, GRAIN))
-            for words in self._sizes(
-                self._decoder.shape.words, range(GRAIN, self._decoder.shape.words, GRAIN)
-            )
+            (slots, tokens, length)
+            for slots in (*_halves(self.slots), self.slots)
+            for tokens in (*range(BUCKET, self._max_tokens, BUCKET), self._max_tokens)
+            for length in (*range(BUCKET, source_length, BUCKET), source_length)
         ]
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
@@ -143,114 +162,121 @@ class Flight:
                 progress("warming up", done, len(sizes))
         torch.cuda.current_stream().wait_stream(side)
 
-    @staticmethod
-    def _sizes(most: int, less: Iterable[int]) -> list[int]:
-        return [*less, most]
-
     def _run(self) -> None:
-        seats = [seat for seat in self._seats if seat is not None]
-        rows = 1 + max(n for n, seat in enumerate(self._seats) if seat is not None)
-        tokens = min(self._most, max(seat.steps for seat in seats) + self._steps_a_look)
-        words = max(seat.words for seat in seats)
+        active = [each for each in self._sequences if each is not None]
+        slots = 1 + max(n for n, each in enumerate(self._sequences) if each is not None)
+        tokens = min(self._max_tokens, max(each.steps for each in active) + self.steps_per_round)
+        length = max(each.length for each in active)
         if self._on_gpu:
-            tokens = min(self._most, _rounded(tokens))
-            words = min(self._decoder.shape.words, _rounded(words))
-            self._graph(self._rows_for(rows), tokens, words).replay()
+            tokens = min(self._max_tokens, _bucketed(tokens))
+            length = min(self._decoder.shape.source_length, _bucketed(length))
+            self._graph(self._slots_to_run(slots), tokens, length).replay()
         else:
-            self._step(rows, tokens, words)
-        for seat in seats:
-            seat.steps += self._steps_a_look
-        self.steps += self._steps_a_look
+            self._step(slots, tokens, length)
+        for each in active:
+            each.steps += self.steps_per_round
+        self.steps += self.steps_per_round
 
-    def _step(self, slots: int, tokens: int, words: int) -> None:
-        last, places = self._choosing.inputs(slots)
-        parents = self._choosing.advance(self._decoder.step(last, places, tokens, words))
+    def _step(self, slots: int, tokens: int, length: int) -> None:
+        last, positions = self._sampler.inputs(slots)
+        parents = self._sampler.advance(self._decoder.step(last, positions, tokens, length))
         if parents is not None:
             self._decoder.reorder(parents, tokens)
 
     def _graph(self, *size: int) -> torch.cuda.CUDAGraph:
-        """Some steps as one graph, captured at the first call for these sizes."""
-        rows, tokens, words = size
-        if (rows, tokens, words) not in self._graphs:
+        """A few steps as one graph, captured at the first call for these sizes."""
+        slots, tokens, length = size
+        if (slots, tokens, length) not in self._graphs:
             graph = torch.cuda.CUDAGraph()
-            # All share the first one's memory: they never run at the same time.
-            shared = next(iter(self._graphs.values())).pool() if self._graphs else None
-            with torch.cuda.graph(graph, pool=shared):
-                for _ in range(self._steps_a_look):
-                    self._step(rows, tokens, words)
-            self._graphs[rows, tokens, words] = graph
-        return self._graphs[rows, tokens, words]
+            # All graphs share the memory of the first, because they never run at the same time.
+            pool = next(iter(self._graphs.values())).pool() if self._graphs else None
+            with torch.cuda.graph(graph, pool=pool):
+                for _ in range(self.steps_per_round):
+                    self._step(slots, tokens, length)
+            self._graphs[slots, tokens, length] = graph
+        return self._graphs[slots, tokens, length]
 
-    def _close_up(self) -> None:
-        """Let those at the end move to empty slots before them: fewer rows are run.
+    def _compact(self) -> None:
+        """Move the last sequences to empty slots before them, so that fewer slots are run.
 
-        Whoever could board has boarded, so what is empty now stays so for a while.
+        All requests that were ready have been admitted, so what is empty now stays so for a while.
         """
-        taken = [n for n, seat in enumerate(self._seats) if seat is not None]
-        wanted = self._rows_for(len(taken)) if self._on_gpu else len(taken)
+        taken = [n for n, each in enumerate(self._sequences) if each is not None]
+        wanted = self._slots_to_run(len(taken)) if self._on_gpu else len(taken)
         while taken[-1] >= wanted:
-            source, target = taken.pop(), self._seats.index(None)
-            seat = self._seats[source]
-            if seat is None:
+            source, target = taken.pop(), self._sequences.index(None)
+            moved = self._sequences[source]
+            if moved is None:
                 raise RuntimeError("an empty slot cannot move")
-            self._decoder.move(source, target, min(seat.steps, self._most), seat.words)
-            self._choosing.move(source, target)
-            self._seats[target], self._seats[source] = seat, None
+            tokens = min(moved.steps, self._max_tokens)
+            self._decoder.copy_slot(source, target, tokens, moved.length)
+            self._sampler.copy_slot(source, target)
+            self._sequences[target], self._sequences[source] = moved, None
             taken = sorted([*taken, target])
 
-    def _rows_for(self, taken: int) -> int:
-        """How many slots are run for so many: a few sizes, each half of the next."""
-        return next((rows for rows in _halves(self.slots) if rows >= taken), self.slots)
+    def _slots_to_run(self, taken: int) -> int:
+        """How many slots are run for so many: one of a few sizes, each half of the next."""
+        return next((slots for slots in _halves(self.slots) if slots >= taken), self.slots)
 
-    def _land(self, look: _Look) -> list[Landed]:
-        told, running = look.read()
-        landed = []
-        for place, seat in enumerate(look.seats):
-            if seat is None or running[place] or seat not in self._seats:
+    def _collect(self, snapshot: _Snapshot) -> list[Finished]:
+        """Free the slots of the sequences that had ended when the snapshot was taken."""
+        state, running = snapshot.read()
+        finished = []
+        for slot, sequence in enumerate(snapshot.sequences):
+            if sequence is None or running[slot] or sequence not in self._sequences:
                 continue
-            # It may have moved since the host looked away.
-            now = self._seats.index(seat)
-            self._seats[now] = None
-            count = int(told.count[place])
-            ids = told.ids[place, :count].tolist()
-            bad = bool(told.bad[place])
-            ended = bool(ids) and ids[-1] == self._ends.end
-            kept = len(ids) - ended
+            # The sequence may have moved since the snapshot.
+            now = self._sequences.index(sequence)
+            self._sequences[now] = None
+            count = int(state.count[slot])
+            token_ids = state.token_ids[slot, :count].tolist()
+            non_finite = bool(state.non_finite[slot])
+            ended = bool(token_ids) and token_ids[-1] == self._special.end
+            kept = len(token_ids) - ended
             self.tokens += count
-            logs = told.logs[place, :kept].tolist()
-            landed.append(Landed(seat.key, tuple(ids[:kept]), tuple(logs), not ended, bad))
-            if bad:
-                self._decoder.wipe([now])
-        return landed
+            logprobs = state.logprobs[slot, :kept].tolist()
+            finished.append(
+                Finished(
+                    sequence.request_id,
+                    tuple(token_ids[:kept]),
+                    tuple(logprobs),
+                    cut=not ended,
+                    non_finite=non_finite,
+                )
+            )
+            if non_finite:
+                self._decoder.clear([now])
+        return finished
 
 
-class _Look:
-    """What all slots had told after some steps, and who sat where."""
+class _Snapshot:
+    """The sampler's state after a few steps, and which sequence was in which slot."""
 
-    def __init__(self, told: Told, seats: Sequence[_Seat | None]) -> None:
-        self.seats = list(seats)
-        self._told = told
+    def __init__(self, state: SamplerState, sequences: Sequence[_Sequence | None]) -> None:
+        self.sequences = list(sequences)
+        self._state = state
         self._event: torch.cuda.Event | None = None
-        if told.running.is_cuda:
-            self._told = Told(**{f.name: _to_host(getattr(told, f.name)) for f in fields(told)})
+        if state.running.is_cuda:
+            copies = {f.name: _to_host(getattr(state, f.name)) for f in fields(state)}
+            self._state = SamplerState(**copies)
             self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._event.record()
 
-    def read(self) -> tuple[Told, list[bool]]:
-        """What was told, and who still runs; waits until it is there."""
+    def read(self) -> tuple[SamplerState, list[bool]]:
+        """The state on the host and which slots still run; waits until the copy has arrived."""
         if self._event is not None:
             self._event.synchronize()
-        return self._told, self._told.running.tolist()
+        return self._state, self._state.running.tolist()
 
 
 def to_device(host: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor on the device; to a GPU by pinned memory, so that the host need not wait."""
+    """The tensor on the device; to a GPU from pinned memory, so that the host does not wait."""
     return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
-def _to_host(state: torch.Tensor) -> torch.Tensor:
-    pinned = torch.empty(state.shape, dtype=state.dtype, pin_memory=True)
-    return pinned.copy_(state, non_blocking=True)
+def _to_host(tensor: torch.Tensor) -> torch.Tensor:
+    pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return pinned.copy_(tensor, non_blocking=True)
 
 
 def _halves(slots: int) -> list[int]:
@@ -262,5 +288,5 @@ def _halves(slots: int) -> list[int]:
     return sizes[::-1]
 
 
-def _rounded(positions: int) -> int:
-    return math.ceil(positions / GRAIN) * GRAIN
+def _bucketed(positions: int) -> int:
+    return math.ceil(positions / BUCKET) * BUCKET

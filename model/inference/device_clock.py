@@ -1,4 +1,4 @@
-"""Seconds that a device worked, told without making it wait. Knows nothing of the work."""
+"""Measures how many seconds a device worked, without making it wait."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import torch
 
-_EVENTS = 64  # pairs kept before the older ones are added up
+MAX_EVENT_PAIRS = 64
+"""Pairs of CUDA events that are kept before the older half is added up."""
 
 
-class Clock:
-    """Seconds of the device between `with` and its end, all together."""
+class DeviceClock:
+    """Adds up the seconds that the device spends inside its `with` blocks."""
 
     def __init__(self, device: torch.device) -> None:
         self._on_gpu = device.type == "cuda"
@@ -21,7 +22,7 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """So far; waits for the device."""
+        """Seconds so far. On a GPU this waits for the last block to end."""
         if self._events:
             self._events[-1][1].synchronize()
             self._add(self._events)
@@ -40,11 +41,12 @@ class Clock:
             self._seconds += time.perf_counter() - self._started
             return
         self._events[-1][1].record()
-        if len(self._events) >= _EVENTS:
-            # Those of the first half are over long ago: adding them up waits for nothing.
-            over, self._events = self._events[: _EVENTS // 2], self._events[_EVENTS // 2 :]
-            over[-1][1].synchronize()
-            self._add(over)
+        if len(self._events) >= MAX_EVENT_PAIRS:
+            # The first half ended long ago, so that adding them up waits for nothing.
+            half = MAX_EVENT_PAIRS // 2
+            ended, self._events = self._events[:half], self._events[half:]
+            ended[-1][1].synchronize()
+            self._add(ended)
 
     def _add(self, events: Sequence[tuple[torch.cuda.Event, torch.cuda.Event]]) -> None:
         self._seconds += sum(start.elapsed_time(end) for start, end in events) / 1000.0

@@ -1,4 +1,4 @@
-"""Tells whose fault an error is: the memory's, the device's, or the case's own. Knows no engine."""
+"""Tells the causes of an error apart: lack of memory, a failed device, or the case itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_device_fault(error: BaseException) -> bool:
-    """Faults of driver or hardware; torch raises some of them as RuntimeError with a known text."""
+    """Whether the driver or the hardware failed.
+
+    torch raises some of these faults as a RuntimeError that only its text tells apart.
+    """
     return isinstance(error, torch.AcceleratorError) or (
         isinstance(error, RuntimeError)
         and any(sign in str(error) for sign in ("CUDA error", "cuDNN error", "CUBLAS_STATUS"))
@@ -22,7 +25,10 @@ def is_device_fault(error: BaseException) -> bool:
 
 
 def as_case_error(error: Exception) -> CaseError:
-    """The error as the case's own; of a foreign error the type alone, its words may quote it."""
+    """The error as a CaseError.
+
+    Of an error that is not our own only the type is kept, because its text may quote the case.
+    """
     if isinstance(error, CaseError):
         return error
     failed = CaseError(f"the network failed on this case ({type(error).__name__})")

@@ -1,180 +1,101 @@
-"""Which token comes next, greedily, for many slots at once, and when a text ends. Knows no weights.
-
-All of it stays on the device: the host sets a slot going, and later reads what came of it.
-Logits that are no numbers end their slot alone, and are remembered.
-"""
+"""Picks the likeliest next token for many slots at once (greedy decoding)."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
 from model.decoding import Decoding
+from model.inference.sampler import (
+    SamplerState,
+    SpecialTokens,
+    all_finite,
+    ban_repeats,
+    ban_token,
+)
 
 
-@dataclass(frozen=True)
-class Ends:
-    """What a text starts and ends with, and stands in for what is not there."""
+class GreedySampler:
+    """Picks the first maximum of the float32 logits, as transformers' `generate` does."""
 
-    start: int
-    end: int
-    pad: int
-
-
-@dataclass(frozen=True)
-class Told:
-    """What came of all slots, as last copied to the host; rows of slots that run mean nothing yet.
-
-    running, bad: (S,) bool; bad where logits were no numbers. count: (S,) tokens. ids: (S, T),
-    the end of text among them. logs: (S, T) natural log of each token's probability.
-    """
-
-    running: torch.Tensor
-    bad: torch.Tensor
-    count: torch.Tensor
-    ids: torch.Tensor
-    logs: torch.Tensor
-
-
-class Choosing(Protocol):
-    """What the slots need of a way to choose."""
-
-    def begin(self, slots: torch.Tensor, limits: torch.Tensor) -> None:
-        """Set slots going. slots, limits: (N,); a limit is the most new tokens."""
-        ...
-
-    def inputs(self, slots: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(R,) tokens to go on from, and (R,) their positions, of the first slots."""
-        ...
-
-    def advance(self, logits: torch.Tensor) -> torch.Tensor | None:
-        """Take the logits (R, V) of the first rows one token further.
-
-        Returns:
-            (R,) the row that each goes on from; None where each goes on from itself.
-        """
-        ...
-
-    def move(self, source: int, target: int) -> None:
-        """Copy one slot's state to another."""
-        ...
-
-    def told(self) -> Told:
-        """The state on the device, to be copied."""
-        ...
-
-
-class Greedy:
-    """The likeliest token, as transformers' `generate` takes it: of float32 logits, the first."""
-
-    def __init__(self, decoding: Decoding, slots: int, ends: Ends, device: torch.device) -> None:
-        self._most = decoding.max_new_tokens
+    def __init__(
+        self, decoding: Decoding, slots: int, special: SpecialTokens, device: torch.device
+    ) -> None:
+        self._max_tokens = decoding.max_new_tokens
         self._ngram = decoding.no_repeat_ngram
         self._ban_eos = decoding.ban_eos
-        self._ends = ends
-        self._every = torch.arange(slots, device=device)
+        self._special = special
+        self._slot_indices = torch.arange(slots, device=device)
         self._count = torch.zeros(slots, dtype=torch.long, device=device)
         self._limit = torch.zeros(slots, dtype=torch.long, device=device)
         self._running = torch.zeros(slots, dtype=torch.bool, device=device)
-        self._bad = torch.zeros(slots, dtype=torch.bool, device=device)
-        # The start stands before the first token, so that n-grams see it, as in transformers.
-        self._ids = torch.full((slots, self._most + 1), ends.pad, device=device)
-        self._logs = torch.zeros((slots, self._most), device=device)
+        self._non_finite = torch.zeros(slots, dtype=torch.bool, device=device)
+        # The start token comes first, so that n-grams include it, as in transformers.
+        self._token_ids = torch.full((slots, self._max_tokens + 1), special.pad, device=device)
+        self._logprobs = torch.zeros((slots, self._max_tokens), device=device)
 
-    def begin(self, slots: torch.Tensor, limits: torch.Tensor) -> None:
-        """Set slots going. slots, limits: (N,)."""
+    def start(self, slots: torch.Tensor, limits: torch.Tensor) -> None:
+        """Start new texts; as `Sampler.start`."""
         self._count[slots] = 0
         self._limit[slots] = limits
         self._running[slots] = True
-        self._bad[slots] = False
-        self._ids[slots] = self._ends.pad
-        self._ids[slots, 0] = self._ends.start
+        self._non_finite[slots] = False
+        self._token_ids[slots] = self._special.pad
+        self._token_ids[slots, 0] = self._special.start
 
     def inputs(self, slots: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """(S,) tokens to go on from, and (S,) their positions."""
-        # One that has ended stands still, whatever is run over it.
-        place = self._count[:slots].clamp(max=self._most - 1)
-        return self._ids[self._every[:slots], place], place
+        """(S,) the last token and (S,) its position."""
+        # A slot that has ended stays at its last position, however many steps still run over it.
+        position = self._count[:slots].clamp(max=self._max_tokens - 1)
+        return self._token_ids[self._slot_indices[:slots], position], position
 
     def advance(self, logits: torch.Tensor) -> None:
-        """Take the logits (S, V) of the first slots one token further."""
+        """Pick one more token for the first slots; logits: (S, V)."""
         slots = len(logits)
         running, count = self._running[:slots], self._count[:slots]
         raw = logits.float()
         finite = all_finite(raw)
         scores = raw
         if self._ngram:
-            scores = ban_repeats(scores, self._ids[:slots], count + 1, self._ngram)
+            scores = ban_repeats(scores, self._token_ids[:slots], count + 1, self._ngram)
         if self._ban_eos:
-            scores = ban(scores, self._ends.end)
+            scores = ban_token(scores, self._special.end)
         token = scores.argmax(dim=-1)
-        # Not logsumexp: on a CPU its exponential falls a hundredfold behind at logits far apart.
-        log = raw.log_softmax(dim=-1).gather(1, token[:, None])[:, 0]
-        _put(self._ids, count + 1, token, running)
-        _put(self._logs, count, log, running)
+        # logsumexp would do, but on a CPU its exponential is a hundred times slower where logits
+        # are far apart.
+        logprob = raw.log_softmax(dim=-1).gather(1, token[:, None])[:, 0]
+        _write_where(self._token_ids, count + 1, token, running)
+        _write_where(self._logprobs, count, logprob, running)
         self._count[:slots] += running
-        self._bad[:slots] |= running & ~finite
-        over = (token == self._ends.end) | (self._count[:slots] >= self._limit[:slots]) | ~finite
-        self._running[:slots] &= ~over
+        self._non_finite[:slots] |= running & ~finite
+        ended = (
+            (token == self._special.end) | (self._count[:slots] >= self._limit[:slots]) | ~finite
+        )
+        self._running[:slots] &= ~ended
 
-    def move(self, source: int, target: int) -> None:
-        """Copy one slot's state to another."""
-        for state in (self._count, self._limit, self._running, self._bad, self._ids, self._logs):
-            state[target] = state[source]
+    def copy_slot(self, source: int, target: int) -> None:
+        """Copy the state of one slot to another."""
+        for tensor in (
+            self._count,
+            self._limit,
+            self._running,
+            self._non_finite,
+            self._token_ids,
+            self._logprobs,
+        ):
+            tensor[target] = tensor[source]
 
-    def told(self) -> Told:
-        """The state on the device, to be copied."""
-        return Told(self._running, self._bad, self._count, self._ids[:, 1:], self._logs)
-
-
-def all_finite(logits: torch.Tensor) -> torch.Tensor:
-    """(R,) whether a row (R, V) is all numbers; a sum is none as soon as one of its parts is."""
-    return logits.sum(dim=-1).isfinite()
-
-
-def ban(scores: torch.Tensor, token: int) -> torch.Tensor:
-    """The scores (R, V) with one token out of the question."""
-    scores = scores.clone()
-    scores[:, token] = -torch.inf
-    return scores
-
-
-def ban_repeats(
-    scores: torch.Tensor, ids: torch.Tensor, lengths: torch.Tensor, size: int
-) -> torch.Tensor:
-    """The scores (R, V) without tokens that would end `size` tokens which a row has already.
-
-    ids: (R, T + 1) of which the first lengths (R,) are told. As transformers'
-    NoRepeatNGramLogitsProcessor, without leaving the device.
-    """
-    places = torch.arange(ids.shape[1] - size + 1, device=ids.device)  # where an n-gram begins
-    if not len(places):
-        return scores
-    # The last size - 1 tokens of each row, and those of every n-gram that is whole.
-    tail = lengths[:, None] - (size - 1) + torch.arange(size - 1, device=ids.device)  # (R, n - 1)
-    wanted = ids.gather(1, tail.clamp(min=0))  # (R, n - 1)
-    heads = ids.unfold(1, size, 1)  # (R, P, n)
-    same = (heads[:, :, : size - 1] == wanted[:, None]).all(dim=-1)  # (R, P)
-    whole = places[None] + size <= lengths[:, None]
-    banned = same & whole & (lengths[:, None] >= size - 1)
-    # Adding keeps what is banned twice banned, and needs no list of tokens.
-    price = torch.zeros_like(scores)
-    price.scatter_reduce_(
-        1,
-        heads[:, :, -1],
-        torch.where(banned, -torch.inf, 0.0).to(scores.dtype),
-        reduce="amin",
-    )
-    return scores + price
+    def state(self) -> SamplerState:
+        """The state on the device."""
+        return SamplerState(
+            self._running, self._non_finite, self._count, self._token_ids[:, 1:], self._logprobs
+        )
 
 
-def _put(
-    state: torch.Tensor, places: torch.Tensor, values: torch.Tensor, where: torch.Tensor
+def _write_where(
+    target: torch.Tensor, positions: torch.Tensor, values: torch.Tensor, mask: torch.Tensor
 ) -> None:
-    """state[i, places[i]] = values[i] for the rows where it is so; others are left as they are."""
-    at = places.clamp(max=state.shape[1] - 1)[:, None]
-    rows = state[: len(places)]
-    kept = torch.where(where[:, None], values[:, None].to(state.dtype), rows.gather(1, at))
-    rows.scatter_(1, at, kept)
+    """target[i, positions[i]] = values[i] for the rows where mask[i]; other rows stay."""
+    index = positions.clamp(max=target.shape[1] - 1)[:, None]
+    rows = target[: len(positions)]
+    new = torch.where(mask[:, None], values[:, None].to(target.dtype), rows.gather(1, index))
+    rows.scatter_(1, index, new)

@@ -1,9 +1,9 @@
-"""Linear layers in the order in which a CPU multiplies them. Knows no network.
+"""Linear layers whose weights lie in the order in which a CPU multiplies them.
 
-oneDNN, which torch brings, keeps a weight in blocks that fit the processor's registers; torch's
-own float32 products go through MKL. Packed once when a network is loaded; on the AMD processor of
-docs/develop/performance.md a study is then read in half the time.
-The numbers are float32's; only the order of summing differs, as it does between any two libraries.
+oneDNN, which comes with torch, keeps a weight in blocks that fit the processor's registers; torch's
+own float32 products go through MKL. The weights are packed once, when a network is loaded. On the
+AMD processor of docs/develop/performance.md a study is then encoded in half the time. The results
+are float32's; only the order of summation differs, as it does between any two libraries.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-WORTH = 65_536
-"""Weights that a layer must have: calling oneDNN costs more than it saves on fewer."""
+MIN_WEIGHTS = 65_536
+"""Smaller layers are not packed: calling oneDNN costs more than it saves for them."""
 
 
 class PackedLinear(nn.Module):
-    """A linear layer, packed.
+    """A linear layer with packed weights.
 
-    weight: (out, in) float32 in oneDNN's own order, which no other operation reads. bias: (out,)
-    or None.
+    Attributes:
+        weight: (out, in) float32 in oneDNN's own order, which no other operation can read.
+        bias: (out,), or None.
     """
 
     weight: torch.Tensor
@@ -43,28 +44,29 @@ class PackedLinear(nn.Module):
 
 
 def has_onednn() -> bool:
-    """Whether torch was built with oneDNN, and has what packs for it."""
+    """Whether torch was built with oneDNN and offers the operation that packs weights."""
     built: bool = torch._C._has_mkldnn
     return built and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 
 def can_pack(network: nn.Module) -> bool:
-    """Whether the network is one of float32 on a CPU, and there is oneDNN."""
+    """Whether the network is all float32 on a CPU, and oneDNN is available."""
     kinds = {(p.device.type, p.dtype) for p in network.parameters()}
     return has_onednn() and kinds == {("cpu", torch.float32)}
 
 
-def replace_linears(module: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> None:
-    """Every linear layer inside `module` by another, one after the other: none is held twice."""
+def replace_linears(module: nn.Module, convert: Callable[[nn.Linear], nn.Module]) -> None:
+    """Replace every linear layer inside `module`, one by one, so that no weight is held twice."""
     for name, child in module.named_children():
         if isinstance(child, nn.Linear):
-            setattr(module, name, make(child))
+            setattr(module, name, convert(child))
         else:
-            replace_linears(child, make)
+            replace_linears(child, convert)
 
 
 def pack_linears(network: nn.Module) -> None:
-    """Pack the linear layers of the network that are large; they give the same, sooner."""
+    """Pack the large linear layers of the network."""
     replace_linears(
-        network, lambda layer: PackedLinear(layer) if layer.weight.numel() >= WORTH else layer
+        network,
+        lambda layer: PackedLinear(layer) if layer.weight.numel() >= MIN_WEIGHTS else layer,
     )

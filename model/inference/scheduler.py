@@ -1,217 +1,213 @@
-"""One stream of cases through an engine: who waits where between the iterator and the slots.
+"""Schedules one stream of cases: which request waits, is encoded, holds a slot, or has finished.
 
-    pulled -> gathered (a thread) -> read (in groups) -> on board -> landed
+    pulled -> gathered (in a thread) -> encoded (in groups) -> admitted to a slot -> finished
 
-Whatever breaks on the way is its own case's failure: a group that breaks is read one by one, and
-after a decoder that broke everybody flies alone, once. Knows no network and no device.
+A fault belongs to its own case only. A group that breaks is encoded again one by one. After the
+decoder breaks, each of its requests runs alone once, and the one that breaks it again has failed.
 """
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import torch
-
-from model.case import Case, FailedCase
+from model.case import FailedCase
 from model.errors import CaseError, DeviceError
 from model.inference.faults import as_case_error, is_device_fault, is_out_of_memory
-
-if TYPE_CHECKING:
-    from model.inference.engine import Engine, Written
-    from model.network.clinicalblip import Inputs
-
-Asked = tuple[Case, str]
-"""A case and its instruction."""
-
-
-@dataclass
-class Study:
-    """A case on its way. number: ours, unique among those in flight."""
-
-    number: int
-    case: Case
-    prompt: str
-    limit: int
-    since: float
-    gathered: float = 0.0
-    boarded: float = 0.0
+from model.inference.model_runner import ModelRunner
+from model.inference.types import EncodedRequest, PromptedCase, Request, RequestOutput
+from model.network.clinicalblip import Inputs
 
 
 @dataclass
 class _Group:
-    """Studies that are read together, and their tensors as soon as the thread has made them."""
+    """Requests that are encoded together, and their tensors once the thread has made them."""
 
-    studies: list[Study]
+    requests: list[Request]
     inputs: Future[Inputs]
 
 
-@dataclass
-class Read:
-    """A study that T5's encoder has read. hidden: (L, W); mask: (L,); length: of it that counts."""
-
-    study: Study
-    hidden: torch.Tensor
-    mask: torch.Tensor
-    length: int
-
-
-class Stream:
-    """One call of `write`: who waits where between its iterator and the slots."""
+class Scheduler:
+    """One stream of requests from its source through the slots of a runner."""
 
     def __init__(
-        self, engine: Engine, thread: ThreadPoolExecutor, source: Iterator[Asked | None]
+        self,
+        runner: ModelRunner,
+        executor: ThreadPoolExecutor,
+        source: Iterator[PromptedCase | None],
     ) -> None:
-        self._engine = engine
-        self._thread = thread
-        self._source = source
-        self._ended = False
-        self._groups: deque[_Group] = deque()
-        self._ready: deque[Read] = deque()
-        self._on_board: dict[int, Study] = {}
-        self._failed: list[FailedCase] = []
-        self._alone: set[int] = set()
-        """Studies one of which broke the decoder: each is on board alone."""
+        """Prepare a stream.
 
-    def run(self) -> Iterator[Written | FailedCase]:
-        """Everything, until the source has ended and all has landed."""
-        engine = self._engine
+        Args:
+            runner: Runs the network.
+            executor: Makes the tensors of a group while the device runs.
+            source: The cases; None where nothing is ready at the moment.
+        """
+        self._runner = runner
+        self._executor = executor
+        self._source = source
+        self._source_ended = False
+        self._ids = itertools.count()
+        self._groups: deque[_Group] = deque()
+        self._encoded: deque[EncodedRequest] = deque()
+        self._active: dict[int, Request] = {}
+        self._failed: list[FailedCase] = []
+        self._isolated: set[int] = set()
+        """Requests one of which broke the decoder; each of them runs alone."""
+
+    def run(self) -> Iterator[RequestOutput | FailedCase]:
+        """Run until the source has ended and every request is finished.
+
+        Raises:
+            DeviceError: The device failed, or has no memory for one case.
+        """
+        runner = self._runner
         while True:
-            came = self._pull()
-            yield from self._failures()
-            while self._groups and len(self._ready) < engine.free:
+            pulled = self._pull()
+            yield from self._take_failed()
+            while self._groups and len(self._encoded) < runner.free_slots:
                 self._encode(self._groups.popleft())
-            yield from self._failures()
+            yield from self._take_failed()
             try:
-                self._board()
-                landed = engine.fly()
+                self._admit()
+                finished = runner.step()
             except Exception as error:
-                self._broke(error)
+                self._recover(error)
                 continue
-            for one in landed:
-                yield engine.written(self._on_board.pop(one.key), one)
-            if not (self._groups or self._ready or self._on_board) and (self._ended or not came):
+            for each in finished:
+                yield runner.output(self._active.pop(each.request_id), each)
+            idle = not (self._groups or self._encoded or self._active)
+            if idle and (self._source_ended or not pulled):
                 return
 
-    def _failures(self) -> Iterator[FailedCase]:
+    def _take_failed(self) -> Iterator[FailedCase]:
         failed, self._failed = self._failed, []
         yield from failed
 
     def _pull(self) -> bool:
-        """Take cases while there is room for a group of them; False where none was to be had."""
-        engine = self._engine
-        came = False
-        while not self._ended:
-            waiting = len(self._ready) + sum(len(group.studies) for group in self._groups)
-            room = engine.slots + 2 * engine.group - waiting - len(self._on_board)
-            if room < engine.group:
+        """Pull cases while there is room for a group; False where the source had none."""
+        runner = self._runner
+        pulled = False
+        while not self._source_ended:
+            waiting = len(self._encoded) + sum(len(group.requests) for group in self._groups)
+            room = runner.slots + 2 * runner.group_size - waiting - len(self._active)
+            if room < runner.group_size:
                 return True
-            studies: list[Study] = []
-            while len(studies) < engine.group:
+            requests: list[Request] = []
+            while len(requests) < runner.group_size:
                 try:
-                    asked = next(self._source)
+                    prompted = next(self._source)
                 except StopIteration:
-                    self._ended, asked = True, None
-                if asked is None:
+                    self._source_ended, prompted = True, None
+                if prompted is None:
                     break
-                came = True
-                self._check(asked, studies)
-            self._gather(studies)
-            if len(studies) < engine.group:
+                pulled = True
+                self._add_request(prompted, requests)
+            self._gather(requests)
+            if len(requests) < runner.group_size:
                 break
-        return came
+        return pulled
 
-    def _check(self, asked: Asked, studies: list[Study]) -> None:
-        engine, (case, prompt) = self._engine, asked
+    def _add_request(self, prompted: PromptedCase, requests: list[Request]) -> None:
+        runner, (case, prompt) = self._runner, prompted
         try:
-            engine.check(case)
+            runner.check(case)
         except CaseError as error:
             self._failed.append(FailedCase(case.key, error))
             return
-        number = next(engine.numbers)
-        studies.append(Study(number, case, prompt, engine.limit(case), time.perf_counter()))
+        limit = runner.limit(case)
+        requests.append(Request(next(self._ids), case, prompt, limit, time.perf_counter()))
 
-    def _gather(self, studies: list[Study]) -> None:
-        if studies:
-            made = self._thread.submit(self._engine.gather, studies)
-            self._groups.append(_Group(studies, made))
+    def _gather(self, requests: list[Request]) -> None:
+        if requests:
+            inputs = self._executor.submit(self._runner.gather, requests)
+            self._groups.append(_Group(requests, inputs))
+
+    def _requeue(self, requests: list[Request]) -> None:
+        """Put requests before all other groups, to be encoded together."""
+        inputs = self._executor.submit(self._runner.gather, requests)
+        self._groups.appendleft(_Group(requests, inputs))
 
     def _encode(self, group: _Group) -> None:
-        """Read a group; one that breaks is read one by one, and who breaks alone has failed."""
-        engine, studies = self._engine, group.studies
+        """Encode a group; one that breaks is encoded one by one, to find the case at fault."""
+        runner, requests = self._runner, group.requests
         try:
             inputs = group.inputs.result()
-            gathered = time.perf_counter()
-            hidden = engine.encode(inputs)
+            gathered_at = time.perf_counter()
+            hidden = runner.encode(inputs)
         except Exception as error:
             broken: Exception = error
         else:
-            lengths = inputs.words_mask.sum(dim=1).tolist()
-            for n, study in enumerate(studies):
-                study.gathered = gathered
-                self._ready.append(Read(study, hidden[n], inputs.words_mask[n], lengths[n]))
+            lengths = inputs.attention_mask.sum(dim=1).tolist()
+            for n, request in enumerate(requests):
+                request.gathered_at = gathered_at
+                self._encoded.append(
+                    EncodedRequest(request, hidden[n], inputs.attention_mask[n], lengths[n])
+                )
             return
-        # Outside the handler, so that the failed group's tensors are no longer held by it.
+        # Outside the handler, which would still hold the tensors of the failed group.
         if is_out_of_memory(broken):
-            if len(studies) == 1:
-                raise DeviceError(f"{engine.device_name} has no memory for one case") from broken
-            if engine.group >= len(studies):
-                engine.halve(slots=False)
-            part = (len(studies) + 1) // 2
+            if len(requests) == 1:
+                raise DeviceError(f"{runner.device_name} has no memory for one case") from broken
+            if runner.group_size >= len(requests):
+                runner.halve_group()
+            size = (len(requests) + 1) // 2
         elif is_device_fault(broken):
-            raise DeviceError(f"{engine.device_name} failed: {broken}") from broken
-        elif len(studies) == 1:
-            self._failed.append(FailedCase(studies[0].case.key, as_case_error(broken)))
+            raise DeviceError(f"{runner.device_name} failed: {broken}") from broken
+        elif len(requests) == 1:
+            self._failed.append(FailedCase(requests[0].case.key, as_case_error(broken)))
             return
         else:
-            part = 1
-        for start in reversed(range(0, len(studies), part)):
-            half = studies[start : start + part]
-            self._groups.appendleft(_Group(half, self._thread.submit(engine.gather, half)))
+            size = 1
+        for start in reversed(range(0, len(requests), size)):
+            self._requeue(requests[start : start + size])
 
-    def _board(self) -> None:
-        """Those that are read to the free slots; a suspect when nobody else is there."""
-        count = min(len(self._ready), self._engine.free)
-        suspects = [n for n, one in enumerate(self._ready) if one.study.number in self._alone]
-        if suspects:
-            first = suspects[0]
-            count = int(not self._on_board) if first == 0 else min(count, first)
-            if any(number in self._alone for number in self._on_board):
+    def _admit(self) -> None:
+        """Admit encoded requests to the free slots; an isolated one only while no other runs."""
+        count = min(len(self._encoded), self._runner.free_slots)
+        isolated = [n for n, each in enumerate(self._encoded) if each.request.id in self._isolated]
+        if isolated:
+            first = isolated[0]
+            count = int(not self._active) if first == 0 else min(count, first)
+            if any(request_id in self._isolated for request_id in self._active):
                 count = 0
         if not count:
             return
-        boarding = [self._ready.popleft() for _ in range(count)]
+        admitted = [self._encoded.popleft() for _ in range(count)]
         now = time.perf_counter()
-        for one in boarding:
-            one.study.boarded = now
-            self._on_board[one.study.number] = one.study
-        self._engine.board(boarding)
+        for each in admitted:
+            each.request.admitted_at = now
+            self._active[each.request.id] = each.request
+        self._runner.admit(admitted)
 
-    def _broke(self, error: Exception) -> None:
-        """The decoder broke with all on board; nobody is lost.
+    def _recover(self, error: Exception) -> None:
+        """Bring the active requests back after the decoder broke, so that none is lost.
 
-        Memory that ran out: fewer slots from now on, and everybody again. A failing device is told.
-        Anything else is somebody's own fault: one after another, alone, and who breaks it again has
-        failed.
+        Where memory ran out, all of them run again with fewer slots. Any other error is the fault
+        of one request: they run one after another, each alone, and the one that breaks the decoder
+        again has failed.
+
+        Raises:
+            DeviceError: The device failed.
         """
-        engine = self._engine
-        again = list(self._on_board.values())
-        self._on_board.clear()
+        runner = self._runner
+        requests = list(self._active.values())
+        self._active.clear()
         if is_device_fault(error):
-            raise DeviceError(f"{engine.device_name} failed: {error}") from error
+            raise DeviceError(f"{runner.device_name} failed: {error}") from error
         if is_out_of_memory(error):
-            engine.halve(slots=True)
+            runner.halve_slots()
         elif isinstance(error, DeviceError):
             raise error
         else:
-            engine.reset()
-            if len(again) == 1:
-                self._failed.append(FailedCase(again[0].case.key, as_case_error(error)))
+            runner.reset()
+            if len(requests) == 1:
+                self._failed.append(FailedCase(requests[0].case.key, as_case_error(error)))
                 return
-            self._alone.update(study.number for study in again)
-        for study in reversed(again):
-            self._groups.appendleft(_Group([study], self._thread.submit(engine.gather, [study])))
+            self._isolated.update(request.id for request in requests)
+        for request in reversed(requests):
+            self._requeue([request])

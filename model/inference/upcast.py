@@ -1,7 +1,7 @@
-"""A network kept in half precision, computing in full precision for a while. Knows no network.
+"""Lets a network that is stored in half precision compute in full precision for a while.
 
-Only for a study that half precision gave no numbers for: each layer's weights are widened while it
-runs and no longer, so it takes the memory of one layer, and time.
+This serves only studies for which half precision gave no finite numbers. Each layer's weights are
+widened while that layer runs and no longer, so it needs the extra memory of one layer, and time.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ from torch import nn
 
 @contextmanager
 def upcast(network: nn.Module, dtype: torch.dtype = torch.float32) -> Iterator[None]:
-    """While the block runs, every layer of `network` computes in `dtype`; then all is as before."""
+    """Make every layer of `network` compute in `dtype` while the block runs.
+
+    Afterwards, also after an error, the network is as it was before.
+    """
     hooks = []
     narrow: dict[nn.Module, dict[str, torch.Tensor]] = {}
 
     def widen(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        kept = {}
+        stored = {}
         for name, weight in module._parameters.items():
             if weight is not None and weight.is_floating_point() and weight.dtype != dtype:
-                kept[name] = weight.data
+                stored[name] = weight.data
                 weight.data = weight.data.to(dtype)
-        narrow[module] = kept
-        return tuple(_wide(arg, dtype) for arg in args)
+        narrow[module] = stored
+        return tuple(_widened(arg, dtype) for arg in args)
 
     def restore(module: nn.Module, *_: Any) -> None:
         for name, data in narrow.pop(module, {}).items():
@@ -36,7 +39,7 @@ def upcast(network: nn.Module, dtype: torch.dtype = torch.float32) -> Iterator[N
     for module in network.modules():
         if any(True for _ in module.parameters(recurse=False)):
             hooks.append(module.register_forward_pre_hook(widen))
-            # Also when the layer fails: its weights must not stay wide.
+            # The hook also runs when the layer fails: its weights must not stay wide.
             hooks.append(module.register_forward_hook(restore, always_call=True))
     try:
         yield
@@ -47,7 +50,7 @@ def upcast(network: nn.Module, dtype: torch.dtype = torch.float32) -> Iterator[N
             restore(module)
 
 
-def _wide(arg: Any, dtype: torch.dtype) -> Any:
+def _widened(arg: Any, dtype: torch.dtype) -> Any:
     if isinstance(arg, torch.Tensor) and arg.is_floating_point():
         return arg.to(dtype)
     return arg

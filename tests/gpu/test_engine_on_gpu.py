@@ -10,7 +10,9 @@ import torch
 from model.bench.workload import Workload, make_workload
 from model.case import FailedCase
 from model.decoding import Decoding
-from model.inference.engine import Engine, Written
+from model.inference.engine import Engine
+from model.inference.model_runner import ModelRunner
+from model.inference.types import RequestOutput
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.sizes import build_random
 
@@ -49,7 +51,7 @@ def test_in_float64_the_tokens_are_those_of_generate(
         drafts = {one.key: one for one in engine.write(order)}
         assert len(drafts) == len(right)
         for key, one in drafts.items():
-            assert isinstance(one, Written)
+            assert isinstance(one, RequestOutput)
             assert one.tokens == right[key].tokens
             assert one.logprobs == pytest.approx(right[key].logprobs, abs=1e-5)
 
@@ -60,8 +62,8 @@ def test_some_steps_are_one_graph(device: torch.device) -> None:
     engine.warm_up()
     assert sum(1 for _ in engine.write(asked(model, 20).asked)) == 20
     if device.type == "cuda":
-        assert engine._flight._graphs
-        assert engine._flight._steps_a_look > 1
+        assert engine.runner.batch.captured_graphs > 0
+        assert engine.runner.batch.steps_per_round > 1
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -70,7 +72,7 @@ def test_half_precision_drafts_all(device: torch.device, dtype: torch.dtype) -> 
     work = asked(model, 20)
     drafts = list(Engine(model, device, Decoding(40), 8).write(work.asked))
     assert {one.key for one in drafts} == set(work.lengths)
-    assert all(isinstance(one, Written) and one.rerun == "" for one in drafts)
+    assert all(isinstance(one, RequestOutput) and one.rerun == "" for one in drafts)
 
 
 def test_no_numbers_are_run_again_in_float32(device: torch.device) -> None:
@@ -79,8 +81,8 @@ def test_no_numbers_are_run_again_in_float32(device: torch.device) -> None:
     language.lm_head.weight = torch.nn.Parameter(language.lm_head.weight.detach() * 16384.0)
     engine = Engine(model, device, Decoding(20), 4)
     drafts = list(engine.write(asked(model, 9).asked))
-    assert all(isinstance(one, Written) and one.rerun == "float32" for one in drafts)
-    assert engine.tally.reruns == 9
+    assert all(isinstance(one, RequestOutput) and one.rerun == "float32" for one in drafts)
+    assert engine.counters.reruns == 9
 
 
 def test_poison_in_the_middle_of_64_is_alone(
@@ -88,15 +90,15 @@ def test_poison_in_the_middle_of_64_is_alone(
 ) -> None:
     model = build_random("tiny", dtype=torch.float16, device=device)
     work = asked(model, 64)
-    gather = Engine.gather
+    gather = ModelRunner.gather
 
-    def gathered(self, studies):  # type: ignore[no-untyped-def]
-        inputs = gather(self, studies)
-        if any(study.case.key == "31" for study in studies):
+    def gathered(self, requests):  # type: ignore[no-untyped-def]
+        inputs = gather(self, requests)
+        if any(request.case.key == "31" for request in requests):
             return replace(inputs, pixels=torch.full_like(inputs.pixels, torch.nan))
         return inputs
 
-    monkeypatch.setattr(Engine, "gather", gathered)
+    monkeypatch.setattr(ModelRunner, "gather", gathered)
     drafts = {one.key: one for one in Engine(model, device, Decoding(30), 16).write(work.asked)}
     failed = [key for key, one in drafts.items() if isinstance(one, FailedCase)]
     assert len(drafts) == 64
@@ -112,11 +114,11 @@ def test_memory_that_runs_out_halves_the_slots_and_loses_nobody(device: torch.de
     taken = torch.cuda.memory_allocated()
     try:
         # Room for the weights and about ten slots.
-        slot = Engine(model, device, Decoding(150, ban_eos=True), 1).plan.a_slot
+        slot = Engine(model, device, Decoding(150, ban_eos=True), 1).plan.bytes_per_slot
         torch.cuda.set_per_process_memory_fraction(min(1.0, (taken + 1.5e9 + 10 * slot) / whole))
         engine = Engine(model, device, Decoding(150, ban_eos=True), 4096)
         assert engine.slots < 4096
         work = make_workload(model, 40, longest=40)
-        assert sum(isinstance(one, Written) for one in engine.write(work.asked)) == 40
+        assert sum(isinstance(one, RequestOutput) for one in engine.write(work.asked)) == 40
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

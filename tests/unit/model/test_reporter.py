@@ -11,6 +11,7 @@ import pytest
 from model.case import Case, DraftText, FailedCase, Priors
 from model.decoding import Serving
 from model.errors import BundleError, DeviceError
+from model.inference.engine import Engine
 from model.manifest import read_manifest
 from model.prompting.prompt import QUESTION
 from model.reporter import Drafting, NullReporter, Reporter, load_reporter
@@ -18,8 +19,13 @@ from training.corpus.phantoms import HELD_OUT, phantom
 
 
 @pytest.fixture(scope="module")
-def reporter() -> Reporter:
-    return Reporter.load("demo", "cpu", Serving(slots=4))
+def engine() -> Engine:
+    return Engine.load("demo", "cpu", Serving(slots=4))[0]
+
+
+@pytest.fixture(scope="module")
+def reporter(engine: Engine) -> Reporter:
+    return Reporter(engine, read_manifest("demo"))
 
 
 def case(seed: int) -> Case:
@@ -58,18 +64,18 @@ def test_a_flood_of_words_leaves_the_template(reporter: Reporter) -> None:
 
 
 @pytest.mark.parametrize("template", ["oracle_iu", "oracle_mimic", "predicted", "nonsense"])
-def test_what_must_not_be_served_is_refused_at_load(reporter: Reporter, template: str) -> None:
-    told = replace(reporter.manifest, template=template)
+def test_what_must_not_be_served_is_refused_at_load(engine: Engine, template: str) -> None:
+    manifest = replace(read_manifest("demo"), template=template)
     with pytest.raises(BundleError, match=template):
-        Reporter(reporter._engine, told)
+        Reporter(engine, manifest)
 
 
 def test_a_template_that_the_network_cannot_take_is_refused_at_load(
-    reporter: Reporter, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporter._engine._model, "most_tokens", 12)
+    monkeypatch.setattr(engine.runner.model, "max_instruction_tokens", 12)
     with pytest.raises(BundleError, match="without any prior"):
-        Reporter(reporter._engine, reporter.manifest)
+        Reporter(engine, read_manifest("demo"))
 
 
 def test_the_manifest_is_the_bundles(reporter: Reporter) -> None:

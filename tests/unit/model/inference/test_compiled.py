@@ -9,8 +9,9 @@ from model.bench.workload import make_workload
 from model.decoding import Decoding, Serving
 from model.errors import DeviceError
 from model.inference import compiled, packed
-from model.inference.device_tuning import make_fit
-from model.inference.engine import Engine, Written
+from model.inference.device_tuning import tune_for_device
+from model.inference.engine import Engine
+from model.inference.types import RequestOutput
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.sizes import build_random
 
@@ -19,13 +20,9 @@ TRACED = "aot_eager"
 """Traced and run by torch's own kernels: needs no C++ compiler."""
 
 
-def layers(model: ClinicalBLIP) -> list[torch.nn.Module]:
-    network = model.network
-    return [*network.vision_model.encoder.layers, *network.language_model.encoder.block]
-
-
-def is_compiled(model: ClinicalBLIP) -> list[bool]:
-    return [layer._compiled_call_impl is not None for layer in layers(model)]
+def layer_count(model: ClinicalBLIP) -> int:
+    config = model.config
+    return config.vision_config.num_hidden_layers + config.text_config.num_layers
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, *milliseconds: float) -> None:
@@ -35,7 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, *milliseconds: float) -> None:
         read()
         return next(times)
 
-    monkeypatch.setattr(compiled, "_milliseconds", timed)
+    monkeypatch.setattr(compiled, "time_milliseconds", timed)
 
 
 def test_what_reads_faster_is_kept_and_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,15 +42,15 @@ def test_what_reads_faster_is_kept_and_writes_the_same(monkeypatch: pytest.Monke
     before = {one.key: one for one in Engine(model, CPU, Decoding(12), 3).write(asked)}
     clock(monkeypatch, 2.0, 1.0)
     calls: list[tuple[str, float, float | None]] = []
-    engine = Engine(model, CPU, Decoding(12), 3, group=2)
+    engine = Engine(model, CPU, Decoding(12), 3, group_size=2)
     found = engine.compile(lambda *call: calls.append(call), TRACED)
     assert found == {"eager_ms": 2.0, "compiled_ms": 1.0, "kept": True}
-    assert all(is_compiled(model))
+    assert compiled.compiled_layer_count(model.network) == layer_count(model)
     assert calls[-1] == ("compiling", 10, 10)
     for one in engine.write(asked):
         right = before[one.key]
-        assert isinstance(one, Written)
-        assert isinstance(right, Written)
+        assert isinstance(one, RequestOutput)
+        assert isinstance(right, RequestOutput)
         assert one.tokens == right.tokens
         assert one.logprobs == pytest.approx(right.logprobs, abs=1e-3)
 
@@ -63,7 +60,7 @@ def test_what_reads_no_faster_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> 
     model = build_random("tiny")
     clock(monkeypatch, 1.0, 1.0)
     assert Engine(model, CPU, Decoding(4), 1).compile(backend=TRACED)["kept"] is False
-    assert not any(is_compiled(model))
+    assert compiled.compiled_layer_count(model.network) == 0
 
 
 def test_without_a_compiler_all_is_as_before() -> None:
@@ -77,9 +74,9 @@ def test_without_a_compiler_all_is_as_before() -> None:
     found = engine.compile(backend=broken)  # type: ignore[arg-type]
     assert found["kept"] is False
     assert found["why"] == "BackendCompilerFailed"
-    assert not any(is_compiled(model))
+    assert compiled.compiled_layer_count(model.network) == 0
     asked = make_workload(model, 3, longest=4).asked
-    assert all(isinstance(one, Written) for one in engine.write(asked))
+    assert all(isinstance(one, RequestOutput) for one in engine.write(asked))
 
 
 def test_no_numbers_are_run_again_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,17 +88,17 @@ def test_no_numbers_are_run_again_uncompiled(monkeypatch: pytest.MonkeyPatch) ->
     clock(monkeypatch, 2.0, 1.0)
     assert engine.compile(backend=TRACED)["kept"] is True
     drafts = list(engine.write(make_workload(model, 3, longest=6).asked))
-    assert all(isinstance(one, Written) and one.rerun == "float32" for one in drafts)
+    assert all(isinstance(one, RequestOutput) and one.rerun == "float32" for one in drafts)
 
 
 def test_packed_layers_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed, "WORTH", 0)
+    monkeypatch.setattr(packed, "MIN_WEIGHTS", 0)
     model = build_random("tiny")
-    make_fit(model, CPU)
+    tune_for_device(model, CPU)
     with pytest.raises(DeviceError, match="for a GPU"):
         Engine(model, CPU, Decoding(4), 1).compile()
 
 
 def test_on_a_cpu_the_setting_changes_nothing() -> None:
     engine, _ = Engine.load("demo", "cpu", Serving(slots=1, compiled=True))
-    assert not any(is_compiled(engine._model))
+    assert compiled.compiled_layer_count(engine.runner.model.network) == 0

@@ -12,8 +12,10 @@ import torch
 from model.case import Case, FailedCase, View
 from model.decoding import Decoding
 from model.errors import CaseError, DeviceError
-from model.inference.decode_batch import Flight, Landed
-from model.inference.engine import Engine, Written
+from model.inference.decode_batch import DecodeBatch
+from model.inference.engine import Engine
+from model.inference.model_runner import ModelRunner
+from model.inference.types import Finished, RequestOutput
 from model.network.clinicalblip import ClinicalBLIP, Inputs
 from training.corpus.phantoms import phantom
 
@@ -38,16 +40,16 @@ def reading(
 
     def install(fault: Callable[[Inputs], Exception | None]) -> list[int]:
         sizes: list[int] = []
-        real = Engine.encode
+        real = ModelRunner.encode
 
-        def encode(self: Engine, inputs: Inputs) -> torch.Tensor:
-            sizes.append(len(inputs.words))
+        def encode(self: ModelRunner, inputs: Inputs) -> torch.Tensor:
+            sizes.append(len(inputs.input_ids))
             error = fault(inputs)
             if error is not None:
                 raise error
             return real(self, inputs)
 
-        monkeypatch.setattr(Engine, "encode", encode)
+        monkeypatch.setattr(ModelRunner, "encode", encode)
         return sizes
 
     return install
@@ -56,21 +58,21 @@ def reading(
 @pytest.fixture
 def flying(
     monkeypatch: pytest.MonkeyPatch,
-) -> Callable[[Callable[[Flight], Exception | None]], list[int]]:
+) -> Callable[[Callable[[DecodeBatch], Exception | None]], list[int]]:
     """Make the decoder raise what the given function returns; how many were on board each time."""
 
-    def install(fault: Callable[[Flight], Exception | None]) -> list[int]:
+    def install(fault: Callable[[DecodeBatch], Exception | None]) -> list[int]:
         aboard: list[int] = []
-        real = Flight.fly
+        real = DecodeBatch.step
 
-        def fly(self: Flight) -> list[Landed]:
-            aboard.append(len(self.on_board))
+        def step(self: DecodeBatch) -> list[Finished]:
+            aboard.append(len(self.active_ids))
             error = fault(self)
             if error is not None:
                 raise error
             return real(self)
 
-        monkeypatch.setattr(Flight, "fly", fly)
+        monkeypatch.setattr(DecodeBatch, "step", step)
         return aboard
 
     return install
@@ -82,8 +84,8 @@ def test_every_case_is_drafted_whatever_the_slots(untrained: ClinicalBLIP) -> No
     assert set(few) == set(many) == {f"k{n}" for n in range(5)}
     for key, one in few.items():
         other = many[key]
-        assert isinstance(one, Written)
-        assert isinstance(other, Written)
+        assert isinstance(one, RequestOutput)
+        assert isinstance(other, RequestOutput)
         assert one.tokens == other.tokens
         assert len(one.tokens) == len(one.logprobs)
         assert one.prompt == ASK
@@ -98,7 +100,7 @@ def test_no_more_is_asked_for_than_there_is_room(untrained: ClinicalBLIP) -> Non
             read.append(case.key)
             yield case, ask
 
-    stream = Engine(untrained, CPU, Decoding(4), 2, group=1).write(source())
+    stream = Engine(untrained, CPU, Decoding(4), 2, group_size=1).write(source())
     next(stream)
     assert read == ["k0", "k1", "k2", "k3"]
 
@@ -124,26 +126,26 @@ def test_an_engine_serves_one_stream_after_another(untrained: ClinicalBLIP) -> N
     left.close()
     drafted = {w.key: w for w in engine.write(cases(3))}
     assert drafted.keys() == {"k0", "k1", "k2"}
-    assert {k: w.tokens for k, w in drafted.items() if isinstance(w, Written)} == {
-        k: w.tokens for k, w in run(untrained, cases(3)).items() if isinstance(w, Written)
+    assert {k: w.tokens for k, w in drafted.items() if isinstance(w, RequestOutput)} == {
+        k: w.tokens for k, w in run(untrained, cases(3)).items() if isinstance(w, RequestOutput)
     }
 
 
 def test_a_case_can_have_a_limit_of_its_own(untrained: ClinicalBLIP) -> None:
     limits = {"k0": 2, "k1": 5, "k2": 99}
     endless = Decoding(6, ban_eos=True)
-    engine = Engine(untrained, CPU, endless, 2, limit_of=lambda case: limits[case.key])
-    lengths = {w.key: len(w.tokens) for w in engine.write(cases(3)) if isinstance(w, Written)}
+    engine = Engine(untrained, CPU, endless, 2, token_limit=lambda case: limits[case.key])
+    lengths = {w.key: len(w.tokens) for w in engine.write(cases(3)) if isinstance(w, RequestOutput)}
     assert lengths == {"k0": 2, "k1": 5, "k2": 6}
-    assert engine.tally.tokens == 13
-    assert engine.tally.studies == 3
+    assert engine.counters.tokens == 13
+    assert engine.counters.studies == 3
 
 
 def test_slots_are_busy_while_there_is_work(untrained: ClinicalBLIP) -> None:
     engine = Engine(untrained, CPU, Decoding(8, ban_eos=True), 3)
-    before = engine.tally
+    before = engine.counters
     list(engine.write(cases(9)))
-    now = engine.tally
+    now = engine.counters
     assert now.occupancy(before) == 1.0
     assert now.steps == 24
     assert now.occupancy(now.copy()) == 0.0
@@ -170,10 +172,10 @@ def test_poison_breaks_its_group_and_then_fails_alone(untrained, reading) -> Non
         return RuntimeError("index out of range in self") if found else None
 
     sizes = reading(fault)
-    engine = Engine(untrained, CPU, SIX, 4, group=4)
+    engine = Engine(untrained, CPU, SIX, 4, group_size=4)
     out = {one.key: one for one in engine.write(asked)}
     assert sizes == [4, 1, 1, 1, 1]
-    assert {key for key, one in out.items() if isinstance(one, Written)} == {"k0", "k1", "k3"}
+    assert {key for key, one in out.items() if isinstance(one, RequestOutput)} == {"k0", "k1", "k3"}
     failed = out["k2"]
     assert isinstance(failed, FailedCase)
     assert isinstance(failed.error, CaseError)
@@ -186,10 +188,10 @@ def test_whoever_breaks_the_decoder_is_found_and_fails_alone(untrained, flying) 
     asked = cases(6)
     broken: list[int] = []
 
-    def fault(flight: Flight) -> Exception | None:
+    def fault(batch: DecodeBatch) -> Exception | None:
         # The third to be pulled has the number 2, whatever slot it sits in.
-        if 2 in flight.on_board:
-            broken.append(len(flight.on_board))
+        if 2 in batch.active_ids:
+            broken.append(len(batch.active_ids))
             return RuntimeError("shapes do not match")
         return None
 
@@ -224,19 +226,19 @@ def test_a_value_that_is_no_number_fails_its_case_alone(
     assert "not a number" in str(failed.error)
     for key in ("k0", "k2", "k3", "k4"):
         one, other = out[key], well[key]
-        assert isinstance(one, Written)
-        assert isinstance(other, Written)
+        assert isinstance(one, RequestOutput)
+        assert isinstance(other, RequestOutput)
         assert one.tokens == other.tokens
 
 
 def test_memory_that_runs_out_while_reading_halves_the_group(untrained, reading) -> None:  # type: ignore[no-untyped-def]
     sizes = reading(
-        lambda inputs: torch.OutOfMemoryError("no room") if len(inputs.words) > 2 else None
+        lambda inputs: torch.OutOfMemoryError("no room") if len(inputs.input_ids) > 2 else None
     )
-    engine = Engine(untrained, CPU, SIX, 8, group=8)
+    engine = Engine(untrained, CPU, SIX, 8, group_size=8)
     out = list(engine.write(cases(8)))
     assert len(out) == 8
-    assert all(isinstance(one, Written) for one in out)
+    assert all(isinstance(one, RequestOutput) for one in out)
     assert sizes == [8, 4, 2, 2, 4, 2, 2]
     sizes.clear()
     list(engine.write(cases(4)))
@@ -245,11 +247,11 @@ def test_memory_that_runs_out_while_reading_halves_the_group(untrained, reading)
 
 def test_memory_that_runs_out_while_writing_halves_the_slots(untrained, flying) -> None:  # type: ignore[no-untyped-def]
     aboard = flying(
-        lambda flight: torch.OutOfMemoryError("no room") if len(flight.on_board) > 2 else None
+        lambda batch: torch.OutOfMemoryError("no room") if len(batch.active_ids) > 2 else None
     )
     engine = Engine(untrained, CPU, SIX, 8)
     out = list(engine.write(cases(9)))
-    assert {one.key for one in out if isinstance(one, Written)} == {f"k{n}" for n in range(9)}
+    assert {one.key for one in out if isinstance(one, RequestOutput)} == {f"k{n}" for n in range(9)}
     assert aboard[:2] == [8, 4]
     assert max(aboard[2:]) == 2
     assert engine.slots == 2

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from model.bundling.store import load_bundle
 from model.case import Case
 from model.decoding import Decoding
-from model.inference.engine import Engine, Written
-from model.network.clinicalblip import ClinicalBLIP, Generated
-from model.prompting.prompt import instruct
+from model.inference.engine import Engine
+from model.inference.types import RequestOutput
+from model.network.clinicalblip import ClinicalBLIP, GeneratedText
+from model.prompting.prompt import build_instruction
 from training.corpus.phantoms import phantom
 
 CPU = torch.device("cpu")
@@ -39,7 +40,7 @@ class Known:
     """What `generate` wrote of each study, one at a time."""
 
     asked: list[tuple[Case, str]]
-    drafts: list[Generated]
+    drafts: list[GeneratedText]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def asked_of(model: ClinicalBLIP) -> list[tuple[Case, str]]:
         case = replace(phantom(seed).case(112), key=str(seed))
         if seed % 5 == 0:
             case = replace(case, views=(*case.views, *phantom(seed + 100).case(112).views)[:3])
-        found.append((case, instruct(case, "context", model.fits)))
+        found.append((case, build_instruction(case, "context", model.fits)))
     return found
 
 
@@ -83,7 +84,7 @@ def test_the_studies_are_of_many_kinds(exact: ClinicalBLIP) -> None:
     order=st.permutations(range(STUDIES)),
     count=st.integers(1, STUDIES),
     slots=st.integers(1, 9),
-    group=st.integers(1, 4),
+    group_size=st.integers(1, 4),
     pauses=st.lists(st.integers(0, STUDIES), max_size=3),
 )
 def test_tokens_are_those_of_generate(
@@ -92,7 +93,7 @@ def test_tokens_are_those_of_generate(
     order: list[int],
     count: int,
     slots: int,
-    group: int,
+    group_size: int,
     pauses: list[int],
 ) -> None:
     right = known(exact, way)
@@ -100,7 +101,7 @@ def test_tokens_are_those_of_generate(
     for place in pauses:
         # Nothing just now, but never before the first: that is the end.
         source.insert(max(1, place), None)
-    engine = Engine(exact, CPU, way, slots, group=group)
+    engine = Engine(exact, CPU, way, slots, group_size=group_size)
     drafts = {int(one.key): one for one in engine.write(source)}
     while len(drafts) < count:
         # A pause that found nothing in flight has ended the stream; the rest is another one.
@@ -108,7 +109,7 @@ def test_tokens_are_those_of_generate(
         drafts |= {int(one.key): one for one in engine.write(rest)}
     for number, one in drafts.items():
         draft = right.drafts[number]
-        assert isinstance(one, Written)
+        assert isinstance(one, RequestOutput)
         assert one.tokens == draft.tokens
         assert one.text == draft.text
         assert one.cut == draft.cut
@@ -121,6 +122,6 @@ def test_float32_is_as_likely(exact: ClinicalBLIP) -> None:
     drafts = {w.key: w for w in Engine(model, CPU, way, 5).write(asked_of(exact))}
     for (case, _), right in zip(asked_of(exact), known(exact, way).drafts, strict=True):
         one = drafts[case.key]
-        assert isinstance(one, Written)
+        assert isinstance(one, RequestOutput)
         # Where they part, it is at a token that was as likely as another.
         assert sum(one.logprobs) == pytest.approx(sum(right.logprobs), abs=0.05)

@@ -13,13 +13,14 @@ from model.bundling.store import load_bundle
 from model.decoding import Decoding
 from model.errors import DeviceError
 from model.inference import decoder, packed
-from model.inference.decoder import _weighted_sum
-from model.inference.device_tuning import make_fit
-from model.inference.engine import Engine, Written
+from model.inference.decoder import weighted_sum
+from model.inference.device_tuning import tune_for_device
+from model.inference.engine import Engine
 from model.inference.int8 import Int8Linear
 from model.inference.packed import PackedLinear, can_pack, has_onednn
+from model.inference.types import RequestOutput
 from model.network.clinicalblip import ClinicalBLIP
-from model.prompting.prompt import instruct
+from model.prompting.prompt import build_instruction
 from training.corpus.phantoms import phantom
 
 CPU = torch.device("cpu")
@@ -37,10 +38,10 @@ def written(model: ClinicalBLIP, cases: int) -> dict[str, str]:
     asked = []
     for number in range(cases):
         case = replace(phantom(number).case(112), key=str(number))
-        asked.append((case, instruct(case, "context", model.fits)))
+        asked.append((case, build_instruction(case, "context", model.fits)))
     found = {}
     for one in Engine(model, CPU, WAY, 4).write(asked):
-        assert isinstance(one, Written)
+        assert isinstance(one, RequestOutput)
         found[one.key] = one.text
     return found
 
@@ -59,10 +60,10 @@ def test_a_packed_layer_gives_the_same(bias: bool, rows: tuple[int, ...]) -> Non
 def test_the_served_model_is_packed_and_writes_the_same(
     demo: ClinicalBLIP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed, "WORTH", 0)
-    monkeypatch.setattr(decoder, "MANY", 0)
+    monkeypatch.setattr(packed, "MIN_WEIGHTS", 0)
+    monkeypatch.setattr(decoder, "MIN_BAG_VALUES", 0)
     served = copy.deepcopy(demo)
-    make_fit(served, CPU)
+    tune_for_device(served, CPU)
     assert not any(isinstance(module, nn.Linear) for module in served.network.modules())
     assert served.dtype == torch.float32
     assert written(served, 6) == written(demo, 6)
@@ -74,11 +75,13 @@ def test_the_served_model_is_packed_and_writes_the_same(
 @onednn
 def test_small_layers_are_left_as_they_are(demo: ClinicalBLIP) -> None:
     served = copy.deepcopy(demo)
-    make_fit(served, CPU)
+    tune_for_device(served, CPU)
     kinds = {
         type(m): m for m in served.network.modules() if isinstance(m, nn.Linear | PackedLinear)
     }
-    assert kinds[nn.Linear].weight.numel() < packed.WORTH <= kinds[PackedLinear].weight.numel()
+    assert (
+        kinds[nn.Linear].weight.numel() < packed.MIN_WEIGHTS <= kinds[PackedLinear].weight.numel()
+    )
     assert written(served, 3) == written(demo, 3)
 
 
@@ -94,12 +97,12 @@ def test_values_are_summed_over_a_slice_of_a_cache() -> None:
     cache = torch.randn(5, 3, 11, 8)
     values = cache[:4, :, :7]
     weights = torch.rand(4, 3, 1, 7)
-    assert torch.allclose(_weighted_sum(weights, values), weights @ values, atol=1e-6)
+    assert torch.allclose(weighted_sum(weights, values), weights @ values, atol=1e-6)
 
 
 def test_rounded_layers_are_near_and_are_said(demo: ClinicalBLIP) -> None:
     rounded = copy.deepcopy(demo)
-    make_fit(rounded, CPU, int8=True)
+    tune_for_device(rounded, CPU, int8=True)
     kinds = [m for m in rounded.network.modules() if isinstance(m, nn.Linear | Int8Linear)]
     assert kinds
     assert all(isinstance(module, Int8Linear) for module in kinds)
@@ -114,4 +117,4 @@ def test_rounded_layers_are_near_and_are_said(demo: ClinicalBLIP) -> None:
 
 def test_rounded_layers_are_for_a_cpu(demo: ClinicalBLIP) -> None:
     with pytest.raises(DeviceError, match="CPU"):
-        make_fit(demo, torch.device("cuda"), int8=True)
+        tune_for_device(demo, torch.device("cuda"), int8=True)

@@ -10,10 +10,11 @@ import torch
 from model.bundling.store import load_bundle
 from model.case import FailedCase
 from model.decoding import Decoding
-from model.inference.engine import Engine, Written
+from model.inference.engine import Engine
+from model.inference.types import RequestOutput
 from model.inference.upcast import upcast
 from model.network.clinicalblip import ClinicalBLIP
-from model.prompting.prompt import instruct
+from model.prompting.prompt import build_instruction
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_words import extract_findings
 
@@ -33,7 +34,7 @@ def wide() -> ClinicalBLIP:
 
 
 def asked(model: ClinicalBLIP):  # type: ignore[no-untyped-def]
-    return [(case, instruct(case, "context", model.fits)) for case in CASES]
+    return [(case, build_instruction(case, "context", model.fits)) for case in CASES]
 
 
 def overflow(model: ClinicalBLIP) -> None:
@@ -51,8 +52,8 @@ def test_the_engine_writes_in_half_precision_what_it_writes_in_full(
     full = {w.key: w for w in Engine(wide, CPU, WAY, 3).write(asked(wide))}
     for key, one in short.items():
         other = full[key]
-        assert isinstance(one, Written)
-        assert isinstance(other, Written)
+        assert isinstance(one, RequestOutput)
+        assert isinstance(other, RequestOutput)
         # Of two sentences for the same finding, as likely as each other, either may be written.
         assert extract_findings(one.text) == extract_findings(other.text)
         assert one.rerun == ""
@@ -71,11 +72,11 @@ def test_no_numbers_are_run_again_in_float32_and_said(
     assert len(drafts) == len(CASES)
     for one in drafts:
         other = right[one.key]
-        assert isinstance(one, Written)
-        assert isinstance(other, Written)
+        assert isinstance(one, RequestOutput)
+        assert isinstance(other, RequestOutput)
         assert one.rerun == "float32"
         assert one.text == other.text
-    assert engine.tally.reruns == len(CASES)
+    assert engine.counters.reruns == len(CASES)
 
 
 def test_no_numbers_in_float32_either_is_the_cases_own_failure(narrow: ClinicalBLIP) -> None:

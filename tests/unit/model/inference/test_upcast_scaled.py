@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional
 
 from model.decoding import Decoding
-from model.inference.engine import Engine, Written
+from model.inference.engine import Engine
+from model.inference.types import RequestOutput
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.sizes import build_random
 from tests.support.noise_cases import ASK, noise_cases
@@ -29,10 +30,10 @@ def told(model: ClinicalBLIP, texts: torch.Tensor) -> torch.Tensor:
     """(B, T, V) log-probabilities of each next token of texts that are given."""
     inputs = model.gather(noise_cases(model), [ASK] * 3)
     with torch.inference_mode():
-        shown, _ = model.see(inputs)
+        shown, _ = model.encode_images(inputs)
         logits: torch.Tensor = model.network.language_model(
             inputs_embeds=model.embed(inputs, shown),
-            attention_mask=inputs.words_mask,
+            attention_mask=inputs.attention_mask,
             decoder_input_ids=texts,
         ).logits
     return logits.float().log_softmax(-1)
@@ -107,7 +108,7 @@ def test_the_engine_writes_the_same_tokens() -> None:
         )
         each: dict[str, tuple[str, ...]] = {}
         for one in written:
-            assert isinstance(one, Written)
+            assert isinstance(one, RequestOutput)
             assert one.rerun == ""
             each[one.key] = one.tokens
         drafts.append(each)
