@@ -20,10 +20,10 @@ bench = typer.Typer(help="Measure.", no_args_is_help=True)
 @bench.command("pipeline")
 def bench_pipeline(
     studies: Annotated[int, typer.Option(min=1, help="Small phantom studies.")] = 2000,
-    associations: Annotated[int, typer.Option(min=1, help="At the same time.")] = 4,
+    associations: Annotated[int, typer.Option(min=1, help="Associations at the same time.")] = 4,
     json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
 ) -> None:
-    """Send many small studies through a station whose model looks at nothing: pace and memory."""
+    """Send small studies through a station whose model looks at no image: pace and memory."""
     from nightdraft.bench.pipeline import measure, render
 
     _report(measure(studies, associations, print_line), render, json_)
@@ -32,9 +32,11 @@ def bench_pipeline(
 @bench.command("receive")
 def bench_receive(
     films: Annotated[int, typer.Option(min=1, help="Films sent in each run.")] = 40,
-    mb: Annotated[float, typer.Option(min=0.01, help="MB of pixels a film.")] = 15.0,
-    associations: Annotated[list[int] | None, typer.Option(min=1, help="At the same time.")] = None,
-    runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 3,
+    mb: Annotated[float, typer.Option(min=0.01, help="MB of pixels in a film.")] = 15.0,
+    associations: Annotated[
+        list[int] | None, typer.Option(min=1, help="Associations at the same time.")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 3,
     json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
 ) -> None:
     """Send films to our listener and to others that are installed: films a second, memory."""
@@ -45,10 +47,10 @@ def bench_receive(
 
 @bench.command("prepare")
 def bench_prepare(
-    runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 7,
+    runs: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 7,
     json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
 ) -> None:
-    """From file to view, by codec, beside the plain way: films a second, error, memory, threads."""
+    """Time from file to view by codec, beside a plain script: pace, error, memory, threads."""
     from nightdraft.bench.prepare import measure, render
 
     _report(measure(runs, print_line), render, json_)
@@ -57,11 +59,11 @@ def bench_prepare(
 @bench.command("feed")
 def bench_feed(
     studies: Annotated[int, typer.Option(min=3, help="Phantoms in files.")] = 120,
-    pixels: Annotated[int, typer.Option(min=64, help="A side of their films.")] = 2048,
-    runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 3,
+    pixels: Annotated[int, typer.Option(min=64, help="Pixels a side of their films.")] = 2048,
+    runs: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 3,
     json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
 ) -> None:
-    """Studies a second that a training run is fed: films prepared once, and decoded each time."""
+    """Studies a second that one core feeds to a training: films prepared, or decoded each time."""
     from nightdraft.bench.feed import measure, render
 
     _report(measure(studies, pixels, runs, print_line), render, json_)
@@ -70,16 +72,22 @@ def bench_feed(
 @bench.command("model")
 def bench_model(
     bundle_: Annotated[str, typer.Option("--bundle", help="Bundle; else random weights.")] = "",
-    size: Annotated[str, typer.Option(help="tiny, mid or full; by device, if left out.")] = "",
+    size: Annotated[str, typer.Option(help="tiny, mid or full; else as suits the device.")] = "",
     device: Annotated[str | None, setting_option("device")] = None,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "",
-    threads: Annotated[int, typer.Option(min=0, help="Of the CPU; 0: all cores.")] = 0,
-    studies: Annotated[int, typer.Option(min=0, help="Drafted by the engine; 0: enough.")] = 0,
-    slots: Annotated[list[int] | None, typer.Option(min=1, help="Each is measured.")] = None,
-    batches: Annotated[list[int] | None, typer.Option(min=1, help="Of `generate`.")] = None,
-    runs: Annotated[int, typer.Option(min=1, help="Of which the median counts.")] = 1,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of the CPU; 0: all cores.")] = 0,
+    studies: Annotated[int, typer.Option(min=0, help="Studies for the engine; 0: enough.")] = 0,
+    slots: Annotated[
+        list[int] | None, typer.Option(min=1, help="Slots; each number is measured.")
+    ] = None,
+    batches: Annotated[
+        list[int] | None, typer.Option(min=1, help="Batch sizes of `generate`.")
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 1,
     quick: Annotated[bool, typer.Option(help="A few short studies: to see that it runs.")] = False,
-    int8: Annotated[bool, typer.Option("--int8", help="With weights of eight bits, too.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Measure weights of eight bits, too.")
+    ] = False,
     json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
     plot: Annotated[Path | None, typer.Option(help="File for the picture, PNG.")] = None,
 ) -> None:

@@ -39,7 +39,7 @@ def station(
         Path | None, typer.Option(help="Folder for a log file a part; else standard error.")
     ] = None,
 ) -> None:
-    """Run all of it on this machine until Ctrl-C."""
+    """Run all parts on this machine until Ctrl-C."""
     from nightdraft.station.station import run_station
 
     apply_options(
@@ -59,7 +59,7 @@ def demo(
     films: Annotated[
         Path | None, typer.Option(help="Your DICOM files, instead of phantoms.")
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End once all is drafted.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="End when all is drafted.")] = False,
 ) -> None:
     """Show the whole system at work on two dozen drawn phantoms."""
     from nightdraft.cli.demo import run_demo
@@ -87,7 +87,7 @@ def work_prepare(
     prepare_processes: Annotated[int | None, setting_option("prepare_processes")] = None,
     bundle: Annotated[str | None, setting_option("bundle")] = None,
 ) -> None:
-    """Make model inputs of studies (CPU)."""
+    """Prepare the model inputs of studies (CPU)."""
     apply_options(prepare_processes=prepare_processes, bundle=bundle)
     _run_worker("prepare")
 
@@ -102,10 +102,10 @@ def work_draft(
     draft_beams: Annotated[int | None, setting_option("draft_beams")] = None,
     draft_compile: Annotated[bool | None, setting_option("draft_compile")] = None,
 ) -> None:
-    """Draft reports (GPU, or CPU); where there are several GPUs, a process on each."""
+    """Draft reports on a GPU or the CPU; with several GPUs, one process on each."""
     from nightdraft.station.supervisor import draft_processes, run_draft_processes
 
-    chosen = apply_options(
+    current = apply_options(
         bundle=bundle,
         device=device,
         draft_slots=draft_slots,
@@ -114,7 +114,7 @@ def work_draft(
         draft_beams=draft_beams,
         draft_compile=draft_compile,
     )
-    processes = draft_processes(chosen)
+    processes = draft_processes(current)
     if len(processes) > 1:
         run_draft_processes(start_logging("draft"), processes, print_line)
     else:
@@ -127,14 +127,14 @@ def work_sweep(
     sweep_seconds: Annotated[float | None, setting_option("sweep_seconds")] = None,
     quiet_seconds: Annotated[float | None, setting_option("quiet_seconds")] = None,
 ) -> None:
-    """Close quiet studies, ring bells, take back leases that ran out."""
+    """Complete quiet studies, ring bells, take back leases that ran out."""
     apply_options(sweep_seconds=sweep_seconds, quiet_seconds=quiet_seconds)
     _run_worker("sweep")
 
 
 def _run_worker(part: Literal["prepare", "draft", "sweep"]) -> None:
-    chosen = start_logging(part)
-    if part != "sweep" and not chosen.bundle:
+    current = start_logging(part)
+    if part != "sweep" and not current.bundle:
         raise SettingsError(NO_BUNDLE)
     _check_records()
     from worker.running import run_worker

@@ -1,0 +1,117 @@
+"""The commands that score models: `nightdraft evaluate` and `nightdraft ablate`.
+
+Each command imports what it needs only when it is called.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nightdraft.cli.options import app, setting_option
+from nightdraft.cli.train import Target, chosen_device
+
+
+@app.command()
+def evaluate(
+    bundle_: Annotated[str, typer.Argument(metavar="BUNDLE", help="A folder, or demo.")],
+    corpus_: Annotated[
+        str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
+    ] = "phantoms",
+    against: Annotated[
+        str | None, typer.Option(help="Another bundle, scored side by side.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of split, phantoms, resamples; else as trained.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="paper, r2gen, official, patients; else as trained.")
+    ] = None,
+    target: Annotated[
+        Target | None, typer.Option(help="What the model writes; else as trained.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Studies at most; else all.")] = None,
+    mode: Annotated[
+        list[str] | None, typer.Option(help="none, context, predicted, oracle; else all.")
+    ] = None,
+    normalisation: Annotated[
+        list[str] | None, typer.Option(help="raw, lower, r2gen; else all.")
+    ] = None,
+    chexbert: Annotated[Path | None, typer.Option(help="Folder of CheXbert's weights.")] = None,
+    radgraph: Annotated[Path | None, typer.Option(help="Folder of RadGraph's weights.")] = None,
+    device: Annotated[str | None, setting_option("device")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.html and .md.")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+) -> None:
+    """Score a bundle on the test split of a corpus, beside floors and published scores."""
+    from nightdraft.cli.evaluate import evaluate_command
+
+    evaluate_command(
+        bundle_,
+        corpus_,
+        against=against,
+        seed=seed,
+        split=split,
+        target=target and target.value,
+        limit=limit,
+        modes=mode or (),
+        normalisation=normalisation or (),
+        chexbert=chexbert,
+        radgraph=radgraph,
+        device=chosen_device(device),
+        out=out,
+        json_=json_,
+    )
+
+
+@app.command()
+def ablate(
+    out: Annotated[Path, typer.Option(help="Folder for the bundles, the table, the plot.")],
+    base: Annotated[
+        str, typer.Option(help="The bundle to start from; else a small one is trained first.")
+    ] = "",
+    corpus_: Annotated[
+        str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
+    ] = "phantoms:ward",
+    studies: Annotated[int, typer.Option(min=0, help="Most studies to train on; 0: all.")] = 6000,
+    steps: Annotated[int, typer.Option(min=0, help="Steps of each stage; 0: by --epochs.")] = 0,
+    epochs: Annotated[float, typer.Option(min=0.0, help="Epochs of each stage.")] = 5.0,
+    batch: Annotated[int, typer.Option(min=1, help="Studies in a batch.")] = 12,
+    accumulation: Annotated[int, typer.Option(min=1, help="Batches in a step.")] = 1,
+    rate_lora: Annotated[
+        float | None, typer.Option(help="Learning rate of LoRA; else 5e-4.")
+    ] = None,
+    rate_whole: Annotated[
+        float | None, typer.Option(help="Learning rate of whole weights; else 1e-4.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most studies that are scored.")] = 500,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random draw.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume rows that were stopped.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Remove earlier rows and start again.")
+    ] = False,
+    device: Annotated[str | None, setting_option("device")] = None,
+) -> None:
+    """Train and score every row of the paper's Table 3 on a corpus, from one base."""
+    from nightdraft.cli.train import ablate_command
+
+    ablate_command(
+        out,
+        base,
+        corpus_,
+        studies=studies,
+        steps=steps,
+        epochs=epochs,
+        batch=batch,
+        accumulation=accumulation,
+        rates=(rate_lora, rate_whole),
+        limit=limit,
+        seed=seed,
+        resume=resume,
+        fresh=fresh,
+        device=chosen_device(device),
+    )
