@@ -283,12 +283,12 @@ def _thinned(
     return [*islice(curve, 0, None, step)]
 
 
-def render(measured: dict[str, Any]) -> RenderableType:
+def render(measurements: dict[str, Any]) -> RenderableType:
     """Render the measurements as a table."""
     table = Table(box=None, header_style="bold")
     for column in ("part", "MB at a quarter", "MB at the end", "MB at its peak", "grows"):
         table.add_column(column, justify="left" if column == "part" else "right")
-    for part, memory in measured["memory_mb"].items():
+    for part, memory in measurements["memory_mb"].items():
         table.add_row(
             part,
             f"{memory['at_quarter']:.0f}",
@@ -296,12 +296,13 @@ def render(measured: dict[str, Any]) -> RenderableType:
             f"{memory['peak']:.0f}",
             "YES" if memory["grows"] else "no",
         )
-    ended = ", ".join(f"{state} {count}" for state, count in measured["ended"].items())
+    ended = ", ".join(f"{state} {count}" for state, count in measurements["ended"].items())
     return Group(
         Text(
-            f"{measured['studies']} studies of {measured['films']} films in "
-            f"{measured['seconds']:.0f} s: {measured['studies_per_minute']:.0f} studies a minute, "
-            f"{measured['films_per_second_received']:.0f} films a second received; {ended}"
+            f"{measurements['studies']} studies of {measurements['films']} films in "
+            f"{measurements['seconds']:.0f} s: "
+            f"{measurements['studies_per_minute']:.0f} studies a minute, "
+            f"{measurements['films_per_second_received']:.0f} films a second received; {ended}"
         ),
         table,
     )

@@ -199,8 +199,8 @@ def view_in_floats(path: Path, size: int) -> NDArray[np.uint8]:
 def _share_of_white(path: Path) -> NDArray[np.float64]:
     """Brightness of each pixel from 0 (black) to 1 (white), shape (rows, columns), by pydicom."""
     ds = pydicom.dcmread(path)
-    shown = np.asarray(apply_voi_lut(apply_modality_lut(ds.pixel_array, ds), ds), np.float64)
-    share = np.asarray(shown / (2**ds.BitsStored - 1))
+    windowed = np.asarray(apply_voi_lut(apply_modality_lut(ds.pixel_array, ds), ds), np.float64)
+    share = np.asarray(windowed / (2**ds.BitsStored - 1))
     return 1 - share if ds.PhotometricInterpretation == "MONOCHROME1" else share
 
 
@@ -264,15 +264,15 @@ def _encoded(samples: NDArray[np.uint16]) -> dict[str, bytes]:
     }
 
 
-def render(measured: dict[str, Any]) -> RenderableType:
+def render(measurements: dict[str, Any]) -> RenderableType:
     """Render the measurements as a table."""
-    image = measured["film"]
+    image = measurements["film"]
     table = Table(box=None, header_style="bold")
     columns = "codec, MB, ms, films/s, ms plain, times faster, levels off, MB taken, two threads"
     for column in columns.split(", "):
         table.add_column(column, justify="left" if column == "codec" else "right")
     for codec in CODECS:
-        row = measured[codec]
+        row = measurements[codec]
         table.add_row(
             CODECS[codec][0],
             f"{row['mb']:.1f}",
@@ -287,7 +287,7 @@ def render(measured: dict[str, Any]) -> RenderableType:
     return Group(
         Text(
             f"One film of {image['columns']} x {image['rows']}, {image['bits']} bits, to a view of "
-            f"{image['view']} x {image['view']}; median of {measured['runs']} runs, in turns; "
+            f"{image['view']} x {image['view']}; median of {measurements['runs']} runs, in turns; "
             "two threads: how many times as fast as one, of how many that the machine allowed"
         ),
         table,

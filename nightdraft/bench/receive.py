@@ -360,13 +360,13 @@ def _mb(process: psutil.Process) -> float:
     return 0.0
 
 
-def render(measured: dict[str, Any]) -> RenderableType:
+def render(measurements: dict[str, Any]) -> RenderableType:
     """Render the measurements as a table."""
     table = Table(box=None, header_style="bold")
     for column in ("listener", "associations", "processes", "films a second", "MB at its peak"):
         table.add_column(column, justify="left" if column == "listener" else "right")
     table.add_column("when it answers success, a film is")
-    for row in measured["receivers"]:
+    for row in measurements["receivers"]:
         table.add_row(
             row["name"],
             str(row["associations"]),
@@ -375,16 +375,17 @@ def render(measured: dict[str, Any]) -> RenderableType:
             f"{row['memory_mb']['median']:.0f}",
             row["promise"],
         )
-    absent = ", ".join(measured["not_installed"])
+    absent = ", ".join(measurements["not_installed"])
     ratios = ", ".join(
-        f"{measured[key]:.2f} x storescp --fork at {count}"
+        f"{measurements[key]:.2f} x storescp --fork at {count}"
         for count, key in RATIOS.items()
-        if measured[key] is not None
+        if measurements[key] is not None
     )
     return Group(
         Text(
-            f"{measured['films']} films of {measured['mb_each']:g} MB by {measured['sender']}; "
-            f"median of {measured['runs']} runs, in turns"
+            f"{measurements['films']} films of {measurements['mb_each']:g} MB "
+            f"by {measurements['sender']}; "
+            f"median of {measurements['runs']} runs, in turns"
             + (f"; not installed: {absent}" if absent else "")
         ),
         table,

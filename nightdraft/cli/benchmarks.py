@@ -95,7 +95,7 @@ def bench_model(
     from model.bench.__main__ import Asked, run, write
     from nightdraft.bench.model import render
 
-    asked = Asked(
+    request = Asked(
         bundle_,
         size,
         apply_options(device=device).device.removeprefix("auto"),
@@ -108,16 +108,16 @@ def bench_model(
         quick,
         int8,
     )
-    measured = run(asked, print_line)
-    write(measured, json_, plot)
-    console().print(render(measured))
+    measurements = run(request, print_line)
+    write(measurements, json_, plot)
+    console().print(render(measurements))
 
 
 def _report(
-    measured: dict[str, Any],
+    measurements: dict[str, Any],
     render: Callable[[dict[str, Any]], RenderableType],
     json_: Path | None,
 ) -> None:
     if json_ is not None:
-        json_.write_text(json.dumps(measured, indent=1) + "\n")
-    console().print(render(measured))
+        json_.write_text(json.dumps(measurements, indent=1) + "\n")
+    console().print(render(measurements))

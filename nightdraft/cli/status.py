@@ -27,11 +27,11 @@ _COLOURS = {
 def overview_json(overview: Overview) -> dict[str, Any]:
     """Return the overview as `nightdraft status --json` prints it."""
     workload, parts = overview.workload, overview.parts
-    left = workload.seconds_left
+    seconds_left = workload.seconds_left
     return {
         "studies": {state.value: number for state, number in workload.counts.items()},
         "drafts_per_minute": round(workload.per_minute, 2),
-        "seconds_left": None if left is None else round(left),
+        "seconds_left": None if seconds_left is None else round(seconds_left),
         "parts": [
             {
                 "part": heartbeat.part,
