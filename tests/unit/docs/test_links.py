@@ -75,9 +75,8 @@ def broken_links(text: str, folder: Path, page: Path | None = None) -> list[str]
             continue
         path, _, anchor = link.partition("#")
         target = (folder / path).resolve() if path else page
-        if target is None or not target.exists():
-            broken.append(link)
-        elif anchor and anchor not in anchors(target):
+        exists = target is not None and target.exists()
+        if not exists or (anchor and anchor not in anchors(target)):
             broken.append(link)
     return broken
 
@@ -167,13 +166,11 @@ def dotted_name_exists(name: str) -> bool:
 @lru_cache
 def file_names() -> frozenset[str]:
     """Return the names of all modules of ours."""
-    return frozenset(
-        path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")
-    )
+    return frozenset(path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 
 def missing_names(text: str) -> list[str]:
-    """Return the paths, modules and dotted names of ours that a page names and that do not exist."""
+    """Return the paths, modules and dotted names of a page that do not exist."""
     page = parts(text)
     folders = "|".join(FOLDERS)
     path = re.compile(rf"(?<![\w/.-])(?:{folders})/[\w./-]*[\w/]")
@@ -186,7 +183,7 @@ def missing_names(text: str) -> list[str]:
     ]
     missing += [
         name
-        for name in re.findall(rf"(?<![\w/.-])docs/[\w./-]+\.(?:md|png)", page.prose)
+        for name in re.findall(r"(?<![\w/.-])docs/[\w./-]+\.(?:md|png)", page.prose)
         if not (ROOT / name).exists()
     ]
     for span in page.spans:
@@ -219,6 +216,16 @@ def missing_functions(text: str) -> list[str]:
     return missing
 
 
+def listed_modules(text: str) -> set[str]:
+    """Return the modules in the tables under headings such as "### `records/workflow`"."""
+    modules = set()
+    for section in re.split(r"^### ", text, flags=re.M)[1:]:
+        if room := re.match(r"`([\w/]+)`\n", section):
+            tables = section.split("\n## ")[0]
+            modules |= {f"{room[1]}/{name}" for name in re.findall(r"^\| `(\w+)` \|", tables, re.M)}
+    return modules
+
+
 # ---- Make ----
 
 
@@ -226,7 +233,9 @@ def missing_targets(text: str) -> list[str]:
     """Return the make targets that a page names and that the Makefile does not have."""
     targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(), re.M))
     page = parts(text)
-    shell = [line for language, block in page.blocks if language in SHELL for line in block.split("\n")]
+    shell = [
+        line for language, block in page.blocks if language in SHELL for line in block.split("\n")
+    ]
     named = [
         match[1]
         for line in (*page.spans, *shell)
@@ -278,6 +287,19 @@ def test_every_page_can_be_reached_from_the_index() -> None:
     assert not set(DOCS.rglob("*.md")) - seen
 
 
+def test_every_module_has_a_line_on_the_architecture_page() -> None:
+    page = (DOCS / "develop/architecture.md").read_text()
+    listed = listed_modules(page)
+    existing = {
+        str(path.relative_to(ROOT).with_suffix(""))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert listed - existing == set()
+    assert existing - listed == set()
+
+
 # ---- The checks themselves can fail ----
 
 
@@ -320,17 +342,23 @@ def test_a_command_that_does_not_exist_is_found(text: str, faults: list[str]) ->
         ("`records.errors.gone`", ["records.errors.gone"]),
         ("`records.gone`", ["records.gone"]),
         ("`gone.py`", ["gone.py"]),
-        ("`records.errors.terse`, `states.py`, `model/inference/`, `training.corpus`", []),
+        ("`records.errors.safe_text`, `states.py`, `model/inference/`, `training.corpus`", []),
     ],
 )
 def test_a_name_that_does_not_exist_is_found(text: str, missing: list[str]) -> None:
     assert missing_names(text) == missing
 
 
+def test_the_modules_of_a_page_are_read_from_its_headings() -> None:
+    rooms = "### `records`\n\n| `blobs` | x |\n\n### `records/workflow`\n\n| `holds` | x |\n\n"
+    text = f"{rooms}## End\n\n| `no` | x |\n"
+    assert listed_modules(text) == {"records/blobs", "records/workflow/holds"}
+
+
 def test_a_function_that_is_not_in_its_file_is_found() -> None:
     head = "| to find | file | function |\n|---|---|---|\n"
     row = "| x | `records/errors.py` | `{}` |\n"
-    assert not missing_functions(head + row.format("terse"))
+    assert not missing_functions(head + row.format("safe_text"))
     assert missing_functions(head + row.format("gone")) == ["records/errors.py: gone"]
 
 
