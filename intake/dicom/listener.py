@@ -77,7 +77,7 @@ def run_listener(settings: Settings, ready: Callable[[int], None] | None = None)
         PortInUse: another program has the port.
         SettingsError: the address or an AE title cannot be used.
         DatabaseDown: PostgreSQL does not answer at the start. Later it is waited for.
-        DiskFull: the data folder cannot be made.
+        DiskFull: there is no room for the data folder.
     """
     with _stop_signals() as wait_for_signal, Listener(settings) as listener:
         if ready:
@@ -279,16 +279,16 @@ class Listener:
                 shared=settings.listen_shared,
             )
         except OSError as error:
-            where = f"{settings.listen_host}:{settings.listen_port}"
+            address = f"{settings.listen_host}:{settings.listen_port}"
             if error.errno == errno.EADDRINUSE:
                 raise PortInUse(
-                    f"another program listens on {where}; stop it or set NIGHTDRAFT_LISTEN_PORT"
+                    f"another program listens on {address}; stop it or set NIGHTDRAFT_LISTEN_PORT"
                 ) from None
             if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                 raise SettingsError(
                     f"NIGHTDRAFT_LISTEN_HOST: {settings.listen_host} is no address of this machine"
                 ) from None
-            raise SettingsError(f"cannot listen on {where} ({error.strerror})") from None
+            raise SettingsError(f"cannot listen on {address} ({error.strerror})") from None
         entity._servers.append(server)  # as AE.start_server does; shutdown() takes it out again
         return server
 

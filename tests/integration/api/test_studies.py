@@ -29,8 +29,8 @@ def test_studies_are_found_by_a_part_of_the_name(client, seeder):
     seeder.draft_study(1)
     study = seeder.draft_study(2)
     name = client.get(f"/api/studies/{study}").json()["study"]["patient"]["name"]
-    found = client.get("/api/studies", params={"words": name.lower()}).json()["studies"]
-    assert [summary["id"] for summary in found] == [str(study)]
+    matches = client.get("/api/studies", params={"words": name.lower()}).json()["studies"]
+    assert [summary["id"] for summary in matches] == [str(study)]
     assert client.get("/api/studies", params={"words": "%"}).json()["studies"] == []
 
 
@@ -130,12 +130,12 @@ def test_proceed_and_cancel(client, seeder):
 def test_a_hold_that_was_not_seen_is_not_decided(client, seeder):
     (study,) = seeder.complete(1)
     seeder.hold(study)
-    (seen,) = client.get(f"/api/studies/{study}").json()["holds"]
+    (seen_hold,) = client.get(f"/api/studies/{study}").json()["holds"]
     seeder.hold(study, HoldReason.PATIENT_MISMATCH)
-    for given in ([seen["id"]], [str(uuid.uuid4())]):
+    for hold_ids in ([seen_hold["id"]], [str(uuid.uuid4())]):
         response = client.post(
             f"/api/studies/{study}/decision",
-            json={"decision": "PROCEED", "by": "Dr. Roe", "holds": given},
+            json={"decision": "PROCEED", "by": "Dr. Roe", "holds": hold_ids},
         )
         assert response.status_code == 409
     with unit_of_work() as session:
@@ -147,8 +147,8 @@ def test_nobody_decides_without_a_name(client, seeder):
     seeder.hold(study)
     (hold,) = client.get(f"/api/studies/{study}").json()["holds"]
     for by in ("", "   ", "a\x00b"):
-        given = {"decision": "PROCEED", "by": by, "holds": [hold["id"]]}
-        assert client.post(f"/api/studies/{study}/decision", json=given).status_code == 422
+        decision = {"decision": "PROCEED", "by": by, "holds": [hold["id"]]}
+        assert client.post(f"/api/studies/{study}/decision", json=decision).status_code == 422
 
 
 def test_what_is_kept_aside_has_no_picture(client, seeder):
