@@ -23,7 +23,7 @@ from training.finetuning.ablations import (
     clear,
     make_scorer,
     plot,
-    stages_at,
+    ablation_stages,
 )
 from training.finetuning.batches import SampleTransform
 from training.finetuning.config import TrainingConfig
@@ -104,7 +104,7 @@ def test_every_row_is_trained_and_scored_once(tmp_path: Path) -> None:
 def test_other_rates_are_of_every_row() -> None:
     rates = {
         group.rate
-        for stages in stages_at(2e-3, 5e-4).values()
+        for stages in ablation_stages(2e-3, 5e-4).values()
         for s in stages
         for group in s.groups
     }

@@ -171,22 +171,22 @@ PATIENTS_3 = CorpusOptions(split="patients", seed=3)
 
 
 def collection(folder: Path) -> Path:
-    """Reports and films as Kaggle has IU X-ray, of phantoms."""
+    """Phantoms in the files of Kaggle's IU X-ray."""
     folder.mkdir()
     reports: list[list[object]] = []
-    films: list[list[object]] = []
+    images: list[list[object]] = []
     for uid in range(1, 25):
         study = phantom(uid)
         reports.append(
             [uid, "", "", "", study.indication, "", study.findings_text, study.impression]
         )
         name = f"{uid}_IM-{uid:04d}-1001.dcm.png"
-        films.append([uid, name, "Frontal"])
+        images.append([uid, name, "Frontal"])
         Image.fromarray(study.render("frontal", 112)).save(folder / name)
     names = ["uid", "MeSH", "Problems", "image", "indication", "comparison"]
     for file, rows in (
         ("indiana_reports.csv", [[*names, "findings", "impression"], *reports]),
-        ("indiana_projections.csv", [["uid", "filename", "projection"], *films]),
+        ("indiana_projections.csv", [["uid", "filename", "projection"], *images]),
     ):
         with (folder / file).open("w", newline="") as opened:
             csv.writer(opened).writerows(rows)

@@ -1,4 +1,4 @@
-"""Phantoms as DICOM, read as a department's films are, are drafted as well as drawn ones."""
+"""Phantoms in DICOM files, read like a department's files, are drafted as well as drawings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.metrics.findings import agree
 
 
 def as_jpeg_2000(path: Path) -> Path:
-    """The film at `path`, written again without loss."""
+    """Write the file again in lossless JPEG 2000."""
     dataset = pydicom.dcmread(path)
     data = imagecodecs.jpeg2k_encode(
         dataset.pixel_array, level=0, codecformat="j2k", reversible=True,
@@ -36,7 +36,7 @@ def as_jpeg_2000(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("rewrite", [lambda path: path, as_jpeg_2000], ids=["plain", "jpeg 2000"])
-def test_the_way_through_dicom_costs_nothing(
+def test_reading_dicom_files_costs_no_accuracy(
     tmp_path: Path, rewrite: Callable[[Path], Path]
 ) -> None:
     """JPEG 2000 is decoded halved; the bundle has never seen what that leaves."""

@@ -1,4 +1,4 @@
-"""The shipped bundle looks at the film: 500 held-out phantoms, their own films and swapped ones."""
+"""The shipped bundle looks at the image: 500 held-out phantoms, with own and swapped images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.metrics.findings import agree, swap_images
 
 
 def finding_f1(model: ClinicalBLIP, studies: int) -> tuple[float, float]:
-    """F1 of the findings named from the studies' own films, and from each other's."""
+    """F1 of the findings in drafts of the studies' own images, and of each other's images."""
     examples = list(islice(PhantomCorpus().read(TEST), studies))
     truth = [example.truth or frozenset() for example in examples]
     own, swapped = (
@@ -35,7 +35,7 @@ def finding_f1(model: ClinicalBLIP, studies: int) -> tuple[float, float]:
 def test_findings_are_named_and_fall_when_films_are_swapped() -> None:
     manifest_scores = read_manifest("demo").scores
     scores = scores_for(PhantomCorpus(), 500, 0, "cpu")(Path(resolve("demo")))
-    for mode in ("context", "none"):  # the films, not the prompt, carry it
+    for mode in ("context", "none"):  # the findings come from the image, not from the prompt
         own, swapped = (
             f"{name}, priors {mode}"
             for name in ("finding_f1_micro", "finding_f1_micro_films_swapped")
