@@ -17,6 +17,7 @@ import pytest
 import typer.main
 
 from nightdraft.cli.main import app
+from records.settings import Settings
 from tests.support.paths import DOCS, ROOT
 
 PACKAGES = ("records", "model", "intake", "worker", "api", "training", "nightdraft")
@@ -226,6 +227,31 @@ def listed_modules(text: str) -> set[str]:
     return modules
 
 
+# ---- Variables ----
+
+
+@lru_cache
+def variables() -> frozenset[str]:
+    """Return every NIGHTDRAFT_* variable: settings, options of commands, names in the code."""
+    names = {f"NIGHTDRAFT_{name.upper()}" for name in Settings.model_fields}
+
+    def add(command: Any, prefix: str) -> None:
+        for name, child in getattr(command, "commands", {}).items():
+            add(child, f"{prefix}_{name}")
+        names.update(f"{prefix}_{option.name}".upper() for option in command.params)
+
+    add(command_tree(), "NIGHTDRAFT")
+    for path in (ROOT / "records/failpoints.py", ROOT / "tests/conftest.py"):
+        names.update(re.findall(r"NIGHTDRAFT_[A-Z_]+[A-Z]", path.read_text()))
+    return frozenset(names)
+
+
+def missing_variables(text: str) -> list[str]:
+    """Return the NIGHTDRAFT_* variables that a page names and that nothing reads."""
+    named = re.findall(r"NIGHTDRAFT_[A-Z][A-Z0-9_]*[A-Z0-9](?![\w.<])", text)
+    return [name for name in named if name not in variables()]
+
+
 # ---- Make ----
 
 
@@ -272,6 +298,10 @@ def test_every_function_of_a_table_is_in_its_file(page: Path) -> None:
 
 def test_every_make_target_exists(page: Path) -> None:
     assert not missing_targets(page.read_text())
+
+
+def test_every_variable_exists(page: Path) -> None:
+    assert not missing_variables(page.read_text())
 
 
 def test_every_page_can_be_reached_from_the_index() -> None:
@@ -364,3 +394,8 @@ def test_a_function_that_is_not_in_its_file_is_found() -> None:
 
 def test_a_make_target_that_does_not_exist_is_found() -> None:
     assert missing_targets("`make test`, `make demo ONCE=1`, `make gone`") == ["gone"]
+
+
+def test_a_variable_that_nothing_reads_is_found() -> None:
+    text = "`NIGHTDRAFT_BUNDLE`, `NIGHTDRAFT_SEND_HOST`, `NIGHTDRAFT_GONE`"
+    assert missing_variables(text) == ["NIGHTDRAFT_GONE"]
