@@ -178,7 +178,7 @@ def test_what_is_left_out_says_why(keep: Callable[..., Kept]) -> None:
         [
             signed.NO_CONSENT,
             signed.REJECTED,
-            signed.FILM_GONE,
+            signed.IMAGE_GONE,
             signed.NOTHING,
             signed.HELD,
         ]
@@ -191,14 +191,16 @@ def test_a_film_that_the_records_do_not_know_is_gone(keep: Callable[..., Kept]) 
     complete(new_instance("1.2.3", "1.2.3.7", patient=WHO))
     (lease,) = claim(Stage.PREPARE)
     with unit_of_work() as session:
-        requests.mark_prepared(session, lease, requests.PreparedInput("prepared/y", "other", "pp", {}))
+        requests.mark_prepared(
+            session, lease, requests.PreparedInput("prepared/y", "other", "pp", {})
+        )
     (lease,) = claim(Stage.DRAFT)
     views = [{"sop_instance_uid": "9.9", "position": "frontal", "why": ""}]
     with unit_of_work() as session:
         draft_id = drafts.save(session, lease, new_draft(lease, views=views))
     assert draft_id is not None
     sign(Kept(kept.study, draft_id, kept.image))
-    assert reasons() == [signed.FILM_GONE]
+    assert reasons() == [signed.IMAGE_GONE]
 
 
 def test_a_data_folder_without_films_stops_and_leaves_nothing_out(
@@ -251,7 +253,7 @@ def leases_of(kept: Kept) -> list[leases.Lease]:
 def test_a_patient_is_in_one_split_and_four_in_five_are_to_learn_from(
     keep: Callable[..., Kept], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signed, "_PAGE", 7)
+    monkeypatch.setattr(signed, "_PAGE_SIZE", 7)
     for number in range(40):
         person = Patient(f"P{number % 20}", "SITE" if number < 20 else "", f"N{number % 20}^A")
         sign(keep(f"1.{number}", person))
@@ -301,8 +303,8 @@ def test_the_key_is_made_once_and_for_this_user_alone(tmp_path: Path) -> None:
     assert first == again
     assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
-    assert first.of(" p1 ") == first.of("P1") != first.of("P2")
-    assert Pseudonyms(b"other").of("P1") != first.of("P1")
+    assert first.pseudonym(" p1 ") == first.pseudonym("P1") != first.pseudonym("P2")
+    assert Pseudonyms(b"other").pseudonym("P1") != first.pseudonym("P1")
     assert repr(first) == "Pseudonyms()"
 
 

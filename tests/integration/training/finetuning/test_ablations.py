@@ -19,11 +19,11 @@ from training.evaluation.published import TABLE_3
 from training.finetuning.ablations import (
     AblationRow,
     ablate,
+    ablation_stages,
     as_markdown,
     clear,
     make_scorer,
     plot,
-    ablation_stages,
 )
 from training.finetuning.batches import SampleTransform
 from training.finetuning.config import TrainingConfig

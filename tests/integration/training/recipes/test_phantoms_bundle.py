@@ -32,7 +32,7 @@ def finding_f1(model: ClinicalBLIP, studies: int) -> tuple[float, float]:
     return own, swapped
 
 
-def test_findings_are_named_and_fall_when_films_are_swapped() -> None:
+def test_findings_are_named_and_fall_when_images_are_swapped() -> None:
     manifest_scores = read_manifest("demo").scores
     scores = scores_for(PhantomCorpus(), 500, 0, "cpu")(Path(resolve("demo")))
     for mode in ("context", "none"):  # the findings come from the image, not from the prompt
