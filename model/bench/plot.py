@@ -1,4 +1,4 @@
-"""The measurements as one picture, drawn with Pillow: what a GPU machine has. Knows no network."""
+"""Draws the measurements as one picture, with Pillow, which a bare GPU machine has."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-WIDE, EDGE, ROW = 1000, 24, 34
-NAMES = 230
-INK, PALE, GRID = "#1c2733", "#5b6b7a", "#d9dfe5"
+WIDTH, MARGIN, ROW = 1000, 24, 34
+LABEL_WIDTH = 230
+INK, PALE = "#1c2733", "#5b6b7a"
 COLOURS = {
     "one at a time": "#9aa7b3",
     "static batch": "#5b8db8",
@@ -19,36 +19,41 @@ COLOURS = {
 BOUND = "#c7502b"
 
 
-def draw(measured: dict[str, Any], path: Path) -> None:
-    """Pace of each way beside the bound, then the seconds of its parts; written as PNG."""
-    ways = measured["ways"]
+def draw_measurements(measured: dict[str, Any], path: Path) -> None:
+    """Draw the pace of each strategy beside the bound, and the seconds of its parts, as a PNG."""
+    strategies = measured["ways"]
     bound = measured["bounds"]["operations_studies_per_second"]
-    high = 2 * EDGE + 110 + ROW * (2 * len(ways) + 1) + 70
-    picture = Image.new("RGB", (WIDE, high), "white")
-    pen = ImageDraw.Draw(picture)
-    pen.text((EDGE, EDGE), _title(measured), INK, _font(20))
-    pen.text((EDGE, EDGE + 28), _subtitle(measured), PALE, _font(14))
-    top = EDGE + 70
-    pen.text((EDGE, top), "studies a second", INK, _font(16))
+    height = 2 * MARGIN + 110 + ROW * (2 * len(strategies) + 1) + 70
+    image = Image.new("RGB", (WIDTH, height), "white")
+    canvas = ImageDraw.Draw(image)
+    canvas.text((MARGIN, MARGIN), _title(measured), INK, _font(20))
+    canvas.text((MARGIN, MARGIN + 28), _subtitle(measured), PALE, _font(14))
+    top = MARGIN + 70
+    canvas.text((MARGIN, top), "studies a second", INK, _font(16))
     top += 28
-    most = max([bound, *(way["studies_per_second"] for way in ways)])
-    for way in ways:
-        length = _length(way["studies_per_second"], most)
-        said = f"{way['studies_per_second']:.3g}   busy {way['busy']:.0%}"
-        _bar(pen, top, _name(way), [(length, COLOURS[way["way"]])], said)
+    longest = max([bound, *(strategy["studies_per_second"] for strategy in strategies)])
+    for strategy in strategies:
+        length = _length(strategy["studies_per_second"], longest)
+        label = f"{strategy['studies_per_second']:.3g}   busy {strategy['busy']:.0%}"
+        _bar(canvas, top, _name(strategy), [(length, COLOURS[strategy["way"]])], label)
         top += ROW
-    _bar(pen, top, "operations bound", [(_length(bound, most), BOUND)], f"{bound:.3g}")
+    _bar(canvas, top, "operations bound", [(_length(bound, longest), BOUND)], f"{bound:.3g}")
     top += ROW + 24
-    pen.text((EDGE, top), "milliseconds a study: reading (dark), writing (light)", INK, _font(16))
+    canvas.text(
+        (MARGIN, top), "milliseconds a study: reading (dark), writing (light)", INK, _font(16)
+    )
     top += 28
-    most = max(1000 * way["seconds"] / way["studies"] for way in ways)
-    for way in ways:
-        parts = [1000 * way[f"{part}_seconds"] / way["studies"] for part in ("encode", "decode")]
-        colour = COLOURS[way["way"]]
-        bars = [(_length(parts[0], most), colour), (_length(parts[1], most), _light(colour))]
-        _bar(pen, top, _name(way), bars, f"{parts[0]:.0f} + {parts[1]:.0f}")
+    longest = max(1000 * strategy["seconds"] / strategy["studies"] for strategy in strategies)
+    for strategy in strategies:
+        parts = [
+            1000 * strategy[f"{part}_seconds"] / strategy["studies"]
+            for part in ("encode", "decode")
+        ]
+        colour = COLOURS[strategy["way"]]
+        bars = [(_length(parts[0], longest), colour), (_length(parts[1], longest), _light(colour))]
+        _bar(canvas, top, _name(strategy), bars, f"{parts[0]:.0f} + {parts[1]:.0f}")
         top += ROW
-    picture.save(path)
+    image.save(path)
 
 
 def _title(measured: dict[str, Any]) -> str:
@@ -67,23 +72,27 @@ def _subtitle(measured: dict[str, Any]) -> str:
     )
 
 
-def _name(way: dict[str, Any]) -> str:
-    return way["way"] if way["together"] == 1 else f"{way['way']}, {way['together']}"
+def _name(strategy: dict[str, Any]) -> str:
+    return (
+        strategy["way"]
+        if strategy["together"] == 1
+        else f"{strategy['way']}, {strategy['together']}"
+    )
 
 
 def _bar(
-    pen: ImageDraw.ImageDraw, top: int, name: str, bars: list[tuple[int, str]], said: str
+    canvas: ImageDraw.ImageDraw, top: int, name: str, bars: list[tuple[int, str]], label: str
 ) -> None:
-    pen.text((EDGE, top + 5), name, INK, _font(15))
-    left = EDGE + NAMES
+    canvas.text((MARGIN, top + 5), name, INK, _font(15))
+    left = MARGIN + LABEL_WIDTH
     for length, colour in bars:
-        pen.rectangle((left, top + 3, left + length, top + ROW - 7), fill=colour)
+        canvas.rectangle((left, top + 3, left + length, top + ROW - 7), fill=colour)
         left += length
-    pen.text((left + 8, top + 5), said, PALE, _font(14))
+    canvas.text((left + 8, top + 5), label, PALE, _font(14))
 
 
-def _length(value: float, most: float) -> int:
-    return max(1, round(value / most * (WIDE - NAMES - 2 * EDGE - 150)))
+def _length(value: float, longest: float) -> int:
+    return max(1, round(value / longest * (WIDTH - LABEL_WIDTH - 2 * MARGIN - 150)))
 
 
 def _light(colour: str) -> str:

@@ -1,6 +1,6 @@
-"""The studies of a measurement: two views each, and texts as long as real ones. Knows no network.
+"""The studies of a measurement: two views each, and texts as long as those of real reports.
 
-Random weights know no end of text, so each study says how many tokens are written for it.
+Random weights never end a text by themselves, so each study says how many tokens are generated.
 """
 
 from __future__ import annotations
@@ -10,66 +10,84 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.case import Case, Priors, View
+from model.inference.types import PromptedCase
 from model.network.clinicalblip import ClinicalBLIP
 
-LENGTHS = (40, 47, 56, 63, 70, 77, 85, 93, 107, 131, 150)
-"""Tenths of the lengths of reports, in tokens: findings and impression of the 3,328 reports of
-Indiana University (Demner-Fushman et al., JAMIA 2016) that have findings, pieces counted by word
-length, cut to 40 and 150."""
+REPORT_LENGTHS = (40, 47, 56, 63, 70, 77, 85, 93, 107, 131, 150)
+"""The minimum, the deciles and the maximum of report lengths in tokens: findings and impression of
+the 3,328 reports of Indiana University (Demner-Fushman et al., JAMIA 2016) that have findings, with
+tokens counted by word length, cut to 40 and 150."""
 
-READ_TOKENS = 50
-"""Of an instruction in T5's pieces: image, indication and procedure, with the fixed question."""
+INSTRUCTION_TOKENS = 50
+"""Tokens of an instruction for T5: image, indication and procedure, with the fixed question."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Studies and the number of tokens to be written for each, by the case's key."""
+    """Studies to draft.
 
-    asked: tuple[tuple[Case, str], ...]
+    Attributes:
+        cases: The cases with their instructions.
+        lengths: How many tokens are generated for each, by the case's key.
+    """
+
+    cases: tuple[PromptedCase, ...]
     lengths: dict[str, int]
 
     @property
     def tokens(self) -> int:
-        """To be written in all."""
+        """Tokens that are generated for all studies together."""
         return sum(self.lengths.values())
 
-    def some(self, count: int) -> Workload:
-        """So many of them, of the same spread of lengths."""
-        by_length = sorted(self.asked, key=lambda one: self.lengths[one[0].key])
+    def sample(self, count: int) -> Workload:
+        """`count` of the studies, with the same spread of lengths."""
+        by_length = sorted(self.cases, key=lambda prompted: self.lengths[prompted[0].key])
         places = np.linspace(0.5, len(by_length) - 0.5, min(count, len(by_length))).astype(int)
-        chosen = tuple(by_length[place] for place in places)
-        return self._of(chosen)
+        return self._of(tuple(by_length[place] for place in places))
 
     def first(self, count: int) -> Workload:
-        """The first of them, in their order."""
-        return self._of(self.asked[:count])
+        """The first `count` studies, in their order."""
+        return self._of(self.cases[:count])
 
-    def _of(self, asked: tuple[tuple[Case, str], ...]) -> Workload:
-        return Workload(asked, {case.key: self.lengths[case.key] for case, _ in asked})
+    def _of(self, cases: tuple[PromptedCase, ...]) -> Workload:
+        return Workload(cases, {case.key: self.lengths[case.key] for case, _ in cases})
 
 
 def make_workload(
-    model: ClinicalBLIP, studies: int, views: int = 2, seed: int = 0, longest: int = LENGTHS[-1]
+    model: ClinicalBLIP,
+    studies: int,
+    views: int = 2,
+    seed: int = 0,
+    longest: int = REPORT_LENGTHS[-1],
 ) -> Workload:
-    """Studies of noise, in an order in which lengths come as they come in life."""
+    """Studies of noise, with lengths in random order as in practice.
+
+    Args:
+        model: The network that will draft them.
+        studies: How many.
+        views: Views of each study.
+        seed: Of the noise and of the order.
+        longest: Longer texts are cut to this many tokens.
+    """
     rng = np.random.default_rng(seed)
     size = model.preprocessing.size
-    # Evenly over the tenths, so that a small workload has the same spread as a large one.
-    shares = (np.arange(studies) + 0.5) / studies
-    lengths = np.interp(shares, np.linspace(0, 1, len(LENGTHS)), LENGTHS).round().astype(int)
+    # Evenly over the deciles, so that a small workload has the same spread as a large one.
+    quantiles = (np.arange(studies) + 0.5) / studies
+    deciles = np.linspace(0, 1, len(REPORT_LENGTHS))
+    lengths = np.interp(quantiles, deciles, REPORT_LENGTHS).round().astype(int)
     rng.shuffle(lengths)
-    instruction = instruction_of(model, min(READ_TOKENS, model.max_instruction_tokens))
-    asked = []
+    instruction = make_instruction(model, min(INSTRUCTION_TOKENS, model.max_instruction_tokens))
+    cases = []
     for number in range(studies):
         pixels = rng.integers(0, 256, (views, size, size), dtype=np.uint8)
-        shown = tuple(View(film, "frontal") for film in pixels)
-        asked.append((Case(str(number), shown, Priors()), instruction))
-    told = {str(n): int(min(length, longest)) for n, length in enumerate(lengths)}
-    return Workload(tuple(asked), told)
+        images = tuple(View(image, "frontal") for image in pixels)
+        cases.append((Case(str(number), images, Priors()), instruction))
+    limits = {str(n): int(min(length, longest)) for n, length in enumerate(lengths)}
+    return Workload(tuple(cases), limits)
 
 
-def instruction_of(model: ClinicalBLIP, tokens: int) -> str:
-    """An instruction of just so many pieces of T5's tokenizer, its end among them."""
+def make_instruction(model: ClinicalBLIP, tokens: int) -> str:
+    """An instruction of exactly so many tokens of T5, the end token included."""
     words: list[str] = []
     while len(model.language_tokenizer(" ".join(words))["input_ids"]) < tokens:
         words.append("a")

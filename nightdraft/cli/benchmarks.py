@@ -92,10 +92,10 @@ def bench_model(
     plot: Annotated[Path | None, typer.Option(help="File for the picture, PNG.")] = None,
 ) -> None:
     """Studies a second: the engine, `generate` one at a time and in batches, and the bound."""
-    from model.bench.__main__ import Asked, run, write
+    from model.bench.__main__ import BenchOptions, run, write
     from nightdraft.bench.model import render
 
-    request = Asked(
+    request = BenchOptions(
         bundle_,
         size,
         apply_options(device=device).device.removeprefix("auto"),

@@ -1,4 +1,4 @@
-"""The network on a GPU: half precision over large activations, loading, the eye in three parts."""
+"""The network on a GPU: half precision over large activations, loading, split attention."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ LARGE = 2.0**15
 STEPS, STUDIES = 24, 4
 
 
-def told(model: ClinicalBLIP, device: torch.device, texts: torch.Tensor) -> torch.Tensor:
+def log_probabilities(
+    model: ClinicalBLIP, device: torch.device, texts: torch.Tensor
+) -> torch.Tensor:
     """(B, T, V) log-probabilities of each next token of texts that are given."""
-    asked = make_workload(model, STUDIES).asked
-    inputs = model.gather([case for case, _ in asked], [text for _, text in asked]).to(device)
+    cases = make_workload(model, STUDIES).cases
+    inputs = model.gather([case for case, _ in cases], [text for _, text in cases]).to(device)
     with torch.inference_mode():
         shown, _ = model.encode_images(inputs)
         logits: torch.Tensor = model.network.language_model(
@@ -42,24 +44,25 @@ def test_float16_over_large_activations_tells_what_float32_tells(
     device: torch.device, full: str
 ) -> None:
     texts = torch.randint(4, 256, (STUDIES, STEPS), generator=torch.Generator().manual_seed(0))
-    found = {}
+    logprobs = {}
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         model = build_random(full, activation_scale=LARGE, dtype=dtype, device=device)
-        found[dtype] = told(model, device, texts)
+        logprobs[dtype] = log_probabilities(model, device, texts)
         del model
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    wide, narrow = found[torch.float32], found[torch.float16]
+    wide, narrow = logprobs[torch.float32], logprobs[torch.float16]
     assert torch.isfinite(narrow).all()
-    apart = functional.kl_div(narrow, wide, reduction="none", log_target=True).sum(-1)
-    print(f"{full}: float16 from float32, KL {apart.mean():.2e} mean, {apart.max():.2e} at most")
-    assert apart.mean() < 0.01
+    divergence = functional.kl_div(narrow, wide, reduction="none", log_target=True).sum(-1)
+    mean, most = divergence.mean(), divergence.max()
+    print(f"{full}: float16 from float32, KL {mean:.2e} mean, {most:.2e} at most")
+    assert divergence.mean() < 0.01
     assert (wide.argmax(-1) == narrow.argmax(-1)).float().mean() > 0.9
-    brain = functional.kl_div(found[torch.bfloat16], wide, reduction="none", log_target=True).sum(
-        -1
-    )
-    print(f"{full}: bfloat16 from float32, KL {brain.mean():.2e} mean")
-    assert torch.isfinite(found[torch.bfloat16]).all()
+    bfloat16_divergence = functional.kl_div(
+        logprobs[torch.bfloat16], wide, reduction="none", log_target=True
+    ).sum(-1)
+    print(f"{full}: bfloat16 from float32, KL {bfloat16_divergence.mean():.2e} mean")
+    assert torch.isfinite(logprobs[torch.bfloat16]).all()
 
 
 def test_loading_takes_the_weights_and_little_more(device: torch.device, tmp_path: Path) -> None:
@@ -82,9 +85,9 @@ def test_query_key_and_value_apart_give_the_same_bits(device: torch.device) -> N
         model = build_random("tiny", dtype=dtype, device=device)
         whole = copy.deepcopy(model.network.state_dict())
         texts = torch.zeros((STUDIES, 3), dtype=torch.long)
-        fused = told(model, device, texts)
+        fused = log_probabilities(model, device, texts)
         split_attention(model.network)
-        assert torch.equal(told(model, device, texts), fused)
+        assert torch.equal(log_probabilities(model, device, texts), fused)
         fuse_attention(model.network)
         folded = model.network.state_dict()
         assert set(folded) == set(whole)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from model.bench.__main__ import Asked, main, run
-from model.bench.roofline import Part, Rates, bound, operations_bound, parts_of
-from model.bench.workload import LENGTHS, make_workload
+from model.bench.__main__ import BenchOptions, main, run
+from model.bench.roofline import Part, Rates, operations_bound, parts_of, studies_bound
+from model.bench.workload import REPORT_LENGTHS, make_workload
 from model.errors import ModelError
 from model.network.sizes import build_random, config_of
 
@@ -39,7 +39,7 @@ def test_the_bound_is_the_larger_of_operations_and_bytes() -> None:
     assert heavy.seconds(rates, 1) == 2.0
     assert moved.seconds(rates, 1) == 5.0
     assert moved.seconds(rates, 4) == 2.0
-    assert bound([heavy, moved], rates, 4) == 0.25
+    assert studies_bound([heavy, moved], rates, 4) == 0.25
     assert operations_bound([heavy, moved], rates) == pytest.approx(100 / 201)
 
 
@@ -47,13 +47,13 @@ def test_lengths_spread_as_in_life() -> None:
     model = build_random("tiny")
     workload = make_workload(model, 50)
     lengths = sorted(workload.lengths.values())
-    assert lengths[0] >= LENGTHS[0]
-    assert lengths[-1] <= LENGTHS[-1]
-    assert lengths[25] == pytest.approx(LENGTHS[5], abs=2)
-    assert {len(case.views) for case, _ in workload.asked} == {2}
-    few = workload.some(5)
+    assert lengths[0] >= REPORT_LENGTHS[0]
+    assert lengths[-1] <= REPORT_LENGTHS[-1]
+    assert lengths[25] == pytest.approx(REPORT_LENGTHS[5], abs=2)
+    assert {len(case.views) for case, _ in workload.cases} == {2}
+    few = workload.sample(5)
     assert few.tokens / 5 == pytest.approx(workload.tokens / 50, rel=0.1)
-    assert [case.key for case, _ in workload.first(3).asked] == ["0", "1", "2"]
+    assert [case.key for case, _ in workload.first(3).cases] == ["0", "1", "2"]
 
 
 def test_all_ways_are_measured_side_by_side(tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_all_ways_are_measured_side_by_side(tmp_path: Path) -> None:
 
 def test_what_is_not_known_is_said() -> None:
     with pytest.raises(ModelError, match="no size 'huge'"):
-        run(Asked(size="huge", device="cpu"), lambda _: None)
+        run(BenchOptions(size="huge", device="cpu"), lambda _: None)
     with pytest.raises(ModelError, match="number format"):
-        run(Asked(size="tiny", device="cpu", dtype="int3"), lambda _: None)
+        run(BenchOptions(size="tiny", device="cpu", dtype="int3"), lambda _: None)
 
 
 def test_an_unknown_bundle_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

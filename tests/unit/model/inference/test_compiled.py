@@ -25,11 +25,11 @@ def layer_count(model: ClinicalBLIP) -> int:
     return config.vision_config.num_hidden_layers + config.text_config.num_layers
 
 
-def clock(monkeypatch: pytest.MonkeyPatch, *milliseconds: float) -> None:
+def set_times(monkeypatch: pytest.MonkeyPatch, *milliseconds: float) -> None:
     times = iter(milliseconds)
 
-    def timed(read) -> float:  # type: ignore[no-untyped-def]
-        read()
+    def timed(work) -> float:  # type: ignore[no-untyped-def]
+        work()
         return next(times)
 
     monkeypatch.setattr(compiled, "time_milliseconds", timed)
@@ -38,27 +38,27 @@ def clock(monkeypatch: pytest.MonkeyPatch, *milliseconds: float) -> None:
 def test_what_reads_faster_is_kept_and_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.compiler.reset()
     model = build_random("tiny")
-    asked = make_workload(model, 5, views=2, longest=40).asked
-    before = {one.key: one for one in Engine(model, CPU, Decoding(12), 3).write(asked)}
-    clock(monkeypatch, 2.0, 1.0)
+    cases = make_workload(model, 5, views=2, longest=40).cases
+    before = {output.key: output for output in Engine(model, CPU, Decoding(12), 3).write(cases)}
+    set_times(monkeypatch, 2.0, 1.0)
     calls: list[tuple[str, float, float | None]] = []
     engine = Engine(model, CPU, Decoding(12), 3, group_size=2)
-    found = engine.compile(lambda *call: calls.append(call), TRACED)
-    assert found == {"eager_ms": 2.0, "compiled_ms": 1.0, "kept": True}
+    outcome = engine.compile(lambda *call: calls.append(call), TRACED)
+    assert outcome == {"eager_ms": 2.0, "compiled_ms": 1.0, "kept": True}
     assert compiled.compiled_layer_count(model.network) == layer_count(model)
     assert calls[-1] == ("compiling", 10, 10)
-    for one in engine.write(asked):
-        right = before[one.key]
-        assert isinstance(one, RequestOutput)
-        assert isinstance(right, RequestOutput)
-        assert one.tokens == right.tokens
-        assert one.logprobs == pytest.approx(right.logprobs, abs=1e-3)
+    for output in engine.write(cases):
+        eager = before[output.key]
+        assert isinstance(output, RequestOutput)
+        assert isinstance(eager, RequestOutput)
+        assert output.tokens == eager.tokens
+        assert output.logprobs == pytest.approx(eager.logprobs, abs=1e-3)
 
 
 def test_what_reads_no_faster_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.compiler.reset()
     model = build_random("tiny")
-    clock(monkeypatch, 1.0, 1.0)
+    set_times(monkeypatch, 1.0, 1.0)
     assert Engine(model, CPU, Decoding(4), 1).compile(backend=TRACED)["kept"] is False
     assert compiled.compiled_layer_count(model.network) == 0
 
@@ -71,12 +71,12 @@ def test_without_a_compiler_all_is_as_before() -> None:
         raise RuntimeError("no C++ compiler")
 
     engine = Engine(model, CPU, Decoding(4), 2)
-    found = engine.compile(backend=broken)  # type: ignore[arg-type]
-    assert found["kept"] is False
-    assert found["why"] == "BackendCompilerFailed"
+    outcome = engine.compile(backend=broken)  # type: ignore[arg-type]
+    assert outcome["kept"] is False
+    assert outcome["why"] == "BackendCompilerFailed"
     assert compiled.compiled_layer_count(model.network) == 0
-    asked = make_workload(model, 3, longest=4).asked
-    assert all(isinstance(one, RequestOutput) for one in engine.write(asked))
+    cases = make_workload(model, 3, longest=4).cases
+    assert all(isinstance(output, RequestOutput) for output in engine.write(cases))
 
 
 def test_no_numbers_are_run_again_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,10 +85,10 @@ def test_no_numbers_are_run_again_uncompiled(monkeypatch: pytest.MonkeyPatch) ->
     language = model.network.language_model
     language.lm_head.weight = torch.nn.Parameter(language.lm_head.weight.detach() * 16384.0)
     engine = Engine(model, CPU, Decoding(6), 2)
-    clock(monkeypatch, 2.0, 1.0)
+    set_times(monkeypatch, 2.0, 1.0)
     assert engine.compile(backend=TRACED)["kept"] is True
-    drafts = list(engine.write(make_workload(model, 3, longest=6).asked))
-    assert all(isinstance(one, RequestOutput) and one.rerun == "float32" for one in drafts)
+    drafts = list(engine.write(make_workload(model, 3, longest=6).cases))
+    assert all(isinstance(output, RequestOutput) and output.rerun == "float32" for output in drafts)
 
 
 def test_packed_layers_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

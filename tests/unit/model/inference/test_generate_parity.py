@@ -1,7 +1,7 @@
 """The engine writes what transformers' `generate` writes, whatever else is in flight.
 
 In float64, where two orders of the same sums give the same text; in float32 by how likely the
-tokens are. The network is the shipped one, so texts end by themselves at lengths of their own.
+tokens are. The network is the shipped one, so texts end by themselves and at different lengths.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from training.corpus.phantoms import phantom
 
 CPU = torch.device("cpu")
 STUDIES = 14
-WAYS = (
+DECODINGS = (
     Decoding(70),
     Decoding(33),  # some are cut
     Decoding(70, no_repeat_ngram=2),
@@ -36,10 +36,10 @@ WAYS = (
 
 
 @dataclass(frozen=True)
-class Known:
+class Reference:
     """What `generate` wrote of each study, one at a time."""
 
-    asked: list[tuple[Case, str]]
+    cases: list[tuple[Case, str]]
     drafts: list[GeneratedText]
 
 
@@ -51,36 +51,36 @@ def exact() -> ClinicalBLIP:
 
 
 @lru_cache
-def asked_of(model: ClinicalBLIP) -> list[tuple[Case, str]]:
+def prompted_cases(model: ClinicalBLIP) -> list[tuple[Case, str]]:
     """Studies of one, two and three views, and instructions of many lengths."""
-    found = []
+    cases = []
     for seed in range(STUDIES):
         case = replace(phantom(seed).case(112), key=str(seed))
         if seed % 5 == 0:
             case = replace(case, views=(*case.views, *phantom(seed + 100).case(112).views)[:3])
-        found.append((case, build_instruction(case, "context", model.fits)))
-    return found
+        cases.append((case, build_instruction(case, "context", model.fits)))
+    return cases
 
 
 @lru_cache
-def known(model: ClinicalBLIP, way: Decoding) -> Known:
-    asked = asked_of(model)
-    drafts = [model.generate(model.gather([c], [text]), way)[0] for c, text in asked]
-    return Known(asked, drafts)
+def reference(model: ClinicalBLIP, decoding: Decoding) -> Reference:
+    cases = prompted_cases(model)
+    drafts = [model.generate(model.gather([c], [text]), decoding)[0] for c, text in cases]
+    return Reference(cases, drafts)
 
 
 def test_the_studies_are_of_many_kinds(exact: ClinicalBLIP) -> None:
-    asked = asked_of(exact)
-    assert {len(case.views) for case, _ in asked} == {1, 2, 3}
-    assert len({len(draft.ids) for draft in known(exact, WAYS[0]).drafts}) > 5
-    assert {draft.cut for draft in known(exact, WAYS[1]).drafts} == {True, False}
+    cases = prompted_cases(exact)
+    assert {len(case.views) for case, _ in cases} == {1, 2, 3}
+    assert len({len(draft.ids) for draft in reference(exact, DECODINGS[0]).drafts}) > 5
+    assert {draft.cut for draft in reference(exact, DECODINGS[1]).drafts} == {True, False}
 
 
 @settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    way=st.sampled_from(WAYS),
+    decoding=st.sampled_from(DECODINGS),
     order=st.permutations(range(STUDIES)),
     count=st.integers(1, STUDIES),
     slots=st.integers(1, 9),
@@ -89,39 +89,41 @@ def test_the_studies_are_of_many_kinds(exact: ClinicalBLIP) -> None:
 )
 def test_tokens_are_those_of_generate(
     exact: ClinicalBLIP,
-    way: Decoding,
+    decoding: Decoding,
     order: list[int],
     count: int,
     slots: int,
     group_size: int,
     pauses: list[int],
 ) -> None:
-    right = known(exact, way)
-    source: list[tuple[Case, str] | None] = [right.asked[n] for n in order[:count]]
+    expected = reference(exact, decoding)
+    source: list[tuple[Case, str] | None] = [expected.cases[n] for n in order[:count]]
     for place in pauses:
         # Nothing just now, but never before the first: that is the end.
         source.insert(max(1, place), None)
-    engine = Engine(exact, CPU, way, slots, group_size=group_size)
-    drafts = {int(one.key): one for one in engine.write(source)}
+    engine = Engine(exact, CPU, decoding, slots, group_size=group_size)
+    drafts = {int(output.key): output for output in engine.write(source)}
     while len(drafts) < count:
-        # A pause that found nothing in flight has ended the stream; the rest is another one.
-        rest = [right.asked[n] for n in order[:count] if n not in drafts]
-        drafts |= {int(one.key): one for one in engine.write(rest)}
-    for number, one in drafts.items():
-        draft = right.drafts[number]
-        assert isinstance(one, RequestOutput)
-        assert one.tokens == draft.tokens
-        assert one.text == draft.text
-        assert one.cut == draft.cut
-        assert one.logprobs == pytest.approx(draft.logprobs, abs=1e-5)
+        # A pause that found nothing in flight has ended the stream; the rest is a stream of its own.
+        rest = [expected.cases[n] for n in order[:count] if n not in drafts]
+        drafts |= {int(output.key): output for output in engine.write(rest)}
+    for number, output in drafts.items():
+        draft = expected.drafts[number]
+        assert isinstance(output, RequestOutput)
+        assert output.tokens == draft.tokens
+        assert output.text == draft.text
+        assert output.cut == draft.cut
+        assert output.logprobs == pytest.approx(draft.logprobs, abs=1e-5)
 
 
 def test_float32_is_as_likely(exact: ClinicalBLIP) -> None:
     model, _ = load_bundle("demo", CPU)
-    way = Decoding(70)
-    drafts = {w.key: w for w in Engine(model, CPU, way, 5).write(asked_of(exact))}
-    for (case, _), right in zip(asked_of(exact), known(exact, way).drafts, strict=True):
-        one = drafts[case.key]
-        assert isinstance(one, RequestOutput)
+    decoding = Decoding(70)
+    drafts = {w.key: w for w in Engine(model, CPU, decoding, 5).write(prompted_cases(exact))}
+    for (case, _), expected in zip(
+        prompted_cases(exact), reference(exact, decoding).drafts, strict=True
+    ):
+        output = drafts[case.key]
+        assert isinstance(output, RequestOutput)
         # Where they part, it is at a token that was as likely as another.
-        assert sum(one.logprobs) == pytest.approx(sum(right.logprobs), abs=0.05)
+        assert sum(output.logprobs) == pytest.approx(sum(expected.logprobs), abs=0.05)

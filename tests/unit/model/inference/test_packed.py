@@ -24,7 +24,7 @@ from model.prompting.prompt import build_instruction
 from training.corpus.phantoms import phantom
 
 CPU = torch.device("cpu")
-WAY = Decoding(60)
+DECODING = Decoding(60)
 
 onednn = pytest.mark.skipif(not has_onednn(), reason="torch was built without oneDNN")
 
@@ -34,16 +34,16 @@ def demo() -> ClinicalBLIP:
     return load_bundle("demo", CPU)[0]
 
 
-def written(model: ClinicalBLIP, cases: int) -> dict[str, str]:
-    asked = []
-    for number in range(cases):
+def texts_of(model: ClinicalBLIP, count: int) -> dict[str, str]:
+    cases = []
+    for number in range(count):
         case = replace(phantom(number).case(112), key=str(number))
-        asked.append((case, build_instruction(case, "context", model.fits)))
-    found = {}
-    for one in Engine(model, CPU, WAY, 4).write(asked):
-        assert isinstance(one, RequestOutput)
-        found[one.key] = one.text
-    return found
+        cases.append((case, build_instruction(case, "context", model.fits)))
+    texts = {}
+    for output in Engine(model, CPU, DECODING, 4).write(cases):
+        assert isinstance(output, RequestOutput)
+        texts[output.key] = output.text
+    return texts
 
 
 @onednn
@@ -66,10 +66,10 @@ def test_the_served_model_is_packed_and_writes_the_same(
     tune_for_device(served, CPU)
     assert not any(isinstance(module, nn.Linear) for module in served.network.modules())
     assert served.dtype == torch.float32
-    assert written(served, 6) == written(demo, 6)
+    assert texts_of(served, 6) == texts_of(demo, 6)
     # transformers' own way through it still works: it is what the engine is compared with.
     inputs = served.gather([phantom(1).case(112)], ["Write."])
-    assert served.generate(inputs, WAY)[0].ids == demo.generate(inputs, WAY)[0].ids
+    assert served.generate(inputs, DECODING)[0].ids == demo.generate(inputs, DECODING)[0].ids
 
 
 @onednn
@@ -82,7 +82,7 @@ def test_small_layers_are_left_as_they_are(demo: ClinicalBLIP) -> None:
     assert (
         kinds[nn.Linear].weight.numel() < packed.MIN_WEIGHTS <= kinds[PackedLinear].weight.numel()
     )
-    assert written(served, 3) == written(demo, 3)
+    assert texts_of(served, 3) == texts_of(demo, 3)
 
 
 def test_only_float32_on_a_cpu_is_packed() -> None:
@@ -106,13 +106,13 @@ def test_rounded_layers_are_near_and_are_said(demo: ClinicalBLIP) -> None:
     kinds = [m for m in rounded.network.modules() if isinstance(m, nn.Linear | Int8Linear)]
     assert kinds
     assert all(isinstance(module, Int8Linear) for module in kinds)
-    assert Engine(rounded, CPU, WAY, 2).settings["int8"] is True
-    assert "int8" not in Engine(demo, CPU, WAY, 2).settings
+    assert Engine(rounded, CPU, DECODING, 2).settings["int8"] is True
+    assert "int8" not in Engine(demo, CPU, DECODING, 2).settings
     torch.manual_seed(0)
     linear = nn.Linear(64, 32)
     x = torch.randn(7, 64)
-    apart = Int8Linear(linear.weight, linear.bias)(x) - linear(x)
-    assert 0 < apart.abs().max() < 0.03 * linear(x).abs().max()
+    difference = Int8Linear(linear.weight, linear.bias)(x) - linear(x)
+    assert 0 < difference.abs().max() < 0.03 * linear(x).abs().max()
 
 
 def test_rounded_layers_are_for_a_cpu(demo: ClinicalBLIP) -> None:

@@ -19,7 +19,7 @@ from training.corpus.phantoms import phantom
 from training.corpus.phantoms_words import extract_findings
 
 CPU = torch.device("cpu")
-WAY = Decoding(60)
+DECODING = Decoding(60)
 CASES = [replace(phantom(n).case(112), key=str(n)) for n in range(8)]
 
 
@@ -33,7 +33,7 @@ def wide() -> ClinicalBLIP:
     return load_bundle("demo", CPU)[0]
 
 
-def asked(model: ClinicalBLIP):  # type: ignore[no-untyped-def]
+def prompted_cases(model: ClinicalBLIP):  # type: ignore[no-untyped-def]
     return [(case, build_instruction(case, "context", model.fits)) for case in CASES]
 
 
@@ -47,16 +47,16 @@ def overflow(model: ClinicalBLIP) -> None:
 def test_the_engine_writes_in_half_precision_what_it_writes_in_full(
     narrow: ClinicalBLIP, wide: ClinicalBLIP
 ) -> None:
-    assert Engine(narrow, CPU, WAY, 3).dtype_name == "float16"
-    short = {w.key: w for w in Engine(narrow, CPU, WAY, 3).write(asked(narrow))}
-    full = {w.key: w for w in Engine(wide, CPU, WAY, 3).write(asked(wide))}
-    for key, one in short.items():
-        other = full[key]
-        assert isinstance(one, RequestOutput)
-        assert isinstance(other, RequestOutput)
-        # Of two sentences for the same finding, as likely as each other, either may be written.
-        assert extract_findings(one.text) == extract_findings(other.text)
-        assert one.rerun == ""
+    assert Engine(narrow, CPU, DECODING, 3).dtype_name == "float16"
+    short = {w.key: w for w in Engine(narrow, CPU, DECODING, 3).write(prompted_cases(narrow))}
+    full = {w.key: w for w in Engine(wide, CPU, DECODING, 3).write(prompted_cases(wide))}
+    for key, output in short.items():
+        expected = full[key]
+        assert isinstance(output, RequestOutput)
+        assert isinstance(expected, RequestOutput)
+        # Of two sentences for the same finding, equally likely, either may be written.
+        assert extract_findings(output.text) == extract_findings(expected.text)
+        assert output.rerun == ""
 
 
 def test_no_numbers_are_run_again_in_float32_and_said(
@@ -65,36 +65,38 @@ def test_no_numbers_are_run_again_in_float32_and_said(
     # The same weights, rounded to float16, and all computed in float32.
     rounded = load_bundle("demo", CPU, dtype=torch.float16)[0]
     rounded.network.float()
-    right = {w.key: w for w in Engine(rounded, CPU, WAY, 2).write(asked(rounded))}
+    reference = {w.key: w for w in Engine(rounded, CPU, DECODING, 2).write(prompted_cases(rounded))}
     overflow(narrow)
-    engine = Engine(narrow, CPU, WAY, 2)
-    drafts = list(engine.write(asked(narrow)))
+    engine = Engine(narrow, CPU, DECODING, 2)
+    drafts = list(engine.write(prompted_cases(narrow)))
     assert len(drafts) == len(CASES)
-    for one in drafts:
-        other = right[one.key]
-        assert isinstance(one, RequestOutput)
-        assert isinstance(other, RequestOutput)
-        assert one.rerun == "float32"
-        assert one.text == other.text
+    for output in drafts:
+        expected = reference[output.key]
+        assert isinstance(output, RequestOutput)
+        assert isinstance(expected, RequestOutput)
+        assert output.rerun == "float32"
+        assert output.text == expected.text
     assert engine.counters.reruns == len(CASES)
 
 
 def test_no_numbers_in_float32_either_is_the_cases_own_failure(narrow: ClinicalBLIP) -> None:
     with torch.no_grad():
         narrow.network.language_model.lm_head.weight.fill_(torch.nan)
-    for one in Engine(narrow, CPU, WAY, 2).write(asked(narrow)):
-        assert isinstance(one, FailedCase)
-        assert "not a number" in str(one.error)
+    for output in Engine(narrow, CPU, DECODING, 2).write(prompted_cases(narrow)):
+        assert isinstance(output, FailedCase)
+        assert "not a number" in str(output.error)
 
 
 def test_upcast_computes_in_full_and_leaves_no_trace(
     narrow: ClinicalBLIP, wide: ClinicalBLIP
 ) -> None:
     before = {name: (p.data_ptr(), p.dtype) for name, p in narrow.network.named_parameters()}
-    inputs = narrow.gather([CASES[0]], [asked(narrow)[0][1]])
+    inputs = narrow.gather([CASES[0]], [prompted_cases(narrow)[0][1]])
     with upcast(narrow.network):
-        again = narrow.generate(inputs, WAY)
-    assert [one.ids for one in again] == [one.ids for one in wide.generate(inputs, WAY)]
+        again = narrow.generate(inputs, DECODING)
+    assert [output.ids for output in again] == [
+        output.ids for output in wide.generate(inputs, DECODING)
+    ]
     assert before == {n: (p.data_ptr(), p.dtype) for n, p in narrow.network.named_parameters()}
 
 
@@ -106,10 +108,10 @@ def test_upcast_is_over_after_an_error_too(narrow: ClinicalBLIP) -> None:
     hook = layer.register_forward_hook(broken)
     inputs = narrow.gather([CASES[0]], ["Write."])
     with pytest.raises(RuntimeError, match="broken"), upcast(narrow.network):
-        narrow.generate(inputs, WAY)
+        narrow.generate(inputs, DECODING)
     hook.remove()
     kinds = {p.dtype for name, p in narrow.network.named_parameters() if ".wo." not in name}
     assert torch.float32 in kinds  # query_tokens
     assert layer.weight.dtype == torch.float16
     with upcast(narrow.network):
-        assert narrow.generate(inputs, WAY)
+        assert narrow.generate(inputs, DECODING)

@@ -22,11 +22,11 @@ STEPS = 12
 MOST = torch.finfo(torch.float16).max
 
 
-def built(dtype: torch.dtype, scale: float = LARGE) -> ClinicalBLIP:
+def build_model(dtype: torch.dtype, scale: float = LARGE) -> ClinicalBLIP:
     return build_random("tiny", seed=4, activation_scale=scale, dtype=dtype)
 
 
-def told(model: ClinicalBLIP, texts: torch.Tensor) -> torch.Tensor:
+def log_probabilities(model: ClinicalBLIP, texts: torch.Tensor) -> torch.Tensor:
     """(B, T, V) log-probabilities of each next token of texts that are given."""
     inputs = model.gather(noise_cases(model), [ASK] * 3)
     with torch.inference_mode():
@@ -66,8 +66,8 @@ def texts() -> torch.Tensor:
 
 @pytest.mark.parametrize("scale", [1.0, LARGE])
 def test_the_next_token_is_as_likely_in_float16(texts: torch.Tensor, scale: float) -> None:
-    wide = told(built(torch.float32, scale), texts)
-    narrow = told(built(torch.float16, scale), texts)
+    wide = log_probabilities(build_model(torch.float32, scale), texts)
+    narrow = log_probabilities(build_model(torch.float16, scale), texts)
     assert torch.isfinite(narrow).all()
     assert divergence(wide, narrow).max() < 1e-3
     assert (wide.argmax(-1) == narrow.argmax(-1)).float().mean() > 0.9
@@ -75,34 +75,39 @@ def test_the_next_token_is_as_likely_in_float16(texts: torch.Tensor, scale: floa
 
 def test_the_scale_is_that_of_trained_t5_and_plain_half_runs_over(texts: torch.Tensor) -> None:
     """What `wo` gives fits no float16; where `.half()` has narrowed it too, the text is lost."""
-    ours = built(torch.float16)
+    ours = build_model(torch.float16)
     with largest(ours, "wo") as given:
-        kept = told(ours, texts)
+        kept = log_probabilities(ours, texts)
     assert max(given) > MOST
     with largest(ours, "o") as given:
-        told(ours, texts)
+        log_probabilities(ours, texts)
     assert max(given) < MOST
-    plain = built(torch.float16)
+    plain = build_model(torch.float16)
     plain.network.half()
     with largest(plain, "wo") as given:
-        lost = told(plain, texts)
+        lost = log_probabilities(plain, texts)
     assert torch.inf in given or max(given) >= MOST
-    wide = told(built(torch.float32), texts)
+    wide = log_probabilities(build_model(torch.float32), texts)
     assert divergence(wide, kept).max() < 1e-3
     assert not torch.isfinite(lost).all() or divergence(wide, lost).max() > 0.1
 
 
 def test_bfloat16_needs_no_wider_parts(texts: torch.Tensor) -> None:
-    model = built(torch.bfloat16)
+    model = build_model(torch.bfloat16)
     assert {weight.dtype for weight in model.network.parameters()} == {torch.bfloat16}
-    assert divergence(told(built(torch.float32), texts), told(model, texts)).mean() < 0.05
+    assert (
+        divergence(
+            log_probabilities(build_model(torch.float32), texts), log_probabilities(model, texts)
+        ).mean()
+        < 0.05
+    )
 
 
 def test_the_engine_writes_the_same_tokens() -> None:
     """Its own arithmetic of the decoder, over the same large activations."""
     drafts: list[dict[str, tuple[str, ...]]] = []
     for dtype in (torch.float32, torch.float16):
-        model = built(dtype)
+        model = build_model(dtype)
         written = Engine(model, CPU, Decoding(40), 2).write(
             [(case, ASK) for case in noise_cases(model, 6)]
         )
