@@ -15,9 +15,9 @@ from tests.support.base_models import adapter_folder, base_folder
 from tests.support.paths import ROOT
 
 
-def bundle(*words: object) -> subprocess.CompletedProcess[str]:
+def bundle(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "nightdraft", "bundle", *map(str, words)],
+        [sys.executable, "-m", "nightdraft", "bundle", *map(str, arguments)],
         cwd=ROOT,
         env=os.environ,
         capture_output=True,
@@ -38,33 +38,33 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base_folder(tmp_path_factory.mktemp("base") / "instructblip", build_random("tiny"))
 
 
-def test_made_verified_shown_damaged(base: Path, tmp_path: Path) -> None:
+def test_a_bundle_is_made_verified_shown_and_damaged(base: Path, tmp_path: Path) -> None:
     adapter = adapter_folder(tmp_path / "stage1", build_random("tiny"), "stage1")
     (tmp_path / "scores.json").write_text('{"BLEU-4": 0.2}')
     out = tmp_path / "ours"
-    words = ["make", out, "--from", base, "--name", "ours", "--version", "7"]
-    words += ["--adapter", adapter, "--template", "context", "--template", "none"]
-    words += ["--licence", "BSD-3-Clause", "--scores", tmp_path / "scores.json"]
-    words += ["--max-instruction-tokens", "200", "--shard-mb", "1", "--precision", "float16"]
-    made = bundle(*words)
-    assert made.returncode == 0, made.stderr
-    assert made.stderr == ""  # no bar where there is no terminal
-    assert "ours 7" in made.stdout
+    arguments = ["make", out, "--from", base, "--name", "ours", "--version", "7"]
+    arguments += ["--adapter", adapter, "--template", "context", "--template", "none"]
+    arguments += ["--licence", "BSD-3-Clause", "--scores", tmp_path / "scores.json"]
+    arguments += ["--max-instruction-tokens", "200", "--shard-mb", "1", "--precision", "float16"]
+    done = bundle(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # no bar where there is no terminal
+    assert "ours 7" in done.stdout
 
-    said = json.loads(bundle("show", out, "--json").stdout)
-    assert said["template"] == "context"
-    assert said["templates"] == ["none"]
-    assert said["adapters"][0]["name"] == "stage1"
-    assert said["scores"] == {"BLEU-4": 0.2}
-    assert said["digest"] in made.stdout
-    shown = bundle("show", out).stdout
-    for fact in ("ours 7", said["digest"], "BSD-3-Clause", "context, also none", "rank 4"):
-        assert fact in shown
-    assert "56 x 56" in shown
+    manifest = json.loads(bundle("show", out, "--json").stdout)
+    assert manifest["template"] == "context"
+    assert manifest["templates"] == ["none"]
+    assert manifest["adapters"][0]["name"] == "stage1"
+    assert manifest["scores"] == {"BLEU-4": 0.2}
+    assert manifest["digest"] in done.stdout
+    page = bundle("show", out).stdout
+    for fact in ("ours 7", manifest["digest"], "BSD-3-Clause", "context, also none", "rank 4"):
+        assert fact in page
+    assert "56 x 56" in page
 
-    assert f"digest {said['digest']}" in bundle("verify", out).stdout
-    assert "already holds ours 7" in one_line(bundle(*words))
-    assert bundle(*words, "--replace").returncode == 0
+    assert f"digest {manifest['digest']}" in bundle("verify", out).stdout
+    assert "already holds ours 7" in one_line(bundle(*arguments))
+    assert bundle(*arguments, "--replace").returncode == 0
 
     weights = next(out.glob("*.safetensors"))
     damaged = bytearray(weights.read_bytes())
@@ -74,19 +74,19 @@ def test_made_verified_shown_damaged(base: Path, tmp_path: Path) -> None:
     assert f"{weights} is not the file that the manifest lists" in line
 
 
-def test_what_is_wrong_is_one_line(base: Path, tmp_path: Path) -> None:
-    words = ["make", tmp_path / "ours", "--name", "ours", "--version", "1"]
-    assert "give --template" in one_line(bundle(*words, "--from", base))
-    line = one_line(bundle(*words, "--from", base, "--template", "poem", "--licence", "BSD"))
+def test_an_error_is_one_line(base: Path, tmp_path: Path) -> None:
+    arguments = ["make", tmp_path / "ours", "--name", "ours", "--version", "1"]
+    assert "give --template" in one_line(bundle(*arguments, "--from", base))
+    line = one_line(bundle(*arguments, "--from", base, "--template", "poem", "--licence", "BSD"))
     assert "there is no template 'poem'" in line
-    assert "there is no folder" in one_line(bundle(*words, "--from", tmp_path / "nowhere"))
+    assert "there is no folder" in one_line(bundle(*arguments, "--from", tmp_path / "nowhere"))
     (tmp_path / "list.json").write_text("[]")
-    line = one_line(bundle(*words, "--from", base, "--scores", tmp_path / "list.json"))
+    line = one_line(bundle(*arguments, "--from", base, "--scores", tmp_path / "list.json"))
     assert "not one JSON object" in line
     pickled = tmp_path / "pickled"
     pickled.mkdir()
     (pickled / "pytorch_model.bin").write_bytes(b"?")
-    assert "pytorch_model.bin: pickled" in one_line(bundle(*words, "--from", pickled))
+    assert "pytorch_model.bin: pickled" in one_line(bundle(*arguments, "--from", pickled))
 
 
 def test_the_shipped_bundle_is_whole() -> None:
