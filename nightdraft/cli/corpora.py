@@ -1,4 +1,4 @@
-"""`nightdraft corpus check`. Knows options and tables; training.corpus does the work."""
+"""`nightdraft corpus check`: its options and its table; training.corpus does the work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from records.errors import CorpusError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from training.corpus.check import CorpusSummary, Pace, Told
+    from model.progress import ProgressCallback
+    from training.corpus.check import CorpusSummary, Pace
 
 corpus = typer.Typer(help="Films and reports to learn from.", no_args_is_help=True)
 
@@ -70,35 +71,40 @@ def corpus_check(
 ) -> None:
     """Count what a corpus holds, show what is left out and why, draw a page of examples."""
     from model.manifest import Preprocessing
-    from training.corpus import check
+    from training.corpus.check import measure_pace, summarise_corpus
     from training.corpus.example import CorpusOptions
     from training.corpus.registry import ENDLESS_CORPORA, open_corpus
 
-    reading = CorpusOptions(target.value if target else "", split, seed, validate)
+    options = CorpusOptions(target.value if target else "", split, seed, validate)
     spec = _spec(name, path)
-    opened = open_corpus(spec, reading, needs_images=not words_only)
+    opened = open_corpus(spec, options, needs_images=not words_only)
     page = page or Path(f"corpus-{opened.name}.png")
-    for what, file in (("page", page), ("counts", json_)):
+    for purpose, file in (("page", page), ("counts", json_)):
         if file is not None:
-            check_file(what, file)
-    with _bar(opened.name) as told:
-        counted = check.check(
-            opened, limit=limit, endless=opened.name in ENDLESS_CORPORA, page=page, told=told
+            check_file(purpose, file)
+    with _progress_bar(opened.name) as progress:
+        summary = summarise_corpus(
+            opened,
+            limit=limit,
+            endless=opened.name in ENDLESS_CORPORA,
+            page=page,
+            progress=progress,
         )
-    timed = None
+    measured = None
     if pace:
-        how = Preprocessing(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-        timed = check.pace(open_corpus(spec, reading, needs_images=not words_only), how)
+        preprocessing = Preprocessing(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        fresh = open_corpus(spec, options, needs_images=not words_only)
+        measured = measure_pace(fresh, preprocessing)
     if json_ is not None:
-        said = {"reading": asdict(reading), **counted.as_json()}
-        if timed is not None:
-            said["pace"] = asdict(timed)
-        json_.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-    console().print(_shown(counted, timed))
+        counts = {"reading": asdict(options), **summary.as_json()}
+        if measured is not None:
+            counts["pace"] = asdict(measured)
+        json_.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+    console().print(_table(summary, measured))
 
 
 def _spec(name: str, path: Path | None) -> str:
-    """The corpus as other commands take it, NAME:PATH."""
+    """Return the corpus as other commands take it, NAME:PATH."""
     if path is None:
         return name
     if ":" in name:
@@ -106,57 +112,61 @@ def _spec(name: str, path: Path | None) -> str:
     return f"{name}:{path}"
 
 
-def _shown(counted: CorpusSummary, timed: Pace | None) -> Table:
+def _table(summary: CorpusSummary, measured: Pace | None) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     facts = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in _facts(counted, timed):
+    for name, value in _facts(summary, measured):
         facts.add_row(Text(name, style="dim"), Text(value))
     return facts
 
 
-def _facts(counted: CorpusSummary, timed: Pace | None) -> Iterator[tuple[str, str]]:
-    yield "studies read", f"{counted.studies:,}"
-    yield "examples", _by(counted.examples)
-    yield "patients", _by(counted.patients)
-    yield "patients in two splits", f"{counted.in_two_splits:,}"
-    yield "films of an example", _by({f"{n}": counted.views[n] for n in sorted(counted.views)})
-    yield "films by position", _by(counted.positions)
-    yield "words to write", ", ".join(f"{name} {n:g}" for name, n in counted.words.items())
-    yield "without indication", f"{counted.without_indication:,}"
-    yield "with a prior report", f"{counted.with_prior_report:,}"
-    for form, splits in counted.doubles.items():
-        for split, doubles in splits.items():
-            if counted.examples[split]:
+def _facts(summary: CorpusSummary, measured: Pace | None) -> Iterator[tuple[str, str]]:
+    yield "studies read", f"{summary.studies:,}"
+    yield "examples", _join_counts(summary.examples)
+    yield "patients", _join_counts(summary.patients)
+    yield "patients in two splits", f"{summary.in_two_splits:,}"
+    yield (
+        "films of an example",
+        _join_counts({f"{n}": summary.views[n] for n in sorted(summary.views)}),
+    )
+    yield "films by position", _join_counts(summary.positions)
+    yield "words to write", ", ".join(f"{name} {n:g}" for name, n in summary.words.items())
+    yield "without indication", f"{summary.without_indication:,}"
+    yield "with a prior report", f"{summary.with_prior_report:,}"
+    for form, splits in summary.doubles.items():
+        for split, duplicates in splits.items():
+            if summary.examples[split]:
                 yield (
                     f"{split} texts, {form}",
-                    f"{doubles['elsewhere']:,} stand in another split too, "
-                    f"{doubles['within']:,} again in this one",
+                    f"{duplicates['elsewhere']:,} stand in another split too, "
+                    f"{duplicates['within']:,} again in this one",
                 )
-    for reason, (count, key) in sorted(counted.left_out.items()):
+    for reason, (count, key) in sorted(summary.left_out.items()):
         yield "left out", f"{count:,} {reason}, such as {key}"
-    for remark, count in counted.remarks.items():
+    for remark, count in summary.remarks.items():
         yield remark, f"{count:,}"
-    if counted.page:
-        unread = f", {counted.page_films_unreadable} of {counted.page_films} films unreadable"
-        yield "page", counted.page + (unread if counted.page_films_unreadable else "")
-    if timed is not None:
+    if summary.page:
+        count = f"{summary.page_films_unreadable} of {summary.page_films}"
+        unreadable = f", {count} films unreadable"
+        yield "page", summary.page + (unreadable if summary.page_films_unreadable else "")
+    if measured is not None:
         yield (
             "pace",
-            f"{timed.examples_per_s:,.0f} examples a second without films, "
-            f"{timed.with_films_per_s:,.1f} with films at 224 ({timed.films_per_s:,.1f} films); "
-            f"first after {timed.first_s:.1f} s",
+            f"{measured.examples_per_s:,.0f} examples a second without films, "
+            f"{measured.with_films_per_s:,.1f} with films at 224 "
+            f"({measured.films_per_s:,.1f} films); first after {measured.first_s:.1f} s",
         )
 
 
-def _by(counts: dict[str, int]) -> str:
+def _join_counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
 
 
 @contextmanager
-def _bar(name: str) -> Iterator[Told]:
-    """How many studies are read so far and at which pace; on a terminal."""
+def _progress_bar(name: str) -> Iterator[ProgressCallback]:
+    """Show on a terminal how many studies are read, and how many in a second."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -167,13 +177,13 @@ def _bar(name: str) -> Iterator[Told]:
         TimeElapsedColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
-    ) as progress:
-        bar = progress.add_task(f"reading {name}", total=None, pace="")
+    ) as bars:
+        bar = bars.add_task(f"reading {name}", total=None, pace="")
 
-        def told(more: int) -> None:
-            progress.update(bar, advance=more)
-            speed = progress.tasks[bar].speed
+        def update(_what: str, done: float, _total: float | None) -> None:
+            bars.update(bar, completed=done)
+            speed = bars.tasks[bar].speed
             if speed:
-                progress.update(bar, pace=f"{speed:,.0f}/s")
+                bars.update(bar, pace=f"{speed:,.0f}/s")
 
-        yield told
+        yield update

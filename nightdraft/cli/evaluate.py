@@ -1,6 +1,6 @@
 """`nightdraft evaluate`: a bundle's scores on a corpus, or two bundles' side by side.
 
-Knows options, bars and tables on a terminal; training.evaluation.evaluate does the work.
+This module has the options, progress bars and tables; training.evaluation.evaluate does the work.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.progress import Task
 
-    from training.evaluation.drafting import Done, Mode
+    from model.progress import ProgressCallback
+    from training.evaluation.drafting import PriorMode
     from training.evaluation.evaluate import Comparison, Evaluation
     from training.evaluation.pages.grid import Grid
 
@@ -42,79 +43,93 @@ def evaluate_command(
     out: Path | None = None,
     json_: Path | None = None,
 ) -> None:
-    """Score a bundle on a corpus's test split; print, and write the report and the figures.
+    """Score a bundle on a corpus's test split; print the scores, write the report and the figures.
 
-    bundle, against: a folder or a shipped name. corpus: as `open_corpus` takes it. seed: of the
-    split, the phantoms, the shuffling and the resamples. split, target: as `Reading`; what is left
-    out is as the bundles were trained. modes, normalisation: empty takes all.
-    out: a folder for report.html and report.md. json_: a file for the figures.
+    Args:
+        bundle: A folder or a shipped name.
+        corpus: As `open_corpus` takes it.
+        against: Another bundle to compare with.
+        seed: Of the split, the phantoms, the shuffling and the resamples.
+        split: As in `CorpusOptions`; None takes what the bundles were trained with.
+        target: The same.
+        limit: The number of studies.
+        modes: Prior modes; empty takes all.
+        normalisation: Normalisations of the wording; empty takes the default ones.
+        chexbert: The folder of CheXbert's weights; None takes the rules.
+        radgraph: The folder of RadGraph's weights.
+        device: The device; None chooses one.
+        out: A folder for report.html and report.md.
+        json_: A file for the figures.
 
     Raises:
-        NightdraftError, ModelError: as `training.evaluation.evaluate.evaluate`; a path cannot be written to.
+        NightdraftError, ModelError: as `training.evaluation.evaluate.evaluate`; or a path cannot be
+            written to.
     """
     from model.labels import load_labeller
     from model.manifest import read_manifest
     from training.corpus.as_trained import options_as_trained
     from training.corpus.registry import open_corpus
-    from training.evaluation.evaluate import compare_bundles, examine, prepare
+    from training.evaluation.evaluate import compare_bundles, evaluate_bundle, prepare_held_out_set
     from training.evaluation.figures import as_json
     from training.evaluation.report_page import check_folder, write_report
-    from training.evaluation.scoring import NORMALISED, ScoringConfig
+    from training.evaluation.scoring import DEFAULT_NORMALISATIONS, ScoringConfig
 
-    # What can be wrong is found before hours of drafting, not after.
+    # Everything that can be wrong is found before hours of drafting, not after.
     chosen = _modes(modes)
     bundles = [read_manifest(name) for name in (bundle, *([against] if against else ()))]
     given = {"seed": seed, "split": split, "target": target}
-    asked = {name: value for name, value in given.items() if value is not None}
-    reading = options_as_trained(corpus.partition(":")[0], bundles, asked)
-    opened = open_corpus(corpus, reading)
+    overrides = {name: value for name, value in given.items() if value is not None}
+    options = options_as_trained(corpus.partition(":")[0], bundles, overrides)
+    opened = open_corpus(corpus, options)
     if out is not None:
         check_folder(out)
     if json_ is not None:
         check_file("figures", json_)
-    normalisations = tuple(dict.fromkeys(normalisation)) or NORMALISED
-    how = ScoringConfig(
-        load_labeller(chexbert), normalisations, seed=reading.seed, radgraph=radgraph
-    )
-    with _bar() as told:
-        held = prepare(opened, how, limit, told)
-        evaluation = examine(bundle, held, how, chosen, device, told)
+    normalisations = tuple(dict.fromkeys(normalisation)) or DEFAULT_NORMALISATIONS
+    labeller = load_labeller(chexbert)
+    scoring = ScoringConfig(labeller, normalisations, seed=options.seed, radgraph=radgraph)
+    with _progress_bars() as progress:
+        held_out = prepare_held_out_set(opened, scoring, limit, progress)
+        evaluation = evaluate_bundle(bundle, held_out, scoring, chosen, device, progress)
         comparison = None
         if against:
-            other = examine(against, held, how, chosen, device, told)
-            comparison = compare_bundles(evaluation, other, told)
+            other = evaluate_bundle(against, held_out, scoring, chosen, device, progress)
+            comparison = compare_bundles(evaluation, other, progress)
     if json_ is not None:
         figures = json.dumps(as_json(evaluation, comparison), indent=1, allow_nan=False)
         json_.write_text(figures + "\n", encoding="utf-8")
-    console().print(show(evaluation, comparison))
+    console().print(render(evaluation, comparison))
     if out is not None:
         html, markdown = write_report(out, evaluation, comparison)
         print(f"the report: {html} and {markdown}")
 
 
-def show(evaluation: Evaluation, comparison: Comparison | None = None) -> RenderableType:
-    """The scores over the floors, findings, comparisons, and the other bundle, for a terminal."""
+def render(evaluation: Evaluation, comparison: Comparison | None = None) -> RenderableType:
+    """Return what a terminal shows: scores over floors, findings, comparisons, the other bundle."""
     from rich.console import Group
     from rich.text import Text
 
-    from training.evaluation.pages.sections import brief
-    from training.evaluation.pages.versus import versus
+    from training.evaluation.pages.sections import brief_sections
+    from training.evaluation.pages.versus import comparison_section
     from training.evaluation.report_page import WARNING
 
-    shown = [*brief(evaluation), *([versus(comparison)] if comparison else ())]
-    held, failed = evaluation.held, len(evaluation.failures())
-    said = (
-        f"{evaluation.name} on {held.corpus}: {len(held.examples)} studies, on "
+    sections = [
+        *brief_sections(evaluation),
+        *([comparison_section(comparison)] if comparison else ()),
+    ]
+    held_out, failed = evaluation.held_out, len(evaluation.failures())
+    title = (
+        f"{evaluation.name} on {held_out.corpus}: {len(held_out.examples)} studies, on "
         f"{evaluation.device}, {evaluation.dtype}"
     )
     if failed:
-        said += f"; {failed} drafts failed and are scored as empty"
+        title += f"; {failed} drafts failed and are scored as empty"
     left_out = (
         Text(f"prior mode {mode} is left out: {why}", style="dim")
         for mode, why in evaluation.left_out.items()
     )
-    grids = (_table(grid) for section in shown for grid in section.grids)
-    return Group(Text(said, style="bold"), *grids, *left_out, Text(WARNING, style="dim"))
+    tables = (_table(grid) for section in sections for grid in section.grids)
+    return Group(Text(title, style="bold"), *tables, *left_out, Text(WARNING, style="dim"))
 
 
 def _table(grid: Grid) -> RenderableType:
@@ -127,11 +142,11 @@ def _table(grid: Grid) -> RenderableType:
     table = Table(
         box=None, title=Text(grid.caption), title_justify="left", header_style="dim", pad_edge=False
     )
-    table.add_column(grid.of)
+    table.add_column(grid.row_heading)
     for column in grid.columns:
         table.add_column(Text(column), justify="right")
     for line in grid.lines:
-        # As Text: a name in square brackets would be taken for markup.
+        # As Text, since a name in square brackets would be taken for markup.
         table.add_row(
             Text(line.head),
             *(Text(f"{cell.text}\n{cell.detail}".strip()) for cell in line.cells),
@@ -140,19 +155,19 @@ def _table(grid: Grid) -> RenderableType:
     return table
 
 
-def _modes(names: Sequence[str]) -> tuple[Mode, ...]:
-    from training.evaluation.drafting import Mode
+def _modes(names: Sequence[str]) -> tuple[PriorMode, ...]:
+    from training.evaluation.drafting import PriorMode
 
-    known = {str(mode): mode for mode in Mode}
+    known = {str(mode): mode for mode in PriorMode}
     for name in names:
         if name not in known:
             raise typer.BadParameter(f"there is no prior mode {name!r}; there are {list(known)}")
-    return tuple(known[name] for name in names) or tuple(Mode)
+    return tuple(known[name] for name in names) or tuple(PriorMode)
 
 
 @contextmanager
-def _bar() -> Iterator[Done]:
-    """A bar for each step, with studies a second where it drafts; on a terminal, standard error."""
+def _progress_bars() -> Iterator[ProgressCallback]:
+    """Show a bar for each step on a terminal, with studies per second while drafting."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.text import Text
@@ -166,17 +181,18 @@ def _bar() -> Iterator[Done]:
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        TextColumn("{task.percentage:.0f}%"),
         Pace(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty(),
-    ) as progress:
-        bars: dict[str, Any] = {}
+    ) as bars:
+        bar_of_step: dict[str, Any] = {}
 
-        def told(what: str, done: int, of: int) -> None:
-            if what not in bars or done < progress.tasks[bars[what]].completed:
-                bars[what] = progress.add_task(what, total=of)
-            progress.update(bars[what], completed=done, total=of)
+        def update(what: str, done: float, total: float | None) -> None:
+            bar = bar_of_step.get(what)
+            if bar is None or done < bars.tasks[bar].completed:
+                bar = bar_of_step[what] = bars.add_task(what, total=total)
+            bars.update(bar, completed=done, total=total)
 
-        yield told
+        yield update

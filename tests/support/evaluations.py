@@ -1,4 +1,4 @@
-"""An evaluation of texts written by hand, as if a bundle had written them. Needs no network."""
+"""An evaluation of texts written by hand, as if a bundle had written them; needs no network."""
 
 from __future__ import annotations
 
@@ -7,58 +7,60 @@ from dataclasses import replace
 
 from model.labels import load_labeller
 from model.manifest import NULL
+from model.progress import no_progress
 from training.corpus.example import Corpus
-from training.evaluation.drafting import Drafts, Failure, Mode
-from training.evaluation.evaluate import Evaluation, ModeResult, prepare
+from training.evaluation.drafting import Drafts, Failure, PriorMode
+from training.evaluation.evaluate import Evaluation, ModeResult, prepare_held_out_set
 from training.evaluation.heldout import HeldOutSet
-from training.evaluation.scoring import ScoringConfig, count_unsupported_comparisons, score
-from training.metrics.findings import agree
+from training.evaluation.scoring import (
+    ScoringConfig,
+    count_unsupported_comparisons,
+    score_systems,
+)
+from training.metrics.findings import score_findings
 
 CLEAR = "The heart is normal in size. The lungs are clear."
 FLUID = "There is a large left pleural effusion. The heart is enlarged."
-HOW = ScoringConfig(load_labeller(None), ("lower",), resamples=20)
+SCORING = ScoringConfig(load_labeller(None), ("lower",), resamples=20)
 BUNDLE = replace(NULL, name="mine", template="context", templates=("none", "oracle_iu"))
 
 
-def hush(_what: str, _done: int, _of: int) -> None:
-    """Nobody listens."""
+def held_out_set(
+    corpus: Corpus, limit: int | None = None, scoring: ScoringConfig = SCORING
+) -> HeldOutSet:
+    return prepare_held_out_set(corpus, scoring, limit, no_progress)
 
 
-def hold(corpus: Corpus, limit: int | None = None, how: ScoringConfig = HOW) -> HeldOutSet:
-    return prepare(corpus, how, limit, hush)
+def make_drafts(texts: Sequence[str], prior_report: Sequence[bool] = ()) -> Drafts:
+    given = tuple(prior_report) or (False,) * len(texts)
+    return Drafts(PriorMode.CONTEXT, "context", tuple(texts), given, (), 0.1)
 
 
-def drafted(texts: Sequence[str], told: Sequence[bool] = ()) -> Drafts:
-    given = tuple(told) or (False,) * len(texts)
-    return Drafts(Mode.CONTEXT, "context", tuple(texts), given, (), 0.1)
-
-
-def evaluation(
-    held: HeldOutSet, texts: Sequence[str], failures: tuple[Failure, ...] = ()
+def make_evaluation(
+    held_out: HeldOutSet, texts: Sequence[str], failures: tuple[Failure, ...] = ()
 ) -> Evaluation:
-    """As if a bundle had written these texts."""
-    drafts = replace(drafted(texts), failures=failures)
-    writers = {"context": drafts.texts} | held.floors
-    everything = score(held, writers, HOW, ["context"], hush)
-    agreement = None if held.truth is None else agree(held.truth, texts)
-    came = ModeResult(
+    """An evaluation as if a bundle had written these texts."""
+    drafts = replace(make_drafts(texts), failures=failures)
+    systems = {"context": drafts.texts} | held_out.floors
+    all_scores = score_systems(held_out, systems, SCORING, ["context"], no_progress)
+    agreement = None if held_out.truth is None else score_findings(held_out.truth, texts)
+    result = ModeResult(
         drafts,
-        everything.by_name["context"],
-        count_unsupported_comparisons(held, drafts),
+        all_scores.by_system["context"],
+        count_unsupported_comparisons(held_out, drafts),
         agreement,
         agreement,
     )
-    floors = {name: everything.by_name[name] for name in held.floors}
     return Evaluation(
         BUNDLE,
-        held,
-        HOW,
+        held_out,
+        SCORING,
         "cpu",
         "float32",
-        {Mode.CONTEXT: came},
-        {Mode.ORACLE: "for no reason"},
-        floors,
-        everything.named,
-        everything.notes,
+        {PriorMode.CONTEXT: result},
+        {PriorMode.ORACLE: "for no reason"},
+        {name: all_scores.by_system[name] for name in held_out.floors},
+        all_scores.descriptions,
+        all_scores.notes,
         0.2,
     )

@@ -1,4 +1,4 @@
-"""A corpus of studies named one by one, with films of one grey and films that are not there."""
+"""A corpus of listed studies, with images of one grey and images whose files are missing."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from training.corpus.example import TEST, TRAIN, Example, ExcludedStudy
 
 @dataclass(frozen=True)
 class GreyImage:
-    """One grey; its source tells it apart."""
+    """An image of one grey; its source tells it from others."""
 
     source: str
     position: str = "frontal"
 
-    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
-        return np.full((how.size, how.size), 90, np.uint8)
+    def pixels(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        return np.full((preprocessing.size, preprocessing.size), 90, np.uint8)
 
 
 @dataclass(frozen=True)
 class MissingImage:
-    """A film whose file is not there."""
+    """An image whose file is missing."""
 
     source: str
     position: str = "frontal"
 
-    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
+    def pixels(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         raise PixelError(f"there is no film {self.source}")
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedCorpus:
     """A corpus of these examples, in their order."""
 
     examples: Sequence[Example | ExcludedStudy]
@@ -50,11 +50,13 @@ class Listed:
 
     def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
         return (
-            one for one in self.examples if isinstance(one, ExcludedStudy) or one.split == split
+            study
+            for study in self.examples
+            if isinstance(study, ExcludedStudy) or study.split == split
         )
 
 
-def study(
+def make_study(
     key: str,
     target: str,
     *,
@@ -65,13 +67,13 @@ def study(
     problems: tuple[str, ...] = (),
     missing: bool = False,
 ) -> Example:
-    """A study of so many films."""
-    kind = MissingImage if missing else GreyImage
+    """A study with `views` images."""
+    image_class = MissingImage if missing else GreyImage
     return Example(
         key=key,
         patient=key,
         split=split,
-        images=tuple(kind(f"{key}-{n}") for n in range(views)),
+        images=tuple(image_class(f"{key}-{n}") for n in range(views)),
         target=target,
         priors=Priors(indication=indication, prior_report=prior_report),
         oracle=Oracle(problems=problems) if problems else None,
@@ -79,6 +81,6 @@ def study(
     )
 
 
-def learnt(key: str, target: str, indication: str = "") -> Example:
+def make_training_study(key: str, target: str, indication: str = "") -> Example:
     """A study of the training split."""
-    return study(key, target, split=TRAIN, indication=indication)
+    return make_study(key, target, split=TRAIN, indication=indication)

@@ -1,7 +1,7 @@
-"""How to read a corpus so that no bundle is scored on what it learnt from. Knows no reader's files.
+"""Reads a corpus as a bundle read it in training, so that no bundle is scored on training studies.
 
-Which studies are of the test split depends on the split and, where that is drawn, on the seed. So a
-bundle's manifest says how its corpus was read, and whoever scores it reads the corpus alike.
+Which studies are in the test split depends on the split and, where that is random, on the seed. A
+bundle's manifest records how its corpus was read, and an evaluation reads the corpus the same way.
 """
 
 from __future__ import annotations
@@ -16,46 +16,59 @@ from training.corpus.example import CorpusOptions
 from training.corpus.iu_xray import IU_SPLITS
 from training.corpus.mimic_cxr import MIMIC_SPLITS
 
-OFFERED: Mapping[str, tuple[str, ...]] = {
+SPLITS_OFFERED: Mapping[str, tuple[str, ...]] = {
     "iu_xray": IU_SPLITS,
     "mimic_cxr": MIMIC_SPLITS,
     "signed": ("patients",),
 }
-"""The splits of a corpus, its default first. Phantoms have none: held-out seeds are nobody's."""
-DRAWN = ("paper", "patients")
-"""Splits that are drawn by the seed."""
+"""The splits of a corpus, its default first. Phantoms have none: held-out seeds train nobody."""
+RANDOM_SPLITS = ("paper", "patients")
+"""Splits that depend on the seed."""
 
 
 def options_as_trained(
-    corpus: str, bundles: Sequence[Manifest], asked: dict[str, Any]
+    corpus: str, bundles: Sequence[Manifest], overrides: dict[str, Any]
 ) -> CorpusOptions:
-    """How to read the corpus of that name to score these bundles.
+    """Return how to read a corpus to score these bundles.
 
-    asked: fields of Reading that somebody asked for; the others are as the bundles were trained.
+    Args:
+        corpus: The corpus's name.
+        bundles: The manifests of the bundles that are scored.
+        overrides: The fields of `CorpusOptions` that the user set; the others are as the first of
+            the bundles that was trained on this corpus read it.
 
     Raises:
-        CorpusError: a bundle learnt from studies that would be in the test split.
+        CorpusError: a bundle was trained on studies that would be in the test split.
     """
-    trained = [(one, was) for one in bundles if (was := training_options(one, corpus)) is not None]
-    reading = replace(trained[0][1] if trained else CorpusOptions(), **asked)
-    for one, was in trained:
-        if _drawn(corpus, was) != _drawn(corpus, reading):
+    trained = [
+        (bundle, options)
+        for bundle in bundles
+        if (options := training_options(bundle, corpus)) is not None
+    ]
+    chosen = replace(trained[0][1] if trained else CorpusOptions(), **overrides)
+    for bundle, options in trained:
+        if _test_split(corpus, options) != _test_split(corpus, chosen):
             raise CorpusError(
-                f"{one.name} {one.version} learnt from {corpus} with {_words(corpus, was)}; with "
-                f"{_words(corpus, reading)} it would be scored on studies that it learnt from: "
-                "give --split and --seed as in its training, or leave them out"
+                f"{bundle.name} {bundle.version} was trained on {corpus} with "
+                f"{_describe_split(corpus, options)}; with {_describe_split(corpus, chosen)} it "
+                "would be scored on studies that it was trained on: give --split and --seed as in "
+                "its training, or leave them out"
             )
-    return reading
+    return chosen
 
 
 def training_options(manifest: Manifest, corpus: str) -> CorpusOptions | None:
-    """How a bundle read the corpus of that name in its training; None where it learnt elsewhere."""
+    """Return how a bundle read a corpus in its training; None if it was trained on another one.
+
+    Raises:
+        CorpusError: the manifest records options that this version does not know.
+    """
     name = str(manifest.training.get("corpus", "")).partition(":")[0]
-    said = manifest.training.get("reading")
-    if name != corpus or not isinstance(said, dict):
+    recorded = manifest.training.get("reading")
+    if name != corpus or not isinstance(recorded, dict):
         return None
     try:
-        return CorpusOptions(**said)
+        return CorpusOptions(**recorded)
     except TypeError as error:
         raise CorpusError(
             f"the manifest of {manifest.name} {manifest.version} does not say how its corpus was "
@@ -63,13 +76,14 @@ def training_options(manifest: Manifest, corpus: str) -> CorpusOptions | None:
         ) from error
 
 
-def _drawn(corpus: str, reading: CorpusOptions) -> tuple[str, int]:
-    """What the test split depends on."""
-    offered = OFFERED.get(corpus, ())
-    split = reading.split or next(iter(offered), "")
-    return split, reading.seed if split in DRAWN else 0
+def _test_split(corpus: str, options: CorpusOptions) -> tuple[str, int]:
+    """Return what the test split depends on: the split's name, and its seed if it is random."""
+    offered = SPLITS_OFFERED.get(corpus, ())
+    split = options.split or next(iter(offered), "")
+    return split, options.seed if split in RANDOM_SPLITS else 0
 
 
-def _words(corpus: str, reading: CorpusOptions) -> str:
-    split, _ = _drawn(corpus, reading)
-    return f"the split {split!r}" + (f" and the seed {reading.seed}" if split in DRAWN else "")
+def _describe_split(corpus: str, options: CorpusOptions) -> str:
+    split, _ = _test_split(corpus, options)
+    seed = f" and the seed {options.seed}" if split in RANDOM_SPLITS else ""
+    return f"the split {split!r}{seed}"

@@ -1,7 +1,7 @@
-"""What a corpus holds, counted: examples, what is left out and why, doubles, pace. Knows no corpus.
+"""Summarises a corpus: counts of examples, exclusions and duplicate texts, and its reading speed.
 
-A corpus is read once, as a stream; what must be counted apart (patients, texts) is counted in an
-index on disk, so a corpus of any size can be checked.
+A corpus is read once, as a stream. What must be counted by distinct value (patients, texts) is
+counted in an index on disk, so a corpus of any size can be checked.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -20,36 +20,40 @@ from typing import Any, Protocol, runtime_checkable
 
 from model.errors import PixelError
 from model.manifest import Preprocessing
+from model.progress import ProgressCallback, no_progress
 from training.corpus.example import SPLITS, Corpus, Example, ExcludedStudy
-from training.corpus.files import filling, new_index
+from training.corpus.files import create_index, fill_index
 from training.corpus.page import draw_page
 
-ON_A_PAGE = 8
+EXAMPLES_ON_PAGE = 8
 ENDLESS_LIMIT = 200
-"""Studies of each split that are read of a corpus without end, where no limit is given."""
-FORMS = ("word for word", "lower case, no punctuation")
-"""How texts are compared when doubles are counted."""
-
-Told = Callable[[int], None]
+"""Studies of each split that are read of an endless corpus, where no limit is given."""
+TEXT_FORMS = ("word for word", "lower case, no punctuation")
+"""The two ways in which texts are compared to count duplicates."""
 
 
 @runtime_checkable
 class HasRemarks(Protocol):
-    """A corpus that has more to say of its files than examples can carry."""
+    """A corpus that has more to report of its files than its examples carry."""
 
     def remarks(self) -> dict[str, int]:
-        """What a person should know, and how often."""
+        """What a person should know -> how often it occurs."""
         ...
 
 
 @dataclass
 class CorpusSummary:
-    """What was counted.
+    """The counts of a corpus. The field names are the keys of `nightdraft corpus check --json`.
 
-    patients: by split. in_two_splits: patients; there must be none. views: examples by number of
-    films, and positions: films by position. left_out: reason -> (studies, the key of one). words:
-    of the texts to write. doubles: form -> split -> {"elsewhere": examples whose text stands in
-    another split too, "within": examples whose text stood in the same split before}.
+    Attributes:
+        patients: By split.
+        in_two_splits: Patients in more than one split; there must be none.
+        views: Number of images -> examples that have so many.
+        positions: View position -> images.
+        left_out: Reason -> (excluded studies, the key of one of them).
+        words: Lengths of the target texts.
+        doubles: Form of the text -> split -> {"elsewhere": examples whose text is in another split
+            too, "within": examples whose text was in the same split before}.
     """
 
     corpus: str
@@ -71,13 +75,20 @@ class CorpusSummary:
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """The same as plain values."""
+        """Return the same as plain values."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a corpus is read. first_s: seconds to the first example, its index among them."""
+    """How fast a corpus is read; the field names are JSON keys.
+
+    Attributes:
+        first_s: Seconds to the first example, including the time to build the index.
+        examples_per_s: Without images.
+        with_films_per_s: Examples with their images.
+        films_per_s: Images alone.
+    """
 
     first_s: float
     examples_per_s: float
@@ -86,104 +97,118 @@ class Pace:
 
 
 _SCHEMA = "".join(
-    f"CREATE TABLE {name} (one BLOB PRIMARY KEY, train INTEGER NOT NULL DEFAULT 0, "
+    f"CREATE TABLE {name} (value BLOB PRIMARY KEY, train INTEGER NOT NULL DEFAULT 0, "
     "validate INTEGER NOT NULL DEFAULT 0, test INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
     for name in ("patients", "text0", "text1")
 )
 
 
-def check(
+def summarise_corpus(
     corpus: Corpus,
     *,
     limit: int = 0,
     endless: bool = False,
     page: Path | None = None,
-    told: Told = lambda _: None,
+    progress: ProgressCallback = no_progress,
 ) -> CorpusSummary:
-    """Read a corpus and count. limit: of studies, 0 reads all; of each split where it is endless.
+    """Read a corpus and count what it holds.
 
-    page: where the picture of some examples goes; they are chosen by their keys, so the same
-    corpus gives the same page. told: hears how many studies more are read.
+    Args:
+        corpus: The corpus.
+        limit: Studies to read, of each split if the corpus is endless; 0 reads all.
+        endless: Whether the corpus never ends.
+        page: Where to draw a picture of some examples. They are chosen by their keys, so the same
+            corpus gives the same page.
+        progress: Is told of each study that was read; the total is not known.
 
     Raises:
         CorpusError: as `Corpus.read`.
     """
     started = time.perf_counter()
-    counted, lengths = CorpusSummary(corpus.name), Counter[int]()
-    shown: list[tuple[int, int, Example]] = []
-    index = new_index(_SCHEMA)
-    with filling(index):
-        for number, one in enumerate(_stream(corpus, limit, endless)):
-            told(1)
-            counted.studies += 1
-            if isinstance(one, ExcludedStudy):
-                count, key = counted.left_out.get(one.reason, (0, one.key))
-                counted.left_out[one.reason] = (count + 1, key)
+    summary, lengths = CorpusSummary(corpus.name), Counter[int]()
+    page_heap: list[tuple[int, int, Example]] = []
+    index = create_index(_SCHEMA)
+    with fill_index(index):
+        for number, study in enumerate(_stream(corpus, limit, endless)):
+            progress("reading", number + 1, None)
+            summary.studies += 1
+            if isinstance(study, ExcludedStudy):
+                count, key = summary.left_out.get(study.reason, (0, study.key))
+                summary.left_out[study.reason] = (count + 1, key)
                 continue
-            lengths[len(one.target.split())] += 1
-            _count(counted, one)
-            for table, value in zip(("patients", "text0", "text1"), _values(one), strict=True):
+            lengths[len(study.target.split())] += 1
+            _count_example(summary, study)
+            split = study.split
+            for table, value in zip(("patients", "text0", "text1"), _digests(study), strict=True):
                 index.execute(
-                    f"INSERT INTO {table} (one, {one.split}) VALUES (?, 1) "  # noqa: S608  ours
-                    f"ON CONFLICT DO UPDATE SET {one.split} = {one.split} + 1",
+                    f"INSERT INTO {table} (value, {split}) VALUES (?, 1) "  # noqa: S608  ours
+                    f"ON CONFLICT DO UPDATE SET {split} = {split} + 1",
                     (value,),
                 )
-            # The largest of the negated digests are the smallest: those stay.
-            entry = (-int.from_bytes(_digest(one.key), "big"), number, one)
-            heappush(shown, entry) if len(shown) < ON_A_PAGE else heappushpop(shown, entry)
+            # The heap keeps the largest of the negated digests: the smallest digests.
+            entry = (-int.from_bytes(_digest(study.key), "big"), number, study)
+            if len(page_heap) < EXAMPLES_ON_PAGE:
+                heappush(page_heap, entry)
+            else:
+                heappushpop(page_heap, entry)
     for split in SPLITS:
-        counted.patients[split] = _sum(index, f"count(*) FILTER (WHERE {split})", "patients")
-    counted.in_two_splits = _sum(
+        summary.patients[split] = _query(index, f"count(*) FILTER (WHERE {split})", "patients")
+    summary.in_two_splits = _query(
         index, "count(*) FILTER (WHERE (train > 0) + (validate > 0) + (test > 0) > 1)", "patients"
     )
-    counted.doubles = {
+    summary.doubles = {
         form: {
             split: {
-                "elsewhere": _sum(
+                "elsewhere": _query(
                     index, f"sum({split}) FILTER (WHERE train + validate + test > {split})", table
                 ),
-                "within": _sum(index, f"sum({split} - 1) FILTER (WHERE {split})", table),
+                "within": _query(index, f"sum({split} - 1) FILTER (WHERE {split})", table),
             }
             for split in SPLITS
         }
-        for form, table in zip(FORMS, ("text0", "text1"), strict=True)
+        for form, table in zip(TEXT_FORMS, ("text0", "text1"), strict=True)
     }
     index.close()
-    counted.words = _lengths(lengths)
+    summary.words = _describe_lengths(lengths)
     if isinstance(corpus, HasRemarks):
-        counted.remarks = corpus.remarks()
+        summary.remarks = corpus.remarks()
     if page is not None:
-        examples = [example for _, _, example in sorted(shown, key=lambda entry: entry[1])]
-        counted.page = str(page)
-        counted.page_films = sum(len(example.images) for example in examples)
-        counted.page_films_unreadable = draw_page(examples, f"Corpus {corpus.name}", page)
-    counted.seconds = time.perf_counter() - started
-    return counted
+        examples = [example for _, _, example in sorted(page_heap, key=lambda entry: entry[1])]
+        summary.page = str(page)
+        summary.page_films = sum(len(example.images) for example in examples)
+        summary.page_films_unreadable = draw_page(examples, f"Corpus {corpus.name}", page)
+    summary.seconds = time.perf_counter() - started
+    return summary
 
 
-def pace(corpus: Corpus, how: Preprocessing, *, most: int = 500, images: int = 50) -> Pace:
-    """Time the first `most` examples without their films, then the first `films` with them.
+def measure_pace(
+    corpus: Corpus, preprocessing: Preprocessing, *, max_examples: int = 500, with_images: int = 50
+) -> Pace:
+    """Measure how fast a corpus is read.
 
-    Films that cannot be read count as read: what is wanted is the time that they take.
+    The first `max_examples` are read without their images, then the images of the first
+    `with_images` of them. Images that cannot be read count as read, since it is their time that is
+    measured.
     """
     started = time.perf_counter()
-    examples = (one for one in corpus.read() if isinstance(one, Example))
+    examples = (study for study in corpus.read() if isinstance(study, Example))
     first = next(examples, None)
     first_s = time.perf_counter() - started
     if first is None:
         return Pace(first_s, 0.0, 0.0, 0.0)
     started = time.perf_counter()
-    kept = [first, *islice(examples, images - 1)]
-    count = len(kept) + sum(1 for _ in islice(examples, most - len(kept)))
-    # The first is read before this clock starts.
-    word_s = (time.perf_counter() - started) / max(1, count - 1)
-    started, looked = time.perf_counter(), 0
+    kept = [first, *islice(examples, with_images - 1)]
+    count = len(kept) + sum(1 for _ in islice(examples, max_examples - len(kept)))
+    # The first example was read before this clock started.
+    example_s = (time.perf_counter() - started) / max(1, count - 1)
+    started, image_count = time.perf_counter(), 0
     for image in chain.from_iterable(example.images for example in kept):
         with suppress(PixelError):
-            image.pixels(how)
-        looked += 1
-    film_s = (time.perf_counter() - started) / looked
-    return Pace(first_s, 1 / word_s, 1 / (word_s + film_s * looked / len(kept)), 1 / film_s)
+            image.pixels(preprocessing)
+        image_count += 1
+    image_s = (time.perf_counter() - started) / image_count
+    both_s = example_s + image_s * image_count / len(kept)
+    return Pace(first_s, 1 / example_s, 1 / both_s, 1 / image_s)
 
 
 def _stream(corpus: Corpus, limit: int, endless: bool) -> Iterator[Example | ExcludedStudy]:
@@ -194,17 +219,17 @@ def _stream(corpus: Corpus, limit: int, endless: bool) -> Iterator[Example | Exc
     return islice(corpus.read(), limit or None)
 
 
-def _count(counted: CorpusSummary, example: Example) -> None:
-    counted.examples[example.split] += 1
-    counted.views[len(example.images)] = counted.views.get(len(example.images), 0) + 1
+def _count_example(summary: CorpusSummary, example: Example) -> None:
+    summary.examples[example.split] += 1
+    summary.views[len(example.images)] = summary.views.get(len(example.images), 0) + 1
     for image in example.images:
-        counted.positions[image.position] = counted.positions.get(image.position, 0) + 1
-    counted.without_indication += not example.priors.indication
-    counted.with_prior_report += bool(example.priors.prior_report)
+        summary.positions[image.position] = summary.positions.get(image.position, 0) + 1
+    summary.without_indication += not example.priors.indication
+    summary.with_prior_report += bool(example.priors.prior_report)
 
 
-def _values(example: Example) -> tuple[bytes, bytes, bytes]:
-    """The patient and the two forms of the text, as digests: no text is kept."""
+def _digests(example: Example) -> tuple[bytes, bytes, bytes]:
+    """Return digests of the patient and of the text in its two forms, so that no text is kept."""
     bare = " ".join(re.sub(r"[^\w\s]", " ", example.target.lower()).split())
     return _digest(example.patient), _digest(example.target), _digest(bare)
 
@@ -213,30 +238,31 @@ def _digest(text: str) -> bytes:
     return sha256(text.encode()).digest()[:12]
 
 
-def _sum(index: Any, what: str, table: str) -> int:
-    return int(index.execute(f"SELECT {what} FROM {table}").fetchone()[0] or 0)  # noqa: S608  ours
+def _query(index: Any, expression: str, table: str) -> int:
+    statement = f"SELECT {expression} FROM {table}"  # noqa: S608  ours
+    return int(index.execute(statement).fetchone()[0] or 0)
 
 
-def _lengths(lengths: Counter[int]) -> dict[str, float]:
-    """Least, median, mean, 95th percentile and most of a histogram."""
+def _describe_lengths(lengths: Counter[int]) -> dict[str, float]:
+    """Return the least, median, mean, 95th percentile and most of a histogram of lengths."""
     total = lengths.total()
     if not total:
         return {}
     ordered = sorted(lengths)
 
-    def at(share: float) -> int:
-        seen = 0
+    def percentile(share: float) -> int:
+        count = 0
         for length in ordered:
-            seen += lengths[length]
-            if seen >= share * total:
+            count += lengths[length]
+            if count >= share * total:
                 return length
         return ordered[-1]
 
     mean = sum(length * count for length, count in lengths.items()) / total
     return {
         "least": ordered[0],
-        "median": at(0.5),
+        "median": percentile(0.5),
         "mean": round(mean, 1),
-        "95 of 100": at(0.95),
+        "95 of 100": percentile(0.95),
         "most": ordered[-1],
     }

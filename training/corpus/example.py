@@ -1,7 +1,7 @@
-"""What a corpus gives: an Example, or what was left out and why. Knows no data set and no torch.
+"""The types that every corpus reader yields: an Example, or a study that was excluded and why.
 
-A corpus is read as a stream, once through, in the same order every time. Films are read when their
-pixels are asked for and not before, so an Example costs its words alone.
+A corpus is read as a stream, once through and always in the same order. Pixels are read only when
+they are asked for, so an Example in memory holds texts and no image.
 """
 
 from __future__ import annotations
@@ -28,20 +28,23 @@ POSITION_ORDER = ("frontal", "unknown", "lateral")
 
 
 class StudyImage(Protocol):
-    """One film of an example. position: "frontal", "lateral" or "unknown". source: its id."""
+    """One image of an example."""
 
     @property
     def position(self) -> str:
-        """Where it was taken from."""
+        """The view position: "frontal", "lateral" or "unknown"."""
         ...
 
     @property
     def source(self) -> str:
-        """The corpus's own id of the film."""
+        """The id that the corpus gives the image."""
         ...
 
-    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
-        """The film as (S, S) uint8, air dark, prepared as a bundle reads films.
+    def pixels(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        """Read the image and prepare it as a bundle reads images.
+
+        Returns:
+            (S, S) uint8, air dark.
 
         Raises:
             PixelError: the file is missing or cannot be read.
@@ -51,38 +54,48 @@ class StudyImage(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImageFile:
-    """A film in a file: DICOM, prepared as in serving; or PNG or JPEG, windowed by who made it."""
+    """An image in a file.
+
+    A DICOM file is prepared as in serving. A PNG or JPEG was windowed by whoever made it.
+    """
 
     path: Path
     position: str
     source: str
 
-    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
-        """As `Film.pixels`."""
+    def pixels(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        """See `StudyImage.pixels`."""
+        size = preprocessing.size
         if self.path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            return view_pixels(self.path, how.size, how.resize)
+            return view_pixels(self.path, size, preprocessing.resize)
         try:
             with Image.open(self.path) as opened:
-                # A JPEG need not be decoded larger than twice what is wanted.
-                opened.draft("L", (2 * how.size, 2 * how.size))
+                # A JPEG need not be decoded larger than twice the size that is needed.
+                opened.draft("L", (2 * size, 2 * size))
                 grey = opened.convert("L")
-            small = grey.resize((how.size, how.size), Image.Resampling.BICUBIC, reducing_gap=3.0)
+            resized = grey.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=3.0)
         except FileNotFoundError as error:
             raise PixelError(f"there is no film {self.path.name}") from error
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise PixelError(f"the film {self.path.name} cannot be read: {error}") from error
-        return np.array(small)
+        return np.array(resized)
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One study to learn from or to be scored on.
+    """One study to train on or to be scored on.
 
-    key: its id in the corpus. patient: whose it is; all of a patient is in one split. split: one
-    of SPLITS. films: one to three, frontal first. priors: what a hospital would have had before
-    the film was read; prior_sources: field of Priors -> where its text is from. target: the text
-    to write. oracle: what the paper's templates are told of the report, for the template
-    oracle_template alone. truth: findings that are known to be there (phantoms); None elsewhere.
+    Attributes:
+        key: The study's id in the corpus.
+        patient: The patient's id; all studies of a patient are in one split.
+        split: One of SPLITS.
+        images: One to three, frontal first.
+        target: The text to write.
+        priors: What a hospital would have had before the study was read.
+        prior_sources: Field of `Priors` -> where its text is from.
+        oracle: What the paper's templates hold of the report itself, for `oracle_template` alone.
+        oracle_template: The name of the paper's template for this corpus.
+        truth: The findings that are known to be present (phantoms); None elsewhere.
     """
 
     key: str
@@ -98,25 +111,30 @@ class Example:
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
-            raise ValueError(f"no such split: {self.split}")
+            raise ValueError(f"there is no split {self.split!r}; there are {', '.join(SPLITS)}")
         if not 1 <= len(self.images) <= MAX_VIEWS:
-            raise ValueError(f"an example has 1 to {MAX_VIEWS} films, not {len(self.images)}")
+            raise ValueError(f"an example has 1 to {MAX_VIEWS} images, not {len(self.images)}")
 
-    def case(self, how: Preprocessing) -> Case:
-        """The study as the model reads it.
+    def case(self, preprocessing: Preprocessing) -> Case:
+        """Read the images and return the study as the model reads it.
 
         Raises:
-            PixelError: a film cannot be read.
+            PixelError: an image cannot be read.
         """
         views = tuple(
-            View(image.pixels(how), image.position, image.source) for image in self.images
+            View(image.pixels(preprocessing), image.position, image.source) for image in self.images
         )
         return Case(self.key, views, self.priors)
 
 
 @dataclass(frozen=True, slots=True)
 class ExcludedStudy:
-    """A study of the corpus that is no example. reason: a short phrase, the same for all alike."""
+    """A study of the corpus that gives no example.
+
+    Attributes:
+        key: The study's id in the corpus.
+        reason: A short phrase; the same for all studies that are excluded for the same reason.
+    """
 
     key: str
     reason: str
@@ -124,14 +142,17 @@ class ExcludedStudy:
 
 @dataclass(frozen=True, slots=True)
 class CorpusOptions:
-    """How a corpus is read, where the paper leaves it open.
+    """The choices in reading a corpus that the paper leaves open.
 
-    target: "findings" (the paper's and R2Gen's: comparable scores) or "report" ("Findings: ...
-    Impression: ...", what a department reads); "" takes the corpus's default. split: "paper"
-    (IU X-ray's 2,668 and 669 at random by `seed`), "r2gen" (its published split), "official"
-    (MIMIC-CXR's own), "patients" (at random by patient, four to one); "" takes the corpus's
-    default. seed: of a split at random. validate: share of the training patients that is set
-    apart to look at while training; the paper has none.
+    Attributes:
+        target: "findings" (the paper's and R2Gen's: comparable scores) or "report" ("Findings: ...
+            Impression: ...", what a department reads); "" takes the corpus's default.
+        split: "paper" (IU X-ray's 2,668 and 669 at random by `seed`), "r2gen" (its published
+            split), "official" (MIMIC-CXR's own) or "patients" (at random by patient, four to one);
+            "" takes the corpus's default.
+        seed: Of a random split.
+        validate: The share of the training patients that is moved to the validation split, to be
+            looked at during training; the paper has none.
     """
 
     target: Literal["", "findings", "report"] = ""
@@ -141,20 +162,25 @@ class CorpusOptions:
 
 
 class Corpus(Protocol):
-    """A reader. name: as on the command line ("iu_xray")."""
+    """A reader of one corpus."""
 
     @property
     def name(self) -> str:
-        """As on the command line."""
+        """The name on the command line, such as "iu_xray"."""
         ...
 
     @property
     def identity(self) -> dict[str, str]:
-        """All that its examples depend on beside the Reading; the same in every process."""
+        """Everything but the `CorpusOptions` that the examples depend on.
+
+        It is the same in every process.
+        """
         ...
 
     def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
-        """The examples of one split, or all of it with what is left out; always in one order.
+        """Yield the examples of one split, always in the same order.
+
+        Without a split, yield the whole corpus with the studies that are excluded.
 
         Raises:
             CorpusError: a file of the corpus is missing or is not what it should be.

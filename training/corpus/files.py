@@ -1,7 +1,7 @@
-"""A corpus's files: tables in CSV, plain or gzip, and an index of them on disk. Knows no data set.
+"""Reads the files of a corpus: tables in CSV, plain or gzip, and an index that joins them.
 
-A corpus is far larger than memory, and its tables are not in one order. So what must be joined goes
-into a SQLite database of its own, which lies in the temporary folder and goes when it is closed.
+A corpus is far larger than memory, and its tables are not in one order. So tables that must be
+joined go into a SQLite database, which lies in the temporary folder and is removed when it closes.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from pathlib import Path
 from records.errors import CorpusError
 
 
-def table(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    """The rows of a CSV, which has a head with at least these columns.
+def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file whose header has at least these columns.
 
     Raises:
         CorpusError: the file cannot be read, or is not such a table.
     """
     try:
-        with _opened(path) as lines:
+        with _open_text(path) as lines:
             rows = csv.DictReader(lines)
-            lacks = [column for column in columns if column not in (rows.fieldnames or ())]
-            if lacks:
+            missing = [column for column in columns if column not in (rows.fieldnames or ())]
+            if missing:
                 raise CorpusError(
-                    f"{path} has no column {', '.join(map(repr, lacks))}; copy it again from its "
+                    f"{path} has no column {', '.join(map(repr, missing))}; copy it again from its "
                     "source"
                 )
             for row in rows:
@@ -46,26 +46,30 @@ def table(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
         )
 
 
-def one_of(folder: Path, *names: str) -> Path | None:
-    """The first of these files, plain or with .gz, in the folder or in a folder within it."""
+def find_file(folder: Path, *names: str) -> Path | None:
+    """Return the first of these files, plain or .gz, in the folder or up to two levels below."""
     for name in names:
         for pattern in (name, f"*/{name}", f"*/*/{name}"):
             for ending in ("", ".gz"):
-                found = sorted(path for path in folder.glob(pattern + ending) if path.is_file())
-                if found:
-                    return found[0]
+                paths = sorted(path for path in folder.glob(pattern + ending) if path.is_file())
+                if paths:
+                    return paths[0]
     return None
 
 
-def in_folder(name: str, folder: Path, needs_images: bool) -> dict[str, str]:
-    """The `Corpus.identity` of a corpus that lies in a folder, however the folder was named."""
+def folder_identity(name: str, folder: Path, needs_images: bool) -> dict[str, str]:
+    """Return the `Corpus.identity` of a corpus in a folder, however the folder was written.
+
+    The keys are part of a prepared dataset's digest, so they stay as they are.
+    """
     return {"name": name, "folder": str(folder.resolve()), "needs_films": str(needs_images)}
 
 
-def new_index(schema: str) -> sqlite3.Connection:
-    """An empty database with these tables, on disk for as long as it is open.
+def create_index(schema: str) -> sqlite3.Connection:
+    """Create an empty database with these tables; it is on disk for as long as it is open.
 
-    Memory: a few MB, however much is in it (SQLite's page cache). One thread at a time.
+    It takes a few MB of memory, however much is in it (SQLite's page cache). Only one thread may
+    use it at a time.
     """
     index = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     index.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + schema)
@@ -73,8 +77,8 @@ def new_index(schema: str) -> sqlite3.Connection:
 
 
 @contextmanager
-def filling(index: sqlite3.Connection) -> Iterator[None]:
-    """One transaction for all that is put into an index, which is closed where that fails.
+def fill_index(index: sqlite3.Connection) -> Iterator[None]:
+    """Write to an index in one transaction; close the index if that fails.
 
     Raises:
         CorpusError: the temporary folder is full.
@@ -94,13 +98,13 @@ def filling(index: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def one_line(text: str | None) -> str:
-    """The text with each run of white space as one space."""
+def to_one_line(text: str | None) -> str:
+    """Return the text with each run of white space as one space; None gives ""."""
     return " ".join((text or "").split())
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.TextIOBase]:
+def _open_text(path: Path) -> Iterator[io.TextIOBase]:
     if path.suffix == ".gz":
         with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as lines:
             yield lines

@@ -1,4 +1,4 @@
-"""Which films of a study are read, and in what order. Knows no pixels."""
+"""Which images of a study become its example, and in what order."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import TypeVar
 from model.case import MAX_VIEWS
 from training.corpus.example import POSITION_ORDER, StudyImage
 
-F = TypeVar("F", bound=StudyImage)
+ImageT = TypeVar("ImageT", bound=StudyImage)
 
 
-def select_images(images: Sequence[F]) -> tuple[F, ...]:
-    """At most three: a frontal, a lateral, then the rest, frontals first; as in serving.
+def select_images(images: Sequence[ImageT]) -> tuple[ImageT, ...]:
+    """Select at most three images, in the order that serving uses.
 
-    So a study of three frontals and a lateral keeps its lateral, and of one kind the first come
+    The first frontal and the first lateral come first, then the rest, frontals first. So a study
+    of three frontals and a lateral keeps its lateral. Among images of one position, the first come
     first.
     """
-    first = [next((f for f in images if f.position == p), None) for p in ("frontal", "lateral")]
-    best = [image for image in first if image is not None]
+    first = [next((i for i in images if i.position == p), None) for p in ("frontal", "lateral")]
+    selected = [image for image in first if image is not None]
     rest = sorted(
-        (image for image in images if image not in best),
+        (image for image in images if image not in selected),
         key=lambda image: POSITION_ORDER.index(image.position),
     )
-    # Without a frontal, a film of unknown position is the likelier one, and stands first.
-    if best and best[0].position == "lateral" and rest and rest[0].position == "unknown":
-        best, rest = [rest[0], *best], rest[1:]
-    return tuple([*best, *rest][:MAX_VIEWS])
+    # Without a frontal, an image of unknown position is more likely to be one, so it comes first.
+    if selected and selected[0].position == "lateral" and rest and rest[0].position == "unknown":
+        selected, rest = [rest[0], *selected], rest[1:]
+    return tuple([*selected, *rest][:MAX_VIEWS])

@@ -1,6 +1,7 @@
-"""IU X-ray (Indiana University, Open-i) as examples. Knows how it is split, not how it is filed.
+"""Reads IU X-ray (Indiana University, Open-i) as examples and splits it.
 
-Films and reports are CC BY-NC-ND: to repeat published figures with, not to train a product on.
+Images and reports are CC BY-NC-ND: they may be used to repeat published figures, not to train a
+product. `iu_files` reads the files.
 """
 
 from __future__ import annotations
@@ -24,59 +25,61 @@ from training.corpus.example import (
     ExcludedStudy,
     ImageFile,
 )
-from training.corpus.files import in_folder
+from training.corpus.files import folder_identity
 from training.corpus.image_selection import select_images
-from training.corpus.iu_files import Sources, join, look_into
+from training.corpus.iu_files import Sources, build_index, find_sources
 from training.corpus.report_sections import target_text
 from training.corpus.splits import (
-    DEFAULT,
+    DEFAULT_OPTIONS,
     assign_validation,
-    place,
     resolve_split,
     sample_patients,
     split_by_patient,
+    uniform_draw,
 )
 
 REPORTS, WITH_FINDINGS = 3851, 3337
-"""Of the whole collection: reports that have a film, and those of them that have findings."""
+"""Of the whole collection: reports that have an image, and those of them that have findings."""
 PAPER_TEST = 669
-"""Of the 3,337, at random (the paper, "Datasets"); the other 2,668 are to learn from."""
+"""Of the 3,337, at random (the paper, "Datasets"); the other 2,668 are for training."""
 R2GEN = {"train": 2069, "validate": 296, "test": 590}
 """The published split (Chen et al. 2020): annotation.json."""
 IU_SPLITS = ("paper", "r2gen", "patients")
 
-NO_FILM, NO_FINDINGS = "no film in the collection", "no findings"
-NOTHING, NO_FILES = "neither findings nor impression", "no films"
+NO_IMAGE, NO_FINDINGS = "no film in the collection", "no findings"
+NO_TEXT, NO_FILES = "neither findings nor impression", "no films"
 NOT_R2GEN = "not in R2Gen's split"
 
 
 class IuXray:
-    """IU X-ray from whatever of its three forms is in a folder.
-
-    needs_films: leave out reports none of whose films are there; otherwise their films raise
-    PixelError when they are asked for, and all that needs words alone can be done.
-    """
+    """IU X-ray from whichever of its three forms is in a folder."""
 
     name = "iu_xray"
 
     def __init__(
-        self, folder: Path, reading: CorpusOptions = DEFAULT, *, needs_images: bool = True
+        self, folder: Path, options: CorpusOptions = DEFAULT_OPTIONS, *, needs_images: bool = True
     ) -> None:
-        """Look what is there; nothing is read yet.
+        """Look which files are present; nothing is read yet.
+
+        Args:
+            folder: The folder of the collection.
+            options: How to read it.
+            needs_images: Exclude reports none of whose images are present. Otherwise their images
+                raise PixelError when they are read, and everything that needs only texts works.
 
         Raises:
-            CorpusError: the folder holds no report, or the reading cannot be done.
+            CorpusError: the folder holds no report, or cannot be read with these options.
         """
         self.folder, self.needs_images = folder, needs_images
-        self.split = resolve_split(self.name, reading, IU_SPLITS)
-        self.target = reading.target or "findings"
-        self.reading = reading
-        self.sources: Sources = look_into(folder)
+        self.split = resolve_split(self.name, options, IU_SPLITS)
+        self.target = options.target or "findings"
+        self.options = options
+        self.sources: Sources = find_sources(folder)
         if self.split == "r2gen" and self.sources.annotation is None:
             raise CorpusError(
                 f"the split r2gen is in R2Gen's annotation.json; put it into {folder}"
             )
-        if self.split == "paper" and self.sources.named() == ["R2Gen"]:
+        if self.split == "paper" and self.sources.report_sources() == ["R2Gen"]:
             raise CorpusError(
                 f"the paper's split is of all reports, and {folder} holds R2Gen's alone; put "
                 "indiana_reports.csv or NLMCXR_reports.tgz there, or take the split r2gen"
@@ -85,56 +88,59 @@ class IuXray:
 
     @property
     def identity(self) -> dict[str, str]:
-        """As `Corpus.identity`."""
-        return in_folder(self.name, self.folder, self.needs_images)
+        """See `Corpus.identity`."""
+        return folder_identity(self.name, self.folder, self.needs_images)
 
     def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
-        """As `Corpus.read`; in order of the reports' numbers."""
+        """See `Corpus.read`; in order of the reports' numbers."""
         if split and split not in SPLITS:
-            raise ValueError(f"no such split: {split}")
+            raise ValueError(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
         self._tally.clear()
-        index, test = self._index, self._paper_test
+        index, test_patients = self._index, self._paper_test_patients
         for report in index.execute("SELECT * FROM reports ORDER BY uid"):
-            if one := self._one(report, test, split):
-                yield one
+            if study := self._to_example(report, test_patients, split):
+                yield study
 
     def remarks(self) -> dict[str, int]:
-        """What a person should know of the files and of the reading that went before."""
+        """Return what a person should know of the files, and of the last `read`."""
         index = self._index
-        there, by_name = index.execute(
-            "SELECT count(path), count(*) FILTER (WHERE image LIKE 'IM-%') FROM films"
+        present, by_name = index.execute(
+            "SELECT count(path), count(*) FILTER (WHERE image LIKE 'IM-%') FROM images"
         ).fetchone()
         reports, findings, patients = index.execute(
             "SELECT count(*), sum(findings <> ''), count(DISTINCT patient) FROM reports "
-            "WHERE has_films"
+            "WHERE has_images"
         ).fetchone()
-        differ = {f"reports whose {k} differ between sources": v for k, v in self._differ.items()}
+        conflicts = {
+            f"reports whose {field} differ between sources": count
+            for field, count in self._conflicts.items()
+        }
         return {
             "reports with a film in the collection": reports,
             "of these with findings": findings or 0,
             "patients": patients,
             "films named": by_name,
-            "films there": there,
-            **differ,
+            "films there": present,
+            **conflicts,
             **self._tally,
         }
 
-    def _one(
-        self, report: sqlite3.Row, test: set[str], wanted: str
+    def _to_example(
+        self, report: sqlite3.Row, test_patients: set[str], wanted: str
     ) -> Example | ExcludedStudy | None:
-        """What a report gives; None where that was not asked for."""
+        """Return what a report gives; None where the wanted split does not have it."""
         key = f"CXR{report['uid']}"
         target = target_text(self.target, report["findings"] or "", report["impression"] or "")
         reason = ""
-        if not report["has_films"]:
-            reason = NO_FILM
+        if not report["has_images"]:
+            reason = NO_IMAGE
         elif not target:
-            reason = NO_FINDINGS if self.target == "findings" else NOTHING
+            reason = NO_FINDINGS if self.target == "findings" else NO_TEXT
         elif self.split == "r2gen" and not report["r2gen"]:
             reason = NOT_R2GEN
-        elif wanted and self._split_of(report, test) != wanted:
+        elif wanted and self._split_of(report, test_patients) != wanted:
             return None
-        images = () if reason else self._films(report["uid"])
+        images = () if reason else self._images(report["uid"])
         if reason or not images:
             return None if wanted else ExcludedStudy(key, reason or NO_FILES)
         indication = report["indication"] or ""
@@ -142,7 +148,7 @@ class IuXray:
         return Example(
             key=key,
             patient=report["patient"],
-            split=self._split_of(report, test),
+            split=self._split_of(report, test_patients),
             images=images,
             target=target,
             priors=Priors(indication=indication),
@@ -151,24 +157,24 @@ class IuXray:
             oracle_template="oracle_iu",
         )
 
-    def _split_of(self, report: sqlite3.Row, test: set[str]) -> str:
+    def _split_of(self, report: sqlite3.Row, test_patients: set[str]) -> str:
         patient = report["patient"]
         if self.split == "r2gen":
             split = report["r2gen"]
         elif self.split == "patients":
-            split = split_by_patient(self.reading, patient)
+            split = split_by_patient(self.options, patient)
         else:
-            split = TEST if patient in test else TRAIN
-        return assign_validation(self.reading, patient, split)
+            split = TEST if patient in test_patients else TRAIN
+        return assign_validation(self.options, patient, split)
 
-    def _films(self, uid: int) -> tuple[ImageFile, ...]:
-        """Those that are there; where none is and none is needed, those that are named.
+    def _images(self, uid: int) -> tuple[ImageFile, ...]:
+        """Return the images that are present; where none is and none is needed, those named.
 
-        R2Gen's numbered films are the same films under other names, and do not say which is
+        R2Gen's numbered images are the same images under other names, and do not say which is
         which: they are taken where there are no others.
         """
         rows = self._index.execute(
-            "SELECT * FROM films WHERE uid = ? ORDER BY image NOT LIKE 'IM-%', image", (uid,)
+            "SELECT * FROM images WHERE uid = ? ORDER BY image NOT LIKE 'IM-%', image", (uid,)
         ).fetchall()
         kept = [row for row in rows if row["path"]]
         if not kept and not self.needs_images:
@@ -192,44 +198,48 @@ class IuXray:
 
     @property
     def _index(self) -> sqlite3.Connection:
-        return self._joined[0]
+        return self._index_and_conflicts[0]
 
     @property
-    def _differ(self) -> Counter[str]:
-        return self._joined[1]
+    def _conflicts(self) -> Counter[str]:
+        return self._index_and_conflicts[1]
 
     @cached_property
-    def _joined(self) -> tuple[sqlite3.Connection, Counter[str]]:
-        index, differ = join(self.sources)
+    def _index_and_conflicts(self) -> tuple[sqlite3.Connection, Counter[str]]:
+        index, conflicts = build_index(self.sources)
         weakref.finalize(self, index.close)
         index.row_factory = sqlite3.Row
-        _check_published(index)
-        return index, differ
+        _check_published_counts(index)
+        return index, conflicts
 
     @cached_property
-    def _paper_test(self) -> set[str]:
-        """The patients of the paper's test set. Of the whole collection, 669 reports.
+    def _paper_test_patients(self) -> set[str]:
+        """The patients of the paper's test set; of the whole collection they have 669 reports.
 
-        The draw does not ask what the target is or which films are there, so a report is on the
-        same side in every reading. Patients none of whose reports has findings, which a reading
-        of whole reports adds, are drawn at the same rate.
+        The draw depends neither on the target nor on which images are present, so a report is on
+        the same side whatever the options are. Patients none of whose reports has findings, whom
+        the target "report" adds, are drawn at the same rate.
         """
         if self.split != "paper":
             return set()
         rows = self._index.execute(
-            "SELECT patient, sum(findings <> '') FROM reports WHERE has_films GROUP BY patient"
+            "SELECT patient, sum(findings <> '') FROM reports WHERE has_images GROUP BY patient"
         ).fetchall()
-        seed, share = self.reading.seed, PAPER_TEST / WITH_FINDINGS
-        drawn = {patient: count for patient, count in rows if count}
-        test = sample_patients(drawn, round(sum(drawn.values()) * share), seed, "paper")
-        rest = {patient for patient, count in rows if not count}
-        return test | {patient for patient in rest if place(seed, "paper", patient) < share}
+        seed, share = self.options.seed, PAPER_TEST / WITH_FINDINGS
+        counts = {patient: count for patient, count in rows if count}
+        test = sample_patients(counts, round(sum(counts.values()) * share), seed, "paper")
+        others = {patient for patient, count in rows if not count}
+        return test | {p for p in others if uniform_draw(seed, "paper", p) < share}
 
 
-def _check_published(index: sqlite3.Connection) -> None:
-    """The published counts, where the whole collection is there."""
+def _check_published_counts(index: sqlite3.Connection) -> None:
+    """Compare with the published counts where the whole collection is present.
+
+    Raises:
+        CorpusError: the counts differ.
+    """
     reports, findings = index.execute(
-        "SELECT count(*), coalesce(sum(findings <> ''), 0) FROM reports WHERE has_films"
+        "SELECT count(*), coalesce(sum(findings <> ''), 0) FROM reports WHERE has_images"
     ).fetchone()
     if reports >= REPORTS and (reports, findings) != (REPORTS, WITH_FINDINGS):
         raise CorpusError(
@@ -240,10 +250,10 @@ def _check_published(index: sqlite3.Connection) -> None:
         index.execute("SELECT r2gen, count(*) FROM reports WHERE r2gen <> '' GROUP BY r2gen")
     )
     if sum(split.values()) >= sum(R2GEN.values()) and split != R2GEN:
-        published, found = (
+        published, counted = (
             "/".join(f"{counts[name]:,}" for name in R2GEN) for counts in (R2GEN, split)
         )
         raise CorpusError(
-            f"R2Gen's split has {published} reports, and here are {found}; fetch annotation.json "
+            f"R2Gen's split has {published} reports, and here are {counted}; fetch annotation.json "
             "again"
         )

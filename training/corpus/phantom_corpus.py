@@ -1,7 +1,7 @@
-"""Phantoms as a corpus: without end, by seed. Knows no network.
+"""Serves phantoms as a corpus without end, by seed.
 
-Those to learn from and those to be scored on never meet: seeds from HELD_OUT on are of the test
-split, those a little below it are to look at while training.
+Training and test phantoms never meet: seeds from HELD_OUT on are the test split, and the seeds
+from half of that on are the validation split.
 """
 
 from __future__ import annotations
@@ -18,65 +18,65 @@ from model.manifest import Preprocessing
 from training.corpus.example import SPLITS, TEST, TRAIN, VALIDATE, CorpusOptions, Example
 from training.corpus.phantoms import HELD_OUT, USUAL, Phantom, Site, phantom
 
-_FIRST = {TRAIN: 0, VALIDATE: HELD_OUT // 2, TEST: HELD_OUT}
-_APART = 1_000_000
-"""Seeds from one evaluation's first phantom to the next one's."""
+_FIRST_SEED = {TRAIN: 0, VALIDATE: HELD_OUT // 2, TEST: HELD_OUT}
+_TEST_STRIDE = 1_000_000
+"""Test seeds between the first phantoms of two values of `CorpusOptions.seed`."""
 
 
 @dataclass(frozen=True, slots=True)
 class PhantomImage:
-    """A view of a phantom, drawn when it is asked for."""
+    """A view of a phantom; it is drawn when its pixels are read."""
 
     phantom: Phantom
     position: str
 
     @property
     def source(self) -> str:
-        """Seed and position."""
+        """Return seed and position."""
         return f"{self.phantom.seed}-{self.position}"
 
-    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
-        """As `example.Film.pixels`."""
-        return self.phantom.render(self.position, how.size)
+    def pixels(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        """See `StudyImage.pixels`."""
+        return self.phantom.render(self.position, preprocessing.size)
 
 
 @dataclass(frozen=True, slots=True)
 class PhantomCorpus:
-    """Phantoms as examples, of one of phantoms.SITES.
+    """Phantoms of one site as examples.
 
-    reading.seed: which stretch of the held-out ones is the test split.
+    `options.seed` chooses which stretch of the held-out phantoms is the test split.
     """
 
-    reading: CorpusOptions = field(default_factory=CorpusOptions)
+    options: CorpusOptions = field(default_factory=CorpusOptions)
     site: Site = USUAL
     name: str = "phantoms"
 
     @property
     def identity(self) -> dict[str, str]:
-        """As `Corpus.identity`."""
+        """See `Corpus.identity`."""
         return {"name": self.name, "site": self.site.name}
 
     def read(self, split: str = "") -> Iterator[Example]:
-        """Without end; "" gives those to learn from."""
-        return (self.example(split or TRAIN, number) for number in count())
+        """Yield examples without end; "" gives the training split."""
+        return (self.example(split or TRAIN, index) for index in count())
 
-    def example(self, split: str, number: int) -> Example:
-        """The example at a place of a split, 0 the first."""
+    def example(self, split: str, index: int) -> Example:
+        """Return the example at an index of a split."""
         if split not in SPLITS:
-            raise ValueError(f"no such split: {split}")
-        first = _FIRST[split] + (self.reading.seed * _APART if split == TEST else 0)
-        return as_example(phantom(first + number, self.site), split, self.reading)
+            raise ValueError(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
+        first = _FIRST_SEED[split] + (self.options.seed * _TEST_STRIDE if split == TEST else 0)
+        return as_example(phantom(first + index, self.site), split, self.options)
 
 
-def as_example(one: Phantom, split: str, reading: CorpusOptions) -> Example:
-    """A phantom as an example, its priors those of the order."""
+def as_example(drawn: Phantom, split: str, options: CorpusOptions) -> Example:
+    """Return a phantom as an example; its priors are those of its order."""
     return Example(
-        key=f"phantom-{one.seed}",
-        patient=f"PHANTOM{one.seed}",
+        key=f"phantom-{drawn.seed}",
+        patient=f"PHANTOM{drawn.seed}",
         split=split,
-        images=tuple(PhantomImage(one, position) for position in one.positions),
-        target=one.findings_text if reading.target == "findings" else one.report,
-        priors=Priors(one.indication, one.procedure, one.prior_report),
+        images=tuple(PhantomImage(drawn, position) for position in drawn.positions),
+        target=drawn.findings_text if options.target == "findings" else drawn.report,
+        priors=Priors(drawn.indication, drawn.procedure, drawn.prior_report),
         prior_sources=dict.fromkeys(("indication", "procedure", "prior_report"), "drawn"),
-        truth=one.findings,
+        truth=drawn.findings,
     )

@@ -1,7 +1,7 @@
-"""Drawn chests with known findings, and the reports that say just those: seeded and endless.
+"""Draws chests with known findings, and writes the reports that say exactly those.
 
-Knows no DICOM and no network. A phantom is a stand-in for a patient wherever a real film would
-need consent: tests, the demonstration, benchmarks, and the shipped demonstration bundle.
+Phantoms are seeded and endless. A phantom stands in for a patient wherever a real image would need
+consent: in tests, the demonstration, benchmarks, and the shipped demonstration bundle.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FINDINGS: tuple[str, ...] = (
     "pneumothorax_left",
     "pneumothorax_right",
 )
-"""All that a phantom can have. A finding with a side is another finding on the other side."""
+"""Everything that a phantom can have. The same finding on the other side is another finding."""
 
 LATERAL_SIGNS: tuple[str, ...] = (
     "cardiomegaly",
@@ -39,46 +39,51 @@ LATERAL_SIGNS: tuple[str, ...] = (
     "nodule",
     "pacemaker",
 )
-"""What a lateral view shows: no side, and no pneumothorax."""
+"""What a lateral view shows: neither sides nor a pneumothorax."""
 
 HIDING_PAIRS: frozenset[frozenset[str]] = frozenset(
-    frozenset({f"{one}_{side}{zone}", f"{other}_{side}"})
+    frozenset({f"{hidden}_{side}{zone}", f"{hiding}_{side}"})
     for side in ("left", "right")
-    for one, zone, other in (
+    for hidden, zone, hiding in (
         ("consolidation", "_lower", "effusion"),
         ("consolidation", "_upper", "pneumothorax"),
         ("nodule", "", "pneumothorax"),
     )
 )
-"""Pairs of which one would hide the other on the film; no phantom has both."""
+"""Pairs of findings of which one would hide the other; no phantom has both."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where phantoms are seen: what they have, how it is worded and exposed, what is known before.
+    """A department that phantoms come from.
 
-    findings: those that come to it. tie: share of indications that suit a finding. known: share
-    of studies with the report of an earlier film of the same patient, in which findings that last
-    (LASTING) were there already, mostly.
+    Attributes:
+        name: As in `--corpus phantoms:NAME`.
+        findings: The findings that occur there.
+        wording: How its reports are worded.
+        exposure: How its images are exposed.
+        suited_indications: The share of studies with findings whose indication suits a finding.
+        prior_reports: The share of studies with a report of an earlier study of the same patient,
+            in which most of the findings that last (LASTING_FINDINGS) were already present.
     """
 
     name: str
     findings: tuple[str, ...] = FINDINGS
     wording: words.Wording = words.USUAL
     exposure: draw.Exposure = draw.USUAL
-    tie: float = 0.0
-    known: float = 0.0
+    suited_indications: float = 0.0
+    prior_reports: float = 0.0
 
 
 LASTING_FINDINGS = ("cardiomegaly", "nodule_left", "nodule_right", "pacemaker")
 
 USUAL = Site("usual")
-"""Whose phantoms the demonstration's bundle has learnt from; its indications tell nothing."""
+"""The demonstration's bundle is trained on it; its indications say nothing of the findings."""
 SITES = {
     "usual": USUAL,
-    # Orders as in life: an indication hints at times, and some patients were here before.
-    "ward": Site("ward", tie=0.5, known=0.5),
-    # Other words, darker films, and half of the findings: the base of the ablations.
+    # Orders as in life: some indications hint at a finding, and some patients have a prior report.
+    "ward": Site("ward", suited_indications=0.5, prior_reports=0.5),
+    # Other wording, darker images, and half of the findings: the base of the ablations.
     "elsewhere": Site(
         "elsewhere",
         findings=(
@@ -104,12 +109,18 @@ COUNT_SHARES = (0.55, 0.3, 0.15)
 
 @dataclass(frozen=True)
 class Phantom:
-    """One imagined study: what is drawn, what was asked, what the report says.
+    """One imaginary study. Everything follows from its seed and its site.
 
-    seed: everything below follows from it. findings: names out of FINDINGS. sizes: "small",
-    "moderate" or "large" for effusions and pneumothoraces. lateral: there is a second view.
-    indication: why the film was asked for; at the usual site it tells nothing of the findings.
-    findings_text, impression: the two sections of the report. prior_report: of an earlier film.
+    Attributes:
+        seed: The seed.
+        findings: Names out of FINDINGS.
+        sizes: Finding -> "small", "moderate" or "large", for effusions and pneumothoraces.
+        lateral: Whether there is a second view.
+        indication: Why the study was ordered; at the usual site it is independent of the findings.
+        procedure: The requested procedure.
+        findings_text, impression: The two sections of the report.
+        prior_report: The report of an earlier study of the patient; "" where there is none.
+        exposure: How the images are exposed.
     """
 
     seed: int
@@ -134,12 +145,14 @@ class Phantom:
         return ("frontal", "lateral") if self.lateral else ("frontal",)
 
     @cached_property
-    def plan(self) -> draw.Plan:
-        """Where everything lies on the films, in fractions of their width."""
-        return draw.plan(np.random.default_rng([self.seed, 1]), self.findings, self.sizes)
+    def anatomy(self) -> draw.Anatomy:
+        """Where everything lies on the images, in fractions of their width."""
+        return draw.draw_anatomy(np.random.default_rng([self.seed, 1]), self.findings, self.sizes)
 
     def render(self, position: str, size: int) -> NDArray[np.uint8]:
-        """The view at `position`, (size, size) uint8, air dark. Alike at every size but for noise.
+        """Return the view at `position`: (size, size) uint8, air dark.
+
+        Two sizes differ only in noise.
 
         Raises:
             ValueError: `position` is neither "frontal" nor "lateral".
@@ -147,10 +160,10 @@ class Phantom:
         if position not in ("frontal", "lateral"):
             raise ValueError(f"a phantom has no {position} view")
         rng = np.random.default_rng([self.seed, 2 if position == "frontal" else 3])
-        return draw.render_view(self.plan, position, size, rng, self.exposure)
+        return draw.render_view(self.anatomy, position, size, rng, self.exposure)
 
     def case(self, size: int) -> Case:
-        """The study as the model reads it, films drawn at (size, size)."""
+        """Return the study as the model reads it, with images of (size, size)."""
         return Case(
             key=f"phantom-{self.seed}",
             views=tuple(View(self.render(p, size), p, source=p) for p in self.positions),
@@ -159,9 +172,9 @@ class Phantom:
 
 
 def phantom(seed: int, site: Site = USUAL) -> Phantom:
-    """The phantom of this seed at this site; the same on every machine and every day.
+    """Return the phantom of a seed at a site; it is the same on every machine and every day.
 
-    Seeds from HELD_OUT on are never trained on.
+    Seeds from HELD_OUT on are never used in training.
 
     Raises:
         ValueError: the seed is negative.
@@ -176,60 +189,60 @@ def phantom(seed: int, site: Site = USUAL) -> Phantom:
         if name.startswith(("effusion", "pneumothorax"))
     }
     lateral = bool(rng.random() < 0.6)
-    findings_text, impression = words.write(rng, findings, sizes, site.wording)
-    # A stream of its own: what was asked cannot depend on what was found.
-    asked = np.random.default_rng([seed, 4])
+    findings_text, impression = words.write_report(rng, findings, sizes, site.wording)
+    # A random stream of its own: the indication cannot depend on how the report is worded.
+    indication_rng = np.random.default_rng([seed, 4])
     return Phantom(
         seed=seed,
         findings=findings,
         sizes=sizes,
         lateral=lateral,
-        indication=words.indication(asked, findings, site.tie),
+        indication=words.draw_indication(indication_rng, findings, site.suited_indications),
         procedure="XR CHEST PA AND LATERAL" if lateral else "XR CHEST PA",
         findings_text=findings_text,
         impression=impression,
-        prior_report=_report_before(seed, findings, site),
+        prior_report=_draw_prior_report(seed, findings, site),
         exposure=site.exposure,
     )
 
 
-def _report_before(seed: int, findings: frozenset[str], site: Site) -> str:
-    """The report of an earlier film of the same patient, where there is one."""
+def _draw_prior_report(seed: int, findings: frozenset[str], site: Site) -> str:
+    """Return the report of an earlier study of the same patient; "" where there is none."""
     rng = np.random.default_rng([seed, 7])
-    if rng.random() >= site.known:
+    if rng.random() >= site.prior_reports:
         return ""
-    before = {name for name in LASTING_FINDINGS if name in findings and rng.random() < 0.85}
-    passed = _choose_findings(rng, site.findings) - frozenset(LASTING_FINDINGS)
-    for name in sorted(passed):
-        if not any(frozenset({name, other}) in HIDING_PAIRS for other in before):
-            before.add(name)
-    sizes = dict.fromkeys(before, "moderate")
-    found, impression = words.write(rng, frozenset(before), sizes, site.wording)
-    return f"Findings: {found} Impression: {impression}"
+    earlier = {name for name in LASTING_FINDINGS if name in findings and rng.random() < 0.85}
+    resolved = _choose_findings(rng, site.findings) - frozenset(LASTING_FINDINGS)
+    for name in sorted(resolved):
+        if not any(frozenset({name, other}) in HIDING_PAIRS for other in earlier):
+            earlier.add(name)
+    sizes = dict.fromkeys(earlier, "moderate")
+    findings_text, impression = words.write_report(rng, frozenset(earlier), sizes, site.wording)
+    return f"Findings: {findings_text} Impression: {impression}"
 
 
 HELD_OUT = 1_000_000_000
-"""The first seed that no training run uses; evaluation counts up from here."""
+"""The first seed that no training run uses; evaluations count up from here."""
 
 
 def frontal_signs(findings: frozenset[str]) -> NDArray[np.float32]:
-    """(12,) 0/1: which of FINDINGS a frontal view of such a study shows."""
+    """Return (12,) 0/1: which of FINDINGS a frontal view of such a study shows."""
     return np.array([name in findings for name in FINDINGS], dtype=np.float32)
 
 
 def lateral_signs(findings: frozenset[str]) -> NDArray[np.float32]:
-    """(5,) 0/1: which of LATERAL_SIGNS a lateral view of such a study shows."""
-    seen = {name.split("_")[0] for name in findings}
-    return np.array([name in seen for name in LATERAL_SIGNS], dtype=np.float32)
+    """Return (5,) 0/1: which of LATERAL_SIGNS a lateral view of such a study shows."""
+    kinds = {name.split("_")[0] for name in findings}
+    return np.array([name in kinds for name in LATERAL_SIGNS], dtype=np.float32)
 
 
 def _choose_findings(rng: np.random.Generator, possible: tuple[str, ...]) -> frozenset[str]:
     if rng.random() < SHARE_NORMAL:
         return frozenset()
     chosen: set[str] = set()
-    wanted = int(rng.choice(COUNTS, p=COUNT_SHARES))
+    count = int(rng.choice(COUNTS, p=COUNT_SHARES))
     for name in rng.permutation(possible):
-        if len(chosen) == wanted:
+        if len(chosen) == count:
             break
         if not any(frozenset({str(name), other}) in HIDING_PAIRS for other in chosen):
             chosen.add(str(name))

@@ -1,4 +1,4 @@
-"""Phantoms as DICOM, as a modality would send them. Knows no network and no model.
+"""Writes phantoms as DICOM, as a modality would send them.
 
 The patient's name is always PHANTOM^number, so that no phantom can be taken for a person.
 """
@@ -21,11 +21,11 @@ from pydicom.uid import (
 from training.corpus.phantoms import Phantom, phantom
 
 UID_ROOT = "2.25."
-"""Root of all UIDs of phantoms: a UUID derived from the seed, as a number (PS3.5, B.2)."""
+"""The root of all UIDs of phantoms; behind it is a UUID derived from the seed (PS3.5, B.2)."""
 
 DEMO_SIZE = 1024
 SMALL_SIZE = 256
-"""Pixels a side: for eyes, and for benchmarks that send thousands."""
+"""Rows and columns: for people to look at, and for benchmarks that send thousands."""
 
 
 def phantom_dicom(
@@ -39,20 +39,20 @@ def phantom_dicom(
     priority: str = "",
     copy: int = 0,
 ) -> list[Dataset]:
-    """The study's films as data sets with file meta information, frontal first.
+    """Return the study's instances as data sets with file meta information, frontal first.
 
-    Deterministic by seed and arguments. SOP class (DX or CR), stored bits (12, 14 or 16),
-    photometric interpretation (MONOCHROME1 or 2) and presence of a window go by the seed.
+    They follow from the seed and the arguments. SOP class (DX or CR), stored bits (12, 14 or 16),
+    photometric interpretation (MONOCHROME1 or 2) and the presence of a window depend on the seed.
 
     Args:
-        phantom: what to draw.
-        size: rows and columns.
+        phantom: The phantom.
+        size: Rows and columns.
         accession: (0008,0050); "" makes PH + the seed.
         patient_id: (0010,0020); "" makes PHANTOM + the seed.
         study_date: (0008,0020) as YYYYMMDD; "" draws a day of 2026 from the seed.
         study_time: (0008,0030) as HHMMSS; "" draws one from the seed.
         priority: (0040,1003) Requested Procedure Priority; "" leaves it out.
-        copy: another study of the same drawing has another number and so other UIDs.
+        copy: Distinguishes studies of one phantom; each number has UIDs of its own.
     """
     seed = phantom.seed
     rng = np.random.default_rng([seed, 5])
@@ -65,7 +65,7 @@ def phantom_dicom(
     born = f"{int(rng.integers(1935, 2004))}0{int(rng.integers(1, 10))}15"
     sex = str(rng.choice(("F", "M")))
     study_uid = _uid(seed, copy, "study")
-    images: list[Dataset] = []
+    instances: list[Dataset] = []
     for number, position in enumerate(phantom.positions, start=1):
         sop_class = (
             DigitalXRayImageStorageForPresentation if digital else ComputedRadiographyImageStorage
@@ -111,8 +111,8 @@ def phantom_dicom(
         ds.file_meta.MediaStorageSOPClassUID = sop_class
         ds.file_meta.MediaStorageSOPInstanceUID = sop_uid
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        images.append(ds)
-    return images
+        instances.append(ds)
+    return instances
 
 
 def write_phantoms(
@@ -120,22 +120,23 @@ def write_phantoms(
 ) -> Iterator[tuple[Phantom, list[Path]]]:
     """Write the studies of these seeds as Part 10 files under `folder`, one by one.
 
-    Yields each phantom with its files, folder/<seed>/<view>.dcm, once they are written.
+    Yields:
+        Each phantom with its files, folder/<seed>/<view>.dcm, once they are written.
     """
     for seed in seeds:
-        one = phantom(seed)
-        place = folder / str(seed)
-        place.mkdir(parents=True, exist_ok=True)
+        drawn = phantom(seed)
+        study_folder = folder / str(seed)
+        study_folder.mkdir(parents=True, exist_ok=True)
         paths: list[Path] = []
-        for position, ds in zip(one.positions, phantom_dicom(one, size=size), strict=True):
-            path = place / f"{position}.dcm"
+        for position, ds in zip(drawn.positions, phantom_dicom(drawn, size=size), strict=True):
+            path = study_folder / f"{position}.dcm"
             ds.save_as(path, enforce_file_format=True)
             paths.append(path)
-        yield one, paths
+        yield drawn, paths
 
 
 def _uid(seed: int, copy: int, *parts: str) -> str:
-    """A UID under 2.25 that follows from its arguments alone."""
+    """Return a UID under 2.25 that follows from its arguments alone."""
     name = "/".join(("nightdraft phantom", str(seed), str(copy), *parts))
     return f"{UID_ROOT}{uuid.uuid5(uuid.NAMESPACE_URL, name).int}"
 
@@ -149,7 +150,7 @@ def _procedure_code(phantom: Phantom) -> Dataset:
 
 
 def _request(phantom: Phantom, priority: str) -> Dataset:
-    """Request Attributes Sequence item (PS3.3, table 10-9), where an indication travels."""
+    """Return the Request Attributes Sequence item (PS3.3, table 10-9), which has the indication."""
     request = Dataset()
     request.RequestedProcedureID = f"RP{phantom.seed}"[:16]
     request.RequestedProcedureDescription = phantom.procedure
@@ -163,7 +164,7 @@ def _request(phantom: Phantom, priority: str) -> Dataset:
 def _put_pixels(
     ds: Dataset, image: NDArray[np.uint8], bits: int, inverted: bool, windowed: bool
 ) -> None:
-    """Store the film in `bits` bits, with a window that gives it back or spread over the range."""
+    """Store the image in `bits` bits: with a window that restores it, or over the full range."""
     top = (1 << bits) - 1
     low, high = (round(top * 0.1), round(top * 0.8)) if windowed else (0, top)
     levels = low + (high - low) * np.arange(256, dtype=np.float64) / 255.0

@@ -1,9 +1,8 @@
-"""Draws the films of a phantom: lungs, heart, ribs, spine, diaphragm, findings, exposure, noise.
+"""Draws the images of a phantom: lungs, heart, ribs, spine, diaphragm, findings, exposure, noise.
 
-Knows no words. Everything is laid out in fractions of the film's width, x to the right and y down,
-with the patient's right on the film's left, and no film is ever flipped. Edges are soft and a
-hundredth of the width wide, so that a film drawn large and made small again looks like one drawn
-small.
+Everything is laid out in fractions of the image's width, x to the right and y down. The patient's
+right is on the image's left, and no image is ever flipped. Edges are soft and a hundredth of the
+width wide, so that an image drawn large and made small looks like one drawn small.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Plane = NDArray[np.floating[Any]]
-"""(S, S), one brightness or distance a pixel."""
+"""(S, S): a brightness or a distance for each pixel."""
 
 EDGE = 0.008
 SIDES = {"right": -1.0, "left": 1.0}
-"""The patient's side -> the direction on the film from the midline."""
+"""The patient's side -> the direction on the image from the midline."""
 
-AMOUNT = {"small": 0.0, "moderate": 0.5, "large": 1.0}
+SIZE_FACTORS = {"small": 0.0, "moderate": 0.5, "large": 1.0}
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,17 @@ class Spot:
     y: float
     rx: float
     ry: float
-    bright: float
+    brightness: float
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """How a site's films are exposed: each a range to draw from.
+    """How a site's images are exposed; each attribute is a range to draw from.
 
-    gamma: of the light. low, high: of what is black and white at the end. grain: noise.
+    Attributes:
+        gamma: Exponent of the brightness.
+        low, high: What is black and what is white in the end.
+        grain: Standard deviation of the noise.
     """
 
     gamma: tuple[float, float] = (0.75, 1.35)
@@ -52,8 +54,8 @@ USUAL = Exposure()
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Where everything lies. One plan draws both views, so that they show one patient."""
+class Anatomy:
+    """Where everything lies. One anatomy draws both views, so that they show one patient."""
 
     shift: tuple[float, float]
     scale: float
@@ -73,28 +75,32 @@ class Plan:
     depths: tuple[float, ...] = ()
 
 
-def plan(rng: np.random.Generator, findings: frozenset[str], sizes: dict[str, str]) -> Plan:
-    """A patient with these findings, everything else by chance."""
+def draw_anatomy(
+    rng: np.random.Generator, findings: frozenset[str], sizes: dict[str, str]
+) -> Anatomy:
+    """Draw a patient with these findings; everything else is random."""
 
     def between(low: float, high: float) -> float:
         return float(rng.uniform(low, high))
 
-    big = "cardiomegaly" in findings
+    enlarged = "cardiomegaly" in findings
     effusions: dict[str, float] = {}
     pneumothoraces: dict[str, float] = {}
     consolidations: list[Spot] = []
     nodules: list[Spot] = []
     for name in sorted(findings):
-        kind, *where = name.split("_")
-        away = SIDES[where[0]] if where else 0.0
+        kind, *location = name.split("_")
+        direction = SIDES[location[0]] if location else 0.0
         if kind == "effusion":
-            effusions[where[0]] = 0.05 + 0.15 * AMOUNT[sizes[name]] + between(0.0, 0.05)
+            effusions[location[0]] = 0.05 + 0.15 * SIZE_FACTORS[sizes[name]] + between(0.0, 0.05)
         elif kind == "pneumothorax":
-            pneumothoraces[where[0]] = 0.035 + 0.045 * AMOUNT[sizes[name]] + between(0.0, 0.02)
+            pneumothoraces[location[0]] = (
+                0.035 + 0.045 * SIZE_FACTORS[sizes[name]] + between(0.0, 0.02)
+            )
         elif kind == "consolidation":
-            y = between(0.27, 0.35) if where[1] == "upper" else between(0.58, 0.65)
-            x = 0.5 + away * between(0.17, 0.23)
-            for _ in range(3):  # three overlapping clouds are no circle
+            y = between(0.27, 0.35) if location[1] == "upper" else between(0.58, 0.65)
+            x = 0.5 + direction * between(0.17, 0.23)
+            for _ in range(3):  # three overlapping clouds do not look like a circle
                 r = between(0.045, 0.07)
                 consolidations.append(
                     Spot(
@@ -109,17 +115,21 @@ def plan(rng: np.random.Generator, findings: frozenset[str], sizes: dict[str, st
             r = between(0.022, 0.034)
             nodules.append(
                 Spot(
-                    0.5 + away * between(0.16, 0.24), between(0.34, 0.6), r, r, between(0.22, 0.32)
+                    0.5 + direction * between(0.16, 0.24),
+                    between(0.34, 0.6),
+                    r,
+                    r,
+                    between(0.22, 0.32),
                 )
             )
-    return Plan(
+    return Anatomy(
         shift=(between(-0.03, 0.03), between(-0.03, 0.03)),
         scale=between(0.95, 1.06),
         tilt=between(-0.06, 0.06),
         lung_width=between(0.145, 0.165),
         lung_top=between(0.15, 0.18),
         dome=between(0.74, 0.79),
-        heart=between(0.185, 0.225) if big else between(0.115, 0.14),
+        heart=between(0.185, 0.225) if enlarged else between(0.115, 0.14),
         rib_gap=between(0.07, 0.085),
         rib_phase=between(0.0, 1.0),
         soft=between(0.5, 0.62),
@@ -133,11 +143,11 @@ def plan(rng: np.random.Generator, findings: frozenset[str], sizes: dict[str, st
 
 
 def render_view(
-    plan: Plan, position: str, size: int, rng: np.random.Generator, exposure: Exposure = USUAL
+    anatomy: Anatomy, position: str, size: int, rng: np.random.Generator, exposure: Exposure = USUAL
 ) -> NDArray[np.uint8]:
-    """The view, (size, size) uint8, exposed and noised by `rng`."""
-    x, y = _grid(plan, size)
-    light = _frontal(plan, x, y) if position == "frontal" else _lateral(plan, x, y)
+    """Return the view: (size, size) uint8, exposed and noised by `rng`."""
+    x, y = _grid(anatomy, size)
+    light = _frontal(anatomy, x, y) if position == "frontal" else _lateral(anatomy, x, y)
     light += _cloud(rng, size, 14, 0.02)
     gamma = float(rng.uniform(*exposure.gamma))
     low, high = float(rng.uniform(*exposure.low)), float(rng.uniform(*exposure.high))
@@ -147,39 +157,39 @@ def render_view(
     return (np.clip(light, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
-def _frontal(plan: Plan, x: Plane, y: Plane) -> Plane:
+def _frontal(anatomy: Anatomy, x: Plane, y: Plane) -> Plane:
     body = _oval(x, y, 0.5, 0.62, 0.44, 0.58) * _step(y - 0.04)
     neck = _band(x, 0.5, 0.09) * _step(0.14 - y)
-    light = 0.03 + plan.soft * np.maximum(body, neck)
+    light = 0.03 + anatomy.soft * np.maximum(body, neck)
 
     lungs = np.zeros_like(x)
-    for side, away in SIDES.items():
-        centre = 0.5 + away * 0.195
-        out = (x - centre) * np.float32(away)  # distance outward of the lung's middle
-        dome = plan.dome - (0.025 if side == "right" else 0.0) + 1.4 * out * out + 0.02
-        lung = _lung(plan, x, y, centre) * _step(dome - y)
+    for side, direction in SIDES.items():
+        centre = 0.5 + direction * 0.195
+        out = (x - centre) * np.float32(direction)  # distance outward of the lung's middle
+        dome = anatomy.dome - (0.025 if side == "right" else 0.0) + 1.4 * out * out + 0.02
+        lung = _lung(anatomy, x, y, centre) * _step(dome - y)
         air = lung.copy()
-        if side in plan.pneumothoraces:
-            gap = plan.pneumothoraces[side]
-            inner = _lung(plan, x, y + gap * 0.25, centre - away * gap * 0.7, shrink=gap)
+        if side in anatomy.pneumothoraces:
+            gap = anatomy.pneumothoraces[side]
+            inner = _lung(anatomy, x, y + gap * 0.25, centre - direction * gap * 0.7, shrink=gap)
             light -= 0.13 * lung * (1.0 - inner)
             light += 0.22 * lung * np.exp(-(((inner - 0.5) / 0.35) ** 2)) * _step(0.62 - y)
             air = lung * inner
-        if side in plan.effusions:
-            rise = plan.effusions[side]
+        if side in anatomy.effusions:
+            rise = anatomy.effusions[side]
             # The fluid stands higher at the chest wall: a meniscus.
             level = dome - 0.03 - rise - 0.9 * np.clip(out, -0.05, 0.2)
             air = air * _step(level - y, 0.012)
             lung = lung * _step(level - y, 0.012)
         light -= 0.36 * lung
         # Vessels fade from the hilum outward; a pneumothorax has none.
-        hilum = np.exp(-(((x - 0.5 - away * 0.1) / 0.07) ** 2) - ((y - 0.45) / 0.1) ** 2)
+        hilum = np.exp(-(((x - 0.5 - direction * 0.1) / 0.07) ** 2) - ((y - 0.45) / 0.1) ** 2)
         light += 0.12 * hilum * air
         lungs = np.maximum(lungs, lung)
 
     middle = np.abs(x - 0.5)
-    ribs = (y + 0.9 * middle * middle - 0.35 * middle) / np.float32(plan.rib_gap) + np.float32(
-        plan.rib_phase
+    ribs = (y + 0.9 * middle * middle - 0.35 * middle) / np.float32(anatomy.rib_gap) + np.float32(
+        anatomy.rib_phase
     )
     ridge = np.exp(-(((ribs - np.floor(ribs) - 0.5) / 0.16) ** 2))
     light += 0.07 * ridge * _step(middle - 0.08) * _step(0.36 - middle) * _step(0.85 - y)
@@ -188,30 +198,32 @@ def _frontal(plan: Plan, x: Plane, y: Plane) -> Plane:
 
     disc = 0.5 + 0.5 * np.cos(2 * np.pi * y / 0.055)
     light += (0.1 + 0.05 * disc) * _band(x, 0.5, 0.045)
-    heart = _oval(x, y, 0.5 + 0.3 * plan.heart, 0.64, plan.heart, 0.14 + 0.25 * (plan.heart - 0.12))
+    heart = _oval(
+        x, y, 0.5 + 0.3 * anatomy.heart, 0.64, anatomy.heart, 0.14 + 0.25 * (anatomy.heart - 0.12)
+    )
     aorta = _oval(x, y, 0.545, 0.3, 0.05, 0.06)
     light += 0.34 * np.maximum(heart, 0.5 * aorta) * np.maximum(lungs, 0.25)
 
-    for spot in plan.consolidations:
-        light += spot.bright * _blur(x, y, spot) * np.maximum(lungs, 0.2)
-    for spot in plan.nodules:
-        light += spot.bright * _oval(x, y, spot.x, spot.y, spot.rx, spot.ry)
-    if plan.pacemaker is not None:
-        px, py = plan.pacemaker
+    for spot in anatomy.consolidations:
+        light += spot.brightness * _blur(x, y, spot) * np.maximum(lungs, 0.2)
+    for spot in anatomy.nodules:
+        light += spot.brightness * _oval(x, y, spot.x, spot.y, spot.rx, spot.ry)
+    if anatomy.pacemaker is not None:
+        px, py = anatomy.pacemaker
         box = _step(0.045 - np.abs(x - px)) * _step(0.034 - np.abs(y - py))
         lead = _line(x, y, (px, py), (0.53, 0.32)) + _line(x, y, (0.53, 0.32), (0.55, 0.68))
         light = np.maximum(light, 0.97 * np.maximum(box, np.clip(lead, 0.0, 1.0)))
     return light
 
 
-def _lateral(plan: Plan, x: Plane, y: Plane) -> Plane:
-    """Seen from the patient's left side: the breastbone on the film's left, the spine right."""
+def _lateral(anatomy: Anatomy, x: Plane, y: Plane) -> Plane:
+    """Return the view from the patient's left side: the breastbone is left, the spine right."""
     body = _oval(x, y, 0.5, 0.6, 0.4, 0.6) * _step(y - 0.05)
-    light = 0.03 + plan.soft * body
-    dome = plan.dome + 0.06 * (x - 0.3) + 1.2 * (x - 0.45) ** 2
+    light = 0.03 + anatomy.soft * body
+    dome = anatomy.dome + 0.06 * (x - 0.3) + 1.2 * (x - 0.45) ** 2
     lung = _oval(x, y, 0.5, 0.5, 0.3, 0.36) * _step(dome - y)
-    if plan.effusions:
-        rise = max(plan.effusions.values())
+    if anatomy.effusions:
+        rise = max(anatomy.effusions.values())
         level = dome - 0.05 - rise - 0.6 * np.clip(x - 0.55, -0.1, 0.3)
         lung = lung * _step(level - y, 0.012)
     light -= 0.34 * lung
@@ -219,48 +231,55 @@ def _lateral(plan: Plan, x: Plane, y: Plane) -> Plane:
     disc = 0.5 + 0.5 * np.cos(2 * np.pi * y / 0.065)
     light += (0.14 + 0.08 * disc) * np.exp(-(((x - bend) / 0.05) ** 2))
     light += 0.16 * np.exp(-(((x - 0.21 - 0.12 * y) / 0.015) ** 2)) * _step(0.7 - y)
-    ribs = (y - 0.5 * x) / np.float32(plan.rib_gap * 1.2) + np.float32(plan.rib_phase)
+    ribs = (y - 0.5 * x) / np.float32(anatomy.rib_gap * 1.2) + np.float32(anatomy.rib_phase)
     light += 0.05 * np.exp(-(((ribs - np.floor(ribs) - 0.5) / 0.16) ** 2)) * lung
-    heart = _oval(x, y, 0.4 + 0.35 * (plan.heart - 0.12), 0.63, plan.heart * 1.05, plan.heart * 1.1)
+    heart = _oval(
+        x, y, 0.4 + 0.35 * (anatomy.heart - 0.12), 0.63, anatomy.heart * 1.05, anatomy.heart * 1.1
+    )
     light += 0.3 * heart * np.maximum(lung, 0.2)
-    for spot, depth in zip(plan.consolidations[::3], plan.depths, strict=False):
-        cloud = Spot(depth, spot.y, 0.08, 0.07, spot.bright)
-        light += 1.6 * cloud.bright * _blur(x, y, cloud) * np.maximum(lung, 0.2)
-    for spot, depth in zip(plan.nodules, plan.depths[2:], strict=False):
-        light += spot.bright * _oval(x, y, depth, spot.y, spot.rx, spot.ry)
-    if plan.pacemaker is not None:
-        _, py = plan.pacemaker
+    for spot, depth in zip(anatomy.consolidations[::3], anatomy.depths, strict=False):
+        cloud = Spot(depth, spot.y, 0.08, 0.07, spot.brightness)
+        light += 1.6 * cloud.brightness * _blur(x, y, cloud) * np.maximum(lung, 0.2)
+    for spot, depth in zip(anatomy.nodules, anatomy.depths[2:], strict=False):
+        light += spot.brightness * _oval(x, y, depth, spot.y, spot.rx, spot.ry)
+    if anatomy.pacemaker is not None:
+        _, py = anatomy.pacemaker
         box = _step(0.02 - np.abs(x - 0.2)) * _step(0.04 - np.abs(y - py - 0.06))
         lead = _line(x, y, (0.2, py + 0.06), (0.45, 0.34)) + _line(x, y, (0.45, 0.34), (0.38, 0.68))
         light = np.maximum(light, 0.97 * np.maximum(box, np.clip(lead, 0.0, 1.0)))
     return light
 
 
-def _grid(plan: Plan, size: int) -> tuple[Plane, Plane]:
-    """The patient's x and y at every pixel of the film: (S, S) each, tilted, shifted, scaled."""
+def _grid(anatomy: Anatomy, size: int) -> tuple[Plane, Plane]:
+    """Return the patient's x and y at every pixel: (S, S) each, tilted, shifted and scaled."""
     along = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     column, row = np.meshgrid(along, along)
-    cos, sin = np.cos(plan.tilt) / plan.scale, np.sin(plan.tilt) / plan.scale
-    x = np.float32(cos) * column + np.float32(sin) * row + np.float32(0.5 + plan.shift[0])
-    y = np.float32(cos) * row - np.float32(sin) * column + np.float32(0.5 + plan.shift[1])
+    cos, sin = np.cos(anatomy.tilt) / anatomy.scale, np.sin(anatomy.tilt) / anatomy.scale
+    x = np.float32(cos) * column + np.float32(sin) * row + np.float32(0.5 + anatomy.shift[0])
+    y = np.float32(cos) * row - np.float32(sin) * column + np.float32(0.5 + anatomy.shift[1])
     return x.astype(np.float32), y.astype(np.float32)
 
 
-def _lung(plan: Plan, x: Plane, y: Plane, centre: float, shrink: float = 0.0) -> Plane:
-    height = 0.72 - plan.lung_top
+def _lung(anatomy: Anatomy, x: Plane, y: Plane, centre: float, shrink: float = 0.0) -> Plane:
+    height = 0.72 - anatomy.lung_top
     return _oval(
-        x, y, centre, plan.lung_top + height * 0.6, plan.lung_width - shrink, height * 0.6 - shrink
+        x,
+        y,
+        centre,
+        anatomy.lung_top + height * 0.6,
+        anatomy.lung_width - shrink,
+        height * 0.6 - shrink,
     )
 
 
 def _step(distance: Plane, edge: float = EDGE) -> Plane:
-    """1 where `distance` is above 0, 0 below, soft over `edge`."""
+    """Return 1 where `distance` is above 0, 0 below it, with a soft edge."""
     return np.asarray(np.clip(distance / np.float32(2 * edge) + np.float32(0.5), 0.0, 1.0))
 
 
 def _oval(x: Plane, y: Plane, cx: float, cy: float, rx: float, ry: float) -> Plane:
-    reach = np.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2)
-    return _step((1.0 - reach) * np.float32(min(rx, ry)))
+    radius = np.sqrt(((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2)
+    return _step((1.0 - radius) * np.float32(min(rx, ry)))
 
 
 def _band(x: Plane, centre: float, half: float) -> Plane:
@@ -268,22 +287,22 @@ def _band(x: Plane, centre: float, half: float) -> Plane:
 
 
 def _blur(x: Plane, y: Plane, spot: Spot) -> Plane:
-    far = ((x - spot.x) / spot.rx) ** 2 + ((y - spot.y) / spot.ry) ** 2
-    return np.asarray(np.exp(-far), dtype=np.float32)
+    distance = ((x - spot.x) / spot.rx) ** 2 + ((y - spot.y) / spot.ry) ** 2
+    return np.asarray(np.exp(-distance), dtype=np.float32)
 
 
 def _line(x: Plane, y: Plane, start: tuple[float, float], end: tuple[float, float]) -> Plane:
     dx, dy = end[0] - start[0], end[1] - start[1]
     along = np.clip(((x - start[0]) * dx + (y - start[1]) * dy) / (dx * dx + dy * dy), 0.0, 1.0)
-    far = np.hypot(x - start[0] - along * dx, y - start[1] - along * dy)
-    return _step(0.006 - far, 0.004)
+    distance = np.hypot(x - start[0] - along * dx, y - start[1] - along * dy)
+    return _step(0.006 - distance, 0.004)
 
 
 def _cloud(rng: np.random.Generator, size: int, cells: int, depth: float) -> Plane:
-    """Slow shadows of the soft tissue: `cells` x `cells` random values, drawn out smoothly."""
+    """Return shadows of the soft tissue: `cells` x `cells` random values, interpolated."""
     coarse = rng.standard_normal((cells + 1, cells + 1), dtype=np.float32) * np.float32(depth)
-    at = (np.arange(size, dtype=np.float32) + 0.5) / size * cells
-    low = at.astype(np.intp)
-    part = (at - low).astype(np.float32)
+    position = (np.arange(size, dtype=np.float32) + 0.5) / size * cells
+    low = position.astype(np.intp)
+    part = (position - low).astype(np.float32)
     rows = coarse[low] * (1 - part)[:, None] + coarse[low + 1] * part[:, None]
     return np.asarray(rows[:, low] * (1 - part) + rows[:, low + 1] * part, dtype=np.float32)

@@ -1,7 +1,7 @@
-"""Writes the report of a phantom in varied wording, and reads findings out of such reports.
+"""Writes the report of a phantom in varied wording, and extracts findings from such reports.
 
-Knows no pixels. `findings_of` reads text and nothing else, so that a draft is scored by what it
-says, negations and wrong sides included.
+`extract_findings` reads nothing but the text. So a draft is scored by what it says, with its
+negations and wrong sides.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Wording:
-    """How a site words its reports: for each thing to say, the sentences to choose from.
+    """The sentences that a site chooses from, for each thing that a report can say.
 
-    {side}, {zone} and {size} stand for the place and the amount; capitalised, they begin a
+    {side}, {zone} and {size} stand for the location and the size; {Side} and {Size} begin a
     sentence.
     """
 
@@ -104,7 +104,7 @@ USUAL = Wording(
         "No acute disease.",
     ),
 )
-"""The phantoms' own department."""
+"""The wording of the usual site."""
 
 ELSEWHERE = Wording(
     heart_normal=(
@@ -149,7 +149,7 @@ ELSEWHERE = Wording(
         "Nothing focal.",
     ),
 )
-"""Another department's: it says the same in other words."""
+"""The wording of another site, which says the same in other words."""
 
 INDICATIONS = (
     "Cough",
@@ -175,7 +175,7 @@ INDICATIONS = (
 )
 
 
-SUITED = {
+SUITABLE_INDICATIONS = {
     "cardiomegaly": ("Shortness of breath", "Dizziness", "Known heart failure"),
     "consolidation": ("Fever", "Fever and cough for three days", "Cough"),
     "effusion": ("Shortness of breath", "Fatigue and malaise", "Before drainage"),
@@ -183,84 +183,102 @@ SUITED = {
     "pacemaker": ("Dizziness", "After device implantation", "Follow-up"),
     "pneumothorax": ("Chest pain", "Fall from standing height", "Sudden breathlessness"),
 }
-"""Kind of finding -> what it may be asked for with; most of these are asked for without it too."""
+"""Kind of finding -> indications that suit it; most of them occur without it too."""
 
 
-def indication(
-    rng: np.random.Generator, findings: frozenset[str] = frozenset(), tie: float = 0.0
+def draw_indication(
+    rng: np.random.Generator,
+    findings: frozenset[str] = frozenset(),
+    suited_share: float = 0.0,
 ) -> str:
-    """Why the film was asked for; one in ten says nothing.
+    """Draw the indication of a study; one in ten is empty.
 
-    tie: of those with findings, the share whose indication suits one of them; all others are by
-    chance alone.
+    Args:
+        rng: The source of chance.
+        findings: The findings of the study.
+        suited_share: Of studies with findings, the share whose indication suits one of them. All
+            other indications are independent of the findings.
     """
     if rng.random() < 0.1:
         return ""
-    if tie and findings and rng.random() < tie:
+    if suited_share and findings and rng.random() < suited_share:
         kind = str(rng.choice(sorted(findings))).split("_")[0]
-        return str(rng.choice(SUITED[kind]))
+        return str(rng.choice(SUITABLE_INDICATIONS[kind]))
     return str(rng.choice(INDICATIONS))
 
 
-def write(
+def write_report(
     rng: np.random.Generator,
     findings: frozenset[str],
     sizes: dict[str, str],
     wording: Wording = USUAL,
 ) -> tuple[str, str]:
-    """The findings section and the impression, saying just `findings`, worded by chance."""
+    """Write a report that says exactly these findings, in words chosen by chance.
 
-    def one(of: tuple[str, ...], **blanks: str) -> str:
-        words = {k.capitalize(): v.capitalize() for k, v in blanks.items()} | blanks
-        return str(rng.choice(of)).format(**words)
+    Args:
+        rng: The source of chance.
+        findings: The findings.
+        sizes: Finding -> "small", "moderate" or "large", for effusions and pneumothoraces.
+        wording: The sentences to choose from.
 
-    by_kind: dict[str, list[list[str]]] = {}
+    Returns:
+        The findings section and the impression.
+    """
+
+    def choose(templates: tuple[str, ...], **blanks: str) -> str:
+        fields = {k.capitalize(): v.capitalize() for k, v in blanks.items()} | blanks
+        return str(rng.choice(templates)).format(**fields)
+
+    locations: dict[str, list[list[str]]] = {}
     for name in sorted(findings):
-        kind, *where = name.split("_")
-        by_kind.setdefault(kind, []).append(where)
+        kind, *location = name.split("_")
+        locations.setdefault(kind, []).append(location)
 
-    said = [one(wording.heart_large if "cardiomegaly" in by_kind else wording.heart_normal)]
-    for side, zone in by_kind.get("consolidation", []):
-        said.append(one(wording.consolidation, side=side, zone=zone))
-    for (side,) in by_kind.get("nodule", []):
-        said.append(one(wording.nodule, side=side))
-    if not {"consolidation", "nodule"} & by_kind.keys():
-        said.append(one(wording.lungs_clear))
+    sentences = [
+        choose(wording.heart_large if "cardiomegaly" in locations else wording.heart_normal)
+    ]
+    for side, zone in locations.get("consolidation", []):
+        sentences.append(choose(wording.consolidation, side=side, zone=zone))
+    for (side,) in locations.get("nodule", []):
+        sentences.append(choose(wording.nodule, side=side))
+    if not {"consolidation", "nodule"} & locations.keys():
+        sentences.append(choose(wording.lungs_clear))
 
-    fluid = [side for (side,) in by_kind.get("effusion", [])]
-    if len(fluid) == 2:
-        said.append(one(wording.effusions))
-    for side in fluid if len(fluid) == 1 else []:
-        said.append(one(wording.effusion, side=side, size=sizes[f"effusion_{side}"]))
-    air = [side for (side,) in by_kind.get("pneumothorax", [])]
-    for side in air:
-        said.append(one(wording.pneumothorax, side=side, size=sizes[f"pneumothorax_{side}"]))
-    if not fluid:
-        said.append(one(wording.no_effusion if air else wording.pleura_clear))
-    elif not air:
-        said.append(one(wording.no_pneumothorax))
-    if "pacemaker" in by_kind:
-        said.append(one(wording.pacemaker))
-    said.append(one(wording.bones))
+    effusions = [side for (side,) in locations.get("effusion", [])]
+    if len(effusions) == 2:
+        sentences.append(choose(wording.effusions))
+    for side in effusions if len(effusions) == 1 else []:
+        sentences.append(choose(wording.effusion, side=side, size=sizes[f"effusion_{side}"]))
+    pneumothoraces = [side for (side,) in locations.get("pneumothorax", [])]
+    for side in pneumothoraces:
+        size = sizes[f"pneumothorax_{side}"]
+        sentences.append(choose(wording.pneumothorax, side=side, size=size))
+    if not effusions:
+        sentences.append(choose(wording.no_effusion if pneumothoraces else wording.pleura_clear))
+    elif not pneumothoraces:
+        sentences.append(choose(wording.no_pneumothorax))
+    if "pacemaker" in locations:
+        sentences.append(choose(wording.pacemaker))
+    sentences.append(choose(wording.bones))
 
-    short: list[str] = []
-    if "cardiomegaly" in by_kind:
-        short.append("Cardiomegaly.")
-    for side, zone in by_kind.get("consolidation", []):
-        short.append(f"{side.capitalize()} {zone} zone consolidation.")
-    for (side,) in by_kind.get("nodule", []):
-        short.append(f"{side.capitalize()} pulmonary nodule.")
-    if len(fluid) == 2:
-        short.append("Bilateral pleural effusions.")
-    for side in fluid if len(fluid) == 1 else []:
-        short.append(f"{side.capitalize()} pleural effusion.")
-    for side in air:
-        short.append(f"{side.capitalize()} pneumothorax.")
-    if not short:
-        short.append(one(wording.impression_normal))
-    if "pacemaker" in by_kind:
-        short.append("Pacemaker in place.")
-    return " ".join(part for part in said if part), " ".join(short)
+    impression: list[str] = []
+    if "cardiomegaly" in locations:
+        impression.append("Cardiomegaly.")
+    for side, zone in locations.get("consolidation", []):
+        impression.append(f"{side.capitalize()} {zone} zone consolidation.")
+    for (side,) in locations.get("nodule", []):
+        impression.append(f"{side.capitalize()} pulmonary nodule.")
+    if len(effusions) == 2:
+        impression.append("Bilateral pleural effusions.")
+    for side in effusions if len(effusions) == 1 else []:
+        impression.append(f"{side.capitalize()} pleural effusion.")
+    for side in pneumothoraces:
+        impression.append(f"{side.capitalize()} pneumothorax.")
+    if not impression:
+        impression.append(choose(wording.impression_normal))
+    if "pacemaker" in locations:
+        impression.append("Pacemaker in place.")
+    return " ".join(sentence for sentence in sentences if sentence), " ".join(impression)
 
 
 _MENTION = re.compile(
@@ -275,52 +293,53 @@ _MENTION = re.compile(
 _SENTENCE = re.compile(r"[.;\n]+")
 _CLAUSE = re.compile(r",?\s+\b(?:but|however|although)\b\s+")
 _NEGATION = re.compile(r"\b(?:no|not|without|neither|nor|free of|negative for|absence of)\b")
-_PLACE = re.compile(r"\b(?P<side>left|right|bilateral|both)\b(?:[ -]+(?P<zone>upper|lower)\b)?")
+_LOCATION = re.compile(r"\b(?P<side>left|right|bilateral|both)\b(?:[ -]+(?P<zone>upper|lower)\b)?")
 _SIDED = {"effusion", "pneumothorax", "nodule", "consolidation"}
 
 
 def extract_findings(text: str) -> frozenset[str]:
-    """The findings that a report says are there, by the names in `phantoms.FINDINGS`.
+    """Return the findings that a report says are present, by the names in `phantoms.FINDINGS`.
 
     A negation holds to the end of its clause. A side is looked for before the finding, then after
     it. A finding without its side (or, for consolidation, its zone) keeps the bare name, which is
-    nobody's finding and counts as a false one.
+    no name in FINDINGS and so counts as a false finding.
     """
-    found: set[str] = set()
+    findings: set[str] = set()
     for sentence in _SENTENCE.split(text.lower()):
         for clause in _CLAUSE.split(sentence):
-            found |= _read_clause(clause)
-    return frozenset(found)
+            findings |= _read_clause(clause)
+    return frozenset(findings)
 
 
 def _read_clause(clause: str) -> set[str]:
     negation = _NEGATION.search(clause)
-    reach = negation.start() if negation else len(clause)
+    end = negation.start() if negation else len(clause)
     mentions = list(_MENTION.finditer(clause))
-    found: set[str] = set()
+    findings: set[str] = set()
     for number, mention in enumerate(mentions):
-        # "the heart is not enlarged" is a mention with its negation inside
-        if mention.end() > reach:
+        # "the heart is not enlarged" is a mention with its negation inside.
+        if mention.end() > end:
             continue
         kind = str(mention.lastgroup)
         if kind not in _SIDED:
-            found.add(kind)
+            findings.add(kind)
             continue
         start = mentions[number - 1].end() if number else 0
-        stop = mentions[number + 1].start() if number + 1 < len(mentions) else reach
-        before = list(_PLACE.finditer(clause[start : mention.start()]))[-1:]
-        after = list(_PLACE.finditer(clause[mention.end() : stop]))
+        stop = mentions[number + 1].start() if number + 1 < len(mentions) else end
+        before = list(_LOCATION.finditer(clause[start : mention.start()]))[-1:]
+        after = list(_LOCATION.finditer(clause[mention.end() : stop]))
         if number + 1 < len(mentions):
             after = after[:1]
-        for place in before or after:
+        for location in before or after:
             for side in ("left", "right"):
-                if place["side"] in (side, "bilateral", "both"):
-                    zone = f"_{place['zone']}" if place["zone"] and kind == "consolidation" else ""
-                    found.add(f"{kind}_{side}{zone}")
+                if location["side"] in (side, "bilateral", "both"):
+                    has_zone = location["zone"] and kind == "consolidation"
+                    zone = f"_{location['zone']}" if has_zone else ""
+                    findings.add(f"{kind}_{side}{zone}")
         if not before and not after:
-            # "airspace opacity in the left lower zone is consistent with consolidation" has
-            # told the place with its first mention already
-            if any(name.startswith(kind) for name in found):
+            # "airspace opacity in the left lower zone is consistent with consolidation" mentions
+            # the finding twice, and the first mention has the location already.
+            if any(name.startswith(kind) for name in findings):
                 continue
-            found.add(kind)
-    return found
+            findings.add(kind)
+    return findings

@@ -1,13 +1,13 @@
-"""A split of a corpus put ready to learn from: words in one file, films prepared in another.
+"""Prepares a split of a corpus for training: texts in one file, decoded images in another.
 
-Films are decoded once, by all cores, and not again each time round: a training run then reads a
-few hundred kilobytes an example from a mapped file. Nothing of the corpus is held in memory but
-where each example begins. Knows no network; what it prepares is as a bundle reads films.
+Images are decoded once, by all cores, and not again in each epoch. A training run then reads a few
+hundred kilobytes for each example from a mapped file. In memory there is only the offset of each
+example.
 
-<shelf>/examples.jsonl   a line an example
-<shelf>/starts.npy       (n,) int64, where each line begins
-<shelf>/views.u8         (films, S, S) uint8
-<shelf>/shelf.json       what it was made of; written last, so a shelf without it is not whole
+<folder>/examples.jsonl   one line for each example
+<folder>/starts.npy       (n,) int64, where each line begins
+<folder>/views.u8         (images, S, S) uint8
+<folder>/shelf.json       what it was made from; written last, so a folder without it is incomplete
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -33,86 +33,90 @@ from numpy.typing import NDArray
 from model.case import Priors
 from model.errors import PixelError
 from model.manifest import Preprocessing
+from model.progress import ProgressCallback, no_progress
 from model.prompting.oracle import Oracle
 from model.prompting.prompt import Symptoms
 from records.errors import CorpusError, DiskFull
 from training.corpus.example import Example, ExcludedStudy
 
-PIECE = 32
+CHUNK_SIZE = 32
 """Examples that a process prepares at a time."""
 
-Prepared = tuple[Example, list[NDArray[np.uint8]]] | ExcludedStudy
+PreparedExample = tuple[Example, list[NDArray[np.uint8]]] | ExcludedStudy
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage:
-    """A prepared film. row: its place in views.u8."""
+    """An image that was decoded in advance; `row` is its index in views.u8."""
 
     views: NDArray[np.uint8]
     row: int
     position: str
     source: str
 
-    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
-        """As `example.Film.pixels`; it was prepared in advance, and for one size."""
+    def pixels(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        """See `StudyImage.pixels`; only the size that was prepared can be read."""
         image = self.views[self.row]
-        if image.shape != (how.size, how.size):
-            raise PixelError(f"the shelf holds films of {image.shape[0]} pixels, not {how.size}")
+        size = preprocessing.size
+        if image.shape != (size, size):
+            raise PixelError(
+                f"the prepared corpus holds films of {image.shape[0]} pixels, not {size}"
+            )
         return np.array(image)
 
 
 class PreparedDataset(Sequence[Example]):
-    """Examples by their place, in the corpus's order. Make one with `shelve`."""
+    """The prepared examples by index, in the corpus's order. `prepare_dataset` makes one."""
 
     def __init__(self, folder: Path) -> None:
-        """Open a whole shelf.
+        """Open a complete prepared dataset.
 
         Raises:
-            CorpusError: it is not whole, or not a shelf.
+            CorpusError: the folder is incomplete, or is no prepared dataset.
         """
         try:
             self.about: dict[str, Any] = json.loads((folder / "shelf.json").read_text("utf-8"))
             self._starts = np.load(folder / "starts.npy")
             self._lines = np.memmap(folder / "examples.jsonl", np.uint8, "r")
-            images, size = int(self.about["films"]), int(self.about["size"])
+            count, size = int(self.about["films"]), int(self.about["size"])
             self._views: NDArray[np.uint8] = (
-                np.memmap(folder / "views.u8", np.uint8, "r", shape=(images, size, size))
-                if images
+                np.memmap(folder / "views.u8", np.uint8, "r", shape=(count, size, size))
+                if count
                 else np.empty((0, size, size), np.uint8)
             )
         except (OSError, ValueError, KeyError) as error:
             raise CorpusError(
-                f"{folder} is not a whole shelf: remove it, it is made again"
+                f"{folder} is not a complete prepared corpus: remove it, it is made again"
             ) from error
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """(n,) bytes of each example's words."""
+        """(n,) the number of bytes of each example's texts."""
         return np.asarray(np.diff(self._starts, append=len(self._lines)))
 
     def __len__(self) -> int:
         return len(self._starts)
 
     @overload
-    def __getitem__(self, place: int) -> Example: ...
+    def __getitem__(self, index: int) -> Example: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Example]: ...
-    def __getitem__(self, place: int | slice) -> Example | list[Example]:
-        if isinstance(place, slice):
-            return [self[n] for n in range(*place.indices(len(self)))]
-        place = range(len(self))[place]
-        stop = int(self._starts[place + 1]) if place < len(self) - 1 else len(self._lines)
-        return self._read(json.loads(self._lines[int(self._starts[place]) : stop].tobytes()))
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            return [self[n] for n in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        stop = int(self._starts[index + 1]) if index < len(self) - 1 else len(self._lines)
+        return self._parse(json.loads(self._lines[int(self._starts[index]) : stop].tobytes()))
 
-    def _read(self, said: dict[str, Any]) -> Example:
-        oracle = said.pop("oracle")
+    def _parse(self, fields: dict[str, Any]) -> Example:
+        oracle = fields.pop("oracle")
         if oracle is not None:
             symptoms = Symptoms(*(tuple(oracle["symptoms"][k]) for k in ("present", "absent")))
             oracle = Oracle(tuple(oracle["problems"]), oracle["image"], symptoms)
-        images = tuple(PreparedImage(self._views, *image) for image in said.pop("films"))
-        truth = said.pop("truth")
+        images = tuple(PreparedImage(self._views, *image) for image in fields.pop("films"))
+        truth = fields.pop("truth")
         return Example(
-            **said | {"priors": Priors(**said["priors"])},
+            **fields | {"priors": Priors(**fields["priors"])},
             images=images,
             oracle=oracle,
             truth=None if truth is None else frozenset(truth),
@@ -122,95 +126,115 @@ class PreparedDataset(Sequence[Example]):
 def prepare_dataset(
     folder: Path,
     examples: Iterable[Example | ExcludedStudy],
-    how: Preprocessing,
+    preprocessing: Preprocessing,
     identity: dict[str, Any],
-    told: Callable[[int], None] = lambda _: None,
+    progress: ProgressCallback = no_progress,
     *,
     processes: int | None = None,
 ) -> PreparedDataset:
-    """The shelf in a folder, made now if it is not there whole and of the same identity.
+    """Open the prepared dataset in a folder; prepare it first if it is not there.
 
-    identity: all that the examples depend on: corpus, reading, limit. told: hears how many more
-    examples are done. processes: None takes one a core; 0 prepares in this one.
+    A dataset that is incomplete or of another identity is replaced.
+
+    Args:
+        folder: Where it is kept.
+        examples: The studies of the split; not read if the dataset is there.
+        preprocessing: How images are prepared.
+        identity: Everything that the examples depend on: corpus, options, limit.
+        progress: Is told how many studies are done; the total is not known while preparing.
+        processes: Worker processes; None takes one for each core, 0 prepares in this process.
 
     Raises:
         CorpusError: the corpus gives no example at all.
-        DiskFull: no room; nothing is left of it.
+        DiskFull: the disk is full; nothing of the dataset is left behind.
     """
-    if shelf := open_prepared(folder, how, identity):
-        told(len(shelf))
-        return shelf
-    fresh = folder.with_name(folder.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    if dataset := open_prepared(folder, preprocessing, identity):
+        progress("preparing studies", len(dataset), len(dataset))
+        return dataset
+    partial = folder.with_name(folder.name + ".new")
+    shutil.rmtree(partial, ignore_errors=True)
     try:
-        return _make(folder, fresh, examples, how, identity, told, processes)
+        return _write_dataset(
+            folder, partial, examples, preprocessing, identity, progress, processes
+        )
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(f"no room to prepare the films at {folder}: make room there") from error
         raise
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def open_prepared(
-    folder: Path, how: Preprocessing, identity: dict[str, Any]
+    folder: Path, preprocessing: Preprocessing, identity: dict[str, Any]
 ) -> PreparedDataset | None:
-    """The shelf in a folder, if it is there whole and of that identity."""
+    """Return the prepared dataset in a folder if it is complete and of this identity, else None."""
     if not (folder / "shelf.json").is_file():
         return None
-    shelf = PreparedDataset(folder)
-    return shelf if shelf.about["digest"] == _digest(_of(how, identity)) else None
+    dataset = PreparedDataset(folder)
+    expected = _digest(_full_identity(preprocessing, identity))
+    return dataset if dataset.about["digest"] == expected else None
 
 
-def _of(how: Preprocessing, identity: dict[str, Any]) -> dict[str, Any]:
-    return {**identity, "size": how.size, "resize": how.resize}
+def _full_identity(preprocessing: Preprocessing, identity: dict[str, Any]) -> dict[str, Any]:
+    return {**identity, "size": preprocessing.size, "resize": preprocessing.resize}
 
 
-def _digest(of: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+def _digest(identity: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def _make(
+def _write_dataset(
     folder: Path,
-    fresh: Path,
+    partial: Path,
     examples: Iterable[Example | ExcludedStudy],
-    how: Preprocessing,
+    preprocessing: Preprocessing,
     identity: dict[str, Any],
-    told: Callable[[int], None],
+    progress: ProgressCallback,
     processes: int | None,
 ) -> PreparedDataset:
-    fresh.mkdir(parents=True)
+    partial.mkdir(parents=True)
     starts: list[int] = []
-    images, left = 0, Counter[str]()
-    with (fresh / "examples.jsonl").open("wb") as lines, (fresh / "views.u8").open("wb") as views:
-        for prepared in _prepared(examples, how, processes):
-            told(1)
+    image_count, reasons = 0, Counter[str]()
+    with (
+        (partial / "examples.jsonl").open("wb") as lines,
+        (partial / "views.u8").open("wb") as views,
+    ):
+        prepared_studies = _prepare_all(examples, preprocessing, processes)
+        for done, prepared in enumerate(prepared_studies, start=1):
+            progress("preparing studies", done, None)
             if isinstance(prepared, ExcludedStudy):
-                left[prepared.reason] += 1
+                reasons[prepared.reason] += 1
                 continue
             example, pixels = prepared
             starts.append(lines.tell())
-            lines.write(_line(example, images).encode() + b"\n")
+            lines.write(_to_json(example, image_count).encode() + b"\n")
             for image in pixels:
                 views.write(image.tobytes())
-            images += len(pixels)
+            image_count += len(pixels)
         for file in (lines, views):
             file.flush()
             os.fsync(file.fileno())
     if not starts:
-        why = ", ".join(f"{count} {reason}" for reason, count in left.items()) or "it is empty"
+        why = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "it is empty"
         raise CorpusError(f"the corpus gives nothing to learn from: {why}")
-    np.save(fresh / "starts.npy", np.array(starts, np.int64))
-    of = _of(how, identity)
-    about = {"digest": _digest(of), "films": images, "size": how.size, "left_out": dict(left)}
-    (fresh / "shelf.json").write_text(json.dumps({**about, "of": of}, indent=1) + "\n")
+    np.save(partial / "starts.npy", np.array(starts, np.int64))
+    full = _full_identity(preprocessing, identity)
+    about = {
+        "digest": _digest(full),
+        "films": image_count,
+        "size": preprocessing.size,
+        "left_out": dict(reasons),
+    }
+    (partial / "shelf.json").write_text(json.dumps({**about, "of": full}, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    partial.rename(folder)
     return PreparedDataset(folder)
 
 
-def _line(example: Example, row: int) -> str:
-    said = {
+def _to_json(example: Example, first_row: int) -> str:
+    """Return an example as a line of examples.jsonl; its images begin at `first_row`."""
+    fields = {
         "key": example.key,
         "patient": example.patient,
         "split": example.split,
@@ -221,55 +245,62 @@ def _line(example: Example, row: int) -> str:
         "oracle_template": example.oracle_template,
         "truth": None if example.truth is None else sorted(example.truth),
         "films": [
-            [row + n, image.position, image.source] for n, image in enumerate(example.images)
+            [first_row + n, image.position, image.source] for n, image in enumerate(example.images)
         ],
     }
-    return json.dumps(said, ensure_ascii=False)
+    return json.dumps(fields, ensure_ascii=False)
 
 
-def _prepared(
-    examples: Iterable[Example | ExcludedStudy], how: Preprocessing, processes: int | None
-) -> Iterator[Prepared]:
-    """Every example with its films, in order, a bounded number of pieces ahead."""
+def _prepare_all(
+    examples: Iterable[Example | ExcludedStudy], preprocessing: Preprocessing, processes: int | None
+) -> Iterator[PreparedExample]:
+    """Yield every study with its pixels, in order; a bounded number of chunks is worked ahead."""
     count = len(os.sched_getaffinity(0)) if processes is None else processes
     # Spawned and not forked: torch's threads do not survive a fork.
     pool = ProcessPoolExecutor(count, mp_context=get_context("spawn")) if count else nullcontext()
-    with pool as running:
+    with pool as executor:
         stream = iter(examples)
-        pieces = iter(lambda: list(islice(stream, PIECE)), [])
-        if not isinstance(running, Executor):
-            for piece in pieces:
-                yield from _prepare(piece, how)
+        chunks = iter(lambda: list(islice(stream, CHUNK_SIZE)), [])
+        if not isinstance(executor, Executor):
+            for chunk in chunks:
+                yield from _prepare_chunk(chunk, preprocessing)
             return
-        waiting = [running.submit(_prepare, piece, how) for piece in islice(pieces, 4 * count)]
-        while waiting:
-            yield from waiting.pop(0).result()
-            waiting += [running.submit(_prepare, piece, how) for piece in islice(pieces, 1)]
+        pending = [
+            executor.submit(_prepare_chunk, chunk, preprocessing)
+            for chunk in islice(chunks, 4 * count)
+        ]
+        while pending:
+            yield from pending.pop(0).result()
+            pending += [
+                executor.submit(_prepare_chunk, chunk, preprocessing) for chunk in islice(chunks, 1)
+            ]
 
 
-def _prepare(piece: list[Example | ExcludedStudy], how: Preprocessing) -> list[Prepared]:
-    done: list[Prepared] = []
-    for one in piece:
-        if isinstance(one, ExcludedStudy):
-            done.append(one)
+def _prepare_chunk(
+    chunk: list[Example | ExcludedStudy], preprocessing: Preprocessing
+) -> list[PreparedExample]:
+    prepared: list[PreparedExample] = []
+    for study in chunk:
+        if isinstance(study, ExcludedStudy):
+            prepared.append(study)
             continue
         try:
-            pixels = [image.pixels(how) for image in one.images]
+            pixels = [image.pixels(preprocessing) for image in study.images]
         except PixelError:
-            done.append(ExcludedStudy(one.key, "a film cannot be read"))
+            prepared.append(ExcludedStudy(study.key, "a film cannot be read"))
             continue
-        # The films go back as pixels; what they were read from stays here.
-        images = tuple(_Gone(image.position, image.source) for image in one.images)
-        done.append((replace(one, images=images), pixels))
-    return done
+        # Pixels are returned beside the example; what they were read from stays in this process.
+        images = tuple(_DetachedImage(image.position, image.source) for image in study.images)
+        prepared.append((replace(study, images=images), pixels))
+    return prepared
 
 
 @dataclass(frozen=True, slots=True)
-class _Gone:
-    """A film whose pixels are elsewhere."""
+class _DetachedImage:
+    """The position and source of an image whose pixels are passed beside it."""
 
     position: str
     source: str
 
-    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:  # noqa: ARG002
-        raise PixelError("its pixels are on the shelf")
+    def pixels(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:  # noqa: ARG002
+        raise PixelError("the pixels of this image are in the prepared dataset")

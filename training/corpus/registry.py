@@ -1,4 +1,4 @@
-"""A corpus by its name, as on the command line: NAME or NAME:PATH. Knows all readers by name."""
+"""Opens a corpus by the name that the command line gives: NAME or NAME:PATH."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from records.errors import CorpusError
 from training.corpus.example import Corpus, CorpusOptions
-from training.corpus.splits import DEFAULT, resolve_split
+from training.corpus.splits import DEFAULT_OPTIONS, resolve_split
 
 CORPORA = {
     "iu_xray": "iu_xray:FOLDER, IU X-ray in any of its three forms",
@@ -14,20 +14,23 @@ CORPORA = {
     "signed": "signed, the reports that readers of this system have signed",
     "phantoms": "phantoms or phantoms:SITE, drawn chests without end",
 }
-"""Name -> how it is asked for."""
+"""Name -> how a user writes it, and what it is."""
 ENDLESS_CORPORA = ("phantoms",)
 
 
 def open_corpus(
-    spec: str, reading: CorpusOptions = DEFAULT, *, needs_images: bool = True
+    spec: str, options: CorpusOptions = DEFAULT_OPTIONS, *, needs_images: bool = True
 ) -> Corpus:
-    """The corpus of a spec, "NAME" or "NAME:PATH".
+    """Open the corpus of a spec.
 
-    needs_films: leave out studies none of whose films are there (corpora in folders).
+    Args:
+        spec: "NAME" or "NAME:PATH".
+        options: How to read it.
+        needs_images: Exclude studies none of whose images are present (corpora in folders).
 
     Raises:
         CorpusError: there is no such corpus, its folder is missing or holds something else, or it
-            cannot be read this way; the message lists what there is.
+            cannot be read with these options. The message lists what there is.
     """
     name, _, path = spec.partition(":")
     if name not in CORPORA:
@@ -35,31 +38,31 @@ def open_corpus(
     if name in ("iu_xray", "mimic_cxr"):
         if not path:
             raise CorpusError(f"{name} lies in a folder; name it: {name}:FOLDER")
-        return _in_folder(name, Path(path).expanduser(), reading, needs_images)
+        return _open_in_folder(name, Path(path).expanduser(), options, needs_images)
     if name == "phantoms":
-        return _drawn(path or "usual", reading)
+        return _open_phantoms(path or "usual", options)
     if path:
         raise CorpusError(f"{name} lies in no folder; ask for {name!r} without {path!r}")
     from training.corpus.signed import SignedReports
 
-    return SignedReports(reading)
+    return SignedReports(options)
 
 
-def _drawn(site: str, reading: CorpusOptions) -> Corpus:
+def _open_phantoms(site: str, options: CorpusOptions) -> Corpus:
     from training.corpus.phantom_corpus import PhantomCorpus
     from training.corpus.phantoms import SITES
 
     if site not in SITES:
         raise CorpusError(f"phantoms have no site {site!r}; there are: {', '.join(SITES)}")
-    resolve_split("phantoms", reading, ())
-    return PhantomCorpus(reading, SITES[site])
+    resolve_split("phantoms", options, ())
+    return PhantomCorpus(options, SITES[site])
 
 
-def _in_folder(name: str, folder: Path, reading: CorpusOptions, needs_images: bool) -> Corpus:
+def _open_in_folder(name: str, folder: Path, options: CorpusOptions, needs_images: bool) -> Corpus:
     if name == "iu_xray":
         from training.corpus.iu_xray import IuXray
 
-        return IuXray(folder, reading, needs_images=needs_images)
+        return IuXray(folder, options, needs_images=needs_images)
     from training.corpus.mimic_cxr import MimicCxr
 
-    return MimicCxr(folder, reading, needs_images=needs_images)
+    return MimicCxr(folder, options, needs_images=needs_images)

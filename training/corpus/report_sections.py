@@ -1,8 +1,8 @@
-"""A hospital's report, by its headings. Knows no data set and writes no report.
+"""Splits a hospital's report into its sections, by their headings.
 
 Reports of MIMIC-CXR are plain text: lines of 80 characters, a heading in capitals at the start of a
-line, often a preliminary report ("WET READ") before the final one. `model.prompting.sections` is for drafts,
-which have two headings at most.
+line, and often a preliminary report ("WET READ") before the final one. Drafts have two headings at
+most; `model.prompting.sections` splits those.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from training.corpus.files import one_line
+from training.corpus.files import to_one_line
 
 _HEADING = re.compile(
     r"(?:^[ \t]*(?P<line>[A-Z][A-Z0-9 ,.&/()'-]{2,70}?|(?:Findings|Impression|Indication|History"
     r"|Comparison|Technique)(?: and Impression)?)"
-    # Within a line only those that no sentence has.
+    # Within a line, only those that occur in no sentence.
     r"|(?<=\s)(?P<within>(?:INDICATION|COMPARISON|TECHNIQUE|FINDING|IMPRESSION|CONCLUSION)S?"
     r"(?: AND IMPRESSIONS?)?)"
     r"|(?<=[.;?!])[ \t]+(?P<titled>Comparison|Technique|Findings|Impression))"
@@ -38,12 +38,12 @@ _KINDS = (
             r"|SUMMARY|OPINION|DIAGNOS|COMMUNICATION|CRITICAL|DOSE|SIGNED|DICTATED|ATTENDING|CC\b"
         ),
     ),
-    # "CHEST, PA AND LATERAL:" heads the findings of many a report without that heading.
-    ("film", re.compile(r".*\b(?:CHEST|VIEWS?|RADIOGRAPHS?)\b")),
+    # "CHEST, PA AND LATERAL:" heads the findings of many reports that have no such heading.
+    ("examination", re.compile(r".*\b(?:CHEST|VIEWS?|RADIOGRAPHS?)\b")),
 )
-"""Kinds of heading; any other ("HEART", "LINES AND TUBES") divides the findings it stands in."""
-_BLANK = re.compile(r"\n[ \t]*\n")
-_NO_INDICATION = re.compile(
+"""Kinds of heading. Any other ("HEART", "LINES AND TUBES") is part of the findings it stands in."""
+_BLANK_LINE = re.compile(r"\n[ \t]*\n")
+_NOT_INDICATION = re.compile(
     r"\b(?:COMPARISONS?|TECHNIQUES?|FINDINGS?|IMPRESSIONS?|CONCLUSIONS?|REPORT|RESULTS?|CHEST"
     r"|VIEWS?|RADIOGRAPHS?|LUNGS?|HEART)\s*:",
     re.IGNORECASE,
@@ -53,7 +53,7 @@ _NO_INDICATION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ReportSections:
-    """The sections of a report that are used, each as one line; "" where it has none."""
+    """The sections of a report that are used, each as one line; "" where the report has none."""
 
     indication: str = ""
     findings: str = ""
@@ -62,65 +62,70 @@ class ReportSections:
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """A section. place: the number of its heading in the report."""
+    """A section; `number` is the number of its heading in the report."""
 
     kind: str
     text: str
-    place: int
+    number: int
 
 
 _EMPTY = _Section("", "", -1)
 
 
 def read_sections(text: str) -> ReportSections:
-    """The sections of the final report; of a kind that comes twice, the later.
+    """Return the sections of the final report; where a kind occurs twice, the later one.
 
     Where findings with a heading follow, the indication ends at the first blank line. Where none
-    do, they may stand in its own paragraph, and no prior may hold those: then it is what stands on
-    the line of its heading.
+    follow, the findings may stand in the indication's own paragraph, and a prior must not hold
+    them. The indication is then only what stands on the line of its heading.
     """
     final = _ADDENDUM.split(_FINAL.split(text)[-1])[0]
-    latest = {section.kind: section for section in _sections(final) if section.text.strip()}
-    findings = latest.get("findings") or latest.get("film") or _EMPTY
+    latest = {section.kind: section for section in _split(final) if section.text.strip()}
+    findings = latest.get("findings") or latest.get("examination") or _EMPTY
     indication = latest.get("indication", _EMPTY)
     return ReportSections(
-        indication=_asked(indication.text, findings.place > indication.place),
-        findings=one_line(findings.text),
-        impression=one_line(latest.get("impression", _EMPTY).text),
+        indication=_indication_text(indication.text, findings.number > indication.number),
+        findings=to_one_line(findings.text),
+        impression=to_one_line(latest.get("impression", _EMPTY).text),
     )
 
 
 def target_text(target: str, findings: str, impression: str) -> str:
-    """What is to be written, for a `Reading.target` of "findings" or "report"; "" if not there."""
+    """Return the text to write, for a `CorpusOptions.target` of "findings" or "report".
+
+    It is "" where the report does not have it.
+    """
     if target == "findings":
         return findings
     parts = (("Findings", findings), ("Impression", impression))
     return " ".join(f"{name}: {text}" for name, text in parts if text)
 
 
-def _sections(text: str) -> Iterator[_Section]:
-    """The sections in order; what an unknown heading divides from the findings is joined again."""
+def _split(text: str) -> Iterator[_Section]:
+    """Yield the sections in order; an unknown heading within findings does not end them."""
     headings = list(_HEADING.finditer(text))
-    before = _EMPTY
-    for place, (heading, following) in enumerate(zip_longest(headings, headings[1:])):
+    section = _EMPTY
+    for number, (heading, following) in enumerate(zip_longest(headings, headings[1:])):
         end = following.start() if following else len(text)
         name = heading["line"] or heading["within"] or heading["titled"]
-        kind, words = _kind(name), text[heading.end() : end]
-        divides = not kind and before.kind in ("findings", "film")
-        # Behind findings that have begun, "CHEST WALL" is no second film.
-        if divides or (kind == "film" and before.kind == "findings" and before.text.strip()):
-            before = replace(before, text=f"{before.text} {name}:{words}")
+        kind, body = _kind(name), text[heading.end() : end]
+        continues = not kind and section.kind in ("findings", "examination")
+        # Once findings have begun, "CHEST WALL" does not head another examination.
+        if continues or (
+            kind == "examination" and section.kind == "findings" and section.text.strip()
+        ):
+            section = replace(section, text=f"{section.text} {name}:{body}")
             continue
-        yield before
-        before = _Section(kind, words, place)
-    yield before
+        yield section
+        section = _Section(kind, body, number)
+    yield section
 
 
 def _kind(name: str) -> str:
-    return next((kind for kind, words in _KINDS if words.match(name.upper())), "")
+    return next((kind for kind, pattern in _KINDS if pattern.match(name.upper())), "")
 
 
-def _asked(text: str, findings_follow: bool) -> str:
-    """The indication in the text below its heading."""
-    first = _BLANK.split(text.lstrip())[0] if findings_follow else text.partition("\n")[0]
-    return one_line(_NO_INDICATION.split(first)[0])
+def _indication_text(text: str, findings_follow: bool) -> str:
+    """Return the indication in the text below its heading."""
+    first = _BLANK_LINE.split(text.lstrip())[0] if findings_follow else text.partition("\n")[0]
+    return to_one_line(_NOT_INDICATION.split(first)[0])

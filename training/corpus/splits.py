@@ -1,7 +1,7 @@
-"""Who is to learn from and who to be scored on. Knows patients' ids and no reports.
+"""Assigns patients to the training, validation and test split.
 
-What is drawn is drawn by SHA-256 of the seed and the patient: the same on every machine and in
-every version of Python, and for one patient whoever else is there.
+A random assignment follows from SHA-256 of the seed and the patient. So it is the same on every
+machine and in every version of Python, and does not depend on which other patients there are.
 """
 
 from __future__ import annotations
@@ -12,59 +12,67 @@ from hashlib import sha256
 from records.errors import CorpusError
 from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions
 
-DEFAULT = CorpusOptions()
-"""A corpus read as it comes."""
+DEFAULT_OPTIONS = CorpusOptions()
+"""Every choice left to the corpus."""
 TEST_SHARE = 0.2
 """Of the split "patients": four to one."""
 
 
-def place(seed: int, draw: str, patient: str) -> float:
-    """Where a patient stands in a draw, 0 to 1, each place as likely."""
-    digest = sha256(f"{draw}:{seed}:{patient}".encode()).digest()
+def uniform_draw(seed: int, purpose: str, patient: str) -> float:
+    """Return a patient's random number for one purpose, uniform in [0, 1)."""
+    digest = sha256(f"{purpose}:{seed}:{patient}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def sample_patients(reports: Mapping[str, int], want: int, seed: int, draw: str) -> set[str]:
-    """Patients at random who together have `want` reports; reports: how many each has.
+def sample_patients(
+    report_counts: Mapping[str, int], target_count: int, seed: int, purpose: str
+) -> set[str]:
+    """Draw patients at random who together have `target_count` reports.
 
-    A patient who would make it too many is passed over, so it is exactly `want` wherever enough
-    patients have one report, and never more.
+    A patient whose reports would exceed the target is passed over. So the sum is exactly
+    `target_count` where enough patients have one report, and it is never more.
+
+    Args:
+        report_counts: Patient -> number of reports.
+        target_count: The number of reports to reach.
+        seed: Of the draw.
+        purpose: Names the draw, so that draws of one seed are independent.
     """
-    taken, count = set(), 0
-    for patient in sorted(reports, key=lambda who: (place(seed, draw, who), who)):
-        if count + reports[patient] <= want:
-            taken.add(patient)
-            count += reports[patient]
-    return taken
+    sample, count = set(), 0
+    for patient in sorted(report_counts, key=lambda p: (uniform_draw(seed, purpose, p), p)):
+        if count + report_counts[patient] <= target_count:
+            sample.add(patient)
+            count += report_counts[patient]
+    return sample
 
 
-def split_by_patient(reading: CorpusOptions, patient: str) -> str:
-    """The split "patients": train or test, four to one."""
-    return TEST if place(reading.seed, "patients", patient) < TEST_SHARE else TRAIN
+def split_by_patient(options: CorpusOptions, patient: str) -> str:
+    """Return the patient's side of the split "patients": train or test, four to one."""
+    return TEST if uniform_draw(options.seed, "patients", patient) < TEST_SHARE else TRAIN
 
 
-def assign_validation(reading: CorpusOptions, patient: str, split: str) -> str:
-    """The split, or validate for the share of the training patients that is set apart."""
-    if split == TRAIN and place(reading.seed, "validate", patient) < reading.validate:
+def assign_validation(options: CorpusOptions, patient: str, split: str) -> str:
+    """Return `split`, or "validate" for the share of the training patients that is set apart."""
+    if split == TRAIN and uniform_draw(options.seed, "validate", patient) < options.validate:
         return VALIDATE
     return split
 
 
-def resolve_split(corpus: str, reading: CorpusOptions, offered: Iterable[str]) -> str:
-    """The split to read by; the first of those offered where the reading names none.
+def resolve_split(corpus: str, options: CorpusOptions, offered: Iterable[str]) -> str:
+    """Return the split to read by: the one that the options name, else the first one offered.
 
     Raises:
-        CorpusError: this corpus has no such split, or the share set apart is none.
+        CorpusError: the corpus has no such split, or the validation share is out of range.
     """
-    there = tuple(offered)
-    if reading.split and reading.split not in there:
+    available = tuple(offered)
+    if options.split and options.split not in available:
         raise CorpusError(
-            f"{corpus} has no split {reading.split!r}; "
-            + (f"there are {', '.join(there)}" if there else "leave it out")
+            f"{corpus} has no split {options.split!r}; "
+            + (f"there are {', '.join(available)}" if available else "leave it out")
         )
-    if not 0 <= reading.validate < 1:
+    if not 0 <= options.validate < 1:
         raise CorpusError(
-            f"{reading.validate} of the training patients cannot be set apart; give a share from "
+            f"{options.validate} of the training patients cannot be set apart; give a share from "
             "0 to below 1"
         )
-    return reading.split or next(iter(there), "")
+    return options.split or next(iter(available), "")

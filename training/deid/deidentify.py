@@ -1,15 +1,13 @@
-"""Takes what identifies a person out of free text, and says with a mark what stood there.
+"""Replaces what identifies a person in free text by a mark that says what was there.
 
-Two ways, both always: what the records know of this patient (name, ids, dates) is looked for in
-whatever case, spelling and order; then what has the form of an identifier (HIPAA's Safe Harbor,
-45 CFR 164.514(b)(2), as far as it is found in reports). Where the two err, they err towards taking
-too much, but for a measurement, a vertebra or a rib. It is not perfect: a person must look.
+Two searches always run. One looks for what the records know of this patient (name, ids, dates), in
+any case, spelling and order. The other looks for what has the form of an identifier (HIPAA's Safe
+Harbor, 45 CFR 164.514(b)(2), as far as it occurs in reports). In doubt both remove too much, except
+that a measurement, a vertebra or a rib stays. Neither is perfect: a person must look.
 
-A mark is "(NAME)". It says what was there, so that a person who looks can tell a mistake; round
-brackets pass `model.prompting.prompt.clean` as they are, so a prompt and a report spell it alike, where
-square ones would be changed in one of them.
-
-Knows no rows, no corpus and no network.
+A mark is "(NAME)". It names the kind, so that a person who looks can tell a mistake. Round brackets
+pass `model.prompting.prompt.clean` unchanged, so a prompt and a report spell a mark alike; square
+ones would be changed in one of the two.
 """
 
 from __future__ import annotations
@@ -21,16 +19,16 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 
-from training.deid.identifiers import Kind, Span, found, is_count_or_measurement
-from training.deid.person_names import APART, NO_NAME
+from training.deid.identifiers import Kind, Span, find_identifiers, is_count_or_measurement
+from training.deid.person_names import NAME_GAP, NO_NAME
 
 MARKS = tuple(f"({kind})" for kind in Kind)
-"""All that can stand in the place of something."""
+"""All marks."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the records know of the patient and the study, as it was sent."""
+class KnownIdentifiers:
+    """The identifiers of the patient and the study that the records have, as they were sent."""
 
     name: str = ""  # (0010,0010), all its groups
     patient_id: str = ""  # (0010,0020)
@@ -39,97 +37,99 @@ class Known:
     study_date: str = ""  # (0008,0020)
 
 
-def deidentify(text: str, known: Known = Known()) -> str:
-    """The text with marks in the place of what identifies a person; the rest as it was."""
+def deidentify(text: str, known: KnownIdentifiers = KnownIdentifiers()) -> str:
+    """Return the text with a mark in place of each identifier; everything else is unchanged."""
     spans = sorted(
-        [*_known(text, known), *found(text)], key=lambda span: (span.start, -span.end, span.kind)
+        [*_find_known(text, known), *find_identifiers(text)],
+        key=lambda span: (span.start, -span.end, span.kind),
     )
-    whole: list[Span] = []
+    merged: list[Span] = []
     for span in spans:
-        last = whole[-1] if whole else None
-        if last is not None and _one_thing(text, last, span):
-            whole[-1] = Span(last.start, max(last.end, span.end), last.kind)
+        last = merged[-1] if merged else None
+        if last is not None and _belongs_to(text, last, span):
+            merged[-1] = Span(last.start, max(last.end, span.end), last.kind)
         else:
-            whole.append(span)
-    for span in reversed(whole):
+            merged.append(span)
+    for span in reversed(merged):
         text = f"{text[: span.start]}({span.kind}){text[span.end :]}"
     return text
 
 
 def has_content(text: str) -> bool:
-    """Whether anything but marks is left of a text."""
+    """Return whether a text has any letter or digit beside marks."""
     for mark in MARKS:
         text = text.replace(mark, "")
     return any(character.isalnum() for character in text)
 
 
-def _one_thing(text: str, last: Span, span: Span) -> bool:
+def _belongs_to(text: str, last: Span, span: Span) -> bool:
+    """Return whether a span and the one before it are one identifier."""
     if span.start < last.end:
         return True
     between = text[last.end : span.start]
-    return last.kind == span.kind == Kind.NAME and re.fullmatch(APART, between) is not None
+    return last.kind == span.kind == Kind.NAME and re.fullmatch(NAME_GAP, between) is not None
 
 
-def _known(text: str, known: Known) -> Iterator[Span]:
-    """Where the text has what the records know."""
-    folded, places = _folded(text)
+def _find_known(text: str, known: KnownIdentifiers) -> Iterator[Span]:
+    """Yield where the text has an identifier of the records."""
+    folded, origins = _fold(text)
     for kind, pattern in _patterns(known):
         for match in re.finditer(pattern, folded):
-            if kind is not Kind.DATE or not is_count_or_measurement(
-                folded, match.start(), match.end()
-            ):
-                yield Span(places[match.start()], places[match.end() - 1] + 1, kind)
+            if kind is Kind.DATE and is_count_or_measurement(folded, match.start(), match.end()):
+                continue
+            yield Span(origins[match.start()], origins[match.end() - 1] + 1, kind)
 
 
-def _patterns(known: Known) -> Iterator[tuple[Kind, str]]:
-    """Regular expressions over folded text."""
+def _patterns(known: KnownIdentifiers) -> Iterator[tuple[Kind, str]]:
+    """Yield regular expressions over folded text."""
     if name := _name_pattern(known.name):
         yield Kind.NAME, name
-    for sent in (known.patient_id, known.accession_number):
-        if pattern := _id_pattern(sent):
+    for value in (known.patient_id, known.accession_number):
+        if pattern := _id_pattern(value):
             yield Kind.ID, pattern
-    for sent in (known.birth_date, known.study_date):
-        yield from ((Kind.DATE, pattern) for pattern in _date_patterns(sent))
-    if born := re.match(r"[12]\d{3}", known.birth_date.strip()):
-        # A year may stay, but not the one that tells the age of a person over 89.
-        yield Kind.DATE, rf"(?<!\d){born[0]}(?!\d)"
+    for value in (known.birth_date, known.study_date):
+        yield from ((Kind.DATE, pattern) for pattern in _date_patterns(value))
+    if year := re.match(r"[12]\d{3}", known.birth_date.strip()):
+        # A year may stay, but the year of birth would tell the age of a person over 89.
+        yield Kind.DATE, rf"(?<!\d){year[0]}(?!\d)"
 
 
 # ---- Names ----
 
 
 def _name_pattern(name: str) -> str:
-    """Any part of the name as a word of its own, with what of it stands beside; "" without one.
+    """Return a pattern for any part of the name, with the other parts next to it.
 
     Words of grammar ("no", "an"), particles ("de", "la") and initials name nobody by themselves,
-    and taking them everywhere would spoil the report: they go where they stand by another part.
+    and removing them everywhere would spoil the report. They are removed next to another part.
+    The pattern is "" where the name has no other part.
     """
     parts: set[str] = set()
-    wholes: set[str] = set()
+    joined: set[str] = set()
     for group in name.split("="):  # alphabetic, ideographic, phonetic (PS3.5, 6.2.1.1)
         components = [_LETTERS.findall(component) for component in group.split("^")]
         parts.update(*components)
         runs = ["".join(component) for component in components if component]
-        wholes.update(runs, ("".join(pair) for pair in (runs[:2], runs[1::-1])))
-    forms = {form for part in parts | wholes for form in _spellings(part)}
+        joined.update(runs, ("".join(pair) for pair in (runs[:2], runs[1::-1])))
+    forms = {form for part in parts | joined for form in _spellings(part)}
     strong = {form for form in forms if len(form) > 1 and form not in NO_NAME}
     if not strong:
         return ""
-    one, any_of_it = _either(strong), _either(forms)
-    return rf"(?:{any_of_it}{APART})*{one}(?:{APART}{any_of_it})*"
+    strong_part, any_part = _alternatives(strong), _alternatives(forms)
+    return rf"(?:{any_part}{NAME_GAP})*{strong_part}(?:{NAME_GAP}{any_part})*"
 
 
 def _spellings(part: str) -> Iterator[str]:
-    """A name's part as `_folded` spells it, with and without the e that stands for an umlaut."""
-    folded = _folded(part)[0]
+    """Yield a part of a name as `_fold` spells it, with and without the e of a spelt-out umlaut."""
+    folded = _fold(part)[0]
     yield folded
-    yield _folded(part.translate(_UMLAUTS))[0]
+    yield _fold(part.translate(_UMLAUTS))[0]
     if len(short := re.sub(r"(?<=[aou])e", "", folded)) > 2:
         yield short
 
 
-def _either(forms: set[str]) -> str:
-    """One of the forms as a word of its own; scripts without capitals have no spaces either."""
+def _alternatives(forms: set[str]) -> str:
+    """Return a pattern for one of the forms as a word; scripts without capitals need no spaces."""
     words = [re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
     spaced = [word for word in words if word.upper() != word]
     unspaced = [word for word in words if word.upper() == word]
@@ -140,9 +140,9 @@ def _either(forms: set[str]) -> str:
 # ---- Ids and dates ----
 
 
-def _id_pattern(sent: str) -> str:
-    """An id, however it is broken up; "" where it is too short to be told from a measurement."""
-    pieces = re.findall(r"[^\W_]+", _folded(sent)[0])
+def _id_pattern(value: str) -> str:
+    """Return a pattern for an id, however it is broken up; "" if it could be a measurement."""
+    pieces = re.findall(r"[^\W_]+", _fold(value)[0])
     plain = "".join(pieces)
     if plain in NO_NAME or len(plain) < 2 or (plain.isdecimal() and len(plain) < 4):
         return ""
@@ -154,9 +154,9 @@ def _id_pattern(sent: str) -> str:
     return rf"(?<![^\W_]){pattern}(?![^\W_])"
 
 
-def _date_patterns(sent: str) -> Iterator[str]:
-    """A known date in the forms that a date which is not known could not be told by."""
-    digits = re.sub(r"\D", "", sent)
+def _date_patterns(value: str) -> Iterator[str]:
+    """Yield patterns for a known date in forms that do not show by themselves that it is a date."""
+    digits = re.sub(r"\D", "", value)
     try:
         day = date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
     except ValueError:
@@ -176,18 +176,22 @@ _UMLAUTS = str.maketrans(
 _STROKES = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th", "’": "'"}
 )
-"""Letters that Unicode does not take apart, and the apostrophe as typesetters write it."""
+"""Letters that Unicode does not decompose, and the typographic apostrophe."""
 
 
-def _folded(text: str) -> tuple[str, list[int]]:
-    """Without case, accents and characters that are not seen; the place in `text` of each."""
-    spelt = [_letter(character) for character in text]
-    places = [place for place, letters in enumerate(spelt) for _ in letters]
-    return "".join(spelt), places
+def _fold(text: str) -> tuple[str, list[int]]:
+    """Remove case, accents and invisible characters.
+
+    Returns:
+        The folded text, and for each of its characters the index in `text` that it is from.
+    """
+    letters = [_fold_character(character) for character in text]
+    origins = [index for index, folded in enumerate(letters) for _ in folded]
+    return "".join(letters), origins
 
 
 @lru_cache(maxsize=4096)
-def _letter(character: str) -> str:
-    apart = unicodedata.normalize("NFKD", character)
-    seen = (one for one in apart if unicodedata.category(one) not in ("Mn", "Cf"))
-    return "".join(seen).casefold().translate(_STROKES)
+def _fold_character(character: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", character)
+    visible = (part for part in decomposed if unicodedata.category(part) not in ("Mn", "Cf"))
+    return "".join(visible).casefold().translate(_STROKES)

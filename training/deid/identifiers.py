@@ -1,10 +1,9 @@
-"""What has the form of an identifier in a report, as a table of patterns.
+"""Finds what has the form of an identifier in a report, by a table of patterns.
 
-Each row is a kind and a regular expression; the group "it" is what identifies, else all of it. A
-form that a count of ribs or a measurement can have too is none where it `is_counted`; a date with
-its year of four digits never is. The words of a person's name have no form: `training.deid.person_names`.
-
-Knows no patient: see `training.deid.deidentify`.
+Each row is a kind and a regular expression. The group "it" is the identifier; without the group the
+whole match is. A form that a count of ribs or a measurement can have too is passed over where
+`is_count_or_measurement` holds; a date with a year of four digits never is. A person's name has no
+form of its own: `training.deid.person_names` finds it.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from training.deid.person_names import named
+from training.deid.person_names import find_names
 
 
 class Kind(StrEnum):
-    """What an identifier is of; the word of its mark."""
+    """The kind of an identifier, which is the word of its mark."""
 
     NAME = "NAME"
     EMAIL = "EMAIL"
@@ -33,7 +32,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where in a text something identifies a person: text[start:end]."""
+    """The place of an identifier in a text: text[start:end]."""
 
     start: int
     end: int
@@ -62,11 +61,11 @@ _NO_SIZE = r"(?!\d+(?:\.\d+)?\s*[cm]?m\b)"
 class _Form:
     kind: Kind
     pattern: re.Pattern[str]
-    counts: bool = False  # a count or a measurement may look the same
+    ambiguous: bool = False  # a count or a measurement may look the same
 
 
-def _form(kind: Kind, pattern: str, *, counts: bool = False) -> _Form:
-    return _Form(kind, re.compile(pattern, re.IGNORECASE), counts)
+def _form(kind: Kind, pattern: str, *, ambiguous: bool = False) -> _Form:
+    return _Form(kind, re.compile(pattern, re.IGNORECASE), ambiguous)
 
 
 _FORMS = (
@@ -104,7 +103,7 @@ _FORMS = (
         Kind.DATE,
         rf"(?<![\w/.-]){_IN_MONTH} ?([/.-]) ?{_IN_MONTH} ?\1 ?{_FULL_YEAR}(?!/)",
     ),
-    _form(Kind.DATE, rf"(?<![\w/.-]){_IN_MONTH}([/.-]){_IN_MONTH}\1\d\d(?![\d/])", counts=True),
+    _form(Kind.DATE, rf"(?<![\w/.-]){_IN_MONTH}([/.-]){_IN_MONTH}\1\d\d(?![\d/])", ambiguous=True),
     _form(Kind.DATE, rf"(?<![\w/.-])(?:0?[1-9]|1[0-2])[/-]{_FULL_YEAR}"),
     _form(
         Kind.DATE,
@@ -112,7 +111,7 @@ _FORMS = (
         rf"(?:of\s+)?{_YEAR}|[/-]\d\d(?!\d))?",
     ),
     _form(Kind.DATE, rf"(?<!\w){_MONTH}{_BY}{_DAY}(?:,?\s{{1,2}}|[,./-]){_YEAR}"),
-    _form(Kind.DATE, rf"(?<!\w){_MONTH}{_BY}{_DAY}(?![\w/-]|\.\d)", counts=True),
+    _form(Kind.DATE, rf"(?<!\w){_MONTH}{_BY}{_DAY}(?![\w/-]|\.\d)", ambiguous=True),
     _form(Kind.DATE, rf"(?<!\w){_MONTH}(?:,?\s{{0,2}}|[./-])(?:of\s+)?{_YEAR}"),
     _form(
         Kind.DATE,
@@ -121,7 +120,7 @@ _FORMS = (
         r"|(?:from|on|compared (?:to|with))\s+(?!(?:1/[234]|2/3|3/4)\b))"
         r"(?P<it>(?:0?[1-9]|1[0-2])/(?:0?[1-9]|[12]\d|3[01])|(?:1[3-9]|2\d|3[01])/(?:0?[1-9]|1[0-2]))"
         r"(?![\d/])",
-        counts=True,
+        ambiguous=True,
     ),
     _form(
         Kind.DATE,
@@ -135,7 +134,7 @@ _FORMS = (
     ),
     _form(Kind.TIME, rf"(?<![\w.])(?:1[0-2]|0?[1-9])(?:\.[0-5]\d)?\s*{_HALF}"),
     _form(Kind.TIME, r"(?<![\w.])(?:[01]\d|2[0-4])[0-5]\d\s*(?:h|hrs|hours)\b"),
-    _form(Kind.TIME, r"\bat\s+(?P<it>(?:[01]\d|2[0-4])[0-5]\d)(?![\w/-]|\.\d)", counts=True),
+    _form(Kind.TIME, r"\bat\s+(?P<it>(?:[01]\d|2[0-4])[0-5]\d)(?![\w/-]|\.\d)", ambiguous=True),
     # Ages over 89; "101 F" may be a fever.
     _form(
         Kind.AGE,
@@ -147,13 +146,15 @@ _FORMS = (
     _form(Kind.AGE, rf"(?<![\w.])(?P<it>{_OLD})[ -]+{_SEX}\b"),
     _form(Kind.AGE, rf"\b{_SEX},? (?P<it>{_OLD})(?=\s*(?:[.,;)\n]|\Z))"),
     _form(
-        Kind.AGE, rf"(?<![\w.])(?P<it>{_OLD}) ?/? ?(?-i:(?:(?:[WBH]|AA) ?/?)?[MF])\b", counts=True
+        Kind.AGE,
+        rf"(?<![\w.])(?P<it>{_OLD}) ?/? ?(?-i:(?:(?:[WBH]|AA) ?/?)?[MF])\b",
+        ambiguous=True,
     ),
     _form(
         Kind.AGE,
         rf"(?<![\w.])(?P<it>{_OLD})"
         r"(?:/?[mf](?=\s+(?:with|w/|s/p|c/o|p/w|h/o)|,)| ?(?:[wbh]|aa)[mf]\b)",
-        counts=True,
+        ambiguous=True,
     ),
     _form(Kind.AGE, rf"(?-i:(?<!\w)[MF])/(?P<it>{_OLD})(?![\w/.-])"),
     _form(Kind.AGE, r"\b(?:nonagenarian|centenarian)\b"),
@@ -163,7 +164,7 @@ _FORMS = (
         Kind.PHONE,
         r"(?<![\w.-])(?:1[-. ]?)?(?:\(\d{3}\)\s*|\d{3}[-. ])\d{3}[-. ]\d{4}(?!\d)" + _EXTENSION,
     ),
-    _form(Kind.PHONE, rf"(?<![\w.-])\d{{3}}-\d{{4}}{_EXTENSION}(?![\w-])", counts=True),
+    _form(Kind.PHONE, rf"(?<![\w.-])\d{{3}}-\d{{4}}{_EXTENSION}(?![\w-])", ambiguous=True),
     _form(
         Kind.PHONE,
         r"(?<![\w./(-])(?!\d\d?([./-])\d\d?\1\d{4})(?=(?:[()/ -]{0,2}\d){9,14}(?![\d:]))"
@@ -173,7 +174,7 @@ _FORMS = (
         Kind.PHONE,
         r"\b(?:tel|telephone|phone|fax|pager|beeper|bleep|mobile|ext|extension|call|dial)\b\.?"
         rf"\s*(?:number|no\.?|#)?[:\s]*(?P<it>\(?\+?\d[\d\s().-]{{2,}}\d{_EXTENSION})",
-        counts=True,
+        ambiguous=True,
     ),
     # Addresses.
     _form(
@@ -218,7 +219,7 @@ _MEASURED = re.compile(
     r"\s*-?(?:(?:st|nd|rd|th|[cm]m|ml|cc|hu|kg|mmhg|degrees?)\b|%|(?:x\s*[\d.]+\s*)+[cm]m\b)",
     re.IGNORECASE,
 )
-_HEAT = re.compile(
+_TEMPERATURE = re.compile(
     r"\b(?:fevers?|a?febrile|temp\w*|t ?max|t)\b[\s:=-]*"
     r"(?:(?:of|to|up|as|high|at|max|is|was|above|over|[<>~]|[\d.]+\s?-)\s*)*$",
     re.IGNORECASE,
@@ -226,12 +227,12 @@ _HEAT = re.compile(
 
 
 def is_count_or_measurement(text: str, start: int, end: int) -> bool:
-    """Whether what stands around text[start:end] says that it counts or measures something."""
+    """Return whether the text around text[start:end] says that it counts or measures something."""
     if _MEASURED.match(text, end):
         return True
     before = text[max(0, start - 60) : start]
     numbers = re.findall(r"\d+", text[start:end])
-    if _HEAT.search(before) and all(95 <= int(number) <= 110 for number in numbers):
+    if _TEMPERATURE.search(before) and all(95 <= int(number) <= 110 for number in numbers):
         return True
     # Ribs, vertebrae and grades are few, and named in their order: 3/5/24 is none of them.
     few = all(number[0] != "0" and int(number) <= 12 for number in numbers)
@@ -239,17 +240,17 @@ def is_count_or_measurement(text: str, start: int, end: int) -> bool:
     return few and ordered and bool(_BEFORE.search(before) or _AFTER.match(text, end))
 
 
-_AS_TYPED = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("\u00a0\u2007\u202f", " "))
-"""Dashes and spaces as typesetters make them, each for one that is typed."""
+_TYPEWRITER = str.maketrans(dict.fromkeys("‐‑‒–—−", "-") | dict.fromkeys("\u00a0\u2007\u202f", " "))
+"""Typographic dashes and spaces -> the ones on a keyboard, one character for one."""
 
 
-def found(text: str) -> Iterator[Span]:
-    """All that has the form of an identifier; spans may overlap."""
-    text = text.translate(_AS_TYPED)
+def find_identifiers(text: str) -> Iterator[Span]:
+    """Yield everything that has the form of an identifier; spans may overlap."""
+    text = text.translate(_TYPEWRITER)
     for form in _FORMS:
         for match in form.pattern.finditer(text):
             group = "it" if "it" in form.pattern.groupindex else 0
             start, end = match.span(group)
-            if not (form.counts and is_count_or_measurement(text, start, end)):
+            if not (form.ambiguous and is_count_or_measurement(text, start, end)):
                 yield Span(start, end, form.kind)
-    yield from (Span(start, end, Kind.NAME) for start, end in named(text))
+    yield from (Span(start, end, Kind.NAME) for start, end in find_names(text))

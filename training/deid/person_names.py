@@ -1,11 +1,9 @@
-"""Which words name a person: by what stands before them, for a name has no form of its own.
+"""Finds the words that name a person by the words before them, for a name has no form of its own.
 
-Before it stands a title ("Dr.", "Prof. Dr. med.") or what says that a person follows ("discussed
-with", "Resident:"). Behind a clear title any capitalised word is a name, so that Dr. May goes.
-Behind the others, and behind "MR." and "DR" (magnetic resonance, digital radiography), a department
-or a word that reports are written with is none.
-
-Knows no patient, no ids and no dates: see `training.deid.identifiers`.
+The words before it are a title ("Dr.", "Prof. Dr. med.") or say that a person follows ("discussed
+with", "Resident:"). After a clear title any capitalised word is a name, so that Dr. May is found.
+After the others, and after "MR." and "DR" (magnetic resonance, digital radiography), a department
+or a word of reports is no name.
 """
 
 from __future__ import annotations
@@ -24,8 +22,10 @@ _PARTICLES = _words(
 _TITLES = _words(
     "dr drs doctor md phd prof professor mr mrs ms miss sir rev jr sr ii iii iv",
 )
-_NOBODY = _words("anon anonymized anonymous male female none patient unidentified unknown unnamed")
-"""What stands where the name is not known."""
+_UNKNOWN_NAMES = _words(
+    "anon anonymized anonymous male female none patient unidentified unknown unnamed"
+)
+"""Words that stand for an unknown name."""
 
 NO_NAME = (
     _words(
@@ -36,14 +36,14 @@ NO_NAME = (
     )
     | _PARTICLES
     | _TITLES
-    | _NOBODY
+    | _UNKNOWN_NAMES
 )
-"""Words, folded, that name nobody by themselves, whoever is called so."""
+"""Folded words that name nobody by themselves, even if somebody has that name."""
 
-APART = r"[\s,.'’^_-]{1,3}"
-"""What may stand between two parts of one name."""
+NAME_GAP = r"[\s,.'’^_-]{1,3}"
+"""The characters that may stand between two parts of one name."""
 
-_NEVER = (
+_NEVER_NAME = (
     _words(
         "and are at been by for from had has have is of or that the there these this those was",
         "were when where which who with asked aware called calls chest clinic detector film films",
@@ -51,14 +51,14 @@ _NEVER = (
         "portable radiograph radiographs room service system team telephone via view views",
     )
     | _TITLES
-    | _NOBODY
+    | _UNKNOWN_NAMES
 )
-"""Words that are the sentence's, not the name's, wherever they stand."""
+"""Words that belong to the sentence and never to a name."""
 
-_NO_PERSON = _NEVER | (NO_NAME - _PARTICLES - _words("will may"))
-"""Words that no name begins with behind "signed by" and its like, in capitals."""
+_NO_PERSON = _NEVER_NAME | (NO_NAME - _PARTICLES - _words("will may"))
+"""Words that no name in capitals begins with after "signed by" and the like."""
 
-_REPORTED = _words(
+_REPORT_WORDS = _words(
     # departments, and who is in them
     "acute administration admitting ambulatory anesthesia anesthesiology cardiac cardiology",
     "cardiothoracic care centre clinical clinician clinicians consultant coordinator covering",
@@ -108,16 +108,16 @@ _REPORTED = _words(
     "review reviewed shortly signed software soon stated three transcribed two verbally voice",
     "voicemail yesterday",
 )
-_SHORT = _words(
+_ABBREVIATIONS = _words(
     "ap ccu copd ct ctu cxr ed ems ent er gi gyn icu micu mri nicu np ob pa pacs pacu pcp",
     "picu rn sicu svc xr",
 )
-"""Departments and views too, but not with one capital: Ed is a person."""
-_ENDINGS = re.compile(
+"""Departments and views as well, but not with one capital letter: Ed is a person."""
+_MEDICAL_ENDINGS = re.compile(
     r"\w{2}(?:megaly|osis|ectasis|graph[sy]?|[ts]ions?|ular|olog(?:y|ist)s?|oscopy|ectomy|plasty|pathy"
     r"|thora(?:x|ces)|ically)\Z"
 )
-"""Of words that reports are written with, though `_REPORTED` lacks them."""
+"""Endings of medical words that `_REPORT_WORDS` lacks."""
 
 _GAP = r"[ \t]*\n?[ \t]*"
 _ONE_TITLE = (
@@ -129,29 +129,29 @@ _TITLE = re.compile(
     rf"(?P<more>(?:(?:{_ONE_TITLE}|(?:med|dent|univ|habil|rer|nat|phil|h\. ?c)\.){_GAP})*)"
     r"(?=[^\W\d_])"
 )
-_UNCLEAR = frozenset(("DR", "dr", "MR.", "mr.", "MS.", "ms.", "DOCTOR", "DOCTORS", "PROF"))
-"""Titles that may be something else, or whose next word may be the sentence's."""
-_FULL = re.compile(r"doctors?|prof(?:essor)?\.?|miss|mister|nurse", re.IGNORECASE)
+_UNCLEAR_TITLES = frozenset(("DR", "dr", "MR.", "mr.", "MS.", "ms.", "DOCTOR", "DOCTORS", "PROF"))
+"""Titles that may mean something else, or whose next word may belong to the sentence."""
+_SPELT_OUT_TITLE = re.compile(r"doctors?|prof(?:essor)?\.?|miss|mister|nurse", re.IGNORECASE)
 
 _PERSON = (
     r"attending(?:\s+physician)?|radiologist|physician|provider|resident|fellow|consultant|surgeon"
     r"|clinician"
 )
-_TOLD = re.compile(
+_PERSON_FOLLOWS = re.compile(
     r"(?:\b(?:discussed\s+(?:with|w/)|d/w"
     r"|(?:communicated|conveyed|relayed|reported|called|given)\s+to|communicated\s+with"
     r"|(?:tele)?phoned|called|contacted|paged|notified|informed|sp(?:oke|oken)\s+(?:to|with)"
     r"|(?:(?:co-?)?signed|dictated|read|verified|interpreted|reviewed|transcribed|referred|requested"
     r"|reported|approved|attested|authenticated|entered|finali[sz]ed|ordered|performed|prepared"
     rf"|supervised|typed|preliminary|report)\s+by|{_PERSON})(?:\s*[:,]\s*|\s+(?:-\s+)?)"
-    # These say so only with a colon, or its like.
+    # These announce a person only with a colon or the like.
     r"|\b(?:(?:co-?)?signed|dictated|reported|technologist|technician|radiographer|nurse|author|reader"
     r"|dictator|dictating|transcriptionist|examiner|interpreter|operator|(?:patient(?:['’]s)?\s+)?name|patient)"
     r"\s*:\s*|/s/\s*|\bsigned,\s+)(?=[^\W\d_])",
     re.IGNORECASE,
 )
-_MYSELF = re.compile(r"\bI,\s+(?=[^\W\d_])")
-_DOES = re.compile(
+_FIRST_PERSON = re.compile(r"\bI,\s+(?=[^\W\d_])")
+_FIRST_PERSON_VERB = re.compile(
     r"\s*,\s*(?:(?:M\.?D\.?|D\.?O\.?|Ph\.?D\.?)\s*,\s*)?"
     r"(?:have|was|am|attest|personally|certify|agree|confirm|as|being|the\s+attending)\b",
     re.IGNORECASE,
@@ -166,94 +166,113 @@ _HEADING = re.compile(r"[^\W\d_][\w ]*:")
 _BETWEEN = re.compile(rf"{_GAP}(?P<next>(?:,[ \t]*)?(?:and|AND|&)[ \t]+|,[ \t]+|/[ \t]*)?")
 
 
-def named(text: str) -> Iterator[tuple[int, int]]:
-    """Where a name is said: text[start:end]; may overlap."""
+def find_names(text: str) -> Iterator[tuple[int, int]]:
+    """Yield where the text names a person, as text[start:end]; spans may overlap."""
     for title in _TITLE.finditer(text):
-        first, alone, start = title["first"], not title["more"], title.end()
-        unclear = alone and (
-            first in _UNCLEAR or (first == "DR." and not _in_capitals(text, start))
+        first, single, start = title["first"], not title["more"], title.end()
+        unclear = single and (
+            first in _UNCLEAR_TITLES or (first == "DR." and not _in_capitals(text, start))
         )
-        stop = _NEVER | NO_NAME if unclear else _NEVER
+        stop_words = _NEVER_NAME | NO_NAME if unclear else _NEVER_NAME
         # "The doctor asked for" names nobody, "dr smith" does.
-        small = not (alone and _FULL.fullmatch(first))
-        end = _name_end(text, start, stop, reported=unclear, small=small)
+        lower_case = not (single and _SPELT_OUT_TITLE.fullmatch(first))
+        end = _name_end(text, start, stop_words, report_words=unclear, lower_case=lower_case)
         if end > start:
             yield start, end
-    for told in _TOLD.finditer(text):
-        stop = _NEVER if ":" in told[0] or not _in_capitals(text, told.end()) else _NO_PERSON
-        end = _name_end(text, told.end(), stop, reported=True, small=False)
-        if end > told.end():
-            yield told.end(), end
-    for myself in _MYSELF.finditer(text):
-        end = _name_end(text, myself.end(), _NEVER, reported=True, small=False)
-        if end > myself.end() and _DOES.match(text, end):
-            yield myself.end(), end
+    for cue in _PERSON_FOLLOWS.finditer(text):
+        start = cue.end()
+        clear = ":" in cue[0] or not _in_capitals(text, start)
+        stop_words = _NEVER_NAME if clear else _NO_PERSON
+        end = _name_end(text, start, stop_words, report_words=True, lower_case=False)
+        if end > start:
+            yield start, end
+    for pronoun in _FIRST_PERSON.finditer(text):
+        start = pronoun.end()
+        end = _name_end(text, start, _NEVER_NAME, report_words=True, lower_case=False)
+        if end > start and _FIRST_PERSON_VERB.match(text, end):
+            yield start, end
 
 
-def _name_end(text: str, start: int, stop: frozenset[str], *, reported: bool, small: bool) -> int:
-    """The end of the names that start here, `start` where none does; three words at most for each.
+def _name_end(
+    text: str, start: int, stop_words: frozenset[str], *, report_words: bool, lower_case: bool
+) -> int:
+    """Return the end of the names that start here; `start` where no name does.
 
-    The first word may be none of `stop` (folded) and, if `reported`, none of reports. If `small`,
-    it may begin with a small letter ("dr smith"); then it is the only one.
+    Args:
+        text: The text.
+        start: Where the first name may start. Each name has at most three words.
+        stop_words: Folded words that the first name cannot begin with.
+        report_words: Whether words of reports are no names either.
+        lower_case: Whether the first word may begin with a small letter ("dr smith"); then it is
+            the only one.
     """
-    end = at = start
-    taken = 0  # words of this person's name, without particles and initials
-    while taken < 3 and (word := _WORD.match(text, at)):
-        lead = _PARTICLE.match(text, at)
-        after = _WORD.match(text, lead.end()) if lead else None
-        if after and _is_capital(after[0]) and not _stops(after[0], stop, reported=reported):
-            word = after
-        said = word[0]
-        capital, initial = _is_capital(said), len(said.rstrip(".")) == 1
-        if initial and not _is_initial(text, word):
+    end = position = start
+    words_of_name = 0  # without particles and initials
+    while words_of_name < 3 and (match := _WORD.match(text, position)):
+        particle = _PARTICLE.match(text, position)
+        after = _WORD.match(text, particle.end()) if particle else None
+        if (
+            after
+            and _is_capital(after[0])
+            and not _is_stop_word(after[0], stop_words, report_words=report_words)
+        ):
+            match = after
+        word = match[0]
+        capital, initial = _is_capital(word), len(word.rstrip(".")) == 1
+        if initial and not _is_initial(text, match):
             break
-        if not initial and _stops(said, stop, reported=reported):
+        if not initial and _is_stop_word(word, stop_words, report_words=report_words):
             break
-        if not capital and (not small or end > start or _stops(said, NO_NAME, reported=True)):
+        if not capital and (
+            not lower_case or end > start or _is_stop_word(word, NO_NAME, report_words=True)
+        ):
             break
-        end = word.end()
-        taken += not initial
-        # Of words in capitals throughout, the third is the sentence's more often than the name's.
+        end = match.end()
+        words_of_name += not initial
         gap = _BETWEEN.match(text, end)
-        if not capital or gap is None or (gap.end() == end and not said.endswith(".")):
+        if not capital or gap is None or (gap.end() == end and not word.endswith(".")):
             break
         if gap["next"]:
-            taken = 0
-        elif taken == 2 and said.isupper() and not initial:
+            words_of_name = 0
+        elif words_of_name == 2 and word.isupper() and not initial:
+            # In text in capitals, a third word is more often the sentence's than the name's.
             break
-        at, reported = gap.end(), True
-        if "\n" in gap[0] and _HEADING.match(text, at):
+        position, report_words = gap.end(), True
+        if "\n" in gap[0] and _HEADING.match(text, position):
             break
         # "John May", but not "Smith, May represent" nor "SMITH MAY REPRESENT".
-        upright = said.isupper() and not initial
-        stop = _NEVER | NO_NAME if "\n" in gap[0] or "," in gap[0] or upright else _NEVER
+        upper = word.isupper() and not initial
+        ambiguous = "\n" in gap[0] or "," in gap[0] or upper
+        stop_words = _NEVER_NAME | NO_NAME if ambiguous else _NEVER_NAME
     return end
 
 
 def _in_capitals(text: str, start: int) -> bool:
-    """Whether the word that starts here is in capitals throughout, and no initial."""
+    """Return whether the word that starts here is all capitals, and no initial."""
     word = _WORD.match(text, start)
     return word is not None and len(word[0].rstrip(".")) > 1 and word[0].isupper()
 
 
-def _is_capital(said: str) -> bool:
-    return said[0].isupper() or _INNER_CAPITAL.match(said) is not None
+def _is_capital(word: str) -> bool:
+    return word[0].isupper() or _INNER_CAPITAL.match(word) is not None
 
 
-def _is_initial(text: str, word: re.Match[str]) -> bool:
-    """Whether a single letter is one: "A nodule" and "I agree" begin with a word."""
-    said = word[0]
-    follows = re.compile(r"[ \t]+[^\W\d_a-z]").match(text, word.end())
-    return said[0].isupper() and (said.endswith(".") or said not in "AI" or follows is not None)
+def _is_initial(text: str, match: re.Match[str]) -> bool:
+    """Return whether a single letter is an initial: "A nodule" and "I agree" begin with a word."""
+    letter = match[0]
+    follows = re.compile(r"[ \t]+[^\W\d_a-z]").match(text, match.end())
+    return letter[0].isupper() and (
+        letter.endswith(".") or letter not in "AI" or follows is not None
+    )
 
 
-def _stops(said: str, stop: frozenset[str], *, reported: bool) -> bool:
-    """Whether a word is the sentence's."""
-    folded = said.rstrip(".").casefold()
-    if folded in stop or set(folded) == {"x"}:  # XXXX: another's mark
+def _is_stop_word(word: str, stop_words: frozenset[str], *, report_words: bool) -> bool:
+    """Return whether a word belongs to the sentence and not to a name."""
+    folded = word.rstrip(".").casefold()
+    if folded in stop_words or set(folded) == {"x"}:  # XXXX: the mark of another de-identification
         return True
-    if not reported:
+    if not report_words:
         return False
-    if folded in _SHORT:
-        return not said[1:].islower() or said.islower()
-    return folded in _REPORTED or _ENDINGS.match(folded) is not None
+    if folded in _ABBREVIATIONS:
+        return not word[1:].islower() or word.islower()
+    return folded in _REPORT_WORDS or _MEDICAL_ENDINGS.match(folded) is not None

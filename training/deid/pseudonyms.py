@@ -1,8 +1,8 @@
-"""Names for patients that tell nothing of them: the same every time, at one site alone.
+"""Makes pseudonyms for patients: always the same at one site, and meaningless elsewhere.
 
-A pseudonym is a keyed hash. Without the site's key it can be neither undone nor tried out, as a
-plain hash of a short number could; the key lies in the data folder, beside the patients' films, and
-leaves it no more than they do. Knows no rows and no corpus.
+A pseudonym is a keyed hash. Without the site's key it can neither be reversed nor found by trial,
+as a plain hash of a short number could. The key lies in the data folder, beside the patients'
+images, and leaves it no more than they do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from records.errors import CorpusError
 
 KEY_FILE = "pseudonyms.key"
 """In the data folder; mode 0600."""
-_BYTES = 32
+_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,17 @@ class Pseudonyms:
 
     key: bytes = field(repr=False)
 
-    def of(self, patient: str) -> str:
-        """32 hexadecimal digits for a patient's id, without regard to case and outer spaces."""
-        plain = patient.strip().casefold().encode()
-        return hmac.digest(self.key, plain, "sha256").hex()[:32]
+    def pseudonym(self, patient: str) -> str:
+        """Return 32 hexadecimal digits for a patient's id; case and outer spaces do not matter."""
+        normalised = patient.strip().casefold().encode()
+        return hmac.digest(self.key, normalised, "sha256").hex()[:32]
 
 
 def site_pseudonyms(data_dir: Path) -> Pseudonyms:
-    """Those of this site; its key is made where there is none.
+    """Return the pseudonyms of this site; its key is made if there is none.
 
     Raises:
-        CorpusError: the key cannot be read or written, is cut off, or others can read it.
+        CorpusError: the key cannot be read or written, is truncated, or others can read it.
     """
     path = data_dir / KEY_FILE
     try:
@@ -49,7 +49,7 @@ def site_pseudonyms(data_dir: Path) -> Pseudonyms:
             f"the key of the patients' pseudonyms, {path}, cannot be used ({error.strerror}); let "
             "this user read and write the data folder"
         ) from None
-    if len(key) != _BYTES:
+    if len(key) != _KEY_BYTES:
         raise CorpusError(
             f"{path} is damaged; restore it from a backup, or remove it: then every patient gets "
             "another pseudonym, and may come into another split"
@@ -60,16 +60,16 @@ def site_pseudonyms(data_dir: Path) -> Pseudonyms:
 
 
 def _make_key(path: Path) -> None:
-    """Whole or not at all; of two that make it at once the first one's stands."""
+    """Write the key whole or not at all; of two processes that make it at once, the first wins."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{KEY_FILE}-")  # mode 0600
-    made = Path(name)
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(_BYTES))
+            file.write(secrets.token_bytes(_KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
-        path.hardlink_to(made)
+        path.hardlink_to(temporary)
     except FileExistsError:
         pass
     finally:
-        made.unlink()
+        temporary.unlink()

@@ -1,7 +1,7 @@
-"""Drafts the studies of a corpus with an engine, in one prior mode, for scores. Knows no scores.
+"""Drafts the studies of a corpus with an engine, in one prior mode, to be scored.
 
-Films are read as they are drafted: an example costs its words alone, so a corpus never stands in
-memory. What fails is counted and scored as an empty draft; to leave it out would flatter.
+Images are read while drafting, so a corpus never stands in memory. A study that fails is counted
+and scored as an empty draft; leaving it out would flatter the bundle.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ from model.case import Case, FailedCase, Priors
 from model.errors import PixelError, TemplateError
 from model.inference.engine import Engine
 from model.manifest import Manifest
+from model.progress import ProgressCallback
 from model.prompting.oracle import Oracle, build_oracle_instruction
 from model.prompting.prompt import Fits, build_instruction, choose_template, has_prior
 from training.corpus.example import Example
 
-Done = Callable[[str, int, int], None]
-"""Hears what is being done, how much of it is done, and of how much."""
 
-
-class Mode(StrEnum):
+class PriorMode(StrEnum):
     """Where the priors in the prompt are from."""
 
     NONE = "none"
@@ -32,17 +30,17 @@ class Mode(StrEnum):
     ORACLE = "oracle"
 
 
-ABOUT = {
-    Mode.NONE: "no priors",
-    Mode.CONTEXT: "what a hospital has before the film is read; this is what is served",
-    Mode.PREDICTED: "what a classifier saw in the film",
-    Mode.ORACLE: "read out of the very report to be written, as the paper does; never served",
+MODE_DESCRIPTIONS = {
+    PriorMode.NONE: "no priors",
+    PriorMode.CONTEXT: "what a hospital has before the film is read; this is what is served",
+    PriorMode.PREDICTED: "what a classifier saw in the film",
+    PriorMode.ORACLE: "read out of the very report to be written, as the paper does; never served",
 }
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A study without a draft. key: its id in the corpus."""
+    """A study without a draft; `key` is its id in the corpus."""
 
     key: str
     reason: str
@@ -50,12 +48,18 @@ class Failure:
 
 @dataclass(frozen=True)
 class Drafts:
-    """What was written for each study, in order; "" where it failed.
+    """The drafts of all studies.
 
-    prior_report: whether the prompt held a report of an earlier film. seconds: of all of them.
+    Attributes:
+        mode: The prior mode.
+        template: The prompt template.
+        texts: One for each study, in order; "" where it failed.
+        prior_report: Whether the prompt of each study held a prior report.
+        failures: The studies that failed.
+        seconds: The time for all of them.
     """
 
-    mode: Mode
+    mode: PriorMode
     template: str
     texts: tuple[str, ...]
     prior_report: tuple[bool, ...]
@@ -63,34 +67,35 @@ class Drafts:
     seconds: float
 
 
-Instructing = Callable[[Example, Case], str]
+InstructionFunction = Callable[[Example, Case], str]
 
 
 @dataclass(frozen=True)
 class ModePrompt:
-    """How a bundle is asked in a mode. template: its prompt template."""
+    """How a bundle is prompted in a prior mode: the template, and the instruction of a study."""
 
-    mode: Mode
+    mode: PriorMode
     template: str
-    instruct: Instructing
+    instruct: InstructionFunction
 
 
 def prompt_for(
-    mode: Mode, manifest: Manifest, examples: Sequence[Example], fits: Fits
+    mode: PriorMode, manifest: Manifest, examples: Sequence[Example], fits: Fits
 ) -> ModePrompt:
-    """How to ask the bundle in this mode.
+    """Return how to prompt a bundle in a prior mode.
 
-    `none` takes the template of that name; a bundle that was not trained with it is given its
-    context template without any prior, which leaves our own words about the views.
+    `none` takes the template of that name. A bundle that was not trained with it gets its context
+    template without any prior, which leaves only our own words about the views.
 
     Raises:
         TemplateError: the bundle was not trained with the mode's template, or nothing fills it.
     """
-    if mode is Mode.ORACLE:
-        return _oracle(manifest, examples, fits)
-    if mode is Mode.NONE:
-        own = str(Mode.NONE if Mode.NONE in _trained(manifest) else Mode.CONTEXT)
-        template = choose_template(manifest, own, evaluation=True)
+    if mode is PriorMode.ORACLE:
+        return _oracle_prompt(manifest, examples, fits)
+    if mode is PriorMode.NONE:
+        trained_with_none = PriorMode.NONE in (manifest.template, *manifest.templates)
+        name = str(PriorMode.NONE if trained_with_none else PriorMode.CONTEXT)
+        template = choose_template(manifest, name, evaluation=True)
         return ModePrompt(
             mode,
             template,
@@ -104,66 +109,72 @@ def draft(
     engine: Engine,
     manifest: Manifest,
     examples: Sequence[Example],
-    how: ModePrompt,
-    told: Done,
-    beside: str = "",
+    prompt: ModePrompt,
+    progress: ProgressCallback,
+    suffix: str = "",
 ) -> Drafts:
-    """Draft every example. told: hears of it, named by the mode and `beside`.
+    """Draft every example.
+
+    Args:
+        engine: The loaded bundle.
+        manifest: Its manifest.
+        examples: The studies.
+        prompt: How to prompt it.
+        progress: Is told of the drafts; the step is named by the mode and `suffix`.
+        suffix: What tells this step from another in the same mode.
 
     Raises:
         DeviceError: the device failed.
     """
     texts = [""] * len(examples)
     failures: dict[int, str] = {}
-    told_before = [False] * len(examples)
+    prior_report = [False] * len(examples)
 
-    def asked() -> Iterator[tuple[Case, str]]:
-        for place, example in enumerate(examples):
+    def prompted_cases() -> Iterator[tuple[Case, str]]:
+        for index, example in enumerate(examples):
             try:
                 case = example.case(manifest.preprocessing)
             except PixelError as error:
-                failures[place] = str(error)
+                failures[index] = str(error)
                 continue
-            instruction = how.instruct(example, case)
-            told_before[place] = has_prior(instruction, "prior_report")
-            # A corpus's own ids need not be unique; places are.
-            yield replace(case, key=str(place)), instruction
+            instruction = prompt.instruct(example, case)
+            prior_report[index] = has_prior(instruction, "prior_report")
+            # The ids of a corpus need not be unique; indices are.
+            yield replace(case, key=str(index)), instruction
 
     started = time.monotonic()
-    what = f"drafting, {how.mode}{beside}"
-    told(what, 0, len(examples))
-    for done, written in enumerate(engine.write(asked()), 1):
-        place = int(written.key)
-        if isinstance(written, FailedCase):
-            failures[place] = str(written.error)
+    step = f"drafting, {prompt.mode}{suffix}"
+    progress(step, 0, len(examples))
+    for done, result in enumerate(engine.write(prompted_cases()), 1):
+        index = int(result.key)
+        if isinstance(result, FailedCase):
+            failures[index] = str(result.error)
         else:
-            texts[place] = written.text
-        told(what, done, len(examples))
-    told(what, len(examples), len(examples))
+            texts[index] = result.text
+        progress(step, done, len(examples))
+    progress(step, len(examples), len(examples))
     return Drafts(
-        mode=how.mode,
-        template=how.template,
+        mode=prompt.mode,
+        template=prompt.template,
         texts=tuple(texts),
-        prior_report=tuple(told_before),
+        prior_report=tuple(prior_report),
         failures=tuple(Failure(examples[n].key, why) for n, why in sorted(failures.items())),
         seconds=time.monotonic() - started,
     )
 
 
-def _oracle(manifest: Manifest, examples: Sequence[Example], fits: Fits) -> ModePrompt:
-    """The paper's template of this corpus."""
-    templates = sorted({one.oracle_template for one in examples if one.oracle is not None})
+def _oracle_prompt(manifest: Manifest, examples: Sequence[Example], fits: Fits) -> ModePrompt:
+    """Return the prompt with the paper's template of this corpus."""
+    templates = sorted({e.oracle_template for e in examples if e.oracle is not None})
     if len(templates) != 1 or not templates[0]:
         raise TemplateError(
             "the corpus gives no priors out of its reports, so nothing fills the paper's template"
         )
     template = choose_template(manifest, templates[0], evaluation=True)
     return ModePrompt(
-        Mode.ORACLE,
+        PriorMode.ORACLE,
         template,
-        lambda one, case: build_oracle_instruction(case, one.oracle or Oracle(), template, fits),
+        lambda example, case: build_oracle_instruction(
+            case, example.oracle or Oracle(), template, fits
+        ),
     )
-
-
-def _trained(manifest: Manifest) -> tuple[str, ...]:
-    return (manifest.template, *manifest.templates)

@@ -1,11 +1,9 @@
-"""How good a bundle is on a corpus: drafts of its test split, scored beside the floors.
+"""Evaluates a bundle on a corpus: drafts its test split and scores them beside the floors.
 
-    HeldOut (heldout.py)      the studies, their groups, the floors' reports
-    Drafts (drafting.py)      what the bundle writes, in each prior mode
-    Scored (scoring.py)       their scores
-    Evaluation (here)         all of it; page.py writes it for people
-
-Knows no page and no terminal.
+HeldOutSet (heldout.py)     the studies, their groups, the floors' reports
+Drafts (drafting.py)        what the bundle writes, in each prior mode
+SystemScores (scoring.py)   their scores
+Evaluation (here)           all of it; report_page.py writes it for people
 """
 
 from __future__ import annotations
@@ -19,68 +17,79 @@ from model.errors import TemplateError
 from model.inference.engine import Engine
 from model.labels import load_labeller
 from model.manifest import Manifest
+from model.progress import ProgressCallback, no_progress
 from records.errors import CorpusError
 from training.corpus.example import Corpus
-from training.evaluation.drafting import Done, Drafts, Failure, Mode, ModePrompt, draft, prompt_for
+from training.evaluation.drafting import Drafts, Failure, ModePrompt, PriorMode, draft, prompt_for
 from training.evaluation.heldout import HeldOutSet, read_held_out_set
 from training.evaluation.scoring import (
     ScoringConfig,
     SystemScores,
     UnsupportedComparisons,
-    compare,
+    compare_systems,
     count_unsupported_comparisons,
-    score,
+    score_systems,
 )
-from training.metrics.findings import Agreement, agree, swap_images
+from training.metrics.findings import FindingAgreement, score_findings, swap_images
 from training.metrics.normalisation import NORMALISATIONS
-from training.metrics.resampling import Paired
-
-
-def _hush(_what: str, _done: int, _of: int) -> None:
-    """Nobody wants to hear."""
+from training.metrics.resampling import PairedResult
 
 
 @dataclass(frozen=True)
 class ModeResult:
-    """What came of one prior mode.
+    """The drafts of one prior mode and their scores.
 
-    agreement, swapped: findings of phantoms, named from their own films and from another study's.
+    Attributes:
+        drafts: The drafts.
+        scores: Their scores.
+        comparisons: How many compare with a prior report that was not given.
+        agreement: On the findings of phantoms; None elsewhere.
+        swapped: The same, for drafts from another study's images.
     """
 
     drafts: Drafts
-    scored: SystemScores
-    count_unsupported_comparisons: UnsupportedComparisons
-    agreement: Agreement | None = None
-    swapped: Agreement | None = None
+    scores: SystemScores
+    comparisons: UnsupportedComparisons
+    agreement: FindingAgreement | None = None
+    swapped: FindingAgreement | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """A bundle's scores on a corpus.
 
-    left_out: modes that it cannot be asked in, and why. named, notes: as `AllScored`.
+    Attributes:
+        manifest: The bundle's manifest.
+        held_out: The studies.
+        scoring: How they were scored.
+        device, dtype: What the bundle ran on.
+        modes: Prior mode -> its result.
+        left_out: Prior modes that the bundle cannot be prompted in -> the reason.
+        floors: Floor -> its scores.
+        descriptions, notes: As in `AllScores`.
+        seconds: The time for all of it.
     """
 
     manifest: Manifest
-    held: HeldOutSet
-    how: ScoringConfig
+    held_out: HeldOutSet
+    scoring: ScoringConfig
     device: str
     dtype: str
-    modes: dict[Mode, ModeResult]
-    left_out: dict[Mode, str]
+    modes: dict[PriorMode, ModeResult]
+    left_out: dict[PriorMode, str]
     floors: dict[str, SystemScores]
-    named: dict[str, dict[str, str]]
+    descriptions: dict[str, dict[str, str]]
     notes: dict[str, dict[str, str]]
     seconds: float
 
     @property
-    def mode(self) -> Mode:
+    def mode(self) -> PriorMode:
         """The mode of the headline: the one that is served, or the first that could be drafted."""
-        return Mode.CONTEXT if Mode.CONTEXT in self.modes else next(iter(self.modes))
+        return PriorMode.CONTEXT if PriorMode.CONTEXT in self.modes else next(iter(self.modes))
 
     @property
     def main(self) -> ModeResult:
-        """The scores of the headline's mode."""
+        """The result of the headline's mode."""
         return self.modes[self.mode]
 
     @property
@@ -88,135 +97,148 @@ class Evaluation:
         """The bundle's name and version."""
         return f"{self.manifest.name} {self.manifest.version}"
 
-    def failures(self) -> list[tuple[Mode, Failure]]:
-        """Studies without a draft, by mode."""
-        return [(mode, one) for mode, came in self.modes.items() for one in came.drafts.failures]
+    def failures(self) -> list[tuple[PriorMode, Failure]]:
+        """Return the studies without a draft, by mode."""
+        return [
+            (mode, failure)
+            for mode, result in self.modes.items()
+            for failure in result.drafts.failures
+        ]
 
 
 def evaluate(
     bundle: str | Path,
     corpus: Corpus,
     *,
-    modes: Sequence[Mode] = tuple(Mode),
-    how: ScoringConfig | None = None,
+    modes: Sequence[PriorMode] = tuple(PriorMode),
+    scoring: ScoringConfig | None = None,
     limit: int | None = None,
     device: str | None = None,
-    told: Done = _hush,
+    progress: ProgressCallback = no_progress,
 ) -> Evaluation:
-    """Draft the corpus's test split with a bundle, in each mode, and score it.
+    """Draft a corpus's test split with a bundle, in each prior mode, and score the drafts.
 
-    modes: those that the bundle cannot be asked in are left out, with their reason. limit: the
-    first so many studies; a corpus without end has a limit of its own. told: hears of each step.
+    Args:
+        bundle: A folder or a shipped name.
+        corpus: The corpus.
+        modes: Those that the bundle cannot be prompted in are left out, with the reason.
+        scoring: How to score; None takes the default labeller and normalisations.
+        limit: The number of studies; an endless corpus has a limit of its own.
+        device: The device; None chooses one.
+        progress: Is told of each step.
 
     Raises:
         CorpusError: there is nothing to score, or the limit is below 1.
-        BundleError: there is no such bundle, or it can be asked in none of the modes.
+        BundleError: there is no such bundle, or it can be prompted in none of the modes.
         DeviceError: the device failed.
     """
-    how = how or ScoringConfig(load_labeller(None))
-    return examine(bundle, prepare(corpus, how, limit, told), how, modes, device, told)
+    scoring = scoring or ScoringConfig(load_labeller(None))
+    held_out = prepare_held_out_set(corpus, scoring, limit, progress)
+    return evaluate_bundle(bundle, held_out, scoring, modes, device, progress)
 
 
-def prepare(corpus: Corpus, how: ScoringConfig, limit: int | None, told: Done) -> HeldOutSet:
-    """What is the same for every bundle: the held-out studies and the floors' reports.
+def prepare_held_out_set(
+    corpus: Corpus, scoring: ScoringConfig, limit: int | None, progress: ProgressCallback
+) -> HeldOutSet:
+    """Read what is the same for every bundle: the held-out studies and the floors' reports.
 
     Raises:
         CorpusError: as `evaluate`, or there is no such normalisation.
     """
-    for name in how.normalisations:
+    for name in scoring.normalisations:
         if name not in NORMALISATIONS:
             known = ", ".join(NORMALISATIONS)
             raise CorpusError(f"there is no normalisation {name!r}; ask for one of {known}")
     return read_held_out_set(
         corpus,
         limit=limit,
-        seed=how.seed,
-        normal=how.labeller.are_normal,
-        normal_by=how.labeller.name,
-        told=told,
+        seed=scoring.seed,
+        normal=scoring.labeller.are_normal,
+        normal_by=scoring.labeller.name,
+        progress=progress,
     )
 
 
-def examine(
+def evaluate_bundle(
     bundle: str | Path,
-    held: HeldOutSet,
-    how: ScoringConfig,
-    modes: Sequence[Mode],
+    held_out: HeldOutSet,
+    scoring: ScoringConfig,
+    modes: Sequence[PriorMode],
     device: str | None,
-    told: Done,
+    progress: ProgressCallback,
 ) -> Evaluation:
-    """Draft held-out studies with a bundle and score them; as `evaluate`.
+    """Draft held-out studies with a bundle and score them; arguments as of `evaluate`.
 
     Raises:
         BundleError, DeviceError: as `evaluate`.
     """
     started = time.monotonic()
-    engine, manifest = Engine.load(
-        bundle,
-        device,
-        progress=lambda what, done, total: told(what, round(100 * done / (total or 1)), 100),
-    )
-    asked, left_out = _ask(engine, manifest, held, modes)
+    engine, manifest = Engine.load(bundle, device, progress=progress)
+    prompts, left_out = _mode_prompts(engine, manifest, held_out, modes)
     drafts = {
-        mode: draft(engine, manifest, held.examples, one, told) for mode, one in asked.items()
+        mode: draft(engine, manifest, held_out.examples, prompt, progress)
+        for mode, prompt in prompts.items()
     }
-    blind: dict[Mode, Drafts] = {}
-    if held.truth is not None:
-        swapped = swap_images(held.examples)
-        blind = {
-            mode: draft(engine, manifest, swapped, one, told, ", films swapped")
-            for mode, one in asked.items()
+    swapped_drafts: dict[PriorMode, Drafts] = {}
+    if held_out.truth is not None:
+        swapped = swap_images(held_out.examples)
+        swapped_drafts = {
+            mode: draft(engine, manifest, swapped, prompt, progress, ", films swapped")
+            for mode, prompt in prompts.items()
         }
-    # A floor's name is no mode's.
-    texts = {str(mode): one.texts for mode, one in drafts.items()} | held.floors
-    everything = score(held, texts, how, grouped=[str(mode) for mode in drafts], told=told)
-    truth = held.truth
+    # No floor has the name of a mode.
+    texts = {str(mode): written.texts for mode, written in drafts.items()} | held_out.floors
+    grouped = [str(mode) for mode in drafts]
+    all_scores = score_systems(held_out, texts, scoring, grouped=grouped, progress=progress)
+    truth = held_out.truth
     return Evaluation(
         manifest=manifest,
-        held=held,
-        how=how,
+        held_out=held_out,
+        scoring=scoring,
         device=engine.device_name,
         dtype=engine.dtype_name,
         modes={
             mode: ModeResult(
-                drafts=one,
-                scored=everything.by_name[str(mode)],
-                count_unsupported_comparisons=count_unsupported_comparisons(held, one),
-                agreement=None if truth is None else agree(truth, one.texts),
-                swapped=None if truth is None else agree(truth, blind[mode].texts),
+                drafts=written,
+                scores=all_scores.by_system[str(mode)],
+                comparisons=count_unsupported_comparisons(held_out, written),
+                agreement=None if truth is None else score_findings(truth, written.texts),
+                swapped=None
+                if truth is None
+                else score_findings(truth, swapped_drafts[mode].texts),
             )
-            for mode, one in drafts.items()
+            for mode, written in drafts.items()
         },
         left_out=left_out,
-        floors={name: everything.by_name[name] for name in held.floors},
-        named=everything.named,
-        notes=everything.notes,
+        floors={name: all_scores.by_system[name] for name in held_out.floors},
+        descriptions=all_scores.descriptions,
+        notes=all_scores.notes,
         seconds=time.monotonic() - started,
     )
 
 
-def _ask(
-    engine: Engine, manifest: Manifest, held: HeldOutSet, modes: Sequence[Mode]
-) -> tuple[dict[Mode, ModePrompt], dict[Mode, str]]:
-    """How the bundle is asked in each mode; and why in some it cannot be.
+def _mode_prompts(
+    engine: Engine, manifest: Manifest, held_out: HeldOutSet, modes: Sequence[PriorMode]
+) -> tuple[dict[PriorMode, ModePrompt], dict[PriorMode, str]]:
+    """Return the prompt of each mode, and the reasons of the modes that have none.
 
     Raises:
-        TemplateError: in none.
+        TemplateError: no mode has one.
     """
-    asked: dict[Mode, ModePrompt] = {}
-    left_out: dict[Mode, str] = {}
+    prompts: dict[PriorMode, ModePrompt] = {}
+    left_out: dict[PriorMode, str] = {}
     for mode in dict.fromkeys(modes):
         try:
-            asked[mode] = prompt_for(mode, manifest, held.examples, engine.fits)
+            prompts[mode] = prompt_for(mode, manifest, held_out.examples, engine.fits)
         except TemplateError as error:
             left_out[mode] = str(error)
-    if not asked:
+    if not prompts:
         reasons = "; ".join(f"{mode}: {why}" for mode, why in left_out.items())
         raise TemplateError(
             f"the bundle {manifest.name} {manifest.version} can be asked in none of these prior "
             f"modes ({reasons or 'none was named'}); name others"
         )
-    return asked, left_out
+    return prompts, left_out
 
 
 # ---- Two bundles ----
@@ -224,25 +246,27 @@ def _ask(
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two bundles on the same studies; in each mode that both were asked in, every score."""
+    """Two bundles on the same studies: every score, in each mode that both were drafted in."""
 
     first: Evaluation
     second: Evaluation
-    modes: dict[Mode, dict[str, Paired]]
+    modes: dict[PriorMode, dict[str, PairedResult]]
 
 
-def compare_bundles(first: Evaluation, second: Evaluation, told: Done = _hush) -> Comparison:
+def compare_bundles(
+    first: Evaluation, second: Evaluation, progress: ProgressCallback = no_progress
+) -> Comparison:
     """Test two bundles on the same held-out studies, pair by pair.
 
     Raises:
         CorpusError: they were not scored on the same studies, or in no mode in common.
     """
-    if [one.key for one in first.held.examples] != [one.key for one in second.held.examples]:
+    if [e.key for e in first.held_out.examples] != [e.key for e in second.held_out.examples]:
         raise CorpusError(
             "the two bundles were not scored on the same studies; evaluate both again"
         )
-    both = [mode for mode in first.modes if mode in second.modes]
-    if not both:
+    common = [mode for mode in first.modes if mode in second.modes]
+    if not common:
         raise CorpusError(
             f"{first.name} and {second.name} were drafted in no prior mode in common "
             f"({', '.join(first.modes)} and {', '.join(second.modes)}), so nothing compares them"
@@ -251,13 +275,13 @@ def compare_bundles(first: Evaluation, second: Evaluation, told: Done = _hush) -
         first,
         second,
         {
-            mode: compare(
-                first.held,
+            mode: compare_systems(
+                first.held_out,
                 first.modes[mode].drafts.texts,
                 second.modes[mode].drafts.texts,
-                first.how,
-                told,
+                first.scoring,
+                progress,
             )
-            for mode in both
+            for mode in common
         },
     )

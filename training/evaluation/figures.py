@@ -1,4 +1,4 @@
-"""An evaluation's figures as one JSON object. Knows no texts and no films: those are the page's."""
+"""Writes the figures of an evaluation as one JSON object, without texts and images."""
 
 from __future__ import annotations
 
@@ -9,104 +9,110 @@ from typing import Any
 
 from model.manifest import Manifest
 from training.evaluation.evaluate import Comparison, Evaluation, ModeResult
-from training.evaluation.floors import ABOUT
+from training.evaluation.floors import FLOOR_DESCRIPTIONS
 from training.evaluation.scoring import Scores, SystemScores
-from training.metrics.findings import F1
+from training.metrics.findings import F1, FindingAgreement
 
 SWAPPED = f"{F1}_films_swapped"
 
 
 def as_json(evaluation: Evaluation, comparison: Comparison | None = None) -> dict[str, Any]:
-    """All figures of an evaluation, of two bundles where they were compared."""
-    held, manifest, main = evaluation.held, evaluation.manifest, evaluation.main
-    said: dict[str, Any] = {
+    """Return all figures of an evaluation, of two bundles where they were compared."""
+    held_out, manifest, main = evaluation.held_out, evaluation.manifest, evaluation.main
+    figures: dict[str, Any] = {
         "bundle": _bundle(manifest),
-        "corpus": held.corpus,
-        "seed": held.seed,
-        "limit": held.limit,
-        "studies": len(held.examples),
-        "training_studies_read": held.training,
-        "references": held.section,
+        "corpus": held_out.corpus,
+        "seed": held_out.seed,
+        "limit": held_out.limit,
+        "studies": len(held_out.examples),
+        "training_studies_read": held_out.training,
+        "references": held_out.section,
         "device": evaluation.device,
         "dtype": evaluation.dtype,
         "seconds": round(evaluation.seconds, 3),
         "mode": evaluation.mode,
-        "normalisations": evaluation.how.normalisations,
-        "labeller": evaluation.how.labeller.name,
-        "resamples": evaluation.how.resamples,
-        "normal_by": held.normal_by,
-        "duplicates": held.duplicates,
-        "modes": {mode: _mode(came) for mode, came in evaluation.modes.items()},
+        "normalisations": evaluation.scoring.normalisations,
+        "labeller": evaluation.scoring.labeller.name,
+        "resamples": evaluation.scoring.resamples,
+        "normal_by": held_out.normal_by,
+        "duplicates": held_out.duplicates,
+        "modes": {mode: _mode(result) for mode, result in evaluation.modes.items()},
         "modes_left_out": evaluation.left_out,
         "floors": {
-            name: {"about": ABOUT[name]} | _scored(scored)
-            for name, scored in evaluation.floors.items()
+            name: {"about": FLOOR_DESCRIPTIONS[name]} | _scores(scores)
+            for name, scores in evaluation.floors.items()
         },
         "failures": [
-            {"mode": mode, "key": one.key, "reason": one.reason}
-            for mode, one in evaluation.failures()
+            {"mode": mode, "key": failure.key, "reason": failure.reason}
+            for mode, failure in evaluation.failures()
         ],
-        "names": evaluation.named,
+        "names": evaluation.descriptions,
         "notes": evaluation.notes,
     }
     if main.agreement is not None and main.swapped is not None:
-        said |= {F1: main.agreement.f1, SWAPPED: main.swapped.f1}
+        figures |= {F1: main.agreement.f1, SWAPPED: main.swapped.f1}
     if comparison is not None:
-        said["against"] = {
+        figures["against"] = {
             "bundle": _bundle(comparison.second.manifest),
             "modes": {
-                mode: {name: asdict(one) for name, one in scores.items()}
+                mode: {name: asdict(score) for name, score in scores.items()}
                 for mode, scores in comparison.modes.items()
             },
         }
-    numbers: dict[str, Any] = _finite(said)
-    return numbers
+    finite: dict[str, Any] = _finite(figures)
+    return finite
 
 
 def _bundle(manifest: Manifest) -> dict[str, str]:
     return {"name": manifest.name, "version": manifest.version, "digest": manifest.digest}
 
 
-def _mode(came: ModeResult) -> dict[str, Any]:
-    drafts = came.drafts
-    said: dict[str, Any] = {
+def _mode(result: ModeResult) -> dict[str, Any]:
+    drafts = result.drafts
+    figures: dict[str, Any] = {
         "template": drafts.template,
         "seconds": round(drafts.seconds, 3),
         "failures": len(drafts.failures),
-        **_scored(came.scored),
+        **_scores(result.scores),
         "groups": [
             {
                 "by": group.kind,
                 "name": group.name,
-                "studies": len(group.places),
+                "studies": len(group.indices),
                 "scores": _intervals(scores),
             }
-            for group, scores in came.scored.groups
+            for group, scores in result.scores.groups
         ],
-        "comparisons_without_prior": asdict(came.count_unsupported_comparisons),
+        "comparisons_without_prior": asdict(result.comparisons),
     }
-    if came.agreement is not None and came.swapped is not None:
-        said["agreement"] = asdict(came.agreement)
-        said[F1], said[SWAPPED] = came.agreement.f1, came.swapped.f1
-    return said
+    if result.agreement is not None and result.swapped is not None:
+        figures["agreement"] = _agreement(result.agreement)
+        figures[F1], figures[SWAPPED] = result.agreement.f1, result.swapped.f1
+    return figures
 
 
-def _scored(scored: SystemScores) -> dict[str, Any]:
+def _scores(scores: SystemScores) -> dict[str, Any]:
     return {
-        "wording": {name: _intervals(scores) for name, scores in scored.wording.items()},
-        "observations": _intervals(scored.observations),
-        "findings": _intervals(scored.findings),
+        "wording": {name: _intervals(wording) for name, wording in scores.wording.items()},
+        "observations": _intervals(scores.observations),
+        "findings": _intervals(scores.findings),
     }
+
+
+def _agreement(agreement: FindingAgreement) -> dict[str, Any]:
+    """Return the agreement under its published keys: the support is called "there"."""
+    figures = asdict(agreement)
+    return {**figures, "there": figures.pop("support")}
 
 
 def _intervals(scores: Scores) -> dict[str, dict[str, float | None]]:
-    return {name: asdict(one) for name, one in scores.items()}
+    return {name: asdict(score) for name, score in scores.items()}
 
 
-def _finite(said: Any) -> Any:
-    """The same with None for what is no number: JSON has no NaN."""
-    if isinstance(said, Mapping):
-        return {str(key): _finite(value) for key, value in said.items()}
-    if isinstance(said, list | tuple):
-        return [_finite(value) for value in said]
-    return None if isinstance(said, float) and not math.isfinite(said) else said
+def _finite(value: Any) -> Any:
+    """Return the same with None in place of NaN and infinity, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

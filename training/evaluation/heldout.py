@@ -1,6 +1,6 @@
-"""The studies that a bundle is scored on, their groups and their floors. Knows no drafts.
+"""Reads the studies that a bundle is scored on, their groups and their floors.
 
-Films stay where they are: what is kept of a study is its words.
+Only the texts of a study are kept; images stay where they are.
 """
 
 from __future__ import annotations
@@ -10,39 +10,48 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+from model.progress import ProgressCallback
 from model.prompting.sections import split_sections
 from records.errors import CorpusError
 from training.corpus.example import TEST, TRAIN, Corpus, Example, ExcludedStudy
 from training.corpus.registry import ENDLESS_CORPORA
-from training.evaluation.drafting import Done
 from training.evaluation.floors import ENDLESS_TRAINING, read_training, write_floors
-from training.metrics.normalisation import lower
+from training.metrics.normalisation import normalise_lower
 
-ENDLESS = 500
-"""Studies of a corpus without end, where no limit is given."""
+ENDLESS_LIMIT = 500
+"""Studies of an endless corpus, where no limit is given."""
 
-Normal = Callable[[Sequence[str]], Sequence[bool]]
-"""Whether each report is of a normal chest, by a labeller of text."""
+NormalFunction = Callable[[Sequence[str]], Sequence[bool]]
+"""Returns whether each report is of a normal chest, by a labeller."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Some of the studies. kind: what they are grouped by. places: theirs, in order."""
+    """Some of the studies, by index; `kind` is what they are grouped by."""
 
     kind: Literal["views", "normal", "duplicates"]
     name: str
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class HeldOutSet:
-    """A test split.
+    """A test split, as far as it is scored.
 
-    references: the text that each draft is scored against. section: "report", or "findings" where
-    the corpus's references are of the findings alone; of a draft that has an impression too, its
-    findings are then scored. normal_by: who said which study is normal. floors: name -> a report
-    for each study. duplicates: references that stand word for word in the training split.
-    training: studies in that, as far as it was read.
+    Attributes:
+        corpus: The corpus's name.
+        seed: Of the shuffling.
+        limit: The number of studies that was asked for; None for all.
+        examples: The studies.
+        references: The text that each draft is scored against.
+        section: "findings" where the corpus's references are of the findings alone: only the
+            findings of a draft are scored then. Else "report".
+        normal: Whether each study is normal.
+        normal_by: Who says which study is normal.
+        groups: Groups of studies.
+        floors: Floor -> a report for each study.
+        duplicates: References that are word for word in the training split.
+        training: Studies of the training split that were read.
     """
 
     corpus: str
@@ -60,12 +69,12 @@ class HeldOutSet:
 
     @property
     def truth(self) -> list[frozenset[str]] | None:
-        """The findings that were drawn, where all are known."""
-        known = [one.truth for one in self.examples if one.truth is not None]
+        """The findings that were drawn; None where they are not known of every study."""
+        known = [e.truth for e in self.examples if e.truth is not None]
         return known if len(known) == len(self.examples) else None
 
-    def scored(self, draft: str) -> str:
-        """The part of a draft that is scored against the reference."""
+    def scored_part(self, draft: str) -> str:
+        """Return the part of a draft that is scored against the reference."""
         return draft if self.section == "report" else split_sections(draft).findings
 
 
@@ -74,13 +83,19 @@ def read_held_out_set(
     *,
     limit: int | None,
     seed: int,
-    normal: Normal,
+    normal: NormalFunction,
     normal_by: str,
-    told: Done,
+    progress: ProgressCallback,
 ) -> HeldOutSet:
-    """Read the test split, or its first `limit` studies, and the training split for the floors.
+    """Read the test split, and the training split for the floors.
 
-    normal, normal_by: a labeller and its name, for corpora that do not say themselves.
+    Args:
+        corpus: The corpus.
+        limit: The first so many studies; None takes all, or ENDLESS_LIMIT of an endless corpus.
+        seed: Of the shuffling.
+        normal: Says which reports are normal, for corpora that do not say it themselves.
+        normal_by: The name of the labeller behind `normal`.
+        progress: Is told of each step.
 
     Raises:
         CorpusError: limit is below 1, or the corpus has no study to test on.
@@ -89,21 +104,21 @@ def read_held_out_set(
         raise CorpusError(f"a limit of {limit} leaves no study to score; give 1 or more")
     endless = corpus.name in ENDLESS_CORPORA
     if limit is None and endless:
-        limit = ENDLESS
-    told("reading the test split", 0, 1)
+        limit = ENDLESS_LIMIT
+    progress("reading the test split", 0, 1)
     examples = tuple(islice(_examples(corpus, TEST), limit))
-    told("reading the test split", 1, 1)
+    progress("reading the test split", 1, 1)
     if not examples:
         raise CorpusError(
             f"the corpus {corpus.name} has no study in its test split, so there is nothing to "
             f"score; `nightdraft corpus check {corpus.name} PATH` says what it holds"
         )
-    references = tuple(one.target for one in examples)
-    told("reading the training split", 0, 1)
+    references = tuple(example.target for example in examples)
+    progress("reading the training split", 0, 1)
     training = read_training(_examples(corpus, TRAIN), stop=ENDLESS_TRAINING if endless else None)
-    told("reading the training split", 1, 1)
-    seen = [training.holds(text) for text in references]
-    normals, who = _normal(examples, references, normal, normal_by)
+    progress("reading the training split", 1, 1)
+    duplicated = [training.holds(text) for text in references]
+    normals, source = _normal(examples, references, normal, normal_by)
     return HeldOutSet(
         corpus=corpus.name,
         seed=seed,
@@ -112,29 +127,29 @@ def read_held_out_set(
         references=references,
         section="report" if any(split_sections(t).impression for t in references) else "findings",
         normal=tuple(normals),
-        normal_by=who,
-        groups=tuple(_groups(examples, references, normals, seen)),
+        normal_by=source,
+        groups=tuple(_groups(examples, references, normals, duplicated)),
         floors=write_floors(
-            training, [one.priors.indication for one in examples], references, seed
+            training, [example.priors.indication for example in examples], references, seed
         ),
-        duplicates=sum(seen),
+        duplicates=sum(duplicated),
         training=training.studies,
     )
 
 
 def _examples(corpus: Corpus, split: str) -> Iterator[Example]:
-    return (one for one in corpus.read(split) if not isinstance(one, ExcludedStudy))
+    return (s for s in corpus.read(split) if not isinstance(s, ExcludedStudy))
 
 
 def _normal(
-    examples: Sequence[Example], references: Sequence[str], normal: Normal, normal_by: str
+    examples: Sequence[Example], references: Sequence[str], normal: NormalFunction, normal_by: str
 ) -> tuple[list[bool], str]:
-    """Which studies are normal, and who says so: the drawing, the coders, or a labeller."""
-    if all(one.truth is not None for one in examples):
-        return [not one.truth for one in examples], "what was drawn"
-    if all(one.oracle is not None and one.oracle.problems for one in examples):
-        coded = [one.oracle.problems if one.oracle else () for one in examples]
-        return [tuple(map(str.lower, one)) == ("normal",) for one in coded], "the corpus's coders"
+    """Return which studies are normal, and who says so: the drawing, the coders or a labeller."""
+    if all(e.truth is not None for e in examples):
+        return [not e.truth for e in examples], "what was drawn"
+    if all(e.oracle is not None and e.oracle.problems for e in examples):
+        problems = [e.oracle.problems if e.oracle else () for e in examples]
+        return [tuple(map(str.lower, p)) == ("normal",) for p in problems], "the corpus's coders"
     return list(normal(references)), normal_by
 
 
@@ -142,31 +157,31 @@ def _groups(
     examples: Sequence[Example],
     references: Sequence[str],
     normals: Sequence[bool],
-    seen: Sequence[bool],
+    duplicated: Sequence[bool],
 ) -> Iterator[Group]:
-    """Every group that has a study in it."""
-    places = range(len(examples))
+    """Yield every group that has a study in it."""
+    indices = range(len(examples))
     first: dict[str, int] = {}
-    for place, text in enumerate(references):
-        first.setdefault(lower(text), place)
-    once = set(first.values())
-    counts = [len(one.images) for one in examples]
+    for index, text in enumerate(references):
+        first.setdefault(normalise_lower(text), index)
+    first_uses = set(first.values())
+    counts = [len(example.images) for example in examples]
     groups = [
         *(
-            Group("views", f"{n} view{'s' * (n > 1)}", tuple(p for p in places if counts[p] == n))
+            Group("views", f"{n} view{'s' * (n > 1)}", tuple(p for p in indices if counts[p] == n))
             for n in sorted(set(counts))
         ),
-        Group("normal", "normal", tuple(p for p in places if normals[p])),
-        Group("normal", "abnormal", tuple(p for p in places if not normals[p])),
+        Group("normal", "normal", tuple(p for p in indices if normals[p])),
+        Group("normal", "abnormal", tuple(p for p in indices if not normals[p])),
         Group(
             "duplicates",
             "not word for word in the training split",
-            tuple(p for p in places if not seen[p]),
+            tuple(p for p in indices if not duplicated[p]),
         ),
         Group(
             "duplicates",
             "that, and each text once",
-            tuple(p for p in places if not seen[p] and p in once),
+            tuple(p for p in indices if not duplicated[p] and p in first_uses),
         ),
     ]
-    yield from (group for group in groups if group.places)
+    yield from (group for group in groups if group.indices)

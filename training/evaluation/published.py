@@ -1,4 +1,4 @@
-"""Tables 1 to 3 of the ClinicalBLIP paper, as data. Knows no scores of ours.
+"""Tables 1 to 3 of the ClinicalBLIP paper, as data.
 
 Ji J et al., "Vision-Language Model for Generating Textual Descriptions From Clinical Images",
 JMIR Form Res 2024;8:e32690. None stands where the paper prints N/A.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 BLEU_A = "bleu_a"
 METEOR = "meteor"
-"""As each paper printed it. The compared papers use METEOR 1.5; the paper's own cannot be that."""
+"""METEOR as printed. The compared papers use METEOR 1.5; the paper's own score cannot be that."""
 ROUGE_L = "rouge_l"
 COLUMNS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", BLEU_A, METEOR, ROUGE_L)
 ABLATION_COLUMNS = (BLEU_A, METEOR, ROUGE_L)
@@ -28,7 +28,7 @@ HEADINGS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One method of a table. values: one for each column; None is the paper's N/A."""
+    """One method of a table, with a value for each column; None is the paper's N/A."""
 
     method: str
     values: tuple[float | None, ...]
@@ -36,7 +36,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the paper. corpus: the one that its scores are of, as on the command line."""
+    """One table of the paper; `corpus` is the name of its corpus on the command line."""
 
     number: int
     title: str

@@ -1,10 +1,10 @@
-"""Writes the report of an evaluation: one HTML file that holds all of it, and Markdown with PNGs.
+"""Writes the report of an evaluation: one HTML file that holds everything, and Markdown with PNGs.
 
-    OUT/report.html     everything, films too: one file that can be passed on
+    OUT/report.html     everything with its images: one file that can be passed on
     OUT/report.md       the same for a repository
     OUT/pictures/*.png  what the Markdown shows
 
-What corpora and models write is untrusted text: it is escaped in both. Knows no scoring.
+Texts of corpora and models are untrusted: they are escaped in both.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from records.errors import NotAllowed
 from training.evaluation.evaluate import Comparison, Evaluation
 from training.evaluation.pages.cases import extreme_cases
-from training.evaluation.pages.chart import draw
-from training.evaluation.pages.paper import paper
-from training.evaluation.pages.sections import failures, names, sections
-from training.evaluation.pages.versus import versus
+from training.evaluation.pages.chart import draw_chart
+from training.evaluation.pages.paper import paper_section
+from training.evaluation.pages.sections import failures_section, names_section, score_sections
+from training.evaluation.pages.versus import comparison_section
 
 WARNING = (
     "Research figures, not for clinical use. The texts and films below may be of patients: keep "
@@ -33,22 +33,22 @@ WARNING = (
 PICTURES = "pictures"
 CHART = "scores.png"
 HTML, MARKDOWN = "report.html", "report.md"
-_OURS = re.compile(r"scores\.png|(?:worst|best)-\d+-\d+\.png")
-"""The pictures of a report, by name: the chart, and `pages.cases`'s films."""
+_OWN_PICTURES = re.compile(r"scores\.png|(?:worst|best)-\d+-\d+\.png")
+"""The names of a report's pictures: the chart, and the images of `pages.cases`."""
 
 
 def check_folder(folder: Path) -> None:
     """Refuse a folder that no report can be written to, before hours of drafting.
 
     Raises:
-        NotAllowed: it is a file, it cannot be made or written to, or something that is not a
-            report's stands where the report would.
+        NotAllowed: it is a file, it cannot be made or written to, or something else stands where
+            the report would be written.
     """
     pictures = folder / PICTURES
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for place in (folder, *([pictures] if pictures.is_dir() else [])):
-            probe = place / f".{HTML}.new"
+        for writable in (folder, *([pictures] if pictures.is_dir() else [])):
+            probe = writable / f".{HTML}.new"
             probe.touch()
             probe.unlink()
     except OSError as error:
@@ -71,34 +71,34 @@ def check_folder(folder: Path) -> None:
 def write_report(
     folder: Path, evaluation: Evaluation, comparison: Comparison | None = None
 ) -> tuple[Path, Path]:
-    """Write the report, over an earlier one; the paths of the HTML and of the Markdown.
+    """Write the report over an earlier one; return the paths of the HTML and of the Markdown.
 
-    Of what else is in the folder, and among its pictures, nothing is touched.
+    Other files in the folder and among its pictures are not touched.
 
     Raises:
         NotAllowed: the folder cannot be written to.
     """
     check_folder(folder)
     worst, best = extreme_cases(evaluation)
-    chart = draw(evaluation)
-    said = {
+    chart = draw_chart(evaluation)
+    context = {
         "warning": WARNING,
         "evaluation": evaluation,
         "facts": _facts(evaluation),
         "chart": chart,
         "sections": [
-            *sections(evaluation),
-            *([] if comparison is None else [versus(comparison)]),
-            paper(evaluation),
+            *score_sections(evaluation),
+            *([] if comparison is None else [comparison_section(comparison)]),
+            paper_section(evaluation),
         ],
         "cases": {"Worst": worst, "Best": best},
-        "last": [failures(evaluation), names(evaluation)],
+        "last": [failures_section(evaluation), names_section(evaluation)],
         "pictures": PICTURES,
     }
     pictures = folder / PICTURES
     pictures.mkdir(exist_ok=True)
     for old in pictures.iterdir():
-        if _OURS.fullmatch(old.name):
+        if _OWN_PICTURES.fullmatch(old.name):
             old.unlink()
     (pictures / CHART).write_bytes(chart)
     for case in (*worst, *best):
@@ -107,18 +107,18 @@ def write_report(
                 (pictures / picture.name).write_bytes(picture.png)
     environment = _environment()
     for name in (HTML, MARKDOWN):
-        text = environment.get_template(name).render(said)
+        text = environment.get_template(name).render(context)
         (folder / name).write_text(text, encoding="utf-8")
     return folder / HTML, folder / MARKDOWN
 
 
-_ACTIVE = re.compile(r"([\\`*_{}\[\]#|~!@]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
-"""What Markdown reads as markup inside a line, or makes a link of."""
+_MARKUP = re.compile(r"([\\`*_{}\[\]#|~!@]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
+"""What Markdown takes for markup or a link within a line."""
 
 
 def as_markdown(text: object) -> str:
-    """Untrusted text as one line of Markdown that shows what it says and does nothing."""
-    return _ACTIVE.sub(r"\\\1", escape(" ".join(str(text).split()), quote=False))
+    """Return untrusted text as one line of Markdown that shows it and has no effect."""
+    return _MARKUP.sub(r"\\\1", escape(" ".join(str(text).split()), quote=False))
 
 
 def _environment() -> Environment:
@@ -140,19 +140,19 @@ def _as_uri(png: bytes) -> str:
 
 
 def _facts(evaluation: Evaluation) -> dict[str, str]:
-    """What was scored, and how."""
-    held, manifest = evaluation.held, evaluation.manifest
-    drafted = len(held.examples) * len(evaluation.modes)
-    seconds = sum(came.drafts.seconds for came in evaluation.modes.values())
-    limit = "" if held.limit is None else f" (the first {held.limit} of the test split)"
+    """Return what was scored, and how."""
+    held_out, manifest = evaluation.held_out, evaluation.manifest
+    drafted = len(held_out.examples) * len(evaluation.modes)
+    seconds = sum(result.drafts.seconds for result in evaluation.modes.values())
+    limit = "" if held_out.limit is None else f" (the first {held_out.limit} of the test split)"
     return {
         "bundle": f"{evaluation.name}, digest {manifest.digest}",
-        "corpus": f"{held.corpus}, seed {held.seed}",
-        "studies": f"{len(held.examples)}{limit}",
+        "corpus": f"{held_out.corpus}, seed {held_out.seed}",
+        "studies": f"{len(held_out.examples)}{limit}",
         "prior modes": ", ".join(evaluation.modes),
         "failed": f"{len(evaluation.failures())} drafts, scored as empty",
         "drafted on": f"{evaluation.device}, {evaluation.dtype}, "
         f"{1000 * seconds / drafted:.0f} ms a study",
-        "labeller": evaluation.how.labeller.name,
+        "labeller": evaluation.scoring.labeller.name,
         "written": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     }

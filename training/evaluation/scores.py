@@ -1,4 +1,4 @@
-"""A new bundle's scores, for its manifest and its card. Knows no training."""
+"""Scores a new bundle for its manifest and its model card."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ NORMALISATION = "lower"
 def scores_for(
     corpus: Corpus, limit: int, seed: int, device: str | None
 ) -> Callable[[Path], dict[str, Any]]:
-    """How a bundle is scored on the first studies of a corpus's test split, as it is served.
+    """Return a function that scores a bundle on the first studies of a corpus's test split.
 
-    A corpus without a test split gives no scores, and says so among them.
+    For a corpus without a test split it returns the reason instead of scores.
     """
 
     def score(bundle: Path) -> dict[str, Any]:
-        how = ScoringConfig(load_labeller(None), (NORMALISATION,), seed=seed)
+        scoring = ScoringConfig(load_labeller(None), (NORMALISATION,), seed=seed)
         try:
-            found = evaluate(bundle, corpus, how=how, limit=limit, device=device)
+            evaluation = evaluate(bundle, corpus, scoring=scoring, limit=limit, device=device)
         except CorpusError as error:
             return {"none": str(error)}
-        said: dict[str, Any] = {
-            "on": f"{corpus.name}, {len(found.held.examples):,} studies of its test split",
+        scores: dict[str, Any] = {
+            "on": f"{corpus.name}, {len(evaluation.held_out.examples):,} studies of its test split",
             "normalisation": NORMALISATION,
-            "labels": how.labeller.name,
+            "labels": scoring.labeller.name,
         }
-        for mode, came in found.modes.items():
-            for name, one in came.scored.main.items():
-                if one.value is not None and math.isfinite(one.value):
-                    said[f"{name}, priors {mode}"] = round(one.value, 4)
-            if came.agreement is not None and came.swapped is not None:
-                said[f"{SWAPPED}, priors {mode}"] = round(came.swapped.f1, 4)
-                said[f"all findings right, priors {mode}"] = round(came.agreement.exact, 4)
-                said[f"f1 by finding, priors {mode}"] = {
+        for mode, result in evaluation.modes.items():
+            for name, interval in result.scores.main.items():
+                if interval.value is not None and math.isfinite(interval.value):
+                    scores[f"{name}, priors {mode}"] = round(interval.value, 4)
+            if result.agreement is not None and result.swapped is not None:
+                scores[f"{SWAPPED}, priors {mode}"] = round(result.swapped.f1, 4)
+                scores[f"all findings right, priors {mode}"] = round(result.agreement.exact, 4)
+                scores[f"f1 by finding, priors {mode}"] = {
                     name: round(f1, 3)
-                    for name, f1 in came.agreement.by_finding.items()
-                    if came.agreement.there[name]
+                    for name, f1 in result.agreement.by_finding.items()
+                    if result.agreement.support[name]
                 }
-        return said
+        return scores
 
     return score

@@ -1,6 +1,6 @@
 """Scores drafts of held-out studies: wording, observations, findings, groups, comparisons.
 
-Every score is a corpus score with its bootstrap interval. Knows no network.
+Every score is a corpus score with its bootstrap interval.
 """
 
 from __future__ import annotations
@@ -10,38 +10,44 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.labels import Labeller
-from training.evaluation.drafting import Done, Drafts
+from model.progress import ProgressCallback
+from training.evaluation.drafting import Drafts
 from training.evaluation.heldout import Group, HeldOutSet
-from training.metrics.clinical import Clinical, clinical
+from training.metrics.clinical import ClinicalScores, score_clinical
 from training.metrics.comparisons import compares_with_prior, split_sentences
 from training.metrics.findings import FindingCounts, count_findings
-from training.metrics.radgraph import RadGraph, radgraph
+from training.metrics.radgraph import RadGraphScores, score_radgraph
 from training.metrics.resampling import (
     RESAMPLES,
     Interval,
-    Paired,
+    PairedResult,
     Statistic,
-    among,
     bootstrap,
-    joined,
-    paired,
+    combine,
+    paired_test,
+    restrict,
 )
 from training.metrics.text import Measurement, measure
 
 Scores = Mapping[str, Interval]
-NORMALISED = ("lower", "raw", "r2gen")
-"""The normalisations of wording where none is named."""
+DEFAULT_NORMALISATIONS = ("lower", "raw", "r2gen")
+"""The normalisations of wording, where none is given."""
 
 
 @dataclass(frozen=True)
 class ScoringConfig:
     """How drafts are scored.
 
-    normalisations: the first is that of groups, tests and cases. radgraph: a folder of its weights.
+    Attributes:
+        labeller: Labels observations.
+        normalisations: Of the wording; the first is used for groups, tests and single cases.
+        resamples: Of the bootstrap and of the paired test.
+        seed: Of the shuffling and the resamples.
+        radgraph: The folder of RadGraph's weights; None leaves it out.
     """
 
     labeller: Labeller
-    normalisations: tuple[str, ...] = NORMALISED
+    normalisations: tuple[str, ...] = DEFAULT_NORMALISATIONS
     resamples: int = RESAMPLES
     seed: int = 0
     radgraph: Path | None = None
@@ -54,12 +60,15 @@ class ScoringConfig:
 
 @dataclass(frozen=True)
 class SystemScores:
-    """Scores of one text for each study.
+    """The scores of one system: of one text for each study.
 
-    wording: by normalisation. observations: CheXpert's, by the labeller, and RadGraph's
-    where its weights are. findings: only where what
-    was drawn is known. groups: the scores of each, wording by the first normalisation. rouge_l,
-    finding_f1: each study by itself; no finding_f1 where `findings` is empty.
+    Attributes:
+        wording: Normalisation -> scores.
+        observations: CheXpert's, by the labeller, and RadGraph's where its weights are present.
+        findings: Only where what was drawn is known.
+        groups: Each group with its scores, wording by the first normalisation.
+        rouge_l: Of each study alone.
+        finding_f1: Of each study alone; empty where `findings` is empty.
     """
 
     wording: dict[str, Scores]
@@ -71,29 +80,35 @@ class SystemScores:
 
     @property
     def main(self) -> Scores:
-        """All of them, wording by the first normalisation."""
+        """All scores together, wording by the first normalisation."""
         return {**next(iter(self.wording.values())), **self.observations, **self.findings}
 
 
 @dataclass(frozen=True)
 class AllScores:
-    """Several texts for each study, by the name of who wrote them.
+    """The scores of several systems.
 
-    named: section -> score -> implementation, version, normalisation. notes: section -> score ->
-    what a reader of it must know, as why it is not there. A section is a normalisation or
-    "observations".
+    Attributes:
+        by_system: System -> its scores.
+        descriptions: Section -> score -> implementation, version, normalisation. A section is a
+            normalisation or "observations".
+        notes: Section -> score -> what a reader must know of it, such as why it is missing.
     """
 
-    by_name: dict[str, SystemScores]
-    named: dict[str, dict[str, str]]
+    by_system: dict[str, SystemScores]
+    descriptions: dict[str, dict[str, str]]
     notes: dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
 class UnsupportedComparisons:
-    """Texts that compare with an earlier film although no report of one was in the prompt.
+    """Texts that compare with an earlier study although the prompt held no prior report.
 
-    studies: those without. drafts, references: how many of theirs hold a comparing sentence.
+    The field names are JSON keys.
+
+    Attributes:
+        studies: The number of studies without a prior report.
+        drafts, references: How many of theirs have a comparing sentence.
     """
 
     studies: int
@@ -101,106 +116,135 @@ class UnsupportedComparisons:
     references: int
 
 
-def score(
-    held: HeldOutSet,
-    writers: Mapping[str, Sequence[str]],
-    how: ScoringConfig,
+def score_systems(
+    held_out: HeldOutSet,
+    systems: Mapping[str, Sequence[str]],
+    scoring: ScoringConfig,
     grouped: Collection[str],
-    told: Done,
+    progress: ProgressCallback,
 ) -> AllScores:
-    """Score several texts for each held-out study. writers: name -> its texts, in order.
+    """Score several systems on the held-out studies.
 
-    All are measured together, since METEOR 1.5 takes seconds to start. grouped: whose scores are
-    wanted by group too.
+    All are measured together, since METEOR 1.5 takes seconds to start.
+
+    Args:
+        held_out: The studies.
+        systems: System -> its text for each study, in order.
+        scoring: How to score.
+        grouped: The systems whose scores are wanted for each group too.
+        progress: Is told of each step.
     """
-    together = _Together(held, list(writers.values()), how, told)
-    seen, graph = together.seen, together.graph
-    by_name = {}
-    for number, name in enumerate(writers):
-        told("scores and intervals", number, len(writers))
-        by_name[name] = together.scored(number, with_groups=name in grouped)
-    told("scores and intervals", len(writers), len(writers))
+    joint = _JointMeasurement(held_out, list(systems.values()), scoring, progress)
+    clinical, graph = joint.clinical, joint.radgraph
+    by_system = {}
+    for number, name in enumerate(systems):
+        progress("scores and intervals", number, len(systems))
+        by_system[name] = joint.system_scores(number, with_groups=name in grouped)
+    progress("scores and intervals", len(systems), len(systems))
+    descriptions = {n: dict(m.scores.descriptions) for n, m in joint.wording.items()}
+    notes = {n: dict(m.scores.notes) for n, m in joint.wording.items()}
+    graph_description = {} if graph.note else {"radgraph_f1": graph.name}
     return AllScores(
-        by_name=by_name,
-        named={n: dict(one.scores.named) for n, one in together.measured.items()}
-        | {"observations": {**seen.named, **({} if graph.note else {"radgraph_f1": graph.name})}},
-        notes={n: dict(one.scores.notes) for n, one in together.measured.items()}
-        | {"observations": {"radgraph_f1": graph.note} if graph.note else {}},
+        by_system=by_system,
+        descriptions=descriptions
+        | {"observations": {**clinical.descriptions, **graph_description}},
+        notes=notes | {"observations": {"radgraph_f1": graph.note} if graph.note else {}},
     )
 
 
-def compare(
-    held: HeldOutSet, first: Sequence[str], second: Sequence[str], how: ScoringConfig, told: Done
-) -> dict[str, Paired]:
-    """Two systems' drafts of the same studies, tested pair by pair."""
-    one_way = replace(how, normalisations=how.normalisations[:1])
-    together = _Together(held, [first, second], one_way, told)
-    return paired(together.statistic, len(held.examples), resamples=how.resamples, seed=how.seed)
+def compare_systems(
+    held_out: HeldOutSet,
+    first: Sequence[str],
+    second: Sequence[str],
+    scoring: ScoringConfig,
+    progress: ProgressCallback,
+) -> dict[str, PairedResult]:
+    """Test two systems' drafts of the same studies, pair by pair."""
+    first_only = replace(scoring, normalisations=scoring.normalisations[:1])
+    joint = _JointMeasurement(held_out, [first, second], first_only, progress)
+    return paired_test(
+        joint.statistic, len(held_out.examples), resamples=scoring.resamples, seed=scoring.seed
+    )
 
 
-def count_unsupported_comparisons(held: HeldOutSet, drafts: Drafts) -> UnsupportedComparisons:
-    """Count what compares with a film that nobody told of."""
-    without = [place for place, told in enumerate(drafts.prior_report) if not told]
+def count_unsupported_comparisons(held_out: HeldOutSet, drafts: Drafts) -> UnsupportedComparisons:
+    """Count the texts that compare with an earlier study that the prompt says nothing of."""
+    without = [index for index, given in enumerate(drafts.prior_report) if not given]
     return UnsupportedComparisons(
         studies=len(without),
-        drafts=sum(_compares(drafts.texts[place]) for place in without),
-        references=sum(_compares(held.references[place]) for place in without),
+        drafts=sum(_has_comparison(drafts.texts[index]) for index in without),
+        references=sum(_has_comparison(held_out.references[index]) for index in without),
     )
 
 
-def _compares(text: str) -> bool:
+def _has_comparison(text: str) -> bool:
     return any(map(compares_with_prior, split_sentences(text)))
 
 
-class _Together:
-    """All writers' texts measured at once: writer w's text of study n is at w * studies + n."""
+class _JointMeasurement:
+    """All systems' texts measured at once; system s's text of study n is case s * studies + n."""
 
     def __init__(
-        self, held: HeldOutSet, writers: Sequence[Sequence[str]], how: ScoringConfig, told: Done
+        self,
+        held_out: HeldOutSet,
+        systems: Sequence[Sequence[str]],
+        scoring: ScoringConfig,
+        progress: ProgressCallback,
     ) -> None:
-        self.held, self.how = held, how
-        whole = [text for texts in writers for text in texts]
-        scored = [held.scored(text) for text in whole]
-        references = list(held.references) * len(writers)
-        self.measured: dict[str, Measurement] = {}
-        for done, name in enumerate(how.normalisations):
-            told("measuring the wording", done, len(how.normalisations))
-            self.measured[name] = measure(
-                scored, [[text] for text in references], normalisation=name
-            )
-        told("measuring the wording", len(how.normalisations), len(how.normalisations))
-        self.seen: Clinical = clinical(scored, references, how.labeller)
-        self.graph: RadGraph = radgraph(scored, references, how.radgraph)
-        self.counts: FindingCounts | None = None
-        if held.truth is not None:
-            self.counts = count_findings(held.truth * len(writers), whole)
+        self.held_out, self.scoring = held_out, scoring
+        texts = [text for system in systems for text in system]
+        parts = [held_out.scored_part(text) for text in texts]
+        references = list(held_out.references) * len(systems)
+        count = len(scoring.normalisations)
+        self.wording: dict[str, Measurement] = {}
+        for done, name in enumerate(scoring.normalisations):
+            progress("measuring the wording", done, count)
+            self.wording[name] = measure(parts, [[text] for text in references], normalisation=name)
+        progress("measuring the wording", count, count)
+        self.clinical: ClinicalScores = score_clinical(parts, references, scoring.labeller)
+        self.radgraph: RadGraphScores = score_radgraph(parts, references, scoring.radgraph)
+        self.findings: FindingCounts | None = None
+        if held_out.truth is not None:
+            self.findings = count_findings(held_out.truth * len(systems), texts)
 
     @property
     def statistic(self) -> Statistic:
         """Every score, wording by the first normalisation."""
-        counts = [] if self.counts is None else [self.counts.of]
-        return joined(self.measured[self.how.first].of, self.seen.of, self.graph.of, *counts)
+        findings = [] if self.findings is None else [self.findings.scores_at]
+        return combine(
+            self.wording[self.scoring.first].scores_at,
+            self.clinical.scores_at,
+            self.radgraph.scores_at,
+            *findings,
+        )
 
-    def scored(self, writer: int, *, with_groups: bool) -> SystemScores:
-        """One writer's scores."""
-        studies = len(self.held.examples)
-        first = writer * studies
-        everybody = range(first, first + studies)
+    def system_scores(self, system: int, *, with_groups: bool) -> SystemScores:
+        """Return the scores of one system."""
+        studies = len(self.held_out.examples)
+        first = system * studies
+        all_cases = range(first, first + studies)
 
-        def sure(of: Statistic, places: Sequence[int] = everybody) -> dict[str, Interval]:
-            how = self.how
-            return bootstrap(among(of, places), len(places), resamples=how.resamples, seed=how.seed)
+        def with_intervals(
+            statistic: Statistic, indices: Sequence[int] = all_cases
+        ) -> dict[str, Interval]:
+            return bootstrap(
+                restrict(statistic, indices),
+                len(indices),
+                resamples=self.scoring.resamples,
+                seed=self.scoring.seed,
+            )
 
-        counts = self.counts
-        rouge = self.measured[self.how.first].cases["rouge_l"]
+        findings = self.findings
+        rouge = self.wording[self.scoring.first].cases["rouge_l"]
+        observations = combine(self.clinical.scores_at, self.radgraph.scores_at)
         return SystemScores(
-            wording={name: sure(one.of) for name, one in self.measured.items()},
-            observations=sure(joined(self.seen.of, self.graph.of)),
-            findings={} if counts is None else sure(counts.of),
+            wording={name: with_intervals(m.scores_at) for name, m in self.wording.items()},
+            observations=with_intervals(observations),
+            findings={} if findings is None else with_intervals(findings.scores_at),
             groups=tuple(
-                (group, sure(self.statistic, [first + place for place in group.places]))
-                for group in (self.held.groups if with_groups else ())
+                (group, with_intervals(self.statistic, [first + n for n in group.indices]))
+                for group in (self.held_out.groups if with_groups else ())
             ),
-            rouge_l=tuple(float(rouge[place]) for place in everybody),
-            finding_f1=() if counts is None else counts.by_case[first : first + studies],
+            rouge_l=tuple(float(rouge[index]) for index in all_cases),
+            finding_f1=() if findings is None else findings.by_case[first : first + studies],
         )

@@ -18,7 +18,7 @@ from model.labels import load_labeller
 from model.manifest import resolve
 from records.errors import NotAllowed
 from training.corpus.example import TRAIN, Corpus
-from training.evaluation.drafting import Mode
+from training.evaluation.drafting import PriorMode
 from training.evaluation.evaluate import evaluate
 from training.evaluation.published import Table
 from training.evaluation.scoring import ScoringConfig
@@ -61,7 +61,7 @@ def ablation_stages(lora: float | None, whole: float | None) -> Rows:
 def ablate(
     pipeline: Pipeline,
     out: Path,
-    score: Callable[[Path, Mode], dict[str, Interval]],
+    score: Callable[[Path, PriorMode], dict[str, Interval]],
     published: Table,
     *,
     rows: Rows = ABLATIONS,
@@ -110,16 +110,16 @@ def ablate(
 
 def _train_row(
     pipeline: Pipeline, folder: Path, name: str, stages: Sequence[Stage], *, resume: bool
-) -> tuple[Path, Mode]:
+) -> tuple[Path, PriorMode]:
     """The bundle of a row and the prior mode of its prompts; a row without stages is the base."""
     if not stages:
         base = pipeline.manifest
         knows_priors = "context" in (base.template, *base.templates)
-        return resolve(pipeline.base), Mode.CONTEXT if knows_priors else Mode.NONE
+        return resolve(pipeline.base), PriorMode.CONTEXT if knows_priors else PriorMode.NONE
     adapters = pipeline.train(stages, resume=resume)
     about = BundleDescription(f"ablation-{name}", "1", pipeline.templates(stages))
     pipeline.build_bundle(folder, adapters, about, overwrite=True)
-    return folder, Mode.CONTEXT if any(stage.priors for stage in stages) else Mode.NONE
+    return folder, PriorMode.CONTEXT if any(stage.priors for stage in stages) else PriorMode.NONE
 
 
 def _identity(
@@ -158,13 +158,15 @@ def clear(out: Path) -> None:
 
 def make_scorer(
     corpus: Corpus, limit: int, seed: int, device: str | None
-) -> Callable[[Path, Mode], dict[str, Interval]]:
+) -> Callable[[Path, PriorMode], dict[str, Interval]]:
     """A function that scores a row on the first `limit` studies of the corpus's test split."""
-    how = ScoringConfig(load_labeller(None), ("lower",), seed=seed)
+    scoring = ScoringConfig(load_labeller(None), ("lower",), seed=seed)
 
-    def score(bundle: Path, mode: Mode) -> dict[str, Interval]:
-        evaluation = evaluate(bundle, corpus, modes=(mode,), how=how, limit=limit, device=device)
-        main = evaluation.modes[mode].scored.main
+    def score(bundle: Path, mode: PriorMode) -> dict[str, Interval]:
+        evaluation = evaluate(
+            bundle, corpus, modes=(mode,), scoring=scoring, limit=limit, device=device
+        )
+        main = evaluation.modes[mode].scores.main
         return {name: main[name] for name in ROW_SCORES if name in main}
 
     return score

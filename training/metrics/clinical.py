@@ -1,7 +1,7 @@
-"""Whether drafts say what the reports say: F1 over CheXpert's observations. Knows no words.
+"""Scores what drafts say against what reports say: F1 over CheXpert's observations.
 
-The labels are a labeller's, of draft and report alike, so a score is of one labeller and carries
-its name. Wording is another matter (`metrics`).
+One labeller labels drafts and reports, so a score belongs to that labeller and carries its name.
+`training.metrics.text` scores the wording.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from model.labels.base import (
 )
 
 FIVE = (CARDIOMEGALY, EDEMA, CONSOLIDATION, ATELECTASIS, PLEURAL_EFFUSION)
-"""Those that CheXpert's readers competed on (Irvin et al. 2019)."""
+"""The five competition observations of CheXpert (Irvin et al. 2019)."""
 _SETS = {"14": OBSERVATIONS, "5": FIVE}
 Uncertain = Literal["negative", "positive"]
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """Of one observation. support: in how many reports it is positive."""
+class ObservationScore:
+    """The scores of one observation; `support` is the number of reports in which it is positive."""
 
     precision: float
     recall: float
@@ -42,49 +42,61 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Clinical:
-    """The observations of drafts and of reports, and how far they agree.
+class ClinicalScores:
+    """The observations of drafts and reports, and how far they agree.
 
-    named: name of a score -> labeller and convention. hypotheses, references: labels of each case.
+    Attributes:
+        scores: Name -> score of all cases.
+        descriptions: Name -> labeller and convention.
+        hypotheses, references: The labels of each case.
+        observations: Observation -> its scores.
     """
 
     scores: Mapping[str, float]
-    named: Mapping[str, str]
+    descriptions: Mapping[str, str]
     hypotheses: tuple[Labels, ...]
     references: tuple[Labels, ...]
-    observations: Mapping[str, Agreement]
+    observations: Mapping[str, ObservationScore]
     _key: str = field(repr=False)
     _counts: NDArray[np.float64] = field(repr=False)
 
-    def of(self, indices: ArrayLike) -> dict[str, float]:
-        """The scores of these cases; one that is named twice counts twice.
+    def scores_at(self, indices: ArrayLike) -> dict[str, float]:
+        """Return the scores of some cases; every case once gives `scores`.
 
-        indices: places in the order of the cases, shape (any,), at least one. `of` every case once
-        is `scores`.
+        Args:
+            indices: The cases, at least one, of any shape. An index that occurs twice counts twice.
+
+        Raises:
+            ValueError: there is no index.
         """
-        taken = np.asarray(indices, dtype=np.intp)
-        if not taken.size:
+        chosen = np.asarray(indices, dtype=np.intp)
+        if not chosen.size:
             raise ValueError("no case is named; give at least one index")
-        times = np.bincount(taken, minlength=len(self._counts)).astype(np.float64)
-        return _scores(np.tensordot(times, self._counts, 1), self._key)
+        weights = np.bincount(chosen, minlength=len(self._counts)).astype(np.float64)
+        return _scores(np.tensordot(weights, self._counts, 1), self._key)
 
 
-def clinical(
+def score_clinical(
     hypotheses: Sequence[str],
     references: Sequence[str],
     labeller: Labeller,
     *,
     uncertain: Uncertain = "negative",
-) -> Clinical:
+) -> ClinicalScores:
     """Label drafts and reports, and score the drafts' observations.
 
-    An observation is positive where it is present. uncertain: what an uncertain one counts as;
-    "negative" is R2Gen's convention, "positive" that of the package f1chexbert. An observation
-    that is positive nowhere, in drafts or reports, has an F1 of 0 in the macro mean, as in
-    scikit-learn.
+    An observation is positive where it is present. An observation that is positive in no draft and
+    no report has an F1 of 0 in the macro mean, as in scikit-learn.
+
+    Args:
+        hypotheses: The drafts.
+        references: The report of each draft.
+        labeller: Labels both.
+        uncertain: What an uncertain observation counts as. "negative" is R2Gen's convention,
+            "positive" that of the package f1chexbert.
 
     Raises:
-        ValueError: nothing to score, or lists of other lengths.
+        ValueError: there is nothing to score, or the lists differ in length.
     """
     if isinstance(hypotheses, str) or isinstance(references, str):
         raise ValueError("one text is given where a list of texts is wanted; put it in a list")
@@ -94,52 +106,61 @@ def clinical(
             "one as of the other, and at least one"
         )
     labels = labeller.label([*hypotheses, *references])
-    drafted, reported = labels[: len(hypotheses)], labels[len(hypotheses) :]
+    draft_labels, report_labels = labels[: len(hypotheses)], labels[len(hypotheses) :]
     positive = {Label.PRESENT} | ({Label.UNCERTAIN} if uncertain == "positive" else set())
-    said, there = _positives(drafted, positive), _positives(reported, positive)
-    counts = np.stack([said & there, said, there], axis=1).astype(np.float64)  # (cases, 3, 14)
-    whole = counts.sum(axis=0)
-    return Clinical(
-        scores=_scores(whole, labeller.key),
-        named=_named(labeller, uncertain),
-        hypotheses=tuple(drafted),
-        references=tuple(reported),
-        observations={name: _agreement(*whole[:, n]) for n, name in enumerate(OBSERVATIONS)},
+    predicted, actual = _positives(draft_labels, positive), _positives(report_labels, positive)
+    # (cases, 3, 14): true positives, predicted, reference
+    counts = np.stack([predicted & actual, predicted, actual], axis=1).astype(np.float64)
+    total = counts.sum(axis=0)
+    return ClinicalScores(
+        scores=_scores(total, labeller.key),
+        descriptions=_descriptions(labeller, uncertain),
+        hypotheses=tuple(draft_labels),
+        references=tuple(report_labels),
+        observations={
+            name: _observation_score(*total[:, n]) for n, name in enumerate(OBSERVATIONS)
+        },
         _key=labeller.key,
         _counts=counts,
     )
 
 
 def _positives(labels: Sequence[Labels], positive: set[Label]) -> NDArray[np.bool_]:
-    return np.array([[one[name] in positive for name in OBSERVATIONS] for one in labels])
+    return np.array([[case[name] in positive for name in OBSERVATIONS] for case in labels])
 
 
 def _scores(counts: NDArray[np.float64], key: str) -> dict[str, float]:
-    """Of (3, 14): hit, said, there. The labeller's key stands in every name."""
-    found = {}
+    """Return scores from (3, 14) counts: true positives, predicted, reference.
+
+    The labeller's key is in every name.
+    """
+    scores = {}
     for size, names in _SETS.items():
-        hit, said, there = counts[:, [OBSERVATIONS.index(name) for name in names]]
-        each = _ratio(2 * hit, said + there)
-        found[f"{key}_f1_{size}_micro"] = float(_ratio(2 * hit.sum(), said.sum() + there.sum()))
-        found[f"{key}_f1_{size}_macro"] = float(each.mean())
-    return found
+        columns = [OBSERVATIONS.index(name) for name in names]
+        true_positives, predicted, actual = counts[:, columns]
+        each = _ratio(2 * true_positives, predicted + actual)
+        micro = _ratio(2 * true_positives.sum(), predicted.sum() + actual.sum())
+        scores[f"{key}_f1_{size}_micro"] = float(micro)
+        scores[f"{key}_f1_{size}_macro"] = float(each.mean())
+    return scores
 
 
-def _agreement(hit: float, said: float, there: float) -> Agreement:
-    return Agreement(
-        precision=float(_ratio(hit, said)),
-        recall=float(_ratio(hit, there)),
-        f1=float(_ratio(2 * hit, said + there)),
-        support=int(there),
+def _observation_score(true_positives: float, predicted: float, actual: float) -> ObservationScore:
+    return ObservationScore(
+        precision=float(_ratio(true_positives, predicted)),
+        recall=float(_ratio(true_positives, actual)),
+        f1=float(_ratio(2 * true_positives, predicted + actual)),
+        support=int(actual),
     )
 
 
 def _ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
+    """Return part / whole, and 0 where `whole` is 0."""
     above, below = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
     return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > 0))
 
 
-def _named(labeller: Labeller, uncertain: Uncertain) -> dict[str, str]:
+def _descriptions(labeller: Labeller, uncertain: Uncertain) -> dict[str, str]:
     return {
         f"{labeller.key}_f1_{size}_{mean}": (
             f"{mean} F1 of {size} observations, labelled by {labeller.name}, "

@@ -1,8 +1,8 @@
-"""Sentences that compare with an earlier film, as a table of patterns. Knows no network.
+"""Finds sentences that compare with an earlier study, by a table of patterns.
 
-A model that is taught "unchanged from prior" and given no prior learns to invent one. A pattern is
-about words alone: "stable" of a patient's condition is taken for a comparison too, which costs a
-sentence and never adds one.
+A model that is trained on "unchanged from prior" without a prior report learns to invent one. A
+pattern looks at words alone: "stable" of a patient's condition is taken for a comparison too. That
+removes a sentence too many and never adds one.
 """
 
 from __future__ import annotations
@@ -25,38 +25,41 @@ PATTERNS: dict[str, str] = {
     r"resolution (of|since)|new(ly)?|"
     r"(increas|decreas)(ed|ing)\s+(in size\s+)?(since|from|compared))\b",
 }
-"""What is looked for -> a regular expression on a lower-case sentence."""
+"""Name of a pattern -> regular expression on a lower-case sentence."""
 
 _FINDINGS = re.compile(
     r"\b(?!interval|substantial|additional|radiographic)"
     r"(degenerative|chronic|acute|post-?\s?surgical|post-?\s?operative|\w+(?:tic|tous|ous|ive|al))"
     r"\s+(\w+\s+)?changes\b|\b(degenerative|chronic)\s+(\w+\s+)?change\b"
 )
-"""Changes that are findings and no comparison, "no acute bony changes" among them."""
+"""Changes that are findings and no comparison, such as "no acute bony changes"."""
 _ANY = re.compile("|".join(f"(?:{pattern})" for pattern in PATTERNS.values()))
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=\S)")
 
 
 def split_sentences(text: str) -> list[str]:
-    """A report's sentences, in order; joined by a space they are the report, spaces aside."""
+    """Return a report's sentences in order; joined by a space they are the report, spaces aside."""
     return [part for part in _SENTENCE.split(text.strip()) if part]
 
 
 def compares_with_prior(sentence: str) -> bool:
-    """Whether a sentence compares with an earlier film."""
+    """Return whether a sentence compares with an earlier study."""
     return _ANY.search(_FINDINGS.sub(" ", sentence.lower())) is not None
 
 
 def remove_comparisons(text: str) -> str:
-    """The report less its comparing sentences; a heading stays; the whole where nothing would."""
+    """Return the report without its comparing sentences.
+
+    A heading stays. Where nothing would be left, the report is returned unchanged.
+    """
     kept = []
     for sentence in split_sentences(text):
         if not compares_with_prior(sentence):
             kept.append(sentence)
         elif heading := _HEADING.match(sentence):
             kept.append(heading[1])
-    left = " ".join(kept)
-    return left if _HEADING.sub("", left).strip(" .") else text
+    shortened = " ".join(kept)
+    return shortened if _HEADING.sub("", shortened).strip(" .") else text
 
 
 _HEADING = re.compile(r"(?i)((?:findings|impression):)\s*")

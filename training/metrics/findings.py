@@ -1,4 +1,4 @@
-"""How far the findings named in drafts of phantoms are those that were drawn. Knows no network."""
+"""Scores the findings that drafts of phantoms name against the findings that were drawn."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ F1, PRECISION, RECALL = "finding_f1_micro", "finding_precision", "finding_recall
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """How far the findings named in drafts are those of the films, all counted together.
+class FindingAgreement:
+    """How far the findings named in drafts are those of the images, all counted together.
 
-    exact: share of studies with every finding right. by_finding: F1 of each. there: how many
-    studies have it; where none has, its F1 says nothing.
+    Attributes:
+        precision, recall, f1: Micro-averaged.
+        exact: The share of studies with every finding right.
+        by_finding: Finding -> F1.
+        support: Finding -> number of studies that have it; where it is 0, the F1 says nothing.
     """
 
     precision: float
@@ -30,92 +33,102 @@ class Agreement:
     f1: float
     exact: float
     by_finding: dict[str, float]
-    there: dict[str, int]
+    support: dict[str, int]
 
 
 @dataclass(frozen=True)
 class FindingCounts:
-    """Findings of each draft, counted: named and there, named, there; (cases,) each."""
+    """The findings of each draft, counted; each array is (cases,)."""
 
-    hit: NDArray[np.int64]
-    said: NDArray[np.int64]
-    there: NDArray[np.int64]
+    true_positives: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    actual: NDArray[np.int64]
 
-    def of(self, places: NDArray[np.int64]) -> dict[str, float]:
-        """Micro-averaged scores of the cases at these places; a place may come several times.
+    def scores_at(self, indices: NDArray[np.int64]) -> dict[str, float]:
+        """Return micro-averaged scores of some cases; an index may occur several times.
 
-        Not a number where there is nothing to count, as the recall of normal studies.
+        A score is NaN where there is nothing to count, as the recall of normal studies.
         """
-        hit, said, there = (
-            int(counts[places].sum()) for counts in (self.hit, self.said, self.there)
+        true_positives, predicted, actual = (
+            int(counts[indices].sum())
+            for counts in (self.true_positives, self.predicted, self.actual)
         )
         return {
-            F1: _ratio(2 * hit, said + there),
-            PRECISION: _ratio(hit, said),
-            RECALL: _ratio(hit, there),
+            F1: _ratio(2 * true_positives, predicted + actual),
+            PRECISION: _ratio(true_positives, predicted),
+            RECALL: _ratio(true_positives, actual),
         }
 
     @property
     def by_case(self) -> tuple[float, ...]:
-        """F1 of each case alone; 1 where nothing is there and nothing was named."""
-        counts = zip(self.hit.tolist(), self.said.tolist(), self.there.tolist(), strict=True)
-        return tuple(_f1(h, s, t) if s + t else 1.0 for h, s, t in counts)
+        """F1 of each case alone; 1 where nothing was drawn and nothing is named."""
+        counts = zip(
+            self.true_positives.tolist(),
+            self.predicted.tolist(),
+            self.actual.tolist(),
+            strict=True,
+        )
+        return tuple(_f1(t, p, a) if p + a else 1.0 for t, p, a in counts)
 
 
 def count_findings(truth: Sequence[frozenset[str]], drafts: Sequence[str]) -> FindingCounts:
-    """The counts of each draft against what was drawn."""
+    """Count the findings of each draft against what was drawn."""
     named = [extract_findings(text) for text in drafts]
     return FindingCounts(
-        hit=np.array([len(r & n) for r, n in zip(truth, named, strict=True)], dtype=np.int64),
-        said=np.array([len(n) for n in named], dtype=np.int64),
-        there=np.array([len(r) for r in truth], dtype=np.int64),
+        true_positives=np.array(
+            [len(t & n) for t, n in zip(truth, named, strict=True)], dtype=np.int64
+        ),
+        predicted=np.array([len(n) for n in named], dtype=np.int64),
+        actual=np.array([len(t) for t in truth], dtype=np.int64),
     )
 
 
-def agree(truth: Sequence[frozenset[str]], drafts: Sequence[str]) -> Agreement:
-    """Findings named in the drafts against those that are there, micro-averaged."""
-    hit: Counter[str] = Counter()
-    said: Counter[str] = Counter()
-    there: Counter[str] = Counter()
+def score_findings(truth: Sequence[frozenset[str]], drafts: Sequence[str]) -> FindingAgreement:
+    """Score the findings that drafts name against those that were drawn, micro-averaged."""
+    true_positives: Counter[str] = Counter()
+    predicted: Counter[str] = Counter()
+    actual: Counter[str] = Counter()
     exact = 0
-    for real, text in zip(truth, drafts, strict=True):
+    for drawn, text in zip(truth, drafts, strict=True):
         named = extract_findings(text)
-        hit.update(real & named)
-        said.update(named)
-        there.update(real)
-        exact += named == real
-    return Agreement(
-        precision=hit.total() / max(said.total(), 1),
-        recall=hit.total() / max(there.total(), 1),
-        f1=_f1(hit.total(), said.total(), there.total()),
+        true_positives.update(drawn & named)
+        predicted.update(named)
+        actual.update(drawn)
+        exact += named == drawn
+    return FindingAgreement(
+        precision=true_positives.total() / max(predicted.total(), 1),
+        recall=true_positives.total() / max(actual.total(), 1),
+        f1=_f1(true_positives.total(), predicted.total(), actual.total()),
         exact=exact / max(len(truth), 1),
-        by_finding={name: _f1(hit[name], said[name], there[name]) for name in FINDINGS},
-        there={name: there[name] for name in FINDINGS},
+        by_finding={
+            name: _f1(true_positives[name], predicted[name], actual[name]) for name in FINDINGS
+        },
+        support={name: actual[name] for name in FINDINGS},
     )
 
 
 def swap_images(examples: Sequence[Example]) -> list[Example]:
-    """Each study with the films of the next one that has as many views; its words are its own.
+    """Give each study the images of the next one with as many views; its texts stay.
 
-    What a bundle still finds then is what can be known without looking.
+    What a bundle still scores then is what it knows without looking.
     """
-    places = swapped_indices([len(one.images) for one in examples])
+    sources = swapped_indices([len(example.images) for example in examples])
     return [
-        replace(one, images=examples[there].images)
-        for one, there in zip(examples, places, strict=True)
+        replace(example, images=examples[source].images)
+        for example, source in zip(examples, sources, strict=True)
     ]
 
 
 def swapped_indices(views: Sequence[int]) -> list[int]:
-    """For each study the place of the next one with as many views, round in a ring.
+    """Return for each study the index of the next one with as many views; the last takes the first.
 
-    A study that is alone with its number of views stays where it is.
+    A study that is alone with its number of views keeps its own index.
     """
     swapped = list(range(len(views)))
     for count in set(views):
-        places = [n for n, own in enumerate(views) if own == count]
-        for here, there in zip(places, places[1:] + places[:1], strict=True):
-            swapped[here] = there
+        group = [n for n, own in enumerate(views) if own == count]
+        for index, following in zip(group, group[1:] + group[:1], strict=True):
+            swapped[index] = following
     return swapped
 
 
@@ -123,5 +136,5 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else math.nan
 
 
-def _f1(hit: int, said: int, there: int) -> float:
-    return 2.0 * hit / max(said + there, 1)
+def _f1(true_positives: int, predicted: int, actual: int) -> float:
+    return 2.0 * true_positives / max(predicted + actual, 1)

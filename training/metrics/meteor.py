@@ -1,6 +1,7 @@
-"""The two scores that are called METEOR: version 1.5 (Java) and nltk's. Knows no reports.
+"""Computes the two scores that are called METEOR: version 1.5 (Java) and nltk's.
 
-They share a name and little else: on reports nltk's reads nearly twice as high (docs/train/metrics.md).
+They have little in common but the name: on reports nltk's is nearly twice as high
+(docs/train/metrics.md).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import IO, Any
 
 import nltk.data
 import numpy as np
-import pycocoevalcap.meteor.meteor as library
+import pycocoevalcap.meteor.meteor as coco_meteor
 from nltk.corpus.reader.wordnet import WordNetCorpusReader
 from nltk.data import FileSystemPathPointer, PathPointer, SeekableUnicodeStreamReader
 from nltk.stem.porter import PorterStemmer
@@ -27,58 +28,58 @@ from nltk.tokenize import NLTKWordTokenizer
 from nltk.translate.meteor_score import meteor_score
 from numpy.typing import NDArray
 
-_JAR = Path(library.__file__).parent / library.METEOR_JAR
-# A comma for a decimal point, as other locales write it, would be read as no number at all.
+_JAR = Path(coco_meteor.__file__).parent / coco_meteor.METEOR_JAR
+# In other locales Java writes a decimal comma, which would not be read as a number.
 _LOCALE = ("-Duser.language=en", "-Duser.country=US", "-Dfile.encoding=UTF-8")
-_ASKED = ("-", "-", "-stdio", "-l", "en", "-norm")
+_JAR_ARGUMENTS = ("-", "-", "-stdio", "-l", "en", "-norm")
 _STOPPED = "METEOR 1.5 stopped; look at the Java runtime and its memory"
 STATISTICS = 23
-"""Numbers that the jar counts for one case; they add up over cases (`meteor_of`)."""
+"""Numbers that the jar counts for a case; they add up over cases (`meteor_from_statistics`)."""
 
 
 class MeteorUnavailable(Exception):
-    """METEOR 1.5 cannot be had here; the message says why."""
+    """METEOR 1.5 cannot be computed here; the message says why."""
 
 
 class Meteor15:
-    """A running METEOR 1.5 (`meteor_15`).
+    """A running METEOR 1.5; `start_meteor_15` starts one.
 
     Raises:
-        NoMeteor: from both methods, when it has stopped.
+        MeteorUnavailable: from both methods, when its process has stopped.
     """
 
     name = f"METEOR 1.5, jar of pycocoevalcap {version('pycocoevalcap')}"
 
-    def __init__(self, asked: IO[str], answered: IO[str]) -> None:
-        self._asked = asked
-        self._answered = answered
+    def __init__(self, stdin: IO[str], stdout: IO[str]) -> None:
+        self._stdin = stdin
+        self._stdout = stdout
 
     def statistics(self, hypothesis: str, references: Sequence[str]) -> NDArray[np.float64]:
-        """What is counted for one case: shape (STATISTICS,)."""
+        """Return what the jar counts for one case: shape (STATISTICS,)."""
         fields = ["SCORE", *map(_one_field, references), _one_field(hypothesis)]
-        numbers = self._ask(" ||| ".join(fields)).split()
+        numbers = self._query(" ||| ".join(fields)).split()
         if len(numbers) != STATISTICS:
             raise MeteorUnavailable(
-                "METEOR 1.5 gave an answer that is none; look at the Java runtime"
+                "METEOR 1.5 gave an answer that is not valid; look at the Java runtime"
             )
         return np.array([float(number) for number in numbers])
 
     def score(self, statistics: NDArray[np.float64]) -> float:
-        """The jar's own score of cases together; statistics: shape (cases, STATISTICS)."""
+        """Return the jar's own score of cases together, from (cases, STATISTICS)."""
         summed = " ".join(str(float(number)) for number in statistics.sum(axis=0))
-        self._ask(f"EVAL ||| {summed}")  # answers with the score of each case, here one,
-        return float(self._answer())  # and then with that of all
+        self._query(f"EVAL ||| {summed}")  # answers with the score of each case, here one,
+        return float(self._read_line())  # and then with that of all
 
-    def _ask(self, line: str) -> str:
+    def _query(self, line: str) -> str:
         try:
-            self._asked.write(line + "\n")
-            self._asked.flush()
+            self._stdin.write(line + "\n")
+            self._stdin.flush()
         except OSError as error:
             raise MeteorUnavailable(_STOPPED) from error
-        return self._answer()
+        return self._read_line()
 
-    def _answer(self) -> str:
-        answer = self._answered.readline()
+    def _read_line(self) -> str:
+        answer = self._stdout.readline()
         if not answer:
             raise MeteorUnavailable(_STOPPED)
         return answer.strip()
@@ -86,20 +87,20 @@ class Meteor15:
 
 @contextmanager
 def start_meteor_15() -> Iterator[Meteor15]:
-    """METEOR 1.5 as pycocoevalcap brings and calls it: English, its own normaliser, all stages.
+    """Start METEOR 1.5 as pycocoevalcap calls it: English, its own normaliser, all stages.
 
-    Its Java process ends with the context, whatever happened inside. (The library's own wrapper
-    leaves the process and its pipes to the garbage collector, and takes no line breaks.)
+    Its Java process ends with the context, whatever happens inside. (The library's own wrapper
+    leaves the process and its pipes to the garbage collector, and cannot take line breaks.)
 
     Raises:
-        NoMeteor: there is no Java, or it does not start.
+        MeteorUnavailable: there is no Java, or it does not start.
     """
     java = shutil.which("java")
     if java is None:
         raise MeteorUnavailable("METEOR 1.5 needs Java, which is not here; install a Java runtime")
     try:
         process = subprocess.Popen(
-            [java, *_LOCALE, "-Xmx2G", "-jar", _JAR.name, *_ASKED],
+            [java, *_LOCALE, "-Xmx2G", "-jar", _JAR.name, *_JAR_ARGUMENTS],
             cwd=_JAR.parent,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -121,7 +122,7 @@ def start_meteor_15() -> Iterator[Meteor15]:
 
 
 def _one_field(text: str) -> str:
-    """A text as one field of the jar's line: no line break, and no mark between fields."""
+    """Return a text as one field of the jar's line: no line break and no field separator."""
     return " ".join(text.replace("|||", " ").split())
 
 
@@ -132,31 +133,31 @@ _WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
 
 
 def meteor_from_statistics(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-    """METEOR 1.5 from what the jar counted: (..., STATISTICS) -> (...).
+    """Return METEOR 1.5 from what the jar counted: (..., STATISTICS) -> (...).
 
-    The same arithmetic as in the jar, so that a resample of cases needs no Java: its counts are
-    the sum of its cases'. Agrees with the jar's own score to the last digits of a float.
+    This is the jar's own arithmetic, so a resample of cases needs no Java: its counts are the sum
+    of its cases' counts. It agrees with the jar's score to the last digits of a float.
     """
     lengths, stages, (chunks, *matched) = (
         statistics[..., :4],
         statistics[..., 4:20].reshape(*statistics.shape[:-1], 4, 4),
         np.moveaxis(statistics[..., 20:], -1, 0),
     )
-    # Of each pair: content words, then function words; hypothesis first, then reference.
+    # Each pair is hypothesis, then reference; content words come first, then function words.
     weighted = (_WEIGHTS[:, None] * stages).sum(axis=-2)
     all_matched = (lengths[..., 0] == matched[0]) & (lengths[..., 1] == matched[1])
 
     def share(side: int) -> NDArray[np.float64]:
         functional = lengths[..., 2 + side]
         whole = _DELTA * (lengths[..., side] - functional) + (1 - _DELTA) * functional
-        found = _DELTA * weighted[..., side] + (1 - _DELTA) * weighted[..., 2 + side]
-        return _ratio(found, whole)
+        matched_weight = _DELTA * weighted[..., side] + (1 - _DELTA) * weighted[..., 2 + side]
+        return _ratio(matched_weight, whole)
 
     precision, recall = share(0), share(1)
     mean = _ratio(precision * recall, _ALPHA * precision + (1 - _ALPHA) * recall)
-    broken = _ratio(chunks, (matched[0] + matched[1]) / 2)
-    broken = np.where(all_matched & (chunks == 1), 0.0, broken)
-    return np.asarray(mean * (1 - _GAMMA * broken**_BETA))
+    fragmentation = _ratio(chunks, (matched[0] + matched[1]) / 2)
+    fragmentation = np.where(all_matched & (chunks == 1), 0.0, fragmentation)
+    return np.asarray(mean * (1 - _GAMMA * fragmentation**_BETA))
 
 
 def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -169,24 +170,24 @@ _DEBIAN_WORDNET = Path("/usr/share/wordnet")
 class _WordNet(WordNetCorpusReader):  # type: ignore[misc]  # nltk has no types
     """WordNet from nltk's folder or Debian's, read into memory so that no file stays open.
 
-    Debian's lacks the list of the lexicographers' files. METEOR asks for the words of a synset
-    alone, so their names stand for nothing here.
+    Debian's lacks the list of the lexicographers' files. METEOR needs only the words of a synset,
+    so invented names of those files do.
     """
 
     def open(self, file: str) -> Any:
         if file == "lexnames":
-            held = b"".join(b"%02d file%d 0\n" % (n, n) for n in range(45))
+            content = b"".join(b"%02d file%d 0\n" % (n, n) for n in range(45))
         else:
             with self._root.join(file).open() as stream:
-                held = stream.read()
-        return SeekableUnicodeStreamReader(io.BytesIO(held), "utf-8")
+                content = stream.read()
+        return SeekableUnicodeStreamReader(io.BytesIO(content), "utf-8")
 
     def map_wn(self, version: str = "wordnet") -> None:
-        """Other versions and languages are not asked for; nltk would look for their files."""
+        """Map nothing: nltk would look for the files of other versions and languages."""
 
 
 class _Synonyms:
-    """What nltk's METEOR asks of WordNet; each word is looked up once."""
+    """The part of WordNet that nltk's METEOR uses; each word is looked up once."""
 
     def __init__(self, wordnet: _WordNet | None) -> None:
         self.synsets = cache(wordnet.synsets) if wordnet else lambda _: ()
@@ -203,21 +204,21 @@ class _Stems:
 class MeteorNltk:
     """nltk's METEOR (Lavie and Agarwal 2007), as HF's `evaluate` calls it.
 
-    Words are nltk's word tokens, lower case; a sentence ends at . ? ! before a space, where HF's
-    uses punkt. With several references the best counts. name: says whether with synonyms.
+    Words are nltk's word tokens, lower case. A sentence ends at . ? ! before a space, where HF's
+    uses punkt. With several references the best one counts. `name` says whether synonyms are used.
     """
 
     def __init__(self) -> None:
         self._synonyms = _synonyms()
         self._stems = _Stems()
         self._words = NLTKWordTokenizer()
-        which = self._synonyms.version
-        with_which = f"with WordNet {which}" if which else "without synonyms (no WordNet here)"
-        self.name = f"METEOR, nltk {version('nltk')} {with_which}"
+        wordnet = self._synonyms.version
+        synonyms = f"with WordNet {wordnet}" if wordnet else "without synonyms (no WordNet here)"
+        self.name = f"METEOR, nltk {version('nltk')} {synonyms}"
 
     @property
     def note(self) -> str:
-        """What a reader of the score must know; "" where it has its synonyms."""
+        """What a reader of the score must know; "" where it uses synonyms."""
         if self._synonyms.version:
             return ""
         return (
@@ -226,7 +227,7 @@ class MeteorNltk:
         )
 
     def score(self, hypothesis: str, references: Sequence[str]) -> float:
-        """Of one case, 0 to 1."""
+        """Return the score of one case, 0 to 1."""
         return float(
             meteor_score(
                 [self._split(reference) for reference in references],
@@ -245,7 +246,7 @@ class MeteorNltk:
 def _synonyms() -> _Synonyms:
     for root in _wordnet_roots():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that other languages are not to be had
+            warnings.simplefilter("ignore")  # that other languages are missing
             return _Synonyms(_WordNet(root, None))
     return _Synonyms(None)
 
@@ -257,6 +258,6 @@ def _wordnet_roots() -> Iterator[PathPointer]:
         except LookupError:
             continue
     if (_DEBIAN_WORDNET / "data.noun").is_file():
-        if str(_DEBIAN_WORDNET) not in nltk.data.path:  # nltk reads from its own folders alone
+        if str(_DEBIAN_WORDNET) not in nltk.data.path:  # nltk reads only from its own folders
             nltk.data.path.append(str(_DEBIAN_WORDNET))
         yield FileSystemPathPointer(str(_DEBIAN_WORDNET))

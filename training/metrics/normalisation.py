@@ -1,6 +1,6 @@
-"""What is done to a report's words before they are scored. Knows no score.
+"""Normalises the words of a report before they are scored.
 
-Lower-casing and losing the punctuation alone moves BLEU-4 of one fixed text on IU X-ray from .1 to
+Lower-casing and removing punctuation alone moves BLEU-4 of one fixed text on IU X-ray from .1 to
 .17 (docs/train/metrics.md), so a score without the name of its normalisation says little.
 """
 
@@ -15,16 +15,16 @@ UNKNOWN = "<unk>"
 """R2Gen's word for every word that its vocabulary does not hold."""
 
 
-def raw(text: str) -> str:
-    """The words between white space, as they stand. This is how nlg-eval splits."""
+def normalise_raw(text: str) -> str:
+    """Return the words between white space, unchanged. This is how nlg-eval splits."""
     return " ".join(text.split())
 
 
 _WORD = re.compile(r"\d+(?:\.\d+)+|\w+")
 
 
-def lower(text: str) -> str:
-    """Lower case, every mark of punctuation a space; a decimal number stays whole."""
+def normalise_lower(text: str) -> str:
+    """Return lower case with every punctuation mark as a space; decimal numbers stay whole."""
     return " ".join(_WORD.findall(text.lower()))
 
 
@@ -32,8 +32,8 @@ _LIST_NUMBERS = "2345"
 _DROPPED = re.compile(r"[.,?;*!%^&_+():<=>@\[\]{}\"/\\']")
 
 
-def r2gen(text: str) -> str:
-    """R2Gen's cleaning of a report: lower-case sentences without marks, a dot after each.
+def normalise_r2gen(text: str) -> str:
+    """Clean a report as R2Gen does: lower-case sentences without punctuation, a dot after each.
 
     The rules are those of `clean_report_mimic_cxr` in github.com/cuhksz-nlp/R2Gen,
     modules/tokenizers.py, its oddities kept, since its figures were made with them: "1. " goes
@@ -52,47 +52,56 @@ def r2gen(text: str) -> str:
     return " ".join((" . ".join(split_sentences) + " .").split()) if line else ""
 
 
-NORMALISATIONS: dict[str, Callable[[str], str]] = {"raw": raw, "lower": lower, "r2gen": r2gen}
-"""By the name that stands with a score."""
+NORMALISATIONS: dict[str, Callable[[str], str]] = {
+    "raw": normalise_raw,
+    "lower": normalise_lower,
+    "r2gen": normalise_r2gen,
+}
+"""Name, as it stands with a score -> function."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words that a tokenizer of R2Gen's kept; every other becomes UNKNOWN.
+    """The words that R2Gen's tokenizer keeps; every other word becomes UNKNOWN.
 
     R2Gen scores against references that have gone through its tokenizer: rare words unknown, the
-    end cut off. That makes its references easier than the reports; a score that is to stand beside
-    its own needs the same.
+    end cut off. That makes its references easier than the reports. A score that is to stand beside
+    R2Gen's needs the same.
 
-    words: those that are kept. most: how many words of a text are kept. at_least: how often a word
-    was in the reports that the vocabulary is from.
+    Attributes:
+        words: The words that are kept.
+        max_words: How many words of a text are kept.
+        min_count: How often a word occurs at least in the reports that the vocabulary is from.
     """
 
     words: frozenset[str]
-    most: int
-    at_least: int
+    max_words: int
+    min_count: int
 
     @classmethod
-    def of(cls, reports: Iterable[str], at_least: int = 3, most: int = 59) -> Vocabulary:
-        """From the training reports. R2Gen: 3 and 59 for IU X-ray, 10 and 99 for MIMIC-CXR.
+    def from_reports(
+        cls, reports: Iterable[str], min_count: int = 3, max_words: int = 59
+    ) -> Vocabulary:
+        """Build the vocabulary of the training reports.
 
-        Its own lengths, 60 and 100, count the mark at the start.
+        R2Gen takes 3 and 59 for IU X-ray, 10 and 99 for MIMIC-CXR. Its own lengths, 60 and 100,
+        count the mark at the start.
         """
-        seen = Counter(word for report in reports for word in r2gen(report).split())
-        kept = frozenset(word for word, times in seen.items() if times >= at_least)
-        return cls(kept, most, at_least)
+        counts = Counter(word for report in reports for word in normalise_r2gen(report).split())
+        kept = frozenset(word for word, count in counts.items() if count >= min_count)
+        return cls(kept, max_words, min_count)
 
-    def seen(self, text: str) -> str:
-        """A cleaned text as the tokenizer gives it back."""
-        words = text.split()[: self.most]
+    def apply(self, text: str) -> str:
+        """Return a cleaned text as the tokenizer gives it back."""
+        words = text.split()[: self.max_words]
         return " ".join(word if word in self.words else UNKNOWN for word in words)
 
 
 def normalise(text: str, normalisation: str, vocabulary: Vocabulary | None = None) -> str:
-    """The words of a text, one space between them, by one of NORMALISATIONS.
+    """Return the words of a text, one space between them, by one of NORMALISATIONS.
 
     Raises:
-        ValueError: there is no such normalisation, or a vocabulary is given to another than r2gen.
+        ValueError: there is no such normalisation, or a vocabulary comes with another than r2gen.
     """
     if normalisation not in NORMALISATIONS:
         known = ", ".join(NORMALISATIONS)
@@ -100,14 +109,15 @@ def normalise(text: str, normalisation: str, vocabulary: Vocabulary | None = Non
     if vocabulary is not None and normalisation != "r2gen":
         raise ValueError(f"a vocabulary goes with the normalisation r2gen, not {normalisation!r}")
     words = NORMALISATIONS[normalisation](text)
-    return vocabulary.seen(words) if vocabulary else words
+    return vocabulary.apply(words) if vocabulary else words
 
 
-def named(normalisation: str, vocabulary: Vocabulary | None = None) -> str:
-    """As it stands in the name of a score: "normalisation r2gen with its vocabulary of 760 ..."."""
+def describe_normalisation(normalisation: str, vocabulary: Vocabulary | None = None) -> str:
+    """Return a description such as "normalisation r2gen with a vocabulary of 760 words ..."."""
     if vocabulary is None:
         return f"normalisation {normalisation}"
     return (
         f"normalisation {normalisation} with a vocabulary of {len(vocabulary.words)} words "
-        f"(seen {vocabulary.at_least} times or more), first {vocabulary.most} words of a report"
+        f"(seen {vocabulary.min_count} times or more), "
+        f"first {vocabulary.max_words} words of a report"
     )

@@ -1,7 +1,8 @@
-"""RadGraph F1 of drafts, where a user has the package and its weights. Knows no observations.
+"""Scores drafts by RadGraph F1, where a user has the package and its weights.
 
-Jain et al. 2021 (arXiv:2106.14463): entities and relations of a report as a graph; the weights are
-for credentialed users (PhysioNet). Neither is a dependency, and nothing is downloaded.
+RadGraph (Jain et al. 2021, arXiv:2106.14463) reads a report as a graph of entities and relations.
+Its weights are for credentialed users (PhysioNet). Neither package nor weights are a dependency,
+and nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -24,8 +25,14 @@ _LEVEL = "partial"
 
 
 @dataclass(frozen=True)
-class RadGraph:
-    """cases: F1 of each case, shape (cases,), or None, and then `note` says why."""
+class RadGraphScores:
+    """RadGraph F1 of some drafts.
+
+    Attributes:
+        cases: F1 of each case, shape (cases,); None where it could not be computed.
+        name: Implementation and version.
+        note: Why it could not be computed.
+    """
 
     cases: NDArray[np.float64] | None = field(default=None)
     name: str = ""
@@ -33,45 +40,47 @@ class RadGraph:
 
     @property
     def score(self) -> float | None:
-        """The mean over cases."""
+        """The mean over cases; None where it could not be computed."""
         return None if self.cases is None else float(self.cases.mean())
 
-    def of(self, indices: ArrayLike) -> dict[str, float]:
-        """The score of these cases by name, as in `Measured.of`; empty where there is none."""
+    def scores_at(self, indices: ArrayLike) -> dict[str, float]:
+        """See `Measurement.scores_at`; empty where there is no score."""
         if self.cases is None:
             return {}
         return {"radgraph_f1": float(self.cases[np.asarray(indices, dtype=np.intp)].mean())}
 
 
-def radgraph(
+def score_radgraph(
     hypotheses: Sequence[str], references: Sequence[str], folder: Path | None = None
-) -> RadGraph:
+) -> RadGraphScores:
     """Score drafts against reports by the package `radgraph`, with the weights in a folder.
 
+    Without the package, the weights or offline mode there is no score, and the note says why.
+
     Raises:
-        ValueError: nothing to score, or lists of other lengths.
+        ValueError: there is nothing to score, or the lists differ in length.
     """
     if not hypotheses or len(hypotheses) != len(references):
         raise ValueError(
             f"{len(hypotheses)} drafts and {len(references)} reports are given; give as many of "
             "one as of the other, and at least one"
         )
-    why = _why_not(folder)
-    if why or folder is None:
-        return RadGraph(note=why)
+    obstacle = _obstacle(folder)
+    if obstacle or folder is None:
+        return RadGraphScores(note=obstacle)
     inner: Any = importlib.import_module("radgraph.radgraph")
-    before = inner.CACHE_DIR
-    inner.CACHE_DIR = str(folder)  # where it looks before it would download
+    cache_dir = inner.CACHE_DIR
+    inner.CACHE_DIR = str(folder)  # where the package looks before it would download
     try:
         scorer = inner.F1RadGraph(reward_level=_LEVEL, model_type="radgraph")
         _, rewards, *_ = scorer(hyps=list(hypotheses), refs=list(references))
     finally:
-        inner.CACHE_DIR = before
+        inner.CACHE_DIR = cache_dir
     name = f"RadGraph F1 ({_LEVEL}), radgraph {_version()}"
-    return RadGraph(np.array(rewards, dtype=np.float64), name)
+    return RadGraphScores(np.array(rewards, dtype=np.float64), name)
 
 
-def _why_not(folder: Path | None) -> str:
+def _obstacle(folder: Path | None) -> str:
     if folder is None:
         return "RadGraph F1 needs its weights, and no folder of them is named"
     if not (folder / WEIGHTS).is_file():

@@ -1,9 +1,9 @@
-"""BLEU, METEOR and ROUGE-L of drafts, each by name, and again for any resample of the cases.
+"""Computes BLEU, METEOR and ROUGE-L of drafts, each by name, and again for any resample of cases.
 
     score(["heart size normal"], [["heart size is normal"]], normalisation="lower").bleu_4
-    measure(hypotheses, references).of(indices)["bleu_4"]
+    measure(hypotheses, references).scores_at(indices)["bleu_4"]
 
-The scores are those of pycocoevalcap and nltk. Knows no studies and no findings (`clinical`).
+The scores are those of pycocoevalcap and nltk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.metrics.meteor import (
     meteor_from_statistics,
     start_meteor_15,
 )
-from training.metrics.normalisation import Vocabulary, named, normalise
+from training.metrics.normalisation import Vocabulary, describe_normalisation, normalise
 
 _COCO = f"pycocoevalcap {version('pycocoevalcap')}"
 _BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
@@ -35,8 +35,10 @@ NAMES = (*_BLEU, "bleu_a", "meteor_1_5", "meteor_nltk", "rouge_l")
 class Scores(Mapping[str, float | None]):
     """The scores of a set of cases, 0 to 1, as attributes and by the names in NAMES.
 
-    None: it could not be computed here, and `notes` says why. notes: name -> what a reader of the
-    score must know. named: name -> implementation, version and normalisation.
+    Attributes:
+        meteor_1_5, meteor_nltk: None where it could not be computed here; `notes` says why.
+        descriptions: Name -> implementation, version and normalisation.
+        notes: Name -> what a reader of the score must know.
     """
 
     bleu_1: float
@@ -47,7 +49,7 @@ class Scores(Mapping[str, float | None]):
     meteor_1_5: float | None
     meteor_nltk: float | None
     rouge_l: float
-    named: Mapping[str, str] = field(default_factory=dict, compare=False)
+    descriptions: Mapping[str, str] = field(default_factory=dict, compare=False)
     notes: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __getitem__(self, name: str) -> float | None:
@@ -65,11 +67,14 @@ class Scores(Mapping[str, float | None]):
 
 @dataclass(frozen=True)
 class Measurement:
-    """Scores of a set of cases, and what it takes to score any resample of them again.
+    """The scores of a set of cases, and the counts to score any resample of them again.
 
-    cases: name -> each case scored by itself, shape (cases,); for BLEU-4 that is often 0.
-    BLEU and METEOR 1.5 of several cases are not the mean of the cases' scores, but of their counts
-    together, as in their libraries; nltk's METEOR and ROUGE-L are the mean.
+    BLEU and METEOR 1.5 of several cases are not the mean of the cases' scores but follow from their
+    counts together, as in their libraries. nltk's METEOR and ROUGE-L are the mean.
+
+    Attributes:
+        scores: Of all cases.
+        cases: Name -> each case scored by itself, shape (cases,); for BLEU-4 that is often 0.
     """
 
     scores: Scores
@@ -77,23 +82,27 @@ class Measurement:
     _bleu: NDArray[np.float64] = field(repr=False)
     _meteor: NDArray[np.float64] | None = field(repr=False)
 
-    def of(self, indices: ArrayLike) -> dict[str, float]:
-        """The scores of these cases; one that is named twice counts twice.
+    def scores_at(self, indices: ArrayLike) -> dict[str, float]:
+        """Return the scores of some cases; a score that could not be computed is left out.
 
-        indices: places in the order of the cases, shape (any,), at least one. A score that could
-        not be computed is left out. `of` every case once is `scores`, to the last digits of a
-        float.
+        Every case once gives `scores`, to the last digits of a float.
+
+        Args:
+            indices: The cases, at least one, of any shape. An index that occurs twice counts twice.
+
+        Raises:
+            ValueError: there is no index.
         """
-        taken = np.asarray(indices, dtype=np.intp)
-        if not taken.size:
+        chosen = np.asarray(indices, dtype=np.intp)
+        if not chosen.size:
             raise ValueError("no case is named; give at least one index")
-        times = np.bincount(taken, minlength=len(self._bleu)).astype(np.float64)
-        found = _bleu_of(times @ self._bleu)
+        weights = np.bincount(chosen, minlength=len(self._bleu)).astype(np.float64)
+        scores = _bleu_from_counts(weights @ self._bleu)
         if self._meteor is not None:
-            found["meteor_1_5"] = float(meteor_from_statistics(times @ self._meteor))
+            scores["meteor_1_5"] = float(meteor_from_statistics(weights @ self._meteor))
         for name in ("meteor_nltk", "rouge_l"):
-            found[name] = float(times @ self.cases[name] / times.sum())
-        return found
+            scores[name] = float(weights @ self.cases[name] / weights.sum())
+        return scores
 
 
 def score(
@@ -103,7 +112,7 @@ def score(
     normalisation: str = "raw",
     vocabulary: Vocabulary | None = None,
 ) -> Scores:
-    """The scores of drafts against reports; as `measure`."""
+    """Return the scores of drafts against reports; arguments and errors are those of `measure`."""
     measured = measure(hypotheses, references, normalisation=normalisation, vocabulary=vocabulary)
     return measured.scores
 
@@ -117,12 +126,15 @@ def measure(
 ) -> Measurement:
     """Score drafts against one or more reports each. An empty draft scores 0.
 
-    normalisation: one of training.metrics.normalisation.NORMALISATIONS. vocabulary: R2Gen's, which the
-    references go through and the drafts do not; with r2gen alone.
+    Args:
+        hypotheses: The drafts.
+        references: The reports of each draft.
+        normalisation: A name in training.metrics.normalisation.NORMALISATIONS.
+        vocabulary: R2Gen's, which the references go through and the drafts do not; with r2gen only.
 
     Raises:
-        ValueError: nothing to score, a draft without a reference, lists of other lengths, or an
-            unknown normalisation.
+        ValueError: there is nothing to score, a draft has no reference, the lists differ in length,
+            or the normalisation is unknown.
     """
     if isinstance(hypotheses, str) or any(isinstance(texts, str) for texts in references):
         raise ValueError("one text is given where a list of texts is wanted; put it in a list")
@@ -147,18 +159,20 @@ def measure(
         by_case["meteor_1_5"] = meteor_from_statistics(meteor)
     except MeteorUnavailable as error:
         notes["meteor_1_5"] = str(error)
-    nltks = MeteorNltk()
-    if nltks.note:
-        notes["meteor_nltk"] = nltks.note
+    meteor_nltk = MeteorNltk()
+    if meteor_nltk.note:
+        notes["meteor_nltk"] = meteor_nltk.note
     pairs = list(zip(drafts, reports, strict=True))
-    by_case["meteor_nltk"] = np.array([nltks.score(*pair) for pair in pairs])
+    by_case["meteor_nltk"] = np.array([meteor_nltk.score(*pair) for pair in pairs])
     by_case["rouge_l"] = np.array([_rouge(*pair) for pair in pairs])
     scores = Scores(
         **whole,
         meteor_1_5=jar_score,
         meteor_nltk=float(by_case["meteor_nltk"].mean()),
         rouge_l=float(by_case["rouge_l"].mean()),
-        named=_named(nltks.name, named(normalisation, vocabulary)),
+        descriptions=_descriptions(
+            meteor_nltk.name, describe_normalisation(normalisation, vocabulary)
+        ),
         notes=notes,
     )
     return Measurement(scores, by_case, bleu, meteor)
@@ -167,7 +181,7 @@ def measure(
 def _bleu(
     drafts: Sequence[str], reports: Sequence[Sequence[str]]
 ) -> tuple[NDArray[np.float64], dict[str, float], dict[str, NDArray[np.float64]]]:
-    """The library's counts (cases, 10), its scores, and its scores of each case."""
+    """Return the library's counts (cases, 10), its scores, and its scores of each case."""
     scorer = BleuScorer(n=4)
     for draft, texts in zip(drafts, reports, strict=True):
         scorer += (draft, list(texts))
@@ -175,12 +189,12 @@ def _bleu(
     counts = np.array(
         [
             [
-                one["testlen"],
-                min((abs(length - one["testlen"]), length) for length in one["reflen"])[1],
-                *one["guess"],
-                *one["correct"],
+                case["testlen"],
+                min((abs(length - case["testlen"]), length) for length in case["reflen"])[1],
+                *case["guess"],
+                *case["correct"],
             ]
-            for one in scorer.ctest
+            for case in scorer.ctest
         ],
         dtype=np.float64,
     )
@@ -189,22 +203,22 @@ def _bleu(
     return counts, _with_mean(whole), by_case
 
 
-# So that nothing is divided by zero: pycocoevalcap/bleu/bleu_scorer.py.
+# They keep the library from dividing by zero: pycocoevalcap/bleu/bleu_scorer.py.
 _SMALL, _TINY = 1e-9, 1e-15
 
 
-def _bleu_of(counts: NDArray[np.float64]) -> dict[str, float]:
-    """BLEU from counts (10,) as the library computes it: closest length, no smoothing."""
-    written, wanted, guessed, right = counts[0], counts[1], counts[2:6], counts[6:10]
-    precision = np.cumprod((right + _TINY) / (guessed + _SMALL)) ** (1 / np.arange(1, 5))
-    ratio = (written + _TINY) / (wanted + _SMALL)
+def _bleu_from_counts(counts: NDArray[np.float64]) -> dict[str, float]:
+    """Return BLEU from counts (10,) as the library computes it: closest length, no smoothing."""
+    length, reference_length, guessed, correct = (counts[0], counts[1], counts[2:6], counts[6:10])
+    precision = np.cumprod((correct + _TINY) / (guessed + _SMALL)) ** (1 / np.arange(1, 5))
+    ratio = (length + _TINY) / (reference_length + _SMALL)
     return _with_mean(precision * (np.exp(1 - 1 / ratio) if ratio < 1 else 1.0))
 
 
 def _with_mean(bleu: Sequence[float] | NDArray[np.float64]) -> dict[str, float]:
-    """BLEU-1 to 4 by name, and BLEU-A, the paper's mean of BLEU-2, 3 and 4."""
-    found = dict(zip(_BLEU, map(float, bleu), strict=True))
-    return found | {"bleu_a": float(np.mean(bleu[1:]))}
+    """Return BLEU-1 to 4 by name, and BLEU-A, the paper's mean of BLEU-2, 3 and 4."""
+    scores = dict(zip(_BLEU, map(float, bleu), strict=True))
+    return scores | {"bleu_a": float(np.mean(bleu[1:]))}
 
 
 def _meteor(
@@ -217,14 +231,14 @@ def _meteor(
 
 
 def _rouge(draft: str, texts: Sequence[str]) -> float:
-    # The library finds one word, the empty one, in an empty draft and in an empty reference.
+    # The library counts one empty word in an empty draft and in an empty reference.
     return float(Rouge().calc_score([draft], list(texts))) if draft else 0.0
 
 
-def _named(nltks: str, how: str) -> dict[str, str]:
-    by = {name: f"BLEU-{name[-1]}, {_COCO}" for name in _BLEU}
-    by["bleu_a"] = f"BLEU-A (mean of BLEU-2, 3 and 4), {_COCO}"
-    by["meteor_1_5"] = Meteor15.name
-    by["meteor_nltk"] = nltks
-    by["rouge_l"] = f"ROUGE-L (F, beta 1.2), {_COCO}"
-    return {name: f"{by[name]}, {how}" for name in NAMES}
+def _descriptions(meteor_nltk: str, normalisation: str) -> dict[str, str]:
+    methods = {name: f"BLEU-{name[-1]}, {_COCO}" for name in _BLEU}
+    methods["bleu_a"] = f"BLEU-A (mean of BLEU-2, 3 and 4), {_COCO}"
+    methods["meteor_1_5"] = Meteor15.name
+    methods["meteor_nltk"] = meteor_nltk
+    methods["rouge_l"] = f"ROUGE-L (F, beta 1.2), {_COCO}"
+    return {name: f"{methods[name]}, {normalisation}" for name in NAMES}

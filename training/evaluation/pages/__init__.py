@@ -1,1 +1,1 @@
-"""What an evaluation's report says, and how it looks in HTML and in Markdown."""
+"""The sections of an evaluation's report, and its templates in HTML and in Markdown."""

@@ -1,4 +1,4 @@
-"""The best and the worst drafts, with their films. Knows no markup."""
+"""The best and the worst drafts, with their images."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from model.errors import PixelError
 from model.manifest import Preprocessing
 from training.corpus.example import Example
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.pages.grid import number
+from training.evaluation.pages.grid import format_score
 
-SHOWN = 5
+CASES_SHOWN = 5
 SIDE = 256
-"""Of a film, in pixels."""
+"""The side of a picture in pixels."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A film as PNG bytes, or why there is none. name: a file's name."""
+    """An image as PNG bytes, or why there is none; `name` is its file name."""
 
     name: str
     position: str
@@ -43,53 +43,56 @@ class CaseExcerpt:
 
 
 def extreme_cases(evaluation: Evaluation) -> tuple[list[CaseExcerpt], list[CaseExcerpt]]:
-    """SHOWN of each, fewer of a small set, none in both; the worst first, and the best first.
+    """Return the worst cases, worst first, and the best cases, best first.
 
-    Studies that failed are not among them: they have a list of their own.
+    There are CASES_SHOWN of each, fewer in a small set, and no case is in both. Studies that failed
+    are left out, since they have a list of their own.
     """
-    came, examples = evaluation.main, evaluation.held.examples
-    failed = {one.key for one in came.drafts.failures}
-    scored = came.scored
+    result, examples = evaluation.main, evaluation.held_out.examples
+    failed = {failure.key for failure in result.drafts.failures}
+    scores = result.scores
     order = sorted(
-        (place for place, one in enumerate(examples) if one.key not in failed),
-        # What counts first: findings, where they are known; the wording tells equals apart.
-        key=lambda place: (
-            scored.finding_f1[place] if scored.finding_f1 else 0.0,
-            scored.rouge_l[place],
-            place,
+        (index for index, example in enumerate(examples) if example.key not in failed),
+        # Findings count first, where they are known; the wording decides between equals.
+        key=lambda index: (
+            scores.finding_f1[index] if scores.finding_f1 else 0.0,
+            scores.rouge_l[index],
+            index,
         ),
     )
-    count = min(SHOWN, len(order) // 2)
+    count = min(CASES_SHOWN, len(order) // 2)
 
-    def shown(places: Sequence[int], kind: str) -> list[CaseExcerpt]:
-        return [_shown(evaluation, place, f"{kind}-{rank}") for rank, place in enumerate(places, 1)]
+    def excerpts(indices: Sequence[int], kind: str) -> list[CaseExcerpt]:
+        return [
+            _excerpt(evaluation, index, f"{kind}-{rank}") for rank, index in enumerate(indices, 1)
+        ]
 
-    return shown(order[:count], "worst"), shown(order[::-1][:count], "best")
+    return excerpts(order[:count], "worst"), excerpts(order[::-1][:count], "best")
 
 
-def _shown(evaluation: Evaluation, place: int, name: str) -> CaseExcerpt:
-    held, scored = evaluation.held, evaluation.main.scored
-    example = held.examples[place]
-    said = f"ROUGE-L {number(scored.rouge_l[place])}"
-    if scored.finding_f1:
-        said = f"finding F1 {number(scored.finding_f1[place])}, {said}"
+def _excerpt(evaluation: Evaluation, index: int, name: str) -> CaseExcerpt:
+    held_out, scores = evaluation.held_out, evaluation.main.scores
+    example = held_out.examples[index]
+    score = f"ROUGE-L {format_score(scores.rouge_l[index])}"
+    if scores.finding_f1:
+        score = f"finding F1 {format_score(scores.finding_f1[index])}, {score}"
     return CaseExcerpt(
         key=example.key,
-        score=said,
+        score=score,
         indication=example.priors.indication,
-        reference=held.references[place],
-        draft=evaluation.main.drafts.texts[place],
+        reference=held_out.references[index],
+        draft=evaluation.main.drafts.texts[index],
         pictures=tuple(_pictures(example, evaluation.manifest.preprocessing, name)),
     )
 
 
-def _pictures(example: Example, how: Preprocessing, name: str) -> list[Picture]:
-    """The films as the bundle reads them, larger or smaller."""
+def _pictures(example: Example, preprocessing: Preprocessing, name: str) -> list[Picture]:
+    """Return the images as the bundle reads them, in another size."""
     pictures = []
-    for number_, image in enumerate(example.images, 1):
-        file = f"{name}-{number_}.png"
+    for rank, image in enumerate(example.images, 1):
+        file = f"{name}-{rank}.png"
         try:
-            pixels = image.pixels(replace(how, size=SIDE))
+            pixels = image.pixels(replace(preprocessing, size=SIDE))
         except PixelError as error:
             pictures.append(Picture(file, image.position, b"", str(error)))
             continue

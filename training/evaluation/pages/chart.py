@@ -1,4 +1,4 @@
-"""A picture of the scores and their intervals over the floors. Knows no markup."""
+"""Draws a chart of the scores with their intervals, over the floors."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _SCORES = ("bleu_4", "meteor_1_5", "rouge_l", F1)
 _OURS, _FLOOR, _GRID, _INK = "#0b6e6e", "#9a9a9a", "#e6e6e6", "#333333"
 
 
-def draw(evaluation: Evaluation) -> bytes:
-    """A PNG: a panel for each score; the bundle's modes on top, the floors under them."""
+def draw_chart(evaluation: Evaluation) -> bytes:
+    """Return a PNG: a panel for each score, with the bundle's modes above the floors."""
     rows: list[tuple[str, Scores, str]] = [
-        (f"mode {mode}", came.scored.main, _OURS) for mode, came in evaluation.modes.items()
+        (f"mode {mode}", result.scores.main, _OURS) for mode, result in evaluation.modes.items()
     ]
-    rows += [(TITLES[n], one.main, _FLOOR) for n, one in evaluation.floors.items()]
-    names = [name for name in _SCORES if name in evaluation.main.scored.main]
+    rows += [(TITLES[n], floor.main, _FLOOR) for n, floor in evaluation.floors.items()]
+    names = [name for name in _SCORES if name in evaluation.main.scores.main]
     figure = Figure(
         figsize=(2.5 * len(names) + 1.2, 0.34 * len(rows) + 0.9),
         layout=ConstrainedLayoutEngine(wspace=0.08),
     )
     for column, name in enumerate(names):
         axes = figure.add_subplot(1, len(names), column + 1)
-        for place, (_, scores, colour) in enumerate(rows):
-            one = scores.get(name)
-            if one is None:
+        for row_index, (_, scores, colour) in enumerate(rows):
+            score = scores.get(name)
+            if score is None:
                 continue
-            axes.plot(one.value, place, "o", color=colour, markersize=6, clip_on=False)
-            if one.low is not None and one.high is not None:
+            axes.plot(score.value, row_index, "o", color=colour, markersize=6, clip_on=False)
+            if score.low is not None and score.high is not None:
                 axes.plot(
-                    [one.low, one.high],
-                    [place, place],
+                    [score.low, score.high],
+                    [row_index, row_index],
                     "-",
                     color=colour,
                     linewidth=2,

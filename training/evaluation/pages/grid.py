@@ -1,4 +1,4 @@
-"""The parts of a report: sections of sentences and tables. Knows no scores and no markup."""
+"""The parts of a report: sections of paragraphs and tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOTHING = "–"
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table. detail: what stands beside it, smaller."""
+    """A cell of a table; `detail` is shown beside the text, smaller."""
 
     text: str
     detail: str = ""
@@ -22,7 +22,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A row. kind: OURS, FLOOR or PLAIN."""
+    """A row of a table; `kind` is OURS, FLOOR or PLAIN."""
 
     head: str
     cells: tuple[Cell, ...]
@@ -31,42 +31,44 @@ class Line:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table. columns: headings of the cells; the first, `of`, is over the heads of the rows."""
+    """A table; `columns` are the headings of the cells, `row_heading` that of the rows' heads."""
 
     caption: str
-    of: str
+    row_heading: str
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, what is said under it, and its tables."""
+    """A heading, the paragraphs under it, and its tables."""
 
     title: str
-    says: tuple[str, ...] = ()
+    paragraphs: tuple[str, ...] = ()
     grids: tuple[Grid, ...] = ()
 
 
-def number(value: float | None) -> str:
-    """Three decimals, as the paper prints scores."""
+def format_score(value: float | None) -> str:
+    """Return a score with three decimals, as the paper prints it."""
     return NOTHING if value is None or math.isnan(value) else f"{value:.3f}"
 
 
-def interval(one: Interval | None) -> Cell:
-    """A score with its interval."""
-    if one is None:
+def interval_cell(score: Interval | None) -> Cell:
+    """Return a cell of a score with its interval."""
+    if score is None:
         return Cell(NOTHING)
-    if one.low is None or one.high is None:
-        return Cell(number(one.value))
-    return Cell(number(one.value), f"{number(one.low)} to {number(one.high)}")
+    if score.low is None or score.high is None:
+        return Cell(format_score(score.value))
+    return Cell(
+        format_score(score.value), f"{format_score(score.low)} to {format_score(score.high)}"
+    )
 
 
-def intervals(scores: Mapping[str, Interval], names: Sequence[str]) -> tuple[Cell, ...]:
-    """The cells of a row; a score that is not there is a dash."""
-    return tuple(interval(scores.get(name)) for name in names)
+def interval_cells(scores: Mapping[str, Interval], names: Sequence[str]) -> tuple[Cell, ...]:
+    """Return the cells of a row; a missing score is a dash."""
+    return tuple(interval_cell(scores.get(name)) for name in names)
 
 
-def share(part: int, of: int) -> Cell:
-    """A count and its share."""
-    return Cell(f"{part / of:.1%}", f"{part} of {of}") if of else Cell(NOTHING)
+def share_cell(part: int, whole: int) -> Cell:
+    """Return a cell of a share and its count."""
+    return Cell(f"{part / whole:.1%}", f"{part} of {whole}") if whole else Cell(NOTHING)

@@ -1,16 +1,16 @@
-"""The paper's tables with our rows beside the published ones. Knows no markup."""
+"""The paper's tables with our rows beside the published ones."""
 
 from __future__ import annotations
 
-from training.evaluation.drafting import Mode
+from training.evaluation.drafting import PriorMode
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.pages.grid import OURS, Cell, Grid, Line, Section, number
+from training.evaluation.pages.grid import OURS, Cell, Grid, Line, Section, format_score
 from training.evaluation.published import HEADINGS, METEOR, TABLES, Table
 from training.evaluation.scoring import Scores
 from training.metrics.resampling import Interval
 
 _NORMALISATION = "r2gen"
-"""As the compared papers clean texts, where it is among those that were measured."""
+"""How the compared papers clean texts; used if it was measured."""
 
 _METEOR = (
     "METEOR is two scores of one name. The compared papers give METEOR 1.5. The paper's .570 and "
@@ -22,29 +22,30 @@ _PRIORS = (
 )
 
 
-def paper(evaluation: Evaluation) -> Section:
-    """Tables 1 to 3; our rows in those of this corpus."""
-    held = evaluation.held
+def paper_section(evaluation: Evaluation) -> Section:
+    """Return tables 1 to 3, with our rows in those of this corpus."""
+    held_out = evaluation.held_out
     ours = _normalisation(evaluation)
-    mine = [table.number for table in TABLES if table.corpus == held.corpus]
-    if mine:
+    matching = [table.number for table in TABLES if table.corpus == held_out.corpus]
+    if matching:
+        references = "of the findings" if held_out.section == "findings" else "of whole reports"
         about = (
-            f"Our rows: {evaluation.name} on {len(held.examples)} studies, normalisation {ours}, "
-            f"references {'of the findings' if held.section == 'findings' else 'of whole reports'}."
+            f"Our rows: {evaluation.name} on {len(held_out.examples)} studies, "
+            f"normalisation {ours}, references {references}."
         )
-        if held.limit is not None:
-            about += f" Only the first {held.limit} studies of the split were asked for."
+        if held_out.limit is not None:
+            about += f" Only the first {held_out.limit} studies of the split were asked for."
     else:
         about = (
             f"No row of ours: these tables are of IU X-RAY and MIMIC-CXR, and {evaluation.name} "
-            f"was scored on {held.corpus}. Scores of other reports do not compare."
+            f"was scored on {held_out.corpus}. Scores of other reports do not compare."
         )
     return Section(
         "The paper's tables",
         (
             "Ji J et al., JMIR Form Res 2024;8:e32690. N/A as published.",
             about,
-            *((_METEOR, _PRIORS) if mine else ()),
+            *((_METEOR, _PRIORS) if matching else ()),
         ),
         tuple(_grid(table, evaluation, ours) for table in TABLES),
     )
@@ -52,18 +53,18 @@ def paper(evaluation: Evaluation) -> Section:
 
 def _grid(table: Table, evaluation: Evaluation, normalisation: str) -> Grid:
     published = [
-        Line(row.method, tuple(Cell("N/A" if v is None else number(v)) for v in row.values))
+        Line(row.method, tuple(Cell("N/A" if v is None else format_score(v)) for v in row.values))
         for row in table.rows
     ]
     own = []
-    if table.corpus == evaluation.held.corpus:
+    if table.corpus == evaluation.held_out.corpus:
         own = [
             Line(
-                f"{evaluation.name}, {_words(mode)}",
-                tuple(_cell(came.scored.wording[normalisation], name) for name in table.columns),
+                f"{evaluation.name}, {_mode_words(mode)}",
+                tuple(_cell(result.scores.wording[normalisation], name) for name in table.columns),
                 OURS,
             )
-            for mode, came in evaluation.modes.items()
+            for mode, result in evaluation.modes.items()
         ]
     return Grid(
         f"Table {table.number}. {table.title}",
@@ -73,21 +74,21 @@ def _grid(table: Table, evaluation: Evaluation, normalisation: str) -> Grid:
     )
 
 
-def _words(mode: Mode) -> str:
-    return "without prior information" if mode is Mode.NONE else f"prior mode {mode}"
+def _mode_words(mode: PriorMode) -> str:
+    return "without prior information" if mode is PriorMode.NONE else f"prior mode {mode}"
 
 
 def _cell(scores: Scores, name: str) -> Cell:
     if name != METEOR:
-        return Cell(_number(scores.get(name)))
-    both = f"{_number(scores.get('meteor_1_5'))} (1.5)"
-    return Cell(f"{both}, {_number(scores.get('meteor_nltk'))} (nltk)")
+        return Cell(_format_interval(scores.get(name)))
+    both = f"{_format_interval(scores.get('meteor_1_5'))} (1.5)"
+    return Cell(f"{both}, {_format_interval(scores.get('meteor_nltk'))} (nltk)")
 
 
-def _number(one: Interval | None) -> str:
-    return number(None if one is None else one.value)
+def _format_interval(score: Interval | None) -> str:
+    return format_score(None if score is None else score.value)
 
 
 def _normalisation(evaluation: Evaluation) -> str:
-    known = evaluation.how.normalisations
+    known = evaluation.scoring.normalisations
     return _NORMALISATION if _NORMALISATION in known else known[0]

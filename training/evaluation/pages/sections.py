@@ -1,13 +1,13 @@
-"""What the report of an evaluation says, section by section. Knows no markup and no films."""
+"""The sections of an evaluation's report, less its cases and the paper's tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from training.evaluation.drafting import ABOUT as MODES
+from training.evaluation.drafting import MODE_DESCRIPTIONS
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.floors import ABOUT, FIXED, TITLES
+from training.evaluation.floors import FIXED, FLOOR_DESCRIPTIONS, TITLES
 from training.evaluation.pages.grid import (
     FLOOR,
     NOTHING,
@@ -16,14 +16,14 @@ from training.evaluation.pages.grid import (
     Grid,
     Line,
     Section,
-    intervals,
-    number,
-    share,
+    format_score,
+    interval_cells,
+    share_cell,
 )
 from training.evaluation.scoring import Scores
 from training.metrics.findings import F1, PRECISION, RECALL
 
-WORDING = {
+WORDING_HEADINGS = {
     "bleu_1": "BLEU-1",
     "bleu_2": "BLEU-2",
     "bleu_3": "BLEU-3",
@@ -33,87 +33,91 @@ WORDING = {
     "meteor_nltk": "METEOR nltk",
     "rouge_l": "ROUGE-L",
 }
-OTHERS = {"radgraph_f1": "RadGraph F1"}
-FINDINGS = {F1: "finding F1", PRECISION: "precision", RECALL: "recall"}
+OTHER_HEADINGS = {"radgraph_f1": "RadGraph F1"}
+FINDING_HEADINGS = {F1: "finding F1", PRECISION: "precision", RECALL: "recall"}
 
 
 def heading(name: str) -> str:
     """A score's heading."""
-    known = (WORDING | FINDINGS | OTHERS).get(name)
+    known = (WORDING_HEADINGS | FINDING_HEADINGS | OTHER_HEADINGS).get(name)
     return known or name.replace("_f1_", " F1-").replace("_", " ")
 
 
-def sections(evaluation: Evaluation) -> Iterator[Section]:
+def score_sections(evaluation: Evaluation) -> Iterator[Section]:
     """The sections before the paper's tables."""
     yield _scores(evaluation)
     if evaluation.main.agreement is not None:
         yield _findings(evaluation)
-    if evaluation.main.scored.observations:
+    if evaluation.main.scores.observations:
         yield _observations(evaluation)
     yield _groups(evaluation)
     yield _comparing(evaluation)
 
 
-def brief(evaluation: Evaluation) -> Iterator[Section]:
+def brief_sections(evaluation: Evaluation) -> Iterator[Section]:
     """What a terminal has room for: one normalisation, and findings without their list."""
     scores = _scores(evaluation)
     yield replace(scores, grids=scores.grids[:1])
     if evaluation.main.agreement is not None:
-        found = _findings(evaluation)
-        yield replace(found, grids=found.grids[:1])
-    if evaluation.main.scored.observations:
+        findings = _findings(evaluation)
+        yield replace(findings, grids=findings.grids[:1])
+    if evaluation.main.scores.observations:
         yield _observations(evaluation)
     yield _comparing(evaluation)
 
 
 def _scores(evaluation: Evaluation) -> Section:
     """Every mode over every floor, a table for each normalisation."""
-    names = list(WORDING)
-    held = evaluation.held
-    scored = "the findings of the report" if held.section == "findings" else "the report"
-    says = [
+    names = list(WORDING_HEADINGS)
+    held_out = evaluation.held_out
+    scored = "the findings of the report" if held_out.section == "findings" else "the report"
+    paragraphs = [
         f"A draft is scored against {scored} that was written of the study. Below the bundle "
         "stand the floors: what is had without looking at a film. A score says something by how "
         "far it is above them.",
         "Beside each score: its 95% bootstrap interval over studies.",
     ]
-    says += [
-        f"Prior mode {mode} (template {came.drafts.template}): {MODES[mode]}."
-        for mode, came in evaluation.modes.items()
+    paragraphs += [
+        f"Prior mode {mode} (template {result.drafts.template}): {MODE_DESCRIPTIONS[mode]}."
+        for mode, result in evaluation.modes.items()
     ]
-    says += [f"Prior mode {mode} is left out: {why}." for mode, why in evaluation.left_out.items()]
-    says += [f"Floor, {TITLES[name]}: {ABOUT[name]}." for name in evaluation.floors]
-    if FIXED in held.floors:
-        says.append(f"The fixed report: “{held.floors[FIXED][0]}”")
+    paragraphs += [
+        f"Prior mode {mode} is left out: {why}." for mode, why in evaluation.left_out.items()
+    ]
+    paragraphs += [
+        f"Floor, {TITLES[name]}: {FLOOR_DESCRIPTIONS[name]}." for name in evaluation.floors
+    ]
+    if FIXED in held_out.floors:
+        paragraphs.append(f"The fixed report: “{held_out.floors[FIXED][0]}”")
     for notes in evaluation.notes.values():
-        says += [f"{note}." for note in notes.values()]
+        paragraphs += [f"{note}." for note in notes.values()]
     grids = []
-    for normalisation in evaluation.how.normalisations:
+    for normalisation in evaluation.scoring.normalisations:
         ours = {
-            f"prior mode {mode}": came.scored.wording[normalisation]
-            for mode, came in evaluation.modes.items()
+            f"prior mode {mode}": result.scores.wording[normalisation]
+            for mode, result in evaluation.modes.items()
         }
         floors = {TITLES[n]: one.wording[normalisation] for n, one in evaluation.floors.items()}
         grids.append(_grid(f"Wording, normalisation {normalisation}", names, ours, floors))
-    return Section("Scores and floors", tuple(dict.fromkeys(says)), tuple(grids))
+    return Section("Scores and floors", tuple(dict.fromkeys(paragraphs)), tuple(grids))
 
 
 def _findings(evaluation: Evaluation) -> Section:
     """Phantoms: what was drawn against what is named."""
     lines = []
-    for mode, came in evaluation.modes.items():
-        if came.agreement is None or came.swapped is None:
+    for mode, result in evaluation.modes.items():
+        if result.agreement is None or result.swapped is None:
             continue
         cells = (
-            *intervals(came.scored.findings, list(FINDINGS)),
-            Cell(f"{came.agreement.exact:.1%}"),
-            Cell(number(came.swapped.f1)),
+            *interval_cells(result.scores.findings, list(FINDING_HEADINGS)),
+            Cell(f"{result.agreement.exact:.1%}"),
+            Cell(format_score(result.swapped.f1)),
         )
         lines.append(Line(f"prior mode {mode}", cells, OURS))
     lines += [
         Line(
             TITLES[n],
-            (*intervals(one.findings, list(FINDINGS)), Cell(NOTHING), Cell(NOTHING)),
+            (*interval_cells(one.findings, list(FINDING_HEADINGS)), Cell(NOTHING), Cell(NOTHING)),
             FLOOR,
         )
         for n, one in evaluation.floors.items()
@@ -125,12 +129,12 @@ def _findings(evaluation: Evaluation) -> Section:
             (
                 Cell(str(studies)),
                 *(
-                    Cell(number(one.by_finding[name]) if studies else NOTHING)
+                    Cell(format_score(one.by_finding[name]) if studies else NOTHING)
                     for one in modes.values()
                 ),
             ),
         )
-        for name, studies in next(iter(modes.values())).there.items()
+        for name, studies in next(iter(modes.values())).support.items()
     )
     return Section(
         "Findings",
@@ -144,7 +148,7 @@ def _findings(evaluation: Evaluation) -> Section:
             Grid(
                 "Findings of phantoms",
                 "",
-                (*FINDINGS.values(), "all right", "F1, films swapped"),
+                (*FINDING_HEADINGS.values(), "all right", "F1, films swapped"),
                 tuple(lines),
             ),
             Grid(
@@ -158,42 +162,45 @@ def _findings(evaluation: Evaluation) -> Section:
 
 
 def _observations(evaluation: Evaluation) -> Section:
-    names = list(evaluation.main.scored.observations)
-    ours = {f"prior mode {m}": came.scored.observations for m, came in evaluation.modes.items()}
+    names = list(evaluation.main.scores.observations)
+    ours = {f"prior mode {m}": result.scores.observations for m, result in evaluation.modes.items()}
     floors = {TITLES[n]: one.observations for n, one in evaluation.floors.items()}
     return Section(
         "Observations",
         (
             f"The observations of CheXpert that drafts and references name, read from both texts "
-            f"by {evaluation.how.labeller.name}. Scores by another labeller are other scores.",
+            f"by {evaluation.scoring.labeller.name}. Scores by another labeller are other scores.",
         ),
         (_grid("Agreement on observations", names, ours, floors),),
     )
 
 
 def _groups(evaluation: Evaluation) -> Section:
-    held = evaluation.held
-    names = _few(evaluation)
+    held_out = evaluation.held_out
+    names = _group_scores(evaluation)
     grids = []
-    for mode, came in evaluation.modes.items():
-        lines = [Line(f"all {len(held.examples)}", intervals(came.scored.main, names), OURS)]
+    for mode, result in evaluation.modes.items():
+        lines = [
+            Line(f"all {len(held_out.examples)}", interval_cells(result.scores.main, names), OURS)
+        ]
         lines += [
-            Line(f"{group.name} ({len(group.places)})", intervals(scores, names))
-            for group, scores in came.scored.groups
+            Line(f"{group.name} ({len(group.indices)})", interval_cells(scores, names))
+            for group, scores in result.scores.groups
         ]
         columns = tuple(map(heading, names))
         grids.append(
             Grid(f"Groups of studies, prior mode {mode}", "studies", columns, tuple(lines))
         )
-    said = f"{held.duplicates} of {len(held.examples)} references stand word for word (in lower "
+    duplicates = f"{held_out.duplicates} of {len(held_out.examples)} references"
     return Section(
         "Groups, and scores without duplicates",
         (
-            f"{said}case, without punctuation) among the {held.training} training reports that "
-            "were read. A model that has learnt those by heart is right there without looking, "
+            f"{duplicates} stand word for word (in lower case, without punctuation) among the "
+            f"{held_out.training} training reports that were read. A model that has learnt those "
+            "by heart is right there without looking, "
             "so the scores without them are the ones to believe.",
-            f"Normal or not is by {held.normal_by}. Scores are those of normalisation "
-            f"{evaluation.how.first}.",
+            f"Normal or not is by {held_out.normal_by}. Scores are those of normalisation "
+            f"{evaluation.scoring.first}.",
         ),
         tuple(grids),
     )
@@ -201,12 +208,12 @@ def _groups(evaluation: Evaluation) -> Section:
 
 def _comparing(evaluation: Evaluation) -> Section:
     lines = []
-    for mode, came in evaluation.modes.items():
-        one = came.count_unsupported_comparisons
+    for mode, result in evaluation.modes.items():
+        one = result.comparisons
         cells = (
             Cell(str(one.studies)),
-            share(one.drafts, one.studies),
-            share(one.references, one.studies),
+            share_cell(one.drafts, one.studies),
+            share_cell(one.references, one.studies),
         )
         lines.append(Line(f"prior mode {mode}", cells, OURS))
     return Section(
@@ -227,7 +234,7 @@ def _comparing(evaluation: Evaluation) -> Section:
     )
 
 
-def failures(evaluation: Evaluation) -> Section:
+def failures_section(evaluation: Evaluation) -> Section:
     """Studies without a draft; a section without tables where there are none."""
     failed = evaluation.failures()
     if not failed:
@@ -249,34 +256,34 @@ def failures(evaluation: Evaluation) -> Section:
     )
 
 
-def names(evaluation: Evaluation) -> Section:
+def names_section(evaluation: Evaluation) -> Section:
     """What each score is, to the version."""
     lines = [
         Line(heading(key), (Cell(name),))
-        for section in evaluation.named.values()
+        for section in evaluation.descriptions.values()
         for key, name in section.items()
     ]
     return Section(
         "What each score is",
         (
             "Scores of another implementation, version or normalisation are other scores. "
-            f"Intervals: percentiles of {evaluation.how.resamples} bootstrap resamples of the "
-            f"studies, seed {evaluation.how.seed}.",
+            f"Intervals: percentiles of {evaluation.scoring.resamples} bootstrap resamples of the "
+            f"studies, seed {evaluation.scoring.seed}.",
         ),
         (Grid("Names of the scores", "score", ("implementation",), tuple(lines)),),
     )
 
 
-def _few(evaluation: Evaluation) -> list[str]:
+def _group_scores(evaluation: Evaluation) -> list[str]:
     """The scores of groups: not every one of them, for a page is so wide."""
     wanted = ["bleu_4", "bleu_a", "meteor_1_5", "rouge_l"]
-    wanted += [name for name in evaluation.main.scored.observations if not name.endswith("_macro")]
-    return [name for name in (*wanted, F1) if name in evaluation.main.scored.main]
+    wanted += [name for name in evaluation.main.scores.observations if not name.endswith("_macro")]
+    return [name for name in (*wanted, F1) if name in evaluation.main.scores.main]
 
 
 def _grid(
     caption: str, names: Sequence[str], ours: dict[str, Scores], floors: dict[str, Scores]
 ) -> Grid:
-    lines = [Line(head, intervals(scores, names), OURS) for head, scores in ours.items()]
-    lines += [Line(head, intervals(scores, names), FLOOR) for head, scores in floors.items()]
+    lines = [Line(head, interval_cells(scores, names), OURS) for head, scores in ours.items()]
+    lines += [Line(head, interval_cells(scores, names), FLOOR) for head, scores in floors.items()]
     return Grid(caption, "", tuple(map(heading, names)), tuple(lines))

@@ -179,7 +179,7 @@ def test_what_is_left_out_says_why(keep: Callable[..., Kept]) -> None:
             signed.NO_CONSENT,
             signed.REJECTED,
             signed.IMAGE_GONE,
-            signed.NOTHING,
+            signed.NO_TEXT,
             signed.HELD,
         ]
     )
@@ -281,7 +281,7 @@ def test_consent_that_is_withdrawn_counts_at_once(keep: Callable[..., Kept]) -> 
 def test_a_wrong_split_is_refused() -> None:
     with pytest.raises(CorpusError, match="patients"):
         SignedReports(CorpusOptions(split="official"))
-    with pytest.raises(ValueError, match="no such split"):
+    with pytest.raises(ValueError, match="there is no split"):
         next(SignedReports().read("all"))
 
 

@@ -14,11 +14,11 @@ import typer
 from model.errors import BundleError
 from nightdraft.cli.evaluate import evaluate_command
 from records.errors import CorpusError, NotAllowed
-from tests.support.evaluations import HOW
+from tests.support.evaluations import SCORING
 from tests.support.listed_corpus import MissingImage
 from training.corpus.example import TEST, TRAIN, Example
 from training.corpus.phantom_corpus import PhantomCorpus
-from training.evaluation.drafting import Mode
+from training.evaluation.drafting import PriorMode
 from training.evaluation.evaluate import Evaluation, evaluate
 
 STUDIES = 12
@@ -32,8 +32,8 @@ def _light(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
 
 
-class OneWithoutFilms:
-    """Phantoms, an end to them, and one whose film is lost."""
+class OneMissingImage:
+    """A few phantoms, one of whose images is missing."""
 
     name = "lost"
     identity: ClassVar[dict[str, str]] = {"name": name}
@@ -54,41 +54,48 @@ class OneWithoutFilms:
 
 
 def test_the_shipped_bundle_finds_what_is_drawn_and_not_what_is_swapped() -> None:
-    heard: list[tuple[str, int, int]] = []
-    came = evaluate(
+    calls: list[tuple[str, float, float | None]] = []
+    result = evaluate(
         "demo",
         PhantomCorpus(),
-        modes=(Mode.CONTEXT,),
-        how=HOW,
+        modes=(PriorMode.CONTEXT,),
+        scoring=SCORING,
         limit=STUDIES,
         device="cpu",
-        told=lambda *said: heard.append(said),
+        progress=lambda what, done, total: calls.append((what, done, total)),
     )
-    main = came.main
+    main = result.main
     assert main.agreement is not None
     assert main.swapped is not None
     assert main.agreement.f1 >= 0.8
     assert main.swapped.f1 <= 0.5
-    assert main.agreement.f1 == pytest.approx(main.scored.findings["finding_f1_micro"].value)
-    best_floor = max(one.wording["lower"]["bleu_4"].value for one in came.floors.values())
-    assert main.scored.wording["lower"]["bleu_4"].value > best_floor
-    assert ("drafting, context", STUDIES, STUDIES) in heard
-    assert ("drafting, context, films swapped", STUDIES, STUDIES) in heard
+    assert main.agreement.f1 == pytest.approx(main.scores.findings["finding_f1_micro"].value)
+    best_floor = max(one.wording["lower"]["bleu_4"].value for one in result.floors.values())
+    assert main.scores.wording["lower"]["bleu_4"].value > best_floor
+    assert ("drafting, context", STUDIES, STUDIES) in calls
+    assert ("drafting, context, films swapped", STUDIES, STUDIES) in calls
 
 
 def test_a_study_whose_film_is_lost_is_an_empty_draft_with_its_reason() -> None:
-    def came(of: Evaluation) -> tuple[str, ...]:
-        return of.main.drafts.texts
+    def texts(evaluation: Evaluation) -> tuple[str, ...]:
+        return evaluation.main.drafts.texts
 
-    lost = evaluate("demo", OneWithoutFilms(), modes=(Mode.CONTEXT,), how=HOW, device="cpu")
+    lost = evaluate(
+        "demo", OneMissingImage(), modes=(PriorMode.CONTEXT,), scoring=SCORING, device="cpu"
+    )
     whole = evaluate(
-        "demo", PhantomCorpus(), modes=(Mode.CONTEXT,), how=HOW, limit=STUDIES, device="cpu"
+        "demo",
+        PhantomCorpus(),
+        modes=(PriorMode.CONTEXT,),
+        scoring=SCORING,
+        limit=STUDIES,
+        device="cpu",
     )
     assert [one.reason for _, one in lost.failures()] == ["there is no film film-3"]
-    assert came(lost)[3] == ""
-    assert came(lost)[:3] + came(lost)[4:] == came(whole)[:3] + came(whole)[4:]
-    assert len(lost.held.examples) == STUDIES
-    rouge = [one.main.scored.wording["lower"]["rouge_l"].value for one in (lost, whole)]
+    assert texts(lost)[3] == ""
+    assert texts(lost)[:3] + texts(lost)[4:] == texts(whole)[:3] + texts(whole)[4:]
+    assert len(lost.held_out.examples) == STUDIES
+    rouge = [one.main.scores.wording["lower"]["rouge_l"].value for one in (lost, whole)]
     assert rouge[0] < rouge[1]
 
 
@@ -108,14 +115,19 @@ def test_the_command_writes_figures_and_a_report(
         out=tmp_path / "report",
         json_=figures,
     )
-    said = json.loads(figures.read_text())
-    assert (said["corpus"], said["seed"], said["limit"], said["studies"]) == ("phantoms", 1, 6, 6)
-    assert said["finding_f1_micro"] > said["finding_f1_micro_films_swapped"]
-    assert list(said["modes"]) == ["context"]
-    assert "gives no priors out of its reports" in said["modes_left_out"]["oracle"]
-    assert {one["p"] for one in said["against"]["modes"]["context"].values()} <= {1.0, None}
+    figures = json.loads(figures.read_text())
+    assert (figures["corpus"], figures["seed"], figures["limit"], figures["studies"]) == (
+        "phantoms",
+        1,
+        6,
+        6,
+    )
+    assert figures["finding_f1_micro"] > figures["finding_f1_micro_films_swapped"]
+    assert list(figures["modes"]) == ["context"]
+    assert "gives no priors out of its reports" in figures["modes_left_out"]["oracle"]
+    assert {one["p"] for one in figures["against"]["modes"]["context"].values()} <= {1.0, None}
     page = (tmp_path / "report" / "report.html").read_text()
-    assert said["bundle"]["digest"] in page
+    assert figures["bundle"]["digest"] in page
     assert "phantom-1001000000" in page  # seed 1 is another stretch of the held-out ones
     assert (tmp_path / "report" / "report.md").is_file()
     printed = capsys.readouterr().out
@@ -164,9 +176,16 @@ def test_figures_that_are_there_stay_until_there_are_new_ones(tmp_path: Path) ->
 
 def test_a_bundle_that_can_be_asked_in_no_mode_says_why() -> None:
     with pytest.raises(BundleError, match=r"in none of these prior modes .predicted: the bundle"):
-        evaluate("demo", PhantomCorpus(), modes=(Mode.PREDICTED,), how=HOW, limit=2, device="cpu")
+        evaluate(
+            "demo",
+            PhantomCorpus(),
+            modes=(PriorMode.PREDICTED,),
+            scoring=SCORING,
+            limit=2,
+            device="cpu",
+        )
 
 
 def test_training_and_test_phantoms_never_meet() -> None:
-    learnt = {one.key for one in islice(PhantomCorpus().read(TRAIN), 50)}
-    assert not learnt & {one.key for one in islice(PhantomCorpus().read(TEST), 50)}
+    make_training_study = {one.key for one in islice(PhantomCorpus().read(TRAIN), 50)}
+    assert not make_training_study & {one.key for one in islice(PhantomCorpus().read(TEST), 50)}

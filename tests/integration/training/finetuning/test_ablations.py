@@ -14,7 +14,7 @@ from records.errors import NotAllowed, SettingsError
 from training.corpus.example import CorpusOptions
 from training.corpus.phantom_corpus import PhantomCorpus
 from training.corpus.phantoms import SITES
-from training.evaluation.drafting import Mode
+from training.evaluation.drafting import PriorMode
 from training.evaluation.published import TABLE_3
 from training.finetuning.ablations import (
     AblationRow,
@@ -55,9 +55,9 @@ def pipeline(work_folder: Path, lines: list[str]) -> Pipeline:
 
 def test_every_row_is_trained_and_scored_once(tmp_path: Path) -> None:
     lines: list[str] = []
-    scored_bundles: list[tuple[Path, Mode]] = []
+    scored_bundles: list[tuple[Path, PriorMode]] = []
 
-    def score(bundle: Path, mode: Mode) -> dict[str, Interval]:
+    def score(bundle: Path, mode: PriorMode) -> dict[str, Interval]:
         scored_bundles.append((bundle, mode))
         return {"bleu_a": Interval(0.1 * len(scored_bundles), 0.05, 0.6), "rouge_l": Interval(0.2)}
 
@@ -69,7 +69,7 @@ def test_every_row_is_trained_and_scored_once(tmp_path: Path) -> None:
     first = rows()
     assert [row.name for row in first] == list(ABLATIONS)
     assert [row.mode for row in first] == ["context", "context", "none", "context", "context"]
-    assert scored_bundles[1] == (resolve("demo"), Mode.CONTEXT)
+    assert scored_bundles[1] == (resolve("demo"), PriorMode.CONTEXT)
     # Stage 1 is trained once for the three rows that share it; their second stages differ.
     assert sum(line.startswith("stage1: loss") for line in lines) == 1
     for name in ("full", "without_priors", "without_t5", "without_visual"):
@@ -112,6 +112,6 @@ def test_other_rates_are_of_every_row() -> None:
 
 
 def test_a_row_is_scored_as_bundles_are() -> None:
-    scores = make_scorer(PhantomCorpus(), 8, 0, "cpu")(Path("demo"), Mode.CONTEXT)
+    scores = make_scorer(PhantomCorpus(), 8, 0, "cpu")(Path("demo"), PriorMode.CONTEXT)
     assert scores["finding_f1_micro"].value > 0.8
     assert {"bleu_a", "meteor_nltk", "rouge_l"} <= set(scores)

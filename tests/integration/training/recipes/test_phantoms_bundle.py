@@ -16,7 +16,7 @@ from tests.support.network_drafts import draft_cases
 from training.corpus.example import TEST
 from training.corpus.phantom_corpus import PhantomCorpus
 from training.evaluation.scores import scores_for
-from training.metrics.findings import agree, swap_images
+from training.metrics.findings import score_findings, swap_images
 
 
 def finding_f1(model: ClinicalBLIP, studies: int) -> tuple[float, float]:
@@ -24,7 +24,7 @@ def finding_f1(model: ClinicalBLIP, studies: int) -> tuple[float, float]:
     examples = list(islice(PhantomCorpus().read(TEST), studies))
     truth = [example.truth or frozenset() for example in examples]
     own, swapped = (
-        agree(
+        score_findings(
             truth, draft_cases(model, [example.case(model.preprocessing) for example in variant])
         ).f1
         for variant in (examples, swap_images(examples))

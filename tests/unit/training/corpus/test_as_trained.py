@@ -42,7 +42,7 @@ def test_studies_that_were_learnt_from_are_not_scored(
 
 
 def test_two_bundles_of_two_splits_have_no_studies_in_common() -> None:
-    with pytest.raises(CorpusError, match="theirs 1 learnt from iu_xray with the split 'r2gen'"):
+    with pytest.raises(CorpusError, match="theirs 1 was trained on iu_xray with the split 'r2gen'"):
         options_as_trained("iu_xray", [bundle(), bundle("theirs", split="r2gen")], {})
     # The default by its name is the same split.
     assert options_as_trained("iu_xray", [bundle(), bundle(split="paper")], {}) == CorpusOptions()

@@ -20,7 +20,7 @@ from model.manifest import Preprocessing
 from model.prompting.oracle import Oracle
 from nightdraft.cli.corpora import corpus as command
 from records.errors import CorpusError, NotAllowed
-from training.corpus.check import Pace, check, pace
+from training.corpus.check import Pace, measure_pace, summarise_corpus
 from training.corpus.example import Example, ExcludedStudy
 from training.corpus.page import draw_page
 
@@ -80,23 +80,28 @@ SMALL = Listed(
 )
 
 
-def test_all_is_counted() -> None:
-    heard: list[int] = []
-    counted = check(SMALL, told=heard.append)
-    assert counted.studies == sum(heard) == 8
-    assert counted.examples == {"train": 2, "validate": 1, "test": 2}
-    assert counted.patients == {"train": 2, "validate": 1, "test": 2}
-    assert counted.in_two_splits == 1
-    assert counted.views == {1: 4, 2: 1}
-    assert counted.positions == {"frontal": 5, "lateral": 1}
-    assert counted.left_out == {"no findings": (2, "x"), "no films": (1, "z")}
-    assert counted.words == {"least": 4, "median": 4, "mean": 4.6, "95 of 100": 7, "most": 7}
-    assert (counted.without_indication, counted.with_prior_report) == (4, 1)
-    assert counted.remarks == {"films beyond the third, not read": 7}
+def test_a_summary_counts_everything() -> None:
+    calls: list[tuple[str, float, float | None]] = []
+
+    def progress(what: str, done: float, total: float | None) -> None:
+        calls.append((what, done, total))
+
+    summary = summarise_corpus(SMALL, progress=progress)
+    assert summary.studies == 8
+    assert calls == [("reading", done, None) for done in range(1, 9)]
+    assert summary.examples == {"train": 2, "validate": 1, "test": 2}
+    assert summary.patients == {"train": 2, "validate": 1, "test": 2}
+    assert summary.in_two_splits == 1
+    assert summary.views == {1: 4, 2: 1}
+    assert summary.positions == {"frontal": 5, "lateral": 1}
+    assert summary.left_out == {"no findings": (2, "x"), "no films": (1, "z")}
+    assert summary.words == {"least": 4, "median": 4, "mean": 4.6, "95 of 100": 7, "most": 7}
+    assert (summary.without_indication, summary.with_prior_report) == (4, 1)
+    assert summary.remarks == {"films beyond the third, not read": 7}
 
 
-def test_texts_that_stand_again_are_counted() -> None:
-    doubles = check(SMALL).doubles
+def test_duplicate_texts_are_counted() -> None:
+    doubles = summarise_corpus(SMALL).doubles
     assert doubles["word for word"] == {
         "train": {"elsewhere": 2, "within": 1},
         "validate": {"elsewhere": 0, "within": 0},
@@ -106,8 +111,8 @@ def test_texts_that_stand_again_are_counted() -> None:
 
 
 def test_a_limit_is_of_studies_and_of_each_split_where_there_is_no_end() -> None:
-    assert check(SMALL, limit=3).studies == 3
-    assert check(Listed([])).words == {}
+    assert summarise_corpus(SMALL, limit=3).studies == 3
+    assert summarise_corpus(Listed([])).words == {}
 
     @dataclass
     class Endless:
@@ -120,20 +125,20 @@ def test_a_limit_is_of_studies_and_of_each_split_where_there_is_no_end() -> None
         def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
             return (example(f"{split}-{n}", split, f"Text {n}.") for n in count())
 
-    assert check(Endless(), limit=5, endless=True).examples == {
+    assert summarise_corpus(Endless(), limit=5, endless=True).examples == {
         "train": 5,
         "validate": 5,
         "test": 5,
     }
-    assert check(Endless(), endless=True).studies == 600
+    assert summarise_corpus(Endless(), endless=True).studies == 600
 
 
 def test_the_page_shows_the_films_and_is_the_same_again(tmp_path: Path) -> None:
     many = Listed([example(f"k{n}", "train", f"Text {n}.") for n in range(40)])
     first, second = tmp_path / "1.png", tmp_path / "2.png"
-    counted = check(many, page=first)
-    check(Listed(many.there[::-1]), page=second)
-    assert (counted.page, counted.page_films, counted.page_films_unreadable) == (str(first), 8, 0)
+    summary = summarise_corpus(many, page=first)
+    summarise_corpus(Listed(many.there[::-1]), page=second)
+    assert (summary.page, summary.page_films, summary.page_films_unreadable) == (str(first), 8, 0)
     picture, again = pixels(first), pixels(second)
     # Eight films of 224 x 224 in grey 90.
     assert (picture == 90).sum() == pytest.approx(8 * 224 * 224, rel=0.01)
@@ -156,7 +161,7 @@ def test_a_film_that_cannot_be_read_is_shown_as_that(tmp_path: Path) -> None:
         oracle=Oracle(("Opacity",), "Chest, 2 views"),
         oracle_template="oracle_iu",
     )
-    assert check(Listed([one]), page=tmp_path / "p.png").page_films_unreadable == 2
+    assert summarise_corpus(Listed([one]), page=tmp_path / "p.png").page_films_unreadable == 2
     with pytest.raises(CorpusError, match="cannot be written"):
         draw_page([one], "Title", tmp_path / "nowhere" / "p.png")
     assert draw_page([], "Nothing", tmp_path / "empty.png") == 0
@@ -165,10 +170,10 @@ def test_a_film_that_cannot_be_read_is_shown_as_that(tmp_path: Path) -> None:
 def test_pace_is_of_words_and_of_films() -> None:
     how = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     many = Listed([example(f"k{n}", "train", "Text.", images=(Plain(None),)) for n in range(40)])
-    timed = pace(many, how, most=30, images=10)
+    timed = measure_pace(many, how, max_examples=30, with_images=10)
     assert timed.examples_per_s > timed.with_films_per_s > 0
     assert timed.films_per_s >= timed.with_films_per_s
-    assert pace(Listed([]), how) == Pace(pytest.approx(0, abs=5), 0.0, 0.0, 0.0)  # type: ignore[arg-type]
+    assert measure_pace(Listed([]), how) == Pace(pytest.approx(0, abs=5), 0.0, 0.0, 0.0)  # type: ignore[arg-type]
 
 
 def run(*arguments: str) -> str:
@@ -185,10 +190,10 @@ def test_the_command_on_phantoms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "examples a second" in said
     with Image.open("corpus-phantoms.png") as picture:
         assert picture.width > 1000
-    counted = json.loads(Path("c.json").read_text())
-    assert counted["examples"] == {"train": 6, "validate": 6, "test": 6}
-    assert counted["reading"]["target"] == "findings"
-    assert counted["pace"]["films_per_s"] > 0
+    summary = json.loads(Path("c.json").read_text())
+    assert summary["examples"] == {"train": 6, "validate": 6, "test": 6}
+    assert summary["reading"]["target"] == "findings"
+    assert summary["pace"]["films_per_s"] > 0
 
 
 def test_the_command_refuses_what_is_not_there(tmp_path: Path) -> None:
@@ -235,7 +240,7 @@ def test_the_command_looks_where_it_will_write_before_it_reads(
         raise AssertionError("it was read")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("training.corpus.check.check", never)
+    monkeypatch.setattr("training.corpus.check.summarise_corpus", never)
     Path("folder").mkdir()
     for arguments, words in (
         (["--json", "nowhere/c.json"], r"the counts cannot be written to nowhere/c\.json"),

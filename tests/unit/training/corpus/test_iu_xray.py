@@ -21,7 +21,7 @@ from model.errors import PixelError
 from model.manifest import Preprocessing
 from model.prompting.oracle import Oracle, build_oracle_instruction
 from records.errors import CorpusError
-from training.corpus.check import check
+from training.corpus.check import summarise_corpus
 from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions, Example, ExcludedStudy
 from training.corpus.iu_xray import IuXray
 
@@ -145,7 +145,7 @@ def test_one_split_gives_examples_of_it_alone(small: Path) -> None:
     keys = [one.key for split in (TRAIN, TEST) for one in examples(corpus, split)]
     assert sorted(keys) == [one.key for one in examples(corpus)]
     assert all(isinstance(one, Example) for one in corpus.read(TRAIN))
-    with pytest.raises(ValueError, match="no such split"):
+    with pytest.raises(ValueError, match="there is no split"):
         list(corpus.read("dev"))
 
 
@@ -220,7 +220,7 @@ def test_r2gens_films_are_not_read_beside_the_same_under_their_own_names(small: 
     assert reasons(IuXray(small, CorpusOptions(split="r2gen")))["CXR4"] == "not in R2Gen's split"
 
 
-def test_sources_that_differ_are_counted_and_the_first_counts(small: Path) -> None:
+def test_sources_that_differ_are_summary_and_the_first_counts(small: Path) -> None:
     for uid in (1, 4):
         (small / f"{uid}.xml").write_text(xml(uid, [f"CXR{uid}_IM-000{uid}-1001"]))
     corpus = IuXray(small)
@@ -406,11 +406,11 @@ def test_the_samples_counts(
     iu: Path, reading: CorpusOptions, counts: dict[str, int], seen: int | None
 ) -> None:
     """seen: reports of the test set that stand word for word elsewhere."""
-    counted = check(IuXray(iu, reading, needs_images=False))
-    assert counted.examples == counts
-    assert counted.in_two_splits == 0
-    assert seen in (None, counted.doubles["word for word"][TEST]["elsewhere"])
-    said = counted.remarks
+    summary = summarise_corpus(IuXray(iu, reading, needs_images=False))
+    assert summary.examples == counts
+    assert summary.in_two_splits == 0
+    assert seen in (None, summary.doubles["word for word"][TEST]["elsewhere"])
+    said = summary.remarks
     assert said["reports with a film in the collection"] == 3841
     assert said["of these with findings"] == 3328
     assert said["patients"] == 3841

@@ -1,4 +1,4 @@
-"""A shelf gives back what was put on it, and is made again when it must be."""
+"""A prepared dataset returns what was written to it, and is prepared again when it must be."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def phantoms(count: int) -> Iterator[Example]:
 
 
 @dataclass(frozen=True)
-class Torn:
+class UnreadableImage:
     position: str = "frontal"
     source: str = "torn"
 
-    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
+    def pixels(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         raise PixelError("torn")
 
 
-def test_what_was_put_on_it_comes_back(tmp_path: Path) -> None:
+def test_prepared_examples_equal_the_originals(tmp_path: Path) -> None:
     oracle = Oracle(("normal",), "Chest", Symptoms(("Edema",), ("Fracture",)))
-    told = replace(
+    labelled = replace(
         next(phantoms(1)),
         key="ü-1",
         oracle=oracle,
@@ -47,21 +47,20 @@ def test_what_was_put_on_it_comes_back(tmp_path: Path) -> None:
         priors=Priors("Fever\nand cough", "", "Clear."),
         truth=None,
     )
-    examples = [*phantoms(40), told]
-    shelf = prepare_dataset(tmp_path / "shelf", iter(examples), HOW, {"of": "test"}, processes=0)
-    assert len(shelf) == 41
-    for place in (40, 0, 17, -1):
-        was, now = examples[place], shelf[place]
-        assert now.key == was.key
-        assert (now.target, now.priors, now.oracle, now.truth, now.patient, now.split) == (
-            was.target, was.priors, was.oracle, was.truth, was.patient, was.split,
-        )  # fmt: skip
-        assert [image.position for image in now.images] == [image.position for image in was.images]
-        for mine, theirs in zip(now.images, was.images, strict=True):
+    examples = [*phantoms(40), labelled]
+    dataset = prepare_dataset(tmp_path / "shelf", iter(examples), HOW, {"of": "test"}, processes=0)
+    assert len(dataset) == 41
+    for index in (40, 0, 17, -1):
+        original, prepared = examples[index], dataset[index]
+        assert prepared.key == original.key
+        for field in ("target", "priors", "oracle", "truth", "patient", "split"):
+            assert getattr(prepared, field) == getattr(original, field)
+        assert [i.position for i in prepared.images] == [i.position for i in original.images]
+        for mine, theirs in zip(prepared.images, original.images, strict=True):
             assert np.array_equal(mine.pixels(HOW), theirs.pixels(HOW))
-    assert shelf.lengths.sum() == (tmp_path / "shelf" / "examples.jsonl").stat().st_size
+    assert dataset.lengths.sum() == (tmp_path / "shelf" / "examples.jsonl").stat().st_size
     with pytest.raises(PixelError, match="56 pixels, not 112"):
-        shelf[0].images[0].pixels(replace(HOW, size=112))
+        dataset[0].images[0].pixels(replace(HOW, size=112))
 
 
 def test_several_processes_keep_the_order(tmp_path: Path) -> None:
@@ -71,17 +70,21 @@ def test_several_processes_keep_the_order(tmp_path: Path) -> None:
     assert (tmp_path / "one/views.u8").read_bytes() == (tmp_path / "two/views.u8").read_bytes()
 
 
-def test_what_cannot_be_read_is_counted(tmp_path: Path) -> None:
+def test_studies_with_unreadable_images_are_excluded_and_counted(tmp_path: Path) -> None:
     good = next(phantoms(1))
-    stream = [ExcludedStudy("a", "no findings"), replace(good, key="b", images=(Torn(),)), good]
-    shelf = prepare_dataset(tmp_path / "shelf", iter(stream), HOW, {}, processes=0)
-    assert [one.key for one in shelf] == [good.key]
-    assert shelf.about["left_out"] == {"no findings": 1, "a film cannot be read": 1}
+    stream = [
+        ExcludedStudy("a", "no findings"),
+        replace(good, key="b", images=(UnreadableImage(),)),
+        good,
+    ]
+    dataset = prepare_dataset(tmp_path / "shelf", iter(stream), HOW, {}, processes=0)
+    assert [one.key for one in dataset] == [good.key]
+    assert dataset.about["left_out"] == {"no findings": 1, "a film cannot be read": 1}
     with pytest.raises(CorpusError, match="nothing to learn from: 1 no findings"):
         prepare_dataset(tmp_path / "none", iter(stream[:1]), HOW, {}, processes=0)
 
 
-def test_it_is_made_again_for_another_corpus_and_only_then(tmp_path: Path) -> None:
+def test_it_is_prepared_again_only_for_another_identity_or_if_incomplete(tmp_path: Path) -> None:
     folder = tmp_path / "shelf"
 
     def never() -> Iterator[Example]:
@@ -95,5 +98,5 @@ def test_it_is_made_again_for_another_corpus_and_only_then(tmp_path: Path) -> No
     (folder / "shelf.json").unlink()
     assert len(prepare_dataset(folder, phantoms(5), HOW, {"n": 5}, processes=0)) == 5
     (folder / "starts.npy").write_bytes(b"x")
-    with pytest.raises(CorpusError, match="not a whole shelf"):
+    with pytest.raises(CorpusError, match="not a complete prepared corpus"):
         PreparedDataset(folder)

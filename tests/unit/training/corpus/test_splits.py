@@ -8,23 +8,26 @@ from records.errors import CorpusError
 from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions
 from training.corpus.splits import (
     assign_validation,
-    place,
     resolve_split,
     sample_patients,
     split_by_patient,
+    uniform_draw,
 )
 
 
 def test_a_place_is_the_same_for_ever() -> None:
     """Written down, so that a change does not move patients from one side to the other."""
-    assert place(0, "paper", "1000") == pytest.approx(0.7462351940, abs=1e-9)
-    places = [place(0, "paper", str(n)) for n in range(2000)]
-    assert 0 <= min(places) < max(places) < 1
-    assert sum(places) / 2000 == pytest.approx(0.5, abs=0.03)
+    assert uniform_draw(0, "paper", "1000") == pytest.approx(0.7462351940, abs=1e-9)
+    draws = [uniform_draw(0, "paper", str(n)) for n in range(2000)]
+    assert 0 <= min(draws) < max(draws) < 1
+    assert sum(draws) / 2000 == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_seed_and_a_draw_are_draws_of_their_own() -> None:
-    assert len({place(seed, draw, "7") for seed in (0, 1) for draw in ("paper", "validate")}) == 4
+    assert (
+        len({uniform_draw(seed, draw, "7") for seed in (0, 1) for draw in ("paper", "validate")})
+        == 4
+    )
 
 
 def test_whole_patients_come_to_exactly_what_is_wanted() -> None:

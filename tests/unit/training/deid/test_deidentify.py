@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.corpus.phantoms import phantom
-from training.deid.deidentify import Known, deidentify, has_content
+from training.deid.deidentify import MARKS, KnownIdentifiers, deidentify, has_content
 from training.deid.identifiers import Kind
 from training.deid.person_names import NO_NAME
 
-JANE = Known("ROE-DOE^JANE^Q^DR", "MRN-0045123", "A0981723", "19310305", "20240512")
+JANE = KnownIdentifiers("ROE-DOE^JANE^Q^DR", "MRN-0045123", "A0981723", "19310305", "20240512")
 
 CLINICAL = (
     "3.2 cm nodule at T12, 1/2 the size it was; fractures of ribs 5/6 and of the 5-6th ribs.",
@@ -89,7 +89,7 @@ def test_what_the_records_know_goes(text: str, left: str) -> None:
     ],
 )
 def test_a_name_goes_however_it_is_spelt(name: str, text: str) -> None:
-    assert deidentify(f"cough, {text}, 3 cm", Known(name)) == "cough, (NAME), 3 cm"
+    assert deidentify(f"cough, {text}, 3 cm", KnownIdentifiers(name)) == "cough, (NAME), 3 cm"
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_a_name_goes_however_it_is_spelt(name: str, text: str) -> None:
     ],
 )
 def test_a_word_that_names_nobody_by_itself_stays(name: str, text: str) -> None:
-    assert deidentify(text, Known(name)) == text
+    assert deidentify(text, KnownIdentifiers(name)) == text
 
 
-BORN = Known(birth_date="19301205", study_date="20240305")
+BORN = KnownIdentifiers(birth_date="19301205", study_date="20240305")
 
 
-@pytest.mark.parametrize("known", [Known(), BORN], ids=["by its form", "as known"])
+@pytest.mark.parametrize("known", [KnownIdentifiers(), BORN], ids=["by its form", "as known"])
 @pytest.mark.parametrize(
     ("text", "left"),
     [
@@ -122,12 +122,12 @@ BORN = Known(birth_date="19301205", study_date="20240305")
         ("Rib films of 03/05/24 of the left", "Rib films of (DATE) of the left"),
     ],
 )
-def test_a_full_date_goes_whatever_follows(text: str, left: str, known: Known) -> None:
+def test_a_full_date_goes_whatever_follows(text: str, left: str, known: KnownIdentifiers) -> None:
     assert deidentify(text, known) == left
 
 
 def test_a_known_day_goes_before_a_common_word_and_a_measurement_stays() -> None:
-    known = Known(study_date="20241012")
+    known = KnownIdentifiers(study_date="20241012")
     assert deidentify("the 10/12 films, 10/12 x-ray", known) == "the (DATE) films, (DATE) x-ray"
     text = "A nodule of 10-12 mm; 10.12 x 4.5 mm; fractures of 10/12 left posterior ribs."
     assert deidentify(text, known) == text
@@ -198,7 +198,7 @@ def test_a_planted_name_never_survives(
         if plain(part) in NO_NAME or plain(part) in {kind.lower() for kind in Kind}:
             continue
         planted = " ".join([*words[:place], f"{before}{case(part)}{after}", *words[place:]])
-        left = deidentify(planted, Known("^".join(parts)))
+        left = deidentify(planted, KnownIdentifiers("^".join(parts)))
         assert not re.search(rf"(?<![^\W\d_]){re.escape(plain(part))}(?![^\W\d_])", plain(left))
 
 
@@ -209,7 +209,9 @@ def test_a_planted_name_never_survives(
     sentence=st.sampled_from(CLINICAL),
 )
 def test_a_planted_id_never_survives(digits: str, letters: str, sentence: str) -> None:
-    left = deidentify(f"{sentence} {letters.lower()}{digits}.", Known(patient_id=letters + digits))
+    left = deidentify(
+        f"{sentence} {letters.lower()}{digits}.", KnownIdentifiers(patient_id=letters + digits)
+    )
     assert digits not in left
 
 
@@ -222,25 +224,100 @@ def test_a_planted_id_never_survives(digits: str, letters: str, sentence: str) -
 )
 def test_a_known_date_never_survives(day: date, form: str) -> None:
     written = day.strftime(form)
-    known = Known(study_date=day.strftime("%Y%m%d"))
+    known = KnownIdentifiers(study_date=day.strftime("%Y%m%d"))
     assert written not in deidentify(f"Compared with {written}, no change.", known)
 
 
-@settings(deadline=None)
-@given(text=st.text(), name=st.text(), number=st.text())
-def test_any_text_is_taken_and_no_error_comes_of_it(text: str, name: str, number: str) -> None:
-    left = deidentify(text, Known(name, number, number, number, number))
-    assert isinstance(left, str)
+DATES = st.dates(min_value=date(1910, 1, 1), max_value=date(2068, 12, 31))
+PLANTED = {
+    Kind.NAME: st.sampled_from(("Dr. Zyxwick", "Prof. Dr. Zyxwick", "Mrs. Anna Zyxwick")),
+    Kind.EMAIL: st.from_regex(r"zyx[a-z]{1,8}@[a-z]{2,8}\.org", fullmatch=True),
+    Kind.URL: st.from_regex(r"https://zyx[a-z]{1,8}\.org/[a-z0-9]{1,8}", fullmatch=True),
+    Kind.DATE: st.builds(
+        date.strftime, DATES, st.sampled_from(("%Y-%m-%d", "%m/%d/%Y", "%d %B %Y", "%d-%b-%Y"))
+    ),
+    Kind.TIME: st.from_regex(r"(1[0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]", fullmatch=True),
+    Kind.AGE: st.from_regex(r"9[0-9]-year-old", fullmatch=True),
+    Kind.PHONE: st.from_regex(r"\([2-9][0-9]{2}\) [0-9]{3}-[0-9]{4}", fullmatch=True),
+    Kind.ADDRESS: st.from_regex(r"[1-9][0-9]{1,3} Zyxwick (Road|Street|Avenue)", fullmatch=True),
+    Kind.ID: st.from_regex(r"MRN: [1-9][0-9]{5,8}", fullmatch=True),
+}
+
+
+def identifying(planted: str) -> str:
+    """The part of a planted identifier that must not survive."""
+    return re.sub(r"^(?:MRN: |Prof\. |Dr\. |Mrs\. )+|-year-old$", "", planted)
+
+
+def sentences(*, min_size: int = 0) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.sampled_from(CLINICAL), min_size=min_size, max_size=3)
+
+
+def test_every_kind_of_identifier_is_planted() -> None:
+    assert set(PLANTED) == set(Kind)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+@settings(deadline=None, max_examples=50)
+@given(before=sentences(), after=sentences(), data=st.data())
+def test_a_planted_identifier_never_survives(
+    kind: Kind, before: list[str], after: list[str], data: st.DataObject
+) -> None:
+    planted = data.draw(PLANTED[kind])
+    head, tail = " ".join([*before, "Noted: "]), " ".join([";", *after])
+    clean = deidentify(f"{head}{planted}{tail}")
+    # The text around it is unchanged.
+    assert clean.startswith(head)
+    assert clean.endswith(tail)
+    replaced = clean[len(head) : len(clean) - len(tail)]
+    assert f"({kind})" in replaced
+    assert identifying(planted) not in replaced
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from([*CLINICAL, "Dr. Smith, 3/5/2024", "93-year-old"]), max_size=4))
-def test_a_second_time_changes_nothing(split_sentences: list[str]) -> None:
-    once = deidentify(" ".join(split_sentences), JANE)
+@given(sentences(min_size=1))
+def test_text_without_identifiers_is_unchanged(chosen: list[str]) -> None:
+    text = "\n".join(chosen)
+    assert deidentify(text) == text
+    assert deidentify(text, JANE) == text
+
+
+KNOWN = st.builds(KnownIdentifiers, st.text(), st.text(), st.text(), st.text(), st.text())
+ANY_TEXT = st.text() | st.lists(
+    st.sampled_from(CLINICAL) | st.one_of(*PLANTED.values()) | st.text(max_size=8), max_size=5
+).map(" ".join)
+
+
+@settings(deadline=None)
+@given(text=ANY_TEXT, known=KNOWN)
+def test_nothing_is_added_but_marks(text: str, known: KnownIdentifiers) -> None:
+    """What is kept is the text itself, in its order: each piece between marks comes from it."""
+    pieces = re.split("|".join(map(re.escape, MARKS)), deidentify(text, known))
+    if any(mark in text for mark in MARKS):
+        return
+    position = 0
+    for piece in pieces:
+        found = text.find(piece, position)
+        assert found >= 0, (piece, text)
+        position = found + len(piece)
+    assert text.startswith(pieces[0])
+    assert text.endswith(pieces[-1])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([*CLINICAL, "Dr. Smith, 3/5/2024", "93-year-old"])
+        | st.one_of(*PLANTED.values()),
+        max_size=5,
+    )
+)
+def test_deidentifying_twice_changes_nothing(parts: list[str]) -> None:
+    once = deidentify(" ".join(parts), JANE)
     assert deidentify(once, JANE) == once
 
 
-def test_marks_alone_say_nothing() -> None:
+def test_marks_alone_are_no_content() -> None:
     assert not has_content(" (NAME), (DATE). ")
     assert has_content("(NAME) coughs")
 

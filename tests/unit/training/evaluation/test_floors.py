@@ -14,11 +14,11 @@ from training.evaluation.floors import (
     FIXED,
     NEAREST,
     SHUFFLED,
-    Nearest,
+    NearestIndication,
     Training,
     fixed_report,
     read_training,
-    shuffled,
+    shuffle_references,
     write_floors,
 )
 
@@ -28,10 +28,10 @@ NORMAL = "The heart is normal in size. The lungs are clear. No pleural effusion 
 @given(st.lists(st.integers(), min_size=2, max_size=40, unique=True), st.integers(0, 9))
 def test_shuffled_reports_are_all_there_and_none_at_home(numbers: list[int], seed: int) -> None:
     texts = [str(number) for number in numbers]
-    moved = shuffled(texts, seed)
-    assert sorted(moved) == sorted(texts)
-    assert all(one != other for one, other in zip(texts, moved, strict=True))
-    assert moved == shuffled(texts, seed)
+    shuffled = shuffle_references(texts, seed)
+    assert sorted(shuffled) == sorted(texts)
+    assert all(one != other for one, other in zip(texts, shuffled, strict=True))
+    assert shuffled == shuffle_references(texts, seed)
 
 
 def test_the_fixed_report_is_not_the_most_frequent_one_if_that_says_little() -> None:
@@ -56,17 +56,19 @@ def test_the_fixed_report_is_as_it_was_first_written() -> None:
     ],
 )
 def test_the_nearest_indication_gives_its_report(indication: str, report: str) -> None:
-    nearest = Nearest(["cough", "cough, fever", "fall"], ["A", "B", "C"], "fallback")
+    nearest = NearestIndication(["cough", "cough, fever", "fall"], ["A", "B", "C"], "fallback")
     assert nearest.report(indication) == report
 
 
 def test_a_rare_word_tells_more_than_a_common_one() -> None:
-    nearest = Nearest(["chest pain"] * 9 + ["chest tube"], [*"ABCDEFGHI", "tube"], "")
+    nearest = NearestIndication(["chest pain"] * 9 + ["chest tube"], [*"ABCDEFGHI", "tube"], "")
     assert nearest.report("chest tube placement") == "tube"
 
 
 def test_of_indications_alike_the_first_is_taken() -> None:
-    assert Nearest(["cough", "fever", "cough"], ["A", "B", "C"], "").report("cough") == "A"
+    assert (
+        NearestIndication(["cough", "fever", "cough"], ["A", "B", "C"], "").report("cough") == "A"
+    )
 
 
 def test_a_training_split_without_end_is_read_as_far_as_asked() -> None:
@@ -82,7 +84,7 @@ def test_texts_are_kept_up_to_a_bound_and_every_digest() -> None:
             yield ExcludedStudy(str(number), "no report")
             yield PhantomCorpus().example(TRAIN, number)
 
-    training = read_training(ten(), most=3)  # type: ignore[arg-type]
+    training = read_training(ten(), max_texts=3)  # type: ignore[arg-type]
     assert (training.studies, len(training.targets)) == (10, 3)
     assert training.holds(PhantomCorpus().example(TRAIN, 9).target)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from records.errors import NotAllowed
-from tests.support.evaluations import CLEAR, FLUID, evaluation, hold
-from tests.support.listed_corpus import Listed, learnt, study
+from tests.support.evaluations import CLEAR, FLUID, held_out_set, make_evaluation
+from tests.support.listed_corpus import ListedCorpus, make_study, make_training_study
 from training.corpus.phantom_corpus import PhantomCorpus
-from training.evaluation.drafting import Failure, Mode
+from training.evaluation.drafting import Failure, PriorMode
 from training.evaluation.evaluate import Evaluation, compare_bundles
 from training.evaluation.pages.cases import extreme_cases
 from training.evaluation.report_page import WARNING, as_markdown, check_folder, write_report
@@ -32,20 +32,20 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def hostile(name: str = "listed") -> Evaluation:
     """Studies, reports, ids and drafts that are all up to something, and a film that is missing."""
-    corpus = Listed(
+    corpus = ListedCorpus(
         [
-            learnt("a", CLEAR, "cough"),
-            study(f"1 {HOSTILE}", HOSTILE, indication=HOSTILE),
-            study("2", FLUID, views=2),
-            study("3", CLEAR, missing=True),
-            study("4", CLEAR),
-            study("5", f"{CLEAR} {FLUID}", problems=("normal",)),
-            study(f"6 {HOSTILE}", FLUID),
+            make_training_study("a", CLEAR, "cough"),
+            make_study(f"1 {HOSTILE}", HOSTILE, indication=HOSTILE),
+            make_study("2", FLUID, views=2),
+            make_study("3", CLEAR, missing=True),
+            make_study("4", CLEAR),
+            make_study("5", f"{CLEAR} {FLUID}", problems=("normal",)),
+            make_study(f"6 {HOSTILE}", FLUID),
         ],
         name,
     )
     failed = (Failure(f"6 {HOSTILE}", HOSTILE),)
-    return evaluation(hold(corpus), [HOSTILE, "", CLEAR, FLUID, CLEAR, ""], failed)
+    return make_evaluation(held_out_set(corpus), [HOSTILE, "", CLEAR, FLUID, CLEAR, ""], failed)
 
 
 class Reader(HTMLParser):
@@ -76,8 +76,8 @@ class Reader(HTMLParser):
 
 
 def test_the_page_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
-    held = hold(PhantomCorpus(), 12)
-    html, _ = write_report(tmp_path, evaluation(held, held.floors["nearest"]))
+    held_out = held_out_set(PhantomCorpus(), 12)
+    html, _ = write_report(tmp_path, make_evaluation(held_out, held_out.floors["nearest"]))
     page = Reader(html.read_text())
     assert page.open == []
     assert page.fetched
@@ -119,8 +119,8 @@ def test_every_row_of_a_markdown_table_has_as_many_cells(tmp_path: Path) -> None
 
 
 def test_markdown_shows_pictures_that_are_there(tmp_path: Path) -> None:
-    held = hold(PhantomCorpus(), 12)
-    _, markdown = write_report(tmp_path, evaluation(held, held.floors["nearest"]))
+    held_out = held_out_set(PhantomCorpus(), 12)
+    _, markdown = write_report(tmp_path, make_evaluation(held_out, held_out.floors["nearest"]))
     shown = set(re.findall(r"\]\((pictures/[^)]+)\)", markdown.read_text()))
     assert shown == {f"pictures/{one.name}" for one in (tmp_path / "pictures").iterdir()}
     assert len(shown) > 10
@@ -141,11 +141,11 @@ def test_markdown_text_is_one_line_without_markup(text: str, shown: str) -> None
 
 
 def test_a_failed_study_is_listed_with_its_reason_and_is_no_worst_case(tmp_path: Path) -> None:
-    came = hostile()
-    worst, best = extreme_cases(came)
+    result = hostile()
+    worst, best = extreme_cases(result)
     keys = [case.key for case in (*worst, *best)]
     assert sorted(keys) == [f"1 {HOSTILE}", "2", "3", "4"]
-    html, _ = write_report(tmp_path, came)
+    html, _ = write_report(tmp_path, result)
     text = " ".join(Reader(html.read_text()).texts)
     assert "1 could not be drafted" in text
     assert "frontal: there is no film 3-0" in text
@@ -153,8 +153,10 @@ def test_a_failed_study_is_listed_with_its_reason_and_is_no_worst_case(tmp_path:
 
 def test_the_worst_come_first_and_none_is_best_too() -> None:
     texts = [CLEAR, "", f"{CLEAR} {FLUID}", FLUID, CLEAR]
-    came = evaluation(hold(Listed([study(str(n), CLEAR) for n in range(5)])), texts)
-    worst, best = extreme_cases(came)
+    result = make_evaluation(
+        held_out_set(ListedCorpus([make_study(str(n), CLEAR) for n in range(5)])), texts
+    )
+    worst, best = extreme_cases(result)
     assert [case.key for case in worst] == ["1", "3"]
     assert [case.key for case in best] == ["4", "0"]
 
@@ -170,15 +172,15 @@ def test_our_row_stands_in_the_table_of_its_corpus_alone(tmp_path: Path) -> None
 
 
 def test_without_priors_our_row_is_named_as_the_papers_ablation(tmp_path: Path) -> None:
-    came = hostile("iu_xray")
-    came = replace(came, modes={Mode.NONE: came.main})
-    _, markdown = write_report(tmp_path, came)
+    result = hostile("iu_xray")
+    result = replace(result, modes={PriorMode.NONE: result.main})
+    _, markdown = write_report(tmp_path, result)
     assert "| **mine 1, without prior information** |" in markdown.read_text()
 
 
 def test_two_bundles_stand_side_by_side(tmp_path: Path) -> None:
-    came = hostile()
-    html, _ = write_report(tmp_path, came, compare_bundles(came, came))
+    result = hostile()
+    html, _ = write_report(tmp_path, result, compare_bundles(result, result))
     text = " ".join(" ".join(Reader(html.read_text()).texts).split())
     assert "mine 1 (first)" in text
     assert "approximate randomisation" in text
@@ -211,10 +213,12 @@ def test_pictures_that_are_not_the_reports_are_kept(tmp_path: Path) -> None:
 
 
 def test_every_picture_of_a_report_goes_with_it(tmp_path: Path) -> None:
-    held = hold(PhantomCorpus(), 12)
-    write_report(tmp_path, evaluation(held, held.floors["nearest"]))
+    held_out = held_out_set(PhantomCorpus(), 12)
+    write_report(tmp_path, make_evaluation(held_out, held_out.floors["nearest"]))
     first = {path.name for path in (tmp_path / "pictures").iterdir()}
-    write_report(tmp_path, evaluation(hold(Listed([study("1", CLEAR)])), [CLEAR]))
+    write_report(
+        tmp_path, make_evaluation(held_out_set(ListedCorpus([make_study("1", CLEAR)])), [CLEAR])
+    )
     assert len(first) > 10
     assert {path.name for path in (tmp_path / "pictures").iterdir()} == {"scores.png"}
 

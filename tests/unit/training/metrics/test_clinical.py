@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from model.labels import NO_FINDING, OBSERVATIONS, Label, Labels, RuleLabeller
-from training.metrics.clinical import FIVE, clinical
-from training.metrics.radgraph import radgraph
+from training.metrics.clinical import FIVE, score_clinical
+from training.metrics.radgraph import score_radgraph
 
 
 class Spelled:
@@ -42,7 +42,7 @@ REPORTS = ["Edema", "Pneumonia", "Atelectasis", "Cardiomegaly Edema?"]
 
 
 def test_f1_by_hand() -> None:
-    found = clinical(DRAFTS, REPORTS, Spelled())
+    found = score_clinical(DRAFTS, REPORTS, Spelled())
     # hit: Edema, Cardiomegaly; said: 2 Edema, Fracture, Cardiomegaly; there: one each of Edema,
     # Pneumonia, Atelectasis, Cardiomegaly.
     assert found.scores["test_f1_14_micro"] == pytest.approx(2 * 2 / (4 + 4))
@@ -58,28 +58,32 @@ def test_f1_by_hand() -> None:
 
 
 def test_uncertain_can_count_as_positive_and_the_name_says_which() -> None:
-    found = clinical(DRAFTS, REPORTS, Spelled(), uncertain="positive")
+    found = score_clinical(DRAFTS, REPORTS, Spelled(), uncertain="positive")
     assert found.scores["test_f1_14_micro"] == pytest.approx(2 * 3 / (5 + 5))
-    assert found.named["test_f1_14_micro"] == (
+    assert found.descriptions["test_f1_14_micro"] == (
         "micro F1 of 14 observations, labelled by a labeller of the test, uncertain as positive"
     )
-    assert clinical(DRAFTS, REPORTS, Spelled()).named["test_f1_5_macro"].endswith("as negative")
+    assert (
+        score_clinical(DRAFTS, REPORTS, Spelled())
+        .descriptions["test_f1_5_macro"]
+        .endswith("as negative")
+    )
 
 
 def test_a_resample_scores_as_its_cases_would() -> None:
-    found = clinical(DRAFTS, REPORTS, Spelled())
-    assert found.of(np.arange(4)) == pytest.approx(dict(found.scores))
+    found = score_clinical(DRAFTS, REPORTS, Spelled())
+    assert found.scores_at(np.arange(4)) == pytest.approx(dict(found.scores))
     taken = [3, 0, 0, 1]
-    again = clinical([DRAFTS[n] for n in taken], [REPORTS[n] for n in taken], Spelled())
-    assert found.of(taken) == pytest.approx(dict(again.scores))
+    again = score_clinical([DRAFTS[n] for n in taken], [REPORTS[n] for n in taken], Spelled())
+    assert found.scores_at(taken) == pytest.approx(dict(again.scores))
     with pytest.raises(ValueError, match="no case"):
-        found.of([])
+        found.scores_at([])
 
 
 def test_rules_score_is_named_for_the_rules() -> None:
-    found = clinical(["No edema. Small effusion."], ["Small effusion."], RuleLabeller())
+    found = score_clinical(["No edema. Small effusion."], ["Small effusion."], RuleLabeller())
     assert found.scores["rules_f1_14_micro"] == 1
-    assert not any("chexbert" in (key + said).lower() for key, said in found.named.items())
+    assert not any("chexbert" in (key + said).lower() for key, said in found.descriptions.items())
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,7 @@ def test_rules_score_is_named_for_the_rules() -> None:
 )
 def test_bad_input_is_told(drafts: Any, reports: Any) -> None:
     with pytest.raises(ValueError, match=r"give as many|put it in a list"):
-        clinical(drafts, reports, Spelled())
+        score_clinical(drafts, reports, Spelled())
 
 
 @pytest.fixture
@@ -115,9 +119,9 @@ def faked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_radgraphs_package_is_asked_with_the_users_weights(faked: Path) -> None:
-    found = radgraph(["a", "b"], ["a", "c"], faked)
+    found = score_radgraph(["a", "b"], ["a", "c"], faked)
     assert found.score == pytest.approx(0.625)
-    assert found.of([1, 1]) == {"radgraph_f1": 0.25}
+    assert found.scores_at([1, 1]) == {"radgraph_f1": 0.25}
     assert "RadGraph F1 (partial)" in found.name
     assert not found.note
     assert sys.modules["radgraph.radgraph"].CACHE_DIR == "elsewhere"
@@ -126,15 +130,15 @@ def test_radgraphs_package_is_asked_with_the_users_weights(faked: Path) -> None:
 def test_without_radgraph_there_is_no_score_but_a_reason(
     faked: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "no folder" in radgraph(["a"], ["a"]).note
-    assert "holds no radgraph.tar.gz" in radgraph(["a"], ["a"], faked / "none").note
+    assert "no folder" in score_radgraph(["a"], ["a"]).note
+    assert "holds no radgraph.tar.gz" in score_radgraph(["a"], ["a"], faked / "none").note
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    online = radgraph(["a"], ["a"], faked)
+    online = score_radgraph(["a"], ["a"], faked)
     assert "HF_HUB_OFFLINE=1" in online.note
     assert online.score is None
-    assert online.of([0]) == {}
+    assert online.scores_at([0]) == {}
     monkeypatch.delitem(sys.modules, "radgraph")
     monkeypatch.setattr(sys, "path", [])
-    assert "install it" in radgraph(["a"], ["a"], faked).note
+    assert "install it" in score_radgraph(["a"], ["a"], faked).note
     with pytest.raises(ValueError, match="give as many"):
-        radgraph(["a"], [])
+        score_radgraph(["a"], [])

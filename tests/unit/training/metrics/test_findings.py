@@ -17,8 +17,8 @@ from training.metrics.findings import (
     F1,
     PRECISION,
     RECALL,
-    agree,
     count_findings,
+    score_findings,
     swap_images,
     swapped_indices,
 )
@@ -28,30 +28,30 @@ DRAFTS = ["Left pleural effusion.", "Normal chest.", "A right pulmonary nodule i
 
 
 def test_agreement_counts_each_finding() -> None:
-    scores = agree(TRUTH, DRAFTS)
+    scores = score_findings(TRUTH, DRAFTS)
     assert scores.precision == pytest.approx(1 / 2)
     assert scores.recall == pytest.approx(1 / 3)
     assert scores.f1 == pytest.approx(2 / 5)
     assert scores.exact == pytest.approx(1 / 3)
     assert scores.by_finding["effusion_left"] == 1.0
     assert scores.by_finding["nodule_right"] == 0.0
-    assert (scores.there["nodule_left"], scores.there["nodule_right"]) == (1, 0)
+    assert (scores.support["nodule_left"], scores.support["nodule_right"]) == (1, 0)
 
 
 def test_saying_nothing_scores_nothing() -> None:
-    assert agree([frozenset({"pacemaker"})], [""]).f1 == 0.0
+    assert score_findings([frozenset({"pacemaker"})], [""]).f1 == 0.0
 
 
 def test_counts_give_the_same_scores_of_any_cases() -> None:
-    counts, scores = count_findings(TRUTH, DRAFTS), agree(TRUTH, DRAFTS)
-    whole = counts.of(np.arange(3))
+    counts, scores = count_findings(TRUTH, DRAFTS), score_findings(TRUTH, DRAFTS)
+    whole = counts.scores_at(np.arange(3))
     assert whole == {F1: scores.f1, PRECISION: scores.precision, RECALL: scores.recall}
-    assert counts.of(np.array([0, 0]))[F1] == pytest.approx(2 / 3)
+    assert counts.scores_at(np.array([0, 0]))[F1] == pytest.approx(2 / 3)
     assert counts.by_case == (pytest.approx(2 / 3), 1.0, 0.0)
 
 
 def test_of_normal_studies_rightly_left_alone_there_is_no_f1() -> None:
-    assert all(map(math.isnan, count_findings(TRUTH, DRAFTS).of(np.array([1])).values()))
+    assert all(map(math.isnan, count_findings(TRUTH, DRAFTS).scores_at(np.array([1])).values()))
 
 
 def test_swapping_moves_every_film_and_no_word() -> None:

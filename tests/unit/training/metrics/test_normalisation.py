@@ -6,16 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.metrics.normalisation import UNKNOWN, Vocabulary, lower, named, normalise, r2gen, raw
+from training.metrics.normalisation import (
+    UNKNOWN,
+    Vocabulary,
+    describe_normalisation,
+    normalise,
+    normalise_lower,
+    normalise_r2gen,
+    normalise_raw,
+)
 
 
 def test_raw_keeps_everything_but_the_spacing() -> None:
-    assert raw(" The Heart,\n is normal.  ") == "The Heart, is normal."
+    assert normalise_raw(" The Heart,\n is normal.  ") == "The Heart, is normal."
 
 
 def test_lower_loses_case_and_marks_and_keeps_decimals() -> None:
     assert (
-        lower("A 1.5 cm nodule; X-ray (PA).\nNo change...") == "a 1.5 cm nodule x ray pa no change"
+        normalise_lower("A 1.5 cm nodule; X-ray (PA).\nNo change...")
+        == "a 1.5 cm nodule x ray pa no change"
     )
 
 
@@ -33,21 +42,23 @@ def test_lower_loses_case_and_marks_and_keeps_decimals() -> None:
     ],
 )
 def test_r2gen_cleans_as_r2gen(text: str, cleaned: str) -> None:
-    assert r2gen(text) == cleaned
+    assert normalise_r2gen(text) == cleaned
 
 
 @given(st.text())
 def test_cleaning_twice_by_lower_or_raw_changes_nothing_more(text: str) -> None:
-    assert raw(raw(text)) == raw(text)
-    assert lower(lower(text)) == lower(text)
+    assert normalise_raw(normalise_raw(text)) == normalise_raw(text)
+    assert normalise_lower(normalise_lower(text)) == normalise_lower(text)
 
 
 def test_a_vocabulary_hides_rare_words_and_cuts_long_reports() -> None:
-    known = Vocabulary.of(["Lungs clear.", "Lungs clear.", "Lungs hazy."], at_least=2, most=4)
+    known = Vocabulary.from_reports(
+        ["Lungs clear.", "Lungs clear.", "Lungs hazy."], min_count=2, max_words=4
+    )
     assert known.words == {"lungs", "clear", "."}
-    assert known.seen("lungs hazy . lungs clear .") == f"lungs {UNKNOWN} . lungs"
+    assert known.apply("lungs hazy . lungs clear .") == f"lungs {UNKNOWN} . lungs"
     assert normalise("Lungs: hazy.", "r2gen", known) == f"lungs {UNKNOWN} ."
-    assert "vocabulary of 3 words" in named("r2gen", known)
+    assert "vocabulary of 3 words" in describe_normalisation("r2gen", known)
     with pytest.raises(ValueError, match="r2gen"):
         normalise("Lungs", "lower", known)
 

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.metrics.resampling import Places, Statistic, among, bootstrap, joined, paired
+from training.metrics.resampling import (
+    CaseIndices,
+    Statistic,
+    bootstrap,
+    combine,
+    paired_test,
+    restrict,
+)
 
 scores = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=30)
 
@@ -64,19 +71,19 @@ def test_one_case_has_no_interval_and_no_number_none_either() -> None:
 
 
 def test_a_group_is_scored_by_its_own_cases() -> None:
-    group = among(mean_of([0.0, 1.0, 0.0, 1.0]), [1, 3])
+    group = restrict(mean_of([0.0, 1.0, 0.0, 1.0]), [1, 3])
     assert bootstrap(group, 2, resamples=20)["mean"].value == 1.0
 
 
 def test_joined_statistics_give_all_scores() -> None:
-    both = joined(mean_of([1.0, 0.0]), lambda places: {"count": float(len(places))})
+    both = combine(mean_of([1.0, 0.0]), lambda places: {"count": float(len(places))})
     assert both(np.array([0, 0])) == {"mean": 1.0, "count": 2.0}
 
 
 @settings(max_examples=30, deadline=None)
 @given(scores)
 def test_the_same_drafts_twice_differ_in_nothing(values: list[float]) -> None:
-    one = paired(mean_of([*values, *values]), len(values), resamples=50)["mean"]
+    one = paired_test(mean_of([*values, *values]), len(values), resamples=50)["mean"]
     assert one.p == 1.0
     assert (one.difference.value, one.difference.low, one.difference.high) == (0, 0, 0)
 
@@ -85,8 +92,8 @@ def test_the_same_drafts_twice_differ_in_nothing(values: list[float]) -> None:
 @given(st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 2), min_size=2, max_size=20))
 def test_who_is_first_changes_the_sign_alone(pairs: list[tuple[float, float]]) -> None:
     left, right = [a for a, _ in pairs], [b for _, b in pairs]
-    one = paired(mean_of(left + right), len(pairs), resamples=60)["mean"]
-    other = paired(mean_of(right + left), len(pairs), resamples=60)["mean"]
+    one = paired_test(mean_of(left + right), len(pairs), resamples=60)["mean"]
+    other = paired_test(mean_of(right + left), len(pairs), resamples=60)["mean"]
     assert one.difference.value == pytest.approx(-other.difference.value, abs=1e-9)
     assert one.p == pytest.approx(other.p)
     assert 1 / 61 - 1e-12 <= one.p <= 1.0
@@ -95,7 +102,7 @@ def test_who_is_first_changes_the_sign_alone(pairs: list[tuple[float, float]]) -
 def test_a_system_that_is_always_better_is_told_apart() -> None:
     rng = np.random.default_rng(0)
     worse = rng.uniform(0.2, 0.6, 40)
-    one = paired(mean_of([*(worse + 0.1), *worse]), 40, resamples=500)["mean"]
+    one = paired_test(mean_of([*(worse + 0.1), *worse]), 40, resamples=500)["mean"]
     assert one.p == pytest.approx(1 / 501)
     assert one.difference.value == pytest.approx(0.1)
     assert one.difference.low == pytest.approx(0.1)
@@ -105,7 +112,8 @@ def test_chance_alone_is_told_apart_as_often_as_it_says() -> None:
     """Under no difference, p below .2 comes in about a fifth of the trials."""
     rng = np.random.default_rng(1)
     small = sum(
-        paired(mean_of(list(rng.uniform(size=60))), 30, resamples=99, seed=trial)["mean"].p <= 0.2
+        paired_test(mean_of(list(rng.uniform(size=60))), 30, resamples=99, seed=trial)["mean"].p
+        <= 0.2
         for trial in range(200)
     )
     assert 20 <= small <= 62  # the binomial's far ends: 200 trials of .2
@@ -114,17 +122,17 @@ def test_chance_alone_is_told_apart_as_often_as_it_says() -> None:
 def test_a_corpus_score_is_computed_anew_and_not_averaged() -> None:
     hits, totals = np.array([1, 0, 9, 0]), np.array([1, 1, 10, 10])
 
-    def of(places: Places) -> dict[str, float]:
+    def of(places: CaseIndices) -> dict[str, float]:
         return {"share": hits[places].sum() / totals[places].sum()}
 
-    one = paired(of, 2, resamples=20)["share"]
+    one = paired_test(of, 2, resamples=20)["share"]
     assert (one.first, one.second) == (pytest.approx(1 / 2), pytest.approx(9 / 20))
 
 
 def test_a_score_that_is_no_number_has_no_p() -> None:
-    assert math.isnan(paired(lambda _: {"f1": math.nan}, 3, resamples=5)["f1"].p)
+    assert math.isnan(paired_test(lambda _: {"f1": math.nan}, 3, resamples=5)["f1"].p)
 
 
 def test_nothing_cannot_be_tested() -> None:
     with pytest.raises(ValueError, match="needs a case"):
-        paired(mean_of([]), 0)
+        paired_test(mean_of([]), 0)

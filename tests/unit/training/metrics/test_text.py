@@ -122,27 +122,34 @@ def test_nltks_meteor_is_as_its_documentation_prints_it() -> None:
 @pytest.mark.usefixtures("quick_java")
 def test_a_resample_scores_as_its_cases_would() -> None:
     measured = measure(DRAFTS, REPORTS, normalisation="lower")
-    assert measured.of(np.arange(len(DRAFTS))) == pytest.approx(dict(measured.scores), abs=1e-9)
+    assert measured.scores_at(np.arange(len(DRAFTS))) == pytest.approx(
+        dict(measured.scores), abs=1e-9
+    )
     taken = [4, 0, 0, 2, 3]
     again = measure([DRAFTS[n] for n in taken], [REPORTS[n] for n in taken], normalisation="lower")
-    assert measured.of(taken) == pytest.approx(dict(again.scores), abs=1e-9)
+    assert measured.scores_at(taken) == pytest.approx(dict(again.scores), abs=1e-9)
     with pytest.raises(ValueError, match="no case"):
-        measured.of([])
+        measured.scores_at([])
 
 
 @needs_java
 @pytest.mark.usefixtures("quick_java")
 def test_every_score_has_cases_a_name_and_no_note() -> None:
     measured = measure(DRAFTS, REPORTS, normalisation="r2gen")
-    assert set(measured.cases) == set(measured.scores.named) == set(NAMES) == set(measured.scores)
+    assert (
+        set(measured.cases)
+        == set(measured.scores.descriptions)
+        == set(NAMES)
+        == set(measured.scores)
+    )
     assert all(values.shape == (len(DRAFTS),) for values in measured.cases.values())
-    assert all("normalisation r2gen" in name for name in measured.scores.named.values())
-    assert "pycocoevalcap 1.2" in measured.scores.named["bleu_4"]
+    assert all("normalisation r2gen" in name for name in measured.scores.descriptions.values())
+    assert "pycocoevalcap 1.2" in measured.scores.descriptions["bleu_4"]
     assert "meteor_1_5" not in measured.scores.notes
     assert all(values[3] == 0 for values in measured.cases.values())  # the empty draft
     assert measured.cases["rouge_l"][4] == pytest.approx(1)
     with pytest.raises(KeyError):
-        measured.scores["named"]
+        measured.scores["descriptions"]
 
 
 @needs_java
@@ -194,7 +201,7 @@ def test_without_java_the_rest_is_scored_and_says_so() -> None:
     assert "Java" in measured.scores.notes["meteor_1_5"]
     assert measured.scores.bleu_1 > 0
     assert measured.scores.rouge_l > 0
-    assert "meteor_1_5" not in measured.of([0, 1])
+    assert "meteor_1_5" not in measured.scores_at([0, 1])
     assert "meteor_1_5" not in measured.cases
 
 
@@ -217,7 +224,7 @@ def test_a_java_that_does_not_work_is_told(
 def test_without_wordnet_synonyms_do_not_count_and_the_name_says_so() -> None:
     found = score(["doctor"], [["physician"]])
     assert found.meteor_nltk == 0
-    assert "without synonyms" in found.named["meteor_nltk"]
+    assert "without synonyms" in found.descriptions["meteor_nltk"]
     assert "wordnet-base" in found.notes["meteor_nltk"]
 
 
@@ -228,7 +235,7 @@ def test_with_wordnet_synonyms_count() -> None:
         pytest.skip("no WordNet")
     assert found.meteor_nltk is not None
     assert found.meteor_nltk > 0
-    assert "WordNet 3" in found.named["meteor_nltk"]
+    assert "WordNet 3" in found.descriptions["meteor_nltk"]
 
 
 WORDS = ("heart", "lungs", "clear", "no", "small", "effusion", "seen", "normal")
@@ -253,7 +260,7 @@ def test_scores_lie_between_0_and_1_and_hold_for_all_cases(
     pairs: list[tuple[list[str], list[str]]],
 ) -> None:
     measured = measure([" ".join(d) for d, _ in pairs], [[" ".join(r)] for _, r in pairs])
-    whole = measured.of(range(len(pairs)))
+    whole = measured.scores_at(range(len(pairs)))
     assert all(0 <= value <= 1 + 1e-9 for value in whole.values())
     assert whole == pytest.approx({n: v for n, v in measured.scores.items() if v is not None})
 
