@@ -1,4 +1,4 @@
-"""Films made for tests: written in any codec, and what a slow and exact reader sees in them."""
+"""DICOM images for tests, in any codec, and their views by a slow and exact reader."""
 
 from __future__ import annotations
 
@@ -26,66 +26,72 @@ BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DX = "1.2.840.10008.5.1.4.1.1.1.1"
 MEBIBYTE = 1 << 20
 
-Film = Callable[..., Path]
+ImageWriter = Callable[..., Path]
 
 
-def write_film(
+def write_image(
     path: Path, samples: NDArray[Any] | bytes, syntax: str = EXPLICIT, **tags: Any
 ) -> Path:
-    """A DX film of `samples`, or of encoded bytes; `tags` are set over the usual ones."""
+    """Write a DX image of `samples` or of encoded bytes; `tags` replace the usual ones."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = UID(syntax)
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(DX), UID("1.2.3")
-    film = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-    film.SOPClassUID, film.SOPInstanceUID, film.Modality = DX, "1.2.3", "DX"
-    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.Modality = DX, "1.2.3", "DX"
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     if isinstance(samples, bytes):
-        film.PixelData = encapsulate([samples])
-        film.BitsAllocated, film.PixelRepresentation = 16, 0
+        dataset.PixelData = encapsulate([samples])
+        dataset.BitsAllocated, dataset.PixelRepresentation = 16, 0
     else:
         order = ">" if syntax == BIG_ENDIAN else "<"
-        film.PixelData = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
-        film.Rows, film.Columns = samples.shape[:2]
-        film.BitsAllocated = samples.dtype.itemsize * 8
-        film.PixelRepresentation = int(samples.dtype.kind == "i")
-    film["PixelData"].VR = "OB" if isinstance(samples, bytes) else "OW"
+        dataset.PixelData = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
+        dataset.Rows, dataset.Columns = samples.shape[:2]
+        dataset.BitsAllocated = samples.dtype.itemsize * 8
+        dataset.PixelRepresentation = int(samples.dtype.kind == "i")
+    dataset["PixelData"].VR = "OB" if isinstance(samples, bytes) else "OW"
     for keyword, value in tags.items():
-        setattr(film, keyword, value)
-    film.BitsStored = tags.get("BitsStored", film.BitsAllocated)
-    film.HighBit = tags.get("HighBit", film.BitsStored - 1)
+        setattr(dataset, keyword, value)
+    dataset.BitsStored = tags.get("BitsStored", dataset.BitsAllocated)
+    dataset.HighBit = tags.get("HighBit", dataset.BitsStored - 1)
     pydicom.dcmwrite(
-        path, film, implicit_vr=False, little_endian=syntax != BIG_ENDIAN, enforce_file_format=True
+        path,
+        dataset,
+        implicit_vr=False,
+        little_endian=syntax != BIG_ENDIAN,
+        enforce_file_format=True,
     )
     return path
 
 
 def chest(bits: int = 12, side: int = 96) -> NDArray[np.uint16]:
-    """A smooth picture of `bits` bits that uses their whole range."""
+    """Return a smooth image of `bits` bits that uses their whole range."""
     y, x = np.mgrid[0:side, 0 : side + 32]
     wave = (np.sin(x / 11) + np.cos(y / 7) + 2) / 4
     return np.rint((wave - wave.min()) / np.ptp(wave) * (2**bits - 1)).astype(np.uint16)
 
 
-def resized(share: NDArray[np.float64], size: int) -> NDArray[np.int_]:
-    """Shares of white as a view, the slow and exact way."""
+def resize_exactly(share: NDArray[np.float64], size: int) -> NDArray[np.int_]:
+    """Return shares of white as a view, by the slow and exact resize."""
     grey = Image.fromarray(np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8))
     return np.asarray(grey.resize((size, size), Image.Resampling.BICUBIC)).astype(int)
 
 
-def by_pydicom(path: Path, size: int) -> NDArray[np.int_]:
-    """The view by pydicom's decoding, modality and VOI LUT; only for films with a window."""
+def view_by_pydicom(path: Path, size: int) -> NDArray[np.int_]:
+    """Return the view by pydicom's decoding, modality and VOI LUT; the image needs a window."""
     header = pydicom.dcmread(path)
-    shown = apply_voi_lut(apply_modality_lut(header.pixel_array, header), header).astype(float)
+    displayed = apply_voi_lut(apply_modality_lut(header.pixel_array, header), header).astype(float)
     white = 2**header.BitsStored - 1
     low = -(2 ** (header.BitsStored - 1)) if header.PixelRepresentation else 0
     if "RescaleSlope" in header:  # pydicom windows to the rescaled range
         slope, intercept = float(header.RescaleSlope), float(header.RescaleIntercept)
         low, white = low * slope + intercept, white * slope
-    share = (shown - low) / white
-    return resized(1 - share if header.PhotometricInterpretation == "MONOCHROME1" else share, size)
+    share = (displayed - low) / white
+    return resize_exactly(
+        1 - share if header.PhotometricInterpretation == "MONOCHROME1" else share, size
+    )
 
 
-def lut(first: int, bits: int, entries: list[int], signed: bool = False) -> pydicom.Dataset:
+def lut_item(first: int, bits: int, entries: list[int], signed: bool = False) -> pydicom.Dataset:
     item = pydicom.Dataset()
     item.add_new("LUTDescriptor", "SS" if signed else "US", [len(entries), first, bits])
     item.add_new("LUTData", "OW", np.array(entries, "<u2").tobytes())
@@ -97,8 +103,8 @@ def largest_error(path: Path, expected: NDArray[np.int_]) -> int:
 
 
 @contextmanager
-def at_most(limit: int) -> Iterator[None]:
-    """Python's and numpy's allocations stay under `limit` bytes."""
+def limited_memory(limit: int) -> Iterator[None]:
+    """Check that the allocations of Python and numpy stay under `limit` bytes."""
     tracemalloc.start()
     try:
         yield
@@ -108,8 +114,8 @@ def at_most(limit: int) -> Iterator[None]:
     assert peak < limit
 
 
-def encoded(samples: NDArray[np.uint16], bits: int) -> dict[str, bytes]:
-    """The same lossless picture in every codec that a film may have."""
+def encode_all(samples: NDArray[np.uint16], bits: int) -> dict[str, bytes]:
+    """Return the image losslessly encoded in every codec, by transfer syntax."""
     rows, columns = samples.shape
     rle = RLELosslessEncoder.encode(
         samples.tobytes(), rows=rows, columns=columns, samples_per_pixel=1, bits_allocated=16,

@@ -43,7 +43,9 @@ def low_pass(samples: NDArray[np.int64]) -> NDArray[np.int64]:
     rows=st.integers(65, 130), columns=st.integers(65, 130), halvings=st.integers(1, 3),
     seed=st.integers(0, 9),
 )  # fmt: skip
-def test_it_decodes_to_the_low_pass_band(rows: int, columns: int, halvings: int, seed: int) -> None:
+def test_the_reduced_image_is_the_low_pass_band(
+    rows: int, columns: int, halvings: int, seed: int
+) -> None:
     samples = noisy(rows, columns, seed=seed)
     data = imagecodecs.jpeg2k_encode(
         samples, level=0, codecformat="j2k", reversible=True, bitspersample=12, resolutions=4
@@ -58,22 +60,22 @@ def test_it_decodes_to_the_low_pass_band(rows: int, columns: int, halvings: int,
     assert reduced.lift == pytest.approx((1 - 0.25**halvings) / 12)
 
 
-def coded(samples: NDArray[np.uint8], **how: Any) -> bytes:
-    """A codestream by Pillow, which has more ways than imagecodecs."""
+def encode_with_pillow(samples: NDArray[np.uint8], **options: Any) -> bytes:
+    """Encode with Pillow, which has more options than imagecodecs."""
     file = io.BytesIO()
-    Image.fromarray(samples).save(file, "JPEG2000", no_jp2=True, **how)
+    Image.fromarray(samples).save(file, "JPEG2000", no_jp2=True, **options)
     return file.getvalue()
 
 
-def decoded_by_pillow(data: bytes, halvings: int) -> NDArray[np.uint8]:
-    film = Jpeg2KImageFile(io.BytesIO(data))
-    film.reduce = halvings
-    film.load()
-    return np.asarray(film)
+def decode_with_pillow(data: bytes, halvings: int) -> NDArray[np.uint8]:
+    image = Jpeg2KImageFile(io.BytesIO(data))
+    image.reduce = halvings
+    image.load()
+    return np.asarray(image)
 
 
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         {"progression": "LRCP"},
         {"progression": "RLCP", "quality_layers": [40, 10, 1]},
@@ -86,19 +88,19 @@ def decoded_by_pillow(data: bytes, halvings: int) -> NDArray[np.uint8]:
     ],
     ids=str,
 )
-def test_it_is_what_pillow_decodes_reduced(how: dict[str, Any]) -> None:
-    data = coded((noisy(204, 320, bits=8)).astype(np.uint8), **how)
+def test_the_reduced_image_is_what_pillow_decodes(options: dict[str, Any]) -> None:
+    data = encode_with_pillow((noisy(204, 320, bits=8)).astype(np.uint8), **options)
     for halvings in (1, 2):
         reduced = reduce_codestream(data, halvings)
         assert reduced is not None
         assert np.array_equal(
-            imagecodecs.jpeg2k_decode(reduced.data), decoded_by_pillow(data, halvings)
+            imagecodecs.jpeg2k_decode(reduced.data), decode_with_pillow(data, halvings)
         )
-        assert (reduced.lift < 0) == ("irreversible" in how)
+        assert (reduced.lift < 0) == ("irreversible" in options)
 
 
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         {"progression": "LRCP", "quality_layers": [40, 10, 1]},
         {"progression": "PCRL"},
@@ -109,13 +111,18 @@ def test_it_is_what_pillow_decodes_reduced(how: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_where_it_does_not_come_first_there_is_none(how: dict[str, Any]) -> None:
-    assert reduce_codestream(coded(noisy(204, 320, bits=8).astype(np.uint8), **how), 2) is None
+def test_a_reduced_image_that_does_not_come_first_is_not_used(options: dict[str, Any]) -> None:
+    assert (
+        reduce_codestream(
+            encode_with_pillow(noisy(204, 320, bits=8).astype(np.uint8), **options), 2
+        )
+        is None
+    )
 
 
 def test_a_tile_of_its_own_kind_is_not_halved() -> None:
     """A COD in a tile's header, and a length that leads nowhere."""
-    data = coded(noisy(204, 320, bits=8).astype(np.uint8))
+    data = encode_with_pillow(noisy(204, 320, bits=8).astype(np.uint8))
     cod = data.index(b"\xff\x52")
     own = data[cod : cod + 2 + int.from_bytes(data[cod + 2 : cod + 4])]
     sot = data.index(b"\xff\x90")
@@ -135,7 +142,7 @@ def test_a_tile_of_its_own_kind_is_not_halved() -> None:
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_damage_is_never_an_error(data: st.DataObject) -> None:
-    whole = bytearray(coded(noisy(64, 64, bits=8).astype(np.uint8), plt=True))
+    whole = bytearray(encode_with_pillow(noisy(64, 64, bits=8).astype(np.uint8), plt=True))
     for _ in range(data.draw(st.integers(0, 4))):
         whole[data.draw(st.integers(40, 160))] = data.draw(st.integers(0, 255))
     kept = data.draw(st.integers(45, len(whole)))

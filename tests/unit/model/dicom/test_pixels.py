@@ -1,4 +1,4 @@
-"""Films made here, and real ones, against pydicom's own decoding and float64 arithmetic."""
+"""Images made here and real ones, against pydicom's own decoding and float64 arithmetic."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from tests.support.dicom_images import (
     BIG_ENDIAN,
     EXPLICIT,
     MEBIBYTE,
-    Film,
-    at_most,
-    by_pydicom,
+    ImageWriter,
     chest,
-    encoded,
+    encode_all,
     largest_error,
-    lut,
-    resized,
-    write_film,
+    limited_memory,
+    lut_item,
+    resize_exactly,
+    view_by_pydicom,
+    write_image,
 )
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Film:
-    return lambda *args, **tags: write_film(tmp_path / "film.dcm", *args, **tags)
+def write(tmp_path: Path) -> ImageWriter:
+    return lambda *args, **tags: write_image(tmp_path / "image.dcm", *args, **tags)
 
 
-# ---- What is shown ----
+# ---- The grey scale ----
 
 
 @pytest.mark.parametrize("bits", [10, 12, 16])
-def test_one_film_in_every_codec_gives_one_view(film: Film, bits: int) -> None:
+def test_an_image_gives_the_same_view_in_every_codec(write: ImageWriter, bits: int) -> None:
     samples = chest(bits)
     tags = {
         "BitsStored": bits,
@@ -51,25 +51,25 @@ def test_one_film_in_every_codec_gives_one_view(film: Film, bits: int) -> None:
         "Rows": samples.shape[0],
         "Columns": samples.shape[1],
     }
-    plain = view_pixels(film(samples, **tags), 64)
-    assert np.abs(plain - by_pydicom(film(samples, **tags), 64)).max() <= 2
-    assert np.array_equal(view_pixels(film(samples, syntax=BIG_ENDIAN, **tags), 64), plain)
-    for syntax, data in encoded(samples, bits).items():
-        view = view_pixels(film(bytes(data), syntax=syntax, **tags), 64)
+    plain = view_pixels(write(samples, **tags), 64)
+    assert np.abs(plain - view_by_pydicom(write(samples, **tags), 64)).max() <= 2
+    assert np.array_equal(view_pixels(write(samples, syntax=BIG_ENDIAN, **tags), 64), plain)
+    for syntax, data in encode_all(samples, bits).items():
+        view = view_pixels(write(bytes(data), syntax=syntax, **tags), 64)
         assert np.array_equal(view, plain), syntax
 
 
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.90"])
 def test_signed_values_come_back_signed_whatever_the_codestream_says(
-    film: Film, syntax: str
+    write: ImageWriter, syntax: str
 ) -> None:
-    """JPEG knows no sign; JPEG 2000 has one, and some senders set it wrong."""
+    """JPEG has no sign; JPEG 2000 has one, and some senders set it wrong."""
     values = chest(12).astype(np.int16) - 2048
     tags = {"BitsStored": 12, "WindowCenter": 0, "WindowWidth": 4000, "PixelRepresentation": 1}
-    plain = view_pixels(film(values, **tags), 64)
+    plain = view_pixels(write(values, **tags), 64)
     shape = {"Rows": values.shape[0], "Columns": values.shape[1]}
     patterns = values.view(np.uint16) & 0xFFF
-    data = [encoded(patterns, 12)[syntax]]
+    data = [encode_all(patterns, 12)[syntax]]
     if syntax.endswith(".90"):
         data.append(
             imagecodecs.jpeg2k_encode(
@@ -78,7 +78,7 @@ def test_signed_values_come_back_signed_whatever_the_codestream_says(
         )
     for stream in data:
         assert np.array_equal(
-            view_pixels(film(bytes(stream), syntax=syntax, **tags, **shape), 64), plain
+            view_pixels(write(bytes(stream), syntax=syntax, **tags, **shape), 64), plain
         )
 
 
@@ -117,8 +117,8 @@ def test_every_layout_is_read_as_its_values_say(
         "SIGMOID": lambda: 1 / (1 + np.exp(-4 * (real - c) / w)),
     }[function]()
     with tempfile.TemporaryDirectory() as folder:
-        path = write_film(
-            Path(folder) / "film.dcm",
+        path = write_image(
+            Path(folder) / "image.dcm",
             patterns.astype(np.uint16),
             BitsStored=stored,
             HighBit=stored + shift - 1,
@@ -127,38 +127,40 @@ def test_every_layout_is_read_as_its_values_say(
             PhotometricInterpretation="MONOCHROME1" if inverted else "MONOCHROME2",
             **tags,
         )
-        assert largest_error(path, resized(1 - share if inverted else share, 48)) <= 2
+        assert largest_error(path, resize_exactly(1 - share if inverted else share, 48)) <= 2
 
 
-def test_lookup_tables_are_applied_as_pydicom_does(film: Film) -> None:
+def test_lookup_tables_are_applied_as_pydicom_does(write: ImageWriter) -> None:
     samples = chest(10)
     curve = [int(4095 * (i / 800) ** 2) for i in range(801)]
-    voi = film(samples, BitsStored=10, VOILUTSequence=[lut(100, 12, curve)])
+    voi = write(samples, BitsStored=10, VOILUTSequence=[lut_item(100, 12, curve)])
     expected = apply_voi_lut(samples, pydicom.dcmread(voi)) / 4095
-    assert largest_error(voi, resized(expected, 48)) <= 2
+    assert largest_error(voi, resize_exactly(expected, 48)) <= 2
 
-    modality = film(
-        samples, BitsStored=10, ModalityLUTSequence=[lut(100, 16, curve)],
+    modality = write(
+        samples, BitsStored=10, ModalityLUTSequence=[lut_item(100, 16, curve)],
         WindowCenter=1500, WindowWidth=2000,
     )  # fmt: skip
     values = apply_modality_lut(samples, pydicom.dcmread(modality)).astype(float)
-    assert largest_error(modality, resized((values - 1499.5) / 1999 + 0.5, 48)) <= 2
+    assert largest_error(modality, resize_exactly((values - 1499.5) / 1999 + 0.5, 48)) <= 2
 
 
-def test_a_lookup_table_may_begin_below_zero(film: Film) -> None:
+def test_a_lookup_table_may_begin_below_zero(write: ImageWriter) -> None:
     samples = chest(10).astype(np.int16) - 512
-    path = film(samples, BitsStored=10, VOILUTSequence=[lut(-512, 10, list(range(1024)), True)])
-    assert largest_error(path, resized((samples + 512) / 1023, 48)) <= 2
+    path = write(
+        samples, BitsStored=10, VOILUTSequence=[lut_item(-512, 10, list(range(1024)), True)]
+    )
+    assert largest_error(path, resize_exactly((samples + 512) / 1023, 48)) <= 2
 
 
-def test_air_is_dark_whichever_way_the_film_says_so(film: Film) -> None:
+def test_air_is_dark_however_the_header_says_so(write: ImageWriter) -> None:
     samples = chest(12)
     tags = {"BitsStored": 12, "WindowCenter": 2048, "WindowWidth": 4096}
-    plain = view_pixels(film(samples, **tags), 64)
+    plain = view_pixels(write(samples, **tags), 64)
     negative = 4095 - samples
-    one = view_pixels(film(negative, PhotometricInterpretation="MONOCHROME1", **tags), 64)
+    photometric = view_pixels(write(negative, PhotometricInterpretation="MONOCHROME1", **tags), 64)
     both = view_pixels(
-        film(
+        write(
             negative,
             PhotometricInterpretation="MONOCHROME1",
             PresentationLUTShape="INVERSE",
@@ -166,74 +168,74 @@ def test_air_is_dark_whichever_way_the_film_says_so(film: Film) -> None:
         ),
         64,
     )
-    shape = view_pixels(film(negative, PresentationLUTShape="INVERSE", **tags), 64)
-    for view in (one, both, shape):
+    shape = view_pixels(write(negative, PresentationLUTShape="INVERSE", **tags), 64)
+    for view in (photometric, both, shape):
         assert np.abs(view.astype(int) - plain).max() <= 1
 
 
-def test_without_a_window_the_range_of_the_film_is_shown_and_padding_is_black(film: Film) -> None:
+def test_without_a_window_the_full_range_is_shown_and_padding_is_black(write: ImageWriter) -> None:
     samples = chest(12) // 4 + 1000
     samples[:, :20] = 4000
-    view = view_pixels(film(samples, BitsStored=12, PixelPaddingValue=4000), 128)
+    view = view_pixels(write(samples, BitsStored=12, PixelPaddingValue=4000), 128)
     assert (view[:, :15] == 0).all()
     assert view.max() > 250
     inside = view[:, 25:]
     assert inside.min() < 5
 
 
-def test_a_window_that_shows_nothing_is_not_used(film: Film) -> None:
+def test_a_window_that_shows_nothing_is_not_used(write: ImageWriter) -> None:
     samples = chest(12)
-    blind = film(samples, BitsStored=12, WindowCenter=-9000, WindowWidth=10)
+    blind = write(samples, BitsStored=12, WindowCenter=-9000, WindowWidth=10)
     assert np.ptp(view_pixels(blind, 64)) > 200
-    zero = film(samples, BitsStored=12, WindowCenter=0, WindowWidth=0)
+    zero = write(samples, BitsStored=12, WindowCenter=0, WindowWidth=0)
     assert np.ptp(view_pixels(zero, 64)) > 200
 
 
-def test_eight_bits_without_a_window_are_shown_as_they_are(film: Film) -> None:
+def test_eight_bits_without_a_window_are_shown_as_they_are(write: ImageWriter) -> None:
     samples = (chest(8) // 2 + 30).astype(np.uint8)
-    assert largest_error(film(samples), resized(samples / 255, 64)) <= 2
+    assert largest_error(write(samples), resize_exactly(samples / 255, 64)) <= 2
 
 
-def test_a_film_of_one_value_is_a_view_of_one_value(film: Film) -> None:
-    view = view_pixels(film(np.full((40, 40), 77, np.uint16), BitsStored=12), 16)
+def test_an_image_of_one_value_is_a_view_of_one_value(write: ImageWriter) -> None:
+    view = view_pixels(write(np.full((40, 40), 77, np.uint16), BitsStored=12), 16)
     assert np.ptp(view) == 0
 
 
 @pytest.mark.parametrize("planar", [0, 1])
-def test_colour_becomes_its_brightness(film: Film, planar: int) -> None:
+def test_colour_becomes_its_brightness(write: ImageWriter, planar: int) -> None:
     grey = chest(8).astype(np.uint8)
     rgb = np.stack([grey, grey[::-1], grey[:, ::-1]], axis=-1)
     samples = rgb.transpose(2, 0, 1) if planar else rgb
-    path = film(
+    path = write(
         np.ascontiguousarray(samples), SamplesPerPixel=3, PhotometricInterpretation="RGB",
         PlanarConfiguration=planar, Rows=grey.shape[0], Columns=grey.shape[1],
     )  # fmt: skip
-    assert largest_error(path, resized(rgb @ np.array([0.299, 0.587, 0.114]) / 255, 64)) <= 2
+    assert largest_error(path, resize_exactly(rgb @ np.array([0.299, 0.587, 0.114]) / 255, 64)) <= 2
     tags = {"Rows": grey.shape[0], "Columns": grey.shape[1], "BitsAllocated": 8, "BitsStored": 8}
     tags |= {"SamplesPerPixel": 3, "PlanarConfiguration": 0}
     jpeg = bytes(imagecodecs.jpeg8_encode(rgb, 98, subsampling="444"))
     tags |= {"PhotometricInterpretation": "YBR_FULL_422"}
-    path = film(jpeg, syntax="1.2.840.10008.1.2.4.50", **tags)
-    assert largest_error(path, resized(rgb @ np.array([0.299, 0.587, 0.114]) / 255, 64)) <= 4
+    path = write(jpeg, syntax="1.2.840.10008.1.2.4.50", **tags)
+    assert largest_error(path, resize_exactly(rgb @ np.array([0.299, 0.587, 0.114]) / 255, 64)) <= 4
 
 
-# ---- What is refused ----
+# ---- Files that are refused ----
 
 
-def test_a_huge_claim_costs_nothing(film: Film) -> None:
-    path = film(np.zeros((2, 2), np.uint16), Rows=65535, Columns=65535)
+def test_a_huge_claim_costs_nothing(write: ImageWriter) -> None:
+    path = write(np.zeros((2, 2), np.uint16), Rows=65535, Columns=65535)
     assert path.stat().st_size < 1000
-    with at_most(MEBIBYTE), pytest.raises(HeaderLimit, match="65535 x 65535"):
+    with limited_memory(MEBIBYTE), pytest.raises(HeaderLimit, match="65535 x 65535"):
         view_pixels(path, 224)
 
 
 @pytest.mark.parametrize(
     "codec", ["1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"]
 )
-def test_a_codestream_larger_than_its_header_is_not_decoded(film: Film, codec: str) -> None:
+def test_a_codestream_larger_than_its_header_is_not_decoded(write: ImageWriter, codec: str) -> None:
     """The header says 8 x 8, the codestream 60,000 x 60,000: the decoder would believe it."""
     samples = chest(12)
-    data = bytearray(encoded(samples, 12)[codec])
+    data = bytearray(encode_all(samples, 12)[codec])
     if codec.endswith(".90"):  # SIZ: the image's size, and the tile's so that there is one
         for place in (8, 12, 24, 28):
             data[place : place + 4] = (60000).to_bytes(4, "big")
@@ -241,21 +243,21 @@ def test_a_codestream_larger_than_its_header_is_not_decoded(film: Film, codec: s
         place = data.index(b"\xff\xf7" if codec.endswith(".80") else b"\xff\xc3") + 5
         data[place : place + 4] = (60000).to_bytes(2, "big") * 2
     tags = {"Rows": samples.shape[0], "Columns": samples.shape[1], "BitsStored": 12}
-    with at_most(MEBIBYTE), pytest.raises(PixelError, match="the header says"):
-        view_pixels(film(bytes(data), syntax=codec, **tags), 224)
+    with limited_memory(MEBIBYTE), pytest.raises(PixelError, match="the header says"):
+        view_pixels(write(bytes(data), syntax=codec, **tags), 224)
 
 
-def test_many_tiles_are_not_decoded(film: Film) -> None:
+def test_many_tiles_are_not_decoded(write: ImageWriter) -> None:
     samples = chest(12)
-    data = bytearray(encoded(samples, 12)["1.2.840.10008.1.2.4.90"])
+    data = bytearray(encode_all(samples, 12)["1.2.840.10008.1.2.4.90"])
     at = data.index(b"\xff\x51") + 22
     data[at : at + 8] = (1).to_bytes(4, "big") * 2
-    path = film(bytes(data), syntax="1.2.840.10008.1.2.4.90", Rows=96, Columns=128, BitsStored=12)
+    path = write(bytes(data), syntax="1.2.840.10008.1.2.4.90", Rows=96, Columns=128, BitsStored=12)
     with pytest.raises(PixelError, match="tiles"):
         view_pixels(path, 224)
 
 
-def raw_film(*elements: bytes) -> bytes:
+def raw_file(*elements: bytes) -> bytes:
     """A Part 10 file of explicit little endian elements, as given."""
     syntax = b"\x02\x00\x10\x00UI\x14\x001.2.840.10008.1.2.1\x00"
     length = b"\x02\x00\x00\x00UL\x04\x00" + len(syntax).to_bytes(4, "little")
@@ -275,9 +277,9 @@ def raw_film(*elements: bytes) -> bytes:
     ],
 )  # fmt: skip
 def test_a_header_without_bounds_costs_little(tmp_path: Path, element: bytes) -> None:
-    path = tmp_path / "film.dcm"
-    path.write_bytes(raw_film(element))
-    with at_most(40 * MEBIBYTE), pytest.raises(PixelError):
+    path = tmp_path / "image.dcm"
+    path.write_bytes(raw_file(element))
+    with limited_memory(40 * MEBIBYTE), pytest.raises(PixelError):
         check_header(read_header(path))
 
 
@@ -286,22 +288,22 @@ def test_deflated_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
 
     deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     bomb = deflate.compress(b"\0" * (200 * MEBIBYTE)) + deflate.flush()
-    path = tmp_path / "film.dcm"
+    path = tmp_path / "image.dcm"
     path.write_bytes(
-        raw_film()
+        raw_file()
         .replace(b"UI\x14\x001.2.840.10008.1.2.1\x00", b"UI\x16\x001.2.840.10008.1.2.1.99")
         .replace(b"UL\x04\x00\x1c", b"UL\x04\x00\x1e")
         + bomb
     )
-    with at_most(MEBIBYTE), pytest.raises(PixelError, match="deflated"):
+    with limited_memory(MEBIBYTE), pytest.raises(PixelError, match="deflated"):
         read_header(path)
 
 
 def test_odd_values_neither_warn_nor_raise_later(tmp_path: Path) -> None:
-    """Values that pydicom would quote in a warning; one that no number can be made of."""
-    path = tmp_path / "film.dcm"
+    """Values that pydicom would quote in a warning; and numbers that cannot be parsed."""
+    path = tmp_path / "image.dcm"
     path.write_bytes(
-        raw_film(
+        raw_file(
             b"\x08\x00\x60\x00CS\x04\x00dx!?",
             b"\x10\x00\x10\x00PN\x0a\x00A^B=C=D=E^",
             b"\x10\x00\x10\x10AS\x06\x00abcdef",
@@ -316,7 +318,7 @@ def test_odd_values_neither_warn_nor_raise_later(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tags", "words"),
+    ("tags", "message"),
     [
         ({"NumberOfFrames": 2}, "2 frames"),
         ({"Rows": 0}, "no image"),
@@ -327,9 +329,11 @@ def test_odd_values_neither_warn_nor_raise_later(tmp_path: Path) -> None:
         ({"Rows": 97}, "ends early"),
     ],
 )
-def test_what_no_film_is_gets_a_reason(film: Film, tags: dict[str, Any], words: str) -> None:
-    with pytest.raises(PixelError, match=words):
-        view_pixels(film(chest(12), **tags), 64)
+def test_an_image_that_cannot_be_read_gets_a_reason(
+    write: ImageWriter, tags: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PixelError, match=message):
+        view_pixels(write(chest(12), **tags), 64)
 
 
 def test_a_folder_and_a_missing_file_are_pixel_errors(tmp_path: Path) -> None:
@@ -341,53 +345,53 @@ def test_a_folder_and_a_missing_file_are_pixel_errors(tmp_path: Path) -> None:
 @settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_is_a_pixel_error_or_a_view(data: st.DataObject) -> None:
-    """Cut anywhere, or bytes changed anywhere: no other error, no memory beyond the film's."""
+    """Cut anywhere, or bytes changed anywhere: no other error, no memory beyond the image's."""
     samples = chest(12, side=32)
-    streams = encoded(samples, 12)
+    streams = encode_all(samples, 12)
     size = data.draw(st.sampled_from([4, 32]))  # 4: JPEG 2000 is halved
     syntax = data.draw(st.sampled_from([EXPLICIT, *streams]))
     tags = {"BitsStored": 12, "WindowCenter": 2048, "WindowWidth": 4096}
     tags |= {"Rows": samples.shape[0], "Columns": samples.shape[1]}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "film.dcm"
-        write_film(path, samples if syntax == EXPLICIT else bytes(streams[syntax]), syntax, **tags)
+        path = Path(folder) / "image.dcm"
+        write_image(path, samples if syntax == EXPLICIT else bytes(streams[syntax]), syntax, **tags)
         whole = bytearray(path.read_bytes())
         if data.draw(st.booleans()):
             path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 9))])
-            with at_most(20 * MEBIBYTE), pytest.raises(PixelError):
+            with limited_memory(20 * MEBIBYTE), pytest.raises(PixelError):
                 view_pixels(path, size)
             return
         for _ in range(data.draw(st.integers(1, 6))):
             whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
         path.write_bytes(whole)
-        with at_most(20 * MEBIBYTE), suppress(PixelError):
+        with limited_memory(20 * MEBIBYTE), suppress(PixelError):
             assert view_pixels(path, size).shape == (size, size)
 
 
-# ---- Real films ----
+# ---- Real images ----
 
 
-def test_four_codecs_of_one_real_film_give_one_view(samples: Path) -> None:
-    films = sorted((samples / "dicom/radiograph_other").glob("wg04_RG3_*.dcm"))
-    views = {path.stem[9:]: view_pixels(path, 224).astype(int) for path in films}
-    halved = views.pop("J2KR")
+def test_a_real_image_gives_the_same_view_in_four_codecs(samples: Path) -> None:
+    paths = sorted((samples / "dicom/radiograph_other").glob("wg04_RG3_*.dcm"))
+    views = {path.stem[9:]: view_pixels(path, 224).astype(int) for path in paths}
+    reduced = views.pop("J2KR")
     assert len(views) == 3
     assert all(np.array_equal(view, views["RLE"]) for view in views.values())
-    exact = by_pydicom(films[0], 224)
+    exact = view_by_pydicom(paths[0], 224)
     assert np.abs(views["RLE"] - exact).max() <= 2
-    assert 0 < np.abs(halved - exact).mean() < 0.3
-    assert len({display_pixels(path, 1760).tobytes() for path in films}) == 1  # for eyes: all of it
+    assert 0 < np.abs(reduced - exact).mean() < 0.3
+    assert (
+        len({display_pixels(path, 1760).tobytes() for path in paths}) == 1
+    )  # for display the whole image is decoded
 
 
 @pytest.mark.parametrize(
     ("name", "levels"),
     [("CR-MONO1-10-chest.dcm", 2), ("wg04_RG1_J2KI.dcm", 3)],  # steep edges: 3 at one pixel
 )
-def test_real_chest_films_are_shown_as_pydicom_shows_them(
-    samples: Path, name: str, levels: int
-) -> None:
+def test_real_chest_images_are_as_pydicom_shows_them(samples: Path, name: str, levels: int) -> None:
     path = samples / "dicom/chest" / name
-    assert largest_error(path, by_pydicom(path, 224)) <= levels
+    assert largest_error(path, view_by_pydicom(path, 224)) <= levels
 
 
 def test_all_that_may_arrive_is_a_view_or_a_pixel_error(samples: Path) -> None:
@@ -402,5 +406,5 @@ def test_all_that_may_arrive_is_a_view_or_a_pixel_error(samples: Path) -> None:
     assert "ends early" in refused["MR_truncated.dcm"]
     assert "no pixel data" in refused["cr_pa_chrJapMulti_nopixel.dcm"]
     unread = {"sr", "worklist", "awkward"}
-    films = [p for p in (samples / "dicom").rglob("*.dcm") if p.parent.name not in unread]
-    assert sum(p.name in refused for p in films) == 4  # and a PDF, and 30 frames of ultrasound
+    paths = [p for p in (samples / "dicom").rglob("*.dcm") if p.parent.name not in unread]
+    assert sum(p.name in refused for p in paths) == 4  # and a PDF, and 30 frames of ultrasound
