@@ -108,10 +108,11 @@ def read_parts(session: Session) -> Parts:
 def drafts_per_minute(session: Session) -> float:
     """The present pace: drafts of the last minute, or of the last ten where that saw none.
 
-    One window of a minute follows every change within a minute, and the long window carries a slow
-    station over the minutes between two drafts. The other rule that was in use, the larger pace of
-    one minute and of five, is never below the true pace: it promised too early an end after every
-    slowdown, and at a steady pace took each upward chance of the short window.
+    The window of a minute follows every change within a minute. The window of ten minutes serves a
+    slow station, where more than a minute passes between two drafts. The pages used another rule
+    before: the larger pace of one minute and of five. That rule gives a pace that is too high, so
+    the time left was too short: after a slowdown it kept the old pace for minutes, and at a steady
+    pace it took the window that happened to hold more drafts.
     """
     lately = worklist.count_drafts(session, PACE_SECONDS)
     if lately:
