@@ -207,7 +207,7 @@ def _apply_modality(raw: Values, header: pydicom.Dataset) -> Values:
 
 
 def _apply_voi(values: Values, header: pydicom.Dataset) -> Values | None:
-    """Return shares of white by VOI LUT or first window (PS3.3 C.11.2); None where there is neither."""
+    """Return shares of white by VOI LUT or first window (PS3.3 C.11.2); None without either."""
     table = _lookup_table(header, "VOILUTSequence")
     if table is not None:
         looked_up, white = table(values)
@@ -243,7 +243,7 @@ def _full_range(values: Values, stored: StoredArray, padding: NDArray[np.bool_])
 
 
 def _padding(raw: Values, header: pydicom.Dataset) -> NDArray[np.bool_]:
-    """Return which patterns are padding (PS3.3 C.7.5.1.1.2); its limits may come in either order."""
+    """Return which patterns are padding (PS3.3 C.7.5.1.1.2); its limits have either order."""
     value = _decimal(header, "PixelPaddingValue")
     if value is None:
         return np.zeros(len(raw), bool)
@@ -264,7 +264,7 @@ def _inverted(layout: Layout, header: pydicom.Dataset) -> bool:
 def _lookup_table(
     header: pydicom.Dataset, sequence: str
 ) -> Callable[[Values], tuple[Values, float]] | None:
-    """Return the first LUT of a sequence: a function, values -> entries and largest possible entry."""
+    """Return the first LUT of a sequence as values -> (entries, largest possible entry)."""
     first = next(iter(header.get(sequence) or ()), None)
     if first is None or "LUTDescriptor" not in first or "LUTData" not in first:
         return None

@@ -35,8 +35,8 @@ def test_chexperts_sample_reports_cell_by_cell(samples: Path) -> None:
         assert labels == {name: CHEXPERT[row[name]] for name in OBSERVATIONS}, row["Reports"]
 
 
-# Each is a little less than docs/train/metrics.md measured, because a change of the tables that helps
-# other reports may cost a little here.
+# Each is a little less than docs/train/metrics.md measured, because a change of the tables that
+# helps other reports may cost a little here.
 FLOORS = {
     "Cardiomegaly": ({"Cardiomegaly"}, 0.92),
     "Pleural Effusion": ({"Pleural Effusion"}, 0.88),
