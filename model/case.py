@@ -1,7 +1,7 @@
-"""What the model reads (Case) and what it writes (DraftText). Knows no DICOM, no torch, no rows.
+"""What the model reads (`Case`) and what it writes (`DraftText`).
 
-A Case packs into a few hundred kilobytes at most, so that a study prepared on arrival waits for
-the night as one small file.
+A case is packed into a few hundred kilobytes at most, so that a study that is prepared on arrival
+waits for the night as one small file.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ MAX_VIEWS = 3
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One film as the network wants it.
+    """One image as the network reads it.
 
-    pixels: (S, S) uint8, 0 black to 255 white, air dark (MONOCHROME2).
-    position: "frontal", "lateral" or "unknown".
-    source: the caller's own id of the film; opaque here.
+    Attributes:
+        pixels: (S, S) uint8, 0 black to 255 white, air dark (MONOCHROME2).
+        position: "frontal", "lateral" or "unknown".
+        source: The caller's own id of the image.
     """
 
     pixels: NDArray[np.uint8]
@@ -35,7 +36,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Priors:
-    """What is known before the film is read; an empty string has nothing to say."""
+    """What is known before the images are read; "" where nothing is known."""
 
     indication: str = ""
     procedure: str = ""
@@ -53,13 +54,19 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class DraftText:
-    """What the model wrote for the case `key`.
+    """What the model wrote for one case.
 
-    text: the whole report as generated; findings and impression: its sections ("" where absent).
-    prompt: the exact instruction given. tokens and logprobs: one each per new token, natural log,
-    the end of text not counted. seconds: by stage ("generate", ...). dtype, device: as run.
-    cut: the text reached the limit on new tokens and ends unfinished. rerun: the number format in
-    which the study was run again, for half precision gave no numbers; "" where it was not.
+    Attributes:
+        key: The case's key.
+        text: The whole report as generated.
+        findings, impression: Its sections; "" where absent.
+        prompt: The exact instruction that was given.
+        tokens, logprobs: One each per new token, the end of text not counted; natural log.
+        seconds: Wall time by stage ("generate", ...).
+        device, dtype: Where and in which number format the study was run.
+        cut: Whether the text reached the limit on new tokens and ends unfinished.
+        rerun: The number format in which the study was run again, because half precision gave a
+            value that is not a number; "" where it was not.
     """
 
     key: str
@@ -78,15 +85,15 @@ class DraftText:
 
 @dataclass(frozen=True, slots=True)
 class FailedCase:
-    """The case `key` could not be drafted; its batch mates were."""
+    """The case `key` could not be drafted; the rest of its batch was."""
 
     key: str
     error: Exception
 
 
 def pack(case: Case) -> bytes:
-    """The case as one npz file without pickles; `unpack` gives it back."""
-    words = {
+    """Pack the case into one npz file without pickles; `unpack` gives it back."""
+    header = {
         "key": case.key,
         "views": [{"position": v.position, "source": v.source} for v in case.views],
         "priors": asdict(case.priors),
@@ -94,7 +101,7 @@ def pack(case: Case) -> bytes:
     out = io.BytesIO()
     np.savez(
         out,
-        words=np.frombuffer(json.dumps(words).encode(), dtype=np.uint8),
+        words=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
         pixels=np.stack([v.pixels for v in case.views]),  # (V, S, S)
     )
     return out.getvalue()
@@ -104,16 +111,16 @@ def unpack(packed: bytes) -> Case:
     """The case that `pack` wrote.
 
     Raises:
-        CaseError: the bytes are not a packed case (cut off, damaged).
+        CaseError: The bytes are not a packed case (cut off, damaged).
     """
     try:
         with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-            words = json.loads(archive["words"].tobytes())
+            header = json.loads(archive["words"].tobytes())
             pixels = archive["pixels"]
         views = tuple(
             View(np.ascontiguousarray(image), view["position"], view["source"])
-            for image, view in zip(pixels, words["views"], strict=True)
+            for image, view in zip(pixels, header["views"], strict=True)
         )
-        return Case(words["key"], views, Priors(**words["priors"]))
+        return Case(header["key"], views, Priors(**header["priors"]))
     except Exception as error:
         raise CaseError("the prepared input is damaged; prepare the study again") from error

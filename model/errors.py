@@ -1,10 +1,10 @@
-"""Errors of the model floor, one tree. Knows nothing of studies, rows or workers.
+"""The errors of the model floor, in one tree.
 
     ModelError
     ├── BundleError       the bundle on disk is missing, damaged or not for this software
     │   └── TemplateError its prompt template is not one that can be filled here
     ├── PixelError        this file's pixels cannot be read
-    │   ├── HeaderLimit   the header claims more than a film can be; nothing was allocated
+    │   ├── HeaderLimit   the header claims an impossible size; nothing was allocated
     │   └── NoPixels      a header without an image; nothing is damaged
     ├── CaseError         this case cannot be drafted, whatever the device
     └── DeviceError       the device failed; the case is not to blame
@@ -33,11 +33,11 @@ class TemplateError(BundleError):
 
 
 class PixelError(ModelError):
-    """This file's pixels cannot be read. Ask the sender for the film again."""
+    """This file's pixels cannot be read. Ask the sender for the image again."""
 
 
 class HeaderLimit(PixelError):
-    """The header claims an image larger than any film. The file is damaged or not a film."""
+    """The header claims an impossible size. The file is damaged, or it is no radiograph."""
 
 
 class NoPixels(PixelError):

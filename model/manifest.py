@@ -1,7 +1,7 @@
-"""What a bundle says of itself, and whether its files are still those. Knows no torch.
+"""The manifest of a bundle: what it declares, and whether its files are unchanged.
 
 A bundle is a folder with a manifest.json and the files that it lists with their SHA-256. Its
-digest, on every draft, names the exact weights and words that made the draft.
+digest, which every draft carries, names the exact weights and tokenizers that made the draft.
 """
 
 from __future__ import annotations
@@ -19,15 +19,21 @@ from model.progress import ProgressCallback, no_progress
 MANIFEST = "manifest.json"
 BUNDLES = Path(__file__).parent / "bundles"
 SHIPPED = {"demo": BUNDLES / "phantoms", "phantoms": BUNDLES / "phantoms"}
-"""Names of bundles that come with the software."""
+"""Names of the bundles that come with the software."""
 
 PREPROCESSING = "nightdraft-film-2"
-"""Names the way of model.dicom.pixels from file to view; it changes whenever a view would."""
+"""The version of what model.dicom.pixels does; it changes whenever a view would."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a film becomes pixels. size: a side in pixels. resize: rule's name in model.dicom.pixels."""
+    """How an image becomes the network's input.
+
+    Attributes:
+        size: Pixels a side.
+        mean, std: By which values from 0 to 1 are normalised, for each channel.
+        resize: The name of a rule in model.dicom.pixels.
+    """
 
     size: int
     mean: tuple[float, float, float]
@@ -39,7 +45,12 @@ class Preprocessing:
 class IntendedUse:
     """The studies that the model may draft; others are skipped with the reason.
 
-    views: acceptable positions; a study needs at least one of `needs`. least_age: years.
+    Attributes:
+        modalities, body_parts: DICOM values that are accepted.
+        views: Positions that are accepted.
+        needs: Positions of which a study needs at least one.
+        least_age: Years.
+        max_views: Most views of a study that are read.
     """
 
     modalities: tuple[str, ...] = ("CR", "DX", "RG")
@@ -52,13 +63,25 @@ class IntendedUse:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that manifest.json says.
+    """The content of manifest.json.
 
-    files: path inside the bundle -> SHA-256 in hex. demonstration: never to be used on patients;
-    `notice` then says why in one sentence, for every page and draft. training and scores: how it
-    was made and how it did, for people. template: served where no other is asked for; templates:
-    others that it was trained with. classifier: names what fills the template `predicted`.
-    adapters: what was merged into the base, in order: name, SHA-256, rank, targets.
+    Attributes:
+        name, version: Of the bundle.
+        base_model, base_revision: The weights that it was made from.
+        template: The prompt template that is served where no other is asked for.
+        preprocessing: How an image becomes the network's input.
+        licence: Of the weights.
+        demonstration: Whether the bundle must never be used on patients.
+        notice: Why, in one sentence for every page and draft, where it is a demonstration.
+        intended_use: The studies that it may draft.
+        max_new_tokens: Most tokens of a draft.
+        max_instruction_tokens: Most tokens of an instruction.
+        libraries: Versions of the libraries that wrote it.
+        training, scores: How it was made and how it scored, for people.
+        files: Path inside the bundle -> SHA-256 in hex.
+        classifier: Names what fills the template `predicted`.
+        templates: Other templates that it was trained with.
+        adapters: What was merged into the base, in order: name, SHA-256, rank, targets.
     """
 
     name: str
@@ -84,13 +107,13 @@ class Manifest:
     @property
     def digest(self) -> str:
         """SHA-256 in hex over the whole manifest and so, by its hashes, over every file."""
-        said = asdict(self)
-        # A bundle that says nothing in a later field keeps the digest that its drafts carry.
-        return _sha256_of({k: v for k, v in said.items() if v or k not in _LATER})
+        values = asdict(self)
+        # A bundle with nothing in a later field keeps the digest that its drafts carry.
+        return _sha256_of({k: v for k, v in values.items() if v or k not in _LATER_FIELDS})
 
     @property
     def preprocessing_digest(self) -> str:
-        """SHA-256 over what a prepared input depends on; another digest, prepared again."""
+        """SHA-256 over what a prepared input depends on; when it changes, it is prepared again."""
         return _sha256_of(
             {
                 "pixels": PREPROCESSING,
@@ -103,8 +126,8 @@ class Manifest:
 
 _BLOCK = 4 * 2**20
 
-_LATER = ("classifier", "templates", "adapters")
-"""Fields that manifests of the first version lack."""
+_LATER_FIELDS = ("classifier", "templates", "adapters")
+"""Fields that manifests of the first version do not have."""
 
 NULL = Manifest(
     name="null",
@@ -117,7 +140,7 @@ NULL = Manifest(
     demonstration=True,
     notice="No model: every draft is one fixed sentence, for measuring the way to it.",
 )
-"""The manifest of the reporter that looks at nothing (model.reporter.NullReporter)."""
+"""The manifest of model.reporter.NullReporter."""
 
 
 def resolve(name_or_path: str | Path) -> Path:
@@ -130,7 +153,8 @@ def read_manifest(bundle: str | Path) -> Manifest:
     """The manifest of a bundle, by shipped name or folder; "null" has one without a folder.
 
     Raises:
-        BundleError: no such folder, no manifest in it, or one that this software does not know.
+        BundleError: There is no such folder, no manifest in it, or one that this software cannot
+            read.
     """
     if str(bundle) == NULL.name:
         return NULL
@@ -141,23 +165,28 @@ def read_manifest(bundle: str | Path) -> Manifest:
     if not path.is_file():
         raise BundleError(f"{folder} has no {MANIFEST}, so it is not a bundle")
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(f"{path} is not readable JSON: {error}") from error
     try:
-        manifest: Manifest = _build(Manifest, said)
+        manifest: Manifest = _build(Manifest, content)
     except (TypeError, ValueError) as error:
         raise BundleError(f"{path} is not a manifest for this software: {error}") from error
     return manifest
 
 
 def verify(bundle: str | Path, progress: ProgressCallback = no_progress) -> Manifest:
-    """The manifest, once every file that it lists has been found unchanged.
+    """Check that every file of a bundle is the one that its manifest lists.
 
-    progress: is called with "checking", in bytes.
+    Args:
+        bundle: A shipped bundle's name, or a folder.
+        progress: Is called with "checking", in bytes.
+
+    Returns:
+        The manifest.
 
     Raises:
-        BundleError: as `read_manifest`, or a file is missing, changed, or not listed at all.
+        BundleError: As `read_manifest`, or a file is missing, changed, or not listed.
     """
     folder = resolve(bundle)
     manifest = read_manifest(bundle)
@@ -166,10 +195,10 @@ def verify(bundle: str | Path, progress: ProgressCallback = no_progress) -> Mani
     for name in sorted(manifest.files):
         if not (folder / name).is_file():
             raise BundleError(f"{folder} lacks {name}, which its manifest lists")
-    for name, found in sha256_of_files(
+    for name, digest in sha256_of_files(
         folder, sorted(manifest.files), progress, "checking"
     ).items():
-        if found != manifest.files[name]:
+        if digest != manifest.files[name]:
             raise BundleError(
                 f"{folder / name} is not the file that the manifest lists (SHA-256 differs): "
                 "copy the bundle again"
@@ -183,20 +212,20 @@ def verify(bundle: str | Path, progress: ProgressCallback = no_progress) -> Mani
 def write_manifest(
     folder: Path, manifest: Manifest, progress: ProgressCallback = no_progress
 ) -> Manifest:
-    """Write manifest.json with the hashes of all files now in `folder`; what was written."""
-    said = asdict(manifest)
-    said["files"] = sha256_of_files(folder, list_files(folder), progress, "hashing")
+    """Write manifest.json with the hashes of all files now in `folder`, and return it as read."""
+    content = asdict(manifest)
+    content["files"] = sha256_of_files(folder, list_files(folder), progress, "hashing")
     path = folder / MANIFEST
     path.write_text(
-        json.dumps(said, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
+        json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
     )
     return read_manifest(folder)
 
 
 def list_files(folder: Path) -> list[str]:
-    """Every file of a bundle but its manifest, as sorted paths with forward slashes."""
-    found = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    return sorted(name for name in found if name != MANIFEST)
+    """Every file of a bundle except its manifest, as sorted paths with forward slashes."""
+    names = (p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    return sorted(name for name in names if name != MANIFEST)
 
 
 def sha256_of_files(
@@ -205,10 +234,17 @@ def sha256_of_files(
     progress: ProgressCallback = no_progress,
     what: str = "",
 ) -> dict[str, str]:
-    """SHA-256 of each file's bytes, in hex, by its name. progress: is called with `what`, in bytes."""
+    """SHA-256 of each file's bytes, in hex, by its name.
+
+    Args:
+        folder: Where the files lie.
+        names: Paths inside the folder.
+        progress: Is called with `what`, in bytes.
+        what: What the hashing is done for, as "checking".
+    """
     sizes = {name: (folder / name).stat().st_size for name in names}
     total, done = sum(sizes.values()) or 1, 0
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for name in sizes:
         digest = hashlib.sha256()
         with (folder / name).open("rb") as file:
@@ -216,27 +252,27 @@ def sha256_of_files(
                 digest.update(block)
                 done += len(block)
                 progress(what, done, total)
-        found[name] = digest.hexdigest()
-    return found
+        digests[name] = digest.hexdigest()
+    return digests
 
 
-def _sha256_of(said: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+def _sha256_of(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 _NESTED = {"preprocessing": Preprocessing, "intended_use": IntendedUse}
 
 
-def _build(kind: type[Any], said: Any) -> Any:
-    """A dataclass out of parsed JSON: lists become tuples, unknown and missing keys are errors."""
-    if not isinstance(said, dict):
+def _build(kind: type[Any], content: Any) -> Any:
+    """A dataclass from parsed JSON: lists become tuples, unknown and missing keys are errors."""
+    if not isinstance(content, dict):
         raise TypeError(f"{kind.__name__} is not an object")
     known = {f.name: f for f in fields(kind)}
-    unknown = sorted(set(said) - set(known))
+    unknown = sorted(set(content) - set(known))
     if unknown:
         raise ValueError(f"unknown key {unknown[0]!r}")
     values: dict[str, Any] = {}
-    for key, value in said.items():
+    for key, value in content.items():
         if key in _NESTED:
             values[key] = _build(_NESTED[key], value)
             continue

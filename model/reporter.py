@@ -1,7 +1,7 @@
-"""Cases in, drafts out: the one face of the model floor. Knows no rows, files of films or queues.
+"""The model floor's interface to its callers: cases go in, drafts come out.
 
-torch is imported when a network is loaded, not before, so that a process which only asks for the
-manifest, or measures with the NullReporter, stays light.
+torch is imported only when a network is loaded, so that a process stays light that reads no more
+than a manifest or measures with the NullReporter.
 """
 
 from __future__ import annotations
@@ -25,44 +25,53 @@ if TYPE_CHECKING:
     from model.inference.engine import Engine
 
 
-class Drafting(Protocol):
-    """What a worker needs of a reporter."""
+class Drafter(Protocol):
+    """What a worker needs of a reporter; `Reporter` and `NullReporter` offer it."""
 
     @property
     def manifest(self) -> Manifest:
-        """What the loaded bundle says of itself."""
+        """The manifest of the loaded bundle."""
         ...
 
     @property
     def settings_digest(self) -> str:
-        """SHA-256 of the settings that shape the text, in hex; on every draft."""
+        """SHA-256 in hex of the settings that shape the text; every draft carries it."""
         ...
 
     @property
     def slots(self) -> int:
-        """Studies that are written at the same time."""
+        """Studies that are written at once."""
         ...
 
     @property
     def counters(self) -> EngineCounters:
-        """Counts of all that was done since it was loaded."""
+        """Counts of everything done since the model was loaded."""
         ...
 
     def draft(self, cases: Iterable[Case | None]) -> Iterator[DraftText | FailedCase]:
-        """A draft or a failure for each case, as they fall ready; any order, by key.
+        """Draft each case; drafts come as they are ready, in any order.
 
-        cases: is asked in the caller's thread, only when there is room. None says that nothing is
-        ready just now: what is in flight goes on, and it is asked again; with nothing in flight,
-        None is the end.
+        Args:
+            cases: They are read in the caller's thread, only while there is room. None means that
+                nothing is ready now: what is active goes on, and the cases are read again. With
+                nothing active, None is the end.
+
+        Yields:
+            A draft, or a failure, for each case; its key tells which.
         """
         ...
 
 
 class Reporter:
-    """A loaded bundle. Make one with `Reporter.load`; it holds its device until it is dropped."""
+    """A loaded bundle, made by `Reporter.load`. It holds its device until it is deleted."""
 
     def __init__(self, engine: Engine, manifest: Manifest) -> None:
-        """Refuse what must not be served: `BundleError`, as `model.prompting.prompt.choose_template`."""
+        """Wrap a loaded engine.
+
+        Raises:
+            BundleError: The bundle's template must not be served (as `choose_template`), or the
+                network cannot take it even without any prior.
+        """
         self._engine = engine
         self._manifest = manifest
         self._template = choose_template(manifest)
@@ -83,12 +92,15 @@ class Reporter:
     ) -> Reporter:
         """Verify and load a bundle, by shipped name ("demo") or folder.
 
-        device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one. progress: is
-        called while the bundle is checked, loaded and warmed up.
+        Args:
+            bundle: A shipped bundle's name, or a folder.
+            device: "cpu", "cuda", "cuda:1"; None takes a GPU where there is one.
+            serving: How the bundle is served.
+            progress: Is called while the bundle is checked, loaded and warmed up.
 
         Raises:
-            BundleError: the bundle is missing, changed, or not for this software.
-            DeviceError: there is no such device, or it has no room.
+            BundleError: The bundle is missing, changed, or not for this software.
+            DeviceError: There is no such device, or it has no memory for the bundle.
         """
         from model.inference.engine import Engine
 
@@ -97,61 +109,61 @@ class Reporter:
 
     @property
     def manifest(self) -> Manifest:
-        """What the loaded bundle says of itself."""
+        """The manifest of the loaded bundle."""
         return self._manifest
 
     @property
     def settings_digest(self) -> str:
-        """SHA-256 of the settings that shape the text, in hex: tokens, beams, dtype."""
+        """SHA-256 in hex of the settings that shape the text: tokens, beams, dtype."""
         return _digest(self._engine.settings)
 
     @property
     def slots(self) -> int:
-        """Studies that are written at the same time."""
+        """Studies that are written at once."""
         return self._engine.slots
 
     @property
     def counters(self) -> EngineCounters:
-        """Counts of all that was done since it was loaded."""
+        """Counts of everything done since the model was loaded."""
         return self._engine.counters
 
     def draft(self, cases: Iterable[Case | None]) -> Iterator[DraftText | FailedCase]:
-        """A draft for each case; `cases` is asked as `Drafting.draft` says.
+        """Draft each case; as `Drafter.draft`.
 
-        A case that cannot be drafted comes back as FailedCase with a CaseError; its batch mates
-        are drafted all the same.
+        A case that cannot be drafted comes back as a FailedCase with a CaseError. The rest of its
+        batch is drafted.
 
         Raises:
-            DeviceError: the device failed; cases not yet given back are to be drafted again.
+            DeviceError: The device failed. Cases not yet given back are to be drafted again.
         """
         template, fits = self._template, self._engine.fits
-        asked = (
+        prompted = (
             None if case is None else (case, build_instruction(case, template, fits))
             for case in cases
         )
-        for written in self._engine.write(asked):
-            if isinstance(written, FailedCase):
-                yield written
+        for output in self._engine.write(prompted):
+            if isinstance(output, FailedCase):
+                yield output
                 continue
-            sections = split_sections(written.text)
+            sections = split_sections(output.text)
             yield DraftText(
-                key=written.key,
-                text=written.text,
+                key=output.key,
+                text=output.text,
                 findings=sections.findings,
                 impression=sections.impression,
-                prompt=written.prompt,
-                tokens=written.tokens,
-                logprobs=written.logprobs,
-                seconds=written.seconds,
+                prompt=output.prompt,
+                tokens=output.tokens,
+                logprobs=output.logprobs,
+                seconds=output.seconds,
                 device=self._engine.device_name,
                 dtype=self._engine.dtype_name,
-                cut=written.cut,
-                rerun=written.rerun,
+                cut=output.cut,
+                rerun=output.rerun,
             )
 
 
 class NullReporter:
-    """A reporter that looks at nothing, for measuring everything around the model."""
+    """A reporter without a network, for measuring everything around the model."""
 
     TEXT = (
         "Findings: No model has looked at this film. "
@@ -170,11 +182,11 @@ class NullReporter:
 
     @property
     def settings_digest(self) -> str:
-        """Of the one fixed text."""
+        """SHA-256 in hex of the fixed text."""
         return _digest({"text": self.TEXT})
 
     def draft(self, cases: Iterable[Case | None]) -> Iterator[DraftText | FailedCase]:
-        """The same fixed draft for every case, at once."""
+        """Give every case the same draft, at once."""
         sections = split_sections(self.TEXT)
         for case in cases:
             if case is None:
@@ -200,10 +212,11 @@ def load_reporter(
     serving: Serving | None = None,
     progress: ProgressCallback = no_progress,
 ) -> Reporter | NullReporter:
-    """The reporter for a bundle; "null" is the one that looks at nothing. As `Reporter.load`.
+    """Load the reporter of a bundle; "null" gives the NullReporter. As `Reporter.load`.
 
     Raises:
-        BundleError, DeviceError: as `Reporter.load`.
+        BundleError: As `Reporter.load`.
+        DeviceError: As `Reporter.load`.
     """
     if str(bundle) == NULL.name:
         return NullReporter()
@@ -214,4 +227,4 @@ def _digest(settings: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-__all__ = ["Drafting", "NullReporter", "Reporter", "load_reporter", "read_manifest"]
+__all__ = ["Drafter", "NullReporter", "Reporter", "load_reporter", "read_manifest"]

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from model.case import Case, DraftText, FailedCase, unpack
 from model.errors import BundleError, CaseError, DeviceError
 from model.prompting.confidence import sentence_confidences
-from model.reporter import Drafting
+from model.reporter import Drafter
 from records.blobs import Blobs
 from records.errors import (
     DatabaseDown,
@@ -59,7 +59,7 @@ class DeviceFailed(PartError):
 
 
 def draft_ready(
-    reporter: Drafting,
+    reporter: Drafter,
     owner: str,
     seconds: float,
     breaker: CircuitBreaker,
@@ -100,7 +100,7 @@ class _Round:
 
     def __init__(
         self,
-        reporter: Drafting,
+        reporter: Drafter,
         owner: str,
         seconds: float,
         breaker: CircuitBreaker,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from model.inference.counters import EngineCounters
-from model.reporter import Drafting
+from model.reporter import Drafter
 
 
 class Pace:
@@ -15,11 +15,11 @@ class Pace:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Measure nothing yet. clock: seconds, as `time.monotonic`."""
         self._clock = clock
-        self._reporter: Drafting | None = None
+        self._reporter: Drafter | None = None
         self._last_counters = EngineCounters()
         self._last_time = 0.0
 
-    def follow(self, reporter: Drafting) -> None:
+    def follow(self, reporter: Drafter) -> None:
         """Measure this model from now on."""
         self._last_counters = reporter.counters.copy()
         self._last_time = self._clock()

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from model.decoding import Serving
 from model.errors import BundleError, DeviceError
-from model.reporter import Drafting, load_reporter
+from model.reporter import Drafter, load_reporter
 from records.database.session import unit_of_work
 from records.errors import BundleUnusable, NightdraftError, WorkerSick, safe_text
 from records.operations import alarms, heartbeats
@@ -87,7 +87,7 @@ def draft(request_id: str) -> None:
 
 
 @lru_cache(maxsize=1)
-def reporter() -> Drafting:
+def reporter() -> Drafter:
     """This process's loaded bundle.
 
     Raises:

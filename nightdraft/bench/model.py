@@ -1,4 +1,4 @@
-"""`nightdraft bench model` on a terminal; the measuring is `model.bench`'s. Decides nothing."""
+"""Shows the measurements of `nightdraft bench model` on a terminal; `model.bench` measures."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rich.text import Text
 
 
 def render(measured: dict[str, Any]) -> RenderableType:
-    """The measurements as tables: the ways, then the parts beside their bound."""
-    return Group(Text(_headline(measured)), _ways(measured), Text(), _parts(measured))
+    """The measurements as tables: the batching strategies, then the parts beside their bound."""
+    return Group(Text(_headline(measured)), _strategies(measured), Text(), _parts(measured))
 
 
 def _headline(measured: dict[str, Any]) -> str:
-    said = (
+    headline = (
         f"{measured['model']}, {measured['parameters'] / 1e6:,.0f} M parameters, "
         f"{measured['dtype']}, on {measured['device']}, {measured['threads']} threads; studies of "
         f"{measured['views']} views, {measured['mean_tokens']} tokens in the mean\n"
@@ -23,29 +23,29 @@ def _headline(measured: dict[str, Any]) -> str:
         f"{measured['ratio_decode']:.2f} x in decoding alone, "
     )
     if "ratio_static" in measured:
-        said += f"{measured['ratio_static']:.2f} x the best static batch, "
+        headline += f"{measured['ratio_static']:.2f} x the best static batch, "
     if "ratio_int8" in measured:
-        said += f"with weights of eight bits {measured['ratio_int8']:.2f} x without, "
-    said += f"{measured['roofline_share']:.0%} of the operations' bound"
+        headline += f"with eight-bit weights {measured['ratio_int8']:.2f} x without, "
+    headline += f"{measured['roofline_share']:.0%} of the operations' bound"
     if "peak_over_planned" in measured:
-        said += f"; peak memory {measured['peak_over_planned']:.2f} x what was planned"
-    return said
+        headline += f"; peak memory {measured['peak_over_planned']:.2f} x what was planned"
+    return headline
 
 
-def _ways(measured: dict[str, Any]) -> Table:
+def _strategies(measured: dict[str, Any]) -> Table:
     table = Table(box=None, header_style="bold")
     columns = ("way", "together", "studies/s", "tokens/s", "tokens/s decoding", "busy", "peak MB")
     for column in columns:
         table.add_column(column, justify="left" if column == "way" else "right")
-    for way in measured["ways"]:
+    for strategy in measured["ways"]:
         table.add_row(
-            way["way"],
-            str(way["together"]),
-            f"{way['studies_per_second']:.3g}",
-            f"{way['tokens_per_second']:.0f}",
-            f"{way['decoded_tokens_per_second']:.0f}",
-            f"{way['busy']:.0%}",
-            f"{way['peak_mb']:,}",
+            strategy["way"],
+            str(strategy["together"]),
+            f"{strategy['studies_per_second']:.3g}",
+            f"{strategy['tokens_per_second']:.0f}",
+            f"{strategy['decoded_tokens_per_second']:.0f}",
+            f"{strategy['busy']:.0%}",
+            f"{strategy['peak_mb']:,}",
         )
     bound = measured["bounds"]["operations_studies_per_second"]
     table.add_row("operations' bound", "", f"{bound:.3g}")

@@ -34,8 +34,8 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def rewrite(folder: Path, **changes: object) -> None:
-    said = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps(said | changes))
+    content = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(content | changes))
 
 
 def test_what_was_written_is_read(bundle: Path) -> None:
@@ -59,14 +59,14 @@ def test_digest_follows_the_files_and_not_the_folder(bundle: Path, tmp_path: Pat
 
 def test_a_field_of_later_versions_that_says_nothing_leaves_the_digest(bundle: Path) -> None:
     before = read_manifest(bundle)
-    said = json.loads((bundle / MANIFEST).read_text())
+    content = json.loads((bundle / MANIFEST).read_text())
     for later in ("classifier", "templates", "adapters"):
-        del said[later]
-    (bundle / MANIFEST).write_text(json.dumps(said))
+        del content[later]
+    (bundle / MANIFEST).write_text(json.dumps(content))
     assert read_manifest(bundle) == before
-    first = {name: value for name, value in asdict(before).items() if name in said}
-    words = json.dumps(first, sort_keys=True).encode()
-    assert before.digest == hashlib.sha256(words).hexdigest()
+    first = {name: value for name, value in asdict(before).items() if name in content}
+    encoded = json.dumps(first, sort_keys=True).encode()
+    assert before.digest == hashlib.sha256(encoded).hexdigest()
     assert replace(before, classifier="eye").digest != before.digest
     assert replace(before, templates=("none",)).digest != before.digest
     assert replace(before, adapters=({"name": "stage2"},)).digest != before.digest
@@ -101,7 +101,7 @@ def test_preprocessing_digest_follows_what_prepares(
     larger = replace(manifest, preprocessing=replace(manifest.preprocessing, size=224))
     assert larger.preprocessing_digest != manifest.preprocessing_digest
     assert replace(manifest, name="new").preprocessing_digest == before
-    monkeypatch.setattr("model.manifest.PREPROCESSING", "another way from film to view")
+    monkeypatch.setattr("model.manifest.PREPROCESSING", "another preprocessing")
     assert manifest.preprocessing_digest != before
 
 
@@ -154,9 +154,9 @@ def test_an_unknown_manifest_is_refused(bundle: Path, changes: dict[str, object]
 
 
 def test_a_missing_key_is_refused(bundle: Path) -> None:
-    said = json.loads((bundle / MANIFEST).read_text())
-    del said["template"]
-    (bundle / MANIFEST).write_text(json.dumps(said))
+    content = json.loads((bundle / MANIFEST).read_text())
+    del content["template"]
+    (bundle / MANIFEST).write_text(json.dumps(content))
     with pytest.raises(BundleError, match="template"):
         read_manifest(bundle)
 

@@ -14,7 +14,7 @@ from model.errors import BundleError, DeviceError
 from model.inference.engine import Engine
 from model.manifest import read_manifest
 from model.prompting.prompt import QUESTION
-from model.reporter import Drafting, NullReporter, Reporter, load_reporter
+from model.reporter import Drafter, NullReporter, Reporter, load_reporter
 from training.corpus.phantoms import HELD_OUT, phantom
 
 
@@ -96,7 +96,7 @@ def test_the_null_reporter_says_that_nobody_looked() -> None:
 
 
 def test_both_wear_the_same_face(reporter: Reporter) -> None:
-    faces: list[Drafting] = [reporter, NullReporter()]
+    faces: list[Drafter] = [reporter, NullReporter()]
     assert len({face.settings_digest for face in faces}) == 2
 
 

@@ -1,4 +1,4 @@
-"""The GPU run: whatever happens, what was found is written down."""
+"""The GPU run: whatever happens, the results are written."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_checks_and_measurements_in_one_go(checks: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert gpu.main(["--quick", "--size", "tiny", "--out", str(out)]) == 0
-    found = json.loads((out / "gpu.json").read_text())
-    assert found["checks"]["passed"] is True
-    assert any("KL 1e-3" in line for line in found["checks"]["said"])
-    assert found["model"]["ratio_total"] > 0
+    report = json.loads((out / "gpu.json").read_text())
+    assert report["checks"]["passed"] is True
+    assert any("KL 1e-3" in line for line in report["checks"]["said"])
+    assert report["model"]["ratio_total"] > 0
     assert (out / "gpu.png").is_file()
 
 
@@ -46,6 +46,6 @@ def test_a_measurement_that_breaks_loses_no_check(
 
     monkeypatch.setattr(gpu, "run", broken)
     assert gpu.main(["--quick", "--out", str(tmp_path)]) == 1
-    found = json.loads((tmp_path / "gpu.json").read_text())
-    assert found["checks"]["passed"] is True
-    assert found["model"] == {"failed": "RuntimeError: a driver"}
+    report = json.loads((tmp_path / "gpu.json").read_text())
+    assert report["checks"]["passed"] is True
+    assert report["model"] == {"failed": "RuntimeError: a driver"}

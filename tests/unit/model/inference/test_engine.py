@@ -33,7 +33,7 @@ def run(model: ClinicalBLIP, asked: list[tuple[Case, str]], slots: int = 4) -> d
 
 
 @pytest.fixture
-def reading(
+def failing_encoder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[Callable[[Inputs], Exception | None]], list[int]]:
     """Make encoding raise what the given function returns; the sizes of groups that were tried."""
@@ -56,24 +56,24 @@ def reading(
 
 
 @pytest.fixture
-def flying(
+def failing_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[Callable[[DecodeBatch], Exception | None]], list[int]]:
     """Make the decoder raise what the given function returns; how many were on board each time."""
 
     def install(fault: Callable[[DecodeBatch], Exception | None]) -> list[int]:
-        aboard: list[int] = []
+        active_counts: list[int] = []
         real = DecodeBatch.step
 
         def step(self: DecodeBatch) -> list[Finished]:
-            aboard.append(len(self.active_ids))
+            active_counts.append(len(self.active_ids))
             error = fault(self)
             if error is not None:
                 raise error
             return real(self)
 
         monkeypatch.setattr(DecodeBatch, "step", step)
-        return aboard
+        return active_counts
 
     return install
 
@@ -82,14 +82,14 @@ def test_every_case_is_drafted_whatever_the_slots(untrained: ClinicalBLIP) -> No
     asked = cases(5)
     few, many = run(untrained, asked, 2), run(untrained, asked, 8)
     assert set(few) == set(many) == {f"k{n}" for n in range(5)}
-    for key, one in few.items():
+    for key, output in few.items():
         other = many[key]
-        assert isinstance(one, RequestOutput)
+        assert isinstance(output, RequestOutput)
         assert isinstance(other, RequestOutput)
-        assert one.tokens == other.tokens
-        assert len(one.tokens) == len(one.logprobs)
-        assert one.prompt == ASK
-        assert one.seconds["generate"] > 0
+        assert output.tokens == other.tokens
+        assert len(output.tokens) == len(output.logprobs)
+        assert output.prompt == ASK
+        assert output.seconds["generate"] > 0
 
 
 def test_no_more_is_asked_for_than_there_is_room(untrained: ClinicalBLIP) -> None:
@@ -109,7 +109,7 @@ def test_none_is_not_the_end_while_something_is_in_flight(untrained: ClinicalBLI
     asked: list[tuple[Case, str] | None] = [*cases(1), None, None, *cases(3)[1:], None]
     late = [(replace(phantom(9).case(112), key="too-late"), ASK)]
     source = iter([*asked, *[None] * 50, *late])
-    drafted = [one.key for one in Engine(untrained, CPU, SIX, 2).write(source)]
+    drafted = [output.key for output in Engine(untrained, CPU, SIX, 2).write(source)]
     assert sorted(drafted) == ["k0", "k1", "k2"]
     assert list(source)[-1] == late[0]
 
@@ -158,12 +158,12 @@ def test_an_unreadable_case_fails_alone(untrained: ClinicalBLIP) -> None:
     asked[1] = (Case("k1", (View(np.zeros((8, 8), np.uint8), "frontal"),)), ASK)
     asked[2] = (Case("k2", ()), ASK)
     out = run(untrained, asked)
-    assert {key for key, one in out.items() if isinstance(one, FailedCase)} == {"k1", "k2"}
+    assert {key for key, output in out.items() if isinstance(output, FailedCase)} == {"k1", "k2"}
     assert isinstance(out["k1"], FailedCase)
     assert isinstance(out["k1"].error, CaseError)
 
 
-def test_poison_breaks_its_group_and_then_fails_alone(untrained, reading) -> None:  # type: ignore[no-untyped-def]
+def test_poison_breaks_its_group_and_then_fails_alone(untrained, failing_encoder) -> None:  # type: ignore[no-untyped-def]
     asked = cases(4)
     mark = untrained.gather([asked[2][0]], [ASK]).pixels[0]
 
@@ -171,11 +171,15 @@ def test_poison_breaks_its_group_and_then_fails_alone(untrained, reading) -> Non
         found = any(torch.equal(film, mark) for film in inputs.pixels)
         return RuntimeError("index out of range in self") if found else None
 
-    sizes = reading(fault)
+    sizes = failing_encoder(fault)
     engine = Engine(untrained, CPU, SIX, 4, group_size=4)
-    out = {one.key: one for one in engine.write(asked)}
+    out = {output.key: output for output in engine.write(asked)}
     assert sizes == [4, 1, 1, 1, 1]
-    assert {key for key, one in out.items() if isinstance(one, RequestOutput)} == {"k0", "k1", "k3"}
+    assert {key for key, output in out.items() if isinstance(output, RequestOutput)} == {
+        "k0",
+        "k1",
+        "k3",
+    }
     failed = out["k2"]
     assert isinstance(failed, FailedCase)
     assert isinstance(failed.error, CaseError)
@@ -184,7 +188,7 @@ def test_poison_breaks_its_group_and_then_fails_alone(untrained, reading) -> Non
     assert "index out of range" not in str(failed.error)
 
 
-def test_whoever_breaks_the_decoder_is_found_and_fails_alone(untrained, flying) -> None:  # type: ignore[no-untyped-def]
+def test_whoever_breaks_the_decoder_is_found_and_fails_alone(untrained, failing_steps) -> None:  # type: ignore[no-untyped-def]
     asked = cases(6)
     broken: list[int] = []
 
@@ -195,10 +199,10 @@ def test_whoever_breaks_the_decoder_is_found_and_fails_alone(untrained, flying) 
             return RuntimeError("shapes do not match")
         return None
 
-    flying(fault)
+    failing_steps(fault)
     out = run(untrained, asked)
     assert broken == [4, 1]
-    assert {key for key, one in out.items() if isinstance(one, FailedCase)} == {"k2"}
+    assert {key for key, output in out.items() if isinstance(output, FailedCase)} == {"k2"}
     assert out.keys() == {f"k{n}" for n in range(6)}
 
 
@@ -225,44 +229,48 @@ def test_a_value_that_is_no_number_fails_its_case_alone(
     assert isinstance(failed, FailedCase)
     assert "not a number" in str(failed.error)
     for key in ("k0", "k2", "k3", "k4"):
-        one, other = out[key], well[key]
-        assert isinstance(one, RequestOutput)
+        output, other = out[key], well[key]
+        assert isinstance(output, RequestOutput)
         assert isinstance(other, RequestOutput)
-        assert one.tokens == other.tokens
+        assert output.tokens == other.tokens
 
 
-def test_memory_that_runs_out_while_reading_halves_the_group(untrained, reading) -> None:  # type: ignore[no-untyped-def]
-    sizes = reading(
+def test_memory_that_runs_out_while_reading_halves_the_group(untrained, failing_encoder) -> None:  # type: ignore[no-untyped-def]
+    sizes = failing_encoder(
         lambda inputs: torch.OutOfMemoryError("no room") if len(inputs.input_ids) > 2 else None
     )
     engine = Engine(untrained, CPU, SIX, 8, group_size=8)
     out = list(engine.write(cases(8)))
     assert len(out) == 8
-    assert all(isinstance(one, RequestOutput) for one in out)
+    assert all(isinstance(output, RequestOutput) for output in out)
     assert sizes == [8, 4, 2, 2, 4, 2, 2]
     sizes.clear()
     list(engine.write(cases(4)))
     assert sizes == [2, 2]
 
 
-def test_memory_that_runs_out_while_writing_halves_the_slots(untrained, flying) -> None:  # type: ignore[no-untyped-def]
-    aboard = flying(
+def test_memory_that_runs_out_while_writing_halves_the_slots(untrained, failing_steps) -> None:  # type: ignore[no-untyped-def]
+    active_counts = failing_steps(
         lambda batch: torch.OutOfMemoryError("no room") if len(batch.active_ids) > 2 else None
     )
     engine = Engine(untrained, CPU, SIX, 8)
     out = list(engine.write(cases(9)))
-    assert {one.key for one in out if isinstance(one, RequestOutput)} == {f"k{n}" for n in range(9)}
-    assert aboard[:2] == [8, 4]
-    assert max(aboard[2:]) == 2
+    assert {output.key for output in out if isinstance(output, RequestOutput)} == {
+        f"k{n}" for n in range(9)
+    }
+    assert active_counts[:2] == [8, 4]
+    assert max(active_counts[2:]) == 2
     assert engine.slots == 2
 
 
-def test_no_memory_for_one_case_is_the_devices_fault(untrained, reading, flying) -> None:  # type: ignore[no-untyped-def]
+def test_no_memory_for_one_case_is_the_devices_fault(
+    untrained, failing_encoder, failing_steps
+) -> None:  # type: ignore[no-untyped-def]
     full = RuntimeError("DefaultCPUAllocator: can't allocate memory")
-    flying(lambda _: full)
+    failing_steps(lambda _: full)
     with pytest.raises(DeviceError, match="no memory for one case"):
         run(untrained, cases(4))
-    reading(lambda _: full)
+    failing_encoder(lambda _: full)
     with pytest.raises(DeviceError, match="no memory for one case"):
         run(untrained, cases(4))
 
@@ -271,12 +279,14 @@ def test_no_memory_for_one_case_is_the_devices_fault(untrained, reading, flying)
     "error",
     [RuntimeError("CUDA error: an illegal memory access"), torch.AcceleratorError("lost")],
 )
-def test_a_device_fault_is_nobodys_case(untrained, reading, flying, error: Exception) -> None:  # type: ignore[no-untyped-def]
-    aboard = flying(lambda _: error)
+def test_a_device_fault_is_nobodys_case(
+    untrained, failing_encoder, failing_steps, error: Exception
+) -> None:  # type: ignore[no-untyped-def]
+    active_counts = failing_steps(lambda _: error)
     with pytest.raises(DeviceError):
         run(untrained, cases(4))
-    assert aboard == [4]
-    sizes = reading(lambda _: error)
+    assert active_counts == [4]
+    sizes = failing_encoder(lambda _: error)
     with pytest.raises(DeviceError):
         run(untrained, cases(4))
     assert sizes == [1]

@@ -104,7 +104,7 @@ def test_tokens_are_those_of_generate(
     engine = Engine(exact, CPU, decoding, slots, group_size=group_size)
     drafts = {int(output.key): output for output in engine.write(source)}
     while len(drafts) < count:
-        # A pause that found nothing in flight has ended the stream; the rest is a stream of its own.
+        # A pause with nothing in flight ends a stream; the rest needs a new one.
         rest = [expected.cases[n] for n in order[:count] if n not in drafts]
         drafts |= {int(output.key): output for output in engine.write(rest)}
     for number, output in drafts.items():
