@@ -22,17 +22,22 @@ ENDED = ("DRAFTED", "FAILED", "SKIPPED", "CANCELLED")
 
 
 def read_study(url: str, study_instance_uid: str) -> dict[str, Any] | None:
-    """Return the study with its drafts, or None where no such study has arrived yet."""
+    """Return what is known of the study, or None where no such study has arrived yet."""
     call = f"{url}/api/studies/{quote(study_instance_uid)}"
     try:
         with urllib.request.urlopen(call, timeout=10) as answer:
-            study: dict[str, Any] = json.load(answer)
-            return study
+            detail: dict[str, Any] = json.load(answer)
+            return detail
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return None
         problem = json.load(error)  # application/problem+json, RFC 9457
         raise SystemExit(f"{problem['title']}: {problem.get('detail', '')}") from error
+
+
+def has_ended(detail: dict[str, Any] | None) -> bool:
+    """Return whether the study is there and its state does not lead on by itself."""
+    return detail is not None and detail["study"]["state"] in ENDED
 
 
 def main() -> int:
@@ -44,18 +49,19 @@ def main() -> int:
     options = parser.parse_args()
 
     give_up = time.monotonic() + options.wait
-    study = read_study(options.url, options.study_instance_uid)
-    while (study is None or study["state"] not in ENDED) and time.monotonic() < give_up:
+    detail = read_study(options.url, options.study_instance_uid)
+    while not has_ended(detail) and time.monotonic() < give_up:
         time.sleep(1)
-        study = read_study(options.url, options.study_instance_uid)
-    if study is None:
+        detail = read_study(options.url, options.study_instance_uid)
+    if detail is None:
         print("No such study has arrived.")
         return 1
+    study = detail["study"]
     if study["state"] != "DRAFTED":
-        print(f"There is no draft: the study is {study['state']}. {study.get('detail') or ''}")
+        print(f"There is no draft: the study is {study['state']}. {study['detail']}")
         return 1
     # Superseded drafts are kept too; one at most is current.
-    draft = next(draft for draft in study["drafts"] if draft["current"])
+    draft = next(draft for draft in detail["drafts"] if draft["current"])
     print(draft["text"])
     print(f"\nWritten by {draft['model_name']} {draft['model_version']}, status {draft['status']}.")
     return 0

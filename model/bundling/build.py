@@ -140,9 +140,7 @@ def make_bundle(
     stored = check_keys(network, read_index(base.folder))
     merged: list[dict[str, Any]] = []
     if adapters:
-        load_weights(
-            network, read_index(base.folder), torch.float32, torch.device("cpu"), progress
-        )
+        load_weights(network, read_index(base.folder), torch.float32, torch.device("cpu"), progress)
         for number, adapter in enumerate(adapters):
             progress("merging", number, len(adapters))
             network, entry = merge_adapter(network, adapter)

@@ -148,8 +148,7 @@ def _facts(summary: CorpusSummary, measured: Pace | None) -> Iterator[tuple[str,
     for remark, count in summary.remarks.items():
         yield remark, f"{count:,}"
     if summary.page:
-        count = f"{summary.page_films_unreadable} of {summary.page_films}"
-        unreadable = f", {count} films unreadable"
+        unreadable = f", {summary.page_films_unreadable} of {summary.page_films} films unreadable"
         yield "page", summary.page + (unreadable if summary.page_films_unreadable else "")
     if measured is not None:
         yield (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -67,3 +69,28 @@ def test_a_study_that_never_came_and_a_folder_without_images_are_said(
     missing = read(station, "2.25.1", wait=0)
     assert missing.returncode == 1
     assert "No such study has arrived." in missing.stdout
+
+
+@pytest.mark.slow
+def test_a_bundle_is_trained_on_a_folder_with_the_example_s_file(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    drawn = run_example("train_on_a_folder/draw_folder.py", str(folder), "--studies", "20")
+    assert drawn.returncode == 0, drawn.stderr
+    settings = ("--set", "steps=2", "--set", "score=0")
+    done = subprocess.run(
+        [sys.executable, "-m", "nightdraft", "train", "both", "--device", "cpu",
+         "--config", str(EXAMPLES / "train_on_a_folder/train.toml"), *settings],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    manifest = json.loads((tmp_path / "bundle/manifest.json").read_text())
+    assert manifest["name"] == "ours"
+    assert list(manifest["training"]["stages"]) == ["stage1", "stage1+stage2"]
+    saved = (tmp_path / "bundle.training/config.toml").read_text()
+    assert "steps = 2" in saved
+    assert 'corpus = "iu_xray:folder"' in saved

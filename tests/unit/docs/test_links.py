@@ -25,6 +25,7 @@ FOLDERS = (*PACKAGES, "migrations", "docker", "docs", "examples", "tests", "tool
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted(DOCS.rglob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
 ]
 OLD_NAMES = "## Old and new names"
 """From this heading on a page lists names that exist no longer."""

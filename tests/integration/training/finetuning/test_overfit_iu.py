@@ -37,7 +37,7 @@ def test_from_csv_to_score(samples: Path, tmp_path: Path) -> None:
         tmp_path / "dataset", iter(examples), model.preprocessing, {}, processes=0
     )
     config = TrainingConfig(
-        steps=170,
+        steps=240,  # with 170 some CPUs end at a BLEU-4 of .77, others above .9
         batch=5,
         accumulation=1,
         precision="float32",
