@@ -1,7 +1,7 @@
 """Why an examination was requested, what was requested and how urgently, by the DICOM headers.
 
-An order by HL7 or FHIR is better, so the caller looks there first. The texts that come back are
-untrusted: they have no control characters and are otherwise as they were sent.
+Orders by HL7 or FHIR are not received yet; their text will come before that of a header. The texts
+that come back are untrusted: they have no control characters and are otherwise as they were sent.
 """
 
 from __future__ import annotations

@@ -29,6 +29,15 @@ def test_the_worklist_counts_filters_and_marks_drafts(client, seeder):
     assert f"/studies/{drafted}" not in filtered
 
 
+def test_a_draft_without_an_indication_says_so_in_words(client, seeder):
+    with_none = seeder.draft_study(1, indication="Not provided", indication_source="none")
+    page = client.get(f"/studies/{with_none}").text
+    assert "None was given to the model" in page
+    assert "from none" not in page
+    given = seeder.draft_study(2, indication="Cough.", indication_source="request_reason")
+    assert "None was given to the model" not in client.get(f"/studies/{given}").text
+
+
 def test_live_answers_only_when_something_changed(client, seeder):
     seed_heartbeats("listener")
     seeder.receive(1)
@@ -71,9 +80,9 @@ def test_a_page_marks_no_sentence_by_the_models_confidence(client, seeder):
     page = client.get(f"/studies/{study}").text
     assert '<p class="text">No &lt;b&gt;nodule&lt;/b&gt;. Clear.</p>' in page
     style = client.get("/static/nightdraft.css").text
-    for word in ("unsure", "dotted", "confidence", "probability", "0.41"):
-        assert word not in page.casefold()
-        assert word not in style.casefold()
+    for term in ("unsure", "dotted", "confidence", "probability", "0.41"):
+        assert term not in page.casefold()
+        assert term not in style.casefold()
 
 
 def test_a_draft_of_earlier_images_says_so(client, seeder):
@@ -81,8 +90,8 @@ def test_a_draft_of_earlier_images_says_so(client, seeder):
     with unit_of_work() as session:
         uid = studies.get_by_uid(session, str(study)).study_instance_uid
         row = studies.get_by_uid(session, str(study))
-        same = Patient(row.patient_id, "", row.patient_name, "", "")
-    seeder.receive(7, study_instance_uid=uid, patient=same)
+        patient = Patient(row.patient_id, "", row.patient_name, "", "")
+    seeder.receive(7, study_instance_uid=uid, patient=patient)
     assert "does not show everything that is known" in client.get(f"/studies/{study}").text
     assert "and of earlier images" in client.get("/").text
 
@@ -125,7 +134,7 @@ def test_a_person_decides_on_the_page(client, seeder):
     assert client.post(f"/studies/{study}/decision", data={}).status_code == 422
 
 
-def test_a_draft_in_question_can_be_withdrawn_and_asked_for_again(client, seeder):
+def test_a_draft_in_question_can_be_withdrawn_and_requested_again(client, seeder):
     study = seeder.draft_study(1)
     seeder.hold(study, HoldReason.PATIENT_MISMATCH)
     page = client.get(f"/studies/{study}").text
