@@ -94,16 +94,16 @@ def short_folder() -> Iterator[Callable[[], Path]]:
 
     pytest's own folders are closed to other users, and too deep for a Unix socket.
     """
-    made: list[Path] = []
+    folders: list[Path] = []
 
     def make() -> Path:
         folder = Path(tempfile.mkdtemp(prefix="nightdraft-test-"))
         folder.chmod(0o711)
-        made.append(folder)
+        folders.append(folder)
         return folder
 
     yield make
-    for folder in made:
+    for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -112,9 +112,9 @@ def servers(short_folder: Callable[[], Path]) -> Iterator[EmbeddedServers]:
     """PostgreSQL and Valkey for the whole session, with one migrated database as a template."""
     with EmbeddedServers(short_folder(), durable=False) as running:
         _run_sql(running, f'CREATE DATABASE "{_TEMPLATE}"')
-        made = make_engine(_url(running, _TEMPLATE, "postgresql+psycopg2"))
-        migrations.upgrade(made)
-        made.dispose()
+        engine = make_engine(_url(running, _TEMPLATE, "postgresql+psycopg2"))
+        migrations.upgrade(engine)
+        engine.dispose()
         yield running
 
 
@@ -153,7 +153,7 @@ def data_dir(short_folder: Callable[[], Path], setting: Callable[..., None]) -> 
 
 @pytest.fixture
 def free_port() -> int:
-    """A port on loopback that nobody listens on."""
+    """A free port on loopback."""
     return any_free_port()
 
 

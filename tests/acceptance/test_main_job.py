@@ -158,18 +158,18 @@ def test_every_sample_gets_a_visible_end(samples: Path, short_folder: Callable[[
     files = [path for path in folder.rglob("*") if path.is_file()]
     with running_station(short_folder(), BUNDLE="demo") as fresh:
         lines = fresh.run("send", str(folder), "--port", str(fresh.port)).stdout.splitlines()
-        taken = {uid_of(path) for path in files if path.name not in NOT_TAKEN}
-        eventually(lambda: fresh.all_ended(len(taken)), 180)
+        accepted_uids = {uid_of(path) for path in files if path.name not in NOT_TAKEN}
+        eventually(lambda: fresh.all_ended(len(accepted_uids)), 180)
         rows = fresh.rows()
-        assert set(rows) == taken  # no study vanished
+        assert set(rows) == accepted_uids  # no study vanished
         ends = {path.name: rows[uid_of(path)] for path in files if path.name not in NOT_TAKEN}
         assert {name: ends[name] for name in CHEST} == CHEST
         radiographs = [path.name for path in (folder / "radiograph_other").iterdir()]
         assert {ends[name] for name in radiographs} == {("SKIPPED", "not_chest")}
         # Two different files under one UID open a hold; all others are skipped, for they are no
         # radiographs.
-        others = {end for name, end in ends.items() if name not in {*CHEST, *radiographs}}
-        assert others == {("SKIPPED", "no_films"), ("HELD", "CONFLICTING_BYTES")}
+        other_ends = {end for name, end in ends.items() if name not in {*CHEST, *radiographs}}
+        assert other_ends == {("SKIPPED", "no_films"), ("HELD", "CONFLICTING_BYTES")}
         details = [row[0] for row in fresh.query("SELECT detail FROM draft_requests")]
         assert all(len(detail) > 20 for detail in details if detail)
         for name, reason in NOT_TAKEN.items():

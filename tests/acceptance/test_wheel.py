@@ -140,10 +140,10 @@ def test_the_version_is_in_one_place(installed: Path, elsewhere: Path) -> None:
 
 
 def test_all_is_found_in_the_installed_wheel(installed: Path, elsewhere: Path) -> None:
-    found = run([installed / "python", "-c", FIND_FILES, *PACKAGES], elsewhere).stdout
-    assert len(found.splitlines()) == len(PACKAGES) + 2
-    assert all(line.startswith(str(installed.parent)) for line in found.splitlines())
-    assert str(ROOT) not in found
+    output = run([installed / "python", "-c", FIND_FILES, *PACKAGES], elsewhere).stdout
+    assert len(output.splitlines()) == len(PACKAGES) + 2
+    assert all(line.startswith(str(installed.parent)) for line in output.splitlines())
+    assert str(ROOT) not in output
     assert list(elsewhere.iterdir()) == []
 
 

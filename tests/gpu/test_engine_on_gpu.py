@@ -106,7 +106,7 @@ def test_poison_in_the_middle_of_64_is_alone(
     }
     failed = [key for key, output in drafts.items() if isinstance(output, FailedCase)]
     assert len(drafts) == 64
-    # Mates of its group were given its values too: they are read again, alone and with their own.
+    # The values reached the other cases of its group too, so each is encoded again, alone.
     assert failed == ["31"]
 
 
@@ -114,12 +114,14 @@ def test_memory_that_runs_out_halves_the_slots_and_loses_no_case(device: torch.d
     if device.type == "cpu":
         pytest.skip("a CPU has no such limit")
     model = build_random("mid", dtype=torch.float16, device=device)
-    _, whole = torch.cuda.mem_get_info()
-    taken = torch.cuda.memory_allocated()
+    _, total_bytes = torch.cuda.mem_get_info()
+    allocated_bytes = torch.cuda.memory_allocated()
     try:
         # Room for the weights and about ten slots.
         slot = Engine(model, device, Decoding(150, ban_eos=True), 1).plan.bytes_per_slot
-        torch.cuda.set_per_process_memory_fraction(min(1.0, (taken + 1.5e9 + 10 * slot) / whole))
+        torch.cuda.set_per_process_memory_fraction(
+            min(1.0, (allocated_bytes + 1.5e9 + 10 * slot) / total_bytes)
+        )
         engine = Engine(model, device, Decoding(150, ban_eos=True), 4096)
         assert engine.slots < 4096
         workload = make_workload(model, 40, longest=40)

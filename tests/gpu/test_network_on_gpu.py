@@ -31,9 +31,9 @@ def log_probabilities(
     cases = make_workload(model, STUDIES).cases
     inputs = model.gather([case for case, _ in cases], [text for _, text in cases]).to(device)
     with torch.inference_mode():
-        shown, _ = model.encode_images(inputs)
+        image_features, _ = model.encode_images(inputs)
         logits: torch.Tensor = model.network.language_model(
-            inputs_embeds=model.embed(inputs, shown),
+            inputs_embeds=model.embed(inputs, image_features),
             attention_mask=inputs.attention_mask,
             decoder_input_ids=texts.to(device),
         ).logits
@@ -54,8 +54,8 @@ def test_float16_over_large_activations_tells_what_float32_tells(
     wide, narrow = logprobs[torch.float32], logprobs[torch.float16]
     assert torch.isfinite(narrow).all()
     divergence = functional.kl_div(narrow, wide, reduction="none", log_target=True).sum(-1)
-    mean, most = divergence.mean(), divergence.max()
-    print(f"{full}: float16 from float32, KL {mean:.2e} mean, {most:.2e} at most")
+    mean, maximum = divergence.mean(), divergence.max()
+    print(f"{full}: float16 from float32, KL {mean:.2e} mean, {maximum:.2e} at most")
     assert divergence.mean() < 0.01
     assert (wide.argmax(-1) == narrow.argmax(-1)).float().mean() > 0.9
     bfloat16_divergence = functional.kl_div(
@@ -68,9 +68,9 @@ def test_float16_over_large_activations_tells_what_float32_tells(
 def test_loading_takes_the_weights_and_little_more(device: torch.device, tmp_path: Path) -> None:
     if device.type == "cpu":
         pytest.skip("measured on the CPU by the unit tests")
-    made = build_random("mid", dtype=torch.float16)
-    manifest = replace(NULL, name="mid", preprocessing=made.preprocessing, template="context")
-    save_bundle(tmp_path / "mid", made, manifest)
+    network = build_random("mid", dtype=torch.float16)
+    manifest = replace(NULL, name="mid", preprocessing=network.preprocessing, template="context")
+    save_bundle(tmp_path / "mid", network, manifest)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     model, _ = load_bundle(tmp_path / "mid", device, torch.float16)
@@ -83,12 +83,12 @@ def test_loading_takes_the_weights_and_little_more(device: torch.device, tmp_pat
 def test_query_key_and_value_apart_give_the_same_bits(device: torch.device) -> None:
     for dtype in (torch.float32, torch.float16):
         model = build_random("tiny", dtype=dtype, device=device)
-        whole = copy.deepcopy(model.network.state_dict())
+        original_weights = copy.deepcopy(model.network.state_dict())
         texts = torch.zeros((STUDIES, 3), dtype=torch.long)
         fused = log_probabilities(model, device, texts)
         split_attention(model.network)
         assert torch.equal(log_probabilities(model, device, texts), fused)
         fuse_attention(model.network)
         folded = model.network.state_dict()
-        assert set(folded) == set(whole)
-        assert all(torch.equal(folded[name], weight) for name, weight in whole.items())
+        assert set(folded) == set(original_weights)
+        assert all(torch.equal(folded[name], weight) for name, weight in original_weights.items())

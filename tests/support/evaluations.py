@@ -32,8 +32,8 @@ def held_out_set(
 
 
 def make_drafts(texts: Sequence[str], prior_report: Sequence[bool] = ()) -> Drafts:
-    given = tuple(prior_report) or (False,) * len(texts)
-    return Drafts(PriorMode.CONTEXT, "context", tuple(texts), given, (), 0.1)
+    has_prior_report = tuple(prior_report) or (False,) * len(texts)
+    return Drafts(PriorMode.CONTEXT, "context", tuple(texts), has_prior_report, (), 0.1)
 
 
 def make_evaluation(

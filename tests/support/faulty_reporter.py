@@ -1,4 +1,4 @@
-"""Reporters that misbehave on purpose: the one thing of drafting that a test puts in itself."""
+"""Reporters that fail on purpose; all other parts of drafting are real in the tests."""
 
 from __future__ import annotations
 

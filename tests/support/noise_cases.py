@@ -7,7 +7,7 @@ import numpy as np
 from model.case import Case, View
 from model.network.clinicalblip import ClinicalBLIP
 
-ASK = "Image: Chest, 1 view, frontal \n Write the report of this chest radiograph."
+INSTRUCTION = "Image: Chest, 1 view, frontal \n Write the report of this chest radiograph."
 
 
 def noise_cases(model: ClinicalBLIP, number: int = 3) -> list[Case]:

@@ -75,8 +75,8 @@ class StudySeeder:
         """Claim this study for the stage, and release the others."""
         with unit_of_work() as session:
             claimed = leases.claim(session, stage, "test:1", 1000, 600.0)
-            others = [lease for lease in claimed if lease.study_id != study]
-            leases.release(session, others, "not this one")
+            other_leases = [lease for lease in claimed if lease.study_id != study]
+            leases.release(session, other_leases, "not this one")
         return next(lease for lease in claimed if lease.study_id == study)
 
     def prepare(self, study: uuid.UUID) -> None:

@@ -29,7 +29,7 @@ IMAGE_GONE = "film is gone"
 NO_TEXT, NO_FINDINGS = "text is empty after de-identification", "no findings"
 """The reasons for which a reviewed study gives no example."""
 
-_PAGE_SIZE = 200
+PAGE_SIZE = 200
 """Rows of one query; each query has a transaction of its own."""
 _NO_SOURCE = "none"
 """A draft's source of an indication that nobody gave."""
@@ -128,9 +128,9 @@ def _standing_reviews(*, consented: bool) -> Iterator[LatestReview]:
     after = None
     while True:
         with unit_of_work() as session:
-            page = reviews.latest_reviews(session, after, _PAGE_SIZE, consented=consented)
+            page = reviews.latest_reviews(session, after, PAGE_SIZE, consented=consented)
         yield from page
-        if len(page) < _PAGE_SIZE:
+        if len(page) < PAGE_SIZE:
             return
         after = page[-1].study_id
 

@@ -45,7 +45,7 @@ class Meteor15:
     """A running METEOR 1.5; `start_meteor_15` starts one.
 
     Raises:
-        MeteorUnavailable: from both methods, when its process has stopped.
+        MeteorUnavailable: both methods raise it once the process has stopped.
     """
 
     name = f"METEOR 1.5, jar of pycocoevalcap {version('pycocoevalcap')}"
@@ -65,7 +65,7 @@ class Meteor15:
         return np.array([float(number) for number in numbers])
 
     def score(self, statistics: NDArray[np.float64]) -> float:
-        """Return the jar's own score of cases together, from (cases, STATISTICS)."""
+        """Return the jar's own score of all cases together, from (cases, STATISTICS)."""
         summed = " ".join(str(float(number)) for number in statistics.sum(axis=0))
         self._query(f"EVAL ||| {summed}")  # answers with the score of each case, here one,
         return float(self._read_line())  # and then with that of all
@@ -149,9 +149,9 @@ def meteor_from_statistics(statistics: NDArray[np.float64]) -> NDArray[np.float6
 
     def share(side: int) -> NDArray[np.float64]:
         functional = lengths[..., 2 + side]
-        whole = _DELTA * (lengths[..., side] - functional) + (1 - _DELTA) * functional
+        total_weight = _DELTA * (lengths[..., side] - functional) + (1 - _DELTA) * functional
         matched_weight = _DELTA * weighted[..., side] + (1 - _DELTA) * weighted[..., 2 + side]
-        return _ratio(matched_weight, whole)
+        return _ratio(matched_weight, total_weight)
 
     precision, recall = share(0), share(1)
     mean = _ratio(precision * recall, _ALPHA * precision + (1 - _ALPHA) * recall)
@@ -160,18 +160,23 @@ def meteor_from_statistics(statistics: NDArray[np.float64]) -> NDArray[np.float6
     return np.asarray(mean * (1 - _GAMMA * fragmentation**_BETA))
 
 
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros_like(part, dtype=np.float64), where=whole > 0)
+def _ratio(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(
+        numerator,
+        denominator,
+        out=np.zeros_like(numerator, dtype=np.float64),
+        where=denominator > 0,
+    )
 
 
-_DEBIAN_WORDNET = Path("/usr/share/wordnet")
+DEBIAN_WORDNET = Path("/usr/share/wordnet")
 
 
 class _WordNet(WordNetCorpusReader):  # type: ignore[misc]  # nltk has no types
     """WordNet from nltk's folder or Debian's, read into memory so that no file stays open.
 
     Debian's lacks the list of the lexicographers' files. METEOR needs only the words of a synset,
-    so invented names of those files do.
+    so invented names of those files are enough.
     """
 
     def open(self, file: str) -> Any:
@@ -186,7 +191,7 @@ class _WordNet(WordNetCorpusReader):  # type: ignore[misc]  # nltk has no types
         """Map nothing: nltk would look for the files of other versions and languages."""
 
 
-class _Synonyms:
+class Synonyms:
     """The part of WordNet that nltk's METEOR uses; each word is looked up once."""
 
     def __init__(self, wordnet: _WordNet | None) -> None:
@@ -209,9 +214,9 @@ class MeteorNltk:
     """
 
     def __init__(self) -> None:
-        self._synonyms = _synonyms()
+        self._synonyms = load_synonyms()
         self._stems = _Stems()
-        self._words = NLTKWordTokenizer()
+        self._word_tokenizer = NLTKWordTokenizer()
         wordnet = self._synonyms.version
         synonyms = f"with WordNet {wordnet}" if wordnet else "without synonyms (no WordNet here)"
         self.name = f"METEOR, nltk {version('nltk')} {synonyms}"
@@ -239,16 +244,19 @@ class MeteorNltk:
 
     def _split(self, text: str) -> list[str]:
         split_sentences = re.split(r"(?<=[.?!])\s+", text)
-        return [word for sentence in split_sentences for word in self._words.tokenize(sentence)]
+        return [
+            word for sentence in split_sentences for word in self._word_tokenizer.tokenize(sentence)
+        ]
 
 
 @cache
-def _synonyms() -> _Synonyms:
+def load_synonyms() -> Synonyms:
+    """WordNet's synonyms, read once; none where WordNet is not installed."""
     for root in _wordnet_roots():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that other languages are missing
-            return _Synonyms(_WordNet(root, None))
-    return _Synonyms(None)
+            return Synonyms(_WordNet(root, None))
+    return Synonyms(None)
 
 
 def _wordnet_roots() -> Iterator[PathPointer]:
@@ -257,7 +265,7 @@ def _wordnet_roots() -> Iterator[PathPointer]:
             yield nltk.data.find(name)
         except LookupError:
             continue
-    if (_DEBIAN_WORDNET / "data.noun").is_file():
-        if str(_DEBIAN_WORDNET) not in nltk.data.path:  # nltk reads only from its own folders
-            nltk.data.path.append(str(_DEBIAN_WORDNET))
-        yield FileSystemPathPointer(str(_DEBIAN_WORDNET))
+    if (DEBIAN_WORDNET / "data.noun").is_file():
+        if str(DEBIAN_WORDNET) not in nltk.data.path:  # nltk reads only from its own folders
+            nltk.data.path.append(str(DEBIAN_WORDNET))
+        yield FileSystemPathPointer(str(DEBIAN_WORDNET))

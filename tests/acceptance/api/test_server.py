@@ -27,8 +27,8 @@ def test_it_takes_a_free_port_and_ends_cleanly(serve):
 
 
 def test_a_port_in_use_is_one_clear_line(serve):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listening_socket:
+        port = listening_socket.getsockname()[1]
         server = serve(wait=False, serve_port=port)
         assert server.process.wait(timeout=30) == 1
     (line,) = server.log.read_text().splitlines()

@@ -108,7 +108,7 @@ def test_metrics_have_a_draft_workers_facts(database, client):
         f'nightdraft_draft_reruns{{worker="{worker}"}} 1.0',
     ):
         assert line in metrics.splitlines()
-    assert "nightdraft_draft_tokens_per_second{" not in metrics  # the worker did not tell it
+    assert "nightdraft_draft_tokens_per_second{" not in metrics  # the worker did not report it
 
 
 def test_metrics_say_that_a_part_is_down(data_dir, setting):

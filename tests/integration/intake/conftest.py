@@ -23,7 +23,7 @@ def listen(
     processes: list[ListenerProcess] = []
 
     def start(**settings: object) -> ListenerProcess:
-        # The disk of whoever runs the tests may be nearly full; tests of that say so themselves.
+        # The disk of this machine may be nearly full; a test of a full disk sets its own limit.
         setting(**{"disk_stop_mb": 0, "disk_warn_mb": 0, **settings})
         process = start_listener(tmp_path)
         processes.append(process)

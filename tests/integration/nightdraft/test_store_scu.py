@@ -108,9 +108,9 @@ def send(folder: Path, port: int, called: str = "SCP", associations: int = 1) ->
 
 
 def test_what_is_dicom_is_found_and_what_is_not_is_named(folder: Path) -> None:
-    others = [entry for entry in find_dicom_files(folder) if isinstance(entry, SendResult)]
-    assert {result.path.name for result in others} == {"notes.txt", "empty", "half.dcm"}
-    assert {result.outcome for result in others} == {SendOutcome.NOT_DICOM}
+    rejected = [entry for entry in find_dicom_files(folder) if isinstance(entry, SendResult)]
+    assert {result.path.name for result in rejected} == {"notes.txt", "empty", "half.dcm"}
+    assert {result.outcome for result in rejected} == {SendOutcome.NOT_DICOM}
     (bare,) = [file for file in files_of(folder) if file.path.name == "bare.dcm"]
     assert not bare.sent_as_is
     with pytest.raises(NotFound):

@@ -101,7 +101,7 @@ class ReporterWithTokens(NullReporter):
 
     def draft(self, cases):
         for wrote in super().draft(cases):
-            tokens = tuple(f"▁{word}" for word in wrote.text.split())
+            tokens = tuple(f"▁{token}" for token in wrote.text.split())
             logs = (math.log(0.25),) * len(tokens)
             yield replace(wrote, tokens=tokens, logprobs=logs, rerun="float32")
 
@@ -148,9 +148,9 @@ def test_a_stat_that_comes_while_others_are_drafted_takes_the_next_place():
     assert key_of(urgent[0]) == reporter.batches[1][0]
 
 
-def test_a_worker_that_lost_its_lease_saves_nothing_and_its_mates_are_saved(night):
+def test_a_worker_that_lost_a_lease_saves_nothing_for_it_and_saves_the_rest_of_the_batch(night):
     night(lease_seconds=60)
-    lost, kept = prepared(1, 2)
+    lost, valid = prepared(1, 2)
 
     def steal(batch):
         with unit_of_work() as session:
@@ -158,7 +158,7 @@ def test_a_worker_that_lost_its_lease_saves_nothing_and_its_mates_are_saved(nigh
             row.lease_owner, row.claims = "another", row.claims + 1
 
     assert draft(Reporter(breaks=steal)) == 1
-    assert visible_state(kept) is DRAFTED
+    assert visible_state(valid) is DRAFTED
     assert visible_state(lost) is VisibleState.DRAFTING  # the other's
     with unit_of_work() as session:
         assert not drafts.list_by_study(session, lost)
@@ -177,7 +177,7 @@ def test_leases_are_renewed_while_the_model_works(night):
     assert visible_state(study) is DRAFTED
 
 
-def test_poison_in_a_batch_is_alone_failed_and_its_mates_are_drafted(night):
+def test_poison_in_a_batch_fails_alone_and_the_others_are_drafted(night):
     night(max_attempts=2)
     good, bad, fine = prepared(1, 2, 3)
     poison = key_of(bad)
@@ -283,7 +283,7 @@ def test_an_error_on_the_way_gives_back_what_is_in_hand():
     assert event_kinds(study)[-1] == EventKind.LEASE_RELEASED
 
 
-def test_asked_to_stop_it_finishes_what_the_model_has_and_begins_nothing():
+def test_a_stopping_worker_finishes_what_the_model_has_and_begins_nothing():
     ids = prepared(1, 2, 3, 4)
     reporter = Reporter(batch=2)
     assert draft(reporter, is_stopping=lambda: bool(reporter.batches)) == 2
@@ -295,16 +295,16 @@ def test_asked_to_stop_it_finishes_what_the_model_has_and_begins_nothing():
 def test_inputs_that_are_not_what_they_should_be_are_prepared_again(damage):
     study, other_study = prepared(1, 2)
     blobs = Blobs(settings().data_dir)
-    mine, others = request_of(study), request_of(other_study)
+    request, other_request = request_of(study), request_of(other_study)
     if damage == "gone":
-        blobs.remove(mine.prepared_blob)
+        blobs.remove(request.prepared_blob)
     elif damage == "damaged":
-        blobs.path(mine.prepared_blob).write_bytes(b"PK" + bytes(100))
+        blobs.path(request.prepared_blob).write_bytes(b"PK" + bytes(100))
     elif damage == "another study's":
-        blobs.path(mine.prepared_blob).write_bytes(blobs.read(others.prepared_blob))
+        blobs.path(request.prepared_blob).write_bytes(blobs.read(other_request.prepared_blob))
     else:
         with unit_of_work() as session:
-            session.get(DraftRequest, mine.id).preprocessing_digest = "older"
+            session.get(DraftRequest, request.id).preprocessing_digest = "older"
     assert draft() == 1
     assert visible_state(study) is VisibleState.WAITING
     assert EventKind.PREPARE_AGAIN in event_kinds(study)
@@ -334,14 +334,14 @@ def test_the_same_inputs_lead_to_one_draft():
     assert draft() == 1
     with unit_of_work() as session:
         row = session.get(DraftRequest, request_of(study).id)
-        again = DraftRequest(study_id=study, revision=row.revision, priority=2)
-        session.add(again)
+        repeated_request = DraftRequest(study_id=study, revision=row.revision, priority=2)
+        session.add(repeated_request)
     assert prepare() == 1
     assert draft() == 1
     with unit_of_work() as session:
-        (only,) = drafts.list_by_study(session, study)
-        assert session.get(DraftRequest, again.id).draft_id == only.id
-        assert only.superseded_at is None
+        (saved_draft,) = drafts.list_by_study(session, study)
+        assert session.get(DraftRequest, repeated_request.id).draft_id == saved_draft.id
+        assert saved_draft.superseded_at is None
 
 
 def frontal_and_lateral():
@@ -375,11 +375,11 @@ def test_a_late_image_closing_while_the_draft_is_saved_does_not_lock_both_out(mo
     closing = threading.Thread(target=close_studies)
     append_event = events.append_event
 
-    def append_late(session, *given, **more):
+    def append_late(session, *arguments, **options):
         if not closing.ident:
             closing.start()
             eventually(blocked)
-        append_event(session, *given, **more)
+        append_event(session, *arguments, **options)
 
     def blocked():
         with unit_of_work() as session:
@@ -427,7 +427,7 @@ def test_a_draft_that_the_database_refuses_takes_no_mate_along(night):
     assert (visible_state(bad), visible_state(good)) == (FAILED, DRAFTED)
 
 
-def test_no_database_is_told_and_nothing_is_lost(night):
+def test_a_lost_database_is_reported_and_nothing_is_lost(night):
     (study,) = prepared(1)
     url = settings().database_url
     night(database_url="postgresql://nobody@127.0.0.1:1/none")

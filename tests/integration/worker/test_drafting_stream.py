@@ -60,7 +60,7 @@ def draft(reporter: Any, seconds: float = 60, **more: Any) -> int:
 
 
 def group_sizes(lines: Sequence[Mapping[str, Any]]) -> list[int]:
-    """How many drafts each transaction saved, as the log tells."""
+    """How many drafts each transaction saved, as the log says."""
     return [line["count"] for line in lines if line["event"] == "drafts were saved"]
 
 
@@ -141,7 +141,7 @@ def test_drafts_are_saved_in_groups_and_none_is_lost(
 def test_a_draft_does_not_wait_long_for_others(
     ids: list[Any], reporter: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With no time to wait each is saved as it comes."""
+    """Without a time to wait, each draft is saved as soon as it is written."""
     monkeypatch.setattr(drafting, "SAVE_SECONDS", 0.0)
     with capture_logs() as lines:
         assert draft(reporter) == STUDIES
@@ -151,7 +151,7 @@ def test_a_draft_does_not_wait_long_for_others(
 def test_when_time_is_up_what_is_in_the_slots_is_finished(
     ids: list[Any], reporter: Reporter
 ) -> None:
-    """Nothing that was begun is thrown away, and the rest is there for the next task."""
+    """Drafts that were begun are finished, and the others are left for the next task."""
     first = draft(reporter, seconds=0.01)
     assert reporter.slots <= first < STUDIES
     assert first + draft(reporter) == STUDIES
@@ -176,8 +176,8 @@ def test_the_pace_is_of_the_time_between_two_calls(ids: list[Any], reporter: Rep
     assert facts["studies"] == before.studies + STUDIES
     assert facts["reruns"] == before.reruns
     seconds[0] += 5.0
-    again = pace.facts()
-    assert (again["studies_per_second"], again["occupancy"]) == (0, 0)
+    second_facts = pace.facts()
+    assert (second_facts["studies_per_second"], second_facts["occupancy"]) == (0, 0)
 
 
 def test_a_model_that_looks_at_nothing_has_a_pace_too() -> None:

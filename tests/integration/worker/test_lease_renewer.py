@@ -64,11 +64,11 @@ def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 1
 
-    def taken_back():
+    def expired():
         with unit_of_work() as session:
             return requests.expire_leases(session, 3, 0.0)
 
-    assert eventually(taken_back, 10) == 1
+    assert eventually(expired, 10) == 1
 
 
 def test_a_part_that_is_down_is_one_line_and_a_pause(night, monkeypatch):

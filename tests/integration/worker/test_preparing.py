@@ -151,7 +151,7 @@ def unknown_chest():
     return image
 
 
-def test_what_the_headers_leave_open_is_asked_once():
+def test_what_the_headers_leave_open_opens_one_hold():
     study = store_image(unknown_chest())
     assert prepare() == 0
     assert visible_state(study) is VisibleState.HELD
@@ -207,11 +207,11 @@ def test_a_late_image_under_preparation_belongs_to_the_next_revision():
 def test_a_lost_lease_prepares_nothing(monkeypatch):
     study = store_studies(1)[0]
 
-    def steal(*given):
+    def steal(*arguments):
         with unit_of_work() as session:
             row = session.get(DraftRequest, request_of(study).id)
             row.lease_owner, row.claims = "another", row.claims + 1
-        return build_case(*given)
+        return build_case(*arguments)
 
     build_case = preparing.build_case
     monkeypatch.setattr(preparing, "build_case", steal)

@@ -33,8 +33,8 @@ def test_from_arrival_to_draft_and_nothing_of_a_patient_on_the_way(night, run_pa
     ids = store_studies(1, 2, 3, 4)
     running = [run_part(part) for part in ("sweep", "prepare", "draft")]
     eventually(lambda: drafted(ids), 60)
-    late = store_studies(5)
-    eventually(lambda: drafted(late), 30)
+    later_studies = store_studies(5)
+    eventually(lambda: drafted(later_studies), 30)
     assert running_parts() == {"sweep", "prepare", "draft"}
     with redis.Redis.from_url(broker) as connection:
         assert not [key for key in connection.keys("*") if PLANTED_NAME in key.decode()]
@@ -67,7 +67,7 @@ def test_killed_at_any_point_every_study_has_one_draft(
     running = {part: run_part(part) for part in ("sweep", "prepare", "draft")}
 
     def supervised():
-        # As a supervisor does: what died is started again.
+        # A process that died is started again, as a supervisor does.
         for name, part in running.items():
             if part.process.poll() is not None:
                 running[name] = run_part(name)
@@ -77,8 +77,8 @@ def test_killed_at_any_point_every_study_has_one_draft(
     assert (tmp_path / "killed").exists()
     with unit_of_work() as session:
         for study in ids:
-            (only,) = drafts.list_by_study(session, study)
-            assert only.superseded_at is None
+            (draft,) = drafts.list_by_study(session, study)
+            assert draft.superseded_at is None
             assert session.get(DraftRequest, session.get(Study, study).request_id).attempts == 0
 
 
@@ -96,9 +96,9 @@ def test_redis_emptied_and_killed_while_all_runs(night, run_part, broker, server
         valkey = psutil.Process(connection.info("server")["process_id"])
     valkey.kill()
     eventually(lambda: not valkey.is_running() or valkey.status() == psutil.STATUS_ZOMBIE)
-    late = store_studies(4, 5)
+    later_studies = store_studies(4, 5)
     assert servers.restart_dead()
-    eventually(lambda: drafted(late), 60)
+    eventually(lambda: drafted(later_studies), 60)
     assert [part.process.poll() for part in running] == [None, None, None]
 
 
@@ -122,13 +122,13 @@ def test_a_sick_worker_stops_itself_and_does_no_harm_when_restarted(night, run_p
         assert alarms.open_alarms(session, "prepare")
     for path in data_dir.glob("blobs/instances/**/*.hidden"):
         path.rename(path.with_suffix(".dcm"))
-    again = run_part("prepare")
+    restarted = run_part("prepare")
     eventually(lambda: running_parts() == {"sweep", "prepare"}, 30)
     assert {visible_state(study) for study in ids} == {VisibleState.WAITING}
     with unit_of_work() as session:
         alarms.close_alarms(session)
     eventually(lambda: {visible_state(study) for study in ids} == {VisibleState.PREPARED}, 30)
-    assert again.process.poll() is None
+    assert restarted.process.poll() is None
     assert sweep.process.poll() is None
 
 

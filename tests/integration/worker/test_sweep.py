@@ -32,7 +32,7 @@ def claim(stage=Stage.PREPARE, limit=10, seconds=60.0):
 def test_quiet_studies_are_closed_however_many(queue, monkeypatch):
     monkeypatch.setattr(sweep, "CLOSE_AT_ONCE", 2)
     ids = store_studies(1, 2, 3, 4, 5)
-    assert sweep.sweep() == SweepResult(closed=5, taken_back=0, rung=5)
+    assert sweep.sweep() == SweepResult(closed=5, expired=0, rung=5)
     assert {visible_state(study) for study in ids} == {VisibleState.WAITING}
 
 
@@ -79,7 +79,7 @@ def test_leases_that_ran_out_are_taken_back_and_rung_for(queue):
     (study,) = store_studies(1)
     close_studies()
     claim(seconds=0.0)
-    assert sweep.sweep() == SweepResult(closed=0, taken_back=1, rung=1)
+    assert sweep.sweep() == SweepResult(closed=0, expired=1, rung=1)
     assert visible_state(study) is VisibleState.WAITING
 
 
@@ -87,7 +87,7 @@ def test_workers_that_die_on_one_study_after_the_other_raise_the_alarm(queue, ni
     night(retry_seconds=3600, sick_after=3)
     ids = store_studies(1, 2, 3, 4)
     close_studies()
-    claim(seconds=0.0)  # one worker dies with all of them, then one on each, alone
+    claim(seconds=0.0)  # one worker dies with all of them in a batch, then one with each alone
     sweep.sweep()
     for _ in range(3):
         assert len(claim(seconds=0.0)) == 1
@@ -102,7 +102,7 @@ def test_workers_that_die_on_one_study_after_the_other_raise_the_alarm(queue, ni
     with unit_of_work() as session:
         alarms.close_alarms(session)
     assert sweep.sweep().rung == 4
-    # The deaths before the alarm are settled: the next one starts a new count.
+    # Deaths before the alarm do not count again: the next one starts a new count.
     claim(seconds=0.0)
     sweep.sweep()
     with unit_of_work() as session:

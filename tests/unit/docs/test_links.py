@@ -109,18 +109,18 @@ def command_lines(text: str) -> Iterator[str]:
 def command_fault(line: str) -> str | None:
     """Return what a command line names that does not exist, or None."""
     command = command_tree()
-    for word in shlex.split(line, comments=True)[1:]:
+    for argument in shlex.split(line, comments=True)[1:]:
         options = {name for option in command.params for name in (*option.opts, "--help")}
-        if word.startswith("--"):
-            if word.partition("=")[0] not in options:
-                return word
+        if argument.startswith("--"):
+            if argument.partition("=")[0] not in options:
+                return argument
         elif children := getattr(command, "commands", None):
-            if word in children:
-                command = children[word]
-            elif "|" in word and set(word.split("|")) <= set(children):
+            if argument in children:
+                command = children[argument]
+            elif "|" in argument and set(argument.split("|")) <= set(children):
                 return None
-            elif not (word.isupper() or word == "..."):
-                return word
+            elif not (argument.isupper() or argument == "..."):
+                return argument
     return None
 
 
@@ -155,12 +155,12 @@ def defined(module: Path) -> frozenset[str]:
 
 def dotted_name_exists(name: str) -> bool:
     """Return whether `package.module.name` is a module of ours or a name in one."""
-    words = name.split(".")
-    for count in range(len(words), 0, -1):
-        path = ROOT.joinpath(*words[:count])
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        path = ROOT.joinpath(*parts[:count])
         module = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         if module.is_file():
-            rest = ".".join(words[count:])
+            rest = ".".join(parts[count:])
             return not rest or rest in defined(module)
     return False
 
@@ -306,16 +306,16 @@ def test_every_variable_exists(page: Path) -> None:
 
 
 def test_every_page_can_be_reached_from_the_index() -> None:
-    seen = {ROOT / "README.md"}
-    waiting = [*seen]
+    reached = {ROOT / "README.md"}
+    waiting = [*reached]
     while waiting:
         page = waiting.pop()
         for link in re.findall(r"\]\(([^)\s#]+\.md)(?:#[^)]*)?\)", parts(page.read_text()).prose):
             target = (page.parent / link).resolve()
-            if target.is_relative_to(DOCS) and target not in seen:
-                seen.add(target)
+            if target.is_relative_to(DOCS) and target not in reached:
+                reached.add(target)
                 waiting.append(target)
-    assert not set(DOCS.rglob("*.md")) - seen
+    assert not set(DOCS.rglob("*.md")) - reached
 
 
 def test_every_module_has_a_line_on_the_architecture_page() -> None:

@@ -81,14 +81,14 @@ def test_adapters_are_read_as_they_were_written(bundle: Path) -> None:
 
 def test_checking_reports_progress_to_its_end(bundle: Path) -> None:
     calls: list[tuple[str, float, float | None]] = []
-    verify(bundle, lambda what, done, total: calls.append((what, done, total)))
+    verify(bundle, lambda step, done, total: calls.append((step, done, total)))
     size = sum(
         path.stat().st_size
         for path in bundle.rglob("*")
         if path.is_file() and path.name != MANIFEST
     )
     done = [call[1] for call in calls]
-    assert {(what, total) for what, _, total in calls} == {("checking", size)}
+    assert {(step, total) for step, _, total in calls} == {("checking", size)}
     assert done == sorted(done)
     assert done[-1] == size
 

@@ -1,4 +1,4 @@
-"""The one face of the model floor, with the shipped bundle and without any."""
+"""The reporter, which is all of the model that a worker uses, with and without a bundle."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_keys_not_of_our_making_are_refused(blobs, key):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_and_leaves_nothing(blobs, monkeypatch, number):
+def test_a_full_disk_is_an_error_and_leaves_nothing(blobs, monkeypatch, number):
     def full(*_):
         raise OSError(number, "full")
 
@@ -133,7 +133,7 @@ def test_where_the_file_system_cannot_go_past_the_cache_it_goes_through(tmp_path
     assert written(tmp_path / "image", block) == block
 
 
-def test_a_short_write_is_completed_and_a_full_disk_told(tmp_path, monkeypatch):
+def test_a_short_write_is_completed_and_a_full_disk_is_an_error(tmp_path, monkeypatch):
     write = os.write
     monkeypatch.setattr(os, "write", lambda handle, content: write(handle, content[:4097]))
     block = os.urandom(70_000)

@@ -1,4 +1,4 @@
-"""Celery's settings, held to what they are for."""
+"""Celery's settings do what they are for."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_messages_are_json_and_no_result_is_kept(conf):
     assert not conf["worker_send_task_events"]
 
 
-def test_a_bell_is_heard_at_most_once(conf):
+def test_a_bell_is_delivered_at_most_once(conf):
     assert not conf["task_acks_late"]
     assert not conf["task_reject_on_worker_lost"]
     assert conf["broker_transport_options"]["ack_emulation"] is False
@@ -48,8 +48,8 @@ def test_the_three_tasks_are_the_three_queues(conf):
     import worker.tasks  # noqa: F401  # where they are made
 
     assert conf["task_routes"] == {name: {"queue": name} for name in ("sweep", "prepare", "draft")}
-    ours = {name for name in app.tasks if not name.startswith("celery.")}
-    assert ours == {"sweep", "prepare", "draft"}
+    own_tasks = {name for name in app.tasks if not name.startswith("celery.")}
+    assert own_tasks == {"sweep", "prepare", "draft"}
 
 
 def test_a_sockets_address_is_written_as_kombu_wants_it():

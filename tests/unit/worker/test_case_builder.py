@@ -30,7 +30,7 @@ from worker.case_builder import (
 @pytest.fixture
 def study(tmp_path: Path):
     """The frontal and the lateral image of a phantom, and a function that writes them."""
-    both = next(
+    headers = next(
         datasets
         for seed in range(1, 50)
         if len(datasets := phantom_dicom(phantom(seed), size=64)) == 2
@@ -38,18 +38,18 @@ def study(tmp_path: Path):
 
     def write():
         images = []
-        for dataset in both:
+        for dataset in headers:
             path = tmp_path / f"{dataset.SOPInstanceUID}.dcm"
             dataset.save_as(path, enforce_file_format=True)
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
             images.append(StoredImage(dataset.SOPInstanceUID, dataset.SOPClassUID, path, sha256))
         return images
 
-    return both, write
+    return headers, write
 
 
-def build(images, others=(), approved=frozenset(), **chosen):
-    return build_case(images, list(others), NULL, set(approved), read_settings(**chosen))
+def build(images, excluded=(), approved=frozenset(), **chosen):
+    return build_case(images, list(excluded), NULL, set(approved), read_settings(**chosen))
 
 
 def test_the_same_images_in_any_order_give_the_same_digest(study):
@@ -74,12 +74,12 @@ def test_another_prior_is_another_digest(study):
 
 
 def test_a_doubtful_indication_is_said_on_the_draft(study):
-    both, write = study
-    for dataset in both:
+    datasets, write = study
+    for dataset in datasets:
         del dataset.RequestAttributesSequence
         dataset.AdditionalPatientHistory = "Smoker."
     assert "The indication is taken from the history." in build(write()).provenance["notes"]
-    for dataset in both:
+    for dataset in datasets:
         dataset.ReasonForTheRequestedProcedure = "x" * 64
     assert (
         "The indication may be cut short: it fills its field." in build(write()).provenance["notes"]
@@ -87,8 +87,8 @@ def test_a_doubtful_indication_is_said_on_the_draft(study):
 
 
 def test_no_age_is_drafted_held_or_skipped_as_the_site_wants(study):
-    both, write = study
-    for dataset in both:
+    datasets, write = study
+    for dataset in datasets:
         del dataset.PatientBirthDate
     images = write()
     assert "Patient's age unknown." in build(images).provenance["notes"]
@@ -100,8 +100,8 @@ def test_no_age_is_drafted_held_or_skipped_as_the_site_wants(study):
 
 
 def test_a_child_is_not_for_this_model(study):
-    both, write = study
-    for dataset in both:
+    datasets, write = study
+    for dataset in datasets:
         dataset.PatientAge = "004Y"
     result = build(write())
     assert isinstance(result, Unsuitable)
@@ -122,18 +122,18 @@ def test_a_file_that_is_no_image_is_named_beside_one_that_is(study):
 
 
 def test_a_header_without_pixels_is_no_image_and_nothing_is_damaged(study):
-    both, write = study
-    del both[1].PixelData
+    datasets, write = study
+    del datasets[1].PixelData
     images = write()
     result = build(images)
     assert isinstance(result, BuiltCase)
     assert [left["reason"] for left in result.provenance["left_out"]] == ["no_pixels"]
     assert "A film of the study came without its pixels." in result.provenance["notes"]
-    del both[0].PixelData
+    del datasets[0].PixelData
     frontal, lateral = write()
-    alone = build([frontal])
-    assert isinstance(alone, Unsuitable)
-    assert alone.reason == "no_pixels"
+    outcome = build([frontal])
+    assert isinstance(outcome, Unsuitable)
+    assert outcome.reason == "no_pixels"
     neither = build([frontal, lateral])
     assert neither.reason == "needed_view_missing"
     assert "without its pixels" in neither.sentence

@@ -50,8 +50,8 @@ def test_an_image_is_kept_whole_and_its_study_is_known(listen, data_dir):
     )
     assert send_images(port, sent) == [0x0000]
     (instance,) = read_rows()
-    kept = dcmread(Blobs(data_dir).path(instance.blob))
-    assert kept == sent
+    stored = dcmread(Blobs(data_dir).path(instance.blob))
+    assert stored == sent
     assert instance.state == InstanceState.KEPT
     assert (instance.sop_instance_uid, instance.calling_ae) == (sent.SOPInstanceUID, "CR1")
     assert instance.transfer_syntax_uid == "1.2.840.10008.1.2.1"

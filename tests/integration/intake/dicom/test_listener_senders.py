@@ -74,9 +74,9 @@ def test_dcmtk_sends_the_chest_images_in_one_run(listen, samples, tmp_path, prog
         text=True,
         check=False,
     )
-    kept = {row.sop_instance_uid for row in read_rows()}
+    stored_uids = {row.sop_instance_uid for row in read_rows()}
     in_folder = {dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in folder.iterdir()}
-    assert kept == in_folder, result.stdout + result.stderr
+    assert stored_uids == in_folder, result.stdout + result.stderr
     assert all(row.state == InstanceState.KEPT for row in read_rows())
 
 

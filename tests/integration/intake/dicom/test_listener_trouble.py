@@ -89,7 +89,7 @@ def test_a_database_that_is_away_is_answered_a700_and_waited_for(
 
     execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
     execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-    # What would be refused for good is put off too: no row could tell of it.
+    # An image that is to be refused for good waits too, because its refusal needs a row.
     assert send_images(listener.port, make_image("1.2.2"), make_image("1.2.2", sop="1.2.x")) == [
         0xA700,
         0xA700,
@@ -127,13 +127,13 @@ def test_listeners_share_a_port_where_each_says_so(listen, tmp_path, data_dir):
 
         eventually(both_kept_images)
         assert len(kept_files(data_dir)) == len(read_rows())
-        alone = start_listener(
+        exclusive_listener = start_listener(
             tmp_path,
             NIGHTDRAFT_LISTEN_PORT=str(first.port),
             NIGHTDRAFT_LISTEN_SHARED="false",
         )
-        assert alone.stop() == 1
-        assert "PortInUse: " in alone.log.read_text()
+        assert exclusive_listener.stop() == 1
+        assert "PortInUse: " in exclusive_listener.log.read_text()
     finally:
         second.stop()
 
@@ -180,7 +180,9 @@ def test_it_ends_cleanly_with_the_object_in_hand_answered(listen, data_dir):
         assert listener.stop() == 0
         sender.join()
     assert set(statuses) == {0}
-    assert len(read_rows()) == len(statuses) < 1000  # what was answered is there, and nothing else
+    assert (
+        len(read_rows()) == len(statuses) < 1000
+    )  # every acknowledged image is there, and no other
     assert read_heartbeat() is None
     assert not incoming_files(data_dir)
 

@@ -39,7 +39,7 @@ def as_written(measured: dict[str, Any]) -> dict[str, Any]:
     return read
 
 
-def shown(rendered: RenderableType) -> str:
+def rendered_text(rendered: RenderableType) -> str:
     page = io.StringIO()
     Console(file=page, width=240).print(rendered)
     return page.getvalue()
@@ -97,7 +97,7 @@ def test_a_few_studies_go_through_the_station(
         assert memory["grows"] == (
             memory["at_end"] > ratio * memory["at_quarter"] and growth > difference
         )
-    text = shown(pipeline.render(measured))
+    text = rendered_text(pipeline.render(measured))
     assert f"6 studies of {measured['films']} films" in text
     assert "DRAFTED 6" in text
 
@@ -118,8 +118,8 @@ def test_listeners_are_measured_side_by_side() -> None:
     }
     assert set(rows) == {(name, count) for name in installed for count in (1, 4)}
     for (name, count), row in rows.items():
-        ours = name == "nightdraft listen"
-        assert row["processes"] == (min(count, os.cpu_count() or 1) if ours else 1)
+        processes = min(count, os.cpu_count() or 1) if name == "nightdraft listen" else 1
+        assert row["processes"] == processes
         assert_ordered(row["films_per_second"])
         assert_ordered(row["memory_mb"])
         assert row["films_per_second"]["least"] >= 4 / wall_seconds
@@ -127,11 +127,11 @@ def test_listeners_are_measured_side_by_side() -> None:
         line = next(line for line in lines if f", {name}, {count} at once:" in line)
         logged = float(line.rpartition(": ")[2].removesuffix(" films a second"))
         assert logged == rounded(row["films_per_second"]["median"], 0.1)
-    text = shown(receive.render(measured))
+    text = rendered_text(receive.render(measured))
     for count, key in receive.RATIOS.items():
-        fork = rows["DCMTK storescp --fork", count]["films_per_second"]["median"]
-        ours = rows["nightdraft listen", count]["films_per_second"]["median"]
-        assert measured[key] == rounded(ours / fork, 0.001)
+        fork_rate = rows["DCMTK storescp --fork", count]["films_per_second"]["median"]
+        listener_rate = rows["nightdraft listen", count]["films_per_second"]["median"]
+        assert measured[key] == rounded(listener_rate / fork_rate, 0.001)
         assert f"{measured[key]:.2f} x storescp --fork at {count}" in text
 
 
@@ -205,7 +205,7 @@ def test_codecs_are_measured_beside_the_plain_script(monkeypatch: pytest.MonkeyP
     del codecs["jpeg_2000"]
     assert all(row["error"] == codecs["uncompressed"]["error"] for row in codecs.values())
     assert codecs["uncompressed"]["error"]["largest"] <= 2
-    text = shown(prepare.render(measured))
+    text = rendered_text(prepare.render(measured))
     assert re.search(rf"JPEG-LS +{measured['jpeg_ls']['mb']:.1f} ", text)
     assert f"median of {measured['runs']} runs" in text
 
@@ -227,6 +227,6 @@ def test_feeding_is_measured_with_and_without_prepared_images() -> None:
     ratio = measured["shelf"]["median"] / measured["files"]["median"]
     assert measured["ratio"] == rounded(ratio, 0.01)
     assert lines[-2:] == ["run 1 of 2", "run 2 of 2"]
-    text = shown(feed.render(measured))
+    text = rendered_text(feed.render(measured))
     assert f"{measured['ratio']:.1f} times as fast" in text
     assert f"{measured['files']['median']:,.0f}" in text

@@ -103,8 +103,8 @@ def test_a_draft_made_before_becomes_current_again():
     assert [d.id for d in of(study_id) if d.superseded_at is None] == [old]
 
 
-def test_a_lost_lease_saves_nothing_and_its_mates_are_saved():
-    lost, kept = complete(new_instance("1.1")), complete(new_instance("1.2"))
+def test_a_lost_lease_saves_nothing_and_the_others_of_its_batch_are_saved():
+    lost, valid = complete(new_instance("1.1")), complete(new_instance("1.2"))
     for lease in claim():
         prepare(lease)
     claimed = {lease.study_id: lease for lease in claim(Stage.DRAFT)}
@@ -113,7 +113,7 @@ def test_a_lost_lease_saves_nothing_and_its_mates_are_saved():
     with unit_of_work() as session:
         saved = [drafts.save(session, lease, new_draft(lease)) for lease in claimed.values()]
     assert saved.count(None) == 1
-    assert (len(of(lost[0])), len(of(kept[0]))) == (0, 1)
+    assert (len(of(lost[0])), len(of(valid[0]))) == (0, 1)
 
 
 def test_a_failing_transaction_saves_nothing_of_the_group():

@@ -19,7 +19,7 @@ def expire(max_attempts=3):
 
 
 def die(stage=Stage.PREPARE):
-    """A worker claims what is next, and dies; returns the requests that it had claimed."""
+    """Let a worker claim the next requests and die; return those requests."""
     claimed = claim(stage, seconds=0.0)
     expire()
     return [lease.request_id for lease in claimed]
@@ -84,7 +84,7 @@ def test_what_supersedes_and_conflicts_has_its_reason():
 def test_deaths_of_suspects_are_counted_since_the_last_success():
     for n in range(4):
         complete(new_instance(f"1.{n}"))
-    assert len(die()) == 4  # all at once: nobody is to blame yet
+    assert len(die()) == 4  # they died together, so no study is suspect yet
     assert deaths() == []
     dead = [die()[0] for _ in range(3)]
     assert set(deaths()) == set(dead)
@@ -119,7 +119,7 @@ def test_the_search_for_deaths_does_not_walk_through_arrivals():
         connection.execute(text("ANALYZE events"))
     statements = []
 
-    def keep(_connection, cursor, statement, parameters, _context, _many):
+    def keep(_connection, cursor, statement, parameters, _context, _executemany):
         statements.append(cursor.mogrify(statement, parameters).decode())
 
     event.listen(engine(), "before_cursor_execute", keep)

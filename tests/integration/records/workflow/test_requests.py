@@ -68,18 +68,18 @@ def test_claims_go_by_priority_then_arrival():
 def test_two_workers_never_get_the_same_request():
     for n in range(30):
         complete(new_instance(f"1.{n}"))
-    got = []
+    request_ids = []
 
     def take(owner):
         while claimed := claim(owner=owner, limit=3):
-            got.extend(lease.request_id for lease in claimed)
+            request_ids.extend(lease.request_id for lease in claimed)
 
     threads = [threading.Thread(target=take, args=(f"w{n}",)) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(got) == len(set(got)) == 30
+    assert len(request_ids) == len(set(request_ids)) == 30
 
 
 def test_a_lost_lease_cannot_write():
@@ -135,7 +135,7 @@ def test_a_study_that_kills_its_worker_alone_ends_failed():
         take_back()
         deaths += 1
         assert deaths < 10
-    assert deaths == 4  # one as a mate, then three attempts alone
+    assert deaths == 4  # one attempt in a batch, then three alone
     assert state(study_id) is VisibleState.FAILED
     with unit_of_work() as session:
         row = worklist.read_row(session, study_id)

@@ -51,7 +51,7 @@ def latest(**options):
         return reviews.latest_reviews(session, **options)
 
 
-def told(study_id):
+def event_lines(study_id):
     with unit_of_work() as session:
         return [(event.kind, event.detail) for event in events.timeline(session, study_id)]
 
@@ -63,7 +63,7 @@ def draft_again(study="1.2.3"):
     return draft_id
 
 
-def ask(study_id):
+def request_redraft(study_id):
     with unit_of_work() as session:
         holds.open_hold(session, study_id, HoldReason.CONFLICTING_BYTES, "sent by TEST")
 
@@ -75,9 +75,13 @@ def decide(study_id, decision):
 
 def test_what_was_signed_is_kept_and_its_draft_stays_unreviewed(study_id, draft_id):
     review_id = sign(draft_id)
-    (kept,) = of(study_id)
-    assert (kept.id, kept.draft_id, kept.decision) == (review_id, draft_id, ReviewDecision.SIGNED)
-    assert (kept.reader, kept.findings, kept.impression) == (
+    (review,) = of(study_id)
+    assert (review.id, review.draft_id, review.decision) == (
+        review_id,
+        draft_id,
+        ReviewDecision.SIGNED,
+    )
+    assert (review.reader, review.findings, review.impression) == (
         "Dr. Reader",
         "The lungs are clear.",
         "Normal.",
@@ -94,7 +98,7 @@ def test_the_timeline_tells_who_and_nothing_of_the_text(study_id, draft_id):
     set_consent(review_id, True)
     set_consent(review_id, True)
     set_consent(review_id, False)
-    assert told(study_id)[-4:] == [
+    assert event_lines(study_id)[-4:] == [
         (EventKind.REJECTED, "by Dr. Reader"),
         (EventKind.SIGNED, "by Dr. Reader"),
         (EventKind.CONSENT, "to train: given by Dr. Reader"),
@@ -103,15 +107,17 @@ def test_the_timeline_tells_who_and_nothing_of_the_text(study_id, draft_id):
 
 
 @pytest.mark.parametrize(
-    ("reader", "findings", "impression", "why"),
+    ("reader", "findings", "impression", "message"),
     [
         (" ", "Clear.", "", "who the reader is"),
         ("R", " \n", "\t", "without text"),
         ("R", f"{WARNING}\n\nClear.", "", "warning"),
     ],
 )
-def test_what_cannot_be_signed_is_refused(study_id, draft_id, reader, findings, impression, why):
-    with pytest.raises(NotAllowed, match=why), unit_of_work() as session:
+def test_what_cannot_be_signed_is_refused(
+    study_id, draft_id, reader, findings, impression, message
+):
+    with pytest.raises(NotAllowed, match=message), unit_of_work() as session:
         reviews.sign(session, draft_id, reader, findings, impression)
     assert of(study_id) == []
 
@@ -139,7 +145,7 @@ def test_a_superseded_draft_is_not_signed_but_may_be_rejected(study_id, draft_id
 
 
 def test_nothing_is_signed_while_a_person_must_decide(study_id, draft_id):
-    ask(study_id)
+    request_redraft(study_id)
     with pytest.raises(NotAllowed, match="person must decide"):
         sign(draft_id)
     decide(study_id, Decision.PROCEED)
@@ -183,12 +189,12 @@ def test_a_rejection_says_why(study_id, draft_id):
     with pytest.raises(NotAllowed, match="reason"):
         reject(draft_id, " ")
     reject(draft_id)
-    (kept,) = of(study_id)
-    assert (kept.decision, kept.note) == (ReviewDecision.REJECTED, "wrong side")
-    assert (kept.findings, kept.impression, kept.training_consent) == ("", "", False)
+    (review,) = of(study_id)
+    assert (review.decision, review.note) == (ReviewDecision.REJECTED, "wrong side")
+    assert (review.findings, review.impression, review.training_consent) == ("", "", False)
 
 
-def another(decision, fields):
+def insert_statement(decision, fields):
     """SQL of a second row like the one of that decision, but for `fields` (JSON)."""
     return (
         "INSERT INTO reviews SELECT (jsonb_populate_record(r, "
@@ -204,13 +210,16 @@ def another(decision, fields):
         ("UPDATE reviews SET decided_at = now()", ""),
         ("UPDATE reviews SET reader = 'other', training_consent = true", ""),
         ("DELETE FROM reviews", ""),
-        (another("SIGNED", "{}"), "uq_reviews_signed"),
-        (another("REJECTED", '{"decision": "SIGNED"}'), "ck_reviews_signed_has_text"),
-        (another("REJECTED", '{"note": " "}'), "ck_reviews_rejected_has_reason_alone"),
-        (another("REJECTED", '{"findings": "x"}'), "ck_reviews_rejected_has_reason_alone"),
-        (another("REJECTED", '{"training_consent": true}'), "ck_reviews_rejected_has_reason_alone"),
-        (another("REJECTED", '{"reader": ""}'), "ck_reviews_has_reader"),
-        (another("REJECTED", '{"decision": "PERHAPS"}'), "ck_reviews_decision_known"),
+        (insert_statement("SIGNED", "{}"), "uq_reviews_signed"),
+        (insert_statement("REJECTED", '{"decision": "SIGNED"}'), "ck_reviews_signed_has_text"),
+        (insert_statement("REJECTED", '{"note": " "}'), "ck_reviews_rejected_has_reason_alone"),
+        (insert_statement("REJECTED", '{"findings": "x"}'), "ck_reviews_rejected_has_reason_alone"),
+        (
+            insert_statement("REJECTED", '{"training_consent": true}'),
+            "ck_reviews_rejected_has_reason_alone",
+        ),
+        (insert_statement("REJECTED", '{"reader": ""}'), "ck_reviews_has_reader"),
+        (insert_statement("REJECTED", '{"decision": "PERHAPS"}'), "ck_reviews_decision_known"),
     ],
 )
 def test_the_database_refuses(study_id, draft_id, change, constraint):
@@ -224,22 +233,24 @@ def test_the_database_refuses(study_id, draft_id, change, constraint):
 
 
 def test_a_second_rejection_can_be_kept(study_id, draft_id):
-    """What `another` adds is refused for its change alone."""
+    """Without its change, the row of `insert_statement` is accepted."""
     reject(draft_id)
     with unit_of_work() as session:
-        session.execute(text(another("REJECTED", "{}")))
+        session.execute(text(insert_statement("REJECTED", "{}")))
     assert len(of(study_id)) == 2
 
 
 @pytest.mark.parametrize(
-    ("site", "said", "kept"),
+    ("site", "reader_consent", "expected"),
     [(None, None, False), (True, None, True), (True, False, False), (None, True, True)],
 )
-def test_consent_is_the_readers_word_else_the_sites(study_id, draft_id, setting, site, said, kept):
+def test_consent_is_the_readers_word_else_the_sites(
+    study_id, draft_id, setting, site, reader_consent, expected
+):
     if site is not None:
         setting(training_consent=site)
-    sign(draft_id, consent=said)
-    assert of(study_id)[0].training_consent is kept
+    sign(draft_id, consent=reader_consent)
+    assert of(study_id)[0].training_consent is expected
 
 
 def test_consent_can_be_withdrawn_and_given(study_id, draft_id):
@@ -276,17 +287,17 @@ def test_the_latest_signed_report_of_a_study_stands(study_id, draft_id):
 
 def test_a_question_about_the_study_keeps_it_out_until_it_is_decided(study_id, draft_id):
     sign(draft_id, consent=True)
-    ask(study_id)
+    request_redraft(study_id)
     assert latest(consented=True) == []
     assert [review.held for review in latest()] == [True]
     decide(study_id, Decision.PROCEED)
     assert [review.held for review in latest(consented=True)] == [False]
-    ask(study_id)
+    request_redraft(study_id)
     decide(study_id, Decision.CANCEL)
     assert latest(consented=True) == []
 
 
-def test_what_stands_has_the_films_that_the_draft_was_made_from(study_id):
+def test_a_signed_report_has_the_images_that_its_draft_was_made_from(study_id):
     for lease in claim(Stage.PREPARE):
         prepare(lease)
     (lease,) = claim(Stage.DRAFT)
@@ -296,9 +307,16 @@ def test_what_stands_has_the_films_that_the_draft_was_made_from(study_id):
     ]
     sign(save(lease, views=views))
     (review,) = latest()
-    kept, gone = review.images
-    assert (kept.position, kept.blob.startswith("instances/")) == ("frontal", True)
-    assert (gone.position, gone.blob, gone.instance_id) == ("lateral", "", None)
+    present_image, deleted_image = review.images
+    assert (present_image.position, present_image.blob.startswith("instances/")) == (
+        "frontal",
+        True,
+    )
+    assert (deleted_image.position, deleted_image.blob, deleted_image.instance_id) == (
+        "lateral",
+        "",
+        None,
+    )
     assert (review.patient_name, review.indication) == ("PHANTOM^ONE", "cough")
 
 

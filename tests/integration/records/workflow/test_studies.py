@@ -28,8 +28,8 @@ def row_of(study_id):
 
 
 def test_the_same_bytes_again_change_nothing():
-    first, again = register(new_instance(sop="1.2.3.4"), new_instance(sop="1.2.3.4"))
-    assert (first.outcome, again.outcome) == (Outcome.KEPT, Outcome.REPEATED)
+    first, repeated = register(new_instance(sop="1.2.3.4"), new_instance(sop="1.2.3.4"))
+    assert (first.outcome, repeated.outcome) == (Outcome.KEPT, Outcome.REPEATED)
     assert row_of(first.study_id).instance_count == 1
 
 
@@ -62,17 +62,19 @@ def test_a_known_image_under_another_study_is_a_conflict_there():
 
 
 def test_another_patient_under_a_known_study_is_never_merged():
-    kept, stranger = register(new_instance(patient=PATIENT), new_instance(patient=OTHER_PATIENT))
+    registered, stranger = register(
+        new_instance(patient=PATIENT), new_instance(patient=OTHER_PATIENT)
+    )
     assert stranger.outcome is Outcome.MISMATCH
-    row = row_of(kept.study_id)
+    row = row_of(registered.study_id)
     assert (row.patient_id, row.image_count, row.state) == ("P-1", 1, VisibleState.HELD)
     with unit_of_work() as session:
-        aside = studies.list_instances(session, kept.study_id, InstanceState.MISMATCH)
+        aside = studies.list_instances(session, registered.study_id, InstanceState.MISMATCH)
         assert len(aside) == 1
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "same"),
+    ("first", "second", "expected"),
     [
         (PATIENT, PATIENT, True),
         (PATIENT, Patient("P-1", "", "Phantom One^^^", "19700101", "f"), True),
@@ -87,9 +89,9 @@ def test_another_patient_under_a_known_study_is_never_merged():
         (Patient(), Patient(), True),
     ],
 )
-def test_who_is_taken_for_the_same_person(first, second, same):
-    assert same_patient(first, second) is same
-    assert same_patient(second, first) is same
+def test_who_is_taken_for_the_same_person(first, second, expected):
+    assert same_patient(first, second) is expected
+    assert same_patient(second, first) is expected
 
 
 def test_fields_that_came_blank_are_filled_by_later_images():
@@ -162,7 +164,7 @@ def test_an_object_that_is_no_radiograph_makes_no_revision():
 
 
 def test_many_associations_may_bring_one_study():
-    many = [new_instance("7.7", sop=f"7.7.{n % 10}") for n in range(40)]
+    arrivals = [new_instance("7.7", sop=f"7.7.{n % 10}") for n in range(40)]
     errors = []
 
     def register_all(instances):
@@ -172,7 +174,7 @@ def test_many_associations_may_bring_one_study():
         except Exception as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=register_all, args=(many[n::4],)) for n in range(4)]
+    threads = [threading.Thread(target=register_all, args=(arrivals[n::4],)) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -26,7 +26,7 @@ STUDIES = 12
 
 @pytest.fixture(autouse=True)
 def _light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread; METEOR 1.5 takes seconds to start; few phantoms to learn floors from."""
+    """Use one thread, few phantoms for the floors, and no METEOR 1.5, which starts slowly."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr("training.metrics.meteor.shutil.which", lambda _: None)
     monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
@@ -39,17 +39,17 @@ class OneMissingImage:
     identity: ClassVar[dict[str, str]] = {"name": name}
 
     def read(self, split: str = "") -> Iterator[Example]:
-        for number, one in enumerate(islice(PhantomCorpus().read(split), STUDIES)):
+        for number, example in enumerate(islice(PhantomCorpus().read(split), STUDIES)):
             lost = split == TEST and number == 3
-            images = (MissingImage("film-3"),) if lost else one.images
+            images = (MissingImage("film-3"),) if lost else example.images
             yield Example(
-                key="same" if split == TEST else one.key,  # ids need not be unique
-                patient=one.patient,
+                key="same" if split == TEST else example.key,  # ids need not be unique
+                patient=example.patient,
                 split=split,
                 images=images,
-                target=one.target,
-                priors=one.priors,
-                truth=one.truth,
+                target=example.target,
+                priors=example.priors,
+                truth=example.truth,
             )
 
 
@@ -62,7 +62,7 @@ def test_the_shipped_bundle_finds_what_is_drawn_and_not_what_is_swapped() -> Non
         scoring=SCORING,
         limit=STUDIES,
         device="cpu",
-        progress=lambda what, done, total: calls.append((what, done, total)),
+        progress=lambda step, done, total: calls.append((step, done, total)),
     )
     main = result.main
     assert main.agreement is not None
@@ -70,20 +70,20 @@ def test_the_shipped_bundle_finds_what_is_drawn_and_not_what_is_swapped() -> Non
     assert main.agreement.f1 >= 0.8
     assert main.swapped.f1 <= 0.5
     assert main.agreement.f1 == pytest.approx(main.scores.findings["finding_f1_micro"].value)
-    best_floor = max(one.wording["lower"]["bleu_4"].value for one in result.floors.values())
+    best_floor = max(floor.wording["lower"]["bleu_4"].value for floor in result.floors.values())
     assert main.scores.wording["lower"]["bleu_4"].value > best_floor
     assert ("drafting, context", STUDIES, STUDIES) in calls
     assert ("drafting, context, films swapped", STUDIES, STUDIES) in calls
 
 
-def test_a_study_whose_film_is_lost_is_an_empty_draft_with_its_reason() -> None:
+def test_a_study_whose_image_is_missing_is_an_empty_draft_with_its_reason() -> None:
     def texts(evaluation: Evaluation) -> tuple[str, ...]:
         return evaluation.main.drafts.texts
 
     lost = evaluate(
         "demo", OneMissingImage(), modes=(PriorMode.CONTEXT,), scoring=SCORING, device="cpu"
     )
-    whole = evaluate(
+    complete = evaluate(
         "demo",
         PhantomCorpus(),
         modes=(PriorMode.CONTEXT,),
@@ -91,11 +91,11 @@ def test_a_study_whose_film_is_lost_is_an_empty_draft_with_its_reason() -> None:
         limit=STUDIES,
         device="cpu",
     )
-    assert [one.reason for _, one in lost.failures()] == ["there is no film film-3"]
+    assert [item.reason for _, item in lost.failures()] == ["there is no film film-3"]
     assert texts(lost)[3] == ""
-    assert texts(lost)[:3] + texts(lost)[4:] == texts(whole)[:3] + texts(whole)[4:]
+    assert texts(lost)[:3] + texts(lost)[4:] == texts(complete)[:3] + texts(complete)[4:]
     assert len(lost.held_out.examples) == STUDIES
-    rouge = [one.main.scores.wording["lower"]["rouge_l"].value for one in (lost, whole)]
+    rouge = [item.main.scores.wording["lower"]["rouge_l"].value for item in (lost, complete)]
     assert rouge[0] < rouge[1]
 
 
@@ -125,7 +125,10 @@ def test_the_command_writes_figures_and_a_report(
     assert figures["finding_f1_micro"] > figures["finding_f1_micro_films_swapped"]
     assert list(figures["modes"]) == ["context"]
     assert "gives no priors out of its reports" in figures["modes_left_out"]["oracle"]
-    assert {one["p"] for one in figures["against"]["modes"]["context"].values()} <= {1.0, None}
+    assert {comparison["p"] for comparison in figures["against"]["modes"]["context"].values()} <= {
+        1.0,
+        None,
+    }
     page = (tmp_path / "report" / "report.html").read_text()
     assert figures["bundle"]["digest"] in page
     assert "phantom-1001000000" in page  # seed 1 is another stretch of the held-out ones
@@ -137,7 +140,7 @@ def test_the_command_writes_figures_and_a_report(
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "message"),
+    ("options", "error", "message"),
     [
         ({"bundle": "nowhere"}, BundleError, "there is no bundle at nowhere"),
         ({"against": "nowhere"}, BundleError, "there is no bundle at nowhere"),
@@ -150,7 +153,7 @@ def test_the_command_writes_figures_and_a_report(
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_what_cannot_be_done_is_said_before_anything_is_drafted(
-    given: dict[str, object],
+    options: dict[str, object],
     error: type[Exception],
     message: str,
     tmp_path: Path,
@@ -162,7 +165,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_drafted(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("model.inference.engine.Engine.load", load)
     with pytest.raises(error, match=message):
-        evaluate_command(**({"bundle": "demo", "corpus": "phantoms"} | given))  # type: ignore[arg-type]
+        evaluate_command(**({"bundle": "demo", "corpus": "phantoms"} | options))  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -174,7 +177,7 @@ def test_figures_that_are_there_stay_until_there_are_new_ones(tmp_path: Path) ->
     assert figures.read_text() == "mine"
 
 
-def test_a_bundle_that_can_be_asked_in_no_mode_says_why() -> None:
+def test_a_bundle_that_can_be_prompted_in_no_mode_says_why() -> None:
     with pytest.raises(BundleError, match=r"in none of these prior modes .predicted: the bundle"):
         evaluate(
             "demo",
@@ -187,5 +190,5 @@ def test_a_bundle_that_can_be_asked_in_no_mode_says_why() -> None:
 
 
 def test_training_and_test_phantoms_never_meet() -> None:
-    make_training_study = {one.key for one in islice(PhantomCorpus().read(TRAIN), 50)}
-    assert not make_training_study & {one.key for one in islice(PhantomCorpus().read(TEST), 50)}
+    training_keys = {example.key for example in islice(PhantomCorpus().read(TRAIN), 50)}
+    assert not training_keys & {example.key for example in islice(PhantomCorpus().read(TEST), 50)}

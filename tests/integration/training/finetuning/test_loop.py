@@ -37,8 +37,10 @@ CONFIG = TrainingConfig(
 )
 
 
-def run(folder: Path, stage: Stage = STAGE2, config: TrainingConfig = CONFIG, **others: Any) -> Run:
-    others.setdefault("log", lambda _: None)
+def run(
+    folder: Path, stage: Stage = STAGE2, config: TrainingConfig = CONFIG, **arguments: Any
+) -> Run:
+    arguments.setdefault("log", lambda _: None)
     return Run(
         folder,
         build_random("tiny"),
@@ -47,7 +49,7 @@ def run(folder: Path, stage: Stage = STAGE2, config: TrainingConfig = CONFIG, **
         SampleTransform(),
         config,
         device="cpu",
-        **others,
+        **arguments,
     )
 
 
@@ -236,17 +238,24 @@ def test_two_processes_learn_what_one_does(tmp_path: Path) -> None:
         "stage.train()\n"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    both = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for start, name, batch in (([sys.executable], "one", 2), (both, "two", 1)):
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
+    for start, name, batch in (([sys.executable], "one", 2), (torchrun, "two", 1)):
         outcome = subprocess.run(
             [*start, str(script), str(tmp_path / name), str(batch)],
             cwd=ROOT, env=env, check=False, capture_output=True, timeout=240,
         )  # fmt: skip
         assert outcome.returncode == 0, outcome.stderr.decode()[-3000:]
-    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
-    assert len(two) == 3
-    # The mean of two batches' means is near the mean of all tokens, but not equal to it.
-    assert two == pytest.approx(one, rel=0.02)
+    single, double = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(double) == 3
+    # The mean of two batches' means is near the mean over all tokens, but not equal to it.
+    assert double == pytest.approx(single, rel=0.02)
 
 
 def short_config(batch: int) -> TrainingConfig:
@@ -263,7 +272,7 @@ def test_what_is_logged_holds_no_word_of_the_corpus(tmp_path: Path) -> None:
         "memory", "validation",
     }  # fmt: skip
     assert list((tmp_path / "tensorboard").glob("events.*"))
-    everything = json.dumps(rows).encode() + b"".join(
+    written_bytes = json.dumps(rows).encode() + b"".join(
         path.read_bytes() for path in (tmp_path / "tensorboard").iterdir()
     )
-    assert example.target[:30].encode() not in everything
+    assert example.target[:30].encode() not in written_bytes

@@ -85,7 +85,7 @@ def test_both_stages_end_in_a_bundle_with_its_card(tmp_path: Path) -> None:
     assert changed.tolist() == [True, False, True]
     draft = next(Reporter.load(out, device="cpu").draft([phantom(HELD_OUT).case(112)]))
     assert isinstance(draft, DraftText)
-    # The prepared corpus may be patients': it is gone.
+    # The prepared corpus may hold patients' data, so it is removed.
     assert not list((tmp_path / "made.training").glob("shelf*"))
     assert len(read_log(tmp_path / "made.training" / "stage1")) == 2
     with pytest.raises(BundleError, match="--replace"):
@@ -96,10 +96,10 @@ def stop_in_stage_2(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin both stages, and stop after the first."""
     plain = Run.train
 
-    def stopping(self: Run, **how: Any) -> Any:
+    def stopping(self: Run, **options: Any) -> Any:
         if self.stage.name == "stage2":
             raise TrainingStopped("stopped")
-        return plain(self, **how)
+        return plain(self, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(Run, "train", stopping)

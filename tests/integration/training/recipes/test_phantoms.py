@@ -25,7 +25,7 @@ FEW = RecipeConfig(studies=60, vision_steps=3, text_steps=3, batch=6)
 
 @pytest.fixture(autouse=True)
 def _light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few phantoms to learn floors from; METEOR 1.5 takes seconds to start."""
+    """Use few phantoms for the floors, and no METEOR 1.5, which starts slowly."""
     monkeypatch.setattr("training.metrics.meteor.shutil.which", lambda _: None)
     monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
 
@@ -57,8 +57,8 @@ def test_a_bundle_from_nothing(tmp_path: Path) -> None:
 def test_a_stopped_run_resumes_and_ends_in_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, out = tmp_path / "unbroken", tmp_path / "made"
-    train(whole)
+    unbroken, out = tmp_path / "unbroken", tmp_path / "made"
+    train(unbroken)
 
     class PowerCut(Exception):
         pass
@@ -77,11 +77,11 @@ def test_a_stopped_run_resumes_and_ends_in_the_same_weights(
         train(out, seed=4, resume=True)
     train(out, resume=True)
     # The record of a stage is complete though the stage was finished before.
-    records = [read_manifest(folder).training["stages"] for folder in (out, whole)]
+    records = [read_manifest(folder).training["stages"] for folder in (out, unbroken)]
     losses = [{name: stage["loss"] for name, stage in stages.items()} for stages in records]
     assert losses[0] == losses[1]
     weights = "model.safetensors"
-    assert read_manifest(out).files[weights] == read_manifest(whole).files[weights]
+    assert read_manifest(out).files[weights] == read_manifest(unbroken).files[weights]
 
 
 def test_the_base_reads_of_all_findings_and_sees_half() -> None:
@@ -97,8 +97,8 @@ def test_the_base_reads_of_all_findings_and_sees_half() -> None:
         assert new.priors.prior_report.startswith(ablation_base.RESTORE)
         gapped = new.priors.prior_report.removeprefix(ablation_base.RESTORE).split()
         assert all(
-            word in (ablation_base.GAP, whole)
-            for word, whole in zip(gapped, new.target.split(), strict=True)
+            gapped_token in (ablation_base.GAP, token)
+            for gapped_token, token in zip(gapped, new.target.split(), strict=True)
         )
         assert not new.priors.indication
     assert set(FINDINGS) <= {name for new in text_only for name in extract_findings(new.target)}

@@ -39,7 +39,7 @@ def as_jpeg_2000(path: Path) -> Path:
 def test_reading_dicom_files_costs_no_accuracy(
     tmp_path: Path, rewrite: Callable[[Path], Path]
 ) -> None:
-    """JPEG 2000 is decoded halved; the bundle has never seen what that leaves."""
+    """JPEG 2000 is decoded at half size, and the bundle was not trained on such images."""
     model, manifest = load_bundle("demo", torch.device("cpu"))
     cases, truth = [], []
     for study, paths in write_phantoms(tmp_path, range(HELD_OUT, HELD_OUT + 60), size=512):

@@ -74,10 +74,10 @@ def test_the_digest_is_the_objects_whoever_wrote_the_file():
             data_set_digest.update(piece)
         return data_set_digest.hexdigest()
 
-    ours, theirs = part10(b"pixels"), part10(b"pixels", meta=b"RECEIVER_20")
-    assert digest(ours) == digest(theirs) == hashlib.sha256(b"pixels").hexdigest()
-    assert digest(*(ours[start : start + 1] for start in range(len(ours)))) == digest(ours)
-    assert digest(part10(b"others")) != digest(ours)
+    file, receivers_file = part10(b"pixels"), part10(b"pixels", meta=b"RECEIVER_20")
+    assert digest(file) == digest(receivers_file) == hashlib.sha256(b"pixels").hexdigest()
+    assert digest(*(file[start : start + 1] for start in range(len(file)))) == digest(file)
+    assert digest(part10(b"others")) != digest(file)
 
 
 def test_a_large_object_is_dropped_at_once_and_read_on(new_file, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.bench import gpu
+from model.bench.__main__ import QUICK
 
 OKAY = "def test_okay():\n    print('KL 1e-3')\n"
 
@@ -22,17 +23,20 @@ def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_checks_and_measurements_in_one_go(checks: Path, tmp_path: Path) -> None:
+def test_checks_and_measurements_in_one_run(checks: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert gpu.main(["--quick", "--size", "tiny", "--out", str(out)]) == 0
     report = json.loads((out / "gpu.json").read_text())
     assert report["checks"]["passed"] is True
     assert any("KL 1e-3" in line for line in report["checks"]["said"])
-    assert report["model"]["ratio_total"] > 0
+    assert (report["model"]["model"], report["model"]["studies"]) == (
+        "tiny, random weights",
+        QUICK.studies,
+    )
     assert (out / "gpu.png").is_file()
 
 
-def test_a_check_that_fails_is_said(checks: Path, tmp_path: Path) -> None:
+def test_a_check_that_fails_fails_the_run(checks: Path, tmp_path: Path) -> None:
     (checks / "test_two.py").write_text("def test_two():\n    assert False\n")
     assert gpu.main(["--quick", "--size", "tiny", "--out", str(tmp_path)]) == 1
     assert json.loads((tmp_path / "gpu.json").read_text())["checks"]["passed"] is False

@@ -1,21 +1,34 @@
-"""The measurement of drafting: what it counts, and that all ways do the same work."""
+"""The measurement of drafting: what it counts, and how its numbers follow from each other."""
 
 from __future__ import annotations
 
+import heapq
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
-from model.bench.__main__ import BenchOptions, main, run
+from model.bench.__main__ import QUICK, BenchOptions, main, run
+from model.bench.plot import COLOURS, WIDTH
+from model.bench.profile import ROUNDS
 from model.bench.roofline import Part, Rates, operations_bound, parts_of, studies_bound
-from model.bench.workload import REPORT_LENGTHS, make_workload
+from model.bench.workload import REPORT_LENGTHS, Workload, make_workload
 from model.errors import ModelError
 from model.network.sizes import build_random, config_of
 
-CPU = torch.device("cpu")
+STRATEGY_KEYS = {
+    *("way", "together", "studies", "tokens", "seconds", "encode_seconds", "decode_seconds"),
+    *("studies_per_second", "tokens_per_second", "decoded_tokens_per_second"),
+    *("busy", "peak_mb", "planned_mb"),
+}
+KEYS = {
+    *("bench", "model", "ratio_total", "ratio_decode", "ratio_static", "ratio_int8"),
+    *("roofline_share", "best_slots", "best_batch", "ways", "rates", "bounds", "parts", "profile"),
+    *("parameters", "device", "dtype", "threads", "studies", "studies_batched", "studies_alone"),
+    *("runs", "views", "mean_tokens", "versions"),
+}
 
 
 def test_the_published_models_operations() -> None:
@@ -43,7 +56,7 @@ def test_the_bound_is_the_larger_of_operations_and_bytes() -> None:
     assert operations_bound([heavy, moved], rates) == pytest.approx(100 / 201)
 
 
-def test_lengths_spread_as_in_life() -> None:
+def test_lengths_spread_as_in_real_reports() -> None:
     model = build_random("tiny")
     workload = make_workload(model, 50)
     lengths = sorted(workload.lengths.values())
@@ -51,42 +64,181 @@ def test_lengths_spread_as_in_life() -> None:
     assert lengths[-1] <= REPORT_LENGTHS[-1]
     assert lengths[25] == pytest.approx(REPORT_LENGTHS[5], abs=2)
     assert {len(case.views) for case, _ in workload.cases} == {2}
-    few = workload.sample(5)
-    assert few.tokens / 5 == pytest.approx(workload.tokens / 50, rel=0.1)
+    sample = workload.sample(5)
+    assert sample.tokens / 5 == pytest.approx(workload.tokens / 50, rel=0.1)
     assert [case.key for case, _ in workload.first(3).cases] == ["0", "1", "2"]
 
 
-def test_all_ways_are_measured_side_by_side(tmp_path: Path) -> None:
-    assert (
-        main(
-            [
-                "--size",
-                "tiny",
-                "--quick",
-                "--int8",
-                "--json",
-                str(tmp_path / "m"),
-                "--plot",
-                str(tmp_path / "p.png"),
-            ]
-        )
-        == 0
+@pytest.fixture(scope="module")
+def measurements(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """The JSON of a short measurement of all strategies, and the file of its picture."""
+    folder = tmp_path_factory.mktemp("bench")
+    json_file, plot = folder / "bench.json", folder / "bench.png"
+    options = ["--size", "tiny", "--device", "cpu", "--quick", "--int8"]
+    assert main([*options, "--json", str(json_file), "--plot", str(plot)]) == 0
+    return json.loads(json_file.read_text()), plot
+
+
+@pytest.fixture(scope="module")
+def workload() -> Workload:
+    """The studies that the short measurement drafts."""
+    return make_workload(build_random("tiny"), QUICK.studies, longest=QUICK.longest)
+
+
+def strategies_of(measured: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {strategy["way"]: strategy for strategy in measured["ways"]}
+
+
+def half_unit(decimals: int) -> float:
+    """The most by which rounding to so many decimals changes a number."""
+    return 0.5 * 10.0**-decimals
+
+
+def assert_quotient(
+    quotient: float, dividend: float, divisor: float, decimals: tuple[int, int, int]
+) -> None:
+    """The quotient is that of the other two numbers, as far as the rounding of all three allows.
+
+    Args:
+        quotient, dividend, divisor: The rounded numbers.
+        decimals: The decimals to which each of them is rounded.
+    """
+    error, dividend_error, divisor_error = map(half_unit, decimals)
+    assert divisor > divisor_error
+    least = (dividend - dividend_error) / (divisor + divisor_error)
+    greatest = (dividend + dividend_error) / (divisor - divisor_error)
+    assert least - error - 1e-9 <= quotient <= greatest + error + 1e-9
+
+
+def test_every_strategy_drafts_its_studies_to_their_lengths(
+    measurements: tuple[dict[str, Any], Path], workload: Workload
+) -> None:
+    measured, _ = measurements
+    strategies = strategies_of(measured)
+    assert len(measured["ways"]) == len(strategies)
+    drafted = {
+        "one at a time": workload.sample(QUICK.alone),
+        "static batch": workload.first(QUICK.batched),
+        "engine": workload,
+        "engine, int8": workload,
+    }
+    assert {name: (row["studies"], row["tokens"]) for name, row in strategies.items()} == {
+        name: (len(part.cases), part.tokens) for name, part in drafted.items()
+    }
+    assert {name: row["together"] for name, row in strategies.items()} == {
+        "one at a time": 1,
+        "static batch": QUICK.batches[0],
+        "engine": QUICK.slots[0],
+        "engine, int8": QUICK.slots[0],
+    }
+    assert (measured["studies"], measured["studies_batched"], measured["studies_alone"]) == (
+        QUICK.studies,
+        QUICK.batched,
+        QUICK.alone,
     )
-    measured = json.loads((tmp_path / "m").read_text())
-    for key in ("ratio_total", "ratio_decode", "ratio_static", "ratio_int8", "roofline_share"):
-        assert measured[key] > 0
-    ways = {way["way"]: way for way in measured["ways"]}
-    assert set(ways) == {"one at a time", "static batch", "engine", "engine, int8"}
-    assert ways["one at a time"]["busy"] == 1.0
-    assert all(0 < way["busy"] <= 1 for way in measured["ways"])
-    assert ways["engine"]["studies"] == measured["studies"] == 12
-    assert measured["profile"]["top"]
-    with Image.open(tmp_path / "p.png") as picture:
-        assert picture.width == 1000
-        assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
+    assert measured["mean_tokens"] == round(workload.tokens / QUICK.studies, 1)
 
 
-def test_what_is_not_known_is_said() -> None:
+def test_the_paces_are_counts_by_seconds(measurements: tuple[dict[str, Any], Path]) -> None:
+    measured, _ = measurements
+    for row in measured["ways"]:
+        assert_quotient(row["studies_per_second"], row["studies"], row["seconds"], (4, 9, 3))
+        assert_quotient(row["tokens_per_second"], row["tokens"], row["seconds"], (2, 9, 3))
+        decode_pace = row["decoded_tokens_per_second"]
+        assert_quotient(decode_pace, row["tokens"], row["decode_seconds"], (2, 9, 3))
+        # Encoding and decoding are parts of the time; each of the three numbers is rounded.
+        parts = row["encode_seconds"] + row["decode_seconds"]
+        assert parts <= row["seconds"] + 3 * half_unit(3)
+
+
+def test_the_busy_share_is_the_part_of_rows_that_wrote_a_token(
+    measurements: tuple[dict[str, Any], Path], workload: Workload
+) -> None:
+    measured, _ = measurements
+    strategies = strategies_of(measured)
+    assert strategies["one at a time"]["busy"] == 1
+    size = QUICK.batches[0]
+    batched = workload.first(QUICK.batched)
+    lengths = [batched.lengths[case.key] for case, _ in batched.cases]
+    batches = [lengths[start : start + size] for start in range(0, len(lengths), size)]
+    rows = sum(max(batch) * len(batch) for batch in batches)
+    assert strategies["static batch"]["busy"] == round(sum(lengths) / rows, 3)
+    # A free slot takes the next study at once, so the steps are those of greedy scheduling.
+    slots = QUICK.slots[0]
+    ends = [0] * slots
+    for case, _ in workload.cases:
+        heapq.heappush(ends, heapq.heappop(ends) + workload.lengths[case.key])
+    busy = round(workload.tokens / (slots * max(ends)), 3)
+    assert strategies["engine"]["busy"] == strategies["engine, int8"]["busy"] == busy
+
+
+def test_the_ratios_are_those_of_the_numbers_beside_them(
+    measurements: tuple[dict[str, Any], Path],
+) -> None:
+    measured, _ = measurements
+    strategies = strategies_of(measured)
+    engine, single = strategies["engine"], strategies["one at a time"]
+    pace, decode_pace = "studies_per_second", "decoded_tokens_per_second"
+    bounds = measured["bounds"]
+    for ratio, dividend, divisor, decimals in (
+        ("ratio_total", engine[pace], single[pace], (3, 4, 4)),
+        ("ratio_decode", engine[decode_pace], single[decode_pace], (3, 2, 2)),
+        ("ratio_static", engine[pace], strategies["static batch"][pace], (3, 4, 4)),
+        ("ratio_int8", strategies["engine, int8"][pace], engine[pace], (3, 4, 4)),
+        ("roofline_share", engine[pace], bounds["operations_studies_per_second"], (4, 4, 4)),
+    ):
+        assert_quotient(measured[ratio], dividend, divisor, decimals)
+    assert measured["best_slots"] == engine["together"]
+    assert measured["best_batch"] == strategies["static batch"]["together"]
+
+
+def test_the_bounds_are_those_of_the_parts(measurements: tuple[dict[str, Any], Path]) -> None:
+    measured, _ = measurements
+    bounds, parts = measured["bounds"], measured["parts"]
+    assert [part["part"] for part in parts] == [
+        part.name for part in parts_of(config_of("tiny"), 2, 50, 114, 100, 4)
+    ]
+    slots = measured["best_slots"]
+    seconds = sum(part["bound_ms_a_study"] for part in parts) / 1000
+    rounding = len(parts) * half_unit(3) / 1000
+    assert 1 / bounds[f"{slots}_together_studies_per_second"] == pytest.approx(
+        seconds, abs=rounding + 1e-6
+    )
+    # Studies that share the reading of the weights are faster, and no bytes are faster still.
+    single = bounds["1_together_studies_per_second"]
+    together = bounds[f"{slots}_together_studies_per_second"]
+    assert 0 < single < together < bounds["operations_studies_per_second"]
+    rates = measured["rates"]
+    for part in parts:
+        operations_ms = (part["gflop_a_study"] - half_unit(2)) / (
+            rates["tflop_per_second"] + half_unit(3)
+        )
+        bytes_ms = (part["moved_mb_a_study"] - half_unit(2)) / (
+            rates["gb_per_second"] + half_unit(1)
+        )
+        assert part["bound_ms_a_study"] + half_unit(3) >= max(operations_ms, bytes_ms), part["part"]
+
+
+def test_the_json_and_the_picture_are_whole(measurements: tuple[dict[str, Any], Path]) -> None:
+    measured, plot = measurements
+    assert set(measured) == KEYS
+    assert all(set(row) == STRATEGY_KEYS for row in measured["ways"])
+    assert (measured["bench"], measured["model"]) == ("model", "tiny, random weights")
+    assert (measured["runs"], measured["views"], measured["dtype"]) == (1, 2, "float32")
+    parameters = build_random("tiny").network.parameters()
+    assert measured["parameters"] == sum(weight.numel() for weight in parameters)
+    profile = measured["profile"]
+    assert (profile["slots"], profile["steps"]) == (measured["best_slots"], ROUNDS)
+    shares = list(profile["top"].values())
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < sum(shares) <= 1 + len(shares) * half_unit(3)
+    with Image.open(plot) as picture:
+        assert picture.width == WIDTH
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20) or []}
+    assert {ImageColor.getrgb(COLOURS[name]) for name in strategies_of(measured)} <= colours
+
+
+def test_an_unknown_size_or_number_format_is_an_error() -> None:
     with pytest.raises(ModelError, match="no size 'huge'"):
         run(BenchOptions(size="huge", device="cpu"), lambda _: None)
     with pytest.raises(ModelError, match="number format"):

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
@@ -23,7 +24,7 @@ from model.network.sizes import build_random
 from model.network.weights import HEAD, INDEX, WEIGHTS
 from model.reporter import Reporter
 from tests.support.base_models import adapter_folder, base_folder, put_full_weights, unmerged
-from tests.support.noise_cases import ASK, noise_cases
+from tests.support.noise_cases import INSTRUCTION, noise_cases
 
 CPU = torch.device("cpu")
 DESCRIPTION = BundleDescription(
@@ -48,7 +49,7 @@ def base(tmp_path: Path) -> Path:
 
 def logits(model: ClinicalBLIP) -> torch.Tensor:
     """Return the logits of three cases, of one, two and three views."""
-    inputs = model.gather(noise_cases(model), [ASK] * 3)
+    inputs = model.gather(noise_cases(model), [INSTRUCTION] * 3)
     with torch.inference_mode():
         embeddings, _ = model.encode_images(inputs)
         result: torch.Tensor = model.network.language_model(
@@ -62,19 +63,19 @@ def logits(model: ClinicalBLIP) -> torch.Tensor:
 def test_a_base_becomes_a_bundle_that_names_its_source(base: Path, tmp_path: Path) -> None:
     steps: list[str] = []
     out = tmp_path / "made"
-    made = make_bundle(out, base, DESCRIPTION, progress=lambda what, *_: steps.append(what))
-    assert made == check_bundle(out) == read_manifest(out)
-    assert (made.name, made.version, made.licence) == ("ours", "1", "BSD")
-    assert (made.template, made.templates) == ("context", ("none",))
-    assert (made.base_model, made.adapters) == ("base", ())
-    assert (made.training, made.scores) == ({"films": 7}, {"BLEU-4": 0.1})
-    assert made.preprocessing == tiny().preprocessing  # the network's size, not the processor's
-    assert not made.demonstration
-    assert {"torch", "transformers"} <= set(made.libraries)
+    manifest = make_bundle(out, base, DESCRIPTION, progress=lambda step, *_: steps.append(step))
+    assert manifest == check_bundle(out) == read_manifest(out)
+    assert (manifest.name, manifest.version, manifest.licence) == ("ours", "1", "BSD")
+    assert (manifest.template, manifest.templates) == ("context", ("none",))
+    assert (manifest.base_model, manifest.adapters) == ("base", ())
+    assert (manifest.training, manifest.scores) == ({"films": 7}, {"BLEU-4": 0.1})
+    assert manifest.preprocessing == tiny().preprocessing  # the network's size, not the processor's
+    assert not manifest.demonstration
+    assert {"torch", "transformers"} <= set(manifest.libraries)
     assert list(dict.fromkeys(steps)) == ["writing", "hashing"]
     loaded, _ = load_bundle(out, CPU)
     assert torch.equal(logits(loaded), logits(tiny()))
-    assert Reporter.load(out, "cpu", Serving(slots=1)).manifest == made
+    assert Reporter.load(out, "cpu", Serving(slots=1)).manifest == manifest
 
 
 def test_a_base_in_several_files(tmp_path: Path) -> None:
@@ -95,9 +96,9 @@ def test_a_merged_adapter_gives_what_it_gave_unmerged(
 ) -> None:
     folders = [adapter_folder(tmp_path / stage, tiny(), stage) for stage in stages]
     out = tmp_path / "made"
-    made = make_bundle(out, base, DESCRIPTION, adapters=folders)
-    assert [adapter["name"] for adapter in made.adapters] == list(stages)
-    assert all(adapter["rank"] == 4 and adapter["sha256"] for adapter in made.adapters)
+    manifest = make_bundle(out, base, DESCRIPTION, adapters=folders)
+    assert [adapter["name"] for adapter in manifest.adapters] == list(stages)
+    assert all(adapter["rank"] == 4 and adapter["sha256"] for adapter in manifest.adapters)
     reference = tiny()
     for folder in folders:
         # Only the last adapter stays unmerged: peft would wrap what it has wrapped.
@@ -117,17 +118,17 @@ def test_a_merged_adapter_gives_what_it_gave_unmerged(
 def test_a_bundle_can_be_a_source_and_its_values_are_kept(base: Path, tmp_path: Path) -> None:
     first = make_bundle(tmp_path / "first", base, DESCRIPTION, revision="c0ffee")
     adapter = adapter_folder(tmp_path / "stage1", tiny(), "stage1")
-    made = make_bundle(
+    second = make_bundle(
         tmp_path / "second",
         tmp_path / "first",
         BundleDescription("ours", "2", scores={"BLEU-4": 0.2}),
         adapters=[adapter],
     )
-    assert (made.base_model, made.base_revision) == ("base", "c0ffee")
-    assert (made.template, made.licence) == (first.template, first.licence)
-    assert (made.training, made.scores) == (first.training, {"BLEU-4": 0.2})
-    again = make_bundle(tmp_path / "third", tmp_path / "second", BundleDescription("ours", "3"))
-    assert again.adapters == made.adapters
+    assert (second.base_model, second.base_revision) == ("base", "c0ffee")
+    assert (second.template, second.licence) == (first.template, first.licence)
+    assert (second.training, second.scores) == (first.training, {"BLEU-4": 0.2})
+    third = make_bundle(tmp_path / "third", tmp_path / "second", BundleDescription("ours", "3"))
+    assert third.adapters == second.adapters
 
 
 def test_full_weights_beside_an_adapter(base: Path, tmp_path: Path) -> None:
@@ -159,8 +160,8 @@ def test_a_tokenizer_of_a_named_class_is_read_as_it_is(base: Path, tmp_path: Pat
     path = base / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "T5Tokenizer"}))
     make_bundle(tmp_path / "made", base, DESCRIPTION)
-    ids = load_bundle(tmp_path / "made", CPU)[0].language_tokenizer(ASK)["input_ids"]
-    assert ids == tiny().language_tokenizer(ASK)["input_ids"]
+    ids = load_bundle(tmp_path / "made", CPU)[0].language_tokenizer(INSTRUCTION)["input_ids"]
+    assert ids == tiny().language_tokenizer(INSTRUCTION)["input_ids"]
 
 
 # ---- The hub ----
@@ -177,14 +178,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_base_by_its_name_from_the_hubs_cache(base: Path, tmp_path: Path, cache: Path) -> None:
-    kept = cache / "models--somebody--instructblip"
-    (kept / "refs").mkdir(parents=True)
-    (kept / "refs" / "main").write_text(COMMIT)
-    shutil.copytree(base, kept / "snapshots" / COMMIT)
+    repository = cache / "models--somebody--instructblip"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    shutil.copytree(base, repository / "snapshots" / COMMIT)
     # The hub also has pickled weights, which are not requested.
-    (kept / "snapshots" / COMMIT / "pytorch_model.bin").write_bytes(b"?")
-    made = make_bundle(tmp_path / "made", "somebody/instructblip", DESCRIPTION)
-    assert (made.base_model, made.base_revision) == ("somebody/instructblip", COMMIT)
+    (repository / "snapshots" / COMMIT / "pytorch_model.bin").write_bytes(b"?")
+    manifest = make_bundle(tmp_path / "made", "somebody/instructblip", DESCRIPTION)
+    assert (manifest.base_model, manifest.base_revision) == ("somebody/instructblip", COMMIT)
 
 
 def test_nothing_is_downloaded_by_default(tmp_path: Path, cache: Path) -> None:
@@ -333,7 +334,7 @@ def test_a_full_disk_is_an_error(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "model.bundling.build.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 1)
+        "model.bundling.build.shutil.disk_usage", lambda _: SimpleNamespace(total=9, used=8, free=1)
     )  # type: ignore[attr-defined]
     with pytest.raises(BundleError, match="GB free"):
         make_bundle(tmp_path / "made", base, DESCRIPTION)

@@ -90,7 +90,7 @@ def test_every_codec_agrees_with_float64(
 def test_preprocessing_has_a_new_name_when_it_gives_another_view(
     tmp_path: Path,
 ) -> None:
-    """Prepared inputs and drafts carry the name: whoever changes the hash changes the name."""
+    """Prepared inputs and drafts carry the name, so a change of the hash needs a new name."""
     y, x = np.mgrid[0:500, 0:640]
     samples = ((y * 5 + x * 3 + (y * x // 7) % 400) % 4096).astype(np.uint16)
     streams = {EXPLICIT: samples, JPEG_2000: bytes(encode_all(samples, 12)[JPEG_2000])}

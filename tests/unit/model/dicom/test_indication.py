@@ -31,8 +31,8 @@ def merged(*headers: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for header in headers:
         for name, value in header.items():
-            both = isinstance(value, list) and name in result
-            result[name] = [merged(result[name][0], value[0])] if both else value
+            is_nested = isinstance(value, list) and name in result
+            result[name] = [merged(result[name][0], value[0])] if is_nested else value
     return result
 
 
@@ -158,7 +158,7 @@ def test_an_unknown_source_is_an_error() -> None:
         ({"RequestedProcedurePriority": "LOW"}, "ROUTINE"),
         ({"StudyPriorityID": "HIGH"}, "URGENT"),
         ({"RequestAttributesSequence": [{"RequestedProcedurePriority": "STAT"}]}, "STAT"),
-        # The most urgent of all counts, wherever it stands.
+        # The most urgent of all values counts, whatever its place.
         ({"RequestedProcedurePriority": "LOW", "StudyPriorityID": "STAT"}, "STAT"),
         ([{"StudyPriorityID": "LOW"}, {"StudyPriorityID": "HIGH"}, {}], "URGENT"),
         # What is not in the table, and nothing, is no priority.

@@ -30,12 +30,16 @@ def low_pass(samples: NDArray[np.int64]) -> NDArray[np.int64]:
     """The reversible 5/3 low-pass band along the first axis (ISO 15444-1 F.4.8.1)."""
     if len(samples) == 1:
         return samples
-    even, odd = samples[0::2], samples[1::2]
-    after = even[1:] if len(even) > len(odd) else np.concatenate([even[1:], even[-1:]])
-    high = odd - (even[: len(odd)] + after[: len(odd)]) // 2
-    before = np.concatenate([high[:1], high])[: len(even)]
-    behind = np.concatenate([high, high[-1:]])[: len(even)]
-    return np.asarray(even + (before + behind + 2) // 4)
+    even_samples, odd_samples = samples[0::2], samples[1::2]
+    after = (
+        even_samples[1:]
+        if len(even_samples) > len(odd_samples)
+        else np.concatenate([even_samples[1:], even_samples[-1:]])
+    )
+    high = odd_samples - (even_samples[: len(odd_samples)] + after[: len(odd_samples)]) // 2
+    before = np.concatenate([high[:1], high])[: len(even_samples)]
+    behind = np.concatenate([high, high[-1:]])[: len(even_samples)]
+    return np.asarray(even_samples + (before + behind + 2) // 4)
 
 
 @settings(max_examples=60, deadline=None)
@@ -142,9 +146,9 @@ def test_a_tile_of_its_own_kind_is_not_halved() -> None:
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_damage_is_never_an_error(data: st.DataObject) -> None:
-    whole = bytearray(encode_with_pillow(noisy(64, 64, bits=8).astype(np.uint8), plt=True))
+    codestream = bytearray(encode_with_pillow(noisy(64, 64, bits=8).astype(np.uint8), plt=True))
     for _ in range(data.draw(st.integers(0, 4))):
-        whole[data.draw(st.integers(40, 160))] = data.draw(st.integers(0, 255))
-    kept = data.draw(st.integers(45, len(whole)))
-    reduced = reduce_codestream(bytes(whole[:kept]), 2)
-    assert reduced is None or len(reduced.data) <= kept
+        codestream[data.draw(st.integers(40, 160))] = data.draw(st.integers(0, 255))
+    length = data.draw(st.integers(45, len(codestream)))
+    reduced = reduce_codestream(bytes(codestream[:length]), 2)
+    assert reduced is None or len(reduced.data) <= length

@@ -159,7 +159,7 @@ def test_air_is_dark_however_the_header_says_so(write: ImageWriter) -> None:
     plain = view_pixels(write(samples, **tags), 64)
     negative = 4095 - samples
     photometric = view_pixels(write(negative, PhotometricInterpretation="MONOCHROME1", **tags), 64)
-    both = view_pixels(
+    double_inverted = view_pixels(
         write(
             negative,
             PhotometricInterpretation="MONOCHROME1",
@@ -169,7 +169,7 @@ def test_air_is_dark_however_the_header_says_so(write: ImageWriter) -> None:
         64,
     )
     shape = view_pixels(write(negative, PresentationLUTShape="INVERSE", **tags), 64)
-    for view in (photometric, both, shape):
+    for view in (photometric, double_inverted, shape):
         assert np.abs(view.astype(int) - plain).max() <= 1
 
 
@@ -355,15 +355,15 @@ def test_a_damaged_file_is_a_pixel_error_or_a_view(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.dcm"
         write_image(path, samples if syntax == EXPLICIT else bytes(streams[syntax]), syntax, **tags)
-        whole = bytearray(path.read_bytes())
+        content = bytearray(path.read_bytes())
         if data.draw(st.booleans()):
-            path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 9))])
+            path.write_bytes(content[: data.draw(st.integers(0, len(content) - 9))])
             with limited_memory(20 * MEBIBYTE), pytest.raises(PixelError):
                 view_pixels(path, size)
             return
         for _ in range(data.draw(st.integers(1, 6))):
-            whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-        path.write_bytes(whole)
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        path.write_bytes(content)
         with limited_memory(20 * MEBIBYTE), suppress(PixelError):
             assert view_pixels(path, size).shape == (size, size)
 

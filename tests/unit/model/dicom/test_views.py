@@ -78,9 +78,13 @@ LEFT_OUT: list[tuple[Reason, dict[str, Any], Outcome]] = [
 
 @pytest.mark.parametrize(("reason", "change", "outcome"), LEFT_OUT, ids=str)
 def test_an_image_is_left_out(reason: Reason, change: dict[str, Any], outcome: Outcome) -> None:
-    alone = choose_views([instance("a", change)], USE)
-    assert (alone.outcome, alone.reason, alone.views) == (outcome, reason, ())
-    assert alone.sentence == f"No film to draft from. 1 of 1: {SENTENCES[reason]}"
+    single_choice = choose_views([instance("a", change)], USE)
+    assert (single_choice.outcome, single_choice.reason, single_choice.views) == (
+        outcome,
+        reason,
+        (),
+    )
+    assert single_choice.sentence == f"No film to draft from. 1 of 1: {SENTENCES[reason]}"
     # Beside a good image the study is drafted, and the image has its reason.
     choice = choose_views([instance("good"), instance("a", change)], USE)
     assert (choice.outcome, sources(choice)) == ("draft", ["good"])
@@ -95,8 +99,8 @@ def test_an_image_is_left_out(reason: Reason, change: dict[str, Any], outcome: O
 def test_a_fault_from_elsewhere_rules_an_image_out(
     fault: Reason, outcome: Outcome, noted: bool
 ) -> None:
-    alone = choose_views([instance("a", fault=fault)], USE)
-    assert (alone.outcome, alone.reason) == (outcome, fault)
+    single_choice = choose_views([instance("a", fault=fault)], USE)
+    assert (single_choice.outcome, single_choice.reason) == (outcome, fault)
     choice = choose_views([instance("good"), instance("a", fault=fault)], USE)
     assert (choice.outcome, sources(choice), reasons(choice)) == ("draft", ["good"], {"a": fault})
     assert choice.notes == ((NOTES[fault],) if noted else ())
@@ -178,8 +182,8 @@ def test_a_doubtful_image_beside_a_chest_image_is_left_out(setting: Outcome) -> 
     assert (choice.outcome, sources(choice)) == ("draft", ["chest"])
     assert reasons(choice) == {"doubtful": Reason.UNKNOWN_BODY_PART}
     assert choice.notes == (NOTES[Reason.UNKNOWN_BODY_PART],)
-    both = choose_views(study, USE, ViewSettings(unknown_chest="draft"))
-    assert sorted(sources(both)) == ["chest", "doubtful"]
+    lenient_choice = choose_views(study, USE, ViewSettings(unknown_chest="draft"))
+    assert sorted(sources(lenient_choice)) == ["chest", "doubtful"]
 
 
 @pytest.mark.parametrize(("reason", "change", "setting"), UNKNOWNS[:2])
@@ -190,9 +194,9 @@ def test_where_unknowns_are_skipped_the_others_are_drafted(
     choice = choose_views([instance("good"), instance("unknown", change)], USE, skip)
     assert (choice.outcome, sources(choice)) == ("draft", ["good"])
     assert reasons(choice) == {"unknown": reason}
-    alone = choose_views([instance("unknown", change)], USE, skip)
-    assert alone.sentence == f"No film to draft from. 1 of 1: {SENTENCES[reason]}"
-    assert reasons(alone) == {"unknown": reason}
+    single_choice = choose_views([instance("unknown", change)], USE, skip)
+    assert single_choice.sentence == f"No film to draft from. 1 of 1: {SENTENCES[reason]}"
+    assert reasons(single_choice) == {"unknown": reason}
 
 
 def test_one_image_with_an_age_is_enough() -> None:
@@ -294,8 +298,8 @@ def test_more_images_than_the_model_reads() -> None:
 )  # fmt: skip
 def test_the_order_of_the_views(study: list[Instance], views: list[str]) -> None:
     names = {i.source for i in study}
-    for given in permutations(study):
-        choice = choose_views(given, USE, ViewSettings(unknown_view="draft"))
+    for order in permutations(study):
+        choice = choose_views(order, USE, ViewSettings(unknown_view="draft"))
         assert sources(choice) == views
         assert set(reasons(choice)) == names - set(views)
 

@@ -1,4 +1,4 @@
-"""Compiled layers: kept where they read faster, gone without a trace where not."""
+"""Compiled layers: kept where they encode faster, and removed without a trace elsewhere."""
 
 from __future__ import annotations
 

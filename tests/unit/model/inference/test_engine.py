@@ -1,4 +1,4 @@
-"""The stream: room, order, poison that stays alone, memory that runs out, a device that is sick."""
+"""The engine: slots, order, cases that fail alone, memory that runs out, faults of the device."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from model.network.clinicalblip import ClinicalBLIP, Inputs
 from training.corpus.phantoms import phantom
 
 CPU = torch.device("cpu")
-ASK = "Write the report."
+INSTRUCTION = "Write the report."
 SIX = Decoding(6)
 
 
 def cases(count: int) -> list[tuple[Case, str]]:
-    return [(replace(phantom(n).case(112), key=f"k{n}"), ASK) for n in range(count)]
+    return [(replace(phantom(n).case(112), key=f"k{n}"), INSTRUCTION) for n in range(count)]
 
 
-def run(model: ClinicalBLIP, asked: list[tuple[Case, str]], slots: int = 4) -> dict[str, object]:
-    return {w.key: w for w in Engine(model, CPU, SIX, slots).write(asked)}
+def run(model: ClinicalBLIP, requests: list[tuple[Case, str]], slots: int = 4) -> dict[str, object]:
+    return {w.key: w for w in Engine(model, CPU, SIX, slots).write(requests)}
 
 
 @pytest.fixture
 def failing_encoder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[Callable[[Inputs], Exception | None]], list[int]]:
-    """Make encoding raise what the given function returns; the sizes of groups that were tried."""
+    """Make encoding raise what a function returns; give the sizes of the groups that were tried."""
 
     def install(fault: Callable[[Inputs], Exception | None]) -> list[int]:
         sizes: list[int] = []
@@ -59,7 +59,7 @@ def failing_encoder(
 def failing_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[[Callable[[DecodeBatch], Exception | None]], list[int]]:
-    """Make the decoder raise what the given function returns; how many were on board each time."""
+    """Make a decode step raise what a function returns; give the active sequences of each step."""
 
     def install(fault: Callable[[DecodeBatch], Exception | None]) -> list[int]:
         active_counts: list[int] = []
@@ -78,27 +78,27 @@ def failing_steps(
     return install
 
 
-def test_every_case_is_drafted_whatever_the_slots(untrained: ClinicalBLIP) -> None:
-    asked = cases(5)
-    few, many = run(untrained, asked, 2), run(untrained, asked, 8)
-    assert set(few) == set(many) == {f"k{n}" for n in range(5)}
-    for key, output in few.items():
-        other = many[key]
+def test_every_case_is_drafted_with_any_number_of_slots(untrained: ClinicalBLIP) -> None:
+    requests = cases(5)
+    two_slots, eight_slots = run(untrained, requests, 2), run(untrained, requests, 8)
+    assert set(two_slots) == set(eight_slots) == {f"k{n}" for n in range(5)}
+    for key, output in two_slots.items():
+        other = eight_slots[key]
         assert isinstance(output, RequestOutput)
         assert isinstance(other, RequestOutput)
         assert output.tokens == other.tokens
         assert len(output.tokens) == len(output.logprobs)
-        assert output.prompt == ASK
+        assert output.prompt == INSTRUCTION
         assert output.seconds["generate"] > 0
 
 
-def test_no_more_is_asked_for_than_there_is_room(untrained: ClinicalBLIP) -> None:
+def test_no_more_cases_are_pulled_than_there_is_room_for(untrained: ClinicalBLIP) -> None:
     read: list[str] = []
 
     def source() -> Iterator[tuple[Case, str]]:
-        for case, ask in cases(9):
+        for case, instruction in cases(9):
             read.append(case.key)
-            yield case, ask
+            yield case, instruction
 
     stream = Engine(untrained, CPU, Decoding(4), 2, group_size=1).write(source())
     next(stream)
@@ -106,12 +106,12 @@ def test_no_more_is_asked_for_than_there_is_room(untrained: ClinicalBLIP) -> Non
 
 
 def test_none_is_not_the_end_while_something_is_in_flight(untrained: ClinicalBLIP) -> None:
-    asked: list[tuple[Case, str] | None] = [*cases(1), None, None, *cases(3)[1:], None]
-    late = [(replace(phantom(9).case(112), key="too-late"), ASK)]
-    source = iter([*asked, *[None] * 50, *late])
+    requests: list[tuple[Case, str] | None] = [*cases(1), None, None, *cases(3)[1:], None]
+    late_requests = [(replace(phantom(9).case(112), key="too-late"), INSTRUCTION)]
+    source = iter([*requests, *[None] * 50, *late_requests])
     drafted = [output.key for output in Engine(untrained, CPU, SIX, 2).write(source)]
     assert sorted(drafted) == ["k0", "k1", "k2"]
-    assert list(source)[-1] == late[0]
+    assert list(source)[-1] == late_requests[0]
 
 
 def test_nothing_at_first_is_the_end(untrained: ClinicalBLIP) -> None:
@@ -121,9 +121,9 @@ def test_nothing_at_first_is_the_end(untrained: ClinicalBLIP) -> None:
 
 def test_an_engine_serves_one_stream_after_another(untrained: ClinicalBLIP) -> None:
     engine = Engine(untrained, CPU, SIX, 2)
-    left = engine.write(cases(5))
-    next(left)
-    left.close()
+    unfinished = engine.write(cases(5))
+    next(unfinished)
+    unfinished.close()
     drafted = {w.key: w for w in engine.write(cases(3))}
     assert drafted.keys() == {"k0", "k1", "k2"}
     assert {k: w.tokens for k, w in drafted.items() if isinstance(w, RequestOutput)} == {
@@ -145,35 +145,35 @@ def test_slots_are_busy_while_there_is_work(untrained: ClinicalBLIP) -> None:
     engine = Engine(untrained, CPU, Decoding(8, ban_eos=True), 3)
     before = engine.counters
     list(engine.write(cases(9)))
-    now = engine.counters
-    assert now.occupancy(before) == 1.0
-    assert now.steps == 24
-    assert now.occupancy(now.copy()) == 0.0
-    assert now.encode_seconds > 0
-    assert now.decode_seconds > 0
+    after = engine.counters
+    assert after.occupancy(before) == 1.0
+    assert after.steps == 24
+    assert after.occupancy(after.copy()) == 0.0
+    assert after.encode_seconds > 0
+    assert after.decode_seconds > 0
 
 
 def test_an_unreadable_case_fails_alone(untrained: ClinicalBLIP) -> None:
-    asked = cases(4)
-    asked[1] = (Case("k1", (View(np.zeros((8, 8), np.uint8), "frontal"),)), ASK)
-    asked[2] = (Case("k2", ()), ASK)
-    out = run(untrained, asked)
+    requests = cases(4)
+    requests[1] = (Case("k1", (View(np.zeros((8, 8), np.uint8), "frontal"),)), INSTRUCTION)
+    requests[2] = (Case("k2", ()), INSTRUCTION)
+    out = run(untrained, requests)
     assert {key for key, output in out.items() if isinstance(output, FailedCase)} == {"k1", "k2"}
     assert isinstance(out["k1"], FailedCase)
     assert isinstance(out["k1"].error, CaseError)
 
 
 def test_poison_breaks_its_group_and_then_fails_alone(untrained, failing_encoder) -> None:  # type: ignore[no-untyped-def]
-    asked = cases(4)
-    mark = untrained.gather([asked[2][0]], [ASK]).pixels[0]
+    requests = cases(4)
+    poison = untrained.gather([requests[2][0]], [INSTRUCTION]).pixels[0]
 
     def fault(inputs: Inputs) -> Exception | None:
-        found = any(torch.equal(film, mark) for film in inputs.pixels)
-        return RuntimeError("index out of range in self") if found else None
+        poisoned = any(torch.equal(image, poison) for image in inputs.pixels)
+        return RuntimeError("index out of range in self") if poisoned else None
 
     sizes = failing_encoder(fault)
     engine = Engine(untrained, CPU, SIX, 4, group_size=4)
-    out = {output.key: output for output in engine.write(asked)}
+    out = {output.key: output for output in engine.write(requests)}
     assert sizes == [4, 1, 1, 1, 1]
     assert {key for key, output in out.items() if isinstance(output, RequestOutput)} == {
         "k0",
@@ -183,24 +183,24 @@ def test_poison_breaks_its_group_and_then_fails_alone(untrained, failing_encoder
     failed = out["k2"]
     assert isinstance(failed, FailedCase)
     assert isinstance(failed.error, CaseError)
-    # A foreign error's words may quote what the case holds; its type is enough.
+    # The text of a library's error may quote what the case holds; its type is enough.
     assert "RuntimeError" in str(failed.error)
     assert "index out of range" not in str(failed.error)
 
 
-def test_whoever_breaks_the_decoder_is_found_and_fails_alone(untrained, failing_steps) -> None:  # type: ignore[no-untyped-def]
-    asked = cases(6)
+def test_a_case_that_breaks_the_decoder_is_found_and_fails_alone(untrained, failing_steps) -> None:  # type: ignore[no-untyped-def]
+    requests = cases(6)
     broken: list[int] = []
 
     def fault(batch: DecodeBatch) -> Exception | None:
-        # The third to be pulled has the number 2, whatever slot it sits in.
+        # The third case that is pulled has the number 2, whatever its slot is.
         if 2 in batch.active_ids:
             broken.append(len(batch.active_ids))
             return RuntimeError("shapes do not match")
         return None
 
     failing_steps(fault)
-    out = run(untrained, asked)
+    out = run(untrained, requests)
     assert broken == [4, 1]
     assert {key for key, output in out.items() if isinstance(output, FailedCase)} == {"k2"}
     assert out.keys() == {f"k{n}" for n in range(6)}
@@ -209,27 +209,27 @@ def test_whoever_breaks_the_decoder_is_found_and_fails_alone(untrained, failing_
 def test_a_value_that_is_no_number_fails_its_case_alone(
     untrained: ClinicalBLIP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = cases(5)
+    requests = cases(5)
     real = untrained.gather
 
-    def gather(some: list[Case], asks: list[str]) -> Inputs:
-        inputs = real(some, asks)
+    def gather(group: list[Case], instructions: list[str]) -> Inputs:
+        inputs = real(group, instructions)
         row = 0
-        for case in some:
+        for case in group:
             if case.key == "k1":
                 inputs.pixels[row] = float("nan")
             row += len(case.views)
         return inputs
 
-    well = run(untrained, asked, 2)
+    expected = run(untrained, requests, 2)
     monkeypatch.setattr(untrained, "gather", gather)
-    # Two slots: somebody sits where the case that failed has sat.
-    out = run(untrained, asked, 2)
+    # With two slots, another case takes the slot of the one that failed.
+    out = run(untrained, requests, 2)
     failed = out["k1"]
     assert isinstance(failed, FailedCase)
     assert "not a number" in str(failed.error)
     for key in ("k0", "k2", "k3", "k4"):
-        output, other = out[key], well[key]
+        output, other = out[key], expected[key]
         assert isinstance(output, RequestOutput)
         assert isinstance(other, RequestOutput)
         assert output.tokens == other.tokens

@@ -99,12 +99,12 @@ def test_tokens_are_those_of_generate(
     expected = reference(exact, decoding)
     source: list[tuple[Case, str] | None] = [expected.cases[n] for n in order[:count]]
     for place in pauses:
-        # Nothing just now, but never before the first: that is the end.
+        # None is a pause, but before the first case it would be the end.
         source.insert(max(1, place), None)
     engine = Engine(exact, CPU, decoding, slots, group_size=group_size)
     drafts = {int(output.key): output for output in engine.write(source)}
     while len(drafts) < count:
-        # A pause with nothing in flight ends a stream; the rest needs a new one.
+        # A pause while no case is in flight ends the stream; the other cases need a new one.
         rest = [expected.cases[n] for n in order[:count] if n not in drafts]
         drafts |= {int(output.key): output for output in engine.write(rest)}
     for number, output in drafts.items():
@@ -125,5 +125,5 @@ def test_float32_is_as_likely(exact: ClinicalBLIP) -> None:
     ):
         output = drafts[case.key]
         assert isinstance(output, RequestOutput)
-        # Where they part, it is at a token that was as likely as another.
+        # Where the texts differ, the first difference is between two equally likely tokens.
         assert sum(output.logprobs) == pytest.approx(sum(expected.logprobs), abs=0.05)

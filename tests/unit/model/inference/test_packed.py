@@ -67,7 +67,7 @@ def test_the_served_model_is_packed_and_writes_the_same(
     assert not any(isinstance(module, nn.Linear) for module in served.network.modules())
     assert served.dtype == torch.float32
     assert texts_of(served, 6) == texts_of(demo, 6)
-    # transformers' own way through it still works: it is what the engine is compared with.
+    # The layer still works in transformers' `generate`, with which the engine is compared.
     inputs = served.gather([phantom(1).case(112)], ["Write."])
     assert served.generate(inputs, DECODING)[0].ids == demo.generate(inputs, DECODING)[0].ids
 

@@ -40,7 +40,7 @@ def prompted_cases(model: ClinicalBLIP):  # type: ignore[no-untyped-def]
 def overflow(model: ClinicalBLIP) -> None:
     """Logits that float16 cannot hold; in float32 their order, and so the text, is the same."""
     language = model.network.language_model
-    # A weight of its own: transformers shares the head's with the words that are read.
+    # The head gets a weight of its own, because transformers ties it to the word embeddings.
     language.lm_head.weight = torch.nn.Parameter(language.lm_head.weight.detach() * 16384.0)
 
 
@@ -93,8 +93,8 @@ def test_upcast_computes_in_full_and_leaves_no_trace(
     before = {name: (p.data_ptr(), p.dtype) for name, p in narrow.network.named_parameters()}
     inputs = narrow.gather([CASES[0]], [prompted_cases(narrow)[0][1]])
     with upcast(narrow.network):
-        again = narrow.generate(inputs, DECODING)
-    assert [output.ids for output in again] == [
+        repeated = narrow.generate(inputs, DECODING)
+    assert [output.ids for output in repeated] == [
         output.ids for output in wide.generate(inputs, DECODING)
     ]
     assert before == {n: (p.data_ptr(), p.dtype) for n, p in narrow.network.named_parameters()}

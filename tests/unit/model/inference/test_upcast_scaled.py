@@ -14,12 +14,12 @@ from model.inference.engine import Engine
 from model.inference.types import RequestOutput
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.sizes import build_random
-from tests.support.noise_cases import ASK, noise_cases
+from tests.support.noise_cases import INSTRUCTION, noise_cases
 
 CPU = torch.device("cpu")
 LARGE = 2.0**15
 STEPS = 12
-MOST = torch.finfo(torch.float16).max
+FLOAT16_MAX = torch.finfo(torch.float16).max
 
 
 def build_model(dtype: torch.dtype, scale: float = LARGE) -> ClinicalBLIP:
@@ -27,33 +27,33 @@ def build_model(dtype: torch.dtype, scale: float = LARGE) -> ClinicalBLIP:
 
 
 def log_probabilities(model: ClinicalBLIP, texts: torch.Tensor) -> torch.Tensor:
-    """(B, T, V) log-probabilities of each next token of texts that are given."""
-    inputs = model.gather(noise_cases(model), [ASK] * 3)
+    """(B, T, V) log-probabilities of each next token of the texts."""
+    inputs = model.gather(noise_cases(model), [INSTRUCTION] * 3)
     with torch.inference_mode():
-        shown, _ = model.encode_images(inputs)
+        image_features, _ = model.encode_images(inputs)
         logits: torch.Tensor = model.network.language_model(
-            inputs_embeds=model.embed(inputs, shown),
+            inputs_embeds=model.embed(inputs, image_features),
             attention_mask=inputs.attention_mask,
             decoder_input_ids=texts,
         ).logits
     return logits.float().log_softmax(-1)
 
 
-def divergence(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+def divergence(log_expected: torch.Tensor, log_actual: torch.Tensor) -> torch.Tensor:
     """(B, T) KL divergence of `other` from `one`, in nats."""
-    return functional.kl_div(other, one, reduction="none", log_target=True).sum(-1)
+    return functional.kl_div(log_actual, log_expected, reduction="none", log_target=True).sum(-1)
 
 
 @contextmanager
 def largest(model: ClinicalBLIP, layer: str) -> Iterator[list[float]]:
-    """The largest value that layers of this name give, in T5."""
-    seen: list[float] = []
+    """The largest output of each call of the T5 layers with this name."""
+    maxima: list[float] = []
     hooks = [
-        module.register_forward_hook(lambda _m, _i, out: seen.append(float(out.abs().max())))
+        module.register_forward_hook(lambda _m, _i, out: maxima.append(float(out.abs().max())))
         for name, module in model.network.language_model.named_modules()
         if name.endswith(f".{layer}")
     ]
-    yield seen
+    yield maxima
     for hook in hooks:
         hook.remove()
 
@@ -74,22 +74,25 @@ def test_the_next_token_is_as_likely_in_float16(texts: torch.Tensor, scale: floa
 
 
 def test_the_scale_is_that_of_trained_t5_and_plain_half_runs_over(texts: torch.Tensor) -> None:
-    """What `wo` gives fits no float16; where `.half()` has narrowed it too, the text is lost."""
-    ours = build_model(torch.float16)
-    with largest(ours, "wo") as given:
-        kept = log_probabilities(ours, texts)
-    assert max(given) > MOST
-    with largest(ours, "o") as given:
-        log_probabilities(ours, texts)
-    assert max(given) < MOST
+    """The output of `wo` does not fit float16; if `.half()` narrows `wo` too, the text is lost."""
+    narrow = build_model(torch.float16)
+    with largest(narrow, "wo") as maxima:
+        narrow_log_probabilities = log_probabilities(narrow, texts)
+    assert max(maxima) > FLOAT16_MAX
+    with largest(narrow, "o") as maxima:
+        log_probabilities(narrow, texts)
+    assert max(maxima) < FLOAT16_MAX
     plain = build_model(torch.float16)
     plain.network.half()
-    with largest(plain, "wo") as given:
-        lost = log_probabilities(plain, texts)
-    assert torch.inf in given or max(given) >= MOST
+    with largest(plain, "wo") as maxima:
+        plain_log_probabilities = log_probabilities(plain, texts)
+    assert torch.inf in maxima or max(maxima) >= FLOAT16_MAX
     wide = log_probabilities(build_model(torch.float32), texts)
-    assert divergence(wide, kept).max() < 1e-3
-    assert not torch.isfinite(lost).all() or divergence(wide, lost).max() > 0.1
+    assert divergence(wide, narrow_log_probabilities).max() < 1e-3
+    assert (
+        not torch.isfinite(plain_log_probabilities).all()
+        or divergence(wide, plain_log_probabilities).max() > 0.1
+    )
 
 
 def test_bfloat16_needs_no_wider_parts(texts: torch.Tensor) -> None:
@@ -104,25 +107,25 @@ def test_bfloat16_needs_no_wider_parts(texts: torch.Tensor) -> None:
 
 
 def test_the_engine_writes_the_same_tokens() -> None:
-    """Its own arithmetic of the decoder, over the same large activations."""
+    """The engine's own decoder handles the same large activations."""
     drafts: list[dict[str, tuple[str, ...]]] = []
     for dtype in (torch.float32, torch.float16):
         model = build_model(dtype)
         written = Engine(model, CPU, Decoding(40), 2).write(
-            [(case, ASK) for case in noise_cases(model, 6)]
+            [(case, INSTRUCTION) for case in noise_cases(model, 6)]
         )
-        each: dict[str, tuple[str, ...]] = {}
-        for one in written:
-            assert isinstance(one, RequestOutput)
-            assert one.rerun == ""
-            each[one.key] = one.tokens
-        drafts.append(each)
+        tokens_by_key: dict[str, tuple[str, ...]] = {}
+        for output in written:
+            assert isinstance(output, RequestOutput)
+            assert output.rerun == ""
+            tokens_by_key[output.key] = output.tokens
+        drafts.append(tokens_by_key)
     wide, narrow = drafts
-    # A tie that rounding breaks the other way changes all that follows: count up to there.
-    same = sum(_common(wide[key], narrow[key]) for key in wide)
-    assert same / sum(map(len, wide.values())) > 0.8
+    # A tie that rounding breaks the other way changes all later tokens, so count up to there.
+    common_tokens = sum(common_prefix_length(wide[key], narrow[key]) for key in wide)
+    assert common_tokens / sum(map(len, wide.values())) > 0.8
 
 
-def _common(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
+def common_prefix_length(first: tuple[str, ...], second: tuple[str, ...]) -> int:
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(first), len(second)))

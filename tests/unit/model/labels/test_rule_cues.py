@@ -190,11 +190,11 @@ def test_a_comma_for_a_full_stop_rarely_changes_a_label(samples: Path) -> None:
     }
     assert len(pairs) > 1000
     rules = RuleLabeller()
-    apart = rules.label([f"{negation}. {after}." for negation, after in sorted(pairs)])
+    separate = rules.label([f"{negation}. {after}." for negation, after in sorted(pairs)])
     joined = rules.label([f"{negation}, {after}." for negation, after in sorted(pairs)])
     differ = sum(
         labels[name] is not joined_labels[name]
-        for labels, joined_labels in zip(apart, joined, strict=True)
+        for labels, joined_labels in zip(separate, joined, strict=True)
         for name in OBSERVATIONS[:-1]
     )
     assert differ / len(pairs) < 0.04

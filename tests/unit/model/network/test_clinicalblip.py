@@ -15,7 +15,7 @@ from model.network.clinicalblip import ClinicalBLIP
 from model.prompting.prompt import QUESTION, build_instruction
 from training.corpus.phantoms import phantom
 
-ASK = "Image: Chest, 1 view, frontal \n Write the report of this chest radiograph."
+INSTRUCTION = "Image: Chest, 1 view, frontal \n Write the report of this chest radiograph."
 
 
 def case(seed: int, views: int = 1) -> Case:
@@ -35,11 +35,11 @@ def encode(model: ClinicalBLIP, cases: list[Case], instructions: list[str]) -> l
 
 
 def test_one_view_is_plain_instructblip(untrained: ClinicalBLIP) -> None:
-    inputs = untrained.gather([case(1)], [ASK])
+    inputs = untrained.gather([case(1)], [INSTRUCTION])
     labels = untrained.language_tokenizer(["Findings: The lungs are clear."], return_tensors="pt")
     with torch.inference_mode():
         embeddings, _ = untrained.encode_images(inputs)
-        ours = untrained.network.language_model(
+        logits = untrained.network.language_model(
             inputs_embeds=untrained.embed(inputs, embeddings),
             attention_mask=inputs.attention_mask,
             labels=labels["input_ids"],
@@ -52,11 +52,11 @@ def test_one_view_is_plain_instructblip(untrained: ClinicalBLIP) -> None:
             attention_mask=inputs.attention_mask,
             labels=labels["input_ids"],
         ).logits
-    assert torch.equal(ours, plain)
+    assert torch.equal(logits, plain)
 
 
 def test_one_view_generates_as_plain_instructblip(untrained: ClinicalBLIP) -> None:
-    inputs = untrained.gather([case(1)], [ASK])
+    inputs = untrained.gather([case(1)], [INSTRUCTION])
     draft = untrained.generate(inputs, Decoding(12))[0]
     plain = untrained.network.generate(
         pixel_values=inputs.pixels,
@@ -73,16 +73,20 @@ def test_one_view_generates_as_plain_instructblip(untrained: ClinicalBLIP) -> No
 
 def test_other_cases_of_a_batch_change_nothing(untrained: ClinicalBLIP) -> None:
     cases = [case(1), case(10, views=3), case(20, views=2)]
-    instructions = [ASK, "Write the report.", ASK + " Indication: cough and a long story before it"]
+    instructions = [
+        INSTRUCTION,
+        "Write the report.",
+        INSTRUCTION + " Indication: cough and a long story before it",
+    ]
     batch = encode(untrained, cases, instructions)
     for case_, instruction, row in zip(cases, instructions, batch, strict=True):
-        alone = encode(untrained, [case_], [instruction])[0]
-        torch.testing.assert_close(alone, row, atol=2e-5, rtol=1e-4)
+        single = encode(untrained, [case_], [instruction])[0]
+        torch.testing.assert_close(single, row, atol=2e-5, rtol=1e-4)
 
 
 def test_each_view_has_its_query_tokens(untrained: ClinicalBLIP) -> None:
     queries = untrained.config.num_query_tokens
-    inputs = untrained.gather([case(1), case(5, views=3)], [ASK, ASK])
+    inputs = untrained.gather([case(1), case(5, views=3)], [INSTRUCTION, INSTRUCTION])
     image_tokens = (inputs.input_ids == untrained.config.image_token_index).sum(dim=1)
     assert image_tokens.tolist() == [queries, 3 * queries]
     assert inputs.pixels.shape == (4, 3, 112, 112)
@@ -90,18 +94,18 @@ def test_each_view_has_its_query_tokens(untrained: ClinicalBLIP) -> None:
 
 
 def test_views_keep_their_order(untrained: ClinicalBLIP) -> None:
-    both = case(5, views=2)
-    reversed_ = replace(both, views=both.views[::-1])
+    two_views = case(5, views=2)
+    reversed_ = replace(two_views, views=two_views.views[::-1])
     first, second = (
-        untrained.encode_images(untrained.gather([case_], [ASK]))[0].detach()
-        for case_ in (both, reversed_)
+        untrained.encode_images(untrained.gather([case_], [INSTRUCTION]))[0].detach()
+        for case_ in (two_views, reversed_)
     )
     torch.testing.assert_close(first, second.flip(0), atol=1e-5, rtol=1e-4)
     assert not torch.allclose(first[0], first[1], atol=1e-4)
 
 
 def test_logprobs_are_those_of_the_tokens(untrained: ClinicalBLIP) -> None:
-    inputs = untrained.gather([case(1), case(2, views=2)], [ASK, ASK])
+    inputs = untrained.gather([case(1), case(2, views=2)], [INSTRUCTION, INSTRUCTION])
     for number, draft in enumerate(untrained.generate(inputs, Decoding(8))):
         assert len(draft.tokens) == len(draft.logprobs) == len(draft.ids)
         with torch.inference_mode():
@@ -118,7 +122,7 @@ def test_logprobs_are_those_of_the_tokens(untrained: ClinicalBLIP) -> None:
 
 def test_a_long_instruction_is_cut_for_both_tokenizers(untrained: ClinicalBLIP) -> None:
     long = "zebra " * 2000
-    assert untrained.fits(ASK)
+    assert untrained.fits(INSTRUCTION)
     assert not untrained.fits(long)
     inputs = untrained.gather([case(1)], [long])
     assert inputs.qformer_input_ids.shape[1] == untrained.max_instruction_tokens
@@ -134,7 +138,7 @@ def test_the_indication_is_cut_before_the_template(untrained: ClinicalBLIP, name
     tokenizer = getattr(untrained, name)
     # Enough for the template and a little of the indication, by the tokenizer that needs more.
     tokenizers = (untrained.language_tokenizer, untrained.qformer_tokenizer)
-    template_tokens = max(len(t(ASK)["input_ids"]) for t in tokenizers)
+    template_tokens = max(len(t(INSTRUCTION)["input_ids"]) for t in tokenizers)
     narrow = ClinicalBLIP(
         untrained.network,
         untrained.language_tokenizer,

@@ -15,12 +15,12 @@ from model.network.qkv import (
     split_attention,
 )
 from model.network.sizes import SIZES, build_random
-from tests.support.noise_cases import ASK, noise_cases
+from tests.support.noise_cases import INSTRUCTION, noise_cases
 
 
 def image_embeddings(model: ClinicalBLIP) -> torch.Tensor:
     with torch.inference_mode():
-        return model.encode_images(model.gather(noise_cases(model), [ASK] * 3))[0]
+        return model.encode_images(model.gather(noise_cases(model), [INSTRUCTION] * 3))[0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -13,7 +13,7 @@ from transformers import InstructBlipForConditionalGeneration
 from model.decoding import Decoding
 from model.network.sizes import FULL_PARAMETERS, SIZES, build_random
 from model.network.weights import HEAD, SHARED, build_meta_network, weight_dtype
-from tests.support.noise_cases import ASK, noise_cases
+from tests.support.noise_cases import INSTRUCTION, noise_cases
 
 
 def layers(prefix: str, number: int, shapes: dict[str, tuple[int, ...]]) -> dict[str, object]:
@@ -172,9 +172,9 @@ def test_random_weights_have_the_formats_that_loading_gives(dtype: torch.dtype) 
 
 
 def test_random_weights_are_set_by_their_seed() -> None:
-    first, same, other = (build_random("tiny", seed=seed) for seed in (1, 1, 2))
+    first, repeated, other = (build_random("tiny", seed=seed) for seed in (1, 1, 2))
     for name, weight in first.network.named_parameters():
-        assert torch.equal(weight, same.network.get_parameter(name)), name
+        assert torch.equal(weight, repeated.network.get_parameter(name)), name
     assert not torch.equal(first.network.query_tokens, other.network.query_tokens)
     assert first.network.query_tokens.std() > 0.1
     assert not any(weight.is_meta for weight in first.network.state_dict().values())
@@ -183,7 +183,7 @@ def test_random_weights_are_set_by_their_seed() -> None:
 def test_a_random_network_writes_differently_for_other_images() -> None:
     model = build_random("tiny", seed=1)
     cases = noise_cases(model)
-    drafts = model.generate(model.gather(cases, [ASK] * 3), Decoding(20))
+    drafts = model.generate(model.gather(cases, [INSTRUCTION] * 3), Decoding(20))
     assert len({draft.ids for draft in drafts}) == 3
 
 
@@ -196,7 +196,7 @@ def test_larger_activations_write_the_same() -> None:
         block.register_forward_hook(
             lambda *args, name=name: hidden.update({name: float(args[2][0].abs().max())})
         )
-    inputs = plain.gather(noise_cases(plain), [ASK] * 3)
+    inputs = plain.gather(noise_cases(plain), [INSTRUCTION] * 3)
     drafts = [m.generate(inputs, Decoding(20)) for m in (plain, large)]
     assert [draft.ids for draft in drafts[0]] == [draft.ids for draft in drafts[1]]
     assert hidden["large"] / hidden["plain"] == pytest.approx(2.0**15, rel=1e-3)

@@ -29,7 +29,7 @@ from model.network.weights import (
     build_meta_network,
     read_index,
 )
-from tests.support.noise_cases import ASK, noise_cases
+from tests.support.noise_cases import INSTRUCTION, noise_cases
 
 CPU = torch.device("cpu")
 
@@ -62,7 +62,7 @@ def rewrite(folder: Path, weights: dict[str, torch.Tensor]) -> None:
 
 
 def logits(network: InstructBlipForConditionalGeneration, model: ClinicalBLIP) -> torch.Tensor:
-    inputs = model.gather(noise_cases(model, 1), [ASK])
+    inputs = model.gather(noise_cases(model, 1), [INSTRUCTION])
     with torch.inference_mode():
         return network(
             pixel_values=inputs.pixels,
@@ -80,10 +80,10 @@ def test_plain_transformers_loads_it_with_the_same_logits(
 ) -> None:
     folder = write_tiny(tmp_path / "tiny", tiny, shard_bytes)
     plain = InstructBlipForConditionalGeneration.from_pretrained(folder, local_files_only=True)
-    ours, _ = load_bundle(folder, CPU)
+    model, _ = load_bundle(folder, CPU)
     expected = logits(tiny.network, tiny)
     assert torch.equal(logits(plain, tiny), expected)
-    assert torch.equal(logits(ours.network, tiny), expected)
+    assert torch.equal(logits(model.network, tiny), expected)
     # T5's head is a weight of its own again, not the embeddings.
     assert not torch.equal(plain.get_parameter(HEAD), plain.get_parameter(SHARED))
 
@@ -91,18 +91,18 @@ def test_plain_transformers_loads_it_with_the_same_logits(
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_number_formats_are_those_of_transformers(bundle: Path, dtype: torch.dtype) -> None:
     plain = InstructBlipForConditionalGeneration.from_pretrained(bundle, dtype=dtype)
-    ours = load_bundle(bundle, CPU, dtype)[0].network
-    assert set(dict(ours.named_parameters())) == set(dict(plain.named_parameters()))
+    network = load_bundle(bundle, CPU, dtype)[0].network
+    assert set(dict(network.named_parameters())) == set(dict(plain.named_parameters()))
     for name, weight in plain.named_parameters():
-        loaded = ours.get_parameter(name)
+        loaded = network.get_parameter(name)
         # transformers searches "wo" anywhere, and finds it in the Q-Former's word embeddings.
         assert loaded.dtype == weight.dtype or name == "qformer.embeddings.word_embeddings.weight"
         assert torch.equal(loaded, weight.to(loaded.dtype)), name
     for name, buffer in plain.named_buffers():
-        assert torch.equal(ours.get_buffer(name), buffer), name
-    config, expected = (n.config.to_dict()["text_config"] for n in (ours, plain))
+        assert torch.equal(network.get_buffer(name), buffer), name
+    config, expected = (n.config.to_dict()["text_config"] for n in (network, plain))
     assert config | {"dtype": None} == expected | {"dtype": None}
-    assert ours.generation_config == plain.generation_config
+    assert network.generation_config == plain.generation_config
 
 
 def test_shards_are_not_larger_than_the_limit(tiny: ClinicalBLIP, tmp_path: Path) -> None:

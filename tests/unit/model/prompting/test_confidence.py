@@ -46,25 +46,27 @@ def test_a_value_that_is_no_number_is_no_confidence() -> None:
     logs = [*LOGS]
     logs[7] = math.nan
     logs[13] = -math.inf
-    found = sentence_confidences(TEXT, SENTENCE_PIECE, logs)
-    assert [(s.text, s.confidence, s.least) for s in found[1:]] == [("Normal.", 0.0, 0.0)]
+    sentences = sentence_confidences(TEXT, SENTENCE_PIECE, logs)
+    assert [(s.text, s.confidence, s.least) for s in sentences[1:]] == [("Normal.", 0.0, 0.0)]
     assert sentence_confidences("A.", ["A", "."], [1e-7, 1e-7])[0].confidence == 1.0
 
 
-WORDS = st.lists(st.text("abcxyz.,:1()", min_size=1, max_size=6), max_size=30)
+TOKEN_TEXTS = st.lists(st.text("abcxyz.,:1()", min_size=1, max_size=6), max_size=30)
 
 
-@given(WORDS, st.data())
-def test_any_cutting_of_words_into_pieces_is_read(words: list[str], data: st.DataObject) -> None:
+@given(TOKEN_TEXTS, st.data())
+def test_any_cutting_of_words_into_pieces_is_read(
+    token_texts: list[str], data: st.DataObject
+) -> None:
     mark = data.draw(st.sampled_from(["▁", "Ġ"]))
     tokens: list[str] = []
-    for word in words:
-        at = data.draw(st.integers(0, len(word)))
-        tokens += [mark + word[:at], *([word[at:]] if word[at:] else [])]
+    for token_text in token_texts:
+        at = data.draw(st.integers(0, len(token_text)))
+        tokens += [mark + token_text[:at], *([token_text[at:]] if token_text[at:] else [])]
     logs = data.draw(
         st.lists(st.floats(-20, 0), min_size=len(tokens), max_size=len(tokens)).map(tuple)
     )
-    found = sentence_confidences(" ".join(words), tokens, logs)
-    assert " ".join(sentence.text for sentence in found).split() == words
-    for sentence in found:
+    sentences = sentence_confidences(" ".join(token_texts), tokens, logs)
+    assert " ".join(sentence.text for sentence in sentences).split() == token_texts
+    for sentence in sentences:
         assert 0 <= sentence.least <= sentence.confidence <= 1

@@ -188,9 +188,9 @@ def manifest(**changed: object) -> Manifest:
 
 
 def test_a_bundle_is_served_with_a_template_that_it_was_trained_with() -> None:
-    both = manifest(templates=("none",))
-    assert choose_template(both) == "context"
-    assert choose_template(both, "none") == "none"
+    two_templates = manifest(templates=("none",))
+    assert choose_template(two_templates) == "context"
+    assert choose_template(two_templates, "none") == "none"
     with pytest.raises(TemplateError, match=r"phantoms 2.* not trained with .*'none'.*'context'"):
         choose_template(manifest(templates=()), "none")
     with pytest.raises(BundleError, match="there is no template 'poem'"):

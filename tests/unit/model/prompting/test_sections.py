@@ -28,11 +28,11 @@ def test_sections(text: str, findings: str, impression: str) -> None:
 
 @given(st.text())
 def test_no_word_is_lost(text: str) -> None:
-    kept = split_sections("Findings: " + text + " Impression: fine")
-    assert kept.impression.endswith("fine")
-    for word in text.split():
-        if ":" not in word:
-            assert word in kept.findings + " " + kept.impression
+    sections = split_sections("Findings: " + text + " Impression: fine")
+    assert sections.impression.endswith("fine")
+    for token in text.split():
+        if ":" not in token:
+            assert token in sections.findings + " " + sections.impression
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from training.corpus.example import CorpusOptions
 
 
 def bundle(name: str = "ours", corpus: str = "iu_xray", **reading: Any) -> Manifest:
-    told = {"target": "", "split": "", "seed": 0, "validate": 0.0} | reading
-    return replace(NULL, name=name, training={"corpus": corpus, "reading": told})
+    options = {"target": "", "split": "", "seed": 0, "validate": 0.0} | reading
+    return replace(NULL, name=name, training={"corpus": corpus, "reading": options})
 
 
-def test_what_is_not_asked_for_is_as_in_the_training() -> None:
+def test_options_that_are_not_given_are_those_of_the_training() -> None:
     trained = bundle(split="r2gen", target="report", seed=3, validate=0.1)
     assert options_as_trained("iu_xray", [trained], {}) == CorpusOptions("report", "r2gen", 3, 0.1)
     # Of the published split no seed matters.
@@ -27,7 +27,7 @@ def test_what_is_not_asked_for_is_as_in_the_training() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trained", "asked", "words"),
+    ("trained", "requested", "message"),
     [
         ({"seed": 1}, {"seed": 0}, "the split 'paper' and the seed 1; with the split 'paper' and"),
         ({"split": "r2gen"}, {"split": "paper"}, "with the split 'r2gen'; with the split 'paper'"),
@@ -35,10 +35,10 @@ def test_what_is_not_asked_for_is_as_in_the_training() -> None:
     ],
 )
 def test_studies_that_were_learnt_from_are_not_scored(
-    trained: dict[str, Any], asked: dict[str, Any], words: str
+    trained: dict[str, Any], requested: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(CorpusError, match=words):
-        options_as_trained("iu_xray", [bundle(**trained)], asked)
+    with pytest.raises(CorpusError, match=message):
+        options_as_trained("iu_xray", [bundle(**trained)], requested)
 
 
 def test_two_bundles_of_two_splits_have_no_studies_in_common() -> None:
@@ -55,6 +55,6 @@ def test_another_corpus_and_held_out_phantoms_are_anybodys() -> None:
     assert training_options(NULL, "iu_xray") is None
 
 
-def test_a_reading_of_another_version_is_told() -> None:
+def test_options_of_another_version_are_an_error() -> None:
     with pytest.raises(CorpusError, match="in a way that this version knows"):
         options_as_trained("iu_xray", [bundle(dialect="x")], {})

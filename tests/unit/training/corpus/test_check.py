@@ -27,16 +27,16 @@ from training.corpus.page import draw_page
 
 @dataclass(frozen=True)
 class Plain:
-    """A film of one grey; None cannot be read."""
+    """An image of one grey; None cannot be read."""
 
     grey: int | None
     position: str = "frontal"
     source: str = "film"
 
-    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
+    def pixels(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         if self.grey is None:
             raise PixelError("the film film cannot be read: it is made so")
-        return np.full((how.size, how.size), self.grey, np.uint8)
+        return np.full((preprocessing.size, preprocessing.size), self.grey, np.uint8)
 
 
 def example(key: str, split: str, target: str, patient: str = "", **rest: object) -> Example:
@@ -46,9 +46,9 @@ def example(key: str, split: str, target: str, patient: str = "", **rest: object
 
 @dataclass
 class Listed:
-    """A corpus of what it is given."""
+    """A corpus of the given entries."""
 
-    there: list[Example | ExcludedStudy]
+    entries: list[Example | ExcludedStudy]
     name: str = "listed"
 
     @property
@@ -57,9 +57,9 @@ class Listed:
 
     def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
         return (
-            one
-            for one in self.there
-            if not split or (isinstance(one, Example) and one.split == split)
+            entry
+            for entry in self.entries
+            if not split or (isinstance(entry, Example) and entry.split == split)
         )
 
     def remarks(self) -> dict[str, int]:
@@ -83,8 +83,8 @@ SMALL = Listed(
 def test_a_summary_counts_everything() -> None:
     calls: list[tuple[str, float, float | None]] = []
 
-    def progress(what: str, done: float, total: float | None) -> None:
-        calls.append((what, done, total))
+    def progress(step: str, done: float, total: float | None) -> None:
+        calls.append((step, done, total))
 
     summary = summarise_corpus(SMALL, progress=progress)
     assert summary.studies == 8
@@ -133,17 +133,17 @@ def test_a_limit_is_of_studies_and_of_each_split_where_there_is_no_end() -> None
     assert summarise_corpus(Endless(), endless=True).studies == 600
 
 
-def test_the_page_shows_the_films_and_is_the_same_again(tmp_path: Path) -> None:
-    many = Listed([example(f"k{n}", "train", f"Text {n}.") for n in range(40)])
+def test_the_page_shows_the_images_and_is_reproducible(tmp_path: Path) -> None:
+    corpus = Listed([example(f"k{n}", "train", f"Text {n}.") for n in range(40)])
     first, second = tmp_path / "1.png", tmp_path / "2.png"
-    summary = summarise_corpus(many, page=first)
-    summarise_corpus(Listed(many.there[::-1]), page=second)
+    summary = summarise_corpus(corpus, page=first)
+    summarise_corpus(Listed(corpus.entries[::-1]), page=second)
     assert (summary.page, summary.page_films, summary.page_films_unreadable) == (str(first), 8, 0)
-    picture, again = pixels(first), pixels(second)
-    # Eight films of 224 x 224 in grey 90.
+    picture, second_picture = pixels(first), pixels(second)
+    # Eight images of 224 x 224 in grey 90.
     assert (picture == 90).sum() == pytest.approx(8 * 224 * 224, rel=0.01)
     # The same examples, in another order.
-    assert np.array_equal(np.bincount(picture.ravel()), np.bincount(again.ravel()))
+    assert np.array_equal(np.bincount(picture.ravel()), np.bincount(second_picture.ravel()))
 
 
 def pixels(path: Path) -> NDArray[np.uint8]:
@@ -151,8 +151,8 @@ def pixels(path: Path) -> NDArray[np.uint8]:
         return np.array(picture.convert("L"))
 
 
-def test_a_film_that_cannot_be_read_is_shown_as_that(tmp_path: Path) -> None:
-    one = example(
+def test_an_image_that_cannot_be_read_is_shown_as_unreadable(tmp_path: Path) -> None:
+    unreadable = example(
         "k",
         "test",
         "Word " * 400 + "x" * 300,
@@ -161,19 +161,21 @@ def test_a_film_that_cannot_be_read_is_shown_as_that(tmp_path: Path) -> None:
         oracle=Oracle(("Opacity",), "Chest, 2 views"),
         oracle_template="oracle_iu",
     )
-    assert summarise_corpus(Listed([one]), page=tmp_path / "p.png").page_films_unreadable == 2
+    assert (
+        summarise_corpus(Listed([unreadable]), page=tmp_path / "p.png").page_films_unreadable == 2
+    )
     with pytest.raises(CorpusError, match="cannot be written"):
-        draw_page([one], "Title", tmp_path / "nowhere" / "p.png")
+        draw_page([unreadable], "Title", tmp_path / "nowhere" / "p.png")
     assert draw_page([], "Nothing", tmp_path / "empty.png") == 0
 
 
-def test_pace_is_of_words_and_of_films() -> None:
-    how = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    many = Listed([example(f"k{n}", "train", "Text.", images=(Plain(None),)) for n in range(40)])
-    timed = measure_pace(many, how, max_examples=30, with_images=10)
+def test_pace_is_of_texts_and_of_images() -> None:
+    preprocessing = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    corpus = Listed([example(f"k{n}", "train", "Text.", images=(Plain(None),)) for n in range(40)])
+    timed = measure_pace(corpus, preprocessing, max_examples=30, with_images=10)
     assert timed.examples_per_s > timed.with_films_per_s > 0
     assert timed.films_per_s >= timed.with_films_per_s
-    assert measure_pace(Listed([]), how) == Pace(pytest.approx(0, abs=5), 0.0, 0.0, 0.0)  # type: ignore[arg-type]
+    assert measure_pace(Listed([]), preprocessing) == Pace(pytest.approx(0, abs=5), 0.0, 0.0, 0.0)  # type: ignore[arg-type]
 
 
 def run(*arguments: str) -> str:
@@ -184,10 +186,10 @@ def run(*arguments: str) -> str:
 
 def test_the_command_on_phantoms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    said = run("phantoms", "--limit", "6", "--target", "findings", "--json", "c.json", "--pace")
-    assert "examples train 6, validate 6, test 6" in said
-    assert "patients in two splits 0" in said
-    assert "examples a second" in said
+    output = run("phantoms", "--limit", "6", "--target", "findings", "--json", "c.json", "--pace")
+    assert "examples train 6, validate 6, test 6" in output
+    assert "patients in two splits 0" in output
+    assert "examples a second" in output
     with Image.open("corpus-phantoms.png") as picture:
         assert picture.width > 1000
     summary = json.loads(Path("c.json").read_text())
@@ -197,12 +199,12 @@ def test_the_command_on_phantoms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_command_refuses_what_is_not_there(tmp_path: Path) -> None:
-    for arguments, words in (
+    for arguments, message in (
         (["nothing"], "no corpus 'nothing'"),
         (["iu_xray", str(tmp_path)], "no reports of IU X-ray"),
         (["phantoms", "--split", "paper"], "no split 'paper'"),
     ):
-        with pytest.raises(CorpusError, match=words):
+        with pytest.raises(CorpusError, match=message):
             CliRunner().invoke(command, ["check", *arguments], catch_exceptions=False)
     assert not list(tmp_path.iterdir())
 
@@ -214,9 +216,9 @@ def test_the_command_takes_name_and_path_in_both_forms(
     """Without --limit: a corpus without end has one of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("training.corpus.check.ENDLESS_LIMIT", 8)
-    said = run(*arguments)
-    assert "examples train 8, validate 8, test 8" in said
-    assert "with a prior report 0" not in said  # the usual site has none
+    output = run(*arguments)
+    assert "examples train 8, validate 8, test 8" in output
+    assert "with a prior report 0" not in output  # the usual site has none
     assert [path.name for path in tmp_path.iterdir()] == ["corpus-phantoms.png"]
 
 
@@ -236,18 +238,18 @@ def test_the_command_names_its_page_by_the_corpus(
 def test_the_command_looks_where_it_will_write_before_it_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def never(*_: object, **__: object) -> None:
+    def fail_if_called(*_: object, **__: object) -> None:
         raise AssertionError("it was read")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("training.corpus.check.summarise_corpus", never)
+    monkeypatch.setattr("training.corpus.check.summarise_corpus", fail_if_called)
     Path("folder").mkdir()
-    for arguments, words in (
+    for arguments, message in (
         (["--json", "nowhere/c.json"], r"the counts cannot be written to nowhere/c\.json"),
         (["--json", "folder"], "the counts cannot be written to folder .*; name another file"),
         (["--page", "nowhere/p.png"], r"the page cannot be written to nowhere/p\.png"),
     ):
-        with pytest.raises(NotAllowed, match=words):
+        with pytest.raises(NotAllowed, match=message):
             CliRunner().invoke(command, ["check", "phantoms", *arguments], catch_exceptions=False)
     with pytest.raises(CorpusError, match="'phantoms:ward' has a path already; leave out 'usual'"):
         CliRunner().invoke(command, ["check", "phantoms:ward", "usual"], catch_exceptions=False)
@@ -256,8 +258,8 @@ def test_the_command_looks_where_it_will_write_before_it_reads(
 
 def test_the_command_on_the_samples(samples: Path, tmp_path: Path) -> None:
     page = tmp_path / "p.png"
-    said = run("iu_xray", str(samples / "iu"), "--page", str(page))
-    assert "examples train 2, validate 0, test 3" in said
-    assert "left out 3,323 no films, such as CXR1 " in said
-    assert "films there 11" in said
+    output = run("iu_xray", str(samples / "iu"), "--page", str(page))
+    assert "examples train 2, validate 0, test 3" in output
+    assert "left out 3,323 no films, such as CXR1 " in output
+    assert "films there 11" in output
     assert pixels(page).std() > 10

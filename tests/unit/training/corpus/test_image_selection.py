@@ -1,4 +1,4 @@
-"""Which films of a study are read."""
+"""Which images of a study are read."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from training.corpus.check import summarise_corpus
 from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions, Example, ExcludedStudy
 from training.corpus.iu_xray import IuXray
 
-HOW = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PREPROCESSING = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 REPORTS = [
     *("uid", "MeSH", "Problems", "image"),
     *("indication", "comparison", "findings", "impression"),
@@ -47,8 +47,17 @@ def write_csv(path: Path, head: list[str], rows: Iterable[Iterable[object]]) -> 
 
 
 def report(uid: int, findings: str | None = None) -> list[object]:
-    words = f"Findings {uid}" if findings is None else findings
-    return [uid, "x", "Opacity;Spine", "Chest, 2 views", f"Cough {uid}", "", words, f"Imp {uid}"]
+    findings_text = f"Findings {uid}" if findings is None else findings
+    return [
+        uid,
+        "x",
+        "Opacity;Spine",
+        "Chest, 2 views",
+        f"Cough {uid}",
+        "",
+        findings_text,
+        f"Imp {uid}",
+    ]
 
 
 def kaggle(folder: Path, reports: list[list[object]], images: list[tuple[object, ...]]) -> Path:
@@ -64,21 +73,21 @@ def image(path: Path, grey: int = 100) -> None:
 
 
 def xml(uid: int, images: Iterable[str], findings: str | None = None) -> str:
-    words = f"Findings {uid}" if findings is None else findings
-    return XML.format(uid=uid, findings=words, images="".join(map(IMAGE.format, images)))
+    findings_text = f"Findings {uid}" if findings is None else findings
+    return XML.format(uid=uid, findings=findings_text, images="".join(map(IMAGE.format, images)))
 
 
 def examples(corpus: IuXray, split: str = "") -> list[Example]:
-    return [one for one in corpus.read(split) if isinstance(one, Example)]
+    return [entry for entry in corpus.read(split) if isinstance(entry, Example)]
 
 
 def reasons(corpus: IuXray) -> dict[str, str]:
-    return {one.key: one.reason for one in corpus.read() if isinstance(one, ExcludedStudy)}
+    return {entry.key: entry.reason for entry in corpus.read() if isinstance(entry, ExcludedStudy)}
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """Report 1 with four films, 2 without findings, 3 without a film here, 4 with a lateral."""
+    """Report 1 has four images, 2 no findings, 3 no image here, and 4 a lateral."""
     folder = kaggle(
         tmp_path,
         [report(1), report(2, ""), report(3), report(4, "Two\n lines  here.")],
@@ -107,12 +116,12 @@ def test_an_example_says_all_that_it_is_from(small: Path) -> None:
     assert first.prior_sources == {"indication": "INDICATION section"}
     assert first.oracle == Oracle(("Opacity", "Spine"), "Chest, 2 views")
     assert last.target == "Two lines here."
-    assert build_oracle_instruction(first.case(HOW), first.oracle, first.oracle_template) == (
-        "Problems: Opacity, Spine \n Image: Chest, 2 views \n Indication: Cough 1 \n"
-    )
+    assert build_oracle_instruction(
+        first.case(PREPROCESSING), first.oracle, first.oracle_template
+    ) == ("Problems: Opacity, Spine \n Image: Chest, 2 views \n Indication: Cough 1 \n")
 
 
-def test_at_most_three_films_a_frontal_and_a_lateral_among_them(small: Path) -> None:
+def test_at_most_three_images_a_frontal_and_a_lateral_among_them(small: Path) -> None:
     corpus = IuXray(small)
     first = examples(corpus)[0]
     assert [(f.source, f.position) for f in first.images] == [
@@ -120,31 +129,31 @@ def test_at_most_three_films_a_frontal_and_a_lateral_among_them(small: Path) -> 
         ("CXR1_IM-0001-4001", "lateral"),
         ("CXR1_IM-0001-2001", "frontal"),
     ]
-    assert [int(f.pixels(HOW).mean()) for f in first.images] == [10, 40, 20]
+    assert [int(f.pixels(PREPROCESSING).mean()) for f in first.images] == [10, 40, 20]
     assert corpus.remarks()["films beyond the third, not read"] == 1
     assert corpus.remarks()["examples without a frontal film"] == 1
 
 
 def test_what_is_left_out_has_its_reason(small: Path) -> None:
     assert reasons(IuXray(small)) == {"CXR2": "no findings", "CXR3": "no films"}
-    whole = IuXray(small, CorpusOptions(target="report"))
-    assert reasons(whole) == {"CXR2": "no films", "CXR3": "no films"}
-    assert examples(whole)[0].target == "Findings: Findings 1 Impression: Imp 1"
+    corpus = IuXray(small, CorpusOptions(target="report"))
+    assert reasons(corpus) == {"CXR2": "no films", "CXR3": "no films"}
+    assert examples(corpus)[0].target == "Findings: Findings 1 Impression: Imp 1"
 
 
-def test_words_can_be_had_without_films(small: Path) -> None:
-    whole = examples(IuXray(small, CorpusOptions(target="report"), needs_images=False))
-    assert [one.key for one in whole] == ["CXR1", "CXR2", "CXR3", "CXR4"]
-    assert whole[1].target == "Impression: Imp 2"
+def test_reports_can_be_read_without_images(small: Path) -> None:
+    read = examples(IuXray(small, CorpusOptions(target="report"), needs_images=False))
+    assert [example.key for example in read] == ["CXR1", "CXR2", "CXR3", "CXR4"]
+    assert read[1].target == "Impression: Imp 2"
     with pytest.raises(PixelError, match="no film 2_IM-0002"):
-        whole[1].case(HOW)
+        read[1].case(PREPROCESSING)
 
 
 def test_one_split_gives_examples_of_it_alone(small: Path) -> None:
     corpus = IuXray(small, needs_images=False)
-    keys = [one.key for split in (TRAIN, TEST) for one in examples(corpus, split)]
-    assert sorted(keys) == [one.key for one in examples(corpus)]
-    assert all(isinstance(one, Example) for one in corpus.read(TRAIN))
+    keys = [example.key for split in (TRAIN, TEST) for example in examples(corpus, split)]
+    assert sorted(keys) == [example.key for example in examples(corpus)]
+    assert all(isinstance(example, Example) for example in corpus.read(TRAIN))
     with pytest.raises(ValueError, match="there is no split"):
         list(corpus.read("dev"))
 
@@ -168,15 +177,15 @@ def test_openi_alone(tmp_path: Path, packed: bool) -> None:
             (tmp_path / "ecgen-radiology" / f"{uid}.xml").write_text(text)
     image(tmp_path / "NLMCXR_png" / "CXR7_IM-0007-1002.png")
     corpus = IuXray(tmp_path)
-    (only,) = examples(corpus)
-    assert only.priors.indication == "Cough 7"
-    assert [(f.source, f.position) for f in only.images] == [("CXR7_IM-0007-1002", "unknown")]
-    assert only.oracle == Oracle(("Opacity", "Spine"), "Chest, 2 views")
+    (example,) = examples(corpus)
+    assert example.priors.indication == "Cough 7"
+    assert [(f.source, f.position) for f in example.images] == [("CXR7_IM-0007-1002", "unknown")]
+    assert example.oracle == Oracle(("Opacity", "Spine"), "Chest, 2 views")
     assert reasons(corpus) == {"CXR8": "no film in the collection", "CXR9": "no findings"}
 
 
 def annotation(path: Path, **splits: list[int]) -> None:
-    said = {
+    content = {
         split: [
             {
                 "id": f"CXR{uid}_IM-{uid:04d}",
@@ -188,7 +197,7 @@ def annotation(path: Path, **splits: list[int]) -> None:
         ]
         for split in ("train", "val", "test")
     }
-    path.write_text(json.dumps(said))
+    path.write_text(json.dumps(content))
 
 
 def test_r2gen_alone(tmp_path: Path) -> None:
@@ -198,19 +207,19 @@ def test_r2gen_alone(tmp_path: Path) -> None:
         image(tmp_path / "images" / f"CXR{uid}_IM-000{uid}" / "1.png")
     corpus = IuXray(tmp_path, CorpusOptions(split="r2gen"))
     read = examples(corpus)
-    assert [(one.key, one.split) for one in read] == [
+    assert [(example.key, example.split) for example in read] == [
         ("CXR5", TRAIN),
         ("CXR6", VALIDATE),
         ("CXR7", TEST),
     ]
-    assert {f.position for one in read for f in one.images} == {"unknown"}
-    assert read[0].images[0].pixels(HOW).shape == (32, 32)
+    assert {view.position for example in read for view in example.images} == {"unknown"}
+    assert read[0].images[0].pixels(PREPROCESSING).shape == (32, 32)
     assert reasons(corpus) == {"CXR8": "no films"}
     with pytest.raises(CorpusError, match=r"paper's split is of all reports.*r2gen"):
         IuXray(tmp_path)
 
 
-def test_r2gens_films_are_not_read_beside_the_same_under_their_own_names(small: Path) -> None:
+def test_r2gens_images_are_not_read_beside_the_same_under_their_own_names(small: Path) -> None:
     annotation(small / "annotation.json", train=[1], test=[3])
     image(small / "iu" / "CXR1_IM-0001" / "0.png")
     image(small / "iu" / "CXR3_IM-0003" / "0.png")
@@ -225,10 +234,10 @@ def test_sources_that_differ_are_summary_and_the_first_counts(small: Path) -> No
         (small / f"{uid}.xml").write_text(xml(uid, [f"CXR{uid}_IM-000{uid}-1001"]))
     corpus = IuXray(small)
     assert examples(corpus)[1].target == "Two lines here."
-    said = corpus.remarks()
-    assert said["reports whose findings differ between sources"] == 1
-    assert said["reports whose indication differ between sources"] == 0
-    assert said["reports whose impression differ between sources"] == 2
+    remarks = corpus.remarks()
+    assert remarks["reports whose findings differ between sources"] == 1
+    assert remarks["reports whose indication differ between sources"] == 0
+    assert remarks["reports whose impression differ between sources"] == 2
 
 
 def test_a_patient_is_who_the_headers_say(tmp_path: Path) -> None:
@@ -245,16 +254,16 @@ def test_a_patient_is_who_the_headers_say(tmp_path: Path) -> None:
     )
     corpus = IuXray(tmp_path, needs_images=False)
     sides: dict[str, set[str]] = {}
-    for one in examples(corpus):
-        sides.setdefault(one.patient, set()).add(one.split)
+    for example in examples(corpus):
+        sides.setdefault(example.patient, set()).add(example.split)
     assert len(sides) == 11
     assert all(len(splits) == 1 for splits in sides.values())
     assert {split for splits in sides.values() for split in splits} == {TRAIN, TEST}
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Path]:
-    """A collection of the published size: so many reports, so many of them with findings."""
+def make_collection(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Path]:
+    """Makes a collection of so many reports, of which so many have findings."""
 
     def make(reports: int, findings: int) -> Path:
         return kaggle(
@@ -266,8 +275,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Path
     return make
 
 
-def test_the_published_splits_of_the_whole_collection(whole: Callable[[int, int], Path]) -> None:
-    folder = whole(3851, 3337)
+def test_the_published_splits_of_the_whole_collection(
+    make_collection: Callable[[int, int], Path],
+) -> None:
+    folder = make_collection(3851, 3337)
     uids = range(1, 3338)
     annotation(
         folder / "annotation.json",
@@ -278,14 +289,14 @@ def test_the_published_splits_of_the_whole_collection(whole: Callable[[int, int]
     drawn = []
     for seed in (0, 1):
         read = examples(IuXray(folder, CorpusOptions(seed=seed), needs_images=False))
-        assert Counter(one.split for one in read) == {TRAIN: 2668, TEST: 669}
-        drawn.append({one.key for one in read if one.split == TEST})
+        assert Counter(example.split for example in read) == {TRAIN: 2668, TEST: 669}
+        drawn.append({example.key for example in read if example.split == TEST})
     assert len(drawn[0] & drawn[1]) < 200  # a fifth of 669 is in both by chance
     r2gen = examples(IuXray(folder, CorpusOptions(split="r2gen"), needs_images=False))
-    assert Counter(one.split for one in r2gen) == {TRAIN: 2069, VALIDATE: 296, TEST: 590}
+    assert Counter(example.split for example in r2gen) == {TRAIN: 2069, VALIDATE: 296, TEST: 590}
     report_sides = {
-        one.key: one.split
-        for one in examples(IuXray(folder, CorpusOptions("report"), needs_images=False))
+        example.key: example.split
+        for example in examples(IuXray(folder, CorpusOptions("report"), needs_images=False))
     }
     assert len(report_sides) == 3851
     assert all(report_sides[key] == TEST for key in drawn[0])
@@ -297,19 +308,19 @@ def test_the_published_splits_of_the_whole_collection(whole: Callable[[int, int]
 
 @pytest.mark.parametrize(("reports", "findings"), [(3851, 3336), (3852, 3337)])
 def test_a_whole_collection_of_another_size_is_refused(
-    whole: Callable[[int, int], Path], reports: int, findings: int
+    make_collection: Callable[[int, int], Path], reports: int, findings: int
 ) -> None:
     with pytest.raises(CorpusError, match=rf"3,337 with findings, and here are {reports:,} and"):
-        list(IuXray(whole(reports, findings), needs_images=False).read())
+        list(IuXray(make_collection(reports, findings), needs_images=False).read())
 
 
-def test_the_ending_of_a_film_is_read_in_any_case(small: Path) -> None:
+def test_the_extension_of_an_image_is_read_in_any_case(small: Path) -> None:
     folder = small / "images" / "images_normalized"
     image(folder / "3.png")
     (folder / "3.png").rename(folder / "3_IM-0003-1001.dcm.PNG")
-    (one,) = (one for one in examples(IuXray(small)) if one.key == "CXR3")
-    assert [(f.source, f.position) for f in one.images] == [("CXR3_IM-0003-1001", "frontal")]
-    assert one.images[0].pixels(HOW).mean() == 100
+    (example,) = (example for example in examples(IuXray(small)) if example.key == "CXR3")
+    assert [(f.source, f.position) for f in example.images] == [("CXR3_IM-0003-1001", "frontal")]
+    assert example.images[0].pixels(PREPROCESSING).mean() == 100
 
 
 def test_a_folder_whose_name_is_no_text_is_named(small: Path) -> None:
@@ -321,22 +332,22 @@ def test_a_folder_whose_name_is_no_text_is_named(small: Path) -> None:
 def test_the_identity_is_the_same_in_every_process(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = IuXray(small).identity
-    assert said == {"name": "iu_xray", "folder": str(small.resolve()), "needs_films": "True"}
+    identity = IuXray(small).identity
+    assert identity == {"name": "iu_xray", "folder": str(small.resolve()), "needs_films": "True"}
     program = (
         "import sys; from pathlib import Path; from training.corpus.iu_xray import IuXray; "
         "print(IuXray(Path(sys.argv[1])).identity)"
     )
-    heard = [
+    outputs = [
         subprocess.run(
             [sys.executable, "-c", program, str(small)], capture_output=True, text=True, check=True
         ).stdout.strip()
         for _ in range(2)
     ]
-    assert heard == [str(said)] * 2
+    assert outputs == [str(identity)] * 2
     monkeypatch.chdir(small.parent)
-    assert IuXray(Path(small.name)).identity == said
-    assert IuXray(small, needs_images=False).identity != said
+    assert IuXray(Path(small.name)).identity == identity
+    assert IuXray(small, needs_images=False).identity != identity
 
 
 def test_damaged_files_are_named(small: Path, tmp_path: Path) -> None:
@@ -350,12 +361,12 @@ def test_damaged_files_are_named(small: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"annotation\.json; put it into"):
         IuXray(small, CorpusOptions(split="r2gen"))
 
-    def refused(text: str, words: str, name: str = "indiana_reports.csv") -> None:
-        kept = (small / name).read_text() if (small / name).exists() else None
+    def refused(text: str, message: str, name: str = "indiana_reports.csv") -> None:
+        original = (small / name).read_text() if (small / name).exists() else None
         (small / name).write_text(text)
-        with pytest.raises(CorpusError, match=words):
+        with pytest.raises(CorpusError, match=message):
             list(IuXray(small, CorpusOptions(split="patients")).read())
-        (small / name).unlink() if kept is None else (small / name).write_text(kept)
+        (small / name).unlink() if original is None else (small / name).write_text(original)
 
     refused("uid,findings\n1,x\n", "no column 'Problems', 'image'")
     head = ",".join(REPORTS)
@@ -380,7 +391,7 @@ def test_damaged_files_are_named(small: Path, tmp_path: Path) -> None:
         refused(damaged, r"not R2Gen's annotation\.json", "annotation.json")
     long = f"{'1' * 25}_IM-0001-1001.dcm.png"
     refused(f"uid,filename,projection\n1,{long},Frontal\n", f"'{long}'", "indiana_projections.csv")
-    (small / long).write_bytes(b"")  # a file of another name is nobody's film
+    (small / long).write_bytes(b"")  # a file with another form of name is no image of a report
     assert len(examples(IuXray(small))) == 2
     (small / "NLMCXR_reports.tgz").write_bytes(b"\x1f\x8b no archive")
     with pytest.raises(CorpusError, match=r"NLMCXR_reports\.tgz cannot be read"):
@@ -396,25 +407,25 @@ def iu(samples: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("reading", "counts", "seen"),
+    ("reading", "counts", "repeated_reports"),
     [
         (CorpusOptions(), {TRAIN: 2661, VALIDATE: 0, TEST: 667}, None),
         (CorpusOptions(split="r2gen"), {TRAIN: 2064, VALIDATE: 295, TEST: 588}, 280),
     ],
 )
 def test_the_samples_counts(
-    iu: Path, reading: CorpusOptions, counts: dict[str, int], seen: int | None
+    iu: Path, reading: CorpusOptions, counts: dict[str, int], repeated_reports: int | None
 ) -> None:
-    """seen: reports of the test set that stand word for word elsewhere."""
+    """`repeated_reports` of the test split are word for word in another split too."""
     summary = summarise_corpus(IuXray(iu, reading, needs_images=False))
     assert summary.examples == counts
     assert summary.in_two_splits == 0
-    assert seen in (None, summary.doubles["word for word"][TEST]["elsewhere"])
-    said = summary.remarks
-    assert said["reports with a film in the collection"] == 3841
-    assert said["of these with findings"] == 3328
-    assert said["patients"] == 3841
-    assert [said[key] for key in said if "differ" in key] == [0] * 5
+    assert repeated_reports in (None, summary.doubles["word for word"][TEST]["elsewhere"])
+    remarks = summary.remarks
+    assert remarks["reports with a film in the collection"] == 3841
+    assert remarks["of these with findings"] == 3328
+    assert remarks["patients"] == 3841
+    assert [remarks[key] for key in remarks if "differ" in key] == [0] * 5
 
 
 def test_each_form_of_the_samples_gives_the_same_reports(iu: Path, tmp_path: Path) -> None:
@@ -432,26 +443,32 @@ def test_each_form_of_the_samples_gives_the_same_reports(iu: Path, tmp_path: Pat
         corpus = IuXray(folder, CorpusOptions(split="patients"), needs_images=False)
         read.append(
             {
-                one.key: (one.target, one.patient, one.split, one.priors.indication, one.oracle)
-                for one in examples(corpus)
+                example.key: (
+                    example.target,
+                    example.patient,
+                    example.split,
+                    example.priors.indication,
+                    example.oracle,
+                )
+                for example in examples(corpus)
             }
         )
     assert len(read[0]) == 3328
     assert read[0] == read[1]
     assert len(read[2]) == 2947
-    assert all(read[0][key][:3] == said[:3] for key, said in read[2].items())
+    assert all(read[0][key][:3] == fields[:3] for key, fields in read[2].items())
 
 
-def test_the_samples_films(iu: Path) -> None:
-    read = {one.key: one for one in IuXray(iu).read() if isinstance(one, Example)}
-    assert {key: [f.position for f in one.images] for key, one in read.items()} == {
+def test_the_images_of_the_samples(iu: Path) -> None:
+    read = {example.key: example for example in IuXray(iu).read() if isinstance(example, Example)}
+    assert {key: [f.position for f in example.images] for key, example in read.items()} == {
         "CXR20": ["lateral"],
         "CXR54": ["frontal", "lateral"],
         "CXR368": ["unknown", "unknown"],
         "CXR1000": ["frontal", "lateral", "frontal"],
         "CXR1003": ["frontal"],
     }
-    for one in read.values():
-        for view in one.case(HOW).views:
+    for example in read.values():
+        for view in example.case(PREPROCESSING).views:
             assert view.pixels.shape == (32, 32)
             assert view.pixels.std() > 20

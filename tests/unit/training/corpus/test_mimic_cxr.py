@@ -23,7 +23,7 @@ from records.errors import CorpusError
 from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions, Example, ExcludedStudy
 from training.corpus.mimic_cxr import MimicCxr
 
-HOW = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+PREPROCESSING = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 SPLIT = ["dicom_id", "study_id", "subject_id", "split"]
 METADATA = [
     *("dicom_id", "subject_id", "study_id", "PerformedProcedureStepDescription", "ViewPosition"),
@@ -48,7 +48,7 @@ STUDIES = {
         ("AP", "PA", "AP", "LATERAL", "SWIMMERS"))]),
     58000000: (C, "validate", "21500101", "0.0", [("c-1", "PA")]),
 }  # fmt: skip
-"""By study: its patient, split, date, time and films."""
+"""By study: its patient, split, date, time and images."""
 
 
 def write(path: Path, head: list[str], rows: Iterable[Iterable[object]]) -> None:
@@ -71,13 +71,13 @@ def place(root: Path, study: int, patient: int) -> Path:
 
 @pytest.fixture
 def mimic(tmp_path: Path) -> Path:
-    """All tables as .gz, reports in files, films of 40 x 30."""
+    """All tables as .gz, reports in files, images of 40 x 30."""
     images = [
         (dicom, study, patient, split, view, date, time)
         for study, (patient, split, date, time, shot) in STUDIES.items()
         for dicom, view in shot
     ]
-    # Not in the order of patients: nothing says that PhysioNet's tables must be.
+    # The rows are not in the order of patients, which PhysioNet does not promise either.
     write(
         tmp_path / "mimic-cxr-2.0.0-split.csv.gz",
         SPLIT,
@@ -113,83 +113,87 @@ def mimic(tmp_path: Path) -> Path:
 
 
 def read(corpus: MimicCxr, split: str = "") -> dict[str, Example]:
-    return {one.key: one for one in corpus.read(split) if isinstance(one, Example)}
+    return {entry.key: entry for entry in corpus.read(split) if isinstance(entry, Example)}
 
 
 def reasons(corpus: MimicCxr) -> dict[str, str]:
-    return {one.key: one.reason for one in corpus.read() if isinstance(one, ExcludedStudy)}
+    return {entry.key: entry.reason for entry in corpus.read() if isinstance(entry, ExcludedStudy)}
 
 
 def test_an_example_says_all_that_it_is_from(mimic: Path) -> None:
-    one = read(MimicCxr(mimic))["s50414267"]
-    assert (one.patient, one.split, one.target) == ("p10000032", TRAIN, "Findings of 50414267")
-    assert [(f.source, f.position) for f in one.images] == [
+    example = read(MimicCxr(mimic))["s50414267"]
+    assert (example.patient, example.split, example.target) == (
+        "p10000032",
+        TRAIN,
+        "Findings of 50414267",
+    )
+    assert [(f.source, f.position) for f in example.images] == [
         ("aa-1", "frontal"),
         ("aa-2", "lateral"),
     ]
-    assert one.priors.indication == "Asked in 50414267"
-    assert one.priors.procedure == "CHEST (PA AND LAT)"
-    assert one.prior_sources == {
+    assert example.priors.indication == "Asked in 50414267"
+    assert example.priors.procedure == "CHEST (PA AND LAT)"
+    assert example.prior_sources == {
         "indication": "INDICATION section",
         "procedure": "PerformedProcedureStepDescription of the film",
     }
-    case = one.case(HOW)
+    case = example.case(PREPROCESSING)
     assert case.views[1].pixels.mean() == pytest.approx(50, abs=2)
-    assert one.oracle is not None
-    assert one.oracle.symptoms == Symptoms(("Cardiomegaly", "Edema"), ("Fracture",))
-    assert build_oracle_instruction(case, one.oracle, one.oracle_template) == (
+    assert example.oracle is not None
+    assert example.oracle.symptoms == Symptoms(("Cardiomegaly", "Edema"), ("Fracture",))
+    assert build_oracle_instruction(case, example.oracle, example.oracle_template) == (
         "Symptoms of existence: Cardiomegaly, Edema \n Symptoms of non-existence: Fracture \n"
     )
 
 
 def test_the_official_split_and_its_order(mimic: Path) -> None:
-    every = read(MimicCxr(mimic))
-    assert {key: one.split for key, one in every.items()} == {
+    examples = read(MimicCxr(mimic))
+    assert {key: example.split for key, example in examples.items()} == {
         "s50414267": TRAIN,
         "s50000001": TRAIN,
         "s53189527": TRAIN,
         "s57375967": TEST,
         "s58000000": VALIDATE,
     }
-    assert list(every) == ["s50414267", "s50000001", "s53189527", "s57375967", "s58000000"]
+    assert list(examples) == ["s50414267", "s50000001", "s53189527", "s57375967", "s58000000"]
     for split in (TRAIN, VALIDATE, TEST):
         assert list(read(MimicCxr(mimic), split)) == [
-            key for key, one in every.items() if one.split == split
+            key for key, example in examples.items() if example.split == split
         ]
     split_by_patient = read(MimicCxr(mimic, CorpusOptions(split="patients", seed=1)))
-    assert len({(one.patient, one.split) for one in split_by_patient.values()}) == 3
+    assert len({(example.patient, example.split) for example in split_by_patient.values()}) == 3
 
 
 def test_one_to_three_views(mimic: Path) -> None:
     corpus = MimicCxr(mimic)
-    every = read(corpus)
-    assert [(f.source, f.position) for f in every["s57375967"].images] == [
+    examples = read(corpus)
+    assert [(f.source, f.position) for f in examples["s57375967"].images] == [
         ("b-0", "frontal"),
         ("b-3", "lateral"),
         ("b-1", "frontal"),
     ]
-    # An empty ViewPosition is told by the view code.
-    assert [f.position for f in every["s50000001"].images] == ["lateral", "lateral"]
-    said = corpus.remarks()
-    assert said["films beyond the third, not read"] == 2
-    assert said["examples without a frontal film"] == 1
+    # Where ViewPosition is empty, the view code says the position.
+    assert [f.position for f in examples["s50000001"].images] == ["lateral", "lateral"]
+    remarks = corpus.remarks()
+    assert remarks["films beyond the third, not read"] == 2
+    assert remarks["examples without a frontal film"] == 1
 
 
 def test_the_report_before_is_a_prior(mimic: Path) -> None:
-    every = read(MimicCxr(mimic))
-    second, third = every["s50000001"], every["s53189527"]
+    examples = read(MimicCxr(mimic))
+    second, third = examples["s50000001"], examples["s53189527"]
     assert second.priors.prior_report == "Impression of 50414267"
     assert second.prior_sources["prior_report"] == "study s50414267 of the same patient"
     assert third.priors.prior_report == "Impression of 50000001"
     for first in ("s50414267", "s57375967", "s58000000"):
-        assert every[first].priors.prior_report == ""
+        assert examples[first].priors.prior_report == ""
     without = read(MimicCxr(mimic, prior_reports=False))
-    assert {one.priors.prior_report for one in without.values()} == {""}
+    assert {example.priors.prior_report for example in without.values()} == {""}
     assert read(MimicCxr(mimic), TRAIN)["s53189527"].priors == third.priors
 
 
 def later(mimic: Path, study: int, patient: int, split: str, date: str, time: str = "0.0") -> None:
-    """One more study of a patient, with a report and a film; split "": in none."""
+    """Add a study of a patient, with a report and an image; with split "" it is in none."""
     if split:
         with gzip.open(mimic / "mimic-cxr-2.0.0-split.csv.gz", "at") as file:
             file.write(f"x{study},{study},{patient},{split}\r\n")
@@ -206,9 +210,11 @@ def test_the_last_report_that_was_earlier_is_the_prior(mimic: Path) -> None:
     """Of t1, t2, t2 both of t2 get that of t1."""
     later(mimic, 59000001, C, "validate", "21500102")
     later(mimic, 59000002, C, "validate", "21500102")
-    every = read(MimicCxr(mimic))
+    examples = read(MimicCxr(mimic))
     for second in ("s59000001", "s59000002"):
-        assert every[second].prior_sources["prior_report"] == "study s58000000 of the same patient"
+        assert (
+            examples[second].prior_sources["prior_report"] == "study s58000000 of the same patient"
+        )
 
 
 def test_a_study_in_two_splits_is_no_prior(mimic: Path) -> None:
@@ -225,8 +231,10 @@ def test_every_reading_gives_the_same_priors(mimic: Path) -> None:
     later(mimic, 59000001, A, "", "21800508")  # between the second and the third of A
     later(mimic, 59000002, B, "train", "21321016")  # B's first is of the test split
     later(mimic, 59000003, B, "test", "21321017")
-    every = read(MimicCxr(mimic))
-    before = {key: one.prior_sources.get("prior_report", "") for key, one in every.items()}
+    examples = read(MimicCxr(mimic))
+    before = {
+        key: example.prior_sources.get("prior_report", "") for key, example in examples.items()
+    }
     assert before == {
         "s50414267": "",
         "s50000001": "study s50414267 of the same patient",
@@ -238,7 +246,7 @@ def test_every_reading_gives_the_same_priors(mimic: Path) -> None:
     }
     for split in (TRAIN, VALIDATE, TEST):
         assert read(MimicCxr(mimic), split) == {
-            key: one for key, one in every.items() if one.split == split
+            key: example for key, example in examples.items() if example.split == split
         }
 
 
@@ -259,23 +267,25 @@ def test_the_public_scripts_sections_come_first(mimic: Path) -> None:
     ]
     write(mimic / "mimic_cxr_sectioned.csv", SECTIONED, rows)
     corpus = MimicCxr(mimic)
-    every = read(corpus)
-    assert every["s50414267"].target == "Cut findings."
-    assert every["s50414267"].priors.indication == "Asked in 50414267"
-    assert every["s53189527"].target == "Findings of 53189527"
+    findings_only = read(corpus)
+    assert findings_only["s50414267"].target == "Cut findings."
+    assert findings_only["s50414267"].priors.indication == "Asked in 50414267"
+    assert findings_only["s53189527"].target == "Findings of 53189527"
     assert reasons(corpus) == {"s58000000": "no findings"}
-    whole = read(MimicCxr(mimic, CorpusOptions(target="report")))
-    assert whole["s58000000"].target == "Impression: Only this."
-    assert whole["s50414267"].target == "Findings: Cut findings. Impression: Cut impression."
+    whole_reports = read(MimicCxr(mimic, CorpusOptions(target="report")))
+    assert whole_reports["s58000000"].target == "Impression: Only this."
+    assert (
+        whole_reports["s50414267"].target == "Findings: Cut findings. Impression: Cut impression."
+    )
 
 
 def test_the_table_of_sections_alone_gives_no_indication(mimic: Path) -> None:
     (mimic / "mimic-cxr-reports").rename(mimic / "elsewhere")
     write(mimic / "mimic_cxr_sectioned.csv", SECTIONED, [("s50414267", "I.", "F.", "", "")])
     corpus = MimicCxr(mimic)
-    (only,) = read(corpus).values()
-    assert only.priors.indication == ""
-    assert "indication" not in only.prior_sources
+    (example,) = read(corpus).values()
+    assert example.priors.indication == ""
+    assert "indication" not in example.prior_sources
     assert set(reasons(corpus).values()) == {"no report"}
 
 
@@ -303,23 +313,25 @@ def test_what_is_left_out_has_its_reason(mimic: Path) -> None:
 
 
 def test_a_labeller_can_be_passed_in(mimic: Path) -> None:
-    heard: list[str] = []
+    texts: list[str] = []
 
     def label(text: str) -> Symptoms:
-        heard.append(text)
+        texts.append(text)
         return Symptoms(("Edema",))
 
-    every = read(MimicCxr(mimic, label=label))
-    assert {one.oracle.symptoms for one in every.values() if one.oracle} == {Symptoms(("Edema",))}
-    assert heard[0] == "Findings of 50414267 Impression of 50414267"
+    examples = read(MimicCxr(mimic, label=label))
+    assert {example.oracle.symptoms for example in examples.values() if example.oracle} == {
+        Symptoms(("Edema",))
+    }
+    assert texts[0] == "Findings of 50414267 Impression of 50414267"
 
 
 def test_training_patients_can_be_set_apart(mimic: Path) -> None:
-    most = read(MimicCxr(mimic, CorpusOptions(validate=0.999)))
-    assert Counter(one.split for one in most.values()) == {VALIDATE: 4, TEST: 1}
+    examples = read(MimicCxr(mimic, CorpusOptions(validate=0.999)))
+    assert Counter(example.split for example in examples.values()) == {VALIDATE: 4, TEST: 1}
 
 
-def test_plain_tables_and_reports_beside_the_films_do(mimic: Path) -> None:
+def test_plain_tables_and_reports_beside_the_images_do(mimic: Path) -> None:
     for path in list(mimic.glob("*.csv.gz")):
         path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
         path.unlink()
@@ -348,8 +360,8 @@ def a_label(text: str) -> Symptoms:
 def test_the_identity_is_the_same_in_every_process(
     mimic: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = MimicCxr(mimic).identity
-    assert said == {
+    identity = MimicCxr(mimic).identity
+    assert identity == {
         "name": "mimic_cxr",
         "folder": str(mimic.resolve()),
         "needs_films": "True",
@@ -360,22 +372,22 @@ def test_the_identity_is_the_same_in_every_process(
         "import sys; from pathlib import Path; from training.corpus.mimic_cxr import MimicCxr; "
         "print(MimicCxr(Path(sys.argv[1])).identity)"
     )
-    heard = [
+    outputs = [
         subprocess.run(
             [sys.executable, "-c", program, str(mimic)], capture_output=True, text=True, check=True
         ).stdout.strip()
         for _ in range(2)
     ]
-    assert heard == [str(said)] * 2
+    assert outputs == [str(identity)] * 2
     monkeypatch.chdir(mimic.parent)
-    assert MimicCxr(Path(mimic.name)).identity == said
-    others = [
+    assert MimicCxr(Path(mimic.name)).identity == identity
+    other_identities = [
         MimicCxr(mimic, needs_images=False).identity,
         MimicCxr(mimic, prior_reports=False).identity,
         MimicCxr(mimic, label=a_label).identity,
     ]
-    assert said not in others
-    assert others[2]["label"] == f"{__name__}.a_label"
+    assert identity not in other_identities
+    assert other_identities[2]["label"] == f"{__name__}.a_label"
 
 
 def test_missing_and_damaged_files_are_named(mimic: Path, tmp_path: Path) -> None:
@@ -387,13 +399,13 @@ def test_missing_and_damaged_files_are_named(mimic: Path, tmp_path: Path) -> Non
     with pytest.raises(CorpusError, match="there are official, patients"):
         MimicCxr(mimic, CorpusOptions(split="r2gen"))
 
-    def refused(name: str, content: bytes, words: str) -> None:
+    def refused(name: str, content: bytes, message: str) -> None:
         path = mimic / name
-        kept = path.read_bytes()
+        original = path.read_bytes()
         path.write_bytes(content)
-        with pytest.raises(CorpusError, match=words):
+        with pytest.raises(CorpusError, match=message):
             list(MimicCxr(mimic).read())
-        path.write_bytes(kept)
+        path.write_bytes(original)
 
     split, labels = "mimic-cxr-2.0.0-split.csv.gz", "mimic-cxr-2.0.0-chexpert.csv.gz"
     refused(split, (mimic / split).read_bytes()[:-20], "cannot be read")
@@ -429,20 +441,22 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
             METADATA,
             [(d, p, s, "", "PA", 1, 1, "21000101", s, "", "", "") for d, s, p in studies],
         )
-        words = [(f"s{s}", f"I{s}", f"{s} " * 60, "", "") for _, s, _ in studies]
-        write(folder / "mimic_cxr_sectioned.csv", SECTIONED, words)
-        del studies, words
+        sections = [(f"s{s}", f"I{s}", f"{s} " * 60, "", "") for _, s, _ in studies]
+        write(folder / "mimic_cxr_sectioned.csv", SECTIONED, sections)
+        del studies, sections
         # A path's parts are interned: the interpreter's table of them is no memory of the corpus.
-        ours = tracemalloc.Filter(False, pathlib.__file__)
-        most = number = 0
+        path_filter = tracemalloc.Filter(False, pathlib.__file__)
+        held_peak = number = 0
         tracemalloc.start()
         for number, _ in enumerate(MimicCxr(folder, needs_images=False).read(), 1):
             if number % 100 == 0:
-                held = tracemalloc.take_snapshot().filter_traces([ours])
-                most = max(most, sum(one.size for one in held.statistics("filename")))
+                held = tracemalloc.take_snapshot().filter_traces([path_filter])
+                held_peak = max(
+                    held_peak, sum(statistic.size for statistic in held.statistics("filename"))
+                )
         tracemalloc.stop()
         assert number == count
-        return most
+        return held_peak
 
     small = peak(400)
     assert peak(4000) < small + 200_000  # the texts alone are 2 MB

@@ -29,10 +29,10 @@ def first_with(*findings: str, start: int = 0) -> Phantom:
 
 def test_a_seed_is_a_phantom_for_ever() -> None:
     for seed in (0, 7, HELD_OUT):
-        one, other = phantom(seed), phantom(seed)
-        assert one == other
-        for position in one.positions:
-            assert np.array_equal(one.render(position, 112), other.render(position, 112))
+        first, second = phantom(seed), phantom(seed)
+        assert first == second
+        for position in first.positions:
+            assert np.array_equal(first.render(position, 112), second.render(position, 112))
     assert phantom(1).report != phantom(2).report
     # The words of one seed, so that a change of the generator does not go unnoticed.
     assert phantom(3).report == (
@@ -42,9 +42,9 @@ def test_a_seed_is_a_phantom_for_ever() -> None:
     )
 
 
-def test_films_are_square_grey_and_alike_at_every_size() -> None:
-    one = first_with("effusion_left")
-    small, large = one.render("frontal", 112), one.render("frontal", 448)
+def test_images_are_square_grey_and_alike_at_every_size() -> None:
+    effusion = first_with("effusion_left")
+    small, large = effusion.render("frontal", 112), effusion.render("frontal", 448)
     assert small.shape == (112, 112)
     assert small.dtype == np.uint8
     shrunk = large.reshape(112, 4, 112, 4).mean(axis=(1, 3))
@@ -55,7 +55,7 @@ def test_films_are_square_grey_and_alike_at_every_size() -> None:
     ("side", "sick", "well"),
     [("right", IMAGE_LEFT, IMAGE_RIGHT), ("left", IMAGE_RIGHT, IMAGE_LEFT)],
 )
-def test_the_patients_right_is_on_the_films_left(side: str, sick: slice, well: slice) -> None:
+def test_the_patients_right_is_on_the_images_left(side: str, sick: slice, well: slice) -> None:
     base = slice(68, 80)
     for start in range(0, 8000, 1000):
         image = first_with(f"effusion_{side}", start=start).render("frontal", 112).astype(float)
@@ -66,11 +66,11 @@ def test_every_finding_occurs_and_none_hides_another() -> None:
     counts: Counter[str] = Counter()
     normal = 0
     for seed in range(3000):
-        one = phantom(seed)
-        counts.update(one.findings)
-        normal += not one.findings
-        assert not any(pair <= one.findings for pair in HIDING_PAIRS)
-        assert len(one.findings) <= 3
+        case = phantom(seed)
+        counts.update(case.findings)
+        normal += not case.findings
+        assert not any(pair <= case.findings for pair in HIDING_PAIRS)
+        assert len(case.findings) <= 3
     assert set(counts) == set(FINDINGS)
     assert min(counts.values()) > 150
     assert 600 < normal < 900
@@ -78,18 +78,18 @@ def test_every_finding_occurs_and_none_hides_another() -> None:
 
 def test_the_report_says_just_the_findings_in_each_section() -> None:
     for seed in range(1500):
-        one = phantom(seed)
-        assert extract_findings(one.findings_text) == one.findings, one.report
-        assert extract_findings(one.impression) == one.findings, one.report
+        case = phantom(seed)
+        assert extract_findings(case.findings_text) == case.findings, case.report
+        assert extract_findings(case.impression) == case.findings, case.report
 
 
 def test_the_indication_tells_nothing() -> None:
-    """Its words are as common among the sick as among the normal."""
+    """Each indication is as common among studies with findings as among normal ones."""
     phantoms = [phantom(seed) for seed in range(6000)]
     for finding in ("cardiomegaly", "effusion_left", "pneumothorax_right"):
         share = np.mean([finding in p.findings for p in phantoms])
-        for asked in {p.indication for p in phantoms}:
-            group = [finding in p.findings for p in phantoms if p.indication == asked]
+        for indication in {p.indication for p in phantoms}:
+            group = [finding in p.findings for p in phantoms if p.indication == indication]
             spread = np.sqrt(share * (1 - share) / len(group))
             assert abs(np.mean(group) - share) < 4.5 * spread
     assert all(extract_findings(p.indication) == frozenset() for p in phantoms)
@@ -98,15 +98,15 @@ def test_the_indication_tells_nothing() -> None:
 def test_signs_of_a_view() -> None:
     findings = frozenset({"effusion_left", "pneumothorax_right"})
     assert {n for n, s in zip(FINDINGS, frontal_signs(findings), strict=True) if s} == findings
-    seen = {n for n, s in zip(LATERAL_SIGNS, lateral_signs(findings), strict=True) if s}
-    assert seen == {"effusion"}
+    signs = {n for n, s in zip(LATERAL_SIGNS, lateral_signs(findings), strict=True) if s}
+    assert signs == {"effusion"}
 
 
 def test_a_case_has_its_views_in_order() -> None:
-    both = next(p for p in map(phantom, range(50)) if p.lateral)
-    case = both.case(56)
+    two_views = next(p for p in map(phantom, range(50)) if p.lateral)
+    case = two_views.case(56)
     assert [v.position for v in case.views] == ["frontal", "lateral"]
-    assert case.priors.indication == both.indication
+    assert case.priors.indication == two_views.indication
     assert all(v.pixels.shape == (56, 56) for v in case.views)
 
 

@@ -1,4 +1,4 @@
-"""Phantoms as DICOM: valid, untidy as real films are, and never to be taken for a person."""
+"""Phantoms as DICOM: valid, untidy as real images are, and never mistaken for a person."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom, write_phantoms
 
 
-def shown(ds: Dataset) -> np.ndarray:
+def displayed_pixels(ds: Dataset) -> np.ndarray:
     """What a viewer would show, 0 to 255."""
     values = ds.pixel_array.astype(float)
     if "WindowCenter" in ds:
@@ -30,12 +30,12 @@ def shown(ds: Dataset) -> np.ndarray:
 
 def test_a_viewer_shows_what_was_drawn() -> None:
     for seed in range(24):
-        one = phantom(seed)
-        for ds, position in zip(phantom_dicom(one, size=64), one.positions, strict=True):
-            assert np.abs(shown(ds) - one.render(position, 64)).max() <= 1
+        drawn = phantom(seed)
+        for ds, position in zip(phantom_dicom(drawn, size=64), drawn.positions, strict=True):
+            assert np.abs(displayed_pixels(ds) - drawn.render(position, 64)).max() <= 1
 
 
-def test_they_differ_as_real_films_do() -> None:
+def test_they_differ_as_real_images_do() -> None:
     images = [ds for seed in range(60) for ds in phantom_dicom(phantom(seed), size=16)]
     assert {ds.Modality for ds in images} == {"CR", "DX"}
     assert {ds.PhotometricInterpretation for ds in images} == {"MONOCHROME1", "MONOCHROME2"}
@@ -45,22 +45,22 @@ def test_they_differ_as_real_films_do() -> None:
 
 
 def test_headers_are_sound() -> None:
-    seen: set[str] = set()
+    uids: set[str] = set()
     for seed in range(30):
-        one = phantom(seed)
-        images = phantom_dicom(one, size=16)
+        drawn = phantom(seed)
+        images = phantom_dicom(drawn, size=16)
         assert len({ds.StudyInstanceUID for ds in images}) == 1
         for ds in images:
             assert UID(ds.SOPInstanceUID).is_valid
             assert re.fullmatch(r"2\.25\.[1-9]\d{0,38}", ds.SOPInstanceUID)
-            assert ds.SOPInstanceUID not in seen
-            seen.add(ds.SOPInstanceUID)
+            assert ds.SOPInstanceUID not in uids
+            uids.add(ds.SOPInstanceUID)
             assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
             assert str(ds.PatientName) == f"PHANTOM^{seed}"
             assert ds.BodyPartExamined == "CHEST"
             assert int(ds.StudyDate[:4]) - int(ds.PatientBirthDate[:4]) >= 18
-            asked = ds.RequestAttributesSequence[0]
-            assert asked.get("ReasonForTheRequestedProcedure", "") == one.indication
+            request_attributes = ds.RequestAttributesSequence[0]
+            assert request_attributes.get("ReasonForTheRequestedProcedure", "") == drawn.indication
 
 
 def test_the_same_seed_is_the_same_file_and_a_copy_is_not(tmp_path: Path) -> None:
@@ -74,8 +74,8 @@ def test_the_same_seed_is_the_same_file_and_a_copy_is_not(tmp_path: Path) -> Non
 
 
 def test_files_are_read_back(tmp_path: Path) -> None:
-    for one, paths in write_phantoms(tmp_path, range(3), size=32):
-        assert [path.stem for path in paths] == list(one.positions)
+    for drawn, paths in write_phantoms(tmp_path, range(3), size=32):
+        assert [path.stem for path in paths] == list(drawn.positions)
         for path in paths:
             assert pydicom.dcmread(path).pixel_array.shape == (32, 32)
 

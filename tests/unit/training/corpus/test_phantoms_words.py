@@ -119,7 +119,7 @@ def test_a_missing_side_or_zone_is_a_false_finding(text: str, findings: set[str]
 
 @pytest.mark.parametrize("site", sorted(SITES))
 def test_every_section_of_a_report_says_the_findings_that_were_drawn(site: str) -> None:
-    """The reader above is checked by hand, so it can check what the writer writes."""
+    """`extract_findings` is checked by hand above, so it can check the generated reports."""
     for seed in range(300):
         study = phantom(seed, SITES[site])
         assert extract_findings(study.findings_text) == study.findings

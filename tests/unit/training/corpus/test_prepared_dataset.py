@@ -21,7 +21,7 @@ from training.corpus.example import TRAIN, Example, ExcludedStudy
 from training.corpus.phantom_corpus import PhantomCorpus
 from training.corpus.prepared_dataset import PreparedDataset, prepare_dataset
 
-HOW = Preprocessing(56, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+PREPROCESSING = Preprocessing(56, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def phantoms(count: int) -> Iterator[Example]:
@@ -48,7 +48,9 @@ def test_prepared_examples_equal_the_originals(tmp_path: Path) -> None:
         truth=None,
     )
     examples = [*phantoms(40), labelled]
-    dataset = prepare_dataset(tmp_path / "shelf", iter(examples), HOW, {"of": "test"}, processes=0)
+    dataset = prepare_dataset(
+        tmp_path / "shelf", iter(examples), PREPROCESSING, {"of": "test"}, processes=0
+    )
     assert len(dataset) == 41
     for index in (40, 0, 17, -1):
         original, prepared = examples[index], dataset[index]
@@ -56,17 +58,19 @@ def test_prepared_examples_equal_the_originals(tmp_path: Path) -> None:
         for field in ("target", "priors", "oracle", "truth", "patient", "split"):
             assert getattr(prepared, field) == getattr(original, field)
         assert [i.position for i in prepared.images] == [i.position for i in original.images]
-        for mine, theirs in zip(prepared.images, original.images, strict=True):
-            assert np.array_equal(mine.pixels(HOW), theirs.pixels(HOW))
+        for prepared_image, original_image in zip(prepared.images, original.images, strict=True):
+            assert np.array_equal(
+                prepared_image.pixels(PREPROCESSING), original_image.pixels(PREPROCESSING)
+            )
     assert dataset.lengths.sum() == (tmp_path / "shelf" / "examples.jsonl").stat().st_size
     with pytest.raises(PixelError, match="56 pixels, not 112"):
-        dataset[0].images[0].pixels(replace(HOW, size=112))
+        dataset[0].images[0].pixels(replace(PREPROCESSING, size=112))
 
 
 def test_several_processes_keep_the_order(tmp_path: Path) -> None:
-    one = prepare_dataset(tmp_path / "one", phantoms(100), HOW, {}, processes=0)
-    two = prepare_dataset(tmp_path / "two", phantoms(100), HOW, {}, processes=2)
-    assert [x.key for x in one] == [x.key for x in two]
+    sequential = prepare_dataset(tmp_path / "one", phantoms(100), PREPROCESSING, {}, processes=0)
+    parallel = prepare_dataset(tmp_path / "two", phantoms(100), PREPROCESSING, {}, processes=2)
+    assert [x.key for x in sequential] == [x.key for x in parallel]
     assert (tmp_path / "one/views.u8").read_bytes() == (tmp_path / "two/views.u8").read_bytes()
 
 
@@ -77,26 +81,28 @@ def test_studies_with_unreadable_images_are_excluded_and_counted(tmp_path: Path)
         replace(good, key="b", images=(UnreadableImage(),)),
         good,
     ]
-    dataset = prepare_dataset(tmp_path / "shelf", iter(stream), HOW, {}, processes=0)
-    assert [one.key for one in dataset] == [good.key]
+    dataset = prepare_dataset(tmp_path / "shelf", iter(stream), PREPROCESSING, {}, processes=0)
+    assert [example.key for example in dataset] == [good.key]
     assert dataset.about["left_out"] == {"no findings": 1, "a film cannot be read": 1}
     with pytest.raises(CorpusError, match="nothing to learn from: 1 no findings"):
-        prepare_dataset(tmp_path / "none", iter(stream[:1]), HOW, {}, processes=0)
+        prepare_dataset(tmp_path / "none", iter(stream[:1]), PREPROCESSING, {}, processes=0)
 
 
 def test_it_is_prepared_again_only_for_another_identity_or_if_incomplete(tmp_path: Path) -> None:
     folder = tmp_path / "shelf"
 
-    def never() -> Iterator[Example]:
+    def unread_examples() -> Iterator[Example]:
         raise AssertionError("it was read again")
         yield
 
-    prepare_dataset(folder, phantoms(3), HOW, {"n": 3}, processes=0)
-    assert len(prepare_dataset(folder, never(), HOW, {"n": 3}, processes=0)) == 3
-    assert len(prepare_dataset(folder, phantoms(5), HOW, {"n": 5}, processes=0)) == 5
-    # One that was cut off has no shelf.json: it is made anew.
+    prepare_dataset(folder, phantoms(3), PREPROCESSING, {"n": 3}, processes=0)
+    assert (
+        len(prepare_dataset(folder, unread_examples(), PREPROCESSING, {"n": 3}, processes=0)) == 3
+    )
+    assert len(prepare_dataset(folder, phantoms(5), PREPROCESSING, {"n": 5}, processes=0)) == 5
+    # A folder whose preparation was cut off has no shelf.json, and is prepared again.
     (folder / "shelf.json").unlink()
-    assert len(prepare_dataset(folder, phantoms(5), HOW, {"n": 5}, processes=0)) == 5
+    assert len(prepare_dataset(folder, phantoms(5), PREPROCESSING, {"n": 5}, processes=0)) == 5
     (folder / "starts.npy").write_bytes(b"x")
     with pytest.raises(CorpusError, match="not a complete prepared corpus"):
         PreparedDataset(folder)

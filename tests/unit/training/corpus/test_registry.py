@@ -54,7 +54,7 @@ def test_phantoms_are_of_a_site() -> None:
 
 
 def test_signed_reports_are_opened_by_their_reader() -> None:
-    """Nothing is read, so no database is asked."""
+    """Nothing is read, so no database is queried."""
     corpus = open_corpus("signed", CorpusOptions(seed=3))
     assert corpus.name == "signed"
     assert corpus.identity == {"name": "signed"}

@@ -52,7 +52,7 @@ def test_of_two_sections_of_a_kind_the_later_counts() -> None:
     assert read_sections(PLAIN + "\n IMPRESSION: Worse.\n").impression == "Worse."
 
 
-def test_a_heading_that_names_the_film_heads_findings() -> None:
+def test_a_heading_that_names_the_image_heads_findings() -> None:
     text = " HISTORY:  Fall.\n\n CHEST, TWO VIEWS:  No fracture.\n\n IMPRESSION: Normal.\n"
     assert read_sections(text) == ReportSections("Fall.", "No fracture.", "Normal.")
     assert read_sections(text + " FINDINGS: Clear.\n").findings == "Clear."
@@ -81,14 +81,14 @@ def test_findings_without_a_heading_do_not_leak_into_the_indication() -> None:
             " History: Cough. Comparison: None. Findings: Clear. Impression: Normal.\n",
             ReportSections("Cough.", "Clear.", "Normal."),
         ),
-        # Nothing tells this one's findings from the rest but their own word.
+        # Only the word "findings" says where the findings of this report begin.
         (" HISTORY: Cough; findings:clear lungs.\n", ReportSections("Cough;", "", "")),
         (" HISTORY: Cough. Chest: clear.\n\n FINDINGS: x\n", ReportSections("Cough.", "x", "")),
         (
             " HISTORY:\n\n A new opacity.\n\n IMPRESSION: An opacity.\n",
             ReportSections("", "", "An opacity."),
         ),
-        # A heading of findings that come before does not vouch for what follows.
+        # A heading of findings does not make the text after the next heading findings.
         (
             " CHEST, TWO VIEWS: Done.\n\n HISTORY: Cough.\n Lungs are clear.\n\n IMPRESSION: x\n",
             ReportSections("Cough.", "Done.", "x"),

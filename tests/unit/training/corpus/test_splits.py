@@ -32,10 +32,10 @@ def test_a_seed_and_a_draw_are_draws_of_their_own() -> None:
 
 def test_whole_patients_come_to_exactly_what_is_wanted() -> None:
     reports = {f"p{n}": 1 + n % 4 for n in range(200)}
-    taken = sample_patients(reports, 101, 0, "paper")
-    assert sum(reports[patient] for patient in taken) == 101
-    assert taken != sample_patients(reports, 101, 1, "paper")
-    assert taken == sample_patients(dict(reversed(reports.items())), 101, 0, "paper")
+    sample = sample_patients(reports, 101, 0, "paper")
+    assert sum(reports[patient] for patient in sample) == 101
+    assert sample != sample_patients(reports, 101, 1, "paper")
+    assert sample == sample_patients(dict(reversed(reports.items())), 101, 0, "paper")
 
 
 def test_whole_patients_are_never_more_than_wanted() -> None:

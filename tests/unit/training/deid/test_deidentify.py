@@ -45,8 +45,8 @@ def test_clinical_text_stays_as_it_is(text: str) -> None:
 
 def test_phantoms_reports_stay_as_they_are() -> None:
     for seed in range(200):
-        one = phantom(seed)
-        for text in (one.report, one.indication, one.procedure):
+        case = phantom(seed)
+        for text in (case.report, case.indication, case.procedure):
             assert deidentify(text, JANE) == text
 
 
@@ -169,20 +169,20 @@ def test_what_has_the_form_of_an_identifier_goes(text: str, left: str) -> None:
 
 STROKES = str.maketrans("đł", "dl")
 LATIN = st.characters(codec="iso8859-2", categories=("Lu", "Ll"))
-WORDS = st.text(LATIN, min_size=2, max_size=12)
-CASES = st.sampled_from((str.upper, str.lower, str.title, str.swapcase, lambda word: word))
+NAME_PARTS = st.text(LATIN, min_size=2, max_size=12)
+CASES = st.sampled_from((str.upper, str.lower, str.title, str.swapcase, lambda text: text))
 AROUND = st.sampled_from(("", " ", ", ", ". ", "\n", "(", "/", "^", "_", "7", "-", "; "))
 
 
 def plain(text: str) -> str:
-    apart = unicodedata.normalize("NFKD", text.casefold())
-    # "Đa" is "da" to whoever writes without strokes, and so a word of grammar.
-    return "".join(c for c in apart if not unicodedata.combining(c)).translate(STROKES)
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    # Without strokes "Đa" is "da", which is a word of grammar.
+    return "".join(c for c in decomposed if not unicodedata.combining(c)).translate(STROKES)
 
 
 @settings(deadline=None)
 @given(
-    parts=st.lists(WORDS, min_size=1, max_size=3),
+    parts=st.lists(NAME_PARTS, min_size=1, max_size=3),
     case=CASES,
     before=AROUND,
     after=AROUND,
@@ -192,12 +192,12 @@ def plain(text: str) -> str:
 def test_a_planted_name_never_survives(
     parts: list[str], case, before: str, after: str, sentence: str, at: int
 ) -> None:
-    words = sentence.split(" ")
-    place = at % (len(words) + 1)
+    tokens = sentence.split(" ")
+    place = at % (len(tokens) + 1)
     for part in parts:
         if plain(part) in NO_NAME or plain(part) in {kind.lower() for kind in Kind}:
             continue
-        planted = " ".join([*words[:place], f"{before}{case(part)}{after}", *words[place:]])
+        planted = " ".join([*tokens[:place], f"{before}{case(part)}{after}", *tokens[place:]])
         left = deidentify(planted, KnownIdentifiers("^".join(parts)))
         assert not re.search(rf"(?<![^\W\d_]){re.escape(plain(part))}(?![^\W\d_])", plain(left))
 
@@ -297,9 +297,9 @@ def test_nothing_is_added_but_marks(text: str, known: KnownIdentifiers) -> None:
         return
     position = 0
     for piece in pieces:
-        found = text.find(piece, position)
-        assert found >= 0, (piece, text)
-        position = found + len(piece)
+        start = text.find(piece, position)
+        assert start >= 0, (piece, text)
+        position = start + len(piece)
     assert text.startswith(pieces[0])
     assert text.endswith(pieces[-1])
 
@@ -313,8 +313,8 @@ def test_nothing_is_added_but_marks(text: str, known: KnownIdentifiers) -> None:
     )
 )
 def test_deidentifying_twice_changes_nothing(parts: list[str]) -> None:
-    once = deidentify(" ".join(parts), JANE)
-    assert deidentify(once, JANE) == once
+    deidentified = deidentify(" ".join(parts), JANE)
+    assert deidentify(deidentified, JANE) == deidentified
 
 
 def test_marks_alone_are_no_content() -> None:

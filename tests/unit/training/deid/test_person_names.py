@@ -80,7 +80,7 @@ def test_titles_stand_together_and_sentences_go_on(text: str, left: str) -> None
         ("informed Nurse Mary Jones, RN", "informed (NAME), RN"),
     ],
 )
-def test_who_signs_or_is_told_goes(text: str, left: str) -> None:
+def test_names_of_signers_and_of_recipients_are_removed(text: str, left: str) -> None:
     assert deidentify(text) == left
 
 
@@ -107,6 +107,6 @@ def test_departments_modalities_and_sentences_stay(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["Dr. J. Smith/Jones, MD", "SIGNED BY: ROE, JANE", "Hx: 92 F"])
 def test_a_second_time_changes_nothing(text: str) -> None:
-    once = deidentify(text)
-    assert once != text
-    assert deidentify(once) == once
+    deidentified = deidentify(text)
+    assert deidentified != text
+    assert deidentify(deidentified) == deidentified

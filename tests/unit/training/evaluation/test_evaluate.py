@@ -44,7 +44,7 @@ def _without_java(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _few_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of phantoms, for the floors."""
+    """Read few phantoms for the floors."""
     monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
 
 
@@ -118,15 +118,15 @@ def test_a_draft_is_scored_by_its_findings_where_the_references_are_findings() -
     assert held_out_set(ListedCorpus([make_study("1", draft)])).scored_part(draft) == draft
 
 
-# ---- How a bundle is asked ----
+# ---- How a bundle is prompted ----
 
 
 def instruction(mode: PriorMode, manifest: Manifest) -> str:
-    one = make_study(
+    study = make_study(
         "1", CLEAR, indication="Cough", prior_report="Clear lungs.", problems=("normal",)
     )
-    how = prompt_for(mode, manifest, [one], lambda _: True)
-    return how.instruct(one, one.case(manifest.preprocessing))
+    prompts = prompt_for(mode, manifest, [study], lambda _: True)
+    return prompts.instruct(study, study.case(manifest.preprocessing))
 
 
 def test_each_mode_says_what_it_may() -> None:
@@ -188,21 +188,21 @@ def test_the_reports_themselves_score_one_and_floors_less() -> None:
 
 
 def test_each_writer_is_scored_as_it_would_be_alone() -> None:
-    """They are measured together; each is cut out again."""
+    """The systems are scored together, and each score equals that of the system alone."""
     held_out = held_out_set(
         ListedCorpus(
             [make_study("1", CLEAR), make_study("2", FLUID), make_study("3", f"{CLEAR} {FLUID}")]
         )
     )
     texts = {"one": [CLEAR, CLEAR, CLEAR], "two": [FLUID, FLUID, CLEAR]}
-    both = score_systems(held_out, texts, SCORING, ["two"], no_progress).by_system
+    joint = score_systems(held_out, texts, SCORING, ["two"], no_progress).by_system
     for name, own in texts.items():
-        alone = score_systems(held_out, {name: own}, SCORING, ["two"], no_progress).by_system[name]
-        assert both[name].main.keys() == alone.main.keys()
-        for key, one in alone.main.items():
-            assert both[name].main[key].value == pytest.approx(one.value)
-        assert both[name].rouge_l == pytest.approx(alone.rouge_l)
-    assert (bool(both["one"].groups), bool(both["two"].groups)) == (False, True)
+        single = score_systems(held_out, {name: own}, SCORING, ["two"], no_progress).by_system[name]
+        assert joint[name].main.keys() == single.main.keys()
+        for key, score in single.main.items():
+            assert joint[name].main[key].value == pytest.approx(score.value)
+        assert joint[name].rouge_l == pytest.approx(single.rouge_l)
+    assert (bool(joint["one"].groups), bool(joint["two"].groups)) == (False, True)
 
 
 def test_a_group_has_the_scores_of_its_own_studies() -> None:
@@ -212,58 +212,59 @@ def test_a_group_has_the_scores_of_its_own_studies() -> None:
     scored = score_systems(held_out, {"w": [CLEAR, CLEAR]}, SCORING, ["w"], no_progress).by_system[
         "w"
     ]
-    found = {group.name: scores["rouge_l"].value for group, scores in scored.groups}
-    assert found["1 view"] == found["normal"] == pytest.approx(1.0)
-    assert found["2 views"] == found["abnormal"] < 0.5
+    scores_by_group = {group.name: scores["rouge_l"].value for group, scores in scored.groups}
+    assert scores_by_group["1 view"] == scores_by_group["normal"] == pytest.approx(1.0)
+    assert scores_by_group["2 views"] == scores_by_group["abnormal"] < 0.5
 
 
-def test_comparisons_count_only_where_no_earlier_report_was_told() -> None:
+def test_comparisons_count_only_without_an_earlier_report_in_the_prompt() -> None:
     held_out = held_out_set(
         ListedCorpus([make_study("1", "Stable."), make_study("2", CLEAR), make_study("3", CLEAR)])
     )
     stable = "Unchanged from prior. The lungs are clear."
-    found = count_unsupported_comparisons(
+    counts = count_unsupported_comparisons(
         held_out, make_drafts([stable, stable, CLEAR], [False, True, False])
     )
-    assert (found.studies, found.drafts, found.references) == (2, 1, 1)
+    assert (counts.studies, counts.drafts, counts.references) == (2, 1, 1)
 
 
 # ---- Two bundles, and JSON ----
 
 
-def test_the_same_drafts_twice_are_not_told_apart() -> None:
+def test_the_same_drafts_twice_do_not_differ() -> None:
     held_out = held_out_set(PhantomCorpus(), 6)
-    found = compare_systems(
+    comparisons = compare_systems(
         held_out, held_out.references, held_out.references, SCORING, no_progress
     )
-    assert {one.p for one in found.values()} == {1.0}
+    assert {comparison.p for comparison in comparisons.values()} == {1.0}
 
 
-def test_right_drafts_are_told_from_drafts_of_others() -> None:
+def test_right_drafts_differ_from_drafts_of_other_studies() -> None:
     held_out = held_out_set(PhantomCorpus(), 12)
     other = held_out.floors["shuffled"]
-    found = compare_systems(
+    comparisons = compare_systems(
         held_out, held_out.references, other, replace(SCORING, resamples=99), no_progress
     )
-    assert found["rouge_l"].p == pytest.approx(0.01)
-    assert found["rouge_l"].first == pytest.approx(1.0)
-    assert found["finding_f1_micro"].difference.value > 0.5
+    assert comparisons["rouge_l"].p == pytest.approx(0.01)
+    assert comparisons["rouge_l"].first == pytest.approx(1.0)
+    assert comparisons["finding_f1_micro"].difference.value > 0.5
 
 
 def test_bundles_are_compared_on_the_same_studies_alone() -> None:
-    one, other = held_out_set(PhantomCorpus(), 3), held_out_set(PhantomCorpus(), 2)
+    three_studies, two_studies = held_out_set(PhantomCorpus(), 3), held_out_set(PhantomCorpus(), 2)
     with pytest.raises(CorpusError, match="not scored on the same studies"):
         compare_bundles(
-            make_evaluation(one, one.references), make_evaluation(other, other.references)
+            make_evaluation(three_studies, three_studies.references),
+            make_evaluation(two_studies, two_studies.references),
         )
 
 
 def test_bundles_without_a_mode_in_common_are_not_compared() -> None:
     held_out = held_out_set(PhantomCorpus(), 2)
-    one = make_evaluation(held_out, held_out.references)
-    other = replace(one, modes={PriorMode.NONE: one.main})
+    with_context = make_evaluation(held_out, held_out.references)
+    without_priors = replace(with_context, modes={PriorMode.NONE: with_context.main})
     with pytest.raises(CorpusError, match="no prior mode in common"):
-        compare_bundles(one, other)
+        compare_bundles(with_context, without_priors)
 
 
 def test_the_json_holds_the_figures_and_no_text() -> None:

@@ -1,4 +1,4 @@
-"""Floors: what can be written without looking at a film."""
+"""Floors: what can be written without looking at an image."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ def test_shuffled_reports_are_all_there_and_none_at_home(numbers: list[int], see
     texts = [str(number) for number in numbers]
     shuffled = shuffle_references(texts, seed)
     assert sorted(shuffled) == sorted(texts)
-    assert all(one != other for one, other in zip(texts, shuffled, strict=True))
+    assert all(text != shuffled_text for text, shuffled_text in zip(texts, shuffled, strict=True))
     assert shuffled == shuffle_references(texts, seed)
 
 
 def test_the_fixed_report_is_not_the_most_frequent_one_if_that_says_little() -> None:
-    others = [f"{NORMAL} The {bone} is intact." for bone in ("spine", "rib", "clavicle", "sternum")]
-    assert fixed_report(["Normal."] * 5 + [NORMAL] * 2 + others) in (NORMAL, *others)
+    long_reports = [
+        f"{NORMAL} The {bone} is intact." for bone in ("spine", "rib", "clavicle", "sternum")
+    ]
+    assert fixed_report(["Normal."] * 5 + [NORMAL] * 2 + long_reports) in (NORMAL, *long_reports)
 
 
 def test_the_fixed_report_is_as_it_was_first_written() -> None:
@@ -71,7 +73,7 @@ def test_of_indications_alike_the_first_is_taken() -> None:
     )
 
 
-def test_a_training_split_without_end_is_read_as_far_as_asked() -> None:
+def test_a_training_split_without_end_is_read_up_to_the_limit() -> None:
     training = read_training(PhantomCorpus().read(TRAIN), stop=30)
     assert training.studies == len(training.targets) == 30
     assert training.holds(next(PhantomCorpus().read(TRAIN)).target.upper())
@@ -92,5 +94,5 @@ def test_texts_are_kept_up_to_a_bound_and_every_digest() -> None:
 def test_a_floor_that_nothing_can_be_made_of_is_left_out() -> None:
     assert write_floors(Training(), ["cough"], ["A"], 0) == {}
     assert set(write_floors(Training(), ["", ""], ["A", "B"], 0)) == {SHUFFLED}
-    whole = write_floors(Training(["cough"], ["A"]), ["cough", ""], ["B", "C"], 0)
-    assert whole == {FIXED: ["A", "A"], NEAREST: ["A", "A"], SHUFFLED: ["C", "B"]}
+    floors = write_floors(Training(["cough"], ["A"]), ["cough", ""], ["B", "C"], 0)
+    assert floors == {FIXED: ["A", "A"], NEAREST: ["A", "A"], SHUFFLED: ["C", "B"]}

@@ -31,7 +31,7 @@ def test_there_are_twelve_methods_and_five_ablations() -> None:
 
 @pytest.mark.parametrize("row", [*TABLE_1.rows, *TABLE_2.rows], ids=lambda row: row.method)
 def test_bleu_a_is_the_mean_of_bleu_2_to_4(row: Row) -> None:
-    """To the rounding of three decimals: a slip of the pen in any of the four shows."""
+    """The mean agrees to three decimals, so a typing error in any of the four would show."""
     values = dict(zip(COLUMNS, row.values, strict=True))
     mean = sum(values[name] or 0 for name in ("bleu_2", "bleu_3", "bleu_4")) / 3
     assert values["bleu_a"] == pytest.approx(mean, abs=0.0011)

@@ -25,13 +25,13 @@ HOSTILE = (
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """METEOR 1.5 takes seconds to start; floors of few phantoms are floors."""
+    """Use few phantoms for the floors, and no METEOR 1.5, which starts slowly."""
     monkeypatch.setattr("training.metrics.meteor.shutil.which", lambda _: None)
     monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
 
 
 def hostile(name: str = "listed") -> Evaluation:
-    """Studies, reports, ids and drafts that are all up to something, and a film that is missing."""
+    """An evaluation whose texts and ids all hold markup, and one of whose images is missing."""
     corpus = ListedCorpus(
         [
             make_training_study("a", CLEAR, "cough"),
@@ -81,7 +81,7 @@ def test_the_page_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
     page = Reader(html.read_text())
     assert page.open == []
     assert page.fetched
-    assert all(one.startswith("data:image/png;base64,") for one in page.fetched)
+    assert all(url.startswith("data:image/png;base64,") for url in page.fetched)
     assert not {"script", "iframe", "link", "object"} & set(page.tags)
     text = " ".join(" ".join(page.texts).split())
     assert WARNING in text
@@ -99,9 +99,9 @@ def test_untrusted_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
     assert HOSTILE in page.texts
     written = markdown.read_text()
     assert "<script" not in written
-    shown = [line for line in written.splitlines() if "ünïcode" in line]
-    assert len(shown) > 4
-    assert not any(re.search(r"(?<!\\)[`\[]", line) for line in shown)
+    untrusted_lines = [line for line in written.splitlines() if "ünïcode" in line]
+    assert len(untrusted_lines) > 4
+    assert not any(re.search(r"(?<!\\)[`\[]", line) for line in untrusted_lines)
 
 
 def test_every_row_of_a_markdown_table_has_as_many_cells(tmp_path: Path) -> None:
@@ -121,13 +121,15 @@ def test_every_row_of_a_markdown_table_has_as_many_cells(tmp_path: Path) -> None
 def test_markdown_shows_pictures_that_are_there(tmp_path: Path) -> None:
     held_out = held_out_set(PhantomCorpus(), 12)
     _, markdown = write_report(tmp_path, make_evaluation(held_out, held_out.floors["nearest"]))
-    shown = set(re.findall(r"\]\((pictures/[^)]+)\)", markdown.read_text()))
-    assert shown == {f"pictures/{one.name}" for one in (tmp_path / "pictures").iterdir()}
-    assert len(shown) > 10
+    picture_paths = set(re.findall(r"\]\((pictures/[^)]+)\)", markdown.read_text()))
+    assert picture_paths == {
+        f"pictures/{picture.name}" for picture in (tmp_path / "pictures").iterdir()
+    }
+    assert len(picture_paths) > 10
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("a\n\n# b", "a \\# b"),
         ("a <b> & c", "a &lt;b&gt; &amp; c"),
@@ -136,8 +138,8 @@ def test_markdown_shows_pictures_that_are_there(tmp_path: Path) -> None:
         ("0.123 (0.1 to 0.2)", "0.123 (0.1 to 0.2)"),
     ],
 )
-def test_markdown_text_is_one_line_without_markup(text: str, shown: str) -> None:
-    assert as_markdown(text) == shown
+def test_markdown_text_is_one_line_without_markup(text: str, expected: str) -> None:
+    assert as_markdown(text) == expected
 
 
 def test_a_failed_study_is_listed_with_its_reason_and_is_no_worst_case(tmp_path: Path) -> None:
@@ -164,9 +166,9 @@ def test_the_worst_come_first_and_none_is_best_too() -> None:
 def test_our_row_stands_in_the_table_of_its_corpus_alone(tmp_path: Path) -> None:
     _, markdown = write_report(tmp_path, hostile("iu_xray"))
     tables = markdown.read_text().split("## The paper's tables")[1].split("**Table ")
-    ours = [line for line in tables[1].splitlines() if line.startswith("| **mine")]
-    assert len(ours) == 1
-    assert re.search(r"– \(1\.5\), 0\.\d{3} \(nltk\)", ours[0])
+    own_rows = [line for line in tables[1].splitlines() if line.startswith("| **mine")]
+    assert len(own_rows) == 1
+    assert re.search(r"– \(1\.5\), 0\.\d{3} \(nltk\)", own_rows[0])
     assert "mine" not in tables[2]
     assert "| **mine 1, prior mode context** |" in tables[3]
 
@@ -197,19 +199,19 @@ def test_a_second_report_takes_the_place_of_the_first(tmp_path: Path) -> None:
 
 
 def test_pictures_that_are_not_the_reports_are_kept(tmp_path: Path) -> None:
-    mine = tmp_path / "pictures"
-    (mine / "2026").mkdir(parents=True)
-    kept = [
-        mine / "holiday.jpg",
-        mine / "worst-day.png",
-        mine / "best.png",
-        mine / "2026" / "a.png",
+    pictures = tmp_path / "pictures"
+    (pictures / "2026").mkdir(parents=True)
+    foreign_files = [
+        pictures / "holiday.jpg",
+        pictures / "worst-day.png",
+        pictures / "best.png",
+        pictures / "2026" / "a.png",
     ]
-    for path in kept:
+    for path in foreign_files:
         path.write_text("mine")
     write_report(tmp_path, hostile())
-    assert (mine / "scores.png").stat().st_size > 1000
-    assert {path.read_text() for path in kept} == {"mine"}
+    assert (pictures / "scores.png").stat().st_size > 1000
+    assert {path.read_text() for path in foreign_files} == {"mine"}
 
 
 def test_every_picture_of_a_report_goes_with_it(tmp_path: Path) -> None:

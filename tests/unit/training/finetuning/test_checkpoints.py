@@ -1,4 +1,4 @@
-"""There is a whole checkpoint or none, and the last good one stays."""
+"""A checkpoint is complete or does not exist, and the last good one is kept."""
 
 from __future__ import annotations
 

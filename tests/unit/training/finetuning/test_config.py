@@ -59,13 +59,15 @@ def test_the_learning_rate_is_transformers_cosine_after_another_warm_up(
     config = replace(CONFIG, steps=steps)
     optimizer: Optimizer = SGD(Linear(1, 1).parameters(), lr=1.0)
     schedule = get_cosine_schedule_with_warmup(optimizer, warm_up_steps, steps)
-    theirs = []
+    transformers_rates = []
     for _ in range(steps):
-        theirs.append(schedule.get_last_lr()[0])
+        transformers_rates.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
-    ours = [config.rate_factor(step) for step in range(steps)]
-    assert ours[warm_up_steps:] == pytest.approx(theirs[warm_up_steps:], abs=1e-12)
-    assert ours[:warm_up_steps] == pytest.approx(theirs[1 : warm_up_steps + 1], abs=1e-12)
-    assert theirs[0] == 0.0
-    assert ours[0] == pytest.approx(1 / warm_up_steps)
+    rates = [config.rate_factor(step) for step in range(steps)]
+    assert rates[warm_up_steps:] == pytest.approx(transformers_rates[warm_up_steps:], abs=1e-12)
+    assert rates[:warm_up_steps] == pytest.approx(
+        transformers_rates[1 : warm_up_steps + 1], abs=1e-12
+    )
+    assert transformers_rates[0] == 0.0
+    assert rates[0] == pytest.approx(1 / warm_up_steps)

@@ -1,4 +1,4 @@
-"""What each stage trains, on the full-size network without its memory; and what never moves."""
+"""What each stage trains and never trains, on the full-size network without its memory."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def test_what_the_two_stages_train_at_full_size() -> None:
         n: c for n, c in FULL.items() if not n.startswith("ViT")
     }
     # All of the Q-Former, as the published model has it.
-    whole = build_meta_network(config_of("full"))
-    assert sum(bridge.values()) == sum(p.numel() for p in whole.qformer.parameters())
+    full_network = build_meta_network(config_of("full"))
+    assert sum(bridge.values()) == sum(p.numel() for p in full_network.qformer.parameters())
     assert sum(counts["stage1"].values()) == 3_736_832
     assert sum(counts["stage2"].values()) == 213_211_904
 
@@ -102,7 +102,7 @@ def test_table_3_is_rows_of_the_same_table() -> None:
     # Each leaves out one thing: the rest is as in the full training.
     for name in ("without_priors", "without_t5"):
         assert ABLATIONS[name][0] == STAGE1
-    rates = {(how, rate) for _, _, how, rate, _ in stage_table([STAGE1, STAGE2])}
+    rates = {(method, rate) for _, _, method, rate, _ in stage_table([STAGE1, STAGE2])}
     assert rates == {("LoRA", 5e-4), ("whole", 1e-4)}
 
 

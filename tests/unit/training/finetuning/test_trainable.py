@@ -1,4 +1,4 @@
-"""A stage on a network: what came of it, saved, is merged to the same network."""
+"""A stage on a network: its saved weights are merged to the network that was trained."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_fresh_adapter_changes_nothing() -> None:
 
 
 def test_wo_is_kept_out_of_float16() -> None:
-    """What `wo` gives does not fit float16: autocast would make it infinite."""
+    """The output of `wo` does not fit float16, and autocast would make it infinite."""
     model = build_random("tiny", activation_scale=2.0**15)
     apply_stage(model.network, STAGE2)
     objective = Objective(model, "report").eval()
@@ -72,12 +72,12 @@ def test_wo_is_kept_out_of_float16() -> None:
 
 
 def test_a_group_that_names_nothing_is_refused() -> None:
-    nothing = Stage(
+    unmatched = Stage(
         "x", (ParameterGroup("none", r"no\.such", Method.WHOLE, 1.0, 0.0),), priors=False
     )
     with pytest.raises(ValueError, match="matches nothing"):
-        apply_stage(build_random("tiny").network, nothing)
-    twice = Stage(
+        apply_stage(build_random("tiny").network, unmatched)
+    overlapping = Stage(
         "y",
         (
             ParameterGroup("one", r"query_tokens", Method.WHOLE, 1.0, 0.0),
@@ -86,4 +86,4 @@ def test_a_group_that_names_nothing_is_refused() -> None:
         priors=False,
     )
     with pytest.raises(ValueError, match="in two groups"):
-        apply_stage(build_random("tiny").network, twice)
+        apply_stage(build_random("tiny").network, overlapping)

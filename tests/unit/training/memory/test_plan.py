@@ -82,26 +82,26 @@ def test_what_does_not_depend_on_the_batch_is_counted_to_the_byte(stage: Stage) 
     for name, weight in network.named_parameters():
         weight.data = weight.data.to(weight_dtype(network, name, torch.float16))
     trained = apply_stage(network, stage).parameters()
-    whole = {id(p): p.nbytes for p in network.parameters()}
+    parameter_bytes = {id(p): p.nbytes for p in network.parameters()}
     buffers = sum(b.nbytes for b in network.buffers())
     planned = plan_memory(stage, TINY, SMALL)
     trainables = sum(4 * p.numel() for p in trained)
     assert planned.trainables == planned.gradients == trainables
     assert planned.optimizer == 2 * trainables + 4 * len(trained)  # and a step's number for each
-    assert planned.weights + planned.trainables == sum(whole.values()) + buffers
+    assert planned.weights + planned.trainables == sum(parameter_bytes.values()) + buffers
     parts = vars(planned).copy()
     del parts["stage"], parts["settings"]
     assert planned.total == sum(parts.values())
 
 
 def test_activations_grow_with_the_examples_and_shrink_by_checkpointing() -> None:
-    one = plan_memory(STAGE1, TINY, replace(SMALL, batch=1))
-    three = plan_memory(STAGE1, TINY, replace(SMALL, batch=3))
+    single = plan_memory(STAGE1, TINY, replace(SMALL, batch=1))
+    triple = plan_memory(STAGE1, TINY, replace(SMALL, batch=3))
     checkpointed_plan = plan_memory(STAGE1, TINY, replace(SMALL, batch=3, checkpointed=True))
-    assert three.activations == pytest.approx(3 * one.activations, rel=0.05)
-    assert checkpointed_plan.activations < three.activations / 4
-    assert checkpointed_plan.total < three.total
-    assert checkpointed_plan.weights == three.weights
+    assert triple.activations == pytest.approx(3 * single.activations, rel=0.05)
+    assert checkpointed_plan.activations < triple.activations / 4
+    assert checkpointed_plan.total < triple.total
+    assert checkpointed_plan.weights == triple.weights
 
 
 @pytest.mark.parametrize("name", ["batch", "accumulation", "views", "prompt_tokens"])
@@ -200,7 +200,7 @@ def test_on_cuda_attention_keeps_no_matrix_and_dropout_keeps_bytes() -> None:
         mask = torch.zeros(2, 1, 64, 61)
         k = torch.empty(2, 4, 61, 16)
 
-        def kept(call: Any, cuda: bool) -> int:
+        def saved_bytes(call: Any, cuda: bool) -> int:
             counter = LiveStorageCounter()
             counter.add([q, k, mask])
             before = counter.live_bytes
@@ -212,19 +212,20 @@ def test_on_cuda_attention_keeps_no_matrix_and_dropout_keeps_bytes() -> None:
         def attention() -> torch.Tensor:
             return functional.scaled_dot_product_attention(q, k, k, mask, dropout_p=0.1)
 
-        assert kept(attention, True) < 2 * 64 * 64 * 4 + 2 * 4 * 64 * 4 + 100  # padded mask, sums
-        assert kept(attention, False) > 2 * 4 * 64 * 61 * 4
-        assert kept(lambda: functional.dropout(q, 0.1), True) == q.numel()
-        assert kept(lambda: functional.dropout(q, 0.1), False) == 4 * q.numel()
+        mask_and_sums = 2 * 64 * 64 * 4 + 2 * 4 * 64 * 4
+        assert saved_bytes(attention, True) < mask_and_sums + 100
+        assert saved_bytes(attention, False) > 2 * 4 * 64 * 61 * 4
+        assert saved_bytes(lambda: functional.dropout(q, 0.1), True) == q.numel()
+        assert saved_bytes(lambda: functional.dropout(q, 0.1), False) == 4 * q.numel()
 
 
 def test_a_storage_is_counted_once_and_no_longer_than_it_lives() -> None:
     counter = LiveStorageCounter()
     with counter:
-        whole = torch.zeros(1000)
-        part = whole[:10]
+        storage = torch.zeros(1000)
+        part = storage[:10]
         assert counter.live_bytes == 4000
-        del whole
+        del storage
         assert counter.live_bytes == 4000
         del part
         assert counter.live_bytes == 0
@@ -246,8 +247,8 @@ def test_settings_come_by_their_cost_with_as_many_examples_a_step() -> None:
 
 
 def _planned(settings: MemorySettings) -> MemoryPlan:
-    kept = (1 if settings.checkpointed else 5) * GB * settings.batch
-    return MemoryPlan("stage1", settings, 8 * GB, 0, 0, 0, kept, 0)
+    activations = (1 if settings.checkpointed else 5) * GB * settings.batch
+    return MemoryPlan("stage1", settings, 8 * GB, 0, 0, 0, activations, 0)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +283,7 @@ def test_the_real_plan_is_suggested_and_shown() -> None:
     before = torch.get_rng_state()
     normal = plan_memory(STAGE1, TINY, SMALL)
     checkpointed_plan = plan_memory(STAGE1, TINY, replace(SMALL, checkpointed=True))
-    assert torch.equal(torch.get_rng_state(), before)  # whoever plans first trains the same
+    assert torch.equal(torch.get_rng_state(), before)  # training is the same after planning
     capacity = required_bytes(checkpointed_plan)
     assert capacity < required_bytes(normal)
     suggestion = suggest_settings(STAGE1, TINY, capacity, SMALL)

@@ -26,12 +26,12 @@ class Spelled:
 
     def label(self, texts: Sequence[str]) -> list[Labels]:
         marks = {"?": Label.UNCERTAIN, "-": Label.ABSENT}
-        found = []
+        labels_by_text = []
         for text in texts:
-            words = text.split()
-            said = {w.rstrip("?-"): marks.get(w[-1], Label.PRESENT) for w in words}
-            found.append({name: said.get(name, Label.BLANK) for name in OBSERVATIONS})
-        return found
+            tokens = text.split()
+            marked = {w.rstrip("?-"): marks.get(w[-1], Label.PRESENT) for w in tokens}
+            labels_by_text.append({name: marked.get(name, Label.BLANK) for name in OBSERVATIONS})
+        return labels_by_text
 
     def are_normal(self, texts: Sequence[str]) -> list[bool]:
         return [labels[NO_FINDING] is Label.PRESENT for labels in self.label(texts)]
@@ -42,25 +42,25 @@ REPORTS = ["Edema", "Pneumonia", "Atelectasis", "Cardiomegaly Edema?"]
 
 
 def test_f1_by_hand() -> None:
-    found = score_clinical(DRAFTS, REPORTS, Spelled())
+    result = score_clinical(DRAFTS, REPORTS, Spelled())
     # hit: Edema, Cardiomegaly; said: 2 Edema, Fracture, Cardiomegaly; there: one each of Edema,
     # Pneumonia, Atelectasis, Cardiomegaly.
-    assert found.scores["test_f1_14_micro"] == pytest.approx(2 * 2 / (4 + 4))
-    assert found.scores["test_f1_14_macro"] == pytest.approx((2 / 3 + 1) / 14)
-    assert found.scores["test_f1_5_micro"] == pytest.approx(2 * 2 / (3 + 3))
-    assert found.scores["test_f1_5_macro"] == pytest.approx((2 / 3 + 1) / 5)
-    edema = found.observations["Edema"]
+    assert result.scores["test_f1_14_micro"] == pytest.approx(2 * 2 / (4 + 4))
+    assert result.scores["test_f1_14_macro"] == pytest.approx((2 / 3 + 1) / 14)
+    assert result.scores["test_f1_5_micro"] == pytest.approx(2 * 2 / (3 + 3))
+    assert result.scores["test_f1_5_macro"] == pytest.approx((2 / 3 + 1) / 5)
+    edema = result.observations["Edema"]
     assert (edema.precision, edema.recall, edema.support) == (0.5, 1.0, 1)
     assert edema.f1 == pytest.approx(2 / 3)
-    assert found.observations["Fracture"].f1 == 0
-    assert found.references[3]["Edema"] is Label.UNCERTAIN
+    assert result.observations["Fracture"].f1 == 0
+    assert result.references[3]["Edema"] is Label.UNCERTAIN
     assert len(FIVE) == 5
 
 
 def test_uncertain_can_count_as_positive_and_the_name_says_which() -> None:
-    found = score_clinical(DRAFTS, REPORTS, Spelled(), uncertain="positive")
-    assert found.scores["test_f1_14_micro"] == pytest.approx(2 * 3 / (5 + 5))
-    assert found.descriptions["test_f1_14_micro"] == (
+    result = score_clinical(DRAFTS, REPORTS, Spelled(), uncertain="positive")
+    assert result.scores["test_f1_14_micro"] == pytest.approx(2 * 3 / (5 + 5))
+    assert result.descriptions["test_f1_14_micro"] == (
         "micro F1 of 14 observations, labelled by a labeller of the test, uncertain as positive"
     )
     assert (
@@ -71,25 +71,28 @@ def test_uncertain_can_count_as_positive_and_the_name_says_which() -> None:
 
 
 def test_a_resample_scores_as_its_cases_would() -> None:
-    found = score_clinical(DRAFTS, REPORTS, Spelled())
-    assert found.scores_at(np.arange(4)) == pytest.approx(dict(found.scores))
-    taken = [3, 0, 0, 1]
-    again = score_clinical([DRAFTS[n] for n in taken], [REPORTS[n] for n in taken], Spelled())
-    assert found.scores_at(taken) == pytest.approx(dict(again.scores))
+    result = score_clinical(DRAFTS, REPORTS, Spelled())
+    assert result.scores_at(np.arange(4)) == pytest.approx(dict(result.scores))
+    sample = [3, 0, 0, 1]
+    resampled = score_clinical([DRAFTS[n] for n in sample], [REPORTS[n] for n in sample], Spelled())
+    assert result.scores_at(sample) == pytest.approx(dict(resampled.scores))
     with pytest.raises(ValueError, match="no case"):
-        found.scores_at([])
+        result.scores_at([])
 
 
 def test_rules_score_is_named_for_the_rules() -> None:
-    found = score_clinical(["No edema. Small effusion."], ["Small effusion."], RuleLabeller())
-    assert found.scores["rules_f1_14_micro"] == 1
-    assert not any("chexbert" in (key + said).lower() for key, said in found.descriptions.items())
+    result = score_clinical(["No edema. Small effusion."], ["Small effusion."], RuleLabeller())
+    assert result.scores["rules_f1_14_micro"] == 1
+    assert not any(
+        "chexbert" in (key + description).lower()
+        for key, description in result.descriptions.items()
+    )
 
 
 @pytest.mark.parametrize(
     ("drafts", "reports"), [([], []), (["a"], []), (["a"], ["a", "b"]), ("a", "a")]
 )
-def test_bad_input_is_told(drafts: Any, reports: Any) -> None:
+def test_bad_input_is_an_error(drafts: Any, reports: Any) -> None:
     with pytest.raises(ValueError, match=r"give as many|put it in a list"):
         score_clinical(drafts, reports, Spelled())
 
@@ -118,12 +121,12 @@ def faked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_radgraphs_package_is_asked_with_the_users_weights(faked: Path) -> None:
-    found = score_radgraph(["a", "b"], ["a", "c"], faked)
-    assert found.score == pytest.approx(0.625)
-    assert found.scores_at([1, 1]) == {"radgraph_f1": 0.25}
-    assert "RadGraph F1 (partial)" in found.name
-    assert not found.note
+def test_radgraphs_package_is_called_with_the_users_weights(faked: Path) -> None:
+    result = score_radgraph(["a", "b"], ["a", "c"], faked)
+    assert result.score == pytest.approx(0.625)
+    assert result.scores_at([1, 1]) == {"radgraph_f1": 0.25}
+    assert "RadGraph F1 (partial)" in result.name
+    assert not result.note
     assert sys.modules["radgraph.radgraph"].CACHE_DIR == "elsewhere"
 
 

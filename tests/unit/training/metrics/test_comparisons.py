@@ -1,4 +1,4 @@
-"""Which sentences compare with an earlier film, and what is left of a report without them."""
+"""Which sentences compare with an earlier study, and a report without them."""
 
 from __future__ import annotations
 

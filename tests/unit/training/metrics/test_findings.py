@@ -1,4 +1,4 @@
-"""Agreement on findings, counted by hand on a few drafts; and films that change their owner."""
+"""Agreement on findings, counted by hand on a few drafts, and images swapped between studies."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_saying_nothing_scores_nothing() -> None:
 
 def test_counts_give_the_same_scores_of_any_cases() -> None:
     counts, scores = count_findings(TRUTH, DRAFTS), score_findings(TRUTH, DRAFTS)
-    whole = counts.scores_at(np.arange(3))
-    assert whole == {F1: scores.f1, PRECISION: scores.precision, RECALL: scores.recall}
+    all_scores = counts.scores_at(np.arange(3))
+    assert all_scores == {F1: scores.f1, PRECISION: scores.precision, RECALL: scores.recall}
     assert counts.scores_at(np.array([0, 0]))[F1] == pytest.approx(2 / 3)
     assert counts.by_case == (pytest.approx(2 / 3), 1.0, 0.0)
 
@@ -54,20 +54,22 @@ def test_of_normal_studies_rightly_left_alone_there_is_no_f1() -> None:
     assert all(map(math.isnan, count_findings(TRUTH, DRAFTS).scores_at(np.array([1])).values()))
 
 
-def test_swapping_moves_every_film_and_no_word() -> None:
+def test_swapping_moves_every_image_and_no_text() -> None:
     examples = list(islice(PhantomCorpus().read(TEST), 20))
     swapped = swap_images(examples)
     for before, after in zip(examples, swapped, strict=True):
         assert replace(after, images=before.images) == before
         assert len(after.images) == len(before.images)
         assert after.images is not before.images
-    assert sorted(id(one.images) for one in examples) == sorted(id(one.images) for one in swapped)
+    assert sorted(id(example.images) for example in examples) == sorted(
+        id(example.images) for example in swapped
+    )
 
 
 @given(st.lists(st.integers(1, 3), max_size=20))
-def test_films_go_to_a_study_with_as_many_views(views: list[int]) -> None:
+def test_images_go_to_a_study_with_as_many_views(views: list[int]) -> None:
     places = swapped_indices(views)
     assert sorted(places) == list(range(len(views)))
     assert [views[place] for place in places] == views
-    for here, there in enumerate(places):
-        assert here != there or views.count(views[here]) == 1
+    for study, source in enumerate(places):
+        assert study != source or views.count(views[study]) == 1

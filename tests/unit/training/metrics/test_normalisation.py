@@ -34,8 +34,11 @@ def test_lower_loses_case_and_marks_and_keeps_decimals() -> None:
         ("Heart size normal. Lungs clear.", "heart size normal . lungs clear ."),
         ("1. No edema. 2. No effusion.", "no edema . no effusion ."),
         ('Stable.. No "mass" / nodule?', "stable . no mass nodule ."),
-        ("A 1.5 cm well-defined nodule", "a 15 cm well-defined nodule ."),  # a dot inside goes
-        ("The T1. vertebra", "the tvertebra ."),  # and "1. " wherever it stands
+        (
+            "A 1.5 cm well-defined nodule",
+            "a 15 cm well-defined nodule .",
+        ),  # a dot inside a word is removed
+        ("The T1. vertebra", "the tvertebra ."),  # and so is "1. " anywhere
         ("Lungs\nare   clear: <yes> a@b = c", "lungs are clear yes ab c ."),
         ("", ""),
         (" \n ", ""),

@@ -29,31 +29,31 @@ def mean_of(values: list[float]) -> Statistic:
 @settings(max_examples=40, deadline=None)
 @given(scores, st.integers(0, 5))
 def test_an_interval_lies_within_the_cases(values: list[float], seed: int) -> None:
-    one = bootstrap(mean_of(values), len(values), resamples=50, seed=seed)["mean"]
-    assert one.low is not None
-    assert one.high is not None
-    assert min(values) - 1e-9 <= one.low <= one.high <= max(values) + 1e-9
-    assert one.value == pytest.approx(float(np.mean(values)))
+    interval = bootstrap(mean_of(values), len(values), resamples=50, seed=seed)["mean"]
+    assert interval.low is not None
+    assert interval.high is not None
+    assert min(values) - 1e-9 <= interval.low <= interval.high <= max(values) + 1e-9
+    assert interval.value == pytest.approx(float(np.mean(values)))
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0, 0.5, width=32), min_size=4, max_size=20))
 def test_of_symmetric_values_the_interval_holds_the_score(half: list[float]) -> None:
     values = [0.5 + v for v in half] + [0.5 - v for v in half]
-    one = bootstrap(mean_of(values), len(values), resamples=200)["mean"]
-    assert one.low is not None
-    assert one.high is not None
-    assert one.low - 1e-9 <= one.value <= one.high + 1e-9
+    interval = bootstrap(mean_of(values), len(values), resamples=200)["mean"]
+    assert interval.low is not None
+    assert interval.high is not None
+    assert interval.low - 1e-9 <= interval.value <= interval.high + 1e-9
 
 
 def test_the_interval_of_a_mean_is_that_of_the_textbook() -> None:
     values = list(np.random.default_rng(3).normal(0.5, 0.1, 400))
-    one = bootstrap(mean_of(values), 400, resamples=2000)["mean"]
-    assert one.low is not None
-    assert one.high is not None
+    interval = bootstrap(mean_of(values), 400, resamples=2000)["mean"]
+    assert interval.low is not None
+    assert interval.high is not None
     error = float(np.std(values)) / math.sqrt(400)
-    assert one.low == pytest.approx(one.value - 1.96 * error, abs=0.15 * error)
-    assert one.high == pytest.approx(one.value + 1.96 * error, abs=0.15 * error)
+    assert interval.low == pytest.approx(interval.value - 1.96 * error, abs=0.15 * error)
+    assert interval.high == pytest.approx(interval.value + 1.96 * error, abs=0.15 * error)
 
 
 def test_a_seed_gives_the_same_interval_and_another_one_another() -> None:
@@ -63,8 +63,8 @@ def test_a_seed_gives_the_same_interval_and_another_one_another() -> None:
 
 
 def test_one_case_has_no_interval_and_no_number_none_either() -> None:
-    alone = bootstrap(mean_of([0.3]), 1)["mean"]
-    assert (alone.value, alone.low, alone.high) == (pytest.approx(0.3), None, None)
+    interval = bootstrap(mean_of([0.3]), 1)["mean"]
+    assert (interval.value, interval.low, interval.high) == (pytest.approx(0.3), None, None)
     unknown = bootstrap(lambda _: {"f1": math.nan}, 5, resamples=10)["f1"]
     assert math.isnan(unknown.value)
     assert (unknown.low, unknown.high) == (None, None)
@@ -76,39 +76,43 @@ def test_a_group_is_scored_by_its_own_cases() -> None:
 
 
 def test_joined_statistics_give_all_scores() -> None:
-    both = combine(mean_of([1.0, 0.0]), lambda places: {"count": float(len(places))})
-    assert both(np.array([0, 0])) == {"mean": 1.0, "count": 2.0}
+    joined = combine(mean_of([1.0, 0.0]), lambda places: {"count": float(len(places))})
+    assert joined(np.array([0, 0])) == {"mean": 1.0, "count": 2.0}
 
 
 @settings(max_examples=30, deadline=None)
 @given(scores)
 def test_the_same_drafts_twice_differ_in_nothing(values: list[float]) -> None:
-    one = paired_test(mean_of([*values, *values]), len(values), resamples=50)["mean"]
-    assert one.p == 1.0
-    assert (one.difference.value, one.difference.low, one.difference.high) == (0, 0, 0)
+    comparison = paired_test(mean_of([*values, *values]), len(values), resamples=50)["mean"]
+    assert comparison.p == 1.0
+    assert (comparison.difference.value, comparison.difference.low, comparison.difference.high) == (
+        0,
+        0,
+        0,
+    )
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(*[st.floats(0, 1, width=32)] * 2), min_size=2, max_size=20))
 def test_who_is_first_changes_the_sign_alone(pairs: list[tuple[float, float]]) -> None:
     left, right = [a for a, _ in pairs], [b for _, b in pairs]
-    one = paired_test(mean_of(left + right), len(pairs), resamples=60)["mean"]
-    other = paired_test(mean_of(right + left), len(pairs), resamples=60)["mean"]
-    assert one.difference.value == pytest.approx(-other.difference.value, abs=1e-9)
-    assert one.p == pytest.approx(other.p)
-    assert 1 / 61 - 1e-12 <= one.p <= 1.0
+    comparison = paired_test(mean_of(left + right), len(pairs), resamples=60)["mean"]
+    swapped = paired_test(mean_of(right + left), len(pairs), resamples=60)["mean"]
+    assert comparison.difference.value == pytest.approx(-swapped.difference.value, abs=1e-9)
+    assert comparison.p == pytest.approx(swapped.p)
+    assert 1 / 61 - 1e-12 <= comparison.p <= 1.0
 
 
-def test_a_system_that_is_always_better_is_told_apart() -> None:
+def test_a_system_that_is_always_better_differs_significantly() -> None:
     rng = np.random.default_rng(0)
     worse = rng.uniform(0.2, 0.6, 40)
-    one = paired_test(mean_of([*(worse + 0.1), *worse]), 40, resamples=500)["mean"]
-    assert one.p == pytest.approx(1 / 501)
-    assert one.difference.value == pytest.approx(0.1)
-    assert one.difference.low == pytest.approx(0.1)
+    comparison = paired_test(mean_of([*(worse + 0.1), *worse]), 40, resamples=500)["mean"]
+    assert comparison.p == pytest.approx(1 / 501)
+    assert comparison.difference.value == pytest.approx(0.1)
+    assert comparison.difference.low == pytest.approx(0.1)
 
 
-def test_chance_alone_is_told_apart_as_often_as_it_says() -> None:
+def test_chance_alone_is_significant_as_often_as_the_level_says() -> None:
     """Under no difference, p below .2 comes in about a fifth of the trials."""
     rng = np.random.default_rng(1)
     small = sum(
@@ -125,8 +129,8 @@ def test_a_corpus_score_is_computed_anew_and_not_averaged() -> None:
     def of(places: CaseIndices) -> dict[str, float]:
         return {"share": hits[places].sum() / totals[places].sum()}
 
-    one = paired_test(of, 2, resamples=20)["share"]
-    assert (one.first, one.second) == (pytest.approx(1 / 2), pytest.approx(9 / 20))
+    comparison = paired_test(of, 2, resamples=20)["share"]
+    assert (comparison.first, comparison.second) == (pytest.approx(1 / 2), pytest.approx(9 / 20))
 
 
 def test_a_score_that_is_no_number_has_no_p() -> None:

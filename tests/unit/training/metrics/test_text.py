@@ -46,7 +46,7 @@ REPORTS = [
 
 @pytest.fixture(scope="module")
 def jar() -> Iterator[Meteor15]:
-    """METEOR 1.5, started once for all tests that only ask it."""
+    """METEOR 1.5, started once for all tests that only query it."""
     with start_meteor_15() as started:
         yield started
 
@@ -70,10 +70,10 @@ def no_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def no_wordnet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(nltk.data, "path", [])
-    monkeypatch.setattr(meteor, "_DEBIAN_WORDNET", tmp_path)
-    meteor._synonyms.cache_clear()
+    monkeypatch.setattr(meteor, "DEBIAN_WORDNET", tmp_path)
+    meteor.load_synonyms.cache_clear()
     yield
-    meteor._synonyms.cache_clear()
+    meteor.load_synonyms.cache_clear()
 
 
 @needs_java
@@ -87,12 +87,12 @@ def test_the_published_values_come_out_to_their_digits(samples: Path) -> None:
         return (folder / name).read_text().splitlines()
 
     refs = list(zip(*(lines(name) for name in example["refs"]), strict=True))
-    one = published["individual"][0]
-    for wanted, found in (
+    pair = published["individual"][0]
+    for wanted, scores in (
         (example, score(lines(example["hyp"]), refs)),
-        (one, score([one["hyp"]], [one["refs"]])),
+        (pair, score([pair["hyp"]], [pair["refs"]])),
     ):
-        for ours, theirs in (
+        for score_name, published_name in (
             ("bleu_1", "Bleu_1"),
             ("bleu_2", "Bleu_2"),
             ("bleu_3", "Bleu_3"),
@@ -100,8 +100,8 @@ def test_the_published_values_come_out_to_their_digits(samples: Path) -> None:
             ("meteor_1_5", "METEOR"),
             ("rouge_l", "ROUGE_L"),
         ):
-            assert found[ours] == pytest.approx(wanted[theirs], abs=1e-6), ours
-        assert found.bleu_a == pytest.approx((found.bleu_2 + found.bleu_3 + found.bleu_4) / 3)
+            assert scores[score_name] == pytest.approx(wanted[published_name], abs=1e-6), score_name
+        assert scores.bleu_a == pytest.approx((scores.bleu_2 + scores.bleu_3 + scores.bleu_4) / 3)
 
 
 def test_nltks_meteor_is_as_its_documentation_prints_it() -> None:
@@ -125,9 +125,11 @@ def test_a_resample_scores_as_its_cases_would() -> None:
     assert measured.scores_at(np.arange(len(DRAFTS))) == pytest.approx(
         dict(measured.scores), abs=1e-9
     )
-    taken = [4, 0, 0, 2, 3]
-    again = measure([DRAFTS[n] for n in taken], [REPORTS[n] for n in taken], normalisation="lower")
-    assert measured.scores_at(taken) == pytest.approx(dict(again.scores), abs=1e-9)
+    sample = [4, 0, 0, 2, 3]
+    resampled = measure(
+        [DRAFTS[n] for n in sample], [REPORTS[n] for n in sample], normalisation="lower"
+    )
+    assert measured.scores_at(sample) == pytest.approx(dict(resampled.scores), abs=1e-9)
     with pytest.raises(ValueError, match="no case"):
         measured.scores_at([])
 
@@ -159,8 +161,8 @@ def test_the_jars_score_is_the_arithmetic_of_its_counts(jar: Meteor15) -> None:
     assert jar.score(counts) == pytest.approx(
         float(meteor_from_statistics(counts.sum(axis=0))), abs=1e-12
     )
-    for one, ours in zip(counts, meteor_from_statistics(counts), strict=True):
-        assert jar.score(one[None]) == pytest.approx(float(ours), abs=1e-12)
+    for statistics, expected in zip(counts, meteor_from_statistics(counts), strict=True):
+        assert jar.score(statistics[None]) == pytest.approx(float(expected), abs=1e-12)
 
 
 @needs_java
@@ -206,7 +208,7 @@ def test_without_java_the_rest_is_scored_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("script", ["exit 1", "echo hello; sleep 0.01", "echo 1 2 3; cat"])
-def test_a_java_that_does_not_work_is_told(
+def test_a_java_that_does_not_work_is_an_error(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     java = tmp_path / "java"
@@ -222,51 +224,51 @@ def test_a_java_that_does_not_work_is_told(
 
 @pytest.mark.usefixtures("no_java", "no_wordnet")
 def test_without_wordnet_synonyms_do_not_count_and_the_name_says_so() -> None:
-    found = score(["doctor"], [["physician"]])
-    assert found.meteor_nltk == 0
-    assert "without synonyms" in found.descriptions["meteor_nltk"]
-    assert "wordnet-base" in found.notes["meteor_nltk"]
+    scores = score(["doctor"], [["physician"]])
+    assert scores.meteor_nltk == 0
+    assert "without synonyms" in scores.descriptions["meteor_nltk"]
+    assert "wordnet-base" in scores.notes["meteor_nltk"]
 
 
 @pytest.mark.usefixtures("no_java")
 def test_with_wordnet_synonyms_count() -> None:
-    found = score(["doctor"], [["physician"]])
-    if "meteor_nltk" in found.notes:
+    scores = score(["doctor"], [["physician"]])
+    if "meteor_nltk" in scores.notes:
         pytest.skip("no WordNet")
-    assert found.meteor_nltk is not None
-    assert found.meteor_nltk > 0
-    assert "WordNet 3" in found.descriptions["meteor_nltk"]
+    assert scores.meteor_nltk is not None
+    assert scores.meteor_nltk > 0
+    assert "WordNet 3" in scores.descriptions["meteor_nltk"]
 
 
-WORDS = ("heart", "lungs", "clear", "no", "small", "effusion", "seen", "normal")
-words = st.lists(st.sampled_from(WORDS))
+VOCABULARY = ("heart", "lungs", "clear", "no", "small", "effusion", "seen", "normal")
+token_lists = st.lists(st.sampled_from(VOCABULARY))
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(words.filter(lambda text: len(text) >= 4), min_size=1, max_size=4))
+@given(st.lists(token_lists.filter(lambda text: len(text) >= 4), min_size=1, max_size=4))
 @pytest.mark.usefixtures("no_java", "no_wordnet")
 def test_the_report_itself_scores_one(texts: list[list[str]]) -> None:
     reports = [" ".join(text) for text in texts]
-    found = score(reports, [[report] for report in reports], normalisation="lower")
-    assert [found[name] for name in ("bleu_1", "bleu_4", "bleu_a", "rouge_l")] == pytest.approx(
+    scores = score(reports, [[report] for report in reports], normalisation="lower")
+    assert [scores[name] for name in ("bleu_1", "bleu_4", "bleu_a", "rouge_l")] == pytest.approx(
         [1] * 4, abs=1e-6
     )
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(words, words), min_size=1, max_size=5))
+@given(st.lists(st.tuples(token_lists, token_lists), min_size=1, max_size=5))
 @pytest.mark.usefixtures("no_java", "no_wordnet")
 def test_scores_lie_between_0_and_1_and_hold_for_all_cases(
     pairs: list[tuple[list[str], list[str]]],
 ) -> None:
     measured = measure([" ".join(d) for d, _ in pairs], [[" ".join(r)] for _, r in pairs])
-    whole = measured.scores_at(range(len(pairs)))
-    assert all(0 <= value <= 1 + 1e-9 for value in whole.values())
-    assert whole == pytest.approx({n: v for n, v in measured.scores.items() if v is not None})
+    all_scores = measured.scores_at(range(len(pairs)))
+    assert all(0 <= value <= 1 + 1e-9 for value in all_scores.values())
+    assert all_scores == pytest.approx({n: v for n, v in measured.scores.items() if v is not None})
 
 
 @pytest.mark.parametrize(
-    ("drafts", "reports", "how", "said"),
+    ("drafts", "reports", "normalisation", "message"),
     [
         ([], [], "raw", "nothing to score"),
         (["a"], [["a"], ["b"]], "raw", "1 drafts and references for 2"),
@@ -276,8 +278,8 @@ def test_scores_lie_between_0_and_1_and_hold_for_all_cases(
         ("a", [["a"]], "raw", "put it in a list"),
     ],
 )
-def test_bad_input_is_told(
-    drafts: list[str], reports: list[list[str]], how: str, said: str
+def test_bad_input_is_an_error(
+    drafts: list[str], reports: list[list[str]], normalisation: str, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
-        score(drafts, reports, normalisation=how)
+    with pytest.raises(ValueError, match=message):
+        score(drafts, reports, normalisation=normalisation)
