@@ -1,1 +1,1 @@
-"""ClinicalBLIP: pixels and words in, a draft out. Knows no database, no queue, no network."""
+"""The model ClinicalBLIP: it reads the pixels of a study and its priors, and writes a draft."""

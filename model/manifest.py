@@ -68,7 +68,7 @@ class Manifest:
     Attributes:
         name, version: Of the bundle.
         base_model, base_revision: The weights that it was made from.
-        template: The prompt template that is served where no other is asked for.
+        template: The prompt template that is served where no other is requested.
         preprocessing: How an image becomes the network's input.
         licence: Of the weights.
         demonstration: Whether the bundle must never be used on patients.
@@ -232,15 +232,15 @@ def sha256_of_files(
     folder: Path,
     names: Iterable[str],
     progress: ProgressCallback = no_progress,
-    what: str = "",
+    step: str = "",
 ) -> dict[str, str]:
     """SHA-256 of each file's bytes, in hex, by its name.
 
     Args:
         folder: Where the files lie.
         names: Paths inside the folder.
-        progress: Is called with `what`, in bytes.
-        what: What the hashing is done for, as "checking".
+        progress: Is called with `step` and the bytes hashed so far.
+        step: The name of the step for `progress`, as "checking".
     """
     sizes = {name: (folder / name).stat().st_size for name in names}
     total, done = sum(sizes.values()) or 1, 0
@@ -251,7 +251,7 @@ def sha256_of_files(
             while block := file.read(_BLOCK):
                 digest.update(block)
                 done += len(block)
-                progress(what, done, total)
+                progress(step, done, total)
         digests[name] = digest.hexdigest()
     return digests
 

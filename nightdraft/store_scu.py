@@ -110,8 +110,8 @@ class SendSummary:
             results = self.of_outcome(outcome)
             for reason, count in Counter(result.reason for result in results).most_common():
                 names = [result.path.name for result in results if result.reason == reason]
-                some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-                yield f"{count} {outcome.value}{': ' if reason else ''}{reason} ({some})"
+                listed_names = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+                yield f"{count} {outcome.value}{': ' if reason else ''}{reason} ({listed_names})"
 
 
 def find_dicom_files(folder: Path) -> Iterator[DicomFile | SendResult]:

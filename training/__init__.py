@@ -1,1 +1,1 @@
-"""How the model learns: corpora, the recipes, and how good it came out. Knows no database."""
+"""Training: corpora, de-identification, fine-tuning, recipes, metrics and evaluation."""

@@ -174,7 +174,7 @@ class _ImageReader:
 
 def build_case(
     images: Sequence[StoredImage],
-    others: Sequence[dict[str, str]],
+    other_objects: Sequence[dict[str, str]],
     manifest: Manifest,
     approved: set[HoldReason],
     settings: Settings,
@@ -183,7 +183,8 @@ def build_case(
 
     Args:
         images: the study's images that may be drafted from.
-        others: its other objects, as `left_out` lists them: sop_instance_uid, reason, sentence.
+        other_objects: the other objects of the study, as `left_out` lists them: sop_instance_uid,
+            reason, sentence.
         manifest: the bundle that will draft the study.
         approved: the holds that a person decided with PROCEED; they are not opened again.
         settings: what to do where the headers leave something open, and where to find the
@@ -211,14 +212,14 @@ def build_case(
         if choice.outcome != "draft" or reader.read_pixels(choice.views):
             break
     if choice.outcome == "draft":
-        left_out = _left_out(choice, reader.faults) + list(others)
+        left_out = _left_out(choice, reader.faults) + list(other_objects)
         return _built_case(choice, reader, left_out, headers, manifest, approved, settings)
     if choice.outcome == "hold" and choice.reason in HOLD_REASONS:
         return NeedsDecision(HOLD_REASONS[choice.reason], choice.sentence)
     if reader.damage:
         # What could not be read may be just what the model needs, so the study is not unsuitable.
         return Unreadable(" ".join([choice.sentence, *reader.damage]))
-    sentences = [choice.sentence, *dict.fromkeys(other["sentence"] for other in others)]
+    sentences = [choice.sentence, *dict.fromkeys(other["sentence"] for other in other_objects)]
     if reader.faults and choice.reason is not Reason.NO_PIXELS:
         sentences.append(NOTES[Reason.NO_PIXELS])
     return Unsuitable(str(choice.reason), " ".join(sentences))
@@ -259,7 +260,7 @@ def _built_case(
     }
     views = tuple(reader.views[instance.source] for instance in choice.views)
     # The key is the digest: two requests of the same inputs share one file, and drafting can tell
-    # that a file is the one its request asked for.
+    # that a file belongs to its request.
     return BuiltCase(Case(digest, views, priors), digest, provenance)
 
 

@@ -1,6 +1,6 @@
 """Drafts prepared studies, many in the model at once.
 
-The model pulls: when it has room it asks for another case, and requests are claimed only then, so a
+The model pulls: when it has room it takes another case, and requests are claimed only then, so a
 STAT study takes the next free slot. A thread reads prepared inputs while the model works. Drafts
 are saved in groups, one transaction each, and wait a second at most.
 """
@@ -38,7 +38,7 @@ from worker.circuit_breaker import CircuitBreaker, is_stopped
 from worker.lease_renewer import LeaseRenewer
 
 SAVE_TRIES = 3
-"""How often a group is tried to be saved: it has cost seconds of a GPU."""
+"""Attempts to save a group of drafts, which have cost seconds of a GPU."""
 
 SAVE_COUNT, SAVE_SECONDS = 16, 1.0
 """The number of drafts in a group, and how long the first of them waits for others."""
@@ -51,7 +51,7 @@ AHEAD = 8
 STAT study hardly waits for them."""
 
 _sent_back: deque[uuid.UUID] = deque(maxlen=256)
-"""Requests that this process sent back because their preprocessing was another bundle's."""
+"""Requests that this process sent back because they were prepared for another bundle."""
 
 
 class DeviceFailed(PartError):
@@ -65,14 +65,14 @@ def draft_ready(
     breaker: CircuitBreaker,
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Draft what is prepared, by priority, until nothing is or `seconds` are over.
+    """Draft prepared studies by priority, until none is left or `seconds` are over.
 
     Args:
         reporter: the loaded model.
         owner: this process, as its leases name it.
         seconds: after so long no further request is claimed; what the model has is finished.
         breaker: counts failures over several calls.
-        is_stopping: asked before each case; once it is true the model gets no further one.
+        is_stopping: called before each case; once it is true the model gets no further one.
 
     Returns:
         How many drafts were saved.
@@ -110,7 +110,7 @@ class _Round:
     ) -> None:
         self._reporter = reporter
         self._owner = owner
-        self._until = time.monotonic() + seconds
+        self._deadline = time.monotonic() + seconds
         self._breaker = breaker
         self._is_stopping = is_stopping
         self._renewer = renewer
@@ -151,7 +151,7 @@ class _Round:
                 self._record_failure(lease, result.error)
 
     def _cases(self) -> Iterator[Case | None]:
-        """One stream of cases, as the model asks for them; None where there is none just now.
+        """Yield one stream of cases as the model pulls them; None where none is ready just now.
 
         A suspect is in the model alone.
         """
@@ -176,9 +176,9 @@ class _Round:
             yield case
 
     def _claim(self) -> bool:
-        """Claim what the model has room for, and a little ahead; False where there is none."""
+        """Claim what the model has room for, and a little ahead; False where nothing is claimed."""
         now = time.monotonic()
-        if now > self._until or (self._in_model and now < self._claim_at):
+        if now > self._deadline or (self._in_model and now < self._claim_at):
             return False
         slots = self._reporter.slots
         room = max(1, slots // AHEAD, slots - len(self._in_model))
@@ -228,9 +228,9 @@ class _Round:
         return replace(case, key=str(lease.request_id))
 
     def _send_back(self, lease: Lease) -> None:
-        """Have a study prepared again that was prepared for another bundle, once."""
+        """Send a study that was prepared for another bundle back to be prepared again, once."""
         if lease.request_id in _sent_back:
-            # It was prepared again, and again for another bundle: this would go on for ever.
+            # It was prepared again, but for another bundle as before: this would go on for ever.
             raise WorkerSick(
                 "Studies are prepared for another bundle than this worker drafts with: "
                 "give all workers the same NIGHTDRAFT_BUNDLE and restart them"
@@ -238,21 +238,21 @@ class _Round:
         self._prepare_again(lease, "it was prepared for another bundle")
         _sent_back.append(lease.request_id)
 
-    def _prepare_again(self, lease: Lease, why: str) -> None:
+    def _prepare_again(self, lease: Lease, reason: str) -> None:
         with self._renewer.transaction() as session:
-            requests.prepare_again(session, lease, why)
+            requests.prepare_again(session, lease, reason)
         self._renewer.remove(lease)
-        logger().warning("a study is prepared again", request=str(lease.request_id), reason=why)
+        logger().warning("a study is prepared again", request=str(lease.request_id), reason=reason)
 
     def _handle_broken_stream(self, error: Exception) -> None:
-        """The model's stream broke: with one case in it that one is to blame, else nobody yet."""
+        """Handle a broken stream: a single case in it is at fault, of several none is yet."""
         in_model = list(self._in_model.values())
         self._in_model.clear()
         if len(in_model) == 1:
             self._record_failure(in_model[0], error)
         elif in_model:
-            why = f"the model failed on one of {len(in_model)}: {safe_text(error)}"
-            self._renewer.release(in_model, why, suspect=True)
+            reason = f"the model failed on one of {len(in_model)}: {safe_text(error)}"
+            self._renewer.release(in_model, reason, suspect=True)
             logger().error("a batch broke", count=len(in_model), error=safe_text(error))
         if isinstance(error, DeviceError) and len(in_model) != 1:
             raise DeviceFailed(f"the model's device failed: {safe_text(error)}") from None
@@ -260,7 +260,7 @@ class _Round:
             raise WorkerSick(f"the model failed without a study: {safe_text(error)}") from None
 
     def _record_failure(self, lease: Lease, error: Exception) -> None:
-        """Count an attempt for the case's own error; perhaps the worker is sick."""
+        """Count an attempt for a failed case; raise WorkerSick where too many failed in a row."""
         config = settings()
         detail = safe_text(error)
         logger().error("a study failed", stage="draft", request=str(lease.request_id), error=detail)

@@ -57,9 +57,9 @@ class LeaseRenewer:
     ) -> None:
         self._stopped.set()
         self._thread.join()
-        why = f"the worker ended: {safe_text(error)}" if error else "the worker was asked to stop"
+        reason = f"the worker ended: {safe_text(error)}" if error else "the worker was stopped"
         try:
-            self.release(list(self._held.values()), why)
+            self.release(list(self._held.values()), reason)
         except NightdraftError as failure:
             # The leases run out by themselves. The error that ended the block is the one to raise.
             logger().warning("leases could not be given back", error=safe_text(failure))
@@ -89,11 +89,11 @@ class LeaseRenewer:
         """Whether another worker has the request now; work for it would be thrown away."""
         return lease.request_id in self._lost
 
-    def release(self, held: Sequence[Lease], why: str, *, suspect: bool = False) -> None:
+    def release(self, held: Sequence[Lease], reason: str, *, suspect: bool = False) -> None:
         """Release leases uncounted; as `records.workflow.leases.release`."""
         if held:
             with self.transaction() as session:
-                leases.release(session, held, why, suspect=suspect)
+                leases.release(session, held, reason, suspect=suspect)
             self.remove(*held)
 
     def _run(self) -> None:

@@ -10,7 +10,10 @@ from model.reporter import Drafter
 
 
 class Pace:
-    """What was done since it was last asked. One thread asks, while another drafts."""
+    """Measures the work since the last call of `facts`.
+
+    One thread may call `facts` while another one drafts.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Measure nothing yet. clock: seconds, as `time.monotonic`."""

@@ -65,13 +65,13 @@ def prepare_ready(
     breaker: CircuitBreaker,
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Prepare what is ready, by priority, until nothing is or `seconds` are over.
+    """Prepare ready requests by priority, until none is left or `seconds` are over.
 
     Args:
         owner: this process, as its leases name it.
         seconds: after so long no further request is claimed.
         breaker: counts failures over several calls.
-        is_stopping: asked before each claim; once it is true no further request is claimed.
+        is_stopping: called before each claim; once it is true no further request is claimed.
 
     Returns:
         How many requests became PREPARED. What was skipped, held or failed is in the rows.
@@ -82,10 +82,10 @@ def prepare_ready(
         WorkerSick: too many different studies failed in a row in an unforeseen way.
     """
     manifest = served_manifest()
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     count = 0
     with LeaseRenewer() as renewer:
-        while time.monotonic() < until and not is_stopping():
+        while time.monotonic() < deadline and not is_stopping():
             lease = _claim_next(owner, manifest)
             if lease is None:
                 break
@@ -127,14 +127,14 @@ def _claim_next(owner: str, manifest: Manifest) -> Lease | None:
 
 
 def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
-    """Bring one study to its next state; returns the word for the log."""
+    """Bring one study to its next state; returns the outcome for the log."""
     config = settings()
     blobs = Blobs(config.data_dir)
-    images, others, approved = _read_study(lease, blobs)
+    images, other_objects, approved = _read_study(lease, blobs)
     if images and not (blobs.root / "instances").is_dir():
         raise PartError(f"the data folder {blobs.root} holds no instances: is its disk mounted?")
     failpoint("while-preparing")
-    result = build_case(images, others, manifest, approved, config)
+    result = build_case(images, other_objects, manifest, approved, config)
     key = ""
     if isinstance(result, BuiltCase):
         key = blobs.write_prepared(result.digest, pack(result.case))
@@ -189,24 +189,24 @@ def _read_study(
         for instance in instances
         if instance.state == InstanceState.KEPT
     ]
-    others = []
+    other_objects = []
     for instance in instances:
         if instance.state != InstanceState.KEPT:
             reason, sentence = KEPT_ASIDE[InstanceState(instance.state)]
-            others.append(
+            other_objects.append(
                 {
                     "sop_instance_uid": instance.sop_instance_uid,
                     "reason": reason,
                     "sentence": instance.reason or sentence,
                 }
             )
-    return images, others, approved
+    return images, other_objects, approved
 
 
 def _record_failure(
     lease: Lease, error: Exception, renewer: LeaseRenewer, breaker: CircuitBreaker
 ) -> None:
-    """Count an attempt for an error that nobody foresaw; perhaps the worker is sick."""
+    """Count an attempt for an unforeseen error; raise WorkerSick where too many failed in a row."""
     config = settings()
     if isinstance(error, MissingFile):
         reason, detail = FailReason.UNREADABLE, "A film's file is gone from the data folder."

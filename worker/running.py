@@ -1,4 +1,4 @@
-"""Runs one part of the worker in this process until it is asked to stop.
+"""Runs one part of the worker in this process until it is stopped.
 
 prepare is a pool of forked processes, one a core: decoding is work for processors, and an image
 that kills its process takes no other along. draft and sweep are one process each (Celery's solo

@@ -1,4 +1,4 @@
-"""How a worker process and its children are told to stop.
+"""The flags that stop a worker process and its children.
 
 The flags lie in memory that forked children share with their parent, because a prefork child does
 not get the signal that its parent gets. The study in hand is finished, no other is begun.
@@ -18,7 +18,7 @@ _main_pid = os.getpid()
 
 
 def reset() -> None:
-    """Make this process the worker's main one, which nobody has asked to stop yet."""
+    """Make this process the worker's main one, and clear its stop flags."""
     global _main_pid
     _main_pid = os.getpid()
     _FLAGS[0] = _FLAGS[1] = 0
@@ -30,7 +30,7 @@ def main_pid() -> int:
 
 
 def is_stopping() -> bool:
-    """Whether the worker was asked to stop: finish the work in hand, begin nothing."""
+    """Whether the worker is stopping: finish the work in hand, begin nothing."""
     return bool(_FLAGS[0])
 
 

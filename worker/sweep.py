@@ -23,10 +23,10 @@ CLOSE_AT_ONCE = 200
 
 @dataclass(slots=True)
 class SweepResult:
-    """What one sweep did: studies closed, leases taken back, bells rung."""
+    """What one sweep did: studies closed, leases expired, bells rung."""
 
     closed: int = 0
-    taken_back: int = 0
+    expired: int = 0
     rung: int = 0
 
 
@@ -37,7 +37,7 @@ def sweep() -> SweepResult:
         DatabaseDown: PostgreSQL does not answer; the next sweep tries again.
         BrokerDown: Redis does not answer; what was closed and taken back stays so.
     """
-    result = SweepResult(closed=_close_quiet(), taken_back=_expire_leases())
+    result = SweepResult(closed=_close_quiet(), expired=_expire_leases())
     try:
         result.rung = sum(_ring(stage) for stage in Stage)
     finally:
@@ -47,7 +47,7 @@ def sweep() -> SweepResult:
             logger().info(
                 "swept",
                 count=result.closed,
-                reason=f"{result.taken_back} back, {result.rung} bells",
+                reason=f"{result.expired} back, {result.rung} bells",
             )
     return result
 

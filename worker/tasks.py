@@ -127,12 +127,12 @@ class _LoggedProgress:
         self._step = ""
         self._logged_at = 0.0
 
-    def __call__(self, what: str, done: float, total: float | None) -> None:
+    def __call__(self, step: str, done: float, total: float | None) -> None:
         now = time.monotonic()
-        if what != self._step or now > self._logged_at + self.SECONDS:
-            self._step, self._logged_at = what, now
+        if step != self._step or now > self._logged_at + self.SECONDS:
+            self._step, self._logged_at = step, now
             share = f", {done / total:.0%}" if total else ""
-            logger().info(f"the model: {what}{share}")
+            logger().info(f"the model: {step}{share}")
 
 
 def _run(part: str, work: Callable[[], object], request_id: str = "") -> None:

@@ -71,7 +71,7 @@ class ObjectRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFile:
-    """A Part 10 file on the blob volume, and what its C-STORE command said of it."""
+    """A Part 10 file on the blob volume, and what its C-STORE command states."""
 
     path: Path
     sop_class_uid: str  # (0000,0002)

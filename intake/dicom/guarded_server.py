@@ -53,20 +53,20 @@ _P_DATA_TF = 0x04
 _DATA_SET_CONTINUES = 0x00  # message control header: of the data set, not its last fragment
 
 _NEXT_FRAGMENT_SECONDS = 0.1
-"""How long the next fragment of a data set is waited for before anything else is looked after."""
+"""How long the next fragment of a data set is waited for before other work gets its turn."""
 
 _POLL_SECONDS = 0.05
-"""How long an association's threads wait for something to do before they look at their clocks."""
+"""How long an association's threads wait for something to do before they check their timers."""
 
 _WRITER_THREADS = 8
-"""Blocks that are written to the disk at the same time, of all objects that come in."""
+"""How many blocks, of all incoming objects, are written to the disk at the same time."""
 
 RefusalCallback = Callable[[Any, RefusalReason], None]
 """Called with an association (pynetdicom's) that was ended, and the reason."""
 
 
 class PduTooLarge(OSError):
-    """The peer declared more than is taken. An OSError, for which pynetdicom closes the socket."""
+    """The peer declared a PDU over the limit. On an OSError pynetdicom closes the socket."""
 
 
 class GuardedSocket(AssociationSocket):  # type: ignore[misc]
@@ -206,8 +206,8 @@ class GuardedDULProvider(DULServiceProvider):  # type: ignore[misc]
     """Reads PDUs; the fragments of a data set go straight from the socket to its file.
 
     pynetdicom copies each fragment some five times and takes it through two queues and the state
-    machine. A data set that continues needs none of that: the state stays Sta6 (PS3.8 9.2.3) and
-    nobody has to know. The last fragment, and every PDU that is not plainly a fragment, takes
+    machine. A data set that continues needs none of that: the state stays Sta6 (PS3.8 9.2.3), so
+    no event is needed. The last fragment, and every PDU that is not plainly a fragment, takes
     pynetdicom's path.
 
     pynetdicom's two threads for each association also check a thousand times a second whether there
@@ -246,14 +246,14 @@ class GuardedDULProvider(DULServiceProvider):  # type: ignore[misc]
         return received
 
     def _wait(self) -> None:
-        """Wait until something comes or is to be sent, or it is time to look at the clocks."""
+        """Wait until something comes or is to be sent, or it is time to check the timers."""
         with suppress(OSError, ValueError):
             sources = [self.socket.socket, self._wake_reader]
             if self._wake_reader in select.select(sources, [], [], _POLL_SECONDS)[0]:
                 self._wake_reader.recv(4096)
 
     def _receive_fragments(self) -> bool:
-        """Move the fragments that come into the data set's file; return whether any came."""
+        """Move fragments that have come to the data set's file; return whether there were any."""
         dimse, connection = self.assoc.dimse, self.socket
         limit = self.assoc.acceptor.maximum_length
         received = False

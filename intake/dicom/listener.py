@@ -1,4 +1,4 @@
-"""The DICOM listener: serves C-ECHO and C-STORE on a port until it is told to end.
+"""The DICOM listener: serves C-ECHO and C-STORE on a port until it is stopped.
 
     limits          what may come in, and the statuses
     guarded_server  takes bytes off the network
@@ -53,7 +53,7 @@ from records.telemetry import logger
 PART = "listener"
 SWEEP_SECONDS = 3600.0
 STOP_SECONDS = 30.0
-"""How long unanswered objects may take when the listener is told to end."""
+"""How long unanswered objects may take once the listener is stopping."""
 END_SECONDS = 45
 """After so long the process ends in any case, with the stack of each thread on stderr. Nothing is
 lost: what was acknowledged is synced and committed."""
@@ -83,7 +83,7 @@ def run_listener(settings: Settings, ready: Callable[[int], None] | None = None)
         if ready:
             ready(listener.port)
         wait_for_signal()
-        logger().info("the listener was told to end")
+        logger().info("the listener is stopping")
         faulthandler.dump_traceback_later(END_SECONDS, exit=True)
 
 
@@ -131,7 +131,7 @@ class Listener:
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         # Associations: with a complete object that is not answered yet; with an answer since the
-        # listener was told to end; aborted, so that nothing more of them is filed.
+        # listener began to stop; aborted, so that nothing more of them is filed.
         self._unanswered: set[Any] = set()
         self._answered: set[Any] = set()
         self._cut_off: set[Any] = set()

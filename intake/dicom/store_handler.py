@@ -76,7 +76,7 @@ class RateLimiter:
         with self._lock:
             due = max(self._due.get(calling_ae, now), now) + self._gap
             self._due[calling_ae] = due
-        # Clocks are binary fractions: a wait of less than a millisecond is none.
+        # Clock differences have rounding errors: a wait of less than a millisecond is none.
         return max(0.0, round(due - now - 60.0, 3))
 
 
@@ -98,7 +98,7 @@ class StoreHandler:
         self.counts: Counter[str] = Counter()
 
     def has_room(self) -> bool:
-        """Whether the disk has room for another object; asked before the object is written."""
+        """Whether the disk has room for another object; checked before the object is written."""
         try:
             return self._blobs.free_mb() >= self._settings.disk_stop_mb
         except OSError:
@@ -242,7 +242,7 @@ class StoreHandler:
         Returns:
             The reason to answer with. Where the row cannot be written it is one of our own
             failures: an object that is refused for good and shown nowhere would be lost, so the
-            sender is asked to send it again.
+            status makes the sender send it again.
         """
         reason, error_text = _reason_of(error)
         if STORE_STATUSES[reason].code != OUT_OF_RESOURCES:

@@ -24,9 +24,9 @@ from model.network.sizes import SIZES, build_random
 
 ON_CPU = BenchPlan()
 ON_GPU = BenchPlan(
-    studies=768, batched=256, alone=6, batches=(32, 64, 128), slots=(64, 128, 192, 256)
+    studies=768, batched=256, unbatched=6, batches=(32, 64, 128), slots=(64, 128, 192, 256)
 )
-QUICK = BenchPlan(studies=12, batched=8, alone=3, batches=(4,), slots=(4,), longest=60)
+QUICK = BenchPlan(studies=12, batched=8, unbatched=3, batches=(4,), slots=(4,), longest=60)
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 HEADLINE = (
@@ -83,7 +83,7 @@ def run(options: BenchOptions, log: Callable[[str], None]) -> dict[str, Any]:
     plan = BenchPlan(
         studies=studies,
         batched=min(plan.batched, studies),
-        alone=min(plan.alone, studies),
+        unbatched=min(plan.unbatched, studies),
         batches=tuple(options.batches) or plan.batches,
         slots=tuple(options.slots) or plan.slots,
         runs=options.runs,

@@ -39,7 +39,7 @@ class BenchPlan:
         studies: Studies that the engine drafts.
         batched: Studies that `generate` drafts in batches; their pace does not depend on how many
             batches there are.
-        alone: Studies that `generate` drafts one at a time.
+        unbatched: Studies that `generate` drafts one at a time.
         batches: Batch sizes of `generate`.
         slots: Numbers of slots of the engine; 0 is what the engine chooses itself.
         runs: How often everything is measured; the median counts.
@@ -50,7 +50,7 @@ class BenchPlan:
 
     studies: int = 96
     batched: int = 64
-    alone: int = 6
+    unbatched: int = 6
     batches: Sequence[int] = (16, 32)
     slots: Sequence[int] = (16, 32)
     runs: int = 1
@@ -75,7 +75,7 @@ def compare_strategies(
         facts about the run.
     """
     workload = make_workload(model, plan.studies, VIEWS, longest=plan.longest)
-    alone, batched = workload.sample(plan.alone), workload.first(plan.batched)
+    unbatched, batched = workload.sample(plan.unbatched), workload.first(plan.batched)
     log(f"{plan.studies} studies of {VIEWS} views, {workload.tokens} tokens to write")
     served = _served(model, device)
     _warm_up(model, served, device, workload, log)
@@ -92,13 +92,13 @@ def compare_strategies(
     for run in range(plan.runs):
         if plan.runs > 1:
             log(f"run {run + 1} of {plan.runs}")
-        record(run_generate(model, device, alone, 1))
+        record(run_generate(model, device, unbatched, 1))
         for batch_size in plan.batches:
             record(run_generate(model, device, batched, batch_size))
         for slots in plan.slots:
             engine = make_engine(served, device, workload, slots, plan.longest)
             engine.warm_up(
-                lambda what, done, total: log(f"{what}: 100%") if done == total else None
+                lambda step, done, total: log(f"{step}: 100%") if done == total else None
             )
             record(run_engine(engine, device, workload))
             del engine
@@ -123,7 +123,7 @@ def compare_strategies(
         # Compiling comes last, so that no strategy above ran compiled.
         engine = make_engine(served, device, workload, 1, 4)
         summary["compiled"] = engine.compile(
-            lambda what, done, total: log(f"{what}: {done / (total or 1):.0%}")
+            lambda step, done, total: log(f"{step}: {done / (total or 1):.0%}")
         )
     return summary | _facts(model, device, plan, workload)
 
@@ -189,7 +189,7 @@ def _median_run(runs: list[StrategyResult]) -> StrategyResult:
 def _summary(
     medians: dict[tuple[str, int], StrategyResult], parts: list[Part], rates: Rates
 ) -> dict[str, Any]:
-    alone = medians["one at a time", 1]
+    single = medians["one at a time", 1]
     static = [result for result in medians.values() if result.name == "static batch"]
     engines = [result for result in medians.values() if result.name == "engine"]
     best = max(engines, key=lambda result: result.studies_per_second)
@@ -197,8 +197,8 @@ def _summary(
     bound = operations_bound(parts, rates)
     summary: dict[str, Any] = {
         "bench": "model",
-        "ratio_total": round(best.studies_per_second / alone.studies_per_second, 3),
-        "ratio_decode": round(best.decoded_per_second / alone.decoded_per_second, 3),
+        "ratio_total": round(best.studies_per_second / single.studies_per_second, 3),
+        "ratio_decode": round(best.decoded_per_second / single.decoded_per_second, 3),
         "roofline_share": round(best.studies_per_second / bound, 4),
         "best_slots": best.concurrency,
         "ways": [result.as_json() for result in medians.values()],
@@ -226,8 +226,10 @@ def _summary(
     }
     int8 = [result for result in medians.values() if result.name == INT8]
     if int8:
-        same = medians["engine", int8[0].concurrency]
-        summary["ratio_int8"] = round(int8[0].studies_per_second / same.studies_per_second, 3)
+        unquantized = medians["engine", int8[0].concurrency]
+        summary["ratio_int8"] = round(
+            int8[0].studies_per_second / unquantized.studies_per_second, 3
+        )
     if fastest is not None:
         summary["ratio_static"] = round(best.studies_per_second / fastest.studies_per_second, 3)
         summary["best_batch"] = fastest.concurrency
@@ -245,7 +247,7 @@ def _facts(
         "threads": torch.get_num_threads(),
         "studies": plan.studies,
         "studies_batched": plan.batched,
-        "studies_alone": plan.alone,
+        "studies_alone": plan.unbatched,
         "runs": plan.runs,
         "views": VIEWS,
         "mean_tokens": round(workload.tokens / plan.studies, 1),

@@ -33,7 +33,7 @@ def check() -> dict[str, Any]:
     """
     if not CHECKS.is_dir():
         return {"ran": False, "why": f"{CHECKS} is not there: this is no checkout"}
-    began = time.monotonic()
+    started = time.monotonic()
     # Without the project's settings, which name plugins that a bare GPU machine does not have.
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-c", os.devnull]
     command += ["--rootdir", str(CHECKS), "--confcutdir", str(CHECKS), str(CHECKS)]
@@ -43,7 +43,7 @@ def check() -> dict[str, Any]:
     return {
         "ran": True,
         "passed": process.returncode == 0,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - started, 1),
         "said": [line for line in output if "[transformers]" not in line][-MAX_LINES:],
     }
 

@@ -183,15 +183,15 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
 
 def _median_seconds(work: Callable[[], object], device: torch.device, runs: int = 9) -> float:
     """Median seconds of several runs, after two runs that warm up."""
-    taken = []
+    durations = []
     for run in range(runs + 2):
         _synchronize(device)
         started = time.perf_counter()
         work()
         _synchronize(device)
         if run >= 2:
-            taken.append(time.perf_counter() - started)
-    return median(taken)
+            durations.append(time.perf_counter() - started)
+    return median(durations)
 
 
 def _synchronize(device: torch.device) -> None:

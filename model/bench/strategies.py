@@ -91,13 +91,13 @@ def run_generate(
     """Draft with transformers' `generate`, in batches in the order in which studies come.
 
     Raises:
-        ModelError: `generate` wrote another number of tokens than it was asked for.
+        ModelError: `generate` wrote another number of tokens than was requested.
     """
     language = model.network.language_model
     encode = decode = 0.0
     rows = 0
     _reset_peak(device)
-    began = time.perf_counter()
+    run_started = time.perf_counter()
     for start in range(0, len(workload.cases), batch_size):
         batch = workload.cases[start : start + batch_size]
         longest = max(workload.lengths[case.key] for case, _ in batch)
@@ -116,7 +116,7 @@ def run_generate(
         new = out[:, 1:].tolist()
         ended = _synchronized_time(device)
         if any(len(row) != longest for row in new):
-            raise ModelError("generate wrote another number of tokens than it was asked for")
+            raise ModelError("generate wrote another number of tokens than was requested")
         encode += encoded - started
         decode += ended - encoded
         rows += longest * len(batch)
@@ -125,7 +125,7 @@ def run_generate(
         batch_size,
         len(workload.cases),
         workload.tokens,
-        time.perf_counter() - began,
+        time.perf_counter() - run_started,
         encode,
         decode,
         workload.tokens / rows,
@@ -138,17 +138,17 @@ def run_engine(engine: Engine, device: torch.device, workload: Workload) -> Stra
 
     Raises:
         ModelError: A case failed, or the engine wrote another number of tokens than the workload
-            asks for.
+            requests.
     """
     before = engine.counters
     _reset_peak(device)
-    began = _synchronized_time(device)
+    started = _synchronized_time(device)
     tokens = 0
     for output in engine.write(workload.cases):
         if isinstance(output, FailedCase):
             raise output.error
         tokens += len(output.tokens)
-    seconds = _synchronized_time(device) - began
+    seconds = _synchronized_time(device) - started
     after = engine.counters
     if tokens != workload.tokens:
         raise ModelError(f"the engine wrote {tokens} tokens instead of {workload.tokens}")

@@ -45,7 +45,7 @@ class Samples:
         bits: How many low bits of each sample hold the value; 0: as the header says.
         halvings: How often the sides are halved. Sample (i, j) stands at pixel
             (i, j) * 2**halvings of the whole image, and every such pixel has a sample.
-        lift: Halving has made detail of w radians a sample 1 + lift * w**2 times as strong.
+        lift: Halving has amplified detail of w radians a sample by the factor 1 + lift * w**2.
     """
 
     stored: StoredArray
@@ -61,7 +61,7 @@ class CodestreamHeader:
     Attributes:
         rows: The height in pixels.
         columns: The width in pixels.
-        samples: Samples a pixel.
+        samples: Samples of each pixel.
         bits: The precision; 0 for RLE, which does not give one.
         signed: Whether coded samples are signed. JPEG has no sign, and some senders set it wrong.
     """
@@ -81,8 +81,8 @@ class Codec:
         name: The codec's name, for people.
         parse_header: Reads the header of a codestream.
         decode: Decodes a codestream.
-        reduce: Returns the codestream of the same image with its sides halved so many times, or
-            None where it has none; None for a codec without such images.
+        reduce: Returns a codestream of the same image with its sides halved the given number of
+            times, or None where there is none. It is None for a codec that has no such images.
     """
 
     name: str
@@ -111,7 +111,7 @@ def read_stored(
     """
     vr, length = _pixel_element(file, implicit, little)
     if syntax in NATIVE:
-        native = _native(file, layout, length, swap=not little, words=vr == b"OW")
+        native = _native(file, layout, length, swap=not little, is_ow=vr == b"OW")
         return Samples(native, 0)
     codec = CODECS.get(syntax)
     if codec is None:
@@ -190,7 +190,7 @@ def _pixel_element(file: DicomFile, implicit: bool, little: bool) -> tuple[bytes
 
 
 def _native(
-    file: DicomFile, layout: Layout, length: int, *, swap: bool, words: bool
+    file: DicomFile, layout: Layout, length: int, *, swap: bool, is_ow: bool
 ) -> StoredArray:
     """Read uncompressed samples.
 
@@ -199,7 +199,7 @@ def _native(
         layout: The layout that the header gives.
         length: The length of the value in bytes.
         swap: Whether the data set is big endian, which swaps single bytes too if they are in OW.
-        words: Whether the VR is OW.
+        is_ow: Whether the VR is OW.
     """
     subsampled = layout.photometric == "YBR_FULL_422"  # two pixels share their colour
     samples = 2 if subsampled else layout.samples
@@ -212,7 +212,7 @@ def _native(
     if layout.allocated == 16:
         stored = np.frombuffer(data, ">u2" if swap else "<u2", count)
     else:
-        if swap and words:
+        if swap and is_ow:
             data = np.frombuffer(data, ">u2", len(data) // 2).astype("<u2").tobytes()
         stored = np.frombuffer(data, np.uint8, count)
     if subsampled:  # Y Y Cb Cr: only Y is needed
@@ -336,12 +336,12 @@ def _decode_rle(data: bytes, layout: Layout) -> NDArray[Any]:
     shape = (layout.rows, layout.columns)
     if layout.samples > 1:
         return np.stack([plane(number).reshape(shape) for number in range(planes)], axis=-1)
-    whole: NDArray[Any] = plane(0)
+    samples: NDArray[Any] = plane(0)
     if planes == 2:
-        whole = whole.astype(np.uint16)
-        whole <<= 8
-        whole |= plane(1)
-    return whole.reshape(shape)
+        samples = samples.astype(np.uint16)
+        samples <<= 8
+        samples |= plane(1)
+    return samples.reshape(shape)
 
 
 def _leave_to_pydicom(_: bytes, __: Layout) -> NDArray[Any]:

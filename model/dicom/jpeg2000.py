@@ -47,7 +47,7 @@ def reduce_codestream(data: bytes, halvings: int) -> ReducedCodestream | None:
 
 
 def _reduce(data: bytes, halvings: int) -> ReducedCodestream | None:
-    offsets = _marker_offsets(data, 2, until=SOT)
+    offsets = _marker_offsets(data, 2, stop_marker=SOT)
     if offsets is None or set(offsets) - HARMLESS != {SIZ, COD, SOT}:
         return None
     siz, cod = offsets[SIZ], offsets[COD]
@@ -75,7 +75,7 @@ def _reduce(data: bytes, halvings: int) -> ReducedCodestream | None:
 def _tiles_are_plain(data: bytes, offset: int) -> bool:
     """Return whether no tile has a coding of its own; `offset` is the first tile's SOT (A.4.2)."""
     while offset + 12 <= len(data) and data[offset : offset + 2] == bytes((0xFF, SOT)):
-        markers = _marker_offsets(data, offset + 12, until=SOD)
+        markers = _marker_offsets(data, offset + 12, stop_marker=SOD)
         if markers is None or set(markers) - HARMLESS != {SOD}:
             return False
         length = struct.unpack_from(">I", data, offset + 6)[0]
@@ -87,8 +87,8 @@ def _tiles_are_plain(data: bytes, offset: int) -> bool:
     return data[offset : offset + 2] == b"\xff\xd9"
 
 
-def _marker_offsets(data: bytes, start: int, until: int) -> dict[int, int] | None:
-    """Return the offset of each marker from `start` up to `until`; None on anything else."""
+def _marker_offsets(data: bytes, start: int, stop_marker: int) -> dict[int, int] | None:
+    """Return the offset of each marker from `start` up to `stop_marker`; None on anything else."""
     offsets: dict[int, int] = {}
     offset = start
     while data[offset] == 0xFF:
@@ -96,7 +96,7 @@ def _marker_offsets(data: bytes, start: int, until: int) -> dict[int, int] | Non
         if marker in (SIZ, COD) and marker in offsets:
             return None
         offsets[marker] = offset
-        if marker == until:
+        if marker == stop_marker:
             return offsets
         offset += 2 + struct.unpack_from(">H", data, offset + 2)[0]
     return None

@@ -34,7 +34,8 @@ class Reason(StrEnum):
     The values are stable: they are stored with rows and shown by the API. SENTENCES has the text.
     """
 
-    # Of an image, or of a study without a usable image: an image with a later reason came nearer.
+    # Of an image, or of a study without a usable image. The order counts: an image with a later
+    # reason was nearer to being usable.
     NOT_AN_IMAGE = "not_an_image"
     NO_PIXELS = "no_pixels"
     UNREADABLE = "unreadable"
@@ -290,7 +291,7 @@ def choose_views(
         usable = [i for i in usable if i not in uncertain]
 
     if not usable:
-        return _nothing_usable(excluded)
+        return _choice_without_views(excluded)
     views = _rank_views(usable, min(use.max_views, MAX_VIEWS))
     excluded += [ExcludedInstance(i, Reason.MORE_THAN_NEEDED) for i in usable if i not in views]
 
@@ -308,8 +309,8 @@ def choose_views(
     for outcome in ("skip", "hold"):
         for reason, setting, is_open in open_questions:
             if is_open and setting == outcome:
-                kept = views if outcome == "hold" else ()
-                return ViewChoice(setting, kept, tuple(excluded), reason, SENTENCES[reason])
+                chosen_views = views if outcome == "hold" else ()
+                return ViewChoice(setting, chosen_views, tuple(excluded), reason, SENTENCES[reason])
     notes = [NOTES[reason] for reason, _, is_open in open_questions if is_open]
     if any(_is_raw(i) for i in views):
         notes.append(NOTES[Reason.FOR_PROCESSING])
@@ -336,7 +337,7 @@ def _exclusion(instance: Instance, use: IntendedUse, settings: ViewSettings) -> 
     return instance.fault or next((reason for reason, applies in checks if applies), None)
 
 
-def _nothing_usable(excluded: list[ExcludedInstance]) -> ViewChoice:
+def _choice_without_views(excluded: list[ExcludedInstance]) -> ViewChoice:
     """Return a skip with the reason of the nearest instance, or a hold for damaged pixels."""
     if not excluded:
         return ViewChoice("skip", reason=Reason.NO_FILMS, sentence=SENTENCES[Reason.NO_FILMS])

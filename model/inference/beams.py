@@ -158,7 +158,7 @@ class BeamSearchSampler:
         best_open = open_.score[:, 0] / self._length_divisor[count + 1]
         worst = torch.where(is_done, finished.score.amin(dim=1, keepdim=True), IMPOSSIBLE)  # (S, B)
         may_improve = (best_open[:, None] > worst).any(dim=1)
-        goes_on = may_improve & ~ends.all(dim=1) & finite
+        unfinished = may_improve & ~ends.all(dim=1) & finite
 
         _update_where(current, open_, running)
         _update_where(done, finished, running)
@@ -168,7 +168,7 @@ class BeamSearchSampler:
         rows = torch.where(running[:, None], parent, own)
         rows = rows + beams * torch.arange(slots, device=logits.device)[:, None]
         self._count[:slots] += running
-        self._running[:slots] &= goes_on
+        self._running[:slots] &= unfinished
         return rows.reshape(-1)
 
     def copy_slot(self, source: int, target: int) -> None:

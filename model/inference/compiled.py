@@ -69,12 +69,12 @@ def compiled_layer_count(network: InstructBlipForConditionalGeneration) -> int:
 def time_milliseconds(work: Callable[[], object]) -> float:
     """Median milliseconds of `work`, after one run that is not timed."""
     work()
-    taken = []
+    durations = []
     for _ in range(TIMED_RUNS):
         started = perf_counter()
         work()
-        taken.append(1000 * (perf_counter() - started))
-    return round(median(taken), 2)
+        durations.append(1000 * (perf_counter() - started))
+    return round(median(durations), 2)
 
 
 def _layers(network: InstructBlipForConditionalGeneration) -> list[nn.Module]:

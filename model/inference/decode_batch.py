@@ -199,12 +199,12 @@ class DecodeBatch:
     def _compact(self) -> None:
         """Move the last sequences to empty slots before them, so that fewer slots are run.
 
-        All requests that were ready have been admitted, so what is empty now stays so for a while.
+        All requests that were ready have been admitted, so empty slots stay empty for a while.
         """
-        taken = [n for n, each in enumerate(self._sequences) if each is not None]
-        wanted = self._slots_to_run(len(taken)) if self._on_gpu else len(taken)
-        while taken[-1] >= wanted:
-            source, target = taken.pop(), self._sequences.index(None)
+        occupied = [n for n, each in enumerate(self._sequences) if each is not None]
+        wanted = self._slots_to_run(len(occupied)) if self._on_gpu else len(occupied)
+        while occupied[-1] >= wanted:
+            source, target = occupied.pop(), self._sequences.index(None)
             moved = self._sequences[source]
             if moved is None:
                 raise RuntimeError("an empty slot cannot move")
@@ -212,11 +212,11 @@ class DecodeBatch:
             self._decoder.copy_slot(source, target, tokens, moved.length)
             self._sampler.copy_slot(source, target)
             self._sequences[target], self._sequences[source] = moved, None
-            taken = sorted([*taken, target])
+            occupied = sorted([*occupied, target])
 
-    def _slots_to_run(self, taken: int) -> int:
-        """How many slots are run for so many: one of a few sizes, each half of the next."""
-        return next((slots for slots in _halves(self.slots) if slots >= taken), self.slots)
+    def _slots_to_run(self, active: int) -> int:
+        """How many slots are run for the active ones: one of a few sizes, each half of the next."""
+        return next((slots for slots in _halves(self.slots) if slots >= active), self.slots)
 
     def _collect(self, snapshot: _Snapshot) -> list[Finished]:
         """Free the slots of the sequences that had ended when the snapshot was taken."""
@@ -232,13 +232,13 @@ class DecodeBatch:
             token_ids = state.token_ids[slot, :count].tolist()
             non_finite = bool(state.non_finite[slot])
             ended = bool(token_ids) and token_ids[-1] == self._special.end
-            kept = len(token_ids) - ended
+            text_length = len(token_ids) - ended
             self.tokens += count
-            logprobs = state.logprobs[slot, :kept].tolist()
+            logprobs = state.logprobs[slot, :text_length].tolist()
             finished.append(
                 Finished(
                     sequence.request_id,
-                    tuple(token_ids[:kept]),
+                    tuple(token_ids[:text_length]),
                     tuple(logprobs),
                     cut=not ended,
                     non_finite=non_finite,

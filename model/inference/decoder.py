@@ -144,13 +144,13 @@ class Decoder:
         count, length, _ = hidden.shape
         heads, width = self.shape.heads, self.shape.head_width
         for layer, (keys, values) in zip(self._layers, self._caches.cross_attention, strict=True):
-            both = layer.cross_in(hidden).view(count, length, 2, heads, width)
-            both = both.permute(2, 0, 3, 1, 4)  # (2, N, H, L, D)
-            keys[slots, :, :length] = both[0]
-            values[slots, :, :length] = both[1]
-        least = torch.finfo(self.dtype).min
+            keys_values = layer.cross_in(hidden).view(count, length, 2, heads, width)
+            keys_values = keys_values.permute(2, 0, 3, 1, 4)  # (2, N, H, L, D)
+            keys[slots, :, :length] = keys_values[0]
+            values[slots, :, :length] = keys_values[1]
+        minimum = torch.finfo(self.dtype).min
         size = (count, self.shape.source_length)
-        bias = torch.full(size, least, dtype=self.dtype, device=self.device)
+        bias = torch.full(size, minimum, dtype=self.dtype, device=self.device)
         bias[:, :length].masked_fill_(mask.bool(), 0.0)
         self._caches.cross_bias[slots] = bias[:, None, None]
 
@@ -248,9 +248,9 @@ class Decoder:
 
     def _self_bias(self, positions: torch.Tensor, tokens: int) -> torch.Tensor:
         """(R, H, 1, T): T5's bias by distance, the least number where there is no token yet."""
-        back = positions[:, None] - self._positions[None, :tokens]  # (R, T)
-        bias = self._bias[back.clamp(min=0)]  # (R, T, H)
-        bias = bias.masked_fill((back < 0)[:, :, None], torch.finfo(self.dtype).min)
+        distances = positions[:, None] - self._positions[None, :tokens]  # (R, T)
+        bias = self._bias[distances.clamp(min=0)]  # (R, T, H)
+        bias = bias.masked_fill((distances < 0)[:, :, None], torch.finfo(self.dtype).min)
         arranged: torch.Tensor = bias.transpose(1, 2).unsqueeze(2).contiguous()
         return arranged
 

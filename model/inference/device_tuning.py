@@ -22,7 +22,7 @@ def tune_for_device(model: ClinicalBLIP, device: torch.device, *, int8: bool = F
         int8: Quantize the weights to eight bits; on a CPU only.
 
     Raises:
-        DeviceError: `int8` was asked for, and the device is not a CPU.
+        DeviceError: `int8` was requested, and the device is not a CPU.
     """
     if int8:
         if device.type != "cpu":

@@ -40,8 +40,8 @@ class Int8Linear(nn.Module):
         """(..., in) -> (..., out)."""
         rows = x.reshape(-1, x.shape[-1])
         scale = rows.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12) / INT8_MAX
-        whole = torch._int_mm((rows / scale).round().to(torch.int8), self.weight.t())
-        out = whole.to(x.dtype) * scale * self.scale
+        product = torch._int_mm((rows / scale).round().to(torch.int8), self.weight.t())
+        out = product.to(x.dtype) * scale * self.scale
         if self.bias is not None:
             out = out + self.bias
         return out.view(*x.shape[:-1], -1)

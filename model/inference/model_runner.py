@@ -129,8 +129,10 @@ class ModelRunner:
 
     def limit(self, case: Case) -> int:
         """Most new tokens of a case."""
-        most = self.decoding.max_new_tokens
-        return most if self._token_limit is None else max(1, min(most, self._token_limit(case)))
+        maximum = self.decoding.max_new_tokens
+        return (
+            maximum if self._token_limit is None else max(1, min(maximum, self._token_limit(case)))
+        )
 
     def gather(self, requests: Sequence[Request]) -> Inputs:
         """The tensors of a group; for a GPU in pinned memory, which it copies from by itself."""
@@ -238,10 +240,12 @@ class ModelRunner:
                 torch.compiler.set_stance("force_eager"),
                 upcast(self.model.network, torch.float32),
             ):
-                (again,) = self.model.generate(inputs, limited)
+                (generated,) = self.model.generate(inputs, limited)
         finally:
             torch.set_float32_matmul_precision(precision)
-        return Finished(request.id, again.ids, again.logprobs, again.cut, non_finite=False)
+        return Finished(
+            request.id, generated.ids, generated.logprobs, generated.cut, non_finite=False
+        )
 
     # ---- Memory ----
 

@@ -115,9 +115,9 @@ def ban_repeats(
     tail = lengths[:, None] - (size - 1) + torch.arange(size - 1, device=token_ids.device)
     prefix = token_ids.gather(1, tail.clamp(min=0))  # (R, n - 1)
     ngrams = token_ids.unfold(1, size, 1)  # (R, P, n)
-    same = (ngrams[:, :, : size - 1] == prefix[:, None]).all(dim=-1)  # (R, P)
+    matches = (ngrams[:, :, : size - 1] == prefix[:, None]).all(dim=-1)  # (R, P)
     complete = places[None] + size <= lengths[:, None]
-    banned = same & complete & (lengths[:, None] >= size - 1)
+    banned = matches & complete & (lengths[:, None] >= size - 1)
     # A penalty that is added keeps a token that is banned twice banned, and needs no token list.
     penalty = torch.zeros_like(scores)
     penalty.scatter_reduce_(

@@ -34,7 +34,7 @@ def _leading(patterns: Iterable[str], unless: str) -> re.Pattern[str]:
     return re.compile(rf"(?:(?!{unless}).)*?{_any(patterns).pattern}", re.DOTALL)
 
 
-_NOTHING = _any(("\\b\\B",))
+_NO_MATCH = _any(("\\b\\B",))
 _MENTIONS = {name: _any(patterns) for name, patterns in phrases.MENTIONS.items()}
 _VAGUE_MENTIONS = {name: _any(patterns) for name, patterns in phrases.VAGUE_MENTIONS.items()}
 _NOT_MENTIONS = {name: _any(patterns) for name, patterns in phrases.NOT_MENTIONS.items()}
@@ -114,8 +114,8 @@ def _labels(text: str) -> Labels:
 def _sentences(text: str) -> Iterator[str]:
     """Yield the sentences in lower case, with one space between words."""
     spelled = text.lower()
-    for short, whole in cues.ABBREVIATIONS.items():
-        spelled = re.sub(short, whole, spelled)
+    for abbreviation, expansion in cues.ABBREVIATIONS.items():
+        spelled = re.sub(abbreviation, expansion, spelled)
     for sentence in _SENTENCE.split(spelled):
         if sentence.strip():
             yield " ".join(sentence.split())
@@ -131,14 +131,14 @@ def _summarise(mentions: set[Label]) -> Label:
 
 def _label_mentions(name: str, sentence: str) -> list[Label]:
     """Return the label of every mention of an observation in one sentence, in lower case."""
-    masked = _NOT_MENTIONS.get(name, _NOTHING).sub(_mask, sentence)
+    masked = _NOT_MENTIONS.get(name, _NO_MATCH).sub(_mask, sentence)
     labels: list[Label] = []
-    for vague in _VAGUE_MENTIONS.get(name, _NOTHING).finditer(masked):
+    for vague in _VAGUE_MENTIONS.get(name, _NO_MATCH).finditer(masked):
         label = _decide(masked, *vague.span())
         labels.append(Label.ABSENT if label is Label.ABSENT else Label.UNCERTAIN)
     for mention in _MENTIONS[name].finditer(masked):
         labels.append(_decide(masked, *mention.span()))
-    for subject in _SUBJECTS.get(name, _NOTHING).finditer(masked):
+    for subject in _SUBJECTS.get(name, _NO_MATCH).finditer(masked):
         state = _state(masked, *subject.span())
         if state is not None:
             labels.append(state)
@@ -151,8 +151,8 @@ def _mask(match: re.Match[str]) -> str:
 
 def _decide(sentence: str, start: int, end: int) -> Label:
     """Return the label of one mention by the words around it; `start` and `end` are its span."""
-    whole_before, after = sentence[:start], sentence[end:]
-    within = _BARRIER.split(whole_before)[-1]
+    before, after = sentence[:start], sentence[end:]
+    within = _BARRIER.split(before)[-1]
     own = sentence[_own_start(sentence, start - len(within), start) : start]
     if _UNDECIDED_BEFORE.search(own) or _UNDECIDED_AFTER.match(after):
         return Label.UNCERTAIN
@@ -166,7 +166,7 @@ def _decide(sentence: str, start: int, end: int) -> Label:
         return Label.UNCERTAIN
     if _UNCERTAIN_AFTER.match(after) or _UNLIKELY_AFTER.match(after):
         return Label.UNCERTAIN
-    if _OR_BEFORE.search(whole_before) or _OR_AFTER.match(after):
+    if _OR_BEFORE.search(before) or _OR_AFTER.match(after):
         return Label.UNCERTAIN
     return Label.PRESENT
 
@@ -212,11 +212,11 @@ def _state(sentence: str, start: int, end: int) -> Label | None:
     Returns:
         None where the sentence describes neither its size nor its shape.
     """
-    beside = re.split(
+    preceding = re.split(
         r"[,;:]|\b(?:and|is|are|with|the)\b", sentence[max(0, start - _ADJACENT) : start]
     )[-1]
     following = re.split(r"[;:]|\b(?:but|with|obscured|over|overlying)\b", sentence[end:])[0]
-    for part in (beside + sentence[start:end], following):
+    for part in (preceding + sentence[start:end], following):
         state = _STATE.search(part)
         if state is not None:
             break

@@ -224,11 +224,11 @@ class ClinicalBLIP(nn.Module):
     def _decode(self, ids: list[int], logprobs: list[float]) -> GeneratedText:
         end = self.language_tokenizer.eos_token_id
         length = ids.index(end) if end in ids else len(ids)
-        kept = ids[:length]
+        token_ids = ids[:length]
         return GeneratedText(
-            ids=tuple(kept),
-            tokens=tuple(self.language_tokenizer.convert_ids_to_tokens(kept)),
+            ids=tuple(token_ids),
+            tokens=tuple(self.language_tokenizer.convert_ids_to_tokens(token_ids)),
             logprobs=tuple(logprobs[:length]),
-            text=self.language_tokenizer.decode(kept, skip_special_tokens=True).strip(),
+            text=self.language_tokenizer.decode(token_ids, skip_special_tokens=True).strip(),
             cut=length == len(ids),
         )

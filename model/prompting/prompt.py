@@ -238,24 +238,24 @@ def fill_template(template: Template, priors: Mapping[str, str], fits: Fits | No
             from the last line upward until it is. The template's own text stays, even if it is too
             long.
     """
-    kept = {
+    texts = {
         line.prior: clean_prior(priors[line.prior], line.max_characters) for line in template.lines
     }
     for line in reversed(template.lines):
-        if fits is None or fits(_join(template, kept)):
+        if fits is None or fits(_join(template, texts)):
             break
         if line.is_fixed:
             continue
-        text = kept[line.prior]
+        text = texts[line.prior]
         low, high = 0, len(text)  # `high` does not fit; `low` does, or no part of this line does
         while high - low > 1:
             middle = (low + high) // 2
-            if fits(_join(template, kept | {line.prior: _cut(text, middle)})):
+            if fits(_join(template, texts | {line.prior: _cut(text, middle)})):
                 low = middle
             else:
                 high = middle
-        kept[line.prior] = _cut(text, low)
-    return _join(template, kept)
+        texts[line.prior] = _cut(text, low)
+    return _join(template, texts)
 
 
 _LOOKALIKES = "∶꞉ː։׃܃܄፡᛬⁚"
@@ -291,11 +291,11 @@ def _cut(plain: str, limit: int) -> str:
     return "" if plain.lower().strip(" .") in _EMPTY else plain
 
 
-def _join(template: Template, kept: Mapping[str, str]) -> str:
+def _join(template: Template, texts: Mapping[str, str]) -> str:
     rows = [
-        f"{line.label}: {kept[line.prior]}"
+        f"{line.label}: {texts[line.prior]}"
         for line in template.lines
-        if kept[line.prior] or template.keep_empty_lines
+        if texts[line.prior] or template.keep_empty_lines
     ]
     return " \n ".join([*rows, template.question]).rstrip(" ")
 

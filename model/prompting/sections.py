@@ -43,7 +43,7 @@ def split_sections(text: str) -> Sections:
     for span in _section_spans(text):
         if part := text[span.start : span.end].strip():
             parts[span.section].append(part)
-    return Sections(**{section: " ".join(kept) for section, kept in parts.items()})
+    return Sections(**{section: " ".join(texts) for section, texts in parts.items()})
 
 
 def sentence_spans(text: str) -> Iterator[Span]:

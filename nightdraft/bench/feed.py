@@ -32,7 +32,7 @@ from training.finetuning.batches import BatchLoader, SampleTransform
 
 SIZE = 224
 BATCH = 3
-HOW = Preprocessing(SIZE, CLIP_MEAN, CLIP_STD)
+PREPROCESSING = Preprocessing(SIZE, CLIP_MEAN, CLIP_STD)
 
 
 def measure(studies: int, pixels: int, runs: int, log: Callable[[str], None]) -> dict[str, Any]:
@@ -55,7 +55,9 @@ def measure(studies: int, pixels: int, runs: int, log: Callable[[str], None]) ->
             examples = [_in_files(study, paths) for study, paths in written]
             log("preparing their images")
             started = time.perf_counter()
-            dataset = prepare_dataset(Path(folder) / "shelf", iter(examples), HOW, {}, processes=0)
+            dataset = prepare_dataset(
+                Path(folder) / "shelf", iter(examples), PREPROCESSING, {}, processes=0
+            )
             prepared = studies / (time.perf_counter() - started)
             sources: dict[str, Sequence[Example]] = {"shelf": dataset, "files": examples}
             pace: dict[str, list[float]] = {name: [] for name in sources}

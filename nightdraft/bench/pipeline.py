@@ -40,8 +40,8 @@ DRAWN_STUDIES = 40
 BATCH = 100
 """Studies that are written and sent at a time; then their files are removed."""
 GROWTH_LIMITS = (1.2, 16.0)
-"""A part's memory is said to grow when at the end it is more than this many times, and more than
-this many MB above, what it was when a quarter of the studies had ended."""
+"""A part's memory counts as growing if, from a quarter of the studies to the end, it grew by more
+than this factor and by more than this many MB."""
 _POLL_SECONDS = 1.0  # between two measurements of the memory
 _STALL_SECONDS = 180.0
 _CURVE_POINTS = 60
@@ -264,15 +264,15 @@ def _memory_summary(
     values = [memory[part] for _, _, memory in curve if part in memory]
     if not values:
         return {}
-    early = at_quarter.get(part, values[0])
+    quarter_mb = at_quarter.get(part, values[0])
     # A single measurement may fall on a short peak, so the end is the median of the last five.
-    late = sorted(values[-5:])[len(values[-5:]) // 2]
+    end_mb = sorted(values[-5:])[len(values[-5:]) // 2]
     ratio, difference = GROWTH_LIMITS
     return {
-        "at_quarter": early,
-        "at_end": late,
+        "at_quarter": quarter_mb,
+        "at_end": end_mb,
         "peak": max(values),
-        "grows": late > early * ratio and late - early > difference,
+        "grows": end_mb > quarter_mb * ratio and end_mb - quarter_mb > difference,
     }
 
 

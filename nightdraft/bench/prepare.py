@@ -102,11 +102,11 @@ def measure(runs: int, log: Callable[[str], None]) -> dict[str, Any]:
 def _times(path: Path, runs: int) -> dict[str, Any]:
     """Milliseconds of both, in turns; our images a second on one core; how many times faster."""
     view_pixels(path, VIEW), view_plainly(path, VIEW)  # warm up
-    ours, plain = [], []
+    view_times, plain_times = [], []
     for _ in range(runs):
-        ours.append(1000 * _seconds(lambda: view_pixels(path, VIEW)))
-        plain.append(1000 * _seconds(lambda: view_plainly(path, VIEW)))
-    ms, ms_plain = summarise(ours), summarise(plain)
+        view_times.append(1000 * _seconds(lambda: view_pixels(path, VIEW)))
+        plain_times.append(1000 * _seconds(lambda: view_plainly(path, VIEW)))
+    ms, ms_plain = summarise(view_times), summarise(plain_times)
     return {
         "films_per_s_core": round(1000 / ms["median"], 1),
         "ratio_plain": round(ms_plain["median"] / ms["median"], 2),
@@ -140,8 +140,8 @@ def _two_threads(work: Callable[[], object], runs: int) -> dict[str, float]:
         run_all(double, "two_threads_ratio")  # starts the threads and allocates their memory
         for _ in range(runs):
             for name, values in ratios.items():
-                alone = _seconds(partial(run_all, single, name))
-                values.append(alone / _seconds(partial(run_all, double, name)))
+                single_seconds = _seconds(partial(run_all, single, name))
+                values.append(single_seconds / _seconds(partial(run_all, double, name)))
     return {name: round(median(values), 2) for name, values in ratios.items()}
 
 

@@ -106,7 +106,7 @@ RECEIVERS = (
     Receiver("Orthanc", "Orthanc", _orthanc, "synced, hashed, in its index"),
 )
 
-OURS, FORK = RECEIVERS[:2]
+LISTENER, FORK = RECEIVERS[:2]
 RATIOS = {1: "ratio_one", 4: "ratio_four"}
 """JSON key by number of associations: our files a second over those of `storescp --fork`, which
 does not sync."""
@@ -188,14 +188,19 @@ def _ratios(seconds: dict[tuple[str, int], list[float]]) -> dict[str, float | No
     """The median of the runs' ratios; None without the other listener or without such a run."""
     medians: dict[str, float | None] = {}
     for count, key in RATIOS.items():
-        ours, fork = (seconds.get((receiver.name, count), []) for receiver in (OURS, FORK))
-        ratios = [theirs / own for own, theirs in zip(ours, fork, strict=False)]
+        own_runs, fork_runs = (
+            seconds.get((receiver.name, count), []) for receiver in (LISTENER, FORK)
+        )
+        ratios = [
+            fork_seconds / own_seconds
+            for own_seconds, fork_seconds in zip(own_runs, fork_runs, strict=False)
+        ]
         medians[key] = round(median(ratios), 3) if ratios else None
     return medians
 
 
 def _process_count(receiver: Receiver, associations: int) -> int:
-    return min(associations, os.cpu_count() or 1) if receiver is OURS else 1
+    return min(associations, os.cpu_count() or 1) if receiver is LISTENER else 1
 
 
 def _file_system(folder: Path) -> str:
@@ -232,7 +237,7 @@ def _running(
     try:
         with ExitStack() as cleanup:
             env = dict(os.environ)
-            if receiver is OURS:
+            if receiver is LISTENER:
                 env = cleanup.enter_context(_own_database(folder, port))
             processes = []
             with (folder / "output.log").open("wb") as log_file:

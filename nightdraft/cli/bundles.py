@@ -159,7 +159,7 @@ def _manifest_table(manifest: Manifest) -> Table:
     from rich.text import Text
 
     use, image = manifest.intended_use, manifest.preprocessing
-    served, *others = dict.fromkeys((manifest.template, *manifest.templates))
+    served, *other_templates = dict.fromkeys((manifest.template, *manifest.templates))
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in (
         ("name", f"{manifest.name} {manifest.version}"),
@@ -168,7 +168,7 @@ def _manifest_table(manifest: Manifest) -> Table:
         ("base model", f"{manifest.base_model} {manifest.base_revision}".strip()),
         *(("adapter", _one_line(adapter)) for adapter in manifest.adapters),
         ("licence", manifest.licence),
-        ("template", f"{served}{''.join(f', also {other}' for other in others)}"),
+        ("template", f"{served}{''.join(f', also {template}' for template in other_templates)}"),
         ("tokens", f"reads {manifest.max_instruction_tokens}, writes {manifest.max_new_tokens}"),
         (
             "image",
@@ -225,9 +225,9 @@ def _progress_bars() -> Iterator[ProgressCallback]:
     ) as display:
         bars: dict[str, Any] = {}
 
-        def report(what: str, done: float, total: float | None) -> None:
-            if what not in bars:
-                bars[what] = display.add_task(what, total=total)
-            display.update(bars[what], completed=done)
+        def report(step: str, done: float, total: float | None) -> None:
+            if step not in bars:
+                bars[step] = display.add_task(step, total=total)
+            display.update(bars[step], completed=done)
 
         yield report

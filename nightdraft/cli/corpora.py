@@ -179,7 +179,7 @@ def _progress_bar(name: str) -> Iterator[ProgressCallback]:
     ) as bars:
         bar = bars.add_task(f"reading {name}", total=None, pace="")
 
-        def update(_what: str, done: float, _total: float | None) -> None:
+        def update(_step: str, done: float, _total: float | None) -> None:
             bars.update(bar, completed=done)
             speed = bars.tasks[bar].speed
             if speed:

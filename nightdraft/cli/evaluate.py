@@ -77,8 +77,8 @@ def evaluate_command(
     # Everything that can be wrong is found before hours of drafting, not after.
     chosen = _modes(modes)
     bundles = [read_manifest(name) for name in (bundle, *([against] if against else ()))]
-    given = {"seed": seed, "split": split, "target": target}
-    overrides = {name: value for name, value in given.items() if value is not None}
+    values = {"seed": seed, "split": split, "target": target}
+    overrides = {name: value for name, value in values.items() if value is not None}
     options = options_as_trained(corpus.partition(":")[0], bundles, overrides)
     opened = open_corpus(corpus, options)
     if out is not None:
@@ -125,8 +125,8 @@ def render(evaluation: Evaluation, comparison: Comparison | None = None) -> Rend
     if failed:
         title += f"; {failed} drafts failed and are scored as empty"
     left_out = (
-        Text(f"prior mode {mode} is left out: {why}", style="dim")
-        for mode, why in evaluation.left_out.items()
+        Text(f"prior mode {mode} is left out: {reason}", style="dim")
+        for mode, reason in evaluation.left_out.items()
     )
     tables = (_table(grid) for section in sections for grid in section.grids)
     return Group(Text(title, style="bold"), *tables, *left_out, Text(WARNING, style="dim"))
@@ -136,9 +136,9 @@ def _table(grid: Grid) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from training.evaluation.pages.grid import FLOOR, OURS
+    from training.evaluation.pages.grid import BUNDLE, FLOOR
 
-    styles = {OURS: "bold", FLOOR: "dim"}
+    styles = {BUNDLE: "bold", FLOOR: "dim"}
     table = Table(
         box=None, title=Text(grid.caption), title_justify="left", header_style="dim", pad_edge=False
     )
@@ -189,10 +189,10 @@ def _progress_bars() -> Iterator[ProgressCallback]:
     ) as bars:
         bar_of_step: dict[str, Any] = {}
 
-        def update(what: str, done: float, total: float | None) -> None:
-            bar = bar_of_step.get(what)
+        def update(step: str, done: float, total: float | None) -> None:
+            bar = bar_of_step.get(step)
             if bar is None or done < bars.tasks[bar].completed:
-                bar = bar_of_step[what] = bars.add_task(what, total=total)
+                bar = bar_of_step[step] = bars.add_task(step, total=total)
             bars.update(bar, completed=done, total=total)
 
         yield update

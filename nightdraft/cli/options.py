@@ -123,11 +123,11 @@ def print_line(line: str) -> None:
     print(line, flush=True)
 
 
-def check_file(what: str, path: Path) -> None:
+def check_file(content: str, path: Path) -> None:
     """Check before long work that a file can be written; an existing file stays as it is.
 
     Args:
-        what: What the file holds, for the error's text.
+        content: What the file holds, for the error's text.
         path: The file.
 
     Raises:
@@ -141,5 +141,5 @@ def check_file(what: str, path: Path) -> None:
             path.unlink()
     except OSError as error:
         raise NotAllowed(
-            f"the {what} cannot be written to {path} ({error.strerror}); name another file"
+            f"the {content} cannot be written to {path} ({error.strerror}); name another file"
         ) from error

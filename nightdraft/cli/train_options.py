@@ -156,15 +156,15 @@ def resolve_options(
         SettingsError: The file cannot be read; a name is unknown; a value is of the wrong type or
             out of range; or a setting without a default is missing.
     """
-    given = {key: context.params[_parameter(key)] for key in _FIELDS}
+    parameters = {key: context.params[_parameter(key)] for key in _FIELDS}
     sources = [
         *_file_source(config),
         _Source(
-            _from(context, given, "ENVIRONMENT"),
+            _from(context, parameters, "ENVIRONMENT"),
             lambda key: f"{context.auto_envvar_prefix}_{_parameter(key).upper()}",
         ),
         _Source(_assigned(assignments), lambda key: f"--set {key}", "text"),
-        _Source(_from(context, given, "COMMANDLINE"), lambda key: f"--{key}"),
+        _Source(_from(context, parameters, "COMMANDLINE"), lambda key: f"--{key}"),
     ]
     values: dict[str, Any] = {}
     for source in sources:
@@ -178,9 +178,9 @@ def resolve_options(
     return TrainOptions.model_validate(values)
 
 
-def _from(context: typer.Context, given: dict[str, Any], source: str) -> dict[str, Any]:
+def _from(context: typer.Context, parameters: dict[str, Any], source: str) -> dict[str, Any]:
     values = {}
-    for key, value in given.items():
+    for key, value in parameters.items():
         origin = context.get_parameter_source(_parameter(key))
         if origin is not None and origin.name == source:
             values[key] = value

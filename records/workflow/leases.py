@@ -31,7 +31,7 @@ class Lease:
     Attributes:
         owner: the worker's process, as `host:pid`.
         claim_number: how many claims this request has had, this one included (fencing).
-        alone: a suspect, which is worked on alone.
+        alone: whether it is a suspect, which is worked on alone.
     """
 
     request_id: uuid.UUID
@@ -195,13 +195,15 @@ def lock_if_held(session: Session, lease: Lease) -> bool:
     return session.scalar(select(DraftRequest.id).where(fence(lease)).with_for_update()) is not None
 
 
-def release(session: Session, leases: Sequence[Lease], why: str, *, suspect: bool = False) -> int:
+def release(
+    session: Session, leases: Sequence[Lease], reason: str, *, suspect: bool = False
+) -> int:
     """Release leases uncounted: the disk, database, bundle, device or a shutdown is to blame.
 
     Args:
         session: the caller's transaction.
         leases: the leases; lost ones are left alone.
-        why: a few words for the timeline.
+        reason: a few words for the timeline.
         suspect: one of these studies may be to blame after all, so each is claimed alone from now
             on.
 
@@ -222,6 +224,6 @@ def release(session: Session, leases: Sequence[Lease], why: str, *, suspect: boo
         .execution_options(synchronize_session=False)
     ).all()
     events.append_events(
-        session, EventKind.LEASE_RELEASED, [(study, request, why) for study, request in rows]
+        session, EventKind.LEASE_RELEASED, [(study, request, reason) for study, request in rows]
     )
     return len(rows)

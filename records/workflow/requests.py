@@ -135,7 +135,7 @@ def mark_prepared(session: Session, lease: Lease, prepared: PreparedInput) -> bo
     return done is not None
 
 
-def prepare_again(session: Session, lease: Lease, why: str) -> bool:
+def prepare_again(session: Session, lease: Lease, reason: str) -> bool:
     """PREPARED -> WAITING, uncounted: the input is gone, damaged, or of another preprocessing.
 
     Returns:
@@ -148,7 +148,9 @@ def prepare_again(session: Session, lease: Lease, why: str) -> bool:
         .returning(DraftRequest.id)
     )
     if done is not None:
-        events.append_event(session, lease.study_id, EventKind.PREPARE_AGAIN, why, lease.request_id)
+        events.append_event(
+            session, lease.study_id, EventKind.PREPARE_AGAIN, reason, lease.request_id
+        )
     return done is not None
 
 
@@ -287,7 +289,7 @@ def _count_attempt(
 
 
 def restore_attempts(session: Session, request_ids: Sequence[uuid.UUID]) -> None:
-    """Give the last attempt back: the worker turned out to be sick, and not these studies."""
+    """Give the last attempt back: the worker turned out to be at fault, not these studies."""
     rows = session.scalars(
         select(DraftRequest).where(DraftRequest.id.in_(request_ids)).with_for_update()
     ).all()
@@ -304,8 +306,8 @@ def restore_attempts(session: Session, request_ids: Sequence[uuid.UUID]) -> None
 def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> int:
     """End leases that ran out, because their worker died or hangs.
 
-    The requests become suspects. A suspect was claimed alone, so it has itself to blame: that costs
-    an attempt.
+    The requests become suspects. A suspect was claimed alone, so its own study is at fault: that
+    costs an attempt.
 
     Returns:
         How many leases ended.
@@ -341,7 +343,7 @@ def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> 
     return len(rows)
 
 
-def cancel(session: Session, study_id: uuid.UUID, why: str) -> int:
+def cancel(session: Session, study_id: uuid.UUID, reason: str) -> int:
     """End the study's open requests and its newest one: a person decided against a draft.
 
     Returns:
@@ -351,13 +353,13 @@ def cancel(session: Session, study_id: uuid.UUID, why: str) -> int:
     rows = session.scalars(
         _move(RequestState.CANCELLED)
         .where(DraftRequest.study_id == study_id, or_(DraftRequest.state.in_(OPEN), newest))
-        .values(reason=EndReason.DECIDED, detail=why)
+        .values(reason=EndReason.DECIDED, detail=reason)
         .returning(DraftRequest.id)
     ).all()
     events.append_events(
         session,
         EventKind.CANCELLED,
-        [(study_id, id_, why) for id_ in rows],
+        [(study_id, id_, reason) for id_ in rows],
         reason=EndReason.DECIDED,
     )
     return len(rows)

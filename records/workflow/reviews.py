@@ -287,11 +287,13 @@ def _kept_images(
 
 
 def _latest_review(
-    row: dict[str, Any], kept: dict[tuple[uuid.UUID, str], tuple[uuid.UUID, str]]
+    row: dict[str, Any], stored_images: dict[tuple[uuid.UUID, str], tuple[uuid.UUID, str]]
 ) -> LatestReview:
     images = []
     for view in row.pop("views"):
-        instance_id, blob = kept.get((row["study_id"], view["sop_instance_uid"]), (None, ""))
+        instance_id, blob = stored_images.get(
+            (row["study_id"], view["sop_instance_uid"]), (None, "")
+        )
         images.append(ReviewedImage(instance_id, blob, view["position"]))
     return LatestReview(
         **row | {"decision": ReviewDecision(row["decision"]), "images": tuple(images)}

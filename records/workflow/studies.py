@@ -25,7 +25,7 @@ from records.workflow import events, holds, requests
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """Who the study is of, as sent. Compared with `same_patient`."""
+    """The patient of a study, as sent. Compared with `same_patient`."""
 
     patient_id: str = ""  # (0010,0020)
     issuer: str = ""  # (0010,0021)
@@ -137,8 +137,8 @@ def register_instance(session: Session, arrived: ReceivedInstance) -> Registrati
             session, study, arrived, InstanceState.CONFLICT, HoldReason.CONFLICTING_BYTES
         )
 
-    late = arrived.is_radiograph and study.state == StudyState.COMPLETE
-    if late:
+    is_late = arrived.is_radiograph and study.state == StudyState.COMPLETE
+    if is_late:
         study.revision += 1
         study.state = StudyState.RECEIVING
         study.released = False
@@ -238,7 +238,7 @@ def _keep_aside(
 
 
 def _update_study(session: Session, study: Study, arrived: ReceivedInstance) -> None:
-    """Update the study by what a new object's header says of it."""
+    """Update the study from the header of a new object."""
     study.last_received_at = func.clock_timestamp()
     study.priority = min(study.priority, arrived.priority)
     if arrived.expected_instances:

@@ -119,7 +119,7 @@ def summarise_corpus(
         endless: Whether the corpus never ends.
         page: Where to draw a picture of some examples. They are chosen by their keys, so the same
             corpus gives the same page.
-        progress: Is told of each study that was read; the total is not known.
+        progress: Is called for each study that was read; the total is not known.
 
     Raises:
         CorpusError: as `Corpus.read`.
@@ -197,17 +197,19 @@ def measure_pace(
     if first is None:
         return Pace(first_s, 0.0, 0.0, 0.0)
     started = time.perf_counter()
-    kept = [first, *islice(examples, with_images - 1)]
-    count = len(kept) + sum(1 for _ in islice(examples, max_examples - len(kept)))
+    first_examples = [first, *islice(examples, with_images - 1)]
+    count = len(first_examples) + sum(
+        1 for _ in islice(examples, max_examples - len(first_examples))
+    )
     # The first example was read before this clock started.
     example_s = (time.perf_counter() - started) / max(1, count - 1)
     started, image_count = time.perf_counter(), 0
-    for image in chain.from_iterable(example.images for example in kept):
+    for image in chain.from_iterable(example.images for example in first_examples):
         with suppress(PixelError):
             image.pixels(preprocessing)
         image_count += 1
     image_s = (time.perf_counter() - started) / image_count
-    both_s = example_s + image_s * image_count / len(kept)
+    both_s = example_s + image_s * image_count / len(first_examples)
     return Pace(first_s, 1 / example_s, 1 / both_s, 1 / image_s)
 
 

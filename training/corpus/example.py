@@ -1,7 +1,7 @@
 """The types that every corpus reader yields: an Example, or a study that was excluded and why.
 
 A corpus is read as a stream, once through and always in the same order. Pixels are read only when
-they are asked for, so an Example in memory holds texts and no image.
+they are needed, so an Example in memory holds texts and no image.
 """
 
 from __future__ import annotations

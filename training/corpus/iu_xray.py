@@ -168,7 +168,7 @@ class IuXray:
         return assign_validation(self.options, patient, split)
 
     def _images(self, uid: int) -> tuple[ImageFile, ...]:
-        """Return the images that are present; where none is and none is needed, those named.
+        """Return the images that are present; where none is, and none is needed, the named ones.
 
         R2Gen's numbered images are the same images under other names, and do not say which is
         which: they are taken where there are no others.
@@ -176,11 +176,11 @@ class IuXray:
         rows = self._index.execute(
             "SELECT * FROM images WHERE uid = ? ORDER BY image NOT LIKE 'IM-%', image", (uid,)
         ).fetchall()
-        kept = [row for row in rows if row["path"]]
-        if not kept and not self.needs_images:
-            kept = rows
-        if kept and kept[0]["image"].startswith("IM-"):
-            kept = [row for row in kept if row["image"].startswith("IM-")]
+        candidates = [row for row in rows if row["path"]]
+        if not candidates and not self.needs_images:
+            candidates = rows
+        if candidates and candidates[0]["image"].startswith("IM-"):
+            candidates = [row for row in candidates if row["image"].startswith("IM-")]
         images = select_images(
             [
                 ImageFile(
@@ -188,10 +188,10 @@ class IuXray:
                     row["position"],
                     f"CXR{uid}_{row['image']}",
                 )
-                for row in kept
+                for row in candidates
             ]
         )
-        self._tally["films beyond the third, not read"] += len(kept) - len(images)
+        self._tally["films beyond the third, not read"] += len(candidates) - len(images)
         if images and all(image.position == "lateral" for image in images):
             self._tally["examples without a frontal film"] += 1
         return images
@@ -228,8 +228,8 @@ class IuXray:
         seed, share = self.options.seed, PAPER_TEST / WITH_FINDINGS
         counts = {patient: count for patient, count in rows if count}
         test = sample_patients(counts, round(sum(counts.values()) * share), seed, "paper")
-        others = {patient for patient, count in rows if not count}
-        return test | {p for p in others if uniform_draw(seed, "paper", p) < share}
+        without_findings = {patient for patient, count in rows if not count}
+        return test | {p for p in without_findings if uniform_draw(seed, "paper", p) < share}
 
 
 def _check_published_counts(index: sqlite3.Connection) -> None:

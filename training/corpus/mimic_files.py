@@ -213,12 +213,12 @@ def _images(path: Path) -> Iterator[_ImageRow]:
                 else _CODE_POSITIONS.get(meaning, "unknown"),
             ),
             _number(row, "subject_id", path),
-            _taken(row["StudyDate"], row["StudyTime"]),
+            _sortable_time(row["StudyDate"], row["StudyTime"]),
             to_one_line(row.get("PerformedProcedureStepDescription")) or None,
         )
 
 
-def _taken(date: str, time: str) -> str:
+def _sortable_time(date: str, time: str) -> str:
     """Return date and time as one text that sorts; PhysioNet's times lack their leading zeros."""
     try:
         return f"{int(float(date)):08d}{float(time or 0):010.3f}"

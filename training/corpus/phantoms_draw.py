@@ -252,8 +252,8 @@ def _lateral(anatomy: Anatomy, x: Plane, y: Plane) -> Plane:
 
 def _grid(anatomy: Anatomy, size: int) -> tuple[Plane, Plane]:
     """Return the patient's x and y at every pixel: (S, S) each, tilted, shifted and scaled."""
-    along = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
-    column, row = np.meshgrid(along, along)
+    axis = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
+    column, row = np.meshgrid(axis, axis)
     cos, sin = np.cos(anatomy.tilt) / anatomy.scale, np.sin(anatomy.tilt) / anatomy.scale
     x = np.float32(cos) * column + np.float32(sin) * row + np.float32(0.5 + anatomy.shift[0])
     y = np.float32(cos) * row - np.float32(sin) * column + np.float32(0.5 + anatomy.shift[1])
@@ -293,8 +293,8 @@ def _blur(x: Plane, y: Plane, spot: Spot) -> Plane:
 
 def _line(x: Plane, y: Plane, start: tuple[float, float], end: tuple[float, float]) -> Plane:
     dx, dy = end[0] - start[0], end[1] - start[1]
-    along = np.clip(((x - start[0]) * dx + (y - start[1]) * dy) / (dx * dx + dy * dy), 0.0, 1.0)
-    distance = np.hypot(x - start[0] - along * dx, y - start[1] - along * dy)
+    fraction = np.clip(((x - start[0]) * dx + (y - start[1]) * dy) / (dx * dx + dy * dy), 0.0, 1.0)
+    distance = np.hypot(x - start[0] - fraction * dx, y - start[1] - fraction * dy)
     return _step(0.006 - distance, 0.004)
 
 

@@ -141,7 +141,8 @@ def prepare_dataset(
         examples: The studies of the split; not read if the dataset is there.
         preprocessing: How images are prepared.
         identity: Everything that the examples depend on: corpus, options, limit.
-        progress: Is told how many studies are done; the total is not known while preparing.
+        progress: Is called with the number of studies that are done; the total is not known
+            while preparing.
         processes: Worker processes; None takes one for each core, 0 prepares in this process.
 
     Raises:
@@ -216,8 +217,10 @@ def _write_dataset(
             file.flush()
             os.fsync(file.fileno())
     if not starts:
-        why = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "it is empty"
-        raise CorpusError(f"the corpus gives nothing to learn from: {why}")
+        summary = (
+            ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "it is empty"
+        )
+        raise CorpusError(f"the corpus gives nothing to learn from: {summary}")
     np.save(partial / "starts.npy", np.array(starts, np.int64))
     full = _full_identity(preprocessing, identity)
     about = {

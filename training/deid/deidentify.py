@@ -1,13 +1,13 @@
-"""Replaces what identifies a person in free text by a mark that says what was there.
+"""Replaces identifiers of persons in free text by marks.
 
 Two searches always run. One looks for what the records know of this patient (name, ids, dates), in
 any case, spelling and order. The other looks for what has the form of an identifier (HIPAA's Safe
-Harbor, 45 CFR 164.514(b)(2), as far as it occurs in reports). In doubt both remove too much, except
-that a measurement, a vertebra or a rib stays. Neither is perfect: a person must look.
+Harbor, 45 CFR 164.514(b)(2), as far as it occurs in reports). In doubt both remove too much, but
+measurements, vertebrae and ribs stay. Neither is perfect: a person must check the result.
 
-A mark is "(NAME)". It names the kind, so that a person who looks can tell a mistake. Round brackets
-pass `model.prompting.prompt.clean` unchanged, so a prompt and a report spell a mark alike; square
-ones would be changed in one of the two.
+A mark, such as "(NAME)", names the kind of what was removed, so that a reader can tell a mistake.
+It has round brackets, which `model.prompting.prompt.clean_prior` leaves as they are, so that a mark
+is spelled alike in a prompt and in a report.
 """
 
 from __future__ import annotations
@@ -130,9 +130,9 @@ def _spellings(part: str) -> Iterator[str]:
 
 def _alternatives(forms: set[str]) -> str:
     """Return a pattern for one of the forms as a word; scripts without capitals need no spaces."""
-    words = [re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
-    spaced = [word for word in words if word.upper() != word]
-    unspaced = [word for word in words if word.upper() == word]
+    patterns = [re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
+    spaced = [word for word in patterns if word.upper() != word]
+    unspaced = [word for word in patterns if word.upper() == word]
     bounded = [rf"(?<![^\W\d_])(?:{'|'.join(spaced)})(?:'?s)?(?![^\W\d_])"] if spaced else []
     return f"(?:{'|'.join([*bounded, *unspaced])})"
 

@@ -1,4 +1,4 @@
-"""Finds the words that name a person by the words before them, for a name has no form of its own.
+"""Finds names of persons by the words before them, because a name has no form of its own.
 
 The words before it are a title ("Dr.", "Prof. Dr. med.") or say that a person follows ("discussed
 with", "Resident:"). After a clear title any capitalised word is a name, so that Dr. May is found.
@@ -12,23 +12,23 @@ import re
 from collections.abc import Iterator
 
 
-def _words(*lines: str) -> frozenset[str]:
+def _word_set(*lines: str) -> frozenset[str]:
     return frozenset(word for line in lines for word in line.split())
 
 
-_PARTICLES = _words(
+_PARTICLES = _word_set(
     "al bin da das de del della den der di dos du el ibn la le san st ste te ten ter van vom von zu"
 )
-_TITLES = _words(
+_TITLES = _word_set(
     "dr drs doctor md phd prof professor mr mrs ms miss sir rev jr sr ii iii iv",
 )
-_UNKNOWN_NAMES = _words(
+_UNKNOWN_NAMES = _word_set(
     "anon anonymized anonymous male female none patient unidentified unknown unnamed"
 )
 """Words that stand for an unknown name."""
 
 NO_NAME = (
-    _words(
+    _word_set(
         "a about after also an and any are as at be been before but by can could did do for from",
         "had has have he her him his i if in into is it its may me more my no nor not of off on",
         "one or our out over she so than that the their them then there these they this to two",
@@ -44,7 +44,7 @@ NAME_GAP = r"[\s,.'’^_-]{1,3}"
 """The characters that may stand between two parts of one name."""
 
 _NEVER_NAME = (
-    _words(
+    _word_set(
         "and are at been by for from had has have is of or that the there these this those was",
         "were when where which who with asked aware called calls chest clinic detector film films",
         "findings image images imaging immediately impression informed notified office panel phone",
@@ -55,10 +55,10 @@ _NEVER_NAME = (
 )
 """Words that belong to the sentence and never to a name."""
 
-_NO_PERSON = _NEVER_NAME | (NO_NAME - _PARTICLES - _words("will may"))
+_NO_PERSON = _NEVER_NAME | (NO_NAME - _PARTICLES - _word_set("will may"))
 """Words that no name in capitals begins with after "signed by" and the like."""
 
-_REPORT_WORDS = _words(
+_REPORT_WORDS = _word_set(
     # departments, and who is in them
     "acute administration admitting ambulatory anesthesia anesthesiology cardiac cardiology",
     "cardiothoracic care centre clinical clinician clinicians consultant coordinator covering",
@@ -108,7 +108,7 @@ _REPORT_WORDS = _words(
     "review reviewed shortly signed software soon stated three transcribed two verbally voice",
     "voicemail yesterday",
 )
-_ABBREVIATIONS = _words(
+_ABBREVIATIONS = _word_set(
     "ap ccu copd ct ctu cxr ed ems ent er gi gyn icu micu mri nicu np ob pa pacs pacu pcp",
     "picu rn sicu svc xr",
 )

@@ -120,8 +120,8 @@ def draft(
         manifest: Its manifest.
         examples: The studies.
         prompt: How to prompt it.
-        progress: Is told of the drafts; the step is named by the mode and `suffix`.
-        suffix: What tells this step from another in the same mode.
+        progress: Is called for each draft; the step is named by the mode and `suffix`.
+        suffix: Distinguishes this step from another one in the same mode.
 
     Raises:
         DeviceError: the device failed.
@@ -158,7 +158,7 @@ def draft(
         template=prompt.template,
         texts=tuple(texts),
         prior_report=tuple(prior_report),
-        failures=tuple(Failure(examples[n].key, why) for n, why in sorted(failures.items())),
+        failures=tuple(Failure(examples[n].key, reason) for n, reason in sorted(failures.items())),
         seconds=time.monotonic() - started,
     )
 

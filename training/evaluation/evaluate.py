@@ -42,7 +42,7 @@ class ModeResult:
     Attributes:
         drafts: The drafts.
         scores: Their scores.
-        comparisons: How many compare with a prior report that was not given.
+        comparisons: How many texts compare with a prior report that was not in the prompt.
         agreement: On the findings of phantoms; None elsewhere.
         swapped: The same, for drafts from another study's images.
     """
@@ -125,7 +125,7 @@ def evaluate(
         scoring: How to score; None takes the default labeller and normalisations.
         limit: The number of studies; an endless corpus has a limit of its own.
         device: The device; None chooses one.
-        progress: Is told of each step.
+        progress: Is called for each step.
 
     Raises:
         CorpusError: there is nothing to score, or the limit is below 1.
@@ -233,9 +233,9 @@ def _mode_prompts(
         except TemplateError as error:
             left_out[mode] = str(error)
     if not prompts:
-        reasons = "; ".join(f"{mode}: {why}" for mode, why in left_out.items())
+        reasons = "; ".join(f"{mode}: {reason}" for mode, reason in left_out.items())
         raise TemplateError(
-            f"the bundle {manifest.name} {manifest.version} can be asked in none of these prior "
+            f"the bundle {manifest.name} {manifest.version} can be prompted in none of these prior "
             f"modes ({reasons or 'none was named'}); name others"
         )
     return prompts, left_out

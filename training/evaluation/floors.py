@@ -90,8 +90,8 @@ def fixed_report(targets: Sequence[str]) -> str:
     first = {normalise_lower(text): text for text in reversed(targets)}
     step = max(1, len(targets) // COMPARED)
     compared = [_grams(normalise_lower(text)) for text in targets[::step][:COMPARED]]
-    candidates = [words for words, _ in counts.most_common(CANDIDATES)]
-    return first[max(candidates, key=lambda words: _bleu_4(_grams(words), compared))]
+    candidates = [text for text, _ in counts.most_common(CANDIDATES)]
+    return first[max(candidates, key=lambda text: _bleu_4(_grams(text), compared))]
 
 
 class NearestIndication:
@@ -175,9 +175,9 @@ _Grams = list[Counter[tuple[str, ...]]]
 """The n-grams of a text, for n from 1 to 4."""
 
 
-def _grams(words: str) -> _Grams:
-    text = words.split()
-    return [Counter(zip(*(text[n:] for n in range(size)), strict=False)) for size in (1, 2, 3, 4)]
+def _grams(text: str) -> _Grams:
+    words = text.split()
+    return [Counter(zip(*(words[n:] for n in range(size)), strict=False)) for size in (1, 2, 3, 4)]
 
 
 def _bleu_4(candidate: _Grams, references: Sequence[_Grams]) -> float:

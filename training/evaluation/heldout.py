@@ -41,7 +41,7 @@ class HeldOutSet:
     Attributes:
         corpus: The corpus's name.
         seed: Of the shuffling.
-        limit: The number of studies that was asked for; None for all.
+        limit: The requested number of studies; None for all.
         examples: The studies.
         references: The text that each draft is scored against.
         section: "findings" where the corpus's references are of the findings alone: only the
@@ -95,7 +95,7 @@ def read_held_out_set(
         seed: Of the shuffling.
         normal: Says which reports are normal, for corpora that do not say it themselves.
         normal_by: The name of the labeller behind `normal`.
-        progress: Is told of each step.
+        progress: Is called for each step.
 
     Raises:
         CorpusError: limit is below 1, or the corpus has no study to test on.

@@ -132,7 +132,7 @@ def score_systems(
         systems: System -> its text for each study, in order.
         scoring: How to score.
         grouped: The systems whose scores are wanted for each group too.
-        progress: Is told of each step.
+        progress: Is called for each step.
     """
     joint = _JointMeasurement(held_out, list(systems.values()), scoring, progress)
     clinical, graph = joint.clinical, joint.radgraph
@@ -169,7 +169,7 @@ def compare_systems(
 
 def count_unsupported_comparisons(held_out: HeldOutSet, drafts: Drafts) -> UnsupportedComparisons:
     """Count the texts that compare with an earlier study that the prompt says nothing of."""
-    without = [index for index, given in enumerate(drafts.prior_report) if not given]
+    without = [index for index, had_prior in enumerate(drafts.prior_report) if not had_prior]
     return UnsupportedComparisons(
         studies=len(without),
         drafts=sum(_has_comparison(drafts.texts[index]) for index in without),

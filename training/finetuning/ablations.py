@@ -50,10 +50,10 @@ class AblationRow:
     scores: dict[str, Interval]
 
 
-def ablation_stages(lora: float | None, whole: float | None) -> Rows:
+def ablation_stages(lora_rate: float | None, full_rate: float | None) -> Rows:
     """The rows with other learning rates; None leaves them as they are."""
     return {
-        name: tuple(stage.with_rates(lora, whole) for stage in stages)
+        name: tuple(stage.with_rates(lora_rate, full_rate) for stage in stages)
         for name, stages in ABLATIONS.items()
     }
 
@@ -178,9 +178,9 @@ def as_markdown(rows: Sequence[AblationRow], published: Table) -> str:
     head = ["Methods", "priors", *names, *(f"paper: {name}" for name in published.columns)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row, paper in zip(rows, published.rows, strict=True):
-        own = [_cell(row.scores[name]) for name in names]
-        theirs = ["" if value is None else f"{value:.3f}" for value in paper.values]
-        lines.append(f"| {' | '.join([row.title, row.mode, *own, *theirs])} |")
+        scores = [_cell(row.scores[name]) for name in names]
+        paper_scores = ["" if value is None else f"{value:.3f}" for value in paper.values]
+        lines.append(f"| {' | '.join([row.title, row.mode, *scores, *paper_scores])} |")
     return "\n".join(lines)
 
 

@@ -159,8 +159,10 @@ class BatchLoader:
         samples = []
         for index in range(min(limit, len(examples))):
             rng = np.random.default_rng([self._seed, 2, index])
-            how, fits = self._model.preprocessing, self._model.fits
-            samples.append(make_sample(examples[index], how, plain, fits, rng, priors=self._priors))
+            preprocessing, fits = self._model.preprocessing, self._model.fits
+            samples.append(
+                make_sample(examples[index], preprocessing, plain, fits, rng, priors=self._priors)
+            )
         return [
             collate(self._model, samples[start : start + self._batch_size], self._max_target_tokens)
             for start in range(0, len(samples), self._batch_size)
@@ -175,15 +177,20 @@ class BatchLoader:
     def _sample(self, position: int) -> Sample:
         epoch, index = self._order.at(position)
         rng = np.random.default_rng([self._seed, 1, epoch, index])
-        how = self._model.preprocessing
+        preprocessing = self._model.preprocessing
         return make_sample(
-            self._examples[index], how, self._transform, self._model.fits, rng, priors=self._priors
+            self._examples[index],
+            preprocessing,
+            self._transform,
+            self._model.fits,
+            rng,
+            priors=self._priors,
         )
 
 
 def make_sample(
     example: Example,
-    how: Preprocessing,
+    preprocessing: Preprocessing,
     transform: SampleTransform,
     fits: Callable[[str], bool],
     rng: np.random.Generator,
@@ -194,7 +201,7 @@ def make_sample(
 
     Args:
         example: What is transformed.
-        how: Size and normalisation of its images.
+        preprocessing: Size and normalisation of its images.
         transform: What is drawn, and how often.
         fits: Whether an instruction is short enough for the network.
         rng: Source of all random draws.
@@ -203,7 +210,7 @@ def make_sample(
     Raises:
         ValueError: The drawn template needs labels of the report, and the example has none.
     """
-    case = example.case(how)
+    case = example.case(preprocessing)
     template = str(rng.choice(transform.templates))
     if not priors or rng.random() < transform.drop_priors:
         template = NO_PRIORS
@@ -224,12 +231,12 @@ def make_sample(
 
 
 def _drop_prior_lines(priors: Priors, share: float, rng: np.random.Generator) -> Priors:
-    kept = rng.random(3) >= share
+    keep_mask = rng.random(3) >= share
     return Priors(
         *(
             text if keep else ""
             for text, keep in zip(
-                (priors.indication, priors.procedure, priors.prior_report), kept, strict=True
+                (priors.indication, priors.procedure, priors.prior_report), keep_mask, strict=True
             )
         )
     )

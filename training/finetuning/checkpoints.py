@@ -50,11 +50,11 @@ def save(run: Path, step: int, weights: Mapping[str, torch.Tensor], state: dict[
 
 
 @contextmanager
-def reporting_full_disk(folder: Path, what: str) -> Iterator[None]:
+def reporting_full_disk(folder: Path, content: str) -> Iterator[None]:
     """A block that writes a folder; if the block fails, the folder is removed.
 
     Raises:
-        DiskFull: The disk is full. The message names `what` was written.
+        DiskFull: The disk is full. The message names the `content`.
     """
     try:
         yield
@@ -62,7 +62,7 @@ def reporting_full_disk(folder: Path, what: str) -> Iterator[None]:
         shutil.rmtree(folder, ignore_errors=True)
         if _is_full_disk(error):
             raise DiskFull(
-                f"no room for {what} at {folder.parent}: make room on that disk"
+                f"no room for {content} at {folder.parent}: make room on that disk"
             ) from error
         raise
 

@@ -5,8 +5,8 @@ draws follow from the seed and the step, so a run that was killed and resumed gi
 unbroken one.
 
 float16 is autocast with a scaled loss, bfloat16 is autocast alone. A step whose loss or gradients
-are not finite changes nothing and is counted; ten in a row end the run. A scaled gradient that
-overflowed is not counted so: the scale is halved, and the next step fits.
+are not finite changes nothing and is counted; ten in a row end the run. A step whose
+scaled gradients overflowed is not one of them: the scale is halved, and the next step fits.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class StepCounts:
         step: Steps done.
         skipped: Steps without finite numbers.
         scaled: Steps skipped because the loss's scale was too large.
-        in_a_row: The newest steps that were skipped, without one that was not.
+        in_a_row: Steps skipped since the last step that was not.
         seconds: Time of all steps.
     """
 
@@ -172,7 +172,7 @@ class Run:
         Raises:
             NotAllowed: The folder has an unfinished run, and it may not be resumed, or it has
                 another stage, other settings or another corpus.
-            TrainingStopped: Ten steps in a row were not finite, or a signal asked for the end. A
+            TrainingStopped: Ten steps in a row were not finite, or a signal stopped the training. A
                 checkpoint is kept.
             DiskFull: There was no room for the last checkpoint.
         """
@@ -189,15 +189,15 @@ class Run:
             closing(self.loader.batches(counts.step * config.accumulation)) as batches,
         ):
             while counts.step < config.steps:
-                began = time.monotonic()
+                started = time.monotonic()
                 loss, norm, stopping = self._step(batches, stop)
                 counts.step += 1
-                counts.seconds += time.monotonic() - began
+                counts.seconds += time.monotonic() - started
                 recent = [*recent, loss][-LOSS_WINDOW:]
                 last = counts.step == config.steps
                 if self._validation and (last or _is_due(counts.step, config.validate_every)):
                     validation = self._validate()
-                seconds = time.monotonic() - began
+                seconds = time.monotonic() - started
                 self.metrics.step(self._step_metrics(loss, norm, seconds), validation)
                 self.on_step(counts.step)
                 if counts.in_a_row >= MAX_SKIPPED_IN_A_ROW:
@@ -226,9 +226,9 @@ class Run:
         total = torch.zeros((), device=accelerator.device)
         self._seconds_waited = 0.0
         for micro in range(config.accumulation):
-            began = time.monotonic()
+            started = time.monotonic()
             batch = next(batches).to(accelerator.device)
-            self._seconds_waited += time.monotonic() - began
+            self._seconds_waited += time.monotonic() - started
             self._set_seed(counts.step * config.accumulation + micro)
             with accelerator.accumulate(self._prepared):
                 loss = self._prepared(batch)
@@ -354,7 +354,7 @@ def _is_due(step: int, interval: int) -> bool:
 def _stop_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM and Ctrl-C set; a second Ctrl-C ends the process at once.
 
-    A signal that is ignored stays ignored: a shell starts background jobs so.
+    A signal that is ignored stays ignored: that is how a shell starts background jobs.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():

@@ -223,10 +223,10 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 def _drop_later_rows(path: Path, steps_done: int) -> None:
     """Delete the rows of steps after `steps_done`, because those steps are done again."""
-    kept = [row for row in read_log(path.parent) if row["step"] <= steps_done]
+    rows = [row for row in read_log(path.parent) if row["step"] <= steps_done]
     if path.exists():
         fresh = path.with_suffix(".new")
-        fresh.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        fresh.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         fresh.rename(path)
 
 

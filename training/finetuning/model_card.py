@@ -31,7 +31,7 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield f"- Licence: {manifest.licence}"
     yield f"- Prompts: {', '.join(dict.fromkeys((manifest.template, *manifest.templates)))}"
     yield "\n## What it learnt from\n"
-    corpus, examples = training.get("corpus", "not said"), training.get("examples", "?")
+    corpus, examples = training.get("corpus", "not recorded"), training.get("examples", "?")
     yield f"- Corpus: {corpus}, {examples} examples"
     yield f"- Read as: {_inline(training.get('reading', {}))}"
     yield "\n## How\n"
@@ -57,8 +57,8 @@ def _lines(manifest: Manifest) -> Iterator[str]:
 
 
 def _inline(settings: dict[str, Any]) -> str:
-    given = {key: value for key, value in settings.items() if value not in (None, "", [], {})}
-    return "; ".join(f"{key} {_cell(value)}" for key, value in given.items()) or "as it comes"
+    filled = {key: value for key, value in settings.items() if value not in (None, "", [], {})}
+    return "; ".join(f"{key} {_cell(value)}" for key, value in filled.items()) or "as it comes"
 
 
 def _cell(value: Any) -> str:

@@ -54,7 +54,7 @@ class TrainingLength:
     """How long a stage trains. Its fields are stored with an ablation: their names stay.
 
     Args:
-        epochs: Times round the corpus.
+        epochs: Passes over the corpus.
         steps: Steps of the optimizer instead; 0 takes `epochs`.
     """
 
@@ -74,7 +74,7 @@ class Pipeline:
         config: The settings of every stage; `length` gives the steps.
         transform: How an example becomes a sample.
         length: How long each stage trains.
-        limit: Most examples of the corpus; 0 takes all. A corpus without end needs a limit.
+        limit: How many examples are taken at most; 0 takes all. A corpus without end needs one.
         processes: Processes that prepare the corpus; None takes one a core, 0 this process.
         device: None takes a GPU where there is one.
         log: Gets lines for a person.
@@ -126,13 +126,15 @@ class Pipeline:
 
     def _prepare(self, split: str, limit: int) -> PreparedDataset:
         state, folder = process_state(self.device), self.work_folder / f"shelf-{split}"
-        how = self.manifest.preprocessing
+        preprocessing = self.manifest.preprocessing
         identity = self.dataset_identity(split, limit)
         try:
             if state.is_main_process:
                 self.log(f"preparing the {split} split of {self.corpus.name}")
                 stream = _first_examples(self.corpus, split, limit)
-                dataset = prepare_dataset(folder, stream, how, identity, processes=self.processes)
+                dataset = prepare_dataset(
+                    folder, stream, preprocessing, identity, processes=self.processes
+                )
                 summary = f"{len(dataset):,} examples of {split}"
                 if left_out := dataset.about["left_out"]:
                     summary += "; left out: " + ", ".join(
@@ -142,7 +144,7 @@ class Pipeline:
         finally:
             # The other processes have to wait here even if the preparation failed.
             state.wait_for_everyone()
-        prepared = open_prepared(folder, how, identity)
+        prepared = open_prepared(folder, preprocessing, identity)
         if prepared is None:
             raise CorpusError(f"nothing of {self.corpus.name} was prepared at {folder}")
         return prepared
@@ -278,7 +280,7 @@ class Pipeline:
         self.log(f"{stage.name}: {parameters:,} parameters train, {config.steps:,} steps")
         outcome = run.train(resume=resume)
         if run.accelerator.is_main_process:
-            # The adapter gets its name once it is whole; after that nobody needs the checkpoints.
+            # The adapter folder gets its name once it is complete; then no checkpoint is needed.
             (folder / IDENTITY_FILE).write_text(json.dumps(run.identity, indent=1) + "\n", "utf-8")
             fresh = folder / "adapter.new"
             shutil.rmtree(fresh, ignore_errors=True)
@@ -373,11 +375,11 @@ class Pipeline:
         if not any(stage.priors for stage in stages):
             return (NO_PRIORS,)
         served = [t for t in self.transform.templates if TEMPLATES[t].source is PriorSource.ORDER]
-        others = [t for t in self.transform.templates if t not in served]
+        report_templates = [t for t in self.transform.templates if t not in served]
         bare = (
             [NO_PRIORS] if self.transform.drop_priors or any(not s.priors for s in stages) else []
         )
-        return tuple(dict.fromkeys((*served, *bare, *others)))
+        return tuple(dict.fromkeys((*served, *bare, *report_templates)))
 
     def training_record(self, stages: Sequence[Path]) -> dict[str, Any]:
         """What the manifest says about the training."""

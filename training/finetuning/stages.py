@@ -75,9 +75,9 @@ class Stage:
     objective: str = "report"
     lora: Lora = Lora()
 
-    def with_rates(self, lora: float | None, whole: float | None) -> Stage:
+    def with_rates(self, lora_rate: float | None, full_rate: float | None) -> Stage:
         """The same stage with other learning rates; None leaves them as they are."""
-        by_method = {Method.LORA: lora, Method.WHOLE: whole}
+        by_method = {Method.LORA: lora_rate, Method.WHOLE: full_rate}
         rates = ((group, by_method[group.how]) for group in self.groups)
         return replace(
             self, groups=tuple(g if rate is None else replace(g, rate=rate) for g, rate in rates)

@@ -71,7 +71,7 @@ class TrainableNetwork:
         That is peft's files for LoRA, and a safetensors file of the parameters trained whole.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        whole = {
+        full_weights = {
             name: p.detach().to("cpu", copy=True).contiguous()
             for group, named in self.groups.items()
             if group.how is Method.WHOLE
@@ -81,8 +81,8 @@ class TrainableNetwork:
             with _peft_warnings_ignored():
                 self.peft_model.save_pretrained(folder, save_embedding_layers=False)
             (folder / "README.md").unlink(missing_ok=True)  # peft writes an empty one
-        if whole:
-            save_file(whole, folder / FULL_WEIGHTS)
+        if full_weights:
+            save_file(full_weights, folder / FULL_WEIGHTS)
 
 
 def apply_stage(network: InstructBlipForConditionalGeneration, stage: Stage) -> TrainableNetwork:
@@ -102,13 +102,13 @@ def apply_stage(network: InstructBlipForConditionalGeneration, stage: Stage) -> 
         }
         for group in lora
     }
-    whole = {
+    full_groups = {
         group: {name for name, _ in network.named_parameters() if _matches(group, name)}
         for group in stage.groups
         if group.how is Method.WHOLE
     }
-    _check_groups({**layers, **whole})
-    for names in whole.values():
+    _check_groups({**layers, **full_groups})
+    for names in full_groups.values():
         for name in names:
             parameter = network.get_parameter(name)
             parameter.data = parameter.data.float()
@@ -119,7 +119,7 @@ def apply_stage(network: InstructBlipForConditionalGeneration, stage: Stage) -> 
         trainable.groups[group] = (
             dict(_adapter_parameters(network, layers[group]))
             if group.how is Method.LORA
-            else {name: network.get_parameter(name) for name in sorted(whole[group])}
+            else {name: network.get_parameter(name) for name in sorted(full_groups[group])}
         )
     _run_wo_in_float32(network)
     return trainable

@@ -175,13 +175,13 @@ def card_table(
     for stage in stages:
         planner = cache(lambda settings, stage=stage: plan_memory(stage, config, settings))
         for precision in precisions:
-            begin = replace(requested or MemorySettings(), precision=precision)
+            initial = replace(requested or MemorySettings(), precision=precision)
             rows += [
                 CardRow(
                     card,
                     stage.name,
                     precision,
-                    suggest_settings(stage, config, card * GB, begin, planner=planner),
+                    suggest_settings(stage, config, card * GB, initial, planner=planner),
                 )
                 for card in cards
             ]

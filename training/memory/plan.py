@@ -1,8 +1,8 @@
 """Plans how much memory of a device a stage of training takes, before it starts.
 
 Nothing is estimated. One micro-batch goes forward and backward through the real network, with the
-real stage applied, on tensors that have a shape and no memory (training.memory.counting), and what
-lives is counted. So a plan follows the code, and needs neither weights nor a GPU.
+real stage applied, on tensors that have a shape and no memory (training.memory.counting), and the
+live tensors are counted. So a plan follows the code, and needs neither weights nor a GPU.
 
 What depends on the device is left out: what CUDA itself takes, what the allocator cannot use, and
 what kernels need inside (training.memory.gpu_fit adds a margin for these); also the buckets of
@@ -81,7 +81,7 @@ class MemorySettings:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes at the moment of a step when most live.
+    """Bytes in use at the moment of a step when they are most.
 
     Args:
         stage: Name of the stage.
@@ -120,13 +120,13 @@ def plan_memory(
     *,
     rules: KernelRules = "cuda",
 ) -> MemoryPlan:
-    """The memory of a step of a stage. It takes seconds at full size, and hardly any memory.
+    """Plan the memory of a step of a stage, in seconds at full size and with hardly any memory.
 
     Args:
         stage: The stage.
         config: Configuration of the network.
         settings: The settings.
-        rules: Whose kernels and autocast.
+        rules: The device whose kernels and autocast are assumed.
 
     Raises:
         ValueError: The stage matches nothing in such a network, or a setting is below 1.
@@ -302,7 +302,7 @@ def _batch(model: ClinicalBLIP, settings: MemorySettings, device: torch.device) 
 
 @dataclass(frozen=True)
 class MeasuredStep:
-    """A real step. memory: most bytes that lived. pace: studies a second, over whole steps."""
+    """A real step. memory: most bytes in use at once. pace: studies a second, over whole steps."""
 
     memory: int
     pace: float
@@ -348,13 +348,13 @@ def _pace(step: TrainingStep, settings: MemorySettings) -> float:
     """Studies a second over whole steps: every micro-batch, then the optimizer's step."""
 
     def seconds() -> float:
-        began = time.perf_counter()
+        started = time.perf_counter()
         for _ in range(settings.accumulation):
             step.backward(step.forward())
         step.update()
         if step.device.type == "cuda":
             torch.cuda.synchronize(step.device)
-        return time.perf_counter() - began
+        return time.perf_counter() - started
 
     return settings.batch * settings.accumulation / min(seconds() for _ in range(TIMED_STEPS))
 

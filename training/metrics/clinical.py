@@ -154,9 +154,12 @@ def _observation_score(true_positives: float, predicted: float, actual: float) -
     )
 
 
-def _ratio(part: ArrayLike, whole: ArrayLike) -> NDArray[np.float64]:
-    """Return part / whole, and 0 where `whole` is 0."""
-    above, below = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
+def _ratio(numerator: ArrayLike, denominator: ArrayLike) -> NDArray[np.float64]:
+    """Return numerator / denominator, and 0 where `denominator` is 0."""
+    above, below = (
+        np.asarray(numerator, dtype=np.float64),
+        np.asarray(denominator, dtype=np.float64),
+    )
     return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > 0))
 
 

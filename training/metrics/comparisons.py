@@ -52,13 +52,13 @@ def remove_comparisons(text: str) -> str:
 
     A heading stays. Where nothing would be left, the report is returned unchanged.
     """
-    kept = []
+    remaining = []
     for sentence in split_sentences(text):
         if not compares_with_prior(sentence):
-            kept.append(sentence)
+            remaining.append(sentence)
         elif heading := _HEADING.match(sentence):
-            kept.append(heading[1])
-    shortened = " ".join(kept)
+            remaining.append(heading[1])
+    shortened = " ".join(remaining)
     return shortened if _HEADING.sub("", shortened).strip(" .") else text
 
 

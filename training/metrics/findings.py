@@ -132,8 +132,8 @@ def swapped_indices(views: Sequence[int]) -> list[int]:
     return swapped
 
 
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else math.nan
+def _ratio(numerator: int, denominator: int) -> float:
+    return numerator / denominator if denominator else math.nan
 
 
 def _f1(true_positives: int, predicted: int, actual: int) -> float:

@@ -88,8 +88,8 @@ class Vocabulary:
         count the mark at the start.
         """
         counts = Counter(word for report in reports for word in normalise_r2gen(report).split())
-        kept = frozenset(word for word, count in counts.items() if count >= min_count)
-        return cls(kept, max_words, min_count)
+        words = frozenset(word for word, count in counts.items() if count >= min_count)
+        return cls(words, max_words, min_count)
 
     def apply(self, text: str) -> str:
         """Return a cleaned text as the tokenizer gives it back."""
@@ -108,8 +108,8 @@ def normalise(text: str, normalisation: str, vocabulary: Vocabulary | None = Non
         raise ValueError(f"there is no normalisation {normalisation!r}; there are {known}")
     if vocabulary is not None and normalisation != "r2gen":
         raise ValueError(f"a vocabulary goes with the normalisation r2gen, not {normalisation!r}")
-    words = NORMALISATIONS[normalisation](text)
-    return vocabulary.apply(words) if vocabulary else words
+    normalised = NORMALISATIONS[normalisation](text)
+    return vocabulary.apply(normalised) if vocabulary else normalised
 
 
 def describe_normalisation(normalisation: str, vocabulary: Vocabulary | None = None) -> str:

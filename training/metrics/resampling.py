@@ -62,14 +62,14 @@ def bootstrap(
     Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13. There is no interval
     for fewer than two cases, or where a resample gives NaN.
     """
-    whole = statistic(np.arange(cases))
+    scores = statistic(np.arange(cases))
     if cases < 2 or resamples < 1:
-        return {name: Interval(value) for name, value in whole.items()}
+        return {name: Interval(value) for name, value in scores.items()}
     rng = np.random.default_rng(seed)
     samples = [statistic(rng.integers(0, cases, cases)) for _ in range(resamples)]
     return {
         name: Interval(value, *_percentiles([sample[name] for sample in samples], level))
-        for name, value in whole.items()
+        for name, value in scores.items()
     }
 
 

@@ -151,7 +151,7 @@ def measure(
     drafts = [normalise(text, normalisation) for text in hypotheses]
     reports = [[normalise(t, normalisation, vocabulary) for t in texts] for texts in references]
 
-    bleu, whole, by_case = _bleu(drafts, reports)
+    bleu, corpus_scores, by_case = _bleu(drafts, reports)
     notes: dict[str, str] = {}
     meteor, jar_score = None, None
     try:
@@ -166,7 +166,7 @@ def measure(
     by_case["meteor_nltk"] = np.array([meteor_nltk.score(*pair) for pair in pairs])
     by_case["rouge_l"] = np.array([_rouge(*pair) for pair in pairs])
     scores = Scores(
-        **whole,
+        **corpus_scores,
         meteor_1_5=jar_score,
         meteor_nltk=float(by_case["meteor_nltk"].mean()),
         rouge_l=float(by_case["rouge_l"].mean()),
@@ -185,7 +185,7 @@ def _bleu(
     scorer = BleuScorer(n=4)
     for draft, texts in zip(drafts, reports, strict=True):
         scorer += (draft, list(texts))
-    whole, cases = scorer.compute_score(option="closest", verbose=0)
+    corpus_scores, cases = scorer.compute_score(option="closest", verbose=0)
     counts = np.array(
         [
             [
@@ -200,7 +200,7 @@ def _bleu(
     )
     by_case = dict(zip(_BLEU, np.array(cases), strict=True))
     by_case["bleu_a"] = np.array(cases[1:]).mean(axis=0)
-    return counts, _with_mean(whole), by_case
+    return counts, _with_mean(corpus_scores), by_case
 
 
 # They keep the library from dividing by zero: pycocoevalcap/bleu/bleu_scorer.py.

@@ -24,7 +24,7 @@ from training.recipes.from_scratch import (
     RecipeConfig,
     Variation,
     recipe_manifest,
-    train_from_nothing,
+    train_from_scratch,
     training_identity,
 )
 
@@ -56,9 +56,10 @@ def vary_ablation_base(example: Example, site: Site) -> Example:
         share = rng.uniform(0.1, 0.9)
         gapped = " ".join(GAP if rng.random() < share else word for word in text.split())
         return replace(example, priors=Priors("", "", RESTORE + gapped), target=text)
-    kept = rng.random(2) >= 0.25
+    keep_mask = rng.random(2) >= 0.25
     priors = Priors(
-        example.priors.indication if kept[0] else "", example.priors.procedure if kept[1] else ""
+        example.priors.indication if keep_mask[0] else "",
+        example.priors.procedure if keep_mask[1] else "",
     )
     example = replace(example, priors=priors)
     if rng.random() < USUAL_WORDING_SHARE:
@@ -111,7 +112,7 @@ def train_ablation_base(
     else:
         work = folder.with_name(folder.name + ".training")
         site = SITES["elsewhere"]
-        model, outcomes = train_from_nothing(
+        model, outcomes = train_from_scratch(
             work, site, config, SCHOOLED, transform=ABLATION_BASE_TRANSFORM,
             seed=seed, resume=resume, device=device, log=log,
         )  # fmt: skip

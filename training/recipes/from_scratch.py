@@ -62,7 +62,7 @@ class RecipeConfig:
     batch: int = 48
 
 
-def train_from_nothing(
+def train_from_scratch(
     work: Path,
     site: Site,
     config: RecipeConfig,

@@ -28,7 +28,7 @@ from training.recipes.from_scratch import (
     RecipeConfig,
     Variation,
     recipe_manifest,
-    train_from_nothing,
+    train_from_scratch,
 )
 
 STRANGE_PRIOR_SHARE = 0.08
@@ -61,8 +61,8 @@ class _UnknownPosition:
     position: str = "unknown"
     source: str = ""
 
-    def pixels(self, how: Preprocessing) -> NDArray[np.uint8]:
-        return self.image.pixels(how)
+    def pixels(self, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        return self.image.pixels(preprocessing)
 
 
 VARIED = Variation("varied", vary_example)
@@ -110,7 +110,7 @@ def train_phantoms(
     work = out.with_name(out.name + ".training")
     if fresh:
         shutil.rmtree(work, ignore_errors=True)
-    model, outcomes = train_from_nothing(
+    model, outcomes = train_from_scratch(
         work, USUAL, config, VARIED, seed=seed, resume=resume, device=device, log=log
     )
     plot = work / "losses.png"

@@ -29,7 +29,7 @@ TEMPLATE = "context"
 def build_network(seed: int) -> ClinicalBLIP:
     """An untrained network of two to three million parameters; equal seeds give equal weights."""
     torch.manual_seed(seed)
-    language, asking = build_tokenizers()
+    language, qformer_tokenizer = build_tokenizers()
     size = Size(
         vision={
             "hidden_size": WIDTH,
@@ -40,7 +40,7 @@ def build_network(seed: int) -> ClinicalBLIP:
             "patch_size": 14,
         },
         qformer={
-            "vocab_size": len(asking),
+            "vocab_size": len(qformer_tokenizer),
             "hidden_size": WIDTH,
             "intermediate_size": 2 * WIDTH,
             "num_hidden_layers": 2,
@@ -66,7 +66,7 @@ def build_network(seed: int) -> ClinicalBLIP:
     # transformers 5 shares T5's head with its word embeddings, which start with a spread of 1:
     # the loss would start at 45 instead of 7.
     torch.nn.init.normal_(network.language_model.shared.weight, std=0.02)
-    return ClinicalBLIP(network, language, asking, PREPROCESSING, MAX_INSTRUCTION_TOKENS)
+    return ClinicalBLIP(network, language, qformer_tokenizer, PREPROCESSING, MAX_INSTRUCTION_TOKENS)
 
 
 def build_tokenizers() -> tuple[PreTrainedTokenizerFast, PreTrainedTokenizerFast]:

@@ -14,13 +14,13 @@ from training.evaluation.scoring import Scores
 from training.metrics.findings import F1
 
 _SCORES = ("bleu_4", "meteor_1_5", "rouge_l", F1)
-_OURS, _FLOOR, _GRID, _INK = "#0b6e6e", "#9a9a9a", "#e6e6e6", "#333333"
+_BUNDLE, _FLOOR, _GRID, _INK = "#0b6e6e", "#9a9a9a", "#e6e6e6", "#333333"
 
 
 def draw_chart(evaluation: Evaluation) -> bytes:
     """Return a PNG: a panel for each score, with the bundle's modes above the floors."""
     rows: list[tuple[str, Scores, str]] = [
-        (f"mode {mode}", result.scores.main, _OURS) for mode, result in evaluation.modes.items()
+        (f"mode {mode}", result.scores.main, _BUNDLE) for mode, result in evaluation.modes.items()
     ]
     rows += [(TITLES[n], floor.main, _FLOOR) for n, floor in evaluation.floors.items()]
     names = [name for name in _SCORES if name in evaluation.main.scores.main]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from training.metrics.resampling import Interval
 
-OURS, FLOOR, PLAIN = "ours", "floor", ""
-NOTHING = "–"
+BUNDLE, FLOOR, PLAIN = "ours", "floor", ""
+NO_VALUE = "–"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table; `kind` is OURS, FLOOR or PLAIN."""
+    """A row of a table; `kind` is BUNDLE, FLOOR or PLAIN."""
 
     head: str
     cells: tuple[Cell, ...]
@@ -50,13 +50,13 @@ class Section:
 
 def format_score(value: float | None) -> str:
     """Return a score with three decimals, as the paper prints it."""
-    return NOTHING if value is None or math.isnan(value) else f"{value:.3f}"
+    return NO_VALUE if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def interval_cell(score: Interval | None) -> Cell:
     """Return a cell of a score with its interval."""
     if score is None:
-        return Cell(NOTHING)
+        return Cell(NO_VALUE)
     if score.low is None or score.high is None:
         return Cell(format_score(score.value))
     return Cell(
@@ -69,6 +69,6 @@ def interval_cells(scores: Mapping[str, Interval], names: Sequence[str]) -> tupl
     return tuple(interval_cell(scores.get(name)) for name in names)
 
 
-def share_cell(part: int, whole: int) -> Cell:
+def share_cell(count: int, total: int) -> Cell:
     """Return a cell of a share and its count."""
-    return Cell(f"{part / whole:.1%}", f"{part} of {whole}") if whole else Cell(NOTHING)
+    return Cell(f"{count / total:.1%}", f"{count} of {total}") if total else Cell(NO_VALUE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from training.evaluation.drafting import PriorMode
 from training.evaluation.evaluate import Evaluation
-from training.evaluation.pages.grid import OURS, Cell, Grid, Line, Section, format_score
+from training.evaluation.pages.grid import BUNDLE, Cell, Grid, Line, Section, format_score
 from training.evaluation.published import HEADINGS, METEOR, TABLES, Table
 from training.evaluation.scoring import Scores
 from training.metrics.resampling import Interval
@@ -25,16 +25,16 @@ _PRIORS = (
 def paper_section(evaluation: Evaluation) -> Section:
     """Return tables 1 to 3, with our rows in those of this corpus."""
     held_out = evaluation.held_out
-    ours = _normalisation(evaluation)
+    normalisation = _normalisation(evaluation)
     matching = [table.number for table in TABLES if table.corpus == held_out.corpus]
     if matching:
         references = "of the findings" if held_out.section == "findings" else "of whole reports"
         about = (
             f"Our rows: {evaluation.name} on {len(held_out.examples)} studies, "
-            f"normalisation {ours}, references {references}."
+            f"normalisation {normalisation}, references {references}."
         )
         if held_out.limit is not None:
-            about += f" Only the first {held_out.limit} studies of the split were asked for."
+            about += f" Only the first {held_out.limit} studies of the split were scored."
     else:
         about = (
             f"No row of ours: these tables are of IU X-RAY and MIMIC-CXR, and {evaluation.name} "
@@ -47,7 +47,7 @@ def paper_section(evaluation: Evaluation) -> Section:
             about,
             *((_METEOR, _PRIORS) if matching else ()),
         ),
-        tuple(_grid(table, evaluation, ours) for table in TABLES),
+        tuple(_grid(table, evaluation, normalisation) for table in TABLES),
     )
 
 
@@ -62,7 +62,7 @@ def _grid(table: Table, evaluation: Evaluation, normalisation: str) -> Grid:
             Line(
                 f"{evaluation.name}, {_mode_words(mode)}",
                 tuple(_cell(result.scores.wording[normalisation], name) for name in table.columns),
-                OURS,
+                BUNDLE,
             )
             for mode, result in evaluation.modes.items()
         ]
@@ -81,8 +81,8 @@ def _mode_words(mode: PriorMode) -> str:
 def _cell(scores: Scores, name: str) -> Cell:
     if name != METEOR:
         return Cell(_format_interval(scores.get(name)))
-    both = f"{_format_interval(scores.get('meteor_1_5'))} (1.5)"
-    return Cell(f"{both}, {_format_interval(scores.get('meteor_nltk'))} (nltk)")
+    meteor = f"{_format_interval(scores.get('meteor_1_5'))} (1.5)"
+    return Cell(f"{meteor}, {_format_interval(scores.get('meteor_nltk'))} (nltk)")
 
 
 def _format_interval(score: Interval | None) -> str:

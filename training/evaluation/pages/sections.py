@@ -9,9 +9,9 @@ from training.evaluation.drafting import MODE_DESCRIPTIONS
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.floors import FIXED, FLOOR_DESCRIPTIONS, TITLES
 from training.evaluation.pages.grid import (
+    BUNDLE,
     FLOOR,
-    NOTHING,
-    OURS,
+    NO_VALUE,
     Cell,
     Grid,
     Line,
@@ -82,7 +82,7 @@ def _scores(evaluation: Evaluation) -> Section:
         for mode, result in evaluation.modes.items()
     ]
     paragraphs += [
-        f"Prior mode {mode} is left out: {why}." for mode, why in evaluation.left_out.items()
+        f"Prior mode {mode} is left out: {reason}." for mode, reason in evaluation.left_out.items()
     ]
     paragraphs += [
         f"Floor, {TITLES[name]}: {FLOOR_DESCRIPTIONS[name]}." for name in evaluation.floors
@@ -93,12 +93,12 @@ def _scores(evaluation: Evaluation) -> Section:
         paragraphs += [f"{note}." for note in notes.values()]
     grids = []
     for normalisation in evaluation.scoring.normalisations:
-        ours = {
+        mode_scores = {
             f"prior mode {mode}": result.scores.wording[normalisation]
             for mode, result in evaluation.modes.items()
         }
-        floors = {TITLES[n]: one.wording[normalisation] for n, one in evaluation.floors.items()}
-        grids.append(_grid(f"Wording, normalisation {normalisation}", names, ours, floors))
+        floors = {TITLES[n]: floor.wording[normalisation] for n, floor in evaluation.floors.items()}
+        grids.append(_grid(f"Wording, normalisation {normalisation}", names, mode_scores, floors))
     return Section("Scores and floors", tuple(dict.fromkeys(paragraphs)), tuple(grids))
 
 
@@ -113,14 +113,18 @@ def _findings(evaluation: Evaluation) -> Section:
             Cell(f"{result.agreement.exact:.1%}"),
             Cell(format_score(result.swapped.f1)),
         )
-        lines.append(Line(f"prior mode {mode}", cells, OURS))
+        lines.append(Line(f"prior mode {mode}", cells, BUNDLE))
     lines += [
         Line(
             TITLES[n],
-            (*interval_cells(one.findings, list(FINDING_HEADINGS)), Cell(NOTHING), Cell(NOTHING)),
+            (
+                *interval_cells(floor.findings, list(FINDING_HEADINGS)),
+                Cell(NO_VALUE),
+                Cell(NO_VALUE),
+            ),
             FLOOR,
         )
-        for n, one in evaluation.floors.items()
+        for n, floor in evaluation.floors.items()
     ]
     modes = {m: c.agreement for m, c in evaluation.modes.items() if c.agreement is not None}
     by_finding = tuple(
@@ -129,8 +133,8 @@ def _findings(evaluation: Evaluation) -> Section:
             (
                 Cell(str(studies)),
                 *(
-                    Cell(format_score(one.by_finding[name]) if studies else NOTHING)
-                    for one in modes.values()
+                    Cell(format_score(agreement.by_finding[name]) if studies else NO_VALUE)
+                    for agreement in modes.values()
                 ),
             ),
         )
@@ -141,8 +145,8 @@ def _findings(evaluation: Evaluation) -> Section:
         (
             "Findings named in the drafts against those that were drawn, all counted together "
             "(micro-averaged). A finding on the wrong side is a wrong one.",
-            "Films swapped: the same studies, each drafted from the films of another one. What "
-            "is left is what can be said without looking.",
+            "Films swapped: the same studies, each drafted from the films of another one. The "
+            "score that remains needs no look at the films.",
         ),
         (
             Grid(
@@ -163,15 +167,17 @@ def _findings(evaluation: Evaluation) -> Section:
 
 def _observations(evaluation: Evaluation) -> Section:
     names = list(evaluation.main.scores.observations)
-    ours = {f"prior mode {m}": result.scores.observations for m, result in evaluation.modes.items()}
-    floors = {TITLES[n]: one.observations for n, one in evaluation.floors.items()}
+    mode_scores = {
+        f"prior mode {m}": result.scores.observations for m, result in evaluation.modes.items()
+    }
+    floors = {TITLES[n]: floor.observations for n, floor in evaluation.floors.items()}
     return Section(
         "Observations",
         (
             f"The observations of CheXpert that drafts and references name, read from both texts "
             f"by {evaluation.scoring.labeller.name}. Scores by another labeller are other scores.",
         ),
-        (_grid("Agreement on observations", names, ours, floors),),
+        (_grid("Agreement on observations", names, mode_scores, floors),),
     )
 
 
@@ -181,7 +187,7 @@ def _groups(evaluation: Evaluation) -> Section:
     grids = []
     for mode, result in evaluation.modes.items():
         lines = [
-            Line(f"all {len(held_out.examples)}", interval_cells(result.scores.main, names), OURS)
+            Line(f"all {len(held_out.examples)}", interval_cells(result.scores.main, names), BUNDLE)
         ]
         lines += [
             Line(f"{group.name} ({len(group.indices)})", interval_cells(scores, names))
@@ -209,13 +215,13 @@ def _groups(evaluation: Evaluation) -> Section:
 def _comparing(evaluation: Evaluation) -> Section:
     lines = []
     for mode, result in evaluation.modes.items():
-        one = result.comparisons
+        comparisons = result.comparisons
         cells = (
-            Cell(str(one.studies)),
-            share_cell(one.drafts, one.studies),
-            share_cell(one.references, one.studies),
+            Cell(str(comparisons.studies)),
+            share_cell(comparisons.drafts, comparisons.studies),
+            share_cell(comparisons.references, comparisons.studies),
         )
-        lines.append(Line(f"prior mode {mode}", cells, OURS))
+        lines.append(Line(f"prior mode {mode}", cells, BUNDLE))
     return Section(
         "Comparisons that nobody could make",
         (
@@ -250,7 +256,10 @@ def failures_section(evaluation: Evaluation) -> Section:
                 "What failed, and why",
                 "study",
                 ("prior mode", "reason"),
-                tuple(Line(one.key, (Cell(mode), Cell(one.reason))) for mode, one in failed),
+                tuple(
+                    Line(failure.key, (Cell(mode), Cell(failure.reason)))
+                    for mode, failure in failed
+                ),
             ),
         ),
     )
@@ -282,8 +291,10 @@ def _group_scores(evaluation: Evaluation) -> list[str]:
 
 
 def _grid(
-    caption: str, names: Sequence[str], ours: dict[str, Scores], floors: dict[str, Scores]
+    caption: str, names: Sequence[str], mode_scores: dict[str, Scores], floors: dict[str, Scores]
 ) -> Grid:
-    lines = [Line(head, interval_cells(scores, names), OURS) for head, scores in ours.items()]
+    lines = [
+        Line(head, interval_cells(scores, names), BUNDLE) for head, scores in mode_scores.items()
+    ]
     lines += [Line(head, interval_cells(scores, names), FLOOR) for head, scores in floors.items()]
     return Grid(caption, "", tuple(map(heading, names)), tuple(lines))
