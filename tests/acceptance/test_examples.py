@@ -58,7 +58,7 @@ def test_a_study_is_sent_and_its_draft_is_read_by_rest(station: Station, tmp_pat
     assert "status UNREVIEWED" in draft.stdout
 
 
-def test_a_study_that_never_came_and_a_folder_without_images_are_said(
+def test_an_unknown_study_and_a_folder_without_images_are_reported(
     station: Station, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.txt").write_text("no image")

@@ -40,7 +40,7 @@ def log_probabilities(
     return logits.float().log_softmax(-1).cpu()
 
 
-def test_float16_over_large_activations_tells_what_float32_tells(
+def test_float16_over_large_activations_gives_the_distributions_of_float32(
     device: torch.device, full: str
 ) -> None:
     texts = torch.randint(4, 256, (STUDIES, STEPS), generator=torch.Generator().manual_seed(0))

@@ -60,7 +60,7 @@ def test_missing_parts_and_alarms_are_on_top(client, seeder):
     assert "The disk of the worker is failing." in page
 
 
-def test_a_draft_stands_under_the_warning_with_all_it_came_from(client, seeder):
+def test_a_draft_is_shown_under_the_warning_with_all_its_inputs(client, seeder):
     study = seeder.draft_study(1, notice="Knows drawn phantoms only.", notes=["View unknown."])
     page = client.get(f"/studies/{study}").text
     before, after = page.split('class="report"')
@@ -159,7 +159,7 @@ def test_retry_and_release_on_the_page(client, seeder):
     assert client.post(f"/studies/{receiving}/release").status_code == 200
 
 
-def test_the_page_tells_when_its_study_has_changed(client, seeder):
+def test_the_page_reports_that_its_study_has_changed(client, seeder):
     (study,) = seeder.complete(1)
     page = client.get(f"/studies/{study}").text
     (address,) = re.findall(r'hx-get="(/studies/[^"]+)"', page)

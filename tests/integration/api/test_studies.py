@@ -142,7 +142,7 @@ def test_a_hold_that_was_not_seen_is_not_decided(client, seeder):
         assert [hold.decision for hold in holds.list_by_study(session, study)] == [None, None]
 
 
-def test_nobody_decides_without_a_name(client, seeder):
+def test_a_decision_needs_a_name(client, seeder):
     (study,) = seeder.complete(1)
     seeder.hold(study)
     (hold,) = client.get(f"/api/studies/{study}").json()["holds"]

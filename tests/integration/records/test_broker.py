@@ -45,7 +45,7 @@ def test_a_bell_that_cannot_be_counted_is_left_to_the_sweep(setting):
         queue_length("prepare")
 
 
-def test_nobody_else_makes_clients():
+def test_no_other_module_makes_clients():
     importers = [
         str(path.relative_to(ROOT))
         for package in PACKAGES

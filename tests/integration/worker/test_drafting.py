@@ -100,10 +100,10 @@ class ReporterWithTokens(NullReporter):
     """The null reporter with a token for each word, each of probability one quarter."""
 
     def draft(self, cases):
-        for wrote in super().draft(cases):
-            tokens = tuple(f"▁{token}" for token in wrote.text.split())
+        for output in super().draft(cases):
+            tokens = tuple(f"▁{token}" for token in output.text.split())
             logs = (math.log(0.25),) * len(tokens)
-            yield replace(wrote, tokens=tokens, logprobs=logs, rerun="float32")
+            yield replace(output, tokens=tokens, logprobs=logs, rerun="float32")
 
 
 def test_a_draft_keeps_how_sure_the_model_was_and_what_was_run_again():
@@ -420,8 +420,8 @@ def test_a_draft_that_the_database_refuses_takes_no_mate_along(night):
         def write_batch(self, batch):
             from dataclasses import replace
 
-            for wrote in super().write_batch(batch):
-                yield replace(wrote, text="a\x00b") if wrote.key == poison else wrote
+            for output in super().write_batch(batch):
+                yield replace(output, text="a\x00b") if output.key == poison else output
 
     assert draft(WithNull()) == 1
     assert (visible_state(bad), visible_state(good)) == (FAILED, DRAFTED)

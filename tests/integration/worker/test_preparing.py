@@ -233,7 +233,7 @@ def test_a_full_disk_costs_no_attempt(monkeypatch):
     assert (row.attempts, row.lease_owner, row.state) == (0, None, RequestState.WAITING)
 
 
-def test_a_data_folder_that_is_not_there_condemns_nobody():
+def test_a_missing_data_folder_costs_no_study_an_attempt():
     study = store_studies(1)[0]
     instances = Blobs(settings().data_dir).root / "instances"
     instances.rename(instances.with_name("elsewhere"))
@@ -268,7 +268,7 @@ def test_many_files_gone_are_the_disks_fault(night):
     assert prepare() == 0
 
 
-def test_an_error_nobody_foresaw_costs_an_attempt_and_quotes_nothing(monkeypatch):
+def test_an_unexpected_error_costs_an_attempt_and_quotes_nothing(monkeypatch):
     study = store_studies(1)[0]
 
     def odd(*_):

@@ -119,7 +119,7 @@ def test_without_redis_the_rows_move_and_nothing_is_lost(queue, night, broker):
     assert sweep.sweep().rung == 1
 
 
-def test_ringing_stays_under_the_limit_whoever_rings(queue, night):
+def test_ringing_again_stays_under_the_limit(queue, night):
     night(bells_ahead=2)
     store_studies(1, 2, 3)
     close_studies()

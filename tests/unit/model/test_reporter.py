@@ -84,7 +84,7 @@ def test_the_manifest_is_the_bundles(reporter: Reporter) -> None:
     assert len(reporter.settings_digest) == 64
 
 
-def test_the_null_reporter_says_that_nobody_looked() -> None:
+def test_the_null_reporter_says_that_no_image_was_read() -> None:
     null = load_reporter("null")
     assert isinstance(null, NullReporter)
     assert null.manifest.name == "null"

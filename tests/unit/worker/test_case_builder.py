@@ -73,7 +73,7 @@ def test_another_prior_is_another_digest(study):
     assert first.digest != second.digest
 
 
-def test_a_doubtful_indication_is_said_on_the_draft(study):
+def test_a_doubtful_indication_is_noted_on_the_draft(study):
     datasets, write = study
     for dataset in datasets:
         del dataset.RequestAttributesSequence
@@ -134,9 +134,9 @@ def test_a_header_without_pixels_is_no_image_and_nothing_is_damaged(study):
     outcome = build([frontal])
     assert isinstance(outcome, Unsuitable)
     assert outcome.reason == "no_pixels"
-    neither = build([frontal, lateral])
-    assert neither.reason == "needed_view_missing"
-    assert "without its pixels" in neither.sentence
+    no_pixels = build([frontal, lateral])
+    assert no_pixels.reason == "needed_view_missing"
+    assert "without its pixels" in no_pixels.sentence
 
 
 def test_a_needed_image_that_is_damaged_is_no_study_for_another_model(study):

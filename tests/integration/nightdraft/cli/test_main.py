@@ -107,7 +107,7 @@ def test_a_port_in_use(server: str, data_dir: Path, free_port: int) -> None:
     assert f"NIGHTDRAFT_{server.upper()}_PORT" in line
 
 
-def test_a_sender_whom_nobody_answers(samples: Path, free_port: int) -> None:
+def test_a_sender_without_an_answer_is_an_error(samples: Path, free_port: int) -> None:
     done = nightdraft("send", str(samples / "dicom/chest"), "--port", str(free_port))
     assert f"nobody answers at 127.0.0.1 port {free_port}" in one_line(done)
 

@@ -184,7 +184,7 @@ def test_preparing_well_gives_drafting_all_its_attempts():
     assert len(claim(Stage.DRAFT)) == 1
 
 
-def test_a_sick_worker_condemns_nobody():
+def test_attempts_that_a_sick_worker_cost_are_restored():
     studies = [complete(new_instance(f"1.{n}"))[0] for n in range(3)]
     claimed = claim()
     for lease in claimed:
@@ -228,7 +228,7 @@ def close():
         studies.close_quiet(session, 0.0)
 
 
-def test_cancelling_while_images_come_stands_when_the_study_is_complete():
+def test_a_study_cancelled_while_images_come_stays_cancelled_when_complete():
     (registered,) = register(new_instance())
     hold_and_cancel(registered.study_id)
     close()

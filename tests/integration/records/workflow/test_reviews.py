@@ -92,7 +92,7 @@ def test_what_was_signed_is_kept_and_its_draft_stays_unreviewed(study_id, draft_
     assert draft.text.startswith(WARNING)
 
 
-def test_the_timeline_tells_who_and_nothing_of_the_text(study_id, draft_id):
+def test_the_timeline_names_the_reader_and_nothing_of_the_text(study_id, draft_id):
     reject(draft_id, note="Phantom One moved")
     review_id = sign(draft_id, findings="Phantom One, clear.")
     set_consent(review_id, True)
@@ -173,13 +173,13 @@ def test_of_two_readers_who_sign_at_once_one_is_refused(study_id, draft_id):
         reviews.sign(session, draft_id, "R", "the first", "")
         second_reader = threading.Thread(target=second)
         second_reader.start()
-        eventually(somebody_waits)
+        eventually(a_transaction_waits)
     second_reader.join()
     assert len(refused) == 1
     assert [review.findings for review in of(study_id)] == ["the first"]
 
 
-def somebody_waits():
+def a_transaction_waits():
     waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     with unit_of_work() as session:
         return session.scalar(text(f"{waits} AND datname = current_database()"))
@@ -273,13 +273,13 @@ def test_a_rejection_is_not_trained_on(study_id, draft_id):
     assert (review.study_id, review.decision) == (study_id, ReviewDecision.REJECTED)
 
 
-def test_the_latest_signed_report_of_a_study_stands(study_id, draft_id):
+def test_only_the_latest_signed_report_of_a_study_counts(study_id, draft_id):
     sign(draft_id, findings="as it was", consent=True)
     newer = draft_again()
     reject(newer)
     assert [review.findings for review in latest(consented=True)] == ["as it was"]
     review_id = sign(newer, findings="as it is", consent=False)
-    assert latest(consented=True) == [], "what was corrected is not learnt from"
+    assert latest(consented=True) == [], "a report that was corrected is not trained on"
     set_consent(review_id, True)
     assert [review.findings for review in latest(consented=True)] == ["as it is"]
     assert [review.findings for review in latest()] == ["as it is"]

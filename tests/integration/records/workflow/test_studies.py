@@ -62,15 +62,15 @@ def test_a_known_image_under_another_study_is_a_conflict_there():
 
 
 def test_another_patient_under_a_known_study_is_never_merged():
-    registered, stranger = register(
+    registered, mismatch = register(
         new_instance(patient=PATIENT), new_instance(patient=OTHER_PATIENT)
     )
-    assert stranger.outcome is Outcome.MISMATCH
+    assert mismatch.outcome is Outcome.MISMATCH
     row = row_of(registered.study_id)
     assert (row.patient_id, row.image_count, row.state) == ("P-1", 1, VisibleState.HELD)
     with unit_of_work() as session:
-        aside = studies.list_instances(session, registered.study_id, InstanceState.MISMATCH)
-        assert len(aside) == 1
+        mismatched = studies.list_instances(session, registered.study_id, InstanceState.MISMATCH)
+        assert len(mismatched) == 1
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_study_is_found_by_its_uid_and_by_our_id():
             studies.get_by_uid(session, "9.9.9")
 
 
-def test_the_timeline_tells_what_happened():
+def test_the_timeline_lists_what_happened():
     (study_id,) = complete(
         new_instance(content="a", sop="1.1"), new_instance(content="b", sop="1.1")
     )

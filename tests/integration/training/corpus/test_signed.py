@@ -228,7 +228,7 @@ def test_findings_alone(store_study: Callable[..., StoredStudy]) -> None:
     ]
 
 
-def test_an_indication_that_nobody_gave_is_none(store_study: Callable[..., StoredStudy]) -> None:
+def test_an_order_without_an_indication_gives_none(store_study: Callable[..., StoredStudy]) -> None:
     sign(store_study(indication="Not provided", source="none"))
     (example,) = read()
     assert isinstance(example, Example)

@@ -152,7 +152,7 @@ def test_the_command_writes_figures_and_a_report(
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_what_cannot_be_done_is_said_before_anything_is_drafted(
+def test_what_cannot_be_done_is_an_error_before_anything_is_drafted(
     options: dict[str, object],
     error: type[Exception],
     message: str,
@@ -189,6 +189,6 @@ def test_a_bundle_that_can_be_prompted_in_no_mode_says_why() -> None:
         )
 
 
-def test_training_and_test_phantoms_never_meet() -> None:
+def test_training_and_test_phantoms_are_disjoint() -> None:
     training_keys = {example.key for example in islice(PhantomCorpus().read(TRAIN), 50)}
     assert not training_keys & {example.key for example in islice(PhantomCorpus().read(TEST), 50)}

@@ -67,7 +67,7 @@ def test_bytes_put_into_the_buffer_are_taken(new_file):
     assert file.path.read_bytes() == content
 
 
-def test_the_digest_is_the_objects_whoever_wrote_the_file():
+def test_the_digest_is_of_the_object_and_not_of_the_file_meta():
     def digest(*pieces):
         data_set_digest = DataSetDigest()
         for piece in pieces:
@@ -99,7 +99,7 @@ def test_without_room_nothing_is_begun(new_file, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_room_that_goes_while_a_large_object_comes(new_file, tmp_path):
+def test_a_disk_that_fills_up_while_a_large_object_comes(new_file, tmp_path):
     room = [True, False]
     file = new_file(10**9, lambda: room.pop(0))
     file.write(bytes(10_000_000))

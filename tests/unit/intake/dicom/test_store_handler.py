@@ -18,7 +18,7 @@ def test_no_limit_by_default():
     assert [limiter.delay_seconds("CR1", 0.0) for _ in range(1000)] == [0.0] * 1000
 
 
-def test_whoever_ends_the_listener_does_not_wait_for_it():
+def test_the_wait_ends_with_the_listener():
     ended = threading.Event()
     ended.set()
     limiter = RateLimiter(1, ended)

@@ -90,7 +90,7 @@ def test_the_best_procedure_is_taken(rank: int) -> None:
     assert find_procedure(reversed(headers)) == expected
 
 
-def test_nothing_is_said() -> None:
+def test_an_empty_header_gives_nothing() -> None:
     for headers in ({}, [], [{}], {"StudyDescription": "XR CHEST", "ReasonForStudy": " "}):
         assert find_indication(headers) == OrderText(NOT_PROVIDED, "none")
     assert NOT_PROVIDED == "Not provided"

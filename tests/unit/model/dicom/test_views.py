@@ -304,7 +304,7 @@ def test_the_order_of_the_views(study: list[Instance], views: list[str]) -> None
         assert set(reasons(choice)) == names - set(views)
 
 
-def test_the_nearest_reason_stands_for_the_study() -> None:
+def test_the_nearest_reason_is_that_of_the_study() -> None:
     study = [instance("a", {"Modality": "CT"}), instance("b", {"BodyPartExamined": "KNEE"})]
     choice = choose_views([*study, instance("c", {"Modality": "CT"})], USE)
     assert (choice.outcome, choice.reason) == ("skip", Reason.NOT_CHEST)

@@ -100,7 +100,7 @@ def test_values_are_summed_over_a_slice_of_a_cache() -> None:
     assert torch.allclose(weighted_sum(weights, values), weights @ values, atol=1e-6)
 
 
-def test_rounded_layers_are_near_and_are_said(demo: ClinicalBLIP) -> None:
+def test_rounded_layers_are_near_and_are_reported(demo: ClinicalBLIP) -> None:
     rounded = copy.deepcopy(demo)
     tune_for_device(rounded, CPU, int8=True)
     kinds = [m for m in rounded.network.modules() if isinstance(m, nn.Linear | Int8Linear)]

@@ -59,7 +59,7 @@ def test_the_engine_writes_in_half_precision_what_it_writes_in_full(
         assert output.rerun == ""
 
 
-def test_no_numbers_are_run_again_in_float32_and_said(
+def test_values_that_are_no_numbers_are_run_again_in_float32_and_reported(
     narrow: ClinicalBLIP,
 ) -> None:
     # The same weights, rounded to float16, and all computed in float32.

@@ -94,8 +94,8 @@ def test_heads_and_classes_are_in_chexberts_order(folder: Path, network: CheXber
     torch.save(published(network), folder / "chexbert.pth")
     chexbert = CheXbert.load(folder, "cpu")
     (labels,) = chexbert.label(["Heart."])
-    wanted = {name: order[n % 4] for n, name in enumerate(OBSERVATIONS[:-1])}
-    assert labels == wanted | {NO_FINDING: Label.PRESENT}
+    expected = {name: order[n % 4] for n, name in enumerate(OBSERVATIONS[:-1])}
+    assert labels == expected | {NO_FINDING: Label.PRESENT}
     assert chexbert.are_normal(["Heart."]) == [True]
 
 

@@ -33,7 +33,7 @@ def test_the_geometric_mean_and_the_least_of_each_sentence(tokens: tuple[str, ..
     )
 
 
-def test_tokens_that_do_not_spell_the_text_say_nothing() -> None:
+def test_tokens_that_do_not_spell_the_text_give_no_confidence() -> None:
     assert sentence_confidences(TEXT, SENTENCE_PIECE[:-1], LOGS[:-1]) == ()
     assert sentence_confidences(TEXT, SENTENCE_PIECE, LOGS[:-1]) == ()
     assert sentence_confidences(TEXT, ["▁Other", *SENTENCE_PIECE[1:]], LOGS) == ()

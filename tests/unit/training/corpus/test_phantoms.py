@@ -27,7 +27,7 @@ def first_with(*findings: str, start: int = 0) -> Phantom:
     return next(p for p in map(phantom, range(start, start + 50_000)) if p.findings == wanted)
 
 
-def test_a_seed_is_a_phantom_for_ever() -> None:
+def test_a_seed_always_gives_the_same_phantom() -> None:
     for seed in (0, 7, HELD_OUT):
         first, second = phantom(seed), phantom(seed)
         assert first == second
@@ -52,14 +52,16 @@ def test_images_are_square_grey_and_alike_at_every_size() -> None:
 
 
 @pytest.mark.parametrize(
-    ("side", "sick", "well"),
+    ("side", "affected", "healthy"),
     [("right", IMAGE_LEFT, IMAGE_RIGHT), ("left", IMAGE_RIGHT, IMAGE_LEFT)],
 )
-def test_the_patients_right_is_on_the_images_left(side: str, sick: slice, well: slice) -> None:
+def test_the_patients_right_is_on_the_images_left(
+    side: str, affected: slice, healthy: slice
+) -> None:
     base = slice(68, 80)
     for start in range(0, 8000, 1000):
         image = first_with(f"effusion_{side}", start=start).render("frontal", 112).astype(float)
-        assert image[base, sick].mean() > image[base, well].mean() + 8
+        assert image[base, affected].mean() > image[base, healthy].mean() + 8
 
 
 def test_every_finding_occurs_and_none_hides_another() -> None:
@@ -83,7 +85,7 @@ def test_the_report_says_just_the_findings_in_each_section() -> None:
         assert extract_findings(case.impression) == case.findings, case.report
 
 
-def test_the_indication_tells_nothing() -> None:
+def test_the_indication_is_independent_of_the_findings() -> None:
     """Each indication is as common among studies with findings as among normal ones."""
     phantoms = [phantom(seed) for seed in range(6000)]
     for finding in ("cardiomegaly", "effusion_left", "pneumothorax_right"):

@@ -80,7 +80,7 @@ def test_files_are_read_back(tmp_path: Path) -> None:
             assert pydicom.dcmread(path).pixel_array.shape == (32, 32)
 
 
-def test_what_the_caller_says_goes() -> None:
+def test_values_of_the_caller_replace_the_defaults() -> None:
     ds = phantom_dicom(
         phantom(1), size=16, accession="A1", patient_id="P1", study_date="20260102", priority="STAT"
     )[0]

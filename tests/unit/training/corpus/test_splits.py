@@ -15,7 +15,7 @@ from training.corpus.splits import (
 )
 
 
-def test_a_place_is_the_same_for_ever() -> None:
+def test_a_patients_split_never_changes() -> None:
     """Written down, so that a change does not move patients from one side to the other."""
     assert uniform_draw(0, "paper", "1000") == pytest.approx(0.7462351940, abs=1e-9)
     draws = [uniform_draw(0, "paper", str(n)) for n in range(2000)]

@@ -51,7 +51,7 @@ def test_phantoms_reports_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "expected"),
     [
         ("Mrs. Jane Q. Roe-Doe has a cough", "Mrs. (NAME) has a cough"),
         ("JANE ROE: cough", "(NAME): cough"),
@@ -67,8 +67,8 @@ def test_phantoms_reports_stay_as_they_are() -> None:
         ),
     ],
 )
-def test_what_the_records_know_goes(text: str, left: str) -> None:
-    assert deidentify(text, JANE) == left
+def test_identifiers_in_the_records_are_removed(text: str, expected: str) -> None:
+    assert deidentify(text, JANE) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_what_the_records_know_goes(text: str, left: str) -> None:
         ("Smith^John", "Smi\u00adth, Jo\u200bhn"),
     ],
 )
-def test_a_name_goes_however_it_is_spelt(name: str, text: str) -> None:
+def test_a_name_is_removed_in_any_spelling(name: str, text: str) -> None:
     assert deidentify(f"cough, {text}, 3 cm", KnownIdentifiers(name)) == "cough, (NAME), 3 cm"
 
 
@@ -103,7 +103,7 @@ def test_a_name_goes_however_it_is_spelt(name: str, text: str) -> None:
         ("^^^^", "Clear."),
     ],
 )
-def test_a_word_that_names_nobody_by_itself_stays(name: str, text: str) -> None:
+def test_a_word_that_is_no_name_by_itself_stays(name: str, text: str) -> None:
     assert deidentify(text, KnownIdentifiers(name)) == text
 
 
@@ -112,7 +112,7 @@ BORN = KnownIdentifiers(birth_date="19301205", study_date="20240305")
 
 @pytest.mark.parametrize("known", [KnownIdentifiers(), BORN], ids=["by its form", "as known"])
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "expected"),
     [
         ("Compared with the 03/05/2024 films", "Compared with the (DATE) films"),
         ("The 12/05/1930 lateral film", "The (DATE) lateral film"),
@@ -122,11 +122,13 @@ BORN = KnownIdentifiers(birth_date="19301205", study_date="20240305")
         ("Rib films of 03/05/24 of the left", "Rib films of (DATE) of the left"),
     ],
 )
-def test_a_full_date_goes_whatever_follows(text: str, left: str, known: KnownIdentifiers) -> None:
-    assert deidentify(text, known) == left
+def test_a_full_date_is_removed_before_any_text(
+    text: str, expected: str, known: KnownIdentifiers
+) -> None:
+    assert deidentify(text, known) == expected
 
 
-def test_a_known_day_goes_before_a_common_word_and_a_measurement_stays() -> None:
+def test_a_known_day_is_removed_before_a_common_word_and_a_measurement_stays() -> None:
     known = KnownIdentifiers(study_date="20241012")
     assert deidentify("the 10/12 films, 10/12 x-ray", known) == "the (DATE) films, (DATE) x-ray"
     text = "A nodule of 10-12 mm; 10.12 x 4.5 mm; fractures of 10/12 left posterior ribs."
@@ -134,7 +136,7 @@ def test_a_known_day_goes_before_a_common_word_and_a_measurement_stays() -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "expected"),
     [
         ("Compared with 2024-03-05.", "Compared with (DATE)."),
         ("3/5/2024, 03/05/24, 5.3.2024, 3-5-24", "(DATE), (DATE), (DATE), (DATE)"),
@@ -163,8 +165,8 @@ def test_a_known_day_goes_before_a_common_word_and_a_measurement_stays() -> None
         ("P.O. Box 12, SW1A 1AA", "(ADDRESS), (ADDRESS)"),
     ],
 )
-def test_what_has_the_form_of_an_identifier_goes(text: str, left: str) -> None:
-    assert deidentify(text) == left
+def test_what_has_the_form_of_an_identifier_is_removed(text: str, expected: str) -> None:
+    assert deidentify(text) == expected
 
 
 STROKES = str.maketrans("đł", "dl")
@@ -198,8 +200,10 @@ def test_a_planted_name_never_survives(
         if plain(part) in NO_NAME or plain(part) in {kind.lower() for kind in Kind}:
             continue
         planted = " ".join([*tokens[:place], f"{before}{case(part)}{after}", *tokens[place:]])
-        left = deidentify(planted, KnownIdentifiers("^".join(parts)))
-        assert not re.search(rf"(?<![^\W\d_]){re.escape(plain(part))}(?![^\W\d_])", plain(left))
+        deidentified = deidentify(planted, KnownIdentifiers("^".join(parts)))
+        assert not re.search(
+            rf"(?<![^\W\d_]){re.escape(plain(part))}(?![^\W\d_])", plain(deidentified)
+        )
 
 
 @settings(deadline=None)
@@ -209,10 +213,10 @@ def test_a_planted_name_never_survives(
     sentence=st.sampled_from(CLINICAL),
 )
 def test_a_planted_id_never_survives(digits: str, letters: str, sentence: str) -> None:
-    left = deidentify(
+    deidentified = deidentify(
         f"{sentence} {letters.lower()}{digits}.", KnownIdentifiers(patient_id=letters + digits)
     )
-    assert digits not in left
+    assert digits not in deidentified
 
 
 @settings(deadline=None)

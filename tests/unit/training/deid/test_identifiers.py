@@ -8,7 +8,7 @@ from training.deid.deidentify import deidentify
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "expected"),
     [
         ("Comparison: 2/14/2023 x-ray.", "Comparison: (DATE) x-ray."),
         ("As of 3/5/2024 the effusion has resolved.", "As of (DATE) the effusion has resolved."),
@@ -24,8 +24,8 @@ from training.deid.deidentify import deidentify
         ("at 1030 the resident", "at (TIME) the resident"),
     ],
 )
-def test_a_date_goes(text: str, left: str) -> None:
-    assert deidentify(text) == left
+def test_a_date_is_removed(text: str, expected: str) -> None:
+    assert deidentify(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_ribs_levels_and_sizes_stay(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "expected"),
     [
         ("94 year female with cough", "(AGE) year female with cough"),
         ("94-year female", "(AGE)-year female"),
@@ -64,8 +64,8 @@ def test_ribs_levels_and_sizes_stay(text: str) -> None:
         ("Nonagenarian; age: 101 years", "(AGE); age: (AGE) years"),
     ],
 )
-def test_an_age_over_89_goes(text: str, left: str) -> None:
-    assert deidentify(text) == left
+def test_an_age_over_89_is_removed(text: str, expected: str) -> None:
+    assert deidentify(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_other_ages_fevers_and_sizes_stay(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "expected"),
     [
         ("Contact at 555-1234 the resident", "Contact at (PHONE) the resident"),
         ("call 555-1234 x 22", "call (PHONE)"),
@@ -95,8 +95,8 @@ def test_other_ages_fevers_and_sizes_stay(text: str) -> None:
         ("05.12.2024 10:30, 05.12.2024 1030 hrs", "(DATE) (TIME), (DATE) (TIME)"),
     ],
 )
-def test_a_telephone_goes(text: str, left: str) -> None:
-    assert deidentify(text) == left
+def test_a_telephone_number_is_removed(text: str, expected: str) -> None:
+    assert deidentify(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_what_is_measured_is_no_telephone(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "expected"),
     [
         ("SSN 123 45 6789; SSN: 123-45-6789", "SSN (ID); SSN: (ID)"),
         ("123 45 6789", "(ID)"),
@@ -125,8 +125,8 @@ def test_what_is_measured_is_no_telephone(text: str) -> None:
         ("MRN 4711 45 year old, acc 12345 2 views", "MRN (ID) 45 year old, acc (ID) 2 views"),
     ],
 )
-def test_a_labelled_number_goes(text: str, left: str) -> None:
-    assert deidentify(text) == left
+def test_a_labelled_number_is_removed(text: str, expected: str) -> None:
+    assert deidentify(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,13 @@ from training.deid.deidentify import deidentify
     ],
 )
 @pytest.mark.parametrize("title", ["Dr.", "Drs.", "Prof. Dr. med."])
-def test_a_name_behind_a_title_goes_whole(title: str, name: str) -> None:
+def test_a_name_after_a_title_is_removed_completely(title: str, name: str) -> None:
     text = f"Seen by {title} {name} on the ward. No effusion."
     assert deidentify(text) == f"Seen by {title} (NAME) on the ward. No effusion."
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "expected"),
     [
         ("Prof. Dr. med. Klaus Weber", "Prof. Dr. med. (NAME)"),
         ("Mr. and Mrs. Smith; Nurse Jones", "Mr. and Mrs. (NAME); Nurse (NAME)"),
@@ -53,12 +53,12 @@ def test_a_name_behind_a_title_goes_whole(title: str, name: str) -> None:
         ("Dr. Smith\nTechnique: AP", "Dr. (NAME)\nTechnique: AP"),
     ],
 )
-def test_titles_stand_together_and_sentences_go_on(text: str, left: str) -> None:
-    assert deidentify(text) == left
+def test_titles_stand_together_and_sentences_go_on(text: str, expected: str) -> None:
+    assert deidentify(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "expected"),
     [
         ("ELECTRONICALLY SIGNED BY JOHN SMITH", "ELECTRONICALLY SIGNED BY (NAME)"),
         ("Dictated by SMITH, JOHN", "Dictated by (NAME)"),
@@ -80,8 +80,8 @@ def test_titles_stand_together_and_sentences_go_on(text: str, left: str) -> None
         ("informed Nurse Mary Jones, RN", "informed (NAME), RN"),
     ],
 )
-def test_names_of_signers_and_of_recipients_are_removed(text: str, left: str) -> None:
-    assert deidentify(text) == left
+def test_names_of_signers_and_of_recipients_are_removed(text: str, expected: str) -> None:
+    assert deidentify(text) == expected
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_studies_are_grouped_by_views_and_by_what_the_coders_say() -> None:
     assert held_out.normal_by == "the corpus's coders"
 
 
-def test_where_nobody_coded_the_labeller_says_what_is_normal() -> None:
+def test_without_codes_the_labeller_says_what_is_normal() -> None:
     held_out = held_out_set(ListedCorpus([make_study("1", CLEAR), make_study("2", FLUID)]))
     assert held_out.normal == (True, False)
     assert held_out.normal_by == load_labeller(None).name

@@ -26,7 +26,9 @@ NORMAL = "The heart is normal in size. The lungs are clear. No pleural effusion 
 
 
 @given(st.lists(st.integers(), min_size=2, max_size=40, unique=True), st.integers(0, 9))
-def test_shuffled_reports_are_all_there_and_none_at_home(numbers: list[int], seed: int) -> None:
+def test_shuffled_reports_are_complete_and_none_keeps_its_study(
+    numbers: list[int], seed: int
+) -> None:
     texts = [str(number) for number in numbers]
     shuffled = shuffle_references(texts, seed)
     assert sorted(shuffled) == sorted(texts)
@@ -62,7 +64,7 @@ def test_the_nearest_indication_gives_its_report(indication: str, report: str) -
     assert nearest.report(indication) == report
 
 
-def test_a_rare_word_tells_more_than_a_common_one() -> None:
+def test_a_rare_word_weighs_more_than_a_common_one() -> None:
     nearest = NearestIndication(["chest pain"] * 9 + ["chest tube"], [*"ABCDEFGHI", "tube"], "")
     assert nearest.report("chest tube placement") == "tube"
 

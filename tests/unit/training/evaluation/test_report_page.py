@@ -163,7 +163,7 @@ def test_the_worst_come_first_and_none_is_best_too() -> None:
     assert [case.key for case in best] == ["4", "0"]
 
 
-def test_our_row_stands_in_the_table_of_its_corpus_alone(tmp_path: Path) -> None:
+def test_our_row_is_only_in_the_table_of_its_corpus(tmp_path: Path) -> None:
     _, markdown = write_report(tmp_path, hostile("iu_xray"))
     tables = markdown.read_text().split("## The paper's tables")[1].split("**Table ")
     own_rows = [line for line in tables[1].splitlines() if line.startswith("| **mine")]
@@ -214,7 +214,7 @@ def test_pictures_that_are_not_the_reports_are_kept(tmp_path: Path) -> None:
     assert {path.read_text() for path in foreign_files} == {"mine"}
 
 
-def test_every_picture_of_a_report_goes_with_it(tmp_path: Path) -> None:
+def test_every_picture_of_a_report_is_removed_with_it(tmp_path: Path) -> None:
     held_out = held_out_set(PhantomCorpus(), 12)
     write_report(tmp_path, make_evaluation(held_out, held_out.floors["nearest"]))
     first = {path.name for path in (tmp_path / "pictures").iterdir()}
@@ -226,7 +226,7 @@ def test_every_picture_of_a_report_goes_with_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pictures", "report.html", "report.md"])
-def test_what_stands_in_the_reports_place_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_foreign_file_in_the_reports_place_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("mine") if name == "pictures" else path.mkdir()
     with pytest.raises(NotAllowed, match=f"{name} is .*name another folder"):

@@ -44,7 +44,7 @@ def test_a_full_disk_keeps_the_last_good_one(
     assert checkpoints.load(checkpoints.list_checkpoints(tmp_path)[-1])[1] == {"step": 1}
 
 
-def test_a_damaged_one_says_what_to_do_and_runs_nothing(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_says_what_to_do_and_runs_nothing(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:
             return Path.touch, (tmp_path / "ran",)

@@ -36,7 +36,7 @@ FULL = {
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_every_parameter_is_in_one_group_or_stands_still(name: str) -> None:
+def test_every_parameter_is_in_one_group_or_frozen(name: str) -> None:
     network = build_meta_network(config_of("full"))
     trainable = apply_stage(network, STAGES[name])
     named = trainable.named_parameters()
@@ -70,13 +70,13 @@ def test_what_the_two_stages_train_at_full_size() -> None:
 
 
 @pytest.mark.parametrize("stage", [STAGE1, STAGE2], ids=lambda stage: stage.name)
-def test_the_key_projection_stands_still(stage: object) -> None:
+def test_the_key_projection_is_frozen(stage: object) -> None:
     network = build_meta_network(config_of("full"))
     named = apply_stage(network, stage).named_parameters()  # type: ignore[arg-type]
     assert not [n for n in named if ".k_proj" in n or ".k." in n]
 
 
-def test_a_step_moves_what_the_table_says_and_nothing_else() -> None:
+def test_a_step_changes_what_the_table_says_and_nothing_else() -> None:
     torch.set_num_threads(1)
     for stage in (STAGE1, STAGE2):
         network = build_random("tiny").network

@@ -43,10 +43,10 @@ def test_what_was_trained_is_what_is_merged(stage: Stage, tmp_path: Path) -> Non
     trainable.save_adapter(tmp_path / "adapter")
 
     fresh = build_random("tiny")
-    untouched = Objective(fresh, "report").eval()(batch).item()
+    original = Objective(fresh, "report").eval()(batch).item()
     fresh.network, record = merge_adapter(fresh.network, tmp_path / "adapter")
     merged = Objective(fresh, "report").eval()(batch).item()
-    assert abs(untouched - trained) > 1e-3
+    assert abs(original - trained) > 1e-3
     assert merged == pytest.approx(trained, abs=5e-5)
     assert len(record["sha256"]) == 64
 

@@ -306,7 +306,7 @@ def test_the_table_has_a_line_for_each_stage_and_precision() -> None:
         assert line.endswith("| no: 1.0 GB | 1 x 4: 1.0 GB |")
 
 
-def test_a_plan_stands_beside_what_was_measured() -> None:
+def test_a_plan_is_compared_with_the_measurement() -> None:
     settings = replace(SMALL, precision="float32")
     text = compare("tiny", PAPER[0], plan_memory(PAPER[0], TINY, settings, rules="cpu"), "cpu")
     assert re.search(r"measured \d+ MB: the plan is off by [+-]\d\.\d%; \d+\.\d\d studies", text)

@@ -88,7 +88,7 @@ def test_the_published_values_come_out_to_their_digits(samples: Path) -> None:
 
     refs = list(zip(*(lines(name) for name in example["refs"]), strict=True))
     pair = published["individual"][0]
-    for wanted, scores in (
+    for expected, scores in (
         (example, score(lines(example["hyp"]), refs)),
         (pair, score([pair["hyp"]], [pair["refs"]])),
     ):
@@ -100,7 +100,9 @@ def test_the_published_values_come_out_to_their_digits(samples: Path) -> None:
             ("meteor_1_5", "METEOR"),
             ("rouge_l", "ROUGE_L"),
         ):
-            assert scores[score_name] == pytest.approx(wanted[published_name], abs=1e-6), score_name
+            assert scores[score_name] == pytest.approx(expected[published_name], abs=1e-6), (
+                score_name
+            )
         assert scores.bleu_a == pytest.approx((scores.bleu_2 + scores.bleu_3 + scores.bleu_4) / 3)
 
 
