@@ -40,7 +40,7 @@ def view(request: Request, study: uuid.UUID, instance: uuid.UUID) -> Response:
     """
     with unit_of_work() as session:
         instances = studies.list_instances(session, study, InstanceState.KEPT)
-    blob = next((kept.blob for kept in instances if kept.id == instance), None)
+    blob = next((row.blob for row in instances if row.id == instance), None)
     if blob is None:
         raise NotFound("the study has no such film")
     path = Blobs(request.app.state.settings.data_dir).path(blob)

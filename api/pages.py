@@ -175,16 +175,16 @@ def _study_images(record: StudyRecord) -> list[dict[str, Any]]:
     if record.current_draft is not None:
         read = {view["sop_instance_uid"]: view for view in record.current_draft.views}
         left_out = {image["sop_instance_uid"]: image for image in record.current_draft.left_out}
-    kept = [i for i in record.instances if i.state == InstanceState.KEPT]
+    instances = [i for i in record.instances if i.state == InstanceState.KEPT]
     order = {uid: position for position, uid in enumerate([*read, *left_out])}
-    kept.sort(key=lambda instance: order.get(instance.sop_instance_uid, len(order)))
+    instances.sort(key=lambda instance: order.get(instance.sop_instance_uid, len(order)))
     return [
         {
             "instance": instance,
             "read": read.get(instance.sop_instance_uid),
             "left_out": left_out.get(instance.sop_instance_uid),
         }
-        for instance in kept
+        for instance in instances
     ]
 
 

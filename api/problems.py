@@ -61,7 +61,7 @@ def problem_response(
     """One error as a page, or as problem+json on the paths that systems call.
 
     Args:
-        request: what was asked.
+        request: the request that is answered.
         status: the HTTP status.
         title: what happened.
         detail: what to do.
