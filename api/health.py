@@ -1,6 +1,6 @@
 """Health of the process and of the system, and its numbers for Prometheus.
 
-No label and no sentence here tells of a patient.
+No label and no sentence here reveals anything about a patient.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REDIS_SECONDS = 2.0
 
 @router.get("/healthz")
 def healthz() -> dict[str, str]:
-    """The process lives and answers. /readyz tells about the rest of the system."""
+    """The process lives and answers. /readyz reports on the rest of the system."""
     return {"status": "alive"}
 
 

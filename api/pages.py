@@ -167,8 +167,8 @@ def _study_images(record: StudyRecord) -> list[dict[str, Any]]:
     """The study's images, those that the model read first.
 
     Returns:
-        For each image its `instance`, and what the draft says of it: `read` where the model read
-        it, `left_out` where it was left out; both None where the draft does not name it.
+        For each image its `instance`, and what the draft records about it: `read` where the model
+        read it, `left_out` where it was left out; both None where the draft does not name it.
     """
     read: dict[str, Any] = {}
     left_out: dict[str, Any] = {}

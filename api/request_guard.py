@@ -22,7 +22,7 @@ MAX_BODY_BYTES = 65536
 """Largest body of a request. The longest that is needed is a decision with its note."""
 
 PROBE_PATHS = ("/healthz", "/readyz", "/metrics")
-"""Paths that tell nothing of patients: probes call them by whatever host name they know."""
+"""Paths that reveal nothing about patients: probes call them by whatever host name they know."""
 
 SAFETY_HEADERS = {
     # Only our own files: no inline script, so text from an image's header can never run.

@@ -1,6 +1,6 @@
 """What REST takes and gives, as pydantic models; FastAPI makes the OpenAPI document of them.
 
-The models are called as the rows they show: `Draft` here is what REST says of a `tables.Draft`.
+The models are named after the rows they show: `Draft` here is what REST shows of a `tables.Draft`.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Drafter(Protocol):
                 nothing active, None is the end.
 
         Yields:
-            A draft, or a failure, for each case; its key tells which.
+            A draft, or a failure, for each case; its key is the case's.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The circuit breaker: tells a sick worker from sick studies, and stops the sick worker.
+"""The circuit breaker: distinguishes a sick worker from bad studies, and stops the sick worker.
 
 When different studies fail one after another and none succeeds between them, the worker is sick.
 The studies get their attempts back, an alarm is raised, and the worker stops. While an alarm of its
@@ -25,9 +25,9 @@ from records.workflow import requests
 class CircuitBreaker:
     """Counts the different requests that failed in this process since one succeeded.
 
-    A request that failed while others beside it succeeded has itself to blame. When it is tried
-    again, its failure says nothing of the worker, so a few bad studies that are left over at the
-    end of a night raise no alarm.
+    A request that failed while others beside it succeeded is at fault itself. When it is tried
+    again, its failure is no evidence against the worker, so a few bad studies that are left over at
+    the end of a night raise no alarm.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -36,12 +36,12 @@ class CircuitBreaker:
         self._own_fault: deque[uuid.UUID] = deque(maxlen=1000)
 
     def record_success(self) -> None:
-        """A request succeeded: the worker is not sick."""
+        """Record that a request succeeded: the worker is not sick."""
         self._own_fault.extend(self._failed)
         self._failed.clear()
 
     def record_failure(self, request_id: uuid.UUID, error_text: str) -> None:
-        """A request failed by its own fault, as it seems.
+        """Record that a request failed, apparently by its own fault.
 
         Raises:
             WorkerSick: NIGHTDRAFT_SICK_AFTER requests have failed in a row. The alarm is raised,

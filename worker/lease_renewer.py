@@ -1,4 +1,4 @@
-"""Renews leases while their work goes on, and gives back what is left at the end.
+"""Renews leases while their work goes on, and releases the remaining ones at the end.
 
     with LeaseRenewer() as renewer:
         renewer.add(leases)
@@ -31,7 +31,7 @@ from records.workflow.leases import Lease
 
 
 class LeaseRenewer:
-    """Renews leases from a thread of its own, every third of their time."""
+    """Renews leases from a thread of its own, whenever a third of their time has passed."""
 
     def __init__(self) -> None:
         self._lease_seconds = settings().lease_seconds
@@ -102,7 +102,8 @@ class LeaseRenewer:
                 held = list(self._held.values())
                 if held and time.monotonic() - self._progress_at > self._stuck_seconds:
                     # A hung driver or decoder cannot be interrupted. When the process ends like
-                    # this the leases run out, and the study that did it is found, alone.
+                    # this the leases run out. Then each study is claimed alone, which shows
+                    # the one at fault.
                     logger().error("the worker hangs, and ends itself", count=len(held))
                     os._exit(1)
                 try:

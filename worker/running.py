@@ -63,7 +63,7 @@ def run_worker(part: Part) -> int:
             pool="prefork" if part == "prepare" else "solo",
             concurrency=processes if part == "prepare" else 1,
             queues=[part],
-            # Workers have nothing to tell each other (see worker.app).
+            # Workers exchange no messages with each other (see worker.app).
             without_gossip=True,
             without_mingle=True,
             without_heartbeat=True,
@@ -109,7 +109,7 @@ def check_requirements(part: Part) -> None:
 
 
 def _static_facts(part: Part, processes: int) -> dict[str, Any]:
-    """What the heartbeat tells of the part and does not change while it runs."""
+    """What the heartbeat reports about the part and does not change while it runs."""
     if part == "sweep":
         return {}
     manifest = served_manifest()

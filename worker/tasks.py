@@ -150,7 +150,7 @@ def _run(part: str, work: Callable[[], object], request_id: str = "") -> None:
         logger().error("the worker ends, to start anew", stage=part, error=safe_text(error))
         stop_worker()
     except NightdraftError as error:
-        # Disk, database, Redis or bundle: without a pause each bell would ask and fail anew.
+        # Disk, database, Redis or bundle: without a pause each bell would try and fail again.
         paused_until[part] = time.monotonic() + settings().sweep_seconds
         logger().error("a part is down", stage=part, request=request_id, error=safe_text(error))
     except Exception as error:

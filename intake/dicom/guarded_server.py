@@ -417,6 +417,6 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         """Whether to accept a new connection at all.
 
         Associations over their limit are rejected with an answer that the sender understands. This
-        limit is for connections that do not even ask for an association: they get no thread each.
+        limit is for connections that do not even request an association: they get no thread each.
         """
         return len(self.active_associations) < self.max_connections

@@ -59,7 +59,7 @@ END_SECONDS = 45
 lost: what was acknowledged is synced and committed."""
 
 ARTIM_SECONDS = 30.0
-"""Time for a connection to ask for an association (PS3.8 9.1.4)."""
+"""Time in which a connection must request an association (PS3.8 9.1.4)."""
 
 _CONNECTIONS_PER_ASSOCIATION = 2
 """Connections for each association that is allowed, so that an association over its own limit is
@@ -340,7 +340,7 @@ class Listener:
     # ---- Heartbeat and sweep ----
 
     def _facts(self) -> dict[str, Any]:
-        """What the heartbeat tells about the listener."""
+        """What the heartbeat reports about the listener."""
         settings, server = self._settings, self._server
         return {
             "host": settings.listen_host,

@@ -169,7 +169,7 @@ def run_engine(engine: Engine, device: torch.device, workload: Workload) -> Stra
 def make_engine(
     model: ClinicalBLIP, device: torch.device, workload: Workload, slots: int, longest: int
 ) -> Engine:
-    """An engine that generates exactly as many tokens as the workload asks for."""
+    """An engine that generates exactly as many tokens as the workload requests."""
     return Engine(
         model,
         device,

@@ -1,9 +1,9 @@
-"""What a header says of an image: a table of rules, and the code that applies it.
+"""What a header says about an image: a table of rules, and the code that applies it.
 
-`model.dicom.views` asks it whether an image is of the chest and in which projection. Every rule
-says where to look, for what, and why that counts; docs/use/images.md has what each rule was worth
-on 7,469 real headers. Where the header does not settle a question, the answer is "unknown", never
-the likelier of two.
+`model.dicom.views` uses it to decide whether an image is of the chest and in which projection.
+Every rule states where to look, for what, and why that counts; docs/use/images.md has what each
+rule was worth on 7,469 real headers. Where the header does not settle a question, the answer is
+"unknown", never the likelier of two.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_device_fault(error: BaseException) -> bool:
     """Whether the driver or the hardware failed.
 
-    torch raises some of these faults as a RuntimeError that only its text tells apart.
+    torch raises some of these faults as a RuntimeError, distinguished only by its text.
     """
     return isinstance(error, torch.AcceleratorError) or (
         isinstance(error, RuntimeError)

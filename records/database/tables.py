@@ -423,7 +423,7 @@ class Alarm(Base):
 
 
 class Heartbeat(Base):
-    """A running part of the system: when it was last seen, and what it tells of itself."""
+    """A running part of the system: when it was last seen, and what it reports about itself."""
 
     __tablename__ = "heartbeats"
 

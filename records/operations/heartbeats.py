@@ -46,7 +46,7 @@ def record_heartbeat(session: Session, part: str, facts: Mapping[str, Any] | Non
     Args:
         session: the caller's transaction.
         part: "listener", "sweep", "prepare", "draft" or "api".
-        facts: what the part tells of itself, as JSON has it.
+        facts: what the part reports about itself, as JSON has it.
     """
     values: dict[str, Any] = {"facts": dict(facts or {}), "seen_at": func.clock_timestamp()}
     session.execute(
@@ -103,7 +103,7 @@ class HeartbeatThread:
 
         Args:
             part: the part as which this process runs.
-            facts: called before each beat; what the part tells of itself.
+            facts: called before each beat; what the part reports about itself.
             seconds: time between two beats.
             after_beat: called after each beat, also after one that could not be written. Its errors
                 are logged as those of a beat are.

@@ -102,7 +102,7 @@ class IuXray:
                 yield study
 
     def remarks(self) -> dict[str, int]:
-        """Return what a person should know of the files, and of the last `read`."""
+        """Return what a person should know about the files and the last `read`."""
         index = self._index
         present, by_name = index.execute(
             "SELECT count(path), count(*) FILTER (WHERE image LIKE 'IM-%') FROM images"

@@ -159,7 +159,7 @@ def _clean_line(text: str, known: KnownIdentifiers) -> str:
 
 
 def _patient_identity(review: LatestReview) -> str:
-    """Return what tells the patient from others: the id, else name and birth date, else the study.
+    """Return what identifies the patient: the id, else name and birth date, else the study.
 
     The id's issuer is left out: some senders of a hospital give it and some do not. One patient in
     two splits does harm, and two patients in one split do none.

@@ -1,9 +1,10 @@
 """Replaces identifiers of persons in free text by marks.
 
-Two searches always run. One looks for what the records know of this patient (name, ids, dates), in
-any case, spelling and order. The other looks for what has the form of an identifier (HIPAA's Safe
-Harbor, 45 CFR 164.514(b)(2), as far as it occurs in reports). In doubt both remove too much, but
-measurements, vertebrae and ribs stay. Neither is perfect: a person must check the result.
+Two searches always run. One looks for the identifiers of this patient in the records (name, ids,
+dates), in any case, spelling and order. The other looks for what has the form of an identifier
+(HIPAA's Safe Harbor, 45 CFR 164.514(b)(2), as far as it occurs in reports). In doubt both remove
+too much, but measurements, vertebrae and ribs stay. Neither is perfect: a person must check the
+result.
 
 A mark, such as "(NAME)", names the kind of what was removed, so that a reader can tell a mistake.
 It has round brackets, which `model.prompting.prompt.clean_prior` leaves as they are, so that a mark
@@ -90,7 +91,7 @@ def _patterns(known: KnownIdentifiers) -> Iterator[tuple[Kind, str]]:
     for value in (known.birth_date, known.study_date):
         yield from ((Kind.DATE, pattern) for pattern in _date_patterns(value))
     if year := re.match(r"[12]\d{3}", known.birth_date.strip()):
-        # A year may stay, but the year of birth would tell the age of a person over 89.
+        # A year may stay, but the year of birth would reveal the age of a person over 89.
         yield Kind.DATE, rf"(?<!\d){year[0]}(?!\d)"
 
 

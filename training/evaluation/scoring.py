@@ -92,7 +92,7 @@ class AllScores:
         by_system: System -> its scores.
         descriptions: Section -> score -> implementation, version, normalisation. A section is a
             normalisation or "observations".
-        notes: Section -> score -> what a reader must know of it, such as why it is missing.
+        notes: Section -> score -> what a reader must know about it, such as why it is missing.
     """
 
     by_system: dict[str, SystemScores]
