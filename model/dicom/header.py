@@ -78,8 +78,8 @@ class Layout:
     Attributes:
         rows: The height in pixels.
         columns: The width in pixels.
-        samples: Samples a pixel, 1 or 3.
-        allocated: Bits a sample in the file, 8 or 16.
+        samples: Samples of each pixel, 1 or 3.
+        allocated: Bits of each sample in the file, 8 or 16.
         stored: How many of these bits hold the value.
         high: The number of the highest bit of the value.
         signed: Whether values are in two's complement.

@@ -24,7 +24,7 @@ from model.inference.sampler import (
 )
 
 IMPOSSIBLE = -1.0e9
-"""The score of what must not be chosen, as in transformers."""
+"""The score of a continuation that must not be chosen, as in transformers."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ class _Hypotheses:
 
 
 class BeamSearchSampler:
-    """Keeps the B likeliest texts of each slot, and gives the best of them in the end."""
+    """Keeps the B likeliest texts of each slot, and gives the best of them at the end."""
 
     def __init__(
         self, decoding: Decoding, slots: int, special: SpecialTokens, device: torch.device

@@ -27,8 +27,8 @@ class ReviewedImage:
     """An image that a draft was made from.
 
     Attributes:
-        instance_id: our own id of the instance; None where the records have it no more.
-        blob: the key of its bytes; "" where the records have it no more.
+        instance_id: our own id of the instance; None where the records no longer have it.
+        blob: the key of its bytes; "" where the records no longer have it.
         position: frontal, lateral or unknown, as the draft took it.
     """
 
@@ -75,7 +75,7 @@ def sign(
     impression: str,
     consent: bool | None = None,
 ) -> uuid.UUID:
-    """Keep the report that a reader made of a draft and signed.
+    """Store the report that a reader made of a draft and signed.
 
     Args:
         session: the caller's transaction.
@@ -116,7 +116,7 @@ def sign(
 
 
 def reject(session: Session, draft_id: uuid.UUID, reader: str, note: str) -> uuid.UUID:
-    """Keep that a reader found a draft of no use, and why.
+    """Record that a reader rejected a draft, and why.
 
     A draft that is superseded or held can be rejected too, for that makes no report of it.
 
@@ -138,7 +138,7 @@ def set_consent(session: Session, review_id: uuid.UUID, consent: bool, by: str) 
 
     Raises:
         NotFound: no such review.
-        NotAllowed: nobody says so, or the review is a rejection.
+        NotAllowed: `by` is blank, or the review is a rejection.
     """
     if not by.strip():
         raise NotAllowed("consent is given or withdrawn by somebody: say by whom")
@@ -248,7 +248,7 @@ def _reviewable(session: Session, draft_id: uuid.UUID, reader: str) -> Draft:
     study_id = session.scalar(select(Draft.study_id).where(Draft.id == draft_id))
     if study_id is None:
         raise NotFound("no draft has that id")
-    # The study first, as whoever files an image of it and whoever decides a hold does.
+    # Lock the study first, as filing an image of it and deciding a hold do.
     session.get(Study, study_id, with_for_update={"key_share": True}, populate_existing=True)
     draft = session.get_one(Draft, draft_id, with_for_update={"read": True}, populate_existing=True)
     if session.scalar(

@@ -36,7 +36,7 @@ from records.states import Priority, RequestState, StudyState, VisibleState
 _HELD: ColumnElement[bool] = exists().where(Hold.study_id == Study.id, Hold.decision.is_(None))
 
 VISIBLE: ColumnElement[str] = case(
-    # An open question comes first: it stops whatever else goes on.
+    # An open hold comes first: it stops all other work on the study.
     (
         and_(
             _HELD,
