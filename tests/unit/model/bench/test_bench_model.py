@@ -117,7 +117,7 @@ def test_every_strategy_drafts_its_studies_to_their_lengths(
     strategies = strategies_of(measured)
     assert len(measured["ways"]) == len(strategies)
     drafted = {
-        "one at a time": workload.sample(QUICK.alone),
+        "one at a time": workload.sample(QUICK.unbatched),
         "static batch": workload.first(QUICK.batched),
         "engine": workload,
         "engine, int8": workload,
@@ -134,7 +134,7 @@ def test_every_strategy_drafts_its_studies_to_their_lengths(
     assert (measured["studies"], measured["studies_batched"], measured["studies_alone"]) == (
         QUICK.studies,
         QUICK.batched,
-        QUICK.alone,
+        QUICK.unbatched,
     )
     assert measured["mean_tokens"] == round(workload.tokens / QUICK.studies, 1)
 
