@@ -30,12 +30,12 @@ def test_the_worklist_counts_filters_and_marks_drafts(client, seeder):
 
 
 def test_a_draft_without_an_indication_says_so_in_words(client, seeder):
-    with_none = seeder.draft_study(1, indication="Not provided", indication_source="none")
-    page = client.get(f"/studies/{with_none}").text
+    without_indication = seeder.draft_study(1, indication="Not provided", indication_source="none")
+    page = client.get(f"/studies/{without_indication}").text
     assert "None was given to the model" in page
     assert "from none" not in page
-    given = seeder.draft_study(2, indication="Cough.", indication_source="request_reason")
-    assert "None was given to the model" not in client.get(f"/studies/{given}").text
+    with_indication = seeder.draft_study(2, indication="Cough.", indication_source="request_reason")
+    assert "None was given to the model" not in client.get(f"/studies/{with_indication}").text
 
 
 def test_live_answers_only_when_something_changed(client, seeder):

@@ -105,9 +105,9 @@ def assert_quotient(
     """
     error, dividend_error, divisor_error = map(half_unit, decimals)
     assert divisor > divisor_error
-    least = (dividend - dividend_error) / (divisor + divisor_error)
-    greatest = (dividend + dividend_error) / (divisor - divisor_error)
-    assert least - error - 1e-9 <= quotient <= greatest + error + 1e-9
+    lower = (dividend - dividend_error) / (divisor + divisor_error)
+    upper = (dividend + dividend_error) / (divisor - divisor_error)
+    assert lower - error - 1e-9 <= quotient <= upper + error + 1e-9
 
 
 def test_every_strategy_drafts_its_studies_to_their_lengths(
@@ -204,10 +204,10 @@ def test_the_bounds_are_those_of_the_parts(measurements: tuple[dict[str, Any], P
     assert 1 / bounds[f"{slots}_together_studies_per_second"] == pytest.approx(
         seconds, abs=rounding + 1e-6
     )
-    # Studies that share the reading of the weights are faster, and no bytes are faster still.
-    single = bounds["1_together_studies_per_second"]
-    together = bounds[f"{slots}_together_studies_per_second"]
-    assert 0 < single < together < bounds["operations_studies_per_second"]
+    # Sharing the reading of the weights costs no time, and neither does leaving out all bytes.
+    single_bound = bounds["1_together_studies_per_second"]
+    shared_bound = bounds[f"{slots}_together_studies_per_second"]
+    assert 0 < single_bound <= shared_bound <= bounds["operations_studies_per_second"]
     rates = measured["rates"]
     for part in parts:
         operations_ms = (part["gflop_a_study"] - half_unit(2)) / (
