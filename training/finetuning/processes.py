@@ -69,7 +69,7 @@ def make_accelerator(device: str | None, precision: Precision, accumulation: int
     return accelerator
 
 
-def require_single_process(device: str | None, command: str) -> None:
+def require_single_process(device: str | None, activity: str) -> None:
     """Check that this is the only process, and that its device exists.
 
     Raises:
@@ -77,4 +77,4 @@ def require_single_process(device: str | None, command: str) -> None:
         DeviceError: As `process_state`.
     """
     if process_state(device).num_processes > 1:
-        raise NotAllowed(f"{command} runs in one process: start it without torchrun")
+        raise NotAllowed(f"{activity} runs in one process: start it without torchrun")
