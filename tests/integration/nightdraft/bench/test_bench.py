@@ -76,8 +76,10 @@ def test_a_few_studies_go_through_the_station(
     # Rates are quotients of the numbers beside them; the clock is this one, in seconds.
     assert 0 < measured["send_seconds"] <= measured["seconds"] <= wall_seconds
     assert measured["studies_per_minute"] == rounded(60 * 6 / measured["seconds"], 0.1)
-    received = measured["films"] / measured["send_seconds"]
-    assert measured["films_per_second_received"] == rounded(received, 0.1)
+    # Sending takes some hundredths of a second here, and is written to one hundredth.
+    shortest, longest = (measured["send_seconds"] + sign * 0.005 for sign in (-1, 1))
+    slowest, fastest = measured["films"] / longest, measured["films"] / max(0.01, shortest)
+    assert slowest - 0.05 <= measured["films_per_second_received"] <= fastest + 0.05
 
     # The curve runs forward to the end, and the summaries are of it.
     curve = measured["curve"]
