@@ -21,6 +21,7 @@ def test_contracts_hold():
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_the_preparing_side_loads_no_torch():
     """What the contracts say of imports, seen in a real interpreter."""
     code = (

@@ -57,6 +57,7 @@ def test_a_sockets_address_is_written_as_kombu_wants_it():
     assert broker_url("redis://h:1/0") == "redis://h:1/0"
 
 
+@pytest.mark.slow
 def test_importing_the_worker_reads_no_address_and_brings_no_torch():
     code = "import sys, worker.tasks, worker.running; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -23,6 +23,7 @@ def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_checks_and_measurements_in_one_run(checks: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert gpu.main(["--quick", "--size", "tiny", "--out", str(out)]) == 0
@@ -36,12 +37,14 @@ def test_checks_and_measurements_in_one_run(checks: Path, tmp_path: Path) -> Non
     assert (out / "gpu.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_check_that_fails_fails_the_run(checks: Path, tmp_path: Path) -> None:
     (checks / "test_two.py").write_text("def test_two():\n    assert False\n")
     assert gpu.main(["--quick", "--size", "tiny", "--out", str(tmp_path)]) == 1
     assert json.loads((tmp_path / "gpu.json").read_text())["checks"]["passed"] is False
 
 
+@pytest.mark.slow
 def test_a_measurement_that_breaks_loses_no_check(
     checks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

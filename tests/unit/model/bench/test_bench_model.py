@@ -110,6 +110,7 @@ def assert_quotient(
     assert lower - error - 1e-9 <= quotient <= upper + error + 1e-9
 
 
+@pytest.mark.slow
 def test_every_strategy_drafts_its_studies_to_their_lengths(
     measurements: tuple[dict[str, Any], Path], workload: Workload
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_base_in_several_files(tmp_path: Path) -> None:
     assert torch.equal(logits(load_bundle(tmp_path / "made", CPU)[0]), logits(tiny()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [("stage1",), ("stage2",), ("stage1", "stage2")])
 def test_a_merged_adapter_gives_what_it_gave_unmerged(
     base: Path, tmp_path: Path, stages: tuple[str, ...]
@@ -115,6 +116,7 @@ def test_a_merged_adapter_gives_what_it_gave_unmerged(
     assert torch.equal(stored[HEAD], names[HEAD])
 
 
+@pytest.mark.slow
 def test_a_bundle_can_be_a_source_and_its_values_are_kept(base: Path, tmp_path: Path) -> None:
     first = make_bundle(tmp_path / "first", base, DESCRIPTION, revision="c0ffee")
     adapter = adapter_folder(tmp_path / "stage1", tiny(), "stage1")

@@ -28,6 +28,7 @@ def bundle(untrained: ClinicalBLIP, tmp_path_factory: pytest.TempPathFactory) ->
     return folder
 
 
+@pytest.mark.slow
 def test_the_tokenizers_are_saved_without_truncation_and_padding(
     untrained: ClinicalBLIP, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import imagecodecs
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -44,6 +45,7 @@ def in_every_codec(values: NDArray[np.int64], bits: int, signed: bool) -> dict[s
     return streams
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     bits=st.integers(9, 16), signed=st.booleans(), inverted=st.booleans(),

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from model.dicom.evidence_coverage import (
     classify_headers,
     format_tables,
@@ -11,6 +13,7 @@ from model.dicom.evidence_coverage import (
 from tests.support.paths import ROOT
 
 
+@pytest.mark.slow
 def test_docs_hold_the_measured_figures(samples: Path):
     projections = read_projections(samples / "iu/filtered/indiana_projections.csv")
     headers = read_headers(samples / "iu/nlmcxr_dicom_metadata.csv.gz")

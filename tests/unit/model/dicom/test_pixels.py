@@ -283,6 +283,7 @@ def test_a_header_without_bounds_costs_little(tmp_path: Path, element: bytes) ->
         check_header(read_header(path))
 
 
+@pytest.mark.slow
 def test_deflated_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
     import zlib
 
@@ -342,6 +343,7 @@ def test_a_folder_and_a_missing_file_are_pixel_errors(tmp_path: Path) -> None:
             read_header(path)
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_a_damaged_file_is_a_pixel_error_or_a_view(data: st.DataObject) -> None:
@@ -371,6 +373,7 @@ def test_a_damaged_file_is_a_pixel_error_or_a_view(data: st.DataObject) -> None:
 # ---- Real images ----
 
 
+@pytest.mark.slow
 def test_a_real_image_gives_the_same_view_in_four_codecs(samples: Path) -> None:
     paths = sorted((samples / "dicom/radiograph_other").glob("wg04_RG3_*.dcm"))
     views = {path.stem[9:]: view_pixels(path, 224).astype(int) for path in paths}

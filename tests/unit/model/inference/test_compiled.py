@@ -35,6 +35,7 @@ def set_times(monkeypatch: pytest.MonkeyPatch, *milliseconds: float) -> None:
     monkeypatch.setattr(compiled, "time_milliseconds", timed)
 
 
+@pytest.mark.slow
 def test_what_reads_faster_is_kept_and_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.compiler.reset()
     model = build_random("tiny")
@@ -55,6 +56,7 @@ def test_what_reads_faster_is_kept_and_writes_the_same(monkeypatch: pytest.Monke
         assert output.logprobs == pytest.approx(eager.logprobs, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_what_reads_no_faster_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.compiler.reset()
     model = build_random("tiny")
@@ -79,6 +81,7 @@ def test_without_a_compiler_all_is_as_before() -> None:
     assert all(isinstance(output, RequestOutput) for output in engine.write(cases))
 
 
+@pytest.mark.slow
 def test_no_numbers_are_run_again_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.compiler.reset()
     model = build_random("tiny", dtype=torch.float16)

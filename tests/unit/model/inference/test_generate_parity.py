@@ -69,6 +69,7 @@ def reference(model: ClinicalBLIP, decoding: Decoding) -> Reference:
     return Reference(cases, drafts)
 
 
+@pytest.mark.slow
 def test_the_studies_are_of_many_kinds(exact: ClinicalBLIP) -> None:
     cases = prompted_cases(exact)
     assert {len(case.views) for case, _ in cases} == {1, 2, 3}
@@ -76,6 +77,7 @@ def test_the_studies_are_of_many_kinds(exact: ClinicalBLIP) -> None:
     assert {draft.cut for draft in reference(exact, DECODINGS[1]).drafts} == {True, False}
 
 
+@pytest.mark.slow
 @settings(
     deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

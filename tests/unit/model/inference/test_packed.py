@@ -56,6 +56,7 @@ def test_a_packed_layer_gives_the_same(bias: bool, rows: tuple[int, ...]) -> Non
     assert torch.allclose(PackedLinear(linear)(x), linear(x), atol=1e-5)
 
 
+@pytest.mark.slow
 @onednn
 def test_the_served_model_is_packed_and_writes_the_same(
     demo: ClinicalBLIP, monkeypatch: pytest.MonkeyPatch

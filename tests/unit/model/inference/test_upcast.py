@@ -44,6 +44,7 @@ def overflow(model: ClinicalBLIP) -> None:
     language.lm_head.weight = torch.nn.Parameter(language.lm_head.weight.detach() * 16384.0)
 
 
+@pytest.mark.slow
 def test_the_engine_writes_in_half_precision_what_it_writes_in_full(
     narrow: ClinicalBLIP, wide: ClinicalBLIP
 ) -> None:
@@ -59,6 +60,7 @@ def test_the_engine_writes_in_half_precision_what_it_writes_in_full(
         assert output.rerun == ""
 
 
+@pytest.mark.slow
 def test_values_that_are_no_numbers_are_run_again_in_float32_and_reported(
     narrow: ClinicalBLIP,
 ) -> None:
@@ -79,6 +81,7 @@ def test_values_that_are_no_numbers_are_run_again_in_float32_and_reported(
     assert engine.counters.reruns == len(CASES)
 
 
+@pytest.mark.slow
 def test_no_numbers_in_float32_either_is_the_cases_own_failure(narrow: ClinicalBLIP) -> None:
     with torch.no_grad():
         narrow.network.language_model.lm_head.weight.fill_(torch.nan)

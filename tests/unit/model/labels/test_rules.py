@@ -48,6 +48,7 @@ FLOORS = {
 }
 
 
+@pytest.mark.slow
 def test_it_agrees_with_the_coders_of_iu_x_ray(samples: Path) -> None:
     with (samples / "iu" / "filtered" / "indiana_reports.csv").open(newline="") as file:
         rows = [

@@ -268,6 +268,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny(tmp_path_factory.mktemp("large") / "large", build_random(size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_loading_needs_little_more_memory_than_the_weights(
     bundle: Path, large: Path, dtype: str

@@ -26,6 +26,7 @@ def test_sections(text: str, findings: str, impression: str) -> None:
     assert split_sections(text) == Sections(findings, impression)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_no_word_is_lost(text: str) -> None:
     sections = split_sections("Findings: " + text + " Impression: fine")

@@ -256,6 +256,7 @@ def test_the_command_looks_where_it_will_write_before_it_reads(
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
+@pytest.mark.slow
 def test_the_command_on_the_samples(samples: Path, tmp_path: Path) -> None:
     page = tmp_path / "p.png"
     output = run("iu_xray", str(samples / "iu"), "--page", str(page))

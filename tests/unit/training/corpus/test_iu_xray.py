@@ -275,6 +275,7 @@ def make_collection(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, 
     return make
 
 
+@pytest.mark.slow
 def test_the_published_splits_of_the_whole_collection(
     make_collection: Callable[[int, int], Path],
 ) -> None:
@@ -406,6 +407,7 @@ def iu(samples: Path) -> Path:
     return samples / "iu"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reading", "counts", "repeated_reports"),
     [
@@ -428,6 +430,7 @@ def test_the_samples_counts(
     assert [remarks[key] for key in remarks if "differ" in key] == [0] * 5
 
 
+@pytest.mark.slow
 def test_each_form_of_the_samples_gives_the_same_reports(iu: Path, tmp_path: Path) -> None:
     forms = (
         ["indiana_reports.csv", "indiana_projections.csv"],
@@ -459,6 +462,7 @@ def test_each_form_of_the_samples_gives_the_same_reports(iu: Path, tmp_path: Pat
     assert all(read[0][key][:3] == fields[:3] for key, fields in read[2].items())
 
 
+@pytest.mark.slow
 def test_the_images_of_the_samples(iu: Path) -> None:
     read = {example.key: example for example in IuXray(iu).read() if isinstance(example, Example)}
     assert {key: [f.position for f in example.images] for key, example in read.items()} == {

@@ -424,6 +424,7 @@ def test_missing_and_damaged_files_are_named(mimic: Path, tmp_path: Path) -> Non
         MimicCxr(mimic)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path) -> None:
     """The index is on disk: what Python holds for 4,000 studies is what it holds for 400."""
 

@@ -85,6 +85,7 @@ def test_the_report_says_just_the_findings_in_each_section() -> None:
         assert extract_findings(case.impression) == case.findings, case.report
 
 
+@pytest.mark.slow
 def test_the_indication_is_independent_of_the_findings() -> None:
     """Each indication is as common among studies with findings as among normal ones."""
     phantoms = [phantom(seed) for seed in range(6000)]

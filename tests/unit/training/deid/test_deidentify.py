@@ -182,6 +182,7 @@ def plain(text: str) -> str:
     return "".join(c for c in decomposed if not unicodedata.combining(c)).translate(STROKES)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     parts=st.lists(NAME_PARTS, min_size=1, max_size=3),
@@ -326,6 +327,7 @@ def test_marks_alone_are_no_content() -> None:
     assert has_content("(NAME) coughs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spelt", [str, str.upper], ids=["as written", "in capitals"])
 def test_real_reports_are_left_alone(samples, spelt) -> None:
     """Open-i's reports have no identifiers left (XXXX), so what is changed in them is a mistake."""

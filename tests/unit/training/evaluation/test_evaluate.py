@@ -175,6 +175,7 @@ def test_phantoms_tell_nothing_of_their_reports() -> None:
 # ---- Scores ----
 
 
+@pytest.mark.slow
 def test_the_reports_themselves_score_one_and_floors_less() -> None:
     held_out = held_out_set(PhantomCorpus(), 8)
     result = make_evaluation(held_out, held_out.references)

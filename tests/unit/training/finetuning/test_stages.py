@@ -35,6 +35,7 @@ FULL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STAGES)
 def test_every_parameter_is_in_one_group_or_frozen(name: str) -> None:
     network = build_meta_network(config_of("full"))
@@ -49,6 +50,7 @@ def test_every_parameter_is_in_one_group_or_frozen(name: str) -> None:
     assert all(p.dtype == torch.float32 for p in named.values())
 
 
+@pytest.mark.slow
 def test_what_the_two_stages_train_at_full_size() -> None:
     counts = {}
     for stage in (STAGE1, STAGE2):
@@ -69,6 +71,7 @@ def test_what_the_two_stages_train_at_full_size() -> None:
     assert sum(counts["stage2"].values()) == 213_211_904
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [STAGE1, STAGE2], ids=lambda stage: stage.name)
 def test_the_key_projection_is_frozen(stage: object) -> None:
     network = build_meta_network(config_of("full"))

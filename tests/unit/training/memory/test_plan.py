@@ -54,6 +54,7 @@ def _one_thread() -> Iterator[None]:
 # ---- Plan and real step ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "precision", "checkpointed"),
     [
@@ -76,6 +77,7 @@ def test_a_real_step_takes_what_was_planned(
     assert measured.pace > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", PAPER, ids=lambda stage: stage.name)
 def test_what_does_not_depend_on_the_batch_is_counted_to_the_byte(stage: Stage) -> None:
     network = build_meta_network(TINY)
@@ -94,6 +96,7 @@ def test_what_does_not_depend_on_the_batch_is_counted_to_the_byte(stage: Stage) 
     assert planned.total == sum(parts.values())
 
 
+@pytest.mark.slow
 def test_activations_grow_with_the_examples_and_shrink_by_checkpointing() -> None:
     single = plan_memory(STAGE1, TINY, replace(SMALL, batch=1))
     triple = plan_memory(STAGE1, TINY, replace(SMALL, batch=3))
@@ -279,6 +282,7 @@ def test_a_suggestion_says_what_to_do() -> None:
     assert "take a half precision or a larger card" in float32.summary
 
 
+@pytest.mark.slow
 def test_the_real_plan_is_suggested_and_shown() -> None:
     before = torch.get_rng_state()
     normal = plan_memory(STAGE1, TINY, SMALL)
@@ -293,6 +297,7 @@ def test_the_real_plan_is_suggested_and_shown() -> None:
     assert "the card has" in text
 
 
+@pytest.mark.slow
 def test_the_table_has_a_line_for_each_stage_and_precision() -> None:
     requested = replace(SMALL, batch=1)
     rows = card_table(TINY, precisions=("float16",), cards=(1, 16), requested=requested)
@@ -306,6 +311,7 @@ def test_the_table_has_a_line_for_each_stage_and_precision() -> None:
         assert line.endswith("| no: 1.0 GB | 1 x 4: 1.0 GB |")
 
 
+@pytest.mark.slow
 def test_a_plan_is_compared_with_the_measurement() -> None:
     settings = replace(SMALL, precision="float32")
     text = compare("tiny", PAPER[0], plan_memory(PAPER[0], TINY, settings, rules="cpu"), "cpu")

@@ -76,6 +76,7 @@ def no_wordnet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     meteor.load_synonyms.cache_clear()
 
 
+@pytest.mark.slow
 @needs_java
 @pytest.mark.usefixtures("quick_java")
 def test_the_published_values_come_out_to_their_digits(samples: Path) -> None:
@@ -232,6 +233,7 @@ def test_without_wordnet_synonyms_do_not_count_and_the_name_says_so() -> None:
     assert "wordnet-base" in scores.notes["meteor_nltk"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_java")
 def test_with_wordnet_synonyms_count() -> None:
     scores = score(["doctor"], [["physician"]])
