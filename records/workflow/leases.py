@@ -167,11 +167,19 @@ def fence(lease: Lease) -> ColumnElement[bool]:
     The request still has the same claim of the same owner, and the lease has not run out on the
     database's clock.
     """
+    return and_(same_claim(lease), DraftRequest.lease_expires_at > func.clock_timestamp())
+
+
+def same_claim(lease: Lease) -> ColumnElement[bool]:
+    """The request still has the same claim of the same owner, whether or not its time is up.
+
+    It suffices after `lock_if_held` in the same transaction: the row is locked, so nobody else can
+    claim the request before the end of the transaction.
+    """
     return and_(
         DraftRequest.id == lease.request_id,
         DraftRequest.lease_owner == lease.owner,
         DraftRequest.claims == lease.claim_number,
-        DraftRequest.lease_expires_at > func.clock_timestamp(),
     )
 
 

@@ -30,7 +30,7 @@ from records.states import (
     RequestState,
 )
 from records.workflow import events
-from records.workflow.leases import NO_LEASE, Lease, fence
+from records.workflow.leases import NO_LEASE, Lease, fence, same_claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,19 +154,20 @@ def prepare_again(session: Session, lease: Lease, reason: str) -> bool:
     return done is not None
 
 
-def mark_drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> bool:
-    """-> DRAFTED with its draft; False where the lease is lost. `drafts.save` calls it."""
-    done = session.scalar(
+def mark_drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> None:
+    """-> DRAFTED with its draft. `drafts.save` calls it, and holds the lock of the request.
+
+    The time of the lease is not looked at again: if it ran out since the lock was taken, the draft
+    would be kept and its request left behind.
+    """
+    session.execute(
         _move(RequestState.DRAFTED)
-        .where(fence(lease))
+        .where(same_claim(lease))
         .values(draft_id=draft_id, reason="", detail="", suspect=False)
-        .returning(DraftRequest.id)
     )
-    if done is not None:
-        events.append_event(
-            session, lease.study_id, EventKind.DRAFTED, f"draft {draft_id}", lease.request_id
-        )
-    return done is not None
+    events.append_event(
+        session, lease.study_id, EventKind.DRAFTED, f"draft {draft_id}", lease.request_id
+    )
 
 
 def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:

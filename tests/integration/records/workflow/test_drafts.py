@@ -130,3 +130,29 @@ def test_a_failing_transaction_saves_nothing_of_the_group():
         save_and_break()
     assert of(study_id) == []
     assert save(lease) is not None
+
+
+def test_a_lease_that_runs_out_while_its_draft_is_saved_leaves_no_request_behind(monkeypatch):
+    """The request is locked by then, so nobody else can have it: draft and request end together."""
+    (study_id,) = complete(new_instance())
+    (first,) = claim()
+    prepare(first)
+    (lease,) = claim(Stage.DRAFT)
+    find_draft = drafts.find_draft
+
+    def find_after_the_end(session, *arguments):
+        session.execute(
+            text("UPDATE draft_requests SET lease_expires_at = clock_timestamp() WHERE id = :id"),
+            {"id": lease.request_id},
+        )
+        return find_draft(session, *arguments)
+
+    monkeypatch.setattr(drafts, "find_draft", find_after_the_end)
+    assert save(lease) is not None
+    (draft,) = of(study_id)
+    with unit_of_work() as session:
+        state, draft_id = session.execute(
+            text("SELECT state, draft_id FROM draft_requests WHERE id = :id"),
+            {"id": lease.request_id},
+        ).one()
+    assert (state, draft_id) == ("DRAFTED", draft.id)
