@@ -1,6 +1,6 @@
 """Every setting, its unit and its default. Each is an environment variable NIGHTDRAFT_<NAME>.
 
-`python -m records.settings` makes docs/operate/settings.md from this module, and a test compares
+`python -m tools.settings_page` makes docs/operate/settings.md from this module, and a test compares
 the two.
 """
 
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, ValidationError, field_validator
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from records.errors import SettingsError
@@ -462,46 +460,3 @@ def read_settings(**options: Any) -> Settings:
 def settings() -> Settings:
     """The process's settings, read once."""
     return read_settings()
-
-
-def settings_page() -> str:
-    """The text of docs/operate/settings.md: two tables, with a row for each setting."""
-    return f"""# Settings
-
-Each is an environment variable; a command's option of the same name wins over it.
-This page is made by `python -m records.settings > docs/operate/settings.md`; a test compares them.
-
-## Everyday
-
-A site chooses these when it sets Nightdraft up.
-
-{_table(EVERYDAY)}
-
-## Advanced
-
-The defaults suit almost every site.
-
-{_table(ADVANCED)}
-"""
-
-
-def _table(mark: dict[str, JsonValue]) -> str:
-    rows = ["| variable | default | what it does |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        if field.json_schema_extra == mark:
-            variable = f"NIGHTDRAFT_{name.upper()}"
-            rows.append(f"| `{variable}` | {_default_text(name, field)} | {field.description} |")
-    return "\n".join(rows)
-
-
-def _default_text(name: str, field: FieldInfo) -> str:
-    if name == "data_dir":
-        return "`/var/lib/nightdraft` for root, else `~/.local/share/nightdraft`"
-    value = field.get_default(call_default_factory=True)
-    if isinstance(value, Priority):
-        value = value.name
-    return "empty" if value in ("", (), {}) else f"`{value}`"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(settings_page())

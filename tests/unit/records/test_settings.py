@@ -11,10 +11,10 @@ from records.settings import (
     Settings,
     default_data_dir,
     read_settings,
-    settings_page,
 )
 from records.states import Priority
 from tests.support.paths import ROOT
+from tools.settings_page import settings_page
 
 
 @pytest.fixture(autouse=True)
