@@ -302,6 +302,8 @@ class Refusal(_FromRow):
     sop_instance_uid: str
     reason: str
     sentence: str
+    address: str
+    count: int
 
 
 class Part(_FromRow):

@@ -138,6 +138,25 @@ class Settings(BaseSettings):
         ge=1,
         description="Associations at the same time; more are refused for a while.",
     )
+    known_callers: StringList = Field(
+        json_schema_extra=ADVANCED,
+        default=(),
+        description="AE titles, addresses or networks (as 10.1.0.0/16) of senders that have "
+        "associations of their own. Who sent an object before is one of them, by address and AE "
+        "title.",
+    )
+    known_associations: int = Field(
+        json_schema_extra=ADVANCED,
+        default=10,
+        ge=0,
+        description="Further associations at the same time, for known callers alone.",
+    )
+    request_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=10.0,
+        gt=0,
+        description="Time in which a connection must have requested an association.",
+    )
     max_pdu_bytes: int = Field(
         json_schema_extra=ADVANCED,
         default=131072,
@@ -371,7 +390,9 @@ class Settings(BaseSettings):
         "`NIGHTDRAFT_SERVE_HOST`, as `A, B`. Other names in a Host header are refused.",
     )
 
-    @field_validator("allowed_callers", "indication_sources", "serve_names", mode="before")
+    @field_validator(
+        "allowed_callers", "known_callers", "indication_sources", "serve_names", mode="before"
+    )
     @classmethod
     def _read_list(cls, value: object) -> object:
         return _split_list(value)

@@ -4,7 +4,7 @@ pynetdicom reads whatever length a peer declares and buffers it before it has lo
 titles. It waits for ever for the rest of a PDU, its reactor thread dies on a full disk, and it
 copies an image five times. Five of its classes are replaced here, each in the methods that matter:
 
-    GuardedServer          counts connections before it makes a thread for each
+    GuardedServer          makes an association only of a connection that `admission` gave a place
     GuardedRequestHandler  gives each association the three below
     GuardedSocket          checks lengths and times before memory is taken; always closes
     GuardedDULProvider     moves the fragments of a data set straight from the socket to its file
@@ -32,9 +32,9 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from intake.dicom.admission import Admission, Place, WaitingConnection
 from intake.dicom.incoming_file import IncomingFile
 from intake.dicom.limits import (
-    MAX_ASSOCIATE_BYTES,
     MAX_MESSAGE_BYTES,
     MAX_WAITING_MESSAGES,
     RefusalReason,
@@ -73,7 +73,14 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
     """A connection that refuses lengths over the limit and PDUs that do not come to an end.
 
     pynetdicom asks `recv` for as many bytes as a PDU's header declares. So the limit is checked
-    there, before any memory is taken, and for the A-ASSOCIATE-RQ too.
+    there, before any memory is taken. The A-ASSOCIATE-RQ was read and checked before.
+
+    Args:
+        assoc: the association.
+        client: the connection.
+        idle_seconds: how long a PDU may take.
+        on_refusal: called where the peer breaks a limit.
+        request: the A-ASSOCIATE-RQ.
     """
 
     def __init__(
@@ -82,11 +89,12 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         client: socket.socket,
         idle_seconds: float,
         on_refusal: RefusalCallback,
+        request: bytes,
     ):
         super().__init__(assoc, client_socket=client)
         self._idle_seconds = idle_seconds
         self._on_refusal = on_refusal
-        self._read_ahead = b""  # the beginning of the next PDU, where it was read already
+        self._read_ahead = request  # the beginning of what comes next, where it was read already
         # Accepted sockets wait for ever; a peer that lost power would keep its place for good. The
         # system's timeout is used, because Python's own takes a second system call for each read.
         client.settimeout(None)
@@ -110,7 +118,7 @@ class GuardedSocket(AssociationSocket):  # type: ignore[misc]
         """
         association = self.assoc
         is_request = association.dul.state_machine.current_state == _AWAITING_ASSOCIATE
-        if nr_bytes > (MAX_ASSOCIATE_BYTES if is_request else association.acceptor.maximum_length):
+        if not is_request and nr_bytes > association.acceptor.maximum_length:
             self._on_refusal(association, RefusalReason.PDU_TOO_LARGE)
             raise PduTooLarge("a PDU over the limit")
         received = bytearray(nr_bytes)
@@ -355,24 +363,37 @@ class GuardedRequestHandler(RequestHandler):  # type: ignore[misc]
     def _create_association(self) -> Any:
         association = super()._create_association()
         server = self.server
+        request, place = server.admitted.pop(self.request)
         association.dul = GuardedDULProvider(association)
         # These set the timers of the new provider.
         association.acse_timeout = self.ae.acse_timeout
         association.network_timeout = self.ae.network_timeout
         association.set_socket(
-            GuardedSocket(association, self.request, server.idle_seconds, server.on_refusal)
+            GuardedSocket(
+                association, self.request, server.idle_seconds, server.on_refusal, request
+            )
         )
         association.dimse = GuardedDIMSEProvider(association, server.max_bytes, server.on_refusal)
+        place.association = association
+        run = association.run
+
+        def run_and_release() -> None:
+            try:
+                run()
+            finally:
+                server.admission.release(place)
+
+        association.run = run_and_release
         return association
 
 
 class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
-    """Accepts connections within a limit, with a thread for each.
+    """Accepts connections; each that is admitted becomes an association with a thread.
 
     Args:
         folder: where objects are written as they come in, on the blob volume (kept by a link).
         max_bytes: the largest object that is taken.
-        max_connections: connections over this number are closed at once.
+        make_admission: makes the admission, from the function that makes an association.
         idle_seconds: how long a peer may be silent.
         has_room: whether the disk has room for another object.
         on_refusal: called for each association that is ended for breaking a limit.
@@ -387,7 +408,7 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         *args: Any,
         folder: Path,
         max_bytes: int,
-        max_connections: int,
+        make_admission: Callable[[Callable[[WaitingConnection, Place], None]], Admission],
         idle_seconds: float,
         has_room: Callable[[], bool],
         on_refusal: RefusalCallback,
@@ -396,9 +417,11 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
     ) -> None:
         self._shared = shared
         self.max_bytes = max_bytes
-        self.max_connections = max_connections
         self.idle_seconds = idle_seconds
         self.on_refusal = on_refusal
+        self.admitted: dict[Any, tuple[bytes, Place]] = {}
+        """The request and the place of connections whose association is being made."""
+        self.admission = make_admission(self._start_association)
         self.writers = ThreadPoolExecutor(_WRITER_THREADS, thread_name_prefix="writer")
         super().__init__(*args, request_handler=GuardedRequestHandler, **pynetdicom_options)
         # The name that pynetdicom opens its file by. It has no setting for the folder or the kind
@@ -413,10 +436,22 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         super().server_bind()
 
-    def verify_request(self, request: Any, client_address: Any) -> bool:  # noqa: ARG002
-        """Whether to accept a new connection at all.
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Hand a new connection to the admission; it costs no thread until it has a place."""
+        self.admission.add(request, client_address)
 
-        Associations over their limit are rejected with an answer that the sender understands. This
-        limit is for connections that do not even request an association: they get no thread each.
-        """
-        return len(self.active_associations) < self.max_connections
+    def shutdown(self) -> None:
+        """Accept nothing new."""
+        super().shutdown()
+        self.admission.stop()
+
+    def _start_association(self, waiting: WaitingConnection, place: Place) -> None:
+        """Make an association of a connection that has a place, in a thread of its own."""
+        self.admitted[waiting.socket] = (bytes(waiting.received), place)
+        super().process_request(waiting.socket, waiting.client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Make the association; a place whose association cannot be made is free again."""
+        super().process_request_thread(request, client_address)
+        if left := self.admitted.pop(request, None):
+            self.admission.release(left[1])

@@ -100,6 +100,7 @@ class RefusalReason(StrEnum):
     CALLER_NOT_ALLOWED = "caller_not_allowed"
     CALLED_ANOTHER = "called_another"
     TOO_MANY = "too_many_associations"
+    REQUEST_TOO_SLOW = "request_too_slow"
     CLASS_NOT_TAKEN = "class_not_taken"
     SYNTAX_NOT_TAKEN = "syntax_not_taken"
     PDU_TOO_LARGE = "pdu_too_large"
@@ -147,6 +148,9 @@ ASSOCIATION_SENTENCES: dict[RefusalReason, str] = {
     ),
     RefusalReason.CALLED_ANOTHER: "The called AE title is not NIGHTDRAFT_AE_TITLE.",
     RefusalReason.TOO_MANY: "More associations at once than NIGHTDRAFT_MAX_ASSOCIATIONS.",
+    RefusalReason.REQUEST_TOO_SLOW: (
+        "The sender did not request an association within NIGHTDRAFT_REQUEST_SECONDS."
+    ),
     RefusalReason.CLASS_NOT_TAKEN: (
         "The sender offered objects of a class that is not a storage class known here."
     ),

@@ -1,10 +1,12 @@
 """The DICOM listener: serves C-ECHO and C-STORE on a port until it is stopped.
 
     limits          what may come in, and the statuses
+    admission       reads association requests, and gives places
     guarded_server  takes bytes off the network
     incoming_file   the file of an object while it comes in
     filing          checks an object, stores its bytes and commits its row
     store_handler   acknowledges or refuses a C-STORE
+    refusal_log     counts and logs refused associations
     orphans         gives files that lost their row their row back, removes half received ones
 
 This module starts and ends the listener, and runs its heartbeat, its sweep of orphan files and its
@@ -20,6 +22,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,6 +37,8 @@ from pynetdicom.presentation import build_context
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import Verification
 
+from intake.dicom.admission import Admission, KnownCallers, Place, WaitingConnection
+from intake.dicom.filing import clean_text
 from intake.dicom.guarded_server import GuardedServer
 from intake.dicom.limits import (
     C_STORE_REQUEST,
@@ -44,7 +49,8 @@ from intake.dicom.limits import (
     RefusalReason,
 )
 from intake.dicom.orphans import sweep_orphans
-from intake.dicom.store_handler import StoreHandler
+from intake.dicom.refusal_log import RefusalLog
+from intake.dicom.store_handler import SUCCESS, StoreHandler
 from records.blobs import Blobs
 from records.database.session import database_time, unit_of_work
 from records.errors import DiskFull, PortInUse, SettingsError, safe_text
@@ -66,10 +72,6 @@ lost: what was acknowledged is synced and committed."""
 
 ARTIM_SECONDS = 30.0
 """Time in which a connection must request an association (PS3.8 9.1.4)."""
-
-_CONNECTIONS_PER_ASSOCIATION = 2
-"""Connections for each association that is allowed, so that an association over its own limit is
-rejected with an answer."""
 
 
 def run_listener(settings: Settings, ready: Callable[[int], None] | None = None) -> None:
@@ -132,7 +134,8 @@ class Listener:
         self._settings = settings
         self._blobs = Blobs(settings.data_dir)
         self._ended = threading.Event()
-        self._store_handler = StoreHandler(settings, self._blobs, self._ended)
+        self._refusal_log = RefusalLog()
+        self._store_handler = StoreHandler(settings, self._blobs, self._refusal_log, self._ended)
         self._server: GuardedServer | None = None
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -176,6 +179,8 @@ class Listener:
             ),
             threading.Thread(target=self._keep_files, name="stored files", daemon=True),
         ]
+        self._refusal_log.start()
+        self._server.admission.start()
         for thread in self._threads:
             thread.start()
         self._heartbeat.start()
@@ -212,6 +217,7 @@ class Listener:
         server.writers.shutdown(wait=False)
         for thread in self._threads:
             thread.join(max(1.0, deadline - time.monotonic()))
+        self._refusal_log.stop()
         self._heartbeat.stop()
         logger().info("the listener has ended", count=self._store_handler.counts.total())
 
@@ -253,7 +259,8 @@ class Listener:
                 "ASCII characters without backslash"
             ) from None
         entity.require_called_aet = settings.require_called_ae
-        entity.maximum_associations = settings.max_associations
+        # `admission` decides before; pynetdicom's own limit would reject known callers.
+        entity.maximum_associations = sys.maxsize
         entity.maximum_pdu_size = settings.max_pdu_bytes
         entity.network_timeout = settings.idle_seconds
         entity.acse_timeout = min(ARTIM_SECONDS, settings.idle_seconds)
@@ -279,7 +286,7 @@ class Listener:
                 server_class=GuardedServer,
                 folder=self._blobs.incoming,
                 max_bytes=settings.max_instance_mb * 1_000_000,
-                max_connections=settings.max_associations * _CONNECTIONS_PER_ASSOCIATION,
+                make_admission=self._make_admission,
                 idle_seconds=settings.idle_seconds,
                 has_room=store_handler.has_room,
                 on_refusal=store_handler.report_refusal,
@@ -299,6 +306,28 @@ class Listener:
         entity._servers.append(server)  # as AE.start_server does; shutdown() takes it out again
         return server
 
+    def _make_admission(
+        self, start_association: Callable[[WaitingConnection, Place], None]
+    ) -> Admission:
+        settings = self._settings
+
+        def report(address: str, calling_ae: str, reason: RefusalReason) -> None:
+            self._refusal_log.add(reason, address, clean_text(calling_ae))
+
+        def is_busy(association: Any) -> bool:
+            with self._lock:
+                return association in self._unanswered
+
+        return Admission(
+            settings.max_associations,
+            settings.known_associations,
+            KnownCallers(settings.known_callers),
+            settings.request_seconds,
+            start_association,
+            is_busy,
+            report,
+        )
+
     # ---- pynetdicom's events ----
 
     def _on_message(self, event: Any) -> None:
@@ -316,7 +345,11 @@ class Listener:
             # Nobody gets this status: the association is aborted.
             return STORE_STATUSES[RefusalReason.UNEXPECTED].code
         try:
-            return self._store_handler.handle_store(event)
+            response = self._store_handler.handle_store(event)
+            if response.Status == SUCCESS and (server := self._server) is not None:
+                requestor = event.assoc.requestor
+                server.admission.learn(requestor.address, str(requestor.ae_title).strip())
+            return response
         finally:
             # Filing may take longer than a peer may be silent. It was not the peer who was slow.
             event.assoc.dul._idle_timer.restart()

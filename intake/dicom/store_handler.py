@@ -19,13 +19,13 @@ from pydicom import Dataset
 from intake.dicom.filing import ObjectRefused, ReceivedFile, clean_text, file_instance
 from intake.dicom.incoming_file import IncomingFile
 from intake.dicom.limits import (
-    ASSOCIATION_SENTENCES,
     C_STORE_REQUEST,
     OUT_OF_RESOURCES,
     STORAGE_CLASSES,
     STORE_STATUSES,
     RefusalReason,
 )
+from intake.dicom.refusal_log import RefusalLog
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import DatabaseDown, DiskFull, NightdraftError, PartError, safe_text
@@ -38,13 +38,6 @@ from records.workflow.studies import Outcome
 SUCCESS = 0x0000
 
 _MAX_COMMENT_CHARACTERS = 64  # (0000,0902) is LO
-
-_REPORT_AGAIN_SECONDS = 3600.0
-"""Seconds before the same refusal of an association is reported again: a device that offers a class
-that is not taken does so on each association, all night."""
-
-_MAX_REPORTED = 10_000
-"""Refusals that are remembered; a sender that makes names up must not fill the memory."""
 
 _MAX_DELAY_SECONDS = 30.0
 """Seconds that an answer is held back at most; senders give up after a minute or so."""
@@ -86,15 +79,22 @@ class StoreHandler:
     Args:
         settings: the listener's settings.
         blobs: where objects are stored.
+        refusal_log: counts refused associations and classes.
         ended: set when the listener ends; nobody is held back from then on.
     """
 
-    def __init__(self, settings: Settings, blobs: Blobs, ended: threading.Event) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        blobs: Blobs,
+        refusal_log: RefusalLog,
+        ended: threading.Event,
+    ) -> None:
         self._settings = settings
         self._blobs = blobs
+        self._refusal_log = refusal_log
         self._rate_limiter = RateLimiter(settings.max_instances_per_minute, ended)
         self._lock = threading.Lock()
-        self._reported_at: dict[tuple[RefusalReason, str, str], float] = {}
         self.counts: Counter[str] = Counter()
 
     def has_room(self) -> bool:
@@ -115,7 +115,7 @@ class StoreHandler:
         """
         start = time.monotonic()
         request = event.request
-        calling_ae = _calling_ae(event.assoc)
+        calling_ae, address = _calling_ae(event.assoc), _address(event.assoc)
         sop_class = clean_text(str(request.AffectedSOPClassUID))
         sop_instance = clean_text(str(request.AffectedSOPInstanceUID))
         try:
@@ -138,7 +138,7 @@ class StoreHandler:
             )
             registration = file_instance(received, self._blobs, self._settings)
         except Exception as error:
-            reason = self._record_failure(error, calling_ae, sop_class, sop_instance)
+            reason = self._record_failure(error, address, calling_ae, sop_class, sop_instance)
             status = STORE_STATUSES[reason]
             return _response(status.code, status.sentence)
         self._count(registration.outcome.value.lower())
@@ -210,32 +210,20 @@ class StoreHandler:
             request.called_ae_title.strip() != self._settings.ae_title.strip()
         ):
             self.report_refusal(association, RefusalReason.CALLED_ANOTHER)
-        else:
-            self.report_refusal(association, RefusalReason.TOO_MANY)
 
     def report_refusal(self, association: Any, reason: RefusalReason, sop_class: str = "") -> None:
-        """Log a refused association or class and write its row, once an hour each. Never raises."""
-        calling_ae, sop_class = _calling_ae(association), clean_text(sop_class)
-        sentence = ASSOCIATION_SENTENCES[reason]
-        now = time.monotonic()
-        with self._lock:
-            if len(self._reported_at) > _MAX_REPORTED:
-                self._reported_at.clear()
-            key = (reason, calling_ae, sop_class)
-            last = self._reported_at.get(key, -_REPORT_AGAIN_SECONDS)
-            if now < last + _REPORT_AGAIN_SECONDS:
-                return
-            self._reported_at[key] = now
-        logger().warning(sentence, reason=reason.value, calling_ae=calling_ae, sop_class=sop_class)
-        try:
-            self._write_row(reason, calling_ae, sop_class, "", sentence)
-        except Exception as error:
-            logger().error("a refusal could not be written down", error=safe_text(error))
-            with self._lock:
-                self._reported_at.pop(key, None)  # the next occasion reports it again
+        """Count and log a refused association or class. Never raises, and waits for nothing."""
+        self._refusal_log.add(
+            reason, _address(association), _calling_ae(association), clean_text(sop_class)
+        )
 
     def _record_failure(
-        self, error: Exception, calling_ae: str, sop_class: str, sop_instance: str
+        self,
+        error: Exception,
+        address: str,
+        calling_ae: str,
+        sop_class: str,
+        sop_instance: str,
     ) -> RefusalReason:
         """Log and count a failure, and write a row where sending again would not help.
 
@@ -248,7 +236,7 @@ class StoreHandler:
         if STORE_STATUSES[reason].code != OUT_OF_RESOURCES:
             try:
                 sentence = STORE_STATUSES[reason].sentence
-                self._write_row(reason, calling_ae, sop_class, sop_instance, sentence)
+                self._write_row(reason, address, calling_ae, sop_class, sop_instance, sentence)
             except Exception as write_error:
                 reason, error_text = _reason_of(write_error)
                 if reason is RefusalReason.NOT_FILED:
@@ -270,6 +258,7 @@ class StoreHandler:
     def _write_row(
         self,
         reason: RefusalReason,
+        address: str,
         calling_ae: str,
         sop_class: str,
         sop_instance: str,
@@ -283,6 +272,7 @@ class StoreHandler:
                 sop_instance_uid=sop_instance,
                 reason=reason.value,
                 sentence=sentence,
+                address=address,
             )
 
     def _hold_back(self, calling_ae: str) -> None:
@@ -325,3 +315,8 @@ def _response(status: int, comment: str) -> Dataset:
 
 def _calling_ae(association: Any) -> str:
     return clean_text(str(association.requestor.ae_title or ""))
+
+
+def _address(association: Any) -> str:
+    """The peer's network address."""
+    return str(association.requestor.address or "")

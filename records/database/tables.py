@@ -412,17 +412,35 @@ class Event(Base):
 
 
 class Refusal(Base):
-    """An object that the listener refused: it belongs to no study of ours, and a page shows it."""
+    """What the listener refused: it belongs to no study of ours, and a page shows it.
+
+    One row counts equal refusals of one caller and hour, so that nobody can fill the table.
+    """
 
     __tablename__ = "refusals"
+    __table_args__ = (
+        Index(
+            "uq_refusals_counted",
+            "hour",
+            "address",
+            "calling_ae",
+            "reason",
+            "sop_class_uid",
+            unique=True,
+        ),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    # When it happened last.
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp(), index=True)
     calling_ae: Mapped[str]
     sop_class_uid: Mapped[str]
-    sop_instance_uid: Mapped[str]
+    sop_instance_uid: Mapped[str]  # of the last one
     reason: Mapped[str]
     sentence: Mapped[str]
+    address: Mapped[str] = mapped_column(server_default="")  # the sender's network address
+    hour: Mapped[dt.datetime | None]  # NULL where the row is one refusal, from before they counted
+    count: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
 
 
 class Alarm(Base):

@@ -1,13 +1,17 @@
-"""Refusals: the objects that the DICOM listener did not accept, each with its reason."""
+"""Refusals: what the listener did not accept, with the reason, counted by caller and hour."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import exists, func, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.tables import Refusal
+
+MAX_ROWS_PER_CALLER = 50
+"""Rows of one address and hour. Who makes up more classes or AE titles is counted without them."""
 
 
 def record_refusal(
@@ -18,8 +22,10 @@ def record_refusal(
     sop_instance_uid: str,
     reason: str,
     sentence: str,
+    address: str = "",
+    count: int = 1,
 ) -> None:
-    """Keep a row of a refused object, so that nothing vanishes.
+    """Count a refusal, so that nothing vanishes, and so that nobody can fill the table.
 
     Args:
         session: the caller's transaction.
@@ -28,24 +34,55 @@ def record_refusal(
         sop_instance_uid: (0008,0018), as far as it is known.
         reason: a stable word.
         sentence: the reason for a person.
+        address: the sender's network address.
+        count: how many refusals these are.
     """
+    hour = session.scalar(select(func.date_trunc("hour", func.clock_timestamp())))
+    calling_ae, sop_class_uid = calling_ae[:16], sop_class_uid[:64]
+    same_caller = (Refusal.hour == hour, Refusal.address == address[:64])
+    is_counted = exists().where(
+        *same_caller,
+        Refusal.calling_ae == calling_ae,
+        Refusal.reason == reason,
+        Refusal.sop_class_uid == sop_class_uid,
+    )
+    rows = select(Refusal.id).where(*same_caller).limit(MAX_ROWS_PER_CALLER).subquery()
+    if (
+        not session.scalar(select(is_counted))
+        and (session.scalar(select(func.count()).select_from(rows)) or 0) >= MAX_ROWS_PER_CALLER
+    ):
+        calling_ae = sop_class_uid = ""
+    row = insert(Refusal).values(
+        hour=hour,
+        address=address[:64],
+        calling_ae=calling_ae,
+        sop_class_uid=sop_class_uid,
+        sop_instance_uid=sop_instance_uid[:64],
+        reason=reason,
+        sentence=sentence,
+        count=count,
+    )
     session.execute(
-        insert(Refusal).values(
-            calling_ae=calling_ae[:16],
-            sop_class_uid=sop_class_uid[:64],
-            sop_instance_uid=sop_instance_uid[:64],
-            reason=reason,
-            sentence=sentence,
+        row.on_conflict_do_update(
+            index_elements=["hour", "address", "calling_ae", "reason", "sop_class_uid"],
+            set_={
+                "count": Refusal.count + row.excluded.count,
+                "at": func.clock_timestamp(),
+                "sop_instance_uid": row.excluded.sop_instance_uid,
+                "sentence": row.excluded.sentence,
+            },
         )
     )
 
 
 def list_refusals(session: Session, limit: int = 100) -> Sequence[Refusal]:
-    """The newest refusals."""
-    return session.scalars(select(Refusal).order_by(Refusal.id.desc()).limit(limit)).all()
+    """The newest refusals; each row counts equal ones of an hour."""
+    return session.scalars(
+        select(Refusal).order_by(Refusal.at.desc(), Refusal.id.desc()).limit(limit)
+    ).all()
 
 
 def count_by_reason(session: Session) -> dict[str, int]:
-    """How many objects were refused, by reason."""
-    rows = session.execute(select(Refusal.reason, func.count()).group_by(Refusal.reason))
-    return {row[0]: row[1] for row in rows}
+    """How much was refused, by reason."""
+    rows = session.execute(select(Refusal.reason, func.sum(Refusal.count)).group_by(Refusal.reason))
+    return {row[0]: int(row[1]) for row in rows}

@@ -23,7 +23,8 @@ from pynetdicom import AE, evt
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
-from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.pdu import A_ASSOCIATE_RQ, P_DATA_TF
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from tests.support.waiting import eventually
 
@@ -197,6 +198,24 @@ def _request(sop_class: str, sop_instance: str, content: bytes | Dataset) -> C_S
     request.Priority = 2
     request.DataSet = BytesIO(content)
     return request
+
+
+def associate_request(title="CR1", classes=(DX,)) -> bytes:
+    """An A-ASSOCIATE-RQ as pynetdicom sends it."""
+    entity = AE(title)
+    for uid in classes:
+        entity.add_requested_context(uid, [ExplicitVRLittleEndian])
+    for number, context in enumerate(entity.requested_contexts):
+        context.context_id = 2 * number + 1
+    primitive = A_ASSOCIATE()
+    primitive.application_context_name = "1.2.840.10008.3.1.1.1"
+    primitive.calling_ae_title, primitive.called_ae_title = title, "NIGHTDRAFT"
+    primitive.presentation_context_definition_list = entity.requested_contexts
+    primitive.maximum_length_received = 16382
+    primitive.implementation_class_uid = "1.2.3"
+    pdu = A_ASSOCIATE_RQ()
+    pdu.from_primitive(primitive)
+    return pdu.encode()
 
 
 def encode_pdu(pdu_type: int, content: bytes = b"", length: int | None = None) -> bytes:

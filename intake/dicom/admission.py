@@ -1,0 +1,455 @@
+"""Admits connections: reads each A-ASSOCIATE-RQ before an association is made of the connection.
+
+An association costs threads and one of few places. A stranger who connects and stays silent, sends
+one byte a second, or asks in a way that nobody can read costs neither: one thread reads all
+requests at once, within one deadline each. Only whoever has asked properly gets a place.
+
+    known callers     have places of their own: those that the settings name, and those that sent
+                      an object before (by address and AE title)
+    an address        that is not known gets no more than three quarters of the places
+    no place          the request waits a moment; places go to known callers first, then to the
+                      address that has fewest
+    idle strangers    that hold a place, send nothing and never sent an object make room
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from pynetdicom.pdu import A_ASSOCIATE_RQ
+
+from intake.dicom.limits import MAX_ASSOCIATE_BYTES, RefusalReason
+from records.errors import safe_text
+from records.telemetry import logger
+
+PLACE_WAIT_SECONDS = 3.0
+"""How long a request waits for a place before it is rejected for a while."""
+
+IDLE_SECONDS = 5.0
+"""After so long without a word a stranger's association makes room where others wait."""
+
+MAX_WAITING = 256
+"""Connections whose request is not there yet, or that wait for a place. Over that, the oldest of
+the address that has most of them is closed."""
+
+_MAX_KNOWN = 10_000
+_AFTER_ERROR_SECONDS = 0.1
+_MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd numbers of one byte
+_MAX_ITEMS = 8192
+"""Items of one request; 128 contexts of 40 transfer syntaxes are 5,376."""
+
+_HEADER = struct.Struct(">BxL")
+_ITEM = struct.Struct(">BxH")
+_FIXED_BYTES = 74  # PS3.8 table 9-11: up to the variable items
+_A_ASSOCIATE_RQ = 0x01
+_APPLICATION_CONTEXT, _PRESENTATION_CONTEXT, _USER_INFORMATION = 0x10, 0x20, 0x50
+
+_REJECTED_FOR_A_WHILE = bytes([3, 0, 0, 0, 0, 4, 0, 2, 3, 2])
+"""A-ASSOCIATE-RJ, rejected-transient, local limit exceeded (PS3.8 table 9-21)."""
+_ABORTED = bytes([7, 0, 0, 0, 0, 4, 0, 0, 2, 2])
+"""A-ABORT by the provider: unexpected PDU (PS3.8 table 9-26)."""
+
+
+class MalformedRequest(Exception):
+    """Something else than an A-ASSOCIATE-RQ that can be read."""
+
+
+def check_request(pdu: bytes) -> str:
+    """Check that an A-ASSOCIATE-RQ (PS3.8 9.3.2) can be read, and return its calling AE title.
+
+    The structure is walked first, which takes no memory; only then it is decoded.
+
+    Raises:
+        MalformedRequest: it cannot.
+    """
+    items = contexts = 0
+    position = _FIXED_BYTES
+    while position < len(pdu):
+        kind, start, end = _item_at(pdu, position, len(pdu))
+        items += 1
+        if kind == _PRESENTATION_CONTEXT:
+            contexts += 1
+            if end - start < 4 or not pdu[start] % 2:
+                raise MalformedRequest("a presentation context without an odd number")
+            items += _count_items(pdu, start + 4, end)
+        elif kind == _USER_INFORMATION:
+            items += _count_items(pdu, start, end)
+        position = end
+    if not contexts or contexts > _MAX_CONTEXTS or items > _MAX_ITEMS:
+        raise MalformedRequest("no presentation context, or too many")
+    try:
+        request = A_ASSOCIATE_RQ()
+        request.decode(pdu)
+        primitive = request.to_primitive()
+        return str(primitive.calling_ae_title).strip()
+    except Exception:
+        # All kinds of errors, whose messages quote what was sent.
+        raise MalformedRequest("it cannot be decoded") from None
+
+
+def _item_at(pdu: bytes, position: int, limit: int) -> tuple[int, int, int]:
+    """Type, first byte and end of the item at a position.
+
+    Raises:
+        MalformedRequest: it does not end within the limit.
+    """
+    if position + _ITEM.size > limit:
+        raise MalformedRequest("an item that is cut off")
+    kind, length = _ITEM.unpack_from(pdu, position)
+    start = position + _ITEM.size
+    if start + length > limit:
+        raise MalformedRequest("an item that is cut off")
+    return kind, start, start + length
+
+
+def _count_items(pdu: bytes, position: int, end: int) -> int:
+    count = 0
+    while position < end:
+        _, _, position = _item_at(pdu, position, end)
+        count += 1
+    return count
+
+
+class KnownCallers:
+    """The callers that have places of their own.
+
+    Args:
+        named: AE titles and addresses (or networks, as 10.1.0.0/16) of the settings.
+    """
+
+    def __init__(self, named: Iterable[str]) -> None:
+        self._titles: set[str] = set()
+        self._networks = []
+        self._learnt: dict[tuple[str, str], None] = {}
+        for entry in named:
+            try:
+                self._networks.append(ipaddress.ip_network(entry, strict=False))
+            except ValueError:
+                self._titles.add(entry)
+
+    def learn(self, address: str, calling_ae: str) -> None:
+        """Remember a caller whose object was kept."""
+        self._learnt.pop((address, calling_ae), None)
+        if len(self._learnt) >= _MAX_KNOWN:
+            self._learnt.pop(next(iter(self._learnt)))
+        self._learnt[address, calling_ae] = None
+
+    def __contains__(self, caller: tuple[str, str]) -> bool:
+        """Whether a caller, (address, AE title), is known."""
+        address, calling_ae = caller
+        if caller in self._learnt or calling_ae in self._titles:
+            return True
+        if not self._networks:
+            return False
+        try:
+            host = ipaddress.ip_address(address.removeprefix("::ffff:"))
+        except ValueError:
+            return False
+        return any(host in network for network in self._networks)
+
+
+@dataclass(eq=False)
+class Place:
+    """The place of one association, from its admission to the end of its thread.
+
+    association: pynetdicom's, once its thread is being made.
+    """
+
+    address: str
+    calling_ae: str
+    association: Any = None
+    must_go: bool = False
+
+    @property
+    def caller(self) -> tuple[str, str]:
+        """Address and AE title."""
+        return self.address, self.calling_ae
+
+
+@dataclass(eq=False)
+class WaitingConnection:
+    """A connection that has no place yet.
+
+    Attributes:
+        received: what came so far of its A-ASSOCIATE-RQ.
+        deadline: when it is closed (monotonic).
+        calling_ae: the AE title, once the request is complete; None until then.
+    """
+
+    socket: socket.socket
+    client_address: Any
+    deadline: float
+    received: bytearray = field(default_factory=bytearray)
+    needed: int = _HEADER.size
+    calling_ae: str | None = None
+
+    @property
+    def address(self) -> str:
+        """The peer's address."""
+        return str(self.client_address[0])
+
+    @property
+    def caller(self) -> tuple[str, str]:
+        """Address and AE title."""
+        return self.address, self.calling_ae or ""
+
+
+class Admission:
+    """Reads requests in one thread, and gives places.
+
+    Args:
+        places: associations at the same time, of anybody.
+        known_places: further associations, of known callers.
+        known: the known callers.
+        request_seconds: the deadline of a whole A-ASSOCIATE-RQ.
+        admit: makes an association of a connection, a place and the request that was read.
+        is_busy: whether an object of an association is being filed.
+        on_refusal: called with address, AE title and reason where a connection gets no place.
+    """
+
+    def __init__(
+        self,
+        places: int,
+        known_places: int,
+        known: KnownCallers,
+        request_seconds: float,
+        admit: Callable[[WaitingConnection, Place], None],
+        is_busy: Callable[[Any], bool],
+        on_refusal: Callable[[str, str, RefusalReason], None],
+    ) -> None:
+        self.known = known
+        self._places = places
+        self._known_places = known_places
+        self._request_seconds = request_seconds
+        self._admit = admit
+        self._is_busy = is_busy
+        self._on_refusal = on_refusal
+        self._lock = threading.Lock()
+        self._held: set[Place] = set()
+        self._new: list[tuple[socket.socket, Any]] = []
+        self._reading: list[WaitingConnection] = []  # in the order of arrival
+        self._queued: list[WaitingConnection] = []
+        self._selector = selectors.DefaultSelector()
+        self._wake_writer, self._wake_reader = socket.socketpair()
+        for end in (self._wake_writer, self._wake_reader):
+            end.setblocking(False)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ)
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="admission", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close what has no place, and end."""
+        self._ended = True
+        self._wake()
+        self._thread.join(10)
+
+    def add(self, connection: socket.socket, client_address: Any) -> None:
+        """Take a new connection."""
+        with self._lock:
+            self._new.append((connection, client_address))
+        self._wake()
+
+    def release(self, place: Place) -> None:
+        """Take a place back: its association's thread has ended."""
+        with self._lock:
+            self._held.discard(place)
+        self._wake()
+
+    def learn(self, address: str, calling_ae: str) -> None:
+        """Remember a caller whose object was kept: it has places of its own from now on."""
+        with self._lock:
+            self.known.learn(address, calling_ae)
+
+    def _wake(self) -> None:
+        with suppress(OSError):  # woken already, or over
+            self._wake_writer.send(b".")
+
+    # ---- The thread ----
+
+    def _run(self) -> None:
+        while not self._ended:
+            try:
+                self._turn()
+            except Exception as error:  # nobody would be admitted any more
+                logger().error("a turn of the admission failed", error=safe_text(error))
+                time.sleep(_AFTER_ERROR_SECONDS)
+        for waiting in [*self._reading, *self._queued]:
+            self._close(waiting)
+        self._selector.close()
+        self._wake_reader.close()
+        self._wake_writer.close()
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(self._seconds_to_wait()):
+            if key.data is None:
+                with suppress(OSError):
+                    self._wake_reader.recv(4096)
+            else:
+                self._read(key.data)
+        with self._lock:
+            new, self._new = self._new, []
+        for connection, client_address in new:
+            self._begin(connection, client_address)
+        self._close_late()
+        self._give_places()
+
+    def _seconds_to_wait(self) -> float | None:
+        waiting = [*self._reading, *self._queued]
+        if not waiting:
+            return None
+        # Who waits for a place looks again each moment whether a stranger has become idle.
+        next_deadline = min(connection.deadline for connection in waiting) - time.monotonic()
+        return max(0.0, min(next_deadline, 0.2) if self._queued else next_deadline)
+
+    def _begin(self, connection: socket.socket, client_address: Any) -> None:
+        connection.setblocking(False)
+        deadline = time.monotonic() + self._request_seconds
+        waiting = WaitingConnection(connection, client_address, deadline)
+        self._reading.append(waiting)
+        self._selector.register(connection, selectors.EVENT_READ, waiting)
+        if len(self._reading) + len(self._queued) > MAX_WAITING:
+            self._make_room()
+        if waiting in self._reading:
+            self._read(waiting)  # its request may be there already
+
+    def _make_room(self) -> None:
+        candidates = self._reading or self._queued
+        counts = Counter(waiting.address for waiting in candidates)
+        busiest, _ = counts.most_common(1)[0]
+        oldest = next(waiting for waiting in candidates if waiting.address == busiest)
+        self._on_refusal(oldest.address, oldest.calling_ae or "", RefusalReason.TOO_MANY)
+        self._close(oldest)
+
+    def _read(self, waiting: WaitingConnection) -> None:
+        """Read what has come of a request; queue it where it is complete."""
+        try:
+            if waiting.calling_ae is not None:
+                # Nothing is expected before the answer. It has left, or it breaks the protocol.
+                if not waiting.socket.recv(1, socket.MSG_PEEK):
+                    self._close(waiting)
+                else:
+                    self._selector.unregister(waiting.socket)
+                return
+            while len(waiting.received) < waiting.needed:
+                piece = waiting.socket.recv(waiting.needed - len(waiting.received))
+                if not piece:
+                    self._close(waiting)  # a probe, or a sender that thought again
+                    return
+                waiting.received += piece
+                if len(waiting.received) == _HEADER.size:
+                    kind, length = _HEADER.unpack(waiting.received)
+                    if kind != _A_ASSOCIATE_RQ:
+                        self._refuse(waiting, RefusalReason.BROKEN_MESSAGE, _ABORTED)
+                        return
+                    if not _FIXED_BYTES <= length + _HEADER.size <= MAX_ASSOCIATE_BYTES:
+                        self._refuse(waiting, RefusalReason.PDU_TOO_LARGE, _ABORTED)
+                        return
+                    waiting.needed = _HEADER.size + length
+        except BlockingIOError:
+            return
+        except (OSError, KeyError):
+            self._close(waiting)
+            return
+        try:
+            waiting.calling_ae = check_request(bytes(waiting.received))
+        except MalformedRequest:
+            self._refuse(waiting, RefusalReason.BROKEN_MESSAGE, _ABORTED)
+            return
+        self._reading.remove(waiting)
+        waiting.deadline = time.monotonic() + PLACE_WAIT_SECONDS
+        self._queued.append(waiting)
+
+    def _close_late(self) -> None:
+        now = time.monotonic()
+        for waiting in [one for one in self._reading if one.deadline <= now]:
+            if waiting.received:
+                self._on_refusal(waiting.address, "", RefusalReason.REQUEST_TOO_SLOW)
+            self._close(waiting)
+        for waiting in [one for one in self._queued if one.deadline <= now]:
+            self._refuse(waiting, RefusalReason.TOO_MANY, _REJECTED_FOR_A_WHILE)
+
+    def _give_places(self) -> None:
+        """Admit whoever may have a place, in order; let idle strangers go where one is missing."""
+        while self._queued:
+            with self._lock:
+                held = Counter(place.address for place in self._held)
+                # Sorting keeps the order of arrival among equals.
+                order = sorted(
+                    self._queued,
+                    key=lambda one: (one.caller not in self.known, held[one.address]),
+                )
+                chosen = next((one for one in order if self._has_place(one, held)), None)
+                if chosen is None:
+                    self._displace_idle(len(self._queued))
+                    return
+                place = Place(chosen.address, chosen.calling_ae or "")
+                self._held.add(place)
+            self._queued.remove(chosen)
+            with suppress(KeyError):
+                self._selector.unregister(chosen.socket)
+            chosen.socket.setblocking(True)
+            try:
+                self._admit(chosen, place)
+            except Exception:  # no thread could be made
+                self.release(place)
+                self._refuse(chosen, RefusalReason.TOO_MANY, _REJECTED_FOR_A_WHILE)
+
+    def _has_place(self, waiting: WaitingConnection, held: Counter[str]) -> bool:
+        """Whether there is a place for a caller. Called with the lock."""
+        if waiting.caller in self.known:
+            return len(self._held) < self._places + self._known_places
+        # Known callers that use places of their own take none of the others'.
+        known_held = sum(place.caller in self.known for place in self._held)
+        others = len(self._held) - known_held + max(0, known_held - self._known_places)
+        most = max(1, self._places * 3 // 4)
+        return others < self._places and (self._places < 4 or held[waiting.address] < most)
+
+    def _displace_idle(self, count: int) -> None:
+        """Abort associations of strangers that are idle, as many as wait. Called with the lock."""
+        count -= sum(place.must_go for place in self._held)
+        for place in self._held:
+            if count <= 0:
+                return
+            is_stranger = place.caller not in self.known
+            if is_stranger and not place.must_go and self._is_idle(place.association):
+                place.must_go = True
+                place.association.abort(block=False)
+                count -= 1
+
+    def _refuse(self, waiting: WaitingConnection, reason: RefusalReason, answer: bytes) -> None:
+        with suppress(OSError):
+            waiting.socket.send(answer)
+        self._on_refusal(waiting.address, waiting.calling_ae or "", reason)
+        self._close(waiting)
+
+    def _close(self, waiting: WaitingConnection) -> None:
+        for waiting_list in (self._reading, self._queued):
+            if waiting in waiting_list:
+                waiting_list.remove(waiting)
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(waiting.socket)
+        with suppress(OSError):
+            waiting.socket.shutdown(socket.SHUT_RDWR)
+        waiting.socket.close()
+
+    def _is_idle(self, association: Any) -> bool:
+        """Whether an established association has sent nothing for a while."""
+        if association is None or not association.is_established or self._is_busy(association):
+            return False
+        timer = association.dul._idle_timer
+        is_silent = timer.timeout is not None and timer.timeout - timer.remaining >= IDLE_SECONDS
+        return is_silent and association.dimse.message is None
