@@ -311,9 +311,9 @@ def train_head(
     )
 
 
-def _print_progress(step: str, done: int, total: int) -> None:
+def _print_progress(step: str, done: float, total: float | None) -> None:
     if done == total or done % 500 == 0:
-        _log(f"{step}: {done:,} of {total:,}")
+        _log(f"{step}: {done:,.0f} of {total or 0:,.0f}")
 
 
 def chosen_device(device: str | None) -> str | None:
