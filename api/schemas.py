@@ -18,6 +18,7 @@ from records.states import (
     HOLD_SENTENCES,
     REJECTION_SENTENCES,
     WARNING,
+    Damage,
     Decision,
     HoldReason,
     InstanceState,
@@ -211,7 +212,10 @@ class Hold(_FromRow):
 
 
 class Instance(_FromRow):
-    """A received object. image: the path of its picture, for images that may be drafted from."""
+    """A received object. image: the path of its picture, for images that may be drafted from.
+
+    damage: what is wrong with its stored file; null where nothing is known.
+    """
 
     id: uuid.UUID
     sop_instance_uid: str
@@ -224,6 +228,7 @@ class Instance(_FromRow):
     revision: int
     calling_ae: str
     received_at: dt.datetime
+    damage: Damage | None
     image: str | None
 
     @classmethod

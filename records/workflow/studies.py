@@ -63,6 +63,7 @@ class Outcome(StrEnum):
     SKIPPED = "SKIPPED"
     REPEATED = "REPEATED"  # the same bytes are known, and nothing changed
     REINSTATED = "REINSTATED"  # the same bytes are known; they were rejected and count again
+    HEALED = "HEALED"  # the same object, whose stored file was gone or changed: it has the new one
     CONFLICT = "CONFLICT"
     MISMATCH = "MISMATCH"
     REJECTED = "REJECTED"
@@ -75,10 +76,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What was done with an object, and our id of the study that it belongs to."""
+    """What was done with an object, and our id of the study that it belongs to.
+
+    repeated: the instance that was registered before, where the object came again.
+    """
 
     outcome: Outcome
     study_id: uuid.UUID
+    repeated: Instance | None = None
 
 
 def register_instance(session: Session, arrived: ReceivedInstance) -> Registration:
@@ -116,7 +121,7 @@ def _register(session: Session, study: Study, arrived: ReceivedInstance) -> Regi
     if registered is not None:
         if registered.sha256 == arrived.sha256 and registered.study_id == study.id:
             events.append_event(session, study.id, EventKind.REPEATED, "the same image came again")
-            return Registration(Outcome.REPEATED, study.id)
+            return Registration(Outcome.REPEATED, study.id, registered)
         return _keep_aside(
             session, study, arrived, InstanceState.CONFLICT, HoldReason.CONFLICTING_BYTES
         )
@@ -157,12 +162,12 @@ def _register_rejected(
         same_bytes.revision = study.revision
         _update_study(session, study, arrived)
         events.append_event(session, study.id, EventKind.ARRIVED, "film that was rejected before")
-        return Registration(Outcome.REINSTATED, study.id)
+        return Registration(Outcome.REINSTATED, study.id, same_bytes)
     if same_bytes is not None:
         events.append_event(
             session, study.id, EventKind.REPEATED, "a rejected film came again and stays rejected"
         )
-        return Registration(Outcome.REPEATED, study.id)
+        return Registration(Outcome.REPEATED, study.id, same_bytes)
     if not list_instances(session, study.id, InstanceState.KEPT):
         _begin_revision(session, study)  # so that the study's end names the rejection
     _insert(session, study, arrived, InstanceState.REJECTED, REJECTION_SENTENCES[standing])
@@ -267,7 +272,15 @@ def _keep_aside(
 ) -> Registration:
     if _insert(session, study, arrived, state) is None:
         events.append_event(session, study.id, EventKind.REPEATED, "a held image came again")
-        return Registration(Outcome.REPEATED, study.id)
+        repeated = session.scalars(
+            select(Instance).where(
+                Instance.study_id == study.id,
+                Instance.sop_instance_uid == arrived.sop_instance_uid,
+                Instance.sha256 == arrived.sha256,
+                Instance.state == state,
+            )
+        ).one()
+        return Registration(Outcome.REPEATED, study.id, repeated)
     holds.open_hold(session, study.id, reason, f"sent by {arrived.calling_ae}")
     events.append_event(
         session, study.id, EventKind.CONFLICT, f"kept aside: {reason}", reason=reason
