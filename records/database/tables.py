@@ -34,10 +34,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from records.states import (
     WARNING,
     WORK_ENDED,
+    Damage,
     Decision,
     HoldReason,
     InstanceState,
     Purpose,
+    RejectionReason,
     RequestState,
     ReviewDecision,
     StudyState,
@@ -148,6 +150,9 @@ class Instance(Base):
         ),
         # The same conflicting bytes twice are one conflict.
         UniqueConstraint("sop_instance_uid", "sha256", "study_id", "state"),
+        vocabulary_check("damage", Damage),
+        # The few whose file is damaged among millions that are whole.
+        Index("ix_instances_damaged", "id", postgresql_where=text("damage IS NOT NULL")),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -164,6 +169,52 @@ class Instance(Base):
     revision: Mapped[int]
     calling_ae: Mapped[str]
     received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    damage: Mapped[str | None]  # what is wrong with the stored file; NULL where nothing is known
+
+
+class BlobScrub(Base):
+    """How far the scrub has come, which reads every stored instance again; a single row."""
+
+    __tablename__ = "blob_scrub"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(
+        SmallInteger, primary_key=True, autoincrement=False, server_default=text("1")
+    )
+    # The last instance that this round has read; NULL at the beginning of a round.
+    position: Mapped[uuid.UUID | None]
+    round_read: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    round_ended_at: Mapped[dt.datetime | None]  # the end of the round before
+    night: Mapped[dt.date | None]  # the night of the last reading, by the date of its beginning
+    night_read: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    read_at: Mapped[dt.datetime | None]  # when something was last read
+
+
+class Rejection(Base):
+    """One image that a rejection note names, whether or not the image is here.
+
+    It stands until a person takes it back, or until the image comes again where the reason allows
+    that; then `ended_at` is set.
+    """
+
+    __tablename__ = "rejections"
+    __table_args__ = (
+        vocabulary_check("reason", RejectionReason),
+        CheckConstraint("(ended_at IS NULL) = (ended_by = '')", name="ended_whole"),
+        # A note that comes twice rejects once.
+        UniqueConstraint("study_instance_uid", "sop_instance_uid", "note_sop_instance_uid"),
+    )
+
+    id: Mapped[uuid.UUID] = id_column()
+    study_instance_uid: Mapped[str]  # of the image, as the note gives it
+    sop_instance_uid: Mapped[str]  # of the image
+    note_sop_instance_uid: Mapped[str]  # (0008,0018) of the note
+    reason: Mapped[str]
+    patient: Mapped[dict[str, Any]]  # of the note, as sent: fields of `patients.Patient`
+    calling_ae: Mapped[str]
+    noted_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[dt.datetime | None]
+    ended_by: Mapped[str] = mapped_column(server_default="")
 
 
 class DraftRequest(Base):
