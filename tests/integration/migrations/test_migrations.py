@@ -108,7 +108,7 @@ def test_open_leases_are_carried_over_and_back(database):
     (prepared,) = complete(new_instance("1.2"))
     complete(new_instance("1.3"))  # nobody works on it
     leased = "SELECT lease_owner, lease_alone FROM draft_requests WHERE study_id = :study"
-    migrations.downgrade(engine(), "0005")
+    migrations.downgrade(engine(), "0006")
     run("UPDATE draft_requests SET state = 'PREPARED' WHERE study_id = :study", study=prepared)
     for study, alone in ((waiting, False), (prepared, True)):
         run(
@@ -124,7 +124,7 @@ def test_open_leases_are_carried_over_and_back(database):
         (waiting, "prepare", "host:1", False),
         (prepared, "draft", "host:1", True),
     }
-    migrations.downgrade(engine(), "0005")
+    migrations.downgrade(engine(), "0006")
     assert [tuple(row) for row in run(leased, study=prepared)] == [("host:1", True)]
     migrations.upgrade(engine())
     with unit_of_work() as session:
