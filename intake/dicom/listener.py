@@ -322,7 +322,7 @@ class Listener:
             settings.max_associations,
             settings.known_associations,
             KnownCallers(settings.known_callers),
-            settings.request_seconds,
+            min(settings.request_seconds, settings.idle_seconds),
             start_association,
             is_busy,
             report,
