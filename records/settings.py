@@ -167,6 +167,19 @@ class Settings(BaseSettings):
     max_instance_mb: int = Field(
         json_schema_extra=ADVANCED, default=200, ge=1, description="Largest object, in MB."
     )
+    max_elements: int = Field(
+        json_schema_extra=ADVANCED,
+        default=50_000,
+        ge=1000,
+        description="Elements, sequence items and fragments that an object may have. A film has "
+        "some hundreds.",
+    )
+    max_header_mb: int = Field(
+        json_schema_extra=ADVANCED,
+        default=64,
+        ge=1,
+        description="Largest sum of an object's values other than pixel data, in MB.",
+    )
     max_instances_per_minute: int = Field(
         json_schema_extra=ADVANCED,
         default=0,

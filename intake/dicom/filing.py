@@ -9,10 +9,12 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.multival import MultiValue
 from sqlalchemy.orm import Session
 
@@ -24,6 +26,7 @@ from intake.dicom.limits import (
     skip_reason,
 )
 from intake.dicom.rejection_note import read_note
+from intake.dicom.structure import StructureLimits, TooComplex, read_wanted
 from model.dicom.characters import decode_escapes
 from model.dicom.indication import find_priority
 from records.blobs import Blobs
@@ -63,6 +66,12 @@ _HEADER_KEYWORDS = [
 _MAX_VALUE_BYTES = 65_536
 """A longer value is not read. None of the elements above comes near it."""
 
+_WANTED_TAGS = frozenset(tag for tag in map(tag_for_keyword, _HEADER_KEYWORDS) if tag is not None)
+
+FILM_LIMITS = StructureLimits()
+_OTHER_OBJECTS_FACTOR = 10
+"""How many times more than a film another object may have, such as a segmentation or a report."""
+
 _MAX_EXPECTED_INSTANCES = 1_000_000
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -98,7 +107,7 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
             commit succeeded.
         NightdraftError: the database refused the row; nothing of it is kept.
     """
-    header = read_header(received.path)
+    header = read_header(received.path, structure_limits(settings))
     fields = instance_fields(header, received, settings)
     is_note = fields["rejects"] is not None
     if not fields["is_radiograph"] and not is_note and settings.other_objects == "refuse":
@@ -167,27 +176,46 @@ def remove_superfluous(
             blobs.set_aside(damaged_blob, is_damaged=True)
 
 
-def read_header(path: Path) -> Dataset:
-    """Read the few elements that are needed; the file is read up to the pixels.
+def read_header(path: Path, limits: StructureLimits = FILM_LIMITS) -> Dataset:
+    """Read the few elements that are needed. The rest is walked over, and nothing is built of it.
+
+    Args:
+        path: a Part 10 file.
+        limits: what a film may have. Other objects are never read whole, so they may have more.
 
     Raises:
-        ObjectRefused: the header cannot be read.
+        ObjectRefused: the header cannot be read, or the data set has more than the limits allow.
     """
     try:
-        header = dcmread(
-            path,
-            stop_before_pixels=True,
-            specific_tags=_HEADER_KEYWORDS,
-            defer_size=_MAX_VALUE_BYTES,
-        )
-        if any(getattr(raw, "value", "") is None and raw.length for raw in header.values()):
-            raise ObjectRefused(RefusalReason.UNREADABLE)  # a value that was too long to be read
-        decode_escapes(header)
-        for _ in header:  # converts each value now, so that its errors come now
-            pass
+        try:
+            header = _read_within(path, limits)
+        except TooComplex:
+            more = StructureLimits(
+                limits.elements * _OTHER_OBJECTS_FACTOR,
+                limits.header_bytes * _OTHER_OBJECTS_FACTOR,
+                text_bytes=limits.header_bytes,
+            )
+            header = _read_within(path, more)
+            if is_radiograph(str(header.get("SOPClassUID")), str(header.get("Modality"))):
+                raise
+    except TooComplex as error:
+        raise ObjectRefused(error.reason) from None
     except Exception:
         # pydicom raises all kinds of errors for a damaged file, and their messages quote values.
         raise ObjectRefused(RefusalReason.UNREADABLE) from None
+    return header
+
+
+def structure_limits(settings: Settings) -> StructureLimits:
+    """What a film may have, by the settings."""
+    return StructureLimits(settings.max_elements, settings.max_header_mb * 1_000_000)
+
+
+def _read_within(path: Path, limits: StructureLimits) -> Dataset:
+    header = dcmread(BytesIO(read_wanted(path, _WANTED_TAGS, _MAX_VALUE_BYTES, limits)))
+    decode_escapes(header)
+    for _ in header:  # converts each value now, so that its errors come now
+        pass
     return header
 
 

@@ -73,6 +73,9 @@ MAX_MESSAGE_BYTES = 1_048_576
 MAX_WAITING_MESSAGES = 8
 """Messages that may wait for an answer; the negotiated window is one (PS3.7 D.3.3.3)."""
 
+MAX_NESTING = 32
+"""Deepest nesting of sequences. Structured reports have some ten levels, films two or three."""
+
 MAX_VALUE_CHARACTERS = 256
 """Longest value that is kept of a header element. The longest that PS3.5 6.2 allows in the kept
 elements is 64 characters, or three name groups of 64."""
@@ -95,6 +98,8 @@ class RefusalReason(StrEnum):
     BAD_UID = "bad_uid"
     DISAGREES = "disagrees"
     TOO_LARGE = "too_large"
+    TOO_MANY_ELEMENTS = "too_many_elements"
+    HEADER_TOO_LARGE = "header_too_large"
     NOT_FILED = "not_filed"
     # An association, a connection.
     CALLER_NOT_ALLOWED = "caller_not_allowed"
@@ -137,6 +142,12 @@ STORE_STATUSES: dict[RefusalReason, StoreStatus] = {
     # 0xA9xx: data set does not match SOP class.
     RefusalReason.DISAGREES: StoreStatus(0xA900, "The command's UIDs are not the data set's."),
     RefusalReason.TOO_LARGE: StoreStatus(0xC000, "Larger than NIGHTDRAFT_MAX_INSTANCE_MB."),
+    RefusalReason.TOO_MANY_ELEMENTS: StoreStatus(
+        0xC000, "More elements or nesting than NIGHTDRAFT_MAX_ELEMENTS allows."
+    ),
+    RefusalReason.HEADER_TOO_LARGE: StoreStatus(
+        0xC000, "A larger header than NIGHTDRAFT_MAX_HEADER_MB allows."
+    ),
     RefusalReason.NOT_FILED: StoreStatus(0xC000, "The database refused its row."),
 }
 """The answer to an object that is refused. The sentence goes into (0000,0902), which holds 64

@@ -25,6 +25,7 @@ from intake.dicom.filing import (
     read_header,
     register_or_heal,
     remove_superfluous,
+    structure_limits,
 )
 from intake.dicom.limits import RefusalReason
 from records.blobs import Blobs, data_set_sha256
@@ -199,7 +200,6 @@ def _read_orphan(blobs: Blobs, settings: Settings, key: str) -> ReceivedInstance
         ObjectRefused: it cannot be read.
     """
     path = blobs.path(key)
-    header = read_header(path)
     try:
         meta = read_file_meta_info(path)
         received = ReceivedFile(
@@ -215,6 +215,7 @@ def _read_orphan(blobs: Blobs, settings: Settings, key: str) -> ReceivedInstance
         raise PartError(f"the data folder cannot be read ({error.strerror})") from None
     except Exception:
         raise ObjectRefused(RefusalReason.UNREADABLE) from None
+    header = read_header(path, structure_limits(settings))
     return ReceivedInstance(**instance_fields(header, received, settings), blob=key)
 
 
