@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from api import health, images, pages, studies
+from api.connections import GuardedProtocol
 from api.problems import add_problem_handlers
 from api.rendering import PACKAGE_DIR
 from api.request_guard import RequestGuard
@@ -81,6 +82,7 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
         log_config=None,
         # Addresses hold search words, and search words are patients' names.
         access_log=False,
+        http=GuardedProtocol,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=5,

@@ -11,7 +11,7 @@ import uuid
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, BeforeValidator, ValidationError
@@ -30,6 +30,9 @@ PAGE_SIZE = 50
 """Studies on one page of the worklist."""
 
 REFUSALS_SHOWN = 500
+
+MAX_FORM_FIELDS = 50
+"""Fields of a posted form. The longest that is needed is a decision on a study's open holds."""
 
 _NONE_IF_EMPTY = BeforeValidator(lambda value: value or None)
 
@@ -123,7 +126,10 @@ def show_change(study: uuid.UUID, seen: Annotated[str, Query(max_length=64)]) ->
 async def form_fields(request: Request) -> list[tuple[str, str]]:
     """The names and values of a posted form (application/x-www-form-urlencoded)."""
     body = await request.body()
-    return parse_qsl(body.decode("utf-8", "replace"), max_num_fields=50)
+    try:
+        return parse_qsl(body.decode("utf-8", "replace"), max_num_fields=MAX_FORM_FIELDS)
+    except ValueError:
+        raise HTTPException(413, f"The form has more than {MAX_FORM_FIELDS} fields.") from None
 
 
 FormFields = Annotated[list[tuple[str, str]], Depends(form_fields)]

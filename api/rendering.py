@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from model.dicom.characters import remove_controls
 from records.states import DAMAGE_SENTENCES, WARNING, VisibleState
 
 PACKAGE_DIR = Path(__file__).parent
@@ -86,6 +87,8 @@ _TEMPLATES = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    # Rows of earlier versions, and what readers type, may hold what a header must not.
+    finalize=lambda value: remove_controls(value) if type(value) is str else value,
 )
 _TEMPLATES.filters |= {
     "person_name": person_name,

@@ -2,7 +2,8 @@
 
 The pages bind to loopback, but a browser on this machine also runs other people's pages. So a name
 in the Host header must be one of ours (DNS rebinding brings a stranger's name to our address), and
-a request that changes something must come from our own pages (cross-site forms).
+a request must come from our own pages: one that changes something (cross-site forms), and one that
+only reads, for how long it takes says whether a name was found.
 """
 
 from __future__ import annotations
@@ -81,7 +82,14 @@ class RequestGuard:
                 "NIGHTDRAFT_SERVE_NAMES.",
             )
         if request.method in ("GET", "HEAD", "OPTIONS"):
-            return None
+            if path in PROBE_PATHS or not _is_from_another_site(request):
+                return None
+            return problem_response(
+                request,
+                403,
+                "This request comes from another site, so nothing is answered",
+                "Open Nightdraft's start page.",
+            )
         if not _same_origin(headers):
             return problem_response(
                 request,
@@ -115,6 +123,21 @@ class RequestGuard:
         except ValueError:
             return False
         return True
+
+
+def _is_from_another_site(request: Request) -> bool:
+    """Whether another site's page asks for something.
+
+    It cannot read the answer, but it can measure how long that takes: a search for a name that is
+    found takes longer. A link to the start page is answered, for it depends on nothing.
+    """
+    headers = request.headers
+    if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
+        return False
+    is_link = (
+        headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    )
+    return not (is_link and request.url.path == "/" and not request.url.query)
 
 
 def _same_origin(headers: Headers) -> bool:

@@ -27,7 +27,7 @@ from intake.dicom.limits import (
 )
 from intake.dicom.rejection_note import read_note
 from intake.dicom.structure import StructureLimits, TooComplex, read_wanted
-from model.dicom.characters import decode_escapes
+from model.dicom.characters import decode_escapes, remove_controls
 from model.dicom.indication import find_priority
 from records.blobs import Blobs
 from records.database.session import unit_of_work
@@ -73,7 +73,7 @@ _OTHER_OBJECTS_FACTOR = 10
 """How many times more than a film another object may have, such as a segmentation or a report."""
 
 _MAX_EXPECTED_INSTANCES = 1_000_000
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_LINE_BREAKS = re.compile(r"[\t\n]")
 
 
 class ObjectRefused(Exception):
@@ -300,7 +300,7 @@ def clean_text(value: str) -> str:
 
     PostgreSQL takes no NUL, and an index no long value.
     """
-    return _CONTROL_CHARACTERS.sub("", value).strip()[:MAX_VALUE_CHARACTERS]
+    return _LINE_BREAKS.sub("", remove_controls(value)).strip()[:MAX_VALUE_CHARACTERS]
 
 
 def _expected_instances(header: Dataset) -> int | None:

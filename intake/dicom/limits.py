@@ -80,7 +80,7 @@ MAX_VALUE_CHARACTERS = 256
 """Longest value that is kept of a header element. The longest that PS3.5 6.2 allows in the kept
 elements is 64 characters, or three name groups of 64."""
 
-_UID = re.compile(r"[0-9.]{1,64}")
+_UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*")
 
 
 class RefusalReason(StrEnum):
@@ -138,7 +138,9 @@ STORE_STATUSES: dict[RefusalReason, StoreStatus] = {
     RefusalReason.NO_DATA_SET: StoreStatus(0xC000, "The message has no data set."),
     RefusalReason.UNREADABLE: StoreStatus(0xC000, "The header cannot be read as DICOM."),
     RefusalReason.MISSING_UID: StoreStatus(0xC000, "Study, Series or SOP Instance UID is missing."),
-    RefusalReason.BAD_UID: StoreStatus(0xC000, "A UID is not 1 to 64 digits and dots."),
+    RefusalReason.BAD_UID: StoreStatus(
+        0xC000, "A UID is not numbers joined by dots, 64 characters at most."
+    ),
     # 0xA9xx: data set does not match SOP class.
     RefusalReason.DISAGREES: StoreStatus(0xA900, "The command's UIDs are not the data set's."),
     RefusalReason.TOO_LARGE: StoreStatus(0xC000, "Larger than NIGHTDRAFT_MAX_INSTANCE_MB."),
@@ -178,10 +180,10 @@ ASSOCIATION_SENTENCES: dict[RefusalReason, str] = {
 
 
 def is_valid_uid(uid: str) -> bool:
-    """Whether a UID is 1 to 64 digits and dots (PS3.5 9.1).
+    """Whether a UID is numbers joined by dots, 64 characters at most (PS3.5 9.1).
 
-    The rules on leading zeros are not checked: real devices break them, and nothing here depends on
-    them.
+    Leading zeros are not refused: real devices write them, and nothing here depends on them. An
+    empty number is: "..", which no device writes, has a meaning in paths and addresses.
     """
     return _UID.fullmatch(uid) is not None
 

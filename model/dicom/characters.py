@@ -19,6 +19,13 @@ from pydicom.valuerep import PersonName
 
 Decode = Callable[[bytes], str]
 
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
+)
+"""Characters that command what shows them: C0 but for tab and line feed, DEL, C1 (U+0080-U+009F are
+escape sequences of one byte), separators, marks and overrides of the direction of writing (Unicode
+TR 36), and halves of pairs."""
+
 _ESCAPE = 0x1B
 _ESCAPE_SEQUENCE = re.compile(rb"\x1b[\x20-\x2f]*[\x30-\x7e]?")
 """Any escape sequence of ISO 2022: intermediate bytes, then a final byte."""
@@ -29,6 +36,15 @@ _TEXT_VRS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 _ONE_VALUE_VRS = {"LT", "ST", "UT"}
 """Those of them in which a backslash is an ordinary character."""
 _LINE_ENDS = frozenset(b"\t\n\f\r")
+
+
+def remove_controls(text: str) -> str:
+    """The text without characters that command a terminal or a browser; tab and line feed stay.
+
+    Applied where text comes in and where it goes out: a terminal obeys a C1 control as an escape
+    sequence, and a bidirectional override lets a name read as another.
+    """
+    return _CONTROLS.sub("", text)
 
 
 def _decoder(codec: str) -> Decode:

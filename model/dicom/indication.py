@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from model.dicom.characters import remove_controls
 from model.dicom.evidence import Header, read_texts
 
 NOT_PROVIDED = "Not provided"
@@ -156,7 +157,7 @@ def _find_text(
             values = list(dict.fromkeys(read_texts(header, source.keyword)))
             if values:
                 cut = bool(source.limit) and max(map(len, values)) >= source.limit
-                text = "; ".join(values).replace("\\", "; ")
+                text = remove_controls("; ".join(values).replace("\\", "; "))
                 return OrderText(text, source.name, source.label, cut)
     return None
 

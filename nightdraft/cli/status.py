@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from model.dicom.characters import remove_controls
 from records.operations.overview import Overview
 from records.operations.scrub import ScrubState
 from records.states import ENDED, WARNING, VisibleState
@@ -144,7 +145,7 @@ def render_drafts(rows: Sequence[worklist.WorklistRow], *, plain: bool = False) 
             row.accession_number or f"...{row.study_instance_uid[-8:]}",
             Text(row.state.value, style=_COLOURS.get(row.state, "")),
             row.model_name,
-            Text(line.splitlines()[0] if line else ""),
+            Text(remove_controls(line.splitlines()[0]) if line else ""),
         )
     return Group(Text(WARNING, style="bold red"), table)
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.orm import Session
 
+from model.dicom.characters import remove_controls
 from records.states import DAMAGE_SENTENCES, HOLD_SENTENCES, WARNING, Damage, HoldReason
 from records.workflow import drafts, events, holds, studies, worklist
 
@@ -36,7 +37,7 @@ def render_study(session: Session, uid: str) -> RenderableType:
         ("reason", f"{row.reason} {row.detail}".strip()),
     ):
         if value.strip():
-            facts.add_row(Text(name, style="dim"), Text(value))
+            facts.add_row(Text(name, style="dim"), Text(remove_controls(value)))
     sections: list[RenderableType] = [facts]
     for hold in holds.list_by_study(session, study.id):
         if hold.decision is None:
@@ -53,7 +54,7 @@ def render_study(session: Session, uid: str) -> RenderableType:
     timeline = Table(box=None, show_header=False, pad_edge=False)
     for event in events.timeline(session, study.id):
         at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        timeline.add_row(Text(at, style="dim"), event.kind, Text(event.detail))
+        timeline.add_row(Text(at, style="dim"), event.kind, Text(remove_controls(event.detail)))
     sections += [Text(), timeline]
     current = (
         draft for draft in drafts.list_by_study(session, study.id) if not draft.superseded_at
@@ -64,7 +65,7 @@ def render_study(session: Session, uid: str) -> RenderableType:
         if caveat := worklist.draft_caveat(row, draft.revision):
             sections.append(Text(caveat, style="yellow"))
         sections += [
-            Text(draft.text.removeprefix(WARNING).strip()),
+            Text(remove_controls(draft.text.removeprefix(WARNING).strip())),
             Text(
                 f"\n{draft.model_name} {draft.model_version}, digest {draft.bundle_digest[:12]}"
                 f"{', ' + draft.notice if draft.notice else ''}",

@@ -228,7 +228,8 @@ class EmbeddedServers:
         command = [str(programs / "postgres"), "-D", str(cluster)]
         for name, value in options.items():
             command += ["-c", f"{name}={value}"]
-        with log.open("wb") as output:
+        # A postmaster that is ending may still write to it, so it is not emptied.
+        with log.open("ab") as output:
             self._postgres = self._children.start(
                 command,
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"},

@@ -57,6 +57,7 @@ class SupervisedProcess:
     restart_at: float = 0.0
     deaths: list[float] = field(default_factory=list)
     alarm_raised: bool = False
+    alarm_settled: bool = False
 
     def __post_init__(self) -> None:
         self.label = self.label or self.part
@@ -151,12 +152,27 @@ class Supervisor:
             )
             entry.process = None
             if len(entry.deaths) >= CRASH_LIMIT and not entry.alarm_raised:
-                entry.alarm_raised = True
+                entry.alarm_raised, entry.alarm_settled = True, False
                 self._raise_alarm(entry.label, len(entry.deaths))
         if entry.process is None and now >= entry.restart_at:
             self._start(entry)
-        if entry.alarm_raised and now - entry.started_at > CRASH_WINDOW_SECONDS:
-            entry.alarm_raised = False
+        is_well = entry.process is not None and now - entry.started_at > CRASH_WINDOW_SECONDS
+        if is_well and not entry.alarm_settled:
+            # An earlier station may have left the alarm open, too.
+            entry.alarm_raised, entry.alarm_settled = False, self._close_alarm(entry.label)
+
+    def _close_alarm(self, label: str) -> bool:
+        """Close the alarm of a process that has run well for a while; whether that was done."""
+        from records.database.session import unit_of_work
+        from records.operations import alarms
+
+        try:
+            with unit_of_work() as session:
+                if alarms.close_alarms(session, f"station {label}"):
+                    self._log(f"{label}: runs well again, its alarm is closed")
+        except NightdraftError:
+            return False  # the next check tries again
+        return True
 
     def _raise_alarm(self, label: str, deaths: int) -> None:
         from records.database.session import unit_of_work

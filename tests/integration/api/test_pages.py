@@ -131,6 +131,7 @@ def test_a_person_decides_on_the_page(client, seeder):
     assert "Dr. Roe" in response.text
     repeated = client.post(f"/studies/{study}/decision", data=fields)
     assert repeated.status_code == 409
+    assert client.post(f"/studies/{study}/decision", content="&a=1" * 15_000).status_code == 413
     assert client.post(f"/studies/{study}/decision", data={}).status_code == 422
 
 

@@ -91,3 +91,30 @@ def test_every_answer_carries_the_safety_headers(client, host):
 )
 def test_which_hosts_are_loopback(host, expected):
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_sites_page_may_link_to_the_start_page_and_ask_for_nothing(client, site):
+    page = {
+        "host": "localhost",
+        "sec-fetch-site": site,
+        "sec-fetch-mode": "navigate",
+        "sec-fetch-dest": "document",
+    }
+    assert client.get("/", headers=page).status_code == 200
+    assert client.get("/?words=ZEPPELIN", headers=page).status_code == 403
+    assert client.get("/api/counts", headers=page).status_code == 403
+    image = {
+        "host": "localhost",
+        "sec-fetch-site": site,
+        "sec-fetch-mode": "no-cors",
+        "sec-fetch-dest": "image",
+    }
+    assert client.get("/", headers=image).status_code == 403
+    assert client.get("/healthz", headers=image).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none", None])
+def test_our_own_pages_and_programs_may_read(client, site):
+    headers = {"host": "localhost"} | ({"sec-fetch-site": site} if site else {})
+    assert client.get("/?words=ZEPPELIN", headers=headers).status_code == 200

@@ -89,8 +89,11 @@ def test_a_dead_process_is_restarted_and_the_other_keeps_running(
     eventually(lambda: log_of(stand_in, "draft-0").count("['draft'] 0") == 2)
 
 
-def test_a_process_that_dies_again_and_again_raises_an_alarm(
-    supervisor: Supervisor, log_lines: list[str], database: str
+def test_a_process_that_dies_again_and_again_raises_an_alarm_until_it_is_well(
+    supervisor: Supervisor,
+    log_lines: list[str],
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = supervisor.supervised[0]
     for _ in range(CRASH_LIMIT):
@@ -103,6 +106,15 @@ def test_a_process_that_dies_again_and_again_raises_an_alarm(
     with unit_of_work() as session:
         (alarm,) = alarms.open_alarms(session)
         assert alarm.part == "station draft 0"
+    monkeypatch.setattr("nightdraft.station.supervisor.CRASH_WINDOW_SECONDS", 0.0)
+
+    def is_closed() -> bool:
+        supervisor.restart_dead()
+        with unit_of_work() as session:
+            return not alarms.open_alarms(session)
+
+    eventually(is_closed)
+    assert "draft 0: runs well again, its alarm is closed" in log_lines
 
 
 def test_a_process_inherits_the_files_that_it_is_given(

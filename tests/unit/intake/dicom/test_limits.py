@@ -23,7 +23,24 @@ def test_valid_uids(uid):
     assert is_valid_uid(uid)
 
 
-@pytest.mark.parametrize("uid", ["", "1" * 65, "../ESCAPED", "1.2\n", "1.2.x", "1 2", "1/2", "１"])
+@pytest.mark.parametrize(
+    "uid",
+    [
+        "",
+        "1" * 65,
+        "../ESCAPED",
+        "..",
+        ".",
+        "1..2",
+        ".1",
+        "1.",
+        "1.2\n",
+        "1.2.x",
+        "1 2",
+        "1/2",
+        "１",
+    ],
+)
 def test_invalid_uids(uid):
     assert not is_valid_uid(uid)
 

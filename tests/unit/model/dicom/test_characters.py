@@ -10,7 +10,13 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.sequence import Sequence
 
 from intake.dicom import filing
-from model.dicom.characters import HIGH_SETS, LOW_SETS, decode_escapes, decode_text
+from model.dicom.characters import (
+    HIGH_SETS,
+    LOW_SETS,
+    decode_escapes,
+    decode_text,
+    remove_controls,
+)
 from model.dicom.header import read_header
 from model.dicom.indication import find_indication
 from tests.support.dicom_images import chest, write_image
@@ -132,3 +138,9 @@ def test_the_case_of_the_samples(samples: Path) -> None:
     header = read_header(samples / "cases/chinese_ir58/film.dcm")
     assert str(header.PatientName) == "Wang^XiaoDong=王^小东"
     assert find_indication(header).text == "咳嗽发热"
+
+
+def test_characters_that_command_a_terminal_or_a_browser_are_removed():
+    commands = "\x00\x07\x1b\x7f\x85\x9b\x9d\u200e\u200f\u202a\u202e\u2028\u2066\u2069\u061c\ud800"
+    assert remove_controls(f"Wang{commands}^Xiao\tDong\n王") == "Wang^Xiao\tDong\n王"
+    assert remove_controls("Müller-Lüdenscheidt 东 Ñ é") == "Müller-Lüdenscheidt 东 Ñ é"
