@@ -184,6 +184,11 @@ class Listener:
         for thread in self._threads:
             thread.start()
         self._heartbeat.start()
+        if os.geteuid() == 0:
+            logger().warning(
+                "the listener runs as root: run it as a user of its own, to whom "
+                "NIGHTDRAFT_DATA_DIR belongs"
+            )
         if not settings.allowed_callers:
             logger().warning(
                 "EVERY calling AE title may send: NIGHTDRAFT_ALLOWED_CALLERS is empty. "

@@ -115,6 +115,8 @@ class _Walk:
             raise ValueError("no Part 10 file")
         meta = dcmread(BytesIO(content[: self._begin])).file_meta
         syntax = UID(meta.TransferSyntaxUID)
+        if syntax.is_deflated:
+            raise ValueError("a deflated data set cannot be walked over")
         self._is_implicit = syntax.is_implicit_VR
         order = "<" if syntax.is_little_endian else ">"
         self._tag_length = struct.Struct(f"{order}HHL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -49,6 +50,7 @@ def run_checks(settings: Settings, part: str | None = None) -> list[CheckResult]
     }
     if part is None:
         checks_by_name = {
+            "user": _user,
             "data folder": partial(_data_folder, settings),
             "disk": partial(_disk, settings),
             **checks_by_name,
@@ -103,6 +105,15 @@ def _run(name: str, check: Callable[[], str]) -> CheckResult:
         return CheckResult(name, str(error), failed=True)
     except Exception as error:  # a check that breaks has failed; the others still run
         return CheckResult(name, f"unexpected: {safe_text(error)}", failed=True)
+
+
+def _user() -> str:
+    if os.geteuid() == 0:
+        raise _Warning(
+            "runs as root, so what strangers send is read as root, too: run Nightdraft as a user "
+            "of its own, to whom NIGHTDRAFT_DATA_DIR belongs, as the container images do"
+        )
+    return f"not root (user id {os.geteuid()})"
 
 
 def _data_folder(settings: Settings) -> str:
