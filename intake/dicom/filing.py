@@ -189,15 +189,17 @@ def read_header(path: Path, limits: StructureLimits = FILM_LIMITS) -> Dataset:
     try:
         try:
             header = _read_within(path, limits)
-        except TooComplex:
+        except TooComplex as error:
+            begun = dcmread(BytesIO(error.begun))
+            sop_class = str(begun.get("SOPClassUID", ""))
+            if not sop_class or is_radiograph(sop_class, str(begun.get("Modality", ""))):
+                raise
             more = StructureLimits(
                 limits.elements * _OTHER_OBJECTS_FACTOR,
                 limits.header_bytes * _OTHER_OBJECTS_FACTOR,
                 text_bytes=limits.header_bytes,
             )
             header = _read_within(path, more)
-            if is_radiograph(str(header.get("SOPClassUID")), str(header.get("Modality"))):
-                raise
     except TooComplex as error:
         raise ObjectRefused(error.reason) from None
     except Exception:

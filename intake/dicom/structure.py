@@ -39,11 +39,17 @@ MAX_TEXT_BYTES = 65_534
 
 
 class TooComplex(Exception):
-    """A data set is over a limit. `reason` says which."""
+    """A data set is over a limit.
 
-    def __init__(self, reason: RefusalReason) -> None:
+    Attributes:
+        reason: which limit.
+        begun: a Part 10 file of the wanted elements that stand before.
+    """
+
+    def __init__(self, reason: RefusalReason, begun: bytes = b"") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.begun = begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,14 @@ class _Walk:
         content, end = self._content, len(self._content)
         position = self._begin
         pieces = [content[:position]]
+        try:
+            self._collect(position, end, pieces)
+        except TooComplex as error:
+            raise TooComplex(error.reason, b"".join(pieces)) from None
+        return b"".join(pieces)
+
+    def _collect(self, position: int, end: int, pieces: list[bytes]) -> None:
+        """Walk over the root, and add its wanted elements to `pieces`."""
         is_implicit = self._guess_implicit(position, end, self._is_implicit)
         while position + 8 <= end:
             begin = position
@@ -139,8 +153,7 @@ class _Walk:
             if tag in self._wanted:
                 if position - begin > self._most_bytes:
                     raise TooComplex(RefusalReason.UNREADABLE)
-                pieces.append(content[begin : min(position, end)])
-        return b"".join(pieces)
+                pieces.append(self._content[begin : min(position, end)])
 
     def _walk(self, position: int, level: _Level) -> int:
         """Walk over a sequence or a row of fragments; returns the position behind it."""
