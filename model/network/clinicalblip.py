@@ -99,6 +99,8 @@ class ClinicalBLIP(nn.Module):
         self.network = network
         self.language_tokenizer = language_tokenizer
         self.qformer_tokenizer = qformer_tokenizer
+        for tokenizer in (language_tokenizer, qformer_tokenizer):
+            tokenizer.truncation_side = "right"  # InstructBLIP's cut at the beginning
         self.preprocessing = preprocessing
         positions: int = network.config.qformer_config.max_position_embeddings
         self.max_instruction_tokens = min(max_instruction_tokens, positions)
