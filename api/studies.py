@@ -19,6 +19,7 @@ from api.problems import problem_responses
 from api.schemas import (
     Counts,
     DecisionRequest,
+    EventMark,
     Parts,
     Refusal,
     SearchText,
@@ -40,13 +41,19 @@ router = APIRouter(prefix="/api", tags=["studies"])
 
 @dataclass(frozen=True, slots=True)
 class StudyRecord:
-    """One study with everything that is known of it, as rows."""
+    """One study with everything that is known of it, as rows.
+
+    Attributes:
+        timeline: the newest lines of the timeline, or those before the mark that was asked for.
+        earlier: the mark of the lines before these; None where there are none.
+    """
 
     row: WorklistRow
     instances: Sequence[Instance]
     drafts: Sequence[Draft]
     holds: Sequence[Hold]
     timeline: Sequence[Event]
+    earlier: int | None
 
     @property
     def current_draft(self) -> Draft | None:
@@ -59,23 +66,28 @@ class StudyRecord:
         return [hold for hold in self.holds if hold.decision is None]
 
 
-def load_study(session: Session, uid: str) -> StudyRecord:
+def load_study(session: Session, uid: str, before: int | None = None) -> StudyRecord:
     """Read everything of one study.
 
     Args:
         session: the caller's transaction.
         uid: its Study Instance UID, or our id.
+        before: the mark before which the timeline's lines are read; None reads the newest ones.
 
     Raises:
         NotFound: no such study.
     """
     id_ = studies.get_by_uid(session, uid).id
+    # One line more than is shown tells whether there are earlier ones.
+    lines = events.timeline(session, id_, before=before, limit=events.TIMELINE_LINES + 1)
+    shown = lines[-events.TIMELINE_LINES :]
     return StudyRecord(
         row=worklist.read_row(session, id_),
         instances=studies.list_instances(session, id_),
         drafts=drafts.list_by_study(session, id_),
         holds=holds.list_by_study(session, id_),
-        timeline=events.timeline(session, id_),
+        timeline=shown,
+        earlier=shown[0].id if len(lines) > len(shown) else None,
     )
 
 
@@ -158,16 +170,23 @@ def list_studies(
 
 
 @router.get("/studies/{uid}", responses=problem_responses(404, 422))
-def read_study(uid: StudyUid) -> StudyDetail:
-    """One study with its instances, drafts, holds and timeline."""
+def read_study(
+    uid: StudyUid,
+    before: Annotated[
+        EventMark | None,
+        Query(description="`earlier` of an answer: earlier lines of the timeline."),
+    ] = None,
+) -> StudyDetail:
+    """One study with its instances, drafts, holds and the newest lines of its timeline."""
     with unit_of_work() as session:
-        record = load_study(session, uid)
+        record = load_study(session, uid, before)
     return StudyDetail(
         study=StudySummary.from_row(record.row),
         instances=[schemas.Instance.from_row(instance) for instance in record.instances],
         drafts=[schemas.Draft.from_row(draft) for draft in record.drafts],
         holds=[schemas.Hold.from_row(hold) for hold in record.holds],
         timeline=[schemas.Event.from_row(event) for event in record.timeline],
+        earlier=record.earlier,
     )
 
 

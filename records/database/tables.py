@@ -371,6 +371,8 @@ class Event(Base):
 
     __tablename__ = "events"
     __table_args__ = (
+        # A timeline is read from its newest line on.
+        Index("ix_events_study_id", "study_id", "id"),
         # The sweep asks which workers died one after the other.
         Index(
             "ix_events_work_ended",
@@ -381,7 +383,7 @@ class Event(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
-    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
     request_id: Mapped[uuid.UUID | None]
     kind: Mapped[str]
     detail: Mapped[str]
