@@ -58,7 +58,6 @@ def make_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
-    app.state.counts_cache = studies.CountsCache(studies.count_studies)
     app.add_middleware(RequestGuard, host_names=(settings.serve_host, *settings.serve_names))
     add_problem_handlers(app)
     for module in (studies, health, images, pages):

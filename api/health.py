@@ -26,7 +26,7 @@ from records.errors import BundleUnusable, NightdraftError, PartError
 from records.operations import heartbeats, overview, refusals
 from records.settings import Settings
 from records.states import Stage
-from records.workflow import worklist
+from records.workflow import tallies, worklist
 
 router = APIRouter(tags=["health"])
 
@@ -210,7 +210,7 @@ class SystemCollector(Collector):
     def _from_rows(self) -> Iterator[Metric]:
         with unit_of_work() as session:
             states = worklist.count_by_state(session)
-            total = worklist.count_drafts(session)
+            total = tallies.count_saved_drafts(session)
             refused = refusals.count_by_reason(session)
             since = worklist.oldest_waiting(session)
             now = database_time(session)

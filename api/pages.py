@@ -19,12 +19,13 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from api.rendering import render
 from api.schemas import DecisionRequest, EventMark, SearchText
-from api.studies import CountsCache, StudyRecord, decide, load_study
+from api.studies import StudyRecord, count_studies, decide, load_study
 from records.database.session import unit_of_work
 from records.database.tables import Hold
 from records.operations import overview, refusals
 from records.states import HOLD_SENTENCES, HoldReason, InstanceState, VisibleState
 from records.workflow import holds, requests, studies, worklist
+from records.workflow.search import MATCHES
 from records.workflow.worklist import WorklistRow
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -56,20 +57,20 @@ class WorklistQuery(BaseModel):
 
 
 @router.get("/")
-def show_worklist(request: Request, query: Annotated[WorklistQuery, Query()]) -> str:
+def show_worklist(query: Annotated[WorklistQuery, Query()]) -> str:
     """The worklist, newest arrival first."""
-    live, _ = _render_live(query, request.app.state.counts_cache)
+    live, _ = _render_live(query)
     return render("worklist.html", query=query, live=live)
 
 
 @router.get("/live")
-def show_live(request: Request, query: Annotated[WorklistQuery, Query()]) -> Response:
+def show_live(query: Annotated[WorklistQuery, Query()]) -> Response:
     """The part of the worklist that changes; 204 where nothing changed, so the page stays still."""
-    html, digest = _render_live(query, request.app.state.counts_cache)
+    html, digest = _render_live(query)
     return Response(status_code=204) if digest == query.seen else HTMLResponse(html)
 
 
-def _render_live(query: WorklistQuery, counts_cache: CountsCache) -> tuple[str, str]:
+def _render_live(query: WorklistQuery) -> tuple[str, str]:
     """The HTML of the part that changes, and its digest."""
     with unit_of_work() as session:
         values = {
@@ -77,8 +78,9 @@ def _render_live(query: WorklistQuery, counts_cache: CountsCache) -> tuple[str, 
             "page": worklist.read_page(
                 session, state=query.state, after=query.after, limit=PAGE_SIZE, search=query.words
             ),
-            "counts": counts_cache.get(session),
+            "counts": count_studies(session),
             "parts": overview.read_parts(session),
+            "matches_shown": MATCHES,
             "refused": sum(refusals.count_by_reason(session).values()),
             "expected_parts": overview.EXPECTED_PARTS,
         }

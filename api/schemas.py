@@ -127,10 +127,14 @@ class StudySummary(_FromRow):
 
 
 class StudyPage(BaseModel):
-    """Studies, the newest arrival first; `next` is the `after` of the following page."""
+    """Studies, the newest arrival first; `next` is the `after` of the following page.
+
+    capped: the search found more studies than it gives; write more of the number or name.
+    """
 
     studies: list[StudySummary]
     next: str | None
+    capped: bool
 
 
 class SentenceConfidence(_FromRow):

@@ -5,13 +5,11 @@ The pages read and decide through the same functions.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
 from api import schemas
@@ -96,44 +94,6 @@ def count_studies(session: Session) -> Counts:
     return Counts.from_workload(overview.read_workload(session))
 
 
-class CountsCache:
-    """The counts that every open page asks for every two seconds.
-
-    Counting millions of studies takes the database a second. A count that was slow is therefore
-    used for ten times as long as it took, and one that is under way serves all who ask meanwhile.
-
-    Args:
-        read_counts: reads the counts from the database.
-        clock: a monotonic clock, in seconds.
-    """
-
-    SLOW_SECONDS = 0.5
-    """A count that took no longer than this is not used again."""
-    REUSE_FACTOR = 10.0
-
-    def __init__(
-        self,
-        read_counts: Callable[[Session], Counts],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._read_counts = read_counts
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._counts: Counts | None = None
-        self._valid_until = 0.0
-
-    def get(self, session: Session) -> Counts:
-        """Studies by state, and the time left at the present pace."""
-        with self._lock:
-            start = self._clock()
-            if self._counts is None or start >= self._valid_until:
-                self._counts = self._read_counts(session)
-                seconds = self._clock() - start
-                is_slow = seconds > self.SLOW_SECONDS
-                self._valid_until = start + (seconds * self.REUSE_FACTOR if is_slow else 0.0)
-            return self._counts
-
-
 def decide(session: Session, uid: str, decision: DecisionRequest) -> None:
     """Close the study's open holds as a person decided who saw exactly these.
 
@@ -160,13 +120,20 @@ def list_studies(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     words: Annotated[
         SearchText,
-        Query(description="Part of a patient id or name, accession number or study UID."),
+        Query(
+            description="A patient id, accession number or study UID; the beginning of an id, a "
+            "number or a name; or whole words of these, in any order."
+        ),
     ] = "",
 ) -> StudyPage:
     """Studies with their states and drafts, the newest arrival first."""
     with unit_of_work() as session:
         page = worklist.read_page(session, state=state, after=after, limit=limit, search=words)
-    return StudyPage(studies=[StudySummary.from_row(row) for row in page.rows], next=page.next)
+    return StudyPage(
+        studies=[StudySummary.from_row(row) for row in page.rows],
+        next=page.next,
+        capped=page.matches is not None and page.matches.capped,
+    )
 
 
 @router.get("/studies/{uid}", responses=problem_responses(404, 422))
@@ -219,11 +186,10 @@ def decide_study(uid: StudyUid, decision: DecisionRequest) -> StudySummary:
 
 
 @router.get("/counts", responses=problem_responses())
-def read_counts(request: Request) -> Counts:
+def read_counts() -> Counts:
     """Studies by state, the pace, and the time left."""
-    counts_cache: CountsCache = request.app.state.counts_cache
     with unit_of_work() as session:
-        return counts_cache.get(session)
+        return count_studies(session)
 
 
 @router.get("/refusals", responses=problem_responses(422))

@@ -23,7 +23,7 @@ def database_catalogue():
         "SELECT table_name, column_name, data_type, is_nullable, column_default, is_identity"
         " FROM information_schema.columns WHERE table_schema = 'public'",
         "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
-        " WHERE connamespace = 'public'::regnamespace",
+        " WHERE connamespace = 'public'::regnamespace AND contype <> 't'",  # no triggers
         "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
     )
     with engine().connect() as connection:
