@@ -17,6 +17,7 @@ from records.operations.overview import Workload
 from records.states import (
     HOLD_SENTENCES,
     WARNING,
+    Damage,
     Decision,
     HoldReason,
     InstanceState,
@@ -215,7 +216,10 @@ class Hold(_FromRow):
 
 
 class Instance(_FromRow):
-    """A received object. image: the path of its picture, for images that may be drafted from."""
+    """A received object. image: the path of its picture, for images that may be drafted from.
+
+    damage: what is wrong with its stored file; null where nothing is known.
+    """
 
     id: uuid.UUID
     sop_instance_uid: str
@@ -228,6 +232,7 @@ class Instance(_FromRow):
     revision: int
     calling_ae: str
     received_at: dt.datetime
+    damage: Damage | None
     image: str | None
 
     @classmethod

@@ -31,6 +31,19 @@ class InstanceState(StrEnum):
     MISMATCH = "MISMATCH"  # the study's UID, but another patient; a person decides
 
 
+class Damage(StrEnum):
+    """What is wrong with the stored file of an instance; the device's next send replaces it."""
+
+    GONE = "GONE"  # there is no file
+    CHANGED = "CHANGED"  # it is not what was received, or the disk cannot read it
+
+
+DAMAGE_SENTENCES: dict[Damage, str] = {
+    Damage.GONE: "The file of a film is gone from the data folder: send the film again.",
+    Damage.CHANGED: "The file of a film is not what was received any more: send the film again.",
+}
+
+
 class Purpose(StrEnum):
     """Why a draft is made."""
 
@@ -154,6 +167,7 @@ class FailReason(StrEnum):
     """Why a request FAILED; preparing and drafting add no others."""
 
     UNREADABLE = "UNREADABLE"  # the images' pixels cannot be read
+    DAMAGED = "DAMAGED"  # a stored file is gone or changed; it goes on when that is sent again
     WORKER_DIED = "WORKER_DIED"  # the worker died on it, alone, each time
     MODEL_ERROR = "MODEL_ERROR"  # the model failed on it
     UNEXPECTED = "UNEXPECTED"  # an error that nobody foresaw; the log has its place
@@ -202,6 +216,9 @@ class EventKind(StrEnum):
 
     ARRIVED = "ARRIVED"
     REPEATED = "REPEATED"
+    DAMAGED = "DAMAGED"
+    HEALED = "HEALED"
+    RECOVERED = "RECOVERED"
     CONFLICT = "CONFLICT"
     COMPLETE = "COMPLETE"
     RELEASED = "RELEASED"

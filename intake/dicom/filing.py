@@ -14,6 +14,7 @@ from typing import Any
 
 from pydicom import Dataset, dcmread
 from pydicom.multival import MultiValue
+from sqlalchemy.orm import Session
 
 from intake.dicom.limits import (
     MAX_VALUE_CHARACTERS,
@@ -22,14 +23,16 @@ from intake.dicom.limits import (
     is_valid_uid,
     skip_reason,
 )
+from model.dicom.characters import decode_escapes
 from model.dicom.indication import find_priority
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import DiskFull
 from records.failpoints import failpoint
+from records.operations import scrub
 from records.settings import Settings
 from records.states import Priority
-from records.workflow import studies
+from records.workflow import damage, studies
 from records.workflow.studies import Outcome, Patient, ReceivedInstance, Registration
 
 _HEADER_KEYWORDS = [
@@ -79,7 +82,7 @@ class ReceivedFile:
     transfer_syntax_uid: str
     calling_ae: str
     size: int
-    sha256: str  # of the data set, see `incoming_file.DataSetDigest`
+    sha256: str  # of the data set, see `records.blobs.DataSetDigest`
 
 
 def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> Registration:
@@ -105,9 +108,8 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
         with ThreadPoolExecutor(1) as executor:
             stored = executor.submit(blobs.keep_instance, received.path, key)
             with unit_of_work() as session:
-                registration = studies.register_instance(
-                    session, ReceivedInstance(**fields, blob=key)
-                )
+                arrived = ReceivedInstance(**fields, blob=key)
+                registration, damaged_blob = register_or_heal(session, blobs, arrived)
                 # The row waits for its bytes: they are synced before it is committed.
                 stored.result()
                 failpoint("after-fsync")
@@ -119,9 +121,46 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
             _remove(blobs, key)
         raise
     failpoint("after-commit")
-    if registration.outcome is Outcome.REPEATED:
-        _remove(blobs, key)
+    remove_superfluous(blobs, registration, key, damaged_blob)
     return registration
+
+
+def register_or_heal(
+    session: Session, blobs: Blobs, arrived: ReceivedInstance
+) -> tuple[Registration, str]:
+    """Register an object; where it came before and its stored file is damaged, use the new file.
+
+    Without this a sender would be answered 0x0000, and nobody would have the object.
+
+    Returns:
+        What was done, and the key of the damaged file where it was replaced, else "".
+    """
+    registration = studies.register_instance(session, arrived)
+    stored = registration.repeated
+    if stored is None or stored.blob == arrived.blob:
+        return registration, ""
+    if blobs.find_damage(stored.blob, stored.size, stored.sha256) is None:
+        if stored.damage is not None:
+            damage.mark_whole(session, stored)
+            scrub.settle_alarm(session)
+        return registration, ""
+    damaged_blob = stored.blob
+    damage.replace_file(session, stored, arrived)
+    scrub.settle_alarm(session)
+    return Registration(Outcome.HEALED, registration.study_id, stored), damaged_blob
+
+
+def remove_superfluous(
+    blobs: Blobs, registration: Registration, key: str, damaged_blob: str
+) -> None:
+    """After the commit: remove the file of an object that came again; set a damaged one aside."""
+    with suppress(OSError):  # the sweep looks at it later
+        # A person may have registered this very file before its row was committed.
+        repeated = registration.repeated
+        if registration.outcome is Outcome.REPEATED and repeated and repeated.blob != key:
+            blobs.remove(key)
+        if damaged_blob:
+            blobs.set_aside(damaged_blob, is_damaged=True)
 
 
 def read_header(path: Path) -> Dataset:
@@ -139,6 +178,7 @@ def read_header(path: Path) -> Dataset:
         )
         if any(getattr(raw, "value", "") is None and raw.length for raw in header.values()):
             raise ObjectRefused(RefusalReason.UNREADABLE)  # a value that was too long to be read
+        decode_escapes(header)
         for _ in header:  # converts each value now, so that its errors come now
             pass
     except Exception:

@@ -34,6 +34,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from records.states import (
     WARNING,
     WORK_ENDED,
+    Damage,
     Decision,
     HoldReason,
     InstanceState,
@@ -178,6 +179,9 @@ class Instance(Base):
         ),
         # The same conflicting bytes twice are one conflict.
         UniqueConstraint("sop_instance_uid", "sha256", "study_id", "state"),
+        vocabulary_check("damage", Damage),
+        # The few whose file is damaged among millions that are whole.
+        Index("ix_instances_damaged", "id", postgresql_where=text("damage IS NOT NULL")),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -194,6 +198,25 @@ class Instance(Base):
     revision: Mapped[int]
     calling_ae: Mapped[str]
     received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    damage: Mapped[str | None]  # what is wrong with the stored file; NULL where nothing is known
+
+
+class BlobScrub(Base):
+    """How far the scrub has come, which reads every stored instance again; a single row."""
+
+    __tablename__ = "blob_scrub"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(
+        SmallInteger, primary_key=True, autoincrement=False, server_default=text("1")
+    )
+    # The last instance that this round has read; NULL at the beginning of a round.
+    position: Mapped[uuid.UUID | None]
+    round_read: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    round_ended_at: Mapped[dt.datetime | None]  # the end of the round before
+    night: Mapped[dt.date | None]  # the night of the last reading, by the date of its beginning
+    night_read: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    read_at: Mapped[dt.datetime | None]  # when something was last read
 
 
 class DraftRequest(Base):

@@ -64,16 +64,21 @@ class Outcome(StrEnum):
     KEPT = "KEPT"
     SKIPPED = "SKIPPED"
     REPEATED = "REPEATED"  # the same bytes are known: nothing changed, the new blob is not needed
+    HEALED = "HEALED"  # the same object, whose stored file was gone or changed: it has the new one
     CONFLICT = "CONFLICT"
     MISMATCH = "MISMATCH"
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What was done with an object, and our id of the study that it belongs to."""
+    """What was done with an object, and our id of the study that it belongs to.
+
+    repeated: the instance that was registered before, where the object came again.
+    """
 
     outcome: Outcome
     study_id: uuid.UUID
+    repeated: Instance | None = None
 
 
 def same_patient(first: Patient, second: Patient) -> bool:
@@ -132,7 +137,7 @@ def register_instance(session: Session, arrived: ReceivedInstance) -> Registrati
     if registered is not None:
         if registered.sha256 == arrived.sha256 and registered.study_id == study.id:
             events.append_event(session, study.id, EventKind.REPEATED, "the same image came again")
-            return Registration(Outcome.REPEATED, study.id)
+            return Registration(Outcome.REPEATED, study.id, registered)
         return _keep_aside(
             session, study, arrived, InstanceState.CONFLICT, HoldReason.CONFLICTING_BYTES
         )
@@ -229,7 +234,15 @@ def _keep_aside(
 ) -> Registration:
     if _insert(session, study, arrived, state) is None:
         events.append_event(session, study.id, EventKind.REPEATED, "a held image came again")
-        return Registration(Outcome.REPEATED, study.id)
+        repeated = session.scalars(
+            select(Instance).where(
+                Instance.study_id == study.id,
+                Instance.sop_instance_uid == arrived.sop_instance_uid,
+                Instance.sha256 == arrived.sha256,
+                Instance.state == state,
+            )
+        ).one()
+        return Registration(Outcome.REPEATED, study.id, repeated)
     holds.open_hold(session, study.id, reason, f"sent by {arrived.calling_ae}")
     events.append_event(
         session, study.id, EventKind.CONFLICT, f"kept aside: {reason}", reason=reason

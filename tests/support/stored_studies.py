@@ -7,7 +7,7 @@ from io import BytesIO
 
 from pydicom import Dataset, dcmwrite
 
-from records.blobs import Blobs, sha256_of
+from records.blobs import Blobs, data_set_sha256
 from records.database.session import unit_of_work
 from records.settings import settings
 from records.states import Priority, VisibleState
@@ -52,7 +52,7 @@ def store_image(dataset: Dataset, *, damage: bool = False, **changed: object) ->
         "study_date": str(dataset.StudyDate),
         "study_description": str(dataset.StudyDescription),
         "blob": key,
-        "sha256": sha256_of(blobs.path(key)),
+        "sha256": data_set_sha256(blobs.path(key)),
         "size": len(content),
         "calling_ae": "TEST",
         "priority": Priority.ROUTINE,

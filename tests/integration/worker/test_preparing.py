@@ -9,7 +9,7 @@ from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
 from records.errors import BundleUnusable, DiskFull, PartError, WorkerSick
-from records.operations import alarms
+from records.operations import alarms, scrub
 from records.settings import settings
 from records.states import (
     Decision,
@@ -244,15 +244,75 @@ def test_a_missing_data_folder_costs_no_study_an_attempt():
     assert prepare() == 1
 
 
-def test_an_image_whose_file_is_gone_failed_with_the_reason():
+def change(path):
+    """4,000 bytes of another file, as a disk that lost its place writes them."""
+    with path.open("r+b") as file:
+        file.seek(-5000, 2)
+        file.write(b"\x55" * 4000)
+
+
+@pytest.mark.parametrize(("harm", "word"), [("GONE", "gone"), ("CHANGED", "received")])
+def test_nothing_is_drafted_from_a_file_that_is_gone_or_changed(harm, word):
     study = store_studies(1)[0]
     (path,) = blob_paths(study)
-    path.unlink()
+    content = path.read_bytes()
+    if harm == "GONE":
+        path.unlink()
+    else:
+        change(path)
     assert prepare() == 0
     with unit_of_work() as session:
         row = worklist.read_row(session, study)
-    assert (row.state, row.reason) == (FAILED, "UNREADABLE")
-    assert "gone" in row.detail
+        (instance,) = studies.list_instances(session, study)
+        lines = [(event.kind, event.reason) for event in events.timeline(session, study)]
+        assert alarms.open_alarms(session, "films")
+    assert (row.state, row.reason) == (FAILED, "DAMAGED")
+    assert word in row.detail
+    assert instance.damage == harm
+    assert lines[-2:] == [(EventKind.DAMAGED, harm), (EventKind.FAILED, "DAMAGED")]
+    # Restored from a backup, it goes on by itself.
+    path.write_bytes(content)
+    scrub.recheck_damaged(Blobs(settings().data_dir))
+    assert prepare() == 1
+    assert visible_state(study) is PREPARED
+
+
+def test_a_damaged_film_leaves_the_studies_beside_it_alone():
+    damaged, whole = store_studies(1, 2)
+    change(blob_paths(damaged)[0])
+    assert prepare() == 1
+    assert [visible_state(study) for study in (damaged, whole)] == [FAILED, PREPARED]
+
+
+def test_a_film_that_is_healed_while_it_is_looked_at_is_prepared_again(monkeypatch):
+    study = store_studies(1)[0]
+    (path,) = blob_paths(study)
+    blobs = Blobs(settings().data_dir)
+    kept = blobs.incoming / "again"
+    kept.write_bytes(path.read_bytes())
+    path.unlink()
+    find_damage = Blobs.find_damage
+
+    def heal_after(self, *stored):
+        harm = find_damage(self, *stored)
+        if harm:
+            key = blobs.keep_instance(kept)
+            with unit_of_work() as session:
+                studies.list_instances(session, study)[0].blob = key
+        return harm
+
+    monkeypatch.setattr(Blobs, "find_damage", heal_after)
+    assert prepare() == 1
+    assert visible_state(study) is PREPARED
+
+
+def test_files_that_are_known_to_be_damaged_do_not_stop_the_worker(night):
+    ids = store_studies(1, 2, 3, 4)
+    for study in ids:
+        change(blob_paths(study)[0])
+    scrub.scrub_all(Blobs(settings().data_dir))
+    assert prepare() == 0
+    assert {visible_state(study) for study in ids} == {FAILED}
 
 
 def test_many_files_gone_are_the_disks_fault(night):
