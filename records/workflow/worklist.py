@@ -31,19 +31,21 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from records.database.session import interval
-from records.database.tables import Draft, DraftRequest, Hold, Instance, Study, WorklistEntry
+from records.database.tables import (
+    Draft,
+    DraftRequest,
+    Hold,
+    Instance,
+    LiveLease,
+    Study,
+    WorklistEntry,
+)
 from records.errors import NotAllowed
 from records.states import Priority, TallyKind, VisibleState
 from records.workflow import tallies
 from records.workflow.search import Matches, find_studies
 
 _HELD: ColumnElement[bool] = exists().where(Hold.study_id == Study.id, Hold.decision.is_(None))
-
-_LEASES = (
-    select(DraftRequest.id.label("request_id"), DraftRequest.study_id)
-    .where(DraftRequest.lease_owner.is_not(None))
-    .subquery("leases")
-)
 
 _LISTED: ColumnElement[str] = func.listed_state(Study.state, DraftRequest.state, _HELD)
 """The state in which a study is listed: its visible state, less what a lease says."""
@@ -54,7 +56,7 @@ _AT_WORK = {
 }
 """What a live lease makes of a listed state."""
 
-_LEASED: ColumnElement[bool] = exists().where(_LEASES.c.request_id == Study.request_id)
+_LEASED: ColumnElement[bool] = exists().where(LiveLease.request_id == Study.request_id)
 
 VISIBLE: ColumnElement[str] = case(
     (_LEASED, case(_AT_WORK, value=_LISTED, else_=_LISTED)),
@@ -217,7 +219,7 @@ def _at_work() -> Select[str]:
     return (
         select(WorklistEntry.state)
         .join(Study, Study.id == WorklistEntry.study_id)
-        .join(_LEASES, _LEASES.c.request_id == Study.request_id)
+        .join(LiveLease, LiveLease.request_id == Study.request_id)
         .where(WorklistEntry.state.in_(list(_AT_WORK)))
     )
 
@@ -257,6 +259,9 @@ def _rows() -> Select[Any]:
         .where(Hold.study_id == Study.id, Hold.decision.is_(None))
         .scalar_subquery()
     )
+    claimed_at = (
+        select(LiveLease.claimed_at).where(LiveLease.request_id == Study.request_id)
+    ).scalar_subquery()
     return (
         select(
             Study,
@@ -269,6 +274,7 @@ def _rows() -> Select[Any]:
             image_count.label("image_count"),
             instance_count.label("instance_count"),
             held.label("held"),
+            claimed_at.label("claimed_at"),
         )
         .select_from(Study)
         .outerjoin(DraftRequest, DraftRequest.id == Study.request_id)
@@ -305,7 +311,7 @@ def _row(line: Any) -> WorklistRow:
         hold_reasons=tuple(line.held or ()),
         first_received_at=study.first_received_at,
         last_received_at=study.last_received_at,
-        changed_at=request.changed_at if request else None,
+        changed_at=line.claimed_at or (request.changed_at if request else None),
         draft_id=line.draft_id,
         model_name=line.model_name or "",
         impression=line.impression or "",

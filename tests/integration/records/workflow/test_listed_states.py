@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("database")
 DERIVED = text(
     """
     SELECT s.id, s.state AS study, r.state AS request,
-        r.lease_owner IS NOT NULL AS leased,
+        r.id IN (SELECT request_id FROM leases) AS leased,
         s.id IN (SELECT study_id FROM holds WHERE decision IS NULL) AS held
     FROM studies s LEFT JOIN draft_requests r ON r.id = s.request_id
     """
