@@ -16,12 +16,14 @@ from records.operations import overview
 from records.operations.overview import Workload
 from records.states import (
     HOLD_SENTENCES,
+    REJECTION_SENTENCES,
     WARNING,
     Damage,
     Decision,
     HoldReason,
     InstanceState,
     Priority,
+    RejectionReason,
     VisibleState,
 )
 from records.workflow.worklist import WorklistRow
@@ -246,6 +248,31 @@ class Instance(_FromRow):
         return cls(**same_fields, image=image)
 
 
+class Rejection(_FromRow):
+    """An image that a rejection note names; it may not be here yet.
+
+    sentence: the reason for a person. ended_at: when a person took the rejection back, or the image
+    came again after its retention period; null while it stands.
+    """
+
+    sop_instance_uid: str
+    note_sop_instance_uid: str
+    reason: RejectionReason
+    sentence: str
+    calling_ae: str
+    noted_at: dt.datetime
+    ended_at: dt.datetime | None
+    ended_by: str
+
+    @classmethod
+    def from_row(cls, rejection: tables.Rejection) -> Rejection:
+        """The rejection of a row, with its reason in a sentence."""
+        same_fields = {
+            name: getattr(rejection, name) for name in cls.model_fields if name != "sentence"
+        }
+        return cls(**same_fields, sentence=REJECTION_SENTENCES[RejectionReason(rejection.reason)])
+
+
 class Event(_FromRow):
     """A line of a study's timeline."""
 
@@ -271,6 +298,7 @@ class StudyDetail(BaseModel):
     instances: list[Instance]
     drafts: list[Draft]
     holds: list[Hold]
+    rejections: list[Rejection]
     timeline: list[Event]
     earlier: int | None
 
@@ -372,6 +400,31 @@ class Readiness(BaseModel):
     checks: list[ReadinessCheck]
 
 
+PersonName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_ONE_LINE),
+]
+"""Who decides, as typed."""
+
+
+class WithdrawalRequest(BaseModel):
+    """A person withdraws a draft. draft: the one that was looked at; null takes the current one."""
+
+    by: PersonName
+    reason: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=_ONE_LINE),
+    ]
+    draft: uuid.UUID | None = None
+
+
+class ReinstatementRequest(BaseModel):
+    """A person takes the rejections of a study's films back."""
+
+    by: PersonName
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=_ONE_LINE)] = ""
+
+
 class DecisionRequest(BaseModel):
     """A person's decision on a study's open holds.
 
@@ -380,9 +433,6 @@ class DecisionRequest(BaseModel):
     """
 
     decision: Decision
-    by: Annotated[
-        str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_ONE_LINE),
-    ]
+    by: PersonName
     note: Annotated[str, StringConstraints(max_length=1000, pattern=_MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=20)

@@ -20,18 +20,29 @@ from api.schemas import (
     EventMark,
     Parts,
     Refusal,
+    ReinstatementRequest,
     SearchText,
     StudyDetail,
     StudyPage,
     StudySummary,
     StudyUid,
+    WithdrawalRequest,
 )
 from records.database.session import unit_of_work
-from records.database.tables import Draft, Event, Hold, Instance
+from records.database.tables import Draft, Event, Hold, Instance, Rejection
 from records.errors import NotAllowed
 from records.operations import overview, refusals
 from records.states import VisibleState
-from records.workflow import drafts, events, holds, requests, studies, worklist
+from records.workflow import (
+    drafts,
+    events,
+    holds,
+    rejections,
+    requests,
+    studies,
+    withdrawals,
+    worklist,
+)
 from records.workflow.worklist import WorklistRow
 
 router = APIRouter(prefix="/api", tags=["studies"])
@@ -50,6 +61,7 @@ class StudyRecord:
     instances: Sequence[Instance]
     drafts: Sequence[Draft]
     holds: Sequence[Hold]
+    rejections: Sequence[Rejection]
     timeline: Sequence[Event]
     earlier: int | None
 
@@ -75,7 +87,8 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
     Raises:
         NotFound: no such study.
     """
-    id_ = studies.get_by_uid(session, uid).id
+    study = studies.get_by_uid(session, uid)
+    id_ = study.id
     # One line more than is shown tells whether there are earlier ones.
     lines = events.timeline(session, id_, before=before, limit=events.TIMELINE_LINES + 1)
     shown = lines[-events.TIMELINE_LINES :]
@@ -84,6 +97,7 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
         instances=studies.list_instances(session, id_),
         drafts=drafts.list_by_study(session, id_),
         holds=holds.list_by_study(session, id_),
+        rejections=rejections.list_by_study(session, study.study_instance_uid),
         timeline=shown,
         earlier=shown[0].id if len(lines) > len(shown) else None,
     )
@@ -109,6 +123,28 @@ def decide(session: Session, uid: str, decision: DecisionRequest) -> None:
     # A hold that opened between the two queries was not seen either.
     if not decided or decided != len(open_ids):
         raise NotAllowed("the study's open holds are not the ones that were looked at")
+
+
+def withdraw(session: Session, uid: str, withdrawal: WithdrawalRequest) -> None:
+    """Withdraw the study's current draft.
+
+    Raises:
+        NotFound: no such study.
+        NotAllowed: there is no draft, another one than was looked at, or its report is signed.
+    """
+    id_ = studies.get_by_uid(session, uid).id
+    withdrawals.withdraw(session, id_, withdrawal.by, withdrawal.reason, withdrawal.draft)
+
+
+def reinstate(session: Session, uid: str, request: ReinstatementRequest) -> None:
+    """Take the rejections of the study's films back.
+
+    Raises:
+        NotFound: no such study.
+        NotAllowed: no film of the study is rejected.
+    """
+    id_ = studies.get_by_uid(session, uid).id
+    rejections.reinstate(session, id_, request.by, request.note)
 
 
 @router.get("/studies", responses=problem_responses(409, 422))
@@ -152,6 +188,7 @@ def read_study(
         instances=[schemas.Instance.from_row(instance) for instance in record.instances],
         drafts=[schemas.Draft.from_row(draft) for draft in record.drafts],
         holds=[schemas.Hold.from_row(hold) for hold in record.holds],
+        rejections=[schemas.Rejection.from_row(rejection) for rejection in record.rejections],
         timeline=[schemas.Event.from_row(event) for event in record.timeline],
         earlier=record.earlier,
     )
@@ -180,6 +217,30 @@ def decide_study(uid: StudyUid, decision: DecisionRequest) -> StudySummary:
     """PROCEED with a held study, or CANCEL its draft."""
     with unit_of_work() as session:
         decide(session, uid, decision)
+        return StudySummary.from_row(
+            worklist.read_row(session, studies.get_by_uid(session, uid).id)
+        )
+
+
+@router.post(
+    "/studies/{uid}/withdraw", responses=problem_responses(400, 403, 404, 409, 411, 413, 422)
+)
+def withdraw_draft(uid: StudyUid, withdrawal: WithdrawalRequest) -> StudySummary:
+    """Withdraw a study's draft: it stays on record and is no longer shown as the study's own."""
+    with unit_of_work() as session:
+        withdraw(session, uid, withdrawal)
+        return StudySummary.from_row(
+            worklist.read_row(session, studies.get_by_uid(session, uid).id)
+        )
+
+
+@router.post(
+    "/studies/{uid}/reinstate", responses=problem_responses(400, 403, 404, 409, 411, 413, 422)
+)
+def reinstate_films(uid: StudyUid, reinstatement: ReinstatementRequest) -> StudySummary:
+    """Let films count again that a rejection note rejected; a new draft is made."""
+    with unit_of_work() as session:
+        reinstate(session, uid, reinstatement)
         return StudySummary.from_row(
             worklist.read_row(session, studies.get_by_uid(session, uid).id)
         )

@@ -49,6 +49,7 @@ KEPT_ASIDE = {
     InstanceState.SKIPPED: ("other_object", "It is no film that is drafted from."),
     InstanceState.CONFLICT: ("conflict", "Other bytes came under its UID; it is kept aside."),
     InstanceState.MISMATCH: ("mismatch", "It came under another patient; it is kept aside."),
+    InstanceState.REJECTED: ("rejected", "It was rejected by a rejection note."),
 }
 """Objects of a study that never reach the choice of views: reason and sentence."""
 

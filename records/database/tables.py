@@ -39,6 +39,7 @@ from records.states import (
     HoldReason,
     InstanceState,
     Purpose,
+    RejectionReason,
     RequestState,
     ReviewDecision,
     Stage,
@@ -218,6 +219,33 @@ class BlobScrub(Base):
     night: Mapped[dt.date | None]  # the night of the last reading, by the date of its beginning
     night_read: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     read_at: Mapped[dt.datetime | None]  # when something was last read
+
+
+class Rejection(Base):
+    """One image that a rejection note names, whether or not the image is here.
+
+    It stands until a person takes it back, or until the image comes again where the reason allows
+    that; then `ended_at` is set.
+    """
+
+    __tablename__ = "rejections"
+    __table_args__ = (
+        vocabulary_check("reason", RejectionReason),
+        CheckConstraint("(ended_at IS NULL) = (ended_by = '')", name="ended_whole"),
+        # A note that comes twice rejects once.
+        UniqueConstraint("study_instance_uid", "sop_instance_uid", "note_sop_instance_uid"),
+    )
+
+    id: Mapped[uuid.UUID] = id_column()
+    study_instance_uid: Mapped[str]  # of the image, as the note gives it
+    sop_instance_uid: Mapped[str]  # of the image
+    note_sop_instance_uid: Mapped[str]  # (0008,0018) of the note
+    reason: Mapped[str]
+    patient: Mapped[dict[str, Any]]  # of the note, as sent: fields of `patients.Patient`
+    calling_ae: Mapped[str]
+    noted_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[dt.datetime | None]
+    ended_by: Mapped[str] = mapped_column(server_default="")
 
 
 class DraftRequest(Base):

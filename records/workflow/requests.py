@@ -66,25 +66,13 @@ def create_request(
         The request's id.
     """
     previous = session.execute(
-        select(DraftRequest.state, DraftRequest.detail).where(DraftRequest.id == study.request_id)
+        select(DraftRequest.state, DraftRequest.reason, DraftRequest.detail).where(
+            DraftRequest.id == study.request_id
+        )
     ).one_or_none()
     if purpose is Purpose.PRIMARY:
-        superseded = session.execute(
-            _move(RequestState.SUPERSEDED)
-            .where(
-                DraftRequest.study_id == study.id,
-                DraftRequest.purpose == purpose,
-                DraftRequest.state.in_(OPEN),
-            )
-            .values(reason=EndReason.LATE_IMAGES, detail=f"superseded by revision {study.revision}")
-            .returning(DraftRequest.id)
-        ).scalars()
-        events.append_events(
-            session,
-            EventKind.SUPERSEDED,
-            [(study.id, id_, f"revision {study.revision}") for id_ in superseded],
-            reason=EndReason.LATE_IMAGES,
-        )
+        detail = f"superseded by revision {study.revision}"
+        supersede(session, study.id, EndReason.LATE_IMAGES, detail)
     request = DraftRequest(
         study_id=study.id,
         revision=study.revision,
@@ -99,7 +87,7 @@ def create_request(
         study.request_id = request.id
         session.flush()
         if previous is not None and previous.state == RequestState.CANCELLED:
-            cancel(session, study.id, previous.detail)
+            cancel(session, study.id, previous.detail, EndReason(previous.reason))
     return request.id
 
 
@@ -115,6 +103,31 @@ def lock_open(session: Session, study_ids: Sequence[uuid.UUID]) -> None:
         .order_by(DraftRequest.id)
         .with_for_update(key_share=True)
     )
+
+
+def supersede(session: Session, study_id: uuid.UUID, reason: EndReason, detail: str) -> int:
+    """End the study's open primary request; a worker that has it loses its lease.
+
+    Returns:
+        How many requests ended.
+    """
+    superseded = session.scalars(
+        _move(RequestState.SUPERSEDED)
+        .where(
+            DraftRequest.study_id == study_id,
+            DraftRequest.purpose == Purpose.PRIMARY,
+            DraftRequest.state.in_(OPEN),
+        )
+        .values(reason=reason, detail=detail)
+        .returning(DraftRequest.id)
+    ).all()
+    events.append_events(
+        session,
+        EventKind.SUPERSEDED,
+        [(study_id, id_, detail) for id_ in superseded],
+        reason=reason,
+    )
+    return len(superseded)
 
 
 def _move(target: RequestState) -> Update:
@@ -404,7 +417,9 @@ def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> 
     return len(expired)
 
 
-def cancel(session: Session, study_id: uuid.UUID, reason: str) -> int:
+def cancel(
+    session: Session, study_id: uuid.UUID, detail: str, reason: EndReason = EndReason.DECIDED
+) -> int:
     """End the study's open requests and its newest one: a person decided against a draft.
 
     Returns:
@@ -414,14 +429,14 @@ def cancel(session: Session, study_id: uuid.UUID, reason: str) -> int:
     rows = session.scalars(
         _move(RequestState.CANCELLED)
         .where(DraftRequest.study_id == study_id, or_(DraftRequest.state.in_(OPEN), newest))
-        .values(reason=EndReason.DECIDED, detail=reason)
+        .values(reason=reason, detail=detail)
         .returning(DraftRequest.id)
     ).all()
     events.append_events(
         session,
         EventKind.CANCELLED,
-        [(study_id, id_, reason) for id_ in rows],
-        reason=EndReason.DECIDED,
+        [(study_id, id_, detail) for id_ in rows],
+        reason=reason,
     )
     return len(rows)
 

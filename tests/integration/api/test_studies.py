@@ -4,8 +4,17 @@ import uuid
 
 from records.database.session import unit_of_work
 from records.operations import alarms, refusals
-from records.states import WARNING, EventKind, HoldReason, Priority, VisibleState
-from records.workflow import drafts, events, holds
+from records.states import (
+    WARNING,
+    EventKind,
+    HoldReason,
+    Priority,
+    RejectionReason,
+    VisibleState,
+)
+from records.workflow import drafts, events, holds, rejections, studies
+from records.workflow.rejections import RejectionNote
+from records.workflow.studies import Patient
 from tests.support.seeded_studies import seed_heartbeats
 
 PROBLEM_JSON = "application/problem+json"
@@ -127,6 +136,56 @@ def test_proceed_and_cancel(client, seeder):
         assert decided["note"] == "seen"
 
 
+def test_a_person_withdraws_a_draft_and_requests_it_again(client, seeder):
+    study = seeder.draft_study(1)
+    path = f"/api/studies/{study}/withdraw"
+    (draft,) = client.get(f"/api/studies/{study}").json()["drafts"]
+    for body in ({"by": " ", "reason": "why"}, {"by": "Dr. Roe", "reason": ""}):
+        assert client.post(path, json=body).status_code == 422
+    withdrawal = {"by": "Dr. Roe", "reason": "wrong side"}
+    assert client.post(path, json=withdrawal | {"draft": str(uuid.uuid4())}).status_code == 409
+    answer = client.post(path, json=withdrawal | {"draft": draft["id"]}).json()
+    assert (answer["state"], answer["reason"], answer["draft"]) == ("CANCELLED", "WITHDRAWN", None)
+    assert answer["detail"] == "withdrawn by Dr. Roe: wrong side"
+    detail = client.get(f"/api/studies/{study}").json()
+    assert [draft["current"] for draft in detail["drafts"]] == [False]
+    assert ("WITHDRAWN", answer["detail"]) in [
+        (event["kind"], event["detail"]) for event in detail["timeline"]
+    ]
+    assert client.post(path, json=withdrawal).status_code == 409  # there is none any more
+    assert client.post(f"/api/studies/{study}/retry").json()["state"] == "WAITING"
+
+
+def test_rejected_films_are_named_and_taken_back(client, seeder):
+    study = seeder.draft_study(1)
+    detail = client.get(f"/api/studies/{study}").json()
+    film, patient = detail["instances"][0], detail["study"]["patient"]
+    uid = detail["study"]["study_instance_uid"]
+    note = RejectionNote(
+        "9.9",
+        RejectionReason.PATIENT_SAFETY,
+        Patient(patient["patient_id"], "", patient["name"], patient["birth_date"], patient["sex"]),
+        ((uid, film["sop_instance_uid"]),),
+        True,
+        "PACS",
+    )
+    with unit_of_work() as session:
+        rejections.apply_note(session, studies.get_by_uid(session, uid), note)
+    detail = client.get(f"/api/studies/{study}").json()
+    (rejection,) = detail["rejections"]
+    assert (rejection["reason"], rejection["ended_at"]) == ("113037", None)
+    assert (detail["instances"][0]["state"], detail["instances"][0]["image"]) == ("REJECTED", None)
+    assert detail["study"]["draft"] is None
+    page = client.get(f"/studies/{study}").text
+    assert "rejected for patient safety reasons" in page
+    client.post(f"/studies/{study}/reinstate", data={"by": "Dr. Roe"})
+    detail = client.get(f"/api/studies/{study}").json()
+    assert detail["instances"][0]["state"] == "KEPT"
+    assert detail["rejections"][0]["ended_by"] == "Dr. Roe"
+    path = f"/api/studies/{study}/reinstate"
+    assert client.post(path, json={"by": "Dr. Roe"}).status_code == 409
+
+
 def test_a_hold_that_was_not_seen_is_not_decided(client, seeder):
     (study,) = seeder.complete(1)
     seeder.hold(study)
@@ -156,8 +215,6 @@ def test_what_is_kept_aside_has_no_picture(client, seeder):
     with unit_of_work() as session:
         assert drafts.list_by_study(session, study) == []
     uid = client.get(f"/api/studies/{study}").json()["study"]["study_instance_uid"]
-    from records.workflow.studies import Patient
-
     stranger = Patient("P-9", "", "STRANGER^SAM", "19500101", "M")
     seeder.receive(2, study_instance_uid=uid, patient=stranger)
     detail = client.get(f"/api/studies/{study}").json()

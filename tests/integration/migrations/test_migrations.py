@@ -110,7 +110,7 @@ def test_open_leases_are_carried_over_and_back(database):
     (prepared,) = complete(new_instance("1.2"))
     complete(new_instance("1.3"))  # nobody works on it
     leased = "SELECT lease_owner, lease_alone FROM draft_requests WHERE study_id = :study"
-    migrations.downgrade(engine(), "0005")
+    migrations.downgrade(engine(), "0006")
     run("UPDATE draft_requests SET state = 'PREPARED' WHERE study_id = :study", study=prepared)
     for study, alone in ((waiting, False), (prepared, True)):
         run(
@@ -126,7 +126,7 @@ def test_open_leases_are_carried_over_and_back(database):
         (waiting, "prepare", "host:1", False),
         (prepared, "draft", "host:1", True),
     }
-    migrations.downgrade(engine(), "0005")
+    migrations.downgrade(engine(), "0006")
     assert [tuple(row) for row in run(leased, study=prepared)] == [("host:1", True)]
     migrations.upgrade(engine())
     with unit_of_work() as session:
@@ -147,7 +147,7 @@ def test_lists_and_numbers_are_filled_from_the_rows(database):
         VisibleState.HELD: 1,
         VisibleState.RECEIVING: 1,
     }
-    migrations.downgrade(engine(), "0007")
+    migrations.downgrade(engine(), "0008")
     migrations.upgrade(engine())
     with unit_of_work() as session:
         assert worklist.count_by_state(session) == counts

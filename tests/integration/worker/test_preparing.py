@@ -16,11 +16,14 @@ from records.states import (
     EventKind,
     HoldReason,
     InstanceState,
+    RejectionReason,
     RequestState,
     Stage,
     VisibleState,
 )
-from records.workflow import events, holds, studies, worklist
+from records.workflow import events, holds, rejections, studies, worklist
+from records.workflow.rejections import RejectionNote
+from records.workflow.studies import Patient
 from tests.support.stored_studies import (
     close_studies,
     lease_of,
@@ -92,6 +95,47 @@ def test_other_objects_are_named_and_images_are_drafted():
         "reason": "other_object",
         "sentence": "It is a dose report.",
     }
+
+
+def reject(study, *images):
+    with unit_of_work() as session:
+        uid = session.get(Study, study).study_instance_uid
+        note = RejectionNote(
+            "1.2.3.99",
+            RejectionReason.QUALITY,
+            Patient(str(images[0].PatientID), "", str(images[0].PatientName)),
+            tuple((uid, str(image.SOPInstanceUID)) for image in images),
+            True,
+            "PACS",
+        )
+        rejections.apply_note(session, session.get(Study, study), note)
+
+
+def test_a_rejected_film_is_left_out_with_the_reason():
+    frontal, lateral = frontal_and_lateral()
+    study = store_image(frontal)
+    store_image(lateral)
+    reject(study, lateral)
+    assert prepare() == 1
+    (left,) = request_of(study).provenance["left_out"]
+    assert left == {
+        "sop_instance_uid": lateral.SOPInstanceUID,
+        "reason": "rejected",
+        "sentence": "It was rejected for quality reasons.",
+    }
+
+
+def test_a_study_whose_films_are_all_rejected_is_skipped_with_that_reason():
+    frontal, lateral = frontal_and_lateral()
+    study = store_image(frontal)
+    store_image(lateral)
+    assert prepare() == 1
+    reject(study, frontal, lateral)
+    assert prepare() == 0
+    with unit_of_work() as session:
+        row = worklist.read_row(session, study)
+    assert (row.state, row.reason) == (VisibleState.SKIPPED, "rejected")
+    assert "rejected for quality reasons" in row.detail
 
 
 def test_a_study_without_images_is_skipped_with_the_reason():
