@@ -83,6 +83,9 @@ BEGIN
         PERFORM list_study(OLD.study_id);
     ELSE
         PERFORM list_study(NEW.study_id);
+        IF TG_OP = 'UPDATE' AND OLD.study_id <> NEW.study_id THEN
+            PERFORM list_study(OLD.study_id);
+        END IF;
     END IF;
     RETURN NULL;
 END $$;
@@ -105,9 +108,10 @@ CREATE CONSTRAINT TRIGGER holds_list_new AFTER INSERT OR DELETE ON holds
     DEFERRABLE INITIALLY DEFERRED
     FOR EACH ROW EXECUTE FUNCTION list_changed_study();
 
-CREATE CONSTRAINT TRIGGER holds_list AFTER UPDATE OF decision ON holds
+CREATE CONSTRAINT TRIGGER holds_list AFTER UPDATE OF decision, study_id ON holds
     DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN (NEW.decision IS DISTINCT FROM OLD.decision)
+    FOR EACH ROW
+    WHEN (NEW.decision IS DISTINCT FROM OLD.decision OR NEW.study_id <> OLD.study_id)
     EXECUTE FUNCTION list_changed_study();
 """
 

@@ -188,7 +188,7 @@ def read_page(
     ).all()
     rows = [_row(line) for line in lines[:limit]]
     more = len(lines) > limit
-    mark = _mark(rows[-1].first_received_at, rows[-1].id) if more and rows else None
+    mark = page_mark(rows[-1].first_received_at, rows[-1].id) if more and rows else None
     return WorklistPage(rows, mark, matches)
 
 
@@ -321,7 +321,8 @@ def _row(line: Any) -> WorklistRow:
     )
 
 
-def _mark(at: dt.datetime, id_: uuid.UUID) -> str:
+def page_mark(at: dt.datetime, id_: uuid.UUID) -> str:
+    """The mark after which a page begins: the arrival and the id of the last study before it."""
     return base64.urlsafe_b64encode(f"{at.isoformat()} {id_}".encode()).decode()
 
 
