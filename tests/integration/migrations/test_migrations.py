@@ -147,7 +147,7 @@ def test_lists_and_numbers_are_filled_from_the_rows(database):
         VisibleState.HELD: 1,
         VisibleState.RECEIVING: 1,
     }
-    migrations.downgrade(engine(), "0009")
+    migrations.downgrade(engine(), "0010")
     migrations.upgrade(engine())
     with unit_of_work() as session:
         assert worklist.count_by_state(session) == counts
