@@ -45,7 +45,14 @@ from records.states import Priority, TallyKind, VisibleState
 from records.workflow import tallies
 from records.workflow.search import Matches, find_studies
 
-_HELD: ColumnElement[bool] = exists().where(Hold.study_id == Study.id, Hold.decision.is_(None))
+# A subquery for each row. Of an EXISTS the planner may make one that reads the holds of all studies.
+_HELD: ColumnElement[bool] = (
+    select(Hold.id)
+    .where(Hold.study_id == Study.id, Hold.decision.is_(None))
+    .limit(1)
+    .scalar_subquery()
+    .is_not(None)
+)
 
 _LISTED: ColumnElement[str] = func.listed_state(Study.state, DraftRequest.state, _HELD)
 """The state in which a study is listed: its visible state, less what a lease says."""
