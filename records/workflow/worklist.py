@@ -45,7 +45,7 @@ from records.states import Priority, TallyKind, VisibleState
 from records.workflow import tallies
 from records.workflow.search import Matches, find_studies
 
-# A subquery for each row. Of an EXISTS the planner may make one that reads the holds of all studies.
+# A subquery for each row: an EXISTS might be planned to read the holds of all studies.
 _HELD: ColumnElement[bool] = (
     select(Hold.id)
     .where(Hold.study_id == Study.id, Hold.decision.is_(None))
