@@ -21,8 +21,15 @@ BUNDLES = Path(__file__).parent / "bundles"
 SHIPPED = {"demo": BUNDLES / "phantoms", "phantoms": BUNDLES / "phantoms"}
 """Names of the bundles that come with the software."""
 
+FINDING_HEAD = "finding_head"
+"""The name of the classifier that a bundle's own finding head is."""
+
 PREPROCESSING = "nightdraft-film-2"
 """The version of what model.dicom.pixels does; it changes whenever a view would."""
+
+CHOICE = "nightdraft-views-2"
+"""The version of what decides whether and from which images a study is drafted (model.dicom). It
+changes with the rules there."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +132,15 @@ class Manifest:
                 "template": self.template,
             }
         )
+
+    @property
+    def preparation_digest(self) -> str:
+        """SHA-256 over what decides whether a prepared input still stands.
+
+        Unlike `preprocessing_digest` it is no part of an input's own digest: where other rules
+        choose the same views, the input and its draft are the same.
+        """
+        return _sha256_of({"choice": CHOICE, "preprocessing": self.preprocessing_digest})
 
 
 _BLOCK = 4 * 2**20

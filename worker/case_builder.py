@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,10 @@ import pydicom
 from model.case import Case, Priors, View
 from model.dicom.evidence import UNKNOWN, Classification
 from model.dicom.indication import find_indication, find_procedure
+from model.dicom.instances import Instance, parse_instance
 from model.dicom.pixels import read_header, view_pixels
-from model.dicom.views import (
-    NOTES,
-    SENTENCES,
-    Instance,
-    Reason,
-    ViewChoice,
-    ViewSettings,
-    choose_views,
-    parse_instance,
-)
+from model.dicom.reasons import NOTES, SENTENCES, Reason
+from model.dicom.views import Outcome, ViewChoice, ViewSettings, choose_views
 from model.errors import NoPixels, PixelError
 from model.manifest import Manifest
 from records.errors import PartError
@@ -39,6 +32,8 @@ HOLD_REASONS: dict[Reason, HoldReason] = {
     Reason.UNKNOWN_BODY_PART: HoldReason.CHEST_UNKNOWN,
     Reason.UNKNOWN_VIEW: HoldReason.VIEW_UNKNOWN,
     Reason.UNKNOWN_AGE: HoldReason.AGE_UNKNOWN,
+    Reason.DOUBTFUL_AGE: HoldReason.AGE_UNKNOWN,
+    Reason.UNKNOWN_SPECIES: HoldReason.SPECIES_UNKNOWN,
 }
 """The hold that is opened where the headers leave something open."""
 
@@ -103,6 +98,7 @@ class _ImageReader:
         size: height and width of a view, in pixels.
         resize: how an image is resized, as the manifest names it.
         images: the images by SOP instance UID.
+        trust: what the site says of its devices' ViewPosition.
         faults: what is wrong with an image, by SOP instance UID.
         views: the pixels that were read, by SOP instance UID.
     """
@@ -110,6 +106,7 @@ class _ImageReader:
     size: int
     resize: str
     images: dict[str, StoredImage]
+    trust: Mapping[str, str]
     faults: dict[str, PixelError] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
 
@@ -131,7 +128,7 @@ class _ImageReader:
                 fault=Reason.UNREADABLE,
             )
             return instance, None
-        return parse_instance(header, image.sop_instance_uid), header
+        return parse_instance(header, image.sop_instance_uid, trust=self.trust), header
 
     def read_pixels(self, instances: Sequence[Instance]) -> bool:
         """Read the pixels of these instances.
@@ -199,6 +196,7 @@ def build_case(
         preprocessing.size,
         preprocessing.resize,
         {image.sop_instance_uid: image for image in images},
+        settings.view_position_trust,
     )
     parsed = [reader.read_header(image) for image in images]
     headers = [header for _, header in parsed if header is not None]
@@ -261,7 +259,11 @@ def _built_case(
         "indication_source": indication.source,
         "procedure": procedure.text,
     }
-    views = tuple(reader.views[instance.source] for instance in choice.views)
+    # The positions are those of the last choice: without an unreadable film they may differ.
+    views = tuple(
+        replace(reader.views[instance.source], position=instance.position.answer)
+        for instance in choice.views
+    )
     # The key is the digest: two requests of the same inputs share one file, and drafting can tell
     # that a file belongs to its request.
     return BuiltCase(Case(digest, views, priors), digest, provenance)
@@ -288,10 +290,15 @@ def _inputs_digest(
 
 
 def _view_settings(settings: Settings, approved: set[HoldReason]) -> ViewSettings:
+    # Where nothing gives an age, a site may draft. Where the sources contradict each other, the
+    # patient may well be a child, so a person decides unless the site skips what it does not know.
+    doubtful_age: Outcome = "skip" if settings.unknown_age == "skip" else "hold"
     return ViewSettings(
         unknown_chest="draft" if HoldReason.CHEST_UNKNOWN in approved else settings.unknown_chest,
         unknown_view="draft" if HoldReason.VIEW_UNKNOWN in approved else settings.unknown_view,
         unknown_age="draft" if HoldReason.AGE_UNKNOWN in approved else settings.unknown_age,
+        doubtful_age="draft" if HoldReason.AGE_UNKNOWN in approved else doubtful_age,
+        unknown_species="draft" if HoldReason.SPECIES_UNKNOWN in approved else "hold",
     )
 
 

@@ -53,6 +53,7 @@ class Rule:
         rationale: Why a match counts.
         group: Hints of one group come from one source and count once.
         overridable: Gives way to an INSTANCE rule with another answer instead of contradicting it.
+        weight: Of a rule on the projection: natural logarithm of the odds for its answer.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Rule:
     rationale: str
     group: str = ""
     overridable: bool = False
+    weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +96,21 @@ class Classification:
     leaning: str = ""
 
 
+_DX_CLASS = "1.2.840.10008.5.1.4.1.1.1.1"
+"""Digital X-Ray Image Storage, for presentation, and for processing with `.1` behind it."""
+
 UNKNOWN = "unknown"
 YES, NO = "yes", "no"
 FRONTAL, LATERAL = "frontal", "lateral"
 
-_IMAGE_KEYWORDS = (
+IMAGE_KEYWORDS = (
     "SeriesDescription",
     "ProtocolName",
     "AcquisitionDeviceProcessingDescription",
     "PerformedProtocolCodeSequence.CodeMeaning",
 )
-_ORDER_KEYWORDS = (
+"""Where words about one image are."""
+ORDER_KEYWORDS = (
     "StudyDescription",
     "RequestedProcedureDescription",
     "PerformedProcedureStepDescription",
@@ -114,9 +120,10 @@ _ORDER_KEYWORDS = (
     "RequestAttributesSequence.ScheduledProcedureStepDescription",
     "RequestAttributesSequence.RequestedProcedureCodeSequence.CodeMeaning",
 )
+"""Where words about the whole examination are."""
 _BODY_PART_KEYWORDS = ("BodyPartExamined", "AnatomicRegionSequence.CodeMeaning")
 
-_WORD_KEYWORDS = {*_IMAGE_KEYWORDS, *_ORDER_KEYWORDS}
+_WORD_KEYWORDS = {*IMAGE_KEYWORDS, *ORDER_KEYWORDS}
 """Keywords under which people write words, and not a body part alone."""
 
 _CHEST_PATTERN = (
@@ -141,15 +148,15 @@ BODY_PART_RULES = (
     Rule("body part code: chest", YES, Strength.INSTANCE, ("AnatomicRegionSequence.CodeValue",),
         r"^(T-D3000|816094009|51185008)$",
         "Chest in SNOMED, old codes and new (PS3.16 CID 4009)."),
-    Rule("film's words: chest", YES, Strength.INSTANCE, _IMAGE_KEYWORDS, _CHEST_PATTERN,
+    Rule("film's words: chest", YES, Strength.INSTANCE, IMAGE_KEYWORDS, _CHEST_PATTERN,
         "Words about this image, most often the key that the radiographer pressed."),
-    Rule("order's words: chest", YES, Strength.STUDY, _ORDER_KEYWORDS, _CHEST_PATTERN,
+    Rule("order's words: chest", YES, Strength.STUDY, ORDER_KEYWORDS, _CHEST_PATTERN,
         "The order; for a third of the images the only place that names a body part."),
     Rule("body part: elsewhere", NO, Strength.INSTANCE, _BODY_PART_KEYWORDS, _ELSEWHERE_PATTERN,
         "Body part of the image as the modality gives it, another than the chest."),
-    Rule("film's words: elsewhere", NO, Strength.INSTANCE, _IMAGE_KEYWORDS, _ELSEWHERE_PATTERN,
+    Rule("film's words: elsewhere", NO, Strength.INSTANCE, IMAGE_KEYWORDS, _ELSEWHERE_PATTERN,
         "Words about this image that name another part."),
-    Rule("order's words: elsewhere", NO, Strength.STUDY, _ORDER_KEYWORDS, _ELSEWHERE_PATTERN,
+    Rule("order's words: elsewhere", NO, Strength.STUDY, ORDER_KEYWORDS, _ELSEWHERE_PATTERN,
         "The order names another part. It gives way to an image that is labelled chest: an acute "
         "abdomen series has a chest image.", overridable=True),
     Rule("body part: extremity", NO, Strength.DOUBT, _BODY_PART_KEYWORDS, r"\bEXTREM[IE]T(Y|IES)\b",
@@ -160,42 +167,50 @@ BODY_PART_RULES = (
 PROJECTION_RULES = (
     Rule("view code: frontal", FRONTAL, Strength.INSTANCE, ("ViewCodeSequence.CodeValue",),
         r"^(R-10202|R-10206|R-10214|R-40888|399033003|399348003|272479007)$",
-        "Frontal, antero-posterior, postero-anterior (PS3.16 CID 4010)."),
+        "Frontal, antero-posterior, postero-anterior (PS3.16 CID 4010).", weight=8.0),
     Rule("view code: lateral", LATERAL, Strength.INSTANCE, ("ViewCodeSequence.CodeValue",),
         r"^(R-10236|R-10232|R-102CD|R-10228|R-10224|399173006|399198007|399067008|399352003"
         r"|399260004)$",
-        "Lateral, whichever side (PS3.16 CID 4010)."),
+        "Lateral, whichever side (PS3.16 CID 4010).", weight=8.0),
     Rule("view position: lateral", LATERAL, Strength.INSTANCE, ("ViewPosition",),
         r"^(LL|RL|ML|LM|(L|R|LEFT |RIGHT |LARGE )?LAT(ERAL)?)$",
-        "Lateral is never the default of a machine. LLD and RLD are decubitus views, not these."),
+        "Lateral is never the default of a machine. LLD and RLD are decubitus views, not these. "
+        "Measured: 445 to 0.", weight=8.0),
     Rule("orientation: lateral", LATERAL, Strength.INSTANCE, ("PatientOrientation",),
-        r"^[AP][HF]?\\", "Rows run from front to back of the patient (PS3.3 C.7.6.1.1.1)."),
-    Rule("film's words: lateral", LATERAL, Strength.INSTANCE, _IMAGE_KEYWORDS, _LATERAL_PATTERN,
-        "Words about this image; the order's words name both views and say nothing here."),
-    Rule("film's words: frontal", FRONTAL, Strength.INSTANCE, _IMAGE_KEYWORDS, _FRONTAL_PATTERN,
-        "Words about this image; 'PA and lateral' in one line cancels out."),
-    Rule("view position: PA or AP", FRONTAL, Strength.HINT, ("ViewPosition",), r"^(PA|AP)$",
-        "A default on many machines: two of five images that say PA are laterals.",
-        group="positioning"),
+        r"^[AP][HF]?\\", "Rows run from front to back of the patient (PS3.3 C.7.6.1.1.1). "
+        "Measured: 356 to 0.", weight=8.0),
+    Rule("film's words: lateral", LATERAL, Strength.INSTANCE, IMAGE_KEYWORDS, _LATERAL_PATTERN,
+        "Words about this image; the order's words name both views and say nothing here.",
+        weight=8.0),
+    Rule("film's words: frontal", FRONTAL, Strength.INSTANCE, IMAGE_KEYWORDS, _FRONTAL_PATTERN,
+        "Words about this image; 'PA and lateral' in one line cancels out.", weight=8.0),
+    Rule("view position: PA", FRONTAL, Strength.HINT, ("ViewPosition",), r"^PA$",
+        "A default on many devices: two of five images that say PA are laterals.",
+        group="positioning", weight=0.5),
+    Rule("view position: PA by a digital detector", FRONTAL, Strength.HINT,
+        ("ViewPosition of DX",), r"^PA$",
+        "Images of the DX class, not of CR: the device sets the position with the protocol of the "
+        "exposure. Measured: 260 to 0.", group="positioning", weight=5.0),
+    Rule("view position: AP", FRONTAL, Strength.HINT, ("ViewPosition",), r"^AP$",
+        "Seldom a default. Measured: 233 to 8.", group="positioning", weight=2.5),
     Rule("orientation: frontal", FRONTAL, Strength.HINT, ("PatientOrientation",),
         r"^[LR][HF]?\\", "Unchanged where PA is unchanged: the same default, so the same group.",
-        group="positioning"),
+        group="positioning", weight=0.5),
     Rule("shape: wide", FRONTAL, Strength.HINT, ("shape",), r"^WIDE$",
-        "At least a twentieth wider than high, as a chest is from the front.", group="shape"),
+        "At least a twentieth wider than high, as a chest is from the front. Measured: 971 to 37.",
+        group="shape", weight=2.9),
     Rule("shape: high", LATERAL, Strength.HINT, ("shape",), r"^HIGH$",
-        "At least a twentieth higher than wide: most laterals, many frontals.", group="shape"),
+        "At least a twentieth higher than wide: most laterals, many frontals. Measured: 1,229 to "
+        "332.", group="shape", weight=1.2),
 )  # fmt: skip
-"""Rules on the projection. Their answers are "frontal" and "lateral"."""
+"""Rules on the projection. Their answers are "frontal" and "lateral", and
+`model.dicom.projection` weighs them."""
 
 
 def classify(rules: Sequence[Rule], header: Header) -> Classification:
-    """Classify a header by a table of rules, BODY_PART_RULES or PROJECTION_RULES."""
-    evidence = tuple(_matches(rules, header))
-    answers_by_line: dict[tuple[str, str], set[str]] = {}
-    for match in evidence:
-        answers_by_line.setdefault((match.keyword, match.value), set()).add(match.rule.answer)
-    # A line that names both ("PA and lateral", "chest and abdomen") says nothing of one image.
-    clear = [e for e in evidence if len(answers_by_line[e.keyword, e.value]) == 1]
+    """Classify a header by a table of rules whose strengths decide, as BODY_PART_RULES."""
+    evidence = tuple(match_rules(rules, header))
+    clear = clear_evidence(evidence)
     instance, study, hints, doubts = (
         [e for e in clear if e.rule.strength is strength] for strength in Strength
     )
@@ -205,6 +220,17 @@ def classify(rules: Sequence[Rule], header: Header) -> Classification:
         evidence,
         answers.pop() if len(answers) == 1 else "",
     )
+
+
+def clear_evidence(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """Return the evidence without the lines that name both answers.
+
+    "PA and lateral" and "chest and abdomen" say nothing of one image.
+    """
+    answers_by_line: dict[tuple[str, str], set[str]] = {}
+    for match in evidence:
+        answers_by_line.setdefault((match.keyword, match.value), set()).add(match.rule.answer)
+    return [e for e in evidence if len(answers_by_line[e.keyword, e.value]) == 1]
 
 
 def _decide(
@@ -221,7 +247,8 @@ def _decide(
     return answers.pop() if {e.rule.answer for e in against} <= answers else UNKNOWN
 
 
-def _matches(rules: Sequence[Rule], header: Header) -> Iterator[Evidence]:
+def match_rules(rules: Sequence[Rule], header: Header) -> Iterator[Evidence]:
+    """Yield the evidence of every rule that matches a header."""
     for rule in rules:
         for keyword in rule.keywords:
             for value in read_texts(header, keyword):
@@ -237,11 +264,16 @@ def read_texts(header: Header, keyword: str) -> Iterator[str]:
 
     Args:
         header: The header to read.
-        keyword: "Keyword", "Sequence.Keyword" (of every item), or "shape", which yields "wide" or
-            "high" by Rows and Columns, or nothing.
+        keyword: "Keyword", "Sequence.Keyword" (of every item), "shape", which yields "wide" or
+            "high" by Rows and Columns, or nothing, or "ViewPosition of DX", which yields nothing
+            for images of other classes.
     """
     if keyword == "shape":
         yield from _shape(header)
+        return
+    if keyword == "ViewPosition of DX":
+        if str(header.get("SOPClassUID") or "").startswith(_DX_CLASS):
+            yield from read_texts(header, "ViewPosition")
         return
     name, _, rest = keyword.partition(".")
     value = header.get(name)

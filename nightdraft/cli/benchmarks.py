@@ -14,6 +14,9 @@ from nightdraft.cli.options import apply_options, console, print_line, setting_o
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+SMALLEST_GROWTH = 2000
+"""Fewer studies than that are used up by the operations that are timed."""
+
 bench = typer.Typer(help="Measure.", no_args_is_help=True)
 
 
@@ -56,6 +59,29 @@ def bench_prepare(
     _report(measure(runs, print_line), render, json_)
 
 
+@bench.command("growth")
+def bench_growth(
+    rows: Annotated[
+        str, typer.Option(help="How many studies, one measurement each: numbers with commas.")
+    ] = "10000,1000000",
+    runs: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 7,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+) -> None:
+    """Time what listener, workers, sweep and pages do among few and among millions of studies."""
+    from nightdraft.bench.growth import measure, render
+
+    try:
+        sizes = [int(number) for number in rows.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < SMALLEST_GROWTH:
+        raise typer.BadParameter(
+            f"give numbers of at least {SMALLEST_GROWTH:,}, such as 10000,1000000",
+            param_hint="--rows",
+        )
+    _report(measure(sizes, runs, print_line), render, json_)
+
+
 @bench.command("feed")
 def bench_feed(
     studies: Annotated[int, typer.Option(min=3, help="Phantoms in files.")] = 120,
@@ -67,6 +93,28 @@ def bench_feed(
     from nightdraft.bench.feed import measure, render
 
     _report(measure(studies, pixels, runs, print_line), render, json_)
+
+
+@bench.command("films")
+def bench_films(
+    bundle_: Annotated[str, typer.Option("--bundle", help="A folder, or demo.")] = "demo",
+    studies: Annotated[int, typer.Option(min=1, help="Held-out phantoms.")] = 300,
+    noise: Annotated[
+        list[float] | None, typer.Option(min=0, help="Noise, in grey values of 255; several.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which phantoms, and of the noise.")] = 0,
+    device: Annotated[str | None, setting_option("device")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+) -> None:
+    """Finding F1 on films as served and as trained, which should agree; else exit 1."""
+    from nightdraft.bench.films import measure, render
+
+    chosen = apply_options(device=device).device
+    used = None if chosen in ("", "auto") else chosen
+    measured = measure(bundle_, studies, noise or [0.0, 15.0], seed, used, print_line)
+    _report(measured, render, json_)
+    if not measured["agree"]:
+        raise typer.Exit(1)
 
 
 @bench.command("model")

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+<<<<<<< HEAD
 from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import insert
+=======
+from sqlalchemy import insert, select
+>>>>>>> main
 from sqlalchemy.orm import Session
 
 from records.database.tables import Refusal
+from records.states import TallyKind
+from records.workflow import tallies
+from records.states import TallyKind
+from records.workflow import tallies
 
 MAX_ROWS_PER_CALLER = 50
 """Rows of one address and hour. Who makes up more classes or AE titles is counted without them."""
@@ -83,6 +91,5 @@ def list_refusals(session: Session, limit: int = 100) -> Sequence[Refusal]:
 
 
 def count_by_reason(session: Session) -> dict[str, int]:
-    """How much was refused, by reason."""
-    rows = session.execute(select(Refusal.reason, func.sum(Refusal.count)).group_by(Refusal.reason))
-    return {row[0]: int(row[1]) for row in rows}
+    """How much was ever refused, by reason."""
+    return tallies.read_numbers(session, TallyKind.REFUSALS)
