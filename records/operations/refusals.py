@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-<<<<<<< HEAD
 from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import insert
-=======
-from sqlalchemy import insert, select
->>>>>>> main
 from sqlalchemy.orm import Session
 
 from records.database.tables import Refusal
-from records.states import TallyKind
-from records.workflow import tallies
 from records.states import TallyKind
 from records.workflow import tallies
 
