@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from model.prompting.prompt import describe_given, read_prior
 from records.states import DAMAGE_SENTENCES, WARNING, VisibleState
 
 PACKAGE_DIR = Path(__file__).parent
@@ -96,6 +97,8 @@ _TEMPLATES.filters |= {
     "plain": plain,
 }
 _TEMPLATES.globals |= {
+    "read_prior": read_prior,
+    "describe_given": describe_given,
     "WARNING": WARNING,
     "DAMAGE_SENTENCES": DAMAGE_SENTENCES,
     "STATE_SENTENCES": STATE_SENTENCES,
