@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from model.dicom.characters import remove_controls
+from model.prompting.prompt import describe_given, read_prior
 from records.states import DAMAGE_SENTENCES, WARNING, VisibleState
 
 PACKAGE_DIR = Path(__file__).parent
@@ -99,6 +100,8 @@ _TEMPLATES.filters |= {
     "plain": plain,
 }
 _TEMPLATES.globals |= {
+    "read_prior": read_prior,
+    "describe_given": describe_given,
     "WARNING": WARNING,
     "DAMAGE_SENTENCES": DAMAGE_SENTENCES,
     "STATE_SENTENCES": STATE_SENTENCES,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from model.prompting.prompt import describe_given, read_prior
 from records.database import tables
 from records.operations import overview
 from records.operations.overview import Workload
@@ -185,12 +186,19 @@ class ImageSupport(BaseModel):
     error_rate: float
 
 
+def sent_indication(draft: tables.Draft) -> str:
+    """The indication as it was sent; "" where none was."""
+    return "" if draft.indication_source == "none" else draft.indication
+
+
 class Draft(_FromRow):
     """A draft with all it came from. `text` begins with the warning line.
 
     sentences: those of findings and impression in their order, with their probabilities; null where
-    these are not known. support: what the image model says of the findings that the draft names and
-    of those that it does not; null where the bundle has no finding head.
+    these are not known. indication: as it was sent. indication_given: as the model got it, "" where
+    it got none; indication_note says how the two differ. support: what the image model says of the
+    findings that the draft names and of those that it does not; null where the bundle has no
+    finding head.
     """
 
     id: uuid.UUID
@@ -210,6 +218,8 @@ class Draft(_FromRow):
     prompt: str
     indication: str
     indication_source: str
+    indication_given: str
+    indication_note: str
     views: list[Any]
     left_out: list[Any]
     notes: list[Any]
@@ -228,9 +238,13 @@ class Draft(_FromRow):
     @classmethod
     def from_row(cls, draft: tables.Draft) -> Draft:
         """The draft of a row. The current one is primary and not superseded."""
-        same_fields = {name: getattr(draft, name) for name in cls.model_fields if name != "current"}
-        current = draft.purpose == "PRIMARY" and draft.superseded_at is None
-        return cls(**same_fields, current=current)
+        own = {
+            "current": draft.purpose == "PRIMARY" and draft.superseded_at is None,
+            "indication_given": read_prior(draft.prompt, "indication"),
+            "indication_note": describe_given(draft.prompt, "indication", sent_indication(draft)),
+        }
+        same_fields = {name: getattr(draft, name) for name in cls.model_fields if name not in own}
+        return cls(**same_fields, **own)
 
 
 class Hold(_FromRow):

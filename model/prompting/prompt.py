@@ -203,15 +203,45 @@ def instruction_without_priors(template: str) -> str:
     return fill_template(chosen, {line.prior: "" for line in chosen.lines} | {"image": views})
 
 
-def has_prior(instruction: str, prior: str) -> bool:
-    """Return whether an instruction contains a prior, by its name ("prior_report").
+def read_prior(instruction: str, prior: str) -> str:
+    """Return a prior as an instruction contains it, by its name ("indication"); "" if it does not.
 
-    This reads the finished text, because a prior that is empty or did not fit is left out of it.
-    Untrusted text can spell neither a label nor a line break (`clean_prior`).
+    This reads the finished text, because a prior that is empty or did not fit is left out of it,
+    and a long one is cut. Untrusted text can spell neither a label nor a line break
+    (`clean_prior`).
     """
     labels = {line.label for t in TEMPLATES.values() for line in t.lines if line.prior == prior}
     rows = (row.strip().partition(":") for row in instruction.split("\n"))
-    return any(label in labels and text.strip() != "" for label, _, text in rows)
+    return next((text.strip() for label, _, text in rows if label in labels), "")
+
+
+def has_prior(instruction: str, prior: str) -> bool:
+    """Return whether an instruction contains a prior, by its name ("prior_report")."""
+    return read_prior(instruction, prior) != ""
+
+
+def describe_given(prompt: str, prior: str, sent: str) -> str:
+    """Return how what a model got of a prior differs from the text that was sent, in a sentence.
+
+    Args:
+        prompt: The instruction that the model got.
+        prior: The name of the prior.
+        sent: The text as it was sent.
+
+    Returns:
+        "" where nothing was sent, or the model got it as it was sent.
+    """
+    given = read_prior(prompt, prior)
+    whole = clean_prior(sent, 10 * len(sent) + 1)
+    if not sent.strip() or given == " ".join(sent.split()):
+        return ""
+    if not whole:
+        return "It says nothing, so the model did not get it."
+    if not given:
+        return "The model did not get it: its prompt has no line or no room for it."
+    if len(given) < len(whole):
+        return f"The model got the first {len(given)} characters of it."
+    return "The model got it with some characters replaced."
 
 
 def format_symptoms(symptoms: Symptoms) -> dict[str, str]:

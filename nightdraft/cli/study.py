@@ -8,6 +8,7 @@ from rich.text import Text
 from sqlalchemy.orm import Session
 
 from model.dicom.characters import remove_controls
+from model.prompting.prompt import describe_given, read_prior
 from records.states import DAMAGE_SENTENCES, HOLD_SENTENCES, WARNING, Damage, HoldReason
 from records.workflow import drafts, events, holds, studies, worklist
 
@@ -67,8 +68,16 @@ def render_study(session: Session, uid: str) -> RenderableType:
         sections += [Text(), Text(WARNING, style="bold red")]
         if caveat := worklist.draft_caveat(row, draft.revision):
             sections.append(Text(caveat, style="yellow"))
+        given = read_prior(draft.prompt, "indication")
+        sent = draft.indication if draft.indication_source != "none" else ""
+        note = describe_given(draft.prompt, "indication", sent)
         sections += [
             Text(remove_controls(draft.text.removeprefix(WARNING).strip())),
+            Text(
+                remove_controls(f"\nIndication: {given or 'none was given to the model'}"),
+                style="dim",
+            ),
+            *([Text(remove_controls(f"As sent: {sent} ({note})"), style="dim")] if note else []),
             Text(
                 f"\n{draft.model_name} {draft.model_version}, digest {draft.bundle_digest[:12]}"
                 f"{', ' + draft.notice if draft.notice else ''}",

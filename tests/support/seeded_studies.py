@@ -138,7 +138,7 @@ def _draft(drawn: Phantom, lease: Lease) -> NewDraft:
         settings_digest="5" * 64,
         inputs_digest=lease.inputs_digest or "",
         notice=manifest.notice or NOTICE,
-        prompt=f"Image: chest x-ray. Indication: {drawn.indication}",
+        prompt=f"Image: Chest, 1 view, frontal \n Indication: {drawn.indication}",
         indication=drawn.indication,
         indication_source="request_reason" if drawn.indication else "none",
         views=[

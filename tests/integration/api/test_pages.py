@@ -32,12 +32,43 @@ def test_the_worklist_counts_filters_and_marks_drafts(client, seeder):
 
 
 def test_a_draft_without_an_indication_says_so_in_words(client, seeder):
-    without_indication = seeder.draft_study(1, indication="Not provided", indication_source="none")
+    without_indication = seeder.draft_study(
+        1,
+        indication="Not provided",
+        indication_source="none",
+        prompt="Image: Chest, 1 view, frontal",
+    )
     page = client.get(f"/studies/{without_indication}").text
     assert "None was given to the model" in page
     assert "from none" not in page
-    with_indication = seeder.draft_study(2, indication="Cough.", indication_source="request_reason")
-    assert "None was given to the model" not in client.get(f"/studies/{with_indication}").text
+    with_indication = seeder.draft_study(
+        2, indication="Cough.", indication_source="request_reason", prompt="Indication: Cough."
+    )
+    page = client.get(f"/studies/{with_indication}").text
+    assert "None was given to the model" not in page
+    assert "As sent" not in page
+
+
+def test_a_draft_shows_the_indication_that_the_model_really_got(client, seeder):
+    long = "cough " * 70
+    for number, sent, given, note in (
+        (1, "n/a", "", "It says nothing, so the model did not get it."),
+        (2, long, ("cough " * 49).strip(), "The model got the first 293 characters of it."),
+        (3, "Cough", "", "The model did not get it: its prompt has no line or no room for it."),
+    ):
+        study = seeder.draft_study(
+            number,
+            indication=sent,
+            indication_source="request_reason",
+            prompt=f"Image: Chest, 1 view \n {f'Indication: {given}' if given else ''}",
+        )
+        page = client.get(f"/studies/{study}").text
+        assert note in page
+        assert ("None was given to the model" in page) is (not given)
+        draft = client.get(f"/api/studies/{study}").json()["drafts"][0]
+        assert draft["indication"] == sent
+        assert draft["indication_given"] == given
+        assert draft["indication_note"] == note
 
 
 def test_live_answers_only_when_something_changed(client, seeder):

@@ -26,7 +26,9 @@ from model.prompting.prompt import (
     build_instruction,
     choose_template,
     clean_prior,
+    describe_given,
     describe_views,
+    read_prior,
 )
 
 VIEW = View(np.zeros((8, 8), np.uint8), "frontal")
@@ -330,3 +332,26 @@ def test_two_templates_can_serve_readers() -> None:
     assert served == {"context", "none"}
     for label in LABELS:
         assert label[-1].isalpha(), "a label that ended in a digit could be spelled with a time"
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected", "note"),
+    [
+        ("cough", "cough", ""),
+        ("", "", ""),
+        ("n/a", "", "It says nothing, so the model did not get it."),
+        ("x " * 400, "x " * 149 + "x", "The model got the first 299 characters of it."),
+        ("cough: fever", "cough fever", "The model got it with some characters replaced."),
+    ],
+)
+def test_what_the_model_got_of_an_indication(sent: str, expected: str, note: str) -> None:
+    case = Case("a", (), Priors(indication=sent))
+    instruction = build_instruction(case, "context")
+    assert read_prior(instruction, "indication") == expected
+    assert describe_given(instruction, "indication", sent) == note
+
+
+def test_a_template_without_the_line_gives_no_indication() -> None:
+    instruction = build_instruction(Case("a", (), Priors(indication="cough")), "none")
+    assert read_prior(instruction, "indication") == ""
+    assert "has no line" in describe_given(instruction, "indication", "cough")
