@@ -15,10 +15,12 @@ SHARES = {
     "PREPARED": 25,
     "SKIPPED": 8,
     "FAILED": 4,
-    "HELD": 2,
-    "RECEIVING": 1,
+    "HELD": 3,
 }
 """Studies of each hundred by the state in which they are listed."""
+
+RECEIVING = 100
+"""Studies that are still being received: as many as arrive in a minute or two, of however many."""
 
 TABLES = (
     "studies",
@@ -32,7 +34,7 @@ TABLES = (
 )
 
 FAMILY_NAMES = 20_000
-"""Family names; the first ones are frequent, as names are."""
+"""Family names. The most frequent one is that of seven patients in a thousand, as in life."""
 
 # One row a study with all that the other tables need of it. Ids grow, as those of a night do; a
 # state is spread over all arrivals.
@@ -40,9 +42,10 @@ _SEED = """
 CREATE TEMPORARY TABLE seed AS
 SELECT n, uuidv7() AS study_id, uuidv7() AS request_id, uuidv7() AS series_id,
     uuidv7() AS draft_id,
-    (CAST(:states AS text[]))[1 + (n * 37 % 100)::int] AS state,
+    CASE WHEN n > :studies - :receiving THEN 'RECEIVING'
+        ELSE (CAST(:states AS text[]))[1 + (n * 37 % 100)::int] END AS state,
     now() - make_interval(secs => :studies - n) AS at,
-    floor(exp(random() * ln(:family_names)))::int AS family
+    floor(:family_names * power(random(), 2))::int AS family
 FROM generate_series(1, :studies) AS n
 """
 
@@ -155,7 +158,13 @@ def fill(session: Session, studies: int, warning: str) -> None:
         session.execute(text(f"DROP INDEX {name}"))
     states = [state for state, share in SHARES.items() for _ in range(share)]
     session.execute(
-        text(_SEED), {"studies": studies, "states": states, "family_names": FAMILY_NAMES}
+        text(_SEED),
+        {
+            "studies": studies,
+            "states": states,
+            "receiving": RECEIVING,
+            "family_names": FAMILY_NAMES,
+        },
     )
     for statement in _FILL:
         # The database itself keeps whether a request can be claimed.

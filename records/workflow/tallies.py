@@ -40,20 +40,17 @@ def fold(session: Session, above: int = FOLD_ABOVE) -> int:
     do no harm: a row is deleted once, and only who deleted it adds its number again.
 
     Returns:
-        How many rows were folded.
+        How many rows there were; 0 where nothing was folded.
     """
-    if (session.scalar(select(func.count()).select_from(Tally)) or 0) <= above:
+    rows = session.scalar(select(func.count()).select_from(Tally)) or 0
+    if rows <= above:
         return 0
-    rows = session.execute(delete(Tally).returning(Tally.kind, Tally.name, Tally.number)).all()
-    sums: dict[tuple[str, str], int] = {}
-    for kind, name, number in rows:
-        sums[kind, name] = sums.get((kind, name), 0) + number
-    session.execute(
-        insert(Tally),
-        [
-            {"kind": kind, "name": name, "number": number}
-            for (kind, name), number in sums.items()
-            if number
-        ],
+    folded = delete(Tally).returning(Tally.kind, Tally.name, Tally.number).cte("folded")
+    number = func.sum(folded.c.number)
+    sums = (
+        select(folded.c.kind, folded.c.name, number)
+        .group_by(folded.c.kind, folded.c.name)
+        .having(number != 0)
     )
-    return len(rows)
+    session.execute(insert(Tally).from_select(["kind", "name", "number"], sums.add_cte(folded)))
+    return rows
