@@ -29,6 +29,30 @@ class InstanceState(StrEnum):
     SKIPPED = "SKIPPED"  # kept on disk, of a class that is not drafted from
     CONFLICT = "CONFLICT"  # other bytes under a SOP instance UID that is known; a person decides
     MISMATCH = "MISMATCH"  # the study's UID, but another patient; a person decides
+    REJECTED = "REJECTED"  # an IHE IOCM rejection note names it; kept on disk, never drafted from
+
+
+class RejectionReason(StrEnum):
+    """Why a rejection note rejects images: its document title, of scheme DCM (PS3.16 CID 7011).
+
+    The actor and what it means are those of the IHE profile Imaging Object Change Management.
+    """
+
+    QUALITY = "113001"
+    PATIENT_SAFETY = "113037"
+    WORKLIST_ENTRY = "113038"
+    RETENTION_EXPIRED = "113039"
+
+
+REJECTION_SENTENCES: dict[RejectionReason, str] = {
+    RejectionReason.QUALITY: "It was rejected for quality reasons.",
+    RejectionReason.PATIENT_SAFETY: "It was rejected for patient safety reasons.",
+    RejectionReason.WORKLIST_ENTRY: (
+        "It was rejected because it was made for a wrong worklist entry."
+    ),
+    RejectionReason.RETENTION_EXPIRED: "It was rejected because its retention period is over.",
+}
+"""Each reason in one sentence for a person; "it" is the film."""
 
 
 class Damage(StrEnum):
@@ -124,6 +148,9 @@ class HoldReason(StrEnum):
     CHEST_UNKNOWN = "CHEST_UNKNOWN"
     VIEW_UNKNOWN = "VIEW_UNKNOWN"
     AGE_UNKNOWN = "AGE_UNKNOWN"
+    SPECIES_UNKNOWN = "SPECIES_UNKNOWN"
+    REJECTION_UNCLEAR = "REJECTION_UNCLEAR"
+    SIGNED_REJECTED = "SIGNED_REJECTED"
 
 
 HOLD_SENTENCES: dict[HoldReason, str] = {
@@ -143,8 +170,20 @@ HOLD_SENTENCES: dict[HoldReason, str] = {
         "Proceeding drafts it and says so on the draft."
     ),
     HoldReason.AGE_UNKNOWN: (
-        "The patient's age is not in the headers, and the model is for adults. "
-        "Proceeding takes the patient for an adult."
+        "The headers do not give the patient's age or contradict themselves on it, and the model "
+        "is for adults. Proceeding takes the patient for an adult."
+    ),
+    HoldReason.SPECIES_UNKNOWN: (
+        "Something in the headers is only usual for animals. Proceeding takes the patient for a "
+        "human."
+    ),
+    HoldReason.REJECTION_UNCLEAR: (
+        "A rejection note names films of this study, but it came under another patient or could "
+        "not be read whole. Proceeding leaves the films in the study."
+    ),
+    HoldReason.SIGNED_REJECTED: (
+        "Films of this study were rejected after its report was signed. "
+        "Proceeding leaves the signed report and its draft as they are."
     ),
 }
 
@@ -178,6 +217,8 @@ class EndReason(StrEnum):
 
     LATE_IMAGES = "LATE_IMAGES"  # SUPERSEDED: images came after the study was complete
     DECIDED = "DECIDED"  # CANCELLED: a person decided against a draft
+    WITHDRAWN = "WITHDRAWN"  # CANCELLED: a person withdrew the draft
+    IMAGE_REJECTED = "IMAGE_REJECTED"  # SUPERSEDED: a film was rejected or taken back
 
 
 class VisibleState(StrEnum):
@@ -234,6 +275,9 @@ class EventKind(StrEnum):
     SIGNED = "SIGNED"
     REJECTED = "REJECTED"
     CONSENT = "CONSENT"
+    IMAGE_REJECTED = "IMAGE_REJECTED"
+    REINSTATED = "REINSTATED"
+    WITHDRAWN = "WITHDRAWN"
 
 
 WORK_ENDED = (

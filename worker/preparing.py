@@ -49,6 +49,7 @@ KEPT_ASIDE = {
     InstanceState.SKIPPED: ("other_object", "It is no film that is drafted from."),
     InstanceState.CONFLICT: ("conflict", "Other bytes came under its UID; it is kept aside."),
     InstanceState.MISMATCH: ("mismatch", "It came under another patient; it is kept aside."),
+    InstanceState.REJECTED: ("rejected", "It was rejected by a rejection note."),
 }
 """Objects of a study that never reach the choice of views: reason and sentence."""
 
@@ -165,7 +166,7 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
         match result:
             case BuiltCase():
                 prepared = PreparedInput(
-                    key, result.digest, manifest.preprocessing_digest, result.provenance
+                    key, result.digest, manifest.preparation_digest, result.provenance
                 )
                 stored = requests.mark_prepared(session, lease, prepared)
                 return "prepared" if stored else "lost"

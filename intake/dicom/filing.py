@@ -23,6 +23,7 @@ from intake.dicom.limits import (
     is_valid_uid,
     skip_reason,
 )
+from intake.dicom.rejection_note import read_note
 from model.dicom.characters import decode_escapes
 from model.dicom.indication import find_priority
 from records.blobs import Blobs
@@ -33,7 +34,8 @@ from records.operations import scrub
 from records.settings import Settings
 from records.states import Priority
 from records.workflow import damage, studies
-from records.workflow.studies import Outcome, Patient, ReceivedInstance, Registration
+from records.workflow.patients import Patient
+from records.workflow.studies import Outcome, ReceivedInstance, Registration
 
 _HEADER_KEYWORDS = [
     "SpecificCharacterSet",
@@ -54,6 +56,7 @@ _HEADER_KEYWORDS = [
     "RequestAttributesSequence",
     "RequestedProcedurePriority",
     "StudyPriorityID",
+    "ConceptNameCodeSequence",
 ]
 """The only elements that are read of a header; the rest is skipped without taking memory."""
 
@@ -97,7 +100,8 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
     """
     header = read_header(received.path)
     fields = instance_fields(header, received, settings)
-    if not fields["is_radiograph"] and settings.other_objects == "refuse":
+    is_note = fields["rejects"] is not None
+    if not fields["is_radiograph"] and not is_note and settings.other_objects == "refuse":
         raise ObjectRefused(RefusalReason.OTHER_OBJECT)
     if blobs.free_mb() < settings.disk_stop_mb:
         raise DiskFull("less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
@@ -157,7 +161,7 @@ def remove_superfluous(
     with suppress(OSError):  # the sweep looks at it later
         # A person may have registered this very file before its row was committed.
         repeated = registration.repeated
-        if registration.outcome is Outcome.REPEATED and repeated and repeated.blob != key:
+        if not registration.outcome.keeps_blob and repeated and repeated.blob != key:
             blobs.remove(key)
         if damaged_blob:
             blobs.set_aside(damaged_blob, is_damaged=True)
@@ -208,6 +212,13 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
     if (sop_class, sop) != command_uids:
         raise ObjectRefused(RefusalReason.DISAGREES)
     modality = element_text(header, "Modality")
+    patient = Patient(
+        patient_id=element_text(header, "PatientID"),
+        issuer=element_text(header, "IssuerOfPatientID"),
+        name=element_text(header, "PatientName"),
+        birth_date=element_text(header, "PatientBirthDate"),
+        sex=element_text(header, "PatientSex"),
+    )
     return {
         "study_instance_uid": study,
         "series_instance_uid": series,
@@ -215,13 +226,7 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
         "sop_class_uid": sop_class,
         "transfer_syntax_uid": received.transfer_syntax_uid,
         "modality": modality,
-        "patient": Patient(
-            patient_id=element_text(header, "PatientID"),
-            issuer=element_text(header, "IssuerOfPatientID"),
-            name=element_text(header, "PatientName"),
-            birth_date=element_text(header, "PatientBirthDate"),
-            sex=element_text(header, "PatientSex"),
-        ),
+        "patient": patient,
         "accession_number": element_text(header, "AccessionNumber"),
         "study_date": element_text(header, "StudyDate"),
         "study_description": element_text(header, "StudyDescription"),
@@ -232,6 +237,7 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
         "is_radiograph": is_radiograph(sop_class, modality),
         "skip_reason": skip_reason(sop_class, modality),
         "expected_instances": _expected_instances(header),
+        "rejects": read_note(received.path, received.size, header, patient, received.calling_ae),
     }
 
 

@@ -16,13 +16,18 @@ from records.states import (
     EventKind,
     HoldReason,
     InstanceState,
+    RejectionReason,
     RequestState,
     Stage,
     VisibleState,
 )
-from records.workflow import events, holds, studies, worklist
+from records.workflow import events, holds, rejections, studies, worklist
+from records.workflow.rejections import RejectionNote
+from records.workflow.studies import Patient
 from tests.support.stored_studies import (
     close_studies,
+    lease_of,
+    pass_lease_on,
     phantom_images,
     store_image,
     store_studies,
@@ -90,6 +95,47 @@ def test_other_objects_are_named_and_images_are_drafted():
         "reason": "other_object",
         "sentence": "It is a dose report.",
     }
+
+
+def reject(study, *images):
+    with unit_of_work() as session:
+        uid = session.get(Study, study).study_instance_uid
+        note = RejectionNote(
+            "1.2.3.99",
+            RejectionReason.QUALITY,
+            Patient(str(images[0].PatientID), "", str(images[0].PatientName)),
+            tuple((uid, str(image.SOPInstanceUID)) for image in images),
+            True,
+            "PACS",
+        )
+        rejections.apply_note(session, session.get(Study, study), note)
+
+
+def test_a_rejected_film_is_left_out_with_the_reason():
+    frontal, lateral = frontal_and_lateral()
+    study = store_image(frontal)
+    store_image(lateral)
+    reject(study, lateral)
+    assert prepare() == 1
+    (left,) = request_of(study).provenance["left_out"]
+    assert left == {
+        "sop_instance_uid": lateral.SOPInstanceUID,
+        "reason": "rejected",
+        "sentence": "It was rejected for quality reasons.",
+    }
+
+
+def test_a_study_whose_films_are_all_rejected_is_skipped_with_that_reason():
+    frontal, lateral = frontal_and_lateral()
+    study = store_image(frontal)
+    store_image(lateral)
+    assert prepare() == 1
+    reject(study, frontal, lateral)
+    assert prepare() == 0
+    with unit_of_work() as session:
+        row = worklist.read_row(session, study)
+    assert (row.state, row.reason) == (VisibleState.SKIPPED, "rejected")
+    assert "rejected for quality reasons" in row.detail
 
 
 def test_a_study_without_images_is_skipped_with_the_reason():
@@ -208,16 +254,14 @@ def test_a_lost_lease_prepares_nothing(monkeypatch):
     study = store_studies(1)[0]
 
     def steal(*arguments):
-        with unit_of_work() as session:
-            row = session.get(DraftRequest, request_of(study).id)
-            row.lease_owner, row.claims = "another", row.claims + 1
+        pass_lease_on(study)
         return build_case(*arguments)
 
     build_case = preparing.build_case
     monkeypatch.setattr(preparing, "build_case", steal)
     prepare()
     assert request_of(study).state == RequestState.WAITING
-    assert request_of(study).lease_owner == "another"
+    assert lease_of(study).owner == "another"
 
 
 def test_a_full_disk_costs_no_attempt(monkeypatch):
@@ -230,7 +274,8 @@ def test_a_full_disk_costs_no_attempt(monkeypatch):
     with pytest.raises(DiskFull):
         prepare()
     row = request_of(study)
-    assert (row.attempts, row.lease_owner, row.state) == (0, None, RequestState.WAITING)
+    assert (row.attempts, row.state) == (0, RequestState.WAITING)
+    assert lease_of(study) is None
 
 
 def test_a_missing_data_folder_costs_no_study_an_attempt():
