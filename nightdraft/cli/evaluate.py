@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from training.evaluation.pages.grid import Grid
 
 
-ORACLE_TEMPLATES = {"iu_xray": "oracle_iu", "mimic_cxr": "oracle_mimic"}
-"""The paper's template of each of its corpora."""
-
-
 def evaluate_command(
     bundle: str,
     corpus: str,
@@ -83,7 +79,7 @@ def evaluate_command(
     from training.corpus.as_trained import options_as_trained
     from training.corpus.example import TEST, VALIDATE
     from training.corpus.mimic_cxr import LabelledBy
-    from training.corpus.registry import open_corpus
+    from training.corpus.registry import ORACLE_TEMPLATES, open_corpus
     from training.evaluation.evaluate import compare_bundles, evaluate_bundle, prepare_held_out_set
     from training.evaluation.figures import as_json
     from training.evaluation.report_page import check_folder, write_report

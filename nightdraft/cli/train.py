@@ -380,11 +380,10 @@ def ablate_command(
         NotAllowed: Several processes were started, or rows in `out` were made with other settings.
         NightdraftError, ModelError: As `training.finetuning.ablations.ablate`.
     """
-    from nightdraft.cli.evaluate import ORACLE_TEMPLATES
     from nightdraft.cli.options import console
     from records.errors import SettingsError
     from training.corpus.example import CorpusOptions
-    from training.corpus.registry import open_corpus
+    from training.corpus.registry import ORACLE_TEMPLATES, open_corpus
     from training.evaluation.published import TABLE_3
     from training.finetuning.ablations import (
         ablate,

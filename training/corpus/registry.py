@@ -18,6 +18,8 @@ CORPORA = {
 }
 """Name -> how a user writes it, and what it is."""
 ENDLESS_CORPORA = ("phantoms",)
+ORACLE_TEMPLATES = {"iu_xray": "oracle_iu", "mimic_cxr": "oracle_mimic"}
+"""The paper's template of each of its corpora."""
 
 
 def open_corpus(
