@@ -161,7 +161,7 @@ class Texts:
         self.batch = self.runner.batch
         inputs = model.gather([c for c, _ in cases(len(limits))], [INSTRUCTION] * len(limits))
         with torch.inference_mode():
-            self.hidden = self.runner.encode(inputs)
+            self.hidden = self.runner.encode(inputs).hidden
         self.mask, self.lengths = inputs.attention_mask, inputs.attention_mask.sum(1).tolist()
         self.limits = limits
 
