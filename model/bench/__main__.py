@@ -19,6 +19,7 @@ from model.bench.comparison import BenchPlan, compare_strategies
 from model.bench.plot import draw_measurements
 from model.bundling.store import choose_device, load_bundle
 from model.errors import ModelError
+from model.inference.device_guard import device_guard
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.sizes import SIZES, build_random
 
@@ -90,7 +91,8 @@ def run(options: BenchOptions, log: Callable[[str], None]) -> dict[str, Any]:
         longest=plan.longest,
         int8=options.int8,
     )
-    return {"model": name, **compare_strategies(model, device, plan, log)}
+    with device_guard(device):
+        return {"model": name, **compare_strategies(model, device, plan, log)}
 
 
 def _model(

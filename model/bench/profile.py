@@ -51,10 +51,7 @@ def profile_decoding(
         batch.admit(ids, hidden, mask, [source_length] * slots, [max_tokens] * slots)
 
     if device.type == "cuda":
-        # Once to the end, so that no graph is captured while it is profiled.
-        admit(0)
-        while batch.active_ids:
-            batch.step()
+        batch.warm_up()  # no graph is captured while steps are profiled
     admit(slots)
     started = batch.steps
     while batch.steps - started < STEPS_BEFORE:
@@ -67,7 +64,7 @@ def profile_decoding(
         for _ in range(ROUNDS):
             batch.step()
         if device.type == "cuda":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
     kernels = _on_gpu(profiler) if device.type == "cuda" else _on_cpu(profiler)
     return {"slots": slots, "steps": batch.steps - before, **kernels}
 

@@ -1,14 +1,13 @@
 """The slots of the decoder: sequences are admitted to free slots, stepped, and leave when they end.
 
-A sequence is what the encoder gave for a request, and comes back as tokens. On a GPU a few steps of
-all slots are one CUDA graph, so that no Python runs between two tokens, and the host enqueues the
-next steps before it looks at the results of the last ones. On a CPU the same code runs step by
-step, over the positions that are in use and no more.
+A sequence is what the encoder gave for a request, and comes back as tokens. On a GPU a few steps
+are one CUDA graph (`step_graphs`), and the host enqueues the next steps before it looks at the
+results of the last ones. On a CPU the same code runs step by step, over the positions that are in
+use and no more.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -20,14 +19,13 @@ from model.inference.beams import BeamSearchSampler
 from model.inference.decoder import Decoder
 from model.inference.greedy import GreedySampler
 from model.inference.sampler import Sampler, SamplerState, SpecialTokens
+from model.inference.step_graphs import StepGraphs, smallest
 from model.inference.types import Finished
 from model.progress import ProgressCallback, no_progress
 
 STEPS_PER_GRAPH = 4
 """Steps on a GPU between two looks of the host. With more of them the host looks less often; with
 fewer a free slot waits less."""
-BUCKET = 32
-"""Positions on a GPU are rounded up to a multiple of this, so that few graphs serve all lengths."""
 
 
 @dataclass(eq=False)
@@ -82,8 +80,12 @@ class DecodeBatch:
         self._sampler: Sampler = sampler_class(decoding, slots, self._special, self._device)
         self._on_gpu = self._device.type == "cuda"
         self.steps_per_round = STEPS_PER_GRAPH if self._on_gpu else 1
+        self._graphs: StepGraphs | None = None
+        if self._on_gpu:
+            self._graphs = StepGraphs(
+                self._device, slots, self._max_tokens, source_length, self._steps_of_a_round
+            )
         self._sequences: list[_Sequence | None] = [None] * slots
-        self._graphs: dict[tuple[int, int, int], torch.cuda.CUDAGraph] = {}
         self._snapshots: list[_Snapshot] = []
         self.steps = 0
         self.tokens = 0
@@ -101,7 +103,7 @@ class DecodeBatch:
     @property
     def captured_graphs(self) -> int:
         """How many CUDA graphs were captured so far; 0 on a CPU."""
-        return len(self._graphs)
+        return 0 if self._graphs is None else len(self._graphs)
 
     def admit(
         self,
@@ -141,41 +143,32 @@ class DecodeBatch:
         return finished
 
     def warm_up(self, progress: ProgressCallback = no_progress) -> None:
-        """Run every size of step once, while all slots are empty.
+        """Capture every graph, while all slots are empty; no study waits for one later."""
+        if self._graphs is not None:
+            self._graphs.capture(progress)
 
-        Kernels are chosen and compiled now, so that capturing a graph later compiles nothing.
-        """
-        if not self._on_gpu:
-            return
-        source_length = self._decoder.shape.source_length
-        sizes = [
-            (slots, tokens, length)
-            for slots in (*_halves(self.slots), self.slots)
-            for tokens in (*range(BUCKET, self._max_tokens, BUCKET), self._max_tokens)
-            for length in (*range(BUCKET, source_length, BUCKET), source_length)
-        ]
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for done, size in enumerate(sizes, start=1):
-                self._step(*size)
-                progress("warming up", done, len(sizes))
-        torch.cuda.current_stream().wait_stream(side)
+    def drop_all(self) -> None:
+        """Drop all active sequences."""
+        self._snapshots.clear()
+        self._sequences = [None] * self.slots
 
     def _run(self) -> None:
         active = [each for each in self._sequences if each is not None]
         slots = 1 + max(n for n, each in enumerate(self._sequences) if each is not None)
         tokens = min(self._max_tokens, max(each.steps for each in active) + self.steps_per_round)
         length = max(each.length for each in active)
-        if self._on_gpu:
-            tokens = min(self._max_tokens, _bucketed(tokens))
-            length = min(self._decoder.shape.source_length, _bucketed(length))
-            self._graph(self._slots_to_run(slots), tokens, length).replay()
-        else:
+        if self._graphs is None:
             self._step(slots, tokens, length)
+        else:
+            self.warm_up()  # captures nothing where the engine was warmed up
+            self._graphs.replay(slots, tokens, length)
         for each in active:
             each.steps += self.steps_per_round
         self.steps += self.steps_per_round
+
+    def _steps_of_a_round(self, slots: int, tokens: int, length: int) -> None:
+        for _ in range(self.steps_per_round):
+            self._step(slots, tokens, length)
 
     def _step(self, slots: int, tokens: int, length: int) -> None:
         last, positions = self._sampler.inputs(slots)
@@ -183,40 +176,24 @@ class DecodeBatch:
         if parents is not None:
             self._decoder.reorder(parents, tokens)
 
-    def _graph(self, *size: int) -> torch.cuda.CUDAGraph:
-        """A few steps as one graph, captured at the first call for these sizes."""
-        slots, tokens, length = size
-        if (slots, tokens, length) not in self._graphs:
-            graph = torch.cuda.CUDAGraph()
-            # All graphs share the memory of the first, because they never run at the same time.
-            pool = next(iter(self._graphs.values())).pool() if self._graphs else None
-            with torch.cuda.graph(graph, pool=pool):
-                for _ in range(self.steps_per_round):
-                    self._step(slots, tokens, length)
-            self._graphs[slots, tokens, length] = graph
-        return self._graphs[slots, tokens, length]
-
     def _compact(self) -> None:
         """Move the last sequences to empty slots before them, so that fewer slots are run.
 
         All requests that were ready have been admitted, so empty slots stay empty for a while.
         """
         occupied = [n for n, each in enumerate(self._sequences) if each is not None]
-        wanted = self._slots_to_run(len(occupied)) if self._on_gpu else len(occupied)
+        wanted = len(occupied)
+        if self._graphs is not None:
+            wanted = smallest(self._graphs.slot_sizes, wanted)
         while occupied[-1] >= wanted:
             source, target = occupied.pop(), self._sequences.index(None)
             moved = self._sequences[source]
             if moved is None:
                 raise RuntimeError("an empty slot cannot move")
-            tokens = min(moved.steps, self._max_tokens)
-            self._decoder.copy_slot(source, target, tokens, moved.length)
+            self._decoder.copy_slot(source, target)
             self._sampler.copy_slot(source, target)
             self._sequences[target], self._sequences[source] = moved, None
             occupied = sorted([*occupied, target])
-
-    def _slots_to_run(self, active: int) -> int:
-        """How many slots are run for the active ones: one of a few sizes, each half of the next."""
-        return next((slots for slots in _halves(self.slots) if slots >= active), self.slots)
 
     def _collect(self, snapshot: _Snapshot) -> list[Finished]:
         """Free the slots of the sequences that had ended when the snapshot was taken."""
@@ -230,7 +207,6 @@ class DecodeBatch:
             self._sequences[now] = None
             count = int(state.count[slot])
             token_ids = state.token_ids[slot, :count].tolist()
-            non_finite = bool(state.non_finite[slot])
             ended = bool(token_ids) and token_ids[-1] == self._special.end
             text_length = len(token_ids) - ended
             self.tokens += count
@@ -241,11 +217,9 @@ class DecodeBatch:
                     tuple(token_ids[:text_length]),
                     tuple(logprobs),
                     cut=not ended,
-                    non_finite=non_finite,
+                    non_finite=bool(state.non_finite[slot]),
                 )
             )
-            if non_finite:
-                self._decoder.clear([now])
         return finished
 
 
@@ -277,16 +251,3 @@ def to_device(host: torch.Tensor, device: torch.device) -> torch.Tensor:
 def _to_host(tensor: torch.Tensor) -> torch.Tensor:
     pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return pinned.copy_(tensor, non_blocking=True)
-
-
-def _halves(slots: int) -> list[int]:
-    """Sizes below `slots`, each about half of the next, from 4 on."""
-    sizes = []
-    while slots > 4:
-        slots = (slots + 1) // 2
-        sizes.append(slots)
-    return sizes[::-1]
-
-
-def _bucketed(positions: int) -> int:
-    return math.ceil(positions / BUCKET) * BUCKET

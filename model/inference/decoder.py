@@ -22,6 +22,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import T5ForConditionalGeneration
 
+from model.inference.step_graphs import aligned
+
 HALF_DTYPES = (torch.float16, torch.bfloat16)
 FLOAT16_CLAMP = torch.finfo(torch.float16).max - 1000
 """Where transformers' T5Block clamps float16 once a value of the batch has overflowed. Here it is
@@ -72,9 +74,8 @@ class KVCaches:
 
         self.self_attention = pairs(slots * beams, shape.target_length)  # (R, H, T, D)
         self.cross_attention = pairs(slots, shape.source_length)  # (S, H, E, D)
-        self.cross_bias = torch.zeros(
-            (slots, 1, 1, shape.source_length), dtype=dtype, device=device
-        )
+        rows = torch.zeros((slots, 1, 1, aligned(shape.source_length)), dtype=dtype, device=device)
+        self.cross_bias = rows[..., : shape.source_length]
         """(S, 1, 1, E): 0 where the encoder read something, the least number at padding."""
 
 
@@ -128,13 +129,16 @@ class Decoder:
         # (T, H): the bias of a key that lies so many positions back; the same in every layer.
         bias = first.compute_bias(target_length, target_length)[0, :, -1]  # (H, T), last query
         self._bias = bias.flip(-1).t().contiguous()
-        self._positions = torch.arange(target_length, device=self.device)
+        self._positions = torch.arange(aligned(target_length), device=self.device)
         self._caches = KVCaches(self.shape, slots, beams, self.dtype, self.device)
         self._norm = _norm if self.dtype in HALF_DTYPES else _norm_of_transformers
         self._attend = _attend_fused if self.device.type == "cuda" else _attend_by_products
 
     def fill(self, slots: torch.Tensor, hidden: torch.Tensor, mask: torch.Tensor) -> None:
         """Fill the cross attention of some slots from the encoder's output, once for each study.
+
+        All else in the slots becomes zero. A value that is not a number would outlive its study: a
+        step reads positions that the study has not reached, and zero times such a value is one.
 
         Args:
             slots: (N,) indices.
@@ -143,40 +147,35 @@ class Decoder:
         """
         count, length, _ = hidden.shape
         heads, width = self.shape.heads, self.shape.head_width
+        rows = (
+            slots[:, None] * self.beams + torch.arange(self.beams, device=self.device)
+        ).flatten()
+        for pair in self._caches.self_attention:
+            for tensor in pair:
+                tensor.index_fill_(0, rows, 0.0)
         for layer, (keys, values) in zip(self._layers, self._caches.cross_attention, strict=True):
             keys_values = layer.cross_in(hidden).view(count, length, 2, heads, width)
             keys_values = keys_values.permute(2, 0, 3, 1, 4)  # (2, N, H, L, D)
-            keys[slots, :, :length] = keys_values[0]
-            values[slots, :, :length] = keys_values[1]
+            for tensor, filled in zip((keys, values), keys_values, strict=True):
+                tensor.index_fill_(0, slots, 0.0)
+                tensor[slots, :, :length] = filled
         minimum = torch.finfo(self.dtype).min
         size = (count, self.shape.source_length)
         bias = torch.full(size, minimum, dtype=self.dtype, device=self.device)
         bias[:, :length].masked_fill_(mask.bool(), 0.0)
         self._caches.cross_bias[slots] = bias[:, None, None]
 
-    def clear(self, slots: Sequence[int]) -> None:
-        """Zero these slots, because a value that is not a number would outlive its study."""
-        for slot in slots:
-            rows = slice(slot * self.beams, (slot + 1) * self.beams)
-            for own, cross in zip(
-                self._caches.self_attention, self._caches.cross_attention, strict=True
-            ):
-                for tensor in own:
-                    tensor[rows].zero_()
-                for tensor in cross:
-                    tensor[slot].zero_()
-
-    def copy_slot(self, source: int, target: int, tokens: int, length: int) -> None:
-        """Copy one slot to another: `tokens` positions of its text, `length` of the encoder's."""
+    def copy_slot(self, source: int, target: int) -> None:
+        """Copy one slot to another, whole: nothing of the target's last study is left."""
         rows = slice(source * self.beams, (source + 1) * self.beams)
         to = slice(target * self.beams, (target + 1) * self.beams)
         for own, cross in zip(
             self._caches.self_attention, self._caches.cross_attention, strict=True
         ):
             for tensor in own:
-                tensor[to, :, :tokens] = tensor[rows, :, :tokens]
+                tensor[to] = tensor[rows]
             for tensor in cross:
-                tensor[target, :, :length] = tensor[source, :, :length]
+                tensor[target] = tensor[source]
         self._caches.cross_bias[target] = self._caches.cross_bias[source]
 
     def reorder(self, rows: torch.Tensor, tokens: int) -> None:
@@ -247,12 +246,16 @@ class Decoder:
         return self._head(x)
 
     def _self_bias(self, positions: torch.Tensor, tokens: int) -> torch.Tensor:
-        """(R, H, 1, T): T5's bias by distance, the least number where there is no token yet."""
-        distances = positions[:, None] - self._positions[None, :tokens]  # (R, T)
+        """(R, H, 1, T): T5's bias by distance, the least number where there is no token yet.
+
+        Its rows are longer than T, where T is not aligned: attention on a GPU would otherwise copy
+        it to such rows in every layer.
+        """
+        distances = positions[:, None] - self._positions[None, : aligned(tokens)]  # (R, T)
         bias = self._bias[distances.clamp(min=0)]  # (R, T, H)
         bias = bias.masked_fill((distances < 0)[:, :, None], torch.finfo(self.dtype).min)
         arranged: torch.Tensor = bias.transpose(1, 2).unsqueeze(2).contiguous()
-        return arranged
+        return arranged[..., :tokens]
 
 
 def _fused(block: Any) -> _Layer:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import torch
 
+from model.inference.device_guard import on_own_device
+
 MAX_EVENT_PAIRS = 64
 """Pairs of CUDA events that are kept before the older half is added up."""
 
@@ -15,12 +17,14 @@ class DeviceClock:
     """Adds up the seconds that the device spends inside its `with` blocks."""
 
     def __init__(self, device: torch.device) -> None:
+        self.device = device
         self._on_gpu = device.type == "cuda"
         self._started = 0.0
         self._seconds = 0.0
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
 
     @property
+    @on_own_device
     def seconds(self) -> float:
         """Seconds so far. On a GPU this waits for the last block to end."""
         if self._events:
@@ -29,6 +33,7 @@ class DeviceClock:
             self._events = []
         return self._seconds
 
+    @on_own_device
     def __enter__(self) -> None:
         if self._on_gpu:
             self._events.append((_event(), _event()))
@@ -36,6 +41,7 @@ class DeviceClock:
         else:
             self._started = time.perf_counter()
 
+    @on_own_device
     def __exit__(self, *_: object) -> None:
         if not self._on_gpu:
             self._seconds += time.perf_counter() - self._started

@@ -198,8 +198,8 @@ class Engine:
         return compile_if_faster(runner.model.network, encode, progress, backend)
 
     def warm_up(self, progress: ProgressCallback = no_progress) -> None:
-        """Choose and compile the decoder's kernels before the first study."""
-        self.runner.batch.warm_up(progress)
+        """Make ready for the first study: on a GPU choose kernels and capture all graphs."""
+        self.runner.warm_up(progress)
 
     def write(self, source: Iterable[PromptedCase | None]) -> Iterator[RequestOutput | FailedCase]:
         """Write a text for each case; results come as they are ready, in any order.

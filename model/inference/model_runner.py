@@ -22,6 +22,7 @@ from model.inference.counters import EngineCounters
 from model.inference.decode_batch import DecodeBatch, to_device
 from model.inference.decoder import HALF_DTYPES, CacheShape
 from model.inference.device_clock import DeviceClock
+from model.inference.device_guard import on_own_device
 from model.inference.faults import as_case_error, is_device_fault, is_out_of_memory
 from model.inference.slot_planner import SlotPlan, plan_slots
 from model.inference.types import (
@@ -33,6 +34,7 @@ from model.inference.types import (
 )
 from model.inference.upcast import upcast
 from model.network.clinicalblip import ClinicalBLIP, Inputs
+from model.progress import ProgressCallback, no_progress
 
 SLOTS_ON_CPU = 16
 GROUP_SIZE_ON_GPU = 16
@@ -50,7 +52,7 @@ class ModelRunner:
         decoding: How tokens are chosen.
         group_size: Studies that are encoded at once; halved when memory runs out.
         plan: What the slots were planned to take of the device's memory.
-        batch: The slots. Replaced by a new batch when slots are halved or reset.
+        batch: The slots. Replaced by a new batch when slots are halved.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class ModelRunner:
         self._tokenizing = threading.Lock()
         self._counters = EngineCounters()
         self._encode_clock, self._decode_clock = DeviceClock(device), DeviceClock(device)
+        self._warm = False
         self.plan = self._plan(slots)
         self.batch = self._make_batch(self.plan.slots)
 
@@ -140,6 +143,7 @@ class ModelRunner:
             maximum if self._token_limit is None else max(1, min(maximum, self._token_limit(case)))
         )
 
+    @on_own_device
     def gather(self, requests: Sequence[Request]) -> Inputs:
         """The tensors of a group; for a GPU in pinned memory, which it copies from by itself."""
         with self._tokenizing:
@@ -148,6 +152,7 @@ class ModelRunner:
             return inputs
         return replace(inputs, **{name: t.pin_memory() for name, t in vars(inputs).items()})
 
+    @on_own_device
     @torch.inference_mode()
     def encode(self, inputs: Inputs) -> EncodedGroup:
         """Encode a group: T5's encoder has then read images and instruction."""
@@ -174,6 +179,7 @@ class ModelRunner:
             return {}
         return dict(zip(self.model.finding_head.observations, scores.tolist(), strict=True))
 
+    @on_own_device
     @torch.inference_mode()
     def admit(self, encoded: Sequence[EncodedRequest]) -> None:
         """Give encoded requests their slots; there must be as many free ones."""
@@ -189,6 +195,7 @@ class ModelRunner:
                 [each.request.max_new_tokens for each in encoded],
             )
 
+    @on_own_device
     @torch.inference_mode()
     def step(self) -> list[Finished]:
         """Run a few decode steps for all active slots; return the finished sequences."""
@@ -244,6 +251,7 @@ class ModelRunner:
             finding_scores=self._by_observation(request.finding_scores),
         )
 
+    @on_own_device
     def rerun(self, request: Request) -> Finished:
         """Run the request alone, with `generate`, in float32 whatever format the weights have.
 
@@ -272,6 +280,15 @@ class ModelRunner:
             request.id, generated.ids, generated.logprobs, generated.cut, non_finite=False
         )
 
+    # ---- Before the first study ----
+
+    @on_own_device
+    @torch.inference_mode()
+    def warm_up(self, progress: ProgressCallback = no_progress) -> None:
+        """Choose and compile the decoder's kernels, and capture its graphs."""
+        self._warm = True
+        self.batch.warm_up(progress)
+
     # ---- Memory ----
 
     def halve_slots(self) -> None:
@@ -293,7 +310,7 @@ class ModelRunner:
 
     def reset(self) -> None:
         """Drop all active sequences."""
-        self._replace_batch(self.batch.slots)
+        self.batch.drop_all()
 
     def largest_inputs(self, count: int, views: int) -> Inputs:
         """A group of black images with the longest instruction, for measuring and warming up."""
@@ -314,10 +331,12 @@ class ModelRunner:
         self._free_memory()
         self.batch = self._make_batch(slots)
 
+    @on_own_device
     def _free_memory(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
+    @on_own_device
     @torch.inference_mode()
     def _make_batch(self, slots: int) -> DecodeBatch:
         """A batch of `slots` slots, or fewer where memory runs out while it is allocated.
@@ -328,7 +347,10 @@ class ModelRunner:
         language = self.model.network.language_model
         while True:
             try:
-                return DecodeBatch(language, self.decoding, slots, self._source_length)
+                batch = DecodeBatch(language, self.decoding, slots, self._source_length)
+                if self._warm:  # no graph is captured while studies run
+                    batch.warm_up()
+                return batch
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -358,6 +380,7 @@ class ModelRunner:
         free, _ = torch.cuda.mem_get_info(self.device)
         return plan_slots(free, weights, encoder, bytes_per_slot, requested)
 
+    @on_own_device
     def _encoder_peak(self) -> int:
         """Bytes that the largest group takes while it is encoded, measured by encoding one."""
         while True:

@@ -4,6 +4,7 @@
 
 A fault belongs to its own case only. A group that breaks is encoded again one by one. After the
 decoder breaks, each of its requests runs alone once, and the one that breaks it again has failed.
+A request that broke something alone is tried once more, too: the fault may have passed.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class Scheduler:
         self._failed: list[FailedCase] = []
         self._isolated: set[int] = set()
         """Requests one of which broke the decoder; each of them runs alone."""
+        self._broken: set[int] = set()
+        """Requests of groups that broke the encoder; each of them is encoded alone."""
 
     def run(self) -> Iterator[RequestOutput | FailedCase]:
         """Run until the source has ended and every request is finished.
@@ -69,7 +72,9 @@ class Scheduler:
         while True:
             pulled = self._pull()
             yield from self._take_failed()
-            while self._groups and len(self._encoded) < runner.free_slots:
+            # One group at a time, and steps between: the first study does not wait until all free
+            # slots are filled.
+            if self._groups and len(self._encoded) < runner.free_slots:
                 self._encode(self._groups.popleft())
             yield from self._take_failed()
             try:
@@ -160,10 +165,13 @@ class Scheduler:
             size = (len(requests) + 1) // 2
         elif is_device_fault(broken):
             raise DeviceError(f"{runner.device_name} failed: {broken}") from broken
-        elif len(requests) == 1:
+        elif len(requests) == 1 and (
+            isinstance(broken, CaseError) or requests[0].id in self._broken
+        ):
             self._failed.append(FailedCase(requests[0].case.key, as_case_error(broken)))
             return
         else:
+            self._broken.update(request.id for request in requests)
             size = 1
         for start in reversed(range(0, len(requests), size)):
             self._requeue(requests[start : start + size])
@@ -190,8 +198,8 @@ class Scheduler:
         """Bring the active requests back after the decoder broke, so that none is lost.
 
         Where memory ran out, all of them run again with fewer slots. Any other error is the fault
-        of one request: they run one after another, each alone, and the one that breaks the decoder
-        again has failed.
+        of one request, or of none: they run one after another, each alone, and one that breaks the
+        decoder again has failed.
 
         Raises:
             DeviceError: The device failed.
@@ -207,7 +215,7 @@ class Scheduler:
             raise error
         else:
             runner.reset()
-            if len(requests) == 1:
+            if len(requests) == 1 and requests[0].id in self._isolated:
                 self._failed.append(FailedCase(requests[0].case.key, as_case_error(error)))
                 return
             self._isolated.update(request.id for request in requests)

@@ -184,17 +184,22 @@ def _shards(folder: Path) -> tuple[list[Path], dict[str, str]]:
         names = [WEIGHTS]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        refuse_pickled(folder)
+        if not index:
+            refuse_pickled(folder)
         raise BundleError(f"{folder} does not hold {_first(missing)}: copy all its files again")
     return [folder / name for name in names], index
 
 
 def refuse_pickled(folder: Path) -> None:
-    """Refuse a folder with pickled files, because reading one runs the code in it.
+    """Refuse a folder whose weights are pickled only, because reading them runs the code in it.
+
+    Pickled files beside safetensors are left alone: they are never read.
 
     Raises:
-        BundleError: There are pickled files; the message says what to do.
+        BundleError: There are pickled files and no safetensors; the message says what to do.
     """
+    if any(folder.glob("*.safetensors")):
+        return
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLED)
     if pickled:
         raise BundleError(

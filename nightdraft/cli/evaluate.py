@@ -36,6 +36,8 @@ def evaluate_command(
     target: str | None = None,
     limit: int | None = None,
     modes: Sequence[str] = (),
+    as_paper: bool = False,
+    beams: int = 1,
     normalisation: Sequence[str] = (),
     chexbert: Path | None = None,
     radgraph: Path | None = None,
@@ -43,19 +45,24 @@ def evaluate_command(
     out: Path | None = None,
     json_: Path | None = None,
 ) -> None:
-    """Score a bundle on a corpus's test split; print the scores, write the report and the figures.
+    """Score a bundle on a held-out split; print the scores, write the report and the figures.
 
     Args:
         bundle: A folder or a shipped name.
         corpus: As `open_corpus` takes it.
         against: Another bundle to compare with.
         seed: Of the split, the phantoms, the shuffling and the resamples.
-        split: As in `CorpusOptions`; None takes what the bundles were trained with.
+        split: As in `CorpusOptions`; None takes what the bundles were trained with. "validate"
+            scores the validation part of that split.
         target: The same.
         limit: The number of studies.
         modes: Prior modes; empty takes all.
+        as_paper: Read and prompt the corpus as the paper did: priors out of the report, findings
+            alone, and of MIMIC-CXR the validation part, which its test set seems to have been.
+        beams: 1 is greedy decoding.
         normalisation: Normalisations of the wording; empty takes the default ones.
-        chexbert: The folder of CheXbert's weights; None takes the rules.
+        chexbert: The folder of CheXbert's weights; None takes the rules. It also labels the reports
+            of MIMIC-CXR for the paper's template, in place of PhysioNet's labels.
         radgraph: The folder of RadGraph's weights.
         device: The device; None chooses one.
         out: A folder for report.html and report.md.
@@ -65,35 +72,54 @@ def evaluate_command(
         NightdraftError, ModelError: as `training.evaluation.evaluate.evaluate`; or a path cannot be
             written to.
     """
+    from model.decoding import Serving
     from model.labels import load_labeller
     from model.manifest import read_manifest
+    from records.errors import SettingsError
     from training.corpus.as_trained import options_as_trained
-    from training.corpus.registry import open_corpus
+    from training.corpus.example import TEST, VALIDATE
+    from training.corpus.mimic_cxr import LabelledBy
+    from training.corpus.registry import ORACLE_TEMPLATES, open_corpus
     from training.evaluation.evaluate import compare_bundles, evaluate_bundle, prepare_held_out_set
     from training.evaluation.figures import as_json
     from training.evaluation.report_page import check_folder, write_report
     from training.evaluation.scoring import DEFAULT_NORMALISATIONS, ScoringConfig
+    from training.metrics.radgraph import check_radgraph
 
     # Everything that can be wrong is found before hours of drafting, not after.
+    name = corpus.partition(":")[0]
+    part = TEST
+    if split == VALIDATE:
+        split, part = None, VALIDATE
+    if as_paper:
+        if name not in ORACLE_TEMPLATES:
+            raise SettingsError(
+                f"--as-paper is for the paper's corpora ({', '.join(ORACLE_TEMPLATES)}), not {name}"
+            )
+        modes, target = modes or ("oracle",), target or "findings"
+        part = VALIDATE if name == "mimic_cxr" else part
     chosen = _modes(modes)
     bundles = [read_manifest(name) for name in (bundle, *([against] if against else ()))]
     values = {"seed": seed, "split": split, "target": target}
     overrides = {name: value for name, value in values.items() if value is not None}
-    options = options_as_trained(corpus.partition(":")[0], bundles, overrides)
-    opened = open_corpus(corpus, options)
+    options = options_as_trained(name, bundles, overrides)
+    labeller = load_labeller(chexbert)
+    opened = open_corpus(corpus, options, label=LabelledBy(labeller) if chexbert else None)
     if out is not None:
         check_folder(out)
     if json_ is not None:
         check_file("figures", json_)
     normalisations = tuple(dict.fromkeys(normalisation)) or DEFAULT_NORMALISATIONS
-    labeller = load_labeller(chexbert)
+    if radgraph is not None and (note := check_radgraph(radgraph)):
+        print(f"the scores will be without RadGraph's: {note}", file=sys.stderr)
     scoring = ScoringConfig(labeller, normalisations, seed=options.seed, radgraph=radgraph)
     with _progress_bars() as progress:
-        held_out = prepare_held_out_set(opened, scoring, limit, progress)
-        evaluation = evaluate_bundle(bundle, held_out, scoring, chosen, device, progress)
+        held_out = prepare_held_out_set(opened, scoring, limit, progress, part)
+        serving = Serving(beams=beams)
+        evaluation = evaluate_bundle(bundle, held_out, scoring, chosen, device, progress, serving)
         comparison = None
         if against:
-            other = evaluate_bundle(against, held_out, scoring, chosen, device, progress)
+            other = evaluate_bundle(against, held_out, scoring, chosen, device, progress, serving)
             comparison = compare_bundles(evaluation, other, progress)
     if json_ is not None:
         figures = json.dumps(as_json(evaluation, comparison), indent=1, allow_nan=False)

@@ -27,7 +27,8 @@ def evaluate(
         int | None, typer.Option(min=0, help="Seed of split, phantoms, resamples; else as trained.")
     ] = None,
     split: Annotated[
-        str | None, typer.Option(help="paper, r2gen, official, patients; else as trained.")
+        str | None,
+        typer.Option(help="paper, r2gen, official, patients, validate; else as trained."),
     ] = None,
     target: Annotated[
         Target | None, typer.Option(help="What the model writes; else as trained.")
@@ -36,6 +37,10 @@ def evaluate(
     mode: Annotated[
         list[str] | None, typer.Option(help="none, context, predicted, oracle; else all.")
     ] = None,
+    as_paper: Annotated[
+        bool, typer.Option("--as-paper", help="Priors out of the report, as the paper has them.")
+    ] = False,
+    beams: Annotated[int, typer.Option(min=1, help="Beams; 1 is greedy decoding.")] = 1,
     normalisation: Annotated[
         list[str] | None, typer.Option(help="raw, lower, r2gen; else all.")
     ] = None,
@@ -57,6 +62,8 @@ def evaluate(
         target=target and target.value,
         limit=limit,
         modes=mode or (),
+        as_paper=as_paper,
+        beams=beams,
         normalisation=normalisation or (),
         chexbert=chexbert,
         radgraph=radgraph,
@@ -126,6 +133,10 @@ def ablate(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most studies that are scored.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random draw.")] = 0,
+    as_paper: Annotated[
+        bool, typer.Option("--as-paper", help="Oracle priors, films and targets as they are.")
+    ] = False,
+    chexbert: Annotated[Path | None, typer.Option(help="CheXbert's weights, for labels.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume rows that were stopped.")
     ] = False,
@@ -149,6 +160,8 @@ def ablate(
         rates=(rate_lora, rate_whole),
         limit=limit,
         seed=seed,
+        as_paper=as_paper,
+        chexbert=chexbert,
         resume=resume,
         fresh=fresh,
         device=chosen_device(device),

@@ -22,6 +22,7 @@ from nightdraft.cli.train_options import (
 )
 
 if TYPE_CHECKING:
+    from training.corpus.mimic_cxr import LabelledBy
     from training.finetuning.config import Precision
     from training.finetuning.pipeline import Pipeline
     from training.finetuning.stages import Stage
@@ -161,7 +162,7 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
     )
     return Pipeline(
         options.base,
-        open_corpus(options.corpus, corpus_options),
+        open_corpus(options.corpus, corpus_options, label=_labels(options.chexbert)),
         corpus_options,
         options.out.with_name(options.out.name + ".training"),
         TrainingConfig(
@@ -348,6 +349,8 @@ def ablate_command(
     rates: tuple[float | None, float | None],
     limit: int,
     seed: int,
+    as_paper: bool,
+    chexbert: Path | None,
     resume: bool,
     fresh: bool,
     device: str | None,
@@ -366,6 +369,9 @@ def ablate_command(
         rates: Learning rates of LoRA and of whole weights; None leaves the paper's.
         limit: Most studies that are scored.
         seed: Seed of every random draw.
+        as_paper: Train and score with priors out of the reports, with films and targets as they
+            are, as the paper did.
+        chexbert: The folder of CheXbert's weights, which then label MIMIC-CXR's reports.
         resume: Whether what was stopped may be resumed.
         fresh: Whether what an earlier call made is removed.
         device: None takes a GPU where there is one.
@@ -375,8 +381,9 @@ def ablate_command(
         NightdraftError, ModelError: As `training.finetuning.ablations.ablate`.
     """
     from nightdraft.cli.options import console
+    from records.errors import SettingsError
     from training.corpus.example import CorpusOptions
-    from training.corpus.registry import open_corpus
+    from training.corpus.registry import ORACLE_TEMPLATES, open_corpus
     from training.evaluation.published import TABLE_3
     from training.finetuning.ablations import (
         ablate,
@@ -395,7 +402,17 @@ def ablate_command(
 
     require_single_process(device, "an ablation")
     corpus_options = CorpusOptions(seed=seed)
-    source = open_corpus(corpus, corpus_options)
+    source = open_corpus(corpus, corpus_options, label=_labels(chexbert))
+    transform = SampleTransform()
+    if as_paper:
+        if source.name not in ORACLE_TEMPLATES:
+            raise SettingsError(
+                f"--as-paper is for the paper's corpora ({', '.join(ORACLE_TEMPLATES)}), not "
+                f"{source.name}"
+            )
+        template = ORACLE_TEMPLATES[source.name]
+        transform = SampleTransform((template,), 0.0, 0.0, keep_comparisons=True)
+        transform = transform.without_augmentation()
     if fresh:
         clear(out)
     if not base:
@@ -415,7 +432,7 @@ def ablate_command(
             seed=seed,
             most_target=MAX_TARGET_TOKENS if source.name == "phantoms" else 150,
         ),
-        SampleTransform(),
+        transform,
         TrainingLength(epochs, steps),
         studies,
         device=device,
@@ -436,6 +453,16 @@ def ablate_command(
     (out / "table.md").write_text(text + "\n", encoding="utf-8")
     plot(out / "table.png", rows)
     console().print(text, markup=False)
+
+
+def _labels(chexbert: Path | None) -> LabelledBy | None:
+    """CheXbert as the labeller of MIMIC-CXR's reports; None takes PhysioNet's labels."""
+    if chexbert is None:
+        return None
+    from model.labels import load_labeller
+    from training.corpus.mimic_cxr import LabelledBy
+
+    return LabelledBy(load_labeller(chexbert))
 
 
 def _precision(precision: Precision | Literal["auto"], device: str | None) -> Precision:

@@ -80,6 +80,9 @@ class TrainOptions(BaseModel):
     validation_share: float = Field(
         0.0, alias="validate", ge=0, le=0.5, description="Share of patients for validation."
     )
+    chexbert: Path | None = Field(
+        None, description="Folder of CheXbert's weights, for the labels of oracle_mimic."
+    )
     limit: int = Field(0, ge=0, description="Most examples; 0: all.")
     most_target: int = Field(150, ge=8, description="Longest target, in tokens.")
     save_every: int = Field(200, ge=0, description="Steps between checkpoints.")

@@ -40,7 +40,30 @@ def log_probabilities(
     return logits.float().log_softmax(-1).cpu()
 
 
-def test_float16_over_large_activations_gives_the_distributions_of_float32(
+def halved_as_transformers_does(model: ClinicalBLIP, dtype: torch.dtype) -> ClinicalBLIP:
+    """Convert a network in place as `from_pretrained(dtype=...)` of transformers does."""
+    network = model.network
+    parts = (network, network.language_model)
+    kept = {
+        name
+        for part in parts
+        for attribute in ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
+        for name in (getattr(part, attribute, None) or ())
+    }
+    for name, parameter in network.named_parameters():
+        if not kept & set(name.split(".")):
+            parameter.data = parameter.data.to(dtype)
+    return model
+
+
+def agreement(narrow: torch.Tensor, wide: torch.Tensor) -> tuple[float, float]:
+    """The mean divergence from float32, and how often the likeliest token is the same."""
+    divergence = functional.kl_div(narrow, wide, reduction="none", log_target=True).sum(-1)
+    same = (wide.argmax(-1) == narrow.argmax(-1)).float().mean()
+    return float(divergence.mean()), float(same)
+
+
+def test_float16_over_large_activations_is_as_near_to_float32_as_transformers_own(
     device: torch.device, full: str
 ) -> None:
     texts = torch.randint(4, 256, (STUDIES, STEPS), generator=torch.Generator().manual_seed(0))
@@ -51,18 +74,26 @@ def test_float16_over_large_activations_gives_the_distributions_of_float32(
         del model
         if device.type == "cuda":
             torch.cuda.empty_cache()
+    reference_model = halved_as_transformers_does(
+        build_random(full, activation_scale=LARGE, dtype=torch.float32, device=device),
+        torch.float16,
+    )
+    reference = log_probabilities(reference_model, device, texts)
     wide, narrow = logprobs[torch.float32], logprobs[torch.float16]
     assert torch.isfinite(narrow).all()
-    divergence = functional.kl_div(narrow, wide, reduction="none", log_target=True).sum(-1)
-    mean, maximum = divergence.mean(), divergence.max()
-    print(f"{full}: float16 from float32, KL {mean:.2e} mean, {maximum:.2e} at most")
-    assert divergence.mean() < 0.01
-    assert (wide.argmax(-1) == narrow.argmax(-1)).float().mean() > 0.9
-    bfloat16_divergence = functional.kl_div(
-        logprobs[torch.bfloat16], wide, reduction="none", log_target=True
-    ).sum(-1)
-    print(f"{full}: bfloat16 from float32, KL {bfloat16_divergence.mean():.2e} mean")
     assert torch.isfinite(logprobs[torch.bfloat16]).all()
+    # How much a sound network loses in half precision depends on its size and weights, so the
+    # thresholds are what transformers' own half precision loses on the same network.
+    divergence, same = agreement(narrow, wide)
+    reference_divergence, reference_same = agreement(reference, wide)
+    bfloat16_divergence, _ = agreement(logprobs[torch.bfloat16], wide)
+    print(
+        f"{full}: from float32, KL of float16 {divergence:.2e} (transformers' own "
+        f"{reference_divergence:.2e}), of bfloat16 {bfloat16_divergence:.2e}; the same likeliest "
+        f"token {same:.3f} (transformers' own {reference_same:.3f})"
+    )
+    assert divergence <= 1.5 * reference_divergence + 1e-4
+    assert same >= reference_same - 0.05
 
 
 def test_loading_takes_the_weights_and_little_more(device: torch.device, tmp_path: Path) -> None:

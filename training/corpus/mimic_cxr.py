@@ -16,9 +16,18 @@ from operator import itemgetter
 from pathlib import Path
 
 from model.case import Priors
+from model.labels import Labeller, symptoms_of
 from model.prompting.oracle import Oracle
 from model.prompting.prompt import Symptoms
-from training.corpus.example import SPLITS, CorpusOptions, Example, ExcludedStudy, ImageFile
+from training.corpus.example import (
+    SPLITS,
+    TRAIN,
+    VALIDATE,
+    CorpusOptions,
+    Example,
+    ExcludedStudy,
+    ImageFile,
+)
 from training.corpus.files import folder_identity
 from training.corpus.image_selection import select_images
 from training.corpus.mimic_files import (
@@ -43,12 +52,30 @@ NO_SPLIT, MIXED = "in no split", "in two splits or of two patients"
 NO_REPORT, NO_FINDINGS = "no report", "no findings"
 NO_TEXT, NO_FILES = "neither findings nor impression", "no films"
 
+STUDIES = 227_835
+"""Of the whole collection."""
+PAPER = {TRAIN: 152_173, VALIDATE: 1_196}
+"""The paper's reports for training and for testing ("Datasets"). They are what the official split
+has with findings in its training and its validation part: the paper seems to have been tested on
+`validate`, not on `test`."""
 _PRIOR_ORDER = ("", *SPLITS)
 """A report of one of these may be the prior report of studies in the same and in later ones."""
 
 LabelFunction = Callable[[str], Symptoms]
 """Returns the findings that a report says are present and absent."""
 PHYSIONET_LABELS = "PhysioNet's"
+
+
+class LabelledBy:
+    """Labels reports for the paper's template by a labeller, such as CheXbert."""
+
+    def __init__(self, labeller: Labeller) -> None:
+        self._labeller = labeller
+        self.name = labeller.name
+
+    def __call__(self, text: str) -> Symptoms:
+        """Return the observations that are present and absent in a report."""
+        return symptoms_of(self._labeller.label([text])[0])
 
 
 class MimicCxr:
@@ -84,6 +111,7 @@ class MimicCxr:
         self.label, self.prior_reports = label, prior_reports
         self.sources: Sources = find_sources(folder)
         self._tally: Counter[str] = Counter()
+        self._with_findings: Counter[str] = Counter()
 
     @property
     def identity(self) -> dict[str, str]:
@@ -98,6 +126,7 @@ class MimicCxr:
         if split and split not in SPLITS:
             raise ValueError(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
         self._tally.clear()
+        self._with_findings.clear()
         rows = self._index.execute("SELECT * FROM studies ORDER BY subject, taken, study")
         for _, rows_of_patient in groupby(rows, key=itemgetter("subject")):
             earlier: list[_Study] = []
@@ -116,7 +145,13 @@ class MimicCxr:
             "SELECT count(*), count(DISTINCT subject) FROM studies"
         ).fetchone()
         (images,) = index.execute("SELECT count(*) FROM images").fetchone()
-        return {"studies": studies, "patients": patients, "films named": images, **self._tally}
+        remarks = {"studies": studies, "patients": patients, "films named": images, **self._tally}
+        if studies >= STUDIES and self.target == "findings":
+            for split, published in PAPER.items():
+                counted = self._with_findings[split]
+                if counted and counted != published:
+                    remarks[f"findings in {split}, where the paper has {published:,}"] = counted
+        return remarks
 
     def _to_example(self, study: _Study, earlier: Sequence[_Study]) -> Example | ExcludedStudy:
         row = study.row
@@ -131,6 +166,7 @@ class MimicCxr:
         target = target_text(self.target, sections.findings, sections.impression)
         if not target:
             return ExcludedStudy(key, NO_FINDINGS if self.target == "findings" else NO_TEXT)
+        self._with_findings[str(row["split"])] += bool(sections.findings)
         images = self._images(row)
         if not images:
             return ExcludedStudy(key, NO_FILES)
@@ -251,6 +287,8 @@ class _Study:
 
 
 def _qualified_name(label: LabelFunction) -> str:
-    """Return the name of a label function with its module; of a callable object, its class's."""
+    """Return the name of a label function: its own, else with its module, or its class's."""
+    if isinstance(label, LabelledBy):
+        return label.name
     named = label if hasattr(label, "__qualname__") else type(label)
     return f"{named.__module__}.{named.__qualname__}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from model.prompting.prompt import Symptoms
 from records.errors import CorpusError
 from training.corpus.example import Corpus, CorpusOptions
 from training.corpus.splits import DEFAULT_OPTIONS, resolve_split
@@ -16,10 +18,16 @@ CORPORA = {
 }
 """Name -> how a user writes it, and what it is."""
 ENDLESS_CORPORA = ("phantoms",)
+ORACLE_TEMPLATES = {"iu_xray": "oracle_iu", "mimic_cxr": "oracle_mimic"}
+"""The paper's template of each of its corpora."""
 
 
 def open_corpus(
-    spec: str, options: CorpusOptions = DEFAULT_OPTIONS, *, needs_images: bool = True
+    spec: str,
+    options: CorpusOptions = DEFAULT_OPTIONS,
+    *,
+    needs_images: bool = True,
+    label: Callable[[str], Symptoms] | None = None,
 ) -> Corpus:
     """Open the corpus of a spec.
 
@@ -27,6 +35,7 @@ def open_corpus(
         spec: "NAME" or "NAME:PATH".
         options: How to read it.
         needs_images: Exclude studies none of whose images are present (corpora in folders).
+        label: Labels reports for the paper's template of MIMIC-CXR, as `MimicCxr` takes it.
 
     Raises:
         CorpusError: there is no such corpus, its folder is missing or holds something else, or it
@@ -38,7 +47,7 @@ def open_corpus(
     if name in ("iu_xray", "mimic_cxr"):
         if not path:
             raise CorpusError(f"{name} lies in a folder; name it: {name}:FOLDER")
-        return _open_in_folder(name, Path(path).expanduser(), options, needs_images)
+        return _open_in_folder(name, Path(path).expanduser(), options, needs_images, label)
     if name == "phantoms":
         return _open_phantoms(path or "usual", options)
     if path:
@@ -58,11 +67,17 @@ def _open_phantoms(site: str, options: CorpusOptions) -> Corpus:
     return PhantomCorpus(options, SITES[site])
 
 
-def _open_in_folder(name: str, folder: Path, options: CorpusOptions, needs_images: bool) -> Corpus:
+def _open_in_folder(
+    name: str,
+    folder: Path,
+    options: CorpusOptions,
+    needs_images: bool,
+    label: Callable[[str], Symptoms] | None,
+) -> Corpus:
     if name == "iu_xray":
         from training.corpus.iu_xray import IuXray
 
         return IuXray(folder, options, needs_images=needs_images)
     from training.corpus.mimic_cxr import MimicCxr
 
-    return MimicCxr(folder, options, needs_images=needs_images)
+    return MimicCxr(folder, options, needs_images=needs_images, label=label)

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model.decoding import Serving
 from model.errors import TemplateError
 from model.inference.engine import Engine
 from model.labels import load_labeller
 from model.manifest import Manifest
 from model.progress import ProgressCallback, no_progress
 from records.errors import CorpusError
-from training.corpus.example import Corpus
+from training.corpus.example import TEST, Corpus
 from training.evaluation.drafting import Drafts, Failure, ModePrompt, PriorMode, draft, prompt_for
 from training.evaluation.heldout import HeldOutSet, read_held_out_set
 from training.evaluation.scoring import (
@@ -138,9 +139,20 @@ def evaluate(
 
 
 def prepare_held_out_set(
-    corpus: Corpus, scoring: ScoringConfig, limit: int | None, progress: ProgressCallback
+    corpus: Corpus,
+    scoring: ScoringConfig,
+    limit: int | None,
+    progress: ProgressCallback,
+    part: str = TEST,
 ) -> HeldOutSet:
     """Read what is the same for every bundle: the held-out studies and the floors' reports.
+
+    Args:
+        corpus: The corpus.
+        scoring: How drafts are scored.
+        limit: The number of studies.
+        progress: Is called for each step.
+        part: The split that is scored.
 
     Raises:
         CorpusError: as `evaluate`, or there is no such normalisation.
@@ -151,6 +163,7 @@ def prepare_held_out_set(
             raise CorpusError(f"there is no normalisation {name!r}; ask for one of {known}")
     return read_held_out_set(
         corpus,
+        part=part,
         limit=limit,
         seed=scoring.seed,
         normal=scoring.labeller.are_normal,
@@ -166,14 +179,17 @@ def evaluate_bundle(
     modes: Sequence[PriorMode],
     device: str | None,
     progress: ProgressCallback,
+    serving: Serving | None = None,
 ) -> Evaluation:
-    """Draft held-out studies with a bundle and score them; arguments as of `evaluate`.
+    """Draft held-out studies with a bundle and score them.
+
+    Arguments as of `evaluate`; `serving` says how the bundle drafts, such as with how many beams.
 
     Raises:
         BundleError, DeviceError: as `evaluate`.
     """
     started = time.monotonic()
-    engine, manifest = Engine.load(bundle, device, progress=progress)
+    engine, manifest = Engine.load(bundle, device, serving, progress)
     prompts, left_out = _mode_prompts(engine, manifest, held_out, modes)
     drafts = {
         mode: draft(engine, manifest, held_out.examples, prompt, progress)

@@ -81,6 +81,7 @@ class HeldOutSet:
 def read_held_out_set(
     corpus: Corpus,
     *,
+    part: str = TEST,
     limit: int | None,
     seed: int,
     normal: NormalFunction,
@@ -91,6 +92,7 @@ def read_held_out_set(
 
     Args:
         corpus: The corpus.
+        part: The split that is scored.
         limit: The first so many studies; None takes all, or ENDLESS_LIMIT of an endless corpus.
         seed: Of the shuffling.
         normal: Says which reports are normal, for corpora that do not say it themselves.
@@ -105,12 +107,12 @@ def read_held_out_set(
     endless = corpus.name in ENDLESS_CORPORA
     if limit is None and endless:
         limit = ENDLESS_LIMIT
-    progress("reading the test split", 0, 1)
-    examples = tuple(islice(_examples(corpus, TEST), limit))
-    progress("reading the test split", 1, 1)
+    progress(f"reading the {part} split", 0, 1)
+    examples = tuple(islice(_examples(corpus, part), limit))
+    progress(f"reading the {part} split", 1, 1)
     if not examples:
         raise CorpusError(
-            f"the corpus {corpus.name} has no study in its test split, so there is nothing to "
+            f"the corpus {corpus.name} has no study in its {part} split, so there is nothing to "
             f"score; `nightdraft corpus check {corpus.name} PATH` says what it holds"
         )
     references = tuple(example.target for example in examples)

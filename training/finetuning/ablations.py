@@ -16,6 +16,7 @@ from typing import Any
 from model.bundling.build import BundleDescription
 from model.labels import load_labeller
 from model.manifest import resolve
+from model.prompting.prompt import TEMPLATES, PriorSource
 from records.errors import NotAllowed
 from training.corpus.example import TRAIN, Corpus
 from training.evaluation.drafting import PriorMode
@@ -27,7 +28,10 @@ from training.finetuning.pipeline import Pipeline
 from training.finetuning.stages import ABLATIONS, Stage
 from training.metrics.resampling import Interval
 
-ROW_SCORES = ("bleu_a", "meteor_nltk", "meteor_1_5", "rouge_l", "finding_f1_micro")
+ROW_SCORES = (
+    *("bleu_a", "meteor_nltk", "meteor_1_5", "rouge_l", "rouge_l_google"),
+    "finding_f1_micro",
+)
 """The scores of a row; a score that a corpus does not have is left out."""
 
 Rows = Mapping[str, tuple[Stage, ...]]
@@ -119,7 +123,12 @@ def _train_row(
     adapters = pipeline.train(stages, resume=resume)
     about = BundleDescription(f"ablation-{name}", "1", pipeline.templates(stages))
     pipeline.build_bundle(folder, adapters, about, overwrite=True)
-    return folder, PriorMode.CONTEXT if any(stage.priors for stage in stages) else PriorMode.NONE
+    if not any(stage.priors for stage in stages):
+        return folder, PriorMode.NONE
+    from_report = any(
+        TEMPLATES[name].source is PriorSource.REPORT for name in pipeline.transform.templates
+    )
+    return folder, PriorMode.ORACLE if from_report else PriorMode.CONTEXT
 
 
 def _identity(

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Sequence
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -55,7 +58,8 @@ def score_radgraph(
 ) -> RadGraphScores:
     """Score drafts against reports by the package `radgraph`, with the weights in a folder.
 
-    Without the package, the weights or offline mode there is no score, and the note says why.
+    Without the package, the weights or offline mode there is no score, and the note says why. So
+    it does where the package fails: drafts that took hours are not lost to one score.
 
     Raises:
         ValueError: there is nothing to score, or the lists differ in length.
@@ -65,19 +69,56 @@ def score_radgraph(
             f"{len(hypotheses)} drafts and {len(references)} reports are given; give as many of "
             "one as of the other, and at least one"
         )
-    obstacle = _obstacle(folder)
-    if obstacle or folder is None:
-        return RadGraphScores(note=obstacle)
+    if note := _obstacle(folder):
+        return RadGraphScores(note=note)
+    try:
+        with _scorer(folder) as scorer:
+            _, rewards, *_ = scorer(hyps=list(hypotheses), refs=list(references))
+        scores = np.array(rewards, dtype=np.float64)
+        if scores.shape != (len(hypotheses),):
+            raise ValueError(f"{scores.shape} scores of {len(hypotheses)} drafts")
+    except Exception as error:  # whatever another's package raises
+        return RadGraphScores(note=_failure(error))
+    return RadGraphScores(scores, f"RadGraph F1 ({_LEVEL}), radgraph {_version()}")
+
+
+def check_radgraph(folder: Path) -> str:
+    """Return why RadGraph F1 cannot be computed, "" where it can: one sentence is scored.
+
+    It is called before hours of drafting: the archive is opened, and the model is loaded.
+    """
+    if note := _obstacle(folder):
+        return note
+    try:
+        with tarfile.open(folder / WEIGHTS) as archive:
+            if not any(member.isfile() for member in archive):
+                return f"RadGraph F1 needs its weights, and {folder / WEIGHTS} is an empty archive"
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        return f"RadGraph F1 needs its weights, and {folder / WEIGHTS} cannot be opened ({reason})"
+    sentence = ["No pleural effusion."]
+    return score_radgraph(sentence, sentence, folder).note
+
+
+@contextmanager
+def _scorer(folder: Path | None) -> Iterator[Any]:
+    """The package's scorer, with the weights of a folder; the package is as before afterwards."""
     inner: Any = importlib.import_module("radgraph.radgraph")
     cache_dir = inner.CACHE_DIR
     inner.CACHE_DIR = str(folder)  # where the package looks before it would download
     try:
-        scorer = inner.F1RadGraph(reward_level=_LEVEL, model_type="radgraph")
-        _, rewards, *_ = scorer(hyps=list(hypotheses), refs=list(references))
+        yield inner.F1RadGraph(reward_level=_LEVEL, model_type="radgraph")
     finally:
         inner.CACHE_DIR = cache_dir
-    name = f"RadGraph F1 ({_LEVEL}), radgraph {_version()}"
-    return RadGraphScores(np.array(rewards, dtype=np.float64), name)
+
+
+def _failure(error: Exception) -> str:
+    """What went wrong, in one line; of the package's own error the first line is kept."""
+    first = (str(error).strip().splitlines() or [""])[0][:200]
+    return (
+        f"RadGraph F1 could not be computed ({type(error).__name__}: {first}); its archive or the "
+        "text encoder in the local cache may be missing or of another version"
+    )
 
 
 def _obstacle(folder: Path | None) -> str:

@@ -8,6 +8,7 @@ The scores are those of pycocoevalcap and nltk.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -28,7 +29,7 @@ from training.metrics.normalisation import Vocabulary, describe_normalisation, n
 
 _COCO = f"pycocoevalcap {version('pycocoevalcap')}"
 _BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
-NAMES = (*_BLEU, "bleu_a", "meteor_1_5", "meteor_nltk", "rouge_l")
+NAMES = (*_BLEU, "bleu_a", "meteor_1_5", "meteor_nltk", "rouge_l", "rouge_l_google")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Scores(Mapping[str, float | None]):
     meteor_1_5: float | None
     meteor_nltk: float | None
     rouge_l: float
+    rouge_l_google: float
     descriptions: Mapping[str, str] = field(default_factory=dict, compare=False)
     notes: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -70,7 +72,7 @@ class Measurement:
     """The scores of a set of cases, and the counts to score any resample of them again.
 
     BLEU and METEOR 1.5 of several cases are not the mean of the cases' scores but follow from their
-    counts together, as in their libraries. nltk's METEOR and ROUGE-L are the mean.
+    counts together, as in their libraries. nltk's METEOR and both ROUGE-L are the mean.
 
     Attributes:
         scores: Of all cases.
@@ -100,7 +102,7 @@ class Measurement:
         scores = _bleu_from_counts(weights @ self._bleu)
         if self._meteor is not None:
             scores["meteor_1_5"] = float(meteor_from_statistics(weights @ self._meteor))
-        for name in ("meteor_nltk", "rouge_l"):
+        for name in ("meteor_nltk", "rouge_l", "rouge_l_google"):
             scores[name] = float(weights @ self.cases[name] / weights.sum())
         return scores
 
@@ -165,11 +167,13 @@ def measure(
     pairs = list(zip(drafts, reports, strict=True))
     by_case["meteor_nltk"] = np.array([meteor_nltk.score(*pair) for pair in pairs])
     by_case["rouge_l"] = np.array([_rouge(*pair) for pair in pairs])
+    by_case["rouge_l_google"] = np.array([rouge_l_google(*pair) for pair in pairs])
     scores = Scores(
         **corpus_scores,
         meteor_1_5=jar_score,
         meteor_nltk=float(by_case["meteor_nltk"].mean()),
         rouge_l=float(by_case["rouge_l"].mean()),
+        rouge_l_google=float(by_case["rouge_l_google"].mean()),
         descriptions=_descriptions(
             meteor_nltk.name, describe_normalisation(normalisation, vocabulary)
         ),
@@ -235,10 +239,38 @@ def _rouge(draft: str, texts: Sequence[str]) -> float:
     return float(Rouge().calc_score([draft], list(texts))) if draft else 0.0
 
 
+_GOOGLE_WORD = re.compile(r"[a-z0-9]+")
+
+
+def rouge_l_google(draft: str, texts: Sequence[str]) -> float:
+    """ROUGE-L as Google's rouge-score 0.1.2 computes it, which Hugging Face's `rouge` calls.
+
+    F1 of the longest common subsequence, over words of lower-case letters and digits, without
+    stemming; of several references the best counts.
+    """
+    words = _GOOGLE_WORD.findall(draft.lower())
+    return max(_f1_of_sequences(words, _GOOGLE_WORD.findall(text.lower())) for text in texts)
+
+
+def _f1_of_sequences(hypothesis: Sequence[str], reference: Sequence[str]) -> float:
+    """F1 by the longest common subsequence."""
+    if not hypothesis or not reference:
+        return 0.0
+    lengths = [0] * (len(reference) + 1)
+    for word in hypothesis:
+        diagonal = 0
+        for n, other in enumerate(reference, start=1):
+            above = lengths[n]
+            lengths[n] = diagonal + 1 if word == other else max(above, lengths[n - 1])
+            diagonal = above
+    return 2 * lengths[-1] / (len(hypothesis) + len(reference))
+
+
 def _descriptions(meteor_nltk: str, normalisation: str) -> dict[str, str]:
     methods = {name: f"BLEU-{name[-1]}, {_COCO}" for name in _BLEU}
     methods["bleu_a"] = f"BLEU-A (mean of BLEU-2, 3 and 4), {_COCO}"
     methods["meteor_1_5"] = Meteor15.name
     methods["meteor_nltk"] = meteor_nltk
     methods["rouge_l"] = f"ROUGE-L (F, beta 1.2), {_COCO}"
+    methods["rouge_l_google"] = "ROUGE-L (F1) as Google's rouge-score 0.1.2, without stemming"
     return {name: f"{methods[name]}, {normalisation}" for name in NAMES}

@@ -32,6 +32,7 @@ WORDING_HEADINGS = {
     "meteor_1_5": "METEOR 1.5",
     "meteor_nltk": "METEOR nltk",
     "rouge_l": "ROUGE-L",
+    "rouge_l_google": "ROUGE-L Google",
 }
 OTHER_HEADINGS = {"radgraph_f1": "RadGraph F1"}
 FINDING_HEADINGS = {F1: "finding F1", PRECISION: "precision", RECALL: "recall"}

@@ -11,15 +11,19 @@ from typing import ClassVar
 import pytest
 import typer
 
+from model.decoding import Serving
 from model.errors import BundleError
+from model.labels import RuleLabeller
+from model.progress import no_progress
 from nightdraft.cli.evaluate import evaluate_command
-from records.errors import CorpusError, NotAllowed
+from records.errors import CorpusError, NotAllowed, SettingsError
 from tests.support.evaluations import SCORING
 from tests.support.listed_corpus import MissingImage
-from training.corpus.example import TEST, TRAIN, Example
+from training.corpus.example import TEST, TRAIN, VALIDATE, Corpus, Example
 from training.corpus.phantom_corpus import PhantomCorpus
 from training.evaluation.drafting import PriorMode
-from training.evaluation.evaluate import Evaluation, evaluate
+from training.evaluation.evaluate import Evaluation, evaluate, prepare_held_out_set
+from training.evaluation.scoring import ScoringConfig
 
 STUDIES = 12
 
@@ -147,6 +151,11 @@ def test_the_command_writes_figures_and_a_report(
         ({"corpus": "chests"}, CorpusError, "there is no corpus 'chests'; there are"),
         ({"limit": 0}, CorpusError, "a limit of 0 leaves no study"),
         ({"modes": ["dreamt"]}, typer.BadParameter, "no prior mode 'dreamt'; there are"),
+        (
+            {"as_paper": True},
+            SettingsError,
+            r"paper's corpora \(iu_xray, mimic_cxr\), not phantoms",
+        ),
         ({"normalisation": ["upper"]}, CorpusError, "no normalisation 'upper'"),
         ({"json_": Path("nowhere/at/all.json")}, NotAllowed, "cannot be written to nowhere"),
     ],
@@ -192,3 +201,50 @@ def test_a_bundle_that_can_be_prompted_in_no_mode_says_why() -> None:
 def test_training_and_test_phantoms_are_disjoint() -> None:
     training_keys = {example.key for example in islice(PhantomCorpus().read(TRAIN), 50)}
     assert not training_keys & {example.key for example in islice(PhantomCorpus().read(TEST), 50)}
+
+
+def test_evaluate_passes_split_beams_and_the_papers_way_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Enough(Exception):
+        pass
+
+    seen: dict[str, object] = {}
+
+    def prepare(corpus: Corpus, scoring: object, limit: object, progress: object, part: str) -> str:
+        seen.update(part=part, target=getattr(corpus, "target", ""))
+        return "held out"
+
+    def draft(*arguments: object) -> None:
+        seen.update(modes=arguments[3], serving=arguments[6])
+        raise Enough
+
+    monkeypatch.setattr("training.evaluation.evaluate.prepare_held_out_set", prepare)
+    monkeypatch.setattr("training.evaluation.evaluate.evaluate_bundle", draft)
+    with pytest.raises(Enough):
+        evaluate_command("demo", "phantoms", split="validate", beams=3)
+    assert (seen["part"], seen["serving"]) == ("validate", Serving(beams=3))
+    assert seen["modes"] == tuple(PriorMode)
+    (tmp_path / "indiana_reports.csv").write_text(
+        "uid,MeSH,Problems,image,indication,comparison,findings,impression\n"
+        "1,normal,normal,Xray Chest PA and Lateral,pain,,Clear.,Clear.\n"
+    )
+    (tmp_path / "indiana_projections.csv").write_text(
+        "uid,filename,projection\n1,1_IM-0001-4001.dcm.png,Frontal\n"
+    )
+    with pytest.raises(Enough):
+        evaluate_command("demo", f"iu_xray:{tmp_path}", as_paper=True)
+    assert (seen["part"], seen["target"], seen["modes"]) == (
+        "test",
+        "findings",
+        (PriorMode.ORACLE,),
+    )
+
+
+def test_the_validation_split_can_be_scored() -> None:
+    held_out = prepare_held_out_set(
+        PhantomCorpus(), ScoringConfig(RuleLabeller()), 3, no_progress, VALIDATE
+    )
+    corpus = PhantomCorpus()
+    expected = [corpus.example(VALIDATE, n).key for n in range(3)]
+    assert [example.key for example in held_out.examples] == expected

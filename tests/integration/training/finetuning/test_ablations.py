@@ -16,6 +16,7 @@ from training.corpus.phantom_corpus import PhantomCorpus
 from training.corpus.phantoms import SITES
 from training.evaluation.drafting import PriorMode
 from training.evaluation.published import TABLE_3
+from training.finetuning import ablations
 from training.finetuning.ablations import (
     AblationRow,
     ablate,
@@ -28,7 +29,7 @@ from training.finetuning.ablations import (
 from training.finetuning.batches import SampleTransform
 from training.finetuning.config import TrainingConfig
 from training.finetuning.pipeline import Pipeline, TrainingLength
-from training.finetuning.stages import ABLATIONS
+from training.finetuning.stages import ABLATIONS, STAGE1, STAGE2, Stage
 from training.metrics.resampling import Interval
 
 
@@ -115,3 +116,19 @@ def test_a_row_is_scored_as_bundles_are() -> None:
     scores = make_scorer(PhantomCorpus(), 8, 0, "cpu")(Path("demo"), PriorMode.CONTEXT)
     assert scores["finding_f1_micro"].value > 0.8
     assert {"bleu_a", "meteor_nltk", "rouge_l"} <= set(scores)
+
+
+def test_as_in_the_paper_a_row_is_scored_with_the_priors_that_it_was_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pipeline, "train", lambda *_, **__: [])
+    monkeypatch.setattr(Pipeline, "build_bundle", lambda *_, **__: None)
+    trained = replace(
+        pipeline(tmp_path, []), transform=SampleTransform(("oracle_iu",), drop_priors=0.0)
+    )
+
+    def mode(*stages: Stage) -> PriorMode:
+        return ablations._train_row(trained, tmp_path, "row", stages, resume=False)[1]
+
+    assert mode(STAGE1, STAGE2) is PriorMode.ORACLE
+    assert mode(STAGE1) is PriorMode.NONE

@@ -44,6 +44,29 @@ def test_a_check_that_fails_fails_the_run(checks: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "gpu.json").read_text())["checks"]["passed"] is False
 
 
+def test_skipped_checks_are_never_all_well(
+    checks: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (checks / "test_one.py").write_text(
+        "import pytest\n\n\ndef test_one():\n    pytest.skip('no CUDA device here')\n"
+    )
+    monkeypatch.setattr(gpu, "run", lambda *_: {"model": "tiny"})
+    monkeypatch.setattr(gpu, "write", lambda *_: None)
+    assert gpu.main(["--quick", "--out", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    assert "NOTHING WAS CHECKED: all 1 checks were skipped" in output
+    assert "all well" not in output
+    report = json.loads((tmp_path / "gpu.json").read_text())["checks"]
+    assert (report["passed"], report["checks"], report["skipped"]) == (False, 0, 1)
+    # On a GPU skipped checks are a failure.
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
+    assert gpu.main(["--out", str(tmp_path)]) == 1
+    assert "NOT all well" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_measurement_that_breaks_loses_no_check(
     checks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -218,17 +218,23 @@ def test_a_download_leaves_out_pickled_files(
 
 
 @pytest.mark.parametrize("pickled", ["pytorch_model.bin", "optimizer.pt", "rng.pkl"])
-def test_pickled_files_of_a_source_are_refused_by_name(
-    base: Path, tmp_path: Path, pickled: str
-) -> None:
+def test_pickled_files_alone_are_refused_by_name(base: Path, tmp_path: Path, pickled: str) -> None:
     adapter = adapter_folder(tmp_path / "stage1", tiny(), "stage1")
-    (adapter / pickled).write_bytes(b"?")
+    (adapter / "adapter_model.safetensors").rename(adapter / pickled)
     with pytest.raises(BundleError, match=rf"{pickled}: pickled files are never read"):
         make_bundle(tmp_path / "made", base, DESCRIPTION, adapters=[adapter])
-    (base / pickled).write_bytes(b"?")
+    (base / WEIGHTS).rename(base / pickled)
     with pytest.raises(BundleError, match=rf"{pickled}: .*save it again"):
         make_bundle(tmp_path / "made", base, DESCRIPTION)
     assert not (tmp_path / "made").exists()
+
+
+def test_pickled_files_beside_whole_safetensors_are_left_alone(base: Path, tmp_path: Path) -> None:
+    adapter = adapter_folder(tmp_path / "stage1", tiny(), "stage1")
+    for folder in (base, adapter):
+        (folder / "pytorch_model.bin").write_bytes(b"never read")
+    manifest = make_bundle(tmp_path / "made", base, DESCRIPTION, adapters=[adapter])
+    assert not any(name.endswith(".bin") for name in manifest.files)
 
 
 def test_weights_that_are_not_the_networks_are_refused(base: Path, tmp_path: Path) -> None:

@@ -146,8 +146,10 @@ def test_slots_are_busy_while_there_is_work(untrained: ClinicalBLIP) -> None:
     before = engine.counters
     list(engine.write(cases(9)))
     after = engine.counters
-    assert after.occupancy(before) == 1.0
-    assert after.steps == 24
+    # Two steps run while the slots are filled one after another; then no slot is ever empty until
+    # nothing is left to start.
+    assert after.steps <= 26
+    assert after.occupancy(before) >= 72 / 78
     assert after.occupancy(after.copy()) == 0.0
     assert after.encode_seconds > 0
     assert after.decode_seconds > 0
@@ -201,9 +203,51 @@ def test_a_case_that_breaks_the_decoder_is_found_and_fails_alone(untrained, fail
 
     failing_steps(fault)
     out = run(untrained, requests)
-    assert broken == [4, 1]
+    assert broken == [3, 1]
     assert {key for key, output in out.items() if isinstance(output, FailedCase)} == {"k2"}
     assert out.keys() == {f"k{n}" for n in range(6)}
+
+
+def test_the_first_study_steps_before_all_free_slots_are_filled(
+    untrained: ClinicalBLIP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    for name in ("encode", "step"):
+        real = getattr(ModelRunner, name)
+
+        def recorded(self: ModelRunner, *given: object, real=real, name=name) -> object:  # type: ignore[no-untyped-def]
+            events.append(name)
+            return real(self, *given)
+
+        monkeypatch.setattr(ModelRunner, name, recorded)
+    list(Engine(untrained, CPU, SIX, 4).write(cases(4)))
+    assert events[:6] == ["encode", "step", "encode", "step", "encode", "step"]
+
+
+@pytest.mark.parametrize("passes", [True, False], ids=["it passes", "it stays"])
+def test_a_fault_with_one_study_on_board_is_tried_once_more(
+    untrained, failing_encoder, failing_steps, passes: bool
+) -> None:  # type: ignore[no-untyped-def]
+    def failing() -> Callable[[object], Exception | None]:
+        tries: list[int] = []
+
+        def fault(_: object) -> Exception | None:
+            tries.append(1)
+            return RuntimeError("in passing") if len(tries) == 1 or not passes else None
+
+        return fault
+
+    expected = RequestOutput if passes else FailedCase
+    active_counts = failing_steps(failing())
+    (output,) = run(untrained, cases(1)).values()
+    assert isinstance(output, expected)
+    assert active_counts[:2] == [1, 1]
+    assert passes or len(active_counts) == 2
+    failing_steps(lambda _: None)
+    sizes = failing_encoder(failing())
+    (output,) = run(untrained, cases(1)).values()
+    assert isinstance(output, expected)
+    assert sizes == [1, 1]
 
 
 def test_a_value_that_is_no_number_fails_its_case_alone(
@@ -258,8 +302,10 @@ def test_memory_that_runs_out_while_writing_halves_the_slots(untrained, failing_
     assert {output.key for output in out if isinstance(output, RequestOutput)} == {
         f"k{n}" for n in range(9)
     }
-    assert active_counts[:2] == [8, 4]
-    assert max(active_counts[2:]) == 2
+    # With three studies memory ran out, with eight slots and again with four.
+    assert active_counts[:3] == [1, 2, 3]
+    assert active_counts.count(3) == 2
+    assert max(active_counts) == 3
     assert engine.slots == 2
 
 
@@ -285,7 +331,7 @@ def test_a_device_fault_is_nobodys_case(
     active_counts = failing_steps(lambda _: error)
     with pytest.raises(DeviceError):
         run(untrained, cases(4))
-    assert active_counts == [4]
+    assert active_counts == [1]
     sizes = failing_encoder(lambda _: error)
     with pytest.raises(DeviceError):
         run(untrained, cases(4))

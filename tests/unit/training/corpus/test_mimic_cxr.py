@@ -16,12 +16,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.labels import RuleLabeller
 from model.manifest import Preprocessing
-from model.prompting.oracle import build_oracle_instruction
+from model.prompting.oracle import Oracle, build_oracle_instruction
 from model.prompting.prompt import Symptoms
 from records.errors import CorpusError
+from training.corpus import mimic_cxr
 from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions, Example, ExcludedStudy
-from training.corpus.mimic_cxr import MimicCxr
+from training.corpus.mimic_cxr import LabelledBy, MimicCxr
+from training.corpus.registry import open_corpus
 
 PREPROCESSING = Preprocessing(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 SPLIT = ["dicom_id", "study_id", "subject_id", "split"]
@@ -324,6 +327,26 @@ def test_a_labeller_can_be_passed_in(mimic: Path) -> None:
         Symptoms(("Edema",))
     }
     assert texts[0] == "Findings of 50414267 Impression of 50414267"
+
+
+def test_a_labeller_of_reports_labels_for_the_papers_template(mimic: Path) -> None:
+    label = LabelledBy(RuleLabeller())
+    assert label("Cardiomegaly. No effusion.") == Symptoms(("Cardiomegaly",), ("Pleural Effusion",))
+    corpus = open_corpus(f"mimic_cxr:{mimic}", label=label)
+    assert corpus.identity["label"] == "rules in CheXpert's manner"
+    assert isinstance(corpus, MimicCxr)
+    assert {example.oracle for example in read(corpus).values()} == {Oracle()}
+
+
+def test_the_papers_counts_are_compared_over_the_whole_collection(
+    mimic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = MimicCxr(mimic)
+    read(corpus)
+    assert not any("the paper has" in remark for remark in corpus.remarks())
+    monkeypatch.setattr(mimic_cxr, "STUDIES", 1)
+    remarks = corpus.remarks()
+    assert any(remark == "findings in train, where the paper has 152,173" for remark in remarks)
 
 
 def test_training_patients_can_be_set_apart(mimic: Path) -> None:

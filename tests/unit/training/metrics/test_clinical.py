@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tarfile
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from model.labels import NO_FINDING, OBSERVATIONS, Label, Labels, RuleLabeller
 from training.metrics.clinical import FIVE, score_clinical
-from training.metrics.radgraph import score_radgraph
+from training.metrics.radgraph import check_radgraph, score_radgraph
 
 
 class Spelled:
@@ -145,3 +146,34 @@ def test_without_radgraph_there_is_no_score_but_a_reason(
     assert "install it" in score_radgraph(["a"], ["a"], faked).note
     with pytest.raises(ValueError, match="give as many"):
         score_radgraph(["a"], [])
+
+
+def test_radgraph_is_checked_before_all_drafting(faked: Path) -> None:
+    assert "cannot be opened (ReadError" in check_radgraph(faked)
+    with tarfile.open(faked / "radgraph.tar.gz", "w:gz"):
+        pass
+    assert "empty archive" in check_radgraph(faked)
+    (faked / "weights.th").write_bytes(b"weights")
+    with tarfile.open(faked / "radgraph.tar.gz", "w:gz") as archive:
+        archive.add(faked / "weights.th", "weights.th")
+    assert check_radgraph(faked) == ""
+    assert "holds no radgraph.tar.gz" in check_radgraph(faked / "none")
+
+
+@pytest.mark.parametrize("error", [OSError("no such model\non the hub"), KeyError("x")])
+def test_an_error_of_radgraphs_package_is_a_note(
+    faked: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(sys.modules["radgraph.radgraph"], "F1RadGraph", fail)
+    result = score_radgraph(["a"], ["a"], faked)
+    assert result.score is None
+    assert type(error).__name__ in result.note
+    assert "on the hub" not in result.note  # one line
+    assert sys.modules["radgraph.radgraph"].CACHE_DIR == "elsewhere"
+    monkeypatch.setattr(
+        sys.modules["radgraph.radgraph"], "F1RadGraph", lambda **_: lambda **_: (1.0, [1.0, 1.0])
+    )
+    assert "2,) scores of 1 drafts" in score_radgraph(["a"], ["a"], faked).note

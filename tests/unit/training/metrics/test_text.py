@@ -24,7 +24,7 @@ from training.metrics.meteor import (
     meteor_from_statistics,
     start_meteor_15,
 )
-from training.metrics.text import NAMES, measure, score
+from training.metrics.text import NAMES, measure, rouge_l_google, score
 
 needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no Java")
 
@@ -287,3 +287,38 @@ def test_bad_input_is_an_error(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         score(drafts, reports, normalisation=normalisation)
+
+
+@pytest.mark.parametrize(
+    ("draft", "reports", "expected"),
+    [
+        # The README of rouge-score.
+        (
+            "The quick brown dog jumps on the log.",
+            ["The quick brown fox jumps over the lazy dog"],
+            0.5882352941176471,
+        ),
+        # Its tests: testRougeLConsecutive and testRougeLNonConsecutive.
+        ("testing", ["testing one two"], 0.5),
+        ("testing two", ["testing one two"], 0.8),
+        # Case and punctuation do not count; of several reports the best counts.
+        ("No EFFUSION.", ["no effusion"], 1.0),
+        ("no effusion", ["clear lungs", "no effusion"], 1.0),
+        ("", ["no effusion"], 0.0),
+        ("no effusion", [""], 0.0),
+        ("...", ["no effusion"], 0.0),
+    ],
+)
+def test_googles_rouge_l_has_its_published_values(
+    draft: str, reports: list[str], expected: float
+) -> None:
+    assert rouge_l_google(draft, reports) == pytest.approx(expected)
+
+
+@pytest.mark.usefixtures("no_java", "no_wordnet")
+def test_both_rouge_l_are_scored_by_name() -> None:
+    measured = measure(["Testing two"], [["testing one two"]])
+    assert measured.scores.rouge_l_google == pytest.approx(0.8)
+    assert measured.scores.rouge_l < 0.7  # here "Testing" is another word
+    assert measured.scores_at([0])["rouge_l_google"] == pytest.approx(0.8)
+    assert "rouge-score 0.1.2" in measured.scores.descriptions["rouge_l_google"]
