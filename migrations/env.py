@@ -6,6 +6,7 @@ Two programs that start at once must not both migrate, so an advisory lock lets 
 from __future__ import annotations
 
 from alembic import context
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 import migrations
@@ -21,6 +22,8 @@ def run() -> None:
     callers_engine = context.config.attributes.get("engine")
     engine = callers_engine or make_engine(settings().address("database_url"))
     with engine.connect() as connection:
+        before = MigrationContext.configure(connection).get_current_revision()
+        connection.rollback()
         context.configure(connection=connection, target_metadata=Base.metadata)
         with context.begin_transaction():
             # A busy table must not queue everybody else behind a migration that waits for it.
@@ -29,6 +32,11 @@ def run() -> None:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             context.run_migrations()
+        if before != MigrationContext.configure(connection).get_current_revision():
+            # Without statistics the planner guesses, and may walk a table of millions for a claim.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("ANALYZE"))
+            connection.commit()
     if callers_engine is None:
         engine.dispose()
 

@@ -1,14 +1,17 @@
-"""The sweep: closes quiet studies, takes expired leases back, rings for what is ready.
+"""The sweep: closes quiet studies, takes expired leases back, wakes what waits for its time, rings.
 
 The sweep finds all its work in rows, so one that is missed, doubled or killed is made good by the
-next.
+next. It works in turns: a little of each, then the bells, so that no worker waits for the end of a
+long list.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 
 from records.database.session import unit_of_work
+from records.errors import BrokerDown
 from records.operations import heartbeats
 from records.settings import settings
 from records.states import Stage
@@ -20,13 +23,23 @@ from worker.circuit_breaker import is_stopped, trip
 CLOSE_AT_ONCE = 200
 """Studies closed in one transaction: short enough that the listener never waits for it."""
 
+EXPIRE_AT_ONCE = 500
+"""Leases that are taken back in one transaction."""
+
+WAKE_AT_ONCE = 1000
+"""Requests whose time has come, in one transaction."""
+
+SWEEP_SECONDS = 30.0
+"""A sweep begins no turn after so long. The next one goes on."""
+
 
 @dataclass(slots=True)
 class SweepResult:
-    """What one sweep did: studies closed, leases expired, bells rung."""
+    """What one sweep did: studies closed, leases expired, requests woken, bells rung."""
 
     closed: int = 0
     expired: int = 0
+    woken: int = 0
     rung: int = 0
 
 
@@ -37,36 +50,50 @@ def sweep() -> SweepResult:
         DatabaseDown: PostgreSQL does not answer; the next sweep tries again.
         BrokerDown: Redis does not answer; what was closed and taken back stays so.
     """
-    result = SweepResult(closed=_close_quiet(), expired=_expire_leases())
-    try:
-        result.rung = sum(_ring(stage) for stage in Stage)
-    finally:
-        with unit_of_work() as session:
-            heartbeats.delete_stale(session)
-        if any(asdict(result).values()):
-            logger().info(
-                "swept",
-                count=result.closed,
-                reason=f"{result.expired} back, {result.rung} bells",
-            )
+    result = SweepResult()
+    deadline = time.monotonic() + SWEEP_SECONDS
+    broker_error: BrokerDown | None = None
+    more = True
+    while more:
+        more = _take_turn(result) and time.monotonic() < deadline
+        if broker_error is None:
+            try:
+                result.rung += sum(_ring(stage) for stage in Stage)
+            except BrokerDown as error:
+                broker_error = error
+    with unit_of_work() as session:
+        heartbeats.delete_stale(session)
+    if any(asdict(result).values()):
+        logger().info(
+            "swept",
+            count=result.closed,
+            reason=f"{result.expired} back, {result.woken} woken, {result.rung} bells",
+        )
+    if broker_error is not None:
+        raise broker_error
     return result
 
 
-def _close_quiet() -> int:
-    closed = 0
-    while True:
-        with unit_of_work() as session:
-            batch = len(studies.close_quiet(session, settings().quiet_seconds, CLOSE_AT_ONCE))
-        closed += batch
-        if batch < CLOSE_AT_ONCE:
-            return closed
+def _take_turn(result: SweepResult) -> bool:
+    """Do a little of each, one transaction each; returns whether there is more of any."""
+    with unit_of_work() as session:
+        closed = len(studies.close_quiet(session, settings().quiet_seconds, CLOSE_AT_ONCE))
+    expired = _expire_leases()
+    with unit_of_work() as session:
+        woken = requests.wake_due(session, WAKE_AT_ONCE)
+    result.closed += closed
+    result.expired += expired
+    result.woken += woken
+    return closed >= CLOSE_AT_ONCE or expired >= EXPIRE_AT_ONCE or woken >= WAKE_AT_ONCE
 
 
 def _expire_leases() -> int:
     """End leases that ran out; raise the alarm where workers died on one study after the other."""
     config = settings()
     with unit_of_work() as session:
-        expired = requests.expire_leases(session, config.max_attempts, config.retry_seconds)
+        expired = requests.expire_leases(
+            session, config.max_attempts, config.retry_seconds, EXPIRE_AT_ONCE
+        )
         for stage in Stage if expired else ():
             fatal = events.consecutive_worker_deaths(session, stage)
             if len(fatal) >= config.sick_after and not is_stopped(session, stage):

@@ -80,8 +80,11 @@ def vocabulary_check(column: str, vocabulary: type[StrEnum]) -> CheckConstraint:
 
 
 def id_column() -> Mapped[uuid.UUID]:
-    """A column for our own id, which messages, logs and paths may name: no patient is in it."""
-    return mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    """A column for our own id, which messages, logs and paths may name: no patient is in it.
+
+    It grows with time where the server can do that (`migrations.new_id`).
+    """
+    return mapped_column(primary_key=True, server_default=func.uuidv7())
 
 
 class Study(Base):
@@ -158,7 +161,7 @@ class Instance(Base):
 
     id: Mapped[uuid.UUID] = id_column()
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
-    series_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("series.id"))
+    series_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("series.id"), index=True)
     sop_instance_uid: Mapped[str]  # (0008,0018)
     sop_class_uid: Mapped[str]  # (0008,0016)
     transfer_syntax_uid: Mapped[str]  # (0002,0010)
@@ -237,15 +240,23 @@ class DraftRequest(Base):
             postgresql_where=text("purpose = 'PRIMARY' AND state IN ('WAITING', 'PREPARED')"),
         ),
         # The order of claims: priority, due time, arrival. All requests of one transaction have one
-        # created_at; the id puts them in order too, so that no claim sorts them.
+        # created_at; the id puts them in order too, so that no claim sorts them. The bundle comes
+        # first: a worker walks the requests for its own and those for any, and no others.
         Index(
             "ix_draft_requests_claimable",
             "state",
+            "bundle",
             "priority",
             "due_at",
             "created_at",
             "id",
-            postgresql_where=text("state IN ('WAITING', 'PREPARED')"),
+            postgresql_where=text("claimable"),
+        ),
+        # What the sweep wakes when its time has come.
+        Index(
+            "ix_draft_requests_not_before",
+            "not_before",
+            postgresql_where=text("not_before IS NOT NULL AND state IN ('WAITING', 'PREPARED')"),
         ),
         # The few that failed among millions that did not.
         Index("ix_draft_requests_state", "state"),
@@ -258,7 +269,10 @@ class DraftRequest(Base):
     purpose: Mapped[str] = mapped_column(server_default=Purpose.PRIMARY)
     priority: Mapped[int] = mapped_column(SmallInteger)
     due_at: Mapped[dt.datetime | None]
-    not_before: Mapped[dt.datetime | None]
+    not_before: Mapped[dt.datetime | None]  # the sweep makes it NULL when it has passed
+    # Whether it can be claimed: open, its study complete at this revision, no open hold, not_before
+    # passed. Triggers keep it, whatever is written here. A lease is not a part of it.
+    claimable: Mapped[bool] = mapped_column(server_default=text("false"))
     state: Mapped[str] = mapped_column(server_default=RequestState.WAITING)
     reason: Mapped[str] = mapped_column(server_default="")
     detail: Mapped[str] = mapped_column(server_default="")
@@ -269,7 +283,9 @@ class DraftRequest(Base):
     inputs_digest: Mapped[str | None]
     preprocessing_digest: Mapped[str | None]
     provenance: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    draft_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("drafts.id", use_alter=True))
+    draft_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("drafts.id", use_alter=True), index=True
+    )
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     changed_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
@@ -327,7 +343,7 @@ class Draft(Base):
 
     id: Mapped[uuid.UUID] = id_column()
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
-    request_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("draft_requests.id"))
+    request_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("draft_requests.id"), index=True)
     revision: Mapped[int]
     purpose: Mapped[str]
     status: Mapped[str] = mapped_column(server_default="UNREVIEWED")

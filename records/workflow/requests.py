@@ -371,19 +371,22 @@ def restore_attempts(session: Session, request_ids: Sequence[uuid.UUID]) -> int:
     return len(restored)
 
 
-def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> int:
+def expire_leases(
+    session: Session, max_attempts: int, retry_seconds: float, limit: int = 200
+) -> int:
     """End leases that ran out, because their worker died or hangs.
 
     The requests become suspects. A suspect was claimed alone, so its own study is at fault: that
     costs an attempt.
 
     Returns:
-        How many leases ended.
+        How many leases ended; call again while there are `limit` of them.
     """
     expired = session.execute(
         select(DraftRequest, LiveLease)
         .join(LiveLease, LiveLease.request_id == DraftRequest.id)
         .where(LiveLease.expires_at < func.clock_timestamp())
+        .limit(limit)
         .with_for_update(of=[DraftRequest, LiveLease], key_share=True, skip_locked=True)
         .execution_options(populate_existing=True)
     ).all()
@@ -415,6 +418,33 @@ def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> 
                 max_attempts=max_attempts,
             )
     return len(expired)
+
+
+def wake_due(session: Session, limit: int) -> int:
+    """Let requests be claimed whose `not_before` has passed; a trigger makes them claimable.
+
+    Returns:
+        How many were woken; call again while there are `limit` of them.
+    """
+    due = (
+        select(DraftRequest.id)
+        .where(
+            DraftRequest.not_before <= func.now(),
+            DraftRequest.state.in_([state.value for state in OPEN]),
+        )
+        .order_by(DraftRequest.not_before)
+        .limit(limit)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    return len(
+        session.scalars(
+            update(DraftRequest)
+            .where(DraftRequest.id.in_(due))
+            .values(not_before=None)
+            .returning(DraftRequest.id)
+            .execution_options(synchronize_session=False)
+        ).all()
+    )
 
 
 def cancel(
