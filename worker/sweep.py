@@ -10,15 +10,17 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 
+from sqlalchemy.orm import Session
+
 from records.database.session import unit_of_work
 from records.errors import BrokerDown
-from records.operations import heartbeats
+from records.operations import alarms, heartbeats
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
 from records.workflow import events, leases, requests, studies
 from worker import bells
-from worker.circuit_breaker import is_stopped, trip
+from worker.circuit_breaker import forgive_trial, trip, what_follows
 
 CLOSE_AT_ONCE = 200
 """Studies closed in one transaction: short enough that the listener never waits for it."""
@@ -88,29 +90,43 @@ def _take_turn(result: SweepResult) -> bool:
 
 
 def _expire_leases() -> int:
-    """End leases that ran out; raise the alarm where workers died on one study after the other."""
+    """End leases that ran out; raise the alarm where a worker died on one study after the other."""
     config = settings()
     with unit_of_work() as session:
         expired = requests.expire_leases(
             session, config.max_attempts, config.retry_seconds, EXPIRE_AT_ONCE
         )
-        for stage in Stage if expired else ():
-            fatal = events.consecutive_worker_deaths(session, stage)
-            if len(fatal) >= config.sick_after and not is_stopped(session, stage):
+        for worker in sorted({lease.blamed for lease in expired if lease.blamed}):
+            if alarms.open_alarms(session, worker):
+                died = [lease.request_id for lease in expired if lease.blamed == worker]
+                forgive_trial(session, worker, died)
+                continue
+            fatal = events.consecutive_worker_deaths(session, worker)
+            if len(fatal) >= config.sick_after:
+                stage, _, host = worker.partition("@")
                 trip(
                     session,
-                    stage,
+                    worker,
                     fatal,
-                    f"{stage.capitalize()} workers died on {len(fatal)} different studies in a "
-                    "row, each alone: nothing more is claimed until this is looked at.",
+                    f"{stage.capitalize()} workers on {host} died on {len(fatal)} different "
+                    f"studies in a row, each alone. {what_follows()}",
                 )
-    return expired
+    return len(expired)
 
 
 def _ring(stage: Stage) -> int:
     """Ring for as many requests as are ready and have no bell, a little ahead of the workers."""
     with unit_of_work() as session:
-        if is_stopped(session, stage):
+        stopped = alarms.stopped_workers(session, stage, settings().trial_seconds)
+        if stopped and _running_workers(session, stage) <= stopped:
             return 0
         ready = leases.claimable_ids(session, stage, settings().bells_ahead)
     return bells.ring(stage, ready[: max(0, len(ready) - bells.count_waiting(stage))])
+
+
+def _running_workers(session: Session, stage: Stage) -> set[str]:
+    return {
+        leases.worker_name(stage, beat.owner)
+        for beat in heartbeats.running_parts(session)
+        if beat.part == stage
+    }

@@ -18,7 +18,7 @@ from nightdraft.station.station import PARTS, listener_address, page_address, re
 from records.errors import NightdraftError, NotAllowed, PartError, safe_text
 from records.settings import Settings
 
-_NEED_DATABASE = frozenset({"tables", "alarms", "stored files", *PARTS})
+_NEED_DATABASE = frozenset({"tables", "statistics", "alarms", "stored files", *PARTS})
 """Checks that cannot run without the database."""
 
 
@@ -53,6 +53,7 @@ def run_checks(settings: Settings, part: str | None = None) -> list[CheckResult]
             "disk": partial(_disk, settings),
             **checks_by_name,
             "tables": checks.check_migrations,
+            "statistics": _statistics,
             "broker": partial(checks.check_broker, settings),
             "bundle": partial(_bundle, settings),
             "alarms": _alarms,
@@ -133,6 +134,20 @@ def _bundle(settings: Settings) -> str:
         with suppress(PartError):
             bundle = str(read_addresses(settings.data_dir).get("bundle", ""))
     return checks.check_bundle(bundle)
+
+
+def _statistics() -> str:
+    from records.database.session import unit_of_work
+    from records.database.statistics import unanalysed_tables
+
+    with unit_of_work() as session:
+        tables = unanalysed_tables(session)
+    if tables:
+        raise _Warning(
+            f"PostgreSQL never analysed {', '.join(tables)}, so claims and lists may take seconds: "
+            "run ANALYZE in the database, and see that its autovacuum is on"
+        )
+    return "the planner knows the tables"
 
 
 def _alarms() -> str:

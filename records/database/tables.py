@@ -33,7 +33,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from records.states import (
     WARNING,
-    WORK_ENDED,
     Damage,
     Decision,
     HoldReason,
@@ -471,21 +470,20 @@ class Event(Base):
 
     __tablename__ = "events"
     __table_args__ = (
-        # The sweep asks which workers died one after the other.
-        Index(
-            "ix_events_work_ended",
-            "id",
-            postgresql_where=text(f"kind IN ({_listed(WORK_ENDED)})"),
-        ),
+        # The sweep asks what became of a worker's last studies.
+        Index("ix_events_work_ended", "worker", "id", postgresql_where=text("worker IS NOT NULL")),
+        Index("ix_events_study_id", "study_id", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
-    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
     request_id: Mapped[uuid.UUID | None]
     kind: Mapped[str]
     detail: Mapped[str]
     reason: Mapped[str | None]  # a FailReason, HoldReason or EndReason, or why it was skipped
+    # stage@host of the worker whose work on a request ended so; NULL where it says nothing of one
+    worker: Mapped[str | None]
 
 
 class Refusal(Base):
@@ -503,7 +501,7 @@ class Refusal(Base):
 
 
 class Alarm(Base):
-    """A sentence for the person on call; while a stage's is open, its workers claim nothing."""
+    """A sentence for the person on call. While a worker's is open, it claims nothing but trials."""
 
     __tablename__ = "alarms"
     __table_args__ = (
@@ -516,9 +514,10 @@ class Alarm(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    part: Mapped[str]
+    part: Mapped[str]  # a part's name, or stage@host of a worker that stopped itself
     sentence: Mapped[str]
     opened_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    tried_at: Mapped[dt.datetime | None]  # when a stopped worker last tried a study
     closed_at: Mapped[dt.datetime | None]
 
 

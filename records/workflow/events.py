@@ -6,16 +6,15 @@ he or she withdrew a draft or took a rejection back.
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Sequence
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from records.database.tables import DraftRequest, Event
-from records.states import WORK_ENDED, EventKind, FailReason, Stage
-
-_SUCCESSES = (EventKind.PREPARED, EventKind.DRAFTED)
+from records.database.tables import Event
+from records.states import WORK_SUCCEEDED, EventKind, FailReason
 
 
 def append_event(
@@ -26,6 +25,7 @@ def append_event(
     request_id: uuid.UUID | None = None,
     *,
     reason: str | None = None,
+    worker: str | None = None,
 ) -> None:
     """Append a line to the study's timeline, in the caller's transaction.
 
@@ -37,8 +37,9 @@ def append_event(
         request_id: the draft request that it happened to.
         reason: a stable word where there is one: a FailReason, a HoldReason, an EndReason, or the
             reason for which a study is skipped.
+        worker: the worker whose work on the request ended so, as `leases.worker_name` gives it.
     """
-    append_events(session, kind, [(study_id, request_id, detail)], reason=reason)
+    append_events(session, kind, [(study_id, request_id, detail)], reason=reason, worker=worker)
 
 
 def append_events(
@@ -47,8 +48,9 @@ def append_events(
     lines: Sequence[tuple[uuid.UUID, uuid.UUID | None, str]],
     *,
     reason: str | None = None,
+    worker: str | None = None,
 ) -> None:
-    """Append one line of the same kind and reason for each (study, request, detail)."""
+    """Append one line of the same kind, reason and worker for each (study, request, detail)."""
     if lines:
         session.execute(
             insert(Event),
@@ -59,45 +61,62 @@ def append_events(
                     "kind": kind,
                     "detail": detail,
                     "reason": reason,
+                    "worker": worker,
                 }
                 for study_id, request_id, detail in lines
             ],
         )
 
 
-def timeline(session: Session, study_id: uuid.UUID) -> Sequence[Event]:
-    """The study's events, oldest first."""
-    return session.scalars(select(Event).where(Event.study_id == study_id).order_by(Event.id)).all()
-
-
-def consecutive_worker_deaths(session: Session, stage: Stage, limit: int = 200) -> list[uuid.UUID]:
-    """The requests that a worker of this stage died on, alone, since one last succeeded.
+def timeline(
+    session: Session, study_id: uuid.UUID, *, before: int | None = None, limit: int = 1000
+) -> list[Event]:
+    """The newest lines of the study's timeline, oldest first.
 
     Args:
         session: the caller's transaction.
-        stage: the stage whose workers died.
-        limit: how many of the newest ends of work are looked at.
+        study_id: the study.
+        before: only lines older than the one with this id: the first one of the page before.
+        limit: how many lines, at most. A sender that repeats itself writes a hundred thousand.
+    """
+    newest = select(Event).where(Event.study_id == study_id).order_by(Event.id.desc()).limit(limit)
+    if before is not None:
+        newest = newest.where(Event.id < before)
+    return list(reversed(session.scalars(newest).all()))
+
+
+def last_success(session: Session, worker: str) -> dt.datetime | None:
+    """When a study last went well on this worker; None where none ever did."""
+    return session.scalar(
+        select(Event.at)
+        .where(Event.worker == worker, Event.kind.in_(WORK_SUCCEEDED))
+        .order_by(Event.id.desc())
+        .limit(1)
+    )
+
+
+def consecutive_worker_deaths(session: Session, worker: str, limit: int = 200) -> list[uuid.UUID]:
+    """The requests that a worker died on, alone, since one last went well there.
+
+    Args:
+        session: the caller's transaction.
+        worker: the worker, as `leases.worker_name` gives it.
+        limit: how many of the newest ends of its work are looked at.
 
     Returns:
         Each request once, the newest death first.
     """
-    success = EventKind.PREPARED if stage is Stage.PREPARE else EventKind.DRAFTED
-    kinds = [kind for kind in WORK_ENDED if kind not in _SUCCESSES or kind is success]
-    # ix_events_work_ended: a night of ten million arrivals is not walked through.
+    # ix_events_work_ended: neither a night of ten million arrivals nor what others did is read.
     rows = session.execute(
-        select(Event.kind, Event.reason, DraftRequest.id, DraftRequest.prepared_blob)
-        .join(DraftRequest, DraftRequest.id == Event.request_id)
-        .where(Event.kind.in_(kinds))
+        select(Event.kind, Event.reason, Event.request_id)
+        .where(Event.worker == worker)
         .order_by(Event.id.desc())
         .limit(limit)
     )
     died: dict[uuid.UUID, None] = {}
-    for kind, reason, request_id, prepared_blob in rows:
-        if kind in (success, EventKind.FORGIVEN):
+    for kind, reason, request_id in rows:
+        if kind in (*WORK_SUCCEEDED, EventKind.FORGIVEN):
             break
-        # A request that has its prepared input died while it was drafted.
-        if reason == FailReason.WORKER_DIED and (
-            (prepared_blob is not None) == (stage is Stage.DRAFT)
-        ):
+        if reason == FailReason.WORKER_DIED and request_id is not None:
             died[request_id] = None
     return list(died)

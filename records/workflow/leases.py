@@ -62,6 +62,21 @@ class Lease:
     preprocessing_digest: str | None
     provenance: dict[str, Any]
 
+    @property
+    def worker(self) -> str:
+        """The worker that has it, as its successes and deaths are counted."""
+        return worker_name(self.stage, self.owner)
+
+
+def worker_name(stage: str, owner: str) -> str:
+    """A stage on a host, as `draft@gpu-3`: what falls ill together, and stops together.
+
+    Args:
+        stage: the stage.
+        owner: a process, as `host:pid`.
+    """
+    return f"{stage}@{owner.rpartition(':')[0] or owner}"
+
 
 _ORDER = (
     DraftRequest.priority,
