@@ -41,7 +41,8 @@ def new_id(connection: Connection) -> str:
     ones touch a page each, and the log of writes gets several times as long. Only servers from
     PostgreSQL 18 on make them; older ones go on with random ids, which are as unique.
     """
-    return "uuidv7()" if connection.dialect.server_version_info >= (18,) else "gen_random_uuid()"
+    version = connection.dialect.server_version_info or (0,)
+    return "uuidv7()" if version >= (18,) else "gen_random_uuid()"
 
 
 def downgrade(engine: Engine | None = None, revision: str = "base") -> None:

@@ -29,7 +29,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from records.database.session import interval
 from records.database.tables import DraftRequest, LiveLease
@@ -160,17 +160,20 @@ def claim(
         .subquery()
         for name in bundles
     ]
-    first = aliased(DraftRequest, union_all(*(select(walk) for walk in walks)).subquery())
+    # Columns, not an ORM alias: SQLAlchemy would compile a new one at each claim.
+    first = union_all(*(select(walk) for walk in walks)).subquery()
     query = (
         select(first)
-        .order_by(first.priority, first.due_at.asc().nulls_last(), first.created_at, first.id)
+        .order_by(
+            first.c.priority, first.c.due_at.asc().nulls_last(), first.c.created_at, first.c.id
+        )
         .limit(limit)
-        .execution_options(populate_existing=True)
     )
-    while ready := session.scalars(query).all():
+    while ready := session.execute(query).all():
         alone = ready[0].suspect
         chosen = [ready[0]] if alone else [row for row in ready if not row.suspect]
-        numbers = _insert_leases(session, stage, owner, chosen, alone, lease_seconds)
+        chosen_ids = [row.id for row in chosen]
+        numbers = _insert_leases(session, stage, owner, chosen_ids, alone, lease_seconds)
         if numbers:
             break
         # Each was claimed or stopped after our statement began to read; a new one sees that.
@@ -203,7 +206,7 @@ def _insert_leases(
     session: Session,
     stage: Stage,
     owner: str,
-    requests: Sequence[DraftRequest],
+    request_ids: Sequence[uuid.UUID],
     alone: bool,
     lease_seconds: float,
 ) -> dict[uuid.UUID, int]:
@@ -212,7 +215,6 @@ def _insert_leases(
     Left out is a request whose lease, or whose study's hold, was committed since the caller read. A
     row that another transaction had locked and not changed is not read again once it is free.
     """
-    ids = [request.id for request in requests]
     ready = select(
         DraftRequest.id,
         DraftRequest.study_id,
@@ -220,7 +222,7 @@ def _insert_leases(
         literal(owner),
         literal(alone),
         func.clock_timestamp() + interval(lease_seconds),
-    ).where(DraftRequest.id.in_(ids), func.request_is_claimable(text("draft_requests")))
+    ).where(DraftRequest.id.in_(request_ids), func.request_is_claimable(text("draft_requests")))
     inserted = session.execute(
         insert(LiveLease)
         .from_select(["request_id", "study_id", "stage", "owner", "alone", "expires_at"], ready)
@@ -228,11 +230,11 @@ def _insert_leases(
         .returning(LiveLease.request_id, LiveLease.claim)
     )
     numbers = {row.request_id: row.claim for row in inserted}
-    if len(numbers) < len(ids):
+    if len(numbers) < len(request_ids):
         # A trigger says what is true now.
         session.execute(
             update(DraftRequest)
-            .where(DraftRequest.id.in_(set(ids) - numbers.keys()))
+            .where(DraftRequest.id.in_(set(request_ids) - numbers.keys()))
             .values(claimable=False)
             .execution_options(synchronize_session=False)
         )

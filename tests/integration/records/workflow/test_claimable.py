@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import event, text
 
 from records.database.session import engine, unit_of_work
-from records.database.tables import DraftRequest, Study
+from records.database.tables import Study
 from records.states import Decision, FailReason, HoldReason, Stage
 from records.workflow import drafts, holds, leases, requests, studies
 from tests.support.registered_studies import (
@@ -141,10 +141,10 @@ def test_it_cannot_be_written():
 def test_a_hold_that_was_committed_while_a_claim_read_stops_it():
     (study_id,) = complete(new_instance())
     with unit_of_work() as session:
-        row = session.get_one(DraftRequest, session.get_one(Study, study_id).request_id)
+        request_id = session.get_one(Study, study_id).request_id
         with unit_of_work() as other:
             holds.open_hold(other, study_id, HoldReason.CHEST_UNKNOWN, "no evidence")
-        assert leases._insert_leases(session, Stage.PREPARE, "w:1", [row], False, 60.0) == {}
+        assert leases._insert_leases(session, Stage.PREPARE, "w:1", [request_id], False, 60.0) == {}
 
 
 def test_what_waits_for_its_time_is_claimed_once_the_sweep_has_seen_that_it_passed():
