@@ -13,12 +13,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
+    Row,
     Select,
+    Text,
     and_,
+    bindparam,
     delete,
     func,
     literal,
@@ -89,8 +94,8 @@ _ORDER = (
 _UNLEASED: ColumnElement[bool] = DraftRequest.id.not_in(select(LiveLease.request_id))
 
 
-def _first_ready(stage: Stage, bundle: str | None, limit: int) -> Select[DraftRequest]:
-    """The first requests for exactly this bundle that are ready and that nobody works on."""
+def _first_ready(stage: Stage, bundle: ColumnElement[str] | None) -> Select[DraftRequest]:
+    """The first :limit requests for exactly this bundle that are ready and nobody works on."""
     return (
         select(DraftRequest)
         .where(
@@ -101,8 +106,43 @@ def _first_ready(stage: Stage, bundle: str | None, limit: int) -> Select[DraftRe
         )
         # The bundle is one and the same; it is named so that the planner sees the index's order.
         .order_by(DraftRequest.bundle, *_ORDER)
-        .limit(limit)
+        .limit(bindparam("limit", type_=Integer))
     )
+
+
+@lru_cache
+def _ready_query(stage: Stage, bundle_count: int, *, lock: bool) -> Select[Any]:
+    """The first :limit ready requests for any bundle, and for :bundle_0, :bundle_1 and so on.
+
+    Each is a walk over its part of the index, and the walks are merged. Built once: SQLAlchemy
+    takes ten times as long to build this statement as PostgreSQL to answer it.
+    """
+    names = [bindparam(f"bundle_{number}", type_=Text()) for number in range(bundle_count)]
+    walks = [_first_ready(stage, name) for name in (None, *names)]
+    if lock:
+        # A row that is locked and not taken, for another bundle's came first, is free again with
+        # the commit.
+        walks = [
+            walk.with_for_update(of=DraftRequest, key_share=True, skip_locked=True)
+            for walk in walks
+        ]
+    first = union_all(*(select(walk.subquery()) for walk in walks)).subquery()
+    return (
+        select(first)
+        .order_by(
+            first.c.priority, first.c.due_at.asc().nulls_last(), first.c.created_at, first.c.id
+        )
+        .limit(bindparam("limit", type_=Integer))
+    )
+
+
+def _ready(
+    session: Session, stage: Stage, bundles: Sequence[str], limit: int, *, lock: bool
+) -> Sequence[Row[Any]]:
+    """The first ready requests for any bundle or for one of these, in the order of claims."""
+    values = {f"bundle_{number}": name for number, name in enumerate(bundles)}
+    query = _ready_query(stage, len(bundles), lock=lock)
+    return session.execute(query, {"limit": limit, **values}).all()
 
 
 def _requested_bundles(session: Session, stage: Stage) -> list[str]:
@@ -151,25 +191,8 @@ def claim(
     Returns:
         The leases, in the order of the claim.
     """
-    bundles = [None, bundle] if bundle else [None, *_requested_bundles(session, stage)]
-    # Each walk locks what it finds; a row that is locked for another bundle's sake is free again
-    # with the commit.
-    walks = [
-        _first_ready(stage, name, limit)
-        .with_for_update(of=DraftRequest, key_share=True, skip_locked=True)
-        .subquery()
-        for name in bundles
-    ]
-    # Columns, not an ORM alias: SQLAlchemy would compile a new one at each claim.
-    first = union_all(*(select(walk) for walk in walks)).subquery()
-    query = (
-        select(first)
-        .order_by(
-            first.c.priority, first.c.due_at.asc().nulls_last(), first.c.created_at, first.c.id
-        )
-        .limit(limit)
-    )
-    while ready := session.execute(query).all():
+    bundles = [bundle] if bundle else _requested_bundles(session, stage)
+    while ready := _ready(session, stage, bundles, limit, lock=True):
         alone = ready[0].suspect
         chosen = [ready[0]] if alone else [row for row in ready if not row.suspect]
         chosen_ids = [row.id for row in chosen]
@@ -243,17 +266,8 @@ def _insert_leases(
 
 def claimable_ids(session: Session, stage: Stage, limit: int) -> Sequence[uuid.UUID]:
     """Requests that the stage could claim now, in the order of claims; the sweep rings for them."""
-    ready = [
-        row
-        for bundle in [None, *_requested_bundles(session, stage)]
-        for row in session.execute(
-            _first_ready(stage, bundle, limit).with_only_columns(
-                DraftRequest.priority, DraftRequest.due_at, DraftRequest.created_at, DraftRequest.id
-            )
-        )
-    ]
-    ready.sort(key=lambda row: (row.priority, row.due_at is None, *row[1:]))
-    return [row.id for row in ready[:limit]]
+    bundles = _requested_bundles(session, stage)
+    return [row.id for row in _ready(session, stage, bundles, limit, lock=False)]
 
 
 def _fence(leases: Sequence[Lease]) -> ColumnElement[bool]:
