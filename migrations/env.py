@@ -10,7 +10,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 import migrations
-from records.database.session import make_engine
+from records.database.session import make_engine, wait_without_limit
 from records.database.tables import Base
 from records.settings import settings
 
@@ -22,6 +22,7 @@ def run() -> None:
     callers_engine = context.config.attributes.get("engine")
     engine = callers_engine or make_engine(settings().address("database_url"))
     with engine.connect() as connection:
+        wait_without_limit(connection)
         before = MigrationContext.configure(connection).get_current_revision()
         connection.rollback()
         context.configure(connection=connection, target_metadata=Base.metadata)

@@ -18,7 +18,7 @@ from records.operations import alarms, heartbeats
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
-from records.workflow import events, leases, requests, studies
+from records.workflow import events, leases, requests, studies, tallies
 from worker import bells
 from worker.circuit_breaker import forgive_trial, trip, what_follows
 
@@ -65,6 +65,7 @@ def sweep() -> SweepResult:
                 broker_error = error
     with unit_of_work() as session:
         heartbeats.delete_stale(session)
+        tallies.fold(session)
     if any(asdict(result).values()):
         logger().info(
             "swept",

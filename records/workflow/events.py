@@ -16,6 +16,10 @@ from sqlalchemy.orm import Session
 from records.database.tables import Event
 from records.states import WORK_SUCCEEDED, EventKind, FailReason
 
+TIMELINE_LINES = 200
+"""Lines of a timeline that are shown at a time. A film that a device sends again and again adds one
+line each time."""
+
 
 def append_event(
     session: Session,
@@ -69,20 +73,24 @@ def append_events(
 
 
 def timeline(
-    session: Session, study_id: uuid.UUID, *, before: int | None = None, limit: int = 1000
-) -> list[Event]:
-    """The newest lines of the study's timeline, oldest first.
+    session: Session,
+    study_id: uuid.UUID,
+    *,
+    before: int | None = None,
+    limit: int = TIMELINE_LINES,
+) -> Sequence[Event]:
+    """The study's newest events, in the order in which they happened.
 
     Args:
         session: the caller's transaction.
         study_id: the study.
-        before: only lines older than the one with this id: the first one of the page before.
-        limit: how many lines, at most. A sender that repeats itself writes a hundred thousand.
+        before: only events that are older than the one of this id.
+        limit: how many events, at most.
     """
     newest = select(Event).where(Event.study_id == study_id).order_by(Event.id.desc()).limit(limit)
     if before is not None:
         newest = newest.where(Event.id < before)
-    return list(reversed(session.scalars(newest).all()))
+    return session.scalars(newest).all()[::-1]
 
 
 def last_success(session: Session, worker: str) -> dt.datetime | None:

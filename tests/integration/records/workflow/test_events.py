@@ -108,24 +108,6 @@ def test_a_death_is_no_evidence_where_the_worker_went_on():
     assert len(deaths()) == 1
 
 
-def test_a_timeline_is_read_from_its_end_in_pages():
-    (study_id,) = complete(new_instance())
-    with unit_of_work() as session:
-        session.execute(
-            text(
-                "INSERT INTO events (study_id, kind, detail) "
-                "SELECT :study, 'REPEATED', n::text FROM generate_series(1, 5000) n"
-            ),
-            {"study": study_id},
-        )
-    with unit_of_work() as session:
-        newest = events.timeline(session, study_id, limit=3)
-        assert [line.detail for line in newest] == ["4998", "4999", "5000"]
-        older = events.timeline(session, study_id, limit=2, before=newest[0].id)
-        assert [line.detail for line in older] == ["4996", "4997"]
-        assert len(events.timeline(session, study_id)) == 1000
-
-
 def test_other_failures_are_no_deaths():
     complete(new_instance())
     fail(claim()[0], FailReason.MODEL_ERROR, "WORKER_DIED is only a word of this sentence")

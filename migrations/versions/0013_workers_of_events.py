@@ -1,7 +1,7 @@
-"""Events name the worker whose work ended; an alarm is tried; timelines are read from their end.
+"""Events name the worker whose work ended, and alarms when a stopped worker last tried a study.
 
-Revision ID: 0011
-Revises: 0010
+Revision ID: 0013
+Revises: 0012
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0011"
-down_revision = "0010"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
@@ -25,9 +25,6 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("worker IS NOT NULL"),
     )
-    # A timeline of 100,000 lines is read from its end.
-    op.drop_index("ix_events_study_id", table_name="events")
-    op.create_index("ix_events_study_id", "events", ["study_id", "id"], unique=False)
     op.add_column("alarms", sa.Column("tried_at", sa.DateTime(timezone=True), nullable=True))
     # Alarms that stopped a stage on all machines. Where the cause is still there, the machine that
     # has it raises its own.
@@ -39,8 +36,6 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_column("alarms", "tried_at")
-    op.drop_index("ix_events_study_id", table_name="events")
-    op.create_index("ix_events_study_id", "events", ["study_id"], unique=False)
     op.drop_index("ix_events_work_ended", table_name="events")
     op.create_index(
         "ix_events_work_ended",
