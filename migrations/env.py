@@ -6,6 +6,7 @@ Two programs that start at once must not both migrate, so an advisory lock lets 
 from __future__ import annotations
 
 from alembic import context
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 import migrations
@@ -22,6 +23,8 @@ def run() -> None:
     engine = callers_engine or make_engine(settings().address("database_url"))
     with engine.connect() as connection:
         wait_without_limit(connection)
+        before = MigrationContext.configure(connection).get_current_revision()
+        connection.rollback()
         context.configure(connection=connection, target_metadata=Base.metadata)
         with context.begin_transaction():
             # A busy table must not queue everybody else behind a migration that waits for it.
@@ -30,6 +33,11 @@ def run() -> None:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             context.run_migrations()
+        if before != MigrationContext.configure(connection).get_current_revision():
+            # Without statistics the planner guesses, and may walk a table of millions for a claim.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            connection.execute(text("ANALYZE"))
+            connection.commit()
     if callers_engine is None:
         engine.dispose()
 

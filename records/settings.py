@@ -332,6 +332,13 @@ class Settings(BaseSettings):
         ge=2,
         description="A worker stops itself when so many different studies fail in a row.",
     )
+    trial_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=300.0,
+        ge=0,
+        description="A worker that stopped itself tries one study after so long, and goes on when "
+        "that succeeds; 0 waits for a person (`nightdraft resume`).",
+    )
     stuck_seconds: float = Field(
         json_schema_extra=ADVANCED,
         default=600.0,

@@ -288,11 +288,5 @@ class EventKind(StrEnum):
     WITHDRAWN = "WITHDRAWN"
 
 
-WORK_ENDED = (
-    EventKind.PREPARED,
-    EventKind.DRAFTED,
-    EventKind.FORGIVEN,
-    EventKind.ATTEMPT_FAILED,
-    EventKind.FAILED,
-)
-"""Events that end a worker's work on a request; `ix_events_work_ended` holds them."""
+WORK_SUCCEEDED = (EventKind.PREPARED, EventKind.DRAFTED, EventKind.SKIPPED)
+"""Events that end a worker's work on a request and show that the worker is well."""

@@ -29,12 +29,12 @@ from records.errors import (
 )
 from records.failpoints import failpoint
 from records.settings import settings
-from records.states import FailReason, Stage
+from records.states import FailReason
 from records.telemetry import logger
 from records.workflow import drafts, leases, requests
 from records.workflow.drafts import NewDraft
 from records.workflow.leases import Lease
-from worker.circuit_breaker import CircuitBreaker, is_stopped
+from worker.circuit_breaker import CircuitBreaker
 from worker.image_support import SupportAssessor
 from worker.lease_renewer import LeaseRenewer
 
@@ -186,15 +186,8 @@ class _Round:
         slots = self._reporter.slots
         room = max(1, slots // AHEAD, slots - len(self._in_model))
         with self._renewer.transaction() as session:
-            if is_stopped(session, Stage.DRAFT):
-                return False
-            claimed = leases.claim(
-                session,
-                Stage.DRAFT,
-                self._owner,
-                room,
-                settings().lease_seconds,
-                self._reporter.manifest.digest,
+            claimed = self._breaker.claim(
+                session, self._owner, room, self._reporter.manifest.digest
             )
         self._renewer.add(claimed)
         self._claimed.extend(

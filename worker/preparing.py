@@ -42,7 +42,7 @@ from worker.case_builder import (
     Unsuitable,
     build_case,
 )
-from worker.circuit_breaker import CircuitBreaker, is_stopped
+from worker.circuit_breaker import CircuitBreaker
 from worker.lease_renewer import LeaseRenewer
 
 KEPT_ASIDE = {
@@ -104,7 +104,7 @@ def prepare_ready(
     count = 0
     with LeaseRenewer() as renewer:
         while time.monotonic() < deadline and not is_stopping():
-            lease = _claim_next(owner, manifest)
+            lease = _claim_next(owner, manifest, breaker)
             if lease is None:
                 break
             renewer.add([lease])
@@ -137,13 +137,9 @@ def prepare_ready(
     return count
 
 
-def _claim_next(owner: str, manifest: Manifest) -> Lease | None:
+def _claim_next(owner: str, manifest: Manifest, breaker: CircuitBreaker) -> Lease | None:
     with unit_of_work() as session:
-        if is_stopped(session, Stage.PREPARE):
-            return None
-        claimed = leases.claim(
-            session, Stage.PREPARE, owner, 1, settings().lease_seconds, manifest.digest
-        )
+        claimed = breaker.claim(session, owner, 1, manifest.digest)
     return claimed[0] if claimed else None
 
 

@@ -1,32 +1,47 @@
-"""The sweep: closes quiet studies, takes expired leases back, rings for what is ready.
+"""The sweep: closes quiet studies, takes expired leases back, wakes what waits for its time, rings.
 
 The sweep finds all its work in rows, so one that is missed, doubled or killed is made good by the
-next.
+next. It works in turns: a little of each, then the bells, so that no worker waits for the end of a
+long list.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 
+from sqlalchemy.orm import Session
+
 from records.database.session import unit_of_work
-from records.operations import heartbeats
+from records.errors import BrokerDown
+from records.operations import alarms, heartbeats
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
 from records.workflow import events, leases, requests, studies, tallies
 from worker import bells
-from worker.circuit_breaker import is_stopped, trip
+from worker.circuit_breaker import forgive_trial, trip, what_follows
 
 CLOSE_AT_ONCE = 200
 """Studies closed in one transaction: short enough that the listener never waits for it."""
 
+EXPIRE_AT_ONCE = 500
+"""Leases that are taken back in one transaction."""
+
+WAKE_AT_ONCE = 1000
+"""Requests whose time has come, in one transaction."""
+
+SWEEP_SECONDS = 30.0
+"""A sweep begins no turn after so long. The next one goes on."""
+
 
 @dataclass(slots=True)
 class SweepResult:
-    """What one sweep did: studies closed, leases expired, bells rung."""
+    """What one sweep did: studies closed, leases expired, requests woken, bells rung."""
 
     closed: int = 0
     expired: int = 0
+    woken: int = 0
     rung: int = 0
 
 
@@ -37,54 +52,82 @@ def sweep() -> SweepResult:
         DatabaseDown: PostgreSQL does not answer; the next sweep tries again.
         BrokerDown: Redis does not answer; what was closed and taken back stays so.
     """
-    result = SweepResult(closed=_close_quiet(), expired=_expire_leases())
-    try:
-        result.rung = sum(_ring(stage) for stage in Stage)
-    finally:
-        with unit_of_work() as session:
-            heartbeats.delete_stale(session)
-            tallies.fold(session)
-        if any(asdict(result).values()):
-            logger().info(
-                "swept",
-                count=result.closed,
-                reason=f"{result.expired} back, {result.rung} bells",
-            )
+    result = SweepResult()
+    deadline = time.monotonic() + SWEEP_SECONDS
+    broker_error: BrokerDown | None = None
+    more = True
+    while more:
+        more = _take_turn(result) and time.monotonic() < deadline
+        if broker_error is None:
+            try:
+                result.rung += sum(_ring(stage) for stage in Stage)
+            except BrokerDown as error:
+                broker_error = error
+    with unit_of_work() as session:
+        heartbeats.delete_stale(session)
+        tallies.fold(session)
+    if any(asdict(result).values()):
+        logger().info(
+            "swept",
+            count=result.closed,
+            reason=f"{result.expired} back, {result.woken} woken, {result.rung} bells",
+        )
+    if broker_error is not None:
+        raise broker_error
     return result
 
 
-def _close_quiet() -> int:
-    closed = 0
-    while True:
-        with unit_of_work() as session:
-            batch = len(studies.close_quiet(session, settings().quiet_seconds, CLOSE_AT_ONCE))
-        closed += batch
-        if batch < CLOSE_AT_ONCE:
-            return closed
+def _take_turn(result: SweepResult) -> bool:
+    """Do a little of each, one transaction each; returns whether there is more of any."""
+    with unit_of_work() as session:
+        closed = len(studies.close_quiet(session, settings().quiet_seconds, CLOSE_AT_ONCE))
+    expired = _expire_leases()
+    with unit_of_work() as session:
+        woken = requests.wake_due(session, WAKE_AT_ONCE)
+    result.closed += closed
+    result.expired += expired
+    result.woken += woken
+    return closed >= CLOSE_AT_ONCE or expired >= EXPIRE_AT_ONCE or woken >= WAKE_AT_ONCE
 
 
 def _expire_leases() -> int:
-    """End leases that ran out; raise the alarm where workers died on one study after the other."""
+    """End leases that ran out; raise the alarm where a worker died on one study after the other."""
     config = settings()
     with unit_of_work() as session:
-        expired = requests.expire_leases(session, config.max_attempts, config.retry_seconds)
-        for stage in Stage if expired else ():
-            fatal = events.consecutive_worker_deaths(session, stage)
-            if len(fatal) >= config.sick_after and not is_stopped(session, stage):
+        expired = requests.expire_leases(
+            session, config.max_attempts, config.retry_seconds, EXPIRE_AT_ONCE
+        )
+        for worker in sorted({lease.blamed for lease in expired if lease.blamed}):
+            if alarms.open_alarms(session, worker):
+                died = [lease.request_id for lease in expired if lease.blamed == worker]
+                forgive_trial(session, worker, died)
+                continue
+            fatal = events.consecutive_worker_deaths(session, worker)
+            if len(fatal) >= config.sick_after:
+                stage, _, host = worker.partition("@")
                 trip(
                     session,
-                    stage,
+                    worker,
                     fatal,
-                    f"{stage.capitalize()} workers died on {len(fatal)} different studies in a "
-                    "row, each alone: nothing more is claimed until this is looked at.",
+                    f"{stage.capitalize()} workers on {host} died on {len(fatal)} different "
+                    f"studies in a row, each alone. {what_follows()}",
                 )
-    return expired
+    return len(expired)
 
 
 def _ring(stage: Stage) -> int:
     """Ring for as many requests as are ready and have no bell, a little ahead of the workers."""
     with unit_of_work() as session:
-        if is_stopped(session, stage):
+        stopped = alarms.stopped_workers(session, stage, settings().trial_seconds)
+        if stopped and _running_workers(session, stage) <= stopped:
             return 0
         ready = leases.claimable_ids(session, stage, settings().bells_ahead)
     return bells.ring(stage, ready[: max(0, len(ready) - bells.count_waiting(stage))])
+
+
+def _running_workers(session: Session, stage: Stage) -> set[str]:
+    return {
+        leases.worker_name(stage, beat.owner)
+        for beat in heartbeats.running_parts(session)
+        if beat.part == stage
+    }

@@ -20,6 +20,7 @@ from records.operations import alarms, heartbeats
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
+from records.workflow import leases
 from worker import preparing
 from worker import sweep as sweeping
 from worker.app import app
@@ -143,7 +144,8 @@ def _run(part: str, work: Callable[[], object], request_id: str = "") -> None:
         work()
     except WorkerSick as error:
         with unit_of_work() as session:
-            alarms.raise_alarm(session, part, str(error))
+            worker = leases.worker_name(part, heartbeats.this_process())
+            alarms.raise_alarm(session, worker, str(error))
         logger().error("the worker stops itself", stage=part, error=safe_text(error))
         stop_worker()
     except DeviceFailed as error:

@@ -20,7 +20,7 @@ from nightdraft.station.waits import read_waits
 from records.errors import NightdraftError, NotAllowed, PartError, safe_text
 from records.settings import Settings
 
-_NEED_DATABASE = frozenset({"tables", "alarms", "stored files", *PARTS})
+_NEED_DATABASE = frozenset({"tables", "statistics", "alarms", "stored files", *PARTS})
 """Checks that cannot run without the database."""
 
 
@@ -56,6 +56,7 @@ def run_checks(settings: Settings, part: str | None = None) -> list[CheckResult]
             "disk": partial(_disk, settings),
             **checks_by_name,
             "tables": checks.check_migrations,
+            "statistics": _statistics,
             "broker": partial(checks.check_broker, settings),
             "bundle": partial(_bundle, settings),
             "station": partial(_station, settings),
@@ -158,6 +159,20 @@ def _station(settings: Settings) -> str:
         return f"runs as process {read_addresses(settings.data_dir)['pid']}, and waits for nothing"
     except PartError:
         return f"none runs on {settings.data_dir}"
+
+
+def _statistics() -> str:
+    from records.database.session import unit_of_work
+    from records.database.statistics import unanalysed_tables
+
+    with unit_of_work() as session:
+        tables = unanalysed_tables(session)
+    if tables:
+        raise _Warning(
+            f"PostgreSQL never analysed {', '.join(tables)}, so claims and lists may take seconds: "
+            "run ANALYZE in the database, and see that its autovacuum is on"
+        )
+    return "the planner knows the tables"
 
 
 def _alarms() -> str:

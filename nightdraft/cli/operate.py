@@ -16,6 +16,9 @@ from nightdraft.cli.options import app, console
 from records.errors import NotAllowed
 from records.settings import settings
 
+_RETRY_AT_ONCE = 500
+"""Studies that `retry` takes up in one transaction."""
+
 
 @app.command()
 def status(
@@ -138,14 +141,21 @@ def retry(
             raise NotAllowed(f"{since!r} is no date or time, as 2026-11-24T18:00") from None
     with unit_of_work() as session:
         study_id = studies.get_by_uid(session, uid).id if uid else None
-        count = requests.retry(session, reason=reason, since=at, study_id=study_id)
+        batch = count = requests.retry(
+            session, reason=reason, since=at, study_id=study_id, limit=_RETRY_AT_ONCE
+        )
+    while batch == _RETRY_AT_ONCE:
+        with unit_of_work() as session:
+            batch = requests.retry(session, reason=reason, since=at, limit=_RETRY_AT_ONCE)
+        count += batch
     print(f"{count} stud{'ies' if count != 1 else 'y'} will be tried again")
 
 
 @app.command()
 def resume(
     part: Annotated[
-        str | None, typer.Argument(help="The part of the alarm; else all alarms.")
+        str | None,
+        typer.Argument(help="The part of the alarm, as `draft` or `draft@HOST`; else all alarms."),
     ] = None,
 ) -> None:
     """Close alarms once their cause is removed; a worker that stopped itself goes on."""

@@ -33,7 +33,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from records.states import (
     WARNING,
-    WORK_ENDED,
     Damage,
     Decision,
     HoldReason,
@@ -99,8 +98,11 @@ def vocabulary_check(column: str, vocabulary: type[StrEnum]) -> CheckConstraint:
 
 
 def id_column() -> Mapped[uuid.UUID]:
-    """A column for our own id, which messages, logs and paths may name: no patient is in it."""
-    return mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    """A column for our own id, which messages, logs and paths may name: no patient is in it.
+
+    It grows with time where the server can do that (`migrations.new_id`).
+    """
+    return mapped_column(primary_key=True, server_default=func.uuidv7())
 
 
 class Study(Base):
@@ -188,7 +190,7 @@ class Instance(Base):
 
     id: Mapped[uuid.UUID] = id_column()
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
-    series_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("series.id"))
+    series_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("series.id"), index=True)
     sop_instance_uid: Mapped[str]  # (0008,0018)
     sop_class_uid: Mapped[str]  # (0008,0016)
     transfer_syntax_uid: Mapped[str]  # (0002,0010)
@@ -267,15 +269,23 @@ class DraftRequest(Base):
             postgresql_where=text("purpose = 'PRIMARY' AND state IN ('WAITING', 'PREPARED')"),
         ),
         # The order of claims: priority, due time, arrival. All requests of one transaction have one
-        # created_at; the id puts them in order too, so that no claim sorts them.
+        # created_at; the id puts them in order too, so that no claim sorts them. The bundle comes
+        # first: a worker walks the requests for its own and those for any, and no others.
         Index(
             "ix_draft_requests_claimable",
             "state",
+            "bundle",
             "priority",
             "due_at",
             "created_at",
             "id",
-            postgresql_where=text("state IN ('WAITING', 'PREPARED')"),
+            postgresql_where=text("claimable"),
+        ),
+        # What the sweep wakes when its time has come.
+        Index(
+            "ix_draft_requests_not_before",
+            "not_before",
+            postgresql_where=text("not_before IS NOT NULL AND state IN ('WAITING', 'PREPARED')"),
         ),
         # The few that failed among millions that did not.
         Index("ix_draft_requests_state", "state"),
@@ -288,7 +298,10 @@ class DraftRequest(Base):
     purpose: Mapped[str] = mapped_column(server_default=Purpose.PRIMARY)
     priority: Mapped[int] = mapped_column(SmallInteger)
     due_at: Mapped[dt.datetime | None]
-    not_before: Mapped[dt.datetime | None]
+    not_before: Mapped[dt.datetime | None]  # the sweep makes it NULL when it has passed
+    # Whether it can be claimed: open, its study complete at this revision, no open hold, not_before
+    # passed. Triggers keep it, whatever is written here. A lease is not a part of it.
+    claimable: Mapped[bool] = mapped_column(server_default=text("false"))
     state: Mapped[str] = mapped_column(server_default=RequestState.WAITING)
     reason: Mapped[str] = mapped_column(server_default="")
     detail: Mapped[str] = mapped_column(server_default="")
@@ -299,7 +312,9 @@ class DraftRequest(Base):
     inputs_digest: Mapped[str | None]
     preprocessing_digest: Mapped[str | None]
     provenance: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    draft_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("drafts.id", use_alter=True))
+    draft_id: Mapped[uuid.UUID | None] = mapped_column(
+        ForeignKey("drafts.id", use_alter=True), index=True
+    )
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     changed_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
@@ -357,7 +372,7 @@ class Draft(Base):
 
     id: Mapped[uuid.UUID] = id_column()
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
-    request_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("draft_requests.id"))
+    request_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("draft_requests.id"), index=True)
     revision: Mapped[int]
     purpose: Mapped[str]
     status: Mapped[str] = mapped_column(server_default="UNREVIEWED")
@@ -523,12 +538,8 @@ class Event(Base):
     __table_args__ = (
         # A timeline is read from its newest line on.
         Index("ix_events_study_id", "study_id", "id"),
-        # The sweep asks which workers died one after the other.
-        Index(
-            "ix_events_work_ended",
-            "id",
-            postgresql_where=text(f"kind IN ({_listed(WORK_ENDED)})"),
-        ),
+        # The sweep asks what became of a worker's last studies.
+        Index("ix_events_work_ended", "worker", "id", postgresql_where=text("worker IS NOT NULL")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -538,6 +549,8 @@ class Event(Base):
     kind: Mapped[str]
     detail: Mapped[str]
     reason: Mapped[str | None]  # a FailReason, HoldReason or EndReason, or why it was skipped
+    # stage@host of the worker whose work on a request ended so; NULL where it says nothing of one
+    worker: Mapped[str | None]
 
 
 class Refusal(Base):
@@ -573,7 +586,7 @@ class Refusal(Base):
 
 
 class Alarm(Base):
-    """A sentence for the person on call; while a stage's is open, its workers claim nothing."""
+    """A sentence for the person on call. While a worker's is open, it claims nothing but trials."""
 
     __tablename__ = "alarms"
     __table_args__ = (
@@ -586,9 +599,10 @@ class Alarm(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    part: Mapped[str]
+    part: Mapped[str]  # a part's name, or stage@host of a worker that stopped itself
     sentence: Mapped[str]
     opened_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    tried_at: Mapped[dt.datetime | None]  # when a stopped worker last tried a study
     closed_at: Mapped[dt.datetime | None]
 
 

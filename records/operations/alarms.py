@@ -1,13 +1,18 @@
-"""Alarms: sentences for the person on call, opened by a part and closed by a person."""
+"""Alarms: sentences for the person on call.
+
+A part opens its alarm. A person closes it, or the part itself once its cause is gone. A worker that
+stopped itself has an alarm under its own name, `stage@host`, so that other machines go on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, false, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.session import interval
 from records.database.tables import Alarm
 
 
@@ -16,17 +21,47 @@ def raise_alarm(session: Session, part: str, sentence: str) -> None:
     session.execute(insert(Alarm).values(part=part, sentence=sentence).on_conflict_do_nothing())
 
 
+def _is_of(part: str) -> ColumnElement[bool]:
+    """Alarms of the part; the name of a stage stands for its workers on all hosts."""
+    return or_(Alarm.part == part, func.split_part(Alarm.part, "@", 1) == part)
+
+
 def open_alarms(session: Session, part: str | None = None) -> Sequence[Alarm]:
     """The open alarms of one part or of all, oldest first."""
     query = select(Alarm).where(Alarm.closed_at.is_(None)).order_by(Alarm.id)
-    return session.scalars(query.where(Alarm.part == part) if part else query).all()
+    return session.scalars(query.where(_is_of(part)) if part else query).all()
 
 
 def close_alarms(session: Session, part: str | None = None) -> int:
     """Close the open alarms of one part or of all; returns how many there were."""
     change = update(Alarm).where(Alarm.closed_at.is_(None)).values(closed_at=func.now())
     return len(
+        session.scalars((change.where(_is_of(part)) if part else change).returning(Alarm.id)).all()
+    )
+
+
+def _trial_is_due(trial_seconds: float) -> ColumnElement[bool]:
+    """An alarm after which the worker may try a study now; never where `trial_seconds` is 0."""
+    last = func.coalesce(Alarm.tried_at, Alarm.opened_at)
+    due: ColumnElement[bool] = last <= func.clock_timestamp() - interval(trial_seconds)
+    return due if trial_seconds else false()
+
+
+def lock_due_trial(session: Session, worker: str, trial_seconds: float) -> Alarm | None:
+    """The worker's open alarm, locked, where a trial is due and no other process makes it."""
+    return session.scalars(
+        select(Alarm)
+        .where(Alarm.part == worker, Alarm.closed_at.is_(None), _trial_is_due(trial_seconds))
+        .with_for_update(skip_locked=True)
+    ).one_or_none()
+
+
+def stopped_workers(session: Session, stage: str, trial_seconds: float) -> set[str]:
+    """The workers of a stage, as `stage@host`, that would claim nothing now."""
+    return set(
         session.scalars(
-            (change.where(Alarm.part == part) if part else change).returning(Alarm.id)
-        ).all()
+            select(Alarm.part).where(
+                Alarm.closed_at.is_(None), _is_of(stage), not_(_trial_is_due(trial_seconds))
+            )
+        )
     )

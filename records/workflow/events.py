@@ -6,20 +6,19 @@ he or she withdrew a draft or took a rejection back.
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Sequence
 
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from records.database.tables import DraftRequest, Event
-from records.states import WORK_ENDED, EventKind, FailReason, Stage
+from records.database.tables import Event
+from records.states import WORK_SUCCEEDED, EventKind, FailReason
 
 TIMELINE_LINES = 200
 """Lines of a timeline that are shown at a time. A film that a device sends again and again adds one
 line each time."""
-
-_SUCCESSES = (EventKind.PREPARED, EventKind.DRAFTED)
 
 
 def append_event(
@@ -30,6 +29,7 @@ def append_event(
     request_id: uuid.UUID | None = None,
     *,
     reason: str | None = None,
+    worker: str | None = None,
 ) -> None:
     """Append a line to the study's timeline, in the caller's transaction.
 
@@ -41,8 +41,9 @@ def append_event(
         request_id: the draft request that it happened to.
         reason: a stable word where there is one: a FailReason, a HoldReason, an EndReason, or the
             reason for which a study is skipped.
+        worker: the worker whose work on the request ended so, as `leases.worker_name` gives it.
     """
-    append_events(session, kind, [(study_id, request_id, detail)], reason=reason)
+    append_events(session, kind, [(study_id, request_id, detail)], reason=reason, worker=worker)
 
 
 def append_events(
@@ -51,8 +52,9 @@ def append_events(
     lines: Sequence[tuple[uuid.UUID, uuid.UUID | None, str]],
     *,
     reason: str | None = None,
+    worker: str | None = None,
 ) -> None:
-    """Append one line of the same kind and reason for each (study, request, detail)."""
+    """Append one line of the same kind, reason and worker for each (study, request, detail)."""
     if lines:
         session.execute(
             insert(Event),
@@ -63,6 +65,7 @@ def append_events(
                     "kind": kind,
                     "detail": detail,
                     "reason": reason,
+                    "worker": worker,
                 }
                 for study_id, request_id, detail in lines
             ],
@@ -90,34 +93,38 @@ def timeline(
     return session.scalars(newest).all()[::-1]
 
 
-def consecutive_worker_deaths(session: Session, stage: Stage, limit: int = 200) -> list[uuid.UUID]:
-    """The requests that a worker of this stage died on, alone, since one last succeeded.
+def last_success(session: Session, worker: str) -> dt.datetime | None:
+    """When a study last went well on this worker; None where none ever did."""
+    return session.scalar(
+        select(Event.at)
+        .where(Event.worker == worker, Event.kind.in_(WORK_SUCCEEDED))
+        .order_by(Event.id.desc())
+        .limit(1)
+    )
+
+
+def consecutive_worker_deaths(session: Session, worker: str, limit: int = 200) -> list[uuid.UUID]:
+    """The requests that a worker died on, alone, since one last went well there.
 
     Args:
         session: the caller's transaction.
-        stage: the stage whose workers died.
-        limit: how many of the newest ends of work are looked at.
+        worker: the worker, as `leases.worker_name` gives it.
+        limit: how many of the newest ends of its work are looked at.
 
     Returns:
         Each request once, the newest death first.
     """
-    success = EventKind.PREPARED if stage is Stage.PREPARE else EventKind.DRAFTED
-    kinds = [kind for kind in WORK_ENDED if kind not in _SUCCESSES or kind is success]
-    # ix_events_work_ended: a night of ten million arrivals is not walked through.
+    # ix_events_work_ended: neither a night of ten million arrivals nor what others did is read.
     rows = session.execute(
-        select(Event.kind, Event.reason, DraftRequest.id, DraftRequest.prepared_blob)
-        .join(DraftRequest, DraftRequest.id == Event.request_id)
-        .where(Event.kind.in_(kinds))
+        select(Event.kind, Event.reason, Event.request_id)
+        .where(Event.worker == worker)
         .order_by(Event.id.desc())
         .limit(limit)
     )
     died: dict[uuid.UUID, None] = {}
-    for kind, reason, request_id, prepared_blob in rows:
-        if kind in (success, EventKind.FORGIVEN):
+    for kind, reason, request_id in rows:
+        if kind in (*WORK_SUCCEEDED, EventKind.FORGIVEN):
             break
-        # A request that has its prepared input died while it was drafted.
-        if reason == FailReason.WORKER_DIED and (
-            (prepared_blob is not None) == (stage is Stage.DRAFT)
-        ):
+        if reason == FailReason.WORKER_DIED and request_id is not None:
             died[request_id] = None
     return list(died)

@@ -50,6 +50,19 @@ class PreparedInput:
     provenance: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class ExpiredLease:
+    """A lease that ran out.
+
+    Attributes:
+        blamed: the worker that may be sick, as `leases.worker_name` gives it; None where nothing
+            speaks against it.
+    """
+
+    request_id: uuid.UUID
+    blamed: str | None
+
+
 def create_request(
     session: Session,
     study: Study,
@@ -158,7 +171,9 @@ def mark_prepared(session: Session, lease: Lease, prepared: PreparedInput) -> bo
             not_before=None,
         )
     )
-    events.append_event(session, lease.study_id, EventKind.PREPARED, "", lease.request_id)
+    events.append_event(
+        session, lease.study_id, EventKind.PREPARED, "", lease.request_id, worker=lease.worker
+    )
     return True
 
 
@@ -201,7 +216,12 @@ def mark_drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> None:
         )
     )
     events.append_event(
-        session, lease.study_id, EventKind.DRAFTED, f"draft {draft_id}", lease.request_id
+        session,
+        lease.study_id,
+        EventKind.DRAFTED,
+        f"draft {draft_id}",
+        lease.request_id,
+        worker=lease.worker,
     )
 
 
@@ -231,6 +251,7 @@ def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:
         f"{reason}: {detail}",
         lease.request_id,
         reason=reason,
+        worker=lease.worker,
     )
     return True
 
@@ -274,6 +295,7 @@ def fail(
         last=for_good or attempts + 1 >= max_attempts,
         retry_seconds=retry_seconds,
         max_attempts=max_attempts,
+        worker=lease.worker,
     )
     return True
 
@@ -289,6 +311,7 @@ def _count_attempt(
     last: bool,
     retry_seconds: float,
     max_attempts: int,
+    worker: str | None,
 ) -> None:
     values: dict[str, Any] = {"attempts": attempts, "reason": reason, "detail": detail}
     if last:
@@ -302,6 +325,7 @@ def _count_attempt(
             f"{reason}: {detail}",
             request_id,
             reason=reason,
+            worker=worker,
         )
         return
     leases.end(session, [request_id])
@@ -323,15 +347,28 @@ def _count_attempt(
         f"{reason}: {detail} (attempt {attempts} of {max_attempts})",
         request_id,
         reason=reason,
+        worker=worker,
     )
 
 
-def restore_attempts(session: Session, request_ids: Sequence[uuid.UUID]) -> int:
+def restore_attempts(
+    session: Session,
+    request_ids: Sequence[uuid.UUID],
+    worker: str | None = None,
+    *,
+    wait_seconds: float = 0.0,
+) -> int:
     """Give the last attempt back: the worker turned out to be at fault, not these studies.
 
     Only a request that still stands as that attempt left it gets it back: one that waits to be
     tried again, or that FAILED by it and is still its study's newest. A request that somebody works
     on again, and one that a person or late images ended, stay as they are.
+
+    Args:
+        session: the caller's transaction.
+        request_ids: the requests.
+        worker: the worker at fault; its deaths are counted anew from here.
+        wait_seconds: nobody claims the requests for so long.
 
     Returns:
         How many requests got their attempt back.
@@ -358,7 +395,7 @@ def restore_attempts(session: Session, request_ids: Sequence[uuid.UUID]) -> int:
     restored = [row for row in rows if row.id not in leased]
     for row in restored:
         row.attempts -= 1
-        row.not_before = None
+        row.not_before = func.clock_timestamp() + interval(wait_seconds) if wait_seconds else None
         if row.state == RequestState.FAILED:
             row.state, row.reason, row.detail = RequestState.WAITING, "", ""
         row.changed_at = func.clock_timestamp()
@@ -367,23 +404,28 @@ def restore_attempts(session: Session, request_ids: Sequence[uuid.UUID]) -> int:
         session,
         EventKind.FORGIVEN,
         [(row.study_id, row.id, "the worker was sick") for row in restored],
+        worker=worker,
     )
     return len(restored)
 
 
-def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> int:
+def expire_leases(
+    session: Session, max_attempts: int, retry_seconds: float, limit: int = 200
+) -> list[ExpiredLease]:
     """End leases that ran out, because their worker died or hangs.
 
     The requests become suspects. A suspect was claimed alone, so its own study is at fault: that
-    costs an attempt.
+    costs an attempt. Where other studies went well on the same worker since that lease was last
+    renewed, the worker is well, and this death is no evidence against it.
 
     Returns:
-        How many leases ended.
+        The leases that ended; call again while there are `limit` of them.
     """
     expired = session.execute(
         select(DraftRequest, LiveLease)
         .join(LiveLease, LiveLease.request_id == DraftRequest.id)
         .where(LiveLease.expires_at < func.clock_timestamp())
+        .limit(limit)
         .with_for_update(of=[DraftRequest, LiveLease], key_share=True, skip_locked=True)
         .execution_options(populate_existing=True)
     ).all()
@@ -401,7 +443,8 @@ def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> 
             .values(suspect=True, changed_at=func.clock_timestamp())
             .execution_options(synchronize_session=False)
         )
-    for request, lease in expired:
+    ended = [ExpiredLease(lease.request_id, _blamed(session, lease)) for _, lease in expired]
+    for (request, lease), outcome in zip(expired, ended, strict=True):
         if lease.alone:
             _count_attempt(
                 session,
@@ -413,8 +456,45 @@ def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> 
                 last=request.attempts + 1 >= max_attempts,
                 retry_seconds=retry_seconds,
                 max_attempts=max_attempts,
+                worker=outcome.blamed,
             )
-    return len(expired)
+    return ended
+
+
+def _blamed(session: Session, lease: LiveLease) -> str | None:
+    """The worker that may be sick, because it died on this study alone and did nothing since."""
+    if not lease.alone:
+        return None
+    worker = leases.worker_name(lease.stage, lease.owner)
+    last_success = events.last_success(session, worker)
+    return None if last_success is not None and last_success > lease.renewed_at else worker
+
+
+def wake_due(session: Session, limit: int) -> int:
+    """Let requests be claimed whose `not_before` has passed; a trigger makes them claimable.
+
+    Returns:
+        How many were woken; call again while there are `limit` of them.
+    """
+    due = (
+        select(DraftRequest.id)
+        .where(
+            DraftRequest.not_before <= func.now(),
+            DraftRequest.state.in_([state.value for state in OPEN]),
+        )
+        .order_by(DraftRequest.not_before)
+        .limit(limit)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    return len(
+        session.scalars(
+            update(DraftRequest)
+            .where(DraftRequest.id.in_(due))
+            .values(not_before=None)
+            .returning(DraftRequest.id)
+            .execution_options(synchronize_session=False)
+        ).all()
+    )
 
 
 def cancel(
@@ -447,6 +527,7 @@ def retry(
     reason: str | None = None,
     since: dt.datetime | None = None,
     study_id: uuid.UUID | None = None,
+    limit: int = 1000,
 ) -> int:
     """FAILED -> WAITING with all attempts; the study is prepared afresh.
 
@@ -459,9 +540,10 @@ def retry(
         reason: only requests that ended for this reason.
         since: only requests that ended at this time or later.
         study_id: only this study's request.
+        limit: how many, at most, so that no transaction locks a night's failures for a minute.
 
     Returns:
-        How many requests went back.
+        How many requests went back; call again, in another transaction, while there are `limit`.
 
     Raises:
         NotAllowed: the named study's newest request is at none of these ends.
@@ -481,9 +563,15 @@ def retry(
         conditions.append(DraftRequest.changed_at >= since)
     if study_id is not None:
         conditions.append(DraftRequest.study_id == study_id)
+    chosen = (
+        select(DraftRequest.id)
+        .where(*conditions)
+        .limit(limit)
+        .with_for_update(of=DraftRequest, key_share=True, skip_locked=study_id is None)
+    )
     rows = session.execute(
         _move(RequestState.WAITING)
-        .where(*conditions)
+        .where(DraftRequest.id.in_(chosen))
         .values(
             attempts=0,
             reason="",

@@ -232,6 +232,41 @@ def test_three_different_failing_in_a_row_stop_the_worker_with_all_forgiven():
     assert draft() == 4
 
 
+def test_a_sick_machine_stops_alone_and_tries_one_study_after_a_while(night):
+    night(trial_seconds=300)
+    prepared(1, 2, 3, 4, 5)
+    with pytest.raises(WorkerSick):
+        draft(Reporter(poison=lambda case: True), owner="sick:1")
+
+    def let_time_pass():
+        with unit_of_work() as session:
+            session.execute(
+                text(
+                    "UPDATE alarms SET opened_at = opened_at - interval '1 hour',"
+                    " tried_at = tried_at - interval '1 hour'"
+                )
+            )
+
+    def sick_alarms():
+        with unit_of_work() as session:
+            return [alarm.part for alarm in alarms.open_alarms(session, "draft")]
+
+    assert sick_alarms() == ["draft@sick"]
+    assert draft(Reporter(), owner="sick:2") == 0  # restarted
+    let_time_pass()
+    broken = Reporter(poison=lambda case: True)
+    assert draft(broken, owner="sick:2") == 0
+    assert [len(batch) for batch in broken.batches] == [1]  # the trial
+    assert sick_alarms() == ["draft@sick"]
+    tried, waiting = set(broken.batches[0]), Reporter(batch=1)
+    assert draft(waiting, owner="well:1", is_stopping=lambda: bool(waiting.batches)) == 1
+    let_time_pass()
+    mended = Reporter(batch=1)
+    assert draft(mended, owner="sick:3") == 3  # the trial, and then the others
+    assert sick_alarms() == []
+    assert tried.isdisjoint(mended.batches[0])
+
+
 def test_one_failing_again_and_again_is_no_sick_worker():
     (bad,) = prepared(1)
     assert draft(Reporter(poison=lambda case: True)) == 0

@@ -59,7 +59,7 @@ def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
 
     def expired():
         with unit_of_work() as session:
-            return requests.expire_leases(session, 3, 0.0)
+            return len(requests.expire_leases(session, 3, 0.0))
 
     assert eventually(expired, 10) == 1
 

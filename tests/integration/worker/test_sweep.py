@@ -6,15 +6,17 @@ import json
 
 import pytest
 import redis
+from sqlalchemy import text
 
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
 from records.errors import BrokerDown
 from records.operations import alarms
 from records.states import Stage, VisibleState
-from records.workflow import leases
+from records.workflow import leases, requests
 from tests.support.stored_studies import PLANTED_NAME, close_studies, store_studies, visible_state
 from worker import bells, sweep
+from worker.circuit_breaker import CircuitBreaker
 from worker.sweep import SweepResult
 
 
@@ -34,6 +36,77 @@ def test_quiet_studies_are_closed_however_many(queue, monkeypatch):
     ids = store_studies(1, 2, 3, 4, 5)
     assert sweep.sweep() == SweepResult(closed=5, expired=0, rung=5)
     assert {visible_state(study) for study in ids} == {VisibleState.WAITING}
+
+
+def test_bells_are_rung_between_turns(queue, monkeypatch):
+    monkeypatch.setattr(sweep, "CLOSE_AT_ONCE", 2)
+    monkeypatch.setattr(sweep, "EXPIRE_AT_ONCE", 2)
+    store_studies(1, 2, 3, 4, 5)
+    rung = []
+    take_turn = sweep._take_turn
+
+    def count_bells(result):
+        rung.append(queue.llen("prepare"))
+        return take_turn(result)
+
+    monkeypatch.setattr(sweep, "_take_turn", count_bells)
+    sweep.sweep()
+    assert rung == [0, 2, 4]
+    claim(seconds=0.0)
+    assert sweep.sweep().expired == 5
+
+
+def test_what_waited_for_its_time_is_woken_and_rung_for(queue):
+    store_studies(1)
+    close_studies()
+    with unit_of_work() as session:
+        session.execute(text("UPDATE draft_requests SET not_before = now() + interval '1 hour'"))
+    assert sweep.sweep() == SweepResult()
+    with unit_of_work() as session:
+        session.execute(text("UPDATE draft_requests SET not_before = now() - interval '1 s'"))
+    assert sweep.sweep() == SweepResult(woken=1, rung=1)
+
+
+def test_two_kills_of_a_healthy_worker_are_no_sickness(queue, night):
+    night(retry_seconds=3600, sick_after=3)
+    store_studies(*range(1, 9))
+    close_studies()
+    claim(limit=4, seconds=0.0)  # all processes are killed
+    sweep.sweep()
+    for _ in range(4):  # and killed again, each with a suspect
+        assert len(claim(seconds=0.0)) == 1
+    (other,) = claim(limit=1)  # those that replace them go on, long before the sweep looks
+    with unit_of_work() as session:
+        assert requests.skip(session, other, "test", "test")
+    assert sweep.sweep().expired == 4
+    with unit_of_work() as session:
+        assert alarms.open_alarms(session) == []
+
+
+def test_a_trial_that_kills_its_process_costs_no_attempt_and_the_next_takes_another_study(
+    queue, night
+):
+    night(sick_after=3, trial_seconds=300)
+    (first, second) = store_studies(1, 2)
+    close_studies()
+    with unit_of_work() as session:
+        alarms.raise_alarm(session, "prepare@w", "sick")
+        session.execute(text("UPDATE draft_requests SET suspect = true"))
+        session.execute(text("UPDATE alarms SET opened_at = now() - interval '1 hour'"))
+    with unit_of_work() as session:
+        (trial,) = CircuitBreaker(Stage.PREPARE).claim(session, "w:1", 10)
+        session.execute(text("UPDATE leases SET expires_at = now() - interval '1 s'"))
+    assert trial.study_id == first
+    assert sweep.sweep().expired == 1
+    with unit_of_work() as session:
+        row = session.get(DraftRequest, trial.request_id)
+        assert (row.attempts, row.not_before is not None) == (0, True)
+        assert len(alarms.open_alarms(session, "prepare@w")) == 1
+        assert CircuitBreaker(Stage.PREPARE).claim(session, "w:2", 10) == []
+        session.execute(text("UPDATE alarms SET tried_at = now() - interval '1 hour'"))
+    with unit_of_work() as session:
+        (trial,) = CircuitBreaker(Stage.PREPARE).claim(session, "w:2", 10)
+    assert trial.study_id == second
 
 
 def test_a_message_holds_a_requests_id_and_nothing_else(queue):

@@ -38,9 +38,9 @@ def fail(lease, reason, detail="it broke", *, for_good=False):
         )
 
 
-def deaths(stage=Stage.PREPARE, **limits):
+def deaths(worker="prepare@w", **limits):
     with unit_of_work() as session:
-        return events.consecutive_worker_deaths(session, stage, **limits)
+        return events.consecutive_worker_deaths(session, worker, **limits)
 
 
 def reasons(study_id):
@@ -89,9 +89,23 @@ def test_deaths_of_suspects_are_counted_since_the_last_success():
     dead = [die()[0] for _ in range(3)]
     assert set(deaths()) == set(dead)
     assert deaths(limit=1) == deaths()[:1]
-    assert deaths(Stage.DRAFT) == []
+    assert deaths("draft@w") == deaths("prepare@another") == []
     prepare(claim()[0])
     assert deaths() == []
+
+
+def test_a_death_is_no_evidence_where_the_worker_went_on():
+    """Its processes were killed, and were replaced before the lease ran out."""
+    for n in range(4):
+        complete(new_instance(f"1.{n}"))
+    die()
+    claim(seconds=0.0)  # its process is killed
+    (other,) = claim()
+    prepare(other)
+    expire()
+    assert deaths() == []
+    assert die() != []  # nothing went well after this one
+    assert len(deaths()) == 1
 
 
 def test_other_failures_are_no_deaths():

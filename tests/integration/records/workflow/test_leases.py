@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy import text
 
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest
 from records.states import FailReason, Stage
 from records.workflow import drafts, leases, requests, studies
 from tests.support.registered_studies import (
@@ -63,8 +62,8 @@ def test_a_claim_committed_while_another_one_reads_is_not_made_twice():
     complete(new_instance())
     (first,) = claim(owner="first")
     with unit_of_work() as session:
-        request = session.get_one(DraftRequest, first.request_id)  # as a statement of before saw it
-        arguments = Stage.PREPARE, "second", [request], False, 60.0
+        # The request as a statement of before saw it: it could be claimed.
+        arguments = Stage.PREPARE, "second", [first.request_id], False, 60.0
         assert leases._insert_leases(session, *arguments) == {}
     assert [row.owner for row in live_leases()] == ["first"]
 

@@ -47,7 +47,7 @@ def fail(lease, max_attempts=3, **more):
 
 def take_back(max_attempts=3):
     with unit_of_work() as session:
-        return requests.expire_leases(session, max_attempts, 0.0)
+        return len(requests.expire_leases(session, max_attempts, 0.0))
 
 
 def state(study_id):
@@ -314,6 +314,17 @@ def test_retry_brings_back_what_failed_for_a_reason_and_since_a_time():
         assert requests.retry(session, since=later) == 0
         assert requests.retry(session, reason="MODEL_ERROR") == 1
     assert state(first) is VisibleState.WAITING
+
+
+def test_many_are_retried_in_batches():
+    for n in range(5):
+        complete(new_instance(f"1.{n}"))
+        fail(claim()[0], for_good=True)
+    batches = []
+    while not batches or batches[-1] == 2:
+        with unit_of_work() as session:
+            batches.append(requests.retry(session, limit=2))
+    assert batches == [2, 2, 1]
 
 
 def test_a_skipped_study_comes_back_only_when_it_or_its_reason_is_named():
