@@ -22,6 +22,7 @@ from intake.dicom.limits import (
     is_valid_uid,
     skip_reason,
 )
+from model.dicom.characters import decode_escapes
 from model.dicom.indication import find_priority
 from records.blobs import Blobs
 from records.database.session import unit_of_work
@@ -139,6 +140,7 @@ def read_header(path: Path) -> Dataset:
         )
         if any(getattr(raw, "value", "") is None and raw.length for raw in header.values()):
             raise ObjectRefused(RefusalReason.UNREADABLE)  # a value that was too long to be read
+        decode_escapes(header)
         for _ in header:  # converts each value now, so that its errors come now
             pass
     except Exception:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from model.dicom.positioning import without_positioning
+
 
 class Header(Protocol):
     """A pydicom Dataset, or a plain mapping from DICOM keyword to value; sequences are lists."""
@@ -46,7 +48,8 @@ class Rule:
         strength: How much a match decides.
         keywords: The DICOM keywords to look under, "Sequence.Keyword" for an element of a
             sequence's items.
-        pattern: A regular expression, searched in the value in capitals with `_` as a space.
+        pattern: A regular expression, searched in the value in capitals with `_` as a space. The
+            words of an image or order are read without the phrases of `model.dicom.positioning`.
         rationale: Why a match counts.
         group: Hints of one group come from one source and count once.
         overridable: Gives way to an INSTANCE rule with another answer instead of contradicting it.
@@ -112,6 +115,9 @@ _ORDER_KEYWORDS = (
     "RequestAttributesSequence.RequestedProcedureCodeSequence.CodeMeaning",
 )
 _BODY_PART_KEYWORDS = ("BodyPartExamined", "AnatomicRegionSequence.CodeMeaning")
+
+_WORD_KEYWORDS = {*_IMAGE_KEYWORDS, *_ORDER_KEYWORDS}
+"""Keywords under which people write words, and not a body part alone."""
 
 _CHEST_PATTERN = (
     r"\b(CHEST|THORAX|THORACE|TORAX|TÓRAX|TORACE|LUNGS?|LUNGE|POUMONS?|CXR|PULMON\w*)\b"
@@ -219,7 +225,10 @@ def _matches(rules: Sequence[Rule], header: Header) -> Iterator[Evidence]:
     for rule in rules:
         for keyword in rule.keywords:
             for value in read_texts(header, keyword):
-                if re.search(rule.pattern, value.upper().replace("_", " ")):
+                text = value.upper().replace("_", " ")
+                if keyword in _WORD_KEYWORDS:
+                    text = without_positioning(text)
+                if re.search(rule.pattern, text):
                     yield Evidence(rule, keyword, value)
 
 

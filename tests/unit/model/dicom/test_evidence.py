@@ -67,6 +67,55 @@ BODY_PARTS: list[tuple[dict[str, Any], str, str]] = [
     ({"BodyPartExamined": "EXTREMITY"}, UNKNOWN, NO),
     ({"BodyPartExamined": "EXTREMITY", "StudyDescription": "XR CHEST"}, UNKNOWN, ""),
     ({"BodyPartExamined": "EXTREMITY", "StudyDescription": "XR KNEE"}, NO, NO),
+    # Words of how the patient stands, lies or is protected name no body part of the image.
+    *(
+        ({"BodyPartExamined": "CHEST", keyword: words}, YES, YES)
+        for keyword in ("SeriesDescription", "StudyDescription", "ProtocolName")
+        for words in (
+            "PA ARMS UP",
+            "AP ARMS DOWN",
+            "LAT, both arms over head",
+            "Left arm raised",
+            "arms-up",
+            "UNABLE TO RAISE ARMS",
+            "SHOULDERS FORWARD",
+            "PA SHOULDERS ROLLED FORWARD",
+            "HAND ON HIP",
+            "PA hands on hips",
+            "HANDS_BEHIND_HEAD",
+            "HEAD FIRST SUPINE",
+            "HEAD OF BED UP",
+            "AP 6 FEET",
+            "CHIN UP",
+            "PELVIC SHIELD",
+            "NASAL CANNULA",
+            "BREAST IMPLANTS",
+            "C-ARM",
+            "PORTABLE KNEES BENT",
+            "SCAPULA OUT",
+            "RIGHT HAND SIDE",
+        )
+    ),
+    # The part alone, and its own positions, are that part.
+    *(
+        ({"BodyPartExamined": "CHEST", "SeriesDescription": words}, UNKNOWN, "")
+        for words in (
+            "ARM",
+            "LEFT ARM AP",
+            "HAND PA",
+            "SHOULDER Y",
+            "HEAD",
+            "HEAD AP",
+            "FOOT OBL",
+            "KNEE EXTENDED",
+            "NECK OF FEMUR",
+            "NECK EXTENSION",
+            "ELBOW FLEXED",
+            "PA ARMS UP AND HAND",
+        )
+    ),
+    ({"SeriesDescription": "ARM"}, NO, NO),
+    ({"SeriesDescription": "CHEST HAND PA"}, UNKNOWN, ""),
     # Nothing is said.
     ({}, UNKNOWN, ""),
     ({"BodyPartExamined": ""}, UNKNOWN, ""),
@@ -91,6 +140,9 @@ PROJECTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"SeriesDescription": "LAT DECUB LEFT"}, UNKNOWN, ""),
     ({"ProtocolName": "CHEST_PA"}, FRONTAL, FRONTAL),
     ({"ProtocolName": "AP OBLIQUE"}, UNKNOWN, ""),
+    ({"SeriesDescription": "PA ARMS UP"}, FRONTAL, FRONTAL),
+    ({"SeriesDescription": "LAT, ARMS UP"}, LATERAL, LATERAL),
+    ({"SeriesDescription": "PORT CHEST PA CATHETER"}, UNKNOWN, ""),
     # The words of an order name both views, so they are not read.
     ({"StudyDescription": "CHEST LATERAL"}, UNKNOWN, ""),
     # "PA" is a default on many machines: a hint, and one hint does not decide.
