@@ -21,7 +21,7 @@ BUNDLES = Path(__file__).parent / "bundles"
 SHIPPED = {"demo": BUNDLES / "phantoms", "phantoms": BUNDLES / "phantoms"}
 """Names of the bundles that come with the software."""
 
-PREPROCESSING = "nightdraft-film-2"
+PREPROCESSING = "nightdraft-film-3"
 """The version of what model.dicom.pixels does; it changes whenever a view would."""
 
 

@@ -111,6 +111,7 @@ class HoldReason(StrEnum):
     CHEST_UNKNOWN = "CHEST_UNKNOWN"
     VIEW_UNKNOWN = "VIEW_UNKNOWN"
     AGE_UNKNOWN = "AGE_UNKNOWN"
+    IMAGE_EMPTY = "IMAGE_EMPTY"
 
 
 HOLD_SENTENCES: dict[HoldReason, str] = {
@@ -132,6 +133,10 @@ HOLD_SENTENCES: dict[HoldReason, str] = {
     HoldReason.AGE_UNKNOWN: (
         "The patient's age is not in the headers, and the model is for adults. "
         "Proceeding takes the patient for an adult."
+    ),
+    HoldReason.IMAGE_EMPTY: (
+        "A film shows nothing: it is black, white or of one grey in every window. "
+        "Proceeding drafts from it and says so on the draft."
     ),
 }
 

@@ -134,7 +134,11 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
     if images and not (blobs.root / "instances").is_dir():
         raise PartError(f"the data folder {blobs.root} holds no instances: is its disk mounted?")
     failpoint("while-preparing")
-    result = build_case(images, other_objects, manifest, approved, config)
+
+    def keep_picture(image: StoredImage, jpeg: bytes) -> None:
+        blobs.write_picture(str(image.path.relative_to(blobs.root)), jpeg)
+
+    result = build_case(images, other_objects, manifest, approved, config, keep_picture)
     key = ""
     if isinstance(result, BuiltCase):
         key = blobs.write_prepared(result.digest, pack(result.case))

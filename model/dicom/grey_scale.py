@@ -237,7 +237,7 @@ class _LookupTable:
 
     def look_up(self, values: Values) -> Values:
         index = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.intp)
-        return self.entries[index].astype(np.float64)
+        return np.asarray(self.entries[index], np.float64)
 
 
 def _lookup_items(header: pydicom.Dataset, sequence: str) -> list[pydicom.Dataset]:

@@ -35,6 +35,9 @@ from model.errors import DecoderUnavailable, DecodingLimit, HeaderLimit, NoPixel
 PATIENCE = 6
 """How many times its processor time an image may take by the clock, on a machine that is busy."""
 
+LEAST_PATIENCE = 60.0
+"""Seconds by the clock that every image may take. The child starts within them."""
+
 JPEG_QUALITY = 85
 _ERRORS = {error.__name__: error for error in (DecodingLimit, HeaderLimit, NoPixels, PixelError)}
 _NEAR_LIMIT = 0.9  # of the memory limit: a decoder that failed there failed for lack of memory
@@ -121,15 +124,15 @@ class ImageProcess:
             child = self._child = _start_child(self._memory_mb, self._seconds)
         assert child.stdin is not None
         assert child.stdout is not None
+        patience = max(LEAST_PATIENCE, PATIENCE * self._seconds)
         try:
             child.stdin.write(json.dumps(request).encode() + b"\n")
             child.stdin.flush()
-            return _read_answer(child.stdout, time.monotonic() + PATIENCE * self._seconds)
+            return _read_answer(child.stdout, time.monotonic() + patience)
         except TimeoutError:
             self.close()
             raise DecoderUnavailable(
-                f"a film took more than {PATIENCE * self._seconds:g} s: is the disk or the machine "
-                "overloaded?"
+                f"a film took more than {patience:g} s: is the disk or the machine overloaded?"
             ) from None
         except (EOFError, BrokenPipeError):
             status = child.wait()

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     UNKNOWN_AGE = "unknown_age"
     VIEW_NOT_WANTED = "view_not_wanted"
     UNKNOWN_VIEW = "unknown_view"
+    EMPTY = "empty"
     FOR_PROCESSING = "for_processing"
     MORE_THAN_NEEDED = "more_than_needed"
     # Of a study.
@@ -70,6 +71,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.UNKNOWN_AGE: "The patient's age is not known, and this model has a least age.",
     Reason.VIEW_NOT_WANTED: "Its view is not one that this model reads.",
     Reason.UNKNOWN_VIEW: "Nothing says for certain whether it is frontal or lateral.",
+    Reason.EMPTY: "It shows nothing: it is black, white or of one grey in every window.",
     Reason.FOR_PROCESSING: "It is raw (FOR PROCESSING), and the same film came FOR PRESENTATION.",
     Reason.MORE_THAN_NEEDED: "The model reads only so many films, and others were preferred.",
     Reason.NO_FILMS: "The study has no films.",
@@ -84,6 +86,7 @@ NOTES: dict[Reason, str] = {
     Reason.FOR_PROCESSING: "Drafted from a raw film (FOR PROCESSING).",
     Reason.NO_PIXELS: "A film of the study came without its pixels.",
     Reason.UNREADABLE: "A film of the study could not be read.",
+    Reason.EMPTY: "A film of the study shows nothing.",
     Reason.MORE_THAN_NEEDED: "The study has more films than were read.",
 }
 """A note for the reader of the draft, where something was open and the study was drafted."""
@@ -91,6 +94,7 @@ NOTES: dict[Reason, str] = {
 _NOTED = {
     Reason.NO_PIXELS,
     Reason.UNREADABLE,
+    Reason.EMPTY,
     Reason.MORE_THAN_NEEDED,
     Reason.UNKNOWN_BODY_PART,
 }
@@ -119,8 +123,8 @@ class Instance:
         burned_in: Whether (0028,0301) says that the pixels contain an annotation.
         rejected: Whether it is a quality control image (0028,0300).
         sop_instance_uid: The SOP instance UID.
-        fault: A reason from elsewhere that rules the image out (its pixels are missing or cannot
-            be read), or None.
+        fault: A reason from elsewhere that rules the image out (its pixels are missing, cannot be
+            read or show nothing), or None.
     """
 
     source: str

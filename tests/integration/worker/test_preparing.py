@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import imagecodecs
+import numpy as np
+import pydicom
 import pytest
+from pydicom.encaps import encapsulate
 
 from model.case import unpack
 from records.blobs import Blobs
@@ -301,3 +305,57 @@ def test_only_requests_of_this_bundle_are_claimed():
     with unit_of_work() as session:
         session.get(DraftRequest, request_of(study).id).bundle = "another's digest"
     assert prepare() == 0
+
+
+def blank(path):
+    dataset = pydicom.dcmread(path)
+    dataset.PixelData = b"\0" * len(dataset.PixelData)
+    dataset.save_as(path)
+
+
+def test_a_film_that_shows_nothing_waits_for_a_person_and_its_picture_is_kept():
+    (study,) = store_studies(1)
+    frontal = blob_paths(study)[0]
+    blank(frontal)
+    assert prepare() == 0
+    assert visible_state(study) is VisibleState.HELD
+    blobs = Blobs(settings().data_dir)
+    with unit_of_work() as session:
+        (hold,) = holds.list_by_study(session, study)
+        assert hold.reason == HoldReason.IMAGE_EMPTY
+        (instance,) = studies.list_instances(session, study, InstanceState.KEPT)
+        assert (blobs.read_picture(instance.blob) or b"")[:2] == b"\xff\xd8"
+        holds.decide(session, study, Decision.PROCEED, "Dr. Roe")
+    assert prepare() == 1
+    assert "A film of the study shows nothing." in request_of(study).provenance["notes"]
+    blobs.remove(instance.blob)
+    assert blobs.read_picture(instance.blob) is None
+
+
+def test_a_film_that_asks_for_too_much_fails_alone():
+    """Its neighbours are prepared, and the reason says what it was."""
+    good, bad, last = store_studies(1, 2, 3)
+    samples = np.zeros((32, 32), np.uint8)
+    data = bytes(imagecodecs.jpeg2k_encode(samples, level=0, codecformat="j2k"))
+    at = data.index(b"\xff\x52") + 12  # precincts of 1 x 1 behind the coding style
+    levels = data[at - 5]
+    data = bytearray(data[:at] + b"\0" * (levels + 1) + data[at:])
+    cod = at - 12
+    data[cod + 2 : cod + 4] = (12 + levels + 1).to_bytes(2, "big")
+    data[cod + 4] |= 1
+    for place in (8, 12, 24, 28):
+        data[place : place + 4] = (6000).to_bytes(4, "big")
+    dataset = pydicom.dcmread(blob_paths(bad)[0])
+    dataset.Rows = dataset.Columns = 6000
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
+    dataset.PixelData = encapsulate([bytes(data)])
+    dataset["PixelData"].is_undefined_length = True
+    dataset.save_as(blob_paths(bad)[0])
+    assert prepare() == 2
+    assert visible_state(good) is PREPARED
+    assert visible_state(last) is PREPARED
+    assert visible_state(bad) is FAILED
+    assert request_of(bad).attempts == 1
+    assert "precincts" in request_of(bad).detail
