@@ -23,6 +23,7 @@ from records.database.session import database_time, unit_of_work
 from records.database.tables import Heartbeat
 from records.errors import BundleUnusable, NightdraftError, PartError
 from records.operations import heartbeats, overview, refusals
+from records.operations.scrub import ScrubState, read_scrub_state
 from records.settings import Settings
 from records.states import Stage
 from records.workflow import worklist
@@ -197,6 +198,8 @@ class SystemCollector(Collector):
             since = worklist.oldest_waiting(session)
             now = database_time(session)
             parts = overview.read_parts(session)
+            stored = read_scrub_state(session)
+        yield from _from_scrub(stored)
         yield _gauge(
             "nightdraft_studies",
             "Studies by visible state",
@@ -234,6 +237,18 @@ _DRAFT_FAMILIES = {
     "reruns": ("nightdraft_draft_reruns", "Studies run again in float32 since the worker began"),
 }
 """A draft worker's facts and their families. "Lately" is since its last heartbeat."""
+
+
+def _from_scrub(stored: ScrubState) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "nightdraft_damaged_files", "Stored files that are gone or changed", value=stored.damaged
+    )
+    for name, description, at in (
+        ("nightdraft_scrub_read", "When a stored file was last read again", stored.read_at),
+        ("nightdraft_scrub_round", "When all files had been read again", stored.round_ended_at),
+    ):
+        if at is not None:
+            yield GaugeMetricFamily(f"{name}_timestamp_seconds", description, value=at.timestamp())
 
 
 def _from_draft_workers(running: Iterable[Heartbeat]) -> Iterator[Metric]:

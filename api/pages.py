@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -17,8 +17,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from api.rendering import render
-from api.schemas import DecisionRequest, SearchText
-from api.studies import CountsCache, StudyRecord, decide, load_study
+from api.schemas import DecisionRequest, ReinstatementRequest, SearchText, WithdrawalRequest
+from api.studies import CountsCache, StudyRecord, decide, load_study, reinstate, withdraw
 from records.database.session import unit_of_work
 from records.operations import overview, refusals
 from records.states import HOLD_SENTENCES, HoldReason, InstanceState, VisibleState
@@ -129,17 +129,42 @@ async def form_fields(request: Request) -> list[tuple[str, str]]:
 FormFields = Annotated[list[tuple[str, str]], Depends(form_fields)]
 
 
+_Form = TypeVar("_Form", bound=BaseModel)
+
+
+def _validate(model: type[_Form], values: dict[str, Any]) -> _Form:
+    """What a form says, checked as REST checks it."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from None
+
+
 @router.post("/studies/{study}/decision")
 def post_decision(study: uuid.UUID, fields: FormFields) -> Response:
     """PROCEED or CANCEL, by the form on the study's page."""
-    values: dict[str, Any] = dict(fields)
-    values["holds"] = [value for name, value in fields if name == "holds"]
-    try:
-        decision = DecisionRequest.model_validate(values)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False)) from None
+    hold_ids = [value for name, value in fields if name == "holds"]
+    decision = _validate(DecisionRequest, dict(fields) | {"holds": hold_ids})
     with unit_of_work() as session:
         decide(session, str(study), decision)
+    return _redirect_to(study)
+
+
+@router.post("/studies/{study}/withdraw")
+def post_withdrawal(study: uuid.UUID, fields: FormFields) -> Response:
+    """Withdraw the draft that the page shows."""
+    withdrawal = _validate(WithdrawalRequest, dict(fields))
+    with unit_of_work() as session:
+        withdraw(session, str(study), withdrawal)
+    return _redirect_to(study)
+
+
+@router.post("/studies/{study}/reinstate")
+def post_reinstatement(study: uuid.UUID, fields: FormFields) -> Response:
+    """Let rejected films count again."""
+    reinstatement = _validate(ReinstatementRequest, dict(fields))
+    with unit_of_work() as session:
+        reinstate(session, str(study), reinstatement)
     return _redirect_to(study)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from records.states import WARNING, VisibleState
+from records.states import DAMAGE_SENTENCES, WARNING, VisibleState
 
 PACKAGE_DIR = Path(__file__).parent
 
@@ -97,6 +97,7 @@ _TEMPLATES.filters |= {
 }
 _TEMPLATES.globals |= {
     "WARNING": WARNING,
+    "DAMAGE_SENTENCES": DAMAGE_SENTENCES,
     "STATE_SENTENCES": STATE_SENTENCES,
     "RETRY_LABELS": RETRY_LABELS,
 }

@@ -16,11 +16,14 @@ from records.operations import overview
 from records.operations.overview import Workload
 from records.states import (
     HOLD_SENTENCES,
+    REJECTION_SENTENCES,
     WARNING,
+    Damage,
     Decision,
     HoldReason,
     InstanceState,
     Priority,
+    RejectionReason,
     VisibleState,
 )
 from records.workflow.worklist import WorklistRow
@@ -143,11 +146,45 @@ class SentenceConfidence(_FromRow):
     least: float
 
 
+class SupportedStatement(BaseModel):
+    """A finding that a sentence names, and whether the image model supports it."""
+
+    section: Literal["findings", "impression"]
+    sentence: str
+    observation: str
+    verdict: Literal["supported", "not supported", "undecided", "not assessed"]
+    score: float | None
+
+
+class OmittedFinding(BaseModel):
+    """A finding that the image model sees and the draft does not name, or denies."""
+
+    observation: str
+    is_denied: bool
+    score: float
+
+
+class ImageSupport(BaseModel):
+    """What the image model says of a draft, by thresholds that allow a share of errors.
+
+    undecided_share: of the observations that can be assessed. studies: from which the thresholds
+    were made; error_rate: the share of present findings that are called not supported, and of
+    absent ones that are called present.
+    """
+
+    statements: list[SupportedStatement]
+    omissions: list[OmittedFinding]
+    undecided_share: float | None
+    studies: int
+    error_rate: float
+
+
 class Draft(_FromRow):
     """A draft with all it came from. `text` begins with the warning line.
 
     sentences: those of findings and impression in their order, with their probabilities; null where
-    these are not known.
+    these are not known. support: what the image model says of the findings that the draft names and
+    of those that it does not; null where the bundle has no finding head.
     """
 
     id: uuid.UUID
@@ -174,6 +211,8 @@ class Draft(_FromRow):
     tokens: list[str]
     token_logprobs: list[float]
     sentences: list[SentenceConfidence] | None
+    finding_scores: dict[str, float] | None
+    support: ImageSupport | None
     cut: bool
     device: str
     dtype: str
@@ -209,7 +248,10 @@ class Hold(_FromRow):
 
 
 class Instance(_FromRow):
-    """A received object. image: the path of its picture, for images that may be drafted from."""
+    """A received object. image: the path of its picture, for images that may be drafted from.
+
+    damage: what is wrong with its stored file; null where nothing is known.
+    """
 
     id: uuid.UUID
     sop_instance_uid: str
@@ -222,6 +264,7 @@ class Instance(_FromRow):
     revision: int
     calling_ae: str
     received_at: dt.datetime
+    damage: Damage | None
     image: str | None
 
     @classmethod
@@ -233,6 +276,31 @@ class Instance(_FromRow):
         is_kept = instance.state == InstanceState.KEPT
         image = f"/studies/{instance.study_id}/views/{instance.id}.jpg" if is_kept else None
         return cls(**same_fields, image=image)
+
+
+class Rejection(_FromRow):
+    """An image that a rejection note names; it may not be here yet.
+
+    sentence: the reason for a person. ended_at: when a person took the rejection back, or the image
+    came again after its retention period; null while it stands.
+    """
+
+    sop_instance_uid: str
+    note_sop_instance_uid: str
+    reason: RejectionReason
+    sentence: str
+    calling_ae: str
+    noted_at: dt.datetime
+    ended_at: dt.datetime | None
+    ended_by: str
+
+    @classmethod
+    def from_row(cls, rejection: tables.Rejection) -> Rejection:
+        """The rejection of a row, with its reason in a sentence."""
+        same_fields = {
+            name: getattr(rejection, name) for name in cls.model_fields if name != "sentence"
+        }
+        return cls(**same_fields, sentence=REJECTION_SENTENCES[RejectionReason(rejection.reason)])
 
 
 class Event(_FromRow):
@@ -256,6 +324,7 @@ class StudyDetail(BaseModel):
     instances: list[Instance]
     drafts: list[Draft]
     holds: list[Hold]
+    rejections: list[Rejection]
     timeline: list[Event]
 
 
@@ -356,6 +425,31 @@ class Readiness(BaseModel):
     checks: list[ReadinessCheck]
 
 
+PersonName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_ONE_LINE),
+]
+"""Who decides, as typed."""
+
+
+class WithdrawalRequest(BaseModel):
+    """A person withdraws a draft. draft: the one that was looked at; null takes the current one."""
+
+    by: PersonName
+    reason: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=_ONE_LINE),
+    ]
+    draft: uuid.UUID | None = None
+
+
+class ReinstatementRequest(BaseModel):
+    """A person takes the rejections of a study's films back."""
+
+    by: PersonName
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=_ONE_LINE)] = ""
+
+
 class DecisionRequest(BaseModel):
     """A person's decision on a study's open holds.
 
@@ -364,9 +458,6 @@ class DecisionRequest(BaseModel):
     """
 
     decision: Decision
-    by: Annotated[
-        str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_ONE_LINE),
-    ]
+    by: PersonName
     note: Annotated[str, StringConstraints(max_length=1000, pattern=_MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=20)

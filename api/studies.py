@@ -21,18 +21,29 @@ from api.schemas import (
     DecisionRequest,
     Parts,
     Refusal,
+    ReinstatementRequest,
     SearchText,
     StudyDetail,
     StudyPage,
     StudySummary,
     StudyUid,
+    WithdrawalRequest,
 )
 from records.database.session import unit_of_work
-from records.database.tables import Draft, Event, Hold, Instance
+from records.database.tables import Draft, Event, Hold, Instance, Rejection
 from records.errors import NotAllowed
 from records.operations import overview, refusals
 from records.states import VisibleState
-from records.workflow import drafts, events, holds, requests, studies, worklist
+from records.workflow import (
+    drafts,
+    events,
+    holds,
+    rejections,
+    requests,
+    studies,
+    withdrawals,
+    worklist,
+)
 from records.workflow.worklist import WorklistRow
 
 router = APIRouter(prefix="/api", tags=["studies"])
@@ -46,6 +57,7 @@ class StudyRecord:
     instances: Sequence[Instance]
     drafts: Sequence[Draft]
     holds: Sequence[Hold]
+    rejections: Sequence[Rejection]
     timeline: Sequence[Event]
 
     @property
@@ -69,12 +81,14 @@ def load_study(session: Session, uid: str) -> StudyRecord:
     Raises:
         NotFound: no such study.
     """
-    id_ = studies.get_by_uid(session, uid).id
+    study = studies.get_by_uid(session, uid)
+    id_ = study.id
     return StudyRecord(
         row=worklist.read_row(session, id_),
         instances=studies.list_instances(session, id_),
         drafts=drafts.list_by_study(session, id_),
         holds=holds.list_by_study(session, id_),
+        rejections=rejections.list_by_study(session, study.study_instance_uid),
         timeline=events.timeline(session, id_),
     )
 
@@ -139,6 +153,28 @@ def decide(session: Session, uid: str, decision: DecisionRequest) -> None:
         raise NotAllowed("the study's open holds are not the ones that were looked at")
 
 
+def withdraw(session: Session, uid: str, withdrawal: WithdrawalRequest) -> None:
+    """Withdraw the study's current draft.
+
+    Raises:
+        NotFound: no such study.
+        NotAllowed: there is no draft, another one than was looked at, or its report is signed.
+    """
+    id_ = studies.get_by_uid(session, uid).id
+    withdrawals.withdraw(session, id_, withdrawal.by, withdrawal.reason, withdrawal.draft)
+
+
+def reinstate(session: Session, uid: str, request: ReinstatementRequest) -> None:
+    """Take the rejections of the study's films back.
+
+    Raises:
+        NotFound: no such study.
+        NotAllowed: no film of the study is rejected.
+    """
+    id_ = studies.get_by_uid(session, uid).id
+    rejections.reinstate(session, id_, request.by, request.note)
+
+
 @router.get("/studies", responses=problem_responses(409, 422))
 def list_studies(
     state: Annotated[VisibleState | None, Query(description="Only studies in this state.")] = None,
@@ -167,6 +203,7 @@ def read_study(uid: StudyUid) -> StudyDetail:
         instances=[schemas.Instance.from_row(instance) for instance in record.instances],
         drafts=[schemas.Draft.from_row(draft) for draft in record.drafts],
         holds=[schemas.Hold.from_row(hold) for hold in record.holds],
+        rejections=[schemas.Rejection.from_row(rejection) for rejection in record.rejections],
         timeline=[schemas.Event.from_row(event) for event in record.timeline],
     )
 
@@ -194,6 +231,30 @@ def decide_study(uid: StudyUid, decision: DecisionRequest) -> StudySummary:
     """PROCEED with a held study, or CANCEL its draft."""
     with unit_of_work() as session:
         decide(session, uid, decision)
+        return StudySummary.from_row(
+            worklist.read_row(session, studies.get_by_uid(session, uid).id)
+        )
+
+
+@router.post(
+    "/studies/{uid}/withdraw", responses=problem_responses(400, 403, 404, 409, 411, 413, 422)
+)
+def withdraw_draft(uid: StudyUid, withdrawal: WithdrawalRequest) -> StudySummary:
+    """Withdraw a study's draft: it stays on record and is no longer shown as the study's own."""
+    with unit_of_work() as session:
+        withdraw(session, uid, withdrawal)
+        return StudySummary.from_row(
+            worklist.read_row(session, studies.get_by_uid(session, uid).id)
+        )
+
+
+@router.post(
+    "/studies/{uid}/reinstate", responses=problem_responses(400, 403, 404, 409, 411, 413, 422)
+)
+def reinstate_films(uid: StudyUid, reinstatement: ReinstatementRequest) -> StudySummary:
+    """Let films count again that a rejection note rejected; a new draft is made."""
+    with unit_of_work() as session:
+        reinstate(session, uid, reinstatement)
         return StudySummary.from_row(
             worklist.read_row(session, studies.get_by_uid(session, uid).id)
         )

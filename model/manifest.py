@@ -82,6 +82,8 @@ class Manifest:
         classifier: Names what fills the template `predicted`.
         templates: Other templates that it was trained with.
         adapters: What was merged into the base, in order: name, SHA-256, rank, targets.
+        finding_head: Of a bundle with a finding head: its observations, how it was fitted, its
+            calibration and its scores (model.support).
     """
 
     name: str
@@ -103,6 +105,7 @@ class Manifest:
     classifier: str = ""
     templates: tuple[str, ...] = ()
     adapters: tuple[dict[str, Any], ...] = ()
+    finding_head: dict[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -126,7 +129,7 @@ class Manifest:
 
 _BLOCK = 4 * 2**20
 
-_LATER_FIELDS = ("classifier", "templates", "adapters")
+_LATER_FIELDS = ("classifier", "templates", "adapters", "finding_head")
 """Fields that manifests of the first version do not have."""
 
 NULL = Manifest(

@@ -6,6 +6,7 @@ A file is written under a temporary name, synced, renamed, and its folder is syn
     <root>/instances/<day>/<xx>/   one file for each object, never changed
     <root>/prepared/<xx>/          one file for each digest of what the content was made from
     <root>/pictures/<day>/<xx>/    a picture of an instance for people; it can be made again
+    <root>/lost+found/             what belongs to no row and could not be registered; for a person
 """
 
 from __future__ import annotations
@@ -20,16 +21,19 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from records.errors import DiskFull, NotFound
+from records.states import Damage
 
 _KEY = re.compile(
     r"((instances|pictures)/\d{4}-\d\d-\d\d|prepared)/[0-9a-f]{2}/[0-9a-f-]{32,64}\.(dcm|npz|jpg)"
 )
 _CHUNK = 1 << 20
+_HEAD_BYTES = 144
+"""Preamble, prefix and (0002,0000) UL of four bytes: PS3.10 table 7.1-1."""
 _O_DIRECT = getattr(os, "O_DIRECT", 0)  # Linux
 
 
@@ -39,10 +43,17 @@ class Blobs:
     def __init__(self, data_dir: Path) -> None:
         self.root = data_dir / "blobs"
         self.incoming = self.root / "incoming"
+        self.lost_and_found = self.root / "lost+found"
 
     def make_folders(self) -> None:
         """Make the folders, readable by this user alone, for they hold patients' images."""
-        for folder in (self.root, self.incoming, self.root / "instances", self.root / "prepared"):
+        for folder in (
+            self.root,
+            self.incoming,
+            self.root / "instances",
+            self.root / "prepared",
+            self.lost_and_found,
+        ):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def path(self, key: str) -> Path:
@@ -152,6 +163,47 @@ class Blobs:
         except FileNotFoundError:
             raise NotFound("the blob is gone from the data folder") from None
 
+    def find_damage(self, key: str, size: int, sha256: str) -> Damage | None:
+        """Compare a stored instance with what was received; None where it is whole.
+
+        Args:
+            key: the instance's key.
+            size: bytes of the file.
+            sha256: SHA-256 of its data set, in hex (`DataSetDigest`).
+
+        Raises:
+            OSError: the disk cannot be read; it says nothing of the file.
+        """
+        path = self.path(key)
+        try:
+            if path.stat().st_size != size or data_set_sha256(path) != sha256:
+                return Damage.CHANGED
+        except FileNotFoundError:
+            return Damage.GONE
+        except OSError as error:
+            if error.errno == errno.EIO:  # a block of the file that the disk lost
+                return Damage.CHANGED
+            raise
+        return None
+
+    def set_aside(self, key: str, *, is_damaged: bool = False) -> Path:
+        """Move an instance file into `lost+found`, where a person can look at it.
+
+        Args:
+            key: the file's key.
+            is_damaged: its object has a whole file by now; this one is never registered again.
+        """
+        self.lost_and_found.mkdir(exist_ok=True, mode=0o700)
+        source = self.path(key)
+        target = self.lost_and_found / (source.name + ".damaged" * is_damaged)
+        source.replace(target)
+        _sync_folder(self.lost_and_found)
+        return target
+
+    def list_set_aside(self) -> list[Path]:
+        """The files in `lost+found` whose object is not registered, by name."""
+        return sorted(self.lost_and_found.glob("*.dcm"))
+
     def remove(self, key: str) -> None:
         """Remove a blob, and the picture of an instance; one that is gone already is no error."""
         self.path(key).unlink(missing_ok=True)
@@ -166,16 +218,14 @@ class Blobs:
         """Temporary files older than `hours`: their sender or their process died."""
         yield from _older(self.incoming.glob("*"), hours)
 
-    def old_instances(self, hours: float) -> Iterator[str]:
-        """Keys of instance files older than `hours`, of the last days only.
+    def instance_days(self) -> list[str]:
+        """The days on which instances were received, oldest first, as 2026-01-31."""
+        return sorted(day.name for day in (self.root / "instances").glob("????-??-??"))
 
-        A crash between rename and commit leaves such a file without a row. Older days were
-        looked at when they were young.
-        """
-        today = dt.datetime.now(dt.UTC).date()
-        for days_ago in range(int(hours / 24) + 3):
-            day = self.root / "instances" / (today - dt.timedelta(days=days_ago)).isoformat()
-            for file in _older(day.glob("*/*.dcm"), hours):
+    def old_instances(self, hours: float, days: Sequence[str]) -> Iterator[str]:
+        """Keys of instance files of these days that are older than `hours`."""
+        for day in days:
+            for file in _older((self.root / "instances" / day).glob("*/*.dcm"), hours):
                 yield str(file.relative_to(self.root))
 
     def _make_parent(self, target: Path) -> None:
@@ -185,9 +235,41 @@ class Blobs:
             _sync_folder(folder.parent)
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hex; uses constant memory."""
-    digest = hashlib.sha256()
+class DataSetDigest:
+    """SHA-256 of the data set of a Part 10 file, computed from the file's pieces in order.
+
+    The file meta information before the data set does not count. We write it ourselves and it names
+    the version that wrote it, while an object that comes again after an update must have the same
+    digest.
+    """
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._head = b""
+        self._skip: int | None = None  # bytes of file meta that are still to come
+
+    def update(self, piece: bytes | memoryview) -> None:
+        """Add the next piece."""
+        if self._skip is None:
+            piece = self._head = self._head + piece
+            if len(piece) < _HEAD_BYTES:
+                return
+            self._head = b""
+            self._skip = _HEAD_BYTES + int.from_bytes(
+                piece[_HEAD_BYTES - 4 : _HEAD_BYTES], "little"
+            )
+        if self._skip < len(piece):
+            self._sha256.update(memoryview(piece)[self._skip :])
+        self._skip = max(0, self._skip - len(piece))
+
+    def hexdigest(self) -> str:
+        """The digest of all that was added, hexadecimal."""
+        return self._sha256.hexdigest()
+
+
+def data_set_sha256(path: Path) -> str:
+    """The `DataSetDigest` of a file; uses constant memory."""
+    digest = DataSetDigest()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)

@@ -164,7 +164,21 @@ class Settings(BaseSettings):
         json_schema_extra=ADVANCED,
         default=24.0,
         gt=0,
-        description="Age at which files that no row knows are removed.",
+        description="Age at which half received files are removed, and whole files that no row "
+        "knows are registered from their header.",
+    )
+    scrub_days: float = Field(
+        json_schema_extra=EVERYDAY,
+        default=30.0,
+        ge=0,
+        description="Every stored film is read again and compared with what was received once in "
+        "so many days, a share each night; 0 reads none.",
+    )
+    scrub_hours: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="01:00-05:00",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+        description="The hours of the night in which stored films are read again, local time.",
     )
     disk_warn_mb: int = Field(
         json_schema_extra=EVERYDAY,

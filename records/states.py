@@ -29,6 +29,43 @@ class InstanceState(StrEnum):
     SKIPPED = "SKIPPED"  # kept on disk, of a class that is not drafted from
     CONFLICT = "CONFLICT"  # other bytes under a SOP instance UID that is known; a person decides
     MISMATCH = "MISMATCH"  # the study's UID, but another patient; a person decides
+    REJECTED = "REJECTED"  # an IHE IOCM rejection note names it; kept on disk, never drafted from
+
+
+class RejectionReason(StrEnum):
+    """Why a rejection note rejects images: its document title, of scheme DCM (PS3.16 CID 7011).
+
+    The actor and what it means are those of the IHE profile Imaging Object Change Management.
+    """
+
+    QUALITY = "113001"
+    PATIENT_SAFETY = "113037"
+    WORKLIST_ENTRY = "113038"
+    RETENTION_EXPIRED = "113039"
+
+
+REJECTION_SENTENCES: dict[RejectionReason, str] = {
+    RejectionReason.QUALITY: "It was rejected for quality reasons.",
+    RejectionReason.PATIENT_SAFETY: "It was rejected for patient safety reasons.",
+    RejectionReason.WORKLIST_ENTRY: (
+        "It was rejected because it was made for a wrong worklist entry."
+    ),
+    RejectionReason.RETENTION_EXPIRED: "It was rejected because its retention period is over.",
+}
+"""Each reason in one sentence for a person; "it" is the film."""
+
+
+class Damage(StrEnum):
+    """What is wrong with the stored file of an instance; the device's next send replaces it."""
+
+    GONE = "GONE"  # there is no file
+    CHANGED = "CHANGED"  # it is not what was received, or the disk cannot read it
+
+
+DAMAGE_SENTENCES: dict[Damage, str] = {
+    Damage.GONE: "The file of a film is gone from the data folder: send the film again.",
+    Damage.CHANGED: "The file of a film is not what was received any more: send the film again.",
+}
 
 
 class Purpose(StrEnum):
@@ -111,6 +148,8 @@ class HoldReason(StrEnum):
     CHEST_UNKNOWN = "CHEST_UNKNOWN"
     VIEW_UNKNOWN = "VIEW_UNKNOWN"
     AGE_UNKNOWN = "AGE_UNKNOWN"
+    REJECTION_UNCLEAR = "REJECTION_UNCLEAR"
+    SIGNED_REJECTED = "SIGNED_REJECTED"
     IMAGE_EMPTY = "IMAGE_EMPTY"
 
 
@@ -138,6 +177,14 @@ HOLD_SENTENCES: dict[HoldReason, str] = {
         "A film shows nothing: it is black, white or of one grey in every window. "
         "Proceeding drafts from it and says so on the draft."
     ),
+    HoldReason.REJECTION_UNCLEAR: (
+        "A rejection note names films of this study, but it came under another patient or could "
+        "not be read whole. Proceeding leaves the films in the study."
+    ),
+    HoldReason.SIGNED_REJECTED: (
+        "Films of this study were rejected after its report was signed. "
+        "Proceeding leaves the signed report and its draft as they are."
+    ),
 }
 
 
@@ -159,6 +206,7 @@ class FailReason(StrEnum):
     """Why a request FAILED; preparing and drafting add no others."""
 
     UNREADABLE = "UNREADABLE"  # the images' pixels cannot be read
+    DAMAGED = "DAMAGED"  # a stored file is gone or changed; it goes on when that is sent again
     WORKER_DIED = "WORKER_DIED"  # the worker died on it, alone, each time
     MODEL_ERROR = "MODEL_ERROR"  # the model failed on it
     UNEXPECTED = "UNEXPECTED"  # an error that nobody foresaw; the log has its place
@@ -169,6 +217,8 @@ class EndReason(StrEnum):
 
     LATE_IMAGES = "LATE_IMAGES"  # SUPERSEDED: images came after the study was complete
     DECIDED = "DECIDED"  # CANCELLED: a person decided against a draft
+    WITHDRAWN = "WITHDRAWN"  # CANCELLED: a person withdrew the draft
+    IMAGE_REJECTED = "IMAGE_REJECTED"  # SUPERSEDED: a film was rejected or taken back
 
 
 class VisibleState(StrEnum):
@@ -199,6 +249,9 @@ class EventKind(StrEnum):
 
     ARRIVED = "ARRIVED"
     REPEATED = "REPEATED"
+    DAMAGED = "DAMAGED"
+    HEALED = "HEALED"
+    RECOVERED = "RECOVERED"
     CONFLICT = "CONFLICT"
     COMPLETE = "COMPLETE"
     RELEASED = "RELEASED"
@@ -222,6 +275,9 @@ class EventKind(StrEnum):
     SIGNED = "SIGNED"
     REJECTED = "REJECTED"
     CONSENT = "CONSENT"
+    IMAGE_REJECTED = "IMAGE_REJECTED"
+    REINSTATED = "REINSTATED"
+    WITHDRAWN = "WITHDRAWN"
 
 
 WORK_ENDED = (

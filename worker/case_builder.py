@@ -262,7 +262,10 @@ def build_case(
     sentences = [choice.sentence, *dict.fromkeys(other["sentence"] for other in other_objects)]
     if reader.faults and choice.reason is not Reason.NO_PIXELS:
         sentences.append(NOTES[Reason.NO_PIXELS])
-    return Unsuitable(str(choice.reason), " ".join(sentences))
+    reason = choice.reason
+    if not images and any(other["reason"] == Reason.REJECTED for other in other_objects):
+        reason = Reason.REJECTED  # there were films
+    return Unsuitable(str(reason), " ".join(sentences))
 
 
 def _built_case(

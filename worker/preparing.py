@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from model.case import pack
 from model.errors import BundleError
 from model.manifest import Manifest, read_manifest
 from records.blobs import Blobs
 from records.database.session import unit_of_work
+from records.database.tables import Instance
 from records.errors import BrokerDown, BundleUnusable, PartError, safe_text
 from records.failpoints import failpoint
+from records.operations import scrub
 from records.settings import settings
-from records.states import FailReason, HoldReason, InstanceState, Stage
+from records.states import (
+    DAMAGE_SENTENCES,
+    Damage,
+    FailReason,
+    HoldReason,
+    InstanceState,
+    Stage,
+)
 from records.telemetry import logger
-from records.workflow import holds, leases, requests, studies
+from records.workflow import damage, holds, leases, requests, studies
 from records.workflow.leases import Lease
 from records.workflow.requests import PreparedInput
 from worker import bells
@@ -40,8 +49,17 @@ KEPT_ASIDE = {
     InstanceState.SKIPPED: ("other_object", "It is no film that is drafted from."),
     InstanceState.CONFLICT: ("conflict", "Other bytes came under its UID; it is kept aside."),
     InstanceState.MISMATCH: ("mismatch", "It came under another patient; it is kept aside."),
+    InstanceState.REJECTED: ("rejected", "It was rejected by a rejection note."),
 }
 """Objects of a study that never reach the choice of views: reason and sentence."""
+
+
+class DamagedFilms(Exception):
+    """Files of a study are not what was received: nothing is drafted from them."""
+
+    def __init__(self, films: Sequence[tuple[Instance, Damage]]) -> None:
+        super().__init__("damaged films")
+        self.films = films
 
 
 def served_manifest() -> Manifest:
@@ -95,6 +113,9 @@ def prepare_ready(
                 outcome = _prepare(lease, manifest, renewer)
             except PartError:
                 raise
+            except DamagedFilms as error:
+                _give_up_damaged(lease, error.films, renewer, breaker)
+                continue
             except Exception as error:
                 if isinstance(error, OSError) and error.errno:
                     name = errno.errorcode.get(error.errno, "")
@@ -130,15 +151,18 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
     """Bring one study to its next state; returns the outcome for the log."""
     config = settings()
     blobs = Blobs(config.data_dir)
-    images, other_objects, approved = _read_study(lease, blobs)
+    instances, approved = _read_study(lease)
+    images = _stored_images(instances, blobs)
     if images and not (blobs.root / "instances").is_dir():
         raise PartError(f"the data folder {blobs.root} holds no instances: is its disk mounted?")
     failpoint("while-preparing")
+    if damaged := _find_damaged(instances, blobs):
+        raise DamagedFilms(damaged)
 
     def keep_picture(image: StoredImage, jpeg: bytes) -> None:
         blobs.write_picture(str(image.path.relative_to(blobs.root)), jpeg)
 
-    result = build_case(images, other_objects, manifest, approved, config, keep_picture)
+    result = build_case(images, _other_objects(instances), manifest, approved, config, keep_picture)
     key = ""
     if isinstance(result, BuiltCase):
         key = blobs.write_prepared(result.digest, pack(result.case))
@@ -172,18 +196,19 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
                 return "failed" if stored else "lost"
 
 
-def _read_study(
-    lease: Lease, blobs: Blobs
-) -> tuple[list[StoredImage], list[dict[str, str]], set[HoldReason]]:
-    """The study's images up to the request's revision, its other objects, its approved holds."""
+def _read_study(lease: Lease) -> tuple[list[Instance], set[HoldReason]]:
+    """The study's instances up to the request's revision, and its approved holds."""
     with unit_of_work() as session:
         instances = [
             instance
             for instance in studies.list_instances(session, lease.study_id)
             if instance.revision <= lease.revision
         ]
-        approved = holds.approved_reasons(session, lease.study_id)
-    images = [
+        return instances, holds.approved_reasons(session, lease.study_id)
+
+
+def _stored_images(instances: Sequence[Instance], blobs: Blobs) -> list[StoredImage]:
+    return [
         StoredImage(
             instance.sop_instance_uid,
             instance.sop_class_uid,
@@ -193,6 +218,10 @@ def _read_study(
         for instance in instances
         if instance.state == InstanceState.KEPT
     ]
+
+
+def _other_objects(instances: Sequence[Instance]) -> list[dict[str, str]]:
+    """The objects that are not drafted from, as a draft's `left_out` lists them."""
     other_objects = []
     for instance in instances:
         if instance.state != InstanceState.KEPT:
@@ -204,7 +233,62 @@ def _read_study(
                     "sentence": instance.reason or sentence,
                 }
             )
-    return images, other_objects, approved
+    return other_objects
+
+
+def _find_damaged(instances: Sequence[Instance], blobs: Blobs) -> list[tuple[Instance, Damage]]:
+    """The images whose file is not what was received, each with what is wrong.
+
+    Raises:
+        PartError: the disk cannot be read.
+    """
+    damaged = []
+    for instance in instances:
+        if instance.state == InstanceState.KEPT:
+            try:
+                harm = blobs.find_damage(instance.blob, instance.size, instance.sha256)
+            except OSError as error:
+                raise PartError(f"the data folder cannot be read ({error.strerror})") from None
+            if harm is not None:
+                damaged.append((instance, harm))
+    return damaged
+
+
+def _give_up_damaged(
+    lease: Lease,
+    films: Sequence[tuple[Instance, Damage]],
+    renewer: LeaseRenewer,
+    breaker: CircuitBreaker,
+) -> None:
+    """End the request, which is tried again when its films are healed.
+
+    Raises:
+        WorkerSick: it is one of many in a row, so the disk is at fault.
+    """
+    config = settings()
+    sentence = " ".join(dict.fromkeys(DAMAGE_SENTENCES[harm] for _, harm in films))
+    stored = False
+    with renewer.transaction() as session:
+        marked = [damage.mark_damaged(session, film, harm) for film, harm in films]
+        if not any(marked):
+            leases.release(session, [lease], "a damaged film was sent again meanwhile")
+        else:
+            stored = requests.fail(
+                session,
+                lease,
+                FailReason.DAMAGED,
+                sentence,
+                max_attempts=config.max_attempts,
+                retry_seconds=config.retry_seconds,
+                for_good=True,
+            )
+            scrub.settle_alarm(session)
+    renewer.remove(lease)
+    if stored:
+        logger().error("a stored film is damaged", stage="prepare", request=str(lease.request_id))
+        # Damage that was known before says nothing of the disk as it is now.
+        if any(film.damage is None for film, _ in films):
+            breaker.record_failure(lease.request_id, sentence)
 
 
 def _record_failure(

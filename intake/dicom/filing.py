@@ -14,6 +14,7 @@ from typing import Any
 
 from pydicom import Dataset, dcmread
 from pydicom.multival import MultiValue
+from sqlalchemy.orm import Session
 
 from intake.dicom.limits import (
     MAX_VALUE_CHARACTERS,
@@ -22,16 +23,19 @@ from intake.dicom.limits import (
     is_valid_uid,
     skip_reason,
 )
+from intake.dicom.rejection_note import read_note
 from model.dicom.characters import decode_escapes
 from model.dicom.indication import find_priority
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import DiskFull
 from records.failpoints import failpoint
+from records.operations import scrub
 from records.settings import Settings
 from records.states import Priority
-from records.workflow import studies
-from records.workflow.studies import Outcome, Patient, ReceivedInstance, Registration
+from records.workflow import damage, studies
+from records.workflow.patients import Patient
+from records.workflow.studies import Outcome, ReceivedInstance, Registration
 
 _HEADER_KEYWORDS = [
     "SpecificCharacterSet",
@@ -52,6 +56,7 @@ _HEADER_KEYWORDS = [
     "RequestAttributesSequence",
     "RequestedProcedurePriority",
     "StudyPriorityID",
+    "ConceptNameCodeSequence",
 ]
 """The only elements that are read of a header; the rest is skipped without taking memory."""
 
@@ -80,7 +85,7 @@ class ReceivedFile:
     transfer_syntax_uid: str
     calling_ae: str
     size: int
-    sha256: str  # of the data set, see `incoming_file.DataSetDigest`
+    sha256: str  # of the data set, see `records.blobs.DataSetDigest`
 
 
 def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> Registration:
@@ -95,7 +100,8 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
     """
     header = read_header(received.path)
     fields = instance_fields(header, received, settings)
-    if not fields["is_radiograph"] and settings.other_objects == "refuse":
+    is_note = fields["rejects"] is not None
+    if not fields["is_radiograph"] and not is_note and settings.other_objects == "refuse":
         raise ObjectRefused(RefusalReason.OTHER_OBJECT)
     if blobs.free_mb() < settings.disk_stop_mb:
         raise DiskFull("less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
@@ -106,9 +112,8 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
         with ThreadPoolExecutor(1) as executor:
             stored = executor.submit(blobs.keep_instance, received.path, key)
             with unit_of_work() as session:
-                registration = studies.register_instance(
-                    session, ReceivedInstance(**fields, blob=key)
-                )
+                arrived = ReceivedInstance(**fields, blob=key)
+                registration, damaged_blob = register_or_heal(session, blobs, arrived)
                 # The row waits for its bytes: they are synced before it is committed.
                 stored.result()
                 failpoint("after-fsync")
@@ -120,9 +125,46 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
             _remove(blobs, key)
         raise
     failpoint("after-commit")
-    if registration.outcome is Outcome.REPEATED:
-        _remove(blobs, key)
+    remove_superfluous(blobs, registration, key, damaged_blob)
     return registration
+
+
+def register_or_heal(
+    session: Session, blobs: Blobs, arrived: ReceivedInstance
+) -> tuple[Registration, str]:
+    """Register an object; where it came before and its stored file is damaged, use the new file.
+
+    Without this a sender would be answered 0x0000, and nobody would have the object.
+
+    Returns:
+        What was done, and the key of the damaged file where it was replaced, else "".
+    """
+    registration = studies.register_instance(session, arrived)
+    stored = registration.repeated
+    if stored is None or stored.blob == arrived.blob:
+        return registration, ""
+    if blobs.find_damage(stored.blob, stored.size, stored.sha256) is None:
+        if stored.damage is not None:
+            damage.mark_whole(session, stored)
+            scrub.settle_alarm(session)
+        return registration, ""
+    damaged_blob = stored.blob
+    damage.replace_file(session, stored, arrived)
+    scrub.settle_alarm(session)
+    return Registration(Outcome.HEALED, registration.study_id, stored), damaged_blob
+
+
+def remove_superfluous(
+    blobs: Blobs, registration: Registration, key: str, damaged_blob: str
+) -> None:
+    """After the commit: remove the file of an object that came again; set a damaged one aside."""
+    with suppress(OSError):  # the sweep looks at it later
+        # A person may have registered this very file before its row was committed.
+        repeated = registration.repeated
+        if not registration.outcome.keeps_blob and repeated and repeated.blob != key:
+            blobs.remove(key)
+        if damaged_blob:
+            blobs.set_aside(damaged_blob, is_damaged=True)
 
 
 def read_header(path: Path) -> Dataset:
@@ -170,6 +212,13 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
     if (sop_class, sop) != command_uids:
         raise ObjectRefused(RefusalReason.DISAGREES)
     modality = element_text(header, "Modality")
+    patient = Patient(
+        patient_id=element_text(header, "PatientID"),
+        issuer=element_text(header, "IssuerOfPatientID"),
+        name=element_text(header, "PatientName"),
+        birth_date=element_text(header, "PatientBirthDate"),
+        sex=element_text(header, "PatientSex"),
+    )
     return {
         "study_instance_uid": study,
         "series_instance_uid": series,
@@ -177,13 +226,7 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
         "sop_class_uid": sop_class,
         "transfer_syntax_uid": received.transfer_syntax_uid,
         "modality": modality,
-        "patient": Patient(
-            patient_id=element_text(header, "PatientID"),
-            issuer=element_text(header, "IssuerOfPatientID"),
-            name=element_text(header, "PatientName"),
-            birth_date=element_text(header, "PatientBirthDate"),
-            sex=element_text(header, "PatientSex"),
-        ),
+        "patient": patient,
         "accession_number": element_text(header, "AccessionNumber"),
         "study_date": element_text(header, "StudyDate"),
         "study_description": element_text(header, "StudyDescription"),
@@ -194,6 +237,7 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
         "is_radiograph": is_radiograph(sop_class, modality),
         "skip_reason": skip_reason(sop_class, modality),
         "expected_instances": _expected_instances(header),
+        "rejects": read_note(received.path, received.size, header, patient, received.calling_ae),
     }
 
 

@@ -1,9 +1,8 @@
-"""The file of one object while it comes in, and the digest of its data set."""
+"""The file of one object while it comes in."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import mmap
 import os
 import uuid
@@ -12,46 +11,12 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 
 from intake.dicom.limits import RefusalReason
-from records.blobs import write_past_cache
+from records.blobs import DataSetDigest, write_past_cache
 from records.failpoints import failpoint
 
 BLOCK_BYTES = 1 << 20
 _ROOM_CHECK_BYTES = 16_000_000
 """Bytes between two checks of the room that is left on the disk."""
-_HEAD_BYTES = 144
-"""Preamble, prefix and (0002,0000) UL of four bytes: PS3.10 table 7.1-1."""
-
-
-class DataSetDigest:
-    """SHA-256 of the data set of a Part 10 file, computed from the file's pieces in order.
-
-    The file meta information before the data set does not count. We write it ourselves and it names
-    the version that wrote it, while an object that comes again after an update must have the same
-    digest.
-    """
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-        self._head = b""
-        self._skip: int | None = None  # bytes of file meta that are still to come
-
-    def update(self, piece: bytes | memoryview) -> None:
-        """Add the next piece."""
-        if self._skip is None:
-            piece = self._head = self._head + piece
-            if len(piece) < _HEAD_BYTES:
-                return
-            self._head = b""
-            self._skip = _HEAD_BYTES + int.from_bytes(
-                piece[_HEAD_BYTES - 4 : _HEAD_BYTES], "little"
-            )
-        if self._skip < len(piece):
-            self._sha256.update(memoryview(piece)[self._skip :])
-        self._skip = max(0, self._skip - len(piece))
-
-    def hexdigest(self) -> str:
-        """The digest of all that was added, hexadecimal."""
-        return self._sha256.hexdigest()
 
 
 class IncomingFile:

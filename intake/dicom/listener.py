@@ -5,22 +5,25 @@
     incoming_file   the file of an object while it comes in
     filing          checks an object, stores its bytes and commits its row
     store_handler   acknowledges or refuses a C-STORE
-    orphans         removes files that a killed listener left behind
+    orphans         gives files that lost their row their row back, removes half received ones
 
-This module starts and ends the listener, and runs its heartbeat and its sweep.
+This module starts and ends the listener, and runs its heartbeat, its sweep of orphan files and its
+scrub.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import faulthandler
 import logging
+import os
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -45,13 +48,16 @@ from intake.dicom.store_handler import StoreHandler
 from records.blobs import Blobs
 from records.database.session import database_time, unit_of_work
 from records.errors import DiskFull, PortInUse, SettingsError, safe_text
-from records.operations import alarms
+from records.operations import alarms, scrub
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.telemetry import logger
 
 PART = "listener"
 SWEEP_SECONDS = 3600.0
+SCRUB_POLL_SECONDS = 60.0
+"""Time between two looks at whether it is night and the night's share is read."""
+_MAX_PAUSE_SECONDS = 5.0
 STOP_SECONDS = 30.0
 """How long unanswered objects may take once the listener is stopping."""
 END_SECONDS = 45
@@ -136,6 +142,7 @@ class Listener:
         self._answered: set[Any] = set()
         self._cut_off: set[Any] = set()
         self._disk_alarm = False
+        self._night: dt.date | None = None
         self._heartbeat = HeartbeatThread(PART, self._facts, after_beat=self._check_disk)
 
     def __enter__(self) -> Listener:
@@ -167,7 +174,7 @@ class Listener:
             threading.Thread(
                 target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True
             ),
-            threading.Thread(target=self._sweep_regularly, name="orphan sweep", daemon=True),
+            threading.Thread(target=self._keep_files, name="stored files", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -374,24 +381,57 @@ class Listener:
                 alarms.close_alarms(session, PART)
         self._disk_alarm = is_full
 
-    def _sweep_regularly(self) -> None:
-        """Sweep at the start and then each hour; a sweep that fails is logged and tried again."""
+    def _keep_files(self) -> None:
+        """Sweep at the start and then each hour, scrub at night; what fails is tried again."""
+        _lower_priority()
+        swept_at = -SWEEP_SECONDS
         while True:
             try:
-                self._sweep()
+                if time.monotonic() - swept_at >= SWEEP_SECONDS:
+                    swept_at = time.monotonic()
+                    self._sweep_orphans()
+                    scrub.recheck_damaged(self._blobs)
+                self._scrub()
             except Exception as error:
-                logger().warning("the sweep of orphan files failed", error=safe_text(error))
-            if self._ended.wait(SWEEP_SECONDS):
+                logger().warning(
+                    "the sweep of orphan files or the scrub failed", error=safe_text(error)
+                )
+            if self._ended.wait(SCRUB_POLL_SECONDS):
                 return
 
-    def _sweep(self) -> None:
-        result = sweep_orphans(self._blobs, self._settings.orphan_hours)
-        if result.incoming or result.instances:
-            logger().info("orphan files were removed", count=result.incoming + result.instances)
-        if result.not_removed:
-            logger().error(
-                "too many image files have no row, and none was removed", count=result.not_removed
-            )
+    def _sweep_orphans(self, *, all_days: bool = False) -> None:
+        result = sweep_orphans(self._blobs, self._settings, all_days=all_days)
+        if result.incoming:
+            logger().info("half received files were removed", count=result.incoming)
+        if result.registered:
+            logger().warning("files without a row were registered", count=result.registered)
+        if result.left:
+            logger().error("too many image files have no row, and all were left", count=result.left)
+
+    def _scrub(self) -> None:
+        settings = self._settings
+        night = scrub.night_of(dt.datetime.now().astimezone(), settings.scrub_hours)
+        if not settings.scrub_days or night is None:
+            return
+        if night != self._night:
+            # Once a night: a database from a backup may have lost the rows of any day.
+            self._sweep_orphans(all_days=True)
+            self._night = night
+
+        def pause(seconds: float) -> bool:
+            now = dt.datetime.now().astimezone()
+            ended = self._ended.wait(min(seconds, _MAX_PAUSE_SECONDS))
+            return ended or scrub.night_of(now, settings.scrub_hours) != night
+
+        count = scrub.scrub_night(self._blobs, night, settings.scrub_days, pause)
+        if count:
+            logger().info("stored files were read and compared", count=count)
+
+
+def _lower_priority() -> None:
+    """Let this thread have the processor only where nobody else wants it (Linux; else nothing)."""
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 def _set_up_pynetdicom() -> None:

@@ -33,7 +33,6 @@ from records.failpoints import failpoint
 from records.operations import refusals
 from records.settings import Settings
 from records.telemetry import logger
-from records.workflow.studies import Outcome
 
 SUCCESS = 0x0000
 
@@ -143,7 +142,7 @@ class StoreHandler:
             return _response(status.code, status.sentence)
         self._count(registration.outcome.value.lower())
         logger().info(
-            "an object was kept" if registration.outcome is not Outcome.REPEATED
+            "an object was kept" if registration.outcome.keeps_blob
             else "an object came again",
             study=str(registration.study_id),
             outcome=registration.outcome.value,

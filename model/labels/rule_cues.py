@@ -15,6 +15,8 @@ NO_CHANGE = (
     " major| acute| relevant| further| apparent| radiographic| complete| disease)* (?:changes?|"
     "increase|decrease|improvement|worsening|progression|resolution|clearing)",
     "not (?:\\w+ ){0,2}(?:changed|increased|decreased|different)",
+    "not (?:seen|present|identified|noted|visuali[sz]ed|evident) (?:on|in) (?:the |any )?(?:\\w+ )?"
+    "(?:prior|previous|earlier|comparison)",
     "not only",
     "(?:no|without) doubt",
 )

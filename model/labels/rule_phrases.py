@@ -146,7 +146,6 @@ STATES: dict[str, tuple[str, ...]] = {
     "absent": (
         "not (?:\\w+ ){0,2}(?:enlarged|widened|prominent|increased|large|big|globular)",
         "(?:no|without)(?: \\w+){0,3} (?:enlarge(?:ment|d)|widening|prominence)",
-        "(?:stable|unchanged|similar to(?: \\w+){1,3}) and (?:\\w+ )?(?:within )?normal",
     ),
     "uncertain": (
         "borderline(?: \\w+){0,2}",
@@ -155,6 +154,8 @@ STATES: dict[str, tuple[str, ...]] = {
         "(?:at the )?upper limits",
         "(?:possibl[ey]|perhaps|may be|might be|questionabl[ey]) (?:\\w+ )?"
         "(?:enlarged|widened|large)",
+    ),
+    "unchanged": (
         "stable",
         "unchanged",
         "not (?:\\w+ )?changed",
@@ -166,12 +167,15 @@ STATES: dict[str, tuple[str, ...]] = {
         "widen(?:ed|ing)",
         "prominen(?:t|ce)",
         "increased",
-        "(?:is|are|appears) (?:(?!not )\\w+ )?(?:large|big|globular)",
+        "(?:is|are|appears|remains?) (?:(?!not )\\w+ )?(?:large|big|globular)",
         "(?:large|big|globular)(?= heart| cardiac)",
     ),
     "normal": ("(?:within )?normal", "unremarkable", "not remarkable", "clear"),
 }
-"""Phrases for each state of a subject. "normal" counts as absent, since nothing is enlarged."""
+"""Phrases for each state of a subject. "normal" counts as absent, since nothing is enlarged.
+
+"Unchanged" is no label: an enlarged heart that is stable is enlarged, and of a silhouette that is
+only stable nobody can say from the report what size it has."""
 
 OTHER_FINDINGS = (
     "emphysema(?:tous)?",

@@ -210,19 +210,25 @@ def _state(sentence: str, start: int, end: int) -> Label | None:
     last state before the subject.
 
     Returns:
-        None where the sentence describes neither its size nor its shape.
+        None where the sentence describes neither its size nor its shape, or says of them only that
+        they have not changed.
     """
     preceding = re.split(
         r"[,;:]|\b(?:and|is|are|with|the)\b", sentence[max(0, start - _ADJACENT) : start]
     )[-1]
     following = re.split(r"[;:]|\b(?:but|with|obscured|over|overlying)\b", sentence[end:])[0]
+    unchanged = False
     for part in (preceding + sentence[start:end], following):
-        state = _STATE.search(part)
+        states = list(_STATE.finditer(part))
+        unchanged = unchanged or any(match.lastgroup == "unchanged" for match in states)
+        state = next((match for match in states if match.lastgroup != "unchanged"), None)
         if state is not None:
             break
     else:
         before = list(_STATE.finditer(_BARRIER.split(sentence[:start])[-1]))
-        if not before or not re.search(r"\band\b|,", sentence[before[-1].end() : start]):
+        if unchanged or not before or before[-1].lastgroup == "unchanged":
+            return None
+        if not re.search(r"\band\b|,", sentence[before[-1].end() : start]):
             return None
         state = before[-1]
     return Label.ABSENT if state.lastgroup == "normal" else Label(state.lastgroup or "")

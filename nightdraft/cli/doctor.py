@@ -18,7 +18,7 @@ from nightdraft.station.station import PARTS, listener_address, page_address, re
 from records.errors import NightdraftError, NotAllowed, PartError, safe_text
 from records.settings import Settings
 
-_NEED_DATABASE = frozenset({"tables", "alarms", *PARTS})
+_NEED_DATABASE = frozenset({"tables", "alarms", "stored files", *PARTS})
 """Checks that cannot run without the database."""
 
 
@@ -56,6 +56,7 @@ def run_checks(settings: Settings, part: str | None = None) -> list[CheckResult]
             "broker": partial(checks.check_broker, settings),
             "bundle": partial(_bundle, settings),
             "alarms": _alarms,
+            "stored files": partial(_stored_files, settings),
         }
     for name in PARTS if part is None else (part,):
         checks_by_name[name] = partial(_heartbeat, name, part is not None)
@@ -143,6 +144,27 @@ def _alarms() -> str:
     if sentences:
         raise PartError(f"{'; '.join(sentences)}. Remove the cause, then `nightdraft resume`")
     return "none open"
+
+
+def _stored_files(settings: Settings) -> str:
+    from records.blobs import Blobs
+    from records.database.session import unit_of_work
+    from records.operations.scrub import read_scrub_state
+
+    with unit_of_work() as session:
+        state = read_scrub_state(session)
+    if state.damaged:
+        raise PartError(
+            f"{state.damaged} are gone or changed: `nightdraft blobs damaged` lists them. Let "
+            "their senders send them again, or restore them from a backup"
+        )
+    if aside := Blobs(settings.data_dir).list_set_aside():
+        raise _Warning(
+            f"{len(aside)} in lost+found have no row: `nightdraft blobs orphans` lists them"
+        )
+    if not settings.scrub_days:
+        return "none is known to be damaged; NIGHTDRAFT_SCRUB_DAYS is 0, so none is read again"
+    return "none is known to be damaged"
 
 
 def _heartbeat(part: str, this_host_only: bool) -> str:

@@ -10,6 +10,7 @@ import nightdraft.cli.models
 import nightdraft.cli.operate
 import nightdraft.cli.send  # noqa: F401
 from nightdraft.cli.benchmarks import bench
+from nightdraft.cli.blobs import blobs
 from nightdraft.cli.bundles import bundle
 from nightdraft.cli.corpora import corpus
 from nightdraft.cli.options import app
@@ -19,6 +20,7 @@ from records.errors import is_safe_to_show, safe_text
 
 for name, group in (
     ("work", work),
+    ("blobs", blobs),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),

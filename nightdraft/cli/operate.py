@@ -1,4 +1,4 @@
-"""The commands that ask and decide: status, study, release, decide, retry, resume, doctor.
+"""The commands that ask and decide about studies, alarms and the system's health.
 
 Each command imports what it needs only when it is called, so that `nightdraft status` answers at
 once.
@@ -76,6 +76,41 @@ def decide(
         row = studies.get_by_uid(session, uid)
         count = holds.decide(session, row.id, Decision[decision.upper()], by.strip(), note)
     print(f"{decision.lower()}: {count} hold{'s' if count != 1 else ''} closed")
+
+
+@app.command()
+def withdraw(
+    uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    reason: Annotated[str, typer.Option(help="Why; the timeline keeps it.")] = "",
+    by: Annotated[str, typer.Option(help="Who withdraws it.")] = "",
+) -> None:
+    """Withdraw a study's draft; it stays on record, and `retry` brings a draft back."""
+    from records.database.session import unit_of_work
+    from records.workflow import studies, withdrawals
+
+    if not by.strip() or not reason.strip():
+        raise NotAllowed("a withdrawal needs a name and a reason: --by NAME --reason WHY")
+    with unit_of_work() as session:
+        withdrawals.withdraw(session, studies.get_by_uid(session, uid).id, by, reason)
+    print("withdrawn: the study has no draft any more")
+
+
+@app.command()
+def reinstate(
+    uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
+    by: Annotated[str, typer.Option(help="Who takes the films back.")] = "",
+    note: Annotated[str, typer.Option(help="Why.")] = "",
+) -> None:
+    """Let films count again that a rejection note rejected."""
+    from records.database.session import unit_of_work
+    from records.workflow import rejections, studies
+
+    if not by.strip():
+        raise NotAllowed("taking films back needs a name: --by NAME")
+    with unit_of_work() as session:
+        study_id = studies.get_by_uid(session, uid).id
+        count = rejections.reinstate(session, study_id, by, note)
+    print(f"{count} film{'s' if count != 1 else ''} taken back; a new draft will be made")
 
 
 @app.command()

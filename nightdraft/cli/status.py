@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from records.operations.overview import Overview
+from records.operations.scrub import ScrubState
 from records.states import ENDED, WARNING, VisibleState
 from records.workflow import worklist
 
@@ -50,6 +51,12 @@ def overview_json(overview: Overview) -> dict[str, Any]:
             for alarm in parts.alarms
         ],
         "refusals": dict(overview.refusals),
+        "stored_files": {
+            "damaged": overview.scrub.damaged,
+            "read_this_round": overview.scrub.round_read,
+            "last_read_at": _iso(overview.scrub.read_at),
+            "all_read_at": _iso(overview.scrub.round_ended_at),
+        },
     }
 
 
@@ -74,7 +81,30 @@ def render_overview(overview: Overview) -> RenderableType:
     if overview.refusals:
         listed = ", ".join(f"{reason} {count}" for reason, count in overview.refusals.items())
         lines.append(Text(f"refused by the listener: {listed}", style="yellow"))
+    lines.append(_stored_files(overview.scrub))
     return Group(*lines)
+
+
+def _stored_files(scrub: ScrubState) -> Text:
+    """One line on the scrub, and on what it found."""
+    if scrub.damaged:
+        return Text(
+            f"stored files: {scrub.damaged} damaged (`nightdraft blobs damaged`)", style="bold red"
+        )
+    if scrub.read_at is None:
+        return Text("stored files: none damaged, none read again yet", style="dim")
+    all_read = (
+        f", all of them by {_local_time(scrub.round_ended_at)}" if scrub.round_ended_at else ""
+    )
+    return Text(
+        f"stored files: none damaged; {scrub.round_read} read again in this round, "
+        f"the last at {_local_time(scrub.read_at)}{all_read}",
+        style="dim",
+    )
+
+
+def _iso(at: dt.datetime | None) -> str | None:
+    return at.isoformat() if at else None
 
 
 def render_counts(

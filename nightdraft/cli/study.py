@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.orm import Session
 
-from records.states import HOLD_SENTENCES, WARNING, HoldReason
+from records.states import DAMAGE_SENTENCES, HOLD_SENTENCES, WARNING, Damage, HoldReason
 from records.workflow import drafts, events, holds, studies, worklist
 
 
@@ -46,6 +46,10 @@ def render_study(session: Session, uid: str) -> RenderableType:
             sections.append(
                 Text(f"nightdraft decide {row.study_instance_uid} proceed|cancel --by NAME")
             )
+    for instance in studies.list_instances(session, study.id):
+        if instance.damage is not None:
+            sentence = f"{DAMAGE_SENTENCES[Damage(instance.damage)]} {instance.sop_instance_uid}"
+            sections.append(Text(sentence, style="bold red"))
     timeline = Table(box=None, show_header=False, pad_edge=False)
     for event in events.timeline(session, study.id):
         at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -34,12 +34,15 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from records.states import (
     WARNING,
     WORK_ENDED,
+    Damage,
     Decision,
     HoldReason,
     InstanceState,
     Purpose,
+    RejectionReason,
     RequestState,
     ReviewDecision,
+    Stage,
     StudyState,
 )
 
@@ -148,6 +151,9 @@ class Instance(Base):
         ),
         # The same conflicting bytes twice are one conflict.
         UniqueConstraint("sop_instance_uid", "sha256", "study_id", "state"),
+        vocabulary_check("damage", Damage),
+        # The few whose file is damaged among millions that are whole.
+        Index("ix_instances_damaged", "id", postgresql_where=text("damage IS NOT NULL")),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -164,6 +170,52 @@ class Instance(Base):
     revision: Mapped[int]
     calling_ae: Mapped[str]
     received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    damage: Mapped[str | None]  # what is wrong with the stored file; NULL where nothing is known
+
+
+class BlobScrub(Base):
+    """How far the scrub has come, which reads every stored instance again; a single row."""
+
+    __tablename__ = "blob_scrub"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(
+        SmallInteger, primary_key=True, autoincrement=False, server_default=text("1")
+    )
+    # The last instance that this round has read; NULL at the beginning of a round.
+    position: Mapped[uuid.UUID | None]
+    round_read: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    round_ended_at: Mapped[dt.datetime | None]  # the end of the round before
+    night: Mapped[dt.date | None]  # the night of the last reading, by the date of its beginning
+    night_read: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    read_at: Mapped[dt.datetime | None]  # when something was last read
+
+
+class Rejection(Base):
+    """One image that a rejection note names, whether or not the image is here.
+
+    It stands until a person takes it back, or until the image comes again where the reason allows
+    that; then `ended_at` is set.
+    """
+
+    __tablename__ = "rejections"
+    __table_args__ = (
+        vocabulary_check("reason", RejectionReason),
+        CheckConstraint("(ended_at IS NULL) = (ended_by = '')", name="ended_whole"),
+        # A note that comes twice rejects once.
+        UniqueConstraint("study_instance_uid", "sop_instance_uid", "note_sop_instance_uid"),
+    )
+
+    id: Mapped[uuid.UUID] = id_column()
+    study_instance_uid: Mapped[str]  # of the image, as the note gives it
+    sop_instance_uid: Mapped[str]  # of the image
+    note_sop_instance_uid: Mapped[str]  # (0008,0018) of the note
+    reason: Mapped[str]
+    patient: Mapped[dict[str, Any]]  # of the note, as sent: fields of `patients.Patient`
+    calling_ae: Mapped[str]
+    noted_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[dt.datetime | None]
+    ended_by: Mapped[str] = mapped_column(server_default="")
 
 
 class DraftRequest(Base):
@@ -173,12 +225,6 @@ class DraftRequest(Base):
     __table_args__ = (
         vocabulary_check("state", RequestState),
         vocabulary_check("purpose", Purpose),
-        CheckConstraint(
-            "(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_is_whole"
-        ),
-        CheckConstraint(
-            "lease_owner IS NULL OR state IN ('WAITING', 'PREPARED')", name="ended_has_no_lease"
-        ),
         CheckConstraint(
             "state NOT IN ('SKIPPED', 'FAILED', 'SUPERSEDED', 'CANCELLED') OR reason <> ''",
             name="end_has_reason",
@@ -190,19 +236,16 @@ class DraftRequest(Base):
             unique=True,
             postgresql_where=text("purpose = 'PRIMARY' AND state IN ('WAITING', 'PREPARED')"),
         ),
-        # The order of claims: priority, due time, arrival.
+        # The order of claims: priority, due time, arrival. All requests of one transaction have one
+        # created_at; the id puts them in order too, so that no claim sorts them.
         Index(
             "ix_draft_requests_claimable",
             "state",
             "priority",
             "due_at",
             "created_at",
-            postgresql_where=text("state IN ('WAITING', 'PREPARED') AND lease_owner IS NULL"),
-        ),
-        Index(
-            "ix_draft_requests_leased",
-            "lease_expires_at",
-            postgresql_where=text("lease_owner IS NOT NULL"),
+            "id",
+            postgresql_where=text("state IN ('WAITING', 'PREPARED')"),
         ),
         # The few that failed among millions that did not.
         Index("ix_draft_requests_state", "state"),
@@ -221,11 +264,6 @@ class DraftRequest(Base):
     detail: Mapped[str] = mapped_column(server_default="")
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     suspect: Mapped[bool] = mapped_column(server_default=text("false"))
-    # The lease: who has it, and which claim it was. Every write checks both (fencing).
-    claims: Mapped[int] = mapped_column(server_default=text("0"))
-    lease_owner: Mapped[str | None]
-    lease_expires_at: Mapped[dt.datetime | None]
-    lease_alone: Mapped[bool] = mapped_column(server_default=text("false"))
     # What preparing stored for drafting.
     prepared_blob: Mapped[str | None]
     inputs_digest: Mapped[str | None]
@@ -234,6 +272,32 @@ class DraftRequest(Base):
     draft_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("drafts.id", use_alter=True))
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     changed_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+
+
+class LiveLease(Base):
+    """Who works on a request now. The row goes when the work ends or the lease is taken back.
+
+    A table of its own: a claim and a renewal rewrite no request, and there are never more rows than
+    studies being worked on. So expiry reads them all, and no index moves when a lease is renewed.
+    A transaction that locks a lease has locked its request before, except a renewal, which skips
+    the leases that somebody else has locked. A trigger ends the lease with the request's state.
+    """
+
+    __tablename__ = "leases"
+    __table_args__ = (vocabulary_check("stage", Stage),)
+
+    request_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("draft_requests.id", ondelete="CASCADE"), primary_key=True
+    )
+    study_id: Mapped[uuid.UUID]  # the request's
+    stage: Mapped[str]
+    owner: Mapped[str]  # host:pid
+    # Never given twice. Every write of a worker checks owner and claim (fencing).
+    claim: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    alone: Mapped[bool] = mapped_column(server_default=text("false"))
+    claimed_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    renewed_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    expires_at: Mapped[dt.datetime]
 
 
 class Draft(Base):
@@ -287,12 +351,32 @@ class Draft(Base):
     token_logprobs: Mapped[list[float]]
     # [{"section", "text", "confidence", "least"}] of model.prompting.confidence; NULL where unknown
     sentences: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # {observation: probability} of the finding head, and model.support.statements.Support; NULL
+    # where the bundle has no finding head
+    finding_scores: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    support: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     cut: Mapped[bool]  # the text reached the limit on new tokens
     device: Mapped[str]
     dtype: Mapped[str]
     # The present pace is read every few seconds.
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)
     superseded_at: Mapped[dt.datetime | None]
+
+
+class Calibration(Base):
+    """Thresholds for a bundle's finding scores, made from this site's signed reports.
+
+    The newest one of a bundle is in use. Written once; a trigger refuses changes.
+    """
+
+    __tablename__ = "calibrations"
+    __table_args__ = (Index("ix_calibrations_bundle_digest", "bundle_digest", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    bundle_digest: Mapped[str]
+    content: Mapped[dict[str, Any]]  # model.support.calibration.Calibration
+    made_by: Mapped[str]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
 
 class Review(Base):

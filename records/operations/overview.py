@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from records.database.tables import Alarm, Heartbeat
 from records.operations import alarms, heartbeats, refusals
+from records.operations.scrub import ScrubState, read_scrub_state
 from records.states import ENDED, VisibleState
 from records.workflow import worklist
 
@@ -75,11 +76,17 @@ class Overview:
     workload: Workload
     parts: Parts
     refusals: Mapping[str, int]
+    scrub: ScrubState
 
 
 def read_overview(session: Session) -> Overview:
     """The state of the whole system, now."""
-    return Overview(read_workload(session), read_parts(session), refusals.count_by_reason(session))
+    return Overview(
+        read_workload(session),
+        read_parts(session),
+        refusals.count_by_reason(session),
+        read_scrub_state(session),
+    )
 
 
 def read_workload(session: Session) -> Workload:

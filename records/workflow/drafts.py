@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 
 from records.database.tables import Draft
 from records.errors import NightdraftError
-from records.states import WARNING, Purpose
-from records.workflow import leases, requests
+from records.states import WARNING, EndReason, EventKind, Purpose
+from records.workflow import events, leases, requests
 from records.workflow.leases import Lease
 
 
@@ -24,6 +24,9 @@ class NewDraft:
 
     Attributes:
         sentences: how sure the model was of the words of each sentence; None where not known.
+        finding_scores: the image model's probability by observation; None where it has no finding
+            head.
+        support: what these scores say of the draft's sentences; None like `finding_scores`.
     """
 
     text: str
@@ -48,6 +51,8 @@ class NewDraft:
     device: str
     dtype: str
     sentences: list[dict[str, Any]] | None = None
+    finding_scores: dict[str, float] | None = None
+    support: dict[str, Any] | None = None
 
 
 def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:
@@ -93,9 +98,12 @@ def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:
     return draft_id
 
 
-def withdraw(session: Session, study_id: uuid.UUID) -> None:
-    """Make the study's current draft an older one; all drafts are kept."""
-    session.execute(
+def withdraw(session: Session, study_id: uuid.UUID, detail: str, reason: EndReason) -> None:
+    """Make the study's current draft an older one, with a line on the timeline.
+
+    All drafts are kept. Where there is no current draft, nothing happens.
+    """
+    withdrawn = session.execute(
         update(Draft)
         .where(
             Draft.study_id == study_id,
@@ -103,6 +111,13 @@ def withdraw(session: Session, study_id: uuid.UUID) -> None:
             Draft.superseded_at.is_(None),
         )
         .values(superseded_at=func.clock_timestamp())
+        .returning(Draft.request_id)
+    ).scalars()
+    events.append_events(
+        session,
+        EventKind.WITHDRAWN,
+        [(study_id, request_id, detail) for request_id in withdrawn],
+        reason=reason,
     )
 
 

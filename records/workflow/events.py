@@ -1,6 +1,7 @@
 """A study's timeline: events that are appended and never changed.
 
-Details are in our own words and never name a patient.
+Details are in our own words and never name a patient, but for the reason that a person typed when
+he or she withdrew a draft or took a rejection back.
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records.database.tables import Hold, Study
+from records.database.tables import Hold
 from records.errors import NotFound
-from records.states import Decision, EventKind, HoldReason
-from records.workflow import drafts, events, requests
+from records.states import Decision, EndReason, EventKind, HoldReason
+from records.workflow import events, withdrawals
+from records.workflow.withdrawals import lock_study
 
 
 def open_hold(session: Session, study_id: uuid.UUID, reason: HoldReason, detail: str) -> None:
@@ -49,27 +50,21 @@ def decide(
     Raises:
         NotFound: the study has no open hold.
     """
-    # Lock the study first, as filing an image of it does: in another order the two would wait for
-    # each other.
-    study = session.get(
-        Study, study_id, with_for_update={"key_share": True}, populate_existing=True
-    )
+    study = lock_study(session, study_id)
     decided = session.scalars(
         update(Hold)
         .where(Hold.study_id == study_id, Hold.decision.is_(None))
         .values(decision=decision, decided_at=func.now(), decided_by=by, note=note)
         .returning(Hold.reason)
     ).all()
-    if study is None or not decided:
+    if not decided:
         raise NotFound("the study has no open hold")
     events.append_event(
         session, study_id, EventKind.DECIDED, f"{decision} by {by}: {', '.join(decided)}"
     )
     if decision is Decision.CANCEL:
-        if study.request_id is None:  # it is still being received, and there is nothing to cancel
-            requests.create_request(session, study)
-        requests.cancel(session, study_id, f"held ({', '.join(decided)}), and cancelled by {by}")
-        drafts.withdraw(session, study_id)
+        detail = f"held ({', '.join(decided)}), and cancelled by {by}"
+        withdrawals.cancel(session, study, detail, EndReason.DECIDED)
     return len(decided)
 
 

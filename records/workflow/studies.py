@@ -5,7 +5,6 @@ The listener calls `register_instance` inside the transaction whose commit lets 
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,19 +18,17 @@ from sqlalchemy.orm import Session
 from records.database.session import interval
 from records.database.tables import Instance, Series, Study
 from records.errors import NotFound
-from records.states import EventKind, HoldReason, InstanceState, Priority, StudyState
-from records.workflow import events, holds, requests
-
-
-@dataclass(frozen=True, slots=True)
-class Patient:
-    """The patient of a study, as sent. Compared with `same_patient`."""
-
-    patient_id: str = ""  # (0010,0020)
-    issuer: str = ""  # (0010,0021)
-    name: str = ""  # (0010,0010)
-    birth_date: str = ""  # (0010,0030)
-    sex: str = ""  # (0010,0040)
+from records.states import (
+    REJECTION_SENTENCES,
+    EventKind,
+    HoldReason,
+    InstanceState,
+    Priority,
+    StudyState,
+)
+from records.workflow import events, holds, rejections, requests
+from records.workflow.patients import Patient, same_patient
+from records.workflow.rejections import RejectionNote
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +53,7 @@ class ReceivedInstance:
     is_radiograph: bool = True
     skip_reason: str = ""  # why it is not drafted from, where is_radiograph is false
     expected_instances: int | None = None  # (0020,1208), where the sender sent it
+    rejects: RejectionNote | None = None  # where the object is a rejection note
 
 
 class Outcome(StrEnum):
@@ -63,40 +61,29 @@ class Outcome(StrEnum):
 
     KEPT = "KEPT"
     SKIPPED = "SKIPPED"
-    REPEATED = "REPEATED"  # the same bytes are known: nothing changed, the new blob is not needed
+    REPEATED = "REPEATED"  # the same bytes are known, and nothing changed
+    REINSTATED = "REINSTATED"  # the same bytes are known; they were rejected and count again
+    HEALED = "HEALED"  # the same object, whose stored file was gone or changed: it has the new one
     CONFLICT = "CONFLICT"
     MISMATCH = "MISMATCH"
+    REJECTED = "REJECTED"
+
+    @property
+    def keeps_blob(self) -> bool:
+        """Whether a row names the bytes that came; else the ones that are known suffice."""
+        return self not in (Outcome.REPEATED, Outcome.REINSTATED)
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What was done with an object, and our id of the study that it belongs to."""
+    """What was done with an object, and our id of the study that it belongs to.
+
+    repeated: the instance that was registered before, where the object came again.
+    """
 
     outcome: Outcome
     study_id: uuid.UUID
-
-
-def same_patient(first: Patient, second: Patient) -> bool:
-    """Whether two headers may be of one person.
-
-    A blank field never contradicts; a field that both have and that differs does. Of names only the
-    first component group is compared, without case, carets and doubled spaces (PS3.5, 6.2.1.1).
-    """
-
-    def name(value: str) -> str:
-        return " ".join(re.sub(r"[\^,]", " ", value.split("=")[0]).split()).casefold()
-
-    pairs = (
-        (first.patient_id.strip(), second.patient_id.strip()),
-        (first.issuer.strip(), second.issuer.strip()),
-        (name(first.name), name(second.name)),
-        (first.birth_date.strip(), second.birth_date.strip()),
-        (first.sex.strip().upper(), second.sex.strip().upper()),
-    )
-    # A header without an id cannot confirm one that has it; then the name must.
-    if bool(pairs[0][0]) != bool(pairs[0][1]) and not (pairs[2][0] and pairs[2][0] == pairs[2][1]):
-        return False
-    return all(not a or not b or a == b for a, b in pairs)
+    repeated: Instance | None = None
 
 
 def register_instance(session: Session, arrived: ReceivedInstance) -> Registration:
@@ -104,47 +91,45 @@ def register_instance(session: Session, arrived: ReceivedInstance) -> Registrati
 
     The same UID and bytes again change nothing. Other bytes under a known UID, and another patient
     under a known study UID, are kept aside and open a hold. An image that comes after its study was
-    complete makes a new revision.
+    complete makes a new revision. A rejection note is kept as every other object, and what it
+    rejects is rejected in the same transaction.
     """
     # Two associations may bring the same object at once; the second waits for the first's commit.
     session.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended(:uid, 1))"),
         {"uid": arrived.sop_instance_uid},
     )
+    rejections.lock_studies(session, arrived.study_instance_uid, arrived.rejects)
     study = _lock_study(session, arrived)
-    patient = Patient(
-        study.patient_id,
-        study.patient_id_issuer,
-        study.patient_name,
-        study.patient_birth_date,
-        study.patient_sex,
-    )
+    registration = _register(session, study, arrived)
+    if arrived.rejects is not None:
+        rejections.apply_note(session, study, arrived.rejects)
+    return registration
+
+
+def _register(session: Session, study: Study, arrived: ReceivedInstance) -> Registration:
     registered = session.scalar(
         select(Instance).where(
             Instance.sop_instance_uid == arrived.sop_instance_uid,
             Instance.state.in_([InstanceState.KEPT, InstanceState.SKIPPED]),
         )
     )
-    if not same_patient(patient, arrived.patient):
+    if not same_patient(Patient.of_study(study), arrived.patient):
         return _keep_aside(
             session, study, arrived, InstanceState.MISMATCH, HoldReason.PATIENT_MISMATCH
         )
     if registered is not None:
         if registered.sha256 == arrived.sha256 and registered.study_id == study.id:
             events.append_event(session, study.id, EventKind.REPEATED, "the same image came again")
-            return Registration(Outcome.REPEATED, study.id)
+            return Registration(Outcome.REPEATED, study.id, registered)
         return _keep_aside(
             session, study, arrived, InstanceState.CONFLICT, HoldReason.CONFLICTING_BYTES
         )
-
-    is_late = arrived.is_radiograph and study.state == StudyState.COMPLETE
-    if is_late:
-        study.revision += 1
-        study.state = StudyState.RECEIVING
-        study.released = False
-        events.append_event(
-            session, study.id, EventKind.LATE, f"a late image: revision {study.revision}"
-        )
+    if arrived.is_radiograph:
+        rejected = _register_rejected(session, study, arrived)
+        if rejected is not None:
+            return rejected
+        _begin_revision(session, study)
     state = InstanceState.KEPT if arrived.is_radiograph else InstanceState.SKIPPED
     _insert(session, study, arrived, state)
     _update_study(session, study, arrived)
@@ -152,6 +137,60 @@ def register_instance(session: Session, arrived: ReceivedInstance) -> Registrati
         session, study.id, EventKind.ARRIVED, "film" if arrived.is_radiograph else "other object"
     )
     return Registration(Outcome(state.value), study.id)
+
+
+def _register_rejected(
+    session: Session, study: Study, arrived: ReceivedInstance
+) -> Registration | None:
+    """File a film that a rejection note names; None where it counts as any other film."""
+    copies = session.scalars(
+        select(Instance).where(
+            Instance.sop_instance_uid == arrived.sop_instance_uid,
+            Instance.study_id == study.id,
+            Instance.state == InstanceState.REJECTED,
+        )
+    ).all()
+    same_bytes = next((copy for copy in copies if copy.sha256 == arrived.sha256), None)
+    standing = rejections.find_standing(
+        session, study, arrived.sop_instance_uid, arrived.patient, came_before=bool(copies)
+    )
+    if standing is None:
+        if same_bytes is None:
+            return None
+        _begin_revision(session, study)
+        same_bytes.state, same_bytes.reason = InstanceState.KEPT, ""
+        same_bytes.revision = study.revision
+        _update_study(session, study, arrived)
+        events.append_event(session, study.id, EventKind.ARRIVED, "film that was rejected before")
+        return Registration(Outcome.REINSTATED, study.id, same_bytes)
+    if same_bytes is not None:
+        events.append_event(
+            session, study.id, EventKind.REPEATED, "a rejected film came again and stays rejected"
+        )
+        return Registration(Outcome.REPEATED, study.id, same_bytes)
+    if not list_instances(session, study.id, InstanceState.KEPT):
+        _begin_revision(session, study)  # so that the study's end names the rejection
+    _insert(session, study, arrived, InstanceState.REJECTED, REJECTION_SENTENCES[standing])
+    _update_study(session, study, arrived)
+    events.append_event(
+        session,
+        study.id,
+        EventKind.IMAGE_REJECTED,
+        "a film that was rejected came",
+        reason=standing,
+    )
+    return Registration(Outcome.REJECTED, study.id)
+
+
+def _begin_revision(session: Session, study: Study) -> None:
+    """Make a new revision where a film comes after its study was complete."""
+    if study.state == StudyState.COMPLETE:
+        study.revision += 1
+        study.state = StudyState.RECEIVING
+        study.released = False
+        events.append_event(
+            session, study.id, EventKind.LATE, f"a late image: revision {study.revision}"
+        )
 
 
 def _lock_study(session: Session, arrived: ReceivedInstance) -> Study:
@@ -181,7 +220,11 @@ def _lock_study(session: Session, arrived: ReceivedInstance) -> Study:
 
 
 def _insert(
-    session: Session, study: Study, arrived: ReceivedInstance, state: InstanceState
+    session: Session,
+    study: Study,
+    arrived: ReceivedInstance,
+    state: InstanceState,
+    reason: str = "",
 ) -> uuid.UUID | None:
     """Insert the instance's row; None where these bytes are kept aside already."""
     session.execute(
@@ -208,7 +251,7 @@ def _insert(
             sop_class_uid=arrived.sop_class_uid,
             transfer_syntax_uid=arrived.transfer_syntax_uid,
             state=state,
-            reason=arrived.skip_reason,
+            reason=reason or arrived.skip_reason,
             blob=arrived.blob,
             sha256=arrived.sha256,
             size=arrived.size,
@@ -229,7 +272,15 @@ def _keep_aside(
 ) -> Registration:
     if _insert(session, study, arrived, state) is None:
         events.append_event(session, study.id, EventKind.REPEATED, "a held image came again")
-        return Registration(Outcome.REPEATED, study.id)
+        repeated = session.scalars(
+            select(Instance).where(
+                Instance.study_id == study.id,
+                Instance.sop_instance_uid == arrived.sop_instance_uid,
+                Instance.sha256 == arrived.sha256,
+                Instance.state == state,
+            )
+        ).one()
+        return Registration(Outcome.REPEATED, study.id, repeated)
     holds.open_hold(session, study.id, reason, f"sent by {arrived.calling_ae}")
     events.append_event(
         session, study.id, EventKind.CONFLICT, f"kept aside: {reason}", reason=reason
@@ -294,6 +345,7 @@ def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> lis
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
     ).all()
+    requests.lock_open(session, [study.id for study in closed])
     for study in closed:
         study.state = StudyState.COMPLETE
         study.completed_at = func.clock_timestamp()

@@ -24,7 +24,7 @@ from model.prompting.prompt import TEMPLATES, PriorSource, build_instruction, ha
 from training.corpus.example import Example
 from training.corpus.prepared_dataset import PreparedDataset
 from training.finetuning.objectives import Batch, Sample, collate
-from training.metrics.comparisons import remove_comparisons
+from training.finetuning.targets import remove_comparisons
 
 PREFETCHED_BATCHES = 3
 """Batches that are made in advance while the network learns from one."""

@@ -15,6 +15,8 @@ WITH_PARAMETERS = [
     "POST /api/studies/{uid}/release",
     "POST /api/studies/{uid}/retry",
     "POST /api/studies/{uid}/decision",
+    "POST /api/studies/{uid}/withdraw",
+    "POST /api/studies/{uid}/reinstate",
     "GET /api/refusals",
 ]
 WITHOUT_PARAMETERS = [

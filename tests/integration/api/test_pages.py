@@ -150,6 +150,18 @@ def test_a_draft_in_question_can_be_withdrawn_and_requested_again(client, seeder
     assert "It waits to be prepared." in client.post(f"/studies/{study}/retry").text
 
 
+def test_a_draft_is_withdrawn_on_the_page(client, seeder):
+    study = seeder.draft_study(1)
+    page = client.get(f"/studies/{study}").text
+    (draft,) = re.findall(r'name="draft" value="([^"]+)"', page)
+    fields = {"draft": draft, "by": "Dr. Roe", "reason": "wrong side"}
+    page = client.post(f"/studies/{study}/withdraw", data=fields).text
+    assert "withdrawn by Dr. Roe: wrong side" in page
+    assert "Draft it after all" in page
+    assert "Withdraw the draft" not in page
+    assert client.post(f"/studies/{study}/withdraw", data=fields).status_code == 409
+
+
 def test_retry_and_release_on_the_page(client, seeder):
     (failed,) = seeder.complete(1)
     seeder.fail(failed)

@@ -4,8 +4,17 @@ import uuid
 
 from records.database.session import unit_of_work
 from records.operations import alarms, refusals
-from records.states import WARNING, EventKind, HoldReason, Priority, VisibleState
-from records.workflow import drafts, events, holds
+from records.states import (
+    WARNING,
+    EventKind,
+    HoldReason,
+    Priority,
+    RejectionReason,
+    VisibleState,
+)
+from records.workflow import drafts, events, holds, rejections, studies
+from records.workflow.rejections import RejectionNote
+from records.workflow.studies import Patient
 from tests.support.seeded_studies import seed_heartbeats
 
 PROBLEM_JSON = "application/problem+json"
@@ -127,6 +136,56 @@ def test_proceed_and_cancel(client, seeder):
         assert decided["note"] == "seen"
 
 
+def test_a_person_withdraws_a_draft_and_requests_it_again(client, seeder):
+    study = seeder.draft_study(1)
+    path = f"/api/studies/{study}/withdraw"
+    (draft,) = client.get(f"/api/studies/{study}").json()["drafts"]
+    for body in ({"by": " ", "reason": "why"}, {"by": "Dr. Roe", "reason": ""}):
+        assert client.post(path, json=body).status_code == 422
+    withdrawal = {"by": "Dr. Roe", "reason": "wrong side"}
+    assert client.post(path, json=withdrawal | {"draft": str(uuid.uuid4())}).status_code == 409
+    answer = client.post(path, json=withdrawal | {"draft": draft["id"]}).json()
+    assert (answer["state"], answer["reason"], answer["draft"]) == ("CANCELLED", "WITHDRAWN", None)
+    assert answer["detail"] == "withdrawn by Dr. Roe: wrong side"
+    detail = client.get(f"/api/studies/{study}").json()
+    assert [draft["current"] for draft in detail["drafts"]] == [False]
+    assert ("WITHDRAWN", answer["detail"]) in [
+        (event["kind"], event["detail"]) for event in detail["timeline"]
+    ]
+    assert client.post(path, json=withdrawal).status_code == 409  # there is none any more
+    assert client.post(f"/api/studies/{study}/retry").json()["state"] == "WAITING"
+
+
+def test_rejected_films_are_named_and_taken_back(client, seeder):
+    study = seeder.draft_study(1)
+    detail = client.get(f"/api/studies/{study}").json()
+    film, patient = detail["instances"][0], detail["study"]["patient"]
+    uid = detail["study"]["study_instance_uid"]
+    note = RejectionNote(
+        "9.9",
+        RejectionReason.PATIENT_SAFETY,
+        Patient(patient["patient_id"], "", patient["name"], patient["birth_date"], patient["sex"]),
+        ((uid, film["sop_instance_uid"]),),
+        True,
+        "PACS",
+    )
+    with unit_of_work() as session:
+        rejections.apply_note(session, studies.get_by_uid(session, uid), note)
+    detail = client.get(f"/api/studies/{study}").json()
+    (rejection,) = detail["rejections"]
+    assert (rejection["reason"], rejection["ended_at"]) == ("113037", None)
+    assert (detail["instances"][0]["state"], detail["instances"][0]["image"]) == ("REJECTED", None)
+    assert detail["study"]["draft"] is None
+    page = client.get(f"/studies/{study}").text
+    assert "rejected for patient safety reasons" in page
+    client.post(f"/studies/{study}/reinstate", data={"by": "Dr. Roe"})
+    detail = client.get(f"/api/studies/{study}").json()
+    assert detail["instances"][0]["state"] == "KEPT"
+    assert detail["rejections"][0]["ended_by"] == "Dr. Roe"
+    path = f"/api/studies/{study}/reinstate"
+    assert client.post(path, json={"by": "Dr. Roe"}).status_code == 409
+
+
 def test_a_hold_that_was_not_seen_is_not_decided(client, seeder):
     (study,) = seeder.complete(1)
     seeder.hold(study)
@@ -156,8 +215,6 @@ def test_what_is_kept_aside_has_no_picture(client, seeder):
     with unit_of_work() as session:
         assert drafts.list_by_study(session, study) == []
     uid = client.get(f"/api/studies/{study}").json()["study"]["study_instance_uid"]
-    from records.workflow.studies import Patient
-
     stranger = Patient("P-9", "", "STRANGER^SAM", "19500101", "M")
     seeder.receive(2, study_instance_uid=uid, patient=stranger)
     detail = client.get(f"/api/studies/{study}").json()
@@ -196,3 +253,58 @@ def test_a_change_from_another_site_changes_nothing(client, seeder):
     response = client.post(f"/api/studies/{study}/retry", headers={"origin": "http://evil.example"})
     assert response.status_code == 403
     assert client.get(f"/api/studies/{study}").json()["study"]["state"] == "FAILED"
+
+
+SUPPORT = {
+    "statements": [
+        {
+            "section": "findings",
+            "sentence": "Small left <b>pneumothorax</b>.",
+            "observation": "Pneumothorax",
+            "verdict": "not supported",
+            "score": 0.01,
+        },
+        {
+            "section": "findings",
+            "sentence": "Possible rib fracture.",
+            "observation": "Fracture",
+            "verdict": "not assessed",
+            "score": None,
+        },
+    ],
+    "omissions": [{"observation": "Cardiomegaly", "is_denied": True, "score": 0.98}],
+    "undecided_share": 0.25,
+    "studies": 2000,
+    "error_rate": 0.1,
+}
+
+
+def test_a_draft_says_what_the_image_model_supports(client, seeder):
+    study = seeder.draft_study(1, support=SUPPORT, finding_scores={"Pneumothorax": 0.01})
+    (draft,) = client.get(f"/api/studies/{study}").json()["drafts"]
+    assert draft["support"] == SUPPORT
+    assert draft["finding_scores"] == {"Pneumothorax": 0.01}
+    without = seeder.draft_study(2)
+    (draft,) = client.get(f"/api/studies/{without}").json()["drafts"]
+    assert draft["support"] is draft["finding_scores"] is None
+
+
+def test_the_page_shows_what_the_image_model_sees(client, seeder):
+    study = seeder.draft_study(1, support=SUPPORT)
+    page = client.get(f"/studies/{study}").text
+    assert "Not supported by the image model:" in page
+    assert "Small left &lt;b&gt;pneumothorax&lt;/b&gt;." in page
+    assert "denied by the draft:</b> cardiomegaly" in page
+    assert "It cannot say of: fracture." in page
+    assert "thresholds from 2000 studies" in page
+    supported = {**SUPPORT, "statements": [], "omissions": []}
+    other = seeder.draft_study(2, support=supported)
+    assert (
+        "Nothing in the draft contradicts the image model." in client.get(f"/studies/{other}").text
+    )
+    unset = seeder.draft_study(3, support={**supported, "studies": 0})
+    page = client.get(f"/studies/{unset}").text
+    assert "Nothing in the draft contradicts" not in page
+    assert "thresholds were never set" in page
+    plain = seeder.draft_study(4)
+    assert "image model" not in client.get(f"/studies/{plain}").text

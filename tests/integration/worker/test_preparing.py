@@ -13,20 +13,26 @@ from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
 from records.errors import BundleUnusable, DiskFull, PartError, WorkerSick
-from records.operations import alarms
+from records.operations import alarms, scrub
 from records.settings import settings
 from records.states import (
     Decision,
     EventKind,
     HoldReason,
     InstanceState,
+    RejectionReason,
     RequestState,
     Stage,
     VisibleState,
 )
-from records.workflow import events, holds, studies, worklist
+from records.workflow import events, holds, rejections, studies, worklist
+from records.workflow.rejections import RejectionNote
+from records.workflow.studies import Patient
+from tests.support.dicom_images import change_coding, enlarge
 from tests.support.stored_studies import (
     close_studies,
+    lease_of,
+    pass_lease_on,
     phantom_images,
     store_image,
     store_studies,
@@ -94,6 +100,47 @@ def test_other_objects_are_named_and_images_are_drafted():
         "reason": "other_object",
         "sentence": "It is a dose report.",
     }
+
+
+def reject(study, *images):
+    with unit_of_work() as session:
+        uid = session.get(Study, study).study_instance_uid
+        note = RejectionNote(
+            "1.2.3.99",
+            RejectionReason.QUALITY,
+            Patient(str(images[0].PatientID), "", str(images[0].PatientName)),
+            tuple((uid, str(image.SOPInstanceUID)) for image in images),
+            True,
+            "PACS",
+        )
+        rejections.apply_note(session, session.get(Study, study), note)
+
+
+def test_a_rejected_film_is_left_out_with_the_reason():
+    frontal, lateral = frontal_and_lateral()
+    study = store_image(frontal)
+    store_image(lateral)
+    reject(study, lateral)
+    assert prepare() == 1
+    (left,) = request_of(study).provenance["left_out"]
+    assert left == {
+        "sop_instance_uid": lateral.SOPInstanceUID,
+        "reason": "rejected",
+        "sentence": "It was rejected for quality reasons.",
+    }
+
+
+def test_a_study_whose_films_are_all_rejected_is_skipped_with_that_reason():
+    frontal, lateral = frontal_and_lateral()
+    study = store_image(frontal)
+    store_image(lateral)
+    assert prepare() == 1
+    reject(study, frontal, lateral)
+    assert prepare() == 0
+    with unit_of_work() as session:
+        row = worklist.read_row(session, study)
+    assert (row.state, row.reason) == (VisibleState.SKIPPED, "rejected")
+    assert "rejected for quality reasons" in row.detail
 
 
 def test_a_study_without_images_is_skipped_with_the_reason():
@@ -212,16 +259,14 @@ def test_a_lost_lease_prepares_nothing(monkeypatch):
     study = store_studies(1)[0]
 
     def steal(*arguments):
-        with unit_of_work() as session:
-            row = session.get(DraftRequest, request_of(study).id)
-            row.lease_owner, row.claims = "another", row.claims + 1
+        pass_lease_on(study)
         return build_case(*arguments)
 
     build_case = preparing.build_case
     monkeypatch.setattr(preparing, "build_case", steal)
     prepare()
     assert request_of(study).state == RequestState.WAITING
-    assert request_of(study).lease_owner == "another"
+    assert lease_of(study).owner == "another"
 
 
 def test_a_full_disk_costs_no_attempt(monkeypatch):
@@ -234,7 +279,8 @@ def test_a_full_disk_costs_no_attempt(monkeypatch):
     with pytest.raises(DiskFull):
         prepare()
     row = request_of(study)
-    assert (row.attempts, row.lease_owner, row.state) == (0, None, RequestState.WAITING)
+    assert (row.attempts, row.state) == (0, RequestState.WAITING)
+    assert lease_of(study) is None
 
 
 def test_a_missing_data_folder_costs_no_study_an_attempt():
@@ -248,15 +294,75 @@ def test_a_missing_data_folder_costs_no_study_an_attempt():
     assert prepare() == 1
 
 
-def test_an_image_whose_file_is_gone_failed_with_the_reason():
+def change(path):
+    """4,000 bytes of another file, as a disk that lost its place writes them."""
+    with path.open("r+b") as file:
+        file.seek(-5000, 2)
+        file.write(b"\x55" * 4000)
+
+
+@pytest.mark.parametrize(("harm", "word"), [("GONE", "gone"), ("CHANGED", "received")])
+def test_nothing_is_drafted_from_a_file_that_is_gone_or_changed(harm, word):
     study = store_studies(1)[0]
     (path,) = blob_paths(study)
-    path.unlink()
+    content = path.read_bytes()
+    if harm == "GONE":
+        path.unlink()
+    else:
+        change(path)
     assert prepare() == 0
     with unit_of_work() as session:
         row = worklist.read_row(session, study)
-    assert (row.state, row.reason) == (FAILED, "UNREADABLE")
-    assert "gone" in row.detail
+        (instance,) = studies.list_instances(session, study)
+        lines = [(event.kind, event.reason) for event in events.timeline(session, study)]
+        assert alarms.open_alarms(session, "films")
+    assert (row.state, row.reason) == (FAILED, "DAMAGED")
+    assert word in row.detail
+    assert instance.damage == harm
+    assert lines[-2:] == [(EventKind.DAMAGED, harm), (EventKind.FAILED, "DAMAGED")]
+    # Restored from a backup, it goes on by itself.
+    path.write_bytes(content)
+    scrub.recheck_damaged(Blobs(settings().data_dir))
+    assert prepare() == 1
+    assert visible_state(study) is PREPARED
+
+
+def test_a_damaged_film_leaves_the_studies_beside_it_alone():
+    damaged, whole = store_studies(1, 2)
+    change(blob_paths(damaged)[0])
+    assert prepare() == 1
+    assert [visible_state(study) for study in (damaged, whole)] == [FAILED, PREPARED]
+
+
+def test_a_film_that_is_healed_while_it_is_looked_at_is_prepared_again(monkeypatch):
+    study = store_studies(1)[0]
+    (path,) = blob_paths(study)
+    blobs = Blobs(settings().data_dir)
+    kept = blobs.incoming / "again"
+    kept.write_bytes(path.read_bytes())
+    path.unlink()
+    find_damage = Blobs.find_damage
+
+    def heal_after(self, *stored):
+        harm = find_damage(self, *stored)
+        if harm:
+            key = blobs.keep_instance(kept)
+            with unit_of_work() as session:
+                studies.list_instances(session, study)[0].blob = key
+        return harm
+
+    monkeypatch.setattr(Blobs, "find_damage", heal_after)
+    assert prepare() == 1
+    assert visible_state(study) is PREPARED
+
+
+def test_files_that_are_known_to_be_damaged_do_not_stop_the_worker(night):
+    ids = store_studies(1, 2, 3, 4)
+    for study in ids:
+        change(blob_paths(study)[0])
+    scrub.scrub_all(Blobs(settings().data_dir))
+    assert prepare() == 0
+    assert {visible_state(study) for study in ids} == {FAILED}
 
 
 def test_many_files_gone_are_the_disks_fault(night):
@@ -337,20 +443,13 @@ def test_a_film_that_asks_for_too_much_fails_alone():
     good, bad, last = store_studies(1, 2, 3)
     samples = np.zeros((32, 32), np.uint8)
     data = bytes(imagecodecs.jpeg2k_encode(samples, level=0, codecformat="j2k"))
-    at = data.index(b"\xff\x52") + 12  # precincts of 1 x 1 behind the coding style
-    levels = data[at - 5]
-    data = bytearray(data[:at] + b"\0" * (levels + 1) + data[at:])
-    cod = at - 12
-    data[cod + 2 : cod + 4] = (12 + levels + 1).to_bytes(2, "big")
-    data[cod + 4] |= 1
-    for place in (8, 12, 24, 28):
-        data[place : place + 4] = (6000).to_bytes(4, "big")
+    data = change_coding(enlarge(data, 6000), precincts=b"\x11" * 6)
     dataset = pydicom.dcmread(blob_paths(bad)[0])
     dataset.Rows = dataset.Columns = 6000
     dataset.BitsAllocated = dataset.BitsStored = 8
     dataset.HighBit = 7
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
-    dataset.PixelData = encapsulate([bytes(data)])
+    dataset.PixelData = encapsulate([data])
     dataset["PixelData"].is_undefined_length = True
     dataset.save_as(blob_paths(bad)[0])
     assert prepare() == 2

@@ -60,7 +60,7 @@ def test_digest_follows_the_files_and_not_the_folder(bundle: Path, tmp_path: Pat
 def test_a_field_of_later_versions_that_says_nothing_leaves_the_digest(bundle: Path) -> None:
     before = read_manifest(bundle)
     content = json.loads((bundle / MANIFEST).read_text())
-    for later in ("classifier", "templates", "adapters"):
+    for later in ("classifier", "templates", "adapters", "finding_head"):
         del content[later]
     (bundle / MANIFEST).write_text(json.dumps(content))
     assert read_manifest(bundle) == before
@@ -70,6 +70,7 @@ def test_a_field_of_later_versions_that_says_nothing_leaves_the_digest(bundle: P
     assert replace(before, classifier="eye").digest != before.digest
     assert replace(before, templates=("none",)).digest != before.digest
     assert replace(before, adapters=({"name": "stage2"},)).digest != before.digest
+    assert replace(before, finding_head={"observations": []}).digest != before.digest
 
 
 def test_adapters_are_read_as_they_were_written(bundle: Path) -> None:

@@ -2,15 +2,18 @@
 
 import errno
 import fcntl
+import hashlib
 import mmap
 import os
 import stat
 import time
+from unittest.mock import Mock
 
 import pytest
 
-from records.blobs import Blobs, sha256_of, write_past_cache
+from records.blobs import Blobs, DataSetDigest, data_set_sha256, write_past_cache
 from records.errors import DiskFull, NotFound
+from records.states import Damage
 
 
 @pytest.fixture
@@ -76,9 +79,12 @@ def test_orphans_are_those_of_age(blobs):
     os.utime(old, (hours_ago, hours_ago))
     assert list(blobs.stale_incoming(24)) == [old]
     key = blobs.keep_instance(young)
-    assert list(blobs.old_instances(24)) == []
+    days = blobs.instance_days()
+    assert days == [key.split("/")[1]]
+    assert list(blobs.old_instances(24, days)) == []
     os.utime(blobs.path(key), (hours_ago, hours_ago))
-    assert list(blobs.old_instances(24)) == [key]
+    assert list(blobs.old_instances(24, days)) == [key]
+    assert list(blobs.old_instances(24, [])) == []
 
 
 def test_removing_twice_is_no_error(blobs):
@@ -89,11 +95,65 @@ def test_removing_twice_is_no_error(blobs):
         blobs.read(key)
 
 
-def test_digest_is_of_the_whole_file(blobs, tmp_path):
-    import hashlib
+def part10(data_set, meta=b"ours"):
+    """A Part 10 file as far as its digest looks: preamble, prefix, group length, meta, data set."""
+    length = len(meta).to_bytes(4, "little")
+    return bytes(128) + b"DICM" + b"\2\0\0\0UL\4\0" + length + meta + data_set
 
-    content = os.urandom(3_000_001)
-    assert sha256_of(received(blobs, content)) == hashlib.sha256(content).hexdigest()
+
+def test_the_digest_is_of_the_object_and_not_of_the_file_meta():
+    def digest(*pieces):
+        data_set_digest = DataSetDigest()
+        for piece in pieces:
+            data_set_digest.update(piece)
+        return data_set_digest.hexdigest()
+
+    file, receivers_file = part10(b"pixels"), part10(b"pixels", meta=b"RECEIVER_20")
+    assert digest(file) == digest(receivers_file) == hashlib.sha256(b"pixels").hexdigest()
+    assert digest(*(file[start : start + 1] for start in range(len(file)))) == digest(file)
+    assert digest(part10(b"others")) != digest(file)
+
+
+def test_damage_is_a_file_that_is_gone_or_other_than_what_was_received(blobs):
+    content = part10(os.urandom(3_000_001))
+    key = blobs.keep_instance(received(blobs, content))
+    path = blobs.path(key)
+    stored = (key, len(content), data_set_sha256(path))
+    assert blobs.find_damage(*stored) is None
+    with path.open("r+b") as file:
+        file.seek(2_000_000)
+        file.write(os.urandom(4000))
+    assert blobs.find_damage(*stored) is Damage.CHANGED
+    path.write_bytes(content[:-1])
+    assert blobs.find_damage(*stored) is Damage.CHANGED
+    path.unlink()
+    assert blobs.find_damage(*stored) is Damage.GONE
+    assert blobs.find_damage(f"instances/1999-01-01/{key[21:]}", 1, "") is Damage.GONE
+
+
+def test_a_disk_that_fails_is_no_damage_but_a_block_that_is_lost_is(blobs, monkeypatch):
+    content = part10(b"pixels")
+    key = blobs.keep_instance(received(blobs, content))
+    digest = data_set_sha256(blobs.path(key))
+    for number, expected in ((errno.EIO, Damage.CHANGED), (errno.EACCES, None)):
+        monkeypatch.setattr(
+            "records.blobs.data_set_sha256", Mock(side_effect=OSError(number, "broken"))
+        )
+        if expected:
+            assert blobs.find_damage(key, len(content), digest) is expected
+        else:
+            with pytest.raises(OSError, match="broken"):
+                blobs.find_damage(key, len(content), digest)
+
+
+def test_a_file_that_is_set_aside_is_listed_unless_it_is_damaged(blobs):
+    key, damaged = (blobs.keep_instance(received(blobs, name=name)) for name in ("a", "b"))
+    aside = blobs.set_aside(key)
+    blobs.set_aside(damaged, is_damaged=True)
+    assert blobs.list_set_aside() == [aside]
+    assert not blobs.path(key).exists()
+    assert not blobs.path(damaged).exists()
+    assert len(list(blobs.lost_and_found.iterdir())) == 2
 
 
 def written(path, *blocks):

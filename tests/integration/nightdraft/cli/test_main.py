@@ -62,6 +62,8 @@ NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/nightdraft"
         (["retry", "--since", "lately"], {}, "no date or time"),
         (["decide", "1.2.3", "perhaps", "--by", "x"], {}, "say proceed or cancel"),
         (["decide", "1.2.3", "proceed"], {}, "--by NAME"),
+        (["withdraw", "1.2.3", "--by", "x"], {}, "--by NAME --reason WHY"),
+        (["reinstate", "1.2.3"], {}, "--by NAME"),
         (["doctor", "--part", "kitchen"], {}, "is no part"),
     ],
 )

@@ -6,6 +6,7 @@ import io
 
 from rich.console import Console
 
+from nightdraft.cli.operate import withdraw
 from nightdraft.cli.study import render_study
 from records.database.session import unit_of_work
 from records.states import WARNING, HoldReason
@@ -31,3 +32,11 @@ def test_a_draft_is_printed_under_the_warning_and_its_caveats(database: str) -> 
     assert "proceed|cancel --by NAME" in printed(study)
     register(new_instance(content="a late image"))
     assert "does not show everything that is known" in printed(study)
+
+
+def test_a_withdrawn_draft_is_named_with_who_and_why(database: str) -> None:
+    (study,) = complete(new_instance("1.2.3"))
+    draft_all()
+    withdraw("1.2.3", reason="the wrong patient", by="Dr. Roe")
+    assert WARNING not in printed(study)
+    assert "WITHDRAWN withdrawn by Dr. Roe: the wrong patient" in printed(study)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from intake.dicom.incoming_file import BLOCK_BYTES, DataSetDigest, IncomingFile
+from intake.dicom.incoming_file import BLOCK_BYTES, IncomingFile
 from intake.dicom.limits import RefusalReason
 
 
@@ -65,19 +65,6 @@ def test_bytes_put_into_the_buffer_are_taken(new_file):
             piece = piece[count:]
     file.finish()
     assert file.path.read_bytes() == content
-
-
-def test_the_digest_is_of_the_object_and_not_of_the_file_meta():
-    def digest(*pieces):
-        data_set_digest = DataSetDigest()
-        for piece in pieces:
-            data_set_digest.update(piece)
-        return data_set_digest.hexdigest()
-
-    file, receivers_file = part10(b"pixels"), part10(b"pixels", meta=b"RECEIVER_20")
-    assert digest(file) == digest(receivers_file) == hashlib.sha256(b"pixels").hexdigest()
-    assert digest(*(file[start : start + 1] for start in range(len(file)))) == digest(file)
-    assert digest(part10(b"others")) != digest(file)
 
 
 def test_a_large_object_is_dropped_at_once_and_read_on(new_file, tmp_path):

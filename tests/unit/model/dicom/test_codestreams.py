@@ -17,8 +17,10 @@ from model.errors import DecodingLimit, PixelError
 from tests.support.dicom_images import (
     EXPLICIT,
     ImageWriter,
+    change_coding,
     chest,
     encode_all,
+    enlarge,
     limited_memory,
     resize_exactly,
     write_image,
@@ -204,31 +206,6 @@ def test_thousands_of_scans_are_not_decoded(write: ImageWriter) -> None:
         view_pixels(write(repeated, "1.2.840.10008.1.2.4.50", **tags), SIZE)
 
 
-def coded(data: bytes, **changes: int | bytes) -> bytes:
-    """Change COD: `layers`, `levels`, code-block exponents `x` and `y`, or `precincts`."""
-    at = data.index(b"\xff\x52") + 2
-    length = struct.unpack_from(">H", data, at)[0]
-    segment = bytearray(data[at : at + length])
-    for name, place in {"levels": 7, "x": 8, "y": 9}.items():
-        if name in changes:
-            segment[place] = changes[name]
-    if "layers" in changes:
-        segment[4:6] = struct.pack(">H", changes["layers"])
-    if "precincts" in changes:
-        segment[2] |= 1
-        segment[12:] = changes["precincts"]
-        segment[:2] = struct.pack(">H", len(segment))
-    return data[:at] + bytes(segment) + data[at + length :]
-
-
-def large(side: int) -> bytes:
-    """A codestream of little data that claims a large image in one tile."""
-    data = bytearray(STREAMS[JPEG_2000])
-    for place in (8, 12, 24, 28):
-        data[place : place + 4] = side.to_bytes(4, "big")
-    return bytes(data)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -246,7 +223,7 @@ def test_a_jpeg2000_header_that_asks_too_much_is_not_decoded(
     write: ImageWriter, changes: dict[str, int | bytes], message: str, syntax: str
 ) -> None:
     """A few kilobytes, for which a decoder would take gigabytes."""
-    data = coded(large(6000), **changes)
+    data = change_coding(enlarge(STREAMS[JPEG_2000], 6000), **changes)
     assert len(data) < 40_000
     path = write(data, syntax, Rows=6000, Columns=6000)
     with limited_memory(4 << 20), pytest.raises(PixelError, match=message):
@@ -254,10 +231,10 @@ def test_a_jpeg2000_header_that_asks_too_much_is_not_decoded(
 
 
 def test_the_coding_of_a_component_and_of_a_tile_is_judged_too(write: ImageWriter) -> None:
-    data = large(6000)
+    data = enlarge(STREAMS[JPEG_2000], 6000)
     cod = data.index(b"\xff\x52")
     length = struct.unpack_from(">H", data, cod + 2)[0]
-    small = coded(data, precincts=b"\x11" * 6)
+    small = change_coding(data, precincts=b"\x11" * 6)
     segment = small[cod : cod + 2 + length + 6]
     coc = b"\xff\x53" + struct.pack(">H", 2 + 1 + 1 + 11) + b"\0\x01" + segment[9:]
     sot = data.index(b"\xff\x90")

@@ -11,6 +11,7 @@ from rich.console import Console
 from nightdraft.cli.status import overview_json, render_overview
 from records.database.tables import Alarm, Heartbeat
 from records.operations.overview import Overview, Parts, Workload
+from records.operations.scrub import ScrubState
 from records.states import VisibleState
 
 NOON = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
@@ -32,6 +33,7 @@ def overview() -> Overview:
             alarms=[Alarm(part="draft", sentence="three studies failed in a row", opened_at=NOON)],
         ),
         refusals={"disagrees": 2},
+        scrub=ScrubState(damaged=1, round_read=40, round_ended_at=NOON, read_at=NOON),
     )
 
 
@@ -43,6 +45,7 @@ def test_the_overview_shows_what_a_person_must_know() -> None:
     for text in (
         "DRAFTED 3", "FAILED 1", "4 of 4 ended", "nothing left to do", "host:7",
         "ALARM draft", "three studies failed in a row", "disagrees 2",
+        "1 damaged",
     ):  # fmt: skip
         assert text in page
     assert "a" * 13 not in page

@@ -132,11 +132,11 @@ def test_comparisons_stay_only_where_the_prompt_has_a_prior_report() -> None:
             study, model.preprocessing, transform, lambda _: True, rng, priors=True
         ).target
 
-    assert target(without, PLAIN) == "The lungs are clear."
+    assert target(without, PLAIN) == "The lungs are clear. Effusion."
     assert target(with_report, PLAIN) == text
     assert target(without, replace(PLAIN, keep_comparisons=True)) == text
     # The bare instruction has no prior report, whatever the study has.
-    assert target(with_report, replace(PLAIN, drop_priors=1.0)) == "The lungs are clear."
+    assert target(with_report, replace(PLAIN, drop_priors=1.0)) == "The lungs are clear. Effusion."
 
 
 def test_the_papers_priors_come_from_the_report() -> None:

@@ -1,0 +1,201 @@
+"""Reads stored instances again, a share each night, and compares them with what was received.
+
+A disk loses bytes without a word. Whoever reads a film before it is drafted from compares it, too;
+but a film that nobody reads for a year must be known to be damaged while its sender still has it.
+
+The position is a row, so a scrub that is killed goes on where it was. Several processes may scrub
+at once: each batch is claimed by the one that moves the position.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from records.blobs import Blobs
+from records.database.session import unit_of_work
+from records.database.tables import BlobScrub, Instance
+from records.operations import alarms
+from records.workflow import damage
+
+ALARM_PART = "films"
+"""The part of the alarm that is open while a stored file is damaged."""
+
+ALARM_SENTENCE = (
+    "Stored files are gone or changed on disk: `nightdraft blobs damaged` lists them. When a "
+    "device sends an object again, it is healed and its study goes on; so it does when the file is "
+    "restored from a backup. Check the disk."
+)
+
+_BATCH = 20
+_LEAST_SHARE = 100
+"""Instances that a night reads at least, so that a small site is read through each night."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScrubState:
+    """What is known of the stored files.
+
+    Attributes:
+        damaged: instances whose file is gone or changed.
+        round_read: instances that this round has read.
+        round_ended_at: when every instance had been read last; None where that never was.
+        read_at: when an instance was last read by the scrub.
+    """
+
+    damaged: int
+    round_read: int
+    round_ended_at: dt.datetime | None
+    read_at: dt.datetime | None
+
+
+def read_scrub_state(session: Session) -> ScrubState:
+    """How far the scrub is, and how many stored files are damaged."""
+    row = session.get(BlobScrub, 1) or BlobScrub(round_read=0)
+    return ScrubState(
+        damage.count_damaged(session), row.round_read, row.round_ended_at, row.read_at
+    )
+
+
+def scrub_night(blobs: Blobs, night: dt.date, days: float, pause: Callable[[float], bool]) -> int:
+    """Read this night's share: so many that each instance is read once within `days`.
+
+    Args:
+        blobs: the blob folder.
+        night: the night, by the date of its beginning.
+        days: days in which everything is read once.
+        pause: called after each file with the seconds that reading it took; it may wait, so that
+            the disk is left to others, and returns true where the night is over.
+
+    Returns:
+        How many instances were read.
+    """
+    with unit_of_work() as session:
+        session.execute(insert(BlobScrub).values(id=1).on_conflict_do_nothing())
+        session.execute(
+            update(BlobScrub)
+            .where(BlobScrub.night.is_distinct_from(night))
+            .values(night=night, night_read=0)
+        )
+        share = max(_LEAST_SHARE, math.ceil(_count_about(session) / days))
+    count = 0
+    while True:
+        with unit_of_work() as session:
+            read = session.scalars(select(BlobScrub.night_read)).one()
+            batch = _claim_batch(session, share - read)
+        if not batch:
+            return count
+        for instance in batch:
+            count += 1
+            started = time.monotonic()
+            check(blobs, instance)
+            if pause(time.monotonic() - started):
+                return count
+
+
+def scrub_all(blobs: Blobs, progress: Callable[[int], None] = lambda _: None) -> int:
+    """Read every instance now, whatever the position of the nightly scrub; returns how many."""
+    recheck_damaged(blobs)
+    count = 0
+    last = None
+    while True:
+        with unit_of_work() as session:
+            query = select(Instance).order_by(Instance.id).limit(_BATCH)
+            if last is not None:
+                query = query.where(Instance.id > last)
+            batch = session.scalars(query).all()
+        if not batch:
+            return count
+        for instance in batch:
+            check(blobs, instance)
+            count += 1
+        progress(count)
+        last = batch[-1].id
+
+
+def check(blobs: Blobs, instance: Instance) -> None:
+    """Compare one instance's file with what was received; note what is wrong, or right again."""
+    harm = blobs.find_damage(instance.blob, instance.size, instance.sha256)
+    if harm is None and instance.damage is None:
+        return
+    with unit_of_work() as session:
+        if harm is None:
+            damage.mark_whole(session, instance)
+        else:
+            damage.mark_damaged(session, instance, harm)
+        settle_alarm(session)
+
+
+def recheck_damaged(blobs: Blobs) -> None:
+    """Look at the damaged files again: they may have been restored from a backup."""
+    with unit_of_work() as session:
+        damaged = damage.list_damaged(session)
+    for instance in damaged:
+        check(blobs, instance)
+
+
+def settle_alarm(session: Session) -> None:
+    """Open the alarm where a stored file is damaged, close it where none is."""
+    session.flush()
+    if damage.count_damaged(session):
+        alarms.raise_alarm(session, ALARM_PART, ALARM_SENTENCE)
+    else:
+        alarms.close_alarms(session, ALARM_PART)
+
+
+def _claim_batch(session: Session, left: int) -> Sequence[Instance]:
+    """The next instances of the round; none where it ends, or where nothing of the share is left.
+
+    A process that is killed leaves the rest of its batch to the next round.
+    """
+    if left <= 0:
+        return []
+    # The lock orders processes that scrub at the same time; the position then is past the batch.
+    row = session.scalars(select(BlobScrub).with_for_update()).one()
+    query = select(Instance).order_by(Instance.id).limit(min(_BATCH, left))
+    if row.position is not None:
+        query = query.where(Instance.id > row.position)
+    batch = session.scalars(query).all()
+    if batch:
+        row.position = batch[-1].id
+        row.round_read += len(batch)
+        row.night_read += len(batch)
+        row.read_at = func.clock_timestamp()
+    else:
+        # The next night begins a new round.
+        row.night_read += left
+        if row.round_read:
+            row.round_ended_at = func.clock_timestamp()
+        row.position, row.round_read = None, 0
+    return batch
+
+
+def _count_about(session: Session) -> int:
+    """About how many instances there are; counting millions would read them all."""
+    known = session.scalar(
+        text("SELECT reltuples::bigint FROM pg_class WHERE oid = 'instances'::regclass")
+    )
+    return max(0, known or 0)
+
+
+def night_of(now: dt.datetime, hours: str) -> dt.date | None:
+    """The night to which a time belongs, by the date of its beginning; None by day.
+
+    Args:
+        now: the local time.
+        hours: the window, as "01:00-05:00"; it may go over midnight.
+    """
+    begin, end = (dt.time.fromisoformat(part) for part in hours.split("-"))
+    time_of_day = now.time().replace(tzinfo=None)
+    if begin <= end:
+        return now.date() if begin <= time_of_day < end else None
+    if time_of_day >= begin:
+        return now.date()
+    return now.date() - dt.timedelta(days=1) if time_of_day < end else None
