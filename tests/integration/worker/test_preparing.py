@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import imagecodecs
 import numpy as np
-import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 
@@ -413,16 +412,10 @@ def test_only_requests_of_this_bundle_are_claimed():
     assert prepare() == 0
 
 
-def blank(path):
-    dataset = pydicom.dcmread(path)
-    dataset.PixelData = b"\0" * len(dataset.PixelData)
-    dataset.save_as(path)
-
-
 def test_a_film_that_shows_nothing_waits_for_a_person_and_its_picture_is_kept():
-    (study,) = store_studies(1)
-    frontal = blob_paths(study)[0]
-    blank(frontal)
+    film = phantom_images(1)[0]
+    film.PixelData = b"\0" * len(film.PixelData)
+    study = store_image(film)
     assert prepare() == 0
     assert visible_state(study) is VisibleState.HELD
     blobs = Blobs(settings().data_dir)
@@ -440,18 +433,17 @@ def test_a_film_that_shows_nothing_waits_for_a_person_and_its_picture_is_kept():
 
 def test_a_film_that_asks_for_too_much_fails_alone():
     """Its neighbours are prepared, and the reason says what it was."""
-    good, bad, last = store_studies(1, 2, 3)
-    samples = np.zeros((32, 32), np.uint8)
-    data = bytes(imagecodecs.jpeg2k_encode(samples, level=0, codecformat="j2k"))
-    data = change_coding(enlarge(data, 6000), precincts=b"\x11" * 6)
-    dataset = pydicom.dcmread(blob_paths(bad)[0])
-    dataset.Rows = dataset.Columns = 6000
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit = 7
-    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
-    dataset.PixelData = encapsulate([data])
-    dataset["PixelData"].is_undefined_length = True
-    dataset.save_as(blob_paths(bad)[0])
+    film = phantom_images(2)[0]
+    data = bytes(
+        imagecodecs.jpeg2k_encode(np.zeros((32, 32), np.uint8), level=0, codecformat="j2k")
+    )
+    film.Rows = film.Columns = 6000
+    film.BitsAllocated = film.BitsStored = 8
+    film.HighBit = 7
+    film.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
+    film.PixelData = encapsulate([change_coding(enlarge(data, 6000), precincts=b"\x11" * 6)])
+    film["PixelData"].is_undefined_length = True
+    (good,), bad, (last,) = store_studies(1), store_image(film), store_studies(3)
     assert prepare() == 2
     assert visible_state(good) is PREPARED
     assert visible_state(last) is PREPARED
