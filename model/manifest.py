@@ -24,6 +24,10 @@ SHIPPED = {"demo": BUNDLES / "phantoms", "phantoms": BUNDLES / "phantoms"}
 PREPROCESSING = "nightdraft-film-3"
 """The version of what model.dicom.pixels does; it changes whenever a view would."""
 
+CHOICE = "nightdraft-views-2"
+"""The version of what decides whether and from which images a study is drafted (model.dicom). It
+changes with the rules there."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -125,6 +129,15 @@ class Manifest:
                 "template": self.template,
             }
         )
+
+    @property
+    def preparation_digest(self) -> str:
+        """SHA-256 over what decides whether a prepared input still stands.
+
+        Unlike `preprocessing_digest` it is no part of an input's own digest: where other rules
+        choose the same views, the input and its draft are the same.
+        """
+        return _sha256_of({"choice": CHOICE, "preprocessing": self.preprocessing_digest})
 
 
 _BLOCK = 4 * 2**20

@@ -211,7 +211,7 @@ class _Round:
         if self._renewer.is_lost(lease):
             self._renewer.remove(lease)
             return None
-        if lease.preprocessing_digest != self._reporter.manifest.preprocessing_digest:
+        if lease.preprocessing_digest != self._reporter.manifest.preparation_digest:
             self._send_back(lease)
             return None
         try:

@@ -27,7 +27,7 @@ from model.dicom.pixel_data import StoredArray
 from model.errors import EmptyImage, PixelError
 
 __all__ = [
-    "RESIZES", "Rendering", "check_header", "read_header", "render", "shows_nothing", "view_pixels",
+    "RESIZES", "RenderedImage", "check_header", "read_header", "render", "shows_nothing", "view_pixels",
 ]  # fmt: skip
 
 RESIZES = ("square",)
@@ -95,7 +95,7 @@ class GreyImage:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendering:
+class RenderedImage:
     """An image as the network reads it, and what a reader should know of how it was read.
 
     Attributes:
@@ -132,7 +132,7 @@ def view_pixels(path: str | Path, size: int, resize: str = "square") -> NDArray[
     return rendering.view
 
 
-def render(path: str | Path, size: int, resize: str = "square") -> Rendering:
+def render(path: str | Path, size: int, resize: str = "square") -> RenderedImage:
     """Read the image in a file as the network reads it, and judge the view.
 
     Args:
@@ -176,13 +176,13 @@ def shows_nothing(view: NDArray[np.uint8]) -> bool:
 
 def _render(
     samples: Samples, layout: Layout, header: pydicom.Dataset, size: int
-) -> Rendering | None:
+) -> RenderedImage | None:
     """Return the samples as a view; None where the whole image is needed."""
     try:
         if layout.samples == 3:
             image = _grey_image(_grey_of_colour(samples.stored, layout), samples, layout)
             view = _resize(image, size)
-            return Rendering(view, image, samples.notes, shows_nothing(view))
+            return RenderedImage(view, image, samples.notes, shows_nothing(view))
         return _render_grey(samples, layout, header, size)
     except PixelError:
         raise
@@ -192,7 +192,7 @@ def _render(
 
 def _render_grey(
     samples: Samples, layout: Layout, header: pydicom.Dataset, size: int
-) -> Rendering | None:
+) -> RenderedImage | None:
     scale = read_grey_scale(header, layout, samples.bits, 8 * samples.stored.dtype.itemsize)
     view, image, note = None, None, ""
     for share, note in _shares(scale, layout):
@@ -202,14 +202,14 @@ def _render_grey(
         image = _grey_image(_look_up(table, samples.stored), samples, layout)
         view = _resize(image, size)
         if not shows_nothing(view):
-            return Rendering(view, image, samples.notes + ((note,) if note else ()))
+            return RenderedImage(view, image, samples.notes + ((note,) if note else ()))
     if samples.halvings:  # only the whole image has the lightest and darkest values
         return None
     share = own_range(scale.values, _pattern_counts(samples.stored, scale))
     image = _grey_image(_look_up(scale.table(share), samples.stored), samples, layout)
     view = _resize(image, size)
     notes = samples.notes + ((NO_VOI,) if scale.vois else ())
-    return Rendering(view, image, notes, shows_nothing(view))
+    return RenderedImage(view, image, notes, shows_nothing(view))
 
 
 def _shares(scale: GreyScale, layout: Layout) -> Iterator[tuple[Values, str]]:

@@ -106,6 +106,19 @@ def test_preprocessing_digest_follows_what_prepares(
     assert manifest.preprocessing_digest != before
 
 
+def test_other_rules_of_choice_prepare_again_and_change_no_input(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = read_manifest(bundle)
+    inputs, preparation = manifest.preprocessing_digest, manifest.preparation_digest
+    monkeypatch.setattr("model.manifest.CHOICE", "other rules")
+    assert manifest.preprocessing_digest == inputs
+    assert manifest.preparation_digest != preparation
+    monkeypatch.setattr("model.manifest.CHOICE", "nightdraft-views-2")
+    monkeypatch.setattr("model.manifest.PREPROCESSING", "another preprocessing")
+    assert manifest.preparation_digest != preparation
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "language/tokenizer.json"])
 def test_a_changed_file_is_refused_by_name(bundle: Path, name: str) -> None:
     with (bundle / name).open("ab") as file:

@@ -1,21 +1,21 @@
 """Holds may have the reason IMAGE_EMPTY: a film shows nothing.
 
-Revision ID: 0009
-Revises: 0008
+Revision ID: 0010
+Revises: 0009
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
 EARLIER = (
     "'PATIENT_MISMATCH', 'CONFLICTING_BYTES', 'CHEST_UNKNOWN', 'VIEW_UNKNOWN', 'AGE_UNKNOWN', "
-    "'REJECTION_UNCLEAR', 'SIGNED_REJECTED'"
+    "'SPECIES_UNKNOWN', 'REJECTION_UNCLEAR', 'SIGNED_REJECTED'"
 )
 
 
@@ -36,5 +36,10 @@ def downgrade() -> None:
 
 
 def _check_reason(reasons: str) -> None:
-    op.drop_constraint(op.f("ck_holds_reason_known"), "holds", type_="check")
-    op.create_check_constraint(op.f("ck_holds_reason_known"), "holds", f"reason IN ({reasons})")
+    # NOT VALID: no reader or writer waits while all rows are checked; the next statement checks them.
+    op.execute("ALTER TABLE holds DROP CONSTRAINT ck_holds_reason_known")
+    op.execute(
+        "ALTER TABLE holds ADD CONSTRAINT ck_holds_reason_known"
+        f" CHECK (reason IN ({reasons})) NOT VALID"
+    )
+    op.execute("ALTER TABLE holds VALIDATE CONSTRAINT ck_holds_reason_known")
