@@ -92,7 +92,7 @@ class Instance:
         rejected: Whether it is a quality control image (0028,0300).
         sop_instance_uid: The SOP instance UID.
         fault: A reason from elsewhere that rules the image out (its pixels are missing, cannot
-            be read), or None.
+            be read or show nothing), or None.
     """
 
     source: str

@@ -27,7 +27,8 @@ from model.dicom.pixel_data import StoredArray
 from model.errors import EmptyImage, PixelError
 
 __all__ = [
-    "RESIZES", "RenderedImage", "check_header", "read_header", "render", "shows_nothing", "view_pixels",
+    "RESIZES", "RenderedImage", "check_header", "read_header", "render", "shows_nothing",
+    "view_pixels",
 ]  # fmt: skip
 
 RESIZES = ("square",)
