@@ -267,9 +267,7 @@ def _answer(request: dict[str, Any], limit: int) -> tuple[dict[str, Any], bytes,
         rendering = render(request["path"], request["size"], request["resize"])
         picture = io.BytesIO()
         if request["picture_side"]:
-            rendering.image.picture(request["picture_side"]).save(
-                picture, "JPEG", quality=JPEG_QUALITY
-            )
+            rendering.picture(request["picture_side"]).save(picture, "JPEG", quality=JPEG_QUALITY)
     except MemoryError:
         return {"error": "DecodingLimit", "message": lack}, b"", b""
     except PixelError as error:

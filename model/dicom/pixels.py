@@ -57,9 +57,6 @@ AVERAGED_SIDES = 5
 edges err by up to 20 grey levels, at 5 by 2 or 3. Blocks must fit the image: one that its edge cuts
 would represent fewer pixels than the space it gets."""
 
-REDUCING_GAP = 3.0
-"""The same factor for a picture, by Pillow, which allows cut blocks."""
-
 OTHER_VOI = (
     "The first window or lookup table in the header shows nothing of a film, "
     "so another one of the header is used."
@@ -73,43 +70,26 @@ _BAND = 64  # rows looked up at once: few enough for the cache, and for a small 
 
 
 @dataclass(frozen=True, slots=True)
-class GreyImage:
-    """An image as a viewer would show it.
-
-    Attributes:
-        pixels: (rows, columns) uint8, perhaps reduced.
-        sides: Columns and rows of the whole image.
-        halvings: As `Samples.halvings`.
-        lift: As `Samples.lift`.
-    """
-
-    pixels: NDArray[np.uint8]
-    sides: tuple[int, int]
-    halvings: int = 0
-    lift: float = 0.0
-
-    def picture(self, max_side: int) -> Image.Image:
-        """Return the image for people: its own shape, no side longer than `max_side`."""
-        image = Image.fromarray(self.pixels)
-        image.thumbnail((max_side, max_side), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
-        return image
-
-
-@dataclass(frozen=True, slots=True)
 class RenderedImage:
     """An image as the network reads it, and what a reader should know of how it was read.
 
     Attributes:
         view: (size, size) uint8, from 0 for black to 255 for white, air dark.
-        image: The same before the resize.
+        reduced: The image in its own shape, perhaps smaller, with all that is visible in the view.
         notes: Sentences for the reader of a draft.
         is_empty: Whether the view shows nothing, whatever window is taken.
     """
 
     view: NDArray[np.uint8]
-    image: GreyImage
+    reduced: Image.Image
     notes: tuple[str, ...] = ()
     is_empty: bool = False
+
+    def picture(self, max_side: int) -> Image.Image:
+        """Return the image for people: its own shape, no side longer than `max_side`."""
+        picture = self.reduced.copy()
+        picture.thumbnail((max_side, max_side), Image.Resampling.BILINEAR, reducing_gap=1.0)
+        return picture
 
 
 def view_pixels(path: str | Path, size: int, resize: str = "square") -> NDArray[np.uint8]:
@@ -181,9 +161,8 @@ def _render(
     """Return the samples as a view; None where the whole image is needed."""
     try:
         if layout.samples == 3:
-            image = _grey_image(_grey_of_colour(samples.stored, layout), samples, layout)
-            view = _resize(image, size)
-            return RenderedImage(view, image, samples.notes, shows_nothing(view))
+            view, reduced = _resize(_grey_of_colour(samples.stored, layout), samples, layout, size)
+            return RenderedImage(view, reduced, samples.notes, shows_nothing(view))
         return _render_grey(samples, layout, header, size)
     except PixelError:
         raise
@@ -195,22 +174,20 @@ def _render_grey(
     samples: Samples, layout: Layout, header: pydicom.Dataset, size: int
 ) -> RenderedImage | None:
     scale = read_grey_scale(header, layout, samples.bits, 8 * samples.stored.dtype.itemsize)
-    view, image, note = None, None, ""
     for share, note in _shares(scale, layout):
         table = scale.table(share)
         if samples.halvings and _max_step(table, scale.raw) > MAX_STEP:
             return None
-        image = _grey_image(_look_up(table, samples.stored), samples, layout)
-        view = _resize(image, size)
+        view, reduced = _resize(_look_up(table, samples.stored), samples, layout, size)
         if not shows_nothing(view):
-            return RenderedImage(view, image, samples.notes + ((note,) if note else ()))
+            return RenderedImage(view, reduced, samples.notes + ((note,) if note else ()))
     if samples.halvings:  # only the whole image has the lightest and darkest values
         return None
     share = own_range(scale.values, _pattern_counts(samples.stored, scale))
-    image = _grey_image(_look_up(scale.table(share), samples.stored), samples, layout)
-    view = _resize(image, size)
+    grey = _look_up(scale.table(share), samples.stored)
+    view, reduced = _resize(grey, samples, layout, size)
     notes = samples.notes + ((NO_VOI,) if scale.vois else ())
-    return RenderedImage(view, image, notes, shows_nothing(view))
+    return RenderedImage(view, reduced, notes, shows_nothing(view))
 
 
 def _shares(scale: GreyScale, layout: Layout) -> Iterator[tuple[Values, str]]:
@@ -223,10 +200,6 @@ def _shares(scale: GreyScale, layout: Layout) -> Iterator[tuple[Values, str]]:
     if not scale.vois and layout.stored <= 8 and scale.values is scale.raw and not layout.signed:
         # Eight bits without a window were made for display, so they are shown unchanged.
         yield scale.raw / (2**layout.stored - 1), ""
-
-
-def _grey_image(pixels: NDArray[np.uint8], samples: Samples, layout: Layout) -> GreyImage:
-    return GreyImage(pixels, (layout.columns, layout.rows), samples.halvings, samples.lift)
 
 
 def _pattern_counts(stored: StoredArray, scale: GreyScale) -> NDArray[np.int64]:
@@ -262,24 +235,42 @@ def _look_up(table: NDArray[np.uint8], stored: StoredArray) -> NDArray[np.uint8]
     return grey
 
 
-def _resize(grey: GreyImage, size: int) -> NDArray[np.uint8]:
-    """Return (size, size): blocks that fit are averaged, then Pillow resizes (bicubic)."""
-    pixels, box = grey.pixels, None
-    if grey.halvings:
-        # A sample of a reduced image stands at the first pixel of its block, not at the centre.
-        power = 2**grey.halvings
-        first = 0.5 - 0.5 / power
-        box = (first, first, grey.sides[0] / power + first, grey.sides[1] / power + first)
-        pixels = np.pad(pixels, ((0, 1), (0, 1)), mode="edge")
-    image = Image.fromarray(pixels)
-    if grey.lift:
-        line = np.array([grey.lift, 1 - 2 * grey.lift, grey.lift])
+def _resize(
+    grey: NDArray[np.uint8], samples: Samples, layout: Layout, size: int
+) -> tuple[NDArray[np.uint8], Image.Image]:
+    """Resize an image: blocks that fit are averaged, then Pillow resizes (bicubic).
+
+    Args:
+        grey: (rows, columns) as a viewer would show it, of the sides of `samples`.
+        samples: What it was made from; says how the sides are halved.
+        layout: The layout of the whole image.
+        size: The sides of the view in pixels.
+
+    Returns:
+        (size, size), and the image after the blocks were averaged.
+    """
+    if samples.halvings:
+        return _resize_halved(grey, samples, layout, size), Image.fromarray(grey)
+    image = Image.fromarray(grey)
+    blocks = [_block_side(side, size) for side in image.size]
+    if max(blocks) > 1:
+        image = image.reduce((blocks[0], blocks[1]))
+    return np.array(image.resize((size, size), Image.Resampling.BICUBIC)), image
+
+
+def _resize_halved(
+    grey: NDArray[np.uint8], samples: Samples, layout: Layout, size: int
+) -> NDArray[np.uint8]:
+    # A sample of a reduced image stands at the first pixel of its block, not at the centre.
+    power = 2**samples.halvings
+    first = 0.5 - 0.5 / power
+    box = (first, first, layout.columns / power + first, layout.rows / power + first)
+    image = Image.fromarray(np.pad(grey, ((0, 1), (0, 1)), mode="edge"))
+    if samples.lift:
+        line = np.array([samples.lift, 1 - 2 * samples.lift, samples.lift])
         image = image.filter(
             ImageFilter.Kernel((3, 3), np.outer(line, line).ravel().tolist(), scale=1)
         )
-    blocks = [_block_side(side, size) for side in image.size]
-    if box is None and max(blocks) > 1:
-        image = image.reduce((blocks[0], blocks[1]))
     return np.array(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 

@@ -59,7 +59,7 @@ def test_the_child_reads_what_this_process_would(process: ImageProcess, tmp_path
     assert (reading.notes, reading.is_empty) == ((NO_VOI,), False)
     picture = Image.open(io.BytesIO(reading.picture))
     assert (picture.format, picture.mode, picture.size) == ("JPEG", "L", (1024, 256))
-    exact = np.asarray(rendering.image.picture(1024)).astype(int)
+    exact = np.asarray(rendering.picture(1024)).astype(int)
     assert np.abs(np.asarray(picture) - exact).mean() < 4
     assert process.read(path, 64).picture == b""
     empty = write_image(tmp_path / "empty.dcm", samples * 0, BitsStored=12, **WINDOW)
