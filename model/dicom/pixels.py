@@ -247,15 +247,16 @@ def _resize(
         size: The sides of the view in pixels.
 
     Returns:
-        (size, size), and the image after the blocks were averaged.
+        (size, size), and the image in its own shape, perhaps with blocks averaged.
     """
     if samples.halvings:
         return _resize_halved(grey, samples, layout, size), Image.fromarray(grey)
-    image = Image.fromarray(grey)
-    blocks = [_block_side(side, size) for side in image.size]
+    whole = reduced = Image.fromarray(grey)
+    blocks = [_block_side(side, size) for side in whole.size]
     if max(blocks) > 1:
-        image = image.reduce((blocks[0], blocks[1]))
-    return np.array(image.resize((size, size), Image.Resampling.BICUBIC)), image
+        reduced = whole.reduce((blocks[0], blocks[1]))
+    view = np.array(reduced.resize((size, size), Image.Resampling.BICUBIC))
+    return view, reduced if blocks[0] == blocks[1] else whole
 
 
 def _resize_halved(
