@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -17,12 +18,21 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from api.rendering import render
-from api.schemas import DecisionRequest, ReinstatementRequest, SearchText, WithdrawalRequest
-from api.studies import CountsCache, StudyRecord, decide, load_study, reinstate, withdraw
+from api.schemas import (
+    DecisionRequest,
+    EventMark,
+    ReinstatementRequest,
+    SearchText,
+    WithdrawalRequest,
+)
+from api.studies import StudyRecord, count_studies, decide, load_study, reinstate, withdraw
 from records.database.session import unit_of_work
+from records.database.tables import Hold
 from records.operations import overview, refusals
 from records.states import HOLD_SENTENCES, HoldReason, InstanceState, VisibleState
-from records.workflow import requests, studies, worklist
+from records.workflow import holds, requests, studies, worklist
+from records.workflow.search import MATCHES
+from records.workflow.worklist import WorklistRow
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -53,20 +63,20 @@ class WorklistQuery(BaseModel):
 
 
 @router.get("/")
-def show_worklist(request: Request, query: Annotated[WorklistQuery, Query()]) -> str:
+def show_worklist(query: Annotated[WorklistQuery, Query()]) -> str:
     """The worklist, newest arrival first."""
-    live, _ = _render_live(query, request.app.state.counts_cache)
+    live, _ = _render_live(query)
     return render("worklist.html", query=query, live=live)
 
 
 @router.get("/live")
-def show_live(request: Request, query: Annotated[WorklistQuery, Query()]) -> Response:
+def show_live(query: Annotated[WorklistQuery, Query()]) -> Response:
     """The part of the worklist that changes; 204 where nothing changed, so the page stays still."""
-    html, digest = _render_live(query, request.app.state.counts_cache)
+    html, digest = _render_live(query)
     return Response(status_code=204) if digest == query.seen else HTMLResponse(html)
 
 
-def _render_live(query: WorklistQuery, counts_cache: CountsCache) -> tuple[str, str]:
+def _render_live(query: WorklistQuery) -> tuple[str, str]:
     """The HTML of the part that changes, and its digest."""
     with unit_of_work() as session:
         values = {
@@ -74,8 +84,9 @@ def _render_live(query: WorklistQuery, counts_cache: CountsCache) -> tuple[str, 
             "page": worklist.read_page(
                 session, state=query.state, after=query.after, limit=PAGE_SIZE, search=query.words
             ),
-            "counts": counts_cache.get(session),
+            "counts": count_studies(session),
             "parts": overview.read_parts(session),
+            "matches_shown": MATCHES,
             "refused": sum(refusals.count_by_reason(session).values()),
             "expected_parts": overview.EXPECTED_PARTS,
         }
@@ -91,10 +102,10 @@ def show_refusals() -> str:
 
 
 @router.get("/studies/{study}")
-def show_study(study: uuid.UUID) -> str:
+def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = None) -> str:
     """One study: whose it is, its images, its draft under the warning, and what may be done."""
     with unit_of_work() as session:
-        record = load_study(session, str(study))
+        record = load_study(session, str(study), before)
     row, draft = record.row, record.current_draft
     return render(
         "study.html",
@@ -106,7 +117,8 @@ def show_study(study: uuid.UUID) -> str:
         images=_study_images(record),
         kept_aside=[i for i in record.instances if i.state != InstanceState.KEPT],
         hold_sentences={str(reason): HOLD_SENTENCES[reason] for reason in HoldReason},
-        seen=_study_digest(record),
+        seen=_study_digest(row, record.holds),
+        before=before,
     )
 
 
@@ -114,10 +126,11 @@ def show_study(study: uuid.UUID) -> str:
 def show_change(study: uuid.UUID, seen: Annotated[str, Query(max_length=64)]) -> Response:
     """A line that the study has changed; 204 where it is still what the page shows."""
     with unit_of_work() as session:
-        record = load_study(session, str(study))
-    if _study_digest(record) == seen:
+        row = worklist.read_row(session, studies.get_by_uid(session, str(study)).id)
+        digest = _study_digest(row, holds.list_by_study(session, row.id))
+    if digest == seen:
         return Response(status_code=204)
-    return HTMLResponse(render("changed.html", row=record.row))
+    return HTMLResponse(render("changed.html", row=row))
 
 
 async def form_fields(request: Request) -> list[tuple[str, str]]:
@@ -213,10 +226,9 @@ def _study_images(record: StudyRecord) -> list[dict[str, Any]]:
     ]
 
 
-def _study_digest(record: StudyRecord) -> str:
+def _study_digest(row: WorklistRow, study_holds: Sequence[Hold]) -> str:
     """A digest of what a reader was shown: another state, draft, image or hold gives another."""
-    row = record.row
-    hold_ids = sorted(str(hold.id) for hold in record.open_holds)
+    hold_ids = sorted(str(hold.id) for hold in study_holds if hold.decision is None)
     return _digest(
         f"{row.state} {row.reason} {row.revision} {row.draft_id} {row.instance_count} {hold_ids}"
     )

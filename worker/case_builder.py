@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,7 @@ class _ImageReader:
         size: height and width of a view, in pixels.
         resize: how an image is resized, as the manifest names it.
         images: the images by SOP instance UID.
+        trust: what the site says of its devices' ViewPosition.
         process: where pixels are decoded.
         accepts_empty: whether an image that shows nothing is read all the same.
         keep_picture: takes the picture of each image that is read, a JPEG.
@@ -116,6 +117,7 @@ class _ImageReader:
     size: int
     resize: str
     images: dict[str, StoredImage]
+    trust: Mapping[str, str]
     process: ImageProcess
     accepts_empty: bool
     keep_picture: KeepPicture
@@ -141,7 +143,7 @@ class _ImageReader:
                 fault=Reason.UNREADABLE,
             )
             return instance, None
-        return parse_instance(header, image.sop_instance_uid), header
+        return parse_instance(header, image.sop_instance_uid, trust=self.trust), header
 
     def read_pixels(self, instances: Sequence[Instance]) -> bool:
         """Read the pixels of these instances.
@@ -229,6 +231,7 @@ def build_case(
         preprocessing.size,
         preprocessing.resize,
         {image.sop_instance_uid: image for image in images},
+        settings.view_position_trust,
         shared_process(settings.decode_memory_mb, settings.decode_seconds),
         HoldReason.IMAGE_EMPTY in approved,
         keep_picture,
@@ -297,7 +300,11 @@ def _built_case(
         "indication_source": indication.source,
         "procedure": procedure.text,
     }
-    views = tuple(reader.views[instance.source] for instance in choice.views)
+    # The positions are those of the last choice: without an unreadable film they may differ.
+    views = tuple(
+        replace(reader.views[instance.source], position=instance.position.answer)
+        for instance in choice.views
+    )
     # The key is the digest: two requests of the same inputs share one file, and drafting can tell
     # that a file belongs to its request.
     return BuiltCase(Case(digest, views, priors), digest, provenance)
