@@ -1,22 +1,26 @@
-"""Serves an image as PNG for the study page; it is made on request and kept nowhere.
+"""Serves the picture of an image for the study page.
 
-The picture is for orientation beside a draft, not for diagnosis.
+The picture is kept when the study is prepared. One that is not kept yet is made by a child process
+with limits, for this process never decodes what came from outside. It is for orientation beside a
+draft, not for diagnosis.
 """
 
 from __future__ import annotations
 
-import io
+import contextlib
 import threading
 import uuid
+from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from PIL import Image
 
-from model.dicom.pixels import display_pixels
+from model.dicom.image_process import shared_process
+from model.errors import DecoderUnavailable
 from records.blobs import Blobs
 from records.database.session import unit_of_work
-from records.errors import NotFound
+from records.errors import DiskFull, NotFound, PartError
+from records.settings import Settings
 from records.states import InstanceState
 from records.workflow import studies
 
@@ -25,29 +29,47 @@ router = APIRouter(include_in_schema=False)
 LONGER_SIDE = 1024
 """Pixels of the picture's longer side."""
 
-_DECODERS = threading.BoundedSemaphore(2)
-"""A large image takes some 100 MB while it is decoded, and a page asks for several at once."""
+_VIEW_SIDE = 224  # decides by how much a codec may reduce the image, as for the networks in use
+
+_WAITING = threading.BoundedSemaphore(6)
+"""Requests that may wait for the child. Each holds a thread of the server, and the pages need some,
+too."""
 
 
-@router.get("/studies/{study}/views/{instance}.png")
+@router.get("/studies/{study}/views/{instance}.jpg")
 def view(request: Request, study: uuid.UUID, instance: uuid.UUID) -> Response:
-    """One image of a study as PNG.
+    """One image of a study as JPEG.
 
     Raises:
         NotFound: the study has no such image. An object that is kept aside counts as none, because
             it may be another patient's.
         PixelError: its pixels cannot be read.
+        PartError: the picture must be made, and too many others are being made.
     """
     with unit_of_work() as session:
         instances = studies.list_instances(session, study, InstanceState.KEPT)
     blob = next((row.blob for row in instances if row.id == instance), None)
     if blob is None:
         raise NotFound("the study has no such film")
-    path = Blobs(request.app.state.settings.data_dir).path(blob)
-    if not path.is_file():
-        raise NotFound("the film's bytes are gone from the data folder")
-    png = io.BytesIO()
-    with _DECODERS:
-        # Level 1: half the time of the default for a tenth more bytes, and the wire is local.
-        Image.fromarray(display_pixels(path, LONGER_SIDE)).save(png, "PNG", compress_level=1)
-    return Response(png.getvalue(), media_type="image/png")
+    blobs = Blobs(request.app.state.settings.data_dir)
+    picture = blobs.read_picture(blob)
+    if picture is None:
+        path = blobs.path(blob)
+        if not path.is_file():
+            raise NotFound("the film's bytes are gone from the data folder")
+        picture = _make_picture(path, request.app.state.settings)
+        with contextlib.suppress(DiskFull, OSError):  # it is made again at the next look
+            blobs.write_picture(blob, picture)
+    return Response(picture, media_type="image/jpeg")
+
+
+def _make_picture(path: Path, settings: Settings) -> bytes:
+    if not _WAITING.acquire(blocking=False):
+        raise PartError("the pictures of other films are being made; load the page again")
+    try:
+        process = shared_process(settings.decode_memory_mb, settings.decode_seconds)
+        return process.read(path, _VIEW_SIDE, picture_side=LONGER_SIDE).picture
+    except DecoderUnavailable as error:
+        raise PartError(str(error)) from None
+    finally:
+        _WAITING.release()

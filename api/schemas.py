@@ -294,7 +294,7 @@ class Instance(_FromRow):
             name: getattr(instance, name) for name in cls.model_fields if name != "image"
         }
         is_kept = instance.state == InstanceState.KEPT
-        image = f"/studies/{instance.study_id}/views/{instance.id}.png" if is_kept else None
+        image = f"/studies/{instance.study_id}/views/{instance.id}.jpg" if is_kept else None
         return cls(**same_fields, image=image)
 
 

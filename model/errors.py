@@ -5,7 +5,10 @@
     │   └── TemplateError its prompt template is not one that can be filled here
     ├── PixelError        this file's pixels cannot be read
     │   ├── HeaderLimit   the header claims an impossible size; nothing was allocated
-    │   └── NoPixels      a header without an image; nothing is damaged
+    │   ├── NoPixels      a header without an image; nothing is damaged
+    │   ├── EmptyImage    the pixels can be read and show nothing
+    │   └── DecodingLimit decoding takes more memory or time than an image may
+    ├── DecoderUnavailable  images cannot be decoded now; none is to blame
     ├── CaseError         this case cannot be drafted, whatever the device
     └── DeviceError       the device failed; the case is not to blame
 
@@ -42,6 +45,21 @@ class HeaderLimit(PixelError):
 
 class NoPixels(PixelError):
     """The file ends where its pixels should begin. Ask the sender why it sent a header alone."""
+
+
+class EmptyImage(PixelError):
+    """The image shows nothing, whatever window is taken. Ask the sender for the right image."""
+
+
+class DecodingLimit(PixelError):
+    """Decoding takes more than NIGHTDRAFT_DECODE_MEMORY_MB or NIGHTDRAFT_DECODE_SECONDS.
+
+    The file is damaged or made to do harm. Raise the setting only where the film itself needs it.
+    """
+
+
+class DecoderUnavailable(ModelError):
+    """Images cannot be decoded now. Look whether the machine is short of memory or overloaded."""
 
 
 class CaseError(ModelError):

@@ -24,7 +24,7 @@ SHIPPED = {"demo": BUNDLES / "phantoms", "phantoms": BUNDLES / "phantoms"}
 FINDING_HEAD = "finding_head"
 """The name of the classifier that a bundle's own finding head is."""
 
-PREPROCESSING = "nightdraft-film-2"
+PREPROCESSING = "nightdraft-film-3"
 """The version of what model.dicom.pixels does; it changes whenever a view would."""
 
 CHOICE = "nightdraft-views-2"

@@ -12,8 +12,14 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import FileMetaDataset
+from pydicom.filereader import read_file_meta_info
 from pydicom.tag import Tag
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 from pynetdicom import AE, _config, build_context
 from pynetdicom.association import Association
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
@@ -31,8 +37,9 @@ class SendOutcome(Enum):
 
     SENT = "sent"
     REFUSED = "refused"  # the listener answered with a failure status
-    UNSENT = "not sent"  # no answer: no common transfer syntax, or the connection broke
+    UNSENT = "not sent"  # it cannot be read, no common transfer syntax, or the connection broke
     NOT_DICOM = "not DICOM"
+    NOT_AN_OBJECT = "not an object"  # a DICOMDIR, which lists the files beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,12 @@ class SendSummary:
     def lines(self) -> Iterator[str]:
         """Yield one line for each outcome and reason, with the names of a few files."""
         yield f"{len(self.of_outcome(SendOutcome.SENT))} sent"
-        for outcome in (SendOutcome.REFUSED, SendOutcome.UNSENT, SendOutcome.NOT_DICOM):
+        for outcome in (
+            SendOutcome.REFUSED,
+            SendOutcome.UNSENT,
+            SendOutcome.NOT_AN_OBJECT,
+            SendOutcome.NOT_DICOM,
+        ):
             results = self.of_outcome(outcome)
             for reason, count in Counter(result.reason for result in results).most_common():
                 names = [result.path.name for result in results if result.reason == reason]
@@ -121,7 +133,7 @@ def find_dicom_files(folder: Path) -> Iterator[DicomFile | SendResult]:
         folder: The folder, or a single file.
 
     Yields:
-        A file to send, or the result of a file that is not DICOM.
+        A file to send, or the result of one that cannot be sent.
 
     Raises:
         NotFound: The folder does not exist.
@@ -137,33 +149,60 @@ def _identify(path: Path) -> DicomFile | SendResult:
     try:
         with path.open("rb") as file:
             start = file.read(132)
-        has_meta = start[128:132] == b"DICM"
-        # Some archives keep the data set alone; it begins with group 0008.
-        if not has_meta and start[:2] != b"\x08\x00":
-            return SendResult(path, SendOutcome.NOT_DICOM)
+    except OSError as error:
+        return SendResult(path, SendOutcome.UNSENT, f"cannot be opened ({error.strerror})")
+    has_meta = start[128:132] == b"DICM"
+    # Some archives keep the data set alone; it begins with group 0008.
+    if not has_meta and start[:2] != b"\x08\x00":
+        return SendResult(path, SendOutcome.NOT_DICOM)
+    try:
+        meta = read_file_meta_info(path) if has_meta else FileMetaDataset()
+        if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+            return SendResult(path, SendOutcome.NOT_AN_OBJECT, "a DICOMDIR")
+        return _identify_data_set(path, meta)
+    except Exception as error:  # pydicom raises many types; the next file may be fine
+        return SendResult(path, SendOutcome.UNSENT, f"unreadable ({type(error).__name__})")
+
+
+def _identify_data_set(path: Path, meta: FileMetaDataset) -> DicomFile | SendResult:
+    """Identify a DICOM file by its data set, or by its file meta group where that suffices.
+
+    Raises:
+        Exception: Neither can be read.
+    """
+    # UIDs of the file meta group, under which the file's bytes can be sent unchanged.
+    syntax, sop_class, instance = (
+        str(meta.get(name, ""))
+        for name in (
+            "TransferSyntaxUID",
+            "MediaStorageSOPClassUID",
+            "MediaStorageSOPInstanceUID",
+        )
+    )
+    try:
         # The last of these tags lies before the pixels, which are not read.
         head = pydicom.dcmread(
             path,
-            force=not has_meta,
+            force=not meta,
             stop_before_pixels=True,
             specific_tags=[Tag(name) for name in _IDENTIFYING_TAGS],
         )
-        sop_class = str(head.get("SOPClassUID", ""))
-        syntax = str(head.file_meta.get("TransferSyntaxUID", "")) if has_meta else ""
-        if not sop_class:
-            return SendResult(path, SendOutcome.NOT_DICOM, "no SOP class")
-        # The file's bytes are sent under the UIDs of the file meta group, so these must be the
-        # data set's.
-        sent_as_is = bool(syntax) and all(
-            head.file_meta.get(f"MediaStorage{name}") == head.get(name)
-            for name in ("SOPClassUID", "SOPInstanceUID")
-        )
-        if not syntax:
-            syntax = ImplicitVRLittleEndian if head.original_encoding[0] else ExplicitVRLittleEndian
-        study = str(head.get("StudyInstanceUID", ""))
-        return DicomFile(path, sop_class, str(syntax), study, sent_as_is)
-    except Exception as error:  # pydicom raises many types; the next file may be fine
-        return SendResult(path, SendOutcome.NOT_DICOM, f"unreadable ({type(error).__name__})")
+    except Exception:
+        # Some elements, sequences nested a thousand times among them, are too much for pydicom.
+        # Whether they are for the receiver is for the receiver to say.
+        if not (syntax and sop_class and instance):
+            raise
+        return DicomFile(path, sop_class, syntax, "", sent_as_is=True)
+    head_class = str(head.get("SOPClassUID", ""))
+    if not head_class:
+        return SendResult(path, SendOutcome.UNSENT, "no SOP class")
+    sent_as_is = bool(syntax) and (sop_class, instance) == (
+        head_class,
+        str(head.get("SOPInstanceUID", "")),
+    )
+    if not syntax:
+        syntax = ImplicitVRLittleEndian if head.original_encoding[0] else ExplicitVRLittleEndian
+    return DicomFile(path, head_class, syntax, str(head.get("StudyInstanceUID", "")), sent_as_is)
 
 
 def send_files(

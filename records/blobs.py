@@ -5,6 +5,7 @@ A file is written under a temporary name, synced, renamed, and its folder is syn
     <root>/incoming/               being received; swept by age
     <root>/instances/<day>/<xx>/   one file for each object, never changed
     <root>/prepared/<xx>/          one file for each digest of what the content was made from
+    <root>/pictures/<day>/<xx>/    a picture of an instance for people; it can be made again
     <root>/lost+found/             what belongs to no row and could not be registered; for a person
 """
 
@@ -27,7 +28,9 @@ from pathlib import Path
 from records.errors import DiskFull, NotFound
 from records.states import Damage
 
-_KEY = re.compile(r"(instances/\d{4}-\d\d-\d\d|prepared)/[0-9a-f]{2}/[0-9a-f-]{32,64}\.(dcm|npz)")
+_KEY = re.compile(
+    r"((instances|pictures)/\d{4}-\d\d-\d\d|prepared)/[0-9a-f]{2}/[0-9a-f-]{32,64}\.(dcm|npz|jpg)"
+)
 _CHUNK = 1 << 20
 _HEAD_BYTES = 144
 """Preamble, prefix and (0002,0000) UL of four bytes: PS3.10 table 7.1-1."""
@@ -122,6 +125,33 @@ class Blobs:
                 temporary.unlink(missing_ok=True)
         return key
 
+    def write_picture(self, instance_key: str, jpeg: bytes) -> None:
+        """Keep the picture of an instance; it is not synced, for it can be made again.
+
+        Args:
+            instance_key: the instance's key.
+            jpeg: the picture.
+
+        Raises:
+            DiskFull: there is no room; nothing is half kept.
+        """
+        target = self.path(_picture_key(instance_key))
+        with _disk_errors():
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            temporary = self.incoming / f"{uuid.uuid4().hex}.part"
+            try:
+                temporary.write_bytes(jpeg)
+                temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def read_picture(self, instance_key: str) -> bytes | None:
+        """The picture of an instance, a JPEG; None where none is kept."""
+        try:
+            return self.path(_picture_key(instance_key)).read_bytes()
+        except FileNotFoundError:
+            return None
+
     def read(self, key: str) -> bytes:
         """The blob's bytes.
 
@@ -175,8 +205,10 @@ class Blobs:
         return sorted(self.lost_and_found.glob("*.dcm"))
 
     def remove(self, key: str) -> None:
-        """Remove a blob; one that is gone already is no error."""
+        """Remove a blob, and the picture of an instance; one that is gone already is no error."""
         self.path(key).unlink(missing_ok=True)
+        if key.startswith("instances/"):
+            self.path(_picture_key(key)).unlink(missing_ok=True)
 
     def free_mb(self) -> int:
         """Free space on the blob volume, MB."""
@@ -272,6 +304,10 @@ def write_past_cache(handle: int, block: memoryview) -> None:
         fcntl.fcntl(handle, fcntl.F_SETFL, flags)
     while written < len(block):
         written += os.write(handle, block[written:])
+
+
+def _picture_key(instance_key: str) -> str:
+    return instance_key.replace("instances/", "pictures/", 1).replace(".dcm", ".jpg")
 
 
 @contextmanager

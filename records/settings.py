@@ -353,6 +353,20 @@ class Settings(BaseSettings):
         ge=0,
         description="Prepare worker processes; 0 is one a core.",
     )
+    decode_memory_mb: int = Field(
+        json_schema_extra=ADVANCED,
+        default=512,
+        ge=256,
+        description="Memory in MB that decoding one film may take. A film that needs more is "
+        "FAILED (UNREADABLE), and the others go on.",
+    )
+    decode_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=10.0,
+        gt=0,
+        description="Processor time that decoding one film may take. A film that needs more is "
+        "FAILED (UNREADABLE), and the others go on.",
+    )
     unknown_chest: Literal["hold", "draft", "skip"] = Field(
         json_schema_extra=EVERYDAY,
         default="hold",

@@ -151,6 +151,7 @@ class HoldReason(StrEnum):
     SPECIES_UNKNOWN = "SPECIES_UNKNOWN"
     REJECTION_UNCLEAR = "REJECTION_UNCLEAR"
     SIGNED_REJECTED = "SIGNED_REJECTED"
+    IMAGE_EMPTY = "IMAGE_EMPTY"
 
 
 HOLD_SENTENCES: dict[HoldReason, str] = {
@@ -176,6 +177,10 @@ HOLD_SENTENCES: dict[HoldReason, str] = {
     HoldReason.SPECIES_UNKNOWN: (
         "Something in the headers is only usual for animals. Proceeding takes the patient for a "
         "human."
+    ),
+    HoldReason.IMAGE_EMPTY: (
+        "A film shows nothing: it is black, white or of one grey in every window. "
+        "Proceeding drafts from it and says so on the draft."
     ),
     HoldReason.REJECTION_UNCLEAR: (
         "A rejection note names films of this study, but it came under another patient or could "

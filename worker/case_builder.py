@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ import pydicom
 
 from model.case import Case, Priors, View
 from model.dicom.evidence import UNKNOWN, Classification
+from model.dicom.header import read_header
+from model.dicom.image_process import ImageProcess, shared_process
 from model.dicom.indication import find_indication, find_procedure
 from model.dicom.instances import Instance, parse_instance
-from model.dicom.pixels import read_header, view_pixels
 from model.dicom.reasons import NOTES, SENTENCES, Reason
 from model.dicom.views import Outcome, ViewChoice, ViewSettings, choose_views
-from model.errors import NoPixels, PixelError
+from model.errors import DecoderUnavailable, EmptyImage, NoPixels, PixelError
 from model.manifest import Manifest
 from records.errors import PartError
 from records.settings import Settings
@@ -37,6 +38,9 @@ HOLD_REASONS: dict[Reason, HoldReason] = {
 }
 """The hold that is opened where the headers leave something open."""
 
+PICTURE_SIDE = 1024
+"""Pixels of the longer side of a film's picture for the study page."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
@@ -46,6 +50,9 @@ class StoredImage:
     sop_class_uid: str
     path: Path
     sha256: str
+
+
+KeepPicture = Callable[[StoredImage, bytes], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +106,24 @@ class _ImageReader:
         resize: how an image is resized, as the manifest names it.
         images: the images by SOP instance UID.
         trust: what the site says of its devices' ViewPosition.
+        process: where pixels are decoded.
+        accepts_empty: whether an image that shows nothing is read all the same.
+        keep_picture: takes the picture of each image that is read, a JPEG.
         faults: what is wrong with an image, by SOP instance UID.
         views: the pixels that were read, by SOP instance UID.
+        notes: what a reader should know of how an image was read, by SOP instance UID.
     """
 
     size: int
     resize: str
     images: dict[str, StoredImage]
     trust: Mapping[str, str]
+    process: ImageProcess
+    accepts_empty: bool
+    keep_picture: KeepPicture
     faults: dict[str, PixelError] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def read_header(self, image: StoredImage) -> tuple[Instance, pydicom.Dataset | None]:
         """The image by its header; an instance with a fault where the header cannot be read."""
@@ -139,13 +154,25 @@ class _ImageReader:
         for instance in instances:
             if instance.source in self.views:
                 continue
-            path = self.images[instance.source].path
+            image = self.images[instance.source]
             try:
-                pixels = view_pixels(path, self.size, self.resize)
+                reading = self.process.read(image.path, self.size, self.resize, PICTURE_SIDE)
             except PixelError as error:
                 self._add_fault(instance.source, error)
                 return False
-            self.views[instance.source] = View(pixels, instance.position.answer, instance.source)
+            except DecoderUnavailable as error:
+                raise PartError(str(error)) from None
+            self.keep_picture(image, reading.picture)
+            notes = reading.notes
+            if reading.is_empty:
+                if not self.accepts_empty:
+                    self._add_fault(instance.source, EmptyImage(SENTENCES[Reason.EMPTY]))
+                    return False
+                notes += (NOTES[Reason.EMPTY],)
+            self.notes[instance.source] = notes
+            self.views[instance.source] = View(
+                reading.view, instance.position.answer, instance.source
+            )
         return True
 
     def _add_fault(self, source: str, error: PixelError) -> None:
@@ -158,14 +185,20 @@ class _ImageReader:
     def fault_of(self, source: str) -> Reason | None:
         """Why the image cannot be read; None where nothing is known against it."""
         error = self.faults.get(source)
-        if error is None:
-            return None
-        return Reason.NO_PIXELS if isinstance(error, NoPixels) else Reason.UNREADABLE
+        match error:
+            case None:
+                return None
+            case NoPixels():
+                return Reason.NO_PIXELS
+            case EmptyImage():
+                return Reason.EMPTY
+        return Reason.UNREADABLE
 
     @property
     def damage(self) -> list[str]:
         """What is wrong with images that are damaged, each sentence once."""
-        sentences = (str(e) for e in self.faults.values() if not isinstance(e, NoPixels))
+        undamaged = (NoPixels, EmptyImage)
+        sentences = (str(e) for e in self.faults.values() if not isinstance(e, undamaged))
         return list(dict.fromkeys(sentences))
 
 
@@ -175,6 +208,7 @@ def build_case(
     manifest: Manifest,
     approved: set[HoldReason],
     settings: Settings,
+    keep_picture: KeepPicture = lambda *_: None,
 ) -> BuiltCase | Unsuitable | NeedsDecision | Unreadable:
     """Build the case of a study.
 
@@ -186,10 +220,11 @@ def build_case(
         approved: the holds that a person decided with PROCEED; they are not opened again.
         settings: what to do where the headers leave something open, and where to find the
             indication.
+        keep_picture: takes the picture of each image that is read, a JPEG.
 
     Raises:
         MissingFile: an image's file is not there.
-        PartError: the disk failed; the study is not to blame.
+        PartError: the disk or the decoding process failed; the study is not to blame.
     """
     preprocessing = manifest.preprocessing
     reader = _ImageReader(
@@ -197,6 +232,9 @@ def build_case(
         preprocessing.resize,
         {image.sop_instance_uid: image for image in images},
         settings.view_position_trust,
+        shared_process(settings.decode_memory_mb, settings.decode_seconds),
+        HoldReason.IMAGE_EMPTY in approved,
+        keep_picture,
     )
     parsed = [reader.read_header(image) for image in images]
     headers = [header for _, header in parsed if header is not None]
@@ -214,6 +252,8 @@ def build_case(
         return _built_case(choice, reader, left_out, headers, manifest, approved, settings)
     if choice.outcome == "hold" and choice.reason in HOLD_REASONS:
         return NeedsDecision(HOLD_REASONS[choice.reason], choice.sentence)
+    if any(isinstance(error, EmptyImage) for error in reader.faults.values()):
+        return NeedsDecision(HoldReason.IMAGE_EMPTY, choice.sentence)
     if reader.damage:
         # What could not be read may be just what the model needs, so the study is not unsuitable.
         return Unreadable(" ".join([choice.sentence, *reader.damage]))
@@ -239,7 +279,8 @@ def _built_case(
     procedure = find_procedure(headers)
     priors = Priors(indication=indication.text, procedure=procedure.text)
     digest = _inputs_digest(choice, reader.images, priors, manifest, approved)
-    notes = list(choice.notes)
+    view_notes = [note for view in choice.views for note in reader.notes[view.source]]
+    notes = list(dict.fromkeys([*choice.notes, *view_notes]))
     if indication.label:
         notes.append(f"The indication is taken from the {indication.label}.")
     if indication.cut:

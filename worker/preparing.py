@@ -154,7 +154,11 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
     failpoint("while-preparing")
     if damaged := _find_damaged(instances, blobs):
         raise DamagedFilms(damaged)
-    result = build_case(images, _other_objects(instances), manifest, approved, config)
+
+    def keep_picture(image: StoredImage, jpeg: bytes) -> None:
+        blobs.write_picture(str(image.path.relative_to(blobs.root)), jpeg)
+
+    result = build_case(images, _other_objects(instances), manifest, approved, config, keep_picture)
     key = ""
     if isinstance(result, BuiltCase):
         key = blobs.write_prepared(result.digest, pack(result.case))

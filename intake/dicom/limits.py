@@ -50,6 +50,12 @@ _DEFLATED = {
     "1.2.840.10008.1.2.4.205",  # JPIP HTJ2K Referenced Deflate
 }
 
+_RETIRED_JPEG = (
+    # Old devices still send them, and pynetdicom does not know them by itself.
+    UID("1.2.840.10008.1.2.4.53"),  # JPEG Spectral Selection
+    UID("1.2.840.10008.1.2.4.55"),  # JPEG Full Progression
+)
+
 TRANSFER_SYNTAXES = (
     # pynetdicom accepts the first of these that a context offers. Explicit VR stands before
     # implicit VR, because only explicit VR carries the types of private elements.
@@ -59,6 +65,7 @@ TRANSFER_SYNTAXES = (
         for uid in ALL_TRANSFER_SYNTAXES
         if uid != ExplicitVRLittleEndian and uid not in _DEFLATED
     ),
+    *_RETIRED_JPEG,
 )
 
 C_STORE_REQUEST = 0x0001

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import imagecodecs
@@ -18,22 +18,28 @@ from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
+from model.dicom import codestreams
+from model.dicom.codestreams import CodestreamHeader
 from model.dicom.header import DicomFile, Layout
 from model.dicom.jpeg2000 import ReducedCodestream, reduce_codestream
-from model.errors import NoPixels, PixelError
+from model.dicom.pixel_data import (
+    UNDEFINED,
+    StoredArray,
+    native_bytes,
+    read_element,
+    read_fragments,
+    read_native,
+)
+from model.errors import PixelError
 
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 """Uncompressed: implicit little, explicit little and explicit big endian."""
-
-UNDEFINED = 0xFFFFFFFF
-MAX_TILES = 4096
-"""Limit of the tiles of JPEG 2000; each costs the decoder kilobytes before it reads any of them."""
 
 MAX_HALVINGS = 2
 """An image at an eighth of its sides takes a third of the time of one at a quarter, with twice the
 error."""
 
-StoredArray = NDArray[np.uint8] | NDArray[np.uint16]
+_SHORT_FILLER = 64  # bytes behind a codestream that every decoder ignores
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +52,15 @@ class Samples:
         halvings: How often the sides are halved. Sample (i, j) stands at pixel
             (i, j) * 2**halvings of the whole image, and every such pixel has a sample.
         lift: Halving has amplified detail of w radians a sample by the factor 1 + lift * w**2.
+        notes: Sentences for the reader of a draft: how the file's pixel data departs from its
+            header.
     """
 
     stored: StoredArray
     bits: int
     halvings: int = 0
     lift: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class CodestreamHeader:
-    """What a codestream's own header says.
-
-    Attributes:
-        rows: The height in pixels.
-        columns: The width in pixels.
-        samples: Samples of each pixel.
-        bits: The precision; 0 for RLE, which does not give one.
-        signed: Whether coded samples are signed. JPEG has no sign, and some senders set it wrong.
-    """
-
-    rows: int
-    columns: int
-    samples: int
-    bits: int
-    signed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +71,7 @@ class Codec:
         name: The codec's name, for people.
         parse_header: Reads the header of a codestream.
         decode: Decodes a codestream.
+        syntax: The transfer syntax by which pydicom's plugins decode it, too.
         reduce: Returns a codestream of the same image with its sides halved the given number of
             times, or None where there is none. It is None for a codec that has no such images.
     """
@@ -88,6 +79,7 @@ class Codec:
     name: str
     parse_header: Callable[[bytes, Layout], CodestreamHeader]
     decode: Callable[[bytes, Layout], NDArray[Any]]
+    syntax: str
     reduce: Callable[[bytes, int], ReducedCodestream | None] | None = None
 
 
@@ -109,32 +101,54 @@ def read_stored(
         NoPixels: The file has no pixel data.
         PixelError: The pixel data is cut off, damaged, or does not agree with the header.
     """
-    vr, length = _pixel_element(file, implicit, little)
-    if syntax in NATIVE:
-        native = _native(file, layout, length, swap=not little, is_ow=vr == b"OW")
-        return Samples(native, 0)
+    element = read_element(file, implicit, little)
     codec = CODECS.get(syntax)
-    if codec is None:
-        raise PixelError(f"Transfer syntax {syntax[:64]} is not read.")
-    if length != UNDEFINED:
-        raise PixelError(f"The pixel data is not encapsulated, as {codec.name} has to be.")
-    data = _fragments(file)
-    stream = codec.parse_header(data, layout)
-    expected = (layout.rows, layout.columns, layout.samples)
-    if (stream.rows, stream.columns, stream.samples) != expected:
-        raise PixelError(
-            f"The {codec.name} data has {stream.columns} x {stream.rows} x {stream.samples}, "
-            f"the header says {layout.columns} x {layout.rows} x {layout.samples}."
+    is_encapsulated = element.length == UNDEFINED or (
+        element.begins_with_item and (codec is not None or element.length != native_bytes(layout))
+    )
+    if not is_encapsulated:
+        if codec is None and syntax not in NATIVE:
+            raise PixelError(f"Transfer syntax {syntax[:64]} is not read.")
+        if codec is not None and element.length < native_bytes(layout):
+            raise PixelError(f"The pixel data is not encapsulated, as {codec.name} has to be.")
+        native = read_native(
+            file, layout, element.length, swap=not little, is_ow=element.vr == b"OW"
         )
-    if stream.bits > 16 or stream.bits > layout.allocated:
-        raise PixelError(f"The {codec.name} data has {stream.bits} bits a sample.")
+        return Samples(native, 0, notes=_departure(syntax, codec, "uncompressed"))
+    data = codestreams.unwrap_jp2(read_fragments(file))
+    # A codestream says itself what it is; only RLE does not.
+    name = codestreams.codec_of(data) or (codec.name if codec else "")
+    actual = codec if codec and codec.name == name else _BY_NAME.get(name)
+    if actual is None:
+        raise PixelError(f"Transfer syntax {syntax[:64]} is not read.")
+    samples = _decode(data, layout, actual, min_side)
+    return replace(samples, notes=_departure(syntax, codec, actual.name))
+
+
+def _departure(syntax: str, codec: Codec | None, actual: str) -> tuple[str, ...]:
+    """Return a note where the pixel data is of another kind than the transfer syntax says."""
+    declared = "uncompressed" if syntax in NATIVE else codec.name if codec else "another codec"
+    if declared == actual:
+        return ()
+    return (
+        f"The transfer syntax of a film says {declared}, but its pixels are {actual}. "
+        "They were read as what they are.",
+    )
+
+
+def _decode(data: bytes, layout: Layout, codec: Codec, min_side: int) -> Samples:
+    stream = codec.parse_header(data, layout)
+    if stream.end is not None and len(data) - stream.end > _SHORT_FILLER:
+        data = data[: stream.end]
     reduced = _decode_reduced(data, layout, codec, stream, min_side) if min_side else None
     if reduced is not None:
         return reduced
     try:
         decoded = codec.decode(data, layout)
+    except (MemoryError, PixelError):
+        raise
     except Exception:
-        decoded = _decode_with_pydicom(data, layout, syntax, codec)
+        decoded = _decode_with_pydicom(data, layout, codec)
     shape = (layout.rows, layout.columns)
     if decoded.shape not in (shape, (*shape, 3)) or decoded.dtype.itemsize not in (1, 2):
         raise PixelError(
@@ -158,6 +172,8 @@ def _decode_reduced(
     halvings = min(MAX_HALVINGS, spare.bit_length() - 1)
     if codec.reduce is None or halvings < 1 or layout.samples > 1 or stream.signed != layout.signed:
         return None
+    if layout.holds_overlay:  # its bits would be averaged into the values
+        return None
     reduced = codec.reduce(data, halvings)
     if reduced is None:
         return None
@@ -168,142 +184,12 @@ def _decode_reduced(
     power = 2**halvings
     if decoded.shape != (-(-layout.rows // power), -(-layout.columns // power)):
         return None
-    limit = 2 ** (layout.stored - 1)
-    if layout.signed and not -limit <= decoded.min() <= decoded.max() < limit:
-        return None  # the bits above the stored ones would be cut off
+    half = 2 ** (layout.stored - 1)
+    low, high = (-half, half) if layout.signed else (0, 2 * half)
+    if stream.bits > layout.stored and not low <= decoded.min() <= decoded.max() < high:
+        return None  # what is not stored is cut off before samples are averaged
     kind = f"u{decoded.dtype.itemsize}"
     return Samples(decoded.view(kind), stream.bits, halvings, reduced.lift)
-
-
-def _pixel_element(file: DicomFile, implicit: bool, little: bool) -> tuple[bytes, int]:
-    """Return VR and length of (7FE0,0010), at which the file is positioned (PS3.5 7.1)."""
-    order = "<" if little else ">"
-    head = file.read(8 if implicit else 12)
-    if not head:
-        raise NoPixels("The file has no pixel data.")
-    if len(head) < (8 if implicit else 12):
-        raise PixelError("The file ends where its pixel data begins.")
-    if struct.unpack(f"{order}HH", head[:4]) != (0x7FE0, 0x0010):
-        raise PixelError("The file has no pixel data of whole numbers.")
-    length: int = struct.unpack(f"{order}I", head[-4:])[0]
-    return (b"OW" if implicit else head[4:6]), length
-
-
-def _native(
-    file: DicomFile, layout: Layout, length: int, *, swap: bool, is_ow: bool
-) -> StoredArray:
-    """Read uncompressed samples.
-
-    Args:
-        file: The file, positioned at the value.
-        layout: The layout that the header gives.
-        length: The length of the value in bytes.
-        swap: Whether the data set is big endian, which swaps single bytes too if they are in OW.
-        is_ow: Whether the VR is OW.
-    """
-    subsampled = layout.photometric == "YBR_FULL_422"  # two pixels share their colour
-    samples = 2 if subsampled else layout.samples
-    count = layout.rows * layout.columns * samples
-    need = count * layout.allocated // 8
-    data = file.read(need + need % 2)
-    if length == UNDEFINED or len(data) < need or length < need:
-        raise PixelError(f"The pixel data ends early: {min(len(data), length)} bytes of {need}.")
-    stored: NDArray[Any]
-    if layout.allocated == 16:
-        stored = np.frombuffer(data, ">u2" if swap else "<u2", count)
-    else:
-        if swap and is_ow:
-            data = np.frombuffer(data, ">u2", len(data) // 2).astype("<u2").tobytes()
-        stored = np.frombuffer(data, np.uint8, count)
-    if subsampled:  # Y Y Cb Cr: only Y is needed
-        return stored.reshape(-1, 4)[:, :2].reshape(layout.rows, layout.columns)
-    return _shaped(stored, layout, planar=layout.planar)
-
-
-def _shaped(samples: NDArray[Any], layout: Layout, *, planar: bool) -> NDArray[Any]:
-    """Return samples as (rows, columns) or (rows, columns, 3)."""
-    shape = (layout.rows, layout.columns)
-    if layout.samples == 1:
-        return samples.reshape(shape)
-    if planar:
-        return samples.reshape(layout.samples, *shape).transpose(1, 2, 0)
-    return samples.reshape(*shape, layout.samples)
-
-
-def _fragments(file: DicomFile) -> bytes:
-    """Return all fragments of the one frame, joined, without the offset table (PS3.5 A.4)."""
-    fragments: list[bytes] = []
-    is_offset_table = True
-    while True:
-        head = file.read(8)
-        if len(head) < 8:
-            raise PixelError("The encoded pixel data ends early.")
-        group, element, length = struct.unpack("<HHI", head)
-        if (group, element) == (0xFFFE, 0xE0DD):
-            break
-        if (group, element) != (0xFFFE, 0xE000) or length == UNDEFINED:
-            raise PixelError("The encoded pixel data is damaged.")
-        fragment = file.read(length)
-        if len(fragment) < length:
-            raise PixelError("The encoded pixel data ends early.")
-        if not is_offset_table:
-            fragments.append(fragment)
-        is_offset_table = False
-    if not fragments:
-        raise PixelError("The encoded pixel data is empty.")
-    return fragments[0] if len(fragments) == 1 else b"".join(fragments)
-
-
-def _parse_jpeg(data: bytes, _: Layout) -> CodestreamHeader:
-    """Read the frame header of JPEG (ISO 10918-1 B.2.2) and JPEG-LS (ISO 14495-1 C.2.2)."""
-    _check_end(data)
-    position = 2
-    if data[:2] != b"\xff\xd8":
-        raise PixelError("The encoded pixel data does not begin as JPEG does.")
-    while position + 9 < len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            bits, rows, columns, samples = struct.unpack_from(">BHHB", data, position + 4)
-            return CodestreamHeader(rows, columns, samples, bits)
-        if marker == 0xDA:
-            break
-        position += 2 + int(struct.unpack_from(">H", data, position + 2)[0])
-    raise PixelError("The JPEG data has no frame header.")
-
-
-def _parse_jpeg2000(data: bytes, _: Layout) -> CodestreamHeader:
-    """Read the SIZ marker segment (ISO 15444-1 A.5.1)."""
-    _check_end(data)
-    has_siz = data[:4] == b"\xff\x4f\xff\x51" and len(data) >= 4 + 41
-    if not has_siz:
-        raise PixelError("The encoded pixel data does not begin as a JPEG 2000 codestream does.")
-    x, y, x0, y0, tile_x, tile_y, tx0, ty0, samples, depth, dx, dy = struct.unpack_from(
-        ">8IH3B", data, 8
-    )
-    if not tile_x or not tile_y or (dx, dy) != (1, 1) or x < x0 or y < y0 or x < tx0 or y < ty0:
-        raise PixelError("The JPEG 2000 data has a damaged header.")
-    if -(-(x - tx0) // tile_x) * -(-(y - ty0) // tile_y) > MAX_TILES:
-        raise PixelError("The JPEG 2000 data has more tiles than any film has.")
-    return CodestreamHeader(y - y0, x - x0, samples, (depth & 0x7F) + 1, depth >= 0x80)
-
-
-def _parse_rle(data: bytes, layout: Layout) -> CodestreamHeader:
-    """Check the RLE header: a segment for each byte of a sample, but no sizes (PS3.5 G.5)."""
-    segments = layout.samples * layout.allocated // 8
-    if len(data) < 64 or int.from_bytes(data[:4], "little") != segments:
-        raise PixelError(
-            f"The RLE data does not have the {segments} segments that the header asks for."
-        )
-    return CodestreamHeader(layout.rows, layout.columns, layout.samples, 0)
-
-
-def _check_end(data: bytes) -> None:
-    """Check that the codestream has its end; a cut one would decode, its lower part grey."""
-    if b"\xff\xd9" not in data[-64:]:  # a fragment may be padded with anything
-        raise PixelError("The encoded pixel data ends early.")
 
 
 def _decode_jpeg(data: bytes, layout: Layout) -> NDArray[Any]:
@@ -326,9 +212,13 @@ def _decode_rle(data: bytes, layout: Layout) -> NDArray[Any]:
         start, end = offsets[number : number + 2]
         if not 64 <= start <= end <= len(data):
             raise PixelError("The RLE data is damaged.")
-        buffer = bytearray(count)
         segment: Any = memoryview(data)[start:end]  # the stubs accept only bytes
-        decoded = imagecodecs.packbits_decode(segment, out=buffer)
+        buffer = bytearray(count)
+        try:
+            decoded = imagecodecs.packbits_decode(segment, out=buffer)
+        except imagecodecs.ImcdError:
+            segment = segment[: _rle_end(segment, count)]  # filler was decoded, too
+            decoded = imagecodecs.packbits_decode(segment, out=buffer)
         if len(decoded) != count:
             raise PixelError("The RLE data ends early.")
         return np.frombuffer(buffer, np.uint8)
@@ -344,15 +234,39 @@ def _decode_rle(data: bytes, layout: Layout) -> NDArray[Any]:
     return samples.reshape(shape)
 
 
-def _leave_to_pydicom(_: bytes, __: Layout) -> NDArray[Any]:
-    """Refuse HTJ2K: imagecodecs hides the errors of a damaged codestream and leaves holes."""
-    raise PixelError("HTJ2K is decoded by pydicom's plugin.")
+def _rle_end(segment: memoryview, count: int) -> int:
+    """Return where a segment has given `count` bytes (PS3.5 G.3.2).
+
+    Raises:
+        PixelError: It ends before, or in the middle of a run.
+    """
+    position = decoded = 0
+    while decoded < count:
+        if position >= len(segment):
+            raise PixelError("The RLE data ends early.")
+        control = segment[position]
+        if control < 128:
+            decoded += control + 1
+            position += control + 2
+        elif control > 128:
+            decoded += 257 - control
+            position += 2
+        else:
+            position += 1
+    if decoded > count or position > len(segment):
+        raise PixelError("The RLE data is damaged.")
+    return position
 
 
-def _decode_with_pydicom(data: bytes, layout: Layout, syntax: str, codec: Codec) -> NDArray[Any]:
+def _decode_htj2k(data: bytes, layout: Layout) -> NDArray[Any]:
+    """Decode HTJ2K: imagecodecs hides the errors of a damaged codestream and leaves holes."""
+    return _decode_with_pydicom(data, layout, _HTJ2K)
+
+
+def _decode_with_pydicom(data: bytes, layout: Layout, codec: Codec) -> NDArray[Any]:
     """Decode with pydicom's plugins what imagecodecs refused."""
     try:
-        decoded, _ = get_decoder(syntax).as_array(
+        decoded, _ = get_decoder(codec.syntax).as_array(
             encapsulate([data], has_bot=False),
             index=0,
             raw=True,
@@ -377,18 +291,31 @@ def _decode_with_pydicom(data: bytes, layout: Layout, syntax: str, codec: Codec)
     return np.ascontiguousarray(decoded)
 
 
-_JPEG = Codec("JPEG", _parse_jpeg, _decode_jpeg)
-_JPEG_LS = Codec("JPEG-LS", _parse_jpeg, lambda data, _: imagecodecs.jpegls_decode(data))
-_JPEG_2000 = Codec(
-    "JPEG 2000", _parse_jpeg2000, lambda data, _: imagecodecs.jpeg2k_decode(data), reduce_codestream
+_JPEG = Codec("JPEG", codestreams.parse_jpeg, _decode_jpeg, "1.2.840.10008.1.2.4.51")
+_JPEG_LOSSLESS = replace(_JPEG, syntax="1.2.840.10008.1.2.4.57")
+_JPEG_LS = Codec(
+    "JPEG-LS",
+    codestreams.parse_jpeg,
+    lambda data, _: imagecodecs.jpegls_decode(data),
+    "1.2.840.10008.1.2.4.80",
 )
-_HTJ2K = Codec("HTJ2K", _parse_jpeg2000, _leave_to_pydicom)
+_JPEG_2000 = Codec(
+    "JPEG 2000",
+    codestreams.parse_jpeg2000,
+    lambda data, _: imagecodecs.jpeg2k_decode(data),
+    "1.2.840.10008.1.2.4.90",
+    reduce_codestream,
+)
+_HTJ2K = Codec("HTJ2K", codestreams.parse_jpeg2000, _decode_htj2k, "1.2.840.10008.1.2.4.201")
+_RLE = Codec("RLE", codestreams.parse_rle, _decode_rle, "1.2.840.10008.1.2.5")
 
 CODECS: dict[str, Codec] = {
     "1.2.840.10008.1.2.4.50": _JPEG,  # baseline
     "1.2.840.10008.1.2.4.51": _JPEG,  # extended, 12 bits
-    "1.2.840.10008.1.2.4.57": _JPEG,  # lossless
-    "1.2.840.10008.1.2.4.70": _JPEG,  # lossless, first-order prediction
+    "1.2.840.10008.1.2.4.53": _JPEG,  # spectral selection, retired
+    "1.2.840.10008.1.2.4.55": _JPEG,  # full progression, retired
+    "1.2.840.10008.1.2.4.57": _JPEG_LOSSLESS,
+    "1.2.840.10008.1.2.4.70": _JPEG_LOSSLESS,  # first-order prediction
     "1.2.840.10008.1.2.4.80": _JPEG_LS,  # lossless
     "1.2.840.10008.1.2.4.81": _JPEG_LS,  # near lossless
     "1.2.840.10008.1.2.4.90": _JPEG_2000,  # lossless
@@ -396,6 +323,8 @@ CODECS: dict[str, Codec] = {
     "1.2.840.10008.1.2.4.201": _HTJ2K,  # lossless
     "1.2.840.10008.1.2.4.202": _HTJ2K,  # lossless, by resolution
     "1.2.840.10008.1.2.4.203": _HTJ2K,
-    "1.2.840.10008.1.2.5": Codec("RLE", _parse_rle, _decode_rle),
+    "1.2.840.10008.1.2.5": _RLE,
 }
 """The codecs by transfer syntax (PS3.5 A.4). Deflated files and video are not read."""
+
+_BY_NAME = {codec.name: codec for codec in (_JPEG, _JPEG_LS, _JPEG_2000, _HTJ2K, _RLE)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 import pydicom
 from pydicom import config
 from pydicom.dataelem import RawDataElement
+from pydicom.multival import MultiValue
 
 from model.dicom.characters import decode_escapes
 from model.errors import HeaderLimit, PixelError
@@ -33,6 +35,7 @@ MAX_HEADER_READS = 20_000
 take gigabytes of memory."""
 LARGE_VALUE = 1 << 20
 """Longer values, in bytes, stay in the file: makers' raw data, thumbnails. A LUT has 128 KB."""
+OVERLAY_GROUPS, OVERLAY_BIT_POSITION = range(0x6000, 0x6020, 2), 0x0102
 IMPLICIT, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99"
 
 # pydicom's log quotes unusual values, which may be patients' names.
@@ -86,6 +89,7 @@ class Layout:
         signed: Whether values are in two's complement.
         photometric: The photometric interpretation, in capitals.
         planar: Whether the samples of colour are stored plane by plane.
+        holds_overlay: Whether an overlay is stored in the samples' spare bits (PS3.5 8.1.2).
     """
 
     rows: int
@@ -97,6 +101,7 @@ class Layout:
     signed: bool
     photometric: str
     planar: bool
+    holds_overlay: bool = False
 
 
 def read_header(path: str | Path) -> pydicom.Dataset:
@@ -168,6 +173,7 @@ def check_header(header: pydicom.Dataset) -> Layout:
         _integer(header, "PixelRepresentation", 0) == 1,
         photometric,
         _integer(header, "PlanarConfiguration", 0) == 1,
+        any(header.get((group, OVERLAY_BIT_POSITION)) for group in OVERLAY_GROUPS),
     )
 
 
@@ -221,11 +227,37 @@ def _convert(dataset: pydicom.Dataset) -> None:
         except Exception:
             element = None
         # pydicom keeps the text of a number that it cannot parse.
+        if element is not None and element.VR == "DS":
+            _read_decimal_commas(element)
         if element is None or (element.VR in ("IS", "DS") and isinstance(element.value, str)):
             del dataset[tag]
         elif element.VR == "SQ":
             for item in element.value:
                 _convert(item)
+
+
+def _read_decimal_commas(element: pydicom.DataElement) -> None:
+    """Replace texts such as "1500,5" by their numbers, as viewers read them.
+
+    One of several values that is no number becomes empty, so that the others keep their places.
+    """
+    several = isinstance(element.value, MultiValue)
+    values = list(element.value) if several else [element.value]
+    if not any(isinstance(value, str) and value for value in values):
+        return
+    numbers = [_decimal_or_none(value) for value in values]
+    if several:
+        element.value = ["" if number is None else number for number in numbers]
+    elif numbers[0] is not None:
+        element.value = numbers[0]
+
+
+def _decimal_or_none(value: object) -> float | None:
+    try:
+        number = float(str(value).strip().replace(",", "."))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _integer(header: pydicom.Dataset, keyword: str, default: int = 0) -> int:

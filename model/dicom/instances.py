@@ -94,8 +94,8 @@ class Instance:
         burned_in: Whether (0028,0301) says that the pixels contain an annotation.
         rejected: Whether it is a quality control image (0028,0300).
         sop_instance_uid: The SOP instance UID.
-        fault: A reason from elsewhere that rules the image out (its pixels are missing or cannot
-            be read), or None.
+        fault: A reason from elsewhere that rules the image out (its pixels are missing, cannot
+            be read or show nothing), or None.
     """
 
     source: str

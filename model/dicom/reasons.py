@@ -29,6 +29,7 @@ class Reason(StrEnum):
     DOUBTFUL_AGE = "doubtful_age"
     VIEW_NOT_WANTED = "view_not_wanted"
     UNKNOWN_VIEW = "unknown_view"
+    EMPTY = "empty"
     BONE_IMAGE = "bone_image"
     FOR_PROCESSING = "for_processing"
     SOFT_TISSUE_IMAGE = "soft_tissue_image"
@@ -57,6 +58,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.DOUBTFUL_AGE: "What the headers say of the patient's age does not agree.",
     Reason.VIEW_NOT_WANTED: "Its view is not one that this model reads.",
     Reason.UNKNOWN_VIEW: "Nothing says for certain whether it is frontal or lateral.",
+    Reason.EMPTY: "It shows nothing: it is black, white or of one grey in every window.",
     Reason.FOR_PROCESSING: "It is raw (FOR PROCESSING), and the same film came FOR PRESENTATION.",
     Reason.BONE_IMAGE: "It is the bone image of a dual-energy exposure.",
     Reason.SOFT_TISSUE_IMAGE: "It is a soft-tissue image, and the standard film is there.",
@@ -79,6 +81,7 @@ NOTES: dict[Reason, str] = {
     Reason.ENHANCED_COPY: "Drafted from a processed image; the film itself is not there.",
     Reason.NO_PIXELS: "A film of the study came without its pixels.",
     Reason.UNREADABLE: "A film of the study could not be read.",
+    Reason.EMPTY: "A film of the study shows nothing.",
     Reason.MORE_THAN_NEEDED: "The study has more films than were read.",
 }
 """A note for the reader of the draft, where something was open and the study was drafted."""
@@ -86,6 +89,7 @@ NOTES: dict[Reason, str] = {
 NOTED = {
     Reason.NO_PIXELS,
     Reason.UNREADABLE,
+    Reason.EMPTY,
     Reason.MORE_THAN_NEEDED,
     Reason.UNKNOWN_BODY_PART,
 }

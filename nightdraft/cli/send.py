@@ -84,10 +84,10 @@ def send_with_progress(
     """Send the files that `find_with_progress` returned; a terminal shows a bar.
 
     Returns:
-        The results of all entries, those that are not DICOM among them.
+        The results of all entries, those that cannot be sent among them.
 
     Raises:
-        NotFound: None of the entries is a DICOM file.
+        NotFound: None of the entries is DICOM.
         PartError: Nobody answers, or the association is refused.
     """
     from rich.progress import (
@@ -98,12 +98,14 @@ def send_with_progress(
         TimeRemainingColumn,
     )
 
-    from nightdraft.store_scu import DicomFile, SendResult, send_files
+    from nightdraft.store_scu import DicomFile, SendOutcome, SendResult, SendSummary, send_files
 
     files = [entry for entry in entries if isinstance(entry, DicomFile)]
-    not_dicom = [entry for entry in entries if isinstance(entry, SendResult)]
+    not_sendable = [entry for entry in entries if isinstance(entry, SendResult)]
     if not files:
-        raise NotFound(f"none of the {len(not_dicom)} files in that folder is a DICOM file")
+        if any(result.outcome is SendOutcome.UNSENT for result in not_sendable):
+            return SendSummary(not_sendable)
+        raise NotFound(f"none of the {len(not_sendable)} files in that folder can be sent")
     with Progress(
         TextColumn(f"to {host} port {port}"),
         BarColumn(),
@@ -122,5 +124,5 @@ def send_with_progress(
             associations=associations,
             on_result=lambda _: progress.advance(bar),
         )
-    summary.results += not_dicom
+    summary.results += not_sendable
     return summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,3 +133,34 @@ def encode_all(samples: NDArray[np.uint16], bits: int) -> dict[str, bytes]:
         "1.2.840.10008.1.2.4.201": imagecodecs.htj2k_encode(samples),
         "1.2.840.10008.1.2.5": rle,
     }
+
+
+def change_coding(data: bytes, **changes: Any) -> bytes:
+    """Change COD of JPEG 2000 (ISO 15444-1 A.6.1).
+
+    Args:
+        data: The codestream.
+        changes: `layers`, `levels`, code-block exponents `x` and `y`, or `precincts`, a byte for
+            each resolution.
+    """
+    at = data.index(b"\xff\x52") + 2
+    length = struct.unpack_from(">H", data, at)[0]
+    segment = bytearray(data[at : at + length])
+    for name, place in {"levels": 7, "x": 8, "y": 9}.items():
+        if name in changes:
+            segment[place] = changes[name]
+    if "layers" in changes:
+        segment[4:6] = struct.pack(">H", changes["layers"])
+    if "precincts" in changes:
+        segment[2] |= 1
+        segment[12:] = changes["precincts"]
+        segment[:2] = struct.pack(">H", len(segment))
+    return data[:at] + bytes(segment) + data[at + length :]
+
+
+def enlarge(data: bytes, side: int) -> bytes:
+    """Make a JPEG 2000 codestream claim an image of this side in one tile."""
+    content = bytearray(data)
+    for place in (8, 12, 24, 28):
+        content[place : place + 4] = side.to_bytes(4, "big")
+    return bytes(content)

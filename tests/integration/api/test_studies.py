@@ -222,7 +222,7 @@ def test_what_is_kept_aside_has_no_picture(client, seeder):
     assert kept_aside
     assert {image["image"] for image in kept_aside} == {None}
     for image in kept_aside:
-        path = f"/studies/{study}/views/{image['id']}.png"
+        path = f"/studies/{study}/views/{image['id']}.jpg"
         assert client.get(path).status_code == 404
     assert detail["study"]["state"] == "HELD"
     assert "STRANGER" not in client.get(f"/studies/{study}").text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,13 +12,19 @@ from typing import Any
 
 import pydicom
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
 )
+from rich.console import Console
 
+from nightdraft.cli.send import send_with_progress
 from nightdraft.store_scu import (
     DicomFile,
     SendOutcome,
@@ -109,12 +116,68 @@ def send(folder: Path, port: int, called: str = "SCP", associations: int = 1) ->
 
 def test_what_is_dicom_is_found_and_what_is_not_is_named(folder: Path) -> None:
     rejected = [entry for entry in find_dicom_files(folder) if isinstance(entry, SendResult)]
-    assert {result.path.name for result in rejected} == {"notes.txt", "empty", "half.dcm"}
-    assert {result.outcome for result in rejected} == {SendOutcome.NOT_DICOM}
+    assert {result.path.name: result.outcome for result in rejected} == {
+        "notes.txt": SendOutcome.NOT_DICOM,
+        "empty": SendOutcome.NOT_DICOM,
+        "half.dcm": SendOutcome.UNSENT,
+    }
     (bare,) = [file for file in files_of(folder) if file.path.name == "bare.dcm"]
     assert not bare.sent_as_is
     with pytest.raises(NotFound):
         list(find_dicom_files(folder / "nowhere"))
+
+
+def test_a_damaged_data_set_is_sent_by_its_file_meta_group(tmp_path: Path, scp: Scp) -> None:
+    """A thousand nested sequences are too much for pydicom; the file is DICOM all the same."""
+    ((_, (good, *others)),) = write_phantoms(tmp_path, [1], size=64)
+    content = good.read_bytes()
+    first = content.index(b"\x08\0\x05\0CS")
+    nested = b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\0\xe0\xff\xff\xff\xff"
+    (tmp_path / "nested.dcm").write_bytes(content[:first] + nested * 1500 + content[first:])
+    (file,) = files_of(tmp_path / "nested.dcm")
+    dataset = pydicom.dcmread(good)
+    assert (file.sop_class, file.sent_as_is) == (dataset.SOPClassUID, True)
+    assert file.transfer_syntax == dataset.file_meta.TransferSyntaxUID
+    summary = send(tmp_path, scp.port)
+    assert len(summary.results) == len(others) + 2
+    assert SendOutcome.NOT_DICOM not in {result.outcome for result in summary.results}
+
+
+def test_dicom_that_cannot_be_sent_is_not_complete(tmp_path: Path, scp: Scp) -> None:
+    list(write_phantoms(tmp_path, [1], size=64))
+    directory = pydicom.Dataset()
+    directory.file_meta = pydicom.dataset.FileMetaDataset()
+    directory.file_meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    directory.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    directory.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    directory.save_as(tmp_path / "DICOMDIR", enforce_file_format=True)
+    (tmp_path / "notes.txt").write_text("read me")
+    arguments = {"host": "127.0.0.1", "called": "SCP", "calling": "SCU", "associations": 1}
+
+    def send_folder() -> SendSummary:
+        entries = list(find_dicom_files(tmp_path))
+        return send_with_progress(Console(file=io.StringIO()), entries, port=scp.port, **arguments)
+
+    summary = send_folder()
+    assert summary.complete
+    assert "1 not an object: a DICOMDIR (DICOMDIR)" in summary.lines()
+    (tmp_path / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\0\x10")
+    summary = send_folder()
+    assert not summary.complete
+    assert any(line.startswith("1 not sent: ") for line in summary.lines())
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path.name != "cut.dcm":
+            path.unlink()
+    assert not send_folder().complete
+    (tmp_path / "cut.dcm").unlink()
+    (tmp_path / "notes.txt").write_text("read me")
+    with pytest.raises(NotFound):
+        send_folder()
+
+
+def test_the_film_that_pydicom_cannot_read_is_dicom(samples: Path) -> None:
+    names = {file.path.name for file in files_of(samples / "cases" / "send_says_not_dicom")}
+    assert names == {"good.dcm", "nested.dcm"}
 
 
 @pytest.mark.parametrize("associations", [1, 3])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import imagecodecs
+import numpy as np
 import pytest
+from pydicom.encaps import encapsulate
 
 from model.case import unpack
 from records.blobs import Blobs
@@ -24,6 +27,7 @@ from records.states import (
 from records.workflow import events, holds, rejections, studies, worklist
 from records.workflow.rejections import RejectionNote
 from records.workflow.studies import Patient
+from tests.support.dicom_images import change_coding, enlarge
 from tests.support.stored_studies import (
     close_studies,
     lease_of,
@@ -406,3 +410,43 @@ def test_only_requests_of_this_bundle_are_claimed():
     with unit_of_work() as session:
         session.get(DraftRequest, request_of(study).id).bundle = "another's digest"
     assert prepare() == 0
+
+
+def test_a_film_that_shows_nothing_waits_for_a_person_and_its_picture_is_kept():
+    film = phantom_images(1)[0]
+    film.PixelData = b"\0" * len(film.PixelData)
+    study = store_image(film)
+    assert prepare() == 0
+    assert visible_state(study) is VisibleState.HELD
+    blobs = Blobs(settings().data_dir)
+    with unit_of_work() as session:
+        (hold,) = holds.list_by_study(session, study)
+        assert hold.reason == HoldReason.IMAGE_EMPTY
+        (instance,) = studies.list_instances(session, study, InstanceState.KEPT)
+        assert (blobs.read_picture(instance.blob) or b"")[:2] == b"\xff\xd8"
+        holds.decide(session, study, Decision.PROCEED, "Dr. Roe")
+    assert prepare() == 1
+    assert "A film of the study shows nothing." in request_of(study).provenance["notes"]
+    blobs.remove(instance.blob)
+    assert blobs.read_picture(instance.blob) is None
+
+
+def test_a_film_that_asks_for_too_much_fails_alone():
+    """Its neighbours are prepared, and the reason says what it was."""
+    film = phantom_images(2)[0]
+    data = bytes(
+        imagecodecs.jpeg2k_encode(np.zeros((32, 32), np.uint8), level=0, codecformat="j2k")
+    )
+    film.Rows = film.Columns = 6000
+    film.BitsAllocated = film.BitsStored = 8
+    film.HighBit = 7
+    film.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
+    film.PixelData = encapsulate([change_coding(enlarge(data, 6000), precincts=b"\x11" * 6)])
+    film["PixelData"].is_undefined_length = True
+    (good,), bad, (last,) = store_studies(1), store_image(film), store_studies(3)
+    assert prepare() == 2
+    assert visible_state(good) is PREPARED
+    assert visible_state(last) is PREPARED
+    assert visible_state(bad) is FAILED
+    assert request_of(bad).attempts == 1
+    assert "precincts" in request_of(bad).detail

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from model.errors import PixelError
+from model.dicom.image_process import ImageProcess
+from model.dicom.pixels import NO_VOI
+from model.errors import DecoderUnavailable, PixelError
 from model.manifest import NULL
 from records.errors import PartError
 from records.settings import read_settings
 from records.states import HoldReason
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
-from worker import case_builder
 from worker.case_builder import (
     BuiltCase,
     MissingFile,
@@ -196,12 +197,69 @@ def test_the_disks_errors_are_not_the_images(study, monkeypatch):
     _, write = study
     images = write()
 
-    def broken(*_):
+    def broken(*_, **__):
         raise PixelError("cannot be read") from OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(case_builder, "view_pixels", broken)
+    monkeypatch.setattr(ImageProcess, "read", broken)
     with pytest.raises(PartError, match="Input/output error"):
         build(images)
     images[0].path.unlink()
     with pytest.raises(MissingFile):
         build(images)
+
+
+def blank(dataset):
+    dataset.PixelData = b"\0" * len(dataset.PixelData)
+
+
+def test_an_empty_film_is_left_out_where_others_can_be_drafted(study):
+    (_, lateral), write = study
+    blank(lateral)
+    images, pictures = write(), {}
+    result = build_case(
+        images, [], NULL, set(), read_settings(),
+        lambda image, jpeg: pictures.update({image.sop_instance_uid: jpeg}),
+    )  # fmt: skip
+    assert isinstance(result, BuiltCase)
+    assert [view.position for view in result.case.views] == ["frontal"]
+    (left_out,) = result.provenance["left_out"]
+    assert left_out["reason"] == "empty"
+    assert "shows nothing" in left_out["sentence"]
+    assert "A film of the study shows nothing." in result.provenance["notes"]
+    assert {uid: jpeg[:2] for uid, jpeg in pictures.items()} == {
+        image.sop_instance_uid: b"\xff\xd8" for image in images
+    }
+
+
+def test_a_needed_film_that_is_empty_is_for_a_person(study):
+    (frontal, _), write = study
+    blank(frontal)
+    images = write()
+    result = build(images)
+    assert isinstance(result, NeedsDecision)
+    assert result.reason is HoldReason.IMAGE_EMPTY
+    approved = build(images, approved={HoldReason.IMAGE_EMPTY})
+    assert isinstance(approved, BuiltCase)
+    assert [view.position for view in approved.case.views] == ["frontal", "lateral"]
+    assert "A film of the study shows nothing." in approved.provenance["notes"]
+
+
+def test_a_window_of_other_values_is_said_on_the_draft(study):
+    datasets, write = study
+    for dataset in datasets:
+        dataset.WindowCenter, dataset.WindowWidth = -30000, 10
+    result = build(write())
+    assert isinstance(result, BuiltCase)
+    assert NO_VOI in result.provenance["notes"]
+    assert result.provenance["notes"].count(NO_VOI) == 1
+
+
+def test_a_decoder_that_cannot_work_is_no_films_fault(study, monkeypatch):
+    _, write = study
+
+    def killed(*_, **__):
+        raise DecoderUnavailable("the process that decodes films was killed")
+
+    monkeypatch.setattr(ImageProcess, "read", killed)
+    with pytest.raises(PartError, match="was killed"):
+        build(write())

@@ -104,4 +104,4 @@ def test_preprocessing_has_a_new_name_when_it_gives_another_view(
         )  # fmt: skip
         for size in (40, 112):
             digest.update(view_pixels(path, size).tobytes())
-    assert (PREPROCESSING, digest.hexdigest()[:16]) == ("nightdraft-film-2", "f52921ffcf9ffbf0")
+    assert (PREPROCESSING, digest.hexdigest()[:16]) == ("nightdraft-film-3", "f52921ffcf9ffbf0")
