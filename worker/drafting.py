@@ -315,6 +315,9 @@ class _Round:
         for tries_left in reversed(range(SAVE_TRIES)):
             try:
                 with self._renewer.transaction() as session:
+                    # All at once: locked one after another, they could be in another order than
+                    # those of a sweep that supersedes some of them.
+                    leases.lock_held(session, [lease for lease, _ in group])
                     saved = [
                         drafts.save(session, lease, self._new_draft(lease, text))
                         for lease, text in group

@@ -3,6 +3,9 @@
 "Being worked on" is a live lease: an owner, the number of the claim, and an expiry on the
 database's clock. Every write carries the worker's lease; a write under a lost lease changes
 nothing. After a lease expired its requests are suspects, which are claimed one at a time.
+
+Locks are taken in one order: requests by their id, each before its lease. Claims, renewals and
+expiry skip what somebody else has locked. So no two transactions wait for each other.
 """
 
 from __future__ import annotations
@@ -12,16 +15,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, literal, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.session import interval
-from records.database.tables import DraftRequest, Hold, Study
+from records.database.tables import DraftRequest, Hold, LiveLease, Study
 from records.states import EventKind, Purpose, Stage, StudyState
 from records.workflow import events
-
-NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None, "lease_alone": False}
-"""Columns of a request that nobody works on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +42,7 @@ class Lease:
 
     Attributes:
         owner: the worker's process, as `host:pid`.
-        claim_number: how many claims this request has had, this one included (fencing).
+        claim_number: the number of the claim; no other claim has had it (fencing).
         alone: whether it is a suspect, which is worked on alone.
     """
 
@@ -48,6 +60,16 @@ class Lease:
     provenance: dict[str, Any]
 
 
+# A subquery that the planner cannot turn into a join: a join might leave the order of claims, and
+# then all that is ready would be sorted for the first few.
+_UNLEASED: ColumnElement[bool] = (
+    select(LiveLease.request_id)
+    .where(LiveLease.request_id == DraftRequest.id)
+    .scalar_subquery()
+    .is_(None)
+)
+
+
 def _claimable(stage: Stage, bundle: str | None) -> ColumnElement[bool]:
     """The condition of a request that is ready for the stage.
 
@@ -55,7 +77,7 @@ def _claimable(stage: Stage, bundle: str | None) -> ColumnElement[bool]:
     """
     return and_(
         DraftRequest.state == stage.claims,
-        DraftRequest.lease_owner.is_(None),
+        _UNLEASED,
         or_(DraftRequest.not_before.is_(None), DraftRequest.not_before <= func.clock_timestamp()),
         or_(DraftRequest.bundle.is_(None), DraftRequest.bundle == bundle)
         if bundle
@@ -92,8 +114,8 @@ def claim(
     Returns:
         The leases, in the order of the claim.
     """
-    ready = session.execute(
-        select(DraftRequest.id, DraftRequest.suspect)
+    while ready := session.scalars(
+        select(DraftRequest)
         .where(_claimable(stage, bundle))
         .order_by(
             DraftRequest.priority,
@@ -102,37 +124,27 @@ def claim(
             DraftRequest.id,
         )
         .limit(limit)
-        .with_for_update(of=DraftRequest, skip_locked=True)
-    ).all()
-    if not ready:
-        return []
-    alone = ready[0].suspect
-    claimed_ids = [ready[0].id] if alone else [row.id for row in ready if not row.suspect]
-    order = {id_: index for index, id_ in enumerate(claimed_ids)}
-    rows = session.scalars(
-        update(DraftRequest)
-        .where(DraftRequest.id.in_(claimed_ids))
-        .values(
-            lease_owner=owner,
-            lease_expires_at=func.clock_timestamp() + interval(lease_seconds),
-            lease_alone=alone,
-            claims=DraftRequest.claims + 1,
-            changed_at=func.clock_timestamp(),
-        )
-        .returning(DraftRequest)
-        .execution_options(synchronize_session=False, populate_existing=True)
-    ).all()
+        .with_for_update(of=DraftRequest, key_share=True, skip_locked=True)
+        .execution_options(populate_existing=True)
+    ).all():
+        alone = ready[0].suspect
+        chosen = [ready[0]] if alone else [row for row in ready if not row.suspect]
+        numbers = _insert_leases(session, stage, owner, chosen, alone, lease_seconds)
+        if numbers:
+            break
+        # Others claimed all of these after our statement began to read; a new one sees that.
+    claimed = [row for row in chosen if row.id in numbers] if ready else []
     events.append_events(
         session,
         EventKind.CLAIMED,
-        [(row.study_id, row.id, f"{stage} by {owner}") for row in rows],
+        [(row.study_id, row.id, f"{stage} by {owner}") for row in claimed],
     )
     return [
         Lease(
             request_id=row.id,
             study_id=row.study_id,
             owner=owner,
-            claim_number=row.claims,
+            claim_number=numbers[row.id],
             stage=stage,
             revision=row.revision,
             purpose=Purpose(row.purpose),
@@ -142,8 +154,42 @@ def claim(
             preprocessing_digest=row.preprocessing_digest,
             provenance=row.provenance,
         )
-        for row in sorted(rows, key=lambda row: order[row.id])
+        for row in claimed
     ]
+
+
+def _insert_leases(
+    session: Session,
+    stage: Stage,
+    owner: str,
+    requests: Sequence[DraftRequest],
+    alone: bool,
+    lease_seconds: float,
+) -> dict[uuid.UUID, int]:
+    """Insert leases for requests that are locked; returns the number of each claim.
+
+    A request whose lease was committed since the caller read is left out: a row that another
+    transaction has locked and not changed is not read again after the wait for it.
+    """
+    inserted = session.execute(
+        insert(LiveLease)
+        .values(
+            [
+                {
+                    "request_id": request.id,
+                    "study_id": request.study_id,
+                    "stage": stage,
+                    "owner": owner,
+                    "alone": alone,
+                    "expires_at": func.clock_timestamp() + interval(lease_seconds),
+                }
+                for request in requests
+            ]
+        )
+        .on_conflict_do_nothing()
+        .returning(LiveLease.request_id, LiveLease.claim)
+    )
+    return {row.request_id: row.claim for row in inserted}
 
 
 def claimable_ids(session: Session, stage: Stage, limit: int) -> Sequence[uuid.UUID]:
@@ -161,46 +207,78 @@ def claimable_ids(session: Session, stage: Stage, limit: int) -> Sequence[uuid.U
     ).all()
 
 
-def fence(lease: Lease) -> ColumnElement[bool]:
+def _fence(leases: Sequence[Lease]) -> ColumnElement[bool]:
     """The condition that every write of a worker checks.
 
     The request still has the same claim of the same owner, and the lease has not run out on the
-    database's clock.
-    """
-    return and_(same_claim(lease), DraftRequest.lease_expires_at > func.clock_timestamp())
-
-
-def same_claim(lease: Lease) -> ColumnElement[bool]:
-    """The request still has the same claim of the same owner, whether or not its time is up.
-
-    It suffices after `lock_if_held` in the same transaction: the row is locked, so nobody else can
-    claim the request before the end of the transaction.
+    database's clock. `request_id` is the primary key, so no other lease is looked at.
     """
     return and_(
-        DraftRequest.id == lease.request_id,
-        DraftRequest.lease_owner == lease.owner,
-        DraftRequest.claims == lease.claim_number,
+        LiveLease.request_id.in_([lease.request_id for lease in leases]),
+        tuple_(LiveLease.request_id, LiveLease.owner, LiveLease.claim).in_(
+            [(lease.request_id, lease.owner, lease.claim_number) for lease in leases]
+        ),
+        LiveLease.expires_at > func.clock_timestamp(),
     )
 
 
 def renew(session: Session, leases: Sequence[Lease], lease_seconds: float) -> set[uuid.UUID]:
-    """Renew leases while their work goes on; returns the requests whose lease was not lost."""
+    """Renew leases while their work goes on; returns the requests whose lease was not lost.
+
+    A lease that somebody else has locked is being ended. It is not waited for.
+    """
+    if not leases:
+        return set()
+    unlocked = select(LiveLease.request_id).where(_fence(leases)).with_for_update(skip_locked=True)
+    now = func.clock_timestamp()
+    session.execute(
+        update(LiveLease)
+        .where(LiveLease.request_id.in_(unlocked))
+        .values(renewed_at=now, expires_at=now + interval(lease_seconds))
+        .execution_options(synchronize_session=False)
+    )
+    return set(session.scalars(select(LiveLease.request_id).where(_fence(leases))))
+
+
+def lock_held(session: Session, leases: Sequence[Lease]) -> set[uuid.UUID]:
+    """Lock the requests whose lease the worker still has, until the transaction ends.
+
+    This is the fence: what a worker writes about a request comes after it, in one transaction. Once
+    the rows are locked nobody else can claim the request or end the lease. So it does no harm when
+    the lease's time runs out before the commit.
+
+    Returns:
+        The requests that the worker may write about.
+    """
     if not leases:
         return set()
     return set(
         session.scalars(
-            update(DraftRequest)
-            .where(or_(*(fence(lease) for lease in leases)))
-            .values(lease_expires_at=func.clock_timestamp() + interval(lease_seconds))
-            .returning(DraftRequest.id)
-            .execution_options(synchronize_session=False)
+            select(DraftRequest.id)
+            .join(LiveLease, LiveLease.request_id == DraftRequest.id)
+            .where(DraftRequest.id.in_([lease.request_id for lease in leases]), _fence(leases))
+            .order_by(DraftRequest.id)
+            # In this order: PostgreSQL locks the row of each table as they are named.
+            .with_for_update(of=[DraftRequest, LiveLease], key_share=True)
         )
     )
 
 
 def lock_if_held(session: Session, lease: Lease) -> bool:
-    """Whether the worker still has the lease; the row stays locked until the transaction ends."""
-    return session.scalar(select(DraftRequest.id).where(fence(lease)).with_for_update()) is not None
+    """Whether the worker still has the lease; the rows stay locked until the transaction ends."""
+    return bool(lock_held(session, [lease]))
+
+
+def leased_ids(session: Session, request_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of these requests that have a lease, be it run out or not."""
+    return set(
+        session.scalars(select(LiveLease.request_id).where(LiveLease.request_id.in_(request_ids)))
+    )
+
+
+def end(session: Session, request_ids: Sequence[uuid.UUID]) -> None:
+    """End the leases of requests that the caller has locked. A move of the state ends them too."""
+    session.execute(delete(LiveLease).where(LiveLease.request_id.in_(request_ids)))
 
 
 def release(
@@ -218,20 +296,24 @@ def release(
     Returns:
         How many leases were released.
     """
-    if not leases:
+    held = lock_held(session, leases)
+    if not held:
         return 0
-    rows = session.execute(
-        update(DraftRequest)
-        .where(or_(*(fence(lease) for lease in leases)))
-        .values(
-            **NO_LEASE,
-            suspect=or_(DraftRequest.suspect, literal(suspect)),
-            changed_at=func.clock_timestamp(),
+    end(session, list(held))
+    if suspect:
+        session.execute(
+            update(DraftRequest)
+            .where(DraftRequest.id.in_(held))
+            .values(suspect=True, changed_at=func.clock_timestamp())
+            .execution_options(synchronize_session=False)
         )
-        .returning(DraftRequest.study_id, DraftRequest.id)
-        .execution_options(synchronize_session=False)
-    ).all()
     events.append_events(
-        session, EventKind.LEASE_RELEASED, [(study, request, reason) for study, request in rows]
+        session,
+        EventKind.LEASE_RELEASED,
+        [
+            (lease.study_id, lease.request_id, reason)
+            for lease in leases
+            if lease.request_id in held
+        ],
     )
-    return len(rows)
+    return len(held)

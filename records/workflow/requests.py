@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Update, exists, func, or_, select, update
+from sqlalchemy import Update, and_, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from records.database.session import interval
-from records.database.tables import DraftRequest, Study
+from records.database.tables import DraftRequest, LiveLease, Study
 from records.errors import NotAllowed
 from records.states import (
     OPEN,
@@ -29,8 +29,8 @@ from records.states import (
     Purpose,
     RequestState,
 )
-from records.workflow import events
-from records.workflow.leases import NO_LEASE, Lease, fence, same_claim
+from records.workflow import events, leases
+from records.workflow.leases import Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,20 @@ def create_request(
     return request.id
 
 
+def lock_open(session: Session, study_ids: Sequence[uuid.UUID]) -> None:
+    """Lock the open requests of these studies, in the one order in which requests are locked.
+
+    Who is about to end requests of several studies calls it first. Otherwise it could wait for a
+    worker that saves its drafts, while that worker waits for it.
+    """
+    session.execute(
+        select(DraftRequest.id)
+        .where(DraftRequest.study_id.in_(study_ids), DraftRequest.state.in_(OPEN))
+        .order_by(DraftRequest.id)
+        .with_for_update(key_share=True)
+    )
+
+
 def supersede(session: Session, study_id: uuid.UUID, reason: EndReason, detail: str) -> int:
     """End the study's open primary request; a worker that has it loses its lease.
 
@@ -117,21 +131,23 @@ def supersede(session: Session, study_id: uuid.UUID, reason: EndReason, detail: 
 
 
 def _move(target: RequestState) -> Update:
-    """An UPDATE to `target` of rows whose state may go there, which also ends their lease."""
+    """An UPDATE to `target` of rows whose state may go there; a trigger ends their lease."""
     sources = [state for state, targets in TRANSITIONS.items() if target in targets]
     return (
         update(DraftRequest)
         .where(DraftRequest.state.in_(sources))
-        .values(state=target, changed_at=func.clock_timestamp(), **NO_LEASE)
+        .values(state=target, changed_at=func.clock_timestamp())
         .execution_options(synchronize_session=False)
     )
 
 
 def mark_prepared(session: Session, lease: Lease, prepared: PreparedInput) -> bool:
     """WAITING -> PREPARED; False where the lease is lost."""
-    done = session.scalar(
+    if not leases.lock_if_held(session, lease):
+        return False
+    session.execute(
         _move(RequestState.PREPARED)
-        .where(fence(lease))
+        .where(DraftRequest.id == lease.request_id)
         .values(
             prepared_blob=prepared.blob,
             inputs_digest=prepared.inputs_digest,
@@ -141,11 +157,9 @@ def mark_prepared(session: Session, lease: Lease, prepared: PreparedInput) -> bo
             suspect=False,
             not_before=None,
         )
-        .returning(DraftRequest.id)
     )
-    if done is not None:
-        events.append_event(session, lease.study_id, EventKind.PREPARED, "", lease.request_id)
-    return done is not None
+    events.append_event(session, lease.study_id, EventKind.PREPARED, "", lease.request_id)
+    return True
 
 
 def prepare_again(session: Session, lease: Lease, reason: str) -> bool:
@@ -154,17 +168,15 @@ def prepare_again(session: Session, lease: Lease, reason: str) -> bool:
     Returns:
         False where the lease is lost.
     """
-    done = session.scalar(
+    if not leases.lock_if_held(session, lease):
+        return False
+    session.execute(
         _move(RequestState.WAITING)
-        .where(fence(lease))
+        .where(DraftRequest.id == lease.request_id)
         .values(prepared_blob=None, inputs_digest=None, preprocessing_digest=None)
-        .returning(DraftRequest.id)
     )
-    if done is not None:
-        events.append_event(
-            session, lease.study_id, EventKind.PREPARE_AGAIN, reason, lease.request_id
-        )
-    return done is not None
+    events.append_event(session, lease.study_id, EventKind.PREPARE_AGAIN, reason, lease.request_id)
+    return True
 
 
 def mark_drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> None:
@@ -172,11 +184,21 @@ def mark_drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> None:
 
     The time of the lease is not looked at again: if it ran out since the lock was taken, the draft
     would be kept and its request left behind.
+
+    What only drafting needed is dropped from the row, so that the table holds little of millions of
+    studies that are done: the prepared input is named by `inputs_digest`, which stays.
     """
     session.execute(
         _move(RequestState.DRAFTED)
-        .where(same_claim(lease))
-        .values(draft_id=draft_id, reason="", detail="", suspect=False)
+        .where(DraftRequest.id == lease.request_id)
+        .values(
+            draft_id=draft_id,
+            reason="",
+            detail="",
+            suspect=False,
+            prepared_blob=None,
+            preprocessing_digest=None,
+        )
     )
     events.append_event(
         session, lease.study_id, EventKind.DRAFTED, f"draft {draft_id}", lease.request_id
@@ -195,22 +217,22 @@ def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:
     Returns:
         False where the lease is lost.
     """
-    done = session.scalar(
+    if not leases.lock_if_held(session, lease):
+        return False
+    session.execute(
         _move(RequestState.SKIPPED)
-        .where(fence(lease))
+        .where(DraftRequest.id == lease.request_id)
         .values(reason=reason, detail=detail)
-        .returning(DraftRequest.id)
     )
-    if done is not None:
-        events.append_event(
-            session,
-            lease.study_id,
-            EventKind.SKIPPED,
-            f"{reason}: {detail}",
-            lease.request_id,
-            reason=reason,
-        )
-    return done is not None
+    events.append_event(
+        session,
+        lease.study_id,
+        EventKind.SKIPPED,
+        f"{reason}: {detail}",
+        lease.request_id,
+        reason=reason,
+    )
+    return True
 
 
 def fail(
@@ -237,9 +259,11 @@ def fail(
     Returns:
         False where the lease is lost.
     """
-    attempts = session.scalar(select(DraftRequest.attempts).where(fence(lease)).with_for_update())
-    if attempts is None:
+    if not leases.lock_if_held(session, lease):
         return False
+    attempts = session.execute(
+        select(DraftRequest.attempts).where(DraftRequest.id == lease.request_id)
+    ).scalar_one()
     _count_attempt(
         session,
         lease.request_id,
@@ -280,12 +304,12 @@ def _count_attempt(
             reason=reason,
         )
         return
+    leases.end(session, [request_id])
     session.execute(
         update(DraftRequest)
         .where(DraftRequest.id == request_id)
         .values(
             **values,
-            **NO_LEASE,
             suspect=True,
             not_before=func.clock_timestamp() + interval(retry_seconds),
             changed_at=func.clock_timestamp(),
@@ -302,19 +326,49 @@ def _count_attempt(
     )
 
 
-def restore_attempts(session: Session, request_ids: Sequence[uuid.UUID]) -> None:
-    """Give the last attempt back: the worker turned out to be at fault, not these studies."""
+def restore_attempts(session: Session, request_ids: Sequence[uuid.UUID]) -> int:
+    """Give the last attempt back: the worker turned out to be at fault, not these studies.
+
+    Only a request that still stands as that attempt left it gets it back: one that waits to be
+    tried again, or that FAILED by it and is still its study's newest. A request that somebody works
+    on again, and one that a person or late images ended, stay as they are.
+
+    Returns:
+        How many requests got their attempt back.
+    """
+    newest = exists().where(Study.id == DraftRequest.study_id, Study.request_id == DraftRequest.id)
     rows = session.scalars(
-        select(DraftRequest).where(DraftRequest.id.in_(request_ids)).with_for_update()
+        select(DraftRequest)
+        .where(
+            DraftRequest.id.in_(request_ids),
+            DraftRequest.attempts > 0,
+            or_(
+                DraftRequest.state.in_(OPEN),
+                and_(
+                    DraftRequest.state == RequestState.FAILED,
+                    or_(DraftRequest.purpose != Purpose.PRIMARY, newest),
+                ),
+            ),
+        )
+        .order_by(DraftRequest.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
     ).all()
-    for row in rows:
-        row.attempts = max(0, row.attempts - 1)
+    leased = leases.leased_ids(session, [row.id for row in rows])
+    restored = [row for row in rows if row.id not in leased]
+    for row in restored:
+        row.attempts -= 1
         row.not_before = None
         if row.state == RequestState.FAILED:
             row.state, row.reason, row.detail = RequestState.WAITING, "", ""
-        events.append_event(
-            session, row.study_id, EventKind.FORGIVEN, "the worker was sick", row.id
-        )
+        row.changed_at = func.clock_timestamp()
+    session.flush()
+    events.append_events(
+        session,
+        EventKind.FORGIVEN,
+        [(row.study_id, row.id, "the worker was sick") for row in restored],
+    )
+    return len(restored)
 
 
 def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> int:
@@ -326,35 +380,41 @@ def expire_leases(session: Session, max_attempts: int, retry_seconds: float) -> 
     Returns:
         How many leases ended.
     """
-    rows = session.scalars(
-        select(DraftRequest)
-        .where(
-            DraftRequest.lease_owner.is_not(None),
-            DraftRequest.lease_expires_at < func.clock_timestamp(),
-        )
-        .with_for_update(skip_locked=True)
+    expired = session.execute(
+        select(DraftRequest, LiveLease)
+        .join(LiveLease, LiveLease.request_id == DraftRequest.id)
+        .where(LiveLease.expires_at < func.clock_timestamp())
+        .with_for_update(of=[DraftRequest, LiveLease], key_share=True, skip_locked=True)
+        .execution_options(populate_existing=True)
     ).all()
-    for row in rows:
-        events.append_event(
-            session, row.study_id, EventKind.LEASE_EXPIRED, f"{row.lease_owner} is silent", row.id
+    events.append_events(
+        session,
+        EventKind.LEASE_EXPIRED,
+        [(lease.study_id, lease.request_id, f"{lease.owner} is silent") for _, lease in expired],
+    )
+    suspects = [lease.request_id for _, lease in expired if not lease.alone]
+    if suspects:
+        leases.end(session, suspects)
+        session.execute(
+            update(DraftRequest)
+            .where(DraftRequest.id.in_(suspects))
+            .values(suspect=True, changed_at=func.clock_timestamp())
+            .execution_options(synchronize_session=False)
         )
-        if row.lease_alone:
+    for request, lease in expired:
+        if lease.alone:
             _count_attempt(
                 session,
-                row.id,
-                row.study_id,
-                row.attempts + 1,
+                request.id,
+                request.study_id,
+                request.attempts + 1,
                 FailReason.WORKER_DIED,
                 "its worker died while it worked on this study alone",
-                last=row.attempts + 1 >= max_attempts,
+                last=request.attempts + 1 >= max_attempts,
                 retry_seconds=retry_seconds,
                 max_attempts=max_attempts,
             )
-        else:
-            row.lease_owner, row.lease_expires_at, row.suspect = None, None, True
-            row.changed_at = func.clock_timestamp()
-    session.flush()
-    return len(rows)
+    return len(expired)
 
 
 def cancel(

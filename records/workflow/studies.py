@@ -345,6 +345,7 @@ def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> lis
         .limit(limit)
         .with_for_update(skip_locked=True, key_share=True)
     ).all()
+    requests.lock_open(session, [study.id for study in closed])
     for study in closed:
         study.state = StudyState.COMPLETE
         study.completed_at = func.clock_timestamp()

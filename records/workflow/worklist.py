@@ -29,11 +29,13 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from records.database.session import interval
-from records.database.tables import Draft, DraftRequest, Hold, Instance, Study
+from records.database.tables import Draft, DraftRequest, Hold, Instance, LiveLease, Study
 from records.errors import NotAllowed
 from records.states import Priority, RequestState, StudyState, VisibleState
 
 _HELD: ColumnElement[bool] = exists().where(Hold.study_id == Study.id, Hold.decision.is_(None))
+
+_LEASED: ColumnElement[bool] = exists().where(LiveLease.request_id == DraftRequest.id)
 
 VISIBLE: ColumnElement[str] = case(
     # An open hold comes first: it stops all other work on the study.
@@ -52,11 +54,11 @@ VISIBLE: ColumnElement[str] = case(
     (_HELD, VisibleState.HELD),
     (DraftRequest.id.is_(None), VisibleState.WAITING),
     (
-        and_(DraftRequest.state == RequestState.WAITING, DraftRequest.lease_owner.is_not(None)),
+        and_(DraftRequest.state == RequestState.WAITING, _LEASED),
         VisibleState.PREPARING,
     ),
     (
-        and_(DraftRequest.state == RequestState.PREPARED, DraftRequest.lease_owner.is_not(None)),
+        and_(DraftRequest.state == RequestState.PREPARED, _LEASED),
         VisibleState.DRAFTING,
     ),
     else_=DraftRequest.state,
@@ -235,6 +237,9 @@ def _rows() -> Select[Any]:
         .where(Hold.study_id == Study.id, Hold.decision.is_(None))
         .scalar_subquery()
     )
+    claimed_at = (
+        select(LiveLease.claimed_at).where(LiveLease.request_id == Study.request_id)
+    ).scalar_subquery()
     return (
         select(
             Study,
@@ -247,6 +252,7 @@ def _rows() -> Select[Any]:
             image_count.label("image_count"),
             instance_count.label("instance_count"),
             held.label("held"),
+            claimed_at.label("claimed_at"),
         )
         .select_from(Study)
         .outerjoin(DraftRequest, DraftRequest.id == Study.request_id)
@@ -283,7 +289,7 @@ def _row(line: Any) -> WorklistRow:
         hold_reasons=tuple(line.held or ()),
         first_received_at=study.first_received_at,
         last_received_at=study.last_received_at,
-        changed_at=request.changed_at if request else None,
+        changed_at=line.claimed_at or (request.changed_at if request else None),
         draft_id=line.draft_id,
         model_name=line.model_name or "",
         impression=line.impression or "",

@@ -6,9 +6,11 @@ import uuid
 from io import BytesIO
 
 from pydicom import Dataset, dcmwrite
+from sqlalchemy import select, text
 
 from records.blobs import Blobs, data_set_sha256
 from records.database.session import unit_of_work
+from records.database.tables import LiveLease, Study
 from records.settings import settings
 from records.states import Priority, VisibleState
 from records.workflow import studies, worklist
@@ -70,6 +72,28 @@ def close_studies() -> None:
     """Make every study complete, now."""
     with unit_of_work() as session:
         studies.close_quiet(session, 0.0)
+
+
+def lease_of(study_id: uuid.UUID) -> LiveLease | None:
+    """The live lease of the study's newest request."""
+    with unit_of_work() as session:
+        return session.scalar(
+            select(LiveLease)
+            .join(Study, Study.request_id == LiveLease.request_id)
+            .where(Study.id == study_id)
+        )
+
+
+def pass_lease_on(study_id: uuid.UUID) -> None:
+    """Give the study's request to a worker called "another", as a newer claim."""
+    with unit_of_work() as session:
+        session.execute(
+            text(
+                "UPDATE leases SET owner = 'another', claim = DEFAULT"
+                " WHERE request_id = (SELECT request_id FROM studies WHERE id = :study)"
+            ),
+            {"study": study_id},
+        )
 
 
 def visible_state(study_id: uuid.UUID) -> VisibleState:

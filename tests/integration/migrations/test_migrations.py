@@ -7,8 +7,9 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 import migrations
-from records.database.session import engine
+from records.database.session import engine, unit_of_work
 from records.database.tables import Base
+from records.workflow import requests
 from tests.support.registered_studies import complete, draft_all, new_instance
 
 
@@ -44,7 +45,7 @@ def test_down_leaves_nothing_and_up_brings_all(database):
     assert inspect(engine()).get_table_names() == ["alembic_version"]
     with engine().connect() as connection:
         functions = connection.scalar(
-            text("SELECT count(*) FROM pg_proc WHERE proname LIKE 'refuse%'")
+            text("SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
         )
     assert functions == 0
     migrations.upgrade(engine())
@@ -100,6 +101,34 @@ def test_reasons_of_events_are_filled_from_their_details(database):
     for change in ("UPDATE events SET reason = 'other'", "DELETE FROM events"):
         with pytest.raises(IntegrityError, match="written once"):
             run(change)
+
+
+def test_open_leases_are_carried_over_and_back(database):
+    (waiting,) = complete(new_instance("1.1"))
+    (prepared,) = complete(new_instance("1.2"))
+    complete(new_instance("1.3"))  # nobody works on it
+    leased = "SELECT lease_owner, lease_alone FROM draft_requests WHERE study_id = :study"
+    migrations.downgrade(engine(), "0006")
+    run("UPDATE draft_requests SET state = 'PREPARED' WHERE study_id = :study", study=prepared)
+    for study, alone in ((waiting, False), (prepared, True)):
+        run(
+            "UPDATE draft_requests SET lease_owner = 'host:1', lease_alone = :alone,"
+            " lease_expires_at = now() - interval '1 minute' WHERE study_id = :study",
+            study=study,
+            alone=alone,
+        )
+    migrations.upgrade(engine())
+    with engine().connect() as connection:
+        live = connection.execute(text("SELECT study_id, stage, owner, alone FROM leases")).all()
+    assert set(map(tuple, live)) == {
+        (waiting, "prepare", "host:1", False),
+        (prepared, "draft", "host:1", True),
+    }
+    migrations.downgrade(engine(), "0006")
+    assert [tuple(row) for row in run(leased, study=prepared)] == [("host:1", True)]
+    migrations.upgrade(engine())
+    with unit_of_work() as session:
+        assert requests.expire_leases(session, 3, 0.0) == 2
 
 
 def test_a_migration_does_not_queue_behind_a_busy_table(database, monkeypatch):

@@ -13,7 +13,7 @@ from model.errors import BundleError, DeviceError
 from model.reporter import NullReporter
 from records.blobs import Blobs
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest, Study
+from records.database.tables import DraftRequest, LiveLease, Study
 from records.errors import NightdraftError, WorkerSick
 from records.operations import alarms
 from records.settings import settings
@@ -31,6 +31,8 @@ from records.workflow import drafts, events, holds, leases, requests, worklist
 from tests.support.faulty_reporter import Reporter
 from tests.support.stored_studies import (
     close_studies,
+    lease_of,
+    pass_lease_on,
     phantom_images,
     store_image,
     store_studies,
@@ -153,9 +155,7 @@ def test_a_worker_that_lost_a_lease_saves_nothing_for_it_and_saves_the_rest_of_t
     lost, valid = prepared(1, 2)
 
     def steal(batch):
-        with unit_of_work() as session:
-            row = session.get(DraftRequest, request_of(lost).id)
-            row.lease_owner, row.claims = "another", row.claims + 1
+        pass_lease_on(lost)
 
     assert draft(Reporter(breaks=steal)) == 1
     assert visible_state(valid) is DRAFTED
@@ -169,9 +169,9 @@ def test_leases_are_renewed_while_the_model_works(night):
     (study,) = prepared(1)
 
     def slow(batch):
-        first = request_of(study).lease_expires_at
+        first = lease_of(study).expires_at
         # Three renewals make it later than a lease is long.
-        eventually(lambda: (request_of(study).lease_expires_at - first).total_seconds() > 1)
+        eventually(lambda: (lease_of(study).expires_at - first).total_seconds() > 1)
 
     assert draft(Reporter(breaks=slow)) == 1
     assert visible_state(study) is DRAFTED
@@ -221,7 +221,7 @@ def test_three_different_failing_in_a_row_stop_the_worker_with_all_forgiven():
     for study in ids:
         assert visible_state(study) is PREPARED
         assert request_of(study).attempts == 0
-        assert request_of(study).lease_owner is None
+        assert lease_of(study) is None
     with unit_of_work() as session:
         (alarm,) = alarms.open_alarms(session, "draft")
         assert "3 different studies" in alarm.sentence
@@ -256,7 +256,8 @@ def test_a_part_that_fails_costs_no_attempt(error):
         draft(Reporter(breaks=lambda batch: error))
     for study in ids:
         row = request_of(study)
-        assert (row.state, row.attempts, row.lease_owner) == (RequestState.PREPARED, 0, None)
+        assert (row.state, row.attempts) == (RequestState.PREPARED, 0)
+        assert lease_of(study) is None
     assert draft() == 2
 
 
@@ -279,7 +280,7 @@ def test_an_error_on_the_way_gives_back_what_is_in_hand():
     (study,) = prepared(1)
     with pytest.raises(KeyboardInterrupt):
         draft(Reporter(breaks=lambda batch: KeyboardInterrupt()))  # type: ignore[arg-type,return-value]
-    assert request_of(study).lease_owner is None
+    assert lease_of(study) is None
     assert event_kinds(study)[-1] == EventKind.LEASE_RELEASED
 
 
@@ -288,7 +289,7 @@ def test_a_stopping_worker_finishes_what_the_model_has_and_begins_nothing():
     reporter = Reporter(batch=2)
     assert draft(reporter, is_stopping=lambda: bool(reporter.batches)) == 2
     assert [visible_state(study) for study in ids] == [DRAFTED, DRAFTED, PREPARED, PREPARED]
-    assert all(request_of(study).lease_owner is None for study in ids)
+    assert all(lease_of(study) is None for study in ids)
 
 
 @pytest.mark.parametrize("damage", ["gone", "damaged", "another study's", "another bundle's"])
@@ -326,7 +327,7 @@ def test_workers_of_two_bundles_do_not_send_a_study_to_and_fro():
     older()
     with pytest.raises(WorkerSick, match="same NIGHTDRAFT_BUNDLE"):
         draft()
-    assert request_of(study).lease_owner is None
+    assert lease_of(study) is None
 
 
 def test_the_same_inputs_lead_to_one_draft():
@@ -388,12 +389,17 @@ def test_a_late_image_closing_while_the_draft_is_saved_does_not_lock_both_out(mo
 
     with unit_of_work() as session:  # it was claimed before the late image came
         row = session.get(DraftRequest, session.get(Study, study).request_id)
-        row.lease_owner, row.claims = "d", 1
-        row.lease_expires_at = func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 5)
+        live = LiveLease(
+            request_id=row.id,
+            study_id=study,
+            stage=Stage.DRAFT,
+            owner="d",
+            expires_at=func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 5),
+        )
+        session.add(live)
         session.flush()
-        session.refresh(row)
     lease = leases.Lease(
-        row.id, study, "d", 1, Stage.DRAFT, 1, Purpose.PRIMARY, False, None, "in", "pp", {}
+        row.id, study, "d", live.claim, Stage.DRAFT, 1, Purpose.PRIMARY, False, None, "in", "pp", {}
     )
     monkeypatch.setattr(events, "append_event", append_late)
     with unit_of_work() as session:

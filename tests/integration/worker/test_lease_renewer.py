@@ -9,10 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from records.database.session import forget_engine, unit_of_work
-from records.database.tables import DraftRequest
 from records.states import Stage
 from records.workflow import leases, requests
-from tests.support.stored_studies import close_studies, store_studies
+from tests.support.stored_studies import close_studies, lease_of, pass_lease_on, store_studies
 from tests.support.waiting import eventually
 from worker import tasks
 from worker.lease_renewer import LeaseRenewer
@@ -31,16 +30,11 @@ def lease(night):
     return claim
 
 
-def row_of(lease):
-    with unit_of_work() as session:
-        return session.get(DraftRequest, lease.request_id)
-
-
 def test_what_is_left_in_hand_is_given_back(lease):
     claimed = lease(lease_seconds=60)
     with LeaseRenewer() as renewer:
         renewer.add([claimed])
-    assert row_of(claimed).lease_owner is None
+    assert lease_of(claimed.study_id) is None
 
 
 def test_a_lease_that_passed_on_is_noticed(lease):
@@ -48,8 +42,7 @@ def test_a_lease_that_passed_on_is_noticed(lease):
     with LeaseRenewer() as renewer:
         renewer.add([claimed])
         assert not renewer.is_lost(claimed)
-        with unit_of_work() as session:
-            session.get(DraftRequest, claimed.request_id).claims += 1
+        pass_lease_on(claimed.study_id)
         eventually(lambda: renewer.is_lost(claimed), 10)
 
 

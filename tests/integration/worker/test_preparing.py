@@ -26,6 +26,8 @@ from records.workflow.rejections import RejectionNote
 from records.workflow.studies import Patient
 from tests.support.stored_studies import (
     close_studies,
+    lease_of,
+    pass_lease_on,
     phantom_images,
     store_image,
     store_studies,
@@ -252,16 +254,14 @@ def test_a_lost_lease_prepares_nothing(monkeypatch):
     study = store_studies(1)[0]
 
     def steal(*arguments):
-        with unit_of_work() as session:
-            row = session.get(DraftRequest, request_of(study).id)
-            row.lease_owner, row.claims = "another", row.claims + 1
+        pass_lease_on(study)
         return build_case(*arguments)
 
     build_case = preparing.build_case
     monkeypatch.setattr(preparing, "build_case", steal)
     prepare()
     assert request_of(study).state == RequestState.WAITING
-    assert request_of(study).lease_owner == "another"
+    assert lease_of(study).owner == "another"
 
 
 def test_a_full_disk_costs_no_attempt(monkeypatch):
@@ -274,7 +274,8 @@ def test_a_full_disk_costs_no_attempt(monkeypatch):
     with pytest.raises(DiskFull):
         prepare()
     row = request_of(study)
-    assert (row.attempts, row.lease_owner, row.state) == (0, None, RequestState.WAITING)
+    assert (row.attempts, row.state) == (0, RequestState.WAITING)
+    assert lease_of(study) is None
 
 
 def test_a_missing_data_folder_costs_no_study_an_attempt():

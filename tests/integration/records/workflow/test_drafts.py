@@ -142,7 +142,7 @@ def test_a_lease_that_runs_out_while_its_draft_is_saved_leaves_no_request_behind
 
     def find_after_the_end(session, *arguments):
         session.execute(
-            text("UPDATE draft_requests SET lease_expires_at = clock_timestamp() WHERE id = :id"),
+            text("UPDATE leases SET expires_at = clock_timestamp() WHERE request_id = :id"),
             {"id": lease.request_id},
         )
         return find_draft(session, *arguments)

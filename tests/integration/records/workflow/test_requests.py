@@ -88,7 +88,7 @@ def test_a_lost_lease_cannot_write():
     (old,) = claim(owner="slow", seconds=0.0)
     assert take_back() == 1
     (new,) = claim(owner="quick")
-    assert new.claim_number == old.claim_number + 1
+    assert new.claim_number > old.claim_number
     assert prepare(old) is False
     assert fail(old) is False
     with unit_of_work() as session:
