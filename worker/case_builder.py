@@ -43,6 +43,13 @@ HOLD_REASONS: dict[Reason, HoldReason] = {
 """The hold that is opened where the headers leave something open."""
 
 
+NOTED_ASIDE = {
+    "conflict": "Another film under the same UID is left out.",
+    "mismatch": "A film that came under another patient is left out.",
+}
+"""Notes for the reader of a draft on films that were kept aside, by the reason in `left_out`."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredImage:
     """An image on disk: its UIDs, its file, and the SHA-256 of its bytes."""
@@ -244,6 +251,9 @@ def _built_case(
     notes = list(choice.notes)
     if indication.label:
         notes.append(f"The indication is taken from the {indication.label}.")
+    notes += dict.fromkeys(
+        NOTED_ASIDE[film["reason"]] for film in left_out if film["reason"] in NOTED_ASIDE
+    )
     if indication.cut:
         notes.append("The indication may be cut short: it fills its field.")
     provenance = {

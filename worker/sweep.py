@@ -85,5 +85,8 @@ def _ring(stage: Stage) -> int:
     with unit_of_work() as session:
         if is_stopped(session, stage):
             return 0
-        ready = leases.claimable_ids(session, stage, settings().bells_ahead)
+        ready = list(leases.claimable_ids(session, stage, settings().bells_ahead))
+        if stage is Stage.PREPARE:
+            # One bell is enough: whoever hears it compares all of them.
+            ready = [*studies.list_uncompared(session, 1), *ready]
     return bells.ring(stage, ready[: max(0, len(ready) - bells.count_waiting(stage))])

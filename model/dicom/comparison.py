@@ -221,7 +221,7 @@ def _compare_pixels(first: _Opened, second: _Opened, *, decode: bool) -> Compari
     for (file, header), start in zip(opened, starts, strict=True):
         file.seek(start)
         images.append(_stored_values(file, header))
-    return Comparison.SAME if np.array_equal(*images) else Comparison.OTHER
+    return Comparison.SAME if np.array_equal(images[0], images[1]) else Comparison.OTHER
 
 
 def _equal_samples(first: _Opened, second: _Opened) -> bool:

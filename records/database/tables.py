@@ -444,6 +444,7 @@ class Hold(Base):
             unique=True,
             postgresql_where=text("decision IS NULL"),
         ),
+        Index("ix_holds_open", "opened_at", "id", postgresql_where=text("decision IS NULL")),
     )
 
     id: Mapped[uuid.UUID] = id_column()
