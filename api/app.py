@@ -18,7 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from api import health, images, pages, studies
+from api import health, holds, images, pages, studies
 from api.problems import add_problem_handlers
 from api.rendering import PACKAGE_DIR
 from api.request_guard import RequestGuard
@@ -55,7 +55,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.counts_cache = studies.CountsCache(studies.count_studies)
     app.add_middleware(RequestGuard, host_names=(settings.serve_host, *settings.serve_names))
     add_problem_handlers(app)
-    for module in (studies, health, images, pages):
+    for module in (studies, holds, health, images, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=PACKAGE_DIR / "static"), name="static")
     _describe_problems(app)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -16,12 +17,21 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
+from api.holds import GENERAL_LABELS, decide_many, decision_labels, describe
 from api.rendering import render
-from api.schemas import DecisionRequest, ReinstatementRequest, SearchText, WithdrawalRequest
+from api.schemas import (
+    BulkDecisionRequest,
+    DecisionRequest,
+    OpenHold,
+    ReinstatementRequest,
+    SearchText,
+    WithdrawalRequest,
+)
 from api.studies import CountsCache, StudyRecord, decide, load_study, reinstate, withdraw
 from records.database.session import unit_of_work
 from records.operations import overview, refusals
-from records.states import HOLD_SENTENCES, HoldReason, InstanceState, VisibleState
+from records.states import Decision, HoldReason, InstanceState, VisibleState
+from records.workflow import holds as hold_rows
 from records.workflow import requests, studies, worklist
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -30,6 +40,7 @@ PAGE_SIZE = 50
 """Studies on one page of the worklist."""
 
 REFUSALS_SHOWN = 500
+HOLDS_SHOWN = 100
 
 _NONE_IF_EMPTY = BeforeValidator(lambda value: value or None)
 
@@ -90,6 +101,47 @@ def show_refusals() -> str:
         return render("refusals.html", refusals=refusals.list_refusals(session, REFUSALS_SHOWN))
 
 
+async def form_fields(request: Request) -> list[tuple[str, str]]:
+    """The names and values of a posted form (application/x-www-form-urlencoded)."""
+    body = await request.body()
+    return parse_qsl(body.decode("utf-8", "replace"), max_num_fields=HOLDS_SHOWN + 50)
+
+
+FormFields = Annotated[list[tuple[str, str]], Depends(form_fields)]
+
+
+_Form = TypeVar("_Form", bound=BaseModel)
+
+
+def _validate(model: type[_Form], values: dict[str, Any]) -> _Form:
+    """What a form says, checked as REST checks it."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from None
+
+
+@router.get("/holds")
+def show_holds(reason: Annotated[HoldReason | None, _NONE_IF_EMPTY, Query()] = None) -> str:
+    """The open holds with both sides; many can be decided at once."""
+    with unit_of_work() as session:
+        described = describe(session, hold_rows.list_open(session, reason, HOLDS_SHOWN))
+    shared = _shared_decisions([hold.reason for hold in described]) if reason else {}
+    return render(
+        "holds.html", holds=described, reason=reason, reasons=list(HoldReason), decisions=shared
+    )
+
+
+@router.post("/holds")
+def post_decisions(fields: FormFields) -> Response:
+    """Decide the holds whose boxes are checked."""
+    hold_ids = [value for name, value in fields if name == "holds"]
+    decision = _validate(BulkDecisionRequest, dict(fields) | {"holds": hold_ids})
+    with unit_of_work() as session:
+        result = decide_many(session, decision)
+    return HTMLResponse(render("decided.html", result=result))
+
+
 @router.get("/studies/{study}")
 def show_study(study: uuid.UUID) -> str:
     """One study: whose it is, its images, its draft under the warning, and what may be done."""
@@ -105,7 +157,7 @@ def show_study(study: uuid.UUID) -> str:
         other_drafts=[other for other in record.drafts if other is not draft],
         images=_study_images(record),
         kept_aside=[i for i in record.instances if i.state != InstanceState.KEPT],
-        hold_sentences={str(reason): HOLD_SENTENCES[reason] for reason in HoldReason},
+        decisions=_offered_decisions(record.open_holds),
         seen=_study_digest(record),
     )
 
@@ -118,26 +170,6 @@ def show_change(study: uuid.UUID, seen: Annotated[str, Query(max_length=64)]) ->
     if _study_digest(record) == seen:
         return Response(status_code=204)
     return HTMLResponse(render("changed.html", row=record.row))
-
-
-async def form_fields(request: Request) -> list[tuple[str, str]]:
-    """The names and values of a posted form (application/x-www-form-urlencoded)."""
-    body = await request.body()
-    return parse_qsl(body.decode("utf-8", "replace"), max_num_fields=50)
-
-
-FormFields = Annotated[list[tuple[str, str]], Depends(form_fields)]
-
-
-_Form = TypeVar("_Form", bound=BaseModel)
-
-
-def _validate(model: type[_Form], values: dict[str, Any]) -> _Form:
-    """What a form says, checked as REST checks it."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False)) from None
 
 
 @router.post("/studies/{study}/decision")
@@ -182,6 +214,31 @@ def post_release(study: uuid.UUID) -> Response:
     with unit_of_work() as session:
         studies.release(session, str(study))
     return _redirect_to(study)
+
+
+def _offered_decisions(open_holds: Sequence[OpenHold]) -> dict[Decision, str]:
+    """What may be decided about a study: each hold's own decisions, between those of all."""
+    offered: dict[Decision, str] = {}
+    for hold in open_holds:
+        offered = hold.decisions | offered  # of two labels that of the older hold
+    if len(open_holds) > 1:
+        offered |= GENERAL_LABELS
+    order = (Decision.PROCEED, Decision.TAKE_NEW, Decision.KEEP_BOTH, Decision.SPLIT)
+    return {
+        decision: offered[decision] for decision in (*order, Decision.CANCEL) if decision in offered
+    }
+
+
+def _shared_decisions(reasons: Sequence[HoldReason]) -> dict[Decision, str]:
+    """The decisions that every one of these holds may have."""
+    labels = [decision_labels(reason) for reason in set(reasons)]
+    if not labels:
+        return {}
+    return {
+        decision: label
+        for decision, label in labels[0].items()
+        if all(decision in other for other in labels)
+    }
 
 
 def _redirect_to(study: uuid.UUID) -> Response:

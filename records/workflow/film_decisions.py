@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -206,22 +206,20 @@ def _close_counterparts(
         for reason in _MOVED:
             if list_sides(session, study_id, reason):
                 continue
-            closed = session.scalars(
-                update(Hold)
-                .where(Hold.study_id == study_id, Hold.reason == reason, Hold.decision.is_(None))
-                .values(
-                    # No draft for one study is no decision about the other's.
-                    decision=Decision.PROCEED if decision is Decision.CANCEL else decision,
-                    decided_at=func.now(),
-                    decided_by=by,
-                    note="decided with the other study",
+            counterparts = session.scalars(
+                select(Hold).where(
+                    Hold.study_id == study_id, Hold.reason == reason, Hold.decision.is_(None)
                 )
-                .returning(Hold.id)
             ).all()
-            if closed:
+            for hold in counterparts:
+                # No draft for one study is no decision about the other's.
+                hold.decision = Decision.PROCEED if decision is Decision.CANCEL else decision
+                hold.decided_at, hold.decided_by = func.now(), by
+                hold.note = "decided with the other study"
                 events.append_event(
-                    session, study_id, EventKind.DECIDED, f"{decision} by {by}: {reason}"
+                    session, study_id, EventKind.DECIDED, f"{hold.decision} by {by}: {reason}"
                 )
+    session.flush()
 
 
 def patient_sent(sent: dict[str, str]) -> Patient:

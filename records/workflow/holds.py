@@ -63,7 +63,7 @@ def decide(
         lock_study(session, id_)
     study = lock_study(session, study_id)
     open_holds = _open_holds(session, study_id)
-    if not open_holds:
+    if not open_holds and hold_ids is None:
         raise NotFound("the study has no open hold")
     chosen = [
         hold
@@ -91,6 +91,37 @@ def decide(
         detail = f"held ({reasons}), and cancelled by {by}"
         withdrawals.cancel(session, study, detail, EndReason.DECIDED)
     return len(chosen)
+
+
+def decide_many(
+    session: Session, hold_ids: Collection[uuid.UUID], decision: Decision, by: str, note: str = ""
+) -> tuple[int, list[tuple[uuid.UUID, str]]]:
+    """Decide holds of many studies in the same way; what cannot be decided so stays open.
+
+    Args:
+        session: the caller's transaction.
+        hold_ids: the holds that the person looked at.
+        decision: what the person decided.
+        by: who decided.
+        note: why.
+
+    Returns:
+        How many holds were closed, and for each study whose holds stay open its id and the reason.
+    """
+    seen = session.scalars(select(Hold).where(Hold.id.in_(hold_ids), Hold.decision.is_(None))).all()
+    refused = []
+    for study_id in sorted({hold.study_id for hold in seen}):
+        ids = {hold.id for hold in seen if hold.study_id == study_id and hold.decision is None}
+        if not ids:
+            continue  # it was closed with the other study of a moved film
+        try:
+            with session.begin_nested():
+                decide(session, study_id, decision, by, note, ids)
+        except NotAllowed as error:
+            refused.append((study_id, str(error)))
+    for hold in seen:
+        session.refresh(hold)
+    return sum(hold.decision is not None for hold in seen), refused
 
 
 def _involved(session: Session, study_id: uuid.UUID) -> set[uuid.UUID]:

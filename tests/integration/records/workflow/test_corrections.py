@@ -17,7 +17,6 @@ from records.workflow.patients import Patient, may_be_corrected, spelled_otherwi
 from records.workflow.studies import Outcome
 from tests.support.registered_studies import (
     OTHER_PATIENT,
-    PATIENT,
     claim,
     complete,
     draft_all,
