@@ -30,7 +30,7 @@ from api.schemas import (
 from api.studies import CountsCache, StudyRecord, decide, load_study, reinstate, withdraw
 from records.database.session import unit_of_work
 from records.operations import overview, refusals
-from records.states import Decision, HoldReason, InstanceState, VisibleState
+from records.states import Decision, EventKind, HoldReason, InstanceState, VisibleState
 from records.workflow import holds as hold_rows
 from records.workflow import requests, studies, worklist
 
@@ -155,6 +155,11 @@ def show_study(study: uuid.UUID) -> str:
         draft=draft,
         caveat=worklist.draft_caveat(row, draft.revision) if draft else "",
         other_drafts=[other for other in record.drafts if other is not draft],
+        withdrawn={
+            event.request_id: event.detail
+            for event in record.timeline
+            if event.kind == EventKind.WITHDRAWN
+        },
         images=_study_images(record),
         kept_aside=[i for i in record.instances if i.state != InstanceState.KEPT],
         decisions=_offered_decisions(record.open_holds),

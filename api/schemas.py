@@ -154,11 +154,45 @@ class SentenceConfidence(_FromRow):
     least: float
 
 
+class SupportedStatement(BaseModel):
+    """A finding that a sentence names, and whether the image model supports it."""
+
+    section: Literal["findings", "impression"]
+    sentence: str
+    observation: str
+    verdict: Literal["supported", "not supported", "undecided", "not assessed"]
+    score: float | None
+
+
+class OmittedFinding(BaseModel):
+    """A finding that the image model sees and the draft does not name, or denies."""
+
+    observation: str
+    is_denied: bool
+    score: float
+
+
+class ImageSupport(BaseModel):
+    """What the image model says of a draft, by thresholds that allow a share of errors.
+
+    undecided_share: of the observations that can be assessed. studies: from which the thresholds
+    were made; error_rate: the share of present findings that are called not supported, and of
+    absent ones that are called present.
+    """
+
+    statements: list[SupportedStatement]
+    omissions: list[OmittedFinding]
+    undecided_share: float | None
+    studies: int
+    error_rate: float
+
+
 class Draft(_FromRow):
     """A draft with all it came from. `text` begins with the warning line.
 
     sentences: those of findings and impression in their order, with their probabilities; null where
-    these are not known.
+    these are not known. support: what the image model says of the findings that the draft names and
+    of those that it does not; null where the bundle has no finding head.
     """
 
     id: uuid.UUID
@@ -185,6 +219,8 @@ class Draft(_FromRow):
     tokens: list[str]
     token_logprobs: list[float]
     sentences: list[SentenceConfidence] | None
+    finding_scores: dict[str, float] | None
+    support: ImageSupport | None
     cut: bool
     device: str
     dtype: str

@@ -67,6 +67,8 @@ class DraftText:
         cut: Whether the text reached the limit on new tokens and ends unfinished.
         rerun: The number format in which the study was run again, because half precision gave a
             value that is not a number; "" where it was not.
+        finding_scores: The finding head's probability by observation (model.support); empty where
+            the bundle has no finding head.
     """
 
     key: str
@@ -81,6 +83,7 @@ class DraftText:
     dtype: str
     cut: bool = False
     rerun: str = ""
+    finding_scores: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

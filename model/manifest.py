@@ -24,6 +24,10 @@ SHIPPED = {"demo": BUNDLES / "phantoms", "phantoms": BUNDLES / "phantoms"}
 PREPROCESSING = "nightdraft-film-2"
 """The version of what model.dicom.pixels does; it changes whenever a view would."""
 
+CHOICE = "nightdraft-views-2"
+"""The version of what decides whether and from which images a study is drafted (model.dicom). It
+changes with the rules there."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -82,6 +86,8 @@ class Manifest:
         classifier: Names what fills the template `predicted`.
         templates: Other templates that it was trained with.
         adapters: What was merged into the base, in order: name, SHA-256, rank, targets.
+        finding_head: Of a bundle with a finding head: its observations, how it was fitted, its
+            calibration and its scores (model.support).
     """
 
     name: str
@@ -103,6 +109,7 @@ class Manifest:
     classifier: str = ""
     templates: tuple[str, ...] = ()
     adapters: tuple[dict[str, Any], ...] = ()
+    finding_head: dict[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -123,10 +130,19 @@ class Manifest:
             }
         )
 
+    @property
+    def preparation_digest(self) -> str:
+        """SHA-256 over what decides whether a prepared input still stands.
+
+        Unlike `preprocessing_digest` it is no part of an input's own digest: where other rules
+        choose the same views, the input and its draft are the same.
+        """
+        return _sha256_of({"choice": CHOICE, "preprocessing": self.preprocessing_digest})
+
 
 _BLOCK = 4 * 2**20
 
-_LATER_FIELDS = ("classifier", "templates", "adapters")
+_LATER_FIELDS = ("classifier", "templates", "adapters", "finding_head")
 """Fields that manifests of the first version do not have."""
 
 NULL = Manifest(

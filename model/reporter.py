@@ -159,6 +159,7 @@ class Reporter:
                 dtype=self._engine.dtype_name,
                 cut=output.cut,
                 rerun=output.rerun,
+                finding_scores=output.finding_scores,
             )
 
 

@@ -175,6 +175,7 @@ class HoldReason(StrEnum):
     CHEST_UNKNOWN = "CHEST_UNKNOWN"
     VIEW_UNKNOWN = "VIEW_UNKNOWN"
     AGE_UNKNOWN = "AGE_UNKNOWN"
+    SPECIES_UNKNOWN = "SPECIES_UNKNOWN"
     REJECTION_UNCLEAR = "REJECTION_UNCLEAR"
     SIGNED_REJECTED = "SIGNED_REJECTED"
 
@@ -202,8 +203,12 @@ HOLD_SENTENCES: dict[HoldReason, str] = {
         "Proceeding drafts it and says so on the draft."
     ),
     HoldReason.AGE_UNKNOWN: (
-        "The patient's age is not in the headers, and the model is for adults. "
-        "Proceeding takes the patient for an adult."
+        "The headers do not give the patient's age or contradict themselves on it, and the model "
+        "is for adults. Proceeding takes the patient for an adult."
+    ),
+    HoldReason.SPECIES_UNKNOWN: (
+        "Something in the headers is only usual for animals. Proceeding takes the patient for a "
+        "human."
     ),
     HoldReason.REJECTION_UNCLEAR: (
         "A rejection note names films of this study, but it came under another patient or could "

@@ -18,17 +18,10 @@ import pydicom
 from model.case import Case, Priors, View
 from model.dicom.evidence import UNKNOWN, Classification
 from model.dicom.indication import find_indication, find_procedure
+from model.dicom.instances import Instance, parse_instance
 from model.dicom.pixels import read_header, view_pixels
-from model.dicom.views import (
-    NOTES,
-    SENTENCES,
-    Instance,
-    Reason,
-    ViewChoice,
-    ViewSettings,
-    choose_views,
-    parse_instance,
-)
+from model.dicom.reasons import NOTES, SENTENCES, Reason
+from model.dicom.views import Outcome, ViewChoice, ViewSettings, choose_views
 from model.errors import NoPixels, PixelError
 from model.manifest import Manifest
 from records.errors import PartError
@@ -39,6 +32,8 @@ HOLD_REASONS: dict[Reason, HoldReason] = {
     Reason.UNKNOWN_BODY_PART: HoldReason.CHEST_UNKNOWN,
     Reason.UNKNOWN_VIEW: HoldReason.VIEW_UNKNOWN,
     Reason.UNKNOWN_AGE: HoldReason.AGE_UNKNOWN,
+    Reason.DOUBTFUL_AGE: HoldReason.AGE_UNKNOWN,
+    Reason.UNKNOWN_SPECIES: HoldReason.SPECIES_UNKNOWN,
 }
 """The hold that is opened where the headers leave something open."""
 
@@ -298,10 +293,15 @@ def _inputs_digest(
 
 
 def _view_settings(settings: Settings, approved: set[HoldReason]) -> ViewSettings:
+    # Where nothing gives an age, a site may draft. Where the sources contradict each other, the
+    # patient may well be a child, so a person decides unless the site skips what it does not know.
+    doubtful_age: Outcome = "skip" if settings.unknown_age == "skip" else "hold"
     return ViewSettings(
         unknown_chest="draft" if HoldReason.CHEST_UNKNOWN in approved else settings.unknown_chest,
         unknown_view="draft" if HoldReason.VIEW_UNKNOWN in approved else settings.unknown_view,
         unknown_age="draft" if HoldReason.AGE_UNKNOWN in approved else settings.unknown_age,
+        doubtful_age="draft" if HoldReason.AGE_UNKNOWN in approved else doubtful_age,
+        unknown_species="draft" if HoldReason.SPECIES_UNKNOWN in approved else "hold",
     )
 
 

@@ -35,6 +35,7 @@ from records.workflow import drafts, leases, requests
 from records.workflow.drafts import NewDraft
 from records.workflow.leases import Lease
 from worker.circuit_breaker import CircuitBreaker, is_stopped
+from worker.image_support import SupportAssessor
 from worker.lease_renewer import LeaseRenewer
 
 SAVE_TRIES = 3
@@ -116,6 +117,7 @@ class _Round:
         self._renewer = renewer
         self._executor = executor
         self._blobs = Blobs(settings().data_dir)
+        self._assessor = SupportAssessor(reporter.manifest)
         self._claimed: deque[_Claimed] = deque()  # not yet given to the model
         self._in_model: dict[str, Lease] = {}  # by the case's key
         self._unsaved: list[tuple[Lease, DraftText]] = []
@@ -134,6 +136,7 @@ class _Round:
                 self._save()
                 self._handle_broken_stream(error)
             self._save()
+        self._assessor.check_drift()
         return self._saved
 
     def _stream(self) -> None:
@@ -208,7 +211,7 @@ class _Round:
         if self._renewer.is_lost(lease):
             self._renewer.remove(lease)
             return None
-        if lease.preprocessing_digest != self._reporter.manifest.preprocessing_digest:
+        if lease.preprocessing_digest != self._reporter.manifest.preparation_digest:
             self._send_back(lease)
             return None
         try:
@@ -368,4 +371,6 @@ class _Round:
             device=draft.device,
             dtype=draft.dtype,
             sentences=[asdict(sentence) for sentence in sentences] or None,
+            finding_scores=draft.finding_scores or None,
+            support=self._assessor.assess(draft),
         )

@@ -169,7 +169,7 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
         match result:
             case BuiltCase():
                 prepared = PreparedInput(
-                    key, result.digest, manifest.preprocessing_digest, result.provenance
+                    key, result.digest, manifest.preparation_digest, result.provenance
                 )
                 stored = requests.mark_prepared(session, lease, prepared)
                 return "prepared" if stored else "lost"

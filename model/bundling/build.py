@@ -30,6 +30,7 @@ from model.manifest import (
     resolve,
     verify,
 )
+from model.network.finding_head import FINDING_HEAD_FILE
 from model.network.qkv import fuse_attention
 from model.network.weights import (
     SHARD_BYTES,
@@ -136,6 +137,11 @@ def make_bundle(
     check_target(out, overwrite)
     base = resolve_source(str(source), revision, download, progress)
     manifest = build_manifest(base, description)
+    if adapters:
+        # The head was fitted to the query outputs of the base, which the adapters change.
+        manifest = replace(manifest, finding_head={}, classifier="")
+    elif manifest.finding_head:
+        extra_files = [*extra_files, base.folder / FINDING_HEAD_FILE]
     network = build_meta_network(base.network_config.config)
     stored = check_keys(network, read_index(base.folder))
     merged: list[dict[str, Any]] = []

@@ -6,6 +6,7 @@
 <bundle>/model*.safetensors       weights, in one file or several with an index; never pickled
 <bundle>/language/                T5's tokenizer
 <bundle>/asking/                  the Q-Former's tokenizer
+<bundle>/finding_head.safetensors the finding head, where the bundle has one
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 from model.errors import BundleError, DeviceError
 from model.manifest import Manifest, resolve, verify, write_manifest
 from model.network.clinicalblip import ClinicalBLIP
+from model.network.finding_head import FindingHead
 from model.network.qkv import fused_parameters
 from model.network.weights import (
     HEAD,
@@ -98,8 +100,24 @@ def load_bundle(
         network_config.qformer_tokenizer,
         manifest.preprocessing,
         manifest.max_instruction_tokens,
+        load_finding_head(folder, manifest, network_config.config, device),
     )
     return model.eval(), manifest
+
+
+def load_finding_head(
+    folder: Path, manifest: Manifest, config: InstructBlipConfig, device: torch.device
+) -> FindingHead | None:
+    """Read a bundle's finding head, in float32; None where it has none.
+
+    Raises:
+        BundleError: It cannot be read, or does not fit the network.
+    """
+    if not manifest.finding_head:
+        return None
+    observations = tuple(map(str, manifest.finding_head.get("observations", ())))
+    head = FindingHead.load(folder, config.qformer_config.hidden_size, observations)
+    return head.to(device)
 
 
 def check_bundle(bundle: str | Path, progress: ProgressCallback = no_progress) -> Manifest:
@@ -112,6 +130,7 @@ def check_bundle(bundle: str | Path, progress: ProgressCallback = no_progress) -
     manifest = verify(folder, progress)
     network_config = read_network_config(folder, folder / "language", folder / "asking")
     check_keys(build_meta_network(network_config.config), read_index(folder))
+    load_finding_head(folder, manifest, network_config.config, torch.device("cpu"))
     return manifest
 
 

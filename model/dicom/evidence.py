@@ -98,13 +98,14 @@ UNKNOWN = "unknown"
 YES, NO = "yes", "no"
 FRONTAL, LATERAL = "frontal", "lateral"
 
-_IMAGE_KEYWORDS = (
+IMAGE_KEYWORDS = (
     "SeriesDescription",
     "ProtocolName",
     "AcquisitionDeviceProcessingDescription",
     "PerformedProtocolCodeSequence.CodeMeaning",
 )
-_ORDER_KEYWORDS = (
+"""Where words about one image are."""
+ORDER_KEYWORDS = (
     "StudyDescription",
     "RequestedProcedureDescription",
     "PerformedProcedureStepDescription",
@@ -114,9 +115,10 @@ _ORDER_KEYWORDS = (
     "RequestAttributesSequence.ScheduledProcedureStepDescription",
     "RequestAttributesSequence.RequestedProcedureCodeSequence.CodeMeaning",
 )
+"""Where words about the whole examination are."""
 _BODY_PART_KEYWORDS = ("BodyPartExamined", "AnatomicRegionSequence.CodeMeaning")
 
-_WORD_KEYWORDS = {*_IMAGE_KEYWORDS, *_ORDER_KEYWORDS}
+_WORD_KEYWORDS = {*IMAGE_KEYWORDS, *ORDER_KEYWORDS}
 """Keywords under which people write words, and not a body part alone."""
 
 _CHEST_PATTERN = (
@@ -141,15 +143,15 @@ BODY_PART_RULES = (
     Rule("body part code: chest", YES, Strength.INSTANCE, ("AnatomicRegionSequence.CodeValue",),
         r"^(T-D3000|816094009|51185008)$",
         "Chest in SNOMED, old codes and new (PS3.16 CID 4009)."),
-    Rule("film's words: chest", YES, Strength.INSTANCE, _IMAGE_KEYWORDS, _CHEST_PATTERN,
+    Rule("film's words: chest", YES, Strength.INSTANCE, IMAGE_KEYWORDS, _CHEST_PATTERN,
         "Words about this image, most often the key that the radiographer pressed."),
-    Rule("order's words: chest", YES, Strength.STUDY, _ORDER_KEYWORDS, _CHEST_PATTERN,
+    Rule("order's words: chest", YES, Strength.STUDY, ORDER_KEYWORDS, _CHEST_PATTERN,
         "The order; for a third of the images the only place that names a body part."),
     Rule("body part: elsewhere", NO, Strength.INSTANCE, _BODY_PART_KEYWORDS, _ELSEWHERE_PATTERN,
         "Body part of the image as the modality gives it, another than the chest."),
-    Rule("film's words: elsewhere", NO, Strength.INSTANCE, _IMAGE_KEYWORDS, _ELSEWHERE_PATTERN,
+    Rule("film's words: elsewhere", NO, Strength.INSTANCE, IMAGE_KEYWORDS, _ELSEWHERE_PATTERN,
         "Words about this image that name another part."),
-    Rule("order's words: elsewhere", NO, Strength.STUDY, _ORDER_KEYWORDS, _ELSEWHERE_PATTERN,
+    Rule("order's words: elsewhere", NO, Strength.STUDY, ORDER_KEYWORDS, _ELSEWHERE_PATTERN,
         "The order names another part. It gives way to an image that is labelled chest: an acute "
         "abdomen series has a chest image.", overridable=True),
     Rule("body part: extremity", NO, Strength.DOUBT, _BODY_PART_KEYWORDS, r"\bEXTREM[IE]T(Y|IES)\b",
@@ -170,9 +172,9 @@ PROJECTION_RULES = (
         "Lateral is never the default of a machine. LLD and RLD are decubitus views, not these."),
     Rule("orientation: lateral", LATERAL, Strength.INSTANCE, ("PatientOrientation",),
         r"^[AP][HF]?\\", "Rows run from front to back of the patient (PS3.3 C.7.6.1.1.1)."),
-    Rule("film's words: lateral", LATERAL, Strength.INSTANCE, _IMAGE_KEYWORDS, _LATERAL_PATTERN,
+    Rule("film's words: lateral", LATERAL, Strength.INSTANCE, IMAGE_KEYWORDS, _LATERAL_PATTERN,
         "Words about this image; the order's words name both views and say nothing here."),
-    Rule("film's words: frontal", FRONTAL, Strength.INSTANCE, _IMAGE_KEYWORDS, _FRONTAL_PATTERN,
+    Rule("film's words: frontal", FRONTAL, Strength.INSTANCE, IMAGE_KEYWORDS, _FRONTAL_PATTERN,
         "Words about this image; 'PA and lateral' in one line cancels out."),
     Rule("view position: PA or AP", FRONTAL, Strength.HINT, ("ViewPosition",), r"^(PA|AP)$",
         "A default on many machines: two of five images that say PA are laterals.",
@@ -190,7 +192,7 @@ PROJECTION_RULES = (
 
 def classify(rules: Sequence[Rule], header: Header) -> Classification:
     """Classify a header by a table of rules, BODY_PART_RULES or PROJECTION_RULES."""
-    evidence = tuple(_matches(rules, header))
+    evidence = tuple(match_rules(rules, header))
     answers_by_line: dict[tuple[str, str], set[str]] = {}
     for match in evidence:
         answers_by_line.setdefault((match.keyword, match.value), set()).add(match.rule.answer)
@@ -221,7 +223,8 @@ def _decide(
     return answers.pop() if {e.rule.answer for e in against} <= answers else UNKNOWN
 
 
-def _matches(rules: Sequence[Rule], header: Header) -> Iterator[Evidence]:
+def match_rules(rules: Sequence[Rule], header: Header) -> Iterator[Evidence]:
+    """Yield the evidence of every rule that matches a header."""
     for rule in rules:
         for keyword in rule.keywords:
             for value in read_texts(header, keyword):

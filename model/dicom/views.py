@@ -1,158 +1,43 @@
-"""What an image is (chest or not, frontal or lateral), and which images of a study the model reads.
+"""Which images of a study the model reads, and in which order.
 
-It works on headers only; `model.dicom.evidence` holds the rules that classify a header.
+It works on headers only: `model.dicom.instances` holds what a header says of an image.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
-from enum import StrEnum
 from typing import Literal, Protocol
 
 from model.case import MAX_VIEWS
-from model.dicom.evidence import (
-    BODY_PART_RULES,
-    FRONTAL,
-    LATERAL,
-    NO,
-    PROJECTION_RULES,
-    UNKNOWN,
-    YES,
-    Classification,
-    Header,
-    classify,
-    read_texts,
-)
+from model.dicom.evidence import FRONTAL, LATERAL, NO, UNKNOWN, YES, Classification
+from model.dicom.exposures import find_copies
+from model.dicom.instances import Instance, Rendering
+from model.dicom.patients import ANIMAL, HUMAN, Age, combine_ages
+from model.dicom.reasons import NOTED, NOTES, SENTENCES, Reason
 
-
-class Reason(StrEnum):
-    """Why an image is left out, or a study is skipped, held or drafted with a note.
-
-    The values are stable: they are stored with rows and shown by the API. SENTENCES has the text.
-    """
-
-    # Of an image, or of a study without a usable image. The order counts: an image with a later
-    # reason was nearer to being usable.
-    NOT_AN_IMAGE = "not_an_image"
-    NO_PIXELS = "no_pixels"
-    UNREADABLE = "unreadable"
-    MULTI_FRAME = "multi_frame"
-    REJECTED = "rejected"
-    MODALITY = "modality"
-    BODY_PART = "body_part"
-    NOT_CHEST = "not_chest"
-    UNKNOWN_BODY_PART = "unknown_body_part"
-    TOO_YOUNG = "too_young"
-    UNKNOWN_AGE = "unknown_age"
-    VIEW_NOT_WANTED = "view_not_wanted"
-    UNKNOWN_VIEW = "unknown_view"
-    FOR_PROCESSING = "for_processing"
-    MORE_THAN_NEEDED = "more_than_needed"
-    # Of a study.
-    NO_FILMS = "no_films"
-    NEEDED_VIEW_MISSING = "needed_view_missing"
-
-
-SENTENCES: dict[Reason, str] = {
-    Reason.NOT_AN_IMAGE: "It is not an image (a report, a key object note, a document).",
-    Reason.NO_PIXELS: "It is a header without pixels.",
-    Reason.UNREADABLE: "Its pixels could not be read.",
-    Reason.MULTI_FRAME: "It has several frames; a chest film has one.",
-    Reason.REJECTED: "It is marked as rejected or as a quality control image.",
-    Reason.MODALITY: "Its modality is not one that this model reads.",
-    Reason.BODY_PART: "This model is not for the chest, and only chest films are known here.",
-    Reason.NOT_CHEST: "It is not a chest film.",
-    Reason.UNKNOWN_BODY_PART: "Nothing says for certain that it is a chest film.",
-    Reason.TOO_YOUNG: "The patient is younger than this model's least age.",
-    Reason.UNKNOWN_AGE: "The patient's age is not known, and this model has a least age.",
-    Reason.VIEW_NOT_WANTED: "Its view is not one that this model reads.",
-    Reason.UNKNOWN_VIEW: "Nothing says for certain whether it is frontal or lateral.",
-    Reason.FOR_PROCESSING: "It is raw (FOR PROCESSING), and the same film came FOR PRESENTATION.",
-    Reason.MORE_THAN_NEEDED: "The model reads only so many films, and others were preferred.",
-    Reason.NO_FILMS: "The study has no films.",
-    Reason.NEEDED_VIEW_MISSING: "The study lacks a view that this model needs.",
+_RENDERING_NOTES = {
+    Rendering.SOFT_TISSUE: Reason.SOFT_TISSUE_IMAGE,
+    Rendering.ENHANCED: Reason.ENHANCED_COPY,
 }
-"""Each reason in one sentence for a person; "it" is the film, that is the image."""
-
-NOTES: dict[Reason, str] = {
-    Reason.UNKNOWN_BODY_PART: "Body part not certain for every film.",
-    Reason.UNKNOWN_VIEW: "View position unknown.",
-    Reason.UNKNOWN_AGE: "Patient's age unknown.",
-    Reason.FOR_PROCESSING: "Drafted from a raw film (FOR PROCESSING).",
-    Reason.NO_PIXELS: "A film of the study came without its pixels.",
-    Reason.UNREADABLE: "A film of the study could not be read.",
-    Reason.MORE_THAN_NEEDED: "The study has more films than were read.",
-}
-"""A note for the reader of the draft, where something was open and the study was drafted."""
-
-_NOTED = {
-    Reason.NO_PIXELS,
-    Reason.UNREADABLE,
-    Reason.MORE_THAN_NEEDED,
-    Reason.UNKNOWN_BODY_PART,
-}
-"""Reasons for leaving an image out that the reader of the draft should know."""
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One SOP instance, by its header.
-
-    Attributes:
-        source: The caller's own id.
-        sop_class: The SOP class UID.
-        modality: (0008,0060), in capitals.
-        chest: "yes", "no" or "unknown".
-        position: "frontal", "lateral" or "unknown".
-        age: The patient's age in years, or None.
-        intent: Presentation intent type (0008,0068), in capitals, or "".
-        derived: Whether the image type begins with DERIVED.
-        secondary: Whether the image type's second value is SECONDARY.
-        frames: The number of frames.
-        rows: The height in pixels; 0 where there is no image.
-        columns: The width in pixels; 0 where there is no image.
-        acquired: Date and time of the acquisition as one text that sorts, or "".
-        number: The instance number.
-        burned_in: Whether (0028,0301) says that the pixels contain an annotation.
-        rejected: Whether it is a quality control image (0028,0300).
-        sop_instance_uid: The SOP instance UID.
-        fault: A reason from elsewhere that rules the image out (its pixels are missing or cannot
-            be read), or None.
-    """
-
-    source: str
-    sop_class: str
-    modality: str
-    chest: Classification
-    position: Classification
-    age: float | None = None
-    intent: str = ""
-    derived: bool = False
-    secondary: bool = False
-    frames: int = 1
-    rows: int = 0
-    columns: int = 0
-    acquired: str = ""
-    number: int = 0
-    burned_in: bool = False
-    rejected: bool = False
-    sop_instance_uid: str = ""
-    fault: Reason | None = None
-
+"""The note on a draft from an image of such a rendering."""
 
 Outcome = Literal["draft", "hold", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
 class ViewSettings:
-    """What a site does with what headers leave open: "draft" (with a note), "hold" or "skip"."""
+    """What a site does with what headers leave open: "draft" (with a note), "hold" or "skip".
+
+    `unknown_age` is for headers that say nothing of an age, `doubtful_age` for those that
+    contradict themselves or each other.
+    """
 
     unknown_chest: Outcome = "hold"
     unknown_view: Outcome = "draft"
     unknown_age: Outcome = "draft"
+    doubtful_age: Outcome = "hold"
+    unknown_species: Outcome = "hold"
 
 
 class IntendedUse(Protocol):
@@ -217,52 +102,6 @@ class ViewChoice:
     notes: tuple[str, ...] = ()
 
 
-def parse_instance(header: Header, source: str = "", fault: Reason | None = None) -> Instance:
-    """Return the instance that a header describes.
-
-    Args:
-        header: A Dataset from `model.dicom.pixels.read_header`, or a mapping.
-        source: The caller's own id.
-        fault: As `Instance.fault`.
-    """
-    image_type = _first_text(header, "ImageType").upper().split("\\")
-    return Instance(
-        source=source,
-        sop_class=_first_text(header, "SOPClassUID"),
-        modality=_first_text(header, "Modality").upper(),
-        chest=classify(BODY_PART_RULES, header),
-        position=classify(PROJECTION_RULES, header),
-        age=age_in_years(header),
-        intent=_first_text(header, "PresentationIntentType").upper(),
-        derived=image_type[0] == "DERIVED",
-        secondary="SECONDARY" in image_type[1:2],
-        frames=_integer(header, "NumberOfFrames", 1),
-        rows=_integer(header, "Rows", 0),
-        columns=_integer(header, "Columns", 0),
-        acquired=_acquired(header),
-        number=_integer(header, "InstanceNumber", 0),
-        burned_in=_first_text(header, "BurnedInAnnotation").upper() == "YES",
-        rejected=_first_text(header, "QualityControlImage").upper() == "YES",
-        sop_instance_uid=_first_text(header, "SOPInstanceUID"),
-        fault=fault,
-    )
-
-
-def age_in_years(header: Header) -> float | None:
-    """Return the patient's age, from (0010,1010) or else from the dates of birth and study.
-
-    Returns:
-        None where the header gives neither.
-    """
-    match = re.fullmatch(r"(\d{1,3})([DWMY])", _first_text(header, "PatientAge").strip().upper())
-    if match:
-        return int(match[1]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}[match[2]]
-    birth, study = (_date(header, keyword) for keyword in ("PatientBirthDate", "StudyDate"))
-    if birth is None or study is None or study < birth:
-        return None
-    return (study - birth).days / 365.25
-
-
 def choose_views(
     instances: Iterable[Instance], use: IntendedUse, settings: ViewSettings | None = None
 ) -> ViewChoice:
@@ -275,8 +114,12 @@ def choose_views(
     """
     settings = settings or ViewSettings()
     instances = sorted(instances, key=lambda i: (i.sop_instance_uid, i.source))
+    # All images of a study are of one patient, whichever of them says what the patient is.
+    patient = _Patient(combine_ages(i.age for i in instances), _species(instances))
     excluded = [
-        ExcludedInstance(i, reason) for i in instances if (reason := _exclusion(i, use, settings))
+        ExcludedInstance(i, reason)
+        for i in instances
+        if (reason := _exclusion(i, patient, use, settings))
     ]
     excluded_ids = {id(e.instance) for e in excluded}
     usable = [i for i in instances if id(i) not in excluded_ids]
@@ -284,6 +127,11 @@ def choose_views(
     raw_twins = [i for i in usable if _is_raw(i) and any(_is_twin(i, other) for other in usable)]
     excluded += [ExcludedInstance(i, Reason.FOR_PROCESSING) for i in raw_twins]
     usable = [i for i in usable if i not in raw_twins]
+
+    copies = find_copies(usable)
+    excluded += [ExcludedInstance(i, reason) for i, reason in copies]
+    copy_ids = {id(i) for i, _ in copies}
+    usable = [i for i in usable if id(i) not in copy_ids]
 
     if any(i.chest.answer == YES for i in usable) and settings.unknown_chest != "draft":
         uncertain = [i for i in usable if i.chest.answer == UNKNOWN]
@@ -300,9 +148,12 @@ def choose_views(
         reason = Reason.NEEDED_VIEW_MISSING
         return ViewChoice("skip", (), tuple(excluded), reason, SENTENCES[reason])
 
-    age_unknown = use.least_age > 0 and all(i.age is None for i in views)
+    age_unknown = use.least_age > 0 and not patient.age.claims
+    age_doubtful = use.least_age > 0 and patient.age.is_doubtful(use.least_age)
     open_questions = [
+        (Reason.UNKNOWN_SPECIES, settings.unknown_species, patient.species.answer == UNKNOWN),
         (Reason.UNKNOWN_BODY_PART, settings.unknown_chest, _any_unknown(views, "chest")),
+        (Reason.DOUBTFUL_AGE, settings.doubtful_age, age_doubtful),
         (Reason.UNKNOWN_AGE, settings.unknown_age, age_unknown),
         (Reason.UNKNOWN_VIEW, settings.unknown_view, _any_unknown(views, "position")),
     ]
@@ -310,15 +161,47 @@ def choose_views(
         for reason, setting, is_open in open_questions:
             if is_open and setting == outcome:
                 chosen_views = views if outcome == "hold" else ()
-                return ViewChoice(setting, chosen_views, tuple(excluded), reason, SENTENCES[reason])
+                sentence = f"{SENTENCES[reason]}{patient.explain(reason)}"
+                return ViewChoice(setting, chosen_views, tuple(excluded), reason, sentence)
     notes = [NOTES[reason] for reason, _, is_open in open_questions if is_open]
     if any(_is_raw(i) for i in views):
         notes.append(NOTES[Reason.FOR_PROCESSING])
-    notes += [NOTES[r] for r in dict.fromkeys(e.reason for e in excluded) if r in _NOTED]
+    for rendering, reason in _RENDERING_NOTES.items():
+        if any(i.rendering is rendering for i in views):
+            notes.append(NOTES[reason])
+    notes += [NOTES[r] for r in dict.fromkeys(e.reason for e in excluded) if r in NOTED]
     return ViewChoice("draft", views, tuple(excluded), None, "", tuple(notes))
 
 
-def _exclusion(instance: Instance, use: IntendedUse, settings: ViewSettings) -> Reason | None:
+@dataclass(frozen=True, slots=True)
+class _Patient:
+    """What all images of a study say about their patient."""
+
+    age: Age
+    species: Classification
+
+    def explain(self, reason: Reason) -> str:
+        """Return what the headers say where a question about the patient is open, else ""."""
+        if reason is Reason.DOUBTFUL_AGE:
+            claims = self.age.describe()
+            return f" {claims[0].upper()}{claims[1:]}"
+        if reason is Reason.UNKNOWN_SPECIES:
+            return f" {'; '.join(dict.fromkeys(str(e) for e in self.species.evidence))}."
+        return ""
+
+
+def _species(instances: Sequence[Instance]) -> Classification:
+    """Return whether the patient is a human or an animal, by all images together."""
+    evidence = tuple(e for i in instances for e in i.species.evidence)
+    answers = {i.species.answer for i in instances if i.species.evidence}
+    if ANIMAL in answers and HUMAN in answers:
+        return Classification(UNKNOWN, evidence)
+    return Classification(next((a for a in (ANIMAL, UNKNOWN) if a in answers), HUMAN), evidence)
+
+
+def _exclusion(
+    instance: Instance, patient: _Patient, use: IntendedUse, settings: ViewSettings
+) -> Reason | None:
     """Return the first reason in the instance's own header that keeps it from being a view."""
     position = instance.position.answer
     chest = instance.chest.answer
@@ -330,7 +213,8 @@ def _exclusion(instance: Instance, use: IntendedUse, settings: ViewSettings) -> 
         (Reason.BODY_PART, "CHEST" not in use.body_parts),
         (Reason.NOT_CHEST, chest == NO),
         (Reason.UNKNOWN_BODY_PART, chest == UNKNOWN and settings.unknown_chest == "skip"),
-        (Reason.TOO_YOUNG, instance.age is not None and instance.age < use.least_age),
+        (Reason.NOT_HUMAN, patient.species.answer == ANIMAL),
+        (Reason.TOO_YOUNG, patient.age.is_below(use.least_age)),
         (Reason.VIEW_NOT_WANTED, position != UNKNOWN and position not in use.views),
         (Reason.UNKNOWN_VIEW, position == UNKNOWN and settings.unknown_view == "skip"),
     )
@@ -357,7 +241,7 @@ def _rank_views(instances: Sequence[Instance], limit: int) -> tuple[Instance, ..
     """Return the views, the best frontal first. Leanings only settle the order."""
     # The later of two similar images: an exposure is repeated when the first was not good enough.
     ranked = sorted(instances, key=lambda i: (i.acquired, i.number), reverse=True)
-    ranked.sort(key=lambda i: (_is_raw(i), i.secondary))
+    ranked.sort(key=lambda i: (_is_raw(i), i.rendering is not Rendering.STANDARD, i.secondary))
     views: list[Instance] = []
     for wanted, other in ((FRONTAL, LATERAL), (LATERAL, FRONTAL)):
         rank = {(wanted, wanted): 0, (UNKNOWN, wanted): 1, (UNKNOWN, ""): 2}
@@ -383,33 +267,3 @@ def _is_twin(raw: Instance, other: Instance) -> bool:
 
 def _any_unknown(views: Iterable[Instance], question: Literal["chest", "position"]) -> bool:
     return any(getattr(i, question).answer == UNKNOWN for i in views)
-
-
-def _first_text(header: Header, keyword: str) -> str:
-    return next(read_texts(header, keyword), "")
-
-
-def _integer(header: Header, keyword: str, default: int) -> int:
-    try:
-        return int(float(_first_text(header, keyword)))
-    except (ValueError, OverflowError):
-        return default
-
-
-def _date(header: Header, keyword: str) -> date | None:
-    text = _first_text(header, keyword)
-    try:
-        return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
-    except ValueError:
-        return None
-
-
-def _acquired(header: Header) -> str:
-    """Return acquisition, else content, series or study date and time: YYYYMMDDHHMMSS.ffffff."""
-    date_time = _first_text(header, "AcquisitionDateTime")
-    if date_time:
-        return date_time
-    for kind in ("Acquisition", "Content", "Series", "Study"):
-        if day := _first_text(header, f"{kind}Date"):
-            return day + _first_text(header, f"{kind}Time")
-    return ""

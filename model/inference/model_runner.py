@@ -24,7 +24,13 @@ from model.inference.decoder import HALF_DTYPES, CacheShape
 from model.inference.device_clock import DeviceClock
 from model.inference.faults import as_case_error, is_device_fault, is_out_of_memory
 from model.inference.slot_planner import SlotPlan, plan_slots
-from model.inference.types import EncodedRequest, Finished, Request, RequestOutput
+from model.inference.types import (
+    EncodedGroup,
+    EncodedRequest,
+    Finished,
+    Request,
+    RequestOutput,
+)
 from model.inference.upcast import upcast
 from model.network.clinicalblip import ClinicalBLIP, Inputs
 
@@ -143,17 +149,30 @@ class ModelRunner:
         return replace(inputs, **{name: t.pin_memory() for name, t in vars(inputs).items()})
 
     @torch.inference_mode()
-    def encode(self, inputs: Inputs) -> torch.Tensor:
-        """(B, L, W): the output of T5's encoder for a group."""
+    def encode(self, inputs: Inputs) -> EncodedGroup:
+        """Encode a group: T5's encoder has then read images and instruction."""
         with self._encode_clock:
             moved = inputs.to(self.device)
-            embeddings, _ = self.model.encode_images(moved)
+            embeddings, queries = self.model.encode_images(moved)
+            scores = self.model.score_findings(moved, queries)
             encoded = self.model.network.language_model.encoder(
                 inputs_embeds=self.model.embed(moved, embeddings),
                 attention_mask=moved.attention_mask,
             )
-        hidden: torch.Tensor = encoded.last_hidden_state
-        return hidden
+        return EncodedGroup(encoded.last_hidden_state, scores)
+
+    @torch.inference_mode()
+    def score_findings(self, case: Case, instruction: str) -> dict[str, float]:
+        """Score one case with the finding head, without writing anything; as `RequestOutput`."""
+        inputs = self.gather([Request(0, case, instruction, 1, 0.0)]).to(self.device)
+        _, queries = self.model.encode_images(inputs)
+        scores = self.model.score_findings(inputs, queries)
+        return {} if scores is None else self._by_observation(scores[0])
+
+    def _by_observation(self, scores: torch.Tensor | None) -> dict[str, float]:
+        if scores is None or self.model.finding_head is None or not torch.isfinite(scores).all():
+            return {}
+        return dict(zip(self.model.finding_head.observations, scores.tolist(), strict=True))
 
     @torch.inference_mode()
     def admit(self, encoded: Sequence[EncodedRequest]) -> None:
@@ -222,6 +241,7 @@ class ModelRunner:
             seconds=seconds,
             cut=finished.cut,
             rerun=rerun,
+            finding_scores=self._by_observation(request.finding_scores),
         )
 
     def rerun(self, request: Request) -> Finished:
@@ -241,6 +261,11 @@ class ModelRunner:
                 upcast(self.model.network, torch.float32),
             ):
                 (generated,) = self.model.generate(inputs, limited)
+                if self.model.finding_head is not None:
+                    with torch.inference_mode():
+                        _, queries = self.model.encode_images(inputs)
+                        scores = self.model.score_findings(inputs, queries)
+                    request.finding_scores = None if scores is None else scores[0]
         finally:
             torch.set_float32_matmul_precision(precision)
         return Finished(

@@ -138,15 +138,17 @@ class Scheduler:
         try:
             inputs = group.inputs.result()
             gathered_at = time.perf_counter()
-            hidden = runner.encode(inputs)
+            encoded = runner.encode(inputs)
         except Exception as error:
             broken: Exception = error
         else:
             lengths = inputs.attention_mask.sum(dim=1).tolist()
             for n, request in enumerate(requests):
                 request.gathered_at = gathered_at
+                if encoded.finding_scores is not None:
+                    request.finding_scores = encoded.finding_scores[n]
                 self._encoded.append(
-                    EncodedRequest(request, hidden[n], inputs.attention_mask[n], lengths[n])
+                    EncodedRequest(request, encoded.hidden[n], inputs.attention_mask[n], lengths[n])
                 )
             return
         # Outside the handler, which would still hold the tensors of the failed group.

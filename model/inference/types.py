@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -21,6 +21,8 @@ class Request:
         case: The study as the model reads it.
         prompt: The instruction given with the images.
         max_new_tokens: Most tokens that are generated for it, the end of text included.
+        finding_scores: (C,) float32, the finding head's probabilities once the case is encoded;
+            None where the bundle has no finding head.
         arrived_at, gathered_at, admitted_at: When the request was pulled, when its tensors were
             ready and when it took a slot; seconds of `time.perf_counter`, 0 until then.
     """
@@ -32,6 +34,21 @@ class Request:
     arrived_at: float
     gathered_at: float = 0.0
     admitted_at: float = 0.0
+    finding_scores: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class EncodedGroup:
+    """What the encoders make of a group of B cases.
+
+    Attributes:
+        hidden: (B, L, W) the output of T5's encoder.
+        finding_scores: (B, C) float32, the finding head's probabilities; None where the bundle has
+            no finding head.
+    """
+
+    hidden: torch.Tensor
+    finding_scores: torch.Tensor | None = None
 
 
 @dataclass
@@ -83,6 +100,8 @@ class RequestOutput:
         cut: Whether the text reached its limit before it ended.
         rerun: The number format in which the case was run a second time, because half precision
             gave a value that is not a number; "" where it was not.
+        finding_scores: The finding head's probability by observation; empty where the bundle has no
+            finding head, or it gave values that are not numbers.
     """
 
     key: str
@@ -93,3 +112,4 @@ class RequestOutput:
     seconds: dict[str, float]
     cut: bool
     rerun: str = ""
+    finding_scores: dict[str, float] = field(default_factory=dict)

@@ -29,6 +29,7 @@ from model.case import MAX_VIEWS, Case
 from model.decoding import Decoding
 from model.errors import CaseError
 from model.manifest import Preprocessing
+from model.network.finding_head import FindingHead
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class ClinicalBLIP(nn.Module):
         preprocessing: How an image becomes pixels.
         max_instruction_tokens: Longer instructions are cut at the end, so callers shorten the
             priors first (model.prompting.prompt).
+        finding_head: Scores observations from the query outputs; None where the bundle has none.
     """
 
     def __init__(
@@ -94,12 +96,14 @@ class ClinicalBLIP(nn.Module):
         qformer_tokenizer: PreTrainedTokenizerFast,
         preprocessing: Preprocessing,
         max_instruction_tokens: int,
+        finding_head: FindingHead | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.language_tokenizer = language_tokenizer
         self.qformer_tokenizer = qformer_tokenizer
         self.preprocessing = preprocessing
+        self.finding_head = finding_head
         positions: int = network.config.qformer_config.max_position_embeddings
         self.max_instruction_tokens = min(max_instruction_tokens, positions)
 
@@ -182,6 +186,28 @@ class ClinicalBLIP(nn.Module):
         )
         queries = features.qformer_outputs.last_hidden_state[:, : self.config.num_query_tokens]
         return features.pooler_output, queries
+
+    def score_findings(self, inputs: Inputs, queries: torch.Tensor) -> torch.Tensor | None:
+        """Score each case's observations with the finding head.
+
+        Args:
+            inputs: The batch.
+            queries: (N, Q, H) as `encode_images` gives them.
+
+        Returns:
+            (B, C) probabilities in float32; None where the bundle has no finding head.
+        """
+        if self.finding_head is None:
+            return None
+        cases = len(inputs.input_ids)
+        image_tokens = (inputs.input_ids == self.config.image_token_index).sum(dim=1)
+        case_of_view = torch.repeat_interleave(
+            torch.arange(cases, device=queries.device),
+            image_tokens // self.config.num_query_tokens,
+            output_size=len(queries),
+        )
+        logits: torch.Tensor = self.finding_head(queries, case_of_view, cases)
+        return logits.sigmoid()
 
     def embed(self, inputs: Inputs, image_embeddings: torch.Tensor) -> torch.Tensor:
         """Return the embedded rows (B, L, D), with `image_embeddings` (N, Q, D) at image tokens."""

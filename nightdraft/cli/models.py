@@ -67,6 +67,44 @@ def evaluate(
 
 
 @app.command()
+def calibrate(
+    by: Annotated[str, typer.Option(help="Your name.")],
+    error_rate: Annotated[
+        float, typer.Option(min=0.01, max=0.5, help="Share of errors that thresholds allow.")
+    ] = 0.1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would change.")
+    ] = False,
+) -> None:
+    """Set the thresholds of image support from this site's signed reports."""
+    from rich.table import Table
+
+    from nightdraft.cli.options import console
+    from worker.image_support import calibrate_on_signed
+    from worker.preparing import served_manifest
+
+    manifest = served_manifest()
+    result = calibrate_on_signed(manifest, by, error_rate=error_rate, dry_run=dry_run)
+    table = Table(
+        "observation", "with it", "without", "present from", "before", "absent to", "before"
+    )
+    for name in dict.fromkeys((*result.before.thresholds, *result.made.thresholds)):
+        new, old = result.made.thresholds.get(name), result.before.thresholds.get(name)
+        table.add_row(
+            name,
+            str(new.positives) if new else "too few",
+            str(new.negatives) if new else "",
+            f"{new.present:.4f}" if new else "",
+            f"{old.present:.4f}" if old else "",
+            f"{new.absent:.4f}" if new else "",
+            f"{old.absent:.4f}" if old else "",
+        )
+    console().print(table)
+    done = "would be made" if dry_run else "are in use"
+    print(f"thresholds from {result.reports} signed reports {done} for {manifest.name}")
+
+
+@app.command()
 def ablate(
     out: Annotated[Path, typer.Option(help="Folder for the bundles, the table, the plot.")],
     base: Annotated[

@@ -190,6 +190,7 @@ def _train(
     """Train the stages and build the bundle; the settings in effect lie beside it."""
     from model.bundling.build import BundleDescription
     from training.evaluation.scores import scores_for
+    from training.finetuning.finding_head import HeadConfig
 
     in_effect = options.model_copy(update={"precision": pipeline.config.precision})
     config_file = pipeline.work_folder / CONFIG_FILE
@@ -212,7 +213,14 @@ def _train(
         if options.score
         else None
     )
-    manifest = pipeline.build_bundle(options.out, adapters, about, score=score, overwrite=overwrite)
+    manifest = pipeline.build_bundle(
+        options.out,
+        adapters,
+        about,
+        score=score,
+        head=HeadConfig(seed=options.seed) if options.head else None,
+        overwrite=overwrite,
+    )
     pipeline.remove_prepared()
     print(
         f"{manifest.name} {manifest.version}, digest {manifest.digest[:12]}, at {options.out}; "
@@ -239,6 +247,73 @@ _add(
     "Train both stages of the paper, one on top of the other.",
     lambda: (*_stage1(), *_stage2()),
 )
+
+
+@train.command("head")
+def train_head(
+    base: Annotated[str, typer.Argument(metavar="BUNDLE", help="A folder, or demo.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle with the head.")],
+    corpus_: Annotated[
+        str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
+    ],
+    version: Annotated[str, typer.Option(help="Version of the bundle with the head.")],
+    validate: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of patients for calibration.")
+    ] = 0.1,
+    split: Annotated[str, typer.Option(help="paper, r2gen, official, patients.")] = "",
+    studies: Annotated[int, typer.Option(min=1, help="Most studies to learn from.")] = 5_000,
+    held_out: Annotated[int, typer.Option(min=0, help="Most studies to calibrate on.")] = 2_000,
+    chexbert: Annotated[
+        Path | None, typer.Option(help="Folder of CheXbert's weights; else labels by rules.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of split and head.")] = 0,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a bundle that is there.")
+    ] = False,
+    device: Annotated[str | None, setting_option("device")] = None,
+) -> None:
+    """Fit a finding head to a bundle that stands; its drafts stay the same."""
+    from itertools import islice
+
+    from model.bundling.build import BundleDescription, make_bundle
+    from model.bundling.store import choose_device
+    from model.labels import load_labeller
+    from model.manifest import read_manifest
+    from training.corpus.example import TRAIN, VALIDATE, CorpusOptions, Example
+    from training.corpus.registry import ENDLESS_CORPORA, open_corpus
+    from training.finetuning.batches import SampleTransform
+    from training.finetuning.finding_head import HeadConfig, add_finding_head
+
+    labeller = load_labeller(chexbert)
+    name = corpus_.partition(":")[0]
+    share = 0.0 if name in ENDLESS_CORPORA else validate
+    corpus = open_corpus(corpus_, CorpusOptions(split=split, seed=seed, validate=share))
+
+    def read(part: str, most: int) -> list[Example]:
+        return [e for e in islice(corpus.read(part), most) if isinstance(e, Example)]
+
+    old = read_manifest(base)
+    make_bundle(out, base, BundleDescription(old.name, version), overwrite=replace)
+    manifest = add_finding_head(
+        out,
+        read(TRAIN, studies),
+        read(VALIDATE, held_out),
+        labeller,
+        SampleTransform(),
+        HeadConfig(studies, held_out, seed=seed),
+        device=choose_device(chosen_device(device)),
+        progress=_print_progress,
+    )
+    calibrated = manifest.finding_head["calibration"]["studies"]
+    print(
+        f"{manifest.name} {manifest.version}, digest {manifest.digest[:12]}, at {out}; "
+        f"calibrated on {calibrated:,} studies"
+    )
+
+
+def _print_progress(step: str, done: float, total: float | None) -> None:
+    if done == total or done % 500 == 0:
+        _log(f"{step}: {done:,.0f} of {total or 0:,.0f}")
 
 
 def chosen_device(device: str | None) -> str | None:

@@ -378,12 +378,32 @@ class Draft(Base):
     token_logprobs: Mapped[list[float]]
     # [{"section", "text", "confidence", "least"}] of model.prompting.confidence; NULL where unknown
     sentences: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # {observation: probability} of the finding head, and model.support.statements.Support; NULL
+    # where the bundle has no finding head
+    finding_scores: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    support: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     cut: Mapped[bool]  # the text reached the limit on new tokens
     device: Mapped[str]
     dtype: Mapped[str]
     # The present pace is read every few seconds.
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)
     superseded_at: Mapped[dt.datetime | None]
+
+
+class Calibration(Base):
+    """Thresholds for a bundle's finding scores, made from this site's signed reports.
+
+    The newest one of a bundle is in use. Written once; a trigger refuses changes.
+    """
+
+    __tablename__ = "calibrations"
+    __table_args__ = (Index("ix_calibrations_bundle_digest", "bundle_digest", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    bundle_digest: Mapped[str]
+    content: Mapped[dict[str, Any]]  # model.support.calibration.Calibration
+    made_by: Mapped[str]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 
 
 class Review(Base):

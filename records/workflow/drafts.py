@@ -24,6 +24,9 @@ class NewDraft:
 
     Attributes:
         sentences: how sure the model was of the words of each sentence; None where not known.
+        finding_scores: the image model's probability by observation; None where it has no finding
+            head.
+        support: what these scores say of the draft's sentences; None like `finding_scores`.
     """
 
     text: str
@@ -48,6 +51,8 @@ class NewDraft:
     device: str
     dtype: str
     sentences: list[dict[str, Any]] | None = None
+    finding_scores: dict[str, float] | None = None
+    support: dict[str, Any] | None = None
 
 
 def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:

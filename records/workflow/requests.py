@@ -40,7 +40,7 @@ class PreparedInput:
     Attributes:
         blob: the key of the prepared input.
         inputs_digest: the digest of everything it was made from.
-        preprocessing_digest: the digest of the bundle's preprocessing.
+        preprocessing_digest: the digest of how it was prepared; with another it is prepared again.
         provenance: what the draft will keep: views, left_out, notes, indication.
     """
 

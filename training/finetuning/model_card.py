@@ -40,6 +40,8 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     for name, stage in training.get("stages", {}).items():
         yield f"- {name}: {_inline(stage)}"
     yield "\n![loss by step](losses.png)" if training.get("stages") else ""
+    if manifest.finding_head:
+        yield from _finding_head_lines(manifest.finding_head)
     yield "\n## Scores\n"
     if manifest.scores:
         yield "| score | value |\n|---|---|"
@@ -54,6 +56,23 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield "  radiologists, is for you to measure before anybody relies on it."
     yield "- It can write findings that are not on the film, leave out those that are, and take"
     yield "  left for right, in fluent words."
+
+
+def _finding_head_lines(record: dict[str, Any]) -> Iterator[str]:
+    calibration = record.get("calibration", {})
+    yield "\n## Finding head\n"
+    yield "Says which findings of a draft the image model supports; it never changes a draft."
+    yield ""
+    yield f"- Observations: {', '.join(record.get('observations', ())).lower()}"
+    yield f"- Learnt from {record.get('examples', '?')} studies, labelled by {record['labeller']}"
+    yield f"- Settings: {_inline(record.get('settings', {}))}"
+    yield f"- Held out: {_inline(record.get('scores', {}))}"
+    if calibration.get("studies"):
+        yield f"- Thresholds from {calibration['studies']} held-out studies, wrong for at most"
+        yield f"  {calibration['error_rate']:.0%} of those that have a finding, and of those that"
+        yield "  have it not."
+    else:
+        yield "- Not calibrated: nothing is said of any finding."
 
 
 def _inline(settings: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from model.bundling.adapters import merge_adapter
 from model.bundling.build import BundleDescription, check_target, make_bundle
 from model.bundling.store import load_bundle, read_network_config, replace_folder
 from model.errors import TemplateError
+from model.labels import RuleLabeller
 from model.manifest import Manifest, read_manifest, resolve, write_manifest
 from model.network.clinicalblip import ClinicalBLIP
 from model.prompting.prompt import TEMPLATES, PriorSource, get_template
@@ -37,6 +38,7 @@ from training.corpus.registry import ENDLESS_CORPORA
 from training.finetuning import checkpoints
 from training.finetuning.batches import NO_PRIORS, SampleTransform
 from training.finetuning.config import Precision, TrainingConfig, differences, identity_of
+from training.finetuning.finding_head import HeadConfig, add_finding_head
 from training.finetuning.loop import Run
 from training.finetuning.metric_logging import plot_losses, read_log
 from training.finetuning.model_card import CARD_FILE, render_card
@@ -45,7 +47,7 @@ from training.finetuning.stages import Stage
 
 IDENTITY_FILE = "identity.json"
 """The identity of a finished stage, beside its adapter."""
-MAX_VALIDATION_EXAMPLES = 200
+MAX_VALIDATION_EXAMPLES = 1_000
 """Validation examples that are prepared; a validation reads no more of them."""
 
 
@@ -332,6 +334,7 @@ class Pipeline:
         about: BundleDescription,
         *,
         score: Callable[[Path], dict[str, Any]] | None = None,
+        head: HeadConfig | None = None,
         overwrite: bool = False,
     ) -> Manifest:
         """Merge the adapters into the base, and put the bundle and its card at `out`.
@@ -341,6 +344,8 @@ class Pipeline:
             adapters: Adapters of the stages, in order.
             about: Name, version, templates and licence of the bundle.
             score: Makes scores by name from a bundle's folder, for the manifest and the card.
+            head: How a finding head is fitted; None fits none. Where the corpus gives it nothing to
+                learn, the bundle has none, and a line says why.
             overwrite: Whether a bundle at `out` may be replaced.
 
         Returns:
@@ -360,6 +365,8 @@ class Pipeline:
             overwrite=True,
             extra_files=[plot],
         )
+        if head is not None:
+            manifest = self._add_finding_head(built, manifest, head)
         manifest = replace(manifest, scores=score(built) if score else {})
         (built / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
         manifest = write_manifest(built, manifest)
@@ -368,6 +375,29 @@ class Pipeline:
         with replace_folder(out) as fresh:
             fresh.rmdir()
             built.rename(fresh)
+        return manifest
+
+    def _add_finding_head(self, built: Path, manifest: Manifest, head: HeadConfig) -> Manifest:
+        self.log("fitting the finding head")
+        held_out = self.validation_set
+        try:
+            manifest = add_finding_head(
+                built,
+                self.training_set,
+                held_out,
+                RuleLabeller(),
+                self.transform,
+                head,
+                device=process_state(self.device).device,
+            )
+        except CorpusError as error:
+            self.log(f"the bundle gets no finding head: {error}")
+            return manifest
+        if not held_out:
+            self.log(
+                "the finding head is not calibrated, so no statement of a draft is assessed: give "
+                "--validate a share of the patients, or calibrate it on signed reports"
+            )
         return manifest
 
     def templates(self, stages: Sequence[Stage]) -> tuple[str, ...]:

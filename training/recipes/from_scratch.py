@@ -154,7 +154,7 @@ def recipe_manifest(
     """The manifest of a network before it is scored."""
     return Manifest(
         name="phantoms",
-        version="2",
+        version="3",
         base_model="none: trained from random weights",
         base_revision="",
         template=TEMPLATE,

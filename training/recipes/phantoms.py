@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundling.build import check_target
-from model.bundling.store import replace_folder, save_bundle
+from model.bundling.store import choose_device, replace_folder, save_bundle
 from model.case import Priors
+from model.labels import RuleLabeller
 from model.manifest import Manifest, Preprocessing, write_manifest
-from training.corpus.example import Example, StudyImage
+from model.progress import ProgressCallback, no_progress
+from training.corpus.example import TRAIN, VALIDATE, Example, StudyImage
 from training.corpus.phantom_corpus import PhantomCorpus
 from training.corpus.phantoms import HELD_OUT, USUAL, Site, phantom
 from training.evaluation.scores import scores_for
 from training.finetuning.checkpoints import fsync_tree
+from training.finetuning.finding_head import HeadConfig, add_finding_head
 from training.finetuning.metric_logging import plot_losses
 from training.finetuning.model_card import CARD_FILE, render_card
 from training.finetuning.processes import require_single_process
@@ -51,6 +54,35 @@ def vary_example(example: Example, site: Site) -> Example:
             example, images=tuple(_UnknownPosition(image) for image in example.images)
         )
     return example
+
+
+def add_phantom_head(
+    folder: Path,
+    config: HeadConfig | None = None,
+    *,
+    device: str | None = None,
+    progress: ProgressCallback = no_progress,
+) -> Manifest:
+    """Fit a finding head to the bundle in a folder, on phantoms as `train_phantoms` varies them.
+
+    It is calibrated on phantoms of the validation split, which no training reads.
+    """
+    config = config or HeadConfig()
+    corpus = PhantomCorpus()
+    training = [
+        vary_example(corpus.example(TRAIN, number), USUAL) for number in range(config.examples)
+    ]
+    held_out = [corpus.example(VALIDATE, number) for number in range(config.calibration_examples)]
+    return add_finding_head(
+        folder,
+        training,
+        held_out,
+        RuleLabeller(),
+        TRANSFORM,
+        config,
+        device=choose_device(device),
+        progress=progress,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +151,9 @@ def train_phantoms(
     )
     draft = recipe_manifest(model, USUAL, TRANSFORM, config, seed, outcomes)
     built = work / "bundle"
-    unscored = save_bundle(built, model, draft, extra_files=[plot])
+    save_bundle(built, model, draft, extra_files=[plot])
+    log("fitting the finding head")
+    unscored = add_phantom_head(built, device=device)
     # It is scored from its files, as it will be loaded.
     log(f"scoring on {held_out:,} phantoms that it never saw")
     scored = replace(unscored, scores=scores_for(PhantomCorpus(), held_out, 0, device)(built))

@@ -158,6 +158,7 @@ def test_a_draft_is_withdrawn_on_the_page(client, seeder):
     page = client.post(f"/studies/{study}/withdraw", data=fields).text
     assert "withdrawn by Dr. Roe: wrong side" in page
     assert "Draft it after all" in page
+    assert "This draft was withdrawn" in page
     assert "Withdraw the draft" not in page
     assert client.post(f"/studies/{study}/withdraw", data=fields).status_code == 409
 

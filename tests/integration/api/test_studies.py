@@ -298,3 +298,58 @@ def test_a_change_from_another_site_changes_nothing(client, seeder):
     response = client.post(f"/api/studies/{study}/retry", headers={"origin": "http://evil.example"})
     assert response.status_code == 403
     assert client.get(f"/api/studies/{study}").json()["study"]["state"] == "FAILED"
+
+
+SUPPORT = {
+    "statements": [
+        {
+            "section": "findings",
+            "sentence": "Small left <b>pneumothorax</b>.",
+            "observation": "Pneumothorax",
+            "verdict": "not supported",
+            "score": 0.01,
+        },
+        {
+            "section": "findings",
+            "sentence": "Possible rib fracture.",
+            "observation": "Fracture",
+            "verdict": "not assessed",
+            "score": None,
+        },
+    ],
+    "omissions": [{"observation": "Cardiomegaly", "is_denied": True, "score": 0.98}],
+    "undecided_share": 0.25,
+    "studies": 2000,
+    "error_rate": 0.1,
+}
+
+
+def test_a_draft_says_what_the_image_model_supports(client, seeder):
+    study = seeder.draft_study(1, support=SUPPORT, finding_scores={"Pneumothorax": 0.01})
+    (draft,) = client.get(f"/api/studies/{study}").json()["drafts"]
+    assert draft["support"] == SUPPORT
+    assert draft["finding_scores"] == {"Pneumothorax": 0.01}
+    without = seeder.draft_study(2)
+    (draft,) = client.get(f"/api/studies/{without}").json()["drafts"]
+    assert draft["support"] is draft["finding_scores"] is None
+
+
+def test_the_page_shows_what_the_image_model_sees(client, seeder):
+    study = seeder.draft_study(1, support=SUPPORT)
+    page = client.get(f"/studies/{study}").text
+    assert "Not supported by the image model:" in page
+    assert "Small left &lt;b&gt;pneumothorax&lt;/b&gt;." in page
+    assert "denied by the draft:</b> cardiomegaly" in page
+    assert "It cannot say of: fracture." in page
+    assert "thresholds from 2000 studies" in page
+    supported = {**SUPPORT, "statements": [], "omissions": []}
+    other = seeder.draft_study(2, support=supported)
+    assert (
+        "Nothing in the draft contradicts the image model." in client.get(f"/studies/{other}").text
+    )
+    unset = seeder.draft_study(3, support={**supported, "studies": 0})
+    page = client.get(f"/studies/{unset}").text
+    assert "Nothing in the draft contradicts" not in page
+    assert "thresholds were never set" in page
+    plain = seeder.draft_study(4)
+    assert "image model" not in client.get(f"/studies/{plain}").text

@@ -60,7 +60,7 @@ def test_digest_follows_the_files_and_not_the_folder(bundle: Path, tmp_path: Pat
 def test_a_field_of_later_versions_that_says_nothing_leaves_the_digest(bundle: Path) -> None:
     before = read_manifest(bundle)
     content = json.loads((bundle / MANIFEST).read_text())
-    for later in ("classifier", "templates", "adapters"):
+    for later in ("classifier", "templates", "adapters", "finding_head"):
         del content[later]
     (bundle / MANIFEST).write_text(json.dumps(content))
     assert read_manifest(bundle) == before
@@ -70,6 +70,7 @@ def test_a_field_of_later_versions_that_says_nothing_leaves_the_digest(bundle: P
     assert replace(before, classifier="eye").digest != before.digest
     assert replace(before, templates=("none",)).digest != before.digest
     assert replace(before, adapters=({"name": "stage2"},)).digest != before.digest
+    assert replace(before, finding_head={"observations": []}).digest != before.digest
 
 
 def test_adapters_are_read_as_they_were_written(bundle: Path) -> None:
@@ -103,6 +104,19 @@ def test_preprocessing_digest_follows_what_prepares(
     assert replace(manifest, name="new").preprocessing_digest == before
     monkeypatch.setattr("model.manifest.PREPROCESSING", "another preprocessing")
     assert manifest.preprocessing_digest != before
+
+
+def test_other_rules_of_choice_prepare_again_and_change_no_input(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = read_manifest(bundle)
+    inputs, preparation = manifest.preprocessing_digest, manifest.preparation_digest
+    monkeypatch.setattr("model.manifest.CHOICE", "other rules")
+    assert manifest.preprocessing_digest == inputs
+    assert manifest.preparation_digest != preparation
+    monkeypatch.setattr("model.manifest.CHOICE", "nightdraft-views-2")
+    monkeypatch.setattr("model.manifest.PREPROCESSING", "another preprocessing")
+    assert manifest.preparation_digest != preparation
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "language/tokenizer.json"])

@@ -99,10 +99,38 @@ def test_no_age_is_drafted_held_or_skipped_as_the_site_wants(study):
     assert isinstance(build(images, [], {HoldReason.AGE_UNKNOWN}, unknown_age="hold"), BuiltCase)
 
 
-def test_a_child_is_not_for_this_model(study):
+def test_a_person_decides_about_an_age_that_contradicts_itself(study):
     datasets, write = study
     for dataset in datasets:
         dataset.PatientAge = "004Y"
+    images = write()
+    held = build(images)  # although a study without any age is drafted
+    assert isinstance(held, NeedsDecision)
+    assert held.reason is HoldReason.AGE_UNKNOWN
+    assert "PatientAge says 4 years; the birth date against" in held.sentence
+    assert isinstance(build(images, unknown_age="skip"), Unsuitable)
+    drafted = build(images, [], {HoldReason.AGE_UNKNOWN})
+    assert (
+        "What the headers say of the patient's age does not agree." in (drafted.provenance["notes"])
+    )
+
+
+def test_a_person_decides_whether_it_is_a_human(study):
+    datasets, write = study
+    for dataset in datasets:
+        dataset.ResponsiblePerson = "BERG^ANNA"
+    images = write()
+    held = build(images)
+    assert isinstance(held, NeedsDecision)
+    assert held.reason is HoldReason.SPECIES_UNKNOWN
+    assert "BERG" not in held.sentence
+    assert isinstance(build(images, [], {HoldReason.SPECIES_UNKNOWN}), BuiltCase)
+
+
+def test_a_child_is_not_for_this_model(study):
+    datasets, write = study
+    for dataset in datasets:
+        dataset.PatientAge, dataset.PatientBirthDate = "004Y", ""
     result = build(write())
     assert isinstance(result, Unsuitable)
     assert result.reason == "too_young"

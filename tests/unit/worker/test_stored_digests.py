@@ -72,7 +72,7 @@ def test_the_same_inputs_have_the_digest_that_rows_hold(
 
 
 def test_the_shipped_bundle_has_the_digest_that_rows_hold() -> None:
-    digest = "212e0d0a8c987bdd45f2968e48bdb41fe8512c90c8ba2b8fa6d53ffe95b23fac"
+    digest = "7eabd9ebf5a4c3122d8d3fcfd6c6e4a06ded00ef2d21710a40df5ab6e1f988e9"
     assert read_manifest("demo").digest == digest
 
 

@@ -1,7 +1,7 @@
 """Films are compared by their values; a person decides which of two films counts.
 
-Revision ID: 0008
-Revises: 0007
+Revision ID: 0010
+Revises: 0009
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0008"
-down_revision = "0007"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
 STATES = "'KEPT', 'SKIPPED', 'CONFLICT', 'MISMATCH', "
-REASONS = "'CHEST_UNKNOWN', 'VIEW_UNKNOWN', 'AGE_UNKNOWN', 'REJECTION_UNCLEAR', 'SIGNED_REJECTED'"
+REASONS = "'CHEST_UNKNOWN', 'VIEW_UNKNOWN', 'AGE_UNKNOWN', 'SPECIES_UNKNOWN', 'REJECTION_UNCLEAR', 'SIGNED_REJECTED'"
 
 
 def _change_check(table: str, constraint: str, condition: str) -> None:

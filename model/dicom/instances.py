@@ -1,0 +1,189 @@
+"""One SOP instance by its header: what the choice of views asks of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from model.dicom.evidence import (
+    BODY_PART_RULES,
+    PROJECTION_RULES,
+    Classification,
+    Header,
+    classify,
+    read_texts,
+)
+from model.dicom.patients import HUMAN, Age, classify_species, read_age
+from model.dicom.reasons import Reason
+
+
+class Rendering(StrEnum):
+    """What was made of an exposure. The order counts: the standard film is the best to read."""
+
+    STANDARD = "standard"
+    SOFT_TISSUE = "soft tissue"
+    ENHANCED = "enhanced"  # bones suppressed, or tubes and lines emphasised
+    BONE = "bone"  # nothing of the lungs is in it
+
+
+_RENDERING_KEYWORDS = (
+    "SeriesDescription",
+    "ProtocolName",
+    "AcquisitionDeviceProcessingDescription",
+    "DerivationDescription",
+    "DerivationCodeSequence.CodeMeaning",
+)
+
+RENDERING_WORDS: tuple[tuple[Rendering, str], ...] = (
+    (Rendering.ENHANCED,
+     r"\b(BONE|RIB)S? ?(SUPPR\w*|SUBTR\w*|FREE|REMOV\w*|REDUC\w*)|\bSUPPRESS\w* (BONE|RIB)"
+     r"|\bCLEAR ?READ|\b(TUBES?|LINES?|CATHETERS?|PICC) (ENHANC|EMPHAS|VISUALI[SZ]|PROCESS)\w*"
+     r"|\bENHANC\w* (TUBE|LINE|CATHETER)|\b(TUBES?|LINES?) (AND |N )?(TUBES?|LINES?)\b"
+     r"|\b(EDGE|CONTRAST) ENHANC\w*|\bLOW ENERGY\b|\b(CAD|HEAT ?MAP)\b"),
+    (Rendering.BONE, r"\b(BONES?|KNOCHEN\w*)\b"),
+    (Rendering.SOFT_TISSUE, r"\bSOFT( TISSUES?)?\b(?! COPY)|\bTISSUES?\b|\bWEICHTEIL\w*"),
+)  # fmt: skip
+"""Words in values 3 and later of the image type and in descriptions, in the order of the search.
+
+A bone-suppressed image names bones and is none of them. GE writes TISSUE and BONE as value 4.
+"""
+
+
+def classify_rendering(header: Header) -> Rendering:
+    """Return what was made of the exposure, by the image type and the words about the image."""
+    image_type = _first_text(header, "ImageType").upper().split("\\")
+    texts = [" ".join(image_type[2:])]
+    texts += [
+        text.upper() for keyword in _RENDERING_KEYWORDS for text in read_texts(header, keyword)
+    ]
+    words = [re.sub(r"[\W_]+", " ", text) for text in texts]
+    for rendering, pattern in RENDERING_WORDS:
+        if any(re.search(pattern, text) for text in words):
+            return rendering
+    return Rendering.STANDARD
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One SOP instance, by its header.
+
+    Attributes:
+        source: The caller's own id.
+        sop_class: The SOP class UID.
+        modality: (0008,0060), in capitals.
+        chest: "yes", "no" or "unknown".
+        position: "frontal", "lateral" or "unknown".
+        species: Whether the patient is "human", "animal" or "unknown".
+        age: What the header says of the patient's age.
+        intent: Presentation intent type (0008,0068), in capitals, or "".
+        rendering: What was made of the exposure.
+        derived: Whether the image type begins with DERIVED.
+        secondary: Whether the image type's second value is SECONDARY.
+        frames: The number of frames.
+        rows: The height in pixels; 0 where there is no image.
+        columns: The width in pixels; 0 where there is no image.
+        acquired: Date and time of the acquisition as one text that sorts, or "".
+        exposed: Date and time of the acquisition to the second, as 14 digits, or "".
+        event: The irradiation event UID (0008,3010), or "".
+        made_from: SOP instance UIDs of the images that it was made from (0008,2112).
+        number: The instance number.
+        burned_in: Whether (0028,0301) says that the pixels contain an annotation.
+        rejected: Whether it is a quality control image (0028,0300).
+        sop_instance_uid: The SOP instance UID.
+        fault: A reason from elsewhere that rules the image out (its pixels are missing or cannot
+            be read), or None.
+    """
+
+    source: str
+    sop_class: str
+    modality: str
+    chest: Classification
+    position: Classification
+    species: Classification = field(default_factory=lambda: Classification(HUMAN))
+    age: Age = field(default_factory=Age)
+    intent: str = ""
+    rendering: Rendering = Rendering.STANDARD
+    derived: bool = False
+    secondary: bool = False
+    frames: int = 1
+    rows: int = 0
+    columns: int = 0
+    acquired: str = ""
+    exposed: str = ""
+    event: str = ""
+    made_from: tuple[str, ...] = ()
+    number: int = 0
+    burned_in: bool = False
+    rejected: bool = False
+    sop_instance_uid: str = ""
+    fault: Reason | None = None
+
+
+def parse_instance(header: Header, source: str = "", fault: Reason | None = None) -> Instance:
+    """Return the instance that a header describes.
+
+    Args:
+        header: A Dataset from `model.dicom.pixels.read_header`, or a mapping.
+        source: The caller's own id.
+        fault: As `Instance.fault`.
+    """
+    image_type = _first_text(header, "ImageType").upper().split("\\")
+    return Instance(
+        source=source,
+        sop_class=_first_text(header, "SOPClassUID"),
+        modality=_first_text(header, "Modality").upper(),
+        chest=classify(BODY_PART_RULES, header),
+        position=classify(PROJECTION_RULES, header),
+        species=classify_species(header),
+        age=read_age(header),
+        intent=_first_text(header, "PresentationIntentType").upper(),
+        rendering=classify_rendering(header),
+        derived=image_type[0] == "DERIVED",
+        secondary="SECONDARY" in image_type[1:2],
+        frames=_integer(header, "NumberOfFrames", 1),
+        rows=_integer(header, "Rows", 0),
+        columns=_integer(header, "Columns", 0),
+        acquired=_acquired(header),
+        exposed=_exposed(header),
+        event=_first_text(header, "IrradiationEventUID"),
+        made_from=tuple(read_texts(header, "SourceImageSequence.ReferencedSOPInstanceUID")),
+        number=_integer(header, "InstanceNumber", 0),
+        burned_in=_first_text(header, "BurnedInAnnotation").upper() == "YES",
+        rejected=_first_text(header, "QualityControlImage").upper() == "YES",
+        sop_instance_uid=_first_text(header, "SOPInstanceUID"),
+        fault=fault,
+    )
+
+
+def _first_text(header: Header, keyword: str) -> str:
+    return next(read_texts(header, keyword), "")
+
+
+def _integer(header: Header, keyword: str, default: int) -> int:
+    try:
+        return int(float(_first_text(header, keyword)))
+    except (ValueError, OverflowError):
+        return default
+
+
+def _acquired(header: Header) -> str:
+    """Return acquisition, else content, series or study date and time: YYYYMMDDHHMMSS.ffffff."""
+    date_time = _first_text(header, "AcquisitionDateTime")
+    if date_time:
+        return date_time
+    for kind in ("Acquisition", "Content", "Series", "Study"):
+        if day := _first_text(header, f"{kind}Date"):
+            return day + _first_text(header, f"{kind}Time")
+    return ""
+
+
+def _exposed(header: Header) -> str:
+    """Return the acquisition's date and time to the second; "" where either is not given."""
+    both = _first_text(header, "AcquisitionDate") + _first_text(header, "AcquisitionTime")
+    for text in (_first_text(header, "AcquisitionDateTime"), both):
+        match = re.match(r"\d{14}", re.sub(r"[.:-]", "", text.split("+")[0]))
+        # Midnight to the second is what senders write that have no time.
+        if match and not match[0].endswith("000000"):
+            return match[0]
+    return ""

@@ -1,0 +1,1 @@
+"""Whether the image model supports what a draft says, with calibrated thresholds."""
