@@ -102,6 +102,8 @@ class ClinicalBLIP(nn.Module):
         self.network = network
         self.language_tokenizer = language_tokenizer
         self.qformer_tokenizer = qformer_tokenizer
+        for tokenizer in (language_tokenizer, qformer_tokenizer):
+            tokenizer.truncation_side = "right"  # InstructBLIP's cut at the beginning
         self.preprocessing = preprocessing
         self.finding_head = finding_head
         positions: int = network.config.qformer_config.max_position_embeddings

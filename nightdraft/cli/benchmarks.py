@@ -69,6 +69,28 @@ def bench_feed(
     _report(measure(studies, pixels, runs, print_line), render, json_)
 
 
+@bench.command("films")
+def bench_films(
+    bundle_: Annotated[str, typer.Option("--bundle", help="A folder, or demo.")] = "demo",
+    studies: Annotated[int, typer.Option(min=1, help="Held-out phantoms.")] = 300,
+    noise: Annotated[
+        list[float] | None, typer.Option(min=0, help="Noise, in grey values of 255; several.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which phantoms, and of the noise.")] = 0,
+    device: Annotated[str | None, setting_option("device")] = None,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+) -> None:
+    """Finding F1 on films as served and as trained, which should agree; else exit 1."""
+    from nightdraft.bench.films import measure, render
+
+    chosen = apply_options(device=device).device
+    used = None if chosen in ("", "auto") else chosen
+    measured = measure(bundle_, studies, noise or [0.0, 15.0], seed, used, print_line)
+    _report(measured, render, json_)
+    if not measured["agree"]:
+        raise typer.Exit(1)
+
+
 @bench.command("model")
 def bench_model(
     bundle_: Annotated[str, typer.Option("--bundle", help="Bundle; else random weights.")] = "",

@@ -115,6 +115,8 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
             _dry_run(pipeline, chosen)
             return
         pipeline.begin(options.out, resume=resume, fresh=fresh, overwrite=replace)
+        if resume:
+            pipeline = pipeline.as_begun()
         _train(name, options, pipeline, chosen, resume=resume, overwrite=replace)
 
     own = [
@@ -153,6 +155,9 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
         options.drop_priors,
         options.drop_lines,
         keep_comparisons=options.keep_comparisons,
+        untouched=options.untouched,
+        noise=options.noise,
+        blur=options.blur,
     )
     return Pipeline(
         options.base,
@@ -192,7 +197,15 @@ def _train(
     from training.evaluation.scores import scores_for
     from training.finetuning.finding_head import HeadConfig
 
-    in_effect = options.model_copy(update={"precision": pipeline.config.precision})
+    shown = pipeline.transform
+    in_effect = options.model_copy(
+        update={
+            "precision": pipeline.config.precision,
+            "untouched": shown.untouched,
+            "noise": shown.noise,
+            "blur": shown.blur,
+        }
+    )
     config_file = pipeline.work_folder / CONFIG_FILE
     # If the training resumes, its settings are checked first.
     if pipeline.is_main and not (resume and config_file.exists()):
@@ -409,7 +422,7 @@ def ablate_command(
         log=_log,
     )
     rows = ablate(
-        pipeline,
+        pipeline.as_begun() if resume else pipeline,
         out,
         make_scorer(source, limit, seed, device),
         TABLE_3,

@@ -69,7 +69,10 @@ class TrainOptions(BaseModel):
     drop_priors: float = Field(0.25, ge=0, le=1, description="Share of samples without priors.")
     drop_lines: float = Field(0.1, ge=0, le=1, description="How often each prior is left out.")
     keep_comparisons: bool = Field(False, description="Keep comparisons, as in the paper.")
-    still: bool = Field(False, description="Films as they are: not rotated, not exposed anew.")
+    still: bool = Field(False, description="All films as they are, as in the paper.")
+    untouched: float = Field(1 / 3, ge=0, le=1, description="Share of films left as they are.")
+    noise: float = Field(0.06, ge=0, le=0.5, description="Most noise, as a part of the range.")
+    blur: float = Field(0.8, ge=0, le=5, description="Most blur, in pixels.")
     target: Literal["", "findings", "report"] = Field(
         "", description="What is written; else as the corpus has it."
     )

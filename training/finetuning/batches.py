@@ -6,6 +6,7 @@ not on the machine, the number of processes, or the step at which a run was resu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -51,6 +52,11 @@ class SampleTransform:
         turn: Greatest rotation, in degrees.
         cut: Greatest part of a side that is cropped.
         expose: Greatest relative change of contrast and of brightness.
+        untouched: Share of samples whose images are as they are when a bundle serves. Rotating and
+            cropping resample an image once more: a network that saw only such images reads the
+            sharper ones of a hospital worse.
+        noise: Greatest standard deviation of noise, as a part of the range from black to white.
+        blur: Greatest standard deviation of a blur, in pixels of the image that is read.
     """
 
     templates: tuple[str, ...] = ("context",)
@@ -60,10 +66,13 @@ class SampleTransform:
     turn: float = 5.0
     cut: float = 0.06
     expose: float = 0.15
+    untouched: float = 1 / 3
+    noise: float = 0.06
+    blur: float = 0.8
 
     def without_augmentation(self) -> SampleTransform:
-        """The same transform with images as they are: not rotated, cropped or exposed anew."""
-        return replace(self, turn=0.0, cut=0.0, expose=0.0)
+        """The same transform with all images as they are."""
+        return replace(self, turn=0.0, cut=0.0, expose=0.0, untouched=0.0, noise=0.0, blur=0.0)
 
 
 class SampleOrder:
@@ -113,6 +122,7 @@ class BatchLoader:
         batch_size: Examples in a micro-batch of one process.
         seed: Seed of the order and of each sample.
         max_target_tokens: Longest target, in tokens of T5.
+        end_cut_targets: As `collate` takes it.
         rank: Number of this process.
         world_size: Number of processes. Together they read world_size x batch_size examples, each
             process its own.
@@ -128,6 +138,7 @@ class BatchLoader:
         batch_size: int,
         seed: int,
         max_target_tokens: int,
+        end_cut_targets: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -138,6 +149,7 @@ class BatchLoader:
         self._batch_size = batch_size
         self._seed = seed
         self._max_target_tokens = max_target_tokens
+        self._end_cut_targets = end_cut_targets
         self._rank, self._world_size = rank, world_size
         self._order = SampleOrder(text_lengths(examples), seed, batch_size * world_size)
 
@@ -164,7 +176,7 @@ class BatchLoader:
                 make_sample(examples[index], preprocessing, plain, fits, rng, priors=self._priors)
             )
         return [
-            collate(self._model, samples[start : start + self._batch_size], self._max_target_tokens)
+            self._collate(samples[start : start + self._batch_size])
             for start in range(0, len(samples), self._batch_size)
         ]
 
@@ -172,7 +184,15 @@ class BatchLoader:
         """The micro-batch of that number."""
         start = (number * self._world_size + self._rank) * self._batch_size
         samples = [self._sample(start + n) for n in range(self._batch_size)]
-        return collate(self._model, samples, self._max_target_tokens)
+        return self._collate(samples)
+
+    def _collate(self, samples: Sequence[Sample]) -> Batch:
+        return collate(
+            self._model,
+            samples,
+            self._max_target_tokens,
+            end_cut_targets=self._end_cut_targets,
+        )
 
     def _sample(self, position: int) -> Sample:
         epoch, index = self._order.at(position)
@@ -243,8 +263,11 @@ def _drop_prior_lines(priors: Priors, share: float, rng: np.random.Generator) ->
 
 
 def _augment(case: Case, transform: SampleTransform, rng: np.random.Generator) -> Case:
-    """The case with each of its views rotated, cropped and exposed a little, independently."""
-    if not (transform.turn or transform.cut or transform.expose):
+    """The case with each of its views changed a little, independently; some cases unchanged."""
+    if transform == transform.without_augmentation():
+        return case
+    # An earlier version's runs resume to the same draws: it left no case unchanged.
+    if transform.untouched and rng.random() < transform.untouched:
         return case
     pixels = np.stack([view.pixels for view in case.views])
     augmented = augment_views(pixels, transform, rng)
@@ -258,7 +281,7 @@ def _augment(case: Case, transform: SampleTransform, rng: np.random.Generator) -
 def augment_views(
     pixels: NDArray[np.uint8], transform: SampleTransform, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Rotate, crop and expose each view at random; never flip it.
+    """Rotate, crop, expose, blur and add noise to each view at random; never flip it.
 
     Args:
         pixels: (N, S, S) uint8.
@@ -286,7 +309,26 @@ def augment_views(
     grey = functional.grid_sample(grey, grid, padding_mode="border", align_corners=False)
     grey = (grey - 0.5) * torch.from_numpy(contrast).float() + 0.5
     grey = (grey + torch.from_numpy(brightness).float()).clamp_(0.0, 1.0)
+    if transform.blur:
+        grey = _blur(grey, rng.uniform(0.0, transform.blur, views))
+    if transform.noise:
+        deviation = torch.from_numpy(rng.uniform(0.0, transform.noise, (views, 1, 1, 1))).float()
+        noise = torch.from_numpy(rng.standard_normal(grey.shape, dtype=np.float32))
+        grey = (grey + deviation * noise).clamp_(0.0, 1.0)
     return (grey.squeeze(1) * 255.0 + 0.5).to(torch.uint8).numpy()
+
+
+def _blur(grey: torch.Tensor, deviations: NDArray[np.float64]) -> torch.Tensor:
+    """Blur each of the (N, 1, S, S) views by a Gaussian of its own standard deviation in pixels."""
+    reach = max(1, math.ceil(3 * float(deviations.max())))
+    distance = torch.arange(-reach, reach + 1).float()
+    widths = torch.from_numpy(deviations).float().clamp(min=1e-3).unsqueeze(1)
+    kernels = torch.exp(-0.5 * (distance / widths) ** 2)  # (N, K)
+    kernels = (kernels / kernels.sum(1, keepdim=True)).view(len(grey), 1, 1, -1)
+    rows = functional.pad(grey.transpose(0, 1), (reach, reach, reach, reach), mode="replicate")
+    blurred = functional.conv2d(rows, kernels, groups=len(grey))
+    blurred = functional.conv2d(blurred, kernels.transpose(2, 3), groups=len(grey))
+    return blurred.transpose(0, 1)
 
 
 def text_lengths(examples: Sequence[Example]) -> NDArray[np.int64]:

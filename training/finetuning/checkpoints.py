@@ -10,6 +10,7 @@ half of one. An older checkpoint is removed after a newer one is whole. Nothing 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -24,6 +25,8 @@ from safetensors.torch import load_file, save_file
 
 from records.errors import DiskFull, TrainingStopped
 
+IDENTITY_FILE = "identity.json"
+"""The identity of a finished stage, beside its adapter."""
 _NAME = re.compile(r"checkpoint-(\d{6,})")
 KEPT_CHECKPOINTS = 2
 """Checkpoints that stay: the newest and the one before it."""
@@ -106,6 +109,18 @@ def load(checkpoint: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise TrainingStopped(
             f"{checkpoint} cannot be read: remove that folder, the run goes on from the one before"
         ) from error
+
+
+def saved_identity(work_folder: Path) -> dict[str, Any] | None:
+    """The identity of a stage that is finished or has a checkpoint in this folder; None without."""
+    for path in sorted(work_folder.glob(f"*/{IDENTITY_FILE}")):
+        identity: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return identity
+    for run in sorted(work_folder.glob("*")):
+        for checkpoint in reversed(list_checkpoints(run)):
+            saved: dict[str, Any] = load(checkpoint)[1]["identity"]
+            return saved
+    return None
 
 
 def remove_all(run: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from training.finetuning.batches import SampleTransform
@@ -29,6 +30,7 @@ class TrainingConfig:
         checkpointed: Whether gradients are checkpointed, to save memory.
         save_every: Steps between checkpoints; 0 saves at the end alone.
         validate_every: Steps between validations; 0 validates at the end alone.
+        end_cut_targets: Whether a target that was cut ends with the end token, as up to 0.2.0.
     """
 
     steps: int
@@ -42,6 +44,7 @@ class TrainingConfig:
     checkpointed: bool = False
     save_every: int = 200
     validate_every: int = 0
+    end_cut_targets: bool = False
 
     def rate_factor(self, step: int) -> float:
         """What every learning rate is multiplied with on a step; step 0 is the first.
@@ -54,6 +57,34 @@ class TrainingConfig:
             return (step + 1) / warm_up_steps
         progress = (step - warm_up_steps) / max(1, self.steps - warm_up_steps)
         return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+EARLIER_VALUES: Mapping[str, Mapping[str, Any]] = {
+    "settings": {"end_cut_targets": True},
+    "showing": {"untouched": 0.0, "noise": 0.0, "blur": 0.0},
+}
+"""What runs of version 0.2.0 and earlier did, for fields that their identities do not have. An
+identity leaves out a field with this value, so that such a run resumes."""
+
+
+def as_begun(
+    config: TrainingConfig, transform: SampleTransform, saved: dict[str, Any]
+) -> tuple[TrainingConfig, SampleTransform]:
+    """The settings with which a run goes on that an earlier version may have begun.
+
+    Args:
+        config: The settings of this version.
+        transform: How this version makes samples.
+        saved: The identity of the run.
+
+    Returns:
+        The same, with each field that the identity does not have as in the earlier version.
+    """
+    earlier = {
+        part: {name: value for name, value in values.items() if name not in saved[part]}
+        for part, values in EARLIER_VALUES.items()
+    }
+    return replace(config, **earlier["settings"]), replace(transform, **earlier["showing"])
 
 
 def identity_of(
@@ -80,6 +111,10 @@ def identity_of(
         # Such a stage never uses them: with other prompts it need not be trained again.
         for name in ("templates", "drop_priors", "drop_lines"):
             showing.pop(name)
+    for part, values in (("settings", settings), ("showing", showing)):
+        for name, earlier in EARLIER_VALUES[part].items():
+            if values[name] == earlier:
+                values.pop(name)
     identity = {"stage": asdict(stage), "settings": settings, "showing": showing, **extra}
     as_json: dict[str, Any] = json.loads(json.dumps(identity))
     return as_json

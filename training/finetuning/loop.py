@@ -60,6 +60,7 @@ class StepCounts:
         scaled: Steps skipped because the loss's scale was too large.
         in_a_row: Steps skipped since the last step that was not.
         seconds: Time of all steps.
+        cut: Targets that were cut at their end because they were too long.
     """
 
     step: int = 0
@@ -67,6 +68,7 @@ class StepCounts:
     scaled: int = 0
     in_a_row: int = 0
     seconds: float = 0.0
+    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class Run:
             batch_size=config.batch,
             seed=config.seed,
             max_target_tokens=config.most_target,
+            end_cut_targets=config.end_cut_targets,
             rank=self.accelerator.process_index,
             world_size=processes,
         )
@@ -224,10 +227,11 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         total = torch.zeros((), device=accelerator.device)
-        self._seconds_waited = 0.0
+        self._seconds_waited, cut = 0.0, 0
         for micro in range(config.accumulation):
             started = time.monotonic()
             batch = next(batches).to(accelerator.device)
+            cut += batch.cut
             self._seconds_waited += time.monotonic() - started
             self._set_seed(counts.step * config.accumulation + micro)
             with accelerator.accumulate(self._prepared):
@@ -235,8 +239,9 @@ class Run:
                 accelerator.backward(loss)
             total += loss.detach().float() / config.accumulation
         # All processes have to stop after the same step.
-        shared = torch.stack([total, total.new_tensor(float(stop.is_set()))])
-        mean, stopping = accelerator.reduce(shared, "mean").tolist()
+        shared = torch.stack([total, total.new_tensor(float(stop.is_set())), total.new_tensor(cut)])
+        mean, stopping, mean_cut = accelerator.reduce(shared, "mean").tolist()
+        counts.cut += round(mean_cut * accelerator.num_processes)
         norm = float(accelerator.clip_grad_norm_(list(self._weights.values()), config.clip))
         self._update(mean, norm)
         return mean, norm, stopping > 0
@@ -288,6 +293,7 @@ class Run:
             norm=norm,
             scale=1.0 if scaler is None else scaler.get_scale(),
             skipped=self.counts.skipped,
+            cut=self.counts.cut,
             studies_per_second=studies / seconds,
             waited=self._seconds_waited / seconds,
             memory=memory,

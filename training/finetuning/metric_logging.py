@@ -38,6 +38,7 @@ class StepMetrics:
         norm: Norm of the gradients, before clipping.
         scale: The loss's scale (float16).
         skipped: Steps without finite numbers so far.
+        cut: Targets so far that were longer than allowed and lost their end.
         studies_per_second: Pace of this step.
         waited: Share of the step's time spent waiting for examples.
         memory: Highest memory of the GPU so far, in bytes.
@@ -49,6 +50,7 @@ class StepMetrics:
     norm: float
     scale: float
     skipped: int
+    cut: int
     studies_per_second: float
     waited: float
     memory: int
@@ -165,6 +167,7 @@ class _LogWriter:
             ("norm", metrics.norm),
             ("scale", metrics.scale),
             ("waited", metrics.waited),
+            ("cut", metrics.cut),
         ):
             self._tensorboard.add_scalar(name, value, metrics.step)
         for name, value in metrics.rates.items():
@@ -187,6 +190,8 @@ class _LogWriter:
             status += f", {100 * metrics.waited:.0f}% of it waiting for examples"
         if metrics.skipped:
             status += f", {metrics.skipped} steps skipped (not finite)"
+        if metrics.cut:
+            status += f", {metrics.cut:,} targets were too long and were cut"
         self._bar.update(self._task, completed=metrics.step, status=status)
         if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()

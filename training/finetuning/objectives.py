@@ -36,12 +36,14 @@ class Batch:
         labels: (B, L) the targets in T5's tokens, -100 where there is padding.
         signs: (N, V) the signs that each view shows; None where the findings are not known.
         sign_mask: (N, V) 1 for the signs that such a view can show; None like `signs`.
+        cut: Targets that were longer than allowed and lost their end.
     """
 
     inputs: Inputs
     labels: torch.Tensor
     signs: torch.Tensor | None = None
     sign_mask: torch.Tensor | None = None
+    cut: int = 0
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -50,25 +52,46 @@ class Batch:
             return None if tensor is None else tensor.to(device, non_blocking=True)
 
         labels = self.labels.to(device, non_blocking=True)
-        return Batch(self.inputs.to(device), labels, moved(self.signs), moved(self.sign_mask))
+        inputs, signs, sign_mask = self.inputs.to(device), moved(self.signs), moved(self.sign_mask)
+        return Batch(inputs, labels, signs, sign_mask, self.cut)
 
 
-def collate(model: ClinicalBLIP, samples: Sequence[Sample], max_target_tokens: int) -> Batch:
-    """Samples as one batch on the CPU. max_target_tokens: the end token counts too."""
-    targets = model.language_tokenizer(
-        [sample.target for sample in samples],
-        padding=True,
-        truncation=True,
-        max_length=max_target_tokens,
-        return_tensors="pt",
-    )
+def collate(
+    model: ClinicalBLIP,
+    samples: Sequence[Sample],
+    max_target_tokens: int,
+    *,
+    end_cut_targets: bool = False,
+) -> Batch:
+    """Samples as one batch on the CPU.
+
+    A target that is too long is cut at its end, whatever the tokenizer's own settings are:
+    InstructBLIP's cut at the beginning. A cut target has no end token, because the report goes on.
+
+    Args:
+        model: The network that the batch is for.
+        samples: The samples.
+        max_target_tokens: Longest target; the end token counts too.
+        end_cut_targets: Whether a cut target has the end token all the same.
+    """
+    targets: list[list[int]] = model.language_tokenizer(
+        [sample.target for sample in samples], verbose=False
+    )["input_ids"]
+    longest = min(max(map(len, targets)), max_target_tokens)
+    labels = torch.full((len(targets), longest), -100)
+    for row, ids in zip(labels, targets, strict=True):
+        kept = torch.tensor(ids[:max_target_tokens])
+        if end_cut_targets:
+            kept[-1] = ids[-1]
+        row[: len(kept)] = kept
     known = all(sample.findings is not None for sample in samples)
     signs, sign_mask = _signs(samples) if known else (None, None)
     return Batch(
         model.gather([x.case for x in samples], [x.instruction for x in samples]),
-        targets["input_ids"].masked_fill(targets["attention_mask"] == 0, -100),
+        labels,
         signs,
         sign_mask,
+        sum(len(ids) > max_target_tokens for ids in targets),
     )
 
 

@@ -37,7 +37,14 @@ from training.corpus.prepared_dataset import PreparedDataset, open_prepared, pre
 from training.corpus.registry import ENDLESS_CORPORA
 from training.finetuning import checkpoints
 from training.finetuning.batches import NO_PRIORS, SampleTransform
-from training.finetuning.config import Precision, TrainingConfig, differences, identity_of
+from training.finetuning.checkpoints import IDENTITY_FILE
+from training.finetuning.config import (
+    Precision,
+    TrainingConfig,
+    as_begun,
+    differences,
+    identity_of,
+)
 from training.finetuning.finding_head import HeadConfig, add_finding_head
 from training.finetuning.loop import Run
 from training.finetuning.metric_logging import plot_losses, read_log
@@ -45,8 +52,6 @@ from training.finetuning.model_card import CARD_FILE, render_card
 from training.finetuning.processes import process_state
 from training.finetuning.stages import Stage
 
-IDENTITY_FILE = "identity.json"
-"""The identity of a finished stage, beside its adapter."""
 MAX_VALIDATION_EXAMPLES = 1_000
 """Validation examples that are prepared; a validation reads no more of them."""
 
@@ -200,6 +205,18 @@ class Pipeline:
             )
         process_state(self.device).wait_for_everyone()
 
+    def as_begun(self) -> Pipeline:
+        """This pipeline with the settings of the version that began the training in its folder."""
+        saved = checkpoints.saved_identity(self.work_folder)
+        if saved is None:
+            return self
+        config, transform = as_begun(self.config, self.transform, saved)
+        if (config, transform) == (self.config, self.transform):
+            return self
+        if self.is_main:
+            self.log("an earlier version began this training: films and targets stay as in it")
+        return replace(self, config=config, transform=transform)
+
     def check(self) -> None:
         """Find wrong settings before days of training.
 
@@ -297,6 +314,14 @@ class Pipeline:
             summary += f", {outcome.validation:.4f} on the validation examples"
         if outcome.counts.skipped:
             summary += f"; {outcome.counts.skipped} steps were not finite and were skipped"
+        if outcome.counts.cut:
+            shown = (
+                config.steps * config.batch * config.accumulation * run.accelerator.num_processes
+            )
+            summary += (
+                f"; {outcome.counts.cut:,} of {shown:,} targets were longer than "
+                f"{config.most_target} tokens and were cut at their end (--most-target)"
+            )
         self.log(summary)
 
     def network(self, adapters: Sequence[Path], precision: Precision) -> ClinicalBLIP:
@@ -401,14 +426,15 @@ class Pipeline:
         return manifest
 
     def templates(self, stages: Sequence[Stage]) -> tuple[str, ...]:
-        """The templates that a bundle of these stages was trained with; the first one is served."""
-        if not any(stage.priors for stage in stages):
+        """The templates that the last stage was trained with; the first one is served.
+
+        An earlier stage's do not count: what the network knew of them, it may have unlearnt.
+        """
+        if not stages[-1].priors:
             return (NO_PRIORS,)
         served = [t for t in self.transform.templates if TEMPLATES[t].source is PriorSource.ORDER]
         report_templates = [t for t in self.transform.templates if t not in served]
-        bare = (
-            [NO_PRIORS] if self.transform.drop_priors or any(not s.priors for s in stages) else []
-        )
+        bare = [NO_PRIORS] if self.transform.drop_priors else []
         return tuple(dict.fromkeys((*served, *bare, *report_templates)))
 
     def training_record(self, stages: Sequence[Path]) -> dict[str, Any]:
@@ -435,6 +461,14 @@ def _first_examples(corpus: Corpus, split: str, limit: int) -> Iterator[Example 
     return islice(stream, limit) if limit else stream
 
 
+def _share_of_cut_targets(row: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Such as "3 of 1,200 longer than 150 tokens"; "" of a stage that an earlier version logged."""
+    if "cut" not in row:
+        return ""
+    shown = row["step"] * settings["batch"] * settings["accumulation"] * settings["processes"]
+    return f"{row['cut']:,} of {shown:,} longer than {settings['most_target']} tokens"
+
+
 def _stage_record(stage: Path) -> dict[str, Any]:
     """The result of a finished stage, and the settings that are its own."""
     rows = read_log(stage)
@@ -447,6 +481,7 @@ def _stage_record(stage: Path) -> dict[str, Any]:
         "loss": round(sum(losses) / len(losses), 4) if losses else None,
         "validation": rows[-1]["validation"],
         "skipped": rows[-1]["skipped"],
+        "targets_cut": _share_of_cut_targets(rows[-1], identity["settings"]),
         "processes": identity["settings"]["processes"],
         "rates": {group["name"]: group["rate"] for group in identity["stage"]["groups"]},
         "lora": identity["stage"]["lora"],

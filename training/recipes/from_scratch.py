@@ -20,8 +20,9 @@ from training.corpus.example import TRAIN, CorpusOptions, Example
 from training.corpus.phantom_corpus import PhantomCorpus
 from training.corpus.phantoms import Site
 from training.corpus.prepared_dataset import PreparedDataset, prepare_dataset
+from training.finetuning import checkpoints
 from training.finetuning.batches import SampleTransform
-from training.finetuning.config import TrainingConfig
+from training.finetuning.config import TrainingConfig, as_begun
 from training.finetuning.loop import Outcome, Run
 from training.finetuning.stages import TEXT_PRETRAINING, VISION_PRETRAINING
 from training.recipes.phantoms_network import MAX_INSTRUCTION_TOKENS, TEMPLATE, build_network
@@ -108,12 +109,16 @@ def train_from_scratch(
             seed=seed,
             most_target=MAX_TARGET_TOKENS,
         )
+        saved = checkpoints.saved_identity(work) if resume else None
+        shown = transform
+        if saved is not None:
+            training_config, shown = as_begun(training_config, transform, saved)
         run = Run(
             work / stage.name,
             model,
             stage,
             dataset,
-            transform,
+            shown,
             training_config,
             identity={"site": site.name, "studies": config.studies},
             device=device,

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from nightdraft.bench import feed, pipeline, prepare, receive
+from nightdraft.bench import feed, films, pipeline, prepare, receive
 from nightdraft.phantom_studies import draw_studies
 from nightdraft.station.station import PARTS
 from records.errors import PartError
@@ -210,6 +210,23 @@ def test_codecs_are_measured_beside_the_plain_script(monkeypatch: pytest.MonkeyP
     text = rendered_text(prepare.render(measured))
     assert re.search(rf"JPEG-LS +{measured['jpeg_ls']['mb']:.1f} ", text)
     assert f"median of {measured['runs']} runs" in text
+
+
+# ---- films ----
+
+
+def test_films_are_read_as_served_and_resampled() -> None:
+    lines: list[str] = []
+    measured = as_written(films.measure("demo", 6, [0.0, 60.0], 0, "cpu", lines.append))
+    assert lines[0] == "noise 0, films served: 6 studies"
+    assert [row["noise"] for row in measured["noises"]] == [0.0, 60.0]
+    clean, noisy = measured["noises"]
+    assert clean["served"] > 0.8
+    assert noisy["served"] < clean["served"]  # such noise hides findings
+    for row in measured["noises"]:
+        assert row["difference"] == pytest.approx(row["served"] - row["resampled"])
+    assert measured["agree"] == all(abs(r["difference"]) <= 0.01 for r in measured["noises"])
+    assert f"{clean['served']:.3f}" in rendered_text(films.render(measured))
 
 
 # ---- feed ----

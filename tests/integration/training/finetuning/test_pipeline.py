@@ -27,9 +27,13 @@ from tests.support.waiting import eventually
 from training.corpus.example import TEST, TRAIN, CorpusOptions
 from training.corpus.phantoms import HELD_OUT, phantom
 from training.corpus.registry import open_corpus
+from training.finetuning.batches import SampleTransform
 from training.finetuning.checkpoints import list_checkpoints
+from training.finetuning.config import TrainingConfig
 from training.finetuning.loop import Run
 from training.finetuning.metric_logging import read_log
+from training.finetuning.pipeline import Pipeline
+from training.finetuning.stages import STAGE1, STAGE2, Stage
 
 QUICK = [
     "--base", "demo", "--corpus", "phantoms:ward", "--limit", "12", "--steps", "2", "--batch", "2",
@@ -64,8 +68,20 @@ def test_both_stages_end_in_a_bundle_with_its_card(tmp_path: Path) -> None:
     # The limits of the base hold for this bundle too.
     assert manifest.demonstration
     assert any(name.startswith("finding_f1_micro") for name in manifest.scores)
+    # Longer targets than 60 tokens are cut; the log, its rows and the card count them.
+    cut = read_log(tmp_path / "made.training" / "stage1")[-1]["cut"]
+    assert 0 < cut <= 8
+    count = f"{cut} of 8 longer than 60 tokens"
+    assert manifest.training["stages"]["stage1"]["targets_cut"] == count
+    assert f"{cut} of 8 targets were longer than 60 tokens and were cut at their end" in output
     card = (out / "card.md").read_text()
-    for arguments in ("ward 7", "phantoms, 12 examples", "must not be used on patients", "bleu_4"):
+    for arguments in (
+        "ward 7",
+        count,
+        "phantoms, 12 examples",
+        "must not be used on patients",
+        "bleu_4",
+    ):
         assert arguments in card
     assert {"card.md", "losses.png"} <= set(manifest.files)
     settings = tmp_path / "made.training" / "config.toml"
@@ -90,6 +106,31 @@ def test_both_stages_end_in_a_bundle_with_its_card(tmp_path: Path) -> None:
     assert len(read_log(tmp_path / "made.training" / "stage1")) == 2
     with pytest.raises(BundleError, match="--replace"):
         run_command("stage1", *QUICK, "--out", str(out))
+
+
+@pytest.mark.parametrize(
+    ("stages", "drop_priors", "templates"),
+    [
+        ((STAGE1,), 0.25, ("none",)),
+        ((STAGE1, STAGE2), 0.25, ("context", "none")),
+        # Stage 1 saw the bare instruction, and stage 2 never did.
+        ((STAGE1, STAGE2), 0.0, ("context",)),
+        ((STAGE2, STAGE1), 0.25, ("none",)),
+    ],
+)
+def test_a_bundle_has_the_templates_of_its_last_stage(
+    stages: tuple[Stage, ...], drop_priors: float, templates: tuple[str, ...], tmp_path: Path
+) -> None:
+    options = CorpusOptions()
+    pipeline = Pipeline(
+        "demo",
+        open_corpus("phantoms", options),
+        options,
+        tmp_path,
+        TrainingConfig(steps=1),
+        SampleTransform(drop_priors=drop_priors),
+    )
+    assert pipeline.templates(stages) == templates
 
 
 def stop_in_stage_2(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
+from model.network.clinicalblip import ClinicalBLIP
 from model.network.sizes import build_random
 from model.prompting.oracle import Oracle
 from model.prompting.prompt import QUESTION
@@ -20,6 +24,7 @@ from training.finetuning.batches import (
     augment_views,
     make_sample,
 )
+from training.finetuning.objectives import Batch, Sample, collate
 
 PLAIN = SampleTransform(drop_priors=0.0, drop_lines=0.0).without_augmentation()
 
@@ -102,6 +107,85 @@ def test_images_are_rotated_and_never_flipped() -> None:
     assert len({m.tobytes() for m in augmented}) == 300
     unchanged = augment_views(image, PLAIN, rng)
     assert np.abs(unchanged.astype(int) - image).max() <= 1
+
+
+def test_a_third_of_the_images_are_as_served() -> None:
+    model = build_random("tiny")
+    served = example(3).case(model.preprocessing)
+    transform = SampleTransform()
+    rng = np.random.default_rng(0)
+    samples = [
+        make_sample(example(3), model.preprocessing, transform, lambda _: True, rng, priors=True)
+        for _ in range(300)
+    ]
+    as_served = [
+        all(
+            np.array_equal(view.pixels, other.pixels)
+            for view, other in zip(sample.case.views, served.views, strict=True)
+        )
+        for sample in samples
+    ]
+    assert 75 <= sum(as_served) <= 125
+
+
+def test_noise_and_blur_change_the_grain_of_an_image() -> None:
+    rng = np.random.default_rng(0)
+    image = np.tile(np.arange(56, dtype=np.uint8) % 2 * 100 + 50, (1, 56, 1))  # stripes
+    flat = np.full((1, 56, 56), 128, np.uint8)
+
+    def spread(pixels: np.ndarray, **changes: float) -> float:
+        changed = [augment_views(pixels, replace(PLAIN, **changes), rng) for _ in range(50)]
+        return float(np.mean([each.std() for each in changed]))
+
+    assert spread(flat) == 0.0
+    assert 255 * 0.02 < spread(flat, noise=0.06) < 255 * 0.04  # on average half of the greatest
+    assert spread(flat, blur=2.0) < 0.5
+    assert spread(image, blur=2.0) < spread(image) / 2
+    mean = np.mean([augment_views(image, replace(PLAIN, blur=2.0), rng).mean() for _ in range(50)])
+    assert abs(float(mean) - image.mean()) < 1
+
+
+def test_a_long_target_is_cut_at_its_end_whatever_the_tokenizers_settings(tmp_path: Path) -> None:
+    model = build_random("tiny")
+    # As InstructBLIP's tokenizer files have it.
+    for name, tokenizer in (("t5", model.language_tokenizer), ("qformer", model.qformer_tokenizer)):
+        tokenizer.truncation_side = "left"
+        tokenizer.save_pretrained(tmp_path / name)
+        config = tmp_path / name / "tokenizer_config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"truncation_side": "left"}))
+    language, qformer = (
+        PreTrainedTokenizerFast.from_pretrained(tmp_path / name) for name in ("t5", "qformer")
+    )
+    assert language.truncation_side == "left"
+    model = ClinicalBLIP(
+        model.network, language, qformer, model.preprocessing, max_instruction_tokens=20
+    )
+    long = "The lungs are clear. " * 20
+    study = example()
+    case = study.case(model.preprocessing)
+    end = language.eos_token_id
+    whole = language(long)["input_ids"]
+    assert whole[-1] == end
+
+    def batch(limit: int, **options: bool) -> Batch:
+        samples = [Sample(case, long, long), Sample(case, "Write.", "Clear.")]
+        return collate(model, samples, limit, **options)
+
+    cut = batch(12)
+    assert cut.labels[0].tolist() == whole[:12]
+    assert end not in cut.labels[0].tolist()
+    short = language("Clear.")["input_ids"]
+    assert cut.labels[1, : len(short)].tolist() == short
+    assert short[-1] == end
+    assert (cut.labels[1, len(short) :] == -100).all()
+    assert (cut.cut, batch(len(whole)).cut) == (1, 0)
+    assert batch(len(whole)).labels[0].tolist() == whole
+    assert cut.to(torch.device("cpu")).cut == 1
+    # Runs of version 0.2.0 go on as they began.
+    assert batch(12, end_cut_targets=True).labels[0].tolist() == [*whole[:11], end]
+    # The instruction keeps its beginning, too.
+    queries = model.config.num_query_tokens * len(case.views)
+    assert cut.inputs.input_ids[0, queries : queries + 19].tolist() == whole[:19]
 
 
 def test_priors_are_dropped_as_often_as_set() -> None:

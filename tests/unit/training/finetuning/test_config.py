@@ -12,7 +12,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from tests.support.paths import ROOT
 from training.finetuning.batches import SampleTransform
-from training.finetuning.config import TrainingConfig, differences, identity_of
+from training.finetuning.config import TrainingConfig, as_begun, differences, identity_of
 from training.finetuning.stages import STAGE1, STAGE2, Lora
 
 BEFORE_RENAME = ROOT / "tests" / "data" / "training_before_rename" / "float32" / "unbroken"
@@ -29,7 +29,12 @@ def test_the_identity_is_that_of_earlier_versions(folder: str, stage: object) ->
     saved = json.loads((BEFORE_RENAME / folder / "identity.json").read_text())
     extra = {name: saved[name] for name in ("base", "corpus", "upon")}
     stage = replace(stage, lora=Lora(rank=1))  # type: ignore[type-var]
-    assert identity_of(stage, CONFIG, SampleTransform(), 1, extra) == saved
+    config, transform = as_begun(CONFIG, SampleTransform(), saved)
+    assert identity_of(stage, config, transform, 1, extra) == saved  # type: ignore[arg-type]
+    assert (config.end_cut_targets, transform.untouched, transform.noise) == (True, 0.0, 0.0)
+    this_version = identity_of(stage, CONFIG, SampleTransform(), 1, extra)  # type: ignore[arg-type]
+    assert as_begun(CONFIG, SampleTransform(), this_version) == (CONFIG, SampleTransform())
+    assert differences(saved, this_version)  # without --resume it is another run
 
 
 def test_intervals_and_checkpointing_may_change_on_resume() -> None:
