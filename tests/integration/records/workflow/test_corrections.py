@@ -1,8 +1,9 @@
 """Objects that come again under their UID: the same, corrected, another, moved."""
 
 import pytest
+from sqlalchemy import event, text
 
-from records.database.session import unit_of_work
+from records.database.session import engine, unit_of_work
 from records.states import (
     Comparison,
     Decision,
@@ -12,7 +13,15 @@ from records.states import (
     NameSpelling,
     VisibleState,
 )
-from records.workflow import corrections, events, film_decisions, holds, studies, worklist
+from records.workflow import (
+    corrections,
+    events,
+    film_decisions,
+    holds,
+    rejections,
+    studies,
+    worklist,
+)
 from records.workflow.patients import Patient, may_be_corrected, spelled_otherwise
 from records.workflow.studies import Outcome
 from tests.support.registered_studies import (
@@ -323,3 +332,67 @@ def test_a_decision_closes_only_the_holds_that_it_solves():
     assert row_of(study_id).hold_reasons == (HoldReason.CHEST_UNKNOWN,)
     assert decide(study_id, Decision.PROCEED) == 1
     assert row_of(study_id).hold_reasons == ()
+
+
+MANY_ROWS = """
+INSERT INTO studies (study_instance_uid, patient_id, patient_id_issuer, patient_name,
+    patient_birth_date, patient_sex, accession_number, study_date, study_description, priority,
+    calling_ae, state)
+SELECT '9.' || n, 'P', '', 'N', '', '', '', '', '', 2, 'CR1', 'COMPLETE'
+FROM generate_series(1, 5000) n;
+INSERT INTO series (study_id, series_instance_uid, modality) SELECT id, '1', 'DX' FROM studies
+    WHERE study_instance_uid LIKE '9.%';
+INSERT INTO instances (study_id, series_id, sop_instance_uid, sop_class_uid, transfer_syntax_uid,
+    state, blob, sha256, size, revision, calling_ae)
+SELECT study_id, id, '8.' || id, 'c', 't', 'KEPT', 'b' || id, 's', 1, 1, 'CR1' FROM series
+    WHERE series_instance_uid = '1';
+INSERT INTO holds (study_id, reason, detail, decision, decided_at)
+SELECT id, 'CHEST_UNKNOWN', '', 'PROCEED', now() FROM studies;
+INSERT INTO study_changes (study_id, calling_ae, field, old_value, new_value)
+SELECT id, 'CR1', 'patient_name', 'A', 'B' FROM studies;
+INSERT INTO rejections (study_instance_uid, sop_instance_uid, note_sop_instance_uid, reason,
+    patient, calling_ae)
+SELECT '9.' || n, '7.' || n, '6', '113001', '{}', 'CR1' FROM generate_series(1, 5000) n;
+"""
+
+
+def test_no_query_about_films_and_holds_walks_a_table():
+    """EXPLAIN: each of them has its index, whatever else the tables hold."""
+    (held,) = complete(film("3.3", "3"), new_instance("3", sop="3.3", content="other"))
+    (other,) = complete(film("2.2", "2"))
+    register(film("2.2", "4", patient=OTHER_PATIENT))
+    with unit_of_work() as session:
+        session.execute(text(MANY_ROWS))
+    with (
+        engine().connect() as connection,
+        connection.execution_options(isolation_level="AUTOCOMMIT"),
+    ):
+        connection.execute(text("ANALYZE"))
+    statements = []
+
+    def keep(_connection, cursor, statement, parameters, _context, _executemany):
+        statements.append(cursor.mogrify(statement, parameters).decode())
+
+    event.listen(engine(), "before_cursor_execute", keep)
+    try:
+        with unit_of_work() as session:
+            holds.list_open(session)
+            holds.list_open(session, HoldReason.CHEST_UNKNOWN)
+            studies.list_uncompared(session, 10)
+            studies.claim_uncompared(session, 3)
+            for study_id, reason in (
+                (held, HoldReason.CONFLICTING_BYTES),
+                (other, HoldReason.MOVED_AWAY),
+            ):
+                assert film_decisions.list_sides(session, study_id, reason)
+            corrections.list_changes(session, held)
+            rejections.list_by_study(session, "3")
+        register(film("3.4", "3", patient=Patient("P-9", "", "AN^OTHER", "19000101", "M")))
+    finally:
+        event.remove(engine(), "before_cursor_execute", keep)
+    queries = [s for s in statements if s.lstrip().startswith("SELECT") and "\nFROM " in s]
+    assert len(queries) > 12
+    with engine().connect() as connection:
+        for query in queries:
+            plan = "\n".join(connection.exec_driver_sql(f"EXPLAIN {query}").scalars())
+            assert "Seq Scan" not in plan, f"{query}\n{plan}"
