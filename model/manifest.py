@@ -21,6 +21,9 @@ BUNDLES = Path(__file__).parent / "bundles"
 SHIPPED = {"demo": BUNDLES / "phantoms", "phantoms": BUNDLES / "phantoms"}
 """Names of the bundles that come with the software."""
 
+FINDING_HEAD = "finding_head"
+"""The name of the classifier that a bundle's own finding head is."""
+
 PREPROCESSING = "nightdraft-film-2"
 """The version of what model.dicom.pixels does; it changes whenever a view would."""
 

@@ -20,6 +20,7 @@ from model.manifest import NULL, Manifest, read_manifest
 from model.progress import ProgressCallback, no_progress
 from model.prompting.prompt import build_instruction, choose_template, instruction_without_priors
 from model.prompting.sections import split_sections
+from model.support.predicted import PREDICTED, PredictedInstructions
 
 if TYPE_CHECKING:
     from model.inference.engine import Engine
@@ -75,6 +76,11 @@ class Reporter:
         self._engine = engine
         self._manifest = manifest
         self._template = choose_template(manifest)
+        self._instruct = (
+            PredictedInstructions.of(manifest, engine.score_findings, engine.fits)
+            if self._template == PREDICTED
+            else self._instruct_from_order
+        )
         if not engine.fits(instruction_without_priors(self._template)):
             raise BundleError(
                 f"the bundle {manifest.name} {manifest.version} reads instructions of "
@@ -107,6 +113,9 @@ class Reporter:
         engine, manifest = Engine.load(bundle, device, serving, progress)
         return cls(engine, manifest)
 
+    def _instruct_from_order(self, case: Case) -> str:
+        return build_instruction(case, self._template, self._engine.fits)
+
     @property
     def manifest(self) -> Manifest:
         """The manifest of the loaded bundle."""
@@ -136,11 +145,8 @@ class Reporter:
         Raises:
             DeviceError: The device failed. Cases not yet given back are to be drafted again.
         """
-        template, fits = self._template, self._engine.fits
-        prompted = (
-            None if case is None else (case, build_instruction(case, template, fits))
-            for case in cases
-        )
+        instruct = self._instruct
+        prompted = (None if case is None else (case, instruct(case)) for case in cases)
         for output in self._engine.write(prompted):
             if isinstance(output, FailedCase):
                 yield output

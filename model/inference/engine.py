@@ -23,6 +23,7 @@ from model.errors import DeviceError
 from model.inference.compiled import compile_if_faster
 from model.inference.counters import EngineCounters
 from model.inference.device_tuning import resolve_dtype, tune_for_device
+from model.inference.faults import is_device_fault, is_out_of_memory
 from model.inference.int8 import Int8Linear
 from model.inference.model_runner import ModelRunner
 from model.inference.packed import PackedLinear
@@ -156,6 +157,25 @@ class Engine:
     def fits(self, instruction: str) -> bool:
         """Whether the network can take the whole instruction."""
         return self.runner.fits(instruction)
+
+    def score_findings(self, case: Case, instruction: str) -> dict[str, float]:
+        """Score a case with the finding head, without writing anything.
+
+        Returns:
+            The probability by observation; empty where the bundle has no finding head, and for a
+            case that the network cannot read, which fails when it is written.
+
+        Raises:
+            DeviceError: The device failed, or has no memory for the case.
+        """
+        runner = self.runner
+        try:
+            runner.check(case)
+            return runner.score_findings(case, instruction)
+        except Exception as error:
+            if is_out_of_memory(error) or is_device_fault(error):
+                raise DeviceError(f"{self.device_name} failed: {error}") from error
+            return {}
 
     def compile(
         self, progress: ProgressCallback = no_progress, backend: str = "inductor"

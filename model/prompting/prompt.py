@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from model.case import MAX_VIEWS, Case
 from model.errors import TemplateError
-from model.manifest import Manifest
+from model.manifest import FINDING_HEAD, Manifest
 
 QUESTION = "Write the report of this chest radiograph."
 
@@ -119,7 +119,6 @@ def choose_template(
     name: str | None = None,
     *,
     evaluation: bool = False,
-    classifiers: Collection[str] = (),
 ) -> str:
     """Return the name of the template to draft with.
 
@@ -127,7 +126,6 @@ def choose_template(
         manifest: The bundle's manifest.
         name: The name of a template; by default the bundle's own.
         evaluation: Whether drafts are only scored and never go to a reader.
-        classifiers: The classifiers that the caller can run, by their names in manifests.
 
     Raises:
         TemplateError: There is no template of that name, the bundle was not trained with it, or
@@ -146,7 +144,8 @@ def choose_template(
             f"the template {name!r} is filled from the report that is to be written, so it is for "
             f"evaluation only; take a bundle that was trained with {_either(_SERVED)}"
         )
-    if template.source is PriorSource.CLASSIFIER and manifest.classifier not in classifiers:
+    has_head = manifest.classifier == FINDING_HEAD and bool(manifest.finding_head)
+    if template.source is PriorSource.CLASSIFIER and not has_head:
         fault = f"names the classifier {manifest.classifier!r}, which is not available here"
         raise TemplateError(
             f"{bundle} {fault if manifest.classifier else 'names no classifier'}, so nothing fills "

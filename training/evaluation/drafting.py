@@ -18,6 +18,7 @@ from model.manifest import Manifest
 from model.progress import ProgressCallback
 from model.prompting.oracle import Oracle, build_oracle_instruction
 from model.prompting.prompt import Fits, build_instruction, choose_template, has_prior
+from model.support.predicted import PredictedInstructions, ScoreFunction
 from training.corpus.example import Example
 
 
@@ -33,7 +34,7 @@ class PriorMode(StrEnum):
 MODE_DESCRIPTIONS = {
     PriorMode.NONE: "no priors",
     PriorMode.CONTEXT: "what a hospital has before the film is read; this is what is served",
-    PriorMode.PREDICTED: "what a classifier saw in the film",
+    PriorMode.PREDICTED: "what the finding head saw in the film",
     PriorMode.ORACLE: "read out of the very report to be written, as the paper does; never served",
 }
 
@@ -80,7 +81,11 @@ class ModePrompt:
 
 
 def prompt_for(
-    mode: PriorMode, manifest: Manifest, examples: Sequence[Example], fits: Fits
+    mode: PriorMode,
+    manifest: Manifest,
+    examples: Sequence[Example],
+    fits: Fits,
+    score: ScoreFunction = lambda _case, _instruction: {},
 ) -> ModePrompt:
     """Return how to prompt a bundle in a prior mode.
 
@@ -102,6 +107,9 @@ def prompt_for(
             lambda _, case: build_instruction(replace(case, priors=Priors()), template, fits),
         )
     template = choose_template(manifest, str(mode), evaluation=True)
+    if mode is PriorMode.PREDICTED:
+        instruct = PredictedInstructions.of(manifest, score, fits)
+        return ModePrompt(mode, template, lambda _, case: instruct(case))
     return ModePrompt(mode, template, lambda _, case: build_instruction(case, template, fits))
 
 

@@ -229,7 +229,9 @@ def _mode_prompts(
     left_out: dict[PriorMode, str] = {}
     for mode in dict.fromkeys(modes):
         try:
-            prompts[mode] = prompt_for(mode, manifest, held_out.examples, engine.fits)
+            prompts[mode] = prompt_for(
+                mode, manifest, held_out.examples, engine.fits, engine.score_findings
+            )
         except TemplateError as error:
             left_out[mode] = str(error)
     if not prompts:

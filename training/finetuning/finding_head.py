@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from model.bundling.store import load_bundle
 from model.labels.base import OBSERVATIONS, Labeller
-from model.manifest import Manifest, write_manifest
+from model.manifest import FINDING_HEAD, Manifest, write_manifest
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.finding_head import FindingHead
 from model.progress import ProgressCallback, no_progress
@@ -28,8 +28,6 @@ from training.corpus.example import Example
 from training.finetuning.batches import SampleTransform, make_sample
 from training.metrics.ranking import roc_auc
 
-CLASSIFIER = "finding_head"
-"""The name under which a manifest says that the head fills the template `predicted`."""
 LEAST_POSITIVES = 20
 """An observation with fewer training studies that have it is not learnt."""
 
@@ -157,7 +155,7 @@ def add_finding_head(
     fitted = fit_finding_head(model, training, held_out, labeller, transform, config, progress)
     fitted.head.save(folder)
     return write_manifest(
-        folder, replace(manifest, finding_head=fitted.record, classifier=CLASSIFIER)
+        folder, replace(manifest, finding_head=fitted.record, classifier=FINDING_HEAD)
     )
 
 

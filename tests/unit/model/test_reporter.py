@@ -65,7 +65,7 @@ def test_a_flood_of_words_leaves_the_template(reporter: Reporter) -> None:
 
 @pytest.mark.parametrize("template", ["oracle_iu", "oracle_mimic", "predicted", "nonsense"])
 def test_what_must_not_be_served_is_refused_at_load(engine: Engine, template: str) -> None:
-    manifest = replace(read_manifest("demo"), template=template)
+    manifest = replace(read_manifest("demo"), template=template, finding_head={}, classifier="")
     with pytest.raises(BundleError, match=template):
         Reporter(engine, manifest)
 

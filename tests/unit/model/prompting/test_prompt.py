@@ -184,14 +184,16 @@ def test_a_packed_case_keeps_its_priors() -> None:
 
 
 def manifest(**changed: object) -> Manifest:
-    return replace(read_manifest("demo"), **changed)
+    """The shipped bundle's, without its finding head."""
+    without_head = replace(read_manifest("demo"), finding_head={}, classifier="")
+    return replace(without_head, **changed)
 
 
 def test_a_bundle_is_served_with_a_template_that_it_was_trained_with() -> None:
     two_templates = manifest(templates=("none",))
     assert choose_template(two_templates) == "context"
     assert choose_template(two_templates, "none") == "none"
-    with pytest.raises(TemplateError, match=r"phantoms 2.* not trained with .*'none'.*'context'"):
+    with pytest.raises(TemplateError, match=r"phantoms 3.* not trained with .*'none'.*'context'"):
         choose_template(manifest(templates=()), "none")
     with pytest.raises(BundleError, match="there is no template 'poem'"):
         choose_template(manifest(template="poem"))
@@ -215,9 +217,10 @@ def test_predicted_is_refused_until_a_classifier_fills_it(evaluation: bool) -> N
     named = replace(unnamed, classifier="densenet")
     with pytest.raises(TemplateError, match="'densenet', which is not available here"):
         choose_template(named, evaluation=evaluation)
-    assert choose_template(named, evaluation=evaluation, classifiers=("densenet",)) == "predicted"
-    with pytest.raises(TemplateError, match="names no classifier"):
-        choose_template(unnamed, evaluation=evaluation, classifiers=("densenet",))
+    headed = replace(unnamed, classifier="finding_head", finding_head={"observations": ["Edema"]})
+    assert choose_template(headed, evaluation=evaluation) == "predicted"
+    with pytest.raises(TemplateError, match="'finding_head', which is not available here"):
+        choose_template(replace(headed, finding_head={}), evaluation=evaluation)
 
 
 def test_an_empty_line_is_left_out() -> None:
