@@ -44,6 +44,20 @@ def _split_list(value: object) -> object:
     return value
 
 
+def _split_pairs(value: object, form: str) -> list[tuple[str, str]] | None:
+    """The pairs of a table that is written as `A=1, B=2`; None where it is no text."""
+    if not isinstance(value, str):
+        return None
+    pairs = []
+    for text in value.split(","):
+        if text.strip():
+            name, equals, content = text.partition("=")
+            if not equals:
+                raise ValueError(f"{text.strip()!r} is not {form}")
+            pairs.append((name.strip(), content.strip()))
+    return pairs
+
+
 StringList = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -280,6 +294,13 @@ class Settings(BaseSettings):
         description="What happens to a film whose headers do not say whether it is frontal or "
         "lateral.",
     )
+    view_position_trust: Annotated[dict[str, Literal["always", "never"]], NoDecode] = Field(
+        json_schema_extra=EVERYDAY,
+        default_factory=dict,
+        description="Whether devices set ViewPosition (0018,5101) for each film, as "
+        "`DigitalDiagnost=always, CR-IR 359=never`, by manufacturer, model or station name. Where "
+        "nothing is said, it is weighed with all else (docs/use/images.md).",
+    )
     unknown_age: Literal["draft", "hold", "skip"] = Field(
         json_schema_extra=EVERYDAY,
         default="draft",
@@ -393,16 +414,14 @@ class Settings(BaseSettings):
     @field_validator("caller_priorities", mode="before")
     @classmethod
     def _read_table(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        table = {}
-        for pair in value.split(","):
-            if pair.strip():
-                ae_title, equals, name = pair.partition("=")
-                if not equals:
-                    raise ValueError(f"{pair.strip()!r} is not AE=PRIORITY")
-                table[ae_title.strip()] = _priority_named(name)
-        return table
+        pairs = _split_pairs(value, "AE=PRIORITY")
+        return {ae: _priority_named(name) for ae, name in pairs} if pairs is not None else value
+
+    @field_validator("view_position_trust", mode="before")
+    @classmethod
+    def _read_trust(cls, value: object) -> object:
+        pairs = _split_pairs(value, "DEVICE=always or DEVICE=never")
+        return {device: said.lower() for device, said in pairs} if pairs is not None else value
 
     @field_validator("data_dir", mode="after")
     @classmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,7 @@ class _ImageReader:
         size: height and width of a view, in pixels.
         resize: how an image is resized, as the manifest names it.
         images: the images by SOP instance UID.
+        trust: what the site says of its devices' ViewPosition.
         faults: what is wrong with an image, by SOP instance UID.
         views: the pixels that were read, by SOP instance UID.
     """
@@ -112,6 +113,7 @@ class _ImageReader:
     size: int
     resize: str
     images: dict[str, StoredImage]
+    trust: Mapping[str, str]
     faults: dict[str, PixelError] = field(default_factory=dict)
     views: dict[str, View] = field(default_factory=dict)
 
@@ -133,7 +135,7 @@ class _ImageReader:
                 fault=Reason.UNREADABLE,
             )
             return instance, None
-        return parse_instance(header, image.sop_instance_uid), header
+        return parse_instance(header, image.sop_instance_uid, trust=self.trust), header
 
     def read_pixels(self, instances: Sequence[Instance]) -> bool:
         """Read the pixels of these instances.
@@ -201,6 +203,7 @@ def build_case(
         preprocessing.size,
         preprocessing.resize,
         {image.sop_instance_uid: image for image in images},
+        settings.view_position_trust,
     )
     parsed = [reader.read_header(image) for image in images]
     headers = [header for _, header in parsed if header is not None]
@@ -266,7 +269,11 @@ def _built_case(
         "indication_source": indication.source,
         "procedure": procedure.text,
     }
-    views = tuple(reader.views[instance.source] for instance in choice.views)
+    # The positions are those of the last choice: without an unreadable film they may differ.
+    views = tuple(
+        replace(reader.views[instance.source], position=instance.position.answer)
+        for instance in choice.views
+    )
     # The key is the digest: two requests of the same inputs share one file, and drafting can tell
     # that a file belongs to its request.
     return BuiltCase(Case(digest, views, priors), digest, provenance)

@@ -53,6 +53,7 @@ class Rule:
         rationale: Why a match counts.
         group: Hints of one group come from one source and count once.
         overridable: Gives way to an INSTANCE rule with another answer instead of contradicting it.
+        weight: Of a rule on the projection: natural logarithm of the odds for its answer.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Rule:
     rationale: str
     group: str = ""
     overridable: bool = False
+    weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,9 @@ class Classification:
     evidence: tuple[Evidence, ...] = ()
     leaning: str = ""
 
+
+_DX_CLASS = "1.2.840.10008.5.1.4.1.1.1.1"
+"""Digital X-Ray Image Storage, for presentation, and for processing with `.1` behind it."""
 
 UNKNOWN = "unknown"
 YES, NO = "yes", "no"
@@ -162,42 +167,50 @@ BODY_PART_RULES = (
 PROJECTION_RULES = (
     Rule("view code: frontal", FRONTAL, Strength.INSTANCE, ("ViewCodeSequence.CodeValue",),
         r"^(R-10202|R-10206|R-10214|R-40888|399033003|399348003|272479007)$",
-        "Frontal, antero-posterior, postero-anterior (PS3.16 CID 4010)."),
+        "Frontal, antero-posterior, postero-anterior (PS3.16 CID 4010).", weight=8.0),
     Rule("view code: lateral", LATERAL, Strength.INSTANCE, ("ViewCodeSequence.CodeValue",),
         r"^(R-10236|R-10232|R-102CD|R-10228|R-10224|399173006|399198007|399067008|399352003"
         r"|399260004)$",
-        "Lateral, whichever side (PS3.16 CID 4010)."),
+        "Lateral, whichever side (PS3.16 CID 4010).", weight=8.0),
     Rule("view position: lateral", LATERAL, Strength.INSTANCE, ("ViewPosition",),
         r"^(LL|RL|ML|LM|(L|R|LEFT |RIGHT |LARGE )?LAT(ERAL)?)$",
-        "Lateral is never the default of a machine. LLD and RLD are decubitus views, not these."),
+        "Lateral is never the default of a machine. LLD and RLD are decubitus views, not these. "
+        "Measured: 445 to 0.", weight=8.0),
     Rule("orientation: lateral", LATERAL, Strength.INSTANCE, ("PatientOrientation",),
-        r"^[AP][HF]?\\", "Rows run from front to back of the patient (PS3.3 C.7.6.1.1.1)."),
+        r"^[AP][HF]?\\", "Rows run from front to back of the patient (PS3.3 C.7.6.1.1.1). "
+        "Measured: 356 to 0.", weight=8.0),
     Rule("film's words: lateral", LATERAL, Strength.INSTANCE, IMAGE_KEYWORDS, _LATERAL_PATTERN,
-        "Words about this image; the order's words name both views and say nothing here."),
+        "Words about this image; the order's words name both views and say nothing here.",
+        weight=8.0),
     Rule("film's words: frontal", FRONTAL, Strength.INSTANCE, IMAGE_KEYWORDS, _FRONTAL_PATTERN,
-        "Words about this image; 'PA and lateral' in one line cancels out."),
-    Rule("view position: PA or AP", FRONTAL, Strength.HINT, ("ViewPosition",), r"^(PA|AP)$",
-        "A default on many machines: two of five images that say PA are laterals.",
-        group="positioning"),
+        "Words about this image; 'PA and lateral' in one line cancels out.", weight=8.0),
+    Rule("view position: PA", FRONTAL, Strength.HINT, ("ViewPosition",), r"^PA$",
+        "A default on many devices: two of five images that say PA are laterals.",
+        group="positioning", weight=0.5),
+    Rule("view position: PA by a digital detector", FRONTAL, Strength.HINT,
+        ("ViewPosition of DX",), r"^PA$",
+        "Images of the DX class, not of CR: the device sets the position with the protocol of the "
+        "exposure. Measured: 260 to 0.", group="positioning", weight=5.0),
+    Rule("view position: AP", FRONTAL, Strength.HINT, ("ViewPosition",), r"^AP$",
+        "Seldom a default. Measured: 233 to 8.", group="positioning", weight=2.5),
     Rule("orientation: frontal", FRONTAL, Strength.HINT, ("PatientOrientation",),
         r"^[LR][HF]?\\", "Unchanged where PA is unchanged: the same default, so the same group.",
-        group="positioning"),
+        group="positioning", weight=0.5),
     Rule("shape: wide", FRONTAL, Strength.HINT, ("shape",), r"^WIDE$",
-        "At least a twentieth wider than high, as a chest is from the front.", group="shape"),
+        "At least a twentieth wider than high, as a chest is from the front. Measured: 971 to 37.",
+        group="shape", weight=2.9),
     Rule("shape: high", LATERAL, Strength.HINT, ("shape",), r"^HIGH$",
-        "At least a twentieth higher than wide: most laterals, many frontals.", group="shape"),
+        "At least a twentieth higher than wide: most laterals, many frontals. Measured: 1,229 to "
+        "332.", group="shape", weight=1.2),
 )  # fmt: skip
-"""Rules on the projection. Their answers are "frontal" and "lateral"."""
+"""Rules on the projection. Their answers are "frontal" and "lateral", and
+`model.dicom.projection` weighs them."""
 
 
 def classify(rules: Sequence[Rule], header: Header) -> Classification:
-    """Classify a header by a table of rules, BODY_PART_RULES or PROJECTION_RULES."""
+    """Classify a header by a table of rules whose strengths decide, as BODY_PART_RULES."""
     evidence = tuple(match_rules(rules, header))
-    answers_by_line: dict[tuple[str, str], set[str]] = {}
-    for match in evidence:
-        answers_by_line.setdefault((match.keyword, match.value), set()).add(match.rule.answer)
-    # A line that names both ("PA and lateral", "chest and abdomen") says nothing of one image.
-    clear = [e for e in evidence if len(answers_by_line[e.keyword, e.value]) == 1]
+    clear = clear_evidence(evidence)
     instance, study, hints, doubts = (
         [e for e in clear if e.rule.strength is strength] for strength in Strength
     )
@@ -207,6 +220,17 @@ def classify(rules: Sequence[Rule], header: Header) -> Classification:
         evidence,
         answers.pop() if len(answers) == 1 else "",
     )
+
+
+def clear_evidence(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """Return the evidence without the lines that name both answers.
+
+    "PA and lateral" and "chest and abdomen" say nothing of one image.
+    """
+    answers_by_line: dict[tuple[str, str], set[str]] = {}
+    for match in evidence:
+        answers_by_line.setdefault((match.keyword, match.value), set()).add(match.rule.answer)
+    return [e for e in evidence if len(answers_by_line[e.keyword, e.value]) == 1]
 
 
 def _decide(
@@ -240,11 +264,16 @@ def read_texts(header: Header, keyword: str) -> Iterator[str]:
 
     Args:
         header: The header to read.
-        keyword: "Keyword", "Sequence.Keyword" (of every item), or "shape", which yields "wide" or
-            "high" by Rows and Columns, or nothing.
+        keyword: "Keyword", "Sequence.Keyword" (of every item), "shape", which yields "wide" or
+            "high" by Rows and Columns, or nothing, or "ViewPosition of DX", which yields nothing
+            for images of other classes.
     """
     if keyword == "shape":
         yield from _shape(header)
+        return
+    if keyword == "ViewPosition of DX":
+        if str(header.get("SOPClassUID") or "").startswith(_DX_CLASS):
+            yield from read_texts(header, "ViewPosition")
         return
     name, _, rest = keyword.partition(".")
     value = header.get(name)

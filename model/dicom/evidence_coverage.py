@@ -13,12 +13,13 @@ from __future__ import annotations
 import ast
 import csv
 import gzip
+import hashlib
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydicom.datadict import DicomDictionary
 
@@ -34,12 +35,22 @@ from model.dicom.evidence import (
     Rule,
     classify,
 )
+from model.dicom.projection import STUDY_RULES, read_film, weigh_films
 
 _KEYWORDS = {name: keyword for _, _, name, _, keyword in DicomDictionary.values()}
 _CODE_COLUMNS = {"Code Value": "CodeValue", "Code Meaning": "CodeMeaning"}
 
-ClassifiedHeader = tuple[Classification, Classification, str]
-"""Body part and projection of one image, and its true projection ("" where it is not known)."""
+
+class ClassifiedHeader(NamedTuple):
+    """Body part and projection of one image, and its true projection ("" where it is not known).
+
+    `half` is 0 or 1 by the study: the counts behind the weights are those of half 0.
+    """
+
+    body_part: Classification
+    position: Classification
+    truth: str
+    half: int
 
 
 def read_headers(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -72,22 +83,29 @@ def read_projections(path: Path) -> dict[str, str]:
 def classify_headers(
     headers: Iterable[tuple[str, Mapping[str, Any]]], projections: Mapping[str, str]
 ) -> list[ClassifiedHeader]:
-    """Classify every header by both tables of rules."""
-    return [
-        (
-            classify(BODY_PART_RULES, header),
-            classify(PROJECTION_RULES, header),
-            projections.get(name, ""),
-        )
-        for name, header in headers
-    ]
+    """Classify every header; the films of one study are weighed together, as when it is drafted."""
+    studies: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for name, header in headers:
+        studies.setdefault(str(header.get("StudyInstanceUID") or name), []).append((name, header))
+    classified = []
+    for study, films in studies.items():
+        positions = weigh_films([read_film(header) for _, header in films])
+        half = hashlib.sha256(study.encode()).digest()[0] % 2
+        classified += [
+            ClassifiedHeader(
+                classify(BODY_PART_RULES, header), position, projections.get(name, ""), half
+            )
+            for (name, header), position in zip(films, positions, strict=True)
+        ]
+    return classified
 
 
 def format_tables(headers: Sequence[ClassifiedHeader]) -> str:
     """Return the counts as Markdown tables: the answers, then what each rule was worth."""
-    chest = Counter(body.answer for body, _, _ in headers)
+    chest = Counter(header.body_part.answer for header in headers)
+    known = [header for header in headers if header.truth]
     lines = [
-        f"{len(headers):,} headers, {sum(bool(t) for *_, t in headers):,} with a known projection.",
+        f"{len(headers):,} headers, {len(known):,} with a known projection.",
         "",
         "| chest? | films |",
         "|---|---|",
@@ -97,26 +115,49 @@ def format_tables(headers: Sequence[ClassifiedHeader]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for answer in (FRONTAL, LATERAL, UNKNOWN):
-        truth = Counter(t for _, p, t in headers if p.answer == answer)
+        truth = Counter(h.truth for h in headers if h.position.answer == answer)
         lines.append(_counts(answer, truth, answer))
     lines += [
         "",
-        "| evidence on the projection | films | of them frontal | lateral | not known | right |",
-        "|---|---|---|---|---|---|",
+        "| films with a known projection | films | unknown | wrong |",
+        "|---|---|---|---|",
     ]
-    for rule in PROJECTION_RULES:
-        truth = Counter(t for _, p, t in headers if _matched(p, rule))
-        lines.append(_counts(f"{rule.name} ({rule.strength})", truth, rule.answer))
+    lines += [
+        _shares("all", known),
+        _shares("half whose counts are behind the weights", [h for h in known if h.half == 0]),
+        _shares("the other half", [h for h in known if h.half == 1]),
+    ]
+    lines += [
+        "",
+        "| evidence on the projection | weight | films | of them frontal | lateral | not known "
+        "| right |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for rule in (*PROJECTION_RULES, *STUDY_RULES):
+        truth = Counter(h.truth for h in headers if _matched(h.position, rule))
+        weight = f"{rule.weight:g}" if rule.weight else "by table"
+        lines.append(_counts(f"{rule.name} | {weight}", truth, rule.answer))
     lines += ["", "| evidence on the body part | films | says chest |", "|---|---|---|"]
     for rule in BODY_PART_RULES:
-        count = sum(_matched(body, rule) for body, _, _ in headers)
+        count = sum(_matched(header.body_part, rule) for header in headers)
         lines.append(f"| {rule.name} ({rule.strength}) | {count:,} | {rule.answer} |")
     return "\n".join(lines)
 
 
+def _shares(name: str, headers: Sequence[ClassifiedHeader]) -> str:
+    unknown = sum(h.position.answer == UNKNOWN for h in headers)
+    wrong = sum(h.position.answer not in (UNKNOWN, h.truth) for h in headers)
+    total = max(len(headers), 1)
+    return (
+        f"| {name} | {len(headers):,} | {unknown:,} ({100 * unknown / total:.1f}%) "
+        f"| {wrong:,} ({100 * wrong / total:.2f}%) |"
+    )
+
+
 def _counts(name: str, truth: Counter[str], answer: str) -> str:
     known = truth[FRONTAL] + truth[LATERAL]
-    right = f"{100 * truth[answer] / known:.2f}%" if known and answer != UNKNOWN else ""
+    is_clear = known and answer in (FRONTAL, LATERAL)
+    right = f"{100 * truth[answer] / known:.2f}%" if is_clear else ""
     cells = (truth.total(), truth[FRONTAL], truth[LATERAL], truth[""])
     return f"| {name} | " + " | ".join(f"{n:,}" for n in cells) + f" | {right} |"
 

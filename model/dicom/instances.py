@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from model.dicom.evidence import (
     BODY_PART_RULES,
-    PROJECTION_RULES,
     Classification,
     Header,
     classify,
     read_texts,
 )
 from model.dicom.patients import HUMAN, Age, classify_species, read_age
+from model.dicom.projection import Film, read_film, weigh_films
 from model.dicom.reasons import Reason
 
 
@@ -73,7 +74,9 @@ class Instance:
         sop_class: The SOP class UID.
         modality: (0008,0060), in capitals.
         chest: "yes", "no" or "unknown".
-        position: "frontal", "lateral" or "unknown".
+        position: "frontal", "lateral" or "unknown": by this header alone, until the choice of
+            views weighs all films of the study together.
+        film: What that weighs of this film; None where there is no header.
         species: Whether the patient is "human", "animal" or "unknown".
         age: What the header says of the patient's age.
         intent: Presentation intent type (0008,0068), in capitals, or "".
@@ -100,6 +103,7 @@ class Instance:
     modality: str
     chest: Classification
     position: Classification
+    film: Film | None = None
     species: Classification = field(default_factory=lambda: Classification(HUMAN))
     age: Age = field(default_factory=Age)
     intent: str = ""
@@ -120,21 +124,29 @@ class Instance:
     fault: Reason | None = None
 
 
-def parse_instance(header: Header, source: str = "", fault: Reason | None = None) -> Instance:
+def parse_instance(
+    header: Header,
+    source: str = "",
+    fault: Reason | None = None,
+    trust: Mapping[str, str] | None = None,
+) -> Instance:
     """Return the instance that a header describes.
 
     Args:
         header: A Dataset from `model.dicom.pixels.read_header`, or a mapping.
         source: The caller's own id.
         fault: As `Instance.fault`.
+        trust: As for `model.dicom.projection.read_film`.
     """
+    film = read_film(header, trust)
     image_type = _first_text(header, "ImageType").upper().split("\\")
     return Instance(
         source=source,
         sop_class=_first_text(header, "SOPClassUID"),
         modality=_first_text(header, "Modality").upper(),
         chest=classify(BODY_PART_RULES, header),
-        position=classify(PROJECTION_RULES, header),
+        position=weigh_films([film])[0],
+        film=film,
         species=classify_species(header),
         age=read_age(header),
         intent=_first_text(header, "PresentationIntentType").upper(),

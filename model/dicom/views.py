@@ -6,7 +6,7 @@ It works on headers only: `model.dicom.instances` holds what a header says of an
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from model.case import MAX_VIEWS
@@ -14,6 +14,7 @@ from model.dicom.evidence import FRONTAL, LATERAL, NO, UNKNOWN, YES, Classificat
 from model.dicom.exposures import find_copies
 from model.dicom.instances import Instance, Rendering
 from model.dicom.patients import ANIMAL, HUMAN, Age, combine_ages
+from model.dicom.projection import weigh_films
 from model.dicom.reasons import NOTED, NOTES, SENTENCES, Reason
 
 _RENDERING_NOTES = {
@@ -133,6 +134,11 @@ def choose_views(
     copy_ids = {id(i) for i, _ in copies}
     usable = [i for i in usable if id(i) not in copy_ids]
 
+    usable = _weigh_together(usable)
+    unwanted = [(i, r) for i in usable if (r := _position_exclusion(i, use, settings))]
+    excluded += [ExcludedInstance(i, reason) for i, reason in unwanted]
+    usable = [i for i in usable if _position_exclusion(i, use, settings) is None]
+
     if any(i.chest.answer == YES for i in usable) and settings.unknown_chest != "draft":
         uncertain = [i for i in usable if i.chest.answer == UNKNOWN]
         excluded += [ExcludedInstance(i, Reason.UNKNOWN_BODY_PART) for i in uncertain]
@@ -203,7 +209,6 @@ def _exclusion(
     instance: Instance, patient: _Patient, use: IntendedUse, settings: ViewSettings
 ) -> Reason | None:
     """Return the first reason in the instance's own header that keeps it from being a view."""
-    position = instance.position.answer
     chest = instance.chest.answer
     checks: tuple[tuple[Reason, bool], ...] = (
         (Reason.NOT_AN_IMAGE, not instance.rows or not instance.columns),
@@ -215,10 +220,27 @@ def _exclusion(
         (Reason.UNKNOWN_BODY_PART, chest == UNKNOWN and settings.unknown_chest == "skip"),
         (Reason.NOT_HUMAN, patient.species.answer == ANIMAL),
         (Reason.TOO_YOUNG, patient.age.is_below(use.least_age)),
-        (Reason.VIEW_NOT_WANTED, position != UNKNOWN and position not in use.views),
-        (Reason.UNKNOWN_VIEW, position == UNKNOWN and settings.unknown_view == "skip"),
     )
     return instance.fault or next((reason for reason, applies in checks if applies), None)
+
+
+def _weigh_together(films: Sequence[Instance]) -> list[Instance]:
+    """Return the films with the positions that all of them say together."""
+    headers = [i.film for i in films]
+    if None in headers:
+        return list(films)
+    positions = weigh_films([film for film in headers if film is not None])
+    return [replace(i, position=position) for i, position in zip(films, positions, strict=True)]
+
+
+def _position_exclusion(
+    instance: Instance, use: IntendedUse, settings: ViewSettings
+) -> Reason | None:
+    """Return the reason in the instance's position that keeps it from being a view."""
+    position = instance.position.answer
+    if position == UNKNOWN:
+        return Reason.UNKNOWN_VIEW if settings.unknown_view == "skip" else None
+    return None if position in use.views else Reason.VIEW_NOT_WANTED
 
 
 def _choice_without_views(excluded: list[ExcludedInstance]) -> ViewChoice:

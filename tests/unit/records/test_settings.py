@@ -104,3 +104,13 @@ def test_the_data_folder_follows_xdg(monkeypatch, tmp_path):
     assert default_data_dir() == tmp_path / "nightdraft"
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert default_data_dir() == Path("/var/lib/nightdraft")
+
+
+def test_the_trust_in_view_positions(monkeypatch):
+    monkeypatch.setenv("NIGHTDRAFT_VIEW_POSITION_TRUST", "DigitalDiagnost=Always, CR-IR 359=never")
+    trust = read_settings().view_position_trust
+    assert trust == {"DigitalDiagnost": "always", "CR-IR 359": "never"}
+    for wrong in ("DigitalDiagnost", "DigitalDiagnost=sometimes"):
+        monkeypatch.setenv("NIGHTDRAFT_VIEW_POSITION_TRUST", wrong)
+        with pytest.raises(SettingsError, match="VIEW_POSITION_TRUST"):
+            read_settings()

@@ -115,6 +115,24 @@ def test_a_person_decides_about_an_age_that_contradicts_itself(study):
     )
 
 
+def test_a_site_says_whose_view_position_counts(study):
+    (frontal, lateral), write = study
+    for dataset in (frontal, lateral):
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = (
+            "1.2.840.10008.5.1.4.1.1.1"  # CR, where PA may be a default
+        )
+        dataset.ManufacturerModelName = "Xmatic 3"
+        dataset.SeriesDescription, dataset.ViewPosition = "CHEST", "PA"
+        dataset.StudyInstanceUID = frontal.StudyInstanceUID
+    frontal.ViewCodeSequence = lateral.ViewCodeSequence = None
+    frontal.PatientOrientation = lateral.PatientOrientation = None
+    images = write()[:1]
+    assert [view.position for view in build(images).case.views] == ["unknown"]
+    trusted = build(images, view_position_trust="Xmatic 3=always")
+    assert [view.position for view in trusted.case.views] == ["frontal"]
+    assert trusted.provenance["views"][0]["position"] == "frontal"
+
+
 def test_a_person_decides_whether_it_is_a_human(study):
     datasets, write = study
     for dataset in datasets:

@@ -21,6 +21,9 @@ from model.dicom.evidence import (
     clean_text,
     read_texts,
 )
+from model.dicom.projection import read_film, weigh_films
+
+CR, DX = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1"
 
 
 def code(value: str = "", meaning: str = "") -> dict[str, str]:
@@ -150,18 +153,22 @@ PROJECTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"ViewPosition": "PA", "PatientOrientation": ["L", "F"]}, UNKNOWN, FRONTAL),  # one group
     ({"ViewPosition": "PA", "Rows": 1000, "Columns": 1051}, FRONTAL, FRONTAL),  # two groups
     ({"PatientOrientation": ["R", "F"], "Rows": 2000, "Columns": 2500}, FRONTAL, FRONTAL),
-    ({"ViewPosition": "AP", "Rows": 1051, "Columns": 1000}, UNKNOWN, ""),  # two that disagree
+    ({"ViewPosition": "AP", "Rows": 1051, "Columns": 1000}, UNKNOWN, FRONTAL),  # they disagree
     ({"ViewPosition": "PA", "Rows": 1000, "Columns": 1050}, UNKNOWN, FRONTAL),  # not wide
     ({"Rows": 1000, "Columns": 1051}, UNKNOWN, FRONTAL),
     ({"Rows": 1051, "Columns": 1000}, UNKNOWN, LATERAL),
     ({"Rows": 0, "Columns": 1000}, UNKNOWN, ""),
     ({"Rows": "many", "Columns": 1000}, UNKNOWN, ""),
     # What decides is not changed by hints against it.
-    ({"ViewPosition": "LL", "Rows": 1000, "Columns": 1051}, LATERAL, ""),
+    ({"ViewPosition": "LL", "Rows": 1000, "Columns": 1051}, LATERAL, LATERAL),
     # Two that decide contradict each other; one line names both.
     ({"ViewPosition": "LL", "ProtocolName": "CHEST PA"}, UNKNOWN, ""),
     ({"SeriesDescription": "PA and lateral"}, UNKNOWN, ""),
     ({"SeriesDescription": "PA and lateral", "ViewPosition": "LL"}, LATERAL, LATERAL),
+    # A digital detector sets the position with the protocol: a portrait PA film is frontal.
+    ({"ViewPosition": "PA", "Rows": 1200, "Columns": 1000, "SOPClassUID": DX}, FRONTAL, FRONTAL),
+    ({"ViewPosition": "PA", "Rows": 1200, "Columns": 1000, "SOPClassUID": CR}, UNKNOWN, LATERAL),
+    ({"ViewPosition": "PA", "SOPClassUID": DX, "SeriesDescription": "LAT"}, LATERAL, LATERAL),
     ({}, UNKNOWN, ""),
 ]
 
@@ -174,7 +181,7 @@ def test_body_part(header: dict[str, Any], answer: str, leaning: str) -> None:
 
 @pytest.mark.parametrize(("header", "answer", "leaning"), PROJECTIONS, ids=str)
 def test_projection(header: dict[str, Any], answer: str, leaning: str) -> None:
-    classification = classify(PROJECTION_RULES, header)
+    (classification,) = weigh_films([read_film(header)])
     assert (classification.answer, classification.leaning) == (answer, leaning)
 
 
