@@ -84,9 +84,19 @@ bench: prove-load ## Slow: prove-load, and every other measurement of docs/devel
 	$(BIN)/nightdraft bench prepare --json build/prepare.json
 	$(BIN)/nightdraft bench model --json build/model.json --plot build/model.png
 
-.PHONY: prove-chaos
-prove-chaos: $(VENV)/.ready-to-test ## Slow: parts killed at every named point, many times
-	$(BIN)/pytest -q --timeout 3600 tests/prove
+# make prove-chaos KILLS=500 SEED=7 [BUNDLE=demo]: random kills instead; runs of several seeds are added up.
+.PHONY: prove-chaos prove-fsync
+prove-chaos: $(VENV)/.ready-to-test ## Slow: parts killed at every named point, or KILLS=n at random
+ifdef KILLS
+	$(BIN)/python -m tests.prove.random_kills --kills $(KILLS) --seed $(or $(SEED),1) \
+	    --bundle $(or $(BUNDLE),null) --out build/kills.jsonl
+	$(BIN)/python -m tests.prove.random_kills --total build/kills.jsonl
+else
+	$(BIN)/pytest -q --timeout 3600 tests/prove/test_chaos.py
+endif
+
+prove-fsync: $(VENV)/.ready-to-test ## Slow: a power cut at every moment loses nothing acknowledged (needs gcc)
+	$(BIN)/pytest -q --timeout 3600 tests/prove/test_fsync.py
 
 # Without the project's conftest and settings: the checks run where only torch is (docs/develop/gpu-run.md).
 .PHONY: test-gpu gpu-run

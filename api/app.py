@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
 
+import anyio
 import anyio.to_thread
 import uvicorn
 from fastapi import FastAPI
@@ -30,7 +31,11 @@ from records.states import WARNING
 from records.telemetry import logger
 
 _THREADS = 20
-"""Requests that are answered at the same time; fewer than the database's connections."""
+"""Requests that are answered at the same time; with the probes, fewer than the database's
+connections."""
+
+_PROBE_THREADS = 3
+"""Calls of /readyz and /metrics that are answered at the same time, beside all other requests."""
 
 
 def make_app(settings: Settings) -> FastAPI:
@@ -52,7 +57,7 @@ def make_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.counts_cache = studies.CountsCache(studies.count_studies)
+    app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
     app.add_middleware(RequestGuard, host_names=(settings.serve_host, *settings.serve_names))
     add_problem_handlers(app)
     for module in (studies, holds, health, images, pages):

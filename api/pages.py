@@ -22,17 +22,21 @@ from api.rendering import render
 from api.schemas import (
     BulkDecisionRequest,
     DecisionRequest,
+    EventMark,
     OpenHold,
     ReinstatementRequest,
     SearchText,
     WithdrawalRequest,
 )
-from api.studies import CountsCache, StudyRecord, decide, load_study, reinstate, withdraw
+from api.studies import StudyRecord, count_studies, decide, load_study, reinstate, withdraw
 from records.database.session import unit_of_work
+from records.database.tables import Hold
 from records.operations import overview, refusals
 from records.states import Decision, EventKind, HoldReason, InstanceState, VisibleState
 from records.workflow import holds as hold_rows
 from records.workflow import requests, studies, worklist
+from records.workflow.search import MATCHES
+from records.workflow.worklist import WorklistRow
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -64,20 +68,20 @@ class WorklistQuery(BaseModel):
 
 
 @router.get("/")
-def show_worklist(request: Request, query: Annotated[WorklistQuery, Query()]) -> str:
+def show_worklist(query: Annotated[WorklistQuery, Query()]) -> str:
     """The worklist, newest arrival first."""
-    live, _ = _render_live(query, request.app.state.counts_cache)
+    live, _ = _render_live(query)
     return render("worklist.html", query=query, live=live)
 
 
 @router.get("/live")
-def show_live(request: Request, query: Annotated[WorklistQuery, Query()]) -> Response:
+def show_live(query: Annotated[WorklistQuery, Query()]) -> Response:
     """The part of the worklist that changes; 204 where nothing changed, so the page stays still."""
-    html, digest = _render_live(query, request.app.state.counts_cache)
+    html, digest = _render_live(query)
     return Response(status_code=204) if digest == query.seen else HTMLResponse(html)
 
 
-def _render_live(query: WorklistQuery, counts_cache: CountsCache) -> tuple[str, str]:
+def _render_live(query: WorklistQuery) -> tuple[str, str]:
     """The HTML of the part that changes, and its digest."""
     with unit_of_work() as session:
         values = {
@@ -85,8 +89,9 @@ def _render_live(query: WorklistQuery, counts_cache: CountsCache) -> tuple[str, 
             "page": worklist.read_page(
                 session, state=query.state, after=query.after, limit=PAGE_SIZE, search=query.words
             ),
-            "counts": counts_cache.get(session),
+            "counts": count_studies(session),
             "parts": overview.read_parts(session),
+            "matches_shown": MATCHES,
             "refused": sum(refusals.count_by_reason(session).values()),
             "expected_parts": overview.EXPECTED_PARTS,
         }
@@ -143,10 +148,10 @@ def post_decisions(fields: FormFields) -> Response:
 
 
 @router.get("/studies/{study}")
-def show_study(study: uuid.UUID) -> str:
+def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = None) -> str:
     """One study: whose it is, its images, its draft under the warning, and what may be done."""
     with unit_of_work() as session:
-        record = load_study(session, str(study))
+        record = load_study(session, str(study), before)
     row, draft = record.row, record.current_draft
     return render(
         "study.html",
@@ -163,7 +168,8 @@ def show_study(study: uuid.UUID) -> str:
         images=_study_images(record),
         kept_aside=[i for i in record.instances if i.state != InstanceState.KEPT],
         decisions=_offered_decisions(record.open_holds),
-        seen=_study_digest(record),
+        seen=_study_digest(row, record.holds),
+        before=before,
     )
 
 
@@ -171,10 +177,11 @@ def show_study(study: uuid.UUID) -> str:
 def show_change(study: uuid.UUID, seen: Annotated[str, Query(max_length=64)]) -> Response:
     """A line that the study has changed; 204 where it is still what the page shows."""
     with unit_of_work() as session:
-        record = load_study(session, str(study))
-    if _study_digest(record) == seen:
+        row = worklist.read_row(session, studies.get_by_uid(session, str(study)).id)
+        digest = _study_digest(row, hold_rows.list_by_study(session, row.id))
+    if digest == seen:
         return Response(status_code=204)
-    return HTMLResponse(render("changed.html", row=record.row))
+    return HTMLResponse(render("changed.html", row=row))
 
 
 @router.post("/studies/{study}/decision")
@@ -275,10 +282,9 @@ def _study_images(record: StudyRecord) -> list[dict[str, Any]]:
     ]
 
 
-def _study_digest(record: StudyRecord) -> str:
+def _study_digest(row: WorklistRow, study_holds: Sequence[Hold]) -> str:
     """A digest of what a reader was shown: another state, draft, image or hold gives another."""
-    row = record.row
-    hold_ids = sorted(str(hold.id) for hold in record.open_holds)
+    hold_ids = sorted(str(hold.id) for hold in study_holds if hold.decision is None)
     return _digest(
         f"{row.state} {row.reason} {row.revision} {row.draft_id} {row.instance_count} {hold_ids}"
     )

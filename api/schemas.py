@@ -36,6 +36,8 @@ _MANY_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 SearchText = Annotated[str, StringConstraints(max_length=100, pattern=_ONE_LINE)]
 StudyUid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.-]{1,64}$")]
 """A Study Instance UID (0020,000D), or our own id of the study."""
+EventMark = Annotated[int, Field(ge=1, lt=2**63)]
+"""The id of a line of a timeline."""
 
 
 PersonName = Annotated[
@@ -136,10 +138,14 @@ class StudySummary(_FromRow):
 
 
 class StudyPage(BaseModel):
-    """Studies, the newest arrival first; `next` is the `after` of the following page."""
+    """Studies, the newest arrival first; `next` is the `after` of the following page.
+
+    capped: the search found more studies than it gives; write more of the number or name.
+    """
 
     studies: list[StudySummary]
     next: str | None
+    capped: bool
 
 
 class SentenceConfidence(_FromRow):
@@ -423,7 +429,11 @@ class Event(_FromRow):
 
 
 class StudyDetail(BaseModel):
-    """One study with everything that is known of it. drafts: newest first."""
+    """One study with everything that is known of it. drafts: newest first.
+
+    timeline: its newest lines, oldest of them first. earlier: the `before` of the lines before
+    these; null where there are none.
+    """
 
     study: StudySummary
     instances: list[Instance]
@@ -432,6 +442,7 @@ class StudyDetail(BaseModel):
     rejections: list[Rejection]
     changes: list[StudyChange]
     timeline: list[Event]
+    earlier: int | None
 
 
 class Counts(BaseModel):

@@ -5,13 +5,11 @@ The pages read and decide through the same functions.
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
 from api import schemas
@@ -20,6 +18,7 @@ from api.problems import problem_responses
 from api.schemas import (
     Counts,
     DecisionRequest,
+    EventMark,
     Parts,
     Refusal,
     ReinstatementRequest,
@@ -52,7 +51,12 @@ router = APIRouter(prefix="/api", tags=["studies"])
 
 @dataclass(frozen=True, slots=True)
 class StudyRecord:
-    """One study with everything that is known of it, as rows."""
+    """One study with everything that is known of it, as rows.
+
+    Attributes:
+        timeline: the newest lines of the timeline, or those before the mark that was asked for.
+        earlier: the mark of the lines before these; None where there are none.
+    """
 
     row: WorklistRow
     instances: Sequence[Instance]
@@ -62,6 +66,7 @@ class StudyRecord:
     changes: Sequence[StudyChange]
     open_holds: Sequence[schemas.OpenHold]
     timeline: Sequence[Event]
+    earlier: int | None
 
     @property
     def current_draft(self) -> Draft | None:
@@ -69,12 +74,13 @@ class StudyRecord:
         return next((draft for draft in self.drafts if draft.id == self.row.draft_id), None)
 
 
-def load_study(session: Session, uid: str) -> StudyRecord:
+def load_study(session: Session, uid: str, before: int | None = None) -> StudyRecord:
     """Read everything of one study.
 
     Args:
         session: the caller's transaction.
         uid: its Study Instance UID, or our id.
+        before: the mark before which the timeline's lines are read; None reads the newest ones.
 
     Raises:
         NotFound: no such study.
@@ -82,6 +88,9 @@ def load_study(session: Session, uid: str) -> StudyRecord:
     study = studies.get_by_uid(session, uid)
     id_ = study.id
     all_holds = holds.list_by_study(session, id_)
+    # One line more than is shown tells whether there are earlier ones.
+    lines = events.timeline(session, id_, before=before, limit=events.TIMELINE_LINES + 1)
+    shown = lines[-events.TIMELINE_LINES :]
     return StudyRecord(
         row=worklist.read_row(session, id_),
         instances=studies.list_instances(session, id_),
@@ -90,51 +99,14 @@ def load_study(session: Session, uid: str) -> StudyRecord:
         rejections=rejections.list_by_study(session, study.study_instance_uid),
         changes=corrections.list_changes(session, id_),
         open_holds=describe(session, [hold for hold in all_holds if hold.decision is None]),
-        timeline=events.timeline(session, id_),
+        timeline=shown,
+        earlier=shown[0].id if len(lines) > len(shown) else None,
     )
 
 
 def count_studies(session: Session) -> Counts:
     """Count the studies by state, with the time left at the present pace."""
     return Counts.from_workload(overview.read_workload(session))
-
-
-class CountsCache:
-    """The counts that every open page asks for every two seconds.
-
-    Counting millions of studies takes the database a second. A count that was slow is therefore
-    used for ten times as long as it took, and one that is under way serves all who ask meanwhile.
-
-    Args:
-        read_counts: reads the counts from the database.
-        clock: a monotonic clock, in seconds.
-    """
-
-    SLOW_SECONDS = 0.5
-    """A count that took no longer than this is not used again."""
-    REUSE_FACTOR = 10.0
-
-    def __init__(
-        self,
-        read_counts: Callable[[Session], Counts],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._read_counts = read_counts
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._counts: Counts | None = None
-        self._valid_until = 0.0
-
-    def get(self, session: Session) -> Counts:
-        """Studies by state, and the time left at the present pace."""
-        with self._lock:
-            start = self._clock()
-            if self._counts is None or start >= self._valid_until:
-                self._counts = self._read_counts(session)
-                seconds = self._clock() - start
-                is_slow = seconds > self.SLOW_SECONDS
-                self._valid_until = start + (seconds * self.REUSE_FACTOR if is_slow else 0.0)
-            return self._counts
 
 
 def decide(session: Session, uid: str, decision: DecisionRequest) -> None:
@@ -180,20 +152,33 @@ def list_studies(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     words: Annotated[
         SearchText,
-        Query(description="Part of a patient id or name, accession number or study UID."),
+        Query(
+            description="A patient id, accession number or study UID; the beginning of an id, a "
+            "number or a name; or whole words of these, in any order."
+        ),
     ] = "",
 ) -> StudyPage:
     """Studies with their states and drafts, the newest arrival first."""
     with unit_of_work() as session:
         page = worklist.read_page(session, state=state, after=after, limit=limit, search=words)
-    return StudyPage(studies=[StudySummary.from_row(row) for row in page.rows], next=page.next)
+    return StudyPage(
+        studies=[StudySummary.from_row(row) for row in page.rows],
+        next=page.next,
+        capped=page.matches is not None and page.matches.capped,
+    )
 
 
 @router.get("/studies/{uid}", responses=problem_responses(404, 422))
-def read_study(uid: StudyUid) -> StudyDetail:
-    """One study with its instances, drafts, holds and timeline."""
+def read_study(
+    uid: StudyUid,
+    before: Annotated[
+        EventMark | None,
+        Query(description="`earlier` of an answer: earlier lines of the timeline."),
+    ] = None,
+) -> StudyDetail:
+    """One study with its instances, drafts, holds and the newest lines of its timeline."""
     with unit_of_work() as session:
-        record = load_study(session, uid)
+        record = load_study(session, uid, before)
     return StudyDetail(
         study=StudySummary.from_row(record.row),
         instances=[schemas.Instance.from_row(instance) for instance in record.instances],
@@ -202,6 +187,7 @@ def read_study(uid: StudyUid) -> StudyDetail:
         rejections=[schemas.Rejection.from_row(rejection) for rejection in record.rejections],
         changes=[schemas.StudyChange.model_validate(change) for change in record.changes],
         timeline=[schemas.Event.from_row(event) for event in record.timeline],
+        earlier=record.earlier,
     )
 
 
@@ -258,11 +244,10 @@ def reinstate_films(uid: StudyUid, reinstatement: ReinstatementRequest) -> Study
 
 
 @router.get("/counts", responses=problem_responses())
-def read_counts(request: Request) -> Counts:
+def read_counts() -> Counts:
     """Studies by state, the pace, and the time left."""
-    counts_cache: CountsCache = request.app.state.counts_cache
     with unit_of_work() as session:
-        return counts_cache.get(session)
+        return count_studies(session)
 
 
 @router.get("/refusals", responses=problem_responses(422))

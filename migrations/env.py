@@ -9,7 +9,7 @@ from alembic import context
 from sqlalchemy import text
 
 import migrations
-from records.database.session import make_engine
+from records.database.session import make_engine, wait_without_limit
 from records.database.tables import Base
 from records.settings import settings
 
@@ -21,6 +21,7 @@ def run() -> None:
     callers_engine = context.config.attributes.get("engine")
     engine = callers_engine or make_engine(settings().address("database_url"))
     with engine.connect() as connection:
+        wait_without_limit(connection)
         context.configure(connection=connection, target_metadata=Base.metadata)
         with context.begin_transaction():
             # A busy table must not queue everybody else behind a migration that waits for it.

@@ -5,12 +5,17 @@ Celery keeps connections of its own; `transport_options` gives it the same limit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from records.errors import BrokerDown
 from records.settings import place_of, settings
@@ -21,17 +26,104 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 """A Redis that does not answer a command within this time counts as down."""
 
+SENTINEL_PORT = 26379
+"""The port of a Sentinel whose address names none."""
+
 DOWN = "Redis does not answer; the next sweep rings again"
 """The message where a bell could not be rung."""
 
 
+@dataclass(frozen=True)
+class SentinelAddress:
+    """A Redis behind Sentinels: where they are, and how to log in to the Redis that they name."""
+
+    sentinels: tuple[tuple[str, int], ...]
+    username: str
+    password: str
+    db: int
+
+    def kombu_url(self) -> str:
+        """The address as kombu writes it: a URL for each Sentinel, the first with all the rest."""
+        login = ""
+        if self.username or self.password:
+            login = f"{quote(self.username, safe='')}:{quote(self.password, safe='')}@"
+        urls = [f"sentinel://{_bracketed(host)}:{port}/{self.db}" for host, port in self.sentinels]
+        urls[0] = urls[0].replace("://", f"://{login}", 1)
+        return ";".join(urls)
+
+
+def read_sentinel_address(url: str) -> SentinelAddress | None:
+    """The address in `sentinel://user:password@host1:26379,host2:26379/0`.
+
+    Celery's form with `;` between whole URLs is read, too. A port that is left out is 26379.
+
+    Returns:
+        None where the URL is of a Redis itself.
+
+    Raises:
+        BrokerDown: it is no address.
+    """
+    if not url.startswith("sentinel://"):
+        return None
+    parts = [urlsplit(part if "://" in part else f"sentinel://{part}") for part in url.split(";")]
+    try:
+        sentinels = [
+            (host.hostname or "", host.port or SENTINEL_PORT)
+            for part in parts
+            for host in (
+                urlsplit(f"sentinel://{entry}")
+                for entry in part.netloc.rpartition("@")[2].split(",")
+            )
+        ]
+        if not all(host for host, _ in sentinels):
+            raise ValueError(url)
+        login = parts[0].netloc.rpartition("@")[0]
+        username, _, password = login.partition(":")
+        db = int(parts[0].path.strip("/") or 0)
+    except ValueError:
+        raise BrokerDown(
+            "NIGHTDRAFT_REDIS_URL must be sentinel://:password@host1:26379,host2:26379/0"
+        ) from None
+    return SentinelAddress(tuple(sentinels), unquote(username), unquote(password), db)
+
+
 def make_client(url: str, timeout_seconds: float = ANSWER_SECONDS) -> redis.Redis:
-    """A client of the Redis at `url`; it connects at its first command."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=min(timeout_seconds, CONNECT_SECONDS),
+    """A client of the Redis at `url`; it connects at its first command.
+
+    Behind Sentinels it follows the Redis that they name as the master.
+    """
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": min(timeout_seconds, CONNECT_SECONDS),
+        # A connection that was idle for so long is tried before it is used again.
+        "health_check_interval": 10,
+        # Once more, for a connection that broke while it was idle; the default tries for long.
+        "retry": Retry(NoBackoff(), 1),
+    }
+    address = read_sentinel_address(url)
+    if address is None:
+        return redis.Redis.from_url(url, **options)
+    watched = Sentinel(  # type: ignore[no-untyped-call]  # redis types only parts of itself
+        list(address.sentinels), sentinel_kwargs=_sentinel_options(options)
     )
+    client: redis.Redis = watched.master_for(  # type: ignore[no-untyped-call]
+        settings().redis_master,
+        db=address.db,
+        username=address.username or None,
+        password=address.password or None,
+        **options,
+    )
+    return client
+
+
+def _sentinel_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of connections to the Sentinels themselves."""
+    password = settings().redis_sentinel_password
+    return {**options, **({"password": password} if password else {})}
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 @contextmanager
@@ -78,12 +170,32 @@ def queue_length(queue: str) -> int:
 
 
 def transport_options() -> dict[str, Any]:
-    """The limits of Celery's own connections, which also wait for messages and so need longer."""
-    return {
-        "socket_timeout": 30,
-        "socket_connect_timeout": int(CONNECT_SECONDS),
+    """The limits of Celery's own connections, and what it must know to find a Redis by Sentinels.
+
+    A message is waited for one second at a time, so a Redis that is silent for longer hangs.
+    """
+    sockets: dict[str, Any] = {
+        "socket_timeout": 2 * ANSWER_SECONDS,
+        "socket_connect_timeout": CONNECT_SECONDS,
         "socket_keepalive": True,
     }
+    return {
+        **sockets,
+        "health_check_interval": int(ANSWER_SECONDS),
+        "master_name": settings().redis_master,
+        "sentinel_kwargs": _sentinel_options(sockets),
+    }
+
+
+def celery_url(address: str) -> str:
+    """The address of Redis as kombu writes it.
+
+    A Unix socket is redis+socket:///path, not unix:///path. Sentinels are a URL each.
+    """
+    if address.startswith("unix://"):
+        return "redis+socket://" + address.removeprefix("unix://")
+    sentinel = read_sentinel_address(address)
+    return sentinel.kombu_url() if sentinel else address
 
 
 @lru_cache(maxsize=1)

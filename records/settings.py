@@ -83,8 +83,48 @@ class Settings(BaseSettings):
     redis_url: str = Field(
         json_schema_extra=EVERYDAY,
         default="",
-        description="Redis, as `redis://host:6379/0`. "
+        description="Redis, as `redis://host:6379/0`; with Sentinels as "
+        "`sentinel://:password@host1:26379,host2:26379/0`. "
         "Empty: the embedded server of the station on this data folder.",
+    )
+    redis_master: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="mymaster",
+        description="Name of the Redis that Sentinels watch; it counts where "
+        "`NIGHTDRAFT_REDIS_URL` begins with `sentinel://`.",
+    )
+    redis_sentinel_password: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Password of the Sentinels themselves; empty where they have none.",
+    )
+    database_statement_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=20.0,
+        gt=0,
+        description="PostgreSQL ends a statement after so long. A server that is silent for five "
+        "seconds longer counts as down: a sender is then answered 0xA700.",
+    )
+    database_lock_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=10.0,
+        gt=0,
+        description="PostgreSQL ends a statement that waits so long for a row that another "
+        "transaction holds.",
+    )
+    database_idle_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=60.0,
+        gt=0,
+        description="PostgreSQL ends a transaction whose client does nothing for so long, so that "
+        "a process that is frozen holds no study.",
+    )
+    database_network_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=10.0,
+        ge=1,
+        description="A TCP connection to PostgreSQL or Redis whose other end is gone is noticed "
+        "after about so long (TCP_USER_TIMEOUT, keepalives).",
     )
     log_format: Literal["text", "json"] = Field(
         json_schema_extra=ADVANCED,
@@ -459,6 +499,8 @@ def place_of(url: str) -> str:
     """Where an address points, as `host:port` or a socket's path, without user and password."""
     try:
         parts = urlsplit(url)
+        if parts.scheme == "sentinel":
+            return parts.netloc.rpartition("@")[2]
         port = parts.port
     except ValueError:
         return "its address"

@@ -299,6 +299,14 @@ class VisibleState(StrEnum):
     CANCELLED = "CANCELLED"  # a person decided against a draft
 
 
+class TallyKind(StrEnum):
+    """What is counted as it happens, so that a number is read and no rows are counted."""
+
+    STUDIES = "STUDIES"  # studies that are there, by listed state
+    DRAFTS = "DRAFTS"  # drafts that were ever saved
+    REFUSALS = "REFUSALS"  # what was ever refused, by reason
+
+
 ENDED = (
     VisibleState.DRAFTED,
     VisibleState.SKIPPED,

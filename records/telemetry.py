@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -61,6 +62,20 @@ class _NoTracebacks(logging.Filter):
         return True
 
 
+class _StandardError:
+    """Writes lines to standard error as it is at that moment; one that cannot be written is lost.
+
+    A full disk or a terminal that is gone must not break the work that a line tells of.
+    """
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        with suppress(OSError, ValueError):
+            print(line, file=sys.stderr, flush=True)
+
+    debug = info = warning = error = critical = msg
+
+
 def set_up_logs(form: str = "text", level: str = "info", part: str = "") -> None:
     """Send all logs of this process to standard error.
 
@@ -81,8 +96,7 @@ def set_up_logs(form: str = "text", level: str = "info", part: str = "") -> None
             else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        # Standard error as it is when a line is written, not as it was when this was called.
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        logger_factory=lambda *_: _StandardError(),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.clear_contextvars()

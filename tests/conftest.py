@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import psycopg2
 import pytest
@@ -22,10 +23,11 @@ from pynetdicom.transport import AssociationSocket
 
 import migrations
 from nightdraft.station.embedded import EmbeddedServers
-from nightdraft.station.embedded import free_port as any_free_port
+from nightdraft.station.wheels import free_port as any_free_port
 from records.blobs import Blobs
 from records.database.session import engine, forget_engine, make_engine
 from records.settings import settings
+from tests.support.byte_proxy import ByteProxy
 
 _TEMPLATE = "template_migrated"
 _numbers = itertools.count(1)
@@ -139,6 +141,21 @@ def broker(servers: EmbeddedServers, setting: Callable[..., None]) -> Iterator[s
     setting(redis_url=servers.redis_url)
     yield servers.redis_url
     servers.restart_dead()
+
+
+@pytest.fixture
+def database_proxy(
+    database: str, short_folder: Callable[[], Path], setting: Callable[..., None]
+) -> Iterator[ByteProxy]:
+    """A proxy before `database`, over which NIGHTDRAFT_DATABASE_URL now goes."""
+    folder = short_folder()
+    sockets = unquote(database.rpartition("host=")[2])
+    name = ".s.PGSQL.5432"
+    with ByteProxy(f"{sockets}/{name}", f"{folder}/{name}") as proxy:
+        proxy.url = f"{database.rpartition('host=')[0]}host={quote(str(folder))}"
+        setting(database_url=proxy.url)
+        yield proxy
+        _read_settings_again()
 
 
 @pytest.fixture

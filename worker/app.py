@@ -12,7 +12,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from records.broker import transport_options
+from records.broker import celery_url, transport_options
 from records.database.session import forget_engine
 from records.settings import settings
 
@@ -37,7 +37,7 @@ def configuration() -> dict[str, Any]:
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
         # ---- Delivery: at most once, and the sweep rings again ----
-        "broker_url": broker_url(config.address("redis_url")),
+        "broker_url": celery_url(config.address("redis_url")),
         # A bell is gone once it is received. acks_late with reject_on_worker_lost ran a poison task
         # seven times in eight seconds; attempts are counted in Postgres instead.
         "task_acks_late": False,
@@ -92,13 +92,6 @@ def configuration() -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
     }
-
-
-def broker_url(address: str) -> str:
-    """The address as kombu writes it: a Unix socket is redis+socket:///path, not unix:///path."""
-    if address.startswith("unix://"):
-        return "redis+socket://" + address.removeprefix("unix://")
-    return address
 
 
 app = Celery("nightdraft", include=["worker.tasks"], set_as_current=False)

@@ -12,7 +12,6 @@ The leases that are left when the block ends, for whatever reason, are released 
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import uuid
@@ -23,11 +22,15 @@ from types import TracebackType
 from sqlalchemy.orm import Session
 
 from records.database.session import unit_of_work
-from records.errors import NightdraftError, safe_text
+from records.errors import DatabaseDown, NightdraftError, safe_text
 from records.settings import settings
 from records.telemetry import logger
 from records.workflow import leases
 from records.workflow.leases import Lease
+from worker.watchdog import Watchdog
+
+_JOIN_SECONDS = 5.0
+"""How long the end waits for a renewal that is under way."""
 
 
 class LeaseRenewer:
@@ -35,7 +38,6 @@ class LeaseRenewer:
 
     def __init__(self) -> None:
         self._lease_seconds = settings().lease_seconds
-        self._stuck_seconds = settings().stuck_seconds
         self._held: dict[uuid.UUID, Lease] = {}
         self._lost: set[uuid.UUID] = set()
         # Held over every transaction: a renewal and a group's save would lock the same rows in
@@ -44,9 +46,11 @@ class LeaseRenewer:
         self._stopped = threading.Event()
         self._progress_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="lease renewer", daemon=True)
+        self._watchdog = Watchdog("claimed studies", settings().stuck_seconds, self._idle_seconds)
 
     def __enter__(self) -> LeaseRenewer:
         self._thread.start()
+        self._watchdog.start()
         return self
 
     def __exit__(
@@ -56,13 +60,17 @@ class LeaseRenewer:
         traceback: TracebackType | None,
     ) -> None:
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(_JOIN_SECONDS)
         reason = f"the worker ended: {safe_text(error)}" if error else "the worker was stopped"
         try:
+            if self._thread.is_alive():
+                raise DatabaseDown("the last renewal still waits for PostgreSQL")
             self.release(list(self._held.values()), reason)
         except NightdraftError as failure:
             # The leases run out by themselves. The error that ended the block is the one to raise.
             logger().warning("leases could not be given back", error=safe_text(failure))
+        finally:
+            self._watchdog.stop()
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -96,16 +104,14 @@ class LeaseRenewer:
                 leases.release(session, held, reason, suspect=suspect)
             self.remove(*held)
 
+    def _idle_seconds(self) -> float | None:
+        """How long nothing was claimed or finished while leases are held. Takes no lock."""
+        return time.monotonic() - self._progress_at if self._held else None
+
     def _run(self) -> None:
         while not self._stopped.wait(self._lease_seconds / 3):
             with self._writing:
                 held = list(self._held.values())
-                if held and time.monotonic() - self._progress_at > self._stuck_seconds:
-                    # A hung driver or decoder cannot be interrupted. When the process ends like
-                    # this the leases run out. Then each study is claimed alone, which shows
-                    # the one at fault.
-                    logger().error("the worker hangs, and ends itself", count=len(held))
-                    os._exit(1)
                 try:
                     with unit_of_work() as session:
                         renewed = leases.renew(session, held, self._lease_seconds)

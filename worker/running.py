@@ -28,10 +28,10 @@ from records.database.session import database_time, unit_of_work
 from records.errors import SettingsError
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import settings
-from records.telemetry import logger
 from worker import stopping, tasks
 from worker.app import app
 from worker.preparing import served_manifest
+from worker.watchdog import Watchdog
 
 Part = Literal["prepare", "draft", "sweep"]
 
@@ -74,17 +74,24 @@ def run_worker(part: Part) -> int:
         part,
         lambda: facts | tasks.heartbeat_facts(),
         seconds=BEAT_SECONDS,
-        after_beat=_watch_clock if part == "sweep" else None,
+    )
+    watchdog = Watchdog(
+        "sweeps",
+        max(60.0, 20 * settings().sweep_seconds),
+        _seconds_since_sweep,
+        stopping.stop_worker,
     )
     beat = EmbeddedService(app, thread=True, scheduler_cls=Scheduler) if part == "sweep" else None
     with heartbeat:
         if beat is not None:
             beat.start()
+            watchdog.start()
         try:
             worker.start()
         finally:
             if beat is not None:
                 beat.stop()
+            watchdog.stop()
     return 1 if stopping.has_failed() else int(worker.exitcode or 0)
 
 
@@ -117,12 +124,9 @@ def _static_facts(part: Part, processes: int) -> dict[str, Any]:
     return facts | ({"processes": processes} if part == "prepare" else {})
 
 
-def _watch_clock() -> None:
-    """End a sweep worker that no longer sweeps, so that its supervisor starts it anew."""
-    silent = time.monotonic() - tasks.last_sweep
-    if silent > max(60.0, 20 * settings().sweep_seconds) and not stopping.is_stopping():
-        logger().error("no sweep was rung; the worker ends, to start anew", seconds=round(silent))
-        stopping.stop_worker()
+def _seconds_since_sweep() -> float | None:
+    """How long no sweep has begun; a sweep worker that no longer sweeps is started anew."""
+    return None if stopping.is_stopping() else time.monotonic() - tasks.last_sweep
 
 
 def _die_with_parent(**_: Any) -> None:

@@ -13,7 +13,7 @@ from records.operations import heartbeats
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
-from records.workflow import events, leases, requests, studies
+from records.workflow import events, leases, requests, studies, tallies
 from worker import bells
 from worker.circuit_breaker import is_stopped, trip
 
@@ -43,6 +43,7 @@ def sweep() -> SweepResult:
     finally:
         with unit_of_work() as session:
             heartbeats.delete_stale(session)
+            tallies.fold(session)
         if any(asdict(result).values()):
             logger().info(
                 "swept",

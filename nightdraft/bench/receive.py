@@ -32,8 +32,9 @@ from rich.text import Text
 
 from nightdraft.bench.machine import machine_facts, summarise
 from nightdraft.phantom_studies import FIRST_SEED
-from nightdraft.station.embedded import EmbeddedServers, free_port
+from nightdraft.station.embedded import EmbeddedServers
 from nightdraft.station.processes import end_processes
+from nightdraft.station.wheels import free_port
 from records.errors import PartError
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom

@@ -14,6 +14,9 @@ from nightdraft.cli.options import apply_options, console, print_line, setting_o
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+SMALLEST_GROWTH = 2000
+"""Fewer studies than that are used up by the operations that are timed."""
+
 bench = typer.Typer(help="Measure.", no_args_is_help=True)
 
 
@@ -54,6 +57,29 @@ def bench_prepare(
     from nightdraft.bench.prepare import measure, render
 
     _report(measure(runs, print_line), render, json_)
+
+
+@bench.command("growth")
+def bench_growth(
+    rows: Annotated[
+        str, typer.Option(help="How many studies, one measurement each: numbers with commas.")
+    ] = "10000,1000000",
+    runs: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 7,
+    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+) -> None:
+    """Time what listener, workers, sweep and pages do among few and among millions of studies."""
+    from nightdraft.bench.growth import measure, render
+
+    try:
+        sizes = [int(number) for number in rows.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < SMALLEST_GROWTH:
+        raise typer.BadParameter(
+            f"give numbers of at least {SMALLEST_GROWTH:,}, such as 10000,1000000",
+            param_hint="--rows",
+        )
+    _report(measure(sizes, runs, print_line), render, json_)
 
 
 @bench.command("feed")

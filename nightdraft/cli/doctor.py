@@ -15,6 +15,7 @@ from rich.text import Text
 
 from nightdraft.station import checks
 from nightdraft.station.station import PARTS, listener_address, page_address, read_addresses
+from nightdraft.station.waits import read_waits
 from records.errors import NightdraftError, NotAllowed, PartError, safe_text
 from records.settings import Settings
 
@@ -55,6 +56,7 @@ def run_checks(settings: Settings, part: str | None = None) -> list[CheckResult]
             "tables": checks.check_migrations,
             "broker": partial(checks.check_broker, settings),
             "bundle": partial(_bundle, settings),
+            "station": partial(_station, settings),
             "alarms": _alarms,
             "stored files": partial(_stored_files, settings),
         }
@@ -133,6 +135,18 @@ def _bundle(settings: Settings) -> str:
         with suppress(PartError):
             bundle = str(read_addresses(settings.data_dir).get("bundle", ""))
     return checks.check_bundle(bundle)
+
+
+def _station(settings: Settings) -> str:
+    if waits := read_waits(settings.data_dir):
+        raise PartError(
+            "it waits, and goes on by itself: "
+            + "; ".join(f"for {name}: {sentence}" for name, sentence in waits.items())
+        )
+    try:
+        return f"runs as process {read_addresses(settings.data_dir)['pid']}, and waits for nothing"
+    except PartError:
+        return f"none runs on {settings.data_dir}"
 
 
 def _alarms() -> str:

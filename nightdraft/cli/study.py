@@ -47,7 +47,10 @@ def render_study(session: Session, uid: str) -> RenderableType:
     for hold in open_holds:
         sections += _render_hold(session, hold, row.study_instance_uid)
     timeline = Table(box=None, show_header=False, pad_edge=False)
-    for event in events.timeline(session, study.id):
+    lines = events.timeline(session, study.id, limit=events.TIMELINE_LINES + 1)
+    if len(lines) > events.TIMELINE_LINES:
+        timeline.add_row(Text("..."), "", Text("the study's page and REST show the earlier lines"))
+    for event in lines[-events.TIMELINE_LINES :]:
         at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         timeline.add_row(Text(at, style="dim"), event.kind, Text(event.detail))
     sections += [Text(), timeline]

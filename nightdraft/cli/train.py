@@ -231,7 +231,7 @@ def _train(
         adapters,
         about,
         score=score,
-        head=HeadConfig(seed=options.seed) if options.head else None,
+        head=None if options.no_head else HeadConfig(seed=options.seed),
         overwrite=overwrite,
     )
     pipeline.remove_prepared()

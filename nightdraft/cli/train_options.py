@@ -85,7 +85,7 @@ class TrainOptions(BaseModel):
     save_every: int = Field(200, ge=0, description="Steps between checkpoints.")
     validate_every: int = Field(0, ge=0, description="Steps between validations; 0: at the end.")
     seed: int = Field(0, ge=0, description="Seed of every random draw.")
-    head: bool = Field(True, description="Fit a finding head, for the support of drafts.")
+    no_head: bool = Field(False, description="Fit no finding head.")
     score: int = Field(200, ge=0, description="Studies of the test split to score it on.")
 
 

@@ -44,11 +44,18 @@ def check_disk(settings: Settings) -> str:
 
     Raises:
         DiskFull: Less than NIGHTDRAFT_DISK_STOP_MB is left.
+        SettingsError: The whole disk is smaller than that.
     """
     folder = settings.data_dir
     while not folder.exists():
         folder = folder.parent
-    free = shutil.disk_usage(folder).free // 1_000_000
+    usage = shutil.disk_usage(folder)
+    free, total = usage.free // 1_000_000, usage.total // 1_000_000
+    if total < settings.disk_stop_mb:
+        raise SettingsError(
+            f"NIGHTDRAFT_DISK_STOP_MB={settings.disk_stop_mb} is more than the whole disk of "
+            f"{settings.data_dir} has, which is {total} MB"
+        )
     if free < settings.disk_stop_mb:
         raise DiskFull(
             f"{free} MB are left on the disk of {settings.data_dir}, less than "

@@ -152,9 +152,12 @@ class ChildProcesses:
 
     def _write(self) -> None:
         self._listed = [entry for entry in self._listed if psutil.pid_exists(entry[0])]
-        temporary = self._file.with_suffix(".new")
-        temporary.write_text(json.dumps(self._listed))
-        temporary.replace(self._file)
+        # A full disk must not keep a child from starting: where the list cannot be written, the
+        # kernel's signal to orphans is still there, and the next start of a child tries again.
+        with contextlib.suppress(OSError):
+            temporary = self._file.with_suffix(".new")
+            temporary.write_text(json.dumps(self._listed))
+            temporary.replace(self._file)
 
 
 def end_processes(

@@ -22,7 +22,7 @@ from nightdraft.station.checks import (
     check_disk,
     check_port_free,
 )
-from nightdraft.station.embedded import EmbeddedServers, free_port, make_data_dir
+from nightdraft.station.embedded import EmbeddedServers, make_data_dir
 from nightdraft.station.processes import ChildProcesses, exclusive_lock
 from nightdraft.station.supervisor import (
     POLL_SECONDS,
@@ -31,8 +31,10 @@ from nightdraft.station.supervisor import (
     draft_processes,
     stop_signals,
 )
-from records.errors import NightdraftError, PartError
-from records.settings import ADDRESSES, Settings
+from nightdraft.station.waits import DISK, WAITS, Waits, WaitWatch
+from nightdraft.station.wheels import free_port
+from records.errors import DiskFull, NightdraftError, PartError, safe_text
+from records.settings import ADDRESSES, Settings, read_settings
 
 PARTS: dict[str, tuple[str, ...]] = {
     "sweep": ("work", "sweep"),
@@ -54,6 +56,10 @@ def run_station(
 ) -> None:
     """Run everything until SIGTERM or Ctrl-C; when this returns, nothing is left running.
 
+    It ends by itself only at the start, and only by what does not become well by waiting: a wrong
+    setting, a port in use, a bundle that is missing, a server of somebody else that does not
+    answer. From then on it waits for whatever is missing, says for what, and goes on.
+
     It must be called in the main thread: signals arrive there, and the kernel ends the children of
     a thread that ends.
 
@@ -66,14 +72,17 @@ def run_station(
     Raises:
         NightdraftError: Something is missing or wrong; its text is one line that says what.
     """
+    log = _unbreakable(log)
     check_bundle(settings.bundle)
     make_data_dir(settings.data_dir)
-    if warning := check_disk(settings):
-        log(f"warning: {warning}")
-    with exclusive_lock(
-        settings.data_dir / "run/station.lock",
-        f"a station runs on {settings.data_dir} already: stop it, or choose another "
-        "NIGHTDRAFT_DATA_DIR",
+    with (
+        exclusive_lock(
+            settings.data_dir / "run/station.lock",
+            f"a station runs on {settings.data_dir} already: stop it, or choose another "
+            "NIGHTDRAFT_DATA_DIR",
+        ),
+        stop_signals() as stop_requested,
+        contextlib.ExitStack() as cleanup,
     ):
         file = settings.data_dir / ADDRESSES
         file.unlink(missing_ok=True)  # a killed station may have left it
@@ -83,41 +92,57 @@ def run_station(
         }
         check_port_free("NIGHTDRAFT_LISTEN_PORT", settings.listen_host, ports["listen_port"])
         check_port_free("NIGHTDRAFT_SERVE_PORT", settings.serve_host, ports["serve_port"])
-        with stop_signals() as stop_requested, contextlib.ExitStack() as cleanup:
-            children = ChildProcesses(settings.data_dir / "run/parts.json")
-            children.end_orphans()
-            servers = _start_servers(settings, cleanup)
-            addresses = {
-                "database_url": settings.database_url or (servers.database_url if servers else ""),
-                "redis_url": settings.redis_url or (servers.redis_url if servers else ""),
-            }
-            if servers is not None:
-                running = ", ".join(f"{name} {pid}" for name, pid in servers.pids().items())
-                log(f"servers: {running}, under {settings.data_dir}")
-            _migrate(addresses["database_url"])
-            env = os.environ | {
-                f"NIGHTDRAFT_{name.upper()}": str(value)
-                for name, value in (addresses | ports | {"data_dir": settings.data_dir}).items()
-            }
-            supervisor = Supervisor(_supervised_parts(settings), children, env, log, log_dir)
-            station = _Station(settings, log, supervisor, ports["listen_port"], servers)
-            cleanup.callback(supervisor.end, SHUTDOWN_ORDER)
-            cleanup.callback(file.unlink, missing_ok=True)
-            content = {
-                **addresses,
-                **ports,
-                "listen_host": settings.listen_host,
-                "serve_host": settings.serve_host,
-                "bundle": settings.bundle,
-                "pid": os.getpid(),
-            }
-            _write_addresses(file, {**content, "ready": False})
-            station.start()
-            station.supervise(
-                stop_requested, lambda: _write_addresses(file, {**content, "ready": True})
-            )
-            log("ending")
-        log("ended; nothing is left running")
+        children = ChildProcesses(settings.data_dir / "run/parts.json")
+        children.end_orphans()
+        waits = Waits(settings.data_dir / WAITS, log)
+        cleanup.callback(waits.close)
+        _wait_for_room(settings, log, waits, stop_requested)
+        servers = _start_servers(settings, cleanup, waits, lambda: not stop_requested())
+        if stop_requested():
+            log("ended before all was ready; nothing is left running")
+            return
+        addresses = {
+            "database_url": settings.database_url or (servers.database_url if servers else ""),
+            "redis_url": settings.redis_url or (servers.redis_url if servers else ""),
+        }
+        if servers is not None:
+            running = ", ".join(f"{name} {pid}" for name, pid in servers.pids().items())
+            log(f"servers: {running}, under {settings.data_dir}")
+        _migrate(addresses["database_url"], servers, stop_requested)
+        env = os.environ | {
+            f"NIGHTDRAFT_{name.upper()}": str(value)
+            for name, value in (addresses | ports | {"data_dir": settings.data_dir}).items()
+        }
+        supervisor = Supervisor(
+            _supervised_parts(settings), children, env, log, log_dir, waits=waits
+        )
+        cleanup.callback(supervisor.end, SHUTDOWN_ORDER)
+        cleanup.callback(file.unlink, missing_ok=True)
+        content = {
+            **addresses,
+            **ports,
+            "listen_host": settings.listen_host,
+            "serve_host": settings.serve_host,
+            "bundle": settings.bundle,
+            "pid": os.getpid(),
+        }
+        watch = WaitWatch(
+            waits,
+            {
+                DISK: lambda: _room_problem(settings),
+                "PostgreSQL": lambda: _problem(lambda: check_database(read_settings(**addresses))),
+                "Redis" if settings.redis_url else "Valkey": lambda: _problem(
+                    lambda: check_broker(read_settings(**addresses))
+                ),
+            },
+        )
+        cleanup.callback(watch.stop)
+        station = _Station(settings, log, supervisor, servers, file, content)
+        station.start()
+        watch.start()
+        station.supervise(stop_requested)
+        log("ending")
+    log("ended; nothing is left running")
 
 
 class _Station:
@@ -128,46 +153,73 @@ class _Station:
         settings: Settings,
         log: Callable[[str], None],
         supervisor: Supervisor,
-        listen_port: object,
         servers: EmbeddedServers | None,
+        file: Path,
+        content: dict[str, object],
     ) -> None:
         self._settings = settings
         self._log = log
         self._supervisor = supervisor
-        self._listen_port = listen_port
         self._servers = servers
+        self._file = file
+        self._content = content
+        self._errors: dict[str, str] = {}  # the last one of each step
+        self._not_ready = {entry.label for entry in supervisor.supervised}
+        self._is_written: bool | None = None  # whether the file says that all is ready
 
     def start(self) -> None:
         """Start every part, then log where to send and where to read."""
+        self._attempt("write the addresses", self._write_addresses)
         self._supervisor.start()
         self._log(
-            f"send films to {self._settings.listen_host} port {self._listen_port}"
+            f"send films to {self._settings.listen_host} port {self._content['listen_port']}"
             f", called AE {self._settings.ae_title}"
         )
         self._log(f"read drafts at {self._page()}")
 
-    def supervise(self, stop_requested: Callable[[], bool], on_ready: Callable[[], None]) -> None:
-        """Restart what dies until a stop is requested; call `on_ready` once all parts run."""
-        not_ready = {entry.label for entry in self._supervisor.supervised}
+    def supervise(self, stop_requested: Callable[[], bool]) -> None:
+        """Restart what dies until a stop is requested, whatever happens meanwhile."""
         while not stop_requested():
-            self._restart_servers()
-            self._supervisor.restart_dead()
-            if not_ready:
-                not_ready -= self._running(not_ready)
-                if not not_ready:
-                    self._log(f"ready: {self._page()}")
-                    on_ready()
+            self._attempt("restart the servers", self._restart_servers)
+            self._attempt("restart the parts", self._supervisor.restart_dead)
+            self._attempt("look for the parts", self._look_for_parts)
+            self._attempt("write the addresses", self._write_addresses)
             time.sleep(POLL_SECONDS)
+
+    def _attempt(self, step: str, action: Callable[[], object]) -> None:
+        """Take one step; what fails is logged once and tried again, for a station never ends so."""
+        try:
+            action()
+            problem = ""
+        except Exception as error:
+            problem = safe_text(error)
+            if isinstance(error, OSError) and error.errno:
+                problem = f"{os.strerror(error.errno)}: {problem}"
+            if problem != self._errors.get(step):
+                self._log(f"the station could not {step}, and tries again: {problem}")
+        self._errors[step] = problem
 
     def _page(self) -> str:
         host, port = page_address(self._settings)
         return f"http://{host}:{port}/"
 
     def _restart_servers(self) -> None:
-        if self._servers is None:
-            return
-        for name in self._servers.restart_dead():
-            self._log(f"{name}: ended, restarted at the same address")
+        if self._servers is not None:
+            for name in self._servers.keep_running():
+                self._log(f"{name}: ended, restarted at the same address")
+
+    def _look_for_parts(self) -> None:
+        if self._not_ready:
+            self._not_ready -= self._running(self._not_ready)
+            if not self._not_ready:
+                self._log(f"ready: {self._page()}")
+
+    def _write_addresses(self) -> None:
+        """Write the addresses file, once at the start and once when all parts run."""
+        is_ready = not self._not_ready
+        if self._is_written is not is_ready:
+            _write_addresses(self._file, {**self._content, "ready": is_ready})
+            self._is_written = is_ready
 
     def _running(self, labels: set[str]) -> set[str]:
         """Those of `labels` whose heartbeat says that they run."""
@@ -187,6 +239,54 @@ class _Station:
             and entry.process is not None
             and (entry.part, f"{host}:{entry.process.pid}") in running
         }
+
+
+def _unbreakable(log: Callable[[str], None]) -> Callable[[str], None]:
+    """A log that drops a line that cannot be written: the disk is full, or the terminal is gone."""
+
+    def write(line: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            log(line)
+
+    return write
+
+
+def _problem(check: Callable[[], object]) -> str:
+    """What a check complains of, or nothing."""
+    try:
+        check()
+    except NightdraftError as error:
+        return str(error)
+    return ""
+
+
+def _room_problem(settings: Settings) -> str:
+    """Why nothing can be kept for lack of room, or nothing; what is merely short is no wait."""
+    return _problem(lambda: check_disk(settings))
+
+
+def _wait_for_room(
+    settings: Settings,
+    log: Callable[[str], None],
+    waits: Waits,
+    stop_requested: Callable[[], bool],
+) -> None:
+    """Wait until the disk has room for a start.
+
+    Raises:
+        SettingsError: The disk is smaller than the room that is asked for.
+    """
+    while not stop_requested():
+        try:
+            warning = check_disk(settings)
+        except DiskFull as error:
+            waits.begin(DISK, str(error))
+            time.sleep(POLL_SECONDS)
+            continue
+        waits.end(DISK)
+        if warning:
+            log(f"warning: {warning}")
+        return
 
 
 def _supervised_parts(settings: Settings) -> list[SupervisedProcess]:
@@ -214,29 +314,50 @@ def _listeners(settings: Settings) -> list[SupervisedProcess]:
     ]
 
 
-def _start_servers(settings: Settings, cleanup: contextlib.ExitStack) -> EmbeddedServers | None:
+def _start_servers(
+    settings: Settings,
+    cleanup: contextlib.ExitStack,
+    waits: Waits,
+    goes_on: Callable[[], bool],
+) -> EmbeddedServers | None:
     """Start the embedded servers that the settings do not replace, and check those that they name.
 
+    Embedded servers are waited for as long as `goes_on` says so: after a crash PostgreSQL repairs
+    its files first, and a disk that is full gets room again.
+
     Returns:
-        None where the settings name both servers.
+        None where the settings name both servers, or a stop was requested before all answered.
     """
-    if settings.database_url and settings.redis_url:
-        check_database(settings)
-        check_broker(settings)
-        return None
     if settings.database_url:
         check_database(settings)
     if settings.redis_url:
         check_broker(settings)
-    return cleanup.enter_context(
-        EmbeddedServers(
-            settings.data_dir, postgres=not settings.database_url, valkey=not settings.redis_url
-        )
+    if not goes_on() or (settings.database_url and settings.redis_url):
+        return None
+    servers = EmbeddedServers(
+        settings.data_dir,
+        postgres=not settings.database_url,
+        valkey=not settings.redis_url,
+        waits=waits,
+        goes_on=goes_on,
     )
+    try:
+        return cleanup.enter_context(servers)
+    except PartError:
+        if goes_on():
+            raise
+        return None
 
 
-def _migrate(database_url: str) -> None:
-    """Bring the tables up to date; from now on this process's settings name the database, too."""
+def _migrate(
+    database_url: str, servers: EmbeddedServers | None, stop_requested: Callable[[], bool]
+) -> None:
+    """Bring the tables up to date; from now on this process's settings name the database, too.
+
+    An embedded server that dies meanwhile is started again, and the migration with it.
+    """
+    from sqlalchemy.exc import DBAPIError
+
     import migrations
     from records.database.session import engine, forget_engine
     from records.settings import settings
@@ -244,7 +365,14 @@ def _migrate(database_url: str) -> None:
     os.environ["NIGHTDRAFT_DATABASE_URL"] = database_url
     settings.cache_clear()
     forget_engine()
-    migrations.upgrade(engine())
+    while True:
+        try:
+            migrations.upgrade(engine())
+            return
+        except DBAPIError as error:
+            if servers is None or not error.connection_invalidated or stop_requested():
+                raise
+            servers.restart_dead()
 
 
 def _write_addresses(file: Path, content: dict[str, object]) -> None:

@@ -13,13 +13,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import IO
 
 from nightdraft.station.processes import ChildProcesses, end_processes
+from nightdraft.station.restarts import CRASH_WINDOW_SECONDS, MAX_RESTART_DELAY, RestartDelay
+from nightdraft.station.waits import Waits
 from records.errors import NightdraftError, SettingsError
 from records.settings import Settings
 
@@ -28,11 +32,10 @@ GRACE_SECONDS = 25.0
 
 CRASH_LIMIT = 5
 """Deaths within `CRASH_WINDOW_SECONDS` after which an alarm is raised."""
-CRASH_WINDOW_SECONDS = 120.0
+_ALARM_RETRY_SECONDS = 10.0
+
 POLL_SECONDS = 0.2
 """Seconds between two checks of the processes."""
-MAX_RESTART_DELAY = 30.0
-"""Seconds, at most, between a death and the restart."""
 
 
 @dataclass
@@ -54,9 +57,9 @@ class SupervisedProcess:
     fds: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
-    restart_at: float = 0.0
-    deaths: list[float] = field(default_factory=list)
+    delay: RestartDelay = field(default_factory=RestartDelay)
     alarm_raised: bool = False
+    has_settled: bool = False
 
     def __post_init__(self) -> None:
         self.label = self.label or self.part
@@ -73,6 +76,7 @@ class Supervisor:
         log_dir: A folder for one log file a process; None lets the processes write to this
             process's standard error.
         max_restart_delay: Seconds, at most, between a death and the restart.
+        waits: Gets what keeps a process from starting; None only logs it.
     """
 
     def __init__(
@@ -84,21 +88,23 @@ class Supervisor:
         log_dir: Path | None = None,
         *,
         max_restart_delay: float = MAX_RESTART_DELAY,
+        waits: Waits | None = None,
     ) -> None:
         self.supervised = list(supervised)
+        for entry in self.supervised:
+            entry.delay.max_seconds = max_restart_delay
         self._children = children
         self._env = env
         self._log = log
         self._log_dir = log_dir
-        self._max_restart_delay = max_restart_delay
+        self._waits = waits or Waits(None, log)
 
     def start(self) -> None:
-        """Start every process, and log one line for each."""
-        if self._log_dir is not None:
-            self._log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Start every process, and log one line for each; what cannot start now is tried again."""
         for entry in self.supervised:
-            process = self._start(entry, "wb")
-            self._log(f"{entry.label}: starting, process {process.pid}")
+            self._try_start(entry, "wb")
+            if entry.process is not None:
+                self._log(f"{entry.label}: starting, process {entry.process.pid}")
 
     def restart_dead(self) -> None:
         """Restart the dead: at once after a first death, later and later if it dies again."""
@@ -121,55 +127,102 @@ class Supervisor:
             end_processes(group, signal.SIGTERM, GRACE_SECONDS)
         self._children.clear()
 
-    def _start(self, entry: SupervisedProcess, mode: str = "ab") -> subprocess.Popen[bytes]:
-        with contextlib.ExitStack() as files:
-            output = None
-            if self._log_dir is not None:
-                name = entry.label.replace(" ", "-")
-                output = files.enter_context((self._log_dir / f"{name}.log").open(mode))
-            process = self._children.start(
-                [sys.executable, "-m", "nightdraft", *entry.command],
-                env={**self._env, **entry.env},
-                output=output,
-                fds=entry.fds,
+    def _try_start(self, entry: SupervisedProcess, mode: str = "ab") -> None:
+        """Start a process; where that is not possible now, it is tried again later.
+
+        Args:
+            entry: The process.
+            mode: How its log file is opened.
+        """
+        try:
+            with contextlib.ExitStack() as files:
+                entry.process = self._children.start(
+                    [sys.executable, "-m", "nightdraft", *entry.command],
+                    env={**self._env, **entry.env},
+                    output=self._open_log(entry, mode, files),
+                    fds=entry.fds,
+                )
+        except OSError as error:  # no memory or no process left, for example
+            seconds = entry.delay.record_death()
+            self._waits.begin(
+                entry.label,
+                f"{entry.label} cannot be started ({error.strerror or type(error).__name__}), and "
+                f"is tried again, in {seconds:.0f} s",
             )
-        entry.process = process
+            return
+        self._waits.end(entry.label)
         entry.started_at = time.monotonic()
-        return process
+        entry.has_settled = False
+
+    def _open_log(
+        self, entry: SupervisedProcess, mode: str, files: contextlib.ExitStack
+    ) -> IO[bytes] | None:
+        """The process's log file; None, which is our own standard error, where it cannot be."""
+        if self._log_dir is None:
+            return None
+        try:
+            self._log_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = self._log_dir / f"{entry.label.replace(' ', '-')}.log"
+            return files.enter_context(path.open(mode))
+        except OSError as error:  # a full disk must not keep a part from starting
+            self._log(
+                f"{entry.label}: its log file cannot be opened ({error.strerror}); it logs here"
+            )
+            return None
 
     def _check(self, entry: SupervisedProcess) -> None:
-        now = time.monotonic()
         if entry.process is not None and entry.process.poll() is not None:
-            entry.deaths = [at for at in entry.deaths if now - at < CRASH_WINDOW_SECONDS] + [now]
-            # A first death is followed by a restart at once, each further one by a longer delay.
-            earlier = len(entry.deaths) - 1
-            delay = min(self._max_restart_delay, 2.0 ** (earlier - 1)) if earlier else 0.0
-            entry.restart_at = now + delay
+            delay = entry.delay.record_death()
             self._log(
                 f"{entry.label}: ended ({_exit_cause(entry.process.returncode)}), restarting"
                 + (f" in {delay:.0f} s" if delay else "")
             )
             entry.process = None
-            if len(entry.deaths) >= CRASH_LIMIT and not entry.alarm_raised:
+            if len(entry.delay.deaths) >= CRASH_LIMIT and not entry.alarm_raised:
                 entry.alarm_raised = True
-                self._raise_alarm(entry.label, len(entry.deaths))
-        if entry.process is None and now >= entry.restart_at:
-            self._start(entry)
-        if entry.alarm_raised and now - entry.started_at > CRASH_WINDOW_SECONDS:
-            entry.alarm_raised = False
+                self._raise_alarm(entry)
+        if entry.process is None and entry.delay.is_over():
+            self._try_start(entry)
+        lived = time.monotonic() - entry.started_at
+        if entry.process is not None and not entry.has_settled and lived > CRASH_WINDOW_SECONDS:
+            # An earlier supervisor may have left the alarm open, too.
+            entry.has_settled, entry.alarm_raised = True, False
+            self._change_alarm(entry)
 
-    def _raise_alarm(self, label: str, deaths: int) -> None:
+    def _raise_alarm(self, entry: SupervisedProcess) -> None:
+        sentence = (
+            f"{entry.label} ended {len(entry.delay.deaths)} times within "
+            f"{CRASH_WINDOW_SECONDS:.0f} s: read its last lines above, or in its log; `nightdraft "
+            "doctor` says what to fix. The alarm closes by itself when it has run for "
+            f"{CRASH_WINDOW_SECONDS:.0f} s"
+        )
+        self._log(f"ALARM: {sentence}")
+        self._change_alarm(entry, sentence)
+
+    def _change_alarm(self, entry: SupervisedProcess, sentence: str = "") -> None:
+        """Raise a process's alarm, or close it where the sentence is empty.
+
+        A thread does it: a database that hangs must not keep the supervisor from restarts. An alarm
+        that could not be closed is tried again.
+        """
         from records.database.session import unit_of_work
         from records.operations import alarms
 
-        sentence = (
-            f"{label} ended {deaths} times within {CRASH_WINDOW_SECONDS:.0f} s: read its last "
-            "lines above, or in its log; `nightdraft doctor` says what to fix"
-        )
-        self._log(f"ALARM: {sentence}")
         # Under a name of its own: an alarm of the stage itself would keep its worker from claiming.
-        with contextlib.suppress(NightdraftError), unit_of_work() as session:
-            alarms.raise_alarm(session, f"station {label}", sentence)
+        part = f"station {entry.label}"
+
+        def change() -> None:
+            try:
+                with unit_of_work() as session:
+                    if sentence:
+                        alarms.raise_alarm(session, part, sentence)
+                    elif alarms.close_alarms(session, part):
+                        self._log(f"{entry.label}: runs well again, its alarm is closed")
+            except NightdraftError:
+                time.sleep(_ALARM_RETRY_SECONDS)
+                entry.has_settled = False
+
+        threading.Thread(target=change, name=f"alarm of {entry.label}", daemon=True).start()
 
 
 # ---- One draft process for each GPU ----

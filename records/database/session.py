@@ -3,34 +3,86 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, create_engine, func, select
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import ColumnElement, Connection, Engine, create_engine, event, func, select
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session
 
+from records.database import waiting
+from records.database.waiting import CONNECT_SECONDS
 from records.errors import DatabaseDown, NightdraftError
-from records.settings import settings
+from records.settings import Settings, settings
+
+_ANSWER_MARGIN_SECONDS = 5.0
+"""PostgreSQL ends a statement by itself; only a server that is silent for so much longer hangs."""
 
 
 def make_engine(url: str) -> Engine:
     """An engine with Nightdraft's limits and privacy, for the database at `url`."""
-    return create_engine(
+    config = settings()
+    made = create_engine(
         url,
         hide_parameters=True,  # the values of a failing statement may be a patient's
         pool_pre_ping=True,  # the server may have been restarted since the connection was used
         pool_size=5,
         max_overflow=20,
+        pool_timeout=10,
         connect_args={
-            "connect_timeout": 5,
+            "connection_factory": waiting.Connection,
             "application_name": "nightdraft",
-            # A statement that hangs would hold a study for ever, and none here takes a minute.
-            "options": "-c statement_timeout=60000 -c lock_timeout=30000 -c timezone=UTC",
+            # The kernel notices a peer that is gone; `waiting` notices one that is silent.
+            "keepalives_idle": math.ceil(config.database_network_seconds),
+            "keepalives_interval": math.ceil(config.database_network_seconds / 3),
+            "keepalives_count": 3,
+            "tcp_user_timeout": round(config.database_network_seconds * 1000),
         },
     )
+    limits = _limits(config)
+    answer_seconds = config.database_statement_seconds + _ANSWER_MARGIN_SECONDS
+    event.listen(made, "begin", lambda connection: connection.exec_driver_sql(limits))
+
+    def wait_for_answers(raw: waiting.Connection, *_: Any) -> None:
+        raw.answer_seconds = answer_seconds
+
+    def wait_for_a_ping(raw: waiting.Connection | None, *_: Any) -> None:
+        if raw is not None:  # it may be broken
+            raw.answer_seconds = CONNECT_SECONDS
+
+    event.listen(made, "checkout", wait_for_answers)
+    event.listen(made, "checkin", wait_for_a_ping)
+    return made
+
+
+def _limits(config: Settings) -> str:
+    """The statement that limits a transaction, sent at the beginning of each.
+
+    Limits of a session would be lost behind PgBouncer in transaction mode: it refuses `options` at
+    the start of a connection or drops them, and gives each transaction another session.
+    """
+    limits = {
+        "statement_timeout": config.database_statement_seconds,
+        "lock_timeout": config.database_lock_seconds,
+        # A client that is frozen in a transaction would hold its rows for ever.
+        "idle_in_transaction_session_timeout": config.database_idle_seconds,
+    }
+    values = [
+        f"set_config('{name}', '{round(limit * 1000)}', true)" for name, limit in limits.items()
+    ]
+    return f"SELECT {', '.join(values)}, set_config('TimeZone', 'UTC', true)"
+
+
+def wait_without_limit(connection: Connection) -> None:
+    """Let this connection wait for ever for an answer, until it goes back to the pool.
+
+    For a migration, whose statements have no limit either.
+    """
+    raw: Any = connection.connection.dbapi_connection
+    raw.answer_seconds = math.inf
 
 
 @lru_cache(maxsize=1)
@@ -60,7 +112,11 @@ def unit_of_work() -> Iterator[Session]:
         with session.begin():
             yield session
     except (OperationalError, InterfaceError) as error:
-        raise DatabaseDown(f"PostgreSQL does not answer ({_code(error)})") from None
+        raise DatabaseDown(_sentence(error)) from None
+    except TimeoutError:
+        raise DatabaseDown(
+            "PostgreSQL does not answer (all connections of this process are in use)"
+        ) from None
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseDown(f"the connection to PostgreSQL broke ({_code(error)})") from None
@@ -78,6 +134,24 @@ def unit_of_work() -> Iterator[Session]:
 def interval(seconds: float) -> ColumnElement[Any]:
     """So many seconds as an SQL interval, to be added to the database's clock."""
     return func.make_interval(0, 0, 0, 0, 0, 0, seconds)
+
+
+def _sentence(error: DBAPIError) -> str:
+    """What an operational error means; a server that ended a statement did answer."""
+    code = getattr(error.orig, "pgcode", None)
+    if code == "57014":
+        return (
+            "PostgreSQL ended a statement that took longer than "
+            f"NIGHTDRAFT_DATABASE_STATEMENT_SECONDS={settings().database_statement_seconds:g} "
+            f"({_code(error)})"
+        )
+    if code == "55P03":
+        return (
+            "PostgreSQL ended a statement that waited for a lock longer than "
+            f"NIGHTDRAFT_DATABASE_LOCK_SECONDS={settings().database_lock_seconds:g} "
+            f"({_code(error)})"
+        )
+    return f"PostgreSQL does not answer ({_code(error)})"
 
 
 def _code(error: DBAPIError) -> str:

@@ -44,6 +44,7 @@ from records.states import (
     ReviewDecision,
     Stage,
     StudyState,
+    TallyKind,
 )
 
 NAMING_CONVENTION = {
@@ -58,6 +59,24 @@ NAMING_CONVENTION = {
 def _listed(values: Iterable[StrEnum]) -> str:
     """The values as SQL lists them: 'A', 'B'."""
     return ", ".join(f"'{value.value}'" for value in values)
+
+
+SEARCH_SEPARATORS = "^=,;.-_/'\"()*"
+"""Characters between the words of names and ids (PS3.5, 6.2.1, and what people type)."""
+
+_SEPARATORS = "'{}'::text".format(SEARCH_SEPARATORS.replace("'", "''"))
+_SPACES = f"'{' ' * len(SEARCH_SEPARATORS)}'::text"
+
+# What the search compares with, as PostgreSQL writes it: an expression is found in its index only
+# if it is the same. The collation C makes the beginning of a text a range of the index.
+SEARCHED_NAME = f'translate(lower(patient_name), {_SEPARATORS} COLLATE "C", {_SPACES})'
+SEARCHED_PATIENT_ID = 'upper(patient_id COLLATE "C")'
+SEARCHED_ACCESSION_NUMBER = 'upper(accession_number COLLATE "C")'
+SEARCHED_WORDS = (
+    "array_to_tsvector(array_remove(string_to_array(translate(lower("
+    "(((patient_name || ' '::text) || patient_id) || ' '::text) || accession_number), "
+    f"{_SEPARATORS}, {_SPACES}), ' '::text), ''::text))"
+)
 
 
 class Base(DeclarativeBase):
@@ -98,6 +117,17 @@ class Study(Base):
         ),
         Index("ix_studies_first_received_at", "first_received_at", "id"),
         Index("ix_studies_split", "split_from", postgresql_where=text("split_from IS NOT NULL")),
+        # The search.
+        Index("ix_studies_patient_name", text(SEARCHED_NAME)),
+        Index("ix_studies_patient_id", text(SEARCHED_PATIENT_ID)),
+        Index("ix_studies_accession_number", text(SEARCHED_ACCESSION_NUMBER)),
+        Index(
+            "ix_studies_words",
+            text(SEARCHED_WORDS),
+            postgresql_using="gin",
+            # Without the list of pending entries, which every search would walk.
+            postgresql_with={"fastupdate": "off"},
+        ),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -107,7 +137,7 @@ class Study(Base):
     patient_name: Mapped[str]  # (0010,0010)
     patient_birth_date: Mapped[str]  # (0010,0030), as sent
     patient_sex: Mapped[str]  # (0010,0040)
-    accession_number: Mapped[str] = mapped_column(index=True)  # (0008,0050)
+    accession_number: Mapped[str]  # (0008,0050)
     study_date: Mapped[str]  # (0008,0020), as sent
     study_description: Mapped[str]  # (0008,1030)
     state: Mapped[str] = mapped_column(server_default=StudyState.RECEIVING)
@@ -446,6 +476,42 @@ class Review(Base):
     decided_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
+class WorklistEntry(Base):
+    """The place of a study in the lists of the worklist.
+
+    Triggers on studies, requests and holds derive it again at the end of each transaction that
+    changed one of them; nothing else writes it.
+    """
+
+    __tablename__ = "worklist_entries"
+    __table_args__ = (
+        # Each list, the newest arrival first, and its oldest study.
+        Index("ix_worklist_entries_state", "state", "arrived_at", "study_id"),
+    )
+
+    study_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True
+    )
+    state: Mapped[str]  # the visible state, less what a lease says: see listed_state()
+    arrived_at: Mapped[dt.datetime]  # the study's first_received_at
+
+
+class Tally(Base):
+    """A part of a number that is kept, so that nobody counts rows; the number is the sum.
+
+    Triggers add a row for each change, and the sweep folds the rows of a number into one. So no
+    writer waits for another one.
+    """
+
+    __tablename__ = "tallies"
+    __table_args__ = (vocabulary_check("kind", TallyKind),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    kind: Mapped[str]
+    name: Mapped[str]  # a listed state, or the reason of refusals; "" for drafts
+    number: Mapped[int] = mapped_column(BigInteger)
+
+
 class Hold(Base):
     """A question to a person; while one is open, nothing of the study is claimed."""
 
@@ -483,6 +549,8 @@ class Event(Base):
 
     __tablename__ = "events"
     __table_args__ = (
+        # A timeline is read from its newest line on.
+        Index("ix_events_study_id", "study_id", "id"),
         # The sweep asks which workers died one after the other.
         Index(
             "ix_events_work_ended",
@@ -493,7 +561,7 @@ class Event(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
-    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
     request_id: Mapped[uuid.UUID | None]
     kind: Mapped[str]
     detail: Mapped[str]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from records.database.tables import Refusal
+from records.states import TallyKind
+from records.workflow import tallies
 
 
 def record_refusal(
@@ -46,6 +48,5 @@ def list_refusals(session: Session, limit: int = 100) -> Sequence[Refusal]:
 
 
 def count_by_reason(session: Session) -> dict[str, int]:
-    """How many objects were refused, by reason."""
-    rows = session.execute(select(Refusal.reason, func.count()).group_by(Refusal.reason))
-    return {row[0]: row[1] for row in rows}
+    """How many objects were ever refused, by reason."""
+    return tallies.read_numbers(session, TallyKind.REFUSALS)

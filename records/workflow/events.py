@@ -15,6 +15,10 @@ from sqlalchemy.orm import Session
 from records.database.tables import DraftRequest, Event
 from records.states import WORK_ENDED, EventKind, FailReason, Stage
 
+TIMELINE_LINES = 200
+"""Lines of a timeline that are shown at a time. A film that a device sends again and again adds one
+line each time."""
+
 _SUCCESSES = (EventKind.PREPARED, EventKind.DRAFTED)
 
 
@@ -65,9 +69,25 @@ def append_events(
         )
 
 
-def timeline(session: Session, study_id: uuid.UUID) -> Sequence[Event]:
-    """The study's events, oldest first."""
-    return session.scalars(select(Event).where(Event.study_id == study_id).order_by(Event.id)).all()
+def timeline(
+    session: Session,
+    study_id: uuid.UUID,
+    *,
+    before: int | None = None,
+    limit: int = TIMELINE_LINES,
+) -> Sequence[Event]:
+    """The study's newest events, in the order in which they happened.
+
+    Args:
+        session: the caller's transaction.
+        study_id: the study.
+        before: only events that are older than the one of this id.
+        limit: how many events, at most.
+    """
+    newest = select(Event).where(Event.study_id == study_id).order_by(Event.id.desc()).limit(limit)
+    if before is not None:
+        newest = newest.where(Event.id < before)
+    return session.scalars(newest).all()[::-1]
 
 
 def consecutive_worker_deaths(session: Session, stage: Stage, limit: int = 200) -> list[uuid.UUID]:

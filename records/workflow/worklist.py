@@ -1,6 +1,9 @@
 """The worklist that a person sees: the visible state of studies, counts, and pages of rows.
 
-Only this module derives a VisibleState from study, request, lease and holds. It changes nothing.
+What a row shows is derived from study, request, lease and holds at that moment. Which studies are
+on a list is read from `worklist_entries`, and how many there are from `tallies`: the database keeps
+both by triggers, which derive a state by the same function `listed_state`. This module changes
+nothing.
 """
 
 from __future__ import annotations
@@ -21,61 +24,54 @@ from sqlalchemy import (
     exists,
     func,
     literal,
-    or_,
     select,
-    true,
     tuple_,
+    union_all,
 )
 from sqlalchemy.orm import Session
 
 from records.database.session import interval
-from records.database.tables import Draft, DraftRequest, Hold, Instance, LiveLease, Study
+from records.database.tables import (
+    Draft,
+    DraftRequest,
+    Hold,
+    Instance,
+    LiveLease,
+    Study,
+    WorklistEntry,
+)
 from records.errors import NotAllowed
-from records.states import Priority, RequestState, StudyState, VisibleState
+from records.states import Priority, TallyKind, VisibleState
+from records.workflow import tallies
+from records.workflow.search import Matches, find_studies
 
-_HELD: ColumnElement[bool] = exists().where(Hold.study_id == Study.id, Hold.decision.is_(None))
-
-_LEASED: ColumnElement[bool] = exists().where(LiveLease.request_id == DraftRequest.id)
-
-VISIBLE: ColumnElement[str] = case(
-    # An open hold comes first: it stops all other work on the study.
-    (
-        and_(
-            _HELD,
-            or_(
-                DraftRequest.id.is_(None),
-                DraftRequest.state.in_([RequestState.WAITING, RequestState.PREPARED]),
-                Study.state == StudyState.RECEIVING,
-            ),
-        ),
-        VisibleState.HELD,
-    ),
-    (Study.state == StudyState.RECEIVING, VisibleState.RECEIVING),
-    (_HELD, VisibleState.HELD),
-    (DraftRequest.id.is_(None), VisibleState.WAITING),
-    (
-        and_(DraftRequest.state == RequestState.WAITING, _LEASED),
-        VisibleState.PREPARING,
-    ),
-    (
-        and_(DraftRequest.state == RequestState.PREPARED, _LEASED),
-        VisibleState.DRAFTING,
-    ),
-    else_=DraftRequest.state,
+# A subquery for each row: an EXISTS might be planned to read the holds of all studies.
+_HELD: ColumnElement[bool] = (
+    select(Hold.id)
+    .where(Hold.study_id == Study.id, Hold.decision.is_(None))
+    .limit(1)
+    .scalar_subquery()
+    .is_not(None)
 )
 
-_IMPLIED: dict[VisibleState, ColumnElement[bool]] = {
-    VisibleState.RECEIVING: Study.state == StudyState.RECEIVING,
-    VisibleState.HELD: _HELD,
-    VisibleState.PREPARING: DraftRequest.state == RequestState.WAITING,
-    VisibleState.DRAFTING: DraftRequest.state == RequestState.PREPARED,
-    **{
-        VisibleState(state): DraftRequest.state == state
-        for state in RequestState
-        if state not in (RequestState.WAITING, RequestState.SUPERSEDED)
-    },
+_LISTED: ColumnElement[str] = func.listed_state(Study.state, DraftRequest.state, _HELD)
+"""The state in which a study is listed: its visible state, less what a lease says."""
+
+_AT_WORK = {
+    VisibleState.WAITING.value: VisibleState.PREPARING.value,
+    VisibleState.PREPARED.value: VisibleState.DRAFTING.value,
 }
-"""What a visible state implies of the rows. Queries name it too, for no index holds VISIBLE."""
+"""What a live lease makes of a listed state."""
+
+_LEASED: ColumnElement[bool] = exists().where(LiveLease.request_id == Study.request_id)
+
+VISIBLE: ColumnElement[str] = case(
+    (_LEASED, case(_AT_WORK, value=_LISTED, else_=_LISTED)),
+    else_=_LISTED,
+)
+
+_UNFINISHED = (VisibleState.RECEIVING, VisibleState.WAITING, VisibleState.PREPARED)
+"""The listed states of studies that are neither ended nor held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +112,16 @@ class WorklistRow:
 
 @dataclass(frozen=True, slots=True)
 class WorklistPage:
-    """Some rows, newest first. next: the mark with which `read_page` gives the following ones."""
+    """Some rows, newest first.
+
+    Attributes:
+        next: the mark with which `read_page` gives the following rows.
+        matches: what the search compared with and found; None where nothing was searched for.
+    """
 
     rows: list[WorklistRow]
     next: str | None
+    matches: Matches | None = None
 
 
 def draft_caveat(row: WorklistRow, revision: int) -> str:
@@ -138,15 +140,22 @@ def draft_caveat(row: WorklistRow, revision: int) -> str:
 
 
 def count_by_state(session: Session) -> dict[VisibleState, int]:
-    """How many studies are in each visible state; states without studies are 0."""
-    numbers = session.execute(
-        select(VISIBLE.label("visible"), func.count())
-        .select_from(Study)
-        .outerjoin(DraftRequest, DraftRequest.id == Study.request_id)
-        .group_by("visible")
-    ).all()
+    """How many studies are in each visible state; states without studies are 0.
+
+    The numbers are kept (`records.workflow.tallies`), and no study is counted here but those that
+    somebody works on at this moment.
+    """
+    at_work = _at_work().subquery()
+    changes: list[Select[str, int]] = [
+        tallies.parts(TallyKind.STUDIES),
+        select(at_work.c.state, literal(-1)),
+        select(case(_AT_WORK, value=at_work.c.state), literal(1)),
+    ]
+    numbers = union_all(*changes).subquery()
+    name, number = numbers.c
+    sums = session.execute(select(name, func.sum(number)).group_by(name)).all()
     zeros = dict.fromkeys(VisibleState, 0)
-    return zeros | {VisibleState(state): number for state, number in numbers}
+    return zeros | {VisibleState(state): int(number) for state, number in sums if number}
 
 
 def read_page(
@@ -164,36 +173,62 @@ def read_page(
         state: only studies in this state.
         after: the `next` of the page before.
         limit: rows on the page, at most.
-        search: part of a patient id, name, accession number or study UID.
+        search: words of a patient's name, or a patient id, an accession number or a study UID; see
+            `records.workflow.search`.
 
     Raises:
         NotAllowed: `after` is not a mark that this function gave.
     """
-    query = _rows().order_by(Study.first_received_at.desc(), Study.id.desc()).limit(limit + 1)
-    if state is not None:
-        query = query.where(literal(state.value) == VISIBLE, _IMPLIED.get(state, true()))
-    if search:
-        query = query.where(
-            or_(
-                *(
-                    column.icontains(search, autoescape=True)
-                    for column in (
-                        Study.patient_id,
-                        Study.patient_name,
-                        Study.accession_number,
-                        Study.study_instance_uid,
-                    )
-                )
-            )
-        )
+    listed = _listed(state)
+    id_, arrived_at = listed.selected_columns
+    matches = None
+    if search.strip():
+        matches = find_studies(session, search.strip())
+        listed = listed.where(id_.in_(matches.study_ids))
     if after is not None:
-        at, id_ = _read_mark(after)
-        query = query.where(tuple_(Study.first_received_at, Study.id) < tuple_(at, id_))
-    rows = [_row(line) for line in session.execute(query).all()]
-    more = len(rows) > limit
-    rows = rows[:limit]
-    mark = _mark(rows[-1].first_received_at, rows[-1].id) if more and rows else None
-    return WorklistPage(rows, mark)
+        listed = listed.where(tuple_(arrived_at, id_) < tuple_(*_read_mark(after)))
+    # The limit is inside and the joins outside, so that the list's index gives the order and only
+    # the rows of this page are joined.
+    shown = listed.order_by(arrived_at.desc(), id_.desc()).limit(limit + 1).subquery()
+    lines = session.execute(
+        _rows().join(shown, shown.c[0] == Study.id).order_by(shown.c[1].desc(), shown.c[0].desc())
+    ).all()
+    rows = [_row(line) for line in lines[:limit]]
+    more = len(lines) > limit
+    mark = page_mark(rows[-1].first_received_at, rows[-1].id) if more and rows else None
+    return WorklistPage(rows, mark, matches)
+
+
+def _listed(state: VisibleState | None) -> Select[uuid.UUID, dt.datetime]:
+    """The ids and the arrivals of the studies in a visible state, or of all, in no order."""
+    if state is None:
+        return select(Study.id, Study.first_received_at)
+    at_work = _at_work()
+    for listed, leased in _AT_WORK.items():
+        if state == leased:
+            return at_work.with_only_columns(
+                WorklistEntry.study_id, WorklistEntry.arrived_at
+            ).where(WorklistEntry.state == listed)
+    entries = select(WorklistEntry.study_id, WorklistEntry.arrived_at).where(
+        WorklistEntry.state == state
+    )
+    if state in _AT_WORK:
+        # NOT IN reads the few leases once. NOT EXISTS could be planned as a join, which would sort
+        # the whole list.
+        entries = entries.where(
+            WorklistEntry.study_id.not_in(at_work.with_only_columns(WorklistEntry.study_id))
+        )
+    return entries
+
+
+def _at_work() -> Select[str]:
+    """The listed states of the studies whose newest request somebody works on."""
+    return (
+        select(WorklistEntry.state)
+        .join(Study, Study.id == WorklistEntry.study_id)
+        .join(LiveLease, LiveLease.request_id == Study.request_id)
+        .where(WorklistEntry.state.in_(list(_AT_WORK)))
+    )
 
 
 def read_row(session: Session, study_id: uuid.UUID) -> WorklistRow:
@@ -203,25 +238,19 @@ def read_row(session: Session, study_id: uuid.UUID) -> WorklistRow:
 
 def oldest_waiting(session: Session) -> dt.datetime | None:
     """The arrival of the oldest study that is neither ended nor held; None where there is none."""
-    return session.scalar(
-        select(func.min(Study.first_received_at))
-        .select_from(Study)
-        .outerjoin(DraftRequest, DraftRequest.id == Study.request_id)
-        .where(
-            or_(
-                Study.state == StudyState.RECEIVING,
-                DraftRequest.state.in_([RequestState.WAITING, RequestState.PREPARED]),
-            ),
-            ~_HELD,
-        )
+    oldest = (
+        select(func.min(WorklistEntry.arrived_at))
+        .where(WorklistEntry.state == state)
+        .scalar_subquery()
+        for state in _UNFINISHED
     )
+    return session.scalar(select(func.least(*oldest)))
 
 
-def count_drafts(session: Session, seconds: float | None = None) -> int:
-    """How many drafts were saved in the last `seconds`, or ever."""
-    query = select(func.count()).select_from(Draft)
-    if seconds is not None:
-        query = query.where(Draft.created_at > func.clock_timestamp() - interval(seconds))
+def count_drafts(session: Session, seconds: float) -> int:
+    """How many drafts were saved in the last `seconds`."""
+    # now() stands still in a transaction, so that the index can be asked for it.
+    query = select(func.count()).where(Draft.created_at > func.now() - interval(seconds))
     return session.scalar(query) or 0
 
 
@@ -299,7 +328,8 @@ def _row(line: Any) -> WorklistRow:
     )
 
 
-def _mark(at: dt.datetime, id_: uuid.UUID) -> str:
+def page_mark(at: dt.datetime, id_: uuid.UUID) -> str:
+    """The mark after which a page begins: the arrival and the id of the last study before it."""
     return base64.urlsafe_b64encode(f"{at.isoformat()} {id_}".encode()).decode()
 
 
@@ -309,16 +339,6 @@ def _read_mark(mark: str) -> tuple[dt.datetime, uuid.UUID]:
         return dt.datetime.fromisoformat(at), uuid.UUID(id_)
     except (ValueError, binascii.Error):
         raise NotAllowed("`after` is not the mark of a page") from None
-
-
-def list_recent_drafts(session: Session, limit: int) -> Sequence[WorklistRow]:
-    """The studies drafted last, newest first."""
-    return [
-        _row(line)
-        for line in session.execute(
-            _rows().where(Draft.id.is_not(None)).order_by(Draft.created_at.desc()).limit(limit)
-        ).all()
-    ]
 
 
 def list_by_uids(session: Session, study_instance_uids: Sequence[str]) -> list[WorklistRow]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import select
@@ -41,10 +40,3 @@ def read_heartbeat():
     with unit_of_work() as session:
         parts = heartbeats.running_parts(session)
     return next((beat for beat in parts if beat.part == "listener"), None)
-
-
-def fill_disk(ballast: Path) -> None:
-    """Write a file until the disk has no block left."""
-    with suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass

@@ -2,20 +2,51 @@
 
 import re
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from starlette.testclient import TestClient
 
-from api.app import make_app
+from api.app import _THREADS, make_app
 from records.database.session import unit_of_work
 from records.operations import alarms, heartbeats, refusals
 from records.operations.overview import EXPECTED_PARTS
 from records.settings import settings
+from records.workflow import worklist
 from tests.support.seeded_studies import seed_heartbeats
 
 
 def get(path):
     with TestClient(make_app(settings()), base_url="http://localhost") as client:
         return client.get(path)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics"])
+def test_a_probe_is_answered_while_every_thread_waits(
+    path, database, data_dir, setting, monkeypatch
+):
+    setting(redis_url="redis://127.0.0.1:1/0")
+    waiting, go_on = threading.Semaphore(0), threading.Event()
+
+    def read_slowly(*_, **__):
+        waiting.release()
+        assert go_on.wait(60)
+        return worklist.WorklistPage([], None)
+
+    monkeypatch.setattr(worklist, "read_page", read_slowly)
+    with (
+        TestClient(make_app(settings()), base_url="http://localhost") as client,
+        ThreadPoolExecutor(_THREADS + 6) as browsers,
+    ):
+        try:
+            calls = [browsers.submit(client.get, "/api/studies") for _ in range(_THREADS + 4)]
+            for _ in range(_THREADS):
+                assert waiting.acquire(timeout=60)
+            assert browsers.submit(client.get, path).result(timeout=30).status_code == 200
+        finally:
+            go_on.set()
+        assert {call.result().status_code for call in calls} == {200}
 
 
 def test_ready_when_everything_is_there(database, broker, data_dir, setting):

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from api.app import make_app
@@ -10,7 +11,8 @@ from records.database.session import unit_of_work
 from records.operations import alarms, refusals
 from records.settings import settings
 from records.states import WARNING, HoldReason
-from records.workflow import studies
+from records.workflow import events, studies
+from records.workflow.events import TIMELINE_LINES
 from records.workflow.studies import Patient
 from tests.support.seeded_studies import seed_heartbeats
 
@@ -66,8 +68,8 @@ def test_a_draft_is_shown_under_the_warning_with_all_its_inputs(client, seeder):
     before, after = page.split('class="report"')
     assert WARNING in before
     assert after.index(WARNING) < after.index("Findings") < after.index("Impression")
-    for text in ("Knows drawn phantoms only.", "View unknown.", "ViewPosition says", "digest"):
-        assert text in page
+    for part in ("Knows drawn phantoms only.", "View unknown.", "ViewPosition says", "digest"):
+        assert part in page
 
 
 def test_a_page_marks_no_sentence_by_the_models_confidence(client, seeder):
@@ -226,3 +228,56 @@ def test_without_a_station_a_page_says_what_to_set(data_dir, setting):
         page = client.get("/")
     assert page.status_code == 503
     assert "NIGHTDRAFT_DATABASE_URL" in page.text
+
+
+def append_repeats(study, number):
+    """Write the lines of a film that came again so many times."""
+    with unit_of_work() as session:
+        session.execute(
+            text(
+                "INSERT INTO events (study_id, kind, detail)"
+                " SELECT :study, 'REPEATED', 'repeat ' || n FROM generate_series(1, :number) n"
+            ),
+            {"study": study, "number": number},
+        )
+
+
+def test_a_long_timeline_is_shown_in_parts(client, seeder):
+    study = seeder.receive(1)
+    append_repeats(study, 2 * TIMELINE_LINES + 5)
+
+    def shown(page):
+        return [int(number) for number in re.findall(r"<td>repeat (\d+)</td>", page)]
+
+    page = client.get(f"/studies/{study}").text
+    numbers = shown(page)
+    assert numbers == list(range(TIMELINE_LINES + 6, 2 * TIMELINE_LINES + 6))
+    assert "Newest lines" not in page
+    while "Earlier lines" in page:
+        (link,) = re.findall(r'id="earlier" href="([^"]+)"', page)
+        page = client.get(link).text
+        numbers = shown(page) + numbers
+        assert "Newest lines" in page
+    assert numbers == list(range(1, 2 * TIMELINE_LINES + 6))
+    assert "<td>Arrived</td>" in page
+
+
+def test_rest_gives_a_long_timeline_in_parts(client, seeder):
+    study = seeder.receive(1)
+    append_repeats(study, TIMELINE_LINES + 5)
+    newest = client.get(f"/api/studies/{study}").json()
+    assert len(newest["timeline"]) == TIMELINE_LINES
+    earlier = client.get(f"/api/studies/{study}", params={"before": newest["earlier"]}).json()
+    assert earlier["earlier"] is None
+    details = [line["detail"] for line in earlier["timeline"] + newest["timeline"]]
+    assert details[-TIMELINE_LINES - 5 :] == [f"repeat {n + 1}" for n in range(TIMELINE_LINES + 5)]
+    assert client.get(f"/api/studies/{study}", params={"before": 0}).status_code == 422
+
+
+def test_a_page_that_is_open_asks_for_no_timeline(client, seeder, monkeypatch):
+    study = seeder.draft_study(1)
+    (seen,) = re.findall(r"changed\?seen=(\w+)", client.get(f"/studies/{study}").text)
+    monkeypatch.setattr(events, "timeline", None)
+    assert client.get(f"/studies/{study}/changed", params={"seen": seen}).status_code == 204
+    seeder.hold(study)
+    assert "has changed" in client.get(f"/studies/{study}/changed", params={"seen": seen}).text

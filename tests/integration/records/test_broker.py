@@ -6,8 +6,9 @@ import ast
 
 import pytest
 
-from records.broker import broker_client, queue_length
+from records.broker import broker_client, broker_errors, celery_url, queue_length
 from records.errors import BrokerDown
+from tests.support.byte_proxy import ByteProxy
 from tests.support.paths import ROOT
 
 PACKAGES = ("api", "intake", "model", "nightdraft", "records", "training", "worker")
@@ -45,13 +46,52 @@ def test_a_bell_that_cannot_be_counted_is_left_to_the_sweep(setting):
         queue_length("prepare")
 
 
+def test_one_that_hangs_is_down(broker, setting):
+    host, port = broker.rpartition("@")[2].removesuffix("/0").split(":")
+    with ByteProxy((host, int(port)), ("127.0.0.1", 0)) as proxy:
+        url = broker.replace(f":{port}/", f":{proxy.address[1]}/")
+        with broker_client(url, 0.2) as client:
+            assert client.ping()
+            proxy.swallow()
+            with pytest.raises(BrokerDown, match="does not answer"), broker_errors():
+                client.ping()
+        proxy.forward()
+        with broker_client(url) as client:
+            assert client.ping()
+
+
+@pytest.mark.parametrize(
+    ("url", "kombu_url"),
+    [
+        ("sentinel://s1", "sentinel://s1:26379/0"),
+        ("sentinel://:p%2Fw@s1:1,s2:2/3", "sentinel://:p%2Fw@s1:1/3;sentinel://s2:2/3"),
+        ("sentinel://u:p@s1:1/3;sentinel://s2:2", "sentinel://u:p@s1:1/3;sentinel://s2:2/3"),
+        ("sentinel://[::1]:1,s2", "sentinel://[::1]:1/0;sentinel://s2:26379/0"),
+    ],
+)
+def test_addresses_of_sentinels(url, kombu_url, setting):
+    setting()
+    assert celery_url(url) == kombu_url
+
+
+@pytest.mark.parametrize("url", ["sentinel://", "sentinel://s1:port", "sentinel://:secret@s1/x"])
+def test_a_wrong_address_of_sentinels(url, setting):
+    setting()
+    with (
+        pytest.raises(BrokerDown, match="must be sentinel://") as caught,
+        broker_client(url) as client,
+    ):
+        client.ping()
+    assert "secret" not in str(caught.value)
+
+
 def test_no_other_module_makes_clients():
-    importers = [
+    importers = {
         str(path.relative_to(ROOT))
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if (isinstance(node, ast.Import) and any(name.name == "redis" for name in node.names))
         or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "redis")
-    ]
-    assert importers == ["records/broker.py"]
+    }
+    assert importers == {"records/broker.py"}

@@ -64,6 +64,22 @@ def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
     assert eventually(expired, 10) == 1
 
 
+def test_a_worker_whose_renewal_hangs_ends_itself(lease, database_proxy):
+    """The watchdog waits for no lock and no connection."""
+    claimed = lease(lease_seconds=1, stuck_seconds=3)
+    child = os.fork()
+    if child == 0:
+        forget_engine()
+        with LeaseRenewer() as renewer:
+            renewer.add([claimed])
+            database_proxy.swallow()
+            with renewer.transaction():  # waits for the renewal, which waits for PostgreSQL
+                threading.Event().wait()
+    # The proxy is this process's: the child's copy of it has no threads, and swallows all.
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+
+
 def test_a_part_that_is_down_is_one_line_and_a_pause(night, monkeypatch):
     monkeypatch.setattr(tasks, "paused_until", {})
     night(bundle="", sweep_seconds=60)

@@ -13,6 +13,7 @@ from records.database.tables import DraftRequest, Study
 from records.operations import alarms, heartbeats
 from records.states import VisibleState
 from records.workflow import drafts
+from tests.support.sentinels import MASTER, running_sentinels
 from tests.support.stored_studies import PLANTED_NAME, close_studies, store_studies, visible_state
 from tests.support.waiting import eventually
 
@@ -100,6 +101,28 @@ def test_redis_emptied_and_killed_while_all_runs(night, run_part, broker, server
     assert servers.restart_dead()
     eventually(lambda: drafted(later_studies), 60)
     assert [part.process.poll() for part in running] == [None, None, None]
+
+
+@pytest.mark.parametrize("part", ["sweep", "draft"])
+def test_sigterm_ends_a_worker_whose_database_hangs(night, run_part, database_proxy, part):
+    night(database_url=database_proxy.url, database_statement_seconds=1)
+    running = run_part(part)
+    eventually(lambda: running_parts() == {part}, 60)
+    database_proxy.swallow()
+    running.signal_to_end()
+    running.process.wait(timeout=60)
+
+
+def test_workers_follow_the_redis_that_sentinels_name(night, run_part, short_folder):
+    with running_sentinels(short_folder()) as group:
+        night(redis_url=group.url, redis_master=MASTER, prepare_processes=1)
+        for part in ("sweep", "prepare"):
+            run_part(part)
+        ids = store_studies(1)
+        eventually(lambda: visible_state(ids[0]) is VisibleState.PREPARED, 60)
+        group.master.kill()
+        more = store_studies(2)
+        eventually(lambda: visible_state(more[0]) is VisibleState.PREPARED, 120)
 
 
 def test_a_killed_parent_leaves_no_children(night, run_part):

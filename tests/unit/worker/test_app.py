@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from worker.app import app, broker_url, configuration
+from records.broker import celery_url
+from worker.app import app, configuration
 
 
 @pytest.fixture
@@ -53,8 +54,8 @@ def test_the_three_tasks_are_the_three_queues(conf):
 
 
 def test_a_sockets_address_is_written_as_kombu_wants_it():
-    assert broker_url("unix:///run/valkey.sock") == "redis+socket:///run/valkey.sock"
-    assert broker_url("redis://h:1/0") == "redis://h:1/0"
+    assert celery_url("unix:///run/valkey.sock") == "redis+socket:///run/valkey.sock"
+    assert celery_url("redis://h:1/0") == "redis://h:1/0"
 
 
 @pytest.mark.slow

@@ -19,8 +19,8 @@ from tests.support.dicom_senders import (
     send_images,
     start_listener,
 )
+from tests.support.disks import fill_disk
 from tests.support.listener_state import (
-    fill_disk,
     incoming_files,
     kept_files,
     read_heartbeat,
@@ -72,6 +72,15 @@ def test_a_disk_that_fills_up_while_an_image_comes_in(listen, data_dir):
         listener.stop()
     finally:
         subprocess.run(["umount", blobs], check=True)
+
+
+def test_a_database_that_hangs_is_answered_a700(listen, database_proxy):
+    listener = listen(database_statement_seconds=1)
+    assert send_images(listener.port, make_image("1.2.6")) == [0]
+    database_proxy.swallow()
+    assert send_images(listener.port, make_image("1.2.7")) == [0xA700]
+    database_proxy.forward()
+    assert send_images(listener.port, make_image("1.2.7")) == [0]
 
 
 def test_a_database_that_is_away_is_answered_a700_and_waited_for(

@@ -57,7 +57,7 @@ NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/nightdraft"
         (["work", "prepare"], {}, "NIGHTDRAFT_BUNDLE is not set"),
         (["station", "--bundle", "/no/such"], {}, "there is no bundle at /no/such"),
         (["bundle", "verify", "/no/such"], {}, "there is no bundle at /no/such"),
-        (["station", "--bundle", "null"], {"disk_stop_mb": "999999999"}, "make room"),
+        (["station", "--bundle", "null"], {"disk_stop_mb": "999999999"}, "the whole disk"),
         (["send", "/no/such"], {}, "there is no folder /no/such"),
         (["retry", "--since", "lately"], {}, "no date or time"),
         (["decide", "1.2.3", "perhaps", "--by", "x"], {}, "say proceed or cancel"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import psycopg2
@@ -15,6 +18,8 @@ import pytest
 import redis
 
 from nightdraft.station.embedded import EmbeddedServers
+from nightdraft.station.processes import ChildProcesses
+from nightdraft.station.waits import Waits
 from records.errors import PartError
 from tests.support.paths import ROOT
 from tests.support.waiting import eventually
@@ -128,6 +133,63 @@ def test_a_killed_server_is_restarted_at_the_same_address(folder: Path) -> None:
         assert query(servers.database_url, "SELECT 1") == (1,)
         with redis.Redis.from_url(servers.redis_url) as connection:
             assert connection.ping()
+
+
+def test_a_postmaster_that_is_killed_while_a_backend_computes_is_started_again(
+    folder: Path,
+) -> None:
+    """The backend holds the shared memory until its statement ends; here it is stopped."""
+    with EmbeddedServers(folder, durable=False, valkey=False) as servers:
+        connection = psycopg2.connect(servers.database_url)
+        try:
+            pid = psutil.Process(connection.info.backend_pid)
+            pid.suspend()
+            os.kill(servers.pids()["postgres"], signal.SIGKILL)
+            eventually(lambda: servers.restart_dead() == ["postgres"])
+        finally:
+            connection.close()
+        assert query(servers.database_url, "SELECT 1") == (1,)
+
+
+@pytest.mark.parametrize("content", ["", "{pid}\n/nowhere\n0\n5432\n\n\n0 0\nready\n"])
+def test_lock_files_of_a_killed_postmaster_are_removed(folder: Path, content: str) -> None:
+    """A full disk leaves them empty; their process id may be another program's by now."""
+    with EmbeddedServers(folder, durable=False, valkey=False) as servers:
+        killed = psutil.Process(servers.pids()["postgres"])
+        killed.kill()
+        eventually(lambda: killed.status() == psutil.STATUS_ZOMBIE)
+        for lock in (folder / "postgres/cluster/postmaster.pid", *folder.glob("postgres/.s*.lock")):
+            lock.write_text(content.format(pid=os.getpid()))
+        assert servers.restart_dead() == ["postgres"]
+
+
+def test_servers_that_cannot_be_started_are_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    waits = Waits(folder / "waits.json", lines.append)
+
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with EmbeddedServers(folder, durable=False, waits=waits) as servers:
+        with monkeypatch.context() as patch:
+            patch.setattr(ChildProcesses, "start", fail)
+            for pid in servers.pids().values():
+                os.kill(pid, signal.SIGKILL)
+            both = {"PostgreSQL", "Valkey"}
+            eventually(lambda: servers.keep_running() or waits.sentences().keys() == both)
+            assert "No space left on device" in waits.sentences()["PostgreSQL"]
+            written = json.loads((folder / "waits.json").read_text())["waits"]
+            assert written == waits.sentences()
+        eventually(lambda: servers.keep_running() == [] and not waits.sentences(), 60)
+        assert query(servers.database_url, "SELECT 1") == (1,)
+        with redis.Redis.from_url(servers.redis_url) as connection:
+            assert connection.ping()
+    for name in both:
+        (line,) = (line for line in lines if line.startswith(f"waiting for {name}: "))
+        assert line == f"waiting for {name}: it cannot be started (No space left on device)"
+        assert f"{name} is there again; the station goes on" in lines
 
 
 def test_damaged_bells_are_put_aside(folder: Path) -> None:

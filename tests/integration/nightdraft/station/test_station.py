@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -19,6 +21,8 @@ from pynetdicom.sop_class import Verification
 
 from nightdraft.station.child import StationProcess
 from nightdraft.station.station import PARTS
+from nightdraft.station.waits import read_waits
+from tests.support.disks import fill_disk, small_disk
 from tests.support.paths import ROOT
 from tests.support.waiting import eventually
 
@@ -88,7 +92,7 @@ def test_parts_run_and_the_dead_are_restarted(station: StationProcess) -> None:
         dead = part(station, name)
         dead.kill()
         eventually(lambda name=name, dead=dead: part(station, name).pid != dead.pid)  # type: ignore[misc]
-    assert eventually(lambda: doctor_finds_nothing())
+    assert eventually(doctor_finds_nothing, 120)
     log = (station.log_dir / "station.log").read_text()
     assert "listener: ended (SIGKILL), restarting" in log
 
@@ -102,7 +106,40 @@ def test_killed_servers_are_restarted(station: StationProcess) -> None:
     eventually(
         lambda: "postgres: ended, restarted" in (station.log_dir / "station.log").read_text()
     )
-    assert eventually(lambda: doctor_finds_nothing(), 60)
+    assert eventually(doctor_finds_nothing, 120)
+
+
+def test_a_full_disk_is_waited_for(folder: Path, setting: Callable[..., None]) -> None:
+    """Servers and parts die, and not even a log file can be made: the station stays."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: a small tmpfs is mounted")
+    settings = {**SETTINGS, "disk_stop_mb": 1}
+    with small_disk(folder, megabytes=400), StationProcess(folder, settings) as station:
+        setting(**{**settings, "data_dir": folder})
+        log = station.log_dir / "station.log"
+        shutil.rmtree(station.log_dir, ignore_errors=True)
+        fill_disk(folder / "ballast")
+        dead = family(station)[1:]
+        for process in dead:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+        numbers = itertools.count()
+
+        def is_waiting() -> bool:
+            fill_disk(folder / f"ballast{next(numbers)}")  # what the dead gave back
+            return "disk" in read_waits(folder)
+
+        eventually(is_waiting, 90)
+        done = nightdraft("doctor")
+        assert done.returncode == 1
+        assert "it waits, and goes on by itself: for " in done.stdout
+        assert station.alive
+        for ballast in folder.glob("ballast*"):
+            ballast.unlink()
+        assert eventually(doctor_finds_nothing, 180)
+        assert station.alive
+        assert not log.exists()
 
 
 def test_an_end_leaves_nothing_running(station: StationProcess) -> None:

@@ -240,20 +240,21 @@ def test_what_may_be_a_correction_of_one_object():
     assert not may_be_corrected(one, Patient("", "", "SMITH^JANE", "", ""))
 
 
-def moved_film():
+def moved_film(number):
     """A film that was drafted under the wrong patient and came under the right one."""
-    (wrong,) = complete(film(patient=OTHER_PATIENT))
-    (draft,) = draft_all()
-    (right,) = complete(film(study="4.5.6"))
+    uid = f"8.{number}.1"
+    (wrong,) = complete(film(uid, f"8.{number}", patient=OTHER_PATIENT))
+    draft_all()
+    (right,) = complete(film(uid, f"9.{number}"))
     assert row_of(wrong).hold_reasons == (HoldReason.MOVED_AWAY,)
     assert row_of(right).hold_reasons == (HoldReason.MOVED_HERE,)
     assert row_of(wrong).state is VisibleState.HELD
-    return wrong, right, draft
+    return wrong, right, uid
 
 
 def test_a_moved_film_is_taken_where_it_came_and_withdrawn_where_it_was():
     for by_study in (0, 1):  # a person may decide on either study
-        wrong, right, _ = moved_film()
+        wrong, right, uid = moved_film(by_study)
         with unit_of_work() as session:
             (side,) = film_decisions.list_sides(session, right, HoldReason.MOVED_HERE)
             (other,) = film_decisions.list_sides(session, wrong, HoldReason.MOVED_AWAY)
@@ -261,35 +262,28 @@ def test_a_moved_film_is_taken_where_it_came_and_withdrawn_where_it_was():
             assert side.standing.study_id == wrong
             assert side.aside.sent["patient_id"] == "P-1"
         assert decide((wrong, right)[by_study], Decision.TAKE_NEW) == 1
-        assert states_of(wrong) == [(FILM, InstanceState.MOVED)]
-        assert states_of(right) == [(FILM, KEPT)]
+        assert states_of(wrong) == [(uid, InstanceState.MOVED)]
+        assert states_of(right) == [(uid, KEPT)]
         assert row_of(wrong).hold_reasons == row_of(right).hold_reasons == ()
         assert row_of(wrong).draft_id is None
         with unit_of_work() as session:
             studies.close_quiet(session, 0.0)
         assert {lease.study_id for lease in claim()} == {wrong, right}
-        clear_tables()
-
-
-def clear_tables():
-    with unit_of_work() as session:
-        session.connection().exec_driver_sql("ALTER TABLE events DISABLE TRIGGER ALL")
-        session.connection().exec_driver_sql("ALTER TABLE drafts DISABLE TRIGGER ALL")
-        session.connection().exec_driver_sql("TRUNCATE studies CASCADE")
 
 
 def test_a_moved_film_is_kept_where_it_was_or_in_both():
     for decision, expected in ((Decision.PROCEED, CONFLICT), (Decision.KEEP_BOTH, KEPT)):
-        wrong, right, draft = moved_film()
+        number = len(decision)
+        wrong, right, uid = moved_film(number)
+        draft = row_of(wrong).draft_id
         decide(right, decision)
-        assert states_of(wrong) == [(FILM, KEPT)]
-        assert states_of(right) == [(FILM, expected)]
+        assert states_of(wrong) == [(uid, KEPT)]
+        assert states_of(right) == [(uid, expected)]
         assert row_of(wrong).hold_reasons == row_of(right).hold_reasons == ()
         assert row_of(wrong).draft_id == draft
         # The same film once more asks nobody again.
-        register(film(study="4.5.6"))
+        register(film(uid, f"9.{number}"))
         assert row_of(right).hold_reasons == ()
-        clear_tables()
 
 
 def test_the_new_film_of_two_is_taken():

@@ -91,7 +91,6 @@ def test_pace_and_oldest():
     with unit_of_work() as session:
         assert worklist.oldest_waiting(session) is None
         assert worklist.count_drafts(session, 60.0) == 1
-        assert len(worklist.list_recent_drafts(session, 5)) == 1
 
 
 def test_parts_are_seen_while_they_beat():

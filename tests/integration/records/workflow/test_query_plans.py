@@ -1,0 +1,106 @@
+"""Every query of listener, workers, sweep and pages that a growing table answers has its index."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event, text
+
+from nightdraft.bench import growth_operations
+from nightdraft.bench.growth_fill import TABLES, fill
+from nightdraft.bench.growth_operations import Operation, list_operations
+from records.database.session import engine, unit_of_work
+from records.states import WARNING
+
+STUDIES = 20_000
+FEW = 1_500
+"""Rows that may be sorted: those of a search, and of a page."""
+
+NOT_PLANNED = ("a study's page after", "delete a study", "many")
+
+
+@pytest.fixture
+def filled_database(database, data_dir):
+    with unit_of_work() as session:
+        fill(session, STUDIES, WARNING)
+    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM (ANALYZE)"))
+    yield
+    growth_operations._claimed.clear()
+
+
+@contextmanager
+def explained():
+    """The plans of the statements that are run within the block: [(statement, plan)]."""
+    plans = []
+    busy = False
+
+    def explain(connection, cursor, statement, parameters, context, executemany):
+        nonlocal busy
+        verb = statement.lstrip().split(" ", 1)[0].upper()
+        if busy or executemany or verb not in ("SELECT", "WITH", "UPDATE", "DELETE"):
+            return
+        busy = True
+        try:
+            with connection.connection.cursor() as other:
+                other.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
+                plan = other.fetchone()[0]
+                plan = json.loads(plan) if isinstance(plan, str) else plan
+                plans.append((statement, plan[0]["Plan"]))
+        finally:
+            busy = False
+
+    event.listen(engine(), "before_cursor_execute", explain)
+    try:
+        yield plans
+    finally:
+        event.remove(engine(), "before_cursor_execute", explain)
+
+
+def nodes(plan):
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def faults(plan):
+    """What in a plan would grow with the tables."""
+    for node in nodes(plan):
+        if node["Node Type"].endswith("Seq Scan") and node["Relation Name"] in TABLES:
+            yield f"walks {node['Relation Name']}"
+        if node["Node Type"].endswith("Sort") and node["Plan Rows"] > FEW:
+            yield f"sorts {node['Plan Rows']} rows"
+
+
+def plan_faults(operation: Operation) -> list[str]:
+    argument = operation.prepare(0) if operation.prepare is not None else None
+    with explained() as plans:
+        operation.run(argument)
+    return [
+        f"{operation.name}: {fault}: {' '.join(statement.split())[:300]}"
+        for statement, plan in plans
+        for fault in faults(plan)
+    ]
+
+
+def test_no_query_walks_or_sorts_a_growing_table(filled_database):
+    operations = [
+        operation
+        for operation in list_operations(STUDIES)
+        if not any(part in operation.name for part in NOT_PLANNED)
+    ]
+    assert len(operations) > 40
+    found = [fault for operation in operations for fault in plan_faults(operation)]
+    assert not found, "\n".join(found)
+
+
+def test_a_query_without_its_index_is_found(filled_database):
+    with unit_of_work() as session:
+        session.execute(text("DROP INDEX ix_worklist_entries_state"))
+        session.execute(text("DROP INDEX ix_studies_words"))
+    names = ("worklist, PREPARED", "oldest waiting", "search for a rare name")
+    for operation in list_operations(STUDIES):
+        if operation.name in names:
+            assert plan_faults(operation), operation.name
