@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from api import health, images, pages, studies
+from api import health, holds, images, pages, studies
 from api.connections import GuardedProtocol
 from api.problems import add_problem_handlers
 from api.rendering import PACKAGE_DIR
@@ -61,7 +61,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
     app.add_middleware(RequestGuard, host_names=(settings.serve_host, *settings.serve_names))
     add_problem_handlers(app)
-    for module in (studies, health, images, pages):
+    for module in (studies, holds, health, images, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=PACKAGE_DIR / "static"), name="static")
     _describe_problems(app)

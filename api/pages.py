@@ -17,10 +17,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
+from api.holds import GENERAL_LABELS, decide_many, decision_labels, describe
 from api.rendering import render
 from api.schemas import (
+    BulkDecisionRequest,
     DecisionRequest,
     EventMark,
+    OpenHold,
     ReinstatementRequest,
     SearchText,
     WithdrawalRequest,
@@ -29,8 +32,9 @@ from api.studies import StudyRecord, count_studies, decide, load_study, reinstat
 from records.database.session import unit_of_work
 from records.database.tables import Hold
 from records.operations import overview, refusals
-from records.states import HOLD_SENTENCES, HoldReason, InstanceState, VisibleState
-from records.workflow import holds, requests, studies, worklist
+from records.states import Decision, EventKind, HoldReason, InstanceState, VisibleState
+from records.workflow import holds as hold_rows
+from records.workflow import requests, studies, worklist
 from records.workflow.search import MATCHES
 from records.workflow.worklist import WorklistRow
 
@@ -40,9 +44,10 @@ PAGE_SIZE = 50
 """Studies on one page of the worklist."""
 
 REFUSALS_SHOWN = 500
+HOLDS_SHOWN = 100
 
-MAX_FORM_FIELDS = 50
-"""Fields of a posted form. The longest that is needed is a decision on a study's open holds."""
+MAX_FORM_FIELDS = HOLDS_SHOWN + 50
+"""Fields of a posted form. The longest that is needed is a decision on all holds of a page."""
 
 _NONE_IF_EMPTY = BeforeValidator(lambda value: value or None)
 
@@ -104,38 +109,6 @@ def show_refusals() -> str:
         return render("refusals.html", refusals=refusals.list_refusals(session, REFUSALS_SHOWN))
 
 
-@router.get("/studies/{study}")
-def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = None) -> str:
-    """One study: whose it is, its images, its draft under the warning, and what may be done."""
-    with unit_of_work() as session:
-        record = load_study(session, str(study), before)
-    row, draft = record.row, record.current_draft
-    return render(
-        "study.html",
-        record=record,
-        row=row,
-        draft=draft,
-        caveat=worklist.draft_caveat(row, draft.revision) if draft else "",
-        other_drafts=[other for other in record.drafts if other is not draft],
-        images=_study_images(record),
-        kept_aside=[i for i in record.instances if i.state != InstanceState.KEPT],
-        hold_sentences={str(reason): HOLD_SENTENCES[reason] for reason in HoldReason},
-        seen=_study_digest(row, record.holds),
-        before=before,
-    )
-
-
-@router.get("/studies/{study}/changed")
-def show_change(study: uuid.UUID, seen: Annotated[str, Query(max_length=64)]) -> Response:
-    """A line that the study has changed; 204 where it is still what the page shows."""
-    with unit_of_work() as session:
-        row = worklist.read_row(session, studies.get_by_uid(session, str(study)).id)
-        digest = _study_digest(row, holds.list_by_study(session, row.id))
-    if digest == seen:
-        return Response(status_code=204)
-    return HTMLResponse(render("changed.html", row=row))
-
-
 async def form_fields(request: Request) -> list[tuple[str, str]]:
     """The names and values of a posted form (application/x-www-form-urlencoded)."""
     body = await request.body()
@@ -157,6 +130,64 @@ def _validate(model: type[_Form], values: dict[str, Any]) -> _Form:
         return model.model_validate(values)
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_url=False)) from None
+
+
+@router.get("/holds")
+def show_holds(reason: Annotated[HoldReason | None, _NONE_IF_EMPTY, Query()] = None) -> str:
+    """The open holds with both sides; many can be decided at once."""
+    with unit_of_work() as session:
+        described = describe(session, hold_rows.list_open(session, reason, HOLDS_SHOWN))
+    shared = _shared_decisions([hold.reason for hold in described]) if reason else {}
+    return render(
+        "holds.html", holds=described, reason=reason, reasons=list(HoldReason), decisions=shared
+    )
+
+
+@router.post("/holds")
+def post_decisions(fields: FormFields) -> Response:
+    """Decide the holds whose boxes are checked."""
+    hold_ids = [value for name, value in fields if name == "holds"]
+    decision = _validate(BulkDecisionRequest, dict(fields) | {"holds": hold_ids})
+    with unit_of_work() as session:
+        result = decide_many(session, decision)
+    return HTMLResponse(render("decided.html", result=result))
+
+
+@router.get("/studies/{study}")
+def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = None) -> str:
+    """One study: whose it is, its images, its draft under the warning, and what may be done."""
+    with unit_of_work() as session:
+        record = load_study(session, str(study), before)
+    row, draft = record.row, record.current_draft
+    return render(
+        "study.html",
+        record=record,
+        row=row,
+        draft=draft,
+        caveat=worklist.draft_caveat(row, draft.revision) if draft else "",
+        other_drafts=[other for other in record.drafts if other is not draft],
+        withdrawn={
+            event.request_id: event.detail
+            for event in record.timeline
+            if event.kind == EventKind.WITHDRAWN
+        },
+        images=_study_images(record),
+        kept_aside=[i for i in record.instances if i.state != InstanceState.KEPT],
+        decisions=_offered_decisions(record.open_holds),
+        seen=_study_digest(row, record.holds),
+        before=before,
+    )
+
+
+@router.get("/studies/{study}/changed")
+def show_change(study: uuid.UUID, seen: Annotated[str, Query(max_length=64)]) -> Response:
+    """A line that the study has changed; 204 where it is still what the page shows."""
+    with unit_of_work() as session:
+        row = worklist.read_row(session, studies.get_by_uid(session, str(study)).id)
+        digest = _study_digest(row, hold_rows.list_by_study(session, row.id))
+    if digest == seen:
+        return Response(status_code=204)
+    return HTMLResponse(render("changed.html", row=row))
 
 
 @router.post("/studies/{study}/decision")
@@ -201,6 +232,31 @@ def post_release(study: uuid.UUID) -> Response:
     with unit_of_work() as session:
         studies.release(session, str(study))
     return _redirect_to(study)
+
+
+def _offered_decisions(open_holds: Sequence[OpenHold]) -> dict[Decision, str]:
+    """What may be decided about a study: each hold's own decisions, between those of all."""
+    offered: dict[Decision, str] = {}
+    for hold in open_holds:
+        offered = hold.decisions | offered  # of two labels that of the older hold
+    if len(open_holds) > 1:
+        offered |= GENERAL_LABELS
+    order = (Decision.PROCEED, Decision.TAKE_NEW, Decision.KEEP_BOTH, Decision.SPLIT)
+    return {
+        decision: offered[decision] for decision in (*order, Decision.CANCEL) if decision in offered
+    }
+
+
+def _shared_decisions(reasons: Sequence[HoldReason]) -> dict[Decision, str]:
+    """The decisions that every one of these holds may have."""
+    labels = [decision_labels(reason) for reason in set(reasons)]
+    if not labels:
+        return {}
+    return {
+        decision: label
+        for decision, label in labels[0].items()
+        if all(decision in other for other in labels)
+    }
 
 
 def _redirect_to(study: uuid.UUID) -> Response:

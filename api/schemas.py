@@ -27,6 +27,7 @@ from records.states import (
     RejectionReason,
     VisibleState,
 )
+from records.workflow.corrections import SHOWN_COLUMNS
 from records.workflow.worklist import WorklistRow
 
 # PostgreSQL keeps no NUL, and nobody types the other control characters.
@@ -38,6 +39,13 @@ StudyUid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.-]{1,64}$")]
 """A Study Instance UID (0020,000D), or our own id of the study."""
 EventMark = Annotated[int, Field(ge=1, lt=2**63)]
 """The id of a line of a timeline."""
+
+
+PersonName = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_ONE_LINE),
+]
+"""Who decides, as typed."""
 
 
 class Problem(BaseModel):
@@ -247,6 +255,103 @@ class Draft(_FromRow):
         return cls(**same_fields, **own)
 
 
+class HeldFilm(BaseModel):
+    """A film of a hold: whose it is, where it is, when it came and from where.
+
+    image: the path of its picture; null where it does not count in a study.
+    """
+
+    instance: uuid.UUID
+    study: uuid.UUID
+    sop_instance_uid: str
+    patient: Patient
+    accession_number: str
+    study_date: str
+    study_description: str
+    state: InstanceState
+    calling_ae: str
+    received_at: dt.datetime
+    image: str | None
+
+    @classmethod
+    def from_rows(cls, instance: tables.Instance, study: tables.Study) -> HeldFilm:
+        """The film of a row, as its own header names the patient where that was kept."""
+        sent = instance.sent or {name: getattr(study, name) for name in SHOWN_COLUMNS}
+        is_kept = instance.state == InstanceState.KEPT
+        return cls(
+            instance=instance.id,
+            study=study.id,
+            sop_instance_uid=instance.sop_instance_uid,
+            patient=Patient(
+                patient_id=sent["patient_id"],
+                name=sent["patient_name"],
+                birth_date=sent["patient_birth_date"],
+                sex=sent["patient_sex"],
+            ),
+            accession_number=sent["accession_number"],
+            study_date=sent["study_date"],
+            study_description=sent["study_description"],
+            state=InstanceState(instance.state),
+            calling_ae=instance.calling_ae,
+            received_at=instance.received_at,
+            image=f"/studies/{study.id}/views/{instance.id}.png" if is_kept else None,
+        )
+
+
+class HoldSides(BaseModel):
+    """The two films of a hold: the one kept aside, and the one that counts, which may be none."""
+
+    aside: HeldFilm
+    standing: HeldFilm | None
+
+
+class OpenHold(BaseModel):
+    """A hold that nobody has decided, with both sides. decisions: what may be decided."""
+
+    id: uuid.UUID
+    study: uuid.UUID
+    patient: Patient
+    reason: HoldReason
+    sentence: str
+    detail: str
+    opened_at: dt.datetime
+    decisions: dict[Decision, str]
+    sides: list[HoldSides]
+
+
+class BulkDecisionRequest(BaseModel):
+    """A person's decision on many holds. holds: those that the person looked at."""
+
+    decision: Decision
+    by: PersonName
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=_MANY_LINES)] = ""
+    holds: list[uuid.UUID] = Field(min_length=1, max_length=200)
+
+
+class NotDecided(BaseModel):
+    """A study whose holds stay open, and why."""
+
+    study: uuid.UUID
+    why: str
+
+
+class BulkDecisionResult(BaseModel):
+    """How many holds were closed, and what stays open."""
+
+    decided: int
+    not_decided: list[NotDecided]
+
+
+class StudyChange(_FromRow):
+    """An older value of a study's field, and the newer one that is shown."""
+
+    at: dt.datetime
+    calling_ae: str
+    field: str
+    old_value: str
+    new_value: str
+
+
 class Hold(_FromRow):
     """A question that a person must decide, and the decision."""
 
@@ -349,6 +454,7 @@ class StudyDetail(BaseModel):
     drafts: list[Draft]
     holds: list[Hold]
     rejections: list[Rejection]
+    changes: list[StudyChange]
     timeline: list[Event]
     earlier: int | None
 
@@ -450,13 +556,6 @@ class Readiness(BaseModel):
     ready: bool
     missing: list[str]
     checks: list[ReadinessCheck]
-
-
-PersonName = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_ONE_LINE),
-]
-"""Who decides, as typed."""
 
 
 class WithdrawalRequest(BaseModel):

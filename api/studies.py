@@ -13,6 +13,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
 from api import schemas
+from api.holds import describe
 from api.problems import problem_responses
 from api.schemas import (
     Counts,
@@ -29,11 +30,11 @@ from api.schemas import (
     WithdrawalRequest,
 )
 from records.database.session import unit_of_work
-from records.database.tables import Draft, Event, Hold, Instance, Rejection
-from records.errors import NotAllowed
+from records.database.tables import Draft, Event, Hold, Instance, Rejection, StudyChange
 from records.operations import overview, refusals
 from records.states import VisibleState
 from records.workflow import (
+    corrections,
     drafts,
     events,
     holds,
@@ -62,6 +63,8 @@ class StudyRecord:
     drafts: Sequence[Draft]
     holds: Sequence[Hold]
     rejections: Sequence[Rejection]
+    changes: Sequence[StudyChange]
+    open_holds: Sequence[schemas.OpenHold]
     timeline: Sequence[Event]
     earlier: int | None
 
@@ -69,11 +72,6 @@ class StudyRecord:
     def current_draft(self) -> Draft | None:
         """The draft that a reader is shown; None where there is none."""
         return next((draft for draft in self.drafts if draft.id == self.row.draft_id), None)
-
-    @property
-    def open_holds(self) -> list[Hold]:
-        """The holds that a person must decide."""
-        return [hold for hold in self.holds if hold.decision is None]
 
 
 def load_study(session: Session, uid: str, before: int | None = None) -> StudyRecord:
@@ -89,6 +87,7 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
     """
     study = studies.get_by_uid(session, uid)
     id_ = study.id
+    all_holds = holds.list_by_study(session, id_)
     # One line more than is shown tells whether there are earlier ones.
     lines = events.timeline(session, id_, before=before, limit=events.TIMELINE_LINES + 1)
     shown = lines[-events.TIMELINE_LINES :]
@@ -96,8 +95,10 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
         row=worklist.read_row(session, id_),
         instances=studies.list_instances(session, id_),
         drafts=drafts.list_by_study(session, id_),
-        holds=holds.list_by_study(session, id_),
+        holds=all_holds,
         rejections=rejections.list_by_study(session, study.study_instance_uid),
+        changes=corrections.list_changes(session, id_),
+        open_holds=describe(session, [hold for hold in all_holds if hold.decision is None]),
         timeline=shown,
         earlier=shown[0].id if len(lines) > len(shown) else None,
     )
@@ -109,20 +110,15 @@ def count_studies(session: Session) -> Counts:
 
 
 def decide(session: Session, uid: str, decision: DecisionRequest) -> None:
-    """Close the study's open holds as a person decided who saw exactly these.
+    """Close the study's open holds as a person decided who saw these.
 
     Raises:
         NotFound: no such study.
-        NotAllowed: other holds are open than the person saw; nothing is decided.
+        NotAllowed: other holds are open than the person saw, or none of them can be decided so;
+            nothing is decided.
     """
     id_ = studies.get_by_uid(session, uid).id
-    open_ids = {hold.id for hold in holds.list_by_study(session, id_) if hold.decision is None}
-    decided = 0
-    if open_ids and open_ids == set(decision.holds):
-        decided = holds.decide(session, id_, decision.decision, decision.by, decision.note)
-    # A hold that opened between the two queries was not seen either.
-    if not decided or decided != len(open_ids):
-        raise NotAllowed("the study's open holds are not the ones that were looked at")
+    holds.decide(session, id_, decision.decision, decision.by, decision.note, decision.holds)
 
 
 def withdraw(session: Session, uid: str, withdrawal: WithdrawalRequest) -> None:
@@ -189,6 +185,7 @@ def read_study(
         drafts=[schemas.Draft.from_row(draft) for draft in record.drafts],
         holds=[schemas.Hold.from_row(hold) for hold in record.holds],
         rejections=[schemas.Rejection.from_row(rejection) for rejection in record.rejections],
+        changes=[schemas.StudyChange.model_validate(change) for change in record.changes],
         timeline=[schemas.Event.from_row(event) for event in record.timeline],
         earlier=record.earlier,
     )
@@ -214,7 +211,7 @@ def retry_study(uid: StudyUid) -> StudySummary:
     "/studies/{uid}/decision", responses=problem_responses(400, 403, 404, 409, 411, 413, 422)
 )
 def decide_study(uid: StudyUid, decision: DecisionRequest) -> StudySummary:
-    """PROCEED with a held study, or CANCEL its draft."""
+    """Decide a held study: PROCEED, CANCEL its draft, or say which of two films counts."""
     with unit_of_work() as session:
         decide(session, uid, decision)
         return StudySummary.from_row(

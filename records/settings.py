@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from records.errors import SettingsError
-from records.states import Priority
+from records.states import NameSpelling, Priority
 
 ADDRESSES = "run/addresses.json"
 """Under the data folder: where a running station's embedded servers listen."""
@@ -296,6 +296,15 @@ class Settings(BaseSettings):
         json_schema_extra=EVERYDAY,
         default_factory=dict,
         description="Priority by calling AE title, as `ED_CR=STAT, ICU=URGENT`.",
+    )
+
+    name_spelling: NameSpelling = Field(
+        json_schema_extra=EVERYDAY,
+        default=NameSpelling.SIMILAR,
+        description="Films of one study whose patient id, issuer, birth date and sex are equal, "
+        "and whose names are not: `similar` takes them for one person where a name only lacks or "
+        "shortens parts of the other (middle name, title, initial, umlaut), `any` always, `exact` "
+        "never: a person is asked.",
     )
 
     # ---- Sweep and leases ----

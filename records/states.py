@@ -29,6 +29,9 @@ class InstanceState(StrEnum):
     SKIPPED = "SKIPPED"  # kept on disk, of a class that is not drafted from
     CONFLICT = "CONFLICT"  # other bytes under a SOP instance UID that is known; a person decides
     MISMATCH = "MISMATCH"  # the study's UID, but another patient; a person decides
+    UNCOMPARED = "UNCOMPARED"  # another encoding of a known object; a worker compares the pixels
+    REPLACED = "REPLACED"  # a newer object under its UID took its place
+    MOVED = "MOVED"  # a person decided that it belongs to another study
     REJECTED = "REJECTED"  # an IHE IOCM rejection note names it; kept on disk, never drafted from
 
 
@@ -66,6 +69,28 @@ DAMAGE_SENTENCES: dict[Damage, str] = {
     Damage.GONE: "The file of a film is gone from the data folder: send the film again.",
     Damage.CHANGED: "The file of a film is not what was received any more: send the film again.",
 }
+
+
+STANDING = (InstanceState.KEPT, InstanceState.SKIPPED)
+"""The states of an object that counts under its UID; a study has one of each UID at most."""
+
+
+class Comparison(StrEnum):
+    """How an object differs from the one that counts under its UID, as `model.dicom.comparison`."""
+
+    SAME = "SAME"  # in no value that is compared
+    SHOWN = "SHOWN"  # in what is only shown: whose image it is
+    DESCRIBED = "DESCRIBED"  # in patient, order or study, from which a draft is made
+    OTHER = "OTHER"  # another image
+    UNDECIDED = "UNDECIDED"  # the pixels would have to be decoded
+
+
+class NameSpelling(StrEnum):
+    """Which other spellings of a name are taken for the same person, all else being equal."""
+
+    EXACT = "exact"
+    SIMILAR = "similar"
+    ANY = "any"
 
 
 class Purpose(StrEnum):
@@ -145,6 +170,8 @@ class HoldReason(StrEnum):
 
     PATIENT_MISMATCH = "PATIENT_MISMATCH"
     CONFLICTING_BYTES = "CONFLICTING_BYTES"
+    MOVED_HERE = "MOVED_HERE"
+    MOVED_AWAY = "MOVED_AWAY"
     CHEST_UNKNOWN = "CHEST_UNKNOWN"
     VIEW_UNKNOWN = "VIEW_UNKNOWN"
     AGE_UNKNOWN = "AGE_UNKNOWN"
@@ -160,8 +187,14 @@ HOLD_SENTENCES: dict[HoldReason, str] = {
         "Proceeding drafts from the patient's images that came first only."
     ),
     HoldReason.CONFLICTING_BYTES: (
-        "An image came again under the same UID with other bytes. "
-        "Proceeding drafts from the bytes that came first."
+        "Another image came under a UID that is known. "
+        "Proceeding drafts from the image that came first."
+    ),
+    HoldReason.MOVED_HERE: (
+        "A film came that is already filed in another study. Proceeding leaves it there."
+    ),
+    HoldReason.MOVED_AWAY: (
+        "A film of this study came again under another study. Proceeding leaves it here."
     ),
     HoldReason.CHEST_UNKNOWN: (
         "Nothing in the headers says whether this is a chest film. Proceeding takes it for one."
@@ -196,8 +229,36 @@ HOLD_SENTENCES: dict[HoldReason, str] = {
 class Decision(StrEnum):
     """What a person decided about a hold."""
 
-    PROCEED = "PROCEED"
-    CANCEL = "CANCEL"
+    PROCEED = "PROCEED"  # go on with what came first, or in spite of what is unknown
+    CANCEL = "CANCEL"  # no draft
+    TAKE_NEW = "TAKE_NEW"  # what came later counts, and takes the place of what came first
+    KEEP_BOTH = "KEEP_BOTH"  # the film counts in both studies
+    SPLIT = "SPLIT"  # what came later becomes a study of its own
+
+
+HOLD_DECISIONS: dict[HoldReason, tuple[Decision, ...]] = {
+    HoldReason.PATIENT_MISMATCH: (Decision.TAKE_NEW, Decision.SPLIT),
+    HoldReason.CONFLICTING_BYTES: (Decision.TAKE_NEW, Decision.SPLIT),
+    HoldReason.MOVED_HERE: (Decision.TAKE_NEW, Decision.KEEP_BOTH),
+    HoldReason.MOVED_AWAY: (Decision.TAKE_NEW, Decision.KEEP_BOTH),
+}
+"""What a person may decide about a hold besides PROCEED and CANCEL, which every hold has."""
+
+DECISION_LABELS: dict[tuple[HoldReason, Decision], str] = {
+    (HoldReason.PATIENT_MISMATCH, Decision.PROCEED): "Keep the old: draft from the first patient's",
+    (HoldReason.PATIENT_MISMATCH, Decision.TAKE_NEW): "Take the new: all are of the newer patient",
+    (HoldReason.PATIENT_MISMATCH, Decision.SPLIT): "Split: a study for each patient",
+    (HoldReason.CONFLICTING_BYTES, Decision.PROCEED): "Keep the old film",
+    (HoldReason.CONFLICTING_BYTES, Decision.TAKE_NEW): "Take the new film",
+    (HoldReason.CONFLICTING_BYTES, Decision.SPLIT): "Split: the new film is a study of its own",
+    (HoldReason.MOVED_HERE, Decision.PROCEED): "Keep the old: it stays in the other study",
+    (HoldReason.MOVED_HERE, Decision.TAKE_NEW): "Take it here, and withdraw it there",
+    (HoldReason.MOVED_HERE, Decision.KEEP_BOTH): "Keep both: it counts in both studies",
+    (HoldReason.MOVED_AWAY, Decision.PROCEED): "Keep the old: it stays here",
+    (HoldReason.MOVED_AWAY, Decision.TAKE_NEW): "Give it to the other study",
+    (HoldReason.MOVED_AWAY, Decision.KEEP_BOTH): "Keep both: it counts in both studies",
+}
+"""The words on a decision's button, for the holds that are about images."""
 
 
 class ReviewDecision(StrEnum):
@@ -224,6 +285,8 @@ class EndReason(StrEnum):
     DECIDED = "DECIDED"  # CANCELLED: a person decided against a draft
     WITHDRAWN = "WITHDRAWN"  # CANCELLED: a person withdrew the draft
     IMAGE_REJECTED = "IMAGE_REJECTED"  # SUPERSEDED: a film was rejected or taken back
+    CORRECTED = "CORRECTED"  # SUPERSEDED: patient, order or study were corrected
+    FILMS_DECIDED = "FILMS_DECIDED"  # SUPERSEDED: a person decided which films count
 
 
 class VisibleState(StrEnum):
@@ -290,6 +353,7 @@ class EventKind(StrEnum):
     CONSENT = "CONSENT"
     IMAGE_REJECTED = "IMAGE_REJECTED"
     REINSTATED = "REINSTATED"
+    UPDATED = "UPDATED"
     WITHDRAWN = "WITHDRAWN"
 
 

@@ -42,6 +42,13 @@ PICTURE_SIDE = 1024
 """Pixels of the longer side of a film's picture for the study page."""
 
 
+NOTED_ASIDE = {
+    "conflict": "Another film under the same UID is left out.",
+    "mismatch": "A film that came under another patient is left out.",
+}
+"""Notes for the reader of a draft on films that were kept aside, by the reason in `left_out`."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredImage:
     """An image on disk: its UIDs, its file, and the SHA-256 of its bytes."""
@@ -283,6 +290,9 @@ def _built_case(
     notes = list(dict.fromkeys([*choice.notes, *view_notes]))
     if indication.label:
         notes.append(f"The indication is taken from the {indication.label}.")
+    notes += dict.fromkeys(
+        NOTED_ASIDE[film["reason"]] for film in left_out if film["reason"] in NOTED_ASIDE
+    )
     if indication.cut:
         notes.append("The indication may be cut short: it fills its field.")
     provenance = {

@@ -49,9 +49,12 @@ KEPT_ASIDE = {
     InstanceState.SKIPPED: ("other_object", "It is no film that is drafted from."),
     InstanceState.CONFLICT: ("conflict", "Other bytes came under its UID; it is kept aside."),
     InstanceState.MISMATCH: ("mismatch", "It came under another patient; it is kept aside."),
+    InstanceState.MOVED: ("moved", "A person gave it to another study."),
     InstanceState.REJECTED: ("rejected", "It was rejected by a rejection note."),
 }
-"""Objects of a study that never reach the choice of views: reason and sentence."""
+"""Objects of a study that never reach the choice of views: reason and sentence. What a newer object
+replaced, and what is still compared with the one that counts, is left out without a word: the
+object that counts under the same UID is named."""
 
 
 class DamagedFilms(Exception):
@@ -220,7 +223,7 @@ def _other_objects(instances: Sequence[Instance]) -> list[dict[str, str]]:
     """The objects that are not drafted from, as a draft's `left_out` lists them."""
     other_objects = []
     for instance in instances:
-        if instance.state != InstanceState.KEPT:
+        if instance.state in KEPT_ASIDE:
             reason, sentence = KEPT_ASIDE[InstanceState(instance.state)]
             other_objects.append(
                 {

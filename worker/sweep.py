@@ -121,7 +121,10 @@ def _ring(stage: Stage) -> int:
         stopped = alarms.stopped_workers(session, stage, settings().trial_seconds)
         if stopped and _running_workers(session, stage) <= stopped:
             return 0
-        ready = leases.claimable_ids(session, stage, settings().bells_ahead)
+        ready = list(leases.claimable_ids(session, stage, settings().bells_ahead))
+        if stage is Stage.PREPARE:
+            # One bell is enough: whoever hears it compares all of them.
+            ready = [*studies.list_uncompared(session, 1), *ready]
     return bells.ring(stage, ready[: max(0, len(ready) - bells.count_waiting(stage))])
 
 

@@ -21,7 +21,7 @@ from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
 from records.workflow import leases
-from worker import preparing
+from worker import comparing, preparing
 from worker import sweep as sweeping
 from worker.app import app
 from worker.circuit_breaker import CircuitBreaker
@@ -58,17 +58,18 @@ def sweep() -> None:
 
 @app.task(name="prepare")  # type: ignore[untyped-decorator]  # Celery ships no types
 def prepare(request_id: str) -> None:
-    """Prepare what is ready; `request_id` says which request rang, not which one is taken."""
-    _run(
-        "prepare",
-        lambda: preparing.prepare_ready(
+    """Compare films, then prepare what is ready; `request_id` says which one rang, no more."""
+
+    def work() -> None:
+        comparing.compare_waiting(is_stopping)
+        preparing.prepare_ready(
             heartbeats.this_process(),
             PREPARE_SECONDS,
             _circuit_breakers[Stage.PREPARE],
             is_stopping,
-        ),
-        request_id,
-    )
+        )
+
+    _run("prepare", work, request_id)
 
 
 @app.task(name="draft")  # type: ignore[untyped-decorator]  # Celery ships no types

@@ -27,18 +27,21 @@ from intake.dicom.limits import (
 )
 from intake.dicom.rejection_note import read_note
 from intake.dicom.structure import StructureLimits, TooComplex, read_wanted
+from model.dicom import comparison
 from model.dicom.characters import decode_escapes, remove_controls
 from model.dicom.indication import find_priority
+from model.errors import PixelError
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import DiskFull
 from records.failpoints import failpoint
 from records.operations import scrub
 from records.settings import Settings
-from records.states import Priority
+from records.states import Comparison, Priority
 from records.workflow import damage, studies
+from records.workflow.arrivals import ReceivedInstance
 from records.workflow.patients import Patient
-from records.workflow.studies import Outcome, ReceivedInstance, Registration
+from records.workflow.studies import Outcome, Registration
 
 _HEADER_KEYWORDS = [
     "SpecificCharacterSet",
@@ -121,7 +124,9 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
         with ThreadPoolExecutor(1) as executor:
             stored = executor.submit(blobs.keep_instance, received.path, key)
             with unit_of_work() as session:
-                arrived = ReceivedInstance(**fields, blob=key)
+                arrived = ReceivedInstance(
+                    **fields, blob=key, compare=lambda stored: _compare(blobs, stored, received)
+                )
                 registration, damaged_blob = register_or_heal(session, blobs, arrived)
                 # The row waits for its bytes: they are synced before it is committed.
                 stored.result()
@@ -174,6 +179,18 @@ def remove_superfluous(
             blobs.remove(key)
         if damaged_blob:
             blobs.set_aside(damaged_blob, is_damaged=True)
+
+
+def _compare(blobs: Blobs, stored_key: str, received: ReceivedFile) -> Comparison:
+    """Compare an object with the stored one of the same UID; no pixel is decoded.
+
+    A file that cannot be read here is left to a worker, as are pixels in two encodings.
+    """
+    try:
+        compared = comparison.compare_objects(blobs.path(stored_key), received.path, decode=False)
+    except (PixelError, OSError):
+        return Comparison.UNDECIDED
+    return Comparison(compared.value)
 
 
 def read_header(path: Path, limits: StructureLimits = FILM_LIMITS) -> Dataset:

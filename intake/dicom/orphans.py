@@ -36,7 +36,8 @@ from records.settings import Settings
 from records.states import EventKind
 from records.telemetry import logger
 from records.workflow import events, studies
-from records.workflow.studies import Outcome, ReceivedInstance
+from records.workflow.arrivals import ReceivedInstance
+from records.workflow.studies import Outcome
 
 PLAUSIBLE_ORPHANS = 20
 """Up to this many orphans are registered in any case; more only up to a twentieth of the files."""

@@ -30,11 +30,11 @@ from records.workflow import (
     withdrawals,
     worklist,
 )
+from records.workflow.arrivals import ReceivedInstance
 from records.workflow.drafts import NewDraft
 from records.workflow.leases import Lease
 from records.workflow.patients import Patient
 from records.workflow.requests import PreparedInput
-from records.workflow.studies import ReceivedInstance
 
 OWNER = "bench:1"
 REPEATS = 100_000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import uuid
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ import typer
 from nightdraft.cli.options import app, console
 from records.errors import NotAllowed
 from records.settings import settings
+from records.states import HoldReason
 
 _RETRY_AT_ONCE = 500
 """Studies that `retry` takes up in one transaction."""
@@ -60,25 +62,67 @@ def release(uid: Annotated[str, typer.Argument(help="Study Instance UID.")]) -> 
 
 
 @app.command()
+def holds(
+    reason: Annotated[str, typer.Option(help="Only holds for this reason.")] = "",
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=1000)] = 100,
+) -> None:
+    """The open holds of all studies with both sides, oldest first."""
+    from nightdraft.cli.study import render_holds
+    from records.database.session import unit_of_work
+    from records.workflow import holds
+
+    with unit_of_work() as session:
+        rendered = render_holds(session, holds.list_open(session, _hold_reason(reason), limit))
+    console().print(rendered)
+
+
+@app.command()
 def decide(
-    uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
-    decision: Annotated[str, typer.Argument(help="proceed or cancel.")],
+    uid: Annotated[str, typer.Argument(help="Study Instance UID; or `all`, with --reason.")],
+    decision: Annotated[str, typer.Argument(help="proceed, cancel, take-new, keep-both or split.")],
     by: Annotated[str, typer.Option(help="Who decides.")] = "",
     note: Annotated[str, typer.Option(help="Why.")] = "",
+    reason: Annotated[
+        str, typer.Option(help="With `all`: the open holds for this reason, 200 at most.")
+    ] = "",
 ) -> None:
-    """Answer the open holds of a study."""
+    """Answer the open holds of a study, or of all studies for one reason."""
     from records.database.session import unit_of_work
     from records.states import Decision
     from records.workflow import holds, studies
 
-    if decision.upper() not in Decision.__members__:
-        raise NotAllowed(f"{decision!r} is no decision: say proceed or cancel")
+    name = decision.upper().replace("-", "_")
+    if name not in Decision.__members__:
+        raise NotAllowed(
+            f"{decision!r} is no decision: say proceed or cancel, or for films take-new, "
+            "keep-both or split"
+        )
     if not by.strip():
         raise NotAllowed("a decision needs a name: --by NAME")
+    if (uid == "all") != bool(reason):
+        raise NotAllowed("to decide many holds at once, say `all` and --reason REASON")
+    refused: list[tuple[uuid.UUID, str]] = []
     with unit_of_work() as session:
-        row = studies.get_by_uid(session, uid)
-        count = holds.decide(session, row.id, Decision[decision.upper()], by.strip(), note)
+        if uid == "all":
+            seen = [hold.id for hold in holds.list_open(session, _hold_reason(reason))]
+            count, refused = holds.decide_many(session, seen, Decision[name], by.strip(), note)
+        else:
+            row = studies.get_by_uid(session, uid)
+            count = holds.decide(session, row.id, Decision[name], by.strip(), note)
     print(f"{decision.lower()}: {count} hold{'s' if count != 1 else ''} closed")
+    for study_id, why in refused:
+        print(f"study {study_id} stays held: {why}")
+
+
+def _hold_reason(name: str) -> HoldReason | None:
+    if not name:
+        return None
+    try:
+        return HoldReason(name.upper())
+    except ValueError:
+        raise NotAllowed(
+            f"{name!r} is no reason of a hold: say one of {', '.join(HoldReason)}"
+        ) from None
 
 
 @app.command()

@@ -1,6 +1,8 @@
-"""Renders one study for `nightdraft study`."""
+"""Renders one study for `nightdraft study`, and holds for `nightdraft holds`."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -9,8 +11,19 @@ from sqlalchemy.orm import Session
 
 from model.dicom.characters import remove_controls
 from model.prompting.prompt import describe_given, read_prior
-from records.states import DAMAGE_SENTENCES, HOLD_SENTENCES, WARNING, Damage, HoldReason
-from records.workflow import drafts, events, holds, studies, worklist
+from records.database.tables import Hold, Instance, Study
+from records.states import (
+    DAMAGE_SENTENCES,
+    HOLD_DECISIONS,
+    HOLD_SENTENCES,
+    WARNING,
+    Damage,
+    Decision,
+    HoldReason,
+)
+from records.workflow import drafts, events, film_decisions, holds, studies, worklist
+from records.workflow.film_decisions import patient_sent
+from records.workflow.patients import Patient
 
 
 def render_study(session: Session, uid: str) -> RenderableType:
@@ -40,14 +53,9 @@ def render_study(session: Session, uid: str) -> RenderableType:
         if value.strip():
             facts.add_row(Text(name, style="dim"), Text(remove_controls(value)))
     sections: list[RenderableType] = [facts]
-    for hold in holds.list_by_study(session, study.id):
-        if hold.decision is None:
-            sections.append(
-                Text(f"\nHELD: {HOLD_SENTENCES[HoldReason(hold.reason)]}", style="yellow")
-            )
-            sections.append(
-                Text(f"nightdraft decide {row.study_instance_uid} proceed|cancel --by NAME")
-            )
+    open_holds = [h for h in holds.list_by_study(session, study.id) if h.decision is None]
+    for hold in open_holds:
+        sections += _render_hold(session, hold, row.study_instance_uid)
     for instance in studies.list_instances(session, study.id):
         if instance.damage is not None:
             sentence = f"{DAMAGE_SENTENCES[Damage(instance.damage)]} {instance.sop_instance_uid}"
@@ -85,3 +93,42 @@ def render_study(session: Session, uid: str) -> RenderableType:
             ),
         ]
     return Group(*sections)
+
+
+def render_holds(session: Session, open_holds: Sequence[Hold]) -> RenderableType:
+    """Render open holds of many studies, each with the study's patient and both sides."""
+    sections: list[RenderableType] = []
+    for hold in open_holds:
+        study = session.get_one(Study, hold.study_id)
+        sections.append(
+            Text(remove_controls(f"\n{study.patient_name}  {study.patient_id}"), style="bold")
+        )
+        sections += _render_hold(session, hold, study.study_instance_uid)
+    return Group(*sections) if sections else Text("nothing waits for a decision")
+
+
+def _render_hold(session: Session, hold: Hold, uid: str) -> list[RenderableType]:
+    reason = HoldReason(hold.reason)
+    lines: list[RenderableType] = [
+        Text(f"\nHELD {reason}: {HOLD_SENTENCES[reason]}", style="yellow")
+    ]
+    for side in film_decisions.list_sides(session, hold.study_id, reason):
+        if side.standing is not None:
+            lines.append(_render_side(session, "counts", side.standing))
+        lines.append(_render_side(session, "came later", side.aside))
+    decisions = [Decision.PROCEED, *HOLD_DECISIONS.get(reason, ()), Decision.CANCEL]
+    words = "|".join(decision.lower().replace("_", "-") for decision in decisions)
+    lines.append(Text(f"nightdraft decide {uid} {words} --by NAME"))
+    return lines
+
+
+def _render_side(session: Session, title: str, film: Instance) -> Text:
+    study = session.get_one(Study, film.study_id)
+    patient = patient_sent(film.sent) if film.sent else Patient.of_study(study)
+    at = film.received_at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return Text(
+        remove_controls(
+            f"  {title}: {patient.name}  {patient.patient_id}  {patient.birth_date}, came {at} "
+            f"from {film.calling_ae}, study {study.study_instance_uid}, film {film.sop_instance_uid}"
+        )
+    )

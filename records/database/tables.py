@@ -118,6 +118,7 @@ class Study(Base):
             postgresql_where=text("state = 'RECEIVING'"),
         ),
         Index("ix_studies_first_received_at", "first_received_at", "id"),
+        Index("ix_studies_split", "split_from", postgresql_where=text("split_from IS NOT NULL")),
         # The search.
         Index("ix_studies_patient_name", text(SEARCHED_NAME)),
         Index("ix_studies_patient_id", text(SEARCHED_PATIENT_ID)),
@@ -150,6 +151,8 @@ class Study(Base):
     last_received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     released: Mapped[bool] = mapped_column(server_default=text("false"))
     completed_at: Mapped[dt.datetime | None]
+    # The study that a person split this one from; what else comes for its patient belongs here.
+    split_from: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("studies.id"))
     # The newest primary request, so that a worklist needs no search for it.
     request_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("draft_requests.id", use_alter=True), index=True
@@ -174,12 +177,19 @@ class Instance(Base):
     __tablename__ = "instances"
     __table_args__ = (
         vocabulary_check("state", InstanceState),
-        # One object counts under a UID; conflicts and mismatches are kept aside.
+        # One object of a study counts under a UID; conflicts and mismatches are kept aside.
         Index(
             "uq_instances_standing",
             "sop_instance_uid",
+            "study_id",
             unique=True,
             postgresql_where=text("state IN ('KEPT', 'SKIPPED')"),
+        ),
+        # The workers look for objects whose pixels are to be compared.
+        Index(
+            "ix_instances_uncompared",
+            "received_at",
+            postgresql_where=text("state = 'UNCOMPARED'"),
         ),
         # The same conflicting bytes twice are one conflict.
         UniqueConstraint("sop_instance_uid", "sha256", "study_id", "state"),
@@ -203,6 +213,23 @@ class Instance(Base):
     calling_ae: Mapped[str]
     received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     damage: Mapped[str | None]  # what is wrong with the stored file; NULL where nothing is known
+    # What its header says of patient and study (columns of `studies`), where it may be another's.
+    sent: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    comparisons: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+
+
+class StudyChange(Base):
+    """An older value of a study's field that a newer object replaced; the study has the newer."""
+
+    __tablename__ = "study_changes"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
+    at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    calling_ae: Mapped[str]
+    field: Mapped[str]  # a column of studies
+    old_value: Mapped[str]
+    new_value: Mapped[str]
 
 
 class BlobScrub(Base):
@@ -518,6 +545,7 @@ class Hold(Base):
             unique=True,
             postgresql_where=text("decision IS NULL"),
         ),
+        Index("ix_holds_open", "opened_at", "id", postgresql_where=text("decision IS NULL")),
     )
 
     id: Mapped[uuid.UUID] = id_column()

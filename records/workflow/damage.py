@@ -17,7 +17,7 @@ from records.database.tables import Instance
 from records.errors import NotAllowed
 from records.states import Damage, EventKind, FailReason, InstanceState
 from records.workflow import events, requests
-from records.workflow.studies import ReceivedInstance
+from records.workflow.arrivals import ReceivedInstance
 
 _WORDS = {Damage.GONE: "is gone", Damage.CHANGED: "is not what was received"}
 

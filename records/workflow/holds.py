@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.tables import Hold
-from records.errors import NotFound
-from records.states import Decision, EndReason, EventKind, HoldReason
-from records.workflow import events, withdrawals
+from records.errors import NotAllowed, NotFound
+from records.states import HOLD_DECISIONS, Decision, EndReason, EventKind, HoldReason
+from records.workflow import events, film_decisions, withdrawals
 from records.workflow.withdrawals import lock_study
 
 
@@ -29,13 +29,20 @@ def open_hold(session: Session, study_id: uuid.UUID, reason: HoldReason, detail:
 
 
 def decide(
-    session: Session, study_id: uuid.UUID, decision: Decision, by: str, note: str = ""
+    session: Session,
+    study_id: uuid.UUID,
+    decision: Decision,
+    by: str,
+    note: str = "",
+    hold_ids: Collection[uuid.UUID] | None = None,
 ) -> int:
-    """Close all open holds of the study as a person decided.
+    """Close open holds of the study as a person decided.
 
     PROCEED lets the study go on with the objects that are kept. CANCEL ends its request and
     withdraws its draft, which stays on record and is no longer shown as the study's own. Images
-    that are still coming do not change that; `requests.retry` does.
+    that are still coming do not change that; `requests.retry` does. Both close all open holds. The
+    other decisions say which of two films counts, and close the holds that they solve
+    (`HOLD_DECISIONS`); the rest stays open.
 
     Args:
         session: the caller's transaction.
@@ -43,29 +50,104 @@ def decide(
         decision: what the person decided.
         by: who decided.
         note: why.
+        hold_ids: the holds that the person looked at; None takes all. PROCEED and CANCEL need all.
 
     Returns:
-        How many holds were closed.
+        How many holds of the study were closed.
 
     Raises:
         NotFound: the study has no open hold.
+        NotAllowed: other holds are open than were looked at, or none can be decided so.
     """
+    for id_ in sorted(_involved(session, study_id)):
+        lock_study(session, id_)
     study = lock_study(session, study_id)
-    decided = session.scalars(
-        update(Hold)
-        .where(Hold.study_id == study_id, Hold.decision.is_(None))
-        .values(decision=decision, decided_at=func.now(), decided_by=by, note=note)
-        .returning(Hold.reason)
-    ).all()
-    if not decided:
+    open_holds = _open_holds(session, study_id)
+    if not open_holds and hold_ids is None:
         raise NotFound("the study has no open hold")
-    events.append_event(
-        session, study_id, EventKind.DECIDED, f"{decision} by {by}: {', '.join(decided)}"
-    )
+    chosen = [
+        hold
+        for hold in open_holds
+        if decision in (Decision.PROCEED, Decision.CANCEL)
+        or decision in HOLD_DECISIONS.get(HoldReason(hold.reason), ())
+    ]
+    if hold_ids is not None:
+        seen = set(hold_ids)
+        is_general = decision in (Decision.PROCEED, Decision.CANCEL)
+        if not seen <= {hold.id for hold in open_holds} or (is_general and len(chosen) > len(seen)):
+            raise NotAllowed("the study's open holds are not the ones that were looked at")
+        chosen = [hold for hold in chosen if hold.id in seen]
+    if not chosen:
+        raise NotAllowed(f"no open hold of the study can be decided with {decision}")
+    for hold in chosen:
+        film_decisions.carry_out(session, study, HoldReason(hold.reason), decision, by)
+    for hold in chosen:
+        hold.decision, hold.decided_at = decision, func.now()
+        hold.decided_by, hold.note = by, note
+    session.flush()
+    reasons = ", ".join(hold.reason for hold in chosen)
+    events.append_event(session, study_id, EventKind.DECIDED, f"{decision} by {by}: {reasons}")
     if decision is Decision.CANCEL:
-        detail = f"held ({', '.join(decided)}), and cancelled by {by}"
+        detail = f"held ({reasons}), and cancelled by {by}"
         withdrawals.cancel(session, study, detail, EndReason.DECIDED)
-    return len(decided)
+    return len(chosen)
+
+
+def decide_many(
+    session: Session, hold_ids: Collection[uuid.UUID], decision: Decision, by: str, note: str = ""
+) -> tuple[int, list[tuple[uuid.UUID, str]]]:
+    """Decide holds of many studies in the same way; what cannot be decided so stays open.
+
+    Args:
+        session: the caller's transaction.
+        hold_ids: the holds that the person looked at.
+        decision: what the person decided.
+        by: who decided.
+        note: why.
+
+    Returns:
+        How many holds were closed, and for each study whose holds stay open its id and the reason.
+    """
+    seen = session.scalars(select(Hold).where(Hold.id.in_(hold_ids), Hold.decision.is_(None))).all()
+    refused = []
+    for study_id in sorted({hold.study_id for hold in seen}):
+        ids = {hold.id for hold in seen if hold.study_id == study_id and hold.decision is None}
+        if not ids:
+            continue  # it was closed with the other study of a moved film
+        try:
+            with session.begin_nested():
+                decide(session, study_id, decision, by, note, ids)
+        except NotAllowed as error:
+            refused.append((study_id, str(error)))
+    for hold in seen:
+        session.refresh(hold)
+    return sum(hold.decision is not None for hold in seen), refused
+
+
+def _involved(session: Session, study_id: uuid.UUID) -> set[uuid.UUID]:
+    """The studies that a decision may change: one of two studies may hold the film that counts."""
+    ids = {study_id}
+    for hold in _open_holds(session, study_id):
+        ids |= film_decisions.involved_studies(session, study_id, HoldReason(hold.reason))
+    return ids
+
+
+def _open_holds(session: Session, study_id: uuid.UUID) -> Sequence[Hold]:
+    return session.scalars(
+        select(Hold)
+        .where(Hold.study_id == study_id, Hold.decision.is_(None))
+        .order_by(Hold.opened_at, Hold.id)
+    ).all()
+
+
+def list_open(
+    session: Session, reason: HoldReason | None = None, limit: int = 200
+) -> Sequence[Hold]:
+    """The open holds of all studies, oldest first."""
+    query = select(Hold).where(Hold.decision.is_(None))
+    if reason is not None:
+        query = query.where(Hold.reason == reason)
+    return session.scalars(query.order_by(Hold.opened_at, Hold.id).limit(limit)).all()
 
 
 def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[Hold]:

@@ -12,48 +12,30 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.session import interval
-from records.database.tables import Instance, Series, Study
+from records.database.tables import Instance, Study
 from records.errors import NotFound
+from records.settings import settings
 from records.states import (
     REJECTION_SENTENCES,
+    STANDING,
+    Comparison,
     EventKind,
     HoldReason,
     InstanceState,
-    Priority,
     StudyState,
 )
-from records.workflow import events, holds, rejections, requests
-from records.workflow.patients import Patient, same_patient
-from records.workflow.rejections import RejectionNote
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedInstance:
-    """One received object: what its header says, and where its bytes are kept."""
-
-    study_instance_uid: str
-    series_instance_uid: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    transfer_syntax_uid: str
-    modality: str
-    patient: Patient
-    accession_number: str
-    study_date: str
-    study_description: str
-    blob: str
-    sha256: str
-    size: int
-    calling_ae: str
-    priority: Priority
-    is_radiograph: bool = True
-    skip_reason: str = ""  # why it is not drafted from, where is_radiograph is false
-    expected_instances: int | None = None  # (0020,1208), where the sender sent it
-    rejects: RejectionNote | None = None  # where the object is a rejection note
+from records.workflow import corrections, events, holds, rejections, requests
+from records.workflow.arrivals import (
+    ReceivedInstance,
+    insert_instance,
+    lock_or_create_study,
+    update_study,
+)
+from records.workflow.patients import Patient, may_be_corrected, same_patient, spelled_otherwise
+from records.workflow.withdrawals import lock_study
 
 
 class Outcome(StrEnum):
@@ -66,12 +48,18 @@ class Outcome(StrEnum):
     HEALED = "HEALED"  # the same object, whose stored file was gone or changed: it has the new one
     CONFLICT = "CONFLICT"
     MISMATCH = "MISMATCH"
+    UNCOMPARED = "UNCOMPARED"  # kept until a worker has compared the pixels
+    UPDATED = "UPDATED"  # the same image with newer words about it
     REJECTED = "REJECTED"
 
     @property
     def keeps_blob(self) -> bool:
         """Whether a row names the bytes that came; else the ones that are known suffice."""
         return self not in (Outcome.REPEATED, Outcome.REINSTATED)
+
+
+_KNOWN = (*STANDING, InstanceState.REPLACED)
+"""States of an object whose bytes change nothing when they come again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +77,11 @@ class Registration:
 def register_instance(session: Session, arrived: ReceivedInstance) -> Registration:
     """File one received object under its study; the study is created where it is new.
 
-    The same UID and bytes again change nothing. Other bytes under a known UID, and another patient
-    under a known study UID, are kept aside and open a hold. An image that comes after its study was
-    complete makes a new revision. A rejection note is kept as every other object, and what it
-    rejects is rejected in the same transaction.
+    The same UID and values again change nothing, whatever their encoding; newer words about the
+    same image take the place of the older ones. Another image under a known UID, and another
+    patient under a known study UID, are kept aside and open a hold. An image that comes after its
+    study was complete makes a new revision. A rejection note is kept as every other object, and
+    what it rejects is rejected in the same transaction.
     """
     # Two associations may bring the same object at once; the second waits for the first's commit.
     session.execute(
@@ -100,7 +89,7 @@ def register_instance(session: Session, arrived: ReceivedInstance) -> Registrati
         {"uid": arrived.sop_instance_uid},
     )
     rejections.lock_studies(session, arrived.study_instance_uid, arrived.rejects)
-    study = _lock_study(session, arrived)
+    study = lock_or_create_study(session, arrived)
     registration = _register(session, study, arrived)
     if arrived.rejects is not None:
         rejections.apply_note(session, study, arrived.rejects)
@@ -108,35 +97,199 @@ def register_instance(session: Session, arrived: ReceivedInstance) -> Registrati
 
 
 def _register(session: Session, study: Study, arrived: ReceivedInstance) -> Registration:
-    registered = session.scalar(
+    here = session.scalars(
         select(Instance).where(
-            Instance.sop_instance_uid == arrived.sop_instance_uid,
-            Instance.state.in_([InstanceState.KEPT, InstanceState.SKIPPED]),
+            Instance.sop_instance_uid == arrived.sop_instance_uid, Instance.study_id == study.id
         )
-    )
-    if not same_patient(Patient.of_study(study), arrived.patient):
+    ).all()
+    for known in here:
+        if known.sha256 == arrived.sha256 and known.state in _KNOWN:
+            events.append_event(session, study.id, EventKind.REPEATED, "the same image came again")
+            return Registration(Outcome.REPEATED, study.id, known)
+    standing = next((row for row in here if row.state in STANDING), None)
+    if not arrived.is_radiograph:
+        return _register_other(session, study, standing, arrived)
+    shown_patient = Patient.of_study(study)
+    if (
+        standing is not None
+        and standing.state == InstanceState.KEPT
+        and arrived.compare is not None
+        and may_be_corrected(shown_patient, arrived.patient)
+    ):
+        comparison = arrived.compare(standing.blob)
+        if comparison is not Comparison.OTHER:
+            return _register_comparable(session, study, standing, arrived, comparison)
+    if not _is_patient_of(session, study, arrived.patient):
+        split = _find_split(session, study, arrived.patient)
+        if split is not None:
+            return _register(session, split, arrived)
         return _keep_aside(
             session, study, arrived, InstanceState.MISMATCH, HoldReason.PATIENT_MISMATCH
         )
-    if registered is not None:
-        if registered.sha256 == arrived.sha256 and registered.study_id == study.id:
-            events.append_event(session, study.id, EventKind.REPEATED, "the same image came again")
-            return Registration(Outcome.REPEATED, study.id, registered)
+    if standing is not None:
         return _keep_aside(
             session, study, arrived, InstanceState.CONFLICT, HoldReason.CONFLICTING_BYTES
         )
-    if arrived.is_radiograph:
-        rejected = _register_rejected(session, study, arrived)
-        if rejected is not None:
-            return rejected
-        _begin_revision(session, study)
-    state = InstanceState.KEPT if arrived.is_radiograph else InstanceState.SKIPPED
-    _insert(session, study, arrived, state)
-    _update_study(session, study, arrived)
-    events.append_event(
-        session, study.id, EventKind.ARRIVED, "film" if arrived.is_radiograph else "other object"
-    )
+    rejected = _register_rejected(session, study, arrived)
+    if rejected is not None:
+        return rejected
+    elsewhere = session.scalars(
+        select(Instance.study_id).where(
+            Instance.sop_instance_uid == arrived.sop_instance_uid,
+            Instance.state == InstanceState.KEPT,
+        )
+    ).all()
+    if elsewhere:
+        for other_id in elsewhere:
+            holds.open_hold(
+                session, other_id, HoldReason.MOVED_AWAY, f"sent by {arrived.calling_ae}"
+            )
+        return _keep_aside(session, study, arrived, InstanceState.CONFLICT, HoldReason.MOVED_HERE)
+    _begin_revision(session, study)
+    insert_instance(session, study, arrived, InstanceState.KEPT)
+    _show(session, study, arrived)
+    events.append_event(session, study.id, EventKind.ARRIVED, "film")
+    return Registration(Outcome.KEPT, study.id)
+
+
+def _register_other(
+    session: Session, study: Study, standing: Instance | None, arrived: ReceivedInstance
+) -> Registration:
+    """File an object that is never drafted from: whatever it is, it opens no hold."""
+    state = InstanceState.SKIPPED
+    if standing is not None:
+        state = InstanceState.CONFLICT
+    elif not same_patient(Patient.of_study(study), arrived.patient):
+        state = InstanceState.MISMATCH
+    if insert_instance(session, study, arrived, state) is None:
+        return _repeated(session, study, arrived, state)
+    if state is InstanceState.SKIPPED:
+        update_study(session, study, arrived)
+    events.append_event(session, study.id, EventKind.ARRIVED, "other object")
     return Registration(Outcome(state.value), study.id)
+
+
+def _register_comparable(
+    session: Session,
+    study: Study,
+    standing: Instance,
+    arrived: ReceivedInstance,
+    comparison: Comparison,
+) -> Registration:
+    """File another encoding of a film, or the same film with other words about it."""
+    if comparison is Comparison.SAME:
+        events.append_event(
+            session, study.id, EventKind.REPEATED, "the same image came again, encoded otherwise"
+        )
+        return Registration(Outcome.REPEATED, study.id, standing)
+    if comparison is Comparison.UNDECIDED:
+        state = InstanceState.UNCOMPARED
+        if insert_instance(session, study, arrived, state) is None:
+            return _repeated(session, study, arrived, state)
+        return Registration(Outcome.UNCOMPARED, study.id)
+    standing.state, standing.reason = InstanceState.REPLACED, "A newer object took its place."
+    session.flush()
+    id_ = insert_instance(session, study, arrived, InstanceState.KEPT)
+    newer = session.get_one(Instance, id_)
+    _correct(session, study, None, newer, arrived.shown, comparison)
+    update_study(session, study, arrived)
+    return Registration(Outcome.UPDATED, study.id)
+
+
+def _correct(
+    session: Session,
+    study: Study,
+    standing: Instance | None,
+    newer: Instance,
+    shown: dict[str, str],
+    comparison: Comparison,
+) -> None:
+    corrections.update_shown(session, study, shown, newer.calling_ae)
+    corrections.take_place(
+        session, study, standing, newer, redraft=comparison is Comparison.DESCRIBED
+    )
+
+
+def claim_uncompared(session: Session, limit_each: int) -> Instance | None:
+    """The oldest film whose pixels are to be compared, with one comparison counted.
+
+    A decoder that dies with a film must not meet it for ever: the count is committed before.
+
+    Args:
+        session: the caller's transaction.
+        limit_each: a film that was compared so often without an end is not compared again; it is
+            taken for another image.
+    """
+    film = session.scalar(
+        select(Instance)
+        .where(Instance.state == InstanceState.UNCOMPARED)
+        .order_by(Instance.received_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    if film is None:
+        return None
+    film.comparisons += 1
+    if film.comparisons > limit_each:
+        settle_comparison(session, film.id, Comparison.OTHER)
+        return claim_uncompared(session, limit_each)
+    session.flush()
+    return film
+
+
+def list_uncompared(session: Session, limit: int) -> Sequence[uuid.UUID]:
+    """The films whose pixels are to be compared, oldest first; the sweep rings for them."""
+    return session.scalars(
+        select(Instance.id)
+        .where(Instance.state == InstanceState.UNCOMPARED)
+        .order_by(Instance.received_at)
+        .limit(limit)
+    ).all()
+
+
+def find_standing(session: Session, film: Instance) -> Instance | None:
+    """The object that counts under a film's UID in its study."""
+    return session.scalar(
+        select(Instance).where(
+            Instance.study_id == film.study_id,
+            Instance.sop_instance_uid == film.sop_instance_uid,
+            Instance.state.in_(STANDING),
+        )
+    )
+
+
+def settle_comparison(
+    session: Session, instance_id: uuid.UUID, comparison: Comparison
+) -> str | None:
+    """Do with an UNCOMPARED film what its comparison says.
+
+    Returns:
+        The key of a blob that is not needed any more, to be removed after the commit.
+    """
+    study_id = session.scalar(select(Instance.study_id).where(Instance.id == instance_id))
+    if study_id is None:
+        return None
+    study = lock_study(session, study_id)
+    film = session.get(Instance, instance_id, with_for_update=True, populate_existing=True)
+    if film is None or film.state != InstanceState.UNCOMPARED:
+        return None
+    standing = find_standing(session, film)
+    sent = film.sent or {}
+    if standing is None:
+        comparison = Comparison.OTHER
+    if comparison is Comparison.SAME:
+        session.delete(film)
+        events.append_event(
+            session, study.id, EventKind.REPEATED, "the same image came again, encoded otherwise"
+        )
+        return film.blob
+    if comparison in (Comparison.SHOWN, Comparison.DESCRIBED):
+        _correct(session, study, standing, film, sent, comparison)
+        return None
+    film.state = InstanceState.CONFLICT
+    session.flush()
+    _ask_about(session, study, film.calling_ae, HoldReason.CONFLICTING_BYTES)
+    return None
 
 
 def _register_rejected(
@@ -160,7 +313,7 @@ def _register_rejected(
         _begin_revision(session, study)
         same_bytes.state, same_bytes.reason = InstanceState.KEPT, ""
         same_bytes.revision = study.revision
-        _update_study(session, study, arrived)
+        update_study(session, study, arrived)
         events.append_event(session, study.id, EventKind.ARRIVED, "film that was rejected before")
         return Registration(Outcome.REINSTATED, study.id, same_bytes)
     if same_bytes is not None:
@@ -170,8 +323,8 @@ def _register_rejected(
         return Registration(Outcome.REPEATED, study.id, same_bytes)
     if not list_instances(session, study.id, InstanceState.KEPT):
         _begin_revision(session, study)  # so that the study's end names the rejection
-    _insert(session, study, arrived, InstanceState.REJECTED, REJECTION_SENTENCES[standing])
-    _update_study(session, study, arrived)
+    insert_instance(session, study, arrived, InstanceState.REJECTED, REJECTION_SENTENCES[standing])
+    update_study(session, study, arrived)
     events.append_event(
         session,
         study.id,
@@ -193,76 +346,6 @@ def _begin_revision(session: Session, study: Study) -> None:
         )
 
 
-def _lock_study(session: Session, arrived: ReceivedInstance) -> Study:
-    """The study's row, locked; created where it is new."""
-    session.execute(
-        insert(Study)
-        .values(
-            study_instance_uid=arrived.study_instance_uid,
-            patient_id=arrived.patient.patient_id,
-            patient_id_issuer=arrived.patient.issuer,
-            patient_name=arrived.patient.name,
-            patient_birth_date=arrived.patient.birth_date,
-            patient_sex=arrived.patient.sex,
-            accession_number=arrived.accession_number,
-            study_date=arrived.study_date,
-            study_description=arrived.study_description,
-            priority=arrived.priority,
-            calling_ae=arrived.calling_ae,
-        )
-        .on_conflict_do_nothing(index_elements=["study_instance_uid"])
-    )
-    return session.scalars(
-        select(Study)
-        .where(Study.study_instance_uid == arrived.study_instance_uid)
-        .with_for_update(key_share=True)
-    ).one()
-
-
-def _insert(
-    session: Session,
-    study: Study,
-    arrived: ReceivedInstance,
-    state: InstanceState,
-    reason: str = "",
-) -> uuid.UUID | None:
-    """Insert the instance's row; None where these bytes are kept aside already."""
-    session.execute(
-        insert(Series)
-        .values(
-            study_id=study.id,
-            series_instance_uid=arrived.series_instance_uid,
-            modality=arrived.modality,
-        )
-        .on_conflict_do_nothing()
-    )
-    series_id = session.scalar(
-        select(Series.id).where(
-            Series.study_id == study.id,
-            Series.series_instance_uid == arrived.series_instance_uid,
-        )
-    )
-    return session.scalar(
-        insert(Instance)
-        .values(
-            study_id=study.id,
-            series_id=series_id,
-            sop_instance_uid=arrived.sop_instance_uid,
-            sop_class_uid=arrived.sop_class_uid,
-            transfer_syntax_uid=arrived.transfer_syntax_uid,
-            state=state,
-            reason=reason or arrived.skip_reason,
-            blob=arrived.blob,
-            sha256=arrived.sha256,
-            size=arrived.size,
-            revision=study.revision,
-            calling_ae=arrived.calling_ae,
-        )
-        .on_conflict_do_nothing(index_elements=["sop_instance_uid", "sha256", "study_id", "state"])
-        .returning(Instance.id)
-    )
-
-
 def _keep_aside(
     session: Session,
     study: Study,
@@ -270,44 +353,58 @@ def _keep_aside(
     state: InstanceState,
     reason: HoldReason,
 ) -> Registration:
-    if _insert(session, study, arrived, state) is None:
-        events.append_event(session, study.id, EventKind.REPEATED, "a held image came again")
-        repeated = session.scalars(
-            select(Instance).where(
-                Instance.study_id == study.id,
-                Instance.sop_instance_uid == arrived.sop_instance_uid,
-                Instance.sha256 == arrived.sha256,
-                Instance.state == state,
-            )
-        ).one()
-        return Registration(Outcome.REPEATED, study.id, repeated)
-    holds.open_hold(session, study.id, reason, f"sent by {arrived.calling_ae}")
-    events.append_event(
-        session, study.id, EventKind.CONFLICT, f"kept aside: {reason}", reason=reason
-    )
+    if insert_instance(session, study, arrived, state) is None:
+        return _repeated(session, study, arrived, state)
+    _ask_about(session, study, arrived.calling_ae, reason)
     return Registration(Outcome(state.value), study.id)
 
 
-def _update_study(session: Session, study: Study, arrived: ReceivedInstance) -> None:
-    """Update the study from the header of a new object."""
-    study.last_received_at = func.clock_timestamp()
-    study.priority = min(study.priority, arrived.priority)
-    if arrived.expected_instances:
-        study.expected_instances = arrived.expected_instances
-    # Only fields that the first object left blank are filled.
-    for column, value in (
-        ("patient_id", arrived.patient.patient_id),
-        ("patient_id_issuer", arrived.patient.issuer),
-        ("patient_name", arrived.patient.name),
-        ("patient_birth_date", arrived.patient.birth_date),
-        ("patient_sex", arrived.patient.sex),
-        ("accession_number", arrived.accession_number),
-        ("study_date", arrived.study_date),
-        ("study_description", arrived.study_description),
-    ):
-        if not getattr(study, column) and value:
-            setattr(study, column, value)
-    session.flush()
+def _ask_about(session: Session, study: Study, calling_ae: str, reason: HoldReason) -> None:
+    holds.open_hold(session, study.id, reason, f"sent by {calling_ae}")
+    events.append_event(
+        session, study.id, EventKind.CONFLICT, f"kept aside: {reason}", reason=reason
+    )
+
+
+def _repeated(
+    session: Session, study: Study, arrived: ReceivedInstance, state: InstanceState
+) -> Registration:
+    """What was kept aside came again, to the byte."""
+    events.append_event(session, study.id, EventKind.REPEATED, "an object kept aside came again")
+    known = session.scalars(
+        select(Instance).where(
+            Instance.study_id == study.id,
+            Instance.sop_instance_uid == arrived.sop_instance_uid,
+            Instance.sha256 == arrived.sha256,
+            Instance.state == state,
+        )
+    ).one()
+    return Registration(Outcome.REPEATED, study.id, known)
+
+
+def _is_patient_of(session: Session, study: Study, patient: Patient) -> bool:
+    """Whether a film of this patient belongs to the study."""
+    shown = Patient.of_study(study)
+    if same_patient(shown, patient) or spelled_otherwise(shown, patient, settings().name_spelling):
+        return True
+    # Until a film comes, the name is that of an object which is never drafted from.
+    return not list_instances(session, study.id, InstanceState.KEPT, InstanceState.REPLACED)
+
+
+def _find_split(session: Session, study: Study, patient: Patient) -> Study | None:
+    """The study that a person split from this one for this patient, locked."""
+    splits = session.scalars(
+        select(Study).where(Study.split_from == study.id).with_for_update(key_share=True)
+    )
+    return next((row for row in splits if same_patient(Patient.of_study(row), patient)), None)
+
+
+def _show(session: Session, study: Study, arrived: ReceivedInstance) -> None:
+    """Update the study from a film's header: of two patients' names the newer one is shown."""
+    if not same_patient(Patient.of_study(study), arrived.patient):
+        patient = {k: v for k, v in arrived.shown.items() if k.startswith("patient_")}
+        corrections.update_shown(session, study, patient, arrived.calling_ae)
+    update_study(session, study, arrived)
 
 
 def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> list[uuid.UUID]:

@@ -166,10 +166,9 @@ def test_every_sample_gets_a_visible_end(samples: Path, short_folder: Callable[[
         assert {name: ends[name] for name in CHEST} == CHEST
         radiographs = [path.name for path in (folder / "radiograph_other").iterdir()]
         assert {ends[name] for name in radiographs} == {("SKIPPED", "not_chest")}
-        # Two different files under one UID open a hold; all others are skipped, for they are no
-        # radiographs.
+        # All others are no radiographs and are skipped, also two different ones under one UID.
         other_ends = {end for name, end in ends.items() if name not in {*CHEST, *radiographs}}
-        assert other_ends == {("SKIPPED", "no_films"), ("HELD", "CONFLICTING_BYTES")}
+        assert other_ends == {("SKIPPED", "no_films")}
         details = [row[0] for row in fresh.query("SELECT detail FROM draft_requests")]
         assert all(len(detail) > 20 for detail in details if detail)
         for name, reason in NOT_TAKEN.items():

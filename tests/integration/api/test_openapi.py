@@ -17,6 +17,8 @@ WITH_PARAMETERS = [
     "POST /api/studies/{uid}/decision",
     "POST /api/studies/{uid}/withdraw",
     "POST /api/studies/{uid}/reinstate",
+    "GET /api/holds",
+    "POST /api/holds/decision",
     "GET /api/refusals",
 ]
 WITHOUT_PARAMETERS = [

@@ -225,7 +225,52 @@ def test_what_is_kept_aside_has_no_picture(client, seeder):
         path = f"/studies/{study}/views/{image['id']}.jpg"
         assert client.get(path).status_code == 404
     assert detail["study"]["state"] == "HELD"
-    assert "STRANGER" not in client.get(f"/studies/{study}").text
+    # Who decides must see whose the other films are; nowhere else does the stranger's name stand.
+    (hold,) = client.get("/api/holds").json()
+    assert {side["aside"]["patient"]["name"] for side in hold["sides"]} == {"STRANGER^SAM"}
+    assert {side["aside"]["image"] for side in hold["sides"]} == {None}
+    assert "STRANGER" in client.get(f"/studies/{study}").text
+    assert "STRANGER" not in client.get("/").text
+
+
+def test_many_holds_are_decided_at_once(client, seeder):
+    held = seeder.complete(1, 2, 3)
+    for study in held:
+        seeder.hold(study)
+    seeder.hold(held[0], HoldReason.AGE_UNKNOWN)
+    listed = client.get("/api/holds", params={"reason": "CHEST_UNKNOWN"}).json()
+    assert [hold["study"] for hold in listed] == [str(study) for study in held]
+    assert list(listed[0]["decisions"]) == ["PROCEED", "CANCEL"]
+    decision = {"by": "Dr. Roe", "holds": [hold["id"] for hold in listed]}
+    answer = client.post("/api/holds/decision", json=decision | {"decision": "SPLIT"}).json()
+    assert (answer["decided"], len(answer["not_decided"])) == (0, 3)
+    answer = client.post("/api/holds/decision", json=decision | {"decision": "PROCEED"}).json()
+    # The first study has another hold, which the person did not look at.
+    assert answer["decided"] == 2
+    assert [refused["study"] for refused in answer["not_decided"]] == [str(held[0])]
+
+
+def test_a_film_in_two_studies_is_taken_on_the_page(client, seeder):
+    wrong = seeder.draft_study(1)
+    detail = client.get(f"/api/studies/{wrong}").json()
+    right = seeder.receive(
+        1,
+        study_instance_uid="1.2.3",
+        series_instance_uid="1.2.3.1",
+        patient=Patient("P-9", "", "RIGHT^PATIENT", "19500101", "M"),
+    )
+    page = client.get(f"/studies/{right}").text
+    assert "Take it here, and withdraw it there" in page
+    assert detail["study"]["patient"]["patient_id"] in page  # both sides are there
+    assert detail["instances"][0]["image"] in page
+    listed = client.get("/api/holds", params={"reason": "MOVED_HERE"}).json()
+    assert "RIGHT, PATIENT" in client.get("/holds").text
+    fields = {"by": "Dr. Roe", "decision": "TAKE_NEW", "holds": [listed[0]["id"]]}
+    assert "1 hold closed" in client.post("/holds", data=fields).text
+    assert client.get("/api/holds").json() == []
+    assert client.get(f"/api/studies/{wrong}").json()["study"]["draft"] is None
+    states = [i["state"] for i in client.get(f"/api/studies/{right}").json()["instances"]]
+    assert set(states) == {"KEPT"}
 
 
 def test_refusals_and_parts(client, seeder):

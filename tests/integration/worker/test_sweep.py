@@ -12,9 +12,16 @@ from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
 from records.errors import BrokerDown
 from records.operations import alarms
-from records.states import Stage, VisibleState
+from records.states import Comparison, Stage, VisibleState
 from records.workflow import leases, requests
-from tests.support.stored_studies import PLANTED_NAME, close_studies, store_studies, visible_state
+from tests.support.stored_studies import (
+    PLANTED_NAME,
+    close_studies,
+    phantom_images,
+    store_image,
+    store_studies,
+    visible_state,
+)
 from worker import bells, sweep
 from worker.circuit_breaker import CircuitBreaker
 from worker.sweep import SweepResult
@@ -201,3 +208,12 @@ def test_ringing_again_stays_under_the_limit(queue, night):
     assert bells.ring(Stage.DRAFT, ids) == 2
     assert bells.ring(Stage.DRAFT, ids) == 0
     assert bells.count_waiting(Stage.DRAFT) == 2
+
+
+def test_films_whose_pixels_are_to_be_compared_ring_for_a_prepare_worker(queue):
+    image = phantom_images(1)[0]
+    study = store_image(image)
+    store_image(image, sha256="another encoding", compare=lambda _: Comparison.UNDECIDED)
+    sweep.sweep()
+    assert queue.llen("prepare") == 2  # one for the study, one for the film
+    assert visible_state(study) is VisibleState.WAITING

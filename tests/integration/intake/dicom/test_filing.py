@@ -1,18 +1,21 @@
-"""Filing: what the listener does with rejection notes, as files."""
+"""Filing: what the listener does with objects that come again, and with rejection notes."""
 
+import numpy as np
 import pytest
 from pydicom import Dataset
 from pydicom.sequence import Sequence
+from pydicom.uid import JPEG2000Lossless
 
 from intake.dicom import rejection_note
 from intake.dicom.filing import ObjectRefused
 from records.database.session import unit_of_work
-from records.states import HoldReason, InstanceState, VisibleState
-from records.workflow import rejections, studies, worklist
+from records.states import Decision, HoldReason, InstanceState, VisibleState
+from records.workflow import holds, rejections, studies, worklist
 from records.workflow.studies import Outcome
 from tests.support.dicom_senders import make_image
 from tests.support.filed_objects import file_dataset, file_sample, make_note
 from tests.support.listener_state import kept_files, read_rows
+from worker.comparing import compare_waiting
 
 pytestmark = pytest.mark.usefixtures("database", "data_dir")
 
@@ -41,6 +44,77 @@ def test_the_sample_of_a_rejected_film(samples):
             InstanceState.SKIPPED,
         ]
         assert worklist.read_row(session, study_id).state is VisibleState.RECEIVING
+
+
+def test_the_sample_of_another_encoding_is_a_repeat(samples, data_dir):
+    folder = samples / "cases" / "reencoded_lengths"
+    file_sample(folder / "1_undefined.dcm")
+    assert file_sample(folder / "2_explicit.dcm").outcome is Outcome.REPEATED
+    assert len(kept_files(data_dir)) == 1
+
+
+def test_the_sample_of_another_spelling_is_one_patient(samples):
+    folder = samples / "cases" / "same_person_middle_name"
+    file_sample(folder / "1_pa.dcm")
+    registration = file_sample(folder / "2_lat.dcm")
+    with unit_of_work() as session:
+        row = worklist.read_row(session, registration.study_id)
+    assert (row.image_count, row.hold_reasons, row.patient_name) == (2, (), "PHANTOM^JANE")
+
+
+def test_the_sample_of_a_moved_film_is_taken_by_a_decision(samples):
+    folder = samples / "cases" / "moved_to_right_patient"
+    wrong = file_sample(folder / "1_wrong.dcm").study_id
+    right = file_sample(folder / "2_right.dcm").study_id
+    with unit_of_work() as session:
+        holds.decide(session, right, Decision.TAKE_NEW, "Dr. Roe")
+        rows = {study: worklist.read_row(session, study) for study in (wrong, right)}
+    assert (rows[wrong].image_count, rows[right].image_count) == (0, 1)
+    assert rows[wrong].hold_reasons == rows[right].hold_reasons == ()
+
+
+def test_a_film_that_comes_decompressed_is_compared_by_a_worker(data_dir):
+    pixels = (np.arange(4096).reshape(64, 64) * 7 % 4096).astype(np.uint16)
+    image = {
+        "sop": "1.2.3.1.1",
+        "pixels": pixels.tobytes(),
+        "Rows": 64,
+        "Columns": 64,
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsStored": 12,
+        "HighBit": 11,
+        "PixelRepresentation": 0,
+    }
+    compressed = make_image(**image)
+    compressed.compress(JPEG2000Lossless, generate_instance_uid=False)
+    file_dataset(compressed)
+    assert file_dataset(make_image(**image)).outcome is Outcome.UNCOMPARED
+    assert held_reasons() == ()
+    assert compare_waiting() == 1
+    assert (states(), held_reasons()) == ({"1.2.3.1.1": InstanceState.KEPT}, ())
+    assert len(kept_files(data_dir)) == 1
+    other = make_image(**(image | {"pixels": (pixels ^ 1).tobytes()}))
+    file_dataset(other)
+    assert compare_waiting() == 1
+    assert held_reasons() == (HoldReason.CONFLICTING_BYTES,)
+
+
+def test_a_corrected_name_on_the_same_film_is_an_update():
+    film = make_image(sop="1.2.3.1.1")
+    file_dataset(film)
+    film.PatientName = "PHANTOM^MARRIED"
+    registration = file_dataset(film)
+    assert registration.outcome is Outcome.UPDATED
+    with unit_of_work() as session:
+        row = worklist.read_row(session, registration.study_id)
+    assert (row.patient_name, row.hold_reasons) == ("PHANTOM^MARRIED", ())
+
+
+def test_a_film_with_other_pixels_asks_a_person():
+    file_dataset(make_image(sop="1.2.3.1.1"))
+    file_dataset(make_image(sop="1.2.3.1.1", pixels=b"\1\0" * 64))
+    assert held_reasons() == (HoldReason.CONFLICTING_BYTES,)
 
 
 def test_a_note_is_taken_where_other_objects_are_refused(setting):

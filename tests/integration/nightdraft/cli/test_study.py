@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from rich.console import Console
 
-from nightdraft.cli.operate import withdraw
+from nightdraft.cli.operate import decide, withdraw
+from nightdraft.cli.operate import holds as list_holds
 from nightdraft.cli.study import render_study
 from records.database.session import unit_of_work
+from records.errors import NotAllowed
 from records.states import WARNING, HoldReason
 from records.workflow import holds
-from tests.support.registered_studies import complete, draft_all, new_instance, register
+from tests.support.registered_studies import (
+    OTHER_PATIENT,
+    complete,
+    draft_all,
+    new_instance,
+    register,
+)
 
 
 def printed(study: object) -> str:
@@ -29,7 +38,7 @@ def test_a_draft_is_printed_under_the_warning_and_its_caveats(database: str) -> 
     with unit_of_work() as session:
         holds.open_hold(session, study, HoldReason.PATIENT_MISMATCH, "another patient")
     assert "may be of the wrong images" in printed(study)
-    assert "proceed|cancel --by NAME" in printed(study)
+    assert "proceed|take-new|split|cancel --by NAME" in printed(study)
     register(new_instance(content="a late image"))
     assert "does not show everything that is known" in printed(study)
 
@@ -40,3 +49,25 @@ def test_a_withdrawn_draft_is_named_with_who_and_why(database: str) -> None:
     withdraw("1.2.3", reason="the wrong patient", by="Dr. Roe")
     assert WARNING not in printed(study)
     assert "WITHDRAWN withdrawn by Dr. Roe: the wrong patient" in printed(study)
+
+
+def test_holds_of_many_studies_are_listed_and_decided(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        study = f"1.2.{number}"
+        complete(
+            new_instance(study, sop=f"{study}.1", content="a"),
+            new_instance(study, sop=f"{study}.1", content="b", patient=OTHER_PATIENT),
+        )
+    list_holds(reason="patient_mismatch", limit=100)
+    listed = capsys.readouterr().out
+    assert listed.count("PHANTOM^TWO") == listed.count("came later") == 3
+    decide("all", "take-new", by="Dr. Roe", note="", reason="PATIENT_MISMATCH")
+    assert "take-new: 3 holds closed" in capsys.readouterr().out
+    list_holds(reason="", limit=100)
+    assert "nothing waits for a decision" in capsys.readouterr().out
+    with pytest.raises(NotAllowed, match="all"):
+        decide("all", "proceed", by="Dr. Roe", note="", reason="")
+    with pytest.raises(NotAllowed, match="no reason of a hold"):
+        list_holds(reason="OTHER", limit=100)
