@@ -191,19 +191,8 @@ def entry_state(study):
         return session.scalar(select(WorklistEntry.state).where(WorklistEntry.study_id == study))
 
 
-def test_two_transactions_that_do_not_see_each_other_leave_the_right_state():
-    """One opens a hold while the other moves the request; the later commit derives from both."""
-    (study,) = complete(new_instance())
-    (lease,) = claim()
-    with unit_of_work() as session:
-        holds.open_hold(session, study, HoldReason.AGE_UNKNOWN, "no birth date")
-        prepare(lease)
-        assert entry_state(study) == "PREPARED"
-    assert entry_state(study) == "HELD"
-    check()
-
-
 def test_the_second_of_two_commits_waits_for_the_first():
+    """A hold locks the request, so that it is known whether it can be claimed; then the entry."""
     (study,) = complete(new_instance())
     (lease,) = claim()
     second = threading.Thread(target=prepare, args=(lease,))
