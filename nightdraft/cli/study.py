@@ -129,6 +129,7 @@ def _render_side(session: Session, title: str, film: Instance) -> Text:
     return Text(
         remove_controls(
             f"  {title}: {patient.name}  {patient.patient_id}  {patient.birth_date}, came {at} "
-            f"from {film.calling_ae}, study {study.study_instance_uid}, film {film.sop_instance_uid}"
+            f"from {film.calling_ae}, study {study.study_instance_uid}, "
+            f"film {film.sop_instance_uid}"
         )
     )
