@@ -77,6 +77,8 @@ class Scheduler:
             if self._groups and len(self._encoded) < runner.free_slots:
                 self._encode(self._groups.popleft())
             yield from self._take_failed()
+            if self._is_idle(pulled):
+                return  # the only study left has failed: there is no step to run
             try:
                 self._admit()
                 finished = runner.step()
@@ -85,9 +87,13 @@ class Scheduler:
                 continue
             for each in finished:
                 yield runner.output(self._active.pop(each.request_id), each)
-            idle = not (self._groups or self._encoded or self._active)
-            if idle and (self._source_ended or not pulled):
+            if self._is_idle(pulled):
                 return
+
+    def _is_idle(self, pulled: bool) -> bool:
+        """Whether nothing is on its way, and the source has nothing at the moment."""
+        waiting = self._groups or self._encoded or self._active or self._failed
+        return not waiting and (self._source_ended or not pulled)
 
     def _take_failed(self) -> Iterator[FailedCase]:
         failed, self._failed = self._failed, []
