@@ -109,6 +109,7 @@ class _Round:
         renewer: LeaseRenewer,
         executor: ThreadPoolExecutor,
     ) -> None:
+        self._assessor = SupportAssessor(reporter.manifest)
         self._reporter = reporter
         self._owner = owner
         self._deadline = time.monotonic() + seconds
@@ -117,7 +118,6 @@ class _Round:
         self._renewer = renewer
         self._executor = executor
         self._blobs = Blobs(settings().data_dir)
-        self._assessor = SupportAssessor(reporter.manifest)
         self._claimed: deque[_Claimed] = deque()  # not yet given to the model
         self._in_model: dict[str, Lease] = {}  # by the case's key
         self._unsaved: list[tuple[Lease, DraftText]] = []
