@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Update, and_, exists, func, or_, select, update
+from sqlalchemy import ARRAY, Text, Update, and_, cast, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from records.database.session import interval
@@ -31,6 +31,9 @@ from records.states import (
 )
 from records.workflow import events, leases
 from records.workflow.leases import Lease
+
+_KEPT_BY_DRAFT = ["views", "left_out", "notes", "indication", "indication_source"]
+"""What a draft copies from the provenance of its request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +203,9 @@ def mark_drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> None:
     The time of the lease is not looked at again: if it ran out since the lock was taken, the draft
     would be kept and its request left behind.
 
-    What only drafting needed is dropped from the row, so that the table holds little of millions of
-    studies that are done: the prepared input is named by `inputs_digest`, which stays.
+    What only drafting needed, and what the draft itself keeps, is dropped from the row, so that the
+    table holds little of millions of studies that are done. `inputs_digest` stays: it names the
+    prepared input. So does what a review reads of `provenance`.
     """
     session.execute(
         _move(RequestState.DRAFTED)
@@ -213,6 +217,7 @@ def mark_drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> None:
             suspect=False,
             prepared_blob=None,
             preprocessing_digest=None,
+            provenance=DraftRequest.provenance.op("-")(cast(_KEPT_BY_DRAFT, ARRAY(Text))),
         )
     )
     events.append_event(

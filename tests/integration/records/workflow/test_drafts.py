@@ -6,7 +6,7 @@ from sqlalchemy import text
 from records.database.session import unit_of_work
 from records.errors import NightdraftError
 from records.states import WARNING, Stage
-from records.workflow import drafts, leases
+from records.workflow import drafts, leases, requests
 from tests.support.registered_studies import (
     claim,
     complete,
@@ -156,3 +156,25 @@ def test_a_lease_that_runs_out_while_its_draft_is_saved_leaves_no_request_behind
             {"id": lease.request_id},
         ).one()
     assert (state, draft_id) == ("DRAFTED", draft.id)
+
+
+def test_a_request_that_is_done_keeps_no_more_than_a_review_reads():
+    complete(new_instance())
+    (lease,) = claim()
+    kept = {"procedure": "CHEST 2 VIEWS"}
+    provenance = {"views": ["a"], "notes": ["b"], "indication": "cough"} | kept
+    with unit_of_work() as session:
+        requests.mark_prepared(
+            session, lease, requests.PreparedInput("prepared/x", "inputs", "pp", provenance)
+        )
+    (lease,) = claim(Stage.DRAFT)
+    assert lease.provenance == provenance
+    save(lease)
+    with unit_of_work() as session:
+        row = session.execute(
+            text(
+                "SELECT prepared_blob, preprocessing_digest, inputs_digest, provenance"
+                " FROM draft_requests"
+            )
+        ).one()
+    assert tuple(row) == (None, None, "inputs", kept)
