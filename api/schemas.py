@@ -294,7 +294,7 @@ class HeldFilm(BaseModel):
             state=InstanceState(instance.state),
             calling_ae=instance.calling_ae,
             received_at=instance.received_at,
-            image=f"/studies/{study.id}/views/{instance.id}.png" if is_kept else None,
+            image=f"/studies/{study.id}/views/{instance.id}.jpg" if is_kept else None,
         )
 
 

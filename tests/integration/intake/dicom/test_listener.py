@@ -152,7 +152,7 @@ def test_a_uid_that_climbs_out_of_its_folder_is_refused(listen, data_dir):
     with open_association(port) as association:
         answer = send_raw_store(association, DX, "../ESCAPED", make_image(sop="../ESCAPED"))
     assert answer.Status == 0xC000
-    assert "digits and dots" in answer.ErrorComment
+    assert "numbers joined by dots" in answer.ErrorComment
     assert read_refusals() == [("bad_uid", "../ESCAPED")]
     assert not list(data_dir.rglob("*ESCAPED*"))
     assert not kept_files(data_dir)
