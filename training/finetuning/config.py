@@ -30,7 +30,8 @@ class TrainingConfig:
         checkpointed: Whether gradients are checkpointed, to save memory.
         save_every: Steps between checkpoints; 0 saves at the end alone.
         validate_every: Steps between validations; 0 validates at the end alone.
-        end_cut_targets: Whether a target that was cut ends with the end token, as up to 0.2.0.
+        end_cut_targets: Whether a target that was cut ends with the end token, as
+            in runs that were begun before this field was there.
     """
 
     steps: int
@@ -63,7 +64,7 @@ EARLIER_VALUES: Mapping[str, Mapping[str, Any]] = {
     "settings": {"end_cut_targets": True},
     "showing": {"untouched": 0.0, "noise": 0.0, "blur": 0.0},
 }
-"""What runs of version 0.2.0 and earlier did, for fields that their identities do not have. An
+"""What runs did that were begun before these fields were there, so their identities lack them. An
 identity leaves out a field with this value, so that such a run resumes."""
 
 
