@@ -269,7 +269,7 @@ def test_what_is_logged_holds_no_word_of_the_corpus(tmp_path: Path) -> None:
     assert rows[-1]["validation"] > 0
     assert set(rows[0]) == {
         "step", "loss", "rates", "norm", "scale", "skipped", "studies_per_second", "waited",
-        "memory", "validation",
+        "memory", "validation", "cut",
     }  # fmt: skip
     assert list((tmp_path / "tensorboard").glob("events.*"))
     written_bytes = json.dumps(rows).encode() + b"".join(
