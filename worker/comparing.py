@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from model.dicom.comparison import compare_objects
-from model.errors import PixelError
+from model.dicom.image_process import shared_process
+from model.errors import DecoderUnavailable, PixelError
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import PartError
@@ -48,8 +48,13 @@ def compare_waiting(is_stopping: Callable[[], bool] = lambda: False) -> int:
 
 
 def _compare(blobs: Blobs, standing: str, newer: str) -> Comparison:
+    config = settings()
     try:
-        compared = compare_objects(blobs.path(standing), blobs.path(newer), decode=True)
+        compared = shared_process(config.decode_memory_mb, config.decode_seconds).compare(
+            blobs.path(standing), blobs.path(newer)
+        )
+    except DecoderUnavailable as error:
+        raise PartError(str(error)) from None
     except PixelError as error:
         if isinstance(error.__cause__, OSError) and not isinstance(
             error.__cause__, FileNotFoundError

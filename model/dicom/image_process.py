@@ -29,6 +29,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.dicom.comparison import Comparison, compare_objects
 from model.dicom.pixels import render
 from model.errors import DecoderUnavailable, DecodingLimit, HeaderLimit, NoPixels, PixelError
 
@@ -97,6 +98,22 @@ class ImageProcess:
             "resize": resize,
             "picture_side": picture_side,
         }
+        answer = self._answer_of(request)
+        view = np.frombuffer(answer.view, np.uint8).reshape(size, size)
+        header = answer.header
+        return ImageReading(view, answer.picture, tuple(header["notes"]), header["is_empty"])
+
+    def compare(self, first: Path, second: Path) -> Comparison:
+        """Compare two files as `compare_objects` does, with their pixels decoded in the child.
+
+        Raises:
+            DecodingLimit, PixelError, DecoderUnavailable: As `read`.
+        """
+        files = [os.fspath(path.absolute()) for path in (first, second)]
+        return Comparison(self._answer_of({"compare": files}).header["comparison"])
+
+    def _answer_of(self, request: dict[str, Any]) -> _Answer:
+        """Return the child's answer; an error of its own is raised here, as `read` says."""
         with self._lock:
             answer = self._ask(request)
             if answer is None:
@@ -104,7 +121,11 @@ class ImageProcess:
                 answer = self._ask(request)
         if answer is None:
             raise PixelError("Decoding the film makes the decoder crash.")
-        return _reading(answer, size)
+        if "error" in answer.header:
+            disk = answer.header.get("disk")
+            error = _ERRORS.get(answer.header["error"], PixelError)
+            raise error(answer.header["message"]) from (OSError(*disk) if disk else None)
+        return answer
 
     def close(self) -> None:
         """End the child; the next image starts another one."""
@@ -198,15 +219,6 @@ def _read_exactly(pipe: IO[bytes], length: int, deadline: float) -> bytes:
     return bytes(content)
 
 
-def _reading(answer: _Answer, size: int) -> ImageReading:
-    header = answer.header
-    if "error" in header:
-        cause = OSError(*header["disk"]) if header.get("disk") else None
-        raise _ERRORS.get(header["error"], PixelError)(header["message"]) from cause
-    view = np.frombuffer(answer.view, np.uint8).reshape(size, size)
-    return ImageReading(view, answer.picture, tuple(header["notes"]), header["is_empty"])
-
-
 def _start_child(memory_mb: int, seconds: float) -> subprocess.Popen[bytes]:
     """Start the child.
 
@@ -264,6 +276,9 @@ def _serve(memory_mb: int, seconds: float) -> None:
 def _answer(request: dict[str, Any], limit: int) -> tuple[dict[str, Any], bytes, bytes]:
     lack = f"Decoding the film takes more than {limit >> 20} MB of memory."
     try:
+        if "compare" in request:
+            first, second = map(Path, request["compare"])
+            return {"comparison": compare_objects(first, second, decode=True)}, b"", b""
         rendering = render(request["path"], request["size"], request["resize"])
         picture = io.BytesIO()
         if request["picture_side"]:
