@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from model.dicom import image_process
+from model.dicom.comparison import Comparison
 from model.dicom.image_process import ImageProcess, shared_process
 from model.dicom.pixels import NO_VOI, render
 from model.errors import DecoderUnavailable, DecodingLimit, HeaderLimit, NoPixels, PixelError
@@ -109,6 +110,7 @@ def test_too_much_memory_is_the_films_own_fault(large_film: Path, tmp_path: Path
     process.read(small, 64)
     with pytest.raises(DecodingLimit, match="more than 160 MB of memory"):
         process.read(large_film, 64)
+    assert process.compare(small, small) is Comparison.SAME
     assert process.read(small, 64).view.shape == (64, 64)
     process.close()
 
