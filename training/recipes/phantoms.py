@@ -103,6 +103,7 @@ VARIED = Variation("varied", vary_example)
 def train_phantoms(
     out: Path,
     config: RecipeConfig | None = None,
+    head: HeadConfig | None = None,
     *,
     seed: int = 0,
     held_out: int = 500,
@@ -119,6 +120,7 @@ def train_phantoms(
     Args:
         out: The bundle's folder.
         config: How long it is trained.
+        head: How its finding head is fitted.
         seed: Seed of the first weights and of the order.
         held_out: Phantoms to score it with, which it never trains on.
         resume: Whether a training that was stopped may be resumed.
@@ -153,7 +155,7 @@ def train_phantoms(
     built = work / "bundle"
     save_bundle(built, model, draft, extra_files=[plot])
     log("fitting the finding head")
-    unscored = add_phantom_head(built, device=device)
+    unscored = add_phantom_head(built, head, device=device)
     # It is scored from its files, as it will be loaded.
     log(f"scoring on {held_out:,} phantoms that it never saw")
     scored = replace(unscored, scores=scores_for(PhantomCorpus(), held_out, 0, device)(built))

@@ -15,12 +15,14 @@ from training.corpus.example import TRAIN
 from training.corpus.phantom_corpus import PhantomCorpus
 from training.corpus.phantoms import FINDINGS, HELD_OUT, SITES, phantom
 from training.corpus.phantoms_words import extract_findings
+from training.finetuning.finding_head import HeadConfig
 from training.finetuning.model_card import CARD_FILE
 from training.recipes import ablation_base
 from training.recipes import phantoms as recipe
 from training.recipes.from_scratch import RecipeConfig
 
 FEW = RecipeConfig(studies=60, vision_steps=3, text_steps=3, batch=6)
+FEW_FOR_HEAD = HeadConfig(examples=60, calibration_examples=20, epochs=2)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +34,7 @@ def _light(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(out: Path, config: RecipeConfig = FEW, *, seed: int = 3, resume: bool = False) -> str:
     return recipe.train_phantoms(
-        out, config, seed=seed, held_out=4, resume=resume, device="cpu", log=lambda _: None
+        out, config, FEW_FOR_HEAD, seed=seed, held_out=4, resume=resume, device="cpu", log=lambda _: None
     ).digest
 
 
