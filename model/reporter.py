@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +21,7 @@ from model.manifest import NULL, Manifest, read_manifest
 from model.progress import ProgressCallback, no_progress
 from model.prompting.prompt import build_instruction, choose_template, instruction_without_priors
 from model.prompting.sections import split_sections
+from model.support.calibration import Calibration
 from model.support.predicted import PREDICTED, PredictedInstructions
 
 if TYPE_CHECKING:
@@ -49,6 +51,13 @@ class Drafter(Protocol):
         """Counts of everything done since the model was loaded."""
         ...
 
+    def use_calibration(self, calibration: Calibration) -> None:
+        """Take these thresholds of finding scores into use in place of the bundle's own.
+
+        They shape the text where they fill the prompt (the template `predicted`), and only there.
+        """
+        ...
+
     def draft(self, cases: Iterable[Case | None]) -> Iterator[DraftText | FailedCase]:
         """Draft each case; drafts come as they are ready, in any order.
 
@@ -76,10 +85,10 @@ class Reporter:
         self._engine = engine
         self._manifest = manifest
         self._template = choose_template(manifest)
-        self._instruct = (
+        self._predicted = (
             PredictedInstructions.of(manifest, engine.score_findings, engine.fits)
             if self._template == PREDICTED
-            else self._instruct_from_order
+            else None
         )
         if not engine.fits(instruction_without_priors(self._template)):
             raise BundleError(
@@ -113,8 +122,10 @@ class Reporter:
         engine, manifest = Engine.load(bundle, device, serving, progress)
         return cls(engine, manifest)
 
-    def _instruct_from_order(self, case: Case) -> str:
-        return build_instruction(case, self._template, self._engine.fits)
+    def use_calibration(self, calibration: Calibration) -> None:
+        """Take these thresholds into use; as `Drafter.use_calibration`."""
+        if self._predicted is not None:
+            self._predicted = replace(self._predicted, calibration=calibration)
 
     @property
     def manifest(self) -> Manifest:
@@ -123,8 +134,11 @@ class Reporter:
 
     @property
     def settings_digest(self) -> str:
-        """SHA-256 in hex of the settings that shape the text: tokens, beams, dtype."""
-        return _digest(self._engine.settings)
+        """SHA-256 in hex of the settings that shape the text: tokens, beams, dtype, thresholds."""
+        settings = self._engine.settings
+        if self._predicted is not None:
+            settings["thresholds"] = self._predicted.calibration.as_json()["thresholds"]
+        return _digest(settings)
 
     @property
     def slots(self) -> int:
@@ -145,9 +159,20 @@ class Reporter:
         Raises:
             DeviceError: The device failed. Cases not yet given back are to be drafted again.
         """
-        instruct = self._instruct
-        prompted = (None if case is None else (case, instruct(case)) for case in cases)
-        for output in self._engine.write(prompted):
+        scores_of_prompt: dict[str, Mapping[str, float]] = {}
+
+        def prompted() -> Iterator[tuple[Case, str] | None]:
+            for case in cases:
+                if case is None:
+                    yield None
+                elif self._predicted is None:
+                    yield case, build_instruction(case, self._template, self._engine.fits)
+                else:
+                    instruction, scores_of_prompt[case.key] = self._predicted(case)
+                    yield case, instruction
+
+        for output in self._engine.write(prompted()):
+            scores = scores_of_prompt.pop(output.key, None)
             if isinstance(output, FailedCase):
                 yield output
                 continue
@@ -165,7 +190,7 @@ class Reporter:
                 dtype=self._engine.dtype_name,
                 cut=output.cut,
                 rerun=output.rerun,
-                finding_scores=output.finding_scores,
+                finding_scores=output.finding_scores if scores is None else dict(scores),
             )
 
 
@@ -191,6 +216,9 @@ class NullReporter:
     def settings_digest(self) -> str:
         """SHA-256 in hex of the fixed text."""
         return _digest({"text": self.TEXT})
+
+    def use_calibration(self, calibration: Calibration) -> None:
+        """Change nothing: the text is fixed."""
 
     def draft(self, cases: Iterable[Case | None]) -> Iterator[DraftText | FailedCase]:
         """Give every case the same draft, at once."""

@@ -110,6 +110,9 @@ class _Round:
         executor: ThreadPoolExecutor,
     ) -> None:
         self._assessor = SupportAssessor(reporter.manifest)
+        if self._assessor.calibration is not None:
+            # `nightdraft calibrate` may have made a new one since this process's last round.
+            reporter.use_calibration(self._assessor.calibration)
         self._reporter = reporter
         self._owner = owner
         self._deadline = time.monotonic() + seconds

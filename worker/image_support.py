@@ -12,6 +12,7 @@ from model.labels import RuleLabeller
 from model.manifest import Manifest
 from model.support.calibration import ERROR_RATE, Calibration, calibrate
 from model.support.drift import Drift, measure_drift
+from model.support.predicted import PREDICTED
 from model.support.statements import assess, presence_of
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
@@ -36,7 +37,8 @@ _last_look = 0.0
 class SupportAssessor:
     """Compares drafts of one bundle with its finding head, for one task.
 
-    The thresholds are those that the site made from its signed reports, else the bundle's own.
+    The thresholds are those that the site made from its signed reports, else the bundle's own. The
+    template `predicted` is filled by the same ones.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -98,11 +100,19 @@ def calibrate_on_signed(
         dry_run: Only say what they would be.
 
     Raises:
-        NotAllowed: The bundle has no finding head, or fewer than LEAST_SIGNED reports are signed.
+        NotAllowed: The bundle has no finding head; fewer than LEAST_SIGNED reports are signed; or
+            the thresholds fill its prompts, and it learnt with those of another error rate.
     """
     if not manifest.finding_head:
         raise NotAllowed(
             f"the bundle {manifest.name} {manifest.version} has no finding head to calibrate"
+        )
+    own = Calibration.from_json(manifest.finding_head["calibration"])
+    if manifest.template == PREDICTED and error_rate != own.error_rate:
+        raise NotAllowed(
+            f"the bundle {manifest.name} {manifest.version} finds the symptoms of its prompts by "
+            f"these thresholds and learnt with an error rate of {own.error_rate:g}: give "
+            f"--error-rate {own.error_rate:g}"
         )
     before = read_calibration(manifest)
     labeller = RuleLabeller()

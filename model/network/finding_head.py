@@ -55,6 +55,11 @@ class FindingHead(nn.Module):
         scores: torch.Tensor = highest.scatter_reduce(0, index, logits, "amax")
         return scores
 
+    def score(self, queries: torch.Tensor) -> list[float]:
+        """Return the C probabilities of one case from its query outputs, (T, H) of all views."""
+        probabilities: list[float] = self.linear(queries.float()).amax(dim=0).sigmoid().tolist()
+        return probabilities
+
     def save(self, folder: Path) -> None:
         """Write the weights into a bundle's folder."""
         weights = {name: t.detach().cpu().contiguous() for name, t in self.state_dict().items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from model.case import Case
 from model.labels.base import NO_FINDING, OBSERVATIONS
 from model.manifest import Manifest
-from model.prompting.prompt import Fits, Symptoms, build_instruction
+from model.prompting.prompt import Fits, PriorSource, Symptoms, build_instruction, get_template
 from model.support.calibration import Calibration, Reading
 
 PREDICTED = "predicted"
@@ -24,7 +24,9 @@ ScoreFunction = Callable[[Case, str], Mapping[str, float]]
 class PredictedInstructions:
     """Builds the instruction of a case with the findings that its images show.
 
-    The images are read twice: once for the scores, and again with the finished instruction.
+    The images are read twice: once for the scores, and again with the finished instruction. Only
+    the first scores mean anything: they are of the kind that the thresholds were made from, while
+    the second reading has the symptoms before it.
 
     Attributes:
         score: Scores a case.
@@ -42,11 +44,24 @@ class PredictedInstructions:
         calibration = Calibration.from_json(manifest.finding_head["calibration"])
         return cls(score, calibration, fits)
 
-    def __call__(self, case: Case) -> str:
-        """Return the instruction of a case."""
+    def __call__(self, case: Case) -> tuple[str, Mapping[str, float]]:
+        """Return the instruction of a case, and the scores that it was filled by."""
         scores = self.score(case, build_instruction(case, HEAD_TEMPLATE, self.fits))
         symptoms = symptoms_of(scores, self.calibration)
-        return build_instruction(case, PREDICTED, self.fits, symptoms)
+        return build_instruction(case, PREDICTED, self.fits, symptoms), scores
+
+
+def head_template(served: str) -> str:
+    """Return the template with whose instruction a finding head reads images.
+
+    Args:
+        served: The template that the bundle is served with.
+
+    Returns:
+        That template where it is filled from the order. Otherwise `context`: a head must not see
+        its own findings in the instruction, nor those of the report.
+    """
+    return served if get_template(served).source is PriorSource.ORDER else HEAD_TEMPLATE
 
 
 def symptoms_of(scores: Mapping[str, float], calibration: Calibration) -> Symptoms:

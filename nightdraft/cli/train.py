@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import psutil
 import typer
 
+from model.support.predicted import PREDICTED
 from nightdraft.cli.options import apply_options, setting_option
 from nightdraft.cli.train_options import (
     PRECEDENCE,
@@ -20,6 +21,7 @@ from nightdraft.cli.train_options import (
     resolve_options,
     write_config,
 )
+from records.errors import SettingsError
 
 if TYPE_CHECKING:
     from training.corpus.mimic_cxr import LabelledBy
@@ -110,6 +112,11 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
     ) -> None:
         options = resolve_options(context, config, assignments or ())
         device = chosen_device(device)
+        if options.no_head and PREDICTED in options.prompt:
+            raise SettingsError(
+                f"a bundle that is prompted with {PREDICTED!r} needs its own finding head when it "
+                "serves: leave --no-head out"
+            )
         pipeline = _make_pipeline(options, device)
         chosen = _with_options(stages(), options)
         if dry_run:
@@ -179,6 +186,7 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
         transform.without_augmentation() if options.still else transform,
         TrainingLength(options.epochs, options.steps),
         options.limit,
+        options.predicted_by,
         device=device,
         log=_log,
     )
@@ -381,7 +389,6 @@ def ablate_command(
         NightdraftError, ModelError: As `training.finetuning.ablations.ablate`.
     """
     from nightdraft.cli.options import console
-    from records.errors import SettingsError
     from training.corpus.example import CorpusOptions
     from training.corpus.registry import ORACLE_TEMPLATES, open_corpus
     from training.evaluation.published import TABLE_3

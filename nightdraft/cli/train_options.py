@@ -64,7 +64,12 @@ class TrainOptions(BaseModel):
     alpha: float = Field(32.0, description="Alpha of LoRA.")
     lora_dropout: float = Field(0.05, ge=0, le=0.9, description="Dropout of LoRA.")
     prompt: tuple[str, ...] = Field(
-        ("context",), min_length=1, description="context, oracle_iu, oracle_mimic; several."
+        ("context",),
+        min_length=1,
+        description="context, predicted, oracle_iu, oracle_mimic; several.",
+    )
+    predicted_by: str = Field(
+        "", description="Bundle that fills the prompt predicted; best one that knows no study here."
     )
     drop_priors: float = Field(0.25, ge=0, le=1, description="Share of samples without priors.")
     drop_lines: float = Field(0.1, ge=0, le=1, description="How often each prior is left out.")

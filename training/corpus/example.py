@@ -20,6 +20,7 @@ from model.dicom.pixels import view_pixels
 from model.errors import PixelError
 from model.manifest import Preprocessing
 from model.prompting.oracle import Oracle
+from model.prompting.prompt import Symptoms
 
 TRAIN, VALIDATE, TEST = "train", "validate", "test"
 SPLITS = (TRAIN, VALIDATE, TEST)
@@ -96,6 +97,8 @@ class Example:
         oracle: What the paper's templates hold of the report itself, for `oracle_template` alone.
         oracle_template: The name of the paper's template for this corpus.
         truth: The findings that are known to be present (phantoms); None elsewhere.
+        symptoms: What finding heads saw in the images, for the template `predicted` alone. A corpus
+            never has them; a training adds them (`training.finetuning.predicted_priors`).
     """
 
     key: str
@@ -108,6 +111,7 @@ class Example:
     oracle: Oracle | None = None
     oracle_template: str = ""
     truth: frozenset[str] | None = None
+    symptoms: Symptoms | None = None
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:

@@ -12,6 +12,7 @@ example.
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
 import json
@@ -88,6 +89,15 @@ class PreparedDataset(Sequence[Example]):
             raise CorpusError(
                 f"{folder} is not a complete prepared corpus: remove it, it is made again"
             ) from error
+        self._symptoms: Sequence[Symptoms] | None = None
+
+    def with_symptoms(self, symptoms: Sequence[Symptoms]) -> PreparedDataset:
+        """The same dataset, whose examples have these symptoms, in their order."""
+        if len(symptoms) != len(self):
+            raise ValueError(f"there are {len(symptoms)} symptoms for {len(self)} examples")
+        other = copy.copy(self)
+        other._symptoms = symptoms
+        return other
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -106,9 +116,10 @@ class PreparedDataset(Sequence[Example]):
             return [self[n] for n in range(*index.indices(len(self)))]
         index = range(len(self))[index]
         stop = int(self._starts[index + 1]) if index < len(self) - 1 else len(self._lines)
-        return self._parse(json.loads(self._lines[int(self._starts[index]) : stop].tobytes()))
+        fields = json.loads(self._lines[int(self._starts[index]) : stop].tobytes())
+        return self._parse(fields, None if self._symptoms is None else self._symptoms[index])
 
-    def _parse(self, fields: dict[str, Any]) -> Example:
+    def _parse(self, fields: dict[str, Any], seen: Symptoms | None) -> Example:
         oracle = fields.pop("oracle")
         if oracle is not None:
             symptoms = Symptoms(*(tuple(oracle["symptoms"][k]) for k in ("present", "absent")))
@@ -120,6 +131,7 @@ class PreparedDataset(Sequence[Example]):
             images=images,
             oracle=oracle,
             truth=None if truth is None else frozenset(truth),
+            symptoms=seen,
         )
 
 

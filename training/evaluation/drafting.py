@@ -7,7 +7,7 @@ and scored as an empty draft; leaving it out would flatter the bundle.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -58,6 +58,8 @@ class Drafts:
         prior_report: Whether the prompt of each study held a prior report.
         failures: The studies that failed.
         seconds: The time for all of them.
+        finding_scores: What the finding head saw of each study, by observation; empty where it
+            failed, where the bundle has no head, and where the prompt held findings of the report.
     """
 
     mode: PriorMode
@@ -66,9 +68,11 @@ class Drafts:
     prior_report: tuple[bool, ...]
     failures: tuple[Failure, ...]
     seconds: float
+    finding_scores: tuple[Mapping[str, float], ...] = ()
 
 
-InstructionFunction = Callable[[Example, Case], str]
+InstructionFunction = Callable[[Example, Case], tuple[str, Mapping[str, float] | None]]
+"""Returns the instruction of a study, and the scores that filled it; None where none did."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,18 @@ def prompt_for(
         return ModePrompt(
             mode,
             template,
-            lambda _, case: build_instruction(replace(case, priors=Priors()), template, fits),
+            lambda _, case: (
+                build_instruction(replace(case, priors=Priors()), template, fits),
+                None,
+            ),
         )
     template = choose_template(manifest, str(mode), evaluation=True)
     if mode is PriorMode.PREDICTED:
         instruct = PredictedInstructions.of(manifest, score, fits)
         return ModePrompt(mode, template, lambda _, case: instruct(case))
-    return ModePrompt(mode, template, lambda _, case: build_instruction(case, template, fits))
+    return ModePrompt(
+        mode, template, lambda _, case: (build_instruction(case, template, fits), None)
+    )
 
 
 def draft(
@@ -137,6 +146,8 @@ def draft(
     texts = [""] * len(examples)
     failures: dict[int, str] = {}
     prior_report = [False] * len(examples)
+    scores: list[Mapping[str, float]] = [{}] * len(examples)
+    scores_of_prompt: dict[int, Mapping[str, float]] = {}
 
     def prompted_cases() -> Iterator[tuple[Case, str]]:
         for index, example in enumerate(examples):
@@ -145,7 +156,9 @@ def draft(
             except PixelError as error:
                 failures[index] = str(error)
                 continue
-            instruction = prompt.instruct(example, case)
+            instruction, filled_by = prompt.instruct(example, case)
+            if filled_by is not None:
+                scores_of_prompt[index] = filled_by
             prior_report[index] = has_prior(instruction, "prior_report")
             # The ids of a corpus need not be unique; indices are.
             yield replace(case, key=str(index)), instruction
@@ -159,6 +172,7 @@ def draft(
             failures[index] = str(result.error)
         else:
             texts[index] = result.text
+            scores[index] = scores_of_prompt.get(index, result.finding_scores)
         progress(step, done, len(examples))
     progress(step, len(examples), len(examples))
     return Drafts(
@@ -168,6 +182,7 @@ def draft(
         prior_report=tuple(prior_report),
         failures=tuple(Failure(examples[n].key, reason) for n, reason in sorted(failures.items())),
         seconds=time.monotonic() - started,
+        finding_scores=tuple(scores),
     )
 
 
@@ -182,7 +197,8 @@ def _oracle_prompt(manifest: Manifest, examples: Sequence[Example], fits: Fits) 
     return ModePrompt(
         PriorMode.ORACLE,
         template,
-        lambda example, case: build_oracle_instruction(
-            case, example.oracle or Oracle(), template, fits
+        lambda example, case: (
+            build_oracle_instruction(case, example.oracle or Oracle(), template, fits),
+            {},  # a head that read this instruction has seen the answer
         ),
     )

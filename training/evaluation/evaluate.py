@@ -3,6 +3,7 @@
 HeldOutSet (heldout.py)     the studies, their groups, the floors' reports
 Drafts (drafting.py)        what the bundle writes, in each prior mode
 SystemScores (scoring.py)   their scores
+ImageSupport (image_support.py)  what the finding head says of them
 Evaluation (here)           all of it; report_page.py writes it for people
 """
 
@@ -23,6 +24,7 @@ from records.errors import CorpusError
 from training.corpus.example import TEST, Corpus
 from training.evaluation.drafting import Drafts, Failure, ModePrompt, PriorMode, draft, prompt_for
 from training.evaluation.heldout import HeldOutSet, read_held_out_set
+from training.evaluation.image_support import ImageSupport, score_image_support
 from training.evaluation.scoring import (
     ScoringConfig,
     SystemScores,
@@ -46,6 +48,7 @@ class ModeResult:
         comparisons: How many texts compare with a prior report that was not in the prompt.
         agreement: On the findings of phantoms; None elsewhere.
         swapped: The same, for drafts from another study's images.
+        support: What the bundle's finding head says of the drafts; None without such a head.
     """
 
     drafts: Drafts
@@ -53,6 +56,7 @@ class ModeResult:
     comparisons: UnsupportedComparisons
     agreement: FindingAgreement | None = None
     swapped: FindingAgreement | None = None
+    support: ImageSupport | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ class Evaluation:
     @property
     def mode(self) -> PriorMode:
         """The mode of the headline: the one that is served, or the first that could be drafted."""
-        return PriorMode.CONTEXT if PriorMode.CONTEXT in self.modes else next(iter(self.modes))
+        served = next((mode for mode in self.modes if mode == self.manifest.template), None)
+        return served or next(iter(self.modes))
 
     @property
     def main(self) -> ModeResult:
@@ -222,6 +227,7 @@ def evaluate_bundle(
                 swapped=None
                 if truth is None
                 else score_findings(truth, swapped_drafts[mode].texts),
+                support=score_image_support(manifest, held_out, written, scoring),
             )
             for mode, written in drafts.items()
         },

@@ -84,6 +84,7 @@ def _mode(result: ModeResult) -> dict[str, Any]:
             for group, scores in result.scores.groups
         ],
         "comparisons_without_prior": asdict(result.comparisons),
+        "image_support": None if result.support is None else asdict(result.support),
     }
     if result.agreement is not None and result.swapped is not None:
         figures["agreement"] = _agreement(result.agreement)

@@ -21,7 +21,13 @@ from model.case import Case, Priors, View
 from model.manifest import Preprocessing
 from model.network.clinicalblip import ClinicalBLIP
 from model.prompting.oracle import build_oracle_instruction
-from model.prompting.prompt import TEMPLATES, PriorSource, build_instruction, has_prior
+from model.prompting.prompt import (
+    TEMPLATES,
+    PriorSource,
+    Symptoms,
+    build_instruction,
+    has_prior,
+)
 from training.corpus.example import Example
 from training.corpus.prepared_dataset import PreparedDataset
 from training.finetuning.objectives import Batch, Sample, collate
@@ -43,7 +49,7 @@ class SampleTransform:
 
     Args:
         templates: Templates of the prompt; one is drawn each time. The priors of `oracle_*`
-            templates come from the report.
+            templates come from the report, the symptoms of `predicted` from the example.
         drop_priors: Share of samples with the bare instruction instead, so that one bundle serves
             with priors and without.
         drop_lines: Share of samples in which a single prior is left out, for each prior.
@@ -73,6 +79,10 @@ class SampleTransform:
     def without_augmentation(self) -> SampleTransform:
         """The same transform with all images as they are."""
         return replace(self, turn=0.0, cut=0.0, expose=0.0, untouched=0.0, noise=0.0, blur=0.0)
+
+    def as_served(self) -> SampleTransform:
+        """The same transform with images and priors as they are when a bundle serves."""
+        return replace(self.without_augmentation(), drop_priors=0.0, drop_lines=0.0)
 
 
 class SampleOrder:
@@ -167,7 +177,7 @@ class BatchLoader:
 
     def validation_batches(self, examples: Sequence[Example], limit: int) -> list[Batch]:
         """The first `limit` examples as batches: no prior dropped, images as they are."""
-        plain = replace(self._transform.without_augmentation(), drop_priors=0.0, drop_lines=0.0)
+        plain = self._transform.as_served()
         samples = []
         for index in range(min(limit, len(examples))):
             rng = np.random.default_rng([self._seed, 2, index])
@@ -228,17 +238,24 @@ def make_sample(
         priors: Whether the prompt has priors.
 
     Raises:
-        ValueError: The drawn template needs labels of the report, and the example has none.
+        ValueError: The drawn template needs labels of the report, or symptoms, and the example has
+            none.
     """
     case = example.case(preprocessing)
     template = str(rng.choice(transform.templates))
     if not priors or rng.random() < transform.drop_priors:
         template = NO_PRIORS
     case = replace(case, priors=_drop_prior_lines(case.priors, transform.drop_lines, rng))
-    if TEMPLATES[template].source is PriorSource.REPORT:
+    source = TEMPLATES[template].source
+    if source is PriorSource.REPORT:
         if example.oracle is None:
             raise ValueError(f"{example.key} has nothing for the template {template!r}")
         instruction = build_oracle_instruction(case, example.oracle, template, fits)
+    elif source is PriorSource.CLASSIFIER:
+        if example.symptoms is None:
+            raise ValueError(f"{example.key} has nothing for the template {template!r}")
+        symptoms = _drop_symptoms(example.symptoms, transform.drop_lines, rng)
+        instruction = build_instruction(case, template, fits, symptoms)
     else:
         instruction = build_instruction(case, template, fits)
     comparisons_stay = transform.keep_comparisons or has_prior(instruction, "prior_report")
@@ -259,6 +276,13 @@ def _drop_prior_lines(priors: Priors, share: float, rng: np.random.Generator) ->
                 (priors.indication, priors.procedure, priors.prior_report), keep_mask, strict=True
             )
         )
+    )
+
+
+def _drop_symptoms(symptoms: Symptoms, share: float, rng: np.random.Generator) -> Symptoms:
+    keep_present, keep_absent = rng.random(2) >= share
+    return Symptoms(
+        symptoms.present if keep_present else (), symptoms.absent if keep_absent else ()
     )
 
 

@@ -6,10 +6,10 @@ which observations a labeller finds in the report. So drafts are the same with a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,11 +22,14 @@ from model.network.clinicalblip import ClinicalBLIP
 from model.network.finding_head import FindingHead
 from model.progress import ProgressCallback, no_progress
 from model.support.calibration import ERROR_RATE, Calibration, calibrate
+from model.support.predicted import head_template
 from model.support.statements import presence_of
 from records.errors import CorpusError
 from training.corpus.example import Example
 from training.finetuning.batches import SampleTransform, make_sample
 from training.metrics.ranking import roc_auc
+
+Entry = TypeVar("Entry")
 
 LEAST_POSITIVES = 20
 """An observation with fewer training studies that have it is not learnt."""
@@ -67,7 +70,7 @@ class FittedHead:
 
 
 @dataclass(frozen=True)
-class _Features:
+class Features:
     """Query outputs of studies and the labels of their reports.
 
     Attributes:
@@ -82,6 +85,11 @@ class _Features:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def select(self, rows: Sequence[int]) -> Features:
+        """The same of some of the studies."""
+        index = torch.tensor(rows, dtype=torch.int64)
+        return Features(self.queries[index], self.lengths[index], self.presence[index])
 
 
 def fit_finding_head(
@@ -101,7 +109,8 @@ def fit_finding_head(
         held_out: Studies that neither learnt from. Without any, nothing is calibrated, and no
             statement of a draft is assessed.
         labeller: Labels the reports.
-        transform: How the network's training varied its samples; calibration uses plain ones.
+        transform: How samples are varied, with the templates that the head reads images with;
+            calibration uses plain ones.
         config: How it is fitted.
         progress: Is called with studies read and epochs done.
 
@@ -109,14 +118,14 @@ def fit_finding_head(
         CorpusError: There is no study to learn from.
     """
     config = config or HeadConfig()
-    plain = replace(transform.without_augmentation(), drop_priors=0.0, drop_lines=0.0)
-    chosen = _spread(training, config.examples)
+    plain = transform.as_served()
+    chosen = spread(training, config.examples)
     if not chosen:
         raise CorpusError("there is no study that a finding head could learn from")
-    read = _FeatureReader(model, labeller, progress)
+    read = FeatureReader(model, labeller, progress)
     learnt = read(chosen, transform, [config.seed, 3], "reading studies for the finding head")
-    head = _fit(model, learnt, config, progress)
-    held = _spread(held_out, config.calibration_examples)
+    head = fit_head(learnable(learnt), learnt, config, progress)
+    held = spread(held_out, config.calibration_examples)
     calibration = Calibration(labeller=labeller.name, error_rate=config.error_rate)
     scores: dict[str, Any] = {}
     if held:
@@ -146,12 +155,16 @@ def add_finding_head(
 ) -> Manifest:
     """Fit a head to the bundle in a folder and put it there; as `fit_finding_head`.
 
+    It reads the images with the bundle's own template, or with `context` where that one holds
+    findings (`head_template`).
+
     Raises:
         BundleError: There is no such bundle.
         CorpusError: As `fit_finding_head`.
     """
     model, manifest = load_bundle(folder, device)
     model.finding_head = None
+    transform = replace(transform, templates=(head_template(manifest.template),))
     fitted = fit_finding_head(model, training, held_out, labeller, transform, config, progress)
     fitted.head.save(folder)
     return write_manifest(
@@ -160,18 +173,37 @@ def add_finding_head(
 
 
 @dataclass(frozen=True)
-class _FeatureReader:
-    """Reads query outputs and labels of studies."""
+class FeatureReader:
+    """Reads query outputs and labels of studies.
+
+    Attributes:
+        model: The network, on its device.
+        labeller: Labels the reports.
+        progress: Is called for each study.
+    """
 
     model: ClinicalBLIP
     labeller: Labeller
-    progress: ProgressCallback
+    progress: ProgressCallback = no_progress
 
-    @torch.inference_mode()
     def __call__(
         self, examples: Sequence[Example], transform: SampleTransform, seed: list[int], step: str
-    ) -> _Features:
-        model, rows, texts = self.model, [], []
+    ) -> Features:
+        """Read studies as a transform shows them; `seed` is of all its random draws."""
+        rows = list(self.queries(examples, transform, seed, step))
+        lengths = torch.tensor([len(row) for row in rows])
+        presence = [
+            [_as_number(has) for has in row.values()]
+            for row in self.presence([example.target for example in examples])
+        ]
+        queries = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        return Features(queries, lengths, torch.tensor(presence))
+
+    def queries(
+        self, examples: Sequence[Example], transform: SampleTransform, seed: list[int], step: str
+    ) -> Iterator[torch.Tensor]:
+        """Yield the (T, H) float16 query outputs of each study, on the CPU."""
+        model = self.model
         device = next(model.network.parameters()).device
         for number, example in enumerate(examples):
             rng = np.random.default_rng([*seed, number])
@@ -179,39 +211,50 @@ class _FeatureReader:
                 example, model.preprocessing, transform, model.fits, rng, priors=True
             )
             inputs = model.gather([sample.case], [sample.instruction]).to(device)
-            _, queries = model.encode_images(inputs)
-            rows.append(queries.flatten(0, 1).to("cpu", torch.float16))  # (T, H)
-            # The report itself, with its comparisons: they name findings, too.
-            texts.append(example.target)
+            with torch.inference_mode():
+                _, queries = model.encode_images(inputs)
+            yield queries.flatten(0, 1).to("cpu", torch.float16)
             self.progress(step, number + 1, len(examples))
-        lengths = torch.tensor([len(row) for row in rows])
-        queries = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        presence = [
-            [_as_number(has) for has in presence_of(labels).values()]
-            for labels in self.labeller.label(texts)
-        ]
-        return _Features(queries, lengths, torch.tensor(presence))
+
+    def presence(self, reports: Sequence[str]) -> list[dict[str, bool | None]]:
+        """Whether each study has each observation, by its report with all its comparisons."""
+        return [presence_of(labels) for labels in self.labeller.label(reports)]
 
 
-def _fit(
-    model: ClinicalBLIP, learnt: _Features, config: HeadConfig, progress: ProgressCallback
-) -> FindingHead:
-    """Train the linear layer on what was read; only on observations that occur often enough."""
-    positives = learnt.presence.eq(1.0).sum(dim=0)
-    observed = [n for n, count in enumerate(positives.tolist()) if count >= LEAST_POSITIVES]
-    if not observed:
+def learnable(features: Features) -> tuple[str, ...]:
+    """The observations that occur often enough to be learnt.
+
+    Raises:
+        CorpusError: There is none.
+    """
+    positives = features.presence.eq(1.0).sum(dim=0).tolist()
+    names = tuple(
+        name
+        for name, count in zip(OBSERVATIONS, positives, strict=True)
+        if count >= LEAST_POSITIVES
+    )
+    if not names:
         raise CorpusError(
-            f"no observation occurs in {LEAST_POSITIVES} of {len(learnt)} training studies, so a "
+            f"no observation occurs in {LEAST_POSITIVES} of {len(features)} training studies, so a "
             "finding head has nothing to learn: take more studies"
         )
-    names = tuple(OBSERVATIONS[n] for n in observed)
+    return names
+
+
+def fit_head(
+    names: tuple[str, ...],
+    learnt: Features,
+    config: HeadConfig,
+    progress: ProgressCallback = no_progress,
+) -> FindingHead:
+    """Train the linear layer for some observations on what was read."""
     generator = torch.Generator().manual_seed(config.seed)
-    head = FindingHead(model.config.qformer_config.hidden_size, names)
+    head = FindingHead(learnt.queries.shape[2], names)
     with torch.no_grad():
         head.linear.weight.normal_(0.0, 0.02, generator=generator)
         head.linear.bias.zero_()
     optimizer = torch.optim.AdamW(head.parameters(), lr=config.rate, weight_decay=config.decay)
-    presence = learnt.presence[:, observed]
+    presence = learnt.presence[:, [OBSERVATIONS.index(name) for name in names]]
     is_known = ~presence.isnan()
     targets = presence.nan_to_num()
     for epoch in range(config.epochs):
@@ -228,7 +271,7 @@ def _fit(
     return head.eval().requires_grad_(requires_grad=False)
 
 
-def _logits(head: FindingHead, features: _Features, rows: torch.Tensor) -> torch.Tensor:
+def _logits(head: FindingHead, features: Features, rows: torch.Tensor) -> torch.Tensor:
     """(n, C) the logits of some studies; their padding counts for nothing."""
     queries, lengths = features.queries[rows], features.lengths[rows]
     logits = head.linear(queries.float())  # (n, T, C)
@@ -239,7 +282,7 @@ def _logits(head: FindingHead, features: _Features, rows: torch.Tensor) -> torch
 
 @torch.inference_mode()
 def _calibrate(
-    head: FindingHead, features: _Features, labeller: Labeller, config: HeadConfig
+    head: FindingHead, features: Features, labeller: Labeller, config: HeadConfig
 ) -> tuple[Calibration, dict[str, Any]]:
     scores = _logits(head, features, torch.arange(len(features))).sigmoid().tolist()
     columns = [OBSERVATIONS.index(name) for name in head.observations]
@@ -271,8 +314,8 @@ def _as_presence(number: float) -> bool | None:
     return None if number != number else number > 0.5
 
 
-def _spread(examples: Sequence[Example], limit: int) -> list[Example]:
-    """At most `limit` examples, spread evenly over all."""
-    if len(examples) <= limit:
-        return list(examples)
-    return [examples[n * len(examples) // limit] for n in range(limit)]
+def spread(entries: Sequence[Entry], limit: int) -> list[Entry]:
+    """At most `limit` entries, spread evenly over all."""
+    if len(entries) <= limit:
+        return list(entries)
+    return [entries[n * len(entries) // limit] for n in range(limit)]

@@ -37,6 +37,8 @@ def _lines(manifest: Manifest) -> Iterator[str]:
     yield "\n## How\n"
     yield f"- Settings: {_inline(training.get('settings', {}))}"
     yield f"- Shown: {_inline(training.get('showing', {}))}"
+    if predicted := training.get("predicted_priors"):
+        yield f"- Predicted priors: {_inline(predicted)}"
     for name, stage in training.get("stages", {}).items():
         yield f"- {name}: {_inline(stage)}"
     yield "\n![loss by step](losses.png)" if training.get("stages") else ""

@@ -1,6 +1,7 @@
 """A whole training: from a base bundle and a corpus, stage after stage, to a bundle.
 
     <out>.training/shelf-train, shelf-validate   the prepared corpus; removed at the end
+    <out>.training/predicted.json                priors of the template `predicted`; removed, too
     <out>.training/stage1/                       checkpoints, log.jsonl, tensorboard, adapter/
     <out>.training/stage1+stage2/                the same of stage 2, on top of stage 1's adapter
 
@@ -31,6 +32,7 @@ from model.labels import RuleLabeller
 from model.manifest import Manifest, read_manifest, resolve, write_manifest
 from model.network.clinicalblip import ClinicalBLIP
 from model.prompting.prompt import TEMPLATES, PriorSource, get_template
+from model.support.predicted import PREDICTED
 from records.errors import CorpusError, NotAllowed, SettingsError
 from training.corpus.example import TRAIN, VALIDATE, Corpus, CorpusOptions, Example, ExcludedStudy
 from training.corpus.prepared_dataset import PreparedDataset, open_prepared, prepare_dataset
@@ -49,9 +51,12 @@ from training.finetuning.finding_head import HeadConfig, add_finding_head
 from training.finetuning.loop import Run
 from training.finetuning.metric_logging import plot_losses, read_log
 from training.finetuning.model_card import CARD_FILE, render_card
+from training.finetuning.predicted_priors import PredictedPriors, PriorsSource
 from training.finetuning.processes import process_state
 from training.finetuning.stages import Stage
 
+PREDICTED_FILE = "predicted.json"
+"""The priors of the template `predicted`, in the training's folder."""
 MAX_VALIDATION_EXAMPLES = 1_000
 """Validation examples that are prepared; a validation reads no more of them."""
 
@@ -82,6 +87,8 @@ class Pipeline:
         transform: How an example becomes a sample.
         length: How long each stage trains.
         limit: How many examples are taken at most; 0 takes all. A corpus without end needs one.
+        predicted_by: The bundle whose network predicts the priors of the template `predicted`, as
+            `base`; "" where no prompt has that template.
         processes: Processes that prepare the corpus; None takes one a core, 0 this process.
         device: None takes a GPU where there is one.
         log: Gets lines for a person.
@@ -95,6 +102,7 @@ class Pipeline:
     transform: SampleTransform
     length: TrainingLength = TrainingLength()
     limit: int = 0
+    predicted_by: str = ""
     processes: int | None = None
     device: str | None = None
     log: Callable[[str], None] = print
@@ -155,6 +163,54 @@ class Pipeline:
         if prepared is None:
             raise CorpusError(f"nothing of {self.corpus.name} was prepared at {folder}")
         return prepared
+
+    @cached_property
+    def predicted_priors(self) -> PredictedPriors:
+        """The priors of the template `predicted`, of training and validation examples.
+
+        They are predicted once, by the first process, and kept in the training's folder.
+
+        Raises:
+            CorpusError, NotAllowed: As `predict_priors`.
+        """
+        state, path = process_state(self.device), self.work_folder / PREDICTED_FILE
+        source = PriorsSource(
+            self._predicting_manifest,
+            self.training_set,
+            self.validation_set,
+            RuleLabeller(),
+            self.transform,
+            HeadConfig(seed=self.config.seed),
+        )
+        try:
+            if state.is_main_process:
+                self.log(f"predicting priors with {self.predicted_by}")
+                predicted = source.predict(path, self.predicted_by, state.device)
+                for part in ("training", "held out"):
+                    figures = predicted.record[part].items()
+                    words = ", ".join(f"{name} {value:,}" for name, value in figures)
+                    self.log(f"predicted priors, {part}: {words}")
+        finally:
+            state.wait_for_everyone()
+        return source.read(path)
+
+    @cached_property
+    def _predicting_manifest(self) -> Manifest:
+        return read_manifest(self.predicted_by)
+
+    def _examples(self, stage: Stage) -> tuple[Sequence[Example], Sequence[Example]]:
+        """The training and the validation examples of a stage, with the priors that it needs."""
+        if not (stage.priors and self.is_predicted):
+            return self.training_set, self.validation_set
+        predicted, held_out = self.predicted_priors, self.validation_set
+        if isinstance(held_out, PreparedDataset):
+            held_out = held_out.with_symptoms(predicted.validation)
+        return self.training_set.with_symptoms(predicted.training), held_out
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether a prompt has the template `predicted`."""
+        return PREDICTED in self.transform.templates
 
     def dataset_identity(self, split: str, limit: int) -> dict[str, Any]:
         """What the examples of a split depend on, as data for a prepared dataset."""
@@ -223,14 +279,40 @@ class Pipeline:
         Raises:
             BundleError: There is no such base.
             TemplateError: There is no such template, or nothing fills it.
-            SettingsError: The corpus has no end, and there is no limit.
+            SettingsError: The corpus has no end, and there is no limit; or what fills the template
+                `predicted` does not go with the rest.
         """
         if self.endless and not self.limit:
             raise SettingsError(f"{self.corpus.name} has no end: say how many studies (--limit)")
         _ = self.manifest
         for name in self.transform.templates:
-            if get_template(name).source is PriorSource.CLASSIFIER:
-                raise TemplateError(f"nothing fills the template {name!r} in a training yet")
+            get_template(name)
+        if self.is_predicted:
+            self._check_prediction()
+        elif self.predicted_by:
+            raise SettingsError(
+                f"no prompt holds what {self.predicted_by} would predict: leave --predicted-by "
+                f"out, or ask for --prompt {PREDICTED}"
+            )
+
+    def _check_prediction(self) -> None:
+        if not self.predicted_by:
+            raise TemplateError(
+                f"nothing fills the template {PREDICTED!r}: give --predicted-by a bundle that did "
+                "not learn from these studies, such as the base"
+            )
+        predicting, base = (m.preprocessing for m in (self._predicting_manifest, self.manifest))
+        if (predicting.size, predicting.resize) != (base.size, base.resize):
+            raise SettingsError(
+                f"{self.predicted_by} reads images of {predicting.size} pixels "
+                f"({predicting.resize}) and {self.base} of {base.size} ({base.resize}): give "
+                "--predicted-by a bundle that reads them as the base does"
+            )
+        if not (self.corpus_options.validate or self.endless):
+            raise SettingsError(
+                f"the template {PREDICTED!r} needs held-out studies, for the thresholds that fill "
+                "it when the bundle serves: give --validate a share of the patients, such as 0.1"
+            )
 
     # ---- The stages ----
 
@@ -247,14 +329,18 @@ class Pipeline:
         """
         for stage in stages:
             self._check_templates(stage)
+        if any(stage.priors for stage in stages) and self.is_predicted:
+            _ = self.predicted_priors  # what is wrong with them is found before anything trains
         adapters: list[Path] = []
         for number, stage in enumerate(stages, start=1):
             folder = self.work_folder / "+".join(earlier.name for earlier in stages[:number])
-            extra = {
+            extra: dict[str, Any] = {
                 "base": self.manifest.digest,
                 "corpus": self.training_set.about["digest"],
                 "upon": [adapter.parent.name for adapter in adapters],
             }
+            if stage.priors and self.is_predicted:
+                extra["predicted_by"] = self._predicting_manifest.digest
             if (folder / "adapter").is_dir():
                 self._require_same_identity(folder, stage, extra)
             else:
@@ -283,14 +369,15 @@ class Pipeline:
         resume: bool,
     ) -> None:
         config = self.config_for(len(self.training_set))
+        training, validation = self._examples(stage)
         run = Run(
             folder,
             self.network(adapters, config.precision),
             stage,
-            self.training_set,
+            training,
             self.transform,
             config,
-            validation=self.validation_set,
+            validation=validation,
             identity=extra,
             device=self.device,
             log=self.log,
@@ -432,15 +519,17 @@ class Pipeline:
         """
         if not stages[-1].priors:
             return (NO_PRIORS,)
-        served = [t for t in self.transform.templates if TEMPLATES[t].source is PriorSource.ORDER]
+        served = [
+            t for t in self.transform.templates if TEMPLATES[t].source is not PriorSource.REPORT
+        ]
         report_templates = [t for t in self.transform.templates if t not in served]
         bare = [NO_PRIORS] if self.transform.drop_priors else []
         return tuple(dict.fromkeys((*served, *bare, *report_templates)))
 
     def training_record(self, stages: Sequence[Path]) -> dict[str, Any]:
         """What the manifest says about the training."""
-        return {
-            "base": f"{self.manifest.name} {self.manifest.version} {self.manifest.digest}",
+        record = {
+            "base": _full_name(self.manifest),
             "corpus": self.corpus.name,
             "reading": asdict(self.corpus_options),
             "examples": len(self.training_set),
@@ -449,11 +538,20 @@ class Pipeline:
             "showing": asdict(self.transform),
             "stages": {stage.name: _stage_record(stage) for stage in stages},
         }
+        if self.is_predicted:
+            by = {"bundle": _full_name(self._predicting_manifest)}
+            record["predicted_priors"] = by | self.predicted_priors.record
+        return record
 
     def remove_prepared(self) -> None:
         """Remove the prepared corpus, because its images and texts may be of patients."""
         for split in (TRAIN, VALIDATE):
             shutil.rmtree(self.work_folder / f"shelf-{split}", ignore_errors=True)
+        (self.work_folder / PREDICTED_FILE).unlink(missing_ok=True)
+
+
+def _full_name(manifest: Manifest) -> str:
+    return f"{manifest.name} {manifest.version} {manifest.digest}"
 
 
 def _first_examples(corpus: Corpus, split: str, limit: int) -> Iterator[Example | ExcludedStudy]:

@@ -20,6 +20,7 @@ from training.evaluation.pages.grid import (
     interval_cells,
     share_cell,
 )
+from training.evaluation.pages.support import support_section
 from training.evaluation.scoring import Scores
 from training.metrics.findings import F1, PRECISION, RECALL
 
@@ -51,6 +52,8 @@ def score_sections(evaluation: Evaluation) -> Iterator[Section]:
         yield _findings(evaluation)
     if evaluation.main.scores.observations:
         yield _observations(evaluation)
+    if (support := support_section(evaluation)) is not None:
+        yield support
     yield _groups(evaluation)
     yield _comparing(evaluation)
 
@@ -64,6 +67,8 @@ def brief_sections(evaluation: Evaluation) -> Iterator[Section]:
         yield replace(findings, grids=findings.grids[:1])
     if evaluation.main.scores.observations:
         yield _observations(evaluation)
+    if (support := support_section(evaluation)) is not None:
+        yield replace(support, grids=support.grids[:1])
     yield _comparing(evaluation)
 
 

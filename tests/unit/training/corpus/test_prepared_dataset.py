@@ -106,3 +106,17 @@ def test_it_is_prepared_again_only_for_another_identity_or_if_incomplete(tmp_pat
     (folder / "starts.npy").write_bytes(b"x")
     with pytest.raises(CorpusError, match="not a complete prepared corpus"):
         PreparedDataset(folder)
+
+
+def test_symptoms_are_added_to_the_examples_and_not_to_the_files(tmp_path: Path) -> None:
+    dataset = prepare_dataset(
+        tmp_path / "shelf", phantoms(3), PREPROCESSING, {"of": "test"}, processes=0
+    )
+    seen = [Symptoms(("Edema",)), Symptoms(), Symptoms((), ("Fracture",))]
+    with_symptoms = dataset.with_symptoms(seen)
+    assert [study.symptoms for study in with_symptoms] == seen
+    assert with_symptoms[-1].symptoms == seen[2]
+    assert with_symptoms[1].target == dataset[1].target
+    assert [study.symptoms for study in dataset] == [None] * 3
+    with pytest.raises(ValueError, match="2 symptoms for 3 examples"):
+        dataset.with_symptoms(seen[:2])

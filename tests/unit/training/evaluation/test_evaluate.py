@@ -126,7 +126,8 @@ def instruction(mode: PriorMode, manifest: Manifest) -> str:
         "1", CLEAR, indication="Cough", prior_report="Clear lungs.", problems=("normal",)
     )
     prompts = prompt_for(mode, manifest, [study], lambda _: True)
-    return prompts.instruct(study, study.case(manifest.preprocessing))
+    prompt, _ = prompts.instruct(study, study.case(manifest.preprocessing))
+    return prompt
 
 
 def test_each_mode_says_what_it_may() -> None:

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from model.network.clinicalblip import ClinicalBLIP
 from model.network.sizes import build_random
 from model.prompting.oracle import Oracle
-from model.prompting.prompt import QUESTION
+from model.prompting.prompt import QUESTION, Symptoms
 from training.corpus.example import TRAIN, Example
 from training.corpus.phantom_corpus import PhantomCorpus
 from training.finetuning.batches import (
@@ -234,3 +234,23 @@ def test_the_papers_priors_come_from_the_report() -> None:
     assert sample.instruction.startswith("Problems: Cardiomegaly")
     with pytest.raises(ValueError, match="has nothing for the template"):
         make_sample(example(), model.preprocessing, transform, lambda _: True, rng, priors=True)
+
+
+def test_the_symptoms_of_predicted_come_from_the_example() -> None:
+    seen = Symptoms(("Edema",), ("Fracture", "Pneumonia"))
+    preprocessing = build_random("tiny").preprocessing
+    transform = replace(PLAIN, templates=("predicted",))
+
+    def instruction(study: Example, transform: SampleTransform) -> str:
+        rng = np.random.default_rng(0)
+        sample = make_sample(study, preprocessing, transform, lambda _: True, rng, priors=True)
+        return sample.instruction
+
+    study = replace(example(), symptoms=seen)
+    assert instruction(study, transform).startswith(
+        "Symptoms of existence: Edema \n Symptoms of non-existence: Fracture, Pneumonia \n Image: "
+    )
+    # Lines are left out as those of an order are.
+    assert instruction(study, replace(transform, drop_lines=1.0)).startswith("Image: ")
+    with pytest.raises(ValueError, match="has nothing for the template 'predicted'"):
+        instruction(example(), transform)
