@@ -46,10 +46,14 @@ class ScoringReporter(NullReporter):
     def __init__(self, *scores: dict[str, float]) -> None:
         super().__init__()
         self.scores = iter(scores)
+        self.calibrations: list[Calibration] = []
 
     @property
     def manifest(self) -> Manifest:
         return BUNDLE
+
+    def use_calibration(self, calibration: Calibration) -> None:
+        self.calibrations.append(calibration)
 
     def draft(self, cases: Iterable[Case | None]) -> Iterator[DraftText | FailedCase]:
         for drafted in super().draft(cases):
@@ -95,6 +99,29 @@ def test_the_calibration_of_the_site_is_taken_before_the_bundles() -> None:
     (draft,) = draft_studies({"Pneumothorax": 0.1})
     assert draft.support is not None
     assert draft.support["statements"][0]["verdict"] == "supported"
+
+
+def test_each_round_drafts_with_the_calibration_that_is_in_use_then() -> None:
+    """A new one reaches a worker that runs, and a reporter whose prompts it fills."""
+    store_studies(0, 1)
+    close_studies()
+    assert prepare_ready("p", 60, CircuitBreaker(Stage.PREPARE)) == 2
+    reporter = ScoringReporter(*[{"Pneumothorax": 0.1}] * 2)
+    breaker = CircuitBreaker(Stage.DRAFT)
+    assert draft_ready(reporter, "d", 60, breaker) == 2
+    site = replace(OWN, thresholds={"Pneumothorax": Thresholds(0.05, 0.01, 50, 50)})
+    with unit_of_work() as session:
+        calibrations.save(session, BUNDLE.digest, site.as_json(), "A. Person")
+    assert draft_ready(reporter, "d", 60, breaker) == 0
+    assert reporter.calibrations == [OWN, site]
+
+
+def test_thresholds_that_fill_prompts_keep_the_error_rate_of_the_training() -> None:
+    predicting = replace(BUNDLE, template="predicted")
+    with pytest.raises(NotAllowed, match=r"error rate of 0\.1: give --error-rate 0\.1"):
+        calibrate_on_signed(predicting, "A. Person", error_rate=0.2)
+    with pytest.raises(NotAllowed, match="0 reports were signed"):
+        calibrate_on_signed(predicting, "A. Person", error_rate=0.1)
 
 
 def test_a_calibration_is_written_once() -> None:

@@ -74,6 +74,11 @@ def test_the_shipped_bundle_finds_what_is_drawn_and_not_what_is_swapped() -> Non
     assert main.agreement.f1 >= 0.8
     assert main.swapped.f1 <= 0.5
     assert main.agreement.f1 == pytest.approx(main.scores.findings["finding_f1_micro"].value)
+    assert main.support is not None
+    own, swapped = main.support.own.scores, main.support.swapped.scores
+    assert own["supported"].value >= 0.8
+    assert swapped["supported"].value <= 0.5
+    assert swapped["not_supported"].value > own["not_supported"].value
     best_floor = max(floor.wording["lower"]["bleu_4"].value for floor in result.floors.values())
     assert main.scores.wording["lower"]["bleu_4"].value > best_floor
     assert ("drafting, context", STUDIES, STUDIES) in calls
@@ -133,13 +138,16 @@ def test_the_command_writes_figures_and_a_report(
         1.0,
         None,
     }
+    assert figures["modes"]["context"]["image_support"]["own"]["studies"] == 6
     page = (tmp_path / "report" / "report.html").read_text()
+    assert "Image support" in page
     assert figures["bundle"]["digest"] in page
     assert "phantom-1001000000" in page  # seed 1 is another stretch of the held-out ones
     assert (tmp_path / "report" / "report.md").is_file()
     printed = capsys.readouterr().out
     assert "prior mode oracle is left out" in printed
     assert "finding F1" in printed
+    assert "prior mode context, films swapped" in printed
     assert "not for clinical use" in printed
 
 

@@ -109,17 +109,23 @@ def test_both_stages_end_in_a_bundle_with_its_card(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stages", "drop_priors", "templates"),
+    ("stages", "prompt", "drop_priors", "templates"),
     [
-        ((STAGE1,), 0.25, ("none",)),
-        ((STAGE1, STAGE2), 0.25, ("context", "none")),
+        ((STAGE1,), "context", 0.25, ("none",)),
+        ((STAGE1, STAGE2), "context", 0.25, ("context", "none")),
+        ((STAGE1, STAGE2), "predicted", 0.25, ("predicted", "none")),
+        ((STAGE1, STAGE2), "oracle_iu", 0.25, ("none", "oracle_iu")),
         # Stage 1 saw the bare instruction, and stage 2 never did.
-        ((STAGE1, STAGE2), 0.0, ("context",)),
-        ((STAGE2, STAGE1), 0.25, ("none",)),
+        ((STAGE1, STAGE2), "context", 0.0, ("context",)),
+        ((STAGE2, STAGE1), "context", 0.25, ("none",)),
     ],
 )
 def test_a_bundle_has_the_templates_of_its_last_stage(
-    stages: tuple[Stage, ...], drop_priors: float, templates: tuple[str, ...], tmp_path: Path
+    stages: tuple[Stage, ...],
+    prompt: str,
+    drop_priors: float,
+    templates: tuple[str, ...],
+    tmp_path: Path,
 ) -> None:
     options = CorpusOptions()
     pipeline = Pipeline(
@@ -128,7 +134,7 @@ def test_a_bundle_has_the_templates_of_its_last_stage(
         options,
         tmp_path,
         TrainingConfig(steps=1),
-        SampleTransform(drop_priors=drop_priors),
+        SampleTransform((prompt,), drop_priors=drop_priors),
     )
     assert pipeline.templates(stages) == templates
 
@@ -247,7 +253,22 @@ def test_stage_1_alone_is_served_with_the_bare_instruction(tmp_path: Path) -> No
         (["--corpus", "nowhere"], CorpusError, "there is no corpus 'nowhere'"),
         (["--prompt", "oracle_iu"], CorpusError, "has nothing for the template 'oracle_iu'"),
         (["--prompt", "oracel_iu"], TemplateError, "there is no template 'oracel_iu'"),
-        (["--prompt", "predicted"], TemplateError, "nothing fills the template 'predicted'"),
+        (
+            ["--prompt", "predicted"],
+            TemplateError,
+            "nothing fills the template 'predicted': give --predicted-by a bundle",
+        ),
+        (["--predicted-by", "demo"], SettingsError, "or ask for --prompt predicted"),
+        (
+            ["--prompt", "predicted", "--predicted-by", "nowhere"],
+            BundleError,
+            "there is no bundle at nowhere",
+        ),
+        (
+            ["--prompt", "predicted", "--predicted-by", "demo", "--no-head"],
+            SettingsError,
+            "leave --no-head out",
+        ),
         (["--device", "cuda:9"], DeviceError, "no device 'cuda:9'"),
     ],
 )

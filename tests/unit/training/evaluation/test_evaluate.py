@@ -295,3 +295,26 @@ def test_what_is_no_number_is_null_in_json() -> None:
     assert math.isnan(result.main.scores.findings["finding_precision"].value)
     findings = as_json(result)["modes"]["context"]["findings"]
     assert findings["finding_precision"]["value"] is None
+
+
+def test_the_headline_is_of_the_mode_that_is_served() -> None:
+    held_out = held_out_set(ListedCorpus([make_study("1", CLEAR), make_study("2", FLUID)]))
+    evaluation = make_evaluation(held_out, [CLEAR, FLUID])
+    result = evaluation.main
+    modes = dict.fromkeys((PriorMode.NONE, PriorMode.CONTEXT, PriorMode.PREDICTED), result)
+    for template, headline in (("predicted", "predicted"), ("context", "context"), ("x", "none")):
+        manifest = replace(BUNDLE, template=template)
+        assert replace(evaluation, manifest=manifest, modes=modes).mode == headline
+
+
+def test_scores_that_saw_the_report_are_not_kept() -> None:
+    study = make_study("1", CLEAR, problems=("normal",))
+    case = study.case(BUNDLE.preprocessing)
+    _, by_report = prompt_for(PriorMode.ORACLE, BUNDLE, [study], lambda _: True).instruct(
+        study, case
+    )
+    _, by_order = prompt_for(PriorMode.CONTEXT, BUNDLE, [study], lambda _: True).instruct(
+        study, case
+    )
+    assert by_report == {}
+    assert by_order is None  # those of the draft itself are kept
