@@ -243,7 +243,7 @@ def _train(
         head=None if options.no_head else HeadConfig(seed=options.seed),
         overwrite=overwrite,
     )
-    pipeline.remove_prepared()
+    pipeline.data.remove_prepared()
     print(
         f"{manifest.name} {manifest.version}, digest {manifest.digest[:12]}, at {options.out}; "
         f"its settings: {config_file}"
@@ -455,7 +455,7 @@ def ablate_command(
         resume=resume,
         log=_log,
     )
-    pipeline.remove_prepared()
+    pipeline.data.remove_prepared()
     text = as_markdown(rows, TABLE_3)
     (out / "table.md").write_text(text + "\n", encoding="utf-8")
     plot(out / "table.png", rows)

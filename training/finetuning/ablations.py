@@ -26,6 +26,7 @@ from training.evaluation.scoring import ScoringConfig
 from training.finetuning.config import differences, identity_of
 from training.finetuning.pipeline import Pipeline
 from training.finetuning.stages import ABLATIONS, Stage
+from training.finetuning.training_data import dataset_identity
 from training.metrics.resampling import Interval
 
 ROW_SCORES = (
@@ -137,7 +138,7 @@ def _identity(
     """Settings that must be equal for a row to be kept, as JSON."""
     identity = {
         "base": pipeline.manifest.digest,
-        "corpus": pipeline.dataset_identity(TRAIN, pipeline.limit),
+        "corpus": dataset_identity(pipeline.corpus, pipeline.corpus_options, TRAIN, pipeline.limit),
         "length": asdict(pipeline.length),
         "stages": [
             identity_of(stage, pipeline.config, pipeline.transform, 1, {}) for stage in stages

@@ -14,10 +14,9 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +26,12 @@ from transformers import InstructBlipConfig
 from model.bundling.adapters import merge_adapter
 from model.bundling.build import BundleDescription, check_target, make_bundle
 from model.bundling.store import load_bundle, read_network_config, replace_folder
-from model.errors import TemplateError
 from model.labels import RuleLabeller
 from model.manifest import Manifest, read_manifest, resolve, write_manifest
 from model.network.clinicalblip import ClinicalBLIP
-from model.prompting.prompt import TEMPLATES, PriorSource, get_template
-from model.support.predicted import PREDICTED
-from records.errors import CorpusError, NotAllowed, SettingsError
-from training.corpus.example import TRAIN, VALIDATE, Corpus, CorpusOptions, Example, ExcludedStudy
-from training.corpus.prepared_dataset import PreparedDataset, open_prepared, prepare_dataset
-from training.corpus.registry import ENDLESS_CORPORA
+from model.prompting.prompt import TEMPLATES, PriorSource
+from records.errors import CorpusError, NotAllowed
+from training.corpus.example import Corpus, CorpusOptions
 from training.finetuning import checkpoints
 from training.finetuning.batches import NO_PRIORS, SampleTransform
 from training.finetuning.checkpoints import IDENTITY_FILE
@@ -51,14 +46,9 @@ from training.finetuning.finding_head import HeadConfig, add_finding_head
 from training.finetuning.loop import Run
 from training.finetuning.metric_logging import plot_losses, read_log
 from training.finetuning.model_card import CARD_FILE, render_card
-from training.finetuning.predicted_priors import PredictedPriors, PriorsSource
 from training.finetuning.processes import process_state
 from training.finetuning.stages import Stage
-
-PREDICTED_FILE = "predicted.json"
-"""The priors of the template `predicted`, in the training's folder."""
-MAX_VALIDATION_EXAMPLES = 1_000
-"""Validation examples that are prepared; a validation reads no more of them."""
+from training.finetuning.training_data import TrainingData
 
 
 @dataclass(frozen=True)
@@ -125,97 +115,21 @@ class Pipeline:
         return read_network_config(folder, folder / "language", folder / "asking").config
 
     @cached_property
-    def training_set(self) -> PreparedDataset:
-        """The examples to learn from."""
-        return self._prepare(TRAIN, self.limit)
-
-    @cached_property
-    def validation_set(self) -> Sequence[Example]:
-        """Examples for the validation loss; none if the corpus has no validation split."""
-        if not (self.corpus_options.validate or self.endless):
-            return ()
-        try:
-            return self._prepare(VALIDATE, MAX_VALIDATION_EXAMPLES)
-        except CorpusError:
-            return ()
-
-    def _prepare(self, split: str, limit: int) -> PreparedDataset:
-        state, folder = process_state(self.device), self.work_folder / f"shelf-{split}"
-        preprocessing = self.manifest.preprocessing
-        identity = self.dataset_identity(split, limit)
-        try:
-            if state.is_main_process:
-                self.log(f"preparing the {split} split of {self.corpus.name}")
-                stream = _first_examples(self.corpus, split, limit)
-                dataset = prepare_dataset(
-                    folder, stream, preprocessing, identity, processes=self.processes
-                )
-                summary = f"{len(dataset):,} examples of {split}"
-                if left_out := dataset.about["left_out"]:
-                    summary += "; left out: " + ", ".join(
-                        f"{count:,} {reason}" for reason, count in left_out.items()
-                    )
-                self.log(summary)
-        finally:
-            # The other processes have to wait here even if the preparation failed.
-            state.wait_for_everyone()
-        prepared = open_prepared(folder, preprocessing, identity)
-        if prepared is None:
-            raise CorpusError(f"nothing of {self.corpus.name} was prepared at {folder}")
-        return prepared
-
-    @cached_property
-    def predicted_priors(self) -> PredictedPriors:
-        """The priors of the template `predicted`, of training and validation examples.
-
-        They are predicted once, by the first process, and kept in the training's folder.
-
-        Raises:
-            CorpusError, NotAllowed: As `predict_priors`.
-        """
-        state, path = process_state(self.device), self.work_folder / PREDICTED_FILE
-        source = PriorsSource(
-            self._predicting_manifest,
-            self.training_set,
-            self.validation_set,
-            RuleLabeller(),
+    def data(self) -> TrainingData:
+        """The examples of this training."""
+        return TrainingData(
+            self.manifest,
+            self.corpus,
+            self.corpus_options,
+            self.work_folder,
             self.transform,
-            HeadConfig(seed=self.config.seed),
+            limit=self.limit,
+            seed=self.config.seed,
+            predicted_by=self.predicted_by,
+            processes=self.processes,
+            device=self.device,
+            log=self.log,
         )
-        try:
-            if state.is_main_process:
-                self.log(f"predicting priors with {self.predicted_by}")
-                predicted = source.predict(path, self.predicted_by, state.device)
-                for part in ("training", "held out"):
-                    figures = predicted.record[part].items()
-                    words = ", ".join(f"{name} {value:,}" for name, value in figures)
-                    self.log(f"predicted priors, {part}: {words}")
-        finally:
-            state.wait_for_everyone()
-        return source.read(path)
-
-    @cached_property
-    def _predicting_manifest(self) -> Manifest:
-        return read_manifest(self.predicted_by)
-
-    def _examples(self, stage: Stage) -> tuple[Sequence[Example], Sequence[Example]]:
-        """The training and the validation examples of a stage, with the priors that it needs."""
-        if not (stage.priors and self.is_predicted):
-            return self.training_set, self.validation_set
-        predicted, held_out = self.predicted_priors, self.validation_set
-        if isinstance(held_out, PreparedDataset):
-            held_out = held_out.with_symptoms(predicted.validation)
-        return self.training_set.with_symptoms(predicted.training), held_out
-
-    @property
-    def is_predicted(self) -> bool:
-        """Whether a prompt has the template `predicted`."""
-        return PREDICTED in self.transform.templates
-
-    def dataset_identity(self, split: str, limit: int) -> dict[str, Any]:
-        """What the examples of a split depend on, as data for a prepared dataset."""
-        reading, corpus = asdict(self.corpus_options), self.corpus.identity
-        return {"corpus": corpus, "reading": reading, "split": split, "limit": limit}
 
     def config_for(self, examples: int) -> TrainingConfig:
         """The settings of a stage on that number of examples."""
@@ -229,11 +143,6 @@ class Pipeline:
     def is_main(self) -> bool:
         """Whether this is the first of the processes, which alone logs and writes."""
         return bool(process_state(self.device).is_main_process)
-
-    @property
-    def endless(self) -> bool:
-        """Whether the corpus has no end."""
-        return self.corpus.name in ENDLESS_CORPORA
 
     def begin(self, out: Path, *, resume: bool, fresh: bool, overwrite: bool) -> None:
         """Check that the training may begin.
@@ -282,37 +191,8 @@ class Pipeline:
             SettingsError: The corpus has no end, and there is no limit; or what fills the template
                 `predicted` does not go with the rest.
         """
-        if self.endless and not self.limit:
-            raise SettingsError(f"{self.corpus.name} has no end: say how many studies (--limit)")
         _ = self.manifest
-        for name in self.transform.templates:
-            get_template(name)
-        if self.is_predicted:
-            self._check_prediction()
-        elif self.predicted_by:
-            raise SettingsError(
-                f"no prompt holds what {self.predicted_by} would predict: leave --predicted-by "
-                f"out, or ask for --prompt {PREDICTED}"
-            )
-
-    def _check_prediction(self) -> None:
-        if not self.predicted_by:
-            raise TemplateError(
-                f"nothing fills the template {PREDICTED!r}: give --predicted-by a bundle that did "
-                "not learn from these studies, such as the base"
-            )
-        predicting, base = (m.preprocessing for m in (self._predicting_manifest, self.manifest))
-        if (predicting.size, predicting.resize) != (base.size, base.resize):
-            raise SettingsError(
-                f"{self.predicted_by} reads images of {predicting.size} pixels "
-                f"({predicting.resize}) and {self.base} of {base.size} ({base.resize}): give "
-                "--predicted-by a bundle that reads them as the base does"
-            )
-        if not (self.corpus_options.validate or self.endless):
-            raise SettingsError(
-                f"the template {PREDICTED!r} needs held-out studies, for the thresholds that fill "
-                "it when the bundle serves: give --validate a share of the patients, such as 0.1"
-            )
+        self.data.check()
 
     # ---- The stages ----
 
@@ -327,20 +207,18 @@ class Pipeline:
             TrainingStopped, DiskFull: As `Run.train`.
             CorpusError: The corpus cannot be read, or has no labels for a template.
         """
-        for stage in stages:
-            self._check_templates(stage)
-        if any(stage.priors for stage in stages) and self.is_predicted:
-            _ = self.predicted_priors  # what is wrong with them is found before anything trains
+        for stage in stages:  # what is wrong with their priors is found before anything trains
+            self.data.examples_of(stage)
         adapters: list[Path] = []
         for number, stage in enumerate(stages, start=1):
             folder = self.work_folder / "+".join(earlier.name for earlier in stages[:number])
             extra: dict[str, Any] = {
                 "base": self.manifest.digest,
-                "corpus": self.training_set.about["digest"],
+                "corpus": self.data.training.about["digest"],
                 "upon": [adapter.parent.name for adapter in adapters],
             }
-            if stage.priors and self.is_predicted:
-                extra["predicted_by"] = self._predicting_manifest.digest
+            if self.data.has_predicted_priors(stage):
+                extra["predicted_by"] = self.data.predicting_manifest.digest
             if (folder / "adapter").is_dir():
                 self._require_same_identity(folder, stage, extra)
             else:
@@ -350,9 +228,9 @@ class Pipeline:
 
     def _require_same_identity(self, folder: Path, stage: Stage, extra: dict[str, Any]) -> None:
         processes = process_state(self.device).num_processes
-        config = self.config_for(len(self.training_set))
+        config = self.config_for(len(self.data.training))
         current = identity_of(stage, config, self.transform, processes, extra)
-        saved = json.loads((folder / IDENTITY_FILE).read_text(encoding="utf-8"))
+        saved = _identity_of(folder)
         if differ := differences(saved, current):
             raise NotAllowed(
                 f"{folder} was trained with other settings ({'; '.join(differ)}): give the same "
@@ -368,8 +246,8 @@ class Pipeline:
         *,
         resume: bool,
     ) -> None:
-        config = self.config_for(len(self.training_set))
-        training, validation = self._examples(stage)
+        config = self.config_for(len(self.data.training))
+        training, validation = self.data.examples_of(stage)
         run = Run(
             folder,
             self.network(adapters, config.precision),
@@ -421,21 +299,6 @@ class Pipeline:
         for adapter in adapters:
             model.network, _ = merge_adapter(model.network, adapter)
         return model
-
-    def _check_templates(self, stage: Stage) -> None:
-        if not stage.priors:
-            return
-        from_report = [
-            name
-            for name in self.transform.templates
-            if TEMPLATES[name].source is PriorSource.REPORT
-        ]
-        for name in from_report:
-            if self.training_set[0].oracle_template != name:
-                raise CorpusError(
-                    f"the corpus {self.corpus.name} has nothing for the template {name!r}: ask "
-                    f"for {self.training_set[0].oracle_template or 'context'!r}"
-                )
 
     # ---- The bundle ----
 
@@ -491,11 +354,11 @@ class Pipeline:
 
     def _add_finding_head(self, built: Path, manifest: Manifest, head: HeadConfig) -> Manifest:
         self.log("fitting the finding head")
-        held_out = self.validation_set
+        held_out = self.data.validation
         try:
             manifest = add_finding_head(
                 built,
-                self.training_set,
+                self.data.training,
                 held_out,
                 RuleLabeller(),
                 self.transform,
@@ -532,31 +395,26 @@ class Pipeline:
             "base": _full_name(self.manifest),
             "corpus": self.corpus.name,
             "reading": asdict(self.corpus_options),
-            "examples": len(self.training_set),
+            "examples": len(self.data.training),
             "limit": self.limit,
             "settings": asdict(self.config) | {"steps": None},
             "showing": asdict(self.transform),
             "stages": {stage.name: _stage_record(stage) for stage in stages},
         }
-        if self.is_predicted:
-            by = {"bundle": _full_name(self._predicting_manifest)}
-            record["predicted_priors"] = by | self.predicted_priors.record
+        if any("predicted_by" in _identity_of(stage) for stage in stages):
+            by = {"bundle": _full_name(self.data.predicting_manifest)}
+            record["predicted_priors"] = by | self.data.predicted_priors.record
         return record
 
-    def remove_prepared(self) -> None:
-        """Remove the prepared corpus, because its images and texts may be of patients."""
-        for split in (TRAIN, VALIDATE):
-            shutil.rmtree(self.work_folder / f"shelf-{split}", ignore_errors=True)
-        (self.work_folder / PREDICTED_FILE).unlink(missing_ok=True)
+
+def _identity_of(stage: Path) -> dict[str, Any]:
+    """The identity of a finished stage, from its folder."""
+    identity: dict[str, Any] = json.loads((stage / IDENTITY_FILE).read_text(encoding="utf-8"))
+    return identity
 
 
 def _full_name(manifest: Manifest) -> str:
     return f"{manifest.name} {manifest.version} {manifest.digest}"
-
-
-def _first_examples(corpus: Corpus, split: str, limit: int) -> Iterator[Example | ExcludedStudy]:
-    stream = corpus.read(split)
-    return islice(stream, limit) if limit else stream
 
 
 def _share_of_cut_targets(row: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -572,7 +430,7 @@ def _stage_record(stage: Path) -> dict[str, Any]:
     rows = read_log(stage)
     if not rows:
         return {}
-    identity = json.loads((stage / IDENTITY_FILE).read_text(encoding="utf-8"))
+    identity = _identity_of(stage)
     losses = [row["loss"] for row in rows[-50:] if math.isfinite(row["loss"])]
     return {
         "steps": rows[-1]["step"],

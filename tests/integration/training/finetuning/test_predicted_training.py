@@ -40,7 +40,7 @@ QUICK = [
 def _light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Use one thread, few held-out studies, and heads that learn what a few studies have."""
     torch.set_num_threads(1)
-    monkeypatch.setattr("training.finetuning.pipeline.MAX_VALIDATION_EXAMPLES", 60)
+    monkeypatch.setattr("training.finetuning.training_data.MAX_VALIDATION_EXAMPLES", 60)
     monkeypatch.setattr("training.finetuning.finding_head.LEAST_POSITIVES", 9)
     monkeypatch.setattr("training.metrics.meteor.shutil.which", lambda _: None)
     monkeypatch.setattr("training.evaluation.heldout.ENDLESS_TRAINING", 60)
@@ -138,7 +138,7 @@ def test_another_predicting_bundle_is_another_training(
     ("validate", "size", "message"),
     [
         (0.0, 112, "needs held-out studies, .* give --validate a share"),
-        (0.1, 56, "reads images of 56 pixels .* demo of 112"),
+        (0.1, 56, "reads images of 56 pixels .* the base of 112"),
     ],
 )
 def test_what_cannot_be_predicted_is_found_before_anything_is_read(
