@@ -31,9 +31,9 @@ import psycopg2
 import redis
 from pydicom import Dataset
 from pydicom.uid import generate_uid
-from pynetdicom import AE
 
 from tests.prove.kill_plan import Figures, Step, StoredFile, add_up, find_losses, make_plan
+from tests.support.dicom_senders import send_unsent
 from tests.support.disks import fill_disk
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
@@ -257,24 +257,11 @@ class Chaos:
         port = self.addresses().get("listen_port")
         if not port:
             return unsent
-        ae = AE(title)
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = 45
-        contexts = {ds.SOPClassUID: ds.file_meta.TransferSyntaxUID for ds in unsent}
-        for sop_class, syntax in contexts.items():
-            ae.add_requested_context(sop_class, syntax)
-        association = ae.associate("127.0.0.1", int(port))
-        remaining = list(unsent)
-        if association.is_established:
-            for ds in unsent:
-                try:
-                    status = association.send_c_store(ds)
-                except (RuntimeError, ValueError):
-                    break
-                if getattr(status, "Status", None) == 0x0000:
-                    remaining.remove(ds)
-                    self._note_acknowledged(ds)
-            if association.is_established:
-                association.release()
+        remaining = send_unsent(int(port), title, unsent, 45)
+        left = {ds.SOPInstanceUID for ds in remaining}
+        for ds in unsent:
+            if ds.SOPInstanceUID not in left:
+                self._note_acknowledged(ds)
         return remaining
 
     def _note_acknowledged(self, ds: Dataset) -> None:
