@@ -38,6 +38,12 @@ SCORES = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use no METEOR 1.5, which starts slowly."""
+    monkeypatch.setattr("training.metrics.meteor.shutil.which", lambda _: None)
+
+
 def held_out() -> HeldOutSet:
     return held_out_set(ListedCorpus([make_study(str(n), t) for n, t in enumerate(REFERENCES)]))
 
