@@ -64,6 +64,9 @@ SETTINGS = {
 DISK_MB = 1500
 OUTSTANDING = 16
 """Studies that are sent and not yet ended, at most."""
+KILLS_IN_A_ROW = 25
+"""After so many, some drafts are waited for: where a slow machine drafts nothing between kills,
+further ones would hit nothing."""
 
 
 class Chaos:
@@ -293,10 +296,15 @@ class Chaos:
 
     def outstanding(self) -> int:
         """Studies that were acknowledged and are not drafted, as far as is known."""
-        rows = self.query("SELECT count(DISTINCT study_id) FROM drafts WHERE superseded_at IS NULL")
+        drafted = self.count_drafted()
         with self.lock:
             studies = len(set(self.acknowledged.values()))
-        return studies - int(rows[0][0]) if rows else OUTSTANDING + 1
+        return OUTSTANDING + 1 if drafted is None else studies - drafted
+
+    def count_drafted(self) -> int | None:
+        """Studies that have a current draft; None while the database does not answer."""
+        rows = self.query("SELECT count(DISTINCT study_id) FROM drafts WHERE superseded_at IS NULL")
+        return int(rows[0][0]) if rows else None
 
     def resume(self) -> None:
         """Do what a person does who finds a stage's alarm; counted, for none should be needed."""
@@ -315,6 +323,19 @@ class Chaos:
             self.resume()
             if self.outstanding() == 0 and not self._unfinished():
                 return
+            time.sleep(1.0)
+
+    def wait_for_drafts(self, seconds: float) -> None:
+        """Wait until half as many studies as may be outstanding were drafted."""
+        deadline = time.monotonic() + seconds
+        wanted: int | None = None
+        while time.monotonic() < deadline:
+            drafted = self.count_drafted()
+            if wanted is None and drafted is not None:
+                wanted = drafted + OUTSTANDING // 2
+            if wanted is not None and drafted is not None and drafted >= wanted:
+                return
+            self.check_station()
             time.sleep(1.0)
 
     def _unfinished(self) -> bool:
@@ -395,6 +416,8 @@ def run(kills: int, seed: int, bundle: str, listeners: int, settle_seconds: floa
             figures.kills += 1
             figures.kinds[step.kind] += 1
             chaos.resume()
+            if figures.kills % KILLS_IN_A_ROW == 0:
+                chaos.wait_for_drafts(180)
             print(
                 f"{number + 1}/{kills} {step.kind}: {len(chaos.acknowledged)} acknowledged, "
                 f"{chaos.outstanding()} outstanding",
