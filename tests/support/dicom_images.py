@@ -94,7 +94,9 @@ def view_by_pydicom(path: Path, size: int) -> NDArray[np.int_]:
 
 def lut_item(first: int, bits: int, entries: list[int], signed: bool = False) -> pydicom.Dataset:
     item = pydicom.Dataset()
-    item.add_new("LUTDescriptor", "SS" if signed else "US", [len(entries), first, bits])
+    # 0 stands for 65,536 entries (PS3.3 C.11.1.1).
+    number = len(entries) % 65_536
+    item.add_new("LUTDescriptor", "SS" if signed else "US", [number, first, bits])
     item.add_new("LUTData", "OW", np.array(entries, "<u2").tobytes())
     return item
 

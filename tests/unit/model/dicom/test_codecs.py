@@ -65,7 +65,7 @@ def test_every_codec_agrees_with_float64(
     c, w = round(low + centre * white, 2), round(width * white, 2)
     tags: dict[str, Any] = {"WindowCenter": c, "WindowWidth": w, "VOILUTFunction": function}
     if function == "LUT":
-        curve = np.rint(4095 * np.linspace(0, 1, 2 ** min(bits, 12)) ** (0.5 + width)).astype(int)
+        curve = np.rint(4095 * np.linspace(0, 1, 2**bits) ** (0.5 + width)).astype(int)
         tags = {"VOILUTSequence": [lut_item(max(low, -32768), 12, curve.tolist(), signed)]}
         share = curve[np.clip(values - low, 0, len(curve) - 1)] / 4095
     elif function == "SIGMOID":
