@@ -21,7 +21,7 @@ from nightdraft.cli.options import (
 )
 from nightdraft.station.checks import NO_BUNDLE, check_database, check_migrations
 from records.errors import SettingsError
-from records.settings import settings
+from records.settings import Settings, settings
 
 work = typer.Typer(help="Run one worker.", no_args_is_help=True)
 
@@ -40,6 +40,7 @@ def station(
     ] = None,
 ) -> None:
     """Run all parts on this machine until Ctrl-C."""
+    from nightdraft.station.privileges import leave_root
     from nightdraft.station.station import run_station
 
     apply_options(
@@ -51,7 +52,8 @@ def station(
         serve_port=serve_port,
         quiet_seconds=quiet_seconds,
     )
-    run_station(start_logging("station"), print_line, log_dir=logs)
+    current = leave_root(start_logging("station"), print_line, logs)
+    run_station(current, print_line, log_dir=logs)
 
 
 @app.command()
@@ -76,10 +78,11 @@ def listen(
 ) -> None:
     """Run the DICOM listener."""
     apply_options(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title)
+    current = _start_part("listener")
     _check_records()
     from intake.dicom.listener import run_listener
 
-    run_listener(start_logging("listener"))
+    run_listener(current)
 
 
 @work.command("prepare")
@@ -89,7 +92,7 @@ def work_prepare(
 ) -> None:
     """Prepare the model inputs of studies (CPU)."""
     apply_options(prepare_processes=prepare_processes, bundle=bundle)
-    _run_worker("prepare")
+    _run_worker("prepare", _start_part("prepare"))
 
 
 @work.command("draft")
@@ -105,7 +108,7 @@ def work_draft(
     """Draft reports on a GPU or the CPU; with several GPUs, one process on each."""
     from nightdraft.station.supervisor import draft_processes, run_draft_processes
 
-    current = apply_options(
+    apply_options(
         bundle=bundle,
         device=device,
         draft_slots=draft_slots,
@@ -114,12 +117,13 @@ def work_draft(
         draft_beams=draft_beams,
         draft_compile=draft_compile,
     )
+    current = _start_part("draft")
     processes = draft_processes(current)
     if len(processes) > 1:
-        run_draft_processes(start_logging("draft"), processes, print_line)
+        run_draft_processes(current, processes, print_line)
     else:
         os.environ.update(processes[0].env)
-        _run_worker("draft")
+        _run_worker("draft", current)
 
 
 @work.command("sweep")
@@ -129,11 +133,10 @@ def work_sweep(
 ) -> None:
     """Complete quiet studies, ring bells, take back leases that ran out."""
     apply_options(sweep_seconds=sweep_seconds, quiet_seconds=quiet_seconds)
-    _run_worker("sweep")
+    _run_worker("sweep", _start_part("sweep"))
 
 
-def _run_worker(part: Literal["prepare", "draft", "sweep"]) -> None:
-    current = start_logging(part)
+def _run_worker(part: Literal["prepare", "draft", "sweep"], current: Settings) -> None:
     if part != "sweep" and not current.bundle:
         raise SettingsError(NO_BUNDLE)
     _check_records()
@@ -149,10 +152,23 @@ def serve(
 ) -> None:
     """Serve the pages and REST."""
     apply_options(serve_host=serve_host, serve_port=serve_port)
+    current = _start_part("api")
     _check_records()
     from api.app import run_server
 
-    run_server(start_logging("api"))
+    run_server(current)
+
+
+def _start_part(part: str) -> Settings:
+    """Start logging under the part's name, give root up, and return the settings."""
+    from nightdraft.station.privileges import leave_root
+    from records.telemetry import logger
+
+    def log(line: str) -> None:
+        sentence = line.removeprefix("warning: ")
+        (logger().info if sentence == line else logger().warning)(sentence)
+
+    return leave_root(start_logging(part), log)
 
 
 def _check_records() -> None:
