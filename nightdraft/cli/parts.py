@@ -79,7 +79,6 @@ def listen(
     """Run the DICOM listener."""
     apply_options(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title)
     current = _start_part("listener")
-    _check_records()
     from intake.dicom.listener import run_listener
 
     run_listener(current)
@@ -92,7 +91,8 @@ def work_prepare(
 ) -> None:
     """Prepare the model inputs of studies (CPU)."""
     apply_options(prepare_processes=prepare_processes, bundle=bundle)
-    _run_worker("prepare", _start_part("prepare"))
+    _start_part("prepare")
+    _run_worker("prepare")
 
 
 @work.command("draft")
@@ -123,7 +123,7 @@ def work_draft(
         run_draft_processes(current, processes, print_line)
     else:
         os.environ.update(processes[0].env)
-        _run_worker("draft", current)
+        _run_worker("draft")
 
 
 @work.command("sweep")
@@ -133,13 +133,11 @@ def work_sweep(
 ) -> None:
     """Complete quiet studies, ring bells, take back leases that ran out."""
     apply_options(sweep_seconds=sweep_seconds, quiet_seconds=quiet_seconds)
-    _run_worker("sweep", _start_part("sweep"))
+    _start_part("sweep")
+    _run_worker("sweep")
 
 
-def _run_worker(part: Literal["prepare", "draft", "sweep"], current: Settings) -> None:
-    if part != "sweep" and not current.bundle:
-        raise SettingsError(NO_BUNDLE)
-    _check_records()
+def _run_worker(part: Literal["prepare", "draft", "sweep"]) -> None:
     from worker.running import run_worker
 
     raise typer.Exit(run_worker(part))
@@ -153,22 +151,40 @@ def serve(
     """Serve the pages and REST."""
     apply_options(serve_host=serve_host, serve_port=serve_port)
     current = _start_part("api")
-    _check_records()
     from api.app import run_server
 
     run_server(current)
 
 
 def _start_part(part: str) -> Settings:
-    """Start logging under the part's name, give root up, and return the settings."""
+    """Start logging, check what the part needs, give root up, and return the settings.
+
+    Raises:
+        NightdraftError: No bundle is named, or the database does not answer or has not the tables
+            of this version; nothing in the data folder is changed then.
+    """
+    current = start_logging(part)
+    if part in ("prepare", "draft") and not current.bundle:
+        raise SettingsError(NO_BUNDLE)
+    _check_records()
+    if os.geteuid() == 0:
+        current = _leave_root(current)
+        _check_records()  # the database may know another user differently
+    return current
+
+
+def _leave_root(current: Settings) -> Settings:
     from nightdraft.station.privileges import leave_root
+    from records.database.session import engine, forget_engine
     from records.telemetry import logger
 
     def log(line: str) -> None:
         sentence = line.removeprefix("warning: ")
         (logger().info if sentence == line else logger().warning)(sentence)
 
-    return leave_root(start_logging(part), log)
+    engine().dispose()
+    forget_engine()
+    return leave_root(current, log)
 
 
 def _check_records() -> None:
