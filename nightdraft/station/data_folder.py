@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
 import sys
@@ -57,6 +58,12 @@ def take_over(data_dir: Path, account: Account, log: Callable[[str], None]) -> N
         PartError: The folders cannot be made, or a station of another user runs there.
     """
     make_data_dir(data_dir)
+    with (data_dir / "run/take-over.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # of several parts that start, one does it
+        _take_over(data_dir, account, log)
+
+
+def _take_over(data_dir: Path, account: Account, log: Callable[[str], None]) -> None:
     mark = data_dir / _OWNED_BY_ROOT
     if (data_dir / "run").stat().st_uid == account.uid and not mark.exists():
         _make_folders(data_dir)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -224,6 +225,19 @@ def test_files_of_a_part_that_stayed_root_are_taken_over_later(
     take_over(folder, nightdraft, lines.append)
     assert owners(folder / "blobs") == owners(folder / "run") == {nightdraft.uid}
     assert len(lines) == 1
+
+
+def test_of_several_parts_that_start_one_takes_the_folder_over(
+    folder: Path, nightdraft: Account
+) -> None:
+    fill_as_root(folder)
+    lines: list[str] = []
+    with ThreadPoolExecutor(4) as threads:
+        starts = [threads.submit(take_over, folder, nightdraft, lines.append) for _ in range(4)]
+        for start in starts:
+            start.result()
+    assert len(lines) == 1
+    assert owners(folder / "blobs") == owners(folder / "run") == {nightdraft.uid}
 
 
 def test_no_link_makes_root_give_another_file_away(folder: Path, nightdraft: Account) -> None:
