@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
@@ -195,7 +196,7 @@ def read_study(
 def release_study(uid: StudyUid) -> StudySummary:
     """End the study's quiet period now: the next sweep closes it."""
     with unit_of_work() as session:
-        return StudySummary.from_row(worklist.read_row(session, studies.release(session, uid)))
+        return _summary(session, studies.release(session, uid))
 
 
 @router.post("/studies/{uid}/retry", responses=problem_responses(403, 404, 409, 422))
@@ -204,7 +205,7 @@ def retry_study(uid: StudyUid) -> StudySummary:
     with unit_of_work() as session:
         id_ = studies.get_by_uid(session, uid).id
         requests.retry(session, study_id=id_)
-        return StudySummary.from_row(worklist.read_row(session, id_))
+        return _summary(session, id_)
 
 
 @router.post(
@@ -214,9 +215,7 @@ def decide_study(uid: StudyUid, decision: DecisionRequest) -> StudySummary:
     """Decide a held study: PROCEED, CANCEL its draft, or say which of two films counts."""
     with unit_of_work() as session:
         decide(session, uid, decision)
-        return StudySummary.from_row(
-            worklist.read_row(session, studies.get_by_uid(session, uid).id)
-        )
+        return _summary(session, studies.get_by_uid(session, uid).id)
 
 
 @router.post(
@@ -226,9 +225,7 @@ def withdraw_draft(uid: StudyUid, withdrawal: WithdrawalRequest) -> StudySummary
     """Withdraw a study's draft: it stays on record and is no longer shown as the study's own."""
     with unit_of_work() as session:
         withdraw(session, uid, withdrawal)
-        return StudySummary.from_row(
-            worklist.read_row(session, studies.get_by_uid(session, uid).id)
-        )
+        return _summary(session, studies.get_by_uid(session, uid).id)
 
 
 @router.post(
@@ -238,9 +235,7 @@ def reinstate_films(uid: StudyUid, reinstatement: ReinstatementRequest) -> Study
     """Let films count again that a rejection note rejected; a new draft is made."""
     with unit_of_work() as session:
         reinstate(session, uid, reinstatement)
-        return StudySummary.from_row(
-            worklist.read_row(session, studies.get_by_uid(session, uid).id)
-        )
+        return _summary(session, studies.get_by_uid(session, uid).id)
 
 
 @router.get("/counts", responses=problem_responses())
@@ -262,3 +257,7 @@ def list_parts() -> Parts:
     """The running parts, the missing ones and the open alarms."""
     with unit_of_work() as session:
         return Parts.from_overview(overview.read_parts(session))
+
+
+def _summary(session: Session, id_: UUID) -> StudySummary:
+    return StudySummary.from_row(worklist.read_row(session, id_))

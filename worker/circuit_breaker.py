@@ -22,7 +22,7 @@ from records.operations import alarms, heartbeats
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
-from records.workflow import leases, requests
+from records.workflow import attempts, leases
 from records.workflow.leases import Lease
 
 
@@ -100,14 +100,14 @@ class CircuitBreaker:
 
 def trip(session: Session, worker: str, failed: Sequence[uuid.UUID], sentence: str) -> None:
     """Open the worker's alarm, and give the failed requests their attempt back."""
-    requests.restore_attempts(session, failed, worker)
+    attempts.restore_attempts(session, failed, worker)
     alarms.raise_alarm(session, worker, sentence)
     logger().error("alarm: the worker is sick", worker=worker, count=len(failed))
 
 
 def forgive_trial(session: Session, worker: str, failed: Sequence[uuid.UUID]) -> None:
     """Give the study of a trial that failed its attempt back; the next trial takes another one."""
-    requests.restore_attempts(session, failed, worker, wait_seconds=2 * settings().trial_seconds)
+    attempts.restore_attempts(session, failed, worker, wait_seconds=2 * settings().trial_seconds)
     logger().warning("the worker is still sick: a trial failed", worker=worker)
 
 

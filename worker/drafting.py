@@ -31,7 +31,7 @@ from records.failpoints import failpoint
 from records.settings import settings
 from records.states import FailReason
 from records.telemetry import logger
-from records.workflow import drafts, leases, requests
+from records.workflow import attempts, drafts, leases, requests
 from records.workflow.drafts import NewDraft
 from records.workflow.leases import Lease
 from worker.circuit_breaker import CircuitBreaker
@@ -261,7 +261,7 @@ class _Round:
         detail = safe_text(error)
         logger().error("a study failed", stage="draft", request=str(lease.request_id), error=detail)
         with self._renewer.transaction() as session:
-            stored = requests.fail(
+            stored = attempts.fail(
                 session,
                 lease,
                 FailReason.MODEL_ERROR,

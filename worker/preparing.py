@@ -29,7 +29,7 @@ from records.states import (
     Stage,
 )
 from records.telemetry import logger
-from records.workflow import damage, holds, leases, requests, studies
+from records.workflow import attempts, damage, holds, leases, requests, studies
 from records.workflow.leases import Lease
 from records.workflow.requests import PreparedInput
 from worker import bells
@@ -183,7 +183,7 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
                 leases.release(session, [lease], f"a person must decide: {result.reason}")
                 return "held"
             case Unreadable():
-                stored = requests.fail(
+                stored = attempts.fail(
                     session,
                     lease,
                     FailReason.UNREADABLE,
@@ -272,7 +272,7 @@ def _give_up_damaged(
         if not any(marked):
             leases.release(session, [lease], "a damaged film was sent again meanwhile")
         else:
-            stored = requests.fail(
+            stored = attempts.fail(
                 session,
                 lease,
                 FailReason.DAMAGED,
@@ -301,7 +301,7 @@ def _record_failure(
         reason, detail = FailReason.UNEXPECTED, safe_text(error)
     logger().error("a study failed", stage="prepare", request=str(lease.request_id), error=detail)
     with renewer.transaction() as session:
-        stored = requests.fail(
+        stored = attempts.fail(
             session,
             lease,
             reason,

@@ -18,7 +18,7 @@ from records.operations import alarms, heartbeats
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
-from records.workflow import events, leases, requests, studies, tallies
+from records.workflow import attempts, events, leases, requests, studies, tallies
 from worker import bells
 from worker.circuit_breaker import forgive_trial, trip, what_follows
 
@@ -94,7 +94,7 @@ def _expire_leases() -> int:
     """End leases that ran out; raise the alarm where a worker died on one study after the other."""
     config = settings()
     with unit_of_work() as session:
-        expired = requests.expire_leases(
+        expired = attempts.expire_leases(
             session, config.max_attempts, config.retry_seconds, EXPIRE_AT_ONCE
         )
         for worker in sorted({lease.blamed for lease in expired if lease.blamed}):

@@ -19,6 +19,7 @@ from records.operations import overview, refusals
 from records.settings import settings
 from records.states import Decision, HoldReason, Priority, Stage, VisibleState
 from records.workflow import (
+    attempts,
     drafts,
     events,
     holds,
@@ -363,7 +364,7 @@ def _save(claimed: Sequence[Lease]) -> None:
 def _expire() -> None:
     config = settings()
     with unit_of_work() as session:
-        requests.expire_leases(session, config.max_attempts, config.retry_seconds)
+        attempts.expire_leases(session, config.max_attempts, config.retry_seconds)
 
 
 def _some_study(state: VisibleState) -> uuid.UUID:

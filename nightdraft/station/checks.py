@@ -14,6 +14,8 @@ from pathlib import Path
 from records.errors import BrokerDown, BundleUnusable, DiskFull, PartError, PortInUse, SettingsError
 from records.settings import Settings, place_of
 
+OLDEST_POSTGRESQL = 15
+"""The oldest version of PostgreSQL that tables and queries were tested on."""
 NO_BUNDLE = (
     "NIGHTDRAFT_BUNDLE is not set: name a model's bundle folder. NIGHTDRAFT_BUNDLE=demo runs the "
     "demonstration model, which knows drawn phantoms only and must not be used on patients"
@@ -106,10 +108,11 @@ def check_port_free(name: str, host: str, port: int) -> None:
 
 
 def check_database(settings: Settings) -> str:
-    """Check that PostgreSQL answers; return its version and address.
+    """Check that PostgreSQL answers and is not too old; return its version and address.
 
     Raises:
         DatabaseDown: It does not answer; the text names its address without the password.
+        PartError: It is older than `OLDEST_POSTGRESQL`.
     """
     from sqlalchemy import text
     from sqlalchemy.exc import DBAPIError
@@ -129,7 +132,13 @@ def check_database(settings: Settings) -> str:
         ) from None
     finally:
         engine.dispose()
-    return f"PostgreSQL {str(version).split()[0]} at {place_of(url)}"
+    number = str(version).split()[0]
+    if int(number.partition(".")[0]) < OLDEST_POSTGRESQL:
+        raise PartError(
+            f"PostgreSQL {number} at {place_of(url)} is too old: "
+            f"version {OLDEST_POSTGRESQL} or newer is needed"
+        )
+    return f"PostgreSQL {number} at {place_of(url)}"
 
 
 def check_migrations() -> str:

@@ -1,9 +1,7 @@
-"""Draft requests: what is to be drafted. Only this module moves a DraftRequest between states.
+"""Draft requests: what is to be drafted. They go from state to state by `move` alone.
 
 Every write of a worker carries its lease (`records.workflow.leases`); a write under a lost lease
-changes nothing. Only a study's own error costs an attempt. When a lease expires, its requests
-become suspects, which are claimed one at a time. A lease that expires on a suspect costs an
-attempt, so a study that kills its worker ends FAILED while the rest of its batch is drafted.
+changes nothing. What an error costs is in `records.workflow.attempts`.
 """
 
 from __future__ import annotations
@@ -14,18 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ARRAY, Text, Update, and_, cast, exists, func, or_, select, update
+from sqlalchemy import ARRAY, Text, Update, cast, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from records.database.session import interval
-from records.database.tables import DraftRequest, LiveLease, Study
+from records.database.tables import DraftRequest, Study
 from records.errors import NotAllowed
 from records.states import (
     OPEN,
     TRANSITIONS,
     EndReason,
     EventKind,
-    FailReason,
     Purpose,
     RequestState,
 )
@@ -51,19 +47,6 @@ class PreparedInput:
     inputs_digest: str
     preprocessing_digest: str
     provenance: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ExpiredLease:
-    """A lease that ran out.
-
-    Attributes:
-        blamed: the worker that may be sick, as `leases.worker_name` gives it; None where nothing
-            speaks against it.
-    """
-
-    request_id: uuid.UUID
-    blamed: str | None
 
 
 def create_request(
@@ -128,7 +111,7 @@ def supersede(session: Session, study_id: uuid.UUID, reason: EndReason, detail: 
         How many requests ended.
     """
     superseded = session.scalars(
-        _move(RequestState.SUPERSEDED)
+        move(RequestState.SUPERSEDED)
         .where(
             DraftRequest.study_id == study_id,
             DraftRequest.purpose == Purpose.PRIMARY,
@@ -146,7 +129,7 @@ def supersede(session: Session, study_id: uuid.UUID, reason: EndReason, detail: 
     return len(superseded)
 
 
-def _move(target: RequestState) -> Update:
+def move(target: RequestState) -> Update:
     """An UPDATE to `target` of rows whose state may go there; a trigger ends their lease."""
     sources = [state for state, targets in TRANSITIONS.items() if target in targets]
     return (
@@ -162,7 +145,7 @@ def mark_prepared(session: Session, lease: Lease, prepared: PreparedInput) -> bo
     if not leases.lock_if_held(session, lease):
         return False
     session.execute(
-        _move(RequestState.PREPARED)
+        move(RequestState.PREPARED)
         .where(DraftRequest.id == lease.request_id)
         .values(
             prepared_blob=prepared.blob,
@@ -189,7 +172,7 @@ def prepare_again(session: Session, lease: Lease, reason: str) -> bool:
     if not leases.lock_if_held(session, lease):
         return False
     session.execute(
-        _move(RequestState.WAITING)
+        move(RequestState.WAITING)
         .where(DraftRequest.id == lease.request_id)
         .values(prepared_blob=None, inputs_digest=None, preprocessing_digest=None)
     )
@@ -208,7 +191,7 @@ def mark_drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> None:
     prepared input. So does what a review reads of `provenance`.
     """
     session.execute(
-        _move(RequestState.DRAFTED)
+        move(RequestState.DRAFTED)
         .where(DraftRequest.id == lease.request_id)
         .values(
             draft_id=draft_id,
@@ -245,7 +228,7 @@ def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:
     if not leases.lock_if_held(session, lease):
         return False
     session.execute(
-        _move(RequestState.SKIPPED)
+        move(RequestState.SKIPPED)
         .where(DraftRequest.id == lease.request_id)
         .values(reason=reason, detail=detail)
     )
@@ -259,220 +242,6 @@ def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:
         worker=lease.worker,
     )
     return True
-
-
-def fail(
-    session: Session,
-    lease: Lease,
-    reason: FailReason,
-    detail: str,
-    *,
-    max_attempts: int,
-    retry_seconds: float,
-    for_good: bool = False,
-) -> bool:
-    """Count an attempt for a study's own error; after the last one the request is FAILED.
-
-    Args:
-        session: the caller's transaction.
-        lease: the worker's lease.
-        reason: what went wrong.
-        detail: a sentence for a person.
-        max_attempts: attempts that a request has.
-        retry_seconds: wait before the next attempt.
-        for_good: the same input fails the same way each time, so no further attempt is made.
-
-    Returns:
-        False where the lease is lost.
-    """
-    if not leases.lock_if_held(session, lease):
-        return False
-    attempts = session.execute(
-        select(DraftRequest.attempts).where(DraftRequest.id == lease.request_id)
-    ).scalar_one()
-    _count_attempt(
-        session,
-        lease.request_id,
-        lease.study_id,
-        attempts + 1,
-        reason,
-        detail,
-        last=for_good or attempts + 1 >= max_attempts,
-        retry_seconds=retry_seconds,
-        max_attempts=max_attempts,
-        worker=lease.worker,
-    )
-    return True
-
-
-def _count_attempt(
-    session: Session,
-    request_id: uuid.UUID,
-    study_id: uuid.UUID,
-    attempts: int,
-    reason: FailReason,
-    detail: str,
-    *,
-    last: bool,
-    retry_seconds: float,
-    max_attempts: int,
-    worker: str | None,
-) -> None:
-    values: dict[str, Any] = {"attempts": attempts, "reason": reason, "detail": detail}
-    if last:
-        session.execute(
-            _move(RequestState.FAILED).where(DraftRequest.id == request_id).values(**values)
-        )
-        events.append_event(
-            session,
-            study_id,
-            EventKind.FAILED,
-            f"{reason}: {detail}",
-            request_id,
-            reason=reason,
-            worker=worker,
-        )
-        return
-    leases.end(session, [request_id])
-    session.execute(
-        update(DraftRequest)
-        .where(DraftRequest.id == request_id)
-        .values(
-            **values,
-            suspect=True,
-            not_before=func.clock_timestamp() + interval(retry_seconds),
-            changed_at=func.clock_timestamp(),
-        )
-        .execution_options(synchronize_session=False)
-    )
-    events.append_event(
-        session,
-        study_id,
-        EventKind.ATTEMPT_FAILED,
-        f"{reason}: {detail} (attempt {attempts} of {max_attempts})",
-        request_id,
-        reason=reason,
-        worker=worker,
-    )
-
-
-def restore_attempts(
-    session: Session,
-    request_ids: Sequence[uuid.UUID],
-    worker: str | None = None,
-    *,
-    wait_seconds: float = 0.0,
-) -> int:
-    """Give the last attempt back: the worker turned out to be at fault, not these studies.
-
-    Only a request that still stands as that attempt left it gets it back: one that waits to be
-    tried again, or that FAILED by it and is still its study's newest. A request that somebody works
-    on again, and one that a person or late images ended, stay as they are.
-
-    Args:
-        session: the caller's transaction.
-        request_ids: the requests.
-        worker: the worker at fault; its deaths are counted anew from here.
-        wait_seconds: nobody claims the requests for so long.
-
-    Returns:
-        How many requests got their attempt back.
-    """
-    newest = exists().where(Study.id == DraftRequest.study_id, Study.request_id == DraftRequest.id)
-    rows = session.scalars(
-        select(DraftRequest)
-        .where(
-            DraftRequest.id.in_(request_ids),
-            DraftRequest.attempts > 0,
-            or_(
-                DraftRequest.state.in_(OPEN),
-                and_(
-                    DraftRequest.state == RequestState.FAILED,
-                    or_(DraftRequest.purpose != Purpose.PRIMARY, newest),
-                ),
-            ),
-        )
-        .order_by(DraftRequest.id)
-        .with_for_update(key_share=True)
-        .execution_options(populate_existing=True)
-    ).all()
-    leased = leases.leased_ids(session, [row.id for row in rows])
-    restored = [row for row in rows if row.id not in leased]
-    for row in restored:
-        row.attempts -= 1
-        row.not_before = func.clock_timestamp() + interval(wait_seconds) if wait_seconds else None
-        if row.state == RequestState.FAILED:
-            row.state, row.reason, row.detail = RequestState.WAITING, "", ""
-        row.changed_at = func.clock_timestamp()
-    session.flush()
-    events.append_events(
-        session,
-        EventKind.FORGIVEN,
-        [(row.study_id, row.id, "the worker was sick") for row in restored],
-        worker=worker,
-    )
-    return len(restored)
-
-
-def expire_leases(
-    session: Session, max_attempts: int, retry_seconds: float, limit: int = 200
-) -> list[ExpiredLease]:
-    """End leases that ran out, because their worker died or hangs.
-
-    The requests become suspects. A suspect was claimed alone, so its own study is at fault: that
-    costs an attempt. Where other studies went well on the same worker since that lease was last
-    renewed, the worker is well, and this death is no evidence against it.
-
-    Returns:
-        The leases that ended; call again while there are `limit` of them.
-    """
-    expired = session.execute(
-        select(DraftRequest, LiveLease)
-        .join(LiveLease, LiveLease.request_id == DraftRequest.id)
-        .where(LiveLease.expires_at < func.clock_timestamp())
-        .limit(limit)
-        .with_for_update(of=[DraftRequest, LiveLease], key_share=True, skip_locked=True)
-        .execution_options(populate_existing=True)
-    ).all()
-    events.append_events(
-        session,
-        EventKind.LEASE_EXPIRED,
-        [(lease.study_id, lease.request_id, f"{lease.owner} is silent") for _, lease in expired],
-    )
-    suspects = [lease.request_id for _, lease in expired if not lease.alone]
-    if suspects:
-        leases.end(session, suspects)
-        session.execute(
-            update(DraftRequest)
-            .where(DraftRequest.id.in_(suspects))
-            .values(suspect=True, changed_at=func.clock_timestamp())
-            .execution_options(synchronize_session=False)
-        )
-    ended = [ExpiredLease(lease.request_id, _blamed(session, lease)) for _, lease in expired]
-    for (request, lease), outcome in zip(expired, ended, strict=True):
-        if lease.alone:
-            _count_attempt(
-                session,
-                request.id,
-                request.study_id,
-                request.attempts + 1,
-                FailReason.WORKER_DIED,
-                "its worker died while it worked on this study alone",
-                last=request.attempts + 1 >= max_attempts,
-                retry_seconds=retry_seconds,
-                max_attempts=max_attempts,
-                worker=outcome.blamed,
-            )
-    return ended
-
-
-def _blamed(session: Session, lease: LiveLease) -> str | None:
-    """The worker that may be sick, because it died on this study alone and did nothing since."""
-    if not lease.alone:
-        return None
-    worker = leases.worker_name(lease.stage, lease.owner)
-    last_success = events.last_success(session, worker)
-    return None if last_success is not None and last_success > lease.renewed_at else worker
 
 
 def wake_due(session: Session, limit: int) -> int:
@@ -512,7 +281,7 @@ def cancel(
     """
     newest = exists().where(Study.id == DraftRequest.study_id, Study.request_id == DraftRequest.id)
     rows = session.scalars(
-        _move(RequestState.CANCELLED)
+        move(RequestState.CANCELLED)
         .where(DraftRequest.study_id == study_id, or_(DraftRequest.state.in_(OPEN), newest))
         .values(reason=reason, detail=detail)
         .returning(DraftRequest.id)
@@ -575,7 +344,7 @@ def retry(
         .with_for_update(of=DraftRequest, key_share=True, skip_locked=study_id is None)
     )
     rows = session.execute(
-        _move(RequestState.WAITING)
+        move(RequestState.WAITING)
         .where(DraftRequest.id.in_(chosen))
         .values(
             attempts=0,

@@ -15,8 +15,8 @@ import pydicom
 import pytest
 import redis
 from pydicom.uid import generate_uid
-from pynetdicom import AE
 
+from tests.support.dicom_senders import send_unsent
 from tests.support.station import Station, running_station
 from tests.support.waiting import eventually
 from training.corpus.phantoms_dicom import write_phantoms
@@ -48,35 +48,12 @@ def new_studies(folder: Path) -> list[pydicom.Dataset]:
     return datasets
 
 
-def deliver(station: Station, unsent: list[pydicom.Dataset]) -> list[pydicom.Dataset]:
-    """Send as a device does; return those that were not acknowledged with success."""
-    ae = AE("CHAOS")
-    # pynetdicom waits this long for an answer even where the connection is gone.
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 5
-    for ds in unsent:
-        ae.add_requested_context(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID)
-    ae.requested_contexts = list({c.abstract_syntax: c for c in ae.requested_contexts}.values())
-    association = ae.associate("127.0.0.1", station.port, ae_title="NIGHTDRAFT")
-    remaining = list(unsent)
-    if association.is_established:
-        for ds in unsent:
-            try:
-                status = association.send_c_store(ds)
-            except (RuntimeError, ValueError):
-                break
-            if getattr(status, "Status", None) == 0x0000:
-                remaining.remove(ds)
-        if association.is_established:
-            association.release()
-    return remaining
-
-
 def until_delivered(station: Station, unsent: list[pydicom.Dataset]) -> None:
     remaining = unsent
 
     def all_delivered() -> bool:
         nonlocal remaining
-        remaining = deliver(station, remaining)
+        remaining = send_unsent(station.port, "CHAOS", remaining, 5)
         return not remaining
 
     eventually(all_delivered, 120)

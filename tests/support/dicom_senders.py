@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
@@ -246,3 +247,29 @@ def dcmtk_program(name: str) -> str:
             pytest.fail(f"{path} is missing: apt-get install dcmtk")
         pytest.skip(f"{path} is missing: apt-get install dcmtk")
     return str(path)
+
+
+def send_unsent(
+    port: int, title: str, unsent: Sequence[Dataset], timeout_seconds: float
+) -> list[Dataset]:
+    """Send as a device does that will send again; returns what was not answered 0x0000."""
+    ae = AE(title)
+    # pynetdicom waits this long for an answer even where the connection is gone.
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_seconds
+    ae.connection_timeout = timeout_seconds
+    contexts = {ds.SOPClassUID: ds.file_meta.TransferSyntaxUID for ds in unsent}
+    for sop_class, syntax in contexts.items():
+        ae.add_requested_context(sop_class, syntax)
+    association = ae.associate("127.0.0.1", port, ae_title="NIGHTDRAFT")
+    remaining = list(unsent)
+    if association.is_established:
+        for ds in unsent:
+            try:
+                status = association.send_c_store(ds)
+            except (RuntimeError, ValueError):
+                break
+            if getattr(status, "Status", None) == 0x0000:
+                remaining.remove(ds)
+        if association.is_established:
+            association.release()
+    return remaining

@@ -12,7 +12,7 @@ from records.blobs import Blobs, data_set_sha256
 from records.database.session import unit_of_work
 from records.operations import heartbeats, refusals
 from records.states import FailReason, HoldReason, Priority, Stage
-from records.workflow import drafts, holds, leases, requests, studies
+from records.workflow import attempts, drafts, holds, leases, requests, studies
 from records.workflow.drafts import NewDraft
 from records.workflow.leases import Lease
 from records.workflow.requests import PreparedInput
@@ -112,7 +112,7 @@ class StudySeeder:
     def fail(self, study: uuid.UUID) -> None:
         lease = self.claim(Stage.PREPARE, study)
         with unit_of_work() as session:
-            requests.fail(
+            attempts.fail(
                 session,
                 lease,
                 FailReason.UNREADABLE,

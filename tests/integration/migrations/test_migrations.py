@@ -10,7 +10,7 @@ import migrations
 from records.database.session import engine, unit_of_work
 from records.database.tables import Base
 from records.states import VisibleState
-from records.workflow import requests, tallies, worklist
+from records.workflow import attempts, tallies, worklist
 from records.workflow.studies import Patient
 from tests.support.registered_studies import complete, draft_all, new_instance, register
 
@@ -130,7 +130,7 @@ def test_open_leases_are_carried_over_and_back(database):
     assert [tuple(row) for row in run(leased, study=prepared)] == [("host:1", True)]
     migrations.upgrade(engine())
     with unit_of_work() as session:
-        assert len(requests.expire_leases(session, 3, 0.0)) == 2
+        assert len(attempts.expire_leases(session, 3, 0.0)) == 2
 
 
 def test_lists_and_numbers_are_filled_from_the_rows(database):

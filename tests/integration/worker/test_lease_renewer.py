@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from records.database.session import forget_engine, unit_of_work
 from records.states import Stage
-from records.workflow import leases, requests
+from records.workflow import attempts, leases
 from tests.support.stored_studies import close_studies, lease_of, pass_lease_on, store_studies
 from tests.support.waiting import eventually
 from worker import tasks
@@ -59,7 +59,7 @@ def test_a_worker_that_hangs_ends_itself_and_keeps_nothing(lease):
 
     def expired():
         with unit_of_work() as session:
-            return len(requests.expire_leases(session, 3, 0.0))
+            return len(attempts.expire_leases(session, 3, 0.0))
 
     assert eventually(expired, 10) == 1
 

@@ -10,7 +10,7 @@ from records.database.tables import DraftRequest
 from records.operations import scrub
 from records.settings import settings
 from records.states import Damage, EventKind, FailReason, InstanceState, RequestState, Stage
-from records.workflow import events, requests, studies
+from records.workflow import attempts, events, requests, studies
 from records.workflow.studies import Outcome
 from tests.support.dicom_senders import make_image, send_images, write_part10
 from tests.support.listener_state import kept_files, read_rows, read_study
@@ -49,7 +49,7 @@ def fail_as_damaged(blobs):
     for row in read_rows():
         scrub.check(blobs, row)
     with unit_of_work() as session:
-        requests.fail(
+        attempts.fail(
             session, lease, FailReason.DAMAGED, "gone",
             max_attempts=3, retry_seconds=0.0, for_good=True,
         )  # fmt: skip

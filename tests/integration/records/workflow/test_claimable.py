@@ -8,7 +8,7 @@ from sqlalchemy import event, text
 from records.database.session import engine, unit_of_work
 from records.database.tables import Study
 from records.states import Decision, FailReason, HoldReason, Stage
-from records.workflow import drafts, holds, leases, requests, studies
+from records.workflow import attempts, drafts, holds, leases, requests, studies
 from tests.support.registered_studies import (
     OTHER_PATIENT,
     claim,
@@ -71,7 +71,7 @@ def test_it_equals_what_the_rows_say_whatever_is_done(seed):
                     holds.open_hold(session, lease.study_id, HoldReason.CHEST_UNKNOWN, "no")
                     leases.release(session, [lease], "a person must decide")
                 elif outcome == 2:
-                    requests.fail(
+                    attempts.fail(
                         session,
                         lease,
                         FailReason.UNEXPECTED,
@@ -152,7 +152,7 @@ def test_what_waits_for_its_time_is_claimed_once_the_sweep_has_seen_that_it_pass
     complete(new_instance("1.2"))
     (lease,) = claim(limit=1)
     with unit_of_work() as session:
-        requests.fail(
+        attempts.fail(
             session,
             lease,
             FailReason.UNEXPECTED,

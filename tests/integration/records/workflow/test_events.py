@@ -7,7 +7,7 @@ from sqlalchemy import event, text
 
 from records.database.session import engine, unit_of_work
 from records.states import EndReason, EventKind, FailReason, HoldReason, Stage
-from records.workflow import events, holds, requests
+from records.workflow import attempts, events, holds, requests
 from tests.support.registered_studies import claim, complete, draft_all, new_instance, prepare
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 def expire(max_attempts=3):
     with unit_of_work() as session:
-        return requests.expire_leases(session, max_attempts, 0.0)
+        return attempts.expire_leases(session, max_attempts, 0.0)
 
 
 def die(stage=Stage.PREPARE):
@@ -27,7 +27,7 @@ def die(stage=Stage.PREPARE):
 
 def fail(lease, reason, detail="it broke", *, for_good=False):
     with unit_of_work() as session:
-        assert requests.fail(
+        assert attempts.fail(
             session,
             lease,
             reason,

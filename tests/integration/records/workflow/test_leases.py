@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from records.database.session import unit_of_work
 from records.states import FailReason, Stage
-from records.workflow import drafts, leases, requests, studies
+from records.workflow import attempts, drafts, leases, requests, studies
 from tests.support.registered_studies import (
     claim,
     complete,
@@ -89,7 +89,7 @@ def test_a_locked_lease_is_not_waited_for_and_is_not_called_lost():
 
 def fail(lease):
     with unit_of_work() as session:
-        requests.fail(
+        attempts.fail(
             session,
             lease,
             FailReason.MODEL_ERROR,
@@ -126,11 +126,11 @@ def test_an_attempt_is_given_back_only_where_it_is_still_what_happened_last():
         requests.cancel(session, retried, "a reader")
         requests.retry(session, study_id=retried)
         ids = [lease.request_id for lease in held.values()]
-        assert requests.restore_attempts(session, ids) == 1
-    attempts = dict(
+        assert attempts.restore_attempts(session, ids) == 1
+    counted = dict(
         map(tuple, rows("SELECT study_id, attempts || ' ' || state FROM draft_requests"))
     )
-    assert attempts == {
+    assert counted == {
         failed: "0 WAITING",
         claimed_again: "1 WAITING",
         cancelled: "1 CANCELLED",
@@ -182,9 +182,9 @@ def test_nothing_that_runs_at_once_waits_for_each_other_in_a_circle():
     def lose_and_expire(order):
         claim(limit=4, seconds=0.0)
         with unit_of_work() as session:
-            requests.expire_leases(session, 100, 0.0)
+            attempts.expire_leases(session, 100, 0.0)
         with unit_of_work() as session:
-            requests.restore_attempts(
+            attempts.restore_attempts(
                 session, [id_ for (id_,) in session.execute(text("SELECT id FROM draft_requests"))]
             )
 

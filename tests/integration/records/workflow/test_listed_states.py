@@ -14,7 +14,7 @@ from records.errors import NightdraftError
 from records.operations import refusals
 from records.operations.overview import MOVING
 from records.states import Decision, FailReason, HoldReason, Stage, TallyKind, VisibleState
-from records.workflow import holds, leases, requests, studies, tallies, worklist
+from records.workflow import attempts, holds, leases, requests, studies, tallies, worklist
 from records.workflow.studies import Patient
 from tests.support.registered_studies import (
     claim,
@@ -119,7 +119,7 @@ class Operations:
             if self.random.random() < 0.5:
                 requests.skip(session, lease, "not_chest", "a hand")
             else:
-                requests.fail(
+                attempts.fail(
                     session,
                     lease,
                     FailReason.UNREADABLE,
@@ -134,7 +134,7 @@ class Operations:
 
     def expire(self):
         with unit_of_work() as session:
-            requests.expire_leases(session, 3, 0.0)
+            attempts.expire_leases(session, 3, 0.0)
 
     def hold(self):
         with unit_of_work() as session:

@@ -17,7 +17,7 @@ from records.states import (
     Stage,
     VisibleState,
 )
-from records.workflow import drafts, events, holds, leases, requests, studies, worklist
+from records.workflow import attempts, drafts, events, holds, leases, requests, studies, worklist
 from tests.support.registered_studies import (
     claim,
     complete,
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("database")
 
 def fail(lease, max_attempts=3, **more):
     with unit_of_work() as session:
-        return requests.fail(
+        return attempts.fail(
             session,
             lease,
             FailReason.MODEL_ERROR,
@@ -47,7 +47,7 @@ def fail(lease, max_attempts=3, **more):
 
 def take_back(max_attempts=3):
     with unit_of_work() as session:
-        return len(requests.expire_leases(session, max_attempts, 0.0))
+        return len(attempts.expire_leases(session, max_attempts, 0.0))
 
 
 def state(study_id):
@@ -164,7 +164,7 @@ def test_a_failed_attempt_waits_before_the_next():
     complete(new_instance())
     with unit_of_work() as session:
         (lease,) = leases.claim(session, Stage.PREPARE, "w", 1, 60.0)
-        requests.fail(
+        attempts.fail(
             session,
             lease,
             FailReason.MODEL_ERROR,
@@ -191,7 +191,7 @@ def test_attempts_that_a_sick_worker_cost_are_restored():
         fail(lease, max_attempts=1)
     assert {state(study) for study in studies} == {VisibleState.FAILED}
     with unit_of_work() as session:
-        requests.restore_attempts(session, [lease.request_id for lease in claimed])
+        attempts.restore_attempts(session, [lease.request_id for lease in claimed])
     assert {state(study) for study in studies} == {VisibleState.WAITING}
 
 

@@ -92,8 +92,8 @@ def test_a_killed_and_resumed_run_gives_the_losses_of_an_unbroken_one(
     resumed.train(resume=True)
     unbroken, killed = losses(tmp_path / "unbroken"), losses(tmp_path / "killed")
     assert len(unbroken) == len(killed) == CONFIG.steps
-    # Another process may round the last bits of a float32 sum otherwise; a step that was left out or
-    # done twice changes the loss by far more.
+    # Another process may round the last bits of a float32 sum otherwise; a step that was left out
+    # or done twice changes the loss by far more.
     assert killed == pytest.approx(unbroken, rel=1e-6)
     steps = sorted(unbroken)
     assert min(after - before for before, after in pairwise(steps)) > 1e-3

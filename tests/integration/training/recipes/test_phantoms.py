@@ -34,7 +34,14 @@ def _light(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def train(out: Path, config: RecipeConfig = FEW, *, seed: int = 3, resume: bool = False) -> str:
     return recipe.train_phantoms(
-        out, config, FEW_FOR_HEAD, seed=seed, held_out=4, resume=resume, device="cpu", log=lambda _: None
+        out,
+        config,
+        FEW_FOR_HEAD,
+        seed=seed,
+        held_out=4,
+        resume=resume,
+        device="cpu",
+        log=lambda _: None,
     ).digest
 
 
