@@ -1,8 +1,9 @@
 """Serves the picture of an image for the study page.
 
 The picture is kept when the study is prepared. One that is not kept yet is made by a child process
-with limits, for this process never decodes what came from outside. It is for orientation beside a
-draft, not for diagnosis.
+with limits, for this process never decodes what came from outside. A picture is made only of a file
+that is, byte for byte, what was received, and a file never changes under its key, so a kept picture
+is right. It is for orientation beside a draft, not for diagnosis.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from pathlib import Path
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -19,9 +19,11 @@ from model.dicom.image_process import shared_process
 from model.errors import DecoderUnavailable
 from records.blobs import Blobs
 from records.database.session import unit_of_work
-from records.errors import DiskFull, NotFound, PartError
+from records.database.tables import Instance
+from records.errors import DiskFull, FilmDamaged, NotFound, PartError
+from records.operations import scrub
 from records.settings import Settings
-from records.states import InstanceState
+from records.states import DAMAGE_SENTENCES, InstanceState
 from records.workflow import studies
 
 router = APIRouter(include_in_schema=False)
@@ -43,33 +45,37 @@ def view(request: Request, study: uuid.UUID, instance: uuid.UUID) -> Response:
     Raises:
         NotFound: the study has no such image. An object that is kept aside counts as none, because
             it may be another patient's.
+        FilmDamaged: its file is gone or is not what was received any more, which is noted.
         PixelError: its pixels cannot be read.
-        PartError: the picture must be made, and too many others are being made.
+        PartError: the picture must be made, and too many others are being made, or the disk cannot
+            be read.
     """
     with unit_of_work() as session:
         instances = studies.list_instances(session, study, InstanceState.KEPT)
-    blob = next((row.blob for row in instances if row.id == instance), None)
-    if blob is None:
+    film = next((row for row in instances if row.id == instance), None)
+    if film is None:
         raise NotFound("the study has no such film")
     blobs = Blobs(request.app.state.settings.data_dir)
-    picture = blobs.read_picture(blob)
+    picture = blobs.read_picture(film.blob)
     if picture is None:
-        path = blobs.path(blob)
-        if not path.is_file():
-            raise NotFound("the film's bytes are gone from the data folder")
-        picture = _make_picture(path, request.app.state.settings)
+        picture = _make_picture(blobs, film, request.app.state.settings)
         with contextlib.suppress(DiskFull, OSError):  # it is made again at the next look
-            blobs.write_picture(blob, picture)
+            blobs.write_picture(film.blob, picture)
     return Response(picture, media_type="image/jpeg")
 
 
-def _make_picture(path: Path, settings: Settings) -> bytes:
+def _make_picture(blobs: Blobs, film: Instance, settings: Settings) -> bytes:
     if not _WAITING.acquire(blocking=False):
         raise PartError("the pictures of other films are being made; load the page again")
     try:
+        if harm := scrub.check(blobs, film):
+            raise FilmDamaged(DAMAGE_SENTENCES[harm])
         process = shared_process(settings.decode_memory_mb, settings.decode_seconds)
+        path = blobs.path(film.blob)
         return process.read(path, _VIEW_SIDE, picture_side=LONGER_SIDE).picture
     except DecoderUnavailable as error:
         raise PartError(str(error)) from None
+    except OSError as error:
+        raise PartError(f"the data folder cannot be read ({error.strerror})") from None
     finally:
         _WAITING.release()

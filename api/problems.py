@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from api.rendering import render
 from model.errors import ModelError
 from records.errors import (
+    FilmDamaged,
     NightdraftError,
     NotAllowed,
     NotFound,
@@ -30,6 +31,7 @@ SYSTEM_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 
 STATUS_BY_ERROR: dict[type[Exception], int] = {
     NotFound: 404,
+    FilmDamaged: 404,
     NotAllowed: 409,
     SettingsError: 503,
     PartError: 503,

@@ -12,6 +12,7 @@
     ├── CorpusError          a training corpus is not as it should be
     ├── TrainingStopped      a training run cannot go on
     ├── NotFound             no such study, request, hold or draft
+    ├── FilmDamaged          a stored film is gone or changed on disk
     ├── NotAllowed           the records refuse this change
     └── LostLease            somebody else has the request now; what was done for it is dropped
 
@@ -83,6 +84,10 @@ class TrainingStopped(NightdraftError):
 
 class NotFound(NightdraftError):
     """There is no such thing in the records. Check the UID or id."""
+
+
+class FilmDamaged(NightdraftError):
+    """Let its sender send the film again, or restore the file from a backup; both heal it."""
 
 
 class NotAllowed(NightdraftError):

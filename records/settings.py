@@ -74,6 +74,13 @@ class Settings(BaseSettings):
         default_factory=default_data_dir,
         description="Folder for image bytes, prepared inputs and the embedded servers.",
     )
+    user: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="The user that station and parts become where root starts them. Empty: the "
+        "one to whom the data folder belongs, or its embedded PostgreSQL, else `nightdraft`, which "
+        "is made where it is missing. `root` stays root, which then reads what strangers send.",
+    )
     database_url: str = Field(
         json_schema_extra=EVERYDAY,
         default="",

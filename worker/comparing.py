@@ -8,9 +8,11 @@ from model.dicom.image_process import shared_process
 from model.errors import DecoderUnavailable, PixelError
 from records.blobs import Blobs
 from records.database.session import unit_of_work
+from records.database.tables import Instance
 from records.errors import PartError
+from records.operations import scrub
 from records.settings import settings
-from records.states import Comparison
+from records.states import DAMAGE_SENTENCES, Comparison
 from records.telemetry import logger
 from records.workflow import studies
 
@@ -35,11 +37,11 @@ def compare_waiting(is_stopping: Callable[[], bool] = lambda: False) -> int:
             standing = studies.find_standing(session, film) if film else None
         if film is None:
             break
-        comparison = Comparison.OTHER
+        comparison, problem = Comparison.OTHER, ""
         if standing is not None:
-            comparison = _compare(blobs, standing.blob, film.blob)
+            comparison, problem = _compare(blobs, standing, film)
         with unit_of_work() as session:
-            superfluous = studies.settle_comparison(session, film.id, comparison)
+            superfluous = studies.settle_comparison(session, film.id, comparison, problem)
         if superfluous is not None:
             blobs.remove(superfluous)
         logger().info("a film was compared", study=str(film.study_id), outcome=comparison.value)
@@ -47,19 +49,34 @@ def compare_waiting(is_stopping: Callable[[], bool] = lambda: False) -> int:
     return count
 
 
-def _compare(blobs: Blobs, standing: str, newer: str) -> Comparison:
+def _compare(blobs: Blobs, standing: Instance, film: Instance) -> tuple[Comparison, str]:
+    """Compare a film with the one that counts.
+
+    Returns:
+        How it differs, and why that could not be found out. What cannot be read cannot be shown to
+        be the same, so a person decides.
+
+    Raises:
+        PartError: the disk failed, or the child cannot work.
+    """
     config = settings()
     try:
+        for instance in (standing, film):
+            if harm := scrub.check(blobs, instance):
+                return _not_comparable(DAMAGE_SENTENCES[harm])
         compared = shared_process(config.decode_memory_mb, config.decode_seconds).compare(
-            blobs.path(standing), blobs.path(newer)
+            blobs.path(standing.blob), blobs.path(film.blob)
         )
     except DecoderUnavailable as error:
         raise PartError(str(error)) from None
+    except OSError:
+        raise PartError("the data folder cannot be read") from None
     except PixelError as error:
-        if isinstance(error.__cause__, OSError) and not isinstance(
-            error.__cause__, FileNotFoundError
-        ):
+        if isinstance(error.__cause__, OSError):
             raise PartError("the data folder cannot be read") from None
-        # What cannot be read cannot be shown to be the same.
-        return Comparison.OTHER
-    return Comparison(compared.value)
+        return _not_comparable(str(error))
+    return Comparison(compared.value), ""
+
+
+def _not_comparable(why: str) -> tuple[Comparison, str]:
+    return Comparison.OTHER, f"Its pixels could not be compared: {why.rstrip('.')}"

@@ -158,7 +158,7 @@ def _check_owner(folder: Path) -> None:
 
 def _draw(console: Console, data_dir: Path) -> list[DicomFile | SendResult]:
     """Write two dozen phantom studies under new UIDs, and return their files."""
-    from nightdraft.station.embedded import make_data_dir
+    from nightdraft.station.data_folder import make_data_dir
 
     make_data_dir(data_dir)
     demo_folder = data_dir / "demo"

@@ -10,11 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
+import psutil
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from nightdraft.station import checks
+from nightdraft.station.privileges import reason_to_stay_root
 from nightdraft.station.station import PARTS, listener_address, page_address, read_addresses
 from nightdraft.station.waits import read_waits
 from records.errors import NightdraftError, NotAllowed, PartError, safe_text
@@ -51,7 +53,7 @@ def run_checks(settings: Settings, part: str | None = None) -> list[CheckResult]
     }
     if part is None:
         checks_by_name = {
-            "user": _user,
+            "user": partial(_user, settings),
             "data folder": partial(_data_folder, settings),
             "disk": partial(_disk, settings),
             **checks_by_name,
@@ -110,13 +112,14 @@ def _run(name: str, check: Callable[[], str]) -> CheckResult:
         return CheckResult(name, f"unexpected: {safe_text(error)}", failed=True)
 
 
-def _user() -> str:
-    if os.geteuid() == 0:
+def _user(settings: Settings) -> str:
+    if os.geteuid() != 0:
+        return f"not root (user id {os.geteuid()})"
+    if reason := reason_to_stay_root(settings):
         raise _Warning(
-            "runs as root, so what strangers send is read as root, too: run Nightdraft as a user "
-            "of its own, to whom NIGHTDRAFT_DATA_DIR belongs, as the container images do"
+            f"parts that root starts stay root, so root reads what strangers send: {reason}"
         )
-    return f"not root (user id {os.geteuid()})"
+    return "root; the parts that it starts become another user"
 
 
 def _data_folder(settings: Settings) -> str:
@@ -126,9 +129,10 @@ def _data_folder(settings: Settings) -> str:
             f"{folder} does not exist: start `nightdraft station`, which makes it, or set "
             "NIGHTDRAFT_DATA_DIR"
         )
-    if problem := checks.folder_problem(folder):
-        raise PartError(f"{folder} cannot be written to ({problem}): correct its owner or mode")
     blobs = folder / "blobs"
+    written = blobs if blobs.is_dir() else folder
+    if problem := checks.folder_problem(written):
+        raise PartError(f"{written} cannot be written to ({problem}): correct its owner or mode")
     if blobs.is_dir() and blobs.stat().st_mode & 0o077:
         raise _Warning(f"{blobs} holds patients' images and is open to others: chmod 700 {blobs}")
     return str(folder)
@@ -224,7 +228,20 @@ def _heartbeat(part: str, this_host_only: bool) -> str:
             f"not seen for {heartbeats.SILENT_SECONDS:.0f} s: start `nightdraft station` or "
             f"`nightdraft {command}`"
         )
+    if of_root := [owner for owner in owners if _is_of_root(owner)]:
+        raise _Warning(
+            f"runs as {', '.join(of_root)} and as root, so root reads what strangers send: the "
+            "line `user` or the part's log says why"
+        )
     return f"runs as {', '.join(owners)}"
+
+
+def _is_of_root(owner: str) -> bool:
+    """Whether a part of this host, named by host and process id, runs as root."""
+    host, _, process_id = owner.rpartition(":")
+    with suppress(psutil.Error, ValueError):
+        return host == socket.gethostname() and psutil.Process(int(process_id)).uids()[1] == 0
+    return False
 
 
 def _listener(settings: Settings) -> str:

@@ -59,6 +59,8 @@ def setting_option(option: str) -> Any:
         help=Settings.model_fields[option].description,
         show_default=False,
         show_envvar=False,
+        # The user of a data folder that root made may use what is in it, but not list it.
+        readable=False,
     )
 
 

@@ -21,7 +21,7 @@ from nightdraft.cli.options import (
 )
 from nightdraft.station.checks import NO_BUNDLE, check_database, check_migrations
 from records.errors import SettingsError
-from records.settings import settings
+from records.settings import Settings, settings
 
 work = typer.Typer(help="Run one worker.", no_args_is_help=True)
 
@@ -40,6 +40,7 @@ def station(
     ] = None,
 ) -> None:
     """Run all parts on this machine until Ctrl-C."""
+    from nightdraft.station.privileges import leave_root
     from nightdraft.station.station import run_station
 
     apply_options(
@@ -51,7 +52,8 @@ def station(
         serve_port=serve_port,
         quiet_seconds=quiet_seconds,
     )
-    run_station(start_logging("station"), print_line, log_dir=logs)
+    current = leave_root(start_logging("station"), print_line, logs)
+    run_station(current, print_line, log_dir=logs)
 
 
 @app.command()
@@ -76,10 +78,10 @@ def listen(
 ) -> None:
     """Run the DICOM listener."""
     apply_options(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title)
-    _check_records()
+    current = _start_part("listener")
     from intake.dicom.listener import run_listener
 
-    run_listener(start_logging("listener"))
+    run_listener(current)
 
 
 @work.command("prepare")
@@ -89,6 +91,7 @@ def work_prepare(
 ) -> None:
     """Prepare the model inputs of studies (CPU)."""
     apply_options(prepare_processes=prepare_processes, bundle=bundle)
+    _start_part("prepare")
     _run_worker("prepare")
 
 
@@ -105,7 +108,7 @@ def work_draft(
     """Draft reports on a GPU or the CPU; with several GPUs, one process on each."""
     from nightdraft.station.supervisor import draft_processes, run_draft_processes
 
-    current = apply_options(
+    apply_options(
         bundle=bundle,
         device=device,
         draft_slots=draft_slots,
@@ -114,9 +117,10 @@ def work_draft(
         draft_beams=draft_beams,
         draft_compile=draft_compile,
     )
+    current = _start_part("draft")
     processes = draft_processes(current)
     if len(processes) > 1:
-        run_draft_processes(start_logging("draft"), processes, print_line)
+        run_draft_processes(current, processes, print_line)
     else:
         os.environ.update(processes[0].env)
         _run_worker("draft")
@@ -129,14 +133,11 @@ def work_sweep(
 ) -> None:
     """Complete quiet studies, ring bells, take back leases that ran out."""
     apply_options(sweep_seconds=sweep_seconds, quiet_seconds=quiet_seconds)
+    _start_part("sweep")
     _run_worker("sweep")
 
 
 def _run_worker(part: Literal["prepare", "draft", "sweep"]) -> None:
-    current = start_logging(part)
-    if part != "sweep" and not current.bundle:
-        raise SettingsError(NO_BUNDLE)
-    _check_records()
     from worker.running import run_worker
 
     raise typer.Exit(run_worker(part))
@@ -149,10 +150,41 @@ def serve(
 ) -> None:
     """Serve the pages and REST."""
     apply_options(serve_host=serve_host, serve_port=serve_port)
-    _check_records()
+    current = _start_part("api")
     from api.app import run_server
 
-    run_server(start_logging("api"))
+    run_server(current)
+
+
+def _start_part(part: str) -> Settings:
+    """Start logging, check what the part needs, give root up, and return the settings.
+
+    Raises:
+        NightdraftError: No bundle is named, or the database does not answer or has not the tables
+            of this version; nothing in the data folder is changed then.
+    """
+    current = start_logging(part)
+    if part in ("prepare", "draft") and not current.bundle:
+        raise SettingsError(NO_BUNDLE)
+    _check_records()
+    if os.geteuid() == 0:
+        current = _leave_root(current)
+        _check_records()  # the database may know another user differently
+    return current
+
+
+def _leave_root(current: Settings) -> Settings:
+    from nightdraft.station.privileges import leave_root
+    from records.database.session import engine, forget_engine
+    from records.telemetry import logger
+
+    def log(line: str) -> None:
+        sentence = line.removeprefix("warning: ")
+        (logger().info if sentence == line else logger().warning)(sentence)
+
+    engine().dispose()
+    forget_engine()
+    return leave_root(current, log)
 
 
 def _check_records() -> None:

@@ -96,8 +96,14 @@ def check_port_free(name: str, host: str, port: int) -> None:
                 raise PortInUse(
                     f"port {port} on {host} is in use: stop the program that has it, or set {name}"
                 ) from None
+            hint = ""
+            if error.errno == errno.EACCES:
+                hint = (
+                    ": lower net.ipv4.ip_unprivileged_port_start, start as root (which becomes "
+                    "another user), or name a port from 1024 on"
+                )
             raise SettingsError(
-                f"{name}={port} on {host} cannot be listened on ({error.strerror or error})"
+                f"{name}={port} on {host} cannot be listened on ({error.strerror or error}){hint}"
             ) from None
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from nightdraft.station.embedded import make_data_dir
+from nightdraft.station.data_folder import make_data_dir
 from nightdraft.station.processes import ChildProcesses, end_processes
 from nightdraft.station.station import read_addresses
 from nightdraft.station.supervisor import GRACE_SECONDS

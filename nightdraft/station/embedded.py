@@ -7,8 +7,8 @@ PostgreSQL listens on a Unix socket that this user alone can reach, Valkey on lo
 password. The wheels' own starters are not used: they skip the clean-up on SIGTERM, and as root they
 make every parent folder readable for all users.
 
-    <data_dir>/postgres/    the cluster; as root it belongs to the system user `nightdraft`, since
-                            PostgreSQL refuses to run as root
+    <data_dir>/postgres/    the cluster; where the station stays root it belongs to the system user
+                            `nightdraft`, since PostgreSQL refuses to run as root
     <data_dir>/valkey/      the append-only file
     <data_dir>/run/         locks, process ids, Valkey's settings
 """
@@ -16,7 +16,6 @@ make every parent folder readable for all users.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import time
@@ -24,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from nightdraft.station.data_folder import make_data_dir
 from nightdraft.station.embedded_postgres import PostgresServer
 from nightdraft.station.embedded_valkey import ValkeyServer
 from nightdraft.station.processes import ChildProcesses, end_processes, exclusive_lock
@@ -225,22 +225,3 @@ class EmbeddedServers:
 
     def _all(self) -> list[_Running]:
         return [entry for entry in (self._valkey, self._postgres) if entry is not None]
-
-
-def make_data_dir(data_dir: Path) -> None:
-    """Make the data folder and its folder `run`, closed to other users.
-
-    Raises:
-        PartError: The folder cannot be made.
-    """
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
-        (data_dir / "run").mkdir(exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise PartError(
-            f"the data folder {data_dir} cannot be made ({error.strerror}): choose another "
-            "NIGHTDRAFT_DATA_DIR"
-        ) from None
-    if os.geteuid() == 0:
-        # PostgreSQL's user must pass through to its own folder; all other folders stay closed.
-        data_dir.chmod(data_dir.stat().st_mode | 0o011)

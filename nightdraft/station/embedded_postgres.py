@@ -16,12 +16,10 @@ from urllib.parse import quote
 
 import psutil
 
+from nightdraft.station.accounts import NAME, make_user
 from nightdraft.station.processes import ChildProcesses
 from nightdraft.station.wheels import wheel_folder
 from records.errors import PartError
-
-NAME = "nightdraft"
-"""The database, its owner and, as root, the system user."""
 
 MAX_SOCKET_PATH = 107
 """Bytes of the longest path of a Unix socket that the kernel takes."""
@@ -250,19 +248,12 @@ class PostgresServer:
 
 def _make_user(name: str) -> None:
     try:
-        pwd.getpwnam(name)
-    except KeyError:
-        try:
-            subprocess.run(
-                ["useradd", "--system", "--user-group", "--no-create-home", name],
-                check=True,
-                capture_output=True,
-            )
-        except (OSError, subprocess.CalledProcessError):
-            raise PartError(
-                f"PostgreSQL does not run as root, and the system user {name} cannot be made: "
-                "run as an ordinary user, or set NIGHTDRAFT_DATABASE_URL"
-            ) from None
+        make_user(name)
+    except PartError as error:
+        raise PartError(
+            f"PostgreSQL does not run as root, and {error}: run as an ordinary user, or set "
+            "NIGHTDRAFT_DATABASE_URL"
+        ) from None
 
 
 def _reachable_by_all(path: Path) -> bool:

@@ -22,7 +22,8 @@ from nightdraft.station.checks import (
     check_disk,
     check_port_free,
 )
-from nightdraft.station.embedded import EmbeddedServers, make_data_dir
+from nightdraft.station.data_folder import make_data_dir
+from nightdraft.station.embedded import EmbeddedServers
 from nightdraft.station.processes import ChildProcesses, exclusive_lock
 from nightdraft.station.supervisor import (
     POLL_SECONDS,

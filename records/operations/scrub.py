@@ -23,6 +23,7 @@ from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.database.tables import BlobScrub, Instance
 from records.operations import alarms
+from records.states import Damage
 from records.workflow import damage
 
 ALARM_PART = "films"
@@ -120,17 +121,25 @@ def scrub_all(blobs: Blobs, progress: Callable[[int], None] = lambda _: None) ->
         last = batch[-1].id
 
 
-def check(blobs: Blobs, instance: Instance) -> None:
-    """Compare one instance's file with what was received; note what is wrong, or right again."""
+def check(blobs: Blobs, instance: Instance) -> Damage | None:
+    """Compare one instance's file with what was received; note what is wrong, or right again.
+
+    Returns:
+        What is wrong; None where the file is whole.
+
+    Raises:
+        OSError: the disk cannot be read; it says nothing of the file.
+    """
     harm = blobs.find_damage(instance.blob, instance.size, instance.sha256)
     if harm is None and instance.damage is None:
-        return
+        return None
     with unit_of_work() as session:
         if harm is None:
             damage.mark_whole(session, instance)
         else:
             damage.mark_damaged(session, instance, harm)
         settle_alarm(session)
+    return harm
 
 
 def recheck_damaged(blobs: Blobs) -> None:

@@ -58,6 +58,8 @@ class Outcome(StrEnum):
         return self not in (Outcome.REPEATED, Outcome.REINSTATED)
 
 
+_CANNOT_BE_COMPARED = "Its pixels could not be compared, in several attempts"
+
 _KNOWN = (*STANDING, InstanceState.REPLACED)
 """States of an object whose bytes change nothing when they come again."""
 
@@ -231,7 +233,7 @@ def claim_uncompared(session: Session, limit_each: int) -> Instance | None:
         return None
     film.comparisons += 1
     if film.comparisons > limit_each:
-        settle_comparison(session, film.id, Comparison.OTHER)
+        settle_comparison(session, film.id, Comparison.OTHER, _CANNOT_BE_COMPARED)
         return claim_uncompared(session, limit_each)
     session.flush()
     return film
@@ -259,9 +261,16 @@ def find_standing(session: Session, film: Instance) -> Instance | None:
 
 
 def settle_comparison(
-    session: Session, instance_id: uuid.UUID, comparison: Comparison
+    session: Session, instance_id: uuid.UUID, comparison: Comparison, problem: str = ""
 ) -> str | None:
     """Do with an UNCOMPARED film what its comparison says.
+
+    Args:
+        session: the caller's transaction.
+        instance_id: the film.
+        comparison: how it differs from the film that counts.
+        problem: a sentence without its full stop, where the two could not be compared and count
+            as OTHER for that.
 
     Returns:
         The key of a blob that is not needed any more, to be removed after the commit.
@@ -288,7 +297,7 @@ def settle_comparison(
         return None
     film.state = InstanceState.CONFLICT
     session.flush()
-    _ask_about(session, study, film.calling_ae, HoldReason.CONFLICTING_BYTES)
+    _ask_about(session, study, film.calling_ae, HoldReason.CONFLICTING_BYTES, problem)
     return None
 
 
@@ -359,10 +368,13 @@ def _keep_aside(
     return Registration(Outcome(state.value), study.id)
 
 
-def _ask_about(session: Session, study: Study, calling_ae: str, reason: HoldReason) -> None:
-    holds.open_hold(session, study.id, reason, f"sent by {calling_ae}")
+def _ask_about(
+    session: Session, study: Study, calling_ae: str, reason: HoldReason, problem: str = ""
+) -> None:
+    problem = problem and f". {problem}"
+    holds.open_hold(session, study.id, reason, f"sent by {calling_ae}{problem}")
     events.append_event(
-        session, study.id, EventKind.CONFLICT, f"kept aside: {reason}", reason=reason
+        session, study.id, EventKind.CONFLICT, f"kept aside: {reason}{problem}", reason=reason
     )
 
 

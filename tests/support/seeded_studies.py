@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.manifest import read_manifest
-from records.blobs import Blobs
+from records.blobs import Blobs, data_set_sha256
 from records.database.session import unit_of_work
 from records.operations import heartbeats, refusals
 from records.states import FailReason, HoldReason, Priority, Stage
@@ -55,7 +55,7 @@ class StudySeeder:
                     study_date=image.StudyDate,
                     study_description=image.StudyDescription,
                     blob=self.blobs.keep_instance(file),
-                    sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+                    sha256=data_set_sha256(file),
                     size=file.stat().st_size,
                     calling_ae="XRAY1",
                     priority=priority,

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,13 +110,22 @@ class Station:
 
 
 @contextmanager
-def running_station(data_dir: Path, **settings: str) -> Iterator[Station]:
-    """Start a station, wait until every part runs, and end it as Ctrl-C does."""
+def running_station(
+    data_dir: Path, prefix: Sequence[str] = (), **settings: str
+) -> Iterator[Station]:
+    """Start a station, wait until every part runs, and end it as Ctrl-C does.
+
+    Args:
+        data_dir: The data folder.
+        prefix: Words before the command, of a program that becomes it.
+        settings: Settings by name, in capitals.
+    """
     env = os.environ | {f"NIGHTDRAFT_{k}": v for k, v in (FAST_SETTINGS | settings).items()}
     env |= {"NIGHTDRAFT_DATA_DIR": str(data_dir)}
+    command = [sys.executable, "-m", "nightdraft", "station"]
     with (data_dir / f"station-{uuid.uuid4().hex[:6]}.out").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "nightdraft", "station", "--logs", str(data_dir / "logs")],
+            [*prefix, *command, "--logs", str(data_dir / "logs")],
             env=env,
             stdout=output,
             stderr=subprocess.STDOUT,
