@@ -53,9 +53,11 @@ $(VENV)/.ready-to-test: $(VENV)/.ready-to-run
 demo: $(VENV)/.ready-to-run ## Two dozen studies, drafted before your eyes; Ctrl-C ends it
 	@$(BIN)/nightdraft demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(FILMS),--films "$(FILMS)")
 
+# Each worker has servers of its own, and one thread for the model: make test WORKERS=4 on more cores.
+WORKERS ?= 2
 .PHONY: test
 test: $(VENV)/.ready-to-test lint-code ## Set up, then pass every check and test
-	$(BIN)/pytest -q $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n $(WORKERS) --dist loadfile $(TESTS)
 
 # No server, no training, no browser: what to run before each commit. Under two minutes on two cores.
 .PHONY: test-fast
