@@ -8,6 +8,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from records.database.session import sentence_of
+from records.errors import DatabaseDown
 
 LOCK_TIMEOUT = "10s"
 """How long a migration waits for a table that is busy; then it fails and nothing is changed."""
@@ -30,8 +34,16 @@ def upgrade(engine: Engine | None = None, revision: str = "head") -> None:
     """Bring the database to a revision; nothing happens where it is there already.
 
     Tables are analysed afterwards (env.py): an index of a new kind has no statistics.
+
+    Raises:
+        DatabaseDown: PostgreSQL did not answer, or ended a statement; nothing is changed.
     """
-    command.upgrade(alembic_config(engine), revision)
+    try:
+        command.upgrade(alembic_config(engine), revision)
+    except (OperationalError, InterfaceError) as error:
+        is_busy = getattr(error.orig, "pgcode", None) == "55P03"
+        reason = f"a table was busy for {LOCK_TIMEOUT}" if is_busy else sentence_of(error)
+        raise DatabaseDown(f"the tables could not be brought up to date: {reason}") from error
 
 
 def new_id(connection: Connection) -> str:

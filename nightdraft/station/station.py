@@ -34,7 +34,7 @@ from nightdraft.station.supervisor import (
 )
 from nightdraft.station.waits import DISK, WAITS, Waits, WaitWatch
 from nightdraft.station.wheels import free_port
-from records.errors import DiskFull, NightdraftError, PartError, safe_text
+from records.errors import DatabaseDown, DiskFull, NightdraftError, PartError, safe_text
 from records.settings import ADDRESSES, Settings, read_settings
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -109,7 +109,11 @@ def run_station(
         if servers is not None:
             running = ", ".join(f"{name} {pid}" for name, pid in servers.pids().items())
             log(f"servers: {running}, under {settings.data_dir}")
-        _migrate(addresses["database_url"], servers, stop_requested)
+        embedded = None if settings.database_url else servers
+        migrate_tables(addresses["database_url"], embedded, waits, stop_requested)
+        if stop_requested():
+            log("ended before all was ready; nothing is left running")
+            return
         env = os.environ | {
             f"NIGHTDRAFT_{name.upper()}": str(value)
             for name, value in (addresses | ports | {"data_dir": settings.data_dir}).items()
@@ -350,15 +354,24 @@ def _start_servers(
         return None
 
 
-def _migrate(
-    database_url: str, servers: EmbeddedServers | None, stop_requested: Callable[[], bool]
+def migrate_tables(
+    database_url: str,
+    servers: EmbeddedServers | None,
+    waits: Waits,
+    stop_requested: Callable[[], bool],
 ) -> None:
     """Bring the tables up to date; from now on this process's settings name the database, too.
 
-    An embedded server that dies meanwhile is started again, and the migration with it.
-    """
-    from sqlalchemy.exc import DBAPIError
+    Args:
+        database_url: The database.
+        servers: The embedded servers, where it is theirs: one that dies or hangs meanwhile is
+            waited for, and the migration begins again.
+        waits: Where that is noted.
+        stop_requested: Whether the station is to end.
 
+    Raises:
+        DatabaseDown: A server of somebody else does not answer.
+    """
     import migrations
     from records.database.session import engine, forget_engine
     from records.settings import settings
@@ -366,14 +379,18 @@ def _migrate(
     os.environ["NIGHTDRAFT_DATABASE_URL"] = database_url
     settings.cache_clear()
     forget_engine()
-    while True:
+    while not stop_requested():
         try:
             migrations.upgrade(engine())
-            return
-        except DBAPIError as error:
-            if servers is None or not error.connection_invalidated or stop_requested():
+        except DatabaseDown as error:
+            if servers is None:
                 raise
-            servers.restart_dead()
+            waits.begin("PostgreSQL", str(error))
+            time.sleep(POLL_SECONDS)
+            servers.keep_running()
+        else:
+            waits.end("PostgreSQL")
+            return
 
 
 def _write_addresses(file: Path, content: dict[str, object]) -> None:

@@ -112,7 +112,7 @@ def unit_of_work() -> Iterator[Session]:
         with session.begin():
             yield session
     except (OperationalError, InterfaceError) as error:
-        raise DatabaseDown(_sentence(error)) from None
+        raise DatabaseDown(sentence_of(error)) from None
     except TimeoutError:
         raise DatabaseDown(
             "PostgreSQL does not answer (all connections of this process are in use)"
@@ -136,7 +136,7 @@ def interval(seconds: float) -> ColumnElement[Any]:
     return func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
-def _sentence(error: DBAPIError) -> str:
+def sentence_of(error: DBAPIError) -> str:
     """What an operational error means; a server that ended a statement did answer."""
     code = getattr(error.orig, "pgcode", None)
     if code == "57014":

@@ -19,9 +19,11 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
+from nightdraft.station.checks import check_migrations
 from nightdraft.station.child import StationProcess
-from nightdraft.station.station import PARTS
-from nightdraft.station.waits import read_waits
+from nightdraft.station.embedded import EmbeddedServers
+from nightdraft.station.station import PARTS, migrate_tables
+from nightdraft.station.waits import Waits, read_waits
 from tests.support.disks import fill_disk, small_disk
 from tests.support.paths import ROOT
 from tests.support.waiting import eventually
@@ -199,3 +201,25 @@ def test_two_listeners_share_the_port(folder: Path) -> None:
         assert sum(counts) == 16
         assert min(counts) > 0
         assert "listener 1: starting" in (station.log_dir / "station.log").read_text()
+
+
+def test_a_start_waits_for_a_server_that_hangs_while_the_tables_are_made(
+    servers: EmbeddedServers, empty_database: str
+) -> None:
+    postmaster = psutil.Process(servers.pids()["postgres"])
+    lines: list[str] = []
+
+    def log(line: str) -> None:
+        lines.append(line)
+        postmaster.resume()
+
+    postmaster.suspend()
+    try:
+        migrate_tables(empty_database, servers, Waits(None, log), lambda: False)
+    finally:
+        postmaster.resume()
+    assert [line.partition(":")[0] for line in lines] == [
+        "waiting for PostgreSQL",
+        "PostgreSQL is there again; the station goes on",
+    ]
+    assert check_migrations()
