@@ -159,7 +159,7 @@ def recipe_manifest(
     """The manifest of a network before it is scored."""
     return Manifest(
         name="phantoms",
-        version="3",
+        version="4",
         base_model="none: trained from random weights",
         base_revision="",
         template=TEMPLATE,

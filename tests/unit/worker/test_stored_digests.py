@@ -73,7 +73,7 @@ def test_the_same_inputs_have_the_digest_that_rows_hold(
 
 
 def test_the_shipped_bundle_has_the_digest_that_rows_hold() -> None:
-    digest = "7eabd9ebf5a4c3122d8d3fcfd6c6e4a06ded00ef2d21710a40df5ab6e1f988e9"
+    digest = "da031a1ea6f2a48b6122f7d09cea3edba71cd445ce6d5b66f6fb869b9acae636"
     assert read_manifest("demo").digest == digest
 
 

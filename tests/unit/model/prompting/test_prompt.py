@@ -195,7 +195,7 @@ def test_a_bundle_is_served_with_a_template_that_it_was_trained_with() -> None:
     two_templates = manifest(templates=("none",))
     assert choose_template(two_templates) == "context"
     assert choose_template(two_templates, "none") == "none"
-    with pytest.raises(TemplateError, match=r"phantoms 3.* not trained with .*'none'.*'context'"):
+    with pytest.raises(TemplateError, match=r"phantoms 4.* not trained with .*'none'.*'context'"):
         choose_template(manifest(templates=()), "none")
     with pytest.raises(BundleError, match="there is no template 'poem'"):
         choose_template(manifest(template="poem"))
