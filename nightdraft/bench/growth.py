@@ -26,7 +26,7 @@ from nightdraft.bench.growth_fill import fill
 from nightdraft.bench.growth_operations import Operation, list_operations
 from nightdraft.bench.machine import machine_facts
 from nightdraft.station.embedded import EmbeddedServers
-from records.database.session import engine, forget_engine, unit_of_work
+from records.database.session import engine, forget_engine, unit_of_work, wait_without_limit
 from records.settings import settings
 from records.states import WARNING
 
@@ -167,6 +167,7 @@ def _processor_seconds(backend: int) -> float:
 def _vacuum() -> None:
     """What autovacuum would do in a while: statistics, and the map of what all may see."""
     with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        wait_without_limit(connection)
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("VACUUM (ANALYZE)"))
     engine().dispose()

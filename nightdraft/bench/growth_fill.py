@@ -9,6 +9,8 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from records.database.session import wait_without_limit
+
 SHARES = {
     "DRAFTED": 30,
     "WAITING": 30,
@@ -146,6 +148,7 @@ def fill(session: Session, studies: int, warning: str) -> None:
         studies: how many.
         warning: the line with which a draft begins.
     """
+    wait_without_limit(session.connection())  # one statement may insert ten million rows
     for setting in (
         "statement_timeout = 0",
         "maintenance_work_mem = '1GB'",

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from api.health import SystemCollector
 from api.studies import count_studies, load_study
-from records.database.session import unit_of_work
+from records.database.session import unit_of_work, wait_without_limit
 from records.operations import overview, refusals
 from records.settings import settings
 from records.states import Decision, HoldReason, Priority, Stage, VisibleState
@@ -138,14 +138,14 @@ def _bad_situations(many: int) -> list[Operation]:
 
     def make(situation: str) -> Callable[[Session], object]:
         def change(session: Session) -> None:
-            session.execute(text("SET LOCAL statement_timeout = 0"))
+            _lift_time_limits(session)
             session.execute(text(first), {"many": many})
             session.execute(text(situation))
 
         return change
 
     def undo(session: Session) -> None:
-        session.execute(text("SET LOCAL statement_timeout = 0"))
+        _lift_time_limits(session)
         session.execute(text("DELETE FROM holds WHERE detail = 'bench'"))
         session.execute(
             text(
@@ -164,6 +164,12 @@ def _bad_situations(many: int) -> list[Operation]:
         )
         for name, situation in situations.items()
     ]
+
+
+def _lift_time_limits(session: Session) -> None:
+    """Let what makes a situation, which is not timed, take as long as it does."""
+    wait_without_limit(session.connection())
+    session.execute(text("SET LOCAL statement_timeout = 0"))
 
 
 def _numbers_and_lists(studies_there: int) -> list[Operation]:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import io
 import os
 
+import pytest
 from rich.console import Console
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from nightdraft.bench import growth
+from nightdraft.bench.growth_fill import fill
 from nightdraft.cli.main import app
+from records.database.session import unit_of_work
+from records.states import WARNING
 
 
 def test_every_operation_is_timed_on_a_database_of_its_own() -> None:
@@ -19,6 +24,16 @@ def test_every_operation_is_timed_on_a_database_of_its_own() -> None:
     assert size["studies"] == 2000
     assert len(size["operations"]) > 45
     assert all(figure["ms"] > 0 for figure in size["operations"].values())
+
+
+@pytest.mark.usefixtures("database", "data_dir")
+def test_a_fill_may_wait_longer_for_an_answer_than_a_transaction_of_the_product() -> None:
+    # Ten million rows take minutes; the limit of a worker's transaction once ended the bench there.
+    with unit_of_work() as session:
+        connection = session.connection()
+        connection.connection.dbapi_connection.answer_seconds = 0.1
+        fill(session, 100, WARNING)
+        assert session.scalar(text("SELECT pg_sleep(1.5) IS NOT NULL"))
 
 
 def figures(ms: float, processor_ms: float) -> dict[str, float]:
