@@ -51,22 +51,6 @@ SELECT n, uuidv7() AS study_id, uuidv7() AS request_id, uuidv7() AS series_id,
 FROM generate_series(1, :studies) AS n
 """
 
-_REQUESTS = """
-INSERT INTO draft_requests (id, study_id, revision, priority, state, reason, prepared_blob,
-    inputs_digest, preprocessing_digest, created_at, changed_at)
-SELECT request_id, study_id, 1, 2, listed.state,
-    CASE listed.state WHEN 'SKIPPED' THEN 'not_chest' WHEN 'FAILED' THEN 'UNREADABLE'
-        ELSE '' END,
-    CASE WHEN listed.state IN ('PREPARED', 'DRAFTED') THEN 'prepared/' || request_id END,
-    CASE WHEN listed.state IN ('PREPARED', 'DRAFTED') THEN lpad(n::text, 64, '0') END,
-    CASE WHEN listed.state IN ('PREPARED', 'DRAFTED') THEN 'preprocessing' END,
-    at, at
-FROM seed
-CROSS JOIN LATERAL (SELECT CASE seed.state WHEN 'HELD' THEN 'WAITING' ELSE seed.state END)
-    AS listed (state)
-WHERE seed.state <> 'RECEIVING' ORDER BY n
-"""
-
 _FILL = (
     """
     INSERT INTO studies (id, study_instance_uid, patient_id, patient_id_issuer, patient_name,
@@ -96,7 +80,23 @@ _FILL = (
     INSERT INTO holds (study_id, reason, detail, opened_at)
     SELECT study_id, 'AGE_UNKNOWN', 'no birth date', at FROM seed WHERE state = 'HELD' ORDER BY n
     """,
-    _REQUESTS,
+    # `claimable` as the trigger would keep it. The trigger itself reads the holds of every study,
+    # which have no index during the fill.
+    """
+    INSERT INTO draft_requests (id, study_id, revision, priority, state, claimable, reason,
+        prepared_blob, inputs_digest, preprocessing_digest, created_at, changed_at)
+    SELECT request_id, study_id, 1, 2, listed.state, seed.state IN ('WAITING', 'PREPARED'),
+        CASE listed.state WHEN 'SKIPPED' THEN 'not_chest' WHEN 'FAILED' THEN 'UNREADABLE'
+            ELSE '' END,
+        CASE WHEN listed.state IN ('PREPARED', 'DRAFTED') THEN 'prepared/' || request_id END,
+        CASE WHEN listed.state IN ('PREPARED', 'DRAFTED') THEN lpad(n::text, 64, '0') END,
+        CASE WHEN listed.state IN ('PREPARED', 'DRAFTED') THEN 'preprocessing' END,
+        at, at
+    FROM seed
+    CROSS JOIN LATERAL (SELECT CASE seed.state WHEN 'HELD' THEN 'WAITING' ELSE seed.state END)
+        AS listed (state)
+    WHERE seed.state <> 'RECEIVING' ORDER BY n
+    """,
     """
     UPDATE studies SET request_id = seed.request_id, completed_at = at
     FROM seed WHERE seed.study_id = studies.id AND seed.state <> 'RECEIVING'
@@ -154,6 +154,7 @@ def fill(session: Session, studies: int, warning: str) -> None:
         "maintenance_work_mem = '1GB'",
         "work_mem = '256MB'",
         "synchronous_commit = off",
+        "session_replication_role = replica",  # the triggers would do each row's work once more
     ):
         session.execute(text(f"SET LOCAL {setting}"))
     indexes = session.execute(_INDEXES, {"tables": list(TABLES)}).all()
@@ -170,9 +171,6 @@ def fill(session: Session, studies: int, warning: str) -> None:
         },
     )
     for statement in _FILL:
-        # The database itself keeps whether a request can be claimed.
-        role = "origin" if statement is _REQUESTS else "replica"
-        session.execute(text(f"SET LOCAL session_replication_role = {role}"))
         values = {"warning": warning} if ":warning" in statement else {}
         session.execute(text(statement), values)
     for _, definition in indexes:

@@ -36,6 +36,20 @@ def test_a_fill_may_wait_longer_for_an_answer_than_a_transaction_of_the_product(
         assert session.scalar(text("SELECT pg_sleep(1.5) IS NOT NULL"))
 
 
+@pytest.mark.usefixtures("database", "data_dir")
+def test_a_fill_keeps_whether_a_request_can_be_claimed_as_the_database_does() -> None:
+    with unit_of_work() as session:
+        fill(session, 300, WARNING)
+        count = text(
+            "SELECT count(*) FILTER (WHERE claimable),"
+            " count(*) FILTER (WHERE claimable <> request_is_claimable(draft_requests))"
+            " FROM draft_requests"
+        )
+        claimable, wrong = session.execute(count).one()
+    assert claimable > 0
+    assert wrong == 0
+
+
 def figures(ms: float, processor_ms: float) -> dict[str, float]:
     return {"ms": ms, "processor_ms": processor_ms}
 
