@@ -27,7 +27,7 @@ from records.states import (
     Decision,
     HoldReason,
 )
-from records.workflow import film_decisions, holds
+from records.workflow import film_decisions, hold_decisions, holds
 
 router = APIRouter(prefix="/api", tags=["holds"])
 
@@ -82,7 +82,7 @@ def describe(session: Session, rows: Sequence[Hold]) -> list[OpenHold]:
 
 def decide_many(session: Session, decision: BulkDecisionRequest) -> BulkDecisionResult:
     """Decide many holds in the same way; what cannot be decided so stays open."""
-    decided, refused = holds.decide_many(
+    decided, refused = hold_decisions.decide_many(
         session, decision.holds, decision.decision, decision.by, decision.note
     )
     return BulkDecisionResult(

@@ -38,6 +38,7 @@ from records.workflow import (
     corrections,
     drafts,
     events,
+    hold_decisions,
     holds,
     rejections,
     requests,
@@ -119,7 +120,9 @@ def decide(session: Session, uid: str, decision: DecisionRequest) -> None:
             nothing is decided.
     """
     id_ = studies.get_by_uid(session, uid).id
-    holds.decide(session, id_, decision.decision, decision.by, decision.note, decision.holds)
+    hold_decisions.decide(
+        session, id_, decision.decision, decision.by, decision.note, decision.holds
+    )
 
 
 def withdraw(session: Session, uid: str, withdrawal: WithdrawalRequest) -> None:

@@ -217,7 +217,7 @@ HOLD_SENTENCES: dict[HoldReason, str] = {
     ),
     HoldReason.REJECTION_UNCLEAR: (
         "A rejection note names films of this study, but it came under another patient or could "
-        "not be read whole. Proceeding leaves the films in the study."
+        "not be read whole. Proceeding leaves the films that still count in the study."
     ),
     HoldReason.SIGNED_REJECTED: (
         "Films of this study were rejected after its report was signed. "
@@ -241,6 +241,7 @@ HOLD_DECISIONS: dict[HoldReason, tuple[Decision, ...]] = {
     HoldReason.CONFLICTING_BYTES: (Decision.TAKE_NEW, Decision.SPLIT),
     HoldReason.MOVED_HERE: (Decision.TAKE_NEW, Decision.KEEP_BOTH),
     HoldReason.MOVED_AWAY: (Decision.TAKE_NEW, Decision.KEEP_BOTH),
+    HoldReason.REJECTION_UNCLEAR: (Decision.TAKE_NEW,),
 }
 """What a person may decide about a hold besides PROCEED and CANCEL, which every hold has."""
 
@@ -257,6 +258,8 @@ DECISION_LABELS: dict[tuple[HoldReason, Decision], str] = {
     (HoldReason.MOVED_AWAY, Decision.PROCEED): "Keep the old: it stays here",
     (HoldReason.MOVED_AWAY, Decision.TAKE_NEW): "Give it to the other study",
     (HoldReason.MOVED_AWAY, Decision.KEEP_BOTH): "Keep both: it counts in both studies",
+    (HoldReason.REJECTION_UNCLEAR, Decision.PROCEED): "Keep the films, and ignore the note",
+    (HoldReason.REJECTION_UNCLEAR, Decision.TAKE_NEW): "Apply the note: its films do not count",
 }
 """The words on a decision's button, for the holds that are about images."""
 

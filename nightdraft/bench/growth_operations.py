@@ -22,6 +22,7 @@ from records.workflow import (
     attempts,
     drafts,
     events,
+    hold_decisions,
     holds,
     leases,
     requests,
@@ -386,7 +387,7 @@ def _hold(study: uuid.UUID) -> None:
 
 def _decide(study: uuid.UUID) -> None:
     with unit_of_work() as session:
-        holds.decide(session, study, Decision.PROCEED, "bench")
+        hold_decisions.decide(session, study, Decision.PROCEED, "bench")
 
 
 def _withdraw(study: uuid.UUID) -> None:

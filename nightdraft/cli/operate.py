@@ -89,7 +89,7 @@ def decide(
     """Answer the open holds of a study, or of all studies for one reason."""
     from records.database.session import unit_of_work
     from records.states import Decision
-    from records.workflow import holds, studies
+    from records.workflow import hold_decisions, holds, studies
 
     name = decision.upper().replace("-", "_")
     if name not in Decision.__members__:
@@ -105,10 +105,12 @@ def decide(
     with unit_of_work() as session:
         if uid == "all":
             seen = [hold.id for hold in holds.list_open(session, _hold_reason(reason))]
-            count, refused = holds.decide_many(session, seen, Decision[name], by.strip(), note)
+            count, refused = hold_decisions.decide_many(
+                session, seen, Decision[name], by.strip(), note
+            )
         else:
             row = studies.get_by_uid(session, uid)
-            count = holds.decide(session, row.id, Decision[name], by.strip(), note)
+            count = hold_decisions.decide(session, row.id, Decision[name], by.strip(), note)
     print(f"{decision.lower()}: {count} hold{'s' if count != 1 else ''} closed")
     for study_id, why in refused:
         print(f"study {study_id} stays held: {why}")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.tables import Hold
-from records.errors import NotAllowed, NotFound
-from records.states import HOLD_DECISIONS, Decision, EndReason, EventKind, HoldReason
-from records.workflow import events, film_decisions, withdrawals
-from records.workflow.withdrawals import lock_study
+from records.states import Decision, EventKind, HoldReason
+from records.workflow import events
 
 
 def open_hold(session: Session, study_id: uuid.UUID, reason: HoldReason, detail: str) -> None:
@@ -28,111 +26,8 @@ def open_hold(session: Session, study_id: uuid.UUID, reason: HoldReason, detail:
         events.append_event(session, study_id, EventKind.HELD, f"{reason}: {detail}", reason=reason)
 
 
-def decide(
-    session: Session,
-    study_id: uuid.UUID,
-    decision: Decision,
-    by: str,
-    note: str = "",
-    hold_ids: Collection[uuid.UUID] | None = None,
-) -> int:
-    """Close open holds of the study as a person decided.
-
-    PROCEED lets the study go on with the objects that are kept. CANCEL ends its request and
-    withdraws its draft, which stays on record and is no longer shown as the study's own. Images
-    that are still coming do not change that; `requests.retry` does. Both close all open holds. The
-    other decisions say which of two films counts, and close the holds that they solve
-    (`HOLD_DECISIONS`); the rest stays open.
-
-    Args:
-        session: the caller's transaction.
-        study_id: the study.
-        decision: what the person decided.
-        by: who decided.
-        note: why.
-        hold_ids: the holds that the person looked at; None takes all. PROCEED and CANCEL need all.
-
-    Returns:
-        How many holds of the study were closed.
-
-    Raises:
-        NotFound: the study has no open hold.
-        NotAllowed: other holds are open than were looked at, or none can be decided so.
-    """
-    for id_ in sorted(_involved(session, study_id)):
-        lock_study(session, id_)
-    study = lock_study(session, study_id)
-    open_holds = _open_holds(session, study_id)
-    if not open_holds and hold_ids is None:
-        raise NotFound("the study has no open hold")
-    chosen = [
-        hold
-        for hold in open_holds
-        if decision in (Decision.PROCEED, Decision.CANCEL)
-        or decision in HOLD_DECISIONS.get(HoldReason(hold.reason), ())
-    ]
-    if hold_ids is not None:
-        seen = set(hold_ids)
-        is_general = decision in (Decision.PROCEED, Decision.CANCEL)
-        if not seen <= {hold.id for hold in open_holds} or (is_general and len(chosen) > len(seen)):
-            raise NotAllowed("the study's open holds are not the ones that were looked at")
-        chosen = [hold for hold in chosen if hold.id in seen]
-    if not chosen:
-        raise NotAllowed(f"no open hold of the study can be decided with {decision}")
-    for hold in chosen:
-        film_decisions.carry_out(session, study, HoldReason(hold.reason), decision, by)
-    for hold in chosen:
-        hold.decision, hold.decided_at = decision, func.now()
-        hold.decided_by, hold.note = by, note
-    session.flush()
-    reasons = ", ".join(hold.reason for hold in chosen)
-    events.append_event(session, study_id, EventKind.DECIDED, f"{decision} by {by}: {reasons}")
-    if decision is Decision.CANCEL:
-        detail = f"held ({reasons}), and cancelled by {by}"
-        withdrawals.cancel(session, study, detail, EndReason.DECIDED)
-    return len(chosen)
-
-
-def decide_many(
-    session: Session, hold_ids: Collection[uuid.UUID], decision: Decision, by: str, note: str = ""
-) -> tuple[int, list[tuple[uuid.UUID, str]]]:
-    """Decide holds of many studies in the same way; what cannot be decided so stays open.
-
-    Args:
-        session: the caller's transaction.
-        hold_ids: the holds that the person looked at.
-        decision: what the person decided.
-        by: who decided.
-        note: why.
-
-    Returns:
-        How many holds were closed, and for each study whose holds stay open its id and the reason.
-    """
-    seen = session.scalars(select(Hold).where(Hold.id.in_(hold_ids), Hold.decision.is_(None))).all()
-    refused = []
-    for study_id in sorted({hold.study_id for hold in seen}):
-        ids = {hold.id for hold in seen if hold.study_id == study_id and hold.decision is None}
-        if not ids:
-            continue  # it was closed with the other study of a moved film
-        try:
-            with session.begin_nested():
-                decide(session, study_id, decision, by, note, ids)
-        except NotAllowed as error:
-            refused.append((study_id, str(error)))
-    for hold in seen:
-        session.refresh(hold)
-    return sum(hold.decision is not None for hold in seen), refused
-
-
-def _involved(session: Session, study_id: uuid.UUID) -> set[uuid.UUID]:
-    """The studies that a decision may change: one of two studies may hold the film that counts."""
-    ids = {study_id}
-    for hold in _open_holds(session, study_id):
-        ids |= film_decisions.involved_studies(session, study_id, HoldReason(hold.reason))
-    return ids
-
-
-def _open_holds(session: Session, study_id: uuid.UUID) -> Sequence[Hold]:
+def list_open_of_study(session: Session, study_id: uuid.UUID) -> Sequence[Hold]:
+    """The study's open holds, oldest first."""
     return session.scalars(
         select(Hold)
         .where(Hold.study_id == study_id, Hold.decision.is_(None))

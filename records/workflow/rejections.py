@@ -20,6 +20,7 @@ from records.database.tables import Instance, Rejection, Study
 from records.errors import NotAllowed
 from records.states import (
     REJECTION_SENTENCES,
+    Decision,
     EndReason,
     EventKind,
     HoldReason,
@@ -152,6 +153,42 @@ def find_standing(
             )
     session.flush()
     return None
+
+
+def settle_unclear(session: Session, study: Study, decision: Decision, by: str) -> None:
+    """Do what a person decided about notes that came under another patient.
+
+    TAKE_NEW applies the notes as if they had come under the study's own patient. PROCEED ends
+    them, so that the films are not asked about once more when they come again. CANCEL leaves both.
+
+    Args:
+        session: the caller's transaction.
+        study: the study whose films the notes name, locked.
+        decision: what the person decided.
+        by: who decided.
+
+    Raises:
+        NotAllowed: TAKE_NEW, and no note names a film that still counts.
+    """
+    counting = {film.sop_instance_uid for film in _films(session, study.id, InstanceState.KEPT)}
+    standing = [
+        rejection
+        for rejection in list_by_study(session, study.study_instance_uid)
+        if rejection.ended_at is None and rejection.sop_instance_uid in counting
+    ]
+    if decision is Decision.PROCEED:
+        for rejection in standing:
+            rejection.ended_at, rejection.ended_by = func.clock_timestamp(), by
+    elif decision is Decision.TAKE_NEW:
+        if not standing:
+            raise NotAllowed("the rejection note names no film of the study that still counts")
+        by_reason: dict[RejectionReason, list[str]] = defaultdict(list)
+        for rejection in standing:
+            rejection.patient = asdict(Patient.of_study(study))
+            by_reason[RejectionReason(rejection.reason)].append(rejection.sop_instance_uid)
+        for reason, uids in by_reason.items():
+            _reject(session, study, uids, reason)
+    session.flush()
 
 
 def reinstate(session: Session, study_id: uuid.UUID, by: str, note: str = "") -> int:

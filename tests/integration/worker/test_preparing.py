@@ -24,7 +24,7 @@ from records.states import (
     Stage,
     VisibleState,
 )
-from records.workflow import events, holds, rejections, studies, worklist
+from records.workflow import events, hold_decisions, holds, rejections, studies, worklist
 from records.workflow.rejections import RejectionNote
 from records.workflow.studies import Patient
 from tests.support.dicom_images import change_coding, enlarge
@@ -209,7 +209,7 @@ def test_what_the_headers_leave_open_opens_one_hold():
     with unit_of_work() as session:
         (hold,) = holds.list_by_study(session, study)
         assert hold.reason == HoldReason.CHEST_UNKNOWN
-        holds.decide(session, study, Decision.PROCEED, "a reader")
+        hold_decisions.decide(session, study, Decision.PROCEED, "a reader")
     assert prepare() == 1
     assert visible_state(study) is PREPARED
     assert "Body part not certain for every film." in request_of(study).provenance["notes"]
@@ -424,7 +424,7 @@ def test_a_film_that_shows_nothing_waits_for_a_person_and_its_picture_is_kept():
         assert hold.reason == HoldReason.IMAGE_EMPTY
         (instance,) = studies.list_instances(session, study, InstanceState.KEPT)
         assert (blobs.read_picture(instance.blob) or b"")[:2] == b"\xff\xd8"
-        holds.decide(session, study, Decision.PROCEED, "Dr. Roe")
+        hold_decisions.decide(session, study, Decision.PROCEED, "Dr. Roe")
     assert prepare() == 1
     assert "A film of the study shows nothing." in request_of(study).provenance["notes"]
     blobs.remove(instance.blob)

@@ -10,7 +10,7 @@ from intake.dicom import rejection_note
 from intake.dicom.filing import ObjectRefused
 from records.database.session import unit_of_work
 from records.states import Decision, HoldReason, InstanceState, VisibleState
-from records.workflow import holds, rejections, studies, worklist
+from records.workflow import hold_decisions, rejections, studies, worklist
 from records.workflow.studies import Outcome
 from tests.support.dicom_senders import make_image
 from tests.support.filed_objects import file_dataset, file_sample, make_note
@@ -67,7 +67,7 @@ def test_the_sample_of_a_moved_film_is_taken_by_a_decision(samples):
     wrong = file_sample(folder / "1_wrong.dcm").study_id
     right = file_sample(folder / "2_right.dcm").study_id
     with unit_of_work() as session:
-        holds.decide(session, right, Decision.TAKE_NEW, "Dr. Roe")
+        hold_decisions.decide(session, right, Decision.TAKE_NEW, "Dr. Roe")
         rows = {study: worklist.read_row(session, study) for study in (wrong, right)}
     assert (rows[wrong].image_count, rows[right].image_count) == (0, 1)
     assert rows[wrong].hold_reasons == rows[right].hold_reasons == ()

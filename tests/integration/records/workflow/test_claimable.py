@@ -8,7 +8,7 @@ from sqlalchemy import event, text
 from records.database.session import engine, unit_of_work
 from records.database.tables import Study
 from records.states import Decision, FailReason, HoldReason, Stage
-from records.workflow import attempts, drafts, holds, leases, requests, studies
+from records.workflow import attempts, drafts, hold_decisions, holds, leases, requests, studies
 from tests.support.registered_studies import (
     OTHER_PATIENT,
     claim,
@@ -58,7 +58,9 @@ def test_it_equals_what_the_rows_say_whatever_is_done(seed):
         with unit_of_work() as session:
             study = studies.get_by_uid(session, uid)
             if [hold for hold in holds.list_by_study(session, study.id) if not hold.decision]:
-                holds.decide(session, study.id, order.choice(list(Decision)[:2]), "a reader")
+                hold_decisions.decide(
+                    session, study.id, order.choice(list(Decision)[:2]), "a reader"
+                )
 
     def work(uid):
         stage = order.choice(list(Stage))

@@ -17,6 +17,7 @@ from records.workflow import (
     corrections,
     events,
     film_decisions,
+    hold_decisions,
     holds,
     rejections,
     studies,
@@ -62,7 +63,7 @@ def states_of(study_id):
 
 def decide(study_id, decision, **more):
     with unit_of_work() as session:
-        return holds.decide(session, study_id, decision, "Dr. Roe", **more)
+        return hold_decisions.decide(session, study_id, decision, "Dr. Roe", **more)
 
 
 def study_of(uid):

@@ -14,7 +14,16 @@ from records.errors import NightdraftError
 from records.operations import refusals
 from records.operations.overview import MOVING
 from records.states import Decision, FailReason, HoldReason, Stage, TallyKind, VisibleState
-from records.workflow import attempts, holds, leases, requests, studies, tallies, worklist
+from records.workflow import (
+    attempts,
+    hold_decisions,
+    holds,
+    leases,
+    requests,
+    studies,
+    tallies,
+    worklist,
+)
 from records.workflow.studies import Patient
 from tests.support.registered_studies import (
     claim,
@@ -148,7 +157,7 @@ class Operations:
                 select(Hold.study_id).where(Hold.decision.is_(None)).order_by(Hold.opened_at)
             ).all()
             decision = self.random.choice(list(Decision))
-            holds.decide(session, self.random.choice(open_ids), decision, "Dr. Roe")
+            hold_decisions.decide(session, self.random.choice(open_ids), decision, "Dr. Roe")
 
     def retry(self):
         with unit_of_work() as session:

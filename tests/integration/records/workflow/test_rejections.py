@@ -13,7 +13,16 @@ from records.states import (
     Stage,
     VisibleState,
 )
-from records.workflow import events, holds, rejections, reviews, studies, withdrawals, worklist
+from records.workflow import (
+    events,
+    hold_decisions,
+    holds,
+    rejections,
+    reviews,
+    studies,
+    withdrawals,
+    worklist,
+)
 from records.workflow.rejections import RejectionNote
 from records.workflow.studies import Outcome
 from tests.support.registered_studies import (
@@ -159,6 +168,42 @@ def test_a_note_of_another_patient_rejects_nothing_and_asks(order):
     assert HoldReason.REJECTION_UNCLEAR in row_of(study_id).hold_reasons
 
 
+def test_a_person_applies_a_note_of_another_patient():
+    (study_id,) = complete(film(), film(SECOND))
+    draft_all()
+    register(new_note(FILM, study="1.2.3", patient=OTHER_PATIENT))
+    with unit_of_work() as session:
+        assert hold_decisions.decide(session, study_id, Decision.TAKE_NEW, "Dr. Roe") == 1
+    assert (FILM, InstanceState.REJECTED) in states_of(study_id)
+    assert (SECOND, InstanceState.KEPT) in states_of(study_id)
+    row = row_of(study_id)
+    assert (row.revision, row.draft_id, row.hold_reasons) == (2, None, ())  # a new draft is made
+    register(film())
+    assert (FILM, InstanceState.KEPT) not in states_of(study_id)
+    assert row_of(study_id).hold_reasons == ()
+
+
+def test_a_person_ignores_a_note_of_another_patient():
+    (study_id,) = complete(film())
+    (draft,) = draft_all()
+    register(new_note(FILM, study="1.2.3", patient=OTHER_PATIENT))
+    with unit_of_work() as session:
+        assert hold_decisions.decide(session, study_id, Decision.PROCEED, "Dr. Roe") == 1
+        (rejection,) = rejections.list_by_study(session, "1.2.3")
+        assert rejection.ended_by == "Dr. Roe"
+    # Nobody is asked once more when the film or the note comes again.
+    register(film(), new_note(FILM, study="1.2.3", patient=OTHER_PATIENT))
+    row = row_of(study_id)
+    assert (row.draft_id, row.hold_reasons) == (draft, ())
+
+
+def test_a_note_that_names_no_film_that_counts_cannot_be_applied():
+    (study_id,) = complete(film(), film(SECOND), new_note(FILM, whole=False))
+    with unit_of_work() as session, pytest.raises(NotAllowed, match="no film"):
+        hold_decisions.decide(session, study_id, Decision.TAKE_NEW, "Dr. Roe")
+    assert row_of(study_id).hold_reasons == (HoldReason.REJECTION_UNCLEAR,)
+
+
 def test_a_note_that_was_not_read_whole_asks():
     (study_id,) = complete(film(), film(SECOND), new_note(FILM, whole=False))
     assert row_of(study_id).hold_reasons == (HoldReason.REJECTION_UNCLEAR,)
@@ -207,7 +252,7 @@ def test_a_signed_report_is_not_touched_and_a_person_is_asked():
     with unit_of_work() as session:
         with pytest.raises(NotAllowed, match="signed"):
             withdrawals.withdraw(session, study_id, "a reader", "why")
-        holds.decide(session, study_id, Decision.PROCEED, "a reader")
+        hold_decisions.decide(session, study_id, Decision.PROCEED, "a reader")
     assert row_of(study_id).draft_id == draft
 
 

@@ -17,7 +17,17 @@ from records.states import (
     Stage,
     VisibleState,
 )
-from records.workflow import attempts, drafts, events, holds, leases, requests, studies, worklist
+from records.workflow import (
+    attempts,
+    drafts,
+    events,
+    hold_decisions,
+    holds,
+    leases,
+    requests,
+    studies,
+    worklist,
+)
 from tests.support.registered_studies import (
     claim,
     complete,
@@ -202,7 +212,7 @@ def test_an_open_hold_stops_claims_and_a_person_lets_them_go_on():
         holds.open_hold(session, study_id, HoldReason.CHEST_UNKNOWN, "asked twice")
     assert claim() == []
     with unit_of_work() as session:
-        assert holds.decide(session, study_id, Decision.PROCEED, "a reader") == 1
+        assert hold_decisions.decide(session, study_id, Decision.PROCEED, "a reader") == 1
         assert holds.approved_reasons(session, study_id) == {HoldReason.CHEST_UNKNOWN}
     assert len(claim()) == 1
 
@@ -212,7 +222,7 @@ def test_a_person_cancels_a_held_study():
     with unit_of_work() as session:
         holds.open_hold(session, study_id, HoldReason.CHEST_UNKNOWN, "no evidence")
     with unit_of_work() as session:
-        holds.decide(session, study_id, Decision.CANCEL, "a reader")
+        hold_decisions.decide(session, study_id, Decision.CANCEL, "a reader")
     assert state(study_id) is VisibleState.CANCELLED
     assert claim() == []
 
@@ -220,7 +230,7 @@ def test_a_person_cancels_a_held_study():
 def hold_and_cancel(study_id):
     with unit_of_work() as session:
         holds.open_hold(session, study_id, HoldReason.PATIENT_MISMATCH, "another patient")
-        holds.decide(session, study_id, Decision.CANCEL, "a reader")
+        hold_decisions.decide(session, study_id, Decision.CANCEL, "a reader")
 
 
 def close():
@@ -259,7 +269,7 @@ def test_deciding_while_an_image_is_filed_does_not_lock_both_out():
 
     def decide():
         with unit_of_work() as session:
-            holds.decide(session, study_id, Decision.CANCEL, "a reader")
+            hold_decisions.decide(session, study_id, Decision.CANCEL, "a reader")
 
     def waits():
         with unit_of_work() as session:

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotAllowed, NotFound
 from records.states import WARNING, Decision, EventKind, HoldReason, ReviewDecision, Stage
-from records.workflow import drafts, events, holds, reviews
+from records.workflow import drafts, events, hold_decisions, holds, reviews
 from tests.support.registered_studies import claim, complete, draft_all, new_instance, prepare, save
 from tests.support.waiting import eventually
 
@@ -70,7 +70,7 @@ def request_redraft(study_id):
 
 def decide(study_id, decision):
     with unit_of_work() as session:
-        holds.decide(session, study_id, decision, "someone")
+        hold_decisions.decide(session, study_id, decision, "someone")
 
 
 def test_what_was_signed_is_kept_and_its_draft_stays_unreviewed(study_id, draft_id):
