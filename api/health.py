@@ -241,10 +241,12 @@ class SystemCollector(Collector):
             running[part.part] = running.get(part.part, 0) + 1
         yield _gauge("nightdraft_parts_seen", "Processes seen lately, by part", "part", running)
         yield from _from_draft_workers(parts.running)
-        alarms: dict[str, int] = {}
+        alarms = GaugeMetricFamily(
+            "nightdraft_alarms_open", "Open alarms, by kind and part", labels=["kind", "part"]
+        )
         for alarm in parts.alarms:
-            alarms[alarm.part] = alarms.get(alarm.part, 0) + 1
-        yield _gauge("nightdraft_alarms_open", "Open alarms, by part", "part", alarms)
+            alarms.add_metric([alarm.kind, alarm.part], 1)
+        yield alarms
 
 
 _DRAFT_FAMILIES = {

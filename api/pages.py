@@ -32,6 +32,7 @@ from api.studies import StudyRecord, count_studies, decide, load_study, reinstat
 from records.database.session import unit_of_work
 from records.database.tables import Hold
 from records.operations import overview, refusals
+from records.operations.alarms import runbook_path
 from records.states import Decision, EventKind, HoldReason, InstanceState, VisibleState
 from records.workflow import holds as hold_rows
 from records.workflow import requests, studies, worklist
@@ -97,6 +98,7 @@ def _render_live(query: WorklistQuery) -> tuple[str, str]:
             "matches_shown": MATCHES,
             "refused": sum(refusals.count_by_reason(session).values()),
             "expected_parts": overview.EXPECTED_PARTS,
+            "runbook_path": runbook_path,
         }
     digest = _digest(render("live.html", **values, digest=""))
     return render("live.html", **values, digest=digest), digest
@@ -107,6 +109,12 @@ def show_refusals() -> str:
     """The objects and associations that were refused."""
     with unit_of_work() as session:
         return render("refusals.html", refusals=refusals.list_refusals(session, REFUSALS_SHOWN))
+
+
+@router.get("/runbook")
+def show_runbook() -> str:
+    """What each alarm and each line of `nightdraft doctor` means, and what to do."""
+    return render("runbook.html")
 
 
 async def form_fields(request: Request) -> list[tuple[str, str]]:

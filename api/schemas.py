@@ -9,11 +9,13 @@ import datetime as dt
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
 from model.prompting.prompt import describe_given, read_prior
+from records.alarm_kinds import AlarmKind
 from records.database import tables
 from records.operations import overview
+from records.operations.alarms import runbook_path
 from records.operations.overview import Workload
 from records.states import (
     HOLD_SENTENCES,
@@ -517,11 +519,23 @@ class Part(_FromRow):
 
 
 class Alarm(_FromRow):
-    """Something that a person on call must see."""
+    """Something that a person on call must see: what happened, and what to do.
 
+    kind: a heading of the runbook, to which `runbook` leads. remedy is empty in alarms that were
+    opened by a version that had none.
+    """
+
+    kind: AlarmKind
     part: str
-    sentence: str
+    cause: str
+    remedy: str
     opened_at: dt.datetime
+
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
+    @property
+    def runbook(self) -> str:
+        """The path of the page and heading that says more."""
+        return runbook_path(self.kind)
 
 
 class Parts(BaseModel):

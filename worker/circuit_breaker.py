@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.errors import WorkerSick
 from records.operations import alarms, heartbeats
@@ -89,19 +90,19 @@ class CircuitBreaker:
         if len(self._failed) >= settings().sick_after:
             failed = list(self._failed)
             self._failed.clear()
-            sentence = (
+            cause = (
                 f"The {self._stage} worker failed on {len(failed)} different studies in a row "
                 f"and stopped itself. The last error: {error_text}. {what_follows()}"
             )
             with unit_of_work() as session:
-                trip(session, self._worker, failed, sentence)
-            raise WorkerSick(sentence)
+                trip(session, self._worker, failed, cause)
+            raise WorkerSick(cause)
 
 
-def trip(session: Session, worker: str, failed: Sequence[uuid.UUID], sentence: str) -> None:
+def trip(session: Session, worker: str, failed: Sequence[uuid.UUID], cause: str) -> None:
     """Open the worker's alarm, and give the failed requests their attempt back."""
     attempts.restore_attempts(session, failed, worker)
-    alarms.raise_alarm(session, worker, sentence)
+    alarms.raise_alarm(session, AlarmKind.WORKER_STOPPED, worker, cause)
     logger().error("alarm: the worker is sick", worker=worker, count=len(failed))
 
 
@@ -112,10 +113,9 @@ def forgive_trial(session: Session, worker: str, failed: Sequence[uuid.UUID]) ->
 
 
 def what_follows() -> str:
-    """What happens after an alarm, and what a person can do, as a sentence of the alarm."""
+    """What happens after a worker stopped itself, as sentences of its alarm."""
     seconds = settings().trial_seconds
     trial = f"Every {seconds:.0f} s it tries one study. " if seconds else ""
     return (
-        f"Until a study succeeds there, this machine claims no others; others go on. {trial}"
-        "`nightdraft resume` lets it go on at once."
+        f"{trial}Until a study succeeds there, this machine claims no others; other machines go on."
     )

@@ -14,6 +14,7 @@ from model.support.calibration import ERROR_RATE, Calibration, calibrate
 from model.support.drift import Drift, measure_drift
 from model.support.predicted import PREDICTED
 from model.support.statements import assess, presence_of
+from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from records.operations import alarms
@@ -152,18 +153,17 @@ def look_for_drift(bundle_digest: str, calibration: Calibration) -> dict[str, Dr
         for sender, drift in drifts.items():
             part = f"{ALARM_PREFIX}{sender}"
             if drift.is_significant and part not in already:
-                alarms.raise_alarm(session, part, _sentence(sender, drift))
+                alarms.raise_alarm(session, AlarmKind.FILMS_UNLIKE, part, _cause(sender, drift))
                 logger().warning("films are unlike the calibration's", count=drift.studies)
             elif not drift.is_significant and part in already:
                 alarms.close_alarms(session, part)
     return drifts
 
 
-def _sentence(sender: str, drift: Drift) -> str:
+def _cause(sender: str, drift: Drift) -> str:
     return (
         f"Films from {sender} look unlike those that the model was calibrated on: of its last "
         f"{drift.studies} drafts, {drift.mean:.0%} of the findings are undecided, where "
         f"{drift.expected:.0%} are expected. What the drafts' pages say about support may not hold "
-        "for them. Look at some of these films and drafts; `nightdraft calibrate` makes new "
-        "thresholds from signed reports."
+        "for them."
     )

@@ -25,11 +25,12 @@ from celery.beat import EmbeddedService, Scheduler
 from model.dicom.indication import find_indication
 from records.broker import broker_client
 from records.database.session import database_time, unit_of_work
-from records.errors import SettingsError
+from records.errors import BundleUnusable, SettingsError
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import settings
 from worker import stopping, tasks
 from worker.app import app
+from worker.part_alarms import PartAlarms
 from worker.preparing import served_manifest
 from worker.watchdog import Watchdog
 
@@ -52,7 +53,12 @@ def run_worker(part: Part) -> int:
     Raises:
         PartError, SettingsError: what is missing at the start, in one line.
     """
-    check_requirements(part)
+    try:
+        check_requirements(part)
+    except BundleUnusable as error:
+        tasks.raise_bundle_alarm(part, error)
+        raise
+    tasks.close_bundle_alarm(part)
     stopping.reset()
     processes = settings().prepare_processes or os.cpu_count() or 1
     with warnings.catch_warnings():
@@ -74,6 +80,7 @@ def run_worker(part: Part) -> int:
         part,
         lambda: facts | tasks.heartbeat_facts(),
         seconds=BEAT_SECONDS,
+        after_beat=PartAlarms().settle if part == "sweep" else None,
     )
     watchdog = Watchdog(
         "sweeps",

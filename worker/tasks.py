@@ -14,6 +14,7 @@ from functools import lru_cache
 from model.decoding import Serving
 from model.errors import BundleError, DeviceError
 from model.reporter import Drafter, load_reporter
+from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.errors import BundleUnusable, NightdraftError, WorkerSick, safe_text
 from records.operations import alarms, heartbeats
@@ -40,6 +41,8 @@ paused_until: dict[str, float] = {}
 
 _circuit_breakers = {stage: CircuitBreaker(stage) for stage in Stage}
 _last_sweep_facts: dict[str, int] = {}
+_bundle_failed: set[str] = set()
+"""The parts of this process whose bundle could not be used when they last tried."""
 _pace = Pace()
 
 
@@ -120,6 +123,35 @@ def reporter() -> Drafter:
     return loaded
 
 
+def raise_bundle_alarm(part: str, error: BundleUnusable) -> None:
+    """Open the alarm of a part on this host whose bundle is missing or damaged.
+
+    Raises:
+        DatabaseDown: PostgreSQL does not answer.
+    """
+    _bundle_failed.add(part)
+    with unit_of_work() as session:
+        alarms.raise_alarm(
+            session, AlarmKind.BUNDLE_UNUSABLE, _bundle_alarm_part(part), f"{error}."
+        )
+
+
+def close_bundle_alarm(part: str) -> None:
+    """Close that alarm: the bundle can be used.
+
+    Raises:
+        DatabaseDown: PostgreSQL does not answer.
+    """
+    with unit_of_work() as session:
+        alarms.close_alarms(session, _bundle_alarm_part(part))
+    _bundle_failed.discard(part)
+
+
+def _bundle_alarm_part(part: str) -> str:
+    # Not the worker's own name: an alarm under that one means that the worker stopped itself.
+    return f"bundle of {leases.worker_name(part, heartbeats.this_process())}"
+
+
 class _LoggedProgress:
     """A ProgressCallback that logs each step when it begins, then every few seconds."""
 
@@ -143,16 +175,20 @@ def _run(part: str, work: Callable[[], object], request_id: str = "") -> None:
         return
     try:
         work()
+        if part in _bundle_failed:
+            close_bundle_alarm(part)
     except WorkerSick as error:
         with unit_of_work() as session:
             worker = leases.worker_name(part, heartbeats.this_process())
-            alarms.raise_alarm(session, worker, str(error))
+            alarms.raise_alarm(session, AlarmKind.WORKER_STOPPED, worker, str(error))
         logger().error("the worker stops itself", stage=part, error=safe_text(error))
         stop_worker()
     except DeviceFailed as error:
         logger().error("the worker ends, to start anew", stage=part, error=safe_text(error))
         stop_worker()
     except NightdraftError as error:
+        if isinstance(error, BundleUnusable):
+            raise_bundle_alarm(part, error)
         # Disk, database, Redis or bundle: without a pause each bell would try and fail again.
         paused_until[part] = time.monotonic() + settings().sweep_seconds
         logger().error("a part is down", stage=part, request=request_id, error=safe_text(error))

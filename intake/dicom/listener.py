@@ -51,6 +51,7 @@ from intake.dicom.limits import (
 from intake.dicom.orphans import sweep_orphans
 from intake.dicom.refusal_log import RefusalLog
 from intake.dicom.store_handler import SUCCESS, StoreHandler
+from records.alarm_kinds import AlarmKind
 from records.blobs import Blobs
 from records.database.session import database_time, unit_of_work
 from records.errors import DiskFull, PortInUse, SettingsError, safe_text
@@ -408,10 +409,10 @@ class Listener:
             with unit_of_work() as session:
                 alarms.raise_alarm(
                     session,
+                    AlarmKind.DISK_FULL,
                     PART,
                     f"C-STORE is answered 0xA700: {free_mb} MB are free, and "
-                    f"NIGHTDRAFT_DISK_STOP_MB is {settings.disk_stop_mb}. Make room; "
-                    "receiving goes on by itself.",
+                    f"NIGHTDRAFT_DISK_STOP_MB is {settings.disk_stop_mb}.",
                 )
         elif self._disk_alarm or not self._store_handler.counts:
             # The alarm may also be one that an earlier listener left open.

@@ -28,6 +28,7 @@ from intake.dicom.filing import (
     structure_limits,
 )
 from intake.dicom.limits import RefusalReason
+from records.alarm_kinds import AlarmKind
 from records.blobs import Blobs, data_set_sha256
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, PartError, safe_text
@@ -100,11 +101,9 @@ def sweep_orphans(blobs: Blobs, settings: Settings, *, all_days: bool = False) -
         else:
             alarms.raise_alarm(
                 session,
+                AlarmKind.FILES_UNREGISTERED,
                 ALARM_PART,
-                f"{orphan_count} of {file_count} image files have no row. If the database was "
-                "restored from a backup, `nightdraft blobs orphans --register` gives them their "
-                "rows back. If not, check that NIGHTDRAFT_DATA_DIR and NIGHTDRAFT_DATABASE_URL "
-                "belong together. Nothing was deleted.",
+                f"{orphan_count} of {file_count} image files have no row. Nothing was deleted.",
             )
     registered = [register_orphan(blobs, settings, key) for key in orphans if is_plausible]
     report_set_aside(blobs)
@@ -185,10 +184,10 @@ def report_set_aside(blobs: Blobs) -> None:
         if blobs.list_set_aside():
             alarms.raise_alarm(
                 session,
+                AlarmKind.FILES_SET_ASIDE,
                 ASIDE_ALARM_PART,
                 f"Image files without a row could not be registered and lie in "
-                f"{blobs.lost_and_found}: `nightdraft blobs orphans` lists them. "
-                "Look at them, then register or move them.",
+                f"{blobs.lost_and_found}.",
             )
         else:
             alarms.close_alarms(session, ASIDE_ALARM_PART)

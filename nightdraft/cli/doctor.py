@@ -48,6 +48,22 @@ def run_checks(settings: Settings, part: str | None = None) -> list[CheckResult]
     """
     if part is not None and part not in PARTS:
         raise NotAllowed(f"{part!r} is no part: choose one of {', '.join(PARTS)}")
+    results: list[CheckResult] = []
+    for name, check in list_checks(settings, part).items():
+        database_down = any(result.name == "database" and result.failed for result in results)
+        results.append(
+            CheckResult(name, "not checked, for the database does not answer", warning=True)
+            if database_down and name in _NEED_DATABASE
+            else _run(name, check)
+        )
+    return results
+
+
+def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callable[[], str]]:
+    """The checks of everything or of one part, by the name of their line, in the lines' order.
+
+    Each name is a heading in docs/operate/runbook.md.
+    """
     checks_by_name: dict[str, Callable[[], str]] = {
         "database": partial(checks.check_database, settings)
     }
@@ -71,15 +87,7 @@ def run_checks(settings: Settings, part: str | None = None) -> list[CheckResult]
         checks_by_name["listener answers"] = partial(_listener, settings)
     if part in (None, "api"):
         checks_by_name["pages answer"] = partial(_pages, settings)
-    results: list[CheckResult] = []
-    for name, check in checks_by_name.items():
-        database_down = any(result.name == "database" and result.failed for result in results)
-        results.append(
-            CheckResult(name, "not checked, for the database does not answer", warning=True)
-            if database_down and name in _NEED_DATABASE
-            else _run(name, check)
-        )
-    return results
+    return checks_by_name
 
 
 def render_results(results: list[CheckResult]) -> RenderableType:
@@ -184,9 +192,12 @@ def _alarms() -> str:
     from records.operations import alarms
 
     with unit_of_work() as session:
-        sentences = [f"{alarm.part}: {alarm.sentence.rstrip('.')}" for alarm in alarms.open_alarms(session)]
+        sentences = [
+            f"{alarm.part} ({alarm.kind}): {alarm.cause} {alarm.remedy}".strip()
+            for alarm in alarms.open_alarms(session)
+        ]
     if sentences:
-        raise PartError(f"{'; '.join(sentences)}. Remove the cause, then `nightdraft resume`")
+        raise PartError(" ".join(sentences))
     return "none open"
 
 

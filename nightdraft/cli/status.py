@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from model.dicom.characters import remove_controls
+from records.operations.alarms import runbook_path
 from records.operations.overview import Overview
 from records.operations.scrub import ScrubState
 from records.states import ENDED, WARNING, VisibleState
@@ -45,9 +46,12 @@ def overview_json(overview: Overview) -> dict[str, Any]:
         ],
         "alarms": [
             {
+                "kind": alarm.kind,
                 "part": alarm.part,
-                "sentence": alarm.sentence,
+                "cause": alarm.cause,
+                "remedy": alarm.remedy,
                 "opened_at": alarm.opened_at.isoformat(),
+                "runbook": runbook_path(alarm.kind),
             }
             for alarm in parts.alarms
         ],
@@ -78,7 +82,9 @@ def render_overview(overview: Overview) -> RenderableType:
     lines += [Text(), running if parts.running else Text("no part runs", style="yellow")]
     for alarm in parts.alarms:
         since = _local_time(alarm.opened_at)
-        lines.append(Text(f"ALARM {alarm.part} since {since}: {alarm.sentence}", style="bold red"))
+        head = f"ALARM {alarm.kind}, {alarm.part}, since {since}"
+        lines.append(Text(f"{head}: {alarm.cause}", style="bold red"))
+        lines.append(Text(f"  {alarm.remedy} ({runbook_path(alarm.kind)})", style="red"))
     if overview.refusals:
         listed = ", ".join(f"{reason} {count}" for reason, count in overview.refusals.items())
         lines.append(Text(f"refused by the listener: {listed}", style="yellow"))

@@ -24,6 +24,7 @@ from typing import IO
 from nightdraft.station.processes import ChildProcesses, end_processes
 from nightdraft.station.restarts import CRASH_WINDOW_SECONDS, MAX_RESTART_DELAY, RestartDelay
 from nightdraft.station.waits import Waits
+from records.alarm_kinds import ALARM_REMEDIES, AlarmKind
 from records.errors import NightdraftError, SettingsError
 from records.settings import Settings
 
@@ -190,17 +191,16 @@ class Supervisor:
             self._change_alarm(entry)
 
     def _raise_alarm(self, entry: SupervisedProcess) -> None:
-        sentence = (
+        cause = (
             f"{entry.label} ended {len(entry.delay.deaths)} times within "
-            f"{CRASH_WINDOW_SECONDS:.0f} s: read its last lines above, or in its log; `nightdraft "
-            "doctor` says what to fix. The alarm closes by itself when it has run for "
-            f"{CRASH_WINDOW_SECONDS:.0f} s"
+            f"{CRASH_WINDOW_SECONDS:.0f} s. The alarm closes by itself when it has run for "
+            f"{CRASH_WINDOW_SECONDS:.0f} s."
         )
-        self._log(f"ALARM: {sentence}")
-        self._change_alarm(entry, sentence)
+        self._log(f"ALARM: {cause} {ALARM_REMEDIES[AlarmKind.PART_CRASHING]}")
+        self._change_alarm(entry, cause)
 
-    def _change_alarm(self, entry: SupervisedProcess, sentence: str = "") -> None:
-        """Raise a process's alarm, or close it where the sentence is empty.
+    def _change_alarm(self, entry: SupervisedProcess, cause: str = "") -> None:
+        """Raise a process's alarm, or close it where the cause is empty.
 
         A thread does it: a database that hangs must not keep the supervisor from restarts. An alarm
         that could not be closed is tried again.
@@ -214,8 +214,8 @@ class Supervisor:
         def change() -> None:
             try:
                 with unit_of_work() as session:
-                    if sentence:
-                        alarms.raise_alarm(session, part, sentence)
+                    if cause:
+                        alarms.raise_alarm(session, AlarmKind.PART_CRASHING, part, cause)
                     elif alarms.close_alarms(session, part):
                         self._log(f"{entry.label}: runs well again, its alarm is closed")
             except NightdraftError:

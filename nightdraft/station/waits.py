@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from records.alarm_kinds import AlarmKind
 from records.errors import NightdraftError, safe_text
 
 WAITS = "run/waits.json"
@@ -163,7 +164,9 @@ class WaitWatch:
                     if alarm.part.startswith(_ALARM_PREFIX) and name not in waits:
                         alarms.close_alarms(session, alarm.part)
                 for name, sentence in waits.items():
-                    alarms.raise_alarm(session, f"{_ALARM_PREFIX}{name}", sentence)
+                    cause = f"{sentence[:1].upper()}{sentence[1:].rstrip('.')}."
+                    part = f"{_ALARM_PREFIX}{name}"
+                    alarms.raise_alarm(session, AlarmKind.STATION_WAITS, part, cause)
         except NightdraftError:
             return  # the database is what is waited for; the next look tries again
         self._alarms = set(waits)

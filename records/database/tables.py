@@ -31,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from records.alarm_kinds import AlarmKind
 from records.states import (
     WARNING,
     Damage,
@@ -614,10 +615,11 @@ class Refusal(Base):
 
 
 class Alarm(Base):
-    """A sentence for the person on call. While a worker's is open, it claims nothing but trials."""
+    """What a person on call must see. While a worker's is open, it claims nothing but trials."""
 
     __tablename__ = "alarms"
     __table_args__ = (
+        vocabulary_check("kind", AlarmKind),
         Index(
             "uq_alarms_open",
             "part",
@@ -627,8 +629,10 @@ class Alarm(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    part: Mapped[str]  # a part's name, or stage@host of a worker that stopped itself
-    sentence: Mapped[str]
+    kind: Mapped[str]  # an AlarmKind
+    part: Mapped[str]  # whose alarm it is, or stage@host of a worker that stopped itself
+    cause: Mapped[str]  # what happened, in a sentence
+    remedy: Mapped[str]  # what to do; empty in alarms from before there was a remedy
     opened_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     tried_at: Mapped[dt.datetime | None]  # when a stopped worker last tried a study
     closed_at: Mapped[dt.datetime | None]

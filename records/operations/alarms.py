@@ -1,4 +1,4 @@
-"""Alarms: sentences for the person on call.
+"""Alarms: what happened, to which part, and what a person on call does about it.
 
 A part opens its alarm. A person closes it, or the part itself once its cause is gone. A worker that
 stopped itself has an alarm under its own name, `stage@host`, so that other machines go on.
@@ -12,13 +12,31 @@ from sqlalchemy import ColumnElement, false, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.alarm_kinds import ALARM_REMEDIES, AlarmKind
 from records.database.session import interval
 from records.database.tables import Alarm
 
 
-def raise_alarm(session: Session, part: str, sentence: str) -> None:
-    """Open an alarm of a part; one that is open already stays as it is."""
-    session.execute(insert(Alarm).values(part=part, sentence=sentence).on_conflict_do_nothing())
+def raise_alarm(session: Session, kind: AlarmKind, part: str, cause: str, remedy: str = "") -> None:
+    """Open an alarm of a part; one that is open already stays as it is.
+
+    Args:
+        session: the caller's transaction.
+        kind: what it is about: the heading in the runbook.
+        part: whose alarm it is; a part has one open alarm.
+        cause: what happened, in sentences that name no patient.
+        remedy: what to do, in sentences; left out, those of the kind.
+    """
+    session.execute(
+        insert(Alarm)
+        .values(kind=kind, part=part, cause=cause, remedy=remedy or ALARM_REMEDIES[kind])
+        .on_conflict_do_nothing()
+    )
+
+
+def runbook_path(kind: str) -> str:
+    """Where the runbook says more about a kind of alarms, on the server of the pages."""
+    return f"/runbook#{kind.lower()}"
 
 
 def _is_of(part: str) -> ColumnElement[bool]:

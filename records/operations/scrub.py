@@ -19,6 +19,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.alarm_kinds import AlarmKind
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.database.tables import BlobScrub, Instance
@@ -28,12 +29,6 @@ from records.workflow import damage
 
 ALARM_PART = "films"
 """The part of the alarm that is open while a stored file is damaged."""
-
-ALARM_SENTENCE = (
-    "Stored files are gone or changed on disk: `nightdraft blobs damaged` lists them. When a "
-    "device sends an object again, it is healed and its study goes on; so it does when the file is "
-    "restored from a backup. Check the disk."
-)
 
 _BATCH = 20
 _LEAST_SHARE = 100
@@ -154,7 +149,12 @@ def settle_alarm(session: Session) -> None:
     """Open the alarm where a stored file is damaged, close it where none is."""
     session.flush()
     if damage.count_damaged(session):
-        alarms.raise_alarm(session, ALARM_PART, ALARM_SENTENCE)
+        alarms.raise_alarm(
+            session,
+            AlarmKind.FILES_DAMAGED,
+            ALARM_PART,
+            "Stored files are gone or changed on disk. Their studies are not drafted from them.",
+        )
     else:
         alarms.close_alarms(session, ALARM_PART)
 

@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import _THREADS, make_app
+from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.operations import alarms, heartbeats, refusals
 from records.operations.overview import EXPECTED_PARTS
@@ -95,7 +96,7 @@ def test_metrics_are_the_rows(client, broker, seeder):
     seeder.fail(failed)
     seed_heartbeats("draft")
     with unit_of_work() as session:
-        alarms.raise_alarm(session, "draft", "sick")
+        alarms.raise_alarm(session, AlarmKind.WORKER_STOPPED, "draft@gpu-3", "sick")
         refusals.record_refusal(
             session,
             calling_ae="X",
@@ -115,7 +116,7 @@ def test_metrics_are_the_rows(client, broker, seeder):
         'nightdraft_queue_length{queue="draft"} 0.0',
         'nightdraft_parts_seen{part="draft"} 1.0',
         'nightdraft_parts_seen{part="listener"} 0.0',
-        'nightdraft_alarms_open{part="draft"} 1.0',
+        'nightdraft_alarms_open{kind="WORKER_STOPPED",part="draft@gpu-3"} 1.0',
         'nightdraft_up{part="database"} 1.0',
         'nightdraft_up{part="redis"} 1.0',
     ):

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from api.app import make_app
+from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.operations import alarms, refusals
 from records.settings import settings
@@ -86,11 +87,20 @@ def test_live_answers_only_when_something_changed(client, seeder):
 def test_missing_parts_and_alarms_are_on_top(client, seeder):
     seed_heartbeats("listener", "sweep", "prepare")
     with unit_of_work() as session:
-        alarms.raise_alarm(session, "prepare", "The disk of the worker is failing.")
+        alarms.raise_alarm(
+            session,
+            AlarmKind.WORKER_STOPPED,
+            "prepare",
+            "The disk of the worker is failing.",
+            "Replace the disk.",
+        )
     page = client.get("/").text
     assert "draft is not running" in page
     assert "listener runs" in page
-    assert "The disk of the worker is failing." in page
+    assert "The disk of the worker is failing. Replace the disk." in page
+    (address,) = re.findall(r'href="(/runbook#[^"]*)"', page)
+    path, anchor = address.split("#")
+    assert f'id="{anchor}">WORKER_STOPPED<' in client.get(path).text
 
 
 def test_a_draft_is_shown_under_the_warning_with_all_its_inputs(client, seeder):

@@ -2,6 +2,7 @@
 
 import uuid
 
+from records.alarm_kinds import ALARM_REMEDIES, AlarmKind
 from records.database.session import unit_of_work
 from records.operations import alarms, refusals
 from records.states import (
@@ -284,12 +285,20 @@ def test_refusals_and_parts(client, seeder):
             reason="sop_class",
             sentence="No film.",
         )
-        alarms.raise_alarm(session, "draft", "The worker stopped itself.")
+        alarms.raise_alarm(session, AlarmKind.WORKER_STOPPED, "draft", "The worker stopped itself.")
     (refused,) = client.get("/api/refusals").json()
     assert (refused["calling_ae"], refused["sentence"]) == ("CT1", "No film.")
     parts = client.get("/api/parts").json()
     assert parts["missing"] == ["prepare", "draft"]
-    assert [alarm["sentence"] for alarm in parts["alarms"]] == ["The worker stopped itself."]
+    (alarm,) = parts["alarms"]
+    assert alarm.pop("opened_at")
+    assert alarm == {
+        "kind": "WORKER_STOPPED",
+        "part": "draft",
+        "cause": "The worker stopped itself.",
+        "remedy": ALARM_REMEDIES[AlarmKind.WORKER_STOPPED],
+        "runbook": "/runbook#worker_stopped",
+    }
 
 
 def test_a_change_from_another_site_changes_nothing(client, seeder):

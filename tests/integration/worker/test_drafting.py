@@ -224,7 +224,7 @@ def test_three_different_failing_in_a_row_stop_the_worker_with_all_forgiven():
         assert lease_of(study) is None
     with unit_of_work() as session:
         (alarm,) = alarms.open_alarms(session, "draft")
-        assert "3 different studies" in alarm.sentence
+        assert "3 different studies" in alarm.cause
     # Restarted, it claims nothing until a person has looked.
     assert draft() == 0
     with unit_of_work() as session:

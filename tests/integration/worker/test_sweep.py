@@ -8,6 +8,7 @@ import pytest
 import redis
 from sqlalchemy import text
 
+from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
 from records.errors import BrokerDown
@@ -97,7 +98,7 @@ def test_a_trial_that_kills_its_process_costs_no_attempt_and_the_next_takes_anot
     (first, second) = store_studies(1, 2)
     close_studies()
     with unit_of_work() as session:
-        alarms.raise_alarm(session, "prepare@w", "sick")
+        alarms.raise_alarm(session, AlarmKind.WORKER_STOPPED, "prepare@w", "sick")
         session.execute(text("UPDATE draft_requests SET suspect = true"))
         session.execute(text("UPDATE alarms SET opened_at = now() - interval '1 hour'"))
     with unit_of_work() as session:
@@ -175,7 +176,7 @@ def test_workers_that_die_on_one_study_after_the_other_raise_the_alarm(queue, ni
     with unit_of_work() as session:
         (alarm,) = alarms.open_alarms(session, "prepare")
         rows = [session.get(DraftRequest, session.get(Study, s).request_id) for s in ids]
-    assert "3 different studies" in alarm.sentence
+    assert "3 different studies" in alarm.cause
     assert [row.attempts for row in rows] == [0, 0, 0, 0]
     queue.flushall()
     assert sweep.sweep().rung == 0

@@ -39,7 +39,7 @@ def test_a_full_disk_is_answered_a700_until_there_is_room(listen, data_dir):
 
     def open_alarms():
         with unit_of_work() as session:
-            return [alarm.sentence for alarm in alarms.open_alarms(session, "listener")]
+            return [alarm.cause for alarm in alarms.open_alarms(session, "listener")]
 
     assert "0xA700" in eventually(open_alarms)[0]
     listener.stop()

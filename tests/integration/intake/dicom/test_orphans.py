@@ -67,7 +67,7 @@ def sweep(blobs, **options):
 
 def open_alarm(part):
     with unit_of_work() as session:
-        return [alarm.sentence for alarm in alarms.open_alarms(session, part)]
+        return [f"{alarm.cause} {alarm.remedy}" for alarm in alarms.open_alarms(session, part)]
 
 
 def test_films_that_the_restored_database_does_not_know_are_registered_from_their_files(blobs):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from records.operations import alarms, heartbeats, refusals
@@ -108,12 +109,10 @@ def test_parts_are_seen_while_they_beat():
 
 def test_one_alarm_a_part_until_it_is_closed():
     with unit_of_work() as session:
-        alarms.raise_alarm(session, "draft", "three in a row")
-        alarms.raise_alarm(session, "draft", "again")
+        alarms.raise_alarm(session, AlarmKind.WORKER_STOPPED, "draft", "three in a row")
+        alarms.raise_alarm(session, AlarmKind.WORKER_STOPPED, "draft", "again")
     with unit_of_work() as session:
-        assert [alarm.sentence for alarm in alarms.open_alarms(session, "draft")] == [
-            "three in a row"
-        ]
+        assert [alarm.cause for alarm in alarms.open_alarms(session, "draft")] == ["three in a row"]
         assert alarms.close_alarms(session, "draft") == 1
         assert alarms.open_alarms(session) == []
 

@@ -9,6 +9,7 @@ import json
 from rich.console import Console
 
 from nightdraft.cli.status import overview_json, render_overview
+from records.alarm_kinds import AlarmKind
 from records.database.tables import Alarm, Heartbeat
 from records.operations.overview import Overview, Parts, Workload
 from records.operations.scrub import ScrubState
@@ -30,7 +31,15 @@ def overview() -> Overview:
         parts=Parts(
             running=[Heartbeat(part="draft", owner="host:7", seen_at=NOON, facts=facts)],
             missing=[],
-            alarms=[Alarm(part="draft", sentence="three studies failed in a row", opened_at=NOON)],
+            alarms=[
+                Alarm(
+                    kind=AlarmKind.WORKER_STOPPED,
+                    part="draft",
+                    cause="three studies failed in a row.",
+                    remedy="Mend it.",
+                    opened_at=NOON,
+                )
+            ],
         ),
         refusals={"disagrees": 2},
         scrub=ScrubState(damaged=1, round_read=40, round_ended_at=NOON, read_at=NOON),
@@ -44,7 +53,8 @@ def test_the_overview_shows_what_a_person_must_know() -> None:
     page = console.file.getvalue()
     for text in (
         "DRAFTED 3", "FAILED 1", "4 of 4 ended", "nothing left to do", "host:7",
-        "ALARM draft", "three studies failed in a row", "disagrees 2",
+        "ALARM WORKER_STOPPED, draft,", "three studies failed in a row",
+        "Mend it. (/runbook#worker_stopped)", "disagrees 2",
         "1 damaged",
     ):  # fmt: skip
         assert text in page

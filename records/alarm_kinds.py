@@ -1,0 +1,76 @@
+"""The kinds of alarms, and what a person on call does about each, as data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class AlarmKind(StrEnum):
+    """What an alarm is about. Each kind has its heading in docs/operate/runbook.md."""
+
+    DISK_FULL = "DISK_FULL"
+    WORKER_STOPPED = "WORKER_STOPPED"
+    BUNDLE_UNUSABLE = "BUNDLE_UNUSABLE"
+    PART_MISSING = "PART_MISSING"
+    PART_CRASHING = "PART_CRASHING"
+    STATION_WAITS = "STATION_WAITS"
+    REDIS_DOWN = "REDIS_DOWN"
+    FILES_DAMAGED = "FILES_DAMAGED"
+    FILES_UNREGISTERED = "FILES_UNREGISTERED"
+    FILES_SET_ASIDE = "FILES_SET_ASIDE"
+    FILMS_UNLIKE = "FILMS_UNLIKE"
+
+
+ALARM_TITLES: dict[AlarmKind, str] = {
+    AlarmKind.DISK_FULL: "The disk is full",
+    AlarmKind.WORKER_STOPPED: "A worker stopped itself",
+    AlarmKind.BUNDLE_UNUSABLE: "The model's bundle cannot be used",
+    AlarmKind.PART_MISSING: "A part is not running",
+    AlarmKind.PART_CRASHING: "A part ends again and again",
+    AlarmKind.STATION_WAITS: "The station waits",
+    AlarmKind.REDIS_DOWN: "Redis does not answer",
+    AlarmKind.FILES_DAMAGED: "Stored films are damaged",
+    AlarmKind.FILES_UNREGISTERED: "Many image files have no row",
+    AlarmKind.FILES_SET_ASIDE: "Image files lie in lost+found",
+    AlarmKind.FILMS_UNLIKE: "A sender's films look unlike those before",
+}
+"""Each kind in a few words, for a subject line."""
+
+ALARM_REMEDIES: dict[AlarmKind, str] = {
+    AlarmKind.DISK_FULL: "Make room on the data folder's disk; receiving goes on by itself.",
+    AlarmKind.WORKER_STOPPED: (
+        "Mend what the last error names, then `nightdraft resume` lets the worker go on at once."
+    ),
+    AlarmKind.BUNDLE_UNUSABLE: (
+        "Copy the bundle again or correct NIGHTDRAFT_BUNDLE; the worker tries it again by itself."
+    ),
+    AlarmKind.PART_MISSING: (
+        "Start the part, or read its log if it was started; `nightdraft doctor` says what it lacks."
+    ),
+    AlarmKind.PART_CRASHING: (
+        "Read the last lines of the part's log; `nightdraft doctor` says what to mend."
+    ),
+    AlarmKind.STATION_WAITS: (
+        "See why it does not answer or start; the station tries again and goes on by itself."
+    ),
+    AlarmKind.REDIS_DOWN: (
+        "Start Redis or correct NIGHTDRAFT_REDIS_URL; no work is lost, and it goes on by itself."
+    ),
+    AlarmKind.FILES_DAMAGED: (
+        "`nightdraft blobs damaged` lists them. Send the films again or restore the files from a "
+        "backup, and check the disk."
+    ),
+    AlarmKind.FILES_UNREGISTERED: (
+        "If the database was restored from a backup, `nightdraft blobs orphans --register` gives "
+        "the files their rows back. If not, check that NIGHTDRAFT_DATA_DIR and "
+        "NIGHTDRAFT_DATABASE_URL belong together."
+    ),
+    AlarmKind.FILES_SET_ASIDE: (
+        "`nightdraft blobs orphans` lists them. Look at them, then register or move them."
+    ),
+    AlarmKind.FILMS_UNLIKE: (
+        "Look at some of these films and their drafts; `nightdraft calibrate` makes new thresholds "
+        "from signed reports."
+    ),
+}
+"""What a person does about each kind, where whoever opens the alarm says nothing else."""

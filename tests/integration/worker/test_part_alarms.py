@@ -1,0 +1,104 @@
+"""The alarms of parts that do not run and of a Redis that does not answer."""
+
+import pytest
+from sqlalchemy import text
+
+from records.alarm_kinds import AlarmKind
+from records.database.session import unit_of_work
+from records.errors import BundleUnusable
+from records.operations import alarms
+from records.operations.overview import EXPECTED_PARTS
+from tests.support.seeded_studies import seed_heartbeats
+from worker import tasks
+from worker.part_alarms import MISSING_SECONDS, REDIS_SECONDS, PartAlarms
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def open_kinds():
+    with unit_of_work() as session:
+        return {alarm.part: alarm.kind for alarm in alarms.open_alarms(session)}
+
+
+def test_a_part_that_is_missing_for_long_opens_an_alarm_until_it_is_back(database, broker, clock):
+    seed_heartbeats("listener", "sweep", "draft")
+    part_alarms = PartAlarms(clock)
+    part_alarms.settle()
+    clock.now += MISSING_SECONDS - 1
+    part_alarms.settle()
+    assert open_kinds() == {}  # a restart takes no longer
+    clock.now += 1
+    part_alarms.settle()
+    assert open_kinds() == {"part prepare": AlarmKind.PART_MISSING}
+    seed_heartbeats("prepare")
+    part_alarms.settle()
+    assert open_kinds() == {}
+
+
+def test_a_part_that_comes_and_goes_opens_none(database, broker, clock):
+    seed_heartbeats(*EXPECTED_PARTS)
+    part_alarms = PartAlarms(clock)
+    for _ in range(3):
+        clock.now += MISSING_SECONDS * 0.9
+        with unit_of_work() as session:
+            session.execute(text("DELETE FROM heartbeats WHERE part = 'draft'"))
+        part_alarms.settle()
+        seed_heartbeats("draft")
+        part_alarms.settle()
+    assert open_kinds() == {}
+
+
+def test_a_redis_that_is_away_opens_an_alarm_until_it_answers(database, broker, setting, clock):
+    seed_heartbeats(*EXPECTED_PARTS)
+    with unit_of_work() as session:  # left open by a sweep that ended
+        alarms.raise_alarm(session, AlarmKind.PART_MISSING, "part draft", "It was away.")
+    part_alarms = PartAlarms(clock)
+    setting(redis_url="redis://127.0.0.1:1/0")
+    part_alarms.settle()
+    assert open_kinds() == {}
+    clock.now += REDIS_SECONDS
+    part_alarms.settle()
+    assert open_kinds() == {"redis": AlarmKind.REDIS_DOWN}
+    setting(redis_url=broker)
+    part_alarms.settle()
+    assert open_kinds() == {}
+
+
+def test_alarms_of_others_stay_open(database, broker, clock):
+    seed_heartbeats(*EXPECTED_PARTS)
+    with unit_of_work() as session:
+        alarms.raise_alarm(session, AlarmKind.WORKER_STOPPED, "draft@gpu-3", "It is sick.")
+    PartAlarms(clock).settle()
+    assert open_kinds() == {"draft@gpu-3": AlarmKind.WORKER_STOPPED}
+
+
+def test_a_bundle_that_cannot_be_used_is_an_alarm_until_it_can(database, setting):
+    setting(sweep_seconds=0.001)
+    works = {"well": False}
+
+    def work():
+        if not works["well"]:
+            raise BundleUnusable("model.safetensors is not the file that the manifest lists")
+
+    tasks._run("draft", work)
+    with unit_of_work() as session:
+        (alarm,) = alarms.open_alarms(session)
+        assert alarm.kind == AlarmKind.BUNDLE_UNUSABLE
+        assert alarm.cause == "model.safetensors is not the file that the manifest lists."
+        assert "Copy the bundle again" in alarm.remedy
+        # It is not the alarm of a worker that stopped itself, so claims go on by themselves.
+        assert not alarms.open_alarms(session, "draft")
+    works["well"] = True
+    tasks.paused_until.clear()
+    tasks._run("draft", work)
+    assert open_kinds() == {}

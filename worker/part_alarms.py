@@ -1,0 +1,77 @@
+"""Opens and closes the alarms of parts that do not run and of a Redis that does not answer.
+
+The sweep's process looks, from its heartbeat's thread: sweeps themselves need Redis.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from records.alarm_kinds import AlarmKind
+from records.broker import broker_client
+from records.database.session import unit_of_work
+from records.errors import BrokerDown
+from records.operations import alarms, heartbeats, overview
+from records.settings import settings
+
+MISSING_SECONDS = 120.0
+"""A part opens its alarm after so long without a heartbeat that counts; a restart takes less."""
+
+REDIS_SECONDS = 30.0
+"""Redis opens its alarm when it has not answered for so long."""
+
+REDIS_ALARM_PART = "redis"
+_MISSING_PREFIX = "part "
+# Not the part's own name: an alarm under that one means that its workers stopped themselves.
+
+_PING_SECONDS = 2.0
+
+
+class PartAlarms:
+    """Remembers since when something is missing, and keeps the alarms as they should be."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with nothing missing. clock: the time in seconds, of any origin."""
+        self._clock = clock
+        self._missing_since: dict[str, float] = {}
+
+    def settle(self) -> None:
+        """Look once: open the alarms of what is missing for long, close those of what is back.
+
+        Raises:
+            DatabaseDown: PostgreSQL does not answer; the next look goes on.
+        """
+        absent = self._look_at_redis()
+        with unit_of_work() as session:
+            for part in overview.read_parts(session).missing:
+                absent[f"{_MISSING_PREFIX}{part}"] = (
+                    MISSING_SECONDS,
+                    AlarmKind.PART_MISSING,
+                    f"No {part} part was seen for more than {heartbeats.SILENT_SECONDS:.0f} s, on "
+                    "any machine.",
+                )
+            now = self._clock()
+            self._missing_since = {
+                name: self._missing_since.get(name, now) for name in sorted(absent)
+            }
+            opened = {
+                alarm.part: alarm
+                for alarm in alarms.open_alarms(session)
+                if alarm.kind in (AlarmKind.PART_MISSING, AlarmKind.REDIS_DOWN)
+            }
+            for name, (seconds, kind, cause) in absent.items():
+                if name not in opened and now - self._missing_since[name] >= seconds:
+                    alarms.raise_alarm(session, kind, name, cause)
+            for name in opened.keys() - absent.keys():
+                alarms.close_alarms(session, name)
+
+    def _look_at_redis(self) -> dict[str, tuple[float, AlarmKind, str]]:
+        """Redis where it does not answer: seconds until its alarm, the kind, the cause."""
+        try:
+            with broker_client(settings().address("redis_url"), _PING_SECONDS) as client:
+                client.ping()
+        except BrokerDown as error:
+            cause = f"{error}. Nothing new is prepared or drafted until it answers."
+            return {REDIS_ALARM_PART: (REDIS_SECONDS, AlarmKind.REDIS_DOWN, cause)}
+        return {}
