@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
 from model.prompting.prompt import describe_given, read_prior
-from records.alarm_kinds import AlarmKind
+from records.alarm_kinds import AlarmKind, Channel, MessageEvent
 from records.database import tables
 from records.operations import overview
 from records.operations.alarms import runbook_path
 from records.operations.overview import Workload
+from records.operations.troubles import AlarmHistory
 from records.states import (
     HOLD_SENTENCES,
     REJECTION_SENTENCES,
@@ -536,6 +537,36 @@ class Alarm(_FromRow):
     def runbook(self) -> str:
         """The path of the page and heading that says more."""
         return runbook_path(self.kind)
+
+
+class AlarmMessage(_FromRow):
+    """A message about the start or the end of an alarm's trouble.
+
+    error: of the last attempt that failed. due_at: the next attempt, where it was not sent.
+    """
+
+    event: MessageEvent
+    channel: Channel
+    attempts: int
+    error: str
+    due_at: dt.datetime
+    sent_at: dt.datetime | None
+    given_up_at: dt.datetime | None
+
+
+class PastAlarm(Alarm):
+    """An alarm, open or closed, and the messages about it. trouble_id: what it is grouped by."""
+
+    closed_at: dt.datetime | None
+    trouble_id: int | None
+    messages: list[AlarmMessage] = []
+
+    @classmethod
+    def from_history(cls, entry: AlarmHistory) -> PastAlarm:
+        """The alarm of a history."""
+        alarm = cls.model_validate(entry.alarm)
+        alarm.messages = [AlarmMessage.model_validate(message) for message in entry.messages]
+        return alarm
 
 
 class Parts(BaseModel):

@@ -21,6 +21,7 @@ from api.schemas import (
     DecisionRequest,
     EventMark,
     Parts,
+    PastAlarm,
     Refusal,
     ReinstatementRequest,
     SearchText,
@@ -32,7 +33,7 @@ from api.schemas import (
 )
 from records.database.session import unit_of_work
 from records.database.tables import Draft, Event, Hold, Instance, Rejection, StudyChange
-from records.operations import overview, refusals
+from records.operations import overview, refusals, troubles
 from records.states import VisibleState
 from records.workflow import (
     corrections,
@@ -260,6 +261,13 @@ def list_parts() -> Parts:
     """The running parts, the missing ones and the open alarms."""
     with unit_of_work() as session:
         return Parts.from_overview(overview.read_parts(session))
+
+
+@router.get("/alarms", responses=problem_responses(422))
+def list_alarms(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[PastAlarm]:
+    """The newest alarms, open and closed, with the messages about them, newest first."""
+    with unit_of_work() as session:
+        return [PastAlarm.from_history(entry) for entry in troubles.list_history(session, limit)]
 
 
 def _summary(session: Session, id_: UUID) -> StudySummary:

@@ -19,6 +19,7 @@ class AlarmKind(StrEnum):
     FILES_UNREGISTERED = "FILES_UNREGISTERED"
     FILES_SET_ASIDE = "FILES_SET_ASIDE"
     FILMS_UNLIKE = "FILMS_UNLIKE"
+    MESSAGES_FAIL = "MESSAGES_FAIL"
 
 
 ALARM_TITLES: dict[AlarmKind, str] = {
@@ -33,6 +34,7 @@ ALARM_TITLES: dict[AlarmKind, str] = {
     AlarmKind.FILES_UNREGISTERED: "Many image files have no row",
     AlarmKind.FILES_SET_ASIDE: "Image files lie in lost+found",
     AlarmKind.FILMS_UNLIKE: "A sender's films look unlike those before",
+    AlarmKind.MESSAGES_FAIL: "Messages about alarms cannot be sent",
 }
 """Each kind in a few words, for a subject line."""
 
@@ -72,5 +74,22 @@ ALARM_REMEDIES: dict[AlarmKind, str] = {
         "Look at some of these films and their drafts; `nightdraft calibrate` makes new thresholds "
         "from signed reports."
     ),
+    AlarmKind.MESSAGES_FAIL: (
+        "Correct the settings of the webhook or mail server; `nightdraft alarms test` tries them."
+    ),
 }
 """What a person does about each kind, where whoever opens the alarm says nothing else."""
+
+
+class Channel(StrEnum):
+    """A way by which messages about alarms are pushed."""
+
+    WEBHOOK = "WEBHOOK"
+    EMAIL = "EMAIL"
+
+
+class MessageEvent(StrEnum):
+    """What a message about a trouble says."""
+
+    START = "START"
+    END = "END"

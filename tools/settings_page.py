@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from pydantic import JsonValue
+from pydantic import JsonValue, SecretStr
 from pydantic.fields import FieldInfo
 
 from records.settings import ADVANCED, EVERYDAY, Settings
@@ -51,6 +51,8 @@ def _default_text(name: str, field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, Priority):
         value = value.name
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     return "empty" if value in ("", (), {}) else f"`{value}`"
 
 

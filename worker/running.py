@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from typing import Any, Literal
 
 from celery import signals
@@ -29,6 +30,7 @@ from records.errors import BundleUnusable, SettingsError
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import settings
 from worker import stopping, tasks
+from worker.alarm_sender import AlarmSender
 from worker.app import app
 from worker.part_alarms import PartAlarms
 from worker.preparing import served_manifest
@@ -89,7 +91,8 @@ def run_worker(part: Part) -> int:
         stopping.stop_worker,
     )
     beat = EmbeddedService(app, thread=True, scheduler_cls=Scheduler) if part == "sweep" else None
-    with heartbeat:
+    sender = AlarmSender() if part == "sweep" else nullcontext()
+    with heartbeat, sender:
         if beat is not None:
             beat.start()
             watchdog.start()

@@ -34,8 +34,15 @@ FILL_KINDS = """
 """
 
 
+def _rename(old: str, new: str) -> None:
+    """Rename a column; PostgreSQL 18 also names the NOT NULL of a column after it."""
+    op.alter_column("alarms", old, nullable=True)
+    op.alter_column("alarms", old, new_column_name=new)
+    op.alter_column("alarms", new, nullable=False)
+
+
 def upgrade() -> None:
-    op.alter_column("alarms", "sentence", new_column_name="cause")
+    _rename("sentence", "cause")
     op.add_column("alarms", sa.Column("kind", sa.Text(), nullable=True))
     op.execute(FILL_KINDS)
     op.alter_column("alarms", "kind", nullable=False)
@@ -50,4 +57,4 @@ def downgrade() -> None:
     op.drop_column("alarms", "remedy")
     op.drop_constraint(op.f("ck_alarms_kind_known"), "alarms")
     op.drop_column("alarms", "kind")
-    op.alter_column("alarms", "cause", new_column_name="sentence")
+    _rename("cause", "sentence")

@@ -9,6 +9,7 @@ import sys
 import nightdraft.cli.models
 import nightdraft.cli.operate
 import nightdraft.cli.send  # noqa: F401
+from nightdraft.cli.alarms import alarms
 from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs
 from nightdraft.cli.bundles import bundle
@@ -20,6 +21,7 @@ from records.errors import is_safe_to_show, safe_text
 
 for name, group in (
     ("work", work),
+    ("alarms", alarms),
     ("blobs", blobs),
     ("corpus", corpus),
     ("train", train),

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from records.alarm_kinds import AlarmKind
+from records.alarm_kinds import AlarmKind, Channel, MessageEvent
 from records.states import (
     WARNING,
     Damage,
@@ -626,6 +626,9 @@ class Alarm(Base):
             unique=True,
             postgresql_where=text("closed_at IS NULL"),
         ),
+        Index(
+            "ix_alarms_trouble_id", "trouble_id", postgresql_where=text("trouble_id IS NOT NULL")
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -636,6 +639,47 @@ class Alarm(Base):
     opened_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     tried_at: Mapped[dt.datetime | None]  # when a stopped worker last tried a study
     closed_at: Mapped[dt.datetime | None]
+    trouble_id: Mapped[int | None] = mapped_column(ForeignKey("troubles.id"))
+
+
+class Trouble(Base):
+    """Alarms that opened within a short time. A message says when it began, another one its end."""
+
+    __tablename__ = "troubles"
+    __table_args__ = (
+        Index("ix_troubles_not_ended", "id", postgresql_where=text("ended_at IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    began_at: Mapped[dt.datetime]  # when its first alarm opened
+    ended_at: Mapped[dt.datetime | None]  # when its last alarm closed
+
+
+class AlarmMessage(Base):
+    """A message about a trouble, by one channel; each is there once, and sent once."""
+
+    __tablename__ = "alarm_messages"
+    __table_args__ = (
+        vocabulary_check("event", MessageEvent),
+        vocabulary_check("channel", Channel),
+        Index("uq_alarm_messages_once", "trouble_id", "channel", "event", unique=True),
+        Index(
+            "ix_alarm_messages_due",
+            "due_at",
+            postgresql_where=text("sent_at IS NULL AND given_up_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    trouble_id: Mapped[int] = mapped_column(ForeignKey("troubles.id"))
+    event: Mapped[str]  # a MessageEvent
+    channel: Mapped[str]  # a Channel
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    due_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())  # the next attempt
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    error: Mapped[str] = mapped_column(server_default="")  # of the last attempt
+    sent_at: Mapped[dt.datetime | None]
+    given_up_at: Mapped[dt.datetime | None]
 
 
 class Heartbeat(Base):

@@ -50,6 +50,11 @@ def open_alarms(session: Session, part: str | None = None) -> Sequence[Alarm]:
     return session.scalars(query.where(_is_of(part)) if part else query).all()
 
 
+def list_newest(session: Session, limit: int) -> Sequence[Alarm]:
+    """The newest alarms, open and closed, newest first."""
+    return session.scalars(select(Alarm).order_by(Alarm.id.desc()).limit(limit)).all()
+
+
 def close_alarms(session: Session, part: str | None = None) -> int:
     """Close the open alarms of one part or of all; returns how many there were."""
     change = update(Alarm).where(Alarm.closed_at.is_(None)).values(closed_at=func.now())

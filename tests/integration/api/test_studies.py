@@ -2,9 +2,10 @@
 
 import uuid
 
-from records.alarm_kinds import ALARM_REMEDIES, AlarmKind
+from records.alarm_kinds import ALARM_REMEDIES, AlarmKind, Channel
 from records.database.session import unit_of_work
 from records.operations import alarms, refusals
+from records.operations.troubles import update_troubles
 from records.states import (
     WARNING,
     EventKind,
@@ -272,6 +273,20 @@ def test_a_film_in_two_studies_is_taken_on_the_page(client, seeder):
     assert client.get(f"/api/studies/{wrong}").json()["study"]["draft"] is None
     states = [i["state"] for i in client.get(f"/api/studies/{right}").json()["instances"]]
     assert set(states) == {"KEPT"}
+
+
+def test_past_alarms_are_listed_with_their_messages(client, setting):
+    with unit_of_work() as session:
+        alarms.raise_alarm(session, AlarmKind.DISK_FULL, "listener", "No room.")
+        update_troubles(session, 0, [Channel.EMAIL])
+        alarms.close_alarms(session)
+        alarms.raise_alarm(session, AlarmKind.WORKER_STOPPED, "draft", "It is sick.")
+    newest, oldest = client.get("/api/alarms").json()
+    assert (newest["kind"], newest["closed_at"], newest["messages"]) == ("WORKER_STOPPED", None, [])
+    assert oldest["closed_at"]
+    (message,) = oldest["messages"]
+    assert (message["event"], message["channel"], message["sent_at"]) == ("START", "EMAIL", None)
+    assert len(client.get("/api/alarms", params={"limit": 1}).json()) == 1
 
 
 def test_refusals_and_parts(client, seeder):

@@ -67,6 +67,10 @@ def test_an_option_wins_over_the_environment(monkeypatch):
         ("AE_TITLE", "A_TITLE_THAT_IS_TOO_LONG"),
         ("MAX_ATTEMPTS", "0"),
         ("LEASE_SECONDS", "-1"),
+        ("PAGES_URL", "nightdraft.example"),
+        ("ALARM_WEBHOOK_URL", "file:///etc/passwd"),
+        ("ALARM_WEBHOOK_URL", "https://chat.example/hook"),  # nothing to sign with
+        ("ALARM_MAIL_TO", "a@hospital.example"),  # no server
     ],
 )
 def test_a_wrong_value_is_named(monkeypatch, name, value):
@@ -74,6 +78,23 @@ def test_a_wrong_value_is_named(monkeypatch, name, value):
     with pytest.raises(SettingsError, match=f"NIGHTDRAFT_{name}: ") as caught:
         read_settings()
     assert "\n" not in str(caught.value)
+
+
+def test_no_password_goes_over_a_connection_that_is_not_encrypted(monkeypatch):
+    monkeypatch.setenv("NIGHTDRAFT_SMTP_SECURITY", "none")
+    read_settings(smtp_host="mail.example", alarm_mail_to="a@b.example")
+    with pytest.raises(SettingsError, match="NIGHTDRAFT_SMTP_SECURITY: a login needs"):
+        read_settings(smtp_user="nightdraft", smtp_password="a-password")
+    with pytest.raises(SettingsError, match="ALARM_MAIL_TO: 'b' is no mail address"):
+        read_settings(smtp_host="mail.example", alarm_mail_to="a@b.example, b")
+
+
+def test_secrets_are_not_shown_by_accident():
+    settings = read_settings(
+        alarm_webhook_secret="a-secret-to-sign-with", smtp_password="a-password"
+    )
+    assert "a-secret" not in repr(settings)
+    assert "a-password" not in repr(settings)
 
 
 def test_no_address_says_what_to_set(tmp_path):

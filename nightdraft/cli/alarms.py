@@ -1,0 +1,123 @@
+"""`nightdraft alarms ...`: lists alarms with the messages about them, and sends a test message."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nightdraft.cli.options import console
+from records.errors import SettingsError
+from records.settings import settings
+
+if TYPE_CHECKING:
+    from records.database.tables import AlarmMessage
+    from records.operations.troubles import AlarmHistory
+
+alarms = typer.Typer(
+    invoke_without_command=True, help="Alarms, open and past, and the messages about them."
+)
+
+
+@alarms.callback()
+def list_alarms(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=1000)] = 20,
+    json_: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
+) -> None:
+    """List the newest alarms, open and past, newest first, and the messages about them."""
+    from records.database.session import unit_of_work
+    from records.operations.troubles import list_history
+
+    if context.invoked_subcommand:
+        return
+    with unit_of_work() as session:
+        history = list_history(session, limit)
+    if json_:
+        print(json.dumps([_as_json(entry) for entry in history]))
+        return
+    if not history:
+        print("there were no alarms")
+    for entry in history:
+        _print_entry(entry)
+
+
+@alarms.command("test")
+def send_test() -> None:
+    """Send a test message by each channel that is set up, and say how it went."""
+    from records.errors import NightdraftError
+    from worker.alarm_channels import configured_channels, send
+    from worker.alarm_messages import describe_test
+
+    config = settings()
+    channels = configured_channels(config)
+    if not channels:
+        raise SettingsError(
+            "no channel is set up: set NIGHTDRAFT_ALARM_WEBHOOK_URL, or NIGHTDRAFT_ALARM_MAIL_TO"
+        )
+    content = describe_test(dt.datetime.now(dt.UTC))
+    failed = False
+    for channel in channels:
+        try:
+            print(f"{channel.lower()}: sent, {send(channel, content, config)}")
+        except NightdraftError as error:
+            failed = True
+            print(f"{channel.lower()}: NOT SENT, {error}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _as_json(entry: AlarmHistory) -> dict[str, Any]:
+    alarm = entry.alarm
+    return {
+        "kind": alarm.kind,
+        "part": alarm.part,
+        "cause": alarm.cause,
+        "remedy": alarm.remedy,
+        "opened_at": alarm.opened_at.isoformat(),
+        "closed_at": alarm.closed_at.isoformat() if alarm.closed_at else None,
+        "messages": [
+            {
+                "event": message.event,
+                "channel": message.channel,
+                "sent_at": message.sent_at.isoformat() if message.sent_at else None,
+                "attempts": message.attempts,
+                "error": message.error,
+            }
+            for message in entry.messages
+        ],
+    }
+
+
+def _print_entry(entry: AlarmHistory) -> None:
+    from rich.text import Text
+
+    from records.operations.alarms import runbook_path
+
+    alarm = entry.alarm
+    until = f"until {_local(alarm.closed_at)}" if alarm.closed_at else "OPEN"
+    head = f"{alarm.kind}, {alarm.part}, since {_local(alarm.opened_at)}, {until}"
+    lines = [Text(head, style="" if alarm.closed_at else "bold red"), Text(f"  {alarm.cause}")]
+    if not alarm.closed_at and alarm.remedy:
+        lines.append(Text(f"  {alarm.remedy} ({runbook_path(alarm.kind)})"))
+    lines += [Text(f"  {_message_line(message)}", style="dim") for message in entry.messages]
+    for line in lines:
+        console().print(line)
+
+
+def _message_line(message: AlarmMessage) -> str:
+    name = f"message about the {message.event.lower()} by {message.channel.lower()}"
+    if message.sent_at:
+        return f"{name}: sent {_local(message.sent_at)}"
+    if message.given_up_at:
+        return f"{name}: given up after {message.attempts} attempts, {message.error}"
+    if message.error:
+        due = _local(message.due_at)
+        return f"{name}: failed {message.attempts} times, next {due}, {message.error}"
+    return f"{name}: waits"
+
+
+def _local(at: dt.datetime) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
