@@ -313,6 +313,12 @@ class TallyKind(StrEnum):
     STUDIES = "STUDIES"  # studies that are there, by listed state
     DRAFTS = "DRAFTS"  # drafts that were ever saved
     REFUSALS = "REFUSALS"  # what was ever refused, by reason
+    HOLDS = "HOLDS"  # holds that were ever opened, by reason
+    OPEN_HOLDS = "OPEN_HOLDS"  # holds that are open, by reason
+    FAILURES = "FAILURES"  # requests that ever FAILED, by reason
+    DEATHS = "DEATHS"  # processes that ended without a word, by part
+    DRAFT_SECONDS = "DRAFT_SECONDS"  # first drafts, by the bound of the time since the first film
+    DRAFT_SECONDS_SUM = "DRAFT_SECONDS_SUM"  # the sum of these times, in seconds
 
 
 ENDED = (

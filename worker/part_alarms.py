@@ -1,5 +1,7 @@
 """Opens and closes the alarms of parts that do not run and of a Redis that does not answer.
 
+It also counts the processes that ended without a word.
+
 The sweep's process looks, from its heartbeat's thread: sweeps themselves need Redis.
 """
 
@@ -35,6 +37,7 @@ class PartAlarms:
         """Begin with nothing missing. clock: the time in seconds, of any origin."""
         self._clock = clock
         self._missing_since: dict[str, float] = {}
+        self._answers_since: float | None = None
 
     def settle(self) -> None:
         """Look once: open the alarms of what is missing for long, close those of what is back.
@@ -43,7 +46,20 @@ class PartAlarms:
             DatabaseDown: PostgreSQL does not answer; the next look goes on.
         """
         absent = self._look_at_redis()
+        try:
+            self._settle(absent)
+        except Exception:
+            self._answers_since = None
+            raise
+
+    def _settle(self, absent: dict[str, tuple[float, AlarmKind, str]]) -> None:
         with unit_of_work() as session:
+            now = self._clock()
+            if self._answers_since is None:
+                self._answers_since = now
+            # While the database was away nobody could write a heartbeat.
+            if now - self._answers_since >= heartbeats.DEAD_SECONDS:
+                heartbeats.count_deaths(session)
             for part in overview.read_parts(session).missing:
                 absent[f"{_MISSING_PREFIX}{part}"] = (
                     MISSING_SECONDS,
@@ -51,7 +67,6 @@ class PartAlarms:
                     f"No {part} part was seen for more than {heartbeats.SILENT_SECONDS:.0f} s, on "
                     "any machine.",
                 )
-            now = self._clock()
             self._missing_since = {
                 name: self._missing_since.get(name, now) for name in sorted(absent)
             }

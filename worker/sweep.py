@@ -64,7 +64,6 @@ def sweep() -> SweepResult:
             except BrokerDown as error:
                 broker_error = error
     with unit_of_work() as session:
-        heartbeats.delete_stale(session)
         tallies.fold(session)
     if any(asdict(result).values()):
         logger().info(

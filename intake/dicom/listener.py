@@ -54,8 +54,8 @@ from intake.dicom.store_handler import SUCCESS, StoreHandler
 from records.alarm_kinds import AlarmKind
 from records.blobs import Blobs
 from records.database.session import database_time, unit_of_work
-from records.errors import DiskFull, PortInUse, SettingsError, safe_text
-from records.operations import alarms, scrub
+from records.errors import DiskFull, NightdraftError, PortInUse, SettingsError, safe_text
+from records.operations import alarms, callers, scrub
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.telemetry import logger
@@ -146,8 +146,9 @@ class Listener:
         self._answered: set[Any] = set()
         self._cut_off: set[Any] = set()
         self._disk_alarm = False
+        self._films_written: dict[str, float] = {}
         self._night: dt.date | None = None
-        self._heartbeat = HeartbeatThread(PART, self._facts, after_beat=self._check_disk)
+        self._heartbeat = HeartbeatThread(PART, self._facts, after_beat=self._after_beat)
 
     def __enter__(self) -> Listener:
         self.start()
@@ -225,6 +226,8 @@ class Listener:
             thread.join(max(1.0, deadline - time.monotonic()))
         self._refusal_log.stop()
         self._heartbeat.stop()
+        with suppress(NightdraftError):
+            self._write_callers()
         logger().info("the listener has ended", count=self._store_handler.counts.total())
 
     def _cut_off_if_idle(self, association: Any, is_late: bool) -> bool:
@@ -397,6 +400,22 @@ class Listener:
             "free_mb": self._blobs.free_mb(),
             **self._store_handler.counts,
         }
+
+    def _after_beat(self) -> None:
+        try:
+            self._write_callers()
+        finally:
+            self._check_disk()
+
+    def _write_callers(self) -> None:
+        """Write when each caller sent its last film, where that is news."""
+        films = self._store_handler.last_films()
+        now = time.monotonic()
+        news = {ae: now - at for ae, at in films.items() if self._films_written.get(ae) != at}
+        if news:
+            with unit_of_work() as session:
+                callers.record_films(session, news)
+        self._films_written = films
 
     def _check_disk(self) -> None:
         """Warn while the disk is nearly full; keep an alarm open while it is full."""

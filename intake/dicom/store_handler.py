@@ -31,6 +31,7 @@ from records.database.session import unit_of_work
 from records.errors import DatabaseDown, DiskFull, NightdraftError, PartError, safe_text
 from records.failpoints import failpoint
 from records.operations import refusals
+from records.operations.callers import MAX_CALLERS
 from records.settings import Settings
 from records.telemetry import logger
 
@@ -95,6 +96,7 @@ class StoreHandler:
         self._rate_limiter = RateLimiter(settings.max_instances_per_minute, ended)
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()
+        self._last_films: dict[str, float] = {}
 
     def has_room(self) -> bool:
         """Whether the disk has room for another object; checked before the object is written."""
@@ -141,6 +143,7 @@ class StoreHandler:
             status = STORE_STATUSES[reason]
             return _response(status.code, status.sentence)
         self._count(registration.outcome.value.lower())
+        self._note_film(calling_ae)
         logger().info(
             "an object was kept" if registration.outcome.keeps_blob
             else "an object came again",
@@ -285,6 +288,19 @@ class StoreHandler:
                 per_minute=self._settings.max_instances_per_minute,
                 seconds=round(seconds, 1),
             )
+
+    def last_films(self) -> dict[str, float]:
+        """By calling AE title, when its last object was kept, on the monotonic clock."""
+        with self._lock:
+            return dict(self._last_films)
+
+    def _note_film(self, calling_ae: str) -> None:
+        with self._lock:
+            # The latest stand last, and the oldest go where somebody makes titles up.
+            self._last_films.pop(calling_ae, None)
+            self._last_films[calling_ae] = time.monotonic()
+            if len(self._last_films) > MAX_CALLERS:
+                self._last_films.pop(next(iter(self._last_films)))
 
     def _count(self, key: str) -> None:
         with self._lock:

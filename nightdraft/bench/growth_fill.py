@@ -127,6 +127,7 @@ _FILL = (
     INSERT INTO tallies (kind, name, number)
     SELECT 'STUDIES', state, count(*) FROM seed GROUP BY state
     UNION ALL SELECT 'DRAFTS', '', count(*) FROM seed WHERE state = 'DRAFTED'
+    UNION ALL SELECT 'OPEN_HOLDS', 'AGE_UNKNOWN', count(*) FROM seed WHERE state = 'HELD'
     """,
     "DROP TABLE seed",
 )

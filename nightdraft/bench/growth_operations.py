@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from api.health import SystemCollector
+from api.metrics import SystemCollector
 from api.studies import count_studies, load_study
 from records.database.session import unit_of_work, wait_without_limit
 from records.operations import overview, refusals

@@ -524,7 +524,7 @@ class Tally(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     kind: Mapped[str]
-    name: Mapped[str]  # a listed state, or the reason of refusals; "" for drafts
+    name: Mapped[str]  # a listed state, a reason, a part or a bound; "" where there is one number
     number: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -680,6 +680,15 @@ class AlarmMessage(Base):
     error: Mapped[str] = mapped_column(server_default="")  # of the last attempt
     sent_at: Mapped[dt.datetime | None]
     given_up_at: Mapped[dt.datetime | None]
+
+
+class Caller(Base):
+    """A calling AE title that sent films, and when it sent the last one."""
+
+    __tablename__ = "callers"
+
+    calling_ae: Mapped[str] = mapped_column(primary_key=True)
+    last_film_at: Mapped[dt.datetime]
 
 
 class Heartbeat(Base):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -16,10 +17,15 @@ from sqlalchemy.orm import Session
 from records.database.session import interval, unit_of_work
 from records.database.tables import Heartbeat
 from records.errors import safe_text
+from records.states import TallyKind
 from records.telemetry import logger
+from records.workflow import tallies
 
 SILENT_SECONDS = 60.0
 """A part without a heartbeat for so long counts as not running."""
+
+DEAD_SECONDS = 120.0
+"""A process without a heartbeat for so long has ended without a word, or hangs."""
 
 BEAT_SECONDS = 10.0
 """Time between two heartbeats of a process."""
@@ -72,13 +78,30 @@ def running_parts(session: Session, silent_seconds: float = SILENT_SECONDS) -> S
     ).all()
 
 
-def delete_stale(session: Session, silent_seconds: float = 3600.0) -> None:
-    """Delete the heartbeats of processes that were killed, once they are `silent_seconds` old."""
-    session.execute(
-        delete(Heartbeat).where(
-            Heartbeat.seen_at < func.clock_timestamp() - interval(silent_seconds)
-        )
-    )
+def count_deaths(session: Session, silent_seconds: float = DEAD_SECONDS) -> int:
+    """Delete the heartbeats of processes that ended without a word, and count these deaths.
+
+    A process that ends in order removes its heartbeat itself. Each death is counted once, whoever
+    calls this.
+
+    Returns:
+        How many there were.
+    """
+    dead = session.scalars(
+        delete(Heartbeat)
+        .where(Heartbeat.seen_at < func.clock_timestamp() - interval(silent_seconds))
+        .returning(Heartbeat.part)
+    ).all()
+    for part, number in Counter(dead).items():
+        tallies.add(session, TallyKind.DEATHS, part, number)
+    return len(dead)
+
+
+def newest_ages(session: Session) -> dict[str, float]:
+    """Seconds since the newest heartbeat of each part that has one."""
+    age = func.extract("epoch", func.clock_timestamp() - func.max(Heartbeat.seen_at))
+    rows = session.execute(select(Heartbeat.part, age).group_by(Heartbeat.part))
+    return {part: max(0.0, float(seconds)) for part, seconds in rows}
 
 
 class HeartbeatThread:

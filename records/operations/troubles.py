@@ -224,7 +224,7 @@ def count_unsent(session: Session) -> dict[str, int]:
         .where(AlarmMessage.sent_at.is_(None), AlarmMessage.given_up_at.is_(None))
         .group_by(AlarmMessage.channel)
     )
-    return {channel.value: 0 for channel in Channel} | dict(rows.tuples().all())
+    return {channel.value: 0 for channel in Channel} | dict(rows.all())
 
 
 @dataclass(frozen=True, slots=True)

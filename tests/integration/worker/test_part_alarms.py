@@ -5,9 +5,12 @@ from sqlalchemy import text
 
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
-from records.errors import BundleUnusable
+from records.errors import BundleUnusable, DatabaseDown
 from records.operations import alarms
+from records.operations.heartbeats import DEAD_SECONDS
 from records.operations.overview import EXPECTED_PARTS
+from records.states import TallyKind
+from records.workflow import tallies
 from tests.support.seeded_studies import seed_heartbeats
 from worker import tasks
 from worker.part_alarms import MISSING_SECONDS, REDIS_SECONDS, PartAlarms
@@ -72,6 +75,46 @@ def test_a_redis_that_is_away_opens_an_alarm_until_it_answers(database, broker, 
     setting(redis_url=broker)
     part_alarms.settle()
     assert open_kinds() == {}
+
+
+def seed_silent_worker():
+    with unit_of_work() as session:
+        session.execute(
+            text(
+                "INSERT INTO heartbeats (part, owner, seen_at)"
+                " VALUES ('draft', 'gone:1', now() - interval '1 hour')"
+            )
+        )
+
+
+def count_deaths():
+    with unit_of_work() as session:
+        return tallies.read_numbers(session, TallyKind.DEATHS)
+
+
+def test_processes_that_ended_without_a_word_are_counted(database, broker, clock):
+    seed_heartbeats(*EXPECTED_PARTS)
+    part_alarms = PartAlarms(clock)
+    part_alarms.settle()
+    seed_silent_worker()
+    clock.now += DEAD_SECONDS
+    part_alarms.settle()
+    part_alarms.settle()
+    assert count_deaths() == {"draft": 1}
+
+
+def test_nobody_counts_as_dead_for_a_database_that_was_away(database, broker, setting, clock):
+    seed_heartbeats(*EXPECTED_PARTS)
+    part_alarms = PartAlarms(clock)
+    part_alarms.settle()
+    setting(database_url="postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(DatabaseDown):
+        part_alarms.settle()
+    setting(database_url=database)
+    seed_silent_worker()  # it lives, and could not write
+    clock.now += DEAD_SECONDS
+    part_alarms.settle()
+    assert count_deaths() == {}
 
 
 def test_alarms_of_others_stay_open(database, broker, clock):

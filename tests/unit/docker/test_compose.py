@@ -24,7 +24,7 @@ def test_each_part_runs_its_command_and_has_a_health_check(part: str) -> None:
 
 def test_every_service_that_stays_up_has_a_health_check() -> None:
     lasting = {name for name, service in SERVICES.items() if service.get("restart") != "no"}
-    assert lasting == {*PARTS, "postgres", "redis"}
+    assert lasting == {*PARTS, "postgres", "redis", "prometheus", "grafana"}
     assert all("healthcheck" in SERVICES[name] for name in lasting)
 
 
@@ -41,8 +41,16 @@ def test_every_named_setting_exists() -> None:
     assert {name.lower() for name in names} <= set(Settings.model_fields)
 
 
-def test_the_pages_listen_on_loopback_only() -> None:
-    assert all(port.startswith("127.0.0.1:") for port in SERVICES["api"]["ports"])
+@pytest.mark.parametrize("service", ["api", "prometheus", "grafana"])
+def test_what_has_pages_listens_on_loopback_only(service: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[service]["ports"])
+
+
+@pytest.mark.parametrize("service", ["prometheus", "grafana"])
+def test_metrics_are_kept_and_shown_by_a_profile_alone(service: str) -> None:
+    assert SERVICES[service]["profiles"] == ["observability"]
+    mounted = [volume.split(":")[0] for volume in SERVICES[service]["volumes"]]
+    assert all((DOCKER / path).exists() for path in mounted if path.startswith("./"))
 
 
 def test_drafting_uses_all_gpus_by_default() -> None:

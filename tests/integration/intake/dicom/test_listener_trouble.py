@@ -12,7 +12,7 @@ from pydicom import dcmread
 
 from records.blobs import Blobs
 from records.database.session import unit_of_work
-from records.operations import alarms
+from records.operations import alarms, callers
 from tests.support.dicom_senders import (
     make_image,
     open_association,
@@ -46,6 +46,18 @@ def test_a_full_disk_is_answered_a700_until_there_is_room(listen, data_dir):
     listener = listen(disk_stop_mb=0)
     assert send_images(listener.port, make_image()) == [0]
     eventually(lambda: not open_alarms())
+
+
+def test_the_last_film_of_each_caller_is_kept_when_the_listener_ends(listen):
+    listener = listen()
+
+    def known_callers():
+        with unit_of_work() as session:
+            return set(callers.seconds_since_last_film(session))
+
+    assert send_images(listener.port, make_image(), caller="ED_CR") == [0]
+    listener.stop()
+    assert known_callers() == {"ED_CR"}
 
 
 def test_a_disk_that_fills_up_while_an_image_comes_in(listen, data_dir):

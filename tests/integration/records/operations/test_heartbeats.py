@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 
 import pytest
+from sqlalchemy import text
 from structlog.testing import capture_logs
 
 from records.database.session import forget_engine, unit_of_work
 from records.operations import heartbeats
 from records.operations.heartbeats import HeartbeatThread
+from records.states import TallyKind
+from records.workflow import tallies
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -82,11 +85,37 @@ def test_a_process_may_fork_while_its_heart_beats():
             assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_stale_heartbeats_are_deleted():
+def test_who_ended_without_a_word_is_counted_once_and_forgotten():
     with unit_of_work() as session:
         heartbeats.record_heartbeat(session, "sweep")
-        heartbeats.delete_stale(session)
+        assert heartbeats.count_deaths(session) == 0
     assert "sweep" in running()
-    with unit_of_work() as session:
-        heartbeats.delete_stale(session, silent_seconds=0.0)
+    for deaths in (1, 0):
+        with unit_of_work() as session:
+            assert heartbeats.count_deaths(session, silent_seconds=0.0) == deaths
     assert running() == {}
+    with unit_of_work() as session:
+        assert tallies.read_numbers(session, TallyKind.DEATHS) == {"sweep": 1}
+
+
+def test_who_ends_in_order_is_no_death():
+    with HeartbeatThread("draft", dict, seconds=0.01):
+        eventually(lambda: "draft" in running())
+    with unit_of_work() as session:
+        assert heartbeats.count_deaths(session, silent_seconds=0.0) == 0
+
+
+def test_the_age_of_a_part_is_that_of_its_newest_heartbeat():
+    with unit_of_work() as session:
+        heartbeats.record_heartbeat(session, "draft")
+        session.execute(
+            text(
+                "INSERT INTO heartbeats (part, owner, seen_at)"
+                " VALUES ('draft', 'other:1', now() - interval '50 s'),"
+                " ('prepare', 'other:2', now() - interval '50 s')"
+            )
+        )
+        ages = heartbeats.newest_ages(session)
+    assert ages["draft"] < 10
+    assert 50 <= ages["prepare"] < 60
+    assert set(ages) == {"draft", "prepare"}

@@ -74,6 +74,10 @@ def check():
             }
         drafts = session.scalar(text("SELECT count(*) FROM drafts"))
         assert tallies.count_saved_drafts(session) == drafts
+        open_holds = Counter(
+            session.scalars(select(Hold.reason).where(Hold.decision.is_(None))).all()
+        )
+        assert +Counter(tallies.read_numbers(session, TallyKind.OPEN_HOLDS)) == open_holds
         waiting = [
             row.first_received_at
             for row in session.scalars(select(Study))

@@ -1,0 +1,247 @@
+"""The numbers of the system for Prometheus, made from kept numbers and small tables at each scrape.
+
+No label reveals anything about a patient. docs/operate/monitoring.md lists the families.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from sqlalchemy.orm import Session
+
+from records.blobs import Blobs
+from records.broker import broker_client
+from records.database.session import database_time, unit_of_work
+from records.database.tables import Heartbeat
+from records.errors import NightdraftError
+from records.operations import callers, heartbeats, overview, refusals, troubles
+from records.operations.scrub import ScrubState, read_scrub_state
+from records.settings import Settings
+from records.states import FailReason, HoldReason, Stage, TallyKind
+from records.workflow import tallies, worklist
+
+_REDIS_SECONDS = 2.0
+"""How long a scrape or a check waits for Redis."""
+
+
+def queue_lengths(settings: Settings) -> dict[str, int]:
+    """Bells that wait in Redis, by queue.
+
+    Raises:
+        BrokerDown: Redis does not answer.
+        SettingsError: nothing says where it is.
+    """
+    with broker_client(settings.address("redis_url"), _REDIS_SECONDS) as client:
+        # A stage's queue is a Redis list of the stage's name.
+        return {stage.value: int(client.llen(stage.value)) for stage in Stage}
+
+
+class SystemCollector(Collector):
+    """Makes Prometheus families from the rows at each scrape, so that restarts lose nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family; where a part is down, its numbers are left out and `up` says so."""
+        up = GaugeMetricFamily("nightdraft_up", "1 where the part answers the API", labels=["part"])
+        try:
+            yield from self._from_rows()
+            up.add_metric(["database"], 1)
+        except NightdraftError:
+            up.add_metric(["database"], 0)
+        try:
+            queues = GaugeMetricFamily(
+                "nightdraft_queue_length", "Bells waiting in Redis", labels=["queue"]
+            )
+            for queue, length in queue_lengths(self.settings).items():
+                queues.add_metric([queue], length)
+            yield queues
+            up.add_metric(["redis"], 1)
+        except NightdraftError:
+            up.add_metric(["redis"], 0)
+        yield up
+        try:
+            free = Blobs(self.settings.data_dir).free_mb() * 1_000_000
+            yield GaugeMetricFamily(
+                "nightdraft_disk_free_bytes", "Free space on the blob volume", value=free
+            )
+            for name, limit in (
+                ("warn", self.settings.disk_warn_mb),
+                ("stop", self.settings.disk_stop_mb),
+            ):
+                yield GaugeMetricFamily(
+                    f"nightdraft_disk_{name}_bytes",
+                    f"NIGHTDRAFT_DISK_{name.upper()}_MB, in bytes",
+                    value=limit * 1_000_000,
+                )
+        except OSError:
+            pass  # no folder: the family is absent, and /readyz says why
+
+    def _from_rows(self) -> Iterator[Metric]:
+        with unit_of_work() as session:
+            # All rows are read before anything is given: the caller may take its time.
+            yield from [
+                *_from_studies(session),
+                *_from_tallies(session),
+                *_from_parts(session),
+                *_from_callers(session),
+                *_from_scrub(read_scrub_state(session)),
+            ]
+
+
+def _from_studies(session: Session) -> Iterator[Metric]:
+    states = worklist.count_by_state(session)
+    yield _gauge(
+        "nightdraft_studies",
+        "Studies by visible state",
+        "state",
+        {str(state): number for state, number in states.items()},
+    )
+    since = worklist.oldest_waiting(session)
+    yield GaugeMetricFamily(
+        "nightdraft_oldest_waiting_seconds",
+        "Since the arrival of the oldest study that is neither ended nor held",
+        value=(database_time(session) - since).total_seconds() if since else 0.0,
+    )
+
+
+def _from_tallies(session: Session) -> Iterator[Metric]:
+    """What is counted as it happens; what never occurred is 0, so that rates see the first."""
+    yield CounterMetricFamily(
+        "nightdraft_drafts", "Drafts kept", value=tallies.count_saved_drafts(session)
+    )
+    yield _counter(
+        "nightdraft_refusals",
+        "Objects and associations refused",
+        "reason",
+        refusals.count_by_reason(session),
+    )
+    no_holds = dict.fromkeys(map(str, HoldReason), 0)
+    yield _counter(
+        "nightdraft_holds",
+        "Holds opened, by reason",
+        "reason",
+        no_holds | tallies.read_numbers(session, TallyKind.HOLDS),
+    )
+    yield _gauge(
+        "nightdraft_holds_open",
+        "Holds that wait for a decision, by reason",
+        "reason",
+        no_holds | tallies.read_numbers(session, TallyKind.OPEN_HOLDS),
+    )
+    yield _counter(
+        "nightdraft_failures",
+        "Requests that FAILED, by reason",
+        "reason",
+        dict.fromkeys(map(str, FailReason), 0) | tallies.read_numbers(session, TallyKind.FAILURES),
+    )
+    yield _counter(
+        "nightdraft_part_deaths",
+        "Processes that ended without a word or hung, by part",
+        "part",
+        dict.fromkeys(overview.EXPECTED_PARTS, 0) | tallies.read_numbers(session, TallyKind.DEATHS),
+    )
+    times = tallies.read_time_to_draft(session)
+    yield HistogramMetricFamily(
+        "nightdraft_time_to_draft_seconds",
+        "From the first film of a study to its first draft",
+        buckets=[
+            ("+Inf" if bound == math.inf else str(bound), number)
+            for bound, number in times.counts.items()
+        ],
+        sum_value=times.seconds,
+    )
+
+
+def _from_parts(session: Session) -> Iterator[Metric]:
+    parts = overview.read_parts(session)
+    running = dict.fromkeys(overview.EXPECTED_PARTS, 0)
+    for part in parts.running:
+        running[part.part] = running.get(part.part, 0) + 1
+    yield _gauge("nightdraft_parts_seen", "Processes seen lately, by part", "part", running)
+    yield _gauge(
+        "nightdraft_heartbeat_age_seconds",
+        "Since the newest heartbeat of a part; a part without one is left out",
+        "part",
+        heartbeats.newest_ages(session),
+    )
+    yield from _from_draft_workers(parts.running)
+    alarms = GaugeMetricFamily(
+        "nightdraft_alarms_open", "Open alarms, by kind and part", labels=["kind", "part"]
+    )
+    for alarm in parts.alarms:
+        alarms.add_metric([alarm.kind, alarm.part], 1)
+    yield alarms
+    yield _gauge(
+        "nightdraft_alarm_messages_unsent",
+        "Messages about alarms that wait to be sent, by channel",
+        "channel",
+        troubles.count_unsent(session),
+    )
+
+
+def _from_callers(session: Session) -> Iterator[Metric]:
+    yield _gauge(
+        "nightdraft_last_film_seconds",
+        f"Since a calling AE title sent its last film; the latest {callers.MAX_CALLERS} titles",
+        "caller",
+        callers.seconds_since_last_film(session),
+    )
+
+
+_DRAFT_FAMILIES = {
+    "slots": ("nightdraft_draft_slots", "Studies that the worker writes at the same time"),
+    "occupancy": ("nightdraft_draft_occupancy", "Share of slot-steps that wrote a token, lately"),
+    "studies_per_second": ("nightdraft_draft_studies_per_second", "Studies drafted, lately"),
+    "tokens_per_second": ("nightdraft_draft_tokens_per_second", "Tokens written, lately"),
+    "reruns": ("nightdraft_draft_reruns", "Studies run again in float32 since the worker began"),
+}
+"""A draft worker's facts and their families. "Lately" is since its last heartbeat."""
+
+
+def _from_scrub(stored: ScrubState) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "nightdraft_damaged_files", "Stored files that are gone or changed", value=stored.damaged
+    )
+    for name, description, at in (
+        ("nightdraft_scrub_read", "When a stored file was last read again", stored.read_at),
+        ("nightdraft_scrub_round", "When all files had been read again", stored.round_ended_at),
+    ):
+        if at is not None:
+            yield GaugeMetricFamily(f"{name}_timestamp_seconds", description, value=at.timestamp())
+
+
+def _from_draft_workers(running: Iterable[Heartbeat]) -> Iterator[Metric]:
+    for fact, (name, description) in _DRAFT_FAMILIES.items():
+        family = GaugeMetricFamily(name, description, labels=["worker"])
+        for part in running:
+            if part.part == "draft" and isinstance(part.facts.get(fact), int | float):
+                family.add_metric([part.owner], part.facts[fact])
+        yield family
+
+
+def _gauge(
+    name: str, description: str, label: str, numbers: Mapping[str, float]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, description, labels=[label])
+    for value, number in numbers.items():
+        family.add_metric([value], number)
+    return family
+
+
+def _counter(
+    name: str, description: str, label: str, numbers: Mapping[str, float]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, description, labels=[label])
+    for value, number in sorted(numbers.items()):
+        family.add_metric([value], number)
+    return family
