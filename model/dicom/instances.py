@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from model.dicom.ages import Age, read_age
 from model.dicom.evidence import (
     BODY_PART_RULES,
     Classification,
     Header,
     classify,
     read_texts,
+    to_capitals,
 )
-from model.dicom.patients import HUMAN, Age, classify_species, read_age
 from model.dicom.projection import Film, read_film, weigh_films
 from model.dicom.reasons import Reason
+from model.dicom.species import HUMAN, classify_species
 
 
 class Rendering(StrEnum):
@@ -26,6 +28,7 @@ class Rendering(StrEnum):
     SOFT_TISSUE = "soft tissue"
     ENHANCED = "enhanced"  # bones suppressed, or tubes and lines emphasised
     BONE = "bone"  # nothing of the lungs is in it
+    PAGE = "page"  # text that a device files as an image, such as a dose report
 
 
 _RENDERING_KEYWORDS = (
@@ -36,29 +39,48 @@ _RENDERING_KEYWORDS = (
     "DerivationCodeSequence.CodeMeaning",
 )
 
+_NOT_AN_IMAGE_OF_BONES = (
+    r"(?! (MARROW|SURVEY|SCAN|METS|METAS\w*|PAIN|DENSITY|LESIONS?|AGE|TUMOU?RS?|CANCER|CA"
+    r"|FRACTURES?|FRAGMENTS?|GRAFTS?|INFARCTS?)\b)"
+)
+_NO_BONES = r"BONES?|RIBS?|KNOCHEN|RIPPEN"
 RENDERING_WORDS: tuple[tuple[Rendering, str], ...] = (
+    (Rendering.PAGE,
+     r"\b(DOSE (REPORT|SUMMARY|INFO\w*|PAGE|SHEET)|EXAM (REPORT|SUMMARY|PROTOCOL)"
+     r"|PATIENT (PROTOCOL|INFO\w*)|PROTOCOL (PAGE|SHEET)|SCREEN ?(SHOT|SAVE|CAPTURE)S?"
+     r"|DOSISPROTOKOLL|DOSISBERICHT|WORK ?SHEET)\b"),
     (Rendering.ENHANCED,
-     r"\b(BONE|RIB)S? ?(SUPPR\w*|SUBTR\w*|FREE|REMOV\w*|REDUC\w*)|\bSUPPRESS\w* (BONE|RIB)"
+     rf"\b({_NO_BONES}) ?(SUPP?R\w*|SUBTR\w*|FREE|FREI|REMOV\w*|REDUC\w*|UNTERDR\w*)"
+     rf"|\b(SUPPRESS\w*|WITHOUT|NO|W O|OHNE) ({_NO_BONES})\b"
      r"|\bCLEAR ?READ|\b(TUBES?|LINES?|CATHETERS?|PICC) (ENHANC|EMPHAS|VISUALI[SZ]|PROCESS)\w*"
-     r"|\bENHANC\w* (TUBE|LINE|CATHETER)|\b(TUBES?|LINES?) (AND |N )?(TUBES?|LINES?)\b"
-     r"|\b(EDGE|CONTRAST) ENHANC\w*|\bLOW ENERGY\b|\b(CAD|HEAT ?MAP)\b"),
-    (Rendering.BONE, r"\b(BONES?|KNOCHEN\w*)\b"),
-    (Rendering.SOFT_TISSUE, r"\bSOFT( TISSUES?)?\b(?! COPY)|\bTISSUES?\b|\bWEICHTEIL\w*"),
+     r"|\bENHANC\w* (TUBE|LINE|CATHETER)"
+     r"|(?<!FOR )\b(TUBES?|LINES?) (AND |N )?(TUBES?|LINES?)\b"
+     r"(?! (PLACE\w*|CHECK|POS\w*|EVAL\w*|CONFIRM\w*|VERIF\w*|INSERT\w*|ADJUST\w*|REMOV\w*))"
+     r"|\b(EDGE|CONTRAST) ENHANC\w*|\b(LOW|VIRTUAL DUAL) ENERGY\b|\b(CAD|HEAT ?MAP|SALIENCY)\b"
+     r"|\b((ENERGY|TEMPORAL) SUBTR\w*|AI (RESULTS?|OVERLAYS?|OUTPUTS?|FINDINGS?|MARK\w*))\b"
+     r"|\b(LUNIT|Q ?XR|ANNALISE|OXIPIT|GLEAMER|MILVUE|VUNO|RIVERAIN)\b|骨抑制"),
+    (Rendering.BONE,
+     rf"(?<!FISH )(?<!CHICKEN )(?<!COLLAR )(?<!BREAST )\b(BONES?\b{_NOT_AN_IMAGE_OF_BONES}"
+     r"|KNOCHEN(BILD\w*|AUFNAHME\w*)?\b)|骨部"),
+    (Rendering.SOFT_TISSUE,
+     r"\bSOFT( TISSUES?)?\b(?! COPY)|\bTISSUES?\b|\bWEICHTEIL\w*|\bTISSUS? MOUS?\b|軟部"),
 )  # fmt: skip
 """Words in values 3 and later of the image type and in descriptions, in the order of the search.
 
-A bone-suppressed image names bones and is none of them. GE writes TISSUE and BONE as value 4.
+A bone-suppressed image names bones and is none of them; nor is a film before a bone marrow
+transplant. GE writes TISSUE and BONE as value 4.
 """
+
+_JOINED = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
+"""Where words begin that are written together: "DEBone", "SoftTissue"."""
 
 
 def classify_rendering(header: Header) -> Rendering:
     """Return what was made of the exposure, by the image type and the words about the image."""
-    image_type = _first_text(header, "ImageType").upper().split("\\")
+    image_type = _first_text(header, "ImageType").split("\\")
     texts = [" ".join(image_type[2:])]
-    texts += [
-        text.upper() for keyword in _RENDERING_KEYWORDS for text in read_texts(header, keyword)
-    ]
-    words = [re.sub(r"[\W_]+", " ", text) for text in texts]
+    texts += [text for keyword in _RENDERING_KEYWORDS for text in read_texts(header, keyword)]
+    words = [re.sub(r"[\W_]+", " ", to_capitals(_JOINED.sub(" ", text))) for text in texts]
     for rendering, pattern in RENDERING_WORDS:
         if any(re.search(pattern, text) for text in words):
             return rendering

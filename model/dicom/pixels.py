@@ -12,7 +12,7 @@ range.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,10 @@ OTHER_VOI = (
 NO_VOI = (
     "The window or lookup table in the header shows nothing of a film, "
     "so the range of the film's own values is used."
+)
+
+NO_PADDING = (
+    "The padding in the header covers all that a film shows, so it is not taken for padding."
 )
 
 _BAND = 64  # rows looked up at once: few enough for the cache, and for a small copy in 64 bits
@@ -174,6 +178,19 @@ def _render_grey(
     samples: Samples, layout: Layout, header: pydicom.Dataset, size: int
 ) -> RenderedImage | None:
     scale = read_grey_scale(header, layout, samples.bits, 8 * samples.stored.dtype.itemsize)
+    rendering = _render_by(scale, samples, layout, size)
+    if rendering is None or not rendering.is_empty or not scale.padding.any():
+        return rendering
+    whole = _render_by(replace(scale, padding=np.zeros_like(scale.padding)), samples, layout, size)
+    if whole is None or whole.is_empty:
+        return rendering
+    return replace(whole, notes=(*whole.notes, NO_PADDING))
+
+
+def _render_by(
+    scale: GreyScale, samples: Samples, layout: Layout, size: int
+) -> RenderedImage | None:
+    """Return the samples as a view by a grey scale; None where the whole image is needed."""
     for share, note in _shares(scale, layout):
         table = scale.table(share)
         if samples.halvings and _max_step(table, scale.raw) > MAX_STEP:

@@ -62,6 +62,28 @@ BODY_PARTS: list[tuple[dict[str, Any], str, str]] = [
     ({"BodyPartExamined": "CHEST", "StudyDescription": "XR ABDOMEN"}, YES, ""),
     ({"BodyPartExamined": "ABDOMEN", "StudyDescription": "XR CHEST"}, UNKNOWN, ""),
     ({"StudyDescription": "XR CHEST", "RequestedProcedureDescription": "XR KNEE"}, UNKNOWN, ""),
+    # Other languages, wide letters, words written together. Many devices have CHEST as a default.
+    ({"SeriesDescription": "ＣＨＥＳＴ"}, YES, YES),
+    ({"SeriesDescription": "ChestPA"}, YES, YES),
+    ({"SeriesDescription": "TO\u0301RAX"}, YES, YES),
+    ({"SeriesDescription": "Lungen"}, YES, YES),
+    ({"SeriesDescription": "Klatka piersiowa"}, YES, YES),
+    *(
+        ({"BodyPartExamined": "CHEST", "SeriesDescription": words}, UNKNOWN, "")
+        for words in (
+            "Schulter links",
+            "BWS seitlich",
+            "Genou droit",
+            "HOMBRO AP",
+            "GINOCCHIO",
+            "胸椎",
+            "膝関節",
+            "腹部",
+            "Коленный сустав",
+            "ESOPHAGUS",
+            "SCOLIOSIS",
+        )
+    ),
     # Two rules of the image contradict each other; one line names both.
     ({"BodyPartExamined": "CHEST", "SeriesDescription": "HAND"}, UNKNOWN, ""),
     ({"StudyDescription": "XR CHEST AND ABDOMEN"}, UNKNOWN, ""),
@@ -146,6 +168,14 @@ PROJECTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"SeriesDescription": "PA ARMS UP"}, FRONTAL, FRONTAL),
     ({"SeriesDescription": "LAT, ARMS UP"}, LATERAL, LATERAL),
     ({"SeriesDescription": "PORT CHEST PA CATHETER"}, UNKNOWN, ""),
+    *(
+        ({"SeriesDescription": words}, LATERAL, LATERAL)
+        for words in ("TORAX PERFIL", "Thorax seitl.", "RX TORACE LL", "胸部側面", "胸部侧位")
+    ),
+    *(
+        ({"SeriesDescription": words}, FRONTAL, FRONTAL)
+        for words in ("Thorax p.-a.", "ThoraxPA", "胸部正面", "胸部正位", "ＰＡ")
+    ),
     # The words of an order name both views, so they are not read.
     ({"StudyDescription": "CHEST LATERAL"}, UNKNOWN, ""),
     # "PA" is a default on many machines: a hint, and one hint does not decide.

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
-from model.dicom.pixels import NO_VOI, OTHER_VOI, render, view_pixels
+from model.dicom.pixels import NO_PADDING, NO_VOI, OTHER_VOI, render, view_pixels
 from tests.support.dicom_images import (
     BIG_ENDIAN,
     EXPLICIT,
@@ -323,6 +323,16 @@ def test_padding_is_black_and_out_of_the_range(
         dataset.add_new(keyword, vr, value)
     dataset.save_as(path)
     assert np.abs(view_pixels(path, SIZE) - expected).max() <= 3
+
+
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 2048, "WindowWidth": 4096}])
+def test_padding_that_covers_the_whole_film_is_none(tmp_path: Path, window: dict[str, Any]) -> None:
+    path = write_image(tmp_path / "image.dcm", chest(12), BitsStored=12, **window)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new("PixelPaddingValue", "US", 0)
+    dataset.add_new("PixelPaddingRangeLimit", "US", 4095)
+    dataset.save_as(path)
+    assert_shown(path, resize_exactly(SHARE, SIZE), NO_PADDING)
 
 
 def test_padding_of_signed_pixels_may_be_written_without_its_sign(tmp_path: Path) -> None:

@@ -375,7 +375,7 @@ def test_the_nearest_reason_is_that_of_the_study() -> None:
 
 def test_every_reason_has_a_sentence() -> None:
     assert set(SENTENCES) == set(Reason)
-    assert len({str(reason) for reason in Reason}) == 25
+    assert len({str(reason) for reason in Reason}) == 26
     assert set(NOTES) < set(Reason)
 
 
