@@ -68,6 +68,7 @@ DESCRIBED = SHOWN | {
     "AdditionalPatientHistory",
     "AdmittingDiagnosesDescription",
     "AdmittingDiagnosesCodeSequence",
+    "ImageComments",
 }
 """What is corrected after the exposure: patient, order and study. The image is the same."""
 

@@ -71,6 +71,14 @@ A bone-suppressed image names bones and is none of them; nor is a film before a 
 transplant. GE writes TISSUE and BONE as value 4.
 """
 
+_REJECTED_KEYWORDS = ("ImageType", "SeriesDescription", "ImageComments")
+_REJECTED_WORDS = re.compile(
+    r"\b(REJECT(ED|S)?|DO NOT (USE|READ|REPORT)|DON'?T USE|NOT FOR DIAGNOSIS|DISREGARD"
+    r"|WRONG (PATIENT|PT|PERSON))\b"
+)
+"""What devices and technologists write of a film that must not be used. A transplant's rejection
+is none."""
+
 _JOINED = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 """Where words begin that are written together: "DEBone", "SoftTissue"."""
 
@@ -114,7 +122,8 @@ class Instance:
         made_from: SOP instance UIDs of the images that it was made from (0008,2112).
         number: The instance number.
         burned_in: Whether (0028,0301) says that the pixels contain an annotation.
-        rejected: Whether it is a quality control image (0028,0300).
+        rejected: Whether it is a quality control image (0028,0300), or words say that it must not
+            be used.
         sop_instance_uid: The SOP instance UID.
         fault: A reason from elsewhere that rules the image out (its pixels are missing, cannot
             be read or show nothing), or None.
@@ -184,7 +193,7 @@ def parse_instance(
         made_from=tuple(read_texts(header, "SourceImageSequence.ReferencedSOPInstanceUID")),
         number=_integer(header, "InstanceNumber", 0),
         burned_in=_first_text(header, "BurnedInAnnotation").upper() == "YES",
-        rejected=_first_text(header, "QualityControlImage").upper() == "YES",
+        rejected=_is_rejected(header),
         sop_instance_uid=_first_text(header, "SOPInstanceUID"),
         fault=fault,
     )
@@ -199,6 +208,13 @@ def _integer(header: Header, keyword: str, default: int) -> int:
         return int(float(_first_text(header, keyword)))
     except (ValueError, OverflowError):
         return default
+
+
+def _is_rejected(header: Header) -> bool:
+    if _first_text(header, "QualityControlImage").upper() == "YES":
+        return True
+    texts = (text for keyword in _REJECTED_KEYWORDS for text in read_texts(header, keyword))
+    return any(_REJECTED_WORDS.search(to_capitals(text)) for text in texts)
 
 
 def _acquired(header: Header) -> str:
