@@ -119,6 +119,18 @@ BODY_PARTS: list[tuple[dict[str, Any], str, str]] = [
             "PORTABLE KNEES BENT",
             "SCAPULA OUT",
             "RIGHT HAND SIDE",
+            "ARM IN SLING",
+            "LIMITED ARM MOVEMENT",
+            "LEFT SHOULDER UP",
+            "HEAD TILTED",
+            "LEFT ARM PICC LINE",
+            "PICC R ARM",
+            "JUGULAR NECK LINE",
+            "SINUS TACHYCARDIA",
+            "HEAD & NECK CANCER",
+            "ON SPINE BOARD",
+            "UPPER ABDOMEN INCLUDED",
+            "RIBS ABOVE DIAPHRAGM",
         )
     ),
     # The part alone, and its own positions, are that part.
@@ -126,6 +138,9 @@ BODY_PARTS: list[tuple[dict[str, Any], str, str]] = [
         ({"BodyPartExamined": "CHEST", "SeriesDescription": words}, UNKNOWN, "")
         for words in (
             "ARM",
+            "SHOULDER PAIN",
+            "HIP FRACTURE",
+            "NECK SOFT TISSUE",
             "LEFT ARM AP",
             "HAND PA",
             "SHOULDER Y",
