@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydicom.multival import MultiValue
 
 from model.dicom.codecs import read_stored
-from model.dicom.header import DicomFile, check_header, open_dicom, transfer_syntax
+from model.dicom.header import DicomFile, Layout, check_header, open_dicom, transfer_syntax
 from model.dicom.pixel_data import native_bytes
 from model.errors import PixelError
 
@@ -277,7 +277,8 @@ def _compare_pixels(first: _Opened, second: _Opened, *, decode: bool) -> Compari
 def _equal_samples(first: _Opened, second: _Opened) -> bool:
     """Whether two uncompressed little endian images are equal; they may differ in padding."""
     try:
-        needed = native_bytes(check_header(first[1]))
+        layout = check_header(first[1])
+        needed = native_bytes(layout)
     except PixelError:
         needed = 0
     lengths = []
@@ -285,16 +286,33 @@ def _equal_samples(first: _Opened, second: _Opened) -> bool:
         head = file.read(8 if _encoding(header)[0] else 12)
         lengths.append(struct.unpack("<I", head[-4:])[0] if len(head) >= 8 else 0)
     if needed and min(lengths) >= needed:
-        return _equal_bytes(first[0], second[0], needed)
+        return _equal_bytes(first[0], second[0], needed, _stored_bits(layout))
     return abs(lengths[0] - lengths[1]) <= 1 and _equal_bytes(first[0], second[0], min(lengths))
 
 
-def _equal_bytes(first: DicomFile, second: DicomFile, count: int | None) -> bool:
+def _stored_bits(layout: Layout) -> int:
+    """A mask of the bits of a word that hold a value; an archive may clear an overlay's bit."""
+    if layout.allocated != 16:
+        return 0xFFFF
+    return ((1 << layout.stored) - 1) << (layout.high + 1 - layout.stored)
+
+
+def _equal_under(mask: int, first: bytes, second: bytes) -> bool:
+    """Whether two runs of bytes are equal, or of little endian words the bits of a mask."""
+    if first == second or mask == 0xFFFF or len(first) != len(second) or len(first) % 2:
+        return first == second
+    words = [np.frombuffer(run, "<u2") & mask for run in (first, second)]
+    return np.array_equal(words[0], words[1])
+
+
+def _equal_bytes(
+    first: DicomFile, second: DicomFile, count: int | None, mask: int = 0xFFFF
+) -> bool:
     """Whether the next `count` bytes of two files are equal, or all that is left of them."""
     while count is None or count > 0:
         size = _CHUNK if count is None else min(_CHUNK, count)
         pieces = [file.read(size) for file in (first, second)]
-        if pieces[0] != pieces[1]:
+        if not _equal_under(mask, pieces[0], pieces[1]):
             return False
         if not pieces[0]:
             return count is None

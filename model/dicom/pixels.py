@@ -70,6 +70,11 @@ NO_PADDING = (
     "The padding in the header covers all that a film shows, so it is not taken for padding."
 )
 
+PERHAPS_NEGATIVE = (
+    "The header of a film says both that low values are light and that they are dark. They were "
+    "read as light; compare the picture, which may be a negative."
+)
+
 _BAND = 64  # rows looked up at once: few enough for the cache, and for a small copy in 64 bits
 
 
@@ -179,12 +184,14 @@ def _render_grey(
 ) -> RenderedImage | None:
     scale = read_grey_scale(header, layout, samples.bits, 8 * samples.stored.dtype.itemsize)
     rendering = _render_by(scale, samples, layout, size)
-    if rendering is None or not rendering.is_empty or not scale.padding.any():
-        return rendering
-    whole = _render_by(replace(scale, padding=np.zeros_like(scale.padding)), samples, layout, size)
-    if whole is None or whole.is_empty:
-        return rendering
-    return replace(whole, notes=(*whole.notes, NO_PADDING))
+    if rendering is not None and rendering.is_empty and scale.padding.any():
+        bare = replace(scale, padding=np.zeros_like(scale.padding))
+        whole = _render_by(bare, samples, layout, size)
+        if whole is not None and not whole.is_empty:
+            rendering = replace(whole, notes=(*whole.notes, NO_PADDING))
+    if rendering is not None and scale.is_negative_unclear:
+        rendering = replace(rendering, notes=(*rendering.notes, PERHAPS_NEGATIVE))
+    return rendering
 
 
 def _render_by(

@@ -106,8 +106,14 @@ def other_forms(dataset):
     dataset.PixelData += b"\0\0"
 
 
+def extracted_overlay(dataset):
+    """An archive may take an overlay out of the samples' spare bits."""
+    dataset.PixelData = (PIXELS | 0x4000).tobytes()
+
+
 @pytest.mark.parametrize(
-    "change", [undefined_lengths, bookkeeping, other_writing, defaults, other_forms]
+    "change",
+    [undefined_lengths, bookkeeping, other_writing, defaults, other_forms, extracted_overlay],
 )
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 def test_another_encoding_is_the_same(change, syntax, tmp_path):

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
-from model.dicom.pixels import NO_PADDING, NO_VOI, OTHER_VOI, render, view_pixels
+from model.dicom.pixels import NO_PADDING, NO_VOI, OTHER_VOI, PERHAPS_NEGATIVE, render, view_pixels
 from tests.support.dicom_images import (
     BIG_ENDIAN,
     EXPLICIT,
@@ -262,6 +262,21 @@ def test_a_reduced_image_falls_back_on_the_whole_one(write: ImageWriter) -> None
         WindowWidth=4000,
     )  # fmt: skip
     assert_shown(path, resize_exactly(samples / 4095, SIZE), NO_VOI)
+
+
+@pytest.mark.parametrize("shape", ["", "IDENTITY", "INVERSE"])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_header_that_says_both_light_and_dark_is_noted(
+    write: ImageWriter, photometric: str, shape: str
+) -> None:
+    path = write(
+        chest(12), BitsStored=12, WindowCenter=2048, WindowWidth=4096,
+        PhotometricInterpretation=photometric, PresentationLUTShape=shape,
+    )  # fmt: skip
+    is_light = photometric == "MONOCHROME1" or shape == "INVERSE"
+    is_unclear = (photometric == "MONOCHROME1", shape) in ((True, "IDENTITY"), (False, "INVERSE"))
+    expected = resize_exactly(1 - SHARE if is_light else SHARE, SIZE)
+    assert_shown(path, expected, *([PERHAPS_NEGATIVE] if is_unclear else []))
 
 
 # ---- Films that show nothing ----
