@@ -26,7 +26,7 @@ STATE_SENTENCES: dict[VisibleState, str] = {
     VisibleState.PREPARED: "It is ready and waits for the model.",
     VisibleState.DRAFTING: "The model is reading it.",
     VisibleState.DRAFTED: "A draft can be read. It is not a report.",
-    VisibleState.SKIPPED: "It is not for this model. A person reads it without a draft.",
+    VisibleState.SKIPPED: "It has no film for this model. A person reads it without a draft.",
     VisibleState.FAILED: "It could not be drafted. A person reads it without a draft.",
     VisibleState.CANCELLED: "A person decided against a draft.",
 }

@@ -261,7 +261,9 @@ class Pipeline:
             log=self.log,
         )
         parameters = sum(run.trainable.parameter_counts().values())
-        self.log(f"{stage.name}: {parameters:,} parameters train, {config.steps:,} steps")
+        run.metrics.message(
+            f"{stage.name}: {parameters:,} parameters train, {config.steps:,} steps"
+        )
         outcome = run.train(resume=resume)
         if run.accelerator.is_main_process:
             # The adapter folder gets its name once it is complete; then no checkpoint is needed.
@@ -287,7 +289,7 @@ class Pipeline:
                 f"; {outcome.counts.cut:,} of {shown:,} targets were longer than "
                 f"{config.most_target} tokens and were cut at their end (--most-target)"
             )
-        self.log(summary)
+        run.metrics.message(summary)
 
     def network(self, adapters: Sequence[Path], precision: Precision) -> ClinicalBLIP:
         """The base with these adapters merged, in the number format of the frozen weights."""
