@@ -152,7 +152,8 @@ _ELSEWHERE_PATTERN = (
 )
 _LATERAL_PATTERN = (
     r"\b(LATERAL|LAT|LATERALE|SEITLICH|SEITL|PROFIL|PROFILE|PERFIL|LATERO[ -]?LATERAL\w*"
-    r"|TORACE LL)\b(?!.*\bDECUB)|БОКОВ|側面|侧位|側位|측면"
+    r"|(CHEST|THORAX|TORAX|TORACE) (LL|RL)|(CHEST|THORAX)LAT|LAT(CHEST|THORAX)|2\.? ?EBENE)\b"
+    r"(?!.*\bDECUB)|БОКОВ|側面|侧位|側位|측면"
 )
 _FRONTAL_PATTERN = (
     r"\b(PA|AP|P\. ?A|A\. ?P|FRONTAL|FACE|POSTERO[ -]?ANTERIOR|ANTERO[ -]?POSTERIOR)\b"
@@ -190,7 +191,8 @@ PROJECTION_RULES = (
         r"|399260004)$",
         "Lateral, whichever side (PS3.16 CID 4010).", weight=8.0),
     Rule("view position: lateral", LATERAL, Strength.INSTANCE, ("ViewPosition",),
-        r"^(LL|RL|ML|LM|(L|R|LEFT |RIGHT |LARGE )?LAT(ERAL)?)$",
+        r"^(LL|RL|ML|LM|((L|R|LT|RT|LEFT|RIGHT|LARGE)[ -]?)?LAT(ERAL)?( (L|R|LT|RT|LEFT|RIGHT))?"
+        r"|SEITLICH|PROFIL|PERFIL)$",
         "Lateral is never the default of a machine. LLD and RLD are decubitus views, not these. "
         "Measured: 445 to 0.", weight=8.0),
     Rule("orientation: lateral", LATERAL, Strength.INSTANCE, ("PatientOrientation",),

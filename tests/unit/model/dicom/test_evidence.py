@@ -172,6 +172,9 @@ PROJECTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"ViewPosition": "RL"}, LATERAL, LATERAL),
     ({"ViewPosition": "LEFT LATERAL"}, LATERAL, LATERAL),
     ({"ViewPosition": "lat"}, LATERAL, LATERAL),
+    ({"ViewPosition": "LT LAT"}, LATERAL, LATERAL),
+    ({"ViewPosition": "LAT_R"}, LATERAL, LATERAL),
+    ({"ViewPosition": "SEITLICH"}, LATERAL, LATERAL),
     ({"ViewPosition": "LLD"}, UNKNOWN, ""),  # lateral decubitus is seen from the front
     ({"PatientOrientation": ["P", "F"]}, LATERAL, LATERAL),
     ({"PatientOrientation": "AH\\F"}, LATERAL, LATERAL),
@@ -185,7 +188,16 @@ PROJECTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"SeriesDescription": "PORT CHEST PA CATHETER"}, UNKNOWN, ""),
     *(
         ({"SeriesDescription": words}, LATERAL, LATERAL)
-        for words in ("TORAX PERFIL", "Thorax seitl.", "RX TORACE LL", "胸部側面", "胸部侧位")
+        for words in (
+            "CHEST, LL",
+            "CHESTLAT",
+            "Thorax 2. Ebene",
+            "TORAX PERFIL",
+            "Thorax seitl.",
+            "RX TORACE LL",
+            "胸部側面",
+            "胸部侧位",
+        )
     ),
     *(
         ({"SeriesDescription": words}, FRONTAL, FRONTAL)
