@@ -69,6 +69,7 @@ DESCRIBED = SHOWN | {
     "AdmittingDiagnosesDescription",
     "AdmittingDiagnosesCodeSequence",
     "ImageComments",
+    "ReferencedImageSequence",
 }
 """What is corrected after the exposure: patient, order and study. The image is the same."""
 

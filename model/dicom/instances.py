@@ -119,7 +119,8 @@ class Instance:
         acquired: Date and time of the acquisition as one text that sorts, or "".
         exposed: Date and time of the acquisition to the second, as 14 digits, or "".
         event: The irradiation event UID (0008,3010), or "".
-        made_from: SOP instance UIDs of the images that it was made from (0008,2112).
+        made_from: SOP instance UIDs of the images that it was made from (0008,2112); those that a
+            derived or secondary image references (0008,1140) are taken for them, too.
         number: The instance number.
         burned_in: Whether (0028,0301) says that the pixels contain an annotation.
         rejected: Whether it is a quality control image (0028,0300), or words say that it must not
@@ -171,6 +172,7 @@ def parse_instance(
     """
     film = read_film(header, trust)
     image_type = _first_text(header, "ImageType").upper().split("\\")
+    derived, secondary = image_type[0] == "DERIVED", "SECONDARY" in image_type[1:2]
     return Instance(
         source=source,
         sop_class=_first_text(header, "SOPClassUID"),
@@ -182,15 +184,15 @@ def parse_instance(
         age=read_age(header),
         intent=_first_text(header, "PresentationIntentType").upper(),
         rendering=classify_rendering(header),
-        derived=image_type[0] == "DERIVED",
-        secondary="SECONDARY" in image_type[1:2],
+        derived=derived,
+        secondary=secondary,
         frames=_integer(header, "NumberOfFrames", 1),
         rows=_integer(header, "Rows", 0),
         columns=_integer(header, "Columns", 0),
         acquired=_acquired(header),
         exposed=_exposed(header),
         event=_first_text(header, "IrradiationEventUID"),
-        made_from=tuple(read_texts(header, "SourceImageSequence.ReferencedSOPInstanceUID")),
+        made_from=_read_sources(header, is_copy=derived or secondary),
         number=_integer(header, "InstanceNumber", 0),
         burned_in=_first_text(header, "BurnedInAnnotation").upper() == "YES",
         rejected=_is_rejected(header),
@@ -208,6 +210,15 @@ def _integer(header: Header, keyword: str, default: int) -> int:
         return int(float(_first_text(header, keyword)))
     except (ValueError, OverflowError):
         return default
+
+
+def _read_sources(header: Header, *, is_copy: bool) -> tuple[str, ...]:
+    sequences = ("SourceImageSequence", *(["ReferencedImageSequence"] if is_copy else []))
+    return tuple(
+        uid
+        for sequence in sequences
+        for uid in read_texts(header, f"{sequence}.ReferencedSOPInstanceUID")
+    )
 
 
 def _is_rejected(header: Header) -> bool:

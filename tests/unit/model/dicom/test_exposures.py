@@ -79,6 +79,12 @@ STUDIES: list[tuple[list[Instance], list[str], dict[str, Reason]]] = [
     ([film("s", NO_TIME), film("c", DERIVED, LATER, NO_VIEW,
       {"SourceImageSequence": [{"ReferencedSOPInstanceUID": "1.2.3.s"}]})],
      ["s"], {"c": Reason.DERIVED_COPY}),
+    ([film("s", NO_TIME), film("c", DERIVED, LATER, NO_VIEW,
+      {"ReferencedImageSequence": [{"ReferencedSOPInstanceUID": "1.2.3.s"}]})],
+     ["s"], {"c": Reason.DERIVED_COPY}),
+    # An original film may reference another one.
+    ([film("a"), film("b", LATER,
+      {"ReferencedImageSequence": [{"ReferencedSOPInstanceUID": "1.2.3.a"}]})], ["b", "a"], {}),
     # Two exposures are two films.
     ([film("a"), film("b", LATER)], ["b", "a"], {}),
     ([film("a", NO_TIME), film("b", NO_TIME)], ["a", "b"], {}),
