@@ -33,15 +33,16 @@ SUBSTITUTE_DATES = (
 """Dates for a header that has none of the others."""
 
 AGE_WORDS: tuple[tuple[str, float], ...] = (
-    (r"NEO-?NAT\w*|NEW-?BORNS?|NICU|SCBU|PRE-?MATURES?|PRE-?TERMS?|PREE?MIES?|NEUGEBOREN\w*"
-     r"|FR(U|UE)HGEBOREN\w*|NOUVEAUX?[ -]NES?|RECIEN NACIDO|НОВОРОЖД\w*"
-     r"|NURSERY", 0.5),
-    (r"INFANTS?|INFANTIL\w*|BABY|BABIES|BABYGRAM|BABY(BOY|GIRL)|S(A|AE)UGLING\w*|NOURRISSONS?"
-     r"|LACTENTES?|LACTANTES?|МЛАДЕН\w*|ГРУДНИЧ\w*", 2.0),
+    (r"NEO-?NAT\w*|NEW-?BORNS?|NICU|SCBU|PRE-?TERMS?|PREE?MIES?|NEUGEBOREN\w*"
+     r"|PRE-?MATURES?(?! (?:VENT|ATR|BEAT|CONTR|COMPL|MENO|RUPT)\w*)"
+     r"|FR(U|UE)HGEBOREN\w*|NOUVEAUX?[ -]NES?|RECIEN NACIDO|НОВОРОЖД\w*", 0.5),
+    (r"INFANTS?|INFANTIL\w*|BABY(?! (?:ASPIRIN|DELIVERY|SITT\w*))|BABIES|BABYGRAM"
+     r"|BABY(BOY|GIRL)|S(A|AE)UGLING\w*|NOURRISSONS?|LACTENTES?|LACTANTES?"
+     r"|МЛАДЕН\w*|ГРУДНИЧ\w*", 2.0),
     (r"TODDLERS?|PICU|PA?ED(?! (?:VS?|VERSUS|STRUCK|HIT|O?EDEMA)\b)|PA?EDS|PA?EDIA\w*|PEDI"
-     r"|PA?EDS?(CHEST|THORAX|CXR)|(CHEST|THORAX|CXR)PA?EDS?|CHILD|CHILDREN|CHILDS|KIDS?"
-     r"|KIND|(KLEIN)?KINDER\w*|KLEINKIND|JUGENDLICH\w*|ENFANTS?|NIN[OA]S?|BAMBIN[OI]|CRIANCAS?"
-     r"|ДЕТ(И|ЕЙ|СК\w*)|РЕБЕНО?К\w*", 18.0),
+     r"|PA?EDS?(CHEST|THORAX|CXR)|(CHEST|THORAX|CXR)PA?EDS?|CHILD|CHILDREN|CHILDS"
+     r"|KIDS?(?! (?:STONES?|TX|TRANSPL\w*))|KIND|(KLEIN)?KINDER\w*|KLEINKIND|JUGENDLICH\w*"
+     r"|ENFANTS?|NIN[OA]S?|BAMBIN[OI]|CRIANCAS?|ДЕТ(И|ЕЙ|СК\w*)|РЕБЕНО?К\w*", 18.0),
     (r"ADOLESCEN(T|TS|TE|TES)(?! IDIOPATHIC)|TEEN(AGERS?)?", 20.0),
 )  # fmt: skip
 """Words without accents, and the age in years that such a patient has not reached."""
@@ -72,7 +73,8 @@ _AGE = re.compile(r"[<>~ ]*0*(?P<number>\d{1,3})(?:[.,]\d+)? ?(?P<unit>\D*).*")
 _AGE_BACKWARDS = re.compile(r"(?P<unit>[DWMY]) ?0*(?P<number>\d{1,3})")
 
 _CHILD_IN_ANY_UNIT = 18
-"""Fewer of a unit that is not given are a child's age, whatever it is. 54 may be months."""
+"""Fewer of a unit that is not given are a child's age, whatever it is; 0 is a placeholder. 54 may
+be months."""
 
 _SUGGESTING_KEYWORDS = (
     "InstitutionName", "InstitutionalDepartmentName", "RequestingService", "CurrentPatientLocation",
@@ -198,7 +200,7 @@ def _claims_of_age(text: str) -> Iterator[AgeClaim]:
         # Until the day before the next birthday (or the next month, week or day).
         low, high = number / _UNITS[unit], (number + 1) / _UNITS[unit] - 1 / 366
         yield AgeClaim(f"PatientAge says {number} {unit}", low, high)
-    elif not unit and len(word) <= 1 and number < _CHILD_IN_ANY_UNIT:
+    elif not unit and len(word) <= 1 and 0 < number < _CHILD_IN_ANY_UNIT:
         claim = f"PatientAge says {number} without a known unit"
         yield AgeClaim(claim, number / _UNITS["days"], number + 1 - 1 / 366)
 

@@ -73,7 +73,8 @@ transplant. GE writes TISSUE and BONE as value 4.
 
 _REJECTED_KEYWORDS = ("ImageType", "SeriesDescription", "ImageComments")
 _REJECTED_WORDS = re.compile(
-    r"\b(REJECT(ED|S)?|DO NOT (USE|READ|REPORT)|DON'?T USE|NOT FOR DIAGNOSIS|DISREGARD"
+    r"(?<!TX )(?<!TRANSPLANT )(?<!GRAFT )\bREJECT(ED|S)?\b"
+    r"|\b(DO NOT (USE|READ|REPORT)|DON'?T USE|NOT FOR DIAGNOSIS|DISREGARD"
     r"|WRONG (PATIENT|PT|PERSON))\b"
 )
 """What devices and technologists write of a film that must not be used. A transplant's rejection

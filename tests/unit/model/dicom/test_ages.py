@@ -64,6 +64,7 @@ NO_AGE: list[dict[str, Any]] = [
     {"PatientAge": "54"},  # without a unit it may be anything
     {"PatientAge": "54J"},  # French days or German years
     {"PatientAge": "-1Y"},
+    {"PatientAge": "000"},
     {"PatientAge": "999Y"},
     {"PatientBirthDate": "19700101"},
     {"PatientBirthDate": "19701301", "StudyDate": "20240101"},
@@ -166,6 +167,9 @@ def test_an_age_in_words_counts_where_there_is_no_other(words: str, is_child: bo
         {"StationName": "ADULT AND PEDS"},
         {"SeriesDescription": "CHEST 100-120 KG"},
         {"StudyDescription": "CHEST PED EDEMA"},
+        {"StudyDescription": "CHEST PREMATURE VENTRICULAR BEATS"},
+        {"StudyDescription": "CHEST KID TRANSPLANT"},
+        {"StudyDescription": "CHEST BABY ASPIRIN"},
         {"InstitutionName": "Infantry Barracks"},
         {"ReasonForStudy": "nodule, follow up 3-6 months"},
         {"ResponsiblePersonRole": "SPOUSE"},
