@@ -184,7 +184,9 @@ def _alarms() -> str:
     from records.operations import alarms
 
     with unit_of_work() as session:
-        sentences = [f"{alarm.part}: {alarm.sentence.rstrip('.')}" for alarm in alarms.open_alarms(session)]
+        sentences = [
+            f"{alarm.part}: {alarm.sentence.rstrip('.')}" for alarm in alarms.open_alarms(session)
+        ]
     if sentences:
         raise PartError(f"{'; '.join(sentences)}. Remove the cause, then `nightdraft resume`")
     return "none open"
