@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nightdraft.cli.options import console
+from nightdraft.extras import require_training
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -91,6 +92,9 @@ def bundle_make(
     import torch
 
     from model.bundling.build import BundleDescription, make_bundle
+
+    if adapter:
+        require_training("merging an adapter")
 
     description = BundleDescription(
         name=name,
