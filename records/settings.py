@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -646,6 +647,15 @@ class Settings(BaseSettings):
     @classmethod
     def _make_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    def pages_address(self) -> str:
+        """The address at which people open the pages, without a slash at its end."""
+        if self.pages_url:
+            return self.pages_url.rstrip("/")
+        host = self.serve_host
+        if host in ("0.0.0.0", "::"):  # noqa: S104
+            host = socket.gethostname()
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.serve_port}"
 
     def address(self, name: Literal["database_url", "redis_url"]) -> str:
         """Where PostgreSQL or Redis is: the setting, or else the running station's own server.

@@ -136,16 +136,8 @@ def _alarm_values(alarm: Alarm, config: Settings) -> dict[str, Any]:
         "remedy": without_identifiers(alarm.remedy),
         "opened_at": alarm.opened_at.isoformat(),
         "closed_at": alarm.closed_at.isoformat() if alarm.closed_at else None,
-        "runbook": f"{_pages_address(config)}{runbook_path(alarm.kind)}",
+        "runbook": f"{config.pages_address()}{runbook_path(alarm.kind)}",
     }
-
-
-def _pages_address(config: Settings) -> str:
-    if config.pages_url:
-        return config.pages_url.rstrip("/")
-    host = config.serve_host
-    host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{config.serve_port}"
 
 
 def _local(at: dt.datetime) -> str:

@@ -101,7 +101,8 @@ def _print_entry(entry: AlarmHistory) -> None:
     head = f"{alarm.kind}, {alarm.part}, since {_local(alarm.opened_at)}, {until}"
     lines = [Text(head, style="" if alarm.closed_at else "bold red"), Text(f"  {alarm.cause}")]
     if not alarm.closed_at and alarm.remedy:
-        lines.append(Text(f"  {alarm.remedy} ({runbook_path(alarm.kind)})"))
+        link = f"{settings().pages_address()}{runbook_path(alarm.kind)}"
+        lines.append(Text(f"  {alarm.remedy} ({link})"))
     lines += [Text(f"  {_message_line(message)}", style="dim") for message in entry.messages]
     for line in lines:
         console().print(line)

@@ -78,7 +78,7 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
             "broker": partial(checks.check_broker, settings),
             "bundle": partial(_bundle, settings),
             "station": partial(_station, settings),
-            "alarms": _alarms,
+            "alarms": partial(_alarms, settings),
             "stored files": partial(_stored_files, settings),
         }
     for name in PARTS if part is None else (part,):
@@ -187,7 +187,7 @@ def _statistics() -> str:
     return "the planner knows the tables"
 
 
-def _alarms() -> str:
+def _alarms(settings: Settings) -> str:
     from records.database.session import unit_of_work
     from records.operations import alarms
 
@@ -197,7 +197,7 @@ def _alarms() -> str:
             for alarm in alarms.open_alarms(session)
         ]
     if sentences:
-        raise PartError(" ".join(sentences))
+        raise PartError(f"{' '.join(sentences)} See {settings.pages_address()}/runbook#alarms")
     return "none open"
 
 

@@ -16,6 +16,7 @@ from model.dicom.characters import remove_controls
 from records.operations.alarms import runbook_path
 from records.operations.overview import Overview
 from records.operations.scrub import ScrubState
+from records.settings import settings
 from records.states import ENDED, WARNING, VisibleState
 from records.workflow import worklist
 
@@ -84,7 +85,8 @@ def render_overview(overview: Overview) -> RenderableType:
         since = _local_time(alarm.opened_at)
         head = f"ALARM {alarm.kind}, {alarm.part}, since {since}"
         lines.append(Text(f"{head}: {alarm.cause}", style="bold red"))
-        lines.append(Text(f"  {alarm.remedy} ({runbook_path(alarm.kind)})", style="red"))
+        link = f"{settings().pages_address()}{runbook_path(alarm.kind)}"
+        lines.append(Text(f"  {alarm.remedy} ({link})", style="red"))
     if overview.refusals:
         listed = ", ".join(f"{reason} {count}" for reason, count in overview.refusals.items())
         lines.append(Text(f"refused by the listener: {listed}", style="yellow"))

@@ -1,5 +1,6 @@
 """Settings: read from the environment, refused by a line that names the variable, documented."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,19 @@ def test_no_password_goes_over_a_connection_that_is_not_encrypted(monkeypatch):
         read_settings(smtp_user="nightdraft", smtp_password="a-password")
     with pytest.raises(SettingsError, match="ALARM_MAIL_TO: 'b' is no mail address"):
         read_settings(smtp_host="mail.example", alarm_mail_to="a@b.example, b")
+
+
+@pytest.mark.parametrize(
+    ("values", "address"),
+    [
+        ({}, "http://127.0.0.1:8080"),
+        ({"serve_host": "::1", "serve_port": 81}, "http://[::1]:81"),
+        ({"serve_host": "0.0.0.0"}, f"http://{socket.gethostname()}:8080"),
+        ({"pages_url": "https://drafts.hospital.example/"}, "https://drafts.hospital.example"),
+    ],
+)
+def test_links_begin_with_the_address_of_the_pages(values, address):
+    assert read_settings(**values).pages_address() == address
 
 
 def test_secrets_are_not_shown_by_accident():

@@ -32,7 +32,7 @@ def test_alarms_are_listed_with_what_became_of_their_messages(database, setting)
     output = run().output
     newest, oldest = output.index("DISK_FULL, listener, since"), output.index("FILES_DAMAGED")
     assert newest < oldest
-    assert "Make room. (/runbook#disk_full)" in output
+    assert "Make room. (http://127.0.0.1:8080/runbook#disk_full)" in output
     assert "message about the start by webhook: sent" in output
     assert "failed 1 times, next" in output
     (disk, films) = json.loads(run("--json").output)

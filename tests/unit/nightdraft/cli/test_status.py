@@ -54,7 +54,7 @@ def test_the_overview_shows_what_a_person_must_know() -> None:
     for text in (
         "DRAFTED 3", "FAILED 1", "4 of 4 ended", "nothing left to do", "host:7",
         "ALARM WORKER_STOPPED, draft,", "three studies failed in a row",
-        "Mend it. (/runbook#worker_stopped)", "disagrees 2",
+        "Mend it. (http://127.0.0.1:8080/runbook#worker_stopped)", "disagrees 2",
         "1 damaged",
     ):  # fmt: skip
         assert text in page
