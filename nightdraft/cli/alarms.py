@@ -36,7 +36,7 @@ def list_alarms(
     with unit_of_work() as session:
         history = list_history(session, limit)
     if json_:
-        print(json.dumps([_as_json(entry) for entry in history]))
+        print(json.dumps([history_json(entry) for entry in history]))
         return
     if not history:
         print("there were no alarms")
@@ -69,7 +69,8 @@ def send_test() -> None:
         raise typer.Exit(1)
 
 
-def _as_json(entry: AlarmHistory) -> dict[str, Any]:
+def history_json(entry: AlarmHistory) -> dict[str, Any]:
+    """An alarm and the messages about it, as `--json` prints them."""
     alarm = entry.alarm
     return {
         "kind": alarm.kind,

@@ -9,7 +9,8 @@ import sys
 import nightdraft.cli.install
 import nightdraft.cli.models
 import nightdraft.cli.operate
-import nightdraft.cli.send  # noqa: F401
+import nightdraft.cli.send
+import nightdraft.cli.support  # noqa: F401
 from nightdraft.cli.alarms import alarms
 from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs

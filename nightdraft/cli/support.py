@@ -1,0 +1,205 @@
+"""`nightdraft support-bundle`: what somebody needs who helps, without patients and secrets.
+
+Nothing is copied as it is. Settings are listed without their secrets; of log files only lines that
+our own logger wrote are taken, for other lines (a traceback, a warning of a library) may quote a
+patient. Rows of studies are counted and never read.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import zipfile
+from collections import deque
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+
+from nightdraft.cli.options import app
+from records.errors import NightdraftError, NotAllowed, safe_text
+from records.settings import Settings, place_of, settings
+
+LOG_LINES = 500
+"""Lines of each log file, the last ones."""
+
+_PACKAGES = ("torch", "transformers", "sqlalchemy", "celery", "redis", "pynetdicom", "pydicom")
+
+_OUR_LINE = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S* \[(debug|info|warning|error) *\] ")
+"""How a line of our logger begins; those of other libraries name their level in capitals."""
+
+_README = """\
+What this archive holds: versions, settings without secrets, the lines of `nightdraft doctor`, the
+state of the system as numbers, the newest alarms, the metrics, and the last lines of the logs.
+It holds no patient, no study and no password. Look through it before you send it all the same.
+"""
+
+
+@app.command("support-bundle")
+def support_bundle(
+    out: Annotated[Path, typer.Option(help="The archive to write.")] = Path(
+        "nightdraft-support.zip"
+    ),
+    logs: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the parts' logs; else `logs` of the data folder."),
+    ] = None,
+) -> None:
+    """Write an archive for somebody who helps: versions, settings, lights, logs; no patients."""
+    config = settings()
+    if out.exists():
+        raise NotAllowed(f"{out} is there already: name another file with --out")
+    parts: dict[str, Callable[[], object]] = {
+        "versions.json": _versions,
+        "settings.json": lambda: shown_settings(config),
+        "doctor.json": lambda: _doctor(config),
+        "state.json": _state,
+        "alarms.json": _alarms,
+        "metrics.txt": lambda: _metrics(config),
+    }
+    out.touch(mode=0o600)
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("README.txt", _README)
+        for name, make in parts.items():
+            try:
+                content = make()
+            except Exception as error:  # what is broken is why somebody asks for help
+                content = {"not available": safe_text(error)}
+            text = content if isinstance(content, str) else json.dumps(content, indent=1)
+            archive.writestr(name, _without_secrets(text, config))
+        for path in sorted((logs or config.data_dir / "logs").glob("*.log")):
+            archive.writestr(f"logs/{path.name}", _without_secrets(_last_lines(path), config))
+        names = archive.namelist()
+    print(f"{out}: {', '.join(names)}")
+
+
+def shown_settings(config: Settings) -> dict[str, object]:
+    """The settings, of which secrets, addresses with passwords and mail addresses are not shown."""
+    return {name: _shown(name, getattr(config, name)) for name in type(config).model_fields}
+
+
+def _shown(name: str, value: Any) -> object:
+    if isinstance(value, SecretStr) or "password" in name or "secret" in name:
+        is_set = bool(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        return "(set)" if is_set else ""
+    if name.endswith("_url") and value:
+        return f"(at {place_of(str(value))})"
+    if "mail" in name and value:
+        return "(set)"
+    if isinstance(value, dict):
+        return {str(key): str(item) for key, item in value.items()}
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _versions() -> dict[str, object]:
+    found: dict[str, object] = {
+        "nightdraft": version("nightdraft"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def _doctor(config: Settings) -> list[dict[str, object]]:
+    from nightdraft.cli.doctor import run_checks
+
+    return [
+        {
+            "line": result.name,
+            "verdict": "WRONG" if result.failed else "warning" if result.warning else "ok",
+            "sentence": result.sentence,
+        }
+        for result in run_checks(config)
+    ]
+
+
+def _state() -> dict[str, Any]:
+    from nightdraft.cli.status import overview_json
+    from records.database.session import unit_of_work
+    from records.operations.overview import read_overview
+
+    with unit_of_work() as session:
+        return overview_json(read_overview(session))
+
+
+def _alarms() -> list[dict[str, Any]]:
+    from nightdraft.cli.alarms import history_json
+    from records.database.session import unit_of_work
+    from records.operations.troubles import list_history
+
+    with unit_of_work() as session:
+        return [history_json(entry) for entry in list_history(session, 100)]
+
+
+def _metrics(config: Settings) -> str:
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    from api.metrics import SystemCollector
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(SystemCollector(config))
+    return generate_latest(registry).decode()
+
+
+def _last_lines(path: Path) -> str:
+    """The last lines of a log, those of our logger alone; how many others there were."""
+    from worker.alarm_messages import without_identifiers
+
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            lines = deque(file, LOG_LINES)
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})\n"
+    ours = [without_identifiers(line) for line in lines if _is_ours(line)]
+    left_out = f"# {len(lines) - len(ours)} lines of others were left out\n"
+    return left_out + "".join(ours)
+
+
+def _is_ours(line: str) -> bool:
+    from records.telemetry import FIELDS
+
+    if _OUR_LINE.match(line):
+        return True
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and "event" in content and set(content) <= FIELDS
+
+
+def _without_secrets(text: str, config: Settings) -> str:
+    """The text without any secret of the settings, wherever it got into it."""
+    for secret in _secrets(config):
+        text = text.replace(secret, "[secret]")
+    return text
+
+
+def _secrets(config: Settings) -> list[str]:
+    from urllib.parse import unquote, urlsplit
+
+    secrets = []
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, SecretStr):
+            secrets.append(value.get_secret_value())
+        elif "password" in name:
+            secrets.append(str(value))
+    for name in ("database_url", "redis_url"):
+        try:
+            password = urlsplit(config.address(name)).password or ""  # type: ignore[arg-type]
+        except (NightdraftError, ValueError):
+            continue
+        secrets += [password, unquote(password)]
+    if config.alarm_webhook_url:
+        secrets.append(config.alarm_webhook_url)
+    # The longest first: a short one may be a part of another one.
+    return sorted({secret for secret in secrets if len(secret) > 3}, key=len, reverse=True)
