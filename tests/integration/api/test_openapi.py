@@ -7,6 +7,10 @@ from hypothesis import settings as examples
 from schemathesis.generation.modes import GenerationMode
 
 from api.app import make_app
+from records.alarm_kinds import AlarmKind, Channel
+from records.database.session import unit_of_work
+from records.operations import alarms
+from records.operations.troubles import update_troubles
 from records.settings import settings
 
 WITH_PARAMETERS = [
@@ -20,6 +24,7 @@ WITH_PARAMETERS = [
     "GET /api/holds",
     "POST /api/holds/decision",
     "GET /api/refusals",
+    "GET /api/alarms",
 ]
 WITHOUT_PARAMETERS = [
     "GET /api/counts",
@@ -45,6 +50,9 @@ def rest(database, broker, data_dir, setting, seeder):
     seeder.draft_study(1)
     (study,) = seeder.complete(2)
     seeder.hold(study)
+    with unit_of_work() as session:
+        alarms.raise_alarm(session, AlarmKind.DISK_FULL, "listener", "No room.")
+        update_troubles(session, 0, [Channel.EMAIL])
     return schemathesis.openapi.from_asgi("/api/openapi.json", make_app(settings()))
 
 
