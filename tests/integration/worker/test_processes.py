@@ -8,6 +8,7 @@ import psutil
 import pytest
 import redis
 
+from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
 from records.operations import alarms, heartbeats
@@ -171,3 +172,7 @@ def test_what_is_missing_at_the_start_is_one_line(night, run_part, part, wrong, 
     assert started.process.wait(timeout=60) == 1
     assert message in started.read_log()
     assert len(started.read_log().strip().splitlines()) == 1
+    if "bundle" in wrong:
+        with unit_of_work() as session:
+            (alarm,) = alarms.open_alarms(session)
+        assert (alarm.kind, message in alarm.cause) == (AlarmKind.BUNDLE_UNUSABLE, True)
