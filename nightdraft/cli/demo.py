@@ -26,6 +26,7 @@ from nightdraft.phantom_studies import draw_studies, read_datasets, write_with_n
 from nightdraft.station.checks import check_port_free
 from nightdraft.station.child import StationProcess
 from nightdraft.store_scu import DicomFile, SendResult, find_dicom_files
+from records.config_file import ignore_default_file
 from records.database.session import forget_engine, unit_of_work
 from records.errors import NightdraftError, PartError, PortInUse
 from records.operations.overview import MOVING, drafts_per_minute, seconds_left
@@ -121,7 +122,10 @@ def _wait_for_interrupt(console: Console, station: StationProcess) -> None:
 
 
 def _settings_overrides() -> dict[str, object]:
-    """Return the demo's own settings, where the environment does not set them."""
+    """Return the demo's own settings, where environment and named file do not set them."""
+    # What /etc has is of the site's own station, whose records are no place for phantoms.
+    ignore_default_file()
+    settings.cache_clear()
     current = settings()
     defaults: dict[str, object] = {
         # Outside home folders, which PostgreSQL's user cannot enter; kept over a restart.
@@ -132,9 +136,7 @@ def _settings_overrides() -> dict[str, object]:
         "log_level": "warning",
     }
     overrides = {
-        name: value
-        for name, value in defaults.items()
-        if f"NIGHTDRAFT_{name.upper()}" not in os.environ
+        name: value for name, value in defaults.items() if name not in current.model_fields_set
     }
     overrides.setdefault("data_dir", current.data_dir)
     overrides["bundle"] = current.bundle or "demo"

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from nightdraft.cli.json_output import AsJson, JsonFile, print_json
 from nightdraft.cli.options import app, setting_option
 from nightdraft.cli.train import Target, chosen_device
 
@@ -17,7 +18,7 @@ from nightdraft.cli.train import Target, chosen_device
 @app.command()
 def evaluate(
     bundle_: Annotated[str, typer.Argument(metavar="BUNDLE", help="A folder, or demo.")],
-    corpus_: Annotated[
+    corpus: Annotated[
         str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
     ] = "phantoms",
     against: Annotated[
@@ -48,14 +49,14 @@ def evaluate(
     radgraph: Annotated[Path | None, typer.Option(help="Folder of RadGraph's weights.")] = None,
     device: Annotated[str | None, setting_option("device")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.html and .md.")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Score a bundle on the test split of a corpus, beside floors and published scores."""
     from nightdraft.cli.evaluate import evaluate_command
 
     evaluate_command(
         bundle_,
-        corpus_,
+        corpus,
         against=against,
         seed=seed,
         split=split,
@@ -69,7 +70,7 @@ def evaluate(
         radgraph=radgraph,
         device=chosen_device(device),
         out=out,
-        json_=json_,
+        json=json,
     )
 
 
@@ -82,6 +83,7 @@ def calibrate(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would change.")
     ] = False,
+    json: AsJson = False,
 ) -> None:
     """Set the thresholds of image support from this site's signed reports."""
     from rich.table import Table
@@ -92,6 +94,17 @@ def calibrate(
 
     manifest = served_manifest()
     result = calibrate_on_signed(manifest, by, error_rate=error_rate, dry_run=dry_run)
+    if json:
+        print_json(
+            {
+                "bundle": manifest.name,
+                "reports": result.reports,
+                "in_use": not dry_run,
+                "before": result.before,
+                "made": result.made,
+            }
+        )
+        return
     table = Table(
         "observation", "with it", "without", "present from", "before", "absent to", "before"
     )
@@ -117,7 +130,7 @@ def ablate(
     base: Annotated[
         str, typer.Option(help="The bundle to start from; else a small one is trained first.")
     ] = "",
-    corpus_: Annotated[
+    corpus: Annotated[
         str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
     ] = "phantoms:ward",
     studies: Annotated[int, typer.Option(min=0, help="Most studies to train on; 0: all.")] = 6000,
@@ -151,7 +164,7 @@ def ablate(
     ablate_command(
         out,
         base,
-        corpus_,
+        corpus,
         studies=studies,
         steps=steps,
         epochs=epochs,

@@ -1,8 +1,9 @@
-"""Renders one study for `nightdraft study`, and holds for `nightdraft holds`."""
+"""Finds and renders one study for `nightdraft study`, and renders holds for `nightdraft holds`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from model.dicom.characters import remove_controls
 from model.prompting.prompt import describe_given, read_prior
 from records.database.tables import Hold, Instance, Study
+from records.errors import NotFound
 from records.states import (
     DAMAGE_SENTENCES,
     HOLD_DECISIONS,
@@ -21,9 +23,30 @@ from records.states import (
     Decision,
     HoldReason,
 )
-from records.workflow import drafts, events, film_decisions, holds, studies, worklist
+from records.workflow import drafts, events, film_decisions, holds, search, studies, worklist
 from records.workflow.film_decisions import patient_sent
 from records.workflow.patients import Patient
+
+
+def find_one(session: Session, number: str) -> Study | list[worklist.WorklistRow]:
+    """The study of a number that a person typed, or all studies of that number.
+
+    Args:
+        session: The session to read in.
+        number: Study Instance UID, our own id, accession number or patient id.
+
+    Raises:
+        NotFound: No study has that number.
+    """
+    with suppress(NotFound):
+        return studies.get_by_uid(session, number)
+    matches = search.find_by_number(session, number) if number else search.Matches([], True, False)
+    if not matches.study_ids:
+        raise NotFound("no study has that UID, accession number or patient id")
+    if len(matches.study_ids) == 1:
+        return session.get_one(Study, matches.study_ids[0])
+    rows = [worklist.read_row(session, id_) for id_ in matches.study_ids]
+    return sorted(rows, key=lambda row: (row.first_received_at, row.id), reverse=True)
 
 
 def render_study(session: Session, uid: str) -> RenderableType:
