@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nightdraft.cli.json_output import JsonFile, progress_line, write_figures
-from nightdraft.cli.options import apply_options, console, setting_option
+from nightdraft.cli.options import apply_options, complete, console, setting_option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -139,9 +139,21 @@ def bench_model(
             help="A bundle; else random weights.",
         ),
     ] = "",
-    size: Annotated[str, typer.Option(help="tiny, mid or full; else as suits the device.")] = "",
+    size: Annotated[
+        str,
+        typer.Option(
+            help="tiny, mid or full; else as suits the device.",
+            autocompletion=complete(("tiny", "mid", "full")),
+        ),
+    ] = "",
     device: Annotated[str | None, setting_option("device")] = None,
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="float32, float16 or bfloat16.",
+            autocompletion=complete(("float32", "float16", "bfloat16")),
+        ),
+    ] = "",
     threads: Annotated[int, typer.Option(min=0, help="Threads of the CPU; 0: all cores.")] = 0,
     studies: Annotated[int, typer.Option(min=0, help="Studies for the engine; 0: enough.")] = 0,
     slots: Annotated[

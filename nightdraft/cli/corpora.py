@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nightdraft.cli.json_output import STANDARD_OUTPUT, JsonFile, write_figures
-from nightdraft.cli.options import check_file, console
+from nightdraft.cli.options import check_file, complete, console
 from records.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -40,7 +40,11 @@ def corpora() -> None:
 @corpus.command("check")
 def corpus_check(
     name: Annotated[
-        str, typer.Argument(help="iu_xray, mimic_cxr, signed or phantoms; or NAME:PATH.")
+        str,
+        typer.Argument(
+            help="iu_xray, mimic_cxr, signed or phantoms; or NAME:PATH.",
+            autocompletion=complete(("iu_xray", "mimic_cxr", "signed", "phantoms")),
+        ),
     ],
     path: Annotated[
         Path | None, typer.Argument(help="Its folder; of phantoms, a site; signed has none.")

@@ -64,7 +64,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
     Raises:
         NightdraftError: Something is missing; its text is one line that says what.
     """
-    overrides = _settings_overrides()
+    overrides = settings_overrides()
     data_dir = Path(str(overrides["data_dir"]))
     started = time.monotonic()
     entries = find_with_progress(console, films.expanduser()) if films else _draw(console, data_dir)
@@ -121,7 +121,7 @@ def _wait_for_interrupt(console: Console, station: StationProcess) -> None:
         raise PartError(f"the station ended by itself: see {station.log_dir}")
 
 
-def _settings_overrides() -> dict[str, object]:
+def settings_overrides() -> dict[str, object]:
     """Return the demo's own settings, where environment and named file do not set them."""
     # What /etc has is of the site's own station, whose records are no place for phantoms.
     ignore_default_file()

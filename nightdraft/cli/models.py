@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from nightdraft.cli.json_output import AsJson, JsonFile, print_json
-from nightdraft.cli.options import app, setting_option
+from nightdraft.cli.options import app, complete, setting_option
 from nightdraft.cli.train import Target, chosen_device
 
 
@@ -36,14 +36,22 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Studies at most; else all.")] = None,
     mode: Annotated[
-        list[str] | None, typer.Option(help="none, context, predicted, oracle; else all.")
+        list[str] | None,
+        typer.Option(
+            help="none, context, predicted, oracle; else all.",
+            autocompletion=complete(("none", "context", "predicted", "oracle")),
+        ),
     ] = None,
     as_paper: Annotated[
         bool, typer.Option("--as-paper", help="Priors out of the report, as the paper has them.")
     ] = False,
     beams: Annotated[int, typer.Option(min=1, help="Beams; 1 is greedy decoding.")] = 1,
     normalisation: Annotated[
-        list[str] | None, typer.Option(help="raw, lower, r2gen; else all.")
+        list[str] | None,
+        typer.Option(
+            help="raw, lower, r2gen; else all.",
+            autocompletion=complete(("raw", "lower", "r2gen")),
+        ),
     ] = None,
     chexbert: Annotated[Path | None, typer.Option(help="Folder of CheXbert's weights.")] = None,
     radgraph: Annotated[Path | None, typer.Option(help="Folder of RadGraph's weights.")] = None,

@@ -46,20 +46,22 @@ def study(
 ) -> None:
     """Show one study: patient, state, timeline, and its draft under the warning."""
     from nightdraft.cli.study import find_one, render_study
-    from nightdraft.cli.worklist import render_rows
+    from nightdraft.cli.worklist import print_rows
     from records.database.session import unit_of_work
 
     with unit_of_work() as session:
         found = find_one(session, number.strip())
         several = found if isinstance(found, list) else []
         uid = "" if isinstance(found, list) else str(found.id)
-        rendered = render_rows(several) if several else render_study(session, uid)
+        rendered = None if several else render_study(session, uid)
     if json:
         from api.schemas import StudySummary
         from api.studies import read_study
 
         summaries = [StudySummary.from_row(row) for row in several]
         print_json({"studies": summaries} if several else read_study(uid))
+    elif several:
+        print_rows(several, whole=True)
     else:
         console().print(rendered)
     if several:

@@ -25,6 +25,9 @@ from records.settings import Settings, settings
 if TYPE_CHECKING:
     from rich.console import Console
 
+PLAIN_WIDTH = 240
+"""Characters of a line where no terminal is."""
+
 app = typer.Typer(
     cls=PanelledGroup,
     help="Drafts chest X-ray reports while the department sleeps. Drafts are for a radiologist to "
@@ -155,11 +158,15 @@ def start_logging(part: str) -> Settings:
     return current
 
 
-def console() -> Console:
-    """Return standard output; without a terminal it is wide, so that lines are not broken."""
+def console(width: int | None = None) -> Console:
+    """Return standard output; without a terminal it is wide, so that lines are not broken.
+
+    Args:
+        width: Characters of a line; None takes the terminal's.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+    return Console(highlight=False, width=width or (None if sys.stdout.isatty() else PLAIN_WIDTH))
 
 
 def error_console() -> Console:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nightdraft.cli.json_output import AsJson, print_json
-from nightdraft.cli.options import app, complete, console, read_time
+from nightdraft.cli.options import PLAIN_WIDTH, app, complete, console, read_time
 from records.errors import NotAllowed
 from records.states import VisibleState
 
@@ -60,7 +62,7 @@ def list_studies(
 
         print_json(StudyPage.from_page(page))
         return
-    console().print(render_rows(page.rows))
+    print_rows(page.rows)
     if page.matches is not None and page.matches.capped:
         print("more studies match than are searched: write more of the number or name")
     if page.next:
@@ -69,8 +71,24 @@ def list_studies(
         print(f"more: nightdraft list {' '.join(options)} --limit {limit}")
 
 
-def render_rows(rows: Sequence[WorklistRow]) -> RenderableType:
-    """Render rows of the worklist, one line each; no draft is shown."""
+def print_rows(rows: Sequence[WorklistRow], *, whole: bool = False) -> None:
+    """Print rows of the worklist, a line each; no draft is shown.
+
+    Args:
+        rows: The rows.
+        whole: Print all columns, even where a terminal breaks the lines.
+    """
+    screen = console(width=PLAIN_WIDTH) if whole else console()
+    screen.print(render_rows(rows, screen.width))
+
+
+def render_rows(rows: Sequence[WorklistRow], width: int) -> RenderableType:
+    """Render rows of the worklist, a line each, with as many columns as fit.
+
+    Args:
+        rows: The rows.
+        width: Characters of a line.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -78,19 +96,36 @@ def render_rows(rows: Sequence[WorklistRow]) -> RenderableType:
 
     if not rows:
         return Text("no studies")
-    headings = "arrived", "state", "priority", "accession", "patient", "study", "from", "reason"
-    table = Table(*headings, "study UID", box=None, pad_edge=False, header_style="bold")
+    gap = 2
+    ends = accumulate(column.width + gap for column in _COLUMNS)
+    columns = [column for column, end in zip(_COLUMNS, ends, strict=True) if end - gap <= width]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column.heading, no_wrap=True, max_width=column.width)
     for row in rows:
-        texts = (
-            row.first_received_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-            row.state.value,
-            row.priority.name,
-            row.accession_number,
-            f"{row.patient_name}  {row.patient_id}",
-            f"{row.study_date} {row.study_description}".strip(),
-            row.calling_ae,
-            f"{row.reason or ', '.join(row.hold_reasons)}",
-            row.study_instance_uid,
-        )
-        table.add_row(*(Text(remove_controls(text)) for text in texts))
+        table.add_row(*(Text(remove_controls(column.text(row))) for column in columns))
     return table
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of the worklist. width: in characters; a longer text is cut."""
+
+    heading: str
+    width: int
+    text: Callable[[WorklistRow], str]
+
+
+# PS3.5, table 6.2-1: an accession number has 16 characters at most, an AE title 16, and a UID 64.
+_COLUMNS = (
+    _Column("arrived", 16, lambda row: f"{row.first_received_at.astimezone():%Y-%m-%d %H:%M}"),
+    _Column("state", max(map(len, VisibleState)), lambda row: row.state.value),
+    _Column("accession", 16, lambda row: row.accession_number),
+    _Column("patient", 30, lambda row: f"{row.patient_name}  {row.patient_id}"),
+    _Column("priority", 8, lambda row: row.priority.name),
+    _Column("reason", 20, lambda row: row.reason or ", ".join(row.hold_reasons)),
+    _Column("study", 24, lambda row: f"{row.study_date} {row.study_description}".strip()),
+    _Column("from", 16, lambda row: row.calling_ae),
+    _Column("study UID", 64, lambda row: row.study_instance_uid),
+)
+"""The most important ones come first."""

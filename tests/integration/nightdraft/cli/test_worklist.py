@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from rich.console import Console
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from api.app import make_app
 from nightdraft.cli.main import app
+from nightdraft.cli.worklist import render_rows
 from records.database.session import unit_of_work
 from records.errors import NotAllowed, NotFound
 from records.operations import alarms
 from records.settings import settings
 from records.states import WARNING, HoldReason
-from records.workflow import holds
+from records.workflow import holds, worklist
 from records.workflow.studies import Patient
 from tests.support.registered_studies import complete, draft_all, new_instance, register
 
@@ -79,6 +82,22 @@ def test_the_worklist_by_state_time_words_and_page(before_the_last: str) -> None
 
     assert isinstance(run("list", "--state", "LOST").exception, NotAllowed)
     assert isinstance(run("list", "--since", "lately").exception, NotAllowed)
+
+
+def test_a_narrow_terminal_shows_fewer_columns_and_cuts_no_number(before_the_last: str) -> None:
+    long_uid, accession = f"1.{'2' * 62}", "A" * 16
+    name = "A-VERY-LONG-FAMILY-NAME^WITH^MANY^PARTS"
+    register(new_instance(long_uid, accession_number=accession, patient=Patient("P", "", name)))
+    with unit_of_work() as session:
+        rows = worklist.read_page(session).rows
+    for width, shown, hidden in ((240, long_uid, "..."), (80, accession, long_uid[:10])):
+        page = Console(file=io.StringIO(), width=width)
+        page.print(render_rows(rows, width))
+        assert isinstance(page.file, io.StringIO)
+        lines = page.file.getvalue().splitlines()
+        assert len(lines) == 1 + len(rows)
+        assert shown in lines[1]
+        assert hidden not in lines[1]
 
 
 def test_json_is_what_rest_gives(before_the_last: str) -> None:

@@ -1,12 +1,17 @@
-"""What the demo prints about studies that wait for a person."""
+"""What the demo prints about studies that wait for a person, and which settings it takes."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from nightdraft.cli.demo import hold_hints
-from records.settings import Settings
+import pytest
+
+from nightdraft.cli.demo import hold_hints, settings_overrides
+from records import config_file
+from records.settings import Settings, settings
 from records.states import HoldReason, VisibleState
 
 
@@ -29,3 +34,23 @@ def test_every_hold_reason_has_one_line_and_the_setting_that_answers_it() -> Non
 
 def test_without_a_hold_there_is_no_hint() -> None:
     assert hold_hints([row(VisibleState.DRAFTED), row(VisibleState.SKIPPED)]) == []
+
+
+def test_the_demo_keeps_out_of_the_records_of_the_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "nightdraft.toml"
+    file.write_text(f'data_dir = "{tmp_path}/site"\nquiet_seconds = 300')
+    monkeypatch.setattr(config_file, "DEFAULT_FILE", file)
+    monkeypatch.delenv("NIGHTDRAFT_CONFIG")
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    settings.cache_clear()
+    assert settings().data_dir == tmp_path / "site"
+    overrides = settings_overrides()
+    assert str(overrides["data_dir"]).startswith("/var/tmp/nightdraft-demo-")
+    assert overrides["quiet_seconds"] == 2.0
+    # A file that is named for the demo counts.
+    os.environ["NIGHTDRAFT_CONFIG"] = str(file)
+    overrides = settings_overrides()
+    assert overrides["data_dir"] == tmp_path / "site"
+    assert "quiet_seconds" not in overrides
