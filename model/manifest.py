@@ -27,7 +27,7 @@ FINDING_HEAD = "finding_head"
 PREPROCESSING = "nightdraft-film-3"
 """The version of what model.dicom.pixels does; it changes whenever a view would."""
 
-CHOICE = "nightdraft-views-2"
+CHOICE = "nightdraft-views-3"
 """The version of what decides whether and from which images a study is drafted (model.dicom). It
 changes with the rules there."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections import Counter
@@ -28,6 +29,10 @@ from records.errors import NotFound, PartError
 
 MAX_CONTEXTS = 128
 """Presentation contexts of one association (PS3.8, 9.3.2.2: odd ids from 1 to 255)."""
+
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""A file with such a name that is no DICOM, or empty, may be a film that was not copied whole. The
+companions that macOS makes ("._film.dcm") are none."""
 
 _IDENTIFYING_TAGS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
 
@@ -121,13 +126,18 @@ class SendSummary:
         ):
             results = self.of_outcome(outcome)
             for reason, count in Counter(result.reason for result in results).most_common():
-                names = [result.path.name for result in results if result.reason == reason]
+                names = [_printable(r.path.name) for r in results if r.reason == reason]
                 listed_names = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
                 yield f"{count} {outcome.value}{': ' if reason else ''}{reason} ({listed_names})"
 
 
+def _printable(name: str) -> str:
+    """Return a file's name without what a terminal obeys or an encoding refuses."""
+    return ascii(name)[1:-1] if not name.isprintable() else name
+
+
 def find_dicom_files(folder: Path) -> Iterator[DicomFile | SendResult]:
-    """Look at every file under a folder, in order of name.
+    """Look at every file under a folder, in order of name, folder by folder.
 
     Args:
         folder: The folder, or a single file.
@@ -140,9 +150,34 @@ def find_dicom_files(folder: Path) -> Iterator[DicomFile | SendResult]:
     """
     if not folder.exists():
         raise NotFound(f"there is no folder {folder}")
-    files = [folder] if folder.is_file() else sorted(p for p in folder.rglob("*") if p.is_file())
-    for path in files:
-        yield _identify(path)
+    if folder.is_file():
+        yield _identify(folder)
+        return
+    closed: list[OSError] = []
+    visited: set[tuple[int, int]] = set()
+    # Links to folders are followed, for they may be how an archive is laid out.
+    for path, folders, names in os.walk(folder, onerror=closed.append, followlinks=True):
+        status = Path(path).stat()
+        if (status.st_dev, status.st_ino) in visited:  # a link to a folder that was seen
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        folders.sort()
+        for name in sorted(names):
+            file = Path(path) / name
+            if file.is_file():
+                yield _identify(file)
+            elif file.is_symlink() and not file.exists():
+                yield SendResult(file, SendOutcome.UNSENT, "the link leads nowhere")
+        for error in closed:
+            yield _unopened(Path(error.filename), error)
+        closed.clear()
+    for error in closed:
+        yield _unopened(Path(error.filename), error)
+
+
+def _unopened(path: Path, error: OSError) -> SendResult:
+    return SendResult(path, SendOutcome.UNSENT, f"cannot be opened ({error.strerror})")
 
 
 def _identify(path: Path) -> DicomFile | SendResult:
@@ -150,13 +185,17 @@ def _identify(path: Path) -> DicomFile | SendResult:
         with path.open("rb") as file:
             start = file.read(132)
     except OSError as error:
-        return SendResult(path, SendOutcome.UNSENT, f"cannot be opened ({error.strerror})")
-    has_meta = start[128:132] == b"DICM"
-    # Some archives keep the data set alone; it begins with group 0008.
-    if not has_meta and start[:2] != b"\x08\x00":
+        return _unopened(path, error)
+    has_preamble = start[128:132] == b"DICM"
+    # Some archives leave out the preamble, or keep the data set alone: then the file begins with a
+    # short element of group 0002 or 0008.
+    if not has_preamble and not (start[:2] in (b"\x02\x00", b"\x08\x00") and start[3:4] == b"\x00"):
+        if path.suffix.lower() in _DICOM_SUFFIXES and not path.name.startswith("._"):
+            reason = "it is named like DICOM, but is not"
+            return SendResult(path, SendOutcome.UNSENT, reason if start else "it is empty")
         return SendResult(path, SendOutcome.NOT_DICOM)
     try:
-        meta = read_file_meta_info(path) if has_meta else FileMetaDataset()
+        meta = read_file_meta_info(path) if has_preamble else FileMetaDataset()
         if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return SendResult(path, SendOutcome.NOT_AN_OBJECT, "a DICOMDIR")
         return _identify_data_set(path, meta)
@@ -200,6 +239,9 @@ def _identify_data_set(path: Path, meta: FileMetaDataset) -> DicomFile | SendRes
         head_class,
         str(head.get("SOPInstanceUID", "")),
     )
+    if not syntax:
+        # Without preamble, the file meta group is read with the data set.
+        syntax = str(head.file_meta.get("TransferSyntaxUID", ""))
     if not syntax:
         syntax = ImplicitVRLittleEndian if head.original_encoding[0] else ExplicitVRLittleEndian
     return DicomFile(path, head_class, syntax, str(head.get("StudyInstanceUID", "")), sent_as_is)

@@ -9,6 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from records.config_file import ConfigFileSource
 from records.settings import Settings, set_by_variables
 from records.states import Priority
@@ -67,9 +69,12 @@ def mask(name: str, value: object) -> object:
     A setting whose name ends with password, secret, token or key is secret as a whole. Of an
     address the password is secret; of one for a browser or a webhook, whatever follows the host.
     """
+    if isinstance(value, SecretStr):
+        return MASK if value else ""
     if not value or not isinstance(value, str):
         return value
-    if _SECRET_NAME.search(name):
+    field = Settings.model_fields.get(name)
+    if _SECRET_NAME.search(name) or (field is not None and field.annotation is SecretStr):
         return MASK
     return _mask_address(value) if name.endswith("_url") or "://" in value else value
 

@@ -28,7 +28,7 @@ from intake.dicom.limits import (
 from intake.dicom.rejection_note import read_note
 from intake.dicom.structure import StructureLimits, TooComplex, read_wanted
 from model.dicom import comparison
-from model.dicom.characters import decode_escapes, remove_controls
+from model.dicom.characters import decode_texts, remove_controls
 from model.dicom.indication import find_priority
 from model.errors import PixelError
 from records.blobs import Blobs
@@ -232,7 +232,7 @@ def structure_limits(settings: Settings) -> StructureLimits:
 
 def _read_within(path: Path, limits: StructureLimits) -> Dataset:
     header = dcmread(BytesIO(read_wanted(path, _WANTED_TAGS, _MAX_VALUE_BYTES, limits)))
-    decode_escapes(header)
+    decode_texts(header)
     for _ in header:  # converts each value now, so that its errors come now
         pass
     return header

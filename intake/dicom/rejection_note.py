@@ -18,6 +18,13 @@ from records.workflow.rejections import RejectionNote
 
 KEY_OBJECT_CLASS = "1.2.840.10008.5.1.4.1.1.88.59"
 
+_DCM_UID = "1.2.840.10008.2.16.4"
+"""The coding scheme DCM (PS3.16 table 8-1)."""
+
+_EVIDENCE = ("CurrentRequestedProcedureEvidenceSequence", "PertinentOtherEvidenceSequence")
+"""Where a document lists the images that it references. Notes on films of other examinations are
+seen in the second, which only reports have by the standard."""
+
 MAX_NOTE_BYTES = 2_000_000
 """A larger note is not read. This is room for some 10,000 images; a chest study has a few."""
 
@@ -34,12 +41,22 @@ def find_rejection_reason(header: Dataset) -> RejectionReason | None:
     if str(header.get("SOPClassUID", "")) != KEY_OBJECT_CLASS:
         return None
     for code in _items(header, "ConceptNameCodeSequence"):
-        if str(code.get("CodingSchemeDesignator", "")).strip() == "DCM":
+        if _is_dcm(code):
             try:
                 return RejectionReason(str(code.get("CodeValue", "")).strip())
             except ValueError:
                 continue  # a title that rejects nothing, such as 113000 "Of Interest"
     return None
+
+
+def _is_dcm(code: Dataset) -> bool:
+    """Whether a code is of the scheme DCM.
+
+    One without a scheme is taken for it: the code alone says that films must not be used.
+    """
+    designator = str(code.get("CodingSchemeDesignator", "")).strip().upper()
+    uid = str(code.get("CodingSchemeUID", "")).strip()
+    return designator == "DCM" or (not designator and uid in ("", _DCM_UID))
 
 
 def read_note(
@@ -80,13 +97,9 @@ def read_note(
 
 
 def _read_images(path: Path) -> Iterator[tuple[str, str]]:
-    """Study and SOP Instance UID of each image in CurrentRequestedProcedureEvidenceSequence."""
-    note = dcmread(
-        path,
-        stop_before_pixels=True,
-        specific_tags=["CurrentRequestedProcedureEvidenceSequence"],
-    )
-    for study in _items(note, "CurrentRequestedProcedureEvidenceSequence"):
+    """Study and SOP Instance UID of each image that the note lists as its evidence."""
+    note = dcmread(path, stop_before_pixels=True, specific_tags=list(_EVIDENCE))
+    for study in (item for keyword in _EVIDENCE for item in _items(note, keyword)):
         for series in _items(study, "ReferencedSeriesSequence"):
             for image in _items(series, "ReferencedSOPSequence"):
                 uids = (

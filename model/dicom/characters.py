@@ -1,8 +1,11 @@
-"""Decodes text with code extensions (ISO 2022), as PS3.5 section 6.1.2.5 describes them.
+"""Decodes text with code extensions (ISO 2022), and text of another set than the header declares.
 
-pydicom decodes text without escape sequences, whatever the character set. With them it keeps the
-escape codes of ISO 2022 IR 58, and of every set that the header does not declare. Here each escape
-sequence switches the character set, declared or not, and none is left in the text.
+PS3.5 section 6.1.2.5 describes code extensions. pydicom keeps the escape codes of ISO 2022 IR 58,
+and of every set that the header does not declare. Here each escape sequence switches the character
+set, declared or not, and none is left in the text.
+
+Senders also write UTF-8 and declare Latin-1, a wrong term or nothing, or the other way round. Where
+the bytes show that, they are read as what they are. All other text is left to pydicom.
 """
 
 from __future__ import annotations
@@ -35,6 +38,15 @@ _TEXT_VRS = {"LO", "LT", "PN", "SH", "ST", "UC", "UT"}
 """The value representations that (0008,0005) applies to (PS3.5 section 6.1.2.2)."""
 _ONE_VALUE_VRS = {"LT", "ST", "UT"}
 """Those of them in which a backslash is an ordinary character."""
+_G1_SETS = {"ISO 2022 IR 58": "gb2312", "ISO 2022 IR 149": "euc_kr"}
+"""Sets of two bytes from 0x80 each."""
+_OTHER_TERMS = {
+    "ISO_IR 58": "gb2312",
+    "ISO_IR 149": "euc_kr",
+    "ISO_IR 203": "iso8859_15",
+    "ISO 2022 IR 203": "iso8859_15",
+}
+"""Terms that pydicom does not know; those without code extensions are not in the standard."""
 _LINE_ENDS = frozenset(b"\t\n\f\r")
 
 
@@ -92,8 +104,8 @@ HIGH_SETS: dict[bytes, Decode] = {
 """What an escape sequence makes of the bytes from 0x80 (G1)."""
 
 
-def decode_escapes(dataset: Dataset) -> None:
-    """Decode every text of a data set that holds an escape sequence, in place, sequences too.
+def decode_texts(dataset: Dataset) -> None:
+    """Decode the texts of a data set that pydicom would decode wrongly, in place, sequences too.
 
     Other values are left as they are: pydicom converts them.
     """
@@ -177,8 +189,11 @@ def _decode_dataset(dataset: Dataset, inherited: str | Sequence[str]) -> None:
             vr, value = raw.VR if raw.VR not in (None, "UN") else _vr_of(tag), raw.value
         if vr == "SQ":
             _decode_items(dataset, tag, character_set)
-        elif vr in _TEXT_VRS and isinstance(value, bytes) and _ESCAPE in value:
-            dataset[tag] = _text_element(tag, vr, value, character_set)
+        elif vr in _TEXT_VRS and isinstance(value, bytes):
+            if _ESCAPE in value:
+                dataset[tag] = _text_element(tag, vr, _decode_value(value, vr, character_set))
+            elif not value.isascii() and (codec := _other_codec(value, character_set)):
+                dataset[tag] = _text_element(tag, vr, value.decode(codec))
 
 
 def _decode_items(dataset: Dataset, tag: BaseTag, character_set: str | Sequence[str]) -> None:
@@ -190,11 +205,40 @@ def _decode_items(dataset: Dataset, tag: BaseTag, character_set: str | Sequence[
         _decode_dataset(item, character_set)
 
 
-def _text_element(
-    tag: BaseTag, vr: str, value: bytes, character_set: str | Sequence[str]
-) -> DataElement:
+def _other_codec(value: bytes, character_set: str | Sequence[str]) -> str:
+    """Return the codec of bytes from 0x80 that the declared set does not explain; else ""."""
+    terms = [character_set] if isinstance(character_set, str) else list(character_set)
+    declared = _first_codec(terms).lower()
+    if declared in ("utf8", "utf-8"):
+        candidates = [] if _decodes(value, declared) else ["cp1252", "latin_1"]
+    elif declared in ("latin_1", "latin-1", "iso8859", "iso8859_1", "iso8859-1"):
+        # A set of G1 that needs an escape sequence, which some senders leave out.
+        extensions = [_G1_SETS[term] for term in terms[1:] if term in _G1_SETS]
+        begins_without = not terms or terms[0] in ("", "ISO_IR 6", "ISO 2022 IR 6")
+        others = [_OTHER_TERMS[term] for term in terms[:1] if term in _OTHER_TERMS]
+        candidates = [*(extensions if begins_without else ()), *others, "utf_8"]
+        if any(0x80 <= byte < 0xA0 for byte in value):  # no characters in Latin-1
+            candidates.append("cp1252")
+    else:
+        candidates = []
+    return next((codec for codec in candidates if _decodes(value, codec)), "")
+
+
+def _decodes(value: bytes, codec: str) -> bool:
+    try:
+        value.decode(codec)
+    except UnicodeError:
+        return False
+    return True
+
+
+def _decode_value(value: bytes, vr: str, character_set: str | Sequence[str]) -> str:
     delimiters = {"PN": b"\\^="}.get(vr, b"" if vr in _ONE_VALUE_VRS else b"\\")
-    text = decode_text(value, character_set, delimiters).rstrip(" \0")
+    return decode_text(value, character_set, delimiters)
+
+
+def _text_element(tag: BaseTag, vr: str, text: str) -> DataElement:
+    text = text.rstrip(" \0")
     if vr in _ONE_VALUE_VRS:
         return DataElement(tag, vr, text)
     parts = text.split("\\")

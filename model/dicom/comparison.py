@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from pydicom.multival import MultiValue
 
 from model.dicom.codecs import read_stored
-from model.dicom.header import DicomFile, check_header, open_dicom, transfer_syntax
+from model.dicom.header import DicomFile, Layout, check_header, open_dicom, transfer_syntax
+from model.dicom.pixel_data import native_bytes
+from model.errors import PixelError
 
 SHOWN = frozenset(
     {
@@ -37,6 +39,11 @@ SHOWN = frozenset(
 DESCRIBED = SHOWN | {
     "PatientBirthDate",
     "PatientAge",
+    "PatientWeight",
+    "CurrentPatientLocation",
+    "RequestingService",
+    "ResponsibleOrganization",
+    "PerformedProcedureStepStartDate",
     "StudyDate",
     "StudyTime",
     "SeriesDate",
@@ -61,6 +68,8 @@ DESCRIBED = SHOWN | {
     "AdditionalPatientHistory",
     "AdmittingDiagnosesDescription",
     "AdmittingDiagnosesCodeSequence",
+    "ImageComments",
+    "ReferencedImageSequence",
 }
 """What is corrected after the exposure: patient, order and study. The image is the same."""
 
@@ -135,6 +144,20 @@ _BIT_PATTERNS = frozenset(
 )
 """Values of 16 bits that one sender writes as US, another as SS and a third as OW."""
 
+_DEFAULTS: dict[str, Any] = {
+    "NumberOfFrames": 1.0,
+    "PixelRepresentation": 0.0,
+    "RescaleIntercept": 0.0,
+    "RescaleSlope": 1.0,
+    "VOILUTFunction": "LINEAR",
+    "BurnedInAnnotation": "NO",
+    "QualityControlImage": "NO",
+}
+"""What an attribute says where it is missing. Archives add it, and take it out again."""
+
+_SHAPES = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}
+"""The Presentation LUT Shape that each photometric interpretation implies (PS3.3 C.8.11.3.1.2)."""
+
 _LITTLE_ENDIAN = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 _CHUNK = 1 << 20
 
@@ -189,10 +212,14 @@ def _value(header: pydicom.Dataset, keyword: str) -> Any:
         return _patterns(value, little=header.original_encoding[1] is not False)
     if keyword == "PhotometricInterpretation" and not str(value).startswith("MONOCHROME"):
         return "colour"  # a decoder may have changed RGB and YBR
-    values = [_plain(part) for part in value] if isinstance(value, MultiValue) else [_plain(value)]
+    parts = value if isinstance(value, MultiValue) else [value]
+    values = [_plain(part, element.VR) for part in parts]
     while values and values[-1] in ("", None):
         values.pop()
-    return values or None
+    default = _DEFAULTS.get(keyword)
+    if keyword == "PresentationLUTShape":
+        default = _SHAPES.get(str(header.get("PhotometricInterpretation")))
+    return None if values in ([], [default]) else values
 
 
 def _item(item: pydicom.Dataset) -> dict[str, Any]:
@@ -202,13 +229,17 @@ def _item(item: pydicom.Dataset) -> dict[str, Any]:
     return {keyword: value for keyword, value in values.items() if value is not None}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, vr: str) -> Any:
     if isinstance(value, (int, float)):
         return float(value)
     if isinstance(value, bytes):
         return value.rstrip(b"\0")
     # Trailing component and group delimiters of a name say nothing (PS3.5 6.2.1.1).
     text = str(value or "").strip(" \0")
+    if vr in ("DA", "TM"):  # 2026.11.01 (PS3.5 table 6.2-1); 12, 1200 and 120000.000 are one time
+        return text.replace(".", "").replace(":", "").replace("-", "").rstrip("0")
+    if vr == "CS":
+        return text.upper()
     return "=".join(group.rstrip("^ ") for group in text.split("=")).rstrip("=")
 
 
@@ -246,19 +277,43 @@ def _compare_pixels(first: _Opened, second: _Opened, *, decode: bool) -> Compari
 
 def _equal_samples(first: _Opened, second: _Opened) -> bool:
     """Whether two uncompressed little endian images are equal; they may differ in padding."""
+    try:
+        layout = check_header(first[1])
+        needed = native_bytes(layout)
+    except PixelError:
+        needed = 0
     lengths = []
     for file, header in (first, second):
         head = file.read(8 if _encoding(header)[0] else 12)
         lengths.append(struct.unpack("<I", head[-4:])[0] if len(head) >= 8 else 0)
+    if needed and min(lengths) >= needed:
+        return _equal_bytes(first[0], second[0], needed, _stored_bits(layout))
     return abs(lengths[0] - lengths[1]) <= 1 and _equal_bytes(first[0], second[0], min(lengths))
 
 
-def _equal_bytes(first: DicomFile, second: DicomFile, count: int | None) -> bool:
+def _stored_bits(layout: Layout) -> int:
+    """A mask of the bits of a word that hold a value; an archive may clear an overlay's bit."""
+    if layout.allocated != 16:
+        return 0xFFFF
+    return ((1 << layout.stored) - 1) << (layout.high + 1 - layout.stored)
+
+
+def _equal_under(mask: int, first: bytes, second: bytes) -> bool:
+    """Whether two runs of bytes are equal, or of little endian words the bits of a mask."""
+    if first == second or mask == 0xFFFF or len(first) != len(second) or len(first) % 2:
+        return first == second
+    words = [np.frombuffer(run, "<u2") & mask for run in (first, second)]
+    return np.array_equal(words[0], words[1])
+
+
+def _equal_bytes(
+    first: DicomFile, second: DicomFile, count: int | None, mask: int = 0xFFFF
+) -> bool:
     """Whether the next `count` bytes of two files are equal, or all that is left of them."""
     while count is None or count > 0:
         size = _CHUNK if count is None else min(_CHUNK, count)
         pieces = [file.read(size) for file in (first, second)]
-        if pieces[0] != pieces[1]:
+        if not _equal_under(mask, pieces[0], pieces[1]):
             return False
         if not pieces[0]:
             return count is None

@@ -9,6 +9,7 @@ rule was worth on 7,469 real headers. Where the header does not settle a questio
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -48,7 +49,7 @@ class Rule:
         strength: How much a match decides.
         keywords: The DICOM keywords to look under, "Sequence.Keyword" for an element of a
             sequence's items.
-        pattern: A regular expression, searched in the value in capitals with `_` as a space. The
+        pattern: A regular expression, searched in the value as `to_capitals` returns it. The
             words of an image or order are read without the phrases of `model.dicom.positioning`.
         rationale: Why a match counts.
         group: Hints of one group come from one source and count once.
@@ -99,6 +100,8 @@ class Classification:
 _DX_CLASS = "1.2.840.10008.5.1.4.1.1.1.1"
 """Digital X-Ray Image Storage, for presentation, and for processing with `.1` behind it."""
 
+_WORD_BEGINS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
 UNKNOWN = "unknown"
 YES, NO = "yes", "no"
 FRONTAL, LATERAL = "frontal", "lateral"
@@ -127,7 +130,8 @@ _WORD_KEYWORDS = {*IMAGE_KEYWORDS, *ORDER_KEYWORDS}
 """Keywords under which people write words, and not a body part alone."""
 
 _CHEST_PATTERN = (
-    r"\b(CHEST|THORAX|THORACE|TORAX|TÓRAX|TORACE|LUNGS?|LUNGE|POUMONS?|CXR|PULMON\w*)\b"
+    r"\b(CHEST|THORAX|THORACE|TORAX|TÓRAX|TORACE|TORAKS|LUNGS?|LUNGEN?|POUMONS?|CXR|PULMON\w*"
+    r"|PULMÃO|PULMÕES|KLATK\w+ PIERS\w*|HRUDN[IÍ]K\w*|KEUHKO\w*|MELLKAS\w*|ОГК)\b"
     r"|КЛЕТК|ЛЕГК|胸部|胸片|흉부"
 )
 _ELSEWHERE_PATTERN = (
@@ -135,11 +139,25 @@ _ELSEWHERE_PATTERN = (
     r"|FOOT|FEET|ANKLES?|TOES?|CALCANEUS|HEEL|KNEES?|PATELLA|TIBIA|FIBULA|TIBFIB|FEMUR|HIPS?"
     r"|LEGS?|ARMS?|PELVIS|SACRUM|COCCYX|ABDOMEN|ABDOMINAL|ABD|KUB|BREAST|SKULL|HEAD|SINUS(ES)?"
     r"|FACIAL|MANDIBLE|MAXILLA|NASAL|JAW|DENTAL|TEETH|ORBITS?|NECK|[CTL][ -]?SPINE|\w*SPINE|RIBS?"
-    r"|STERNUM|HÜFTE|SCHÄDEL|KNIE|FUSS)\b"
+    r"|STERNUM|THIGHS?|ABDO|SACROILIAC|(SI|AC|SC) JOINTS?|SCOLIOSIS|O?ESOPHAG\w*|BARIUM|BLADDER"
+    r"|MAMMO\w*|PANOREX|OPG|TMJ|SPECIMENS?|POST ?MORTEM|AUTOPSY|CADAVER"
+    r"|HÜFTE|SCHÄDEL|KNIE|FUSS|SCHULTER|ELLENBOGEN|BECKEN|BAUCH|[HBL]WS|\w*WIRBELSÄULE|RIPPEN?"
+    r"|UNTERARM|OBERARM|UNTERSCHENKEL|OBERSCHENKEL|SPRUNGGELENK|ZEHEN?|\w*KIEFER"
+    r"|[EÉ]PAULE|POIGNET|GENOUX?|CHEVILLE|PIED|BASSIN|HANCHE|RACHIS|CR[AÂÁ](NE|NEO|NIO)"
+    r"|HOMBRO|CODO|MU[NÑ]ECA|MANO|RODILLA|TOBILLO|CADERA|COLUMNA|COSTILLAS"
+    r"|SPALLA|GOMITO|POLSO|GINOCCHIO|CAVIGLIA|PIEDE|BACINO|COLONNA|RACHIDE"
+    r"|OMBRO|COTOVELO|PUNHO|JOELHO|TORNOZELO|COLUNA|BACIA"
+    r"|КОЛЕН\w+|ПЛЕЧ\w+|КИСТ\w+|СТОП\w+|ЧЕРЕП\w*|ПОЗВОНОЧ\w+|БРЮШН\w+)\b"
+    r"|腹部|[颈頸腰胸]椎|骨[盆盤]|[膝肩髋股肘]関節|[膝肩髋肘]关节|[頭头颅]部"
 )
-_LATERAL_PATTERN = r"\b(LATERAL|LAT|LATERALE|SEITLICH|PROFIL|PROFILE)\b(?!.*\bDECUB)"
+_LATERAL_PATTERN = (
+    r"\b(LATERAL|LAT|LATERALE|SEITLICH|SEITL|PROFIL|PROFILE|PERFIL|LATERO[ -]?LATERAL\w*"
+    r"|(CHEST|THORAX|TORAX|TORACE) (LL|RL)|(CHEST|THORAX)LAT|LAT(CHEST|THORAX)|2\.? ?EBENE)\b"
+    r"(?!.*\bDECUB)|БОКОВ|側面|侧位|側位|측면"
+)
 _FRONTAL_PATTERN = (
-    r"\b(PA|AP|P\.A|A\.P|FRONTAL|FACE|POSTERO[ -]?ANTERIOR|ANTERO[ -]?POSTERIOR)\b(?!.*\bOBL)"
+    r"\b(PA|AP|P\. ?A|A\. ?P|FRONTAL|FACE|POSTERO[ -]?ANTERIOR|ANTERO[ -]?POSTERIOR)\b"
+    r"(?!.*\bOBL)|ПРЯМАЯ|正面|正位"
 )
 
 BODY_PART_RULES = (
@@ -173,7 +191,8 @@ PROJECTION_RULES = (
         r"|399260004)$",
         "Lateral, whichever side (PS3.16 CID 4010).", weight=8.0),
     Rule("view position: lateral", LATERAL, Strength.INSTANCE, ("ViewPosition",),
-        r"^(LL|RL|ML|LM|(L|R|LEFT |RIGHT |LARGE )?LAT(ERAL)?)$",
+        r"^(LL|RL|ML|LM|((L|R|LT|RT|LEFT|RIGHT|LARGE)[ -]?)?LAT(ERAL)?( (L|R|LT|RT|LEFT|RIGHT))?"
+        r"|SEITLICH|PROFIL|PERFIL)$",
         "Lateral is never the default of a machine. LLD and RLD are decubitus views, not these. "
         "Measured: 445 to 0.", weight=8.0),
     Rule("orientation: lateral", LATERAL, Strength.INSTANCE, ("PatientOrientation",),
@@ -252,11 +271,21 @@ def match_rules(rules: Sequence[Rule], header: Header) -> Iterator[Evidence]:
     for rule in rules:
         for keyword in rule.keywords:
             for value in read_texts(header, keyword):
-                text = value.upper().replace("_", " ")
+                text = to_capitals(value)
                 if keyword in _WORD_KEYWORDS:
                     text = without_positioning(text)
                 if re.search(rule.pattern, text):
                     yield Evidence(rule, keyword, value)
+
+
+def to_capitals(text: str) -> str:
+    """Return a text in capitals, in which patterns are searched.
+
+    `_` is a space, and so is the change from small to capital letters ("ChestPA"). Wide letters
+    and accents that are characters of their own are written as usual (Unicode's NFKC).
+    """
+    words = _WORD_BEGINS.sub(" ", unicodedata.normalize("NFKC", text))
+    return words.upper().replace("_", " ")
 
 
 def read_texts(header: Header, keyword: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from model.dicom.evidence import UNKNOWN
+from model.dicom.evidence import LATERAL, UNKNOWN
 from model.dicom.instances import Instance, Rendering
 from model.dicom.reasons import Reason
 
@@ -22,19 +22,22 @@ _REASONS = {
     Rendering.SOFT_TISSUE: Reason.SOFT_TISSUE_IMAGE,
     Rendering.ENHANCED: Reason.ENHANCED_COPY,
     Rendering.BONE: Reason.BONE_IMAGE,
+    Rendering.PAGE: Reason.PAGE,
 }
+NEVER_READ = {Rendering.BONE, Rendering.PAGE}
+"""Nothing of the lungs is in them."""
 
 
 def find_copies(instances: Iterable[Instance]) -> list[tuple[Instance, Reason]]:
     """Return the images that give way to a better image of the same exposure, with the reason.
 
-    A bone image always gives way: nothing of the lungs is in it.
+    Bone images and pages with text always give way.
     """
     copies: list[tuple[Instance, Reason]] = []
     films: list[Instance] = []
     for instance in sorted(instances, key=_standard_first):
-        is_bone = instance.rendering is Rendering.BONE
-        if is_bone or any(_shows_the_same(instance, film) for film in films):
+        is_never_read = instance.rendering in NEVER_READ
+        if is_never_read or any(_shows_the_same(instance, film) for film in films):
             copies.append((instance, _REASONS[instance.rendering]))
         else:
             films.append(instance)
@@ -64,8 +67,11 @@ def _shows_the_same(copy: Instance, film: Instance) -> bool:
     seconds = _seconds_between(copy, film)
     if copy.rendering is not film.rendering:
         # Which film it was made from is open where neither times nor positions say it.
-        near = seconds is not None and seconds <= RENDERING_SECONDS
-        return near or (seconds is None and len(positions) == 1)
+        if seconds is not None:
+            return seconds <= RENDERING_SECONDS
+        # The output of a program names neither; next to a film it is no film of its own.
+        is_output = copy.rendering is Rendering.ENHANCED and film.position.answer != LATERAL
+        return len(positions) == 1 or is_output
     # Two of one rendering: a device takes no two exposures in one second. A sender that gives all
     # images of a study one time gives its laterals that time too, so their shape must be the same,
     # and either both are of one known position or one of them was made from something.

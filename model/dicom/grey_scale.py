@@ -54,6 +54,8 @@ class GreyScale:
         values: The same after Modality LUT or rescale; `raw` itself where there is neither.
         padding: Which patterns are padding, to be shown black.
         is_inverted: Whether low values are light.
+        is_negative_unclear: Whether the header says both that low values are light and that they
+            are dark.
         vois: The header's VOI LUTs, then its windows. All have no share where the values are not
             known because the Modality LUT is damaged.
     """
@@ -62,6 +64,7 @@ class GreyScale:
     values: Values
     padding: NDArray[np.bool_]
     is_inverted: bool
+    is_negative_unclear: bool
     vois: tuple[Voi, ...]
 
     def table(self, share: Values) -> NDArray[np.uint8]:
@@ -84,12 +87,13 @@ def read_grey_scale(header: pydicom.Dataset, layout: Layout, bits: int, depth: i
     patterns = np.arange(2**depth)
     raw = _raw_values(patterns, bits, layout)
     padding = _padding(patterns, raw, header, layout)
-    is_inverted = _is_inverted(header, layout)
+    is_inverted, is_unclear = _read_polarity(header, layout)
     try:
         values = _apply_modality(raw, header)
     except PixelError:
-        return GreyScale(raw, raw, padding, is_inverted, (Voi(None),))
-    return GreyScale(raw, values, padding, is_inverted, tuple(_vois(values, header)))
+        return GreyScale(raw, raw, padding, is_inverted, is_unclear, (Voi(None),))
+    vois = tuple(_vois(values, header))
+    return GreyScale(raw, values, padding, is_inverted, is_unclear, vois)
 
 
 def own_range(values: Values, counts: NDArray[np.int64]) -> Values:
@@ -218,10 +222,16 @@ def _with_the_pixels_sign(value: float, layout: Layout) -> float:
     return value
 
 
-def _is_inverted(header: pydicom.Dataset, layout: Layout) -> bool:
-    """Return whether MONOCHROME1 or Presentation LUT Shape INVERSE is given; both mean the same."""
+def _read_polarity(header: pydicom.Dataset, layout: Layout) -> tuple[bool, bool]:
+    """Return whether low values are light, and whether the header contradicts itself there.
+
+    MONOCHROME1 and Presentation LUT Shape INVERSE both say so, and a header that has the shape must
+    give both or neither (PS3.3 C.8.11.3.1.2). Viewers differ on a header that gives one of them.
+    """
     shape = str(header.get("PresentationLUTShape") or "").strip().upper()
-    return layout.photometric == "MONOCHROME1" or shape == "INVERSE"
+    is_mono1 = layout.photometric == "MONOCHROME1"
+    is_unclear = shape == ("IDENTITY" if is_mono1 else "INVERSE")
+    return is_mono1 or shape == "INVERSE", is_unclear
 
 
 # ---- Lookup tables ----

@@ -21,7 +21,7 @@ from pydicom import config
 from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 
-from model.dicom.characters import decode_escapes
+from model.dicom.characters import decode_texts
 from model.errors import HeaderLimit, PixelError
 
 MAX_SIDE = 10_000
@@ -198,7 +198,7 @@ def _parse(file: DicomFile) -> pydicom.Dataset:
             header = pydicom.dcmread(
                 file, stop_before_pixels=True, defer_size=LARGE_VALUE, force=no_preamble
             )
-            decode_escapes(header)
+            decode_texts(header)
             _convert(header)
     except PixelError:
         raise

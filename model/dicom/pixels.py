@@ -12,7 +12,7 @@ range.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,15 @@ OTHER_VOI = (
 NO_VOI = (
     "The window or lookup table in the header shows nothing of a film, "
     "so the range of the film's own values is used."
+)
+
+NO_PADDING = (
+    "The padding in the header covers all that a film shows, so it is not taken for padding."
+)
+
+PERHAPS_NEGATIVE = (
+    "The header of a film says both that low values are light and that they are dark. They were "
+    "read as light; compare the picture, which may be a negative."
 )
 
 _BAND = 64  # rows looked up at once: few enough for the cache, and for a small copy in 64 bits
@@ -174,6 +183,21 @@ def _render_grey(
     samples: Samples, layout: Layout, header: pydicom.Dataset, size: int
 ) -> RenderedImage | None:
     scale = read_grey_scale(header, layout, samples.bits, 8 * samples.stored.dtype.itemsize)
+    rendering = _render_by(scale, samples, layout, size)
+    if rendering is not None and rendering.is_empty and scale.padding.any():
+        bare = replace(scale, padding=np.zeros_like(scale.padding))
+        whole = _render_by(bare, samples, layout, size)
+        if whole is not None and not whole.is_empty:
+            rendering = replace(whole, notes=(*whole.notes, NO_PADDING))
+    if rendering is not None and scale.is_negative_unclear:
+        rendering = replace(rendering, notes=(*rendering.notes, PERHAPS_NEGATIVE))
+    return rendering
+
+
+def _render_by(
+    scale: GreyScale, samples: Samples, layout: Layout, size: int
+) -> RenderedImage | None:
+    """Return the samples as a view by a grey scale; None where the whole image is needed."""
     for share, note in _shares(scale, layout):
         table = scale.table(share)
         if samples.halvings and _max_step(table, scale.raw) > MAX_STEP:

@@ -30,7 +30,8 @@ _HELD = (
 
 POSITIONING_PHRASES: tuple[Phrase, ...] = (
     Phrase(rf"{_WHOSE}(?:UPPER )?ARMS {_HELD}", "how the arms are held"),
-    Phrase(rf"{_WHOSE}ARM {_RAISED}", "how an arm is held"),
+    Phrase(rf"{_WHOSE}ARM (?:{_RAISED}|IN (?:A )?(?:SLING|CAST|SPLINT))", "how an arm is held"),
+    Phrase(rf"(?:LIMITED|POOR|NO) {_WHOSE}ARM (?:MOVEMENT|MOTION|MOBILITY)", "how an arm is held"),
     Phrase(r"(?:UP|DOWN|RAISED|OVERHEAD|CROSSED) ARMS", "how the arms are held"),
     Phrase(rf"(?:UNABLE|NOT ABLE|FAILED) TO (?:RAISE|LIFT|MOVE) {_WHOSE}ARMS?",
            "how the arms are held"),
@@ -49,10 +50,12 @@ POSITIONING_PHRASES: tuple[Phrase, ...] = (
     Phrase(r"(?:ROLL|ROLLED|DEPRESS|DEPRESSED|DROP|DROPPED) (?:THE )?SHOULDERS",
            "how the shoulders are held"),
     Phrase(r"SCAPULA[ES]? (?:OUT|OFF|CLEAR(?:ED)?|ROTATED)", "how the shoulders are held"),
+    Phrase(rf"{_WHOSE}SHOULDER (?:UP|DOWN|RAISED|LOWERED|ROLLED)", "how a shoulder is held"),
     Phrase(r"CLAVICLES LEVEL", "how the shoulders are held"),
     Phrase(r"HEAD (?:FIRST|UP|DOWN|END|SIDE|NEUTRAL|RAISED|ELEVATED|TURNED(?: (?:TO )?(?:THE )?"
            r"(?:LEFT|RIGHT|LT|RT))?|OF (?:THE )?BED|HOLDER|REST|BOARD|(?:IN|OUT OF) (?:THE )?WAY)",
            "how the patient lies"),
+    Phrase(r"HEAD TILT(?:ED)?|NECK (?:EXTENDED|FLEXED)", "how the head is held"),
     Phrase(r"HEAD (?:AT|RAISED|ELEVATED)(?: TO)? \d+", "how the patient lies"),
     Phrase(r"(?:FEET|FOOT) (?:FIRST|END|SIDE|OF (?:THE )?BED|REST|BOARD|PEDAL)",
            "how the patient lies"),
@@ -68,6 +71,16 @@ POSITIONING_PHRASES: tuple[Phrase, ...] = (
     Phrase(r"BREASTS? (?:SHADOWS?|IMPLANTS?|PROSTHES[EI]S|RAISED|UP|DISPLACED|MOVED|HELD)",
            "what lies over the lungs"),
     Phrase(r"PA (?:CATH(?:ETER)?|LINE)", "a catheter in the pulmonary artery"),
+    Phrase(rf"(?:PICC|PORT)(?: LINE)? (?:IN )?{_WHOSE}ARM"
+           rf"|{_WHOSE}ARM (?:PICC|PORT)(?: LINE)?(?: PLACEMENT)?", "a catheter in an arm's vein"),
+    Phrase(r"(?:JUGULAR )?NECK LINE", "a catheter in a vein of the neck"),
+    Phrase(r"SINUS (?:TACHY\w*|BRADY\w*|RHYTHM)", "a rhythm of the heart"),
+    Phrase(r"DENTAL (?:CLEARANCE|ASPIRATION)|(?:HEAD AND NECK|H AND N|HEAD NECK) "
+           r"(?:CA|CANCER|TUMOU?R)", "why the film was asked for"),
+    Phrase(r"(?:SPINE|HIP) PRECAUTIONS?|SPINE BOARD|FINGER (?:PROBE|OX\w*)", "a device or care"),
+    Phrase(r"(?:NO|INCL?|INCLUDES?|INCLUDING) (?:THE )?(?:UPPER )?(?:NECK|ABDOMEN|ABD)"
+           r"|(?:UPPER )?(?:NECK|ABDOMEN|ABD) (?:NOT )?INCLUDED", "where the picture ends"),
+    Phrase(r"RIBS (?:ABOVE|OVER|VISIBLE)(?: (?:THE )?DIAPHRAGM)?", "how deep the breath is"),
     Phrase(r"NASAL (?:CANNULA|PRONGS?|TUBE|OXYGEN|O2)", "a tube"),
     Phrase(r"(?:ABOVE|BELOW|OFF|CLEAR OF|FREE OF) (?:THE )?"
            r"(?:CLAVICLES?|SHOULDERS?|CHIN|JAW|ARMS?)",

@@ -30,6 +30,7 @@ class Reason(StrEnum):
     VIEW_NOT_WANTED = "view_not_wanted"
     UNKNOWN_VIEW = "unknown_view"
     EMPTY = "empty"
+    PAGE = "page"
     BONE_IMAGE = "bone_image"
     FOR_PROCESSING = "for_processing"
     SOFT_TISSUE_IMAGE = "soft_tissue_image"
@@ -55,11 +56,12 @@ SENTENCES: dict[Reason, str] = {
     Reason.UNKNOWN_SPECIES: "It is not certain that the patient is a human.",
     Reason.TOO_YOUNG: "The patient is younger than this model's least age.",
     Reason.UNKNOWN_AGE: "The patient's age is not known, and this model has a least age.",
-    Reason.DOUBTFUL_AGE: "What the headers say of the patient's age does not agree.",
+    Reason.DOUBTFUL_AGE: "What the headers say of the age does not agree or proves nothing.",
     Reason.VIEW_NOT_WANTED: "Its view is not one that this model reads.",
     Reason.UNKNOWN_VIEW: "Nothing says for certain whether it is frontal or lateral.",
     Reason.EMPTY: "It shows nothing: it is black, white or of one grey in every window.",
     Reason.FOR_PROCESSING: "It is raw (FOR PROCESSING), and the same film came FOR PRESENTATION.",
+    Reason.PAGE: "It is a page with text, such as a dose report, and no film.",
     Reason.BONE_IMAGE: "It is the bone image of a dual-energy exposure.",
     Reason.SOFT_TISSUE_IMAGE: "It is a soft-tissue image, and the standard film is there.",
     Reason.ENHANCED_COPY: "It is a processed image (bones, tubes or lines), and the film is there.",
@@ -74,7 +76,7 @@ NOTES: dict[Reason, str] = {
     Reason.UNKNOWN_BODY_PART: "Body part not certain for every film.",
     Reason.UNKNOWN_VIEW: "View position unknown.",
     Reason.UNKNOWN_AGE: "Patient's age unknown.",
-    Reason.DOUBTFUL_AGE: "What the headers say of the patient's age does not agree.",
+    Reason.DOUBTFUL_AGE: "What the headers say of the age does not agree or proves nothing.",
     Reason.UNKNOWN_SPECIES: "Not certain that the patient is a human.",
     Reason.FOR_PROCESSING: "Drafted from a raw film (FOR PROCESSING).",
     Reason.SOFT_TISSUE_IMAGE: "Drafted from a soft-tissue image; the standard film is not there.",

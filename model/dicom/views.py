@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from model.case import MAX_VIEWS
+from model.dicom.ages import Age, combine_ages
 from model.dicom.evidence import FRONTAL, LATERAL, NO, UNKNOWN, YES, Classification
 from model.dicom.exposures import find_copies
 from model.dicom.instances import Instance, Rendering
-from model.dicom.patients import ANIMAL, HUMAN, Age, combine_ages
 from model.dicom.projection import weigh_films
 from model.dicom.reasons import NOTED, NOTES, SENTENCES, Reason
+from model.dicom.species import ANIMAL, HUMAN
 
 _RENDERING_NOTES = {
     Rendering.SOFT_TISSUE: Reason.SOFT_TISSUE_IMAGE,

@@ -15,6 +15,7 @@ import typer
 
 from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import complete, console
+from nightdraft.extras import require_training
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -97,6 +98,9 @@ def bundle_make(
     import torch
 
     from model.bundling.build import BundleDescription, make_bundle
+
+    if adapter:
+        require_training("merging an adapter")
 
     description = BundleDescription(
         name=name,

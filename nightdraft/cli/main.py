@@ -6,6 +6,7 @@ import os
 import sys
 
 # These modules add their commands to `app`.
+import nightdraft.cli.install
 import nightdraft.cli.models
 import nightdraft.cli.operate
 import nightdraft.cli.send

@@ -13,6 +13,7 @@ import typer
 from nightdraft.cli.json_output import AsJson, JsonFile, print_json
 from nightdraft.cli.options import app, complete, setting_option
 from nightdraft.cli.train import Target, chosen_device
+from nightdraft.extras import require_training
 
 
 @app.command()
@@ -60,6 +61,7 @@ def evaluate(
     json: JsonFile = None,
 ) -> None:
     """Score a bundle on the test split of a corpus, beside floors and published scores."""
+    require_training("`nightdraft evaluate`")
     from nightdraft.cli.evaluate import evaluate_command
 
     evaluate_command(
@@ -169,6 +171,7 @@ def ablate(
     """Train and score every row of the paper's Table 3 on a corpus, from one base."""
     from nightdraft.cli.train import ablate_command
 
+    require_training("`nightdraft ablate`")
     ablate_command(
         out,
         base,

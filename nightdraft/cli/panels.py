@@ -7,7 +7,17 @@ from typing import Any
 from typer.core import TyperGroup
 
 PANELS = {
-    "Run": ("demo", "station", "listen", "work", "serve", "migrate", "send"),
+    "Run": (
+        "demo",
+        "station",
+        "listen",
+        "work",
+        "serve",
+        "migrate",
+        "send",
+        "install",
+        "constraints",
+    ),
     "Look": ("status", "doctor", "list", "study", "holds", "blobs", "settings"),
     "Decide": ("decide", "release", "retry", "withdraw", "reinstate", "resume"),
     "Train": ("corpus", "train", "bundle", "calibrate"),

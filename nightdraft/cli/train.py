@@ -21,6 +21,7 @@ from nightdraft.cli.train_options import (
     resolve_options,
     write_config,
 )
+from nightdraft.extras import require_training
 from records.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def train_phantoms(
     device: Annotated[str | None, setting_option("device")] = None,
 ) -> None:
     """Train the demonstration model from nothing, on drawn phantoms."""
+    require_training("`nightdraft train`")
     from training.recipes.from_scratch import RecipeConfig
     from training.recipes.phantoms import train_phantoms as recipe
 
@@ -110,6 +112,7 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
         device: Annotated[str | None, setting_option("device")] = None,
         **_: Any,  # the fields of TrainOptions, read from the context
     ) -> None:
+        require_training("`nightdraft train`")
         options = resolve_options(context, config, set or ())
         device = chosen_device(device)
         if options.no_head and PREDICTED in options.prompt:

@@ -119,7 +119,7 @@ def run_station(
             for name, value in (addresses | ports | {"data_dir": settings.data_dir}).items()
         }
         supervisor = Supervisor(
-            _supervised_parts(settings), children, env, log, log_dir, waits=waits
+            supervised_parts(settings), children, env, log, log_dir, waits=waits
         )
         cleanup.callback(supervisor.end, SHUTDOWN_ORDER)
         cleanup.callback(file.unlink, missing_ok=True)
@@ -294,7 +294,7 @@ def _wait_for_room(
         return
 
 
-def _supervised_parts(settings: Settings) -> list[SupervisedProcess]:
+def supervised_parts(settings: Settings) -> list[SupervisedProcess]:
     """The processes of every part; the draft workers are one for each GPU."""
     processes: list[SupervisedProcess] = []
     for name, command in PARTS.items():

@@ -32,50 +32,69 @@ class Patient:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A patient's fields as they are compared: without what senders write differently."""
+
+    patient_id: str
+    issuer: str
+    names: frozenset[str]  # one for each component group
+    birth_date: str
+    sex: str
+
+    @classmethod
+    def of(cls, patient: Patient) -> _Compared:
+        sex = patient.sex.strip().upper()[:1]
+        return cls(
+            patient.patient_id.strip(),
+            patient.issuer.strip(),
+            frozenset(filter(None, map(_plain_name, patient.name.split("=")))),
+            re.sub(r"[.\-/ ]", "", patient.birth_date),  # 1970.01.01 (PS3.5 table 6.2-1)
+            "" if sex == "U" else sex,  # what some senders write for unknown
+        )
+
+
 def same_patient(first: Patient, second: Patient) -> bool:
     """Whether two headers may be of one person.
 
-    A blank field never contradicts; a field that both have and that differs does. Of names only the
-    first component group is compared, without case, carets and doubled spaces (PS3.5, 6.2.1.1).
+    A blank field never contradicts; a field that both have and that differs does. Of names one
+    component group must be equal, without case, carets and doubled spaces (PS3.5, 6.2.1.1): of two
+    devices one may send the alphabetic and the ideographic name, the other the ideographic alone.
     """
-    pairs = (
-        (first.patient_id.strip(), second.patient_id.strip()),
-        (first.issuer.strip(), second.issuer.strip()),
-        (_plain_name(first.name), _plain_name(second.name)),
-        (first.birth_date.strip(), second.birth_date.strip()),
-        (first.sex.strip().upper(), second.sex.strip().upper()),
-    )
+    one, other = _Compared.of(first), _Compared.of(second)
     # A header without an id cannot confirm one that has it; then the name must.
-    if bool(pairs[0][0]) != bool(pairs[0][1]) and not (pairs[2][0] and pairs[2][0] == pairs[2][1]):
+    if bool(one.patient_id) != bool(other.patient_id) and not one.names & other.names:
         return False
-    return all(not a or not b or a == b for a, b in pairs)
+    return not _ids_differ(one, other) and not any(_differing_words(one, other))
 
 
 def may_be_corrected(first: Patient, second: Patient) -> bool:
-    """Whether one object under one UID may come again with the second patient as a correction.
+    """Whether what is said of one object under one UID may be a correction, or an older version.
 
     The id and its issuer must not differ. Of name, birth date and sex one may: a name that was
     married or mistyped, a wrong birth date. Two that differ are another person.
     """
-    if any(
-        a and b and a != b
-        for a, b in (
-            (first.patient_id.strip(), second.patient_id.strip()),
-            (first.issuer.strip(), second.issuer.strip()),
-        )
-    ):
+    one, other = _Compared.of(first), _Compared.of(second)
+    if _ids_differ(one, other):
         return False
-    if not (first.patient_id.strip() and second.patient_id.strip()):
+    if not (one.patient_id and other.patient_id):
         return same_patient(first, second)
-    differing = [
-        bool(a and b and a != b)
-        for a, b in (
-            (_plain_name(first.name), _plain_name(second.name)),
-            (first.birth_date.strip(), second.birth_date.strip()),
-            (first.sex.strip().upper(), second.sex.strip().upper()),
-        )
-    ]
-    return sum(differing) <= 1
+    return sum(_differing_words(one, other)) <= 1
+
+
+def _ids_differ(one: _Compared, other: _Compared) -> bool:
+    """Whether the ids or their issuers, where both are given, differ."""
+    pairs = ((one.patient_id, other.patient_id), (one.issuer, other.issuer))
+    return any(a and b and a != b for a, b in pairs)
+
+
+def _differing_words(one: _Compared, other: _Compared) -> tuple[bool, bool, bool]:
+    """Whether name, birth date and sex, where both are given, differ."""
+    return (
+        bool(one.names and other.names and not one.names & other.names),
+        bool(one.birth_date and other.birth_date and one.birth_date != other.birth_date),
+        bool(one.sex and other.sex and one.sex != other.sex),
+    )
 
 
 def spelled_otherwise(first: Patient, second: Patient, allowed: NameSpelling) -> bool:
@@ -85,12 +104,13 @@ def spelled_otherwise(first: Patient, second: Patient, allowed: NameSpelling) ->
     every part of one name must be in the other, whole or as its initial, and one part whole. A
     mistyped part is not similar: twins are called Jane and Jana.
     """
-    if allowed is NameSpelling.EXACT or first.issuer.strip() != second.issuer.strip():
+    one, other = _Compared.of(first), _Compared.of(second)
+    if allowed is NameSpelling.EXACT or one.issuer != other.issuer:
         return False
     pairs = (
-        (first.patient_id.strip(), second.patient_id.strip()),
-        (first.birth_date.strip(), second.birth_date.strip()),
-        (first.sex.strip().upper(), second.sex.strip().upper()),
+        (one.patient_id, other.patient_id),
+        (one.birth_date, other.birth_date),
+        (one.sex, other.sex),
     )
     if not all(a and a == b for a, b in pairs):
         return False
@@ -117,12 +137,14 @@ def _all_in(shorter: list[str], longer: list[str]) -> bool:
 
 def _name_parts(name: str) -> list[str]:
     """The parts of a name's first group, without accents; umlauts as they are often written."""
-    text = unicodedata.normalize("NFKD", _plain_name(name).replace("\u00df", "ss"))
+    text = unicodedata.normalize("NFKD", _plain_name(name.split("=")[0]).replace("\u00df", "ss"))
     text = "".join(character for character in text if not unicodedata.combining(character))
     for written, plain in (("ae", "a"), ("oe", "o"), ("ue", "u")):
         text = text.replace(written, plain)
     return [part for part in re.split(r"[^\w]+", text) if part]
 
 
-def _plain_name(value: str) -> str:
-    return " ".join(re.sub(r"[\^,]", " ", value.split("=")[0]).split()).casefold()
+def _plain_name(group: str) -> str:
+    """A component group in one of its ways of writing: accents, wide and half-wide letters."""
+    text = unicodedata.normalize("NFKC", group)
+    return " ".join(re.sub(r"[\^,]", " ", text).split()).casefold()

@@ -28,7 +28,7 @@ from records.states import (
     RejectionReason,
 )
 from records.workflow import events, holds, withdrawals
-from records.workflow.patients import Patient, same_patient
+from records.workflow.patients import Patient, may_be_corrected
 from records.workflow.withdrawals import lock_study
 
 
@@ -74,7 +74,8 @@ def apply_note(session: Session, own_study: Study, note: RejectionNote) -> None:
     """Keep what the note rejects, and reject the films that are here.
 
     An image that the same note rejected before is left as it is: the note came twice, or a person
-    has taken the rejection back.
+    has taken the rejection back. The note names the very object, so a name (or birth date, or sex)
+    that was corrected since, or is spelled otherwise, makes it no other patient's.
 
     Args:
         session: the caller's transaction, which holds `lock_studies`.
@@ -103,7 +104,7 @@ def apply_note(session: Session, own_study: Study, note: RejectionNote) -> None:
         by_study[study_id].append(uid)
     for study_id in sorted(by_study):
         study = lock_study(session, study_id)
-        if same_patient(Patient.of_study(study), note.patient):
+        if may_be_corrected(Patient.of_study(study), note.patient):
             _reject(session, study, by_study[study_id], note.reason)
         else:
             holds.open_hold(
@@ -142,7 +143,7 @@ def find_standing(
         reason = RejectionReason(rejection.reason)
         if came_before and reason is RejectionReason.RETENTION_EXPIRED:
             rejection.ended_at, rejection.ended_by = func.clock_timestamp(), "the film came again"
-        elif same_patient(Patient(**rejection.patient), patient):
+        elif may_be_corrected(Patient(**rejection.patient), patient):
             return reason
         else:
             holds.open_hold(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -125,6 +126,62 @@ def test_what_is_dicom_is_found_and_what_is_not_is_named(folder: Path) -> None:
     assert not bare.sent_as_is
     with pytest.raises(NotFound):
         list(find_dicom_files(folder / "nowhere"))
+
+
+def test_films_are_found_without_preamble_behind_links_and_under_any_name(
+    tmp_path: Path, scp: Scp
+) -> None:
+    ((_, (good, *_)),) = write_phantoms(tmp_path / "elsewhere", [1], size=64)
+    content = good.read_bytes()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "no_preamble").write_bytes(content[132:])
+    (folder / "loop").symlink_to(folder)
+    (folder / "study").symlink_to(good.parent)
+    (folder / "line\nbreak.dcm").write_bytes(content)
+    summary = send(folder, scp.port)
+    assert summary.complete
+    assert len(summary.results) == 2 + sum(p.is_file() for p in good.parent.iterdir())
+    assert str(pydicom.dcmread(good).SOPInstanceUID) in scp.received
+
+
+def test_what_may_be_a_film_and_is_not_sent_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty.dcm").touch()
+    (tmp_path / "cut.DCM").write_bytes(b"\0" * 100)
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "._film.dcm").write_bytes(b"\0\5\x16\7")  # macOS makes it beside each file
+    (tmp_path / "bad\udcff\n.dcm").touch()
+    results = [entry for entry in find_dicom_files(tmp_path) if isinstance(entry, SendResult)]
+    assert {result.path.name: result.outcome for result in results} == {
+        "empty.dcm": SendOutcome.UNSENT,
+        "cut.DCM": SendOutcome.UNSENT,
+        "gone": SendOutcome.UNSENT,
+        "._film.dcm": SendOutcome.NOT_DICOM,
+        "bad\udcff\n.dcm": SendOutcome.UNSENT,
+    }
+    summary = SendSummary(results)
+    assert not summary.complete
+    lines = "|".join(summary.lines())
+    assert lines.encode()  # a terminal takes it
+    assert lines.isprintable()
+
+
+def test_a_folder_that_cannot_be_opened_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    scan = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    (result,) = find_dicom_files(tmp_path)
+    assert isinstance(result, SendResult)
+    assert (result.path.name, result.outcome) == ("closed", SendOutcome.UNSENT)
+    assert result.reason == "cannot be opened (Permission denied)"
 
 
 def test_a_damaged_data_set_is_sent_by_its_file_meta_group(tmp_path: Path, scp: Scp) -> None:

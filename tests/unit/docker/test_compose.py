@@ -41,6 +41,11 @@ def test_every_named_setting_exists() -> None:
     assert {name.lower() for name in names} <= set(Settings.model_fields)
 
 
+def test_every_container_of_ours_has_the_time_zone_of_the_host_file() -> None:
+    for name in (*PARTS, "migrate"):
+        assert SERVICES[name]["environment"]["TZ"] == "${TZ:-UTC}", name
+
+
 def test_the_pages_listen_on_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES["api"]["ports"])
 

@@ -114,7 +114,7 @@ def test_other_rules_of_choice_prepare_again_and_change_no_input(
     monkeypatch.setattr("model.manifest.CHOICE", "other rules")
     assert manifest.preprocessing_digest == inputs
     assert manifest.preparation_digest != preparation
-    monkeypatch.setattr("model.manifest.CHOICE", "nightdraft-views-2")
+    monkeypatch.setattr("model.manifest.CHOICE", "nightdraft-views-3")
     monkeypatch.setattr("model.manifest.PREPROCESSING", "another preprocessing")
     assert manifest.preparation_digest != preparation
 

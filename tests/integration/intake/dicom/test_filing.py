@@ -136,6 +136,26 @@ def test_a_title_that_rejects_nothing(title, scheme):
     assert held_reasons() == ()
 
 
+@pytest.mark.parametrize("scheme", ["DCM ", "dcm", ""])
+def test_a_title_whose_scheme_is_written_otherwise_rejects(scheme):
+    film = make_image(sop="1.2.3.1.1")
+    file_dataset(film)
+    file_dataset(make_note(film, title="113001", scheme=scheme))
+    assert states()["1.2.3.1.1"] == InstanceState.REJECTED
+
+
+def test_a_note_may_list_films_as_other_evidence():
+    first, second = make_image(sop="1.2.3.1.1"), make_image("4.5.6", sop="4.5.6.1.1")
+    file_dataset(first)
+    file_dataset(second)
+    note = make_note(first)
+    other = make_note(second).CurrentRequestedProcedureEvidenceSequence
+    note.PertinentOtherEvidenceSequence = other
+    file_dataset(note)
+    assert states()["4.5.6.1.1"] == states()["1.2.3.1.1"] == InstanceState.REJECTED
+    assert held_reasons() == ()
+
+
 def test_a_note_may_name_films_of_several_studies():
     first, second = make_image(sop="1.2.3.1.1"), make_image("4.5.6", sop="4.5.6.1.1")
     file_dataset(first)

@@ -1,5 +1,7 @@
 """Rejection notes: before, with and after the film; twice; of another patient; taken back."""
 
+from dataclasses import replace
+
 import pytest
 
 from records.database.session import unit_of_work
@@ -166,6 +168,18 @@ def test_a_note_of_another_patient_rejects_nothing_and_asks(order):
         study_id = studies.get_by_uid(session, "1.2.3").id
     assert (FILM, InstanceState.KEPT) in states_of(study_id)
     assert HoldReason.REJECTION_UNCLEAR in row_of(study_id).hold_reasons
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_a_note_with_a_name_that_was_corrected_since_rejects(order):
+    married = replace(PATIENT, name="MARRIED^ONE")
+    arrivals = [film(), new_note(FILM, patient=married)]
+    study_id = None
+    for arrival in arrivals[:: -1 if order else 1]:
+        (registered,) = register(arrival)
+        study_id = registered.study_id
+    assert (FILM, InstanceState.REJECTED) in states_of(study_id)
+    assert HoldReason.REJECTION_UNCLEAR not in row_of(study_id).hold_reasons
 
 
 def test_a_person_applies_a_note_of_another_patient():

@@ -87,6 +87,18 @@ def test_another_patient_under_a_known_study_is_never_merged():
         (Patient("7", "A"), Patient("7", "B"), False),
         (Patient("", "", "SMITH^A"), Patient("", "", "JONES^A"), False),
         (Patient(), Patient(), True),
+        (PATIENT, Patient("P-1", "", "PHANTOM^ONE", "1970.01.01", "Female"), True),
+        (PATIENT, Patient("P-1", "", "PHANTOM^ONE", "19700101", "U"), True),
+        (PATIENT, Patient("P-1", "", "PHANTOM^ONE", "19700101", "O"), False),
+        # One group of the name is equal; wide, half-wide and composed letters are too.
+        (
+            Patient("7", name="YAMADA^TAROU=山田^太郎=やまだ^たろう"),
+            Patient("7", name="山田^太郎"),
+            True,
+        ),
+        (Patient("7", name="ヤマダ^タロウ"), Patient("7", name="ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎"), True),
+        (Patient("7", name="MU\u0308LLER^J"), Patient("7", name="MÜLLER^J"), True),
+        (Patient("7", name="YAMADA^TAROU=山田^太郎"), Patient("7", name="山田^次郎"), False),
     ],
 )
 def test_who_is_taken_for_the_same_person(first, second, expected):

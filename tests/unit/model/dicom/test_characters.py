@@ -13,8 +13,8 @@ from intake.dicom import filing
 from model.dicom.characters import (
     HIGH_SETS,
     LOW_SETS,
-    decode_escapes,
     decode_text,
+    decode_texts,
     remove_controls,
 )
 from model.dicom.header import read_header
@@ -95,11 +95,55 @@ def test_no_escape_code_is_left_in_any_text() -> None:
     for letter, text in ((b"A", "王"), (b"B", "小"), (b"C", "东")):
         content = content.replace(letter * 6, b"\x1b$)A" + text.encode("gb2312"))
     read = dcmread(BytesIO(content), force=True)
-    decode_escapes(read)
+    decode_texts(read)
     assert read.RequestAttributesSequence[0].ReasonForTheRequestedProcedure == "王"
     assert [str(name) for name in read.OtherPatientNames] == ["小", "PLAIN"]
     assert read.ImageComments == "东\\东"  # in LT a backslash is an ordinary character
     assert read.PatientID == "P-1"
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom tells of terms that it does not know
+@pytest.mark.parametrize(
+    ("terms", "value", "text"),
+    [
+        # UTF-8 under another name, and undeclared.
+        ("ISO_IR192", "Müller^Jörg".encode(), "Müller^Jörg"),
+        ("ISO 2022 IR 192", "Müller^Jörg".encode(), "Müller^Jörg"),
+        ("ISO_IR 100", "王^小东".encode(), "王^小东"),
+        ("", "Müller^Jörg".encode(), "Müller^Jörg"),
+        # Latin-1 and what Windows adds to it.
+        ("ISO_IR 192", "Müller^Jörg".encode("latin-1"), "Müller^Jörg"),
+        ("ISO_IR 192\\ISO 2022 IR 100", "Müller".encode("latin-1"), "Müller"),
+        ("ISO_IR 100", b"O\x92Neill^J\xf6rg", "O’Neill^Jörg"),
+        # Code extensions without their escape sequences.
+        ("\\ISO 2022 IR 149", "홍^길동".encode("euc_kr"), "홍^길동"),
+        ("ISO 2022 IR 6\\ISO 2022 IR 58", "王^小东".encode("gb2312"), "王^小东"),
+        ("ISO_IR 149", "홍^길동".encode("euc_kr"), "홍^길동"),
+        ("ISO_IR 203", "Œuvre".encode("iso8859_15"), "Œuvre"),
+        # What the declared set explains is left to it.
+        ("ISO_IR 100", "Müller^Jörg".encode("latin-1"), "Müller^Jörg"),
+        ("ISO_IR 100\\ISO 2022 IR 149", "Müller".encode("latin-1"), "Müller"),
+        ("\\ISO 2022 IR 149", "Müller".encode("latin-1"), "Müller"),
+        ("ISO_IR 144", "ТА".encode("iso8859_5"), "ТА"),
+        ("ISO_IR 192", "Müller^Jörg".encode(), "Müller^Jörg"),
+        ("GB18030", "王^小东".encode("gb18030"), "王^小东"),
+    ],
+)
+def test_text_of_another_set_than_the_declared_one(terms: str, value: bytes, text: str) -> None:
+    written = BytesIO()
+    dcmwrite(written, Dataset(), implicit_vr=False, little_endian=True)
+    for tag, vr, content in (
+        (b"\x08\0\x05\0", b"CS", terms.encode()),
+        (b"\x10\0\x10\0", b"PN", value),
+        (b"\x10\0\xb0\x21", b"LT", value),
+    ):
+        content += b" " * (len(content) % 2)
+        written.write(tag + vr + len(content).to_bytes(2, "little") + content)
+    written.seek(0)
+    read = dcmread(written, force=True)
+    decode_texts(read)
+    assert str(read.PatientName) == text
+    assert read.AdditionalPatientHistory == text
 
 
 def test_a_sequence_may_have_its_own_set() -> None:
@@ -112,7 +156,7 @@ def test_a_sequence_may_have_its_own_set() -> None:
     out = BytesIO()
     dcmwrite(out, dataset, implicit_vr=False, little_endian=True)
     read = dcmread(BytesIO(out.getvalue()), force=True)
-    decode_escapes(read)
+    decode_texts(read)
     assert read.ProcedureCodeSequence[0].CodeMeaning == "Thorax Übersicht"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread, dcmwrite
+from pydicom import Dataset, config, dcmread, dcmwrite
 from pydicom.datadict import keyword_dict
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
@@ -34,6 +34,7 @@ def image(**fields) -> Dataset:
     dataset.PatientID, dataset.PatientName = "P-1", "DOE^JANE"
     dataset.Modality, dataset.ViewPosition, dataset.ImageType = "DX", "PA", ["ORIGINAL", "PRIMARY"]
     dataset.WindowCenter, dataset.WindowWidth = "2048", "4096"
+    dataset.StudyDate, dataset.StudyTime = "20261101", "1200"
     order = Dataset()
     order.ReasonForTheRequestedProcedure = "Cough"
     dataset.RequestAttributesSequence = Sequence([order])
@@ -89,7 +90,31 @@ def other_writing(dataset):
     dataset.BodyPartExamined = ""
 
 
-@pytest.mark.parametrize("change", [undefined_lengths, bookkeeping, other_writing])
+def defaults(dataset):
+    """What archives add, for it says what is so anyway."""
+    dataset.RescaleSlope, dataset.RescaleIntercept, dataset.VOILUTFunction = "1", "0.0", "LINEAR"
+    dataset.PresentationLUTShape, dataset.NumberOfFrames = "IDENTITY", "1"
+    dataset.BurnedInAnnotation, dataset.QualityControlImage = "NO", "NO"
+
+
+def other_forms(dataset):
+    """Dates and times in their other forms, codes in small letters, filler behind the pixels."""
+    with config.disable_value_validation():
+        dataset.add_new("StudyDate", "DA", "2026.11.01")
+        dataset.add_new("StudyTime", "TM", "12:00:00.000")
+        dataset.add_new("Modality", "CS", "dx")
+    dataset.PixelData += b"\0\0"
+
+
+def extracted_overlay(dataset):
+    """An archive may take an overlay out of the samples' spare bits."""
+    dataset.PixelData = (PIXELS | 0x4000).tobytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [undefined_lengths, bookkeeping, other_writing, defaults, other_forms, extracted_overlay],
+)
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 def test_another_encoding_is_the_same(change, syntax, tmp_path):
     changed = image()
@@ -146,6 +171,11 @@ def test_a_lookup_table_is_the_same_in_words_and_in_numbers(tmp_path):
         ({"ViewPosition": "LL"}, OTHER),
         ({"WindowCenter": "2049"}, OTHER),
         ({"ImageType": ["DERIVED", "PRIMARY"]}, OTHER),
+        ({"PresentationLUTShape": "INVERSE"}, OTHER),
+        ({"VOILUTFunction": "SIGMOID"}, OTHER),
+        ({"RescaleSlope": "-1"}, OTHER),
+        ({"QualityControlImage": "YES"}, OTHER),
+        ({"StudyTime": "1201"}, DESCRIBED_),
         ({"PixelData": (PIXELS ^ 1).tobytes()}, OTHER),
         ({"PixelData": PIXELS.tobytes()[:-2]}, OTHER),
         ({"PatientName": "DOE^JANE^M", "PixelData": (PIXELS ^ 1).tobytes()}, OTHER),
@@ -161,6 +191,8 @@ NOT_COMPARED = {
     "StudyInstanceUID",  # where a film belongs is compared by the records
     "SOPInstanceUID",  # what the two objects have in common
     "SpecificCharacterSet",  # values are compared as they are decoded
+    "InstanceCreationDate",  # of the encoding; read only where no examination's date is given
+    "DateOfSecondaryCapture",  # the same
     "PlanarConfiguration",  # a decoder changes it with the pixels
     "PixelData",  # compared apart
     "TransferSyntaxUID",

@@ -62,6 +62,28 @@ BODY_PARTS: list[tuple[dict[str, Any], str, str]] = [
     ({"BodyPartExamined": "CHEST", "StudyDescription": "XR ABDOMEN"}, YES, ""),
     ({"BodyPartExamined": "ABDOMEN", "StudyDescription": "XR CHEST"}, UNKNOWN, ""),
     ({"StudyDescription": "XR CHEST", "RequestedProcedureDescription": "XR KNEE"}, UNKNOWN, ""),
+    # Other languages, wide letters, words written together. Many devices have CHEST as a default.
+    ({"SeriesDescription": "ＣＨＥＳＴ"}, YES, YES),
+    ({"SeriesDescription": "ChestPA"}, YES, YES),
+    ({"SeriesDescription": "TO\u0301RAX"}, YES, YES),
+    ({"SeriesDescription": "Lungen"}, YES, YES),
+    ({"SeriesDescription": "Klatka piersiowa"}, YES, YES),
+    *(
+        ({"BodyPartExamined": "CHEST", "SeriesDescription": words}, UNKNOWN, "")
+        for words in (
+            "Schulter links",
+            "BWS seitlich",
+            "Genou droit",
+            "HOMBRO AP",
+            "GINOCCHIO",
+            "胸椎",
+            "膝関節",
+            "腹部",
+            "Коленный сустав",
+            "ESOPHAGUS",
+            "SCOLIOSIS",
+        )
+    ),
     # Two rules of the image contradict each other; one line names both.
     ({"BodyPartExamined": "CHEST", "SeriesDescription": "HAND"}, UNKNOWN, ""),
     ({"StudyDescription": "XR CHEST AND ABDOMEN"}, UNKNOWN, ""),
@@ -97,6 +119,18 @@ BODY_PARTS: list[tuple[dict[str, Any], str, str]] = [
             "PORTABLE KNEES BENT",
             "SCAPULA OUT",
             "RIGHT HAND SIDE",
+            "ARM IN SLING",
+            "LIMITED ARM MOVEMENT",
+            "LEFT SHOULDER UP",
+            "HEAD TILTED",
+            "LEFT ARM PICC LINE",
+            "PICC R ARM",
+            "JUGULAR NECK LINE",
+            "SINUS TACHYCARDIA",
+            "HEAD & NECK CANCER",
+            "ON SPINE BOARD",
+            "UPPER ABDOMEN INCLUDED",
+            "RIBS ABOVE DIAPHRAGM",
         )
     ),
     # The part alone, and its own positions, are that part.
@@ -104,6 +138,9 @@ BODY_PARTS: list[tuple[dict[str, Any], str, str]] = [
         ({"BodyPartExamined": "CHEST", "SeriesDescription": words}, UNKNOWN, "")
         for words in (
             "ARM",
+            "SHOULDER PAIN",
+            "HIP FRACTURE",
+            "NECK SOFT TISSUE",
             "LEFT ARM AP",
             "HAND PA",
             "SHOULDER Y",
@@ -135,6 +172,9 @@ PROJECTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"ViewPosition": "RL"}, LATERAL, LATERAL),
     ({"ViewPosition": "LEFT LATERAL"}, LATERAL, LATERAL),
     ({"ViewPosition": "lat"}, LATERAL, LATERAL),
+    ({"ViewPosition": "LT LAT"}, LATERAL, LATERAL),
+    ({"ViewPosition": "LAT_R"}, LATERAL, LATERAL),
+    ({"ViewPosition": "SEITLICH"}, LATERAL, LATERAL),
     ({"ViewPosition": "LLD"}, UNKNOWN, ""),  # lateral decubitus is seen from the front
     ({"PatientOrientation": ["P", "F"]}, LATERAL, LATERAL),
     ({"PatientOrientation": "AH\\F"}, LATERAL, LATERAL),
@@ -146,6 +186,23 @@ PROJECTIONS: list[tuple[dict[str, Any], str, str]] = [
     ({"SeriesDescription": "PA ARMS UP"}, FRONTAL, FRONTAL),
     ({"SeriesDescription": "LAT, ARMS UP"}, LATERAL, LATERAL),
     ({"SeriesDescription": "PORT CHEST PA CATHETER"}, UNKNOWN, ""),
+    *(
+        ({"SeriesDescription": words}, LATERAL, LATERAL)
+        for words in (
+            "CHEST, LL",
+            "CHESTLAT",
+            "Thorax 2. Ebene",
+            "TORAX PERFIL",
+            "Thorax seitl.",
+            "RX TORACE LL",
+            "胸部側面",
+            "胸部侧位",
+        )
+    ),
+    *(
+        ({"SeriesDescription": words}, FRONTAL, FRONTAL)
+        for words in ("Thorax p.-a.", "ThoraxPA", "胸部正面", "胸部正位", "ＰＡ")
+    ),
     # The words of an order name both views, so they are not read.
     ({"StudyDescription": "CHEST LATERAL"}, UNKNOWN, ""),
     # "PA" is a default on many machines: a hint, and one hint does not decide.

@@ -58,6 +58,13 @@ STUDIES: list[tuple[list[Instance], list[str], dict[str, Reason]]] = [
     ([film("s"), film("e", LINES)], ["s"], {"e": Reason.ENHANCED_COPY}),
     ([film("s"), film("e", {"ImageType": ["DERIVED", "PRIMARY", "BONE_SUPPRESSED"]})],
      ["s"], {"e": Reason.ENHANCED_COPY}),
+    # The output of a program, without a time or a view; a page with text.
+    ([film("s"), film("e", NO_TIME, {"SeriesDescription": "AI RESULT"})],
+     ["s"], {"e": Reason.ENHANCED_COPY}),
+    ([film("l", LATERAL), film("e", NO_TIME, {"SeriesDescription": "AI RESULT"})], ["e", "l"], {}),
+    ([film("s"), film("p", {"SeriesDescription": "CHEST DOSE REPORT"})],
+     ["s"], {"p": Reason.PAGE}),
+    ([film("p", {"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]})], [], {"p": Reason.PAGE}),
     # Another film that was taken later to see the lines is a film of its own.
     ([film("s"), film("e", LINES, LATER)], ["s", "e"], {}),
     # Copies in another processing: by time, by the event, by what they were made from.
@@ -72,6 +79,12 @@ STUDIES: list[tuple[list[Instance], list[str], dict[str, Reason]]] = [
     ([film("s", NO_TIME), film("c", DERIVED, LATER, NO_VIEW,
       {"SourceImageSequence": [{"ReferencedSOPInstanceUID": "1.2.3.s"}]})],
      ["s"], {"c": Reason.DERIVED_COPY}),
+    ([film("s", NO_TIME), film("c", DERIVED, LATER, NO_VIEW,
+      {"ReferencedImageSequence": [{"ReferencedSOPInstanceUID": "1.2.3.s"}]})],
+     ["s"], {"c": Reason.DERIVED_COPY}),
+    # An original film may reference another one.
+    ([film("a"), film("b", LATER,
+      {"ReferencedImageSequence": [{"ReferencedSOPInstanceUID": "1.2.3.a"}]})], ["b", "a"], {}),
     # Two exposures are two films.
     ([film("a"), film("b", LATER)], ["b", "a"], {}),
     ([film("a", NO_TIME), film("b", NO_TIME)], ["a", "b"], {}),
@@ -119,6 +132,29 @@ def test_a_draft_says_what_it_was_made_from() -> None:
         ("ClearRead", Rendering.ENHANCED),
         ("Tubes & Lines", Rendering.ENHANCED),
         ("PICC ENHANCED", Rendering.ENHANCED),
+        # Words that are written together, other languages, other makers.
+        ("DEBone", Rendering.BONE),
+        ("BoneImage", Rendering.BONE),
+        ("骨部", Rendering.BONE),
+        ("DESoft", Rendering.SOFT_TISSUE),
+        ("Tissus mous", Rendering.SOFT_TISSUE),
+        ("Without bones", Rendering.ENHANCED),
+        ("Knochenfrei", Rendering.ENHANCED),
+        ("Virtual Dual Energy", Rendering.ENHANCED),
+        ("Temporal Subtraction", Rendering.ENHANCED),
+        ("Lunit INSIGHT CXR", Rendering.ENHANCED),
+        ("qXR", Rendering.ENHANCED),
+        # Bones in another sense, and films for lines and tubes.
+        ("CHEST PRE BONE MARROW TX", Rendering.STANDARD),
+        ("BONE SURVEY CHEST AP", Rendering.STANDARD),
+        ("CHEST, FISH BONE", Rendering.STANDARD),
+        ("CXR BONE METS", Rendering.STANDARD),
+        ("CXR LINE/TUBE PLACEMENT", Rendering.STANDARD),
+        ("CHEST FOR LINES & TUBES", Rendering.STANDARD),
+        # Pages with text.
+        ("Dose Report", Rendering.PAGE),
+        ("Patient Protocol", Rendering.PAGE),
+        ("SCREEN_CAPTURE", Rendering.PAGE),
     ],
 )
 def test_the_rendering_by_words(words: str, rendering: Rendering) -> None:

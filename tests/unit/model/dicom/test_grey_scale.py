@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 
-from model.dicom.pixels import NO_VOI, OTHER_VOI, render, view_pixels
+from model.dicom.pixels import NO_PADDING, NO_VOI, OTHER_VOI, PERHAPS_NEGATIVE, render, view_pixels
 from tests.support.dicom_images import (
     BIG_ENDIAN,
     EXPLICIT,
@@ -264,6 +264,21 @@ def test_a_reduced_image_falls_back_on_the_whole_one(write: ImageWriter) -> None
     assert_shown(path, resize_exactly(samples / 4095, SIZE), NO_VOI)
 
 
+@pytest.mark.parametrize("shape", ["", "IDENTITY", "INVERSE"])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_a_header_that_says_both_light_and_dark_is_noted(
+    write: ImageWriter, photometric: str, shape: str
+) -> None:
+    path = write(
+        chest(12), BitsStored=12, WindowCenter=2048, WindowWidth=4096,
+        PhotometricInterpretation=photometric, PresentationLUTShape=shape,
+    )  # fmt: skip
+    is_light = photometric == "MONOCHROME1" or shape == "INVERSE"
+    is_unclear = (photometric == "MONOCHROME1", shape) in ((True, "IDENTITY"), (False, "INVERSE"))
+    expected = resize_exactly(1 - SHARE if is_light else SHARE, SIZE)
+    assert_shown(path, expected, *([PERHAPS_NEGATIVE] if is_unclear else []))
+
+
 # ---- Films that show nothing ----
 
 
@@ -323,6 +338,16 @@ def test_padding_is_black_and_out_of_the_range(
         dataset.add_new(keyword, vr, value)
     dataset.save_as(path)
     assert np.abs(view_pixels(path, SIZE) - expected).max() <= 3
+
+
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 2048, "WindowWidth": 4096}])
+def test_padding_that_covers_the_whole_film_is_none(tmp_path: Path, window: dict[str, Any]) -> None:
+    path = write_image(tmp_path / "image.dcm", chest(12), BitsStored=12, **window)
+    dataset = pydicom.dcmread(path)
+    dataset.add_new("PixelPaddingValue", "US", 0)
+    dataset.add_new("PixelPaddingRangeLimit", "US", 4095)
+    dataset.save_as(path)
+    assert_shown(path, resize_exactly(SHARE, SIZE), NO_PADDING)
 
 
 def test_padding_of_signed_pixels_may_be_written_without_its_sign(tmp_path: Path) -> None:

@@ -58,6 +58,10 @@ LEFT_OUT: list[tuple[Reason, dict[str, Any], Outcome]] = [
     (Reason.NOT_AN_IMAGE, {"Columns": 0}, "skip"),
     (Reason.MULTI_FRAME, {"NumberOfFrames": "2"}, "skip"),
     (Reason.REJECTED, {"QualityControlImage": "YES"}, "skip"),
+    (Reason.REJECTED, {"ImageType": ["ORIGINAL", "PRIMARY", "REJECTED"]}, "skip"),
+    (Reason.REJECTED, {"SeriesDescription": "Rejects"}, "skip"),
+    (Reason.REJECTED, {"ImageComments": "wrong patient, do not use"}, "skip"),
+    (Reason.NOT_CHEST, {"BodyPartExamined": "SPECIMEN"}, "skip"),
     (Reason.MODALITY, {"Modality": "CT"}, "skip"),
     (Reason.MODALITY, {"Modality": ""}, "skip"),
     (Reason.NOT_CHEST, {"BodyPartExamined": "KNEE"}, "skip"),
@@ -375,7 +379,7 @@ def test_the_nearest_reason_is_that_of_the_study() -> None:
 
 def test_every_reason_has_a_sentence() -> None:
     assert set(SENTENCES) == set(Reason)
-    assert len({str(reason) for reason in Reason}) == 25
+    assert len({str(reason) for reason in Reason}) == 26
     assert set(NOTES) < set(Reason)
 
 

@@ -28,8 +28,8 @@ TELLING = (
 )
 VERBS = (
     *("Answer", "Bring", "Check", "Close", "Compare", "Complete", "Count", "Draft", "Drafts"),
-    *("End", "Fit", "Let", "List", "Make", "Measure", "Prepare", "Read", "Run", "Score", "Send"),
-    *("Serve", "Set", "Show", "Time", "Train", "Withdraw"),
+    *("End", "Fit", "Let", "List", "Make", "Measure", "Prepare", "Print", "Read", "Run", "Score"),
+    *("Send", "Serve", "Set", "Show", "Time", "Train", "Withdraw", "Write"),
 )
 """With these a sentence about a command begins."""
 
