@@ -58,7 +58,7 @@ def report_settings(current: Settings, options: Collection[str] = ()) -> list[Se
         return Origin.FILE if name in from_file else Origin.DEFAULT
 
     return [
-        SettingReport(name, _plain(mask(name, getattr(current, name))), origin(name))
+        SettingReport(name, as_plain(mask(name, getattr(current, name))), origin(name))
         for name in Settings.model_fields
     ]
 
@@ -106,11 +106,14 @@ def _mask_address(text: str) -> str:
     return f"{scheme}://{shown}{address}{mark}{masked}"
 
 
-def _plain(value: object) -> Any:
+def as_plain(value: object) -> Any:
+    """The value of a setting as the configuration file and JSON have it; secrets are in it."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     if isinstance(value, Priority):
         return value.name
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: as_plain(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value

@@ -26,7 +26,6 @@ from nightdraft.phantom_studies import draw_studies, read_datasets, write_with_n
 from nightdraft.station.checks import check_port_free
 from nightdraft.station.child import StationProcess
 from nightdraft.store_scu import DicomFile, SendResult, find_dicom_files
-from records.config_file import ignore_default_file
 from records.database.session import forget_engine, unit_of_work
 from records.errors import NightdraftError, PartError, PortInUse
 from records.operations.overview import MOVING, drafts_per_minute, seconds_left
@@ -123,9 +122,6 @@ def _wait_for_interrupt(console: Console, station: StationProcess) -> None:
 
 def settings_overrides() -> dict[str, object]:
     """Return the demo's own settings, where environment and named file do not set them."""
-    # What /etc has is of the site's own station, whose records are no place for phantoms.
-    ignore_default_file()
-    settings.cache_clear()
     current = settings()
     defaults: dict[str, object] = {
         # Outside home folders, which PostgreSQL's user cannot enter; kept over a restart.

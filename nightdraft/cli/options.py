@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from nightdraft.cli.panels import PanelledGroup
-from records.config_file import CONFIG_VARIABLE
+from records.config_file import CONFIG_VARIABLE, ignore_default_file
 from records.errors import NotAllowed
 from records.settings import Settings, settings
 
@@ -109,6 +109,7 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def common_options(
+    context: typer.Context,
     config: Annotated[
         Path | None,
         typer.Option(help="File of settings; else /etc/nightdraft/nightdraft.toml, if it exists."),
@@ -138,6 +139,9 @@ def common_options(
         os.environ["NIGHTDRAFT_DEBUG"] = "1"
     if config is not None:
         os.environ[CONFIG_VARIABLE] = str(config.expanduser().absolute())
+    elif context.invoked_subcommand == "demo":
+        # What /etc has is of the site's own station, whose records are no place for phantoms.
+        ignore_default_file()
     apply_options(
         data_dir=data_dir,
         database_url=database_url,

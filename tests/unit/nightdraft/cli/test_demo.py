@@ -8,8 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from nightdraft.cli.demo import hold_hints, settings_overrides
+from nightdraft.cli.main import app
 from records import config_file
 from records.settings import Settings, settings
 from records.states import HoldReason, VisibleState
@@ -45,12 +47,18 @@ def test_the_demo_keeps_out_of_the_records_of_the_site(
     monkeypatch.delenv("NIGHTDRAFT_CONFIG")
     monkeypatch.setattr(os, "environ", os.environ.copy())
     settings.cache_clear()
-    assert settings().data_dir == tmp_path / "site"
-    overrides = settings_overrides()
-    assert str(overrides["data_dir"]).startswith("/var/tmp/nightdraft-demo-")
-    assert overrides["quiet_seconds"] == 2.0
+    seen: list[dict[str, object]] = []
+
+    def run_demo(*_: object, **__: object) -> bool:
+        seen.append(settings_overrides())
+        return True
+
+    monkeypatch.setattr("nightdraft.cli.demo.run_demo", run_demo)
+    for arguments in (["demo"], ["--config", str(file), "demo"]):
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    without, named = seen
+    assert str(without["data_dir"]).startswith("/var/tmp/nightdraft-demo-")
+    assert without["quiet_seconds"] == 2.0
     # A file that is named for the demo counts.
-    os.environ["NIGHTDRAFT_CONFIG"] = str(file)
-    overrides = settings_overrides()
-    assert overrides["data_dir"] == tmp_path / "site"
-    assert "quiet_seconds" not in overrides
+    assert named["data_dir"] == tmp_path / "site"
+    assert "quiet_seconds" not in named
