@@ -48,27 +48,29 @@ def study(
     from nightdraft.cli.study import find_one, render_study
     from nightdraft.cli.worklist import print_rows
     from records.database.session import unit_of_work
+    from records.database.tables import Study
 
     with unit_of_work() as session:
-        found = find_one(session, number.strip())
-        several = found if isinstance(found, list) else []
-        uid = "" if isinstance(found, list) else str(found.id)
-        rendered = None if several else render_study(session, uid)
-    if json:
-        from api.schemas import StudySummary
-        from api.studies import read_study
+        answer = find_one(session, number.strip())
+        if isinstance(answer, Study):
+            if json:
+                from api.studies import read_study
 
-        summaries = [StudySummary.from_row(row) for row in several]
-        print_json({"studies": summaries} if several else read_study(uid))
-    elif several:
-        print_rows(several, whole=True)
+                print_json(read_study(str(answer.id)))
+            else:
+                console().print(render_study(session, str(answer.id)))
+            return
+    if json:
+        from api.schemas import StudyPage
+
+        print_json(StudyPage.from_page(answer))
     else:
-        console().print(rendered)
-    if several:
-        raise NotAllowed(
-            f"{len(several)} studies have that number: choose one by its UID, as in "
-            f"`nightdraft study {several[0].study_instance_uid}`"
-        )
+        print_rows(answer.rows, whole=True)
+    count = f"more than {len(answer.rows)}" if answer.next else len(answer.rows)
+    raise NotAllowed(
+        f"{count} studies have that number: choose one by its UID, as in "
+        f"`nightdraft study {answer.rows[0].study_instance_uid}`"
+    )
 
 
 @app.command()

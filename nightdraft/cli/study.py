@@ -23,13 +23,16 @@ from records.states import (
     Decision,
     HoldReason,
 )
-from records.workflow import drafts, events, film_decisions, holds, search, studies, worklist
+from records.workflow import drafts, events, film_decisions, holds, studies, worklist
 from records.workflow.film_decisions import patient_sent
 from records.workflow.patients import Patient
 
+SEVERAL = 100
+"""Studies of one number that are listed, at most."""
 
-def find_one(session: Session, number: str) -> Study | list[worklist.WorklistRow]:
-    """The study of a number that a person typed, or all studies of that number.
+
+def find_one(session: Session, number: str) -> Study | worklist.WorklistPage:
+    """The study of a number that a person typed, or a page of the studies of that number.
 
     Args:
         session: The session to read in.
@@ -40,13 +43,10 @@ def find_one(session: Session, number: str) -> Study | list[worklist.WorklistRow
     """
     with suppress(NotFound):
         return studies.get_by_uid(session, number)
-    matches = search.find_by_number(session, number) if number else search.Matches([], True, False)
-    if not matches.study_ids:
+    page = worklist.read_page(session, search=number, limit=SEVERAL)
+    if page.matches is None or not page.matches.exact:
         raise NotFound("no study has that UID, accession number or patient id")
-    if len(matches.study_ids) == 1:
-        return session.get_one(Study, matches.study_ids[0])
-    rows = [worklist.read_row(session, id_) for id_ in matches.study_ids]
-    return sorted(rows, key=lambda row: (row.first_received_at, row.id), reverse=True)
+    return session.get_one(Study, page.rows[0].id) if len(page.rows) == 1 else page
 
 
 def render_study(session: Session, uid: str) -> RenderableType:

@@ -72,12 +72,6 @@ def find_studies(session: Session, typed: str) -> Matches:
     return Matches(found[:MATCHES], exact=bool(equal), capped=len(found) > MATCHES)
 
 
-def find_by_number(session: Session, number: str) -> Matches:
-    """The studies of which this is the patient id, the accession number or the study UID."""
-    equal = list(session.scalars(_equal(number).limit(MATCHES + 1)))
-    return Matches(equal[:MATCHES], exact=True, capped=len(equal) > MATCHES)
-
-
 def _equal(typed: str) -> Select[uuid.UUID]:
     return select(Study.id).where(
         or_(
