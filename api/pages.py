@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -31,6 +32,7 @@ from api.schemas import (
 from api.studies import StudyRecord, count_studies, decide, load_study, reinstate, withdraw
 from records.database.session import unit_of_work
 from records.database.tables import Hold
+from records.errors import NotAllowed
 from records.operations import overview, refusals
 from records.operations.alarms import runbook_path
 from records.states import Decision, EventKind, HoldReason, InstanceState, VisibleState
@@ -236,8 +238,8 @@ def post_retry(study: uuid.UUID) -> Response:
 
 @router.post("/studies/{study}/release")
 def post_release(study: uuid.UUID) -> Response:
-    """End the study's quiet period now."""
-    with unit_of_work() as session:
+    """End the study's quiet period now; one that has ended meanwhile is shown as it is."""
+    with suppress(NotAllowed), unit_of_work() as session:
         studies.release(session, str(study))
     return _redirect_to(study)
 

@@ -31,7 +31,7 @@ from records.states import (
     VisibleState,
 )
 from records.workflow.corrections import SHOWN_COLUMNS
-from records.workflow.worklist import WorklistRow
+from records.workflow.worklist import WorklistPage, WorklistRow
 
 # PostgreSQL keeps no NUL, and nobody types the other control characters.
 _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
@@ -150,6 +150,15 @@ class StudyPage(BaseModel):
     studies: list[StudySummary]
     next: str | None
     capped: bool
+
+    @classmethod
+    def from_page(cls, page: WorklistPage) -> StudyPage:
+        """The page of a worklist."""
+        return cls(
+            studies=[StudySummary.from_row(row) for row in page.rows],
+            next=page.next,
+            capped=page.matches is not None and page.matches.capped,
+        )
 
 
 class SentenceConfidence(_FromRow):

@@ -5,6 +5,7 @@ The pages read and decide through the same functions.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -151,6 +152,10 @@ def reinstate(session: Session, uid: str, request: ReinstatementRequest) -> None
 @router.get("/studies", responses=problem_responses(409, 422))
 def list_studies(
     state: Annotated[VisibleState | None, Query(description="Only studies in this state.")] = None,
+    since: Annotated[
+        dt.datetime | None,
+        Query(description="Only studies that arrived since then; UTC where no zone is given."),
+    ] = None,
     after: Annotated[
         str | None, Query(max_length=200, description="`next` of the page before.")
     ] = None,
@@ -165,12 +170,15 @@ def list_studies(
 ) -> StudyPage:
     """Studies with their states and drafts, the newest arrival first."""
     with unit_of_work() as session:
-        page = worklist.read_page(session, state=state, after=after, limit=limit, search=words)
-    return StudyPage(
-        studies=[StudySummary.from_row(row) for row in page.rows],
-        next=page.next,
-        capped=page.matches is not None and page.matches.capped,
-    )
+        page = worklist.read_page(
+            session,
+            state=state,
+            since=since and (since if since.tzinfo else since.replace(tzinfo=dt.UTC)),
+            after=after,
+            limit=limit,
+            search=words,
+        )
+    return StudyPage.from_page(page)
 
 
 @router.get("/studies/{uid}", responses=problem_responses(404, 422))
@@ -196,7 +204,7 @@ def read_study(
     )
 
 
-@router.post("/studies/{uid}/release", responses=problem_responses(403, 404, 422))
+@router.post("/studies/{uid}/release", responses=problem_responses(403, 404, 409, 422))
 def release_study(uid: StudyUid) -> StudySummary:
     """End the study's quiet period now: the next sweep closes it."""
     with unit_of_work() as session:

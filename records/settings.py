@@ -1,5 +1,6 @@
 """Every setting, its unit and its default. Each is an environment variable NIGHTDRAFT_<NAME>.
 
+A variable wins over the configuration file (`records.config_file`), and the file over the default.
 `python -m tools.settings_page` makes docs/operate/settings.md from this module, and a test compares
 the two.
 """
@@ -10,6 +11,7 @@ import json
 import os
 import re
 import socket
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,8 +25,15 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
+from records.config_file import ConfigFileSource
 from records.errors import SettingsError
 from records.states import NameSpelling, Priority
 
@@ -47,16 +56,22 @@ def default_data_dir() -> Path:
 
 
 def _split_list(value: object) -> object:
-    """The items of a list that is written as `A, B, C`."""
+    """The items of a list that is written as `A, B, C` or as JSON."""
     if isinstance(value, str):
+        if value.lstrip().startswith("["):
+            return tuple(json.loads(value))
         return tuple(item.strip() for item in value.split(",") if item.strip())
     return value
 
 
-def _split_pairs(value: object, form: str) -> list[tuple[str, str]] | None:
-    """The pairs of a table that is written as `A=1, B=2`; None where it is no text."""
+def _split_pairs(value: object, form: str) -> list[tuple[str, Any]]:
+    """The pairs of a table: a mapping, or one that is written as `A=1, B=2` or as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = json.loads(value)
+    if isinstance(value, Mapping):
+        return list(value.items())
     if not isinstance(value, str):
-        return None
+        raise ValueError(f"it is not {form}")
     pairs = []
     for text in value.split(","):
         if text.strip():
@@ -78,6 +93,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="NIGHTDRAFT_", frozen=True, validate_default=True, extra="ignore"
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options of a command win over variables, and variables over the file."""
+        return init_settings, env_settings, ConfigFileSource(settings_cls)
 
     # ---- Where things are ----
     data_dir: Path = Field(
@@ -610,13 +637,13 @@ class Settings(BaseSettings):
     @classmethod
     def _read_table(cls, value: object) -> object:
         pairs = _split_pairs(value, "AE=PRIORITY")
-        return {ae: _priority_named(name) for ae, name in pairs} if pairs is not None else value
+        return {ae: _priority_named(name) for ae, name in pairs}
 
     @field_validator("view_position_trust", mode="before")
     @classmethod
     def _read_trust(cls, value: object) -> object:
         pairs = _split_pairs(value, "DEVICE=always or DEVICE=never")
-        return {device: said.lower() for device, said in pairs} if pairs is not None else value
+        return {device: str(trust).lower() for device, trust in pairs}
 
     @field_validator("alarm_webhook_url", mode="after")
     @classmethod
@@ -713,23 +740,40 @@ def _priority_named(value: object) -> object:
     return value
 
 
+def set_by_variables() -> frozenset[str]:
+    """The names of the settings whose variable is set, if only to nothing."""
+    return frozenset(EnvSettingsSource(Settings)()) & Settings.model_fields.keys()
+
+
 def read_settings(**options: Any) -> Settings:
-    """Settings from the environment; `options` (of a command) win where they are not None.
+    """Settings from environment and file; `options` (of a command) win where they are not None.
 
     Raises:
-        SettingsError: one line that names every wrong variable.
+        SettingsError: one line that names every wrong variable, and every wrong key of the file.
     """
     try:
         return Settings(**{name: value for name, value in options.items() if value is not None})
     except ValidationError as error:
-        lines = "; ".join(
-            f"NIGHTDRAFT_{str(line['loc'][0]).upper()}: {line['msg'].removeprefix('Value error, ')}"
-            for line in error.errors()
-        )
-        raise SettingsError(lines) from None
+        file = ConfigFileSource(Settings)
+        from_file = file.values.keys() - set_by_variables() - options.keys()
+        lines = []
+        for line in error.errors():
+            name = str(line["loc"][0])
+            place = f"{file.path}: {name}" if name in from_file else f"NIGHTDRAFT_{name.upper()}"
+            lines.append(f"{place}: {line['msg'].removeprefix('Value error, ')}")
+        raise SettingsError("; ".join(lines)) from None
 
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """The process's settings, read once."""
     return read_settings()
+
+
+def keep_for_children() -> None:
+    """Put what the configuration file sets into the environment, which child processes inherit.
+
+    They then have the settings of this process, even where they may not read the file, or where it
+    has changed since.
+    """
+    ConfigFileSource(Settings).move_to_environment(set_by_variables())

@@ -42,10 +42,11 @@ def _read_settings_again() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The caller's own NIGHTDRAFT_* variables and caches do not reach into a test."""
+    """The caller's own NIGHTDRAFT_* variables, file and caches do not reach into a test."""
     for name in list(os.environ):
         if name.startswith("NIGHTDRAFT_") and name != "NIGHTDRAFT_SAMPLES":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("NIGHTDRAFT_CONFIG", "")
     _read_settings_again()
     yield
     _read_settings_again()

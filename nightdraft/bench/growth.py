@@ -26,6 +26,7 @@ from nightdraft.bench.growth_fill import fill
 from nightdraft.bench.growth_operations import Operation, list_operations
 from nightdraft.bench.machine import machine_facts
 from nightdraft.station.embedded import EmbeddedServers
+from records.config_file import without_settings
 from records.database.session import engine, forget_engine, unit_of_work, wait_without_limit
 from records.settings import settings
 from records.states import WARNING
@@ -89,8 +90,8 @@ def _measure_size(studies: int, runs: int, log: Callable[[str], None]) -> dict[s
     folder = Path(tempfile.mkdtemp(prefix="nightdraft-bench-"))
     folder.chmod(0o711)  # PostgreSQL's user passes through
     environment = dict(os.environ)
-    for name in [name for name in os.environ if name.startswith("NIGHTDRAFT_")]:
-        del os.environ[name]
+    os.environ.clear()
+    os.environ.update(without_settings(environment))
     try:
         with EmbeddedServers(folder, valkey=False) as servers:
             # No bell is rung: nobody listens at this address of Redis.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import itertools
 import uuid
@@ -174,10 +175,12 @@ def _lift_time_limits(session: Session) -> None:
 
 
 def _numbers_and_lists(studies_there: int) -> list[Operation]:
-    def page(state: VisibleState | None, after: str | None) -> Callable[[Session], object]:
-        return lambda session: worklist.read_page(session, state=state, after=after)
+    def page(
+        state: VisibleState | None, after: str | None = None, since: dt.datetime | None = None
+    ) -> Callable[[Session], object]:
+        return lambda session: worklist.read_page(session, state=state, after=after, since=since)
 
-    def deep_mark() -> str:
+    def read_middle() -> tuple[dt.datetime, uuid.UUID]:
         """The middle of all arrivals."""
         with unit_of_work() as session:
             row = session.execute(
@@ -187,9 +190,10 @@ def _numbers_and_lists(studies_there: int) -> list[Operation]:
                 ),
                 {"n": str(studies_there // 2)},
             ).one()
-        return worklist.page_mark(*row)
+        return row.first_received_at, row.id
 
-    deep = deep_mark()
+    middle = read_middle()
+    deep = worklist.page_mark(*middle)
     lists = [None, *VisibleState]
     return [
         _reading("counts by state", worklist.count_by_state),
@@ -197,7 +201,11 @@ def _numbers_and_lists(studies_there: int) -> list[Operation]:
         _reading("status", overview.read_overview),
         Operation("/metrics", lambda _: list(SystemCollector(settings()).collect())),
         _reading("oldest waiting", worklist.oldest_waiting),
-        *(_reading(f"worklist, {state or 'all'}", page(state, None)) for state in lists),
+        *(_reading(f"worklist, {state or 'all'}", page(state)) for state in lists),
+        *(
+            _reading(f"worklist since the middle, {state or 'all'}", page(state, since=middle[0]))
+            for state in (None, VisibleState.WAITING, VisibleState.DRAFTED)
+        ),
         *(
             _reading(f"worklist from the middle, {state or 'all'}", page(state, deep))
             for state in (None, VisibleState.WAITING, VisibleState.DRAFTED)

@@ -28,6 +28,7 @@ from nightdraft.phantom_studies import draw_studies, read_datasets, write_with_n
 from nightdraft.station.child import StationProcess
 from nightdraft.station.station import PARTS
 from nightdraft.store_scu import DicomFile, SendOutcome, find_dicom_files, send_files
+from records.config_file import without_settings
 from records.database.session import forget_engine, unit_of_work
 from records.errors import PartError
 from records.settings import settings
@@ -71,8 +72,8 @@ def measure(studies: int, associations: int, log: Callable[[str], None]) -> dict
         drawn = list(
             read_datasets(draw_studies(folder / "drawn", min(DRAWN_STUDIES, studies), SMALL_SIZE))
         )
-        for name in [name for name in os.environ if name.startswith("NIGHTDRAFT_")]:
-            del os.environ[name]
+        os.environ.clear()
+        os.environ.update(without_settings(environment))
         overrides = {
             "bundle": "null",
             "listen_port": 0,

@@ -259,6 +259,7 @@ def _running(
 def _own_database(folder: Path, port: int) -> Iterator[dict[str, str]]:
     """Yield our listener's environment: a PostgreSQL that syncs, and no setting of the caller."""
     import migrations
+    from records.config_file import without_settings
     from records.database.session import make_engine
     from records.settings import read_settings
 
@@ -267,8 +268,7 @@ def _own_database(folder: Path, port: int) -> Iterator[dict[str, str]]:
         engine = make_engine(address)
         migrations.upgrade(engine)
         engine.dispose()
-        env = {name: value for name, value in os.environ.items() if "NIGHTDRAFT_" not in name}
-        yield env | {
+        yield without_settings(os.environ) | {
             "NIGHTDRAFT_DATABASE_URL": servers.database_url,
             "NIGHTDRAFT_DATA_DIR": str(folder),
             "NIGHTDRAFT_LISTEN_PORT": str(port),

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import console
 from records.errors import SettingsError
 from records.settings import settings
 
 if TYPE_CHECKING:
+    from api.schemas import PastAlarm
     from records.database.tables import AlarmMessage
     from records.operations.troubles import AlarmHistory
 
 alarms = typer.Typer(
-    invoke_without_command=True, help="Alarms, open and past, and the messages about them."
+    invoke_without_command=True, help="List alarms, open and past, and the messages about them."
 )
 
 
@@ -25,7 +27,7 @@ alarms = typer.Typer(
 def list_alarms(
     context: typer.Context,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=1000)] = 20,
-    json_: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
+    json: AsJson = False,
 ) -> None:
     """List the newest alarms, open and past, newest first, and the messages about them."""
     from records.database.session import unit_of_work
@@ -35,8 +37,8 @@ def list_alarms(
         return
     with unit_of_work() as session:
         history = list_history(session, limit)
-    if json_:
-        print(json.dumps([history_json(entry) for entry in history]))
+    if json:
+        print_json(history_json(history))
         return
     if not history:
         print("there were no alarms")
@@ -69,27 +71,11 @@ def send_test() -> None:
         raise typer.Exit(1)
 
 
-def history_json(entry: AlarmHistory) -> dict[str, Any]:
-    """An alarm and the messages about it, as `--json` prints them."""
-    alarm = entry.alarm
-    return {
-        "kind": alarm.kind,
-        "part": alarm.part,
-        "cause": alarm.cause,
-        "remedy": alarm.remedy,
-        "opened_at": alarm.opened_at.isoformat(),
-        "closed_at": alarm.closed_at.isoformat() if alarm.closed_at else None,
-        "messages": [
-            {
-                "event": message.event,
-                "channel": message.channel,
-                "sent_at": message.sent_at.isoformat() if message.sent_at else None,
-                "attempts": message.attempts,
-                "error": message.error,
-            }
-            for message in entry.messages
-        ],
-    }
+def history_json(history: Sequence[AlarmHistory]) -> list[PastAlarm]:
+    """Alarms and the messages about them, as REST gives them as `/api/alarms`."""
+    from api.schemas import PastAlarm
+
+    return [PastAlarm.from_history(entry) for entry in history]
 
 
 def _print_entry(entry: AlarmHistory) -> None:

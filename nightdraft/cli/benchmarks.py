@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nightdraft.cli.options import apply_options, console, print_line, setting_option
+from nightdraft.cli.json_output import JsonFile, progress_line, write_figures
+from nightdraft.cli.options import apply_options, complete, console, setting_option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,19 +17,22 @@ if TYPE_CHECKING:
 SMALLEST_GROWTH = 2000
 """Fewer studies than that are used up by the operations that are timed."""
 
-bench = typer.Typer(help="Measure.", no_args_is_help=True)
+bench = typer.Typer(
+    help="Measure how fast receiving, preparing, drafting and training are on this machine.",
+    no_args_is_help=True,
+)
 
 
 @bench.command("pipeline")
 def bench_pipeline(
     studies: Annotated[int, typer.Option(min=1, help="Small phantom studies.")] = 2000,
     associations: Annotated[int, typer.Option(min=1, help="Associations at the same time.")] = 4,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Send small studies through a station whose model looks at no image: pace and memory."""
     from nightdraft.bench.pipeline import measure, render
 
-    _report(measure(studies, associations, print_line), render, json_)
+    _report(measure(studies, associations, progress_line(json)), render, json)
 
 
 @bench.command("receive")
@@ -40,23 +43,23 @@ def bench_receive(
         list[int] | None, typer.Option(min=1, help="Associations at the same time.")
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 3,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Send films to our listener and to others that are installed: films a second, memory."""
     from nightdraft.bench.receive import measure, render
 
-    _report(measure(films, mb, associations or [1, 4], runs, print_line), render, json_)
+    _report(measure(films, mb, associations or [1, 4], runs, progress_line(json)), render, json)
 
 
 @bench.command("prepare")
 def bench_prepare(
     runs: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 7,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+    json: JsonFile = None,
 ) -> None:
-    """Time from file to view by codec, beside a plain script: pace, error, memory, threads."""
+    """Measure the way from file to view by codec: pace, error, memory, threads."""
     from nightdraft.bench.prepare import measure, render
 
-    _report(measure(runs, print_line), render, json_)
+    _report(measure(runs, progress_line(json)), render, json)
 
 
 @bench.command("growth")
@@ -65,7 +68,7 @@ def bench_growth(
         str, typer.Option(help="How many studies, one measurement each: numbers with commas.")
     ] = "10000,1000000",
     runs: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 7,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Time what listener, workers, sweep and pages do among few and among millions of studies."""
     from nightdraft.bench.growth import measure, render
@@ -79,7 +82,7 @@ def bench_growth(
             f"give numbers of at least {SMALLEST_GROWTH:,}, such as 10000,1000000",
             param_hint="--rows",
         )
-    _report(measure(sizes, runs, print_line), render, json_)
+    _report(measure(sizes, runs, progress_line(json)), render, json)
 
 
 @bench.command("feed")
@@ -87,42 +90,70 @@ def bench_feed(
     studies: Annotated[int, typer.Option(min=3, help="Phantoms in files.")] = 120,
     pixels: Annotated[int, typer.Option(min=64, help="Pixels a side of their films.")] = 2048,
     runs: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 3,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+    json: JsonFile = None,
 ) -> None:
-    """Studies a second that one core feeds to a training: films prepared, or decoded each time."""
+    """Measure how many studies a second one core feeds to a training."""
     from nightdraft.bench.feed import measure, render
 
-    _report(measure(studies, pixels, runs, print_line), render, json_)
+    _report(measure(studies, pixels, runs, progress_line(json)), render, json)
 
 
 @bench.command("films")
 def bench_films(
-    bundle_: Annotated[str, typer.Option("--bundle", help="A folder, or demo.")] = "demo",
+    bundle_: Annotated[
+        str,
+        typer.Option(
+            "--bundle",
+            envvar="NIGHTDRAFT_BENCH_FILMS_BUNDLE",
+            allow_from_autoenv=False,
+            help="A folder, or demo.",
+        ),
+    ] = "demo",
     studies: Annotated[int, typer.Option(min=1, help="Held-out phantoms.")] = 300,
     noise: Annotated[
         list[float] | None, typer.Option(min=0, help="Noise, in grey values of 255; several.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which phantoms, and of the noise.")] = 0,
     device: Annotated[str | None, setting_option("device")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+    json: JsonFile = None,
 ) -> None:
-    """Finding F1 on films as served and as trained, which should agree; else exit 1."""
+    """Compare finding F1 on films as served and as trained; exit 1 where they differ."""
     from nightdraft.bench.films import measure, render
 
     chosen = apply_options(device=device).device
     used = None if chosen in ("", "auto") else chosen
-    measured = measure(bundle_, studies, noise or [0.0, 15.0], seed, used, print_line)
-    _report(measured, render, json_)
+    measured = measure(bundle_, studies, noise or [0.0, 15.0], seed, used, progress_line(json))
+    _report(measured, render, json)
     if not measured["agree"]:
         raise typer.Exit(1)
 
 
 @bench.command("model")
 def bench_model(
-    bundle_: Annotated[str, typer.Option("--bundle", help="Bundle; else random weights.")] = "",
-    size: Annotated[str, typer.Option(help="tiny, mid or full; else as suits the device.")] = "",
+    bundle_: Annotated[
+        str,
+        typer.Option(
+            "--bundle",
+            envvar="NIGHTDRAFT_BENCH_MODEL_BUNDLE",
+            allow_from_autoenv=False,
+            help="A bundle; else random weights.",
+        ),
+    ] = "",
+    size: Annotated[
+        str,
+        typer.Option(
+            help="tiny, mid or full; else as suits the device.",
+            autocompletion=complete(("tiny", "mid", "full")),
+        ),
+    ] = "",
     device: Annotated[str | None, setting_option("device")] = None,
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "",
+    dtype: Annotated[
+        str,
+        typer.Option(
+            help="float32, float16 or bfloat16.",
+            autocompletion=complete(("float32", "float16", "bfloat16")),
+        ),
+    ] = "",
     threads: Annotated[int, typer.Option(min=0, help="Threads of the CPU; 0: all cores.")] = 0,
     studies: Annotated[int, typer.Option(min=0, help="Studies for the engine; 0: enough.")] = 0,
     slots: Annotated[
@@ -136,10 +167,10 @@ def bench_model(
     int8: Annotated[
         bool, typer.Option("--int8", help="Measure weights of eight bits, too.")
     ] = False,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the measurements.")] = None,
+    json: JsonFile = None,
     plot: Annotated[Path | None, typer.Option(help="File for the picture, PNG.")] = None,
 ) -> None:
-    """Studies a second: the engine, `generate` one at a time and in batches, and the bound."""
+    """Measure studies a second: the engine, `generate` one by one and in batches, the bound."""
     from model.bench.__main__ import BenchOptions, run, write
     from nightdraft.bench.model import render
 
@@ -156,16 +187,15 @@ def bench_model(
         quick,
         int8,
     )
-    measurements = run(request, print_line)
-    write(measurements, json_, plot)
-    console().print(render(measurements))
+    measurements = run(request, progress_line(json))
+    write(measurements, None, plot)
+    _report(measurements, render, json)
 
 
 def _report(
     measurements: dict[str, Any],
     render: Callable[[dict[str, Any]], RenderableType],
-    json_: Path | None,
+    json: Path | None,
 ) -> None:
-    if json_ is not None:
-        json_.write_text(json.dumps(measurements, indent=1) + "\n")
-    console().print(render(measurements))
+    if write_figures(measurements, json):
+        console().print(render(measurements))

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nightdraft.cli.options import console
+from nightdraft.cli.json_output import AsJson, print_json
+from nightdraft.cli.options import complete, console
 from nightdraft.extras import require_training
 
 if TYPE_CHECKING:
@@ -38,7 +39,12 @@ def bundle_make(
     out: Annotated[Path, typer.Argument(help="The new bundle's folder.")],
     source: Annotated[
         str,
-        typer.Option("--from", help="A model's folder, a bundle, or a name on the hub."),
+        typer.Option(
+            "--from",
+            envvar="NIGHTDRAFT_BUNDLE_MAKE_FROM",
+            allow_from_autoenv=False,
+            help="A model's folder, a bundle, or a name on the hub.",
+        ),
     ],
     name: Annotated[str, typer.Option(help="Name of the bundle, which stands on every draft.")],
     version: Annotated[
@@ -129,7 +135,10 @@ def bundle_make(
 
 @bundle.command("verify")
 def bundle_verify(
-    bundle: Annotated[str, typer.Argument(help="A folder, or demo.")],
+    bundle: Annotated[
+        str, typer.Argument(help="A folder, or demo.", autocompletion=complete(("demo",)))
+    ],
+    json: AsJson = False,
 ) -> None:
     """Check a bundle's files against its manifest, and its weights against its configuration."""
     from model.bundling.store import check_bundle
@@ -137,6 +146,16 @@ def bundle_verify(
 
     with _progress_bars() as progress:
         manifest = NULL if bundle == NULL.name else check_bundle(bundle, progress)
+    if json:
+        print_json(
+            {
+                "name": manifest.name,
+                "version": manifest.version,
+                "files": len(manifest.files),
+                "digest": manifest.digest,
+            }
+        )
+        return
     print(
         f"{manifest.name} {manifest.version}: {len(manifest.files)} files unchanged, every weight "
         f"in its place, digest {manifest.digest}"
@@ -145,15 +164,20 @@ def bundle_verify(
 
 @bundle.command("show")
 def bundle_show(
-    bundle: Annotated[str, typer.Argument(help="A folder, or demo, or null.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The whole manifest.")] = False,
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            help="A folder, or demo, or null.", autocompletion=complete(("demo", "null"))
+        ),
+    ],
+    json: AsJson = False,
 ) -> None:
     """Show the manifest of a bundle."""
     from model.manifest import read_manifest
 
     manifest = read_manifest(bundle)
-    if as_json:
-        print(json.dumps(asdict(manifest) | {"digest": manifest.digest}, indent=2, sort_keys=True))
+    if json:
+        print_json(asdict(manifest) | {"digest": manifest.digest})
     else:
         console().print(_manifest_table(manifest))
 

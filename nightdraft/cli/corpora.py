@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nightdraft.cli.options import check_file, console
+from nightdraft.cli.json_output import STANDARD_OUTPUT, JsonFile, write_figures
+from nightdraft.cli.options import check_file, complete, console
 from records.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from model.progress import ProgressCallback
     from training.corpus.check import CorpusSummary, Pace
 
-corpus = typer.Typer(help="Films and reports to learn from.", no_args_is_help=True)
+corpus = typer.Typer(help="Check films and reports to learn from.", no_args_is_help=True)
 
 
 class Target(StrEnum):
@@ -34,13 +34,17 @@ class Target(StrEnum):
 
 @corpus.callback()
 def corpora() -> None:
-    """Films and reports to learn from."""
+    """Check films and reports to learn from."""
 
 
 @corpus.command("check")
 def corpus_check(
     name: Annotated[
-        str, typer.Argument(help="iu_xray, mimic_cxr, signed or phantoms; or NAME:PATH.")
+        str,
+        typer.Argument(
+            help="iu_xray, mimic_cxr, signed or phantoms; or NAME:PATH.",
+            autocompletion=complete(("iu_xray", "mimic_cxr", "signed", "phantoms")),
+        ),
     ],
     path: Annotated[
         Path | None, typer.Argument(help="Its folder; of phantoms, a site; signed has none.")
@@ -67,7 +71,7 @@ def corpus_check(
         int, typer.Option(min=0, help="Studies read, 0: all (phantoms: 200 of each split).")
     ] = 0,
     pace: Annotated[bool, typer.Option("--pace", help="Measure examples a second.")] = False,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the counts.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Count what a corpus holds, show what is left out and why, draw a page of examples."""
     from model.manifest import Preprocessing
@@ -79,8 +83,8 @@ def corpus_check(
     spec = _spec(name, path)
     opened = open_corpus(spec, options, needs_images=not words_only)
     page = page or Path(f"corpus-{opened.name}.png")
-    for purpose, file in (("page", page), ("counts", json_)):
-        if file is not None:
+    for purpose, file in (("page", page), ("counts", json)):
+        if file is not None and file != STANDARD_OUTPUT:
             check_file(purpose, file)
     with _progress_bar(opened.name) as progress:
         summary = summarise_corpus(
@@ -95,12 +99,11 @@ def corpus_check(
         preprocessing = Preprocessing(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
         fresh = open_corpus(spec, options, needs_images=not words_only)
         measured = measure_pace(fresh, preprocessing)
-    if json_ is not None:
-        counts = {"reading": asdict(options), **summary.as_json()}
-        if measured is not None:
-            counts["pace"] = asdict(measured)
-        json_.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
-    console().print(_table(summary, measured))
+    counts = {"reading": asdict(options), **summary.as_json()}
+    if measured is not None:
+        counts["pace"] = asdict(measured)
+    if write_figures(counts, json):
+        console().print(_table(summary, measured))
 
 
 def _spec(name: str, path: Path | None) -> str:

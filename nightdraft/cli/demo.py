@@ -63,7 +63,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
     Raises:
         NightdraftError: Something is missing; its text is one line that says what.
     """
-    overrides = _settings_overrides()
+    overrides = settings_overrides()
     data_dir = Path(str(overrides["data_dir"]))
     started = time.monotonic()
     entries = find_with_progress(console, films.expanduser()) if films else _draw(console, data_dir)
@@ -120,8 +120,8 @@ def _wait_for_interrupt(console: Console, station: StationProcess) -> None:
         raise PartError(f"the station ended by itself: see {station.log_dir}")
 
 
-def _settings_overrides() -> dict[str, object]:
-    """Return the demo's own settings, where the environment does not set them."""
+def settings_overrides() -> dict[str, object]:
+    """Return the demo's own settings, where environment and named file do not set them."""
     current = settings()
     defaults: dict[str, object] = {
         # Outside home folders, which PostgreSQL's user cannot enter; kept over a restart.
@@ -132,9 +132,7 @@ def _settings_overrides() -> dict[str, object]:
         "log_level": "warning",
     }
     overrides = {
-        name: value
-        for name, value in defaults.items()
-        if f"NIGHTDRAFT_{name.upper()}" not in os.environ
+        name: value for name, value in defaults.items() if name not in current.model_fields_set
     }
     overrides.setdefault("data_dir", current.data_dir)
     overrides["bundle"] = current.bundle or "demo"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,12 +16,15 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from api.schemas import Readiness, ReadinessCheck
 from nightdraft.station import checks
 from nightdraft.station.privileges import reason_to_stay_root
 from nightdraft.station.station import PARTS, listener_address, page_address, read_addresses
 from nightdraft.station.waits import read_waits
+from records.config_file import ConfigFileSource
 from records.errors import NightdraftError, NotAllowed, PartError, safe_text
 from records.settings import Settings
+from records.settings_report import holds_secrets
 
 _NEED_DATABASE = frozenset({"tables", "statistics", "alarms", "stored files", *PARTS})
 """Checks that cannot run without the database."""
@@ -70,6 +74,7 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
     if part is None:
         checks_by_name = {
             "user": partial(_user, settings),
+            "settings": _settings,
             "data folder": partial(_data_folder, settings),
             "disk": partial(_disk, settings),
             **checks_by_name,
@@ -88,6 +93,23 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
     if part in (None, "api"):
         checks_by_name["pages answer"] = partial(_pages, settings)
     return checks_by_name
+
+
+def readiness(results: list[CheckResult]) -> Readiness:
+    """The results as REST gives those of `/readyz`."""
+    return Readiness(
+        ready=not any(result.failed for result in results),
+        missing=[result.name for result in results if result.failed],
+        checks=[
+            ReadinessCheck(
+                name=result.name,
+                ok=not result.failed,
+                warning=result.warning,
+                sentence=result.sentence,
+            )
+            for result in results
+        ],
+    )
 
 
 def render_results(results: list[CheckResult]) -> RenderableType:
@@ -128,6 +150,18 @@ def _user(settings: Settings) -> str:
             f"parts that root starts stay root, so root reads what strangers send: {reason}"
         )
     return "root; the parts that it starts become another user"
+
+
+def _settings() -> str:
+    file = ConfigFileSource(Settings)
+    if file.path is None:
+        return "no configuration file; environment and defaults"
+    if holds_secrets(file.values) and file.path.stat().st_mode & stat.S_IROTH:
+        raise _Warning(
+            f"{file.path} holds a password and everybody on this machine may read it: "
+            f"chmod o-r {file.path}"
+        )
+    return f"{file.path} sets {len(file.values)}; `nightdraft settings show` lists all"
 
 
 def _data_folder(settings: Settings) -> str:

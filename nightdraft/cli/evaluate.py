@@ -5,7 +5,6 @@ This module has the options, progress bars and tables; training.evaluation.evalu
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from nightdraft.cli.json_output import STANDARD_OUTPUT, write_figures
 from nightdraft.cli.options import check_file, console
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def evaluate_command(
     radgraph: Path | None = None,
     device: str | None = None,
     out: Path | None = None,
-    json_: Path | None = None,
+    json: Path | None = None,
 ) -> None:
     """Score a bundle on a held-out split; print the scores, write the report and the figures.
 
@@ -66,7 +66,7 @@ def evaluate_command(
         radgraph: The folder of RadGraph's weights.
         device: The device; None chooses one.
         out: A folder for report.html and report.md.
-        json_: A file for the figures.
+        json: A file for the figures; `-` is standard output, which then shows nothing else.
 
     Raises:
         NightdraftError, ModelError: as `training.evaluation.evaluate.evaluate`; or a path cannot be
@@ -107,8 +107,8 @@ def evaluate_command(
     opened = open_corpus(corpus, options, label=LabelledBy(labeller) if chexbert else None)
     if out is not None:
         check_folder(out)
-    if json_ is not None:
-        check_file("figures", json_)
+    if json is not None and json != STANDARD_OUTPUT:
+        check_file("figures", json)
     normalisations = tuple(dict.fromkeys(normalisation)) or DEFAULT_NORMALISATIONS
     if radgraph is not None and (note := check_radgraph(radgraph)):
         print(f"the scores will be without RadGraph's: {note}", file=sys.stderr)
@@ -121,13 +121,13 @@ def evaluate_command(
         if against:
             other = evaluate_bundle(against, held_out, scoring, chosen, device, progress, serving)
             comparison = compare_bundles(evaluation, other, progress)
-    if json_ is not None:
-        figures = json.dumps(as_json(evaluation, comparison), indent=1, allow_nan=False)
-        json_.write_text(figures + "\n", encoding="utf-8")
-    console().print(render(evaluation, comparison))
+    shows_more = write_figures(as_json(evaluation, comparison), json)
+    if shows_more:
+        console().print(render(evaluation, comparison))
     if out is not None:
         html, markdown = write_report(out, evaluation, comparison)
-        print(f"the report: {html} and {markdown}")
+        if shows_more:
+            print(f"the report: {html} and {markdown}")
 
 
 def render(evaluation: Evaluation, comparison: Comparison | None = None) -> RenderableType:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +24,13 @@ Next, as root:
 @app.command()
 def install(
     print_: Annotated[
-        bool, typer.Option("--print", help="Print the files, and write nothing.")
+        bool,
+        typer.Option(
+            "--print",
+            envvar="NIGHTDRAFT_INSTALL_PRINT",
+            allow_from_autoenv=False,
+            help="Print the files, and write nothing.",
+        ),
     ] = False,
     to: Annotated[
         Path | None,
@@ -53,17 +58,11 @@ def install(
             f"there is no command at {error}: install Nightdraft into an environment of its own "
             "first (docs/operate/install.md)"
         ) from None
-    made = install_files(settings(), program, os.environ)
+    made = install_files(settings(), program)
     if to is None:
         for file in made:
             print(f"# ---- {file.path}, mode {file.mode:04o} ----")
-            text = file.content
-            if file.secret:
-                text = "".join(
-                    f"{line.split('=')[0]}=...\n" if "=" in line and line[0] != "#" else f"{line}\n"
-                    for line in text.splitlines()
-                )
-            print(text)
+            print(file.shown or file.content)
         return
     places = {file: to / file.path.relative_to("/") for file in made}
     different = [

@@ -10,7 +10,8 @@ import nightdraft.cli.install
 import nightdraft.cli.models
 import nightdraft.cli.operate
 import nightdraft.cli.send
-import nightdraft.cli.support  # noqa: F401
+import nightdraft.cli.support
+import nightdraft.cli.worklist  # noqa: F401
 from nightdraft.cli.alarms import alarms
 from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs
@@ -18,12 +19,14 @@ from nightdraft.cli.bundles import bundle
 from nightdraft.cli.corpora import corpus
 from nightdraft.cli.options import app
 from nightdraft.cli.parts import work
+from nightdraft.cli.settings import settings_commands
 from nightdraft.cli.train import train
 from records.errors import is_safe_to_show, safe_text
 
 for name, group in (
     ("work", work),
     ("alarms", alarms),
+    ("settings", settings_commands),
     ("blobs", blobs),
     ("corpus", corpus),
     ("train", train),

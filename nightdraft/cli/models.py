@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from nightdraft.cli.options import app, setting_option
+from nightdraft.cli.json_output import AsJson, JsonFile, print_json
+from nightdraft.cli.options import app, complete, setting_option
 from nightdraft.cli.train import Target, chosen_device
 from nightdraft.extras import require_training
 
@@ -18,7 +19,7 @@ from nightdraft.extras import require_training
 @app.command()
 def evaluate(
     bundle_: Annotated[str, typer.Argument(metavar="BUNDLE", help="A folder, or demo.")],
-    corpus_: Annotated[
+    corpus: Annotated[
         str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
     ] = "phantoms",
     against: Annotated[
@@ -36,20 +37,28 @@ def evaluate(
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Studies at most; else all.")] = None,
     mode: Annotated[
-        list[str] | None, typer.Option(help="none, context, predicted, oracle; else all.")
+        list[str] | None,
+        typer.Option(
+            help="none, context, predicted, oracle; else all.",
+            autocompletion=complete(("none", "context", "predicted", "oracle")),
+        ),
     ] = None,
     as_paper: Annotated[
         bool, typer.Option("--as-paper", help="Priors out of the report, as the paper has them.")
     ] = False,
     beams: Annotated[int, typer.Option(min=1, help="Beams; 1 is greedy decoding.")] = 1,
     normalisation: Annotated[
-        list[str] | None, typer.Option(help="raw, lower, r2gen; else all.")
+        list[str] | None,
+        typer.Option(
+            help="raw, lower, r2gen; else all.",
+            autocompletion=complete(("raw", "lower", "r2gen")),
+        ),
     ] = None,
     chexbert: Annotated[Path | None, typer.Option(help="Folder of CheXbert's weights.")] = None,
     radgraph: Annotated[Path | None, typer.Option(help="Folder of RadGraph's weights.")] = None,
     device: Annotated[str | None, setting_option("device")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for report.html and .md.")] = None,
-    json_: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Score a bundle on the test split of a corpus, beside floors and published scores."""
     require_training("`nightdraft evaluate`")
@@ -57,7 +66,7 @@ def evaluate(
 
     evaluate_command(
         bundle_,
-        corpus_,
+        corpus,
         against=against,
         seed=seed,
         split=split,
@@ -71,7 +80,7 @@ def evaluate(
         radgraph=radgraph,
         device=chosen_device(device),
         out=out,
-        json_=json_,
+        json=json,
     )
 
 
@@ -84,6 +93,7 @@ def calibrate(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would change.")
     ] = False,
+    json: AsJson = False,
 ) -> None:
     """Set the thresholds of image support from this site's signed reports."""
     from rich.table import Table
@@ -94,6 +104,17 @@ def calibrate(
 
     manifest = served_manifest()
     result = calibrate_on_signed(manifest, by, error_rate=error_rate, dry_run=dry_run)
+    if json:
+        print_json(
+            {
+                "bundle": manifest.name,
+                "reports": result.reports,
+                "in_use": not dry_run,
+                "before": result.before,
+                "made": result.made,
+            }
+        )
+        return
     table = Table(
         "observation", "with it", "without", "present from", "before", "absent to", "before"
     )
@@ -119,7 +140,7 @@ def ablate(
     base: Annotated[
         str, typer.Option(help="The bundle to start from; else a small one is trained first.")
     ] = "",
-    corpus_: Annotated[
+    corpus: Annotated[
         str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
     ] = "phantoms:ward",
     studies: Annotated[int, typer.Option(min=0, help="Most studies to train on; 0: all.")] = 6000,
@@ -154,7 +175,7 @@ def ablate(
     ablate_command(
         out,
         base,
-        corpus_,
+        corpus,
         studies=studies,
         steps=steps,
         epochs=epochs,

@@ -6,53 +6,76 @@ once.
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 import uuid
 from typing import Annotated
 
 import typer
 
-from nightdraft.cli.options import app, console
-from records.errors import NotAllowed
+from nightdraft.cli.json_output import AsJson, print_json
+from nightdraft.cli.options import app, complete, console, read_time
+from records.errors import NotAllowed, NotFound
 from records.settings import settings
-from records.states import HoldReason
+from records.states import Decision, HoldReason
 
 _RETRY_AT_ONCE = 500
 """Studies that `retry` takes up in one transaction."""
 
 
 @app.command()
-def status(
-    json_: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
-) -> None:
-    """Studies by state, pace, time left, parts, alarms, refusals."""
+def status(json: AsJson = False) -> None:
+    """Show how many studies are in each state, the pace, the time left, parts and alarms."""
     from nightdraft.cli.status import overview_json, render_overview
     from records.database.session import unit_of_work
     from records.operations.overview import read_overview
 
     with unit_of_work() as session:
         overview = read_overview(session)
-    if json_:
-        print(json.dumps(overview_json(overview)))
+    if json:
+        print_json(overview_json(overview))
     else:
         console().print(render_overview(overview))
 
 
 @app.command()
-def study(uid: Annotated[str, typer.Argument(help="Study Instance UID, or our own id.")]) -> None:
-    """One study: patient, state, timeline, and its draft under the warning."""
-    from nightdraft.cli.study import render_study
+def study(
+    number: Annotated[
+        str,
+        typer.Argument(help="Study Instance UID, our own id, accession number or patient id."),
+    ],
+    json: AsJson = False,
+) -> None:
+    """Show one study: patient, state, timeline, and its draft under the warning."""
+    from nightdraft.cli.study import find_one, render_study
+    from nightdraft.cli.worklist import print_rows
     from records.database.session import unit_of_work
+    from records.database.tables import Study
 
     with unit_of_work() as session:
-        rendered = render_study(session, uid)
-    console().print(rendered)
+        answer = find_one(session, number.strip())
+        if isinstance(answer, Study):
+            if json:
+                from api.studies import read_study
+
+                print_json(read_study(str(answer.id)))
+            else:
+                console().print(render_study(session, str(answer.id)))
+            return
+    if json:
+        from api.schemas import StudyPage
+
+        print_json(StudyPage.from_page(answer))
+    else:
+        print_rows(answer.rows, whole=True)
+    count = f"more than {len(answer.rows)}" if answer.next else len(answer.rows)
+    raise NotAllowed(
+        f"{count} studies have that number: choose one by its UID, as in "
+        f"`nightdraft study {answer.rows[0].study_instance_uid}`"
+    )
 
 
 @app.command()
 def release(uid: Annotated[str, typer.Argument(help="Study Instance UID.")]) -> None:
-    """End a study's quiet period now."""
+    """End a study's quiet period now, so that it goes on to be drafted."""
     from records.database.session import unit_of_work
     from records.workflow import studies
 
@@ -63,32 +86,50 @@ def release(uid: Annotated[str, typer.Argument(help="Study Instance UID.")]) -> 
 
 @app.command()
 def holds(
-    reason: Annotated[str, typer.Option(help="Only holds for this reason.")] = "",
+    reason: Annotated[
+        str,
+        typer.Option(help="Only holds for this reason.", autocompletion=complete(HoldReason)),
+    ] = "",
     limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=1000)] = 100,
+    json: AsJson = False,
 ) -> None:
-    """The open holds of all studies with both sides, oldest first."""
+    """List the open holds of all studies with both sides, oldest first."""
     from nightdraft.cli.study import render_holds
     from records.database.session import unit_of_work
     from records.workflow import holds
 
     with unit_of_work() as session:
-        rendered = render_holds(session, holds.list_open(session, _hold_reason(reason), limit))
-    console().print(rendered)
+        rows = holds.list_open(session, _hold_reason(reason), limit)
+        if json:
+            from api.holds import describe
+
+            print_json(describe(session, rows))
+        else:
+            console().print(render_holds(session, rows))
 
 
 @app.command()
 def decide(
     uid: Annotated[str, typer.Argument(help="Study Instance UID; or `all`, with --reason.")],
-    decision: Annotated[str, typer.Argument(help="proceed, cancel, take-new, keep-both or split.")],
+    decision: Annotated[
+        str,
+        typer.Argument(
+            help="proceed, cancel, take-new, keep-both or split.",
+            autocompletion=complete([name.lower().replace("_", "-") for name in Decision]),
+        ),
+    ],
     by: Annotated[str, typer.Option(help="Who decides.")] = "",
     note: Annotated[str, typer.Option(help="Why.")] = "",
     reason: Annotated[
-        str, typer.Option(help="With `all`: the open holds for this reason, 200 at most.")
+        str,
+        typer.Option(
+            help="With `all`: the open holds for this reason, 200 at most.",
+            autocompletion=complete(HoldReason),
+        ),
     ] = "",
 ) -> None:
     """Answer the open holds of a study, or of all studies for one reason."""
     from records.database.session import unit_of_work
-    from records.states import Decision
     from records.workflow import hold_decisions, holds, studies
 
     name = decision.upper().replace("-", "_")
@@ -175,16 +216,11 @@ def retry(
         str | None, typer.Option(help="Those that ended since then, as 2026-11-24 or with T18:00.")
     ] = None,
 ) -> None:
-    """Draft again what FAILED."""
+    """Draft again the studies that FAILED, or one study that ended without a draft."""
     from records.database.session import unit_of_work
     from records.workflow import requests, studies
 
-    at = None
-    if since is not None:
-        try:
-            at = dt.datetime.fromisoformat(since).astimezone()
-        except ValueError:
-            raise NotAllowed(f"{since!r} is no date or time, as 2026-11-24T18:00") from None
+    at = None if since is None else read_time(since)
     with unit_of_work() as session:
         study_id = studies.get_by_uid(session, uid).id if uid else None
         batch = count = requests.retry(
@@ -210,6 +246,13 @@ def resume(
 
     with unit_of_work() as session:
         count = alarms.close_alarms(session, part)
+        if part is not None and not count:
+            listed = ", ".join(f"`{alarm.part}`" for alarm in alarms.open_alarms(session))
+            raise NotFound(
+                f"no alarm of {part!r} is open; open are those of {listed}"
+                if listed
+                else f"no alarm of {part!r} is open, nor any other"
+            )
     print(f"{count} alarm{'s' if count != 1 else ''} closed")
 
 
@@ -218,11 +261,15 @@ def doctor(
     part: Annotated[
         str | None, typer.Option(help="Only this part, on this host: for health checks.")
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Check each part, and say what to fix."""
-    from nightdraft.cli.doctor import render_results, run_checks
+    from nightdraft.cli.doctor import readiness, render_results, run_checks
 
     results = run_checks(settings(), part)
-    console().print(render_results(results))
+    if json:
+        print_json(readiness(results))
+    else:
+        console().print(render_results(results))
     if any(result.failed for result in results):
         raise typer.Exit(1)

@@ -1,30 +1,38 @@
 """The typer application, the options of every command, and what the commands share.
 
 An option that is a setting has the setting's name and wins over its environment variable. Every
-other option has the variable NIGHTDRAFT_<COMMAND>_<OPTION>.
+other option has the variable NIGHTDRAFT_<COMMAND>_<OPTION>: where Python keeps a parameter from
+having the option's name, as of `--from`, the option names its variable itself (`envvar`).
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sys
+from collections.abc import Callable, Collection
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
+from nightdraft.cli.panels import PanelledGroup
+from records.config_file import CONFIG_VARIABLE, ignore_default_file
 from records.errors import NotAllowed
 from records.settings import Settings, settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+PLAIN_WIDTH = 240
+"""Characters of a line where no terminal is."""
+
 app = typer.Typer(
+    cls=PanelledGroup,
     help="Drafts chest X-ray reports while the department sleeps. Drafts are for a radiologist to "
     "read, correct and sign, and for nobody else.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={
         "help_option_names": ["-h", "--help"],
@@ -54,14 +62,43 @@ def apply_options(**options: object) -> Settings:
 
 def setting_option(option: str) -> Any:
     """Return the option for the setting of this name, with the setting's description as help."""
+    field = Settings.model_fields[option]
+    values = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return typer.Option(
         f"--{option.replace('_', '-')}",
-        help=Settings.model_fields[option].description,
+        help=field.description,
+        autocompletion=complete(values),
+        # The setting's own variable is the only one.
+        allow_from_autoenv=False,
         show_default=False,
         show_envvar=False,
         # The user of a data folder that root made may use what is in it, but not list it.
         readable=False,
     )
+
+
+def complete(values: Collection[str]) -> Callable[[str], list[str]]:
+    """Return what completes one of these values in a shell, in capitals or in small letters."""
+    known = [form for value in values for form in dict.fromkeys((value, value.lower()))]
+
+    def matches(incomplete: str) -> list[str]:
+        # Without a letter, each value is offered once.
+        forms = known if incomplete else values
+        return [form for form in forms if form.startswith(incomplete)]
+
+    return matches
+
+
+def read_time(typed: str) -> dt.datetime:
+    """Return a time that a person typed, by this machine's clock where no zone is in it.
+
+    Raises:
+        NotAllowed: It is no time.
+    """
+    try:
+        return dt.datetime.fromisoformat(typed).astimezone()
+    except ValueError:
+        raise NotAllowed(f"{typed!r} is no date or time, as 2026-11-24T18:00") from None
 
 
 def _print_version(requested: bool) -> None:
@@ -72,6 +109,11 @@ def _print_version(requested: bool) -> None:
 
 @app.callback()
 def common_options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="File of settings; else /etc/nightdraft/nightdraft.toml, if it exists."),
+    ] = None,
     data_dir: Annotated[Path | None, setting_option("data_dir")] = None,
     database_url: Annotated[str | None, setting_option("database_url")] = None,
     redis_url: Annotated[str | None, setting_option("redis_url")] = None,
@@ -95,6 +137,11 @@ def common_options(
     """Apply the options that every command has."""
     if debug:
         os.environ["NIGHTDRAFT_DEBUG"] = "1"
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.expanduser().absolute())
+    elif context.invoked_subcommand == "demo":
+        # What /etc has is of the site's own station, whose records are no place for phantoms.
+        ignore_default_file()
     apply_options(
         data_dir=data_dir,
         database_url=database_url,
@@ -105,19 +152,32 @@ def common_options(
 
 
 def start_logging(part: str) -> Settings:
-    """Start logging under the part's name, and return the settings."""
+    """Start logging under the part's name, keep the settings for children, and return them."""
+    from records.settings import keep_for_children
     from records.telemetry import set_up_logs
 
     current = settings()
+    keep_for_children()
     set_up_logs(current.log_format, current.log_level, part)
     return current
 
 
-def console() -> Console:
-    """Return standard output; without a terminal it is wide, so that lines are not broken."""
+def console(width: int | None = None) -> Console:
+    """Return standard output; without a terminal it is wide, so that lines are not broken.
+
+    Args:
+        width: Characters of a line; None takes the terminal's.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
+    return Console(highlight=False, width=width or (None if sys.stdout.isatty() else PLAIN_WIDTH))
+
+
+def error_console() -> Console:
+    """Return standard error, for progress beside JSON."""
+    from rich.console import Console
+
+    return Console(highlight=False, stderr=True)
 
 
 def print_line(line: str) -> None:

@@ -23,7 +23,7 @@ from nightdraft.station.checks import NO_BUNDLE, check_database, check_migration
 from records.errors import SettingsError
 from records.settings import Settings, settings
 
-work = typer.Typer(help="Run one worker.", no_args_is_help=True)
+work = typer.Typer(help="Run one worker: sweep, prepare or draft.", no_args_is_help=True)
 
 
 @app.command()
@@ -148,7 +148,7 @@ def serve(
     serve_host: Annotated[str | None, setting_option("serve_host")] = None,
     serve_port: Annotated[int | None, setting_option("serve_port")] = None,
 ) -> None:
-    """Serve the pages and REST."""
+    """Serve the pages and REST to browsers and systems."""
     apply_options(serve_host=serve_host, serve_port=serve_port)
     current = _start_part("api")
     from api.app import run_server

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nightdraft.cli.options import app, console
+from nightdraft.cli.json_output import AsJson, print_json
+from nightdraft.cli.options import app, console, error_console
 from records.errors import NotFound
 from records.settings import settings
 
@@ -34,24 +35,43 @@ def send(
     associations: Annotated[
         int, typer.Option(min=1, max=32, help="Associations at the same time.")
     ] = 1,
+    json: AsJson = False,
 ) -> None:
     """Send DICOM files to a listener by C-STORE."""
     from nightdraft.station.station import listener_address
 
     own_host, own_port = listener_address(settings())
+    shown = error_console() if json else console()
     summary = send_with_progress(
-        console(),
-        find_with_progress(console(), folder.expanduser()),
+        shown,
+        find_with_progress(shown, folder.expanduser()),
         host=host or own_host,
         port=port or own_port,
         called=called or settings().ae_title,
         calling=calling,
         associations=associations,
     )
-    for line in summary.lines():
-        print(line)
+    if json:
+        print_json(_summary_json(summary))
+    else:
+        for line in summary.lines():
+            print(line)
     if not summary.complete:
         raise typer.Exit(1)
+
+
+def _summary_json(summary: SendSummary) -> dict[str, Any]:
+    from nightdraft.store_scu import SendOutcome
+
+    return {
+        "complete": summary.complete,
+        "counts": {outcome.name: len(summary.of_outcome(outcome)) for outcome in SendOutcome},
+        "not_accepted": [
+            {"file": result.path, "outcome": result.outcome.name, "reason": result.reason}
+            for result in summary.results
+            if result.outcome is not SendOutcome.SENT
+        ],
+    }
 
 
 def find_with_progress(console: Console, folder: Path) -> list[DicomFile | SendResult]:

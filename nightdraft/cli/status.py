@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from api.schemas import Counts, Parts
 from model.dicom.characters import remove_controls
 from records.operations.alarms import runbook_path
 from records.operations.overview import Overview
@@ -29,39 +30,20 @@ _COLOURS = {
 
 
 def overview_json(overview: Overview) -> dict[str, Any]:
-    """Return the overview as `nightdraft status --json` prints it."""
-    workload, parts = overview.workload, overview.parts
-    seconds_left = workload.seconds_left
+    """The overview as `nightdraft status --json` writes it.
+
+    `counts` is what REST gives as `/api/counts`, and `parts`, `missing` and `alarms` are what it
+    gives as `/api/parts`.
+    """
     return {
-        "studies": {state.value: number for state, number in workload.counts.items()},
-        "drafts_per_minute": round(workload.per_minute, 2),
-        "seconds_left": None if seconds_left is None else round(seconds_left),
-        "parts": [
-            {
-                "part": heartbeat.part,
-                "owner": heartbeat.owner,
-                "seen_at": heartbeat.seen_at.isoformat(),
-                **heartbeat.facts,
-            }
-            for heartbeat in parts.running
-        ],
-        "alarms": [
-            {
-                "kind": alarm.kind,
-                "part": alarm.part,
-                "cause": alarm.cause,
-                "remedy": alarm.remedy,
-                "opened_at": alarm.opened_at.isoformat(),
-                "runbook": runbook_path(alarm.kind),
-            }
-            for alarm in parts.alarms
-        ],
+        "counts": Counts.from_workload(overview.workload),
+        **Parts.from_overview(overview.parts).model_dump(),
         "refusals": dict(overview.refusals),
         "stored_files": {
             "damaged": overview.scrub.damaged,
             "read_this_round": overview.scrub.round_read,
-            "last_read_at": _iso(overview.scrub.read_at),
-            "all_read_at": _iso(overview.scrub.round_ended_at),
+            "last_read_at": overview.scrub.read_at,
+            "all_read_at": overview.scrub.round_ended_at,
         },
     }
 
@@ -110,10 +92,6 @@ def _stored_files(scrub: ScrubState) -> Text:
         f"the last at {_local_time(scrub.read_at)}{all_read}",
         style="dim",
     )
-
-
-def _iso(at: dt.datetime | None) -> str | None:
-    return at.isoformat() if at else None
 
 
 def render_counts(

@@ -1,8 +1,9 @@
-"""Renders one study for `nightdraft study`, and holds for `nightdraft holds`."""
+"""Finds and renders one study for `nightdraft study`, and renders holds for `nightdraft holds`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from model.dicom.characters import remove_controls
 from model.prompting.prompt import describe_given, read_prior
 from records.database.tables import Hold, Instance, Study
+from records.errors import NotFound
 from records.states import (
     DAMAGE_SENTENCES,
     HOLD_DECISIONS,
@@ -24,6 +26,27 @@ from records.states import (
 from records.workflow import drafts, events, film_decisions, holds, studies, worklist
 from records.workflow.film_decisions import patient_sent
 from records.workflow.patients import Patient
+
+SEVERAL = 100
+"""Studies of one number that are listed, at most."""
+
+
+def find_one(session: Session, number: str) -> Study | worklist.WorklistPage:
+    """The study of a number that a person typed, or a page of the studies of that number.
+
+    Args:
+        session: The session to read in.
+        number: Study Instance UID, our own id, accession number or patient id.
+
+    Raises:
+        NotFound: No study has that number.
+    """
+    with suppress(NotFound):
+        return studies.get_by_uid(session, number)
+    page = worklist.read_page(session, search=number, limit=SEVERAL)
+    if page.matches is None or not page.matches.exact:
+        raise NotFound("no study has that UID, accession number or patient id")
+    return session.get_one(Study, page.rows[0].id) if len(page.rows) == 1 else page
 
 
 def render_study(session: Session, uid: str) -> RenderableType:

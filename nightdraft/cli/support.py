@@ -20,9 +20,11 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
+from nightdraft.cli.json_output import as_json
 from nightdraft.cli.options import app
 from records.errors import NightdraftError, NotAllowed, safe_text
-from records.settings import Settings, place_of, settings
+from records.settings import Settings, settings
+from records.settings_report import MASK, report_settings
 
 LOG_LINES = 500
 """Lines of each log file, the last ones."""
@@ -55,7 +57,7 @@ def support_bundle(
         raise NotAllowed(f"{out} is there already: name another file with --out")
     parts: dict[str, Callable[[], object]] = {
         "versions.json": _versions,
-        "settings.json": lambda: shown_settings(config),
+        "settings.json": lambda: _settings(config),
         "doctor.json": lambda: _doctor(config),
         "state.json": _state,
         "alarms.json": _alarms,
@@ -69,7 +71,7 @@ def support_bundle(
                 content = make()
             except Exception as error:  # what is broken is why somebody asks for help
                 content = {"not available": safe_text(error)}
-            text = content if isinstance(content, str) else json.dumps(content, indent=1)
+            text = content if isinstance(content, str) else as_json(content)
             archive.writestr(name, _without_secrets(text, config))
         for path in sorted((logs or config.data_dir / "logs").glob("*.log")):
             archive.writestr(f"logs/{path.name}", _without_secrets(_last_lines(path), config))
@@ -77,22 +79,16 @@ def support_bundle(
     print(f"{out}: {', '.join(names)}")
 
 
-def shown_settings(config: Settings) -> dict[str, object]:
-    """The settings, of which secrets, addresses with passwords and mail addresses are not shown."""
-    return {name: _shown(name, getattr(config, name)) for name in type(config).model_fields}
-
-
-def _shown(name: str, value: Any) -> object:
-    if isinstance(value, SecretStr) or "password" in name or "secret" in name:
-        is_set = bool(value.get_secret_value() if isinstance(value, SecretStr) else value)
-        return "(set)" if is_set else ""
-    if name.endswith("_url") and value:
-        return f"(at {place_of(str(value))})"
-    if "mail" in name and value:
-        return "(set)"
-    if isinstance(value, dict):
-        return {str(key): str(item) for key, item in value.items()}
-    return value if isinstance(value, bool | int | float | str) else str(value)
+def _settings(config: Settings) -> list[dict[str, object]]:
+    """The settings with their secrets masked, and whose mail addresses are not shown."""
+    return [
+        {
+            "name": report.name,
+            "value": MASK if report.value and "mail" in report.name else report.value,
+            "from": report.origin,
+        }
+        for report in report_settings(config)
+    ]
 
 
 def _versions() -> dict[str, object]:
@@ -131,13 +127,13 @@ def _state() -> dict[str, Any]:
         return overview_json(read_overview(session))
 
 
-def _alarms() -> list[dict[str, Any]]:
+def _alarms() -> object:
     from nightdraft.cli.alarms import history_json
     from records.database.session import unit_of_work
     from records.operations.troubles import list_history
 
     with unit_of_work() as session:
-        return [history_json(entry) for entry in list_history(session, 100)]
+        return history_json(list_history(session, 100))
 
 
 def _metrics(config: Settings) -> str:

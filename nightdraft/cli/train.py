@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from training.finetuning.pipeline import Pipeline
     from training.finetuning.stages import Stage
 
-train = typer.Typer(help="Train a model.", no_args_is_help=True)
+train = typer.Typer(help="Train a model on films and their reports.", no_args_is_help=True)
 
 CONFIG_FILE = "config.toml"
 """The settings in effect, in the training's folder."""
@@ -95,7 +95,7 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
         config: Annotated[
             Path | None, typer.Option(help=f"TOML file of settings, named as options. {PRECEDENCE}")
         ] = None,
-        assignments: Annotated[
+        set: Annotated[
             list[str] | None,
             typer.Option("--set", metavar="NAME=VALUE", help="A setting; several."),
         ] = None,
@@ -113,7 +113,7 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
         **_: Any,  # the fields of TrainOptions, read from the context
     ) -> None:
         require_training("`nightdraft train`")
-        options = resolve_options(context, config, assignments or ())
+        options = resolve_options(context, config, set or ())
         device = chosen_device(device)
         if options.no_head and PREDICTED in options.prompt:
             raise SettingsError(
@@ -278,7 +278,7 @@ _add(
 def train_head(
     base: Annotated[str, typer.Argument(metavar="BUNDLE", help="A folder, or demo.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle with the head.")],
-    corpus_: Annotated[
+    corpus: Annotated[
         str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
     ],
     version: Annotated[str, typer.Option(help="Version of the bundle with the head.")],
@@ -310,12 +310,12 @@ def train_head(
     from training.finetuning.finding_head import HeadConfig, add_finding_head
 
     labeller = load_labeller(chexbert)
-    name = corpus_.partition(":")[0]
+    name = corpus.partition(":")[0]
     share = 0.0 if name in ENDLESS_CORPORA else validate
-    corpus = open_corpus(corpus_, CorpusOptions(split=split, seed=seed, validate=share))
+    opened = open_corpus(corpus, CorpusOptions(split=split, seed=seed, validate=share))
 
     def read(part: str, most: int) -> list[Example]:
-        return [e for e in islice(corpus.read(part), most) if isinstance(e, Example)]
+        return [e for e in islice(opened.read(part), most) if isinstance(e, Example)]
 
     old = read_manifest(base)
     make_bundle(out, base, BundleDescription(old.name, version), overwrite=replace)

@@ -28,8 +28,6 @@ PRECEDENCE = (
 )
 CALL_OPTIONS = ("config", "set", "resume", "fresh", "replace", "dry-run", "device")
 """Options of one call: they say how it proceeds or where it runs, not what is trained."""
-_PARAMETERS = {"name": "bundle_name", "score": "scored"}
-"""Names of parameters where they are not the option's: the variables are named by them."""
 
 
 class TrainOptions(BaseModel):
@@ -132,7 +130,7 @@ def option_parameters() -> list[Parameter]:
 
 
 def _parameter(key: str) -> str:
-    return _PARAMETERS.get(key, key.replace("-", "_"))
+    return key.replace("-", "_")
 
 
 # ---- From all sources ----

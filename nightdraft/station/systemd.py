@@ -12,12 +12,12 @@ from pathlib import Path
 
 from nightdraft.station.station import SHUTDOWN_ORDER, supervised_parts
 from nightdraft.station.supervisor import GRACE_SECONDS, SupervisedProcess
+from records.config_file import DEFAULT_FILE, as_toml
 from records.settings import Settings
+from records.settings_report import as_plain, mask
 
 USER = "nightdraft"
 DATA_DIR = Path("/var/lib/nightdraft")
-SETTINGS_FILE = Path("/etc/nightdraft/nightdraft.env")
-
 _UNITS = Path("/etc/systemd/system")
 _TARGET = "nightdraft.target"
 _MIGRATE = "nightdraft-migrate.service"
@@ -58,30 +58,31 @@ class InstallFile:
         path: Where it belongs.
         content: Its text.
         mode: Its permissions.
-        secret: Whether it may hold a password, so that it is not shown.
+        shown: The text without passwords, where it may hold some.
     """
 
     path: Path
     content: str
     mode: int = 0o644
-    secret: bool = False
+    shown: str = ""
 
 
-def install_files(
-    settings: Settings, program: Path, environment: Mapping[str, str]
-) -> list[InstallFile]:
+def install_files(settings: Settings, program: Path) -> list[InstallFile]:
     """Return the files that let systemd run Nightdraft with these settings.
 
     Args:
-        settings: The settings.
+        settings: The settings; those that are no defaults go into the configuration file.
         program: The command `nightdraft`.
-        environment: Variables; those that are settings go into the settings file.
     """
     # Not the default of whoever asks, which may be a folder in a home.
-    data_dir = Path(environment.get("NIGHTDRAFT_DATA_DIR") or DATA_DIR)
-    own_servers = not environment.get("NIGHTDRAFT_DATABASE_URL")
+    data_dir = settings.data_dir if "data_dir" in settings.model_fields_set else DATA_DIR
+    values = {"data_dir": str(data_dir)} | {
+        name: as_plain(getattr(settings, name))
+        for name in Settings.model_fields
+        if name in settings.model_fields_set
+    }
     unit = _UnitWriter(settings, program, data_dir)
-    units = [unit.station()] if own_servers else list(unit.parts())
+    units = list(unit.parts()) if settings.database_url else [unit.station()]
     names = [file.path.name for file in units]
     return [
         InstallFile(
@@ -91,26 +92,24 @@ def install_files(
         InstallFile(
             Path("/etc/tmpfiles.d/nightdraft.conf"),
             f"d {_quoted(str(data_dir))} 0700 {USER} {USER} -\n"
-            f"d {SETTINGS_FILE.parent} 0750 root {USER} -\n"
-            f"z {SETTINGS_FILE} 0640 root {USER} -\n",
+            f"d {DEFAULT_FILE.parent} 0750 root {USER} -\n"
+            f"z {DEFAULT_FILE} 0640 root {USER} -\n",
         ),
-        InstallFile(SETTINGS_FILE, _settings_file(environment), 0o640, secret=True),
+        InstallFile(
+            DEFAULT_FILE,
+            _config_file(values),
+            0o640,
+            shown=_config_file({name: mask(name, value) for name, value in values.items()}),
+        ),
         InstallFile(_UNITS / _TARGET, _target(names)),
         *units,
     ]
 
 
-def _settings_file(environment: Mapping[str, str]) -> str:
-    lines = [
-        "# Settings of Nightdraft, read by its units (systemd.exec(5), EnvironmentFile=).",
-        "# docs/operate/settings.md lists all of them.",
-    ]
-    for field in Settings.model_fields:
-        name = f"NIGHTDRAFT_{field.upper()}"
-        if name in environment and field != "data_dir":
-            value = environment[name].replace("\\", "\\\\").replace('"', '\\"')
-            lines.append(f'{name}="{value}"')
-    return "\n".join(lines) + "\n"
+def _config_file(values: Mapping[str, object]) -> str:
+    return (
+        f"# Settings of Nightdraft; docs/operate/settings.md lists all of them.\n{as_toml(values)}"
+    )
 
 
 def _target(units: Iterable[str]) -> str:
@@ -184,13 +183,11 @@ class _UnitWriter:
         stop_seconds: int = _STOP_SECONDS,
     ) -> InstallFile:
         words = [str(self._program), *command]
-        variables = {"NIGHTDRAFT_DATA_DIR": str(self._data_dir)} | dict(env or {})
         service: dict[str, str | list[str]] = {
             "Type": "oneshot" if oneshot else "exec",
             "User": USER,
             "Group": USER,
-            "EnvironmentFile": f"-{SETTINGS_FILE}",
-            "Environment": [_quoted(f"{key}={value}") for key, value in variables.items()],
+            "Environment": [_quoted(f"{key}={value}") for key, value in (env or {}).items()],
             "ExecStart": " ".join(_quoted(word.replace("$", "$$")) for word in words),
             "SyslogIdentifier": name.removesuffix(".service"),
             "TimeoutStopSec": str(stop_seconds),

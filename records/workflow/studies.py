@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from records.database.session import interval
 from records.database.tables import Instance, Study
-from records.errors import NotFound
+from records.errors import NotAllowed, NotFound
 from records.settings import settings
 from records.states import (
     REJECTION_SENTENCES,
@@ -467,16 +467,21 @@ def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> lis
 def release(session: Session, study_instance_uid: str) -> uuid.UUID:
     """End the study's quiet period now; the next sweep closes it.
 
-    A study that is released already stays as it is.
+    A study that is released already, and not complete yet, stays as it is.
 
     Returns:
         Our own id of the study.
 
     Raises:
         NotFound: no such study.
+        NotAllowed: the study is complete: it has no quiet period to end.
     """
     study = get_by_uid(session, study_instance_uid)
-    if study.state == StudyState.RECEIVING and not study.released:
+    if study.state != StudyState.RECEIVING:
+        raise NotAllowed(
+            "this study is complete, so nothing is left to release: its films went on to be drafted"
+        )
+    if not study.released:
         session.execute(update(Study).where(Study.id == study.id).values(released=True))
         events.append_event(
             session, study.id, EventKind.RELEASED, "its quiet period was ended by a person"

@@ -165,6 +165,7 @@ def read_page(
     session: Session,
     *,
     state: VisibleState | None = None,
+    since: dt.datetime | None = None,
     after: str | None = None,
     limit: int = 50,
     search: str = "",
@@ -174,6 +175,7 @@ def read_page(
     Args:
         session: the caller's transaction.
         state: only studies in this state.
+        since: only studies that arrived at this time or later.
         after: the `next` of the page before.
         limit: rows on the page, at most.
         search: words of a patient's name, or a patient id, an accession number or a study UID; see
@@ -189,6 +191,8 @@ def read_page(
         matches = find_studies(session, search.strip())
         # One array, and not a thousand parameters.
         listed = listed.where(id_ == any_(literal(matches.study_ids, ARRAY(Uuid))))
+    if since is not None:
+        listed = listed.where(arrived_at >= since)
     if after is not None:
         listed = listed.where(tuple_(arrived_at, id_) < tuple_(*_read_mark(after)))
     # The limit is inside and the joins outside, so that the list's index gives the order and only

@@ -18,6 +18,7 @@ import typer.main
 
 from nightdraft.cli.main import app
 from records.settings import Settings
+from tests.support import commands
 from tests.support.paths import DOCS, ROOT
 
 PACKAGES = ("records", "model", "intake", "worker", "api", "training", "nightdraft")
@@ -235,13 +236,7 @@ def listed_modules(text: str) -> set[str]:
 def variables() -> frozenset[str]:
     """Return every NIGHTDRAFT_* variable: settings, options of commands, names in the code."""
     names = {f"NIGHTDRAFT_{name.upper()}" for name in Settings.model_fields}
-
-    def add(command: Any, prefix: str) -> None:
-        for name, child in getattr(command, "commands", {}).items():
-            add(child, f"{prefix}_{name}")
-        names.update(f"{prefix}_{option.name}".upper() for option in command.params)
-
-    add(command_tree(), "NIGHTDRAFT")
+    names.update(*(commands.variables(name, option) for name, option in commands.OPTIONS))
     for path in (ROOT / "records/failpoints.py", ROOT / "tests/conftest.py"):
         names.update(re.findall(r"NIGHTDRAFT_[A-Z_]+[A-Z]", path.read_text()))
     return frozenset(names)

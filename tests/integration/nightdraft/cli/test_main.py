@@ -136,9 +136,9 @@ def test_status_as_json(database: str) -> None:
     done = nightdraft("status", "--json")
     assert done.returncode == 0
     overview = json.loads(done.stdout)
-    assert overview["studies"]["DRAFTED"] == 0
+    assert overview["counts"]["states"]["DRAFTED"] == 0
     assert overview["alarms"] == []
-    assert overview["seconds_left"] == 0
+    assert overview["counts"]["seconds_left"] == 0
 
 
 def test_migrate_makes_the_tables(empty_database: str) -> None:

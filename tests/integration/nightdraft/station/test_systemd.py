@@ -19,7 +19,7 @@ from nightdraft.station.station import PARTS
 from nightdraft.station.systemd import InstallFile, find_program, install_files
 from records.database.session import unit_of_work
 from records.operations import heartbeats
-from records.settings import Settings, settings
+from records.settings import read_settings
 from tests.support.paths import ROOT
 from tests.support.waiting import eventually
 
@@ -42,8 +42,10 @@ def units(files: list[InstallFile]) -> dict[str, configparser.ConfigParser]:
     return parsed
 
 
-def made(current: Settings | None = None, **environment: str) -> list[InstallFile]:
-    return install_files(current or settings(), find_program(sys.executable), environment)
+def made(**environment: str) -> list[InstallFile]:
+    """The files for these variables and those of this process."""
+    options = {name.removeprefix("NIGHTDRAFT_").lower(): environment[name] for name in environment}
+    return install_files(read_settings(**options), find_program(sys.executable))
 
 
 @pytest.mark.parametrize(
@@ -125,13 +127,28 @@ def test_only_a_listener_at_a_low_port_has_a_right_of_root(setting: Callable[...
         assert parsed["nightdraft-prepare.service"]["Service"]["CapabilityBoundingSet"] == ""
 
 
-def test_the_settings_file_holds_the_settings_and_is_nobody_elses() -> None:
-    (file,) = [file for file in made(**OTHERS, PATH="/bin", NIGHTDRAFT_NOSUCH="1") if file.secret]
+def test_the_configuration_file_holds_the_settings_and_is_nobody_elses(
+    tmp_path: Path, setting: Callable[..., None]
+) -> None:
+    setting(
+        listen_port=104, quiet_seconds=30, draft_int8=True, priority="STAT", unknown_age="skip",
+        allowed_callers="A, B", caller_priorities="ED_CR=STAT", data_dir="/srv/night",
+        redis_sentinel_password='"\x7f\\Ü\U0001f600',
+    )  # fmt: skip
+    (file,) = [file for file in made(**OTHERS) if file.shown]
     assert file.mode == 0o640
-    lines = [line for line in file.content.splitlines() if not line.startswith("#")]
-    # systemd reads a quoted value as a shell does (systemd.exec(5), EnvironmentFile=).
-    values = dict(line.split("=", 1) for line in lines)
-    assert {name: shlex.split(value)[0] for name, value in values.items()} == OTHERS
+    expected = read_settings(
+        **{name.removeprefix("NIGHTDRAFT_").lower(): value for name, value in OTHERS.items()}
+    )
+    written = tmp_path / "written.toml"
+    written.write_text(file.content, encoding="utf-8")
+    for name in expected.model_fields_set:
+        os.environ.pop(f"NIGHTDRAFT_{name.upper()}", None)
+    setting(config=written)
+    read = read_settings()
+    assert read == expected
+    assert read.model_fields_set == expected.model_fields_set
+    assert made()[2].content == file.content
 
 
 def test_the_files_are_written_and_never_over_others(tmp_path: Path) -> None:
@@ -147,10 +164,10 @@ def test_the_files_are_written_and_never_over_others(tmp_path: Path) -> None:
 
     assert "either --print" in run().stderr
     page = run("--print").stdout
-    assert "NIGHTDRAFT_DATABASE_URL=..." in page
+    assert 'database_url = "postgresql://nightdraft:***@db/nightdraft"' in page
     assert "pa$$" not in page
     assert run("--to", str(tmp_path)).returncode == 0
-    secret = tmp_path / "etc/nightdraft/nightdraft.env"
+    secret = tmp_path / "etc/nightdraft/nightdraft.toml"
     assert secret.stat().st_mode & 0o777 == 0o640
     assert run("--to", str(tmp_path)).returncode == 0  # the same once more
     secret.write_text("# mine\n")
@@ -168,8 +185,7 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A unit's command, as systemd starts and stops it."""
     service = unit["Service"]
-    own = dict([shlex.split(service["Environment"])[0].split("=", 1)])
-    own.pop("NIGHTDRAFT_DATA_DIR", None)  # the test's own folder
+    own = dict(word.split("=", 1) for word in shlex.split(service.get("Environment", "")))
     with log.open("ab") as output:
         process = subprocess.Popen(
             shlex.split(service["ExecStart"]), env=os.environ | own, stdout=output, stderr=output

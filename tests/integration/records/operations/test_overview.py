@@ -53,10 +53,11 @@ def three_answers():
         rest = client.get("/api/counts").json()
         page = " ".join(client.get("/").text.split())
     command = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)
-    moving = sum(command["studies"][state] for state in overview.MOVING)
+    command = command["counts"]
+    moving = sum(command["states"][state] for state in overview.MOVING)
     return (
         (rest["to_do"], rest["per_minute"], rest["seconds_left"]),
-        (moving, command["drafts_per_minute"], command["seconds_left"]),
+        (moving, command["per_minute"], command["seconds_left"]),
         page,
     )
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from records.database.session import unit_of_work
-from records.errors import NotFound
+from records.errors import NotAllowed, NotFound
 from records.states import EventKind, HoldReason, InstanceState, Priority, VisibleState
 from records.workflow import events, holds, studies, worklist
 from records.workflow.studies import Outcome, Patient, same_patient
@@ -132,8 +132,10 @@ def test_release_ends_the_quiet_period():
     with unit_of_work() as session:
         studies.release(session, "1.2.3")
     with unit_of_work() as session:
-        assert studies.close_quiet(session, 3600.0) == [registered.study_id]
         assert studies.release(session, "1.2.3") == registered.study_id  # again: nothing happens
+        assert studies.close_quiet(session, 3600.0) == [registered.study_id]
+        with pytest.raises(NotAllowed, match="this study is complete"):
+            studies.release(session, "1.2.3")
 
 
 def test_the_full_count_ends_the_quiet_period():

@@ -1,12 +1,19 @@
-"""What the demo prints about studies that wait for a person."""
+"""What the demo prints about studies that wait for a person, and which settings it takes."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from nightdraft.cli.demo import hold_hints
-from records.settings import Settings
+import pytest
+from typer.testing import CliRunner
+
+from nightdraft.cli.demo import hold_hints, settings_overrides
+from nightdraft.cli.main import app
+from records import config_file
+from records.settings import Settings, settings
 from records.states import HoldReason, VisibleState
 
 
@@ -29,3 +36,29 @@ def test_every_hold_reason_has_one_line_and_the_setting_that_answers_it() -> Non
 
 def test_without_a_hold_there_is_no_hint() -> None:
     assert hold_hints([row(VisibleState.DRAFTED), row(VisibleState.SKIPPED)]) == []
+
+
+def test_the_demo_keeps_out_of_the_records_of_the_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "nightdraft.toml"
+    file.write_text(f'data_dir = "{tmp_path}/site"\nquiet_seconds = 300')
+    monkeypatch.setattr(config_file, "DEFAULT_FILE", file)
+    monkeypatch.delenv("NIGHTDRAFT_CONFIG")
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    settings.cache_clear()
+    seen: list[dict[str, object]] = []
+
+    def run_demo(*_: object, **__: object) -> bool:
+        seen.append(settings_overrides())
+        return True
+
+    monkeypatch.setattr("nightdraft.cli.demo.run_demo", run_demo)
+    for arguments in (["demo"], ["--config", str(file), "demo"]):
+        assert CliRunner().invoke(app, arguments).exit_code == 0
+    without, named = seen
+    assert str(without["data_dir"]).startswith("/var/tmp/nightdraft-demo-")
+    assert without["quiet_seconds"] == 2.0
+    # A file that is named for the demo counts.
+    assert named["data_dir"] == tmp_path / "site"
+    assert "quiet_seconds" not in named

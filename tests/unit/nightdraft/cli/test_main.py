@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import typer.main
+from typer.testing import CliRunner
 
 from nightdraft.cli.main import app
+from nightdraft.cli.panels import PANELS
 from records.settings import Settings
+from records.states import VisibleState
+from tests.support.commands import COMMANDS, OPTIONS, variables
 from tests.support.paths import DOCS
 
-
-def commands(group: Any, name: str = "nightdraft") -> Iterator[tuple[str, Any]]:
-    yield name, group
-    for subname, command in getattr(group, "commands", {}).items():
-        yield from commands(command, f"{name} {subname}")
-
-
-COMMANDS = dict(commands(typer.main.get_command(app)))
-OPTIONS = [
-    (name, option)
-    for name, command in COMMANDS.items()
-    for option in command.params
-    if option.param_type_name == "option" and option.name != "help"
-]
+TELLING = (
+    "status doctor list study holds send calibrate evaluate",
+    "settings show",
+    "blobs damaged",
+    "blobs check",
+    "blobs orphans",
+    "bundle verify",
+    "bundle show",
+    "corpus check",
+)
+VERBS = (
+    *("Answer", "Bring", "Check", "Close", "Compare", "Complete", "Count", "Draft", "Drafts"),
+    *("End", "Fit", "Let", "List", "Make", "Measure", "Prepare", "Print", "Read", "Run", "Score"),
+    *("Send", "Serve", "Set", "Show", "Time", "Train", "Withdraw", "Write"),
+)
+"""With these a sentence about a command begins."""
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
@@ -52,3 +57,71 @@ def test_every_command_and_option_is_on_its_page(name: str) -> None:
         if command == name and option.name not in Settings.model_fields
     ]
     assert [option for option in options if not re.search(rf"{option}\b", page)] == []
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_variables_are_named_by_command_and_option(name: str, option: Any) -> None:
+    typed = option.opts[0].removeprefix("--")
+    own = re.sub(r"[ -]", "_", f"{name} {typed}").upper()
+    is_a_setting = option.name in Settings.model_fields
+    without = is_a_setting or (name, typed) == ("nightdraft", "version")
+    assert variables(name, option) == (set() if without else {own})
+
+
+def test_a_variable_takes_the_place_of_its_option() -> None:
+    variable = {"NIGHTDRAFT_BUNDLE_SHOW_JSON": "1"}
+    shown = CliRunner().invoke(app, ["bundle", "show", "null"], env=variable)
+    assert json.loads(shown.stdout)["name"] == "null"
+
+
+def test_every_command_is_in_one_panel_in_its_order() -> None:
+    listed = [name for names in PANELS.values() for name in names]
+    top = [name.split()[1] for name in COMMANDS if name.count(" ") == 1]
+    assert listed == top
+    page = CliRunner().invoke(app, ["--help"]).stdout
+    places = [page.index(f" {panel} ─") for panel in PANELS]
+    assert places == sorted(places)
+    assert "─ Commands ─" not in page
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_is_a_whole_sentence(name: str) -> None:
+    command = COMMANDS[name]
+    sentence = " ".join((command.help or command.callback.__doc__).split("\n\n")[0].split())
+    words = sentence.split()
+    assert words[0].strip(",") in VERBS
+    assert len(words) >= 4
+    assert sentence.endswith(".")
+
+
+def test_every_command_that_tells_something_writes_json() -> None:
+    first, *others = TELLING
+    benches = [name for name in COMMANDS if name.startswith("nightdraft bench ")]
+    telling = [f"nightdraft {name}" for name in (*first.split(), *others)] + benches
+    assert len(benches) >= 7
+    with_json = {name for name, option in OPTIONS if option.opts == ["--json"]}
+    assert set(telling) <= with_json
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("nightdraft hol", {"holds"}),
+        ("nightdraft list --sta", {"--state"}),
+        ("nightdraft list --state dr", {"drafted", "drafting"}),
+        ("nightdraft list --state ", set(VisibleState)),
+        ("nightdraft holds --reason CHEST", {"CHEST_UNKNOWN"}),
+        ("nightdraft decide 1.2 take", {"take-new"}),
+        ("nightdraft --log-level w", {"warning"}),
+        ("nightdraft bundle show n", {"null"}),
+    ],
+)
+def test_a_shell_completes_commands_options_and_values(typed: str, completed: set[str]) -> None:
+    words = typed.split(" ")
+    request = {
+        "_NIGHTDRAFT_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    answer = CliRunner().invoke(app, [], prog_name="nightdraft", env=request)
+    assert set(answer.stdout.split()) == completed

@@ -8,6 +8,7 @@ import json
 
 from rich.console import Console
 
+from nightdraft.cli.json_output import as_json
 from nightdraft.cli.status import overview_json, render_overview
 from records.alarm_kinds import AlarmKind
 from records.database.tables import Alarm, Heartbeat
@@ -29,7 +30,9 @@ def overview() -> Overview:
             oldest_waiting=None,
         ),
         parts=Parts(
-            running=[Heartbeat(part="draft", owner="host:7", seen_at=NOON, facts=facts)],
+            running=[
+                Heartbeat(part="draft", owner="host:7", started_at=NOON, seen_at=NOON, facts=facts)
+            ],
             missing=[],
             alarms=[
                 Alarm(
@@ -63,7 +66,7 @@ def test_the_overview_shows_what_a_person_must_know() -> None:
 
 
 def test_the_overview_as_json() -> None:
-    content = json.loads(json.dumps(overview_json(overview())))
-    assert content["studies"]["DRAFTED"] == 3
-    assert content["parts"][0]["bundle"] == "a" * 64
-    assert content["alarms"][0]["opened_at"] == "2026-11-24T12:00:00+00:00"
+    content = json.loads(as_json(overview_json(overview())))
+    assert content["counts"]["states"]["DRAFTED"] == 3
+    assert content["parts"][0]["facts"]["bundle"] == "a" * 64
+    assert content["alarms"][0]["opened_at"] == "2026-11-24T12:00:00Z"

@@ -98,8 +98,8 @@ def test_every_kind_of_value_comes_from_every_source(
     options = ["--name", "ward", "--epochs", "2", "--still", "--prompt", "context", "--prompt",
                "none", "--target", "report", "--validate", "0.1", "--score", "3"]  # fmt: skip
     assert resolve(monkeypatch, *REQUIRED, *options) == expected
-    names = {"BUNDLE_NAME": "ward", "EPOCHS": "2", "STILL": "1", "PROMPT": "context none",
-             "TARGET": "report", "VALIDATE": "0.1", "SCORED": "3"}  # fmt: skip
+    names = {"NAME": "ward", "EPOCHS": "2", "STILL": "1", "PROMPT": "context none",
+             "TARGET": "report", "VALIDATE": "0.1", "SCORE": "3"}  # fmt: skip
     env = {f"NIGHTDRAFT_TRAIN_BOTH_{name}": value for name, value in names.items()}
     assert resolve(monkeypatch, *REQUIRED, env=env) == expected
 

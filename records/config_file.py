@@ -1,0 +1,163 @@
+"""The configuration file: where it is, and the settings that stand in it.
+
+A key of the file has a setting's name, as in `listen_port = 104`. A list is a list of TOML, and a
+table such as `caller_priorities` is a table. Texts are taken as a variable has them, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, TomlConfigSettingsSource
+
+from records.errors import SettingsError
+
+_PREFIX = "NIGHTDRAFT_"
+
+CONFIG_VARIABLE = "NIGHTDRAFT_CONFIG"
+"""Names another file. Set to nothing, it says that no file is read."""
+
+DEFAULT_FILE = Path("/etc/nightdraft/nightdraft.toml")
+"""Read where it exists and `NIGHTDRAFT_CONFIG` names no other file."""
+
+
+def find_config_file() -> Path | None:
+    """The file that settings are read from; None where there is none.
+
+    Raises:
+        SettingsError: The file cannot be read, or the variable names one that does not exist.
+    """
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named == "":
+        return None
+    path = DEFAULT_FILE if named is None else Path(named).expanduser().absolute()
+    try:
+        with path.open("rb"):
+            return path
+    except FileNotFoundError:
+        if named is None:
+            return None
+        raise SettingsError(
+            f"{path}: this configuration file does not exist; correct {CONFIG_VARIABLE} or --config"
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: this configuration file cannot be read ({error.strerror}); let this user "
+            f"read it, or set {CONFIG_VARIABLE} to another file, or to nothing"
+        ) from None
+
+
+class ConfigFileSource(TomlConfigSettingsSource):
+    """The file as a source of settings, with its keys and types checked.
+
+    Attributes:
+        path: The file; None where there is none.
+        values: What the file sets, by the name of the setting.
+
+    Raises:
+        SettingsError: One line that names the file, and every wrong key in it.
+    """
+
+    def __init__(self, settings_class: type[BaseSettings]) -> None:
+        self.path = find_config_file()
+        super().__init__(settings_class, toml_file=self.path)
+        self.values: dict[str, Any] = self.toml_data
+        fields = settings_class.model_fields
+        faults = [fault for key in self.values if (fault := _fault(key, self.values[key], fields))]
+        if faults:
+            raise SettingsError(f"{self.path}: {'; '.join(faults)}")
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        try:
+            return super()._read_file(file_path)
+        except OSError as error:
+            raise SettingsError(f"{file_path}: cannot be read ({error.strerror})") from None
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{file_path}: is not TOML: {error}") from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{file_path}: is not TOML: it must be UTF-8") from None
+
+    def move_to_environment(self, is_set: frozenset[str]) -> None:
+        """Put the file's settings into the environment, and read no file from now on.
+
+        A child process then has the same settings, even where it may not read the file, or where
+        the file has changed since.
+
+        Args:
+            is_set: The settings whose variable is set already; they stay as they are.
+        """
+        for name, value in self.values.items():
+            if name not in is_set:
+                os.environ[f"{_PREFIX}{name.upper()}"] = (
+                    value if isinstance(value, str) else json.dumps(value)
+                )
+        os.environ[CONFIG_VARIABLE] = ""
+
+
+def as_toml(values: Mapping[str, Any]) -> str:
+    """Settings as the file has them.
+
+    Args:
+        values: By the name of the setting: texts, numbers, truth values, lists and tables of texts.
+    """
+    tables = {name: value for name, value in values.items() if isinstance(value, Mapping)}
+    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if key not in tables]
+    for name, table in tables.items():
+        lines += [
+            "",
+            f"[{name}]",
+            *(f"{_toml(key)} = {_toml(item)}" for key, item in table.items()),
+        ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _toml(value: object) -> str:
+    """A value in TOML, which is JSON's form but for the character DEL (TOML 1.0, Strings)."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that has none of the settings of this machine."""
+    kept = {name: value for name, value in environment.items() if not name.startswith(_PREFIX)}
+    return kept | {CONFIG_VARIABLE: ""}
+
+
+def ignore_default_file() -> None:
+    """Read no file in this process and its children, unless the variable names one."""
+    os.environ.setdefault(CONFIG_VARIABLE, "")
+
+
+def _fault(key: str, value: object, fields: dict[str, FieldInfo]) -> str | None:
+    """What is wrong with a key or with the type of its value, which is not quoted."""
+    if key not in fields:
+        plain = key.lower().replace("-", "_").removeprefix("nightdraft_")
+        close = get_close_matches(plain, fields, n=1)
+        return f"there is no setting {key!r}" + (f" (did you mean {close[0]}?)" if close else "")
+    form, classes = _expected(fields[key].annotation)
+    if isinstance(value, classes) and (classes == (bool,) or not isinstance(value, bool)):
+        return None
+    return f"{key} must be {form}"
+
+
+def _expected(annotation: Any) -> tuple[str, tuple[type, ...]]:
+    """The form of a setting's value in words, and the classes that TOML may have it in."""
+    origin = get_origin(annotation) or annotation
+    if origin is bool:
+        return "true or false", (bool,)
+    if origin is tuple:
+        return "a list of texts", (list, str)
+    if origin is dict:
+        return "a table, or a text such as 'A=B'", (dict, str)
+    if origin is not Literal and issubclass(origin, int) and not issubclass(origin, Enum):
+        return "a whole number", (int,)
+    if origin is float:
+        return "a number", (int, float)
+    return "a text", (str,)
