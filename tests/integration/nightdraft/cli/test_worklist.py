@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from api.app import make_app
 from nightdraft.cli.main import app
 from nightdraft.cli.worklist import render_rows
+from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.errors import NotAllowed, NotFound
 from records.operations import alarms
@@ -154,7 +155,7 @@ def test_what_cannot_be_released_or_resumed_is_an_error(before_the_last: str) ->
     assert "this study is complete" in str(run("release", "1.2").exception)
     assert "no alarm of 'nosuch' is open, nor any other" in str(run("resume", "nosuch").exception)
     with unit_of_work() as session:
-        alarms.raise_alarm(session, "draft@gpu-3", "three studies failed in a row")
+        alarms.raise_alarm(session, AlarmKind.WORKER_STOPPED, "draft@gpu-3", "It is sick.")
     error = run("resume", "nosuch").exception
     assert "open are those of `draft@gpu-3`" in str(error)
     assert run("resume", "draft").stdout == "1 alarm closed\n"
