@@ -144,7 +144,7 @@ def test_real_chest_images_end_drafted_or_with_the_right_reason(
 NOT_TAKEN = {
     "unknown_sop_class.dcm": "the listener does not take",
     "1.2.840.10008.1.2.1.99.dcm": "Deflated",
-    "no_meta.dcm": "not DICOM",
+    "no_meta.dcm": "named like DICOM, but is not",
     "wklist1.dump": "not DICOM",
     "wklist2.dump": "not DICOM",
     "wklist3.dump": "not DICOM",

@@ -122,7 +122,7 @@ def test_the_command_writes_figures_and_a_report(
         normalisation=["lower"],
         device="cpu",
         out=tmp_path / "report",
-        json_=figures,
+        json=figures,
     )
     figures = json.loads(figures.read_text())
     assert (figures["corpus"], figures["seed"], figures["limit"], figures["studies"]) == (
@@ -165,7 +165,7 @@ def test_the_command_writes_figures_and_a_report(
             r"paper's corpora \(iu_xray, mimic_cxr\), not phantoms",
         ),
         ({"normalisation": ["upper"]}, CorpusError, "no normalisation 'upper'"),
-        ({"json_": Path("nowhere/at/all.json")}, NotAllowed, "cannot be written to nowhere"),
+        ({"json": Path("nowhere/at/all.json")}, NotAllowed, "cannot be written to nowhere"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -190,7 +190,7 @@ def test_figures_that_are_there_stay_until_there_are_new_ones(tmp_path: Path) ->
     figures = tmp_path / "figures.json"
     figures.write_text("mine")
     with pytest.raises(CorpusError):
-        evaluate_command("demo", "phantoms", limit=0, json_=figures)
+        evaluate_command("demo", "phantoms", limit=0, json=figures)
     assert figures.read_text() == "mine"
 
 

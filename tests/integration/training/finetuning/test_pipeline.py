@@ -202,7 +202,7 @@ def test_killed_on_a_corpus_in_a_folder_and_resumed_by_another_process(tmp_path:
     figures = tmp_path / "figures.json"
     evaluate_command(
         str(out), f"iu_xray:{folder}", modes=["context"], normalisation=["lower"], device="cpu",
-        json_=figures,
+        json=figures,
     )  # fmt: skip
     training_keys = {
         study.key for study in open_corpus(f"iu_xray:{folder}", PATIENTS_3).read(TRAIN)

@@ -99,7 +99,7 @@ def test_from_priors_to_a_bundle_that_serves(
     figures = tmp_path / "figures.json"
     evaluate_command(
         str(out), "phantoms:ward", limit=4, modes=["predicted"], normalisation=["lower"],
-        device="cpu", json_=figures,
+        device="cpu", json=figures,
     )  # fmt: skip
     evaluated = json.loads(figures.read_text())
     assert evaluated["mode"] == "predicted"
