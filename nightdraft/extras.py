@@ -16,7 +16,6 @@ TRAINING_MODULES = (
     "peft",
     "pycocoevalcap",
     "tensorboard",
-    "tomli_w",
 )
 """What `nightdraft[train]` installs, by the names under which it is imported."""
 

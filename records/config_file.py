@@ -102,28 +102,6 @@ class ConfigFileSource(TomlConfigSettingsSource):
         os.environ[CONFIG_VARIABLE] = ""
 
 
-def as_toml(values: Mapping[str, Any]) -> str:
-    """Settings as the file has them.
-
-    Args:
-        values: By the name of the setting: texts, numbers, truth values, lists and tables of texts.
-    """
-    tables = {name: value for name, value in values.items() if isinstance(value, Mapping)}
-    lines = [f"{key} = {_toml(value)}" for key, value in values.items() if key not in tables]
-    for name, table in tables.items():
-        lines += [
-            "",
-            f"[{name}]",
-            *(f"{_toml(key)} = {_toml(item)}" for key, item in table.items()),
-        ]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _toml(value: object) -> str:
-    """A value in TOML, which is JSON's form but for the character DEL (TOML 1.0, Strings)."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
 def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of a process that has none of the settings of this machine."""
     kept = {name: value for name, value in environment.items() if not name.startswith(_PREFIX)}

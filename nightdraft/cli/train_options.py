@@ -16,6 +16,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+import tomli_w
 import typer
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -298,8 +299,6 @@ def write_config(path: Path, options: TrainOptions, command: str) -> None:
         options: The settings in effect.
         command: stage1, stage2 or both.
     """
-    import tomli_w  # of the extra `train`
-
     values = options.model_dump(by_alias=True, exclude_none=True, mode="json")
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import tomli_w
+
 from nightdraft.station.station import SHUTDOWN_ORDER, supervised_parts
 from nightdraft.station.supervisor import GRACE_SECONDS, SupervisedProcess
-from records.config_file import DEFAULT_FILE, as_toml
+from records.config_file import DEFAULT_FILE
 from records.settings import Settings
 from records.settings_report import as_plain, mask
 
@@ -107,9 +109,8 @@ def install_files(settings: Settings, program: Path) -> list[InstallFile]:
 
 
 def _config_file(values: Mapping[str, object]) -> str:
-    return (
-        f"# Settings of Nightdraft; docs/operate/settings.md lists all of them.\n{as_toml(values)}"
-    )
+    head = "# Settings of Nightdraft; docs/operate/settings.md lists all of them."
+    return f"{head}\n{tomli_w.dumps(values)}"
 
 
 def _target(units: Iterable[str]) -> str:
