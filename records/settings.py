@@ -679,10 +679,14 @@ class Settings(BaseSettings):
         """The address at which people open the pages, without a slash at its end."""
         if self.pages_url:
             return self.pages_url.rstrip("/")
-        host = self.serve_host
+        try:  # a station that runs here may serve elsewhere, by its options
+            running = json.loads((self.data_dir / ADDRESSES).read_text())
+            host, port = str(running["serve_host"]), int(running["serve_port"])
+        except (OSError, ValueError, KeyError):
+            host, port = self.serve_host, self.serve_port
         if host in ("0.0.0.0", "::"):  # noqa: S104
             host = socket.gethostname()
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.serve_port}"
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     def address(self, name: Literal["database_url", "redis_url"]) -> str:
         """Where PostgreSQL or Redis is: the setting, or else the running station's own server.

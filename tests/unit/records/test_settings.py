@@ -149,3 +149,11 @@ def test_the_trust_in_view_positions(monkeypatch):
         monkeypatch.setenv("NIGHTDRAFT_VIEW_POSITION_TRUST", wrong)
         with pytest.raises(SettingsError, match="VIEW_POSITION_TRUST"):
             read_settings()
+
+
+def test_a_station_that_runs_says_where_its_pages_are(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/addresses.json").write_text('{"serve_host": "127.0.0.1", "serve_port": 28080}')
+    assert read_settings(data_dir=tmp_path).pages_address() == "http://127.0.0.1:28080"
+    own = read_settings(data_dir=tmp_path, pages_url="https://drafts.hospital.example")
+    assert own.pages_address() == "https://drafts.hospital.example"
