@@ -294,7 +294,7 @@ class Settings(BaseSettings):
     orphan_hours: float = Field(
         json_schema_extra=ADVANCED,
         default=24.0,
-        gt=0,
+        ge=1,  # a shorter age would take the files of transfers that are going on
         description="Age at which half received files are removed, and whole files that no row "
         "knows are registered from their header.",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 
 import psycopg2
 import pytest
@@ -236,7 +237,10 @@ def test_killed_anywhere_an_image_sent_again_is_there_once(
     with open_association(listener.port) as association:
         assert not association.send_c_store(sent)  # no answer: not acknowledged
     assert listener.process.wait(30) == -9
-    listener = listen(orphan_hours=1e-9)  # every file is old at once
+    two_days_ago = time.time() - 2 * 86400
+    for left in (*kept_files(data_dir), *incoming_files(data_dir)):
+        os.utime(left, (two_days_ago, two_days_ago))  # the first sweep takes them
+    listener = listen()
     assert send_images(listener.port, sent) == [0]
     (row,) = read_rows()
     assert dcmread(Blobs(data_dir).path(row.blob)) == sent
