@@ -100,6 +100,10 @@ endif
 prove-fsync: $(VENV)/.ready-to-test ## Slow: a power cut at every moment loses nothing acknowledged (needs gcc)
 	$(BIN)/pytest -q --timeout 3600 tests/prove/test_fsync.py
 
+.PHONY: prove-install
+prove-install: $(VENV)/.ready-to-test wheel ## Slow: a bare Debian, installed as docs/operate/install.md says (needs root)
+	$(BIN)/pytest -q --timeout 3600 tests/prove/test_install.py
+
 # Without the project's conftest and settings: the checks run where only torch is (docs/develop/gpu-run.md).
 .PHONY: test-gpu gpu-run
 test-gpu: $(VENV)/.ready-to-test ## The checks that need a GPU
@@ -107,6 +111,13 @@ test-gpu: $(VENV)/.ready-to-test ## The checks that need a GPU
 
 gpu-run: $(VENV)/.ready-to-test ## Slow: those checks, and every measurement on the GPU
 	$(BIN)/python -m model.bench.gpu --out build/gpu
+
+.PHONY: wheel
+wheel: $(BIN)/python ## The package for other machines, with its constraints, into dist/
+	@rm -rf dist build/lib build/bdist.* && mkdir dist
+	@$(PIP) wheel -q --no-deps --wheel-dir dist .
+	@cp constraints.txt dist/
+	@ls dist/*
 
 .PHONY: bundle
 bundle: $(VENV)/.ready-to-run ## Slow: train the demonstration model again (40 minutes)
