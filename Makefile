@@ -50,7 +50,7 @@ $(VENV)/.ready-to-test: $(VENV)/.ready-to-run
 	@touch $@
 
 .PHONY: demo
-demo: $(VENV)/.ready-to-run ## Two dozen studies, drafted before your eyes; Ctrl-C ends it
+demo: $(VENV)/.ready-to-run ## Two dozen studies that meet every end, before your eyes; Ctrl-C ends it
 	@$(BIN)/nightdraft demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(FILMS),--films "$(FILMS)")
 
 # Each worker has servers of its own, and one thread for the model: make test WORKERS=4 on more cores.

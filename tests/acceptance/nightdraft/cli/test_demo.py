@@ -1,4 +1,4 @@
-"""The demo, as `make demo ONCE=1` runs it: two dozen drafts, and nothing is left running."""
+"""The demo, as `make demo ONCE=1` runs it: every end is met, and nothing is left running."""
 
 from __future__ import annotations
 
@@ -51,14 +51,16 @@ def left_running(folder: Path) -> list[psutil.Process]:
 @pytest.mark.skipif(
     not (BUNDLES / "phantoms/manifest.json").is_file(), reason="the demonstration model is missing"
 )
-def test_two_dozen_drafts_by_the_demonstration_model(folder: Path) -> None:
+def test_two_dozen_studies_meet_every_end(folder: Path) -> None:
     done = demo(folder, "--once")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "24 studies: DRAFTED 24" in done.stdout
+    assert "24 studies: HELD 2, DRAFTED 18, SKIPPED 2, FAILED 1, CANCELLED 1" in done.stdout
+    assert "every study ended as it must" in done.stdout
+    assert "a STAT study" in done.stdout
     assert "must not be used on patients" in done.stdout
     assert WARNING in done.stdout
     lines = [line for line in done.stdout.splitlines() if "phantoms" in line and "DRAFTED" in line]
-    assert len(lines) == 24
+    assert len(lines) == 18
     # The drafts depend on the studies.
     assert len({line.partition("phantoms")[2] for line in lines}) > 5
     assert "worklist: http://127.0.0.1:" in done.stdout
@@ -66,6 +68,14 @@ def test_two_dozen_drafts_by_the_demonstration_model(folder: Path) -> None:
     log = "".join(file.read_text() for file in (folder / "logs").glob("*.log"))
     assert "PHANTOM^" not in log + done.stdout
     assert "Traceback" not in log + done.stderr
+
+
+def test_a_study_that_ends_otherwise_is_named_and_is_a_failure(folder: Path) -> None:
+    # With this setting, the age that contradicts itself is not asked.
+    done = demo(folder, "--once", bundle="null", unknown_age="skip")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "state is SKIPPED and must be HELD" in done.stdout
+    assert "1 of 24 studies did not end as they must" in done.stdout
 
 
 def test_dicom_files_of_the_user(folder: Path, samples: Path) -> None:
