@@ -1,7 +1,7 @@
 # Nightdraft. `make` lists what there is.
 #   make demo                 the whole system at work on drawn phantoms, on this machine
 #   make demo ONCE=1          the same, and end by itself
-#   make demo FILMS=folder    the same with your own DICOM (the demo model knows phantoms only)
+#   make demo FILMS=folder    the same with your own DICOM, PNG or JPEG (the model knows phantoms only)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help

@@ -22,14 +22,16 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from model.manifest import read_manifest
+from nightdraft.cli.demo_films import CheckedFolder, check_folder, render_pictures
 from nightdraft.cli.demo_outcomes import read_outcomes, render_outcomes
-from nightdraft.cli.send import find_with_progress, send_with_progress
+from nightdraft.cli.send import send_with_progress
 from nightdraft.cli.status import render_counts, render_drafts
 from nightdraft.demo_studies import COUNT, WrittenStudy, write_demo_studies
+from nightdraft.film_files import FilmFile, SendResult, find_films
 from nightdraft.phantom_studies import draw_studies, read_datasets
 from nightdraft.station.checks import check_port_free
 from nightdraft.station.child import StationProcess
-from nightdraft.store_scu import DicomFile, SendResult, SendSummary, find_dicom_files
+from nightdraft.store_scu import SendSummary
 from records.database.session import forget_engine, unit_of_work
 from records.errors import NightdraftError, PartError, PortInUse
 from records.operations.overview import MOVING, drafts_per_minute, seconds_left
@@ -59,7 +61,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
 
     Args:
         console: Where the demo shows what happens.
-        films: A folder of the user's own DICOM files; None sends drawn phantoms.
+        films: A folder of the user's own films (DICOM, PNG, JPEG); None sends drawn phantoms.
         once: End when every study has ended, instead of running until Ctrl-C.
 
     Returns:
@@ -72,13 +74,21 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
     overrides = settings_overrides()
     data_dir = Path(str(overrides["data_dir"]))
     started = time.monotonic()
-    entries: list[DicomFile | SendResult]
+    checked: CheckedFolder | None = None
     written: list[WrittenStudy] = []
+    entries: Sequence[FilmFile | SendResult]
     if films:
-        entries = find_with_progress(console, films.expanduser())
+        checked = check_folder(console, films.expanduser())
+        entries = checked.films
+        if checked.pictures and "unknown_chest" not in settings().model_fields_set:
+            overrides["unknown_chest"] = "draft"
+            console.print(
+                "what does not name its body part is taken for a chest film "
+                "(NIGHTDRAFT_UNKNOWN_CHEST=draft), and its draft says so"
+            )
     else:
         written = _draw(console, data_dir)
-        entries = list(find_dicom_files(_demo_folder(data_dir) / _AT_ONCE))
+        entries = list(find_films(_demo_folder(data_dir) / _AT_ONCE))
     if notice := read_manifest(str(overrides["bundle"])).notice:
         console.print(f"the model: {notice}", style="yellow", markup=False)
     console.print(f"starting all parts, in {data_dir}")
@@ -97,11 +107,18 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
                 _withdraw_drafts(console, station, written)
                 rows = _watch(console, station, uids)
             console.print(render_drafts(rows, plain=not console.is_terminal))
-            if written:
+            if checked is None:
                 succeeded = _compare(console, written)
             else:
-                succeeded = not summary.rejected_studies and all(
-                    row.state in SUCCESS_STATES for row in rows
+                if checked.pictures:
+                    plain = not console.is_terminal
+                    console.print(render_pictures(checked.pictures, rows, plain=plain))
+                if not checked.all_taken:
+                    console.print("not every file that may be a film was sent: see above")
+                succeeded = (
+                    checked.all_taken
+                    and not summary.rejected_studies
+                    and all(row.state in SUCCESS_STATES for row in rows)
                 )
             console.print(_final_line(rows, len(summary.rejected_studies)), markup=False)
             for line in hold_hints(rows):
@@ -120,7 +137,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
 
 
 def _send(
-    console: Console, station: StationProcess, entries: Sequence[DicomFile | SendResult]
+    console: Console, station: StationProcess, entries: Sequence[FilmFile | SendResult]
 ) -> SendSummary:
     return send_with_progress(
         console,
@@ -135,7 +152,7 @@ def _send(
 
 def _send_late_films(console: Console, station: StationProcess) -> None:
     """Send the films that come after their study was drafted."""
-    entries = list(find_dicom_files(_demo_folder(station.data_dir) / _LATE))
+    entries = list(find_films(_demo_folder(station.data_dir) / _LATE))
     console.print(f"{len(entries)} late film: it makes a second draft")
     _send(console, station, entries)
 

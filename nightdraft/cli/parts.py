@@ -59,7 +59,7 @@ def station(
 @app.command()
 def demo(
     films: Annotated[
-        Path | None, typer.Option(help="Your DICOM files, instead of phantoms.")
+        Path | None, typer.Option(help="Your DICOM, PNG and JPEG films, instead of phantoms.")
     ] = None,
     once: Annotated[
         bool,

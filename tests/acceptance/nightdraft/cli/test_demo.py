@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from model.manifest import BUNDLES
 from records.states import WARNING
@@ -78,14 +81,17 @@ def test_a_study_that_ends_otherwise_is_named_and_is_a_failure(folder: Path) -> 
     assert "1 of 24 studies did not end as they must" in done.stdout
 
 
-def test_dicom_files_of_the_user(folder: Path, samples: Path) -> None:
-    done = demo(
-        folder, "--once", "--films", str(samples / "dicom/transfer_syntaxes"), bundle="null"
-    )
+def test_films_of_the_user(folder: Path, samples: Path, tmp_path: Path) -> None:
     # Ten files of ten studies. The listener does not take Deflated, so not all were drafted.
+    films = tmp_path / "films"
+    shutil.copytree(samples / "dicom/transfer_syntaxes", films)
+    Image.fromarray(np.tile(np.arange(300, dtype=np.uint8), (300, 1))).save(films / "film.png")
+    done = demo(folder, "--once", "--films", str(films), bundle="null")
     assert "10 studies: " in done.stdout, done.stdout + done.stderr
-    assert "refused by the listener 1" in done.stdout
-    assert "Deflated Explicit VR Little Endian" in done.stdout
+    assert "does not take Deflated Explicit VR Little Endian" in done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(" film.png")]
+    assert line.split()[-1] == "DRAFTED"
+    assert "not every file that may be a film was sent" in done.stdout
     assert done.returncode == 1
     eventually(lambda: not left_running(folder))
 
