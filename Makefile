@@ -68,6 +68,11 @@ test-fast: $(VENV)/.ready-to-test ## The unit tests that need no server and no t
 drawing: $(VENV)/.ready-to-test ## Draw the packages and their arrows into the architecture page
 	$(BIN)/python -m tools.draw_architecture
 
+# Chromium must be there (apt install chromium). Look at the pictures before you commit them.
+.PHONY: pictures
+pictures: $(VENV)/.ready-to-test ## Take the pictures and the screencast of docs/use from a running demo
+	$(BIN)/python -m tools.pictures
+
 .PHONY: lint lint-code
 lint: $(VENV)/.ready-to-test lint-code ## Style, types, and the arrows between the floors
 lint-code: $(VENV)/.ready-to-test

@@ -43,6 +43,7 @@ def _set_high(datasets: list[pydicom.Dataset]) -> None:
 def _change_second_patient(datasets: list[pydicom.Dataset]) -> None:
     datasets[1].PatientID += "B"
     datasets[1].PatientName = f"{datasets[1].PatientName}^B"
+    datasets[1].PatientBirthDate = "19610704"
 
 
 def _contradict_age(datasets: list[pydicom.Dataset]) -> None:
