@@ -194,7 +194,7 @@ SPECIAL = (
 )
 """Studies that meet something else than a draft at the first attempt."""
 
-DEMO_STUDIES = (*SPECIAL, *[DemoStudy("ordinary studies")] * (COUNT - len(SPECIAL)))
+DEMO_STUDIES = (*SPECIAL, *[DemoStudy("an ordinary study")] * (COUNT - len(SPECIAL)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,9 +48,10 @@ def render_outcomes(outcomes: Sequence[Outcome], *, plain: bool = False) -> Rend
         plain: Without a frame and only as wide as the text, for a file.
     """
     table = Table(header_style="bold", expand=not plain, box=None if plain else ROUNDED)
-    for column in ("study", "what was sent", "state"):
+    for column in ("study", "state"):
         table.add_column(column, no_wrap=True)
-    table.add_column("why", overflow="fold", ratio=1)
+    # One column for both: a terminal of 80 characters has no room for two.
+    table.add_column("what was sent, and why it ended so", overflow="fold", ratio=1)
     kinds: dict[tuple[object, ...], list[Outcome]] = {}
     for outcome in outcomes:
         # A study that is not as it must be has a line of its own.
@@ -58,17 +59,14 @@ def render_outcomes(outcomes: Sequence[Outcome], *, plain: bool = False) -> Rend
         kinds.setdefault((outcome.written.study, own), []).append(outcome)
     for same in kinds.values():
         first, study = same[0], same[0].written.study
-        numbers = first.written.accession + (f" and {len(same) - 1} more" if same[1:] else "")
         state = first.row.state if first.row else None
-        why = (
-            "; ".join(["NOT AS IT MUST BE", *first.differences]) if first.differences else study.why
-        )
+        sent = f"{len(same)} times {study.sent}" if same[1:] else study.sent
+        text = Text(f"{sent}: {study.why}")
+        if first.differences:
+            text = Text(f"{sent}: NOT AS IT MUST BE: {'; '.join(first.differences)}", "bold red")
         table.add_row(
-            numbers,
-            study.sent,
-            Text(
-                state.value if state else "-", style=STATE_COLOURS.get(state, "") if state else ""
-            ),
-            Text(why, style="bold red" if first.differences else ""),
+            first.written.accession,
+            Text(state.value, STATE_COLOURS.get(state, "")) if state else "-",
+            text,
         )
     return table
