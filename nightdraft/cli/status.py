@@ -21,7 +21,7 @@ from records.settings import settings
 from records.states import ENDED, WARNING, VisibleState
 from records.workflow import worklist
 
-_COLOURS = {
+STATE_COLOURS = {
     VisibleState.DRAFTED: "green",
     VisibleState.HELD: "yellow",
     VisibleState.FAILED: "red",
@@ -103,7 +103,7 @@ def render_counts(
     states = Text()
     for state in VisibleState:
         if counts.get(state):
-            states.append(f"{state.value} {counts[state]}   ", style=_COLOURS.get(state, ""))
+            states.append(f"{state.value} {counts[state]}   ", style=STATE_COLOURS.get(state, ""))
     if not total:
         states.append("no studies yet", style="dim")
     pace = Text(f"{ended} of {total} ended, {per_minute:.0f} a minute, {_time_left(seconds_left)}")
@@ -129,7 +129,7 @@ def render_drafts(rows: Sequence[worklist.WorklistRow], *, plain: bool = False) 
         line = row.impression or row.findings or row.detail or ", ".join(row.hold_reasons)
         table.add_row(
             row.accession_number or f"...{row.study_instance_uid[-8:]}",
-            Text(row.state.value, style=_COLOURS.get(row.state, "")),
+            Text(row.state.value, style=STATE_COLOURS.get(row.state, "")),
             row.model_name,
             Text(remove_controls(line.splitlines()[0]) if line else ""),
         )
