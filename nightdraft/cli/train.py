@@ -14,6 +14,7 @@ import typer
 
 from model.support.predicted import PREDICTED
 from nightdraft.cli.options import apply_options, setting_option
+from nightdraft.cli.renamed_options import RenamingCommand
 from nightdraft.cli.train_options import (
     PRECEDENCE,
     TrainOptions,
@@ -48,14 +49,14 @@ def _log(line: str) -> None:
     print(line, flush=True)
 
 
-@train.command("phantoms")
+@train.command("phantoms", cls=RenamingCommand)
 def train_phantoms(
     out: Annotated[Path, typer.Option(help="The bundle's folder.")],
     studies: Annotated[int, typer.Option(min=1, help="Phantoms drawn to learn from.")] = 24_000,
-    eye_steps: Annotated[
+    vision_steps: Annotated[
         int, typer.Option(min=1, help="Steps that train the vision encoder.")
     ] = 3_400,
-    words_steps: Annotated[
+    text_steps: Annotated[
         int, typer.Option(min=1, help="Steps that train Q-Former and T5.")
     ] = 3_200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0,
@@ -75,7 +76,7 @@ def train_phantoms(
 
     manifest = recipe(
         out,
-        RecipeConfig(studies, eye_steps, words_steps),
+        RecipeConfig(studies, vision_steps, text_steps),
         seed=seed,
         resume=resume,
         fresh=fresh,
@@ -115,10 +116,10 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
         require_training("`nightdraft train`")
         options = resolve_options(context, config, set or ())
         device = chosen_device(device)
-        if options.no_head and PREDICTED in options.prompt:
+        if options.no_finding_head and PREDICTED in options.prompt:
             raise SettingsError(
                 f"a bundle that is prompted with {PREDICTED!r} needs its own finding head when it "
-                "serves: leave --no-head out"
+                "serves: leave --no-finding-head out"
             )
         pipeline = _make_pipeline(options, device)
         chosen = _with_options(stages(), options)
@@ -138,15 +139,15 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
     parameters = [own[0], *option_parameters(), *own[1:]]
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     command.__doc__ = about
-    train.command(name)(command)
+    train.command(name, cls=RenamingCommand)(command)
 
 
 def _with_options(stages: tuple[Stage, ...], options: TrainOptions) -> list[Stage]:
     from training.finetuning.stages import Lora
 
-    lora = Lora(options.rank, options.alpha, options.lora_dropout)
+    lora = Lora(options.lora_rank, options.lora_alpha, options.lora_dropout)
     return [
-        changed(stage.with_rates(options.rate_lora, options.rate_whole), lora=lora)
+        changed(stage.with_rates(options.learning_rate_lora, options.learning_rate_full), lora=lora)
         for stage in stages
     ]
 
@@ -163,10 +164,10 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
     )
     transform = SampleTransform(
         options.prompt,
-        options.drop_priors,
-        options.drop_lines,
+        options.prior_dropout,
+        options.prior_line_dropout,
         keep_comparisons=options.keep_comparisons,
-        untouched=options.untouched,
+        untouched=options.unaugmented_share,
         noise=options.noise,
         blur=options.blur,
     )
@@ -177,16 +178,16 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
         options.out.with_name(options.out.name + ".training"),
         TrainingConfig(
             steps=0,
-            batch=options.batch,
-            accumulation=options.accumulation,
+            batch=options.batch_size,
+            accumulation=options.gradient_accumulation_steps,
             precision=_precision(options.precision, device),
             seed=options.seed,
-            most_target=options.most_target,
-            checkpointed=options.checkpointing,
+            most_target=options.max_target_tokens,
+            checkpointed=options.gradient_checkpointing,
             save_every=options.save_every,
             validate_every=options.validate_every,
         ),
-        transform.without_augmentation() if options.still else transform,
+        transform.without_augmentation() if options.no_augmentation else transform,
         TrainingLength(options.epochs, options.steps),
         options.limit,
         options.predicted_by,
@@ -213,7 +214,7 @@ def _train(
     in_effect = options.model_copy(
         update={
             "precision": pipeline.config.precision,
-            "untouched": shown.untouched,
+            "unaugmented_share": shown.untouched,
             "noise": shown.noise,
             "blur": shown.blur,
         }
@@ -231,7 +232,7 @@ def _train(
         options.version,
         pipeline.templates(stages),
         options.licence,
-        max_new_tokens=options.most_target,
+        max_new_tokens=options.max_target_tokens,
     )
     score = (
         scores_for(pipeline.corpus, options.score, options.seed, pipeline.device)
@@ -243,7 +244,7 @@ def _train(
         adapters,
         about,
         score=score,
-        head=None if options.no_head else HeadConfig(seed=options.seed),
+        head=None if options.no_finding_head else HeadConfig(seed=options.seed),
         overwrite=overwrite,
     )
     pipeline.data.remove_prepared()
@@ -274,7 +275,7 @@ _add(
 )
 
 
-@train.command("head")
+@train.command("head", cls=RenamingCommand)
 def train_head(
     base: Annotated[str, typer.Argument(metavar="BUNDLE", help="A folder, or demo.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle with the head.")],
@@ -282,7 +283,7 @@ def train_head(
         str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
     ],
     version: Annotated[str, typer.Option(help="Version of the bundle with the head.")],
-    validate: Annotated[
+    validation_share: Annotated[
         float, typer.Option(min=0, max=0.5, help="Share of patients for calibration.")
     ] = 0.1,
     split: Annotated[str, typer.Option(help="paper, r2gen, official, patients.")] = "",
@@ -311,7 +312,7 @@ def train_head(
 
     labeller = load_labeller(chexbert)
     name = corpus.partition(":")[0]
-    share = 0.0 if name in ENDLESS_CORPORA else validate
+    share = 0.0 if name in ENDLESS_CORPORA else validation_share
     opened = open_corpus(corpus, CorpusOptions(split=split, seed=seed, validate=share))
 
     def read(part: str, most: int) -> list[Example]:

@@ -300,7 +300,7 @@ class Run:
         )
 
     def _not_finite(self) -> str:
-        advice = "lower the rates (--rate-lora, --rate-whole)"
+        advice = "lower the rates (--learning-rate-lora, --learning-rate-full)"
         if self.config.precision == "float16":
             advice += ", or take --precision bfloat16 where the card has it"
         return (

@@ -287,7 +287,7 @@ class Pipeline:
             )
             summary += (
                 f"; {outcome.counts.cut:,} of {shown:,} targets were longer than "
-                f"{config.most_target} tokens and were cut at their end (--most-target)"
+                f"{config.most_target} tokens and were cut at their end (--max-target-tokens)"
             )
         run.metrics.message(summary)
 
@@ -373,7 +373,7 @@ class Pipeline:
         if not held_out:
             self.log(
                 "the finding head is not calibrated, so no statement of a draft is assessed: give "
-                "--validate a share of the patients, or calibrate it on signed reports"
+                "--validation-share a share of the patients, or calibrate it on signed reports"
             )
         return manifest
 

@@ -36,9 +36,9 @@ from training.finetuning.pipeline import Pipeline
 from training.finetuning.stages import STAGE1, STAGE2, Stage
 
 QUICK = [
-    "--base", "demo", "--corpus", "phantoms:ward", "--limit", "12", "--steps", "2", "--batch", "2",
-    "--accumulation", "2", "--most-target", "60", "--precision", "float32", "--device", "cpu",
-    "--score", "0",
+    "--base", "demo", "--corpus", "phantoms:ward", "--limit", "12", "--steps", "2",
+    "--batch-size", "2", "--gradient-accumulation-steps", "2", "--max-target-tokens", "60",
+    "--precision", "float32", "--device", "cpu", "--score", "0",
 ]  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def test_a_stopped_training_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         NotAllowed, match=r"stage1 was trained with other settings \(stage.lora.rank was 16"
     ):
-        run_command("both", *QUICK, "--out", str(out), "--resume", "--rank", "4")
+        run_command("both", *QUICK, "--out", str(out), "--resume", "--lora-rank", "4")
     output = run_command("both", *QUICK, "--out", str(out), "--resume")
     # Stage 1 was finished before.
     assert "stage1:" not in output
@@ -265,7 +265,7 @@ def test_stage_1_alone_is_served_with_the_bare_instruction(tmp_path: Path) -> No
             "there is no bundle at nowhere",
         ),
         (
-            ["--prompt", "predicted", "--predicted-by", "demo", "--no-head"],
+            ["--prompt", "predicted", "--predicted-by", "demo", "--no-finding-head"],
             SettingsError,
             "leave --no-head out",
         ),
@@ -297,7 +297,7 @@ def test_prompts_may_change_when_the_stage_that_is_done_has_none(
 ) -> None:
     out = tmp_path / "made"
     stop_in_stage_2(out, monkeypatch)
-    output = run_command("both", *QUICK, "--out", str(out), "--resume", "--drop-priors", "0")
+    output = run_command("both", *QUICK, "--out", str(out), "--resume", "--prior-dropout", "0")
     assert "stage1:" not in output
 
 
@@ -308,7 +308,7 @@ def test_the_base_is_not_changed(tmp_path: Path) -> None:
 
 
 def test_the_saved_settings_repeat_the_training(tmp_path: Path) -> None:
-    run_command("stage1", *QUICK, "--out", str(tmp_path / "made"), "--rank", "2")
+    run_command("stage1", *QUICK, "--out", str(tmp_path / "made"), "--lora-rank", "2")
     settings = tmp_path / "made.training" / "config.toml"
     options = ["--config", str(settings), "--out", str(tmp_path / "again"), "--device", "cpu"]
     run_command("stage1", *options)
@@ -331,5 +331,5 @@ def test_a_refused_resume_leaves_the_saved_settings(
     settings = tmp_path / "made.training" / "config.toml"
     before = settings.read_text()
     with pytest.raises(NotAllowed):
-        run_command("both", *QUICK, "--out", str(out), "--resume", "--rank", "4")
+        run_command("both", *QUICK, "--out", str(out), "--resume", "--lora-rank", "4")
     assert settings.read_text() == before
