@@ -186,6 +186,8 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
             checkpointed=options.gradient_checkpointing,
             save_every=options.save_every,
             validate_every=options.validate_every,
+            best_checkpoint=options.best_checkpoint or options.early_stopping_patience > 0,
+            early_stopping_patience=options.early_stopping_patience,
         ),
         transform.without_augmentation() if options.no_augmentation else transform,
         TrainingLength(options.epochs, options.steps),

@@ -96,7 +96,15 @@ class TrainOptions(BaseModel):
     limit: int = Field(0, ge=0, description="Most examples; 0: all.")
     max_target_tokens: int = Field(150, ge=8, description="Longest target, in tokens.")
     save_every: int = Field(200, ge=0, description="Steps between checkpoints.")
-    validate_every: int = Field(0, ge=0, description="Steps between validations; 0: at the end.")
+    validate_every: int = Field(
+        0, ge=0, description="Steps between validations; 0: at the end, for the best ten times."
+    )
+    best_checkpoint: bool = Field(
+        False, description="Take the step with the lowest validation loss, not the last one."
+    )
+    early_stopping_patience: int = Field(
+        0, ge=0, description="End after N validations without a lower loss; 0: never."
+    )
     seed: int = Field(0, ge=0, description="Seed of every random draw.")
     no_finding_head: bool = Field(False, description="Fit no finding head.")
     score: int = Field(200, ge=0, description="Studies of the test split to score it on.")

@@ -267,7 +267,7 @@ def test_stage_1_alone_is_served_with_the_bare_instruction(tmp_path: Path) -> No
         (
             ["--prompt", "predicted", "--predicted-by", "demo", "--no-finding-head"],
             SettingsError,
-            "leave --no-head out",
+            "leave --no-finding-head out",
         ),
         (["--device", "cuda:9"], DeviceError, "no device 'cuda:9'"),
     ],
@@ -333,3 +333,54 @@ def test_a_refused_resume_leaves_the_saved_settings(
     with pytest.raises(NotAllowed):
         run_command("both", *QUICK, "--out", str(out), "--resume", "--lora-rank", "4")
     assert settings.read_text() == before
+
+
+def test_the_card_says_which_step_was_taken_and_that_training_ended_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted = {1: 3.0, 2: 1.0, 3: 2.0, 4: 1.5}
+    monkeypatch.setattr(Run, "_validate", lambda self: scripted[self.counts.step])
+    output = run_command(
+        "stage1", *QUICK, "--out", str(tmp_path / "made"), "--steps", "9", "--validate-every", "1",
+        "--early-stopping-patience", "2", "--no-finding-head",
+    )  # fmt: skip
+    assert "1.0000 on the validation examples; the weights of step 2 of 4 are taken" in output
+    assert "stopped early, before 9 steps, because 2 validations gave no lower loss" in output
+    record = read_manifest(tmp_path / "made").training["stages"]["stage1"]
+    assert (record["steps"], record["step_taken"], record["steps_planned"]) == (4, 2, 9)
+    assert record["validation"] == 1.0
+    card = (tmp_path / "made" / "card.md").read_text()
+    for words in ("step_taken 2", "steps_planned 9", "early_stopping_patience 2"):
+        assert words in card
+    assert read_log(tmp_path / "made.training" / "stage1")[-1]["best_step"] == 2
+
+
+def test_the_best_checkpoint_needs_patients_who_are_held_out(tmp_path: Path) -> None:
+    folder = collection(tmp_path / "iu")
+    arguments = [
+        "stage1", *QUICK, "--corpus", f"iu_xray:{folder}", "--split", "patients",
+        "--out", str(tmp_path / "made"), "--best-checkpoint",
+    ]  # fmt: skip
+    with pytest.raises(SettingsError, match="give --validation-share a share of the patients"):
+        run_command(*arguments)
+    with pytest.raises(CorpusError, match="give --validation-share a larger share"):
+        run_command(*arguments, "--validation-share", "0.0001")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_best_checkpoint_is_looked_for_ten_times_by_default(tmp_path: Path) -> None:
+    def config(**options: Any) -> TrainingConfig:
+        options = {"best_checkpoint": True, **options}
+        pipeline = Pipeline(
+            "demo",
+            open_corpus("phantoms", CorpusOptions()),
+            CorpusOptions(),
+            tmp_path,
+            TrainingConfig(steps=0, batch=2, accumulation=2, **options),
+            SampleTransform(),
+        )
+        return pipeline.config_for(400)
+
+    assert (config().steps, config().validate_every) == (500, 50)
+    assert config(validate_every=7).validate_every == 7
+    assert config(best_checkpoint=False).validate_every == 0
