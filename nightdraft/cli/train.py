@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace as changed
 from enum import StrEnum
@@ -9,10 +10,10 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import psutil
 import typer
 
 from model.support.predicted import PREDICTED
+from nightdraft.cli.json_output import print_json
 from nightdraft.cli.options import apply_options, setting_option
 from nightdraft.cli.renamed_options import RenamingCommand
 from nightdraft.cli.train_options import (
@@ -108,12 +109,20 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
             bool, typer.Option("--replace", help="Replace a bundle that is there.")
         ] = False,
         dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Say what trains and how much memory it needs.")
+            bool,
+            typer.Option(
+                "--dry-run", help="Say what it takes: examples, steps, hours, memory, disk."
+            ),
+        ] = False,
+        json: Annotated[
+            bool, typer.Option("--json", help="With --dry-run: write JSON, for programs.")
         ] = False,
         device: Annotated[str | None, setting_option("device")] = None,
         **_: Any,  # the fields of TrainOptions, read from the context
     ) -> None:
         require_training("`nightdraft train`")
+        if json and not dry_run:
+            raise SettingsError("--json is for --dry-run: leave it out, or give both")
         options = resolve_options(context, config, set or ())
         device = chosen_device(device)
         if options.no_finding_head and PREDICTED in options.prompt:
@@ -124,7 +133,7 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
         pipeline = _make_pipeline(options, device)
         chosen = _with_options(stages(), options)
         if dry_run:
-            _dry_run(pipeline, chosen)
+            _dry_run(pipeline, chosen, as_json=json)
             return
         pipeline.begin(options.out, resume=resume, fresh=fresh, overwrite=replace)
         if resume:
@@ -486,28 +495,19 @@ def _precision(precision: Precision | Literal["auto"], device: str | None) -> Pr
     return precision
 
 
-def _dry_run(pipeline: Pipeline, stages: list[Stage]) -> None:
-    """Print what each stage trains, how much memory it needs, and what makes it fit the device."""
-    import torch
+def _dry_run(pipeline: Pipeline, stages: list[Stage], *, as_json: bool) -> None:
+    """Show what the training takes: examples, steps, hours, memory and disk."""
+    from training.estimates.dry_run import estimate, render
 
-    from model.bundling.store import choose_device
-    from training.memory.gpu_fit import render_plan, suggest_settings
-    from training.memory.plan import MemorySettings
+    result = estimate(pipeline, stages, _print_line)
+    if not pipeline.is_main:
+        return
+    if as_json:
+        print_json(result)
+    else:
+        print(render(result))
 
-    config, device = pipeline.config, choose_device(pipeline.device)
-    on_gpu = device.type == "cuda"
-    capacity = torch.cuda.mem_get_info(device)[1] if on_gpu else psutil.virtual_memory().total
-    settings = MemorySettings(
-        batch=config.batch,
-        accumulation=config.accumulation,
-        precision=config.precision,
-        checkpointed=config.checkpointed,
-        target_tokens=config.most_target,
-    )
-    network_config = pipeline.network_config
-    for stage in stages:
-        suggestion = suggest_settings(
-            stage, network_config, capacity, settings, rules="cuda" if on_gpu else "cpu"
-        )
-        _log(render_plan(suggestion.chosen or suggestion.tried[0], capacity))
-        _log(suggestion.summary)
+
+def _print_line(line: str) -> None:
+    """Print a line of progress to standard error: standard output has the result."""
+    print(line, file=sys.stderr, flush=True)

@@ -28,7 +28,7 @@ PRECEDENCE = (
     "An option wins over --set, --set over a variable NIGHTDRAFT_TRAIN_*, a variable over the "
     "file, the file over the default."
 )
-CALL_OPTIONS = ("config", "set", "resume", "fresh", "replace", "dry-run", "device")
+CALL_OPTIONS = ("config", "set", "resume", "fresh", "replace", "dry-run", "json", "device")
 """Options of one call: they say how it proceeds or where it runs, not what is trained."""
 
 

@@ -206,7 +206,7 @@ class Run:
                 recent = [*recent, loss][-LOSS_WINDOW:]
                 last = counts.step == config.steps
                 if self._validation and (last or _is_due(counts.step, config.validate_every)):
-                    validation = self._validate()
+                    validation = self.validate()
                     if self.best is not None:
                         self.best.update(counts.step, validation, self._weights)
                     last = last or self._stops_early
@@ -236,6 +236,21 @@ class Run:
     @property
     def _stops_early(self) -> bool:
         return self.best is not None and self.best.stops
+
+    def timed_steps(self, most: int) -> Iterator[float]:
+        """Take up to so many steps and yield the seconds of each; nothing is logged or kept.
+
+        The network has changed afterwards: it is of no further use.
+        """
+        self.objective.train()
+        never = threading.Event()
+        with closing(self.loader.batches(0)) as batches:
+            for _ in range(most):
+                started = time.monotonic()
+                self._step(batches, never)
+                if self.accelerator.device.type == "cuda":
+                    torch.cuda.synchronize(self.accelerator.device)
+                yield time.monotonic() - started
 
     # ---- One step ----
 
@@ -291,7 +306,7 @@ class Run:
         torch.manual_seed((self.config.seed * 1_000_003 + number) * 1_009 + rank)
 
     @torch.no_grad()
-    def _validate(self) -> float:
+    def validate(self) -> float:
         """The mean loss of the validation examples; of all of them where it chooses a step."""
         limit = VALIDATION_BATCHES * self.config.batch
         if self.best is not None:
@@ -328,7 +343,7 @@ class Run:
     def _not_finite(self) -> str:
         advice = "lower the rates (--learning-rate-lora, --learning-rate-full)"
         if self.config.precision == "float16":
-            advice += ", or take --precision bfloat16 where the card has it"
+            advice += ", or take --precision bfloat16 where the GPU has it"
         return (
             f"the loss or the gradients of {MAX_SKIPPED_IN_A_ROW} steps in a row, up to step "
             f"{self.counts.step}, were not finite: {advice}; the last checkpoint is kept in "

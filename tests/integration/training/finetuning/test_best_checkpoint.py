@@ -27,7 +27,7 @@ VALIDATION = {2: 3.0, 4: 1.0, 6: 2.0, 8: 1.5, 10: 0.5}
 
 def script_losses(patch: Any, scripted: dict[int, float] = VALIDATION) -> None:
     """Give validations these losses, so that the best step is not the last one."""
-    patch.setattr(Run, "_validate", lambda self: scripted[self.counts.step])
+    patch.setattr(Run, "validate", lambda self: scripted[self.counts.step])
 
 
 def copy_of(trained: Run) -> dict[str, torch.Tensor]:
@@ -113,7 +113,7 @@ import torch
 torch.set_num_threads(1)
 from tests.integration.training.finetuning import test_best_checkpoint as here
 from training.finetuning.loop import Run
-Run._validate = lambda self: here.VALIDATION[self.counts.step]
+Run.validate = lambda self: here.VALIDATION[self.counts.step]
 trained = here.chosen(Path(sys.argv[1]))
 def on_step(step):
     if step == int(sys.argv[2]):

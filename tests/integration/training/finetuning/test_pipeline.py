@@ -339,7 +339,7 @@ def test_the_card_says_which_step_was_taken_and_that_training_ended_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scripted = {1: 3.0, 2: 1.0, 3: 2.0, 4: 1.5}
-    monkeypatch.setattr(Run, "_validate", lambda self: scripted[self.counts.step])
+    monkeypatch.setattr(Run, "validate", lambda self: scripted[self.counts.step])
     output = run_command(
         "stage1", *QUICK, "--out", str(tmp_path / "made"), "--steps", "9", "--validate-every", "1",
         "--early-stopping-patience", "2", "--no-finding-head",
