@@ -692,7 +692,7 @@ class Caller(Base):
 
 
 class Heartbeat(Base):
-    """A running part of the system: when it was last seen, and what it reports about itself."""
+    """A process of the system: when it was last seen, and what it reports about itself."""
 
     __tablename__ = "heartbeats"
 
@@ -703,3 +703,24 @@ class Heartbeat(Base):
     started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)
     facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    ended_at: Mapped[dt.datetime | None]  # when it ended, or was taken for dead
+    died: Mapped[bool] = mapped_column(server_default=text("false"))  # it ended without a word
+
+    @property
+    def host(self) -> str:
+        """The machine on which the process runs."""
+        return self.owner.rpartition(":")[0] or self.owner
+
+
+class Observation(Base):
+    """What one process saw when it last looked at Redis, the disk or the bundle."""
+
+    __tablename__ = "observations"
+
+    name: Mapped[str] = mapped_column(primary_key=True)  # "redis", "disk", "bundle"
+    observer: Mapped[str] = mapped_column(primary_key=True)  # host:pid
+    looked_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[dt.datetime | None]  # when it was last well
+    is_well: Mapped[bool]
+    is_warning: Mapped[bool] = mapped_column(server_default=text("false"))  # not for long
+    sentence: Mapped[str] = mapped_column(server_default="")

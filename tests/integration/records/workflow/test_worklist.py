@@ -102,7 +102,7 @@ def test_parts_are_seen_while_they_beat():
         (part,) = heartbeats.running_parts(session)
         assert (part.part, part.facts) == ("sweep", {"count": 2})
         assert heartbeats.running_parts(session, silent_seconds=0.0) == []
-        heartbeats.remove_heartbeat(session, "sweep")
+        heartbeats.end_heartbeat(session, "sweep")
     with unit_of_work() as session:
         assert heartbeats.running_parts(session) == []
 
