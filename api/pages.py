@@ -76,7 +76,7 @@ class WorklistQuery(BaseModel):
 
 @router.get("/")
 def show_worklist(query: Annotated[WorklistQuery, Query()]) -> str:
-    """The worklist: STAT and urgent studies of the last hours, then the newest arrival first."""
+    """The worklist: studies of the last hours by priority, STAT on top, then all others."""
     return render("worklist.html", query=query, live=render("live.html", **_read_live(query)))
 
 

@@ -143,7 +143,7 @@ class StudySummary(_FromRow):
 
 
 class StudyPage(BaseModel):
-    """Studies, the newest arrival first; `next` is the `after` of the following page.
+    """Studies in the order of the worklist; `next` is the `after` of the following page.
 
     capped: the search found more studies than it gives; write more of the number or name.
     """

@@ -168,7 +168,7 @@ def list_studies(
         ),
     ] = "",
 ) -> StudyPage:
-    """Studies with their states and drafts, the newest arrival first."""
+    """Studies with their states and drafts, in the order of the worklist."""
     with unit_of_work() as session:
         page = worklist.read_page(
             session,

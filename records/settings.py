@@ -541,6 +541,14 @@ class Settings(BaseSettings):
         "`NIGHTDRAFT_SERVE_HOST`, as `A, B`. Other names in a Host header are refused.",
     )
 
+    list_priority_hours: float = Field(
+        json_schema_extra=ADVANCED,
+        default=24.0,
+        ge=0,
+        description="For so long after its arrival a study stands in the worklist by its priority, "
+        "STAT on top; then by its arrival alone.",
+    )
+
     # ---- Parts ----
     expected_parts: StringList = Field(
         json_schema_extra=ADVANCED,

@@ -118,7 +118,8 @@ class Study(Base):
             "last_received_at",
             postgresql_where=text("state = 'RECEIVING'"),
         ),
-        Index("ix_studies_first_received_at", "first_received_at", "id"),
+        # The list of all studies.
+        Index("ix_studies_priority", "priority", "first_received_at", "id"),
         Index("ix_studies_split", "split_from", postgresql_where=text("split_from IS NOT NULL")),
         # The search.
         Index("ix_studies_patient_name", text(SEARCHED_NAME)),
@@ -501,14 +502,15 @@ class WorklistEntry(Base):
 
     __tablename__ = "worklist_entries"
     __table_args__ = (
-        # Each list, the newest arrival first, and its oldest study.
-        Index("ix_worklist_entries_state", "state", "arrived_at", "study_id"),
+        # Each list by priority and arrival, and its oldest study.
+        Index("ix_worklist_entries_state", "state", "priority", "arrived_at", "study_id"),
     )
 
     study_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True
     )
     state: Mapped[str]  # the visible state, less what a lease says: see listed_state()
+    priority: Mapped[int] = mapped_column(SmallInteger)  # the study's
     arrived_at: Mapped[dt.datetime]  # the study's first_received_at
 
 
