@@ -241,7 +241,7 @@ class _Round:
         with self._renewer.transaction() as session:
             requests.prepare_again(session, lease, reason)
         self._renewer.remove(lease)
-        logger().warning("a study is prepared again", request=str(lease.request_id), reason=reason)
+        logger().warning("a study is prepared again", **lease.log_fields, reason=reason)
 
     def _handle_broken_stream(self, error: Exception) -> None:
         """Handle a broken stream: a single case in it is at fault, of several none is yet."""
@@ -262,7 +262,7 @@ class _Round:
         """Count an attempt for a failed case; raise WorkerSick where too many failed in a row."""
         config = settings()
         detail = safe_text(error)
-        logger().error("a study failed", stage="draft", request=str(lease.request_id), error=detail)
+        logger().error("a study failed", stage="draft", **lease.log_fields, error=detail)
         with self._renewer.transaction() as session:
             stored = attempts.fail(
                 session,
@@ -329,9 +329,13 @@ class _Round:
         self._renewer.remove(*(lease for lease, _ in group))
         for (lease, _), draft_id in zip(group, saved, strict=True):
             if draft_id is None:
-                logger().warning("a lease was lost: draft dropped", request=str(lease.request_id))
+                logger().warning("a lease was lost: draft dropped", **lease.log_fields)
+            else:
+                logger().info(
+                    "a draft was saved", stage="draft", draft=str(draft_id), **lease.log_fields
+                )
         self._saved += sum(draft_id is not None for draft_id in saved)
-        logger().info("drafts were saved", stage="draft", count=len(saved) - saved.count(None))
+        logger().debug("drafts were saved", stage="draft", count=len(saved) - saved.count(None))
 
     def _new_draft(self, lease: Lease, draft: DraftText) -> NewDraft:
         manifest, provenance = self._reporter.manifest, lease.provenance

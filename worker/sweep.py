@@ -79,14 +79,16 @@ def sweep() -> SweepResult:
 def _take_turn(result: SweepResult) -> bool:
     """Do a little of each, one transaction each; returns whether there is more of any."""
     with unit_of_work() as session:
-        closed = len(studies.close_quiet(session, settings().quiet_seconds, CLOSE_AT_ONCE))
+        closed = studies.close_quiet(session, settings().quiet_seconds, CLOSE_AT_ONCE)
+    for study_id in closed:
+        logger().info("a study is complete", stage="sweep", study=str(study_id))
     expired = _expire_leases()
     with unit_of_work() as session:
         woken = requests.wake_due(session, WAKE_AT_ONCE)
-    result.closed += closed
+    result.closed += len(closed)
     result.expired += expired
     result.woken += woken
-    return closed >= CLOSE_AT_ONCE or expired >= EXPIRE_AT_ONCE or woken >= WAKE_AT_ONCE
+    return len(closed) >= CLOSE_AT_ONCE or expired >= EXPIRE_AT_ONCE or woken >= WAKE_AT_ONCE
 
 
 def _expire_leases() -> int:
@@ -111,6 +113,14 @@ def _expire_leases() -> int:
                     f"{stage.capitalize()} workers on {host} died on {len(fatal)} different "
                     f"studies in a row, each alone. {what_follows()}",
                 )
+    for lease in expired:
+        logger().warning(
+            "a lease ran out",
+            stage="sweep",
+            study=str(lease.study_id),
+            draft_request=str(lease.request_id),
+            owner=lease.owner,
+        )
     return len(expired)
 
 

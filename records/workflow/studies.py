@@ -27,6 +27,7 @@ from records.states import (
     InstanceState,
     StudyState,
 )
+from records.telemetry import note_study
 from records.workflow import corrections, events, holds, rejections, requests
 from records.workflow.arrivals import (
     ReceivedInstance,
@@ -501,6 +502,7 @@ def get_by_uid(session: Session, study_instance_uid: str) -> Study:
     study = session.scalar(select(Study).where(condition))
     if study is None:
         raise NotFound("no study has that UID")
+    note_study(study.id)
     return study
 
 
