@@ -16,6 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from records.telemetry import collect_studies, log_context, logger
+from records.tracing import NO_SPAN, begin, is_on
 
 REQUEST_ID_HEADER = "x-request-id"
 
@@ -43,7 +44,11 @@ class RequestLog:
             return
         headers = Headers(scope=scope)
         request_id = _request_id(headers.get(REQUEST_ID_HEADER, ""))
-        trace_id = read_traceparent(headers.get("traceparent", ""))[0] or UUID(request_id).hex
+        caller = read_traceparent(headers.get("traceparent", ""))
+        trace_id = caller[0] or UUID(request_id).hex
+        span = NO_SPAN
+        if is_on() and not scope["path"].startswith(_PROBES):
+            span = begin(scope["method"], UUID(request_id), is_first=True, caller=caller)
         scope.setdefault("state", {})["request_id"] = request_id
         status = 500  # of an error that nobody answered, and that the server answers so
         started = time.monotonic()
@@ -59,6 +64,11 @@ class RequestLog:
             try:
                 await self.app(scope, receive, with_id)
             finally:
+                if len(studies) == 1:
+                    span.link(studies[0])
+                problem = "the server failed" if status >= 500 else ""
+                span.note(problem, route=_route(scope), status=status)
+                span.end()
                 is_probe = scope["path"].startswith(_PROBES) and status < 500
                 log = logger().debug if is_probe else logger().info
                 log(

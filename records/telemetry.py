@@ -61,6 +61,7 @@ _NOISY = (
     "httpx",
     "httpx2",
     "transformers",
+    "opentelemetry",
 )
 
 _part = ""

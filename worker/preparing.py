@@ -136,6 +136,7 @@ def _prepare_or_fail(
             raise PartError(f"the data folder cannot be used ({name})") from None
         _record_failure(lease, error, renewer, breaker)
         return "failed"
+    renewer.span(lease).note(outcome=outcome)
     renewer.remove(lease)
     breaker.record_success()
     logger().info(
@@ -274,6 +275,7 @@ def _give_up_damaged(
     config = settings()
     sentence = " ".join(dict.fromkeys(DAMAGE_SENTENCES[harm] for _, harm in films))
     stored = False
+    renewer.span(lease).note(problem=sentence)
     with renewer.transaction() as session:
         marked = [damage.mark_damaged(session, film, harm) for film, harm in films]
         if not any(marked):
@@ -307,6 +309,7 @@ def _record_failure(
     else:
         reason, detail = FailReason.UNEXPECTED, safe_text(error)
     logger().error("a study failed", stage="prepare", error=detail)
+    renewer.span(lease).note(problem=detail)
     with renewer.transaction() as session:
         stored = attempts.fail(
             session,

@@ -8,6 +8,8 @@ long list.
 from __future__ import annotations
 
 import time
+import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy.orm import Session
@@ -18,6 +20,7 @@ from records.operations import alarms, heartbeats
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
+from records.tracing import begin, is_on
 from records.workflow import attempts, events, leases, requests, studies, tallies
 from worker import bells
 from worker.circuit_breaker import forgive_trial, trip, what_follows
@@ -82,6 +85,8 @@ def _take_turn(result: SweepResult) -> bool:
         closed = studies.close_quiet(session, settings().quiet_seconds, CLOSE_AT_ONCE)
     for study_id in closed:
         logger().info("a study is complete", stage="sweep", study=str(study_id))
+    if is_on():
+        _write_arrivals(closed)
     expired = _expire_leases()
     with unit_of_work() as session:
         woken = requests.wake_due(session, WAKE_AT_ONCE)
@@ -89,6 +94,21 @@ def _take_turn(result: SweepResult) -> bool:
     result.expired += expired
     result.woken += woken
     return len(closed) >= CLOSE_AT_ONCE or expired >= EXPIRE_AT_ONCE or woken >= WAKE_AT_ONCE
+
+
+def _write_arrivals(closed: Sequence[uuid.UUID]) -> None:
+    """Write the span of each arrival, from the first object to the end of the quiet period."""
+    with unit_of_work() as session:
+        arrivals = studies.list_arrivals(session, closed)
+    for arrival in arrivals:
+        begin(
+            "arrival",
+            arrival.study_id,
+            is_first=arrival.revision == 1,
+            seconds_ago=arrival.seconds,
+            study=str(arrival.study_id),
+            revision=arrival.revision,
+        ).end()
 
 
 def _expire_leases() -> int:

@@ -59,6 +59,7 @@ from records.operations import alarms, callers, scrub
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.telemetry import logger
+from records.tracing import NO_SPAN
 
 PART = "listener"
 SWEEP_SECONDS = 3600.0
@@ -382,6 +383,7 @@ class Listener:
     def _on_closed(self, event: Any) -> None:
         association = event.assoc
         association.dimse.discard_incoming()
+        getattr(association, "nightdraft_span", NO_SPAN).end()
         with self._lock:
             self._unanswered.discard(association)
         if association.requestor.primitive is None:

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from pydicom import Dataset
 
@@ -35,6 +35,7 @@ from records.operations import refusals
 from records.operations.callers import MAX_CALLERS
 from records.settings import Settings
 from records.telemetry import log_context, logger
+from records.tracing import begin
 
 SUCCESS = 0x0000
 
@@ -142,11 +143,29 @@ class StoreHandler:
                 size=file.size,
                 sha256=digest,
             )
+            filing = time.monotonic()
             registration = file_instance(received, self._blobs, self._settings)
+            filed = time.monotonic()
         except Exception as error:
             reason = self._record_failure(error, address, calling_ae, sop_class, sop_instance)
             status = STORE_STATUSES[reason]
             return _response(status.code, status.sentence)
+        received_span = begin(
+            "receive object",
+            registration.study_id,
+            seconds_ago=time.monotonic() - start,
+            study=str(registration.study_id),
+            bytes=received.size,
+            outcome=registration.outcome.value,
+        )
+        received_span.link(UUID(association_id(event.assoc)))
+        begin(
+            "register object",
+            registration.study_id,
+            parent=received_span,
+            seconds_ago=time.monotonic() - filing,
+        ).end(time.monotonic() - filed)
+        received_span.end()
         self._count(registration.outcome.value.lower())
         self._note_film(calling_ae)
         logger().info(
@@ -189,6 +208,9 @@ class StoreHandler:
         """
         association = event.assoc
         association.nightdraft_id = str(uuid4())
+        association.nightdraft_span = begin(
+            "association", UUID(association_id(association)), is_first=True
+        )
         logger().info(
             "an association began",
             calling_ae=_calling_ae(association),

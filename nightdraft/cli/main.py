@@ -24,6 +24,7 @@ from nightdraft.cli.settings import settings_commands
 from nightdraft.cli.train import train
 from records.errors import is_safe_to_show, safe_text
 from records.telemetry import is_logging_json, logger
+from records.tracing import flush
 
 for name, group in (
     ("work", work),
@@ -59,3 +60,5 @@ def main() -> None:
         else:
             print(f"nightdraft: {sentence}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        flush()

@@ -22,6 +22,7 @@ from records.config_file import CONFIG_VARIABLE, ignore_default_file
 from records.errors import NotAllowed
 from records.settings import Settings, settings
 from records.telemetry import set_up_logs
+from records.tracing import set_up_tracing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -162,12 +163,17 @@ def common_options(
 
 
 def start_logging(part: str) -> Settings:
-    """Start logging under the part's name, keep the settings for children, and return them."""
+    """Start logging under the part's name, keep the settings for children, and return them.
+
+    Raises:
+        SettingsError: Spans are to be sent, and the libraries for it are not installed.
+    """
     from records.settings import keep_for_children
 
     current = settings()
     keep_for_children()
     set_up_logs(current.log_format, current.log_level, part)
+    set_up_tracing(current.otlp_endpoint, part)
     return current
 
 
