@@ -53,13 +53,17 @@ PersonName = Annotated[
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457). title: what happened. detail: what to do. instance: to what."""
+    """An error (RFC 9457). title: what happened. detail: what to do. instance: to what.
+
+    request_id: as the header X-Request-ID; the log lines about the request carry it.
+    """
 
     type: str
     title: str
     status: int
     detail: str
     instance: str
+    request_id: str
 
 
 class _FromRow(BaseModel):

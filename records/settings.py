@@ -184,6 +184,15 @@ class Settings(BaseSettings):
         description="Lowest level that is logged. No level logs patients.",
     )
 
+    otlp_endpoint: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        pattern=r"^(https?://[^\s/]+[^\s]*)?$",
+        description="Collector of OpenTelemetry to which each part sends spans by OTLP over HTTP, "
+        "as `http://collector:4318` ([tracing](logs.md#opentelemetry)). Empty: none are sent. It "
+        "needs the extra `otel`.",
+    )
+
     # ---- Listener ----
     ae_title: str = Field(
         json_schema_extra=EVERYDAY,

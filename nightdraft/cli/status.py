@@ -22,7 +22,7 @@ from records.settings import settings
 from records.states import ENDED, WARNING, VisibleState
 from records.workflow import worklist
 
-_COLOURS = {
+STATE_COLOURS = {
     VisibleState.DRAFTED: "green",
     VisibleState.HELD: "yellow",
     VisibleState.FAILED: "red",
@@ -118,7 +118,7 @@ def render_counts(counts: Mapping[VisibleState, int], pace: Pace) -> RenderableT
     states = Text()
     for state in VisibleState:
         if counts.get(state):
-            states.append(f"{state.value} {counts[state]}   ", style=_COLOURS.get(state, ""))
+            states.append(f"{state.value} {counts[state]}   ", style=STATE_COLOURS.get(state, ""))
     if not total:
         states.append("no studies yet", style="dim")
     line = Text(
@@ -148,7 +148,7 @@ def render_drafts(rows: Sequence[worklist.WorklistRow], *, plain: bool = False) 
         line = row.impression or row.findings or row.detail or ", ".join(row.hold_reasons)
         table.add_row(
             row.accession_number or f"...{row.study_instance_uid[-8:]}",
-            Text(row.state.value, style=_COLOURS.get(row.state, "")),
+            Text(row.state.value, style=STATE_COLOURS.get(row.state, "")),
             row.model_name,
             Text(remove_controls(line.splitlines()[0]) if line else ""),
         )

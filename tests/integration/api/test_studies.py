@@ -77,6 +77,7 @@ def test_an_unknown_study_is_a_problem_that_says_what_to_do(client):
         "status": 404,
         "detail": "There is no such thing in the records. Check the UID or id.",
         "instance": "/api/studies/1.2.3",
+        "request_id": response.headers["x-request-id"],
     }
 
 
