@@ -83,7 +83,9 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
     """
     listening = _bind(settings)
     port: int = listening.getsockname()[1]
-    heartbeat = HeartbeatThread("api", lambda: {"port": port})
+    heartbeat = HeartbeatThread(
+        "api", lambda: {"port": port}, after_beat=lambda: health.record_what_is_seen(settings)
+    )
     config = uvicorn.Config(
         make_app(settings),
         log_config=None,

@@ -61,9 +61,14 @@ def station(
 @app.command()
 def demo(
     films: Annotated[
-        Path | None, typer.Option(help="Your DICOM files, instead of phantoms.")
+        Path | None, typer.Option(help="Your DICOM, PNG and JPEG films, instead of phantoms.")
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End when all is drafted.")] = False,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once", help="End when every study has ended; exit status 1 where one ended wrongly."
+        ),
+    ] = False,
 ) -> None:
     """Show the whole system at work on two dozen drawn phantoms."""
     from nightdraft.cli.demo import run_demo
