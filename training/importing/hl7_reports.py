@@ -127,6 +127,11 @@ def _read_result(
         issued=to_moment(request.part(22)) or to_moment(header.part(7)),
         texts=_texts(result),
         is_withdrawn=status == CANCELLED,
+        other_ids=tuple(
+            other
+            for number in range(2, len(patient.repetitions(3)) + 1)
+            if (other := patient.part(3, 1, number)) and other != patient_id
+        ),
     )
     if found.is_withdrawn or any(
         found.texts.get(name) for name in ("report", "findings", "impression")
