@@ -129,12 +129,12 @@ def _write(
         return
     output = console()
     output.print(
-        f"{summary.reports:,} reports of {summary.patients:,} patients with {summary.images:,} "
-        f"images are in {out}",
+        f"in {out}: reports {summary.reports:,}, patients {summary.patients:,}, "
+        f"images {summary.images:,}",
         markup=False,
     )
     for reason, count in summary.rejected.items():
-        output.print(f"  left out: {count:,} {reason}", markup=False)
+        output.print(f"left out {count:,}: {reason}", markup=False)
     if summary.rejected:
         output.print(f"{out / REJECTED_NAME} names each of them", markup=False)
     output.print(f"Check it: nightdraft corpus check folder {out}", markup=False)

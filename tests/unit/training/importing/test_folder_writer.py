@@ -86,7 +86,8 @@ def test_hl7_files_become_a_folder_with_films(films: Path, key: Path, tmp_path: 
     source, out = tmp_path / "results.hl7", tmp_path / "own"
     source.write_text("".join(messages), newline="")
     output = run("hl7", source, "--out", out, "--images", films)
-    assert output.startswith("3 reports of 1 patients with 6 images are in ")
+    assert output.startswith(f"in {out}: reports 3, patients 1, images 6\n")
+    assert "left out 3: a later version of the report is taken\n" in output
     table = rows(out / "reports.csv")
     reports = {row["report"] for row in table}
     assert reports == {
