@@ -58,20 +58,25 @@ def read_hl7_reports(
     """
     fields = [_parse_field(name) for name in accession_fields]
     for path, name in list_files(source):
+        messages = 0
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                for message in read_messages(file):
+                    messages += 1
+                    yield from _try_message(message, f"{name}, line {message.line}", fields)
         except OSError as error:
             raise CorpusError(f"{path} cannot be read ({error.strerror})") from error
-        messages = 0
-        for message in read_messages(data):
-            messages += 1
-            where = f"{name}, line {message.line}"
-            try:
-                yield from _read_message(message, where, fields)
-            except MessageError as error:
-                yield Rejection(where, "", str(error))
         if not messages:
             yield Rejection(name, "", "it holds no HL7 message")
+
+
+def _try_message(
+    message: Message, where: str, fields: Sequence[tuple[str, int]]
+) -> Iterator[FoundReport | Rejection]:
+    try:
+        yield from _read_message(message, where, fields)
+    except MessageError as error:
+        yield Rejection(where, "", str(error))
 
 
 def _read_message(
