@@ -297,7 +297,7 @@ def train_head(
     validation_share: Annotated[
         float, typer.Option(min=0, max=0.5, help="Share of patients for calibration.")
     ] = 0.1,
-    split: Annotated[str, typer.Option(help="paper, r2gen, official, patients.")] = "",
+    split: Annotated[str, typer.Option(help="given, paper, r2gen, official, patients.")] = "",
     studies: Annotated[int, typer.Option(min=1, help="Most studies to learn from.")] = 5_000,
     held_out: Annotated[int, typer.Option(min=0, help="Most studies to calibrate on.")] = 2_000,
     chexbert: Annotated[

@@ -86,7 +86,7 @@ class TrainOptions(BaseModel):
     target: Literal["", "findings", "report"] = Field(
         "", description="What is written; else as the corpus has it."
     )
-    split: str = Field("", description="paper, r2gen, official, patients.")
+    split: str = Field("", description="given, paper, r2gen, official, patients.")
     validation_share: float = Field(
         0.0, ge=0, le=0.5, description="Share of patients that is held out for validation."
     )

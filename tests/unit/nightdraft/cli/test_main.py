@@ -27,7 +27,7 @@ TELLING = (
     "corpus check",
 )
 VERBS = (
-    *("Answer", "Bring", "Check", "Close", "Compare", "Complete", "Count", "Draft"),
+    *("Answer", "Bring", "Check", "Close", "Compare", "Complete", "Copy", "Count", "Draft"),
     *(
         "Drafts",
         "Draw",
