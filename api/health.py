@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
@@ -14,19 +15,23 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from api.metrics import SystemCollector, queue_lengths
+from api.problems import PROBLEM_RESPONSES
 from api.schemas import Readiness, ReadinessCheck
 from model.errors import BundleError
 from model.manifest import read_manifest
 from records.blobs import Blobs
 from records.database.session import database_time, unit_of_work
 from records.errors import BundleUnusable, NightdraftError, PartError
-from records.operations import heartbeats, overview
+from records.operations import heartbeats, lights, overview
+from records.operations.lights import Seen
 from records.settings import Settings
 
 router = APIRouter(tags=["health"])
 
+_UNKNOWN_PARAMETER: dict[int | str, dict[str, Any]] = {422: PROBLEM_RESPONSES[422]}
 
-@router.get("/healthz")
+
+@router.get("/healthz", responses=_UNKNOWN_PARAMETER)
 async def healthz() -> dict[str, str]:
     """The process lives and answers. /readyz reports on the rest of the system.
 
@@ -35,13 +40,16 @@ async def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "What is missing"}})
+@router.get(
+    "/readyz",
+    responses={503: {"model": Readiness, "description": "What is missing"}, **_UNKNOWN_PARAMETER},
+)
 async def readyz(request: Request) -> Response:
     """Whether studies can be received, drafted and read; 503 with what is missing."""
     return await _in_probe_thread(request, _readiness)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=_UNKNOWN_PARAMETER)
 async def metrics(request: Request) -> Response:
     """Numbers for Prometheus, read from the rows at this moment."""
     return await _in_probe_thread(request, _metrics)
@@ -105,7 +113,7 @@ def _disk(settings: Settings) -> ReadinessCheck:
     return ReadinessCheck(name="disk", ok=is_enough, warning=is_low, sentence=f"{sentence}.")
 
 
-def _parts(_: Settings) -> ReadinessCheck:
+def _parts(settings: Settings) -> ReadinessCheck:
     try:
         with unit_of_work() as session:
             missing = overview.read_parts(session).missing
@@ -116,9 +124,8 @@ def _parts(_: Settings) -> ReadinessCheck:
     if missing:
         sentence = f"Not seen for {heartbeats.SILENT_SECONDS:.0f} s: {', '.join(missing)}."
         return ReadinessCheck(name="parts", ok=False, sentence=sentence)
-    return ReadinessCheck(
-        name="parts", ok=True, sentence=f"Running: {', '.join(overview.EXPECTED_PARTS)}."
-    )
+    running = ", ".join(settings.expected_parts) or "no part is expected"
+    return ReadinessCheck(name="parts", ok=True, sentence=f"Running: {running}.")
 
 
 def _bundle(settings: Settings) -> ReadinessCheck:
@@ -137,6 +144,18 @@ CHECKS: tuple[Callable[[Settings], ReadinessCheck], ...] = (
     _parts,
     _bundle,
 )
+
+
+def record_what_is_seen(settings: Settings) -> None:
+    """Look at Redis, disk and bundle, and record it for their lights."""
+    folder, disk = _blobs(settings), _disk(settings)
+    seen = {"redis": _redis(settings), "disk": disk if folder.ok else folder}
+    seen["bundle"] = _bundle(settings)
+    with unit_of_work() as session:
+        lights.record_observations(
+            session,
+            [Seen(name, check.ok, check.sentence, check.warning) for name, check in seen.items()],
+        )
 
 
 def bundle_name(settings: Settings) -> str:

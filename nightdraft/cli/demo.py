@@ -34,7 +34,7 @@ from nightdraft.station.child import StationProcess
 from nightdraft.store_scu import SendSummary
 from records.database.session import forget_engine, unit_of_work
 from records.errors import NightdraftError, PartError, PortInUse
-from records.operations.overview import MOVING, drafts_per_minute, seconds_left
+from records.operations.overview import MOVING, Pace, read_pace, read_parts
 from records.settings import settings
 from records.states import HoldReason, VisibleState
 from records.workflow import worklist
@@ -278,22 +278,23 @@ def _watch(
 ) -> list[worklist.WorklistRow]:
     """Show the studies until each has ended or waits for a person."""
     started = last_change = time.monotonic()
+    counts: Counter[VisibleState] = Counter()
     last_counts: Counter[VisibleState] = Counter()
     rows: list[worklist.WorklistRow] = []
-    per_minute = 0.0
+    pace = Pace(0.0, None)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while station.alive:
             with suppress(NightdraftError), unit_of_work() as session:
                 rows = worklist.list_by_uids(session, uids)
-                per_minute = drafts_per_minute(session)
+                counts = Counter(row.state for row in rows)
+                pace = read_pace(session, counts, read_parts(session))
             now = time.monotonic()
-            counts = Counter(row.state for row in rows)
             if counts != last_counts:
                 last_change, last_counts = now, counts
                 if not console.is_terminal:
                     console.print(f"{now - started:.0f} s: {_count_text(counts)}", markup=False)
             if console.is_terminal:
-                overview = render_counts(counts, per_minute, seconds_left(counts, per_minute))
+                overview = render_counts(counts, pace)
                 drafts = [row for row in rows if row.state not in MOVING]
                 # The newest ones, as many as the window has lines for.
                 lines = max(1, console.height - 9)

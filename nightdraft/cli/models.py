@@ -12,6 +12,7 @@ import typer
 
 from nightdraft.cli.json_output import AsJson, JsonFile, print_json
 from nightdraft.cli.options import app, complete, setting_option
+from nightdraft.cli.renamed_options import RenamingCommand
 from nightdraft.cli.train import Target, chosen_device
 from nightdraft.extras import require_training
 
@@ -134,7 +135,7 @@ def calibrate(
     print(f"thresholds from {result.reports} signed reports {done} for {manifest.name}")
 
 
-@app.command()
+@app.command(cls=RenamingCommand)
 def ablate(
     out: Annotated[Path, typer.Option(help="Folder for the bundles, the table, the plot.")],
     base: Annotated[
@@ -146,13 +147,13 @@ def ablate(
     studies: Annotated[int, typer.Option(min=0, help="Most studies to train on; 0: all.")] = 6000,
     steps: Annotated[int, typer.Option(min=0, help="Steps of each stage; 0: by --epochs.")] = 0,
     epochs: Annotated[float, typer.Option(min=0.0, help="Epochs of each stage.")] = 5.0,
-    batch: Annotated[int, typer.Option(min=1, help="Studies in a batch.")] = 12,
-    accumulation: Annotated[int, typer.Option(min=1, help="Batches in a step.")] = 1,
-    rate_lora: Annotated[
+    batch_size: Annotated[int, typer.Option(min=1, help="Studies in a batch.")] = 12,
+    gradient_accumulation_steps: Annotated[int, typer.Option(min=1, help="Batches in a step.")] = 1,
+    learning_rate_lora: Annotated[
         float | None, typer.Option(help="Learning rate of LoRA; else 5e-4.")
     ] = None,
-    rate_whole: Annotated[
-        float | None, typer.Option(help="Learning rate of whole weights; else 1e-4.")
+    learning_rate_full: Annotated[
+        float | None, typer.Option(help="Learning rate of what trains in full; else 1e-4.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most studies that are scored.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random draw.")] = 0,
@@ -179,9 +180,9 @@ def ablate(
         studies=studies,
         steps=steps,
         epochs=epochs,
-        batch=batch,
-        accumulation=accumulation,
-        rates=(rate_lora, rate_whole),
+        batch=batch_size,
+        accumulation=gradient_accumulation_steps,
+        rates=(learning_rate_lora, learning_rate_full),
         limit=limit,
         seed=seed,
         as_paper=as_paper,

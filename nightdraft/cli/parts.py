@@ -16,6 +16,7 @@ from nightdraft.cli.options import (
     apply_options,
     console,
     print_line,
+    sentence_log,
     setting_option,
     start_logging,
 )
@@ -52,8 +53,9 @@ def station(
         serve_port=serve_port,
         quiet_seconds=quiet_seconds,
     )
-    current = leave_root(start_logging("station"), print_line, logs)
-    run_station(current, print_line, log_dir=logs)
+    started = start_logging("station")
+    log = sentence_log(started)
+    run_station(leave_root(started, log, logs), log, log_dir=logs)
 
 
 @app.command()
@@ -125,7 +127,7 @@ def work_draft(
     current = _start_part("draft")
     processes = draft_processes(current)
     if len(processes) > 1:
-        run_draft_processes(current, processes, print_line)
+        run_draft_processes(current, processes, sentence_log(current))
     else:
         os.environ.update(processes[0].env)
         _run_worker("draft")
@@ -181,15 +183,11 @@ def _start_part(part: str) -> Settings:
 def _leave_root(current: Settings) -> Settings:
     from nightdraft.station.privileges import leave_root
     from records.database.session import engine, forget_engine
-    from records.telemetry import logger
-
-    def log(line: str) -> None:
-        sentence = line.removeprefix("warning: ")
-        (logger().info if sentence == line else logger().warning)(sentence)
+    from records.telemetry import log_sentence
 
     engine().dispose()
     forget_engine()
-    return leave_root(current, log)
+    return leave_root(current, log_sentence)
 
 
 def _check_records() -> None:
@@ -205,5 +203,5 @@ def migrate() -> None:
     from records.database.session import engine
 
     check_database(settings())
-    migrations.upgrade(engine())
+    migrations.upgrade(engine(), on_wait=print_line)
     print(check_migrations())

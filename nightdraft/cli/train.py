@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace as changed
 from enum import StrEnum
@@ -9,11 +10,12 @@ from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import psutil
 import typer
 
 from model.support.predicted import PREDICTED
+from nightdraft.cli.json_output import print_json
 from nightdraft.cli.options import apply_options, setting_option
+from nightdraft.cli.renamed_options import RenamingCommand
 from nightdraft.cli.train_options import (
     PRECEDENCE,
     TrainOptions,
@@ -48,14 +50,14 @@ def _log(line: str) -> None:
     print(line, flush=True)
 
 
-@train.command("phantoms")
+@train.command("phantoms", cls=RenamingCommand)
 def train_phantoms(
     out: Annotated[Path, typer.Option(help="The bundle's folder.")],
     studies: Annotated[int, typer.Option(min=1, help="Phantoms drawn to learn from.")] = 24_000,
-    eye_steps: Annotated[
+    vision_steps: Annotated[
         int, typer.Option(min=1, help="Steps that train the vision encoder.")
     ] = 3_400,
-    words_steps: Annotated[
+    text_steps: Annotated[
         int, typer.Option(min=1, help="Steps that train Q-Former and T5.")
     ] = 3_200,
     seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0,
@@ -75,7 +77,7 @@ def train_phantoms(
 
     manifest = recipe(
         out,
-        RecipeConfig(studies, eye_steps, words_steps),
+        RecipeConfig(studies, vision_steps, text_steps),
         seed=seed,
         resume=resume,
         fresh=fresh,
@@ -107,23 +109,31 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
             bool, typer.Option("--replace", help="Replace a bundle that is there.")
         ] = False,
         dry_run: Annotated[
-            bool, typer.Option("--dry-run", help="Say what trains and how much memory it needs.")
+            bool,
+            typer.Option(
+                "--dry-run", help="Say what it takes: examples, steps, hours, memory, disk."
+            ),
+        ] = False,
+        json: Annotated[
+            bool, typer.Option("--json", help="With --dry-run: write JSON, for programs.")
         ] = False,
         device: Annotated[str | None, setting_option("device")] = None,
         **_: Any,  # the fields of TrainOptions, read from the context
     ) -> None:
         require_training("`nightdraft train`")
+        if json and not dry_run:
+            raise SettingsError("--json is for --dry-run: leave it out, or give both")
         options = resolve_options(context, config, set or ())
         device = chosen_device(device)
-        if options.no_head and PREDICTED in options.prompt:
+        if options.no_finding_head and PREDICTED in options.prompt:
             raise SettingsError(
                 f"a bundle that is prompted with {PREDICTED!r} needs its own finding head when it "
-                "serves: leave --no-head out"
+                "serves: leave --no-finding-head out"
             )
         pipeline = _make_pipeline(options, device)
         chosen = _with_options(stages(), options)
         if dry_run:
-            _dry_run(pipeline, chosen)
+            _dry_run(pipeline, chosen, as_json=json)
             return
         pipeline.begin(options.out, resume=resume, fresh=fresh, overwrite=replace)
         if resume:
@@ -138,15 +148,15 @@ def _add(name: str, about: str, stages: Callable[[], tuple[Stage, ...]]) -> None
     parameters = [own[0], *option_parameters(), *own[1:]]
     command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     command.__doc__ = about
-    train.command(name)(command)
+    train.command(name, cls=RenamingCommand)(command)
 
 
 def _with_options(stages: tuple[Stage, ...], options: TrainOptions) -> list[Stage]:
     from training.finetuning.stages import Lora
 
-    lora = Lora(options.rank, options.alpha, options.lora_dropout)
+    lora = Lora(options.lora_rank, options.lora_alpha, options.lora_dropout)
     return [
-        changed(stage.with_rates(options.rate_lora, options.rate_whole), lora=lora)
+        changed(stage.with_rates(options.learning_rate_lora, options.learning_rate_full), lora=lora)
         for stage in stages
     ]
 
@@ -163,10 +173,10 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
     )
     transform = SampleTransform(
         options.prompt,
-        options.drop_priors,
-        options.drop_lines,
+        options.prior_dropout,
+        options.prior_line_dropout,
         keep_comparisons=options.keep_comparisons,
-        untouched=options.untouched,
+        untouched=options.unaugmented_share,
         noise=options.noise,
         blur=options.blur,
     )
@@ -177,16 +187,18 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
         options.out.with_name(options.out.name + ".training"),
         TrainingConfig(
             steps=0,
-            batch=options.batch,
-            accumulation=options.accumulation,
+            batch=options.batch_size,
+            accumulation=options.gradient_accumulation_steps,
             precision=_precision(options.precision, device),
             seed=options.seed,
-            most_target=options.most_target,
-            checkpointed=options.checkpointing,
+            most_target=options.max_target_tokens,
+            checkpointed=options.gradient_checkpointing,
             save_every=options.save_every,
             validate_every=options.validate_every,
+            best_checkpoint=options.best_checkpoint or options.early_stopping_patience > 0,
+            early_stopping_patience=options.early_stopping_patience,
         ),
-        transform.without_augmentation() if options.still else transform,
+        transform.without_augmentation() if options.no_augmentation else transform,
         TrainingLength(options.epochs, options.steps),
         options.limit,
         options.predicted_by,
@@ -213,7 +225,7 @@ def _train(
     in_effect = options.model_copy(
         update={
             "precision": pipeline.config.precision,
-            "untouched": shown.untouched,
+            "unaugmented_share": shown.untouched,
             "noise": shown.noise,
             "blur": shown.blur,
         }
@@ -231,7 +243,7 @@ def _train(
         options.version,
         pipeline.templates(stages),
         options.licence,
-        max_new_tokens=options.most_target,
+        max_new_tokens=options.max_target_tokens,
     )
     score = (
         scores_for(pipeline.corpus, options.score, options.seed, pipeline.device)
@@ -243,7 +255,7 @@ def _train(
         adapters,
         about,
         score=score,
-        head=None if options.no_head else HeadConfig(seed=options.seed),
+        head=None if options.no_finding_head else HeadConfig(seed=options.seed),
         overwrite=overwrite,
     )
     pipeline.data.remove_prepared()
@@ -274,7 +286,7 @@ _add(
 )
 
 
-@train.command("head")
+@train.command("head", cls=RenamingCommand)
 def train_head(
     base: Annotated[str, typer.Argument(metavar="BUNDLE", help="A folder, or demo.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle with the head.")],
@@ -282,7 +294,7 @@ def train_head(
         str, typer.Option("--corpus", help="NAME or NAME:PATH; nightdraft corpus check.")
     ],
     version: Annotated[str, typer.Option(help="Version of the bundle with the head.")],
-    validate: Annotated[
+    validation_share: Annotated[
         float, typer.Option(min=0, max=0.5, help="Share of patients for calibration.")
     ] = 0.1,
     split: Annotated[str, typer.Option(help="paper, r2gen, official, patients.")] = "",
@@ -311,7 +323,7 @@ def train_head(
 
     labeller = load_labeller(chexbert)
     name = corpus.partition(":")[0]
-    share = 0.0 if name in ENDLESS_CORPORA else validate
+    share = 0.0 if name in ENDLESS_CORPORA else validation_share
     opened = open_corpus(corpus, CorpusOptions(split=split, seed=seed, validate=share))
 
     def read(part: str, most: int) -> list[Example]:
@@ -483,28 +495,19 @@ def _precision(precision: Precision | Literal["auto"], device: str | None) -> Pr
     return precision
 
 
-def _dry_run(pipeline: Pipeline, stages: list[Stage]) -> None:
-    """Print what each stage trains, how much memory it needs, and what makes it fit the device."""
-    import torch
+def _dry_run(pipeline: Pipeline, stages: list[Stage], *, as_json: bool) -> None:
+    """Show what the training takes: examples, steps, hours, memory and disk."""
+    from training.estimates.dry_run import estimate, render
 
-    from model.bundling.store import choose_device
-    from training.memory.gpu_fit import render_plan, suggest_settings
-    from training.memory.plan import MemorySettings
+    result = estimate(pipeline, stages, _print_line)
+    if not pipeline.is_main:
+        return
+    if as_json:
+        print_json(result)
+    else:
+        print(render(result))
 
-    config, device = pipeline.config, choose_device(pipeline.device)
-    on_gpu = device.type == "cuda"
-    capacity = torch.cuda.mem_get_info(device)[1] if on_gpu else psutil.virtual_memory().total
-    settings = MemorySettings(
-        batch=config.batch,
-        accumulation=config.accumulation,
-        precision=config.precision,
-        checkpointed=config.checkpointed,
-        target_tokens=config.most_target,
-    )
-    network_config = pipeline.network_config
-    for stage in stages:
-        suggestion = suggest_settings(
-            stage, network_config, capacity, settings, rules="cuda" if on_gpu else "cpu"
-        )
-        _log(render_plan(suggestion.chosen or suggestion.tried[0], capacity))
-        _log(suggestion.summary)
+
+def _print_line(line: str) -> None:
+    """Print a line of progress to standard error: standard output has the result."""
+    print(line, file=sys.stderr, flush=True)

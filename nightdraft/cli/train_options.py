@@ -21,13 +21,14 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from nightdraft.cli.renamed_options import RENAMED, warn_of_old_name
 from records.errors import SettingsError
 
 PRECEDENCE = (
     "An option wins over --set, --set over a variable NIGHTDRAFT_TRAIN_*, a variable over the "
     "file, the file over the default."
 )
-CALL_OPTIONS = ("config", "set", "resume", "fresh", "replace", "dry-run", "device")
+CALL_OPTIONS = ("config", "set", "resume", "fresh", "replace", "dry-run", "json", "device")
 """Options of one call: they say how it proceeds or where it runs, not what is trained."""
 
 
@@ -50,16 +51,18 @@ class TrainOptions(BaseModel):
     licence: str | None = Field(None, description="Licence of the bundle; else the base's.")
     epochs: float = Field(5.0, ge=0, description="Times round the corpus.")
     steps: int = Field(0, ge=0, description="Steps of each stage; 0: as many as the epochs.")
-    batch: int = Field(3, ge=1, description="Studies that a process reads at once.")
-    accumulation: int = Field(4, ge=1, description="Batches in a step.")
+    batch_size: int = Field(3, ge=1, description="Studies that a process reads at once.")
+    gradient_accumulation_steps: int = Field(4, ge=1, description="Batches in a step.")
     precision: Literal["auto", "float16", "bfloat16", "float32"] = Field(
         "auto", description="Of frozen weights; auto: float16 on a GPU, float32 on a CPU."
     )
-    checkpointing: bool = Field(False, description="Less memory, a third more time.")
-    rate_lora: float | None = Field(None, description="Learning rate of LoRA; else 5e-4.")
-    rate_whole: float | None = Field(None, description="Learning rate of whole weights; else 1e-4.")
-    rank: int = Field(16, ge=1, description="Rank of LoRA.")
-    alpha: float = Field(32.0, description="Alpha of LoRA.")
+    gradient_checkpointing: bool = Field(False, description="Less memory, a third more time.")
+    learning_rate_lora: float | None = Field(None, description="Learning rate of LoRA; else 5e-4.")
+    learning_rate_full: float | None = Field(
+        None, description="Learning rate of what trains in full; else 1e-4."
+    )
+    lora_rank: int = Field(16, ge=1, description="Rank of LoRA.")
+    lora_alpha: float = Field(32.0, description="Alpha of LoRA.")
     lora_dropout: float = Field(0.05, ge=0, le=0.9, description="Dropout of LoRA.")
     prompt: tuple[str, ...] = Field(
         ("context",),
@@ -69,11 +72,15 @@ class TrainOptions(BaseModel):
     predicted_by: str = Field(
         "", description="Bundle that fills the prompt predicted; best one that knows no study here."
     )
-    drop_priors: float = Field(0.25, ge=0, le=1, description="Share of samples without priors.")
-    drop_lines: float = Field(0.1, ge=0, le=1, description="How often each prior is left out.")
+    prior_dropout: float = Field(0.25, ge=0, le=1, description="Share of samples without priors.")
+    prior_line_dropout: float = Field(
+        0.1, ge=0, le=1, description="How often each prior is left out."
+    )
     keep_comparisons: bool = Field(False, description="Keep comparisons, as in the paper.")
-    still: bool = Field(False, description="All films as they are, as in the paper.")
-    untouched: float = Field(1 / 3, ge=0, le=1, description="Share of films left as they are.")
+    no_augmentation: bool = Field(False, description="All films as they are, as in the paper.")
+    unaugmented_share: float = Field(
+        1 / 3, ge=0, le=1, description="Share of films left as they are."
+    )
     noise: float = Field(0.06, ge=0, le=0.5, description="Most noise, as a part of the range.")
     blur: float = Field(0.8, ge=0, le=5, description="Most blur, in pixels.")
     target: Literal["", "findings", "report"] = Field(
@@ -81,17 +88,25 @@ class TrainOptions(BaseModel):
     )
     split: str = Field("", description="paper, r2gen, official, patients.")
     validation_share: float = Field(
-        0.0, alias="validate", ge=0, le=0.5, description="Share of patients for validation."
+        0.0, ge=0, le=0.5, description="Share of patients that is held out for validation."
     )
     chexbert: Path | None = Field(
         None, description="Folder of CheXbert's weights, for the labels of oracle_mimic."
     )
     limit: int = Field(0, ge=0, description="Most examples; 0: all.")
-    most_target: int = Field(150, ge=8, description="Longest target, in tokens.")
+    max_target_tokens: int = Field(150, ge=8, description="Longest target, in tokens.")
     save_every: int = Field(200, ge=0, description="Steps between checkpoints.")
-    validate_every: int = Field(0, ge=0, description="Steps between validations; 0: at the end.")
+    validate_every: int = Field(
+        0, ge=0, description="Steps between validations; 0: at the end, for the best ten times."
+    )
+    best_checkpoint: bool = Field(
+        False, description="Take the step with the lowest validation loss, not the last one."
+    )
+    early_stopping_patience: int = Field(
+        0, ge=0, description="End after N validations without a lower loss; 0: never."
+    )
     seed: int = Field(0, ge=0, description="Seed of every random draw.")
-    no_head: bool = Field(False, description="Fit no finding head.")
+    no_finding_head: bool = Field(False, description="Fit no finding head.")
     score: int = Field(200, ge=0, description="Studies of the test split to score it on.")
 
 
@@ -206,9 +221,7 @@ def _file_source(config: Path | None) -> Iterator[_Source]:
         raise SettingsError(f"--config: {config} cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"--config: {config} is not TOML: {error}") from error
-    for key in values:
-        _check_name(key, str(config))
-    yield _Source(values, lambda key: f"{config}: {key}", "toml")
+    yield _Source(_named(values, str(config)), lambda key: f"{config}: {key}", "toml")
 
 
 def _assigned(assignments: Sequence[str]) -> dict[str, str]:
@@ -217,9 +230,29 @@ def _assigned(assignments: Sequence[str]) -> dict[str, str]:
         key, equals, value = assignment.partition("=")
         if not equals:
             raise SettingsError(f"--set {assignment}: give NAME=VALUE, as in --set batch=2")
-        _check_name(key.strip(), "--set")
         values[key.strip()] = value.strip()
-    return values
+    return _named(values, "--set")
+
+
+def _named(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """The values of a source by the names of today.
+
+    Raises:
+        SettingsError: A name is unknown, or a value is given under its name and the old one.
+    """
+    named: dict[str, Any] = {}
+    for given, value in values.items():
+        key = given if given in _FIELDS else RENAMED.get(given, given)
+        if key != given and key in _FIELDS:
+            if key in values:
+                raise SettingsError(
+                    f"{where}: {given} is an old name of {key}, and both are given: leave {given} "
+                    "out"
+                )
+            warn_of_old_name(f"{where}: {given}", key)
+        _check_name(key, where)
+        named[key] = value
+    return named
 
 
 def _check_name(key: str, where: str) -> None:
@@ -229,8 +262,8 @@ def _check_name(key: str, where: str) -> None:
         raise SettingsError(
             f"{where}: {key} is an option of one call, not a setting: give it as --{key}"
         )
-    close = get_close_matches(key, _FIELDS, n=1)
-    suggestion = f"did you mean {close[0]}? " if close else ""
+    close = get_close_matches(key, [*_FIELDS, *RENAMED], n=1)
+    suggestion = f"did you mean {RENAMED.get(close[0], close[0])}? " if close else ""
     raise SettingsError(
         f"{where}: there is no setting {key!r}; {suggestion}The settings are {', '.join(_FIELDS)}"
     )

@@ -7,7 +7,7 @@ not on the machine, the number of processes, or the step at which a run was resu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import count
@@ -175,20 +175,19 @@ class BatchLoader:
                 for future in pending:
                     future.cancel()
 
-    def validation_batches(self, examples: Sequence[Example], limit: int) -> list[Batch]:
+    def validation_batches(self, examples: Sequence[Example], limit: int) -> Iterator[Batch]:
         """The first `limit` examples as batches: no prior dropped, images as they are."""
-        plain = self._transform.as_served()
-        samples = []
-        for index in range(min(limit, len(examples))):
-            rng = np.random.default_rng([self._seed, 2, index])
-            preprocessing, fits = self._model.preprocessing, self._model.fits
-            samples.append(
-                make_sample(examples[index], preprocessing, plain, fits, rng, priors=self._priors)
-            )
-        return [
-            self._collate(samples[start : start + self._batch_size])
-            for start in range(0, len(samples), self._batch_size)
-        ]
+        count = min(limit, len(examples))
+        for start in range(0, count, self._batch_size):
+            indices = range(start, min(start + self._batch_size, count))
+            yield self._collate([self._validation_sample(examples[n], n) for n in indices])
+
+    def _validation_sample(self, example: Example, index: int) -> Sample:
+        rng = np.random.default_rng([self._seed, 2, index])
+        model, plain = self._model, self._transform.as_served()
+        return make_sample(
+            example, model.preprocessing, plain, model.fits, rng, priors=self._priors
+        )
 
     def batch(self, number: int) -> Batch:
         """The micro-batch of that number."""

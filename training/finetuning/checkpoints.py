@@ -4,6 +4,7 @@ A checkpoint is a folder that gets its name only after all of it is on the disk,
 half of one. An older checkpoint is removed after a newer one is whole. Nothing is unpickled.
 
 <run>/checkpoint-000200/weights.safetensors   the parameters that train
+<run>/checkpoint-000200/best.safetensors      the same of the best step so far, if one is chosen
 <run>/checkpoint-000200/state.pt              optimizer, loss scaler, counts, identity of the run
 """
 
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -23,17 +23,32 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from model.bundling.store import fsync, fsync_tree
 from records.errors import DiskFull, TrainingStopped
 
 IDENTITY_FILE = "identity.json"
 """The identity of a finished stage, beside its adapter."""
 _NAME = re.compile(r"checkpoint-(\d{6,})")
+BEST_FILE = "best.safetensors"
 KEPT_CHECKPOINTS = 2
 """Checkpoints that stay: the newest and the one before it."""
 
 
-def save(run: Path, step: int, weights: Mapping[str, torch.Tensor], state: dict[str, Any]) -> Path:
+def save(
+    run: Path,
+    step: int,
+    weights: Mapping[str, torch.Tensor],
+    state: dict[str, Any],
+    best: Mapping[str, torch.Tensor] | None = None,
+) -> Path:
     """Write the checkpoint of a step, then remove those that are too old.
+
+    Args:
+        run: The run's folder.
+        step: Steps that were done.
+        weights: What trains, by name.
+        state: All else that the run goes on from.
+        best: The weights of the best step so far, on the CPU; None or none where none is chosen.
 
     Raises:
         DiskFull: There is no room. Earlier checkpoints are still there.
@@ -45,6 +60,8 @@ def save(run: Path, step: int, weights: Mapping[str, torch.Tensor], state: dict[
         fresh.mkdir(parents=True)
         on_cpu = {name: w.detach().to("cpu").contiguous() for name, w in weights.items()}
         save_file(on_cpu, fresh / "weights.safetensors")
+        if best:
+            save_file(dict(best), fresh / BEST_FILE)
         torch.save(state, fresh / "state.pt")
         publish_folder(fresh, final)
     for old in list_checkpoints(run)[:-KEPT_CHECKPOINTS]:
@@ -75,14 +92,7 @@ def publish_folder(fresh: Path, final: Path) -> None:
     fsync_tree(fresh)
     shutil.rmtree(final, ignore_errors=True)
     fresh.rename(final)
-    _fsync(final.parent)
-
-
-def fsync_tree(folder: Path) -> None:
-    """Flush a folder and everything in it to the disk."""
-    for path in folder.rglob("*"):
-        _fsync(path)
-    _fsync(folder)
+    fsync(final.parent)
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -106,9 +116,20 @@ def load(checkpoint: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         state = torch.load(checkpoint / "state.pt", map_location="cpu", weights_only=True)
         return load_file(checkpoint / "weights.safetensors"), state
     except Exception as error:  # the libraries raise many types on a damaged file
-        raise TrainingStopped(
-            f"{checkpoint} cannot be read: remove that folder, the run goes on from the one before"
-        ) from error
+        raise _unreadable(checkpoint) from error
+
+
+def load_best(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The weights of the best step that a checkpoint has, on the CPU; none before a validation.
+
+    Raises:
+        TrainingStopped: They cannot be read.
+    """
+    path = checkpoint / BEST_FILE
+    try:
+        return load_file(path) if path.exists() else {}
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(checkpoint) from error
 
 
 def saved_identity(work_folder: Path) -> dict[str, Any] | None:
@@ -129,6 +150,12 @@ def remove_all(run: Path) -> None:
         shutil.rmtree(path)
 
 
+def _unreadable(checkpoint: Path) -> TrainingStopped:
+    return TrainingStopped(
+        f"{checkpoint} cannot be read: remove that folder, the run goes on from the one before"
+    )
+
+
 def _is_full_disk(error: BaseException | None) -> bool:
     """Whether a full disk caused the error; C++ libraries say so only in the message."""
     while error is not None:
@@ -138,11 +165,3 @@ def _is_full_disk(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -32,6 +32,10 @@ class TrainingConfig:
         validate_every: Steps between validations; 0 validates at the end alone.
         end_cut_targets: Whether a target that was cut ends with the end token, as
             in runs that were begun before this field was there.
+        best_checkpoint: Whether the weights of the step with the lowest validation loss are taken,
+            and not those of the last step.
+        early_stopping_patience: Validations without a lower loss after which the run ends; 0 never
+            ends it early.
     """
 
     steps: int
@@ -46,6 +50,8 @@ class TrainingConfig:
     save_every: int = 200
     validate_every: int = 0
     end_cut_targets: bool = False
+    best_checkpoint: bool = False
+    early_stopping_patience: int = 0
 
     def rate_factor(self, step: int) -> float:
         """What every learning rate is multiplied with on a step; step 0 is the first.
@@ -66,6 +72,10 @@ EARLIER_VALUES: Mapping[str, Mapping[str, Any]] = {
 }
 """What runs did that were begun before these fields were there, so their identities lack them. An
 identity leaves out a field with this value, so that such a run resumes."""
+
+UNSET_VALUES: Mapping[str, Any] = {"best_checkpoint": False, "early_stopping_patience": 0}
+"""Settings that are stored only with other values than these, so that what a run stores is what it
+was in versions without them."""
 
 
 def as_begun(
@@ -88,6 +98,15 @@ def as_begun(
     return replace(config, **earlier["settings"]), replace(transform, **earlier["showing"])
 
 
+def stored_settings(config: TrainingConfig) -> dict[str, Any]:
+    """The settings as a run and a manifest store them."""
+    return {
+        name: value
+        for name, value in asdict(config).items()
+        if name not in UNSET_VALUES or value != UNSET_VALUES[name]
+    }
+
+
 def identity_of(
     stage: Stage,
     config: TrainingConfig,
@@ -99,14 +118,16 @@ def identity_of(
 
     Args:
         stage: What trains.
-        config: The settings; those that change no number are left out.
+        config: The settings; those that change no number are left out. When validations are
+            matters only where one of them chooses the weights.
         transform: How examples become samples.
         processes: Number of processes.
         extra: What else must be equal: the base, the corpus.
     """
-    settings = asdict(config) | {"processes": processes}
+    settings = stored_settings(config) | {"processes": processes}
     for name in ("save_every", "validate_every", "checkpointed"):
-        settings.pop(name)
+        if name != "validate_every" or not config.best_checkpoint:
+            settings.pop(name)
     showing = asdict(transform)
     if not stage.priors:
         # Such a stage never uses them: with other prompts it need not be trained again.

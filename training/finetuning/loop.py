@@ -12,11 +12,10 @@ scaled gradients overflowed is not one of them: the scale is halved, and the nex
 from __future__ import annotations
 
 import math
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,13 @@ from records.errors import DiskFull, NotAllowed, TrainingStopped
 from training.corpus.example import Example
 from training.finetuning import checkpoints
 from training.finetuning.batches import BatchLoader, SampleTransform
+from training.finetuning.best_checkpoint import BestCheckpoint
 from training.finetuning.config import TrainingConfig, differences, identity_of
 from training.finetuning.metric_logging import MetricLogger, StepMetrics, read_log
 from training.finetuning.objectives import Batch, Objective
 from training.finetuning.processes import make_accelerator
 from training.finetuning.stages import Stage
+from training.finetuning.stop_signals import stop_signals
 from training.finetuning.trainable import (
     TrainableNetwork,
     apply_stage,
@@ -78,14 +79,17 @@ class Outcome:
     Args:
         counts: The steps.
         loss: Mean over the last steps.
-        validation: Mean loss of the validation examples; None without any.
+        validation: Mean loss of the validation examples, after the step whose weights are taken;
+            None without any.
         parameters: Parameters that trained, by group.
+        best_step: The step whose weights are taken; None where that is the last one.
     """
 
     counts: StepCounts
     loss: float
     validation: float | None
     parameters: dict[str, int] = field(default_factory=dict)
+    best_step: int | None = None
 
 
 class Run:
@@ -148,9 +152,10 @@ class Run:
             rank=self.accelerator.process_index,
             world_size=processes,
         )
-        self._validation = self.loader.validation_batches(
-            validation, limit=VALIDATION_BATCHES * config.batch
-        )
+        self._validation = validation
+        self.best: BestCheckpoint | None = None
+        if config.best_checkpoint:
+            self.best = BestCheckpoint(config.early_stopping_patience)
         auxiliary = self.objective.auxiliary_parameters()
         self._weights = {  # the keys are stored in checkpoints
             **self.trainable.named_parameters(),
@@ -172,6 +177,8 @@ class Run:
     def train(self, *, resume: bool = False) -> Outcome:
         """Train the stage to its end; the network then has what was learnt.
 
+        Where the best step is chosen, the network has the weights of that step.
+
         Raises:
             NotAllowed: The folder has an unfinished run, and it may not be resumed, or it has
                 another stage, other settings or another corpus.
@@ -183,15 +190,15 @@ class Run:
         config, counts = self.config, self.counts
         self.objective.train()
         # If the stage was finished before, its losses are in its log.
-        logged = (row for row in read_log(self.folder) if row["step"] <= counts.step)
+        logged = [row for row in read_log(self.folder) if row["step"] <= counts.step]
         recent = [float(row["loss"]) for row in logged][-LOSS_WINDOW:]
-        validation: float | None = None
+        validation: float | None = logged[-1]["validation"] if logged else None
         with (
             self.metrics.open(counts.step, config.steps),
-            _stop_signals() as stop,
+            stop_signals() as stop,
             closing(self.loader.batches(counts.step * config.accumulation)) as batches,
         ):
-            while counts.step < config.steps:
+            while counts.step < config.steps and not self._stops_early:
                 started = time.monotonic()
                 loss, norm, stopping = self._step(batches, stop)
                 counts.step += 1
@@ -199,9 +206,12 @@ class Run:
                 recent = [*recent, loss][-LOSS_WINDOW:]
                 last = counts.step == config.steps
                 if self._validation and (last or _is_due(counts.step, config.validate_every)):
-                    validation = self._validate()
+                    validation = self.validate()
+                    if self.best is not None:
+                        self.best.update(counts.step, validation, self._weights)
+                    last = last or self._stops_early
                 seconds = time.monotonic() - started
-                self.metrics.step(self._step_metrics(loss, norm, seconds), validation)
+                self.metrics.step(self._step_metrics(loss, norm, seconds), validation, self.best)
                 self.on_step(counts.step)
                 if counts.in_a_row >= MAX_SKIPPED_IN_A_ROW:
                     raise TrainingStopped(self._not_finite())
@@ -216,7 +226,31 @@ class Run:
         finite = [value for value in recent if math.isfinite(value)]
         mean = sum(finite) / len(finite) if finite else math.nan
         self.objective.eval()
-        return Outcome(counts, mean, validation, self.trainable.parameter_counts())
+        parameters = self.trainable.parameter_counts()
+        if self.best is None:
+            return Outcome(counts, mean, validation, parameters)
+        self.best.apply(self._weights)
+        lowest = self.best.loss if self.best.step else validation
+        return Outcome(counts, mean, lowest, parameters, self.best.step or None)
+
+    @property
+    def _stops_early(self) -> bool:
+        return self.best is not None and self.best.stops
+
+    def timed_steps(self, most: int) -> Iterator[float]:
+        """Take up to so many steps and yield the seconds of each; nothing is logged or kept.
+
+        The network has changed afterwards: it is of no further use.
+        """
+        self.objective.train()
+        never = threading.Event()
+        with closing(self.loader.batches(0)) as batches:
+            for _ in range(most):
+                started = time.monotonic()
+                self._step(batches, never)
+                if self.accelerator.device.type == "cuda":
+                    torch.cuda.synchronize(self.accelerator.device)
+                yield time.monotonic() - started
 
     # ---- One step ----
 
@@ -272,13 +306,20 @@ class Run:
         torch.manual_seed((self.config.seed * 1_000_003 + number) * 1_009 + rank)
 
     @torch.no_grad()
-    def _validate(self) -> float:
+    def validate(self) -> float:
+        """The mean loss of the validation examples; of all of them where it chooses a step."""
+        limit = VALIDATION_BATCHES * self.config.batch
+        if self.best is not None:
+            limit = len(self._validation)
         self.objective.eval()
         losses = [
-            self.objective(batch.to(self.accelerator.device)).float() for batch in self._validation
+            self.objective(batch.to(self.accelerator.device)).float()
+            for batch in self.loader.validation_batches(self._validation, limit)
         ]
         self.objective.train()
-        return float(torch.stack(losses).mean())
+        # All processes have to choose the same step.
+        mean = self.accelerator.reduce(torch.stack(losses).mean(), "mean")
+        return float(mean)
 
     def _step_metrics(self, loss: float, norm: float, seconds: float) -> StepMetrics:
         config, scaler = self.config, self.accelerator.scaler
@@ -300,9 +341,9 @@ class Run:
         )
 
     def _not_finite(self) -> str:
-        advice = "lower the rates (--rate-lora, --rate-whole)"
+        advice = "lower the rates (--learning-rate-lora, --learning-rate-full)"
         if self.config.precision == "float16":
-            advice += ", or take --precision bfloat16 where the card has it"
+            advice += ", or take --precision bfloat16 where the GPU has it"
         return (
             f"the loss or the gradients of {MAX_SKIPPED_IN_A_ROW} steps in a row, up to step "
             f"{self.counts.step}, were not finite: {advice}; the last checkpoint is kept in "
@@ -332,6 +373,8 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.best is not None:
+            self.best.restore(state["best"], checkpoints.load_best(saved[-1]))
         self.counts = StepCounts(**state["counts"])
 
     def _save(self, *, required: bool) -> None:
@@ -343,8 +386,11 @@ class Run:
                 "scaler": {} if scaler is None else scaler.state_dict(),
                 "counts": asdict(self.counts),
             }
+            weights = None
+            if self.best is not None:
+                state["best"], weights = self.best.state(), self.best.weights
             try:
-                checkpoints.save(self.folder, self.counts.step, self._weights, state)
+                checkpoints.save(self.folder, self.counts.step, self._weights, state, weights)
             except DiskFull as full:
                 if required:
                     raise
@@ -354,32 +400,3 @@ class Run:
 
 def _is_due(step: int, interval: int) -> bool:
     return interval > 0 and step % interval == 0
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C ends the process at once.
-
-    A signal that is ignored stays ignored: that is how a shell starts background jobs.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def handle(number: int, _: Any) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    handled = [
-        number
-        for number in (signal.SIGTERM, signal.SIGINT)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    ]
-    before = {number: signal.signal(number, handle) for number in handled}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

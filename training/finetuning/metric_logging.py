@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from training.finetuning.best_checkpoint import BestCheckpoint
+
 LINE_SECONDS = 30.0
 """Seconds between two lines where no terminal shows the progress bar."""
 WAITING_SHARE_SHOWN = 0.1
@@ -86,10 +88,18 @@ class MetricLogger:
             yield
         self._writer = None
 
-    def step(self, metrics: StepMetrics, validation: float | None) -> None:
-        """Log one step. validation: the newest loss of the validation examples."""
+    def step(
+        self, metrics: StepMetrics, validation: float | None, best: BestCheckpoint | None = None
+    ) -> None:
+        """Log one step.
+
+        Args:
+            metrics: The numbers of the step.
+            validation: The newest loss of the validation examples.
+            best: The best step so far, where one is chosen.
+        """
         if self._writer is not None:
-            self._writer.step(metrics, validation)
+            self._writer.step(metrics, validation, best)
 
     def message(self, line: str) -> None:
         """Give a person a line."""
@@ -135,11 +145,14 @@ class _LogWriter:
             with suppress(OSError):
                 self._tensorboard.close()
 
-    def step(self, metrics: StepMetrics, validation: float | None) -> None:
+    def step(
+        self, metrics: StepMetrics, validation: float | None, best: BestCheckpoint | None
+    ) -> None:
+        row = {**asdict(metrics), "validation": validation}
+        if best is not None:
+            row["best_step"] = best.step or None
         try:
-            append_line(
-                self._log_path, json.dumps({**asdict(metrics), "validation": validation}) + "\n"
-            )
+            append_line(self._log_path, json.dumps(row) + "\n")
             self._disk_full = False
         except OSError as error:
             self._report_full_disk(error)

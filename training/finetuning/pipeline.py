@@ -12,7 +12,6 @@ stage, and pipelines that share their first stages (the ablations) share the fol
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,12 +24,17 @@ from transformers import InstructBlipConfig
 
 from model.bundling.adapters import merge_adapter
 from model.bundling.build import BundleDescription, check_target, make_bundle
-from model.bundling.store import load_bundle, read_network_config, replace_folder
+from model.bundling.store import (
+    fsync_tree,
+    load_bundle,
+    read_network_config,
+    replace_folder,
+)
 from model.labels import RuleLabeller
 from model.manifest import Manifest, read_manifest, resolve, write_manifest
 from model.network.clinicalblip import ClinicalBLIP
 from model.prompting.prompt import TEMPLATES, PriorSource
-from records.errors import CorpusError, NotAllowed
+from records.errors import CorpusError, NotAllowed, SettingsError
 from training.corpus.example import Corpus, CorpusOptions
 from training.finetuning import checkpoints
 from training.finetuning.batches import NO_PRIORS, SampleTransform
@@ -41,14 +45,24 @@ from training.finetuning.config import (
     as_begun,
     differences,
     identity_of,
+    stored_settings,
 )
 from training.finetuning.finding_head import HeadConfig, add_finding_head
 from training.finetuning.loop import Run
-from training.finetuning.metric_logging import plot_losses, read_log
+from training.finetuning.metric_logging import plot_losses
 from training.finetuning.model_card import CARD_FILE, render_card
 from training.finetuning.processes import process_state
+from training.finetuning.stage_records import (
+    finished_identity,
+    full_name,
+    stage_record,
+    summarize,
+)
 from training.finetuning.stages import Stage
 from training.finetuning.training_data import TrainingData
+
+DEFAULT_VALIDATIONS = 10
+"""Validations of a stage whose best step is taken, where the settings do not say when they are."""
 
 
 @dataclass(frozen=True)
@@ -133,11 +147,15 @@ class Pipeline:
 
     def config_for(self, examples: int) -> TrainingConfig:
         """The settings of a stage on that number of examples."""
-        if self.length.steps:
-            return replace(self.config, steps=self.length.steps)
-        processes = process_state(self.device).num_processes
-        per_step = self.config.batch * self.config.accumulation * processes
-        return replace(self.config, steps=max(1, round(self.length.epochs * examples / per_step)))
+        steps = self.length.steps
+        if not steps:
+            processes = process_state(self.device).num_processes
+            per_step = self.config.batch * self.config.accumulation * processes
+            steps = max(1, round(self.length.epochs * examples / per_step))
+        validate_every = self.config.validate_every
+        if self.config.best_checkpoint and not validate_every:
+            validate_every = max(1, round(steps / DEFAULT_VALIDATIONS))
+        return replace(self.config, steps=steps, validate_every=validate_every)
 
     @property
     def is_main(self) -> bool:
@@ -188,10 +206,16 @@ class Pipeline:
         Raises:
             BundleError: There is no such base.
             TemplateError: There is no such template, or nothing fills it.
-            SettingsError: The corpus has no end, and there is no limit; or what fills the template
-                `predicted` does not go with the rest.
+            SettingsError: The corpus has no end, and there is no limit; what fills the template
+                `predicted` does not go with the rest; or no patients are held out to choose a step.
         """
         _ = self.manifest
+        held_out = self.corpus_options.validate or self.data.endless
+        if self.config.best_checkpoint and not held_out:
+            raise SettingsError(
+                "the best checkpoint is chosen by the loss on held-out patients: give "
+                "--validation-share a share of the patients, such as 0.1"
+            )
         self.data.check()
 
     # ---- The stages ----
@@ -230,7 +254,7 @@ class Pipeline:
         processes = process_state(self.device).num_processes
         config = self.config_for(len(self.data.training))
         current = identity_of(stage, config, self.transform, processes, extra)
-        saved = _identity_of(folder)
+        saved = finished_identity(folder)
         if differ := differences(saved, current):
             raise NotAllowed(
                 f"{folder} was trained with other settings ({'; '.join(differ)}): give the same "
@@ -248,6 +272,11 @@ class Pipeline:
     ) -> None:
         config = self.config_for(len(self.data.training))
         training, validation = self.data.examples_of(stage)
+        if config.best_checkpoint and not validation:
+            raise CorpusError(
+                f"none of the patients of {self.corpus.name} is held out to choose the best "
+                "checkpoint: give --validation-share a larger share"
+            )
         run = Run(
             folder,
             self.network(adapters, config.precision),
@@ -276,20 +305,7 @@ class Pipeline:
             checkpoints.remove_all(folder)
             plot_losses(folder / "loss.png", [(stage.name, folder)])
         run.accelerator.wait_for_everyone()
-        summary = f"{stage.name}: loss {outcome.loss:.4f}"
-        if outcome.validation is not None:
-            summary += f", {outcome.validation:.4f} on the validation examples"
-        if outcome.counts.skipped:
-            summary += f"; {outcome.counts.skipped} steps were not finite and were skipped"
-        if outcome.counts.cut:
-            shown = (
-                config.steps * config.batch * config.accumulation * run.accelerator.num_processes
-            )
-            summary += (
-                f"; {outcome.counts.cut:,} of {shown:,} targets were longer than "
-                f"{config.most_target} tokens and were cut at their end (--most-target)"
-            )
-        run.metrics.message(summary)
+        run.metrics.message(summarize(stage.name, config, outcome, run.accelerator.num_processes))
 
     def network(self, adapters: Sequence[Path], precision: Precision) -> ClinicalBLIP:
         """The base with these adapters merged, in the number format of the frozen weights."""
@@ -347,7 +363,7 @@ class Pipeline:
         manifest = replace(manifest, scores=score(built) if score else {})
         (built / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
         manifest = write_manifest(built, manifest)
-        checkpoints.fsync_tree(built)
+        fsync_tree(built)
         check_target(out, overwrite)
         with replace_folder(out) as fresh:
             fresh.rmdir()
@@ -373,7 +389,7 @@ class Pipeline:
         if not held_out:
             self.log(
                 "the finding head is not calibrated, so no statement of a draft is assessed: give "
-                "--validate a share of the patients, or calibrate it on signed reports"
+                "--validation-share a share of the patients, or calibrate it on signed reports"
             )
         return manifest
 
@@ -394,53 +410,16 @@ class Pipeline:
     def training_record(self, stages: Sequence[Path]) -> dict[str, Any]:
         """What the manifest says about the training."""
         record = {
-            "base": _full_name(self.manifest),
+            "base": full_name(self.manifest),
             "corpus": self.corpus.name,
             "reading": asdict(self.corpus_options),
             "examples": len(self.data.training),
             "limit": self.limit,
-            "settings": asdict(self.config) | {"steps": None},
+            "settings": stored_settings(self.config) | {"steps": None},
             "showing": asdict(self.transform),
-            "stages": {stage.name: _stage_record(stage) for stage in stages},
+            "stages": {stage.name: stage_record(stage) for stage in stages},
         }
-        if any("predicted_by" in _identity_of(stage) for stage in stages):
-            by = {"bundle": _full_name(self.data.predicting_manifest)}
+        if any("predicted_by" in finished_identity(stage) for stage in stages):
+            by = {"bundle": full_name(self.data.predicting_manifest)}
             record["predicted_priors"] = by | self.data.predicted_priors.record
         return record
-
-
-def _identity_of(stage: Path) -> dict[str, Any]:
-    """The identity of a finished stage, from its folder."""
-    identity: dict[str, Any] = json.loads((stage / IDENTITY_FILE).read_text(encoding="utf-8"))
-    return identity
-
-
-def _full_name(manifest: Manifest) -> str:
-    return f"{manifest.name} {manifest.version} {manifest.digest}"
-
-
-def _share_of_cut_targets(row: dict[str, Any], settings: dict[str, Any]) -> str:
-    """Such as "3 of 1,200 longer than 150 tokens"; "" of a stage that an earlier version logged."""
-    if "cut" not in row:
-        return ""
-    shown = row["step"] * settings["batch"] * settings["accumulation"] * settings["processes"]
-    return f"{row['cut']:,} of {shown:,} longer than {settings['most_target']} tokens"
-
-
-def _stage_record(stage: Path) -> dict[str, Any]:
-    """The result of a finished stage, and the settings that are its own."""
-    rows = read_log(stage)
-    if not rows:
-        return {}
-    identity = _identity_of(stage)
-    losses = [row["loss"] for row in rows[-50:] if math.isfinite(row["loss"])]
-    return {
-        "steps": rows[-1]["step"],
-        "loss": round(sum(losses) / len(losses), 4) if losses else None,
-        "validation": rows[-1]["validation"],
-        "skipped": rows[-1]["skipped"],
-        "targets_cut": _share_of_cut_targets(rows[-1], identity["settings"]),
-        "processes": identity["settings"]["processes"],
-        "rates": {group["name"]: group["rate"] for group in identity["stage"]["groups"]},
-        "lora": identity["stage"]["lora"],
-    }

@@ -230,7 +230,8 @@ def predict_priors(
     if not calibrate(held_scores, held_presence, labeller=labeller.name).thresholds:
         raise CorpusError(
             f"no observation occurs often enough in the {len(validation)} validation studies to "
-            "set the thresholds with which the bundle will serve: give --validate a larger share"
+            "set the thresholds with which the bundle will serve: give --validation-share a larger "
+            "share"
         )
     symptoms = tuple(
         symptoms_of(row, by_fold[fold]) for row, fold in zip(scores, fold_of, strict=True)

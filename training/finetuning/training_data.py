@@ -110,7 +110,8 @@ class TrainingData:
         if not (self.options.validate or self.endless):
             raise SettingsError(
                 f"the template {PREDICTED!r} needs held-out studies, for the thresholds that fill "
-                "it when the bundle serves: give --validate a share of the patients, such as 0.1"
+                "it when the bundle serves: give --validation-share a share of the patients, such "
+                "as 0.1"
             )
 
     # ---- Examples ----

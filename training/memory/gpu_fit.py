@@ -49,31 +49,36 @@ class Suggestion:
     """The settings that fit in a number of bytes.
 
     Args:
-        capacity: Bytes of the card.
+        capacity: Bytes of the memory.
         tried: The plans that were made, cheapest first.
         chosen: The first plan that fits; None if none does.
+        memory: What the memory is called, such as "GPU memory" or "RAM".
     """
 
     capacity: int
     tried: tuple[MemoryPlan, ...]
     chosen: MemoryPlan | None
+    memory: str = "GPU memory"
 
     @property
     def summary(self) -> str:
         """One sentence that says whether it fits, and what to do."""
         first, smallest = self.tried[0], min(self.tried, key=required_bytes)
+        capacity = f"{_gb(self.capacity)} of {self.memory}"
         if self.chosen is first:
-            return f"fits in {_gb(self.capacity)} as it is set: {_gb(required_bytes(first))}"
+            return f"fits in {capacity} as it is set: {_gb(required_bytes(first))}"
         if self.chosen is not None:
             return (
-                f"does not fit in {_gb(self.capacity)} as it is set "
+                f"does not fit in {capacity} as it is set "
                 f"({_gb(required_bytes(first))}), but with {_batches(self.chosen.settings)}: "
                 f"{_gb(required_bytes(self.chosen))}"
             )
-        is_float32 = first.settings.precision == "float32"
-        advice = "take a half precision or a larger card" if is_float32 else "take a larger card"
+        in_half = first.settings.weight_dtype != torch.float32 or first.settings.weights is not None
+        advice = "take a device with more memory"
+        if not in_half:
+            advice = "take a half precision or a device with more memory"
         return (
-            f"does not fit in {_gb(self.capacity)}: with {_batches(smallest.settings)} it still "
+            f"does not fit in {capacity}: with {_batches(smallest.settings)} it still "
             f"needs {_gb(required_bytes(smallest))}; {advice}"
         )
 
@@ -102,16 +107,18 @@ def suggest_settings(
     *,
     rules: KernelRules = "cuda",
     planner: Planner | None = None,
+    memory: str = "GPU memory",
 ) -> Suggestion:
-    """The first settings of a stage that fit on a card, with the margin.
+    """The first settings of a stage that fit in a memory, with the margin.
 
     Args:
         stage: The stage.
         config: Configuration of the network.
-        capacity: Bytes of the card.
+        capacity: Bytes of the memory.
         requested: The settings to begin with; None takes the paper's.
         rules: Whose kernels and autocast.
         planner: Replaces `plan_memory`, for example by a cache of it.
+        memory: What the memory is called.
 
     Raises:
         ValueError, BundleError: As `plan_memory`.
@@ -121,15 +128,15 @@ def suggest_settings(
     for settings in settings_by_cost(requested or MemorySettings()):
         tried.append(make_plan(settings))
         if required_bytes(tried[-1]) <= capacity:
-            return Suggestion(capacity, tuple(tried), tried[-1])
-    return Suggestion(capacity, tuple(tried), None)
+            return Suggestion(capacity, tuple(tried), tried[-1], memory)
+    return Suggestion(capacity, tuple(tried), None, memory)
 
 
 # ---- As text ----
 
 
 def render_plan(planned: MemoryPlan, capacity: int = 0) -> str:
-    """A plan as lines of text. capacity: bytes of the card; 0 leaves that line out."""
+    """A plan as lines of text. capacity: bytes of the GPU; 0 leaves that line out."""
     rows = [
         ("frozen weights", planned.weights),
         ("trained weights", planned.trainables),
@@ -141,7 +148,7 @@ def render_plan(planned: MemoryPlan, capacity: int = 0) -> str:
         ("with a margin", required_bytes(planned)),
     ]
     if capacity:
-        rows.append(("the card has", capacity))
+        rows.append(("the GPU has", capacity))
     settings = planned.settings
     header = (
         f"{planned.stage}, {_batches(settings)}, {settings.precision}, {settings.views} views, "

@@ -57,7 +57,8 @@ class MemorySettings:
     Args:
         batch: Examples in a micro-batch.
         accumulation: Micro-batches in a step.
-        precision: Number format of the frozen weights, and of autocast.
+        precision: Number format of autocast.
+        weights: Number format of the frozen weights; None takes the precision.
         checkpointed: Whether gradients are checkpointed.
         views: Views of each example.
         prompt_tokens: Tokens of the instruction.
@@ -67,6 +68,7 @@ class MemorySettings:
     batch: int = 3
     accumulation: int = 4
     precision: Precision = "float16"
+    weights: Precision | None = None
     checkpointed: bool = False
     views: int = MAX_VIEWS
     prompt_tokens: int = 128
@@ -76,6 +78,12 @@ class MemorySettings:
     def dtype(self) -> torch.dtype:
         """The precision as torch names it."""
         dtype: torch.dtype = getattr(torch, self.precision)
+        return dtype
+
+    @property
+    def weight_dtype(self) -> torch.dtype:
+        """The number format of the frozen weights as torch names it."""
+        dtype: torch.dtype = getattr(torch, self.weights or self.precision)
         return dtype
 
 
@@ -142,7 +150,7 @@ def _planned(
 ) -> MemoryPlan:
     network = build_meta_network(config)
     for name, weight in network.named_parameters():
-        weight.data = weight.data.to(weight_dtype(network, name, settings.dtype))
+        weight.data = weight.data.to(weight_dtype(network, name, settings.weight_dtype))
     trainable = apply_stage(network, stage)
     emulation: Callable[[], AbstractContextManager[Any]] = (
         CudaEmulation if rules == "cuda" else nullcontext

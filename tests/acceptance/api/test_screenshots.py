@@ -1,5 +1,7 @@
 """What a reader sees on the pictures in docs/use: the warning, the states, the images."""
 
+import re
+
 import pytest
 from PIL import Image, ImageStat
 from playwright.sync_api import expect
@@ -59,7 +61,9 @@ def test_the_worklist_shows_every_state_and_marks_each_draft(url, page):
         count = counts.get(state, 1)
         expect_in_sight(page.locator(f"#count-{state}"), f"{count} {state.capitalize()}")
     for part in ("listener", "sweep", "prepare", "draft"):
-        expect_in_sight(page.locator(".parts li", has_text=f"{part} runs"), f"● {part} runs")
+        light = page.locator(".parts li", has_text=f"{part} runs")
+        expect_in_sight(light.locator("a"), f"● {part} runs")
+        expect(light.locator("small")).to_have_text(re.compile(r"^seen \d+ s ago$"))
     drafted = page.locator("tbody tr", has=page.locator(".badge.drafted"))
     expect(drafted).to_have_count(14)
     expect_in_sight(drafted.first.locator(".badge"), "Drafted")

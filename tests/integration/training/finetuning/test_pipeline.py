@@ -36,9 +36,9 @@ from training.finetuning.pipeline import Pipeline
 from training.finetuning.stages import STAGE1, STAGE2, Stage
 
 QUICK = [
-    "--base", "demo", "--corpus", "phantoms:ward", "--limit", "12", "--steps", "2", "--batch", "2",
-    "--accumulation", "2", "--most-target", "60", "--precision", "float32", "--device", "cpu",
-    "--score", "0",
+    "--base", "demo", "--corpus", "phantoms:ward", "--limit", "12", "--steps", "2",
+    "--batch-size", "2", "--gradient-accumulation-steps", "2", "--max-target-tokens", "60",
+    "--precision", "float32", "--device", "cpu", "--score", "0",
 ]  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def test_a_stopped_training_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         NotAllowed, match=r"stage1 was trained with other settings \(stage.lora.rank was 16"
     ):
-        run_command("both", *QUICK, "--out", str(out), "--resume", "--rank", "4")
+        run_command("both", *QUICK, "--out", str(out), "--resume", "--lora-rank", "4")
     output = run_command("both", *QUICK, "--out", str(out), "--resume")
     # Stage 1 was finished before.
     assert "stage1:" not in output
@@ -265,9 +265,9 @@ def test_stage_1_alone_is_served_with_the_bare_instruction(tmp_path: Path) -> No
             "there is no bundle at nowhere",
         ),
         (
-            ["--prompt", "predicted", "--predicted-by", "demo", "--no-head"],
+            ["--prompt", "predicted", "--predicted-by", "demo", "--no-finding-head"],
             SettingsError,
-            "leave --no-head out",
+            "leave --no-finding-head out",
         ),
         (["--device", "cuda:9"], DeviceError, "no device 'cuda:9'"),
     ],
@@ -297,7 +297,7 @@ def test_prompts_may_change_when_the_stage_that_is_done_has_none(
 ) -> None:
     out = tmp_path / "made"
     stop_in_stage_2(out, monkeypatch)
-    output = run_command("both", *QUICK, "--out", str(out), "--resume", "--drop-priors", "0")
+    output = run_command("both", *QUICK, "--out", str(out), "--resume", "--prior-dropout", "0")
     assert "stage1:" not in output
 
 
@@ -308,7 +308,7 @@ def test_the_base_is_not_changed(tmp_path: Path) -> None:
 
 
 def test_the_saved_settings_repeat_the_training(tmp_path: Path) -> None:
-    run_command("stage1", *QUICK, "--out", str(tmp_path / "made"), "--rank", "2")
+    run_command("stage1", *QUICK, "--out", str(tmp_path / "made"), "--lora-rank", "2")
     settings = tmp_path / "made.training" / "config.toml"
     options = ["--config", str(settings), "--out", str(tmp_path / "again"), "--device", "cpu"]
     run_command("stage1", *options)
@@ -331,5 +331,56 @@ def test_a_refused_resume_leaves_the_saved_settings(
     settings = tmp_path / "made.training" / "config.toml"
     before = settings.read_text()
     with pytest.raises(NotAllowed):
-        run_command("both", *QUICK, "--out", str(out), "--resume", "--rank", "4")
+        run_command("both", *QUICK, "--out", str(out), "--resume", "--lora-rank", "4")
     assert settings.read_text() == before
+
+
+def test_the_card_says_which_step_was_taken_and_that_training_ended_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted = {1: 3.0, 2: 1.0, 3: 2.0, 4: 1.5}
+    monkeypatch.setattr(Run, "validate", lambda self: scripted[self.counts.step])
+    output = run_command(
+        "stage1", *QUICK, "--out", str(tmp_path / "made"), "--steps", "9", "--validate-every", "1",
+        "--early-stopping-patience", "2", "--no-finding-head",
+    )  # fmt: skip
+    assert "1.0000 on the validation examples; the weights of step 2 of 4 are taken" in output
+    assert "stopped early, before 9 steps, because 2 validations gave no lower loss" in output
+    record = read_manifest(tmp_path / "made").training["stages"]["stage1"]
+    assert (record["steps"], record["step_taken"], record["steps_planned"]) == (4, 2, 9)
+    assert record["validation"] == 1.0
+    card = (tmp_path / "made" / "card.md").read_text()
+    for words in ("step_taken 2", "steps_planned 9", "early_stopping_patience 2"):
+        assert words in card
+    assert read_log(tmp_path / "made.training" / "stage1")[-1]["best_step"] == 2
+
+
+def test_the_best_checkpoint_needs_patients_who_are_held_out(tmp_path: Path) -> None:
+    folder = collection(tmp_path / "iu")
+    arguments = [
+        "stage1", *QUICK, "--corpus", f"iu_xray:{folder}", "--split", "patients",
+        "--out", str(tmp_path / "made"), "--best-checkpoint",
+    ]  # fmt: skip
+    with pytest.raises(SettingsError, match="give --validation-share a share of the patients"):
+        run_command(*arguments)
+    with pytest.raises(CorpusError, match="give --validation-share a larger share"):
+        run_command(*arguments, "--validation-share", "0.0001")
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_best_checkpoint_is_looked_for_ten_times_by_default(tmp_path: Path) -> None:
+    def config(**options: Any) -> TrainingConfig:
+        options = {"best_checkpoint": True, **options}
+        pipeline = Pipeline(
+            "demo",
+            open_corpus("phantoms", CorpusOptions()),
+            CorpusOptions(),
+            tmp_path,
+            TrainingConfig(steps=0, batch=2, accumulation=2, **options),
+            SampleTransform(),
+        )
+        return pipeline.config_for(400)
+
+    assert (config().steps, config().validate_every) == (500, 50)
+    assert config(validate_every=7).validate_every == 7
+    assert config(best_checkpoint=False).validate_every == 0

@@ -30,9 +30,9 @@ from training.finetuning.pipeline import Pipeline
 
 QUICK = [
     "stage2", "--base", "demo", "--corpus", "phantoms:ward", "--limit", "60", "--steps", "1",
-    "--batch", "2", "--accumulation", "1", "--precision", "float32", "--device", "cpu",
-    "--score", "0", "--prompt", "predicted", "--drop-priors", "0", "--drop-lines", "0",
-    "--predicted-by", "demo",
+    "--batch-size", "2", "--gradient-accumulation-steps", "1", "--precision", "float32",
+    "--device", "cpu", "--score", "0", "--prompt", "predicted", "--prior-dropout", "0",
+    "--prior-line-dropout", "0", "--predicted-by", "demo",
 ]  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from tests.support.paths import ROOT
 from training.finetuning.metric_logging import read_log
 
 DATA = ROOT / "tests" / "data" / "training_before_rename"
+# The options have the names of that version.
 OPTIONS = [
     "--corpus", "phantoms:ward", "--limit", "12", "--steps", "8", "--batch", "2",
     "--accumulation", "2", "--rank", "1", "--most-target", "60", "--device", "cpu", "--score", "0",

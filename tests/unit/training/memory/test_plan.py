@@ -262,7 +262,7 @@ def test_the_cheapest_that_fits_is_chosen(card: float, chosen: Any) -> None:
     if chosen is ...:
         assert suggestion.chosen is None
         assert [p.settings.batch for p in suggestion.tried] == [3, 3, 2, 1]
-        assert "still needs 10.9 GB; take a larger card" in suggestion.summary
+        assert "still needs 10.9 GB; take a device with more memory" in suggestion.summary
         return
     assert suggestion.chosen is not None
     settings = suggestion.chosen.settings
@@ -276,10 +276,10 @@ def test_a_suggestion_says_what_to_do() -> None:
         card: suggest_settings(STAGE1, TINY, card * GB, planner=_planned).summary
         for card in (40, 14)
     }
-    assert summaries[40] == "fits in 40.0 GB as it is set: 26.3 GB"
+    assert summaries[40] == "fits in 40.0 GB of GPU memory as it is set: 26.3 GB"
     assert "(26.3 GB), but with 3 x 4, checkpointed: 13.1 GB" in summaries[14]
     float32 = Suggestion(GB, (_planned(MemorySettings(precision="float32")),), None)
-    assert "take a half precision or a larger card" in float32.summary
+    assert "take a half precision or a device with more memory" in float32.summary
 
 
 @pytest.mark.slow
@@ -294,7 +294,7 @@ def test_the_real_plan_is_suggested_and_shown() -> None:
     assert suggestion.chosen == checkpointed_plan
     text = render_plan(checkpointed_plan, capacity)
     assert "stage1, 2 x 4, checkpointed, float16, 2 views" in text
-    assert "the card has" in text
+    assert "the GPU has" in text
 
 
 @pytest.mark.slow
