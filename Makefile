@@ -1,7 +1,7 @@
 # Nightdraft. `make` lists what there is.
 #   make demo                 the whole system at work on drawn phantoms, on this machine
 #   make demo ONCE=1          the same, and end by itself
-#   make demo FILMS=folder    the same with your own DICOM (the demo model knows phantoms only)
+#   make demo FILMS=folder    the same with your own DICOM, PNG or JPEG (the model knows phantoms only)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -46,11 +46,11 @@ $(VENV)/.ready-to-run: $(BIN)/python constraints.txt pyproject.toml
 
 $(VENV)/.ready-to-test: $(VENV)/.ready-to-run
 	@echo "adding what the tests need"
-	@$(PIP) install -q -c constraints.txt -e '.[embedded,train,test]'
+	@$(PIP) install -q -c constraints.txt -e '.[embedded,otel,train,test]'
 	@touch $@
 
 .PHONY: demo
-demo: $(VENV)/.ready-to-run ## Two dozen studies, drafted before your eyes; Ctrl-C ends it
+demo: $(VENV)/.ready-to-run ## Two dozen studies that meet every end, before your eyes; Ctrl-C ends it
 	@$(BIN)/nightdraft demo $(if $(filter-out 0,$(ONCE)),--once) $(if $(FILMS),--films "$(FILMS)")
 
 # Each worker has servers of its own, and one thread for the model: make test WORKERS=4 on more cores.
@@ -67,6 +67,11 @@ test-fast: $(VENV)/.ready-to-test ## The unit tests that need no server and no t
 .PHONY: drawing
 drawing: $(VENV)/.ready-to-test ## Draw the packages and their arrows into the architecture page
 	$(BIN)/python -m tools.draw_architecture
+
+# Chromium must be there (apt install chromium). Look at the pictures before you commit them.
+.PHONY: pictures
+pictures: $(VENV)/.ready-to-test ## Take the pictures and the screencast of docs/use from a running demo
+	$(BIN)/python -m tools.pictures
 
 .PHONY: lint lint-code
 lint: $(VENV)/.ready-to-test lint-code ## Style, types, and the arrows between the floors
@@ -100,6 +105,10 @@ endif
 prove-fsync: $(VENV)/.ready-to-test ## Slow: a power cut at every moment loses nothing acknowledged (needs gcc)
 	$(BIN)/pytest -q --timeout 3600 tests/prove/test_fsync.py
 
+.PHONY: prove-install
+prove-install: $(VENV)/.ready-to-test wheel ## Slow: a bare Debian, installed as docs/operate/install.md says (needs root)
+	$(BIN)/pytest -q --timeout 3600 tests/prove/test_install.py
+
 # Without the project's conftest and settings: the checks run where only torch is (docs/develop/gpu-run.md).
 .PHONY: test-gpu gpu-run
 test-gpu: $(VENV)/.ready-to-test ## The checks that need a GPU
@@ -107,6 +116,13 @@ test-gpu: $(VENV)/.ready-to-test ## The checks that need a GPU
 
 gpu-run: $(VENV)/.ready-to-test ## Slow: those checks, and every measurement on the GPU
 	$(BIN)/python -m model.bench.gpu --out build/gpu
+
+.PHONY: wheel
+wheel: $(BIN)/python ## The package for other machines, with its constraints, into dist/
+	@rm -rf dist build/lib build/bdist.* && mkdir dist
+	@$(PIP) wheel -q --no-deps --wheel-dir dist .
+	@cp constraints.txt dist/
+	@ls dist/*
 
 .PHONY: bundle
 bundle: $(VENV)/.ready-to-run ## Slow: train the demonstration model again (40 minutes)

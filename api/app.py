@@ -24,6 +24,7 @@ from api.connections import GuardedProtocol
 from api.problems import add_problem_handlers
 from api.rendering import PACKAGE_DIR
 from api.request_guard import RequestGuard
+from api.request_log import RequestLog
 from api.schemas import Problem
 from records.errors import PortInUse, SettingsError
 from records.operations.heartbeats import HeartbeatThread
@@ -60,6 +61,7 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
     app.add_middleware(RequestGuard, host_names=(settings.serve_host, *settings.serve_names))
+    app.add_middleware(RequestLog)  # the outermost: it logs what the guard refuses, too
     add_problem_handlers(app)
     for module in (studies, holds, health, images, pages):
         app.include_router(module.router)
@@ -81,11 +83,14 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
     """
     listening = _bind(settings)
     port: int = listening.getsockname()[1]
-    heartbeat = HeartbeatThread("api", lambda: {"port": port})
+    heartbeat = HeartbeatThread(
+        "api", lambda: {"port": port}, after_beat=lambda: health.record_what_is_seen(settings)
+    )
     config = uvicorn.Config(
         make_app(settings),
         log_config=None,
-        # Addresses hold search words, and search words are patients' names.
+        # Addresses hold search words, and search words are patients' names; `RequestLog` names
+        # routes.
         access_log=False,
         http=GuardedProtocol,
         server_header=False,

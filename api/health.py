@@ -20,7 +20,8 @@ from model.manifest import read_manifest
 from records.blobs import Blobs
 from records.database.session import database_time, unit_of_work
 from records.errors import BundleUnusable, NightdraftError, PartError
-from records.operations import heartbeats, overview
+from records.operations import heartbeats, lights, overview
+from records.operations.lights import Seen
 from records.settings import Settings
 
 router = APIRouter(tags=["health"])
@@ -105,7 +106,7 @@ def _disk(settings: Settings) -> ReadinessCheck:
     return ReadinessCheck(name="disk", ok=is_enough, warning=is_low, sentence=f"{sentence}.")
 
 
-def _parts(_: Settings) -> ReadinessCheck:
+def _parts(settings: Settings) -> ReadinessCheck:
     try:
         with unit_of_work() as session:
             missing = overview.read_parts(session).missing
@@ -116,9 +117,8 @@ def _parts(_: Settings) -> ReadinessCheck:
     if missing:
         sentence = f"Not seen for {heartbeats.SILENT_SECONDS:.0f} s: {', '.join(missing)}."
         return ReadinessCheck(name="parts", ok=False, sentence=sentence)
-    return ReadinessCheck(
-        name="parts", ok=True, sentence=f"Running: {', '.join(overview.EXPECTED_PARTS)}."
-    )
+    running = ", ".join(settings.expected_parts) or "no part is expected"
+    return ReadinessCheck(name="parts", ok=True, sentence=f"Running: {running}.")
 
 
 def _bundle(settings: Settings) -> ReadinessCheck:
@@ -137,6 +137,18 @@ CHECKS: tuple[Callable[[Settings], ReadinessCheck], ...] = (
     _parts,
     _bundle,
 )
+
+
+def record_what_is_seen(settings: Settings) -> None:
+    """Look at Redis, disk and bundle, and record it for their lights."""
+    folder, disk = _blobs(settings), _disk(settings)
+    seen = {"redis": _redis(settings), "disk": disk if folder.ok else folder}
+    seen["bundle"] = _bundle(settings)
+    with unit_of_work() as session:
+        lights.record_observations(
+            session,
+            [Seen(name, check.ok, check.sentence, check.warning) for name, check in seen.items()],
+        )
 
 
 def bundle_name(settings: Settings) -> str:

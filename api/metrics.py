@@ -28,6 +28,9 @@ from records.settings import Settings
 from records.states import FailReason, HoldReason, Stage, TallyKind
 from records.workflow import tallies, worklist
 
+_COUNTED_PARTS = ("listener", "sweep", "prepare", "draft")
+"""Parts whose numbers are 0, and not absent, where none runs."""
+
 _REDIS_SECONDS = 2.0
 """How long a scrape or a check waits for Redis."""
 
@@ -148,7 +151,7 @@ def _from_tallies(session: Session) -> Iterator[Metric]:
         "nightdraft_part_deaths",
         "Processes that ended without a word or hung, by part",
         "part",
-        dict.fromkeys(overview.EXPECTED_PARTS, 0) | tallies.read_numbers(session, TallyKind.DEATHS),
+        dict.fromkeys(_COUNTED_PARTS, 0) | tallies.read_numbers(session, TallyKind.DEATHS),
     )
     times = tallies.read_time_to_draft(session)
     yield HistogramMetricFamily(
@@ -164,7 +167,7 @@ def _from_tallies(session: Session) -> Iterator[Metric]:
 
 def _from_parts(session: Session) -> Iterator[Metric]:
     parts = overview.read_parts(session)
-    running = dict.fromkeys(overview.EXPECTED_PARTS, 0)
+    running = dict.fromkeys(_COUNTED_PARTS, 0)
     for part in parts.running:
         running[part.part] = running.get(part.part, 0) + 1
     yield _gauge("nightdraft_parts_seen", "Processes seen lately, by part", "part", running)

@@ -1,7 +1,7 @@
 """The pages that people see: the worklist, one study, and what was refused.
 
-htmx asks for the parts that change every few seconds. Without it everything works too, by plain
-links and forms.
+static/nightdraft.js asks for the parts that change every few seconds. Without it everything works
+too, by plain links and forms.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from api.holds import GENERAL_LABELS, decide_many, decision_labels, describe
 from api.rendering import render
 from api.schemas import (
     BulkDecisionRequest,
+    Counts,
     DecisionRequest,
     EventMark,
     OpenHold,
@@ -29,8 +30,8 @@ from api.schemas import (
     SearchText,
     WithdrawalRequest,
 )
-from api.studies import StudyRecord, count_studies, decide, load_study, reinstate, withdraw
-from records.database.session import unit_of_work
+from api.studies import StudyRecord, decide, load_study, reinstate, withdraw
+from records.database.session import database_time, unit_of_work
 from records.database.tables import Hold
 from records.errors import NotAllowed
 from records.operations import overview, refusals
@@ -75,35 +76,37 @@ class WorklistQuery(BaseModel):
 
 @router.get("/")
 def show_worklist(query: Annotated[WorklistQuery, Query()]) -> str:
-    """The worklist, newest arrival first."""
-    live, _ = _render_live(query)
-    return render("worklist.html", query=query, live=live)
+    """The worklist: studies of the last hours by priority, STAT on top, then all others."""
+    return render("worklist.html", query=query, live=render("live.html", **_read_live(query)))
 
 
 @router.get("/live")
-def show_live(query: Annotated[WorklistQuery, Query()]) -> Response:
-    """The part of the worklist that changes; 204 where nothing changed, so the page stays still."""
-    html, digest = _render_live(query)
-    return Response(status_code=204) if digest == query.seen else HTMLResponse(html)
+def show_live(query: Annotated[WorklistQuery, Query()]) -> str:
+    """The part of the worklist that changes; only the parts' "last seen" where nothing else did."""
+    values = _read_live(query)
+    return render("parts.html" if values["digest"] == query.seen else "live.html", **values)
 
 
-def _render_live(query: WorklistQuery) -> tuple[str, str]:
-    """The HTML of the part that changes, and its digest."""
+def _read_live(query: WorklistQuery) -> dict[str, Any]:
+    """What the changing part of the worklist shows, and a digest that no passing second changes."""
     with unit_of_work() as session:
+        parts = overview.read_parts(session)
         values = {
             "query": query,
             "page": worklist.read_page(
                 session, state=query.state, after=query.after, limit=PAGE_SIZE, search=query.words
             ),
-            "counts": count_studies(session),
-            "parts": overview.read_parts(session),
+            "counts": Counts.from_workload(overview.read_workload(session, parts)),
+            "parts": parts,
             "matches_shown": MATCHES,
             "refused": sum(refusals.count_by_reason(session).values()),
-            "expected_parts": overview.EXPECTED_PARTS,
             "runbook_path": runbook_path,
         }
-    digest = _digest(render("live.html", **values, digest=""))
-    return render("live.html", **values, digest=digest), digest
+        now = database_time(session)
+    return values | {
+        "digest": _digest(render("live.html", **values, digest="", now=None)),
+        "now": now,
+    }
 
 
 @router.get("/refusals")

@@ -1,6 +1,7 @@
 """Turns errors into answers: a page for people, problem+json (RFC 9457) for systems.
 
-The title says what happened, the detail what to do, and the instance to what it happened.
+The title says what happened, the detail what to do, the instance to what it happened, and the
+request_id which lines of the log are about it.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ def problem_response(
         extensions: further members of the problem+json.
     """
     path = request.url.path
+    request_id = getattr(request.state, "request_id", "")
     if path.startswith(SYSTEM_PATHS):
         body = {
             "type": "about:blank",
@@ -77,10 +79,18 @@ def problem_response(
             "status": status,
             "detail": detail,
             "instance": path,
+            "request_id": request_id,
             **extensions,
         }
         return JSONResponse(body, status, media_type="application/problem+json")
-    page = render("problem.html", title=title, detail=detail, status=status, **extensions)
+    page = render(
+        "problem.html",
+        title=title,
+        detail=detail,
+        status=status,
+        request_id=request_id,
+        **extensions,
+    )
     return HTMLResponse(page, status)
 
 
@@ -136,10 +146,14 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _handle_unexpected_error(request: Request, error: Exception) -> Response:
-    logger().error("a request failed unexpectedly", error=safe_text(error))
-    return problem_response(
+    request_id = getattr(request.state, "request_id", "")
+    # Starlette calls this outside of all middleware, where the line's context has ended.
+    logger().error("a request failed unexpectedly", error=safe_text(error), request_id=request_id)
+    response = problem_response(
         request,
         500,
         "Something failed unexpectedly; nothing was changed",
         "The log names the place in the code. `nightdraft doctor` checks each part.",
     )
+    response.headers["x-request-id"] = request_id
+    return response

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from model.dicom.characters import remove_controls
 from model.prompting.prompt import describe_given, read_prior
+from records.operations.lights import LightState
 from records.states import DAMAGE_SENTENCES, WARNING, VisibleState
 
 PACKAGE_DIR = Path(__file__).parent
@@ -31,6 +32,15 @@ STATE_SENTENCES: dict[VisibleState, str] = {
     VisibleState.CANCELLED: "A person decided against a draft.",
 }
 """What each state means to a reader."""
+
+LIGHT_MARKS: dict[LightState, str] = {
+    LightState.UP: "●",
+    LightState.WARNING: "▲",
+    LightState.DOWN: "✕",
+    LightState.ENDED: "■",
+    LightState.UNKNOWN: "?",
+}
+"""The sign before each light, for who cannot tell the colours apart."""
 
 RETRY_LABELS: dict[VisibleState, str] = {
     VisibleState.FAILED: "Draft it again",
@@ -105,6 +115,7 @@ _TEMPLATES.globals |= {
     "WARNING": WARNING,
     "DAMAGE_SENTENCES": DAMAGE_SENTENCES,
     "STATE_SENTENCES": STATE_SENTENCES,
+    "LIGHT_MARKS": LIGHT_MARKS,
     "RETRY_LABELS": RETRY_LABELS,
 }
 

@@ -16,6 +16,7 @@ from records.alarm_kinds import AlarmKind, Channel, MessageEvent
 from records.database import tables
 from records.operations import overview
 from records.operations.alarms import runbook_path
+from records.operations.lights import LightState
 from records.operations.overview import Workload
 from records.operations.troubles import AlarmHistory
 from records.states import (
@@ -52,13 +53,17 @@ PersonName = Annotated[
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457). title: what happened. detail: what to do. instance: to what."""
+    """An error (RFC 9457). title: what happened. detail: what to do. instance: to what.
+
+    request_id: as the header X-Request-ID; the log lines about the request carry it.
+    """
 
     type: str
     title: str
     status: int
     detail: str
     instance: str
+    request_id: str
 
 
 class _FromRow(BaseModel):
@@ -142,7 +147,7 @@ class StudySummary(_FromRow):
 
 
 class StudyPage(BaseModel):
-    """Studies, the newest arrival first; `next` is the `after` of the following page.
+    """Studies in the order of the worklist; `next` is the `after` of the following page.
 
     capped: the search found more studies than it gives; write more of the number or name.
     """
@@ -475,8 +480,8 @@ class Counts(BaseModel):
     """How many studies are in each state, and how long the rest will take.
 
     to_do: studies that are neither ended nor held. per_minute: drafts at the present pace.
-    seconds_left: at that pace; null where nothing was drafted lately. waiting_since: arrival of the
-    oldest study to do.
+    seconds_left: at that pace; null where nothing is drafted, and `stalled` says why in a sentence.
+    waiting_since: arrival of the oldest study to do.
     """
 
     states: dict[VisibleState, int]
@@ -484,18 +489,20 @@ class Counts(BaseModel):
     to_do: int
     per_minute: float
     seconds_left: float | None
+    stalled: str
     waiting_since: dt.datetime | None
 
     @classmethod
     def from_workload(cls, workload: Workload) -> Counts:
         """The counts of an overview, with the pace in tenths and the time left in seconds."""
-        seconds_left = workload.seconds_left
+        pace = workload.pace
         return cls(
             states=dict(workload.counts),
             total=workload.total,
             to_do=workload.to_do,
-            per_minute=round(workload.per_minute, 1),
-            seconds_left=None if seconds_left is None else round(seconds_left),
+            per_minute=round(pace.per_minute, 1),
+            seconds_left=None if pace.seconds_left is None else round(pace.seconds_left),
+            stalled=pace.stalled,
             waiting_since=workload.oldest_waiting,
         )
 
@@ -578,12 +585,28 @@ class PastAlarm(Alarm):
         return alarm
 
 
+class Light(_FromRow):
+    """One part of the system, Redis, database, disk or bundle, and how it does.
+
+    word: the state, as it follows the name. seen_at: when it was last well; null where it never was
+    seen. runbook: the path of the page and heading that says what to do.
+    """
+
+    name: str
+    state: LightState
+    word: str
+    sentence: str
+    seen_at: dt.datetime | None
+    runbook: str
+
+
 class Parts(BaseModel):
-    """The parts that were seen lately, those that should have been, and the open alarms."""
+    """The parts that were seen lately, those that should have been, open alarms, and all lights."""
 
     parts: list[Part]
     missing: list[str]
     alarms: list[Alarm]
+    lights: list[Light]
 
     @classmethod
     def from_overview(cls, parts: overview.Parts) -> Parts:
@@ -592,6 +615,7 @@ class Parts(BaseModel):
             parts=[Part.from_row(heartbeat) for heartbeat in parts.running],
             missing=list(parts.missing),
             alarms=[Alarm.model_validate(alarm) for alarm in parts.alarms],
+            lights=[Light.model_validate(light) for light in parts.lights],
         )
 
 

@@ -109,8 +109,8 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
 
 
 def count_studies(session: Session) -> Counts:
-    """Count the studies by state, with the time left at the present pace."""
-    return Counts.from_workload(overview.read_workload(session))
+    """Count the studies by state, with the time left at the present pace, or why there is none."""
+    return Counts.from_workload(overview.read_workload(session, overview.read_parts(session)))
 
 
 def decide(session: Session, uid: str, decision: DecisionRequest) -> None:
@@ -168,7 +168,7 @@ def list_studies(
         ),
     ] = "",
 ) -> StudyPage:
-    """Studies with their states and drafts, the newest arrival first."""
+    """Studies with their states and drafts, in the order of the worklist."""
     with unit_of_work() as session:
         page = worklist.read_page(
             session,
@@ -266,7 +266,7 @@ def list_refusals(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[Ref
 
 @router.get("/parts", responses=problem_responses())
 def list_parts() -> Parts:
-    """The running parts, the missing ones and the open alarms."""
+    """The running parts, the missing ones, the open alarms, and a light for each part."""
     with unit_of_work() as session:
         return Parts.from_overview(overview.read_parts(session))
 

@@ -82,6 +82,8 @@ def _split_pairs(value: object, form: str) -> list[tuple[str, Any]]:
     return pairs
 
 
+_PART = re.compile(r"(listener|sweep|prepare|draft|api)(@[^\s@,]+)?")
+
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
 
 StringList = Annotated[tuple[str, ...], NoDecode]
@@ -180,6 +182,15 @@ class Settings(BaseSettings):
         json_schema_extra=EVERYDAY,
         default="info",
         description="Lowest level that is logged. No level logs patients.",
+    )
+
+    otlp_endpoint: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        pattern=r"^(https?://[^\s/]+[^\s]*)?$",
+        description="Collector of OpenTelemetry to which each part sends spans by OTLP over HTTP, "
+        "as `http://collector:4318` ([tracing](logs.md#opentelemetry)). Empty: none are sent. It "
+        "needs the extra `otel`.",
     )
 
     # ---- Listener ----
@@ -539,6 +550,30 @@ class Settings(BaseSettings):
         "`NIGHTDRAFT_SERVE_HOST`, as `A, B`. Other names in a Host header are refused.",
     )
 
+    list_priority_hours: float = Field(
+        json_schema_extra=ADVANCED,
+        default=24.0,
+        ge=0,
+        description="For so long after its arrival a study stands in the worklist by its priority, "
+        "STAT on top; then by its arrival alone.",
+    )
+
+    # ---- Parts ----
+    expected_parts: StringList = Field(
+        json_schema_extra=ADVANCED,
+        default=("listener", "sweep", "prepare", "draft"),
+        description="Parts that must run, as `listener, sweep, prepare, draft@gpu-1, draft@gpu-2`; "
+        "with a machine's name the part must run there. One that does not run is shown, makes "
+        "`/readyz` fail and opens an alarm.",
+    )
+    dead_part_hours: float = Field(
+        json_schema_extra=ADVANCED,
+        default=12.0,
+        gt=0,
+        description="How long pages and `nightdraft status` show a process that died, or was ended "
+        "and has no other in its place. Expected parts stay.",
+    )
+
     pages_url: str = Field(
         json_schema_extra=EVERYDAY,
         default="",
@@ -621,6 +656,7 @@ class Settings(BaseSettings):
         "known_callers",
         "indication_sources",
         "serve_names",
+        "expected_parts",
         "alarm_mail_to",
         mode="before",
     )
@@ -668,6 +704,17 @@ class Settings(BaseSettings):
         wrong = [address for address in value if not _MAIL_ADDRESS.fullmatch(address)]
         if wrong:
             raise ValueError(f"{wrong[0]!r} is no mail address")
+        return value
+
+    @field_validator("expected_parts", mode="after")
+    @classmethod
+    def _check_parts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [name for name in value if not _PART.fullmatch(name)]
+        if wrong:
+            raise ValueError(
+                f"{wrong[0]!r} is no part: say listener, sweep, prepare, draft or api, or one of "
+                "them with a machine's name, as draft@gpu-1"
+            )
         return value
 
     @field_validator("data_dir", mode="after")

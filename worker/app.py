@@ -15,6 +15,7 @@ from celery import Celery, signals
 from records.broker import celery_url, transport_options
 from records.database.session import forget_engine
 from records.settings import settings
+from records.tracing import flush
 
 QUEUES = ("sweep", "prepare", "draft")
 
@@ -103,6 +104,10 @@ def _keep_our_logs(**_: Any) -> None:
     logging.getLogger("celery").setLevel(logging.WARNING)
 
 
+def _send_last_spans(**_: Any) -> None:
+    flush()
+
+
 def _drop_connections(**_: Any) -> None:
     """Drop the parent's database connections after a fork: they are not ours."""
     forget_engine()
@@ -110,3 +115,4 @@ def _drop_connections(**_: Any) -> None:
 
 signals.setup_logging.connect(_keep_our_logs, weak=False)
 signals.worker_process_init.connect(_drop_connections, weak=False)
+signals.worker_process_shutdown.connect(_send_last_spans, weak=False)

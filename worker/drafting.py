@@ -31,6 +31,7 @@ from records.failpoints import failpoint
 from records.settings import settings
 from records.states import FailReason
 from records.telemetry import logger
+from records.tracing import NO_SPAN, Span, begin
 from records.workflow import attempts, drafts, leases, requests
 from records.workflow.drafts import NewDraft
 from records.workflow.leases import Lease
@@ -123,6 +124,7 @@ class _Round:
         self._blobs = Blobs(settings().data_dir)
         self._claimed: deque[_Claimed] = deque()  # not yet given to the model
         self._in_model: dict[str, Lease] = {}  # by the case's key
+        self._generating: dict[str, Span] = {}  # likewise
         self._unsaved: list[tuple[Lease, DraftText]] = []
         self._save_at = 0.0  # when the first of the unsaved has waited long enough
         self._claim_at = 0.0  # no claim before this time
@@ -147,6 +149,7 @@ class _Round:
             if isinstance(result, FailedCase) and isinstance(result.error, DeviceError):
                 raise result.error
             lease = self._in_model.pop(result.key)
+            self._generating.pop(result.key, NO_SPAN).end()
             if isinstance(result, DraftText):
                 self._breaker.record_success()
                 if not self._unsaved:
@@ -178,6 +181,9 @@ class _Round:
                 continue
             alone = claimed.lease.alone
             self._in_model[case.key] = claimed.lease
+            self._generating[case.key] = begin(
+                "generate", claimed.lease.study_id, parent=self._renewer.span(claimed.lease)
+            )
             failpoint("while-drafting")
             yield case
 
@@ -241,12 +247,16 @@ class _Round:
         with self._renewer.transaction() as session:
             requests.prepare_again(session, lease, reason)
         self._renewer.remove(lease)
-        logger().warning("a study is prepared again", request=str(lease.request_id), reason=reason)
+        logger().warning("a study is prepared again", **lease.log_fields, reason=reason)
 
     def _handle_broken_stream(self, error: Exception) -> None:
         """Handle a broken stream: a single case in it is at fault, of several none is yet."""
         in_model = list(self._in_model.values())
         self._in_model.clear()
+        for span in self._generating.values():
+            span.note(problem=safe_text(error))
+            span.end()
+        self._generating.clear()
         if len(in_model) == 1:
             self._record_failure(in_model[0], error)
         elif in_model:
@@ -262,7 +272,8 @@ class _Round:
         """Count an attempt for a failed case; raise WorkerSick where too many failed in a row."""
         config = settings()
         detail = safe_text(error)
-        logger().error("a study failed", stage="draft", request=str(lease.request_id), error=detail)
+        self._renewer.span(lease).note(problem=detail)
+        logger().error("a study failed", stage="draft", **lease.log_fields, error=detail)
         with self._renewer.transaction() as session:
             stored = attempts.fail(
                 session,
@@ -311,6 +322,7 @@ class _Round:
         failpoint("after-draft-commit")
 
     def _save_group(self, group: list[tuple[Lease, DraftText]]) -> None:
+        begun = time.monotonic()
         for tries_left in reversed(range(SAVE_TRIES)):
             try:
                 with self._renewer.transaction() as session:
@@ -326,12 +338,20 @@ class _Round:
                 if not tries_left:
                     raise
                 time.sleep(1.0)
+        seconds = time.monotonic() - begun
+        for lease, _ in group:
+            parent = self._renewer.span(lease)
+            begin("store draft", lease.study_id, parent=parent, seconds_ago=seconds).end()
         self._renewer.remove(*(lease for lease, _ in group))
         for (lease, _), draft_id in zip(group, saved, strict=True):
             if draft_id is None:
-                logger().warning("a lease was lost: draft dropped", request=str(lease.request_id))
+                logger().warning("a lease was lost: draft dropped", **lease.log_fields)
+            else:
+                logger().info(
+                    "a draft was saved", stage="draft", draft=str(draft_id), **lease.log_fields
+                )
         self._saved += sum(draft_id is not None for draft_id in saved)
-        logger().info("drafts were saved", stage="draft", count=len(saved) - saved.count(None))
+        logger().debug("drafts were saved", stage="draft", count=len(saved) - saved.count(None))
 
     def _new_draft(self, lease: Lease, draft: DraftText) -> NewDraft:
         manifest, provenance = self._reporter.manifest, lease.provenance

@@ -25,6 +25,7 @@ from records.database.session import unit_of_work
 from records.errors import DatabaseDown, NightdraftError, safe_text
 from records.settings import settings
 from records.telemetry import logger
+from records.tracing import NO_SPAN, Span, begin
 from records.workflow import leases
 from records.workflow.leases import Lease
 from worker.watchdog import Watchdog
@@ -40,6 +41,7 @@ class LeaseRenewer:
         self._lease_seconds = settings().lease_seconds
         self._held: dict[uuid.UUID, Lease] = {}
         self._lost: set[uuid.UUID] = set()
+        self._spans: dict[uuid.UUID, Span] = {}
         # Held over every transaction: a renewal and a group's save would lock the same rows in
         # another order, and wait for each other.
         self._writing = threading.RLock()
@@ -71,6 +73,8 @@ class LeaseRenewer:
             logger().warning("leases could not be given back", error=safe_text(failure))
         finally:
             self._watchdog.stop()
+            for span in self._spans.values():
+                span.end()
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -83,7 +87,9 @@ class LeaseRenewer:
         with self._writing:
             if not self._held:
                 self._progress_at = time.monotonic()
-            self._held.update((lease.request_id, lease) for lease in claimed)
+            for lease in claimed:
+                self._held[lease.request_id] = lease
+                self._spans[lease.request_id] = _begin_spans(lease)
 
     def remove(self, *ended: Lease) -> None:
         """Stop renewing these leases; their outcome is stored."""
@@ -92,6 +98,11 @@ class LeaseRenewer:
             for lease in ended:
                 self._held.pop(lease.request_id, None)
                 self._lost.discard(lease.request_id)
+                self._spans.pop(lease.request_id, NO_SPAN).end()
+
+    def span(self, lease: Lease) -> Span:
+        """The span of the work on a lease, from its claim to its end."""
+        return self._spans.get(lease.request_id, NO_SPAN)
 
     def is_lost(self, lease: Lease) -> bool:
         """Whether another worker has the request now; work for it would be thrown away."""
@@ -119,3 +130,16 @@ class LeaseRenewer:
                     logger().warning("leases could not be renewed", error=safe_text(error))
                     continue
                 self._lost = set(self._held) - renewed
+
+
+def _begin_spans(lease: Lease) -> Span:
+    """Write down how long the request waited, and begin the span of the work on it."""
+    name, study, request = lease.stage.value, str(lease.study_id), str(lease.request_id)
+    begin(
+        f"wait for {name}",
+        lease.study_id,
+        seconds_ago=lease.waited_seconds,
+        study=study,
+        draft_request=request,
+    ).end()
+    return begin(name, lease.study_id, study=study, draft_request=request, revision=lease.revision)

@@ -1,6 +1,7 @@
 """Opens and closes the alarms of parts that do not run and of a Redis that does not answer.
 
-It also counts the processes that ended without a word.
+It also counts the processes that ended without a word, records whether Redis answers, and forgets
+what no light shows any more.
 
 The sweep's process looks, from its heartbeat's thread: sweeps themselves need Redis.
 """
@@ -14,7 +15,8 @@ from records.alarm_kinds import AlarmKind
 from records.broker import broker_client
 from records.database.session import unit_of_work
 from records.errors import BrokerDown
-from records.operations import alarms, heartbeats, overview
+from records.operations import alarms, heartbeats, lights, overview
+from records.operations.lights import Seen
 from records.settings import settings
 
 MISSING_SECONDS = 120.0
@@ -60,6 +62,10 @@ class PartAlarms:
             # While the database was away nobody could write a heartbeat.
             if now - self._answers_since >= heartbeats.DEAD_SECONDS:
                 heartbeats.count_deaths(session)
+                lights.forget_old(session, settings().dead_part_hours)
+            redis = absent.get(REDIS_ALARM_PART)
+            sentence = redis[2] if redis else "Redis answers the sweep."
+            lights.record_observations(session, [Seen("redis", redis is None, sentence)])
             for part in overview.read_parts(session).missing:
                 absent[f"{_MISSING_PREFIX}{part}"] = (
                     MISSING_SECONDS,

@@ -28,7 +28,7 @@ from records.states import (
     InstanceState,
     Stage,
 )
-from records.telemetry import logger
+from records.telemetry import log_context, logger
 from records.workflow import attempts, damage, holds, leases, requests, studies
 from records.workflow.leases import Lease
 from records.workflow.requests import PreparedInput
@@ -111,33 +111,41 @@ def prepare_ready(
             if lease is None:
                 break
             renewer.add([lease])
-            started = time.monotonic()
-            try:
-                outcome = _prepare(lease, manifest, renewer)
-            except PartError:
-                raise
-            except DamagedFilms as error:
-                _give_up_damaged(lease, error.films, renewer, breaker)
-                continue
-            except Exception as error:
-                if isinstance(error, OSError) and error.errno:
-                    name = errno.errorcode.get(error.errno, "")
-                    raise PartError(f"the data folder cannot be used ({name})") from None
-                _record_failure(lease, error, renewer, breaker)
-                continue
-            renewer.remove(lease)
-            breaker.record_success()
-            logger().info(
-                "a study was looked at",
-                stage="prepare",
-                request=str(lease.request_id),
-                outcome=outcome,
-                seconds=round(time.monotonic() - started, 3),
-            )
-            if outcome == "prepared":
-                count += 1
-                _ring_for(lease)
+            with log_context(**lease.log_fields):
+                if _prepare_or_fail(lease, manifest, renewer, breaker) == "prepared":
+                    count += 1
+                    _ring_for(lease)
     return count
+
+
+def _prepare_or_fail(
+    lease: Lease, manifest: Manifest, renewer: LeaseRenewer, breaker: CircuitBreaker
+) -> str:
+    """Prepare one study; its own failure costs it an attempt. Returns the outcome for the log."""
+    started = time.monotonic()
+    try:
+        outcome = _prepare(lease, manifest, renewer)
+    except PartError:
+        raise
+    except DamagedFilms as error:
+        _give_up_damaged(lease, error.films, renewer, breaker)
+        return "damaged"
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            name = errno.errorcode.get(error.errno, "")
+            raise PartError(f"the data folder cannot be used ({name})") from None
+        _record_failure(lease, error, renewer, breaker)
+        return "failed"
+    renewer.span(lease).note(outcome=outcome)
+    renewer.remove(lease)
+    breaker.record_success()
+    logger().info(
+        "a study was looked at",
+        stage="prepare",
+        outcome=outcome,
+        seconds=round(time.monotonic() - started, 3),
+    )
+    return outcome
 
 
 def _claim_next(owner: str, manifest: Manifest, breaker: CircuitBreaker) -> Lease | None:
@@ -267,6 +275,7 @@ def _give_up_damaged(
     config = settings()
     sentence = " ".join(dict.fromkeys(DAMAGE_SENTENCES[harm] for _, harm in films))
     stored = False
+    renewer.span(lease).note(problem=sentence)
     with renewer.transaction() as session:
         marked = [damage.mark_damaged(session, film, harm) for film, harm in films]
         if not any(marked):
@@ -284,7 +293,7 @@ def _give_up_damaged(
             scrub.settle_alarm(session)
     renewer.remove(lease)
     if stored:
-        logger().error("a stored film is damaged", stage="prepare", request=str(lease.request_id))
+        logger().error("a stored film is damaged", stage="prepare")
         # Damage that was known before says nothing of the disk as it is now.
         if any(film.damage is None for film, _ in films):
             breaker.record_failure(lease.request_id, sentence)
@@ -299,7 +308,8 @@ def _record_failure(
         reason, detail = FailReason.UNREADABLE, "A film's file is gone from the data folder."
     else:
         reason, detail = FailReason.UNEXPECTED, safe_text(error)
-    logger().error("a study failed", stage="prepare", request=str(lease.request_id), error=detail)
+    logger().error("a study failed", stage="prepare", error=detail)
+    renewer.span(lease).note(problem=detail)
     with renewer.transaction() as session:
         stored = attempts.fail(
             session,

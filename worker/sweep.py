@@ -8,6 +8,8 @@ long list.
 from __future__ import annotations
 
 import time
+import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy.orm import Session
@@ -18,6 +20,7 @@ from records.operations import alarms, heartbeats
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
+from records.tracing import begin, is_on
 from records.workflow import attempts, events, leases, requests, studies, tallies
 from worker import bells
 from worker.circuit_breaker import forgive_trial, trip, what_follows
@@ -79,14 +82,33 @@ def sweep() -> SweepResult:
 def _take_turn(result: SweepResult) -> bool:
     """Do a little of each, one transaction each; returns whether there is more of any."""
     with unit_of_work() as session:
-        closed = len(studies.close_quiet(session, settings().quiet_seconds, CLOSE_AT_ONCE))
+        closed = studies.close_quiet(session, settings().quiet_seconds, CLOSE_AT_ONCE)
+    for study_id in closed:
+        logger().info("a study is complete", stage="sweep", study=str(study_id))
+    if is_on():
+        _write_arrivals(closed)
     expired = _expire_leases()
     with unit_of_work() as session:
         woken = requests.wake_due(session, WAKE_AT_ONCE)
-    result.closed += closed
+    result.closed += len(closed)
     result.expired += expired
     result.woken += woken
-    return closed >= CLOSE_AT_ONCE or expired >= EXPIRE_AT_ONCE or woken >= WAKE_AT_ONCE
+    return len(closed) >= CLOSE_AT_ONCE or expired >= EXPIRE_AT_ONCE or woken >= WAKE_AT_ONCE
+
+
+def _write_arrivals(closed: Sequence[uuid.UUID]) -> None:
+    """Write the span of each arrival, from the first object to the end of the quiet period."""
+    with unit_of_work() as session:
+        arrivals = studies.list_arrivals(session, closed)
+    for arrival in arrivals:
+        begin(
+            "arrival",
+            arrival.study_id,
+            is_first=arrival.revision == 1,
+            seconds_ago=arrival.seconds,
+            study=str(arrival.study_id),
+            revision=arrival.revision,
+        ).end()
 
 
 def _expire_leases() -> int:
@@ -111,6 +133,14 @@ def _expire_leases() -> int:
                     f"{stage.capitalize()} workers on {host} died on {len(fatal)} different "
                     f"studies in a row, each alone. {what_follows()}",
                 )
+    for lease in expired:
+        logger().warning(
+            "a lease ran out",
+            stage="sweep",
+            study=str(lease.study_id),
+            draft_request=str(lease.request_id),
+            owner=lease.owner,
+        )
     return len(expired)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
+from uuid import uuid4
 
 from model.decoding import Serving
 from model.errors import BundleError, DeviceError
@@ -20,7 +21,7 @@ from records.errors import BundleUnusable, NightdraftError, WorkerSick, safe_tex
 from records.operations import alarms, heartbeats
 from records.settings import settings
 from records.states import Stage
-from records.telemetry import logger
+from records.telemetry import log_context, logger
 from records.workflow import leases
 from worker import comparing, preparing
 from worker import sweep as sweeping
@@ -173,6 +174,17 @@ def _run(part: str, work: Callable[[], object], request_id: str = "") -> None:
     """Do the work of one bell. A part that is down is one log line, and a pause before more."""
     if is_stopping() or time.monotonic() < paused_until.get(part, 0.0):
         return
+    with log_context(request_id=_task_id()):
+        _run_logged(part, work, request_id)
+
+
+def _task_id() -> str:
+    """The id of the Celery task that runs, which its lines carry; a new one outside of a task."""
+    task = app.current_worker_task
+    return str(task.request.id or uuid4()) if task is not None else str(uuid4())
+
+
+def _run_logged(part: str, work: Callable[[], object], request_id: str) -> None:
     try:
         work()
         if part in _bundle_failed:
@@ -191,7 +203,9 @@ def _run(part: str, work: Callable[[], object], request_id: str = "") -> None:
             raise_bundle_alarm(part, error)
         # Disk, database, Redis or bundle: without a pause each bell would try and fail again.
         paused_until[part] = time.monotonic() + settings().sweep_seconds
-        logger().error("a part is down", stage=part, request=request_id, error=safe_text(error))
+        logger().error(
+            "a part is down", stage=part, draft_request=request_id, error=safe_text(error)
+        )
     except Exception as error:
         paused_until[part] = time.monotonic() + settings().sweep_seconds
-        logger().error("unforeseen", stage=part, request=request_id, error=safe_text(error))
+        logger().error("unforeseen", stage=part, draft_request=request_id, error=safe_text(error))

@@ -2,13 +2,11 @@
 
     python examples/train_on_a_folder/draw_folder.py FOLDER [--studies 40]
 
-The layout is that of the collection IU X-ray as it is passed on in two tables:
+    FOLDER/reports.csv   study, patient, date, images, views, indication, report: a row for each
+    FOLDER/films/        1-frontal.png, ...
 
-    FOLDER/indiana_reports.csv       the columns of COLUMNS below, a row for each report
-    FOLDER/indiana_projections.csv   uid, filename and projection (Frontal or Lateral)
-    FOLDER/images/                   1_IM-0001-1001.dcm.png, named <uid>_IM-<number>-<number>
-
-The images here are drawn phantoms, no patient's; put your own in their place.
+docs/train/corpora.md describes all columns. The images here are drawn phantoms, no patient's; put
+your own in their place.
 """
 
 from __future__ import annotations
@@ -21,41 +19,32 @@ from PIL import Image
 
 from training.corpus.phantoms import phantom
 
-COLUMNS = (
-    "uid", "MeSH", "Problems", "image", "indication", "comparison", "findings", "impression",
-)  # fmt: skip
+COLUMNS = ("study", "patient", "date", "images", "views", "indication", "report")
 
 
 def draw_folder(folder: Path, studies: int) -> None:
-    """Write both tables and the images of so many drawn studies."""
-    images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    with (
-        (folder / "indiana_reports.csv").open("w", newline="", encoding="utf-8") as reports,
-        (folder / "indiana_projections.csv").open("w", newline="", encoding="utf-8") as projections,
-    ):
-        report_rows = csv.DictWriter(reports, COLUMNS, restval="")
-        projection_rows = csv.DictWriter(projections, ("uid", "filename", "projection"))
-        report_rows.writeheader()
-        projection_rows.writeheader()
-        for uid in range(1, studies + 1):
-            study = phantom(uid)
-            report_rows.writerow(
+    """Write the table and the images of so many drawn studies."""
+    (folder / "films").mkdir(parents=True, exist_ok=True)
+    with (folder / "reports.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        for number in range(1, studies + 1):
+            study = phantom(number)
+            views = study.case(224).views
+            films = [f"films/{number}-{view.position}.png" for view in views]
+            for film, view in zip(films, views, strict=True):
+                Image.fromarray(view.pixels).save(folder / film)
+            table.writerow(
                 {
-                    "uid": uid,
-                    "MeSH": "normal",
-                    "Problems": "normal",
+                    "study": f"study-{number}",
+                    "patient": f"patient-{(number + 1) // 2}",
+                    "date": f"2026-{1 + number % 12:02d}-15",
+                    "images": ";".join(films),
+                    "views": ";".join(view.position for view in views),
                     "indication": study.indication,
-                    "findings": study.findings_text,
-                    "impression": study.impression,
+                    "report": f"FINDINGS: {study.findings_text}\n\nIMPRESSION: {study.impression}",
                 }
             )
-            for number, view in enumerate(study.case(224).views, start=1):
-                name = f"{uid}_IM-{uid:04d}-{number}001.dcm.png"
-                Image.fromarray(view.pixels).save(images / name)
-                projection_rows.writerow(
-                    {"uid": uid, "filename": name, "projection": view.position.capitalize()}
-                )
 
 
 def main() -> None:

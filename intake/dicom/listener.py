@@ -50,7 +50,7 @@ from intake.dicom.limits import (
 )
 from intake.dicom.orphans import sweep_orphans
 from intake.dicom.refusal_log import RefusalLog
-from intake.dicom.store_handler import SUCCESS, StoreHandler
+from intake.dicom.store_handler import SUCCESS, StoreHandler, association_id
 from records.alarm_kinds import AlarmKind
 from records.blobs import Blobs
 from records.database.session import database_time, unit_of_work
@@ -59,6 +59,7 @@ from records.operations import alarms, callers, scrub
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.telemetry import logger
+from records.tracing import NO_SPAN
 
 PART = "listener"
 SWEEP_SECONDS = 3600.0
@@ -372,12 +373,17 @@ class Listener:
                     self._answered.add(event.assoc)
 
     def _on_aborted(self, event: Any) -> None:
-        title = str(event.assoc.requestor.ae_title or "").strip()
-        logger().info("an association was aborted", calling_ae=title)
+        title = clean_text(str(event.assoc.requestor.ae_title or ""))
+        logger().info(
+            "an association was aborted",
+            calling_ae=title,
+            request_id=association_id(event.assoc),
+        )
 
     def _on_closed(self, event: Any) -> None:
         association = event.assoc
         association.dimse.discard_incoming()
+        getattr(association, "nightdraft_span", NO_SPAN).end()
         with self._lock:
             self._unanswered.discard(association)
         if association.requestor.primitive is None:

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 from pydicom import Dataset
 
@@ -33,7 +34,8 @@ from records.failpoints import failpoint
 from records.operations import refusals
 from records.operations.callers import MAX_CALLERS
 from records.settings import Settings
-from records.telemetry import logger
+from records.telemetry import log_context, logger
+from records.tracing import begin
 
 SUCCESS = 0x0000
 
@@ -114,6 +116,10 @@ class StoreHandler:
         Returns:
             The status and, for a refusal, a comment (0000,0902); pynetdicom sends them.
         """
+        with log_context(request_id=association_id(event.assoc)):
+            return self._handle_store(event)
+
+    def _handle_store(self, event: Any) -> Dataset:
         start = time.monotonic()
         request = event.request
         calling_ae, address = _calling_ae(event.assoc), _address(event.assoc)
@@ -137,11 +143,29 @@ class StoreHandler:
                 size=file.size,
                 sha256=digest,
             )
+            filing = time.monotonic()
             registration = file_instance(received, self._blobs, self._settings)
+            filed = time.monotonic()
         except Exception as error:
             reason = self._record_failure(error, address, calling_ae, sop_class, sop_instance)
             status = STORE_STATUSES[reason]
             return _response(status.code, status.sentence)
+        received_span = begin(
+            "receive object",
+            registration.study_id,
+            seconds_ago=time.monotonic() - start,
+            study=str(registration.study_id),
+            bytes=received.size,
+            outcome=registration.outcome.value,
+        )
+        received_span.link(UUID(association_id(event.assoc)))
+        begin(
+            "register object",
+            registration.study_id,
+            parent=received_span,
+            seconds_ago=time.monotonic() - filing,
+        ).end(time.monotonic() - filed)
+        received_span.end()
         self._count(registration.outcome.value.lower())
         self._note_film(calling_ae)
         logger().info(
@@ -183,7 +207,16 @@ class StoreHandler:
             event: pynetdicom's EVT_ACCEPTED.
         """
         association = event.assoc
-        logger().info("an association began", calling_ae=_calling_ae(association))
+        association.nightdraft_id = str(uuid4())
+        association.nightdraft_span = begin(
+            "association", UUID(association_id(association)), is_first=True
+        )
+        logger().info(
+            "an association began",
+            calling_ae=_calling_ae(association),
+            host=_address(association),
+            request_id=association_id(association),
+        )
         accepted = {context.abstract_syntax for context in association.accepted_contexts}
         # Many senders offer a class once for each transfer syntax; one that is taken is enough.
         for sop_class in {
@@ -215,9 +248,10 @@ class StoreHandler:
 
     def report_refusal(self, association: Any, reason: RefusalReason, sop_class: str = "") -> None:
         """Count and log a refused association or class. Never raises, and waits for nothing."""
-        self._refusal_log.add(
-            reason, _address(association), _calling_ae(association), clean_text(sop_class)
-        )
+        with log_context(request_id=association_id(association)):
+            self._refusal_log.add(
+                reason, _address(association), _calling_ae(association), clean_text(sop_class)
+            )
 
     def _record_failure(
         self,
@@ -326,6 +360,11 @@ def _response(status: int, comment: str) -> Dataset:
     if comment:
         response.ErrorComment = comment[:_MAX_COMMENT_CHARACTERS]
     return response
+
+
+def association_id(association: Any) -> str:
+    """Our id of an association, which its log lines carry; one not yet accepted has a new one."""
+    return getattr(association, "nightdraft_id", "") or str(uuid4())
 
 
 def _calling_ae(association: Any) -> str:

@@ -27,8 +27,8 @@ from model.dicom.pixel_data import StoredArray
 from model.errors import EmptyImage, PixelError
 
 __all__ = [
-    "RESIZES", "RenderedImage", "check_header", "read_header", "render", "shows_nothing",
-    "view_pixels",
+    "RESIZES", "RenderedImage", "check_header", "grey_view", "read_header", "render",
+    "shows_nothing", "view_pixels",
 ]  # fmt: skip
 
 RESIZES = ("square",)
@@ -75,6 +75,8 @@ PERHAPS_NEGATIVE = (
     "read as light; compare the picture, which may be a negative."
 )
 
+_SHOWS_NOTHING = "The film shows nothing: its pixels are almost of one grey."
+
 _BAND = 64  # rows looked up at once: few enough for the cache, and for a small copy in 64 bits
 
 
@@ -118,7 +120,31 @@ def view_pixels(path: str | Path, size: int, resize: str = "square") -> NDArray[
     """
     rendering = render(path, size, resize)
     if rendering.is_empty:
-        raise EmptyImage("The film shows nothing: its pixels are almost of one grey.")
+        raise EmptyImage(_SHOWS_NOTHING)
+    return rendering.view
+
+
+def grey_view(stored: StoredArray, size: int) -> NDArray[np.uint8]:
+    """Return samples that have no header, as of a PNG of 16 bits, as the network reads them.
+
+    They are shown by their own range, like a film without a window.
+
+    Args:
+        stored: (rows, columns), air dark.
+        size: The sides of the view in pixels.
+
+    Returns:
+        (size, size) uint8, from 0 for black to 255 for white.
+
+    Raises:
+        EmptyImage: The view would show nothing.
+    """
+    bits = 8 * stored.dtype.itemsize
+    rows, columns = stored.shape
+    layout = Layout(rows, columns, 1, bits, bits, bits - 1, False, "MONOCHROME2", False)
+    rendering = _render(Samples(stored, bits), layout, pydicom.Dataset(), size)
+    if rendering is None or rendering.is_empty:
+        raise EmptyImage(_SHOWS_NOTHING)
     return rendering.view
 
 

@@ -88,6 +88,11 @@ NOTES: dict[Reason, str] = {
 }
 """A note for the reader of the draft, where something was open and the study was drafted."""
 
+SECONDARY_CAPTURE_NOTE = (
+    "Drafted from a secondary capture (a scan, an export or a picture file): it may show less than "
+    "the film, and text may be burned in."
+)
+
 NOTED = {
     Reason.NO_PIXELS,
     Reason.UNREADABLE,

@@ -15,8 +15,10 @@ from model.dicom.evidence import FRONTAL, LATERAL, NO, UNKNOWN, YES, Classificat
 from model.dicom.exposures import find_copies
 from model.dicom.instances import Instance, Rendering
 from model.dicom.projection import weigh_films
-from model.dicom.reasons import NOTED, NOTES, SENTENCES, Reason
+from model.dicom.reasons import NOTED, NOTES, SECONDARY_CAPTURE_NOTE, SENTENCES, Reason
 from model.dicom.species import ANIMAL, HUMAN
+
+_SECONDARY_CAPTURE_CLASS = "1.2.840.10008.5.1.4.1.1.7"
 
 _RENDERING_NOTES = {
     Rendering.SOFT_TISSUE: Reason.SOFT_TISSUE_IMAGE,
@@ -173,6 +175,8 @@ def choose_views(
     notes = [NOTES[reason] for reason, _, is_open in open_questions if is_open]
     if any(_is_raw(i) for i in views):
         notes.append(NOTES[Reason.FOR_PROCESSING])
+    if any(i.sop_class == _SECONDARY_CAPTURE_CLASS for i in views):
+        notes.append(SECONDARY_CAPTURE_NOTE)
     for rendering, reason in _RENDERING_NOTES.items():
         if any(i.rendering is rendering for i in views):
             notes.append(NOTES[reason])

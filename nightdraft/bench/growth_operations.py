@@ -193,7 +193,8 @@ def _numbers_and_lists(studies_there: int) -> list[Operation]:
         return row.first_received_at, row.id
 
     middle = read_middle()
-    deep = worklist.page_mark(*middle)
+    before = middle[0] - dt.timedelta(days=1)
+    deep = str(worklist.PageMark(before, Priority.ROUTINE, *middle))
     lists = [None, *VisibleState]
     return [
         _reading("counts by state", worklist.count_by_state),

@@ -24,10 +24,11 @@ from rich.table import Table
 from rich.text import Text
 
 from nightdraft.bench.machine import machine_facts
+from nightdraft.film_files import FilmFile, SendOutcome, find_films
 from nightdraft.phantom_studies import draw_studies, read_datasets, write_with_new_uids
 from nightdraft.station.child import StationProcess
 from nightdraft.station.station import PARTS
-from nightdraft.store_scu import DicomFile, SendOutcome, find_dicom_files, send_files
+from nightdraft.store_scu import send_files
 from records.config_file import without_settings
 from records.database.session import forget_engine, unit_of_work
 from records.errors import PartError
@@ -195,7 +196,7 @@ class _Sender:
     def _send(self, start: int, count: int) -> None:
         drawn = (self._drawn[(start + n) % len(self._drawn)] for n in range(count))
         write_with_new_uids(drawn, self._folder, (f"B{start + n}" for n in range(count)))
-        files = [file for file in find_dicom_files(self._folder) if isinstance(file, DicomFile)]
+        files = [file for file in find_films(self._folder) if isinstance(file, FilmFile)]
         started = time.monotonic()
         summary = send_files(
             files,

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from model.progress import ProgressCallback
     from training.corpus.check import CorpusSummary, Pace
 
+SHOWN = 50
+"""Wrong rows, and unreadable images, that the table shows."""
+
 corpus = typer.Typer(help="Check films and reports to learn from.", no_args_is_help=True)
 
 
@@ -42,8 +45,8 @@ def corpus_check(
     name: Annotated[
         str,
         typer.Argument(
-            help="iu_xray, mimic_cxr, signed or phantoms; or NAME:PATH.",
-            autocompletion=complete(("iu_xray", "mimic_cxr", "signed", "phantoms")),
+            help="folder, iu_xray, mimic_cxr, signed or phantoms; or NAME:PATH.",
+            autocompletion=complete(("folder", "iu_xray", "mimic_cxr", "signed", "phantoms")),
         ),
     ],
     path: Annotated[
@@ -54,7 +57,9 @@ def corpus_check(
     ] = None,
     split: Annotated[
         str,
-        typer.Option(help="paper, r2gen, official or patients; the corpus's own, if left out."),
+        typer.Option(
+            help="given, paper, r2gen, official or patients; the corpus's own, if left out."
+        ),
     ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Of a split at random.")] = 0,
     validate: Annotated[
@@ -63,6 +68,14 @@ def corpus_check(
     words_only: Annotated[
         bool, typer.Option("--words-only", help="Count studies whose films are not there, too.")
     ] = False,
+    images: Annotated[
+        bool | None,
+        typer.Option(
+            "--images/--no-images",
+            help="Read every image, to find those that cannot be read; of folder, the default.",
+            show_default=False,
+        ),
+    ] = None,
     page: Annotated[
         Path | None,
         typer.Option(help="PNG for a page of examples; corpus-NAME.png, if left out."),
@@ -73,7 +86,10 @@ def corpus_check(
     pace: Annotated[bool, typer.Option("--pace", help="Measure examples a second.")] = False,
     json: JsonFile = None,
 ) -> None:
-    """Count what a corpus holds, show what is left out and why, draw a page of examples."""
+    """Count what a corpus holds, show what is left out and why, draw a page of examples.
+
+    The exit status is 1 where a row is wrong or an image cannot be read.
+    """
     from model.manifest import Preprocessing
     from training.corpus.check import measure_pace, summarise_corpus
     from training.corpus.example import CorpusOptions
@@ -92,6 +108,7 @@ def corpus_check(
             limit=limit,
             endless=opened.name in ENDLESS_CORPORA,
             page=page,
+            read_images=(opened.name == "folder" and not words_only) if images is None else images,
             progress=progress,
         )
     measured = None
@@ -104,6 +121,8 @@ def corpus_check(
         counts["pace"] = asdict(measured)
     if write_figures(counts, json):
         console().print(_table(summary, measured))
+    if not summary.is_faultless:
+        raise typer.Exit(1)
 
 
 def _spec(name: str, path: Path | None) -> str:
@@ -150,6 +169,15 @@ def _facts(summary: CorpusSummary, measured: Pace | None) -> Iterator[tuple[str,
         yield "left out", f"{count:,} {reason}, such as {key}"
     for remark, count in summary.remarks.items():
         yield remark, f"{count:,}"
+    for fault in summary.faults[:SHOWN]:
+        yield "wrong", f"line {fault.line}{fault.study and f' ({fault.study})'}: {fault.reason}"
+    if summary.images_read:
+        yield "images read", f"{summary.images_read:,}"
+    for key, reason in summary.images_unreadable[:SHOWN]:
+        yield "unreadable", f"{key}: {reason}"
+    hidden = max(0, len(summary.faults) - SHOWN) + max(0, len(summary.images_unreadable) - SHOWN)
+    if hidden:
+        yield "more", f"{hidden:,}, which --json lists"
     if summary.page:
         unreadable = f", {summary.page_films_unreadable} of {summary.page_films} films unreadable"
         yield "page", summary.page + (unreadable if summary.page_films_unreadable else "")

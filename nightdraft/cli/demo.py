@@ -1,49 +1,56 @@
 """`nightdraft demo`: the whole system at work on two dozen studies, for a person to watch.
 
 It starts a station with the demonstration model in its own data folder, sends a backlog to it over
-a real association, and shows how the drafts appear.
+a real association, and shows how the drafts appear. Phantoms meet every end that a study can have;
+whatever happens to them comes by C-STORE or REST, as it would from a department.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import signal
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import count as count_up
 from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
 
 from model.manifest import read_manifest
-from nightdraft.cli.send import find_with_progress, send_with_progress
+from nightdraft.cli.demo_films import CheckedFolder, check_folder, render_pictures
+from nightdraft.cli.demo_outcomes import read_outcomes, render_outcomes
+from nightdraft.cli.send import send_with_progress
 from nightdraft.cli.status import render_counts, render_drafts
-from nightdraft.phantom_studies import draw_studies, read_datasets, write_with_new_uids
+from nightdraft.demo_studies import COUNT, WrittenStudy, write_demo_studies
+from nightdraft.film_files import FilmFile, SendResult, find_films
+from nightdraft.phantom_studies import draw_studies, read_datasets
 from nightdraft.station.checks import check_port_free
 from nightdraft.station.child import StationProcess
-from nightdraft.store_scu import DicomFile, SendResult, find_dicom_files
+from nightdraft.store_scu import SendSummary
 from records.database.session import forget_engine, unit_of_work
 from records.errors import NightdraftError, PartError, PortInUse
-from records.operations.overview import MOVING, drafts_per_minute, seconds_left
+from records.operations.overview import MOVING, Pace, read_pace, read_parts
 from records.settings import settings
 from records.states import HoldReason, VisibleState
 from records.workflow import worklist
 
-STUDIES = 24
 SIZE = 768  # pixels a side: a person sees enough, with a tenth of a real image's bytes
 QUIET_SECONDS = 2.0
 SUCCESS_STATES = (VisibleState.DRAFTED, VisibleState.SKIPPED)
-"""States in which every study must end for the demo to have worked."""
+"""States in which every study of the user's own must end for the demo to have worked."""
 _SETTING_BY_HOLD = {
-    HoldReason.CHEST_UNKNOWN: "NIGHTDRAFT_UNKNOWN_CHEST",
-    HoldReason.VIEW_UNKNOWN: "NIGHTDRAFT_UNKNOWN_VIEW",
-    HoldReason.AGE_UNKNOWN: "NIGHTDRAFT_UNKNOWN_AGE",
+    HoldReason.CHEST_UNKNOWN: "unknown_chest",
+    HoldReason.VIEW_UNKNOWN: "unknown_view",
+    HoldReason.AGE_UNKNOWN: "unknown_age",
 }
 """Settings that answer a hold for all studies, so that it does not open."""
+_AT_ONCE, _LATE = "to-send", "to-send-late"
+"""The folders of the phantoms' files."""
 _POLL_SECONDS = 0.4
 _STALL_SECONDS = 300.0
 """Seconds without any change of state after which waiting ends."""
@@ -54,11 +61,12 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
 
     Args:
         console: Where the demo shows what happens.
-        films: A folder of the user's own DICOM files; None sends drawn phantoms.
+        films: A folder of the user's own films (DICOM, PNG, JPEG); None sends drawn phantoms.
         once: End when every study has ended, instead of running until Ctrl-C.
 
     Returns:
-        Whether every study was drafted or skipped. Without `once` it is true at a normal end.
+        Whether every phantom met what it must meet, or every study of the user's own was drafted
+        or skipped. Without `once` it is true at a normal end.
 
     Raises:
         NightdraftError: Something is missing; its text is one line that says what.
@@ -66,7 +74,21 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
     overrides = settings_overrides()
     data_dir = Path(str(overrides["data_dir"]))
     started = time.monotonic()
-    entries = find_with_progress(console, films.expanduser()) if films else _draw(console, data_dir)
+    checked: CheckedFolder | None = None
+    written: list[WrittenStudy] = []
+    entries: Sequence[FilmFile | SendResult]
+    if films:
+        checked = check_folder(console, films.expanduser())
+        entries = checked.films
+        if checked.pictures and "unknown_chest" not in settings().model_fields_set:
+            overrides["unknown_chest"] = "draft"
+            console.print(
+                "what does not name its body part is taken for a chest film "
+                "(NIGHTDRAFT_UNKNOWN_CHEST=draft), and its draft says so"
+            )
+    else:
+        written = _draw(console, data_dir)
+        entries = list(find_films(_demo_folder(data_dir) / _AT_ONCE))
     if notice := read_manifest(str(overrides["bundle"])).notice:
         console.print(f"the model: {notice}", style="yellow", markup=False)
     console.print(f"starting all parts, in {data_dir}")
@@ -75,22 +97,29 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
         with StationProcess(data_dir, overrides) as station:
             _read_records_of(station)
             console.print(f"up after {time.monotonic() - started:.1f} s; worklist: {station.page}")
-            summary = send_with_progress(
-                console,
-                entries,
-                host=station.addresses["listen_host"],
-                port=station.addresses["listen_port"],
-                called=settings().ae_title,
-                calling="DEMO",
-                associations=2,
-            )
+            summary = _send(console, station, entries)
             for line in summary.lines():
                 console.print(line, markup=False)
-            rows = _watch(console, station, sorted(summary.accepted_studies))
+            uids = sorted(summary.accepted_studies)
+            rows = _watch(console, station, uids)
+            if written:
+                _send_late_films(console, station)
+                _withdraw_drafts(console, station, written)
+                rows = _watch(console, station, uids)
             console.print(render_drafts(rows, plain=not console.is_terminal))
-            succeeded = not summary.rejected_studies and all(
-                row.state in SUCCESS_STATES for row in rows
-            )
+            if checked is None:
+                succeeded = _compare(console, written)
+            else:
+                if checked.pictures:
+                    plain = not console.is_terminal
+                    console.print(render_pictures(checked.pictures, rows, plain=plain))
+                if not checked.all_taken:
+                    console.print("not every file that may be a film was sent: see above")
+                succeeded = (
+                    checked.all_taken
+                    and not summary.rejected_studies
+                    and all(row.state in SUCCESS_STATES for row in rows)
+                )
             console.print(_final_line(rows, len(summary.rejected_studies)), markup=False)
             for line in hold_hints(rows):
                 console.print(line, markup=False)
@@ -105,6 +134,68 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
     finally:
         signal.signal(signal.SIGTERM, previous_handler)
     return succeeded or not once
+
+
+def _send(
+    console: Console, station: StationProcess, entries: Sequence[FilmFile | SendResult]
+) -> SendSummary:
+    return send_with_progress(
+        console,
+        entries,
+        host=station.addresses["listen_host"],
+        port=station.addresses["listen_port"],
+        called=settings().ae_title,
+        calling="DEMO",
+        associations=2,
+    )
+
+
+def _send_late_films(console: Console, station: StationProcess) -> None:
+    """Send the films that come after their study was drafted."""
+    entries = list(find_films(_demo_folder(station.data_dir) / _LATE))
+    console.print(f"{len(entries)} late film: it makes a second draft")
+    _send(console, station, entries)
+
+
+def _withdraw_drafts(
+    console: Console, station: StationProcess, written: Sequence[WrittenStudy]
+) -> None:
+    """Withdraw the drafts of the studies that are for it, through REST.
+
+    Raises:
+        PartError: The server refuses it.
+    """
+    body = json.dumps({"by": "the demo", "reason": "to show a draft that was withdrawn"}).encode()
+    for study in written:
+        if not study.study.is_withdrawn:
+            continue
+        console.print(f"withdrawing the draft of {study.accession} through REST")
+        request = urllib.request.Request(  # noqa: S310
+            f"{station.page}api/studies/{study.uid}/withdraw",
+            data=body,
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
+        except OSError as error:
+            raise PartError(f"the draft of {study.accession} was not withdrawn: {error}") from None
+
+
+def _compare(console: Console, written: Sequence[WrittenStudy]) -> bool:
+    """Show what was sent and what became of it; return whether all is as it must be."""
+    with unit_of_work() as session:
+        outcomes = read_outcomes(session, written)
+    console.print(render_outcomes(outcomes, plain=not console.is_terminal))
+    wrong = sum(bool(outcome.differences) for outcome in outcomes)
+    met = ", ".join(sorted({study.study.state.value for study in written}))
+    console.print(
+        f"{wrong} of {len(written)} studies did not end as they must"
+        if wrong
+        else f"every study ended as it must; the ends that were met: {met}",
+        style="bold red" if wrong else "green",
+        markup=False,
+    )
+    return not wrong
 
 
 def _interrupt(_: int, __: object) -> None:
@@ -154,21 +245,24 @@ def _check_owner(folder: Path) -> None:
             raise PartError(f"{folder} belongs to another user: set NIGHTDRAFT_DATA_DIR")
 
 
-def _draw(console: Console, data_dir: Path) -> list[DicomFile | SendResult]:
-    """Write two dozen phantom studies under new UIDs, and return their files."""
+def _demo_folder(data_dir: Path) -> Path:
+    return data_dir / "demo"
+
+
+def _draw(console: Console, data_dir: Path) -> list[WrittenStudy]:
+    """Write two dozen phantom studies under new UIDs."""
     from nightdraft.station.data_folder import make_data_dir
 
     make_data_dir(data_dir)
-    demo_folder = data_dir / "demo"
+    demo_folder = _demo_folder(data_dir)
     if not demo_folder.is_dir():
-        console.print(f"drawing {STUDIES} phantom studies, once")
-    drawn = list(draw_studies(demo_folder, STUDIES, SIZE))
-    folder = demo_folder / "to-send"
-    for earlier_file in folder.glob("*.dcm"):
+        console.print(f"drawing {COUNT} phantom studies, once")
+    drawn = list(draw_studies(demo_folder, COUNT, SIZE))
+    folder, late_folder = demo_folder / _AT_ONCE, demo_folder / _LATE
+    for earlier_file in [*folder.glob("*.dcm"), *late_folder.glob("*.dcm")]:
         earlier_file.unlink()
-    run = dt.datetime.now().astimezone().strftime("%m%d%H%M%S")
-    write_with_new_uids(read_datasets(drawn), folder, (f"D{run}{n:02d}" for n in count_up(1)))
-    return list(find_dicom_files(folder))
+    run = dt.datetime.now().astimezone().strftime("D%m%d%H%M%S")
+    return write_demo_studies(read_datasets(drawn), folder, late_folder, run)
 
 
 def _read_records_of(station: StationProcess) -> None:
@@ -184,22 +278,23 @@ def _watch(
 ) -> list[worklist.WorklistRow]:
     """Show the studies until each has ended or waits for a person."""
     started = last_change = time.monotonic()
+    counts: Counter[VisibleState] = Counter()
     last_counts: Counter[VisibleState] = Counter()
     rows: list[worklist.WorklistRow] = []
-    per_minute = 0.0
+    pace = Pace(0.0, None)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while station.alive:
             with suppress(NightdraftError), unit_of_work() as session:
                 rows = worklist.list_by_uids(session, uids)
-                per_minute = drafts_per_minute(session)
+                counts = Counter(row.state for row in rows)
+                pace = read_pace(session, counts, read_parts(session))
             now = time.monotonic()
-            counts = Counter(row.state for row in rows)
             if counts != last_counts:
                 last_change, last_counts = now, counts
                 if not console.is_terminal:
                     console.print(f"{now - started:.0f} s: {_count_text(counts)}", markup=False)
             if console.is_terminal:
-                overview = render_counts(counts, per_minute, seconds_left(counts, per_minute))
+                overview = render_counts(counts, pace)
                 drafts = [row for row in rows if row.state not in MOVING]
                 # The newest ones, as many as the window has lines for.
                 lines = max(1, console.height - 9)
@@ -222,10 +317,12 @@ def hold_hints(rows: Sequence[worklist.WorklistRow]) -> list[str]:
     }
     lines = []
     for reason in sorted(reasons):
-        setting = _SETTING_BY_HOLD.get(HoldReason(reason))
+        setting = _SETTING_BY_HOLD.get(HoldReason(reason), "")
+        # An age that contradicts itself is held under every setting but `skip`.
+        answers = setting and getattr(settings(), setting) == "hold"
         lines.append(
             f"HELD, {reason}: decide on the study's page"
-            + (f", or answer for all by {setting}=draft" if setting else "")
+            + (f", or answer for all by NIGHTDRAFT_{setting.upper()}=draft" if answers else "")
         )
     return lines
 

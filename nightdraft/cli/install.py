@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -47,7 +48,7 @@ def install(
     Where NIGHTDRAFT_DATABASE_URL is set each part is a unit; otherwise one unit runs the station
     with servers of its own.
     """
-    from nightdraft.station.systemd import find_program, install_files
+    from nightdraft.station.systemd import find_program, install_files, left_over_units
 
     if print_ == (to is not None):
         raise NotAllowed("say either --print, or --to FOLDER (such as --to / on this machine)")
@@ -81,8 +82,16 @@ def install(
         fresh.touch(mode=0o600)
         fresh.write_text(file.content)
         fresh.chmod(file.mode)
+        if place.exists():  # as systemd-tmpfiles gave it to the group of the service
+            os.chown(fresh, place.stat().st_uid, place.stat().st_gid)
         fresh.rename(place)
         print(place)
+    if left_over := left_over_units(to, made):
+        print(
+            "\nThese units are of an earlier installation. Stop them before you start the new ones:"
+        )
+        print(f"  systemctl disable --now {' '.join(unit.name for unit in left_over)}")
+        print(f"  rm {' '.join(map(str, left_over))}")
     print(_NEXT_STEPS, end="")
 
 

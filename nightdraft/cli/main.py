@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 # These modules add their commands to `app`.
 import nightdraft.cli.install
 import nightdraft.cli.models
 import nightdraft.cli.operate
+import nightdraft.cli.phantoms
 import nightdraft.cli.send
 import nightdraft.cli.support
 import nightdraft.cli.worklist  # noqa: F401
@@ -22,6 +24,8 @@ from nightdraft.cli.parts import work
 from nightdraft.cli.settings import settings_commands
 from nightdraft.cli.train import train
 from records.errors import is_safe_to_show, safe_text
+from records.telemetry import is_logging_json, logger
+from records.tracing import flush
 
 for name, group in (
     ("work", work),
@@ -37,15 +41,25 @@ for name, group in (
 
 
 def main() -> None:
-    """Run the command; an error is one line on standard error and exit status 1."""
+    """Run the command; an error is one line on standard error and exit status 1.
+
+    The line of a part that logs JSON is JSON, too.
+    """
     debug = "--debug" in sys.argv or os.environ.get("NIGHTDRAFT_DEBUG")
     try:
         app()
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exception(error)
+            sys.exit(1)
         sentence = safe_text(error)
         if not is_safe_to_show(error):
             sentence = f"unexpected: {sentence}; `nightdraft --debug ...` shows the traceback"
-        print(f"nightdraft: {' '.join(sentence.split())}", file=sys.stderr)
+        sentence = " ".join(sentence.split())
+        if is_logging_json():
+            logger().critical(sentence)
+        else:
+            print(f"nightdraft: {sentence}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        flush()

@@ -21,9 +21,14 @@ from nightdraft.cli.panels import PanelledGroup
 from records.config_file import CONFIG_VARIABLE, ignore_default_file
 from records.errors import NotAllowed
 from records.settings import Settings, settings
+from records.telemetry import set_up_logs
+from records.tracing import set_up_tracing
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+PART_COMMANDS = ("station", "listen", "work", "serve")
+"""The commands that run parts, whose lines go to a collector."""
 
 PLAIN_WIDTH = 240
 """Characters of a line where no terminal is."""
@@ -135,6 +140,12 @@ def common_options(
     ] = False,
 ) -> None:
     """Apply the options that every command has."""
+    if context.invoked_subcommand in PART_COMMANDS and "json" in (
+        log_format,
+        os.environ.get("NIGHTDRAFT_LOG_FORMAT"),
+    ):
+        # From here on, so that an error in the settings is a line of JSON, too.
+        set_up_logs("json", part=context.invoked_subcommand)
     if debug:
         os.environ["NIGHTDRAFT_DEBUG"] = "1"
     if config is not None:
@@ -152,14 +163,25 @@ def common_options(
 
 
 def start_logging(part: str) -> Settings:
-    """Start logging under the part's name, keep the settings for children, and return them."""
+    """Start logging under the part's name, keep the settings for children, and return them.
+
+    Raises:
+        SettingsError: Spans are to be sent, and the libraries for it are not installed.
+    """
     from records.settings import keep_for_children
-    from records.telemetry import set_up_logs
 
     current = settings()
     keep_for_children()
     set_up_logs(current.log_format, current.log_level, part)
+    set_up_tracing(current.otlp_endpoint, part)
     return current
+
+
+def sentence_log(current: Settings) -> Callable[[str], None]:
+    """Return what a part logs sentences with: plain lines for people, else lines of JSON."""
+    from records.telemetry import log_sentence
+
+    return log_sentence if current.log_format == "json" else print_line
 
 
 def console(width: int | None = None) -> Console:

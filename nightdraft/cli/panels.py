@@ -14,6 +14,7 @@ PANELS = {
         "work",
         "serve",
         "migrate",
+        "phantoms",
         "send",
         "install",
         "constraints",

@@ -15,7 +15,7 @@ from nightdraft.cli.options import (
     app,
     apply_options,
     console,
-    print_line,
+    sentence_log,
     setting_option,
     start_logging,
 )
@@ -52,16 +52,22 @@ def station(
         serve_port=serve_port,
         quiet_seconds=quiet_seconds,
     )
-    current = leave_root(start_logging("station"), print_line, logs)
-    run_station(current, print_line, log_dir=logs)
+    started = start_logging("station")
+    log = sentence_log(started)
+    run_station(leave_root(started, log, logs), log, log_dir=logs)
 
 
 @app.command()
 def demo(
     films: Annotated[
-        Path | None, typer.Option(help="Your DICOM files, instead of phantoms.")
+        Path | None, typer.Option(help="Your DICOM, PNG and JPEG films, instead of phantoms.")
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End when all is drafted.")] = False,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once", help="End when every study has ended; exit status 1 where one ended wrongly."
+        ),
+    ] = False,
 ) -> None:
     """Show the whole system at work on two dozen drawn phantoms."""
     from nightdraft.cli.demo import run_demo
@@ -120,7 +126,7 @@ def work_draft(
     current = _start_part("draft")
     processes = draft_processes(current)
     if len(processes) > 1:
-        run_draft_processes(current, processes, print_line)
+        run_draft_processes(current, processes, sentence_log(current))
     else:
         os.environ.update(processes[0].env)
         _run_worker("draft")
@@ -176,15 +182,11 @@ def _start_part(part: str) -> Settings:
 def _leave_root(current: Settings) -> Settings:
     from nightdraft.station.privileges import leave_root
     from records.database.session import engine, forget_engine
-    from records.telemetry import logger
-
-    def log(line: str) -> None:
-        sentence = line.removeprefix("warning: ")
-        (logger().info if sentence == line else logger().warning)(sentence)
+    from records.telemetry import log_sentence
 
     engine().dispose()
     forget_engine()
-    return leave_root(current, log)
+    return leave_root(current, log_sentence)
 
 
 def _check_records() -> None:

@@ -1,4 +1,4 @@
-"""`nightdraft send`: finds the DICOM files of a folder and sends them, with a bar on a terminal."""
+"""`nightdraft send`: finds the films of a folder and sends them, with a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from records.settings import settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nightdraft.store_scu import DicomFile, SendResult, SendSummary
+    from nightdraft.film_files import FilmFile, SendResult
+    from nightdraft.store_scu import SendSummary
 
 
 @app.command()
@@ -35,6 +36,9 @@ def send(
     associations: Annotated[
         int, typer.Option(min=1, max=32, help="Associations at the same time.")
     ] = 1,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Send PNG and JPEG, too, as Secondary Capture.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Send DICOM files to a listener by C-STORE."""
@@ -42,9 +46,10 @@ def send(
 
     own_host, own_port = listener_address(settings())
     shown = error_console() if json else console()
+    entries = find_with_progress(shown, folder.expanduser(), pictures=pictures)
     summary = send_with_progress(
         shown,
-        find_with_progress(shown, folder.expanduser()),
+        entries,
         host=host or own_host,
         port=port or own_port,
         called=called or settings().ae_title,
@@ -54,6 +59,8 @@ def send(
     if json:
         print_json(_summary_json(summary))
     else:
+        if wrapped := wrapped_pictures(entries):
+            print(f"wrapped as Secondary Capture: {wrapped}")
         for line in summary.lines():
             print(line)
     if not summary.complete:
@@ -61,7 +68,7 @@ def send(
 
 
 def _summary_json(summary: SendSummary) -> dict[str, Any]:
-    from nightdraft.store_scu import SendOutcome
+    from nightdraft.film_files import SendOutcome
 
     return {
         "complete": summary.complete,
@@ -74,17 +81,27 @@ def _summary_json(summary: SendSummary) -> dict[str, Any]:
     }
 
 
-def find_with_progress(console: Console, folder: Path) -> list[DicomFile | SendResult]:
-    """Find the DICOM files of a folder; a terminal shows a count, for this may take minutes.
+def wrapped_pictures(entries: Sequence[FilmFile | SendResult]) -> str:
+    """Return how many pictures are sent as Secondary Capture, by kind; "" where none is."""
+    from nightdraft.film_files import FilmFile, describe_files
+
+    pictures = [file for file in entries if isinstance(file, FilmFile) and file.kind != "DICOM"]
+    return describe_files(pictures) if pictures else ""
+
+
+def find_with_progress(
+    console: Console, folder: Path, *, pictures: bool = False
+) -> list[FilmFile | SendResult]:
+    """Find the films of a folder; a terminal shows a count, for this may take minutes.
 
     Raises:
         NotFound: The folder does not exist.
     """
-    from nightdraft.store_scu import find_dicom_files
+    from nightdraft.film_files import find_films
 
-    entries: list[DicomFile | SendResult] = []
+    entries: list[FilmFile | SendResult] = []
     with console.status(f"searching {folder}") as status:
-        for entry in find_dicom_files(folder):
+        for entry in find_films(folder, pictures=pictures):
             entries.append(entry)
             if len(entries) % 50 == 0:
                 status.update(f"searching {folder}: {len(entries)} files")
@@ -93,7 +110,7 @@ def find_with_progress(console: Console, folder: Path) -> list[DicomFile | SendR
 
 def send_with_progress(
     console: Console,
-    entries: Sequence[DicomFile | SendResult],
+    entries: Sequence[FilmFile | SendResult],
     *,
     host: str,
     port: int,
@@ -118,9 +135,10 @@ def send_with_progress(
         TimeRemainingColumn,
     )
 
-    from nightdraft.store_scu import DicomFile, SendOutcome, SendResult, SendSummary, send_files
+    from nightdraft.film_files import FilmFile, SendOutcome, SendResult
+    from nightdraft.store_scu import SendSummary, send_files
 
-    files = [entry for entry in entries if isinstance(entry, DicomFile)]
+    files = [entry for entry in entries if isinstance(entry, FilmFile)]
     not_sendable = [entry for entry in entries if isinstance(entry, SendResult)]
     if not files:
         if any(result.outcome is SendOutcome.UNSENT for result in not_sendable):

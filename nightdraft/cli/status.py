@@ -15,13 +15,14 @@ from rich.text import Text
 from api.schemas import Counts, Parts
 from model.dicom.characters import remove_controls
 from records.operations.alarms import runbook_path
-from records.operations.overview import Overview
+from records.operations.lights import Light, LightState
+from records.operations.overview import Overview, Pace
 from records.operations.scrub import ScrubState
 from records.settings import settings
 from records.states import ENDED, WARNING, VisibleState
 from records.workflow import worklist
 
-_COLOURS = {
+STATE_COLOURS = {
     VisibleState.DRAFTED: "green",
     VisibleState.HELD: "yellow",
     VisibleState.FAILED: "red",
@@ -51,9 +52,7 @@ def overview_json(overview: Overview) -> dict[str, Any]:
 def render_overview(overview: Overview) -> RenderableType:
     """Render what `nightdraft status` prints."""
     workload, parts = overview.workload, overview.parts
-    lines: list[RenderableType] = [
-        render_counts(workload.counts, workload.per_minute, workload.seconds_left)
-    ]
+    lines: list[RenderableType] = [render_counts(workload.counts, workload.pace)]
     running = Table("part", "process", "says", box=None, pad_edge=False, header_style="bold")
     for heartbeat in parts.running:
         # The first twelve characters of a digest are enough to tell bundles apart.
@@ -62,7 +61,8 @@ def render_overview(overview: Overview) -> RenderableType:
             for name, value in heartbeat.facts.items()
         )
         running.add_row(heartbeat.part, heartbeat.owner, facts)
-    lines += [Text(), running if parts.running else Text("no part runs", style="yellow")]
+    lines += [Text(), running if parts.running else Text("no part runs", style="yellow"), Text()]
+    lines.append(_render_lights(parts.lights))
     for alarm in parts.alarms:
         since = _local_time(alarm.opened_at)
         head = f"ALARM {alarm.kind}, {alarm.part}, since {since}"
@@ -74,6 +74,23 @@ def render_overview(overview: Overview) -> RenderableType:
         lines.append(Text(f"refused by the listener: {listed}", style="yellow"))
     lines.append(_stored_files(overview.scrub))
     return Group(*lines)
+
+
+_LIGHT_COLOURS = {LightState.UP: "green", LightState.DOWN: "bold red"}
+
+
+def _render_lights(lights: Sequence[Light]) -> RenderableType:
+    """One line for each part, Redis, database, disk and bundle, with when it was last well."""
+    table = Table("light", "", "last seen", "", box=None, pad_edge=False, header_style="bold")
+    for light in lights:
+        link = "" if light.is_well else f" ({settings().pages_address()}{light.runbook})"
+        table.add_row(
+            Text(light.name),
+            Text(light.word, style=_LIGHT_COLOURS.get(light.state, "yellow")),
+            Text(_local_time(light.seen_at) if light.seen_at else "never"),
+            Text(f"{light.sentence}{link}", style="dim"),
+        )
+    return table
 
 
 def _stored_files(scrub: ScrubState) -> Text:
@@ -94,22 +111,24 @@ def _stored_files(scrub: ScrubState) -> Text:
     )
 
 
-def render_counts(
-    counts: Mapping[VisibleState, int], per_minute: float, seconds_left: float | None
-) -> RenderableType:
-    """Render the studies by state, a bar, the pace and the time left."""
+def render_counts(counts: Mapping[VisibleState, int], pace: Pace) -> RenderableType:
+    """Render the studies by state, a bar, the pace, and the time left or why there is none."""
     total = sum(counts.values())
     ended = sum(counts.get(state, 0) for state in ENDED)
     states = Text()
     for state in VisibleState:
         if counts.get(state):
-            states.append(f"{state.value} {counts[state]}   ", style=_COLOURS.get(state, ""))
+            states.append(f"{state.value} {counts[state]}   ", style=STATE_COLOURS.get(state, ""))
     if not total:
         states.append("no studies yet", style="dim")
-    pace = Text(f"{ended} of {total} ended, {per_minute:.0f} a minute, {_time_left(seconds_left)}")
+    line = Text(
+        f"{ended} of {total} ended, {pace.per_minute:.0f} a minute, {_time_left(pace.seconds_left)}"
+    )
+    if pace.stalled:
+        line.append(f"\n{pace.stalled}", style="bold yellow")
     bar = Table.grid()
     bar.add_row(ProgressBar(total=max(1, total), completed=ended, width=60))
-    return Group(states, bar, pace)
+    return Group(states, bar, line)
 
 
 def render_drafts(rows: Sequence[worklist.WorklistRow], *, plain: bool = False) -> RenderableType:
@@ -129,7 +148,7 @@ def render_drafts(rows: Sequence[worklist.WorklistRow], *, plain: bool = False) 
         line = row.impression or row.findings or row.detail or ", ".join(row.hold_reasons)
         table.add_row(
             row.accession_number or f"...{row.study_instance_uid[-8:]}",
-            Text(row.state.value, style=_COLOURS.get(row.state, "")),
+            Text(row.state.value, style=STATE_COLOURS.get(row.state, "")),
             row.model_name,
             Text(remove_controls(line.splitlines()[0]) if line else ""),
         )
@@ -138,7 +157,7 @@ def render_drafts(rows: Sequence[worklist.WorklistRow], *, plain: bool = False) 
 
 def _time_left(seconds: float | None) -> str:
     if seconds is None:
-        return "time left not known yet"
+        return "time left not known"
     if seconds < 1:
         return "nothing left to do"
     minutes, rest = divmod(round(seconds), 60)

@@ -23,6 +23,7 @@ from records.states import (
     Decision,
     HoldReason,
 )
+from records.telemetry import trace_id
 from records.workflow import drafts, events, film_decisions, holds, studies, worklist
 from records.workflow.film_decisions import patient_sent
 from records.workflow.patients import Patient
@@ -65,6 +66,7 @@ def render_study(session: Session, uid: str) -> RenderableType:
     for name, value in (
         ("study", row.study_instance_uid),
         ("id", str(row.id)),
+        ("trace", trace_id(row.id)),
         ("patient", f"{row.patient_name}  {row.patient_id}  {row.patient_birth_date}"),
         ("accession", row.accession_number),
         ("description", f"{row.study_date} {row.study_description}"),

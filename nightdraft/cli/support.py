@@ -32,7 +32,7 @@ LOG_LINES = 500
 _PACKAGES = ("torch", "transformers", "sqlalchemy", "celery", "redis", "pynetdicom", "pydicom")
 
 _OUR_LINE = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S* \[(debug|info|warning|error) *\] ")
-"""How a line of our logger begins; those of other libraries name their level in capitals."""
+"""How a line of our logger begins; one of another library has the field `library`, too."""
 
 _README = """\
 What this archive holds: versions, settings without secrets, the lines of `nightdraft doctor`, the
@@ -161,15 +161,17 @@ def _last_lines(path: Path) -> str:
 
 
 def _is_ours(line: str) -> bool:
-    from records.telemetry import FIELDS
+    from records.telemetry import FIELDS, JSON_NAMES
 
     if _OUR_LINE.match(line):
-        return True
+        return " library=" not in line
     try:
         content = json.loads(line)
     except ValueError:
         return False
-    return isinstance(content, dict) and "event" in content and set(content) <= FIELDS
+    if not isinstance(content, dict) or "library" in content:
+        return False
+    return "message" in content and set(content) <= {JSON_NAMES.get(name, name) for name in FIELDS}
 
 
 def _without_secrets(text: str, config: Settings) -> str:

@@ -41,7 +41,7 @@ def list_studies(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Studies at most.")] = 50,
     json: AsJson = False,
 ) -> None:
-    """List studies with their states, the newest arrival first."""
+    """List studies with their states: those of the last hours by priority, then all others."""
     from records.database.session import unit_of_work
     from records.workflow import worklist
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -66,7 +67,7 @@ class StationProcess:
             if self._process.poll() is not None:
                 lines = log_file.read_text(errors="replace").strip().splitlines()
                 raise PartError(
-                    lines[-1].removeprefix("nightdraft: ")
+                    _message_of(lines[-1])
                     if lines
                     else f"the station ended with status {self._process.returncode} and no message"
                 )
@@ -104,3 +105,11 @@ class StationProcess:
     def page(self) -> str:
         """The URL of the worklist."""
         return f"http://{self.addresses['serve_host']}:{self.addresses['serve_port']}/"
+
+
+def _message_of(line: str) -> str:
+    """The message of a log line, whether it is text or JSON."""
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, KeyError, TypeError):
+        return line.removeprefix("nightdraft: ")

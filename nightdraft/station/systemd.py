@@ -166,7 +166,6 @@ class _UnitWriter:
                 process.command,
                 part=process.part,
                 after=after,
-                requires=[_MIGRATE],
                 env=process.env,
             )
 
@@ -178,7 +177,6 @@ class _UnitWriter:
         *,
         part: str,
         after: list[str],
-        requires: Iterable[str] = (),
         env: Mapping[str, str] | None = None,
         oneshot: bool = False,
         stop_seconds: int = _STOP_SECONDS,
@@ -194,8 +192,10 @@ class _UnitWriter:
             "TimeoutStopSec": str(stop_seconds),
         }
         if oneshot:
-            # A migration of millions of rows takes as long as it takes.
+            # A migration of millions of rows takes as long as it takes, and the database may come
+            # up after this machine.
             service |= {"RemainAfterExit": "yes", "TimeoutStartSec": "infinity"}
+            service |= {"Restart": "on-failure", "RestartSec": "5"}
         else:
             service |= {"Restart": "always", "RestartSec": "2", "LimitNOFILE": "65536"}
             # The part's own children end with it; what is left then is killed.
@@ -207,11 +207,11 @@ class _UnitWriter:
             "Wants": "network-online.target",
             "After": " ".join(after),
             "PartOf": _TARGET,
-            # A part that cannot start, as while the database is away, is tried for ever.
+            # A part that cannot start, as while the database is away, is tried for ever. So no
+            # part requires the migration: systemd would give a part up when the migration fails
+            # once. Each part itself refuses tables of another version.
             "StartLimitIntervalSec": "0",
         }
-        if requires:
-            unit["Requires"] = " ".join(requires)
         return InstallFile(
             _UNITS / name,
             _unit(Unit=unit, Service=service, Install={"WantedBy": _TARGET}),
@@ -257,6 +257,15 @@ def _quoted(word: str) -> str:
     if not any(letter.isspace() or letter in "\"'\\" for letter in word) and word:
         return word
     return '"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def left_over_units(root: Path, files: Iterable[InstallFile]) -> list[Path]:
+    """Return units of ours under `root` that an earlier installation wrote, and this one does not.
+
+    They come from other settings: servers of its own, more GPUs or more listener processes.
+    """
+    written = {root / file.path.relative_to("/") for file in files}
+    return sorted(set((root / _UNITS.relative_to("/")).glob("nightdraft-*.service")) - written)
 
 
 def find_program(executable: str) -> Path:

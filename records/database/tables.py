@@ -118,7 +118,8 @@ class Study(Base):
             "last_received_at",
             postgresql_where=text("state = 'RECEIVING'"),
         ),
-        Index("ix_studies_first_received_at", "first_received_at", "id"),
+        # The list of all studies.
+        Index("ix_studies_priority", "priority", "first_received_at", "id"),
         Index("ix_studies_split", "split_from", postgresql_where=text("split_from IS NOT NULL")),
         # The search.
         Index("ix_studies_patient_name", text(SEARCHED_NAME)),
@@ -501,14 +502,15 @@ class WorklistEntry(Base):
 
     __tablename__ = "worklist_entries"
     __table_args__ = (
-        # Each list, the newest arrival first, and its oldest study.
-        Index("ix_worklist_entries_state", "state", "arrived_at", "study_id"),
+        # Each list by priority and arrival, and its oldest study.
+        Index("ix_worklist_entries_state", "state", "priority", "arrived_at", "study_id"),
     )
 
     study_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True
     )
     state: Mapped[str]  # the visible state, less what a lease says: see listed_state()
+    priority: Mapped[int] = mapped_column(SmallInteger)  # the study's
     arrived_at: Mapped[dt.datetime]  # the study's first_received_at
 
 
@@ -692,7 +694,7 @@ class Caller(Base):
 
 
 class Heartbeat(Base):
-    """A running part of the system: when it was last seen, and what it reports about itself."""
+    """A process of the system: when it was last seen, and what it reports about itself."""
 
     __tablename__ = "heartbeats"
 
@@ -703,3 +705,24 @@ class Heartbeat(Base):
     started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)
     facts: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    ended_at: Mapped[dt.datetime | None]  # when it ended, or was taken for dead
+    died: Mapped[bool] = mapped_column(server_default=text("false"))  # it ended without a word
+
+    @property
+    def host(self) -> str:
+        """The machine on which the process runs."""
+        return self.owner.rpartition(":")[0] or self.owner
+
+
+class Observation(Base):
+    """What one process saw when it last looked at Redis, the disk or the bundle."""
+
+    __tablename__ = "observations"
+
+    name: Mapped[str] = mapped_column(primary_key=True)  # "redis", "disk", "bundle"
+    observer: Mapped[str] = mapped_column(primary_key=True)  # host:pid
+    looked_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[dt.datetime | None]  # when it was last well
+    is_well: Mapped[bool]
+    is_warning: Mapped[bool] = mapped_column(server_default=text("false"))  # not for long
+    sentence: Mapped[str] = mapped_column(server_default="")

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from records.alarm_kinds import ALARM_REMEDIES, AlarmKind
 from records.database.session import interval
 from records.database.tables import Alarm
+from records.telemetry import logger
 
 
 def raise_alarm(session: Session, kind: AlarmKind, part: str, cause: str, remedy: str = "") -> None:
@@ -27,11 +28,14 @@ def raise_alarm(session: Session, kind: AlarmKind, part: str, cause: str, remedy
         cause: what happened, in sentences that name no patient.
         remedy: what to do, in sentences; left out, those of the kind.
     """
-    session.execute(
+    opened = session.scalar(
         insert(Alarm)
         .values(kind=kind, part=part, cause=cause, remedy=remedy or ALARM_REMEDIES[kind])
         .on_conflict_do_nothing()
+        .returning(Alarm.id)
     )
+    if opened is not None:
+        logger().error("an alarm opens", alarm=kind.value, owner=part, reason=cause)
 
 
 def runbook_path(kind: str) -> str:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnElement, case, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from records.database.session import interval, unit_of_work
 from records.database.tables import Heartbeat
@@ -55,17 +55,27 @@ def record_heartbeat(session: Session, part: str, facts: Mapping[str, Any] | Non
         facts: what the part reports about itself, as JSON has it.
     """
     values: dict[str, Any] = {"facts": dict(facts or {}), "seen_at": func.clock_timestamp()}
+    # A process that was taken for dead lives again, and a container's next process has the same id.
+    again = {
+        "started_at": case(
+            (Heartbeat.ended_at.is_(None), Heartbeat.started_at), else_=func.clock_timestamp()
+        ),
+        "ended_at": None,
+        "died": False,
+    }
     session.execute(
         insert(Heartbeat)
         .values(part=part, owner=this_process(), **values)
-        .on_conflict_do_update(index_elements=["part", "owner"], set_=values)
+        .on_conflict_do_update(index_elements=["part", "owner"], set_=values | again)
     )
 
 
-def remove_heartbeat(session: Session, part: str) -> None:
+def end_heartbeat(session: Session, part: str) -> None:
     """Record that this process no longer runs as `part`."""
     session.execute(
-        delete(Heartbeat).where(Heartbeat.part == part, Heartbeat.owner == this_process())
+        update(Heartbeat)
+        .where(Heartbeat.part == part, Heartbeat.owner == this_process())
+        .values(ended_at=func.clock_timestamp(), seen_at=func.clock_timestamp())
     )
 
 
@@ -73,23 +83,29 @@ def running_parts(session: Session, silent_seconds: float = SILENT_SECONDS) -> S
     """The heartbeats that are younger than `silent_seconds`, by part and process."""
     return session.scalars(
         select(Heartbeat)
-        .where(Heartbeat.seen_at > func.clock_timestamp() - interval(silent_seconds))
+        .where(
+            Heartbeat.ended_at.is_(None),
+            Heartbeat.seen_at > func.clock_timestamp() - interval(silent_seconds),
+        )
         .order_by(Heartbeat.part, Heartbeat.owner)
     ).all()
 
 
 def count_deaths(session: Session, silent_seconds: float = DEAD_SECONDS) -> int:
-    """Delete the heartbeats of processes that ended without a word, and count these deaths.
+    """Take processes that have been silent for dead, and count these deaths.
 
-    A process that ends in order removes its heartbeat itself. Each death is counted once, whoever
-    calls this.
+    A process that ends in order says so itself. Each death is counted once, whoever calls this.
 
     Returns:
         How many there were.
     """
     dead = session.scalars(
-        delete(Heartbeat)
-        .where(Heartbeat.seen_at < func.clock_timestamp() - interval(silent_seconds))
+        update(Heartbeat)
+        .where(
+            Heartbeat.ended_at.is_(None),
+            Heartbeat.seen_at < func.clock_timestamp() - interval(silent_seconds),
+        )
+        .values(ended_at=func.clock_timestamp(), died=True)
         .returning(Heartbeat.part)
     ).all()
     for part, number in Counter(dead).items():
@@ -97,10 +113,38 @@ def count_deaths(session: Session, silent_seconds: float = DEAD_SECONDS) -> int:
     return len(dead)
 
 
+def forget_ended(session: Session, hours: float) -> None:
+    """Delete the heartbeats of processes that ended long ago.
+
+    Of those that ended since, only the last one of each part and host is kept: a process that dies
+    again and again fills no table.
+    """
+    later = aliased(Heartbeat)
+    session.execute(
+        delete(Heartbeat).where(
+            Heartbeat.ended_at.is_not(None),
+            or_(
+                Heartbeat.seen_at < func.clock_timestamp() - interval(3600 * hours),
+                exists().where(
+                    later.part == Heartbeat.part,
+                    _host_of(later.owner) == _host_of(Heartbeat.owner),
+                    later.seen_at > Heartbeat.seen_at,
+                ),
+            ),
+        )
+    )
+
+
+def _host_of(owner: Any) -> ColumnElement[str]:
+    return func.regexp_replace(owner, ":[^:]*$", "")
+
+
 def newest_ages(session: Session) -> dict[str, float]:
-    """Seconds since the newest heartbeat of each part that has one."""
+    """Seconds since the newest heartbeat of each part that has not ended."""
     age = func.extract("epoch", func.clock_timestamp() - func.max(Heartbeat.seen_at))
-    rows = session.execute(select(Heartbeat.part, age).group_by(Heartbeat.part))
+    rows = session.execute(
+        select(Heartbeat.part, age).where(Heartbeat.ended_at.is_(None)).group_by(Heartbeat.part)
+    )
     return {part: max(0.0, float(seconds)) for part, seconds in rows}
 
 
@@ -110,8 +154,8 @@ class HeartbeatThread:
         with HeartbeatThread("api", lambda: {"port": port}):
             ...
 
-    A database that is away is logged once and tried again at the next beat. The row is removed when
-    the block ends.
+    A database that is away is logged once and tried again at the next beat. When the block ends, so
+    does the heartbeat.
     """
 
     def __init__(
@@ -156,19 +200,23 @@ class HeartbeatThread:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and remove the heartbeat's row; nothing happens where it never started."""
+        """End the thread and the heartbeat; nothing happens where it never started."""
         if self._stopped.is_set() or not self._thread.ident:
             return
         self._stopped.set()
         self._thread.join(_STOP_SECONDS)
         if self._thread.is_alive():
-            logger().warning("the heartbeat was not removed: the last one is still being written")
+            logger().warning(
+                "the end of the heartbeat was not recorded: the last one is still being written"
+            )
             return
         try:
             with unit_of_work() as session:
-                remove_heartbeat(session, self._part)
+                end_heartbeat(session, self._part)
         except Exception as error:
-            logger().warning("the heartbeat could not be removed", error=safe_text(error))
+            logger().warning(
+                "the end of the heartbeat could not be recorded", error=safe_text(error)
+            )
 
     def _run(self) -> None:
         while True:

@@ -12,19 +12,20 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from records.alarm_kinds import AlarmKind
 from records.database.tables import Alarm, Heartbeat
 from records.operations import alarms, heartbeats, refusals
+from records.operations.lights import Light, LightState, missing_parts, read_lights
 from records.operations.scrub import ScrubState, read_scrub_state
-from records.states import ENDED, VisibleState
+from records.settings import settings
+from records.states import ENDED, Stage, VisibleState
 from records.workflow import worklist
+from records.workflow.leases import worker_name
 
 MOVING = tuple(
     state for state in VisibleState if state not in ENDED and state is not VisibleState.HELD
 )
 """States that lead on by themselves. HELD waits for a person."""
-
-EXPECTED_PARTS = ("listener", "sweep", "prepare", "draft")
-"""The parts without which no study comes in or gets drafted."""
 
 PACE_SECONDS = 60.0
 """The pace is that of the last minute, where it saw a draft."""
@@ -34,19 +35,32 @@ SLOW_PACE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast the work goes.
+
+    Attributes:
+        per_minute: drafts a minute, lately.
+        seconds_left: time until everything that moves is drafted; None where nothing is drafted.
+        stalled: why no time left is promised, as a sentence; "" where one is.
+    """
+
+    per_minute: float
+    seconds_left: float | None
+    stalled: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """How much there is to draft, and how long it will take.
 
     Attributes:
         counts: studies in each visible state; every state is a key.
-        per_minute: drafts a minute, at the present pace.
-        seconds_left: time until everything that moves is drafted; None where nothing is drafted.
+        pace: how fast they are drafted.
         oldest_waiting: arrival of the oldest study that is neither ended nor held.
     """
 
     counts: Mapping[VisibleState, int]
-    per_minute: float
-    seconds_left: float | None
+    pace: Pace
     oldest_waiting: dt.datetime | None
 
     @property
@@ -62,11 +76,12 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The processes that were seen lately, the parts that were not, and the open alarms."""
+    """The running processes, the expected parts that do not run, the open alarms, all lights."""
 
     running: Sequence[Heartbeat]
     missing: Sequence[str]
     alarms: Sequence[Alarm]
+    lights: Sequence[Light] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,35 +96,77 @@ class Overview:
 
 def read_overview(session: Session) -> Overview:
     """The state of the whole system, now."""
+    parts = read_parts(session)
     return Overview(
-        read_workload(session),
-        read_parts(session),
+        read_workload(session, parts),
+        parts,
         refusals.count_by_reason(session),
         read_scrub_state(session),
     )
 
 
-def read_workload(session: Session) -> Workload:
-    """Studies by state, the pace and the time left. Counting millions of studies takes a second."""
+def read_workload(session: Session, parts: Parts) -> Workload:
+    """Studies by state, the pace and the time left, or why there is none."""
     counts = worklist.count_by_state(session)
+    return Workload(counts, read_pace(session, counts, parts), worklist.oldest_waiting(session))
+
+
+def read_pace(session: Session, counts: Mapping[VisibleState, int], parts: Parts) -> Pace:
+    """The present pace, and how long these studies will take at it."""
     per_minute = drafts_per_minute(session)
-    return Workload(
-        counts=counts,
-        per_minute=per_minute,
-        seconds_left=seconds_left(counts, per_minute),
-        oldest_waiting=worklist.oldest_waiting(session),
-    )
+    stalled = why_stalled(counts, per_minute, parts)
+    return Pace(per_minute, None if stalled else seconds_left(counts, per_minute), stalled)
 
 
 def read_parts(session: Session) -> Parts:
-    """The running parts, the missing ones and the open alarms."""
+    """The running parts, the missing ones, the open alarms and the lights."""
     running = heartbeats.running_parts(session)
-    names = {heartbeat.part for heartbeat in running}
+    expected = settings().expected_parts
     return Parts(
         running=running,
-        missing=[part for part in EXPECTED_PARTS if part not in names],
+        missing=missing_parts(running, expected),
         alarms=alarms.open_alarms(session),
+        lights=read_lights(session, expected, settings().dead_part_hours),
     )
+
+
+def why_stalled(counts: Mapping[VisibleState, int], per_minute: float, parts: Parts) -> str:
+    """Why nothing is drafted though something is to do, as a sentence; "" where drafts come.
+
+    The pace looks back: a worker that has just died drafted a minute ago. So the parts come first.
+    """
+    if not count_moving(counts):
+        return ""
+    running = {stage: _workers(parts.running, stage) for stage in Stage}
+    stopped = {alarm.part for alarm in parts.alarms if alarm.kind == AlarmKind.WORKER_STOPPED}
+    bundle_alarms = [
+        alarm
+        for alarm in parts.alarms
+        if alarm.kind == AlarmKind.BUNDLE_UNUSABLE and f"{Stage.DRAFT}@" in alarm.part
+    ]
+    redis_is_down = any(
+        light.name == "redis" and light.state is LightState.DOWN for light in parts.lights
+    )
+    is_prepared = counts.get(VisibleState.PREPARED, 0) or counts.get(VisibleState.DRAFTING, 0)
+    if not running[Stage.DRAFT]:
+        if bundle_alarms:
+            return "No draft worker is running: the bundle cannot be used."
+        return "No draft worker is running."
+    if running[Stage.DRAFT] <= stopped:
+        return "Every draft worker has stopped itself; its alarm says why."
+    if redis_is_down:
+        return "Redis does not answer, so no worker is woken."
+    if not is_prepared and not running[Stage.PREPARE]:
+        return "Nothing is prepared, and no prepare worker is running."
+    if not is_prepared and running[Stage.PREPARE] <= stopped:
+        return "Nothing is prepared: every prepare worker has stopped itself."
+    if not per_minute:
+        return f"None was drafted in the last {SLOW_PACE_SECONDS / 60:.0f} minutes."
+    return ""
+
+
+def _workers(running: Sequence[Heartbeat], stage: Stage) -> set[str]:
+    return {worker_name(stage, beat.owner) for beat in running if beat.part == stage}
 
 
 def drafts_per_minute(session: Session) -> float:

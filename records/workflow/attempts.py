@@ -32,6 +32,8 @@ class ExpiredLease:
     """
 
     request_id: uuid.UUID
+    study_id: uuid.UUID
+    owner: str
     blamed: str | None
 
 
@@ -226,7 +228,10 @@ def expire_leases(
             .values(suspect=True, changed_at=func.clock_timestamp())
             .execution_options(synchronize_session=False)
         )
-    ended = [ExpiredLease(lease.request_id, _blamed(session, lease)) for _, lease in expired]
+    ended = [
+        ExpiredLease(lease.request_id, lease.study_id, lease.owner, _blamed(session, lease))
+        for _, lease in expired
+    ]
     for (request, lease), outcome in zip(expired, ended, strict=True):
         if lease.alone:
             _count_attempt(

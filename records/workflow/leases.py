@@ -10,6 +10,7 @@ expiry skip what somebody else has locked. So no two transactions wait for each 
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ class Lease:
         owner: the worker's process, as `host:pid`.
         claim_number: the number of the claim; no other claim has had it (fencing).
         alone: whether it is a suspect, which is worked on alone.
+        waited_seconds: how long the request had been in its state when it was claimed.
     """
 
     request_id: uuid.UUID
@@ -64,11 +66,17 @@ class Lease:
     inputs_digest: str | None
     preprocessing_digest: str | None
     provenance: dict[str, Any]
+    waited_seconds: float = 0.0
 
     @property
     def worker(self) -> str:
         """The worker that has it, as its successes and deaths are counted."""
         return worker_name(self.stage, self.owner)
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """How a log line names what is worked on."""
+        return {"study": str(self.study_id), "draft_request": str(self.request_id)}
 
 
 def worker_name(stage: str, owner: str) -> str:
@@ -196,11 +204,11 @@ def claim(
         alone = ready[0].suspect
         chosen = [ready[0]] if alone else [row for row in ready if not row.suspect]
         chosen_ids = [row.id for row in chosen]
-        numbers = _insert_leases(session, stage, owner, chosen_ids, alone, lease_seconds)
-        if numbers:
+        made = _insert_leases(session, stage, owner, chosen_ids, alone, lease_seconds)
+        if made:
             break
         # Each was claimed or stopped after our statement began to read; a new one sees that.
-    claimed = [row for row in chosen if row.id in numbers] if ready else []
+    claimed = [row for row in chosen if row.id in made] if ready else []
     events.append_events(
         session,
         EventKind.CLAIMED,
@@ -211,7 +219,7 @@ def claim(
             request_id=row.id,
             study_id=row.study_id,
             owner=owner,
-            claim_number=numbers[row.id],
+            claim_number=made[row.id].claim,
             stage=stage,
             revision=row.revision,
             purpose=Purpose(row.purpose),
@@ -220,6 +228,7 @@ def claim(
             inputs_digest=row.inputs_digest,
             preprocessing_digest=row.preprocessing_digest,
             provenance=row.provenance,
+            waited_seconds=(made[row.id].claimed_at - row.changed_at).total_seconds(),
         )
         for row in claimed
     ]
@@ -232,8 +241,8 @@ def _insert_leases(
     request_ids: Sequence[uuid.UUID],
     alone: bool,
     lease_seconds: float,
-) -> dict[uuid.UUID, int]:
-    """Insert leases for requests that are locked; returns the number of each claim.
+) -> dict[uuid.UUID, Row[uuid.UUID, int, dt.datetime]]:
+    """Insert leases for requests that are locked; returns number and time of each claim.
 
     Left out is a request whose lease, or whose study's hold, was committed since the caller read. A
     row that another transaction had locked and not changed is not read again once it is free.
@@ -250,18 +259,18 @@ def _insert_leases(
         insert(LiveLease)
         .from_select(["request_id", "study_id", "stage", "owner", "alone", "expires_at"], ready)
         .on_conflict_do_nothing()
-        .returning(LiveLease.request_id, LiveLease.claim)
+        .returning(LiveLease.request_id, LiveLease.claim, LiveLease.claimed_at)
     )
-    numbers = {row.request_id: row.claim for row in inserted}
-    if len(numbers) < len(request_ids):
+    made = {row.request_id: row for row in inserted}
+    if len(made) < len(request_ids):
         # A trigger says what is true now.
         session.execute(
             update(DraftRequest)
-            .where(DraftRequest.id.in_(set(request_ids) - numbers.keys()))
+            .where(DraftRequest.id.in_(set(request_ids) - made.keys()))
             .values(claimable=False)
             .execution_options(synchronize_session=False)
         )
-    return numbers
+    return made
 
 
 def claimable_ids(session: Session, stage: Stage, limit: int) -> Sequence[uuid.UUID]:

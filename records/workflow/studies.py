@@ -27,6 +27,7 @@ from records.states import (
     InstanceState,
     StudyState,
 )
+from records.telemetry import note_study
 from records.workflow import corrections, events, holds, rejections, requests
 from records.workflow.arrivals import (
     ReceivedInstance,
@@ -464,6 +465,29 @@ def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> lis
     return [study.id for study in closed]
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How long a revision of a study took to arrive, from its first object to its completion."""
+
+    study_id: uuid.UUID
+    revision: int
+    seconds: float
+
+
+def list_arrivals(session: Session, study_ids: Sequence[uuid.UUID]) -> list[Arrival]:
+    """The last arrival of each of these studies; a late one has begun with its first new object."""
+    began = (
+        select(func.min(Instance.received_at))
+        .where(Instance.study_id == Study.id, Instance.revision == Study.revision)
+        .scalar_subquery()
+    )
+    seconds = func.extract(
+        "epoch", func.clock_timestamp() - func.coalesce(began, Study.first_received_at)
+    )
+    rows = session.execute(select(Study.id, Study.revision, seconds).where(Study.id.in_(study_ids)))
+    return [Arrival(id_, revision, float(age)) for id_, revision, age in rows]
+
+
 def release(session: Session, study_instance_uid: str) -> uuid.UUID:
     """End the study's quiet period now; the next sweep closes it.
 
@@ -501,6 +525,7 @@ def get_by_uid(session: Session, study_instance_uid: str) -> Study:
     study = session.scalar(select(Study).where(condition))
     if study is None:
         raise NotFound("no study has that UID")
+    note_study(study.id)
     return study
 
 

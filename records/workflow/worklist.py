@@ -14,12 +14,13 @@ import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Select,
+    Subquery,
     Uuid,
     and_,
     any_,
@@ -27,13 +28,14 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    or_,
     select,
     tuple_,
     union_all,
 )
 from sqlalchemy.orm import Session
 
-from records.database.session import interval
+from records.database.session import database_time, interval
 from records.database.tables import (
     Draft,
     DraftRequest,
@@ -44,6 +46,7 @@ from records.database.tables import (
     WorklistEntry,
 )
 from records.errors import NotAllowed
+from records.settings import settings
 from records.states import Priority, TallyKind, VisibleState
 from records.workflow import tallies
 from records.workflow.search import Matches, find_studies
@@ -75,6 +78,51 @@ VISIBLE: ColumnElement[str] = case(
 
 _UNFINISHED = (VisibleState.RECEIVING, VisibleState.WAITING, VisibleState.PREPARED)
 """The listed states of studies that are neither ended nor held."""
+
+
+_Listed: TypeAlias = "Select[uuid.UUID, int, dt.datetime]"  # id, priority, arrived_at
+_Ranked: TypeAlias = "Select[uuid.UUID, dt.datetime, int]"  # id, arrived_at, rank
+
+_OLD = len(Priority)
+"""The rank of studies that are no longer listed by their priority."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageMark:
+    """After which study a page begins.
+
+    Attributes:
+        recent: since when studies are listed by priority, on all pages of this list.
+        rank: the rank of the last study before the page.
+        at: the arrival of that study.
+        id: its id.
+    """
+
+    recent: dt.datetime
+    rank: int
+    at: dt.datetime
+    id: uuid.UUID
+
+    def __str__(self) -> str:
+        """The mark as addresses carry it."""
+        text = f"{self.recent.isoformat()} {self.rank} {self.at.isoformat()} {self.id}"
+        return base64.urlsafe_b64encode(text.encode()).decode()
+
+    @classmethod
+    def parse(cls, mark: str) -> PageMark:
+        """Read a mark that an address carried.
+
+        Raises:
+            NotAllowed: it is none.
+        """
+        try:
+            recent, rank, at, id_ = base64.urlsafe_b64decode(mark.encode()).decode().split(" ")
+            times = dt.datetime.fromisoformat(recent), dt.datetime.fromisoformat(at)
+            if None in (times[0].tzinfo, times[1].tzinfo) or not 0 <= int(rank) <= _OLD:
+                raise ValueError
+            return cls(times[0], int(rank), times[1], uuid.UUID(id_))
+        except (ValueError, binascii.Error):
+            raise NotAllowed("`after` is not the mark of a page") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +163,7 @@ class WorklistRow:
 
 @dataclass(frozen=True, slots=True)
 class WorklistPage:
-    """Some rows, newest first.
+    """Some rows, in the order of the worklist.
 
     Attributes:
         next: the mark with which `read_page` gives the following rows.
@@ -170,7 +218,11 @@ def read_page(
     limit: int = 50,
     search: str = "",
 ) -> WorklistPage:
-    """A page of the worklist, the newest arrival first.
+    """A page of the worklist: studies of the last hours by priority, then all others.
+
+    Both parts have the newest arrival first. A study belongs to the first part for
+    NIGHTDRAFT_LIST_PRIORITY_HOURS after its arrival: without an end, a STAT study of last year
+    would stand above all of today's. No due time counts, because nothing sets one yet.
 
     Args:
         session: the caller's transaction.
@@ -184,42 +236,100 @@ def read_page(
     Raises:
         NotAllowed: `after` is not a mark that this function gave.
     """
+    mark = PageMark.parse(after) if after is not None else None
+    # All pages of one list have the same first part, however long somebody reads.
+    hours = dt.timedelta(hours=settings().list_priority_hours)
+    recent = mark.recent if mark else database_time(session) - hours
     listed = _listed(state)
-    id_, arrived_at = listed.selected_columns
     matches = None
     if search.strip():
         matches = find_studies(session, search.strip())
         # One array, and not a thousand parameters.
-        listed = listed.where(id_ == any_(literal(matches.study_ids, ARRAY(Uuid))))
+        listed = listed.where(
+            listed.selected_columns.id == any_(literal(matches.study_ids, ARRAY(Uuid)))
+        )
     if since is not None:
-        listed = listed.where(arrived_at >= since)
-    if after is not None:
-        listed = listed.where(tuple_(arrived_at, id_) < tuple_(*_read_mark(after)))
-    # The limit is inside and the joins outside, so that the list's index gives the order and only
-    # the rows of this page are joined.
-    shown = listed.order_by(arrived_at.desc(), id_.desc()).limit(limit + 1).subquery()
+        listed = listed.where(listed.selected_columns.arrived_at >= since)
+    if matches is None and state not in _AT_WORK.values():
+        ranked = _by_index(listed, recent, mark, limit + 1)
+    else:  # a few hundred rows at most
+        ranked = _ranked(listed, recent)
+    shown = _first_rows(ranked, mark, limit + 1)
     lines = session.execute(
-        _rows().join(shown, shown.c[0] == Study.id).order_by(shown.c[1].desc(), shown.c[0].desc())
+        _rows()
+        .join(shown, shown.c.id == Study.id)
+        .add_columns(shown.c.rank)
+        .order_by(shown.c.rank, shown.c.arrived_at.desc(), shown.c.id.desc())
     ).all()
     rows = [_row(line) for line in lines[:limit]]
-    more = len(lines) > limit
-    mark = page_mark(rows[-1].first_received_at, rows[-1].id) if more and rows else None
-    return WorklistPage(rows, mark, matches)
+    next_mark = None
+    if len(lines) > limit and rows:
+        last = rows[-1]
+        next_mark = str(PageMark(recent, lines[limit - 1].rank, last.first_received_at, last.id))
+    return WorklistPage(rows, next_mark, matches)
 
 
-def _listed(state: VisibleState | None) -> Select[uuid.UUID, dt.datetime]:
-    """The ids and the arrivals of the studies in a visible state, or of all, in no order."""
+def _ranked(listed: _Listed, recent: dt.datetime) -> _Ranked:
+    """A list with the rank of each study: its priority where it is recent, else _OLD."""
+    columns = listed.selected_columns
+    rank = case((columns.arrived_at >= recent, columns.priority), else_=_OLD)
+    return listed.with_only_columns(columns.id, columns.arrived_at, rank.label("rank"))
+
+
+def _by_index(listed: _Listed, recent: dt.datetime, mark: PageMark | None, limit: int) -> _Ranked:
+    """The first rows after the mark of each priority, recent and old: each reads its index.
+
+    They are as many as may be shown. No more rows of a list are read, however long it is.
+    """
+    id_, priority, arrived_at = listed.selected_columns
+    legs = []
+    for is_recent in (True, False):
+        for urgency in Priority:
+            rank = int(urgency) if is_recent else _OLD
+            if mark is not None and rank < mark.rank:
+                continue
+            leg = listed.with_only_columns(id_, arrived_at, literal(rank).label("rank")).where(
+                priority == urgency, arrived_at >= recent if is_recent else arrived_at < recent
+            )
+            if mark is not None and rank == mark.rank:
+                leg = leg.where(tuple_(arrived_at, id_) < tuple_(mark.at, mark.id))
+            leg = leg.order_by(arrived_at.desc(), id_.desc()).limit(limit)
+            legs.append(select(leg.subquery()))
+    return select(union_all(*legs).subquery())
+
+
+def _first_rows(listed: _Ranked, mark: PageMark | None, limit: int) -> Subquery:
+    """The first rows of a list after the mark, in the order of the worklist."""
+    rows = listed.subquery()
+    query = select(rows.c.id, rows.c.arrived_at, rows.c.rank)
+    if mark is not None:
+        query = query.where(
+            or_(
+                rows.c.rank > mark.rank,
+                and_(
+                    rows.c.rank == mark.rank,
+                    tuple_(rows.c.arrived_at, rows.c.id) < tuple_(mark.at, mark.id),
+                ),
+            )
+        )
+    # The limit is inside and the joins are outside, so that only this page's rows are joined.
+    return (
+        query.order_by(rows.c.rank, rows.c.arrived_at.desc(), rows.c.id.desc())
+        .limit(limit)
+        .subquery()
+    )
+
+
+def _listed(state: VisibleState | None) -> _Listed:
+    """Ids, priorities and arrivals of the studies in a visible state, or of all, in no order."""
     if state is None:
-        return select(Study.id, Study.first_received_at)
+        return select(Study.id, Study.priority, Study.first_received_at.label("arrived_at"))
+    columns = (WorklistEntry.study_id.label("id"), WorklistEntry.priority, WorklistEntry.arrived_at)
     at_work = _at_work()
     for listed, leased in _AT_WORK.items():
         if state == leased:
-            return at_work.with_only_columns(
-                WorklistEntry.study_id, WorklistEntry.arrived_at
-            ).where(WorklistEntry.state == listed)
-    entries = select(WorklistEntry.study_id, WorklistEntry.arrived_at).where(
-        WorklistEntry.state == state
-    )
+            return at_work.with_only_columns(*columns).where(WorklistEntry.state == listed)
+    entries = select(*columns).where(WorklistEntry.state == state)
     if state in _AT_WORK:
         # NOT IN reads the few leases once. NOT EXISTS could be planned as a join, which would sort
         # the whole list.
@@ -246,11 +356,13 @@ def read_row(session: Session, study_id: uuid.UUID) -> WorklistRow:
 
 def oldest_waiting(session: Session) -> dt.datetime | None:
     """The arrival of the oldest study that is neither ended nor held; None where there is none."""
+    # One look into the index for each priority.
     oldest = (
         select(func.min(WorklistEntry.arrived_at))
-        .where(WorklistEntry.state == state)
+        .where(WorklistEntry.state == state, WorklistEntry.priority == priority)
         .scalar_subquery()
         for state in _UNFINISHED
+        for priority in Priority
     )
     return session.scalar(select(func.least(*oldest)))
 
@@ -334,19 +446,6 @@ def _row(line: Any) -> WorklistRow:
         image_count=line.image_count,
         instance_count=line.instance_count,
     )
-
-
-def page_mark(at: dt.datetime, id_: uuid.UUID) -> str:
-    """The mark after which a page begins: the arrival and the id of the last study before it."""
-    return base64.urlsafe_b64encode(f"{at.isoformat()} {id_}".encode()).decode()
-
-
-def _read_mark(mark: str) -> tuple[dt.datetime, uuid.UUID]:
-    try:
-        at, id_ = base64.urlsafe_b64decode(mark.encode()).decode().split(" ")
-        return dt.datetime.fromisoformat(at), uuid.UUID(id_)
-    except (ValueError, binascii.Error):
-        raise NotAllowed("`after` is not the mark of a page") from None
 
 
 def list_by_uids(session: Session, study_instance_uids: Sequence[str]) -> list[WorklistRow]:

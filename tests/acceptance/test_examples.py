@@ -93,4 +93,4 @@ def test_a_bundle_is_trained_on_a_folder_with_the_example_s_file(tmp_path: Path)
     assert list(manifest["training"]["stages"]) == ["stage1", "stage1+stage2"]
     saved = (tmp_path / "bundle.training/config.toml").read_text()
     assert "steps = 2" in saved
-    assert 'corpus = "iu_xray:folder"' in saved
+    assert 'corpus = "folder:folder"' in saved

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import UUID
 
+import httpx2 as httpx
 import psutil
 import pydicom
 import pytest
@@ -17,11 +20,12 @@ from tests.support.waiting import eventually
 from training.corpus.phantoms_dicom import write_phantoms
 
 PLANTED_NAME = "PLANTED^NAME^FOR^TEST"
+PARTS = {"listener", "sweep", "prepare", "draft", "api"}
 
 
 @pytest.fixture(scope="module")
 def station(short_folder: Callable[[], Path]) -> Iterator[Station]:
-    with running_station(short_folder(), BUNDLE="demo") as running:
+    with running_station(short_folder(), BUNDLE="demo", LOG_LEVEL="debug") as running:
         yield running
 
 
@@ -181,10 +185,16 @@ def test_every_sample_gets_a_visible_end(samples: Path, short_folder: Callable[[
         assert "Traceback" not in fresh.logs()
 
 
+def log_lines(station: Station) -> list[dict[str, object]]:
+    """Every line that the station and its parts wrote; the servers write logs of their own."""
+    files = [*(station.data_dir / "logs").glob("*.log"), *station.data_dir.glob("*.out")]
+    return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+
+
 def test_a_planted_name_is_in_no_log_no_metric_and_no_bell(
     station: Station, phantoms: Path, tmp_path: Path
 ):
-    for number, path in enumerate(sorted(phantoms.rglob("*.dcm"))[:2]):
+    for number, path in enumerate(sorted(phantoms.rglob("*.dcm"))[:3]):
         ds = pydicom.dcmread(path)
         ds.PatientName, ds.PatientID = PLANTED_NAME, "PLANTED-ID"
         ds.StudyInstanceUID = f"1.2.826.0.1.3680043.9.{number + 1}"
@@ -192,13 +202,20 @@ def test_a_planted_name_is_in_no_log_no_metric_and_no_bell(
             f"1.2.826.0.1.3680043.9.{number + 1}.1"
         )
         ds.ReasonForTheRequestedProcedure = f"{PLANTED_NAME} coughs"
+        if number == 2:  # no film that can be drafted from
+            ds.PixelData = ds.PixelData[:100]
         ds.save_as(tmp_path / f"{number}.dcm")
     expected = uids(tmp_path)
     send(station, "storescu", "+sd", str(tmp_path))
     eventually(lambda: all(uid in station.rows() for uid in expected))
-    eventually(lambda: station.all_ended(2), 60)
+    eventually(lambda: station.all_ended(3), 60)
+    uid = min(expected)
+    for path in (f"/?words={PLANTED_NAME}", f"/api/studies/{uid}", f"/studies/{PLANTED_NAME}"):
+        httpx.get(station.page + path, headers={"X-Request-ID": PLANTED_NAME})
+    httpx.post(f"{station.page}/api/studies/{uid}/withdraw", json={"by": PLANTED_NAME})
+    assert station.run("retry", uid).returncode in (0, 1)
     logs = station.logs()
-    assert "association" in logs  # the logs are not empty
+    assert {line["part"] for line in log_lines(station)} == PARTS | {"station"}
     assert "PLANTED" not in logs
     with urllib.request.urlopen(f"{station.page}/metrics") as metrics:
         assert "PLANTED" not in metrics.read().decode()
@@ -210,6 +227,38 @@ def test_a_planted_name_is_in_no_log_no_metric_and_no_bell(
             kind = broker.type(key)
             values = broker.lrange(key, 0, -1) if kind == b"list" else [broker.dump(key)]
             assert all(b"PLANTED" not in value for value in values if value)
+
+
+def test_every_line_of_every_part_has_one_form_and_a_study_is_followed_through_them(
+    station: Station, drafted: set[str]
+):
+    answer = httpx.get(f"{station.page}/api/studies/{min(drafted)}")
+    study = answer.json()["study"]["id"]
+    lines = log_lines(station)
+    for line in lines:
+        assert list(line)[:5] == ["time", "level", "part", "pid", "message"], line
+    assert {line["part"] for line in lines} == PARTS | {"station"}
+    followed = {
+        (line["part"], line["message"]): line for line in lines if line.get("study") == study
+    }
+    for step in (
+        ("listener", "an object was kept"),
+        ("sweep", "a study is complete"),
+        ("prepare", "a study was looked at"),
+        ("draft", "a draft was saved"),
+    ):
+        assert followed[step]["trace_id"] == study.replace("-", "")
+        assert UUID(str(followed[step]["request_id"]))
+    read = followed["api", "a request was answered"]
+    assert read["request_id"] == answer.headers["x-request-id"]
+    assert (read["route"], read["status"]) == ("/api/studies/{uid}", 200)
+    # The association's own lines have its id, as the object's line has.
+    association = followed["listener", "an object was kept"]["request_id"]
+    assert "an association began" in {
+        line["message"] for line in lines if line.get("request_id") == association
+    }
+    shown = station.run("study", min(drafted)).stdout
+    assert study.replace("-", "") in shown
 
 
 def test_the_person_on_call_sees_it_all_from_the_command(station: Station, drafted: set[str]):

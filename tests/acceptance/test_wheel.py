@@ -122,7 +122,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_no_other(wheel: Path) ->
     code = {name for name in names if not name.split("/")[0].endswith(".dist-info")}
     assert code == package_files(ROOT)
     licences = {Path(name).name for name in names - code if "/licenses/" in name}
-    assert {"LICENSE", "NOTICE", "htmx.LICENSE.txt"} <= licences
+    assert {"LICENSE", "NOTICE"} <= licences
 
 
 def test_the_version_is_in_one_place(installed: Path, elsewhere: Path) -> None:

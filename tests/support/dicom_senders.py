@@ -76,7 +76,7 @@ class ListenerProcess:
 
 
 def start_listener(folder: Path, preamble: str = "", **environment: str) -> ListenerProcess:
-    """Start a listener with the settings of this test, on a free port.
+    """Start a listener with the settings of this test, on a free port unless they name one.
 
     Args:
         folder: where its log is written.
@@ -89,7 +89,7 @@ def start_listener(folder: Path, preamble: str = "", **environment: str) -> List
             [sys.executable, "-c", preamble + _LISTEN],
             stdout=subprocess.PIPE,
             stderr=file,
-            env={**os.environ, "NIGHTDRAFT_LISTEN_PORT": "0", **environment},
+            env={"NIGHTDRAFT_LISTEN_PORT": "0", **os.environ, **environment},
         )
     return ListenerProcess(process, log, port=int(process.stdout.readline() or 0))
 

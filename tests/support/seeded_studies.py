@@ -20,6 +20,9 @@ from records.workflow.studies import Patient, ReceivedInstance
 from training.corpus.phantoms import HELD_OUT, Phantom, phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 
+EXPECTED_PARTS = ("listener", "sweep", "prepare", "draft")
+"""The parts that a station is expected to run."""
+
 NOTICE = "Demonstration: this model knows drawn phantoms only."
 
 
@@ -170,7 +173,7 @@ def seed_heartbeats(*names: str) -> None:
 def seed_every_state(data_dir: Path, size: int = 1024) -> None:
     """Write studies in every state that a morning can have, for the pictures in docs/use."""
     seeder = StudySeeder(data_dir, size)
-    seed_heartbeats("listener", "sweep", "prepare", "draft")
+    seed_heartbeats(*EXPECTED_PARTS)
     held, skipped, failed = seeder.complete(101, 102, 103)
     seeder.hold(held)
     seeder.skip(skipped)

@@ -13,17 +13,19 @@ from typing import Any
 from model.manifest import Manifest
 from records.errors import CorpusError
 from training.corpus.example import CorpusOptions
+from training.corpus.folder import FOLDER_SPLITS
 from training.corpus.iu_xray import IU_SPLITS
 from training.corpus.mimic_cxr import MIMIC_SPLITS
 
 SPLITS_OFFERED: Mapping[str, tuple[str, ...]] = {
     "iu_xray": IU_SPLITS,
     "mimic_cxr": MIMIC_SPLITS,
+    "folder": FOLDER_SPLITS,
     "signed": ("patients",),
 }
 """The splits of a corpus, its default first. Phantoms have none: held-out seeds train nobody."""
-RANDOM_SPLITS = ("paper", "patients")
-"""Splits that depend on the seed."""
+RANDOM_SPLITS = ("paper", "patients", "given")
+"""Splits that depend on the seed; "given" does for the patients that have no split."""
 
 
 def options_as_trained(

@@ -23,6 +23,7 @@ from model.manifest import Preprocessing
 from model.progress import ProgressCallback, no_progress
 from training.corpus.example import SPLITS, Corpus, Example, ExcludedStudy
 from training.corpus.files import create_index, fill_index
+from training.corpus.folder_table import Fault
 from training.corpus.page import draw_page
 
 EXAMPLES_ON_PAGE = 8
@@ -30,6 +31,8 @@ ENDLESS_LIMIT = 200
 """Studies of each split that are read of an endless corpus, where no limit is given."""
 TEXT_FORMS = ("word for word", "lower case, no punctuation")
 """The two ways in which texts are compared to count duplicates."""
+_PREPROCESSING = Preprocessing(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""For images that are only tried."""
 
 
 @runtime_checkable
@@ -38,6 +41,15 @@ class HasRemarks(Protocol):
 
     def remarks(self) -> dict[str, int]:
         """What a person should know -> how often it occurs."""
+        ...
+
+
+@runtime_checkable
+class HasFaults(Protocol):
+    """A corpus whose rows can be wrong."""
+
+    def faults(self) -> list[Fault]:
+        """What is wrong, by line."""
         ...
 
 
@@ -52,6 +64,9 @@ class CorpusSummary:
         positions: View position -> images.
         left_out: Reason -> (excluded studies, the key of one of them).
         words: Lengths of the target texts.
+        faults: Rows that are wrong, with their line, study and reason.
+        images_read: Images that were read whole; 0 where that was not asked for.
+        images_unreadable: The key of the study and the reason, for each image that cannot be read.
         doubles: Form of the text -> split -> {"elsewhere": examples whose text is in another split
             too, "within": examples whose text was in the same split before}.
     """
@@ -69,10 +84,18 @@ class CorpusSummary:
     with_prior_report: int = 0
     doubles: dict[str, dict[str, dict[str, int]]] = field(default_factory=dict)
     remarks: dict[str, int] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    images_read: int = 0
+    images_unreadable: list[tuple[str, str]] = field(default_factory=list)
     page: str = ""
     page_films_unreadable: int = 0
     page_films: int = 0
     seconds: float = 0.0
+
+    @property
+    def is_faultless(self) -> bool:
+        """Whether no row is wrong and no image was found that cannot be read."""
+        return not (self.faults or self.images_unreadable)
 
     def as_json(self) -> dict[str, Any]:
         """Return the same as plain values."""
@@ -109,6 +132,7 @@ def summarise_corpus(
     limit: int = 0,
     endless: bool = False,
     page: Path | None = None,
+    read_images: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> CorpusSummary:
     """Read a corpus and count what it holds.
@@ -119,6 +143,7 @@ def summarise_corpus(
         endless: Whether the corpus never ends.
         page: Where to draw a picture of some examples. They are chosen by their keys, so the same
             corpus gives the same page.
+        read_images: Read every image whole, to find those that cannot be read.
         progress: Is called for each study that was read; the total is not known.
 
     Raises:
@@ -138,6 +163,8 @@ def summarise_corpus(
                 continue
             lengths[len(study.target.split())] += 1
             _count_example(summary, study)
+            if read_images:
+                _read_images(summary, study)
             split = study.split
             for table, value in zip(("patients", "text0", "text1"), _digests(study), strict=True):
                 index.execute(
@@ -170,6 +197,8 @@ def summarise_corpus(
     }
     index.close()
     summary.words = _describe_lengths(lengths)
+    if isinstance(corpus, HasFaults):
+        summary.faults = corpus.faults()
     if isinstance(corpus, HasRemarks):
         summary.remarks = corpus.remarks()
     if page is not None:
@@ -228,6 +257,15 @@ def _count_example(summary: CorpusSummary, example: Example) -> None:
         summary.positions[image.position] = summary.positions.get(image.position, 0) + 1
     summary.without_indication += not example.priors.indication
     summary.with_prior_report += bool(example.priors.prior_report)
+
+
+def _read_images(summary: CorpusSummary, example: Example) -> None:
+    for image in example.images:
+        summary.images_read += 1
+        try:
+            image.pixels(_PREPROCESSING)
+        except PixelError as error:
+            summary.images_unreadable.append((example.key, f"{image.source}: {error}"))
 
 
 def _digests(example: Example) -> tuple[bytes, bytes, bytes]:

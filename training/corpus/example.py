@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.case import MAX_VIEWS, Case, Priors, View
-from model.dicom.pixels import view_pixels
+from model.dicom.pixels import grey_view, view_pixels
 from model.errors import PixelError
 from model.manifest import Preprocessing
 from model.prompting.oracle import Oracle
@@ -57,7 +57,8 @@ class StudyImage(Protocol):
 class ImageFile:
     """An image in a file.
 
-    A DICOM file is prepared as in serving. A PNG or JPEG was windowed by whoever made it.
+    A DICOM file is prepared as in serving, and so is a PNG of 16 bits: by its own range, like a
+    film without a window. A PNG or JPEG of 8 bits was windowed by whoever made it.
     """
 
     path: Path
@@ -71,6 +72,8 @@ class ImageFile:
             return view_pixels(self.path, size, preprocessing.resize)
         try:
             with Image.open(self.path) as opened:
+                if opened.mode.startswith("I"):
+                    return grey_view(np.asarray(opened).astype(np.uint16, copy=False), size)
                 # A JPEG need not be decoded larger than twice the size that is needed.
                 opened.draft("L", (2 * size, 2 * size))
                 grey = opened.convert("L")

@@ -38,6 +38,7 @@ from training.corpus.mimic_files import (
     report_text,
     study_folder,
 )
+from training.corpus.prior_reports import find_prior
 from training.corpus.report_sections import ReportSections, read_sections, target_text
 from training.corpus.splits import (
     DEFAULT_OPTIONS,
@@ -58,8 +59,6 @@ PAPER = {TRAIN: 152_173, VALIDATE: 1_196}
 """The paper's reports for training and for testing ("Datasets"). They are what the official split
 has with findings in its training and its validation part: the paper seems to have been tested on
 `validate`, not on `test`."""
-_PRIOR_ORDER = ("", *SPLITS)
-"""A report of one of these may be the prior report of studies in the same and in later ones."""
 
 LabelFunction = Callable[[str], Symptoms]
 """Returns the findings that a report says are present and absent."""
@@ -231,10 +230,7 @@ class MimicCxr:
             "indication": "INDICATION section",
             "procedure": "PerformedProcedureStepDescription of the film",
         }
-        candidates = filter(
-            study.may_have_as_prior, reversed(earlier if self.prior_reports else ())
-        )
-        if previous := next(candidates, None):
+        if previous := find_prior(study, earlier if self.prior_reports else ()):
             texts["prior_report"] = previous.prior_text
             sources["prior_report"] = f"study s{previous.row['study']} of the same patient"
         return Priors(**texts), {name: sources[name] for name, text in texts.items() if text}
@@ -262,6 +258,14 @@ class _Study:
         self.row, self.split = row, corpus.split_of(row)
         self._corpus = corpus
 
+    @property
+    def taken(self) -> str:
+        return self.row["taken"] or ""
+
+    @property
+    def is_certain(self) -> bool:
+        return not self.row["mixed"]
+
     @cached_property
     def sections(self) -> ReportSections | None:
         return self._corpus.sections_of(self.row)
@@ -270,20 +274,6 @@ class _Study:
     def prior_text(self) -> str:
         """The text of this study as a prior report; "" where it has none."""
         return (self.sections.impression or self.sections.findings) if self.sections else ""
-
-    def may_have_as_prior(self, other: _Study) -> bool:
-        """Return whether the other study's report can be this one's prior report.
-
-        It must be earlier (of two studies of one moment nobody knows which was first) and surely
-        of this patient. No text of the validation or test split may be a prior in training.
-        """
-        return (
-            bool(other.row["taken"])
-            and other.row["taken"] < (self.row["taken"] or "")
-            and not other.row["mixed"]
-            and _PRIOR_ORDER.index(other.split) <= _PRIOR_ORDER.index(self.split)
-            and bool(other.prior_text)
-        )
 
 
 def _qualified_name(label: LabelFunction) -> str:

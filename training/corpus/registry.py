@@ -13,6 +13,7 @@ from training.corpus.splits import DEFAULT_OPTIONS, resolve_split
 CORPORA = {
     "iu_xray": "iu_xray:FOLDER, IU X-ray in any of its three forms",
     "mimic_cxr": "mimic_cxr:FOLDER, MIMIC-CXR-JPG as PhysioNet has it",
+    "folder": "folder:FOLDER, reports and images of your own, in a table and files",
     "signed": "signed, the reports that readers of this system have signed",
     "phantoms": "phantoms or phantoms:SITE, drawn chests without end",
 }
@@ -44,7 +45,7 @@ def open_corpus(
     name, _, path = spec.partition(":")
     if name not in CORPORA:
         raise CorpusError(f"there is no corpus {name!r}; there are: {'; '.join(CORPORA.values())}")
-    if name in ("iu_xray", "mimic_cxr"):
+    if name in ("iu_xray", "mimic_cxr", "folder"):
         if not path:
             raise CorpusError(f"{name} lies in a folder; name it: {name}:FOLDER")
         return _open_in_folder(name, Path(path).expanduser(), options, needs_images, label)
@@ -78,6 +79,10 @@ def _open_in_folder(
         from training.corpus.iu_xray import IuXray
 
         return IuXray(folder, options, needs_images=needs_images)
+    if name == "folder":
+        from training.corpus.folder import FolderCorpus
+
+        return FolderCorpus(folder, options, needs_images=needs_images)
     from training.corpus.mimic_cxr import MimicCxr
 
     return MimicCxr(folder, options, needs_images=needs_images, label=label)

@@ -90,6 +90,14 @@ def read_sections(text: str) -> ReportSections:
     )
 
 
+def has_headings(text: str) -> bool:
+    """Return whether a report has any heading that `read_sections` knows."""
+    return any(
+        _kind(heading["line"] or heading["within"] or heading["titled"])
+        for heading in _HEADING.finditer(text)
+    )
+
+
 def target_text(target: str, findings: str, impression: str) -> str:
     """Return the text to write, for a `CorpusOptions.target` of "findings" or "report".
 

@@ -15,16 +15,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.support.waiting import eventually
-
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
+from tools.pictures import CHROMIUM, FLAGS
 
 START = """
 import sys

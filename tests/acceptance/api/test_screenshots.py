@@ -1,19 +1,14 @@
 """What a reader sees on the pictures in docs/use: the warning, the states, the images."""
 
+import re
+
 import pytest
 from PIL import Image, ImageStat
 from playwright.sync_api import expect
 
 from records.states import WARNING, VisibleState
-from tests.support.screenshots import (
-    STUDY,
-    WORKLIST,
-    go_to_drafted_study,
-    go_to_worklist,
-    open_page,
-    take_screenshots,
-)
 from tests.support.seeded_studies import seed_every_state
+from tools.pictures import PICTURES, SCREENCAST, VIEWPORT, Site, go_to, open_page, take_pictures
 
 # Whether nothing covers the middle of an element.
 ON_TOP = """element => {
@@ -31,9 +26,13 @@ def url(serve, data_dir):
 
 @pytest.fixture
 def page(browser):
-    page = open_page(browser)
+    page = open_page(browser, VIEWPORT)
     yield page
     page.close()
+
+
+def go_to_drafted_study(page, url):
+    go_to(page, f"{url}/studies/{Site(url).drafted_study()}")
 
 
 def expect_in_sight(element, text):
@@ -55,14 +54,16 @@ def crop(picture, element):
 
 
 def test_the_worklist_shows_every_state_and_marks_each_draft(url, page):
-    go_to_worklist(page, url)
+    go_to(page, url)
     counts = {"DRAFTED": 14, "CANCELLED": 0}
     expect_in_sight(page.locator("#count-all"), "22 All")
     for state in VisibleState:
         count = counts.get(state, 1)
         expect_in_sight(page.locator(f"#count-{state}"), f"{count} {state.capitalize()}")
     for part in ("listener", "sweep", "prepare", "draft"):
-        expect_in_sight(page.locator(".parts li", has_text=f"{part} runs"), f"● {part} runs")
+        light = page.locator(".parts li", has_text=f"{part} runs")
+        expect_in_sight(light.locator("a"), f"● {part} runs")
+        expect(light.locator("small")).to_have_text(re.compile(r"^seen \d+ s ago$"))
     drafted = page.locator("tbody tr", has=page.locator(".badge.drafted"))
     expect(drafted).to_have_count(14)
     expect_in_sight(drafted.first.locator(".badge"), "Drafted")
@@ -91,9 +92,12 @@ def test_a_study_shows_the_warning_the_state_and_its_images(url, page):
 
 
 def test_the_pictures_show_the_warning_and_the_images(url, browser, page, tmp_path):
-    take_screenshots(browser, url, tmp_path)
-    go_to_worklist(page, url)
-    with Image.open(tmp_path / WORKLIST) as picture:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    take_pictures(browser, Site(url), folder)
+    assert {path.name for path in folder.iterdir()} == {*PICTURES} - {SCREENCAST}
+    go_to(page, url)
+    with Image.open(folder / "worklist.png") as picture:
         assert picture.size == (1440, 900)
         red, green, blue = ImageStat.Stat(
             crop(picture.convert("RGB"), page.locator(".mark").first)
@@ -101,7 +105,7 @@ def test_the_pictures_show_the_warning_and_the_images(url, browser, page, tmp_pa
         assert red > blue + 30, "the mark of a draft is not amber"
         assert green > blue + 20, "the mark of a draft is not amber"
     go_to_drafted_study(page, url)
-    with Image.open(tmp_path / STUDY) as picture:
+    with Image.open(folder / "study.png") as picture:
         assert picture.size == (1440, 900)
         red, green, blue = ImageStat.Stat(
             crop(picture.convert("RGB"), page.locator(".identity .warning"))

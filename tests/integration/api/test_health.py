@@ -12,10 +12,9 @@ from api.app import _THREADS, make_app
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.operations import alarms, heartbeats, refusals
-from records.operations.overview import EXPECTED_PARTS
 from records.settings import settings
 from records.workflow import worklist
-from tests.support.seeded_studies import seed_heartbeats
+from tests.support.seeded_studies import EXPECTED_PARTS, seed_heartbeats
 
 
 def get(path):

@@ -13,11 +13,10 @@ from api.app import make_app
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.operations import alarms, callers, heartbeats, refusals
-from records.operations.overview import EXPECTED_PARTS
 from records.settings import settings
 from tests.support.paths import DOCS, ROOT
 from tests.support.promql import faults, metric_names, scraped_series
-from tests.support.seeded_studies import seed_heartbeats
+from tests.support.seeded_studies import EXPECTED_PARTS, seed_heartbeats
 
 FOLDER = ROOT / "docker/observability"
 ALERTS = FOLDER / "alerts.yaml"

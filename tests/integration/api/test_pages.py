@@ -76,11 +76,12 @@ def test_live_answers_only_when_something_changed(client, seeder):
     seed_heartbeats("listener")
     seeder.receive(1)
     page = client.get("/").text
-    (address,) = re.findall(r'hx-get="(/live[^"]*)"', page)
-    assert client.get(address.replace("&amp;", "&")).status_code == 204
+    (seen,) = re.findall(r'data-seen="([^"]+)"', page)
+    same = client.get("/live", params={"seen": seen})
+    assert "studies" not in same.text
+    assert same.text.startswith('<ul id="parts"')  # when the parts were last seen
     seeder.receive(2)
-    changed = client.get(address.replace("&amp;", "&"))
-    assert changed.status_code == 200
+    changed = client.get("/live", params={"seen": seen})
     assert changed.text.count('class="patient"') == 2
 
 
@@ -95,12 +96,17 @@ def test_missing_parts_and_alarms_are_on_top(client, seeder):
             "Replace the disk.",
         )
     page = client.get("/").text
-    assert "draft is not running" in page
-    assert "listener runs" in page
+    assert "draft is not running</a><small>never seen" in page
+    assert "listener runs</a><small>seen <time" in page
+    assert "redis was not looked at" in page
+    assert "database answers</a><small>seen <time" in page
     assert "The disk of the worker is failing. Replace the disk." in page
-    (address,) = re.findall(r'href="(/runbook#[^"]*)"', page)
-    path, anchor = address.split("#")
-    assert f'id="{anchor}">WORKER_STOPPED<' in client.get(path).text
+    addresses = re.findall(r'href="(/runbook#[^"]*)"', page)
+    runbook = client.get("/runbook").text
+    assert 'id="worker_stopped">WORKER_STOPPED<' in runbook
+    assert addresses[0] == "/runbook#worker_stopped"
+    for address in addresses:
+        assert f'id="{address.partition("#")[2]}">' in runbook
 
 
 def test_a_draft_is_shown_under_the_warning_with_all_its_inputs(client, seeder):
@@ -219,7 +225,7 @@ def test_retry_and_release_on_the_page(client, seeder):
 def test_the_page_reports_that_its_study_has_changed(client, seeder):
     (study,) = seeder.complete(1)
     page = client.get(f"/studies/{study}").text
-    (address,) = re.findall(r'hx-get="(/studies/[^"]+)"', page)
+    (address,) = re.findall(r'data-live="(/studies/[^"]+)"', page)
     assert client.get(address).status_code == 204
     seeder.draft(study, 1)
     assert "it is drafted now" in client.get(address).text

@@ -17,7 +17,7 @@ from records.states import (
 from records.workflow import drafts, events, holds, rejections, studies
 from records.workflow.rejections import RejectionNote
 from records.workflow.studies import Patient
-from tests.support.seeded_studies import seed_heartbeats
+from tests.support.seeded_studies import EXPECTED_PARTS, seed_heartbeats
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -77,6 +77,7 @@ def test_an_unknown_study_is_a_problem_that_says_what_to_do(client):
         "status": 404,
         "detail": "There is no such thing in the records. Check the UID or id.",
         "instance": "/api/studies/1.2.3",
+        "request_id": response.headers["x-request-id"],
     }
 
 
@@ -89,6 +90,7 @@ def test_a_wrong_request_names_the_field_and_does_not_repeat_it(client):
 
 
 def test_counts_and_time_left(client, seeder):
+    seed_heartbeats(*EXPECTED_PARTS)
     seeder.draft_study(1)
     seeder.complete(2, 3)
     counts = client.get("/api/counts").json()

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -22,18 +24,15 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
+    SecondaryCaptureImageStorage,
 )
 from rich.console import Console
+from typer.testing import CliRunner
 
+from nightdraft.cli.main import app
 from nightdraft.cli.send import send_with_progress
-from nightdraft.store_scu import (
-    DicomFile,
-    SendOutcome,
-    SendResult,
-    SendSummary,
-    find_dicom_files,
-    send_files,
-)
+from nightdraft.film_files import FilmFile, SendOutcome, SendResult, find_films
+from nightdraft.store_scu import SendSummary, send_files
 from records.errors import NotFound, PartError
 from training.corpus.phantoms_dicom import write_phantoms
 
@@ -83,7 +82,11 @@ def listening(port: int, syntaxes: tuple[str, ...], called: str = "") -> Iterato
     scp = Scp(port)
     ae = AE(ae_title="SCP")
     ae.require_called_aet = bool(called)
-    for sop_class in (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation):
+    for sop_class in (
+        ComputedRadiographyImageStorage,
+        DigitalXRayImageStorageForPresentation,
+        SecondaryCaptureImageStorage,
+    ):
         ae.add_supported_context(sop_class, list(syntaxes))
     server = ae.start_server(
         ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, scp.store)]
@@ -100,8 +103,8 @@ def scp(free_port: int) -> Iterator[Scp]:
         yield running
 
 
-def files_of(folder: Path) -> list[DicomFile]:
-    return [entry for entry in find_dicom_files(folder) if isinstance(entry, DicomFile)]
+def files_of(folder: Path) -> list[FilmFile]:
+    return [entry for entry in find_films(folder) if isinstance(entry, FilmFile)]
 
 
 def send(folder: Path, port: int, called: str = "SCP", associations: int = 1) -> SendSummary:
@@ -116,7 +119,7 @@ def send(folder: Path, port: int, called: str = "SCP", associations: int = 1) ->
 
 
 def test_what_is_dicom_is_found_and_what_is_not_is_named(folder: Path) -> None:
-    rejected = [entry for entry in find_dicom_files(folder) if isinstance(entry, SendResult)]
+    rejected = [entry for entry in find_films(folder) if isinstance(entry, SendResult)]
     assert {result.path.name: result.outcome for result in rejected} == {
         "notes.txt": SendOutcome.NOT_DICOM,
         "empty": SendOutcome.NOT_DICOM,
@@ -125,7 +128,7 @@ def test_what_is_dicom_is_found_and_what_is_not_is_named(folder: Path) -> None:
     (bare,) = [file for file in files_of(folder) if file.path.name == "bare.dcm"]
     assert not bare.sent_as_is
     with pytest.raises(NotFound):
-        list(find_dicom_files(folder / "nowhere"))
+        list(find_films(folder / "nowhere"))
 
 
 def test_films_are_found_without_preamble_behind_links_and_under_any_name(
@@ -151,7 +154,7 @@ def test_what_may_be_a_film_and_is_not_sent_is_told(tmp_path: Path) -> None:
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     (tmp_path / "._film.dcm").write_bytes(b"\0\5\x16\7")  # macOS makes it beside each file
     (tmp_path / "bad\udcff\n.dcm").touch()
-    results = [entry for entry in find_dicom_files(tmp_path) if isinstance(entry, SendResult)]
+    results = [entry for entry in find_films(tmp_path) if isinstance(entry, SendResult)]
     assert {result.path.name: result.outcome for result in results} == {
         "empty.dcm": SendOutcome.UNSENT,
         "cut.DCM": SendOutcome.UNSENT,
@@ -178,7 +181,7 @@ def test_a_folder_that_cannot_be_opened_is_told(
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    (result,) = find_dicom_files(tmp_path)
+    (result,) = find_films(tmp_path)
     assert isinstance(result, SendResult)
     assert (result.path.name, result.outcome) == ("closed", SendOutcome.UNSENT)
     assert result.reason == "cannot be opened (Permission denied)"
@@ -212,7 +215,7 @@ def test_dicom_that_cannot_be_sent_is_not_complete(tmp_path: Path, scp: Scp) -> 
     arguments = {"host": "127.0.0.1", "called": "SCP", "calling": "SCU", "associations": 1}
 
     def send_folder() -> SendSummary:
-        entries = list(find_dicom_files(tmp_path))
+        entries = list(find_films(tmp_path))
         return send_with_progress(Console(file=io.StringIO()), entries, port=scp.port, **arguments)
 
     summary = send_folder()
@@ -235,6 +238,27 @@ def test_dicom_that_cannot_be_sent_is_not_complete(tmp_path: Path, scp: Scp) -> 
 def test_the_film_that_pydicom_cannot_read_is_dicom(samples: Path) -> None:
     names = {file.path.name for file in files_of(samples / "cases" / "send_says_not_dicom")}
     assert names == {"good.dcm", "nested.dcm"}
+
+
+def test_pictures_are_wrapped_where_that_is_asked(tmp_path: Path, scp: Scp) -> None:
+    list(write_phantoms(tmp_path, [1], size=64))
+    shades = np.tile(np.arange(300, dtype=np.uint8), (300, 1))
+    for name in ("film.png", "film.jpg"):
+        Image.fromarray(shades).save(tmp_path / name)
+    arguments = ["send", str(tmp_path), "--port", str(scp.port), "--called", "SCP"]
+    plain = CliRunner().invoke(app, arguments)
+    assert (plain.exit_code, "which --pictures sends" in plain.output) == (0, True)
+    sent = len(scp.received)
+    asked = CliRunner().invoke(app, [*arguments, "--pictures"])
+    assert asked.exit_code == 0, asked.output
+    assert "wrapped as Secondary Capture: 1 JPEG, 1 PNG" in asked.output
+    wrapped = [file for file in find_films(tmp_path, pictures=True) if isinstance(file, FilmFile)]
+    studies = {file.study for file in wrapped}
+    assert len(scp.received) == 2 * sent + 2
+    assert len(studies) == len(wrapped) - (sent - 1)
+    # The same picture is the same object when it is sent again.
+    CliRunner().invoke(app, [*arguments, "--pictures"])
+    assert len(set(scp.received)) == sent + 2
 
 
 @pytest.mark.parametrize("associations", [1, 3])

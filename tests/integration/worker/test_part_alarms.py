@@ -8,10 +8,9 @@ from records.database.session import unit_of_work
 from records.errors import BundleUnusable, DatabaseDown
 from records.operations import alarms
 from records.operations.heartbeats import DEAD_SECONDS
-from records.operations.overview import EXPECTED_PARTS
 from records.states import TallyKind
 from records.workflow import tallies
-from tests.support.seeded_studies import seed_heartbeats
+from tests.support.seeded_studies import EXPECTED_PARTS, seed_heartbeats
 from worker import tasks
 from worker.part_alarms import MISSING_SECONDS, REDIS_SECONDS, PartAlarms
 

@@ -1,16 +1,19 @@
-"""The demo, as `make demo ONCE=1` runs it: two dozen drafts, and nothing is left running."""
+"""The demo, as `make demo ONCE=1` runs it: every end is met, and nothing is left running."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from model.manifest import BUNDLES
 from records.states import WARNING
@@ -51,14 +54,16 @@ def left_running(folder: Path) -> list[psutil.Process]:
 @pytest.mark.skipif(
     not (BUNDLES / "phantoms/manifest.json").is_file(), reason="the demonstration model is missing"
 )
-def test_two_dozen_drafts_by_the_demonstration_model(folder: Path) -> None:
+def test_two_dozen_studies_meet_every_end(folder: Path) -> None:
     done = demo(folder, "--once")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "24 studies: DRAFTED 24" in done.stdout
+    assert "24 studies: HELD 2, DRAFTED 18, SKIPPED 2, FAILED 1, CANCELLED 1" in done.stdout
+    assert "every study ended as it must" in done.stdout
+    assert "a STAT study" in done.stdout
     assert "must not be used on patients" in done.stdout
     assert WARNING in done.stdout
     lines = [line for line in done.stdout.splitlines() if "phantoms" in line and "DRAFTED" in line]
-    assert len(lines) == 24
+    assert len(lines) == 18
     # The drafts depend on the studies.
     assert len({line.partition("phantoms")[2] for line in lines}) > 5
     assert "worklist: http://127.0.0.1:" in done.stdout
@@ -68,14 +73,25 @@ def test_two_dozen_drafts_by_the_demonstration_model(folder: Path) -> None:
     assert "Traceback" not in log + done.stderr
 
 
-def test_dicom_files_of_the_user(folder: Path, samples: Path) -> None:
-    done = demo(
-        folder, "--once", "--films", str(samples / "dicom/transfer_syntaxes"), bundle="null"
-    )
+def test_a_study_that_ends_otherwise_is_named_and_is_a_failure(folder: Path) -> None:
+    # With this setting, the age that contradicts itself is not asked.
+    done = demo(folder, "--once", bundle="null", unknown_age="skip")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "state is SKIPPED and must be HELD" in done.stdout
+    assert "1 of 24 studies did not end as they must" in done.stdout
+
+
+def test_films_of_the_user(folder: Path, samples: Path, tmp_path: Path) -> None:
     # Ten files of ten studies. The listener does not take Deflated, so not all were drafted.
+    films = tmp_path / "films"
+    shutil.copytree(samples / "dicom/transfer_syntaxes", films)
+    Image.fromarray(np.tile(np.arange(300, dtype=np.uint8), (300, 1))).save(films / "film.png")
+    done = demo(folder, "--once", "--films", str(films), bundle="null")
     assert "10 studies: " in done.stdout, done.stdout + done.stderr
-    assert "refused by the listener 1" in done.stdout
-    assert "Deflated Explicit VR Little Endian" in done.stdout
+    assert "does not take Deflated Explicit VR Little Endian" in done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(" film.png")]
+    assert line.split()[-1] == "DRAFTED"
+    assert "not every file that may be a film was sent" in done.stdout
     assert done.returncode == 1
     eventually(lambda: not left_running(folder))
 

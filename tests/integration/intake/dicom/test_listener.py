@@ -268,7 +268,7 @@ def test_callers_that_are_not_on_the_list_are_rejected_and_seen(listen):
 def test_without_a_list_everyone_may_send_and_the_log_says_so(listen):
     listener = listen()
     assert send_images(listener.port, make_image(), caller="STRANGER") == [0]
-    (line,) = [line for line in listener.log_lines() if "EVERY" in line["event"]]
+    (line,) = [line for line in listener.log_lines() if "EVERY" in line["message"]]
     assert line["level"] == "warning"
 
 
@@ -295,7 +295,7 @@ def test_a_fast_caller_is_slowed_down_and_loses_nothing(listen):
     listener = listen(max_instances_per_minute=10)
     images = [make_image(f"1.2.{number}") for number in range(11)]
     assert send_images(listener.port, *images) == [0] * 11
-    (line,) = [e for e in listener.log_lines() if e["event"] == "a sender is slowed down"]
+    (line,) = [e for e in listener.log_lines() if e["message"] == "a sender is slowed down"]
     assert 0 < line["seconds"] <= 6.0  # the eleventh had to wait
 
 

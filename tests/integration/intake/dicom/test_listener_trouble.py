@@ -143,7 +143,7 @@ def test_listeners_share_a_port_where_each_says_so(listen, tmp_path, data_dir):
         def both_kept_images() -> bool:
             send_images(first.port, make_image())
             return all(
-                any(line["event"] == "an object was kept" for line in process.log_lines())
+                any(line["message"] == "an object was kept" for line in process.log_lines())
                 for process in (first, second)
             )
 

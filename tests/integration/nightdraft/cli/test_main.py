@@ -37,6 +37,22 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "variables", "text"),
+    [
+        (["listen"], {"lease_seconds": "soon"}, "NIGHTDRAFT_LEASE_SECONDS"),
+        (["serve"], {}, "NIGHTDRAFT_DATABASE_URL is not set"),
+        (["station", "--bundle", "/no/such/bundle"], {}, "/no/such/bundle"),
+    ],
+)
+def test_a_part_that_does_not_start_says_so_in_json_where_it_logs_json(arguments, variables, text):
+    done = nightdraft(*arguments, log_format="json", **variables)
+    assert (done.returncode, done.stdout) == (1, "")
+    *_, line = [json.loads(line) for line in done.stderr.splitlines()]
+    assert text in line["message"]
+    assert line["level"] == "critical"
+
+
 NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/nightdraft"
 
 

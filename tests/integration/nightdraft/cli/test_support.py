@@ -1,6 +1,7 @@
 """The archive for somebody who helps: what is in it, and what never is."""
 
 import json
+import logging
 import zipfile
 
 import pytest
@@ -12,6 +13,7 @@ from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from records.operations import alarms
 from records.telemetry import logger, set_up_logs
+from tests.support.logging_state import logging_restored
 from tests.support.registered_studies import Patient, complete, new_instance
 
 NAME, PATIENT_ID, ACCESSION = "PLANTED^ANNA", "PID-77123", "ACC20261124"
@@ -45,12 +47,16 @@ def trouble(database, data_dir, setting, capsys):
     )
     with unit_of_work() as session:
         alarms.raise_alarm(session, AlarmKind.DISK_FULL, "listener", "480 MB are free.")
-    set_up_logs("text")
-    logger().warning("the planted-password was refused", study="our-own-id", error=f"of {UID}")
-    set_up_logs("json")
-    logger().info("a line of ours as JSON", count=3)
+    with logging_restored():
+        set_up_logs("text")
+        logger().warning("the planted-password was refused", study="our-own-id", error=f"of {UID}")
+        set_up_logs("json")
+        logger().info("a line of ours as JSON", count=3)
+        for form in ("text", "json"):
+            set_up_logs(form)
+            logging.getLogger("a.library").error("it cannot read %s", NAME)
     ours = capsys.readouterr().err
-    assert len(ours.splitlines()) == 2
+    assert len(ours.splitlines()) == 4
     (data_dir / "logs").mkdir()
     (data_dir / "logs/draft.log").write_text(
         f"{ours}Traceback: ValueError: {NAME}\n"
@@ -67,7 +73,7 @@ def test_nothing_of_a_patient_and_no_password_is_in_it(trouble, tmp_path):
         for planted in ("PLANTED", "planted", PATIENT_ID, ACCESSION, UID):
             assert planted not in text, name
     log = content["logs/draft.log"]
-    assert "# 3 lines of others were left out" in log
+    assert "# 5 lines of others were left out" in log
     assert "the [secret] was refused" in log
     assert "our-own-id" in log
     assert "a line of ours as JSON" in log

@@ -116,7 +116,11 @@ def test_every_part_is_a_unit_and_the_listener_stops_first(setting: Callable[...
     # Whoever stops the target stops all of it, and nothing starts before the tables are there.
     for name in wanted - {"nightdraft-migrate.service"}:
         assert parsed[name]["Unit"]["PartOf"] == "nightdraft.target"
-        assert parsed[name]["Unit"]["Requires"] == "nightdraft-migrate.service"
+        assert "nightdraft-migrate.service" in parsed[name]["Unit"]["After"].split()
+        # A database that comes up late must not end the night: a failed migration is tried again,
+        # and no part is given up because of it.
+        assert "Requires" not in parsed[name]["Unit"]
+    assert parsed["nightdraft-migrate.service"]["Service"]["Restart"] == "on-failure"
 
 
 def test_only_a_listener_at_a_low_port_has_a_right_of_root(setting: Callable[..., None]) -> None:
@@ -151,7 +155,9 @@ def test_the_configuration_file_holds_the_settings_and_is_nobody_elses(
     assert made()[2].content == file.content
 
 
-def test_the_files_are_written_and_never_over_others(tmp_path: Path) -> None:
+def test_the_files_are_written_and_never_over_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "nightdraft", "install", *arguments],
@@ -170,6 +176,8 @@ def test_the_files_are_written_and_never_over_others(tmp_path: Path) -> None:
     secret = tmp_path / "etc/nightdraft/nightdraft.toml"
     assert secret.stat().st_mode & 0o777 == 0o640
     assert run("--to", str(tmp_path)).returncode == 0  # the same once more
+    if os.geteuid() == 0:
+        os.chown(secret, 0, 4321)  # systemd-tmpfiles gave it to the group of the service
     secret.write_text("# mine\n")
     refused = run("--to", str(tmp_path))
     assert refused.returncode == 1
@@ -177,6 +185,13 @@ def test_the_files_are_written_and_never_over_others(tmp_path: Path) -> None:
     assert secret.read_text() == "# mine\n"
     assert run("--to", str(tmp_path), "--replace").returncode == 0
     assert secret.read_text() != "# mine\n"
+    assert secret.stat().st_mode & 0o777 == 0o640
+    if os.geteuid() == 0:
+        assert secret.stat().st_gid == 4321
+    monkeypatch.setitem(OTHERS, "NIGHTDRAFT_DATABASE_URL", "")
+    page = run("--to", str(tmp_path), "--replace").stdout
+    assert "disable --now nightdraft-api.service nightdraft-draft.service" in page
+    assert "nightdraft-station.service\n  rm" not in page
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def test_a_process_may_fork_while_its_heart_beats():
                 forget_engine()
                 with unit_of_work() as session:
                     heartbeats.record_heartbeat(session, "child")
-                    heartbeats.remove_heartbeat(session, "child")
+                    heartbeats.end_heartbeat(session, "child")
                 os._exit(0)
             _, status = os.waitpid(child, 0)
             assert os.waitstatus_to_exitcode(status) == 0

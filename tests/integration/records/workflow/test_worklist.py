@@ -1,12 +1,15 @@
 """What a person sees: states, counts, pages and the search."""
 
+import datetime as dt
+
 import pytest
+from sqlalchemy import text
 
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from records.operations import alarms, heartbeats, refusals
-from records.states import Stage, VisibleState
+from records.states import Priority, Stage, VisibleState
 from records.workflow import worklist
 from records.workflow.studies import Patient
 from tests.support.registered_studies import (
@@ -58,6 +61,73 @@ def test_pages_show_each_study_once_newest_first():
     assert uids == [f"1.{n}" for n in reversed(range(7))]
 
 
+def age(uid, hours):
+    """Let a study have arrived so many hours earlier."""
+    with unit_of_work() as session:
+        for statement in (
+            "UPDATE studies SET first_received_at = now() - make_interval(hours => :hours)"
+            " WHERE study_instance_uid = :uid",
+            "UPDATE worklist_entries SET arrived_at = studies.first_received_at FROM studies"
+            " WHERE studies.id = study_id AND study_instance_uid = :uid",
+        ):
+            session.execute(text(statement), {"uid": uid, "hours": hours})
+
+
+def all_pages(**query):
+    """The study UIDs of all pages, two on each."""
+    uids, after = [], None
+    while True:
+        with unit_of_work() as session:
+            page = worklist.read_page(session, after=after, limit=2, **query)
+        assert len(page.rows) <= 2
+        uids += [row.study_instance_uid for row in page.rows]
+        after = page.next
+        if after is None:
+            return uids
+
+
+def test_stat_stands_on_top_for_a_day_then_priority_then_arrival():
+    priorities = {
+        "1.1": Priority.STAT,
+        "1.2": Priority.BACKLOG,
+        "1.3": Priority.ROUTINE,
+        "1.4": Priority.URGENT,
+        "1.5": Priority.STAT,
+        "1.6": Priority.ROUTINE,
+        "1.7": Priority.STAT,
+        "1.8": Priority.ROUTINE,
+    }
+    for uid, priority in priorities.items():
+        register(new_instance(uid, priority=priority))
+    for uid, hours in {"1.1": 40, "1.3": 30, "1.2": 2, "1.7": 3}.items():
+        age(uid, hours)
+    expected = ["1.5", "1.7", "1.4", "1.8", "1.6", "1.2", "1.3", "1.1"]
+    assert all_pages() == expected
+    assert all_pages(state=VisibleState.RECEIVING) == expected
+    assert all_pages(search="phantom") == expected
+    since = dt.datetime.now(dt.UTC) - dt.timedelta(hours=35)
+    assert all_pages(since=since) == expected[:-1]
+    complete()
+    claim(limit=len(priorities))
+    assert all_pages(state=VisibleState.PREPARING) == expected
+
+
+def test_a_priority_that_rises_moves_its_study_up():
+    for n in range(3):
+        register(new_instance(f"1.{n}"))
+    register(new_instance("1.0", sop_instance_uid="9.9", priority=Priority.STAT))
+    assert all_pages() == ["1.0", "1.2", "1.1"]
+    assert all_pages(state=VisibleState.RECEIVING) == ["1.0", "1.2", "1.1"]
+
+
+def test_the_hours_are_a_setting(setting):
+    register(new_instance("1.1", priority=Priority.STAT))
+    register(new_instance("1.2"))
+    assert all_pages() == ["1.1", "1.2"]
+    setting(list_priority_hours=0)
+    assert all_pages() == ["1.2", "1.1"]
+
+
 def test_pages_by_state():
     complete(new_instance("1.1"))
     draft_all()
@@ -102,7 +172,7 @@ def test_parts_are_seen_while_they_beat():
         (part,) = heartbeats.running_parts(session)
         assert (part.part, part.facts) == ("sweep", {"count": 2})
         assert heartbeats.running_parts(session, silent_seconds=0.0) == []
-        heartbeats.remove_heartbeat(session, "sweep")
+        heartbeats.end_heartbeat(session, "sweep")
     with unit_of_work() as session:
         assert heartbeats.running_parts(session) == []
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from model.dicom.instances import Instance, parse_instance
-from model.dicom.reasons import NOTES, SENTENCES, Reason
+from model.dicom.reasons import NOTES, SECONDARY_CAPTURE_NOTE, SENTENCES, Reason
 from model.dicom.views import Outcome, ViewChoice, ViewSettings, choose_views
 from model.manifest import IntendedUse
 
@@ -295,6 +295,12 @@ def test_images_without_a_time_are_not_of_one_exposure() -> None:
     raw = instance("raw", {"PresentationIntentType": "FOR PROCESSING"})
     choice = choose_views([raw, lateral("b")], USE)
     assert (sources(choice), reasons(choice)) == (["raw", "b"], {})
+
+
+def test_a_secondary_capture_is_drafted_with_a_note() -> None:
+    capture = instance("a", {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "Modality": "RG"})
+    choice = choose_views([capture], IntendedUse(modalities=("RG",)))
+    assert (choice.outcome, choice.notes) == ("draft", (SECONDARY_CAPTURE_NOTE,))
 
 
 def test_two_raw_images_are_no_twins() -> None:

@@ -21,7 +21,12 @@ def row(state: VisibleState, *reasons: HoldReason) -> Any:
     return SimpleNamespace(state=state, hold_reasons=tuple(reason.value for reason in reasons))
 
 
-def test_every_hold_reason_has_one_line_and_the_setting_that_answers_it() -> None:
+def test_every_hold_reason_has_one_line_and_the_setting_that_answers_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AGE", "CHEST", "VIEW"):
+        monkeypatch.setenv(f"NIGHTDRAFT_UNKNOWN_{name}", "hold")
+    settings.cache_clear()
     rows = [row(VisibleState.HELD, reason) for reason in HoldReason] * 2
     lines = hold_hints(rows)
     assert len(lines) == len(HoldReason)
@@ -32,6 +37,13 @@ def test_every_hold_reason_has_one_line_and_the_setting_that_answers_it() -> Non
     ]
     assert sorted(names) == ["unknown_age", "unknown_chest", "unknown_view"]
     assert set(names) <= set(Settings.model_fields)
+
+
+def test_a_setting_that_answers_nothing_is_not_offered() -> None:
+    # By default an unknown age is drafted, so what is held is an age that contradicts itself.
+    assert hold_hints([row(VisibleState.HELD, HoldReason.AGE_UNKNOWN)]) == [
+        "HELD, AGE_UNKNOWN: decide on the study's page"
+    ]
 
 
 def test_without_a_hold_there_is_no_hint() -> None:

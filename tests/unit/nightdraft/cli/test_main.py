@@ -27,8 +27,22 @@ TELLING = (
     "corpus check",
 )
 VERBS = (
-    *("Answer", "Bring", "Check", "Close", "Compare", "Complete", "Count", "Draft", "Drafts"),
-    *("End", "Fit", "Let", "List", "Make", "Measure", "Prepare", "Print", "Read", "Run", "Score"),
+    *("Answer", "Bring", "Check", "Close", "Compare", "Complete", "Count", "Draft"),
+    *(
+        "Drafts",
+        "Draw",
+        "End",
+        "Fit",
+        "Let",
+        "List",
+        "Make",
+        "Measure",
+        "Prepare",
+        "Print",
+        "Read",
+        "Run",
+        "Score",
+    ),
     *("Send", "Serve", "Set", "Show", "Time", "Train", "Withdraw", "Write"),
 )
 """With these a sentence about a command begins."""
