@@ -167,6 +167,7 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
     from training.finetuning.batches import SampleTransform
     from training.finetuning.config import TrainingConfig
     from training.finetuning.pipeline import Pipeline, TrainingLength
+    from training.finetuning.trackers import require_trackers
 
     corpus_options = CorpusOptions(
         options.target, options.split, options.seed, options.validation_share
@@ -203,6 +204,7 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
         options.limit,
         options.predicted_by,
         device=device,
+        trackers=require_trackers(options.tracker),
         log=_log,
     )
 

@@ -105,6 +105,11 @@ class TrainOptions(BaseModel):
     early_stopping_patience: int = Field(
         0, ge=0, description="End after N validations without a lower loss; 0: never."
     )
+    tracker: tuple[str, ...] = Field(
+        ("tensorboard",),
+        min_length=1,
+        description="tensorboard, wandb (offline), mlflow (files), none; several.",
+    )
     seed: int = Field(0, ge=0, description="Seed of every random draw.")
     no_finding_head: bool = Field(False, description="Fit no finding head.")
     score: int = Field(200, ge=0, description="Studies of the test split to score it on.")
