@@ -77,7 +77,7 @@ def test_a_study_shows_the_warning_the_state_and_its_images(url, page):
     expect_in_sight(page.locator(".identity .warning"), WARNING)
     expect_in_sight(page.locator(".report .warning"), WARNING)
     expect_in_sight(page.locator(".identity .badge"), "Drafted")
-    expect_in_sight(page.locator(".identity h1"), "PHANTOM, 1000000040")
+    expect_in_sight(page.locator(".identity h1"), "PHANTOM, 1000000034")  # STAT is on top
     images = page.locator("figure img")
     expect(images).to_have_count(2)
     for image in images.all():
