@@ -184,13 +184,30 @@ def read_manifest(bundle: str | Path) -> Manifest:
     if not path.is_file():
         raise BundleError(f"{folder} has no {MANIFEST}, so it is not a bundle")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        content = path.read_bytes()
+    except OSError as error:
         raise BundleError(f"{path} is not readable JSON: {error}") from error
+    return parse_manifest(content, str(path))
+
+
+def parse_manifest(content: bytes, where: str) -> Manifest:
+    """The manifest that the bytes of a manifest.json hold.
+
+    Args:
+        content: The bytes.
+        where: Where they are from, for an error's text.
+
+    Raises:
+        BundleError: They are no manifest that this software can read.
+    """
     try:
-        manifest: Manifest = _build(Manifest, content)
+        values = json.loads(content.decode("utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{where} is not readable JSON: {error}") from error
+    try:
+        manifest: Manifest = _build(Manifest, values)
     except (TypeError, ValueError) as error:
-        raise BundleError(f"{path} is not a manifest for this software: {error}") from error
+        raise BundleError(f"{where} is not a manifest for this software: {error}") from error
     return manifest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -21,3 +22,7 @@ class ProgressCallback(Protocol):
 
 def no_progress(_step: str, _done: float, _total: float | None) -> None:
     """Report nothing; the default of functions that take a `ProgressCallback`."""
+
+
+ByteCounter = Callable[[int], None]
+"""Is called with the number of bytes that were moved since the last call."""

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -305,3 +306,19 @@ def replace_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(old)
     else:
         fresh.rename(folder)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Flush a folder and everything in it to the disk."""
+    for path in folder.rglob("*"):
+        fsync(path)
+    fsync(folder)
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or a folder's entries to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

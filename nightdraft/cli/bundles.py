@@ -1,4 +1,4 @@
-"""`nightdraft bundle make | verify | show`: options and output; `model.bundling` does the work."""
+"""`nightdraft bundle make | verify | show | push | pull`: the options and the output."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from nightdraft.extras import require_training
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from model.bundling.transfer import Transfer
     from model.manifest import Manifest
     from model.progress import ProgressCallback
 
-bundle = typer.Typer(help="Make, check and show a model's bundle.", no_args_is_help=True)
+bundle = typer.Typer(help="Make, check, show and copy a model's bundle.", no_args_is_help=True)
 
 
 class Precision(StrEnum):
@@ -184,6 +185,78 @@ def bundle_show(
         print_json(asdict(manifest) | {"digest": manifest.digest})
     else:
         console().print(_manifest_table(manifest))
+
+
+ADDRESSES = "A folder, hf://owner/name[@revision], or s3://bucket/prefix."
+
+
+@bundle.command("push")
+def bundle_push(
+    bundle: Annotated[
+        str, typer.Argument(help="A folder, or demo.", autocompletion=complete(("demo",)))
+    ],
+    address: Annotated[str, typer.Argument(help=ADDRESSES)],
+    public: Annotated[
+        bool, typer.Option("--public", help="On a hub: everybody may read it; else it is private.")
+    ] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace another bundle that is there.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Copy a bundle to a folder, a hub or an object store, after a check of its digests."""
+    from model.bundling.transfer import push
+
+    with _progress_bars() as progress:
+        transfer = push(bundle, address, replace=replace, public=public, progress=progress)
+    _show_transfer(transfer, "pushed to", address, as_json=json)
+
+
+@bundle.command("pull")
+def bundle_pull(
+    address: Annotated[str, typer.Argument(help=ADDRESSES)],
+    out: Annotated[Path, typer.Argument(help="The bundle's folder on this machine.")],
+    digest: Annotated[
+        str, typer.Option(help="What its digest has to begin with; else any bundle is taken.")
+    ] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace another bundle that is in its place.")
+    ] = False,
+    json: AsJson = False,
+) -> None:
+    """Copy a bundle from a folder, a hub or an object store, whole or not at all."""
+    from model.bundling.transfer import pull
+
+    with _progress_bars() as progress:
+        transfer = pull(address, out, replace=replace, digest=digest, progress=progress)
+    _show_transfer(transfer, "pulled to", str(out), as_json=json)
+
+
+def _show_transfer(transfer: Transfer, done: str, place: str, *, as_json: bool) -> None:
+    manifest = transfer.manifest
+    if as_json:
+        print_json(
+            {
+                "name": manifest.name,
+                "version": manifest.version,
+                "digest": manifest.digest,
+                "files": len(manifest.files),
+                "copied_bytes": transfer.copied,
+                "place": place,
+                "licence": manifest.licence,
+                "base_model": manifest.base_model,
+            }
+        )
+        return
+    what = f"{manifest.name} {manifest.version}, digest {manifest.digest}"
+    if transfer.copied:
+        print(f"{what}: {transfer.copied / 10**6:,.1f} MB {done} {place}, digests checked")
+    else:
+        print(f"{what}: is at {place} already")
+    print(
+        f"its licence: {manifest.licence} (made from {manifest.base_model}); it also holds for "
+        "whoever gets this copy"
+    )
 
 
 def _manifest_table(manifest: Manifest) -> Table:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from model.bundling.store import fsync, fsync_tree
 from records.errors import DiskFull, TrainingStopped
 
 IDENTITY_FILE = "identity.json"
@@ -92,14 +92,7 @@ def publish_folder(fresh: Path, final: Path) -> None:
     fsync_tree(fresh)
     shutil.rmtree(final, ignore_errors=True)
     fresh.rename(final)
-    _fsync(final.parent)
-
-
-def fsync_tree(folder: Path) -> None:
-    """Flush a folder and everything in it to the disk."""
-    for path in folder.rglob("*"):
-        _fsync(path)
-    _fsync(folder)
+    fsync(final.parent)
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -172,11 +165,3 @@ def _is_full_disk(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

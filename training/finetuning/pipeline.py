@@ -24,7 +24,12 @@ from transformers import InstructBlipConfig
 
 from model.bundling.adapters import merge_adapter
 from model.bundling.build import BundleDescription, check_target, make_bundle
-from model.bundling.store import load_bundle, read_network_config, replace_folder
+from model.bundling.store import (
+    fsync_tree,
+    load_bundle,
+    read_network_config,
+    replace_folder,
+)
 from model.labels import RuleLabeller
 from model.manifest import Manifest, read_manifest, resolve, write_manifest
 from model.network.clinicalblip import ClinicalBLIP
@@ -358,7 +363,7 @@ class Pipeline:
         manifest = replace(manifest, scores=score(built) if score else {})
         (built / CARD_FILE).write_text(render_card(manifest), encoding="utf-8")
         manifest = write_manifest(built, manifest)
-        checkpoints.fsync_tree(built)
+        fsync_tree(built)
         check_target(out, overwrite)
         with replace_folder(out) as fresh:
             fresh.rmdir()

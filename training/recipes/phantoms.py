@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundling.build import check_target
-from model.bundling.store import choose_device, replace_folder, save_bundle
+from model.bundling.store import choose_device, fsync_tree, replace_folder, save_bundle
 from model.case import Priors
 from model.labels import RuleLabeller
 from model.manifest import Manifest, Preprocessing, write_manifest
@@ -20,7 +20,6 @@ from training.corpus.example import TRAIN, VALIDATE, Example, StudyImage
 from training.corpus.phantom_corpus import PhantomCorpus
 from training.corpus.phantoms import HELD_OUT, USUAL, Site, phantom
 from training.evaluation.scores import scores_for
-from training.finetuning.checkpoints import fsync_tree
 from training.finetuning.finding_head import HeadConfig, add_finding_head
 from training.finetuning.metric_logging import plot_losses
 from training.finetuning.model_card import CARD_FILE, render_card
