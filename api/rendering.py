@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from model.dicom.characters import remove_controls
+from model.dicom.names import modality_name, uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records.operations.lights import LightState
 from records.states import DAMAGE_SENTENCES, WARNING, VisibleState
@@ -92,6 +94,27 @@ def plain(value: str) -> str:
     return value.replace("_", " ").casefold()
 
 
+def named_uid(uid: str) -> str | Markup:
+    """A SOP class, transfer syntax or service by its name, with the UID as its tooltip."""
+    name = uid_name(uid)
+    if name == uid:
+        return uid
+    return Markup('<abbr title="{}">{}</abbr>').format(uid, name)
+
+
+def named_modality(code: str) -> str | Markup:
+    """A modality as sent, with its name as the tooltip."""
+    name = modality_name(code)
+    return Markup('<abbr title="{}">{}</abbr>').format(name, code) if name else code
+
+
+def with_code(text: str) -> Markup:
+    """A sentence of ours with what stands between backticks as code."""
+    parts = str(escape(remove_controls(text))).split("`")
+    marked = (f"<code>{part}</code>" if n % 2 else part for n, part in enumerate(parts))
+    return Markup("".join(marked)) if len(parts) % 2 else escape(text)  # noqa: S704  # escaped above
+
+
 _TEMPLATES = Environment(
     loader=FileSystemLoader(PACKAGE_DIR / "templates"),
     autoescape=True,
@@ -107,6 +130,9 @@ _TEMPLATES.filters |= {
     "date_time": date_time,
     "short_time": short_time,
     "duration": duration,
+    "named_uid": named_uid,
+    "named_modality": named_modality,
+    "with_code": with_code,
     "plain": plain,
 }
 _TEMPLATES.globals |= {

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
+from model.dicom.names import uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
 from records.database import tables
@@ -392,13 +393,17 @@ class Hold(_FromRow):
 class Instance(_FromRow):
     """A received object. image: the path of its picture, for images that may be drafted from.
 
+    sop_class, transfer_syntax: the names of the two UIDs. modality: (0008,0060), as `DX`.
     damage: what is wrong with its stored file; null where nothing is known.
     """
 
     id: uuid.UUID
     sop_instance_uid: str
     sop_class_uid: str
+    sop_class: str
     transfer_syntax_uid: str
+    transfer_syntax: str
+    modality: str
     state: InstanceState
     reason: str
     sha256: str
@@ -410,14 +415,19 @@ class Instance(_FromRow):
     image: str | None
 
     @classmethod
-    def from_row(cls, instance: tables.Instance) -> Instance:
+    def from_row(cls, instance: tables.Instance, modality: str) -> Instance:
         """The instance of a row. One kept aside has no picture: it may be another patient's."""
-        same_fields = {
-            name: getattr(instance, name) for name in cls.model_fields if name != "image"
-        }
         is_kept = instance.state == InstanceState.KEPT
-        image = f"/studies/{instance.study_id}/views/{instance.id}.jpg" if is_kept else None
-        return cls(**same_fields, image=image)
+        own = {
+            "sop_class": uid_name(instance.sop_class_uid),
+            "transfer_syntax": uid_name(instance.transfer_syntax_uid),
+            "modality": modality,
+            "image": f"/studies/{instance.study_id}/views/{instance.id}.jpg" if is_kept else None,
+        }
+        same_fields = {
+            name: getattr(instance, name) for name in cls.model_fields if name not in own
+        }
+        return cls(**same_fields, **own)
 
 
 class Rejection(_FromRow):
@@ -508,7 +518,7 @@ class Counts(BaseModel):
 
 
 class Refusal(_FromRow):
-    """An object or association that was refused."""
+    """An object or association that was refused. sop_class: the name of the class."""
 
     at: dt.datetime
     calling_ae: str
@@ -518,6 +528,12 @@ class Refusal(_FromRow):
     sentence: str
     address: str
     count: int
+
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic documents it
+    @property
+    def sop_class(self) -> str:
+        """The name of the class; its UID where it has none."""
+        return uid_name(self.sop_class_uid)
 
 
 class Part(_FromRow):

@@ -6,7 +6,7 @@ The pages read and decide through the same functions.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
@@ -58,12 +58,14 @@ class StudyRecord:
     """One study with everything that is known of it, as rows.
 
     Attributes:
+        modalities: the modality of each series, by our id of the series.
         timeline: the newest lines of the timeline, or those before the mark that was asked for.
         earlier: the mark of the lines before these; None where there are none.
     """
 
     row: WorklistRow
     instances: Sequence[Instance]
+    modalities: Mapping[UUID, str]
     drafts: Sequence[Draft]
     holds: Sequence[Hold]
     rejections: Sequence[Rejection]
@@ -98,6 +100,7 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
     return StudyRecord(
         row=worklist.read_row(session, id_),
         instances=studies.list_instances(session, id_),
+        modalities=studies.list_modalities(session, id_),
         drafts=drafts.list_by_study(session, id_),
         holds=all_holds,
         rejections=rejections.list_by_study(session, study.study_instance_uid),
@@ -194,7 +197,10 @@ def read_study(
         record = load_study(session, uid, before)
     return StudyDetail(
         study=StudySummary.from_row(record.row),
-        instances=[schemas.Instance.from_row(instance) for instance in record.instances],
+        instances=[
+            schemas.Instance.from_row(instance, record.modalities[instance.series_id])
+            for instance in record.instances
+        ],
         drafts=[schemas.Draft.from_row(draft) for draft in record.drafts],
         holds=[schemas.Hold.from_row(hold) for hold in record.holds],
         rejections=[schemas.Rejection.from_row(rejection) for rejection in record.rejections],

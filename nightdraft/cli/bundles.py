@@ -200,7 +200,7 @@ def bundle_push(
         bool, typer.Option("--public", help="On a hub: everybody may read it; else it is private.")
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace another bundle that is there.")
+        bool, typer.Option("--replace", help="Replace what is there, also the same bundle.")
     ] = False,
     json: AsJson = False,
 ) -> None:

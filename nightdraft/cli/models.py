@@ -31,7 +31,7 @@ def evaluate(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="paper, r2gen, official, patients, validate; else as trained."),
+        typer.Option(help="given, paper, r2gen, official, patients, validate; else as trained."),
     ] = None,
     target: Annotated[
         Target | None, typer.Option(help="What the model writes; else as trained.")

@@ -117,6 +117,26 @@ def holds(
 
 
 @app.command()
+def refusals(
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=1000)] = 100,
+    json: AsJson = False,
+) -> None:
+    """List the objects and associations that the listener refused, newest first, and why."""
+    from nightdraft.cli.study import render_refusals
+    from records.database.session import unit_of_work
+    from records.operations import refusals
+
+    with unit_of_work() as session:
+        rows = refusals.list_refusals(session, limit)
+        if json:
+            from api.schemas import Refusal
+
+            print_json([Refusal.model_validate(row) for row in rows])
+        else:
+            console().print(render_refusals(rows))
+
+
+@app.command()
 def decide(
     uid: Annotated[str, typer.Argument(help="Study Instance UID; or `all`, with --reason.")],
     decision: Annotated[

@@ -26,6 +26,7 @@ PANELS = {
         "list",
         "study",
         "holds",
+        "refusals",
         "blobs",
         "settings",
         "support-bundle",

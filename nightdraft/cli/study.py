@@ -1,7 +1,9 @@
-"""Finds and renders one study for `nightdraft study`, and renders holds for `nightdraft holds`."""
+"""Finds and renders one study for `nightdraft study`, and renders holds and refusals."""
 
 from __future__ import annotations
 
+import uuid
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -11,8 +13,9 @@ from rich.text import Text
 from sqlalchemy.orm import Session
 
 from model.dicom.characters import remove_controls
+from model.dicom.names import modality_name, uid_name
 from model.prompting.prompt import describe_given, read_prior
-from records.database.tables import Hold, Instance, Study
+from records.database.tables import Hold, Instance, Refusal, Study
 from records.errors import NotFound
 from records.states import (
     DAMAGE_SENTENCES,
@@ -72,6 +75,7 @@ def render_study(session: Session, uid: str) -> RenderableType:
         ("description", f"{row.study_date} {row.study_description}"),
         ("from", f"{row.calling_ae}, priority {row.priority.name}"),
         ("films", f"{row.image_count} of {row.instance_count} objects, revision {row.revision}"),
+        *(("objects", line) for line in _object_lines(session, study.id)),
         ("state", row.state.value),
         ("reason", f"{row.reason} {row.detail}".strip()),
     ):
@@ -118,6 +122,39 @@ def render_study(session: Session, uid: str) -> RenderableType:
             ),
         ]
     return Group(*sections)
+
+
+def _object_lines(session: Session, study_id: uuid.UUID) -> list[str]:
+    """A line for each kind of the study's objects: how many, class, encoding and modality."""
+    modalities = studies.list_modalities(session, study_id)
+    kinds = Counter(
+        (instance.sop_class_uid, instance.transfer_syntax_uid, modalities[instance.series_id])
+        for instance in studies.list_instances(session, study_id)
+    )
+    lines = []
+    for (sop_class, transfer_syntax, modality), number in kinds.items():
+        name = modality_name(modality)
+        described = f"{modality} ({name})" if name else modality
+        parts = (uid_name(sop_class), uid_name(transfer_syntax), described)
+        lines.append(f"{number} x {', '.join(part for part in parts if part)}")
+    return lines
+
+
+def render_refusals(rows: Sequence[Refusal]) -> RenderableType:
+    """Render what the listener refused, a line each, with the class by its name."""
+    if not rows:
+        return Text("nothing was refused")
+    table = Table("last", "times", "from", "reason", "SOP class", "", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(
+            f"{row.at.astimezone():%Y-%m-%d %H:%M:%S}",
+            str(row.count),
+            Text(remove_controls(f"{row.calling_ae} {row.address}".strip())),
+            row.reason,
+            Text(remove_controls(uid_name(row.sop_class_uid))),
+            Text(row.sentence),
+        )
+    return table
 
 
 def render_holds(session: Session, open_holds: Sequence[Hold]) -> RenderableType:

@@ -167,6 +167,7 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
     from training.finetuning.batches import SampleTransform
     from training.finetuning.config import TrainingConfig
     from training.finetuning.pipeline import Pipeline, TrainingLength
+    from training.finetuning.trackers import require_trackers
 
     corpus_options = CorpusOptions(
         options.target, options.split, options.seed, options.validation_share
@@ -203,6 +204,7 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
         options.limit,
         options.predicted_by,
         device=device,
+        trackers=require_trackers(options.tracker),
         log=_log,
     )
 
@@ -297,7 +299,7 @@ def train_head(
     validation_share: Annotated[
         float, typer.Option(min=0, max=0.5, help="Share of patients for calibration.")
     ] = 0.1,
-    split: Annotated[str, typer.Option(help="paper, r2gen, official, patients.")] = "",
+    split: Annotated[str, typer.Option(help="given, paper, r2gen, official, patients.")] = "",
     studies: Annotated[int, typer.Option(min=1, help="Most studies to learn from.")] = 5_000,
     held_out: Annotated[int, typer.Option(min=0, help="Most studies to calibrate on.")] = 2_000,
     chexbert: Annotated[

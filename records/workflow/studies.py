@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from records.database.session import interval
-from records.database.tables import Instance, Study
+from records.database.tables import Instance, Series, Study
 from records.errors import NotAllowed, NotFound
 from records.settings import settings
 from records.states import (
@@ -537,6 +537,17 @@ def list_instances(
     if states:
         query = query.where(Instance.state.in_(states))
     return session.scalars(query.order_by(Instance.received_at, Instance.id)).all()
+
+
+def list_modalities(session: Session, study_id: uuid.UUID) -> dict[uuid.UUID, str]:
+    """The modality (0008,0060) of each series that the study has objects of, by our id."""
+    lines = session.execute(
+        select(Series.id, Series.modality)
+        .join(Instance, Instance.series_id == Series.id)
+        .where(Instance.study_id == study_id)
+        .distinct()
+    )
+    return {line.id: line.modality for line in lines}
 
 
 def known_blobs(session: Session, keys: Sequence[str]) -> set[str]:

@@ -77,7 +77,11 @@ def test_a_study_shows_the_warning_the_state_and_its_images(url, page):
     expect_in_sight(page.locator(".identity .warning"), WARNING)
     expect_in_sight(page.locator(".report .warning"), WARNING)
     expect_in_sight(page.locator(".identity .badge"), "Drafted")
-    expect_in_sight(page.locator(".identity h1"), "PHANTOM, 1000000040")
+    site = Site(url)
+    shown = site.get(f"/api/studies/{site.drafted_study()}")["study"]
+    name = shown["patient"]["name"].replace("^", ", ")
+    assert (name.startswith("PHANTOM, "), shown["films"]) == (True, 2)
+    expect_in_sight(page.locator(".identity h1"), name)
     images = page.locator("figure img")
     expect(images).to_have_count(2)
     for image in images.all():

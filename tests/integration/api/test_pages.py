@@ -231,17 +231,34 @@ def test_the_page_reports_that_its_study_has_changed(client, seeder):
     assert "it is drafted now" in client.get(address).text
 
 
+def test_received_objects_stand_by_name(client, seeder):
+    study = seeder.receive(1)
+    page = client.get(f"/studies/{study}").text
+    for_presentation = "Digital X-Ray Image Storage - For Presentation"
+    assert f'<abbr title="1.2.840.10008.5.1.4.1.1.1.1">{for_presentation}</abbr>' in page
+    assert '<abbr title="1.2.840.10008.1.2.1">Explicit VR Little Endian</abbr>' in page
+    assert '<abbr title="Digital Radiography">DX</abbr>' in page
+    instance = client.get(f"/api/studies/{study}").json()["instances"][0]
+    assert instance["sop_class"] == for_presentation
+    assert instance["transfer_syntax"] == "Explicit VR Little Endian"
+    assert instance["modality"] == "DX"
+
+
 def test_refusals_have_a_page(client, seeder):
     with unit_of_work() as session:
         refusals.record_refusal(
             session,
             calling_ae="CT1",
-            sop_class_uid="1.2",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
             sop_instance_uid="1.3",
             reason="sop_class",
             sentence="Only films are received.",
         )
-    assert "Only films are received." in client.get("/refusals").text
+    page = client.get("/refusals").text
+    assert "Only films are received." in page
+    assert '<abbr title="1.2.840.10008.5.1.4.1.1.2">CT Image Storage</abbr>' in page
+    (refusal,) = client.get("/api/refusals").json()
+    assert refusal["sop_class"] == "CT Image Storage"
     assert "1 refused" in client.get("/").text
 
 

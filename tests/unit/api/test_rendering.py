@@ -3,14 +3,18 @@
 import datetime as dt
 
 import pytest
+from markupsafe import escape
 
 from api.rendering import (
     STATE_SENTENCES,
     date_time,
     dicom_date,
     duration,
+    named_modality,
+    named_uid,
     person_name,
     render,
+    with_code,
 )
 from records.states import VisibleState
 
@@ -45,12 +49,27 @@ def test_durations(seconds, expected):
     assert duration(seconds) == expected
 
 
+def test_a_uid_without_a_name_is_shown_as_sent_and_escaped():
+    for sent in ("1.2.3", "<script>", ""):
+        assert str(escape(named_uid(sent))) == str(escape(sent))
+    assert named_modality("<b>") == "<b>"
+    assert "<script>" not in with_code("a `<script>` and <script>")
+
+
+def test_what_stands_between_backticks_is_code():
+    assert with_code("Call `nightdraft doctor` & wait.") == (
+        "Call <code>nightdraft doctor</code> &amp; wait."
+    )
+    assert with_code("One ` alone") == "One ` alone"
+
+
 def test_every_state_has_a_sentence():
     assert set(STATE_SENTENCES) == set(VisibleState)
 
 
 def test_whatever_is_rendered_is_escaped():
-    page = render("problem.html", title="<script>alert(1)</script>", detail="a & b", status=404)
+    values = {"detail": "a & b", "status": 404, "request_id": ""}
+    page = render("problem.html", title="<script>alert(1)</script>", **values)
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from rich.console import Console
 
 from nightdraft.cli.operate import decide, withdraw
 from nightdraft.cli.operate import holds as list_holds
+from nightdraft.cli.operate import refusals as list_refusals
 from nightdraft.cli.study import render_study
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
+from records.operations import refusals
 from records.states import WARNING, HoldReason
 from records.workflow import holds
 from tests.support.registered_studies import (
@@ -71,3 +74,30 @@ def test_holds_of_many_studies_are_listed_and_decided(
         decide("all", "proceed", by="Dr. Roe", note="", reason="")
     with pytest.raises(NotAllowed, match="no reason of a hold"):
         list_holds(reason="OTHER", limit=100)
+
+
+def test_objects_and_refusals_stand_by_name(
+    database: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    results = register(new_instance("1.1", sop="1"), new_instance("1.1", sop="2"))
+    assert (
+        "2 x Digital X-Ray Image Storage - For Presentation, Explicit VR Little Endian, "
+        "DX (Digital Radiography)"
+    ) in printed(results[0].study_id)
+    list_refusals()
+    assert "nothing was refused" in capsys.readouterr().out
+    with unit_of_work() as session:
+        refusals.record_refusal(
+            session,
+            calling_ae="CT1",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            sop_instance_uid="1.3",
+            reason="sop_class",
+            sentence="Only films are received.",
+        )
+    list_refusals()
+    assert "sop_class  CT Image Storage  Only films are received." in capsys.readouterr().out
+    list_refusals(json=True)
+    (refusal,) = json.loads(capsys.readouterr().out)
+    assert refusal["sop_class"] == "CT Image Storage"

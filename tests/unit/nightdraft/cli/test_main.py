@@ -27,7 +27,7 @@ WITHOUT_JSON = {
 """The commands that tell a program nothing."""
 
 VERBS = (
-    *("Answer", "Bring", "Check", "Close", "Compare", "Complete", "Count", "Draft"),
+    *("Answer", "Bring", "Check", "Close", "Compare", "Complete", "Copy", "Count", "Draft"),
     *(
         "Drafts",
         "Draw",
