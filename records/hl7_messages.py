@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import BinaryIO
 
 import hl7
 
@@ -41,6 +42,10 @@ _BOMS = (
 _FRAME = str.maketrans("", "", "\x0b\x1c")
 """The bytes around a message of MLLP."""
 _BATCH_SEGMENTS = ("FHS", "BHS", "BTS", "FTS")
+_FRAME_BYTES = b"\x0b\x1c "
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+_CHUNK = 1 << 20
+"""Bytes that are read at a time."""
 _SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}")
 _ESCAPED_LINE_ENDS = (".br", ".sp", ".ce")
 
@@ -121,21 +126,19 @@ class Message:
         return self.segments[0]
 
 
-def read_messages(data: bytes) -> Iterator[Message]:
-    """Yield the messages of a file, of a batch or of an MLLP stream.
+def read_messages(file: BinaryIO) -> Iterator[Message]:
+    """Yield the messages of a file, of a batch or of an MLLP stream; one is in memory at a time.
 
     Segments may end in CR, LF or both. A line that begins no segment belongs to the field before
     it, as senders write text with line ends. Each message is decoded by its own MSH-18; without
     one it is UTF-8 or, where it is none, Latin-1.
+
+    Raises:
+        OSError: The file cannot be read.
     """
-    for bom, codec in _BOMS:
-        if data.startswith(bom):
-            data = data[len(bom) :]
-            if codec != "utf-8":
-                data = data.decode(codec, "replace").encode()
     start, block = 0, list[bytes]()
-    for number, line in enumerate(re.split(rb"\r\n|\r|\n", data), start=1):
-        if line.lstrip(b"\x0b\x1c ").startswith(b"MSH"):
+    for number, line in enumerate(_lines(file), start=1):
+        if line.lstrip(_FRAME_BYTES).startswith(b"MSH"):
             if block:
                 yield _message(start, block)
             start, block = number, [line]
@@ -143,6 +146,25 @@ def read_messages(data: bytes) -> Iterator[Message]:
             block.append(line)
     if block:
         yield _message(start, block)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines without their ends, in UTF-8 where the file begins with a mark of UTF-16."""
+    rest = file.read(_CHUNK)
+    for bom, codec in _BOMS:
+        if rest.startswith(bom):
+            rest = rest[len(bom) :]
+            if codec != "utf-8":
+                rest = (rest + file.read()).decode(codec, "replace").encode()
+    while rest:
+        chunk = file.read(_CHUNK)
+        # A CR at the end of a chunk may be half of a line end.
+        cut = len(rest) - (1 if chunk and rest.endswith(b"\r") else 0)
+        *lines, last = _LINE_END.split(rest[:cut])
+        yield from lines
+        if not chunk:
+            yield last
+        rest = last + rest[cut:] + chunk if chunk else b""
 
 
 def _message(start: int, block: list[bytes]) -> Message:
@@ -170,7 +192,8 @@ def _codec(header: bytes) -> str:
 
     Of several the last counts: those of ISO 2022 have the first one in them.
     """
-    fields = header.lstrip(b"\x0b\x1c ").split(header.lstrip(b"\x0b\x1c ")[3:4] or b"|")
+    bare = header.lstrip(_FRAME_BYTES)
+    fields = bare.split(bare[3:4] or b"|")
     names = fields[17].decode("ascii", "replace") if len(fields) > 17 else ""
     known = [_CHARACTER_SETS.get(name.strip().upper(), "") for name in re.split(r"[~^]", names)]
     return next((codec for codec in reversed(known) if codec), "")

@@ -186,6 +186,7 @@ def take_screencast(browser: Browser, demo: Demo, path: Path) -> None:
         return demo.has_printed("Ctrl-C ends all of it")
 
     arriving = "make demo: films of drawn phantoms arrive by C-STORE and are drafted"
+    go_to(page, demo.url)
     screencast.show(arriving, 1.0)
     screencast.watch(
         arriving,

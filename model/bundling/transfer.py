@@ -53,7 +53,7 @@ def push(
     Args:
         bundle: A shipped bundle's name, or a folder.
         address: As `open_store` takes it.
-        replace: Whether another bundle there may be replaced.
+        replace: Whether another bundle there may be replaced; the same one is copied again.
         public: Whether a hub's repository may be one that everybody reads.
         progress: Is called with "checking" and "copying", in bytes.
 
@@ -69,7 +69,8 @@ def push(
     sizes = {name: (folder / name).stat().st_size for name in (*names, MANIFEST)}
     store = open_store(address, public=public)
     there, content = store.list_files(), store.read_manifest()
-    if there == sizes and content == (folder / MANIFEST).read_bytes():
+    # Sizes and manifest say that it is there; whether its files are right, a pull finds out.
+    if not replace and there == sizes and content == (folder / MANIFEST).read_bytes():
         return Transfer(manifest, 0)
     old = _replaceable_files(store, manifest, there, content, replace=replace)
     store.publish(folder, names, sorted(old - set(names)), _counter(progress, sum(sizes.values())))
@@ -148,7 +149,7 @@ def _fetch(
         if sha256_of_files(partial, [name])[name] != manifest.files[name]:
             raise BundleError(
                 f"{store.address}: {name} is not the file that the manifest lists (SHA-256 "
-                "differs): pull again; if that does not help, push the bundle again"
+                "differs): pull again; if that does not help, push the bundle with --replace"
             )
     return total
 

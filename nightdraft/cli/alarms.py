@@ -47,7 +47,7 @@ def list_alarms(
 
 
 @alarms.command("test")
-def send_test() -> None:
+def send_test(json: AsJson = False) -> None:
     """Send a test message by each channel that is set up, and say how it went."""
     from records.errors import NightdraftError
     from worker.alarm_channels import configured_channels, send
@@ -60,14 +60,18 @@ def send_test() -> None:
             "no channel is set up: set NIGHTDRAFT_ALARM_WEBHOOK_URL, or NIGHTDRAFT_ALARM_MAIL_TO"
         )
     content = describe_test(dt.datetime.now(dt.UTC))
-    failed = False
+    outcomes = []
     for channel in channels:
         try:
-            print(f"{channel.lower()}: sent, {send(channel, content, config)}")
+            sentence, sent = send(channel, content, config), True
         except NightdraftError as error:
-            failed = True
-            print(f"{channel.lower()}: NOT SENT, {error}")
-    if failed:
+            sentence, sent = str(error), False
+        outcomes.append({"channel": channel, "sent": sent, "sentence": sentence})
+        if not json:
+            print(f"{channel.lower()}: {'sent' if sent else 'NOT SENT'}, {sentence}")
+    if json:
+        print_json(outcomes)
+    if not all(outcome["sent"] for outcome in outcomes):
         raise typer.Exit(1)
 
 

@@ -94,6 +94,7 @@ def bundle_make(
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a bundle that is in its place.")
     ] = False,
+    json: AsJson = False,
 ) -> None:
     """Make a bundle from a base model, a base with adapters, or merged weights."""
     import torch
@@ -128,6 +129,9 @@ def bundle_make(
             overwrite=replace,
             progress=progress,
         )
+    if json:
+        print_json(asdict(manifest) | {"digest": manifest.digest})
+        return
     print(
         f"{manifest.name} {manifest.version}, {len(manifest.files)} files, "
         f"digest {manifest.digest}, at {out}"
@@ -196,7 +200,7 @@ def bundle_push(
         bool, typer.Option("--public", help="On a hub: everybody may read it; else it is private.")
     ] = False,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace another bundle that is there.")
+        bool, typer.Option("--replace", help="Replace what is there, also the same bundle.")
     ] = False,
     json: AsJson = False,
 ) -> None:

@@ -14,6 +14,7 @@ from nightdraft.cli.corpus_imports import imports
 from nightdraft.cli.json_output import STANDARD_OUTPUT, JsonFile, write_figures
 from nightdraft.cli.options import check_file, complete, console
 from nightdraft.cli.progress import show_progress
+from nightdraft.cli.renamed_options import RenamingCommand
 from records.errors import CorpusError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def corpora() -> None:
     """Check films and reports to learn from, or import them."""
 
 
-@corpus.command("check")
+@corpus.command("check", cls=RenamingCommand)
 def corpus_check(
     name: Annotated[
         str,
@@ -64,7 +65,7 @@ def corpus_check(
         ),
     ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Of a split at random.")] = 0,
-    validate: Annotated[
+    validation_share: Annotated[
         float, typer.Option(min=0.0, help="Share of the training patients to set apart.")
     ] = 0.0,
     words_only: Annotated[
@@ -97,7 +98,7 @@ def corpus_check(
     from training.corpus.example import CorpusOptions
     from training.corpus.registry import ENDLESS_CORPORA, open_corpus
 
-    options = CorpusOptions(target.value if target else "", split, seed, validate)
+    options = CorpusOptions(target.value if target else "", split, seed, validation_share)
     spec = _spec(name, path)
     opened = open_corpus(spec, options, needs_images=not words_only)
     page = page or Path(f"corpus-{opened.name}.png")

@@ -81,6 +81,9 @@ def import_csv(
         Path | None,
         typer.Option(help="Folder that the images' paths begin from; else that of their table."),
     ] = None,
+    date_format: Annotated[
+        str, typer.Option(help="How dates are written, as %d.%m.%Y; else 2026-11-27.")
+    ] = "",
     replace: Replace = False,
     json: JsonFile = None,
 ) -> None:
@@ -90,7 +93,7 @@ def import_csv(
     report_columns, image_columns = parse_columns(column or []), parse_columns(image_column or [])
     _write(
         out,
-        lambda: read_csv_reports(reports, images, report_columns, image_columns, root),
+        lambda: read_csv_reports(reports, images, report_columns, image_columns, root, date_format),
         None,
         json,
         replace=replace,
@@ -126,12 +129,12 @@ def _write(
         return
     output = console()
     output.print(
-        f"{summary.reports:,} reports of {summary.patients:,} patients with {summary.images:,} "
-        f"images are in {out}",
+        f"in {out}: reports {summary.reports:,}, patients {summary.patients:,}, "
+        f"images {summary.images:,}",
         markup=False,
     )
     for reason, count in summary.rejected.items():
-        output.print(f"  left out: {count:,} {reason}", markup=False)
+        output.print(f"left out {count:,}: {reason}", markup=False)
     if summary.rejected:
         output.print(f"{out / REJECTED_NAME} names each of them", markup=False)
     output.print(f"Check it: nightdraft corpus check folder {out}", markup=False)

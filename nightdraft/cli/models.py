@@ -31,7 +31,7 @@ def evaluate(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="paper, r2gen, official, patients, validate; else as trained."),
+        typer.Option(help="given, paper, r2gen, official, patients, validate; else as trained."),
     ] = None,
     target: Annotated[
         Target | None, typer.Option(help="What the model writes; else as trained.")
@@ -168,6 +168,7 @@ def ablate(
         bool, typer.Option("--fresh", help="Remove earlier rows and start again.")
     ] = False,
     device: Annotated[str | None, setting_option("device")] = None,
+    json: JsonFile = None,
 ) -> None:
     """Train and score every row of the paper's Table 3 on a corpus, from one base."""
     from nightdraft.cli.train import ablate_command
@@ -190,4 +191,5 @@ def ablate(
         resume=resume,
         fresh=fresh,
         device=chosen_device(device),
+        json=json,
     )

@@ -7,7 +7,7 @@ once.
 from __future__ import annotations
 
 import uuid
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from nightdraft.cli.options import app, complete, console, read_time
 from records.errors import NotAllowed, NotFound
 from records.settings import settings
 from records.states import Decision, HoldReason
+
+if TYPE_CHECKING:
+    from api.schemas import StudySummary
 
 _RETRY_AT_ONCE = 500
 """Studies that `retry` takes up in one transaction."""
@@ -74,14 +77,19 @@ def study(
 
 
 @app.command()
-def release(uid: Annotated[str, typer.Argument(help="Study Instance UID.")]) -> None:
+def release(
+    uid: Annotated[str, typer.Argument(help="Study Instance UID.")], json: AsJson = False
+) -> None:
     """End a study's quiet period now, so that it goes on to be drafted."""
     from records.database.session import unit_of_work
     from records.workflow import studies
 
     with unit_of_work() as session:
         studies.release(session, uid)
-    print("released: the next sweep completes it")
+    if json:
+        print_json(_summary(uid))
+    else:
+        print("released: the next sweep completes it")
 
 
 @app.command()
@@ -147,6 +155,7 @@ def decide(
             autocompletion=complete(HoldReason),
         ),
     ] = "",
+    json: AsJson = False,
 ) -> None:
     """Answer the open holds of a study, or of all studies for one reason."""
     from records.database.session import unit_of_work
@@ -172,9 +181,24 @@ def decide(
         else:
             row = studies.get_by_uid(session, uid)
             count = hold_decisions.decide(session, row.id, Decision[name], by.strip(), note)
+    if json:
+        why_held = [{"study": study_id, "why": why} for study_id, why in refused]
+        print_json({"decision": Decision[name], "closed": count, "stay_held": why_held})
+        return
     print(f"{decision.lower()}: {count} hold{'s' if count != 1 else ''} closed")
     for study_id, why in refused:
         print(f"study {study_id} stays held: {why}")
+
+
+def _summary(uid: str) -> StudySummary:
+    """The study as REST answers after a decision."""
+    from api.schemas import StudySummary
+    from records.database.session import unit_of_work
+    from records.workflow import studies, worklist
+
+    with unit_of_work() as session:
+        row = worklist.read_row(session, studies.get_by_uid(session, uid).id)
+        return StudySummary.from_row(row)
 
 
 def _hold_reason(name: str) -> HoldReason | None:
@@ -193,6 +217,7 @@ def withdraw(
     uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
     reason: Annotated[str, typer.Option(help="Why; the timeline keeps it.")] = "",
     by: Annotated[str, typer.Option(help="Who withdraws it.")] = "",
+    json: AsJson = False,
 ) -> None:
     """Withdraw a study's draft; it stays on record, and `retry` brings a draft back."""
     from records.database.session import unit_of_work
@@ -202,7 +227,10 @@ def withdraw(
         raise NotAllowed("a withdrawal needs a name and a reason: --by NAME --reason WHY")
     with unit_of_work() as session:
         withdrawals.withdraw(session, studies.get_by_uid(session, uid).id, by, reason)
-    print("withdrawn: the study has no draft any more")
+    if json:
+        print_json(_summary(uid))
+    else:
+        print("withdrawn: the study has no draft any more")
 
 
 @app.command()
@@ -210,6 +238,7 @@ def reinstate(
     uid: Annotated[str, typer.Argument(help="Study Instance UID.")],
     by: Annotated[str, typer.Option(help="Who takes the films back.")] = "",
     note: Annotated[str, typer.Option(help="Why.")] = "",
+    json: AsJson = False,
 ) -> None:
     """Let films count again that a rejection note rejected."""
     from records.database.session import unit_of_work
@@ -220,7 +249,10 @@ def reinstate(
     with unit_of_work() as session:
         study_id = studies.get_by_uid(session, uid).id
         count = rejections.reinstate(session, study_id, by, note)
-    print(f"{count} film{'s' if count != 1 else ''} taken back; a new draft will be made")
+    if json:
+        print_json(_summary(uid))
+    else:
+        print(f"{count} film{'s' if count != 1 else ''} taken back; a new draft will be made")
 
 
 @app.command()
@@ -235,6 +267,7 @@ def retry(
     since: Annotated[
         str | None, typer.Option(help="Those that ended since then, as 2026-11-24 or with T18:00.")
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Draft again the studies that FAILED, or one study that ended without a draft."""
     from records.database.session import unit_of_work
@@ -250,7 +283,10 @@ def retry(
         with unit_of_work() as session:
             batch = requests.retry(session, reason=reason, since=at, limit=_RETRY_AT_ONCE)
         count += batch
-    print(f"{count} stud{'ies' if count != 1 else 'y'} will be tried again")
+    if json:
+        print_json({"studies": count})
+    else:
+        print(f"{count} stud{'ies' if count != 1 else 'y'} will be tried again")
 
 
 @app.command()
@@ -259,6 +295,7 @@ def resume(
         str | None,
         typer.Argument(help="The part of the alarm, as `draft` or `draft@HOST`; else all alarms."),
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Close alarms once their cause is removed; a worker that stopped itself goes on."""
     from records.database.session import unit_of_work
@@ -273,7 +310,10 @@ def resume(
                 if listed
                 else f"no alarm of {part!r} is open, nor any other"
             )
-    print(f"{count} alarm{'s' if count != 1 else ''} closed")
+    if json:
+        print_json({"closed": count})
+    else:
+        print(f"{count} alarm{'s' if count != 1 else ''} closed")
 
 
 @app.command()

@@ -6,16 +6,17 @@ Each command imports what it runs only when it is called, so that every command 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import (
     app,
     apply_options,
     console,
-    print_line,
     sentence_log,
     setting_option,
     start_logging,
@@ -197,11 +198,15 @@ def _check_records() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(json: AsJson = False) -> None:
     """Bring the database's tables up to date."""
     import migrations
     from records.database.session import engine
 
     check_database(settings())
-    migrations.upgrade(engine(), on_wait=print_line)
-    print(check_migrations())
+    migrations.upgrade(engine(), on_wait=lambda line: print(line, file=sys.stderr, flush=True))
+    sentence = check_migrations()
+    if json:
+        print_json({"revision": migrations.head()})
+    else:
+        print(sentence)

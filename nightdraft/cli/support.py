@@ -7,20 +7,20 @@ patient. Rows of studies are counted and never read.
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import zipfile
 from collections import deque
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from json import loads
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import SecretStr
 
-from nightdraft.cli.json_output import as_json
+from nightdraft.cli.json_output import AsJson, as_json, print_json
 from nightdraft.cli.options import app
 from records.errors import NightdraftError, NotAllowed, safe_text
 from records.settings import Settings, settings
@@ -50,6 +50,7 @@ def support_bundle(
         Path | None,
         typer.Option(help="Folder of the parts' logs; else `logs` of the data folder."),
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Write an archive for somebody who helps: versions, settings, lights, logs; no patients."""
     config = settings()
@@ -76,7 +77,10 @@ def support_bundle(
         for path in sorted((logs or config.data_dir / "logs").glob("*.log")):
             archive.writestr(f"logs/{path.name}", _without_secrets(_last_lines(path), config))
         names = archive.namelist()
-    print(f"{out}: {', '.join(names)}")
+    if json:
+        print_json({"archive": out, "files": names})
+    else:
+        print(f"{out}: {', '.join(names)}")
 
 
 def _settings(config: Settings) -> list[dict[str, object]]:
@@ -166,7 +170,7 @@ def _is_ours(line: str) -> bool:
     if _OUR_LINE.match(line):
         return " library=" not in line
     try:
-        content = json.loads(line)
+        content = loads(line)
     except ValueError:
         return False
     if not isinstance(content, dict) or "library" in content:

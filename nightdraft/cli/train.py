@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from model.support.predicted import PREDICTED
-from nightdraft.cli.json_output import print_json
+from nightdraft.cli.json_output import print_json, progress_line, write_figures
 from nightdraft.cli.options import apply_options, setting_option
 from nightdraft.cli.renamed_options import RenamingCommand
 from nightdraft.cli.train_options import (
@@ -167,6 +167,7 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
     from training.finetuning.batches import SampleTransform
     from training.finetuning.config import TrainingConfig
     from training.finetuning.pipeline import Pipeline, TrainingLength
+    from training.finetuning.trackers import require_trackers
 
     corpus_options = CorpusOptions(
         options.target, options.split, options.seed, options.validation_share
@@ -203,6 +204,7 @@ def _make_pipeline(options: TrainOptions, device: str | None) -> Pipeline:
         options.limit,
         options.predicted_by,
         device=device,
+        trackers=require_trackers(options.tracker),
         log=_log,
     )
 
@@ -297,7 +299,7 @@ def train_head(
     validation_share: Annotated[
         float, typer.Option(min=0, max=0.5, help="Share of patients for calibration.")
     ] = 0.1,
-    split: Annotated[str, typer.Option(help="paper, r2gen, official, patients.")] = "",
+    split: Annotated[str, typer.Option(help="given, paper, r2gen, official, patients.")] = "",
     studies: Annotated[int, typer.Option(min=1, help="Most studies to learn from.")] = 5_000,
     held_out: Annotated[int, typer.Option(min=0, help="Most studies to calibrate on.")] = 2_000,
     chexbert: Annotated[
@@ -377,6 +379,7 @@ def ablate_command(
     resume: bool,
     fresh: bool,
     device: str | None,
+    json: Path | None,
 ) -> None:
     """Train, score and print the rows of Table 3.
 
@@ -398,6 +401,7 @@ def ablate_command(
         resume: Whether what was stopped may be resumed.
         fresh: Whether what an earlier call made is removed.
         device: None takes a GPU where there is one.
+        json: File for the rows as JSON; `-` is standard output.
 
     Raises:
         NotAllowed: Several processes were started, or rows in `out` were made with other settings.
@@ -423,6 +427,7 @@ def ablate_command(
     from training.recipes.from_scratch import MAX_TARGET_TOKENS
 
     require_single_process(device, "an ablation")
+    log = progress_line(json)
     corpus_options = CorpusOptions(seed=seed)
     source = open_corpus(corpus, corpus_options, label=_labels(chexbert))
     transform = SampleTransform()
@@ -439,7 +444,7 @@ def ablate_command(
         clear(out)
     if not base:
         base = str(
-            train_ablation_base(out / "base", seed=seed, resume=resume, device=device, log=_log)
+            train_ablation_base(out / "base", seed=seed, resume=resume, device=device, log=log)
         )
     pipeline = Pipeline(
         base,
@@ -458,7 +463,7 @@ def ablate_command(
         TrainingLength(epochs, steps),
         studies,
         device=device,
-        log=_log,
+        log=log,
     )
     rows = ablate(
         pipeline.as_begun() if resume else pipeline,
@@ -468,13 +473,14 @@ def ablate_command(
         rows=ablation_stages(*rates),
         scored={"studies": limit, "seed": seed},
         resume=resume,
-        log=_log,
+        log=log,
     )
     pipeline.data.remove_prepared()
     text = as_markdown(rows, TABLE_3)
     (out / "table.md").write_text(text + "\n", encoding="utf-8")
     plot(out / "table.png", rows)
-    console().print(text, markup=False)
+    if write_figures(rows, json):
+        console().print(text, markup=False)
 
 
 def _labels(chexbert: Path | None) -> LabelledBy | None:

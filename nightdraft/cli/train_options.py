@@ -86,7 +86,7 @@ class TrainOptions(BaseModel):
     target: Literal["", "findings", "report"] = Field(
         "", description="What is written; else as the corpus has it."
     )
-    split: str = Field("", description="paper, r2gen, official, patients.")
+    split: str = Field("", description="given, paper, r2gen, official, patients.")
     validation_share: float = Field(
         0.0, ge=0, le=0.5, description="Share of patients that is held out for validation."
     )
@@ -104,6 +104,11 @@ class TrainOptions(BaseModel):
     )
     early_stopping_patience: int = Field(
         0, ge=0, description="End after N validations without a lower loss; 0: never."
+    )
+    tracker: tuple[str, ...] = Field(
+        ("tensorboard",),
+        min_length=1,
+        description="tensorboard, wandb (offline), mlflow (files), none; several.",
     )
     seed: int = Field(0, ge=0, description="Seed of every random draw.")
     no_finding_head: bool = Field(False, description="Fit no finding head.")

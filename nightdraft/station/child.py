@@ -14,11 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from nightdraft.station.checks import check_bundle
 from nightdraft.station.data_folder import make_data_dir
 from nightdraft.station.processes import ChildProcesses, end_processes
 from nightdraft.station.station import read_addresses
 from nightdraft.station.supervisor import GRACE_SECONDS
 from records.errors import PartError
+from records.settings import settings
 
 _STOP_SECONDS = 3 * GRACE_SECONDS
 """The listener, the other parts and the servers end one after the other."""
@@ -37,6 +39,7 @@ class StationProcess:
 
     Raises:
         PartError: On entering: the station does not start; its own line says why.
+        SettingsError, BundleUnusable: On entering: it would never be ready without a bundle.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class StationProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> StationProcess:
+        check_bundle(self._env.get("NIGHTDRAFT_BUNDLE") or settings().bundle)
         make_data_dir(self.data_dir)
         self.log_dir.mkdir(mode=0o700, exist_ok=True)
         log_file = self.log_dir / "station.log"

@@ -34,7 +34,14 @@ from nightdraft.station.supervisor import (
 )
 from nightdraft.station.waits import DISK, WAITS, Waits, WaitWatch
 from nightdraft.station.wheels import free_port
-from records.errors import DatabaseDown, DiskFull, NightdraftError, PartError, safe_text
+from records.errors import (
+    BundleUnusable,
+    DatabaseDown,
+    DiskFull,
+    NightdraftError,
+    PartError,
+    safe_text,
+)
 from records.settings import ADDRESSES, Settings, read_settings
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -58,8 +65,9 @@ def run_station(
     """Run everything until SIGTERM or Ctrl-C; when this returns, nothing is left running.
 
     It ends by itself only at the start, and only by what does not become well by waiting: a wrong
-    setting, a port in use, a bundle that is missing, a server of somebody else that does not
-    answer. From then on it waits for whatever is missing, says for what, and goes on.
+    setting, a port in use, a server of somebody else that does not answer. From then on it waits
+    for whatever is missing, says for what, and goes on. A bundle that is missing or damaged keeps
+    only the workers from starting, which raise an alarm: films are received meanwhile.
 
     It must be called in the main thread: signals arrive there, and the kernel ends the children of
     a thread that ends.
@@ -74,7 +82,11 @@ def run_station(
         NightdraftError: Something is missing or wrong; its text is one line that says what.
     """
     log = _unbreakable(log)
-    check_bundle(settings.bundle)
+    try:
+        check_bundle(settings.bundle)
+    except BundleUnusable as error:
+        # A bundle can be copied again tomorrow. A film that nobody takes may be lost tonight.
+        log(f"warning: {error}. Films are received, but none is drafted until that is mended")
     make_data_dir(settings.data_dir)
     with (
         exclusive_lock(

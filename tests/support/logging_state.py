@@ -15,6 +15,7 @@ def logging_restored() -> Iterator[None]:
     """Put everything back that `set_up_logs` changes in the block."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    config = structlog.get_config()
     hooks = warnings.showwarning, sys.excepthook, threading.excepthook
     try:
         yield
@@ -22,4 +23,4 @@ def logging_restored() -> Iterator[None]:
         warnings.showwarning, sys.excepthook, threading.excepthook = hooks
         root.handlers[:] = handlers
         root.setLevel(level)
-        structlog.reset_defaults()
+        structlog.configure(**config)

@@ -10,7 +10,12 @@ from typing import Any
 
 from PIL import Image
 
+from training.corpus.example import CorpusOptions, Example
+from training.corpus.folder import FolderCorpus
 from training.corpus.phantoms import phantom
+from training.corpus.registry import open_corpus
+
+REPORT = "INDICATION: Cough.\n\nFINDINGS: The lungs are clear.\n\nIMPRESSION: No disease."
 
 
 def write_csv(
@@ -65,3 +70,24 @@ def phantom_rows(folder: Path, seeds: Iterable[int], patients: int = 0) -> list[
             }
         )
     return rows
+
+
+def report_row(folder: Path, number: int = 1, **values: Any) -> dict[str, Any]:
+    """Draw a film and return the row of a study; `values` are columns of it."""
+    name = draw_film(folder / f"{number}.png", number)
+    usual = {"study": f"s{number}", "patient": f"p{number}", "images": name, "report": REPORT}
+    return usual | values
+
+
+def read_examples(folder: Path, **options: Any) -> list[Example]:
+    """Return the studies of a folder, all of which must be examples."""
+    studies = list(open_corpus(f"folder:{folder}", CorpusOptions(**options)).read())
+    examples = [study for study in studies if isinstance(study, Example)]
+    assert len(examples) == len(studies), studies
+    return examples
+
+
+def list_faults(folder: Path, *, needs_images: bool = True) -> list[tuple[int, str]]:
+    """Return the line and the reason of each wrong row."""
+    corpus = FolderCorpus(folder, needs_images=needs_images)
+    return [(fault.line, fault.reason) for fault in corpus.faults()]

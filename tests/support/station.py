@@ -112,13 +112,14 @@ class Station:
 
 @contextmanager
 def running_station(
-    data_dir: Path, prefix: Sequence[str] = (), **settings: str
+    data_dir: Path, prefix: Sequence[str] = (), *, all_parts: bool = True, **settings: str
 ) -> Iterator[Station]:
     """Start a station, wait until every part runs, and end it as Ctrl-C does.
 
     Args:
         data_dir: The data folder.
         prefix: Words before the command, of a program that becomes it.
+        all_parts: False where a part cannot start; it is waited until the others are started.
         settings: Settings by name, in capitals.
     """
     env = os.environ | {f"NIGHTDRAFT_{k}": v for k, v in (FAST_SETTINGS | settings).items()}
@@ -136,7 +137,7 @@ def running_station(
     def ready() -> dict[str, Any] | None:
         assert process.poll() is None, Path(output.name).read_text()
         content = json.loads(file.read_text()) if file.exists() else {}
-        return content if content.get("ready") else None
+        return content if content and (content.get("ready") or not all_parts) else None
 
     engine = None
     try:

@@ -155,8 +155,8 @@ class CorpusOptions:
         target: "findings" (the paper's and R2Gen's: comparable scores) or "report" ("Findings: ...
             Impression: ...", what a department reads); "" takes the corpus's default.
         split: "paper" (IU X-ray's 2,668 and 669 at random by `seed`), "r2gen" (its published
-            split), "official" (MIMIC-CXR's own) or "patients" (at random by patient, four to one);
-            "" takes the corpus's default.
+            split), "official" (MIMIC-CXR's own), "given" (the table's own, of `folder`) or
+            "patients" (at random by patient, four to one); "" takes the corpus's default.
         seed: Of a random split.
         validate: The share of the training patients that is moved to the validation split, to be
             looked at during training; the paper has none.

@@ -157,12 +157,11 @@ class FolderCorpus:
 
     def remarks(self) -> dict[str, int]:
         """Return what a person should know about the table and the last `read`."""
-        studies, undated, patients = self._index.execute(
-            "SELECT count(*), count(*) FILTER (WHERE date = ''), count(DISTINCT patient) "
-            "FROM studies WHERE NOT wrong"
+        (undated,) = self._index.execute(
+            "SELECT count(*) FROM studies WHERE date = '' AND NOT wrong"
         ).fetchone()
         (images,) = self._index.execute("SELECT count(*) FROM images").fetchone()
-        remarks = {"studies": studies, "patients": patients, "images named": images}
+        remarks = {"images named": images}
         if undated:
             remarks["studies without a date, which have no prior report"] = undated
         for name in self.table.unused:

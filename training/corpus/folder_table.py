@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,7 @@ def _normal(name: str) -> str:
     return re.sub(r"\W+", "_", name.strip().lower()).strip("_")
 
 
+@lru_cache(maxsize=1_000)
 def find_column(name: str) -> str | None:
     """Return the column that a name stands for, or None."""
     normal = _normal(name)

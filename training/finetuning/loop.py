@@ -35,6 +35,7 @@ from training.finetuning.objectives import Batch, Objective
 from training.finetuning.processes import make_accelerator
 from training.finetuning.stages import Stage
 from training.finetuning.stop_signals import stop_signals
+from training.finetuning.trackers import DEFAULT_TRACKERS, flat_settings
 from training.finetuning.trainable import (
     TrainableNetwork,
     apply_stage,
@@ -105,6 +106,7 @@ class Run:
         validation: Examples for the validation loss.
         identity: What else must be equal on resume, beside stage and settings.
         device: None takes a GPU where there is one.
+        trackers: Names of trackers that get the numbers of each step.
         on_step: Is called with the number of each finished step.
         log: Gets lines for a person.
     """
@@ -121,6 +123,7 @@ class Run:
         validation: Sequence[Example] = (),
         identity: dict[str, Any] | None = None,
         device: str | None = None,
+        trackers: Sequence[str] = DEFAULT_TRACKERS,
         on_step: Callable[[int], None] = lambda _: None,
         log: Callable[[str], None] = print,
     ) -> None:
@@ -172,7 +175,13 @@ class Run:
         self._prepared, self.optimizer = self.accelerator.prepare(
             self.objective, torch.optim.AdamW(groups)
         )
-        self.metrics = MetricLogger(folder, log, main=self.accelerator.is_main_process)
+        self.metrics = MetricLogger(
+            folder,
+            log,
+            main=self.accelerator.is_main_process,
+            trackers=trackers,
+            settings=flat_settings(self.identity),
+        )
 
     def train(self, *, resume: bool = False) -> Outcome:
         """Train the stage to its end; the network then has what was learnt.

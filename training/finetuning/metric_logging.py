@@ -1,4 +1,4 @@
-"""Logs the steps of a run: a progress bar or lines, JSONL, TensorBoard, and a plot of the losses.
+"""Logs the steps of a run: a progress bar or lines, JSONL, trackers, and a plot of the losses.
 
 No text of the corpus is written, only losses, rates and counts.
 """
@@ -10,8 +10,8 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from training.finetuning.best_checkpoint import BestCheckpoint
+from training.finetuning.trackers import DEFAULT_TRACKERS, Trackers
 
 LINE_SECONDS = 30.0
 """Seconds between two lines where no terminal shows the progress bar."""
@@ -62,15 +63,27 @@ class MetricLogger:
     """Logs a run's steps.
 
     Args:
-        folder: For log.jsonl and TensorBoard's events.
+        folder: For log.jsonl and what trackers write.
         log: Gets lines for a person.
         main: Whether this is the first of several processes; the others log nothing.
+        trackers: Names of trackers that get the numbers, too.
+        settings: The run's settings by name, for the trackers.
     """
 
-    def __init__(self, folder: Path, log: Callable[[str], None], *, main: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        log: Callable[[str], None],
+        *,
+        main: bool,
+        trackers: Sequence[str] = DEFAULT_TRACKERS,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self._folder = folder
         self._log = log
         self._main = main
+        self._trackers = trackers
+        self._settings = settings or {}
         self._writer: _LogWriter | None = None
 
     @contextmanager
@@ -84,7 +97,9 @@ class MetricLogger:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         _drop_later_rows(self._folder / LOG_FILE, steps_done)
-        with _LogWriter(self._folder, steps_done, steps, self._log) as self._writer:
+        writer = _LogWriter(self._folder, steps_done, steps, self._log)
+        writer.open_trackers(self._trackers, steps_done, self._settings)
+        with writer as self._writer:
             yield
         self._writer = None
 
@@ -113,12 +128,9 @@ class _LogWriter:
     def __init__(
         self, folder: Path, steps_done: int, steps: int, log: Callable[[str], None]
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self._log_path = folder / LOG_FILE
         self._disk_full = False
-        self._tensorboard: SummaryWriter | None
-        self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=steps_done + 1)
+        self._trackers: Trackers | None = None
         self._steps = steps
         self._log = log
         self._last_line = time.monotonic()
@@ -135,15 +147,21 @@ class _LogWriter:
         )
         self._task = self._bar.add_task(folder.name, total=steps, completed=steps_done, status="")
 
+    def open_trackers(
+        self, names: Sequence[str], steps_done: int, settings: Mapping[str, Any]
+    ) -> None:
+        self._trackers = Trackers(
+            names, self._log_path.parent, steps_done, settings, self._report_tracker
+        )
+
     def __enter__(self) -> _LogWriter:
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
-        if self._tensorboard is not None:
-            with suppress(OSError):
-                self._tensorboard.close()
+        if self._trackers is not None:
+            self._trackers.close()
 
     def step(
         self, metrics: StepMetrics, validation: float | None, best: BestCheckpoint | None
@@ -156,13 +174,19 @@ class _LogWriter:
             self._disk_full = False
         except OSError as error:
             self._report_full_disk(error)
-        try:
-            self._write_tensorboard(metrics, validation)
-        except OSError as error:
-            # TensorBoard's writing thread is dead after an error.
-            self._tensorboard = None
-            self._report_full_disk(error)
+        if self._trackers is not None:
+            self._trackers.log(_tracked(metrics, validation), metrics.step)
         self._show_progress(metrics)
+
+    def _report_tracker(self, name: str, error: Exception) -> None:
+        """Say that a tracker failed; of a full disk, as of the log's own file."""
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            self._report_full_disk(error)
+            return
+        self._log(
+            f"the tracker {name} failed ({type(error).__name__}) and gets no further steps; the "
+            f"run goes on, all numbers are in {self._log_path}"
+        )
 
     def _report_full_disk(self, error: OSError) -> None:
         """Say once, until there is room again, that lines are lost because the disk is full."""
@@ -171,22 +195,6 @@ class _LogWriter:
         if not self._disk_full:
             self._disk_full = True
             self._log(f"no room for the log in {self._log_path.parent}: make room; the run goes on")
-
-    def _write_tensorboard(self, metrics: StepMetrics, validation: float | None) -> None:
-        if self._tensorboard is None:
-            return
-        for name, value in (
-            ("loss", metrics.loss),
-            ("norm", metrics.norm),
-            ("scale", metrics.scale),
-            ("waited", metrics.waited),
-            ("cut", metrics.cut),
-        ):
-            self._tensorboard.add_scalar(name, value, metrics.step)
-        for name, value in metrics.rates.items():
-            self._tensorboard.add_scalar(f"rate/{name}", value, metrics.step)
-        if validation is not None:
-            self._tensorboard.add_scalar("validation", validation, metrics.step)
 
     def _show_progress(self, metrics: StepMetrics) -> None:
         if math.isfinite(metrics.loss):
@@ -209,6 +217,19 @@ class _LogWriter:
         if self._bar.disable and time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
             self._log(f"step {metrics.step} of {self._steps}: {status}")
+
+
+def _tracked(metrics: StepMetrics, validation: float | None) -> dict[str, float]:
+    """The numbers of a step that trackers get; their names stay, so that runs can be compared."""
+    values = {
+        "loss": metrics.loss,
+        "norm": metrics.norm,
+        "scale": metrics.scale,
+        "waited": metrics.waited,
+        "cut": metrics.cut,
+        **{f"rate/{name}": rate for name, rate in metrics.rates.items()},
+    }
+    return values if validation is None else {**values, "validation": validation}
 
 
 def append_line(path: Path, line: str) -> None:

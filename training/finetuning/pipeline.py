@@ -59,6 +59,7 @@ from training.finetuning.stage_records import (
     summarize,
 )
 from training.finetuning.stages import Stage
+from training.finetuning.trackers import DEFAULT_TRACKERS
 from training.finetuning.training_data import TrainingData
 
 DEFAULT_VALIDATIONS = 10
@@ -95,6 +96,7 @@ class Pipeline:
             `base`; "" where no prompt has that template.
         processes: Processes that prepare the corpus; None takes one a core, 0 this process.
         device: None takes a GPU where there is one.
+        trackers: Names of trackers that get the numbers of each step.
         log: Gets lines for a person.
     """
 
@@ -109,6 +111,7 @@ class Pipeline:
     predicted_by: str = ""
     processes: int | None = None
     device: str | None = None
+    trackers: tuple[str, ...] = DEFAULT_TRACKERS
     log: Callable[[str], None] = print
 
     # ---- Base and corpus ----
@@ -287,6 +290,7 @@ class Pipeline:
             validation=validation,
             identity=extra,
             device=self.device,
+            trackers=self.trackers,
             log=self.log,
         )
         parameters = sum(run.trainable.parameter_counts().values())

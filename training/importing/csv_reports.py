@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ def read_csv_reports(
     report_columns: Mapping[str, str],
     image_columns: Mapping[str, str],
     root: Path | None = None,
+    date_format: str = "",
 ) -> Iterator[FoundReport | Rejection]:
     """Yield the reports with their images, and the rows of both tables that are left out.
 
@@ -70,6 +72,8 @@ def read_csv_reports(
             name, as in the corpus `folder`.
         image_columns: The same of the images.
         root: What the paths of images begin from; None takes the folder of their table.
+        date_format: How the column `date` is written, as `strptime` has it ("%d.%m.%Y"); "" takes
+            what the corpus `folder` takes.
 
     Raises:
         CorpusError: A table cannot be read, or the two have no column in common.
@@ -112,14 +116,18 @@ def read_csv_reports(
             yield Rejection(source, study, TWICE)
             continue
         seen.add(study)
-        yield _read_report(row, key, source, of_study)
+        yield _read_report(row, key, source, of_study, date_format)
     for study in of_study.keys() - seen:
         for line in of_study[study].lines:
             yield Rejection(f"{images.name}, line {line}", study, NO_REPORT)
 
 
 def _read_report(
-    row: dict[str, str], key: str, source: str, of_study: Mapping[str, _Images]
+    row: dict[str, str],
+    key: str,
+    source: str,
+    of_study: Mapping[str, _Images],
+    date_format: str,
 ) -> FoundReport | Rejection:
     study, patient = row.get(key, ""), row.get("patient", "")
     if not study or not patient:
@@ -132,7 +140,7 @@ def _read_report(
         reason = f"there is no image {gone}" if gone else "no row of the images has this study"
         return Rejection(source, study, reason)
     try:
-        taken, split = parse_date(row.get("date", "")), parse_split(row.get("split", ""))
+        taken, split = _date(row.get("date", ""), date_format), parse_split(row.get("split", ""))
     except WrongValue as wrong:
         return Rejection(source, study, str(wrong))
     known = KnownIdentifiers(
@@ -153,6 +161,21 @@ def _read_report(
         images=tuple(images),
         split=split,
     )
+
+
+def _date(text: str, date_format: str) -> str:
+    """Return a date, with its time if the format has one, as digits that sort.
+
+    Raises:
+        WrongValue: It is no date, or not of this format.
+    """
+    if not date_format or not text:
+        return parse_date(text)
+    try:
+        moment = dt.datetime.strptime(text, date_format)  # noqa: DTZ007  as written
+    except ValueError:
+        raise WrongValue(f"the date {text[:40]!r} is not written as {date_format}") from None
+    return moment.strftime("%Y%m%d%H%M%S" if "%H" in date_format else "%Y%m%d")
 
 
 def _columns(path: Path, mapping: Mapping[str, str]) -> set[str]:

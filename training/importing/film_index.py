@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from model.dicom.header import read_header
@@ -21,6 +23,21 @@ CREATE TABLE films (
     path TEXT NOT NULL, uid TEXT NOT NULL, accession TEXT NOT NULL, patient TEXT NOT NULL);
 """
 _INDICES = ("CREATE INDEX by_uid ON films (uid)", "CREATE INDEX by_accession ON films (accession)")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFilms:
+    """The images of a study.
+
+    Attributes:
+        study_uid: Their Study Instance UID.
+        patient: Their Patient ID (0010,0020), or "".
+        paths: Their files.
+    """
+
+    study_uid: str
+    patient: str
+    paths: tuple[str, ...]
 
 
 class FilmIndex:
@@ -47,8 +64,10 @@ class FilmIndex:
             for statement in _INDICES:
                 self._index.execute(statement)
 
-    def find(self, study_uid: str, accession: str, patient: str) -> tuple[str, list[str]] | str:
-        """Return the Study Instance UID and the files of a study, or why there are none.
+    def find(
+        self, study_uid: str, accession: str, patient_ids: Collection[str]
+    ) -> FoundFilms | str:
+        """Return the images of a study, or why there are none.
 
         By the UID if the folder has it; else by the accession number, which must be of one study
         and of this patient. Another UID with the right number is usual: an order has one of its
@@ -59,18 +78,18 @@ class FilmIndex:
             (study_uid,),
         ).fetchall()
         if rows:
-            return study_uid, [path for path, _ in rows]
+            return FoundFilms(study_uid, rows[0][1], tuple(path for path, _ in rows))
         rows = self._index.execute(
             "SELECT path, patient, uid FROM films WHERE accession = ? AND accession <> '' "
             "ORDER BY rowid",
             (accession,),
         ).fetchall()
-        own = [row for row in rows if row[1] in ("", patient)]
+        own = [row for row in rows if row[1] in ("", *patient_ids)]
         if not own:
             return OTHER_PATIENT if rows else NO_IMAGE
         if len({uid for _, _, uid in own}) > 1:
             return SEVERAL_STUDIES
-        return own[0][2], [path for path, _, _ in own]
+        return FoundFilms(own[0][2], own[0][1], tuple(path for path, _, _ in own))
 
     def close(self) -> None:
         """Remove the index."""

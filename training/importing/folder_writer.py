@@ -178,6 +178,7 @@ def _from_json(text: str) -> FoundReport:
     values: dict[str, Any] = json.loads(text)
     values["known"] = KnownIdentifiers(**values["known"])
     values["images"] = tuple((path, view) for path, view in values["images"])
+    values["other_ids"] = tuple(values["other_ids"])
     return FoundReport(**values)
 
 
@@ -187,23 +188,25 @@ def _table_row(
     """Return a row of the folder's table, or why there is none."""
     if report.is_withdrawn:
         return WITHDRAWN
-    images, uid = report.images, report.study_uid
+    images, uid, patient = report.images, report.study_uid, report.patient
     if not images and films is not None:
-        linked = films.find(report.study_uid, report.accession, report.patient)
+        linked = films.find(report.study_uid, report.accession, (report.patient, *report.other_ids))
         if isinstance(linked, str):
             return linked
-        uid, images = linked[0], tuple((path, "") for path in linked[1])
+        uid, images = linked.study_uid, tuple((path, "") for path in linked.paths)
+        # A message may have several ids; that of the images is the same for all their studies.
+        patient = linked.patient or patient
     if not images and not uid:
         return NO_IMAGES
     if any(character in path for path, _ in images for character in ";|"):
         return BAD_PATH
-    texts = {name: _clean(text, report.known) for name, text in report.texts.items()}
+    texts = {name: _clean(text, report) for name, text in report.texts.items()}
     if not any(texts.get(name) for name in ("report", "findings", "impression")):
         return NO_TEXT
     views = [view for _, view in images]
     return {
         "study": pseudonyms.pseudonym(f"study {report.study}")[:16],
-        "patient": pseudonyms.pseudonym(f"id {report.patient}"),
+        "patient": pseudonyms.pseudonym(f"id {patient}"),
         "date": report.taken,
         "images": ";".join(_relative(path, out) for path, _ in images),
         "views": ";".join(views) if any(views) else "",
@@ -214,9 +217,11 @@ def _table_row(
     }
 
 
-def _clean(text: str, known: KnownIdentifiers) -> str:
+def _clean(text: str, report: FoundReport) -> str:
     """Return a text without identifiers, its lines as they are; "" if nothing but marks is left."""
-    clean = deidentify(text, known)
+    clean = deidentify(text, report.known)
+    for other in report.other_ids:
+        clean = deidentify(clean, KnownIdentifiers(patient_id=other))
     return clean.strip() if has_content(clean) else ""
 
 

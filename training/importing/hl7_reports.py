@@ -58,20 +58,25 @@ def read_hl7_reports(
     """
     fields = [_parse_field(name) for name in accession_fields]
     for path, name in list_files(source):
+        messages = 0
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                for message in read_messages(file):
+                    messages += 1
+                    yield from _try_message(message, f"{name}, line {message.line}", fields)
         except OSError as error:
             raise CorpusError(f"{path} cannot be read ({error.strerror})") from error
-        messages = 0
-        for message in read_messages(data):
-            messages += 1
-            where = f"{name}, line {message.line}"
-            try:
-                yield from _read_message(message, where, fields)
-            except MessageError as error:
-                yield Rejection(where, "", str(error))
         if not messages:
             yield Rejection(name, "", "it holds no HL7 message")
+
+
+def _try_message(
+    message: Message, where: str, fields: Sequence[tuple[str, int]]
+) -> Iterator[FoundReport | Rejection]:
+    try:
+        yield from _read_message(message, where, fields)
+    except MessageError as error:
+        yield Rejection(where, "", str(error))
 
 
 def _read_message(
@@ -127,6 +132,11 @@ def _read_result(
         issued=to_moment(request.part(22)) or to_moment(header.part(7)),
         texts=_texts(result),
         is_withdrawn=status == CANCELLED,
+        other_ids=tuple(
+            other
+            for number in range(2, len(patient.repetitions(3)) + 1)
+            if (other := patient.part(3, 1, number)) and other != patient_id
+        ),
     )
     if found.is_withdrawn or any(
         found.texts.get(name) for name in ("report", "findings", "impression")

@@ -26,6 +26,7 @@ class FoundReport:
         texts: Column of the folder's table (report, findings, impression, indication, procedure,
             prior_report) -> text.
         is_withdrawn: Whether this version says that there is no report.
+        other_ids: Further ids of the patient; the headers of the images may have one of them.
         images: Paths and views, where the source names them.
         split: One of SPLITS, or "".
     """
@@ -39,6 +40,7 @@ class FoundReport:
     issued: str = ""
     texts: dict[str, str] = field(default_factory=dict)
     is_withdrawn: bool = False
+    other_ids: tuple[str, ...] = ()
     images: tuple[tuple[str, str], ...] = ()
     split: str = ""
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from records import hl7_messages
 from records.errors import MessageError
-from records.hl7_messages import Message, read_messages
+from records.hl7_messages import Message
 
 HEADER = r"MSH|^~\&|RIS|SITE|||20260301||ORU^R01|{}|P|2.5.1||||||{}"
 
@@ -18,6 +21,10 @@ HEADER = r"MSH|^~\&|RIS|SITE|||20260301||ORU^R01|{}|P|2.5.1||||||{}"
 def message(text: bytes | str, *, number: str = "1", charset: str = "") -> bytes:
     body = text if isinstance(text, bytes) else text.encode()
     return HEADER.format(number, charset).encode() + b"\rOBX|1|TX|1^REPORT||" + body + b"||||||F\r"
+
+
+def read_messages(data: bytes) -> Iterator[Message]:
+    return hl7_messages.read_messages(io.BytesIO(data))
 
 
 def text_of(data: bytes) -> str:
@@ -82,6 +89,17 @@ def test_each_message_is_decoded_by_its_own_character_set(
     other = message("Première".encode("latin-1"), charset="8859/1")
     messages = read_messages(message(text.encode(codec), charset=charset) + other)
     assert [m.segments[1].text(5) for m in messages] == [text, "Première"]
+
+
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n"])
+def test_a_file_is_read_in_chunks(end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"".join(message(f"Number {n}.~Next", number=str(n)) for n in range(9))
+    data = data.replace(b"\r", end)
+    whole = [(m.line, m.text) for m in read_messages(data)]
+    assert len(whole) == 9
+    for size in (1, 2, 7, 64):
+        monkeypatch.setattr("records.hl7_messages._CHUNK", size)
+        assert [(m.line, m.text) for m in read_messages(data)] == whole
 
 
 def test_utf_16_with_its_mark() -> None:

@@ -71,7 +71,6 @@ NOWHERE = "postgresql://somebody:secret@127.0.0.1:1/nightdraft"
         (["station"], {}, "NIGHTDRAFT_BUNDLE=demo runs the demonstration model"),
         (["work", "draft"], {}, "knows drawn phantoms only"),
         (["work", "prepare"], {}, "NIGHTDRAFT_BUNDLE is not set"),
-        (["station", "--bundle", "/no/such"], {}, "there is no bundle at /no/such"),
         (["bundle", "verify", "/no/such"], {}, "there is no bundle at /no/such"),
         (["station", "--bundle", "null"], {"disk_stop_mb": "999999999"}, "the whole disk"),
         (["send", "/no/such"], {}, "there is no folder /no/such"),

@@ -47,6 +47,7 @@ def trouble(database, data_dir, setting, capsys):
     )
     with unit_of_work() as session:
         alarms.raise_alarm(session, AlarmKind.DISK_FULL, "listener", "480 MB are free.")
+    capsys.readouterr()
     with logging_restored():
         set_up_logs("text")
         logger().warning("the planted-password was refused", study="our-own-id", error=f"of {UID}")

@@ -13,6 +13,7 @@ from rich.console import Console
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
+import migrations
 from api.app import make_app
 from nightdraft.cli.main import app
 from nightdraft.cli.worklist import render_rows
@@ -165,3 +166,18 @@ def test_what_cannot_be_released_or_resumed_is_an_error(before_the_last: str) ->
     assert "open are those of `draft@gpu-3`" in str(error)
     assert run("resume", "draft").stdout == "1 alarm closed\n"
     assert run("resume").stdout == "0 alarms closed\n"
+
+
+def test_what_decides_tells_in_json_what_it_did(before_the_last: str) -> None:
+    assert read("release", "1.4")["state"] == "RECEIVING"
+    withdrawn = read("withdraw", "1.1", "--by", "a reader", "--reason", "another patient's film")
+    assert (withdrawn["study_instance_uid"], withdrawn["draft"]) == ("1.1", None)
+    assert read("retry", "1.1") == {"studies": 1}
+    assert read("retry") == {"studies": 0}
+    register(new_instance("1.4", sop="1.4.9", patient=ADA))
+    decided = read("decide", "1.4", "cancel", "--by", "a reader")
+    assert decided == {"decision": "CANCEL", "closed": 1, "stay_held": []}
+    with unit_of_work() as session:
+        alarms.raise_alarm(session, AlarmKind.WORKER_STOPPED, "draft@gpu-3", "It is sick.")
+    assert read("resume", "draft") == {"closed": 1}
+    assert read("migrate") == {"revision": migrations.head()}

@@ -19,13 +19,16 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
+from model.manifest import resolve
 from nightdraft.station.checks import check_migrations
 from nightdraft.station.child import StationProcess
 from nightdraft.station.embedded import EmbeddedServers
 from nightdraft.station.station import PARTS, migrate_tables
 from nightdraft.station.waits import Waits, read_waits
+from tests.support.dicom_senders import make_image, send_images
 from tests.support.disks import fill_disk, small_disk
 from tests.support.paths import ROOT
+from tests.support.station import running_station
 from tests.support.waiting import eventually
 
 SETTINGS: dict[str, object] = {
@@ -97,6 +100,28 @@ def test_parts_run_and_the_dead_are_restarted(station: StationProcess) -> None:
     assert eventually(doctor_finds_nothing, 120)
     log = (station.log_dir / "station.log").read_text()
     assert "listener: ended (SIGKILL), restarting" in log
+
+
+@pytest.mark.slow
+def test_films_are_received_while_the_bundle_is_damaged(folder: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(resolve("demo"), bundle)
+    weights = (bundle / "model.safetensors").read_bytes()
+    (bundle / "model.safetensors").write_bytes(weights[:-1] + b"x")
+    with running_station(folder, all_parts=False, BUNDLE=str(bundle)) as station:
+
+        def is_sent() -> bool:
+            return set(send_images(station.port, make_image(), caller="XRAY1")) == {0}
+
+        def open_alarms() -> set[str]:
+            alarms = json.loads(station.run("alarms", "--json").stdout)
+            return {alarm["kind"] for alarm in alarms if alarm["closed_at"] is None}
+
+        assert eventually(is_sent, 60)
+        assert eventually(lambda: "BUNDLE_UNUSABLE" in open_alarms(), 60)
+        (bundle / "model.safetensors").write_bytes(weights)  # as the runbook says
+        eventually(lambda: {"prepare", "draft"} <= station.parts().keys(), 90)
+        eventually(lambda: "BUNDLE_UNUSABLE" not in open_alarms(), 60)
 
 
 def test_killed_servers_are_restarted(station: StationProcess) -> None:

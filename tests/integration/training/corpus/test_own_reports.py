@@ -24,15 +24,16 @@ from tests.support.own_reports import phantom_rows, write_csv
 from tests.support.paths import DOCS, ROOT
 from training.corpus.example import CorpusOptions, Example
 from training.corpus.registry import open_corpus
+from training.metrics.meteor import Synonyms
 
 QUICK = {
     "TRAIN_BOTH_STEPS": "2",
-    "TRAIN_BOTH_BATCH": "2",
-    "TRAIN_BOTH_ACCUMULATION": "1",
-    "TRAIN_BOTH_MOST_TARGET": "40",
+    "TRAIN_BOTH_BATCH_SIZE": "2",
+    "TRAIN_BOTH_GRADIENT_ACCUMULATION_STEPS": "1",
+    "TRAIN_BOTH_MAX_TARGET_TOKENS": "40",
     "TRAIN_BOTH_PRECISION": "float32",
     "TRAIN_BOTH_SCORE": "0",
-    "TRAIN_BOTH_NO_HEAD": "1",
+    "TRAIN_BOTH_NO_FINDING_HEAD": "1",
     "EVALUATE_LIMIT": "3",
     "EVALUATE_MODE": "context",
     "EVALUATE_NORMALISATION": "lower",
@@ -45,10 +46,9 @@ QUICK = {
 def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("training.metrics.meteor.shutil.which", lambda _: None)
+    monkeypatch.setattr("training.metrics.meteor.load_synonyms", lambda: Synonyms(None))
     for name, value in QUICK.items():
         monkeypatch.setenv(f"NIGHTDRAFT_{name}", value)
-    # Films are prepared in this process: others would take longer to start than to work.
-    monkeypatch.setattr("training.corpus.prepared_dataset.os.sched_getaffinity", lambda _: set())
     torch.set_num_threads(1)
 
 

@@ -137,7 +137,7 @@ def test_another_predicting_bundle_is_another_training(
 @pytest.mark.parametrize(
     ("validate", "size", "message"),
     [
-        (0.0, 112, "needs held-out studies, .* give --validate a share"),
+        (0.0, 112, "needs held-out studies, .* give --validation-share a share"),
         (0.1, 56, "reads images of 56 pixels .* the base of 112"),
     ],
 )

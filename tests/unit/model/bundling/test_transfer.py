@@ -204,6 +204,19 @@ def test_a_file_that_changed_there_is_not_pulled(
     assert contents(other) == contents(bundle)
 
 
+def test_a_damage_that_keeps_the_size_is_mended_by_replacing(bundle: Path, tmp_path: Path) -> None:
+    share = tmp_path / "share"
+    push(bundle, str(share))
+    content = (share / "config.json").read_bytes()
+    (share / "config.json").write_bytes(content[::-1])
+    assert push(bundle, str(share)).copied == 0
+    with pytest.raises(BundleError, match=r"config\.json .* push the bundle with --replace"):
+        pull(str(share), tmp_path / "pulled")
+    push(bundle, str(share), replace=True)
+    pull(str(share), tmp_path / "pulled")
+    assert contents(tmp_path / "pulled") == contents(bundle)
+
+
 @pytest.mark.parametrize("address", ["folder", "object store"], indirect=True)
 @pytest.mark.parametrize("with_bundle", [False, True])
 def test_what_is_no_part_of_a_bundle_is_never_removed(

@@ -19,37 +19,23 @@ from model.manifest import Preprocessing
 from nightdraft.cli.corpora import corpus as command
 from records.errors import CorpusError
 from tests.support.dicom_images import chest, write_image
-from tests.support.own_reports import draw_film, phantom_rows, write_csv, write_json_lines
-from tests.support.paths import DOCS
+from tests.support.own_reports import (
+    REPORT,
+    draw_film,
+    list_faults,
+    phantom_rows,
+    read_examples,
+    report_row,
+    write_csv,
+)  # fmt: skip
 from training.corpus.as_trained import options_as_trained
 from training.corpus.check import CorpusSummary, summarise_corpus
 from training.corpus.example import TEST, TRAIN, VALIDATE, CorpusOptions, Example, ExcludedStudy
 from training.corpus.folder import FolderCorpus
-from training.corpus.folder_table import COLUMNS
 from training.corpus.phantoms_dicom import write_phantoms
 from training.corpus.registry import open_corpus
 
 P64 = Preprocessing(64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-REPORT = "INDICATION: Cough.\n\nFINDINGS: The lungs are clear.\n\nIMPRESSION: No disease."
-
-
-def read(folder: Path, **options: Any) -> list[Example]:
-    corpus = open_corpus(f"folder:{folder}", CorpusOptions(**options))
-    studies = list(corpus.read())
-    assert all(isinstance(study, Example) for study in studies), studies
-    return [study for study in studies if isinstance(study, Example)]
-
-
-def faults(folder: Path, *, needs_images: bool = True) -> list[tuple[int, str]]:
-    corpus = FolderCorpus(folder, needs_images=needs_images)
-    return [(fault.line, fault.reason) for fault in corpus.faults()]
-
-
-def row(folder: Path, number: int = 1, **values: Any) -> dict[str, Any]:
-    name = draw_film(folder / f"{number}.png", number)
-    return {"study": f"s{number}", "patient": f"p{number}", "images": name, "report": REPORT} | (
-        values
-    )
 
 
 def test_a_table_with_all_columns_gives_examples(tmp_path: Path) -> None:
@@ -71,7 +57,7 @@ def test_a_table_with_all_columns_gives_examples(tmp_path: Path) -> None:
             }
         ],
     )
-    (example,) = read(tmp_path)
+    (example,) = read_examples(tmp_path)
     assert example.target == "Findings: The lungs are clear. Impression: No disease."
     assert (example.key, example.patient, example.split) == ("s1", "p1", VALIDATE)
     assert [image.position for image in example.images] == ["frontal", "lateral"]
@@ -84,144 +70,8 @@ def test_a_table_with_all_columns_gives_examples(tmp_path: Path) -> None:
         "procedure": "column procedure",
         "prior_report": "column prior_report",
     }
-    (findings,) = read(tmp_path, target="findings")
+    (findings,) = read_examples(tmp_path, target="findings")
     assert findings.target == "The lungs are clear."
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_what_makes_no_difference_is_forgiven(
-    delimiter: str, encoding: str, tmp_path: Path
-) -> None:
-    draw_film(tmp_path / "a.png")
-    draw_film(tmp_path / "b.png", position="lateral")
-    lines = [
-        ["Study ID", "PATIENT", "Study Date", "Image", "View", "Report Text"],
-        ["s1", " p1 ", "20260301101500", "a.png", "PA", f'"{REPORT}"'],
-        [""] * 6,
-        ["s1", "p1", "", "b.png", "LL", ""],  # a second row with a second image
-    ]
-    text = "\r\n".join(delimiter.join(line) for line in lines)
-    (tmp_path / "reports.csv").write_bytes(text.encode(encoding))
-    (example,) = read(tmp_path)
-    assert [image.position for image in example.images] == ["frontal", "lateral"]
-    assert example.patient == "p1"
-    assert example.priors.indication == "Cough."
-
-
-def test_json_lines_say_the_same(tmp_path: Path) -> None:
-    rows = phantom_rows(tmp_path, range(1, 7), patients=3)
-    table, lines = tmp_path / "csv", tmp_path / "json"
-    for folder in (table, lines):
-        folder.mkdir()
-        for film in tmp_path.glob("*.png"):
-            (folder / film.name).symlink_to(film)
-    write_csv(table, rows)
-    write_json_lines(
-        lines, [r | {key: r[key].split(";") for key in ("images", "views")} for r in rows]
-    )
-
-    def plain(folder: Path) -> list[tuple[object, ...]]:
-        return [
-            (e.key, e.patient, e.split, e.target, e.priors, [i.source for i in e.images])
-            for e in read(folder)
-        ]
-
-    assert plain(table) == plain(lines)
-    assert len(plain(table)) == 6
-
-
-def test_every_wrong_row_is_named_with_its_line(tmp_path: Path) -> None:
-    draw_film(tmp_path / "a.png")
-    (tmp_path / "reports.csv").write_text(
-        "study,patient,date,images,views,report,split\n"
-        's1,p1,,a.png,,"two\nlines",\n'  # lines 2 and 3
-        "s2,,,a.png,,text,\n"
-        ",p3,,a.png,,text,\n"
-        "s4,p4,03/04/2026,a.png,,text,\n"
-        "s5,p5,2026-02-30,a.png,,text,\n"
-        "s6,p6,,gone.png,,text,\n"
-        "s7,p7,,a.png,oblique,text,\n"
-        "s8,p8,,a.png,PA;LAT,text,\n"
-        "s9,p9,,a.png,,text,holdout\n"
-        "s10,p10,,,,text,\n"
-        "s11,p11,,a.png,,text\n"
-        "s12,p12,,a.png,,text,\n"  # the image of s1
-        "s1,p1,,a.png,,another text,\n"
-    )
-    assert faults(tmp_path) == [
-        (4, "there is no patient; the split by patient needs one"),
-        (5, "there is no study"),
-        (6, "the date '03/04/2026' is not known; write 2026-11-27 or 2026-11-27T18:05"),
-        (7, "the date '2026-02-30' is not known; write 2026-11-27 or 2026-11-27T18:05"),
-        (8, "there is no image 'gone.png'"),
-        (9, "the view 'oblique' is not known; write frontal, lateral or nothing"),
-        (10, "there are 2 views for 1 images"),
-        (11, "there is no split 'holdout'; there are train, validate, test"),
-        (12, "it names neither an image nor a study_uid"),
-        (13, "it has 6 fields, and there are 7 columns"),
-        (14, "the image 'a.png' is of the study in line 2, too"),
-        (15, "report is another than in line 2, which has the same study"),
-    ]
-    # Only whether an image is there is not asked where words are enough.
-    assert len(faults(tmp_path, needs_images=False)) == 11
-    # Nothing is half taken: not the first of the two rows of s1, and nothing to learn from.
-    corpus = FolderCorpus(tmp_path)
-    assert {type(study) for study in corpus.read()} == {ExcludedStudy}
-    with pytest.raises(CorpusError, match=r"12 wrong rows \(line 4: there is no patient"):
-        list(corpus.read(TRAIN))
-
-
-def test_wrong_lines_of_json_are_named(tmp_path: Path) -> None:
-    good = row(tmp_path)
-    (tmp_path / "reports.jsonl").write_text(
-        json.dumps(good) + "\n"
-        "\n"
-        "{not json\n"
-        "[1, 2]\n"
-        + "\n".join(
-            json.dumps(row(tmp_path, n, **values))
-            for n, values in enumerate(
-                [{"date": [2026]}, {"images": {"a": 1}}, {"report": "\ud800"}, {"patient": None}], 5
-            )
-        )
-    )
-    reasons = faults(tmp_path)
-    assert [line for line, _ in reasons] == [3, 4, 5, 6, 7, 8]
-    assert "not JSON" in reasons[0][1]
-    assert reasons[1][1] == "it is no JSON object"
-    assert reasons[2][1] == "date is a list; give a text"
-    assert reasons[3][1] == "images is neither a text nor a list of texts"
-    assert "surrogates" in reasons[4][1]
-    assert "no patient" in reasons[5][1]
-
-
-def test_a_quote_that_is_never_closed_is_a_fault_and_not_one_long_report(tmp_path: Path) -> None:
-    draw_film(tmp_path / "a.png")
-    (tmp_path / "reports.csv").write_text(
-        'study,patient,images,report\ns1,p1,a.png,"Clear.\ns2,p2,a.png,Clear.\n'
-    )
-    ((line, reason),) = faults(tmp_path)
-    assert line == 2
-    assert "quotes" in reason
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({}, "neither reports.csv nor reports.jsonl"),
-        ({"reports.csv": b"", "reports.jsonl": b""}, "remove one"),
-        ({"reports.csv": b"study,images\n"}, "no column 'patient', 'report'"),
-        ({"reports.csv": "study,patient,images,report\nä,p,i,r".encode("latin-1")},
-         "not UTF-8 at line 2"),
-        ({"reports.csv": "study,patient".encode("utf-16")}, "not UTF-8 at line 1"),
-    ],
-)  # fmt: skip
-def test_a_table_that_cannot_be_read(files: dict[str, bytes], message: str, tmp_path: Path) -> None:
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(CorpusError, match=message):
-        list(FolderCorpus(tmp_path).read())
 
 
 def test_splits_are_by_patient_and_the_same_everywhere(tmp_path: Path) -> None:
@@ -250,20 +100,20 @@ def test_splits_are_by_patient_and_the_same_everywhere(tmp_path: Path) -> None:
 
 
 def test_a_split_that_is_given_holds_and_a_patient_in_two_is_an_error(tmp_path: Path) -> None:
-    rows = [row(tmp_path, n, patient=f"p{n // 2}", split=split) for n, split in
+    rows = [report_row(tmp_path, n, patient=f"p{n // 2}", split=split) for n, split in
             ((2, "test"), (3, ""), (4, "train"), (5, "train"))]  # fmt: skip
     write_csv(tmp_path, rows)
-    assert {e.key: e.split for e in read(tmp_path)} == {
+    assert {e.key: e.split for e in read_examples(tmp_path)} == {
         "s2": TEST, "s3": TEST, "s4": TRAIN, "s5": TRAIN,
     }  # fmt: skip
     rows[3]["split"] = "test"
     write_csv(tmp_path, rows)
     # A report has five lines here, and a row is where it begins.
-    assert [line for line, _ in faults(tmp_path)] == [12, 17]
-    assert "its patient is in two splits, here in train" in faults(tmp_path)[0][1]
-    assert len(read(tmp_path, split="patients")) == 4  # which asks nobody
+    assert [line for line, _ in list_faults(tmp_path)] == [12, 17]
+    assert "its patient is in two splits, here in train" in list_faults(tmp_path)[0][1]
+    assert len(read_examples(tmp_path, split="patients")) == 4  # which asks nobody
     with pytest.raises(CorpusError, match="no split 'official'; there are given, patients"):
-        read(tmp_path, split="official")
+        read_examples(tmp_path, split="official")
 
 
 def test_an_evaluation_reads_the_folder_as_the_training_did() -> None:
@@ -278,7 +128,7 @@ def test_an_evaluation_reads_the_folder_as_the_training_did() -> None:
 def test_the_prior_report_is_of_the_same_patient_and_surely_earlier(tmp_path: Path) -> None:
     def of(day: str, patient: str = "p", **more: str) -> dict[str, Any]:
         number = len(rows) + 1
-        return row(
+        return report_row(
             tmp_path, number, date=day, patient=patient,
             report=f"FINDINGS: Findings {number}.\nIMPRESSION: Impression {number}.", **more
         )  # fmt: skip
@@ -291,7 +141,7 @@ def test_the_prior_report_is_of_the_same_patient_and_surely_earlier(tmp_path: Pa
         rows.append(of(day, patient))
     rows.append(of("2026-01-05", impression="", findings=""))
     write_csv(tmp_path, rows)
-    priors = {e.key: e.priors.prior_report for e in read(tmp_path)}
+    priors = {e.key: e.priors.prior_report for e in read_examples(tmp_path)}
     assert priors == {
         "s1": "",
         "s2": "",
@@ -308,14 +158,14 @@ def test_a_report_is_divided_by_its_headings_or_taken_whole(tmp_path: Path) -> N
     write_csv(
         tmp_path,
         [
-            row(tmp_path, 1, report="No effusion.\nNo pneumothorax."),
-            row(tmp_path, 2, report="IMPRESSION: Clear."),
-            row(tmp_path, 3, report="", findings="Clear lungs.", impression="Normal."),
-            row(tmp_path, 4, report=REPORT, findings="Other findings."),
+            report_row(tmp_path, 1, report="No effusion.\nNo pneumothorax."),
+            report_row(tmp_path, 2, report="IMPRESSION: Clear."),
+            report_row(tmp_path, 3, report="", findings="Clear lungs.", impression="Normal."),
+            report_row(tmp_path, 4, report=REPORT, findings="Other findings."),
         ],
     )
     summary = check(tmp_path)
-    assert [e.target for e in read(tmp_path)] == [
+    assert [e.target for e in read_examples(tmp_path)] == [
         "Findings: No effusion. No pneumothorax.",
         "Impression: Clear.",
         "Findings: Clear lungs. Impression: Normal.",
@@ -338,13 +188,13 @@ def test_identifiers_go_out_of_all_texts(tmp_path: Path) -> None:
     write_csv(
         tmp_path,
         [
-            row(tmp_path, 1, patient="ZX81-7", date="2026-03-03", patient_name="Plugh^Xyzzy",
+            report_row(tmp_path, 1, patient="ZX81-7", date="2026-03-03", patient_name="Plugh^Xyzzy",
                 report=report.format("Discussed with Xyzzy Plugh, ZX81-7, acc 77-88-99."),
                 accession_number="77-88-99", indication="Plugh coughs", procedure="Chest, Plugh",
                 prior_report="Plugh was well"),
         ],
     )  # fmt: skip
-    (example,) = read(tmp_path)
+    (example,) = read_examples(tmp_path)
     everything = " ".join(
         [example.target, *(getattr(example.priors, name) for name in example.prior_sources)]
     )
@@ -365,7 +215,7 @@ def test_the_name_in_a_header_goes_out_of_the_text_and_the_order_comes_in(tmp_pa
         tmp_path,
         [{"study_uid": uid, "patient": "p", "report": "FINDINGS: Quendor Frobozz is well."}],
     )
-    (example,) = read(tmp_path)
+    (example,) = read_examples(tmp_path)
     assert example.key == uid
     assert example.target == "Findings: (NAME) is well."
     assert [image.position for image in example.images] == list(drawn.positions)
@@ -430,20 +280,20 @@ def test_a_picture_is_read_as_a_film_is(kind: str, tmp_path: Path) -> None:
             for file in (path.name, name)
         ],
     )
-    by_dicom, by_picture = (e.images[0].pixels(P64).astype(int) for e in read(tmp_path))
+    by_dicom, by_picture = (e.images[0].pixels(P64).astype(int) for e in read_examples(tmp_path))
     # 12 bits in a PNG of 16 are as bright as in DICOM, and not cut at 255.
     assert np.abs(by_dicom - by_picture).max() <= (4 if kind == "png 16" else 10)
     assert by_picture.std() > 20
 
 
 def test_pictures_that_cannot_be_read_are_found_by_the_check(tmp_path: Path) -> None:
-    rows = [row(tmp_path, n) for n in range(1, 5)]
+    rows = [report_row(tmp_path, n) for n in range(1, 5)]
     whole = (tmp_path / "1.png").read_bytes()
     (tmp_path / "1.png").write_bytes(whole[: len(whole) // 2])
     Image.new("L", (64, 64), 7).save(tmp_path / "2.png")
     (tmp_path / "3.png").write_text("no picture")
     write_csv(tmp_path, rows)
-    by_key = {e.key: e.images[0] for e in read(tmp_path)}
+    by_key = {e.key: e.images[0] for e in read_examples(tmp_path)}
     for key in ("s1", "s3"):
         with pytest.raises(PixelError, match="cannot be read"):
             by_key[key].pixels(P64)
@@ -490,12 +340,6 @@ def test_the_command_tells_all_and_exits_with_1_where_something_is_wrong(tmp_pat
 def test_another_table_is_another_corpus(tmp_path: Path) -> None:
     identities = []
     for report in ("One.", "Two.", "Two."):
-        write_csv(tmp_path, [row(tmp_path, report=report)])
+        write_csv(tmp_path, [report_row(tmp_path, report=report)])
         identities.append(FolderCorpus(tmp_path).identity)
     assert [first == second for first, second in pairwise(identities)] == [False, True]
-
-
-def test_the_page_of_corpora_documents_every_column() -> None:
-    page = (DOCS / "train/corpora.md").read_text(encoding="utf-8")
-    for name, meaning in COLUMNS.items():
-        assert f"| `{name}` | {meaning}" in page

@@ -86,6 +86,20 @@ def test_paths_begin_from_the_root_that_is_given(tmp_path: Path) -> None:
     assert found.texts == {"findings": "Clear."}
 
 
+def test_dates_are_written_as_the_table_has_them(tmp_path: Path) -> None:
+    written = ("01.03.2026", "", "2026-03-01")
+    rows = "".join(f"s{n},p,{date},Clear.\n" for n, date in enumerate(written))
+    reports, images = tables(
+        tmp_path,
+        f"study,patient,date,report\n{rows}",
+        "study,image\n" + "".join(f"s{n},films/1.png\n" for n in range(3)),
+    )
+    found = list(read_csv_reports(reports, images, {}, {}, date_format="%d.%m.%Y"))
+    assert [f.taken for f in found if isinstance(f, FoundReport)] == ["20260301", ""]
+    assert isinstance(found[2], Rejection)
+    assert found[2].reason == "the date '2026-03-01' is not written as %d.%m.%Y"
+
+
 def test_columns_that_do_not_do(tmp_path: Path) -> None:
     reports, images = tables(tmp_path)
     with pytest.raises(CorpusError, match="in common"):
