@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from api.rendering import render
+from api.safety_headers import SAFETY_HEADERS
 from model.errors import ModelError
 from records.errors import (
     FilmDamaged,
@@ -147,7 +148,8 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
 
 async def _handle_unexpected_error(request: Request, error: Exception) -> Response:
     request_id = getattr(request.state, "request_id", "")
-    # Starlette calls this outside of all middleware, where the line's context has ended.
+    # Starlette calls this outside of all middleware: the line's context has ended, and nobody else
+    # adds the headers.
     logger().error("a request failed unexpectedly", error=safe_text(error), request_id=request_id)
     response = problem_response(
         request,
@@ -155,5 +157,5 @@ async def _handle_unexpected_error(request: Request, error: Exception) -> Respon
         "Something failed unexpectedly; nothing was changed",
         "The log names the place in the code. `nightdraft doctor` checks each part.",
     )
-    response.headers["x-request-id"] = request_id
+    response.headers.update({"x-request-id": request_id, **SAFETY_HEADERS})
     return response

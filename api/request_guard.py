@@ -18,28 +18,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import problem_response
+from api.safety_headers import SAFETY_HEADERS
 
 MAX_BODY_BYTES = 65536
 """Largest body of a request. The longest that is needed is a decision with its note."""
 
 PROBE_PATHS = ("/healthz", "/readyz", "/metrics")
 """Paths that reveal nothing about patients: probes call them by whatever host name they know."""
-
-SAFETY_HEADERS = {
-    # Only our own files: no inline script, so text from an image's header can never run.
-    "content-security-policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    # Not `no-referrer`: with it browsers send `Origin: null` with our own forms.
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    # A shared reading-room PC must not keep patients in its cache.
-    "cache-control": "no-store",
-}
 
 
 class RequestGuard:

@@ -67,11 +67,12 @@ class PartAlarms:
             sentence = redis[2] if redis else "Redis answers the sweep."
             lights.record_observations(session, [Seen("redis", redis is None, sentence)])
             for part in overview.read_parts(session).missing:
+                name, _, host = part.partition("@")
                 absent[f"{_MISSING_PREFIX}{part}"] = (
                     MISSING_SECONDS,
                     AlarmKind.PART_MISSING,
-                    f"No {part} part was seen for more than {heartbeats.SILENT_SECONDS:.0f} s, on "
-                    "any machine.",
+                    f"No {name} part was seen for more than {heartbeats.SILENT_SECONDS:.0f} s, on "
+                    f"{host or 'any machine'}.",
                 )
             self._missing_since = {
                 name: self._missing_since.get(name, now) for name in sorted(absent)

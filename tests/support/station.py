@@ -104,7 +104,8 @@ class Station:
     def parts(self) -> dict[str, int]:
         """Process ids of the running parts, by name."""
         rows = self.query(
-            "SELECT DISTINCT ON (part) part, owner FROM heartbeats ORDER BY part, started_at DESC"
+            "SELECT DISTINCT ON (part) part, owner FROM heartbeats WHERE ended_at IS NULL"
+            " ORDER BY part, started_at DESC"
         )
         return {part: int(owner.rpartition(":")[2]) for part, owner in rows}
 

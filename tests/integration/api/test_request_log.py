@@ -6,6 +6,7 @@ import uuid
 import pytest
 
 from api.request_log import read_traceparent
+from api.safety_headers import SAFETY_HEADERS
 from records.telemetry import set_up_logs
 from records.workflow import worklist
 from tests.support.logging_state import logging_restored
@@ -75,6 +76,7 @@ def test_an_unexpected_error_has_the_id_in_its_answer_and_its_line(client, log, 
     lines = log()
     request_id = answer.json()["request_id"]
     assert answer.headers["x-request-id"] == request_id
+    assert SAFETY_HEADERS.items() <= dict(answer.headers).items()
     by_message = {line["message"]: line for line in lines}
     assert by_message["a request failed unexpectedly"]["request_id"] == request_id
     assert by_message["a request was answered"]["status"] == 500

@@ -86,5 +86,6 @@ def test_a_part_that_is_down_is_one_line_and_a_pause(night, monkeypatch):
     with capture_logs() as lines:
         for _ in range(5):
             tasks.prepare("a request's id")
-    (line,) = lines
+    alarm, line = lines
+    assert (alarm["event"], alarm["alarm"]) == ("an alarm opens", "BUNDLE_UNUSABLE")
     assert "NIGHTDRAFT_BUNDLE is not set" in line["error"]

@@ -47,6 +47,19 @@ def test_a_part_that_is_missing_for_long_opens_an_alarm_until_it_is_back(databas
     assert open_kinds() == {}
 
 
+def test_a_machine_that_is_expected_is_named(database, broker, setting, clock):
+    setting(expected_parts="listener, draft@gpu-2")
+    seed_heartbeats("listener", "draft")
+    part_alarms = PartAlarms(clock)
+    part_alarms.settle()
+    clock.now += MISSING_SECONDS
+    part_alarms.settle()
+    with unit_of_work() as session:
+        (alarm,) = alarms.open_alarms(session)
+        assert alarm.part == "part draft@gpu-2"
+        assert alarm.cause == "No draft part was seen for more than 60 s, on gpu-2."
+
+
 def test_a_part_that_comes_and_goes_opens_none(database, broker, clock):
     seed_heartbeats(*EXPECTED_PARTS)
     part_alarms = PartAlarms(clock)

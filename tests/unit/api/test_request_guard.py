@@ -7,7 +7,8 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from api.app import is_loopback
-from api.request_guard import MAX_BODY_BYTES, SAFETY_HEADERS, RequestGuard
+from api.request_guard import MAX_BODY_BYTES, RequestGuard
+from api.safety_headers import SAFETY_HEADERS
 
 
 @pytest.fixture
