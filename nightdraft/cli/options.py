@@ -35,7 +35,7 @@ PLAIN_WIDTH = 240
 
 app = typer.Typer(
     cls=PanelledGroup,
-    help="Drafts chest X-ray reports while the department sleeps. Drafts are for a radiologist to "
+    help="Receives chest X-ray studies and drafts their reports. Drafts are for a radiologist to "
     "read, correct and sign, and for nobody else.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

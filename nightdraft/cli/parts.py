@@ -38,7 +38,7 @@ def station(
     serve_port: Annotated[int | None, setting_option("serve_port")] = None,
     quiet_seconds: Annotated[float | None, setting_option("quiet_seconds")] = None,
     logs: Annotated[
-        Path | None, typer.Option(help="Folder for a log file a part; else standard error.")
+        Path | None, typer.Option(help="Folder for one log file of each part; else standard error.")
     ] = None,
 ) -> None:
     """Run all parts on this machine until Ctrl-C."""

@@ -54,7 +54,7 @@ class TrainOptions(BaseModel):
     batch_size: int = Field(3, ge=1, description="Studies that a process reads at once.")
     gradient_accumulation_steps: int = Field(4, ge=1, description="Batches in a step.")
     precision: Literal["auto", "float16", "bfloat16", "float32"] = Field(
-        "auto", description="Of frozen weights; auto: float16 on a GPU, float32 on a CPU."
+        "auto", description="Precision of frozen weights; auto: float16 on a GPU, float32 on a CPU."
     )
     gradient_checkpointing: bool = Field(False, description="Less memory, a third more time.")
     learning_rate_lora: float | None = Field(None, description="Learning rate of LoRA; else 5e-4.")
@@ -70,21 +70,23 @@ class TrainOptions(BaseModel):
         description="context, predicted, oracle_iu, oracle_mimic; several.",
     )
     predicted_by: str = Field(
-        "", description="Bundle that fills the prompt predicted; best one that knows no study here."
+        "",
+        description="Bundle that fills the prompt `predicted`; it should not have learnt from "
+        "these studies.",
     )
     prior_dropout: float = Field(0.25, ge=0, le=1, description="Share of samples without priors.")
     prior_line_dropout: float = Field(
         0.1, ge=0, le=1, description="How often each prior is left out."
     )
     keep_comparisons: bool = Field(False, description="Keep comparisons, as in the paper.")
-    no_augmentation: bool = Field(False, description="All films as they are, as in the paper.")
+    no_augmentation: bool = Field(False, description="Change no film at random, as in the paper.")
     unaugmented_share: float = Field(
         1 / 3, ge=0, le=1, description="Share of films left as they are."
     )
     noise: float = Field(0.06, ge=0, le=0.5, description="Most noise, as a part of the range.")
     blur: float = Field(0.8, ge=0, le=5, description="Most blur, in pixels.")
     target: Literal["", "findings", "report"] = Field(
-        "", description="What is written; else as the corpus has it."
+        "", description="What the model learns to write; else as the corpus has it."
     )
     split: str = Field("", description="given, paper, r2gen, official, patients.")
     validation_share: float = Field(
@@ -97,7 +99,10 @@ class TrainOptions(BaseModel):
     max_target_tokens: int = Field(150, ge=8, description="Longest target, in tokens.")
     save_every: int = Field(200, ge=0, description="Steps between checkpoints.")
     validate_every: int = Field(
-        0, ge=0, description="Steps between validations; 0: at the end, for the best ten times."
+        0,
+        ge=0,
+        description="Steps between validations; 0: at the end of a stage alone, or ten times in "
+        "it with --best-checkpoint.",
     )
     best_checkpoint: bool = Field(
         False, description="Take the step with the lowest validation loss, not the last one."
@@ -112,7 +117,7 @@ class TrainOptions(BaseModel):
     )
     seed: int = Field(0, ge=0, description="Seed of every random draw.")
     no_finding_head: bool = Field(False, description="Fit no finding head.")
-    score: int = Field(200, ge=0, description="Studies of the test split to score it on.")
+    score: int = Field(200, ge=0, description="Studies of the test split to score the bundle on.")
 
 
 def _key(name: str) -> str:

@@ -36,7 +36,8 @@ def list_studies(
         str, typer.Option(help="Only studies with this number, name or beginning of one.")
     ] = "",
     after: Annotated[
-        str, typer.Option(help="Go on where a page ended, which its last line says.")
+        str,
+        typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Studies at most.")] = 50,
     json: AsJson = False,
