@@ -35,8 +35,8 @@ PLAIN_WIDTH = 240
 
 app = typer.Typer(
     cls=PanelledGroup,
-    help="Receives chest X-ray studies and drafts their reports. Drafts are for a radiologist to "
-    "read, correct and sign, and for nobody else.",
+    help="Drafts reports of the chest X-ray studies that it receives. Drafts are for a "
+    "radiologist to read, correct and sign, and for nobody else.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={
