@@ -16,12 +16,13 @@ from types import FrameType
 import anyio
 import anyio.to_thread
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from api import health, holds, images, pages, studies
+from api import health, holds, images, pages, reference, studies
 from api.connections import GuardedProtocol
 from api.problems import add_problem_handlers
+from api.query_parameters import refuse_unknown_parameters
 from api.rendering import PACKAGE_DIR
 from api.request_guard import RequestGuard
 from api.request_log import RequestLog
@@ -39,6 +40,9 @@ connections."""
 _PROBE_THREADS = 3
 """Calls of /readyz and /metrics that are answered at the same time, beside all other requests."""
 
+ROUTERS = tuple(module.router for module in (studies, holds, health, images, pages, reference))
+"""Every address, but those of static files."""
+
 
 def make_app(settings: Settings) -> FastAPI:
     """Make the application; it opens no connection before the first request."""
@@ -52,19 +56,21 @@ def make_app(settings: Settings) -> FastAPI:
         title="Nightdraft",
         version="1",
         description=f"Drafts of chest X-ray reports. Every draft: {WARNING}",
-        # FastAPI's own page of the API loads scripts from elsewhere, which the headers forbid.
+        # FastAPI's own pages load scripts from elsewhere, which the headers forbid: `api.reference`
+        # has the page and the document.
         docs_url=None,
         redoc_url=None,
-        openapi_url="/api/openapi.json",
+        openapi_url=None,
         lifespan=lifespan,
+        dependencies=[Depends(refuse_unknown_parameters)],
     )
     app.state.settings = settings
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
     app.add_middleware(RequestGuard, host_names=(settings.serve_host, *settings.serve_names))
     app.add_middleware(RequestLog)  # the outermost: it logs what the guard refuses, too
     add_problem_handlers(app)
-    for module in (studies, holds, health, images, pages):
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.mount("/static", StaticFiles(directory=PACKAGE_DIR / "static"), name="static")
     _describe_problems(app)
     return app

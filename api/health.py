@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
@@ -14,6 +15,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from api.metrics import SystemCollector, queue_lengths
+from api.problems import PROBLEM_RESPONSES
 from api.schemas import Readiness, ReadinessCheck
 from model.errors import BundleError
 from model.manifest import read_manifest
@@ -26,8 +28,10 @@ from records.settings import Settings
 
 router = APIRouter(tags=["health"])
 
+_UNKNOWN_PARAMETER: dict[int | str, dict[str, Any]] = {422: PROBLEM_RESPONSES[422]}
 
-@router.get("/healthz")
+
+@router.get("/healthz", responses=_UNKNOWN_PARAMETER)
 async def healthz() -> dict[str, str]:
     """The process lives and answers. /readyz reports on the rest of the system.
 
@@ -36,13 +40,16 @@ async def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", responses={503: {"model": Readiness, "description": "What is missing"}})
+@router.get(
+    "/readyz",
+    responses={503: {"model": Readiness, "description": "What is missing"}, **_UNKNOWN_PARAMETER},
+)
 async def readyz(request: Request) -> Response:
     """Whether studies can be received, drafted and read; 503 with what is missing."""
     return await _in_probe_thread(request, _readiness)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses=_UNKNOWN_PARAMETER)
 async def metrics(request: Request) -> Response:
     """Numbers for Prometheus, read from the rows at this moment."""
     return await _in_probe_thread(request, _metrics)

@@ -95,7 +95,7 @@ def _film(session: Session, instance: Instance) -> HeldFilm:
     return HeldFilm.from_rows(instance, session.get_one(Study, instance.study_id))
 
 
-@router.get("/holds", responses=problem_responses(422))
+@router.get("/holds", responses=problem_responses())
 def list_holds(
     reason: Annotated[HoldReason | None, Query(description="Only holds for this reason.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -105,7 +105,7 @@ def list_holds(
         return describe(session, holds.list_open(session, reason, limit))
 
 
-@router.post("/holds/decision", responses=problem_responses(400, 403, 411, 413, 422))
+@router.post("/holds/decision", responses=problem_responses(400, 403, 411, 413))
 def decide_holds(decision: BulkDecisionRequest) -> BulkDecisionResult:
     """Decide up to 200 holds in the same way."""
     with unit_of_work() as session:

@@ -54,8 +54,8 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI entries of the statuses that a path can answer with, 421 and 503 always."""
-    return {status: PROBLEM_RESPONSES[status] for status in (*statuses, 421, 503)}
+    """The OpenAPI entries of the statuses that a path can answer with; 421, 422 and 503 always."""
+    return {status: PROBLEM_RESPONSES[status] for status in (*statuses, 421, 422, 503)}
 
 
 def problem_response(

@@ -149,7 +149,7 @@ def reinstate(session: Session, uid: str, request: ReinstatementRequest) -> None
     rejections.reinstate(session, id_, request.by, request.note)
 
 
-@router.get("/studies", responses=problem_responses(409, 422))
+@router.get("/studies", responses=problem_responses(409))
 def list_studies(
     state: Annotated[VisibleState | None, Query(description="Only studies in this state.")] = None,
     since: Annotated[
@@ -181,7 +181,7 @@ def list_studies(
     return StudyPage.from_page(page)
 
 
-@router.get("/studies/{uid}", responses=problem_responses(404, 422))
+@router.get("/studies/{uid}", responses=problem_responses(404))
 def read_study(
     uid: StudyUid,
     before: Annotated[
@@ -204,14 +204,14 @@ def read_study(
     )
 
 
-@router.post("/studies/{uid}/release", responses=problem_responses(403, 404, 409, 422))
+@router.post("/studies/{uid}/release", responses=problem_responses(403, 404, 409))
 def release_study(uid: StudyUid) -> StudySummary:
     """End the study's quiet period now: the next sweep closes it."""
     with unit_of_work() as session:
         return _summary(session, studies.release(session, uid))
 
 
-@router.post("/studies/{uid}/retry", responses=problem_responses(403, 404, 409, 422))
+@router.post("/studies/{uid}/retry", responses=problem_responses(403, 404, 409))
 def retry_study(uid: StudyUid) -> StudySummary:
     """Take a FAILED, SKIPPED or CANCELLED study up again, from the start and with all attempts."""
     with unit_of_work() as session:
@@ -220,9 +220,7 @@ def retry_study(uid: StudyUid) -> StudySummary:
         return _summary(session, id_)
 
 
-@router.post(
-    "/studies/{uid}/decision", responses=problem_responses(400, 403, 404, 409, 411, 413, 422)
-)
+@router.post("/studies/{uid}/decision", responses=problem_responses(400, 403, 404, 409, 411, 413))
 def decide_study(uid: StudyUid, decision: DecisionRequest) -> StudySummary:
     """Decide a held study: PROCEED, CANCEL its draft, or say which of two films counts."""
     with unit_of_work() as session:
@@ -230,9 +228,7 @@ def decide_study(uid: StudyUid, decision: DecisionRequest) -> StudySummary:
         return _summary(session, studies.get_by_uid(session, uid).id)
 
 
-@router.post(
-    "/studies/{uid}/withdraw", responses=problem_responses(400, 403, 404, 409, 411, 413, 422)
-)
+@router.post("/studies/{uid}/withdraw", responses=problem_responses(400, 403, 404, 409, 411, 413))
 def withdraw_draft(uid: StudyUid, withdrawal: WithdrawalRequest) -> StudySummary:
     """Withdraw a study's draft: it stays on record and is no longer shown as the study's own."""
     with unit_of_work() as session:
@@ -240,9 +236,7 @@ def withdraw_draft(uid: StudyUid, withdrawal: WithdrawalRequest) -> StudySummary
         return _summary(session, studies.get_by_uid(session, uid).id)
 
 
-@router.post(
-    "/studies/{uid}/reinstate", responses=problem_responses(400, 403, 404, 409, 411, 413, 422)
-)
+@router.post("/studies/{uid}/reinstate", responses=problem_responses(400, 403, 404, 409, 411, 413))
 def reinstate_films(uid: StudyUid, reinstatement: ReinstatementRequest) -> StudySummary:
     """Let films count again that a rejection note rejected; a new draft is made."""
     with unit_of_work() as session:
@@ -257,7 +251,7 @@ def read_counts() -> Counts:
         return count_studies(session)
 
 
-@router.get("/refusals", responses=problem_responses(422))
+@router.get("/refusals", responses=problem_responses())
 def list_refusals(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[Refusal]:
     """What was refused, newest first."""
     with unit_of_work() as session:
@@ -271,7 +265,7 @@ def list_parts() -> Parts:
         return Parts.from_overview(overview.read_parts(session))
 
 
-@router.get("/alarms", responses=problem_responses(422))
+@router.get("/alarms", responses=problem_responses())
 def list_alarms(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[PastAlarm]:
     """The newest alarms, open and closed, with the messages about them, newest first."""
     with unit_of_work() as session:

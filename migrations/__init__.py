@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
@@ -11,10 +13,19 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from records.database.session import sentence_of
-from records.errors import DatabaseDown
+from records.errors import DatabaseDown, PartError
 
-LOCK_TIMEOUT = "10s"
-"""How long a migration waits for a table that is busy; then it fails and nothing is changed."""
+LOCK_TIMEOUT = "5s"
+"""How long a migration waits for a table that is busy. Meanwhile whoever comes later queues behind
+it; so it gives up, lets them through, and begins anew."""
+
+RETRY_SECONDS = 300.0
+"""How long a migration is tried again; then it fails, and nothing is changed."""
+
+_PAUSE_SECONDS = 1.0
+
+_BUSY = {"55P03", "40P01"}
+"""SQLSTATE of a lock that was not got in time, and of a deadlock that PostgreSQL ended."""
 
 
 def alembic_config(engine: Engine | None = None) -> Config:
@@ -30,20 +41,64 @@ def alembic_config(engine: Engine | None = None) -> Config:
     return config
 
 
-def upgrade(engine: Engine | None = None, revision: str = "head") -> None:
+def upgrade(
+    engine: Engine | None = None,
+    revision: str = "head",
+    on_wait: Callable[[str], None] = lambda _: None,
+) -> None:
     """Bring the database to a revision; nothing happens where it is there already.
 
-    Tables are analysed afterwards (env.py): an index of a new kind has no statistics.
+    All steps are one transaction. Where others use a table too long, it is begun anew, for
+    `RETRY_SECONDS`. Tables are analysed afterwards (env.py): an index of a new kind has no
+    statistics.
+
+    Args:
+        engine: the database; None takes the one of NIGHTDRAFT_DATABASE_URL.
+        revision: the revision to bring it to.
+        on_wait: called with a sentence each time it is begun anew.
 
     Raises:
-        DatabaseDown: PostgreSQL did not answer, or ended a statement; nothing is changed.
+        PartError: the tables are of a newer version than this software.
+        DatabaseDown: PostgreSQL did not answer, or a table was busy all the time; nothing is
+            changed.
     """
-    try:
-        command.upgrade(alembic_config(engine), revision)
-    except (OperationalError, InterfaceError) as error:
-        is_busy = getattr(error.orig, "pgcode", None) == "55P03"
-        reason = f"a table was busy for {LOCK_TIMEOUT}" if is_busy else sentence_of(error)
-        raise DatabaseDown(f"the tables could not be brought up to date: {reason}") from error
+    deadline = time.monotonic() + RETRY_SECONDS
+    while True:
+        try:
+            command.upgrade(alembic_config(engine), revision)
+            return
+        except (OperationalError, InterfaceError) as error:
+            if getattr(error.orig, "pgcode", None) not in _BUSY:
+                raise DatabaseDown(
+                    f"the tables could not be brought up to date: {sentence_of(error)}"
+                ) from error
+            if time.monotonic() >= deadline:
+                raise DatabaseDown(
+                    "the tables could not be brought up to date: others used them for "
+                    f"{RETRY_SECONDS:.0f} s; stop what uses the database, and try again"
+                ) from error
+        on_wait(f"a table was busy for {LOCK_TIMEOUT}: the migration lets others through")
+        time.sleep(_PAUSE_SECONDS)
+
+
+def check_known(revision: str | None) -> None:
+    """Check that this software knows the revision of the tables.
+
+    Args:
+        revision: theirs; None where there are no tables.
+
+    Raises:
+        PartError: it does not: a newer version has brought them up to date.
+    """
+    script = ScriptDirectory.from_config(alembic_config())
+    if revision is not None and revision not in {
+        known.revision for known in script.walk_revisions()
+    }:
+        raise PartError(
+            f"the tables are of a newer version (revision {revision}; this version knows them up "
+            f"to {head()}): run that version, or go back to the backup that was made before the "
+            "upgrade (docs/operate/upgrade.md)"
+        )
 
 
 def new_id(connection: Connection) -> str:

@@ -25,6 +25,7 @@ def run() -> None:
         wait_without_limit(connection)
         before = MigrationContext.configure(connection).get_current_revision()
         connection.rollback()
+        migrations.check_known(before)
         context.configure(connection=connection, target_metadata=Base.metadata)
         with context.begin_transaction():
             # A busy table must not queue everybody else behind a migration that waits for it.

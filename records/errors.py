@@ -10,6 +10,7 @@
     │   ├── PortInUse
     │   └── WorkerSick       a worker stopped itself
     ├── CorpusError          a training corpus is not as it should be
+    ├── MessageError         an HL7 message is damaged
     ├── TrainingStopped      a training run cannot go on
     ├── NotFound             no such study, request, hold or draft
     ├── FilmDamaged          a stored film is gone or changed on disk
@@ -76,6 +77,10 @@ class WorkerSick(PartError):
 
 class CorpusError(NightdraftError):
     """A corpus cannot be read. `nightdraft corpus check NAME PATH` says what it holds."""
+
+
+class MessageError(NightdraftError):
+    """A message is not HL7 v2, or is damaged. Ask its sender."""
 
 
 class TrainingStopped(NightdraftError):

@@ -53,8 +53,8 @@ PICTURES = (
 """The files that are written."""
 
 VIEWPORT = (1440, 900)
-_START_SECONDS = 240.0
-_RUN_SECONDS = 300.0
+_START_SECONDS = 600.0
+_RUN_SECONDS = 600.0
 
 
 @dataclass

@@ -16,8 +16,9 @@ SIZE = (1200, 700)
 """Width and height of the page."""
 CAPTION_HEIGHT = 44
 MAX_BYTES = 2_000_000
-_GREYS = 64
-"""Shades of grey in the palette, for the films."""
+_GREYS = (*range(0, 252, 4), 255)
+"""Shades of grey in the palette, for the films. Pillow looks colours up in steps of four, so with
+these white stays white."""
 _COLOURS = (190, 96, 48)
 """Other colours in it; fewer are taken until the file is small enough."""
 
@@ -89,13 +90,17 @@ class Screencast:
 
 def _make_palette(frames: Sequence[Frame], colours: int) -> Image.Image:
     """Return a picture whose palette has greys, and the colours of these frames."""
-    pixels = np.concatenate([np.asarray(frame.picture).reshape(-1, 3) for frame in frames])
-    found = np.unique(pixels, axis=0)
+    numbers = []
+    for frame in frames:
+        red, green, blue = np.moveaxis(np.asarray(frame.picture).astype(np.uint32), 2, 0)
+        numbers.append(np.unique(red << 16 | green << 8 | blue))
+    each = np.unique(np.concatenate(numbers))
+    found = np.stack([each >> 16, each >> 8 & 255, each & 255], axis=1).astype(np.uint8)
     found = found[np.ptp(found, axis=1) > 6]
     # Each colour counts once, however large its area is: a badge is as red as it was.
     each_once = Image.fromarray(found[np.newaxis]) if len(found) else Image.new("RGB", (1, 1))
     chosen = each_once.quantize(colours, method=Image.Quantize.MEDIANCUT).getpalette() or []
-    greys = [value for number in range(_GREYS) for value in [number * 255 // (_GREYS - 1)] * 3]
+    greys = [value for grey in _GREYS for value in [grey] * 3]
     palette = Image.new("P", (1, 1))
     palette.putpalette(greys + chosen[: 3 * colours])
     return palette

@@ -235,6 +235,7 @@ def _searches(studies_there: int) -> list[Operation]:
         "the beginning of a number": f"A{middle:010d}"[:10],
         "a rare name": "family19999 given7",
         "a frequent name": "family0",
+        "a name with an umlaut": "Fämily19999, Given7",
         "nothing that is there": "zzz",
     }
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -12,20 +10,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nightdraft.cli.corpus_imports import imports
 from nightdraft.cli.json_output import STANDARD_OUTPUT, JsonFile, write_figures
 from nightdraft.cli.options import check_file, complete, console
+from nightdraft.cli.progress import show_progress
 from records.errors import CorpusError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from model.progress import ProgressCallback
     from training.corpus.check import CorpusSummary, Pace
 
 SHOWN = 50
 """Wrong rows, and unreadable images, that the table shows."""
 
-corpus = typer.Typer(help="Check films and reports to learn from.", no_args_is_help=True)
+corpus = typer.Typer(
+    help="Check films and reports to learn from, or import them.", no_args_is_help=True
+)
+corpus.add_typer(imports, name="import")
 
 
 class Target(StrEnum):
@@ -37,7 +39,7 @@ class Target(StrEnum):
 
 @corpus.callback()
 def corpora() -> None:
-    """Check films and reports to learn from."""
+    """Check films and reports to learn from, or import them."""
 
 
 @corpus.command("check")
@@ -102,7 +104,7 @@ def corpus_check(
     for purpose, file in (("page", page), ("counts", json)):
         if file is not None and file != STANDARD_OUTPUT:
             check_file(purpose, file)
-    with _progress_bar(opened.name) as progress:
+    with show_progress() as progress:
         summary = summarise_corpus(
             opened,
             limit=limit,
@@ -192,28 +194,3 @@ def _facts(summary: CorpusSummary, measured: Pace | None) -> Iterator[tuple[str,
 
 def _join_counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "none"
-
-
-@contextmanager
-def _progress_bar(name: str) -> Iterator[ProgressCallback]:
-    """Show on a terminal how many studies are read, and how many in a second."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}: {task.completed:,.0f} studies"),
-        TextColumn("{task.fields[pace]}"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    ) as bars:
-        bar = bars.add_task(f"reading {name}", total=None, pace="")
-
-        def update(_step: str, done: float, _total: float | None) -> None:
-            bars.update(bar, completed=done)
-            speed = bars.tasks[bar].speed
-            if speed:
-                bars.update(bar, pace=f"{speed:,.0f}/s")
-
-        yield update

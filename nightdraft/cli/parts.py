@@ -15,6 +15,7 @@ from nightdraft.cli.options import (
     app,
     apply_options,
     console,
+    print_line,
     sentence_log,
     setting_option,
     start_logging,
@@ -202,5 +203,5 @@ def migrate() -> None:
     from records.database.session import engine
 
     check_database(settings())
-    migrations.upgrade(engine())
+    migrations.upgrade(engine(), on_wait=print_line)
     print(check_migrations())

@@ -145,7 +145,7 @@ def check_migrations() -> str:
     """Check that the tables have the revision of this version; return it.
 
     Raises:
-        PartError: They have another revision.
+        PartError: They have another revision; the text says what to do.
     """
     from sqlalchemy import inspect, text
 
@@ -160,10 +160,11 @@ def check_migrations() -> str:
             if migrated
             else None
         )
+    migrations.check_known(revision)
     if revision != newest:
         raise PartError(
             f"the tables are at revision {revision or 'none'}, this version needs {newest}: "
-            "run `nightdraft migrate`"
+            "stop all parts, make a backup, and run `nightdraft migrate` (docs/operate/upgrade.md)"
         )
     return f"tables at revision {newest}"
 

@@ -379,10 +379,18 @@ def migrate_tables(
     os.environ["NIGHTDRAFT_DATABASE_URL"] = database_url
     settings.cache_clear()
     forget_engine()
+
+    def note(sentence: str) -> None:
+        waits.begin("PostgreSQL", sentence)
+        if stop_requested():
+            raise DatabaseDown(sentence)
+
     while not stop_requested():
         try:
-            migrations.upgrade(engine())
+            migrations.upgrade(engine(), on_wait=note)
         except DatabaseDown as error:
+            if stop_requested():
+                return
             if servers is None:
                 raise
             waits.begin("PostgreSQL", str(error))

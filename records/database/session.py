@@ -123,8 +123,9 @@ def unit_of_work() -> Iterator[Session]:
         if (getattr(error.orig, "pgcode", None) or "").startswith("42"):
             # Class 42: no such table or column, or no right to it. No study is to blame.
             raise DatabaseDown(
-                f"the tables are not the ones that this software knows ({_code(error)}): "
-                "run `nightdraft migrate`"
+                f"the tables are not the ones that this version knows ({_code(error)}): run "
+                "`nightdraft migrate` if they are older; if they are newer, start this part anew "
+                "with their version"
             ) from None
         raise NightdraftError(f"the database refused a change ({_code(error)})") from None
     finally:

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    DDL,
     REAL,
     BigInteger,
     CheckConstraint,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     UniqueConstraint,
+    event,
     func,
     text,
 )
@@ -32,6 +34,19 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
+from records.database.search_forms import (
+    HAS_DIGRAPHS,
+    HAS_IDEOGRAPHIC,
+    HAS_PHONETIC,
+    SEARCH_FUNCTIONS,
+    SEARCHED_ACCESSION_NUMBER,
+    SEARCHED_DIGRAPHS,
+    SEARCHED_IDEOGRAPHIC,
+    SEARCHED_NAME,
+    SEARCHED_PATIENT_ID,
+    SEARCHED_PHONETIC,
+    SEARCHED_WORDS,
+)
 from records.states import (
     WARNING,
     Damage,
@@ -61,24 +76,6 @@ def _listed(values: Iterable[StrEnum]) -> str:
     return ", ".join(f"'{value.value}'" for value in values)
 
 
-SEARCH_SEPARATORS = "^=,;.-_/'\"()*"
-"""Characters between the words of names and ids (PS3.5, 6.2.1, and what people type)."""
-
-_SEPARATORS = "'{}'::text".format(SEARCH_SEPARATORS.replace("'", "''"))
-_SPACES = f"'{' ' * len(SEARCH_SEPARATORS)}'::text"
-
-# What the search compares with, as PostgreSQL writes it: an expression is found in its index only
-# if it is the same. The collation C makes the beginning of a text a range of the index.
-SEARCHED_NAME = f'translate(lower(patient_name), {_SEPARATORS} COLLATE "C", {_SPACES})'
-SEARCHED_PATIENT_ID = 'upper(patient_id COLLATE "C")'
-SEARCHED_ACCESSION_NUMBER = 'upper(accession_number COLLATE "C")'
-SEARCHED_WORDS = (
-    "array_to_tsvector(array_remove(string_to_array(translate(lower("
-    "(((patient_name || ' '::text) || patient_id) || ' '::text) || accession_number), "
-    f"{_SEPARATORS}, {_SPACES}), ' '::text), ''::text))"
-)
-
-
 class Base(DeclarativeBase):
     """All tables; constraint names are fixed so that migrations can name them."""
 
@@ -91,6 +88,10 @@ class Base(DeclarativeBase):
         list[str]: ARRAY(Text),
         list[float]: ARRAY(REAL),
     }
+
+
+for _function in SEARCH_FUNCTIONS:
+    event.listen(Base.metadata, "before_create", DDL(_function))  # type: ignore[no-untyped-call]
 
 
 def vocabulary_check(column: str, vocabulary: type[StrEnum]) -> CheckConstraint:
@@ -123,6 +124,19 @@ class Study(Base):
         Index("ix_studies_split", "split_from", postgresql_where=text("split_from IS NOT NULL")),
         # The search.
         Index("ix_studies_patient_name", text(SEARCHED_NAME)),
+        Index(
+            "ix_studies_name_digraphs", text(SEARCHED_DIGRAPHS), postgresql_where=text(HAS_DIGRAPHS)
+        ),
+        Index(
+            "ix_studies_name_ideographic",
+            text(SEARCHED_IDEOGRAPHIC),
+            postgresql_where=text(HAS_IDEOGRAPHIC),
+        ),
+        Index(
+            "ix_studies_name_phonetic",
+            text(SEARCHED_PHONETIC),
+            postgresql_where=text(HAS_PHONETIC),
+        ),
         Index("ix_studies_patient_id", text(SEARCHED_PATIENT_ID)),
         Index("ix_studies_accession_number", text(SEARCHED_ACCESSION_NUMBER)),
         Index(

@@ -5,8 +5,11 @@ taken. What was typed is compared without regard to capital letters:
 
 1. A whole patient id, accession number or Study Instance UID. Where one is equal, nothing else is
    shown.
-2. The beginning of a patient id, of an accession number, or of a name as DICOM writes it, family
-   name first; and whole words of these three, all of them, in any order.
+2. The beginning of a patient id, of an accession number, or of a name, family name first; and whole
+   words of these three, all of them, in any order.
+
+A name is found as DICOM writes it and as a page prints it, with accents or without, and in each of
+its groups (`records.database.search_forms`).
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     ColumnElement,
     Select,
     Text,
@@ -31,20 +35,22 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.orm import Session
 
-from records.database.tables import (
-    SEARCH_SEPARATORS,
+from records.database.search_forms import (
+    HAS_DIGRAPHS,
+    HAS_IDEOGRAPHIC,
+    HAS_PHONETIC,
     SEARCHED_ACCESSION_NUMBER,
+    SEARCHED_DIGRAPHS,
+    SEARCHED_IDEOGRAPHIC,
     SEARCHED_NAME,
     SEARCHED_PATIENT_ID,
+    SEARCHED_PHONETIC,
     SEARCHED_WORDS,
-    Study,
 )
+from records.database.tables import Study
 
 MATCHES = 500
 """Studies that a search finds, at most."""
-
-# A backslash parts the values of a header and is in no word (PS3.5, 6.2).
-_TO_SPACES = str.maketrans(dict.fromkeys(SEARCH_SEPARATORS + "\\", " "))
 
 _LAST_CHARACTER = "\U0010ffff"
 """Nothing sorts behind it."""
@@ -68,7 +74,7 @@ class Matches:
 def find_studies(session: Session, typed: str) -> Matches:
     """The studies that what a person typed may mean; it is not blank."""
     equal = list(session.scalars(_equal(typed).limit(MATCHES + 1)))
-    found = equal or list(session.scalars(_alike(typed).limit(MATCHES + 1)))
+    found = equal or list(session.scalars(_alike(session, typed).limit(MATCHES + 1)))
     return Matches(found[:MATCHES], exact=bool(equal), capped=len(found) > MATCHES)
 
 
@@ -82,37 +88,53 @@ def _equal(typed: str) -> Select[uuid.UUID]:
     )
 
 
-def _alike(typed: str) -> Select[uuid.UUID]:
-    words = typed.translate(_TO_SPACES).split()
+def _alike(session: Session, typed: str) -> Select[uuid.UUID]:
+    plain, spelled = session.execute(
+        select(func.search_form(typed, False), func.search_form(typed, True))
+    ).one()
     beginnings = [
-        _beginning(_searched(SEARCHED_PATIENT_ID), _capitals(typed)),
-        _beginning(_searched(SEARCHED_ACCESSION_NUMBER), _capitals(typed)),
+        _beginning(SEARCHED_PATIENT_ID, _capitals(typed)),
+        _beginning(SEARCHED_ACCESSION_NUMBER, _capitals(typed)),
     ]
-    if words:
-        beginnings.append(_beginning(_searched(SEARCHED_NAME), func.lower(" ".join(words))))
-        beginnings.append(_having(words))
+    if plain:
+        joined = plain.replace(" ", "")
+        beginnings += [
+            _beginning(SEARCHED_NAME, _plain(plain)),
+            _beginning(SEARCHED_DIGRAPHS, _plain(spelled), HAS_DIGRAPHS),
+            _beginning(SEARCHED_IDEOGRAPHIC, _plain(joined), HAS_IDEOGRAPHIC),
+            _beginning(SEARCHED_PHONETIC, _plain(joined), HAS_PHONETIC),
+            _having(plain.split(), spelled.split()),
+        ]
+        if spelled != plain:  # Müller was typed, and the name is Mueller
+            beginnings.append(_beginning(SEARCHED_NAME, _plain(spelled)))
     return select(union(*beginnings).subquery().c.id)
 
 
-def _beginning(searched: ColumnElement[str], typed: ColumnElement[str]) -> Select[Any]:
+def _beginning(
+    expression: str, typed: ColumnElement[str], is_indexed: str | None = None
+) -> Select[Any]:
     """Studies with a text that begins so, in the order of its index.
 
     A range and not LIKE: of LIKE the planner expects few matches, and it would sort all of them.
+
+    Args:
+        expression: the text, as its index has it.
+        typed: the beginning.
+        is_indexed: which studies the index holds; None where it holds all.
     """
-    hits = (
-        select(Study.id)
-        .where(searched >= typed, searched < typed + _LAST_CHARACTER)
-        .order_by(searched)
-        .limit(MATCHES + 1)
-        .subquery()
-    )
-    return select(hits.c.id)
+    searched = _searched(expression)
+    hits = select(Study.id).where(searched >= typed, searched < typed + _LAST_CHARACTER)
+    if is_indexed is not None:
+        hits = hits.where(literal_column(is_indexed, Boolean))
+    hits = hits.order_by(searched).limit(MATCHES + 1)
+    return select(hits.subquery().c.id)
 
 
-def _having(words: list[str]) -> Select[Any]:
-    """Studies that have all of these words."""
+def _having(plain: list[str], spelled: list[str]) -> Select[Any]:
+    """Studies that have all of these words, each in one of its two spellings."""
     # No word holds a quote or a backslash.
-    query = func.lower(" & ".join(f"'{word}'" for word in words))
+    pairs = zip(plain, spelled, strict=True)
+    query = " & ".join(f"('{word}' | '{other}')" for word, other in pairs)
     hits = (
         select(Study.id)
         .where(literal_column(SEARCHED_WORDS).op("@@")(cast(query, TSQUERY)))
@@ -121,6 +143,10 @@ def _having(words: list[str]) -> Select[Any]:
         .prefix_with("MATERIALIZED")
     )
     return select(hits.c.id).limit(MATCHES + 1)
+
+
+def _plain(form: str) -> ColumnElement[str]:
+    return collate(literal(form), "C")
 
 
 def _capitals(typed: str) -> ColumnElement[str]:

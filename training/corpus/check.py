@@ -23,8 +23,8 @@ from model.manifest import Preprocessing
 from model.progress import ProgressCallback, no_progress
 from training.corpus.example import SPLITS, Corpus, Example, ExcludedStudy
 from training.corpus.files import create_index, fill_index
-from training.corpus.folder_table import Fault
 from training.corpus.page import draw_page
+from training.corpus.table_rows import Fault
 
 EXAMPLES_ON_PAGE = 8
 ENDLESS_LIMIT = 200
@@ -155,7 +155,7 @@ def summarise_corpus(
     index = create_index(_SCHEMA)
     with fill_index(index):
         for number, study in enumerate(_stream(corpus, limit, endless)):
-            progress("reading", number + 1, None)
+            progress(f"reading {corpus.name}", number + 1, None)
             summary.studies += 1
             if isinstance(study, ExcludedStudy):
                 count, key = summary.left_out.get(study.reason, (0, study.key))

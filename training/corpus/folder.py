@@ -41,7 +41,7 @@ from training.corpus.example import (
 )
 from training.corpus.files import folder_identity, to_one_line
 from training.corpus.folder_index import build_index, is_dicom
-from training.corpus.folder_table import Fault, find_table, suggest_column
+from training.corpus.folder_table import find_table, suggest_column
 from training.corpus.image_selection import select_images
 from training.corpus.prior_reports import find_prior
 from training.corpus.report_sections import (
@@ -56,6 +56,7 @@ from training.corpus.splits import (
     resolve_split,
     split_by_patient,
 )
+from training.corpus.table_rows import Fault
 from training.deid.deidentify import KnownIdentifiers, deidentify, has_content
 
 FOLDER_SPLITS = ("given", "patients")

@@ -15,7 +15,8 @@ from pathlib import Path
 from model.dicom.header import read_header
 from model.errors import ModelError
 from training.corpus.files import create_index, fill_index
-from training.corpus.folder_table import Fault, Row, Table
+from training.corpus.folder_table import Row, Table
+from training.corpus.table_rows import Fault
 
 _TEXTS = (
     "date", "split", "study_uid", "report", "findings", "impression", "indication", "procedure",

@@ -7,9 +7,7 @@ of columns, their order, empty lines.
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from typing import Any
 
 from records.errors import CorpusError
 from training.corpus.example import SPLITS, TEST, TRAIN, VALIDATE
+from training.corpus.table_rows import MAX_TEXT, Fault, read_csv, read_json_lines
 
 CSV_NAME, JSON_LINES_NAME = "reports.csv", "reports.jsonl"
 
@@ -86,25 +85,7 @@ _DATE = re.compile(
     r"(\d{4})(?P<dash>-?)(\d{2})(?P=dash)(\d{2})"
     r"(?:[T ]?(\d{2}):?(\d{2})(?::?(\d{2})(?:\.\d+)?)?(?:Z|[+-]\d{2}:?\d{2})?)?"
 )
-_DELIMITERS = ",;\t|"
 _IMAGE_SEPARATOR = re.compile(r"[;|\r\n]")
-_MAX_TEXT = 1_000_000
-"""Characters of a field. A report has some thousands; a quote that is never closed has the file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A row that cannot be used.
-
-    Attributes:
-        line: Where it begins in the table; 1 is the first line.
-        study: The study, if the row names one.
-        reason: What is wrong, for a person.
-    """
-
-    line: int
-    study: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +124,25 @@ class Table:
         Raises:
             CorpusError: The file cannot be read, or has not the columns that are needed.
         """
-        read = _read_csv if self.path.name == CSV_NAME else _read_json_lines
         try:
-            for line, values in read(self.path):
+            for line, values in self._read():
                 yield values if isinstance(values, Fault) else self._parse(line, values)
         except OSError as error:
             raise CorpusError(f"{self.path} cannot be read ({error.strerror})") from error
 
+    def _read(self) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
+        if self.path.name == JSON_LINES_NAME:
+            return read_json_lines(self.path)
+        return read_csv(
+            self.path,
+            lambda name: find_column(name) is not None,
+            lambda names: _check_columns(self.path, names),
+        )
+
     def _parse(self, line: int, written: dict[str, Any]) -> Row | Fault:
         values: dict[str, Any] = {}
         for name, value in written.items():
-            column = _column(name)
+            column = find_column(name)
             if column is None:
                 self.unused[name] = None
             elif column in values:
@@ -163,7 +152,7 @@ class Table:
         study = _text(values.get("study")) or _text(values.get("study_uid")) or ""
         try:
             return _row(line, study, values)
-        except _Wrong as wrong:
+        except WrongValue as wrong:
             return Fault(line, study, str(wrong))
 
 
@@ -178,7 +167,8 @@ def find_table(folder: Path) -> Table:
     tables = [folder / name for name in (CSV_NAME, JSON_LINES_NAME) if (folder / name).is_file()]
     if not tables:
         raise CorpusError(
-            f"{folder} has neither {CSV_NAME} nor {JSON_LINES_NAME}; write one of them"
+            f"{folder} has neither {CSV_NAME} nor {JSON_LINES_NAME}; write one, or make it with "
+            "`nightdraft corpus import`"
         )
     if len(tables) > 1:
         raise CorpusError(f"{folder} has {CSV_NAME} and {JSON_LINES_NAME}; remove one of them")
@@ -193,7 +183,7 @@ def suggest_column(name: str) -> str:
 # ---- One row ----
 
 
-class _Wrong(ValueError):
+class WrongValue(ValueError):
     """A row cannot be used; the message is the reason."""
 
 
@@ -204,26 +194,39 @@ def _row(line: int, study: str, values: dict[str, Any]) -> Row:
             continue
         text = _text(values.get(column))
         if text is None:
-            raise _Wrong(f"{column} is a {type(values[column]).__name__}; give a text")
-        if len(text) > _MAX_TEXT:
-            raise _Wrong(f"{column} has more than {_MAX_TEXT:,} characters")
+            raise WrongValue(f"{column} is a {type(values[column]).__name__}; give a text")
+        if len(text) > MAX_TEXT:
+            raise WrongValue(f"{column} has more than {MAX_TEXT:,} characters")
         texts[column] = text if column in TEXT_COLUMNS else " ".join(text.split())
     if not study:
-        raise _Wrong("there is no study")
+        raise WrongValue("there is no study")
     if not texts["patient"]:
-        raise _Wrong("there is no patient; the split by patient needs one")
-    images = _list("images", values.get("images"))
-    views = [view.lower() for view in _list("views", values.get("views"), keep_empty=True)]
-    if unknown := next((view for view in views if view not in _VIEWS), None):
-        raise _Wrong(f"the view {unknown!r} is not known; write frontal, lateral or nothing")
-    if any(views) and len(views) != len(images):
-        raise _Wrong(f"there are {len(views)} views for {len(images)} images")
+        raise WrongValue("there is no patient; the split by patient needs one")
+    images = split_list("images", values.get("images"))
+    views = split_list("views", values.get("views"), keep_empty=True)
     return Row(
         line,
-        texts | {"study": study, "date": _date(texts["date"]), "split": _split(texts["split"])},
+        texts
+        | {"study": study, "date": parse_date(texts["date"]), "split": parse_split(texts["split"])},
         tuple(images),
-        tuple(_VIEWS[view] for view in views) if any(views) else ("unknown",) * len(images),
+        parse_views(views, len(images)),
     )
+
+
+def parse_views(written: list[str], count: int) -> tuple[str, ...]:
+    """Return the position of each of `count` images: "frontal", "lateral" or "unknown".
+
+    Raises:
+        WrongValue: A view is not known, or there is not one for each image.
+    """
+    views = [view.lower() for view in written]
+    if unknown := next((view for view in views if view not in _VIEWS), None):
+        raise WrongValue(f"the view {unknown!r} is not known; write frontal, lateral or nothing")
+    if not any(views):
+        return ("unknown",) * count
+    if len(views) != count:
+        raise WrongValue(f"there are {len(views)} views for {count} images")
+    return tuple(_VIEWS[view] for view in views)
 
 
 def _text(value: Any) -> str | None:
@@ -235,19 +238,24 @@ def _text(value: Any) -> str | None:
     return str(value).replace("\0", " ").strip()
 
 
-def _list(column: str, value: Any, *, keep_empty: bool = False) -> list[str]:
+def split_list(column: str, value: Any, *, keep_empty: bool = False) -> list[str]:
+    """Return the items of a field that names several, as a list or divided by `;` or `|`.
+
+    Raises:
+        WrongValue: It is neither a text nor a list of texts.
+    """
     items = value if isinstance(value, list) else _IMAGE_SEPARATOR.split(_text(value) or "")
     texts = [_text(item) for item in items]
     if None in texts or (not isinstance(value, list) and _text(value) is None):
-        raise _Wrong(f"{column} is neither a text nor a list of texts")
+        raise WrongValue(f"{column} is neither a text nor a list of texts")
     return [text for text in texts if text is not None and (text or keep_empty)]
 
 
-def _date(text: str) -> str:
+def parse_date(text: str) -> str:
     """Return a date, with its time if it has one, as digits that sort.
 
     Raises:
-        _Wrong: It is no date. Day and month first can be read in two ways, so they are not read.
+        WrongValue: It is no date. One with the day or the month first could be read in two ways.
     """
     if not text:
         return ""
@@ -259,13 +267,18 @@ def _date(text: str) -> str:
             pass
         else:
             return "".join(parts)
-    raise _Wrong(f"the date {text[:40]!r} is not known; write 2026-11-27 or 2026-11-27T18:05")
+    raise WrongValue(f"the date {text[:40]!r} is not known; write 2026-11-27 or 2026-11-27T18:05")
 
 
-def _split(text: str) -> str:
+def parse_split(text: str) -> str:
+    """Return one of SPLITS, or "" of an empty text.
+
+    Raises:
+        WrongValue: There is no such split.
+    """
     split = _SPLITS.get(text.lower()) if text else ""
     if split is None:
-        raise _Wrong(f"there is no split {text[:40]!r}; there are {', '.join(SPLITS)}")
+        raise WrongValue(f"there is no split {text[:40]!r}; there are {', '.join(SPLITS)}")
     return split
 
 
@@ -276,13 +289,14 @@ def _normal(name: str) -> str:
     return re.sub(r"\W+", "_", name.strip().lower()).strip("_")
 
 
-def _column(name: str) -> str | None:
+def find_column(name: str) -> str | None:
+    """Return the column that a name stands for, or None."""
     normal = _normal(name)
     return normal if normal in COLUMNS else _ALIASES.get(normal)
 
 
 def _check_columns(path: Path, names: Iterable[str]) -> None:
-    columns = {_column(name) for name in names}
+    columns = {find_column(name) for name in names}
     needed = {
         "study": {"study", "study_uid"},
         "patient": {"patient"},
@@ -295,85 +309,3 @@ def _check_columns(path: Path, names: Iterable[str]) -> None:
             f"{path} has no column {', '.join(map(repr, missing))}; its first line names the "
             f"columns, and the columns are {', '.join(COLUMNS)}"
         )
-
-
-# ---- Files ----
-
-
-def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
-    with path.open("rb") as file:
-        lines = _decoded(path, file)
-        header = next(lines, "")
-        delimiter = _sniff(header)
-        names = next(csv.reader([header], delimiter=delimiter, strict=True), [])
-        _check_columns(path, names)
-        # The limit is the process's own, and one for all its tables.
-        csv.field_size_limit(4 * _MAX_TEXT)
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        while True:
-            line = 2 + reader.line_num
-            try:
-                fields = next(reader, None)
-            except csv.Error as error:
-                reason = (
-                    f"the quotes of this row are wrong ({error}), so neither it nor what follows is"
-                    " read; a quote within a field is written twice"
-                )
-                yield line, Fault(line, "", reason)
-                return
-            if fields is None:
-                return
-            if not any(field.strip() for field in fields):
-                continue
-            if len(fields) != len(names):
-                reason = f"it has {len(fields)} fields, and there are {len(names)} columns"
-                yield line, Fault(line, "", reason)
-                continue
-            yield line, dict(zip(names, fields, strict=True))
-
-
-def _sniff(header: str) -> str:
-    """Return the delimiter that makes the most known columns of the first line."""
-
-    def known(delimiter: str) -> int:
-        try:
-            names = next(csv.reader([header], delimiter=delimiter), [])
-        except csv.Error:
-            return 0
-        return sum(_column(name) is not None for name in names)
-
-    return max(_DELIMITERS, key=known)
-
-
-def _read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | Fault]]:
-    with path.open("rb") as file:
-        for line, text in enumerate(_decoded(path, file), start=1):
-            if not text.strip():
-                continue
-            try:
-                values = json.loads(text)
-                # JSON can hold half a surrogate pair, which is no text: encoding it raises.
-                json.dumps(values, ensure_ascii=False).encode()
-            except (ValueError, RecursionError) as error:
-                yield line, Fault(line, "", f"it is not JSON ({error})")
-                continue
-            if not isinstance(values, dict):
-                yield line, Fault(line, "", "it is no JSON object")
-                continue
-            yield line, values
-
-
-def _decoded(path: Path, file: Iterable[bytes]) -> Iterator[str]:
-    """Yield the lines of a file in UTF-8.
-
-    Raises:
-        CorpusError: A line is not UTF-8.
-    """
-    for number, line in enumerate(file, start=1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            raise CorpusError(
-                f"{path} is not UTF-8 at line {number}; save it again as UTF-8 (in a spreadsheet: "
-                '"CSV UTF-8")'
-            ) from None

@@ -29,6 +29,8 @@ def database_catalogue():
         "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
         " WHERE connamespace = 'public'::regnamespace AND contype <> 't'",  # no triggers
         "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+        # The functions in which indexes are made; triggers' functions are of the migrations alone.
+        "SELECT proname, pg_get_functiondef(oid) FROM pg_proc WHERE proname LIKE 'search\\_%'",
     )
     with engine().connect() as connection:
         rows = {tuple(row) for query in queries for row in connection.execute(text(query))}

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import text
 
+from api.rendering import person_name
 from records.database.session import unit_of_work
 from records.states import VisibleState
 from records.workflow import search, worklist
@@ -17,6 +18,59 @@ STUDIES = {  # Study Instance UID: patient id, name, accession number
     "1.5": ("", "ANNA^MEIER", "P-1.5"),
     "1.6": ("ü1", "BACK'SLASH", "A:B&C|!(D)"),
 }
+
+NAMES = {  # Study Instance UID: a name as DICOM writes it
+    "2.1": "DOE^JANE^^DR",
+    "2.2": "MÜLLER^JÖRG",
+    "2.3": "Mueller^Joerg",
+    "2.4": "Mu\u0308ller^Andre\u0301",  # accents as characters of their own
+    "2.5": "Muller^Andre",
+    "2.6": "Yamada^Tarou=山田^太郎=やまだ^たろう",
+    "2.7": "ﾔﾏﾀﾞ^ﾊﾅｺ=山田^花子=ﾔﾏﾀﾞ^ﾊﾅｺ",  # letters of half width
+    "2.8": "Hong^Gildong=洪^吉洞=홍^길동",
+    "2.9": "王^小東",  # ideographs in the first group
+    "2.10": "Bjørn^Åse",
+    "2.11": "GROẞ^İpek",
+    "2.12": "O’Neil^Seán",
+    "2.13": "DONOVAN^MARY",
+    "2.14": "Łukasz^Żółw",
+}
+
+SPELLINGS = [  # what is typed, and the studies that are found
+    ("Doe, Jane", {"2.1"}),
+    ("DOE, JANE (DR)", {"2.1"}),
+    ("Jane Doe", {"2.1"}),
+    ("DOE^JANE", {"2.1"}),
+    ("doe", {"2.1"}),  # and not DONOVAN: oe is no umlaut there
+    ("Müller", {"2.2", "2.3", "2.4", "2.5"}),
+    ("muller", {"2.2", "2.4", "2.5"}),
+    ("MUELLER", {"2.2", "2.3", "2.4"}),
+    ("mu\u0308ll", {"2.2", "2.3", "2.4", "2.5"}),
+    ("Joerg Mueller", {"2.2", "2.3"}),
+    ("jorg müller", {"2.2"}),
+    ("Müller, André", {"2.4", "2.5"}),
+    ("Yamada, Tarou / 山田, 太郎 / やまだ, たろう", {"2.6"}),
+    ("山田", {"2.6", "2.7"}),
+    ("山田太郎", {"2.6"}),
+    ("山田 太", {"2.6"}),
+    ("山田　花子", {"2.7"}),  # an ideographic space
+    ("ヤマダ", {"1.3", "2.6", "2.7"}),
+    ("やまだ はな", {"2.7"}),
+    ("ヤマダハナコ", {"2.7"}),
+    ("홍길동", {"2.8"}),
+    ("길동", {"2.8"}),
+    ("洪, 吉洞", {"2.8"}),
+    ("王小東", {"2.9"}),
+    ("王, 小東", {"2.9"}),
+    ("Bjorn", {"2.10"}),
+    ("bjoern aase", {"2.10"}),
+    ("BJØRN, ÅSE", {"2.10"}),
+    ("gross ipek", {"2.11"}),
+    ("Groß", {"2.11"}),
+    ("O'Neil, Sean", {"2.12"}),
+    ("lukasz zolw", {"2.14"}),
+    ("ŁUKASZ, ŻÓŁW", {"2.14"}),
+]
 
 
 WHOLE_NUMBERS = [  # what is typed, and the studies that are found
@@ -87,6 +141,16 @@ def test_beginnings_and_whole_words_are_found():
     results = [(typed, *find(typed)) for typed, _ in BEGINNINGS_AND_WORDS]
     assert [(typed, uids) for typed, uids, _ in results] == BEGINNINGS_AND_WORDS
     assert not any(matches.exact or matches.capped for _, _, matches in results)
+
+
+def test_a_name_is_found_however_it_is_spelled():
+    for uid, name in NAMES.items():
+        register(new_instance(uid, patient=Patient(f"N{uid}", "", name), accession_number=""))
+    results = [(typed, find(typed)[0]) for typed, _ in SPELLINGS]
+    assert results == SPELLINGS
+    for uid, name in NAMES.items():
+        assert uid in find(person_name(name))[0], name  # as the page prints it
+        assert uid in find(name)[0], name  # as DICOM writes it
 
 
 def test_blanks_search_for_nothing():

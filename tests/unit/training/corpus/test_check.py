@@ -88,7 +88,7 @@ def test_a_summary_counts_everything() -> None:
 
     summary = summarise_corpus(SMALL, progress=progress)
     assert summary.studies == 8
-    assert calls == [("reading", done, None) for done in range(1, 9)]
+    assert calls == [("reading listed", done, None) for done in range(1, 9)]
     assert summary.examples == {"train": 2, "validate": 1, "test": 2}
     assert summary.patients == {"train": 2, "validate": 1, "test": 2}
     assert summary.in_two_splits == 1

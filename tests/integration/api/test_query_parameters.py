@@ -1,0 +1,76 @@
+"""A query parameter that an address does not know is refused, on every route."""
+
+import re
+import uuid
+
+import pytest
+from fastapi.routing import APIRoute
+
+from api.app import ROUTERS, make_app
+from api.query_parameters import known_parameters
+from records.settings import settings
+
+
+def routes():
+    return [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+
+
+def fill_path(route):
+    return re.sub(r"\{\w+\}", lambda _: str(uuid.uuid4()), route.path)
+
+
+def test_every_route_refuses_what_it_does_not_know_and_names_what_it_knows(client):
+    assert len(routes()) > 30
+    for route in routes():
+        for method in route.methods:
+            response = client.request(
+                method,
+                fill_path(route),
+                params={"<nosuch>": "PLANTED"},
+                json={} if method == "POST" and route.path.startswith("/api") else None,
+            )
+            assert response.status_code == 422, route.path
+            if method == "HEAD":
+                continue
+            known = ", ".join(known_parameters(route)) or "none"
+            sentence = f"unknown parameter; this address knows {known}"
+            assert sentence in response.text, route.path
+            assert "PLANTED" not in response.text
+            if response.headers["content-type"] == "application/problem+json":
+                assert f"query.<nosuch>: {sentence}" in response.json()["detail"]
+            else:
+                assert "query.&lt;nosuch&gt;" in response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "known"),
+    [
+        ("/api/studies", ["after", "limit", "since", "state", "words"]),
+        ("/", ["after", "seen", "state", "words"]),
+        ("/studies/{study}", ["before"]),
+        ("/healthz", []),
+        ("/api/docs", []),
+    ],
+)
+def test_what_an_address_knows(path, known):
+    (route,) = [route for route in routes() if route.path == path]
+    assert known_parameters(route) == known
+
+
+def test_the_document_lists_the_same_parameters():
+    app = make_app(settings())
+    paths = app.openapi()["paths"]
+    for route in routes():
+        if route.include_in_schema:
+            for method in route.methods:
+                operation = paths[route.path][method.lower()]
+                listed = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"]
+                assert sorted(listed) == known_parameters(route)
+                assert "422" in operation["responses"]
+
+
+def test_all_that_is_known_is_taken(client, seeder):
+    seeder.receive(1)
+    query = {"state": "RECEIVING", "words": "phantom", "after": "", "seen": "x"}
+    assert client.get("/", params=query).status_code == 200
+    assert client.get("/static/nightdraft.css", params={"v": "2"}).status_code == 200
