@@ -42,10 +42,12 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     [
         (["listen"], {"lease_seconds": "soon"}, "NIGHTDRAFT_LEASE_SECONDS"),
         (["serve"], {}, "NIGHTDRAFT_DATABASE_URL is not set"),
-        (["station", "--bundle", "/no/such/bundle"], {}, "/no/such/bundle"),
+        (["station", "--bundle", ""], {}, "NIGHTDRAFT_BUNDLE is not set"),
     ],
 )
-def test_a_part_that_does_not_start_says_so_in_json_where_it_logs_json(arguments, variables, text):
+def test_a_part_that_does_not_start_says_so_in_json_where_it_logs_json(
+    arguments: list[str], variables: dict[str, str], text: str, data_dir: Path
+) -> None:
     done = nightdraft(*arguments, log_format="json", **variables)
     assert (done.returncode, done.stdout) == (1, "")
     *_, line = [json.loads(line) for line in done.stderr.splitlines()]
@@ -171,4 +173,4 @@ def test_without_tables_nothing_starts(
 
 def test_an_option_wins_over_its_variable(data_dir: Path, setting: Callable[..., None]) -> None:
     setting(bundle="null")
-    assert "/no/such" in one_line(nightdraft("station", "--bundle", "/no/such"))
+    assert "NIGHTDRAFT_BUNDLE is not set" in one_line(nightdraft("station", "--bundle", ""))
