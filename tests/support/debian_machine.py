@@ -70,6 +70,7 @@ def skip_without_programs() -> None:
 def made_root(files: Sequence[Path]) -> Iterator[Path]:
     """A bare Debian in a folder that goes again, with these files in /root."""
     root = Path(tempfile.mkdtemp(prefix="nightdraft-debian-"))
+    root.chmod(0o755)  # it is the machine's /, which its other users must enter, too
     try:
         subprocess.run(
             ["debootstrap", "--variant=minbase", "--include=systemd,systemd-sysv,dbus", SUITE,
