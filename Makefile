@@ -109,6 +109,15 @@ prove-fsync: $(VENV)/.ready-to-test ## Slow: a power cut at every moment loses n
 prove-install: $(VENV)/.ready-to-test wheel ## Slow: a bare Debian, installed as docs/operate/install.md says (needs root)
 	$(BIN)/pytest -q --timeout 3600 tests/prove/test_install.py
 
+# What the product works with and does not need: too large for the extra `test`. An environment of its
+# own, for these packages want other versions of some that we pin.
+.PHONY: prove-extras
+prove-extras: $(VENV)/.ready-to-test ## Slow: trackers and S3, with packages that no test of `make test` needs
+	$(PYTHON) -m venv --clear build/extras
+	build/extras/bin/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" \
+	    -e '.[embedded,train,test,s3]' wandb mlflow-skinny 'moto[s3]' flask flask-cors
+	build/extras/bin/pytest -q tests/prove/test_trackers.py tests/prove/test_object_store_s3.py
+
 # Without the project's conftest and settings: the checks run where only torch is (docs/develop/gpu-run.md).
 .PHONY: test-gpu gpu-run
 test-gpu: $(VENV)/.ready-to-test ## The checks that need a GPU

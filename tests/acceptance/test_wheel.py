@@ -31,7 +31,9 @@ for package in sys.argv[1:]:
     print(__import__(package).__file__)
 print(BUNDLES)
 print(migrations.__file__, migrations.head())
-assert "<html" in api.rendering.render("problem.html", title="gone", detail="not here", status=404)
+assert "<html" in api.rendering.render(
+    "problem.html", title="gone", detail="not here", status=404, request_id=""
+)
 license_files = importlib.metadata.metadata("nightdraft").get_all("License-File")
 assert {"LICENSE", "NOTICE"} <= set(license_files), license_files
 """

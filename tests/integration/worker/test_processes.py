@@ -170,9 +170,11 @@ def test_what_is_missing_at_the_start_is_one_line(night, run_part, part, wrong, 
     night(**wrong)
     started = run_part(part)
     assert started.process.wait(timeout=60) == 1
-    assert message in started.read_log()
-    assert len(started.read_log().strip().splitlines()) == 1
+    *alarm_lines, line = started.read_log().strip().splitlines()
+    assert message in line
+    assert len(alarm_lines) == ("bundle" in wrong)
     if "bundle" in wrong:
+        assert "an alarm opens alarm=BUNDLE_UNUSABLE" in alarm_lines[0]
         with unit_of_work() as session:
             (alarm,) = alarms.open_alarms(session)
         assert (alarm.kind, message in alarm.cause) == (AlarmKind.BUNDLE_UNUSABLE, True)

@@ -113,9 +113,9 @@ def test_a_damaged_bundle(tmp_path: Path, data_dir: Path) -> None:
     assert nightdraft("bundle", "show", str(bundle)).returncode == 0
     assert "holds no network" in one_line(nightdraft("bundle", "verify", str(bundle)))
     (bundle / "weights").write_bytes(b"as damaged")
-    assert "SHA-256 differs" in one_line(nightdraft("station", bundle=str(bundle)))
+    assert "SHA-256 differs" in one_line(nightdraft("bundle", "verify", str(bundle)))
     (bundle / MANIFEST).write_text("{")
-    assert "not readable JSON" in one_line(nightdraft("station", bundle=str(bundle)))
+    assert "not readable JSON" in one_line(nightdraft("bundle", "verify", str(bundle)))
 
 
 @pytest.mark.parametrize("server", ["listen", "serve"])

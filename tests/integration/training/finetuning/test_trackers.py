@@ -1,7 +1,6 @@
 """Trackers by name: what they get, that they stay on this machine, and that none stops a run.
 
-Weights & Biases and MLflow are no dependencies: their tests run where they are installed
-(pip install wandb mlflow-skinny).
+Weights & Biases and MLflow are no dependencies: their tests are in tests/prove/test_trackers.py.
 """
 
 from __future__ import annotations
@@ -18,10 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 from nightdraft.cli.train import train
-from records.errors import SettingsError, TrainingStopped
+from records.errors import SettingsError
 from tests.integration.training.finetuning.test_loop import CONFIG, EXAMPLES, run
 from training.finetuning import trackers
-from training.finetuning.loop import Run
 from training.finetuning.metric_logging import read_log
 from training.finetuning.trackers import flat_settings, require_trackers
 
@@ -166,58 +164,3 @@ def test_a_tracker_that_cannot_be_opened_ends_the_run_before_its_first_step(
     with pytest.raises(SettingsError, match=r"the tracker mlflow cannot be opened .*no store"):
         run(tmp_path, config=SHORT, trackers=("mlflow",)).train()
     assert not read_log(tmp_path)
-
-
-def stop_after(step: int) -> Any:
-    def on_step(done: int) -> None:
-        if done == step:
-            raise TrainingStopped("stopped")
-
-    return on_step
-
-
-@pytest.mark.filterwarnings("default")
-def test_mlflow_writes_files_and_goes_on_in_the_same_run(
-    tmp_path: Path, connections: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mlflow = pytest.importorskip("mlflow")
-    folder = stage_folder(tmp_path)
-    # Neither variables of another project nor a server that they name are used.
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "another")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-
-    def trained(**options: Any) -> Run:
-        return run(folder, config=SHORT, trackers=("mlflow",), **options)
-
-    with pytest.raises(TrainingStopped):
-        trained(on_step=stop_after(3)).train()
-    trained().train(resume=True)
-    store = folder.parent / "mlruns"
-    client = mlflow.MlflowClient(tracking_uri=store.as_uri())
-    experiment = client.get_experiment_by_name("nightdraft")
-    (kept,) = client.search_runs([experiment.experiment_id])
-    losses = {m.step: m.value for m in client.get_metric_history(kept.info.run_id, "loss")}
-    assert losses == pytest.approx({row["step"]: row["loss"] for row in read_log(folder)})
-    assert (kept.info.run_name, kept.info.status) == ("stage2", "FINISHED")
-    assert kept.data.params["precision"] == "float32"
-    assert "rate/T5 query and value" in kept.data.metrics
-    assert holds_no_word(store)
-    assert not connections
-
-
-@pytest.mark.filterwarnings("default")
-def test_wandb_writes_an_offline_run(
-    tmp_path: Path, connections: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "online")  # a variable of the user does not take it to the net
-    folder = stage_folder(tmp_path)
-    run(folder, config=SHORT, trackers=("wandb", "tensorboard")).train()
-    (offline,) = (folder.parent / "wandb").glob("offline-run-*")
-    (kept,) = offline.glob("run-*.wandb")
-    written = kept.read_bytes()
-    assert b"rate/T5 query and value" in written
-    assert b"precision" in written
-    assert holds_no_word(folder.parent / "wandb")
-    assert (folder / "tensorboard").exists()
-    assert not connections

@@ -1,7 +1,4 @@
-"""Bundles in a server that speaks S3. It needs s3fs and moto with its server, else it is skipped.
-
-pip install s3fs==<the version of fsspec> 'moto[s3]' flask flask-cors
-"""
+"""Bundles in a server that speaks S3: moto's. `make prove-extras` installs it first."""
 
 from __future__ import annotations
 
@@ -10,15 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import moto.server as moto_server
 import pytest
+import s3fs
 
 from model.bundling import remote
 from model.bundling.transfer import pull, push
 from model.errors import BundleError
 from model.manifest import MANIFEST, list_files, read_manifest, resolve, write_manifest
-
-s3fs = pytest.importorskip("s3fs")
-moto_server = pytest.importorskip("moto.server")
 
 
 @pytest.fixture
