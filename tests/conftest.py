@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 import psycopg2
 import pytest
 import redis
+import structlog
 from pynetdicom.transport import AssociationSocket
 
 import migrations
@@ -38,6 +39,14 @@ def _read_settings_again() -> None:
         engine().dispose()
     forget_engine()
     settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _log_configuration_restored() -> Iterator[None]:
+    """A command that a test runs in this process sets logs up; the next test starts without."""
+    config = structlog.get_config()
+    yield
+    structlog.configure(**config)
 
 
 @pytest.fixture(autouse=True)
