@@ -16,7 +16,7 @@ from records.errors import NotAllowed
 @app.command()
 def phantoms(
     folder: Annotated[Path, typer.Argument(help="Folder for the files; it is made.")],
-    studies: Annotated[int, typer.Option(min=1, max=100_000, help="How many studies.")] = 3,
+    studies: Annotated[int, typer.Option(min=1, max=99_999, help="How many studies.")] = 3,
     size: Annotated[int, typer.Option(min=64, max=4096, help="Pixels a side of each film.")] = 1024,
 ) -> None:
     """Draw chest X-ray studies of patients that do not exist, to try an installation.

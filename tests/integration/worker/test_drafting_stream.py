@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import structlog
 import torch
 from structlog.testing import capture_logs
 
@@ -123,13 +122,6 @@ def test_one_of_64_is_poison_and_63_are_drafted(
     assert len(texts) > 10  # they are reports of their own images
 
 
-@pytest.fixture
-def every_level() -> None:
-    """Lines of every level are captured, whatever this process was set to before."""
-    structlog.reset_defaults()
-
-
-@pytest.mark.usefixtures("every_level")
 def test_drafts_are_saved_in_groups_and_none_is_lost(
     ids: list[Any], reporter: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,7 +138,6 @@ def test_drafts_are_saved_in_groups_and_none_is_lost(
     assert 0.3 < now.occupancy(before) <= 1.0
 
 
-@pytest.mark.usefixtures("every_level")
 def test_a_draft_does_not_wait_long_for_others(
     ids: list[Any], reporter: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from nightdraft.cli.main import app
 from nightdraft.cli.options import start_logging
 from records.settings import Settings, settings
 from records.settings_report import MASK, holds_secrets, mask
+from tests.support.logging_state import logging_restored
 
 SECRET = "open/ses?ame"
 
@@ -104,7 +105,8 @@ def test_the_option_names_another_file(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_part_keeps_its_settings_for_its_children(file: Path) -> None:
-    current = start_logging("listener")
+    with logging_restored():
+        current = start_logging("listener")
     file.write_text("this file was broken later")
     settings.cache_clear()
     assert settings() == current
