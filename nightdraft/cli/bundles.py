@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +12,7 @@ import typer
 
 from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import complete, console
+from nightdraft.cli.progress import show_bars
 from nightdraft.extras import require_training
 
 if TYPE_CHECKING:
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 
     from model.bundling.transfer import Transfer
     from model.manifest import Manifest
-    from model.progress import ProgressCallback
 
 bundle = typer.Typer(help="Make, check, show and copy a model's bundle.", no_args_is_help=True)
 
@@ -116,7 +113,7 @@ def bundle_make(
         max_new_tokens=max_new_tokens,
         max_instruction_tokens=max_instruction_tokens,
     )
-    with _progress_bars() as progress:
+    with show_bars() as progress:
         manifest = make_bundle(
             out,
             source,
@@ -149,7 +146,7 @@ def bundle_verify(
     from model.bundling.store import check_bundle
     from model.manifest import NULL
 
-    with _progress_bars() as progress:
+    with show_bars() as progress:
         manifest = NULL if bundle == NULL.name else check_bundle(bundle, progress)
     if json:
         print_json(
@@ -207,7 +204,7 @@ def bundle_push(
     """Copy a bundle to a folder, a hub or an object store, after a check of its digests."""
     from model.bundling.transfer import push
 
-    with _progress_bars() as progress:
+    with show_bars() as progress:
         transfer = push(bundle, address, replace=replace, public=public, progress=progress)
     _show_transfer(transfer, "pushed to", address, as_json=json)
 
@@ -227,7 +224,7 @@ def bundle_pull(
     """Copy a bundle from a folder, a hub or an object store, whole or not at all."""
     from model.bundling.transfer import pull
 
-    with _progress_bars() as progress:
+    with show_bars() as progress:
         transfer = pull(address, out, replace=replace, digest=digest, progress=progress)
     _show_transfer(transfer, "pulled to", str(out), as_json=json)
 
@@ -312,27 +309,3 @@ def _read_json(path: Path | None) -> dict[str, Any] | None:
     if not isinstance(record, dict):
         raise BundleError(f"{path} is not one JSON object")
     return record
-
-
-@contextmanager
-def _progress_bars() -> Iterator[ProgressCallback]:
-    """Show a bar for each step on standard error, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    ) as display:
-        bars: dict[str, Any] = {}
-
-        def report(step: str, done: float, total: float | None) -> None:
-            if step not in bars:
-                bars[step] = display.add_task(step, total=total)
-            display.update(bars[step], completed=done)
-
-        yield report

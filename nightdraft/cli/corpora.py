@@ -13,7 +13,7 @@ import typer
 from nightdraft.cli.corpus_imports import imports
 from nightdraft.cli.json_output import STANDARD_OUTPUT, JsonFile, write_figures
 from nightdraft.cli.options import check_file, complete, console
-from nightdraft.cli.progress import show_progress
+from nightdraft.cli.progress import show_counts
 from nightdraft.cli.renamed_options import RenamingCommand
 from records.errors import CorpusError
 
@@ -105,7 +105,7 @@ def corpus_check(
     for purpose, file in (("page", page), ("counts", json)):
         if file is not None and file != STANDARD_OUTPUT:
             check_file(purpose, file)
-    with show_progress() as progress:
+    with show_counts() as progress:
         summary = summarise_corpus(
             opened,
             limit=limit,

@@ -10,7 +10,7 @@ import typer
 
 from nightdraft.cli.json_output import JsonFile, write_figures
 from nightdraft.cli.options import console
-from nightdraft.cli.progress import show_progress
+from nightdraft.cli.progress import show_counts
 
 if TYPE_CHECKING:
     from training.importing.reports import FoundReport, Rejection
@@ -118,7 +118,7 @@ def _write(
     check_folder(out, replace=replace)
     make_data_dir(settings().data_dir)
     pseudonyms = site_pseudonyms(settings().data_dir)
-    with show_progress() as progress:
+    with show_counts() as progress:
         films = None if images is None else FilmIndex(images, progress)
         summary = write_folder(
             out, read(), pseudonyms, films=films, replace=replace, progress=progress

@@ -1,26 +1,24 @@
 """`nightdraft evaluate`: a bundle's scores on a corpus, or two bundles' side by side.
 
-This module has the options, progress bars and tables; training.evaluation.evaluate does the work.
+This module has the options and tables; training.evaluation.evaluate does the work.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from nightdraft.cli.json_output import STANDARD_OUTPUT, write_figures
 from nightdraft.cli.options import check_file, console
+from nightdraft.cli.progress import show_bars
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.progress import Task
 
-    from model.progress import ProgressCallback
     from training.evaluation.drafting import PriorMode
     from training.evaluation.evaluate import Comparison, Evaluation
     from training.evaluation.pages.grid import Grid
@@ -113,7 +111,7 @@ def evaluate_command(
     if radgraph is not None and (note := check_radgraph(radgraph)):
         print(f"the scores will be without RadGraph's: {note}", file=sys.stderr)
     scoring = ScoringConfig(labeller, normalisations, seed=options.seed, radgraph=radgraph)
-    with _progress_bars() as progress:
+    with show_bars(paced_step="drafting", unit="studies") as progress:
         held_out = prepare_held_out_set(opened, scoring, limit, progress, part)
         serving = Serving(beams=beams)
         evaluation = evaluate_bundle(bundle, held_out, scoring, chosen, device, progress, serving)
@@ -189,36 +187,3 @@ def _modes(names: Sequence[str]) -> tuple[PriorMode, ...]:
         if name not in known:
             raise typer.BadParameter(f"there is no prior mode {name!r}; there are {list(known)}")
     return tuple(known[name] for name in names) or tuple(PriorMode)
-
-
-@contextmanager
-def _progress_bars() -> Iterator[ProgressCallback]:
-    """Show a bar for each step on a terminal, with studies per second while drafting."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    class Pace(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            drafting = task.description.startswith("drafting")
-            return Text(f"{speed:.1f} studies/s" if drafting and speed else "")
-
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:.0f}%"),
-        Pace(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    ) as bars:
-        bar_of_step: dict[str, Any] = {}
-
-        def update(step: str, done: float, total: float | None) -> None:
-            bar = bar_of_step.get(step)
-            if bar is None or done < bars.tasks[bar].completed:
-                bar = bar_of_step[step] = bars.add_task(step, total=total)
-            bars.update(bar, completed=done, total=total)
-
-        yield update
