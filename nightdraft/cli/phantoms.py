@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nightdraft.cli.options import app, console
+from nightdraft.cli.options import app
+from nightdraft.cli.progress import show_bars
 from records.errors import NotAllowed
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 
 @app.command()
@@ -23,26 +28,25 @@ def phantoms(
 
     `nightdraft send FOLDER` sends them. Each call draws new studies, with new UIDs.
     """
-    from rich.progress import track
-
     from nightdraft.phantom_studies import draw_studies, read_datasets, write_with_new_uids
 
     folder = folder.expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise NotAllowed(f"{folder} is there and is not an empty folder: name another one")
     began = dt.datetime.now().astimezone().strftime("%m%d%H%M%S")
-    with tempfile.TemporaryDirectory(prefix="nightdraft-phantoms-") as drawn:
-        write_with_new_uids(
-            track(
-                read_datasets(draw_studies(Path(drawn), studies, size)),
-                description="drawing",
-                total=studies,
-                console=console(),
-                transient=True,
-            ),
-            folder,
-            (f"P{began}{number:05}" for number in range(1, studies + 1)),
-        )
+
+    with (
+        tempfile.TemporaryDirectory(prefix="nightdraft-phantoms-") as drawn,
+        show_bars() as progress,
+    ):
+
+        def drawn_studies() -> Iterator[list[Dataset]]:
+            for number, study in enumerate(read_datasets(draw_studies(Path(drawn), studies, size))):
+                yield study
+                progress("drawing", number + 1, studies)
+
+        accessions = (f"P{began}{number:05}" for number in range(1, studies + 1))
+        write_with_new_uids(drawn_studies(), folder, accessions)
     files = len(list(folder.iterdir()))
     print(
         f"{studies} studies in {files} files are in {folder}; `nightdraft send {folder}` sends them"
