@@ -462,6 +462,14 @@ class Settings(BaseSettings):
         "empty is the order of docs/use/images.md.",
     )
 
+    # ---- Orders ----
+    redraft_on_order: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=True,
+        description="Whether a study that is drafted and not reviewed is drafted again where an "
+        "order comes, changes or is cancelled, and the draft was made from other texts.",
+    )
+
     # ---- Drafting ----
     bundle: str = Field(
         json_schema_extra=EVERYDAY,

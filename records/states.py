@@ -179,6 +179,8 @@ class HoldReason(StrEnum):
     REJECTION_UNCLEAR = "REJECTION_UNCLEAR"
     SIGNED_REJECTED = "SIGNED_REJECTED"
     IMAGE_EMPTY = "IMAGE_EMPTY"
+    ORDER_MISMATCH = "ORDER_MISMATCH"
+    FINALS_DIFFER = "FINALS_DIFFER"
 
 
 HOLD_SENTENCES: dict[HoldReason, str] = {
@@ -223,6 +225,14 @@ HOLD_SENTENCES: dict[HoldReason, str] = {
         "Films of this study were rejected after its report was signed. "
         "Proceeding leaves the signed report and its draft as they are."
     ),
+    HoldReason.ORDER_MISMATCH: (
+        "An order with this study's accession number is for another patient. "
+        "Proceeding drafts without that order."
+    ),
+    HoldReason.FINALS_DIFFER: (
+        "A final report came from elsewhere, and it differs from the report that was signed here. "
+        "Proceeding leaves both as they are."
+    ),
 }
 
 
@@ -242,6 +252,7 @@ HOLD_DECISIONS: dict[HoldReason, tuple[Decision, ...]] = {
     HoldReason.MOVED_HERE: (Decision.TAKE_NEW, Decision.KEEP_BOTH),
     HoldReason.MOVED_AWAY: (Decision.TAKE_NEW, Decision.KEEP_BOTH),
     HoldReason.REJECTION_UNCLEAR: (Decision.TAKE_NEW,),
+    HoldReason.ORDER_MISMATCH: (Decision.TAKE_NEW,),
 }
 """What a person may decide about a hold besides PROCEED and CANCEL, which every hold has."""
 
@@ -260,6 +271,8 @@ DECISION_LABELS: dict[tuple[HoldReason, Decision], str] = {
     (HoldReason.MOVED_AWAY, Decision.KEEP_BOTH): "Keep both: it counts in both studies",
     (HoldReason.REJECTION_UNCLEAR, Decision.PROCEED): "Keep the films, and ignore the note",
     (HoldReason.REJECTION_UNCLEAR, Decision.TAKE_NEW): "Apply the note: its films do not count",
+    (HoldReason.ORDER_MISMATCH, Decision.PROCEED): "Leave the order out: it is another patient's",
+    (HoldReason.ORDER_MISMATCH, Decision.TAKE_NEW): "Use the order: it is this patient's",
 }
 """The words on a decision's button, for the holds that are about images."""
 
@@ -290,6 +303,8 @@ class EndReason(StrEnum):
     IMAGE_REJECTED = "IMAGE_REJECTED"  # SUPERSEDED: a film was rejected or taken back
     CORRECTED = "CORRECTED"  # SUPERSEDED: patient, order or study were corrected
     FILMS_DECIDED = "FILMS_DECIDED"  # SUPERSEDED: a person decided which films count
+    ORDER_CHANGED = "ORDER_CHANGED"  # SUPERSEDED: an order came, changed or was cancelled
+    REPORTED_ELSEWHERE = "REPORTED_ELSEWHERE"  # CANCELLED: a final report came from elsewhere
 
 
 class VisibleState(StrEnum):
@@ -364,7 +379,101 @@ class EventKind(StrEnum):
     REINSTATED = "REINSTATED"
     UPDATED = "UPDATED"
     WITHDRAWN = "WITHDRAWN"
+    ORDER = "ORDER"
+    REPORT_RECEIVED = "REPORT_RECEIVED"
+    PATIENT_CHANGED = "PATIENT_CHANGED"
 
 
 WORK_SUCCEEDED = (EventKind.PREPARED, EventKind.DRAFTED, EventKind.SKIPPED)
 """Events that end a worker's work on a request and show that the worker is well."""
+
+
+class Origin(StrEnum):
+    """By which interface an order or a report came."""
+
+    HL7 = "HL7"  # HL7 v2 over MLLP
+    FHIR = "FHIR"
+    WORKLIST = "WORKLIST"  # a DICOM modality worklist that was asked
+    DICOM = "DICOM"  # a structured report that came by C-STORE
+    REST = "REST"
+    FILE = "FILE"  # a file that a person imported
+
+
+class OrderStatus(StrEnum):
+    """What is known of an order."""
+
+    ACTIVE = "ACTIVE"
+    COMPLETED = "COMPLETED"  # the placer or filler says that it is done; its texts still count
+    CANCELLED = "CANCELLED"  # its texts do not count any more
+
+
+class OrderTextSource(StrEnum):
+    """What an order says about why an examination was requested, and in which of its fields.
+
+    In brackets: the HL7 v2 field, the element of FHIR's ServiceRequest, the DICOM attribute.
+    """
+
+    REASON = "order_reason"  # (OBR-31, reasonCode, (0040,1002))
+    REASON_CODE = "order_reason_code"  # (the code of OBR-31 where it has no text, -, (0040,100A))
+    CLINICAL_INFORMATION = "order_clinical_information"  # (OBR-13, supportingInfo, -)
+    NOTE = "order_note"  # (NTE-3, note, (0040,1400))
+    DIAGNOSIS = "order_diagnosis"  # (DG1-3 and DG1-4, reasonReference to a Condition, (0008,1080))
+
+
+class MatchState(StrEnum):
+    """Whether an order counts for a study."""
+
+    MATCHED = "MATCHED"  # accession number or study UID, and patient, are equal
+    MISMATCH = "MISMATCH"  # the accession number is equal and the patient is another; it is a hold
+    ACCEPTED = "ACCEPTED"  # a person decided that it is the study's order
+    REFUSED = "REFUSED"  # a person decided that it is not
+
+
+class OrderChangeKind(StrEnum):
+    """What happened to an order."""
+
+    PLACED = "PLACED"
+    CHANGED = "CHANGED"
+    CANCELLED = "CANCELLED"
+    REINSTATED = "REINSTATED"  # it was cancelled and counts again
+    PATIENT_CORRECTED = "PATIENT_CORRECTED"
+    PATIENT_MERGED = "PATIENT_MERGED"
+    MOVED = "MOVED"  # a visit was moved to another patient
+    OUTDATED = "OUTDATED"  # an older message came after a newer one, and changed nothing
+
+
+class ReportStatus(StrEnum):
+    """How far a report from elsewhere is (HL7 table 0123, OBX-11, FHIR DiagnosticReport.status)."""
+
+    PRELIMINARY = "PRELIMINARY"
+    FINAL = "FINAL"
+    CORRECTED = "CORRECTED"  # a final that took the place of another one
+    CANCELLED = "CANCELLED"
+
+
+FINAL_STATUSES = (ReportStatus.FINAL, ReportStatus.CORRECTED)
+"""The states of a report that a physician answers for."""
+
+
+class MessageOutcome(StrEnum):
+    """What became of a message that was received."""
+
+    ACCEPTED = "ACCEPTED"  # its effect is committed
+    IGNORED = "IGNORED"  # it was read and is about nothing that is kept here
+    REFUSED = "REFUSED"  # it could not be used; a person can look at it
+    TEST = "TEST"  # MSH-11 says training or debugging: it was read, and had no effect
+
+
+class QueryKind(StrEnum):
+    """What another system is asked about a study."""
+
+    WORKLIST = "WORKLIST"  # the order, by C-FIND at a modality worklist
+    REPORTS = "REPORTS"  # the patient's earlier reports, at a FHIR server
+
+
+class QueryState(StrEnum):
+    """How far a question to another system is."""
+
+    WAITING = "WAITING"  # to be asked, or to be asked again
+    ANSWERED = "ANSWERED"
+    GIVEN_UP = "GIVEN_UP"  # asked as often as the settings say, without an answer

@@ -1,44 +1,36 @@
 """The tables, one class each, and which rows the database refuses.
 
 Times are from the database's clock. A text column that holds a vocabulary has a CHECK that is made
-from the vocabulary. Order, PriorReport, Delivery and Campaign come with the work that needs them.
+from the vocabulary. Orders, and reports from elsewhere, are in `order_tables` and `report_tables`;
+Delivery and Campaign come with the work that needs them.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
-    ARRAY,
-    DDL,
-    REAL,
     BigInteger,
     CheckConstraint,
-    DateTime,
     ForeignKey,
     Identity,
     Index,
-    MetaData,
     SmallInteger,
-    Text,
     UniqueConstraint,
-    event,
     func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
+from records.database.base import Base, id_column, listed, vocabulary_check
 from records.database.search_forms import (
     HAS_DIGRAPHS,
     HAS_IDEOGRAPHIC,
     HAS_PHONETIC,
-    SEARCH_FUNCTIONS,
     SEARCHED_ACCESSION_NUMBER,
     SEARCHED_DIGRAPHS,
     SEARCHED_IDEOGRAPHIC,
@@ -61,50 +53,6 @@ from records.states import (
     StudyState,
     TallyKind,
 )
-
-NAMING_CONVENTION = {
-    "ix": "ix_%(table_name)s_%(column_0_name)s",
-    "uq": "uq_%(table_name)s_%(column_0_name)s",
-    "ck": "ck_%(table_name)s_%(constraint_name)s",
-    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-    "pk": "pk_%(table_name)s",
-}
-
-
-def _listed(values: Iterable[StrEnum]) -> str:
-    """The values as SQL lists them: 'A', 'B'."""
-    return ", ".join(f"'{value.value}'" for value in values)
-
-
-class Base(DeclarativeBase):
-    """All tables; constraint names are fixed so that migrations can name them."""
-
-    metadata = MetaData(naming_convention=NAMING_CONVENTION)
-    type_annotation_map = {
-        str: Text,
-        dt.datetime: DateTime(timezone=True),
-        dict[str, Any]: JSONB,
-        list[Any]: JSONB,
-        list[str]: ARRAY(Text),
-        list[float]: ARRAY(REAL),
-    }
-
-
-for _function in SEARCH_FUNCTIONS:
-    event.listen(Base.metadata, "before_create", DDL(_function))  # type: ignore[no-untyped-call]
-
-
-def vocabulary_check(column: str, vocabulary: type[StrEnum]) -> CheckConstraint:
-    """A CHECK that the column holds a value of the vocabulary."""
-    return CheckConstraint(f"{column} IN ({_listed(vocabulary)})", name=f"{column}_known")
-
-
-def id_column() -> Mapped[uuid.UUID]:
-    """A column for our own id, which messages, logs and paths may name: no patient is in it.
-
-    It grows with time where the server can do that (`migrations.new_id`).
-    """
-    return mapped_column(primary_key=True, server_default=func.uuidv7())
 
 
 class Study(Base):
@@ -139,6 +87,14 @@ class Study(Base):
         ),
         Index("ix_studies_patient_id", text(SEARCHED_PATIENT_ID)),
         Index("ix_studies_accession_number", text(SEARCHED_ACCESSION_NUMBER)),
+        # Few studies have more accession numbers than one.
+        Index(
+            "ix_studies_requested_accession_numbers",
+            "requested_accession_numbers",
+            postgresql_using="gin",
+            postgresql_with={"fastupdate": "off"},
+            postgresql_where=text("requested_accession_numbers <> '{}'"),
+        ),
         Index(
             "ix_studies_words",
             text(SEARCHED_WORDS),
@@ -158,6 +114,9 @@ class Study(Base):
     accession_number: Mapped[str]  # (0008,0050)
     study_date: Mapped[str]  # (0008,0020), as sent
     study_description: Mapped[str]  # (0008,1030)
+    # Accession numbers of (0040,0275) Request Attributes Sequence that are not the study's own.
+    requested_accession_numbers: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
+    accession_number_issuer: Mapped[str] = mapped_column(server_default="")  # (0008,0051)
     state: Mapped[str] = mapped_column(server_default=StudyState.RECEIVING)
     revision: Mapped[int] = mapped_column(server_default=text("1"))
     priority: Mapped[int] = mapped_column(SmallInteger)
@@ -439,6 +398,9 @@ class Draft(Base):
     token_logprobs: Mapped[list[float]]
     # [{"section", "text", "confidence", "least"}] of model.prompting.confidence; NULL where unknown
     sentences: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # The prior report that the prompt holds, word for word: {"report_id", "text", "performed_on",
+    # "accession_number", "procedure"}; NULL where the prompt holds none.
+    prior_report: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     # {observation: probability} of the finding head, and model.support.statements.Support; NULL
     # where the bundle has no finding head
     finding_scores: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
@@ -551,7 +513,7 @@ class Hold(Base):
     __table_args__ = (
         vocabulary_check("reason", HoldReason),
         CheckConstraint(
-            f"decision IS NULL OR decision IN ({_listed(Decision)})",
+            f"decision IS NULL OR decision IN ({listed(Decision)})",
             name="decision_known",
         ),
         CheckConstraint("(decision IS NULL) = (decided_at IS NULL)", name="decided_whole"),

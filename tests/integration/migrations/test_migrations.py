@@ -7,8 +7,8 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 import migrations
+from records.database.base import Base
 from records.database.session import engine, unit_of_work
-from records.database.tables import Base
 from records.errors import DatabaseDown
 from records.states import VisibleState
 from records.workflow import attempts, tallies, worklist

@@ -1,0 +1,1 @@
+"""Orders: why an examination was requested, as other systems say it."""

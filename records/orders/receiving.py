@@ -1,0 +1,196 @@
+"""Taking an order in: its row, its history, and what it changes of studies."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from records.database.order_tables import Order, OrderChange, OrderKey
+from records.errors import MessageError
+from records.orders import effects, matching
+from records.orders.order import OrderAction, ReceivedOrder, patient_ids
+from records.states import OrderChangeKind, OrderStatus
+from records.workflow.identifiers import make_keys
+from records.workflow.withdrawals import lock_study
+
+
+class OrderOutcome(StrEnum):
+    """What `receive_order` did."""
+
+    PLACED = "PLACED"
+    CHANGED = "CHANGED"
+    UNCHANGED = "UNCHANGED"
+    CANCELLED = "CANCELLED"
+    REINSTATED = "REINSTATED"
+    OUTDATED = "OUTDATED"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedOrderResult:
+    """What was done with an order: our id of it, and the studies for which it counts."""
+
+    order_id: uuid.UUID
+    outcome: OrderOutcome
+    study_ids: tuple[uuid.UUID, ...]
+
+
+_STATUS = {
+    OrderAction.PLACE: OrderStatus.ACTIVE,
+    OrderAction.CHANGE: OrderStatus.ACTIVE,
+    OrderAction.COMPLETE: OrderStatus.COMPLETED,
+    OrderAction.CANCEL: OrderStatus.CANCELLED,
+}
+
+
+def receive_order(
+    session: Session, received: ReceivedOrder, message_id: uuid.UUID | None = None
+) -> ReceivedOrderResult:
+    """Make, change or cancel an order, and apply it to the studies that it is for.
+
+    The same order again changes nothing. A message that is older than the last one (by the sender's
+    clock) is kept in the history and changes nothing else. The caller answers the sender after his
+    commit.
+
+    Args:
+        session: the caller's transaction.
+        received: the order as sent.
+        message_id: the row of `received_messages` that brought it.
+
+    Raises:
+        MessageError: nothing in it identifies an order or a patient.
+    """
+    identity = received.identity
+    if not identity:
+        raise MessageError("the order has no number, no accession number and no study UID")
+    if not received.patient.patient_id.strip():
+        raise MessageError("the order names no patient id")
+    columns = received.columns()
+    status = _STATUS[received.action]
+    new_id = session.scalar(
+        insert(Order)
+        .values(
+            identity=identity,
+            origin=received.origin,
+            sender=received.sender,
+            status=status,
+            sent_at=received.sent_at,
+            **columns,
+        )
+        .on_conflict_do_nothing(index_elements=["identity"])
+        .returning(Order.id)
+    )
+    order = session.scalars(
+        select(Order).where(Order.identity == identity).with_for_update(key_share=True)
+    ).one()
+    if new_id is not None:
+        outcome = OrderOutcome.CANCELLED if status is OrderStatus.CANCELLED else OrderOutcome.PLACED
+        _note(session, order, received, OrderChangeKind(outcome.value), message_id, {}, {})
+    else:
+        outcome = _update(session, order, received, columns, status, message_id)
+        if outcome in (OrderOutcome.UNCHANGED, OrderOutcome.OUTDATED):
+            return ReceivedOrderResult(order.id, outcome, ())
+    write_keys(session, order)
+    study_ids = apply_order(session, order)
+    return ReceivedOrderResult(order.id, outcome, tuple(study_ids))
+
+
+def apply_order(session: Session, order: Order) -> list[uuid.UUID]:
+    """Match an order that is new or has changed with its studies, and let it take effect there.
+
+    Returns:
+        The studies for which it counts.
+    """
+    counting = []
+    for study_id in matching.find_studies(session, order):
+        study = lock_study(session, study_id)
+        if matching.match(session, study, order) in matching.COUNTING:
+            counting.append(study.id)
+            effects.apply_to_study(session, study)
+    return counting
+
+
+def write_keys(session: Session, order: Order) -> None:
+    """Write the keys by which an order is found, in place of those that it had."""
+    keys = make_keys(
+        accession=order.accession_numbers,
+        study=order.study_instance_uids,
+        patient=[given.id for given in patient_ids(order)],
+        visit=[order.visit_number],
+    )
+    session.execute(delete(OrderKey).where(OrderKey.order_id == order.id))
+    session.execute(
+        insert(OrderKey),
+        [{"order_id": order.id, "kind": kind, "value": value} for kind, value in sorted(keys)],
+    )
+
+
+def _update(
+    session: Session,
+    order: Order,
+    received: ReceivedOrder,
+    columns: dict[str, Any],
+    status: OrderStatus,
+    message_id: uuid.UUID | None,
+) -> OrderOutcome:
+    if order.sent_at and received.sent_at and received.sent_at < order.sent_at:
+        _note(session, order, received, OrderChangeKind.OUTDATED, message_id, {}, {})
+        return OrderOutcome.OUTDATED
+    if status is OrderStatus.CANCELLED:
+        # Cancellations are often sent with little more than the order's number.
+        columns = {}
+    columns["status"] = status
+    changed = {name: value for name, value in columns.items() if getattr(order, name) != value}
+    order.sent_at = received.sent_at or order.sent_at
+    if not changed:
+        session.flush()
+        return OrderOutcome.UNCHANGED
+    old = {name: getattr(order, name) for name in changed}
+    for name, value in changed.items():
+        setattr(order, name, value)
+    order.version += 1
+    order.changed_at = func.clock_timestamp()
+    session.flush()
+    session.refresh(order)
+    kind = OrderChangeKind.CHANGED
+    if status is OrderStatus.CANCELLED:
+        kind = OrderChangeKind.CANCELLED
+    elif old.get("status") == OrderStatus.CANCELLED:
+        kind = OrderChangeKind.REINSTATED
+    _note(session, order, received, kind, message_id, old, changed)
+    return OrderOutcome(kind.value)
+
+
+def _note(
+    session: Session,
+    order: Order,
+    received: ReceivedOrder,
+    kind: OrderChangeKind,
+    message_id: uuid.UUID | None,
+    old: dict[str, Any],
+    new: dict[str, Any],
+) -> None:
+    session.add(
+        OrderChange(
+            order_id=order.id,
+            kind=kind,
+            origin=received.origin,
+            sender=received.sender,
+            message_id=message_id,
+            old_values=_as_json(old),
+            new_values=_as_json(new),
+        )
+    )
+    session.flush()
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.isoformat() if hasattr(value, "isoformat") else value
+        for name, value in values.items()
+    }

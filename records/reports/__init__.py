@@ -1,0 +1,1 @@
+"""Reports that other systems made: prior reports, and finals of studies that are drafted here."""

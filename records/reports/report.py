@@ -1,0 +1,104 @@
+"""A report as a system sends it: by HL7, FHIR, a structured report or a file."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Any
+
+from records.states import Origin, ReportStatus
+from records.workflow.identifiers import PatientId, plain_key
+from records.workflow.patients import Patient
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideReport:
+    """One report as it was sent. Texts are untrusted; nothing of it may be logged.
+
+    Attributes:
+        origin: by which interface it came.
+        sender: who sent it: MSH-3 and MSH-4, a FHIR server, an AE title, a file's name.
+        status: how far it is (OBR-25, TXA-17, DiagnosticReport.status, (0040,A493) with
+            (0040,A496)).
+        patient: the patient, with the id that (0010,0020) is most likely to hold.
+        report_number: what the sender calls the report: TXA-12, Identifier.value, a SOP Instance
+            UID; OBR-3 where there is nothing else.
+        other_patient_ids: the patient's further ids.
+        placer_order_number, filler_order_number: of the order that it answers.
+        accession_numbers: (0008,0050) of the studies that it is about.
+        accession_number_issuer: (0008,0051).
+        study_instance_uid: (0020,000D) of the study, where it is given.
+        procedure: the name of the examination.
+        modality: (0008,0060), or "".
+        body_region: CHEST, another region, or "" where it is not known.
+        performed_on: when the examination was performed: YYYYMMDD or YYYYMMDDHHMMSS, in the
+            sender's local time; "" where it is not known.
+        findings, impression: its sections; both "" where it has none.
+        text: the whole report.
+        author: who answers for it.
+        consent: whether it may be trained on.
+        sent_at: by the sender's clock.
+    """
+
+    origin: Origin
+    sender: str
+    status: ReportStatus
+    patient: Patient
+    report_number: str = ""
+    other_patient_ids: tuple[PatientId, ...] = ()
+    placer_order_number: str = ""
+    filler_order_number: str = ""
+    accession_numbers: tuple[str, ...] = ()
+    accession_number_issuer: str = ""
+    study_instance_uid: str = ""
+    procedure: str = ""
+    modality: str = ""
+    body_region: str = ""
+    performed_on: str = ""
+    findings: str = ""
+    impression: str = ""
+    text: str = ""
+    author: str = ""
+    consent: bool = False
+    sent_at: dt.datetime | None = field(default=None, compare=False)
+
+    @property
+    def identity(self) -> str:
+        """What is equal in two messages about one report; "" where nothing identifies it."""
+        prefix = f"{self.origin}|{plain_key(self.sender)}|"
+        for kind, value in (
+            ("report", self.report_number),
+            ("filler", self.filler_order_number),
+            ("accession", "\\".join(self.accession_numbers)),
+            ("study", self.study_instance_uid),
+        ):
+            if value.strip():
+                return f"{prefix}{kind}|{plain_key(value)}"
+        return ""
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of `received_reports` that it fills."""
+        return {
+            "status": self.status.value,
+            "placer_order_number": self.placer_order_number,
+            "filler_order_number": self.filler_order_number,
+            "accession_numbers": list(self.accession_numbers),
+            "accession_number_issuer": self.accession_number_issuer,
+            "study_instance_uid": self.study_instance_uid,
+            "patient_id": self.patient.patient_id,
+            "patient_id_issuer": self.patient.issuer,
+            "other_patient_ids": [other.as_json() for other in self.other_patient_ids],
+            "patient_name": self.patient.name,
+            "patient_birth_date": self.patient.birth_date,
+            "patient_sex": self.patient.sex,
+            "procedure": self.procedure,
+            "modality": self.modality,
+            "body_region": self.body_region,
+            "performed_on": self.performed_on,
+            "findings": self.findings,
+            "impression": self.impression,
+            "text": self.text,
+            "author": self.author,
+            "consent": self.consent,
+            "sent_at": self.sent_at,
+        }
