@@ -20,6 +20,7 @@ from nightdraft.cli.blobs import blobs
 from nightdraft.cli.bundles import bundle
 from nightdraft.cli.corpora import corpus
 from nightdraft.cli.options import app
+from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
 from nightdraft.cli.settings import settings_commands
 from nightdraft.cli.train import train
@@ -32,6 +33,7 @@ for name, group in (
     ("alarms", alarms),
     ("settings", settings_commands),
     ("blobs", blobs),
+    ("orders", orders),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),

@@ -27,6 +27,7 @@ PANELS = {
         "study",
         "holds",
         "refusals",
+        "orders",
         "blobs",
         "settings",
         "support-bundle",

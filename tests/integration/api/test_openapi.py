@@ -23,6 +23,9 @@ WITH_PARAMETERS = [
     "POST /api/studies/{uid}/reinstate",
     "GET /api/holds",
     "POST /api/holds/decision",
+    "POST /api/orders",
+    "PUT /api/orders/{order_id}",
+    "POST /api/orders/{order_id}/cancel",
     "GET /api/refusals",
     "GET /api/alarms",
 ]
