@@ -21,6 +21,7 @@ from fastapi.staticfiles import StaticFiles
 
 from api import health, holds, images, orders, pages, reference, studies
 from api.connections import GuardedProtocol
+from api.fhir import routes as fhir_routes
 from api.problems import add_problem_handlers
 from api.query_parameters import refuse_unknown_parameters
 from api.rendering import PACKAGE_DIR
@@ -41,7 +42,8 @@ _PROBE_THREADS = 3
 """Calls of /readyz and /metrics that are answered at the same time, beside all other requests."""
 
 ROUTERS = tuple(
-    module.router for module in (studies, holds, orders, health, images, pages, reference)
+    module.router
+    for module in (studies, holds, orders, fhir_routes, health, images, pages, reference)
 )
 """Every address, but those of static files."""
 
@@ -68,7 +70,11 @@ def make_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
-    app.add_middleware(RequestGuard, host_names=(settings.serve_host, *settings.serve_names))
+    app.add_middleware(
+        RequestGuard,
+        host_names=(settings.serve_host, *settings.serve_names),
+        fhir_bytes=round(settings.fhir_max_mb * 1_000_000),
+    )
     app.add_middleware(RequestLog)  # the outermost: it logs what the guard refuses, too
     add_problem_handlers(app)
     for router in ROUTERS:
