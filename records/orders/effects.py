@@ -37,6 +37,7 @@ from records.states import (
     StudyState,
 )
 from records.workflow import events, requests, withdrawals
+from records.workflow.study_lookup import study_keys
 from records.workflow.withdrawals import lock_study
 
 
@@ -80,7 +81,7 @@ def take_up_for_preparing(session: Session, study_id: uuid.UUID) -> Study:
     """
     study = session.get(Study, study_id)
     if study is not None:
-        matching.lock_keys(session, matching.study_keys(study), shared=False)
+        matching.lock_keys(session, study_keys(study), shared=False)
     study = lock_study(session, study_id)
     match_and_apply(session, study)
     return study

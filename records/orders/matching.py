@@ -10,18 +10,17 @@ import uuid
 import zlib
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ARRAY, ColumnElement, Text, and_, cast, delete, func, or_, select, text
+from sqlalchemy import and_, delete, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, OrderKey, StudyOrder
 from records.database.tables import Study
-from records.orders.order import patient_ids
 from records.states import EventKind, HoldReason, MatchState
 from records.workflow import events, holds
-from records.workflow.identifiers import KeyKind, PatientId, make_keys, plain_key
-from records.workflow.patient_aliases import are_same_person
-from records.workflow.patients import Patient, same_patient
+from records.workflow.identifiers import KeyKind, make_keys, patient_ids, plain_key
+from records.workflow.patients import Patient
+from records.workflow.study_lookup import find_study_ids, is_of_patient, study_keys
 
 COUNTING = (MatchState.MATCHED, MatchState.ACCEPTED)
 """The states of an order whose texts a draft is made from."""
@@ -49,25 +48,8 @@ def order_patient(order: Order) -> Patient:
 
 
 def is_for_patient(session: Session, order: Order, study: Study) -> bool:
-    """Whether an order may be for the patient of a study.
-
-    The study's id must be one of the order's, with an issuer that does not contradict it, or the
-    two were merged. Where one of the two gives no id, name and birth date decide as they do between
-    films.
-    """
-    ours = PatientId(study.patient_id, study.patient_id_issuer)
-    theirs = patient_ids(order)
-    if not (ours.id.strip() and theirs):
-        return same_patient(order_patient(order), Patient.of_study(study))
-    return are_same_person(session, ours, theirs)
-
-
-def study_keys(study: Study) -> set[tuple[str, str]]:
-    """The keys by which a study's orders are found."""
-    return make_keys(
-        accession=[study.accession_number, *study.requested_accession_numbers],
-        study=[study.study_instance_uid],
-    )
+    """Whether an order may be for the patient of a study; see `study_lookup.is_of_patient`."""
+    return is_of_patient(session, study, order_patient(order), patient_ids(order))
 
 
 def order_keys(order: Order) -> set[tuple[str, str]]:
@@ -121,25 +103,9 @@ def find_orders(session: Session, study: Study) -> Sequence[Order]:
 
 def find_studies(session: Session, order: Order) -> list[uuid.UUID]:
     """Our ids of the studies with one of the order's keys, or matched before, in order of id."""
-    numbers = [value for kind, value in order_keys(order) if kind == KeyKind.ACCESSION]
-    conditions: list[ColumnElement[bool]] = [
-        Study.id.in_(select(StudyOrder.study_id).where(StudyOrder.order_id == order.id))
-    ]
-    if order.study_instance_uids:
-        conditions.append(Study.study_instance_uid.in_(order.study_instance_uids))
-    if numbers:
-        # The index of the search is on these very expressions.
-        conditions.append(func.upper(Study.accession_number.collate("C")).in_(numbers))
-        conditions.append(
-            and_(
-                Study.requested_accession_numbers.op("<>")(text("'{}'")),
-                Study.requested_accession_numbers.op("&&")(cast(numbers, ARRAY(Text))),
-            )
-        )
-    found: set[uuid.UUID] = set()
-    for condition in conditions:
-        found |= set(session.scalars(select(Study.id).where(condition)))
-    return sorted(found)
+    matched = session.scalars(select(StudyOrder.study_id).where(StudyOrder.order_id == order.id))
+    by_key = find_study_ids(session, order.accession_numbers, order.study_instance_uids)
+    return sorted({*by_key, *matched})
 
 
 def match(session: Session, study: Study, order: Order) -> MatchState | None:

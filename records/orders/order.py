@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -129,11 +129,3 @@ class ReceivedOrder:
 
 def _clean_numbers(values: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(filter(None, map(clean_line, values))))
-
-
-def patient_ids(row: Any) -> list[PatientId]:
-    """All ids of the patient of an `Order` or a `ReceivedReport` (rows of the tables)."""
-    others: list[Mapping[str, str]] = row.other_patient_ids
-    ids = [PatientId(row.patient_id, row.patient_id_issuer)]
-    ids += [PatientId(other["id"], other["issuer"]) for other in others]
-    return [given for given in ids if given.id.strip()]

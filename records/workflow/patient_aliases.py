@@ -6,6 +6,8 @@ retired, so that one look is enough.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -73,7 +75,7 @@ def list_ids(session: Session, given: PatientId) -> list[PatientId]:
     return [surviving, *retired]
 
 
-def are_same_person(session: Session, given: PatientId, others: list[PatientId]) -> bool:
+def are_same_person(session: Session, given: PatientId, others: Sequence[PatientId]) -> bool:
     """Whether an id is one of a person's, by itself or by a merge."""
     if any(not given.contradicts(other) for other in others):
         return True
