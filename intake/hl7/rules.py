@@ -56,10 +56,10 @@ RULES: Mapping[str, Rule] = {
     "patient_sex": Rule(Use.PATIENT, Pick.FIRST, "sex", ("PID-8",)),
     "visit_number": Rule(Use.PATIENT, Pick.FIRST, "the visit, which ADT^A45 moves", ("PV1-19",)),
     "placer_order_number": Rule(
-        Use.BOTH, Pick.FIRST, "the number of whoever asked", ("ORC-2", "OBR-2", "TXA-14")
+        Use.BOTH, Pick.FIRST, "the number of whoever asked", ("OBR-2", "ORC-2", "TXA-14")
     ),
     "filler_order_number": Rule(
-        Use.BOTH, Pick.FIRST, "the number of the department", ("ORC-3", "OBR-3", "TXA-15")
+        Use.BOTH, Pick.FIRST, "the number of the department", ("OBR-3", "ORC-3", "TXA-15")
     ),
     "accession_numbers": Rule(
         Use.BOTH,
