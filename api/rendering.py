@@ -14,6 +14,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from api.order_wording import (
+    FIELD_LABELS,
+    MATCH_SENTENCES,
+    ORIGIN_LABELS,
+    PATIENT_LABELS,
+    TEXT_LABELS,
+    describe_change,
+    describe_value,
+)
 from model.dicom.characters import remove_controls
 from model.dicom.names import modality_name, uid_name
 from model.prompting.prompt import describe_given, read_prior
@@ -158,6 +167,13 @@ _TEMPLATES.globals |= {
     "read_prior": read_prior,
     "describe_given": describe_given,
     "describe_view": describe_view,
+    "describe_change": describe_change,
+    "describe_value": describe_value,
+    "FIELD_LABELS": FIELD_LABELS,
+    "MATCH_SENTENCES": MATCH_SENTENCES,
+    "ORIGIN_LABELS": ORIGIN_LABELS,
+    "PATIENT_LABELS": PATIENT_LABELS,
+    "TEXT_LABELS": TEXT_LABELS,
     "WARNING": WARNING,
     "DAMAGE_SENTENCES": DAMAGE_SENTENCES,
     "STATE_SENTENCES": STATE_SENTENCES,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
+from api.hold_schemas import HeldOrder
 from model.dicom.names import uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
@@ -324,7 +325,10 @@ class HoldSides(BaseModel):
 
 
 class OpenHold(BaseModel):
-    """A hold that nobody has decided, with both sides. decisions: what may be decided."""
+    """A hold that nobody has decided, with both sides. decisions: what may be decided.
+
+    sides: of a hold about films. orders: of a hold about orders for another patient.
+    """
 
     id: uuid.UUID
     study: uuid.UUID
@@ -335,6 +339,7 @@ class OpenHold(BaseModel):
     opened_at: dt.datetime
     decisions: dict[Decision, str]
     sides: list[HoldSides]
+    orders: list[HeldOrder]
 
 
 class BulkDecisionRequest(BaseModel):

@@ -76,6 +76,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("identity", name=op.f("uq_orders_identity")),
     )
     op.create_index("ix_orders_changed_at", "orders", ["changed_at", "id"])
+    op.create_index("ix_orders_status", "orders", ["status", "changed_at", "id"])
     op.create_table(
         "received_messages",
         sa.Column("id", sa.Uuid(), server_default=sa.text(new_id), nullable=False),
@@ -120,6 +121,9 @@ def upgrade() -> None:
         postgresql_where=sa.text("outcome = 'REFUSED' AND settled_at IS NULL"),
     )
     op.create_index("ix_received_messages_received_at", "received_messages", ["received_at", "id"])
+    op.create_index(
+        "ix_received_messages_outcome", "received_messages", ["outcome", "received_at", "id"]
+    )
     op.create_table(
         "order_changes",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),

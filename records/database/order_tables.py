@@ -42,8 +42,9 @@ class Order(Base):
     __table_args__ = (
         vocabulary_check("origin", Origin),
         vocabulary_check("status", OrderStatus),
-        # The list of orders.
+        # The list of orders, of all and by status.
         Index("ix_orders_changed_at", "changed_at", "id"),
+        Index("ix_orders_status", "status", "changed_at", "id"),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -139,7 +140,9 @@ class ReceivedMessage(Base):
         vocabulary_check("outcome", MessageOutcome),
         # The same message again gets the same answer.
         UniqueConstraint("origin", "sender", "control_id", "digest"),
+        # The list of messages, of all and by outcome.
         Index("ix_received_messages_received_at", "received_at", "id"),
+        Index("ix_received_messages_outcome", "outcome", "received_at", "id"),
         # What a person has not looked at yet.
         Index(
             "ix_received_messages_open",
