@@ -9,17 +9,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, and_, any_, func, literal, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, OrderKey, StudyOrder
 from records.database.tables import Study
-from records.orders.order import patient_ids
 from records.states import EventKind, HoldReason, MatchState
 from records.workflow import events, holds
-from records.workflow.identifiers import KeyKind, PatientId, make_keys, plain_key
-from records.workflow.patients import Patient, same_patient
+from records.workflow.identifiers import KeyKind, make_keys, patient_ids
+from records.workflow.patients import Patient
+from records.workflow.study_lookup import find_study_ids, is_of_patient, study_keys
 
 COUNTING = (MatchState.MATCHED, MatchState.ACCEPTED)
 """The states of an order whose texts a draft is made from."""
@@ -37,24 +37,8 @@ def order_patient(order: Order) -> Patient:
 
 
 def is_for_patient(order: Order, study: Study) -> bool:
-    """Whether an order may be for the patient of a study.
-
-    The study's id must be one of the order's, with an issuer that does not contradict it. Where one
-    of the two gives no id, name and birth date decide as they do between films.
-    """
-    ours = PatientId(study.patient_id, study.patient_id_issuer)
-    theirs = patient_ids(order)
-    if not (ours.id.strip() and theirs):
-        return same_patient(order_patient(order), Patient.of_study(study))
-    return any(not ours.contradicts(other) for other in theirs)
-
-
-def study_keys(study: Study) -> set[tuple[str, str]]:
-    """The keys by which a study's orders are found."""
-    return make_keys(
-        accession=[study.accession_number, *study.requested_accession_numbers],
-        study=[study.study_instance_uid],
-    )
+    """Whether an order may be for the patient of a study; see `study_lookup.is_of_patient`."""
+    return is_of_patient(study, order_patient(order), patient_ids(order))
 
 
 def find_orders(session: Session, study: Study) -> Sequence[Order]:
@@ -77,24 +61,7 @@ def find_orders(session: Session, study: Study) -> Sequence[Order]:
 
 def find_studies(session: Session, order: Order) -> Sequence[uuid.UUID]:
     """Our ids of the studies with one of the order's keys."""
-    accessions = sorted({plain_key(number) for number in order.accession_numbers if number.strip()})
-    conditions: list[ColumnElement[bool]] = [
-        Study.study_instance_uid.in_(order.study_instance_uids)
-    ]
-    for number in accessions:
-        # The index of the search is on these very expressions.
-        conditions.append(func.upper(Study.accession_number.collate("C")) == number)
-    found = set(session.scalars(select(Study.id).where(or_(*conditions))))
-    for number in order.accession_numbers:
-        found |= set(
-            session.scalars(
-                select(Study.id).where(
-                    Study.requested_accession_numbers.op("<>")("{}"),
-                    literal(number) == any_(Study.requested_accession_numbers),
-                )
-            )
-        )
-    return sorted(found)
+    return find_study_ids(session, order.accession_numbers, order.study_instance_uids)
 
 
 def match(session: Session, study: Study, order: Order) -> MatchState:

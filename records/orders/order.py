@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -116,11 +115,3 @@ class ReceivedOrder:
             "due_at": self.due_at,
             "site": self.site,
         }
-
-
-def patient_ids(row: Any) -> list[PatientId]:
-    """All ids of the patient of an `Order` or a `ReceivedReport` (rows of the tables)."""
-    others: list[Mapping[str, str]] = row.other_patient_ids
-    ids = [PatientId(row.patient_id, row.patient_id_issuer)]
-    ids += [PatientId(other["id"], other["issuer"]) for other in others]
-    return [given for given in ids if given.id.strip()]

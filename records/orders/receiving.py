@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from records.database.order_tables import Order, OrderChange, OrderKey
 from records.errors import MessageError
 from records.orders import effects, matching
-from records.orders.order import OrderAction, ReceivedOrder, patient_ids
+from records.orders.order import OrderAction, ReceivedOrder
 from records.states import OrderChangeKind, OrderStatus
-from records.workflow.identifiers import make_keys
+from records.workflow.identifiers import make_keys, patient_ids
 from records.workflow.withdrawals import lock_study
 
 
