@@ -95,6 +95,8 @@ def _read_live(query: WorklistQuery) -> dict[str, Any]:
             "parts": parts,
             "matches_shown": MATCHES,
             "refused": sum(refusals.count_by_reason(session).values()),
+            "open_messages": overview.count_open_messages(session),
+            "many_messages": overview.OPEN_MESSAGES_COUNTED,
             "runbook_path": runbook_path,
         }
         now = database_time(session)

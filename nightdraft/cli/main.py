@@ -19,6 +19,7 @@ from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs
 from nightdraft.cli.bundles import bundle
 from nightdraft.cli.corpora import corpus
+from nightdraft.cli.messages import messages
 from nightdraft.cli.options import app
 from nightdraft.cli.parts import work
 from nightdraft.cli.settings import settings_commands
@@ -31,6 +32,7 @@ for name, group in (
     ("work", work),
     ("alarms", alarms),
     ("settings", settings_commands),
+    ("messages", messages),
     ("blobs", blobs),
     ("corpus", corpus),
     ("train", train),

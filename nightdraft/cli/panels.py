@@ -27,6 +27,7 @@ PANELS = {
         "study",
         "holds",
         "refusals",
+        "messages",
         "blobs",
         "settings",
         "support-bundle",

@@ -98,6 +98,8 @@ class OrderChange(Base):
         vocabulary_check("kind", OrderChangeKind),
         vocabulary_check("origin", Origin),
         Index("ix_order_changes_order_id", "order_id", "id"),
+        # What a message brought.
+        Index("ix_order_changes_message_id", "message_id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)

@@ -120,6 +120,17 @@ def read_order(session: Session, order_id: uuid.UUID) -> OrderRecord:
     return OrderRecord(order, changes, [(row[0], row[1]) for row in studies], messages)
 
 
+def list_by_message(session: Session, message_id: uuid.UUID) -> list[uuid.UUID]:
+    """Our ids of the orders that a message brought or changed."""
+    return sorted(
+        set(
+            session.scalars(
+                select(OrderChange.order_id).where(OrderChange.message_id == message_id)
+            )
+        )
+    )
+
+
 def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[tuple[StudyOrder, Order]]:
     """The orders that a study was matched with, newest change first, with what was decided."""
     rows = session.execute(

@@ -23,6 +23,9 @@ WITH_PARAMETERS = [
     "POST /api/studies/{uid}/reinstate",
     "GET /api/holds",
     "POST /api/holds/decision",
+    "GET /api/messages",
+    "GET /api/messages/{message_id}",
+    "POST /api/messages/{message_id}/settle",
     "GET /api/refusals",
     "GET /api/alarms",
 ]
