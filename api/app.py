@@ -26,6 +26,7 @@ from api import (
     message_pages,
     messages,
     order_pages,
+    orders,
     pages,
     reference,
     studies,
@@ -55,6 +56,7 @@ ROUTERS = tuple(
     for module in (
         studies,
         holds,
+        orders,
         messages,
         health,
         images,

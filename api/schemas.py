@@ -37,10 +37,10 @@ from records.workflow.corrections import SHOWN_COLUMNS
 from records.workflow.worklist import WorklistPage, WorklistRow
 
 # PostgreSQL keeps no NUL, and nobody types the other control characters.
-_ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
-_MANY_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+MANY_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
-SearchText = Annotated[str, StringConstraints(max_length=100, pattern=_ONE_LINE)]
+SearchText = Annotated[str, StringConstraints(max_length=100, pattern=ONE_LINE)]
 StudyUid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.-]{1,64}$")]
 """A Study Instance UID (0020,000D), or our own id of the study."""
 EventMark = Annotated[int, Field(ge=1, lt=2**63)]
@@ -49,7 +49,7 @@ EventMark = Annotated[int, Field(ge=1, lt=2**63)]
 
 PersonName = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_ONE_LINE),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=ONE_LINE),
 ]
 """Who decides, as typed."""
 
@@ -347,7 +347,7 @@ class BulkDecisionRequest(BaseModel):
 
     decision: Decision
     by: PersonName
-    note: Annotated[str, StringConstraints(max_length=1000, pattern=_MANY_LINES)] = ""
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=200)
 
 
@@ -663,7 +663,7 @@ class WithdrawalRequest(BaseModel):
     by: PersonName
     reason: Annotated[
         str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=_ONE_LINE),
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=ONE_LINE),
     ]
     draft: uuid.UUID | None = None
 
@@ -672,7 +672,7 @@ class ReinstatementRequest(BaseModel):
     """A person takes the rejections of a study's films back."""
 
     by: PersonName
-    note: Annotated[str, StringConstraints(max_length=1000, pattern=_ONE_LINE)] = ""
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=ONE_LINE)] = ""
 
 
 class DecisionRequest(BaseModel):
@@ -684,5 +684,5 @@ class DecisionRequest(BaseModel):
 
     decision: Decision
     by: PersonName
-    note: Annotated[str, StringConstraints(max_length=1000, pattern=_MANY_LINES)] = ""
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=20)

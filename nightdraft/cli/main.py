@@ -21,6 +21,7 @@ from nightdraft.cli.bundles import bundle
 from nightdraft.cli.corpora import corpus
 from nightdraft.cli.messages import messages
 from nightdraft.cli.options import app
+from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
 from nightdraft.cli.settings import settings_commands
 from nightdraft.cli.train import train
@@ -34,6 +35,7 @@ for name, group in (
     ("settings", settings_commands),
     ("messages", messages),
     ("blobs", blobs),
+    ("orders", orders),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),

@@ -28,6 +28,7 @@ PANELS = {
         "holds",
         "refusals",
         "messages",
+        "orders",
         "blobs",
         "settings",
         "support-bundle",

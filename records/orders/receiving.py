@@ -12,10 +12,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, OrderChange, OrderKey
-from records.errors import MessageError
+from records.errors import MessageError, NotFound
 from records.orders import effects, matching
 from records.orders.order import OrderAction, ReceivedOrder
-from records.states import OrderChangeKind, OrderStatus
+from records.states import OrderChangeKind, OrderStatus, Origin
 from records.workflow.identifiers import make_keys, patient_ids
 from records.workflow.withdrawals import lock_study
 
@@ -49,7 +49,11 @@ _STATUS = {
 
 
 def receive_order(
-    session: Session, received: ReceivedOrder, message_id: uuid.UUID | None = None
+    session: Session,
+    received: ReceivedOrder,
+    message_id: uuid.UUID | None = None,
+    *,
+    identity: str = "",
 ) -> ReceivedOrderResult:
     """Make, change or cancel an order, and apply it to the studies that it is for.
 
@@ -61,11 +65,12 @@ def receive_order(
         session: the caller's transaction.
         received: the order as sent.
         message_id: the row of `received_messages` that brought it.
+        identity: which order it is, where the interface says that by an address of its own.
 
     Raises:
         MessageError: nothing in it identifies an order or a patient.
     """
-    identity = received.identity
+    identity = identity or received.identity
     if not identity:
         raise MessageError("the order has no number, no accession number and no study UID")
     if not received.patient.patient_id.strip():
@@ -98,6 +103,37 @@ def receive_order(
     write_keys(session, order)
     study_ids = apply_order(session, order)
     return ReceivedOrderResult(order.id, outcome, tuple(study_ids))
+
+
+def get_order(session: Session, order_id: uuid.UUID) -> Order:
+    """The order with our id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    order = session.get(Order, order_id)
+    if order is None:
+        raise NotFound(f"no order has the id {order_id}")
+    return order
+
+
+def cancel_order(
+    session: Session, order_id: uuid.UUID, origin: Origin, sender: str
+) -> ReceivedOrderResult:
+    """Cancel an order by our id, as a message of its sender would.
+
+    Args:
+        session: the caller's transaction.
+        order_id: our id.
+        origin: by which interface it is cancelled.
+        sender: who cancels it.
+
+    Raises:
+        NotFound: there is no such order.
+    """
+    order = get_order(session, order_id)
+    received = ReceivedOrder(origin, sender, OrderAction.CANCEL, matching.order_patient(order))
+    return receive_order(session, received, identity=order.identity)
 
 
 def apply_order(session: Session, order: Order) -> list[uuid.UUID]:

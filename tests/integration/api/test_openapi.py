@@ -26,6 +26,9 @@ WITH_PARAMETERS = [
     "GET /api/messages",
     "GET /api/messages/{message_id}",
     "POST /api/messages/{message_id}/settle",
+    "POST /api/orders",
+    "PUT /api/orders/{order_id}",
+    "POST /api/orders/{order_id}/cancel",
     "GET /api/refusals",
     "GET /api/alarms",
 ]
