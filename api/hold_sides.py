@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from api.hold_schemas import ComparedField, FieldName, HeldOrder, HeldOrderText
+from api.related_schemas import ComparedField, FieldName, HeldOrder, StatedReason
 from records.database.order_tables import Order
 from records.database.tables import Study
 from records.orders import reading
@@ -47,7 +47,7 @@ def _held_order(study: Study, order: Order) -> HeldOrder:
         changed_at=order.changed_at,
         accession_numbers=order.accession_numbers,
         procedure=order.procedure,
-        texts=[HeldOrderText(**text) for text in order.texts],
+        texts=[StatedReason(**text) for text in order.texts],
         other_patient_ids=order.other_patient_ids,
         fields=compare_patients(study, order),
     )

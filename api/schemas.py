@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
-from api.hold_schemas import HeldOrder
+from api.related_schemas import HeldOrder, StudyOrder
 from model.dicom.names import uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
@@ -475,7 +475,7 @@ class Event(_FromRow):
 
 
 class StudyDetail(BaseModel):
-    """One study with everything that is known of it. drafts: newest first.
+    """One study with everything that is known of it. drafts, orders: newest first.
 
     timeline: its newest lines, oldest of them first. earlier: the `before` of the lines before
     these; null where there are none.
@@ -487,6 +487,7 @@ class StudyDetail(BaseModel):
     holds: list[Hold]
     rejections: list[Rejection]
     changes: list[StudyChange]
+    orders: list[StudyOrder]
     timeline: list[Event]
     earlier: int | None
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from api import schemas
+from api import related_schemas, schemas
 from api.holds import describe
 from api.problems import problem_responses
 from api.schemas import (
@@ -210,6 +210,9 @@ def read_study(
         holds=[schemas.Hold.from_row(hold) for hold in record.holds],
         rejections=[schemas.Rejection.from_row(rejection) for rejection in record.rejections],
         changes=[schemas.StudyChange.model_validate(change) for change in record.changes],
+        orders=[
+            related_schemas.StudyOrder.from_rows(match, order) for match, order in record.orders
+        ],
         timeline=[schemas.Event.from_row(event) for event in record.timeline],
         earlier=record.earlier,
     )

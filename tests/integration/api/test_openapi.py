@@ -26,6 +26,8 @@ WITH_PARAMETERS = [
     "GET /api/messages",
     "GET /api/messages/{message_id}",
     "POST /api/messages/{message_id}/settle",
+    "GET /api/orders",
+    "GET /api/orders/{order_id}",
     "POST /api/orders",
     "PUT /api/orders/{order_id}",
     "POST /api/orders/{order_id}/cancel",

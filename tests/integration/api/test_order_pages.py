@@ -140,3 +140,27 @@ def test_rest_gives_both_sides_of_an_order_for_another_patient(client, seeder):
     assert fields["patient_id"]["order"] == "P-2"
     assert fields["issuer"] == {"name": "issuer", "study": "", "order": "HOSP", "differs": False}
     assert hold["sides"] == []
+
+
+def test_rest_gives_lists_of_orders_and_one_with_its_history(client, seeder):
+    (study,) = seeder.complete(1)
+    order = str(send_order_for(study, placer_order_number="1").order_id)
+    send_order_for(study, placer_order_number="1", procedure="XR CHEST 2V")
+    other = str(send_order(placer_order_number="2").order_id)
+    first = client.get("/api/orders", params={"limit": 1}).json()
+    assert [row["id"] for row in first["orders"]] == [other]
+    rest = client.get("/api/orders", params={"limit": 1, "after": first["next"]}).json()
+    assert [row["id"] for row in rest["orders"]] == [order]
+    assert rest["next"] is None
+    assert client.get("/api/orders", params={"status": "CANCELLED"}).json()["orders"] == []
+    found = client.get("/api/orders", params={"words": "p-1"}).json()["orders"]
+    assert [row["id"] for row in found] == [other]
+    detail = client.get(f"/api/orders/{order}").json()
+    assert detail["order"]["procedure"] == "XR CHEST 2V"
+    assert [change["kind"] for change in detail["changes"]] == ["PLACED", "CHANGED"]
+    assert detail["changes"][1]["old_values"] == {"procedure": "XR CHEST PA"}
+    (matched,) = detail["studies"]
+    assert (matched["study"], matched["state"]) == (str(study), "MATCHED")
+    (of_study,) = client.get(f"/api/studies/{study}").json()["orders"]
+    assert (of_study["order"], of_study["state"]) == (order, "MATCHED")
+    assert of_study["texts"] == [{"source": "order_reason", "text": "Fever and cough."}]
