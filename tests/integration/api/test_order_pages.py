@@ -5,7 +5,7 @@ import re
 import pytest
 
 from records.orders.order import OrderAction
-from records.states import OrderTextSource
+from records.states import OrderTextSource, Priority
 from records.workflow.patients import Patient
 from tests.support.received_orders import order_text, send_order, send_order_for
 
@@ -164,3 +164,29 @@ def test_rest_gives_lists_of_orders_and_one_with_its_history(client, seeder):
     (of_study,) = client.get(f"/api/studies/{study}").json()["orders"]
     assert (of_study["order"], of_study["state"]) == (order, "MATCHED")
     assert of_study["texts"] == [{"source": "order_reason", "text": "Fever and cough."}]
+
+
+@pytest.mark.parametrize(
+    ("decision", "state", "sentence"),
+    [
+        ("TAKE_NEW", "ACCEPTED", "It counts for the study: a person decided so."),
+        ("PROCEED", "REFUSED", "a person decided that it is not the study"),
+        ("CANCEL", "REFUSED", "a person decided that it is not the study"),
+    ],
+)
+def test_a_person_decides_whose_the_order_is(client, seeder, decision, state, sentence):
+    (study,) = seeder.complete(1)
+    send_order_for(study, patient=STRANGER, priority=Priority.STAT)
+    page = client.get(f"/studies/{study}").text
+    (hold,) = re.findall(r'name="holds" value="([^"]+)"', page)
+    fields = {"by": "Dr. Roe", "note": "", "decision": decision, "holds": hold}
+    page = client.post(f"/studies/{study}/decision", data=fields).text
+    assert sentence in page
+    detail = client.get(f"/api/studies/{study}").json()
+    assert [order["state"] for order in detail["orders"]] == [state]
+    assert detail["orders"][0]["decided_by"] == "Dr. Roe"
+    # Only an order that counts makes the study urgent.
+    assert detail["study"]["priority"] == ("STAT" if decision == "TAKE_NEW" else "ROUTINE")
+    assert detail["study"]["state"] == ("CANCELLED" if decision == "CANCEL" else "WAITING")
+    send_order_for(study, patient=STRANGER, procedure="XR CHEST 2V")
+    assert client.get("/api/holds").json() == []

@@ -8,6 +8,7 @@ import pytest
 from pydicom.encaps import encapsulate
 
 from model.case import unpack
+from records import hold_decisions
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
@@ -24,7 +25,7 @@ from records.states import (
     Stage,
     VisibleState,
 )
-from records.workflow import events, hold_decisions, holds, rejections, studies, worklist
+from records.workflow import events, holds, rejections, studies, worklist
 from records.workflow.rejections import RejectionNote
 from records.workflow.studies import Patient
 from tests.support.dicom_images import change_coding, enlarge

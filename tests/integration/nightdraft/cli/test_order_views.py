@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from nightdraft.cli.main import app
 from records.errors import NotAllowed, NotFound
 from tests.support.received_orders import send_order
+from tests.support.registered_studies import OTHER_PATIENT, complete, new_instance
 
 
 def run(*arguments):
@@ -39,3 +40,16 @@ def test_orders_are_listed_and_shown_with_their_history(database):
         run("show", "none")
     with pytest.raises(NotAllowed):
         run("list", "--status", "lost")
+
+
+def test_a_hold_about_an_order_shows_both_patients_and_is_decided(database):
+    complete(new_instance())
+    send_order(patient=OTHER_PATIENT)
+    held = CliRunner().invoke(app, ["holds"], catch_exceptions=False, env={"COLUMNS": "200"}).output
+    assert "Patient ID: films P-1, order P-2  DIFFERS" in held
+    assert "Issuer of the patient ID: films (not sent), order (not sent)\n" in held
+    assert "Reason: Fever and cough." in held
+    assert "decide 1.2.3 proceed|take-new|cancel --by NAME" in held
+    decide = ["decide", "1.2.3", "take-new", "--by", "Dr. Roe"]
+    assert "1 hold closed" in CliRunner().invoke(app, decide, catch_exceptions=False).output
+    assert "It counts for the study: a person decided so. (Dr. Roe)" in run("show", "A1").output

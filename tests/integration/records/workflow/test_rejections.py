@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from records import hold_decisions
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from records.states import (
@@ -15,16 +16,7 @@ from records.states import (
     Stage,
     VisibleState,
 )
-from records.workflow import (
-    events,
-    hold_decisions,
-    holds,
-    rejections,
-    reviews,
-    studies,
-    withdrawals,
-    worklist,
-)
+from records.workflow import events, holds, rejections, reviews, studies, withdrawals, worklist
 from records.workflow.rejections import RejectionNote
 from records.workflow.studies import Outcome
 from tests.support.registered_studies import (

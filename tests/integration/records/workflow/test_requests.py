@@ -6,6 +6,7 @@ import threading
 import pytest
 from sqlalchemy import text
 
+from records import hold_decisions
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from records.states import (
@@ -17,17 +18,7 @@ from records.states import (
     Stage,
     VisibleState,
 )
-from records.workflow import (
-    attempts,
-    drafts,
-    events,
-    hold_decisions,
-    holds,
-    leases,
-    requests,
-    studies,
-    worklist,
-)
+from records.workflow import attempts, drafts, events, holds, leases, requests, studies, worklist
 from tests.support.registered_studies import (
     claim,
     complete,

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from records.database.tables import Hold
 from records.errors import NotAllowed, NotFound
+from records.orders import order_decisions
 from records.states import HOLD_DECISIONS, Decision, EndReason, EventKind, HoldReason
 from records.workflow import events, film_decisions, holds, rejections, withdrawals
 from records.workflow.withdrawals import lock_study
@@ -70,6 +71,8 @@ def decide(
         reason = HoldReason(hold.reason)
         if reason is HoldReason.REJECTION_UNCLEAR:
             rejections.settle_unclear(session, study, decision, by)
+        elif reason is HoldReason.ORDER_MISMATCH:
+            order_decisions.settle_mismatch(session, study, decision, by)
         else:
             film_decisions.carry_out(session, study, reason, decision, by)
     for hold in chosen:
