@@ -15,7 +15,15 @@ from records.errors import NightdraftError
 from records.operations import refusals
 from records.operations.overview import MOVING
 from records.states import Decision, FailReason, HoldReason, Stage, TallyKind, VisibleState
-from records.workflow import attempts, holds, leases, requests, studies, tallies, worklist
+from records.workflow import (
+    attempts,
+    holds,
+    leases,
+    requests,
+    studies,
+    tallies,
+    worklist,
+)
 from records.workflow.studies import Patient
 from tests.support.registered_studies import (
     claim,

@@ -16,7 +16,15 @@ from records.states import (
     Stage,
     VisibleState,
 )
-from records.workflow import events, holds, rejections, reviews, studies, withdrawals, worklist
+from records.workflow import (
+    events,
+    holds,
+    rejections,
+    reviews,
+    studies,
+    withdrawals,
+    worklist,
+)
 from records.workflow.rejections import RejectionNote
 from records.workflow.studies import Outcome
 from tests.support.registered_studies import (

@@ -18,7 +18,16 @@ from records.states import (
     Stage,
     VisibleState,
 )
-from records.workflow import attempts, drafts, events, holds, leases, requests, studies, worklist
+from records.workflow import (
+    attempts,
+    drafts,
+    events,
+    holds,
+    leases,
+    requests,
+    studies,
+    worklist,
+)
 from tests.support.registered_studies import (
     claim,
     complete,
