@@ -27,6 +27,8 @@ PANELS = {
         "study",
         "holds",
         "refusals",
+        "messages",
+        "orders",
         "blobs",
         "settings",
         "support-bundle",
