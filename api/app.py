@@ -19,7 +19,18 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from api import health, holds, images, orders, pages, reference, studies
+from api import (
+    health,
+    holds,
+    images,
+    message_pages,
+    messages,
+    order_pages,
+    orders,
+    pages,
+    reference,
+    studies,
+)
 from api.connections import GuardedProtocol
 from api.fhir import routes as fhir_routes
 from api.problems import add_problem_handlers
@@ -43,7 +54,19 @@ _PROBE_THREADS = 3
 
 ROUTERS = tuple(
     module.router
-    for module in (studies, holds, orders, fhir_routes, health, images, pages, reference)
+    for module in (
+        studies,
+        holds,
+        orders,
+        messages,
+        fhir_routes,
+        health,
+        images,
+        pages,
+        order_pages,
+        message_pages,
+        reference,
+    )
 )
 """Every address, but those of static files."""
 

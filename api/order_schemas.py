@@ -18,10 +18,18 @@ from pydantic import (
 
 from api.schemas import MANY_LINES, ONE_LINE, PersonName
 from records.database import order_tables
+from records.orders import reading
 from records.orders.order import OrderAction, ReceivedOrder
 from records.orders.order import OrderText as ReceivedOrderText
 from records.orders.receiving import OrderOutcome
-from records.states import OrderStatus, OrderTextSource, Origin, Priority
+from records.states import (
+    MatchState,
+    OrderChangeKind,
+    OrderStatus,
+    OrderTextSource,
+    Origin,
+    Priority,
+)
 from records.workflow import patients
 from records.workflow.identifiers import PatientId
 
@@ -211,3 +219,73 @@ class CancellationRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     by: PersonName
+
+
+class OrderPage(BaseModel):
+    """Orders, newest change first; `next` is the `after` of the following page."""
+
+    orders: list[OrderOut]
+    next: str | None
+
+    @classmethod
+    def from_page(cls, page: reading.OrderPage) -> OrderPage:
+        """The page of a list."""
+        return cls(orders=[OrderOut.from_row(order) for order in page.orders], next=page.next)
+
+
+class OrderChange(BaseModel):
+    """A line of an order's history. message: our id of the message that brought it.
+
+    old_values, new_values: the fields that changed, by their names.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    at: dt.datetime
+    kind: OrderChangeKind
+    origin: Origin
+    sender: str
+    message_id: uuid.UUID | None
+    old_values: dict[str, Any]
+    new_values: dict[str, Any]
+
+
+class OrderStudy(BaseModel):
+    """A study that an order was matched with, and whether the order counts for it.
+
+    study: our id. matched_by: ACCESSION, STUDY, or PERSON. decided_by: who decided about it.
+    """
+
+    study: uuid.UUID
+    study_instance_uid: str
+    state: MatchState
+    matched_by: str
+    matched_at: dt.datetime
+    decided_by: str
+
+
+class OrderDetail(BaseModel):
+    """An order with its history and its studies, each in the order of time."""
+
+    order: OrderOut
+    changes: list[OrderChange]
+    studies: list[OrderStudy]
+
+    @classmethod
+    def from_record(cls, record: reading.OrderRecord) -> OrderDetail:
+        """The order of a record."""
+        return cls(
+            order=OrderOut.from_row(record.order),
+            changes=[OrderChange.model_validate(change) for change in record.changes],
+            studies=[
+                OrderStudy(
+                    study=study.id,
+                    study_instance_uid=study.study_instance_uid,
+                    state=MatchState(match.state),
+                    matched_by=match.matched_by,
+                    matched_at=match.matched_at,
+                    decided_by=match.decided_by,
+                )
+                for match, study in record.studies
+            ],
+        )

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
+from api.related_schemas import HeldOrder, StudyOrder
 from model.dicom.names import uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
@@ -324,7 +325,10 @@ class HoldSides(BaseModel):
 
 
 class OpenHold(BaseModel):
-    """A hold that nobody has decided, with both sides. decisions: what may be decided."""
+    """A hold that nobody has decided, with both sides. decisions: what may be decided.
+
+    sides: of a hold about films. orders: of a hold about orders for another patient.
+    """
 
     id: uuid.UUID
     study: uuid.UUID
@@ -335,6 +339,7 @@ class OpenHold(BaseModel):
     opened_at: dt.datetime
     decisions: dict[Decision, str]
     sides: list[HoldSides]
+    orders: list[HeldOrder]
 
 
 class BulkDecisionRequest(BaseModel):
@@ -470,7 +475,7 @@ class Event(_FromRow):
 
 
 class StudyDetail(BaseModel):
-    """One study with everything that is known of it. drafts: newest first.
+    """One study with everything that is known of it. drafts, orders: newest first.
 
     timeline: its newest lines, oldest of them first. earlier: the `before` of the lines before
     these; null where there are none.
@@ -482,6 +487,7 @@ class StudyDetail(BaseModel):
     holds: list[Hold]
     rejections: list[Rejection]
     changes: list[StudyChange]
+    orders: list[StudyOrder]
     timeline: list[Event]
     earlier: int | None
 

@@ -479,8 +479,8 @@ class Settings(BaseSettings):
     indication_sources: StringList = Field(
         json_schema_extra=ADVANCED,
         default=(),
-        description="Order in which the header is searched for the indication; "
-        "empty is the order of docs/use/images.md.",
+        description="Texts of orders and headers that may be the indication, best first; others "
+        "are not taken. Empty is the order of docs/operate/orders.md.",
     )
 
     # ---- Orders ----
@@ -490,6 +490,13 @@ class Settings(BaseSettings):
         description="Whether a study that is drafted and not reviewed is drafted again where an "
         "order comes, changes or is cancelled, and the draft was made from other texts.",
     )
+    order_wait_minutes: Annotated[dict[str, float], NoDecode] = Field(
+        json_schema_extra=EVERYDAY,
+        default_factory=dict,
+        description="How long a study without an order waits for one, in minutes after its first "
+        "film, by calling AE title, as `CR1=10, *=2`; `*` is every other one. Then it is drafted "
+        "without. STAT studies do not wait.",
+    )
 
     # ---- Messages of other systems ----
     message_key: SecretStr = Field(
@@ -498,6 +505,81 @@ class Settings(BaseSettings):
         description="Key with which messages that were refused are kept, as "
         "`openssl rand -base64 32` makes it; several as `NEW, OLD`: the first one encrypts. Empty: "
         "the one in `keys/messages.key` of the data folder. Several machines need the same.",
+    )
+    hl7_host: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="127.0.0.1",
+        description="Address the HL7 listener binds to. Messages are not encrypted without "
+        "`NIGHTDRAFT_HL7_CERTIFICATE`.",
+    )
+    hl7_port: int = Field(
+        json_schema_extra=EVERYDAY,
+        default=0,
+        ge=0,
+        le=65535,
+        description="TCP port on which HL7 v2 messages come in by MLLP, often 2575. 0: the station "
+        "runs no HL7 listener.",
+    )
+    hl7_allowed_peers: StringList = Field(
+        json_schema_extra=EVERYDAY,
+        default=(),
+        description="Addresses and networks that may send HL7 messages, as "
+        "`10.1.2.3, 10.7.0.0/16`. Empty: every one.",
+    )
+    hl7_certificate: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Certificate (PEM, with its chain) of the HL7 listener. Where it is set, only "
+        "TLS 1.2 and newer is spoken.",
+    )
+    hl7_certificate_key: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Private key (PEM) of the certificate; empty where it is in the same file.",
+    )
+    hl7_client_ca: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Certificates (PEM) of the authorities whose clients may send HL7 messages. "
+        "Where it is set, a client must show a certificate of one of them.",
+    )
+    hl7_max_mb: int = Field(
+        json_schema_extra=ADVANCED,
+        default=16,
+        ge=1,
+        le=256,
+        description="Size of the longest HL7 message, MB; a longer one is refused.",
+    )
+    hl7_max_connections: int = Field(
+        json_schema_extra=ADVANCED,
+        default=200,
+        ge=1,
+        description="Connections to the HL7 listener that may be open at the same time.",
+    )
+    hl7_idle_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=3600.0,
+        gt=0,
+        description="A connection on which no HL7 message comes for so long is closed.",
+    )
+    hl7_message_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=60.0,
+        gt=0,
+        description="A connection that sends nothing for so long within an HL7 message, or does "
+        "not take its answer, is closed.",
+    )
+    hl7_test_system: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether this is a test system: HL7 messages of training and debugging "
+        "(MSH-11 T and D) then have an effect. Elsewhere they are answered and have none.",
+    )
+    hl7_mapping: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="TOML file that says which field of HL7 messages holds what, where it is not "
+        "as in the [conformance profile](integration/hl7-profile.md). Empty: as there.",
     )
     message_days: float = Field(
         json_schema_extra=ADVANCED,
@@ -704,6 +786,7 @@ class Settings(BaseSettings):
         "expected_parts",
         "alarm_mail_to",
         "fhir_accession_systems",
+        "hl7_allowed_peers",
         mode="before",
     )
     @classmethod
@@ -725,6 +808,19 @@ class Settings(BaseSettings):
     @classmethod
     def _read_issuers(cls, value: object) -> object:
         return dict(_split_pairs(value, "SYSTEM=ISSUER"))
+
+    @field_validator("order_wait_minutes", mode="before")
+    @classmethod
+    def _read_waits(cls, value: object) -> object:
+        return dict(_split_pairs(value, "AE=MINUTES"))
+
+    @field_validator("order_wait_minutes", mode="after")
+    @classmethod
+    def _check_waits(cls, value: dict[str, float]) -> dict[str, float]:
+        wrong = [ae for ae, minutes in value.items() if not 0 <= minutes <= 7 * 24 * 60]
+        if wrong:
+            raise ValueError(f"{wrong[0]} must wait between 0 minutes and 7 days")
+        return value
 
     @field_validator("view_position_trust", mode="before")
     @classmethod

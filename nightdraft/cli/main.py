@@ -10,6 +10,7 @@ import traceback
 import nightdraft.cli.install
 import nightdraft.cli.models
 import nightdraft.cli.operate
+import nightdraft.cli.order_mapping
 import nightdraft.cli.phantoms
 import nightdraft.cli.send
 import nightdraft.cli.support
@@ -19,6 +20,7 @@ from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs
 from nightdraft.cli.bundles import bundle
 from nightdraft.cli.corpora import corpus
+from nightdraft.cli.messages import messages
 from nightdraft.cli.options import app
 from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
@@ -32,6 +34,7 @@ for name, group in (
     ("work", work),
     ("alarms", alarms),
     ("settings", settings_commands),
+    ("messages", messages),
     ("blobs", blobs),
     ("orders", orders),
     ("corpus", corpus),

@@ -27,6 +27,7 @@ PANELS = {
         "study",
         "holds",
         "refusals",
+        "messages",
         "orders",
         "blobs",
         "settings",
