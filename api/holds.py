@@ -18,6 +18,7 @@ from api.schemas import (
     OpenHold,
     Patient,
 )
+from records import hold_decisions
 from records.database.session import unit_of_work
 from records.database.tables import Hold, Instance, Study
 from records.states import (
@@ -27,7 +28,7 @@ from records.states import (
     Decision,
     HoldReason,
 )
-from records.workflow import film_decisions, hold_decisions, holds
+from records.workflow import film_decisions, holds
 
 router = APIRouter(prefix="/api", tags=["holds"])
 

@@ -32,6 +32,7 @@ from api.schemas import (
     StudyUid,
     WithdrawalRequest,
 )
+from records import hold_decisions
 from records.database.session import unit_of_work
 from records.database.tables import Draft, Event, Hold, Instance, Rejection, StudyChange
 from records.operations import overview, refusals, troubles
@@ -40,7 +41,6 @@ from records.workflow import (
     corrections,
     drafts,
     events,
-    hold_decisions,
     holds,
     rejections,
     requests,

@@ -158,8 +158,9 @@ def decide(
     json: AsJson = False,
 ) -> None:
     """Answer the open holds of a study, or of all studies for one reason."""
+    from records import hold_decisions
     from records.database.session import unit_of_work
-    from records.workflow import hold_decisions, holds, studies
+    from records.workflow import holds, studies
 
     name = decision.upper().replace("-", "_")
     if name not in Decision.__members__:
