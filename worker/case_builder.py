@@ -25,9 +25,12 @@ from model.dicom.reasons import NOTES, SENTENCES, Reason
 from model.dicom.views import Outcome, ViewChoice, ViewSettings, choose_views
 from model.errors import DecoderUnavailable, EmptyImage, NoPixels, PixelError
 from model.manifest import Manifest
+from model.prompting.prompt import takes_prior
 from records.errors import PartError
+from records.reports.prior_reports import PatientReports
 from records.settings import Settings
 from records.states import HoldReason
+from worker.prior_reports import choose_prior_report
 
 HOLD_REASONS: dict[Reason, HoldReason] = {
     Reason.UNKNOWN_BODY_PART: HoldReason.CHEST_UNKNOWN,
@@ -216,6 +219,7 @@ def build_case(
     approved: set[HoldReason],
     settings: Settings,
     keep_picture: KeepPicture = lambda *_: None,
+    reports: PatientReports | None = None,
 ) -> BuiltCase | Unsuitable | NeedsDecision | Unreadable:
     """Build the case of a study.
 
@@ -228,6 +232,7 @@ def build_case(
         settings: what to do where the headers leave something open, and where to find the
             indication.
         keep_picture: takes the picture of each image that is read, a JPEG.
+        reports: the reports of the patient, one of which may be the prior report; None for none.
 
     Raises:
         MissingFile: an image's file is not there.
@@ -256,7 +261,7 @@ def build_case(
             break
     if choice.outcome == "draft":
         left_out = _left_out(choice, reader.faults) + list(other_objects)
-        return _built_case(choice, reader, left_out, headers, manifest, approved, settings)
+        return _built_case(choice, reader, left_out, headers, manifest, approved, settings, reports)
     if choice.outcome == "hold" and choice.reason in HOLD_REASONS:
         return NeedsDecision(HOLD_REASONS[choice.reason], choice.sentence)
     if any(isinstance(error, EmptyImage) for error in reader.faults.values()):
@@ -281,10 +286,16 @@ def _built_case(
     manifest: Manifest,
     approved: set[HoldReason],
     settings: Settings,
+    reports: PatientReports | None,
 ) -> BuiltCase:
     indication = find_indication(headers, settings.indication_sources or None)
     procedure = find_procedure(headers)
     priors = Priors(indication=indication.text, procedure=procedure.text)
+    prior = None
+    # What the bundle's template does not take changes no digest, and so draws no other draft.
+    if reports is not None and takes_prior(manifest.template, "prior_report"):
+        prior = choose_prior_report(reports, headers)
+        priors = replace(priors, prior_report=prior.text)
     digest = _inputs_digest(choice, reader.images, priors, manifest, approved)
     view_notes = [note for view in choice.views for note in reader.notes[view.source]]
     notes = list(dict.fromkeys([*choice.notes, *view_notes]))
@@ -310,6 +321,12 @@ def _built_case(
         "indication_source": indication.source,
         "procedure": procedure.text,
     }
+    if prior is not None:
+        provenance |= {
+            "prior_report": prior.text,
+            "prior_report_source": prior.source,
+            "prior_reports_not_taken": prior.not_taken,
+        }
     # The positions are those of the last choice: without an unreadable film they may differ.
     views = tuple(
         replace(reader.views[instance.source], position=instance.position.answer)

@@ -19,6 +19,7 @@ from records.database.tables import Instance
 from records.errors import BrokerDown, BundleUnusable, PartError, safe_text
 from records.failpoints import failpoint
 from records.operations import scrub
+from records.reports.prior_reports import PatientReports, read_patient_reports
 from records.settings import settings
 from records.states import (
     DAMAGE_SENTENCES,
@@ -158,7 +159,7 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
     """Bring one study to its next state; returns the outcome for the log."""
     config = settings()
     blobs = Blobs(config.data_dir)
-    instances, approved = _read_study(lease)
+    instances, approved, reports = _read_study(lease)
     images = _stored_images(instances, blobs)
     if images and not (blobs.root / "instances").is_dir():
         raise PartError(f"the data folder {blobs.root} holds no instances: is its disk mounted?")
@@ -169,13 +170,21 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
     def keep_picture(image: StoredImage, jpeg: bytes) -> None:
         blobs.write_picture(str(image.path.relative_to(blobs.root)), jpeg)
 
-    result = build_case(images, _other_objects(instances), manifest, approved, config, keep_picture)
+    result = build_case(
+        images, _other_objects(instances), manifest, approved, config, keep_picture, reports
+    )
     key = ""
     if isinstance(result, BuiltCase):
         key = blobs.write_prepared(result.digest, pack(result.case))
     with renewer.transaction() as session:
         match result:
             case BuiltCase():
+                if not leases.lock_if_held(session, lease):
+                    return "lost"
+                if read_patient_reports(session, lease.study_id).versions != reports.versions:
+                    # A report that comes from now on finds the request PREPARED.
+                    leases.release(session, [lease], "a report of the patient came meanwhile")
+                    return "released"
                 prepared = PreparedInput(
                     key, result.digest, manifest.preparation_digest, result.provenance
                 )
@@ -203,15 +212,16 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
                 return "failed" if stored else "lost"
 
 
-def _read_study(lease: Lease) -> tuple[list[Instance], set[HoldReason]]:
-    """The study's instances up to the request's revision, and its approved holds."""
+def _read_study(lease: Lease) -> tuple[list[Instance], set[HoldReason], PatientReports]:
+    """The study's instances up to the request's revision, approved holds, the patient's reports."""
     with unit_of_work() as session:
         instances = [
             instance
             for instance in studies.list_instances(session, lease.study_id)
             if instance.revision <= lease.revision
         ]
-        return instances, holds.approved_reasons(session, lease.study_id)
+        approved = holds.approved_reasons(session, lease.study_id)
+        return instances, approved, read_patient_reports(session, lease.study_id)
 
 
 def _stored_images(instances: Sequence[Instance], blobs: Blobs) -> list[StoredImage]:

@@ -27,6 +27,8 @@ class NewDraft:
         finding_scores: the image model's probability by observation; None where it has no finding
             head.
         support: what these scores say of the draft's sentences; None like `finding_scores`.
+        prior_report: the prior report in the prompt, word for word, and what it is; None where the
+            prompt holds none.
     """
 
     text: str
@@ -53,6 +55,7 @@ class NewDraft:
     sentences: list[dict[str, Any]] | None = None
     finding_scores: dict[str, float] | None = None
     support: dict[str, Any] | None = None
+    prior_report: dict[str, Any] | None = None
 
 
 def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:
