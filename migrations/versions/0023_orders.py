@@ -119,6 +119,18 @@ def upgrade() -> None:
         ["received_at"],
         postgresql_where=sa.text("outcome = 'REFUSED' AND settled_at IS NULL"),
     )
+    op.create_index(
+        "ix_received_messages_content",
+        "received_messages",
+        ["received_at"],
+        postgresql_where=sa.text("content IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_received_messages_without_effect",
+        "received_messages",
+        ["received_at"],
+        postgresql_where=sa.text("outcome IN ('IGNORED', 'TEST')"),
+    )
     op.create_index("ix_received_messages_received_at", "received_messages", ["received_at", "id"])
     op.create_table(
         "order_changes",

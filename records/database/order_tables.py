@@ -172,6 +172,17 @@ class ReceivedMessage(Base):
             "received_at",
             postgresql_where=text("outcome = 'REFUSED' AND settled_at IS NULL"),
         ),
+        # What the sweep removes when it is old.
+        Index(
+            "ix_received_messages_content",
+            "received_at",
+            postgresql_where=text("content IS NOT NULL"),
+        ),
+        Index(
+            "ix_received_messages_without_effect",
+            "received_at",
+            postgresql_where=text("outcome IN ('IGNORED', 'TEST')"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = id_column()
