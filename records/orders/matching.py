@@ -97,7 +97,9 @@ def find_studies(session: Session, order: Order) -> Sequence[uuid.UUID]:
     return sorted(found)
 
 
-def match(session: Session, study: Study, order: Order) -> MatchState:
+def match(
+    session: Session, study: Study, order: Order, matched_by: KeyKind | None = None
+) -> MatchState:
     """Keep whether an order counts for a study; what a person decided stays.
 
     An order with the study's accession number that is for another patient opens a hold.
@@ -106,13 +108,15 @@ def match(session: Session, study: Study, order: Order) -> MatchState:
         session: the caller's transaction.
         study: the study, locked.
         order: an order with one of the study's keys.
+        matched_by: what they have in common, where it is no key: an order that a worklist gave for
+            the study's patient and date.
     """
     known = session.get(StudyOrder, (study.id, order.id), populate_existing=True)
     if known is not None and known.state in (MatchState.ACCEPTED, MatchState.REFUSED):
         return MatchState(known.state)
     state = MatchState.MATCHED if is_for_patient(order, study) else MatchState.MISMATCH
     keys = study_keys(study) & make_keys(accession=order.accession_numbers)
-    matched_by = KeyKind.ACCESSION if keys else KeyKind.STUDY
+    matched_by = matched_by or (KeyKind.ACCESSION if keys else KeyKind.STUDY)
     if known is not None and known.state == state:
         return state
     session.execute(
