@@ -458,8 +458,8 @@ class Settings(BaseSettings):
     indication_sources: StringList = Field(
         json_schema_extra=ADVANCED,
         default=(),
-        description="Order in which the header is searched for the indication; "
-        "empty is the order of docs/use/images.md.",
+        description="Texts of orders and headers that may be the indication, best first; others "
+        "are not taken. Empty is the order of docs/operate/orders.md.",
     )
 
     # ---- Orders ----
@@ -468,6 +468,13 @@ class Settings(BaseSettings):
         default=True,
         description="Whether a study that is drafted and not reviewed is drafted again where an "
         "order comes, changes or is cancelled, and the draft was made from other texts.",
+    )
+    order_wait_minutes: Annotated[dict[str, float], NoDecode] = Field(
+        json_schema_extra=EVERYDAY,
+        default_factory=dict,
+        description="How long a study without an order waits for one, in minutes after its first "
+        "film, by calling AE title, as `CR1=10, *=2`; `*` is every other one. Then it is drafted "
+        "without. STAT studies do not wait.",
     )
 
     # ---- Questions to other systems ----
@@ -782,6 +789,19 @@ class Settings(BaseSettings):
     def _read_table(cls, value: object) -> object:
         pairs = _split_pairs(value, "AE=PRIORITY")
         return {ae: _priority_named(name) for ae, name in pairs}
+
+    @field_validator("order_wait_minutes", mode="before")
+    @classmethod
+    def _read_waits(cls, value: object) -> object:
+        return dict(_split_pairs(value, "AE=MINUTES"))
+
+    @field_validator("order_wait_minutes", mode="after")
+    @classmethod
+    def _check_waits(cls, value: dict[str, float]) -> dict[str, float]:
+        wrong = [ae for ae, minutes in value.items() if not 0 <= minutes <= 7 * 24 * 60]
+        if wrong:
+            raise ValueError(f"{wrong[0]} must wait between 0 minutes and 7 days")
+        return value
 
     @field_validator("view_position_trust", mode="before")
     @classmethod

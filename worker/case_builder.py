@@ -19,15 +19,17 @@ from model.case import Case, Priors, View
 from model.dicom.evidence import UNKNOWN, Classification
 from model.dicom.header import read_header
 from model.dicom.image_process import ImageProcess, shared_process
-from model.dicom.indication import find_indication, find_procedure
+from model.dicom.indication import find_procedure
 from model.dicom.instances import Instance, parse_instance
 from model.dicom.reasons import NOTES, SENTENCES, Reason
 from model.dicom.views import Outcome, ViewChoice, ViewSettings, choose_views
 from model.errors import DecoderUnavailable, EmptyImage, NoPixels, PixelError
 from model.manifest import Manifest
 from records.errors import PartError
+from records.orders.indications import Candidate, Indication
 from records.settings import Settings
 from records.states import HoldReason
+from worker.indications import find_indication, notes_about
 
 HOLD_REASONS: dict[Reason, HoldReason] = {
     Reason.UNKNOWN_BODY_PART: HoldReason.CHEST_UNKNOWN,
@@ -51,12 +53,13 @@ NOTED_ASIDE = {
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image on disk: its UIDs, its file, and the SHA-256 of its bytes."""
+    """An image on disk: its UIDs, its file, the SHA-256 of its bytes, when it came (ISO 8601)."""
 
     sop_instance_uid: str
     sop_class_uid: str
     path: Path
     sha256: str
+    received_at: str = ""
 
 
 KeepPicture = Callable[[StoredImage, bytes], object]
@@ -216,6 +219,7 @@ def build_case(
     approved: set[HoldReason],
     settings: Settings,
     keep_picture: KeepPicture = lambda *_: None,
+    order_texts: Sequence[Candidate] = (),
 ) -> BuiltCase | Unsuitable | NeedsDecision | Unreadable:
     """Build the case of a study.
 
@@ -228,6 +232,7 @@ def build_case(
         settings: what to do where the headers leave something open, and where to find the
             indication.
         keep_picture: takes the picture of each image that is read, a JPEG.
+        order_texts: the texts of the orders that count for the study, newest order first.
 
     Raises:
         MissingFile: an image's file is not there.
@@ -244,7 +249,11 @@ def build_case(
         keep_picture,
     )
     parsed = [reader.read_header(image) for image in images]
-    headers = [header for _, header in parsed if header is not None]
+    headers = [
+        (header, image.received_at)
+        for (_, header), image in zip(parsed, images, strict=True)
+        if header is not None
+    ]
     view_settings = _view_settings(settings, approved)
     # An image that turns out unreadable is ruled out, and the views are chosen anew.
     while True:
@@ -256,7 +265,14 @@ def build_case(
             break
     if choice.outcome == "draft":
         left_out = _left_out(choice, reader.faults) + list(other_objects)
-        return _built_case(choice, reader, left_out, headers, manifest, approved, settings)
+        indication = find_indication(
+            order_texts,
+            [header for header, _ in headers],
+            [received_at for _, received_at in headers],
+            settings,
+        )
+        procedure = find_procedure([header for header, _ in headers])
+        return _built_case(choice, reader, left_out, indication, procedure.text, manifest, approved)
     if choice.outcome == "hold" and choice.reason in HOLD_REASONS:
         return NeedsDecision(HOLD_REASONS[choice.reason], choice.sentence)
     if any(isinstance(error, EmptyImage) for error in reader.faults.values()):
@@ -277,24 +293,19 @@ def _built_case(
     choice: ViewChoice,
     reader: _ImageReader,
     left_out: list[dict[str, str]],
-    headers: Sequence[pydicom.Dataset],
+    indication: Indication,
+    procedure: str,
     manifest: Manifest,
     approved: set[HoldReason],
-    settings: Settings,
 ) -> BuiltCase:
-    indication = find_indication(headers, settings.indication_sources or None)
-    procedure = find_procedure(headers)
-    priors = Priors(indication=indication.text, procedure=procedure.text)
+    priors = Priors(indication=indication.text, procedure=procedure)
     digest = _inputs_digest(choice, reader.images, priors, manifest, approved)
     view_notes = [note for view in choice.views for note in reader.notes[view.source]]
     notes = list(dict.fromkeys([*choice.notes, *view_notes]))
-    if indication.label:
-        notes.append(f"The indication is taken from the {indication.label}.")
+    notes += notes_about(indication)
     notes += dict.fromkeys(
         NOTED_ASIDE[film["reason"]] for film in left_out if film["reason"] in NOTED_ASIDE
     )
-    if indication.cut:
-        notes.append("The indication may be cut short: it fills its field.")
     provenance = {
         "views": [
             {
@@ -308,7 +319,8 @@ def _built_case(
         "notes": notes,
         "indication": indication.text,
         "indication_source": indication.source,
-        "procedure": procedure.text,
+        "indications": indication.as_json(),
+        "procedure": procedure,
     }
     # The positions are those of the last choice: without an unreadable film they may differ.
     views = tuple(

@@ -109,7 +109,7 @@ class Worklist:
         """Ask for one study's order; see `OtherSystem.ask`."""
         with unit_of_work() as session:
             study = session.get_one(Study, query.study_id)
-            if effects.counting_orders(session, study):
+            if effects.counting_orders(session, query.study_id):
                 queries.mark_answered(
                     session, query, 0, "an order came before a worklist was asked"
                 )
@@ -126,13 +126,9 @@ class Worklist:
         failpoint("worklist-answered")
         with unit_of_work() as session:
             try:
-                counting = [
-                    queries.keep_order(session, query.study_id, order, matched_by)
-                    for order in orders
-                ]
+                ours = queries.keep_orders(session, query.study_id, orders, matched_by)
             except MessageError as error:
                 raise QuestionFailed(f"its answer cannot be used: {error}") from None
-            ours = sum(counting)
             sentence = "" if ours else "asked the worklist: its order does not count for this study"
             queries.mark_answered(session, query, ours, sentence)
             failpoint("worklist-kept")

@@ -237,6 +237,43 @@ def upgrade() -> None:
         ["kind", "not_before", "id"],
         postgresql_where=sa.text("state = 'WAITING'"),
     )
+    op.create_table(
+        "patient_aliases",
+        sa.Column("retired_id", sa.Text(), nullable=False),
+        sa.Column("retired_issuer", sa.Text(), nullable=False),
+        sa.Column("surviving_id", sa.Text(), nullable=False),
+        sa.Column("surviving_issuer", sa.Text(), nullable=False),
+        sa.Column("surviving_name", sa.Text(), nullable=False),
+        sa.Column("surviving_birth_date", sa.Text(), nullable=False),
+        sa.Column("surviving_sex", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("message_id", sa.Uuid(), nullable=True),
+        sa.Column(
+            "merged_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.CheckConstraint(
+            "origin IN ('HL7', 'FHIR', 'WORKLIST', 'DICOM', 'REST', 'FILE')",
+            name=op.f("ck_patient_aliases_origin_known"),
+        ),
+        sa.PrimaryKeyConstraint("retired_id", "retired_issuer", name=op.f("pk_patient_aliases")),
+    )
+    op.create_index("ix_patient_aliases_surviving_id", "patient_aliases", ["surviving_id"])
+    op.add_column("studies", sa.Column("received_priority", sa.SmallInteger(), nullable=True))
+    op.add_column(
+        "draft_requests",
+        sa.Column("waits_for_order", sa.Boolean(), server_default=sa.false(), nullable=False),
+    )
+    op.create_index(
+        "ix_draft_requests_waits_for_order",
+        "draft_requests",
+        ["not_before"],
+        postgresql_where=sa.text("waits_for_order"),
+    )
+    op.add_column("drafts", sa.Column("indications", postgresql.JSONB(), nullable=True))
     op.add_column(
         "studies",
         sa.Column(
@@ -281,6 +318,11 @@ def downgrade() -> None:
     op.drop_index("ix_studies_requested_accession_numbers", table_name="studies")
     op.drop_column("studies", "accession_number_issuer")
     op.drop_column("studies", "requested_accession_numbers")
+    op.drop_column("drafts", "indications")
+    op.drop_index("ix_draft_requests_waits_for_order", table_name="draft_requests")
+    op.drop_column("draft_requests", "waits_for_order")
+    op.drop_column("studies", "received_priority")
+    op.drop_table("patient_aliases")
     op.drop_table("study_queries")
     op.drop_table("study_orders")
     op.drop_table("order_keys")

@@ -127,6 +127,32 @@ class StudyOrder(Base):
     decided_by: Mapped[str] = mapped_column(server_default="")
 
 
+class PatientAlias(Base):
+    """A patient id that another system gave up for another one (ADT^A18, A40).
+
+    What comes later under the retired id is of the surviving patient.
+    """
+
+    __tablename__ = "patient_aliases"
+    __table_args__ = (
+        vocabulary_check("origin", Origin),
+        Index("ix_patient_aliases_surviving_id", "surviving_id"),
+    )
+
+    # As keys hold them: in capitals, without spaces around.
+    retired_id: Mapped[str] = mapped_column(primary_key=True)
+    retired_issuer: Mapped[str] = mapped_column(primary_key=True)
+    surviving_id: Mapped[str]  # as sent; never an id that is itself retired
+    surviving_issuer: Mapped[str]
+    surviving_name: Mapped[str]
+    surviving_birth_date: Mapped[str]
+    surviving_sex: Mapped[str]
+    origin: Mapped[str]
+    sender: Mapped[str]
+    message_id: Mapped[uuid.UUID | None]  # of received_messages
+    merged_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
 class ReceivedMessage(Base):
     """A message of another system, and what it was answered.
 

@@ -35,7 +35,7 @@ class ReceivedReport(Base):
     )
 
     id: Mapped[uuid.UUID] = id_column()
-    # What makes two messages be about the same report; `records.reports.report.ReceivedReport`.
+    # What makes two messages be about the same report; `records.reports.report.OutsideReport`.
     identity: Mapped[str]
     origin: Mapped[str]
     sender: Mapped[str]
@@ -54,7 +54,8 @@ class ReceivedReport(Base):
     procedure: Mapped[str]
     modality: Mapped[str]  # (0008,0060), "" where it is not known
     body_region: Mapped[str]  # CHEST, or another region; "" where it is not known
-    # When the examination was performed: YYYYMMDD or YYYYMMDDHHMMSS; "" where it is not known.
+    # When the examination was performed: YYYYMMDD or YYYYMMDDHHMMSS, perhaps with a time zone as
+    # +HHMM; "" where it is not known.
     performed_on: Mapped[str]
     findings: Mapped[str]
     impression: Mapped[str]

@@ -19,11 +19,10 @@ from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, StudyQuery
 from records.database.session import interval
-from records.database.tables import Study
 from records.errors import LostLease
 from records.orders import effects, matching
-from records.orders.order import OrderAction, ReceivedOrder
-from records.orders.receiving import receive_order
+from records.orders.order import ReceivedOrder
+from records.orders.receiving import receive_orders
 from records.settings import Settings
 from records.states import EventKind, QueryKind, QueryState
 from records.workflow import events
@@ -80,11 +79,10 @@ def open_queries(session: Session, study_ids: Sequence[uuid.UUID], config: Setti
     rows = []
     kinds = asked_kinds(config)
     for study_id in study_ids if kinds else ():
-        study = session.get_one(Study, study_id)
         rows += [
             {"study_id": study_id, "kind": kind}
             for kind in kinds
-            if kind is not QueryKind.WORKLIST or not effects.counting_orders(session, study)
+            if kind is not QueryKind.WORKLIST or not effects.counting_orders(session, study_id)
         ]
     if rows:
         made = insert(StudyQuery).values(rows)
@@ -149,34 +147,35 @@ def claim(session: Session, kind: QueryKind, seconds: float) -> ClaimedQuery | N
     return ClaimedQuery(number, study_id, kind, attempt, claimed_at, float(age))
 
 
-def keep_order(
-    session: Session, study_id: uuid.UUID, received: ReceivedOrder, matched_by: KeyKind
-) -> bool:
-    """Take in an order that was found for a study, and match it with the study.
+def keep_orders(
+    session: Session,
+    study_id: uuid.UUID,
+    received: Sequence[ReceivedOrder],
+    matched_by: KeyKind,
+) -> int:
+    """Take in the orders that were found for a study, and match them with the study.
 
     Args:
-        session: the caller's transaction.
-        study_id: the study that it was asked for.
-        received: the order.
-        matched_by: by which of the study's keys it was found.
+        session: the caller's transaction, which has locked nothing.
+        study_id: the study that they were asked for.
+        received: the orders.
+        matched_by: by which of the study's keys they were found.
 
     Returns:
-        Whether its texts count for the study.
+        How many orders count for the study now.
 
     Raises:
-        MessageError: as `receive_order`.
+        MessageError: as `receive_orders`.
     """
-    result = receive_order(session, received)
-    if study_id in result.study_ids:
-        return received.action is not OrderAction.CANCEL
+    results = receive_orders(session, received)
     # An order that is kept already changes nothing, and one that was found by patient and date
     # shares no number with the study.
     study = lock_study(session, study_id)
-    order = session.get_one(Order, result.order_id)
-    if matching.match(session, study, order, matched_by) not in matching.COUNTING:
-        return False
+    for result in results:
+        order = session.get_one(Order, result.order_id)
+        matching.match(session, study, order, by_patient=matched_by is KeyKind.PATIENT)
     effects.apply_to_study(session, study)
-    return received.action is not OrderAction.CANCEL
+    return len(effects.counting_orders(session, study_id))
 
 
 def mark_answered(session: Session, query: ClaimedQuery, answers: int, sentence: str = "") -> None:

@@ -31,8 +31,8 @@ class OutsideReport:
         procedure: the name of the examination.
         modality: (0008,0060), or "".
         body_region: CHEST, another region, or "" where it is not known.
-        performed_on: when the examination was performed: YYYYMMDD or YYYYMMDDHHMMSS, in the
-            sender's local time; "" where it is not known.
+        performed_on: when the examination was performed, as HL7 (TS), DICOM (DA, DT) or ISO 8601
+            write it, in the sender's local time or with a time zone; "" where it is not known.
         findings, impression: its sections; both "" where it has none.
         text: the whole report.
         author: who answers for it.

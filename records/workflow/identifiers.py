@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +53,11 @@ def make_keys(**values: Iterable[str]) -> set[tuple[str, str]]:
         for value in texts
         if value.strip()
     }
+
+
+def patient_ids(row: Any) -> list[PatientId]:
+    """All ids of the patient of an `Order` or a `ReceivedReport` (rows of the tables)."""
+    others: list[Mapping[str, str]] = row.other_patient_ids
+    ids = [PatientId(row.patient_id, row.patient_id_issuer)]
+    ids += [PatientId(other["id"], other["issuer"]) for other in others]
+    return [given for given in ids if given.id.strip()]

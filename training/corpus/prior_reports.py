@@ -1,10 +1,16 @@
-"""Which report of a patient is the prior report of a later study: one rule for all corpora."""
+"""Which report of a patient is the prior report of a later study: one rule for all corpora.
+
+It is the rule by which drafts get theirs (`records.reports.prior_rule`), with what corpora ask for
+on top: splits, and that the table is sure of the study.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
+from records.reports.prior_rule import EarlierReport, Examination, why_not_prior
+from records.workflow.patients import Patient
 from training.corpus.example import SPLITS
 
 _SPLIT_ORDER = ("", *SPLITS)
@@ -47,18 +53,21 @@ def find_prior(study: DatedReport, others: Sequence[ReportT]) -> ReportT | None:
 def _may_be_prior(other: DatedReport, study: DatedReport) -> bool:
     """Return whether the other study's report can be this one's prior report.
 
-    It must be earlier (of two studies of one moment nobody knows which was first) and surely of
-    this patient. No text of the validation or test split may be a prior in training.
+    It must surely be of this patient. No text of the validation or test split may be a prior in
+    training.
     """
     return (
-        _is_earlier(other.taken, study.taken)
-        and other.is_certain
+        other.is_certain
         and _SPLIT_ORDER.index(other.split) <= _SPLIT_ORDER.index(study.split)
+        # A corpus holds final reports alone, and the caller gives other studies of the patient. So
+        # that a text is read only where it can be taken, it is asked for last.
+        and why_not_prior(_examination(study, "this"), EarlierReport(_examination(other, "other")))
+        is None
         and bool(other.prior_text)
     )
 
 
-def _is_earlier(one: str, other: str) -> bool:
-    """Return whether a moment is before another; of two on one day, one without a time is not."""
-    shared = min(len(one), len(other))
-    return bool(shared) and one[:shared] < other[:shared]
+def _examination(study: DatedReport, name: str) -> Examination:
+    return Examination(
+        Patient("the corpus's patient"), accession_numbers=(name,), performed_on=study.taken
+    )

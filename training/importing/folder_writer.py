@@ -19,7 +19,7 @@ from typing import Any
 
 from model.progress import ProgressCallback, no_progress
 from records.errors import NotAllowed
-from records.states import WARNING
+from records.reports.own_outputs import has_warning
 from training.corpus.files import create_index, fill_index
 from training.corpus.folder_table import CSV_NAME, JSON_LINES_NAME, TEXT_COLUMNS
 from training.deid.deidentify import KnownIdentifiers, deidentify, has_content
@@ -152,7 +152,7 @@ def check_folder(out: Path, *, replace: bool) -> None:
 
 def _keep_last(index: sqlite3.Connection, report: FoundReport) -> Rejection | None:
     """Keep the last version of a report; return the version that gives way."""
-    if any(WARNING in text for text in report.texts.values()):
+    if any(has_warning(text) for text in report.texts.values()):
         return Rejection(report.source, report.accession or report.study_uid, OWN_DRAFT)
     kept = index.execute(
         "SELECT issued, source FROM found WHERE study = ?", (report.study,)
