@@ -573,6 +573,22 @@ class Settings(BaseSettings):
         description="An alarm opens when a system that is asked has been away for so long.",
     )
 
+    # ---- Messages of other systems ----
+    message_key: SecretStr = Field(
+        json_schema_extra=EVERYDAY,
+        default=SecretStr(""),
+        description="Key with which messages that were refused are kept, as "
+        "`openssl rand -base64 32` makes it; several as `NEW, OLD`: the first one encrypts. Empty: "
+        "the one in `keys/messages.key` of the data folder. Several machines need the same.",
+    )
+    message_days: float = Field(
+        json_schema_extra=ADVANCED,
+        default=30.0,
+        gt=0,
+        description="How many days the content of a refused message is kept, and the row of a "
+        "message that had no effect.",
+    )
+
     # ---- Drafting ----
     bundle: str = Field(
         json_schema_extra=EVERYDAY,

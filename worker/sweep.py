@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy.orm import Session
 
+from records import received_messages
 from records.database.session import unit_of_work
 from records.errors import BrokerDown
 from records.operations import alarms, heartbeats
@@ -69,6 +70,7 @@ def sweep() -> SweepResult:
                 broker_error = error
     with unit_of_work() as session:
         tallies.fold(session)
+        received_messages.remove_old(session, settings().message_days)
     if any(asdict(result).values()):
         logger().info(
             "swept",

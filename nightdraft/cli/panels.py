@@ -28,6 +28,8 @@ PANELS = {
         "study",
         "holds",
         "refusals",
+        "messages",
+        "orders",
         "blobs",
         "settings",
         "support-bundle",

@@ -10,7 +10,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import and_, delete, func, or_, select, text
+from sqlalchemy import and_, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -196,6 +196,30 @@ def list_mismatches(session: Session, study_id: uuid.UUID) -> Sequence[Order]:
         .where(StudyOrder.study_id == study_id, StudyOrder.state == MatchState.MISMATCH)
         .order_by(Order.changed_at.desc(), Order.id.desc())
     ).all()
+
+
+def decide_mismatches(session: Session, study: Study, by: str, *, is_accepted: bool) -> None:
+    """Keep what a person decided about the orders of an ORDER_MISMATCH hold.
+
+    It holds for later messages about the same orders, too, and nobody is asked again. The caller
+    lets the orders take effect.
+
+    Args:
+        session: the caller's transaction.
+        study: the study, locked.
+        by: who decided.
+        is_accepted: whether the orders are the study's, or another patient's.
+    """
+    session.execute(
+        update(StudyOrder)
+        .where(StudyOrder.study_id == study.id, StudyOrder.state == MatchState.MISMATCH)
+        .values(
+            state=MatchState.ACCEPTED if is_accepted else MatchState.REFUSED,
+            decided_by=by,
+            matched_at=func.clock_timestamp(),
+        )
+        .execution_options(synchronize_session=False)
+    )
 
 
 def close_settled_hold(session: Session, study: Study) -> None:

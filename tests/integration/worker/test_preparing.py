@@ -9,6 +9,7 @@ from pydicom.encaps import encapsulate
 from sqlalchemy import update
 
 from model.case import unpack
+from records import hold_decisions
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
@@ -27,7 +28,7 @@ from records.states import (
     Stage,
     VisibleState,
 )
-from records.workflow import events, hold_decisions, holds, rejections, studies, worklist
+from records.workflow import events, holds, rejections, studies, worklist
 from records.workflow.rejections import RejectionNote
 from records.workflow.studies import Patient
 from tests.support.dicom_images import change_coding, enlarge

@@ -8,10 +8,11 @@ from pydicom.uid import JPEG2000Lossless
 
 from intake.dicom import rejection_note
 from intake.dicom.filing import ObjectRefused
+from records import hold_decisions
 from records.database.session import unit_of_work
 from records.orders import effects
 from records.states import Decision, HoldReason, InstanceState, VisibleState
-from records.workflow import hold_decisions, rejections, studies, worklist
+from records.workflow import rejections, studies, worklist
 from records.workflow.studies import Outcome
 from tests.support.dicom_senders import make_image
 from tests.support.filed_objects import file_dataset, file_sample, make_note
