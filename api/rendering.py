@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from api.order_wording import (
+    FIELD_LABELS,
+    MATCH_SENTENCES,
+    ORIGIN_LABELS,
+    PATIENT_LABELS,
+    TEXT_LABELS,
+    describe_change,
+    describe_value,
+)
 from model.dicom.characters import remove_controls
 from model.dicom.names import modality_name, uid_name
 from model.prompting.prompt import describe_given, read_prior
@@ -94,6 +104,24 @@ def plain(value: str) -> str:
     return value.replace("_", " ").casefold()
 
 
+def describe_view(view: Mapping[str, Any]) -> str:
+    """Which view the model took a film for, and how sure that is, in one sentence.
+
+    Args:
+        view: one of a draft's `views`; drafts of earlier versions have no `contradicted`.
+    """
+    if view["position"] == "unknown":
+        return "The header does not say enough to know which view this is."
+    contradicted = view.get("contradicted")
+    if contradicted is None:
+        how_sure = "The header makes it at least 95% sure."
+    elif contradicted:
+        how_sure = "At least 95% sure, but something in the header speaks against it."
+    else:
+        how_sure = "At least 95% sure, and nothing in the header speaks against it."
+    return f"{view['position'].capitalize()} view. {how_sure}"
+
+
 def named_uid(uid: str) -> str | Markup:
     """A SOP class, transfer syntax or service by its name, with the UID as its tooltip."""
     name = uid_name(uid)
@@ -138,6 +166,14 @@ _TEMPLATES.filters |= {
 _TEMPLATES.globals |= {
     "read_prior": read_prior,
     "describe_given": describe_given,
+    "describe_view": describe_view,
+    "describe_change": describe_change,
+    "describe_value": describe_value,
+    "FIELD_LABELS": FIELD_LABELS,
+    "MATCH_SENTENCES": MATCH_SENTENCES,
+    "ORIGIN_LABELS": ORIGIN_LABELS,
+    "PATIENT_LABELS": PATIENT_LABELS,
+    "TEXT_LABELS": TEXT_LABELS,
     "WARNING": WARNING,
     "DAMAGE_SENTENCES": DAMAGE_SENTENCES,
     "STATE_SENTENCES": STATE_SENTENCES,

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
+from api.related_schemas import HeldOrder, StudyOrder
 from model.dicom.names import uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
@@ -36,10 +37,10 @@ from records.workflow.corrections import SHOWN_COLUMNS
 from records.workflow.worklist import WorklistPage, WorklistRow
 
 # PostgreSQL keeps no NUL, and nobody types the other control characters.
-_ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
-_MANY_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+MANY_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
-SearchText = Annotated[str, StringConstraints(max_length=100, pattern=_ONE_LINE)]
+SearchText = Annotated[str, StringConstraints(max_length=100, pattern=ONE_LINE)]
 StudyUid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.-]{1,64}$")]
 """A Study Instance UID (0020,000D), or our own id of the study."""
 EventMark = Annotated[int, Field(ge=1, lt=2**63)]
@@ -48,7 +49,7 @@ EventMark = Annotated[int, Field(ge=1, lt=2**63)]
 
 PersonName = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_ONE_LINE),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=ONE_LINE),
 ]
 """Who decides, as typed."""
 
@@ -324,7 +325,10 @@ class HoldSides(BaseModel):
 
 
 class OpenHold(BaseModel):
-    """A hold that nobody has decided, with both sides. decisions: what may be decided."""
+    """A hold that nobody has decided, with both sides. decisions: what may be decided.
+
+    sides: of a hold about films. orders: of a hold about orders for another patient.
+    """
 
     id: uuid.UUID
     study: uuid.UUID
@@ -335,6 +339,7 @@ class OpenHold(BaseModel):
     opened_at: dt.datetime
     decisions: dict[Decision, str]
     sides: list[HoldSides]
+    orders: list[HeldOrder]
 
 
 class BulkDecisionRequest(BaseModel):
@@ -342,7 +347,7 @@ class BulkDecisionRequest(BaseModel):
 
     decision: Decision
     by: PersonName
-    note: Annotated[str, StringConstraints(max_length=1000, pattern=_MANY_LINES)] = ""
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=200)
 
 
@@ -470,7 +475,7 @@ class Event(_FromRow):
 
 
 class StudyDetail(BaseModel):
-    """One study with everything that is known of it. drafts: newest first.
+    """One study with everything that is known of it. drafts, orders: newest first.
 
     timeline: its newest lines, oldest of them first. earlier: the `before` of the lines before
     these; null where there are none.
@@ -482,6 +487,7 @@ class StudyDetail(BaseModel):
     holds: list[Hold]
     rejections: list[Rejection]
     changes: list[StudyChange]
+    orders: list[StudyOrder]
     timeline: list[Event]
     earlier: int | None
 
@@ -658,7 +664,7 @@ class WithdrawalRequest(BaseModel):
     by: PersonName
     reason: Annotated[
         str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=_ONE_LINE),
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=ONE_LINE),
     ]
     draft: uuid.UUID | None = None
 
@@ -667,7 +673,7 @@ class ReinstatementRequest(BaseModel):
     """A person takes the rejections of a study's films back."""
 
     by: PersonName
-    note: Annotated[str, StringConstraints(max_length=1000, pattern=_ONE_LINE)] = ""
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=ONE_LINE)] = ""
 
 
 class DecisionRequest(BaseModel):
@@ -679,5 +685,5 @@ class DecisionRequest(BaseModel):
 
     decision: Decision
     by: PersonName
-    note: Annotated[str, StringConstraints(max_length=1000, pattern=_MANY_LINES)] = ""
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=20)

@@ -14,7 +14,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from api import schemas
+from api import related_schemas, schemas
 from api.holds import describe
 from api.problems import problem_responses
 from api.schemas import (
@@ -33,9 +33,11 @@ from api.schemas import (
     WithdrawalRequest,
 )
 from records import hold_decisions
+from records.database.order_tables import Order, StudyOrder
 from records.database.session import unit_of_work
 from records.database.tables import Draft, Event, Hold, Instance, Rejection, StudyChange
 from records.operations import overview, refusals, troubles
+from records.orders import reading
 from records.states import VisibleState
 from records.workflow import (
     corrections,
@@ -59,6 +61,7 @@ class StudyRecord:
 
     Attributes:
         modalities: the modality of each series, by our id of the series.
+        orders: the orders that it was matched with, newest change first.
         timeline: the newest lines of the timeline, or those before the mark that was asked for.
         earlier: the mark of the lines before these; None where there are none.
     """
@@ -71,6 +74,7 @@ class StudyRecord:
     rejections: Sequence[Rejection]
     changes: Sequence[StudyChange]
     open_holds: Sequence[schemas.OpenHold]
+    orders: Sequence[tuple[StudyOrder, Order]]
     timeline: Sequence[Event]
     earlier: int | None
 
@@ -106,6 +110,7 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
         rejections=rejections.list_by_study(session, study.study_instance_uid),
         changes=corrections.list_changes(session, id_),
         open_holds=describe(session, [hold for hold in all_holds if hold.decision is None]),
+        orders=reading.list_by_study(session, id_),
         timeline=shown,
         earlier=shown[0].id if len(lines) > len(shown) else None,
     )
@@ -205,6 +210,9 @@ def read_study(
         holds=[schemas.Hold.from_row(hold) for hold in record.holds],
         rejections=[schemas.Rejection.from_row(rejection) for rejection in record.rejections],
         changes=[schemas.StudyChange.model_validate(change) for change in record.changes],
+        orders=[
+            related_schemas.StudyOrder.from_rows(match, order) for match, order in record.orders
+        ],
         timeline=[schemas.Event.from_row(event) for event in record.timeline],
         earlier=record.earlier,
     )

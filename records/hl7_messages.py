@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from typing import BinaryIO
 
 import hl7
@@ -156,6 +157,19 @@ def codec_of(character_sets: str) -> str:
     names = re.split(r"[~^]", character_sets)
     known = [CHARACTER_SETS.get(name.strip().upper(), "") for name in names]
     return next((codec for codec in reversed(known) if codec), "")
+
+
+def readable_lines(content: bytes) -> list[str]:
+    """The lines of a message as a person can read them, whatever is wrong with it.
+
+    Nothing is left out but what frames a message and empty lines. It is decoded by its MSH-18, as
+    `read_messages` does; what is no HL7 (a FHIR resource) is UTF-8.
+    """
+    lines = list(_lines(BytesIO(content)))
+    header = next((line for line in lines if line.lstrip(_FRAME_BYTES).startswith(b"MSH")), b"")
+    codec = _codec(header) if header else ""
+    decoded = (_decode(line, codec).translate(_FRAME) for line in lines)
+    return [line for line in decoded if line.strip()]
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

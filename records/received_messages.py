@@ -10,15 +10,18 @@ import datetime as dt
 import hashlib
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from records import message_keys
 from records.database.order_tables import ReceivedMessage
 from records.database.session import interval
+from records.database.time_marks import TimeMark
 from records.errors import NotAllowed, NotFound
-from records.states import MessageOutcome, Origin
+from records.states import MessageOutcome, Origin, TallyKind
+from records.workflow import tallies
 
 _REMOVE_AT_ONCE = 1000
 """Rows that one call of `remove_old` changes."""
@@ -161,6 +164,74 @@ def list_open(session: Session, limit: int) -> Sequence[ReceivedMessage]:
     return session.scalars(
         select(ReceivedMessage).where(*_OPEN).order_by(ReceivedMessage.received_at).limit(limit)
     ).all()
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePage:
+    """Some messages, newest first; `next` is the mark of the following page, or None."""
+
+    messages: Sequence[ReceivedMessage]
+    next: str | None
+
+
+def read_page(
+    session: Session,
+    *,
+    outcome: MessageOutcome | None = None,
+    only_open: bool = False,
+    after: str | None = None,
+    limit: int = 50,
+) -> MessagePage:
+    """A page of the messages that were received, newest first.
+
+    Args:
+        session: the caller's transaction.
+        outcome: only messages of which this became.
+        only_open: only refused messages that no person has settled.
+        after: the `next` of the page before.
+        limit: messages on the page, at most.
+
+    Raises:
+        NotAllowed: `after` is not a mark that this function gave.
+    """
+    query = select(ReceivedMessage)
+    if outcome is not None:
+        query = query.where(ReceivedMessage.outcome == outcome)
+    if only_open:
+        query = query.where(*_OPEN)
+    if after is not None:
+        mark = TimeMark.parse(after)
+        query = query.where(
+            tuple_(ReceivedMessage.received_at, ReceivedMessage.id) < tuple_(mark.at, mark.id)
+        )
+    rows = session.scalars(
+        query.order_by(ReceivedMessage.received_at.desc(), ReceivedMessage.id.desc()).limit(
+            limit + 1
+        )
+    ).all()
+    messages = rows[:limit]
+    if len(rows) <= limit:
+        return MessagePage(messages, None)
+    return MessagePage(messages, str(TimeMark(messages[-1].received_at, messages[-1].id)))
+
+
+def get_message(session: Session, message_id: uuid.UUID) -> ReceivedMessage:
+    """A message by our id.
+
+    Raises:
+        NotFound: there is no such message.
+    """
+    row = session.get(ReceivedMessage, message_id)
+    if row is None:
+        raise NotFound("there is no such message")
+    return row
+
+
+def count_by_outcome(session: Session) -> dict[str, int]:
+    """How many messages were ever received, by what became of them; those without any are 0."""
+    return dict.fromkeys(map(str, MessageOutcome), 0) | tallies.read_numbers(
+        session, TallyKind.MESSAGES
+    )
 
 
 def count_open(session: Session, limit: int) -> tuple[int, dt.datetime | None]:

@@ -322,6 +322,7 @@ def _built_case(
                 "sop_instance_uid": instance.source,
                 "position": instance.position.answer,
                 "why": "; ".join(str(evidence) for evidence in instance.position.evidence),
+                "contradicted": instance.position.is_contradicted,
             }
             for instance in choice.views
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -13,11 +13,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, OrderChange, OrderKey
-from records.errors import MessageError
+from records.errors import MessageError, NotFound
 from records.orders import effects, matching
 from records.orders.order import OrderAction, ReceivedOrder
 from records.received_text import clean_line
-from records.states import OrderChangeKind, OrderStatus
+from records.states import OrderChangeKind, OrderStatus, Origin
 from records.workflow.identifiers import make_keys, patient_ids
 from records.workflow.withdrawals import lock_study
 
@@ -51,9 +51,25 @@ _STATUS = {
 
 
 def receive_order(
-    session: Session, received: ReceivedOrder, message_id: uuid.UUID | None = None
+    session: Session,
+    received: ReceivedOrder,
+    message_id: uuid.UUID | None = None,
+    *,
+    identity: str = "",
 ) -> ReceivedOrderResult:
-    """Make, change or cancel one order; see `receive_orders`."""
+    """Make, change or cancel one order; see `receive_orders`.
+
+    Args:
+        session: the caller's transaction.
+        received: the order as sent.
+        message_id: the row of `received_messages` that brought it.
+        identity: which order it is, where the interface says that by an address of its own.
+
+    Raises:
+        MessageError: nothing in it identifies an order or a patient.
+    """
+    if identity:
+        received = replace(received, known_identity=identity)
     return receive_orders(session, [received], message_id)[0]
 
 
@@ -163,6 +179,37 @@ def _store(
     if outcome not in (OrderOutcome.UNCHANGED, OrderOutcome.OUTDATED):
         write_keys(session, order)
     return order, outcome
+
+
+def get_order(session: Session, order_id: uuid.UUID) -> Order:
+    """The order with our id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    order = session.get(Order, order_id)
+    if order is None:
+        raise NotFound(f"no order has the id {order_id}")
+    return order
+
+
+def cancel_order(
+    session: Session, order_id: uuid.UUID, origin: Origin, sender: str
+) -> ReceivedOrderResult:
+    """Cancel an order by our id, as a message of its sender would.
+
+    Args:
+        session: the caller's transaction.
+        order_id: our id.
+        origin: by which interface it is cancelled.
+        sender: who cancels it.
+
+    Raises:
+        NotFound: there is no such order.
+    """
+    order = get_order(session, order_id)
+    received = ReceivedOrder(origin, sender, OrderAction.CANCEL, matching.order_patient(order))
+    return receive_order(session, received, identity=order.identity)
 
 
 def write_keys(session: Session, order: Order) -> None:

@@ -1,0 +1,87 @@
+"""Orders and reports as REST gives them with a study and its holds."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Literal
+
+from pydantic import BaseModel
+
+from records.database import order_tables
+from records.states import MatchState, OrderStatus, OrderTextSource, Origin
+
+FieldName = Literal["patient_id", "issuer", "name", "birth_date", "sex"]
+"""A field of a patient that is compared."""
+
+
+class ComparedField(BaseModel):
+    """A field of the patient on both sides. differs: both sides have it and contradict each other.
+
+    study: as the films name the patient. order: as the order does.
+    """
+
+    name: FieldName
+    study: str
+    order: str
+    differs: bool
+
+
+class StatedReason(BaseModel):
+    """Why an examination was requested, as an order says it."""
+
+    source: OrderTextSource
+    text: str
+
+
+class HeldOrder(BaseModel):
+    """An order with the accession number of a study that is for another patient.
+
+    fields: its patient beside the patient of the films. other_patient_ids: further ids that the
+    order gives for its patient.
+    """
+
+    order: uuid.UUID
+    origin: Origin
+    sender: str
+    changed_at: dt.datetime
+    accession_numbers: list[str]
+    procedure: str
+    texts: list[StatedReason]
+    other_patient_ids: list[dict[str, str]]
+    fields: list[ComparedField]
+
+
+class StudyOrder(BaseModel):
+    """An order that was matched with a study, and whether it counts for it.
+
+    order: our id. matched_by: ACCESSION, STUDY, or PERSON. decided_by: who decided about it.
+    """
+
+    order: uuid.UUID
+    state: MatchState
+    matched_by: str
+    matched_at: dt.datetime
+    decided_by: str
+    status: OrderStatus
+    origin: Origin
+    sender: str
+    accession_numbers: list[str]
+    procedure: str
+    texts: list[StatedReason]
+    changed_at: dt.datetime
+
+    @classmethod
+    def from_rows(cls, match: order_tables.StudyOrder, order: order_tables.Order) -> StudyOrder:
+        """The order of two rows."""
+        of_match = ("matched_by", "matched_at", "decided_by")
+        of_order = ("sender", "accession_numbers", "procedure", "changed_at")
+        return cls(
+            order=order.id,
+            state=MatchState(match.state),
+            status=OrderStatus(order.status),
+            origin=Origin(order.origin),
+            texts=[StatedReason(**text) for text in order.texts],
+            **{name: getattr(match, name) for name in of_match},
+            **{name: getattr(order, name) for name in of_order},
+        )
