@@ -17,7 +17,7 @@ from records.errors import MessageError
 from records.orders import effects, matching
 from records.orders.order import OrderAction, ReceivedOrder
 from records.received_text import clean_line
-from records.states import OrderChangeKind, OrderStatus
+from records.states import OrderChangeKind, OrderStatus, Origin
 from records.workflow.identifiers import make_keys, patient_ids
 from records.workflow.withdrawals import lock_study
 
@@ -216,6 +216,31 @@ def _update(
     return OrderOutcome(kind.value)
 
 
+def note_change(
+    session: Session,
+    order: Order,
+    kind: OrderChangeKind,
+    origin: Origin,
+    sender: str,
+    message_id: uuid.UUID | None,
+    old: dict[str, Any],
+    new: dict[str, Any],
+) -> None:
+    """Append a line to an order's history: columns that changed, as they were and as they are."""
+    session.add(
+        OrderChange(
+            order_id=order.id,
+            kind=kind,
+            origin=origin,
+            sender=sender,
+            message_id=message_id,
+            old_values=_as_json(old),
+            new_values=_as_json(new),
+        )
+    )
+    session.flush()
+
+
 def _note(
     session: Session,
     order: Order,
@@ -225,18 +250,8 @@ def _note(
     old: dict[str, Any],
     new: dict[str, Any],
 ) -> None:
-    session.add(
-        OrderChange(
-            order_id=order.id,
-            kind=kind,
-            origin=received.origin,
-            sender=clean_line(received.sender),
-            message_id=message_id,
-            old_values=_as_json(old),
-            new_values=_as_json(new),
-        )
-    )
-    session.flush()
+    sender = clean_line(received.sender)
+    note_change(session, order, kind, received.origin, sender, message_id, old, new)
 
 
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:

@@ -42,11 +42,8 @@ def resolve_id(session: Session, given: PatientId) -> PatientId:
     return given if alias is None else PatientId(alias.surviving_id, alias.surviving_issuer)
 
 
-def resolve_patient(session: Session, sent: Patient) -> Patient:
-    """The surviving patient where the one that was sent has a retired id; else the one sent."""
-    alias = find_alias(session, PatientId(sent.patient_id, sent.issuer))
-    if alias is None:
-        return sent
+def surviving_patient(alias: PatientAlias) -> Patient:
+    """The patient that an alias stands for, as the merge named him."""
     return Patient(
         alias.surviving_id,
         alias.surviving_issuer,

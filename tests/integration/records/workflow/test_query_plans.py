@@ -10,7 +10,8 @@ from sqlalchemy import event, text
 
 from nightdraft.bench import growth_operations
 from nightdraft.bench.growth_fill import TABLES, fill
-from nightdraft.bench.growth_operations import Operation, list_operations
+from nightdraft.bench.growth_operations import list_operations
+from nightdraft.bench.operation import Operation
 from records.database.session import engine, unit_of_work
 from records.states import WARNING
 
