@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
+from api.hold_sides import list_held_orders, list_held_reports
 from api.problems import problem_responses
 from api.schemas import (
     BulkDecisionRequest,
@@ -76,6 +77,12 @@ def describe(session: Session, rows: Sequence[Hold]) -> list[OpenHold]:
                     )
                     for side in film_decisions.list_sides(session, hold.study_id, reason)
                 ],
+                orders=list_held_orders(session, study)
+                if reason is HoldReason.ORDER_MISMATCH
+                else [],
+                reports=list_held_reports(session, study)
+                if reason is HoldReason.FINALS_DIFFER
+                else [],
             )
         )
     return described

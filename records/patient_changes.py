@@ -25,6 +25,7 @@ from records.errors import MessageError
 from records.orders import effects, matching
 from records.orders.receiving import note_change, write_keys
 from records.received_text import clean_line
+from records.reports import effects as report_effects
 from records.reports import receiving as report_receiving
 from records.states import (
     EndReason,
@@ -37,7 +38,7 @@ from records.states import (
 from records.workflow import corrections, events, withdrawals
 from records.workflow.identifiers import KeyKind, PatientId, patient_ids, plain_key
 from records.workflow.patients import Patient
-from records.workflow.study_lookup import find_studies_of_patient
+from records.workflow.study_lookup import find_studies_of_patient, find_study_ids
 from records.workflow.withdrawals import lock_study
 
 _ASIDE = (InstanceState.MISMATCH, InstanceState.CONFLICT, InstanceState.UNCOMPARED)
@@ -240,12 +241,10 @@ def _change(
         for order in orders
         if _change_order(session, message, order, values_for(order), kind, old_ids)
     ]
-    changed_reports = 0
-    for report in reports:
-        if _set(report, values_for(report), old_ids):
-            session.flush()
-            report_receiving.write_keys(session, report)
-            changed_reports += 1
+    changed_reports = [report for report in reports if _set(report, values_for(report), old_ids)]
+    session.flush()
+    for report in changed_reports:
+        report_receiving.write_keys(session, report)
     affected = {*study_ids}
     for order in changed_orders:
         affected |= set(matching.find_studies(session, order))
@@ -264,7 +263,11 @@ def _change(
             changed_studies += 1
         _change_aside(session, study, values_for)
         effects.match_and_apply(session, study)
-    return PatientChange(len(changed_orders), changed_reports, changed_studies)
+    if kind is not OrderChangeKind.PATIENT_CORRECTED:
+        for report in changed_reports:
+            own = find_study_ids(session, report.accession_numbers, [report.study_instance_uid])
+            report_effects.apply_to_later_studies(session, report, set(own))
+    return PatientChange(len(changed_orders), len(changed_reports), changed_studies)
 
 
 def _leave_drafted(session: Session, study: Study, values: dict[str, str]) -> dict[str, str]:

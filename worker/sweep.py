@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy.orm import Session
 
+from records import received_messages
 from records.database.session import unit_of_work
 from records.errors import BrokerDown
 from records.operations import alarms, heartbeats
-from records.orders import effects
+from records.orders import effects, queries
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
@@ -69,6 +70,7 @@ def sweep() -> SweepResult:
                 broker_error = error
     with unit_of_work() as session:
         tallies.fold(session)
+        received_messages.remove_old(session, settings().message_days)
     if any(asdict(result).values()):
         logger().info(
             "swept",
@@ -85,6 +87,7 @@ def _take_turn(result: SweepResult) -> bool:
     with unit_of_work() as session:
         closed = studies.close_quiet(session, settings().quiet_seconds, CLOSE_AT_ONCE)
         effects.take_up_closed(session, closed)
+        queries.open_queries(session, closed, settings())
     for study_id in closed:
         logger().info("a study is complete", stage="sweep", study=str(study_id))
     if is_on():

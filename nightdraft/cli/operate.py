@@ -165,8 +165,8 @@ def decide(
     name = decision.upper().replace("-", "_")
     if name not in Decision.__members__:
         raise NotAllowed(
-            f"{decision!r} is no decision: say proceed or cancel, or for films take-new, "
-            "keep-both or split"
+            f"{decision!r} is no decision: say proceed or cancel, or for films and orders "
+            "take-new, keep-both or split"
         )
     if not by.strip():
         raise NotAllowed("a decision needs a name: --by NAME")

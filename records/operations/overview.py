@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from records import received_messages
 from records.alarm_kinds import AlarmKind
 from records.database.tables import Alarm, Heartbeat
 from records.operations import alarms, heartbeats, refusals
@@ -19,7 +20,7 @@ from records.operations.lights import Light, LightState, missing_parts, read_lig
 from records.operations.scrub import ScrubState, read_scrub_state
 from records.settings import settings
 from records.states import ENDED, Stage, VisibleState
-from records.workflow import worklist
+from records.workflow import requests, worklist
 from records.workflow.leases import worker_name
 
 MOVING = tuple(
@@ -32,6 +33,10 @@ PACE_SECONDS = 60.0
 
 SLOW_PACE_SECONDS = 600.0
 """The pace is that of the last ten minutes, where the last minute saw no draft."""
+
+
+OPEN_MESSAGES_COUNTED = 1000
+"""Counting what nobody has settled ends here, so that it costs the same however many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +91,18 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything that a person on call looks at first. refusals: how many, by reason."""
+    """Everything that a person on call looks at first.
+
+    Attributes:
+        refusals: how many objects the listener refused, by reason.
+        open_messages: refused messages of other systems that no person has settled; not more than
+            OPEN_MESSAGES_COUNTED are counted.
+    """
 
     workload: Workload
     parts: Parts
     refusals: Mapping[str, int]
+    open_messages: int
     scrub: ScrubState
 
 
@@ -101,8 +113,14 @@ def read_overview(session: Session) -> Overview:
         read_workload(session, parts),
         parts,
         refusals.count_by_reason(session),
+        count_open_messages(session),
         read_scrub_state(session),
     )
+
+
+def count_open_messages(session: Session) -> int:
+    """How many refused messages of other systems no person has settled; so many at most."""
+    return received_messages.count_open(session, OPEN_MESSAGES_COUNTED)[0]
 
 
 def read_workload(session: Session, parts: Parts) -> Workload:
@@ -114,7 +132,7 @@ def read_workload(session: Session, parts: Parts) -> Workload:
 def read_pace(session: Session, counts: Mapping[VisibleState, int], parts: Parts) -> Pace:
     """The present pace, and how long these studies will take at it."""
     per_minute = drafts_per_minute(session)
-    stalled = why_stalled(counts, per_minute, parts)
+    stalled = why_stalled(counts, per_minute, parts, requests.count_waiting_for_order(session))
     return Pace(per_minute, None if stalled else seconds_left(counts, per_minute), stalled)
 
 
@@ -130,7 +148,12 @@ def read_parts(session: Session) -> Parts:
     )
 
 
-def why_stalled(counts: Mapping[VisibleState, int], per_minute: float, parts: Parts) -> str:
+def why_stalled(
+    counts: Mapping[VisibleState, int],
+    per_minute: float,
+    parts: Parts,
+    waiting_for_order: int = 0,
+) -> str:
     """Why nothing is drafted though something is to do, as a sentence; "" where drafts come.
 
     The pace looks back: a worker that has just died drafted a minute ago. So the parts come first.
@@ -160,6 +183,9 @@ def why_stalled(counts: Mapping[VisibleState, int], per_minute: float, parts: Pa
         return "Nothing is prepared, and no prepare worker is running."
     if not is_prepared and running[Stage.PREPARE] <= stopped:
         return "Nothing is prepared: every prepare worker has stopped itself."
+    if waiting_for_order and waiting_for_order == count_moving(counts):
+        number = f"{waiting_for_order} {'study' if waiting_for_order == 1 else 'studies'}"
+        return f"All that is to do waits for its order ({number})."
     if not per_minute:
         return f"None was drafted in the last {SLOW_PACE_SECONDS / 60:.0f} minutes."
     return ""

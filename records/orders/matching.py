@@ -29,11 +29,11 @@ _LOCK_CLASS = 12
 _LOCK_BUCKETS = 1024
 """Locks of keys: so many, at most, that an import of many orders does not fill the lock table."""
 
-_LOCK = text(
-    "SELECT pg_advisory_xact_lock(:lock_class, bucket)"
+_HOLD = text(
+    "SELECT pg_advisory_xact_lock_shared(:lock_class, bucket)"
     " FROM unnest(CAST(:buckets AS integer[])) AS bucket"
 )
-_LOCK_SHARED = text(_LOCK.text.replace("xact_lock(", "xact_lock_shared("))
+_WAIT = text("SELECT pg_advisory_xact_lock(:lock_class, :bucket)")
 
 
 def order_patient(order: Order) -> Patient:
@@ -70,18 +70,29 @@ def shared_key(order: Order, study: Study) -> KeyKind | None:
     return next((kind for kind in (KeyKind.ACCESSION, KeyKind.STUDY) if kind in kinds), None)
 
 
-def lock_keys(session: Session, keys: Iterable[tuple[str, str]], *, shared: bool) -> None:
-    """Lock keys until the transaction ends, so that no order is missed that is being committed.
+def hold_keys(session: Session, keys: Iterable[tuple[str, str]]) -> None:
+    """Say, until the transaction ends, that orders with these keys are being committed.
 
-    Who takes orders in locks their keys `shared` before he looks for studies. Preparing locks the
-    keys of its study alone before it looks for orders: it waits for orders that are being
-    committed, and an order that comes later finds the study prepared. Whoever locks keys has locked
-    nothing else before, and locks all that he needs at once: they are locked in one order.
+    Who takes orders in calls it before he looks for studies; see `wait_for_keys`.
     """
-    buckets = sorted({zlib.crc32("|".join(key).encode()) % _LOCK_BUCKETS for key in keys})
-    session.execute(
-        _LOCK_SHARED if shared else _LOCK, {"lock_class": _LOCK_CLASS, "buckets": buckets}
-    )
+    session.execute(_HOLD, {"lock_class": _LOCK_CLASS, "buckets": _buckets(keys)})
+
+
+def wait_for_keys(session: Session, keys: Iterable[tuple[str, str]]) -> None:
+    """Wait until no order with one of these keys is being committed that has looked for studies.
+
+    An order that begins later finds the study, which is committed, and waits for the study's lock.
+    Nothing may be locked yet in this transaction. Each key's lock is given back at once, so that
+    nobody ever waits for who waits here.
+    """
+    for bucket in _buckets(keys):
+        barrier = session.begin_nested()
+        session.execute(_WAIT, {"lock_class": _LOCK_CLASS, "bucket": bucket})
+        barrier.rollback()
+
+
+def _buckets(keys: Iterable[tuple[str, str]]) -> list[int]:
+    return sorted({zlib.crc32("|".join(key).encode()) % _LOCK_BUCKETS for key in keys})
 
 
 def find_orders(session: Session, study: Study) -> Sequence[Order]:
@@ -108,7 +119,9 @@ def find_studies(session: Session, order: Order) -> list[uuid.UUID]:
     return sorted({*by_key, *matched})
 
 
-def match(session: Session, study: Study, order: Order) -> MatchState | None:
+def match(
+    session: Session, study: Study, order: Order, by_patient: bool = False
+) -> MatchState | None:
     """Keep whether an order counts for a study.
 
     An order with the study's accession number that is for another patient opens a hold. What a
@@ -119,6 +132,7 @@ def match(session: Session, study: Study, order: Order) -> MatchState | None:
         session: the caller's transaction.
         study: the study, locked.
         order: an order with one of the study's keys, or one that was matched with it before.
+        by_patient: a worklist gave it for the study's patient and date; they share no key.
 
     Returns:
         The state that is kept; None where the two have nothing to do with each other.
@@ -127,6 +141,13 @@ def match(session: Session, study: Study, order: Order) -> MatchState | None:
     key = shared_key(order, study)
     if known is not None and known.state == MatchState.ACCEPTED:
         return MatchState.ACCEPTED
+    is_theirs = is_for_patient(session, order, study)
+    if (
+        key is None
+        and is_theirs
+        and (by_patient or (known and known.matched_by == KeyKind.PATIENT))
+    ):
+        key = KeyKind.PATIENT
     if key is None:
         if known is not None:
             session.execute(
@@ -139,7 +160,6 @@ def match(session: Session, study: Study, order: Order) -> MatchState | None:
                 session, study.id, EventKind.ORDER, f"no longer its order: by {order.origin}"
             )
         return None
-    is_theirs = is_for_patient(session, order, study)
     if known is not None and known.state == MatchState.REFUSED and not is_theirs:
         return MatchState.REFUSED
     state = MatchState.MATCHED if is_theirs else MatchState.MISMATCH
@@ -166,8 +186,8 @@ def match(session: Session, study: Study, order: Order) -> MatchState | None:
 def match_study(session: Session, study: Study) -> list[Order]:
     """Match all orders with a study's keys; the caller has locked the study.
 
-    The sweep calls it for a study that is complete. Preparing calls it again after `lock_keys`: an
-    order that was being committed while the sweep looked is found then.
+    The sweep calls it for a study that is complete. Preparing calls it again after `wait_for_keys`:
+    an order that was being committed while the sweep looked is found then.
 
     Returns:
         The orders that count for the study, newest first.

@@ -54,6 +54,7 @@ class ReceivedOrder:
         site: where it comes from.
         sent_at: by the sender's clock (MSH-7, meta.lastUpdated); an older message than the last one
             changes nothing.
+        known_identity: which order it is, where the interface says that by an address of its own.
     """
 
     origin: Origin
@@ -74,6 +75,7 @@ class ReceivedOrder:
     due_at: dt.datetime | None = None
     site: str = ""
     sent_at: dt.datetime | None = field(default=None, compare=False)
+    known_identity: str = ""
 
     @property
     def identity(self) -> str:
@@ -82,6 +84,8 @@ class ReceivedOrder:
         The filler's number is the department's own, and so is the accession number; a placer's
         number is only unique to its sender.
         """
+        if self.known_identity:
+            return self.known_identity
         # A worklist, a RIS and an order entry system may all tell of one order; each keeps a row of
         # its own, so that one's silence does not erase what another one said.
         prefix = f"{self.origin}|{plain_key(clean_line(self.sender))}|"

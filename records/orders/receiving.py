@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -13,12 +13,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, OrderChange, OrderKey
-from records.errors import MessageError
+from records.errors import MessageError, NotFound
 from records.orders import effects, matching
 from records.orders.order import OrderAction, ReceivedOrder
 from records.received_text import clean_line
 from records.states import OrderChangeKind, OrderStatus, Origin
 from records.workflow.identifiers import make_keys, patient_ids
+from records.workflow.patient_aliases import resolve_columns
 from records.workflow.withdrawals import lock_study
 
 
@@ -51,9 +52,25 @@ _STATUS = {
 
 
 def receive_order(
-    session: Session, received: ReceivedOrder, message_id: uuid.UUID | None = None
+    session: Session,
+    received: ReceivedOrder,
+    message_id: uuid.UUID | None = None,
+    *,
+    identity: str = "",
 ) -> ReceivedOrderResult:
-    """Make, change or cancel one order; see `receive_orders`."""
+    """Make, change or cancel one order; see `receive_orders`.
+
+    Args:
+        session: the caller's transaction.
+        received: the order as sent.
+        message_id: the row of `received_messages` that brought it.
+        identity: which order it is, where the interface says that by an address of its own.
+
+    Raises:
+        MessageError: nothing in it identifies an order or a patient.
+    """
+    if identity:
+        received = replace(received, known_identity=identity)
     return receive_orders(session, [received], message_id)[0]
 
 
@@ -64,7 +81,7 @@ def receive_orders(
 
     The same order again changes nothing. A message that is older than the last one (by the sender's
     clock) is kept in the history and changes nothing else. The caller answers the sender after his
-    commit. Who has several orders for one transaction gives them in one call: keys, orders and
+    commit. Who has several orders for one transaction gives them in one call: orders and
     studies are each locked in one sequence, so that no two transactions wait for each other.
 
     Args:
@@ -79,16 +96,13 @@ def receive_orders(
         MessageError: nothing in one of them identifies an order or a patient.
     """
     for order in received:
-        if not order.identity:
-            raise MessageError("the order has no number, no accession number and no study UID")
-        if not order.patient.patient_id.strip():
-            raise MessageError("the order names no patient id")
+        check_order(order)
     keys = {
         key
         for order in received
         for key in make_keys(accession=order.accession_numbers, study=order.study_instance_uids)
     }
-    matching.lock_keys(session, keys, shared=True)
+    matching.hold_keys(session, keys)
     outcomes: dict[int, tuple[Order, OrderOutcome]] = {}
     for place in sorted(range(len(received)), key=lambda place: received[place].identity):
         outcomes[place] = _store(session, received[place], message_id)
@@ -102,6 +116,18 @@ def receive_orders(
         ReceivedOrderResult(order.id, outcome, tuple(counting.get(order.id, ())))
         for order, outcome in (outcomes[place] for place in range(len(received)))
     ]
+
+
+def check_order(received: ReceivedOrder) -> None:
+    """Check that an order can be kept.
+
+    Raises:
+        MessageError: nothing in it identifies an order or a patient.
+    """
+    if not received.identity:
+        raise MessageError("the order has no number, no accession number and no study UID")
+    if not received.patient.patient_id.strip():
+        raise MessageError("the order names no patient id")
 
 
 def apply_orders(session: Session, orders: Sequence[Order]) -> dict[uuid.UUID, list[uuid.UUID]]:
@@ -133,7 +159,7 @@ def _store(
     session: Session, received: ReceivedOrder, message_id: uuid.UUID | None
 ) -> tuple[Order, OrderOutcome]:
     """The order's row, locked, with its history and its keys."""
-    columns = received.columns()
+    columns = resolve_columns(session, received.columns())
     status = _STATUS[received.action]
     identity = received.identity
     new_id = session.scalar(
@@ -163,6 +189,37 @@ def _store(
     if outcome not in (OrderOutcome.UNCHANGED, OrderOutcome.OUTDATED):
         write_keys(session, order)
     return order, outcome
+
+
+def get_order(session: Session, order_id: uuid.UUID) -> Order:
+    """The order with our id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    order = session.get(Order, order_id)
+    if order is None:
+        raise NotFound(f"no order has the id {order_id}")
+    return order
+
+
+def cancel_order(
+    session: Session, order_id: uuid.UUID, origin: Origin, sender: str
+) -> ReceivedOrderResult:
+    """Cancel an order by our id, as a message of its sender would.
+
+    Args:
+        session: the caller's transaction.
+        order_id: our id.
+        origin: by which interface it is cancelled.
+        sender: who cancels it.
+
+    Raises:
+        NotFound: there is no such order.
+    """
+    order = get_order(session, order_id)
+    received = ReceivedOrder(origin, sender, OrderAction.CANCEL, matching.order_patient(order))
+    return receive_order(session, received, identity=order.identity)
 
 
 def write_keys(session: Session, order: Order) -> None:

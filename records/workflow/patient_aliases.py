@@ -7,6 +7,7 @@ retired, so that one look is enough.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -51,6 +52,20 @@ def surviving_patient(alias: PatientAlias) -> Patient:
         alias.surviving_birth_date,
         alias.surviving_sex,
     )
+
+
+def resolve_columns(session: Session, columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns of an order or a report that came under a retired id: of the surviving patient.
+
+    Any other columns come back as they are.
+    """
+    given = PatientId(columns["patient_id"], columns["patient_id_issuer"])
+    alias = find_alias(session, given)
+    if alias is None:
+        return columns
+    shown = surviving_patient(alias).columns()
+    words = {name: value for name, value in shown.items() if value}
+    return {**columns, **words, "patient_id_issuer": alias.surviving_issuer}
 
 
 def list_ids(session: Session, given: PatientId) -> list[PatientId]:

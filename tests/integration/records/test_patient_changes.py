@@ -137,6 +137,10 @@ def test_a_merge_moves_all_and_later_films_are_known(database):
     # An order that still names the retired id is no mismatch.
     receive(placer_order_number="2", accession_numbers=("A2",))
     assert rows(Hold) == []
+    later = keep_report(number="R2")
+    (report,) = rows(ReceivedReport, ReceivedReport.id == later)
+    assert (report.patient_id, report.patient_name) == ("P-2", "PHANTOM^TWO")
+    assert {order.patient_id for order in rows(Order)} == {"P-2"}
     with unit_of_work() as session:
         assert list_ids(session, PatientId("p-1")) == [PatientId("P-2"), PatientId("P-1")]
 
