@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from records.database.fhir_tables import FhirResource
 from records.errors import MessageError
-from records.fhir import store
+from records.fhir import patients, store
 from records.fhir.diagnostic_reports import read_diagnostic_report
 from records.fhir.elements import Json, ResourceError, items
 from records.fhir.references import ReadingRules
@@ -249,6 +249,9 @@ def _write(
         if report is not None:
             result = reports.receive_report(session, report)
             is_outdated = result.outcome is ReportOutcome.OUTDATED
+    elif entry.incoming.kind == "Patient":
+        before = entry.row.content if entry.row is not None else {}
+        patients.apply_changes(session, before, entry.content, rules, sender)
     if is_outdated and entry.row is not None:
         return Written(entry.row, WriteOutcome.UNCHANGED)
     row, is_changed = store.save(
