@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from nightdraft.cli.main import app
 from records.database.report_tables import FinalComparison
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest, Study
+from records.database.tables import DraftRequest, Study
 from records.states import HoldReason, Origin, ReportStatus
 from records.workflow import reviews
 from records.workflow.patients import Patient
@@ -111,13 +111,9 @@ def test_the_prior_report_and_every_text_for_the_indication_are_shown(client, se
         "procedure": "XR CHEST",
         "report_id": order_id,
     }
-    study = seeder.draft_study(1, indications=texts)
-    with unit_of_work() as session:
-        session.execute(update(Draft).where(Draft.study_id == study).values(prior_report=prior))
+    study = seeder.draft_study(1, indications=texts, prior_report=prior)
     page = client.get(f"/studies/{study}").text
     listed = page.partition("could be the indication (2)")[2].partition("</table>")[0]
-        0
-    ]
     taken, left = listed.partition("<tbody>")[2].split("<tr>")[1:]
     assert ">yes<" in taken
     assert "Fever." in taken
