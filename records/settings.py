@@ -82,7 +82,7 @@ def _split_pairs(value: object, form: str) -> list[tuple[str, Any]]:
     return pairs
 
 
-_PART = re.compile(r"(listener|sweep|prepare|draft|api)(@[^\s@,]+)?")
+_PART = re.compile(r"(listener|hl7|sweep|prepare|draft|query|api)(@[^\s@,]+)?")
 
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
 
@@ -477,6 +477,102 @@ class Settings(BaseSettings):
         "without. STAT studies do not wait.",
     )
 
+    # ---- Questions to other systems ----
+    worklist_host: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="DICOM modality worklist that is asked for the order of a study that comes "
+        "without one ([worklist](integration/worklist.md)). Empty: none is asked.",
+    )
+    worklist_port: int = Field(
+        json_schema_extra=EVERYDAY,
+        default=104,
+        ge=1,
+        le=65535,
+        description="TCP port of the worklist.",
+    )
+    worklist_ae_title: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="WORKLIST",
+        min_length=1,
+        max_length=16,
+        description="AE title of the worklist.",
+    )
+    worklist_calling_ae: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        max_length=16,
+        description="AE title by which we call the worklist. Empty: `NIGHTDRAFT_AE_TITLE`.",
+    )
+    worklist_tls: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether the worklist is asked over TLS.",
+    )
+    worklist_ca_file: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Certificates (PEM) of the authorities that the worklist's certificate is "
+        "checked with. Empty: those that this machine trusts.",
+    )
+    worklist_certificate_file: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Our own certificate (PEM), where the worklist asks for one.",
+    )
+    worklist_key_file: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Private key (PEM) of our own certificate. Empty: it is in the same file.",
+    )
+    worklist_per_minute: float = Field(
+        json_schema_extra=ADVANCED,
+        default=120.0,
+        gt=0,
+        description="Studies a minute that the worklist is asked about, at most.",
+    )
+    worklist_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=30.0,
+        gt=0,
+        le=120,
+        description="Time in which the worklist must answer.",
+    )
+    worklist_answers: int = Field(
+        json_schema_extra=ADVANCED,
+        default=200,
+        ge=1,
+        le=5000,
+        description="Answers to one question, at most. With more the question has failed: a "
+        "worklist that does not match by the key that it is asked with gives all that it has.",
+    )
+    worklist_attempts: int = Field(
+        json_schema_extra=ADVANCED,
+        default=3,
+        ge=1,
+        description="How often the worklist is asked about one study, where it knows no order or "
+        "its answer cannot be used.",
+    )
+    worklist_retry_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=60.0,
+        ge=0,
+        description="Wait before the worklist is asked about a study again; it doubles each time.",
+    )
+    query_hours: float = Field(
+        json_schema_extra=ADVANCED,
+        default=24.0,
+        gt=0,
+        description="A question that could not be asked for so long, as another system was away, "
+        "is given up.",
+    )
+    query_alarm_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=60.0,
+        ge=0,
+        description="An alarm opens when a system that is asked has been away for so long.",
+    )
+
     # ---- Messages of other systems ----
     message_key: SecretStr = Field(
         json_schema_extra=EVERYDAY,
@@ -667,7 +763,11 @@ class Settings(BaseSettings):
     # ---- Parts ----
     expected_parts: StringList = Field(
         json_schema_extra=ADVANCED,
-        default=("listener", "sweep", "prepare", "draft"),
+        # A value that is wrong is not among those before.
+        default_factory=lambda data: (
+            *("listener", "sweep", "prepare", "draft"),
+            *(["query"] if data.get("worklist_host") else []),
+        ),
         description="Parts that must run, as `listener, sweep, prepare, draft@gpu-1, draft@gpu-2`; "
         "with a machine's name the part must run there. One that does not run is shown, makes "
         "`/readyz` fail and opens an alarm.",
@@ -832,8 +932,8 @@ class Settings(BaseSettings):
         wrong = [name for name in value if not _PART.fullmatch(name)]
         if wrong:
             raise ValueError(
-                f"{wrong[0]!r} is no part: say listener, sweep, prepare, draft or api, or one of "
-                "them with a machine's name, as draft@gpu-1"
+                f"{wrong[0]!r} is no part: say listener, hl7, sweep, prepare, draft, query or "
+                "api, or one of them with a machine's name, as draft@gpu-1"
             )
         return value
 
@@ -841,6 +941,11 @@ class Settings(BaseSettings):
     @classmethod
     def _make_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    def parts_that_must_run(self) -> tuple[str, ...]:
+        """The expected parts, and the HL7 listener where the settings switch it on."""
+        names = {name.partition("@")[0] for name in self.expected_parts}
+        return (*self.expected_parts, *(["hl7"] if self.hl7_port and "hl7" not in names else []))
 
     def pages_address(self) -> str:
         """The address at which people open the pages, without a slash at its end."""

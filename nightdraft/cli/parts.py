@@ -1,4 +1,4 @@
-"""The commands that run the parts: station, demo, listen, work, serve, and migrate before them.
+"""The commands that run the parts: station, demo, listen, query, work, serve; and migrate.
 
 Each command imports what it runs only when it is called, so that every command starts fast.
 """
@@ -109,6 +109,15 @@ def listen(
     from intake.dicom.listener import run_listener
 
     run_listener(current)
+
+
+@app.command()
+def query() -> None:
+    """Ask a modality worklist about studies that came without an order."""
+    current = _start_part("query")
+    from intake.queries.running import run_queries
+
+    run_queries(current)
 
 
 @work.command("prepare")
