@@ -18,7 +18,7 @@ from records import received_messages
 from records.database.session import unit_of_work
 from records.errors import BrokerDown
 from records.operations import alarms, heartbeats
-from records.orders import effects
+from records.orders import effects, queries
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
@@ -87,6 +87,7 @@ def _take_turn(result: SweepResult) -> bool:
     with unit_of_work() as session:
         closed = studies.close_quiet(session, settings().quiet_seconds, CLOSE_AT_ONCE)
         effects.take_up_closed(session, closed)
+        queries.open_queries(session, closed, settings())
     for study_id in closed:
         logger().info("a study is complete", stage="sweep", study=str(study_id))
     if is_on():

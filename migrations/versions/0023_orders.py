@@ -23,6 +23,12 @@ _HOLD_REASONS = (
     "'REJECTION_UNCLEAR', 'SIGNED_REJECTED', 'IMAGE_EMPTY'"
 )
 
+_ALARM_KINDS = (
+    "'DISK_FULL', 'WORKER_STOPPED', 'BUNDLE_UNUSABLE', 'PART_MISSING', 'PART_CRASHING', "
+    "'STATION_WAITS', 'REDIS_DOWN', 'FILES_DAMAGED', 'FILES_UNREGISTERED', 'FILES_SET_ASIDE', "
+    "'FILMS_UNLIKE', 'MESSAGES_FAIL'"
+)
+
 _TALLY_KINDS = (
     "'STUDIES', 'DRAFTS', 'REFUSALS', 'HOLDS', 'OPEN_HOLDS', 'FAILURES', 'DEATHS', 'DRAFT_SECONDS',"
     " 'DRAFT_SECONDS_SUM'"
@@ -329,11 +335,14 @@ def upgrade() -> None:
         " FOR EACH ROW EXECUTE FUNCTION refuse_change()"
     )
     _replace_hold_reasons(f"{_HOLD_REASONS}, 'ORDER_MISMATCH'")
+    _replace_alarm_kinds(f"{_ALARM_KINDS}, 'WORKLIST_AWAY'")
     _replace_tally_kinds(f"{_TALLY_KINDS}, 'MESSAGES'")
     op.execute(_TALLY_MESSAGES)
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM alarms WHERE kind = 'WORKLIST_AWAY'")
+    _replace_alarm_kinds(_ALARM_KINDS)
     # The version before knows no such hold. One that is open goes on as the nearest question that it
     # knows, so that the study stays held; a decided one keeps its decision in the timeline.
     op.execute(
@@ -361,6 +370,11 @@ def downgrade() -> None:
     op.drop_table("order_changes")
     op.drop_table("received_messages")
     op.drop_table("orders")
+
+
+def _replace_alarm_kinds(kinds: str) -> None:
+    op.drop_constraint(op.f("ck_alarms_kind_known"), "alarms")
+    op.create_check_constraint(op.f("ck_alarms_kind_known"), "alarms", f"kind IN ({kinds})")
 
 
 def _replace_hold_reasons(reasons: str) -> None:

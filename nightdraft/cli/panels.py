@@ -11,6 +11,7 @@ PANELS = {
         "demo",
         "station",
         "listen",
+        "query",
         "work",
         "serve",
         "migrate",

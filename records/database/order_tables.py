@@ -125,7 +125,7 @@ class StudyOrder(Base):
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), primary_key=True)
     order_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("orders.id"), primary_key=True)
     state: Mapped[str]
-    matched_by: Mapped[str]  # ACCESSION, STUDY or PERSON
+    matched_by: Mapped[str]  # ACCESSION, STUDY, PATIENT (and date) or PERSON
     matched_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
     decided_by: Mapped[str] = mapped_column(server_default="")
 

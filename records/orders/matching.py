@@ -108,7 +108,9 @@ def find_studies(session: Session, order: Order) -> list[uuid.UUID]:
     return sorted({*by_key, *matched})
 
 
-def match(session: Session, study: Study, order: Order) -> MatchState | None:
+def match(
+    session: Session, study: Study, order: Order, by_patient: bool = False
+) -> MatchState | None:
     """Keep whether an order counts for a study.
 
     An order with the study's accession number that is for another patient opens a hold. What a
@@ -119,6 +121,7 @@ def match(session: Session, study: Study, order: Order) -> MatchState | None:
         session: the caller's transaction.
         study: the study, locked.
         order: an order with one of the study's keys, or one that was matched with it before.
+        by_patient: a worklist gave it for the study's patient and date; they share no key.
 
     Returns:
         The state that is kept; None where the two have nothing to do with each other.
@@ -127,6 +130,13 @@ def match(session: Session, study: Study, order: Order) -> MatchState | None:
     key = shared_key(order, study)
     if known is not None and known.state == MatchState.ACCEPTED:
         return MatchState.ACCEPTED
+    is_theirs = is_for_patient(session, order, study)
+    if (
+        key is None
+        and is_theirs
+        and (by_patient or (known and known.matched_by == KeyKind.PATIENT))
+    ):
+        key = KeyKind.PATIENT
     if key is None:
         if known is not None:
             session.execute(
@@ -139,7 +149,6 @@ def match(session: Session, study: Study, order: Order) -> MatchState | None:
                 session, study.id, EventKind.ORDER, f"no longer its order: by {order.origin}"
             )
         return None
-    is_theirs = is_for_patient(session, order, study)
     if known is not None and known.state == MatchState.REFUSED and not is_theirs:
         return MatchState.REFUSED
     state = MatchState.MATCHED if is_theirs else MatchState.MISMATCH

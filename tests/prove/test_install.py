@@ -80,9 +80,15 @@ def machine(request: pytest.FixtureRequest, wheels: Path) -> Iterator[DebianMach
 
 def is_well(machine: DebianMachine) -> bool:
     """Whether doctor finds nothing wrong; what it found otherwise is the error."""
-    readiness = json.loads(machine.nightdraft("doctor --json", check=False))
-    assert readiness["ready"], readiness
+    wrong = {name: sentence for name, (is_ok, sentence) in checks(machine).items() if not is_ok}
+    assert not wrong, wrong
     return True
+
+
+def checks(machine: DebianMachine) -> dict[str, tuple[bool, str]]:
+    """Doctor's checks: whether each is well, and its sentence."""
+    readiness = json.loads(machine.nightdraft("doctor --json", check=False))
+    return {check["name"]: (check["ok"], check["sentence"]) for check in readiness["checks"]}
 
 
 def counts(machine: DebianMachine) -> dict[str, int]:
@@ -196,7 +202,7 @@ def test_a_broken_bundle_is_mended_by_the_runbook(machine: DebianMachine) -> Non
     assert "model.safetensors" in machine.nightdraft("alarms")
     # "Copy the bundle again, whole", see it with doctor, and then resume.
     machine.run(f"rm -r {BUNDLE} && mv {BUNDLE}.good {BUNDLE}")
-    eventually(lambda: "ok  bundle" in machine.nightdraft("doctor", check=False), 60)
+    eventually(lambda: checks(machine)["bundle"][0], 60)
     machine.nightdraft("resume")
     eventually(lambda: counts(machine) == {"DRAFTED": before + 3}, 300)
     eventually(lambda: "BUNDLE_UNUSABLE" not in alarm_kinds(machine), 60)

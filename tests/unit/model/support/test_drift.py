@@ -15,6 +15,7 @@ HOME = Calibration(studies=2_000, undecided_mean=0.10, undecided_spread=0.11)
     [
         ([0.10] * 200, False),
         ([0.12] * 200, False),  # 2.5 standard errors: a window that slides finds that by chance
+        ([0.14] * 200, False),  # certain, and too little to call somebody for
         ([0.19] * 200, True),
         ([0.40] * (LEAST_STUDIES - 1), False),
         ([0.40] * LEAST_STUDIES, True),
