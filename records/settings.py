@@ -471,6 +471,13 @@ class Settings(BaseSettings):
     )
 
     # ---- Reports from elsewhere ----
+    draft_reported_studies: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether a study is drafted although a final report of it came from elsewhere. "
+        "Where it is not, the final also ends a draft that is not signed. Set it for an archive "
+        "whose studies all have reports.",
+    )
     redraft_on_prior_report: bool = Field(
         json_schema_extra=EVERYDAY,
         default=False,

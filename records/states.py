@@ -320,7 +320,7 @@ class VisibleState(StrEnum):
     DRAFTED = "DRAFTED"  # a draft can be read
     SKIPPED = "SKIPPED"  # not for this model
     FAILED = "FAILED"  # attempts used up
-    CANCELLED = "CANCELLED"  # a person decided against a draft
+    CANCELLED = "CANCELLED"  # a person decided against a draft, or it is reported elsewhere
 
 
 class TallyKind(StrEnum):

@@ -19,6 +19,7 @@ from records.database.tables import Instance
 from records.errors import BrokerDown, BundleUnusable, PartError, safe_text
 from records.failpoints import failpoint
 from records.operations import scrub
+from records.reports import finals
 from records.reports.prior_reports import PatientReports, read_patient_reports
 from records.settings import settings
 from records.states import (
@@ -27,12 +28,14 @@ from records.states import (
     FailReason,
     HoldReason,
     InstanceState,
+    Purpose,
     Stage,
 )
 from records.telemetry import log_context, logger
 from records.workflow import attempts, damage, holds, leases, requests, studies
 from records.workflow.leases import Lease
 from records.workflow.requests import PreparedInput
+from records.workflow.withdrawals import lock_study
 from worker import bells
 from worker.case_builder import (
     BuiltCase,
@@ -159,6 +162,8 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
     """Bring one study to its next state; returns the outcome for the log."""
     config = settings()
     blobs = Blobs(config.data_dir)
+    if _is_reported(lease):
+        return "reported elsewhere"
     instances, approved, reports = _read_study(lease)
     images = _stored_images(instances, blobs)
     if images and not (blobs.root / "instances").is_dir():
@@ -210,6 +215,15 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
                     for_good=True,
                 )
                 return "failed" if stored else "lost"
+
+
+def _is_reported(lease: Lease) -> bool:
+    """End the request where a final report of the study was here before; True where it is ended."""
+    if lease.purpose is not Purpose.PRIMARY:
+        return False
+    with unit_of_work() as session:
+        study = lock_study(session, lease.study_id)
+        return leases.lock_if_held(session, lease) and finals.end_if_reported(session, study)
 
 
 def _read_study(lease: Lease) -> tuple[list[Instance], set[HoldReason], PatientReports]:
