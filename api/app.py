@@ -19,7 +19,18 @@ import uvicorn
 from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from api import health, holds, images, pages, reference, studies
+from api import (
+    health,
+    holds,
+    images,
+    message_pages,
+    messages,
+    order_pages,
+    orders,
+    pages,
+    reference,
+    studies,
+)
 from api.connections import GuardedProtocol
 from api.problems import add_problem_handlers
 from api.query_parameters import refuse_unknown_parameters
@@ -40,7 +51,21 @@ connections."""
 _PROBE_THREADS = 3
 """Calls of /readyz and /metrics that are answered at the same time, beside all other requests."""
 
-ROUTERS = tuple(module.router for module in (studies, holds, health, images, pages, reference))
+ROUTERS = tuple(
+    module.router
+    for module in (
+        studies,
+        holds,
+        orders,
+        messages,
+        health,
+        images,
+        pages,
+        order_pages,
+        message_pages,
+        reference,
+    )
+)
 """Every address, but those of static files."""
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
+from api.hold_sides import list_held_orders, list_held_reports
 from api.problems import problem_responses
 from api.schemas import (
     BulkDecisionRequest,
@@ -18,6 +19,7 @@ from api.schemas import (
     OpenHold,
     Patient,
 )
+from records import hold_decisions
 from records.database.session import unit_of_work
 from records.database.tables import Hold, Instance, Study
 from records.states import (
@@ -27,7 +29,7 @@ from records.states import (
     Decision,
     HoldReason,
 )
-from records.workflow import film_decisions, hold_decisions, holds
+from records.workflow import film_decisions, holds
 
 router = APIRouter(prefix="/api", tags=["holds"])
 
@@ -75,6 +77,12 @@ def describe(session: Session, rows: Sequence[Hold]) -> list[OpenHold]:
                     )
                     for side in film_decisions.list_sides(session, hold.study_id, reason)
                 ],
+                orders=list_held_orders(session, study)
+                if reason is HoldReason.ORDER_MISMATCH
+                else [],
+                reports=list_held_reports(session, study)
+                if reason is HoldReason.FINALS_DIFFER
+                else [],
             )
         )
     return described

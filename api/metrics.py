@@ -17,6 +17,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
+from records import received_messages
 from records.blobs import Blobs
 from records.broker import broker_client
 from records.database.session import database_time, unit_of_work
@@ -127,6 +128,17 @@ def _from_tallies(session: Session) -> Iterator[Metric]:
         "Objects and associations refused",
         "reason",
         refusals.count_by_reason(session),
+    )
+    yield _counter(
+        "nightdraft_messages",
+        "Messages of other systems received, by what became of them",
+        "outcome",
+        received_messages.count_by_outcome(session),
+    )
+    yield GaugeMetricFamily(
+        "nightdraft_messages_open",
+        f"Refused messages that nobody has settled; at most {overview.OPEN_MESSAGES_COUNTED}",
+        value=overview.count_open_messages(session),
     )
     no_holds = dict.fromkeys(map(str, HoldReason), 0)
     yield _counter(

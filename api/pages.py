@@ -10,14 +10,14 @@ import hashlib
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any, TypeVar
-from urllib.parse import parse_qsl, urlencode
+from typing import Annotated, Any
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic import BaseModel
 
+from api.forms import NONE_IF_EMPTY, FormFields, validate_form
 from api.holds import GENERAL_LABELS, decide_many, decision_labels, describe
 from api.rendering import render
 from api.schemas import (
@@ -50,11 +50,6 @@ PAGE_SIZE = 50
 REFUSALS_SHOWN = 500
 HOLDS_SHOWN = 100
 
-MAX_FORM_FIELDS = HOLDS_SHOWN + 50
-"""Fields of a posted form. The longest that is needed is a decision on all holds of a page."""
-
-_NONE_IF_EMPTY = BeforeValidator(lambda value: value or None)
-
 
 class WorklistQuery(BaseModel):
     """Which part of the worklist is shown.
@@ -63,9 +58,9 @@ class WorklistQuery(BaseModel):
     seen: the digest of what the browser already shows.
     """
 
-    state: Annotated[VisibleState | None, _NONE_IF_EMPTY] = None
+    state: Annotated[VisibleState | None, NONE_IF_EMPTY] = None
     words: SearchText = ""
-    after: Annotated[str | None, _NONE_IF_EMPTY] = None
+    after: Annotated[str | None, NONE_IF_EMPTY] = None
     seen: str = ""
 
     def query_string(self, **changes: str | None) -> str:
@@ -100,6 +95,8 @@ def _read_live(query: WorklistQuery) -> dict[str, Any]:
             "parts": parts,
             "matches_shown": MATCHES,
             "refused": sum(refusals.count_by_reason(session).values()),
+            "open_messages": overview.count_open_messages(session),
+            "many_messages": overview.OPEN_MESSAGES_COUNTED,
             "runbook_path": runbook_path,
         }
         now = database_time(session)
@@ -122,31 +119,8 @@ def show_runbook() -> str:
     return render("runbook.html")
 
 
-async def form_fields(request: Request) -> list[tuple[str, str]]:
-    """The names and values of a posted form (application/x-www-form-urlencoded)."""
-    body = await request.body()
-    try:
-        return parse_qsl(body.decode("utf-8", "replace"), max_num_fields=MAX_FORM_FIELDS)
-    except ValueError:
-        raise HTTPException(413, f"The form has more than {MAX_FORM_FIELDS} fields.") from None
-
-
-FormFields = Annotated[list[tuple[str, str]], Depends(form_fields)]
-
-
-_Form = TypeVar("_Form", bound=BaseModel)
-
-
-def _validate(model: type[_Form], values: dict[str, Any]) -> _Form:
-    """What a form says, checked as REST checks it."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise RequestValidationError(error.errors(include_url=False)) from None
-
-
 @router.get("/holds")
-def show_holds(reason: Annotated[HoldReason | None, _NONE_IF_EMPTY, Query()] = None) -> str:
+def show_holds(reason: Annotated[HoldReason | None, NONE_IF_EMPTY, Query()] = None) -> str:
     """The open holds with both sides; many can be decided at once."""
     with unit_of_work() as session:
         described = describe(session, hold_rows.list_open(session, reason, HOLDS_SHOWN))
@@ -160,7 +134,7 @@ def show_holds(reason: Annotated[HoldReason | None, _NONE_IF_EMPTY, Query()] = N
 def post_decisions(fields: FormFields) -> Response:
     """Decide the holds whose boxes are checked."""
     hold_ids = [value for name, value in fields if name == "holds"]
-    decision = _validate(BulkDecisionRequest, dict(fields) | {"holds": hold_ids})
+    decision = validate_form(BulkDecisionRequest, dict(fields) | {"holds": hold_ids})
     with unit_of_work() as session:
         result = decide_many(session, decision)
     return HTMLResponse(render("decided.html", result=result))
@@ -189,6 +163,7 @@ def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = 
         decisions=_offered_decisions(record.open_holds),
         seen=_study_digest(row, record.holds),
         before=before,
+        waits_until=record.waits_for_order_until,
     )
 
 
@@ -207,7 +182,7 @@ def show_change(study: uuid.UUID, seen: Annotated[str, Query(max_length=64)]) ->
 def post_decision(study: uuid.UUID, fields: FormFields) -> Response:
     """PROCEED or CANCEL, by the form on the study's page."""
     hold_ids = [value for name, value in fields if name == "holds"]
-    decision = _validate(DecisionRequest, dict(fields) | {"holds": hold_ids})
+    decision = validate_form(DecisionRequest, dict(fields) | {"holds": hold_ids})
     with unit_of_work() as session:
         decide(session, str(study), decision)
     return _redirect_to(study)
@@ -216,7 +191,7 @@ def post_decision(study: uuid.UUID, fields: FormFields) -> Response:
 @router.post("/studies/{study}/withdraw")
 def post_withdrawal(study: uuid.UUID, fields: FormFields) -> Response:
     """Withdraw the draft that the page shows."""
-    withdrawal = _validate(WithdrawalRequest, dict(fields))
+    withdrawal = validate_form(WithdrawalRequest, dict(fields))
     with unit_of_work() as session:
         withdraw(session, str(study), withdrawal)
     return _redirect_to(study)
@@ -225,7 +200,7 @@ def post_withdrawal(study: uuid.UUID, fields: FormFields) -> Response:
 @router.post("/studies/{study}/reinstate")
 def post_reinstatement(study: uuid.UUID, fields: FormFields) -> Response:
     """Let rejected films count again."""
-    reinstatement = _validate(ReinstatementRequest, dict(fields))
+    reinstatement = validate_form(ReinstatementRequest, dict(fields))
     with unit_of_work() as session:
         reinstate(session, str(study), reinstatement)
     return _redirect_to(study)

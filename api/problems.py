@@ -19,6 +19,7 @@ from api.safety_headers import SAFETY_HEADERS
 from model.errors import ModelError
 from records.errors import (
     FilmDamaged,
+    MessageError,
     NightdraftError,
     NotAllowed,
     NotFound,
@@ -35,6 +36,7 @@ STATUS_BY_ERROR: dict[type[Exception], int] = {
     NotFound: 404,
     FilmDamaged: 404,
     NotAllowed: 409,
+    MessageError: 422,
     SettingsError: 503,
     PartError: 503,
     NightdraftError: 500,

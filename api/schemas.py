@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
+from api.related_schemas import HeldOrder, HeldReport, StudyOrder, StudyReport
 from model.dicom.names import uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
@@ -36,10 +37,10 @@ from records.workflow.corrections import SHOWN_COLUMNS
 from records.workflow.worklist import WorklistPage, WorklistRow
 
 # PostgreSQL keeps no NUL, and nobody types the other control characters.
-_ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
-_MANY_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+MANY_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
-SearchText = Annotated[str, StringConstraints(max_length=100, pattern=_ONE_LINE)]
+SearchText = Annotated[str, StringConstraints(max_length=100, pattern=ONE_LINE)]
 StudyUid = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z.-]{1,64}$")]
 """A Study Instance UID (0020,000D), or our own id of the study."""
 EventMark = Annotated[int, Field(ge=1, lt=2**63)]
@@ -48,7 +49,7 @@ EventMark = Annotated[int, Field(ge=1, lt=2**63)]
 
 PersonName = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=_ONE_LINE),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=ONE_LINE),
 ]
 """Who decides, as typed."""
 
@@ -222,7 +223,10 @@ class Draft(_FromRow):
 
     sentences: those of findings and impression in their order, with their probabilities; null where
     these are not known. indication: as it was sent. indication_given: as the model got it, "" where
-    it got none; indication_note says how the two differ. support: what the image model says of the
+    it got none; indication_note says how the two differ. indications: every text that could have
+    been it, with where and when it came from and whether it was taken; null in drafts of earlier
+    versions. prior_report: the prior report in the prompt, word for word, and where it is from;
+    null where the prompt has none. support: what the image model says of the
     findings that the draft names and of those that it does not; null where the bundle has no
     finding head.
     """
@@ -245,6 +249,8 @@ class Draft(_FromRow):
     indication: str
     indication_source: str
     indication_given: str
+    indications: list[Any] | None
+    prior_report: dict[str, Any] | None
     indication_note: str
     views: list[Any]
     left_out: list[Any]
@@ -324,7 +330,11 @@ class HoldSides(BaseModel):
 
 
 class OpenHold(BaseModel):
-    """A hold that nobody has decided, with both sides. decisions: what may be decided."""
+    """A hold that nobody has decided, with both sides. decisions: what may be decided.
+
+    sides: of a hold about films. orders: of a hold about orders for another patient.
+    reports: of a hold about finals that differ.
+    """
 
     id: uuid.UUID
     study: uuid.UUID
@@ -335,6 +345,8 @@ class OpenHold(BaseModel):
     opened_at: dt.datetime
     decisions: dict[Decision, str]
     sides: list[HoldSides]
+    orders: list[HeldOrder]
+    reports: list[HeldReport]
 
 
 class BulkDecisionRequest(BaseModel):
@@ -342,7 +354,7 @@ class BulkDecisionRequest(BaseModel):
 
     decision: Decision
     by: PersonName
-    note: Annotated[str, StringConstraints(max_length=1000, pattern=_MANY_LINES)] = ""
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=200)
 
 
@@ -470,8 +482,9 @@ class Event(_FromRow):
 
 
 class StudyDetail(BaseModel):
-    """One study with everything that is known of it. drafts: newest first.
+    """One study with everything that is known of it. drafts, orders, reports: newest first.
 
+    waits_for_order_until: then it is drafted without an order; null where it does not wait.
     timeline: its newest lines, oldest of them first. earlier: the `before` of the lines before
     these; null where there are none.
     """
@@ -482,6 +495,9 @@ class StudyDetail(BaseModel):
     holds: list[Hold]
     rejections: list[Rejection]
     changes: list[StudyChange]
+    orders: list[StudyOrder]
+    reports: list[StudyReport]
+    waits_for_order_until: dt.datetime | None
     timeline: list[Event]
     earlier: int | None
 
@@ -658,7 +674,7 @@ class WithdrawalRequest(BaseModel):
     by: PersonName
     reason: Annotated[
         str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=_ONE_LINE),
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=ONE_LINE),
     ]
     draft: uuid.UUID | None = None
 
@@ -667,7 +683,7 @@ class ReinstatementRequest(BaseModel):
     """A person takes the rejections of a study's films back."""
 
     by: PersonName
-    note: Annotated[str, StringConstraints(max_length=1000, pattern=_ONE_LINE)] = ""
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=ONE_LINE)] = ""
 
 
 class DecisionRequest(BaseModel):
@@ -679,5 +695,5 @@ class DecisionRequest(BaseModel):
 
     decision: Decision
     by: PersonName
-    note: Annotated[str, StringConstraints(max_length=1000, pattern=_MANY_LINES)] = ""
+    note: Annotated[str, StringConstraints(max_length=1000, pattern=MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=20)

@@ -20,6 +20,7 @@ class AlarmKind(StrEnum):
     FILES_SET_ASIDE = "FILES_SET_ASIDE"
     FILMS_UNLIKE = "FILMS_UNLIKE"
     MESSAGES_FAIL = "MESSAGES_FAIL"
+    WORKLIST_AWAY = "WORKLIST_AWAY"
 
 
 ALARM_TITLES: dict[AlarmKind, str] = {
@@ -35,6 +36,7 @@ ALARM_TITLES: dict[AlarmKind, str] = {
     AlarmKind.FILES_SET_ASIDE: "Image files lie in lost+found",
     AlarmKind.FILMS_UNLIKE: "A sender's films look unlike those before",
     AlarmKind.MESSAGES_FAIL: "Messages about alarms cannot be sent",
+    AlarmKind.WORKLIST_AWAY: "The modality worklist cannot be asked",
 }
 """Each kind in a few words, for a subject line."""
 
@@ -76,6 +78,10 @@ ALARM_REMEDIES: dict[AlarmKind, str] = {
     ),
     AlarmKind.MESSAGES_FAIL: (
         "Correct the settings of the webhook or mail server; `nightdraft alarms test` tries them."
+    ),
+    AlarmKind.WORKLIST_AWAY: (
+        "Start the worklist, or correct NIGHTDRAFT_WORKLIST_HOST and its AE titles; questions wait "
+        "and go on by themselves, and studies are drafted without."
     ),
 }
 """What a person does about each kind, where whoever opens the alarm says nothing else."""

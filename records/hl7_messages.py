@@ -12,13 +12,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from typing import BinaryIO
 
 import hl7
 
 from records.errors import MessageError
 
-_CHARACTER_SETS = {
+CHARACTER_SETS = {
     "ASCII": "ascii",
     **{f"8859/{part}": f"iso8859-{part}" for part in (*range(1, 12), 13, 14, 15, 16)},
     "UNICODE": "utf-8",
@@ -39,8 +40,8 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_FRAME = str.maketrans("", "", "\x0b\x1c")
-"""The bytes around a message of MLLP."""
+_FRAME = str.maketrans({"\x0b": " ", "\x1c": None})
+"""The bytes around a message of MLLP. Within a text VT is a soft line break."""
 _BATCH_SEGMENTS = ("FHS", "BHS", "BTS", "FTS")
 _FRAME_BYTES = b"\x0b\x1c "
 _LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -148,6 +149,29 @@ def read_messages(file: BinaryIO) -> Iterator[Message]:
         yield _message(start, block)
 
 
+def codec_of(character_sets: str) -> str:
+    """Return Python's codec of an MSH-18; "" where it names none that is known.
+
+    Of several the last counts: those of ISO 2022 have the first one in them.
+    """
+    names = re.split(r"[~^]", character_sets)
+    known = [CHARACTER_SETS.get(name.strip().upper(), "") for name in names]
+    return next((codec for codec in reversed(known) if codec), "")
+
+
+def readable_lines(content: bytes) -> list[str]:
+    """The lines of a message as a person can read them, whatever is wrong with it.
+
+    Nothing is left out but what frames a message and empty lines. It is decoded by its MSH-18, as
+    `read_messages` does; what is no HL7 (a FHIR resource) is UTF-8.
+    """
+    lines = list(_lines(BytesIO(content)))
+    header = next((line for line in lines if line.lstrip(_FRAME_BYTES).startswith(b"MSH")), b"")
+    codec = _codec(header) if header else ""
+    decoded = (_decode(line, codec).translate(_FRAME) for line in lines)
+    return [line for line in decoded if line.strip()]
+
+
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     """Yield the lines without their ends, in UTF-8 where the file begins with a mark of UTF-16."""
     rest = file.read(_CHUNK)
@@ -188,15 +212,10 @@ def _message(start: int, block: list[bytes]) -> Message:
 
 
 def _codec(header: bytes) -> str:
-    """Return the codec that MSH-18 names; "" where it names none that is known.
-
-    Of several the last counts: those of ISO 2022 have the first one in them.
-    """
+    """Return the codec that MSH-18 names; "" where it names none that is known."""
     bare = header.lstrip(_FRAME_BYTES)
     fields = bare.split(bare[3:4] or b"|")
-    names = fields[17].decode("ascii", "replace") if len(fields) > 17 else ""
-    known = [_CHARACTER_SETS.get(name.strip().upper(), "") for name in re.split(r"[~^]", names)]
-    return next((codec for codec in reversed(known) if codec), "")
+    return codec_of(fields[17].decode("ascii", "replace") if len(fields) > 17 else "")
 
 
 def _decode(line: bytes, codec: str) -> str:

@@ -82,7 +82,7 @@ def _split_pairs(value: object, form: str) -> list[tuple[str, Any]]:
     return pairs
 
 
-_PART = re.compile(r"(listener|sweep|prepare|draft|api)(@[^\s@,]+)?")
+_PART = re.compile(r"(listener|sweep|prepare|draft|query|api)(@[^\s@,]+)?")
 
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
 
@@ -458,8 +458,8 @@ class Settings(BaseSettings):
     indication_sources: StringList = Field(
         json_schema_extra=ADVANCED,
         default=(),
-        description="Order in which the header is searched for the indication; "
-        "empty is the order of docs/use/images.md.",
+        description="Texts of orders and headers that may be the indication, best first; others "
+        "are not taken. Empty is the order of docs/operate/orders.md.",
     )
 
     # ---- Orders ----
@@ -468,6 +468,13 @@ class Settings(BaseSettings):
         default=True,
         description="Whether a study that is drafted and not reviewed is drafted again where an "
         "order comes, changes or is cancelled, and the draft was made from other texts.",
+    )
+    order_wait_minutes: Annotated[dict[str, float], NoDecode] = Field(
+        json_schema_extra=EVERYDAY,
+        default_factory=dict,
+        description="How long a study without an order waits for one, in minutes after its first "
+        "film, by calling AE title, as `CR1=10, *=2`; `*` is every other one. Then it is drafted "
+        "without. STAT studies do not wait.",
     )
 
     # ---- Reports from elsewhere ----
@@ -484,6 +491,193 @@ class Settings(BaseSettings):
         description="Whether a study that is drafted and not reviewed is drafted again where a "
         "report of the patient comes or changes that may be its prior report. One that is not "
         "drafted yet always gets the newest.",
+    )
+
+    # ---- Questions to other systems ----
+    worklist_host: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="DICOM modality worklist that is asked for the order of a study that comes "
+        "without one ([worklist](integration/worklist.md)). Empty: none is asked.",
+    )
+    worklist_port: int = Field(
+        json_schema_extra=EVERYDAY,
+        default=104,
+        ge=1,
+        le=65535,
+        description="TCP port of the worklist.",
+    )
+    worklist_ae_title: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="WORKLIST",
+        min_length=1,
+        max_length=16,
+        description="AE title of the worklist.",
+    )
+    worklist_calling_ae: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        max_length=16,
+        description="AE title by which we call the worklist. Empty: `NIGHTDRAFT_AE_TITLE`.",
+    )
+    worklist_tls: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether the worklist is asked over TLS.",
+    )
+    worklist_ca_file: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Certificates (PEM) of the authorities that the worklist's certificate is "
+        "checked with. Empty: those that this machine trusts.",
+    )
+    worklist_certificate_file: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Our own certificate (PEM), where the worklist asks for one.",
+    )
+    worklist_key_file: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Private key (PEM) of our own certificate. Empty: it is in the same file.",
+    )
+    worklist_per_minute: float = Field(
+        json_schema_extra=ADVANCED,
+        default=120.0,
+        gt=0,
+        description="Studies a minute that the worklist is asked about, at most.",
+    )
+    worklist_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=30.0,
+        gt=0,
+        le=120,
+        description="Time in which the worklist must answer.",
+    )
+    worklist_answers: int = Field(
+        json_schema_extra=ADVANCED,
+        default=200,
+        ge=1,
+        le=5000,
+        description="Answers to one question, at most. With more the question has failed: a "
+        "worklist that does not match by the key that it is asked with gives all that it has.",
+    )
+    worklist_attempts: int = Field(
+        json_schema_extra=ADVANCED,
+        default=3,
+        ge=1,
+        description="How often the worklist is asked about one study, where it knows no order or "
+        "its answer cannot be used.",
+    )
+    worklist_retry_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=60.0,
+        ge=0,
+        description="Wait before the worklist is asked about a study again; it doubles each time.",
+    )
+    query_hours: float = Field(
+        json_schema_extra=ADVANCED,
+        default=24.0,
+        gt=0,
+        description="A question that could not be asked for so long, as another system was away, "
+        "is given up.",
+    )
+    query_alarm_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=60.0,
+        ge=0,
+        description="An alarm opens when a system that is asked has been away for so long.",
+    )
+
+    # ---- Messages of other systems ----
+    message_key: SecretStr = Field(
+        json_schema_extra=EVERYDAY,
+        default=SecretStr(""),
+        description="Key with which messages that were refused are kept, as "
+        "`openssl rand -base64 32` makes it; several as `NEW, OLD`: the first one encrypts. Empty: "
+        "the one in `keys/messages.key` of the data folder. Several machines need the same.",
+    )
+    hl7_host: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="127.0.0.1",
+        description="Address the HL7 listener binds to. Messages are not encrypted without "
+        "`NIGHTDRAFT_HL7_CERTIFICATE`.",
+    )
+    hl7_port: int = Field(
+        json_schema_extra=EVERYDAY,
+        default=0,
+        ge=0,
+        le=65535,
+        description="TCP port on which HL7 v2 messages come in by MLLP, often 2575. 0: the station "
+        "runs no HL7 listener.",
+    )
+    hl7_allowed_peers: StringList = Field(
+        json_schema_extra=EVERYDAY,
+        default=(),
+        description="Addresses and networks that may send HL7 messages, as "
+        "`10.1.2.3, 10.7.0.0/16`. Empty: every one.",
+    )
+    hl7_certificate: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Certificate (PEM, with its chain) of the HL7 listener. Where it is set, only "
+        "TLS 1.2 and newer is spoken.",
+    )
+    hl7_certificate_key: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Private key (PEM) of the certificate; empty where it is in the same file.",
+    )
+    hl7_client_ca: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Certificates (PEM) of the authorities whose clients may send HL7 messages. "
+        "Where it is set, a client must show a certificate of one of them.",
+    )
+    hl7_max_mb: int = Field(
+        json_schema_extra=ADVANCED,
+        default=16,
+        ge=1,
+        le=256,
+        description="Size of the longest HL7 message, MB; a longer one is refused.",
+    )
+    hl7_max_connections: int = Field(
+        json_schema_extra=ADVANCED,
+        default=200,
+        ge=1,
+        description="Connections to the HL7 listener that may be open at the same time.",
+    )
+    hl7_idle_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=3600.0,
+        gt=0,
+        description="A connection on which no HL7 message comes for so long is closed.",
+    )
+    hl7_message_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=60.0,
+        gt=0,
+        description="A connection that sends nothing for so long within an HL7 message, or does "
+        "not take its answer, is closed.",
+    )
+    hl7_test_system: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether this is a test system: HL7 messages of training and debugging "
+        "(MSH-11 T and D) then have an effect. Elsewhere they are answered and have none.",
+    )
+    hl7_mapping: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="TOML file that says which field of HL7 messages holds what, where it is not "
+        "as in the [conformance profile](integration/hl7-profile.md). Empty: as there.",
+    )
+    message_days: float = Field(
+        json_schema_extra=ADVANCED,
+        default=30.0,
+        gt=0,
+        description="How many days the content of a refused message is kept, and the row of a "
+        "message that had no effect.",
     )
 
     # ---- Drafting ----
@@ -585,7 +779,11 @@ class Settings(BaseSettings):
     # ---- Parts ----
     expected_parts: StringList = Field(
         json_schema_extra=ADVANCED,
-        default=("listener", "sweep", "prepare", "draft"),
+        # A value that is wrong is not among those before.
+        default_factory=lambda data: (
+            *("listener", "sweep", "prepare", "draft"),
+            *(["query"] if data.get("worklist_host") else []),
+        ),
         description="Parts that must run, as `listener, sweep, prepare, draft@gpu-1, draft@gpu-2`; "
         "with a machine's name the part must run there. One that does not run is shown, makes "
         "`/readyz` fail and opens an alarm.",
@@ -682,6 +880,7 @@ class Settings(BaseSettings):
         "serve_names",
         "expected_parts",
         "alarm_mail_to",
+        "hl7_allowed_peers",
         mode="before",
     )
     @classmethod
@@ -698,6 +897,19 @@ class Settings(BaseSettings):
     def _read_table(cls, value: object) -> object:
         pairs = _split_pairs(value, "AE=PRIORITY")
         return {ae: _priority_named(name) for ae, name in pairs}
+
+    @field_validator("order_wait_minutes", mode="before")
+    @classmethod
+    def _read_waits(cls, value: object) -> object:
+        return dict(_split_pairs(value, "AE=MINUTES"))
+
+    @field_validator("order_wait_minutes", mode="after")
+    @classmethod
+    def _check_waits(cls, value: dict[str, float]) -> dict[str, float]:
+        wrong = [ae for ae, minutes in value.items() if not 0 <= minutes <= 7 * 24 * 60]
+        if wrong:
+            raise ValueError(f"{wrong[0]} must wait between 0 minutes and 7 days")
+        return value
 
     @field_validator("view_position_trust", mode="before")
     @classmethod
@@ -736,8 +948,8 @@ class Settings(BaseSettings):
         wrong = [name for name in value if not _PART.fullmatch(name)]
         if wrong:
             raise ValueError(
-                f"{wrong[0]!r} is no part: say listener, sweep, prepare, draft or api, or one of "
-                "them with a machine's name, as draft@gpu-1"
+                f"{wrong[0]!r} is no part: say listener, sweep, prepare, draft, query or api, or "
+                "one of them with a machine's name, as draft@gpu-1"
             )
         return value
 

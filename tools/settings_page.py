@@ -81,6 +81,8 @@ def _table(mark: dict[str, JsonValue]) -> str:
 def _default_text(name: str, field: FieldInfo) -> str:
     if name == "data_dir":
         return "`/var/lib/nightdraft` for root, else `~/.local/share/nightdraft`"
+    if name == "expected_parts":
+        return "`listener, sweep, prepare, draft`, and `query` where there is somebody to ask"
     value = field.get_default(call_default_factory=True)
     if isinstance(value, Priority):
         value = value.name

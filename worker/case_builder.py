@@ -19,7 +19,7 @@ from model.case import Case, Priors, View
 from model.dicom.evidence import UNKNOWN, Classification
 from model.dicom.header import read_header
 from model.dicom.image_process import ImageProcess, shared_process
-from model.dicom.indication import find_indication, find_procedure
+from model.dicom.indication import find_procedure
 from model.dicom.instances import Instance, parse_instance
 from model.dicom.reasons import NOTES, SENTENCES, Reason
 from model.dicom.views import Outcome, ViewChoice, ViewSettings, choose_views
@@ -27,10 +27,12 @@ from model.errors import DecoderUnavailable, EmptyImage, NoPixels, PixelError
 from model.manifest import Manifest
 from model.prompting.prompt import takes_prior
 from records.errors import PartError
+from records.orders.indications import Candidate, Indication
 from records.reports.prior_reports import PatientReports
 from records.settings import Settings
 from records.states import HoldReason
-from worker.prior_reports import choose_prior_report
+from worker.indications import find_indication, notes_about
+from worker.prior_reports import PriorReport, choose_prior_report
 
 HOLD_REASONS: dict[Reason, HoldReason] = {
     Reason.UNKNOWN_BODY_PART: HoldReason.CHEST_UNKNOWN,
@@ -54,12 +56,13 @@ NOTED_ASIDE = {
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image on disk: its UIDs, its file, and the SHA-256 of its bytes."""
+    """An image on disk: its UIDs, its file, the SHA-256 of its bytes, when it came (ISO 8601)."""
 
     sop_instance_uid: str
     sop_class_uid: str
     path: Path
     sha256: str
+    received_at: str = ""
 
 
 KeepPicture = Callable[[StoredImage, bytes], object]
@@ -219,6 +222,7 @@ def build_case(
     approved: set[HoldReason],
     settings: Settings,
     keep_picture: KeepPicture = lambda *_: None,
+    order_texts: Sequence[Candidate] = (),
     reports: PatientReports | None = None,
 ) -> BuiltCase | Unsuitable | NeedsDecision | Unreadable:
     """Build the case of a study.
@@ -232,6 +236,7 @@ def build_case(
         settings: what to do where the headers leave something open, and where to find the
             indication.
         keep_picture: takes the picture of each image that is read, a JPEG.
+        order_texts: the texts of the orders that count for the study, newest order first.
         reports: the reports of the patient, one of which may be the prior report; None for none.
 
     Raises:
@@ -249,7 +254,11 @@ def build_case(
         keep_picture,
     )
     parsed = [reader.read_header(image) for image in images]
-    headers = [header for _, header in parsed if header is not None]
+    dated_headers = [
+        (header, image.received_at)
+        for (_, header), image in zip(parsed, images, strict=True)
+        if header is not None
+    ]
     view_settings = _view_settings(settings, approved)
     # An image that turns out unreadable is ruled out, and the views are chosen anew.
     while True:
@@ -261,7 +270,18 @@ def build_case(
             break
     if choice.outcome == "draft":
         left_out = _left_out(choice, reader.faults) + list(other_objects)
-        return _built_case(choice, reader, left_out, headers, manifest, approved, settings, reports)
+        headers = [header for header, _ in dated_headers]
+        indication = find_indication(
+            order_texts, headers, [received_at for _, received_at in dated_headers], settings
+        )
+        procedure = find_procedure(headers).text
+        prior = None
+        # What the bundle's template does not take changes no digest, and so draws no other draft.
+        if reports is not None and takes_prior(manifest.template, "prior_report"):
+            prior = choose_prior_report(reports, headers)
+        return _built_case(
+            choice, reader, left_out, indication, procedure, prior, manifest, approved
+        )
     if choice.outcome == "hold" and choice.reason in HOLD_REASONS:
         return NeedsDecision(HOLD_REASONS[choice.reason], choice.sentence)
     if any(isinstance(error, EmptyImage) for error in reader.faults.values()):
@@ -282,36 +302,27 @@ def _built_case(
     choice: ViewChoice,
     reader: _ImageReader,
     left_out: list[dict[str, str]],
-    headers: Sequence[pydicom.Dataset],
+    indication: Indication,
+    procedure: str,
+    prior: PriorReport | None,
     manifest: Manifest,
     approved: set[HoldReason],
-    settings: Settings,
-    reports: PatientReports | None,
 ) -> BuiltCase:
-    indication = find_indication(headers, settings.indication_sources or None)
-    procedure = find_procedure(headers)
-    priors = Priors(indication=indication.text, procedure=procedure.text)
-    prior = None
-    # What the bundle's template does not take changes no digest, and so draws no other draft.
-    if reports is not None and takes_prior(manifest.template, "prior_report"):
-        prior = choose_prior_report(reports, headers)
-        priors = replace(priors, prior_report=prior.text)
+    priors = Priors(indication.text, procedure, prior.text if prior is not None else "")
     digest = _inputs_digest(choice, reader.images, priors, manifest, approved)
     view_notes = [note for view in choice.views for note in reader.notes[view.source]]
     notes = list(dict.fromkeys([*choice.notes, *view_notes]))
-    if indication.label:
-        notes.append(f"The indication is taken from the {indication.label}.")
+    notes += notes_about(indication)
     notes += dict.fromkeys(
         NOTED_ASIDE[film["reason"]] for film in left_out if film["reason"] in NOTED_ASIDE
     )
-    if indication.cut:
-        notes.append("The indication may be cut short: it fills its field.")
     provenance = {
         "views": [
             {
                 "sop_instance_uid": instance.source,
                 "position": instance.position.answer,
                 "why": "; ".join(str(evidence) for evidence in instance.position.evidence),
+                "contradicted": instance.position.is_contradicted,
             }
             for instance in choice.views
         ],
@@ -319,7 +330,8 @@ def _built_case(
         "notes": notes,
         "indication": indication.text,
         "indication_source": indication.source,
-        "procedure": procedure.text,
+        "indications": indication.as_json(),
+        "procedure": procedure,
     }
     if prior is not None:
         provenance |= {

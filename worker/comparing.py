@@ -11,10 +11,12 @@ from records.database.session import unit_of_work
 from records.database.tables import Instance
 from records.errors import PartError
 from records.operations import scrub
+from records.orders import effects
 from records.settings import settings
 from records.states import DAMAGE_SENTENCES, Comparison
 from records.telemetry import logger
 from records.workflow import studies
+from records.workflow.withdrawals import lock_study
 
 MAX_COMPARISONS = 3
 """A film on which so many comparisons died is taken for another image: a person looks at it."""
@@ -42,6 +44,9 @@ def compare_waiting(is_stopping: Callable[[], bool] = lambda: False) -> int:
             comparison, problem = _compare(blobs, standing, film)
         with unit_of_work() as session:
             superfluous = studies.settle_comparison(session, film.id, comparison, problem)
+            if comparison in (Comparison.SHOWN, Comparison.DESCRIBED):
+                # Patient or accession number may be another one now.
+                effects.match_and_apply(session, lock_study(session, film.study_id))
         if superfluous is not None:
             blobs.remove(superfluous)
         logger().info("a film was compared", study=str(film.study_id), outcome=comparison.value)

@@ -383,6 +383,7 @@ class _Round:
             prompt=draft.prompt,
             indication=provenance.get("indication", ""),
             indication_source=provenance.get("indication_source", ""),
+            indications=provenance.get("indications"),
             views=list(provenance.get("views", [])),
             left_out=list(provenance.get("left_out", [])),
             notes=notes,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from model.case import pack
 from model.errors import BundleError
@@ -19,6 +20,8 @@ from records.database.tables import Instance
 from records.errors import BrokerDown, BundleUnusable, PartError, safe_text
 from records.failpoints import failpoint
 from records.operations import scrub
+from records.orders import effects
+from records.orders.indications import Candidate, order_candidates
 from records.reports import finals
 from records.reports.prior_reports import PatientReports, read_patient_reports
 from records.settings import settings
@@ -164,7 +167,10 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
     blobs = Blobs(config.data_dir)
     if _is_reported(lease):
         return "reported elsewhere"
-    instances, approved, reports = _read_study(lease)
+    study = _read_study(lease)
+    if study is None:
+        return "held"
+    instances = study.instances
     images = _stored_images(instances, blobs)
     if images and not (blobs.root / "instances").is_dir():
         raise PartError(f"the data folder {blobs.root} holds no instances: is its disk mounted?")
@@ -176,17 +182,31 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
         blobs.write_picture(str(image.path.relative_to(blobs.root)), jpeg)
 
     result = build_case(
-        images, _other_objects(instances), manifest, approved, config, keep_picture, reports
+        images,
+        _other_objects(instances),
+        manifest,
+        study.approved,
+        config,
+        keep_picture,
+        study.order_texts,
+        study.reports,
     )
+    if isinstance(result, BuiltCase) and study.waited_in_vain:
+        result.provenance["notes"].append(study.waited_in_vain)
     key = ""
     if isinstance(result, BuiltCase):
         key = blobs.write_prepared(result.digest, pack(result.case))
     with renewer.transaction() as session:
         match result:
             case BuiltCase():
+                lock_study(session, lease.study_id)
+                orders = effects.counting_orders(session, lease.study_id)
+                if effects.is_outdated(orders, result.provenance["indications"]):
+                    leases.release(session, [lease], "an order came while it was prepared")
+                    return "released"
                 if not leases.lock_if_held(session, lease):
                     return "lost"
-                if read_patient_reports(session, lease.study_id).versions != reports.versions:
+                if read_patient_reports(session, lease.study_id).versions != study.reports.versions:
                     # A report that comes from now on finds the request PREPARED.
                     leases.release(session, [lease], "a report of the patient came meanwhile")
                     return "released"
@@ -226,16 +246,52 @@ def _is_reported(lease: Lease) -> bool:
         return leases.lock_if_held(session, lease) and finals.end_if_reported(session, study)
 
 
-def _read_study(lease: Lease) -> tuple[list[Instance], set[HoldReason], PatientReports]:
-    """The study's instances up to the request's revision, approved holds, the patient's reports."""
+@dataclass(frozen=True, slots=True)
+class _StudyRead:
+    """What a study is prepared from.
+
+    Attributes:
+        instances: its objects up to the request's revision.
+        approved: the holds about its films that a person decided with PROCEED.
+        order_texts: the texts of its orders, newest order first.
+        reports: the reports of its patient, one of which may be the prior report.
+        waited_in_vain: the note for the draft where it waited for an order that did not come, or
+            "".
+    """
+
+    instances: list[Instance]
+    approved: set[HoldReason]
+    order_texts: list[Candidate]
+    reports: PatientReports
+    waited_in_vain: str
+
+
+def _read_study(lease: Lease) -> _StudyRead | None:
+    """Read the study in one transaction, with every order that there is.
+
+    Returns:
+        None where an order opened a hold meanwhile: the lease is released, and a person decides.
+    """
     with unit_of_work() as session:
-        instances = [
-            instance
-            for instance in studies.list_instances(session, lease.study_id)
-            if instance.revision <= lease.revision
-        ]
-        approved = holds.approved_reasons(session, lease.study_id)
-        return instances, approved, read_patient_reports(session, lease.study_id)
+        study = effects.take_up_for_preparing(session, lease.study_id)
+        if holds.list_open_of_study(session, study.id):
+            leases.release(session, [lease], "a person must decide: an order does not fit")
+            return None
+        orders = effects.counting_orders(session, study.id)
+        minutes = effects.wait_minutes(study)
+        return _StudyRead(
+            [
+                instance
+                for instance in studies.list_instances(session, study.id)
+                if instance.revision <= lease.revision
+            ],
+            holds.approved_reasons(session, study.id) - {HoldReason.ORDER_MISMATCH},
+            order_candidates(orders),
+            read_patient_reports(session, study.id),
+            f"No order came within {minutes:g} min: it is drafted without one."
+            if minutes and not orders
+            else "",
+        )
 
 
 def _stored_images(instances: Sequence[Instance], blobs: Blobs) -> list[StoredImage]:
@@ -245,6 +301,7 @@ def _stored_images(instances: Sequence[Instance], blobs: Blobs) -> list[StoredIm
             instance.sop_class_uid,
             blobs.path(instance.blob),
             instance.sha256,
+            instance.received_at.isoformat(),
         )
         for instance in instances
         if instance.state == InstanceState.KEPT

@@ -23,15 +23,15 @@ from typing import Any, Literal
 from celery import signals
 from celery.beat import EmbeddedService, Scheduler
 
-from model.dicom.indication import find_indication
 from records.broker import broker_client
 from records.database.session import database_time, unit_of_work
-from records.errors import BundleUnusable, SettingsError
+from records.errors import BundleUnusable
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import settings
 from worker import stopping, tasks
 from worker.alarm_sender import AlarmSender
 from worker.app import app
+from worker.indications import check_sources
 from worker.part_alarms import PartAlarms
 from worker.preparing import served_manifest
 from worker.watchdog import Watchdog
@@ -117,10 +117,7 @@ def check_requirements(part: Part) -> None:
         client.ping()
     if part == "prepare":
         served_manifest()
-        try:
-            find_indication([], settings().indication_sources or None)
-        except ValueError as error:
-            raise SettingsError(f"NIGHTDRAFT_INDICATION_SOURCES: {error}") from None
+        check_sources(settings())
     if part == "draft":
         tasks.reporter()
 

@@ -14,9 +14,11 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy.orm import Session
 
+from records import received_messages
 from records.database.session import unit_of_work
 from records.errors import BrokerDown
 from records.operations import alarms, heartbeats
+from records.orders import effects, queries
 from records.reports import finals
 from records.settings import settings
 from records.states import Stage
@@ -69,6 +71,7 @@ def sweep() -> SweepResult:
                 broker_error = error
     with unit_of_work() as session:
         tallies.fold(session)
+        received_messages.remove_old(session, settings().message_days)
     if any(asdict(result).values()):
         logger().info(
             "swept",
@@ -84,6 +87,8 @@ def _take_turn(result: SweepResult) -> bool:
     """Do a little of each, one transaction each; returns whether there is more of any."""
     with unit_of_work() as session:
         closed = studies.close_quiet(session, settings().quiet_seconds, CLOSE_AT_ONCE)
+        effects.take_up_closed(session, closed)
+        queries.open_queries(session, closed, settings())
     for study_id in closed:
         logger().info("a study is complete", stage="sweep", study=str(study_id))
     if is_on():

@@ -29,17 +29,21 @@ from intake.dicom.rejection_note import read_note
 from intake.dicom.structure import StructureLimits, TooComplex, read_wanted
 from model.dicom import comparison
 from model.dicom.characters import decode_texts, remove_controls
+from model.dicom.evidence import read_texts
 from model.dicom.indication import find_priority
 from model.errors import PixelError
 from records.blobs import Blobs
 from records.database.session import unit_of_work
+from records.database.tables import Study
 from records.errors import DiskFull
 from records.failpoints import failpoint
 from records.operations import scrub
+from records.orders import effects
 from records.settings import Settings
 from records.states import Comparison, Priority
 from records.workflow import damage, studies
 from records.workflow.arrivals import ReceivedInstance
+from records.workflow.identifiers import plain_key
 from records.workflow.patients import Patient
 from records.workflow.studies import Outcome, Registration
 
@@ -56,6 +60,7 @@ _HEADER_KEYWORDS = [
     "PatientBirthDate",
     "PatientSex",
     "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
     "StudyDate",
     "StudyDescription",
     "NumberOfStudyRelatedInstances",
@@ -76,6 +81,9 @@ _OTHER_OBJECTS_FACTOR = 10
 """How many times more than a film another object may have, such as a segmentation or a report."""
 
 _MAX_EXPECTED_INSTANCES = 1_000_000
+_MAX_REQUESTS = 20
+"""Accession numbers of the Request Attributes Sequence that are kept of one film."""
+
 _LINE_BREAKS = re.compile(r"[\t\n]")
 
 
@@ -128,6 +136,9 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
                     **fields, blob=key, compare=lambda stored: _compare(blobs, stored, received)
                 )
                 registration, damaged_blob = register_or_heal(session, blobs, arrived)
+                if registration.outcome is Outcome.UPDATED:
+                    # Patient or accession number may be another one now.
+                    effects.match_and_apply(session, session.get_one(Study, registration.study_id))
                 # The row waits for its bytes: they are synced before it is committed.
                 stored.result()
                 failpoint("after-fsync")
@@ -275,6 +286,8 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
         "modality": modality,
         "patient": patient,
         "accession_number": element_text(header, "AccessionNumber"),
+        "accession_number_issuer": _accession_number_issuer(header),
+        "requested_accession_numbers": _requested_accession_numbers(header),
         "study_date": element_text(header, "StudyDate"),
         "study_description": element_text(header, "StudyDescription"),
         "size": received.size,
@@ -286,6 +299,25 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
         "expected_instances": _expected_instances(header),
         "rejects": read_note(received.path, received.size, header, patient, received.calling_ae),
     }
+
+
+def _accession_number_issuer(header: Dataset) -> str:
+    """Who gave (0008,0050): the first name in (0008,0051); "" where there is none."""
+    with suppress(Exception):  # a damaged sequence must not cost the image
+        for keyword in ("LocalNamespaceEntityID", "UniversalEntityID"):  # (0040,0031), (0040,0032)
+            for text in read_texts(header, f"IssuerOfAccessionNumberSequence.{keyword}"):
+                return clean_text(text)
+    return ""
+
+
+def _requested_accession_numbers(header: Dataset) -> tuple[str, ...]:
+    """(0008,0050) of the items of (0040,0275) that are not the study's own, as keys hold them."""
+    numbers: dict[str, None] = {}
+    with suppress(Exception):  # a damaged sequence must not cost the image
+        for text in read_texts(header, "RequestAttributesSequence.AccessionNumber"):
+            numbers[plain_key(clean_text(text))] = None
+    own = plain_key(element_text(header, "AccessionNumber"))
+    return tuple(number for number in numbers if number and number != own)[:_MAX_REQUESTS]
 
 
 def choose_priority(header: Dataset, calling_ae: str, settings: Settings) -> Priority:

@@ -23,6 +23,30 @@ _HOLD_REASONS = (
     "'REJECTION_UNCLEAR', 'SIGNED_REJECTED', 'IMAGE_EMPTY'"
 )
 
+_ALARM_KINDS = (
+    "'DISK_FULL', 'WORKER_STOPPED', 'BUNDLE_UNUSABLE', 'PART_MISSING', 'PART_CRASHING', "
+    "'STATION_WAITS', 'REDIS_DOWN', 'FILES_DAMAGED', 'FILES_UNREGISTERED', 'FILES_SET_ASIDE', "
+    "'FILMS_UNLIKE', 'MESSAGES_FAIL'"
+)
+
+_TALLY_KINDS = (
+    "'STUDIES', 'DRAFTS', 'REFUSALS', 'HOLDS', 'OPEN_HOLDS', 'FAILURES', 'DEATHS', 'DRAFT_SECONDS',"
+    " 'DRAFT_SECONDS_SUM'"
+)
+
+_TALLY_MESSAGES = """
+CREATE FUNCTION tally_messages() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO tallies (kind, name, number)
+    SELECT 'MESSAGES', outcome, count(*) FROM entered GROUP BY outcome;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER received_messages_tally AFTER INSERT ON received_messages
+    REFERENCING NEW TABLE AS entered
+    FOR EACH STATEMENT EXECUTE FUNCTION tally_messages();
+"""
+
 
 def upgrade() -> None:
     new_id = migrations.new_id(op.get_bind())
@@ -76,6 +100,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("identity", name=op.f("uq_orders_identity")),
     )
     op.create_index("ix_orders_changed_at", "orders", ["changed_at", "id"])
+    op.create_index("ix_orders_status", "orders", ["status", "changed_at", "id"])
     op.create_table(
         "received_messages",
         sa.Column("id", sa.Uuid(), server_default=sa.text(new_id), nullable=False),
@@ -119,7 +144,22 @@ def upgrade() -> None:
         ["received_at"],
         postgresql_where=sa.text("outcome = 'REFUSED' AND settled_at IS NULL"),
     )
+    op.create_index(
+        "ix_received_messages_content",
+        "received_messages",
+        ["received_at"],
+        postgresql_where=sa.text("content IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_received_messages_without_effect",
+        "received_messages",
+        ["received_at"],
+        postgresql_where=sa.text("outcome IN ('IGNORED', 'TEST')"),
+    )
     op.create_index("ix_received_messages_received_at", "received_messages", ["received_at", "id"])
+    op.create_index(
+        "ix_received_messages_outcome", "received_messages", ["outcome", "received_at", "id"]
+    )
     op.create_table(
         "order_changes",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -150,6 +190,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_order_changes")),
     )
     op.create_index("ix_order_changes_order_id", "order_changes", ["order_id", "id"])
+    op.create_index("ix_order_changes_message_id", "order_changes", ["message_id"])
     op.create_table(
         "order_keys",
         sa.Column("order_id", sa.Uuid(), nullable=False),
@@ -231,6 +272,43 @@ def upgrade() -> None:
         ["kind", "not_before", "id"],
         postgresql_where=sa.text("state = 'WAITING'"),
     )
+    op.create_table(
+        "patient_aliases",
+        sa.Column("retired_id", sa.Text(), nullable=False),
+        sa.Column("retired_issuer", sa.Text(), nullable=False),
+        sa.Column("surviving_id", sa.Text(), nullable=False),
+        sa.Column("surviving_issuer", sa.Text(), nullable=False),
+        sa.Column("surviving_name", sa.Text(), nullable=False),
+        sa.Column("surviving_birth_date", sa.Text(), nullable=False),
+        sa.Column("surviving_sex", sa.Text(), nullable=False),
+        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("message_id", sa.Uuid(), nullable=True),
+        sa.Column(
+            "merged_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.CheckConstraint(
+            "origin IN ('HL7', 'FHIR', 'WORKLIST', 'DICOM', 'REST', 'FILE')",
+            name=op.f("ck_patient_aliases_origin_known"),
+        ),
+        sa.PrimaryKeyConstraint("retired_id", "retired_issuer", name=op.f("pk_patient_aliases")),
+    )
+    op.create_index("ix_patient_aliases_surviving_id", "patient_aliases", ["surviving_id"])
+    op.add_column("studies", sa.Column("received_priority", sa.SmallInteger(), nullable=True))
+    op.add_column(
+        "draft_requests",
+        sa.Column("waits_for_order", sa.Boolean(), server_default=sa.false(), nullable=False),
+    )
+    op.create_index(
+        "ix_draft_requests_waits_for_order",
+        "draft_requests",
+        ["not_before"],
+        postgresql_where=sa.text("waits_for_order"),
+    )
+    op.add_column("drafts", sa.Column("indications", postgresql.JSONB(), nullable=True))
     op.add_column(
         "studies",
         sa.Column(
@@ -257,9 +335,14 @@ def upgrade() -> None:
         " FOR EACH ROW EXECUTE FUNCTION refuse_change()"
     )
     _replace_hold_reasons(f"{_HOLD_REASONS}, 'ORDER_MISMATCH'")
+    _replace_alarm_kinds(f"{_ALARM_KINDS}, 'WORKLIST_AWAY'")
+    _replace_tally_kinds(f"{_TALLY_KINDS}, 'MESSAGES'")
+    op.execute(_TALLY_MESSAGES)
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM alarms WHERE kind = 'WORKLIST_AWAY'")
+    _replace_alarm_kinds(_ALARM_KINDS)
     # The version before knows no such hold. One that is open goes on as the nearest question that it
     # knows, so that the study stays held; a decided one keeps its decision in the timeline.
     op.execute(
@@ -269,15 +352,29 @@ def downgrade() -> None:
     )
     op.execute("DELETE FROM holds WHERE reason = 'ORDER_MISMATCH'")
     _replace_hold_reasons(_HOLD_REASONS)
+    op.execute("DROP TRIGGER received_messages_tally ON received_messages")
+    op.execute("DROP FUNCTION tally_messages()")
+    op.execute("DELETE FROM tallies WHERE kind = 'MESSAGES'")
+    _replace_tally_kinds(_TALLY_KINDS)
     op.drop_index("ix_studies_requested_accession_numbers", table_name="studies")
     op.drop_column("studies", "accession_number_issuer")
     op.drop_column("studies", "requested_accession_numbers")
+    op.drop_column("drafts", "indications")
+    op.drop_index("ix_draft_requests_waits_for_order", table_name="draft_requests")
+    op.drop_column("draft_requests", "waits_for_order")
+    op.drop_column("studies", "received_priority")
+    op.drop_table("patient_aliases")
     op.drop_table("study_queries")
     op.drop_table("study_orders")
     op.drop_table("order_keys")
     op.drop_table("order_changes")
     op.drop_table("received_messages")
     op.drop_table("orders")
+
+
+def _replace_alarm_kinds(kinds: str) -> None:
+    op.drop_constraint(op.f("ck_alarms_kind_known"), "alarms")
+    op.create_check_constraint(op.f("ck_alarms_kind_known"), "alarms", f"kind IN ({kinds})")
 
 
 def _replace_hold_reasons(reasons: str) -> None:
@@ -288,3 +385,8 @@ def _replace_hold_reasons(reasons: str) -> None:
         f" CHECK (reason IN ({reasons})) NOT VALID"
     )
     op.execute("ALTER TABLE holds VALIDATE CONSTRAINT ck_holds_reason_known")
+
+
+def _replace_tally_kinds(kinds: str) -> None:
+    op.drop_constraint(op.f("ck_tallies_kind_known"), "tallies")
+    op.create_check_constraint(op.f("ck_tallies_kind_known"), "tallies", f"kind IN ({kinds})")

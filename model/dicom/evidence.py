@@ -96,6 +96,13 @@ class Classification:
     evidence: tuple[Evidence, ...] = ()
     leaning: str = ""
 
+    @property
+    def is_contradicted(self) -> bool:
+        """Whether some evidence says the opposite of the answer."""
+        opposites = {"yes": "no", "no": "yes", FRONTAL: LATERAL, LATERAL: FRONTAL}
+        opposite = opposites.get(self.answer)
+        return any(evidence.rule.answer == opposite for evidence in self.evidence)
+
 
 _DX_CLASS = "1.2.840.10008.5.1.4.1.1.1.1"
 """Digital X-Ray Image Storage, for presentation, and for processing with `.1` behind it."""

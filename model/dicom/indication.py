@@ -1,13 +1,13 @@
 """Why an examination was requested, what was requested and how urgently, by the DICOM headers.
 
-Orders by HL7 or FHIR are not received yet; their text will come before that of a header. The texts
-that come back are untrusted: they have no control characters and are otherwise as they were sent.
+The texts of orders come before those of a header (`records.orders.indications`). All texts are
+untrusted: they have no control characters and are otherwise as they were sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import cast
 
 from model.dicom.characters import remove_controls
@@ -28,12 +28,14 @@ class OrderText:
         label: What the draft calls the text where it is not an indication in the strict sense
                 ("history", "admitting diagnosis"), or "".
         cut: Whether the text is as long as its field allows, so that it may be cut short.
+        header: Which of the headers it came from, counted from 0.
     """
 
     text: str
     source: str
     label: str = ""
     cut: bool = False
+    header: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,28 +112,23 @@ PRIORITIES = {
 """Priorities of the defined terms of (0040,1003) and (0032,000C), and of what senders write."""
 
 
-def find_indication(
-    headers: Header | Iterable[Header], order: Sequence[str] | None = None
-) -> OrderText:
-    """Return the indication in one header, or in the headers of one study.
+def list_indications(headers: Header | Iterable[Header]) -> list[OrderText]:
+    """Return the texts of all sources that a study's headers fill, best first.
 
     Args:
-        headers: One header or several. The best source that any header fills is taken, from the
-                first header that fills it.
-        order: Names of sources of INDICATION_SOURCES in a site's own order. Sources that it does
-                not name are not read.
-
-    Raises:
-        ValueError: `order` has a name that is not in INDICATION_SOURCES.
+        headers: One header or several. A source's text is that of the first header that fills it.
     """
-    return _find_text(headers, INDICATION_SOURCES, order) or OrderText(NOT_PROVIDED, "none")
+    return list(_texts(headers, INDICATION_SOURCES))
 
 
-def find_procedure(
-    headers: Header | Iterable[Header], order: Sequence[str] | None = None
-) -> OrderText:
-    """Return the name of the procedure, found as in `find_indication`; "" where there is none."""
-    return _find_text(headers, PROCEDURE_SOURCES, order) or OrderText("", "none")
+def find_indication(headers: Header | Iterable[Header]) -> OrderText:
+    """Return the indication of headers alone: the first of `list_indications`."""
+    return next(_texts(headers, INDICATION_SOURCES), OrderText(NOT_PROVIDED, "none"))
+
+
+def find_procedure(headers: Header | Iterable[Header]) -> OrderText:
+    """Return the name of the procedure from its best source; "" where there is none."""
+    return next(_texts(headers, PROCEDURE_SOURCES), OrderText("", "none"))
 
 
 def find_priority(headers: Header | Iterable[Header]) -> str | None:
@@ -145,30 +142,19 @@ def find_priority(headers: Header | Iterable[Header]) -> str | None:
     return next((p for p in ("STAT", "URGENT", "ROUTINE") if p in priorities), None)
 
 
-def _find_text(
-    headers: Header | Iterable[Header],
-    sources: tuple[TextSource, ...],
-    order: Sequence[str] | None,
-) -> OrderText | None:
+def _texts(
+    headers: Header | Iterable[Header], sources: tuple[TextSource, ...]
+) -> Iterator[OrderText]:
     headers = _as_list(headers)
-    for source in _in_order(sources, order):
-        for header in headers:
+    for source in sources:
+        for place, header in enumerate(headers):
             # Several items or codes make one text, without repetitions.
             values = list(dict.fromkeys(read_texts(header, source.keyword)))
             if values:
                 cut = bool(source.limit) and max(map(len, values)) >= source.limit
                 text = remove_controls("; ".join(values).replace("\\", "; "))
-                return OrderText(text, source.name, source.label, cut)
-    return None
-
-
-def _in_order(sources: tuple[TextSource, ...], order: Sequence[str] | None) -> Iterable[TextSource]:
-    if order is None:
-        return sources
-    by_name = {source.name: source for source in sources}
-    if unknown := [name for name in order if name not in by_name]:
-        raise ValueError(f"no such source: {', '.join(unknown)}; there are {', '.join(by_name)}")
-    return [by_name[name] for name in order]
+                yield OrderText(text, source.name, source.label, cut, place)
+                break
 
 
 def _as_list(headers: Header | Iterable[Header]) -> list[Header]:

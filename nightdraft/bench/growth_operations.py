@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from api.metrics import SystemCollector
 from api.studies import count_studies, load_study
+from records import hold_decisions
 from records.database.session import unit_of_work, wait_without_limit
 from records.operations import overview, refusals
 from records.settings import settings
@@ -23,7 +24,6 @@ from records.workflow import (
     attempts,
     drafts,
     events,
-    hold_decisions,
     holds,
     leases,
     requests,

@@ -19,14 +19,23 @@ from rich.text import Text
 from api.schemas import Readiness, ReadinessCheck
 from nightdraft.station import checks
 from nightdraft.station.privileges import reason_to_stay_root
-from nightdraft.station.station import PARTS, listener_address, page_address, read_addresses
+from nightdraft.station.station import (
+    OPTIONAL_PARTS,
+    PARTS,
+    listener_address,
+    page_address,
+    read_addresses,
+    wanted_parts,
+)
 from nightdraft.station.waits import read_waits
 from records.config_file import ConfigFileSource
 from records.errors import NightdraftError, NotAllowed, PartError, safe_text
 from records.settings import Settings
 from records.settings_report import holds_secrets
 
-_NEED_DATABASE = frozenset({"tables", "statistics", "alarms", "stored files", *PARTS})
+_NEED_DATABASE = frozenset(
+    {"tables", "statistics", "alarms", "stored files", *PARTS, *OPTIONAL_PARTS}
+)
 """Checks that cannot run without the database."""
 
 
@@ -50,8 +59,9 @@ def run_checks(settings: Settings, part: str | None = None) -> list[CheckResult]
     Raises:
         NotAllowed: No part has that name.
     """
-    if part is not None and part not in PARTS:
-        raise NotAllowed(f"{part!r} is no part: choose one of {', '.join(PARTS)}")
+    names = (*PARTS, *OPTIONAL_PARTS)
+    if part is not None and part not in names:
+        raise NotAllowed(f"{part!r} is no part: choose one of {', '.join(names)}")
     results: list[CheckResult] = []
     for name, check in list_checks(settings, part).items():
         database_down = any(result.name == "database" and result.failed for result in results)
@@ -86,7 +96,7 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
             "alarms": partial(_alarms, settings),
             "stored files": partial(_stored_files, settings),
         }
-    for name in PARTS if part is None else (part,):
+    for name in wanted_parts(settings) if part is None else (part,):
         checks_by_name[name] = partial(_heartbeat, name, part is not None)
     if part in (None, "listener"):
         checks_by_name["listener answers"] = partial(_listener, settings)
@@ -268,7 +278,7 @@ def _heartbeat(part: str, this_host_only: bool) -> str:
             if beat.part == part and (not this_host_only or beat.owner.rpartition(":")[0] == host)
         ]
     if not owners:
-        command = " ".join(PARTS[part])
+        command = " ".join((PARTS | OPTIONAL_PARTS)[part])
         raise PartError(
             f"not seen for {heartbeats.SILENT_SECONDS:.0f} s: start `nightdraft station` or "
             f"`nightdraft {command}`"

@@ -19,7 +19,9 @@ from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs
 from nightdraft.cli.bundles import bundle
 from nightdraft.cli.corpora import corpus
+from nightdraft.cli.messages import messages
 from nightdraft.cli.options import app
+from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
 from nightdraft.cli.settings import settings_commands
 from nightdraft.cli.train import train
@@ -31,7 +33,9 @@ for name, group in (
     ("work", work),
     ("alarms", alarms),
     ("settings", settings_commands),
+    ("messages", messages),
     ("blobs", blobs),
+    ("orders", orders),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),

@@ -158,14 +158,15 @@ def decide(
     json: AsJson = False,
 ) -> None:
     """Answer the open holds of a study, or of all studies for one reason."""
+    from records import hold_decisions
     from records.database.session import unit_of_work
-    from records.workflow import hold_decisions, holds, studies
+    from records.workflow import holds, studies
 
     name = decision.upper().replace("-", "_")
     if name not in Decision.__members__:
         raise NotAllowed(
-            f"{decision!r} is no decision: say proceed or cancel, or for films take-new, "
-            "keep-both or split"
+            f"{decision!r} is no decision: say proceed or cancel, or for films and orders "
+            "take-new, keep-both or split"
         )
     if not by.strip():
         raise NotAllowed("a decision needs a name: --by NAME")

@@ -16,7 +16,7 @@ from api.schemas import Counts, Parts
 from model.dicom.characters import remove_controls
 from records.operations.alarms import runbook_path
 from records.operations.lights import Light, LightState
-from records.operations.overview import Overview, Pace
+from records.operations.overview import OPEN_MESSAGES_COUNTED, Overview, Pace
 from records.operations.scrub import ScrubState
 from records.settings import settings
 from records.states import ENDED, WARNING, VisibleState
@@ -40,6 +40,7 @@ def overview_json(overview: Overview) -> dict[str, Any]:
         "counts": Counts.from_workload(overview.workload),
         **Parts.from_overview(overview.parts).model_dump(),
         "refusals": dict(overview.refusals),
+        "open_messages": overview.open_messages,
         "stored_files": {
             "damaged": overview.scrub.damaged,
             "read_this_round": overview.scrub.round_read,
@@ -72,6 +73,15 @@ def render_overview(overview: Overview) -> RenderableType:
     if overview.refusals:
         listed = ", ".join(f"{reason} {count}" for reason, count in overview.refusals.items())
         lines.append(Text(f"refused by the listener: {listed}", style="yellow"))
+    if overview.open_messages:
+        more = " or more" if overview.open_messages >= OPEN_MESSAGES_COUNTED else ""
+        lines.append(
+            Text(
+                f"messages of other systems that were refused and that nobody has settled: "
+                f"{overview.open_messages}{more} (`nightdraft messages list --open`)",
+                style="yellow",
+            )
+        )
     lines.append(_stored_files(overview.scrub))
     return Group(*lines)
 

@@ -54,7 +54,13 @@ PARTS: dict[str, tuple[str, ...]] = {
 """Command of each part, by the name in its heartbeat. The parts start in this order; some run as
 several processes."""
 
-SHUTDOWN_ORDER: tuple[tuple[str, ...], ...] = (("listener",), ("sweep", "prepare", "draft", "api"))
+OPTIONAL_PARTS: dict[str, tuple[str, ...]] = {"query": ("query",)}
+"""Command of each part that only runs where a setting asks for it; see `wanted_parts`."""
+
+SHUTDOWN_ORDER: tuple[tuple[str, ...], ...] = (
+    ("listener",),
+    ("sweep", "prepare", "draft", "api", "query"),
+)
 """Groups of parts that end one after the other: the listener first, so that nothing new comes in;
 then the others, which give back the work that they have in hand."""
 
@@ -306,10 +312,16 @@ def _wait_for_room(
         return
 
 
+def wanted_parts(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The command of each part that is to run with these settings, by its name."""
+    is_asked = {"query": bool(settings.worklist_host)}
+    return PARTS | {name: command for name, command in OPTIONAL_PARTS.items() if is_asked[name]}
+
+
 def supervised_parts(settings: Settings) -> list[SupervisedProcess]:
     """The processes of every part; the draft workers are one for each GPU."""
     processes: list[SupervisedProcess] = []
-    for name, command in PARTS.items():
+    for name, command in wanted_parts(settings).items():
         if name == "draft":
             processes += draft_processes(settings)
         elif name == "listener":

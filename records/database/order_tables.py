@@ -42,8 +42,9 @@ class Order(Base):
     __table_args__ = (
         vocabulary_check("origin", Origin),
         vocabulary_check("status", OrderStatus),
-        # The list of orders.
+        # The list of orders, of all and by status.
         Index("ix_orders_changed_at", "changed_at", "id"),
+        Index("ix_orders_status", "status", "changed_at", "id"),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -97,6 +98,8 @@ class OrderChange(Base):
         vocabulary_check("kind", OrderChangeKind),
         vocabulary_check("origin", Origin),
         Index("ix_order_changes_order_id", "order_id", "id"),
+        # What a message brought.
+        Index("ix_order_changes_message_id", "message_id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -122,9 +125,35 @@ class StudyOrder(Base):
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), primary_key=True)
     order_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("orders.id"), primary_key=True)
     state: Mapped[str]
-    matched_by: Mapped[str]  # ACCESSION, STUDY or PERSON
+    matched_by: Mapped[str]  # ACCESSION, STUDY, PATIENT (and date) or PERSON
     matched_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
     decided_by: Mapped[str] = mapped_column(server_default="")
+
+
+class PatientAlias(Base):
+    """A patient id that another system gave up for another one (ADT^A18, A40).
+
+    What comes later under the retired id is of the surviving patient.
+    """
+
+    __tablename__ = "patient_aliases"
+    __table_args__ = (
+        vocabulary_check("origin", Origin),
+        Index("ix_patient_aliases_surviving_id", "surviving_id"),
+    )
+
+    # As keys hold them: in capitals, without spaces around.
+    retired_id: Mapped[str] = mapped_column(primary_key=True)
+    retired_issuer: Mapped[str] = mapped_column(primary_key=True)
+    surviving_id: Mapped[str]  # as sent; never an id that is itself retired
+    surviving_issuer: Mapped[str]
+    surviving_name: Mapped[str]
+    surviving_birth_date: Mapped[str]
+    surviving_sex: Mapped[str]
+    origin: Mapped[str]
+    sender: Mapped[str]
+    message_id: Mapped[uuid.UUID | None]  # of received_messages
+    merged_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class ReceivedMessage(Base):
@@ -139,12 +168,25 @@ class ReceivedMessage(Base):
         vocabulary_check("outcome", MessageOutcome),
         # The same message again gets the same answer.
         UniqueConstraint("origin", "sender", "control_id", "digest"),
+        # The list of messages, of all and by outcome.
         Index("ix_received_messages_received_at", "received_at", "id"),
+        Index("ix_received_messages_outcome", "outcome", "received_at", "id"),
         # What a person has not looked at yet.
         Index(
             "ix_received_messages_open",
             "received_at",
             postgresql_where=text("outcome = 'REFUSED' AND settled_at IS NULL"),
+        ),
+        # What the sweep removes when it is old.
+        Index(
+            "ix_received_messages_content",
+            "received_at",
+            postgresql_where=text("content IS NOT NULL"),
+        ),
+        Index(
+            "ix_received_messages_without_effect",
+            "received_at",
+            postgresql_where=text("outcome IN ('IGNORED', 'TEST')"),
         ),
     )
 

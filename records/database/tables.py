@@ -19,6 +19,7 @@ from sqlalchemy import (
     Index,
     SmallInteger,
     UniqueConstraint,
+    false,
     func,
     text,
 )
@@ -114,12 +115,15 @@ class Study(Base):
     accession_number: Mapped[str]  # (0008,0050)
     study_date: Mapped[str]  # (0008,0020), as sent
     study_description: Mapped[str]  # (0008,1030)
-    # Accession numbers of (0040,0275) Request Attributes Sequence that are not the study's own.
+    # Accession numbers of (0040,0275) Request Attributes Sequence that are not the study's own, as
+    # keys hold them: in capitals, without spaces around.
     requested_accession_numbers: Mapped[list[str]] = mapped_column(server_default=text("'{}'"))
     accession_number_issuer: Mapped[str] = mapped_column(server_default="")  # (0008,0051)
     state: Mapped[str] = mapped_column(server_default=StudyState.RECEIVING)
     revision: Mapped[int] = mapped_column(server_default=text("1"))
     priority: Mapped[int] = mapped_column(SmallInteger)
+    # The priority by films and calling AE alone; NULL where no order has changed `priority`.
+    received_priority: Mapped[int | None] = mapped_column(SmallInteger)
     calling_ae: Mapped[str]
     expected_instances: Mapped[int | None]
     first_received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
@@ -289,6 +293,12 @@ class DraftRequest(Base):
             "not_before",
             postgresql_where=text("not_before IS NOT NULL AND state IN ('WAITING', 'PREPARED')"),
         ),
+        # The few that wait for an order.
+        Index(
+            "ix_draft_requests_waits_for_order",
+            "not_before",
+            postgresql_where=text("waits_for_order"),
+        ),
         # The few that failed among millions that did not.
         Index("ix_draft_requests_state", "state"),
     )
@@ -301,6 +311,8 @@ class DraftRequest(Base):
     priority: Mapped[int] = mapped_column(SmallInteger)
     due_at: Mapped[dt.datetime | None]
     not_before: Mapped[dt.datetime | None]  # the sweep makes it NULL when it has passed
+    # Whether `not_before` is there because the study has no order yet.
+    waits_for_order: Mapped[bool] = mapped_column(server_default=false())
     # Whether it can be claimed: open, its study complete at this revision, no open hold, not_before
     # passed. Triggers keep it, whatever is written here. A lease is not a part of it.
     claimable: Mapped[bool] = mapped_column(server_default=text("false"))
@@ -390,6 +402,10 @@ class Draft(Base):
     prompt: Mapped[str]
     indication: Mapped[str]
     indication_source: Mapped[str]
+    # Every text that could have been the indication, best first, with where and when it came from
+    # and whether it was taken (records.orders.indications.Candidate); NULL in drafts of earlier
+    # versions.
+    indications: Mapped[list[Any] | None] = mapped_column(JSONB(none_as_null=True))
     views: Mapped[list[Any]]  # [{"sop_instance_uid", "position", "why"}]
     left_out: Mapped[list[Any]]  # [{"sop_instance_uid", "reason", "sentence"}]
     notes: Mapped[list[Any]]  # what a reader should know ("view position unknown")
@@ -676,7 +692,7 @@ class Heartbeat(Base):
 
     part: Mapped[str] = mapped_column(
         primary_key=True
-    )  # "listener", "sweep", "prepare", "draft", "api"
+    )  # "listener", "sweep", "prepare", "draft", "query", "api"
     owner: Mapped[str] = mapped_column(primary_key=True)  # host:pid
     started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)

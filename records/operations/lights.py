@@ -24,11 +24,14 @@ from records.database.tables import Heartbeat, Observation
 from records.operations import heartbeats
 from records.operations.heartbeats import SILENT_SECONDS
 
-PARTS = ("listener", "sweep", "prepare", "draft", "api")
+PARTS = ("listener", "sweep", "prepare", "draft", "query", "api")
 """The parts that are processes, in the order in which they are shown."""
 
 OBSERVED = ("redis", "disk", "bundle")
 """What processes look at, in the order in which it is shown."""
+
+ASKED = ("worklist",)
+"""Systems of others that are asked about studies; shown where one was asked lately."""
 
 
 class LightState(StrEnum):
@@ -57,10 +60,14 @@ _WORDS: Mapping[str, Mapping[LightState, str]] = {
         LightState.DOWN: "cannot be written",
     },
     "bundle": {LightState.UP: "can be read", LightState.DOWN: "cannot be used"},
+    **{name: {LightState.UP: "answers", LightState.DOWN: "does not answer"} for name in ASKED},
 }
 
-_RUNBOOK_LINES = {"redis": "broker"}
-"""Lines of `nightdraft doctor`, which are headings of the runbook, that have another name."""
+_RUNBOOK_LINES = {
+    "redis": "broker",
+    "worklist": "worklist_away",
+}
+"""Headings of the runbook that have another name than the light. Most are lines of `doctor`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,7 @@ class Seen:
     """What a process saw when it looked at something.
 
     Attributes:
-        name: one of OBSERVED.
+        name: one of OBSERVED or ASKED.
         is_well: whether it can be used.
         is_warning: it can be used, but not for long.
         sentence: what was seen; it names no patient.
@@ -159,8 +166,11 @@ def read_lights(session: Session, expected: Sequence[str], dead_hours: float) ->
         hosts = [name.partition("@")[2] for name in expected if name.partition("@")[0] == part]
         lights += _part_lights(part, by_host, hosts, now, dt.timedelta(hours=dead_hours))
     rows = session.scalars(select(Observation)).all()
+    by_name = {name: [row for row in rows if row.name == name] for name in (*OBSERVED, *ASKED)}
     observed = [
-        _observed_light(name, [r for r in rows if r.name == name], now) for name in OBSERVED
+        _observed_light(name, by_name[name], now)
+        for name in by_name
+        if name in OBSERVED or by_name[name]
     ]
     database = _light("database", "database", LightState.UP, "", now)
     return [*lights, observed[0], database, *observed[1:]]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from records import received_messages
 from records.alarm_kinds import AlarmKind
 from records.database.tables import Alarm, Heartbeat
 from records.operations import alarms, heartbeats, refusals
@@ -32,6 +33,10 @@ PACE_SECONDS = 60.0
 
 SLOW_PACE_SECONDS = 600.0
 """The pace is that of the last ten minutes, where the last minute saw no draft."""
+
+
+OPEN_MESSAGES_COUNTED = 1000
+"""Counting what nobody has settled ends here, so that it costs the same however many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +91,18 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything that a person on call looks at first. refusals: how many, by reason."""
+    """Everything that a person on call looks at first.
+
+    Attributes:
+        refusals: how many objects the listener refused, by reason.
+        open_messages: refused messages of other systems that no person has settled; not more than
+            OPEN_MESSAGES_COUNTED are counted.
+    """
 
     workload: Workload
     parts: Parts
     refusals: Mapping[str, int]
+    open_messages: int
     scrub: ScrubState
 
 
@@ -101,8 +113,14 @@ def read_overview(session: Session) -> Overview:
         read_workload(session, parts),
         parts,
         refusals.count_by_reason(session),
+        count_open_messages(session),
         read_scrub_state(session),
     )
+
+
+def count_open_messages(session: Session) -> int:
+    """How many refused messages of other systems no person has settled; so many at most."""
+    return received_messages.count_open(session, OPEN_MESSAGES_COUNTED)[0]
 
 
 def read_workload(session: Session, parts: Parts) -> Workload:

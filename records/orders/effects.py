@@ -1,36 +1,96 @@
-"""What orders change of a study: its priority, and whether a new draft is made.
+"""What orders change of a study: its priority, its due time, and whether a new draft is made.
 
 An order that comes, changes or is cancelled after the draft and before a review makes a new draft,
-in the same way as late images, where the draft was made from other texts.
+in the same way as late images, where the draft was made from other texts. A signed report is never
+touched.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, StudyOrder
-from records.database.tables import DraftRequest, LiveLease, Study
-from records.orders.matching import COUNTING
+from records.database.session import interval
+from records.database.tables import Draft, DraftRequest, Study
+from records.orders import matching
+from records.orders.indications import (
+    HEADER_SOURCES,
+    Candidate,
+    choose,
+    order_candidates,
+    stored_candidates,
+)
 from records.settings import settings
-from records.states import EndReason, EventKind, OrderStatus, RequestState, StudyState
-from records.workflow import events, withdrawals
+from records.states import (
+    OPEN,
+    EndReason,
+    EventKind,
+    OrderStatus,
+    Priority,
+    RequestState,
+    StudyState,
+)
+from records.workflow import events, requests, withdrawals
+from records.workflow.study_lookup import study_keys
+from records.workflow.withdrawals import lock_study
 
 
-def counting_orders(session: Session, study: Study) -> Sequence[Order]:
+def counting_orders(session: Session, study_id: uuid.UUID) -> Sequence[Order]:
     """The orders whose texts count for a study, newest first; cancelled ones do not."""
     return session.scalars(
         select(Order)
         .join(StudyOrder, StudyOrder.order_id == Order.id)
         .where(
-            StudyOrder.study_id == study.id,
-            StudyOrder.state.in_(COUNTING),
+            StudyOrder.study_id == study_id,
+            StudyOrder.state.in_(matching.COUNTING),
             Order.status != OrderStatus.CANCELLED,
         )
         .order_by(Order.changed_at.desc(), Order.id.desc())
     ).all()
+
+
+def take_up_closed(session: Session, study_ids: Sequence[uuid.UUID]) -> None:
+    """Match studies that have just been closed with their orders, in the same transaction.
+
+    A study without an order may wait for it (NIGHTDRAFT_ORDER_WAIT_MINUTES).
+
+    Args:
+        session: the transaction of `studies.close_quiet`, which has locked the studies.
+        study_ids: what it closed.
+    """
+    for study_id in study_ids:
+        study = session.get_one(Study, study_id)
+        match_and_apply(session, study)
+        _begin_to_wait(session, study)
+
+
+def take_up_for_preparing(session: Session, study_id: uuid.UUID) -> Study:
+    """Lock a study that is about to be prepared, with every order that there is.
+
+    An order that is being committed by another transaction is waited for; one that comes later
+    finds what was prepared, and compares the texts. Nothing may be locked yet in this transaction.
+
+    Raises:
+        NotFound: no such study.
+    """
+    study = session.get(Study, study_id)
+    if study is not None:
+        matching.lock_keys(session, study_keys(study), shared=False)
+    study = lock_study(session, study_id)
+    match_and_apply(session, study)
+    return study
+
+
+def match_and_apply(session: Session, study: Study) -> None:
+    """Match a study that is locked with all its orders, and let them take effect."""
+    matching.match_study(session, study)
+    apply_to_study(session, study)
 
 
 def apply_to_study(session: Session, study: Study) -> None:
@@ -40,11 +100,8 @@ def apply_to_study(session: Session, study: Study) -> None:
         session: the caller's transaction.
         study: the study, with its orders matched.
     """
-    orders = counting_orders(session, study)
-    urgent = [order.priority for order in orders if order.priority is not None]
-    if urgent and min(urgent) < study.priority:
-        study.priority = min(urgent)
-        events.append_event(session, study.id, EventKind.ORDER, "the order is more urgent")
+    orders = counting_orders(session, study.id)
+    _set_priority(session, study, orders)
     session.flush()
     request = session.scalar(
         # Who is about to claim it passes it by until this commit, and then reads the order.
@@ -54,19 +111,149 @@ def apply_to_study(session: Session, study: Study) -> None:
         .execution_options(populate_existing=True)
     )
     if request is None or study.state != StudyState.COMPLETE:
-        return
-    if request.state == RequestState.WAITING:
-        request.priority = min(request.priority, study.priority)
-        request.not_before = None  # it does not wait for its order any longer
+        return  # the sweep calls again when the study is closed
+    if request.state in OPEN:
+        request.priority = study.priority
+        request.due_at = min((order.due_at for order in orders if order.due_at), default=None)
+        if request.waits_for_order and orders:
+            request.waits_for_order, request.not_before = False, None
+            events.append_event(
+                session, study.id, EventKind.ORDER, "its order came: it waits no longer", request.id
+            )
         session.flush()
-        if not session.scalar(select(exists().where(LiveLease.request_id == request.id))):
-            return
-    elif request.state not in (RequestState.PREPARED, RequestState.DRAFTED):
+    if request.state == RequestState.PREPARED:
+        # It has no draft yet. A worker that has it loses its lease, and the case is built anew.
+        if is_outdated(orders, request.provenance.get("indications")):
+            session.execute(
+                requests.move(RequestState.WAITING)
+                .where(DraftRequest.id == request.id)
+                .values(prepared_blob=None, inputs_digest=None, preprocessing_digest=None)
+            )
+            events.append_event(
+                session,
+                study.id,
+                EventKind.PREPARE_AGAIN,
+                "its orders say something else than what was prepared",
+                request.id,
+            )
+    elif request.state == RequestState.DRAFTED:
+        _redraft(session, study, request, orders)
+
+
+def is_outdated(orders: Sequence[Order], used: Sequence[dict[str, Any]] | None) -> bool:
+    """Whether orders now give another indication than the one that was used.
+
+    Args:
+        orders: the orders that count, newest first.
+        used: the candidates that were chosen from, as request and draft keep them.
+    """
+    before = stored_candidates(used)
+    headers = [candidate for candidate in before if not candidate.order_id]
+    order = settings().indication_sources
+    now = choose([*order_candidates(orders), *headers], order)
+    return now.text != choose(before, order).text
+
+
+def _redraft(
+    session: Session, study: Study, request: DraftRequest, orders: Sequence[Order]
+) -> None:
+    """Draft a study again whose draft was made from other texts, and that nobody has signed."""
+    draft = session.get(Draft, request.draft_id)
+    if (
+        draft is None
+        or draft.superseded_at is not None
+        or withdrawals.has_signed_report(session, study.id)
+    ):
         return
-    if withdrawals.has_signed_report(session, study.id):
+    used = draft.indications
+    if used is None:  # a draft of an earlier version: it knew headers alone
+        source = draft.indication_source
+        known = [Candidate(source, draft.indication)] if source in HEADER_SOURCES else []
+        used = [asdict(candidate) for candidate in known]
+    if not is_outdated(orders, used):
         return
-    if request.state == RequestState.DRAFTED and not settings().redraft_on_order:
+    detail = "its orders say something else than what it was drafted from"
+    if not _used_orders_count(session, study, used):
+        # It was made from the text of another patient's order: nobody may read it.
+        withdrawals.start_anew(session, study, EndReason.ORDER_CHANGED, detail)
+    elif settings().redraft_on_order:
+        # As with late images the draft stays until the next one is there.
+        requests.supersede(session, study.id, EndReason.ORDER_CHANGED, detail)
+        study.revision += 1
+        study.state = StudyState.RECEIVING
+        study.released = False
+        study.last_received_at = func.clock_timestamp()
+        session.flush()
+    else:
         return
-    withdrawals.start_anew(
-        session, study, EndReason.ORDER_CHANGED, "an order came or changed after it was prepared"
+    events.append_event(session, study.id, EventKind.ORDER, f"drafted again: {detail}", request.id)
+
+
+def _used_orders_count(session: Session, study: Study, used: Sequence[dict[str, Any]]) -> bool:
+    """Whether each order whose text was taken is still matched, if only as cancelled."""
+    taken = {
+        uuid.UUID(str(text["order_id"])) for text in used if text["taken"] and text["order_id"]
+    }
+    matched = session.scalars(
+        select(StudyOrder.order_id).where(
+            StudyOrder.study_id == study.id,
+            StudyOrder.order_id.in_(taken),
+            StudyOrder.state.in_(matching.COUNTING),
+        )
     )
+    return taken == set(matched)
+
+
+def _set_priority(session: Session, study: Study, orders: Sequence[Order]) -> None:
+    """Give the study the most urgent priority of films, calling AE and orders.
+
+    A priority that an order gave goes when the order takes it back, as from STAT to routine. That
+    of films and calling AE stays: the order does not know of them.
+    """
+    given = [order.priority for order in orders if order.priority is not None]
+    received = study.priority if study.received_priority is None else study.received_priority
+    priority = min([received, *given])
+    if priority == study.priority:
+        return
+    study.received_priority = received
+    events.append_event(
+        session,
+        study.id,
+        EventKind.ORDER,
+        f"priority {Priority(priority).name} in place of {Priority(study.priority).name}",
+    )
+    study.priority = priority
+
+
+def _begin_to_wait(session: Session, study: Study) -> None:
+    """Let a study without an order wait for one, if its calling AE's studies do."""
+    minutes = wait_minutes(study)
+    if not minutes or counting_orders(session, study.id):
+        return
+    until = Study.first_received_at + interval(minutes * 60)
+    waiting = session.scalar(
+        update(DraftRequest)
+        .where(
+            DraftRequest.id == study.request_id,
+            DraftRequest.state == RequestState.WAITING,
+            Study.id == DraftRequest.study_id,
+            until > func.clock_timestamp(),
+        )
+        .values(not_before=until, waits_for_order=True)
+        .returning(DraftRequest.id)
+        .execution_options(synchronize_session=False)
+    )
+    if waiting is not None:
+        detail = f"it has no order, and waits for it until {minutes:g} min after its first film"
+        events.append_event(session, study.id, EventKind.ORDER, detail, waiting)
+
+
+def wait_minutes(study: Study) -> float:
+    """How long a study waits for its order after its first film came; 0 is not at all.
+
+    A STAT study does not wait.
+    """
+    if study.priority == Priority.STAT:
+        return 0.0
+    table = settings().order_wait_minutes
+    return table.get(study.calling_ae, table.get("*", 0.0))

@@ -7,9 +7,10 @@ order's study UID alone never excludes a study.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -17,12 +18,22 @@ from records.database.order_tables import Order, OrderKey, StudyOrder
 from records.database.tables import Study
 from records.states import EventKind, HoldReason, MatchState
 from records.workflow import events, holds
-from records.workflow.identifiers import KeyKind, make_keys, patient_ids
+from records.workflow.identifiers import KeyKind, make_keys, patient_ids, plain_key
 from records.workflow.patients import Patient
 from records.workflow.study_lookup import find_study_ids, is_of_patient, study_keys
 
 COUNTING = (MatchState.MATCHED, MatchState.ACCEPTED)
 """The states of an order whose texts a draft is made from."""
+
+_LOCK_CLASS = 12
+_LOCK_BUCKETS = 1024
+"""Locks of keys: so many, at most, that an import of many orders does not fill the lock table."""
+
+_LOCK = text(
+    "SELECT pg_advisory_xact_lock(:lock_class, bucket)"
+    " FROM unnest(CAST(:buckets AS integer[])) AS bucket"
+)
+_LOCK_SHARED = text(_LOCK.text.replace("xact_lock(", "xact_lock_shared("))
 
 
 def order_patient(order: Order) -> Patient:
@@ -36,58 +47,119 @@ def order_patient(order: Order) -> Patient:
     )
 
 
-def is_for_patient(order: Order, study: Study) -> bool:
+def is_for_patient(session: Session, order: Order, study: Study) -> bool:
     """Whether an order may be for the patient of a study; see `study_lookup.is_of_patient`."""
-    return is_of_patient(study, order_patient(order), patient_ids(order))
+    return is_of_patient(session, study, order_patient(order), patient_ids(order))
+
+
+def order_keys(order: Order) -> set[tuple[str, str]]:
+    """The keys by which an order's studies are found."""
+    return make_keys(accession=order.accession_numbers, study=order.study_instance_uids)
+
+
+def shared_key(order: Order, study: Study) -> KeyKind | None:
+    """By which kind of key an order and a study belong together; None where they do not.
+
+    The same accession number of two issuers that are both given and differ is two numbers.
+    """
+    shared = order_keys(order) & study_keys(study)
+    issuers = plain_key(order.accession_number_issuer), plain_key(study.accession_number_issuer)
+    if all(issuers) and issuers[0] != issuers[1]:
+        shared = {key for key in shared if key[0] != KeyKind.ACCESSION}
+    kinds = {kind for kind, _ in shared}
+    return next((kind for kind in (KeyKind.ACCESSION, KeyKind.STUDY) if kind in kinds), None)
+
+
+def lock_keys(session: Session, keys: Iterable[tuple[str, str]], *, shared: bool) -> None:
+    """Lock keys until the transaction ends, so that no order is missed that is being committed.
+
+    Who takes orders in locks their keys `shared` before he looks for studies. Preparing locks the
+    keys of its study alone before it looks for orders: it waits for orders that are being
+    committed, and an order that comes later finds the study prepared. Whoever locks keys has locked
+    nothing else before, and locks all that he needs at once: they are locked in one order.
+    """
+    buckets = sorted({zlib.crc32("|".join(key).encode()) % _LOCK_BUCKETS for key in keys})
+    session.execute(
+        _LOCK_SHARED if shared else _LOCK, {"lock_class": _LOCK_CLASS, "buckets": buckets}
+    )
 
 
 def find_orders(session: Session, study: Study) -> Sequence[Order]:
-    """The orders with one of the study's keys, newest first, whoever the patient is."""
-    keys = study_keys(study)
-    if not keys:
-        return []
+    """The orders with one of the study's keys, newest first, whoever the patient is.
+
+    Orders that were matched with the study before are among them.
+    """
+    keys = sorted(study_keys(study))
+    by_key = select(OrderKey.order_id).where(
+        or_(*(and_(OrderKey.kind == kind, OrderKey.value == value) for kind, value in keys))
+    )
+    matched = select(StudyOrder.order_id).where(StudyOrder.study_id == study.id)
     return session.scalars(
         select(Order)
-        .where(
-            Order.id.in_(
-                select(OrderKey.order_id).where(
-                    or_(*(and_(OrderKey.kind == kind, OrderKey.value == v) for kind, v in keys))
-                )
-            )
-        )
+        .where(Order.id.in_(by_key.union(matched)))
         .order_by(Order.changed_at.desc(), Order.id.desc())
     ).all()
 
 
-def find_studies(session: Session, order: Order) -> Sequence[uuid.UUID]:
-    """Our ids of the studies with one of the order's keys."""
-    return find_study_ids(session, order.accession_numbers, order.study_instance_uids)
+def find_studies(session: Session, order: Order) -> list[uuid.UUID]:
+    """Our ids of the studies with one of the order's keys, or matched before, in order of id."""
+    matched = session.scalars(select(StudyOrder.study_id).where(StudyOrder.order_id == order.id))
+    by_key = find_study_ids(session, order.accession_numbers, order.study_instance_uids)
+    return sorted({*by_key, *matched})
 
 
-def match(session: Session, study: Study, order: Order) -> MatchState:
-    """Keep whether an order counts for a study; what a person decided stays.
+def match(
+    session: Session, study: Study, order: Order, by_patient: bool = False
+) -> MatchState | None:
+    """Keep whether an order counts for a study.
 
-    An order with the study's accession number that is for another patient opens a hold.
+    An order with the study's accession number that is for another patient opens a hold. What a
+    person decided stays, but for an order that was refused and now names the study's patient. A
+    match whose key is no longer shared ends, as after a correction of the accession number.
 
     Args:
         session: the caller's transaction.
         study: the study, locked.
-        order: an order with one of the study's keys.
+        order: an order with one of the study's keys, or one that was matched with it before.
+        by_patient: a worklist gave it for the study's patient and date; they share no key.
+
+    Returns:
+        The state that is kept; None where the two have nothing to do with each other.
     """
     known = session.get(StudyOrder, (study.id, order.id), populate_existing=True)
-    if known is not None and known.state in (MatchState.ACCEPTED, MatchState.REFUSED):
-        return MatchState(known.state)
-    state = MatchState.MATCHED if is_for_patient(order, study) else MatchState.MISMATCH
-    keys = study_keys(study) & make_keys(accession=order.accession_numbers)
-    matched_by = KeyKind.ACCESSION if keys else KeyKind.STUDY
+    key = shared_key(order, study)
+    if known is not None and known.state == MatchState.ACCEPTED:
+        return MatchState.ACCEPTED
+    is_theirs = is_for_patient(session, order, study)
+    if (
+        key is None
+        and is_theirs
+        and (by_patient or (known and known.matched_by == KeyKind.PATIENT))
+    ):
+        key = KeyKind.PATIENT
+    if key is None:
+        if known is not None:
+            session.execute(
+                delete(StudyOrder).where(
+                    StudyOrder.study_id == study.id, StudyOrder.order_id == order.id
+                )
+            )
+            session.expunge(known)
+            events.append_event(
+                session, study.id, EventKind.ORDER, f"no longer its order: by {order.origin}"
+            )
+        return None
+    if known is not None and known.state == MatchState.REFUSED and not is_theirs:
+        return MatchState.REFUSED
+    state = MatchState.MATCHED if is_theirs else MatchState.MISMATCH
     if known is not None and known.state == state:
         return state
     session.execute(
         insert(StudyOrder)
-        .values(study_id=study.id, order_id=order.id, state=state, matched_by=matched_by)
+        .values(study_id=study.id, order_id=order.id, state=state, matched_by=key)
         .on_conflict_do_update(
             index_elements=["study_id", "order_id"],
-            set_={"state": state, "matched_by": matched_by, "matched_at": func.clock_timestamp()},
+            set_={"state": state, "matched_by": key, "matched_at": func.clock_timestamp()},
         )
     )
     if state is MatchState.MISMATCH:
@@ -101,13 +173,57 @@ def match(session: Session, study: Study, order: Order) -> MatchState:
 
 
 def match_study(session: Session, study: Study) -> list[Order]:
-    """Match all orders with a study's keys.
+    """Match all orders with a study's keys; the caller has locked the study.
 
-    The sweep calls it for a study that is complete, and preparing calls it again: an order that was
-    being committed while the sweep looked is found then.
+    The sweep calls it for a study that is complete. Preparing calls it again after `lock_keys`: an
+    order that was being committed while the sweep looked is found then.
 
     Returns:
         The orders that count for the study, newest first.
     """
-    orders = find_orders(session, study)
-    return [order for order in orders if match(session, study, order) in COUNTING]
+    orders = [
+        order for order in find_orders(session, study) if match(session, study, order) in COUNTING
+    ]
+    close_settled_hold(session, study)
+    return orders
+
+
+def list_mismatches(session: Session, study_id: uuid.UUID) -> Sequence[Order]:
+    """The orders that an open ORDER_MISMATCH hold of the study is about, newest first."""
+    return session.scalars(
+        select(Order)
+        .join(StudyOrder, StudyOrder.order_id == Order.id)
+        .where(StudyOrder.study_id == study_id, StudyOrder.state == MatchState.MISMATCH)
+        .order_by(Order.changed_at.desc(), Order.id.desc())
+    ).all()
+
+
+def decide_mismatches(session: Session, study: Study, by: str, *, is_accepted: bool) -> None:
+    """Keep what a person decided about the orders of an ORDER_MISMATCH hold.
+
+    It holds for later messages about the same orders, too, and nobody is asked again. The caller
+    lets the orders take effect.
+
+    Args:
+        session: the caller's transaction.
+        study: the study, locked.
+        by: who decided.
+        is_accepted: whether the orders are the study's, or another patient's.
+    """
+    session.execute(
+        update(StudyOrder)
+        .where(StudyOrder.study_id == study.id, StudyOrder.state == MatchState.MISMATCH)
+        .values(
+            state=MatchState.ACCEPTED if is_accepted else MatchState.REFUSED,
+            decided_by=by,
+            matched_at=func.clock_timestamp(),
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def close_settled_hold(session: Session, study: Study) -> None:
+    """Close the study's ORDER_MISMATCH hold where no order is left that it is about."""
+    hold = holds.find_open(session, study.id, HoldReason.ORDER_MISMATCH)
+    if hold is not None and not list_mismatches(session, study.id):
+        holds.settle(session, hold, "the order or the study was corrected")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from records.received_text import clean_line, clean_text
 from records.states import OrderTextSource, Origin, Priority
 from records.workflow.identifiers import PatientId, plain_key
 from records.workflow.patients import Patient
@@ -52,6 +54,7 @@ class ReceivedOrder:
         site: where it comes from.
         sent_at: by the sender's clock (MSH-7, meta.lastUpdated); an older message than the last one
             changes nothing.
+        known_identity: which order it is, where the interface says that by an address of its own.
     """
 
     origin: Origin
@@ -72,6 +75,7 @@ class ReceivedOrder:
     due_at: dt.datetime | None = None
     site: str = ""
     sent_at: dt.datetime | None = field(default=None, compare=False)
+    known_identity: str = ""
 
     @property
     def identity(self) -> str:
@@ -80,38 +84,52 @@ class ReceivedOrder:
         The filler's number is the department's own, and so is the accession number; a placer's
         number is only unique to its sender.
         """
+        if self.known_identity:
+            return self.known_identity
         # A worklist, a RIS and an order entry system may all tell of one order; each keeps a row of
         # its own, so that one's silence does not erase what another one said.
-        prefix = f"{self.origin}|{plain_key(self.sender)}|"
+        prefix = f"{self.origin}|{plain_key(clean_line(self.sender))}|"
         for kind, value in (
             ("filler", self.filler_order_number),
             ("placer", self.placer_order_number),
             ("accession", "\\".join(self.accession_numbers)),
             ("study", "\\".join(self.study_instance_uids)),
         ):
-            if value.strip():
-                return f"{prefix}{kind}|{plain_key(value)}"
+            if number := plain_key(clean_line(value)):
+                return f"{prefix}{kind}|{number}"
         return ""
 
     def columns(self) -> dict[str, Any]:
-        """The columns of `orders` that the message fills."""
-        return {
+        """The columns of `orders` that the message fills, without control characters."""
+        patient = self.patient
+        lines = {
             "placer_order_number": self.placer_order_number,
             "filler_order_number": self.filler_order_number,
-            "accession_numbers": list(self.accession_numbers),
             "accession_number_issuer": self.accession_number_issuer,
-            "study_instance_uids": list(self.study_instance_uids),
-            "patient_id": self.patient.patient_id,
-            "patient_id_issuer": self.patient.issuer,
-            "other_patient_ids": [other.as_json() for other in self.other_patient_ids],
-            "patient_name": self.patient.name,
-            "patient_birth_date": self.patient.birth_date,
-            "patient_sex": self.patient.sex,
+            "patient_id": patient.patient_id,
+            "patient_id_issuer": patient.issuer,
+            "patient_name": patient.name,
+            "patient_birth_date": patient.birth_date,
+            "patient_sex": patient.sex,
             "visit_number": self.visit_number,
-            "texts": [{"source": text.source.value, "text": text.text} for text in self.texts],
             "procedure": self.procedure,
+            "site": self.site,
+        }
+        texts = [(text.source.value, clean_text(text.text)) for text in self.texts]
+        return {
+            **{name: clean_line(value) for name, value in lines.items()},
+            "accession_numbers": _clean_numbers(self.accession_numbers),
+            "study_instance_uids": _clean_numbers(self.study_instance_uids),
+            "other_patient_ids": [
+                PatientId(clean_line(other.id), clean_line(other.issuer)).as_json()
+                for other in self.other_patient_ids
+            ],
+            "texts": [{"source": source, "text": text} for source, text in texts if text],
             "priority": None if self.priority is None else int(self.priority),
             "scheduled_at": self.scheduled_at,
             "due_at": self.due_at,
-            "site": self.site,
         }
+
+
+def _clean_numbers(values: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(filter(None, map(clean_line, values))))

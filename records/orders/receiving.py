@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -12,10 +13,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, OrderChange, OrderKey
-from records.errors import MessageError
+from records.errors import MessageError, NotFound
 from records.orders import effects, matching
 from records.orders.order import OrderAction, ReceivedOrder
-from records.states import OrderChangeKind, OrderStatus
+from records.received_text import clean_line
+from records.states import OrderChangeKind, OrderStatus, Origin
 from records.workflow.identifiers import make_keys, patient_ids
 from records.workflow.withdrawals import lock_study
 
@@ -49,35 +51,113 @@ _STATUS = {
 
 
 def receive_order(
-    session: Session, received: ReceivedOrder, message_id: uuid.UUID | None = None
+    session: Session,
+    received: ReceivedOrder,
+    message_id: uuid.UUID | None = None,
+    *,
+    identity: str = "",
 ) -> ReceivedOrderResult:
-    """Make, change or cancel an order, and apply it to the studies that it is for.
-
-    The same order again changes nothing. A message that is older than the last one (by the sender's
-    clock) is kept in the history and changes nothing else. The caller answers the sender after his
-    commit.
+    """Make, change or cancel one order; see `receive_orders`.
 
     Args:
         session: the caller's transaction.
         received: the order as sent.
         message_id: the row of `received_messages` that brought it.
+        identity: which order it is, where the interface says that by an address of its own.
 
     Raises:
         MessageError: nothing in it identifies an order or a patient.
     """
-    identity = received.identity
-    if not identity:
-        raise MessageError("the order has no number, no accession number and no study UID")
-    if not received.patient.patient_id.strip():
-        raise MessageError("the order names no patient id")
+    if identity:
+        received = replace(received, known_identity=identity)
+    return receive_orders(session, [received], message_id)[0]
+
+
+def receive_orders(
+    session: Session, received: Sequence[ReceivedOrder], message_id: uuid.UUID | None = None
+) -> list[ReceivedOrderResult]:
+    """Make, change or cancel orders, and apply them to the studies that they are for.
+
+    The same order again changes nothing. A message that is older than the last one (by the sender's
+    clock) is kept in the history and changes nothing else. The caller answers the sender after his
+    commit. Who has several orders for one transaction gives them in one call: keys, orders and
+    studies are each locked in one sequence, so that no two transactions wait for each other.
+
+    Args:
+        session: the caller's transaction.
+        received: the orders as sent.
+        message_id: the row of `received_messages` that brought them.
+
+    Returns:
+        What was done, in the sequence of `received`.
+
+    Raises:
+        MessageError: nothing in one of them identifies an order or a patient.
+    """
+    for order in received:
+        if not order.identity:
+            raise MessageError("the order has no number, no accession number and no study UID")
+        if not order.patient.patient_id.strip():
+            raise MessageError("the order names no patient id")
+    keys = {
+        key
+        for order in received
+        for key in make_keys(accession=order.accession_numbers, study=order.study_instance_uids)
+    }
+    matching.lock_keys(session, keys, shared=True)
+    outcomes: dict[int, tuple[Order, OrderOutcome]] = {}
+    for place in sorted(range(len(received)), key=lambda place: received[place].identity):
+        outcomes[place] = _store(session, received[place], message_id)
+    effective = {
+        order.id: order
+        for order, outcome in outcomes.values()
+        if outcome not in (OrderOutcome.UNCHANGED, OrderOutcome.OUTDATED)
+    }
+    counting = apply_orders(session, list(effective.values()))
+    return [
+        ReceivedOrderResult(order.id, outcome, tuple(counting.get(order.id, ())))
+        for order, outcome in (outcomes[place] for place in range(len(received)))
+    ]
+
+
+def apply_orders(session: Session, orders: Sequence[Order]) -> dict[uuid.UUID, list[uuid.UUID]]:
+    """Match orders that are new or have changed with their studies, and let them take effect.
+
+    Args:
+        session: the caller's transaction, which has locked the orders.
+        orders: the orders, with their keys written.
+
+    Returns:
+        The studies for which each order counts, by the order's id.
+    """
+    by_study: dict[uuid.UUID, list[Order]] = {}
+    for order in orders:
+        for study_id in matching.find_studies(session, order):
+            by_study.setdefault(study_id, []).append(order)
+    counting: dict[uuid.UUID, list[uuid.UUID]] = {}
+    for study_id in sorted(by_study):
+        study = lock_study(session, study_id)
+        for order in by_study[study_id]:
+            if matching.match(session, study, order) in matching.COUNTING:
+                counting.setdefault(order.id, []).append(study_id)
+        matching.close_settled_hold(session, study)
+        effects.apply_to_study(session, study)
+    return counting
+
+
+def _store(
+    session: Session, received: ReceivedOrder, message_id: uuid.UUID | None
+) -> tuple[Order, OrderOutcome]:
+    """The order's row, locked, with its history and its keys."""
     columns = received.columns()
     status = _STATUS[received.action]
+    identity = received.identity
     new_id = session.scalar(
         insert(Order)
         .values(
             identity=identity,
             origin=received.origin,
-            sender=received.sender,
+            sender=clean_line(received.sender),
             status=status,
             sent_at=received.sent_at,
             **columns,
@@ -86,33 +166,50 @@ def receive_order(
         .returning(Order.id)
     )
     order = session.scalars(
-        select(Order).where(Order.identity == identity).with_for_update(key_share=True)
+        select(Order)
+        .where(Order.identity == identity)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
     ).one()
     if new_id is not None:
         outcome = OrderOutcome.CANCELLED if status is OrderStatus.CANCELLED else OrderOutcome.PLACED
         _note(session, order, received, OrderChangeKind(outcome.value), message_id, {}, {})
     else:
         outcome = _update(session, order, received, columns, status, message_id)
-        if outcome in (OrderOutcome.UNCHANGED, OrderOutcome.OUTDATED):
-            return ReceivedOrderResult(order.id, outcome, ())
-    write_keys(session, order)
-    study_ids = apply_order(session, order)
-    return ReceivedOrderResult(order.id, outcome, tuple(study_ids))
+    if outcome not in (OrderOutcome.UNCHANGED, OrderOutcome.OUTDATED):
+        write_keys(session, order)
+    return order, outcome
 
 
-def apply_order(session: Session, order: Order) -> list[uuid.UUID]:
-    """Match an order that is new or has changed with its studies, and let it take effect there.
+def get_order(session: Session, order_id: uuid.UUID) -> Order:
+    """The order with our id.
 
-    Returns:
-        The studies for which it counts.
+    Raises:
+        NotFound: there is none.
     """
-    counting = []
-    for study_id in matching.find_studies(session, order):
-        study = lock_study(session, study_id)
-        if matching.match(session, study, order) in matching.COUNTING:
-            counting.append(study.id)
-            effects.apply_to_study(session, study)
-    return counting
+    order = session.get(Order, order_id)
+    if order is None:
+        raise NotFound(f"no order has the id {order_id}")
+    return order
+
+
+def cancel_order(
+    session: Session, order_id: uuid.UUID, origin: Origin, sender: str
+) -> ReceivedOrderResult:
+    """Cancel an order by our id, as a message of its sender would.
+
+    Args:
+        session: the caller's transaction.
+        order_id: our id.
+        origin: by which interface it is cancelled.
+        sender: who cancels it.
+
+    Raises:
+        NotFound: there is no such order.
+    """
+    order = get_order(session, order_id)
+    received = ReceivedOrder(origin, sender, OrderAction.CANCEL, matching.order_patient(order))
+    return receive_order(session, received, identity=order.identity)
 
 
 def write_keys(session: Session, order: Order) -> None:
@@ -180,7 +277,7 @@ def _note(
             order_id=order.id,
             kind=kind,
             origin=received.origin,
-            sender=received.sender,
+            sender=clean_line(received.sender),
             message_id=message_id,
             old_values=_as_json(old),
             new_values=_as_json(new),

@@ -10,16 +10,15 @@ from __future__ import annotations
 import re
 import unicodedata
 import uuid
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Uuid, and_, exists, func, literal, or_, select, update
+from sqlalchemy import Uuid, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records.database.report_tables import FinalComparison, ReceivedReport, ReportKey
+from records.database.report_tables import FinalComparison, ReceivedReport
 from records.database.tables import Draft, DraftRequest, Event, Review, Study
-from records.reports.report import patient_of
+from records.reports.reading import list_by_study
 from records.settings import settings
 from records.states import (
     FINAL_STATUSES,
@@ -32,8 +31,6 @@ from records.states import (
     StudyState,
 )
 from records.workflow import holds, requests, withdrawals
-from records.workflow.identifiers import patient_ids
-from records.workflow.study_lookup import is_of_patient, study_keys
 
 _HEADING = re.compile(r"\b(?:FINDINGS?|IMPRESSIONS?|CONCLUSIONS?)\s*:", re.IGNORECASE)
 _ENDED_BY_FINAL = (
@@ -47,25 +44,6 @@ _ENDED_BY_FINAL = (
 def is_final(report: ReceivedReport) -> bool:
     """Whether a physician answers for a report, and it says something."""
     return report.status in FINAL_STATUSES and bool(report.text.strip())
-
-
-def list_reports_of_study(session: Session, study: Study) -> Sequence[ReceivedReport]:
-    """The newest version of each report of a study itself, whatever its status, newest first."""
-    keys = study_keys(study)
-    if not keys:
-        return ()
-    matching = or_(
-        *(and_(ReportKey.kind == kind, ReportKey.value == value) for kind, value in keys)
-    )
-    reports = session.scalars(
-        select(ReceivedReport)
-        .where(
-            ReceivedReport.id.in_(select(ReportKey.report_id).where(matching)),
-            ReceivedReport.superseded_at.is_(None),
-        )
-        .order_by(ReceivedReport.received_at.desc(), ReceivedReport.id.desc())
-    ).all()
-    return [r for r in reports if is_of_patient(study, patient_of(r), patient_ids(r))]
 
 
 def apply_to_study(session: Session, study: Study, report: ReceivedReport) -> None:
@@ -104,7 +82,7 @@ def end_if_reported(session: Session, study: Study) -> bool:
     Returns:
         Whether the study's newest request is cancelled now.
     """
-    for report in list_reports_of_study(session, study):
+    for report in list_by_study(session, study):
         if is_final(report) and not _asked_since(session, study, report):
             return _end_by_final(session, study, _lock_request(session, study), report)
     return False
@@ -132,7 +110,7 @@ def note_comparisons_of_draft(session: Session, study_id: uuid.UUID) -> None:
     if not settings().draft_reported_studies:
         return
     study = session.get_one(Study, study_id)
-    for report in list_reports_of_study(session, study):
+    for report in list_by_study(session, study):
         if is_final(report):
             note_comparisons(session, study_id, report.id)
 
@@ -180,15 +158,6 @@ def keep_comparison(
     )
 
 
-def list_comparisons(session: Session, study_id: uuid.UUID) -> Sequence[FinalComparison]:
-    """The comparisons of a study's drafts with its finals, newest first."""
-    return session.scalars(
-        select(FinalComparison)
-        .where(FinalComparison.study_id == study_id)
-        .order_by(FinalComparison.id.desc())
-    ).all()
-
-
 def _lock_request(session: Session, study: Study) -> DraftRequest | None:
     return session.scalar(
         select(DraftRequest)
@@ -217,7 +186,7 @@ def _take_back(session: Session, study: Study, request: DraftRequest | None) -> 
         request is not None
         and request.state == RequestState.CANCELLED
         and request.reason == EndReason.REPORTED_ELSEWHERE
-        and not any(map(is_final, list_reports_of_study(session, study)))
+        and not any(map(is_final, list_by_study(session, study)))
     ):
         requests.retry(session, study_id=study.id)
 

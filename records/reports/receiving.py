@@ -129,7 +129,7 @@ def apply_report(session: Session, report: ReceivedReport) -> list[uuid.UUID]:
     ours = []
     for study_id in find_study_ids(session, report.accession_numbers, [report.study_instance_uid]):
         study = lock_study(session, study_id)
-        if not is_of_patient(study, patient_of(report), ids):
+        if not is_of_patient(session, study, patient_of(report), ids):
             continue
         ours.append(study_id)
         events.append_event(

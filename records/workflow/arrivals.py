@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -46,6 +47,9 @@ class ReceivedInstance:
     skip_reason: str = ""  # why it is not drafted from, where is_radiograph is false
     expected_instances: int | None = None  # (0020,1208), where the sender sent it
     rejects: RejectionNote | None = None  # where the object is a rejection note
+    # (0008,0050) of the items of (0040,0275) that are not the study's own, as keys hold them.
+    requested_accession_numbers: tuple[str, ...] = ()
+    accession_number_issuer: str = ""  # (0008,0051)
     # Compares the object with the stored one of a key; None takes every difference for another
     # image.
     compare: Callable[[str], Comparison] | None = None
@@ -63,8 +67,14 @@ class ReceivedInstance:
             self.accession_number,
             self.study_date,
             self.study_description,
+            self.accession_number_issuer,
         )
         return dict(zip(SHOWN_COLUMNS, values, strict=True))
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """What an object that is kept aside keeps of its header, by column of `studies`."""
+        return self.shown | {"requested_accession_numbers": [*self.requested_accession_numbers]}
 
 
 def lock_or_create_study(session: Session, arrived: ReceivedInstance) -> Study:
@@ -73,7 +83,7 @@ def lock_or_create_study(session: Session, arrived: ReceivedInstance) -> Study:
         insert(Study)
         .values(
             study_instance_uid=arrived.study_instance_uid,
-            **arrived.shown,
+            **arrived.sent,
             priority=arrived.priority,
             calling_ae=arrived.calling_ae,
         )
@@ -124,7 +134,7 @@ def insert_instance(
             size=arrived.size,
             revision=study.revision,
             calling_ae=arrived.calling_ae,
-            sent=arrived.shown if state in _MAYBE_OF_ANOTHER else None,
+            sent=arrived.sent if state in _MAYBE_OF_ANOTHER else None,
         )
         .on_conflict_do_nothing(index_elements=["sop_instance_uid", "sha256", "study_id", "state"])
         .returning(Instance.id)
@@ -135,6 +145,11 @@ def update_study(session: Session, study: Study, arrived: ReceivedInstance) -> N
     """Update the study from the header of a new object."""
     study.last_received_at = func.clock_timestamp()
     study.priority = min(study.priority, arrived.priority)
+    if study.received_priority is not None:
+        study.received_priority = min(study.received_priority, arrived.priority)
+    numbers = [*study.requested_accession_numbers, *arrived.requested_accession_numbers]
+    if len(distinct := list(dict.fromkeys(numbers))) > len(study.requested_accession_numbers):
+        study.requested_accession_numbers = distinct
     if arrived.expected_instances:
         study.expected_instances = arrived.expected_instances
     # Only fields that the first object left blank are filled.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -21,12 +22,13 @@ SHOWN_COLUMNS = (
     "accession_number",
     "study_date",
     "study_description",
+    "accession_number_issuer",
 )
 """The columns of `studies` that come from a header."""
 
 
 def update_shown(
-    session: Session, study: Study, sent: Mapping[str, str], calling_ae: str
+    session: Session, study: Study, sent: Mapping[str, Any], calling_ae: str
 ) -> list[str]:
     """Show what a newer header says of patient and study; what it leaves blank stays.
 
@@ -35,13 +37,16 @@ def update_shown(
     Args:
         session: the caller's transaction.
         study: the study, locked.
-        sent: new values by column (`SHOWN_COLUMNS`).
+        sent: new values by column (`SHOWN_COLUMNS`, and "requested_accession_numbers").
         calling_ae: who sent them.
 
     Returns:
         The columns that have another value now.
     """
     changed = []
+    requested = sent.get("requested_accession_numbers")
+    if requested and requested != study.requested_accession_numbers:
+        study.requested_accession_numbers = requested
     for column in SHOWN_COLUMNS:
         old, new = getattr(study, column), sent.get(column, "")
         if not new or new == old:

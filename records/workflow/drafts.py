@@ -26,6 +26,8 @@ class NewDraft:
         sentences: how sure the model was of the words of each sentence; None where not known.
         finding_scores: the image model's probability by observation; None where it has no finding
             head.
+        indications: every text that could have been the indication, best first; None where the
+            draft knows none.
         support: what these scores say of the draft's sentences; None like `finding_scores`.
         prior_report: the prior report in the prompt, word for word, and what it is; None where the
             prompt holds none.
@@ -52,6 +54,7 @@ class NewDraft:
     cut: bool
     device: str
     dtype: str
+    indications: list[dict[str, Any]] | None = None
     sentences: list[dict[str, Any]] | None = None
     finding_scores: dict[str, float] | None = None
     support: dict[str, Any] | None = None

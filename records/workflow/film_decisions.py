@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -222,7 +223,7 @@ def _close_counterparts(
     session.flush()
 
 
-def patient_sent(sent: dict[str, str]) -> Patient:
+def patient_sent(sent: dict[str, Any]) -> Patient:
     """The patient that an object kept aside was sent for."""
     return Patient(
         sent["patient_id"],

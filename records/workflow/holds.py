@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -60,3 +60,20 @@ def approved_reasons(session: Session, study_id: uuid.UUID) -> set[HoldReason]:
             select(Hold.reason).where(Hold.study_id == study_id, Hold.decision == Decision.PROCEED)
         )
     }
+
+
+def find_open(session: Session, study_id: uuid.UUID, reason: HoldReason) -> Hold | None:
+    """The study's open hold for a reason; None where there is none."""
+    return session.scalar(
+        select(Hold).where(
+            Hold.study_id == study_id, Hold.reason == reason, Hold.decision.is_(None)
+        )
+    )
+
+
+def settle(session: Session, hold: Hold, note: str) -> None:
+    """Close a hold whose question has gone, so that nobody is asked any more."""
+    hold.decision, hold.decided_at = Decision.PROCEED, func.now()
+    hold.decided_by, hold.note = "Nightdraft", note
+    session.flush()
+    events.append_event(session, hold.study_id, EventKind.DECIDED, f"{hold.reason}: {note}")

@@ -82,18 +82,32 @@ def may_be_corrected(first: Patient, second: Patient) -> bool:
     return sum(_differing_words(one, other)) <= 1
 
 
+def differing_fields(first: Patient, second: Patient) -> frozenset[str]:
+    """The names of the fields that both patients have and that contradict each other."""
+    one, other = _Compared.of(first), _Compared.of(second)
+    differs = {
+        "patient_id": _both_differ(one.patient_id, other.patient_id),
+        "issuer": _both_differ(one.issuer, other.issuer),
+        **dict(zip(("name", "birth_date", "sex"), _differing_words(one, other), strict=True)),
+    }
+    return frozenset(name for name, is_other in differs.items() if is_other)
+
+
+def _both_differ(one: str, other: str) -> bool:
+    return bool(one and other and one != other)
+
+
 def _ids_differ(one: _Compared, other: _Compared) -> bool:
     """Whether the ids or their issuers, where both are given, differ."""
-    pairs = ((one.patient_id, other.patient_id), (one.issuer, other.issuer))
-    return any(a and b and a != b for a, b in pairs)
+    return _both_differ(one.patient_id, other.patient_id) or _both_differ(one.issuer, other.issuer)
 
 
 def _differing_words(one: _Compared, other: _Compared) -> tuple[bool, bool, bool]:
     """Whether name, birth date and sex, where both are given, differ."""
     return (
         bool(one.names and other.names and not one.names & other.names),
-        bool(one.birth_date and other.birth_date and one.birth_date != other.birth_date),
-        bool(one.sex and other.sex and one.sex != other.sex),
+        _both_differ(one.birth_date, other.birth_date),
+        _both_differ(one.sex, other.sex),
     )
 
 

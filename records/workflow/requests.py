@@ -28,7 +28,7 @@ from records.states import (
 from records.workflow import events, leases
 from records.workflow.leases import Lease
 
-_KEPT_BY_DRAFT = ["views", "left_out", "notes", "indication", "indication_source"]
+_KEPT_BY_DRAFT = ["views", "left_out", "notes", "indication", "indication_source", "indications"]
 """What a draft copies from the provenance of its request."""
 
 
@@ -285,7 +285,7 @@ def wake_due(session: Session, limit: int) -> int:
         session.scalars(
             update(DraftRequest)
             .where(DraftRequest.id.in_(due))
-            .values(not_before=None)
+            .values(not_before=None, waits_for_order=False)
             .returning(DraftRequest.id)
             .execution_options(synchronize_session=False)
         ).all()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
@@ -194,7 +195,7 @@ def _register_comparable(
     session.flush()
     id_ = insert_instance(session, study, arrived, InstanceState.KEPT)
     newer = session.get_one(Instance, id_)
-    _correct(session, study, None, newer, arrived.shown, comparison)
+    _correct(session, study, None, newer, arrived.sent, comparison)
     update_study(session, study, arrived)
     return Registration(Outcome.UPDATED, study.id)
 
@@ -204,7 +205,7 @@ def _correct(
     study: Study,
     standing: Instance | None,
     newer: Instance,
-    shown: dict[str, str],
+    shown: dict[str, Any],
     comparison: Comparison,
 ) -> None:
     corrections.update_shown(session, study, shown, newer.calling_ae)

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from records.errors import CorpusError, MessageError, SettingsError
 from records.hl7_messages import Message, Segment, read_messages
+from records.hl7_results import CANCELLED, CORRECTED, FINAL, TEXT_TYPES, Result, read_results
 from training.deid.deidentify import KnownIdentifiers
 from training.importing.reports import FoundReport, Rejection, list_files, to_moment
-from training.importing.section_codes import add_text, section_of
 
 ACCESSION_FIELDS = ("OBR-18", "OBR-3", "ORC-3")
 """Where the accession number is: the first field that is filled. OBR-18 is IHE's; OBR-3 and ORC-3
 are the filler's order number, which many systems take for it."""
-_INDICATION_FIELDS = ((31, 2), (31, 1), (13, 1))
-"""OBR-31, reason for study (its text, else its code), and OBR-13, relevant clinical information."""
-_TEXT_TYPES = ("TX", "FT", "ST", "")
-_STUDY_UID_CODES = ("113014", "110180")  # DICOM Study; Study Instance UID
-FINAL, CORRECTED, CANCELLED = "F", "C", "X"
-_WITHDRAWN = ("D", "W", "X")
-"""Result status (HL7 table 0123) and observation status (table 0085)."""
 _STATUS_NAMES = {
     "P": "preliminary",
     "R": "not verified",
@@ -31,16 +23,6 @@ _STATUS_NAMES = {
     "O": "only ordered",
     "N": "not asked for",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """One OBR of a message, with the segments that belong to it."""
-
-    request: Segment
-    order: Segment | None
-    observations: list[Segment]
-    study_uid: str
 
 
 def read_hl7_reports(
@@ -96,7 +78,7 @@ def _read_message(
     if patient is None or not patient_id:
         yield Rejection(where, "", "it names no patient (PID-3)")
         return
-    results = list(_results(message.segments))
+    results = list(read_results(message.segments))
     if not results:
         yield Rejection(where, "", "it has no result (OBR)")
     for result in results:
@@ -104,7 +86,7 @@ def _read_message(
 
 
 def _read_result(
-    result: _Result,
+    result: Result,
     patient: Segment,
     patient_id: str,
     where: str,
@@ -116,7 +98,7 @@ def _read_result(
     study = accession or result.study_uid
     if not study:
         return Rejection(where, "", "it names neither an accession number nor a study")
-    status = _status(result)
+    status = result.status
     if status not in (FINAL, CORRECTED, CANCELLED):
         meaning = _STATUS_NAMES.get(status, "not known")
         return Rejection(where, study, f"it is not final (status {status}, {meaning})")
@@ -130,7 +112,7 @@ def _read_result(
         study_uid=result.study_uid,
         taken=taken,
         issued=to_moment(request.part(22)) or to_moment(header.part(7)),
-        texts=_texts(result),
+        texts=result.read_texts(),
         is_withdrawn=status == CANCELLED,
         other_ids=tuple(
             other
@@ -142,75 +124,12 @@ def _read_result(
         found.texts.get(name) for name in ("report", "findings", "impression")
     ):
         return found
-    kinds = sorted({s.part(2) for s in result.observations} - {*_TEXT_TYPES})
+    kinds = sorted({s.part(2) for s in result.observations} - {*TEXT_TYPES})
     reason = f"its report is no text ({', '.join(kinds)})" if kinds else "it has no report (OBX)"
     return Rejection(where, study, reason)
 
 
-def _results(segments: Sequence[Segment]) -> Iterator[_Result]:
-    """Yield each OBR with the ORC before it and the OBX after it."""
-    uid = next((s.part(1) for s in segments if s.name == "ZDS"), "")
-    order: Segment | None = None
-    current: _Result | None = None
-    for segment in segments:
-        if segment.name == "ORC":
-            order = segment
-        elif segment.name == "OBR":
-            if current:
-                yield _with_study_uid(current)
-            current, order = _Result(segment, order, [], uid), None
-        elif segment.name == "OBX" and current:
-            current.observations.append(segment)
-    if current:
-        yield _with_study_uid(current)
-
-
-def _with_study_uid(result: _Result) -> _Result:
-    """Return the result with the study that an observation of its names, if ZDS names none."""
-    uids = (
-        segment.part(5)
-        for segment in result.observations
-        if segment.part(3) in _STUDY_UID_CODES or segment.part(3, 2).lower() == "study instance uid"
-    )
-    uid = result.study_uid or next(uids, "")
-    return _Result(result.request, result.order, result.observations, uid)
-
-
-def _status(result: _Result) -> str:
-    """Return the result's status: OBR-25, or else what all its texts have."""
-    if status := result.request.part(25).upper():
-        return status
-    statuses = {s.part(11).upper() for s in result.observations if s.part(2) in _TEXT_TYPES}
-    if statuses and statuses <= {*_WITHDRAWN}:
-        return CANCELLED
-    return next((s for s in (CORRECTED, FINAL) if s in statuses), min(statuses, default="none"))
-
-
-def _texts(result: _Result) -> dict[str, str]:
-    """Return the texts by section. Only observations that are final themselves are taken."""
-    texts: dict[str, str] = {}
-    for observation in result.observations:
-        if observation.part(2) not in _TEXT_TYPES:
-            continue
-        if observation.part(11).upper() not in (FINAL, CORRECTED, ""):
-            continue
-        identifier, _, suffix = observation.part(3).partition("&")
-        names_study = (
-            identifier in _STUDY_UID_CODES or "instance uid" in observation.part(3, 2).lower()
-        )
-        if not names_study:
-            section = section_of((suffix, identifier), observation.part(3, 2))
-            add_text(texts, section, observation.text(5))
-    request = result.request
-    given = (request.part(field, component) for field, component in _INDICATION_FIELDS)
-    if indication := next(filter(None, given), ""):
-        texts["indication"] = indication
-    if procedure := request.part(4, 2):
-        texts["procedure"] = procedure
-    return texts
-
-
-def _accession(result: _Result, fields: Sequence[tuple[str, int]]) -> str:
+def _accession(result: Result, fields: Sequence[tuple[str, int]]) -> str:
     segments = {"OBR": result.request, "ORC": result.order}
     for name, number in fields:
         segment = segments[name]

@@ -13,9 +13,9 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from model.dicom.characters import decode_texts
+from records.section_codes import BODY, OTHER, add_text, section_of
 from training.deid.deidentify import KnownIdentifiers
 from training.importing.reports import FoundReport, Rejection, list_files, to_moment
-from training.importing.section_codes import BODY, OTHER, add_text, section_of
 
 SR_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.88.11": "Basic Text SR",

@@ -119,6 +119,32 @@ def test_a_draft_is_shown_under_the_warning_with_all_its_inputs(client, seeder):
         assert part in page
 
 
+@pytest.mark.parametrize(
+    ("position", "contradicted", "sentence"),
+    [
+        ("frontal", False, "Frontal view. At least 95% sure, and nothing in the header speaks"),
+        ("lateral", True, "Lateral view. At least 95% sure, but something in the header speaks"),
+        ("frontal", None, "Frontal view. The header makes it at least 95% sure."),
+        ("unknown", False, "The header does not say enough to know which view this is."),
+    ],
+)
+def test_the_evidence_for_a_view_is_folded_into_one_sentence(
+    client, seeder, position, contradicted, sentence
+):
+    (study,) = seeder.complete(1)
+    image = client.get(f"/api/studies/{study}").json()["instances"][0]["sop_instance_uid"]
+    view = {"sop_instance_uid": image, "position": position, "why": 'A "1" says x; B "<2>" says y'}
+    if contradicted is not None:
+        view["contradicted"] = contradicted
+    seeder.draft(study, 1, views=[view])
+    page = client.get(f"/studies/{study}").text
+    folded = page.partition('<details class="why"><summary>')[2].partition("</details>")[0]
+    summary, _, evidence = folded.partition("</summary>")
+    assert summary.startswith(sentence)
+    assert "says" not in summary
+    assert "<li>A &#34;1&#34; says x</li><li>B &#34;&lt;2&gt;&#34; says y</li>" in evidence
+
+
 def test_a_page_marks_no_sentence_by_the_models_confidence(client, seeder):
     sentences = [
         {"section": "findings", "text": "No <b>nodule</b>.", "confidence": 0.41, "least": 0.05},

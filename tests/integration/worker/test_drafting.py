@@ -94,6 +94,7 @@ def test_a_draft_says_all_it_came_from():
     assert saved.notice.startswith("No model")
     assert saved.views[0]["position"] == "frontal"
     assert "ViewPosition" in saved.views[0]["why"]
+    assert saved.views[0]["contradicted"] is False
     assert saved.indication_source
     assert saved.inputs_digest == request_of(study).inputs_digest
 

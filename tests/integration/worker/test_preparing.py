@@ -6,28 +6,33 @@ import imagecodecs
 import numpy as np
 import pytest
 from pydicom.encaps import encapsulate
+from sqlalchemy import update
 
 from model.case import unpack
+from records import hold_decisions
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
 from records.errors import BundleUnusable, DiskFull, PartError, WorkerSick
 from records.operations import alarms, scrub
+from records.orders.order import OrderText
 from records.settings import settings
 from records.states import (
     Decision,
     EventKind,
     HoldReason,
     InstanceState,
+    OrderTextSource,
     RejectionReason,
     RequestState,
     Stage,
     VisibleState,
 )
-from records.workflow import events, hold_decisions, holds, rejections, studies, worklist
+from records.workflow import events, holds, rejections, studies, worklist
 from records.workflow.rejections import RejectionNote
 from records.workflow.studies import Patient
 from tests.support.dicom_images import change_coding, enlarge
+from tests.support.ordered_studies import receive
 from tests.support.stored_studies import (
     close_studies,
     lease_of,
@@ -450,3 +455,73 @@ def test_a_film_that_asks_for_too_much_fails_alone():
     assert visible_state(bad) is FAILED
     assert request_of(bad).attempts == 1
     assert "precincts" in request_of(bad).detail
+
+
+def order_for(study_id, text, **changed):
+    """An order for a phantom's study comes."""
+    with unit_of_work() as session:
+        row = session.get(Study, study_id)
+        patient, number = Patient.of_study(row), row.accession_number
+    why = OrderText(OrderTextSource.REASON, text)
+    receive(patient=patient, accession_numbers=(number,), texts=(why,), **changed)
+
+
+def test_the_text_of_an_order_is_read_before_that_of_the_header():
+    (study,) = store_studies(1)
+    order_for(study, "Fever since Monday.")
+    assert prepare() == 1
+    row = request_of(study)
+    case = unpack(Blobs(settings().data_dir).read(row.prepared_blob))
+    assert case.priors.indication == row.provenance["indication"] == "Fever since Monday."
+    assert row.provenance["indication_source"] == "order_reason"
+    taken = [text["taken"] for text in row.provenance["indications"]]
+    assert taken == [True] + [False] * (len(taken) - 1)
+    assert all(text["at"] for text in row.provenance["indications"])
+    digest = row.inputs_digest
+    order_for(study, "Cough.")
+    assert request_of(study).state == RequestState.WAITING
+    assert prepare() == 1
+    assert request_of(study).inputs_digest != digest
+
+
+def test_an_order_that_comes_while_a_study_is_prepared_is_not_missed(monkeypatch):
+    (study,) = store_studies(1)
+    build = preparing.build_case
+    calls = []
+
+    def build_slowly(*arguments):
+        result = build(*arguments)
+        calls.append(result)
+        if len(calls) == 1:
+            order_for(study, "It came meanwhile.")
+        return result
+
+    monkeypatch.setattr(preparing, "build_case", build_slowly)
+    assert prepare() == 1
+    assert len(calls) == 2
+    assert request_of(study).provenance["indication"] == "It came meanwhile."
+    assert request_of(study).attempts == 0
+
+
+def test_a_study_that_waited_in_vain_says_so(setting):
+    setting(order_wait_minutes="*=10")
+    (study,) = store_studies(1)
+    assert prepare() == 0
+    with unit_of_work() as session:
+        session.execute(update(DraftRequest).values(not_before=None, waits_for_order=False))
+    assert prepare() == 1
+    note = "No order came within 10 min: it is drafted without one."
+    assert note in request_of(study).provenance["notes"]
+
+
+def test_an_order_of_another_patient_that_the_sweep_did_not_see_is_held(monkeypatch):
+    (study,) = store_studies(1)
+    close_studies()
+    with unit_of_work() as session:
+        number = session.get(Study, study).accession_number
+    with monkeypatch.context() as patched:
+        patched.setattr("records.orders.matching.find_studies", lambda *_: [])
+        receive(accession_numbers=(number,))
+    assert prepare() == 0
+    assert visible_state(study) is VisibleState.HELD
+    assert lease_of(study) is None

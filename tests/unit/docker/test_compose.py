@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from nightdraft.station.station import PARTS
+from nightdraft.station.station import OPTIONAL_PARTS, PARTS
 from records.settings import Settings
 from tests.support.paths import ROOT
 
@@ -16,15 +16,19 @@ DOCKER = ROOT / "docker"
 SERVICES: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
 
 
-@pytest.mark.parametrize("part", PARTS)
+ALL_PARTS = PARTS | OPTIONAL_PARTS
+
+
+@pytest.mark.parametrize("part", ALL_PARTS)
 def test_each_part_runs_its_command_and_has_a_health_check(part: str) -> None:
-    assert tuple(SERVICES[part]["command"]) == PARTS[part]
+    assert tuple(SERVICES[part]["command"]) == ALL_PARTS[part]
+    assert SERVICES[part].get("profiles", []) == ([part] if part in OPTIONAL_PARTS else [])
     assert SERVICES[part]["healthcheck"]["test"] == ["CMD", "nightdraft", "doctor", "--part", part]
 
 
 def test_every_service_that_stays_up_has_a_health_check() -> None:
     lasting = {name for name, service in SERVICES.items() if service.get("restart") != "no"}
-    assert lasting == {*PARTS, "postgres", "redis", "prometheus", "grafana"}
+    assert lasting == {*ALL_PARTS, "postgres", "redis", "prometheus", "grafana"}
     assert all("healthcheck" in SERVICES[name] for name in lasting)
 
 
@@ -42,7 +46,7 @@ def test_every_named_setting_exists() -> None:
 
 
 def test_every_container_of_ours_has_the_time_zone_of_the_host_file() -> None:
-    for name in (*PARTS, "migrate"):
+    for name in (*ALL_PARTS, "migrate"):
         assert SERVICES[name]["environment"]["TZ"] == "${TZ:-UTC}", name
 
 

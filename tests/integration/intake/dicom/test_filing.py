@@ -8,13 +8,16 @@ from pydicom.uid import JPEG2000Lossless
 
 from intake.dicom import rejection_note
 from intake.dicom.filing import ObjectRefused
+from records import hold_decisions
 from records.database.session import unit_of_work
+from records.orders import effects
 from records.states import Decision, HoldReason, InstanceState, VisibleState
-from records.workflow import hold_decisions, rejections, studies, worklist
+from records.workflow import rejections, studies, worklist
 from records.workflow.studies import Outcome
 from tests.support.dicom_senders import make_image
 from tests.support.filed_objects import file_dataset, file_sample, make_note
-from tests.support.listener_state import kept_files, read_rows
+from tests.support.listener_state import kept_files, read_rows, read_study
+from tests.support.ordered_studies import close, receive
 from worker.comparing import compare_waiting
 
 pytestmark = pytest.mark.usefixtures("database", "data_dir")
@@ -109,6 +112,47 @@ def test_a_corrected_name_on_the_same_film_is_an_update():
     with unit_of_work() as session:
         row = worklist.read_row(session, registration.study_id)
     assert (row.patient_name, row.hold_reasons) == ("PHANTOM^MARRIED", ())
+
+
+def requests(*numbers):
+    items = [Dataset() for _ in numbers]
+    for item, number in zip(items, numbers, strict=True):
+        item.AccessionNumber = number
+    return Sequence(items)
+
+
+def test_accession_numbers_of_the_requests_are_kept_with_their_issuer():
+    """(0040,0275)>(0008,0050) and (0008,0051): one study may answer several orders."""
+    film = make_image(sop="1.2.3.1.1", AccessionNumber="A1")
+    film.RequestAttributesSequence = requests("a1 ", "b7", "", "C8\x00", "b7")
+    issuer = Dataset()
+    issuer.UniversalEntityID = "1.2.276"
+    film.IssuerOfAccessionNumberSequence = Sequence([issuer])
+    file_dataset(film)
+    study = read_study()
+    assert study.requested_accession_numbers == ["B7", "C8"]
+    assert (study.accession_number, study.accession_number_issuer) == ("A1", "1.2.276")
+    # Those of a second film come beside them.
+    film.SOPInstanceUID = "1.2.3.1.2"
+    film.RequestAttributesSequence = requests("D9")
+    file_dataset(film)
+    assert read_study().requested_accession_numbers == ["B7", "C8", "D9"]
+
+
+def test_a_corrected_accession_number_takes_the_order_along():
+    wrong = receive(placer_order_number="1", accession_numbers=("A1",))
+    right = receive(placer_order_number="2", accession_numbers=("A2",))
+    film = make_image(sop="1.2.3.1.1", AccessionNumber="A1")
+    study_id = file_dataset(film).study_id
+    close()
+    with unit_of_work() as session:
+        (order,) = effects.counting_orders(session, study_id)
+    assert order.id == wrong.order_id
+    film.AccessionNumber = "A2"
+    assert file_dataset(film).outcome is Outcome.UPDATED
+    with unit_of_work() as session:
+        (order,) = effects.counting_orders(session, study_id)
+    assert order.id == right.order_id
 
 
 def test_a_film_with_other_pixels_asks_a_person():

@@ -7,44 +7,18 @@ from sqlalchemy import select
 from records.database.order_tables import Order, OrderChange, StudyOrder
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Hold, Study
-from records.orders.order import OrderAction, OrderText, ReceivedOrder
-from records.orders.receiving import OrderOutcome, receive_order
+from records.orders.order import OrderAction, OrderText
+from records.orders.receiving import OrderOutcome, receive_orders
 from records.states import (
     HoldReason,
     MatchState,
     OrderChangeKind,
     OrderTextSource,
-    Origin,
     Priority,
     RequestState,
 )
-from tests.support.registered_studies import (
-    OTHER_PATIENT,
-    PATIENT,
-    complete,
-    draft_all,
-    new_instance,
-)
-
-WHY = OrderText(OrderTextSource.REASON, "Fever and cough.")
-
-
-def new_order(**changed):
-    values = {
-        "origin": Origin.HL7,
-        "sender": "RIS|HOSPITAL",
-        "action": OrderAction.PLACE,
-        "patient": PATIENT,
-        "placer_order_number": "77",
-        "accession_numbers": ("A1",),
-        "texts": (WHY,),
-    }
-    return ReceivedOrder(**(values | changed))
-
-
-def receive(**changed):
-    with unit_of_work() as session:
-        return receive_order(session, new_order(**changed))
+from tests.support.ordered_studies import complete, draft, new_order, receive
+from tests.support.registered_studies import OTHER_PATIENT, new_instance
 
 
 def read(column, *conditions):
@@ -78,7 +52,7 @@ def test_an_older_message_changes_nothing(database):
 
 def test_an_order_after_the_draft_makes_a_new_draft(database):
     (study_id,) = complete(new_instance(accession_number="a1"))
-    draft_all()
+    draft()
     assert receive(priority=Priority.STAT).study_ids == (study_id,)
     (study,) = read(Study)
     assert (study.state, study.revision, study.priority) == ("RECEIVING", 2, Priority.STAT)
@@ -92,3 +66,27 @@ def test_an_order_for_another_patient_opens_a_hold_and_changes_nothing_else(data
     assert read(StudyOrder.state) == [MatchState.MISMATCH]
     assert read(DraftRequest.state) == [RequestState.WAITING]
     assert read(Study.priority) == [Priority.ROUTINE]
+
+
+def test_control_characters_and_endless_values_are_not_kept(database):
+    bad = OrderText(OrderTextSource.NOTE, "Cough\x00 since\r\nMonday\x1b[31m\u202e" + "x" * 20_000)
+    result = receive(texts=(bad,), procedure="XR\x00 CHEST\n2 views", site="s" * 400)
+    (order,) = read(Order)
+    assert order.id == result.order_id
+    assert order.texts[0]["text"].startswith("Cough since\nMonday[31mxxx")
+    assert (len(order.texts[0]["text"]), order.procedure) == (10_240, "XR CHEST 2 views")
+    assert len(order.site) == 256
+
+
+def test_several_orders_of_one_message_are_one_call_in_whichever_sequence(database):
+    complete(new_instance("1.1", accession_number="A1"), new_instance("1.2", accession_number="A2"))
+    orders = [
+        new_order(placer_order_number=number, accession_numbers=(accession,))
+        for number, accession in (("9", "A2"), ("8", "A1"), ("9", "A2"))
+    ]
+    with unit_of_work() as session:
+        results = receive_orders(session, orders)
+    outcomes = [result.outcome for result in results]
+    assert outcomes == [OrderOutcome.PLACED, OrderOutcome.PLACED, OrderOutcome.UNCHANGED]
+    assert results[0].study_ids != results[1].study_ids
+    assert len(results[0].study_ids) == len(results[1].study_ids) == 1

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from records.database.report_tables import FinalComparison
 from records.database.session import unit_of_work
 from records.database.tables import Draft, DraftRequest, Event, Hold, LiveLease
-from records.reports import finals
+from records.reports import finals, reading
 from records.states import EndReason, EventKind, HoldReason, ReportStatus, RequestState, Stage
 from records.workflow import drafts, leases, requests, reviews
 from tests.support.outside_reports import receive
@@ -97,7 +97,7 @@ def test_a_final_after_the_draft_makes_it_an_older_one_and_keeps_the_distance(da
     assert compared() == ["No disease.", "Effusion."]
     with unit_of_work() as session:
         assert finals.find_waiting_comparison(session) is None
-        assert len(finals.list_comparisons(session, study_id)) == 2
+        assert len(reading.list_comparisons(session, study_id)) == 2
 
 
 def test_where_the_final_is_cancelled_the_study_is_drafted_after_all(database):

@@ -5,10 +5,11 @@ import random
 import pytest
 from sqlalchemy import event, text
 
+from records import hold_decisions
 from records.database.session import engine, unit_of_work
 from records.database.tables import Study
 from records.states import Decision, FailReason, HoldReason, Stage
-from records.workflow import attempts, drafts, hold_decisions, holds, leases, requests, studies
+from records.workflow import attempts, drafts, holds, leases, requests, studies
 from tests.support.registered_studies import (
     OTHER_PATIENT,
     claim,

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import event, text
 
+from records import hold_decisions
 from records.database.session import engine, unit_of_work
 from records.states import (
     Comparison,
@@ -17,7 +18,6 @@ from records.workflow import (
     corrections,
     events,
     film_decisions,
-    hold_decisions,
     holds,
     rejections,
     studies,

@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import select, text
 
+from records import hold_decisions
 from records.database.session import engine, unit_of_work
 from records.database.tables import Hold, Study, Tally, WorklistEntry
 from records.errors import NightdraftError
@@ -16,7 +17,6 @@ from records.operations.overview import MOVING
 from records.states import Decision, FailReason, HoldReason, Stage, TallyKind, VisibleState
 from records.workflow import (
     attempts,
-    hold_decisions,
     holds,
     leases,
     requests,

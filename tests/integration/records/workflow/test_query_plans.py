@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import contextmanager
-
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from nightdraft.bench import growth_operations
 from nightdraft.bench.growth_fill import TABLES, fill
 from nightdraft.bench.growth_operations import Operation, list_operations
 from records.database.session import engine, unit_of_work
 from records.states import WARNING
+from tests.support.query_plans import explained, nodes
 
 STUDIES = 20_000
 FEW = 1_500
@@ -29,40 +27,6 @@ def filled_database(database, data_dir):
         connection.execute(text("VACUUM (ANALYZE)"))
     yield
     growth_operations._claimed.clear()
-
-
-@contextmanager
-def explained():
-    """The plans of the statements that are run within the block: [(statement, plan)]."""
-    plans = []
-    busy = False
-
-    def explain(connection, cursor, statement, parameters, context, executemany):
-        nonlocal busy
-        verb = statement.lstrip().split(" ", 1)[0].upper()
-        if busy or executemany or verb not in ("SELECT", "WITH", "UPDATE", "DELETE"):
-            return
-        busy = True
-        try:
-            with connection.connection.cursor() as other:
-                other.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters)
-                plan = other.fetchone()[0]
-                plan = json.loads(plan) if isinstance(plan, str) else plan
-                plans.append((statement, plan[0]["Plan"]))
-        finally:
-            busy = False
-
-    event.listen(engine(), "before_cursor_execute", explain)
-    try:
-        yield plans
-    finally:
-        event.remove(engine(), "before_cursor_execute", explain)
-
-
-def nodes(plan):
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
 
 
 def faults(plan):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from records import hold_decisions
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from records.states import (
@@ -17,7 +18,6 @@ from records.states import (
 )
 from records.workflow import (
     events,
-    hold_decisions,
     holds,
     rejections,
     reviews,

@@ -6,6 +6,7 @@ import threading
 import pytest
 from sqlalchemy import text
 
+from records import hold_decisions
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from records.states import (
@@ -21,7 +22,6 @@ from records.workflow import (
     attempts,
     drafts,
     events,
-    hold_decisions,
     holds,
     leases,
     requests,

@@ -6,10 +6,11 @@ import uuid
 import pytest
 from sqlalchemy import text
 
+from records import hold_decisions
 from records.database.session import unit_of_work
 from records.errors import NightdraftError, NotAllowed, NotFound
 from records.states import WARNING, Decision, EventKind, HoldReason, ReviewDecision, Stage
-from records.workflow import drafts, events, hold_decisions, holds, reviews
+from records.workflow import drafts, events, holds, reviews
 from tests.support.registered_studies import claim, complete, draft_all, new_instance, prepare, save
 from tests.support.waiting import eventually
 

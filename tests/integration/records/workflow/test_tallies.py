@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import text
 
 import migrations
+from records import hold_decisions
 from records.database.session import engine, unit_of_work
 from records.states import Decision, FailReason, HoldReason, TallyKind
-from records.workflow import attempts, hold_decisions, holds, requests, tallies, withdrawals
+from records.workflow import attempts, holds, requests, tallies, withdrawals
 from records.workflow.tallies import DRAFT_SECONDS_BOUNDS
 from tests.support.registered_studies import claim, complete, draft_all, new_instance
 

@@ -17,6 +17,7 @@ from model.dicom.indication import (
     find_indication,
     find_priority,
     find_procedure,
+    list_indications,
 )
 
 
@@ -132,19 +133,13 @@ def test_the_text_is_joined_and_otherwise_as_sent(header: dict[str, Any], text: 
     assert find_indication(header).text == text
 
 
-def test_a_site_chooses_its_own_order() -> None:
-    header = {"ReasonForStudy": "cough", "AdditionalPatientHistory": "smoker"}
-    assert find_indication(header).text == "cough"
-    history_first = ("patient_history", "reason_for_study")
-    assert find_indication(header, history_first).text == "smoker"
-    # A source that the site does not name is not read.
-    assert find_indication(header, ("reason",)) == OrderText(NOT_PROVIDED, "none")
-    assert find_procedure({"StudyDescription": "CXR"}, ("procedure_code",)).source == "none"
-
-
-def test_an_unknown_source_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no such source: reasons; there are request_reason,"):
-        find_indication([], ("reason", "reasons"))
+def test_all_texts_of_a_study_are_listed_best_first_with_their_header() -> None:
+    headers = [
+        {"ReasonForStudy": "cough"},
+        {"AdditionalPatientHistory": "smoker", "ReasonForStudy": "fever"},
+    ]
+    listed = [(text.source, text.text, text.header) for text in list_indications(headers)]
+    assert listed == [("reason_for_study", "cough", 0), ("patient_history", "smoker", 1)]
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,21 @@ def test_evidence_names_what_the_other_films_said() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("header", "answer", "is_contradicted"),
+    [
+        (LATERAL_POSITION, L, False),
+        (LATERAL_POSITION | {"PatientOrientation": ["L", "F"]}, L, True),
+        (PA, U, False),
+    ],
+)
+def test_evidence_against_the_answer_is_known(
+    header: dict[str, Any], answer: str, is_contradicted: bool
+) -> None:
+    (classification,) = weigh_films([read_film(header)])
+    assert (classification.answer, classification.is_contradicted) == (answer, is_contradicted)
+
+
 def test_every_rule_of_studies_speaks_in_this_table() -> None:
     names = {
         e.rule.name

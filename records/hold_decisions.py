@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from records.database.tables import Hold
 from records.errors import NotAllowed, NotFound
+from records.orders import effects, matching
 from records.states import HOLD_DECISIONS, Decision, EndReason, EventKind, HoldReason
 from records.workflow import events, film_decisions, holds, rejections, withdrawals
 from records.workflow.withdrawals import lock_study
@@ -28,8 +29,8 @@ def decide(
     PROCEED lets the study go on with the objects that are kept. CANCEL ends its request and
     withdraws its draft, which stays on record and is no longer shown as the study's own. Images
     that are still coming do not change that; `requests.retry` does. Both close all open holds. The
-    other decisions say which films count, and close the holds that they solve (`HOLD_DECISIONS`);
-    the rest stays open.
+    other decisions say which films or orders count, and close the holds that they solve
+    (`HOLD_DECISIONS`); the rest stays open.
 
     Args:
         session: the caller's transaction.
@@ -70,6 +71,9 @@ def decide(
         reason = HoldReason(hold.reason)
         if reason is HoldReason.REJECTION_UNCLEAR:
             rejections.settle_unclear(session, study, decision, by)
+        elif reason is HoldReason.ORDER_MISMATCH:
+            is_accepted = decision is Decision.TAKE_NEW
+            matching.decide_mismatches(session, study, by, is_accepted=is_accepted)
         else:
             film_decisions.carry_out(session, study, reason, decision, by)
     for hold in chosen:
@@ -81,6 +85,8 @@ def decide(
     if decision is Decision.CANCEL:
         detail = f"held ({reasons}), and cancelled by {by}"
         withdrawals.cancel(session, study, detail, EndReason.DECIDED)
+    elif any(hold.reason == HoldReason.ORDER_MISMATCH for hold in chosen):
+        effects.apply_to_study(session, study)
     return len(chosen)
 
 

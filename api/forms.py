@@ -1,0 +1,43 @@
+"""Reads the forms that pages post, and checks them as REST checks a body."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
+
+MAX_FIELDS = 150
+"""Fields of a posted form. The longest that is needed is a decision on all holds of a page."""
+
+NONE_IF_EMPTY = BeforeValidator(lambda value: value or None)
+"""For a query parameter: a field of a form that was left empty is none."""
+
+
+async def _form_fields(request: Request) -> list[tuple[str, str]]:
+    """The names and values of a posted form (application/x-www-form-urlencoded)."""
+    body = await request.body()
+    try:
+        return parse_qsl(body.decode("utf-8", "replace"), max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise HTTPException(413, f"The form has more than {MAX_FIELDS} fields.") from None
+
+
+FormFields = Annotated[list[tuple[str, str]], Depends(_form_fields)]
+
+
+_Form = TypeVar("_Form", bound=BaseModel)
+
+
+def validate_form(model: type[_Form], values: dict[str, Any]) -> _Form:
+    """What a form says, checked as REST checks it.
+
+    Raises:
+        RequestValidationError: it is not valid.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False)) from None

@@ -1,0 +1,1 @@
+"""Asks other systems about studies: a modality worklist for orders, a FHIR server for reports."""

@@ -1,0 +1,335 @@
+"""Asks a DICOM modality worklist for the order of a study that came without one (PS3.4 annex K).
+
+By accession number first, then by patient and date. A worklist may ignore a key and answer with
+more, so every answer is compared here with what was asked for. Nothing of an answer is logged.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom import Dataset
+from pynetdicom import AE, _config
+from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
+
+from intake.queries.asking import Limits, QuestionFailed, SystemAway
+from intake.queries.worklist_answers import (
+    is_of_films,
+    join_steps,
+    make_identifier,
+    read_answer,
+    same_number,
+    step_dates,
+)
+from records.alarm_kinds import AlarmKind
+from records.database.session import unit_of_work
+from records.database.tables import Study
+from records.errors import MessageError, NightdraftError, SettingsError
+from records.failpoints import failpoint
+from records.orders import effects, queries
+from records.orders.order import ReceivedOrder
+from records.orders.queries import ClaimedQuery
+from records.settings import Settings
+from records.states import QueryKind
+from records.workflow.identifiers import KeyKind, PatientId, plain_key
+
+SUCCESS = 0x0000
+PENDING = frozenset({0xFF00, 0xFF01})
+"""C-FIND statuses with an answer; 0xFF01: optional keys were not matched (PS3.4 K.4.1.1.4)."""
+
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
+_MESSAGE_ID = 1
+
+
+class SeveralOrders(NightdraftError):
+    """More than one order fits a study. A person can see them at the worklist, and enter one."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedStudy:
+    """What a worklist is asked about.
+
+    Attributes:
+        accession_numbers: (0008,0050) of the study, and those of its request attributes.
+        accession_number_issuer: (0008,0051).
+        patient: its patient's id, with the issuer.
+        date: (0008,0020), or "" where it is none.
+    """
+
+    accession_numbers: tuple[str, ...]
+    accession_number_issuer: str
+    patient: PatientId
+    date: str
+
+    @classmethod
+    def of(cls, study: Study) -> AskedStudy:
+        """What a study's row says; numbers that are no single value cannot be asked for."""
+        numbers = (study.accession_number, *study.requested_accession_numbers)
+        date = study.study_date.strip()
+        return cls(
+            tuple(dict.fromkeys(n.strip() for n in numbers if n.strip() and "\\" not in n)),
+            study.accession_number_issuer,
+            PatientId(study.patient_id.strip(), study.patient_id_issuer.strip()),
+            date if len(date) == 8 and date.isdigit() else "",
+        )
+
+
+class Worklist:
+    """A modality worklist, as `intake.queries.asking.OtherSystem`."""
+
+    kind = QueryKind.WORKLIST
+    name = "worklist"
+    alarm_kind = AlarmKind.WORKLIST_AWAY
+
+    def __init__(self, config: Settings) -> None:
+        """Read the settings.
+
+        Raises:
+            SettingsError: a title, a certificate or a key cannot be used.
+        """
+        self.limits = Limits(
+            config.worklist_per_minute,
+            config.worklist_attempts,
+            config.worklist_retry_seconds,
+            3600 * config.query_hours,
+            config.query_alarm_seconds,
+        )
+        self._config = config
+        self._tls = _tls_context(config)
+        self._entity()  # its titles are checked now
+        # Its log lines of identifiers would also decode their texts before we do.
+        _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
+
+    def ask(self, query: ClaimedQuery) -> bool:
+        """Ask for one study's order; see `OtherSystem.ask`."""
+        with unit_of_work() as session:
+            study = session.get_one(Study, query.study_id)
+            if effects.counting_orders(session, query.study_id):
+                queries.mark_answered(
+                    session, query, 0, "an order came before a worklist was asked"
+                )
+                return True
+            asked = AskedStudy.of(study)
+        try:
+            matched_by, orders = self.find(asked)
+        except SeveralOrders as error:
+            with unit_of_work() as session:
+                queries.mark_answered(session, query, 0, str(error))
+            return True
+        if not orders:
+            return False
+        failpoint("worklist-answered")
+        with unit_of_work() as session:
+            try:
+                ours = queries.keep_orders(session, query.study_id, orders, matched_by)
+            except MessageError as error:
+                raise QuestionFailed(f"its answer cannot be used: {error}") from None
+            sentence = "" if ours else "asked the worklist: its order does not count for this study"
+            queries.mark_answered(session, query, ours, sentence)
+            failpoint("worklist-kept")
+        return True
+
+    def check(self) -> None:
+        """C-ECHO (PS3.4 annex A); a worklist that offers none is taken to answer."""
+        with self._associated() as association:
+            if association.is_established and _accepts(association, Verification):
+                association.send_c_echo()
+
+    def find(self, asked: AskedStudy) -> tuple[KeyKind, list[ReceivedOrder]]:
+        """The orders for a study, and by what they were found.
+
+        Raises:
+            SystemAway: the worklist does not answer.
+            QuestionFailed: its answer is an error, is cut, or cannot be read.
+            SeveralOrders: more than one order fits, by patient and date.
+        """
+        for number in asked.accession_numbers:
+            answers = self._find(AccessionNumber=number)
+            orders = [
+                order
+                for order in map(self._read, answers)
+                if any(same_number(number, other) for other in order.accession_numbers)
+                and not _differ(asked.accession_number_issuer, order.accession_number_issuer)
+            ]
+            if orders:
+                return KeyKind.ACCESSION, _usable(join_steps(orders))
+        if not (asked.patient.id and asked.date) or "\\" in asked.patient.id:
+            return KeyKind.PATIENT, []
+        answers = self._find(PatientID=asked.patient.id, ScheduledProcedureStepStartDate=asked.date)
+        candidates = [
+            order
+            for answer in answers
+            if _may_be_for(order := self._read(answer), asked)
+            and is_of_films(answer)
+            and asked.date in step_dates(answer)
+        ]
+        orders = _usable(join_steps(candidates))
+        if len(orders) > 1:
+            # Which of them it is nobody can tell, and a wrong indication is worse than none.
+            raise SeveralOrders(
+                f"asked the worklist: it has {len(orders)} orders for the patient on this day, and "
+                "none has the study's accession number"
+            )
+        return KeyKind.PATIENT, orders
+
+    def _read(self, answer: Dataset) -> ReceivedOrder:
+        try:
+            return read_answer(answer, self._config.worklist_ae_title)
+        except Exception:
+            # pydicom raises all kinds of errors for damaged values, and their messages quote them.
+            raise QuestionFailed("an answer of the worklist cannot be read") from None
+
+    def _find(self, **keys: str) -> list[Dataset]:
+        """All answers to one C-FIND."""
+        limit = self._config.worklist_answers
+        deadline = time.monotonic() + self._config.worklist_seconds
+        answers: list[Dataset] = []
+        with self._associated() as association:
+            if not _accepts(association, ModalityWorklistInformationFind):
+                raise SystemAway(f"{self._place()} does not offer a modality worklist")
+            responses = association.send_c_find(
+                make_identifier(**keys), ModalityWorklistInformationFind, msg_id=_MESSAGE_ID
+            )
+            for status, answer in responses:
+                code = status.get("Status")
+                if code is None:
+                    raise SystemAway(
+                        f"{self._place()} stopped answering in the midst of a question"
+                    )
+                if code == SUCCESS:
+                    return answers
+                if code not in PENDING:
+                    raise self._refusal(int(code))
+                if answer is None:
+                    raise QuestionFailed("an answer of the worklist cannot be read")
+                answers.append(answer)
+                if len(answers) > limit:
+                    association.send_c_cancel(
+                        _MESSAGE_ID, query_model=ModalityWorklistInformationFind
+                    )
+                    raise QuestionFailed(
+                        f"the worklist gave more than NIGHTDRAFT_WORKLIST_ANSWERS={limit} answers; "
+                        f"it may not match by {' and '.join(keys)}"
+                    )
+                if time.monotonic() > deadline:
+                    raise SystemAway(
+                        f"{self._place()} took longer than "
+                        f"NIGHTDRAFT_WORKLIST_SECONDS={self._config.worklist_seconds:g}"
+                    )
+        raise SystemAway(f"{self._place()} stopped answering in the midst of a question")
+
+    def _refusal(self, code: int) -> Exception:
+        text = f"{self._place()} answered a question with status 0x{code:04X}"
+        return SystemAway(text) if code in _OUT_OF_RESOURCES else QuestionFailed(text)
+
+    @contextmanager
+    def _associated(self) -> Iterator[Any]:
+        """An association with the worklist; it is released, or aborted where something failed."""
+        config = self._config
+        try:
+            association = self._entity().associate(
+                config.worklist_host,
+                config.worklist_port,
+                ae_title=config.worklist_ae_title,
+                tls_args=(self._tls, config.worklist_host) if self._tls else None,
+            )
+        except OSError:
+            raise SystemAway(f"{self._place()} has a name that is not known here") from None
+        if not association.is_established:
+            raise SystemAway(f"{self._place()} {_why_not(association)}")
+        is_whole = False
+        try:
+            yield association
+            is_whole = True
+        finally:
+            end: Callable[[], None] = association.release if is_whole else association.abort
+            if association.is_established:
+                end()
+
+    def _entity(self) -> AE:
+        config = self._config
+        try:
+            entity = AE(config.worklist_calling_ae or config.ae_title)
+        except (ValueError, TypeError):
+            raise SettingsError(
+                "NIGHTDRAFT_WORKLIST_CALLING_AE is an AE title: up to 16 ASCII characters without "
+                "backslash"
+            ) from None
+        entity.connection_timeout = entity.acse_timeout = config.worklist_seconds
+        entity.dimse_timeout = entity.network_timeout = config.worklist_seconds
+        entity.add_requested_context(ModalityWorklistInformationFind)
+        entity.add_requested_context(Verification)
+        return entity
+
+    def _place(self) -> str:
+        config = self._config
+        return (
+            f"the worklist {config.worklist_ae_title} at {config.worklist_host} port "
+            f"{config.worklist_port}"
+        )
+
+
+def _may_be_for(order: ReceivedOrder, asked: AskedStudy) -> bool:
+    """Whether an order that was found by patient and date may be the study's."""
+    ids = [PatientId(order.patient.patient_id, order.patient.issuer), *order.other_patient_ids]
+    if all(asked.patient.contradicts(given) for given in ids):
+        return False
+    # With another accession number it is the order of another study of that day.
+    return not (asked.accession_numbers and order.accession_numbers)
+
+
+def _usable(orders: list[ReceivedOrder]) -> list[ReceivedOrder]:
+    """Those by which an order can be known again; without a number there is nothing to keep."""
+    return [order for order in orders if order.identity and order.patient.patient_id]
+
+
+def _differ(first: str, second: str) -> bool:
+    """Whether two issuers, where both are given, differ."""
+    return bool(first.strip() and second.strip() and plain_key(first) != plain_key(second))
+
+
+def _accepts(association: Any, sop_class: str) -> bool:
+    return any(context.abstract_syntax == sop_class for context in association.accepted_contexts)
+
+
+def _why_not(association: Any) -> str:
+    """Why there is no association, in the standard's words (PS3.8 section 9.3.4)."""
+    if association.is_rejected:
+        primitive = association.acceptor.primitive
+        reason = getattr(primitive, "reason_str", "") or "no reason given"
+        return f"refuses our association ({reason.lower()})"
+    if association.is_aborted:
+        return "does not accept an association: nobody answers there, or it hung up"
+    return "does not accept an association"
+
+
+def _tls_context(config: Settings) -> ssl.SSLContext | None:
+    """How the connection is encrypted; None where it is not.
+
+    Raises:
+        SettingsError: a file cannot be used.
+    """
+    if not config.worklist_tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=config.worklist_ca_file or None)
+    except (OSError, ssl.SSLError):
+        raise SettingsError(
+            f"NIGHTDRAFT_WORKLIST_CA_FILE: {config.worklist_ca_file} holds no certificates in PEM"
+        ) from None
+    if config.worklist_certificate_file:
+        try:
+            context.load_cert_chain(
+                config.worklist_certificate_file, config.worklist_key_file or None
+            )
+        except (OSError, ssl.SSLError):
+            raise SettingsError(
+                "NIGHTDRAFT_WORKLIST_CERTIFICATE_FILE and NIGHTDRAFT_WORKLIST_KEY_FILE are no "
+                "certificate and private key in PEM that belong together"
+            ) from None
+    return context

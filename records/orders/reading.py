@@ -1,0 +1,142 @@
+"""Reads orders for people: lists of them, one with its history, and those of a study."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from records.database.order_tables import (
+    Order,
+    OrderChange,
+    OrderKey,
+    ReceivedMessage,
+    StudyOrder,
+)
+from records.database.tables import Study
+from records.database.time_marks import TimeMark
+from records.errors import NotFound
+from records.states import OrderStatus
+from records.workflow.identifiers import KeyKind, plain_key
+
+_SEARCHED = (KeyKind.ACCESSION, KeyKind.PATIENT, KeyKind.STUDY, KeyKind.VISIT)
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPage:
+    """Some orders, newest change first; `next` is the mark of the following page, or None."""
+
+    orders: Sequence[Order]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRecord:
+    """One order with all that is known of it.
+
+    Attributes:
+        changes: its history, oldest first.
+        studies: the studies that it was matched with, and whether it counts for them.
+        messages: the messages that brought it and are still kept, oldest first.
+    """
+
+    order: Order
+    changes: Sequence[OrderChange]
+    studies: Sequence[tuple[StudyOrder, Study]]
+    messages: Sequence[ReceivedMessage]
+
+
+def read_page(
+    session: Session,
+    *,
+    status: OrderStatus | None = None,
+    search: str = "",
+    after: str | None = None,
+    limit: int = 50,
+) -> OrderPage:
+    """A page of all orders, or of those that a search finds, newest change first.
+
+    Args:
+        session: the caller's transaction.
+        status: only orders with this status.
+        search: a whole accession number, patient id, study UID or visit number, in any capitals.
+        after: the `next` of the page before.
+        limit: orders on the page, at most.
+
+    Raises:
+        NotAllowed: `after` is not a mark that this function gave.
+    """
+    query = select(Order)
+    if status is not None:
+        query = query.where(Order.status == status)
+    if search.strip():
+        query = query.where(
+            Order.id.in_(
+                select(OrderKey.order_id).where(
+                    OrderKey.kind.in_(_SEARCHED), OrderKey.value == plain_key(search)
+                )
+            )
+        )
+    if after is not None:
+        mark = TimeMark.parse(after)
+        query = query.where(tuple_(Order.changed_at, Order.id) < tuple_(mark.at, mark.id))
+    rows = session.scalars(
+        query.order_by(Order.changed_at.desc(), Order.id.desc()).limit(limit + 1)
+    ).all()
+    orders = rows[:limit]
+    is_last = len(rows) <= limit
+    return OrderPage(
+        orders, None if is_last else str(TimeMark(orders[-1].changed_at, orders[-1].id))
+    )
+
+
+def read_order(session: Session, order_id: uuid.UUID) -> OrderRecord:
+    """One order with its history, its studies and its messages.
+
+    Raises:
+        NotFound: there is no such order.
+    """
+    order = session.get(Order, order_id)
+    if order is None:
+        raise NotFound("there is no such order")
+    changes = session.scalars(
+        select(OrderChange).where(OrderChange.order_id == order_id).order_by(OrderChange.id)
+    ).all()
+    message_ids = {change.message_id for change in changes if change.message_id is not None}
+    messages = session.scalars(
+        select(ReceivedMessage)
+        .where(ReceivedMessage.id.in_(message_ids))
+        .order_by(ReceivedMessage.received_at, ReceivedMessage.id)
+    ).all()
+    studies = session.execute(
+        select(StudyOrder, Study)
+        .join(Study, Study.id == StudyOrder.study_id)
+        .where(StudyOrder.order_id == order_id)
+        .order_by(StudyOrder.matched_at, Study.id)
+    ).all()
+    return OrderRecord(order, changes, [(row[0], row[1]) for row in studies], messages)
+
+
+def list_by_message(session: Session, message_id: uuid.UUID) -> list[uuid.UUID]:
+    """Our ids of the orders that a message brought or changed."""
+    return sorted(
+        set(
+            session.scalars(
+                select(OrderChange.order_id).where(OrderChange.message_id == message_id)
+            )
+        )
+    )
+
+
+def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[tuple[StudyOrder, Order]]:
+    """The orders that a study was matched with, newest change first, with what was decided."""
+    rows = session.execute(
+        select(StudyOrder, Order)
+        .join(Order, Order.id == StudyOrder.order_id)
+        .where(StudyOrder.study_id == study_id)
+        .order_by(Order.changed_at.desc(), Order.id.desc())
+    ).all()
+    return [(row[0], row[1]) for row in rows]
