@@ -306,6 +306,7 @@ class EndReason(StrEnum):
     FILMS_DECIDED = "FILMS_DECIDED"  # SUPERSEDED: a person decided which films count
     ORDER_CHANGED = "ORDER_CHANGED"  # SUPERSEDED: an order came, changed or was cancelled
     REPORTED_ELSEWHERE = "REPORTED_ELSEWHERE"  # CANCELLED: a final report came from elsewhere
+    PRIOR_REPORT = "PRIOR_REPORT"  # SUPERSEDED: a report of an earlier study came or changed
 
 
 class VisibleState(StrEnum):
@@ -320,7 +321,7 @@ class VisibleState(StrEnum):
     DRAFTED = "DRAFTED"  # a draft can be read
     SKIPPED = "SKIPPED"  # not for this model
     FAILED = "FAILED"  # attempts used up
-    CANCELLED = "CANCELLED"  # a person decided against a draft
+    CANCELLED = "CANCELLED"  # a person decided against a draft, or it is reported elsewhere
 
 
 class TallyKind(StrEnum):

@@ -22,6 +22,8 @@ from records.failpoints import failpoint
 from records.operations import scrub
 from records.orders import effects
 from records.orders.indications import Candidate, order_candidates
+from records.reports import finals
+from records.reports.prior_reports import PatientReports, read_patient_reports
 from records.settings import settings
 from records.states import (
     DAMAGE_SENTENCES,
@@ -29,6 +31,7 @@ from records.states import (
     FailReason,
     HoldReason,
     InstanceState,
+    Purpose,
     Stage,
 )
 from records.telemetry import log_context, logger
@@ -162,6 +165,8 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
     """Bring one study to its next state; returns the outcome for the log."""
     config = settings()
     blobs = Blobs(config.data_dir)
+    if _is_reported(lease):
+        return "reported elsewhere"
     study = _read_study(lease)
     if study is None:
         return "held"
@@ -184,6 +189,7 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
         config,
         keep_picture,
         study.order_texts,
+        study.reports,
     )
     if isinstance(result, BuiltCase) and study.waited_in_vain:
         result.provenance["notes"].append(study.waited_in_vain)
@@ -197,6 +203,12 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
                 orders = effects.counting_orders(session, lease.study_id)
                 if effects.is_outdated(orders, result.provenance["indications"]):
                     leases.release(session, [lease], "an order came while it was prepared")
+                    return "released"
+                if not leases.lock_if_held(session, lease):
+                    return "lost"
+                if read_patient_reports(session, lease.study_id).versions != study.reports.versions:
+                    # A report that comes from now on finds the request PREPARED.
+                    leases.release(session, [lease], "a report of the patient came meanwhile")
                     return "released"
                 prepared = PreparedInput(
                     key, result.digest, manifest.preparation_digest, result.provenance
@@ -225,6 +237,15 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
                 return "failed" if stored else "lost"
 
 
+def _is_reported(lease: Lease) -> bool:
+    """End the request where a final report of the study was here before; True where it is ended."""
+    if lease.purpose is not Purpose.PRIMARY:
+        return False
+    with unit_of_work() as session:
+        study = lock_study(session, lease.study_id)
+        return leases.lock_if_held(session, lease) and finals.end_if_reported(session, study)
+
+
 @dataclass(frozen=True, slots=True)
 class _StudyRead:
     """What a study is prepared from.
@@ -233,6 +254,7 @@ class _StudyRead:
         instances: its objects up to the request's revision.
         approved: the holds about its films that a person decided with PROCEED.
         order_texts: the texts of its orders, newest order first.
+        reports: the reports of its patient, one of which may be the prior report.
         waited_in_vain: the note for the draft where it waited for an order that did not come, or
             "".
     """
@@ -240,6 +262,7 @@ class _StudyRead:
     instances: list[Instance]
     approved: set[HoldReason]
     order_texts: list[Candidate]
+    reports: PatientReports
     waited_in_vain: str
 
 
@@ -264,6 +287,7 @@ def _read_study(lease: Lease) -> _StudyRead | None:
             ],
             holds.approved_reasons(session, study.id) - {HoldReason.ORDER_MISMATCH},
             order_candidates(orders),
+            read_patient_reports(session, study.id),
             f"No order came within {minutes:g} min: it is drafted without one."
             if minutes and not orders
             else "",
