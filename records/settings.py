@@ -363,6 +363,27 @@ class Settings(BaseSettings):
         "never: a person is asked.",
     )
 
+    # ---- FHIR ----
+    fhir_issuers: Annotated[dict[str, str], NoDecode] = Field(
+        json_schema_extra=EVERYDAY,
+        default_factory=dict,
+        description="What DICOM calls the systems of FHIR identifiers, as (0010,0021) and "
+        "(0008,0051) have it: `http://hospital.example/mrn=HOSPITAL`. The system of a patient's "
+        "number that is not named stands for itself, and contradicts an issuer in DICOM.",
+    )
+    fhir_accession_systems: StringList = Field(
+        json_schema_extra=EVERYDAY,
+        default=(),
+        description="Systems of FHIR identifiers that are accession numbers, where senders do not "
+        "type them as ACSN.",
+    )
+    fhir_max_mb: float = Field(
+        json_schema_extra=ADVANCED,
+        default=10.0,
+        gt=0,
+        description="Largest FHIR resource or transaction, in MB.",
+    )
+
     # ---- Sweep and leases ----
     sweep_seconds: float = Field(
         json_schema_extra=ADVANCED, default=5.0, gt=0, description="Time between sweeps."
@@ -880,6 +901,7 @@ class Settings(BaseSettings):
         "serve_names",
         "expected_parts",
         "alarm_mail_to",
+        "fhir_accession_systems",
         "hl7_allowed_peers",
         mode="before",
     )
@@ -897,6 +919,11 @@ class Settings(BaseSettings):
     def _read_table(cls, value: object) -> object:
         pairs = _split_pairs(value, "AE=PRIORITY")
         return {ae: _priority_named(name) for ae, name in pairs}
+
+    @field_validator("fhir_issuers", mode="before")
+    @classmethod
+    def _read_issuers(cls, value: object) -> object:
+        return dict(_split_pairs(value, "SYSTEM=ISSUER"))
 
     @field_validator("order_wait_minutes", mode="before")
     @classmethod
