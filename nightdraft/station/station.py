@@ -314,7 +314,7 @@ def _wait_for_room(
 
 def wanted_parts(settings: Settings) -> dict[str, tuple[str, ...]]:
     """The command of each part that is to run with these settings, by its name."""
-    is_asked = {"query": bool(settings.worklist_host)}
+    is_asked = {"query": bool(settings.worklist_host or settings.reports_url)}
     return PARTS | {name: command for name, command in OPTIONAL_PARTS.items() if is_asked[name]}
 
 
