@@ -19,7 +19,7 @@ import hl7
 
 from records.errors import MessageError
 
-_CHARACTER_SETS = {
+CHARACTER_SETS = {
     "ASCII": "ascii",
     **{f"8859/{part}": f"iso8859-{part}" for part in (*range(1, 12), 13, 14, 15, 16)},
     "UNICODE": "utf-8",
@@ -40,8 +40,8 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-_FRAME = str.maketrans("", "", "\x0b\x1c")
-"""The bytes around a message of MLLP."""
+_FRAME = str.maketrans({"\x0b": " ", "\x1c": None})
+"""The bytes around a message of MLLP. Within a text VT is a soft line break."""
 _BATCH_SEGMENTS = ("FHS", "BHS", "BTS", "FTS")
 _FRAME_BYTES = b"\x0b\x1c "
 _LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -149,6 +149,16 @@ def read_messages(file: BinaryIO) -> Iterator[Message]:
         yield _message(start, block)
 
 
+def codec_of(character_sets: str) -> str:
+    """Return Python's codec of an MSH-18; "" where it names none that is known.
+
+    Of several the last counts: those of ISO 2022 have the first one in them.
+    """
+    names = re.split(r"[~^]", character_sets)
+    known = [CHARACTER_SETS.get(name.strip().upper(), "") for name in names]
+    return next((codec for codec in reversed(known) if codec), "")
+
+
 def readable_lines(content: bytes) -> list[str]:
     """The lines of a message as a person can read them, whatever is wrong with it.
 
@@ -202,15 +212,10 @@ def _message(start: int, block: list[bytes]) -> Message:
 
 
 def _codec(header: bytes) -> str:
-    """Return the codec that MSH-18 names; "" where it names none that is known.
-
-    Of several the last counts: those of ISO 2022 have the first one in them.
-    """
+    """Return the codec that MSH-18 names; "" where it names none that is known."""
     bare = header.lstrip(_FRAME_BYTES)
     fields = bare.split(bare[3:4] or b"|")
-    names = fields[17].decode("ascii", "replace") if len(fields) > 17 else ""
-    known = [_CHARACTER_SETS.get(name.strip().upper(), "") for name in re.split(r"[~^]", names)]
-    return next((codec for codec in reversed(known) if codec), "")
+    return codec_of(fields[17].decode("ascii", "replace") if len(fields) > 17 else "")
 
 
 def _decode(line: bytes, codec: str) -> str:

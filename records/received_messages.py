@@ -63,6 +63,27 @@ def count_repeat(session: Session, message_id: uuid.UUID) -> None:
     )
 
 
+def accept_after_all(session: Session, message_id: uuid.UUID) -> None:
+    """Note that a message that was refused came again and could be used.
+
+    Args:
+        session: the caller's transaction, which has the message's effect, too.
+        message_id: our id of it.
+    """
+    session.execute(
+        update(ReceivedMessage)
+        .where(ReceivedMessage.id == message_id)
+        .values(
+            outcome=MessageOutcome.ACCEPTED,
+            answer_code="AA",
+            error_code="",
+            sentence="",
+            location="",
+            content=None,
+        )
+    )
+
+
 def keep(
     session: Session,
     *,

@@ -494,6 +494,15 @@ class Settings(BaseSettings):
         "without. STAT studies do not wait.",
     )
 
+    # ---- Reports from elsewhere ----
+    redraft_on_prior_report: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether a study that is drafted and not reviewed is drafted again where a "
+        "report of the patient comes or changes that may be its prior report. One that is not "
+        "drafted yet always gets the newest.",
+    )
+
     # ---- Questions to other systems ----
     worklist_host: str = Field(
         json_schema_extra=EVERYDAY,
@@ -716,6 +725,81 @@ class Settings(BaseSettings):
         "`openssl rand -base64 32` makes it; several as `NEW, OLD`: the first one encrypts. Empty: "
         "the one in `keys/messages.key` of the data folder. Several machines need the same.",
     )
+    hl7_host: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="127.0.0.1",
+        description="Address the HL7 listener binds to. Messages are not encrypted without "
+        "`NIGHTDRAFT_HL7_CERTIFICATE`.",
+    )
+    hl7_port: int = Field(
+        json_schema_extra=EVERYDAY,
+        default=0,
+        ge=0,
+        le=65535,
+        description="TCP port on which HL7 v2 messages come in by MLLP, often 2575. 0: the station "
+        "runs no HL7 listener.",
+    )
+    hl7_allowed_peers: StringList = Field(
+        json_schema_extra=EVERYDAY,
+        default=(),
+        description="Addresses and networks that may send HL7 messages, as "
+        "`10.1.2.3, 10.7.0.0/16`. Empty: every one.",
+    )
+    hl7_certificate: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Certificate (PEM, with its chain) of the HL7 listener. Where it is set, only "
+        "TLS 1.2 and newer is spoken.",
+    )
+    hl7_certificate_key: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Private key (PEM) of the certificate; empty where it is in the same file.",
+    )
+    hl7_client_ca: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Certificates (PEM) of the authorities whose clients may send HL7 messages. "
+        "Where it is set, a client must show a certificate of one of them.",
+    )
+    hl7_max_mb: int = Field(
+        json_schema_extra=ADVANCED,
+        default=16,
+        ge=1,
+        le=256,
+        description="Size of the longest HL7 message, MB; a longer one is refused.",
+    )
+    hl7_max_connections: int = Field(
+        json_schema_extra=ADVANCED,
+        default=200,
+        ge=1,
+        description="Connections to the HL7 listener that may be open at the same time.",
+    )
+    hl7_idle_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=3600.0,
+        gt=0,
+        description="A connection on which no HL7 message comes for so long is closed.",
+    )
+    hl7_message_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=60.0,
+        gt=0,
+        description="A connection that sends nothing for so long within an HL7 message, or does "
+        "not take its answer, is closed.",
+    )
+    hl7_test_system: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether this is a test system: HL7 messages of training and debugging "
+        "(MSH-11 T and D) then have an effect. Elsewhere they are answered and have none.",
+    )
+    hl7_mapping: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="TOML file that says which field of HL7 messages holds what, where it is not "
+        "as in the [conformance profile](integration/hl7-profile.md). Empty: as there.",
+    )
     message_days: float = Field(
         json_schema_extra=ADVANCED,
         default=30.0,
@@ -925,6 +1009,7 @@ class Settings(BaseSettings):
         "expected_parts",
         "alarm_mail_to",
         "fhir_accession_systems",
+        "hl7_allowed_peers",
         mode="before",
     )
     @classmethod

@@ -305,6 +305,7 @@ class EndReason(StrEnum):
     FILMS_DECIDED = "FILMS_DECIDED"  # SUPERSEDED: a person decided which films count
     ORDER_CHANGED = "ORDER_CHANGED"  # SUPERSEDED: an order came, changed or was cancelled
     REPORTED_ELSEWHERE = "REPORTED_ELSEWHERE"  # CANCELLED: a final report came from elsewhere
+    PRIOR_REPORT = "PRIOR_REPORT"  # SUPERSEDED: a report of an earlier study came or changed
 
 
 class VisibleState(StrEnum):

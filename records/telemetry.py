@@ -41,7 +41,7 @@ FIELDS = frozenset(
 """The fields that a log line may hold, as our code names them.
 
 study, draft_request and instance are our own ids. request_id: the association, the call of REST or
-of a page, or the task of a worker that the line belongs to.
+of a page, the task of a worker, or our id of the message that the line belongs to.
 """
 
 JSON_NAMES = {"timestamp": "time", "event": "message"}

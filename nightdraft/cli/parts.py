@@ -83,9 +83,28 @@ def listen(
     listen_host: Annotated[str | None, setting_option("listen_host")] = None,
     listen_port: Annotated[int | None, setting_option("listen_port")] = None,
     ae_title: Annotated[str | None, setting_option("ae_title")] = None,
+    hl7: Annotated[
+        bool, typer.Option("--hl7", help="Listen for HL7 v2 messages by MLLP instead.")
+    ] = False,
+    hl7_host: Annotated[str | None, setting_option("hl7_host")] = None,
+    hl7_port: Annotated[int | None, setting_option("hl7_port")] = None,
 ) -> None:
-    """Run the DICOM listener."""
-    apply_options(listen_host=listen_host, listen_port=listen_port, ae_title=ae_title)
+    """Run the DICOM listener, or the one for HL7 messages."""
+    apply_options(
+        listen_host=listen_host,
+        listen_port=listen_port,
+        ae_title=ae_title,
+        hl7_host=hl7_host,
+        hl7_port=hl7_port,
+    )
+    if hl7:
+        if not settings().hl7_port:
+            raise SettingsError("NIGHTDRAFT_HL7_PORT is 0: choose a port, 2575 is usual")
+        current = _start_part("hl7")
+        from intake.hl7.listener import run_hl7_listener
+
+        run_hl7_listener(current)
+        return
     current = _start_part("listener")
     from intake.dicom.listener import run_listener
 

@@ -1,0 +1,1 @@
+"""HL7 v2 over MLLP: orders, changes of patients and reports come in, acknowledgments go out."""
