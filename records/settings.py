@@ -379,6 +379,12 @@ class Settings(BaseSettings):
         description="Systems of FHIR identifiers that are accession numbers, where senders do not "
         "type them as ACSN.",
     )
+    fhir_max_mb: float = Field(
+        json_schema_extra=ADVANCED,
+        default=10.0,
+        gt=0,
+        description="Largest FHIR resource or transaction, in MB.",
+    )
 
     # ---- Sweep and leases ----
     sweep_seconds: float = Field(
@@ -614,8 +620,8 @@ class Settings(BaseSettings):
     reports_code: str = Field(
         json_schema_extra=ADVANCED,
         default="",
-        description="Value of the search parameter `code`, as `http://loinc.org|36643-5`. Empty: "
-        "none is sent.",
+        description="Value of the search parameter `code`, as `36643-5,24627-2`. Empty: none is "
+        "sent.",
     )
     reports_limit: int = Field(
         json_schema_extra=ADVANCED,
@@ -1027,6 +1033,11 @@ class Settings(BaseSettings):
         pairs = _split_pairs(value, "AE=PRIORITY")
         return {ae: _priority_named(name) for ae, name in pairs}
 
+    @field_validator("fhir_issuers", mode="before")
+    @classmethod
+    def _read_issuers(cls, value: object) -> object:
+        return dict(_split_pairs(value, "SYSTEM=ISSUER"))
+
     @field_validator("order_wait_minutes", mode="before")
     @classmethod
     def _read_waits(cls, value: object) -> object:
@@ -1039,11 +1050,6 @@ class Settings(BaseSettings):
         if wrong:
             raise ValueError(f"{wrong[0]} must wait between 0 minutes and 7 days")
         return value
-
-    @field_validator("fhir_issuers", mode="before")
-    @classmethod
-    def _read_issuers(cls, value: object) -> object:
-        return dict(_split_pairs(value, "SYSTEM=ISSUER"))
 
     @field_validator("reports_login", mode="after")
     @classmethod

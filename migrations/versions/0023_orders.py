@@ -331,6 +331,34 @@ def upgrade() -> None:
         postgresql_with={"fastupdate": "off"},
         postgresql_where=sa.text("requested_accession_numbers <> '{}'"),
     )
+    op.create_table(
+        "fhir_resources",
+        sa.Column("resource_type", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("fhir_version", sa.Text(), nullable=False),
+        sa.Column("identifiers", sa.ARRAY(sa.Text()), nullable=False),
+        sa.Column("content", postgresql.JSONB(), nullable=False),
+        sa.Column("order_id", sa.Uuid(), nullable=True),
+        sa.Column(
+            "updated_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["order_id"], ["orders.id"], name=op.f("fk_fhir_resources_order_id_orders")
+        ),
+        sa.PrimaryKeyConstraint("resource_type", "id", name=op.f("pk_fhir_resources")),
+    )
+    op.create_index("ix_fhir_resources_order_id", "fhir_resources", ["order_id"])
+    op.create_index(
+        "ix_fhir_resources_identifiers",
+        "fhir_resources",
+        ["identifiers"],
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
+    )
     op.execute(
         "CREATE TRIGGER order_changes_kept BEFORE UPDATE OR DELETE ON order_changes"
         " FOR EACH ROW EXECUTE FUNCTION refuse_change()"
@@ -365,6 +393,7 @@ def downgrade() -> None:
     op.drop_column("draft_requests", "waits_for_order")
     op.drop_column("studies", "received_priority")
     op.drop_table("patient_aliases")
+    op.drop_table("fhir_resources")
     op.drop_table("study_queries")
     op.drop_table("study_orders")
     op.drop_table("order_keys")

@@ -154,10 +154,7 @@ def _presented(resource: Json) -> tuple[str, str]:
     """The text of the first form that has one, and the type of one that has none."""
     unread = ""
     for form in items(resource.get("presentedForm")):
-        try:
-            written = attachment_text(form)
-        except ResourceError as error:
-            raise error.under("DiagnosticReport") from None
+        written = attachment_text(form, "DiagnosticReport.presentedForm")
         if written:
             return written, ""
         unread = text(form.get("contentType")) or text(form.get("url")) or "no type"
