@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pydicom
 from PIL import Image
@@ -76,6 +77,21 @@ def _cut_pixels(datasets: list[pydicom.Dataset]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class DemoOrder:
+    """An order of a study of the demonstration, sent through REST.
+
+    Attributes:
+        reason: Why the examination is requested.
+        is_late: Whether it is sent only after the first draft.
+        is_other_patient: Whether it names another patient than the films do.
+    """
+
+    reason: str
+    is_late: bool = False
+    is_other_patient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DemoStudy:
     """One study of the demonstration.
 
@@ -86,10 +102,12 @@ class DemoStudy:
         needs_lateral: Whether the drawn study must have two films.
         has_late_lateral: Whether the lateral film is sent only after the first draft.
         is_withdrawn: Whether its draft is withdrawn through REST.
+        order: The order that is sent for it; None for none.
         state: The state that it must end in.
         reason: The reason of that state or of its hold; "" where there is none.
         priority: The priority that it must have.
         drafts: How many drafts it must have, those that were superseded among them.
+        indication: What the model must have been given as the indication; "" for anything.
     """
 
     sent: str
@@ -98,13 +116,21 @@ class DemoStudy:
     needs_lateral: bool = False
     has_late_lateral: bool = False
     is_withdrawn: bool = False
+    order: DemoOrder | None = None
     state: VisibleState = VisibleState.DRAFTED
     reason: str = ""
     priority: Priority = Priority.ROUTINE
     drafts: int = 1
+    indication: str = ""
 
-    def differences(self, row: WorklistRow | None, drafts: int) -> list[str]:
-        """Return what is not as it must be, each in a few words; [] where all is."""
+    def differences(self, row: WorklistRow | None, drafts: int, indication: str = "") -> list[str]:
+        """Return what is not as it must be, each in a few words; [] where all is.
+
+        Args:
+            row: The study on the worklist; None where it is not there.
+            drafts: How many drafts it has.
+            indication: That of its current draft.
+        """
         if row is None:
             return ["it is not on the worklist"]
         wanted_reasons = [self.reason] if self.reason else []
@@ -114,6 +140,7 @@ class DemoStudy:
             ("reason", ", ".join(reasons), ", ".join(wanted_reasons)),
             ("priority", row.priority.name, self.priority.name),
             ("drafts", drafts, self.drafts),
+            ("indication", indication if self.indication else "", self.indication),
         )
         return [
             f"{name} is {found or 'none'} and must be {wanted or 'none'}"
@@ -191,6 +218,27 @@ SPECIAL = (
         state=VisibleState.CANCELLED,
         reason=EndReason.WITHDRAWN,
     ),
+    DemoStudy(
+        "a study with an order",
+        "the indication is the order's, not the header's",
+        order=DemoOrder("Shortness of breath"),
+        indication="Shortness of breath",
+    ),
+    DemoStudy(
+        "an order that comes after the draft",
+        "it says something else, so there is a second draft",
+        order=DemoOrder("Chest pain, smoker", is_late=True),
+        drafts=2,
+        indication="Chest pain, smoker",
+    ),
+    DemoStudy(
+        "an order for another patient",
+        "the films' number, another patient ID: a person must say",
+        order=DemoOrder("Fever", is_other_patient=True),
+        state=VisibleState.HELD,
+        reason=HoldReason.ORDER_MISMATCH,
+        drafts=0,
+    ),
 )
 """Studies that meet something else than a draft at the first attempt."""
 
@@ -204,6 +252,8 @@ class WrittenStudy:
     study: DemoStudy
     uid: str
     accession: str
+    order: dict[str, Any] | None = None
+    """The body of `POST /api/orders`; None where no order is sent."""
 
 
 def write_demo_studies(
@@ -218,15 +268,41 @@ def write_demo_studies(
         run: Begins the accession numbers; 14 characters at most.
     """
     accessions = [f"{run}{number:02d}" for number in range(1, COUNT + 1)]
-    uids = write_with_new_uids(_assign(drawn), folder, accessions)
+    assigned = list(_assign(drawn))
+    uids = write_with_new_uids(assigned, folder, accessions)
     late_folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for study, uid, accession in zip(DEMO_STUDIES, uids, accessions, strict=True):
+    for study, uid, accession, datasets in zip(
+        DEMO_STUDIES, uids, accessions, assigned, strict=True
+    ):
         if study.has_late_lateral:
             lateral = folder / f"{accession}-2.dcm"
             lateral.rename(late_folder / lateral.name)
-        written.append(WrittenStudy(study, uid, accession))
+        order = _order_body(study.order, accession, datasets[0]) if study.order else None
+        written.append(WrittenStudy(study, uid, accession, order))
     return written
+
+
+def _order_body(order: DemoOrder, accession: str, film: pydicom.Dataset) -> dict[str, Any]:
+    """Return the body of `POST /api/orders` for a study."""
+    body = {
+        "sender": "DEMO RIS",
+        "patient_id": str(film.PatientID),
+        "patient_name": str(film.PatientName),
+        "patient_birth_date": str(film.PatientBirthDate),
+        "patient_sex": str(film.PatientSex),
+        "placer_order_number": accession,
+        "accession_numbers": [accession],
+        "procedure": "XR CHEST",
+        "texts": [{"text": order.reason}],
+    }
+    if order.is_other_patient:
+        body |= {
+            "patient_id": f"{film.PatientID}B",
+            "patient_name": f"{film.PatientName}^B",
+            "patient_birth_date": "19610704",
+        }
+    return body
 
 
 def _assign(drawn: Iterable[Sequence[pydicom.Dataset]]) -> Iterator[list[pydicom.Dataset]]:

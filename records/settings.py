@@ -82,7 +82,7 @@ def _split_pairs(value: object, form: str) -> list[tuple[str, Any]]:
     return pairs
 
 
-_PART = re.compile(r"(listener|sweep|prepare|draft|query|api)(@[^\s@,]+)?")
+_PART = re.compile(r"(listener|hl7|sweep|prepare|draft|query|api)(@[^\s@,]+)?")
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -501,6 +501,13 @@ class Settings(BaseSettings):
     )
 
     # ---- Reports from elsewhere ----
+    draft_reported_studies: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether a study is drafted although a final report of it came from elsewhere. "
+        "Where it is not, the final also ends a draft that is not signed. Set it for an archive "
+        "whose studies all have reports.",
+    )
     redraft_on_prior_report: bool = Field(
         json_schema_extra=EVERYDAY,
         default=False,
@@ -1098,8 +1105,8 @@ class Settings(BaseSettings):
         wrong = [name for name in value if not _PART.fullmatch(name)]
         if wrong:
             raise ValueError(
-                f"{wrong[0]!r} is no part: say listener, sweep, prepare, draft, query or api, or "
-                "one of them with a machine's name, as draft@gpu-1"
+                f"{wrong[0]!r} is no part: say listener, hl7, sweep, prepare, draft, query or "
+                "api, or one of them with a machine's name, as draft@gpu-1"
             )
         return value
 
@@ -1107,6 +1114,11 @@ class Settings(BaseSettings):
     @classmethod
     def _make_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    def parts_that_must_run(self) -> tuple[str, ...]:
+        """The expected parts, and the HL7 listener where the settings switch it on."""
+        names = {name.partition("@")[0] for name in self.expected_parts}
+        return (*self.expected_parts, *(["hl7"] if self.hl7_port and "hl7" not in names else []))
 
     def pages_address(self) -> str:
         """The address at which people open the pages, without a slash at its end."""

@@ -97,6 +97,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
         with StationProcess(data_dir, overrides) as station:
             _read_records_of(station)
             console.print(f"up after {time.monotonic() - started:.1f} s; worklist: {station.page}")
+            _send_orders(console, station, written, late=False)
             summary = _send(console, station, entries)
             for line in summary.lines():
                 console.print(line, markup=False)
@@ -104,6 +105,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
             rows = _watch(console, station, uids)
             if written:
                 _send_late_films(console, station)
+                _send_orders(console, station, written, late=True)
                 _withdraw_drafts(console, station, written)
                 rows = _watch(console, station, uids)
             console.print(render_drafts(rows, plain=not console.is_terminal))
@@ -165,20 +167,50 @@ def _withdraw_drafts(
     Raises:
         PartError: The server refuses it.
     """
-    body = json.dumps({"by": "the demo", "reason": "to show a draft that was withdrawn"}).encode()
+    body = {"by": "the demo", "reason": "to show a draft that was withdrawn"}
     for study in written:
-        if not study.study.is_withdrawn:
+        if study.study.is_withdrawn:
+            console.print(f"withdrawing the draft of {study.accession} through REST")
+            _post(station, f"studies/{study.uid}/withdraw", body)
+
+
+def _send_orders(
+    console: Console, station: StationProcess, written: Sequence[WrittenStudy], *, late: bool
+) -> None:
+    """Send the orders of the studies that have one through REST, as an order entry system would.
+
+    Args:
+        console: Where the demo shows what happens.
+        station: The station.
+        written: The studies.
+        late: Send those that come after a first draft, or those that come before the films.
+
+    Raises:
+        PartError: The server refuses one.
+    """
+    for study in written:
+        if study.study.order is None or study.study.order.is_late is not late:
             continue
-        console.print(f"withdrawing the draft of {study.accession} through REST")
-        request = urllib.request.Request(  # noqa: S310
-            f"{station.page}api/studies/{study.uid}/withdraw",
-            data=body,
-            headers={"Content-Type": "application/json"},
-        )
-        try:
-            urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
-        except OSError as error:
-            raise PartError(f"the draft of {study.accession} was not withdrawn: {error}") from None
+        after = ", after its draft" if late else ""
+        console.print(f"sending the order of {study.accession} through REST{after}")
+        _post(station, "orders", study.order)
+
+
+def _post(station: StationProcess, path: str, body: object) -> None:
+    """Send JSON to an address of REST.
+
+    Raises:
+        PartError: The server refuses it.
+    """
+    request = urllib.request.Request(  # noqa: S310
+        f"{station.page}api/{path}",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
+    except OSError as error:
+        raise PartError(f"/api/{path} was refused: {error}") from None
 
 
 def _compare(console: Console, written: Sequence[WrittenStudy]) -> bool:

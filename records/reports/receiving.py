@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from records.database.report_tables import ReceivedReport, ReportKey
 from records.errors import MessageError
-from records.reports import effects
+from records.reports import effects, finals
 from records.reports.own_outputs import is_own_output
 from records.reports.report import OutsideReport, patient_of
 from records.states import FINAL_STATUSES, EventKind, ReportStatus
@@ -138,6 +138,7 @@ def apply_report(session: Session, report: ReceivedReport) -> list[uuid.UUID]:
             EventKind.REPORT_RECEIVED,
             f"{report.status.lower()} report by {report.origin}",
         )
+        finals.apply_to_study(session, study, report)
     effects.apply_to_later_studies(session, report, set(ours))
     return ours
 

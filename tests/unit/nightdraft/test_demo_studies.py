@@ -119,3 +119,23 @@ def test_what_is_not_as_it_must_be_is_named(
     found: Any, drafts: int, differences: list[str]
 ) -> None:
     assert HELD.differences(found, drafts) == differences
+
+
+def test_an_indication_that_is_not_the_orders_is_named() -> None:
+    study = DemoStudy("", indication="Fever")
+    found = row(state=VisibleState.DRAFTED, hold_reasons=(), priority=Priority.ROUTINE)
+    assert study.differences(found, 1, "Fever") == []
+    assert study.differences(found, 1, "Cough") == ["indication is Cough and must be Fever"]
+
+
+def test_orders_name_the_patient_of_the_films_or_another_one(
+    folder: Path, written: list[WrittenStudy]
+) -> None:
+    bodies = {study.study.sent: study for study in written if study.order is not None}
+    assert len(bodies) == 3
+    for sent, study in bodies.items():
+        film = pydicom.dcmread(films(folder, written, sent)[0])
+        assert study.order is not None
+        assert study.order["accession_numbers"] == [film.AccessionNumber]
+        is_same = study.order["patient_id"] == film.PatientID
+        assert is_same is ("another patient" not in sent)
