@@ -247,6 +247,7 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), server_default="", nullable=False),
         sa.Column("answers", sa.Integer(), nullable=True),
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("wait_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
@@ -369,13 +370,13 @@ def upgrade() -> None:
         " FOR EACH ROW EXECUTE FUNCTION refuse_change()"
     )
     _replace_hold_reasons(f"{_HOLD_REASONS}, 'ORDER_MISMATCH'")
-    _replace_alarm_kinds(f"{_ALARM_KINDS}, 'WORKLIST_AWAY'")
+    _replace_alarm_kinds(f"{_ALARM_KINDS}, 'WORKLIST_AWAY', 'REPORT_SERVER_AWAY'")
     _replace_tally_kinds(f"{_TALLY_KINDS}, 'MESSAGES'")
     op.execute(_TALLY_MESSAGES)
 
 
 def downgrade() -> None:
-    op.execute("DELETE FROM alarms WHERE kind = 'WORKLIST_AWAY'")
+    op.execute("DELETE FROM alarms WHERE kind IN ('WORKLIST_AWAY', 'REPORT_SERVER_AWAY')")
     _replace_alarm_kinds(_ALARM_KINDS)
     # The version before knows no such hold. One that is open goes on as the nearest question that it
     # knows, so that the study stays held; a decided one keeps its decision in the timeline.
