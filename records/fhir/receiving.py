@@ -345,8 +345,14 @@ def _with_addresses(value: Any, addresses: Mapping[str, str], base: str) -> Any:
         changed = {k: _with_addresses(entry, addresses, base) for k, entry in value.items()}
         reference = changed.get("reference")
         if isinstance(reference, str):
-            changed["reference"] = addresses.get(reference, reference.removeprefix(base))
+            changed["reference"] = addresses.get(reference) or _relative(reference, base)
         return changed
     if isinstance(value, list):
         return [_with_addresses(entry, addresses, base) for entry in value]
     return value
+
+
+def _relative(reference: str, base: str) -> str:
+    """A reference without our base; a proxy before us may have another scheme."""
+    own, given = base.partition("://")[2], reference.partition("://")[2]
+    return given.removeprefix(own) if given.startswith(own) else reference

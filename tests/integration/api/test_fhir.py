@@ -109,7 +109,7 @@ def test_a_patient_that_was_sent_before_is_found(client):
     assert refusal(refused) == ("not-found", "ServiceRequest.subject")
     send(client, "PUT", "/Patient/jane", patient(), 201)
     send(client, "PUT", "/ServiceRequest/x1", order, 201)
-    absolute = order | {"id": "x2", "subject": {"reference": "http://localhost/fhir/Patient/jane"}}
+    absolute = order | {"id": "x2", "subject": {"reference": "https://localhost/fhir/Patient/jane"}}
     absolute["identifier"] = [identifier("PLAC", "79")]
     send(client, "PUT", "/ServiceRequest/x2", absolute, 201)
     assert {(o.patient_id, o.patient_name) for o in read(Order)} == {("P1", "Roe^Jane")}
