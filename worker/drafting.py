@@ -29,6 +29,7 @@ from records.errors import (
     safe_text,
 )
 from records.failpoints import failpoint
+from records.reports import finals
 from records.settings import settings
 from records.states import FailReason
 from records.telemetry import logger
@@ -334,6 +335,8 @@ class _Round:
                         drafts.save(session, lease, self._new_draft(lease, text))
                         for lease, text in group
                     ]
+                    for lease, _ in group:
+                        finals.note_comparisons_of_draft(session, lease.study_id)
                 break
             except DatabaseDown:
                 if not tries_left:

@@ -22,6 +22,7 @@ from records.failpoints import failpoint
 from records.operations import scrub
 from records.orders import effects
 from records.orders.indications import Candidate, order_candidates
+from records.reports import finals
 from records.reports.prior_reports import PatientReports, read_patient_reports
 from records.settings import settings
 from records.states import (
@@ -30,6 +31,7 @@ from records.states import (
     FailReason,
     HoldReason,
     InstanceState,
+    Purpose,
     Stage,
 )
 from records.telemetry import log_context, logger
@@ -163,6 +165,8 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
     """Bring one study to its next state; returns the outcome for the log."""
     config = settings()
     blobs = Blobs(config.data_dir)
+    if _is_reported(lease):
+        return "reported elsewhere"
     study = _read_study(lease)
     if study is None:
         return "held"
@@ -231,6 +235,15 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
                     for_good=True,
                 )
                 return "failed" if stored else "lost"
+
+
+def _is_reported(lease: Lease) -> bool:
+    """End the request where a final report of the study was here before; True where it is ended."""
+    if lease.purpose is not Purpose.PRIMARY:
+        return False
+    with unit_of_work() as session:
+        study = lock_study(session, lease.study_id)
+        return leases.lock_if_held(session, lease) and finals.end_if_reported(session, study)
 
 
 @dataclass(frozen=True, slots=True)

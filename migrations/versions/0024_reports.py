@@ -106,8 +106,8 @@ def upgrade() -> None:
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
-        sa.Column("distances", postgresql.JSONB(), nullable=False),
-        sa.Column("observations", postgresql.JSONB(), nullable=False),
+        sa.Column("distances", postgresql.JSONB(), nullable=True),
+        sa.Column("observations", postgresql.JSONB(), nullable=True),
         sa.ForeignKeyConstraint(
             ["draft_id"], ["drafts.id"], name=op.f("fk_final_comparisons_draft_id_drafts")
         ),
@@ -124,6 +124,13 @@ def upgrade() -> None:
     op.create_index(op.f("ix_final_comparisons_study_id"), "final_comparisons", ["study_id"])
     op.create_index(
         "uq_final_comparisons", "final_comparisons", ["draft_id", "report_id"], unique=True
+    )
+    op.create_index("ix_final_comparisons_report_id", "final_comparisons", ["report_id"])
+    op.create_index(
+        "ix_final_comparisons_waiting",
+        "final_comparisons",
+        ["id"],
+        postgresql_where=sa.text("distances IS NULL"),
     )
     op.add_column("drafts", sa.Column("prior_report", postgresql.JSONB(), nullable=True))
     _replace_hold_reasons(f"{_HOLD_REASONS}, 'FINALS_DIFFER'")

@@ -10,6 +10,7 @@ import traceback
 import nightdraft.cli.install
 import nightdraft.cli.models
 import nightdraft.cli.operate
+import nightdraft.cli.order_mapping
 import nightdraft.cli.phantoms
 import nightdraft.cli.send
 import nightdraft.cli.support
@@ -24,6 +25,7 @@ from nightdraft.cli.options import app
 from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
 from nightdraft.cli.patients import patients
+from nightdraft.cli.reports import reports
 from nightdraft.cli.settings import settings_commands
 from nightdraft.cli.train import train
 from records.errors import is_safe_to_show, safe_text
@@ -38,6 +40,7 @@ for name, group in (
     ("blobs", blobs),
     ("orders", orders),
     ("patients", patients),
+    ("reports", reports),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),

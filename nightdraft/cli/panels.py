@@ -30,12 +30,11 @@ PANELS = {
         "refusals",
         "messages",
         "orders",
-        "patients",
         "blobs",
         "settings",
         "support-bundle",
     ),
-    "Decide": ("decide", "release", "retry", "withdraw", "reinstate", "resume"),
+    "Decide": ("decide", "release", "retry", "withdraw", "reinstate", "patients", "resume"),
     "Train": ("corpus", "train", "bundle", "calibrate"),
     "Measure": ("evaluate", "ablate", "bench"),
 }

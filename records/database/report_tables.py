@@ -11,6 +11,7 @@ import uuid
 from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, Identity, Index, false, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, id_column, vocabulary_check
@@ -85,14 +86,24 @@ class FinalComparison(Base):
     """How far a final report from elsewhere is from the draft that we made of its study."""
 
     __tablename__ = "final_comparisons"
-    __table_args__ = (Index("uq_final_comparisons", "draft_id", "report_id", unique=True),)
+    __table_args__ = (
+        Index("uq_final_comparisons", "draft_id", "report_id", unique=True),
+        Index("ix_final_comparisons_report_id", "report_id"),
+        # What a worker is to compare.
+        Index(
+            "ix_final_comparisons_waiting",
+            "id",
+            postgresql_where=text("distances IS NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
     draft_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("drafts.id"))
     report_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("received_reports.id"))
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
-    # {"findings", "impression"}: characters to change, and characters of the longer text
-    distances: Mapped[dict[str, Any]]
+    # {"findings", "impression"}: [characters to change, characters of the longer text], or
+    # {"error"}; NULL until a worker has compared them.
+    distances: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     # {observation: [draft, report]}: what each text says of the 14 observations
-    observations: Mapped[dict[str, Any]]
+    observations: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from records.database.report_tables import FinalComparison, ReceivedReport, ReportKey
 from records.database.tables import Study
+from records.reports.report import patient_of
 from records.workflow.identifiers import patient_ids
-from records.workflow.patients import Patient
 from records.workflow.study_lookup import is_of_patient, study_keys
 
 
@@ -34,24 +34,21 @@ def list_by_study(session: Session, study: Study) -> list[ReceivedReport]:
     return [
         report
         for report in reports
-        if is_of_patient(session, study, _patient(report), patient_ids(report))
+        if is_of_patient(session, study, patient_of(report), patient_ids(report))
     ]
 
 
 def list_comparisons(session: Session, study_id: uuid.UUID) -> Sequence[FinalComparison]:
-    """How far finals from elsewhere are from the study's drafts, the newest comparison first."""
+    """How far finals from elsewhere are from the study's drafts, the newest comparison first.
+
+    What a worker has not compared yet, or could not, is none of them.
+    """
     return session.scalars(
         select(FinalComparison)
-        .where(FinalComparison.study_id == study_id)
+        .where(
+            FinalComparison.study_id == study_id,
+            FinalComparison.distances.is_not(None),
+            ~FinalComparison.distances.has_key("error"),
+        )
         .order_by(FinalComparison.id.desc())
     ).all()
-
-
-def _patient(report: ReceivedReport) -> Patient:
-    return Patient(
-        report.patient_id,
-        report.patient_id_issuer,
-        report.patient_name,
-        report.patient_birth_date,
-        report.patient_sex,
-    )

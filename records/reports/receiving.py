@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from records.database.report_tables import ReceivedReport, ReportKey
 from records.errors import MessageError
-from records.reports import effects
+from records.reports import effects, finals
 from records.reports.own_outputs import is_own_output
 from records.reports.report import OutsideReport, patient_of
 from records.states import FINAL_STATUSES, EventKind, ReportStatus
@@ -67,7 +67,7 @@ def receive_report(
         message_id: the row of `received_messages` that brought it.
 
     Raises:
-        MessageError: nothing in it identifies a report or a patient.
+        MessageError: nothing in it identifies a report or a patient. Nothing was written.
     """
     if is_own_output(session, received):
         return ReceivedReportResult(None, ReportOutcome.OWN, ())
@@ -91,11 +91,12 @@ def receive_report(
                 return ReceivedReportResult(current.id, unchanged, ())
             if received.status is ReportStatus.CANCELLED:
                 columns = _cancelled(current, columns)
+        if not columns["patient_id"].strip():
+            raise MessageError("the report names no patient id")
+        if current is not None:
             current.superseded_at = func.clock_timestamp()
             session.execute(delete(ReportKey).where(ReportKey.report_id == current.id))
             session.flush()
-        if not columns["patient_id"].strip():
-            raise MessageError("the report names no patient id")
         new_id = session.scalar(
             insert(ReceivedReport)
             .values(
@@ -140,6 +141,7 @@ def apply_report(session: Session, report: ReceivedReport) -> list[uuid.UUID]:
             EventKind.REPORT_RECEIVED,
             f"{report.status.lower()} report by {report.origin}",
         )
+        finals.apply_to_study(session, study, report)
     effects.apply_to_later_studies(session, report, set(ours))
     return ours
 

@@ -7,9 +7,9 @@ from sqlalchemy import update
 from typer.testing import CliRunner
 
 from nightdraft.cli.main import app
-from records.database.report_tables import FinalComparison
 from records.database.session import unit_of_work
-from records.database.tables import Draft, DraftRequest, Study
+from records.database.tables import DraftRequest, Study
+from records.reports import finals
 from records.states import HoldReason, Origin, ReportStatus
 from records.workflow import reviews
 from records.workflow.patients import Patient
@@ -60,16 +60,14 @@ def test_a_preliminary_one_and_one_of_another_patient_are_not_called_final(clien
 def test_the_distance_of_a_final_from_the_draft_is_shown(client, seeder):
     (study,) = seeder.complete(1)
     draft = seeder.draft(study, 1)
-    final = report(study)
+    report(study)
     with unit_of_work() as session:
-        session.add(
-            FinalComparison(
-                study_id=study,
-                draft_id=draft,
-                report_id=final,
-                distances={"findings": [30, 120], "impression": [0, 40]},
-                observations={"Edema": ["absent", "present"], "Fracture": ["", ""]},
-            )
+        comparison_id, _, _ = finals.claim_comparison(session)
+        finals.keep_comparison(
+            session,
+            comparison_id,
+            {"findings": [30, 120], "impression": [0, 40]},
+            {"Edema": ["absent", "present"], "Fracture": ["", ""]},
         )
     page = client.get(f"/studies/{study}").text
     assert "findings 25%, impression 0%" in re.sub(r"\s+", " ", page)
@@ -111,9 +109,7 @@ def test_the_prior_report_and_every_text_for_the_indication_are_shown(client, se
         "procedure": "XR CHEST",
         "report_id": order_id,
     }
-    study = seeder.draft_study(1, indications=texts)
-    with unit_of_work() as session:
-        session.execute(update(Draft).where(Draft.study_id == study).values(prior_report=prior))
+    study = seeder.draft_study(1, indications=texts, prior_report=prior)
     page = client.get(f"/studies/{study}").text
     listed = page.partition("could be the indication (2)")[2].partition("</table>")[0]
     taken, left = listed.partition("<tbody>")[2].split("<tr>")[1:]
@@ -157,6 +153,7 @@ def test_two_finals_that_differ_are_held_with_both_word_by_word(client, seeder):
     for path in (f"/studies/{study}", "/holds"):
         page = client.get(path).text
         assert "Signed here by Dr. Roe" in page
+        assert path == "/holds" or "Leave both reports as they are" in page
         assert "<del>No</del> <ins>Small</ins> disease." in page
     (hold,) = client.get("/api/holds", params={"reason": "FINALS_DIFFER"}).json()
     (side,) = hold["reports"]

@@ -30,7 +30,8 @@ TEXT = "No disease. The lungs are clear."
 
 @pytest.fixture(autouse=True)
 def _night(night, monkeypatch):
-    night(max_attempts=3)
+    # The study's own report is here, too, which would end it.
+    night(max_attempts=3, draft_reported_studies=True)
     serve_template(monkeypatch, "context")
 
 

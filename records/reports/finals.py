@@ -1,0 +1,226 @@
+"""Rule 13: a final report from elsewhere ends our draft of the same study.
+
+An open request is cancelled. A draft that is not signed is an older one from then on, for a person
+has reported the study. How far the two are apart is kept (`FinalComparison`), and a worker computes
+it. Where a report was signed here and the final differs from it, a hold asks a person.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import uuid
+from typing import Any
+
+from sqlalchemy import Uuid, exists, func, literal, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from records.database.report_tables import FinalComparison, ReceivedReport
+from records.database.tables import Draft, DraftRequest, Event, Review, Study
+from records.reports.reading import list_by_study
+from records.settings import settings
+from records.states import (
+    FINAL_STATUSES,
+    EndReason,
+    EventKind,
+    HoldReason,
+    ReportStatus,
+    RequestState,
+    ReviewDecision,
+    StudyState,
+)
+from records.workflow import holds, requests, withdrawals
+
+_HEADING = re.compile(r"\b(?:FINDINGS?|IMPRESSIONS?|CONCLUSIONS?)\s*:", re.IGNORECASE)
+_ENDED_BY_FINAL = (
+    RequestState.WAITING,
+    RequestState.PREPARED,
+    RequestState.DRAFTED,
+    RequestState.FAILED,
+)
+
+
+def is_final(report: ReceivedReport) -> bool:
+    """Whether a physician answers for a report, and it says something."""
+    return report.status in FINAL_STATUSES and bool(report.text.strip())
+
+
+def apply_to_study(session: Session, study: Study, report: ReceivedReport) -> None:
+    """Let a report take effect on the study that it is about.
+
+    Args:
+        session: the caller's transaction.
+        study: the study, locked.
+        report: a version that is new.
+    """
+    # A worker that is saving the draft of it is waited for, and one that comes later waits.
+    request = _lock_request(session, study)
+    if report.status == ReportStatus.CANCELLED:
+        _take_back(session, study, request)
+    if not is_final(report):
+        return
+    note_comparisons(session, study.id, report.id)
+    signed = _signed_review(session, study.id)
+    if signed is not None:
+        if not _say_the_same(signed, report):
+            holds.open_hold(
+                session,
+                study.id,
+                HoldReason.FINALS_DIFFER,
+                f"a {report.status.lower()} report by {report.origin} from {report.sender}",
+            )
+        return
+    _end_by_final(session, study, request, report)
+
+
+def end_if_reported(session: Session, study: Study) -> bool:
+    """End a study's request where its final report was here before; the caller has locked it.
+
+    A person who asked for a draft after the final had come gets one.
+
+    Returns:
+        Whether the study's newest request is cancelled now.
+    """
+    for report in list_by_study(session, study):
+        if is_final(report) and not _asked_since(session, study, report):
+            return _end_by_final(session, study, _lock_request(session, study), report)
+    return False
+
+
+def note_comparisons(session: Session, study_id: uuid.UUID, report_id: uuid.UUID) -> None:
+    """Let drafts of a study be compared with its final report, once each.
+
+    They are the current ones, and those that were compared with an older version of a final.
+    """
+    was_compared = exists().where(FinalComparison.draft_id == Draft.id)
+    drafts = select(Draft.study_id, Draft.id, literal(report_id, Uuid)).where(
+        Draft.study_id == study_id,
+        or_(Draft.superseded_at.is_(None), was_compared),
+    )
+    session.execute(
+        insert(FinalComparison)
+        .from_select(["study_id", "draft_id", "report_id"], drafts)
+        .on_conflict_do_nothing()
+    )
+
+
+def note_comparisons_of_draft(session: Session, study_id: uuid.UUID) -> None:
+    """Let a draft that was just saved be compared with the finals that were here before it."""
+    if not settings().draft_reported_studies:
+        return
+    study = session.get_one(Study, study_id)
+    for report in list_by_study(session, study):
+        if is_final(report):
+            note_comparisons(session, study_id, report.id)
+
+
+def find_waiting_comparison(session: Session) -> uuid.UUID | None:
+    """A study with a comparison that no worker has made yet; None where there is none."""
+    return session.scalar(
+        select(FinalComparison.study_id)
+        .where(FinalComparison.distances.is_(None))
+        .order_by(FinalComparison.id)
+        .limit(1)
+    )
+
+
+def claim_comparison(session: Session) -> tuple[int, Draft, ReceivedReport] | None:
+    """Lock a comparison that is to be made until the caller's commit; None where there is none.
+
+    Returns:
+        Its id, the draft and the report.
+    """
+    comparison = session.scalar(
+        select(FinalComparison)
+        .where(FinalComparison.distances.is_(None))
+        .order_by(FinalComparison.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    if comparison is None:
+        return None
+    return (
+        comparison.id,
+        session.get_one(Draft, comparison.draft_id),
+        session.get_one(ReceivedReport, comparison.report_id),
+    )
+
+
+def keep_comparison(
+    session: Session, comparison_id: int, distances: dict[str, Any], observations: dict[str, Any]
+) -> None:
+    """Keep how far a final report is from a draft; the columns of `FinalComparison`."""
+    session.execute(
+        update(FinalComparison)
+        .where(FinalComparison.id == comparison_id)
+        .values(distances=distances, observations=observations, at=func.clock_timestamp())
+    )
+
+
+def _lock_request(session: Session, study: Study) -> DraftRequest | None:
+    return session.scalar(
+        select(DraftRequest)
+        .where(DraftRequest.id == study.request_id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    )
+
+
+def _end_by_final(
+    session: Session, study: Study, request: DraftRequest | None, report: ReceivedReport
+) -> bool:
+    if settings().draft_reported_studies or study.state != StudyState.COMPLETE:
+        return False  # one that still arrives is looked at when it is prepared
+    if request is None or request.state not in _ENDED_BY_FINAL:
+        return False
+    detail = f"a {report.status.lower()} report came by {report.origin}"
+    withdrawals.cancel(session, study, detail, EndReason.REPORTED_ELSEWHERE)
+    # What was delivered of the draft is withdrawn here, once there are deliveries.
+    return True
+
+
+def _take_back(session: Session, study: Study, request: DraftRequest | None) -> None:
+    """Open the request again that a final ended, where no final stands any longer."""
+    if (
+        request is not None
+        and request.state == RequestState.CANCELLED
+        and request.reason == EndReason.REPORTED_ELSEWHERE
+        and not any(map(is_final, list_by_study(session, study)))
+    ):
+        requests.retry(session, study_id=study.id)
+
+
+def _asked_since(session: Session, study: Study, report: ReceivedReport) -> bool:
+    """Whether a person asked for a draft of the study after its final report had come."""
+    return bool(
+        session.scalar(
+            select(
+                exists().where(
+                    Event.study_id == study.id,
+                    Event.kind == EventKind.RETRIED,
+                    Event.at > report.received_at,
+                )
+            )
+        )
+    )
+
+
+def _signed_review(session: Session, study_id: uuid.UUID) -> Review | None:
+    return session.scalar(
+        select(Review)
+        .where(Review.study_id == study_id, Review.decision == ReviewDecision.SIGNED)
+        .order_by(Review.decided_at.desc(), Review.id.desc())
+        .limit(1)
+    )
+
+
+def _say_the_same(signed: Review, report: ReceivedReport) -> bool:
+    """Whether two reports have the same letters and digits, headings left out."""
+    ours = _plain(f"{signed.findings} {signed.impression}")
+    return ours in (_plain(f"{report.findings} {report.impression}"), _plain(report.text))
+
+
+def _plain(text: str) -> str:
+    without = _HEADING.sub(" ", unicodedata.normalize("NFKC", text))
+    return re.sub(r"[\W_]+", "", without.casefold())

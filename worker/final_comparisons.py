@@ -1,0 +1,101 @@
+"""Computes how far a final report from elsewhere is from the draft that was made of its study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from model.labels import OBSERVATIONS, RuleLabeller
+from model.prompting.report_sections import has_headings, read_sections
+from model.prompting.sections import Sections
+from records.database.report_tables import ReceivedReport
+from records.database.session import unit_of_work
+from records.errors import PartError, safe_text
+from records.reports import finals
+from records.telemetry import logger
+
+MOST_CHARACTERS = 8000
+"""Characters of a section that are compared. Reports have some hundred."""
+AT_ONCE = 50
+"""Comparisons of one bell, so that studies do not wait to be prepared for a long list."""
+
+
+def compare_finals(is_stopping: Callable[[], bool] = lambda: False) -> int:
+    """Make the comparisons that wait, AT_ONCE at most.
+
+    Returns:
+        How many were made.
+    """
+    count = 0
+    while count < AT_ONCE and not is_stopping():
+        with unit_of_work() as session:
+            claimed = finals.claim_comparison(session)
+            if claimed is None:
+                break
+            comparison_id, draft, report = claimed
+            distances: dict[str, Any]
+            observations: dict[str, Any]
+            try:
+                distances, observations = compare_texts(
+                    Sections(draft.findings, draft.impression), report_sections(report)
+                )
+            except PartError:
+                raise
+            except Exception as error:  # a text from outside may hold anything
+                distances, observations = {"error": safe_text(error)}, {}
+            finals.keep_comparison(session, comparison_id, distances, observations)
+        logger().info("a final was compared with a draft", study=str(draft.study_id))
+        count += 1
+    return count
+
+
+def report_sections(report: ReceivedReport) -> Sections:
+    """The sections of a report; a text without headings is taken for findings."""
+    if report.findings.strip() or report.impression.strip():
+        return Sections(report.findings, report.impression)
+    if has_headings(report.text):
+        read = read_sections(report.text)
+        return Sections(read.findings, read.impression)
+    return Sections(report.text, "")
+
+
+def compare_texts(
+    draft: Sections, report: Sections
+) -> tuple[dict[str, list[int]], dict[str, list[str]]]:
+    """Compare a draft with a final report.
+
+    Returns:
+        By section the characters to change and those of the longer text; by observation what the
+        draft and the report say of it.
+    """
+    distances = {}
+    for name in ("findings", "impression"):
+        first, second = (_one_line(getattr(sections, name)) for sections in (draft, report))
+        distances[name] = [edit_distance(first, second), max(len(first), len(second))]
+    labelled = RuleLabeller().label(
+        [f"{sections.findings} {sections.impression}" for sections in (draft, report)]
+    )
+    observations = {name: [labels[name].value for labels in labelled] for name in OBSERVATIONS}
+    return distances, observations
+
+
+def edit_distance(first: str, second: str) -> int:
+    """Levenshtein's distance: the characters to insert, delete or replace."""
+    if not (first and second):
+        return max(len(first), len(second))
+    letters = np.array([ord(letter) for letter in second])
+    places = np.arange(len(second) + 1)
+    row = places.copy()  # distances of the first letters of `first` to each beginning of `second`
+    for letter in first:
+        replaced = row[:-1] + (letters != ord(letter))
+        above = np.minimum(row[1:] + 1, replaced)
+        # An insertion costs one more than the place before it.
+        ends = np.concatenate(([row[0] + 1], above)) - places
+        row = np.minimum.accumulate(ends) + places
+    return int(row[-1])
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:MOST_CHARACTERS]
