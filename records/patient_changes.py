@@ -3,63 +3,39 @@
 Orders, received reports, studies and what is kept aside of them move along. Older values are kept
 in `order_changes` and `study_changes`. A signed report stays as it was signed; what its study shows
 of the patient is corrected.
-
-Orders are locked first, then reports, then studies, each by their id, as receiving does.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records.database.order_tables import Order, OrderKey, PatientAlias, StudyOrder
-from records.database.report_tables import ReceivedReport, ReportKey
-from records.database.tables import DraftRequest, Instance, Study
-from records.errors import MessageError
-from records.orders import effects, matching
-from records.orders.receiving import note_change, write_keys
-from records.received_text import clean_line
-from records.reports import effects as report_effects
-from records.reports import receiving as report_receiving
-from records.states import (
-    EndReason,
-    EventKind,
-    InstanceState,
-    OrderChangeKind,
-    Origin,
-    RequestState,
+from records.database.order_tables import Order, PatientAlias, StudyOrder
+from records.database.report_tables import ReceivedReport
+from records.database.tables import Draft, Study
+from records.errors import MessageError, NotAllowed, NotFound
+from records.orders import matching
+from records.patient_rows import (
+    PatientChange,
+    Source,
+    Values,
+    is_theirs,
+    locked_orders,
+    locked_reports,
+    write_patient,
 )
-from records.workflow import corrections, events, withdrawals
+from records.received_text import clean_line
+from records.states import EndReason, EventKind, OrderChangeKind, Origin
+from records.workflow import events, withdrawals
 from records.workflow.identifiers import KeyKind, PatientId, patient_ids, plain_key
 from records.workflow.patients import Patient
-from records.workflow.study_lookup import find_studies_of_patient, find_study_ids
+from records.workflow.study_lookup import find_studies_of_patient
 from records.workflow.withdrawals import lock_study
-
-_ASIDE = (InstanceState.MISMATCH, InstanceState.CONFLICT, InstanceState.UNCOMPARED)
-
-
-@dataclass(frozen=True, slots=True)
-class PatientChange:
-    """How many orders, received reports and studies have another patient now."""
-
-    orders: int
-    reports: int
-    studies: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    """Where a change came from."""
-
-    origin: Origin
-    sender: str
-    message_id: uuid.UUID | None
 
 
 def correct_patient(
@@ -87,7 +63,7 @@ def correct_patient(
         MessageError: the message names no patient id.
     """
     known = _known(ids)
-    message = _Message(origin, clean_line(sender), message_id)
+    message = Source(origin, clean_line(sender), message_id)
     words = _words(patient)
     if words:
         session.execute(
@@ -100,16 +76,15 @@ def correct_patient(
                 }
             )
         )
-    return _change(
+    return write_patient(
         session,
         message,
         _orders_of(session, known),
         _reports_of(session, known),
         find_studies_of_patient(session, known),
-        lambda row: words if _is_theirs(row, known) else {},
+        lambda row: words if is_theirs(row, known) else {},
         OrderChangeKind.PATIENT_CORRECTED,
-        known,
-    )
+    ).count()
 
 
 def merge_patients(
@@ -149,21 +124,127 @@ def merge_patients(
     ]
     if not retired:
         return PatientChange(0, 0, 0)
-    message = _Message(origin, clean_line(sender), message_id)
+    message = Source(origin, clean_line(sender), message_id)
     _write_aliases(session, message, main, surviving, retired)
     values = {"patient_id": main.id, "patient_id_issuer": main.issuer}
     values |= _words(surviving)
-    both = [*retired, *survivors]
-    return _change(
+    changed = write_patient(
         session,
         message,
         _orders_of(session, retired),
         _reports_of(session, retired),
-        find_studies_of_patient(session, both),
-        lambda row: values if _is_theirs(row, retired) else {},
+        # Films of the retired patient may be kept aside in studies of the surviving one.
+        find_studies_of_patient(session, [*retired, *survivors]),
+        lambda row: values if is_theirs(row, retired) else {},
         OrderChangeKind.PATIENT_MERGED,
         retired,
     )
+    _keep_moved(session, retired, changed.as_json())
+    return changed.count()
+
+
+def undo_merge(session: Session, retired: PatientId, by: str) -> PatientChange:
+    """Take a merge of patients back, because a person says that it was wrong.
+
+    What the merge moved gets its older patient again where nothing else has changed it since, and
+    the id is an id of its own again. An unsigned draft that was made meanwhile is withdrawn and
+    made anew, where it is of a study that goes back, or was given a report that goes back. What
+    came under the retired id after the merge stays with the surviving patient.
+
+    Args:
+        session: the caller's transaction.
+        retired: the id that the merge gave up, with its issuer.
+        by: who decided.
+
+    Raises:
+        NotAllowed: no name.
+        NotFound: no such id was retired.
+    """
+    if not by.strip():
+        raise NotAllowed("a merge is taken back by somebody: say who")
+    alias = session.get(
+        PatientAlias, (plain_key(retired.id), plain_key(retired.issuer)), with_for_update=True
+    )
+    if alias is None:
+        raise NotFound("no merge retired that patient id of that issuer")
+    surviving, merged_at = alias.surviving_id, alias.merged_at
+    moved: dict[str, dict[str, Values]] = alias.moved
+    session.delete(alias)
+    session.flush()
+    ids = {table: sorted(map(uuid.UUID, rows)) for table, rows in moved.items()}
+
+    def older_values(row: Any) -> Values:
+        table = {Order: "orders", ReceivedReport: "reports", Study: "studies"}.get(type(row), "")
+        is_unchanged = row.patient_id == surviving
+        return moved.get(table, {}).get(str(getattr(row, "id", "")), {}) if is_unchanged else {}
+
+    changed = write_patient(
+        session,
+        Source(Origin.REST, clean_line(by), None),
+        _lock(session, Order, ids.get("orders", [])),
+        _lock(session, ReceivedReport, ids.get("reports", [])),
+        ids.get("studies", []),
+        older_values,
+        OrderChangeKind.PATIENT_SEPARATED,
+    )
+    reports = [str(id_) for id_ in changed.reports]
+    drafted = session.scalars(
+        select(Draft.study_id).where(
+            Draft.superseded_at.is_(None),
+            Draft.created_at > merged_at,
+            Draft.study_id.in_(
+                {*changed.studies, *find_studies_of_patient(session, [PatientId(surviving)])}
+            ),
+            Draft.study_id.in_(changed.studies)
+            | Draft.prior_report["report_id"].astext.in_(reports),
+        )
+    )
+    for study_id in sorted(set(drafted)):
+        if not withdrawals.has_signed_report(session, study_id):
+            withdrawals.start_anew(
+                session,
+                lock_study(session, study_id),
+                EndReason.CORRECTED,
+                "a merge of patients was taken back",
+            )
+    for study_id in changed.studies:
+        detail = f"a merge of patients was taken back by {by.strip()}"
+        events.append_event(session, study_id, EventKind.PATIENT_CHANGED, detail)
+    return changed.count()
+
+
+def _lock(session: Session, table: Any, ids: Sequence[uuid.UUID]) -> Sequence[Any]:
+    """The rows of these ids, locked in their order."""
+    return session.scalars(
+        select(table)
+        .where(table.id.in_(ids))
+        .order_by(table.id)
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).all()
+
+
+def _keep_moved(
+    session: Session, retired: Sequence[PatientId], moved: dict[str, dict[str, Values]]
+) -> None:
+    """Keep with each alias what was its own before, so that a person can take the merge back."""
+    for given in retired:
+        own = {
+            table: {
+                id_: old
+                for id_, old in rows.items()
+                if plain_key(old.get("patient_id", given.id)) == plain_key(given.id)
+            }
+            for table, rows in moved.items()
+        }
+        session.execute(
+            update(PatientAlias)
+            .where(
+                PatientAlias.retired_id == plain_key(given.id),
+                PatientAlias.retired_issuer == plain_key(given.issuer),
+            )
+            .values(moved=own)
+        )
 
 
 def move_visit(
@@ -196,10 +277,10 @@ def move_visit(
     if not visit_number.strip():
         raise MessageError("the message names no visit")
     new = _known([PatientId(to.patient_id, to.issuer), *to_ids])
-    message = _Message(origin, clean_line(sender), message_id)
+    message = Source(origin, clean_line(sender), message_id)
     values = {"patient_id": new[0].id, "patient_id_issuer": new[0].issuer}
     values |= _words(_cleaned(to))
-    orders = _locked_orders(session, [(KeyKind.VISIT, plain_key(clean_line(visit_number)))])
+    orders = locked_orders(session, [(KeyKind.VISIT, plain_key(clean_line(visit_number)))])
     old = [
         given
         for order in orders
@@ -213,147 +294,21 @@ def move_visit(
             StudyOrder.state.in_(matching.COUNTING),
         )
     )
-    return _change(
+    return write_patient(
         session,
         message,
         orders,
-        _locked_reports(session, sorted(numbers)),
+        locked_reports(session, sorted(numbers)),
         sorted(set(studies)),
-        lambda row: values if _is_theirs(row, old) else {},
+        lambda row: values if is_theirs(row, old) else {},
         OrderChangeKind.MOVED,
         old,
-    )
-
-
-def _change(
-    session: Session,
-    message: _Message,
-    orders: Sequence[Order],
-    reports: Sequence[ReceivedReport],
-    study_ids: Sequence[uuid.UUID],
-    values_for: Callable[[Any], dict[str, str]],
-    kind: OrderChangeKind,
-    old_ids: Sequence[PatientId],
-) -> PatientChange:
-    """Write new values of the patient where rows have others, and let orders take effect anew."""
-    changed_orders = [
-        order
-        for order in orders
-        if _change_order(session, message, order, values_for(order), kind, old_ids)
-    ]
-    changed_reports = [report for report in reports if _set(report, values_for(report), old_ids)]
-    session.flush()
-    for report in changed_reports:
-        report_receiving.write_keys(session, report)
-    affected = {*study_ids}
-    for order in changed_orders:
-        affected |= set(matching.find_studies(session, order))
-    changed_studies = 0
-    for study_id in sorted(affected):
-        study = lock_study(session, study_id)
-        values = values_for(study) if study_id in study_ids else {}
-        if kind is OrderChangeKind.MOVED and values:
-            values = _leave_drafted(session, study, values)
-        if values and corrections.update_shown(
-            session, study, values, message.sender, origin=message.origin
-        ):
-            events.append_event(
-                session, study.id, EventKind.PATIENT_CHANGED, f"{kind.lower()} by {message.origin}"
-            )
-            changed_studies += 1
-        _change_aside(session, study, values_for)
-        effects.match_and_apply(session, study)
-    if kind is not OrderChangeKind.PATIENT_CORRECTED:
-        for report in changed_reports:
-            own = find_study_ids(session, report.accession_numbers, [report.study_instance_uid])
-            report_effects.apply_to_later_studies(session, report, set(own))
-    return PatientChange(len(changed_orders), len(changed_reports), changed_studies)
-
-
-def _leave_drafted(session: Session, study: Study, values: dict[str, str]) -> dict[str, str]:
-    """What a moved visit changes of a study: nothing where a report of it is signed."""
-    if withdrawals.has_signed_report(session, study.id):
-        return {}
-    state = session.scalar(select(DraftRequest.state).where(DraftRequest.id == study.request_id))
-    if state in (RequestState.PREPARED, RequestState.DRAFTED):
-        withdrawals.start_anew(
-            session, study, EndReason.CORRECTED, "the visit belongs to another patient"
-        )
-    return values
-
-
-def _change_order(
-    session: Session,
-    message: _Message,
-    order: Order,
-    values: dict[str, str],
-    kind: OrderChangeKind,
-    old_ids: Sequence[PatientId],
-) -> bool:
-    old = {name: getattr(order, name) for name in [*values, "other_patient_ids"]}
-    if not _set(order, values, old_ids):
-        return False
-    new = {name: getattr(order, name) for name in old if getattr(order, name) != old[name]}
-    order.version += 1
-    order.changed_at = func.clock_timestamp()
-    session.flush()
-    session.refresh(order)
-    write_keys(session, order)
-    note_change(
-        session,
-        order,
-        kind,
-        message.origin,
-        message.sender,
-        message.message_id,
-        {name: old[name] for name in new},
-        new,
-    )
-    return True
-
-
-def _set(row: Any, values: dict[str, str], old_ids: Sequence[PatientId]) -> bool:
-    """Set a row's patient; says whether something changed. A retired id is no further id of it."""
-    changed = {name: value for name, value in values.items() if getattr(row, name) != value}
-    for name, value in changed.items():
-        setattr(row, name, value)
-    if "patient_id" in values:
-        others = [
-            other
-            for other in row.other_patient_ids
-            if all(PatientId(other["id"], other["issuer"]).contradicts(old) for old in old_ids)
-        ]
-        if others != row.other_patient_ids:
-            row.other_patient_ids = others
-            return True
-    return bool(changed)
-
-
-def _change_aside(
-    session: Session, study: Study, values_for: Callable[[Any], dict[str, str]]
-) -> None:
-    """Change the patient of the objects that are kept aside in a study."""
-    for film in session.scalars(
-        select(Instance).where(Instance.study_id == study.id, Instance.state.in_(_ASIDE))
-    ):
-        if film.sent and (values := values_for(_Sent(film.sent))):
-            film.sent = {**film.sent, **values}
-    session.flush()
-
-
-class _Sent:
-    """The patient of an object that is kept aside, by the names of a row's columns."""
-
-    other_patient_ids: Sequence[dict[str, str]] = ()
-
-    def __init__(self, sent: dict[str, Any]) -> None:
-        self.patient_id = sent.get("patient_id", "")
-        self.patient_id_issuer = sent.get("patient_id_issuer", "")
+    ).count()
 
 
 def _write_aliases(
     session: Session,
-    message: _Message,
+    message: Source,
     main: PatientId,
     surviving: Patient,
     retired: Sequence[PatientId],
@@ -395,58 +350,13 @@ def _write_aliases(
 
 
 def _orders_of(session: Session, ids: Sequence[PatientId]) -> list[Order]:
-    orders = _locked_orders(session, [(KeyKind.PATIENT, plain_key(given.id)) for given in ids])
-    return [order for order in orders if _is_theirs(order, ids)]
-
-
-def _locked_orders(session: Session, keys: Collection[tuple[str, str]]) -> list[Order]:
-    """The orders with one of these keys, locked in the order of their ids."""
-    if not keys:
-        return []
-    by_key = select(OrderKey.order_id).where(
-        or_(*(and_(OrderKey.kind == kind, OrderKey.value == value) for kind, value in keys))
-    )
-    return list(
-        session.scalars(
-            select(Order)
-            .where(Order.id.in_(by_key))
-            .order_by(Order.id)
-            .with_for_update(key_share=True)
-            .execution_options(populate_existing=True)
-        )
-    )
+    orders = locked_orders(session, [(KeyKind.PATIENT, plain_key(given.id)) for given in ids])
+    return [order for order in orders if is_theirs(order, ids)]
 
 
 def _reports_of(session: Session, ids: Sequence[PatientId]) -> list[ReceivedReport]:
-    reports = _locked_reports(session, [(KeyKind.PATIENT, plain_key(given.id)) for given in ids])
-    return [report for report in reports if _is_theirs(report, ids)]
-
-
-def _locked_reports(session: Session, keys: Collection[tuple[str, str]]) -> list[ReceivedReport]:
-    """The newest reports with one of these keys, locked in the order of their ids."""
-    if not keys:
-        return []
-    by_key = select(ReportKey.report_id).where(
-        or_(*(and_(ReportKey.kind == kind, ReportKey.value == value) for kind, value in keys))
-    )
-    return list(
-        session.scalars(
-            select(ReceivedReport)
-            .where(ReceivedReport.id.in_(by_key))
-            .order_by(ReceivedReport.id)
-            .with_for_update(key_share=True)
-            .execution_options(populate_existing=True)
-        )
-    )
-
-
-def _is_theirs(row: Any, ids: Sequence[PatientId]) -> bool:
-    """Whether the patient of a row has one of these ids."""
-    if isinstance(row, Study):
-        given = [PatientId(row.patient_id, row.patient_id_issuer)]
-    else:
-        given = patient_ids(row)
-    return any(not own.contradicts(other) for own in given for other in ids)
+    reports = locked_reports(session, [(KeyKind.PATIENT, plain_key(given.id)) for given in ids])
+    return [report for report in reports if is_theirs(report, ids)]
 
 
 def _known(ids: Sequence[PatientId]) -> list[PatientId]:

@@ -441,6 +441,7 @@ class OrderChangeKind(StrEnum):
     REINSTATED = "REINSTATED"  # it was cancelled and counts again
     PATIENT_CORRECTED = "PATIENT_CORRECTED"
     PATIENT_MERGED = "PATIENT_MERGED"
+    PATIENT_SEPARATED = "PATIENT_SEPARATED"  # a person took a merge back
     MOVED = "MOVED"  # a visit was moved to another patient
     OUTDATED = "OUTDATED"  # an older message came after a newer one, and changed nothing
 

@@ -177,7 +177,7 @@ def upgrade() -> None:
         sa.Column("old_values", postgresql.JSONB(), nullable=False),
         sa.Column("new_values", postgresql.JSONB(), nullable=False),
         sa.CheckConstraint(
-            "kind IN ('PLACED', 'CHANGED', 'CANCELLED', 'REINSTATED', 'PATIENT_CORRECTED', 'PATIENT_MERGED', 'MOVED', 'OUTDATED')",
+            "kind IN ('PLACED', 'CHANGED', 'CANCELLED', 'REINSTATED', 'PATIENT_CORRECTED', 'PATIENT_MERGED', 'PATIENT_SEPARATED', 'MOVED', 'OUTDATED')",
             name=op.f("ck_order_changes_kind_known"),
         ),
         sa.CheckConstraint(
@@ -291,6 +291,7 @@ def upgrade() -> None:
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
+        sa.Column("moved", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False),
         sa.CheckConstraint(
             "origin IN ('HL7', 'FHIR', 'WORKLIST', 'DICOM', 'REST', 'FILE')",
             name=op.f("ck_patient_aliases_origin_known"),

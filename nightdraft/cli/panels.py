@@ -34,7 +34,7 @@ PANELS = {
         "settings",
         "support-bundle",
     ),
-    "Decide": ("decide", "release", "retry", "withdraw", "reinstate", "resume"),
+    "Decide": ("decide", "release", "retry", "withdraw", "reinstate", "patients", "resume"),
     "Train": ("corpus", "train", "bundle", "calibrate"),
     "Measure": ("evaluate", "ablate", "bench"),
 }

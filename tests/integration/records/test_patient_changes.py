@@ -7,13 +7,14 @@ from records.database.order_tables import Order, OrderChange, PatientAlias, Stud
 from records.database.report_tables import ReceivedReport, ReportKey
 from records.database.session import unit_of_work
 from records.database.tables import Draft, Hold, Instance, Study, StudyChange
-from records.errors import MessageError
+from records.errors import MessageError, NotFound
 from records.orders.order import OrderText
 from records.patient_changes import (
     PatientChange,
     correct_patient,
     merge_patients,
     move_visit,
+    undo_merge,
 )
 from records.reports.receiving import receive_report
 from records.reports.report import OutsideReport
@@ -143,6 +144,30 @@ def test_a_merge_moves_all_and_later_films_are_known(database):
     assert {order.patient_id for order in rows(Order)} == {"P-2"}
     with unit_of_work() as session:
         assert list_ids(session, PatientId("p-1")) == [PatientId("P-2"), PatientId("P-1")]
+
+
+def test_a_merge_is_taken_back(database):
+    receive()
+    keep_report()
+    complete(new_instance())
+    merge(OTHER_PATIENT, PatientId("P-1"))
+    draft()
+    with unit_of_work() as session:
+        assert undo_merge(session, PatientId("p-1 "), "Dr. Roe") == PatientChange(1, 1, 1)
+    for table in (Order, ReceivedReport, Study):
+        assert [(row.patient_id, row.patient_name) for row in rows(table)] == [
+            ("P-1", "PHANTOM^ONE")
+        ]
+    assert rows(PatientAlias) == []
+    # It was drafted as another patient's study.
+    assert [row.revision for row in rows(Study)] == [2]
+    assert rows(Draft.superseded_at) != [None]
+    assert rows(ReportKey.value, ReportKey.kind == "PATIENT") == ["P-1"]
+    assert [row.state for row in rows(StudyOrder)] == [MatchState.MATCHED]
+    (undone,) = rows(OrderChange, OrderChange.kind == "PATIENT_SEPARATED")
+    assert (undone.sender, undone.new_values["patient_id"]) == ("Dr. Roe", "P-1")
+    with unit_of_work() as session, pytest.raises(NotFound, match="no merge retired"):
+        undo_merge(session, PatientId("P-1"), "Dr. Roe")
 
 
 def test_merges_follow_each_other_and_can_turn_round(database):
