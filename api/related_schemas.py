@@ -123,15 +123,15 @@ class FinalComparison(BaseModel):
     """How far a final report is from a draft of its study.
 
     distances: by section, characters to change and characters of the longer text. observations: by
-    name, what draft and report say of it. Both are null until a worker has compared the two.
+    name, what draft and report say of it.
     """
 
     model_config = ConfigDict(from_attributes=True)
 
     draft_id: uuid.UUID
     at: dt.datetime
-    distances: dict[str, Any] | None
-    observations: dict[str, Any] | None
+    distances: dict[str, Any]
+    observations: dict[str, Any]
 
 
 class StudyReport(BaseModel):

@@ -10,7 +10,6 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pydicom
 from PIL import Image
@@ -18,6 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
 from model.dicom.reasons import Reason
+from nightdraft.demo_messages import make_order, make_prior_report
 from nightdraft.phantom_studies import write_with_new_uids
 from records.states import EndReason, FailReason, HoldReason, Priority, VisibleState
 from records.workflow.worklist import WorklistRow
@@ -78,7 +78,7 @@ def _cut_pixels(datasets: list[pydicom.Dataset]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DemoOrder:
-    """An order of a study of the demonstration, sent through REST.
+    """An order of a study of the demonstration, sent by HL7.
 
     Attributes:
         reason: Why the examination is requested.
@@ -103,6 +103,8 @@ class DemoStudy:
         has_late_lateral: Whether the lateral film is sent only after the first draft.
         is_withdrawn: Whether its draft is withdrawn through REST.
         order: The order that is sent for it; None for none.
+        prior: What the report of an earlier film says, which is sent by HL7; "" for none. The model
+            must be given it.
         state: The state that it must end in.
         reason: The reason of that state or of its hold; "" where there is none.
         priority: The priority that it must have.
@@ -117,19 +119,23 @@ class DemoStudy:
     has_late_lateral: bool = False
     is_withdrawn: bool = False
     order: DemoOrder | None = None
+    prior: str = ""
     state: VisibleState = VisibleState.DRAFTED
     reason: str = ""
     priority: Priority = Priority.ROUTINE
     drafts: int = 1
     indication: str = ""
 
-    def differences(self, row: WorklistRow | None, drafts: int, indication: str = "") -> list[str]:
+    def differences(
+        self, row: WorklistRow | None, drafts: int, indication: str = "", prior: str = ""
+    ) -> list[str]:
         """Return what is not as it must be, each in a few words; [] where all is.
 
         Args:
             row: The study on the worklist; None where it is not there.
             drafts: How many drafts it has.
             indication: That of its current draft.
+            prior: The prior report in the prompt of its current draft.
         """
         if row is None:
             return ["it is not on the worklist"]
@@ -141,6 +147,7 @@ class DemoStudy:
             ("priority", row.priority.name, self.priority.name),
             ("drafts", drafts, self.drafts),
             ("indication", indication if self.indication else "", self.indication),
+            ("prior report", prior, self.prior),
         )
         return [
             f"{name} is {found or 'none'} and must be {wanted or 'none'}"
@@ -232,6 +239,11 @@ SPECIAL = (
         indication="Chest pain, smoker",
     ),
     DemoStudy(
+        "the report of a film of last year",
+        "it stands in the prompt, so the model can compare",
+        prior="No active disease.",
+    ),
+    DemoStudy(
         "an order for another patient",
         "the films' number, another patient ID: a person must say",
         order=DemoOrder("Fever", is_other_patient=True),
@@ -247,13 +259,18 @@ DEMO_STUDIES = (*SPECIAL, *[DemoStudy("an ordinary study")] * (COUNT - len(SPECI
 
 @dataclass(frozen=True, slots=True)
 class WrittenStudy:
-    """A study of the demonstration whose files are written."""
+    """A study of the demonstration whose files are written.
+
+    Attributes:
+        messages: The HL7 messages that are sent before its films.
+        late_messages: Those that are sent after its first draft.
+    """
 
     study: DemoStudy
     uid: str
     accession: str
-    order: dict[str, Any] | None = None
-    """The body of `POST /api/orders`; None where no order is sent."""
+    messages: tuple[bytes, ...] = ()
+    late_messages: tuple[bytes, ...] = ()
 
 
 def write_demo_studies(
@@ -278,31 +295,25 @@ def write_demo_studies(
         if study.has_late_lateral:
             lateral = folder / f"{accession}-2.dcm"
             lateral.rename(late_folder / lateral.name)
-        order = _order_body(study.order, accession, datasets[0]) if study.order else None
-        written.append(WrittenStudy(study, uid, accession, order))
+        early, late = _messages(study, accession, datasets[0])
+        written.append(WrittenStudy(study, uid, accession, early, late))
     return written
 
 
-def _order_body(order: DemoOrder, accession: str, film: pydicom.Dataset) -> dict[str, Any]:
-    """Return the body of `POST /api/orders` for a study."""
-    body = {
-        "sender": "DEMO RIS",
-        "patient_id": str(film.PatientID),
-        "patient_name": str(film.PatientName),
-        "patient_birth_date": str(film.PatientBirthDate),
-        "patient_sex": str(film.PatientSex),
-        "placer_order_number": accession,
-        "accession_numbers": [accession],
-        "procedure": "XR CHEST",
-        "texts": [{"text": order.reason}],
-    }
-    if order.is_other_patient:
-        body |= {
-            "patient_id": f"{film.PatientID}B",
-            "patient_name": f"{film.PatientName}^B",
-            "patient_birth_date": "19610704",
-        }
-    return body
+def _messages(
+    study: DemoStudy, accession: str, film: pydicom.Dataset
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Return the HL7 messages that are sent before the films, and those after a first draft."""
+    early: list[bytes] = []
+    late: list[bytes] = []
+    if study.prior:
+        early.append(make_prior_report(film, f"{accession[:-1]}P", study.prior))
+    if study.order is not None:
+        order = make_order(
+            film, accession, study.order.reason, other_patient=study.order.is_other_patient
+        )
+        (late if study.order.is_late else early).append(order)
+    return tuple(early), tuple(late)
 
 
 def _assign(drawn: Iterable[Sequence[pydicom.Dataset]]) -> Iterator[list[pydicom.Dataset]]:

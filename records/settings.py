@@ -370,8 +370,8 @@ class Settings(BaseSettings):
         json_schema_extra=EVERYDAY,
         default_factory=dict,
         description="What DICOM calls the systems of FHIR identifiers, as (0010,0021) and "
-        "(0008,0051) have it: `http://hospital.example/mrn=HOSPITAL`. A system that is not named "
-        "stands for itself, and contradicts an issuer of another name in DICOM.",
+        "(0008,0051) have it: `http://hospital.example/mrn=HOSPITAL`. The system of a patient's "
+        "number that is not named stands for itself, and contradicts an issuer in DICOM.",
     )
     fhir_accession_systems: StringList = Field(
         json_schema_extra=EVERYDAY,

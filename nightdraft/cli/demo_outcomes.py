@@ -38,7 +38,8 @@ def read_outcomes(session: Session, written: Sequence[WrittenStudy]) -> list[Out
         made = drafts.list_by_study(session, row.id) if row else []
         current = next((draft for draft in made if draft.superseded_at is None), None)
         indication = current.indication if current is not None else ""
-        differences = study.study.differences(row, len(made), indication)
+        prior = current.prior_report["text"] if current and current.prior_report else ""
+        differences = study.study.differences(row, len(made), indication, prior)
         outcomes.append(Outcome(study, row, tuple(differences)))
     return outcomes
 

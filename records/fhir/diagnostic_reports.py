@@ -98,7 +98,7 @@ def read_diagnostic_report(
         placer_order_number=_number(orders, "PLAC", rules),
         filler_order_number=_number([*orders, *own], "FILL", rules),
         accession_numbers=tuple(dict.fromkeys(entry.value for entry in accessions)),
-        accession_number_issuer=rules.issuer(accessions[0]) if accessions else "",
+        accession_number_issuer=rules.accession_issuer(accessions[0]) if accessions else "",
         study_instance_uid=next(filter(None, map(read_uid, numbers)), ""),
         procedure=clean(concept_text(first(resource.get("code")))),
         modality=_modality(studies),
