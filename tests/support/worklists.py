@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,10 @@ from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 from intake.queries.worklist import Worklist
 from nightdraft.station.wheels import free_port
 from records.settings import read_settings
+from tests.support.doc_commands import code_blocks
 from tests.support.waiting import eventually
+
+PAGE = "docs/operate/integration/worklist.md"
 
 TITLE = "WORKLIST"
 REASON = "Fever and cough."
@@ -95,15 +99,15 @@ def serving(command: list[Any], port: int, log: Path) -> Iterator[int]:
 
 
 @contextmanager
-def orthanc_worklist(folder: Path, program: str, plugin: str) -> Iterator[int]:
-    """Orthanc with its worklist plugin, over the entries in `folder`; its port."""
+def orthanc_worklist(folder: Path, program: str) -> Iterator[int]:
+    """Orthanc as our page sets it up, over the entries in `folder`; its port."""
     port = free_port()
-    config = {
-        "Plugins": [plugin],
-        "Worklists": {"Enable": True, "Database": str(folder)},
-        "DicomAet": TITLE,
+    (written,) = code_blocks(PAGE, "Orthanc", "json")
+    config = json.loads(written)
+    config["Worklists"]["Database"] = str(folder)
+    config["DicomModalities"]["nightdraft"][1] = "127.0.0.1"
+    config |= {
         "DicomPort": port,
-        "DicomModalities": {"nightdraft": ["NIGHTDRAFT", "127.0.0.1", 104]},
         "HttpServerEnabled": False,
         "StorageDirectory": str(folder.parent / "storage"),
         "IndexDirectory": str(folder.parent / "storage"),
@@ -133,6 +137,7 @@ class OddWorklist:
         asked: the identifiers that it was sent.
         callers: the calling AE titles.
         delay: awaited before it answers, where set.
+        tls: its certificate, where it speaks TLS.
     """
 
     answers: list[Dataset] | Callable[[Dataset], list[Dataset]] = field(default_factory=list)
@@ -141,6 +146,7 @@ class OddWorklist:
     callers: list[str] = field(default_factory=list)
     delay: threading.Event | None = None
     port: int = 0
+    tls: ssl.SSLContext | None = None
     _server: Any = None
 
     def __enter__(self) -> OddWorklist:
@@ -149,7 +155,10 @@ class OddWorklist:
         entity.add_supported_context(Verification)
         entity.require_called_aet = True
         self._server = entity.start_server(
-            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_FIND, self._find)]
+            ("127.0.0.1", self.port),
+            block=False,
+            ssl_context=self.tls,
+            evt_handlers=[(evt.EVT_C_FIND, self._find)],
         )
         self.port = self._server.server_address[1]
         return self

@@ -13,12 +13,14 @@ from sqlalchemy import func, select, text, update
 
 from intake.queries.running import make_systems
 from records.database.order_tables import Order, OrderChange, StudyOrder, StudyQuery
+from records.database.report_tables import ReceivedReport
 from records.database.session import unit_of_work
 from records.errors import SettingsError
 from records.operations import heartbeats
 from records.orders import queries
 from records.settings import settings
 from records.states import QueryState
+from tests.support.fhir_server import SYSTEM, FhirServer, make_patient, make_report
 from tests.support.registered_studies import complete, new_instance
 from tests.support.waiting import eventually
 from tests.support.worklists import OddWorklist, make_entry
@@ -99,6 +101,22 @@ def test_a_kill_between_answer_and_commit_asks_again_and_keeps_one_order(start, 
     eventually(lambda: state() == QueryState.ANSWERED)
     assert [count(table) for table in (Order, OrderChange, StudyOrder)] == [1, 1, 1]
     assert len(start.worklist.asked) == 2
+
+
+@pytest.mark.slow
+def test_a_kill_between_reports_and_commit_asks_again_and_keeps_one(start, setting, tmp_path):
+    with FhirServer() as server:
+        server.put(make_patient(), make_report())
+        setting(worklist_host="", reports_url=server.base, reports_patient_system=SYSTEM)
+        open_query()
+        mark = {"NIGHTDRAFT_KILL_AT": "reports-answered", "NIGHTDRAFT_KILL_MARK": f"{tmp_path}/k"}
+        assert start(**mark).wait(60) == -signal.SIGKILL
+        assert (state(), count(ReceivedReport)) == (QueryState.WAITING, 0)
+        with unit_of_work() as session:
+            session.execute(update(StudyQuery).values(not_before=text("now()")))
+        start()
+        eventually(lambda: state() == QueryState.ANSWERED)
+        assert count(ReceivedReport) == 1
 
 
 def test_it_does_not_start_without_anybody_to_ask(database, data_dir):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 import pytest
 from pydicom import Dataset
 from sqlalchemy import select, text, update
@@ -17,6 +19,7 @@ from records.states import HoldReason, QueryState
 from records.workflow import events
 from records.workflow.identifiers import KeyKind, PatientId
 from tests.support.registered_studies import complete, new_instance
+from tests.support.smtp_receiver import make_certificate
 from tests.support.worklists import REASON, OddWorklist, make_entry, make_worklist
 
 ASKED = AskedStudy(("A1",), "", PatientId("P-1"), "20260101")
@@ -136,6 +139,26 @@ def test_who_does_not_answer_is_away(worklist, free_port):
         make_worklist(free_port).find(ASKED)
     with pytest.raises(SystemAway, match="name that is not known"):
         make_worklist(free_port, worklist_host="no.such.host.invalid").find(ASKED)
+
+
+def test_a_worklist_is_asked_over_tls(tmp_path):
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    login = {
+        "worklist_tls": True,
+        "worklist_certificate_file": str(certificate),
+        "worklist_key_file": str(key),
+    }
+    with OddWorklist(answers=[make_entry()], tls=context) as worklist:
+        orders = find(worklist, worklist_ca_file=str(certificate), **login)[1]
+        assert len(orders) == 1
+        # A certificate that nobody vouches for, and a client without TLS.
+        for changed in (login, {}):
+            with pytest.raises(SystemAway):
+                find(worklist, **changed)
 
 
 def test_its_order_counts_for_the_study(asked, worklist):

@@ -51,7 +51,7 @@ def entries(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module", params=["Orthanc", "wlmscpfs"])
 def port(request, entries):
     if request.param == "Orthanc":
-        with orthanc_worklist(entries, PROGRAMS["Orthanc"], str(PLUGIN)) as port:
+        with orthanc_worklist(entries, PROGRAMS["Orthanc"]) as port:
             yield port
     else:
         with dcmtk_worklist(entries, PROGRAMS["wlmscpfs"]) as port:
