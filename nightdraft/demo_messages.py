@@ -1,4 +1,4 @@
-"""HL7 messages of the demonstration, as a RIS sends them: orders, and a report of an earlier film."""
+"""HL7 messages of the demonstration, as a RIS sends them: orders, and an earlier report."""
 
 from __future__ import annotations
 

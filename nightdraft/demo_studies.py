@@ -304,7 +304,8 @@ def _messages(
     study: DemoStudy, accession: str, film: pydicom.Dataset
 ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     """Return the HL7 messages that are sent before the films, and those after a first draft."""
-    early, late = [], []
+    early: list[bytes] = []
+    late: list[bytes] = []
     if study.prior:
         early.append(make_prior_report(film, f"{accession[:-1]}P", study.prior))
     if study.order is not None:
