@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 BODY, OTHER = "report", "other"
 """The whole report or a part that its own headings divide; and what is not for a draft."""
@@ -76,6 +77,23 @@ def section_of(codes: tuple[str, ...], meaning: str) -> str:
             return section
     name = meaning.upper()
     return next((section for pattern, section in _WORDS if pattern.search(name)), BODY)
+
+
+def section_under(headings: Iterable[tuple[str, str]]) -> str:
+    """Return the section of a text by the headings it stands under, the outermost first.
+
+    A heading that is of no section leaves the one above it. What stands under previous findings is
+    of another study, whatever it is.
+
+    Args:
+        headings: Code and meaning of each.
+    """
+    section = BODY
+    for code, meaning in headings:
+        own = section_of((code,), meaning)
+        if section != OTHER and own != BODY:
+            section = own
+    return section
 
 
 def add_text(texts: dict[str, str], section: str, text: str) -> None:

@@ -27,6 +27,7 @@ from intake.dicom.limits import (
 )
 from intake.dicom.rejection_note import read_note
 from intake.dicom.structure import StructureLimits, TooComplex, read_wanted
+from intake.dicom.structured_report import read_report
 from model.dicom import comparison
 from model.dicom.characters import decode_texts, remove_controls
 from model.dicom.evidence import read_texts
@@ -35,10 +36,11 @@ from model.errors import PixelError
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.database.tables import Study
-from records.errors import DiskFull
+from records.errors import DiskFull, MessageError
 from records.failpoints import failpoint
 from records.operations import scrub
 from records.orders import effects
+from records.reports.receiving import receive_report
 from records.settings import Settings
 from records.states import Comparison, Priority
 from records.workflow import damage, studies
@@ -123,6 +125,9 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
     is_note = fields["rejects"] is not None
     if not fields["is_radiograph"] and not is_note and settings.other_objects == "refuse":
         raise ObjectRefused(RefusalReason.OTHER_OBJECT)
+    report = read_report(
+        received.path, received.size, header, fields["patient"], received.calling_ae
+    )
     if blobs.free_mb() < settings.disk_stop_mb:
         raise DiskFull("less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
 
@@ -139,6 +144,9 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
                 if registration.outcome is Outcome.UPDATED:
                     # Patient or accession number may be another one now.
                     effects.match_and_apply(session, session.get_one(Study, registration.study_id))
+                if report is not None:
+                    with suppress(MessageError):  # it names no patient: it is an object alone
+                        receive_report(session, report)
                 # The row waits for its bytes: they are synced before it is committed.
                 stored.result()
                 failpoint("after-fsync")

@@ -317,7 +317,7 @@ def _wait_for_room(
 def wanted_parts(settings: Settings) -> dict[str, tuple[str, ...]]:
     """The command of each part that is to run with these settings, by its name."""
     is_asked = {
-        "query": bool(settings.worklist_host),
+        "query": bool(settings.worklist_host or settings.reports_url),
         "hl7": bool(settings.hl7_port),
     }
     return PARTS | {name: command for name, command in OPTIONAL_PARTS.items() if is_asked[name]}

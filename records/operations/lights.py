@@ -30,7 +30,7 @@ PARTS = ("listener", "hl7", "sweep", "prepare", "draft", "query", "api")
 OBSERVED = ("redis", "disk", "bundle")
 """What processes look at, in the order in which it is shown."""
 
-ASKED = ("worklist",)
+ASKED = ("worklist", "report server")
 """Systems of others that are asked about studies; shown where one was asked lately."""
 
 
@@ -66,6 +66,7 @@ _WORDS: Mapping[str, Mapping[LightState, str]] = {
 _RUNBOOK_LINES = {
     "redis": "broker",
     "worklist": "worklist_away",
+    "report server": "report_server_away",
 }
 """Headings of the runbook that have another name than the light. Most are lines of `doctor`."""
 

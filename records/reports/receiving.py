@@ -66,7 +66,7 @@ def receive_report(
         message_id: the row of `received_messages` that brought it.
 
     Raises:
-        MessageError: nothing in it identifies a report or a patient.
+        MessageError: nothing in it identifies a report or a patient. Nothing was written.
     """
     if is_own_output(session, received):
         return ReceivedReportResult(None, ReportOutcome.OWN, ())
@@ -89,11 +89,12 @@ def receive_report(
                 return ReceivedReportResult(current.id, unchanged, ())
             if received.status is ReportStatus.CANCELLED:
                 columns = _cancelled(current, columns)
+        if not columns["patient_id"].strip():
+            raise MessageError("the report names no patient id")
+        if current is not None:
             current.superseded_at = func.clock_timestamp()
             session.execute(delete(ReportKey).where(ReportKey.report_id == current.id))
             session.flush()
-        if not columns["patient_id"].strip():
-            raise MessageError("the report names no patient id")
         new_id = session.scalar(
             insert(ReceivedReport)
             .values(
