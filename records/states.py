@@ -334,9 +334,9 @@ class TallyKind(StrEnum):
     OPEN_HOLDS = "OPEN_HOLDS"  # holds that are open, by reason
     FAILURES = "FAILURES"  # requests that ever FAILED, by reason
     DEATHS = "DEATHS"  # processes that ended without a word, by part
-    MESSAGES = "MESSAGES"  # messages of other systems that were ever received, by outcome
     DRAFT_SECONDS = "DRAFT_SECONDS"  # first drafts, by the bound of the time since the first film
     DRAFT_SECONDS_SUM = "DRAFT_SECONDS_SUM"  # the sum of these times, in seconds
+    MESSAGES = "MESSAGES"  # messages of other systems that were ever received, by outcome
 
 
 ENDED = (
