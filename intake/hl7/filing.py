@@ -21,7 +21,7 @@ from records.database.order_tables import ReceivedMessage
 from records.database.session import unit_of_work
 from records.errors import MessageError, PartError, SettingsError, safe_text
 from records.failpoints import failpoint
-from records.orders.receiving import receive_order
+from records.orders.receiving import receive_orders
 from records.reports.receiving import receive_report
 from records.settings import settings
 from records.states import MessageOutcome, Origin
@@ -103,10 +103,11 @@ def _file(session: Session, message: ReadMessage) -> Answer | None:
 
 
 def _apply(session: Session, effects: Sequence[Effect], row_id: uuid.UUID) -> None:
+    # All orders of a message in one call: they are locked in one sequence.
+    orders = [effect.order for effect in effects if isinstance(effect, ReadOrder)]
+    receive_orders(session, orders, row_id)
     for effect in effects:
-        if isinstance(effect, ReadOrder):
-            receive_order(session, effect.order, row_id)
-        elif isinstance(effect, ReadReport):
+        if isinstance(effect, ReadReport):
             receive_report(session, effect.report, row_id)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from records.database.fhir_tables import FhirResource
 from records.errors import MessageError
-from records.fhir import store
+from records.fhir import patients, store
 from records.fhir.diagnostic_reports import read_diagnostic_report
 from records.fhir.elements import Json, ResourceError, items
 from records.fhir.references import ReadingRules
@@ -249,6 +249,9 @@ def _write(
         if report is not None:
             result = reports.receive_report(session, report)
             is_outdated = result.outcome is ReportOutcome.OUTDATED
+    elif entry.incoming.kind == "Patient":
+        before = entry.row.content if entry.row is not None else {}
+        patients.apply_changes(session, before, entry.content, rules, sender)
     if is_outdated and entry.row is not None:
         return Written(entry.row, WriteOutcome.UNCHANGED)
     row, is_changed = store.save(
@@ -342,8 +345,14 @@ def _with_addresses(value: Any, addresses: Mapping[str, str], base: str) -> Any:
         changed = {k: _with_addresses(entry, addresses, base) for k, entry in value.items()}
         reference = changed.get("reference")
         if isinstance(reference, str):
-            changed["reference"] = addresses.get(reference, reference.removeprefix(base))
+            changed["reference"] = addresses.get(reference) or _relative(reference, base)
         return changed
     if isinstance(value, list):
         return [_with_addresses(entry, addresses, base) for entry in value]
     return value
+
+
+def _relative(reference: str, base: str) -> str:
+    """A reference without our base; a proxy before us may have another scheme."""
+    own, given = base.partition("://")[2], reference.partition("://")[2]
+    return given.removeprefix(own) if given.startswith(own) else reference

@@ -21,6 +21,7 @@ from records.reports.report import OutsideReport, patient_of
 from records.states import FINAL_STATUSES, EventKind, ReportStatus
 from records.workflow import events
 from records.workflow.identifiers import make_keys, patient_ids
+from records.workflow.patient_aliases import resolve_columns
 from records.workflow.study_lookup import find_study_ids, is_of_patient
 from records.workflow.withdrawals import lock_study
 
@@ -74,6 +75,7 @@ def receive_report(
     if not identity:
         raise MessageError("the report has no number, no accession number and no study UID")
     columns = {name: _storable(value) for name, value in received.columns().items()}
+    columns = resolve_columns(session, columns)
     columns["performed_on"] = _plain_moment(columns["performed_on"])
     if not columns["text"].strip():
         columns["text"] = _join_sections(columns["findings"], columns["impression"])

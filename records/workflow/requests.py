@@ -265,6 +265,13 @@ def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:
     return True
 
 
+def count_waiting_for_order(session: Session) -> int:
+    """How many requests wait because their study has no order yet."""
+    return session.scalars(
+        select(func.count()).select_from(DraftRequest).where(DraftRequest.waits_for_order)
+    ).one()
+
+
 def wake_due(session: Session, limit: int) -> int:
     """Let requests be claimed whose `not_before` has passed; a trigger makes them claimable.
 

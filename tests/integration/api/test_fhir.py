@@ -19,6 +19,7 @@ from records.database.report_tables import ReceivedReport
 from records.database.session import unit_of_work
 from records.settings import settings
 from tests.support.fhir_resources import (
+    MRN,
     diagnostic_report,
     identifier,
     load_samples,
@@ -108,7 +109,7 @@ def test_a_patient_that_was_sent_before_is_found(client):
     assert refusal(refused) == ("not-found", "ServiceRequest.subject")
     send(client, "PUT", "/Patient/jane", patient(), 201)
     send(client, "PUT", "/ServiceRequest/x1", order, 201)
-    absolute = order | {"id": "x2", "subject": {"reference": "http://localhost/fhir/Patient/jane"}}
+    absolute = order | {"id": "x2", "subject": {"reference": "https://localhost/fhir/Patient/jane"}}
     absolute["identifier"] = [identifier("PLAC", "79")]
     send(client, "PUT", "/ServiceRequest/x2", absolute, 201)
     assert {(o.patient_id, o.patient_name) for o in read(Order)} == {("P1", "Roe^Jane")}
@@ -116,6 +117,25 @@ def test_a_patient_that_was_sent_before_is_found(client):
     send(client, "PUT", "/Patient/jane", patient(birthDate="1971-01-31"), 200)
     send(client, "PUT", "/ServiceRequest/x1", order, 200)
     assert "19710131" in {o.patient_birth_date for o in read(Order)}
+
+
+def test_a_patient_that_changes_is_corrected_and_one_that_is_replaced_merged(client):
+    send(client, "PUT", "/Patient/jane", patient(), 201)
+    send(client, "PUT", "/ServiceRequest/x", service_request(id="x"), 201)
+    married = patient(name=[{"family": "Doe", "given": ["Jane"]}])
+    send(client, "PUT", "/Patient/jane", married, 200)
+    assert [order.patient_name for order in read(Order)] == ["Doe^Jane"]
+    assert "PATIENT_CORRECTED" in read(OrderChange.kind)
+    surviving = patient(id="j2", identifier=[identifier("MR", "P2", MRN)])
+    send(client, "PUT", "/Patient/j2", surviving, 201)
+    link = {"other": {"reference": "Patient/j2"}, "type": "replaced-by"}
+    for _ in range(2):
+        send(client, "PUT", "/Patient/jane", married | {"active": False, "link": [link]}, 200)
+    assert [order.patient_id for order in read(Order)] == ["P2"]
+    assert list(read(OrderChange.kind)).count("PATIENT_MERGED") == 1
+    nowhere = link | {"other": {"reference": "Patient/none"}}
+    refused = send(client, "PUT", "/Patient/j2", surviving | {"link": [nowhere]}, 422)
+    assert refusal(refused) == ("not-found", "Patient.link.other")
 
 
 def test_an_order_that_is_older_changes_nothing(client):
