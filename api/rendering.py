@@ -54,6 +54,11 @@ LIGHT_MARKS: dict[LightState, str] = {
 }
 """The sign before each light, for who cannot tell the colours apart."""
 
+REPORTED_ELSEWHERE_SENTENCE = (
+    "Another system sent the final report of this study, so it has no draft any more."
+)
+"""What CANCELLED means where no person decided against a draft."""
+
 RETRY_LABELS: dict[VisibleState, str] = {
     VisibleState.FAILED: "Draft it again",
     VisibleState.SKIPPED: "Look at it again",
@@ -206,6 +211,7 @@ _TEMPLATES.globals |= {
     "STATE_SENTENCES": STATE_SENTENCES,
     "LIGHT_MARKS": LIGHT_MARKS,
     "RETRY_LABELS": RETRY_LABELS,
+    "REPORTED_ELSEWHERE_SENTENCE": REPORTED_ELSEWHERE_SENTENCE,
 }
 
 

@@ -168,6 +168,9 @@ def readable_lines(content: bytes) -> list[str]:
     lines = list(_lines(BytesIO(content)))
     header = next((line for line in lines if line.lstrip(_FRAME_BYTES).startswith(b"MSH")), b"")
     codec = _codec(header) if header else ""
+    lines = [
+        bare if (bare := line.lstrip(_FRAME_BYTES)).startswith(b"MSH") else line for line in lines
+    ]
     decoded = (_decode(line, codec).translate(_FRAME) for line in lines)
     return [line for line in decoded if line.strip()]
 

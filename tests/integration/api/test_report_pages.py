@@ -41,6 +41,8 @@ def test_a_final_from_elsewhere_stands_at_the_top_and_never_as_the_draft(client,
     assert "ROE, JANE (DR)" in elsewhere
     assert page.index("Reported elsewhere") < page.index('id="films-title"')
     assert "nodule" not in draft_text(page).casefold()
+    assert "sent the final report of this study, so it has no draft any more." in page
+    assert "A person decided against a draft." not in page
     (given,) = client.get(f"/api/studies/{study}").json()["reports"]
     assert (given["status"], given["impression"]) == ("FINAL", "Nodule.")
 
