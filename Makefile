@@ -99,7 +99,7 @@ ifdef KILLS
 	    --bundle $(or $(BUNDLE),null) --out build/kills.jsonl
 	$(BIN)/python -m tests.prove.random_kills --total build/kills.jsonl
 else
-	$(BIN)/pytest -q --timeout 3600 tests/prove/test_chaos.py
+	$(BIN)/pytest -q --timeout 3600 tests/prove/test_chaos.py tests/prove/test_hl7_kills.py
 endif
 
 prove-fsync: $(VENV)/.ready-to-test ## Slow: a power cut at every moment loses nothing acknowledged (needs gcc)

@@ -32,6 +32,7 @@ from api import (
     studies,
 )
 from api.connections import GuardedProtocol
+from api.fhir import routes as fhir_routes
 from api.problems import add_problem_handlers
 from api.query_parameters import refuse_unknown_parameters
 from api.rendering import PACKAGE_DIR
@@ -58,6 +59,7 @@ ROUTERS = tuple(
         holds,
         orders,
         messages,
+        fhir_routes,
         health,
         images,
         pages,
@@ -91,7 +93,11 @@ def make_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
-    app.add_middleware(RequestGuard, host_names=(settings.serve_host, *settings.serve_names))
+    app.add_middleware(
+        RequestGuard,
+        host_names=(settings.serve_host, *settings.serve_names),
+        fhir_bytes=round(settings.fhir_max_mb * 1_000_000),
+    )
     app.add_middleware(RequestLog)  # the outermost: it logs what the guard refuses, too
     add_problem_handlers(app)
     for router in ROUTERS:

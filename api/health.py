@@ -124,7 +124,7 @@ def _parts(settings: Settings) -> ReadinessCheck:
     if missing:
         sentence = f"Not seen for {heartbeats.SILENT_SECONDS:.0f} s: {', '.join(missing)}."
         return ReadinessCheck(name="parts", ok=False, sentence=sentence)
-    running = ", ".join(settings.expected_parts) or "no part is expected"
+    running = ", ".join(settings.parts_that_must_run()) or "no part is expected"
     return ReadinessCheck(name="parts", ok=True, sentence=f"Running: {running}.")
 
 

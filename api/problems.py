@@ -1,5 +1,7 @@
 """Turns errors into answers: a page for people, problem+json (RFC 9457) for systems.
 
+Below /fhir an error is an OperationOutcome.
+
 The title says what happened, the detail what to do, the instance to what it happened, and the
 request_id which lines of the log are about it.
 """
@@ -14,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from api.outcomes import is_fhir, outcome_response
 from api.rendering import render
 from api.safety_headers import SAFETY_HEADERS
 from model.errors import ModelError
@@ -64,7 +67,7 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def problem_response(
     request: Request, status: int, title: str, detail: str, **extensions: Any
 ) -> Response:
-    """One error as a page, or as problem+json on the paths that systems call.
+    """One error as a page, as problem+json on the paths that systems call, or in FHIR.
 
     Args:
         request: the request that is answered.
@@ -74,6 +77,8 @@ def problem_response(
         extensions: further members of the problem+json.
     """
     path = request.url.path
+    if is_fhir(path):
+        return outcome_response(status, title, detail)
     request_id = getattr(request.state, "request_id", "")
     if path.startswith(SYSTEM_PATHS):
         body = {
@@ -142,6 +147,12 @@ async def _handle_http_error(request: Request, error: Exception) -> Response:
         404: ("There is no such page", "Go back to the worklist."),
         405: ("This address does not take that method", "docs/operate/api.md lists the methods."),
     }
+    if is_fhir(request.url.path):
+        see = "/fhir/metadata says what is served."
+        texts = {
+            404: ("There is no such resource, or its type is not taken here", see),
+            405: ("This address does not take that method", see),
+        }
     title, detail = texts.get(error.status_code, (str(error.detail), ""))
     response = problem_response(request, error.status_code, title, detail)
     response.headers.update(error.headers or {})

@@ -17,11 +17,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.outcomes import is_fhir
 from api.problems import problem_response
 from api.safety_headers import SAFETY_HEADERS
 
 MAX_BODY_BYTES = 65536
-"""Largest body of a request. The longest that is needed is a decision with its note."""
+"""Largest body of a request, but of FHIR's. The longest that is needed is an order's texts."""
 
 PROBE_PATHS = ("/healthz", "/readyz", "/metrics")
 """Paths that reveal nothing about patients: probes call them by whatever host name they know."""
@@ -34,10 +35,17 @@ class RequestGuard:
         app: the application behind it.
         host_names: host names besides localhost that are ours. Addresses (127.0.0.1, 10.0.0.5) are
             always accepted, because rebinding needs a name.
+        fhir_bytes: largest body of a request to the FHIR server.
     """
 
-    def __init__(self, app: ASGIApp, host_names: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        host_names: Iterable[str] = (),
+        fhir_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
         self.app = app
+        self.fhir_bytes = fhir_bytes
         self.host_names = frozenset({"localhost", *(name.casefold() for name in host_names)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,12 +95,13 @@ class RequestGuard:
             return problem_response(
                 request, 411, "The request does not say its length", "Send a Content-Length."
             )
-        if int(length or 0) > MAX_BODY_BYTES:
+        most = self.fhir_bytes if is_fhir(path) else MAX_BODY_BYTES
+        if int(length or 0) > most:
             return problem_response(
                 request,
                 413,
                 "The request is too long, so nothing was changed",
-                f"Send {MAX_BODY_BYTES} bytes at most.",
+                f"Send {most} bytes at most.",
             )
         return None
 

@@ -17,6 +17,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
 from model.dicom.reasons import Reason
+from nightdraft.demo_messages import make_order, make_prior_report
 from nightdraft.phantom_studies import write_with_new_uids
 from records.states import EndReason, FailReason, HoldReason, Priority, VisibleState
 from records.workflow.worklist import WorklistRow
@@ -76,6 +77,21 @@ def _cut_pixels(datasets: list[pydicom.Dataset]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class DemoOrder:
+    """An order of a study of the demonstration, sent by HL7.
+
+    Attributes:
+        reason: Why the examination is requested.
+        is_late: Whether it is sent only after the first draft.
+        is_other_patient: Whether it names another patient than the films do.
+    """
+
+    reason: str
+    is_late: bool = False
+    is_other_patient: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DemoStudy:
     """One study of the demonstration.
 
@@ -86,10 +102,14 @@ class DemoStudy:
         needs_lateral: Whether the drawn study must have two films.
         has_late_lateral: Whether the lateral film is sent only after the first draft.
         is_withdrawn: Whether its draft is withdrawn through REST.
+        order: The order that is sent for it; None for none.
+        prior: What the report of an earlier film says, which is sent by HL7; "" for none. The model
+            must be given it.
         state: The state that it must end in.
         reason: The reason of that state or of its hold; "" where there is none.
         priority: The priority that it must have.
         drafts: How many drafts it must have, those that were superseded among them.
+        indication: What the model must have been given as the indication; "" for anything.
     """
 
     sent: str
@@ -98,13 +118,25 @@ class DemoStudy:
     needs_lateral: bool = False
     has_late_lateral: bool = False
     is_withdrawn: bool = False
+    order: DemoOrder | None = None
+    prior: str = ""
     state: VisibleState = VisibleState.DRAFTED
     reason: str = ""
     priority: Priority = Priority.ROUTINE
     drafts: int = 1
+    indication: str = ""
 
-    def differences(self, row: WorklistRow | None, drafts: int) -> list[str]:
-        """Return what is not as it must be, each in a few words; [] where all is."""
+    def differences(
+        self, row: WorklistRow | None, drafts: int, indication: str = "", prior: str = ""
+    ) -> list[str]:
+        """Return what is not as it must be, each in a few words; [] where all is.
+
+        Args:
+            row: The study on the worklist; None where it is not there.
+            drafts: How many drafts it has.
+            indication: That of its current draft.
+            prior: The prior report in the prompt of its current draft.
+        """
         if row is None:
             return ["it is not on the worklist"]
         wanted_reasons = [self.reason] if self.reason else []
@@ -114,6 +146,8 @@ class DemoStudy:
             ("reason", ", ".join(reasons), ", ".join(wanted_reasons)),
             ("priority", row.priority.name, self.priority.name),
             ("drafts", drafts, self.drafts),
+            ("indication", indication if self.indication else "", self.indication),
+            ("prior report", prior, self.prior),
         )
         return [
             f"{name} is {found or 'none'} and must be {wanted or 'none'}"
@@ -191,6 +225,32 @@ SPECIAL = (
         state=VisibleState.CANCELLED,
         reason=EndReason.WITHDRAWN,
     ),
+    DemoStudy(
+        "a study with an order",
+        "the indication is the order's, not the header's",
+        order=DemoOrder("Shortness of breath"),
+        indication="Shortness of breath",
+    ),
+    DemoStudy(
+        "an order that comes after the draft",
+        "it says something else, so there is a second draft",
+        order=DemoOrder("Chest pain, smoker", is_late=True),
+        drafts=2,
+        indication="Chest pain, smoker",
+    ),
+    DemoStudy(
+        "the report of a film of last year",
+        "it stands in the prompt, so the model can compare",
+        prior="No active disease.",
+    ),
+    DemoStudy(
+        "an order for another patient",
+        "the films' number, another patient ID: a person must say",
+        order=DemoOrder("Fever", is_other_patient=True),
+        state=VisibleState.HELD,
+        reason=HoldReason.ORDER_MISMATCH,
+        drafts=0,
+    ),
 )
 """Studies that meet something else than a draft at the first attempt."""
 
@@ -199,11 +259,18 @@ DEMO_STUDIES = (*SPECIAL, *[DemoStudy("an ordinary study")] * (COUNT - len(SPECI
 
 @dataclass(frozen=True, slots=True)
 class WrittenStudy:
-    """A study of the demonstration whose files are written."""
+    """A study of the demonstration whose files are written.
+
+    Attributes:
+        messages: The HL7 messages that are sent before its films.
+        late_messages: Those that are sent after its first draft.
+    """
 
     study: DemoStudy
     uid: str
     accession: str
+    messages: tuple[bytes, ...] = ()
+    late_messages: tuple[bytes, ...] = ()
 
 
 def write_demo_studies(
@@ -218,15 +285,35 @@ def write_demo_studies(
         run: Begins the accession numbers; 14 characters at most.
     """
     accessions = [f"{run}{number:02d}" for number in range(1, COUNT + 1)]
-    uids = write_with_new_uids(_assign(drawn), folder, accessions)
+    assigned = list(_assign(drawn))
+    uids = write_with_new_uids(assigned, folder, accessions)
     late_folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for study, uid, accession in zip(DEMO_STUDIES, uids, accessions, strict=True):
+    for study, uid, accession, datasets in zip(
+        DEMO_STUDIES, uids, accessions, assigned, strict=True
+    ):
         if study.has_late_lateral:
             lateral = folder / f"{accession}-2.dcm"
             lateral.rename(late_folder / lateral.name)
-        written.append(WrittenStudy(study, uid, accession))
+        early, late = _messages(study, accession, datasets[0])
+        written.append(WrittenStudy(study, uid, accession, early, late))
     return written
+
+
+def _messages(
+    study: DemoStudy, accession: str, film: pydicom.Dataset
+) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Return the HL7 messages that are sent before the films, and those after a first draft."""
+    early: list[bytes] = []
+    late: list[bytes] = []
+    if study.prior:
+        early.append(make_prior_report(film, f"{accession[:-1]}P", study.prior))
+    if study.order is not None:
+        order = make_order(
+            film, accession, study.order.reason, other_patient=study.order.is_other_patient
+        )
+        (late if study.order.is_late else early).append(order)
+    return tuple(early), tuple(late)
 
 
 def _assign(drawn: Iterable[Sequence[pydicom.Dataset]]) -> Iterator[list[pydicom.Dataset]]:

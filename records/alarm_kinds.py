@@ -21,6 +21,7 @@ class AlarmKind(StrEnum):
     FILMS_UNLIKE = "FILMS_UNLIKE"
     MESSAGES_FAIL = "MESSAGES_FAIL"
     WORKLIST_AWAY = "WORKLIST_AWAY"
+    REPORT_SERVER_AWAY = "REPORT_SERVER_AWAY"
 
 
 ALARM_TITLES: dict[AlarmKind, str] = {
@@ -37,6 +38,7 @@ ALARM_TITLES: dict[AlarmKind, str] = {
     AlarmKind.FILMS_UNLIKE: "A sender's films look unlike those before",
     AlarmKind.MESSAGES_FAIL: "Messages about alarms cannot be sent",
     AlarmKind.WORKLIST_AWAY: "The modality worklist cannot be asked",
+    AlarmKind.REPORT_SERVER_AWAY: "The server of earlier reports cannot be asked",
 }
 """Each kind in a few words, for a subject line."""
 
@@ -82,6 +84,10 @@ ALARM_REMEDIES: dict[AlarmKind, str] = {
     AlarmKind.WORKLIST_AWAY: (
         "Start the worklist, or correct NIGHTDRAFT_WORKLIST_HOST and its AE titles; questions wait "
         "and go on by themselves, and studies are drafted without."
+    ),
+    AlarmKind.REPORT_SERVER_AWAY: (
+        "Start the FHIR server, or correct NIGHTDRAFT_REPORTS_URL and our login there; questions "
+        "wait and go on by themselves, and studies are drafted without."
     ),
 }
 """What a person does about each kind, where whoever opens the alarm says nothing else."""

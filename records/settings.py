@@ -82,7 +82,9 @@ def _split_pairs(value: object, form: str) -> list[tuple[str, Any]]:
     return pairs
 
 
-_PART = re.compile(r"(listener|sweep|prepare|draft|query|api)(@[^\s@,]+)?")
+_PART = re.compile(r"(listener|hl7|sweep|prepare|draft|query|api)(@[^\s@,]+)?")
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
 
@@ -363,6 +365,27 @@ class Settings(BaseSettings):
         "never: a person is asked.",
     )
 
+    # ---- FHIR ----
+    fhir_issuers: Annotated[dict[str, str], NoDecode] = Field(
+        json_schema_extra=EVERYDAY,
+        default_factory=dict,
+        description="What DICOM calls the systems of FHIR identifiers, as (0010,0021) and "
+        "(0008,0051) have it: `http://hospital.example/mrn=HOSPITAL`. The system of a patient's "
+        "number that is not named stands for itself, and contradicts an issuer in DICOM.",
+    )
+    fhir_accession_systems: StringList = Field(
+        json_schema_extra=EVERYDAY,
+        default=(),
+        description="Systems of FHIR identifiers that are accession numbers, where senders do not "
+        "type them as ACSN.",
+    )
+    fhir_max_mb: float = Field(
+        json_schema_extra=ADVANCED,
+        default=10.0,
+        gt=0,
+        description="Largest FHIR resource or transaction, in MB.",
+    )
+
     # ---- Sweep and leases ----
     sweep_seconds: float = Field(
         json_schema_extra=ADVANCED, default=5.0, gt=0, description="Time between sweeps."
@@ -582,6 +605,124 @@ class Settings(BaseSettings):
         ge=0,
         description="Wait before the worklist is asked about a study again; it doubles each time.",
     )
+    reports_url: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        pattern=r"^(https?://[^\s/]+[^\s?#]*)?$",
+        description="Base address of a FHIR server (R4, R4B or R5) that is asked for earlier "
+        "reports of each new study's patient ([FHIR client](integration/fhir-client.md)). Empty: "
+        "none is asked.",
+    )
+    reports_patient_system: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="System of the patient ids in FHIR for films that name no issuer (0010,0021). "
+        "For those that do it is the one that `NIGHTDRAFT_FHIR_ISSUERS` gives the issuer.",
+    )
+    reports_search: Literal["patient", "chained"] = Field(
+        json_schema_extra=ADVANCED,
+        default="patient",
+        description="How reports are searched for: `patient` finds the Patient by identifier "
+        "first, `chained` asks for `DiagnosticReport?patient.identifier=` at once.",
+    )
+    reports_category: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Value of the search parameter `category`, as `RAD,LP29684-5`. Empty: reports "
+        "of every category are asked for, and those on images are kept.",
+    )
+    reports_code: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Value of the search parameter `code`, as `36643-5,24627-2`. Empty: none is "
+        "sent.",
+    )
+    reports_limit: int = Field(
+        json_schema_extra=ADVANCED,
+        default=100,
+        ge=1,
+        le=1000,
+        description="Newest reports of a patient that are read, at most.",
+    )
+    reports_wait_seconds: float = Field(
+        json_schema_extra=EVERYDAY,
+        default=30.0,
+        ge=0,
+        description="A study waits at most so long for its patient's earlier reports before it is "
+        "prepared. STAT studies do not wait.",
+    )
+    reports_login: Literal["none", "bearer", "smart"] = Field(
+        json_schema_extra=EVERYDAY,
+        default="none",
+        description="How we prove who we are to the FHIR server: not at all, by the token in "
+        "`NIGHTDRAFT_REPORTS_BEARER_TOKEN`, or by SMART Backend Services.",
+    )
+    reports_bearer_token: SecretStr = Field(
+        json_schema_extra=EVERYDAY,
+        default=SecretStr(""),
+        description="Token that is sent where the login is `bearer`.",
+    )
+    reports_client_id: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Our client id at the authorization server, where the login is `smart`.",
+    )
+    reports_key_file: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Private key (PEM or JWK; RSA for RS384, P-384 for ES384) that signs our "
+        "assertions, where the login is `smart`.",
+    )
+    reports_key_id: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="The key's `kid` in the key set that the authorization server knows. Empty: "
+        "the one in the JWK, else its thumbprint (RFC 7638).",
+    )
+    reports_token_url: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        pattern=r"^(https?://[^\s/]+[^\s]*)?$",
+        description="Where tokens are given. Empty: what the server's "
+        "`.well-known/smart-configuration` says.",
+    )
+    reports_scope: str = Field(
+        json_schema_extra=ADVANCED,
+        default="system/DiagnosticReport.rs system/Patient.rs system/Observation.rs "
+        "system/ServiceRequest.rs system/ImagingStudy.rs",
+        description="Scopes that are asked for; `.read` in place of `.rs` for SMART 1.",
+    )
+    reports_ca_file: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Certificates (PEM) of the authorities that the certificates of FHIR and "
+        "authorization server are checked with. Empty: those that this machine trusts.",
+    )
+    reports_per_minute: float = Field(
+        json_schema_extra=ADVANCED,
+        default=120.0,
+        gt=0,
+        description="Studies a minute for which the FHIR server is asked, at most.",
+    )
+    reports_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=20.0,
+        gt=0,
+        le=60,
+        description="Time in which the FHIR server must answer one call.",
+    )
+    reports_attempts: int = Field(
+        json_schema_extra=ADVANCED,
+        default=3,
+        ge=1,
+        description="How often earlier reports are asked for where the answer cannot be used.",
+    )
+    reports_retry_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=60.0,
+        ge=0,
+        description="Wait before earlier reports are asked for again; it doubles each time.",
+    )
     query_hours: float = Field(
         json_schema_extra=ADVANCED,
         default=24.0,
@@ -789,7 +930,7 @@ class Settings(BaseSettings):
         # A value that is wrong is not among those before.
         default_factory=lambda data: (
             *("listener", "sweep", "prepare", "draft"),
-            *(["query"] if data.get("worklist_host") else []),
+            *(["query"] if data.get("worklist_host") or data.get("reports_url") else []),
         ),
         description="Parts that must run, as `listener, sweep, prepare, draft@gpu-1, draft@gpu-2`; "
         "with a machine's name the part must run there. One that does not run is shown, makes "
@@ -887,6 +1028,7 @@ class Settings(BaseSettings):
         "serve_names",
         "expected_parts",
         "alarm_mail_to",
+        "fhir_accession_systems",
         "hl7_allowed_peers",
         mode="before",
     )
@@ -905,6 +1047,11 @@ class Settings(BaseSettings):
         pairs = _split_pairs(value, "AE=PRIORITY")
         return {ae: _priority_named(name) for ae, name in pairs}
 
+    @field_validator("fhir_issuers", mode="before")
+    @classmethod
+    def _read_issuers(cls, value: object) -> object:
+        return dict(_split_pairs(value, "SYSTEM=ISSUER"))
+
     @field_validator("order_wait_minutes", mode="before")
     @classmethod
     def _read_waits(cls, value: object) -> object:
@@ -916,6 +1063,16 @@ class Settings(BaseSettings):
         wrong = [ae for ae, minutes in value.items() if not 0 <= minutes <= 7 * 24 * 60]
         if wrong:
             raise ValueError(f"{wrong[0]} must wait between 0 minutes and 7 days")
+        return value
+
+    @field_validator("reports_login", mode="after")
+    @classmethod
+    def _check_reports_login(cls, value: str, info: ValidationInfo) -> str:
+        url = urlsplit(info.data.get("reports_url", ""))
+        if value != "none" and url.scheme == "http" and url.hostname not in _LOOPBACK:
+            raise ValueError(
+                "a login needs NIGHTDRAFT_REPORTS_URL to be https, or its token could be read"
+            )
         return value
 
     @field_validator("view_position_trust", mode="before")
@@ -955,8 +1112,8 @@ class Settings(BaseSettings):
         wrong = [name for name in value if not _PART.fullmatch(name)]
         if wrong:
             raise ValueError(
-                f"{wrong[0]!r} is no part: say listener, sweep, prepare, draft, query or api, or "
-                "one of them with a machine's name, as draft@gpu-1"
+                f"{wrong[0]!r} is no part: say listener, hl7, sweep, prepare, draft, query or "
+                "api, or one of them with a machine's name, as draft@gpu-1"
             )
         return value
 
@@ -964,6 +1121,11 @@ class Settings(BaseSettings):
     @classmethod
     def _make_absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    def parts_that_must_run(self) -> tuple[str, ...]:
+        """The expected parts, and the HL7 listener where the settings switch it on."""
+        names = {name.partition("@")[0] for name in self.expected_parts}
+        return (*self.expected_parts, *(["hl7"] if self.hl7_port and "hl7" not in names else []))
 
     def pages_address(self) -> str:
         """The address at which people open the pages, without a slash at its end."""

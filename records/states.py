@@ -273,8 +273,9 @@ DECISION_LABELS: dict[tuple[HoldReason, Decision], str] = {
     (HoldReason.REJECTION_UNCLEAR, Decision.TAKE_NEW): "Apply the note: its films do not count",
     (HoldReason.ORDER_MISMATCH, Decision.PROCEED): "Leave the order out: it is another patient's",
     (HoldReason.ORDER_MISMATCH, Decision.TAKE_NEW): "Use the order: it is this patient's",
+    (HoldReason.FINALS_DIFFER, Decision.PROCEED): "Leave both reports as they are",
 }
-"""The words on a decision's button, for the holds that are about images."""
+"""The words on a decision's button, for the holds that are about images, orders and reports."""
 
 
 class ReviewDecision(StrEnum):

@@ -13,6 +13,8 @@ from intake.hl7.rules import STATUS_ACTIONS
 from records.hl7_messages import Segment
 from records.orders.order import OrderAction, OrderText, ReceivedOrder
 from records.states import OrderTextSource, Origin, Priority
+from records.workflow.identifiers import PatientId
+from records.workflow.patients import Patient
 
 _TEXTS = {
     "reason": OrderTextSource.REASON,
@@ -33,6 +35,27 @@ class ReadOrder:
 
     order: ReceivedOrder
     used: dict[str, str]
+
+    def describe(self) -> tuple[str, dict[str, str]]:
+        """What it is in words, and its values by the names of the rules."""
+        order = self.order
+        texts = {text.source: text.text for text in order.texts}
+        return f"order: {order.action.lower()}", {
+            **describe_patient(order.patient, order.other_patient_ids),
+            "visit_number": order.visit_number,
+            "placer_order_number": order.placer_order_number,
+            "filler_order_number": order.filler_order_number,
+            "accession_numbers": describe_accessions(
+                order.accession_numbers, order.accession_number_issuer
+            ),
+            "study_instance_uids": ", ".join(order.study_instance_uids),
+            "procedure": order.procedure,
+            **{rule: texts.get(source, "") for rule, source in _TEXTS.items()},
+            "priority": "" if order.priority is None else order.priority.name,
+            "scheduled_at": order.scheduled_at.isoformat() if order.scheduled_at else "",
+            "due_at": order.due_at.isoformat() if order.due_at else "",
+            "site": order.site,
+        }
 
 
 def read_orders(
@@ -117,6 +140,22 @@ def _read_order(segments: Sequence[Segment], header: Header, mapping: FieldMappi
             "the order has no placer or filler number, no accession number and no study UID",
         )
     return ReadOrder(order, reader.used)
+
+
+def describe_patient(patient: Patient, others: Sequence[PatientId]) -> dict[str, str]:
+    """The values of a patient by the names of the rules."""
+    ids = [PatientId(patient.patient_id, patient.issuer), *others]
+    return {
+        "patient_id": ", ".join(f"{given.id}^{given.issuer}".rstrip("^") for given in ids),
+        "patient_name": patient.name,
+        "patient_birth_date": patient.birth_date,
+        "patient_sex": patient.sex,
+    }
+
+
+def describe_accessions(numbers: Sequence[str], issuer: str) -> str:
+    """Accession numbers in one line."""
+    return ", ".join(numbers) + (f" of {issuer}" if issuer and numbers else "")
 
 
 def visit_number(reader: FieldReader) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from intake.hl7.field_reader import FieldReader
 from intake.hl7.header import Header
 from intake.hl7.mapping import FieldMapping
+from intake.hl7.orders import describe_accessions, describe_patient
 from intake.hl7.refusal import ErrorCode, MessageRefused
 from intake.hl7.rules import (
     DOCUMENT_STATUSES,
@@ -40,6 +41,27 @@ class ReadReport:
 
     report: OutsideReport
     used: dict[str, str]
+
+    def describe(self) -> tuple[str, dict[str, str]]:
+        """What it is in words, and its values by the names of the rules."""
+        report = self.report
+        return f"{report.status.lower()} report", {
+            **describe_patient(report.patient, report.other_patient_ids),
+            "report_number": report.report_number,
+            "placer_order_number": report.placer_order_number,
+            "filler_order_number": report.filler_order_number,
+            "accession_numbers": describe_accessions(
+                report.accession_numbers, report.accession_number_issuer
+            ),
+            "study_instance_uids": report.study_instance_uid,
+            "procedure": report.procedure,
+            "modality": report.modality,
+            "performed_on": report.performed_on,
+            "author": report.author,
+            "findings": report.findings,
+            "impression": report.impression,
+            "text": report.text,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import pydicom.config
 from pynetdicom import _config
 
 from intake.queries.asking import Asker, OtherSystem
+from intake.queries.report_server import ReportServer
 from intake.queries.worklist import Worklist
 from records.database.session import database_time, unit_of_work
 from records.errors import SettingsError, safe_text
@@ -34,9 +35,15 @@ def make_systems(config: Settings) -> list[OtherSystem]:
     Raises:
         SettingsError: none is named, or a setting cannot be used.
     """
-    systems: list[OtherSystem] = [Worklist(config)] if config.worklist_host else []
+    systems: list[OtherSystem] = []
+    if config.worklist_host:
+        systems.append(Worklist(config))
+    if config.reports_url:
+        systems.append(ReportServer(config))
     if not systems:
-        raise SettingsError("there is nobody to ask: set NIGHTDRAFT_WORKLIST_HOST")
+        raise SettingsError(
+            "there is nobody to ask: set NIGHTDRAFT_WORKLIST_HOST or NIGHTDRAFT_REPORTS_URL"
+        )
     return systems
 
 

@@ -247,6 +247,7 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), server_default="", nullable=False),
         sa.Column("answers", sa.Integer(), nullable=True),
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("wait_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
             "created_at",
             sa.DateTime(timezone=True),
@@ -330,18 +331,46 @@ def upgrade() -> None:
         postgresql_with={"fastupdate": "off"},
         postgresql_where=sa.text("requested_accession_numbers <> '{}'"),
     )
+    op.create_table(
+        "fhir_resources",
+        sa.Column("resource_type", sa.Text(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("fhir_version", sa.Text(), nullable=False),
+        sa.Column("identifiers", sa.ARRAY(sa.Text()), nullable=False),
+        sa.Column("content", postgresql.JSONB(), nullable=False),
+        sa.Column("order_id", sa.Uuid(), nullable=True),
+        sa.Column(
+            "updated_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["order_id"], ["orders.id"], name=op.f("fk_fhir_resources_order_id_orders")
+        ),
+        sa.PrimaryKeyConstraint("resource_type", "id", name=op.f("pk_fhir_resources")),
+    )
+    op.create_index("ix_fhir_resources_order_id", "fhir_resources", ["order_id"])
+    op.create_index(
+        "ix_fhir_resources_identifiers",
+        "fhir_resources",
+        ["identifiers"],
+        postgresql_using="gin",
+        postgresql_with={"fastupdate": "off"},
+    )
     op.execute(
         "CREATE TRIGGER order_changes_kept BEFORE UPDATE OR DELETE ON order_changes"
         " FOR EACH ROW EXECUTE FUNCTION refuse_change()"
     )
     _replace_hold_reasons(f"{_HOLD_REASONS}, 'ORDER_MISMATCH'")
-    _replace_alarm_kinds(f"{_ALARM_KINDS}, 'WORKLIST_AWAY'")
+    _replace_alarm_kinds(f"{_ALARM_KINDS}, 'WORKLIST_AWAY', 'REPORT_SERVER_AWAY'")
     _replace_tally_kinds(f"{_TALLY_KINDS}, 'MESSAGES'")
     op.execute(_TALLY_MESSAGES)
 
 
 def downgrade() -> None:
-    op.execute("DELETE FROM alarms WHERE kind = 'WORKLIST_AWAY'")
+    op.execute("DELETE FROM alarms WHERE kind IN ('WORKLIST_AWAY', 'REPORT_SERVER_AWAY')")
     _replace_alarm_kinds(_ALARM_KINDS)
     # The version before knows no such hold. One that is open goes on as the nearest question that it
     # knows, so that the study stays held; a decided one keeps its decision in the timeline.
@@ -364,6 +393,7 @@ def downgrade() -> None:
     op.drop_column("draft_requests", "waits_for_order")
     op.drop_column("studies", "received_priority")
     op.drop_table("patient_aliases")
+    op.drop_table("fhir_resources")
     op.drop_table("study_queries")
     op.drop_table("study_orders")
     op.drop_table("order_keys")

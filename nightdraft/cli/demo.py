@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import os
 import signal
+import socket
 import time
 import urllib.request
 from collections import Counter
@@ -26,6 +27,7 @@ from nightdraft.cli.demo_films import CheckedFolder, check_folder, render_pictur
 from nightdraft.cli.demo_outcomes import read_outcomes, render_outcomes
 from nightdraft.cli.send import send_with_progress
 from nightdraft.cli.status import render_counts, render_drafts
+from nightdraft.demo_messages import send_message
 from nightdraft.demo_studies import COUNT, WrittenStudy, write_demo_studies
 from nightdraft.film_files import FilmFile, SendResult, find_films
 from nightdraft.phantom_studies import draw_studies, read_datasets
@@ -76,6 +78,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
     started = time.monotonic()
     checked: CheckedFolder | None = None
     written: list[WrittenStudy] = []
+    hl7_port = 0
     entries: Sequence[FilmFile | SendResult]
     if films:
         checked = check_folder(console, films.expanduser())
@@ -88,6 +91,8 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
             )
     else:
         written = _draw(console, data_dir)
+        hl7_port = settings().hl7_port or _free_port(settings().hl7_host)
+        overrides["hl7_port"] = hl7_port
         entries = list(find_films(_demo_folder(data_dir) / _AT_ONCE))
     if notice := read_manifest(str(overrides["bundle"])).notice:
         console.print(f"the model: {notice}", style="yellow", markup=False)
@@ -97,6 +102,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
         with StationProcess(data_dir, overrides) as station:
             _read_records_of(station)
             console.print(f"up after {time.monotonic() - started:.1f} s; worklist: {station.page}")
+            _send_messages(console, hl7_port, written, late=False)
             summary = _send(console, station, entries)
             for line in summary.lines():
                 console.print(line, markup=False)
@@ -104,6 +110,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
             rows = _watch(console, station, uids)
             if written:
                 _send_late_films(console, station)
+                _send_messages(console, hl7_port, written, late=True)
                 _withdraw_drafts(console, station, written)
                 rows = _watch(console, station, uids)
             console.print(render_drafts(rows, plain=not console.is_terminal))
@@ -165,20 +172,56 @@ def _withdraw_drafts(
     Raises:
         PartError: The server refuses it.
     """
-    body = json.dumps({"by": "the demo", "reason": "to show a draft that was withdrawn"}).encode()
+    body = {"by": "the demo", "reason": "to show a draft that was withdrawn"}
     for study in written:
-        if not study.study.is_withdrawn:
-            continue
-        console.print(f"withdrawing the draft of {study.accession} through REST")
-        request = urllib.request.Request(  # noqa: S310
-            f"{station.page}api/studies/{study.uid}/withdraw",
-            data=body,
-            headers={"Content-Type": "application/json"},
-        )
-        try:
-            urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
-        except OSError as error:
-            raise PartError(f"the draft of {study.accession} was not withdrawn: {error}") from None
+        if study.study.is_withdrawn:
+            console.print(f"withdrawing the draft of {study.accession} through REST")
+            _post(station, f"studies/{study.uid}/withdraw", body)
+
+
+def _send_messages(
+    console: Console, port: int, written: Sequence[WrittenStudy], *, late: bool
+) -> None:
+    """Send orders and reports by HL7, as a RIS would.
+
+    Args:
+        console: Where the demo shows what happens.
+        port: Where the station listens for HL7.
+        written: The studies.
+        late: Send those that come after a first draft, or those that come before the films.
+
+    Raises:
+        PartError: The listener refuses one.
+    """
+    messages = [
+        message
+        for study in written
+        for message in (study.late_messages if late else study.messages)
+    ]
+    if not messages:
+        return
+    after = ", after the draft: it makes a second one" if late else ""
+    number = f"{len(messages)} HL7 message{'' if len(messages) == 1 else 's'}"
+    console.print(f"sending {number} by MLLP{after}")
+    for message in messages:
+        send_message(settings().hl7_host, port, message)
+
+
+def _post(station: StationProcess, path: str, body: object) -> None:
+    """Send JSON to an address of REST.
+
+    Raises:
+        PartError: The server refuses it.
+    """
+    request = urllib.request.Request(  # noqa: S310
+        f"{station.page}api/{path}",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        urllib.request.urlopen(request, timeout=30).close()  # noqa: S310
+    except OSError as error:
+        raise PartError(f"/api/{path} was refused: {error}") from None
 
 
 def _compare(console: Console, written: Sequence[WrittenStudy]) -> bool:
@@ -243,6 +286,13 @@ def _check_owner(folder: Path) -> None:
         status = folder.lstat()
         if status.st_uid != os.geteuid() or folder.is_symlink():
             raise PartError(f"{folder} belongs to another user: set NIGHTDRAFT_DATA_DIR")
+
+
+def _free_port(host: str) -> int:
+    """Return a port of this machine that no program has; the demo's station listens there."""
+    with socket.create_server((host, 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
 
 
 def _demo_folder(data_dir: Path) -> Path:

@@ -35,8 +35,12 @@ def read_outcomes(session: Session, written: Sequence[WrittenStudy]) -> list[Out
     outcomes = []
     for study in written:
         row = rows.get(study.uid)
-        count = len(drafts.list_by_study(session, row.id)) if row else 0
-        outcomes.append(Outcome(study, row, tuple(study.study.differences(row, count))))
+        made = drafts.list_by_study(session, row.id) if row else []
+        current = next((draft for draft in made if draft.superseded_at is None), None)
+        indication = current.indication if current is not None else ""
+        prior = current.prior_report["text"] if current and current.prior_report else ""
+        differences = study.study.differences(row, len(made), indication, prior)
+        outcomes.append(Outcome(study, row, tuple(differences)))
     return outcomes
 
 

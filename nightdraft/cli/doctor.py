@@ -23,6 +23,7 @@ from nightdraft.station.station import (
     OPTIONAL_PARTS,
     PARTS,
     listener_address,
+    loopback_of,
     page_address,
     read_addresses,
     wanted_parts,
@@ -100,6 +101,8 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
         checks_by_name[name] = partial(_heartbeat, name, part is not None)
     if part in (None, "listener"):
         checks_by_name["listener answers"] = partial(_listener, settings)
+    if part == "hl7" or (part is None and settings.hl7_port):
+        checks_by_name["hl7 answers"] = partial(_hl7, settings)
     if part in (None, "api"):
         checks_by_name["pages answer"] = partial(_pages, settings)
     return checks_by_name
@@ -323,6 +326,20 @@ def _listener(settings: Settings) -> str:
     if not status or status.Status != 0:
         raise PartError(f"the listener at {host} port {port} does not answer C-ECHO with success")
     return f"C-ECHO answered at {host} port {port}"
+
+
+def _hl7(settings: Settings) -> str:
+    """Check that the HL7 listener takes connections; a message would be kept."""
+    host, port = settings.hl7_host, settings.hl7_port
+    try:
+        with socket.create_connection((loopback_of(host), port), timeout=5):
+            pass
+    except OSError:
+        raise PartError(
+            f"nobody takes HL7 messages at {host} port {port}: start `nightdraft listen --hl7`, or "
+            "correct NIGHTDRAFT_HL7_PORT"
+        ) from None
+    return f"connections are taken at {host} port {port}"
 
 
 def _pages(settings: Settings) -> str:

@@ -10,6 +10,7 @@ import traceback
 import nightdraft.cli.install
 import nightdraft.cli.models
 import nightdraft.cli.operate
+import nightdraft.cli.order_mapping
 import nightdraft.cli.phantoms
 import nightdraft.cli.send
 import nightdraft.cli.support

@@ -113,7 +113,7 @@ def listen(
 
 @app.command()
 def query() -> None:
-    """Ask a modality worklist about studies that came without an order."""
+    """Ask a worklist for missing orders, and a FHIR server for earlier reports."""
     current = _start_part("query")
     from intake.queries.running import run_queries
 

@@ -215,7 +215,8 @@ def _needs_low_port(current: Settings) -> bool:
         first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     except (OSError, ValueError):
         first = 1024
-    return any(0 < port < first for port in (current.listen_port, current.serve_port))
+    ports = (current.listen_port, current.serve_port, current.hl7_port)
+    return any(0 < port < first for port in ports)
 
 
 def _keep_capability(number: int) -> None:

@@ -54,14 +54,14 @@ PARTS: dict[str, tuple[str, ...]] = {
 """Command of each part, by the name in its heartbeat. The parts start in this order; some run as
 several processes."""
 
-OPTIONAL_PARTS: dict[str, tuple[str, ...]] = {"query": ("query",)}
+OPTIONAL_PARTS: dict[str, tuple[str, ...]] = {"query": ("query",), "hl7": ("listen", "--hl7")}
 """Command of each part that only runs where a setting asks for it; see `wanted_parts`."""
 
 SHUTDOWN_ORDER: tuple[tuple[str, ...], ...] = (
-    ("listener",),
+    ("listener", "hl7"),
     ("sweep", "prepare", "draft", "api", "query"),
 )
-"""Groups of parts that end one after the other: the listener first, so that nothing new comes in;
+"""Groups of parts that end one after the other: the listeners first, so that nothing new comes in;
 then the others, which give back the work that they have in hand."""
 
 
@@ -110,6 +110,8 @@ def run_station(
             "serve_port": settings.serve_port or free_port(),
         }
         check_port_free("NIGHTDRAFT_LISTEN_PORT", settings.listen_host, ports["listen_port"])
+        if settings.hl7_port:
+            check_port_free("NIGHTDRAFT_HL7_PORT", settings.hl7_host, settings.hl7_port)
         check_port_free("NIGHTDRAFT_SERVE_PORT", settings.serve_host, ports["serve_port"])
         children = ChildProcesses(settings.data_dir / "run/parts.json")
         children.end_orphans()
@@ -314,7 +316,10 @@ def _wait_for_room(
 
 def wanted_parts(settings: Settings) -> dict[str, tuple[str, ...]]:
     """The command of each part that is to run with these settings, by its name."""
-    is_asked = {"query": bool(settings.worklist_host)}
+    is_asked = {
+        "query": bool(settings.worklist_host or settings.reports_url),
+        "hl7": bool(settings.hl7_port),
+    }
     return PARTS | {name: command for name, command in OPTIONAL_PARTS.items() if is_asked[name]}
 
 
@@ -457,12 +462,15 @@ def page_address(settings: Settings) -> tuple[str, int]:
     return _address(settings, "serve")
 
 
+def loopback_of(host: str) -> str:
+    """Where a server is reached on its own machine: on loopback if it listens on every address."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+
+
 def _address(settings: Settings, server: str) -> tuple[str, int]:
     try:
         addresses = read_addresses(settings.data_dir)
     except PartError:
         addresses = settings.model_dump()
     host = str(addresses[f"{server}_host"])
-    # A server that listens on every address is reached on loopback.
-    reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
-    return reachable, int(str(addresses[f"{server}_port"]))
+    return loopback_of(host), int(str(addresses[f"{server}_port"]))

@@ -224,8 +224,9 @@ class _UnitWriter:
         needed = [self._program, Path(self._settings.bundle or "/"), self._data_dir]
         in_home = any(path.is_relative_to(home) for path in needed for home in homes)
         limits["ProtectHome"] = "read-only" if in_home else "yes"
-        opens_port = part in ("listener", "station")
-        low_port = opens_port and 0 < self._settings.listen_port < _FIRST_FREE_PORT
+        ports = {"listener": self._settings.listen_port, "hl7": self._settings.hl7_port}
+        opened = ports.values() if part == "station" else [ports.get(part, 0)]
+        low_port = any(0 < port < _FIRST_FREE_PORT for port in opened)
         limits["CapabilityBoundingSet"] = "CAP_NET_BIND_SERVICE" if low_port else ""
         limits["AmbientCapabilities"] = "CAP_NET_BIND_SERVICE" if low_port else ""
         # A GPU is a device, and its driver also asks the kernel about devices.

@@ -234,5 +234,6 @@ class StudyQuery(Base):
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     error: Mapped[str] = mapped_column(server_default="")  # of the last attempt
     answers: Mapped[int | None]  # how many answers came
-    asked_at: Mapped[dt.datetime | None]
+    asked_at: Mapped[dt.datetime | None]  # when it was claimed last
+    wait_until: Mapped[dt.datetime | None]  # so long the study waits for the answer
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())

@@ -98,7 +98,7 @@ def read_diagnostic_report(
         placer_order_number=_number(orders, "PLAC", rules),
         filler_order_number=_number([*orders, *own], "FILL", rules),
         accession_numbers=tuple(dict.fromkeys(entry.value for entry in accessions)),
-        accession_number_issuer=rules.issuer(accessions[0]) if accessions else "",
+        accession_number_issuer=rules.accession_issuer(accessions[0]) if accessions else "",
         study_instance_uid=next(filter(None, map(read_uid, numbers)), ""),
         procedure=clean(concept_text(first(resource.get("code")))),
         modality=_modality(studies),
@@ -154,10 +154,7 @@ def _presented(resource: Json) -> tuple[str, str]:
     """The text of the first form that has one, and the type of one that has none."""
     unread = ""
     for form in items(resource.get("presentedForm")):
-        try:
-            written = attachment_text(form)
-        except ResourceError as error:
-            raise error.under("DiagnosticReport") from None
+        written = attachment_text(form, "DiagnosticReport.presentedForm")
         if written:
             return written, ""
         unread = text(form.get("contentType")) or text(form.get("url")) or "no type"

@@ -49,7 +49,8 @@ class ResourceError(MessageError):
 
     def under(self, path: str) -> ResourceError:
         """The same error of a resource that lies within a bundle."""
-        return ResourceError(str(self), f"{path}.{self.expression}".rstrip("."), self.code)
+        within = self.expression.partition(".")[2]
+        return ResourceError(str(self), f"{path}.{within}".rstrip("."), self.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,12 @@ def read_time(value: object) -> dt.datetime | None:
         return None
 
 
-def attachment_text(attachment: Json) -> str | None:
+def attachment_text(attachment: Json, at: str) -> str | None:
     """The text of an Attachment; None where it is of a type that holds no plain text.
+
+    Args:
+        attachment: the element.
+        at: where an error says that it is.
 
     Raises:
         ResourceError: its data is no base64 or no text.
@@ -176,7 +181,7 @@ def attachment_text(attachment: Json) -> str | None:
     except (binascii.Error, UnicodeDecodeError, LookupError):
         raise ResourceError(
             "the data is no base64, or no text in the character set that its contentType names",
-            "presentedForm.data",
+            f"{at}.data",
             "value",
         ) from None
     return plain_text(decoded) if is_html else clean(decoded)

@@ -54,6 +54,14 @@ class ReadingRules:
         """What DICOM calls the system of an identifier."""
         return self.issuers.get(identifier.system, identifier.system)
 
+    def accession_issuer(self, identifier: Identifier) -> str:
+        """What DICOM calls the system of an accession number; "" where that is not set.
+
+        (0008,0051) is never a URI, and of two issuers that differ no one is asked: the order would
+        silently not count.
+        """
+        return self.issuers.get(identifier.system, "")
+
     def number(self, identifier: Identifier) -> str:
         """An order's number with its namespace, as other interfaces write it."""
         issuer = self.issuer(identifier)

@@ -95,7 +95,7 @@ def read_service_request(
         placer_order_number=_number(_placer(resource, rules), rules),
         filler_order_number=_number(_of_type(read_identifiers(resource), "FILL"), rules),
         accession_numbers=_unique(entry.value for entry in accessions),
-        accession_number_issuer=rules.issuer(accessions[0]) if accessions else "",
+        accession_number_issuer=rules.accession_issuer(accessions[0]) if accessions else "",
         study_instance_uids=_unique(map(read_uid, numbers)),
         visit_number=_visit_number(resource, rules),
         texts=tuple(dict.fromkeys(read_texts(resource, rules))),

@@ -22,8 +22,12 @@ class FhirVersion(StrEnum):
     R5 = "5.0"
 
 
-_TOLD = 10
+_MISTAKES = 10
 """Mistakes of one resource that are named."""
+
+
+_LONGEST_NAME = 64
+"""Letters of an element's name that are sent back; no element of FHIR has more."""
 
 
 class InvalidResource(ResourceError):
@@ -59,7 +63,7 @@ def check(resource: Json, version: FhirVersion) -> None:
         model.model_validate(resource)
     except ValidationError as error:
         raise InvalidResource(
-            [_mistake(name, dict(entry)) for entry in error.errors(include_input=False)[:_TOLD]]
+            [_mistake(name, dict(entry)) for entry in error.errors(include_input=False)[:_MISTAKES]]
         ) from None
     except RecursionError:
         raise ResourceError("the resource is nested too deep", name, "too-long") from None
@@ -87,7 +91,10 @@ def _model(name: str, version: FhirVersion) -> Any:
 def _mistake(name: str, entry: dict[str, Any]) -> tuple[str, str, str]:
     path = name
     for step in entry["loc"]:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif step.isidentifier() and len(step) <= _LONGEST_NAME:
+            path += f".{step}"
     kind = str(entry["type"])
     if kind == "extra_forbidden":
         return "the element is not known in this version of FHIR", path, "structure"

@@ -24,13 +24,13 @@ from records.database.tables import Heartbeat, Observation
 from records.operations import heartbeats
 from records.operations.heartbeats import SILENT_SECONDS
 
-PARTS = ("listener", "sweep", "prepare", "draft", "query", "api")
+PARTS = ("listener", "hl7", "sweep", "prepare", "draft", "query", "api")
 """The parts that are processes, in the order in which they are shown."""
 
 OBSERVED = ("redis", "disk", "bundle")
 """What processes look at, in the order in which it is shown."""
 
-ASKED = ("worklist",)
+ASKED = ("worklist", "report server")
 """Systems of others that are asked about studies; shown where one was asked lately."""
 
 
@@ -66,6 +66,7 @@ _WORDS: Mapping[str, Mapping[LightState, str]] = {
 _RUNBOOK_LINES = {
     "redis": "broker",
     "worklist": "worklist_away",
+    "report server": "report_server_away",
 }
 """Headings of the runbook that have another name than the light. Most are lines of `doctor`."""
 

@@ -139,7 +139,7 @@ def read_pace(session: Session, counts: Mapping[VisibleState, int], parts: Parts
 def read_parts(session: Session) -> Parts:
     """The running parts, the missing ones, the open alarms and the lights."""
     running = heartbeats.running_parts(session)
-    expected = settings().expected_parts
+    expected = settings().parts_that_must_run()
     return Parts(
         running=running,
         missing=missing_parts(running, expected),

@@ -7,15 +7,16 @@ touched.
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.orm import Session
 
-from records.database.order_tables import Order, StudyOrder
+from records.database.order_tables import Order, StudyOrder, StudyQuery
 from records.database.session import interval
 from records.database.tables import Draft, DraftRequest, Study
 from records.orders import matching
@@ -33,6 +34,8 @@ from records.states import (
     EventKind,
     OrderStatus,
     Priority,
+    QueryKind,
+    QueryState,
     RequestState,
     StudyState,
 )
@@ -116,7 +119,8 @@ def apply_to_study(session: Session, study: Study) -> None:
         request.priority = study.priority
         request.due_at = min((order.due_at for order in orders if order.due_at), default=None)
         if request.waits_for_order and orders:
-            request.waits_for_order, request.not_before = False, None
+            request.waits_for_order = False
+            request.not_before = _reports_wait_until(session, study.id)
             events.append_event(
                 session, study.id, EventKind.ORDER, "its order came: it waits no longer", request.id
             )
@@ -246,6 +250,35 @@ def _begin_to_wait(session: Session, study: Study) -> None:
     if waiting is not None:
         detail = f"it has no order, and waits for it until {minutes:g} min after its first film"
         events.append_event(session, study.id, EventKind.ORDER, detail, waiting)
+
+
+def end_report_wait(session: Session, study_id: uuid.UUID) -> None:
+    """Let a study wait no longer for its patient's earlier reports; for its order it still may."""
+    study = lock_study(session, study_id)
+    until = Study.first_received_at + interval(wait_minutes(study) * 60)
+    session.execute(
+        update(DraftRequest)
+        .where(
+            DraftRequest.id == study.request_id,
+            DraftRequest.state.in_([state.value for state in OPEN]),
+            DraftRequest.not_before.is_not(None),
+            Study.id == DraftRequest.study_id,
+        )
+        .values(not_before=case((DraftRequest.waits_for_order, until), else_=None))
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _reports_wait_until(session: Session, study_id: uuid.UUID) -> dt.datetime | None:
+    """Until when a study waits for its patient's earlier reports; None where it does not."""
+    return session.scalar(
+        select(StudyQuery.wait_until).where(
+            StudyQuery.study_id == study_id,
+            StudyQuery.kind == QueryKind.REPORTS,
+            StudyQuery.state == QueryState.WAITING,
+            StudyQuery.wait_until > func.clock_timestamp(),
+        )
+    )
 
 
 def wait_minutes(study: Study) -> float:

@@ -19,12 +19,13 @@ from sqlalchemy.orm import Session
 
 from records.database.order_tables import Order, StudyQuery
 from records.database.session import interval
+from records.database.tables import DraftRequest, Study
 from records.errors import LostLease
 from records.orders import effects, matching
 from records.orders.order import ReceivedOrder
 from records.orders.receiving import receive_orders
 from records.settings import Settings
-from records.states import EventKind, QueryKind, QueryState
+from records.states import EventKind, Priority, QueryKind, QueryState, RequestState
 from records.workflow import events
 from records.workflow.identifiers import KeyKind
 from records.workflow.withdrawals import lock_study
@@ -59,14 +60,16 @@ class ClaimedQuery:
 
 def asked_kinds(config: Settings) -> tuple[QueryKind, ...]:
     """The kinds of questions for which the settings name a system."""
-    return (QueryKind.WORKLIST,) if config.worklist_host else ()
+    named = {QueryKind.WORKLIST: config.worklist_host, QueryKind.REPORTS: config.reports_url}
+    return tuple(kind for kind, address in named.items() if address)
 
 
 def open_queries(session: Session, study_ids: Sequence[uuid.UUID], config: Settings) -> int:
     """Make the questions about studies that are complete now; the caller has locked them.
 
-    The worklist is asked about a study for which no order counts. A study that is complete again,
-    after late images, is asked about again.
+    The worklist is asked about a study for which no order counts. The report server is asked about
+    every study, which waits for the answer for a while. A study that is complete again, after late
+    images, is asked about again.
 
     Args:
         session: the transaction that completed the studies and matched their orders.
@@ -98,10 +101,37 @@ def open_queries(session: Session, study_ids: Sequence[uuid.UUID], config: Setti
                     "answers": None,
                     # A claim of the question before this one changes nothing any more.
                     "asked_at": None,
+                    "wait_until": None,
                 },
             )
         )
+    if study_ids and QueryKind.REPORTS in kinds and config.reports_wait_seconds:
+        _wait_for_reports(session, study_ids, config.reports_wait_seconds)
     return len(rows)
+
+
+def _wait_for_reports(session: Session, study_ids: Sequence[uuid.UUID], seconds: float) -> None:
+    """Let studies wait for their patients' earlier reports before they are prepared."""
+    until = func.now() + interval(seconds)
+    waiting = session.scalars(
+        update(DraftRequest)
+        .where(
+            DraftRequest.id == Study.request_id,
+            Study.id.in_(study_ids),
+            DraftRequest.state == RequestState.WAITING,
+            DraftRequest.priority > Priority.STAT,
+        )
+        # PostgreSQL's greatest() passes NULL by.
+        .values(not_before=func.greatest(DraftRequest.not_before, until))
+        .returning(DraftRequest.study_id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    session.execute(
+        update(StudyQuery)
+        .where(StudyQuery.study_id.in_(waiting), StudyQuery.kind == QueryKind.REPORTS)
+        .values(wait_until=until)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def claim(session: Session, kind: QueryKind, seconds: float) -> ClaimedQuery | None:
@@ -190,7 +220,7 @@ def mark_answered(session: Session, query: ClaimedQuery, answers: int, sentence:
     Raises:
         LostLease: somebody else has asked meanwhile; the caller's transaction must not commit.
     """
-    _write(session, query, state=QueryState.ANSWERED, answers=answers, error="")
+    _end(session, query, state=QueryState.ANSWERED, answers=answers, error="")
     who, what, event = _WORDS[query.kind]
     counted = f"no {what}" if not answers else f"{answers} {what}{'s' if answers > 1 else ''}"
     events.append_event(session, query.study_id, event, sentence or f"asked {who}: {counted}")
@@ -232,7 +262,7 @@ def give_up(session: Session, query: ClaimedQuery, error: str) -> None:
     Raises:
         LostLease: as `mark_answered`.
     """
-    _write(session, query, state=QueryState.GIVEN_UP, error=error)
+    _end(session, query, state=QueryState.GIVEN_UP, error=error)
     who, _, event = _WORDS[query.kind]
     events.append_event(session, query.study_id, event, f"gave up asking {who}: {error}")
 
@@ -250,6 +280,13 @@ def put_back(session: Session, query: ClaimedQuery, error: str) -> None:
         attempts=StudyQuery.attempts - 1,
         not_before=func.clock_timestamp(),
     )
+
+
+def _end(session: Session, query: ClaimedQuery, **values: object) -> None:
+    if query.kind is QueryKind.REPORTS:
+        # It locks the study, which comes before its questions in every transaction.
+        effects.end_report_wait(session, query.study_id)
+    _write(session, query, **values)
 
 
 def _write(session: Session, query: ClaimedQuery, **values: object) -> None:

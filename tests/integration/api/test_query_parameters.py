@@ -38,6 +38,9 @@ def test_every_route_refuses_what_it_does_not_know_and_names_what_it_knows(clien
             assert "PLANTED" not in response.text
             if response.headers["content-type"] == "application/problem+json":
                 assert f"query.<nosuch>: {sentence}" in response.json()["detail"]
+            elif response.headers["content-type"] == "application/fhir+json":
+                (issue,) = response.json()["issue"]
+                assert f"query.<nosuch>: {sentence}" in issue["diagnostics"]
             else:
                 assert "query.&lt;nosuch&gt;" in response.text
 

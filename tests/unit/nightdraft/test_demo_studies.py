@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import socket
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 
 from model.dicom.pixels import render
 from model.errors import PixelError
+from nightdraft.demo_messages import send_message
 from nightdraft.demo_studies import (
     COUNT,
     DEMO_STUDIES,
@@ -19,6 +23,8 @@ from nightdraft.demo_studies import (
     write_demo_studies,
 )
 from nightdraft.phantom_studies import FIRST_SEED
+from records.errors import PartError
+from records.hl7_messages import read_messages
 from records.states import Priority, VisibleState
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
@@ -119,3 +125,46 @@ def test_what_is_not_as_it_must_be_is_named(
     found: Any, drafts: int, differences: list[str]
 ) -> None:
     assert HELD.differences(found, drafts) == differences
+
+
+def test_an_indication_or_a_prior_report_that_is_another_one_is_named() -> None:
+    study = DemoStudy("", indication="Fever", prior="Clear.")
+    found = row(state=VisibleState.DRAFTED, hold_reasons=(), priority=Priority.ROUTINE)
+    assert study.differences(found, 1, "Fever", "Clear.") == []
+    assert study.differences(found, 1, "Cough") == [
+        "indication is Cough and must be Fever",
+        "prior report is none and must be Clear.",
+    ]
+
+
+def test_messages_name_the_patient_of_the_films_or_another_one(
+    folder: Path, written: list[WrittenStudy]
+) -> None:
+    with_messages = [study for study in written if study.messages or study.late_messages]
+    assert len(with_messages) == 4
+    for study in with_messages:
+        film = pydicom.dcmread(films(folder, written, study.study.sent)[0])
+        (content,) = study.messages or study.late_messages
+        (message,) = read_messages(io.BytesIO(content))
+        (pid,) = [segment for segment in message.segments if segment.name == "PID"]
+        (obr,) = [segment for segment in message.segments if segment.name == "OBR"]
+        is_same = pid.part(3) == film.PatientID
+        assert is_same is ("another patient" not in study.study.sent)
+        # A prior report is about another study.
+        assert (obr.text(18) == film.AccessionNumber) is not bool(study.study.prior)
+
+
+def test_what_the_listener_refuses_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(b"\x0bMSH|^~\\&\rMSA|AE|1\r\x1c\r")
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(PartError, match="refused a message"):
+            send_message("127.0.0.1", server.getsockname()[1], b"MSH")
+        thread.join()

@@ -95,6 +95,15 @@ def test_a_station_with_its_own_servers_is_one_unit() -> None:
     assert service["Restart"] == "always"
 
 
+def test_the_hl7_listener_is_a_unit_where_its_port_is_set(setting: Callable[..., None]) -> None:
+    setting(listen_processes=1, gpus="")
+    assert "nightdraft-hl7.service" not in units(made(**OTHERS))
+    unit = units(made(**OTHERS, NIGHTDRAFT_HL7_PORT="575"))["nightdraft-hl7.service"]
+    assert shlex.split(unit["Service"]["ExecStart"])[1:] == ["listen", "--hl7"]
+    assert unit["Service"]["AmbientCapabilities"] == "CAP_NET_BIND_SERVICE"
+    assert "nightdraft-sweep.service" in unit["Unit"]["After"].split()  # it stops before
+
+
 def test_every_part_is_a_unit_and_the_listener_stops_first(setting: Callable[..., None]) -> None:
     setting(listen_processes=2, gpus="")
     parsed = units(made(**OTHERS))

@@ -18,7 +18,7 @@ from tests.support.paths import DOCS
 
 WITHOUT_JSON = {
     # They run until they are stopped; their lines are logs.
-    *("demo", "station", "listen", "serve", "work prepare", "work draft", "work sweep"),
+    *("demo", "station", "listen", "query", "serve", "work prepare", "work draft", "work sweep"),
     # What they write is a file of a form of its own.
     *("install", "constraints", "phantoms"),
     # What they make is a bundle; `bundle show --json` tells what is in it.
@@ -27,7 +27,7 @@ WITHOUT_JSON = {
 """The commands that tell a program nothing."""
 
 VERBS = (
-    *("Answer", "Bring", "Check", "Close", "Compare", "Complete", "Copy", "Count", "Draft"),
+    *("Answer", "Ask", "Bring", "Check", "Close", "Compare", "Complete", "Copy", "Count", "Draft"),
     *(
         "Drafts",
         "Draw",

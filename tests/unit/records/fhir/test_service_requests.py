@@ -34,6 +34,7 @@ def read(rules=NO_RULES, version=FhirVersion.R4, **changed):
 
 def test_an_order_has_what_the_resource_says():
     order = read(
+        ReadingRules({"http://ris.example/acsn": "RIS"}),
         meta={"lastUpdated": "2026-11-27T08:00:00.123Z"},
         identifier=[
             identifier("PLAC", "77", "http://ehr.example/orders"),
@@ -50,7 +51,7 @@ def test_an_order_has_what_the_resource_says():
     assert order.placer_order_number == "77^http://ehr.example/orders"
     assert order.filler_order_number == "F7"
     assert order.accession_numbers == ("A1",)
-    assert order.accession_number_issuer == "http://ris.example/acsn"
+    assert order.accession_number_issuer == "RIS"
     assert order.study_instance_uids == ("1.2.3",)
     assert (order.visit_number, order.site) == ("V1", "Emergency")
     assert (order.procedure, order.priority) == ("Chest 2 views", Priority.STAT)
@@ -233,6 +234,7 @@ def test_accession_numbers_come_from_imaging_studies_and_systems_too():
         requisition=identifier("ACSN", "A0"),
     )
     assert order.accession_numbers == ("A1", "A0", "A2")
+    assert order.accession_number_issuer == ""  # an URI would contradict (0008,0051)
     assert order.study_instance_uids == ("1.2.3",)
     assert order.placer_order_number == "77"
 

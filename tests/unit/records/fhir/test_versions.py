@@ -15,6 +15,7 @@ from tests.support.fhir_resources import patient, service_request
         ({"resourceType": "Foo"}, "not-supported", "resourceType"),
         ({"resourceType": "../Patient"}, "structure", "resourceType"),
         (patient(nickname="PLANTED"), "structure", "Patient.nickname"),
+        (patient(**{"PLANTED^JANE": 1}), "structure", "Patient"),
         (patient(birthDate="PLANTED"), "value", "Patient.birthDate"),
         (patient(name=[{"family": 7}]), "value", "Patient.name[0].family"),
         (patient(name=[{"family": "a\0b"}]), "value", "Patient.name[0].family"),
@@ -34,7 +35,7 @@ def test_what_is_wrong_is_named_without_its_value(resource, code, expression):
         check(resource, FhirVersion.R4)
     assert raised.value.expression.startswith(expression)
     assert code is None or raised.value.code == code
-    assert "PLANTED" not in str(raised.value)
+    assert "PLANTED" not in str(raised.value) + raised.value.expression
 
 
 def test_several_mistakes_are_named_at_once():
