@@ -508,6 +508,13 @@ class Settings(BaseSettings):
         "Where it is not, the final also ends a draft that is not signed. Set it for an archive "
         "whose studies all have reports.",
     )
+    report_training_consent: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether final reports from elsewhere may be trained on, together with the "
+        "films that were drafted here. Where it is off, only those that were sent with consent "
+        "may. Whose consent that takes, and under which law, is for the site to decide.",
+    )
     redraft_on_prior_report: bool = Field(
         json_schema_extra=EVERYDAY,
         default=False,

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.labels import OBSERVATIONS, RuleLabeller
-from model.prompting.report_sections import has_headings, read_sections
-from model.prompting.sections import Sections
-from records.database.report_tables import ReceivedReport
+from model.prompting.report_sections import ReportSections, divide_report
 from records.database.session import unit_of_work
 from records.errors import PartError, safe_text
 from records.reports import finals
@@ -39,7 +37,8 @@ def compare_finals(is_stopping: Callable[[], bool] = lambda: False) -> int:
             observations: dict[str, Any]
             try:
                 distances, observations = compare_texts(
-                    Sections(draft.findings, draft.impression), report_sections(report)
+                    ReportSections("", draft.findings, draft.impression),
+                    divide_report(report.findings, report.impression, report.text),
                 )
             except PartError:
                 raise
@@ -51,18 +50,8 @@ def compare_finals(is_stopping: Callable[[], bool] = lambda: False) -> int:
     return count
 
 
-def report_sections(report: ReceivedReport) -> Sections:
-    """The sections of a report; a text without headings is taken for findings."""
-    if report.findings.strip() or report.impression.strip():
-        return Sections(report.findings, report.impression)
-    if has_headings(report.text):
-        read = read_sections(report.text)
-        return Sections(read.findings, read.impression)
-    return Sections(report.text, "")
-
-
 def compare_texts(
-    draft: Sections, report: Sections
+    draft: ReportSections, report: ReportSections
 ) -> tuple[dict[str, list[int]], dict[str, list[str]]]:
     """Compare a draft with a final report.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.prompting.prompt import get_template
-from model.prompting.report_sections import has_headings, read_sections
+from model.prompting.report_sections import divide_report
 from model.prompting.sections import sentence_spans
 
 MAX_CHARACTERS = next(
@@ -28,14 +28,9 @@ def prior_report_text(
     Returns:
         One line; "" where the report says nothing.
     """
-    if not (findings.strip() or impression.strip()) and whole.strip():
-        if has_headings(whole):
-            sections = read_sections(whole)
-            findings, impression = sections.findings, sections.impression
-        else:
-            findings = whole
+    sections = divide_report(findings, impression, whole)
     text = ""
-    for section in (impression, findings):
+    for section in (sections.impression, sections.findings):
         for span in sentence_spans(section):
             sentence = " ".join(section[span.start : span.end].split())
             if not text and len(sentence) > limit:

@@ -88,6 +88,16 @@ def read_sections(text: str) -> ReportSections:
     )
 
 
+def divide_report(findings: str, impression: str, whole: str) -> ReportSections:
+    """Return the sections of a report that gives them, or else of its whole text.
+
+    A text without headings is taken for findings.
+    """
+    if findings.strip() or impression.strip():
+        return ReportSections("", findings, impression)
+    return read_sections(whole) if has_headings(whole) else ReportSections("", whole, "")
+
+
 def has_headings(text: str) -> bool:
     """Return whether a report has any heading that `read_sections` knows."""
     return any(

@@ -5,13 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, case, exists, func, literal, or_, select, true
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from records.database.report_tables import FinalComparison, ReceivedReport, ReportKey
-from records.database.tables import Study
+from records.database.tables import Draft, DraftRequest, Hold, Review, Study
 from records.reports.report import patient_of
+from records.settings import settings
+from records.states import FINAL_STATUSES, ReviewDecision
+from records.workflow import reviews
 from records.workflow.identifiers import patient_ids
+from records.workflow.reviews import LatestReview
 from records.workflow.study_lookup import is_of_patient, study_keys
 
 
@@ -52,3 +57,67 @@ def list_comparisons(session: Session, study_id: uuid.UUID) -> Sequence[FinalCom
         )
         .order_by(FinalComparison.id.desc())
     ).all()
+
+
+def list_consented_finals(
+    session: Session, after: uuid.UUID | None = None, limit: int = 500
+) -> Sequence[LatestReview]:
+    """One page of finals from elsewhere that may be trained on, one a study, by the study's id.
+
+    They are finals of studies that were drafted here and of which no report was signed here. Where
+    a report has no sections, its whole text stands in `findings`.
+
+    Args:
+        session: the caller's transaction.
+        after: the last study of the page before; None begins at the first one.
+        limit: studies on the page, at most.
+    """
+    provenance = DraftRequest.provenance
+    has_sections = ReceivedReport.findings + ReceivedReport.impression != ""
+    held = exists().where(Hold.study_id == FinalComparison.study_id, Hold.decision.is_(None))
+    signed = exists().where(
+        Review.study_id == FinalComparison.study_id, Review.decision == ReviewDecision.SIGNED
+    )
+    query = (
+        select(
+            FinalComparison.study_id,
+            literal(ReviewDecision.SIGNED.value).label("decision"),
+            true().label("consent"),
+            held.label("held"),
+            case((has_sections, ReceivedReport.findings), else_=ReceivedReport.text).label(
+                "findings"
+            ),
+            ReceivedReport.impression,
+            Draft.indication,
+            Draft.indication_source,
+            func.coalesce(provenance["procedure"].astext, "").label("procedure"),
+            func.coalesce(provenance["prior_report"].astext, "").label("prior_report"),
+            Study.patient_id,
+            Study.patient_name,
+            Study.patient_birth_date.label("birth_date"),
+            Study.accession_number,
+            Study.study_date,
+            Draft.views,
+        )
+        .join(ReceivedReport, ReceivedReport.id == FinalComparison.report_id)
+        .join(Draft, Draft.id == FinalComparison.draft_id)
+        .join(Study, Study.id == FinalComparison.study_id)
+        .outerjoin(
+            DraftRequest,
+            (DraftRequest.id == Draft.request_id)
+            & (DraftRequest.inputs_digest == Draft.inputs_digest),
+        )
+        .where(
+            ReceivedReport.superseded_at.is_(None),
+            ReceivedReport.status.in_(FINAL_STATUSES),
+            true() if settings().report_training_consent else ReceivedReport.consent,
+            ~signed,
+            true() if after is None else FinalComparison.study_id > after,
+        )
+        .ext(distinct_on(FinalComparison.study_id))
+        .order_by(FinalComparison.study_id, FinalComparison.id.desc())
+        .limit(limit)
+    )
+    rows = [dict(row) for row in session.execute(query).mappings()]
+    images = reviews.kept_images(session, [row["study_id"] for row in rows])
+    return [reviews.to_latest_review(row, images) for row in rows]

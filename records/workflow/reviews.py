@@ -237,8 +237,8 @@ def latest_reviews(
         .limit(limit)
     )
     rows = [dict(row) for row in session.execute(query).mappings()]
-    images = _kept_images(session, [row["study_id"] for row in rows])
-    return [_latest_review(row, images) for row in rows]
+    images = kept_images(session, [row["study_id"] for row in rows])
+    return [to_latest_review(row, images) for row in rows]
 
 
 def _reviewable(session: Session, draft_id: uuid.UUID, reader: str) -> Draft:
@@ -274,7 +274,7 @@ def _keep(
     return review.id
 
 
-def _kept_images(
+def kept_images(
     session: Session, study_ids: Sequence[uuid.UUID]
 ) -> dict[tuple[uuid.UUID, str], tuple[uuid.UUID, str]]:
     """(study, SOP instance UID) -> (our own id, blob) of the images that are kept."""
@@ -286,9 +286,10 @@ def _kept_images(
     return {(study_id, uid): (instance_id, blob) for study_id, uid, instance_id, blob in rows}
 
 
-def _latest_review(
+def to_latest_review(
     row: dict[str, Any], stored_images: dict[tuple[uuid.UUID, str], tuple[uuid.UUID, str]]
 ) -> LatestReview:
+    """The review of a row that has its fields, and the views of its draft in place of images."""
     images = []
     for view in row.pop("views"):
         instance_id, blob = stored_images.get(

@@ -7,13 +7,16 @@ where they are stored.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from model.case import Priors
+from model.prompting.report_sections import divide_report
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import CorpusError
+from records.reports import reading
 from records.settings import settings
 from records.states import ReviewDecision
 from records.workflow import reviews
@@ -45,8 +48,9 @@ _NO_SOURCE = "none"
 class SignedReports:
     """The signed reports of the database and data folder that the settings name.
 
-    Each study gives its latest signed report. "patients" is the only split. A consent that is
-    withdrawn while the corpus is read counts from the next page on.
+    Each study gives its latest signed report, or else a final from elsewhere with consent.
+    "patients" is the only split. A consent that is withdrawn while the corpus is read counts from
+    the next page on.
     """
 
     options: CorpusOptions = field(default_factory=CorpusOptions)
@@ -61,7 +65,7 @@ class SignedReports:
         return {"name": self.name}
 
     def read(self, split: str = "") -> Iterator[Example | ExcludedStudy]:
-        """See `Corpus.read`; in the order of our own ids of the studies.
+        """See `Corpus.read`; what was signed here, then finals from elsewhere of other studies.
 
         Raises:
             CorpusError: the site's key of pseudonyms, or the folder of images, cannot be used.
@@ -71,7 +75,9 @@ class SignedReports:
             raise ValueError(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
         blobs = Blobs(settings().data_dir)
         pseudonyms = site_pseudonyms(settings().data_dir)
-        for review in _standing_reviews(consented=bool(split)):
+        for review in itertools.chain(
+            _standing_reviews(consented=bool(split)), _finals_from_elsewhere()
+        ):
             study = self._to_example(review, blobs, pseudonyms)
             if not split or (isinstance(study, Example) and study.split == split):
                 yield study
@@ -136,6 +142,23 @@ def _standing_reviews(*, consented: bool) -> Iterator[LatestReview]:
         with unit_of_work() as session:
             page = reviews.latest_reviews(session, after, PAGE_SIZE, consented=consented)
         yield from page
+        if len(page) < PAGE_SIZE:
+            return
+        after = page[-1].study_id
+
+
+def _finals_from_elsewhere() -> Iterator[LatestReview]:
+    """Yield the finals of other systems that may be trained on, as reviews; page by page."""
+    after = None
+    while True:
+        with unit_of_work() as session:
+            page = reading.list_consented_finals(session, after, PAGE_SIZE)
+        for final in page:
+            if final.impression:
+                yield final
+            else:
+                sections = divide_report("", "", final.findings)
+                yield replace(final, findings=sections.findings, impression=sections.impression)
         if len(page) < PAGE_SIZE:
             return
         after = page[-1].study_id

@@ -15,9 +15,10 @@ from model.manifest import Preprocessing
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.errors import CorpusError
-from records.states import HoldReason, Stage
+from records.states import HoldReason, ReportStatus, Stage
 from records.workflow import drafts, holds, leases, requests, reviews
 from records.workflow.studies import Patient
+from tests.support.outside_reports import receive
 from tests.support.registered_studies import claim, complete, new_draft, new_instance
 from training.corpus import signed
 from training.corpus.example import CorpusOptions, Example, ExcludedStudy
@@ -332,3 +333,44 @@ def test_a_key_that_cannot_be_used_is_named_and_left_as_it_is(tmp_path: Path) ->
         site_pseudonyms(tmp_path)
     with pytest.raises(CorpusError, match="cannot be used"):
         site_pseudonyms(tmp_path / "nowhere")
+
+
+def test_a_final_from_elsewhere_with_consent_is_an_example(
+    store_study: Callable[..., StoredStudy], setting: Callable[..., None]
+) -> None:
+    study = store_study(provenance={"procedure": "Chest 2 views"})
+    sent = {
+        "patient": PATIENT,
+        "accession_numbers": ("A0981723",),
+        "findings": "",
+        "impression": "",
+        "text": "FINDINGS: Small effusion, seen by Dr. Smith.\n\nIMPRESSION: Effusion.",
+    }
+    receive(**sent)
+    assert list(SignedReports().read()) == []
+    receive(**(sent | {"consent": True}))
+    (example,) = SignedReports().read()
+    assert isinstance(example, Example)
+    assert example.key == str(study.study_id)
+    assert example.target.startswith("Findings: Small effusion")
+    assert example.target.endswith("Impression: Effusion.")
+    assert "Smith" not in example.target
+    assert example.priors.procedure == "Chest 2 views"
+    # A correction without consent takes it back, and the site's setting gives it for all.
+    receive(**(sent | {"status": ReportStatus.CORRECTED, "impression": "Normal."}))
+    assert list(SignedReports().read()) == []
+    setting(report_training_consent=True)
+    (example,) = SignedReports().read()
+    assert isinstance(example, Example)
+    assert example.target == "Impression: Normal."
+
+
+def test_what_was_signed_here_stands_before_a_final_from_elsewhere(
+    store_study: Callable[..., StoredStudy],
+) -> None:
+    study = store_study()
+    with unit_of_work() as session:
+        reviews.sign(session, study.draft_id, "Dr. X", "Clear.", "Normal.", consent=True)
+    receive(patient=PATIENT, accession_numbers=("A0981723",), consent=True, text="Clear. Normal.")
+    examples = list(SignedReports().read())
+    assert len(examples) == 1

@@ -1,0 +1,98 @@
+"""What is asked of reports from elsewhere has its index, however many there are."""
+
+import pytest
+from sqlalchemy import select, text
+
+from nightdraft.bench.growth_fill import fill
+from records.database.report_tables import ReceivedReport
+from records.database.session import engine, unit_of_work
+from records.database.tables import Draft, Study
+from records.reports import effects, finals, prior_reports, reading
+from records.states import WARNING
+from records.workflow import study_lookup
+from records.workflow.identifiers import PatientId
+from tests.support.outside_reports import new_report
+from tests.support.query_plans import explained, nodes
+
+STUDIES, REPORTS = 3_000, 20_000
+TABLES = {
+    "received_reports",
+    "report_keys",
+    "final_comparisons",
+    "studies",
+    "drafts",
+    "draft_requests",
+    "events",
+}
+
+FILL = """
+INSERT INTO received_reports (identity, origin, sender, status, placer_order_number,
+    filler_order_number, accession_numbers, accession_number_issuer, study_instance_uid,
+    patient_id, patient_id_issuer, other_patient_ids, patient_name, patient_birth_date,
+    patient_sex, procedure, modality, body_region, performed_on, findings, impression, text, author)
+SELECT 'HL7|RIS|report|' || n, 'HL7', 'RIS', 'FINAL', '', '', ARRAY['X' || n], '', '',
+    'P' || n / 2, '', '[]', '', '', '', 'XR CHEST', '', '', '20260101', '', '', 'Clear.', ''
+FROM generate_series(1, :reports) n;
+
+INSERT INTO report_keys (report_id, kind, value)
+SELECT id, 'ACCESSION', accession_numbers[1] FROM received_reports
+UNION ALL SELECT id, 'PATIENT', patient_id FROM received_reports;
+
+INSERT INTO final_comparisons (study_id, draft_id, report_id, distances, observations)
+SELECT drafts.study_id, drafts.id, report.id,
+    CASE WHEN row_number() OVER () % 500 > 0 THEN '{}'::jsonb END, '{}'
+FROM drafts CROSS JOIN LATERAL (
+    SELECT id FROM received_reports WHERE accession_numbers[1] <> drafts.text LIMIT 20
+) report;
+"""
+
+
+@pytest.fixture
+def many_reports(database, data_dir):
+    with unit_of_work() as session:
+        fill(session, STUDIES, WARNING)
+        for statement in FILL.strip().split(";\n"):
+            values = {"reports": REPORTS} if ":reports" in statement else {}
+            session.execute(text(statement), values)
+    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM (ANALYZE)"))
+
+
+def test_every_question_reads_an_index(many_reports, setting):
+    setting(redraft_on_prior_report=True, draft_reported_studies=True)
+    with unit_of_work() as session:
+        draft = session.scalars(select(Draft).limit(1)).one()
+        study = session.get_one(Study, draft.study_id)
+        report = session.scalars(select(ReceivedReport).limit(1)).one()
+        asked = (
+            lambda: prior_reports.read_patient_reports(session, study.id),
+            lambda: reading.list_by_study(session, study),
+            lambda: reading.list_comparisons(session, study.id),
+            lambda: finals.find_waiting_comparison(session),
+            lambda: finals.claim_comparison(session),
+            lambda: finals.end_if_reported(session, study),
+            lambda: finals._asked_since(session, study, report),
+            lambda: finals._signed_review(session, study.id),
+            lambda: finals.note_comparisons_of_draft(session, study.id),
+            lambda: session.scalar(
+                select(ReceivedReport.id).where(
+                    ReceivedReport.identity == new_report().identity,
+                    ReceivedReport.superseded_at.is_(None),
+                )
+            ),
+            lambda: study_lookup.find_study_ids(session, ["A7", "a8"], ["2.25.1", ""]),
+            lambda: study_lookup.find_studies_of_patient(session, [PatientId("p7")]),
+            lambda: effects.apply_to_later_studies(session, report, set()),
+        )
+        faults = []
+        for number, ask in enumerate(asked):
+            with explained() as plans:
+                ask()
+            assert plans
+            faults += [
+                (number, node["Relation Name"])
+                for _, plan in plans
+                for node in nodes(plan)
+                if node["Node Type"].endswith("Seq Scan") and node["Relation Name"] in TABLES
+            ]
+        assert faults == []
