@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
-from api.hold_sides import list_held_orders
+from api.hold_sides import list_held_orders, list_held_reports
 from api.problems import problem_responses
 from api.schemas import (
     BulkDecisionRequest,
@@ -79,6 +79,9 @@ def describe(session: Session, rows: Sequence[Hold]) -> list[OpenHold]:
                 ],
                 orders=list_held_orders(session, study)
                 if reason is HoldReason.ORDER_MISMATCH
+                else [],
+                reports=list_held_reports(session, study)
+                if reason is HoldReason.FINALS_DIFFER
                 else [],
             )
         )

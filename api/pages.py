@@ -163,6 +163,7 @@ def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = 
         decisions=_offered_decisions(record.open_holds),
         seen=_study_digest(row, record.holds),
         before=before,
+        waits_until=record.waits_for_order_until,
     )
 
 

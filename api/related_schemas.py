@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
-from records.database import order_tables
-from records.states import MatchState, OrderStatus, OrderTextSource, Origin
+from records.database import order_tables, report_tables
+from records.states import MatchState, OrderStatus, OrderTextSource, Origin, ReportStatus
 
 FieldName = Literal["patient_id", "issuer", "name", "birth_date", "sex"]
 """A field of a patient that is compared."""
@@ -52,6 +53,37 @@ class HeldOrder(BaseModel):
     fields: list[ComparedField]
 
 
+class ReportWords(BaseModel):
+    """Some words in a row, and whose they are: of both reports, of one signed here, or of another.
+
+    kind: `first` are words of the report that was signed here, `second` those of the other one.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: Literal["both", "first", "second"]
+    words: str
+
+
+class HeldReport(BaseModel):
+    """A final report from elsewhere beside the one that was signed here.
+
+    words: both reports as one sequence of words.
+    """
+
+    report: uuid.UUID
+    status: ReportStatus
+    origin: Origin
+    sender: str
+    author: str
+    received_at: dt.datetime
+    text: str
+    signed_by: str
+    signed_at: dt.datetime | None
+    signed_text: str
+    words: list[ReportWords]
+
+
 class StudyOrder(BaseModel):
     """An order that was matched with a study, and whether it counts for it.
 
@@ -85,3 +117,54 @@ class StudyOrder(BaseModel):
             **{name: getattr(match, name) for name in of_match},
             **{name: getattr(order, name) for name in of_order},
         )
+
+
+class FinalComparison(BaseModel):
+    """How far a final report is from a draft of its study.
+
+    distances: by section, characters to change and characters of the longer text. observations: by
+    name, what draft and report say of it.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    draft_id: uuid.UUID
+    at: dt.datetime
+    distances: dict[str, Any]
+    observations: dict[str, Any]
+
+
+class StudyReport(BaseModel):
+    """What another system reported of a study. It is not our draft.
+
+    comparisons: with the drafts of the study, newest first.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: uuid.UUID
+    status: ReportStatus
+    origin: Origin
+    sender: str
+    author: str
+    accession_numbers: list[str]
+    procedure: str
+    performed_on: str
+    findings: str
+    impression: str
+    text: str
+    received_at: dt.datetime
+    comparisons: list[FinalComparison] = []
+
+    @classmethod
+    def from_row(
+        cls,
+        report: report_tables.ReceivedReport,
+        comparisons: Sequence[report_tables.FinalComparison],
+    ) -> StudyReport:
+        """The report of a row, with those comparisons that are about it."""
+        own = cls.model_validate(report)
+        own.comparisons = [
+            FinalComparison.model_validate(row) for row in comparisons if row.report_id == report.id
+        ]
+        return own

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,18 @@ def short_time(value: dt.datetime | None) -> str:
     return value.astimezone().strftime("%d %b %H:%M") if value else ""
 
 
+def clock_time(value: dt.datetime) -> str:
+    """The time of day on this machine's clock; with the day, where it is not today."""
+    local = value.astimezone()
+    is_today = local.date() == dt.datetime.now().astimezone().date()
+    return local.strftime("%H:%M" if is_today else "%d %b %H:%M")
+
+
+def iso_time(value: str) -> str:
+    """A time that was stored in ISO 8601, as `date_time` shows it; "" where none is known."""
+    return date_time(dt.datetime.fromisoformat(value)) if value else ""
+
+
 def duration(seconds: float) -> str:
     """About how long: `40 s`, `12 min`, `3 h 05 min`."""
     if seconds < 90:
@@ -120,6 +132,17 @@ def describe_view(view: Mapping[str, Any]) -> str:
     else:
         how_sure = "At least 95% sure, and nothing in the header speaks against it."
     return f"{view['position'].capitalize()} view. {how_sure}"
+
+
+def describe_distance(numbers: Sequence[int]) -> str:
+    """How much of a section differs: characters to change, of those of the longer text."""
+    changed, longer = numbers
+    return f"{100 * changed / longer:.0f}%" if longer else "0%"
+
+
+def differing_observations(observations: Mapping[str, Sequence[str]]) -> list[str]:
+    """The observations about which a draft and a report do not say the same."""
+    return [name.lower() for name, (draft, report) in observations.items() if draft != report]
 
 
 def named_uid(uid: str) -> str | Markup:
@@ -157,6 +180,8 @@ _TEMPLATES.filters |= {
     "dicom_date": dicom_date,
     "date_time": date_time,
     "short_time": short_time,
+    "clock_time": clock_time,
+    "iso_time": iso_time,
     "duration": duration,
     "named_uid": named_uid,
     "named_modality": named_modality,
@@ -166,7 +191,9 @@ _TEMPLATES.filters |= {
 _TEMPLATES.globals |= {
     "read_prior": read_prior,
     "describe_given": describe_given,
+    "describe_distance": describe_distance,
     "describe_view": describe_view,
+    "differing_observations": differing_observations,
     "describe_change": describe_change,
     "describe_value": describe_value,
     "FIELD_LABELS": FIELD_LABELS,

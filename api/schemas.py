@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
-from api.related_schemas import HeldOrder, StudyOrder
+from api.related_schemas import HeldOrder, HeldReport, StudyOrder, StudyReport
 from model.dicom.names import uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
@@ -223,7 +223,10 @@ class Draft(_FromRow):
 
     sentences: those of findings and impression in their order, with their probabilities; null where
     these are not known. indication: as it was sent. indication_given: as the model got it, "" where
-    it got none; indication_note says how the two differ. support: what the image model says of the
+    it got none; indication_note says how the two differ. indications: every text that could have
+    been it, with where and when it came from and whether it was taken; null in drafts of earlier
+    versions. prior_report: the prior report in the prompt, word for word, and where it is from;
+    null where the prompt has none. support: what the image model says of the
     findings that the draft names and of those that it does not; null where the bundle has no
     finding head.
     """
@@ -246,6 +249,8 @@ class Draft(_FromRow):
     indication: str
     indication_source: str
     indication_given: str
+    indications: list[Any] | None
+    prior_report: dict[str, Any] | None
     indication_note: str
     views: list[Any]
     left_out: list[Any]
@@ -328,6 +333,7 @@ class OpenHold(BaseModel):
     """A hold that nobody has decided, with both sides. decisions: what may be decided.
 
     sides: of a hold about films. orders: of a hold about orders for another patient.
+    reports: of a hold about finals that differ.
     """
 
     id: uuid.UUID
@@ -340,6 +346,7 @@ class OpenHold(BaseModel):
     decisions: dict[Decision, str]
     sides: list[HoldSides]
     orders: list[HeldOrder]
+    reports: list[HeldReport]
 
 
 class BulkDecisionRequest(BaseModel):
@@ -475,8 +482,9 @@ class Event(_FromRow):
 
 
 class StudyDetail(BaseModel):
-    """One study with everything that is known of it. drafts, orders: newest first.
+    """One study with everything that is known of it. drafts, orders, reports: newest first.
 
+    waits_for_order_until: then it is drafted without an order; null where it does not wait.
     timeline: its newest lines, oldest of them first. earlier: the `before` of the lines before
     these; null where there are none.
     """
@@ -488,6 +496,8 @@ class StudyDetail(BaseModel):
     rejections: list[Rejection]
     changes: list[StudyChange]
     orders: list[StudyOrder]
+    reports: list[StudyReport]
+    waits_for_order_until: dt.datetime | None
     timeline: list[Event]
     earlier: int | None
 

@@ -34,10 +34,20 @@ from api.schemas import (
 )
 from records import hold_decisions
 from records.database.order_tables import Order, StudyOrder
+from records.database.report_tables import FinalComparison, ReceivedReport
 from records.database.session import unit_of_work
-from records.database.tables import Draft, Event, Hold, Instance, Rejection, StudyChange
+from records.database.tables import (
+    Draft,
+    DraftRequest,
+    Event,
+    Hold,
+    Instance,
+    Rejection,
+    StudyChange,
+)
 from records.operations import overview, refusals, troubles
-from records.orders import reading
+from records.orders import reading as order_reading
+from records.reports import reading as report_reading
 from records.states import VisibleState
 from records.workflow import (
     corrections,
@@ -62,6 +72,9 @@ class StudyRecord:
     Attributes:
         modalities: the modality of each series, by our id of the series.
         orders: the orders that it was matched with, newest change first.
+        reports: what other systems reported of it, newest first; no older versions.
+        comparisons: how far these reports are from its drafts, newest first.
+        request: its newest request; None while images are still coming.
         timeline: the newest lines of the timeline, or those before the mark that was asked for.
         earlier: the mark of the lines before these; None where there are none.
     """
@@ -75,6 +88,9 @@ class StudyRecord:
     changes: Sequence[StudyChange]
     open_holds: Sequence[schemas.OpenHold]
     orders: Sequence[tuple[StudyOrder, Order]]
+    reports: Sequence[ReceivedReport]
+    comparisons: Sequence[FinalComparison]
+    request: DraftRequest | None
     timeline: Sequence[Event]
     earlier: int | None
 
@@ -82,6 +98,12 @@ class StudyRecord:
     def current_draft(self) -> Draft | None:
         """The draft that a reader is shown; None where there is none."""
         return next((draft for draft in self.drafts if draft.id == self.row.draft_id), None)
+
+    @property
+    def waits_for_order_until(self) -> dt.datetime | None:
+        """Until when it waits for its order; None where it does not."""
+        request = self.request
+        return request.not_before if request is not None and request.waits_for_order else None
 
 
 def load_study(session: Session, uid: str, before: int | None = None) -> StudyRecord:
@@ -110,7 +132,10 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
         rejections=rejections.list_by_study(session, study.study_instance_uid),
         changes=corrections.list_changes(session, id_),
         open_holds=describe(session, [hold for hold in all_holds if hold.decision is None]),
-        orders=reading.list_by_study(session, id_),
+        orders=order_reading.list_by_study(session, id_),
+        reports=report_reading.list_by_study(session, study),
+        comparisons=report_reading.list_comparisons(session, id_),
+        request=session.get(DraftRequest, study.request_id) if study.request_id else None,
         timeline=shown,
         earlier=shown[0].id if len(lines) > len(shown) else None,
     )
@@ -213,6 +238,11 @@ def read_study(
         orders=[
             related_schemas.StudyOrder.from_rows(match, order) for match, order in record.orders
         ],
+        reports=[
+            related_schemas.StudyReport.from_row(report, record.comparisons)
+            for report in record.reports
+        ],
+        waits_for_order_until=record.waits_for_order_until,
         timeline=[schemas.Event.from_row(event) for event in record.timeline],
         earlier=record.earlier,
     )

@@ -22,7 +22,7 @@ from api.order_schemas import OrderRequest
 from model.progress import ProgressCallback
 from records.database.session import unit_of_work
 from records.errors import MessageError, NotAllowed
-from records.orders.receiving import receive_order
+from records.orders.receiving import check_order, receive_orders
 from records.states import Origin
 
 TEXT_COLUMNS = ("reason", "reason_code", "clinical_information", "note", "diagnosis")
@@ -200,23 +200,23 @@ def _take_in(
 ) -> Iterator[RefusedRow]:
     """Take in the rows of one transaction, and return those that are refused."""
     refused = []
-    outcomes = Counter[str]()
-    studies = 0
+    orders = []
+    for line, order in batch:
+        if isinstance(order, str):
+            refused.append(RefusedRow(line, order))
+            continue
+        received = order.received(Origin.FILE)
+        try:
+            check_order(received)
+        except MessageError as error:
+            refused.append(RefusedRow(line, str(error)))
+        else:
+            orders.append(received)
     with unit_of_work() as session:
-        for line, order in batch:
-            if isinstance(order, str):
-                refused.append(RefusedRow(line, order))
-                continue
-            try:
-                result = receive_order(session, order.received(Origin.FILE))
-            except MessageError as error:  # it is raised before anything is written
-                refused.append(RefusedRow(line, str(error)))
-                continue
-            outcomes[result.outcome] += 1
-            studies += len(result.study_ids)
+        results = receive_orders(session, orders)
         if summary.dry_run:
             session.rollback()
     summary.rows += len(batch)
-    summary.outcomes += outcomes
-    summary.studies += studies
+    summary.outcomes += Counter(result.outcome.value for result in results)
+    summary.studies += sum(len(result.study_ids) for result in results)
     yield from refused

@@ -477,6 +477,15 @@ class Settings(BaseSettings):
         "without. STAT studies do not wait.",
     )
 
+    # ---- Reports from elsewhere ----
+    redraft_on_prior_report: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether a study that is drafted and not reviewed is drafted again where a "
+        "report of the patient comes or changes that may be its prior report. One that is not "
+        "drafted yet always gets the newest.",
+    )
+
     # ---- Questions to other systems ----
     worklist_host: str = Field(
         json_schema_extra=EVERYDAY,

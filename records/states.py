@@ -305,6 +305,7 @@ class EndReason(StrEnum):
     FILMS_DECIDED = "FILMS_DECIDED"  # SUPERSEDED: a person decided which films count
     ORDER_CHANGED = "ORDER_CHANGED"  # SUPERSEDED: an order came, changed or was cancelled
     REPORTED_ELSEWHERE = "REPORTED_ELSEWHERE"  # CANCELLED: a final report came from elsewhere
+    PRIOR_REPORT = "PRIOR_REPORT"  # SUPERSEDED: a report of an earlier study came or changed
 
 
 class VisibleState(StrEnum):
@@ -439,6 +440,7 @@ class OrderChangeKind(StrEnum):
     REINSTATED = "REINSTATED"  # it was cancelled and counts again
     PATIENT_CORRECTED = "PATIENT_CORRECTED"
     PATIENT_MERGED = "PATIENT_MERGED"
+    PATIENT_SEPARATED = "PATIENT_SEPARATED"  # a person took a merge back
     MOVED = "MOVED"  # a visit was moved to another patient
     OUTDATED = "OUTDATED"  # an older message came after a newer one, and changed nothing
 

@@ -25,11 +25,14 @@ from model.dicom.reasons import NOTES, SENTENCES, Reason
 from model.dicom.views import Outcome, ViewChoice, ViewSettings, choose_views
 from model.errors import DecoderUnavailable, EmptyImage, NoPixels, PixelError
 from model.manifest import Manifest
+from model.prompting.prompt import takes_prior
 from records.errors import PartError
 from records.orders.indications import Candidate, Indication
+from records.reports.prior_reports import PatientReports
 from records.settings import Settings
 from records.states import HoldReason
 from worker.indications import find_indication, notes_about
+from worker.prior_reports import PriorReport, choose_prior_report
 
 HOLD_REASONS: dict[Reason, HoldReason] = {
     Reason.UNKNOWN_BODY_PART: HoldReason.CHEST_UNKNOWN,
@@ -220,6 +223,7 @@ def build_case(
     settings: Settings,
     keep_picture: KeepPicture = lambda *_: None,
     order_texts: Sequence[Candidate] = (),
+    reports: PatientReports | None = None,
 ) -> BuiltCase | Unsuitable | NeedsDecision | Unreadable:
     """Build the case of a study.
 
@@ -233,6 +237,7 @@ def build_case(
             indication.
         keep_picture: takes the picture of each image that is read, a JPEG.
         order_texts: the texts of the orders that count for the study, newest order first.
+        reports: the reports of the patient, one of which may be the prior report; None for none.
 
     Raises:
         MissingFile: an image's file is not there.
@@ -249,7 +254,7 @@ def build_case(
         keep_picture,
     )
     parsed = [reader.read_header(image) for image in images]
-    headers = [
+    dated_headers = [
         (header, image.received_at)
         for (_, header), image in zip(parsed, images, strict=True)
         if header is not None
@@ -265,14 +270,18 @@ def build_case(
             break
     if choice.outcome == "draft":
         left_out = _left_out(choice, reader.faults) + list(other_objects)
+        headers = [header for header, _ in dated_headers]
         indication = find_indication(
-            order_texts,
-            [header for header, _ in headers],
-            [received_at for _, received_at in headers],
-            settings,
+            order_texts, headers, [received_at for _, received_at in dated_headers], settings
         )
-        procedure = find_procedure([header for header, _ in headers])
-        return _built_case(choice, reader, left_out, indication, procedure.text, manifest, approved)
+        procedure = find_procedure(headers).text
+        prior = None
+        # What the bundle's template does not take changes no digest, and so draws no other draft.
+        if reports is not None and takes_prior(manifest.template, "prior_report"):
+            prior = choose_prior_report(reports, headers)
+        return _built_case(
+            choice, reader, left_out, indication, procedure, prior, manifest, approved
+        )
     if choice.outcome == "hold" and choice.reason in HOLD_REASONS:
         return NeedsDecision(HOLD_REASONS[choice.reason], choice.sentence)
     if any(isinstance(error, EmptyImage) for error in reader.faults.values()):
@@ -295,10 +304,11 @@ def _built_case(
     left_out: list[dict[str, str]],
     indication: Indication,
     procedure: str,
+    prior: PriorReport | None,
     manifest: Manifest,
     approved: set[HoldReason],
 ) -> BuiltCase:
-    priors = Priors(indication=indication.text, procedure=procedure)
+    priors = Priors(indication.text, procedure, prior.text if prior is not None else "")
     digest = _inputs_digest(choice, reader.images, priors, manifest, approved)
     view_notes = [note for view in choice.views for note in reader.notes[view.source]]
     notes = list(dict.fromkeys([*choice.notes, *view_notes]))
@@ -323,6 +333,12 @@ def _built_case(
         "indications": indication.as_json(),
         "procedure": procedure,
     }
+    if prior is not None:
+        provenance |= {
+            "prior_report": prior.text,
+            "prior_report_source": prior.source,
+            "prior_reports_not_taken": prior.not_taken,
+        }
     # The positions are those of the last choice: without an unreadable film they may differ.
     views = tuple(
         replace(reader.views[instance.source], position=instance.position.answer)

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from model.case import Case, DraftText, FailedCase, unpack
 from model.errors import BundleError, CaseError, DeviceError
 from model.prompting.confidence import sentence_confidences
+from model.prompting.prompt import read_prior
 from model.reporter import Drafter
 from records.blobs import Blobs
 from records.errors import (
@@ -363,6 +364,8 @@ class _Round:
                 "Half precision gave values that are no numbers; "
                 f"this study was run again in {draft.rerun}."
             )
+        prior_report = read_prior(draft.prompt, "prior_report")
+        prior_source = provenance.get("prior_report_source")
         sentences = sentence_confidences(draft.text, draft.tokens, draft.logprobs)
         return NewDraft(
             text=draft.text,
@@ -387,6 +390,9 @@ class _Round:
             cut=draft.cut,
             device=draft.device,
             dtype=draft.dtype,
+            prior_report=(
+                {**prior_source, "text": prior_report} if prior_source and prior_report else None
+            ),
             sentences=[asdict(sentence) for sentence in sentences] or None,
             finding_scores=draft.finding_scores or None,
             support=self._assessor.assess(draft),

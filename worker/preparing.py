@@ -22,6 +22,7 @@ from records.failpoints import failpoint
 from records.operations import scrub
 from records.orders import effects
 from records.orders.indications import Candidate, order_candidates
+from records.reports.prior_reports import PatientReports, read_patient_reports
 from records.settings import settings
 from records.states import (
     DAMAGE_SENTENCES,
@@ -184,6 +185,7 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
         config,
         keep_picture,
         study.order_texts,
+        study.reports,
     )
     if isinstance(result, BuiltCase) and study.waited_in_vain:
         result.provenance["notes"].append(study.waited_in_vain)
@@ -197,6 +199,12 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
                 orders = effects.counting_orders(session, lease.study_id)
                 if effects.is_outdated(orders, result.provenance["indications"]):
                     leases.release(session, [lease], "an order came while it was prepared")
+                    return "released"
+                if not leases.lock_if_held(session, lease):
+                    return "lost"
+                if read_patient_reports(session, lease.study_id).versions != study.reports.versions:
+                    # A report that comes from now on finds the request PREPARED.
+                    leases.release(session, [lease], "a report of the patient came meanwhile")
                     return "released"
                 prepared = PreparedInput(
                     key, result.digest, manifest.preparation_digest, result.provenance
@@ -233,6 +241,7 @@ class _StudyRead:
         instances: its objects up to the request's revision.
         approved: the holds about its films that a person decided with PROCEED.
         order_texts: the texts of its orders, newest order first.
+        reports: the reports of its patient, one of which may be the prior report.
         waited_in_vain: the note for the draft where it waited for an order that did not come, or
             "".
     """
@@ -240,6 +249,7 @@ class _StudyRead:
     instances: list[Instance]
     approved: set[HoldReason]
     order_texts: list[Candidate]
+    reports: PatientReports
     waited_in_vain: str
 
 
@@ -264,6 +274,7 @@ def _read_study(lease: Lease) -> _StudyRead | None:
             ],
             holds.approved_reasons(session, study.id) - {HoldReason.ORDER_MISMATCH},
             order_candidates(orders),
+            read_patient_reports(session, study.id),
             f"No order came within {minutes:g} min: it is drafted without one."
             if minutes and not orders
             else "",

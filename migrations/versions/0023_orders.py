@@ -177,7 +177,7 @@ def upgrade() -> None:
         sa.Column("old_values", postgresql.JSONB(), nullable=False),
         sa.Column("new_values", postgresql.JSONB(), nullable=False),
         sa.CheckConstraint(
-            "kind IN ('PLACED', 'CHANGED', 'CANCELLED', 'REINSTATED', 'PATIENT_CORRECTED', 'PATIENT_MERGED', 'MOVED', 'OUTDATED')",
+            "kind IN ('PLACED', 'CHANGED', 'CANCELLED', 'REINSTATED', 'PATIENT_CORRECTED', 'PATIENT_MERGED', 'PATIENT_SEPARATED', 'MOVED', 'OUTDATED')",
             name=op.f("ck_order_changes_kind_known"),
         ),
         sa.CheckConstraint(
@@ -290,6 +290,7 @@ def upgrade() -> None:
             server_default=sa.text("clock_timestamp()"),
             nullable=False,
         ),
+        sa.Column("moved", postgresql.JSONB(), server_default=sa.text("'{}'"), nullable=False),
         sa.CheckConstraint(
             "origin IN ('HL7', 'FHIR', 'WORKLIST', 'DICOM', 'REST', 'FILE')",
             name=op.f("ck_patient_aliases_origin_known"),
@@ -297,6 +298,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("retired_id", "retired_issuer", name=op.f("pk_patient_aliases")),
     )
     op.create_index("ix_patient_aliases_surviving_id", "patient_aliases", ["surviving_id"])
+    op.add_column("study_changes", sa.Column("origin", sa.Text(), nullable=True))
+    op.create_check_constraint(
+        op.f("ck_study_changes_origin_known"),
+        "study_changes",
+        "origin IN ('HL7', 'FHIR', 'WORKLIST', 'DICOM', 'REST', 'FILE')",
+    )
     op.add_column("studies", sa.Column("received_priority", sa.SmallInteger(), nullable=True))
     op.add_column(
         "draft_requests",
@@ -363,6 +370,7 @@ def downgrade() -> None:
     op.drop_index("ix_draft_requests_waits_for_order", table_name="draft_requests")
     op.drop_column("draft_requests", "waits_for_order")
     op.drop_column("studies", "received_priority")
+    op.drop_column("study_changes", "origin")
     op.drop_table("patient_aliases")
     op.drop_table("study_queries")
     op.drop_table("study_orders")

@@ -165,6 +165,15 @@ def get_template(name: str) -> Template:
     return TEMPLATES[name]
 
 
+def takes_prior(template: str, prior: str) -> bool:
+    """Return whether a template has a line for a prior, by its name ("prior_report").
+
+    Raises:
+        TemplateError: There is no template of that name.
+    """
+    return any(line.prior == prior for line in get_template(template).lines)
+
+
 def build_instruction(
     case: Case, template: str, fits: Fits | None = None, symptoms: Symptoms | None = None
 ) -> str:

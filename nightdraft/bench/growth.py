@@ -23,8 +23,9 @@ from sqlalchemy import text
 
 import migrations
 from nightdraft.bench.growth_fill import fill
-from nightdraft.bench.growth_operations import Operation, list_operations
+from nightdraft.bench.growth_operations import list_operations
 from nightdraft.bench.machine import machine_facts
+from nightdraft.bench.operation import Operation
 from nightdraft.station.embedded import EmbeddedServers
 from records.config_file import without_settings
 from records.database.session import engine, forget_engine, unit_of_work, wait_without_limit

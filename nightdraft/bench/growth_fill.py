@@ -33,6 +33,10 @@ TABLES = (
     "holds",
     "events",
     "worklist_entries",
+    "orders",
+    "order_keys",
+    "order_changes",
+    "study_orders",
 )
 
 FAMILY_NAMES = 20_000
@@ -43,7 +47,7 @@ FAMILY_NAMES = 20_000
 _SEED = """
 CREATE TEMPORARY TABLE seed AS
 SELECT n, uuidv7() AS study_id, uuidv7() AS request_id, uuidv7() AS series_id,
-    uuidv7() AS draft_id,
+    uuidv7() AS draft_id, uuidv7() AS order_id,
     CASE WHEN n > :studies - :receiving THEN 'RECEIVING'
         ELSE (CAST(:states AS text[]))[1 + (n * 37 % 100)::int] END AS state,
     now() - make_interval(secs => :studies - n) AS at,
@@ -129,6 +133,33 @@ _FILL = (
     UNION ALL SELECT 'DRAFTS', '', count(*) FROM seed WHERE state = 'DRAFTED'
     UNION ALL SELECT 'OPEN_HOLDS', 'AGE_UNKNOWN', count(*) FROM seed WHERE state = 'HELD'
     """,
+    # An order for each study, without a text, as the drafts have none.
+    """
+    INSERT INTO orders (id, identity, origin, sender, placer_order_number, filler_order_number,
+        accession_numbers, accession_number_issuer, study_instance_uids, patient_id,
+        patient_id_issuer, other_patient_ids, patient_name, patient_birth_date, patient_sex,
+        visit_number, texts, procedure, site, received_at, changed_at)
+    SELECT order_id, 'HL7|RIS|placer|' || n, 'HL7', 'RIS', n::text, '',
+        ARRAY['A' || lpad(n::text, 10, '0')], '', '{}', 'P' || lpad((n / 2)::text, 9, '0'), '',
+        '[]', 'FAMILY' || family || '^GIVEN' || n % 1009, '19700101', 'F', 'V' || n / 2, '[]',
+        'XR CHEST', 'MAIN', at, at
+    FROM seed ORDER BY n
+    """,
+    """
+    INSERT INTO order_keys (order_id, kind, value)
+    SELECT id, 'ACCESSION', accession_numbers[1] FROM orders
+    UNION ALL SELECT id, 'PATIENT', patient_id FROM orders
+    UNION ALL SELECT id, 'VISIT', visit_number FROM orders
+    """,
+    """
+    INSERT INTO order_changes (order_id, at, kind, origin, sender, old_values, new_values)
+    SELECT order_id, at, 'PLACED', 'HL7', 'RIS', '{}', '{}' FROM seed ORDER BY n
+    """,
+    """
+    INSERT INTO study_orders (study_id, order_id, state, matched_by, matched_at)
+    SELECT study_id, order_id, 'MATCHED', 'ACCESSION', at FROM seed
+    WHERE state <> 'RECEIVING' ORDER BY n
+    """,
     "DROP TABLE seed",
 )
 
@@ -142,7 +173,7 @@ _INDEXES = text(
 
 
 def fill(session: Session, studies: int, warning: str) -> None:
-    """Insert studies with their series, instances, requests, drafts, holds and first events.
+    """Insert studies with series, instances, requests, drafts, holds, first events and orders.
 
     Args:
         session: the caller's transaction; the database's user is a superuser.

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import itertools
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from api.metrics import SystemCollector
 from api.studies import count_studies, load_study
+from nightdraft.bench.growth_orders import order_operations
+from nightdraft.bench.operation import Operation, new_film, register
 from records import hold_decisions
 from records.database.session import unit_of_work, wait_without_limit
 from records.operations import overview, refusals
+from records.orders import effects
 from records.settings import settings
 from records.states import Decision, HoldReason, Priority, Stage, VisibleState
 from records.workflow import (
@@ -33,10 +33,8 @@ from records.workflow import (
     withdrawals,
     worklist,
 )
-from records.workflow.arrivals import ReceivedInstance
 from records.workflow.drafts import NewDraft
 from records.workflow.leases import Lease
-from records.workflow.patients import Patient
 from records.workflow.requests import PreparedInput
 
 OWNER = "bench:1"
@@ -45,31 +43,12 @@ REPEATS = 100_000
 MANY = 100_000
 """Requests that stand before all others and cannot be claimed; at most a tenth of all."""
 
-_numbers = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """Something that is timed.
-
-    Attributes:
-        run: what is timed; it gets what `prepare` gave.
-        prepare: done before each run, and not timed; it gets the number of the run.
-        before: done once before all runs.
-        after: takes back what `before` did.
-    """
-
-    name: str
-    run: Callable[[Any], object]
-    prepare: Callable[[int], Any] | None = None
-    before: Callable[[Session], object] | None = None
-    after: Callable[[Session], object] | None = None
-
 
 def list_operations(studies_there: int) -> list[Operation]:
     """All operations, for a database that `growth_fill` has filled with so many studies."""
     return [
         *_ways(),
+        *order_operations(),
         *_numbers_and_lists(studies_there),
         *_searches(studies_there),
         *_sweeps(),
@@ -89,7 +68,7 @@ def _reading(name: str, read: Callable[[Session], object]) -> Operation:
 def _ways() -> list[Operation]:
     """What a study costs on its way."""
     return [
-        Operation("register a film", _register, lambda _: _new_film()),
+        Operation("register a film", register, lambda _: new_film()),
         Operation(
             "close 8 studies",
             lambda _: _close(8),
@@ -265,41 +244,14 @@ def _sweeps() -> list[Operation]:
     ]
 
 
-def _new_film() -> ReceivedInstance:
-    number = next(_numbers)
-    uid = f"2.25.7{number:09d}"
-    return ReceivedInstance(
-        study_instance_uid=uid,
-        series_instance_uid=f"{uid}.1",
-        sop_instance_uid=f"{uid}.1.1",
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.1.1",
-        transfer_syntax_uid="1.2.840.10008.1.2.1",
-        modality="DX",
-        patient=Patient(f"N{number}", "", f"FAMILY{number % 999}^NEW", "19700101", "F"),
-        accession_number=f"N{number}",
-        study_date="20260101",
-        study_description="CHEST",
-        blob=f"instances/2026-01-02/00/{uuid.uuid4().hex}.dcm",
-        sha256=hashlib.sha256(uid.encode()).hexdigest(),
-        size=15_000_000,
-        calling_ae="XRAY",
-        priority=Priority.ROUTINE,
-    )
-
-
-def _register(film: ReceivedInstance) -> None:
-    with unit_of_work() as session:
-        studies.register_instance(session, film)
-
-
 def _register_films(number: int) -> None:
     for _ in range(number):
-        _register(_new_film())
+        register(new_film())
 
 
 def _close(limit: int, quiet_seconds: float = 0.0) -> None:
     with unit_of_work() as session:
-        studies.close_quiet(session, quiet_seconds, limit)
+        effects.take_up_closed(session, studies.close_quiet(session, quiet_seconds, limit))
 
 
 def _claim(
@@ -453,6 +405,7 @@ def _delete(study: uuid.UUID) -> None:
         for statement in (
             "DELETE FROM events WHERE study_id = :study",
             "DELETE FROM holds WHERE study_id = :study",
+            "DELETE FROM study_orders WHERE study_id = :study",
             "UPDATE studies SET request_id = NULL WHERE id = :study",
             "UPDATE draft_requests SET draft_id = NULL WHERE study_id = :study",
             "DELETE FROM drafts WHERE study_id = :study",

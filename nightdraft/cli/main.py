@@ -24,6 +24,7 @@ from nightdraft.cli.messages import messages
 from nightdraft.cli.options import app
 from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
+from nightdraft.cli.patients import patients
 from nightdraft.cli.settings import settings_commands
 from nightdraft.cli.train import train
 from records.errors import is_safe_to_show, safe_text
@@ -37,6 +38,7 @@ for name, group in (
     ("messages", messages),
     ("blobs", blobs),
     ("orders", orders),
+    ("patients", patients),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),

@@ -30,6 +30,7 @@ PANELS = {
         "refusals",
         "messages",
         "orders",
+        "patients",
         "blobs",
         "settings",
         "support-bundle",

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.orm import Session
 
-from api.hold_sides import list_held_orders
+from api.hold_sides import list_held_orders, list_held_reports
 from api.order_wording import ORIGIN_LABELS, PATIENT_LABELS, TEXT_LABELS
-from api.related_schemas import HeldOrder
+from api.related_schemas import HeldOrder, HeldReport
 from model.dicom.characters import remove_controls
 from model.dicom.names import modality_name, uid_name
 from model.prompting.prompt import describe_given, read_prior
@@ -184,10 +184,26 @@ def _render_hold(session: Session, hold: Hold, uid: str) -> list[RenderableType]
     if reason is HoldReason.ORDER_MISMATCH:
         study = session.get_one(Study, hold.study_id)
         lines += [_render_order_side(order) for order in list_held_orders(session, study)]
+    if reason is HoldReason.FINALS_DIFFER:
+        study = session.get_one(Study, hold.study_id)
+        lines += [_render_report_sides(report) for report in list_held_reports(session, study)]
     decisions = [Decision.PROCEED, *HOLD_DECISIONS.get(reason, ()), Decision.CANCEL]
     words = "|".join(decision.lower().replace("_", "-") for decision in decisions)
     lines.append(Text(f"nightdraft decide {uid} {words} --by NAME"))
     return lines
+
+
+def _render_report_sides(report: HeldReport) -> Text:
+    """Both reports of a hold, word by word: [-only signed here-] and {+only from elsewhere+}."""
+    marks = {"both": "{}", "first": "[-{}-]", "second": "{{+{}+}}"}
+    words = " ".join(marks[part.kind].format(part.words) for part in report.words)
+    signed = f"signed here by {report.signed_by}" if report.signed_by else "nothing is signed here"
+    return Text(
+        remove_controls(
+            f"  {report.status.lower()} by {ORIGIN_LABELS[report.origin]} from {report.sender}; "
+            f"{signed}; [-only signed here-], {{+only from elsewhere+}}:\n    {words}"
+        )
+    )
 
 
 def _render_order_side(order: HeldOrder) -> Text:

@@ -154,6 +154,8 @@ class PatientAlias(Base):
     sender: Mapped[str]
     message_id: Mapped[uuid.UUID | None]  # of received_messages
     merged_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    # {"orders", "reports", "studies": {our id: older values by column}}, to take the merge back
+    moved: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
 
 
 class ReceivedMessage(Base):

@@ -46,6 +46,7 @@ from records.states import (
     Decision,
     HoldReason,
     InstanceState,
+    Origin,
     Purpose,
     RejectionReason,
     RequestState,
@@ -198,14 +199,16 @@ class Instance(Base):
 
 
 class StudyChange(Base):
-    """An older value of a study's field that a newer object replaced; the study has the newer."""
+    """An older value of a study's field that a newer object or a message replaced."""
 
     __tablename__ = "study_changes"
+    __table_args__ = (vocabulary_check("origin", Origin),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"), index=True)
     at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
-    calling_ae: Mapped[str]
+    calling_ae: Mapped[str]  # or the sender of a message
+    origin: Mapped[str | None]  # by which interface a message came; NULL where a film brought it
     field: Mapped[str]  # a column of studies
     old_value: Mapped[str]
     new_value: Mapped[str]

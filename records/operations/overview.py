@@ -20,7 +20,7 @@ from records.operations.lights import Light, LightState, missing_parts, read_lig
 from records.operations.scrub import ScrubState, read_scrub_state
 from records.settings import settings
 from records.states import ENDED, Stage, VisibleState
-from records.workflow import worklist
+from records.workflow import requests, worklist
 from records.workflow.leases import worker_name
 
 MOVING = tuple(
@@ -132,7 +132,7 @@ def read_workload(session: Session, parts: Parts) -> Workload:
 def read_pace(session: Session, counts: Mapping[VisibleState, int], parts: Parts) -> Pace:
     """The present pace, and how long these studies will take at it."""
     per_minute = drafts_per_minute(session)
-    stalled = why_stalled(counts, per_minute, parts)
+    stalled = why_stalled(counts, per_minute, parts, requests.count_waiting_for_order(session))
     return Pace(per_minute, None if stalled else seconds_left(counts, per_minute), stalled)
 
 
@@ -148,7 +148,12 @@ def read_parts(session: Session) -> Parts:
     )
 
 
-def why_stalled(counts: Mapping[VisibleState, int], per_minute: float, parts: Parts) -> str:
+def why_stalled(
+    counts: Mapping[VisibleState, int],
+    per_minute: float,
+    parts: Parts,
+    waiting_for_order: int = 0,
+) -> str:
     """Why nothing is drafted though something is to do, as a sentence; "" where drafts come.
 
     The pace looks back: a worker that has just died drafted a minute ago. So the parts come first.
@@ -178,6 +183,9 @@ def why_stalled(counts: Mapping[VisibleState, int], per_minute: float, parts: Pa
         return "Nothing is prepared, and no prepare worker is running."
     if not is_prepared and running[Stage.PREPARE] <= stopped:
         return "Nothing is prepared: every prepare worker has stopped itself."
+    if waiting_for_order and waiting_for_order == count_moving(counts):
+        number = f"{waiting_for_order} {'study' if waiting_for_order == 1 else 'studies'}"
+        return f"All that is to do waits for its order ({number})."
     if not per_minute:
         return f"None was drafted in the last {SLOW_PACE_SECONDS / 60:.0f} minutes."
     return ""

@@ -81,7 +81,7 @@ def take_up_for_preparing(session: Session, study_id: uuid.UUID) -> Study:
     """
     study = session.get(Study, study_id)
     if study is not None:
-        matching.lock_keys(session, study_keys(study), shared=False)
+        matching.wait_for_keys(session, study_keys(study))
     study = lock_study(session, study_id)
     match_and_apply(session, study)
     return study

@@ -29,11 +29,11 @@ _LOCK_CLASS = 12
 _LOCK_BUCKETS = 1024
 """Locks of keys: so many, at most, that an import of many orders does not fill the lock table."""
 
-_LOCK = text(
-    "SELECT pg_advisory_xact_lock(:lock_class, bucket)"
+_HOLD = text(
+    "SELECT pg_advisory_xact_lock_shared(:lock_class, bucket)"
     " FROM unnest(CAST(:buckets AS integer[])) AS bucket"
 )
-_LOCK_SHARED = text(_LOCK.text.replace("xact_lock(", "xact_lock_shared("))
+_WAIT = text("SELECT pg_advisory_xact_lock(:lock_class, :bucket)")
 
 
 def order_patient(order: Order) -> Patient:
@@ -70,18 +70,29 @@ def shared_key(order: Order, study: Study) -> KeyKind | None:
     return next((kind for kind in (KeyKind.ACCESSION, KeyKind.STUDY) if kind in kinds), None)
 
 
-def lock_keys(session: Session, keys: Iterable[tuple[str, str]], *, shared: bool) -> None:
-    """Lock keys until the transaction ends, so that no order is missed that is being committed.
+def hold_keys(session: Session, keys: Iterable[tuple[str, str]]) -> None:
+    """Say, until the transaction ends, that orders with these keys are being committed.
 
-    Who takes orders in locks their keys `shared` before he looks for studies. Preparing locks the
-    keys of its study alone before it looks for orders: it waits for orders that are being
-    committed, and an order that comes later finds the study prepared. Whoever locks keys has locked
-    nothing else before, and locks all that he needs at once: they are locked in one order.
+    Who takes orders in calls it before he looks for studies; see `wait_for_keys`.
     """
-    buckets = sorted({zlib.crc32("|".join(key).encode()) % _LOCK_BUCKETS for key in keys})
-    session.execute(
-        _LOCK_SHARED if shared else _LOCK, {"lock_class": _LOCK_CLASS, "buckets": buckets}
-    )
+    session.execute(_HOLD, {"lock_class": _LOCK_CLASS, "buckets": _buckets(keys)})
+
+
+def wait_for_keys(session: Session, keys: Iterable[tuple[str, str]]) -> None:
+    """Wait until no order with one of these keys is being committed that has looked for studies.
+
+    An order that begins later finds the study, which is committed, and waits for the study's lock.
+    Nothing may be locked yet in this transaction. Each key's lock is given back at once, so that
+    nobody ever waits for who waits here.
+    """
+    for bucket in _buckets(keys):
+        barrier = session.begin_nested()
+        session.execute(_WAIT, {"lock_class": _LOCK_CLASS, "bucket": bucket})
+        barrier.rollback()
+
+
+def _buckets(keys: Iterable[tuple[str, str]]) -> list[int]:
+    return sorted({zlib.crc32("|".join(key).encode()) % _LOCK_BUCKETS for key in keys})
 
 
 def find_orders(session: Session, study: Study) -> Sequence[Order]:
@@ -175,8 +186,8 @@ def match(
 def match_study(session: Session, study: Study) -> list[Order]:
     """Match all orders with a study's keys; the caller has locked the study.
 
-    The sweep calls it for a study that is complete. Preparing calls it again after `lock_keys`: an
-    order that was being committed while the sweep looked is found then.
+    The sweep calls it for a study that is complete. Preparing calls it again after `wait_for_keys`:
+    an order that was being committed while the sweep looked is found then.
 
     Returns:
         The orders that count for the study, newest first.

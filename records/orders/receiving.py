@@ -19,6 +19,7 @@ from records.orders.order import OrderAction, ReceivedOrder
 from records.received_text import clean_line
 from records.states import OrderChangeKind, OrderStatus, Origin
 from records.workflow.identifiers import make_keys, patient_ids
+from records.workflow.patient_aliases import resolve_columns
 from records.workflow.withdrawals import lock_study
 
 
@@ -80,7 +81,7 @@ def receive_orders(
 
     The same order again changes nothing. A message that is older than the last one (by the sender's
     clock) is kept in the history and changes nothing else. The caller answers the sender after his
-    commit. Who has several orders for one transaction gives them in one call: keys, orders and
+    commit. Who has several orders for one transaction gives them in one call: orders and
     studies are each locked in one sequence, so that no two transactions wait for each other.
 
     Args:
@@ -95,16 +96,13 @@ def receive_orders(
         MessageError: nothing in one of them identifies an order or a patient.
     """
     for order in received:
-        if not order.identity:
-            raise MessageError("the order has no number, no accession number and no study UID")
-        if not order.patient.patient_id.strip():
-            raise MessageError("the order names no patient id")
+        check_order(order)
     keys = {
         key
         for order in received
         for key in make_keys(accession=order.accession_numbers, study=order.study_instance_uids)
     }
-    matching.lock_keys(session, keys, shared=True)
+    matching.hold_keys(session, keys)
     outcomes: dict[int, tuple[Order, OrderOutcome]] = {}
     for place in sorted(range(len(received)), key=lambda place: received[place].identity):
         outcomes[place] = _store(session, received[place], message_id)
@@ -118,6 +116,18 @@ def receive_orders(
         ReceivedOrderResult(order.id, outcome, tuple(counting.get(order.id, ())))
         for order, outcome in (outcomes[place] for place in range(len(received)))
     ]
+
+
+def check_order(received: ReceivedOrder) -> None:
+    """Check that an order can be kept.
+
+    Raises:
+        MessageError: nothing in it identifies an order or a patient.
+    """
+    if not received.identity:
+        raise MessageError("the order has no number, no accession number and no study UID")
+    if not received.patient.patient_id.strip():
+        raise MessageError("the order names no patient id")
 
 
 def apply_orders(session: Session, orders: Sequence[Order]) -> dict[uuid.UUID, list[uuid.UUID]]:
@@ -149,7 +159,7 @@ def _store(
     session: Session, received: ReceivedOrder, message_id: uuid.UUID | None
 ) -> tuple[Order, OrderOutcome]:
     """The order's row, locked, with its history and its keys."""
-    columns = received.columns()
+    columns = resolve_columns(session, received.columns())
     status = _STATUS[received.action]
     identity = received.identity
     new_id = session.scalar(
@@ -263,6 +273,31 @@ def _update(
     return OrderOutcome(kind.value)
 
 
+def note_change(
+    session: Session,
+    order: Order,
+    kind: OrderChangeKind,
+    origin: Origin,
+    sender: str,
+    message_id: uuid.UUID | None,
+    old: dict[str, Any],
+    new: dict[str, Any],
+) -> None:
+    """Append a line to an order's history: columns that changed, as they were and as they are."""
+    session.add(
+        OrderChange(
+            order_id=order.id,
+            kind=kind,
+            origin=origin,
+            sender=sender,
+            message_id=message_id,
+            old_values=_as_json(old),
+            new_values=_as_json(new),
+        )
+    )
+    session.flush()
+
+
 def _note(
     session: Session,
     order: Order,
@@ -272,18 +307,8 @@ def _note(
     old: dict[str, Any],
     new: dict[str, Any],
 ) -> None:
-    session.add(
-        OrderChange(
-            order_id=order.id,
-            kind=kind,
-            origin=received.origin,
-            sender=clean_line(received.sender),
-            message_id=message_id,
-            old_values=_as_json(old),
-            new_values=_as_json(new),
-        )
-    )
-    session.flush()
+    sender = clean_line(received.sender)
+    note_change(session, order, kind, received.origin, sender, message_id, old, new)
 
 
 def _as_json(values: dict[str, Any]) -> dict[str, Any]:

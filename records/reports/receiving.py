@@ -15,12 +15,13 @@ from sqlalchemy.orm import Session
 
 from records.database.report_tables import ReceivedReport, ReportKey
 from records.errors import MessageError
+from records.reports import effects
 from records.reports.own_outputs import is_own_output
-from records.reports.report import OutsideReport
+from records.reports.report import OutsideReport, patient_of
 from records.states import FINAL_STATUSES, EventKind, ReportStatus
 from records.workflow import events
 from records.workflow.identifiers import make_keys, patient_ids
-from records.workflow.patients import Patient
+from records.workflow.patient_aliases import resolve_columns
 from records.workflow.study_lookup import find_study_ids, is_of_patient
 from records.workflow.withdrawals import lock_study
 
@@ -57,8 +58,8 @@ def receive_report(
     """Keep a report, or a newer version of one, and apply it to the studies that it is about.
 
     The same report again changes nothing. Each version is a row that is never changed; the one that
-    it replaces is superseded and kept. A preliminary report and one without text are kept, too, and
-    never used. The caller answers the sender after his commit.
+    it replaces is superseded and kept, and no number finds it any longer. A preliminary report and
+    one without text are kept, too, and never used. The caller answers the sender after his commit.
 
     Args:
         session: the caller's transaction.
@@ -74,6 +75,7 @@ def receive_report(
     if not identity:
         raise MessageError("the report has no number, no accession number and no study UID")
     columns = {name: _storable(value) for name, value in received.columns().items()}
+    columns = resolve_columns(session, columns)
     columns["performed_on"] = _plain_moment(columns["performed_on"])
     if not columns["text"].strip():
         columns["text"] = _join_sections(columns["findings"], columns["impression"])
@@ -90,6 +92,7 @@ def receive_report(
             if received.status is ReportStatus.CANCELLED:
                 columns = _cancelled(current, columns)
             current.superseded_at = func.clock_timestamp()
+            session.execute(delete(ReportKey).where(ReportKey.report_id == current.id))
             session.flush()
         if not columns["patient_id"].strip():
             raise MessageError("the report names no patient id")
@@ -128,7 +131,7 @@ def apply_report(session: Session, report: ReceivedReport) -> list[uuid.UUID]:
     ours = []
     for study_id in find_study_ids(session, report.accession_numbers, [report.study_instance_uid]):
         study = lock_study(session, study_id)
-        if not is_of_patient(session, study, report_patient(report), ids):
+        if not is_of_patient(session, study, patient_of(report), ids):
             continue
         ours.append(study_id)
         events.append_event(
@@ -137,18 +140,8 @@ def apply_report(session: Session, report: ReceivedReport) -> list[uuid.UUID]:
             EventKind.REPORT_RECEIVED,
             f"{report.status.lower()} report by {report.origin}",
         )
+    effects.apply_to_later_studies(session, report, set(ours))
     return ours
-
-
-def report_patient(report: ReceivedReport) -> Patient:
-    """The patient of a report."""
-    return Patient(
-        report.patient_id,
-        report.patient_id_issuer,
-        report.patient_name,
-        report.patient_birth_date,
-        report.patient_sex,
-    )
 
 
 def write_keys(session: Session, report: ReceivedReport) -> None:

@@ -6,6 +6,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 from typing import Any
 
+from records.database.report_tables import ReceivedReport
 from records.states import Origin, ReportStatus
 from records.workflow.identifiers import PatientId, plain_key
 from records.workflow.patients import Patient
@@ -102,3 +103,14 @@ class OutsideReport:
             "consent": self.consent,
             "sent_at": self.sent_at,
         }
+
+
+def patient_of(report: ReceivedReport) -> Patient:
+    """The patient of a report that is kept."""
+    return Patient(
+        report.patient_id,
+        report.patient_id_issuer,
+        report.patient_name,
+        report.patient_birth_date,
+        report.patient_sex,
+    )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from records.database.tables import Instance, Study, StudyChange
-from records.states import EndReason, EventKind, InstanceState
+from records.states import EndReason, EventKind, InstanceState, Origin
 from records.workflow import events, withdrawals
+from records.workflow.patients import Patient, same_patient
 
 SHOWN_COLUMNS = (
     "patient_id",
@@ -28,9 +30,14 @@ SHOWN_COLUMNS = (
 
 
 def update_shown(
-    session: Session, study: Study, sent: Mapping[str, Any], calling_ae: str
+    session: Session,
+    study: Study,
+    sent: Mapping[str, Any],
+    sender: str,
+    *,
+    origin: Origin | None = None,
 ) -> list[str]:
-    """Show what a newer header says of patient and study; what it leaves blank stays.
+    """Show what a newer header or message says of patient and study; what it leaves blank stays.
 
     The older values are kept in `study_changes`. The timeline names the fields and no value.
 
@@ -38,7 +45,8 @@ def update_shown(
         session: the caller's transaction.
         study: the study, locked.
         sent: new values by column (`SHOWN_COLUMNS`, and "requested_accession_numbers").
-        calling_ae: who sent them.
+        sender: who sent them: a calling AE, or the sender of a message.
+        origin: by which interface a message came; None where a film brought them.
 
     Returns:
         The columns that have another value now.
@@ -57,7 +65,8 @@ def update_shown(
             session.add(
                 StudyChange(
                     study_id=study.id,
-                    calling_ae=calling_ae,
+                    calling_ae=sender,
+                    origin=origin,
                     field=column,
                     old_value=old,
                     new_value=new,
@@ -67,7 +76,7 @@ def update_shown(
     if changed:
         fields = ", ".join(column.replace("_", " ") for column in changed)
         events.append_event(
-            session, study.id, EventKind.UPDATED, f"{fields}: newer values, sent by {calling_ae}"
+            session, study.id, EventKind.UPDATED, f"{fields}: newer values, sent by {sender}"
         )
     return changed
 
@@ -94,6 +103,29 @@ def take_place(
     newer.state, newer.reason, newer.sent = InstanceState.KEPT, "", None
     newer.revision = study.revision
     session.flush()
+
+
+def as_corrected(session: Session, study: Study, sent: Patient) -> Patient:
+    """The study's patient where a film names him as he was before a message corrected him.
+
+    A modality goes on sending what its worklist said. Any other patient comes back as sent.
+    """
+    shown = Patient.of_study(study)
+    if same_patient(shown, sent):
+        return sent
+    changes = session.scalars(
+        select(StudyChange)
+        .where(StudyChange.study_id == study.id, StudyChange.origin.is_not(None))
+        .order_by(StudyChange.id.desc())
+    )
+    names = {"patient_id": "patient_id", "patient_id_issuer": "issuer", "patient_name": "name"}
+    names |= {"patient_birth_date": "birth_date", "patient_sex": "sex"}
+    former = shown
+    for change in changes:
+        former = replace(former, **{names[change.field]: change.old_value})
+        if same_patient(former, sent):
+            return shown
+    return sent
 
 
 def list_changes(session: Session, study_id: uuid.UUID) -> Sequence[StudyChange]:

@@ -29,6 +29,8 @@ class NewDraft:
         indications: every text that could have been the indication, best first; None where the
             draft knows none.
         support: what these scores say of the draft's sentences; None like `finding_scores`.
+        prior_report: the prior report in the prompt, word for word, and what it is; None where the
+            prompt holds none.
     """
 
     text: str
@@ -56,6 +58,7 @@ class NewDraft:
     sentences: list[dict[str, Any]] | None = None
     finding_scores: dict[str, float] | None = None
     support: dict[str, Any] | None = None
+    prior_report: dict[str, Any] | None = None
 
 
 def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:

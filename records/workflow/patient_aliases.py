@@ -7,6 +7,7 @@ retired, so that one look is enough.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -42,11 +43,8 @@ def resolve_id(session: Session, given: PatientId) -> PatientId:
     return given if alias is None else PatientId(alias.surviving_id, alias.surviving_issuer)
 
 
-def resolve_patient(session: Session, sent: Patient) -> Patient:
-    """The surviving patient where the one that was sent has a retired id; else the one sent."""
-    alias = find_alias(session, PatientId(sent.patient_id, sent.issuer))
-    if alias is None:
-        return sent
+def surviving_patient(alias: PatientAlias) -> Patient:
+    """The patient that an alias stands for, as the merge named him."""
     return Patient(
         alias.surviving_id,
         alias.surviving_issuer,
@@ -54,6 +52,20 @@ def resolve_patient(session: Session, sent: Patient) -> Patient:
         alias.surviving_birth_date,
         alias.surviving_sex,
     )
+
+
+def resolve_columns(session: Session, columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns of an order or a report that came under a retired id: of the surviving patient.
+
+    Any other columns come back as they are.
+    """
+    given = PatientId(columns["patient_id"], columns["patient_id_issuer"])
+    alias = find_alias(session, given)
+    if alias is None:
+        return columns
+    shown = surviving_patient(alias).columns()
+    words = {name: value for name, value in shown.items() if value}
+    return {**columns, **words, "patient_id_issuer": alias.surviving_issuer}
 
 
 def list_ids(session: Session, given: PatientId) -> list[PatientId]:

@@ -20,6 +20,16 @@ class Patient:
     birth_date: str = ""  # (0010,0030)
     sex: str = ""  # (0010,0040)
 
+    def columns(self) -> dict[str, str]:
+        """The patient by column of `studies`, `orders` and `received_reports`."""
+        return {
+            "patient_id": self.patient_id,
+            "patient_id_issuer": self.issuer,
+            "patient_name": self.name,
+            "patient_birth_date": self.birth_date,
+            "patient_sex": self.sex,
+        }
+
     @classmethod
     def of_study(cls, study: Study) -> Patient:
         """The patient whose name stands on a study."""

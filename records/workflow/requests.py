@@ -180,6 +180,27 @@ def prepare_again(session: Session, lease: Lease, reason: str) -> bool:
     return True
 
 
+def prepare_anew(session: Session, study_ids: Sequence[uuid.UUID], reason: str) -> None:
+    """PREPARED -> WAITING: something that was not known when these studies were prepared.
+
+    A worker that has one of them loses its lease and cannot save. Whoever prepares one now looks
+    again at the end: its request is locked here until the caller's commit.
+    """
+    lock_open(session, study_ids)
+    rows = session.execute(
+        move(RequestState.WAITING)
+        .where(
+            DraftRequest.study_id.in_(study_ids),
+            DraftRequest.state == RequestState.PREPARED,
+        )
+        .values(prepared_blob=None, inputs_digest=None, preprocessing_digest=None)
+        .returning(DraftRequest.study_id, DraftRequest.id)
+    ).all()
+    events.append_events(
+        session, EventKind.PREPARE_AGAIN, [(study, request, reason) for study, request in rows]
+    )
+
+
 def mark_drafted(session: Session, lease: Lease, draft_id: uuid.UUID) -> None:
     """-> DRAFTED with its draft. `drafts.save` calls it, and holds the lock of the request.
 
@@ -242,6 +263,13 @@ def skip(session: Session, lease: Lease, reason: str, detail: str) -> bool:
         worker=lease.worker,
     )
     return True
+
+
+def count_waiting_for_order(session: Session) -> int:
+    """How many requests wait because their study has no order yet."""
+    return session.scalars(
+        select(func.count()).select_from(DraftRequest).where(DraftRequest.waits_for_order)
+    ).one()
 
 
 def wake_due(session: Session, limit: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -26,16 +26,18 @@ from records.states import (
     EventKind,
     HoldReason,
     InstanceState,
+    Origin,
     StudyState,
 )
 from records.telemetry import note_study
-from records.workflow import corrections, events, holds, rejections, requests
+from records.workflow import corrections, events, holds, patient_aliases, rejections, requests
 from records.workflow.arrivals import (
     ReceivedInstance,
     insert_instance,
     lock_or_create_study,
     update_study,
 )
+from records.workflow.identifiers import PatientId
 from records.workflow.patients import Patient, may_be_corrected, same_patient, spelled_otherwise
 from records.workflow.withdrawals import lock_study
 
@@ -94,10 +96,27 @@ def register_instance(session: Session, arrived: ReceivedInstance) -> Registrati
     )
     rejections.lock_studies(session, arrived.study_instance_uid, arrived.rejects)
     study = lock_or_create_study(session, arrived)
+    arrived = replace(arrived, patient=_known_patient(session, study, arrived))
     registration = _register(session, study, arrived)
     if arrived.rejects is not None:
         rejections.apply_note(session, study, arrived.rejects)
     return registration
+
+
+def _known_patient(session: Session, study: Study, arrived: ReceivedInstance) -> Patient:
+    """The patient of an object, as merges and corrections of other systems say."""
+    alias = patient_aliases.find_alias(
+        session, PatientId(arrived.patient.patient_id, arrived.patient.issuer)
+    )
+    if alias is None:
+        return corrections.as_corrected(session, study, arrived.patient)
+    surviving = patient_aliases.surviving_patient(alias)
+    if study.patient_id == arrived.patient.patient_id:
+        # It is the study's first object, or another one came before the merge.
+        corrections.update_shown(
+            session, study, surviving.columns(), alias.sender, origin=Origin(alias.origin)
+        )
+    return corrections.as_corrected(session, study, surviving)
 
 
 def _register(session: Session, study: Study, arrived: ReceivedInstance) -> Registration:

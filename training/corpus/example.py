@@ -193,3 +193,14 @@ class Corpus(Protocol):
             CorpusError: a file of the corpus is missing or is not what it should be.
         """
         ...
+
+
+def target_text(target: str, findings: str, impression: str) -> str:
+    """Return the text to write, for a `CorpusOptions.target` of "findings" or "report".
+
+    It is "" where the report does not have it.
+    """
+    if target == "findings":
+        return findings
+    parts = (("Findings", findings), ("Impression", impression))
+    return " ".join(f"{name}: {text}" for name, text in parts if text)

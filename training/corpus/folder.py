@@ -31,6 +31,12 @@ from model.dicom.reasons import SENTENCES, Reason
 from model.dicom.views import ViewSettings, choose_views
 from model.errors import EmptyImage, ModelError
 from model.manifest import IntendedUse, Preprocessing
+from model.prompting.prior_report import prior_report_text
+from model.prompting.report_sections import (
+    ReportSections,
+    has_headings,
+    read_sections,
+)
 from records.errors import CorpusError
 from training.corpus.example import (
     SPLITS,
@@ -38,18 +44,13 @@ from training.corpus.example import (
     Example,
     ExcludedStudy,
     ImageFile,
+    target_text,
 )
 from training.corpus.files import folder_identity, to_one_line
 from training.corpus.folder_index import build_index, is_dicom
 from training.corpus.folder_table import find_table, suggest_column
 from training.corpus.image_selection import select_images
 from training.corpus.prior_reports import find_prior
-from training.corpus.report_sections import (
-    ReportSections,
-    has_headings,
-    read_sections,
-    target_text,
-)
 from training.corpus.splits import (
     DEFAULT_OPTIONS,
     assign_validation,
@@ -286,7 +287,10 @@ class _Study:
     @cached_property
     def prior_text(self) -> str:
         """The text of this study as a prior report; "" where it has none."""
-        return self.without_names(self.sections.impression or self.sections.findings)
+        sections = self.sections
+        return prior_report_text(
+            self.without_names(sections.findings), self.without_names(sections.impression)
+        )
 
     @cached_property
     def has_headings(self) -> bool:

@@ -24,11 +24,11 @@ from training.corpus.example import (
     Example,
     ExcludedStudy,
     ImageFile,
+    target_text,
 )
 from training.corpus.files import folder_identity
 from training.corpus.image_selection import select_images
 from training.corpus.iu_files import Sources, build_index, find_sources
-from training.corpus.report_sections import target_text
 from training.corpus.splits import (
     DEFAULT_OPTIONS,
     assign_validation,

@@ -18,7 +18,9 @@ from pathlib import Path
 from model.case import Priors
 from model.labels import Labeller, symptoms_of
 from model.prompting.oracle import Oracle
+from model.prompting.prior_report import prior_report_text
 from model.prompting.prompt import Symptoms
+from model.prompting.report_sections import ReportSections, read_sections
 from training.corpus.example import (
     SPLITS,
     TRAIN,
@@ -27,6 +29,7 @@ from training.corpus.example import (
     Example,
     ExcludedStudy,
     ImageFile,
+    target_text,
 )
 from training.corpus.files import folder_identity
 from training.corpus.image_selection import select_images
@@ -39,7 +42,6 @@ from training.corpus.mimic_files import (
     study_folder,
 )
 from training.corpus.prior_reports import find_prior
-from training.corpus.report_sections import ReportSections, read_sections, target_text
 from training.corpus.splits import (
     DEFAULT_OPTIONS,
     assign_validation,
@@ -273,7 +275,9 @@ class _Study:
     @property
     def prior_text(self) -> str:
         """The text of this study as a prior report; "" where it has none."""
-        return (self.sections.impression or self.sections.findings) if self.sections else ""
+        if self.sections is None:
+            return ""
+        return prior_report_text(self.sections.findings, self.sections.impression)
 
 
 def _qualified_name(label: LabelFunction) -> str:

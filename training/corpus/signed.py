@@ -18,8 +18,14 @@ from records.settings import settings
 from records.states import ReviewDecision
 from records.workflow import reviews
 from records.workflow.reviews import LatestReview
-from training.corpus.example import SPLITS, CorpusOptions, Example, ExcludedStudy, ImageFile
-from training.corpus.report_sections import target_text
+from training.corpus.example import (
+    SPLITS,
+    CorpusOptions,
+    Example,
+    ExcludedStudy,
+    ImageFile,
+    target_text,
+)
 from training.corpus.splits import assign_validation, resolve_split, split_by_patient
 from training.deid.deidentify import KnownIdentifiers, deidentify, has_content
 from training.deid.pseudonyms import Pseudonyms, site_pseudonyms

@@ -350,6 +350,9 @@ SELECT id, 'CR1', 'patient_name', 'A', 'B' FROM studies;
 INSERT INTO rejections (study_instance_uid, sop_instance_uid, note_sop_instance_uid, reason,
     patient, calling_ae)
 SELECT '9.' || n, '7.' || n, '6', '113001', '{}', 'CR1' FROM generate_series(1, 5000) n;
+INSERT INTO patient_aliases (retired_id, retired_issuer, surviving_id, surviving_issuer,
+    surviving_name, surviving_birth_date, surviving_sex, origin, sender)
+SELECT 'OLD' || n, '', 'NEW' || n, '', '', '', '', 'HL7', 'ADT' FROM generate_series(1, 5000) n;
 """
 
 

@@ -7,7 +7,8 @@ from sqlalchemy import text
 
 from nightdraft.bench import growth_operations
 from nightdraft.bench.growth_fill import TABLES, fill
-from nightdraft.bench.growth_operations import Operation, list_operations
+from nightdraft.bench.growth_operations import list_operations
+from nightdraft.bench.operation import Operation
 from records.database.session import engine, unit_of_work
 from records.states import WARNING
 from tests.support.query_plans import explained, nodes

@@ -145,12 +145,12 @@ def test_the_prior_report_is_of_the_same_patient_and_surely_earlier(tmp_path: Pa
     assert priors == {
         "s1": "",
         "s2": "",
-        "s3": "Impression 1.",
-        "s4": "Impression 1.",  # the day of s3 and s5, at an unknown time
-        "s5": "Impression 1.",  # the moment of s3
-        "s6": "Impression 5.",
+        "s3": "Impression 1. Findings 1.",
+        "s4": "Impression 1. Findings 1.",  # the day of s3 and s5, at an unknown time
+        "s5": "Impression 1. Findings 1.",  # the moment of s3
+        "s6": "Impression 5. Findings 5.",
         "s7": "",  # without a date
-        "s8": "Impression 6.",
+        "s8": "Impression 6. Findings 6.",
     }
 
 

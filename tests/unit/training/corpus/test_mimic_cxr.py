@@ -185,9 +185,9 @@ def test_one_to_three_views(mimic: Path) -> None:
 def test_the_report_before_is_a_prior(mimic: Path) -> None:
     examples = read(MimicCxr(mimic))
     second, third = examples["s50000001"], examples["s53189527"]
-    assert second.priors.prior_report == "Impression of 50414267"
+    assert second.priors.prior_report == "Impression of 50414267 Findings of 50414267"
     assert second.prior_sources["prior_report"] == "study s50414267 of the same patient"
-    assert third.priors.prior_report == "Impression of 50000001"
+    assert third.priors.prior_report == "Impression of 50000001 Findings of 50000001"
     for first in ("s50414267", "s57375967", "s58000000"):
         assert examples[first].priors.prior_report == ""
     without = read(MimicCxr(mimic, prior_reports=False))

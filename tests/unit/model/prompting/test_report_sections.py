@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from training.corpus.report_sections import ReportSections, read_sections, target_text
+from model.prompting.report_sections import ReportSections, read_sections
+from training.corpus.example import target_text
 
 PLAIN = """                                 FINAL REPORT
  EXAMINATION:  CHEST (PA AND LAT)

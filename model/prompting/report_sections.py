@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from training.corpus.files import to_one_line
-
 _HEADING = re.compile(
     r"(?:^[ \t]*(?P<line>[A-Z][A-Z0-9 ,.&/()'-]{2,70}?|(?:Findings|Impression|Indication|History"
     r"|Comparison|Technique)(?: and Impression)?)"
@@ -85,8 +83,8 @@ def read_sections(text: str) -> ReportSections:
     indication = latest.get("indication", _EMPTY)
     return ReportSections(
         indication=_indication_text(indication.text, findings.number > indication.number),
-        findings=to_one_line(findings.text),
-        impression=to_one_line(latest.get("impression", _EMPTY).text),
+        findings=_to_one_line(findings.text),
+        impression=_to_one_line(latest.get("impression", _EMPTY).text),
     )
 
 
@@ -96,17 +94,6 @@ def has_headings(text: str) -> bool:
         _kind(heading["line"] or heading["within"] or heading["titled"])
         for heading in _HEADING.finditer(text)
     )
-
-
-def target_text(target: str, findings: str, impression: str) -> str:
-    """Return the text to write, for a `CorpusOptions.target` of "findings" or "report".
-
-    It is "" where the report does not have it.
-    """
-    if target == "findings":
-        return findings
-    parts = (("Findings", findings), ("Impression", impression))
-    return " ".join(f"{name}: {text}" for name, text in parts if text)
 
 
 def _split(text: str) -> Iterator[_Section]:
@@ -136,4 +123,8 @@ def _kind(name: str) -> str:
 def _indication_text(text: str, findings_follow: bool) -> str:
     """Return the indication in the text below its heading."""
     first = _BLANK_LINE.split(text.lstrip())[0] if findings_follow else text.partition("\n")[0]
-    return to_one_line(_NOT_INDICATION.split(first)[0])
+    return _to_one_line(_NOT_INDICATION.split(first)[0])
+
+
+def _to_one_line(text: str) -> str:
+    return " ".join(text.split())

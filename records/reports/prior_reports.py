@@ -1,0 +1,120 @@
+"""The reports of a study's patient, with what rule 11 (`prior_rule`) reads of them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from records.database.order_tables import Order, StudyOrder
+from records.database.report_tables import ReceivedReport, ReportKey
+from records.database.tables import Study
+from records.reports.own_outputs import has_warning
+from records.reports.prior_rule import EarlierReport, Examination
+from records.reports.report import patient_of
+from records.states import MatchState, ReportStatus
+from records.workflow.identifiers import KeyKind, PatientId, plain_key
+from records.workflow.patients import Patient
+
+MOST_REPORTS = 200
+"""Reports of one patient that are looked at: those of the newest examinations."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientReports:
+    """What is known before a study is prepared: the study itself, and its patient's reports.
+
+    Attributes:
+        study: the study, performed on the day that its row names.
+        reports: the newest version of each report, the newest examination first.
+    """
+
+    study: Examination
+    reports: tuple[ReceivedReport, ...] = ()
+
+    @property
+    def versions(self) -> set[uuid.UUID]:
+        """What changes when a report of the patient comes or changes."""
+        return {report.id for report in self.reports}
+
+
+def read_patient_reports(session: Session, study_id: uuid.UUID) -> PatientReports:
+    """A study and the reports of its patient.
+
+    Args:
+        session: the caller's transaction.
+        study_id: the study.
+    """
+    study = session.get_one(Study, study_id, populate_existing=True)
+    orders = session.scalars(
+        select(Order)
+        .join(StudyOrder, StudyOrder.order_id == Order.id)
+        .where(
+            StudyOrder.study_id == study_id,
+            StudyOrder.state.in_((MatchState.MATCHED, MatchState.ACCEPTED)),
+        )
+    ).all()
+    examination = Examination(
+        patient=Patient.of_study(study),
+        # The study's own report may come under any number under which it was ordered.
+        accession_numbers=(
+            study.accession_number,
+            *study.requested_accession_numbers,
+            *(number for order in orders for number in order.accession_numbers),
+        ),
+        accession_number_issuer=study.accession_number_issuer,
+        study_instance_uids=(
+            study.study_instance_uid,
+            *(uid for order in orders for uid in order.study_instance_uids),
+        ),
+        performed_on=study.study_date,
+    )
+    return PatientReports(examination, tuple(list_reports(session, study.patient_id)))
+
+
+def list_reports(session: Session, patient_id: str) -> Sequence[ReceivedReport]:
+    """The newest version of each report that names a patient id, whoever issued it.
+
+    Returns:
+        Those of the newest examinations first, and MOST_REPORTS of them at most.
+    """
+    if not patient_id.strip():
+        return ()
+    keys = select(ReportKey.report_id).where(
+        ReportKey.kind == KeyKind.PATIENT, ReportKey.value == plain_key(patient_id)
+    )
+    return session.scalars(
+        select(ReceivedReport)
+        .where(ReceivedReport.id.in_(keys), ReceivedReport.superseded_at.is_(None))
+        .order_by(ReceivedReport.performed_on.desc(), ReceivedReport.id.desc())
+        .limit(MOST_REPORTS)
+    ).all()
+
+
+def to_rule(report: ReceivedReport, *, body_region: str, has_text: bool) -> EarlierReport:
+    """What the rule reads of a report.
+
+    Args:
+        report: the report.
+        body_region: CHEST, another region, or "" where it is not known.
+        has_text: whether it has a text that can be used.
+    """
+    return EarlierReport(
+        examination=Examination(
+            patient=patient_of(report),
+            other_patient_ids=tuple(
+                PatientId(other["id"], other["issuer"]) for other in report.other_patient_ids
+            ),
+            accession_numbers=tuple(report.accession_numbers),
+            accession_number_issuer=report.accession_number_issuer,
+            study_instance_uids=(report.study_instance_uid,),
+            performed_on=report.performed_on,
+            body_region=body_region,
+        ),
+        status=ReportStatus(report.status),
+        has_text=has_text,
+        is_own=has_warning(report.text),
+    )

@@ -1,0 +1,175 @@
+"""What a study's page shows of reports from elsewhere, of its prior report, and of its texts."""
+
+import datetime as dt
+import re
+
+from sqlalchemy import update
+from typer.testing import CliRunner
+
+from nightdraft.cli.main import app
+from records.database.report_tables import FinalComparison
+from records.database.session import unit_of_work
+from records.database.tables import Draft, DraftRequest, Study
+from records.states import HoldReason, Origin, ReportStatus
+from records.workflow import reviews
+from records.workflow.patients import Patient
+from tests.support.outside_reports import receive
+
+SCRIPT = "<script>alert('x')</script>"
+
+
+def report(study, **changed):
+    """Receive a report of a study from elsewhere; returns our id of it."""
+    with unit_of_work() as session:
+        row = session.get_one(Study, study)
+        values = {"patient": Patient.of_study(row), "accession_numbers": (row.accession_number,)}
+    return receive(**(values | changed)).report_id
+
+
+def draft_text(page):
+    return re.search(r'<article class="report">(.*?)</article>', page, re.S)[1]
+
+
+def test_a_final_from_elsewhere_stands_at_the_top_and_never_as_the_draft(client, seeder):
+    study = seeder.draft_study(1)
+    report(study, findings="A <b>nodule</b>.", impression="Nodule.", author="ROE^JANE^^DR")
+    page = client.get(f"/studies/{study}").text
+    elsewhere = page.partition('class="elsewhere"')[2].partition("</section>")[0]
+    assert "Reported elsewhere" in elsewhere
+    assert "Another system sent a final report of this study." in elsewhere
+    assert "A &lt;b&gt;nodule&lt;/b&gt;." in elsewhere
+    assert "ROE, JANE (DR)" in elsewhere
+    assert page.index("Reported elsewhere") < page.index('id="films-title"')
+    assert "nodule" not in draft_text(page).casefold()
+    (given,) = client.get(f"/api/studies/{study}").json()["reports"]
+    assert (given["status"], given["impression"]) == ("FINAL", "Nodule.")
+
+
+def test_a_preliminary_one_and_one_of_another_patient_are_not_called_final(client, seeder):
+    study = seeder.draft_study(1)
+    report(study, status=ReportStatus.PRELIMINARY, findings="SECRET")
+    report(study, report_number="R2", patient=Patient("OTHER", "", "X^Y"), impression="STRANGER")
+    page = client.get(f"/studies/{study}").text
+    assert "Reported elsewhere" not in page
+    assert "has a preliminary report of this study" in page
+    assert "SECRET" not in page
+    assert "STRANGER" not in page
+    assert len(client.get(f"/api/studies/{study}").json()["reports"]) == 1
+
+
+def test_the_distance_of_a_final_from_the_draft_is_shown(client, seeder):
+    (study,) = seeder.complete(1)
+    draft = seeder.draft(study, 1)
+    final = report(study)
+    with unit_of_work() as session:
+        session.add(
+            FinalComparison(
+                study_id=study,
+                draft_id=draft,
+                report_id=final,
+                distances={"findings": [30, 120], "impression": [0, 40]},
+                observations={"Edema": ["absent", "present"], "Fracture": ["", ""]},
+            )
+        )
+    page = client.get(f"/studies/{study}").text
+    assert "findings 25%, impression 0%" in re.sub(r"\s+", " ", page)
+    assert "The two texts differ on: edema." in page
+    (given,) = client.get(f"/api/studies/{study}").json()["reports"]
+    assert given["comparisons"][0]["draft_id"] == str(draft)
+
+
+def test_the_prior_report_and_every_text_for_the_indication_are_shown(client, seeder):
+    order_id = "0b5ad1c4-0000-4000-8000-000000000000"
+    texts = [
+        {
+            "source": "order_reason",
+            "text": f"Fever. {SCRIPT}",
+            "at": "2026-11-27T06:00:00+00:00",
+            "origin": "HL7",
+            "sender": "RIS",
+            "order_id": order_id,
+            "label": "",
+            "cut": False,
+            "taken": True,
+        },
+        {
+            "source": "request_reason",
+            "text": "Cough.",
+            "at": "",
+            "origin": "",
+            "sender": "",
+            "order_id": "",
+            "label": "",
+            "cut": False,
+            "taken": False,
+        },
+    ]
+    prior = {
+        "text": f"No nodule. {SCRIPT}",
+        "performed_on": "20251224",
+        "accession_number": "A0",
+        "procedure": "XR CHEST",
+        "report_id": order_id,
+    }
+    study = seeder.draft_study(1, indications=texts)
+    with unit_of_work() as session:
+        session.execute(update(Draft).where(Draft.study_id == study).values(prior_report=prior))
+    page = client.get(f"/studies/{study}").text
+    listed = page.partition("could be the indication (2)")[2].partition("</table>")[0]
+    taken, left = listed.partition("<tbody>")[2].split("<tr>")[1:]
+    assert ">yes<" in taken
+    assert "Fever." in taken
+    assert f'href="/orders/{order_id}"' in taken
+    assert "2026-11-27" in taken
+    assert ">no<" in left
+    assert "the films&#39; header" in left or "the films' header" in left
+    assert "Prior report that the model was given, of 2025-12-24" in page
+    assert "No nodule. &lt;script&gt;" in page
+    assert "<script>" not in page
+    (draft,) = client.get(f"/api/studies/{study}").json()["drafts"]
+    assert draft["prior_report"] == prior
+    assert draft["indications"] == texts
+
+
+def test_a_study_that_waits_for_its_order_says_until_when(client, seeder):
+    (study,) = seeder.complete(1)
+    assert "waits for its order" not in client.get(f"/studies/{study}").text
+    until = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=5)
+    with unit_of_work() as session:
+        session.execute(
+            update(DraftRequest)
+            .where(DraftRequest.study_id == study)
+            .values(not_before=until, waits_for_order=True)
+        )
+    page = client.get(f"/studies/{study}").text
+    assert f"waits for its order until {until.astimezone():%H:%M}" in page
+    waits = client.get(f"/api/studies/{study}").json()["waits_for_order_until"]
+    assert dt.datetime.fromisoformat(waits) == until
+
+
+def test_two_finals_that_differ_are_held_with_both_word_by_word(client, seeder):
+    (study,) = seeder.complete(1)
+    draft = seeder.draft(study, 1)
+    with unit_of_work() as session:
+        reviews.sign(session, draft, "Dr. Roe", "Lungs clear.", "No disease.")
+    report(study, findings="Lungs clear.", impression="Small disease.")
+    seeder.hold(study, HoldReason.FINALS_DIFFER)
+    for path in (f"/studies/{study}", "/holds"):
+        page = client.get(path).text
+        assert "Signed here by Dr. Roe" in page
+        assert "<del>No</del> <ins>Small</ins> disease." in page
+    (hold,) = client.get("/api/holds", params={"reason": "FINALS_DIFFER"}).json()
+    (side,) = hold["reports"]
+    assert side["signed_text"] == "FINDINGS: Lungs clear.\nIMPRESSION: No disease."
+    assert {"kind": "first", "words": "No"} in side["words"]
+    output = CliRunner().invoke(app, ["holds"], env={"COLUMNS": "200"}).output
+    assert "[-No-] {+Small+} disease." in output
+
+
+def test_reports_by_other_interfaces_can_be_shown(client, seeder):
+    study = seeder.draft_study(1)
+    for number, origin in enumerate(Origin):
+        report(study, origin=origin, report_number=f"R{number}")
+    assert client.get(f"/studies/{study}").text.count("Another system sent a final report") == len(
+        Origin
+    )

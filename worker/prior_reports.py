@@ -1,0 +1,116 @@
+"""Chooses the prior report of a study that is being prepared, as rule 11 allows it.
+
+`records.reports.prior_rule` is the rule. This module reads what it asks for out of headers and
+texts: when the study was performed, and of which body region a report is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from model.dicom.evidence import BODY_PART_RULES, NO, YES, Header, classify
+from model.prompting.prior_report import prior_report_text
+from records.database.report_tables import ReceivedReport
+from records.reports.prior_reports import PatientReports, to_rule
+from records.reports.prior_rule import CHEST, REFUSAL_SENTENCES, choose_prior, to_local_digits
+
+MOST_LISTED = 20
+"""Reports that were not taken of which a draft says why: those of the newest examinations."""
+_ELSEWHERE = "OTHER"
+
+
+@dataclass(frozen=True, slots=True)
+class PriorReport:
+    """The prior report of a study.
+
+    Attributes:
+        text: what of it the prompt is given; "" where the study has none.
+        source: what the draft keeps of it: report_id, performed_on, accession_number, procedure.
+        not_taken: the patient's other reports: report_id, reason, sentence.
+    """
+
+    text: str
+    source: dict[str, str] | None
+    not_taken: list[dict[str, str]]
+
+
+def choose_prior_report(known: PatientReports, headers: Sequence[Header]) -> PriorReport:
+    """Choose the prior report of a study, and say why the other reports are not taken.
+
+    Args:
+        known: the study and the reports of its patient.
+        headers: the headers of the study's images.
+    """
+    texts = {
+        report.id: prior_report_text(report.findings, report.impression, report.text)
+        for report in known.reports
+    }
+    study = replace(known.study, performed_on=_performed_on(known.study.performed_on, headers))
+    choice = choose_prior(
+        study,
+        [
+            (
+                report,
+                to_rule(report, body_region=body_region(report), has_text=bool(texts[report.id])),
+            )
+            for report in known.reports
+        ],
+    )
+    not_taken = [
+        {
+            "report_id": str(report.id),
+            "reason": refusal.value,
+            "sentence": REFUSAL_SENTENCES[refusal],
+        }
+        for report, refusal in choice.refused[:MOST_LISTED]
+    ]
+    if choice.chosen is None:
+        return PriorReport("", None, not_taken)
+    return PriorReport(texts[choice.chosen.id], _describe(choice.chosen), not_taken)
+
+
+def body_region(report: ReceivedReport) -> str:
+    """CHEST where a report's region or the name of its procedure says so; "" where neither does.
+
+    The rules are those by which an image is taken for one of the chest.
+    """
+    answer = classify(
+        BODY_PART_RULES,
+        {"BodyPartExamined": report.body_region, "StudyDescription": report.procedure},
+    ).answer
+    return {YES: CHEST, NO: _ELSEWHERE}.get(answer, "")
+
+
+def _describe(report: ReceivedReport) -> dict[str, str]:
+    return {
+        "report_id": str(report.id),
+        "performed_on": report.performed_on,
+        "accession_number": next(iter(report.accession_numbers), ""),
+        "procedure": report.procedure,
+    }
+
+
+def _performed_on(study_date: str, headers: Iterable[Header]) -> str:
+    """When the study began: the earliest time of its earliest day, or that day without a time."""
+    moments = [re.sub(r"[.\-]", "", study_date.strip())]
+    moments += [_moment(header, name) for header in headers for name in ("Study", "Acquisition")]
+    local = [to_local_digits(moment) for moment in moments if moment]
+    day = min((moment[:8] for moment in local if len(moment) >= len("YYYYMMDD")), default="")
+    return min((m for m in local if len(m) > len(day) and m.startswith(day)), default=day)
+
+
+def _moment(header: Header, name: str) -> str:
+    """A date and time of a header (DA, TM) as digits, with its time zone (0008,0201)."""
+    date, time, zone = (
+        str(header.get(keyword) or "").strip()
+        for keyword in (f"{name}Date", f"{name}Time", "TimezoneOffsetFromUTC")
+    )
+    date, time = re.sub(r"[.\-]", "", date), time.replace(":", "").partition(".")[0]
+    if not re.fullmatch(r"\d{8}", date, re.ASCII):
+        return ""
+    if not re.fullmatch(r"\d{4}(\d{2})?", time, re.ASCII):
+        return date
+    zone = zone if re.fullmatch(r"[+-]\d{4}", zone, re.ASCII) else ""
+    return f"{date}{time:0<6}{zone}"
