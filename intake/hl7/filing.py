@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from intake.hl7.answers import ACCEPTED, ERROR, REJECTED, Answer
 from intake.hl7.orders import ReadOrder
-from intake.hl7.reading import Effect, ReadMessage
+from intake.hl7.patients import PatientCorrection, PatientEffect, PatientMerge
+from intake.hl7.reading import ReadMessage
 from intake.hl7.refusal import ErrorCode, MessageRefused
 from intake.hl7.reports import ReadReport
 from records import received_messages
@@ -22,6 +23,7 @@ from records.database.session import unit_of_work
 from records.errors import MessageError, PartError, SettingsError, safe_text
 from records.failpoints import failpoint
 from records.orders.receiving import receive_orders
+from records.patient_changes import correct_patient, merge_patients, move_visit
 from records.reports.receiving import receive_report
 from records.settings import settings
 from records.states import MessageOutcome, Origin
@@ -47,8 +49,6 @@ def file_messages(messages: Sequence[ReadMessage]) -> list[Answer | None]:
                 answers = [_file(session, message) for message in messages]
                 failpoint("hl7-before-commit")
             return answers
-        except (PartError, SettingsError):
-            raise
         except Exception as error:  # whichever message it was, it is met again below
             logger().info("messages are stored one by one", reason=safe_text(error))
     return [_file_alone(message) for message in messages]
@@ -87,7 +87,7 @@ def _file(session: Session, message: ReadMessage) -> Answer | None:
         if stored.outcome != MessageOutcome.REFUSED or message.refusal is not None:
             return _answer_of(stored)
         received_messages.accept_after_all(session, stored.id)
-        _apply(session, message.effects, stored.id)
+        _apply(session, message, stored.id)
         return Answer(ACCEPTED)
     if message.refusal is not None:
         return _refuse(session, message, message.refusal)
@@ -98,17 +98,40 @@ def _file(session: Session, message: ReadMessage) -> Answer | None:
     answer = Answer(ACCEPTED)
     row_id = _keep(session, message, outcome, answer)
     if has_effect:
-        _apply(session, message.effects, row_id)
+        _apply(session, message, row_id)
     return answer
 
 
-def _apply(session: Session, effects: Sequence[Effect], row_id: uuid.UUID) -> None:
+def _apply(session: Session, message: ReadMessage, row_id: uuid.UUID) -> None:
+    sender = message.header.sender if message.header else ""
     # All orders of a message in one call: they are locked in one sequence.
-    orders = [effect.order for effect in effects if isinstance(effect, ReadOrder)]
+    orders = [effect.order for effect in message.effects if isinstance(effect, ReadOrder)]
     receive_orders(session, orders, row_id)
-    for effect in effects:
+    for effect in message.effects:
         if isinstance(effect, ReadReport):
             receive_report(session, effect.report, row_id)
+        elif not isinstance(effect, ReadOrder):
+            _change_patient(session, effect, sender, row_id)
+
+
+def _change_patient(
+    session: Session, effect: PatientEffect, sender: str, row_id: uuid.UUID
+) -> None:
+    origin = Origin.HL7
+    if isinstance(effect, PatientCorrection):
+        correct_patient(session, origin, sender, effect.ids, effect.patient, row_id)
+    elif isinstance(effect, PatientMerge):
+        merge_patients(
+            session,
+            origin,
+            sender,
+            effect.surviving,
+            effect.surviving_ids,
+            effect.retired_ids,
+            row_id,
+        )
+    else:
+        move_visit(session, origin, sender, effect.to, effect.to_ids, effect.visit_number, row_id)
 
 
 def _find(session: Session, message: ReadMessage) -> ReceivedMessage | None:

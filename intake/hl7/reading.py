@@ -11,16 +11,20 @@ from intake.hl7.field_reader import MAX_NUMBER
 from intake.hl7.header import Header
 from intake.hl7.mapping import FieldMapping, SiteMapping
 from intake.hl7.orders import ReadOrder, read_orders
+from intake.hl7.patients import CORRECTIONS, MERGES, MOVES, PatientEffect, read_patient_effects
 from intake.hl7.refusal import ErrorCode, MessageRefused
 from intake.hl7.reports import DOCUMENT_EVENTS, ReadReport, read_reports
 from records.errors import MessageError
 from records.hl7_messages import Message, Segment, read_messages
 
-Effect = ReadOrder | ReadReport
+Effect = ReadOrder | PatientEffect | ReadReport
 _Reader = Callable[[Sequence[Segment], Header, FieldMapping], Sequence[Effect]]
 
 READERS: dict[str, _Reader] = {
     **dict.fromkeys(("ORM^O01", "OMI^O23", "OMG^O19"), read_orders),
+    **dict.fromkeys(
+        tuple(f"ADT^{event}" for event in (*CORRECTIONS, *MERGES, *MOVES)), read_patient_effects
+    ),
     "ORU^R01": read_reports,
     **dict.fromkeys(tuple(f"MDM^{event}" for event in DOCUMENT_EVENTS), read_reports),
 }

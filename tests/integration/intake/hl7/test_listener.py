@@ -308,6 +308,25 @@ def test_a_final_report_by_oru_is_kept(sender):
         assert (report.status, report.performed_on) == ("FINAL", "20260101101500")
 
 
+def test_a_merge_and_a_moved_visit_take_orders_along(sender):
+    pv1 = make_segment("PV1", {1: 1, 19: "V7^^^ADT"})
+    order = make_order(patient="99^^^ADT^MR").replace(b"ORC|", f"{pv1}\rORC|".encode())
+    sender.send(order)
+    merge = make_message("PID|1||4711^^^ADT^MR||Doe^Jane", "MRG|99^^^ADT", kind="ADT^A40")
+    assert field(sender.send(merge), "MSA", 1) == "AA"
+    with unit_of_work() as session:
+        assert session.scalars(select(Order)).one().patient_id == "4711"
+    pid = "PID|1||5000^^^ADT^MR||Roe^Richard"
+    move = make_message(pid, "MRG|4711^^^ADT||||V7^^^ADT", kind="ADT^A45", control_id="3")
+    assert field(sender.send(move), "MSA", 1) == "AA"
+    with unit_of_work() as session:
+        assert session.scalars(select(Order)).one().patient_id == "5000"
+    correction = make_message("PID|1||5000^^^ADT^MR||Row^Richard", kind="ADT^A08", control_id="4")
+    assert field(sender.send(correction), "MSA", 1) == "AA"
+    with unit_of_work() as session:
+        assert session.scalars(select(Order)).one().patient_name == "Row^Richard"
+
+
 def test_the_listener_frees_its_port(database, data_dir):
     with running_listener() as listener:
         port = listener.port

@@ -24,7 +24,7 @@ SAMPLES = {
     "aidbox_orm-o01_base-obr.hl7": ("order", 1, ""),
     "aidbox_oru-r01_valid-preliminary.hl7": ("nothing", 0, ""),  # a laboratory's (OBR-24)
     "ans_MDM_radiology_report_init.hl7": ("102", "OBX-5", "no text (CWE, ED)"),
-    "dcm4che_ADT_A40-PatientMerge.hl7": ("nothing", 0, ""),
+    "dcm4che_ADT_A40-PatientMerge.hl7": ("merge", 1, ""),
     "dcm4che_OMI_O23-ImagingOrder.hl7": ("order", 1, ""),
     "dcm4che_ORM_O01-GeneralOrder.hl7": ("order", 1, ""),
     "dcm4che_ORU_R01-SR.hl7": ("report", 1, ""),
@@ -371,6 +371,33 @@ def test_documents(event, txa, status, number):
     report = report_of(content)
     assert (report.status, report.report_number) == (status, number)
     assert report.accession_numbers == ("A7",)
+
+
+def test_patients_are_corrected_merged_and_moved():
+    corrected = read(make_message(PID, kind="ADT^A08")).effects[0]
+    assert corrected.ids == (PatientId("4711", "ADT"),)
+    merged = read(make_message(PID, "MRG|99^^^ADT", PID, "MRG|98^^^ADT", kind="ADT^A40")).effects
+    assert [merge.retired_ids for merge in merged] == [
+        (PatientId("99", "ADT"),),
+        (PatientId("98", "ADT"),),
+    ]
+    moved = read(make_message(PID, "MRG|99||||V7^^^ADT", "PV1|1", kind="ADT^A45")).effects[0]
+    assert (moved.visit_number, moved.to.patient_id) == ("V7^ADT", "4711")
+    pv1 = make_segment("PV1", {1: 1, 19: "V8"})
+    assert read(make_message(PID, "MRG|99", pv1, kind="ADT^A45")).effects[0].visit_number == "V8"
+
+
+@pytest.mark.parametrize(
+    ("content", "refusal"),
+    [
+        (make_message(kind="ADT^A08"), ("100", "PID")),
+        (make_message("PID|1", kind="ADT^A31"), ("101", "PID-3")),
+        (make_message(PID, kind="ADT^A40"), ("101", "MRG-1")),
+        (make_message(PID, "MRG|99", kind="ADT^A45"), ("101", "MRG-5")),
+    ],
+)
+def test_a_change_of_patients_names_what_it_lacks(content, refusal):
+    assert refusal_of(content) == refusal
 
 
 def test_a_discharge_letter_is_no_report():
