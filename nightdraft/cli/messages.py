@@ -37,7 +37,12 @@ def list_messages(
         ),
     ] = "",
     only_open: Annotated[
-        bool, typer.Option("--open", help="Only refused messages that nobody has settled.")
+        bool,
+        typer.Option(
+            "--open",
+            envvar="NIGHTDRAFT_MESSAGES_LIST_OPEN",
+            help="Only refused messages that nobody has settled.",
+        ),
     ] = False,
     after: Annotated[
         str,
@@ -112,9 +117,12 @@ def show_message(message: MessageId, json: AsJson = False) -> None:
 
 @messages.command("settle")
 def settle_message(
-    message: MessageId, by: Annotated[str, typer.Option(help="Who has dealt with it.")]
+    message: MessageId,
+    by: Annotated[str, typer.Option(help="Who has dealt with it.")],
+    json: AsJson = False,
 ) -> None:
     """Settle a refused message: a person has dealt with it, and it needs nobody any more."""
+    from api.messages import load_message
     from records import received_messages
     from records.database.session import unit_of_work
 
@@ -122,6 +130,10 @@ def settle_message(
         raise NotAllowed("say who has dealt with it: --by NAME")
     with unit_of_work() as session:
         received_messages.settle(session, message, by.strip())
+        detail = load_message(session, message)
+    if json:
+        print_json(detail)
+        return
     print(f"{message}: settled by {by.strip()}")
 
 

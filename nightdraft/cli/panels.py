@@ -30,6 +30,7 @@ PANELS = {
         "refusals",
         "messages",
         "orders",
+        "reports",
         "blobs",
         "settings",
         "support-bundle",

@@ -43,7 +43,7 @@ VERBS = (
         "Run",
         "Score",
     ),
-    *("Send", "Serve", "Set", "Show", "Take", "Time", "Train", "Withdraw", "Write"),
+    *("Send", "Serve", "Set", "Settle", "Show", "Take", "Time", "Train", "Withdraw", "Write"),
 )
 """With these a sentence about a command begins."""
 

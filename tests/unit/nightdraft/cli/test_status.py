@@ -49,6 +49,7 @@ def overview() -> Overview:
             ],
         ),
         refusals={"disagrees": 2},
+        open_messages=1,
         scrub=ScrubState(damaged=1, round_read=40, round_ended_at=NOON, read_at=NOON),
     )
 
