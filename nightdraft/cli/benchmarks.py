@@ -51,6 +51,19 @@ def bench_receive(
     _report(measure(films, mb, associations or [1, 4], runs, progress_line(json)), render, json)
 
 
+@bench.command("orders")
+def bench_orders(
+    orders: Annotated[int, typer.Option(min=1, help="Orders sent in each run.")] = 5000,
+    connections: Annotated[int, typer.Option(min=1, help="Connections at the same time.")] = 16,
+    runs: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 5,
+    json: JsonFile = None,
+) -> None:
+    """Send HL7 orders to our listener and to servers that store nothing: orders a minute."""
+    from nightdraft.bench.orders import measure, render
+
+    _report(measure(orders, connections, runs, progress_line(json)), render, json)
+
+
 @bench.command("prepare")
 def bench_prepare(
     runs: Annotated[int, typer.Option(min=1, help="Runs, of which the median counts.")] = 7,
