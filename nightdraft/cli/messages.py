@@ -41,6 +41,7 @@ def list_messages(
         typer.Option(
             "--open",
             envvar="NIGHTDRAFT_MESSAGES_LIST_OPEN",
+            allow_from_autoenv=False,
             help="Only refused messages that nobody has settled.",
         ),
     ] = False,
