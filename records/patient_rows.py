@@ -168,7 +168,7 @@ def _change_order(
         order.changed_at = func.clock_timestamp()
         session.flush()
         session.refresh(order)
-        write_keys(session, order)
+        write_keys(session, [order])
         new = {name: getattr(order, name) for name in old}
         note_change(session, order, kind, source.origin, source.sender, source.message_id, old, new)
     return old

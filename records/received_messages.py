@@ -10,7 +10,7 @@ import datetime as dt
 import hashlib
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
@@ -52,6 +52,17 @@ def find(
             ReceivedMessage.digest == digest,
         )
     )
+
+
+def find_many(
+    session: Session, origin: Origin, keys: Sequence[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], ReceivedMessage]:
+    """Those of many messages that are known, by (sender, control id, digest); see `find`."""
+    key = (ReceivedMessage.sender, ReceivedMessage.control_id, ReceivedMessage.digest)
+    rows = session.scalars(
+        select(ReceivedMessage).where(ReceivedMessage.origin == origin, tuple_(*key).in_(keys))
+    )
+    return {(row.sender, row.control_id, row.digest): row for row in rows}
 
 
 def count_repeat(session: Session, message_id: uuid.UUID) -> None:
@@ -140,6 +151,37 @@ def keep(
         )
         .returning(ReceivedMessage.id)
     ).scalar_one()
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedMessage:
+    """A message that could be used; the fields are those of `keep`."""
+
+    sender: str
+    control_id: str
+    message_type: str
+    processing_id: str
+    digest: str
+
+
+def keep_accepted(
+    session: Session, origin: Origin, answer_code: str, messages: Sequence[AcceptedMessage]
+) -> list[uuid.UUID]:
+    """Keep what many messages were answered that have their effect; our ids of them, in order.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: as `keep`.
+    """
+    statement = insert(ReceivedMessage).returning(ReceivedMessage.id, sort_by_parameter_order=True)
+    shared = {
+        "origin": origin,
+        "outcome": MessageOutcome.ACCEPTED,
+        "answer_code": answer_code,
+        "error_code": "",
+        "sentence": "",
+        "location": "",
+    }
+    return list(session.scalars(statement, [asdict(message) | shared for message in messages]))
 
 
 def read_content(row: ReceivedMessage) -> bytes:

@@ -24,6 +24,7 @@ from records.errors import MessageError, PartError, SettingsError, safe_text
 from records.failpoints import failpoint
 from records.orders.receiving import receive_orders
 from records.patient_changes import correct_patient, merge_patients, move_visit
+from records.received_messages import AcceptedMessage
 from records.reports.receiving import receive_report
 from records.settings import settings
 from records.states import MessageOutcome, Origin
@@ -46,7 +47,7 @@ def file_messages(messages: Sequence[ReadMessage]) -> list[Answer | None]:
     if len(messages) > 1:
         try:
             with unit_of_work() as session:
-                answers = [_file(session, message) for message in messages]
+                answers = _file_together(session, messages)
                 failpoint("hl7-before-commit")
             return answers
         except Exception as error:  # whichever message it was, it is met again below
@@ -75,6 +76,65 @@ def _file_alone(message: ReadMessage) -> Answer | None:
         with unit_of_work() as session:
             return _refuse(session, message, refusal)
     raise AssertionError("the last attempt returns or raises")
+
+
+def _file_together(session: Session, messages: Sequence[ReadMessage]) -> list[Answer | None]:
+    """Store messages in their order; new ones that only place or change orders with few statements.
+
+    What comes one after the other on a connection has its effect in that order.
+    """
+    known = received_messages.find_many(session, Origin.HL7, [_key(m) for m in messages])
+    seen = set(known)
+    answers: list[Answer | None] = []
+    new: list[ReadMessage] = []
+    for message in messages:
+        if _is_plain(message) and _key(message) not in seen:
+            seen.add(_key(message))
+            new.append(message)
+            continue
+        answers += _file_new(session, new)
+        new = []
+        answers.append(_file(session, message))
+    return answers + _file_new(session, new)
+
+
+def _is_plain(message: ReadMessage) -> bool:
+    return (
+        message.refusal is None
+        and not message.is_acknowledgment
+        and not message.is_test
+        and bool(message.effects)
+        and all(isinstance(effect, ReadOrder) for effect in message.effects)
+    )
+
+
+def _file_new(session: Session, messages: Sequence[ReadMessage]) -> list[Answer | None]:
+    """Store messages of which none was stored before, and all that they say are orders."""
+    if not messages:
+        return []
+    answer = Answer(ACCEPTED)
+    kept = []
+    for message in messages:
+        sender, control_id, digest = _key(message)
+        header = message.header
+        kept.append(
+            AcceptedMessage(
+                sender,
+                control_id,
+                header.message_type if header else "",
+                header.processing_id if header else "",
+                digest,
+            )
+        )
+    row_ids = received_messages.keep_accepted(session, Origin.HL7, answer.code, kept)
+    orders = [
+        (effect.order, row_id)
+        for message, row_id in zip(messages, row_ids, strict=True)
+        for effect in message.effects
+        if isinstance(effect, ReadOrder)
+    ]
+    receive_orders(session, [order for order, _ in orders], [row_id for _, row_id in orders])
+    return [answer] * len(messages)
 
 
 def _file(session: Session, message: ReadMessage) -> Answer | None:
@@ -106,7 +166,8 @@ def _apply(session: Session, message: ReadMessage, row_id: uuid.UUID) -> None:
     sender = message.header.sender if message.header else ""
     # All orders of a message in one call: they are locked in one sequence.
     orders = [effect.order for effect in message.effects if isinstance(effect, ReadOrder)]
-    receive_orders(session, orders, row_id)
+    if orders:
+        receive_orders(session, orders, [row_id] * len(orders))
     for effect in message.effects:
         if isinstance(effect, ReadReport):
             receive_report(session, effect.report, row_id)
@@ -135,14 +196,14 @@ def _change_patient(
 
 
 def _find(session: Session, message: ReadMessage) -> ReceivedMessage | None:
+    return received_messages.find(session, Origin.HL7, *_key(message))
+
+
+def _key(message: ReadMessage) -> tuple[str, str, str]:
+    """What is equal where a message comes again: sender, control id, digest of its bytes."""
     header = message.header
-    return received_messages.find(
-        session,
-        Origin.HL7,
-        header.sender if header else "",
-        header.control_id if header else "",
-        received_messages.make_digest(message.content),
-    )
+    digest = received_messages.make_digest(message.content)
+    return (header.sender, header.control_id, digest) if header else ("", "", digest)
 
 
 def _refuse(session: Session, message: ReadMessage, refusal: MessageRefused) -> Answer:

@@ -119,6 +119,23 @@ def find_studies(session: Session, order: Order) -> list[uuid.UUID]:
     return sorted({*by_key, *matched})
 
 
+def orders_with_studies(session: Session, orders: Sequence[Order]) -> list[Order]:
+    """Those of the orders that may have studies; most come before their images and have none."""
+    matched = set(
+        session.scalars(
+            select(StudyOrder.order_id).where(
+                StudyOrder.order_id.in_([order.id for order in orders])
+            )
+        )
+    )
+    keyed = find_study_ids(
+        session,
+        [number for order in orders for number in order.accession_numbers],
+        [uid for order in orders for uid in order.study_instance_uids],
+    )
+    return list(orders) if keyed else [order for order in orders if order.id in matched]
+
+
 def match(
     session: Session, study: Study, order: Order, by_patient: bool = False
 ) -> MatchState | None:

@@ -75,7 +75,7 @@ def receive_report(
     if not identity:
         raise MessageError("the report has no number, no accession number and no study UID")
     columns = {name: _storable(value) for name, value in received.columns().items()}
-    columns = resolve_columns(session, columns)
+    (columns,) = resolve_columns(session, [columns])
     columns["performed_on"] = _plain_moment(columns["performed_on"])
     if not columns["text"].strip():
         columns["text"] = _join_sections(columns["findings"], columns["impression"])

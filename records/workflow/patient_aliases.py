@@ -54,13 +54,23 @@ def surviving_patient(alias: PatientAlias) -> Patient:
     )
 
 
-def resolve_columns(session: Session, columns: dict[str, Any]) -> dict[str, Any]:
-    """The columns of an order or a report that came under a retired id: of the surviving patient.
+def resolve_columns(session: Session, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The columns of orders or reports; what came under a retired id is the surviving patient's.
 
     Any other columns come back as they are.
     """
-    given = PatientId(columns["patient_id"], columns["patient_id_issuer"])
-    alias = find_alias(session, given)
+    ids = {plain_key(columns["patient_id"]) for columns in rows} - {""}
+    retired = set(
+        session.scalars(select(PatientAlias.retired_id).where(PatientAlias.retired_id.in_(ids)))
+    )
+    return [
+        _resolve(session, columns) if plain_key(columns["patient_id"]) in retired else columns
+        for columns in rows
+    ]
+
+
+def _resolve(session: Session, columns: dict[str, Any]) -> dict[str, Any]:
+    alias = find_alias(session, PatientId(columns["patient_id"], columns["patient_id_issuer"]))
     if alias is None:
         return columns
     shown = surviving_patient(alias).columns()
