@@ -118,6 +118,12 @@ prove-extras: $(VENV)/.ready-to-test ## Slow: trackers and S3, with packages tha
 	    -e '.[embedded,train,test,s3]' wandb mlflow-skinny 'moto[s3]' flask flask-cors
 	build/extras/bin/pytest -q tests/prove/test_trackers.py tests/prove/test_object_store_s3.py
 
+# Foreign clients that no package of Debian or PyPI has. Node and npm are asked for here alone.
+.PHONY: prove-peers
+prove-peers: $(VENV)/.ready-to-test ## Slow: HL7 clients of other makers send to our listener (needs Node and npm)
+	npm install --silent --no-save --prefix build/peers node-hl7-client@4.0.0 node-hl7-server@2.5.0
+	NODE_PATH=$(CURDIR)/build/peers/node_modules $(BIN)/pytest -q tests/prove/test_node_hl7.py
+
 # Without the project's conftest and settings: the checks run where only torch is (docs/develop/gpu-run.md).
 .PHONY: test-gpu gpu-run
 test-gpu: $(VENV)/.ready-to-test ## The checks that need a GPU
