@@ -10,6 +10,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -45,6 +46,17 @@ Date = Annotated[
     AfterValidator(lambda date: date.replace("-", "")),
 ]
 """A date as DICOM writes it; hyphens are taken, too."""
+
+
+def _is_text(value: object) -> object:
+    """Refuse numbers, which pydantic would take for seconds since 1970."""
+    if value is not None and not isinstance(value, str | dt.datetime):
+        raise ValueError("a time is written as 2026-11-27T08:30:00+01:00")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_is_text)]
+"""A time with its time zone (RFC 3339)."""
 
 _ACTIONS = {
     OrderStatus.ACTIVE: OrderAction.PLACE,
@@ -104,7 +116,7 @@ class OrderRequest(BaseModel):
 
     sender: Line = "REST"
     status: OrderStatus = OrderStatus.ACTIVE
-    sent_at: AwareDatetime | None = None
+    sent_at: Moment | None = None
     patient_id: Number
     patient_id_issuer: Line = ""
     other_patient_ids: list[OtherPatientId] = Field([], max_length=50)
@@ -120,8 +132,8 @@ class OrderRequest(BaseModel):
     texts: list[OrderText] = Field([], max_length=50)
     procedure: Line = ""
     priority: Literal["STAT", "URGENT", "ROUTINE", "BACKLOG"] | None = None
-    scheduled_at: AwareDatetime | None = None
-    due_at: AwareDatetime | None = None
+    scheduled_at: Moment | None = None
+    due_at: Moment | None = None
     site: Line = ""
 
     @model_validator(mode="after")

@@ -115,7 +115,7 @@ def run_demo(console: Console, films: Path | None, *, once: bool) -> bool:
                 rows = _watch(console, station, uids)
             console.print(render_drafts(rows, plain=not console.is_terminal))
             if checked is None:
-                succeeded = _compare(console, written)
+                succeeded = _compare(console, written, str(overrides["bundle"]))
             else:
                 if checked.pictures:
                     plain = not console.is_terminal
@@ -224,10 +224,10 @@ def _post(station: StationProcess, path: str, body: object) -> None:
         raise PartError(f"/api/{path} was refused: {error}") from None
 
 
-def _compare(console: Console, written: Sequence[WrittenStudy]) -> bool:
+def _compare(console: Console, written: Sequence[WrittenStudy], bundle: str) -> bool:
     """Show what was sent and what became of it; return whether all is as it must be."""
     with unit_of_work() as session:
-        outcomes = read_outcomes(session, written)
+        outcomes = read_outcomes(session, written, read_manifest(bundle))
     console.print(render_outcomes(outcomes, plain=not console.is_terminal))
     wrong = sum(bool(outcome.differences) for outcome in outcomes)
     met = ", ".join(sorted({study.study.state.value for study in written}))

@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.orm import Session
 
+from model.manifest import Manifest
+from model.prompting.prompt import takes_prior
 from nightdraft.cli.status import STATE_COLOURS
 from nightdraft.demo_studies import WrittenStudy
 from records.workflow import drafts, worklist
@@ -26,8 +28,17 @@ class Outcome:
     differences: tuple[str, ...]
 
 
-def read_outcomes(session: Session, written: Sequence[WrittenStudy]) -> list[Outcome]:
-    """Read what became of the studies, in their order."""
+def read_outcomes(
+    session: Session, written: Sequence[WrittenStudy], manifest: Manifest
+) -> list[Outcome]:
+    """Read what became of the studies, in their order.
+
+    Args:
+        session: The caller's transaction.
+        written: The studies that were sent.
+        manifest: That of the bundle. Not every template takes a prior report.
+    """
+    takes_prior_reports = takes_prior(manifest.template, "prior_report")
     rows = {
         row.study_instance_uid: row
         for row in worklist.list_by_uids(session, [study.uid for study in written])
@@ -38,7 +49,10 @@ def read_outcomes(session: Session, written: Sequence[WrittenStudy]) -> list[Out
         made = drafts.list_by_study(session, row.id) if row else []
         current = next((draft for draft in made if draft.superseded_at is None), None)
         indication = current.indication if current is not None else ""
-        prior = current.prior_report["text"] if current and current.prior_report else ""
+        if takes_prior_reports:
+            prior = current.prior_report["text"] if current and current.prior_report else ""
+        else:
+            prior = study.study.prior
         differences = study.study.differences(row, len(made), indication, prior)
         outcomes.append(Outcome(study, row, tuple(differences)))
     return outcomes
