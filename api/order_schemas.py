@@ -34,11 +34,15 @@ from records.states import (
 from records.workflow import patients
 from records.workflow.identifiers import PatientId
 
-_ONE_WORD = r"^[^\x00-\x20\x7f]+$"
+# No space and no control: what `records.received_text.clean_line` takes away identifies nothing.
+_NO_PART = (
+    r"\x00-\x20\x7f-\xa0\u061c\u1680\u2000-\u200f\u2028-\u202f\u205f\u2066-\u2069\u3000\ufeff"
+)
+_ONE_WORD = f"^[^{_NO_PART}]+$"
 
 Line = Annotated[str, StringConstraints(max_length=200, pattern=ONE_LINE)]
 Number = Annotated[str, StringConstraints(max_length=100, pattern=_ONE_WORD)]
-OptionalNumber = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00-\x20\x7f]*$")]
+OptionalNumber = Annotated[str, StringConstraints(max_length=100, pattern=f"^[^{_NO_PART}]*$")]
 Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]{1,64}$")]
 Date = Annotated[
     str,
