@@ -1,18 +1,11 @@
-"""Orders from a CSV file: read row by row, checked as REST checks them, and taken in.
-
-Nothing of a row is logged or quoted, because it may name a patient: a refusal gives the line, the
-column and the rule.
-"""
+"""Orders from a CSV file: read row by row, checked as REST checks them, and taken in."""
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import io
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +13,15 @@ from pydantic import ValidationError
 
 from api.order_schemas import OrderRequest
 from model.progress import ProgressCallback
+from nightdraft.row_imports import (
+    ImportSummary,
+    RefusedRow,
+    import_rows,
+    read_csv_rows,
+    split_values,
+)
 from records.database.session import unit_of_work
-from records.errors import MessageError, NotAllowed
+from records.errors import MessageError
 from records.orders.receiving import check_order, receive_orders
 from records.states import Origin
 
@@ -36,42 +36,8 @@ TIME_COLUMNS = ("scheduled_at", "due_at", "sent_at")
 COLUMNS = (*(name for name in OrderRequest.model_fields if name != "texts"), *TEXT_COLUMNS)
 """All columns that a file may have."""
 
-MAX_LISTED = 1000
-"""Refusals that a summary lists; all are counted."""
-
 _ROWS = 500
 """Rows of a transaction. The studies that they are for stay locked until its commit."""
-
-_LONGEST_VALUE = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedRow:
-    """A row that was not taken, and why."""
-
-    line: int
-    reason: str
-
-
-@dataclass(slots=True)
-class ImportSummary:
-    """What became of the rows of a file.
-
-    Attributes:
-        rows: how many were read.
-        outcomes: how many orders were placed, changed and so on, by `OrderOutcome`.
-        studies: how many times an order counted for a study.
-        refused: how many rows were not taken.
-        refusals: the first of them.
-        dry_run: whether nothing was written.
-    """
-
-    dry_run: bool
-    rows: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    studies: int = 0
-    refused: int = 0
-    refusals: list[RefusedRow] = field(default_factory=list)
 
 
 def import_orders(
@@ -97,25 +63,17 @@ def import_orders(
         NotAllowed: the file has no header that can be used, or another encoding.
     """
     summary = ImportSummary(dry_run)
-    size = file.stat().st_size
-    with file.open("rb") as raw:
-        text = io.TextIOWrapper(raw, encoding=encoding, newline="")
-        try:
-            rows = read_rows(text, sender)
-            while batch := list(itertools.islice(rows, _ROWS)):
-                for refused in _take_in(batch, summary):
-                    summary.refused += 1
-                    if len(summary.refusals) < MAX_LISTED:
-                        summary.refusals.append(refused)
-                    refuse(refused)
-                progress("orders", raw.tell(), size)
-        except UnicodeDecodeError:
-            raise NotAllowed(
-                f"{file} is not {encoding} after row {summary.rows:,}; name its encoding, as "
-                "--encoding cp1252. Rows before that are taken in"
-            ) from None
-        except csv.Error as error:
-            raise NotAllowed(f"{file} is no CSV after row {summary.rows:,}: {error}") from None
+    import_rows(
+        file,
+        summary,
+        noun="orders",
+        read=lambda text: read_rows(text, sender),
+        take_in=_take_in,
+        rows_at_once=_ROWS,
+        encoding=encoding,
+        progress=progress,
+        refuse=refuse,
+    )
     return summary
 
 
@@ -132,32 +90,8 @@ def read_rows(text: io.TextIOBase, sender: str) -> Iterator[tuple[int, OrderRequ
     Raises:
         NotAllowed: a column is missing, unknown or there twice.
     """
-    csv.field_size_limit(_LONGEST_VALUE)
-    header = text.readline()
-    delimiter = max(",;\t", key=header.count)
-    names = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
-    _check_columns(names)
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
-    for values in reader:
-        if not any(value.strip() for value in values):
-            continue
-        line = reader.line_num + 1
-        if len(values) != len(names):
-            yield line, f"it has {len(values)} values, and the header names {len(names)} columns"
-            continue
-        yield line, _read_row(dict(zip(names, map(str.strip, values), strict=True)), sender)
-
-
-def _check_columns(names: Sequence[str]) -> None:
-    if unknown := [name for name in names if name not in COLUMNS]:
-        raise NotAllowed(
-            f"the file has columns that are not known: {', '.join(map(repr, unknown))}; known are "
-            f"{', '.join(COLUMNS)}"
-        )
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise NotAllowed(f"the file has a column twice: {', '.join(twice)}")
-    if "patient_id" not in names:
-        raise NotAllowed("the file has no column patient_id")
+    for line, row in read_csv_rows(text, COLUMNS):
+        yield line, row if isinstance(row, str) else _read_row(row, sender)
 
 
 def _read_row(row: dict[str, str], sender: str) -> OrderRequest | str:
@@ -170,7 +104,7 @@ def _read_row(row: dict[str, str], sender: str) -> OrderRequest | str:
     ]
     for name in LIST_COLUMNS:
         if name in filled:
-            filled[name] = [part.strip() for part in filled[name].split("\\") if part.strip()]
+            filled[name] = split_values(filled[name])
     if "other_patient_ids" in filled:
         pairs = (given.partition("^") for given in filled["other_patient_ids"])
         filled["other_patient_ids"] = [{"id": id_, "issuer": issuer} for id_, _, issuer in pairs]

@@ -1,15 +1,9 @@
-"""Reports from a CSV file or a file of JSON lines: read row by row, checked, and taken in.
-
-Nothing of a row is logged or quoted, because it may name a patient: a refusal gives the line, the
-column and the rule.
-"""
+"""Reports from a CSV file or a file of JSON lines: read row by row, checked, and taken in."""
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import io
-import itertools
 import json
 import re
 import time
@@ -19,9 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from model.progress import ProgressCallback
-from nightdraft.order_files import MAX_LISTED, ImportSummary, RefusedRow
+from nightdraft.row_imports import (
+    LONGEST_VALUE,
+    ImportSummary,
+    RefusedRow,
+    describe_unknown,
+    import_rows,
+    read_csv_rows,
+    split_values,
+)
 from records.database.session import unit_of_work
-from records.errors import DatabaseDown, MessageError, NotAllowed
+from records.errors import DatabaseDown, MessageError
 from records.reports.receiving import receive_report
 from records.reports.report import OutsideReport
 from records.states import Origin, ReportStatus
@@ -43,7 +45,6 @@ _ROWS = 2000
 """Rows of a transaction."""
 _TRIES = 3
 """Attempts at a transaction: others may have locked the same studies in another order."""
-_LONGEST_VALUE = 1 << 20
 _CONSENT = {"": False, "false": False, "no": False, "0": False} | dict.fromkeys(
     ("true", "yes", "1"), True
 )
@@ -79,26 +80,18 @@ def import_reports(
         DatabaseDown: the database does not answer; what was read before is taken in.
     """
     summary = ImportSummary(dry_run)
-    size = file.stat().st_size
     read = read_json_lines if file.suffix.lower() in (".ndjson", ".jsonl") else read_csv
-    with file.open("rb") as raw:
-        text = io.TextIOWrapper(raw, encoding=encoding, newline="")
-        try:
-            rows = read(text, sender)
-            while batch := list(itertools.islice(rows, _ROWS)):
-                for refused in _take_in(batch, summary):
-                    summary.refused += 1
-                    if len(summary.refusals) < MAX_LISTED:
-                        summary.refusals.append(refused)
-                    refuse(refused)
-                progress("reports", raw.tell(), size)
-        except UnicodeDecodeError:
-            raise NotAllowed(
-                f"{file} is not {encoding} after row {summary.rows:,}; name its encoding, as "
-                "--encoding cp1252. Rows before that are taken in"
-            ) from None
-        except csv.Error as error:
-            raise NotAllowed(f"{file} is no CSV after row {summary.rows:,}: {error}") from None
+    import_rows(
+        file,
+        summary,
+        noun="reports",
+        read=lambda text: read(text, sender),
+        take_in=_take_in,
+        rows_at_once=_ROWS,
+        encoding=encoding,
+        progress=progress,
+        refuse=refuse,
+    )
     return summary
 
 
@@ -111,28 +104,12 @@ def read_csv(text: io.TextIOBase, sender: str) -> Iterator[tuple[int, OutsideRep
     Raises:
         NotAllowed: a column is missing, unknown or there twice.
     """
-    csv.field_size_limit(_LONGEST_VALUE)
-    header = text.readline()
-    delimiter = max(",;\t", key=header.count)
-    names = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
-    if unknown := _unknown(names):
-        raise NotAllowed(f"the file has {unknown}")
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise NotAllowed(f"the file has a column twice: {', '.join(twice)}")
-    if "patient_id" not in names:
-        raise NotAllowed("the file has no column patient_id")
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
-    for values in reader:
-        if not any(value.strip() for value in values):
+    for line, row in read_csv_rows(text, COLUMNS):
+        if isinstance(row, str):
+            yield line, row
             continue
-        line = reader.line_num + 1
-        if len(values) != len(names):
-            yield line, f"it has {len(values)} values, and the header names {len(names)} columns"
-            continue
-        row: dict[str, Any] = dict(zip(names, map(str.strip, values), strict=True))
-        for name in LIST_COLUMNS:
-            row[name] = [part.strip() for part in row.get(name, "").split("\\") if part.strip()]
-        yield line, _read(row, sender)
+        lists = {name: split_values(row.get(name, "")) for name in LIST_COLUMNS}
+        yield line, _read({**row, **lists}, sender)
 
 
 def read_json_lines(text: io.TextIOBase, sender: str) -> Iterator[tuple[int, OutsideReport | str]]:
@@ -147,20 +124,10 @@ def read_json_lines(text: io.TextIOBase, sender: str) -> Iterator[tuple[int, Out
             continue
         if not isinstance(row, dict):
             yield line, "it is no JSON object"
-        elif unknown := _unknown(row):
+        elif unknown := describe_unknown(row, COLUMNS):
             yield line, f"it has {unknown}"
         else:
             yield line, _read(row, sender)
-
-
-def _unknown(names: Sequence[str] | Mapping[str, Any]) -> str:
-    unknown = [name for name in names if name not in COLUMNS]
-    if not unknown:
-        return ""
-    return (
-        f"columns that are not known: {', '.join(map(repr, unknown))}; known are "
-        f"{', '.join(COLUMNS)}"
-    )
 
 
 def _read(row: Mapping[str, Any], sender: str) -> OutsideReport | str:
@@ -218,8 +185,8 @@ def _text(row: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise _Refused(f"{name}: it is no text")
     text = str(value).strip()
-    if len(text) > _LONGEST_VALUE:
-        raise _Refused(f"{name}: it has more than {_LONGEST_VALUE:,} characters")
+    if len(text) > LONGEST_VALUE:
+        raise _Refused(f"{name}: it has more than {LONGEST_VALUE:,} characters")
     return text
 
 

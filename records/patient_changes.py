@@ -66,16 +66,7 @@ def correct_patient(
     message = Source(origin, clean_line(sender), message_id)
     words = _words(patient)
     if words:
-        session.execute(
-            update(PatientAlias)
-            .where(PatientAlias.surviving_id.in_([given.id for given in known]))
-            .values(
-                {
-                    f"surviving_{name.removeprefix('patient_')}": value
-                    for name, value in words.items()
-                }
-            )
-        )
+        _correct_aliases(session, known, words)
     return write_patient(
         session,
         message,
@@ -304,6 +295,22 @@ def move_visit(
         OrderChangeKind.MOVED,
         old,
     ).count()
+
+
+def _correct_aliases(session: Session, ids: Sequence[PatientId], words: dict[str, str]) -> None:
+    """Correct the surviving patient of merges, where the id is of the issuer that is named."""
+    aliases = session.scalars(
+        select(PatientAlias)
+        .where(PatientAlias.surviving_id.in_([given.id for given in ids]))
+        .order_by(PatientAlias.retired_id, PatientAlias.retired_issuer)
+        .with_for_update()
+    )
+    for alias in aliases:
+        surviving = PatientId(alias.surviving_id, alias.surviving_issuer)
+        if not all(surviving.contradicts(given) for given in ids):
+            for name, value in words.items():
+                setattr(alias, f"surviving_{name.removeprefix('patient_')}", value)
+    session.flush()
 
 
 def _write_aliases(

@@ -5,19 +5,16 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import complete, console
 from nightdraft.cli.order_views import SEVERAL, find_orders, render_order, render_orders
-from nightdraft.cli.progress import show_bars
+from nightdraft.cli.row_imports import DryRun, Encoding, run_import
 from records.errors import NotAllowed
 from records.states import OrderStatus
-
-if TYPE_CHECKING:
-    from nightdraft.order_files import ImportSummary, RefusedRow
 
 orders = typer.Typer(
     help="List, show and take in orders: why examinations were requested.", no_args_is_help=True
@@ -125,37 +122,19 @@ def import_file(
             "senders are two orders, even with one number."
         ),
     ] = "FILE",
-    encoding: Annotated[str, typer.Option(help="Encoding of the file, as cp1252.")] = "utf-8-sig",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would happen, and write nothing.")
-    ] = False,
+    encoding: Encoding = "utf-8-sig",
+    dry_run: DryRun = False,
     json: AsJson = False,
 ) -> None:
     """Take in the orders of a CSV file; the same file again changes nothing."""
     from nightdraft.order_files import import_orders
 
-    def print_refused(row: RefusedRow) -> None:
-        print(f"line {row.line}: {row.reason}", file=sys.stderr)
-
-    with show_bars(unit="bytes") as progress:
-        summary = import_orders(
-            file,
-            sender,
-            encoding=encoding,
-            dry_run=dry_run,
-            progress=progress,
-            refuse=(lambda _: None) if json else print_refused,
-        )
-    if json:
-        print_json(summary)
-    else:
-        print(_describe(summary))
-    if summary.refused:
-        raise typer.Exit(1)
-
-
-def _describe(summary: ImportSummary) -> str:
-    parts = [f"{outcome.lower()} {count:,}" for outcome, count in summary.outcomes.items()]
-    parts.append(f"refused {summary.refused:,}")
-    kept = "nothing was written: it would be" if summary.dry_run else "orders:"
-    return f"{summary.rows:,} rows; {kept} {', '.join(parts)}"
+    run_import(
+        "orders",
+        import_orders,
+        file,
+        sender,
+        encoding=encoding,
+        dry_run=dry_run,
+        as_json=json,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import and_, case, exists, func, literal, or_, select, true
+from sqlalchemy import and_, case, exists, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -72,7 +72,6 @@ def list_consented_finals(
         after: the last study of the page before; None begins at the first one.
         limit: studies on the page, at most.
     """
-    provenance = DraftRequest.provenance
     has_sections = ReceivedReport.findings + ReceivedReport.impression != ""
     held = exists().where(Hold.study_id == FinalComparison.study_id, Hold.decision.is_(None))
     signed = exists().where(
@@ -88,25 +87,12 @@ def list_consented_finals(
                 "findings"
             ),
             ReceivedReport.impression,
-            Draft.indication,
-            Draft.indication_source,
-            func.coalesce(provenance["procedure"].astext, "").label("procedure"),
-            func.coalesce(provenance["prior_report"].astext, "").label("prior_report"),
-            Study.patient_id,
-            Study.patient_name,
-            Study.patient_birth_date.label("birth_date"),
-            Study.accession_number,
-            Study.study_date,
-            Draft.views,
+            *reviews.READ_FROM_DRAFT,
         )
         .join(ReceivedReport, ReceivedReport.id == FinalComparison.report_id)
         .join(Draft, Draft.id == FinalComparison.draft_id)
         .join(Study, Study.id == FinalComparison.study_id)
-        .outerjoin(
-            DraftRequest,
-            (DraftRequest.id == Draft.request_id)
-            & (DraftRequest.inputs_digest == Draft.inputs_digest),
-        )
+        .outerjoin(DraftRequest, reviews.WITH_PROVENANCE)
         .where(
             ReceivedReport.superseded_at.is_(None),
             ReceivedReport.status.in_(FINAL_STATUSES),

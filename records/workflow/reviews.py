@@ -67,6 +67,28 @@ class LatestReview:
     study_date: str  # (0008,0020), as sent
 
 
+_PROVENANCE = DraftRequest.provenance
+
+READ_FROM_DRAFT = (
+    Draft.indication,
+    Draft.indication_source,
+    func.coalesce(_PROVENANCE["procedure"].astext, "").label("procedure"),
+    func.coalesce(_PROVENANCE["prior_report"].astext, "").label("prior_report"),
+    Study.patient_id,
+    Study.patient_name,
+    Study.patient_birth_date.label("birth_date"),
+    Study.accession_number,
+    Study.study_date,
+    Draft.views,
+)
+"""The columns of a `LatestReview` that a draft, its request and its study give."""
+
+# A request that was prepared again has the provenance of other inputs than the draft's.
+WITH_PROVENANCE = (DraftRequest.id == Draft.request_id) & (
+    DraftRequest.inputs_digest == Draft.inputs_digest
+)
+
+
 def sign(
     session: Session,
     draft_id: uuid.UUID,
@@ -204,7 +226,6 @@ def latest_reviews(
             (Hold.decision == Decision.CANCEL) & (Hold.decided_at > last.decided_at),
         ),
     )
-    provenance = DraftRequest.provenance
     query = (
         select(
             last.study_id,
@@ -213,25 +234,11 @@ def latest_reviews(
             held.label("held"),
             last.findings,
             last.impression,
-            Draft.indication,
-            Draft.indication_source,
-            func.coalesce(provenance["procedure"].astext, "").label("procedure"),
-            func.coalesce(provenance["prior_report"].astext, "").label("prior_report"),
-            Study.patient_id,
-            Study.patient_name,
-            Study.patient_birth_date.label("birth_date"),
-            Study.accession_number,
-            Study.study_date,
-            Draft.views,
+            *READ_FROM_DRAFT,
         )
         .join(Study, Study.id == last.study_id)
         .join(Draft, Draft.id == last.draft_id)
-        # A request that was prepared again has the provenance of other inputs than the draft's.
-        .outerjoin(
-            DraftRequest,
-            (DraftRequest.id == Draft.request_id)
-            & (DraftRequest.inputs_digest == Draft.inputs_digest),
-        )
+        .outerjoin(DraftRequest, WITH_PROVENANCE)
         .where(last.training_consent & ~held if consented else true())
         .order_by(last.study_id)
         .limit(limit)

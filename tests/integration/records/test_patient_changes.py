@@ -107,6 +107,15 @@ def test_the_same_id_of_another_issuer_is_left_alone(database):
     assert [row.patient_name for row in rows(Study)] == ["PHANTOM^ONE"]
 
 
+def test_a_correction_leaves_merges_of_the_same_id_of_another_issuer_alone(database):
+    south = Patient("P-2", "SOUTH", "PHANTOM^TWO")
+    merge(south, PatientId("P-1", "SOUTH"))
+    correct(Patient("P-2", "NORTH", "SOMEBODY^ELSE"))
+    assert rows(PatientAlias.surviving_name) == ["PHANTOM^TWO"]
+    correct(Patient("P-2", "SOUTH", "PHANTOM^MARRIED"))
+    assert rows(PatientAlias.surviving_name) == ["PHANTOM^MARRIED"]
+
+
 def test_a_film_that_still_has_the_older_name_is_the_same_patients(database):
     """A modality goes on sending what its worklist said, after the name was corrected."""
     complete(new_instance())

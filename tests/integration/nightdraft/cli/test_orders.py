@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select
 from typer.testing import CliRunner
 
-from nightdraft import order_files
+from nightdraft import order_files, row_imports
 from nightdraft.cli.main import app
 from records.database.order_tables import Order, OrderChange
 from records.database.session import unit_of_work
@@ -109,7 +109,7 @@ def test_columns_may_be_divided_as_spreadsheets_do_and_in_other_encodings(databa
 
 def test_a_file_of_many_rows_is_read_as_a_stream(database, tmp_path, monkeypatch):
     monkeypatch.setattr(order_files, "_ROWS", 100)
-    monkeypatch.setattr(order_files, "MAX_LISTED", 3)
+    monkeypatch.setattr(row_imports, "MAX_LISTED", 3)
     rows = "".join(f"P{n},,A{n},,,,,\n" if n % 50 else "P,,,,,,,\n" for n in range(1000))
     file = write(tmp_path, HEADER + rows)
     seen = []
