@@ -107,6 +107,7 @@ def _run(
     sender = _Sender(station, drawn, folder, studies, associations)
     started = time.monotonic()
     curve: list[tuple[float, int, dict[str, float]]] = []
+    processor_at_start = processor_seconds_of(int(station.addresses["pid"]))
     at_quarter: dict[str, float] = {}
     last_change, last_ended, last_tenth = started, -1, 0
     thread = threading.Thread(target=sender.run, name="send")
@@ -138,6 +139,7 @@ def _run(
         sender.stop.set()
         thread.join()
     seconds = curve[-1][0]
+    processor = processor_seconds_of(int(station.addresses["pid"]))
     return {
         "bench": "pipeline",
         "studies": studies,
@@ -153,6 +155,10 @@ def _run(
             part: summary
             for part in (*PARTS, *SERVERS)
             if (summary := _memory_summary(part, at_quarter, curve))
+        },
+        "processor_ms_a_study": {
+            part: round((used - processor_at_start.get(part, 0.0)) / studies * 1000, 1)
+            for part, used in processor.items()
         },
         "curve": [
             {"seconds": round(at, 1), "ended": ended, **memory}
@@ -222,20 +228,35 @@ def memory_of(station: int) -> dict[str, float]:
     Args:
         station: The station's process id.
     """
-    memory: dict[str, float] = {}
+    return _sum_by_part(station, _mb)
+
+
+def processor_seconds_of(station: int) -> dict[str, float]:
+    """Return the processor time of each part of a station and its child processes, in seconds.
+
+    Children that have ended and were waited for count; so PostgreSQL's closed connections do.
+
+    Args:
+        station: The station's process id.
+    """
+    return _sum_by_part(station, _processor_seconds)
+
+
+def _sum_by_part(station: int, of: Callable[[psutil.Process], float]) -> dict[str, float]:
+    sums: dict[str, float] = {}
     try:
         children = psutil.Process(station).children()
     except psutil.NoSuchProcess:
-        return memory
+        return sums
     for child in children:
         try:
             part = _part_of(child)
             if part:
                 family = [child, *child.children(recursive=True)]
-                memory[part] = memory.get(part, 0.0) + round(sum(map(_mb, family)), 1)
+                sums[part] = round(sums.get(part, 0.0) + sum(map(of, family)), 2)
         except psutil.NoSuchProcess:
             continue
-    return memory
+    return sums
 
 
 def _part_of(process: psutil.Process) -> str:
@@ -257,6 +278,14 @@ def _mb(process: psutil.Process) -> float:
         return 0.0
     except psutil.AccessDenied:
         return float(process.memory_info().rss) / 1e6
+
+
+def _processor_seconds(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0.0
+    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 def _memory_summary(
@@ -288,7 +317,7 @@ def _thinned(
 def render(measurements: dict[str, Any]) -> RenderableType:
     """Render the measurements as a table."""
     table = Table(box=None, header_style="bold")
-    for column in ("part", "MB at a quarter", "MB at the end", "MB at its peak", "grows"):
+    for column in ("part", "MB at a quarter", "MB at the end", "MB at its peak", "grows", "ms a study"):
         table.add_column(column, justify="left" if column == "part" else "right")
     for part, memory in measurements["memory_mb"].items():
         table.add_row(
@@ -297,6 +326,7 @@ def render(measurements: dict[str, Any]) -> RenderableType:
             f"{memory['at_end']:.0f}",
             f"{memory['peak']:.0f}",
             "YES" if memory["grows"] else "no",
+            f"{measurements['processor_ms_a_study'].get(part, 0.0):.1f}",
         )
     ended = ", ".join(f"{state} {count}" for state, count in measurements["ended"].items())
     return Group(
