@@ -29,6 +29,8 @@ from api import (
     orders,
     pages,
     reference,
+    report_pages,
+    reports,
     studies,
 )
 from api.connections import GuardedProtocol
@@ -58,12 +60,14 @@ ROUTERS = tuple(
         studies,
         holds,
         orders,
+        reports,
         messages,
         fhir_routes,
         health,
         images,
         pages,
         order_pages,
+        report_pages,
         message_pages,
         reference,
     )

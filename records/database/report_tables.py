@@ -32,7 +32,24 @@ class ReceivedReport(Base):
             unique=True,
             postgresql_where=text("superseded_at IS NULL"),
         ),
+        # The list of reports, of all, by status and by interface.
         Index("ix_received_reports_received_at", "received_at", "id"),
+        Index(
+            "ix_received_reports_status",
+            "status",
+            "received_at",
+            "id",
+            postgresql_where=text("superseded_at IS NULL"),
+        ),
+        Index(
+            "ix_received_reports_origin",
+            "origin",
+            "received_at",
+            "id",
+            postgresql_where=text("superseded_at IS NULL"),
+        ),
+        # All versions of a report.
+        Index("ix_received_reports_versions", "identity"),
     )
 
     id: Mapped[uuid.UUID] = id_column()

@@ -1,5 +1,7 @@
 """What is asked of reports from elsewhere has its index, however many there are."""
 
+import datetime as dt
+
 import pytest
 from sqlalchemy import select, text
 
@@ -7,8 +9,9 @@ from nightdraft.bench.growth_fill import fill
 from records.database.report_tables import ReceivedReport
 from records.database.session import engine, unit_of_work
 from records.database.tables import Draft, Study
-from records.reports import effects, finals, prior_reports, reading
-from records.states import WARNING
+from records.reports import effects, finals, listing, prior_reports, reading
+from records.reports.listing import ReportFilter
+from records.states import WARNING, Origin, ReportStatus
 from records.workflow import study_lookup
 from records.workflow.identifiers import PatientId
 from tests.support.outside_reports import new_report
@@ -29,9 +32,12 @@ FILL = """
 INSERT INTO received_reports (identity, origin, sender, status, placer_order_number,
     filler_order_number, accession_numbers, accession_number_issuer, study_instance_uid,
     patient_id, patient_id_issuer, other_patient_ids, patient_name, patient_birth_date,
-    patient_sex, procedure, modality, body_region, performed_on, findings, impression, text, author)
-SELECT 'HL7|RIS|report|' || n, 'HL7', 'RIS', 'FINAL', '', '', ARRAY['X' || n], '', '',
-    'P' || n / 2, '', '[]', '', '', '', 'XR CHEST', '', '', '20260101', '', '', 'Clear.', ''
+    patient_sex, procedure, modality, body_region, performed_on, findings, impression, text, author,
+    received_at)
+SELECT 'HL7|RIS|report|' || n, CASE WHEN n % 5000 = 1 THEN 'FHIR' ELSE 'HL7' END, 'RIS',
+    CASE WHEN n % 5000 = 2 THEN 'CANCELLED' ELSE 'FINAL' END, '', '', ARRAY['X' || n], '', '',
+    'P' || n / 2, '', '[]', '', '', '', 'XR CHEST', '', '', '20260101', '', '', 'Clear.', '',
+    now() - make_interval(mins => n)
 FROM generate_series(1, :reports) n;
 
 INSERT INTO report_keys (report_id, kind, value)
@@ -96,3 +102,46 @@ def test_every_question_reads_an_index(many_reports, setting):
                 if node["Node Type"].endswith("Seq Scan") and node["Relation Name"] in TABLES
             ]
         assert faults == []
+
+
+def test_every_filter_of_the_list_reads_an_index(many_reports):
+    day = dt.datetime.now().astimezone().date() - dt.timedelta(days=3)
+    filters = {
+        "all": ReportFilter(),
+        "patient": ReportFilter(patient_id="p7"),
+        "accession": ReportFilter(accession_number="x77"),
+        "nobody": ReportFilter(patient_id="none"),
+        "status": ReportFilter(status=ReportStatus.CANCELLED),
+        "no such status": ReportFilter(status=ReportStatus.PRELIMINARY),
+        "origin": ReportFilter(origin=Origin.FHIR),
+        "no such origin": ReportFilter(origin=Origin.DICOM),
+        "days": ReportFilter(from_day=day, to_day=day),
+        "days before all": ReportFilter(to_day=dt.date(2020, 1, 1)),
+        "patient and status": ReportFilter(patient_id="p7", status=ReportStatus.FINAL),
+        "origin and days": ReportFilter(origin=Origin.FHIR, to_day=day),
+    }
+    with unit_of_work() as session:
+        mark = listing.read_page(session, ReportFilter()).next
+        report = session.scalars(select(ReceivedReport).limit(1)).one()
+        questions = {
+            (name, after): lambda wanted=wanted, after=after: listing.read_page(
+                session, wanted, after=after
+            )
+            for name, wanted in filters.items()
+            for after in (None, mark)
+        }
+        questions["one"] = lambda: listing.read_report(session, report.id)
+        walked = {}
+        for name, ask in questions.items():
+            with explained() as plans:
+                ask()
+            assert plans
+            for _, plan in plans:
+                for node in nodes(plan):
+                    if node["Node Type"].endswith("Seq Scan") and node["Relation Name"] in TABLES:
+                        walked[name] = node["Relation Name"]
+                    if node["Node Type"] == "Sort" and node["Plan Rows"] > REPORTS / 10:
+                        walked[name] = "sort"
+        assert walked == {}
+        assert len(listing.read_page(session, filters["status"]).reports) == 4
+        assert len(listing.read_page(session, filters["patient"]).reports) == 2
