@@ -65,7 +65,7 @@ def test_every_question_reads_an_index(many_reports, setting):
         study = session.get_one(Study, draft.study_id)
         report = session.scalars(select(ReceivedReport).limit(1)).one()
         asked = (
-            lambda: prior_reports.read_patient_reports(session, study.id),
+            lambda: prior_reports.read_patient_reports(session, study, ()),
             lambda: reading.list_by_study(session, study),
             lambda: reading.list_comparisons(session, study.id),
             lambda: finals.find_waiting_comparison(session),
