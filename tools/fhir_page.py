@@ -11,6 +11,7 @@ from api.fhir.capability import capability_statement
 from api.fhir.refusals import STATUS_BY_CODE
 from api.fhir.routes import router
 from records.fhir.diagnostic_reports import IMAGING_SECTIONS, STATUSES
+from records.fhir.references import PATIENT_ID_TYPES
 from records.fhir.service_requests import ACTIONS, INTENTS, PRIORITIES
 from records.fhir.transactions import MAX_ENTRIES
 from records.fhir.versions import FhirVersion
@@ -66,6 +67,14 @@ def served() -> str:
     lines += [
         "",
         f"Where no code is known, its name says which section it is. `{OTHER}` is left out.",
+    ]
+    ranks: dict[int, list[str]] = {}
+    for kind, rank in PATIENT_ID_TYPES.items():
+        ranks.setdefault(rank, []).append(kind or "none")
+    types = "; ".join(", ".join(ranks[rank]) for rank in sorted(ranks))
+    lines += [
+        "",
+        f"Types of a Patient's numbers, the likeliest in (0010,0020) first: {types}; all others.",
     ]
     codes_of: dict[int, list[str]] = {}
     for code, status in STATUS_BY_CODE.items():
