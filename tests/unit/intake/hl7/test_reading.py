@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from intake.hl7.mapping import read_mapping
 from intake.hl7.reading import read_frame
+from intake.hl7.rules import OTHER_SERVICES
 from records.errors import SettingsError
+from records.fhir.diagnostic_reports import IMAGING_SECTIONS
 from records.orders.order import OrderAction
 from records.states import OrderTextSource, Priority, ReportStatus
 from records.workflow.identifiers import PatientId
@@ -186,6 +188,55 @@ def test_a_time_has_its_senders_zone(tmp_path):
     mapping = site_mapping(tmp_path, 'time_zone = "Europe/Berlin"\n')
     there = order_of(order_with(obr={36: "20260701120000"}), mapping)
     assert there.scheduled_at.utcoffset() == dt.timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("sent", "hour"),
+    [
+        ("20261025013000", 23),  # the hour before, in Berlin: 01:30+0200
+        ("20261025023000", None),  # the clocks show it twice
+        ("20261025023000+0100", 1),
+        ("20261025033000", 2),
+        ("20260329023000", None),  # the clocks never show it
+    ],
+)
+def test_a_sending_time_that_the_clock_shows_twice_is_not_compared(tmp_path, sent, hour):
+    mapping = site_mapping(tmp_path, 'time_zone = "Europe/Berlin"\n')
+    for content in (order_with(obr={}), result("F", "OBX|1|TX|||Clear.||||||F")):
+        message = read(content.replace(b"20260102030405", sent.encode()), mapping)
+        (effect,) = message.effects
+        at = (effect.order if hasattr(effect, "order") else effect.report).sent_at
+        assert (at.astimezone(dt.UTC).hour if at else None) == hour
+
+
+@pytest.mark.parametrize(
+    ("sent", "zone", "kept"),
+    [
+        ("20260102", "", "20260102"),
+        ("202601020304", "", "202601020304"),
+        ("20260102030405.123-0500", "", "20260102030405-0500"),
+        ("20260102030405-0500", "Europe/Berlin", "20260102030405-0500"),
+        ("20260702030405", "Europe/Berlin", "20260702030405+0200"),
+        ("20260102", "Europe/Berlin", "20260102"),
+        ("2026010203", "Europe/Berlin", "2026010203"),
+        ("2026", "", ""),
+        ("soon", "", ""),
+    ],
+)
+def test_when_an_examination_was_performed_keeps_its_zone(tmp_path, sent, zone, kept):
+    mapping = site_mapping(tmp_path, f'time_zone = "{zone}"\n') if zone else DEFAULT
+    obr = make_segment("OBR", {1: 1, 3: "F1", 4: "CXR", 7: sent, 18: "A1", 25: "F"})
+    content = make_message(PID, obr, "OBX|1|TX|||Clear.||||||F", kind="ORU^R01")
+    (effect,) = read(content, mapping).effects
+    assert effect.report.performed_on == kept
+
+
+@pytest.mark.parametrize("section", ["RAD", "RX", "XRC", "CT", "CUS", "OUS", ""])
+def test_results_of_every_imaging_section_are_reports(section):
+    obr = make_segment("OBR", {1: 1, 3: "F1", 4: "CXR", 18: "A1", 24: section, 25: "F"})
+    content = make_message(PID, obr, "OBX|1|TX|||Clear.||||||F", kind="ORU^R01")
+    assert report_of(content).text == "Clear."
+    assert not OTHER_SERVICES & IMAGING_SECTIONS
 
 
 @pytest.mark.parametrize(
