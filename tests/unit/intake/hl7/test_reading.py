@@ -314,12 +314,46 @@ def test_the_patient_of_a_message():
         ("~ISO IR87", "iso2022_jp"),
         ("", "utf-8"),
         ("", "latin-1"),
+        ("UNICODE UTF-8", "latin-1"),
+        ("ASCII", "latin-1"),
+        # As DICOM, IANA and Windows name them.
+        ("ISO-8859-1", "latin-1"),
+        ("iso_8859-1", "latin-1"),
+        ("8859-2", "iso8859-2"),
+        ("ISO_IR 101", "iso8859-2"),
+        ("ISO_IR 100", "latin-1"),
+        ("ISO_IR 192", "utf-8"),
+        ("utf8", "utf-8"),
+        ("Windows-1252", "cp1252"),
+        ("CP1250", "cp1250"),
+        ("ISO 2022 IR 87", "iso2022_jp"),
+        ("Shift_JIS", "shift_jis"),
+        ("KLINGON", "utf-8"),
     ],
 )
 def test_character_sets(name, codec):
-    reason = "\u5c71\u7530" if "87" in name else "H\u00fcfte schmerzt"
+    is_japanese = codec in ("iso2022_jp", "shift_jis")
+    reason = "\u5c71\u7530" if is_japanese else "H\u00fcfte schmerzt"
+    if codec in ("iso8859-2", "cp1250"):
+        reason = "B\u00f3l w \u0141odzi"
     text = order_with(obr={31: f"^{reason}"}, rest="|" * 6 + name).decode()
     assert order_of(text.encode(codec)).texts[0].text == reason
+
+
+@pytest.mark.parametrize("name", ["", "8859/1", "ASCII", "UNICODE UTF-8"])
+def test_dashes_of_windows_are_no_control_characters(name):
+    text = order_with(obr={31: "^3 \u2013 5 cm, \u201cold\u201d"}, rest="|" * 6 + name).decode()
+    reason = order_of(text.encode("cp1252")).texts[0].text
+    assert reason == "3 \u2013 5 cm, \u201cold\u201d"
+
+
+def test_letters_of_an_unknown_character_set_are_not_guessed():
+    text = order_with(obr={31: "^\u0411\u043e\u043b\u044c"}, rest="|" * 6 + "KOI8-R").decode()
+    content = text.encode("koi8-r")
+    assert refusal_of(content) == ("103", "MSH-18")
+    first, second = read_frame(b"BHS|^~\\&|\r" + content + order_with(), DEFAULT)
+    assert (first.refusal.location, second.refusal) == ("MSH-18", None)
+    assert refusal_of(order_with(rest="|" * 6 + "KOI8-R")) is None
 
 
 @pytest.mark.parametrize("start", [b"\xef\xbb\xbf", b"\r\n", b"\n\xef\xbb\xbf"])
