@@ -275,7 +275,7 @@ def _read_study(lease: Lease) -> _StudyRead | None:
     with unit_of_work() as session:
         study = effects.take_up_for_preparing(session, lease.study_id)
         if holds.list_open_of_study(session, study.id):
-            leases.release(session, [lease], "a person must decide: an order does not fit")
+            leases.release(session, [lease], "a person must decide")
             return None
         orders = effects.counting_orders(session, study.id)
         minutes = effects.wait_minutes(study)

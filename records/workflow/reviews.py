@@ -187,6 +187,16 @@ def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[Review]:
     ).all()
 
 
+def find_signed(session: Session, study_id: uuid.UUID) -> Review | None:
+    """The study's latest signed report; None where there is none."""
+    return session.scalar(
+        select(Review)
+        .where(Review.study_id == study_id, Review.decision == ReviewDecision.SIGNED)
+        .order_by(Review.decided_at.desc(), Review.id.desc())
+        .limit(1)
+    )
+
+
 def latest_reviews(
     session: Session,
     after: uuid.UUID | None = None,

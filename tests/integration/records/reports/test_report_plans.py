@@ -7,10 +7,12 @@ from nightdraft.bench.growth_fill import fill
 from records.database.report_tables import ReceivedReport
 from records.database.session import engine, unit_of_work
 from records.database.tables import Draft, Study
-from records.reports import effects, finals, prior_reports, reading
+from records.reports import differing_finals, effects, finals, prior_reports, reading
+from records.reports.receiving import receive_report
 from records.states import WARNING
-from records.workflow import study_lookup
+from records.workflow import reviews, study_lookup
 from records.workflow.identifiers import PatientId
+from records.workflow.patients import Patient
 from tests.support.outside_reports import new_report
 from tests.support.query_plans import explained, nodes
 
@@ -64,6 +66,14 @@ def test_every_question_reads_an_index(many_reports, setting):
         draft = session.scalars(select(Draft).limit(1)).one()
         study = session.get_one(Study, draft.study_id)
         report = session.scalars(select(ReceivedReport).limit(1)).one()
+        for number in ("R1", "R2"):
+            received = new_report(
+                report_number=number,
+                patient=Patient.of_study(study),
+                accession_numbers=(study.accession_number,),
+                impression=f"Nodule {number}.",
+            )
+            receive_report(session, received)
         asked = (
             lambda: prior_reports.read_patient_reports(session, study.id),
             lambda: reading.list_by_study(session, study),
@@ -72,7 +82,8 @@ def test_every_question_reads_an_index(many_reports, setting):
             lambda: finals.claim_comparison(session),
             lambda: finals.end_if_reported(session, study),
             lambda: finals._asked_since(session, study, report),
-            lambda: finals._signed_review(session, study.id),
+            lambda: reviews.find_signed(session, study.id),
+            lambda: differing_finals.list_differing(session, study),
             lambda: finals.note_comparisons_of_draft(session, study.id),
             lambda: session.scalar(
                 select(ReceivedReport.id).where(
@@ -88,7 +99,7 @@ def test_every_question_reads_an_index(many_reports, setting):
         for number, ask in enumerate(asked):
             with explained() as plans:
                 ask()
-            assert plans
+            assert plans, number
             faults += [
                 (number, node["Relation Name"])
                 for _, plan in plans
