@@ -210,7 +210,7 @@ class _Sent:
 
 
 def locked_orders(session: Session, keys: Collection[tuple[str, str]]) -> list[Order]:
-    """The orders with one of these keys, locked in the order of their ids."""
+    """The orders with one of these keys, locked in the sequence in which `receive_orders` does."""
     if not keys:
         return []
     by_key = select(OrderKey.order_id).where(
@@ -220,7 +220,7 @@ def locked_orders(session: Session, keys: Collection[tuple[str, str]]) -> list[O
         session.scalars(
             select(Order)
             .where(Order.id.in_(by_key))
-            .order_by(Order.id)
+            .order_by(Order.identity)
             .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
         )
@@ -228,7 +228,7 @@ def locked_orders(session: Session, keys: Collection[tuple[str, str]]) -> list[O
 
 
 def locked_reports(session: Session, keys: Collection[tuple[str, str]]) -> list[ReceivedReport]:
-    """The newest reports with one of these keys, locked in the order of their ids."""
+    """The newest reports with one of these keys, locked in the sequence of their identities."""
     if not keys:
         return []
     by_key = select(ReportKey.report_id).where(
@@ -238,7 +238,7 @@ def locked_reports(session: Session, keys: Collection[tuple[str, str]]) -> list[
         session.scalars(
             select(ReceivedReport)
             .where(ReceivedReport.id.in_(by_key))
-            .order_by(ReceivedReport.id)
+            .order_by(ReceivedReport.identity, ReceivedReport.id)
             .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
         )

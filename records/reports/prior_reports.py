@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from records.database.order_tables import Order, StudyOrder
+from records.database.order_tables import Order
 from records.database.report_tables import ReceivedReport, ReportKey
 from records.database.tables import Study
 from records.reports.own_outputs import has_warning
 from records.reports.prior_rule import EarlierReport, Examination
 from records.reports.report import patient_of
-from records.states import MatchState, ReportStatus
+from records.states import ReportStatus
 from records.workflow.identifiers import KeyKind, PatientId, plain_key
 from records.workflow.patients import Patient
 
@@ -41,22 +41,14 @@ class PatientReports:
         return {report.id for report in self.reports}
 
 
-def read_patient_reports(session: Session, study_id: uuid.UUID) -> PatientReports:
+def read_patient_reports(session: Session, study: Study, orders: Sequence[Order]) -> PatientReports:
     """A study and the reports of its patient.
 
     Args:
         session: the caller's transaction.
-        study_id: the study.
+        study: the study, as it is now.
+        orders: the orders that are the study's, cancelled ones among them.
     """
-    study = session.get_one(Study, study_id, populate_existing=True)
-    orders = session.scalars(
-        select(Order)
-        .join(StudyOrder, StudyOrder.order_id == Order.id)
-        .where(
-            StudyOrder.study_id == study_id,
-            StudyOrder.state.in_((MatchState.MATCHED, MatchState.ACCEPTED)),
-        )
-    ).all()
     examination = Examination(
         patient=Patient.of_study(study),
         # The study's own report may come under any number under which it was ordered.

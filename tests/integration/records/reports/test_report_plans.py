@@ -75,7 +75,7 @@ def test_every_question_reads_an_index(many_reports, setting):
             )
             receive_report(session, received)
         asked = (
-            lambda: prior_reports.read_patient_reports(session, study.id),
+            lambda: prior_reports.read_patient_reports(session, study, ()),
             lambda: reading.list_by_study(session, study),
             lambda: reading.list_comparisons(session, study.id),
             lambda: finals.find_waiting_comparison(session),
