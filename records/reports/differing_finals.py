@@ -47,7 +47,7 @@ def list_differing(session: Session, study: Study) -> list[DifferingReports]:
     A report from elsewhere stands beside the one that was signed here, and beside the first one
     from elsewhere.
     """
-    finals = _list_finals(session, study)
+    finals = _leave_out_copies(session, list_by_study(session, study))
     signed = reviews.find_signed(session, study.id) if finals else None
     differing = []
     if signed is not None:
@@ -75,12 +75,17 @@ def ask_about_new(session: Session, study: Study, report: ReceivedReport) -> Non
         holds.settle(session, hold, "the final reports do not differ any more")
 
 
-def ask_about_earlier(session: Session, study: Study) -> None:
-    """Open the hold FINALS_DIFFER for reports that were here before their study; it is locked.
+def ask_about_earlier(session: Session, study: Study, reports: Sequence[ReceivedReport]) -> None:
+    """Open the hold FINALS_DIFFER for reports that were here before their study.
 
     What a person has decided is not asked again.
+
+    Args:
+        session: the caller's transaction.
+        study: the study, locked.
+        reports: its reports from elsewhere, the newest first.
     """
-    differing = _differ_from_first(_list_finals(session, study))
+    differing = _differ_from_first(_leave_out_copies(session, reports))
     if not differing:
         return
     decided_at = session.scalar(
@@ -99,9 +104,11 @@ def say_the_same(first: Review | ReceivedReport, second: Review | ReceivedReport
     return not _forms(first).isdisjoint(_forms(second))
 
 
-def _list_finals(session: Session, study: Study) -> Sequence[ReceivedReport]:
-    """The finals of a study, the oldest first, without copies of what was corrected since."""
-    finals = [report for report in reversed(list_by_study(session, study)) if is_final(report)]
+def _leave_out_copies(
+    session: Session, reports: Sequence[ReceivedReport]
+) -> Sequence[ReceivedReport]:
+    """The finals of these reports, the oldest first, without copies of what was corrected since."""
+    finals = [report for report in reversed(reports) if is_final(report)]
     if not _differ_from_first(finals):
         return finals
     former = session.scalars(

@@ -59,8 +59,9 @@ def end_if_reported(session: Session, study: Study) -> bool:
     Returns:
         Whether the study's newest request is cancelled now.
     """
-    differing_finals.ask_about_earlier(session, study)
-    for report in list_by_study(session, study):
+    reports = list_by_study(session, study)
+    differing_finals.ask_about_earlier(session, study, reports)
+    for report in reports:
         if is_final(report) and not _asked_since(session, study, report):
             return _end_by_final(session, study, _lock_request(session, study), report)
     return False
