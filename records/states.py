@@ -47,6 +47,10 @@ class RejectionReason(StrEnum):
     RETENTION_EXPIRED = "113039"
 
 
+OWN_OUTPUT = "Nightdraft sent it, and it was routed back."
+"""The reason of an object that is our own: it says nothing of its study."""
+
+
 REJECTION_SENTENCES: dict[RejectionReason, str] = {
     RejectionReason.QUALITY: "It was rejected for quality reasons.",
     RejectionReason.PATIENT_SAFETY: "It was rejected for patient safety reasons.",
