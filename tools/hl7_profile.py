@@ -58,8 +58,11 @@ accepted and change nothing |
 
 - MSH-11 is one of {", ".join(PROCESSING_IDS)}; empty counts as P. T and D are answered and have no
   effect, unless `NIGHTDRAFT_HL7_TEST_SYSTEM` is set.
-- MSH-18 names one of {", ".join(CHARACTER_SETS)}. Without it a message is UTF-8 or, where it is
-  none, Latin-1. Answers have the character set of the message.
+- MSH-18 names one of {", ".join(CHARACTER_SETS)}. Other
+  usual names are known, too, as ISO-8859-1, ISO_IR 100, windows-1252 and UTF8. Without it a
+  message is UTF-8 or, where it is none, Latin-1 as Windows has it. A message with letters beyond
+  ASCII whose MSH-18 names another character set is refused (103). Answers have the character set
+  of the message.
 - `OBR-24` of results that are not of imaging, which change nothing:
   {", ".join(sorted(OTHER_SERVICES))}. `TXA-2` of such documents: {
         ", ".join(sorted(OTHER_DOCUMENTS))
