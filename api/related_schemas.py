@@ -65,22 +65,29 @@ class ReportWords(BaseModel):
     words: str
 
 
-class HeldReport(BaseModel):
-    """A final report from elsewhere beside the one that was signed here.
+class ReportSide(BaseModel):
+    """A final report of a study that another one differs from.
 
-    words: both reports as one sequence of words.
+    report: our id of a report from elsewhere. signed_by: who signed the report here. Of the two
+    one is null. sender, origin: of a report from elsewhere. author: who answers for it, as sent.
+    at: when it came, or was signed.
     """
 
-    report: uuid.UUID
+    report: uuid.UUID | None
+    signed_by: str | None
     status: ReportStatus
-    origin: Origin
+    origin: Origin | None
     sender: str
     author: str
-    received_at: dt.datetime
+    at: dt.datetime
     text: str
-    signed_by: str
-    signed_at: dt.datetime | None
-    signed_text: str
+
+
+class HeldReports(BaseModel):
+    """Two final reports of a study that differ. words: both as one sequence of words."""
+
+    first: ReportSide
+    second: ReportSide
     words: list[ReportWords]
 
 

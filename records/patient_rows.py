@@ -18,7 +18,6 @@ from records.database.report_tables import ReceivedReport, ReportKey
 from records.database.tables import DraftRequest, Instance, Study
 from records.orders import effects, matching
 from records.orders.receiving import note_change, write_keys
-from records.reports import effects as report_effects
 from records.reports import receiving as report_receiving
 from records.states import (
     EndReason,
@@ -28,7 +27,7 @@ from records.states import (
     Origin,
     RequestState,
 )
-from records.workflow import corrections, events, withdrawals
+from records.workflow import corrections, events, later_studies, reviews, withdrawals
 from records.workflow.identifiers import PatientId, patient_ids
 from records.workflow.study_lookup import find_study_ids
 from records.workflow.withdrawals import lock_study
@@ -138,7 +137,14 @@ def write_patient(
             if report.id in changed.reports:
                 numbers, uid = report.accession_numbers, report.study_instance_uid
                 own = set(find_study_ids(session, numbers, [uid]))
-                report_effects.apply_to_later_studies(session, report, own)
+                later_studies.apply_prior_report(
+                    session, patient_ids(report), own, report_receiving.PRIOR_CAME
+                )
+        for study in reviews.list_signed_studies(session, changed.studies):
+            given = PatientId(study.patient_id, study.patient_id_issuer)
+            later_studies.apply_prior_report(
+                session, [given], [study.id], report_receiving.PRIOR_CAME
+            )
     return changed
 
 
@@ -210,7 +216,7 @@ class _Sent:
 
 
 def locked_orders(session: Session, keys: Collection[tuple[str, str]]) -> list[Order]:
-    """The orders with one of these keys, locked in the order of their ids."""
+    """The orders with one of these keys, locked in the sequence in which `receive_orders` does."""
     if not keys:
         return []
     by_key = select(OrderKey.order_id).where(
@@ -220,7 +226,7 @@ def locked_orders(session: Session, keys: Collection[tuple[str, str]]) -> list[O
         session.scalars(
             select(Order)
             .where(Order.id.in_(by_key))
-            .order_by(Order.id)
+            .order_by(Order.identity)
             .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
         )
@@ -228,7 +234,7 @@ def locked_orders(session: Session, keys: Collection[tuple[str, str]]) -> list[O
 
 
 def locked_reports(session: Session, keys: Collection[tuple[str, str]]) -> list[ReceivedReport]:
-    """The newest reports with one of these keys, locked in the order of their ids."""
+    """The newest reports with one of these keys, locked in the sequence of their identities."""
     if not keys:
         return []
     by_key = select(ReportKey.report_id).where(
@@ -238,7 +244,7 @@ def locked_reports(session: Session, keys: Collection[tuple[str, str]]) -> list[
         session.scalars(
             select(ReceivedReport)
             .where(ReceivedReport.id.in_(by_key))
-            .order_by(ReceivedReport.id)
+            .order_by(ReceivedReport.identity, ReceivedReport.id)
             .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
         )

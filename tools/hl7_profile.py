@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
-from enum import StrEnum
 
 from intake.hl7.answers import ACCEPT_CODES
 from intake.hl7.reading import IGNORED_CODES, PROCESSING_IDS, READERS
@@ -25,6 +24,8 @@ from intake.hl7.rules import (
     STATUS_ACTIONS,
 )
 from records.hl7_messages import CHARACTER_SETS
+from records.hl7_results import TEXT_TYPES
+from records.section_codes import BODY, OTHER, SECTION_CODES
 
 _DOES = {
     "read_orders": "makes, changes or cancels orders",
@@ -95,8 +96,10 @@ could not be stored through no fault of its own gets no answer, and its connecti
     }
 
 Of PID-3 the first id of type {", ".join(PATIENT_ID_TYPES)} is taken, else the first; the others are
-kept with it. Texts of observations (OBX-5 of type TX, FT and ST) are divided into findings and
-impression by the code in OBX-3, or by headings in the text.
+kept with it. Texts of observations (OBX-5 of type {
+        ", ".join(filter(None, TEXT_TYPES))
+    } or none) are
+divided into findings and impression by the code in OBX-3, or by headings in the text.
 
 ## Codes
 
@@ -124,6 +127,15 @@ impression by the code in OBX-3, or by headings in the text.
             for status in dict.fromkeys(REPORT_STATUSES.values())
         )
     }
+
+| section of a report | codes in OBX-3.1, and its suffixes |
+|---|---|
+{_rows(_by_value(SECTION_CODES))}
+
+`{BODY}` is divided by its headings, `{
+        OTHER
+    }` is left out. Where no code is known, the name in OBX-3.2
+says which section it is.
 """
 
 
@@ -134,9 +146,7 @@ def _rows(rows: object) -> str:
 def _by_value(codes: Mapping[str, object]) -> list[tuple[str, str]]:
     by_value = defaultdict(list)
     for code, value in codes.items():
-        by_value[value.value if isinstance(value, StrEnum) else getattr(value, "name", "")].append(
-            code
-        )
+        by_value[str(value) if isinstance(value, str) else getattr(value, "name", "")].append(code)
     return [(name, ", ".join(names)) for name, names in by_value.items()]
 
 

@@ -20,7 +20,7 @@ from records.database.tables import Instance
 from records.errors import BrokerDown, BundleUnusable, PartError, safe_text
 from records.failpoints import failpoint
 from records.operations import scrub
-from records.orders import effects
+from records.orders import effects, matching
 from records.orders.indications import Candidate, order_candidates
 from records.reports import finals
 from records.reports.prior_reports import PatientReports, read_patient_reports
@@ -165,11 +165,9 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
     """Bring one study to its next state; returns the outcome for the log."""
     config = settings()
     blobs = Blobs(config.data_dir)
-    if _is_reported(lease):
-        return "reported elsewhere"
     study = _read_study(lease)
-    if study is None:
-        return "held"
+    if isinstance(study, str):
+        return study
     instances = study.instances
     images = _stored_images(instances, blobs)
     if images and not (blobs.root / "instances").is_dir():
@@ -199,14 +197,16 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
     with renewer.transaction() as session:
         match result:
             case BuiltCase():
-                lock_study(session, lease.study_id)
-                orders = effects.counting_orders(session, lease.study_id)
-                if effects.is_outdated(orders, result.provenance["indications"]):
+                row = lock_study(session, lease.study_id)
+                orders = matching.matched_orders(session, row.id)
+                used = result.provenance["indications"]
+                if effects.is_outdated(effects.counting(orders), used):
                     leases.release(session, [lease], "an order came while it was prepared")
                     return "released"
                 if not leases.lock_if_held(session, lease):
                     return "lost"
-                if read_patient_reports(session, lease.study_id).versions != study.reports.versions:
+                reports = read_patient_reports(session, row, orders)
+                if reports.versions != study.reports.versions:
                     # A report that comes from now on finds the request PREPARED.
                     leases.release(session, [lease], "a report of the patient came meanwhile")
                     return "released"
@@ -237,15 +237,6 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
                 return "failed" if stored else "lost"
 
 
-def _is_reported(lease: Lease) -> bool:
-    """End the request where a final report of the study was here before; True where it is ended."""
-    if lease.purpose is not Purpose.PRIMARY:
-        return False
-    with unit_of_work() as session:
-        study = lock_study(session, lease.study_id)
-        return leases.lock_if_held(session, lease) and finals.end_if_reported(session, study)
-
-
 @dataclass(frozen=True, slots=True)
 class _StudyRead:
     """What a study is prepared from.
@@ -266,18 +257,27 @@ class _StudyRead:
     waited_in_vain: str
 
 
-def _read_study(lease: Lease) -> _StudyRead | None:
-    """Read the study in one transaction, with every order that there is.
+def _read_study(lease: Lease) -> _StudyRead | str:
+    """Read the study in one transaction, with every order and report that there is.
 
     Returns:
-        None where an order opened a hold meanwhile: the lease is released, and a person decides.
+        The outcome for the log where nothing is prepared: a final report was here before, and the
+        request is ended; or an order or finals opened a hold, the lease is released, and a person
+        decides.
     """
     with unit_of_work() as session:
-        study = effects.take_up_for_preparing(session, lease.study_id)
-        if holds.list_open_of_study(session, study.id):
-            leases.release(session, [lease], "a person must decide: an order does not fit")
-            return None
-        orders = effects.counting_orders(session, study.id)
+        study, orders = effects.take_up_for_preparing(session, lease.study_id)
+        if (
+            lease.purpose is Purpose.PRIMARY
+            and leases.lock_if_held(session, lease)
+            and finals.end_if_reported(session, study)
+        ):
+            return "reported elsewhere"
+        study_holds = holds.list_by_study(session, study.id)
+        if any(hold.decision is None for hold in study_holds):
+            leases.release(session, [lease], "a person must decide")
+            return "held"
+        counting = effects.counting(orders)
         minutes = effects.wait_minutes(study)
         return _StudyRead(
             [
@@ -285,11 +285,11 @@ def _read_study(lease: Lease) -> _StudyRead | None:
                 for instance in studies.list_instances(session, study.id)
                 if instance.revision <= lease.revision
             ],
-            holds.approved_reasons(session, study.id) - {HoldReason.ORDER_MISMATCH},
-            order_candidates(orders),
-            read_patient_reports(session, study.id),
+            holds.approved_reasons(study_holds) - {HoldReason.ORDER_MISMATCH},
+            order_candidates(counting),
+            read_patient_reports(session, study, orders),
             f"No order came within {minutes:g} min: it is drafted without one."
-            if minutes and not orders
+            if minutes and not counting
             else "",
         )
 

@@ -317,7 +317,14 @@ def _thinned(
 def render(measurements: dict[str, Any]) -> RenderableType:
     """Render the measurements as a table."""
     table = Table(box=None, header_style="bold")
-    for column in ("part", "MB at a quarter", "MB at the end", "MB at its peak", "grows", "ms a study"):
+    for column in (
+        "part",
+        "MB at a quarter",
+        "MB at the end",
+        "MB at its peak",
+        "grows",
+        "ms a study",
+    ):
         table.add_column(column, justify="left" if column == "part" else "right")
     for part, memory in measurements["memory_mb"].items():
         table.add_row(

@@ -32,6 +32,12 @@ class ReceivedReport(Base):
             unique=True,
             postgresql_where=text("superseded_at IS NULL"),
         ),
+        # The older versions of each.
+        Index(
+            "ix_received_reports_superseded",
+            "identity",
+            postgresql_where=text("superseded_at IS NOT NULL"),
+        ),
         Index("ix_received_reports_received_at", "received_at", "id"),
     )
 

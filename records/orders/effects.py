@@ -46,16 +46,12 @@ from records.workflow.withdrawals import lock_study
 
 def counting_orders(session: Session, study_id: uuid.UUID) -> Sequence[Order]:
     """The orders whose texts count for a study, newest first; cancelled ones do not."""
-    return session.scalars(
-        select(Order)
-        .join(StudyOrder, StudyOrder.order_id == Order.id)
-        .where(
-            StudyOrder.study_id == study_id,
-            StudyOrder.state.in_(matching.COUNTING),
-            Order.status != OrderStatus.CANCELLED,
-        )
-        .order_by(Order.changed_at.desc(), Order.id.desc())
-    ).all()
+    return counting(matching.matched_orders(session, study_id))
+
+
+def counting(orders: Sequence[Order]) -> list[Order]:
+    """Those of a study's orders whose texts count for it, in the same order."""
+    return [order for order in orders if order.status != OrderStatus.CANCELLED]
 
 
 def take_up_closed(session: Session, study_ids: Sequence[uuid.UUID]) -> None:
@@ -67,17 +63,28 @@ def take_up_closed(session: Session, study_ids: Sequence[uuid.UUID]) -> None:
         session: the transaction of `studies.close_quiet`, which has locked the studies.
         study_ids: what it closed.
     """
-    for study_id in study_ids:
-        study = session.get_one(Study, study_id)
-        match_and_apply(session, study)
-        _begin_to_wait(session, study)
+    if not study_ids:
+        return
+    closed = session.scalars(select(Study).where(Study.id.in_(study_ids)).order_by(Study.id)).all()
+    with_orders = matching.may_have_orders(session, closed)
+    for study in closed:
+        # An order that gave it another priority may be gone.
+        if study.id in with_orders or study.received_priority is not None:
+            orders = counting(match_and_apply(session, study))
+        else:
+            orders = []
+        if not orders:
+            _begin_to_wait(session, study)
 
 
-def take_up_for_preparing(session: Session, study_id: uuid.UUID) -> Study:
+def take_up_for_preparing(session: Session, study_id: uuid.UUID) -> tuple[Study, list[Order]]:
     """Lock a study that is about to be prepared, with every order that there is.
 
     An order that is being committed by another transaction is waited for; one that comes later
     finds what was prepared, and compares the texts. Nothing may be locked yet in this transaction.
+
+    Returns:
+        The study and the orders that are its own; see `matching.matched_orders`.
 
     Raises:
         NotFound: no such study.
@@ -86,14 +93,18 @@ def take_up_for_preparing(session: Session, study_id: uuid.UUID) -> Study:
     if study is not None:
         matching.wait_for_keys(session, study_keys(study))
     study = lock_study(session, study_id)
-    match_and_apply(session, study)
-    return study
+    return study, match_and_apply(session, study)
 
 
-def match_and_apply(session: Session, study: Study) -> None:
-    """Match a study that is locked with all its orders, and let them take effect."""
-    matching.match_study(session, study)
-    apply_to_study(session, study)
+def match_and_apply(session: Session, study: Study) -> list[Order]:
+    """Match a study that is locked with all its orders, and let them take effect.
+
+    Returns:
+        The orders that are the study's; see `matching.matched_orders`.
+    """
+    orders = matching.match_study(session, study)
+    _apply(session, study, counting(orders))
+    return orders
 
 
 def apply_to_study(session: Session, study: Study) -> None:
@@ -103,7 +114,10 @@ def apply_to_study(session: Session, study: Study) -> None:
         session: the caller's transaction.
         study: the study, with its orders matched.
     """
-    orders = counting_orders(session, study.id)
+    _apply(session, study, counting_orders(session, study.id))
+
+
+def _apply(session: Session, study: Study, orders: Sequence[Order]) -> None:
     _set_priority(session, study, orders)
     session.flush()
     request = session.scalar(
@@ -230,9 +244,9 @@ def _set_priority(session: Session, study: Study, orders: Sequence[Order]) -> No
 
 
 def _begin_to_wait(session: Session, study: Study) -> None:
-    """Let a study without an order wait for one, if its calling AE's studies do."""
+    """Let a study for which no order counts wait for one, if its calling AE's studies do."""
     minutes = wait_minutes(study)
-    if not minutes or counting_orders(session, study.id):
+    if not minutes:
         return
     until = Study.first_received_at + interval(minutes * 60)
     waiting = session.scalar(

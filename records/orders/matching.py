@@ -23,7 +23,8 @@ from records.workflow.patients import Patient
 from records.workflow.study_lookup import find_study_ids, is_of_patient, study_keys
 
 COUNTING = (MatchState.MATCHED, MatchState.ACCEPTED)
-"""The states of an order whose texts a draft is made from."""
+"""The states of an order that is the study's: a draft is made from its texts while it is not
+cancelled."""
 
 _LOCK_CLASS = 12
 _LOCK_BUCKETS = 1024
@@ -33,7 +34,7 @@ _HOLD = text(
     "SELECT pg_advisory_xact_lock_shared(:lock_class, bucket)"
     " FROM unnest(CAST(:buckets AS integer[])) AS bucket"
 )
-_WAIT = text("SELECT pg_advisory_xact_lock(:lock_class, :bucket)")
+_WAIT = text("SELECT wait_for_locks(:lock_class, CAST(:buckets AS integer[]))")
 
 
 def order_patient(order: Order) -> Patient:
@@ -85,10 +86,7 @@ def wait_for_keys(session: Session, keys: Iterable[tuple[str, str]]) -> None:
     Nothing may be locked yet in this transaction. Each key's lock is given back at once, so that
     nobody ever waits for who waits here.
     """
-    for bucket in _buckets(keys):
-        barrier = session.begin_nested()
-        session.execute(_WAIT, {"lock_class": _LOCK_CLASS, "bucket": bucket})
-        barrier.rollback()
+    session.execute(_WAIT, {"lock_class": _LOCK_CLASS, "buckets": _buckets(keys)})
 
 
 def _buckets(keys: Iterable[tuple[str, str]]) -> list[int]:
@@ -110,6 +108,32 @@ def find_orders(session: Session, study: Study) -> Sequence[Order]:
         .where(Order.id.in_(by_key.union(matched)))
         .order_by(Order.changed_at.desc(), Order.id.desc())
     ).all()
+
+
+def may_have_orders(session: Session, studies: Sequence[Study]) -> set[uuid.UUID]:
+    """Those of the studies, by our ids, for which `match_study` may find an order.
+
+    An order has one of their keys, or was matched with them before. Many studies of a site without
+    orders cost three queries together.
+    """
+    found = set(
+        session.scalars(
+            select(StudyOrder.study_id).where(
+                StudyOrder.study_id.in_([study.id for study in studies])
+            )
+        )
+    )
+    keys = {study.id: study_keys(study) for study in studies}
+    for kind in (KeyKind.ACCESSION, KeyKind.STUDY):
+        values = {value for of_study in keys.values() for key, value in of_study if key == kind}
+        known = {
+            (kind.value, value)
+            for value in session.scalars(
+                select(OrderKey.value).where(OrderKey.kind == kind, OrderKey.value.in_(values))
+            )
+        }
+        found |= {study_id for study_id, of_study in keys.items() if of_study & known}
+    return found
 
 
 def find_studies(session: Session, order: Order) -> list[uuid.UUID]:
@@ -200,6 +224,16 @@ def match(
     return state
 
 
+def matched_orders(session: Session, study_id: uuid.UUID) -> Sequence[Order]:
+    """The orders that are the study's, newest first, cancelled ones among them."""
+    return session.scalars(
+        select(Order)
+        .join(StudyOrder, StudyOrder.order_id == Order.id)
+        .where(StudyOrder.study_id == study_id, StudyOrder.state.in_(COUNTING))
+        .order_by(Order.changed_at.desc(), Order.id.desc())
+    ).all()
+
+
 def match_study(session: Session, study: Study) -> list[Order]:
     """Match all orders with a study's keys; the caller has locked the study.
 
@@ -207,7 +241,7 @@ def match_study(session: Session, study: Study) -> list[Order]:
     an order that was being committed while the sweep looked is found then.
 
     Returns:
-        The orders that count for the study, newest first.
+        The orders that are the study's; see `matched_orders`.
     """
     orders = [
         order for order in find_orders(session, study) if match(session, study, order) in COUNTING

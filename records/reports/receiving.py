@@ -16,15 +16,18 @@ from sqlalchemy.orm import Session
 from records.database.report_tables import ReceivedReport, ReportKey
 from records.errors import MessageError
 from records.received_text import clean_line
-from records.reports import effects, finals
+from records.reports import finals
 from records.reports.own_outputs import is_own_output
 from records.reports.report import OutsideReport, patient_of
 from records.states import FINAL_STATUSES, EventKind, ReportStatus
-from records.workflow import events
+from records.workflow import events, later_studies
 from records.workflow.identifiers import make_keys, patient_ids
 from records.workflow.patient_aliases import resolve_columns
 from records.workflow.study_lookup import find_study_ids, is_of_patient
 from records.workflow.withdrawals import lock_study
+
+PRIOR_CAME = "a report of an earlier study came or changed"
+"""Why later studies of the patient are prepared again."""
 
 
 class ReportOutcome(StrEnum):
@@ -142,7 +145,7 @@ def apply_report(session: Session, report: ReceivedReport) -> list[uuid.UUID]:
             f"{report.status.lower()} report by {report.origin}",
         )
         finals.apply_to_study(session, study, report)
-    effects.apply_to_later_studies(session, report, set(ours))
+    later_studies.apply_prior_report(session, ids, ours, PRIOR_CAME)
     return ours
 
 

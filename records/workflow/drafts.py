@@ -83,7 +83,8 @@ def save(session: Session, lease: Lease, new: NewDraft) -> uuid.UUID | None:
                 Draft.superseded_at.is_(None), Draft.id.is_distinct_from(draft_id)
             ).values(superseded_at=func.clock_timestamp())
         )
-        session.execute(current.where(Draft.id == draft_id).values(superseded_at=None))
+        if draft_id is not None:
+            session.execute(current.where(Draft.id == draft_id).values(superseded_at=None))
     if draft_id is None:
         fields = asdict(new)
         fields["text"] = f"{WARNING}\n\n{new.text}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -52,14 +52,9 @@ def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[Hold]:
     ).all()
 
 
-def approved_reasons(session: Session, study_id: uuid.UUID) -> set[HoldReason]:
-    """The reasons of this study's holds that a person decided with PROCEED."""
-    return {
-        HoldReason(reason)
-        for reason in session.scalars(
-            select(Hold.reason).where(Hold.study_id == study_id, Hold.decision == Decision.PROCEED)
-        )
-    }
+def approved_reasons(study_holds: Iterable[Hold]) -> set[HoldReason]:
+    """The reasons of those of a study's holds that a person decided with PROCEED."""
+    return {HoldReason(hold.reason) for hold in study_holds if hold.decision == Decision.PROCEED}
 
 
 def find_open(session: Session, study_id: uuid.UUID, reason: HoldReason) -> Hold | None:

@@ -10,7 +10,7 @@ from nightdraft.cli.main import app
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Study
 from records.reports import finals
-from records.states import HoldReason, Origin, ReportStatus
+from records.states import Origin, ReportStatus
 from records.workflow import reviews
 from records.workflow.patients import Patient
 from tests.support.outside_reports import receive
@@ -145,24 +145,63 @@ def test_a_study_that_waits_for_its_order_says_until_when(client, seeder):
     assert dt.datetime.fromisoformat(waits) == until
 
 
-def test_two_finals_that_differ_are_held_with_both_word_by_word(client, seeder):
+def test_a_final_that_differs_from_a_signed_report_is_held_with_both_word_by_word(client, seeder):
     (study,) = seeder.complete(1)
     draft = seeder.draft(study, 1)
     with unit_of_work() as session:
         reviews.sign(session, draft, "Dr. Roe", "Lungs clear.", "No disease.")
     report(study, findings="Lungs clear.", impression="Small disease.")
-    seeder.hold(study, HoldReason.FINALS_DIFFER)
+    cancelled = (
+        "Cancel: withdraw the draft. The signed report stays, but is no longer trained on or used "
+        "as a prior"
+    )
     for path in (f"/studies/{study}", "/holds"):
         page = client.get(path).text
         assert "Signed here by Dr. Roe" in page
-        assert path == "/holds" or "Leave both reports as they are" in page
+        assert "Leave the reports as they are. The draft stays, too" in page
+        assert cancelled in page
         assert "<del>No</del> <ins>Small</ins> disease." in page
     (hold,) = client.get("/api/holds", params={"reason": "FINALS_DIFFER"}).json()
     (side,) = hold["reports"]
-    assert side["signed_text"] == "FINDINGS: Lungs clear.\nIMPRESSION: No disease."
+    assert hold["decisions"]["CANCEL"] == cancelled
+    assert (side["first"]["signed_by"], side["first"]["report"]) == ("Dr. Roe", None)
+    assert side["first"]["text"] == "FINDINGS: Lungs clear.\nIMPRESSION: No disease."
+    assert side["second"]["signed_by"] is None
     assert {"kind": "first", "words": "No"} in side["words"]
     output = CliRunner().invoke(app, ["holds"], env={"COLUMNS": "200"}).output
     assert "[-No-] {+Small+} disease." in output
+    assert "[-only in-] the report signed here by Dr. Roe" in output
+    assert f"cancel: {cancelled}" in output
+
+
+def test_two_finals_from_elsewhere_that_differ_are_held_with_both_word_by_word(client, seeder):
+    (study,) = seeder.complete(1)
+    first = report(study, findings="Lungs clear.", impression="No disease.", author="ROE^JANE")
+    report(
+        study,
+        report_number="R2",
+        sender="PACS",
+        findings="Lungs clear.",
+        impression=f"Small disease. {SCRIPT}",
+        text="",
+    )
+    left = "Cancel: leave the study without a draft"
+    for path in (f"/studies/{study}", "/holds", "/holds?reason=FINALS_DIFFER"):
+        page = client.get(path).text
+        assert "Final from RIS|HOSPITAL, by ROE, JANE" in page
+        assert "Final from PACS" in page
+        assert "<del>No</del> <ins>Small</ins> disease." in page
+        assert "only in the report that came first" in page
+        assert left in page
+        assert "<script>" not in page
+    assert "Cancel: withdraw the draft, or make none" in page
+    (hold,) = client.get("/api/holds").json()
+    (pair,) = hold["reports"]
+    assert pair["first"]["report"] == str(first)
+    assert (pair["second"]["sender"], pair["second"]["origin"]) == ("PACS", "HL7")
+    output = CliRunner().invoke(app, ["study", str(study)], env={"COLUMNS": "200"}).output
+    assert "the report that came final by HL7 from RIS|HOSPITAL" in output
+    assert f"cancel: {left}" in output
 
 
 def test_reports_by_other_interfaces_can_be_shown(client, seeder):

@@ -2,10 +2,10 @@
 
 import threading
 
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from records.database.order_tables import StudyOrder
-from records.database.session import unit_of_work
+from records.database.session import engine, unit_of_work
 from records.database.tables import Hold, Study
 from records.orders import effects, matching
 from records.orders.receiving import receive_order
@@ -128,6 +128,53 @@ def test_no_order_is_missed_that_is_being_committed(database):
     assert not problems
     assert len(found) == 1
     assert states() == [MatchState.MATCHED]
+
+
+def test_who_waits_for_keys_holds_none_of_them_afterwards(database):
+    keys = {("ACCESSION", "A1"), ("STUDY", "1.2")}
+    mine = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+    )
+    with unit_of_work() as session:
+        matching.wait_for_keys(session, keys)
+        assert session.scalar(mine) == 0
+        matching.hold_keys(session, keys)
+        assert session.scalar(mine) == 2
+
+
+def test_studies_without_orders_are_closed_with_as_many_statements_as_one(database):
+    register(*(new_instance(f"1.{n}", accession_number=f"A{n}") for n in range(13)))
+    statements = []
+
+    def note(*event_arguments):
+        statements.append(event_arguments[2])
+
+    counts = []
+    event.listen(engine(), "before_cursor_execute", note)
+    try:
+        for limit in (1, 12):
+            statements.clear()
+            with unit_of_work() as session:
+                closed = studies.close_quiet(session, 0.0, limit)
+                assert len(closed) == limit
+                before = len(statements)
+                effects.take_up_closed(session, closed)
+            counts.append(len(statements) - before)
+    finally:
+        event.remove(engine(), "before_cursor_execute", note)
+    assert counts[0] == counts[1]
+
+
+def test_of_many_studies_each_is_closed_with_its_own_orders(database):
+    for number in (2, 5):
+        receive(placer_order_number=f"P{number}", accession_numbers=(f"A{number}",))
+    study_ids = complete(*(new_instance(f"1.{n}", accession_number=f"A{n}") for n in range(8)))
+    with unit_of_work() as session:
+        matched = {
+            n: [order.placer_order_number for order in effects.counting_orders(session, study_id)]
+            for n, study_id in enumerate(study_ids)
+        }
+    assert matched == {n: [f"P{n}"] if n in (2, 5) else [] for n in range(8)}
 
 
 def test_a_study_that_is_being_filed_is_found_by_the_sweep(database):

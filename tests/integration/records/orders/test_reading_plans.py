@@ -8,7 +8,7 @@ from records.database.order_tables import Order, ReceivedMessage
 from records.database.session import engine, unit_of_work
 from records.database.tables import Study
 from records.operations import overview
-from records.orders import reading
+from records.orders import matching, reading
 from records.states import MessageOutcome, OrderStatus
 from tests.integration.records.workflow.test_query_plans import explained, nodes
 
@@ -92,6 +92,11 @@ def test_every_reader_reads_an_index(many_orders):
         "search of nothing": lambda s: reading.read_page(s, search="none", after=mark),
         "an order": lambda s: reading.read_order(s, order),
         "orders of a study": lambda s: reading.list_by_study(s, study),
+        "a study's orders by key": lambda s: matching.find_orders(s, s.get_one(Study, study)),
+        "studies with orders": lambda s: matching.may_have_orders(
+            s, s.query(Study).order_by(Study.id).limit(200).all()
+        ),
+        "matched orders": lambda s: matching.matched_orders(s, study),
         "orders of a message": lambda s: reading.list_by_message(s, message),
         "messages": received_messages.read_page,
         "messages, next page": lambda s: received_messages.read_page(s, after=messages_mark),

@@ -213,7 +213,9 @@ def test_an_open_hold_stops_claims_and_a_person_lets_them_go_on():
     assert claim() == []
     with unit_of_work() as session:
         assert hold_decisions.decide(session, study_id, Decision.PROCEED, "a reader") == 1
-        assert holds.approved_reasons(session, study_id) == {HoldReason.CHEST_UNKNOWN}
+        assert holds.approved_reasons(holds.list_by_study(session, study_id)) == {
+            HoldReason.CHEST_UNKNOWN
+        }
     assert len(claim()) == 1
 
 
