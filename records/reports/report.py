@@ -24,6 +24,7 @@ class OutsideReport:
         patient: the patient, with the id that (0010,0020) is most likely to hold.
         report_number: what the sender calls the report: TXA-12, Identifier.value, a SOP Instance
             UID; OBR-3 where there is nothing else.
+        parent_number: the number of the report that it is an addendum to; "" where it is none.
         other_patient_ids: the patient's further ids.
         placer_order_number, filler_order_number: of the order that it answers.
         accession_numbers: (0008,0050) of the studies that it is about.
@@ -46,6 +47,7 @@ class OutsideReport:
     status: ReportStatus
     patient: Patient
     report_number: str = ""
+    parent_number: str = ""
     other_patient_ids: tuple[PatientId, ...] = ()
     placer_order_number: str = ""
     filler_order_number: str = ""
@@ -66,7 +68,7 @@ class OutsideReport:
     @property
     def identity(self) -> str:
         """What is equal in two messages about one report; "" where nothing identifies it."""
-        prefix = f"{self.origin}|{plain_key(self.sender)}|"
+        prefix = self._prefix
         for kind, value in (
             ("report", self.report_number),
             ("filler", self.filler_order_number),
@@ -77,10 +79,21 @@ class OutsideReport:
                 return f"{prefix}{kind}|{plain_key(value)}"
         return ""
 
+    @property
+    def parent_identity(self) -> str:
+        """The identity of the report that it is an addendum to; "" where it is none."""
+        number = plain_key(self.parent_number)
+        return f"{self._prefix}report|{number}" if number else ""
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.origin}|{plain_key(self.sender)}|"
+
     def columns(self) -> dict[str, Any]:
         """The columns of `received_reports` that it fills."""
         return {
             "status": self.status.value,
+            "addendum_to": self.parent_identity,
             "placer_order_number": self.placer_order_number,
             "filler_order_number": self.filler_order_number,
             "accession_numbers": list(self.accession_numbers),
