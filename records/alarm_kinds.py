@@ -22,6 +22,7 @@ class AlarmKind(StrEnum):
     MESSAGES_FAIL = "MESSAGES_FAIL"
     WORKLIST_AWAY = "WORKLIST_AWAY"
     REPORT_SERVER_AWAY = "REPORT_SERVER_AWAY"
+    MESSAGES_REFUSED = "MESSAGES_REFUSED"
 
 
 ALARM_TITLES: dict[AlarmKind, str] = {
@@ -39,6 +40,7 @@ ALARM_TITLES: dict[AlarmKind, str] = {
     AlarmKind.MESSAGES_FAIL: "Messages about alarms cannot be sent",
     AlarmKind.WORKLIST_AWAY: "The modality worklist cannot be asked",
     AlarmKind.REPORT_SERVER_AWAY: "The server of earlier reports cannot be asked",
+    AlarmKind.MESSAGES_REFUSED: "Many messages of one sender are refused",
 }
 """Each kind in a few words, for a subject line."""
 
@@ -88,6 +90,10 @@ ALARM_REMEDIES: dict[AlarmKind, str] = {
     AlarmKind.REPORT_SERVER_AWAY: (
         "Start the FHIR server, or correct NIGHTDRAFT_REPORTS_URL and our login there; questions "
         "wait and go on by themselves, and studies are drafted without."
+    ),
+    AlarmKind.MESSAGES_REFUSED: (
+        "Open one of them on the page Messages (`nightdraft messages list --open`), let the sender "
+        "or the mapping be corrected, let them be sent again, and settle those that will not be."
     ),
 }
 """What a person does about each kind, where whoever opens the alarm says nothing else."""

@@ -827,6 +827,21 @@ class Settings(BaseSettings):
         description="How many days the content of a refused message is kept, and the row of a "
         "message that had no effect.",
     )
+    refused_messages: int = Field(
+        json_schema_extra=ADVANCED,
+        default=20,
+        ge=0,
+        description="So many refused messages of one sender, within "
+        "`NIGHTDRAFT_REFUSED_MINUTES`, open the alarm MESSAGES_REFUSED. Messages that a person has "
+        "settled do not count. 0 opens no such alarm.",
+    )
+    refused_minutes: float = Field(
+        json_schema_extra=ADVANCED,
+        default=60.0,
+        gt=0,
+        description="Minutes in which refused messages are counted. The alarm closes when nothing "
+        "of the sender was refused for so long and a message was accepted.",
+    )
 
     # ---- Drafting ----
     bundle: str = Field(

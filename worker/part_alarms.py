@@ -1,7 +1,7 @@
 """Opens and closes the alarms of parts that do not run and of a Redis that does not answer.
 
-It also counts the processes that ended without a word, records whether Redis answers, and forgets
-what no light shows any more.
+It also looks for senders of whom much was refused, counts the processes that ended without a word,
+records whether Redis answers, and forgets what no light shows any more.
 
 The sweep's process looks, from its heartbeat's thread: sweeps themselves need Redis.
 """
@@ -15,7 +15,7 @@ from records.alarm_kinds import AlarmKind
 from records.broker import broker_client
 from records.database.session import unit_of_work
 from records.errors import BrokerDown
-from records.operations import alarms, heartbeats, lights, overview
+from records.operations import alarms, heartbeats, lights, overview, refused_messages
 from records.operations.lights import Seen
 from records.settings import settings
 
@@ -63,6 +63,8 @@ class PartAlarms:
             if now - self._answers_since >= heartbeats.DEAD_SECONDS:
                 heartbeats.count_deaths(session)
                 lights.forget_old(session, settings().dead_part_hours)
+            config = settings()
+            refused_messages.settle_alarms(session, config.refused_messages, config.refused_minutes)
             redis = absent.get(REDIS_ALARM_PART)
             sentence = redis[2] if redis else "Redis answers the sweep."
             lights.record_observations(session, [Seen("redis", redis is None, sentence)])

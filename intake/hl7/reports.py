@@ -159,12 +159,12 @@ def _read(document: _Document, header: Header, mapping: FieldMapping) -> ReadRep
         study_instance_uid=next(iter(uids), document.study_uid),
         procedure=reader.first("procedure"),
         modality=modality if modality in MODALITIES else "",
-        performed_on="".join(re.findall(r"^\d+", reader.first("performed_on")))[:14],
+        performed_on=reader.moment_digits("performed_on"),
         findings=findings,
         impression=impression,
         text=text,
         author=_author(reader),
-        sent_at=reader.parse_time(header.sent),
+        sent_at=reader.sending_time(header.sent),
     )
     if not report.identity:
         raise MessageRefused(

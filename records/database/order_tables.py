@@ -179,6 +179,13 @@ class ReceivedMessage(Base):
             "received_at",
             postgresql_where=text("outcome = 'REFUSED' AND settled_at IS NULL"),
         ),
+        # Whether a sender has any of these.
+        Index(
+            "ix_received_messages_open_sender",
+            "origin",
+            "sender",
+            postgresql_where=text("outcome = 'REFUSED' AND settled_at IS NULL"),
+        ),
         # What the sweep removes when it is old.
         Index(
             "ix_received_messages_content",

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from records.database.report_tables import ReceivedReport, ReportKey
 from records.errors import MessageError
+from records.received_text import clean_line
 from records.reports import addenda, finals
 from records.reports.own_outputs import is_own_output
 from records.reports.report import OutsideReport, patient_of
@@ -75,11 +76,10 @@ def receive_report(
     """
     if is_own_output(session, received):
         return ReceivedReportResult(None, ReportOutcome.OWN, ())
-    identity = _storable(received.identity)
+    identity = received.identity
     if not identity:
         raise MessageError("the report has no number, no accession number and no study UID")
-    columns = {name: _storable(value) for name, value in received.columns().items()}
-    (columns,) = resolve_columns(session, [columns])
+    (columns,) = resolve_columns(session, [received.columns()])
     columns["performed_on"] = _plain_moment(columns["performed_on"])
     if not columns["text"].strip():
         columns["text"] = _join_sections(columns["findings"], columns["impression"])
@@ -111,7 +111,7 @@ def receive_report(
             .values(
                 identity=identity,
                 origin=received.origin,
-                sender=_storable(received.sender),
+                sender=clean_line(received.sender),
                 message_id=message_id,
                 **columns,
             )
@@ -237,17 +237,6 @@ def _cancelled(current: ReceivedReport, columns: dict[str, Any]) -> dict[str, An
     """The columns of a cancellation, which is often sent with little more than a number."""
     kept = {name: getattr(current, name) for name in columns}
     return kept | {"status": ReportStatus.CANCELLED.value, "sent_at": columns["sent_at"]}
-
-
-def _storable(value: Any) -> Any:
-    """A value without the characters that PostgreSQL's text cannot hold."""
-    if isinstance(value, str):
-        return value.replace("\0", "").encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _storable(item) for name, item in value.items()}
-    return value
 
 
 def _join_sections(findings: str, impression: str) -> str:
