@@ -141,9 +141,19 @@ class FinalComparison(BaseModel):
     observations: dict[str, Any]
 
 
+class Addendum(BaseModel):
+    """A document that was added to a report. sent_at: by the sender's clock; "" if not known."""
+
+    text: str
+    author: str
+    sent_at: str
+
+
 class StudyReport(BaseModel):
     """What another system reported of a study. It is not our draft.
 
+    addenda: what was added to it by other documents; the texts have it, too. is_addendum: whether
+    it is an addendum itself, to a report that Nightdraft does not have.
     comparisons: with the drafts of the study, newest first.
     """
 
@@ -160,6 +170,8 @@ class StudyReport(BaseModel):
     findings: str
     impression: str
     text: str
+    addenda: list[Addendum] = []
+    is_addendum: bool = False
     received_at: dt.datetime
     comparisons: list[FinalComparison] = []
 
@@ -171,6 +183,7 @@ class StudyReport(BaseModel):
     ) -> StudyReport:
         """The report of a row, with those comparisons that are about it."""
         own = cls.model_validate(report)
+        own.is_addendum = bool(report.addendum_to)
         own.comparisons = [
             FinalComparison.model_validate(row) for row in comparisons if row.report_id == report.id
         ]

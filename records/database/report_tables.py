@@ -66,7 +66,11 @@ class ReceivedReport(Base):
     performed_on: Mapped[str]
     findings: Mapped[str]
     impression: Mapped[str]
-    text: Mapped[str]  # the whole report as it was sent
+    # [{"identity", "text", "author", "sent_at"}]: what was added to it by other documents
+    addenda: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
+    # The identity of the report that it is an addendum to, while that one is not known; else "".
+    addendum_to: Mapped[str] = mapped_column(server_default="")
+    text: Mapped[str]  # the whole report as it was sent, and its addenda
     author: Mapped[str]  # who answers for it, as sent; "" where it is not known
     consent: Mapped[bool] = mapped_column(server_default=false())  # to train on it
     sent_at: Mapped[dt.datetime | None]  # by the sender's clock
@@ -84,7 +88,8 @@ class ReportKey(Base):
     report_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("received_reports.id", ondelete="CASCADE"), primary_key=True
     )
-    kind: Mapped[str] = mapped_column(primary_key=True)  # ACCESSION, STUDY, PATIENT, ORDER
+    # ACCESSION, STUDY, PATIENT, ORDER; ADDENDUM (an identity that it holds), PARENT
+    kind: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str] = mapped_column(primary_key=True)
 
 

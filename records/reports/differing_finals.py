@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from records.database.report_tables import ReceivedReport
 from records.database.tables import Hold, Review, Study
+from records.reports.addenda import without_addenda
 from records.reports.reading import list_by_study
 from records.states import FINAL_STATUSES, HoldReason
 from records.workflow import holds, reviews
@@ -108,7 +109,8 @@ def _leave_out_copies(
     session: Session, reports: Sequence[ReceivedReport]
 ) -> Sequence[ReceivedReport]:
     """The finals of these reports, the oldest first, without copies of what was corrected since."""
-    finals = [report for report in reversed(reports) if is_final(report)]
+    # An addendum without its report says nothing that could differ.
+    finals = [r for r in reversed(reports) if is_final(r) and not r.addendum_to]
     if not _differ_from_first(finals):
         return finals
     former = session.scalars(
@@ -118,11 +120,13 @@ def _leave_out_copies(
             ReceivedReport.status.in_(FINAL_STATUSES),
         )
     ).all()
+    # A copy without the addenda of its report is an older version of it, too.
+    replaced = [*former, *(report for report in finals if report.addenda)]
     current = [
         report
         for report in finals
         if not any(
-            older.identity != report.identity and say_the_same(older, report) for older in former
+            other.identity != report.identity and say_the_same(other, report) for other in replaced
         )
     ]
     return current or finals
@@ -137,10 +141,14 @@ def _differ_from_first(finals: Sequence[ReceivedReport]) -> list[DifferingReport
 
 
 def _forms(report: Review | ReceivedReport) -> set[str]:
-    """A report's letters and digits: of its sections, and of its whole text."""
+    """A report's letters and digits: of its sections, and of its whole text.
+
+    They are those with its addenda and without them, for an addendum contradicts nothing.
+    """
     texts = [f"{report.findings} {report.impression}"]
     if isinstance(report, ReceivedReport):
-        texts.append(report.text)
+        findings, impression, text = without_addenda(report)
+        texts += [report.text, f"{findings} {impression}", text]
     return {_plain(text) for text in texts} - {""}
 
 

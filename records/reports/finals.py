@@ -44,7 +44,8 @@ def apply_to_study(session: Session, study: Study, report: ReceivedReport) -> No
     if report.status == ReportStatus.CANCELLED:
         _take_back(session, study, request)
     if is_final(report):
-        note_comparisons(session, study.id, report.id)
+        if not report.addendum_to:  # alone it is no report that a draft could be compared with
+            note_comparisons(session, study.id, report.id)
         if not withdrawals.has_signed_report(session, study.id):
             _end_by_final(session, study, request, report)
     differing_finals.ask_about_new(session, study, report)
@@ -90,7 +91,7 @@ def note_comparisons_of_draft(session: Session, study_id: uuid.UUID) -> None:
         return
     study = session.get_one(Study, study_id)
     for report in list_by_study(session, study):
-        if is_final(report):
+        if is_final(report) and not report.addendum_to:
             note_comparisons(session, study_id, report.id)
 
 

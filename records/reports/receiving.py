@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.report_tables import ReceivedReport, ReportKey
 from records.errors import MessageError
 from records.received_text import clean_line
-from records.reports import finals
+from records.reports import addenda, finals
 from records.reports.own_outputs import is_own_output
 from records.reports.report import OutsideReport, patient_of
 from records.states import FINAL_STATUSES, EventKind, ReportStatus
@@ -62,7 +62,8 @@ def receive_report(
     """Keep a report, or a newer version of one, and apply it to the studies that it is about.
 
     The same report again changes nothing. Each version is a row that is never changed; the one that
-    it replaces is superseded and kept, and no number finds it any longer. A preliminary report and
+    it replaces is superseded and kept, and no number finds it any longer. An addendum makes a new
+    version of its report; where that is not known, it stands on its own. A preliminary report and
     one without text are kept, too, and never used. The caller answers the sender after his commit.
 
     Args:
@@ -82,6 +83,10 @@ def receive_report(
     columns["performed_on"] = _plain_moment(columns["performed_on"])
     if not columns["text"].strip():
         columns["text"] = _join_sections(columns["findings"], columns["impression"])
+    parent = addenda.find_parent(session, identity, columns)
+    if parent and (done := _change_addenda(session, parent, identity, columns, message_id)):
+        return done
+    waiting: list[addenda.Addendum] = []
     while True:
         current = session.scalar(
             select(ReceivedReport)
@@ -89,6 +94,9 @@ def receive_report(
             .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
         )
+        if current is None:
+            waiting += addenda.take_waiting(session, identity, columns)
+        columns = addenda.add(columns, [*(current.addenda if current else ()), *waiting])
         if current is not None:
             if unchanged := _compare(current, columns):
                 return ReceivedReportResult(current.id, unchanged, ())
@@ -97,9 +105,7 @@ def receive_report(
         if not columns["patient_id"].strip():
             raise MessageError("the report names no patient id")
         if current is not None:
-            current.superseded_at = func.clock_timestamp()
-            session.execute(delete(ReportKey).where(ReportKey.report_id == current.id))
-            session.flush()
+            addenda.supersede(session, current)
         new_id = session.scalar(
             insert(ReceivedReport)
             .values(
@@ -123,6 +129,43 @@ def receive_report(
     if report.status == ReportStatus.CANCELLED:
         outcome = ReportOutcome.CANCELLED
     return ReceivedReportResult(report.id, outcome, tuple(apply_report(session, report)))
+
+
+def _change_addenda(
+    session: Session,
+    parent: ReceivedReport,
+    identity: str,
+    columns: dict[str, Any],
+    message_id: uuid.UUID | None,
+) -> ReceivedReportResult | None:
+    """Make a new version of a report of which an addendum came, changed or was cancelled.
+
+    Returns:
+        None where the addendum is not final, and so stands on its own.
+    """
+    status = ReportStatus(columns["status"])
+    is_held = any(entry["identity"] == identity for entry in parent.addenda)
+    if status is ReportStatus.PRELIMINARY and not is_held:
+        return None
+    changed = addenda.change(parent.addenda, identity, columns)
+    if status is ReportStatus.PRELIMINARY or changed is None:
+        return ReceivedReportResult(parent.id, ReportOutcome.UNCHANGED, ())
+    findings, impression, text = addenda.without_addenda(parent)
+    kept = {name: getattr(parent, name) for name in (*columns, "identity", "origin", "sender")}
+    kept |= {"findings": findings, "impression": impression, "text": text}
+    alone = session.scalar(
+        select(ReceivedReport)
+        .where(ReceivedReport.identity == identity, ReceivedReport.superseded_at.is_(None))
+        .with_for_update(key_share=True)
+    )
+    for older in filter(None, (parent, alone)):
+        addenda.supersede(session, older)
+    report = ReceivedReport(**addenda.add(kept, changed), message_id=message_id)
+    session.add(report)
+    session.flush()
+    write_keys(session, report)
+    studies = apply_report(session, report)
+    return ReceivedReportResult(report.id, ReportOutcome.CORRECTED, tuple(studies))
 
 
 def apply_report(session: Session, report: ReceivedReport) -> list[uuid.UUID]:
@@ -159,6 +202,8 @@ def write_keys(session: Session, report: ReceivedReport) -> None:
         study=[report.study_instance_uid],
         patient=[given.id for given in patient_ids(report)],
         order=[report.placer_order_number, report.filler_order_number],
+        addendum=[entry["identity"] for entry in report.addenda],
+        parent=[report.addendum_to],
     )
     session.execute(delete(ReportKey).where(ReportKey.report_id == report.id))
     session.execute(

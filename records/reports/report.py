@@ -25,6 +25,7 @@ class OutsideReport:
         patient: the patient, with the id that (0010,0020) is most likely to hold.
         report_number: what the sender calls the report: TXA-12, Identifier.value, a SOP Instance
             UID; OBR-3 where there is nothing else.
+        parent_number: the number of the report that it is an addendum to; "" where it is none.
         other_patient_ids: the patient's further ids.
         placer_order_number, filler_order_number: of the order that it answers.
         accession_numbers: (0008,0050) of the studies that it is about.
@@ -47,6 +48,7 @@ class OutsideReport:
     status: ReportStatus
     patient: Patient
     report_number: str = ""
+    parent_number: str = ""
     other_patient_ids: tuple[PatientId, ...] = ()
     placer_order_number: str = ""
     filler_order_number: str = ""
@@ -67,7 +69,7 @@ class OutsideReport:
     @property
     def identity(self) -> str:
         """What is equal in two messages about one report; "" where nothing identifies it."""
-        prefix = f"{self.origin}|{plain_key(clean_line(self.sender))}|"
+        prefix = self._prefix
         for kind, value in (
             ("report", self.report_number),
             ("filler", self.filler_order_number),
@@ -77,6 +79,16 @@ class OutsideReport:
             if number := plain_key(clean_line(value)):
                 return f"{prefix}{kind}|{number}"
         return ""
+
+    @property
+    def parent_identity(self) -> str:
+        """The identity of the report that it is an addendum to; "" where it is none."""
+        number = plain_key(clean_line(self.parent_number))
+        return f"{self._prefix}report|{number}" if number else ""
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.origin}|{plain_key(clean_line(self.sender))}|"
 
     def columns(self) -> dict[str, Any]:
         """The columns of `received_reports` that it fills, without control characters."""
@@ -102,6 +114,7 @@ class OutsideReport:
             **{name: clean_line(value) for name, value in lines.items()},
             **{name: clean_text(value, limit=None) for name, value in texts.items()},
             "status": self.status.value,
+            "addendum_to": self.parent_identity,
             "accession_numbers": clean_numbers(self.accession_numbers),
             "other_patient_ids": [
                 PatientId(clean_line(other.id), clean_line(other.issuer)).as_json()

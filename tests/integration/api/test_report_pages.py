@@ -129,6 +129,21 @@ def test_the_prior_report_and_every_text_for_the_indication_are_shown(client, se
     assert draft["indications"] == texts
 
 
+def test_a_prior_report_that_was_signed_here_leads_to_its_study(client, seeder):
+    earlier = seeder.draft_study(1)
+    prior = {
+        "text": "No nodule.",
+        "performed_on": "20251224",
+        "accession_number": "A0",
+        "procedure": "XR CHEST",
+        "report_id": str(earlier),
+        "signed_by": "Dr. Roe",
+        "study_id": str(earlier),
+    }
+    page = client.get(f"/studies/{seeder.draft_study(2, prior_report=prior)}").text
+    assert f'Signed here by Dr. Roe (<a href="/studies/{earlier}">the study</a>).' in page
+
+
 def test_a_study_that_waits_for_its_order_says_until_when(client, seeder):
     (study,) = seeder.complete(1)
     assert "waits for its order" not in client.get(f"/studies/{study}").text
@@ -202,6 +217,23 @@ def test_two_finals_from_elsewhere_that_differ_are_held_with_both_word_by_word(c
     output = CliRunner().invoke(app, ["study", str(study)], env={"COLUMNS": "200"}).output
     assert "the report that came final by HL7 from RIS|HOSPITAL" in output
     assert f"cancel: {left}" in output
+
+
+def test_an_addendum_stands_with_its_report_and_alone_it_is_called_one(client, seeder):
+    study = seeder.draft_study(1)
+    added = {"findings": "", "impression": "", "text": "A rib is broken."}
+    report(study, report_number="R2", parent_number="R1", **added)
+    alone = "It is an addendum to a report that Nightdraft does not have."
+    assert alone in client.get(f"/studies/{study}").text
+    assert client.get(f"/api/studies/{study}").json()["reports"][0]["is_addendum"]
+    report(study)
+    page = client.get(f"/studies/{study}").text
+    assert alone not in page
+    assert "It has 1 addendum." in page
+    assert "ADDENDUM: A rib is broken." in page
+    (given,) = client.get(f"/api/studies/{study}").json()["reports"]
+    assert not given["is_addendum"]
+    assert [entry["text"] for entry in given["addenda"]] == ["A rib is broken."]
 
 
 def test_reports_by_other_interfaces_can_be_shown(client, seeder):

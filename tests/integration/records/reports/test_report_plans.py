@@ -10,6 +10,7 @@ from records.database.report_tables import ReceivedReport
 from records.database.session import engine, unit_of_work
 from records.database.tables import Draft, Study
 from records.reports import (
+    addenda,
     differing_finals,
     finals,
     prior_reports,
@@ -103,6 +104,8 @@ def test_every_question_reads_an_index(many_reports, setting):
             lambda: study_lookup.find_studies_of_patient(session, [PatientId("p7")]),
             lambda: later_studies.apply_prior_report(session, patient_ids(report), (), ""),
             lambda: reviews.list_signed_studies(session, [study.id]),
+            lambda: addenda.find_parent(session, "d2", {"addendum_to": "d1"}),
+            lambda: addenda.take_waiting(session, "d1", {}),
             lambda: signed_reports.list_signed_reports(session, study),
         )
         assert [number for number, ask in enumerate(asked) if whole_tables(ask)] == []

@@ -458,6 +458,34 @@ def test_documents(event, txa, status, number):
     assert report.accession_numbers == ("A7",)
 
 
+@pytest.mark.parametrize(
+    ("event", "txa", "numbers"),
+    [
+        ("T06", {12: "D2", 13: "D1"}, ("D2", "D1")),
+        ("T02", {12: "D2", 13: "D1"}, ("D2", "D1")),
+        ("T08", {12: "D2", 13: "D1"}, ("D2", "D1")),
+        ("T11", {12: "D2", 13: "D1"}, ("D2", "D1")),
+        # Without a number of its own it must not take its parent's place.
+        ("T06", {12: "D1", 13: "D1"}, ("D1#1", "D1")),
+        ("T06", {13: "D1"}, ("D1#1", "D1")),
+        # No addenda: the document names itself, or replaces another one.
+        ("T02", {12: "D1", 13: "D1"}, ("D1", "")),
+        ("T08", {12: "D2"}, ("D2", "")),
+        ("T10", {12: "D2", 13: "D1"}, ("D1", "")),
+    ],
+)
+def test_a_document_with_a_parent_is_its_addendum(event, txa, numbers):
+    content = make_message(
+        PID,
+        make_segment("TXA", {1: 1, 2: "DI", 15: "A7", 17: "AU", **txa}),
+        "OBX|1|TX|18748-4^Report^LN||A rib is broken.||||||F",
+        kind=f"MDM^{event}",
+        control_id="1",
+    )
+    report = report_of(content)
+    assert (report.report_number, report.parent_number) == numbers
+
+
 def test_patients_are_corrected_merged_and_moved():
     corrected = read(make_message(PID, kind="ADT^A08")).effects[0]
     assert corrected.ids == (PatientId("4711", "ADT"),)
