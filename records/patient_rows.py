@@ -128,7 +128,9 @@ def write_patient(
         corrections.update_shown(session, study, values, source.sender, origin=source.origin)
         if any(getattr(study, name) != value for name, value in old.items()):
             changed.studies[study_id] = old
-            detail = f"{kind.lower().replace('_', ' ')} by {source.origin}"
+            # A separation is a person's decision; what else there is comes by an interface.
+            by = source.sender if kind is OrderChangeKind.PATIENT_SEPARATED else source.origin
+            detail = f"{kind.lower().replace('_', ' ')} by {by}"
             events.append_event(session, study.id, EventKind.PATIENT_CHANGED, detail)
         _change_aside(session, study, values_for)
         effects.match_and_apply(session, study)
