@@ -110,19 +110,25 @@ prove-install: $(VENV)/.ready-to-test wheel ## Slow: a bare Debian, installed as
 	$(BIN)/pytest -q --timeout 3600 tests/prove/test_install.py
 
 # What the product works with and does not need: too large for the extra `test`. An environment of its
-# own, for these packages want other versions of some that we pin.
+# own, for these packages may want other versions of some that we pin. They are added to what is there,
+# as a user adds them: in one step pip tries versions for more than a quarter of an hour. s3fs is named
+# once more, or moto brings a botocore that is too new for it.
 .PHONY: prove-extras
 prove-extras: $(VENV)/.ready-to-test ## Slow: trackers and S3, with packages that no test of `make test` needs
 	$(PYTHON) -m venv --clear build/extras
-	build/extras/bin/python -m pip install -q --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" \
-	    -e '.[embedded,train,test,s3]' wandb mlflow-skinny 'moto[s3]' flask flask-cors
+	build/extras/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt \
+	    -e '.[embedded,train,test,s3]'
+	build/extras/bin/python -m pip install -q --disable-pip-version-check \
+	    wandb mlflow-skinny s3fs 'moto[s3]' flask flask-cors
 	build/extras/bin/pytest -q tests/prove/test_trackers.py tests/prove/test_object_store_s3.py
 
-# Foreign clients that no package of Debian or PyPI has. Node and npm are asked for here alone.
+# Programs of other makers that no package of Debian or PyPI has. Node and npm are asked for here alone.
 .PHONY: prove-peers
-prove-peers: $(VENV)/.ready-to-test ## Slow: HL7 clients of other makers send to our listener (needs Node and npm)
-	npm install --silent --no-save --prefix build/peers node-hl7-client@4.0.0 node-hl7-server@2.5.0
-	NODE_PATH=$(CURDIR)/build/peers/node_modules $(BIN)/pytest -q tests/prove/test_node_hl7.py
+prove-peers: $(VENV)/.ready-to-test ## Slow: HL7 and FHIR programs of other makers talk with ours (needs Node and npm)
+	npm install --silent --no-save --prefix build/peers node-hl7-client@4.0.0 node-hl7-server@2.5.0 \
+	    @medplum/core@5.2.13 @medplum/fhir-router@5.2.13 @medplum/hl7@5.0.10
+	NODE_PATH=$(CURDIR)/build/peers/node_modules $(BIN)/pytest -q tests/prove/test_node_hl7.py \
+	    tests/prove/test_medplum_client.py tests/prove/test_medplum_fhir.py tests/prove/test_medplum_hl7.py
 
 # Without the project's conftest and settings: the checks run where only torch is (docs/develop/gpu-run.md).
 .PHONY: test-gpu gpu-run

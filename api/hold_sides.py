@@ -8,19 +8,19 @@ from api.related_schemas import (
     ComparedField,
     FieldName,
     HeldOrder,
-    HeldReport,
+    HeldReports,
+    ReportSide,
     ReportWords,
     StatedReason,
 )
 from api.word_differences import compare_words
 from records.database.order_tables import Order
 from records.database.report_tables import ReceivedReport
-from records.database.tables import Study
+from records.database.tables import Review, Study
 from records.orders import reading
 from records.orders.matching import order_patient
-from records.reports import reading as report_reading
-from records.states import FINAL_STATUSES, MatchState, Origin, ReportStatus, ReviewDecision
-from records.workflow import reviews
+from records.reports.differing_finals import list_differing
+from records.states import MatchState, Origin, ReportStatus
 from records.workflow.patients import Patient, differing_fields
 
 _FIELDS: tuple[FieldName, ...] = ("patient_id", "issuer", "name", "birth_date", "sex")
@@ -35,41 +35,38 @@ def list_held_orders(session: Session, study: Study) -> list[HeldOrder]:
     ]
 
 
-def list_held_reports(session: Session, study: Study) -> list[HeldReport]:
-    """The finals from elsewhere that an open FINALS_DIFFER hold of the study is about."""
-    signed = next(
-        (
-            review
-            for review in reversed(reviews.list_by_study(session, study.id))
-            if review.decision == ReviewDecision.SIGNED
-        ),
-        None,
-    )
-    ours = _join_sections(signed.findings, signed.impression) if signed is not None else ""
-    return [
-        HeldReport(
-            report=report.id,
-            status=ReportStatus(report.status),
-            origin=Origin(report.origin),
-            sender=report.sender,
-            author=report.author,
-            received_at=report.received_at,
-            text=_report_text(report),
-            signed_by=signed.reader if signed is not None else "",
-            signed_at=signed.decided_at if signed is not None else None,
-            signed_text=ours,
-            words=[
-                ReportWords.model_validate(words)
-                for words in compare_words(ours, _report_text(report))
-            ],
+def list_held_reports(session: Session, study: Study) -> list[HeldReports]:
+    """The final reports that an open FINALS_DIFFER hold of the study is about, in pairs."""
+    held = []
+    for pair in list_differing(session, study):
+        first, second = _report_side(pair.first), _report_side(pair.second)
+        words = [ReportWords.model_validate(w) for w in compare_words(first.text, second.text)]
+        held.append(HeldReports(first=first, second=second, words=words))
+    return held
+
+
+def _report_side(report: Review | ReceivedReport) -> ReportSide:
+    if isinstance(report, Review):
+        return ReportSide(
+            report=None,
+            signed_by=report.reader,
+            status=ReportStatus.FINAL,
+            origin=None,
+            sender="",
+            author="",
+            at=report.decided_at,
+            text=_join_sections(report.findings, report.impression),
         )
-        for report in report_reading.list_by_study(session, study)
-        if report.status in FINAL_STATUSES
-    ]
-
-
-def _report_text(report: ReceivedReport) -> str:
-    return _join_sections(report.findings, report.impression) or report.text
+    return ReportSide(
+        report=report.id,
+        signed_by=None,
+        status=ReportStatus(report.status),
+        origin=Origin(report.origin),
+        sender=report.sender,
+        author=report.author,
+        at=report.received_at,
+        text=_join_sections(report.findings, report.impression) or report.text,
+    )
 
 
 def _join_sections(findings: str, impression: str) -> str:

@@ -22,31 +22,10 @@ from api.schemas import (
 from records import hold_decisions
 from records.database.session import unit_of_work
 from records.database.tables import Hold, Instance, Study
-from records.states import (
-    DECISION_LABELS,
-    HOLD_DECISIONS,
-    HOLD_SENTENCES,
-    Decision,
-    HoldReason,
-)
+from records.states import HOLD_SENTENCES, HoldReason
 from records.workflow import film_decisions, holds
 
 router = APIRouter(prefix="/api", tags=["holds"])
-
-GENERAL_LABELS = {
-    Decision.PROCEED: "Proceed with the draft",
-    Decision.CANCEL: "Cancel the draft",
-}
-"""The words on the buttons that every hold has."""
-
-
-def decision_labels(reason: HoldReason) -> dict[Decision, str]:
-    """What may be decided about a hold, in the words of its buttons."""
-    decisions = (Decision.PROCEED, *HOLD_DECISIONS.get(reason, ()), Decision.CANCEL)
-    return {
-        decision: DECISION_LABELS.get((reason, decision)) or GENERAL_LABELS[decision]
-        for decision in decisions
-    }
 
 
 def describe(session: Session, rows: Sequence[Hold]) -> list[OpenHold]:
@@ -69,7 +48,7 @@ def describe(session: Session, rows: Sequence[Hold]) -> list[OpenHold]:
                 sentence=HOLD_SENTENCES[reason],
                 detail=hold.detail,
                 opened_at=hold.opened_at,
-                decisions=decision_labels(reason),
+                decisions=hold_decisions.label_decisions(session, study, reason),
                 sides=[
                     HoldSides(
                         aside=_film(session, side.aside),

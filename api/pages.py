@@ -18,7 +18,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel
 
 from api.forms import NONE_IF_EMPTY, FormFields, validate_form
-from api.holds import GENERAL_LABELS, decide_many, decision_labels, describe
+from api.holds import decide_many, describe
 from api.rendering import render
 from api.schemas import (
     BulkDecisionRequest,
@@ -34,6 +34,7 @@ from api.studies import StudyRecord, decide, load_study, reinstate, withdraw
 from records.database.session import database_time, unit_of_work
 from records.database.tables import Hold
 from records.errors import NotAllowed
+from records.hold_decisions import GENERAL_LABELS, label_reason
 from records.operations import overview, refusals
 from records.operations.alarms import runbook_path
 from records.states import Decision, EventKind, HoldReason, InstanceState, VisibleState
@@ -228,7 +229,7 @@ def _offered_decisions(open_holds: Sequence[OpenHold]) -> dict[Decision, str]:
     for hold in open_holds:
         offered = hold.decisions | offered  # of two labels that of the older hold
     if len(open_holds) > 1:
-        offered |= GENERAL_LABELS
+        offered[Decision.PROCEED] = GENERAL_LABELS[Decision.PROCEED]
     order = (Decision.PROCEED, Decision.TAKE_NEW, Decision.KEEP_BOTH, Decision.SPLIT)
     return {
         decision: offered[decision] for decision in (*order, Decision.CANCEL) if decision in offered
@@ -237,7 +238,7 @@ def _offered_decisions(open_holds: Sequence[OpenHold]) -> dict[Decision, str]:
 
 def _shared_decisions(reasons: Sequence[HoldReason]) -> dict[Decision, str]:
     """The decisions that every one of these holds may have."""
-    labels = [decision_labels(reason) for reason in set(reasons)]
+    labels = [label_reason(reason) for reason in set(reasons)]
     if not labels:
         return {}
     return {

@@ -65,22 +65,29 @@ class ReportWords(BaseModel):
     words: str
 
 
-class HeldReport(BaseModel):
-    """A final report from elsewhere beside the one that was signed here.
+class ReportSide(BaseModel):
+    """A final report of a study that another one differs from.
 
-    words: both reports as one sequence of words.
+    report: our id of a report from elsewhere. signed_by: who signed the report here. Of the two
+    one is null. sender, origin: of a report from elsewhere. author: who answers for it, as sent.
+    at: when it came, or was signed.
     """
 
-    report: uuid.UUID
+    report: uuid.UUID | None
+    signed_by: str | None
     status: ReportStatus
-    origin: Origin
+    origin: Origin | None
     sender: str
     author: str
-    received_at: dt.datetime
+    at: dt.datetime
     text: str
-    signed_by: str
-    signed_at: dt.datetime | None
-    signed_text: str
+
+
+class HeldReports(BaseModel):
+    """Two final reports of a study that differ. words: both as one sequence of words."""
+
+    first: ReportSide
+    second: ReportSide
     words: list[ReportWords]
 
 
@@ -134,9 +141,19 @@ class FinalComparison(BaseModel):
     observations: dict[str, Any]
 
 
+class Addendum(BaseModel):
+    """A document that was added to a report. sent_at: by the sender's clock; "" if not known."""
+
+    text: str
+    author: str
+    sent_at: str
+
+
 class StudyReport(BaseModel):
     """What another system reported of a study. It is not our draft.
 
+    addenda: what was added to it by other documents; the texts have it, too. is_addendum: whether
+    it is an addendum itself, to a report that Nightdraft does not have.
     comparisons: with the drafts of the study, newest first.
     """
 
@@ -153,6 +170,8 @@ class StudyReport(BaseModel):
     findings: str
     impression: str
     text: str
+    addenda: list[Addendum] = []
+    is_addendum: bool = False
     received_at: dt.datetime
     comparisons: list[FinalComparison] = []
 
@@ -164,6 +183,7 @@ class StudyReport(BaseModel):
     ) -> StudyReport:
         """The report of a row, with those comparisons that are about it."""
         own = cls.model_validate(report)
+        own.is_addendum = bool(report.addendum_to)
         own.comparisons = [
             FinalComparison.model_validate(row) for row in comparisons if row.report_id == report.id
         ]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
 
-from api.related_schemas import HeldOrder, HeldReport, StudyOrder, StudyReport
+from api.related_schemas import HeldOrder, HeldReports, StudyOrder, StudyReport
 from model.dicom.names import uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
@@ -346,7 +346,7 @@ class OpenHold(BaseModel):
     decisions: dict[Decision, str]
     sides: list[HoldSides]
     orders: list[HeldOrder]
-    reports: list[HeldReport]
+    reports: list[HeldReports]
 
 
 class BulkDecisionRequest(BaseModel):

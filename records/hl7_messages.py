@@ -35,6 +35,45 @@ CHARACTER_SETS = {
     "BIG-5": "big5",
 }
 """Terms of HL7 table 0211 -> Python's codec."""
+
+_DICOM_LATINS = {100: 1, 101: 2, 109: 3, 110: 4, 144: 5, 127: 6, 126: 7, 138: 8, 148: 9}
+"""Parts of ISO 8859 by their ISO-IR number (PS3.3 table C.12-2)."""
+
+_WINDOWS_LATIN = {
+    byte: bytes([byte]).decode("cp1252")
+    for byte in range(0x80, 0xA0)
+    if byte not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
+}
+"""What stands in Windows at the control characters of Latin-1: dashes, quotes, the euro. Senders
+that name Latin-1 mean these, for nobody writes a control character."""
+
+
+def _squeeze(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "", name.upper())
+
+
+_SPELLINGS = {
+    **{_squeeze(name): codec for name, codec in CHARACTER_SETS.items()},
+    **{
+        f"{prefix}8859{part}": f"iso8859-{part}"
+        for part in (*range(1, 12), 13, 14, 15, 16)
+        for prefix in ("ISO", "ISOIEC")
+    },
+    **{f"ISOIR{number}": f"iso8859-{part}" for number, part in _DICOM_LATINS.items()},
+    **{f"ISO2022IR{number}": "iso2022_jp_ext" for number in (87, 159)},
+    "ISOIR192": "utf-8",
+    "UTF8": "utf-8",
+    "USASCII": "ascii",
+    **{
+        f"{prefix}{page}": f"cp{page}" for page in range(1250, 1259) for prefix in ("WINDOWS", "CP")
+    },
+    **dict.fromkeys(("SHIFTJIS", "SJIS", "CP932", "WINDOWS31J"), "cp932"),
+    "GB18030": "gb18030",
+    "GBK": "gb18030",
+    "GB2312": "gb18030",
+    "EUCKR": "euc_kr",
+}
+"""The same, and other usual names: those of DICOM, of IANA and of Windows, without their marks."""
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -96,10 +135,13 @@ class Message:
     Attributes:
         line: Where it begins in its file; 1 is the first line.
         text: The message; a line end within a field is the escape sequence `.br`.
+        is_guessed: Whether its letters are guessed: they are neither ASCII nor UTF-8, and MSH-18
+            names a character set that is not known.
     """
 
     line: int
     text: str
+    is_guessed: bool = False
 
     @cached_property
     def segments(self) -> list[Segment]:
@@ -132,7 +174,7 @@ def read_messages(file: BinaryIO) -> Iterator[Message]:
 
     Segments may end in CR, LF or both. A line that begins no segment belongs to the field before
     it, as senders write text with line ends. Each message is decoded by its own MSH-18; without
-    one it is UTF-8 or, where it is none, Latin-1.
+    one it is UTF-8 or, where it is none, Latin-1 as Windows has it.
 
     Raises:
         OSError: The file cannot be read.
@@ -152,10 +194,11 @@ def read_messages(file: BinaryIO) -> Iterator[Message]:
 def codec_of(character_sets: str) -> str:
     """Return Python's codec of an MSH-18; "" where it names none that is known.
 
-    Of several the last counts: those of ISO 2022 have the first one in them.
+    Capitals and marks do not count, and names of DICOM, IANA and Windows are known, too. Of several
+    the last counts: those of ISO 2022 have the first one in them.
     """
     names = re.split(r"[~^]", character_sets)
-    known = [CHARACTER_SETS.get(name.strip().upper(), "") for name in names]
+    known = [_SPELLINGS.get(_squeeze(name), "") for name in names]
     return next((codec for codec in reversed(known) if codec), "")
 
 
@@ -167,7 +210,7 @@ def readable_lines(content: bytes) -> list[str]:
     """
     lines = list(_lines(BytesIO(content)))
     header = next((line for line in lines if line.lstrip(_FRAME_BYTES).startswith(b"MSH")), b"")
-    codec = _codec(header) if header else ""
+    codec = codec_of(_character_sets(header)) if header else ""
     lines = [
         bare if (bare := line.lstrip(_FRAME_BYTES)).startswith(b"MSH") else line for line in lines
     ]
@@ -195,7 +238,9 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _message(start: int, block: list[bytes]) -> Message:
-    codec = _codec(block[0])
+    character_sets = _character_sets(block[0])
+    codec = codec_of(character_sets)
+    is_guessed = bool(_squeeze(character_sets)) and not codec and not all(map(_is_utf8, block))
     lines = [_decode(line, codec).translate(_FRAME) for line in block]
     lines[0] = lines[0].lstrip()
     separator, escape = lines[0][3:4], lines[0][6:7] or "\\"
@@ -211,23 +256,30 @@ def _message(start: int, block: list[bytes]) -> Message:
     empty = f"{escape}.br{escape}"
     while segments[-1].endswith(empty):
         segments[-1] = segments[-1].removesuffix(empty)
-    return Message(start, "\r".join(segments) + "\r")
+    return Message(start, "\r".join(segments) + "\r", is_guessed)
 
 
-def _codec(header: bytes) -> str:
-    """Return the codec that MSH-18 names; "" where it names none that is known."""
+def _character_sets(header: bytes) -> str:
+    """Return MSH-18; "" where there is none."""
     bare = header.lstrip(_FRAME_BYTES)
     fields = bare.split(bare[3:4] or b"|")
-    return codec_of(fields[17].decode("ascii", "replace") if len(fields) > 17 else "")
+    return fields[17].decode("ascii", "replace") if len(fields) > 17 else ""
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _decode(line: bytes, codec: str) -> str:
-    if codec and codec != "ascii":
-        return line.decode(codec, "replace")
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
+    if codec in ("", "ascii", "utf-8"):
+        # Senders that name UTF-8 or ASCII and send Latin-1 are usual.
+        codec = "utf-8" if _is_utf8(line) else "iso8859-1"
+    text = line.decode(codec, "replace")
+    return text.translate(_WINDOWS_LATIN) if codec == "iso8859-1" else text
 
 
 def _unescape(text: str, separators: str) -> str:

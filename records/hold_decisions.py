@@ -8,12 +8,55 @@ from collections.abc import Collection
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from records.database.tables import Hold
+from records.database.tables import DraftRequest, Hold, Study
 from records.errors import NotAllowed, NotFound
 from records.orders import effects, matching
-from records.states import HOLD_DECISIONS, Decision, EndReason, EventKind, HoldReason
-from records.workflow import events, film_decisions, holds, rejections, withdrawals
+from records.states import (
+    DECISION_LABELS,
+    HOLD_DECISIONS,
+    OPEN,
+    Decision,
+    EndReason,
+    EventKind,
+    HoldReason,
+)
+from records.workflow import events, film_decisions, holds, rejections, requests, withdrawals
 from records.workflow.withdrawals import lock_study
+
+GENERAL_LABELS = {
+    Decision.PROCEED: "Proceed with the draft",
+    Decision.CANCEL: "Cancel: withdraw the draft, or make none",
+}
+"""The words on the buttons that every hold has, whatever its study is."""
+
+
+def label_reason(reason: HoldReason) -> dict[Decision, str]:
+    """What may be decided about every hold for a reason, in the words of its buttons."""
+    decisions = (Decision.PROCEED, *HOLD_DECISIONS.get(reason, ()), Decision.CANCEL)
+    return {
+        decision: DECISION_LABELS.get((reason, decision)) or GENERAL_LABELS[decision]
+        for decision in decisions
+    }
+
+
+def label_decisions(session: Session, study: Study, reason: HoldReason) -> dict[Decision, str]:
+    """What may be decided about a hold of a study, and what each decision does to its draft."""
+    labels = label_reason(reason)
+    state = session.scalar(select(DraftRequest.state).where(DraftRequest.id == study.request_id))
+    is_open = state is None or state in OPEN
+    is_signed = withdrawals.has_signed_report(session, study.id)
+    if withdrawals.current_draft(session, study.id) is not None:
+        kept, cancelled = "The draft stays, too", "withdraw the draft"
+    elif is_open:
+        kept, cancelled = "The study is drafted", "make no draft"
+    else:
+        kept, cancelled = "There is no draft", "leave the study without a draft"
+    if is_signed:
+        cancelled += ". The signed report stays, but is no longer trained on or used as a prior"
+    labels[Decision.CANCEL] = f"Cancel: {cancelled}"
+    if reason is HoldReason.FINALS_DIFFER:
+        labels[Decision.PROCEED] += f". {kept}"
+    return labels
 
 
 def decide(
@@ -27,8 +70,10 @@ def decide(
     """Close open holds of the study as a person decided.
 
     PROCEED lets the study go on with the objects that are kept. CANCEL ends its request and
-    withdraws its draft, which stays on record and is no longer shown as the study's own. Images
-    that are still coming do not change that; `requests.retry` does. Both close all open holds. The
+    withdraws its draft, which stays on record and is no longer shown as the study's own. A report
+    that was signed of it stays, and is no longer trained on. Images that are still coming do not
+    change that, nor does a final from elsewhere that is cancelled; `requests.retry` does. Both
+    close all open holds. The
     other decisions say which films or orders count, and close the holds that they solve
     (`HOLD_DECISIONS`); the rest stays open.
 
@@ -85,6 +130,7 @@ def decide(
     if decision is Decision.CANCEL:
         detail = f"held ({reasons}), and cancelled by {by}"
         withdrawals.cancel(session, study, detail, EndReason.DECIDED)
+        requests.keep_cancelled(session, study, detail)
     elif any(hold.reason == HoldReason.ORDER_MISMATCH for hold in chosen):
         effects.apply_to_study(session, study)
     return len(chosen)

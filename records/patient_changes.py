@@ -187,7 +187,8 @@ def undo_merge(session: Session, retired: PatientId, by: str) -> PatientChange:
                 {*changed.studies, *find_studies_of_patient(session, [PatientId(surviving)])}
             ),
             Draft.study_id.in_(changed.studies)
-            | Draft.prior_report["report_id"].astext.in_(reports),
+            | Draft.prior_report["report_id"].astext.in_(reports)
+            | Draft.prior_report["study_id"].astext.in_(map(str, changed.studies)),
         )
     )
     for study_id in sorted(set(drafted)):

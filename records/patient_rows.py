@@ -18,7 +18,6 @@ from records.database.report_tables import ReceivedReport, ReportKey
 from records.database.tables import DraftRequest, Instance, Study
 from records.orders import effects, matching
 from records.orders.receiving import note_change, write_keys
-from records.reports import effects as report_effects
 from records.reports import receiving as report_receiving
 from records.states import (
     EndReason,
@@ -28,7 +27,7 @@ from records.states import (
     Origin,
     RequestState,
 )
-from records.workflow import corrections, events, withdrawals
+from records.workflow import corrections, events, later_studies, reviews, withdrawals
 from records.workflow.identifiers import PatientId, patient_ids
 from records.workflow.study_lookup import find_study_ids
 from records.workflow.withdrawals import lock_study
@@ -129,7 +128,9 @@ def write_patient(
         corrections.update_shown(session, study, values, source.sender, origin=source.origin)
         if any(getattr(study, name) != value for name, value in old.items()):
             changed.studies[study_id] = old
-            detail = f"{kind.lower().replace('_', ' ')} by {source.origin}"
+            # A separation is a person's decision; what else there is comes by an interface.
+            by = source.sender if kind is OrderChangeKind.PATIENT_SEPARATED else source.origin
+            detail = f"{kind.lower().replace('_', ' ')} by {by}"
             events.append_event(session, study.id, EventKind.PATIENT_CHANGED, detail)
         _change_aside(session, study, values_for)
         effects.match_and_apply(session, study)
@@ -138,7 +139,14 @@ def write_patient(
             if report.id in changed.reports:
                 numbers, uid = report.accession_numbers, report.study_instance_uid
                 own = set(find_study_ids(session, numbers, [uid]))
-                report_effects.apply_to_later_studies(session, report, own)
+                later_studies.apply_prior_report(
+                    session, patient_ids(report), own, report_receiving.PRIOR_CAME
+                )
+        for study in reviews.list_signed_studies(session, changed.studies):
+            given = PatientId(study.patient_id, study.patient_id_issuer)
+            later_studies.apply_prior_report(
+                session, [given], [study.id], report_receiving.PRIOR_CAME
+            )
     return changed
 
 

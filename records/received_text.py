@@ -6,6 +6,7 @@ It is untrusted. PostgreSQL takes no NUL, and what shows a text may obey a contr
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 MAX_LINE = 256
 """Characters of a number, a name or another value of one line: an index takes no long value."""
@@ -25,7 +26,17 @@ def clean_line(value: str) -> str:
     return CONTROLS.sub("", _BREAKS.sub(" ", value)).strip()[:MAX_LINE]
 
 
-def clean_text(value: str) -> str:
-    """A text of several lines: line ends are line feeds; no other controls, `MAX_TEXT` at most."""
+def clean_numbers(values: Sequence[str]) -> list[str]:
+    """Values of one line, each once; blank ones are left out."""
+    return list(dict.fromkeys(filter(None, map(clean_line, values))))
+
+
+def clean_text(value: str, limit: int | None = MAX_TEXT) -> str:
+    """A text of several lines: line ends are line feeds; no other controls.
+
+    Args:
+        value: the text as it was sent.
+        limit: characters, at most; None for a report, which is kept whole.
+    """
     lines = value.replace("\r\n", "\n").replace("\r", "\n")
-    return CONTROLS.sub("", lines).strip()[:MAX_TEXT]
+    return CONTROLS.sub("", lines).strip()[:limit]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 BODY, OTHER = "report", "other"
 """The whole report or a part that its own headings divide; and what is not for a draft."""
 
-_CODES = {
+SECTION_CODES = {
     "59776-5": "findings",
     "18782-3": "findings",
     "121070": "findings",
@@ -73,7 +73,7 @@ def section_of(codes: tuple[str, ...], meaning: str) -> str:
         meaning: The name of the code; it counts where the code is not known.
     """
     for code in codes:
-        if section := _CODES.get(code.strip().upper()):
+        if section := SECTION_CODES.get(code.strip().upper()):
             return section
     name = meaning.upper()
     return next((section for pattern, section in _WORDS if pattern.search(name)), BODY)

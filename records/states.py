@@ -47,6 +47,10 @@ class RejectionReason(StrEnum):
     RETENTION_EXPIRED = "113039"
 
 
+OWN_OUTPUT = "Nightdraft sent it, and it was routed back."
+"""The reason of an object that is our own: it says nothing of its study."""
+
+
 REJECTION_SENTENCES: dict[RejectionReason, str] = {
     RejectionReason.QUALITY: "It was rejected for quality reasons.",
     RejectionReason.PATIENT_SAFETY: "It was rejected for patient safety reasons.",
@@ -230,8 +234,8 @@ HOLD_SENTENCES: dict[HoldReason, str] = {
         "Proceeding drafts without that order."
     ),
     HoldReason.FINALS_DIFFER: (
-        "A final report came from elsewhere, and it differs from the report that was signed here. "
-        "Proceeding leaves both as they are."
+        "Final reports of this study differ: two from elsewhere, or one from elsewhere and the one "
+        "that was signed here. Proceeding leaves all of them as they are."
     ),
 }
 
@@ -273,9 +277,13 @@ DECISION_LABELS: dict[tuple[HoldReason, Decision], str] = {
     (HoldReason.REJECTION_UNCLEAR, Decision.TAKE_NEW): "Apply the note: its films do not count",
     (HoldReason.ORDER_MISMATCH, Decision.PROCEED): "Leave the order out: it is another patient's",
     (HoldReason.ORDER_MISMATCH, Decision.TAKE_NEW): "Use the order: it is this patient's",
-    (HoldReason.FINALS_DIFFER, Decision.PROCEED): "Leave both reports as they are",
+    (HoldReason.SIGNED_REJECTED, Decision.PROCEED): "Leave the signed report and its draft",
+    (HoldReason.FINALS_DIFFER, Decision.PROCEED): "Leave the reports as they are",
 }
-"""The words on a decision's button, for the holds that are about images, orders and reports."""
+"""The words on a decision's button, for the holds that are about images, orders and reports.
+
+What cancelling does depends on the study: `hold_decisions.label_decisions` says it.
+"""
 
 
 class ReviewDecision(StrEnum):

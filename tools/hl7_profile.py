@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
-from enum import StrEnum
 
 from intake.hl7.answers import ACCEPT_CODES
 from intake.hl7.reading import IGNORED_CODES, PROCESSING_IDS, READERS
@@ -25,6 +24,8 @@ from intake.hl7.rules import (
     STATUS_ACTIONS,
 )
 from records.hl7_messages import CHARACTER_SETS
+from records.hl7_results import TEXT_TYPES
+from records.section_codes import BODY, OTHER, SECTION_CODES
 
 _DOES = {
     "read_orders": "makes, changes or cancels orders",
@@ -57,8 +58,11 @@ accepted and change nothing |
 
 - MSH-11 is one of {", ".join(PROCESSING_IDS)}; empty counts as P. T and D are answered and have no
   effect, unless `NIGHTDRAFT_HL7_TEST_SYSTEM` is set.
-- MSH-18 names one of {", ".join(CHARACTER_SETS)}. Without it a message is UTF-8 or, where it is
-  none, Latin-1. Answers have the character set of the message.
+- MSH-18 names one of {", ".join(CHARACTER_SETS)}. Other
+  usual names are known, too, as ISO-8859-1, ISO_IR 100, windows-1252 and UTF8. Without it a
+  message is UTF-8 or, where it is none, Latin-1 as Windows has it. A message with letters beyond
+  ASCII whose MSH-18 names another character set is refused (103). Answers have the character set
+  of the message.
 - `OBR-24` of results that are not of imaging, which change nothing:
   {", ".join(sorted(OTHER_SERVICES))}. `TXA-2` of such documents: {
         ", ".join(sorted(OTHER_DOCUMENTS))
@@ -92,8 +96,10 @@ could not be stored through no fault of its own gets no answer, and its connecti
     }
 
 Of PID-3 the first id of type {", ".join(PATIENT_ID_TYPES)} is taken, else the first; the others are
-kept with it. Texts of observations (OBX-5 of type TX, FT and ST) are divided into findings and
-impression by the code in OBX-3, or by headings in the text.
+kept with it. Texts of observations (OBX-5 of type {
+        ", ".join(filter(None, TEXT_TYPES))
+    } or none) are
+divided into findings and impression by the code in OBX-3, or by headings in the text.
 
 ## Codes
 
@@ -121,6 +127,15 @@ impression by the code in OBX-3, or by headings in the text.
             for status in dict.fromkeys(REPORT_STATUSES.values())
         )
     }
+
+| section of a report | codes in OBX-3.1, and its suffixes |
+|---|---|
+{_rows(_by_value(SECTION_CODES))}
+
+`{BODY}` is divided by its headings, `{
+        OTHER
+    }` is left out. Where no code is known, the name in OBX-3.2
+says which section it is.
 """
 
 
@@ -131,9 +146,7 @@ def _rows(rows: object) -> str:
 def _by_value(codes: Mapping[str, object]) -> list[tuple[str, str]]:
     by_value = defaultdict(list)
     for code, value in codes.items():
-        by_value[value.value if isinstance(value, StrEnum) else getattr(value, "name", "")].append(
-            code
-        )
+        by_value[str(value) if isinstance(value, str) else getattr(value, "name", "")].append(code)
     return [(name, ", ".join(names)) for name, names in by_value.items()]
 
 

@@ -262,7 +262,8 @@ def _read_study(lease: Lease) -> _StudyRead | str:
 
     Returns:
         The outcome for the log where nothing is prepared: a final report was here before, and the
-        request is ended; or an order opened a hold, the lease is released, and a person decides.
+        request is ended; or an order or finals opened a hold, the lease is released, and a person
+        decides.
     """
     with unit_of_work() as session:
         study, orders = effects.take_up_for_preparing(session, lease.study_id)
@@ -274,7 +275,7 @@ def _read_study(lease: Lease) -> _StudyRead | str:
             return "reported elsewhere"
         study_holds = holds.list_by_study(session, study.id)
         if any(hold.decision is None for hold in study_holds):
-            leases.release(session, [lease], "a person must decide: an order does not fit")
+            leases.release(session, [lease], "a person must decide")
             return "held"
         counting = effects.counting(orders)
         minutes = effects.wait_minutes(study)

@@ -14,7 +14,14 @@ from model.dicom.evidence import BODY_PART_RULES, NO, YES, Header, classify
 from model.prompting.prior_report import prior_report_text
 from records.database.report_tables import ReceivedReport
 from records.reports.prior_reports import PatientReports, to_rule
-from records.reports.prior_rule import CHEST, REFUSAL_SENTENCES, choose_prior, to_local_digits
+from records.reports.prior_rule import (
+    CHEST,
+    REFUSAL_SENTENCES,
+    EarlierReport,
+    choose_prior,
+    to_local_digits,
+)
+from records.reports.signed_reports import SignedReport
 
 MOST_LISTED = 20
 """Reports that were not taken of which a draft says why: those of the newest examinations."""
@@ -27,7 +34,8 @@ class PriorReport:
 
     Attributes:
         text: what of it the prompt is given; "" where the study has none.
-        source: what the draft keeps of it: report_id, performed_on, accession_number, procedure.
+        source: what the draft keeps of it: report_id, performed_on, accession_number, procedure;
+            of a report that was signed here also signed_by, and the study_id.
         not_taken: the patient's other reports: report_id, reason, sentence.
     """
 
@@ -43,21 +51,10 @@ def choose_prior_report(known: PatientReports, headers: Sequence[Header]) -> Pri
         known: the study and the reports of its patient.
         headers: the headers of the study's images.
     """
-    texts = {
-        report.id: prior_report_text(report.findings, report.impression, report.text)
-        for report in known.reports
-    }
     study = replace(known.study, performed_on=_performed_on(known.study.performed_on, headers))
-    choice = choose_prior(
-        study,
-        [
-            (
-                report,
-                to_rule(report, body_region=body_region(report), has_text=bool(texts[report.id])),
-            )
-            for report in known.reports
-        ],
-    )
+    # Of two reports of one moment the one that came from elsewhere is taken: it may be corrected.
+    candidates: tuple[ReceivedReport | SignedReport, ...] = (*known.reports, *known.signed)
+    choice = choose_prior(study, [(report, _to_rule(report)) for report in candidates])
     not_taken = [
         {
             "report_id": str(report.id),
@@ -68,7 +65,7 @@ def choose_prior_report(known: PatientReports, headers: Sequence[Header]) -> Pri
     ]
     if choice.chosen is None:
         return PriorReport("", None, not_taken)
-    return PriorReport(texts[choice.chosen.id], _describe(choice.chosen), not_taken)
+    return PriorReport(_text(choice.chosen), _describe(choice.chosen), not_taken)
 
 
 def body_region(report: ReceivedReport) -> str:
@@ -83,7 +80,30 @@ def body_region(report: ReceivedReport) -> str:
     return {YES: CHEST, NO: _ELSEWHERE}.get(answer, "")
 
 
-def _describe(report: ReceivedReport) -> dict[str, str]:
+def _text(report: ReceivedReport | SignedReport) -> str:
+    if isinstance(report, SignedReport):
+        return prior_report_text(report.review.findings, report.review.impression, "")
+    return prior_report_text(report.findings, report.impression, report.text)
+
+
+def _to_rule(report: ReceivedReport | SignedReport) -> EarlierReport:
+    has_text = bool(_text(report))
+    if isinstance(report, SignedReport):
+        return report.to_rule(has_text=has_text)
+    return to_rule(report, body_region=body_region(report), has_text=has_text)
+
+
+def _describe(report: ReceivedReport | SignedReport) -> dict[str, str]:
+    if isinstance(report, SignedReport):
+        study = report.study
+        return {
+            "report_id": str(report.id),
+            "performed_on": study.study_date,
+            "accession_number": study.accession_number,
+            "procedure": study.study_description,
+            "signed_by": report.review.reader,
+            "study_id": str(study.id),
+        }
     return {
         "report_id": str(report.id),
         "performed_on": report.performed_on,

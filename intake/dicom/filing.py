@@ -27,7 +27,7 @@ from intake.dicom.limits import (
 )
 from intake.dicom.rejection_note import read_note
 from intake.dicom.structure import StructureLimits, TooComplex, read_wanted
-from intake.dicom.structured_report import read_report
+from intake.dicom.structured_report import is_made_here, read_report
 from model.dicom import comparison
 from model.dicom.characters import decode_texts, remove_controls
 from model.dicom.evidence import read_texts
@@ -40,6 +40,7 @@ from records.errors import DiskFull, MessageError
 from records.failpoints import failpoint
 from records.operations import scrub
 from records.orders import effects
+from records.reports.own_outputs import is_own_output
 from records.reports.receiving import receive_report
 from records.settings import Settings
 from records.states import Comparison, Priority
@@ -70,6 +71,9 @@ _HEADER_KEYWORDS = [
     "RequestedProcedurePriority",
     "StudyPriorityID",
     "ConceptNameCodeSequence",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "ContributingEquipmentSequence",
 ]
 """The only elements that are read of a header; the rest is skipped without taking memory."""
 
@@ -137,6 +141,7 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
         with ThreadPoolExecutor(1) as executor:
             stored = executor.submit(blobs.keep_instance, received.path, key)
             with unit_of_work() as session:
+                fields["is_own"] |= report is not None and is_own_output(session, report)
                 arrived = ReceivedInstance(
                     **fields, blob=key, compare=lambda stored: _compare(blobs, stored, received)
                 )
@@ -306,6 +311,7 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
         "skip_reason": skip_reason(sop_class, modality),
         "expected_instances": _expected_instances(header),
         "rejects": read_note(received.path, received.size, header, patient, received.calling_ae),
+        "is_own": not is_radiograph(sop_class, modality) and is_made_here(header),
     }
 
 

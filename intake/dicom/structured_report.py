@@ -57,13 +57,22 @@ def read_report(
     try:
         document = dcmread(path, stop_before_pixels=True)
         decode_texts(document)
-        if not _is_report(document) or any(map(is_own_name, _device_names(document))):
+        if not _is_report(document) or is_made_here(document):
             return None
         return _to_report(document, patient, calling_ae)
     except Exception:
         # pydicom raises all kinds of errors for a damaged file. It is kept as an object all the
         # same, and a page shows it as one that is not drafted from.
         return None
+
+
+def is_made_here(document: Dataset) -> bool:
+    """Whether an object's manufacturer, model or contributing equipment is this system.
+
+    Args:
+        document: The object, or a header with these elements.
+    """
+    return any(map(is_own_name, _device_names(document)))
 
 
 def _is_report(document: Dataset) -> bool:

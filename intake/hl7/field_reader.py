@@ -106,6 +106,38 @@ class FieldReader:
             return None
         return moment if zone else moment.astimezone()
 
+    def sending_time(self, value: str) -> dt.datetime | None:
+        """A time by which two messages are compared; None where the clock shows it twice.
+
+        When the clocks go back, a message can be newer than one that bears a later time without
+        a zone. Nobody knows which is, so neither may be passed over as the older one.
+        """
+        moment = self.parse_time(value)
+        if moment is None or re.search(r"[+-]\d{4}$", value.strip()):
+            return moment
+        naive = moment.replace(tzinfo=None)
+        offsets = {
+            naive.replace(tzinfo=self.mapping.time_zone, fold=fold).astimezone(dt.UTC)
+            for fold in (0, 1)
+        }
+        return moment if len(offsets) == 1 else None
+
+    def moment_digits(self, rule: str) -> str:
+        """A date or time as digits, a time with its zone as +HHMM where one is known; else "".
+
+        A time without a zone is of the mapping's zone; where the mapping has none it stays as it
+        was sent.
+        """
+        match = re.match(r"(\d{8,14})(?:\.\d+)?([+-]\d{4})?", self.first(rule))
+        if match is None:
+            return ""
+        digits, offset = match.groups()
+        if len(digits) < len("YYYYMMDDHHMM"):
+            return digits
+        if offset is None and self.mapping.time_zone and (moment := self.parse_time(digits)):
+            offset = f"{moment:%z}"[:5]
+        return digits + (offset or "")
+
     def patient(self) -> tuple[Patient, tuple[PatientId, ...]]:
         """The patient, and further ids of him: the repetitions of PID-3."""
         ids = self.patient_ids()

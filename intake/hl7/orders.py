@@ -131,7 +131,7 @@ def _read_order(segments: Sequence[Segment], header: Header, mapping: FieldMappi
         scheduled_at=reader.time("scheduled_at"),
         due_at=reader.time("due_at"),
         site=reader.first("site"),
-        sent_at=reader.parse_time(header.sent),
+        sent_at=reader.sending_time(header.sent),
     )
     if not order.identity:
         raise MessageRefused(

@@ -111,6 +111,12 @@ def _read(message: Message, content: bytes, mapping: SiteMapping) -> ReadMessage
         )
         return ReadMessage(content, None, refusal=damaged)
     try:
+        if message.is_guessed:
+            raise MessageRefused(
+                ErrorCode.TABLE_VALUE,
+                "MSH-18",
+                "MSH-18 names a character set that is not known, so its letters cannot be read",
+            )
         effects = tuple(_read_effects(message.segments, header, mapping.of_sender(header.sender)))
     except MessageRefused as refusal:
         return ReadMessage(content, header, refusal=refusal)

@@ -48,6 +48,7 @@ class ReadReport:
         return f"{report.status.lower()} report", {
             **describe_patient(report.patient, report.other_patient_ids),
             "report_number": report.report_number,
+            "addendum_to": report.parent_number,
             "placer_order_number": report.placer_order_number,
             "filler_order_number": report.filler_order_number,
             "accession_numbers": describe_accessions(
@@ -142,12 +143,14 @@ def _read(document: _Document, header: Header, mapping: FieldMapping) -> ReadRep
     accessions = reader.numbers("accession_numbers")
     modality = reader.first("modality").upper()
     uids = tuple(uid.id for uid in reader.numbers("study_instance_uids"))
+    number, parent = _report_numbers(reader, header)
     report = OutsideReport(
         origin=Origin.HL7,
         sender=header.sender,
         status=document.status,
         patient=patient,
-        report_number=_report_number(reader, header),
+        report_number=number,
+        parent_number=parent,
         other_patient_ids=other_ids,
         placer_order_number=reader.number("placer_order_number"),
         filler_order_number=reader.number("filler_order_number"),
@@ -156,12 +159,12 @@ def _read(document: _Document, header: Header, mapping: FieldMapping) -> ReadRep
         study_instance_uid=next(iter(uids), document.study_uid),
         procedure=reader.first("procedure"),
         modality=modality if modality in MODALITIES else "",
-        performed_on="".join(re.findall(r"^\d+", reader.first("performed_on")))[:14],
+        performed_on=reader.moment_digits("performed_on"),
         findings=findings,
         impression=impression,
         text=text,
         author=_author(reader),
-        sent_at=reader.parse_time(header.sent),
+        sent_at=reader.sending_time(header.sent),
     )
     if not report.identity:
         raise MessageRefused(
@@ -194,13 +197,19 @@ def _no_text(document: _Document) -> MessageRefused:
     return MessageRefused(ErrorCode.REQUIRED_FIELD, "OBX-5", "it has no text of a report")
 
 
-def _report_number(reader: FieldReader, header: Header) -> str:
+def _report_numbers(reader: FieldReader, header: Header) -> tuple[str, str]:
+    """The report's own number, and that of the report that it is an addendum to, or ""."""
+    own = reader.first("report_number")
+    parents = [segment.part(13) for segment in reader.segments if segment.name == "TXA"]
+    parent = parents[0] if parents else ""
     if header.event == "T10":
         # A replacement has a number of its own, and TXA-13 is that of what it replaces.
-        for segment in reader.segments:
-            if segment.name == "TXA" and (number := segment.part(13)):
-                return number
-    return reader.first("report_number")
+        return parent or own, ""
+    documents = [segment.part(12) for segment in reader.segments if segment.name == "TXA"]
+    if parent and header.event == "T06" and documents[0] in ("", parent):
+        # It has no number of its own. Under its parent's it would take that one's place.
+        return f"{parent}#{header.control_id}", parent
+    return own, "" if parent == own else parent
 
 
 def _author(reader: FieldReader) -> str:

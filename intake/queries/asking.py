@@ -13,7 +13,7 @@ from typing import Protocol
 
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
-from records.errors import LostLease, NightdraftError, PartError, safe_text
+from records.errors import DatabaseDown, LostLease, NightdraftError, PartError, safe_text
 from records.operations import alarms, lights
 from records.operations.lights import Seen
 from records.orders import queries
@@ -116,6 +116,7 @@ class Asker(threading.Thread):
         self._is_known = False  # whether the system was asked since this process began
         self._seen_at = 0.0
         self._log_error = ""
+        self._away_sentence = ""
 
     def stop(self) -> None:
         """Begin no other question."""
@@ -134,7 +135,22 @@ class Asker(threading.Thread):
                     logger().warning("a question waits", owner=self._system.name, error=text)
                 self._log_error = text
                 wait = FIRST_PAUSE_SECONDS
-            self._stopped.wait(wait)
+            self._rest(wait)
+
+    def _rest(self, seconds: float) -> None:
+        """Wait for the next turn; the light of a system that is away stays fresh in a long pause.
+
+        A light that nobody records for a minute says that no process looks at the system.
+        """
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self._stopped.wait(min(left, LIGHT_SECONDS)):
+                return
+            if self._away_since is not None:
+                try:
+                    self._record_away()
+                except DatabaseDown:  # the next turn logs it
+                    return
 
     def take_turn(self) -> float:
         """Ask one question if one is due.
@@ -231,16 +247,20 @@ class Asker(threading.Thread):
         if error.retry_seconds is not None:
             self._pause = min(max(self._pause, error.retry_seconds), LAST_PAUSE_SECONDS)
         lasted = now - self._away_since
-        with unit_of_work() as session:
-            if lasted >= self._limits.alarm_seconds:
+        if lasted >= self._limits.alarm_seconds:
+            with unit_of_work() as session:
                 alarms.raise_alarm(session, self._system.alarm_kind, self._system.name, f"{error}.")
-            lights.record_observations(
-                session, [Seen(self._system.name, is_well=False, sentence=f"{error}.")]
-            )
+        self._away_sentence = f"{error}."
+        self._record_away()
         if lasted < self._limits.alarm_seconds:
             # The alarm is not to wait for the end of a long pause.
             return min(self._pause, max(self._limits.alarm_seconds - lasted, FIRST_PAUSE_SECONDS))
         return self._pause
+
+    def _record_away(self) -> None:
+        away = Seen(self._system.name, is_well=False, sentence=self._away_sentence)
+        with unit_of_work() as session:
+            lights.record_observations(session, [away])
 
     def _check(self) -> float:
         """Find out whether the system answers while there is no question that would show it."""

@@ -7,6 +7,8 @@ with the one that was asked for.
 
 from __future__ import annotations
 
+import re
+import string
 import time
 import urllib.parse
 from collections.abc import Callable
@@ -252,7 +254,7 @@ class _Search:
 
     def resolve(self, reference: str) -> Json | None:
         """What a reference names: included before, or read now; None where it is not to be had."""
-        if urllib.parse.urlsplit(reference).scheme:
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", reference):  # it has a scheme (RFC 3986, 3.1)
             if not reference.startswith(f"{self._base}/"):
                 return None
             reference = reference[len(self._base) + 1 :]
@@ -280,11 +282,14 @@ class _Search:
         link = next((x for x in items(page.get("link")) if x.get("relation") == "next"), None)
         if link is None or not text(link.get("url")):
             return ""
-        following = urllib.parse.urljoin(url, text(link.get("url")))
         try:
+            # Some servers leave blanks and letters as they are, which no address may have.
+            following = urllib.parse.urljoin(
+                url, urllib.parse.quote(text(link.get("url")), safe=string.punctuation)
+            )
             is_here = origin_of(following) == self._origin
         except ValueError:
-            is_here = False
+            raise QuestionFailed(f"a next link of {self._who} is no address") from None
         if not is_here:
             # Our token and the patient's id would go there.
             raise QuestionFailed(

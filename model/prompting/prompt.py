@@ -21,6 +21,7 @@ from enum import StrEnum
 from model.case import MAX_VIEWS, Case
 from model.errors import TemplateError
 from model.manifest import FINDING_HEAD, Manifest
+from model.prompting.sections import sentence_spans
 
 QUESTION = "Write the report of this chest radiograph."
 
@@ -45,12 +46,15 @@ class TemplateLine:
         prior: The name of the prior after it.
         max_characters: Longer priors are cut there.
         is_fixed: Whether the text is our own, which is never shortened to make the instruction fit.
+        in_sentences: Whether it is cut at the ends of sentences: half a sentence of a report may
+            say the reverse of the whole one.
     """
 
     label: str
     prior: str
     max_characters: int
     is_fixed: bool = False
+    in_sentences: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ _CONTEXT = (
     TemplateLine("Image", "image", 120, is_fixed=True),
     TemplateLine("Indication", "indication", 300),
     TemplateLine("Procedure", "procedure", 120),
-    TemplateLine("Prior report", "prior_report", 600),
+    TemplateLine("Prior report", "prior_report", 600, in_sentences=True),
 )
 
 TEMPLATES: dict[str, Template] = {
@@ -285,14 +289,15 @@ def fill_template(template: Template, priors: Mapping[str, str], fits: Fits | No
         if line.is_fixed:
             continue
         text = texts[line.prior]
+        cut = _cut_at_sentence if line.in_sentences else _cut
         low, high = 0, len(text)  # `high` does not fit; `low` does, or no part of this line does
         while high - low > 1:
             middle = (low + high) // 2
-            if fits(_join(template, texts | {line.prior: _cut(text, middle)})):
+            if fits(_join(template, texts | {line.prior: cut(text, middle)})):
                 low = middle
             else:
                 high = middle
-        texts[line.prior] = _cut(text, low)
+        texts[line.prior] = cut(text, low)
     return _join(template, texts)
 
 
@@ -327,6 +332,15 @@ def _cut(plain: str, limit: int) -> str:
         plain = plain[:limit].rsplit(" ", 1)[0] if " " in plain[:limit] else plain[:limit]
     plain = plain.strip()
     return "" if plain.lower().strip(" .") in _EMPTY else plain
+
+
+def _cut_at_sentence(plain: str, limit: int) -> str:
+    """Return the sentences that end within `limit` characters of a clean line.
+
+    Only a first sentence that is longer is cut between words.
+    """
+    ends = [span.end for span in sentence_spans(plain) if span.end <= limit]
+    return _cut(plain[: ends[-1]] if ends else plain, limit)
 
 
 def _join(template: Template, texts: Mapping[str, str]) -> str:

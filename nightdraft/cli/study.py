@@ -14,19 +14,18 @@ from sqlalchemy.orm import Session
 
 from api.hold_sides import list_held_orders, list_held_reports
 from api.order_wording import ORIGIN_LABELS, PATIENT_LABELS, TEXT_LABELS
-from api.related_schemas import HeldOrder, HeldReport
+from api.related_schemas import HeldOrder, HeldReports, ReportSide
 from model.dicom.characters import remove_controls
 from model.dicom.names import modality_name, uid_name
 from model.prompting.prompt import describe_given, read_prior
+from records import hold_decisions
 from records.database.tables import Hold, Instance, Refusal, Study
 from records.errors import NotFound
 from records.states import (
     DAMAGE_SENTENCES,
-    HOLD_DECISIONS,
     HOLD_SENTENCES,
     WARNING,
     Damage,
-    Decision,
     HoldReason,
 )
 from records.telemetry import trace_id
@@ -186,24 +185,31 @@ def _render_hold(session: Session, hold: Hold, uid: str) -> list[RenderableType]
         lines += [_render_order_side(order) for order in list_held_orders(session, study)]
     if reason is HoldReason.FINALS_DIFFER:
         study = session.get_one(Study, hold.study_id)
-        lines += [_render_report_sides(report) for report in list_held_reports(session, study)]
-    decisions = [Decision.PROCEED, *HOLD_DECISIONS.get(reason, ()), Decision.CANCEL]
-    words = "|".join(decision.lower().replace("_", "-") for decision in decisions)
-    lines.append(Text(f"nightdraft decide {uid} {words} --by NAME"))
+        lines += [_render_report_sides(pair) for pair in list_held_reports(session, study)]
+    study = session.get_one(Study, hold.study_id)
+    labels = hold_decisions.label_decisions(session, study, reason)
+    names = {decision: decision.lower().replace("_", "-") for decision in labels}
+    lines.append(Text(f"nightdraft decide {uid} {'|'.join(names.values())} --by NAME"))
+    lines += [Text(f"  {names[decision]}: {label}") for decision, label in labels.items()]
     return lines
 
 
-def _render_report_sides(report: HeldReport) -> Text:
-    """Both reports of a hold, word by word: [-only signed here-] and {+only from elsewhere+}."""
+def _render_report_sides(pair: HeldReports) -> Text:
+    """Both reports of a hold, word by word: [-only in the first-] and {+only in the second+}."""
     marks = {"both": "{}", "first": "[-{}-]", "second": "{{+{}+}}"}
-    words = " ".join(marks[part.kind].format(part.words) for part in report.words)
-    signed = f"signed here by {report.signed_by}" if report.signed_by else "nothing is signed here"
+    words = " ".join(marks[part.kind].format(part.words) for part in pair.words)
     return Text(
         remove_controls(
-            f"  {report.status.lower()} by {ORIGIN_LABELS[report.origin]} from {report.sender}; "
-            f"{signed}; [-only signed here-], {{+only from elsewhere+}}:\n    {words}"
+            f"  [-only in-] the report {_name_side(pair.first)}, "
+            f"{{+only in+}} the one {_name_side(pair.second)}:\n    {words}"
         )
     )
+
+
+def _name_side(side: ReportSide) -> str:
+    if side.origin is None:
+        return f"signed here by {side.signed_by}"
+    return f"that came {side.status.lower()} by {ORIGIN_LABELS[side.origin]} from {side.sender}"
 
 
 def _render_order_side(order: HeldOrder) -> Text:

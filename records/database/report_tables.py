@@ -32,6 +32,8 @@ class ReceivedReport(Base):
             unique=True,
             postgresql_where=text("superseded_at IS NULL"),
         ),
+        # All versions of each.
+        Index("ix_received_reports_versions", "identity"),
         # The list of reports, of all, by status and by interface.
         Index("ix_received_reports_received_at", "received_at", "id"),
         Index(
@@ -48,8 +50,6 @@ class ReceivedReport(Base):
             "id",
             postgresql_where=text("superseded_at IS NULL"),
         ),
-        # All versions of a report.
-        Index("ix_received_reports_versions", "identity"),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -77,7 +77,11 @@ class ReceivedReport(Base):
     performed_on: Mapped[str]
     findings: Mapped[str]
     impression: Mapped[str]
-    text: Mapped[str]  # the whole report as it was sent
+    # [{"identity", "text", "author", "sent_at"}]: what was added to it by other documents
+    addenda: Mapped[list[Any]] = mapped_column(server_default=text("'[]'"))
+    # The identity of the report that it is an addendum to, while that one is not known; else "".
+    addendum_to: Mapped[str] = mapped_column(server_default="")
+    text: Mapped[str]  # the whole report as it was sent, and its addenda
     author: Mapped[str]  # who answers for it, as sent; "" where it is not known
     consent: Mapped[bool] = mapped_column(server_default=false())  # to train on it
     sent_at: Mapped[dt.datetime | None]  # by the sender's clock
@@ -95,7 +99,8 @@ class ReportKey(Base):
     report_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("received_reports.id", ondelete="CASCADE"), primary_key=True
     )
-    kind: Mapped[str] = mapped_column(primary_key=True)  # ACCESSION, STUDY, PATIENT, ORDER
+    # ACCESSION, STUDY, PATIENT, ORDER; ADDENDUM (an identity that it holds), PARENT
+    kind: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[str] = mapped_column(primary_key=True)
 
 

@@ -41,7 +41,9 @@ STATUSES = {
 
 SERVICE_SECTIONS = "http://terminology.hl7.org/CodeSystem/v2-0074"
 
-IMAGING_SECTIONS = frozenset(("RAD", "RX", "XRC", "CT", "RC", "RUS", "OUS", "VUS", "CUS", "NMR"))
+IMAGING_SECTIONS = frozenset(
+    ("RAD", "RX", "XRC", "CT", "RUS", "OUS", "VUS", "CUS", "NMR", "NMS", "IMG")
+)
 """Codes of HL7 table 0074 that a report on images may have; a laboratory's has none of them."""
 
 

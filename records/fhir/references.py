@@ -25,7 +25,7 @@ Finder = Callable[[str], Json | None]
 not to be had."""
 
 _SEXES = {"male": "M", "female": "F", "other": "O"}
-_PATIENT_TYPES = {"MR": 0, "PI": 1, "": 1, "PT": 1, "AN": 1}
+PATIENT_ID_TYPES = {"MR": 0, "PI": 1, "": 1, "PT": 1, "AN": 1}
 """Types of a patient's identifier (HL7 table 0203) that may be in (0010,0020), the likeliest first;
 others, as SS and PPN, come after them."""
 
@@ -170,6 +170,6 @@ def _person_of(reference: Json, resource: Json, rules: ReadingRules) -> str:
 def _likelihood(identifier: Identifier) -> tuple[int, int]:
     types = identifier.types or {""}
     return (
-        min(_PATIENT_TYPES.get(kind, 2) for kind in types),
+        min(PATIENT_ID_TYPES.get(kind, 2) for kind in types),
         1 if identifier.use in ("temp", "secondary") else 0,
     )

@@ -21,6 +21,7 @@ from records.fhir.elements import (
 )
 from records.fhir.references import ReadingRules, read_subject
 from records.orders.order import OrderAction, OrderText, ReceivedOrder
+from records.section_codes import OTHER, section_of
 from records.states import OrderTextSource, Origin, Priority
 
 Value = TypeVar("Value")
@@ -142,8 +143,17 @@ def _referenced(reference: Json, resource: Json, rules: ReadingRules) -> Iterato
 
 
 def _describe(reference: Json, resource: Json, rules: ReadingRules) -> str:
-    """What the resource that a reference points to says in words, else what the reference shows."""
+    """What the resource that a reference points to says in words, else what the reference shows.
+
+    Reports and their texts are not read here: whether one may be shown to the model is decided
+    when a study is prepared, for it may be the report of that very study, or our own draft.
+    """
     found = rules.resolve(reference, resource) or {}
+    kind = text(found.get("resourceType"))
+    if kind == "ImagingStudy":
+        return ""  # it says which films, and not why
+    if kind in _REPORTS or kind == "ServiceRequest" or _is_report_text(found):
+        return text(reference.get("display"))
     value = first(found.get("valueCodeableConcept"))
     quantity = first(found.get("valueQuantity"))
     words = (
@@ -151,11 +161,22 @@ def _describe(reference: Json, resource: Json, rules: ReadingRules) -> str:
         text(found.get("valueString"))
         or concept_text(value)
         or " ".join(filter(None, (str(quantity.get("value", "")), text(quantity.get("unit"))))),
-        text(found.get("conclusion")),
     )
-    if found.get("resourceType") == "ImagingStudy":
-        return ""  # it says which films, and not why
     return ": ".join(filter(None, words)) or text(reference.get("display"))
+
+
+_REPORTS = ("DiagnosticReport", "DocumentReference", "Composition")
+
+
+def _is_report_text(found: Json) -> bool:
+    """Whether an Observation is a text of a report on images."""
+    if found.get("resourceType") != "Observation":
+        return False
+    is_imaging = any("imaging" in codes(category) for category in items(found.get("category")))
+    return is_imaging or bool(
+        {section_of((code,), "") for code in codes(first(found.get("code")))}
+        & {"findings", "impression", OTHER}
+    )
 
 
 def _text(source: OrderTextSource, written: str) -> Iterator[OrderText]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from records.received_text import clean_line, clean_text
+from records.received_text import clean_line, clean_numbers, clean_text
 from records.states import OrderTextSource, Origin, Priority
 from records.workflow.identifiers import PatientId, plain_key
 from records.workflow.patients import Patient
@@ -118,8 +117,8 @@ class ReceivedOrder:
         texts = [(text.source.value, clean_text(text.text)) for text in self.texts]
         return {
             **{name: clean_line(value) for name, value in lines.items()},
-            "accession_numbers": _clean_numbers(self.accession_numbers),
-            "study_instance_uids": _clean_numbers(self.study_instance_uids),
+            "accession_numbers": clean_numbers(self.accession_numbers),
+            "study_instance_uids": clean_numbers(self.study_instance_uids),
             "other_patient_ids": [
                 PatientId(clean_line(other.id), clean_line(other.issuer)).as_json()
                 for other in self.other_patient_ids
@@ -129,7 +128,3 @@ class ReceivedOrder:
             "scheduled_at": self.scheduled_at,
             "due_at": self.due_at,
         }
-
-
-def _clean_numbers(values: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(filter(None, map(clean_line, values))))

@@ -2,13 +2,11 @@
 
 An open request is cancelled. A draft that is not signed is an older one from then on, for a person
 has reported the study. How far the two are apart is kept (`FinalComparison`), and a worker computes
-it. Where a report was signed here and the final differs from it, a hold asks a person.
+it. Where final reports of one study differ, a hold asks a person (`differing_finals`).
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 import uuid
 from typing import Any
 
@@ -17,33 +15,20 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.report_tables import FinalComparison, ReceivedReport
-from records.database.tables import Draft, DraftRequest, Event, Review, Study
+from records.database.tables import Draft, DraftRequest, Event, Study
+from records.reports import differing_finals
+from records.reports.differing_finals import is_final
 from records.reports.reading import list_by_study
 from records.settings import settings
-from records.states import (
-    FINAL_STATUSES,
-    EndReason,
-    EventKind,
-    HoldReason,
-    ReportStatus,
-    RequestState,
-    ReviewDecision,
-    StudyState,
-)
-from records.workflow import holds, requests, withdrawals
+from records.states import EndReason, EventKind, ReportStatus, RequestState, StudyState
+from records.workflow import requests, withdrawals
 
-_HEADING = re.compile(r"\b(?:FINDINGS?|IMPRESSIONS?|CONCLUSIONS?)\s*:", re.IGNORECASE)
 _ENDED_BY_FINAL = (
     RequestState.WAITING,
     RequestState.PREPARED,
     RequestState.DRAFTED,
     RequestState.FAILED,
 )
-
-
-def is_final(report: ReceivedReport) -> bool:
-    """Whether a physician answers for a report, and it says something."""
-    return report.status in FINAL_STATUSES and bool(report.text.strip())
 
 
 def apply_to_study(session: Session, study: Study, report: ReceivedReport) -> None:
@@ -58,31 +43,26 @@ def apply_to_study(session: Session, study: Study, report: ReceivedReport) -> No
     request = _lock_request(session, study)
     if report.status == ReportStatus.CANCELLED:
         _take_back(session, study, request)
-    if not is_final(report):
-        return
-    note_comparisons(session, study.id, report.id)
-    signed = _signed_review(session, study.id)
-    if signed is not None:
-        if not _say_the_same(signed, report):
-            holds.open_hold(
-                session,
-                study.id,
-                HoldReason.FINALS_DIFFER,
-                f"a {report.status.lower()} report by {report.origin} from {report.sender}",
-            )
-        return
-    _end_by_final(session, study, request, report)
+    if is_final(report):
+        if not report.addendum_to:  # alone it is no report that a draft could be compared with
+            note_comparisons(session, study.id, report.id)
+        if not withdrawals.has_signed_report(session, study.id):
+            _end_by_final(session, study, request, report)
+    differing_finals.ask_about_new(session, study, report)
 
 
 def end_if_reported(session: Session, study: Study) -> bool:
     """End a study's request where its final report was here before; the caller has locked it.
 
-    A person who asked for a draft after the final had come gets one.
+    A person who asked for a draft after the final had come gets one. Where the finals differ from
+    each other, a hold asks a person.
 
     Returns:
         Whether the study's newest request is cancelled now.
     """
-    for report in list_by_study(session, study):
+    reports = list_by_study(session, study)
+    differing_finals.ask_about_earlier(session, study, reports)
+    for report in reports:
         if is_final(report) and not _asked_since(session, study, report):
             return _end_by_final(session, study, _lock_request(session, study), report)
     return False
@@ -111,7 +91,7 @@ def note_comparisons_of_draft(session: Session, study_id: uuid.UUID) -> None:
         return
     study = session.get_one(Study, study_id)
     for report in list_by_study(session, study):
-        if is_final(report):
+        if is_final(report) and not report.addendum_to:
             note_comparisons(session, study_id, report.id)
 
 
@@ -204,23 +184,3 @@ def _asked_since(session: Session, study: Study, report: ReceivedReport) -> bool
             )
         )
     )
-
-
-def _signed_review(session: Session, study_id: uuid.UUID) -> Review | None:
-    return session.scalar(
-        select(Review)
-        .where(Review.study_id == study_id, Review.decision == ReviewDecision.SIGNED)
-        .order_by(Review.decided_at.desc(), Review.id.desc())
-        .limit(1)
-    )
-
-
-def _say_the_same(signed: Review, report: ReceivedReport) -> bool:
-    """Whether two reports have the same letters and digits, headings left out."""
-    ours = _plain(f"{signed.findings} {signed.impression}")
-    return ours in (_plain(f"{report.findings} {report.impression}"), _plain(report.text))
-
-
-def _plain(text: str) -> str:
-    without = _HEADING.sub(" ", unicodedata.normalize("NFKC", text))
-    return re.sub(r"[\W_]+", "", without.casefold())

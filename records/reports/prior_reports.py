@@ -15,6 +15,7 @@ from records.database.tables import Study
 from records.reports.own_outputs import has_warning
 from records.reports.prior_rule import EarlierReport, Examination
 from records.reports.report import patient_of
+from records.reports.signed_reports import SignedReport, leave_out_copies, list_signed_reports
 from records.states import ReportStatus
 from records.workflow.identifiers import KeyKind, PatientId, plain_key
 from records.workflow.patients import Patient
@@ -30,15 +31,17 @@ class PatientReports:
     Attributes:
         study: the study, performed on the day that its row names.
         reports: the newest version of each report, the newest examination first.
+        signed: the reports that were signed here and did not come back among these.
     """
 
     study: Examination
     reports: tuple[ReceivedReport, ...] = ()
+    signed: tuple[SignedReport, ...] = ()
 
     @property
     def versions(self) -> set[uuid.UUID]:
-        """What changes when a report of the patient comes or changes."""
-        return {report.id for report in self.reports}
+        """What changes when a report of the patient comes or changes, or is signed."""
+        return {report.id for report in self.reports} | {report.id for report in self.signed}
 
 
 def read_patient_reports(session: Session, study: Study, orders: Sequence[Order]) -> PatientReports:
@@ -64,7 +67,9 @@ def read_patient_reports(session: Session, study: Study, orders: Sequence[Order]
         ),
         performed_on=study.study_date,
     )
-    return PatientReports(examination, tuple(list_reports(session, study.patient_id)))
+    received = list_reports(session, study.patient_id)
+    signed = leave_out_copies(list_signed_reports(session, study), received)
+    return PatientReports(examination, tuple(received), tuple(signed))
 
 
 def list_reports(session: Session, patient_id: str) -> Sequence[ReceivedReport]:

@@ -28,6 +28,7 @@ class PriorRefusal(StrEnum):
     OWN = "OWN"
     NO_TEXT = "NO_TEXT"
     NOT_FINAL = "NOT_FINAL"
+    HELD = "HELD"
     OTHER_PATIENT = "OTHER_PATIENT"
     SAME_EXAMINATION = "SAME_EXAMINATION"
     NO_ACCESSION_NUMBER = "NO_ACCESSION_NUMBER"
@@ -41,6 +42,7 @@ REFUSAL_SENTENCES: dict[PriorRefusal, str] = {
     PriorRefusal.OWN: "It is a draft of this system, which is no report.",
     PriorRefusal.NO_TEXT: "It has no text.",
     PriorRefusal.NOT_FINAL: "It is not final.",
+    PriorRefusal.HELD: "A person must decide about its study, or decided against its draft.",
     PriorRefusal.OTHER_PATIENT: "It is not certain that it is of this patient.",
     PriorRefusal.SAME_EXAMINATION: "It is the report of this very examination.",
     PriorRefusal.NO_ACCESSION_NUMBER: (
@@ -88,12 +90,14 @@ class EarlierReport:
         status: how far it is.
         has_text: whether it says anything.
         is_own: whether this system wrote it.
+        is_held: whether it is in question what was signed here.
     """
 
     examination: Examination
     status: ReportStatus = ReportStatus.FINAL
     has_text: bool = True
     is_own: bool = False
+    is_held: bool = False
 
 
 ReportT = TypeVar("ReportT")
@@ -152,6 +156,8 @@ def why_not_prior(
         return PriorRefusal.NO_TEXT
     if report.status not in FINAL_STATUSES:
         return PriorRefusal.NOT_FINAL
+    if report.is_held:
+        return PriorRefusal.HELD
     if not _is_same_patient(study, earlier):
         return PriorRefusal.OTHER_PATIENT
     if _is_same_examination(study, earlier):

@@ -6,8 +6,7 @@ import uuid
 from collections.abc import Sequence
 
 from sqlalchemy import and_, case, exists, literal, or_, select, true
-from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from records.database.report_tables import FinalComparison, ReceivedReport, ReportKey
 from records.database.tables import Draft, DraftRequest, Hold, Review, Study
@@ -72,14 +71,35 @@ def list_consented_finals(
         after: the last study of the page before; None begins at the first one.
         limit: studies on the page, at most.
     """
-    has_sections = ReceivedReport.findings + ReceivedReport.impression != ""
-    held = exists().where(Hold.study_id == FinalComparison.study_id, Hold.decision.is_(None))
-    signed = exists().where(
-        Review.study_id == FinalComparison.study_id, Review.decision == ReviewDecision.SIGNED
+    # Study by study, so that a page costs what its studies cost, however many there are.
+    studies = (
+        select(FinalComparison.study_id)
+        .where(true() if after is None else FinalComparison.study_id > after)
+        .distinct()
+        .order_by(FinalComparison.study_id)
+        .subquery()
     )
+    study_id = studies.c.study_id
+    allowed = aliased(ReceivedReport)
+    latest = (
+        select(FinalComparison.draft_id, FinalComparison.report_id)
+        .join(allowed, allowed.id == FinalComparison.report_id)
+        .where(
+            FinalComparison.study_id == study_id,
+            allowed.superseded_at.is_(None),
+            allowed.status.in_(FINAL_STATUSES),
+            true() if settings().report_training_consent else allowed.consent,
+        )
+        .order_by(FinalComparison.id.desc())
+        .limit(1)
+        .lateral()
+    )
+    has_sections = ReceivedReport.findings + ReceivedReport.impression != ""
+    held = exists().where(Hold.study_id == study_id, Hold.decision.is_(None))
+    signed = exists().where(Review.study_id == study_id, Review.decision == ReviewDecision.SIGNED)
     query = (
         select(
-            FinalComparison.study_id,
+            study_id,
             literal(ReviewDecision.SIGNED.value).label("decision"),
             true().label("consent"),
             held.label("held"),
@@ -89,19 +109,14 @@ def list_consented_finals(
             ReceivedReport.impression,
             *reviews.READ_FROM_DRAFT,
         )
-        .join(ReceivedReport, ReceivedReport.id == FinalComparison.report_id)
-        .join(Draft, Draft.id == FinalComparison.draft_id)
-        .join(Study, Study.id == FinalComparison.study_id)
+        .select_from(studies)
+        .join(latest, true())
+        .join(ReceivedReport, ReceivedReport.id == latest.c.report_id)
+        .join(Draft, Draft.id == latest.c.draft_id)
+        .join(Study, Study.id == study_id)
         .outerjoin(DraftRequest, reviews.WITH_PROVENANCE)
-        .where(
-            ReceivedReport.superseded_at.is_(None),
-            ReceivedReport.status.in_(FINAL_STATUSES),
-            true() if settings().report_training_consent else ReceivedReport.consent,
-            ~signed,
-            true() if after is None else FinalComparison.study_id > after,
-        )
-        .ext(distinct_on(FinalComparison.study_id))
-        .order_by(FinalComparison.study_id, FinalComparison.id.desc())
+        .where(~signed)
+        .order_by(study_id)
         .limit(limit)
     )
     rows = [dict(row) for row in session.execute(query).mappings()]

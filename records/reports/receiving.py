@@ -9,21 +9,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.database.report_tables import ReceivedReport, ReportKey
 from records.errors import MessageError
-from records.reports import effects, finals
+from records.received_text import clean_line
+from records.reports import addenda, finals
 from records.reports.own_outputs import is_own_output
 from records.reports.report import OutsideReport, patient_of
 from records.states import FINAL_STATUSES, EventKind, ReportStatus
-from records.workflow import events
+from records.workflow import events, later_studies
 from records.workflow.identifiers import make_keys, patient_ids
 from records.workflow.patient_aliases import resolve_columns
 from records.workflow.study_lookup import find_study_ids, is_of_patient
 from records.workflow.withdrawals import lock_study
+
+PRIOR_CAME = "a report of an earlier study came or changed"
+"""Why later studies of the patient are prepared again."""
 
 
 class ReportOutcome(StrEnum):
@@ -58,7 +62,8 @@ def receive_report(
     """Keep a report, or a newer version of one, and apply it to the studies that it is about.
 
     The same report again changes nothing. Each version is a row that is never changed; the one that
-    it replaces is superseded and kept, and no number finds it any longer. A preliminary report and
+    it replaces is superseded and kept, and no number finds it any longer. An addendum makes a new
+    version of its report; where that is not known, it stands on its own. A preliminary report and
     one without text are kept, too, and never used. The caller answers the sender after his commit.
 
     Args:
@@ -71,14 +76,17 @@ def receive_report(
     """
     if is_own_output(session, received):
         return ReceivedReportResult(None, ReportOutcome.OWN, ())
-    identity = _storable(received.identity)
+    identity = received.identity
     if not identity:
         raise MessageError("the report has no number, no accession number and no study UID")
-    columns = {name: _storable(value) for name, value in received.columns().items()}
-    (columns,) = resolve_columns(session, [columns])
+    (columns,) = resolve_columns(session, [received.columns()])
     columns["performed_on"] = _plain_moment(columns["performed_on"])
     if not columns["text"].strip():
         columns["text"] = _join_sections(columns["findings"], columns["impression"])
+    parent = addenda.find_parent(session, identity, columns)
+    if parent and (done := _change_addenda(session, parent, identity, columns, message_id)):
+        return done
+    waiting: list[addenda.Addendum] = []
     while True:
         current = session.scalar(
             select(ReceivedReport)
@@ -86,6 +94,9 @@ def receive_report(
             .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
         )
+        if current is None:
+            waiting += addenda.take_waiting(session, identity, columns)
+        columns = addenda.add(columns, [*(current.addenda if current else ()), *waiting])
         if current is not None:
             if unchanged := _compare(current, columns):
                 return ReceivedReportResult(current.id, unchanged, ())
@@ -94,15 +105,13 @@ def receive_report(
         if not columns["patient_id"].strip():
             raise MessageError("the report names no patient id")
         if current is not None:
-            current.superseded_at = func.clock_timestamp()
-            session.execute(delete(ReportKey).where(ReportKey.report_id == current.id))
-            session.flush()
+            addenda.supersede(session, current)
         new_id = session.scalar(
             insert(ReceivedReport)
             .values(
                 identity=identity,
                 origin=received.origin,
-                sender=_storable(received.sender),
+                sender=clean_line(received.sender),
                 message_id=message_id,
                 **columns,
             )
@@ -120,6 +129,43 @@ def receive_report(
     if report.status == ReportStatus.CANCELLED:
         outcome = ReportOutcome.CANCELLED
     return ReceivedReportResult(report.id, outcome, tuple(apply_report(session, report)))
+
+
+def _change_addenda(
+    session: Session,
+    parent: ReceivedReport,
+    identity: str,
+    columns: dict[str, Any],
+    message_id: uuid.UUID | None,
+) -> ReceivedReportResult | None:
+    """Make a new version of a report of which an addendum came, changed or was cancelled.
+
+    Returns:
+        None where the addendum is not final, and so stands on its own.
+    """
+    status = ReportStatus(columns["status"])
+    is_held = any(entry["identity"] == identity for entry in parent.addenda)
+    if status is ReportStatus.PRELIMINARY and not is_held:
+        return None
+    changed = addenda.change(parent.addenda, identity, columns)
+    if status is ReportStatus.PRELIMINARY or changed is None:
+        return ReceivedReportResult(parent.id, ReportOutcome.UNCHANGED, ())
+    findings, impression, text = addenda.without_addenda(parent)
+    kept = {name: getattr(parent, name) for name in (*columns, "identity", "origin", "sender")}
+    kept |= {"findings": findings, "impression": impression, "text": text}
+    alone = session.scalar(
+        select(ReceivedReport)
+        .where(ReceivedReport.identity == identity, ReceivedReport.superseded_at.is_(None))
+        .with_for_update(key_share=True)
+    )
+    for older in filter(None, (parent, alone)):
+        addenda.supersede(session, older)
+    report = ReceivedReport(**addenda.add(kept, changed), message_id=message_id)
+    session.add(report)
+    session.flush()
+    write_keys(session, report)
+    studies = apply_report(session, report)
+    return ReceivedReportResult(report.id, ReportOutcome.CORRECTED, tuple(studies))
 
 
 def apply_report(session: Session, report: ReceivedReport) -> list[uuid.UUID]:
@@ -142,7 +188,7 @@ def apply_report(session: Session, report: ReceivedReport) -> list[uuid.UUID]:
             f"{report.status.lower()} report by {report.origin}",
         )
         finals.apply_to_study(session, study, report)
-    effects.apply_to_later_studies(session, report, set(ours))
+    later_studies.apply_prior_report(session, ids, ours, PRIOR_CAME)
     return ours
 
 
@@ -156,6 +202,8 @@ def write_keys(session: Session, report: ReceivedReport) -> None:
         study=[report.study_instance_uid],
         patient=[given.id for given in patient_ids(report)],
         order=[report.placer_order_number, report.filler_order_number],
+        addendum=[entry["identity"] for entry in report.addenda],
+        parent=[report.addendum_to],
     )
     session.execute(delete(ReportKey).where(ReportKey.report_id == report.id))
     session.execute(
@@ -189,17 +237,6 @@ def _cancelled(current: ReceivedReport, columns: dict[str, Any]) -> dict[str, An
     """The columns of a cancellation, which is often sent with little more than a number."""
     kept = {name: getattr(current, name) for name in columns}
     return kept | {"status": ReportStatus.CANCELLED.value, "sent_at": columns["sent_at"]}
-
-
-def _storable(value: Any) -> Any:
-    """A value without the characters that PostgreSQL's text cannot hold."""
-    if isinstance(value, str):
-        return value.replace("\0", "").encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    if isinstance(value, dict):
-        return {name: _storable(item) for name, item in value.items()}
-    return value
 
 
 def _join_sections(findings: str, impression: str) -> str:

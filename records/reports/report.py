@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from records.database.report_tables import ReceivedReport
+from records.received_text import clean_line, clean_numbers, clean_text
 from records.states import Origin, ReportStatus
 from records.workflow.identifiers import PatientId, plain_key
 from records.workflow.patients import Patient
@@ -24,6 +25,7 @@ class OutsideReport:
         patient: the patient, with the id that (0010,0020) is most likely to hold.
         report_number: what the sender calls the report: TXA-12, Identifier.value, a SOP Instance
             UID; OBR-3 where there is nothing else.
+        parent_number: the number of the report that it is an addendum to; "" where it is none.
         other_patient_ids: the patient's further ids.
         placer_order_number, filler_order_number: of the order that it answers.
         accession_numbers: (0008,0050) of the studies that it is about.
@@ -46,6 +48,7 @@ class OutsideReport:
     status: ReportStatus
     patient: Patient
     report_number: str = ""
+    parent_number: str = ""
     other_patient_ids: tuple[PatientId, ...] = ()
     placer_order_number: str = ""
     filler_order_number: str = ""
@@ -66,40 +69,57 @@ class OutsideReport:
     @property
     def identity(self) -> str:
         """What is equal in two messages about one report; "" where nothing identifies it."""
-        prefix = f"{self.origin}|{plain_key(self.sender)}|"
+        prefix = self._prefix
         for kind, value in (
             ("report", self.report_number),
             ("filler", self.filler_order_number),
             ("accession", "\\".join(self.accession_numbers)),
             ("study", self.study_instance_uid),
         ):
-            if value.strip():
-                return f"{prefix}{kind}|{plain_key(value)}"
+            if number := plain_key(clean_line(value)):
+                return f"{prefix}{kind}|{number}"
         return ""
 
+    @property
+    def parent_identity(self) -> str:
+        """The identity of the report that it is an addendum to; "" where it is none."""
+        number = plain_key(clean_line(self.parent_number))
+        return f"{self._prefix}report|{number}" if number else ""
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.origin}|{plain_key(clean_line(self.sender))}|"
+
     def columns(self) -> dict[str, Any]:
-        """The columns of `received_reports` that it fills."""
-        return {
-            "status": self.status.value,
+        """The columns of `received_reports` that it fills, without control characters."""
+        patient = self.patient
+        lines = {
             "placer_order_number": self.placer_order_number,
             "filler_order_number": self.filler_order_number,
-            "accession_numbers": list(self.accession_numbers),
             "accession_number_issuer": self.accession_number_issuer,
             "study_instance_uid": self.study_instance_uid,
-            "patient_id": self.patient.patient_id,
-            "patient_id_issuer": self.patient.issuer,
-            "other_patient_ids": [other.as_json() for other in self.other_patient_ids],
-            "patient_name": self.patient.name,
-            "patient_birth_date": self.patient.birth_date,
-            "patient_sex": self.patient.sex,
+            "patient_id": patient.patient_id,
+            "patient_id_issuer": patient.issuer,
+            "patient_name": patient.name,
+            "patient_birth_date": patient.birth_date,
+            "patient_sex": patient.sex,
             "procedure": self.procedure,
             "modality": self.modality,
             "body_region": self.body_region,
             "performed_on": self.performed_on,
-            "findings": self.findings,
-            "impression": self.impression,
-            "text": self.text,
             "author": self.author,
+        }
+        texts = {"findings": self.findings, "impression": self.impression, "text": self.text}
+        return {
+            **{name: clean_line(value) for name, value in lines.items()},
+            **{name: clean_text(value, limit=None) for name, value in texts.items()},
+            "status": self.status.value,
+            "addendum_to": self.parent_identity,
+            "accession_numbers": clean_numbers(self.accession_numbers),
+            "other_patient_ids": [
+                PatientId(clean_line(other.id), clean_line(other.issuer)).as_json()
+                for other in self.other_patient_ids
+            ],
             "consent": self.consent,
             "sent_at": self.sent_at,
         }

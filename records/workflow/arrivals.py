@@ -47,6 +47,7 @@ class ReceivedInstance:
     skip_reason: str = ""  # why it is not drafted from, where is_radiograph is false
     expected_instances: int | None = None  # (0020,1208), where the sender sent it
     rejects: RejectionNote | None = None  # where the object is a rejection note
+    is_own: bool = False  # whether this system sent it, and it was routed back
     # (0008,0050) of the items of (0040,0275) that are not the study's own, as keys hold them.
     requested_accession_numbers: tuple[str, ...] = ()
     accession_number_issuer: str = ""  # (0008,0051)

@@ -38,6 +38,8 @@ class KeyKind(StrEnum):
     PATIENT = "PATIENT"
     VISIT = "VISIT"
     ORDER = "ORDER"
+    ADDENDUM = "ADDENDUM"
+    PARENT = "PARENT"
 
 
 def plain_key(value: str) -> str:

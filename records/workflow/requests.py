@@ -323,6 +323,23 @@ def cancel(
     return len(rows)
 
 
+def keep_cancelled(session: Session, study: Study, detail: str) -> None:
+    """Make a request that a final from elsewhere ended one that a person ended.
+
+    It stays so where that final is cancelled.
+    """
+    session.execute(
+        update(DraftRequest)
+        .where(
+            DraftRequest.id == study.request_id,
+            DraftRequest.state == RequestState.CANCELLED,
+            DraftRequest.reason == EndReason.REPORTED_ELSEWHERE,
+        )
+        .values(reason=EndReason.DECIDED, detail=detail)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def retry(
     session: Session,
     *,

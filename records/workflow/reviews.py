@@ -7,7 +7,7 @@ its own, written once; only the consent to train on it can change.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from records.database.tables import Draft, DraftRequest, Hold, Instance, Review,
 from records.errors import NotAllowed, NotFound
 from records.settings import settings
 from records.states import WARNING, Decision, EventKind, InstanceState, ReviewDecision
-from records.workflow import events
+from records.workflow import events, later_studies
+from records.workflow.identifiers import PatientId
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,9 @@ class LatestReview:
     study_date: str  # (0008,0020), as sent
 
 
+SIGNED_EARLIER = "a report of an earlier study was signed"
+"""Why later studies of the patient are prepared again."""
+
 _PROVENANCE = DraftRequest.provenance
 
 READ_FROM_DRAFT = (
@@ -99,6 +103,8 @@ def sign(
 ) -> uuid.UUID:
     """Store the report that a reader made of a draft and signed.
 
+    It is a prior report of the patient's later studies, which are prepared again with it.
+
     Args:
         session: the caller's transaction.
         draft_id: the draft that was read.
@@ -126,7 +132,7 @@ def sign(
         select(exists().where(Hold.study_id == draft.study_id, Hold.decision.is_(None)))
     ):
         raise NotAllowed("a person must decide about this study before its report can be signed")
-    return _keep(
+    review_id = _keep(
         session,
         draft,
         ReviewDecision.SIGNED,
@@ -135,6 +141,10 @@ def sign(
         impression=impression,
         training_consent=settings().training_consent if consent is None else consent,
     )
+    study = session.get_one(Study, draft.study_id)
+    ids = [PatientId(study.patient_id, study.patient_id_issuer)]
+    later_studies.apply_prior_report(session, ids, [study.id], SIGNED_EARLIER)
+    return review_id
 
 
 def reject(session: Session, draft_id: uuid.UUID, reader: str, note: str) -> uuid.UUID:
@@ -184,6 +194,28 @@ def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[Review]:
         select(Review)
         .where(Review.study_id == study_id)
         .order_by(Review.decided_at.desc(), Review.id.desc())
+    ).all()
+
+
+def find_signed(session: Session, study_id: uuid.UUID) -> Review | None:
+    """The study's latest signed report; None where there is none."""
+    return session.scalar(
+        select(Review)
+        .where(Review.study_id == study_id, Review.decision == ReviewDecision.SIGNED)
+        .order_by(Review.decided_at.desc(), Review.id.desc())
+        .limit(1)
+    )
+
+
+def list_signed_studies(session: Session, study_ids: Collection[uuid.UUID]) -> Sequence[Study]:
+    """Those of these studies of which a report is signed."""
+    if not study_ids:
+        return []
+    is_signed = exists().where(
+        Review.study_id == Study.id, Review.decision == ReviewDecision.SIGNED
+    )
+    return session.scalars(
+        select(Study).where(Study.id.in_(study_ids), is_signed).order_by(Study.id)
     ).all()
 
 

@@ -20,6 +20,7 @@ from records.database.tables import Instance, Series, Study
 from records.errors import NotAllowed, NotFound
 from records.settings import settings
 from records.states import (
+    OWN_OUTPUT,
     REJECTION_SENTENCES,
     STANDING,
     Comparison,
@@ -184,11 +185,14 @@ def _register_other(
         state = InstanceState.CONFLICT
     elif not same_patient(Patient.of_study(study), arrived.patient):
         state = InstanceState.MISMATCH
-    if insert_instance(session, study, arrived, state) is None:
+    reason = OWN_OUTPUT if arrived.is_own else ""
+    if insert_instance(session, study, arrived, state, reason) is None:
         return _repeated(session, study, arrived, state)
-    if state is InstanceState.SKIPPED:
+    # What we sent ourselves says nothing of the study, and nobody waits longer for its films.
+    if state is InstanceState.SKIPPED and not arrived.is_own:
         update_study(session, study, arrived)
-    events.append_event(session, study.id, EventKind.ARRIVED, "other object")
+    detail = "our own object, routed back" if arrived.is_own else "other object"
+    events.append_event(session, study.id, EventKind.ARRIVED, detail)
     return Registration(Outcome(state.value), study.id)
 
 
@@ -457,6 +461,7 @@ def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> lis
         .where(
             Instance.study_id == Study.id,
             Instance.state.in_([InstanceState.KEPT, InstanceState.SKIPPED]),
+            Instance.reason != OWN_OUTPUT,
         )
         .scalar_subquery()
     )

@@ -132,6 +132,8 @@ class WorklistRow:
     Attributes:
         image_count: images that the study may be drafted from.
         instance_count: all objects that came under its UID.
+        has_newest_draft: whether the draft is that of the study's present revision. A draft that
+            was made before of the same inputs is, too.
     """
 
     id: uuid.UUID
@@ -159,6 +161,7 @@ class WorklistRow:
     findings: str
     image_count: int
     instance_count: int
+    has_newest_draft: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,7 @@ class WorklistPage:
 
 def draft_caveat(row: WorklistRow, revision: int) -> str:
     """Why a draft of this revision may not show all that is known now; "" where it does."""
-    if revision != row.revision:
+    if revision != row.revision and not row.has_newest_draft:
         return (
             f"This draft is of revision {revision}. The study has changed since (revision "
             f"{row.revision}, {row.state.lower()}): it does not show everything that is known."
@@ -445,6 +448,11 @@ def _row(line: Any) -> WorklistRow:
         findings=line.findings or "",
         image_count=line.image_count,
         instance_count=line.instance_count,
+        has_newest_draft=bool(
+            request is not None
+            and line.draft_id is not None
+            and (request.draft_id, request.revision) == (line.draft_id, study.revision)
+        ),
     )
 
 

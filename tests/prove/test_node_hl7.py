@@ -5,17 +5,12 @@ Slow to set up; `make prove-peers` installs the client.
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-
-import pytest
 from sqlalchemy import func, select
 
 from records.database.order_tables import Order
 from records.database.session import unit_of_work
 from tests.support.mllp import running_listener
+from tests.support.node_packages import require_package, run_script
 
 SENDER = """
 const { Client, HL7_2_5_1 } = require('node-hl7-client');
@@ -49,26 +44,10 @@ send();
 """
 
 
-@pytest.fixture
-def modules() -> str:
-    folder = os.environ.get("NODE_PATH", "")
-    if shutil.which("node") is None or not os.path.isdir(f"{folder}/node-hl7-client"):  # noqa: PTH112
-        pytest.skip("node-hl7-client is not installed: `make prove-peers` installs it")
-    return folder
-
-
-def test_its_orders_are_kept_and_it_reads_our_answers(modules, database, data_dir):
+def test_its_orders_are_kept_and_it_reads_our_answers(database, data_dir):
+    require_package("node-hl7-client")
     with running_listener() as listener:
-        sent = subprocess.run(
-            ["node", "-e", SENDER, str(listener.port), "20"],
-            env=os.environ | {"NODE_PATH": modules},
-            capture_output=True,
-            text=True,
-            timeout=25,
-            check=False,
-        )
-    assert sent.returncode == 0, sent.stderr[-1000:]
-    answers = json.loads(sent.stdout.strip().splitlines()[-1])
+        answers = run_script(SENDER, listener.port, 20)
     assert answers == [*(["AA", f"N{number}"] for number in range(20)), ["AE", "N20"]]
     with unit_of_work() as session:
         assert session.scalar(select(func.count()).select_from(Order)) == 20

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def killed_listener(
 
 def send_until_answered(
     listener: KilledListener,
-    numbers: range,
+    numbers: Iterable[int],
     is_ending: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """Send an order for each number, again and again until it is answered AA.

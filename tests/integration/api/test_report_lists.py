@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from nightdraft.cli.main import app
 from records.database.report_tables import ReceivedReport
 from records.database.session import unit_of_work
-from records.database.tables import Draft, Study
+from records.database.tables import Study
 from records.states import Origin, ReportStatus
 from records.workflow.patients import Patient
 from tests.support.outside_reports import receive
@@ -136,22 +136,24 @@ def test_a_report_shows_its_versions_and_the_draft_that_it_ended(client, seeder)
 
 
 def test_a_report_shows_of_which_drafts_it_is_the_prior_report(client, seeder):
-    study = seeder.draft_study(1)
+    (study,) = seeder.complete(1)
     with unit_of_work() as session:
         patient = Patient.of_study(session.get_one(Study, study))
     report = receive(patient=patient, accession_numbers=("EARLIER",)).report_id
     assert client.get(f"/api/reports/{report}").json()["studies"] == []
-    prior = {"report_id": str(report), "text": "Clear.", "performed_on": "20251224",
-             "accession_number": "EARLIER", "procedure": ""}  # fmt: skip
-    with unit_of_work() as session:
-        session.execute(update(Draft).where(Draft.study_id == study).values(prior_report=prior))
-        draft = session.query(Draft.id).scalar()
+    prior = {
+        "report_id": str(report),
+        "text": "Clear.",
+        "performed_on": "20251224",
+        "accession_number": "EARLIER",
+        "procedure": "",
+    }
+    draft = seeder.draft(study, 1, prior_report=prior)
     (use,) = client.get(f"/api/reports/{report}").json()["studies"]
     assert use["prior_of"] == [str(draft)]
     assert not use["is_about"]
-    assert (
-        "It is the prior report of 1 draft of this study." in client.get(f"/reports/{report}").text
-    )
+    page = client.get(f"/reports/{report}").text
+    assert "It is the prior report of 1 draft of this study." in page
     assert f'href="/reports/{report}"' in client.get(f"/studies/{study}").text
 
 

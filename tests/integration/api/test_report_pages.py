@@ -6,11 +6,13 @@ import re
 from sqlalchemy import update
 from typer.testing import CliRunner
 
+from api.rendering import date_time
 from nightdraft.cli.main import app
+from records.database.report_tables import FinalComparison
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest, Study
+from records.database.tables import Draft, DraftRequest, Study
 from records.reports import finals
-from records.states import HoldReason, Origin, ReportStatus
+from records.states import Origin, ReportStatus
 from records.workflow import reviews
 from records.workflow.patients import Patient
 from tests.support.outside_reports import receive
@@ -71,7 +73,12 @@ def test_the_distance_of_a_final_from_the_draft_is_shown(client, seeder):
             {"findings": [30, 120], "impression": [0, 40]},
             {"Edema": ["absent", "present"], "Fracture": ["", ""]},
         )
+        # The time that is named is the draft's, and not that of the comparison.
+        compared = dt.datetime(2020, 3, 4, 5, 6, 7, tzinfo=dt.UTC)
+        session.execute(update(FinalComparison).values(at=compared))
+        drafted = session.get_one(Draft, draft).created_at
     page = client.get(f"/studies/{study}").text
+    assert f"Distance from the draft of {date_time(drafted)}:" in page
     assert "findings 25%, impression 0%" in re.sub(r"\s+", " ", page)
     assert "The two texts differ on: edema." in page
     (given,) = client.get(f"/api/studies/{study}").json()["reports"]
@@ -129,6 +136,21 @@ def test_the_prior_report_and_every_text_for_the_indication_are_shown(client, se
     assert draft["indications"] == texts
 
 
+def test_a_prior_report_that_was_signed_here_leads_to_its_study(client, seeder):
+    earlier = seeder.draft_study(1)
+    prior = {
+        "text": "No nodule.",
+        "performed_on": "20251224",
+        "accession_number": "A0",
+        "procedure": "XR CHEST",
+        "report_id": str(earlier),
+        "signed_by": "Dr. Roe",
+        "study_id": str(earlier),
+    }
+    page = client.get(f"/studies/{seeder.draft_study(2, prior_report=prior)}").text
+    assert f'Signed here by Dr. Roe (<a href="/studies/{earlier}">the study</a>).' in page
+
+
 def test_a_study_that_waits_for_its_order_says_until_when(client, seeder):
     (study,) = seeder.complete(1)
     assert "waits for its order" not in client.get(f"/studies/{study}").text
@@ -145,24 +167,80 @@ def test_a_study_that_waits_for_its_order_says_until_when(client, seeder):
     assert dt.datetime.fromisoformat(waits) == until
 
 
-def test_two_finals_that_differ_are_held_with_both_word_by_word(client, seeder):
+def test_a_final_that_differs_from_a_signed_report_is_held_with_both_word_by_word(client, seeder):
     (study,) = seeder.complete(1)
     draft = seeder.draft(study, 1)
     with unit_of_work() as session:
         reviews.sign(session, draft, "Dr. Roe", "Lungs clear.", "No disease.")
     report(study, findings="Lungs clear.", impression="Small disease.")
-    seeder.hold(study, HoldReason.FINALS_DIFFER)
+    cancelled = (
+        "Cancel: withdraw the draft. The signed report stays, but is no longer trained on or used "
+        "as a prior"
+    )
     for path in (f"/studies/{study}", "/holds"):
         page = client.get(path).text
         assert "Signed here by Dr. Roe" in page
-        assert path == "/holds" or "Leave both reports as they are" in page
+        assert "Leave the reports as they are. The draft stays, too" in page
+        assert cancelled in page
         assert "<del>No</del> <ins>Small</ins> disease." in page
     (hold,) = client.get("/api/holds", params={"reason": "FINALS_DIFFER"}).json()
     (side,) = hold["reports"]
-    assert side["signed_text"] == "FINDINGS: Lungs clear.\nIMPRESSION: No disease."
+    assert hold["decisions"]["CANCEL"] == cancelled
+    assert (side["first"]["signed_by"], side["first"]["report"]) == ("Dr. Roe", None)
+    assert side["first"]["text"] == "FINDINGS: Lungs clear.\nIMPRESSION: No disease."
+    assert side["second"]["signed_by"] is None
     assert {"kind": "first", "words": "No"} in side["words"]
     output = CliRunner().invoke(app, ["holds"], env={"COLUMNS": "200"}).output
     assert "[-No-] {+Small+} disease." in output
+    assert "[-only in-] the report signed here by Dr. Roe" in output
+    assert f"cancel: {cancelled}" in output
+
+
+def test_two_finals_from_elsewhere_that_differ_are_held_with_both_word_by_word(client, seeder):
+    (study,) = seeder.complete(1)
+    first = report(study, findings="Lungs clear.", impression="No disease.", author="ROE^JANE")
+    report(
+        study,
+        report_number="R2",
+        sender="PACS",
+        findings="Lungs clear.",
+        impression=f"Small disease. {SCRIPT}",
+        text="",
+    )
+    left = "Cancel: leave the study without a draft"
+    for path in (f"/studies/{study}", "/holds", "/holds?reason=FINALS_DIFFER"):
+        page = client.get(path).text
+        assert "Final from RIS|HOSPITAL, by ROE, JANE" in page
+        assert "Final from PACS" in page
+        assert "<del>No</del> <ins>Small</ins> disease." in page
+        assert "only in the report that came first" in page
+        assert left in page
+        assert "<script>" not in page
+    assert "Cancel: withdraw the draft, or make none" in page
+    (hold,) = client.get("/api/holds").json()
+    (pair,) = hold["reports"]
+    assert pair["first"]["report"] == str(first)
+    assert (pair["second"]["sender"], pair["second"]["origin"]) == ("PACS", "HL7")
+    output = CliRunner().invoke(app, ["study", str(study)], env={"COLUMNS": "200"}).output
+    assert "the report that came final by HL7 from RIS|HOSPITAL" in output
+    assert f"cancel: {left}" in output
+
+
+def test_an_addendum_stands_with_its_report_and_alone_it_is_called_one(client, seeder):
+    study = seeder.draft_study(1)
+    added = {"findings": "", "impression": "", "text": "A rib is broken."}
+    report(study, report_number="R2", parent_number="R1", **added)
+    alone = "It is an addendum to a report that Nightdraft does not have."
+    assert alone in client.get(f"/studies/{study}").text
+    assert client.get(f"/api/studies/{study}").json()["reports"][0]["is_addendum"]
+    report(study)
+    page = client.get(f"/studies/{study}").text
+    assert alone not in page
+    assert "It has 1 addendum." in page
+    assert "ADDENDUM: A rib is broken." in page
+    (given,) = client.get(f"/api/studies/{study}").json()["reports"]
+    assert not given["is_addendum"]
+    assert [entry["text"] for entry in given["addenda"]] == ["A rib is broken."]
 
 
 def test_reports_by_other_interfaces_can_be_shown(client, seeder):

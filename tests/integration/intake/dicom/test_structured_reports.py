@@ -7,12 +7,13 @@ from sqlalchemy import select
 from intake.dicom import structured_report
 from records.database.report_tables import ReceivedReport
 from records.database.session import unit_of_work
-from records.database.tables import DraftRequest
-from records.states import WARNING, EndReason, InstanceState
+from records.database.tables import Draft, DraftRequest, Study
+from records.states import OWN_OUTPUT, WARNING, EndReason, InstanceState
+from records.workflow import studies
 from tests.support.dicom_senders import make_image
 from tests.support.filed_objects import file_dataset, file_sample
 from tests.support.listener_state import read_rows
-from tests.support.registered_studies import complete
+from tests.support.registered_studies import complete, draft_all
 
 pytestmark = pytest.mark.usefixtures("database", "data_dir")
 
@@ -145,6 +146,62 @@ def test_what_is_no_report_is_an_object_alone(changed):
         file_dataset(make_report(**changed))
     assert reports() == []
     assert [row.state for row in read_rows()] == [InstanceState.SKIPPED]
+
+
+OWN = [
+    {"Manufacturer": "Nightdraft"},
+    {"ManufacturerModelName": "NIGHTDRAFT 1.0"},
+    {"ContributingEquipmentSequence": [equipment("PACS"), equipment("Nightdraft")]},
+    # Signed text has no warning, and a draft's is there where a PACS writes its own equipment.
+    {"ContentSequence": [section("121070", "Findings", f"{WARNING} The lungs are clear.")]},
+    {"Manufacturer": "Nightdraft", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"},
+    {"Manufacturer": "Nightdraft", "ConceptNameCodeSequence": []},
+]
+OTHER_VALUES = {
+    "StudyDescription": "AI draft",
+    "PatientBirthDate": "19700101",
+    "NumberOfStudyRelatedInstances": "1",
+    "StudyPriorityID": "HIGH",
+}
+
+
+def study_as_it_is():
+    """What must not change: the study's row, its requests and its drafts."""
+    with unit_of_work() as session:
+        (study,) = session.execute(select(*Study.__table__.columns)).mappings()
+        requests = session.execute(select(*DraftRequest.__table__.columns)).mappings().all()
+        drafts = session.execute(select(Draft.id, Draft.superseded_at)).all()
+    return dict(study), [dict(row) for row in requests], drafts
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_what_we_sent_changes_nothing_of_its_study_however_often_it_comes_back(is_late):
+    film = make_image(study="1.2.3")
+    film.PatientID, film.AccessionNumber = "P-7", "A7"
+    film.NumberOfStudyRelatedInstances = "3"
+    file_dataset(film)
+    if is_late:
+        complete()
+        draft_all()
+    before = study_as_it_is()
+    for number, changed in enumerate(OWN):
+        for copy in range(3):
+            # The same object, and the same text under a UID that a PACS gave it.
+            sop = f"1.2.3.8.{number}.{max(copy, 1)}"
+            file_dataset(make_report(sop, **OTHER_VALUES | changed), "PACS")
+    assert study_as_it_is() == before
+    assert reports() == []
+    kept = [row for row in read_rows() if row.state == InstanceState.SKIPPED]
+    assert [row.reason for row in kept] == [OWN_OUTPUT] * 2 * len(OWN)
+    # They are none of the objects for which the study waits.
+    with unit_of_work() as session:
+        assert studies.close_quiet(session, 60.0) == []
+
+
+def test_a_report_signed_elsewhere_on_a_like_name_is_no_object_of_ours():
+    file_dataset(make_report(Manufacturer="Nightdrafting Inc."))
+    assert len(reports()) == 1
+    assert OWN_OUTPUT not in [row.reason for row in read_rows()]
 
 
 def test_a_document_that_cannot_be_read_is_an_object_alone(monkeypatch):

@@ -174,6 +174,46 @@ def test_next_links_lead_neither_round_nor_elsewhere(server, next_url):
         find(server)
 
 
+@pytest.mark.parametrize("next_url", ["http://[", "http://127.0.0.1:99999/"])
+def test_a_next_link_that_is_no_address_is_this_questions_fault(server, next_url):
+    link = [{"relation": "next", "url": next_url}]
+    answering(
+        server,
+        "DiagnosticReport?",
+        *as_json({"resourceType": "Bundle", "type": "searchset", "link": link}),
+    )
+    with pytest.raises(QuestionFailed, match="next link"):
+        find(server)
+
+
+def test_a_next_link_with_a_blank_is_followed(server):
+    def fault(path):
+        if "DiagnosticReport?" not in path or "second" in path:
+            return None
+        link = [{"relation": "next", "url": "DiagnosticReport?patient=pat1&mark=the second é"}]
+        return as_json({"resourceType": "Bundle", "type": "searchset", "link": link})
+
+    server.fault = fault
+    assert [report.impression for report in find(server)[0]] == ["No acute disease."]
+
+
+def test_a_reference_that_is_no_address_leaves_out_what_it_names(server):
+    server.put(
+        make_report("r2", basedOn=[{"reference": "http://["}]),
+        make_report("r3", conclusion=None, result=[{"reference": "http://["}]),
+    )
+    reports, unread = find(server)
+    assert (len(reports), unread) == (2, 1)
+
+
+@pytest.mark.parametrize("pause", ["\xb2", "Fri, 27 Nov 99999999999999999999 00:00:00 GMT", "soon"])
+def test_a_pause_that_nobody_can_read_is_none(server, pause):
+    answering(server, "DiagnosticReport?", 429, {"Retry-After": pause}, b"")
+    with pytest.raises(SystemAway, match="less often") as raised:
+        find(server)
+    assert raised.value.retry_seconds is None
+
+
 def test_endless_pages_are_bounded(server):
     def fault(path):
         if "DiagnosticReport?" not in path:

@@ -157,9 +157,29 @@ def test_when_it_was_performed_is_kept_in_one_form(database, sent, kept):
     assert versions()[0].performed_on == kept
 
 
-def test_characters_that_the_database_cannot_hold_are_no_error(database):
-    receive(text="Clear.\0\ud800", findings="", impression="")
-    assert versions()[0].text == "Clear.?"
+def test_a_report_is_kept_whole_and_without_control_characters(database):
+    body = "Clear.\r\nNo effusion.\0\ud800\x1b[2J\u009b31m \u202eelbon\u202c" + "Seen. " * 5_000
+    first = receive(
+        report_number="R\u200f1\0",
+        sender="RIS\x1b|HOSPITAL",
+        text=body,
+        findings="Clear.\x07",
+        impression="\u202eNone.",
+        procedure="XR\u202e CHEST\r\n2 views",
+        author="Roe^\x9bJane",
+        accession_numbers=("A\u200f1", "A1", "\0"),
+        other_patient_ids=(PatientId("9\u202e", "X\0"),),
+        patient=dataclasses.replace(PATIENT, name="Doe^\u202eJane"),
+    )
+    # The same without them is the same report.
+    assert receive(sender="RIS|HOSPITAL", patient=PATIENT).outcome is ReportOutcome.CORRECTED
+    (row,) = (row for row in versions() if row.id == first.report_id)
+    assert row.text == "Clear.\nNo effusion.[2J31m elbon" + ("Seen. " * 5_000).strip()
+    assert (row.findings, row.impression) == ("Clear.", "None.")
+    assert (row.procedure, row.author) == ("XR CHEST 2 views", "Roe^Jane")
+    assert (row.sender, row.accession_numbers) == ("RIS|HOSPITAL", ["A1"])
+    assert row.other_patient_ids == [PatientId("9", "X").as_json()]
+    assert row.patient_name == "Doe^Jane"
 
 
 def test_sections_without_a_text_make_one(database):

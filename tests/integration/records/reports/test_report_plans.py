@@ -1,6 +1,7 @@
 """What is asked of reports from elsewhere has its index, however many there are."""
 
 import datetime as dt
+from functools import partial
 
 import pytest
 from sqlalchemy import select, text
@@ -9,11 +10,21 @@ from nightdraft.bench.growth_fill import fill
 from records.database.report_tables import ReceivedReport
 from records.database.session import engine, unit_of_work
 from records.database.tables import Draft, Study
-from records.reports import effects, finals, listing, prior_reports, reading
+from records.reports import (
+    addenda,
+    differing_finals,
+    finals,
+    listing,
+    prior_reports,
+    reading,
+    signed_reports,
+)
 from records.reports.listing import ReportFilter
+from records.reports.receiving import receive_report
 from records.states import WARNING, Origin, ReportStatus
-from records.workflow import study_lookup
-from records.workflow.identifiers import PatientId
+from records.workflow import later_studies, reviews, study_lookup
+from records.workflow.identifiers import PatientId, patient_ids
+from records.workflow.patients import Patient
 from tests.support.outside_reports import new_report
 from tests.support.query_plans import explained, nodes
 
@@ -70,6 +81,14 @@ def test_every_question_reads_an_index(many_reports, setting):
         draft = session.scalars(select(Draft).limit(1)).one()
         study = session.get_one(Study, draft.study_id)
         report = session.scalars(select(ReceivedReport).limit(1)).one()
+        for number in ("R1", "R2"):
+            received = new_report(
+                report_number=number,
+                patient=Patient.of_study(study),
+                accession_numbers=(study.accession_number,),
+                impression=f"Nodule {number}.",
+            )
+            receive_report(session, received)
         asked = (
             lambda: prior_reports.read_patient_reports(session, study, ()),
             lambda: reading.list_by_study(session, study),
@@ -78,7 +97,8 @@ def test_every_question_reads_an_index(many_reports, setting):
             lambda: finals.claim_comparison(session),
             lambda: finals.end_if_reported(session, study),
             lambda: finals._asked_since(session, study, report),
-            lambda: finals._signed_review(session, study.id),
+            lambda: reviews.find_signed(session, study.id),
+            lambda: differing_finals.list_differing(session, study),
             lambda: finals.note_comparisons_of_draft(session, study.id),
             lambda: session.scalar(
                 select(ReceivedReport.id).where(
@@ -88,20 +108,47 @@ def test_every_question_reads_an_index(many_reports, setting):
             ),
             lambda: study_lookup.find_study_ids(session, ["A7", "a8"], ["2.25.1", ""]),
             lambda: study_lookup.find_studies_of_patient(session, [PatientId("p7")]),
-            lambda: effects.apply_to_later_studies(session, report, set()),
+            lambda: later_studies.apply_prior_report(session, patient_ids(report), (), ""),
+            lambda: reviews.list_signed_studies(session, [study.id]),
+            lambda: addenda.find_parent(session, "d2", {"addendum_to": "d1"}),
+            lambda: addenda.take_waiting(session, "d1", {}),
+            lambda: signed_reports.list_signed_reports(session, study),
         )
-        faults = []
-        for number, ask in enumerate(asked):
-            with explained() as plans:
-                ask()
-            assert plans
-            faults += [
-                (number, node["Relation Name"])
-                for _, plan in plans
-                for node in nodes(plan)
-                if node["Node Type"].endswith("Seq Scan") and node["Relation Name"] in TABLES
-            ]
-        assert faults == []
+        assert [number for number, ask in enumerate(asked) if whole_tables(ask)] == []
+
+
+def whole_tables(ask):
+    """The large tables that a question reads from end to end."""
+    with explained() as plans:
+        ask()
+    assert plans
+    return [
+        node["Relation Name"]
+        for _, plan in plans
+        for node in nodes(plan)
+        if node["Node Type"].endswith("Seq Scan") and node["Relation Name"] in TABLES
+    ]
+
+
+def test_a_page_of_finals_to_train_on_reads_an_index(many_reports, setting):
+    """Whether no report may be trained on, one in ten, or each by the site's setting."""
+    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        middle = connection.scalar(
+            text("SELECT study_id FROM final_comparisons ORDER BY study_id OFFSET 20000 LIMIT 1")
+        )
+        for consented, found in (("none", 0), ("some", 10), ("all", 10)):
+            setting(report_training_consent=consented == "all")
+            if consented == "some":
+                connection.execute(
+                    text("UPDATE received_reports SET consent = hashtext(identity) % 10 = 0")
+                )
+                connection.execute(text("VACUUM (ANALYZE) received_reports"))
+            with unit_of_work() as session:
+                first_page = partial(reading.list_consented_finals, session, None, 10)
+                next_page = partial(reading.list_consented_finals, session, middle, 10)
+                assert whole_tables(first_page) == []
+                assert whole_tables(next_page) == []
+                assert len(next_page()) == found
 
 
 def test_every_filter_of_the_list_reads_an_index(many_reports):

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from records.database.session import unit_of_work
 from records.errors import NightdraftError
 from records.states import WARNING, Stage
-from records.workflow import drafts, leases, requests
+from records.workflow import drafts, leases, requests, worklist
 from tests.support.registered_studies import (
     claim,
     complete,
@@ -31,6 +31,13 @@ def test_every_draft_begins_with_the_warning():
     (draft,) = of(study_id)
     assert draft.text.startswith(WARNING)
     assert draft.status == "UNREVIEWED"
+
+
+def caveat(study_id):
+    with unit_of_work() as session:
+        row = worklist.read_row(session, study_id)
+        (draft,) = (draft for draft in of(study_id) if draft.id == row.draft_id)
+        return worklist.draft_caveat(row, draft.revision)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +106,12 @@ def test_a_draft_made_before_becomes_current_again():
     draft_all()
     complete(new_instance())
     prepare(claim()[0], inputs_digest=inputs)
+    assert "does not show everything" in caveat(study_id)
     assert save(claim(Stage.DRAFT)[0]) == old
     assert [d.id for d in of(study_id) if d.superseded_at is None] == [old]
+    assert caveat(study_id) == ""  # it is of revision 1, and of all that is known
+    complete(new_instance())
+    assert "does not show everything" in caveat(study_id)
 
 
 def test_a_lost_lease_saves_nothing_and_the_others_of_its_batch_are_saved():

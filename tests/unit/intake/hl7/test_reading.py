@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from intake.hl7.mapping import read_mapping
 from intake.hl7.reading import read_frame
+from intake.hl7.rules import OTHER_SERVICES
 from records.errors import SettingsError
+from records.fhir.diagnostic_reports import IMAGING_SECTIONS
 from records.orders.order import OrderAction
 from records.states import OrderTextSource, Priority, ReportStatus
 from records.workflow.identifiers import PatientId
@@ -189,6 +191,55 @@ def test_a_time_has_its_senders_zone(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("sent", "hour"),
+    [
+        ("20261025013000", 23),  # the hour before, in Berlin: 01:30+0200
+        ("20261025023000", None),  # the clocks show it twice
+        ("20261025023000+0100", 1),
+        ("20261025033000", 2),
+        ("20260329023000", None),  # the clocks never show it
+    ],
+)
+def test_a_sending_time_that_the_clock_shows_twice_is_not_compared(tmp_path, sent, hour):
+    mapping = site_mapping(tmp_path, 'time_zone = "Europe/Berlin"\n')
+    for content in (order_with(obr={}), result("F", "OBX|1|TX|||Clear.||||||F")):
+        message = read(content.replace(b"20260102030405", sent.encode()), mapping)
+        (effect,) = message.effects
+        at = (effect.order if hasattr(effect, "order") else effect.report).sent_at
+        assert (at.astimezone(dt.UTC).hour if at else None) == hour
+
+
+@pytest.mark.parametrize(
+    ("sent", "zone", "kept"),
+    [
+        ("20260102", "", "20260102"),
+        ("202601020304", "", "202601020304"),
+        ("20260102030405.123-0500", "", "20260102030405-0500"),
+        ("20260102030405-0500", "Europe/Berlin", "20260102030405-0500"),
+        ("20260702030405", "Europe/Berlin", "20260702030405+0200"),
+        ("20260102", "Europe/Berlin", "20260102"),
+        ("2026010203", "Europe/Berlin", "2026010203"),
+        ("2026", "", ""),
+        ("soon", "", ""),
+    ],
+)
+def test_when_an_examination_was_performed_keeps_its_zone(tmp_path, sent, zone, kept):
+    mapping = site_mapping(tmp_path, f'time_zone = "{zone}"\n') if zone else DEFAULT
+    obr = make_segment("OBR", {1: 1, 3: "F1", 4: "CXR", 7: sent, 18: "A1", 25: "F"})
+    content = make_message(PID, obr, "OBX|1|TX|||Clear.||||||F", kind="ORU^R01")
+    (effect,) = read(content, mapping).effects
+    assert effect.report.performed_on == kept
+
+
+@pytest.mark.parametrize("section", ["RAD", "RX", "XRC", "CT", "CUS", "OUS", ""])
+def test_results_of_every_imaging_section_are_reports(section):
+    obr = make_segment("OBR", {1: 1, 3: "F1", 4: "CXR", 18: "A1", 24: section, 25: "F"})
+    content = make_message(PID, obr, "OBX|1|TX|||Clear.||||||F", kind="ORU^R01")
+    assert report_of(content).text == "Clear."
+    assert not OTHER_SERVICES & IMAGING_SECTIONS
+
+
+@pytest.mark.parametrize(
     ("code", "status", "action"),
     [
         ("NW", "", OrderAction.PLACE),
@@ -263,12 +314,46 @@ def test_the_patient_of_a_message():
         ("~ISO IR87", "iso2022_jp"),
         ("", "utf-8"),
         ("", "latin-1"),
+        ("UNICODE UTF-8", "latin-1"),
+        ("ASCII", "latin-1"),
+        # As DICOM, IANA and Windows name them.
+        ("ISO-8859-1", "latin-1"),
+        ("iso_8859-1", "latin-1"),
+        ("8859-2", "iso8859-2"),
+        ("ISO_IR 101", "iso8859-2"),
+        ("ISO_IR 100", "latin-1"),
+        ("ISO_IR 192", "utf-8"),
+        ("utf8", "utf-8"),
+        ("Windows-1252", "cp1252"),
+        ("CP1250", "cp1250"),
+        ("ISO 2022 IR 87", "iso2022_jp"),
+        ("Shift_JIS", "shift_jis"),
+        ("KLINGON", "utf-8"),
     ],
 )
 def test_character_sets(name, codec):
-    reason = "\u5c71\u7530" if "87" in name else "H\u00fcfte schmerzt"
+    is_japanese = codec in ("iso2022_jp", "shift_jis")
+    reason = "\u5c71\u7530" if is_japanese else "H\u00fcfte schmerzt"
+    if codec in ("iso8859-2", "cp1250"):
+        reason = "B\u00f3l w \u0141odzi"
     text = order_with(obr={31: f"^{reason}"}, rest="|" * 6 + name).decode()
     assert order_of(text.encode(codec)).texts[0].text == reason
+
+
+@pytest.mark.parametrize("name", ["", "8859/1", "ASCII", "UNICODE UTF-8"])
+def test_dashes_of_windows_are_no_control_characters(name):
+    text = order_with(obr={31: "^3 \u2013 5 cm, \u201cold\u201d"}, rest="|" * 6 + name).decode()
+    reason = order_of(text.encode("cp1252")).texts[0].text
+    assert reason == "3 \u2013 5 cm, \u201cold\u201d"
+
+
+def test_letters_of_an_unknown_character_set_are_not_guessed():
+    text = order_with(obr={31: "^\u0411\u043e\u043b\u044c"}, rest="|" * 6 + "KOI8-R").decode()
+    content = text.encode("koi8-r")
+    assert refusal_of(content) == ("103", "MSH-18")
+    first, second = read_frame(b"BHS|^~\\&|\r" + content + order_with(), DEFAULT)
+    assert (first.refusal.location, second.refusal) == ("MSH-18", None)
+    assert refusal_of(order_with(rest="|" * 6 + "KOI8-R")) is None
 
 
 @pytest.mark.parametrize("start", [b"\xef\xbb\xbf", b"\r\n", b"\n\xef\xbb\xbf"])
@@ -371,6 +456,34 @@ def test_documents(event, txa, status, number):
     report = report_of(content)
     assert (report.status, report.report_number) == (status, number)
     assert report.accession_numbers == ("A7",)
+
+
+@pytest.mark.parametrize(
+    ("event", "txa", "numbers"),
+    [
+        ("T06", {12: "D2", 13: "D1"}, ("D2", "D1")),
+        ("T02", {12: "D2", 13: "D1"}, ("D2", "D1")),
+        ("T08", {12: "D2", 13: "D1"}, ("D2", "D1")),
+        ("T11", {12: "D2", 13: "D1"}, ("D2", "D1")),
+        # Without a number of its own it must not take its parent's place.
+        ("T06", {12: "D1", 13: "D1"}, ("D1#1", "D1")),
+        ("T06", {13: "D1"}, ("D1#1", "D1")),
+        # No addenda: the document names itself, or replaces another one.
+        ("T02", {12: "D1", 13: "D1"}, ("D1", "")),
+        ("T08", {12: "D2"}, ("D2", "")),
+        ("T10", {12: "D2", 13: "D1"}, ("D1", "")),
+    ],
+)
+def test_a_document_with_a_parent_is_its_addendum(event, txa, numbers):
+    content = make_message(
+        PID,
+        make_segment("TXA", {1: 1, 2: "DI", 15: "A7", 17: "AU", **txa}),
+        "OBX|1|TX|18748-4^Report^LN||A rib is broken.||||||F",
+        kind=f"MDM^{event}",
+        control_id="1",
+    )
+    report = report_of(content)
+    assert (report.report_number, report.parent_number) == numbers
 
 
 def test_patients_are_corrected_merged_and_moved():

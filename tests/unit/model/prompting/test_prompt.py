@@ -327,6 +327,21 @@ def test_the_last_line_is_shortened_first_and_only_as_far_as_needed() -> None:
     assert len(longer) > 250 - len(" Clear.")
 
 
+def test_a_prior_report_is_cut_at_the_end_of_a_sentence() -> None:
+    prior = "No effusion is seen any more. The left nodule is 4.5 mm. No evidence of a fracture."
+    sentences = ("No effusion is seen any more.", "The left nodule is 4.5 mm.")
+    case = Case("x", (VIEW,), Priors("cough", "XR CHEST", prior))
+    whole = len(build_instruction(case, "context"))
+    for missing in range(1, len(" No evidence of a fracture.") + 1):
+        instruction = build_instruction(case, "context", shorter_than(whole - missing))
+        assert read_prior(instruction, "prior_report") == " ".join(sentences)
+    shorter = build_instruction(case, "context", shorter_than(whole - missing - 1))
+    assert read_prior(shorter, "prior_report") == sentences[0]
+    # Of a first sentence that is too long what fits is better than nothing.
+    least = build_instruction(case, "context", shorter_than(whole - len(prior) + 15))
+    assert read_prior(least, "prior_report") == "No effusion is"
+
+
 def test_two_templates_can_serve_readers() -> None:
     served = {name for name, template in TEMPLATES.items() if template.source is PriorSource.ORDER}
     assert served == {"context", "none"}

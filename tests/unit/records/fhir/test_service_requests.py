@@ -14,6 +14,7 @@ from records.workflow.identifiers import PatientId
 from records.workflow.patients import Patient
 from tests.support.fhir_resources import (
     MRN,
+    diagnostic_report,
     identifier,
     load_samples,
     observation,
@@ -87,6 +88,31 @@ def test_every_reason_is_a_text_with_its_source():
         OrderText(DIAGNOSIS, "COPD"),
         OrderText(CLINICAL, "Temperature: 39.2"),
         OrderText(NOTE, "Allergic\nto contrast"),
+    )
+
+
+def test_an_order_brings_no_report_and_no_procedure_as_its_reason():
+    """A report reaches the model by the rule of prior reports alone: it may be of this study."""
+    report = diagnostic_report(id="r", conclusion="Large left effusion.")
+    del report["contained"]
+    findings = observation("59776-5", "Large left effusion.", id="f")
+    previous = observation("18834-2", "Large left effusion.", id="v")
+    imaging = observation(
+        "36643-5", "Effusion.", id="i", category=[{"coding": [{"code": "imaging"}]}]
+    )
+    history = observation("11329-0", "Smoker for 20 years.", id="h")
+    other = service_request(id="s", code={"text": "CT abdomen"})
+    del other["contained"]
+    names = [{"reference": f"#{name}"} for name in "rfvihs"]
+    order = read(
+        contained=[patient(id="p"), report, findings, previous, imaging, history, other],
+        reasonCode=[],
+        reasonReference=[*names, {"reference": "#r", "display": "Report of last week"}],
+        supportingInfo=names,
+    )
+    assert order.texts == (
+        OrderText(CLINICAL, "Smoker for 20 years."),
+        OrderText(CLINICAL, "Report of last week"),
     )
 
 

@@ -38,8 +38,8 @@ def patient(**changed):
     return {"patient": replace(ANNA, **changed)}
 
 
-def earlier(status=ReportStatus.FINAL, has_text=True, is_own=False, **changed):
-    return EarlierReport(replace(BEFORE, **changed), status, has_text, is_own)
+def earlier(status=ReportStatus.FINAL, has_text=True, is_own=False, is_held=False, **changed):
+    return EarlierReport(replace(BEFORE, **changed), status, has_text, is_own, is_held)
 
 
 R = PriorRefusal
@@ -76,6 +76,7 @@ TABLE = [
     ("a preliminary one", earlier(ReportStatus.PRELIMINARY), R.NOT_FINAL),
     ("a cancelled one", earlier(ReportStatus.CANCELLED), R.NOT_FINAL),
     ("our own draft", earlier(is_own=True), R.OWN),
+    ("one that a person must decide about", earlier(is_held=True), R.HELD),
     ("one without text", earlier(has_text=False), R.NO_TEXT),
     ("one of a knee", earlier(body_region="KNEE"), R.OTHER_REGION),
     ("one of who knows what", earlier(body_region=""), R.OTHER_REGION),
