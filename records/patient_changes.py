@@ -266,7 +266,7 @@ def move_visit(
     Raises:
         MessageError: there is no visit number, or the patient has no id.
     """
-    if not visit_number.strip():
+    if not clean_line(visit_number):
         raise MessageError("the message names no visit")
     new = _known([PatientId(to.patient_id, to.issuer), *to_ids])
     message = Source(origin, clean_line(sender), message_id)

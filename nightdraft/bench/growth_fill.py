@@ -150,6 +150,7 @@ _FILL = (
     SELECT id, 'ACCESSION', accession_numbers[1] FROM orders
     UNION ALL SELECT id, 'PATIENT', patient_id FROM orders
     UNION ALL SELECT id, 'VISIT', visit_number FROM orders
+    UNION ALL SELECT id, 'ORDER', placer_order_number FROM orders
     """,
     """
     INSERT INTO order_changes (order_id, at, kind, origin, sender, old_values, new_values)

@@ -86,7 +86,7 @@ class OrderKey(Base):
     order_id: Mapped[uuid.UUID] = mapped_column(
         ForeignKey("orders.id", ondelete="CASCADE"), primary_key=True
     )
-    kind: Mapped[str] = mapped_column(primary_key=True)  # ACCESSION, STUDY, PATIENT, VISIT
+    kind: Mapped[str] = mapped_column(primary_key=True)  # KeyKind
     value: Mapped[str] = mapped_column(primary_key=True)  # in capitals, without spaces around it
 
 

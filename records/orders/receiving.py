@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from records.database.order_tables import Order, OrderChange, OrderKey
 from records.errors import MessageError, NotFound
 from records.orders import effects, matching
+from records.orders.identities import order_number_keys, resolve_identities
 from records.orders.order import OrderAction, ReceivedOrder
 from records.received_text import clean_line
 from records.states import OrderChangeKind, OrderStatus, Origin
@@ -114,6 +115,7 @@ def receive_orders(
         for key in make_keys(accession=order.accession_numbers, study=order.study_instance_uids)
     }
     matching.hold_keys(session, keys)
+    received = resolve_identities(session, received)
     arrivals = [
         _Arrival(order, message_id)
         for order, message_id in zip(received, message_ids or [None] * len(received), strict=True)
@@ -171,7 +173,7 @@ def check_order(received: ReceivedOrder) -> None:
     """
     if not received.identity:
         raise MessageError("the order has no number, no accession number and no study UID")
-    if not received.patient.patient_id.strip():
+    if not clean_line(received.patient.patient_id):
         raise MessageError("the order names no patient id")
 
 
@@ -300,6 +302,7 @@ def write_keys(session: Session, orders: Sequence[Order]) -> None:
                 patient=[given.id for given in patient_ids(order)],
                 visit=[order.visit_number],
             )
+            | order_number_keys([order.placer_order_number, order.filler_order_number])
         )
     ]
     if rows:
@@ -319,10 +322,13 @@ def _update(
     """Change the row of an order that is known; what was done, and the columns before and now."""
     if order.sent_at and received.sent_at and received.sent_at < order.sent_at:
         return OrderOutcome.OUTDATED, {}, {}
+    # A message may name an order by one of its numbers alone; the other one stays.
+    numbers = {"placer_order_number", "filler_order_number"}
     if status is OrderStatus.CANCELLED:
         # Cancellations are often sent with little more than the order's number.
-        columns = {}
-    columns = {**columns, "status": status}
+        columns = {name: columns[name] for name in numbers}
+    columns = {name: value for name, value in columns.items() if value or name not in numbers}
+    columns["status"] = status
     changed = {name: value for name, value in columns.items() if getattr(order, name) != value}
     order.sent_at = received.sent_at or order.sent_at
     if not changed:
