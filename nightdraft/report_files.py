@@ -24,6 +24,7 @@ from nightdraft.row_imports import (
 )
 from records.database.session import unit_of_work
 from records.errors import DatabaseDown, MessageError
+from records.received_text import clean_line
 from records.reports.receiving import receive_report
 from records.reports.report import OutsideReport
 from records.states import Origin, ReportStatus
@@ -139,7 +140,7 @@ def _read(row: Mapping[str, Any], sender: str) -> OutsideReport | str:
 
 def _to_report(row: Mapping[str, Any], sender: str) -> OutsideReport:
     given = {name: _text(row, name) for name in COLUMNS if name not in (*LIST_COLUMNS, "consent")}
-    if not given["patient_id"]:
+    if not clean_line(given["patient_id"]):
         raise _Refused("patient_id: it is empty")
     if given["performed_on"] and not _MOMENT.fullmatch(given["performed_on"]):
         raise _Refused("performed_on: it is no date or time, as 2026-11-24 or 2026-11-24T18:00")

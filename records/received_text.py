@@ -31,6 +31,11 @@ def clean_numbers(values: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(filter(None, map(clean_line, values))))
 
 
+def join_numbers(values: Sequence[str]) -> str:
+    """Several values as one, with a backslash between them; "" where all are blank."""
+    return "\\".join(values) if clean_numbers(values) else ""
+
+
 def clean_text(value: str, limit: int | None = MAX_TEXT) -> str:
     """A text of several lines: line ends are line feeds; no other controls.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from intake.hl7.mapping import FieldMapping, Source
 from intake.hl7.refusal import ErrorCode, MessageRefused
 from records.hl7_messages import Segment
+from records.received_text import clean_line
 from records.workflow.identifiers import PatientId
 from records.workflow.patients import Patient
 
@@ -281,5 +282,8 @@ def _repeats(segment: Segment) -> str:
 
 
 def _clean(value: str) -> str:
+    """A value without spaces around it; "" for a null, and for one of control characters alone."""
     value = value.strip()
-    return "" if value == _NULL else value
+    if value == _NULL or not (value.isprintable() or clean_line(value)):
+        return ""
+    return value

@@ -21,6 +21,7 @@ from intake.hl7.rules import (
 from model.prompting.sections import split_sections
 from records.hl7_messages import Segment
 from records.hl7_results import TEXT_TYPES, read_results, read_sections
+from records.received_text import clean_text
 from records.reports.report import OutsideReport
 from records.states import FINAL_STATUSES, Origin, ReportStatus
 
@@ -138,7 +139,7 @@ def _read(document: _Document, header: Header, mapping: FieldMapping) -> ReadRep
     allowed = _FINAL_TEXTS if document.status in FINAL_STATUSES else _ALL_TEXTS
     texts = read_sections(document.observations, allowed)
     findings, impression, text = _sections(texts)
-    if not text and document.status is not ReportStatus.CANCELLED:
+    if not any(map(clean_text, texts.values())) and document.status is not ReportStatus.CANCELLED:
         raise _no_text(document)
     accessions = reader.numbers("accession_numbers")
     modality = reader.first("modality").upper()

@@ -16,6 +16,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from records.errors import MessageError
+from records.received_text import clean_text
 
 Json = Mapping[str, Any]
 
@@ -196,7 +197,12 @@ def plain_text(markup: str) -> str:
 
 
 def clean(written: str) -> str:
-    """A text with plain line ends, without spaces at their ends and more than one empty line."""
+    """A text with plain line ends, without spaces at their ends and more than one empty line.
+
+    One of control characters alone is none.
+    """
+    if not clean_text(written):
+        return ""
     # Senders that make JSON by hand write a line end as a backslash and an n.
     written = written.replace("\\r\\n", "\n").replace("\\n", "\n")
     lines = [line.strip() for line in re.split(r"\r\n|\r|\n", written)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from records.received_text import clean_line, clean_numbers, clean_text
+from records.received_text import clean_line, clean_numbers, clean_text, join_numbers
 from records.states import OrderTextSource, Origin, Priority
 from records.workflow.identifiers import PatientId, plain_key
 from records.workflow.patients import Patient
@@ -91,8 +91,8 @@ class ReceivedOrder:
         for kind, value in (
             ("filler", self.filler_order_number),
             ("placer", self.placer_order_number),
-            ("accession", "\\".join(self.accession_numbers)),
-            ("study", "\\".join(self.study_instance_uids)),
+            ("accession", join_numbers(self.accession_numbers)),
+            ("study", join_numbers(self.study_instance_uids)),
         ):
             if number := plain_key(clean_line(value)):
                 return f"{prefix}{kind}|{number}"
@@ -120,8 +120,9 @@ class ReceivedOrder:
             "accession_numbers": clean_numbers(self.accession_numbers),
             "study_instance_uids": clean_numbers(self.study_instance_uids),
             "other_patient_ids": [
-                PatientId(clean_line(other.id), clean_line(other.issuer)).as_json()
+                PatientId(number, clean_line(other.issuer)).as_json()
                 for other in self.other_patient_ids
+                if (number := clean_line(other.id))
             ],
             "texts": [{"source": source, "text": text} for source, text in texts if text],
             "priority": None if self.priority is None else int(self.priority),

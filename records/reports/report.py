@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from records.database.report_tables import ReceivedReport
-from records.received_text import clean_line, clean_numbers, clean_text
+from records.received_text import clean_line, clean_numbers, clean_text, join_numbers
 from records.states import Origin, ReportStatus
 from records.workflow.identifiers import PatientId, plain_key
 from records.workflow.patients import Patient
@@ -73,7 +73,7 @@ class OutsideReport:
         for kind, value in (
             ("report", self.report_number),
             ("filler", self.filler_order_number),
-            ("accession", "\\".join(self.accession_numbers)),
+            ("accession", join_numbers(self.accession_numbers)),
             ("study", self.study_instance_uid),
         ):
             if number := plain_key(clean_line(value)):
@@ -117,8 +117,9 @@ class OutsideReport:
             "addendum_to": self.parent_identity,
             "accession_numbers": clean_numbers(self.accession_numbers),
             "other_patient_ids": [
-                PatientId(clean_line(other.id), clean_line(other.issuer)).as_json()
+                PatientId(number, clean_line(other.issuer)).as_json()
                 for other in self.other_patient_ids
+                if (number := clean_line(other.id))
             ],
             "consent": self.consent,
             "sent_at": self.sent_at,

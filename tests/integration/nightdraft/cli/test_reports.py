@@ -67,22 +67,23 @@ def test_rows_that_cannot_be_used_are_named_and_the_others_taken(database, tmp_p
         + "P8,A8,,,DONE,Clear.,,\n"
         + "P9,A9,,,,Clear.,,perhaps\n"
         + f"P10,A10,,,,{WARNING},,\n"
+        + "\u202e,A11,,,,Clear.,,\n"
     )
     answer = run(write(tmp_path, HEADER + rows))
     assert answer.exit_code == 1
-    assert answer.stdout == "9 rows; reports: new 2, own 1, refused 6\n"
+    assert answer.stdout == "10 rows; reports: new 2, own 1, refused 7\n"
     lines = answer.stderr.splitlines()
-    assert [line.partition(":")[0] for line in lines] == [f"line {n}" for n in range(5, 11)]
+    assert [line.partition(":")[0] for line in lines] == [f"line {n}" for n in (*range(5, 11), 12)]
     for line, words in zip(
         lines,
         ("no number", "patient_id: it is empty", "it has 2 values", "performed_on: it is no date",
-         "status: say one of PRELIMINARY", "consent: say true"),
+         "status: say one of PRELIMINARY", "consent: say true", "patient_id: it is empty"),
         strict=True,
     ):  # fmt: skip
         assert words in line
     assert "Clear" not in answer.output
     summary = json.loads(run(tmp_path / "reports.csv", "--json").stdout)
-    assert (summary["outcomes"], summary["refused"]) == ({"UNCHANGED": 2, "OWN": 1}, 6)
+    assert (summary["outcomes"], summary["refused"]) == ({"UNCHANGED": 2, "OWN": 1}, 7)
 
 
 def test_json_lines(database, tmp_path):

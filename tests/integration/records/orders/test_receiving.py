@@ -1,12 +1,15 @@
 """Orders are kept, matched with studies, and take effect there."""
 
 import datetime as dt
+from dataclasses import replace
 
+import pytest
 from sqlalchemy import select
 
 from records.database.order_tables import Order, OrderChange, StudyOrder
 from records.database.session import unit_of_work
 from records.database.tables import DraftRequest, Hold, Study
+from records.errors import MessageError
 from records.orders.order import OrderAction, OrderText
 from records.orders.receiving import OrderOutcome, receive_orders
 from records.states import (
@@ -17,8 +20,9 @@ from records.states import (
     Priority,
     RequestState,
 )
+from records.workflow.identifiers import PatientId
 from tests.support.ordered_studies import complete, draft, new_order, receive
-from tests.support.registered_studies import OTHER_PATIENT, new_instance
+from tests.support.registered_studies import OTHER_PATIENT, PATIENT, new_instance
 
 
 def read(column, *conditions):
@@ -90,3 +94,21 @@ def test_several_orders_of_one_message_are_one_call_in_whichever_sequence(databa
     assert outcomes == [OrderOutcome.PLACED, OrderOutcome.PLACED, OrderOutcome.UNCHANGED]
     assert results[0].study_ids != results[1].study_ids
     assert len(results[0].study_ids) == len(results[1].study_ids) == 1
+
+
+@pytest.mark.parametrize("nothing", ["", " ", "\x01\x02", "\t\n", "\u202e \ufeff"])
+def test_what_has_no_letter_identifies_neither_a_patient_nor_an_order(database, nothing):
+    with pytest.raises(MessageError, match="no patient id"):
+        receive(patient=replace(PATIENT, patient_id=nothing))
+    with pytest.raises(MessageError, match="no number"):
+        receive(
+            placer_order_number=nothing,
+            accession_numbers=(nothing, nothing),
+            study_instance_uids=(nothing, nothing),
+        )
+    assert read(Order) == []
+    blank = OrderText(OrderTextSource.NOTE, nothing)
+    receive(other_patient_ids=(PatientId(nothing, "X"), PatientId("P-9")), texts=(blank,))
+    (order,) = read(Order)
+    assert order.other_patient_ids == [{"id": "P-9", "issuer": ""}]
+    assert order.texts == []

@@ -121,6 +121,11 @@ def test_others_with_like_names_are_not_taken_for_us(database):
 def test_a_report_that_nothing_identifies_is_refused(database):
     with pytest.raises(MessageError, match="no number"):
         receive(report_number="", accession_numbers=())
+    for nothing in ("\x01", "\t\n", "\u202e"):
+        with pytest.raises(MessageError, match="no number"):
+            receive(report_number=nothing, accession_numbers=(nothing, nothing))
+        with pytest.raises(MessageError, match="no patient id"):
+            receive(patient=dataclasses.replace(PATIENT, patient_id=nothing))
     with pytest.raises(MessageError, match="no patient id"):
         receive(patient=dataclasses.replace(PATIENT, patient_id=" "))
     with pytest.raises(MessageError, match="no patient id"):

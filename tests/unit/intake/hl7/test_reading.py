@@ -569,3 +569,23 @@ def test_no_bytes_break_the_reading(noise):
     for content in (noise, b"MSH|^~\\&|" + noise, make_order() + noise):
         for message in read_frame(content, DEFAULT):
             assert message.refusal is None or message.refusal.sentence
+
+
+@pytest.mark.parametrize("nothing", ["\x01", "\x1b \x7f", "\u202e", "\ufeff \u2028", "\\X01\\"])
+def test_what_has_control_characters_alone_is_not_there(nothing):
+    utf8 = {"rest": "||||||UNICODE UTF-8"}
+    assert refusal_of(make_order(patient=f"{nothing}^^^ADT^MR", **utf8)) == ("101", "PID-3")
+    assert refusal_of(make_order(number=nothing, accession=nothing, **utf8)) == ("101", "ORC-2")
+    order = order_of(make_order(patient=f"{nothing}^^^ADT^MR~4711", accession=nothing, **utf8))
+    assert (order.patient.patient_id, order.other_patient_ids) == ("4711", ())
+    assert (order.accession_numbers, order.placer_order_number) == ((), "77")
+    order = order_of(order_with(f"NTE|1||{nothing}", obr={31: nothing, 13: "Fever"}, **utf8))
+    assert [text.text for text in order.texts] == ["Fever"]
+    patient = PID.replace("4711", nothing)
+    text = "OBX|1|TX|||Clear.||||||F"
+    report = make_message(patient, "OBR|1||F1|" + "|" * 21 + "F", text, kind="ORU^R01", **utf8)
+    assert refusal_of(report) == ("101", "PID-3")
+    correction = make_message(patient, kind="ADT^A08", **utf8)
+    assert refusal_of(correction) == ("101", "PID-3")
+    empty = result("F", f"OBX|1|TX|||{nothing}||||||F", **utf8)
+    assert refusal_of(empty) == ("101", "OBX-5")

@@ -126,6 +126,7 @@ def test_what_is_presented_is_the_text():
             "DiagnosticReport.result",
         ),
         ({"conclusion": ""}, "business-rule", "DiagnosticReport"),
+        ({"conclusion": "\u202e"}, "business-rule", "DiagnosticReport"),
         ({"subject": {"reference": "Patient/far"}}, "not-found", "DiagnosticReport.subject"),
     ],
 )
