@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,9 @@ Encoding = Annotated[str, typer.Option(help="Encoding of the file, as cp1252.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would happen, and write nothing.")
 ]
+
+_RATED_ROWS = 1000
+"""An import of fewer rows is over too soon for a rate to mean anything."""
 
 
 def run_import(
@@ -49,6 +53,7 @@ def run_import(
     def print_refused(row: RefusedRow) -> None:
         print(f"line {row.line}: {row.reason}", file=sys.stderr)
 
+    began = time.monotonic()
     with show_bars(unit="bytes") as progress:
         summary = import_file(
             file,
@@ -65,5 +70,8 @@ def run_import(
         parts.append(f"refused {summary.refused:,}")
         kept = "nothing was written: it would be" if summary.dry_run else f"{noun}:"
         print(f"{summary.rows:,} rows; {kept} {', '.join(parts)}")
+        if summary.rows >= _RATED_ROWS:
+            seconds = time.monotonic() - began
+            print(f"{seconds:,.0f} s; {60 * summary.rows / seconds:,.0f} rows a minute")
     if summary.refused:
         raise typer.Exit(1)

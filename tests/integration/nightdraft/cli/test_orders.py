@@ -1,6 +1,7 @@
 """`nightdraft orders import`: rows taken, rows refused with line and reason, and the same again."""
 
 import json
+import re
 
 import pytest
 from sqlalchemy import func, select
@@ -121,3 +122,27 @@ def test_a_file_of_many_rows_is_read_as_a_stream(database, tmp_path, monkeypatch
     assert seen[-1] == (file.stat().st_size,) * 2
     with unit_of_work() as session:
         assert session.scalar(select(func.count()).select_from(OrderChange)) == 980
+
+
+def test_an_import_that_was_broken_off_goes_on_when_it_is_run_again(
+    database, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(order_files, "_ROWS", 3)
+    rows = "".join(f"P{n},,A{n},Fever.,,,,\n" for n in range(8))
+    file = write(tmp_path, HEADER + rows)
+
+    def press_control_c(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        order_files.import_orders(file, "RIS", progress=press_control_c)
+    assert len(read(Order.id)) == 3
+    assert order_files.import_orders(file, "RIS").outcomes == {"UNCHANGED": 3, "PLACED": 5}
+    assert len(read(Order.id)) == 8
+
+
+def test_the_rate_of_a_large_file_is_said(database, tmp_path, monkeypatch):
+    file = write(tmp_path, ROWS)
+    assert "a minute" not in run(file).stdout
+    monkeypatch.setattr("nightdraft.cli.row_imports._RATED_ROWS", 2)
+    assert re.search(r"^\d+ s; [\d,]+ rows a minute$", run(file).stdout, re.M)

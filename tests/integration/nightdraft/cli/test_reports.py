@@ -148,3 +148,19 @@ def test_many_rows_are_a_stream_and_a_deadlock_is_tried_again(database, tmp_path
     assert len(seen) == 3
     with unit_of_work() as session:
         assert session.scalar(select(func.count()).select_from(ReceivedReport)) == 250
+
+
+def test_an_import_that_was_broken_off_goes_on_when_it_is_run_again(
+    database, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(report_files, "_ROWS", 3)
+    file = write(tmp_path, HEADER + "".join(f"P{n},A{n},,,,Clear.,,\n" for n in range(8)))
+
+    def press_control_c(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        report_files.import_reports(file, "RIS", progress=press_control_c)
+    assert len(kept()) == 3
+    assert report_files.import_reports(file, "RIS").outcomes == {"UNCHANGED": 3, "NEW": 5}
+    assert len(kept()) == 8
