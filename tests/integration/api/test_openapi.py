@@ -31,6 +31,8 @@ WITH_PARAMETERS = [
     "POST /api/orders",
     "PUT /api/orders/{order_id}",
     "POST /api/orders/{order_id}/cancel",
+    "GET /api/reports",
+    "GET /api/reports/{report_id}",
     "GET /api/refusals",
     "GET /api/alarms",
 ]
