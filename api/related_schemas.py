@@ -183,7 +183,6 @@ class StudyReport(BaseModel):
     ) -> StudyReport:
         """The report of a row, with those comparisons that are about it."""
         own = cls.model_validate(report)
-        own.is_addendum = bool(report.addendum_to)
         own.comparisons = [
             FinalComparison.model_validate(row) for row in comparisons if row.report_id == report.id
         ]

@@ -7,6 +7,7 @@ import uuid
 
 from pydantic import BaseModel, ConfigDict
 
+from api.related_schemas import Addendum
 from records.database import report_tables
 from records.reports import listing
 from records.states import Origin, ReportStatus
@@ -60,7 +61,11 @@ class OutsideReportPage(BaseModel):
 
 
 class OutsideReport(BaseModel):
-    """One version of a report. superseded_at: when a newer version took its place."""
+    """One version of a report. superseded_at: when a newer version took its place.
+
+    addenda: what was added to it by other documents; the texts have it, too. is_addendum: whether
+    it is an addendum itself, to a report that Nightdraft does not have.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -86,6 +91,8 @@ class OutsideReport(BaseModel):
     findings: str
     impression: str
     text: str
+    addenda: list[Addendum]
+    is_addendum: bool
     author: str
     consent: bool
     sent_at: dt.datetime | None

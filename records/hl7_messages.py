@@ -36,7 +36,9 @@ CHARACTER_SETS = {
 }
 """Terms of HL7 table 0211 -> Python's codec."""
 
-_DICOM_LATINS = {100: 1, 101: 2, 109: 3, 110: 4, 144: 5, 127: 6, 126: 7, 138: 8, 148: 9}
+_DICOM_LATINS = {
+    100: 1, 101: 2, 109: 3, 110: 4, 144: 5, 127: 6, 126: 7, 138: 8, 148: 9, 166: 11, 203: 15,
+}  # fmt: skip
 """Parts of ISO 8859 by their ISO-IR number (PS3.3 table C.12-2)."""
 
 _WINDOWS_LATIN = {

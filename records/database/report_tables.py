@@ -89,6 +89,11 @@ class ReceivedReport(Base):
     superseded_at: Mapped[dt.datetime | None]
     message_id: Mapped[uuid.UUID | None]  # of received_messages
 
+    @property
+    def is_addendum(self) -> bool:
+        """Whether it is an addendum to a report that is not known, and so stands alone."""
+        return bool(self.addendum_to)
+
 
 class ReportKey(Base):
     """One thing by which a report is found; as `OrderKey`."""

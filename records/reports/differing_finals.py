@@ -18,6 +18,7 @@ from records.database.report_tables import ReceivedReport
 from records.database.tables import Hold, Review, Study
 from records.reports.addenda import without_addenda
 from records.reports.reading import list_by_study
+from records.reports.report import is_final
 from records.states import FINAL_STATUSES, HoldReason
 from records.workflow import holds, reviews
 
@@ -35,11 +36,6 @@ class DifferingReports:
 
     first: Review | ReceivedReport
     second: ReceivedReport
-
-
-def is_final(report: ReceivedReport) -> bool:
-    """Whether a physician answers for a report, and it says something."""
-    return report.status in FINAL_STATUSES and bool(report.text.strip())
 
 
 def list_differing(session: Session, study: Study) -> list[DifferingReports]:
@@ -110,7 +106,7 @@ def _leave_out_copies(
 ) -> Sequence[ReceivedReport]:
     """The finals of these reports, the oldest first, without copies of what was corrected since."""
     # An addendum without its report says nothing that could differ.
-    finals = [r for r in reversed(reports) if is_final(r) and not r.addendum_to]
+    finals = [r for r in reversed(reports) if is_final(r) and not r.is_addendum]
     if not _differ_from_first(finals):
         return finals
     former = session.scalars(

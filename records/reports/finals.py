@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from records.database.report_tables import FinalComparison, ReceivedReport
 from records.database.tables import Draft, DraftRequest, Event, Study
 from records.reports import differing_finals
-from records.reports.differing_finals import is_final
 from records.reports.reading import list_by_study
+from records.reports.report import is_final
 from records.settings import settings
 from records.states import EndReason, EventKind, ReportStatus, RequestState, StudyState
 from records.workflow import requests, withdrawals
@@ -44,7 +44,7 @@ def apply_to_study(session: Session, study: Study, report: ReceivedReport) -> No
     if report.status == ReportStatus.CANCELLED:
         _take_back(session, study, request)
     if is_final(report):
-        if not report.addendum_to:  # alone it is no report that a draft could be compared with
+        if not report.is_addendum:  # alone it is no report that a draft could be compared with
             note_comparisons(session, study.id, report.id)
         if not withdrawals.has_signed_report(session, study.id):
             _end_by_final(session, study, request, report)
@@ -91,7 +91,7 @@ def note_comparisons_of_draft(session: Session, study_id: uuid.UUID) -> None:
         return
     study = session.get_one(Study, study_id)
     for report in list_by_study(session, study):
-        if is_final(report) and not report.addendum_to:
+        if is_final(report) and not report.is_addendum:
             note_comparisons(session, study_id, report.id)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from records.database.report_tables import ReceivedReport
 from records.received_text import clean_line, clean_numbers, clean_text, join_numbers
-from records.states import Origin, ReportStatus
+from records.states import FINAL_STATUSES, Origin, ReportStatus
 from records.workflow.identifiers import PatientId, plain_key
 from records.workflow.patients import Patient
 
@@ -135,3 +135,8 @@ def patient_of(report: ReceivedReport) -> Patient:
         report.patient_birth_date,
         report.patient_sex,
     )
+
+
+def is_final(report: ReceivedReport) -> bool:
+    """Whether a physician answers for a report, and it says something."""
+    return report.status in FINAL_STATUSES and bool(report.text.strip())

@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 
 from records.database.report_tables import ReceivedReport
 from records.database.tables import Hold, Review, Study
-from records.reports.differing_finals import is_final, say_the_same
+from records.reports.differing_finals import say_the_same
 from records.reports.own_outputs import has_warning
 from records.reports.prior_rule import CHEST, EarlierReport, Examination
+from records.reports.report import is_final
 from records.states import Decision, ReviewDecision
 from records.workflow.identifiers import make_keys, plain_key
 from records.workflow.patients import Patient
@@ -106,10 +107,6 @@ def list_signed_reports(session: Session, study: Study) -> list[SignedReport]:
     return sorted(
         signed, key=lambda report: (report.study.study_date, report.study.id), reverse=True
     )
-
-
-def _age(report: SignedReport) -> tuple[str, uuid.UUID]:
-    return report.study.study_date, report.id
 
 
 def leave_out_copies(

@@ -229,11 +229,13 @@ def test_two_finals_from_elsewhere_that_differ_are_held_with_both_word_by_word(c
 def test_an_addendum_stands_with_its_report_and_alone_it_is_called_one(client, seeder):
     study = seeder.draft_study(1)
     added = {"findings": "", "impression": "", "text": "A rib is broken."}
-    report(study, report_number="R2", parent_number="R1", **added)
+    addendum = report(study, report_number="R2", parent_number="R1", **added)
     alone = "It is an addendum to a report that Nightdraft does not have."
     assert alone in client.get(f"/studies/{study}").text
     assert client.get(f"/api/studies/{study}").json()["reports"][0]["is_addendum"]
-    report(study)
+    assert alone in client.get(f"/reports/{addendum}").text
+    assert client.get(f"/api/reports/{addendum}").json()["report"]["is_addendum"]
+    whole = report(study)
     page = client.get(f"/studies/{study}").text
     assert alone not in page
     assert "It has 1 addendum." in page
@@ -241,6 +243,8 @@ def test_an_addendum_stands_with_its_report_and_alone_it_is_called_one(client, s
     (given,) = client.get(f"/api/studies/{study}").json()["reports"]
     assert not given["is_addendum"]
     assert [entry["text"] for entry in given["addenda"]] == ["A rib is broken."]
+    assert "It has 1 addendum." in client.get(f"/reports/{whole}").text
+    assert client.get(f"/api/reports/{whole}").json()["report"]["addenda"] == given["addenda"]
 
 
 def test_reports_by_other_interfaces_can_be_shown(client, seeder):

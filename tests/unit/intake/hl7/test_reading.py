@@ -322,6 +322,8 @@ def test_the_patient_of_a_message():
         ("8859-2", "iso8859-2"),
         ("ISO_IR 101", "iso8859-2"),
         ("ISO_IR 100", "latin-1"),
+        ("ISO_IR 203", "iso8859-15"),
+        ("ISO_IR 166", "iso8859-11"),
         ("ISO_IR 192", "utf-8"),
         ("utf8", "utf-8"),
         ("Windows-1252", "cp1252"),
@@ -334,6 +336,8 @@ def test_the_patient_of_a_message():
 def test_character_sets(name, codec):
     is_japanese = codec in ("iso2022_jp", "shift_jis")
     reason = "\u5c71\u7530" if is_japanese else "H\u00fcfte schmerzt"
+    if codec == "iso8859-11":
+        reason = "\u0e44\u0e2d"
     if codec in ("iso8859-2", "cp1250"):
         reason = "B\u00f3l w \u0141odzi"
     text = order_with(obr={31: f"^{reason}"}, rest="|" * 6 + name).decode()
