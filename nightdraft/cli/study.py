@@ -190,7 +190,10 @@ def _render_hold(session: Session, hold: Hold, uid: str) -> list[RenderableType]
     labels = hold_decisions.label_decisions(session, study, reason)
     names = {decision: decision.lower().replace("_", "-") for decision in labels}
     lines.append(Text(f"nightdraft decide {uid} {'|'.join(names.values())} --by NAME"))
-    lines += [Text(f"  {names[decision]}: {label}") for decision, label in labels.items()]
+    lines += [
+        Text(f"  {names[decision]}: {label.removeprefix('Cancel: ')}")
+        for decision, label in labels.items()
+    ]
     return lines
 
 
