@@ -9,7 +9,6 @@ import uuid
 from dataclasses import dataclass
 
 from records.campaigns import campaigns, feeding, pulling, rows
-from records.database.campaign_tables import Campaign
 from records.database.session import database_time, unit_of_work
 from records.settings import settings
 from records.states import CampaignKind, WalkState
@@ -47,32 +46,39 @@ def tend() -> Tended:
     with unit_of_work() as session:
         done.followed = rows.follow_marks(session, AT_ONCE)
     with unit_of_work() as session:
-        running = [campaign.id for campaign in campaigns.list_running(session)]
+        campaigns.settle_windows(session, database_time(session))
+        running = campaigns.list_running(session)
         if running:
-            campaigns.settle_windows(session, database_time(session))
             done.woken = rows.wake_due(session, AT_ONCE)
             pulling.expire_claims(session, CLAIM_SECONDS)
             rows.fold_tallies(session)
-    for campaign_id in running:
-        _tend_one(campaign_id, done)
+    for campaign in running:
+        if campaign.kind == CampaignKind.AGAIN and campaign.walk_state == WalkState.WALKING:
+            _walk(campaign.id, done)
+        if campaign.is_open and not campaign.pacs and campaign.kind in _FED:
+            _feed(campaign.id, done)
+    if running:
+        with unit_of_work() as session:
+            done.ended = rows.end_done(session)
     done.more = done.more or done.followed >= AT_ONCE or done.woken >= AT_ONCE
     return done
 
 
-def _tend_one(campaign_id: uuid.UUID, done: Tended) -> None:
+def _walk(campaign_id: uuid.UUID, done: Tended) -> None:
     with unit_of_work() as session:
         campaign = campaigns.get_running(session, campaign_id, lock=True)
-        if campaign is not None and _is_walked_here(campaign):
+        if campaign is not None and campaign.walk_state == WalkState.WALKING:
             walked = feeding.walk_again(session, campaign, AT_ONCE)
             done.found += walked
             done.more = done.more or walked >= AT_ONCE
+
+
+def _feed(campaign_id: uuid.UUID, done: Tended) -> None:
     with unit_of_work() as session:
         campaign = campaigns.get_running(session, campaign_id)
         if campaign is None:
             return
-        next_rows = []
-        if campaign.is_open and not campaign.pacs and campaign.kind in _FED:
-            next_rows = feeding.list_next(session, campaign, settings().campaign_ahead)
+        next_rows = feeding.list_next(session, campaign, settings().campaign_ahead)
     for row_id, study_id in next_rows:
         # One transaction each: nobody holds the lock of one study and waits for another one's.
         with unit_of_work() as session:
@@ -81,11 +87,3 @@ def _tend_one(campaign_id: uuid.UUID, done: Tended) -> None:
                 return
             feeding.feed(session, campaign, row_id, study_id)
         done.fed += 1
-    with unit_of_work() as session:
-        campaign = campaigns.get_running(session, campaign_id)
-        if campaign is not None:
-            done.ended += rows.end_if_done(session, campaign)
-
-
-def _is_walked_here(campaign: Campaign) -> bool:
-    return campaign.kind == CampaignKind.AGAIN and campaign.walk_state == WalkState.WALKING

@@ -246,7 +246,7 @@ def settle_windows(session: Session, now: dt.datetime) -> int:
                 .values(is_open=is_open)
                 .execution_options(synchronize_session=False)
             )
-            session.expire(campaign)
+            session.refresh(campaign)
             changed += 1
     return changed
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, insert, select, text, tuple_, update
+from sqlalchemy import delete, exists, func, insert, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -489,28 +489,34 @@ def count_under_way(session: Session, campaign_id: uuid.UUID, limit: int) -> int
     return session.scalar(select(func.count()).select_from(under_way)) or 0
 
 
-def end_if_done(session: Session, campaign: Campaign) -> bool:
-    """End a running campaign whose source is walked and of which nothing moves any more."""
-    if campaign.walk_state == WalkState.WALKING:
-        return False
-    for state in CAMPAIGN_MOVING:
-        if session.scalar(
-            select(CampaignStudy.id)
-            .where(CampaignStudy.campaign_id == campaign.id, CampaignStudy.state == state)
-            .limit(1)
-        ):
-            return False
-    session.execute(
-        update(Campaign)
-        .where(Campaign.id == campaign.id, Campaign.state == CampaignState.RUNNING)
-        .values(
-            state=CampaignState.DONE,
-            is_open=False,
-            ended_at=func.clock_timestamp(),
-            changed_at=func.clock_timestamp(),
-            stalled_reason="",
-            stalled_since=None,
-        )
-        .execution_options(synchronize_session=False)
+def end_done(session: Session) -> int:
+    """End the running campaigns whose source is walked and of which nothing moves any more.
+
+    Returns:
+        How many ended.
+    """
+    moving = [
+        exists().where(CampaignStudy.campaign_id == Campaign.id, CampaignStudy.state == state)
+        for state in CAMPAIGN_MOVING
+    ]
+    now = func.clock_timestamp()
+    return len(
+        session.scalars(
+            update(Campaign)
+            .where(
+                Campaign.state == CampaignState.RUNNING,
+                Campaign.walk_state != WalkState.WALKING,
+                *(~part for part in moving),
+            )
+            .values(
+                state=CampaignState.DONE,
+                is_open=False,
+                ended_at=now,
+                changed_at=now,
+                stalled_reason="",
+                stalled_since=None,
+            )
+            .returning(Campaign.id)
+            .execution_options(synchronize_session=False)
+        ).all()
     )
-    return True
