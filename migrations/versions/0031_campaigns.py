@@ -298,16 +298,20 @@ def upgrade() -> None:
     op.create_table(
         "campaign_files",
         sa.Column("campaign_id", sa.Uuid(), nullable=False),
-        sa.Column("campaign_study_id", sa.BigInteger(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("campaign_study_id", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["campaign_id", "campaign_study_id"],
             ["campaign_studies.campaign_id", "campaign_studies.id"],
             name=op.f("fk_campaign_files_campaign_id_campaign_studies"),
         ),
-        sa.PrimaryKeyConstraint(
-            "campaign_id", "campaign_study_id", "path", name=op.f("pk_campaign_files")
-        ),
+        sa.PrimaryKeyConstraint("campaign_id", "path", name=op.f("pk_campaign_files")),
+    )
+    op.create_index(
+        "ix_campaign_files_campaign_study_id",
+        "campaign_files",
+        ["campaign_id", "campaign_study_id"],
+        unique=False,
     )
     op.create_index(
         "ix_drafts_bundle_digest",

@@ -145,6 +145,17 @@ def add_files(
     return new
 
 
+def list_known_files(session: Session, campaign_id: uuid.UUID, paths: Sequence[str]) -> set[str]:
+    """Those of the paths that the campaign has already; a walk that begins again skips them."""
+    return set(
+        session.scalars(
+            select(CampaignFile.path).where(
+                CampaignFile.campaign_id == campaign_id, CampaignFile.path.in_(paths)
+            )
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How many studies of a campaign are in each state, and in each state for each reason.

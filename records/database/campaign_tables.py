@@ -195,11 +195,12 @@ class CampaignFile(Base):
             ["campaign_id", "campaign_study_id"],
             ["campaign_studies.campaign_id", "campaign_studies.id"],
         ),
+        Index("ix_campaign_files_campaign_study_id", "campaign_id", "campaign_study_id"),
     )
 
     campaign_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
-    campaign_study_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     path: Mapped[str] = mapped_column(primary_key=True)  # below the campaign's folder
+    campaign_study_id: Mapped[int] = mapped_column(BigInteger)
 
 
 class CampaignTally(Base):
