@@ -12,19 +12,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydicom import dcmread
-from pydicom.tag import Tag
-
+from intake.dicom.filing import ObjectRefused, element_text, read_header
 from intake.dicom.limits import is_valid_uid
 from records.errors import PartError
 
 BATCH_FILES = 1000
 """Files of one batch."""
-
-_STUDY_INSTANCE_UID = Tag(0x0020, 0x000D)
-_SOP_CLASS_UID = Tag(0x0008, 0x0016)
-_MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"  # a DICOMDIR (PS3.10 section 8.6)
-_DEFER_BYTES = 4096  # longer values are not read
 
 
 @dataclass(slots=True)
@@ -34,8 +27,8 @@ class WalkCounts:
     Attributes:
         files: all files.
         dicom: files with a study UID.
-        other: files that are no DICOM file, or a DICOMDIR.
-        unreadable: files and folders that cannot be opened or read, or whose name is no text.
+        other: files that are no DICOM file, or belong to no study, as a DICOMDIR.
+        unreadable: files and folders that cannot be read, are damaged, or whose name is no text.
         bytes: of the DICOM files.
     """
 
@@ -152,7 +145,7 @@ def _read_batch(
             continue
         try:
             uid = read_study_uid(folder / path)
-        except OSError:
+        except (OSError, ObjectRefused):
             counts.unreadable += 1
             continue
         if uid is None:
@@ -167,26 +160,14 @@ def _read_batch(
 def read_study_uid(path: Path) -> str | None:
     """The Study Instance UID (0020,000D) of a Part 10 file; None where it is none, or has none.
 
+    A DICOMDIR (PS3.10 section 8.6) has none.
+
     Raises:
         OSError: the file cannot be opened.
+        ObjectRefused: its header is damaged, or has more than the listener would take.
     """
     with path.open("rb") as file:
         if file.read(132)[128:] != b"DICM":
             return None
-        file.seek(0)
-        try:
-            header = dcmread(
-                file,
-                stop_before_pixels=True,
-                defer_size=_DEFER_BYTES,
-                specific_tags=[_STUDY_INSTANCE_UID, _SOP_CLASS_UID],
-            )
-            if header.file_meta.get("MediaStorageSOPClassUID") == _MEDIA_STORAGE_DIRECTORY:
-                return None
-            uid = str(header.get("StudyInstanceUID") or "").strip(" \0")
-        except OSError:
-            raise
-        except Exception:
-            # pydicom raises all kinds of errors for damaged files, and their messages quote them.
-            return None
+    uid = element_text(read_header(path), "StudyInstanceUID")
     return uid if is_valid_uid(uid) else None
