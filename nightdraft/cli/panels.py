@@ -36,7 +36,16 @@ PANELS = {
         "settings",
         "support-bundle",
     ),
-    "Decide": ("decide", "release", "retry", "withdraw", "reinstate", "patients", "resume"),
+    "Decide": (
+        "decide",
+        "release",
+        "retry",
+        "withdraw",
+        "reinstate",
+        "patients",
+        "resume",
+        "campaign",
+    ),
     "Train": ("corpus", "train", "bundle", "calibrate"),
     "Measure": ("evaluate", "ablate", "bench"),
 }

@@ -37,7 +37,19 @@ WITHOUT_JSON = {
 """The commands that tell a program nothing."""
 
 VERBS = (
-    *("Answer", "Ask", "Bring", "Check", "Close", "Compare", "Complete", "Copy", "Count", "Draft"),
+    *(
+        "Answer",
+        "Ask",
+        "Bring",
+        "Check",
+        "Close",
+        "Compare",
+        "Complete",
+        "Copy",
+        "Count",
+        "Create",
+        "Draft",
+    ),
     *(
         "Drafts",
         "Draw",
