@@ -3,6 +3,7 @@
 Times are from the database's clock. A text column that holds a vocabulary has a CHECK that is made
 from the vocabulary. Orders, and reports from elsewhere, are in `order_tables` and `report_tables`;
 Delivery and Campaign come with the work that needs them.
+Nights are in `night_tables`.
 """
 
 from __future__ import annotations
@@ -304,6 +305,7 @@ class DraftRequest(Base):
         ),
         # The few that failed among millions that did not.
         Index("ix_draft_requests_state", "state"),
+        Index("ix_draft_requests_failed", "reason", postgresql_where=text("state = 'FAILED'")),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -653,13 +655,21 @@ class Trouble(Base):
 
 
 class AlarmMessage(Base):
-    """A message about a trouble, by one channel; each is there once, and sent once."""
+    """A message about a trouble or a night, by one channel; each is there once, and sent once."""
 
     __tablename__ = "alarm_messages"
     __table_args__ = (
         vocabulary_check("event", MessageEvent),
         vocabulary_check("channel", Channel),
+        CheckConstraint("(trouble_id IS NULL) <> (night IS NULL)", name="about_one"),
         Index("uq_alarm_messages_once", "trouble_id", "channel", "event", unique=True),
+        Index(
+            "uq_alarm_messages_night",
+            "night",
+            "channel",
+            unique=True,
+            postgresql_where=text("night IS NOT NULL"),
+        ),
         Index(
             "ix_alarm_messages_due",
             "due_at",
@@ -668,7 +678,9 @@ class AlarmMessage(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    trouble_id: Mapped[int] = mapped_column(ForeignKey("troubles.id"))
+    trouble_id: Mapped[int | None] = mapped_column(ForeignKey("troubles.id"))
+    # The night of which it is the summary; NULL in a message about a trouble.
+    night: Mapped[dt.date | None] = mapped_column(ForeignKey("night_summaries.night"))
     event: Mapped[str]  # a MessageEvent
     channel: Mapped[str]  # a Channel
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
