@@ -21,6 +21,7 @@ from nightdraft.cli.blobs import blobs
 from nightdraft.cli.bundles import bundle
 from nightdraft.cli.corpora import corpus
 from nightdraft.cli.messages import messages
+from nightdraft.cli.nights import night
 from nightdraft.cli.options import app
 from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
@@ -37,6 +38,7 @@ for name, group in (
     ("alarms", alarms),
     ("settings", settings_commands),
     ("messages", messages),
+    ("night", night),
     ("blobs", blobs),
     ("orders", orders),
     ("patients", patients),

@@ -22,6 +22,7 @@ PANELS = {
     ),
     "Look": (
         "status",
+        "night",
         "doctor",
         "alarms",
         "list",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -191,10 +190,10 @@ def list_newest(
     if before is not None:
         query = query.where(NightSummary.night < before)
     rows = session.scalars(query).all()
-    records = [
-        NightRecord(row, before) for row, before in zip_longest(rows, rows[1:], fillvalue=None)
+    return [
+        NightRecord(row, rows[number + 1] if number + 1 < len(rows) else None)
+        for number, row in enumerate(rows[:limit])
     ]
-    return records[:limit]
 
 
 def read_night(session: Session, date: dt.date | None = None) -> NightRecord:

@@ -20,7 +20,6 @@ from sqlalchemy import (
     cast,
     exists,
     func,
-    literal_column,
     or_,
     select,
     update,
@@ -358,7 +357,9 @@ def _retriable(
 ) -> list[ColumnElement[bool]]:
     """Which requests `retry` takes up."""
     states = [RequestState.FAILED]
-    if reason is not None or study_id is not None:
+    # Nothing is skipped for a reason for which studies fail.
+    may_be_skipped = reason is not None and reason not in FailReason.__members__
+    if may_be_skipped or study_id is not None:
         states.append(RequestState.SKIPPED)
     if study_id is not None:
         states.append(RequestState.CANCELLED)
@@ -404,15 +405,7 @@ def list_failed(session: Session) -> list[FailedGroup]:
 
 def count_failed(session: Session, reason: FailReason) -> int:
     """How many studies FAILED for a reason and can be retried; so many at most are counted."""
-    # The state as a constant: with a parameter, a plan for all states could not use the index of
-    # those that FAILED.
-    failed = (
-        select(DraftRequest.id)
-        .join(Study, Study.request_id == DraftRequest.id)
-        .where(DraftRequest.state == literal_column("'FAILED'"), DraftRequest.reason == reason)
-        .limit(FAILURES_COUNTED)
-        .subquery()
-    )
+    failed = select(DraftRequest.id).where(*_retriable(reason)).limit(FAILURES_COUNTED).subquery()
     return session.scalar(select(func.count()).select_from(failed)) or 0
 
 

@@ -31,6 +31,7 @@ def metrics(database, broker, data_dir):
     with unit_of_work() as session:
         facts = {
             "slots": 8,
+            "busy": 0.9,
             "occupancy": 0.5,
             "studies_per_second": 1.0,
             "tokens_per_second": 50.0,
