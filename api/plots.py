@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 960, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 8, 12, 26
+WIDTH, HEIGHT = 1200, 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 24, 12, 26
 _LINES = 4
 """Lines across a chart, about."""
+_LEAST = 1.5
+"""The height of the lowest part of a bar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,10 @@ def _draw_bar(bar: Bar, x: float, width: float, top: int) -> Markup:
     pieces = [Markup("<title>{}</title>").format(bar.title)]
     y = float(HEIGHT - _BOTTOM)
     for name, number in bar.parts:
-        height = _height(number, top)
-        y -= height
         if number:
+            # One failure among thousands is seen, too.
+            height = max(_LEAST, _height(number, top))
+            y -= height
             pieces.append(
                 Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"/>').format(
                     name, f"{x + gap / 2:.1f}", f"{y:.1f}", f"{width - gap:.1f}", f"{height:.1f}"
