@@ -19,9 +19,10 @@ class NightSummary(BaseModel):
     """What became of a night; it is written once.
 
     night: the date of its beginning. time_zone: "" was that of the machine. skipped, failed, held,
-    missing: numbers by reason. held, missing, waiting: of the moment in which this was made.
-    workers: what each prepared or drafted, by stage@host. nights_left: what waits, at the pace of
-    this night; null where nothing was drafted.
+    missing: numbers by reason. held, waiting, in_campaigns: of the moment in which this was made.
+    in_campaigns: what running campaigns had not yet given to the pipeline. workers: what each
+    prepared or drafted, by stage@host. nights_left: what waits, at the pace of this night; null
+    where nothing was drafted.
     """
 
     night: dt.date
@@ -36,6 +37,7 @@ class NightSummary(BaseModel):
     held: dict[str, int]
     missing: dict[str, int]
     waiting: int
+    in_campaigns: int
     workers: dict[str, int]
     drafts_per_hour: float
     drafts_per_hour_before: float | None
@@ -91,9 +93,10 @@ class Tonight(BaseModel):
     """The promise for the night that it is, or for the next one, and what was done.
 
     done_at: when all that is to do is drafted at the measured pace; null where it cannot be said.
-    outlook and sentence: whether that is before the night ends. since: from when on the work is
-    counted, the night's beginning or, by day, the end of the night before. skipped, failed: numbers
-    by reason.
+    outlook and sentence: whether that is before the night ends. in_campaigns: studies that running
+    campaigns have not yet given to the pipeline; the promise leaves them out. since: from when on
+    the work is counted, the night's beginning or, by day, the end of the night before. skipped,
+    failed: numbers by reason.
     """
 
     night: dt.date
@@ -104,6 +107,7 @@ class Tonight(BaseModel):
     outlook: Outlook
     sentence: str
     to_do: int
+    in_campaigns: int
     per_minute: float
     done_at: dt.datetime | None
     stages: list[StagePace]
@@ -127,6 +131,7 @@ class Tonight(BaseModel):
             outlook=found.outlook,
             sentence=found.sentence,
             to_do=found.workload.to_do,
+            in_campaigns=found.in_campaigns,
             per_minute=round(found.workload.pace.per_minute, 2),
             done_at=_to_second(found.done_at),
             stages=[

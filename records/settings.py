@@ -398,6 +398,13 @@ class Settings(BaseSettings):
         ge=1,
         description="Largest number of bells that wait in Redis for a stage.",
     )
+    campaign_ahead: int = Field(
+        json_schema_extra=ADVANCED,
+        default=200,
+        ge=1,
+        description="Largest number of studies that a campaign has in the pipeline. All others "
+        "wait in the campaign. What is in the pipeline is finished when the window closes.",
+    )
     lease_seconds: float = Field(
         json_schema_extra=ADVANCED,
         default=120.0,

@@ -1,7 +1,7 @@
 """Work is counted by quarters of an hour, and each night has a summary, which is sent.
 
 Revision ID: 0033
-Revises: 0030
+Revises: 0031
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0033"
-down_revision = "0030"
+down_revision = "0031"
 branch_labels = None
 depends_on = None
 
@@ -99,6 +99,7 @@ def upgrade() -> None:
         sa.Column("held", postgresql.JSONB(), nullable=False),
         sa.Column("missing", postgresql.JSONB(), nullable=False),
         sa.Column("waiting", sa.BigInteger(), nullable=False),
+        sa.Column("in_campaigns", sa.BigInteger(), nullable=False),
         sa.Column("workers", postgresql.JSONB(), nullable=False),
         sa.PrimaryKeyConstraint("night", name=op.f("pk_night_summaries")),
     )

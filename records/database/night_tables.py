@@ -64,4 +64,6 @@ class NightSummary(Base):
     held: Mapped[dict[str, Any]]  # {reason: number} of the holds that were open
     missing: Mapped[dict[str, Any]]  # {reason: number} of studies that campaigns could not get
     waiting: Mapped[int] = mapped_column(BigInteger)  # studies that were still to be drafted
+    # Studies that waited in running campaigns, and were not yet given to the pipeline.
+    in_campaigns: Mapped[int] = mapped_column(BigInteger)
     workers: Mapped[dict[str, Any]]  # {stage@host: number} of what each prepared or drafted

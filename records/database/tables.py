@@ -1,9 +1,8 @@
 """The tables, one class each, and which rows the database refuses.
 
 Times are from the database's clock. A text column that holds a vocabulary has a CHECK that is made
-from the vocabulary. Orders, and reports from elsewhere, are in `order_tables` and `report_tables`;
-Delivery and Campaign come with the work that needs them.
-Nights are in `night_tables`.
+from the vocabulary. Orders, reports from elsewhere, campaigns and nights are in `order_tables`,
+`report_tables`, `campaign_tables` and `night_tables`; Delivery comes with the work that needs it.
 """
 
 from __future__ import annotations
@@ -385,6 +384,13 @@ class Draft(Base):
             "uq_drafts_current_primary",
             "study_id",
             unique=True,
+            postgresql_where=text("purpose = 'PRIMARY' AND superseded_at IS NULL"),
+        ),
+        # The current drafts of a bundle: what a campaign drafts again.
+        Index(
+            "ix_drafts_bundle_digest",
+            "bundle_digest",
+            "id",
             postgresql_where=text("purpose = 'PRIMARY' AND superseded_at IS NULL"),
         ),
     )

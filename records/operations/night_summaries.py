@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.alarm_kinds import Channel, MessageEvent
+from records.campaigns import rows
 from records.database.night_tables import NightSummary
 from records.database.session import database_time
 from records.database.tables import AlarmMessage
@@ -83,10 +84,11 @@ class NightRecord:
 
     @property
     def nights_left(self) -> float | None:
-        """Nights that what waits will take at this pace; None where nothing was drafted."""
-        if not self.row.waiting:
+        """Nights that all that waits takes at this pace; None where nothing was drafted."""
+        waiting = self.row.waiting + self.row.in_campaigns
+        if not waiting:
             return 0.0
-        return self.row.waiting / self.row.drafted if self.row.drafted else None
+        return waiting / self.row.drafted if self.row.drafted else None
 
 
 def _hours(row: NightSummary) -> float:
@@ -156,8 +158,9 @@ def _make(session: Session, night: Night, time_zone: str, channels: Collection[C
             skipped=work.by_reason(WorkKind.SKIPPED),
             failed=work.by_reason(WorkKind.FAILED),
             held=_read_open_holds(session),
-            missing={},
+            missing=rows.count_missing(session, night.begins_at, night.ends_at),
             waiting=count_moving(worklist.count_by_state(session)),
+            in_campaigns=rows.count_waiting(session),
             workers=work.by_worker(),
         )
         .on_conflict_do_nothing()

@@ -34,6 +34,7 @@ def describe_lines(record: NightRecord) -> list[str]:
         _with_reasons("Held, a person must decide", row.held),
         _with_reasons("Missing, images that could not be got", row.missing),
         f"Still waiting: {row.waiting}",
+        f"Waiting in campaigns: {row.in_campaigns}",
         f"Nights left: {describe_nights_left(record)}",
         f"Pace: {describe_pace(record)}",
     ]
@@ -84,6 +85,7 @@ def as_values(record: NightRecord) -> dict[str, Any]:
         "held": sort_reasons(row.held),
         "missing": sort_reasons(row.missing),
         "waiting": row.waiting,
+        "in_campaigns": row.in_campaigns,
         "workers": dict(sorted(row.workers.items())),
         "drafts_per_hour": round(record.drafts_per_hour, 2),
         "drafts_per_hour_before": (

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from records.settings import Settings
-
-HOURS_PATTERN = r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$"
-"""How hours are written: `19:00-07:00`."""
+from records.wall_clock import moment
 
 _DAY = dt.timedelta(days=1)
 
@@ -26,40 +24,6 @@ def zone_of(config: Settings) -> ZoneInfo | None:
 def to_local(at: dt.datetime, zone: ZoneInfo | None) -> dt.datetime:
     """A time as the site's clock shows it."""
     return at.astimezone(zone)
-
-
-def instant_of(
-    day: dt.date, time: dt.time, zone: ZoneInfo | None, *, is_last: bool = False
-) -> dt.datetime:
-    """When a clock shows a time of a day, in UTC.
-
-    Args:
-        day: the day, as the clock shows it.
-        time: the time of the day, as the clock shows it.
-        zone: the clock's time zone; None is this machine's.
-        is_last: of a time that comes twice, whether the second one is meant.
-
-    Returns:
-        The time. Where the clock skips it, the moment in which the clock jumps.
-    """
-    shown = dt.datetime.combine(day, time)
-    # With fold 0 the offset of before a change counts, with fold 1 that of after it (PEP 495).
-    # Not by `astimezone`: of a time that this machine's clock skips it takes the other offset.
-    before, after = (
-        dt.datetime.fromtimestamp(shown.replace(tzinfo=zone, fold=fold).timestamp(), dt.UTC)
-        for fold in (0, 1)
-    )
-    if before <= after:
-        return after if is_last else before
-    # The clock skips it. It jumps at the first second at which it shows a later time.
-    low, high = after, before
-    while high - low > dt.timedelta(seconds=1):
-        middle = low + dt.timedelta(seconds=(high - low) // dt.timedelta(seconds=2))
-        if to_local(middle, zone).replace(tzinfo=None) >= shown:
-            high = middle
-        else:
-            low = middle
-    return high
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +59,7 @@ class NightHours:
 
     @classmethod
     def parse(cls, hours: str, zone: ZoneInfo | None = None) -> NightHours:
-        """Read hours that are written as `HOURS_PATTERN` has them."""
+        """Read hours that are written as `19:00-07:00`."""
         begin, end = (dt.time.fromisoformat(part) for part in hours.split("-"))
         return cls(begin, end, zone)
 
@@ -104,8 +68,8 @@ class NightHours:
         last_day = date if self.begin < self.end else date + _DAY
         return Night(
             date,
-            instant_of(date, self.begin, self.zone),
-            instant_of(last_day, self.end, self.zone, is_last=True),
+            moment(date, self.begin, self.zone, fold=0),
+            moment(last_day, self.end, self.zone, fold=1),
         )
 
     def at(self, at: dt.datetime) -> Night | None:
@@ -146,7 +110,7 @@ def summary_due_at(night: Night, config: Settings) -> dt.datetime:
         return night.ends_at
     zone = zone_of(config)
     last_day = to_local(night.ends_at, zone).date()
-    at = instant_of(last_day, dt.time.fromisoformat(config.morning_at), zone)
+    at = moment(last_day, dt.time.fromisoformat(config.morning_at), zone, fold=0)
     return max(night.ends_at, at)
 
 

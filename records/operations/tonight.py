@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
+from records.campaigns import rows
 from records.database.session import database_time
 from records.database.tables import Heartbeat
 from records.operations import nights, overview, work_counts
@@ -87,6 +88,8 @@ class Tonight:
         done_at: when all that is to do will be drafted; None where it cannot be said.
         stages: the pace of each stage.
         devices: the pace of each draft worker.
+        in_campaigns: studies that wait in running campaigns and are not yet in the pipeline; they
+            are no part of what is to do.
         since: from when on `work` is counted: the night's beginning, or by day the end of the night
             before.
         work: what was done since then.
@@ -100,6 +103,7 @@ class Tonight:
     done_at: dt.datetime | None
     stages: Sequence[StagePace]
     devices: Sequence[DevicePace]
+    in_campaigns: int
     since: dt.datetime
     work: Work
 
@@ -159,6 +163,7 @@ def read_tonight(
         done_at=done_at,
         stages=_read_stages(session, workload, now, done_at),
         devices=_read_devices(parts),
+        in_campaigns=rows.count_waiting(session),
         since=since,
         work=work_counts.read_work(session, since, now),
     )

@@ -31,6 +31,7 @@ def add_nights(count: int, newest: dt.date = dt.date(2026, 11, 24)) -> None:
                     held={"AGE_UNKNOWN": 2},
                     missing={},
                     waiting=800,
+                    in_campaigns=0,
                     workers={"draft@gpu-1": 400, "prepare@cpu-1": 410},
                 )
             )

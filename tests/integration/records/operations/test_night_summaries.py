@@ -16,6 +16,8 @@ from records.operations.night_summaries import list_newest, make_due, read_night
 from records.settings import settings
 from records.states import HoldReason, WorkKind
 from records.workflow import holds
+from tests.support.campaigns import closed_now, of_uids, tend_all
+from tests.support.campaigns import create as create_campaign
 from tests.support.query_plans import explained, nodes
 from tests.support.registered_studies import complete, draft_all, new_instance
 from tests.support.work_counts import add_work
@@ -75,6 +77,7 @@ def test_a_night_is_summed_up_once_it_is_over():
         "held": {"AGE_UNKNOWN": 1},
         "missing": {},
         "waiting": 3,
+        "in_campaigns": 0,
         "workers": {"draft@gpu-1": 240, "prepare@cpu-1": 250},
         "drafts_per_hour": 20.0,
         "drafts_per_hour_before": None,
@@ -105,6 +108,22 @@ def test_a_night_without_drafts_promises_no_number_of_nights():
     found = read()
     assert found.nights_left is None
     assert "Nights left: not known, for nothing was drafted" in night_wording.describe_lines(found)
+
+
+def test_studies_of_campaigns_wait_and_are_missing(setting):
+    now = dt.datetime.now(dt.UTC)
+    quarter = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
+    end = quarter + dt.timedelta(hours=1)
+    setting(time_zone="UTC", night_hours=f"{quarter:%H:%M}-{end:%H:%M}")
+    create_campaign(name="closed", window=closed_now(), studies=of_uids("5.1", "5.2", "5.3"))
+    create_campaign(name="open", studies=of_uids("6.1", "6.2"))
+    tend_all()
+    add_work(quarter, WorkKind.DRAFTED, 2)
+    make(end)
+    found = read()
+    assert (found.row.in_campaigns, found.row.waiting, found.nights_left) == (3, 0, 1.5)
+    assert (found.row.missing, found.missing) == ({"NOT_HERE": 2}, 2)
+    assert "Waiting in campaigns: 3" in night_wording.describe_lines(found)
 
 
 def test_before_anything_was_done_no_night_is_summed_up():
@@ -192,9 +211,9 @@ def test_the_list_of_nights_is_read_by_its_index():
         session.execute(
             text(
                 "INSERT INTO night_summaries (night, begins_at, ends_at, time_zone, prepared,"
-                " drafted, skipped, failed, held, missing, waiting, workers)"
+                " drafted, skipped, failed, held, missing, waiting, in_campaigns, workers)"
                 " SELECT date '2000-01-01' + n, now(), now(), '', 0, 0, '{}', '{}', '{}', '{}', 0,"
-                " '{}' FROM generate_series(1, 5000) AS n"
+                " 0, '{}' FROM generate_series(1, 5000) AS n"
             )
         )
         session.execute(text("ANALYZE night_summaries"))

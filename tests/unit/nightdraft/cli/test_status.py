@@ -75,6 +75,7 @@ def tonight() -> Tonight:
         done_at=done_at,
         stages=[StagePace(Stage.DRAFT, 600, 2.0, done_at)],
         devices=[DevicePace("host:7", "NVIDIA H100", 2.0, 0.91, 0.5, 8)],
+        in_campaigns=5,
         since=NOON - dt.timedelta(hours=5),
         work=Work([Count(NOON, WorkKind.SKIPPED, "not_chest", "", 4)]),
     )

@@ -13,12 +13,12 @@ import pytest
 from records.operations.nights import (
     NightHours,
     date_of_night,
-    instant_of,
     last_due,
     local_words,
     summary_due_at,
 )
 from records.settings import Settings, read_settings
+from records.wall_clock import moment
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -80,15 +80,15 @@ def test_the_clock_of_the_machine_has_the_same_nights(
 
 def test_a_clock_that_changes_by_half_an_hour() -> None:
     # 2026-10-04, 02:00 becomes 02:30 (from UTC+10:30 to UTC+11)
-    at = instant_of(dt.date(2026, 10, 4), dt.time(2, 15), LORD_HOWE)
+    at = moment(dt.date(2026, 10, 4), dt.time(2, 15), LORD_HOWE, fold=0)
     assert at == utc("2026-10-03T15:30")
     assert of("01:30-02:15", "2026-10-04", LORD_HOWE) == ("03T15:00", "03T15:30", 0.5)
 
 
 def test_which_of_a_time_that_comes_twice() -> None:
     day, time_of_day = dt.date(2026, 11, 1), dt.time(1, 30)
-    assert instant_of(day, time_of_day, NEW_YORK) == utc("2026-11-01T05:30")
-    assert instant_of(day, time_of_day, NEW_YORK, is_last=True) == utc("2026-11-01T06:30")
+    assert moment(day, time_of_day, NEW_YORK, fold=0) == utc("2026-11-01T05:30")
+    assert moment(day, time_of_day, NEW_YORK, fold=1) == utc("2026-11-01T06:30")
 
 
 @pytest.mark.parametrize(
