@@ -212,6 +212,6 @@ def read_night(session: Session, date: dt.date | None = None) -> NightRecord:
     before = None if date is None else date + dt.timedelta(days=1)
     records = list_newest(session, 1, before)
     if not records or (date is not None and records[0].row.night != date):
-        name = "No night" if date is None else f"The night of {date}"
-        raise NotFound(f"{name} has a summary: it is made when the night is over")
+        name = "No night has a summary" if date is None else f"The night of {date} has no summary"
+        raise NotFound(f"{name}: it is made when a night is over")
     return records[0]

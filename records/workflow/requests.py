@@ -374,7 +374,9 @@ def _retriable(
         states.append(RequestState.CANCELLED)
     conditions: list[ColumnElement[bool]] = [
         DraftRequest.state.in_(states),
-        exists().where(Study.id == DraftRequest.study_id, Study.request_id == DraftRequest.id),
+        # A subquery for each row: an EXISTS might be planned to read all studies.
+        select(Study.request_id).where(Study.id == DraftRequest.study_id).scalar_subquery()
+        == DraftRequest.id,
     ]
     if reason is not None:
         conditions.append(DraftRequest.reason == reason)
