@@ -829,6 +829,11 @@ class Settings(BaseSettings):
         description="TOML file that says which field of HL7 messages holds what, where it is not "
         "as in the [conformance profile](integration/hl7-profile.md). Empty: as there.",
     )
+    pacs_file: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="TOML file that names the PACSs that campaigns fetch images from. Empty: none.",
+    )
     message_days: float = Field(
         json_schema_extra=ADVANCED,
         default=30.0,
