@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -17,13 +18,14 @@ from api.nights import retry_group
 from api.plots import Bar, draw_bars, draw_share
 from api.rendering import render
 from records.database.session import unit_of_work
-from records.operations import night_summaries, night_wording, work_counts
+from records.operations import night_summaries, night_wording, overview, work_counts
+from records.operations.alarms import runbook_path
 from records.operations.night_summaries import NightRecord
 from records.operations.nights import local_words, to_local
-from records.operations.tonight import Tonight, read_tonight_now
+from records.operations.tonight import Tonight, read_tonight
 from records.operations.work_counts import QUARTER, Work
 from records.settings import settings
-from records.states import FailReason, WorkKind
+from records.states import FailReason, Stage, WorkKind
 from records.workflow import requests
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -54,11 +56,17 @@ def show_live() -> str:
 
 def _read() -> dict[str, Any]:
     with unit_of_work() as session:
-        tonight = read_tonight_now(session, settings())
+        parts = overview.read_parts(session)
+        workload = overview.read_workload(session, parts)
+        tonight = read_tonight(session, settings(), workload, parts)
         nights = night_summaries.list_newest(session, NIGHTS_DRAWN)
         failed = requests.list_failed(session)
     return {
         "tonight": tonight,
+        "parts": parts,
+        "others": Counter(part.part for part in parts.running if part.part != Stage.DRAFT),
+        "queue": {state: workload.counts.get(state, 0) for state in overview.MOVING},
+        "runbook_path": runbook_path,
         "time": lambda at: local_words(at, tonight.zone, tonight.now),
         "total": {name: tonight.work.total(kind) for kind, name in _DRAWN}
         | {"prepared": tonight.work.total(WorkKind.PREPARED)},

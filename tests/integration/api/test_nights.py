@@ -7,12 +7,13 @@ from html import unescape
 
 import pytest
 
+from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
-from records.operations import heartbeats
+from records.operations import alarms, heartbeats
 from records.states import FailReason, Stage
 from records.workflow import attempts, requests
 from tests.support.nights import add_nights, let_it_be_night
-from tests.support.registered_studies import claim, complete, draft_all, new_instance
+from tests.support.registered_studies import claim, complete, draft_all, new_instance, prepare
 from tests.support.seeded_studies import seed_heartbeats
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
@@ -73,6 +74,20 @@ def test_the_promise_is_the_pace_of_the_counts(client, night):
     assert (draft["stage"], draft["to_do"], draft["per_minute"]) == ("draft", 6, 3.0)
     (device,) = promise["devices"]
     assert (device["device"], device["busy"], device["per_minute"]) == ("NVIDIA <H100>", 0.93, 120)
+
+
+def test_the_page_shows_the_queue_the_parts_and_the_alarms(client, night):
+    with unit_of_work() as session:
+        heartbeats.end_heartbeat(session, "prepare")
+        alarms.raise_alarm(session, AlarmKind.DISK_FULL, "listener", "No `room`.")
+    complete(new_instance("1.1"), new_instance("1.2"))
+    for lease in claim(limit=1):
+        prepare(lease)
+    text = words(page(client, "/tonight"))
+    assert "0 receiving , 1 waiting , 0 preparing , 1 prepared , 0 drafting ." in text
+    assert "Running beside them: listener, sweep." in text
+    assert "Not running: prepare." in text
+    assert "Alarm, listener: No room ." in text
 
 
 def test_a_night_that_is_too_short_is_told(client, night):
