@@ -23,6 +23,7 @@ class AlarmKind(StrEnum):
     WORKLIST_AWAY = "WORKLIST_AWAY"
     REPORT_SERVER_AWAY = "REPORT_SERVER_AWAY"
     MESSAGES_REFUSED = "MESSAGES_REFUSED"
+    PACS_AWAY = "PACS_AWAY"
     NIGHT_LATE = "NIGHT_LATE"
 
 
@@ -42,6 +43,7 @@ ALARM_TITLES: dict[AlarmKind, str] = {
     AlarmKind.WORKLIST_AWAY: "The modality worklist cannot be asked",
     AlarmKind.REPORT_SERVER_AWAY: "The server of earlier reports cannot be asked",
     AlarmKind.MESSAGES_REFUSED: "Many messages of one sender are refused",
+    AlarmKind.PACS_AWAY: "A PACS cannot be asked",
     AlarmKind.NIGHT_LATE: "The night is too short for what is to be drafted",
 }
 """Each kind in a few words, for a subject line."""
@@ -96,6 +98,10 @@ ALARM_REMEDIES: dict[AlarmKind, str] = {
     AlarmKind.MESSAGES_REFUSED: (
         "Open one of them on the page Messages (`nightdraft messages list --open`), let the sender "
         "or the mapping be corrected, let them be sent again, and settle those that will not be."
+    ),
+    AlarmKind.PACS_AWAY: (
+        "Start the PACS, or correct its table in NIGHTDRAFT_PACS_FILE; its campaigns wait and go "
+        "on by themselves, and no study is lost from them."
     ),
     AlarmKind.NIGHT_LATE: (
         "The page Tonight (`nightdraft night tonight`) shows the pace of each stage and worker. "
