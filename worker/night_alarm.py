@@ -20,6 +20,19 @@ from records.settings import settings
 
 ALARM_PART = "night"
 
+STOPPING_KINDS = frozenset(
+    {
+        AlarmKind.WORKER_STOPPED,
+        AlarmKind.BUNDLE_UNUSABLE,
+        AlarmKind.PART_MISSING,
+        AlarmKind.PART_CRASHING,
+        AlarmKind.STATION_WAITS,
+        AlarmKind.REDIS_DOWN,
+        AlarmKind.DISK_FULL,
+    }
+)
+"""Alarms about what lets work stand still. While one is open, it says why nothing is drafted."""
+
 LOOK_SECONDS = 15.0
 """Time between two looks at the pace."""
 
@@ -50,10 +63,10 @@ class NightAlarm:
         with unit_of_work() as session:
             parts = overview.read_parts(session)
             tonight = read_tonight(session, config, overview.read_workload(session, parts), parts)
-            others = [alarm for alarm in parts.alarms if alarm.part != ALARM_PART]
-            is_open = len(others) < len(parts.alarms)
+            is_open = any(alarm.part == ALARM_PART for alarm in parts.alarms)
+            stops = any(alarm.kind in STOPPING_KINDS for alarm in parts.alarms)
             # A part that is down has an alarm of its own: the same fault is not told twice.
-            has_cause = tonight.outlook is Outlook.STALLED and bool(others)
+            has_cause = tonight.outlook is Outlook.STALLED and stops
             self._note(now, tonight.is_promise_broken and not (has_cause and not is_open))
             self._settle(session, tonight, now, 60 * config.night_late_minutes, is_open)
 
