@@ -25,6 +25,8 @@ from api import (
     images,
     message_pages,
     messages,
+    night_pages,
+    nights,
     order_pages,
     orders,
     pages,
@@ -62,6 +64,7 @@ ROUTERS = tuple(
         orders,
         reports,
         messages,
+        nights,
         fhir_routes,
         health,
         images,
@@ -69,6 +72,7 @@ ROUTERS = tuple(
         order_pages,
         report_pages,
         message_pages,
+        night_pages,
         reference,
     )
 )

@@ -13,6 +13,7 @@ import migrations
 from records.database import (  # noqa: F401 (their tables count too)
     campaign_tables,
     fhir_tables,
+    night_tables,
     order_tables,
     report_tables,
 )

@@ -22,6 +22,7 @@ from nightdraft.cli.bundles import bundle
 from nightdraft.cli.campaigns import campaign
 from nightdraft.cli.corpora import corpus
 from nightdraft.cli.messages import messages
+from nightdraft.cli.nights import night
 from nightdraft.cli.options import app
 from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
@@ -38,6 +39,7 @@ for name, group in (
     ("alarms", alarms),
     ("settings", settings_commands),
     ("messages", messages),
+    ("night", night),
     ("blobs", blobs),
     ("orders", orders),
     ("patients", patients),

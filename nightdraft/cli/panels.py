@@ -23,6 +23,7 @@ PANELS = {
     ),
     "Look": (
         "status",
+        "night",
         "doctor",
         "alarms",
         "list",

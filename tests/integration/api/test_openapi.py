@@ -35,10 +35,15 @@ WITH_PARAMETERS = [
     "GET /api/reports/{report_id}",
     "GET /api/refusals",
     "GET /api/alarms",
+    "GET /api/nights",
+    "GET /api/nights/{night}",
+    "POST /api/failures/retry",
 ]
 WITHOUT_PARAMETERS = [
     "GET /api/counts",
     "GET /api/parts",
+    "GET /api/tonight",
+    "GET /api/failures",
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
