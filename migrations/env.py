@@ -10,7 +10,12 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 
 import migrations
-from records.database import fhir_tables, order_tables, report_tables  # noqa: F401 (their tables count too)
+from records.database import (  # noqa: F401 (their tables count too)
+    discrepancy_tables,
+    fhir_tables,
+    order_tables,
+    report_tables,
+)
 from records.database.base import Base
 from records.database.session import make_engine, wait_without_limit
 from records.settings import settings

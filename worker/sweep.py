@@ -19,7 +19,7 @@ from records.database.session import unit_of_work
 from records.errors import BrokerDown
 from records.operations import alarms, heartbeats
 from records.orders import effects, queries
-from records.reports import finals
+from records.reports import discrepancies, finals
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
@@ -159,12 +159,10 @@ def _ring(stage: Stage) -> int:
         ready = list(leases.claimable_ids(session, stage, settings().bells_ahead))
         if stage is Stage.PREPARE:
             # One bell is enough: whoever hears it compares all of them.
-            waiting = finals.find_waiting_comparison(session)
-            ready = [
-                *studies.list_uncompared(session, 1),
-                *([waiting] if waiting else []),
-                *ready,
-            ]
+            texts = finals.find_waiting_comparison(session) or discrepancies.find_waiting_check(
+                session
+            )
+            ready = [*studies.list_uncompared(session, 1), *([texts] if texts else []), *ready]
     return bells.ring(stage, ready[: max(0, len(ready) - bells.count_waiting(stage))])
 
 
