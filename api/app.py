@@ -20,6 +20,7 @@ from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from api import (
+    discrepancies,
     health,
     holds,
     images,
@@ -31,6 +32,7 @@ from api import (
     reference,
     report_pages,
     reports,
+    second_look_pages,
     studies,
 )
 from api.connections import GuardedProtocol
@@ -61,6 +63,7 @@ ROUTERS = tuple(
         holds,
         orders,
         reports,
+        discrepancies,
         messages,
         fhir_routes,
         health,
@@ -68,6 +71,7 @@ ROUTERS = tuple(
         pages,
         order_pages,
         report_pages,
+        second_look_pages,
         message_pages,
         reference,
     )

@@ -20,6 +20,7 @@ from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs
 from nightdraft.cli.bundles import bundle
 from nightdraft.cli.corpora import corpus
+from nightdraft.cli.discrepancies import discrepancies
 from nightdraft.cli.messages import messages
 from nightdraft.cli.options import app
 from nightdraft.cli.orders import orders
@@ -41,6 +42,7 @@ for name, group in (
     ("orders", orders),
     ("patients", patients),
     ("reports", reports),
+    ("discrepancies", discrepancies),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),

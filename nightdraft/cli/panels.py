@@ -31,6 +31,7 @@ PANELS = {
         "messages",
         "orders",
         "reports",
+        "discrepancies",
         "blobs",
         "settings",
         "support-bundle",

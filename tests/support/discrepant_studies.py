@@ -37,8 +37,10 @@ def draft(number, *pairs, **changed):
     )
     for lease in claim(Stage.PREPARE, limit=100):
         prepare(lease)
+    findings = " ".join(text for text, _ in pairs)
     values = {
-        "findings": " ".join(text for text, _ in pairs),
+        "text": f"Findings: {findings}",
+        "findings": findings,
         "impression": "",
         "sentences": sentences(*pairs),
     }
