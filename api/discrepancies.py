@@ -77,6 +77,4 @@ def ask_next() -> NextQuestion:
 def answer_question(discrepancy_id: uuid.UUID, given: SecondLookAnswer) -> WeeklyBudget:
     """Keep what was seen on the films: one read, which is counted once."""
     with unit_of_work() as session:
-        return WeeklyBudget.from_budget(
-            second_looks.answer(session, discrepancy_id, given.state)
-        )
+        return WeeklyBudget.from_budget(second_looks.answer(session, discrepancy_id, given.state))

@@ -12,8 +12,8 @@ from records.reports import second_looks
 from records.states import DiscrepancySide, DiscrepancyState
 
 CLINICAL_WORTH = (
-    "The clinical worth of this list is unproven. It is no alarm and no report, and it says nothing "
-    "about the people who wrote the reports."
+    "The clinical worth of this list is unproven. It is no alarm and no report, and it says "
+    "nothing about the people who wrote the reports."
 )
 """What stands above every list."""
 

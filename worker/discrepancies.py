@@ -6,7 +6,7 @@ shadow by another name has seen it: so each finding has the observations that co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from model.labels import Label, Labels
@@ -47,7 +47,10 @@ AT_ONCE = 200
 
 
 def find_discrepancies(
-    draft: Labels, report: Labels, sentences: Sequence[dict[str, Any]] | None
+    draft: Labels,
+    report: Labels,
+    sentences: Sequence[dict[str, Any]] | None,
+    scores: Mapping[str, float] | None,
 ) -> list[FoundDiscrepancy]:
     """What one of the two texts says is present, without a hedge, and the other does not name.
 
@@ -55,6 +58,7 @@ def find_discrepancies(
         draft: the labels of the draft.
         report: the labels of the final report.
         sentences: the draft's sentences, as `drafts.sentences` has them; None where not known.
+        scores: its `drafts.finding_scores`; None where the bundle has no finding head.
     """
     found = []
     for observation, names in NAMED_BY.items():
@@ -67,18 +71,29 @@ def find_discrepancies(
                 continue
             # A report has no confidence: one that does not hedge is taken as certain.
             is_draft = side is DiscrepancySide.MISS_OF_REPORT
-            certainty = certainty_of(observation, sentences or ()) if is_draft else 1.0
+            certainty = certainty_of(observation, sentences, scores) if is_draft else 1.0
             found.append(FoundDiscrepancy(observation, side, certainty, silent[observation].value))
     return found
 
 
-def certainty_of(observation: str, sentences: Sequence[dict[str, Any]]) -> float:
+def certainty_of(
+    observation: str,
+    sentences: Sequence[dict[str, Any]] | None,
+    scores: Mapping[str, float] | None = None,
+) -> float:
     """How certain a draft is of a finding that it says is present, from 0 to 1.
 
     It is the model's confidence in the wording of the sentence that says so, of the surest one
     where there are several. Where another sentence hedges or denies the finding, it is half of
-    that. A draft without confidences has 0, and stands last in the list.
+    that. Where the bundle has a finding head, which scores the films without the text, it is
+    multiplied by that score. A draft without confidences has 0, and stands last in the list.
+
+    Args:
+        observation: the finding.
+        sentences: the draft's sentences, as `drafts.sentences` has them; None where not known.
+        scores: its `drafts.finding_scores`; None where the bundle has no finding head.
     """
+    sentences = sentences or ()
     sure = 0.0
     is_hedged = False
     labels = label_sentences([str(sentence["text"]) for sentence in sentences])
@@ -87,7 +102,9 @@ def certainty_of(observation: str, sentences: Sequence[dict[str, Any]]) -> float
             sure = max(sure, float(sentence["confidence"]))
         elif label[observation] is not Label.BLANK:
             is_hedged = True
-    return sure * HEDGED_FACTOR if is_hedged else sure
+    if is_hedged:
+        sure *= HEDGED_FACTOR
+    return sure * float((scores or {}).get(observation, 1.0))
 
 
 def check_waiting(is_stopping: Callable[[], bool] = lambda: False) -> int:

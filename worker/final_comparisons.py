@@ -48,7 +48,7 @@ def compare_finals(is_stopping: Callable[[], bool] = lambda: False) -> int:
                     report_sections(report.findings, report.impression, report.text),
                 )
                 observations = pair_labels(*labels)
-                found = find_discrepancies(*labels, draft.sentences)
+                found = find_discrepancies(*labels, draft.sentences, draft.finding_scores)
             except PartError:
                 raise
             except Exception as error:  # a text from outside may hold anything

@@ -24,7 +24,15 @@ from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
 from records.tracing import begin, is_on
-from records.workflow import attempts, events, leases, requests, studies, tallies
+from records.workflow import (
+    attempts,
+    draft_comparisons,
+    events,
+    leases,
+    requests,
+    studies,
+    tallies,
+)
 from worker import bells
 from worker.circuit_breaker import forgive_trial, trip, what_follows
 
@@ -159,8 +167,10 @@ def _ring(stage: Stage) -> int:
         ready = list(leases.claimable_ids(session, stage, settings().bells_ahead))
         if stage is Stage.PREPARE:
             # One bell is enough: whoever hears it compares all of them.
-            texts = finals.find_waiting_comparison(session) or discrepancies.find_waiting_check(
-                session
+            texts = (
+                finals.find_waiting_comparison(session)
+                or discrepancies.find_waiting_check(session)
+                or draft_comparisons.find_waiting(session)
             )
             ready = [*studies.list_uncompared(session, 1), *([texts] if texts else []), *ready]
     return bells.ring(stage, ready[: max(0, len(ready) - bells.count_waiting(stage))])

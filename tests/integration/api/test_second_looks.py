@@ -62,7 +62,7 @@ def test_the_next_page_begins_where_the_first_ends(client, archive):
     second = listed(client, limit=1, after=first["next"])
     assert second["next"] is None
     assert first["discrepancies"] != second["discrepancies"]
-    code, output = run("list", "--limit", 1)
+    _, output = run("list", "--limit", 1)
     more = output.splitlines()[-1].removeprefix("more: nightdraft discrepancies ").split()
     assert second["discrepancies"][0]["id"] in run(*more)[1]
     assert client.get("/discrepancies", params={"after": first["next"]}).status_code == 200

@@ -102,9 +102,11 @@ def test_a_sentence_that_hedges_halves_the_certainty():
     assert certainty_of("Pneumothorax", sure) == 0.8
     hedged = [*sure, *sentences(("Pneumothorax cannot be excluded.", 0.99))]
     assert certainty_of("Pneumothorax", hedged) == 0.4
-    assert certainty_of("Pneumothorax", ()) == 0.0
+    assert certainty_of("Pneumothorax", sure, {"Pneumothorax": 0.5}) == 0.4
+    assert certainty_of("Pneumothorax", sure, {"Consolidation": 0.5}) == 0.8
+    assert certainty_of("Pneumothorax", None, {"Pneumothorax": 0.5}) == 0.0
     texts = [PNEUMOTHORAX, CLEAR]
-    (one,) = find_discrepancies(*RuleLabeller().label(texts), None)
+    (one,) = find_discrepancies(*RuleLabeller().label(texts), None, None)
     assert one.certainty == 0.0
 
 
