@@ -20,6 +20,8 @@ from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from api import (
+    comparison_pages,
+    comparisons,
     discrepancies,
     health,
     holds,
@@ -64,6 +66,7 @@ ROUTERS = tuple(
         orders,
         reports,
         discrepancies,
+        comparisons,
         messages,
         fhir_routes,
         health,
@@ -72,6 +75,7 @@ ROUTERS = tuple(
         order_pages,
         report_pages,
         second_look_pages,
+        comparison_pages,
         message_pages,
         reference,
     )

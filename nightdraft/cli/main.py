@@ -19,6 +19,7 @@ from nightdraft.cli.alarms import alarms
 from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs
 from nightdraft.cli.bundles import bundle
+from nightdraft.cli.comparisons import comparisons
 from nightdraft.cli.corpora import corpus
 from nightdraft.cli.discrepancies import discrepancies
 from nightdraft.cli.messages import messages
@@ -43,6 +44,7 @@ for name, group in (
     ("patients", patients),
     ("reports", reports),
     ("discrepancies", discrepancies),
+    ("comparisons", comparisons),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),

@@ -32,6 +32,7 @@ PANELS = {
         "orders",
         "reports",
         "discrepancies",
+        "comparisons",
         "blobs",
         "settings",
         "support-bundle",

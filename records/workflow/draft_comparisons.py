@@ -79,6 +79,16 @@ class ListedComparison:
 
 
 @dataclass(frozen=True, slots=True)
+class ComparisonRecord:
+    """A comparison with its study and its two drafts."""
+
+    comparison: DraftComparison
+    study: Study
+    first: Draft
+    second: Draft
+
+
+@dataclass(frozen=True, slots=True)
 class ComparisonPage:
     """Some comparisons, those first that differ most; `next` is the mark of the next page."""
 
@@ -293,17 +303,19 @@ def read_page(
     return ComparisonPage(shown, None if is_last else str(shown[-1].comparison.id))
 
 
-def read_drafts(session: Session, comparison_id: int) -> tuple[DraftComparison, Draft, Draft]:
+def read_record(session: Session, comparison_id: int) -> ComparisonRecord:
     """A comparison with its two drafts.
 
     Raises:
         NotFound: there is no such comparison.
     """
-    comparison = session.get(DraftComparison, comparison_id)
+    is_id = 0 < comparison_id < 2**63
+    comparison = session.get(DraftComparison, comparison_id) if is_id else None
     if comparison is None:
         raise NotFound("there is no such comparison of drafts")
-    return (
+    return ComparisonRecord(
         comparison,
+        session.get_one(Study, comparison.study_id),
         session.get_one(Draft, comparison.first_draft_id),
         session.get_one(Draft, comparison.second_draft_id),
     )

@@ -88,16 +88,18 @@ def test_those_that_differ_most_come_first_page_by_page(again):
         assert [patient for patient, _ in listed] == ["P3", "P2", "P1"]
         assert [number for _, number in listed] == [2, 2, 0]
         first = draft_comparisons.read_page(session, PAIR).entries[0].comparison
-        comparison, one, other = draft_comparisons.read_drafts(session, first.id)
-        assert (one.findings, other.findings) == (NODULE, PNEUMOTHORAX)
+        record = draft_comparisons.read_record(session, first.id)
+        comparison = record.comparison
+        assert (record.first.findings, record.second.findings) == (NODULE, PNEUMOTHORAX)
         assert comparison.observations["Lung Lesion"] == ["present", "blank"]
         assert 0 < comparison.changed <= 1
         assert comparison.distances["impression"] == [0, 0]
         for wrong in ("x", "9" * 30, "999999"):
             with pytest.raises(NotAllowed):
                 draft_comparisons.read_page(session, PAIR, after=wrong)
-        with pytest.raises(NotFound):
-            draft_comparisons.read_drafts(session, 999_999)
+        for missing in (999_999, 2**70, -1):
+            with pytest.raises(NotFound):
+                draft_comparisons.read_record(session, missing)
 
 
 def test_the_latest_draft_by_another_bundle_is_compared_and_none_by_the_same(database):
