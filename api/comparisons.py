@@ -39,7 +39,7 @@ def list_pairs() -> BundlePairs:
         return BundlePairs.from_pairs(draft_comparisons.list_pairs(session))
 
 
-@router.get("/comparisons/table")
+@router.get("/comparisons/table", responses=problem_responses())
 def read_table(
     first: First = "", second: Second = "", campaign: Campaign = None
 ) -> ComparisonTable:

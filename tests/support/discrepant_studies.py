@@ -6,10 +6,12 @@ from sqlalchemy import select
 
 from records.database.discrepancy_tables import Discrepancy
 from records.database.session import unit_of_work
-from records.states import DiscrepancySide, Stage
+from records.database.tables import Draft, DraftRequest
+from records.states import DiscrepancySide, Purpose, Stage
+from records.workflow import draft_comparisons, drafts
 from records.workflow.patients import Patient
 from tests.support.outside_reports import receive
-from tests.support.registered_studies import claim, complete, new_instance, prepare, save
+from tests.support.registered_studies import claim, complete, new_draft, new_instance, prepare, save
 from worker import discrepancies, final_comparisons
 
 PNEUMOTHORAX = "There is a small left pneumothorax."
@@ -47,6 +49,27 @@ def draft(number, *pairs, **changed):
     for lease in claim(Stage.DRAFT, limit=100):
         save(lease, **(values | changed))
     return study_id
+
+
+def draft_again(study, findings, bundle="B", campaign_id=None):
+    """Draft a study with another bundle, beside the draft that it has."""
+    with unit_of_work() as session:
+        revision = session.scalars(select(Draft.revision).where(Draft.study_id == study)).first()
+        session.add(
+            DraftRequest(
+                study_id=study, revision=revision, bundle=bundle, purpose=Purpose.COMPARISON,
+                priority=3,
+            )
+        )  # fmt: skip
+    for lease in claim(Stage.PREPARE, bundle=bundle):
+        prepare(lease)
+    (lease,) = claim(Stage.DRAFT, bundle=bundle)
+    new = new_draft(lease, findings=findings, impression="", bundle_digest=bundle)
+    with unit_of_work() as session:
+        draft_id = drafts.save(session, lease, new)
+        draft_comparisons.note(session, draft_id, campaign_id)
+        draft_comparisons.note(session, draft_id, campaign_id)
+    return draft_id
 
 
 def report(number, findings=CLEAR, **changed):

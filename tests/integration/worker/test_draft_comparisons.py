@@ -9,36 +9,15 @@ from records.database.discrepancy_tables import DraftComparison, DraftComparison
 from records.database.session import engine, unit_of_work
 from records.database.tables import Draft
 from records.errors import NotAllowed, NotFound
-from records.states import WARNING, Agreement, Purpose, Stage
-from records.workflow import draft_comparisons, drafts, requests
+from records.states import WARNING, Agreement
+from records.workflow import draft_comparisons
 from records.workflow.draft_comparisons import ComparisonOf
-from tests.support.discrepant_studies import CLEAR, NODULE, PNEUMOTHORAX, draft
+from tests.support.discrepant_studies import CLEAR, NODULE, PNEUMOTHORAX, draft, draft_again
 from tests.support.query_plans import explained, nodes
-from tests.support.registered_studies import claim, new_draft, prepare
-from worker import bells, draft_comparisons as comparing, sweep
+from worker import bells, sweep
+from worker import draft_comparisons as comparing
 
 PAIR = ComparisonOf("bundle", "B")
-
-
-def draft_again(study, findings, bundle="B", campaign_id=None):
-    """Draft a study with another bundle, beside the draft that it has."""
-    with unit_of_work() as session:
-        revision = session.scalars(select(Draft.revision).where(Draft.study_id == study)).first()
-        session.add(
-            requests.DraftRequest(
-                study_id=study, revision=revision, bundle=bundle, purpose=Purpose.COMPARISON,
-                priority=3,
-            )
-        )  # fmt: skip
-    for lease in claim(Stage.PREPARE, bundle=bundle):
-        prepare(lease)
-    (lease,) = claim(Stage.DRAFT, bundle=bundle)
-    new = new_draft(lease, findings=findings, impression="", bundle_digest=bundle)
-    with unit_of_work() as session:
-        draft_id = drafts.save(session, lease, new)
-        draft_comparisons.note(session, draft_id, campaign_id)
-        draft_comparisons.note(session, draft_id, campaign_id)
-    return draft_id
 
 
 @pytest.fixture
