@@ -82,7 +82,7 @@ def _split_pairs(value: object, form: str) -> list[tuple[str, Any]]:
     return pairs
 
 
-_PART = re.compile(r"(listener|hl7|sweep|prepare|draft|query|api)(@[^\s@,]+)?")
+_PART = re.compile(r"(listener|hl7|sweep|prepare|draft|query|retrieve|api)(@[^\s@,]+)?")
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -395,6 +395,13 @@ class Settings(BaseSettings):
         default=64,
         ge=1,
         description="Largest number of bells that wait in Redis for a stage.",
+    )
+    campaign_ahead: int = Field(
+        json_schema_extra=ADVANCED,
+        default=200,
+        ge=1,
+        description="Largest number of studies that a campaign has in the pipeline. All others "
+        "wait in the campaign. What is in the pipeline is finished when the window closes.",
     )
     lease_seconds: float = Field(
         json_schema_extra=ADVANCED,
@@ -837,6 +844,17 @@ class Settings(BaseSettings):
         description="TOML file that says which field of HL7 messages holds what, where it is not "
         "as in the [conformance profile](integration/hl7-profile.md). Empty: as there.",
     )
+    campaign_folders: StringList = Field(
+        json_schema_extra=EVERYDAY,
+        default=(),
+        description="Folders below which campaigns may read films, as `/archive, /mnt/films`. "
+        "Empty: none.",
+    )
+    pacs_file: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="TOML file that names the PACSs that campaigns fetch images from. Empty: none.",
+    )
     message_days: float = Field(
         json_schema_extra=ADVANCED,
         default=30.0,
@@ -963,6 +981,7 @@ class Settings(BaseSettings):
         default_factory=lambda data: (
             *("listener", "sweep", "prepare", "draft"),
             *(["query"] if data.get("worklist_host") or data.get("reports_url") else []),
+            *(["retrieve"] if data.get("pacs_file") or data.get("campaign_folders") else []),
         ),
         description="Parts that must run, as `listener, sweep, prepare, draft@gpu-1, draft@gpu-2`; "
         "with a machine's name the part must run there. One that does not run is shown, makes "
@@ -1062,6 +1081,7 @@ class Settings(BaseSettings):
         "alarm_mail_to",
         "fhir_accession_systems",
         "hl7_allowed_peers",
+        "campaign_folders",
         mode="before",
     )
     @classmethod
@@ -1144,8 +1164,8 @@ class Settings(BaseSettings):
         wrong = [name for name in value if not _PART.fullmatch(name)]
         if wrong:
             raise ValueError(
-                f"{wrong[0]!r} is no part: say listener, hl7, sweep, prepare, draft, query or "
-                "api, or one of them with a machine's name, as draft@gpu-1"
+                f"{wrong[0]!r} is no part: say listener, hl7, sweep, prepare, draft, query, "
+                "retrieve or api, or one of them with a machine's name, as draft@gpu-1"
             )
         return value
 

@@ -34,6 +34,7 @@ from records.workflow import (
     tallies,
 )
 from worker import bells
+from worker.campaigns import tend
 from worker.circuit_breaker import forgive_trial, trip, what_follows
 
 CLOSE_AT_ONCE = 200
@@ -51,12 +52,16 @@ SWEEP_SECONDS = 30.0
 
 @dataclass(slots=True)
 class SweepResult:
-    """What one sweep did: studies closed, leases expired, requests woken, bells rung."""
+    """What one sweep did: studies closed, leases expired, requests woken, bells rung.
+
+    `fed` is how many studies of campaigns were given to the pipeline.
+    """
 
     closed: int = 0
     expired: int = 0
     woken: int = 0
     rung: int = 0
+    fed: int = 0
 
 
 def sweep() -> SweepResult:
@@ -84,7 +89,8 @@ def sweep() -> SweepResult:
         logger().info(
             "swept",
             count=result.closed,
-            reason=f"{result.expired} back, {result.woken} woken, {result.rung} bells",
+            reason=f"{result.expired} back, {result.woken} woken, {result.fed} of campaigns, "
+            f"{result.rung} bells",
         )
     if broker_error is not None:
         raise broker_error
@@ -104,10 +110,17 @@ def _take_turn(result: SweepResult) -> bool:
     expired = _expire_leases()
     with unit_of_work() as session:
         woken = requests.wake_due(session, WAKE_AT_ONCE)
+    tended = tend()
     result.closed += len(closed)
     result.expired += expired
     result.woken += woken
-    return len(closed) >= CLOSE_AT_ONCE or expired >= EXPIRE_AT_ONCE or woken >= WAKE_AT_ONCE
+    result.fed += tended.fed
+    return (
+        len(closed) >= CLOSE_AT_ONCE
+        or expired >= EXPIRE_AT_ONCE
+        or woken >= WAKE_AT_ONCE
+        or tended.more
+    )
 
 
 def _write_arrivals(closed: Sequence[uuid.UUID]) -> None:

@@ -37,6 +37,7 @@ TABLES = (
     "order_keys",
     "order_changes",
     "study_orders",
+    "campaign_studies",
 )
 
 FAMILY_NAMES = 20_000
@@ -161,6 +162,36 @@ _FILL = (
     SELECT study_id, order_id, 'MATCHED', 'ACCESSION', at FROM seed
     WHERE state <> 'RECEIVING' ORDER BY n
     """,
+    # Three campaigns: one that fetches, one whose window never opens, one that drafts again.
+    """
+    INSERT INTO campaigns (name, kind, pacs, bundle, purpose, skip_reported, time_zone, starts_on,
+        state, is_open, walk_state, source, created_by)
+    VALUES
+        ('open', 'LIST', 'archive', NULL, 'PRIMARY', true, 'UTC', NULL, 'RUNNING', true, 'WALKED',
+            '{}', 'bench'),
+        ('closed', 'LIST', 'archive', NULL, 'PRIMARY', true, 'UTC', '9999-01-01', 'RUNNING', false,
+            'WALKED', '{}', 'bench'),
+        ('again', 'AGAIN', '', 'newer', 'COMPARISON', true, 'UTC', NULL, 'RUNNING', false,
+            'WALKED', '{"from_bundle": "bundle"}', 'bench')
+    """,
+    """
+    INSERT INTO campaign_studies (campaign_id, study_instance_uid, state, reason)
+    SELECT campaigns.id, '2.25.9' || lpad(n::text, 9, '0'),
+        CASE WHEN n % 10 = 0 THEN 'MISSING' WHEN n % 10 < 4 THEN 'DRAFTED' ELSE 'WAITING' END,
+        CASE WHEN n % 10 = 0 THEN 'NOT_AT_PACS' ELSE '' END
+    FROM seed, campaigns WHERE campaigns.name IN ('open', 'closed') ORDER BY n
+    """,
+    """
+    INSERT INTO campaign_studies (campaign_id, study_instance_uid, study_id, state)
+    SELECT campaigns.id, study_instance_uid, study_id, 'WAITING'
+    FROM seed JOIN studies ON studies.id = seed.study_id, campaigns
+    WHERE campaigns.name = 'again' AND seed.state = 'DRAFTED' ORDER BY n
+    """,
+    """
+    INSERT INTO campaign_tallies (campaign_id, quarter, state, reason, number)
+    SELECT campaign_id, now(), state, reason, count(*) FROM campaign_studies
+    GROUP BY campaign_id, state, reason
+    """,
     "DROP TABLE seed",
 )
 
@@ -174,7 +205,7 @@ _INDEXES = text(
 
 
 def fill(session: Session, studies: int, warning: str) -> None:
-    """Insert studies with series, instances, requests, drafts, holds, first events and orders.
+    """Insert studies with instances, requests, drafts, holds, first events, orders, campaigns.
 
     Args:
         session: the caller's transaction; the database's user is a superuser.

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from api.metrics import SystemCollector
 from api.studies import count_studies, load_study
+from nightdraft.bench.growth_campaigns import campaign_operations
 from nightdraft.bench.growth_orders import order_operations
 from nightdraft.bench.operation import Operation, new_film, register
 from records import hold_decisions
@@ -49,6 +50,7 @@ def list_operations(studies_there: int) -> list[Operation]:
     return [
         *_ways(),
         *order_operations(),
+        *campaign_operations(studies_there),
         *_numbers_and_lists(studies_there),
         *_searches(studies_there),
         *_sweeps(),

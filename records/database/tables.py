@@ -1,8 +1,8 @@
 """The tables, one class each, and which rows the database refuses.
 
 Times are from the database's clock. A text column that holds a vocabulary has a CHECK that is made
-from the vocabulary. Orders, and reports from elsewhere, are in `order_tables` and `report_tables`;
-Delivery and Campaign come with the work that needs them.
+from the vocabulary. Orders, reports from elsewhere and campaigns are in `order_tables`,
+`report_tables` and `campaign_tables`; Delivery comes with the work that needs it.
 """
 
 from __future__ import annotations
@@ -385,6 +385,13 @@ class Draft(Base):
             unique=True,
             postgresql_where=text("purpose = 'PRIMARY' AND superseded_at IS NULL"),
         ),
+        # The current drafts of a bundle: what a campaign drafts again.
+        Index(
+            "ix_drafts_bundle_digest",
+            "bundle_digest",
+            "id",
+            postgresql_where=text("purpose = 'PRIMARY' AND superseded_at IS NULL"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -695,7 +702,7 @@ class Heartbeat(Base):
 
     part: Mapped[str] = mapped_column(
         primary_key=True
-    )  # "listener", "sweep", "prepare", "draft", "query", "api"
+    )  # "listener", "sweep", "prepare", "draft", "query", "retrieve", "api"
     owner: Mapped[str] = mapped_column(primary_key=True)  # host:pid
     started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)

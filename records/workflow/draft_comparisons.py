@@ -12,14 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, case, delete, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, aliased
 
+from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.discrepancy_tables import DraftComparison, DraftComparisonTally
 from records.database.tables import Draft, Study
 from records.errors import NotAllowed, NotFound
-from records.states import Agreement
+from records.states import Agreement, Purpose
 
 FOLD_ABOVE = 2_000
 """So many parts of the counts are worth folding: 57 numbers of some pairs of bundles."""
@@ -96,7 +97,7 @@ class ComparisonPage:
     next: str | None
 
 
-def note(session: Session, draft_id: uuid.UUID, campaign_id: uuid.UUID | None = None) -> None:
+def note(session: Session, draft_id: uuid.UUID) -> None:
     """Let a draft that was just saved be compared with the latest one by another bundle.
 
     Both are of the same films: of one revision of the study.
@@ -104,7 +105,6 @@ def note(session: Session, draft_id: uuid.UUID, campaign_id: uuid.UUID | None = 
     Args:
         session: the transaction that saves it.
         draft_id: our id of the draft.
-        campaign_id: the campaign that asked for it; None where none did.
     """
     new, earlier = aliased(Draft), aliased(Draft)
     latest = (
@@ -119,15 +119,32 @@ def note(session: Session, draft_id: uuid.UUID, campaign_id: uuid.UUID | None = 
         .limit(1)
         .lateral()
     )
+    campaign_id = (
+        select(CampaignStudy.campaign_id)
+        .join(Campaign, Campaign.id == CampaignStudy.campaign_id)
+        .where(
+            CampaignStudy.study_id == new.study_id,
+            CampaignStudy.follows,
+            # A row without a request follows the study's own.
+            case(
+                (new.purpose == Purpose.PRIMARY, CampaignStudy.request_id.is_(None)),
+                else_=CampaignStudy.request_id == new.request_id,
+            ),
+            or_(Campaign.bundle.is_(None), Campaign.bundle == new.bundle_digest),
+        )
+        .order_by(Campaign.created_at.desc(), Campaign.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
     row = session.execute(
-        select(new.study_id, latest.c.id, latest.c.bundle_digest, new.bundle_digest)
+        select(new.study_id, latest.c.id, latest.c.bundle_digest, new.bundle_digest, campaign_id)
         .select_from(new)
         .join(latest, latest.c.id.is_not(None))
         .where(new.id == draft_id)
     ).one_or_none()
     if row is None:
         return
-    study_id, first_id, first_bundle, second_bundle = row
+    study_id, first_id, first_bundle, second_bundle, campaign = row
     session.execute(
         upsert(DraftComparison)
         .values(
@@ -136,7 +153,7 @@ def note(session: Session, draft_id: uuid.UUID, campaign_id: uuid.UUID | None = 
             second_draft_id=draft_id,
             first_bundle=first_bundle,
             second_bundle=second_bundle,
-            campaign_id=campaign_id,
+            campaign_id=campaign,
         )
         .on_conflict_do_nothing()
     )

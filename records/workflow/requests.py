@@ -22,6 +22,7 @@ from records.states import (
     TRANSITIONS,
     EndReason,
     EventKind,
+    Priority,
     Purpose,
     RequestState,
 )
@@ -55,11 +56,19 @@ def create_request(
     *,
     purpose: Purpose = Purpose.PRIMARY,
     bundle: str | None = None,
+    priority: Priority | None = None,
 ) -> uuid.UUID:
     """Create a request for the study's present revision; an open primary one is superseded.
 
     What a person cancelled stays cancelled: the request after a cancelled one is cancelled at once,
     until `retry` takes that back.
+
+    Args:
+        session: the caller's transaction, which has locked the study.
+        study: the study.
+        purpose: why it is drafted.
+        bundle: the digest of the bundle that drafts; None is whichever is served.
+        priority: None is the study's own.
 
     Returns:
         The request's id.
@@ -77,7 +86,7 @@ def create_request(
         revision=study.revision,
         purpose=purpose,
         bundle=bundle,
-        priority=study.priority,
+        priority=study.priority if priority is None else priority,
     )
     session.add(request)
     session.flush()

@@ -51,7 +51,7 @@ def draft(number, *pairs, **changed):
     return study_id
 
 
-def draft_again(study, findings, bundle="B", campaign_id=None):
+def draft_again(study, findings, bundle="B"):
     """Draft a study with another bundle, beside the draft that it has."""
     with unit_of_work() as session:
         revision = session.scalars(select(Draft.revision).where(Draft.study_id == study)).first()
@@ -67,8 +67,8 @@ def draft_again(study, findings, bundle="B", campaign_id=None):
     new = new_draft(lease, findings=findings, impression="", bundle_digest=bundle)
     with unit_of_work() as session:
         draft_id = drafts.save(session, lease, new)
-        draft_comparisons.note(session, draft_id, campaign_id)
-        draft_comparisons.note(session, draft_id, campaign_id)
+        draft_comparisons.note(session, draft_id)
+        draft_comparisons.note(session, draft_id)
     return draft_id
 
 

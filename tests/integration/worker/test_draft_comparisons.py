@@ -9,11 +9,13 @@ from records.database.discrepancy_tables import DraftComparison, DraftComparison
 from records.database.session import engine, unit_of_work
 from records.database.tables import Draft
 from records.errors import NotAllowed, NotFound
-from records.states import WARNING, Agreement
+from records.states import WARNING, Agreement, CampaignKind, Purpose, Stage
 from records.workflow import draft_comparisons
 from records.workflow.draft_comparisons import ComparisonOf
+from tests.support.campaigns import create, tend_all
 from tests.support.discrepant_studies import CLEAR, NODULE, PNEUMOTHORAX, draft, draft_again
 from tests.support.query_plans import explained, nodes
+from tests.support.registered_studies import claim, prepare, save
 from worker import bells, sweep
 from worker import draft_comparisons as comparing
 
@@ -95,16 +97,28 @@ def test_the_latest_draft_by_another_bundle_is_compared_and_none_by_the_same(dat
     assert [tuple(pair) for pair in pairs] == [("bundle", "B"), ("B", "C")]
 
 
-def test_a_campaign_has_its_own_table_and_list(database):
-    campaign = draft_again(draft(1, (CLEAR, 0.9)), NODULE)  # any id will do
-    draft_again(draft(2, (CLEAR, 0.9)), NODULE, campaign_id=campaign)
+@pytest.mark.parametrize("purpose", Purpose)
+def test_a_campaign_that_drafts_again_has_its_own_table_and_list(database, purpose):
+    draft_again(draft(1, (CLEAR, 0.9)), NODULE)
+    draft(2, (CLEAR, 0.9), bundle_digest="old")
+    campaign = create(
+        CampaignKind.AGAIN, source={"from_bundle": "old"}, bundle="newer", purpose=purpose
+    )
+    tend_all()
+    for lease in claim(Stage.PREPARE, limit=100, bundle="newer"):
+        prepare(lease)
+    for lease in claim(Stage.DRAFT, limit=100, bundle="newer"):
+        draft_id = save(lease, bundle_digest="newer", findings=NODULE, impression="")
+        with unit_of_work() as session:
+            draft_comparisons.note(session, draft_id)
     comparing.compare_drafts()
     own = ComparisonOf(campaign_id=campaign)
-    assert read_table().compared == 2
-    assert read_table(own).compared == 1
+    assert (read_table().compared, read_table(own).compared) == (1, 1)
+    assert read_table(own).numbers["Lung Lesion"][Agreement.SECOND] == 1
     with unit_of_work() as session:
         (entry,) = draft_comparisons.read_page(session, own).entries
         assert entry.study.patient_id == "P2"
+        assert entry.comparison.first_bundle == "old"
 
 
 def test_a_worker_that_dies_counts_nothing_twice(again, monkeypatch):

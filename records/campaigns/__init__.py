@@ -1,0 +1,1 @@
+"""Campaigns: many studies drafted within a window, each with its end and its reason."""

@@ -1,0 +1,298 @@
+"""Campaigns as a whole: create, pause, resume, cancel, find, list; whether their window is open."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from records.campaigns.window import Hours, Window, read_zone
+from records.database.campaign_tables import Campaign
+from records.errors import NotAllowed, NotFound
+from records.states import (
+    CAMPAIGN_ENDED,
+    CampaignKind,
+    CampaignState,
+    Priority,
+    Purpose,
+    WalkState,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewCampaign:
+    """What a person says of a campaign.
+
+    Attributes:
+        name: short, unique.
+        kind: where its studies are from.
+        window: when it works.
+        created_by: who creates it.
+        source: what the walk of this kind needs.
+        pacs: the PACS, by its name in the settings, that images are fetched from; "" for none.
+        bundle: the digest of the bundle that drafts; None is whichever is served.
+        purpose: PRIMARY, or COMPARISON for a draft beside the one that a reader is shown.
+        priority: of its studies.
+        skip_reported: whether studies with a final report are skipped.
+        studies_per_minute: how many are fetched, at most; None is what the PACS allows.
+    """
+
+    name: str
+    kind: CampaignKind
+    window: Window
+    created_by: str
+    source: Mapping[str, Any] = field(default_factory=dict)
+    pacs: str = ""
+    bundle: str | None = None
+    purpose: Purpose = Purpose.PRIMARY
+    priority: Priority = Priority.BACKLOG
+    skip_reported: bool = True
+    studies_per_minute: float | None = None
+
+
+def create(session: Session, new: NewCampaign) -> uuid.UUID:
+    """Create a campaign; its source is walked at once, whether or not its window is open.
+
+    Raises:
+        NotAllowed: it has no name, there is one of that name, its dates end before they begin, or
+            the bundle is not named that drafts again or beside.
+    """
+    window = new.window
+    if not new.name.strip():
+        raise NotAllowed("a campaign has a name: give it one")
+    if window.starts_on and window.ends_on and window.ends_on < window.starts_on:
+        raise NotAllowed(
+            f"the campaign ends on {window.ends_on}, before it starts on {window.starts_on}"
+        )
+    if new.studies_per_minute is not None and new.studies_per_minute <= 0:
+        raise NotAllowed("a campaign fetches more than 0 studies a minute")
+    if new.bundle is None and (new.kind is CampaignKind.AGAIN or new.purpose is Purpose.COMPARISON):
+        raise NotAllowed("name the bundle that drafts: these studies have a draft already")
+    if new.kind is CampaignKind.AGAIN and new.bundle == new.source.get("from_bundle"):
+        raise NotAllowed("the bundle that drafts again is the one that drafted before")
+    campaign = Campaign(
+        name=new.name.strip(),
+        kind=new.kind,
+        source=dict(new.source),
+        pacs=new.pacs,
+        bundle=new.bundle,
+        purpose=new.purpose,
+        priority=new.priority,
+        skip_reported=new.skip_reported,
+        window_opens=window.hours and window.hours.opens,
+        window_closes=window.hours and window.hours.closes,
+        time_zone=window.zone.key,
+        blackouts=[[f"{b.opens:%H:%M}", f"{b.closes:%H:%M}"] for b in window.blackouts],
+        starts_on=window.starts_on,
+        ends_on=window.ends_on,
+        studies_per_minute=new.studies_per_minute,
+        created_by=new.created_by,
+    )
+    try:
+        with session.begin_nested():
+            session.add(campaign)
+            session.flush()
+    except IntegrityError:
+        raise NotAllowed(
+            f"there is a campaign {campaign.name!r} already: choose another name"
+        ) from None
+    return campaign.id
+
+
+def window_of(campaign: Campaign) -> Window:
+    """When a campaign works."""
+    opens, closes = campaign.window_opens, campaign.window_closes
+    return Window(
+        Hours(opens, closes) if opens is not None and closes is not None else None,
+        read_zone(campaign.time_zone),
+        tuple(Hours(*map(dt.time.fromisoformat, hours)) for hours in campaign.blackouts),
+        campaign.starts_on,
+        campaign.ends_on,
+    )
+
+
+def find(session: Session, name: str) -> Campaign:
+    """The campaign of a name, or of our own id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    campaign = session.scalar(select(Campaign).where(Campaign.name == name))
+    if campaign is None:
+        with suppress(ValueError):
+            campaign = session.get(Campaign, uuid.UUID(name))
+    if campaign is None:
+        raise NotFound("no campaign has that name")
+    return campaign
+
+
+def list_campaigns(
+    session: Session, limit: int, after: tuple[dt.datetime, uuid.UUID] | None = None
+) -> Sequence[Campaign]:
+    """Campaigns, newest first.
+
+    Args:
+        session: the caller's transaction.
+        limit: how many, at most.
+        after: `created_at` and id of the last one of the page before.
+    """
+    query = select(Campaign).order_by(Campaign.created_at.desc(), Campaign.id.desc()).limit(limit)
+    if after is not None:
+        query = query.where(tuple_(Campaign.created_at, Campaign.id) < after)
+    return session.scalars(query).all()
+
+
+def list_running(session: Session) -> Sequence[Campaign]:
+    """The campaigns that are neither paused nor ended, in the order in which they are fed."""
+    return session.scalars(
+        select(Campaign)
+        .where(Campaign.state == CampaignState.RUNNING)
+        .order_by(Campaign.priority, Campaign.created_at, Campaign.id)
+    ).all()
+
+
+def get_running(session: Session, campaign_id: uuid.UUID, *, lock: bool = False) -> Campaign | None:
+    """A campaign, read anew, if it runs; None where it does not, or somebody else has locked it.
+
+    Args:
+        session: the caller's transaction.
+        campaign_id: the campaign.
+        lock: whether it is locked until the caller's commit.
+    """
+    query = select(Campaign).where(
+        Campaign.id == campaign_id, Campaign.state == CampaignState.RUNNING
+    )
+    if lock:
+        query = query.with_for_update(skip_locked=True)
+    return session.scalar(query.execution_options(populate_existing=True))
+
+
+def pause(session: Session, campaign_id: uuid.UUID) -> None:
+    """Give nothing more of a campaign to the pipeline; what is in the pipeline is finished.
+
+    Raises:
+        NotFound: no such campaign.
+        NotAllowed: it has ended.
+    """
+    _change(session, campaign_id, CampaignState.PAUSED, "paused")
+
+
+def resume(session: Session, campaign_id: uuid.UUID) -> None:
+    """Go on with a paused campaign, within its window.
+
+    Raises:
+        NotFound: no such campaign.
+        NotAllowed: it has ended.
+    """
+    _change(session, campaign_id, CampaignState.RUNNING, "resumed")
+
+
+def cancel(session: Session, campaign_id: uuid.UUID) -> None:
+    """End a campaign: what waits in it is not drafted; what is in the pipeline is finished.
+
+    Raises:
+        NotFound: no such campaign.
+        NotAllowed: it has ended.
+    """
+    _change(session, campaign_id, CampaignState.CANCELLED, "cancelled")
+
+
+def _change(session: Session, campaign_id: uuid.UUID, state: CampaignState, word: str) -> None:
+    campaign = session.get(Campaign, campaign_id, with_for_update=True, populate_existing=True)
+    if campaign is None:
+        raise NotFound("no campaign has that id")
+    if campaign.state in CAMPAIGN_ENDED:
+        raise NotAllowed(f"the campaign {campaign.name!r} is {campaign.state} and cannot be {word}")
+    if campaign.state == state:
+        return
+    now = func.clock_timestamp()
+    session.execute(
+        update(Campaign)
+        .where(Campaign.id == campaign_id)
+        .values(
+            state=state,
+            is_open=False,  # the next sweep opens it, if it is its time
+            changed_at=now,
+            ended_at=now if state in CAMPAIGN_ENDED else None,
+        )
+    )
+    session.expire(campaign)
+
+
+def settle_windows(session: Session, now: dt.datetime) -> int:
+    """Open and close the windows of running campaigns.
+
+    Args:
+        session: the caller's transaction.
+        now: the database's time.
+
+    Returns:
+        How many windows opened or closed.
+    """
+    changed = 0
+    for campaign in list_running(session):
+        is_open = window_of(campaign).is_open(now)
+        if is_open != campaign.is_open:
+            session.execute(
+                update(Campaign)
+                .where(Campaign.id == campaign.id, Campaign.state == CampaignState.RUNNING)
+                .values(is_open=is_open)
+                .execution_options(synchronize_session=False)
+            )
+            session.refresh(campaign)
+            changed += 1
+    return changed
+
+
+def stall(session: Session, pacs: str, reason: str) -> None:
+    """Note on the running campaigns of a PACS why nothing goes on; the same reason stays as it is.
+
+    Args:
+        session: the caller's transaction.
+        pacs: whose campaigns.
+        reason: a sentence without a patient; "" where it goes on again.
+    """
+    session.execute(
+        update(Campaign)
+        .where(
+            Campaign.state == CampaignState.RUNNING,
+            Campaign.pacs == pacs,
+            Campaign.stalled_reason != reason,
+        )
+        .values(stalled_reason=reason, stalled_since=func.clock_timestamp() if reason else None)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def save_walk(
+    session: Session,
+    campaign_id: uuid.UUID,
+    position: Mapping[str, Any] | None,
+    state: WalkState = WalkState.WALKING,
+    note: str | None = None,
+) -> None:
+    """Keep how far a source was walked, in the transaction that added the rows.
+
+    Args:
+        session: the caller's transaction.
+        campaign_id: the campaign.
+        position: where the walk goes on.
+        state: WALKED or FAILED where it has ended.
+        note: why it failed, or what it may have left out; None leaves what is there.
+    """
+    values: dict[str, Any] = {"walk_position": position, "walk_state": state}
+    if note is not None:
+        values["walk_note"] = note
+    session.execute(
+        update(Campaign)
+        .where(Campaign.id == campaign_id)
+        .values(**values)
+        .execution_options(synchronize_session=False)
+    )

@@ -1,0 +1,219 @@
+"""When a campaign works: hours of the night by the wall clock of its site, and blackouts.
+
+Every function is passed the time. A night begins on the date on which its window opens. What an
+hour means where the clocks change is decided here, in favour of those who use the PACS by day:
+
+- An hour that the clocks skip is the moment at which they skip it.
+- Of an hour that comes twice, a window opens at the first and closes at the first. A blackout
+  begins at the first and ends at the second.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from records.errors import NotAllowed
+
+_DAY = dt.timedelta(days=1)
+
+LOOK_AHEAD_DAYS = 3700
+"""For so many days a next opening is looked for; campaigns do not last ten years."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """A span of the wall clock, over midnight where it ends before it begins."""
+
+    opens: dt.time
+    closes: dt.time
+
+    def span(self, date: dt.date, zone: ZoneInfo, *, closes_late: bool) -> Span:
+        """The span that begins on a date, as moments; it may be empty."""
+        end_date = date if self.opens < self.closes else date + _DAY
+        return Span(
+            moment(date, self.opens, zone, fold=0),
+            moment(end_date, self.closes, zone, fold=int(closes_late)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From a moment up to, and without, another one; both in UTC."""
+
+    start: dt.datetime
+    end: dt.datetime
+
+    @property
+    def seconds(self) -> float:
+        """How long it is; 0 where it is empty."""
+        return max(0.0, (self.end - self.start).total_seconds())
+
+    def without(self, other: Span) -> list[Span]:
+        """What is left of this span outside another one."""
+        if other.seconds == 0 or other.end <= self.start or other.start >= self.end:
+            return [self]
+        parts = [Span(self.start, other.start), Span(other.end, self.end)]
+        return [part for part in parts if part.seconds > 0]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a campaign may give studies to the pipeline.
+
+    Attributes:
+        hours: of each night; None is at all times.
+        zone: the time zone of the site.
+        blackouts: hours of each day in which nothing is done, for example the PACS's own backup.
+        starts_on: the first night; None is at once. Without hours it is a day.
+        ends_on: the last night; None is no end.
+    """
+
+    hours: Hours | None
+    zone: ZoneInfo
+    blackouts: tuple[Hours, ...] = ()
+    starts_on: dt.date | None = None
+    ends_on: dt.date | None = None
+
+    def is_open(self, now: dt.datetime) -> bool:
+        """Whether work is done at this time."""
+        return any(span.start <= now < span.end for span in self.spans(now, days=1))
+
+    def spans(self, now: dt.datetime, days: int = LOOK_AHEAD_DAYS) -> Iterator[Span]:
+        """The spans of work that have not ended at `now`, in their order.
+
+        Args:
+            now: with a time zone.
+            days: so many nights after the one of `now`, at most.
+        """
+        date = now.astimezone(self.zone).date() - _DAY
+        last = date + days * _DAY
+        if self.starts_on is not None:
+            date = max(date, self.starts_on)
+            last = max(last, date + days * _DAY)
+        if self.ends_on is not None:
+            last = min(last, self.ends_on)
+        while date <= last:
+            for span in self._night(date):
+                if span.end > now:
+                    yield span
+            date += _DAY
+
+    def next_opening(self, now: dt.datetime) -> dt.datetime | None:
+        """When the window opens next, if it is closed; `now` if it is open; None for never."""
+        return next((max(now, span.start) for span in self.spans(now)), None)
+
+    def next_closing(self, now: dt.datetime) -> dt.datetime | None:
+        """When the window closes, if it is open now; None if it is closed, or never closes."""
+        end = None
+        for span in self.spans(now):
+            if end is None and span.start > now:
+                return None
+            if end is not None and span.start > end:
+                return end
+            end = span.end
+            if self.hours is None and not self.blackouts and self.ends_on is None:
+                return None
+        return end
+
+    def after_seconds(self, now: dt.datetime, seconds: float) -> dt.datetime | None:
+        """When the window will have been open for so many seconds from `now` on; None for never."""
+        left = seconds
+        for span in self.spans(now):
+            open_span = Span(max(now, span.start), span.end)
+            if open_span.seconds >= left:
+                return open_span.start + dt.timedelta(seconds=left)
+            left -= open_span.seconds
+        return None
+
+    def nights_for(self, now: dt.datetime, seconds: float) -> int | None:
+        """In how many nights so many seconds of work are done; None where they never are."""
+        done = self.after_seconds(now, seconds)
+        if done is None:
+            return None
+        nights: set[dt.date] = set()
+        for span in self.spans(now):
+            if nights and span.start >= done:
+                break
+            nights.add(self.night_of(max(now, span.start)))
+        return len(nights)
+
+    def night_of(self, at: dt.datetime) -> dt.date:
+        """The date on which the night of a moment of work began."""
+        local = at.astimezone(self.zone)
+        if self.hours is None:
+            return local.date()
+        before = local.date() - _DAY
+        span = self.hours.span(before, self.zone, closes_late=False)
+        return before if span.start <= at < span.end else local.date()
+
+    def _night(self, date: dt.date) -> list[Span]:
+        """The spans of work of the night that begins on a date."""
+        hours = self.hours or Hours(dt.time(0), dt.time(0))
+        parts = [hours.span(date, self.zone, closes_late=False)]
+        for blackout in self.blackouts:
+            for day in (date - _DAY, date, date + _DAY):
+                black = blackout.span(day, self.zone, closes_late=True)
+                parts = [left for part in parts for left in part.without(black)]
+        return [part for part in parts if part.seconds > 0]
+
+
+def moment(date: dt.date, time: dt.time, zone: ZoneInfo, fold: int) -> dt.datetime:
+    """A time of the wall clock as a moment in UTC.
+
+    Args:
+        date: the local date.
+        time: the local time; one that the clocks skip is the moment at which they skip it.
+        zone: the time zone.
+        fold: which of the two it is, where it comes twice: 0 the first, 1 the second.
+    """
+    local = dt.datetime.combine(date, time, tzinfo=zone)
+    at = local.replace(fold=fold).astimezone(dt.UTC)
+    if at.astimezone(zone).replace(tzinfo=None) == local.replace(tzinfo=None):
+        return at
+    # Skipped: the two offsets give a moment before the change and one after it.
+    low, high = sorted(local.replace(fold=side).astimezone(dt.UTC) for side in (0, 1))
+    after = high.astimezone(zone).utcoffset()
+    while high - low > dt.timedelta(seconds=1):
+        middle = low + (high - low) / 2
+        if middle.astimezone(zone).utcoffset() == after:
+            high = middle
+        else:
+            low = middle
+    return high.replace(microsecond=0)
+
+
+def read_zone(name: str) -> ZoneInfo:
+    """The time zone of an IANA name.
+
+    Raises:
+        NotAllowed: there is none of that name.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise NotAllowed(
+            f"{name!r} is no time zone: name one of the IANA database, such as Europe/Berlin"
+        ) from None
+
+
+def read_hours(text: str) -> Hours:
+    """The hours that a text such as `19:00-07:00` gives.
+
+    Raises:
+        NotAllowed: it gives none, or both ends are the same.
+    """
+    first, dash, second = text.partition("-")
+    try:
+        if not dash:
+            raise ValueError
+        hours = Hours(*(dt.time.fromisoformat(part.strip()) for part in (first, second)))
+        if hours.opens.tzinfo or hours.closes.tzinfo:
+            raise ValueError
+    except ValueError:
+        raise NotAllowed(f"{text!r} gives no hours: write them as 19:00-07:00") from None
+    if hours.opens == hours.closes:
+        raise NotAllowed(f"{text!r} opens and closes at the same time: give no hours for all day")
+    return hours

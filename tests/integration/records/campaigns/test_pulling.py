@@ -1,0 +1,310 @@
+"""Walks and fetches are claimed, their outcome is kept, and nothing is fetched twice."""
+
+import threading
+
+import pytest
+from sqlalchemy import select, text
+
+from records.campaigns import campaigns, pulling, rows
+from records.campaigns.rows import NewStudy
+from records.database.campaign_tables import Campaign, CampaignStudy
+from records.database.session import unit_of_work
+from records.database.tables import Study
+from records.errors import LostLease
+from records.states import (
+    CampaignKind,
+    CampaignReason,
+    CampaignState,
+    CampaignStudyState,
+    Priority,
+    StudyState,
+    WalkState,
+)
+from records.workflow import studies
+from tests.support.campaigns import closed_now, create, ends, get, kept_counts, of_uids, tend_all
+from tests.support.registered_studies import complete, draft_all, new_instance, register
+from worker.campaigns import tend
+
+pytestmark = pytest.mark.usefixtures("database")
+
+PULLED = (CampaignKind.LIST, CampaignKind.QUERY)
+
+
+def pulled_campaign(*uids, **changed):
+    campaign = create(**{"studies": of_uids(*uids), "pacs": "archive", **changed})
+    tend()
+    return campaign
+
+
+def claim(pacs="archive", ahead=10, kinds=PULLED):
+    with unit_of_work() as session:
+        return pulling.claim(session, pacs, ahead, kinds)
+
+
+def finish(pull, **outcome):
+    with unit_of_work() as session:
+        pulling.finish(session, pull, **{"listed": 1, **outcome})
+
+
+def add_and_save(campaign, walk):
+    with unit_of_work() as session:
+        rows.add_studies(session, campaign, of_uids("1.2"))
+        pulling.save_walk(session, walk, {"date": "20260103"})
+
+
+def test_a_study_that_was_fetched_need_not_be_quiet_and_has_the_campaign_s_priority():
+    campaign = pulled_campaign("1.1", priority=Priority.BACKLOG)
+    pull = claim()
+    register(new_instance("1.1", priority=Priority.ROUTINE))
+    finish(pull, size=5)
+    with unit_of_work() as session:
+        studies.close_quiet(session, 3600.0)
+        study = session.scalars(select(Study)).one()
+        assert (study.state, study.priority) == (StudyState.COMPLETE, Priority.BACKLOG)
+    draft_all()
+    tend_all()
+    assert ends(campaign) == {"1.1": ("DRAFTED", "")}
+    assert get(campaign).state == CampaignState.DONE
+
+
+def test_a_study_that_was_on_its_way_already_keeps_its_priority():
+    register(new_instance("1.1", priority=Priority.STAT))
+    pulled_campaign("1.1")
+    finish(claim())
+    with unit_of_work() as session:
+        assert session.scalars(select(Study.priority)).all() == [Priority.STAT]
+
+
+def test_missing_images_are_named_and_the_others_are_drafted():
+    campaign = pulled_campaign("1.1")
+    pull = claim()
+    register(new_instance("1.1", sop="1.1.1.1"))
+    with unit_of_work() as session:
+        assert pulling.list_present(session, "1.1") == {"1.1.1.1"}
+    finish(pull, listed=2, missing=["1.1.1.2"])
+    with unit_of_work() as session:
+        row = session.scalars(select(CampaignStudy)).one()
+        assert (row.missing, row.listed, row.state) == (["1.1.1.2"], 2, "IN_WORK")
+    with unit_of_work() as session:
+        studies.close_quiet(session, 3600.0)
+    draft_all()
+    tend_all()
+    assert ends(campaign) == {"1.1": ("DRAFTED", "")}
+
+
+def test_a_study_of_which_nothing_came_is_missing():
+    campaign = pulled_campaign("1.1")
+    finish(claim(), listed=2, missing=["1.1.1.1", "1.1.1.2"])
+    assert ends(campaign) == {"1.1": ("MISSING", "IMAGES_MISSING")}
+    tend_all()
+    assert get(campaign).state == CampaignState.DONE
+
+
+def test_campaigns_that_overlap_fetch_a_study_once():
+    pulled_campaign("1.1", name="a")
+    second = pulled_campaign("1.1", "1.2", name="b")
+    first_pull, second_pull = claim(), claim()
+    assert (first_pull.study_instance_uid, second_pull.study_instance_uid) == ("1.1", "1.2")
+    assert second_pull.campaign_id == second
+    assert claim() is None
+    complete(new_instance("1.1"))
+    finish(first_pull)
+    third = claim()
+    assert (third.study_instance_uid, third.campaign_id) == ("1.1", second)
+    with unit_of_work() as session:
+        assert pulling.list_present(session, "1.1")  # so nothing of it is asked for
+
+
+def test_many_processes_claim_each_study_once():
+    pulled_campaign(*[f"1.{n}" for n in range(24)])
+    claimed, errors = [], []
+
+    def take():
+        try:
+            while (pull := claim(ahead=100)) is not None:
+                claimed.append(pull.study_instance_uid)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=take) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert sorted(claimed) == sorted(f"1.{n}" for n in range(24))
+
+
+def test_a_claim_that_ran_out_changes_nothing():
+    campaign = pulled_campaign("1.1")
+    old = claim()
+    with unit_of_work() as session:
+        assert pulling.expire_claims(session, 0.0) == 1
+    new = claim()
+    assert new.attempt == 2
+    for write in (
+        lambda s: pulling.finish(s, old, listed=1),
+        lambda s: pulling.try_again(s, old, 1.0),
+        lambda s: pulling.put_back(s, old),
+        lambda s: pulling.renew(s, old),
+        lambda s: pulling.resolve(s, old, ["1.1"]),
+        lambda s: pulling.fail(s, old, CampaignStudyState.MISSING, CampaignReason.NOT_AT_PACS),
+    ):
+        register(new_instance("1.1"))
+        with pytest.raises(LostLease), unit_of_work() as session:
+            write(session)
+    assert ends(campaign) == {"1.1": ("PULLING", "")}
+    with unit_of_work() as session:
+        renewed = pulling.renew(session, new)
+        pulling.put_back(session, renewed)
+    assert claim().attempt == 2  # it was given back uncounted
+
+
+def test_a_closed_window_a_pause_and_a_campaign_with_enough_under_way_give_nothing():
+    campaign = pulled_campaign("1.1", "1.2", window=closed_now())
+    assert claim() is None
+    with unit_of_work() as session:
+        session.execute(text("UPDATE campaigns SET window_opens = NULL, window_closes = NULL"))
+    tend()
+    assert claim(ahead=1) is not None
+    assert claim(ahead=1) is None
+    with unit_of_work() as session:
+        campaigns.pause(session, campaign)
+    assert claim() is None
+    assert claim("other") is None
+
+
+def test_another_campaign_s_closed_window_delays_nobody():
+    pulled_campaign("1.1", name="closed", window=closed_now(), priority=Priority.STAT)
+    pulled_campaign("1.2", name="open")
+    assert claim().study_instance_uid == "1.2"
+
+
+def test_a_study_that_is_tried_again_waits_for_its_time():
+    pulled_campaign("1.1")
+    pull = claim()
+    with unit_of_work() as session:
+        pulling.try_again(session, pull, 3600.0, "it is nearline")
+    tend()
+    assert claim() is None
+    with unit_of_work() as session:
+        session.execute(text("UPDATE campaign_studies SET not_before = now()"))
+    tend()
+    assert claim().attempt == 2
+
+
+def test_an_accession_number_becomes_the_studies_that_it_means():
+    campaign = create(studies=[NewStudy(accession_number="A")], pacs="archive")
+    tend()
+    pull = claim()
+    assert pull.study_instance_uid == ""
+    with unit_of_work() as session:
+        assert pulling.resolve(session, pull, ["1.1", "1.2"])
+    assert ends(campaign) == {"1.1": ("PULLING", ""), "1.2": ("WAITING", "")}
+
+
+def test_an_accession_number_of_a_study_that_is_listed_by_its_uid():
+    campaign = create(studies=[NewStudy(accession_number="A"), NewStudy("1.1")], pacs="archive")
+    tend()
+    with unit_of_work() as session:
+        pull = pulling.claim(session, "archive", 10, PULLED)
+        assert not pulling.resolve(session, pull, ["1.1"])
+    assert ends(campaign) == {"A": ("SKIPPED", "ALREADY_LISTED"), "1.1": ("WAITING", "")}
+
+
+def test_an_accession_number_of_a_study_that_another_campaign_fetches():
+    pulled_campaign("1.1", name="a")
+    claim()
+    campaign = create(name="b", studies=[NewStudy(accession_number="A")], pacs="archive")
+    tend()
+    pull = claim()
+    with unit_of_work() as session:
+        assert not pulling.resolve(session, pull, ["1.1"])
+    assert ends(campaign) == {"1.1": ("WAITING", "")}
+    assert claim() is None
+
+
+def test_a_walk_is_claimed_by_one_and_goes_on_where_it_was():
+    campaign = create(CampaignKind.QUERY, pacs="archive", source={"dates": "20260101-20260131"})
+    with unit_of_work() as session:
+        walk = pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0)
+        assert pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0) is None
+    with unit_of_work() as session:
+        rows.add_studies(session, campaign, of_uids("1.1"))
+        renewed = pulling.save_walk(session, walk, {"date": "20260102"})
+    with pytest.raises(LostLease):
+        add_and_save(campaign, walk)
+    assert list(ends(campaign)) == ["1.1"]
+    with unit_of_work() as session:
+        session.execute(text("UPDATE campaigns SET walk_claimed_at = '2020-01-01'"))
+    with unit_of_work() as session:
+        again = pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0)
+        assert again.position == {"date": "20260102"}
+        assert renewed.position == again.position
+        pulling.save_walk(session, again, None, WalkState.WALKED, "all of it")
+    assert (get(campaign).walk_state, get(campaign).walk_note) == ("WALKED", "all of it")
+
+
+def test_a_paused_campaign_is_not_walked():
+    campaign = create(CampaignKind.QUERY, pacs="archive")
+    with unit_of_work() as session:
+        campaigns.pause(session, campaign)
+        assert pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0) is None
+
+
+def test_files_are_kept_with_their_study_and_its_size():
+    campaign = create(CampaignKind.FOLDER, source={"folder": "/films"})
+    with unit_of_work() as session:
+        assert rows.add_files(session, campaign, {"1.1": {"a": 5, "b": 6}, "1.2": {"c": 7}}) == 2
+        assert rows.add_files(session, campaign, {"1.1": {"b": 6, "d": 1}}) == 0
+        campaigns.save_walk(session, campaign, None, WalkState.WALKED)
+    tend()
+    pull = claim("", kinds=[CampaignKind.FOLDER])
+    with unit_of_work() as session:
+        assert pulling.list_files(session, pull) == ["a", "b", "d"]
+        row = session.scalars(
+            select(CampaignStudy).where(CampaignStudy.study_instance_uid == "1.1")
+        ).one()
+        assert (row.size, row.listed) == (12, 3)
+
+
+def test_a_stalled_pacs_is_named_once_and_goes_on():
+    campaign = pulled_campaign("1.1")
+    other = create(name="other", studies=of_uids("1.2"), pacs="another")
+    with unit_of_work() as session:
+        campaigns.stall(session, "archive", "The PACS does not answer.")
+    since = get(campaign).stalled_since
+    with unit_of_work() as session:
+        campaigns.stall(session, "archive", "The PACS does not answer.")
+    assert get(campaign).stalled_since == since is not None
+    assert get(other).stalled_reason == ""
+    with unit_of_work() as session:
+        campaigns.stall(session, "archive", "")
+    assert (get(campaign).stalled_reason, get(campaign).stalled_since) == ("", None)
+
+
+def test_kept_numbers_are_folded_and_stay():
+    campaign = create(studies=of_uids(*[f"1.{n}" for n in range(30)]), window=closed_now())
+    with unit_of_work() as session:
+        for _ in range(20):
+            session.execute(
+                text(
+                    "UPDATE campaign_studies SET state = 'SKIPPED', reason = 'X' WHERE id = ("
+                    "SELECT min(id) FROM campaign_studies WHERE state = 'WAITING')"
+                )
+            )
+    before = kept_counts(campaign)
+    with unit_of_work() as session:
+        session.execute(
+            text(
+                "INSERT INTO campaign_tallies (campaign_id, quarter, state, reason, number)"
+                " SELECT :id, '2020-01-01', 'WAITING', '', 0 FROM generate_series(1, 50)"
+            ),
+            {"id": campaign},
+        )
+        assert rows.fold_tallies(session, above=10) > 50
+        assert session.scalar(text("SELECT count(*) FROM campaign_tallies")) <= 3
+    assert kept_counts(campaign) == before
+    with unit_of_work() as session:
+        assert rows.count_ended_since(session, campaign, 3600.0) == 20
+        assert session.scalars(select(Campaign.state)).all() == ["RUNNING"]
