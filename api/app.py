@@ -20,6 +20,9 @@ from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from api import (
+    comparison_pages,
+    comparisons,
+    discrepancies,
     health,
     holds,
     images,
@@ -33,6 +36,7 @@ from api import (
     reference,
     report_pages,
     reports,
+    second_look_pages,
     studies,
 )
 from api.connections import GuardedProtocol
@@ -63,6 +67,8 @@ ROUTERS = tuple(
         holds,
         orders,
         reports,
+        discrepancies,
+        comparisons,
         messages,
         nights,
         fhir_routes,
@@ -71,6 +77,8 @@ ROUTERS = tuple(
         pages,
         order_pages,
         report_pages,
+        second_look_pages,
+        comparison_pages,
         message_pages,
         night_pages,
         reference,

@@ -532,6 +532,23 @@ class Settings(BaseSettings):
         "drafted yet always gets the newest.",
     )
 
+    second_look_reads: int = Field(
+        json_schema_extra=EVERYDAY,
+        default=50,
+        ge=0,
+        le=100_000,
+        description="How many second looks at films are asked for in a week, from Monday on, where "
+        "a draft and the final report differ ([second look](../use/second-look.md)). 0: none.",
+    )
+    second_look_controls: float = Field(
+        json_schema_extra=ADVANCED,
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Share of second looks that ask about a finding of the report that the draft "
+        "does not have. Where it is 0, a reader knows that each question comes from the model.",
+    )
+
     # ---- Questions to other systems ----
     worklist_host: str = Field(
         json_schema_extra=EVERYDAY,

@@ -21,12 +21,20 @@ from records.database.session import unit_of_work
 from records.errors import BrokerDown
 from records.operations import alarms, heartbeats, night_summaries, work_counts
 from records.orders import effects, queries
-from records.reports import finals
+from records.reports import discrepancies, finals
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
 from records.tracing import begin, is_on
-from records.workflow import attempts, events, leases, requests, studies, tallies
+from records.workflow import (
+    attempts,
+    draft_comparisons,
+    events,
+    leases,
+    requests,
+    studies,
+    tallies,
+)
 from worker import bells
 from worker.alarm_channels import configured_channels
 from worker.campaigns import tend
@@ -187,12 +195,12 @@ def _ring(stage: Stage) -> int:
         ready = list(leases.claimable_ids(session, stage, settings().bells_ahead))
         if stage is Stage.PREPARE:
             # One bell is enough: whoever hears it compares all of them.
-            waiting = finals.find_waiting_comparison(session)
-            ready = [
-                *studies.list_uncompared(session, 1),
-                *([waiting] if waiting else []),
-                *ready,
-            ]
+            texts = (
+                finals.find_waiting_comparison(session)
+                or discrepancies.find_waiting_check(session)
+                or draft_comparisons.find_waiting(session)
+            )
+            ready = [*studies.list_uncompared(session, 1), *([texts] if texts else []), *ready]
     return bells.ring(stage, ready[: max(0, len(ready) - bells.count_waiting(stage))])
 
 

@@ -20,7 +20,9 @@ from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs
 from nightdraft.cli.bundles import bundle
 from nightdraft.cli.campaigns import campaign
+from nightdraft.cli.comparisons import comparisons
 from nightdraft.cli.corpora import corpus
+from nightdraft.cli.discrepancies import discrepancies
 from nightdraft.cli.messages import messages
 from nightdraft.cli.nights import night
 from nightdraft.cli.options import app
@@ -45,6 +47,8 @@ for name, group in (
     ("patients", patients),
     ("reports", reports),
     ("campaign", campaign),
+    ("discrepancies", discrepancies),
+    ("comparisons", comparisons),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),

@@ -34,6 +34,8 @@ PANELS = {
         "orders",
         "reports",
         "campaign",
+        "discrepancies",
+        "comparisons",
         "blobs",
         "settings",
         "support-bundle",
