@@ -1,16 +1,15 @@
-"""What REST gives and takes of campaigns, as pydantic models; the command writes them, too."""
+"""What REST and `--json` give of campaigns."""
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, Field
 
-from records.campaigns.progress import CampaignPage, Progress, say_forecast, say_hours
-from records.database import campaign_tables
+from records.campaigns.progress import CampaignProgress
+from records.database.campaign_tables import CampaignStudy
 from records.states import (
     CampaignKind,
     CampaignState,
@@ -30,140 +29,93 @@ class ReasonCount(BaseModel):
 
 
 class CampaignSummary(BaseModel):
-    """A campaign and how far it is.
-
-    kind: AGAIN (what a bundle drafted), LIST, FOLDER or QUERY (of a PACS). window: its hours in
-    words. walk_state: whether its source is still being walked. walk_note: why the walk failed, or
-    what it left out. stalled_reason: why nothing goes on, where a system is at fault. per_hour:
-    studies that came to an end, in an hour of its window, lately. done_at: when it will be done at
-    that pace, and nights in how many nights; null where that is not known. sentence and forecast
-    say the same for a person.
-    """
+    """A campaign, and how far it is."""
 
     id: uuid.UUID
     name: str
     kind: CampaignKind
     state: CampaignState
-    is_open: bool
-    opens_at: dt.datetime | None
-    closes_at: dt.datetime | None
-    window: str
-    studies: int
-    ended: int
-    counts: dict[CampaignStudyState, int]
-    per_hour: float
-    done_at: dt.datetime | None
-    nights: int | None
-    walk_state: WalkState
-    stalled_reason: str
-    stalled_since: dt.datetime | None
-    sentence: str
-    forecast: str
-    created_at: dt.datetime
-    created_by: str
-    ended_at: dt.datetime | None
-
-    @classmethod
-    def from_progress(cls, progress: Progress) -> CampaignSummary:
-        """The campaign of a row, with its numbers."""
-        return cls(**_summary_fields(progress))
-
-
-class CampaignDetail(CampaignSummary):
-    """One campaign with what it was created with, and its numbers by reason.
-
-    source: what its walk needs: from_bundle, folder, or from, to and modalities. bundle: the digest
-    of the bundle that drafts; null is whichever is served. skip_reported: whether studies with a
-    final report are skipped. studies_per_minute: how many are fetched at most; null is what the
-    PACS allows.
-    """
-
+    sentence: str = Field(description="What it does now.")
     source: dict[str, Any]
     pacs: str
-    bundle: str | None
+    bundle: str | None = Field(description="Digest of the bundle that drafts; null: any.")
     purpose: Purpose
     priority: str
     skip_reported: bool
-    studies_per_minute: float | None
+    hours: str = Field(description="Of each night, as 19:00-07:00; empty: always.")
     time_zone: str
+    blackouts: list[str]
+    starts_on: dt.date | None
+    ends_on: dt.date | None
+    studies_per_minute: float | None
+    is_open: bool
+    opens_at: dt.datetime | None
+    closes_at: dt.datetime | None
+    walk_state: WalkState
     walk_note: str
+    stalled_reason: str
+    studies: dict[CampaignStudyState, int]
     reasons: list[ReasonCount]
+    total: int
+    ended: int
+    per_hour: float | None = Field(description="Studies that end in an hour of open window.")
+    done_at: dt.datetime | None
+    nights_left: int | None
+    created_by: str
+    created_at: dt.datetime
+    ended_at: dt.datetime | None
 
     @classmethod
-    def from_progress(cls, progress: Progress) -> CampaignDetail:
-        """The campaign of a row, with its numbers."""
-        campaign = progress.campaign
+    def from_progress(cls, progress: CampaignProgress) -> CampaignSummary:
+        """Of a campaign's row and its progress."""
+        row = progress.campaign
+        hours = ""
+        if row.window_opens is not None and row.window_closes is not None:
+            hours = f"{row.window_opens:%H:%M}-{row.window_closes:%H:%M}"
         return cls(
-            **_summary_fields(progress),
-            source=campaign.source,
-            pacs=campaign.pacs,
-            bundle=campaign.bundle,
-            purpose=Purpose(campaign.purpose),
-            priority=Priority(campaign.priority).name,
-            skip_reported=campaign.skip_reported,
-            studies_per_minute=campaign.studies_per_minute,
-            time_zone=campaign.time_zone,
-            walk_note=campaign.walk_note,
+            id=row.id,
+            name=row.name,
+            kind=CampaignKind(row.kind),
+            state=CampaignState(row.state),
+            sentence=progress.sentence,
+            source=row.source,
+            pacs=row.pacs,
+            bundle=row.bundle,
+            purpose=Purpose(row.purpose),
+            priority=Priority(row.priority).name,
+            skip_reported=row.skip_reported,
+            hours=hours,
+            time_zone=row.time_zone,
+            blackouts=["-".join(blackout) for blackout in row.blackouts],
+            starts_on=row.starts_on,
+            ends_on=row.ends_on,
+            studies_per_minute=row.studies_per_minute,
+            is_open=row.is_open,
+            opens_at=progress.opens_at,
+            closes_at=progress.closes_at,
+            walk_state=WalkState(row.walk_state),
+            walk_note=row.walk_note,
+            stalled_reason=row.stalled_reason,
+            studies=dict(progress.counts.by_state),
             reasons=[
                 ReasonCount(state=state, reason=reason, studies=number)
                 for (state, reason), number in sorted(progress.counts.by_reason.items())
             ],
+            total=progress.counts.total,
+            ended=progress.ended,
+            per_hour=progress.per_hour,
+            done_at=progress.done_at,
+            nights_left=progress.nights_left,
+            created_by=row.created_by,
+            created_at=row.created_at,
+            ended_at=row.ended_at,
         )
 
 
-def _summary_fields(progress: Progress) -> dict[str, Any]:
-    campaign = progress.campaign
-    return {
-        "id": campaign.id,
-        "name": campaign.name,
-        "kind": CampaignKind(campaign.kind),
-        "state": CampaignState(campaign.state),
-        "is_open": progress.is_open,
-        "opens_at": progress.opens_at,
-        "closes_at": progress.closes_at,
-        "window": say_hours(campaign),
-        "studies": progress.counts.total,
-        "ended": progress.ended,
-        "counts": dict(progress.counts.by_state),
-        "per_hour": round(progress.per_hour, 1),
-        "done_at": progress.done_at,
-        "nights": progress.nights,
-        "walk_state": WalkState(campaign.walk_state),
-        "stalled_reason": campaign.stalled_reason,
-        "stalled_since": campaign.stalled_since,
-        "sentence": progress.sentence,
-        "forecast": say_forecast(progress),
-        "created_at": campaign.created_at,
-        "created_by": campaign.created_by,
-        "ended_at": campaign.ended_at,
-    }
+class CampaignStudyEntry(BaseModel):
+    """One study of a campaign, and what became of it."""
 
-
-class CampaignList(BaseModel):
-    """Campaigns, newest first; `next` is the `after` of the following page."""
-
-    campaigns: list[CampaignSummary]
-    next: str | None
-
-    @classmethod
-    def from_page(cls, page: CampaignPage) -> CampaignList:
-        """The page of a list."""
-        return cls(
-            campaigns=[CampaignSummary.from_progress(one) for one in page.campaigns],
-            next=page.next,
-        )
-
-
-class CampaignStudy(BaseModel):
-    """One study of a campaign, and what became of it.
-
-    study_id: our own id, once it is here. listed: how many wanted images its source lists. missing:
-    SOP Instance UIDs of those that did not come. not_before: when it is tried again.
-    """
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: int
+    number: int = Field(description="In the order in which the source named them.")
     state: CampaignStudyState
     reason: str
     detail: str
@@ -171,26 +123,32 @@ class CampaignStudy(BaseModel):
     accession_number: str
     study_id: uuid.UUID | None
     attempts: int
-    not_before: dt.datetime | None
-    size: int | None
-    listed: int | None
-    missing: list[str]
+    listed: int | None = Field(description="Images that the source lists.")
+    missing: list[str] = Field(description="SOP Instance UIDs of images that did not come.")
+    bytes: int | None
     changed_at: dt.datetime
+
+    @classmethod
+    def from_row(cls, row: CampaignStudy) -> CampaignStudyEntry:
+        """Of a row."""
+        return cls(
+            number=row.id,
+            state=CampaignStudyState(row.state),
+            reason=row.reason,
+            detail=row.detail,
+            study_instance_uid=row.study_instance_uid,
+            accession_number=row.accession_number,
+            study_id=row.study_id,
+            attempts=row.attempts,
+            listed=row.listed,
+            missing=list(row.missing),
+            bytes=row.size,
+            changed_at=row.changed_at,
+        )
 
 
 class CampaignStudyPage(BaseModel):
-    """Studies of a campaign as they were found; `next` is the `after` of the following page."""
+    """A part of a campaign's studies."""
 
-    studies: list[CampaignStudy]
-    next: int | None
-
-    @classmethod
-    def from_rows(
-        cls, found: Sequence[campaign_tables.CampaignStudy], limit: int
-    ) -> CampaignStudyPage:
-        """The page of at most `limit` rows, of which one more was read."""
-        shown = found[:limit]
-        return cls(
-            studies=[CampaignStudy.model_validate(row) for row in shown],
-            next=shown[-1].id if len(found) > limit else None,
-        )
+    studies: list[CampaignStudyEntry]
+    next: int | None = Field(description="`after` of the next page; null: this is the last.")

@@ -108,14 +108,13 @@ def import_rows(
 
 
 def read_csv_rows(
-    text: io.TextIOBase, columns: Sequence[str], needed: Sequence[str] = ("patient_id",)
+    text: io.TextIOBase, columns: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str] | str]]:
     """Read the rows of a CSV file whose first line names its columns, in any order.
 
     Args:
         text: the file. Commas, semicolons or tabs stand between the values.
-        columns: all columns that it may have.
-        needed: one of these must be there.
+        columns: all columns that it may have; patient_id must be there.
 
     Yields:
         The number of a row's last line, and its values by column or the reason why it has none.
@@ -131,8 +130,8 @@ def read_csv_rows(
         raise NotAllowed(f"the file has {unknown}")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise NotAllowed(f"the file has a column twice: {', '.join(twice)}")
-    if not set(needed) & set(names):
-        raise NotAllowed(f"the file has no column {' or '.join(needed)}")
+    if "patient_id" not in names:
+        raise NotAllowed("the file has no column patient_id")
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     for values in reader:
         if not any(value.strip() for value in values):

@@ -1,468 +1,494 @@
-"""`nightdraft campaign ...`: creates campaigns, shows how far they are, pauses and ends them."""
+"""`nightdraft campaign ...`: many studies, drafted within a window of each night."""
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import getpass
-import os
+import re
+import shlex
 import sys
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from nightdraft.cli.campaign_views import render_campaign, render_campaigns
-from nightdraft.cli.json_output import STANDARD_OUTPUT, AsJson, print_json
-from nightdraft.cli.options import check_file, complete, console
-from nightdraft.cli.progress import show_bars
-from nightdraft.cli.row_imports import Encoding
+from nightdraft.cli.json_output import AsJson, print_json
+from nightdraft.cli.options import complete, console
+from nightdraft.cli.progress import show_counts
 from records.errors import NotAllowed
 from records.settings import settings
-from records.states import CampaignStudyState, Priority, Purpose
+from records.states import CampaignKind, CampaignStudyState, Priority, Purpose
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    import uuid
 
-    from nightdraft.campaign_lists import ListSummary
-    from nightdraft.row_imports import RefusedRow
-    from records.campaigns.plan import Plan
+    from records.campaigns.campaigns import NewCampaign
+    from records.campaigns.window import Window
+    from records.database.campaign_tables import CampaignStudy
 
 campaign = typer.Typer(
-    help="Create, list, show and control campaigns: many studies drafted through the nights.",
+    help="Draft many studies within a window of each night, and see what became of each.",
     no_args_is_help=True,
 )
 
 _DAY = ["%Y-%m-%d"]
-_RETRIED_AT_ONCE = 500
+_LIST_AT_ONCE = 10_000
+_EXPORT_AT_ONCE = 5_000
+_RETRY_AT_ONCE = 500
 
-Name = Annotated[str, typer.Argument(help="Name or id of the campaign.")]
+Name = Annotated[str, typer.Argument(help="Name of the campaign, or our id of it.")]
 
 
 @campaign.callback()
 def about() -> None:
-    """Create, list, show and control campaigns: many studies drafted through the nights."""
+    """Draft many studies within a window of each night, and see what became of each."""
 
 
 @campaign.command("create")
 def create_campaign(
-    name: Annotated[str, typer.Argument(help="A short name that no other campaign has.")],
+    name: Annotated[str, typer.Argument(help="A short name that no campaign has yet.")],
     again: Annotated[
-        bool, typer.Option("--again", help="Draft again what --from-bundle drafted.")
-    ] = False,
-    from_bundle: Annotated[
-        str, typer.Option(help="Digest of the bundle whose studies are drafted again.")
+        str,
+        typer.Option(
+            help="Bundle, by folder or digest, whose studies are drafted again from films that are "
+            "here.",
+        ),
     ] = "",
-    studies_list: Annotated[
+    studies: Annotated[
         Path | None,
         typer.Option(
-            "--list",
-            envvar="NIGHTDRAFT_CAMPAIGN_CREATE_LIST",
-            allow_from_autoenv=False,
-            help="CSV file whose first line names its columns, accession_number or "
-            "study_instance_uid; - is standard input.",
+            help="CSV file of studies, with a column study_instance_uid or accession_number; - is "
+            "standard input.",
             allow_dash=True,
         ),
     ] = None,
     folder: Annotated[
-        str,
+        Path | None,
         typer.Option(help="Folder of DICOM files, below one of NIGHTDRAFT_CAMPAIGN_FOLDERS."),
-    ] = "",
+    ] = None,
     pacs: Annotated[
         str,
         typer.Option(
-            help="PACS of NIGHTDRAFT_PACS_FILE: of a query, or that a list is fetched from."
+            help="PACS that studies are fetched from, by its name in NIGHTDRAFT_PACS_FILE."
         ),
     ] = "",
-    first_date: Annotated[
+    from_day: Annotated[
         dt.datetime | None,
-        typer.Option(
-            "--from",
-            envvar="NIGHTDRAFT_CAMPAIGN_CREATE_FROM",
-            allow_from_autoenv=False,
-            formats=_DAY,
-            help="First study date that the PACS is asked for, as 2026-01-01.",
-        ),
+        typer.Option(formats=_DAY, help="First day of studies at the PACS, as 2024-01-01."),
     ] = None,
-    last_date: Annotated[
+    to_day: Annotated[
         dt.datetime | None,
-        typer.Option(
-            "--to",
-            envvar="NIGHTDRAFT_CAMPAIGN_CREATE_TO",
-            allow_from_autoenv=False,
-            formats=_DAY,
-            help="Last study date that the PACS is asked for.",
-        ),
+        typer.Option(formats=_DAY, help="Last day of studies at the PACS, as 2024-12-31."),
     ] = None,
-    modality: Annotated[
-        list[str] | None,
-        typer.Option(help="Modality of these studies, else CR and DX; may be given several times."),
-    ] = None,
-    drafting_bundle: Annotated[
+    modalities: Annotated[
+        str, typer.Option(help="Modalities of studies at the PACS, as CR,DX.")
+    ] = "CR,DX",
+    by_bundle: Annotated[
         str,
         typer.Option(
-            "--bundle",
-            envvar="NIGHTDRAFT_CAMPAIGN_CREATE_BUNDLE",
-            allow_from_autoenv=False,
-            help="Digest of the bundle that drafts; else whichever is served.",
+            help="Bundle that drafts: its folder, or its digest. Without: whichever is served."
         ),
     ] = "",
-    purpose: Annotated[
+    beside: Annotated[
+        bool,
+        typer.Option(
+            "--beside", help="Keep the draft that a reader sees, and make another one beside it."
+        ),
+    ] = False,
+    as_priority: Annotated[
         str,
         typer.Option(
-            help="primary, or comparison for a draft beside the one that a reader is shown.",
-            autocompletion=complete(Purpose),
+            help="Priority of its studies.", autocompletion=complete(Priority.__members__)
         ),
-    ] = "primary",
-    studies_priority: Annotated[
-        str,
-        typer.Option(
-            "--priority",
-            envvar="NIGHTDRAFT_CAMPAIGN_CREATE_PRIORITY",
-            allow_from_autoenv=False,
-            help="Of its studies, as backlog.",
-            autocompletion=complete(list(Priority.__members__)),
-        ),
-    ] = "backlog",
+    ] = "BACKLOG",
     hours: Annotated[
-        str, typer.Option(help="Hours of each night in which it works, as 19:00-07:00.")
+        str, typer.Option(help="Hours of each night, as 19:00-07:00. Without: all the time.")
     ] = "",
-    time_zone: Annotated[
-        str, typer.Option(help="Time zone of these hours, as Europe/Berlin; else this machine's.")
+    zone: Annotated[
+        str, typer.Option(help="Time zone of the hours, as Europe/Berlin. Without: this machine's.")
     ] = "",
     blackout: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Hours of each day in which it does nothing, as 02:00-03:00; may be given several "
-            "times."
-        ),
+        typer.Option(help="Hours in which nothing is done, as 02:00-03:00; may be given again."),
     ] = None,
     starts_on: Annotated[
-        dt.datetime | None, typer.Option(formats=_DAY, help="The first night, as 2026-12-01.")
+        dt.datetime | None, typer.Option(formats=_DAY, help="The first night.")
     ] = None,
     ends_on: Annotated[
         dt.datetime | None, typer.Option(formats=_DAY, help="The last night.")
     ] = None,
     studies_per_minute: Annotated[
-        float | None, typer.Option(help="Studies that it fetches in a minute, at most.")
+        float | None, typer.Option(help="Studies that are fetched a minute, at most.")
     ] = None,
-    draft_reported: Annotated[
+    skip_reported: Annotated[
         bool,
         typer.Option(
-            "--draft-reported/--skip-reported",
-            help="Whether studies with a final report are drafted, too.",
+            "--skip-reported/--draft-reported",
+            help="Whether studies with a final report are skipped.",
         ),
-    ] = False,
-    encoding: Encoding = "utf-8-sig",
+    ] = True,
+    encoding: Annotated[str, typer.Option(help="Encoding of the list, as cp1252.")] = "utf-8-sig",
     json: AsJson = False,
 ) -> None:
-    """Make a campaign; it begins as soon as its window is open.
+    """Make a campaign. Its source is one of --again, --studies, --folder, or --pacs with dates."""
+    from records.campaigns.campaigns import NewCampaign
 
-    A list with a wrong line creates nothing: each wrong line is named, and the exit status is 1.
-    """
-    from records.campaigns.plan import Plan
-    from records.database.session import unit_of_work
-
-    plan = Plan(
-        name=name,
-        again=again,
-        from_bundle=from_bundle,
-        is_list=studies_list is not None,
-        folder=str(Path(folder).absolute()) if folder else "",
-        pacs=pacs,
-        first_date=_day(first_date),
-        last_date=_day(last_date),
-        modalities=modality or (),
-        bundle=drafting_bundle,
-        purpose=Purpose(_member("purpose", purpose, tuple(Purpose))),
-        priority=Priority[_member("priority", studies_priority, tuple(Priority.__members__))],
-        hours=hours,
-        time_zone=time_zone or machine_zone(),
-        blackouts=blackout or (),
-        starts_on=_day(starts_on),
-        ends_on=_day(ends_on),
-        studies_per_minute=studies_per_minute,
-        draft_reported=draft_reported,
-    )
-    with unit_of_work() as session:
-        campaign_id, summary = _create(session, plan, studies_list, encoding, as_json=json)
-        if summary is not None and summary.refused:
-            session.rollback()
-    if summary is not None and summary.refused:
-        if json:
-            print_json({"created": False, **_list_facts(summary)})
+    if as_priority.upper() not in Priority.__members__:
         raise NotAllowed(
-            f"{summary.refused:,} of {summary.rows:,} lines of the list are wrong: no campaign was "
-            "created"
+            f"{as_priority!r} is no priority: say one of {', '.join(Priority.__members__)}"
         )
-    _show(campaign_id, as_json=json)
+    kind, source = _read_source(again, studies, folder, pacs, from_day, to_day, modalities)
+    new = NewCampaign(
+        name=name,
+        kind=kind,
+        window=_read_window(hours, zone, blackout or [], starts_on, ends_on),
+        created_by=getpass.getuser(),
+        source=source,
+        pacs=pacs,
+        bundle=_read_digest(by_bundle) if by_bundle else None,
+        purpose=Purpose.COMPARISON if beside else Purpose.PRIMARY,
+        priority=Priority[as_priority.upper()],
+        skip_reported=skip_reported,
+        studies_per_minute=studies_per_minute,
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        if studies == Path("-"):
+            from nightdraft.campaign_lists import keep_input
+
+            studies = Path(temporary) / "standard input"
+            keep_input(sys.stdin.buffer, studies)
+        campaign_id = _create(new, studies, encoding)
+    _show(str(campaign_id), json)
 
 
-def _create(
-    session: Session, plan: Plan, file: Path | None, encoding: str, *, as_json: bool
-) -> tuple[uuid.UUID, ListSummary | None]:
-    """Create a campaign, with the studies of its list, within one transaction."""
-    from nightdraft.campaign_lists import add_list
-    from records.campaigns import campaigns
-    from records.campaigns.plan import make_campaign
+def _read_source(
+    again: str,
+    studies: Path | None,
+    folder: Path | None,
+    pacs: str,
+    from_day: dt.datetime | None,
+    to_day: dt.datetime | None,
+    modalities: str,
+) -> tuple[CampaignKind, dict[str, Any]]:
+    """The kind of a campaign, and what its walk needs."""
+    is_query = from_day is not None or to_day is not None
+    given = [bool(again), studies is not None, folder is not None, is_query]
+    if sum(given) != 1:
+        raise NotAllowed(
+            "a campaign has one source: give one of --again, --studies, --folder, or --pacs with "
+            "--from-day and --to-day"
+        )
+    if pacs:
+        from records.pacs import find_pacs
+
+        if again or folder:
+            raise NotAllowed("--pacs goes with --studies, or with --from-day and --to-day")
+        find_pacs(settings().pacs_file, pacs)
+    if again:
+        return CampaignKind.AGAIN, {"from_bundle": _read_digest(again)}
+    if studies is not None:
+        return CampaignKind.LIST, {}
+    if folder is not None:
+        from intake.archive.folder_files import check_folder
+
+        return CampaignKind.FOLDER, {
+            "folder": str(check_folder(str(folder), settings().campaign_folders))
+        }
+    if not pacs or from_day is None or to_day is None:
+        raise NotAllowed("a question to a PACS needs --pacs, --from-day and --to-day")
+    from records.campaigns.pacs_query import PacsQuery
+
+    query = PacsQuery.of(f"{from_day:%Y-%m-%d}", f"{to_day:%Y-%m-%d}", modalities.split(","))
+    return CampaignKind.QUERY, query.to_source()
+
+
+def _read_digest(bundle: str) -> str:
+    """The digest of a bundle that is named by its folder or its digest."""
+    if re.fullmatch(r"[0-9a-f]{64}", bundle):
+        return bundle
+    from model.manifest import read_manifest
+
+    return read_manifest(bundle).digest
+
+
+def _read_window(
+    hours: str,
+    zone: str,
+    blackouts: list[str],
+    starts_on: dt.datetime | None,
+    ends_on: dt.datetime | None,
+) -> Window:
+    from records.campaigns.window import Window, read_hours, read_zone
+
+    return Window(
+        read_hours(hours) if hours else None,
+        read_zone(zone or _local_zone()),
+        tuple(map(read_hours, blackouts)),
+        starts_on.date() if starts_on else None,
+        ends_on.date() if ends_on else None,
+    )
+
+
+def _local_zone() -> str:
+    """The IANA name of this machine's time zone; UTC where it is not known."""
+    import os
+
+    named = os.environ.get("TZ", "").lstrip(":")
+    if named:
+        return named
+    link = Path("/etc/localtime")
+    if link.is_symlink():
+        parts = link.resolve().as_posix().partition("/zoneinfo/")
+        if parts[2]:
+            return parts[2]
+    return "UTC"
+
+
+def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:
+    """Create it; the studies of a list are added in the same transaction."""
+    from records.campaigns import campaigns, rows
+    from records.database.session import unit_of_work
     from records.states import WalkState
 
-    def print_refused(row: RefusedRow) -> None:
-        print(f"line {row.line}: {row.reason}", file=sys.stderr)
-
-    new = make_campaign(session, plan, settings(), _user())
-    campaign_id = campaigns.create(session, new)
     if file is None:
-        return campaign_id, None
-    with show_bars(unit="bytes") as progress:
-        summary = add_list(
-            session,
-            campaign_id,
-            file,
-            encoding=encoding,
-            progress=progress,
-            refuse=(lambda _: None) if as_json else print_refused,
+        with unit_of_work() as session:
+            return campaigns.create(session, new)
+    from nightdraft.campaign_lists import WrongLines, batches, check_list, read_list
+
+    named = check_list(file, encoding)
+    with show_counts() as progress, unit_of_work() as session:
+        campaign_id = campaigns.create(session, new)
+        done = added = 0
+        for batch in batches(read_list(file, encoding, WrongLines()), _LIST_AT_ONCE):
+            added += rows.add_studies(session, campaign_id, batch)
+            done += len(batch)
+            progress("studies", done, named)
+        note = f"{named:,} lines, {named - added:,} of them name a study again"
+        campaigns.save_walk(
+            session, campaign_id, None, WalkState.WALKED, note if added < named else ""
         )
-    if not summary.rows:
-        raise NotAllowed("the list names no study: it has a header and no line after it")
-    note = ""
-    if summary.studies < summary.rows:
-        note = f"{summary.rows - summary.studies:,} lines name a study that another line names."
-    campaigns.save_walk(session, campaign_id, None, WalkState.WALKED, note)
-    return campaign_id, summary
-
-
-def _list_facts(summary: ListSummary) -> dict[str, object]:
-    return {"rows": summary.rows, "refused": summary.refused, "refusals": summary.refusals}
+    return campaign_id
 
 
 @campaign.command("list")
 def list_campaigns(
-    after: Annotated[
-        str,
-        typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
-    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Campaigns at most.")] = 50,
     json: AsJson = False,
 ) -> None:
     """List campaigns, newest first, with how far each is."""
-    from records.campaigns import progress
+    from records.campaigns import campaigns
+    from records.campaigns.progress import read_progress
     from records.database.session import unit_of_work
 
     with unit_of_work() as session:
-        page = progress.read_page(session, limit, after or None)
+        progresses = read_progress(session, campaigns.list_campaigns(session, limit))
     if json:
-        from api.campaign_schemas import CampaignList
+        from api.campaign_schemas import CampaignSummary
 
-        print_json(CampaignList.from_page(page))
+        print_json([CampaignSummary.from_progress(progress) for progress in progresses])
         return
-    console().print(render_campaigns(page.campaigns))
-    if page.next:
-        print(f"more: nightdraft campaign list --after {page.next} --limit {limit}")
+    from nightdraft.cli.campaign_views import render_campaigns
+
+    console().print(render_campaigns(progresses))
 
 
 @campaign.command("show")
 def show_campaign(name: Name, json: AsJson = False) -> None:
-    """Show how far a campaign is: counts, reasons, pace, and when it will be done."""
-    _show(_find(name), as_json=json)
+    """Show one campaign: how far it is, why studies ended, and when it will be done."""
+    _show(name, json)
+
+
+def _show(name: str, json: bool) -> None:
+    from records.campaigns import campaigns
+    from records.campaigns.progress import read_progress
+    from records.database.session import unit_of_work
+
+    with unit_of_work() as session:
+        (progress,) = read_progress(session, [campaigns.find(session, name)])
+    if json:
+        from api.campaign_schemas import CampaignSummary
+
+        print_json(CampaignSummary.from_progress(progress))
+        return
+    from nightdraft.cli.campaign_views import render_campaign
+
+    console().print(render_campaign(progress))
+
+
+@campaign.command("studies")
+def list_studies(
+    name: Name,
+    state: Annotated[
+        str,
+        typer.Option(
+            help="Only studies in this state, as MISSING.",
+            autocompletion=complete(CampaignStudyState),
+        ),
+    ] = "",
+    reason: Annotated[str, typer.Option(help="Only those with this reason; with --state.")] = "",
+    after: Annotated[int, typer.Option(help="Number after which the page begins.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Studies at most.")] = 50,
+    json: AsJson = False,
+) -> None:
+    """List studies of a campaign, with the state and the reason of each."""
+    from records.campaigns import campaigns, rows
+    from records.database.session import unit_of_work
+
+    chosen = _read_state(state) if state else None
+    if reason and chosen is None:
+        raise NotAllowed("--reason needs --state")
+    with unit_of_work() as session:
+        campaign_id = campaigns.find(session, name).id
+        found = rows.list_studies(
+            session, campaign_id, limit + 1, state=chosen, reason=reason or None, after=after
+        )
+    page, more = found[:limit], len(found) > limit
+    if json:
+        from api.campaign_schemas import CampaignStudyEntry, CampaignStudyPage
+
+        print_json(
+            CampaignStudyPage(
+                studies=[CampaignStudyEntry.from_row(row) for row in page],
+                next=page[-1].id if more else None,
+            )
+        )
+        return
+    from nightdraft.cli.campaign_views import render_studies
+
+    console().print(render_studies(page))
+    if more:
+        given = {"state": state, "reason": reason, "after": str(page[-1].id)}
+        options = [f"--{option} {shlex.quote(value)}" for option, value in given.items() if value]
+        start = f"more: nightdraft campaign studies {shlex.quote(name)}"
+        print(f"{start} {' '.join(options)} --limit {limit}")
+
+
+def _read_state(state: str) -> CampaignStudyState:
+    if state.upper() not in CampaignStudyState.__members__:
+        raise NotAllowed(f"{state!r} is no state: say one of {', '.join(CampaignStudyState)}")
+    return CampaignStudyState[state.upper()]
 
 
 @campaign.command("pause")
 def pause_campaign(name: Name, json: AsJson = False) -> None:
-    """Let a campaign rest: it gives nothing more to the pipeline until it is resumed."""
-    from records.campaigns import campaigns
-
-    _change(name, campaigns.pause, as_json=json)
+    """Let nothing more of a campaign begin; what is in the pipeline is finished."""
+    _change("pause", name, json)
 
 
 @campaign.command("resume")
 def resume_campaign(name: Name, json: AsJson = False) -> None:
     """Let a paused campaign go on, within its window."""
-    from records.campaigns import campaigns
-
-    _change(name, campaigns.resume, as_json=json)
+    _change("resume", name, json)
 
 
 @campaign.command("cancel")
 def cancel_campaign(name: Name, json: AsJson = False) -> None:
-    """End a campaign: what waits in it is not drafted; what is in the pipeline is finished."""
-    from records.campaigns import campaigns
-
-    _change(name, campaigns.cancel, as_json=json)
+    """End a campaign: what still waits in it is not drafted."""
+    _change("cancel", name, json)
 
 
-@campaign.command("retry")
-def retry_campaign(
-    name: Name,
-    state: Annotated[
-        str,
-        typer.Option(
-            help="Only studies in this state: failed, missing or skipped.",
-            autocompletion=complete(("FAILED", "MISSING", "SKIPPED")),
-        ),
-    ] = "",
-    reason: Annotated[
-        str,
-        typer.Option(help="Only those with this reason, as NOT_HERE. Else FAILED and MISSING."),
-    ] = "",
-    json: AsJson = False,
-) -> None:
-    """Let studies of a campaign be tried again that failed, or whose images were missing."""
-    from records.campaigns import rows
-    from records.database.session import unit_of_work
-
-    wanted = _member("state", state, rows.RETRIED) if state else ""
-    campaign_id = _find(name)
-    with unit_of_work() as session:
-        counts = rows.read_counts(session, [campaign_id])[campaign_id]
-    groups = rows.retried_groups(
-        counts, CampaignStudyState(wanted) if wanted else None, reason.upper()
-    )
-    retried = dict.fromkeys(groups, 0)
-    for group in groups:
-        while True:
-            with unit_of_work() as session:
-                number = rows.retry(session, campaign_id, *group, limit=_RETRIED_AT_ONCE)
-            retried[group] += number
-            if number < _RETRIED_AT_ONCE:
-                break
-    if json:
-        print_json(
-            {
-                "retried": [
-                    {"state": group[0], "reason": group[1], "studies": number}
-                    for group, number in retried.items()
-                ]
-            }
-        )
-        return
-    for (of_state, of_reason), number in retried.items():
-        print(f"{number:,} studies that were {of_state}, {of_reason}, are tried again")
-    if not retried:
-        print("no study of this campaign is to be tried again")
-
-
-@campaign.command("export")
-def export_campaign(
-    name: Name,
-    out: Annotated[
-        Path, typer.Option(help="The file; - is standard output.", allow_dash=True)
-    ] = STANDARD_OUTPUT,
-    state: Annotated[
-        str,
-        typer.Option(
-            help="Only studies in this state, as missing.",
-            autocompletion=complete(CampaignStudyState),
-        ),
-    ] = "",
-    reason: Annotated[str, typer.Option(help="Only those with this reason; needs --state.")] = "",
-    json: AsJson = False,
-) -> None:
-    """Write each study of a campaign, with its end and its reason, as CSV.
-
-    With `--json` each line is one study as JSON.
-    """
-    from records.campaigns import export
-
-    wanted = (
-        CampaignStudyState(_member("state", state, tuple(CampaignStudyState))) if state else None
-    )
-    if reason and wanted is None:
-        raise NotAllowed("a reason needs its state: name it with --state")
-    campaign_id = _find(name)
-    stream = export.stream_json if json else export.stream_csv
-    with _open_output(out) as write:
-        for part in stream(campaign_id, state=wanted, reason=reason.upper() or None):
-            write(part)
-
-
-@contextmanager
-def _open_output(out: Path) -> Iterator[Callable[[str], object]]:
-    """What writes to a file, or to standard output."""
-    if out == STANDARD_OUTPUT:
-        # The rows end with their own line breaks.
-        sys.stdout.flush()
-        yield sys.stdout.write
-        sys.stdout.flush()
-        return
-    check_file("studies", out)
-    with out.open("w", encoding="utf-8", newline="") as file:
-        yield file.write
-
-
-def _find(name: str) -> uuid.UUID:
-    from records.campaigns import campaigns
-    from records.database.session import unit_of_work
-
-    with unit_of_work() as session:
-        return campaigns.find(session, name).id
-
-
-def _change(name: str, change: Callable[[Session, uuid.UUID], None], *, as_json: bool) -> None:
+def _change(action: str, name: str, json: bool) -> None:
     from records.campaigns import campaigns
     from records.database.session import unit_of_work
 
     with unit_of_work() as session:
         campaign_id = campaigns.find(session, name).id
-        change(session, campaign_id)
-    _show(campaign_id, as_json=as_json)
+        {"pause": campaigns.pause, "resume": campaigns.resume, "cancel": campaigns.cancel}[action](
+            session, campaign_id
+        )
+    _show(str(campaign_id), json)
 
 
-def _show(campaign_id: uuid.UUID, *, as_json: bool) -> None:
-    from records.campaigns import progress
+@campaign.command("retry")
+def retry_studies(
+    name: Name,
+    state: Annotated[str, typer.Option(help="State of the studies: MISSING, FAILED or SKIPPED.")],
+    reason: Annotated[str, typer.Option(help="The reason with which they ended.")],
+    json: AsJson = False,
+) -> None:
+    """Let studies of a campaign be tried again that ended for a reason."""
+    from records.campaigns import campaigns, rows
+    from records.database.session import unit_of_work
+
+    chosen = _read_state(state)
+    count = 0
+    while True:
+        with unit_of_work() as session:
+            campaign_id = campaigns.find(session, name).id
+            some = rows.retry(session, campaign_id, chosen, reason, _RETRY_AT_ONCE)
+        count += some
+        if some < _RETRY_AT_ONCE:
+            break
+    if json:
+        print_json({"studies": count})
+        return
+    print(f"{count:,} studies are tried again")
+
+
+@campaign.command("export")
+def export_studies(
+    name: Name,
+    file: Annotated[
+        Path, typer.Argument(help="CSV file to write; - is standard output.", allow_dash=True)
+    ],
+    json: AsJson = False,
+) -> None:
+    """Write each study of a campaign with its end and its reason as CSV."""
+    from records.campaigns import campaigns
     from records.database.session import unit_of_work
 
     with unit_of_work() as session:
-        shown = progress.read_one(session, campaign_id)
-    if as_json:
-        from api.campaign_schemas import CampaignDetail
-
-        print_json(CampaignDetail.from_progress(shown))
-        return
-    console().print(render_campaign(shown))
-
-
-def _member(option: str, typed: str, values: tuple[str, ...]) -> str:
-    """The value that a person typed, in capitals or in small letters.
-
-    Raises:
-        NotAllowed: it is none of them.
-    """
-    name = typed.strip().upper()
-    if name not in values:
-        raise NotAllowed(f"{typed!r} is no {option}: say one of {', '.join(values)}")
-    return name
-
-
-def _day(at: dt.datetime | None) -> dt.date | None:
-    return at.date() if at is not None else None
-
-
-def _user() -> str:
-    """Who runs the command, as the system names them."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"user {os.getuid()}"
-
-
-def machine_zone() -> str:
-    """The IANA name of this machine's time zone.
-
-    Raises:
-        NotAllowed: the machine does not name it.
-    """
-    named = os.environ.get("TZ", "").removeprefix(":")
-    found = str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2]
-    for name in (named, found) if named else (found,):
+        campaign_id = campaigns.find(session, name).id
+    if file == Path("-"):
+        count = _write_csv(sys.stdout, campaign_id)
+    else:
         try:
-            return ZoneInfo(name).key
-        except (KeyError, ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError
-            continue
-    raise NotAllowed(
-        "the time zone of this machine has no name that is known: give --time-zone, as "
-        "Europe/Berlin"
-    )
+            with file.open("w", encoding="utf-8", newline="") as output:
+                count = _write_csv(output, campaign_id)
+        except OSError as error:
+            raise NotAllowed(f"{file} cannot be written ({error.strerror})") from None
+    if json:
+        print_json({"studies": count, "file": file})
+    elif file != Path("-"):
+        print(f"{count:,} studies are in {file}")
+
+
+def _write_csv(output: TextIO, campaign_id: uuid.UUID) -> int:
+    from api.campaign_schemas import CampaignStudyEntry
+
+    writer = csv.writer(output, lineterminator="\n")
+    columns = list(CampaignStudyEntry.model_fields)
+    writer.writerow(columns)
+    count = 0
+    with show_counts() as progress:
+        for row in _all_studies(campaign_id):
+            entry = CampaignStudyEntry.from_row(row).model_dump(mode="json")
+            entry["missing"] = " ".join(entry["missing"])
+            writer.writerow([as_cell(entry[column]) for column in columns])
+            count += 1
+            progress("studies", count, None)
+    return count
+
+
+def _all_studies(campaign_id: uuid.UUID) -> Iterator[CampaignStudy]:
+    """All studies of a campaign, a part at a time, so that memory stays flat."""
+    from records.campaigns import rows
+    from records.database.session import unit_of_work
+
+    after = 0
+    while True:
+        with unit_of_work() as session:
+            part = rows.list_studies(session, campaign_id, _EXPORT_AT_ONCE, after=after)
+        yield from part
+        if len(part) < _EXPORT_AT_ONCE:
+            return
+        after = part[-1].id
+
+
+def as_cell(value: object) -> str:
+    """A value for a spreadsheet: what it would take for a formula begins with an apostrophe."""
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

@@ -6,14 +6,26 @@ moves a row which is in the pipeline.
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sqlalchemy import delete, exists, func, insert, select, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from records.database.campaign_tables import (
     Campaign,
@@ -24,7 +36,7 @@ from records.database.campaign_tables import (
 )
 from records.database.session import interval
 from records.database.tables import DraftRequest, WorklistEntry
-from records.errors import NotAllowed
+from records.errors import NotAllowed, NotFound
 from records.states import (
     CAMPAIGN_ENDED,
     CAMPAIGN_MOVING,
@@ -239,6 +251,46 @@ def count_ended_since(session: Session, campaign_id: uuid.UUID, seconds: float) 
     return count_ended(session, [campaign_id], seconds)[campaign_id]
 
 
+def count_waiting(session: Session) -> int:
+    """How many studies wait in running campaigns, and are not yet given to the pipeline."""
+    return _sum(
+        session,
+        Campaign.state == CampaignState.RUNNING,
+        CampaignTally.state == CampaignStudyState.WAITING,
+    ).get("", 0)
+
+
+def count_missing(session: Session, begins_at: dt.datetime, ends_at: dt.datetime) -> dict[str, int]:
+    """How many studies turned out to be missing in the quarters of a stretch of time, by reason.
+
+    One that was missing and was tried again meanwhile does not count.
+    """
+    numbers = _sum(
+        session,
+        CampaignTally.quarter >= begins_at,
+        CampaignTally.quarter < ends_at,
+        CampaignTally.state == CampaignStudyState.MISSING,
+        key=CampaignTally.reason,
+    )
+    return {reason: number for reason, number in sorted(numbers.items()) if number > 0}
+
+
+def _sum(
+    session: Session,
+    *conditions: ColumnElement[bool],
+    key: ColumnElement[str] | InstrumentedAttribute[str] | None = None,
+) -> dict[str, int]:
+    """Kept numbers of campaigns by a column; one number under "" where none is given."""
+    name = literal("") if key is None else key
+    lines = session.execute(
+        select(name, func.sum(CampaignTally.number))
+        .join(Campaign, Campaign.id == CampaignTally.campaign_id)
+        .where(*conditions)
+        .group_by(*([] if key is None else [key]))
+    )
+    return {str(of): int(number or 0) for of, number in lines}
+
+
 def fold_tallies(session: Session, above: int = FOLD_ABOVE) -> int:
     """Make one row of the rows of each number and quarter, where there are more than `above`.
 
@@ -309,23 +361,6 @@ def list_studies(
     return session.scalars(query).all()
 
 
-def retried_groups(
-    counts: Counts, state: CampaignStudyState | None = None, reason: str = ""
-) -> list[tuple[CampaignStudyState, str]]:
-    """The groups of studies that are tried again, by state and reason.
-
-    Args:
-        counts: of the campaign.
-        state: only studies in this state; None takes those that failed or whose images are missing,
-            and those that were skipped where `reason` says why.
-        reason: only those with this reason; "" takes all.
-    """
-    states = [state] if state else [one for one in RETRIED if reason or one != "SKIPPED"]
-    return sorted(
-        (of, why) for of, why in counts.by_reason if of in states and (not reason or why == reason)
-    )
-
-
 def retry(
     session: Session,
     campaign_id: uuid.UUID,
@@ -338,11 +373,14 @@ def retry(
     Those that had come to the pipeline go back to it; the others wait in the campaign again.
 
     Raises:
+        NotFound: no such campaign.
         NotAllowed: studies in that state are not tried again, or the campaign is cancelled.
     """
     if state not in RETRIED:
         raise NotAllowed(f"studies that are {state} are not tried again")
-    campaign = session.get_one(Campaign, campaign_id, with_for_update=True)
+    campaign = session.get(Campaign, campaign_id, with_for_update=True, populate_existing=True)
+    if campaign is None:
+        raise NotFound("no campaign has that id")
     if campaign.state == CampaignState.CANCELLED:
         raise NotAllowed(f"the campaign {campaign.name!r} is cancelled")
     chosen = session.scalars(

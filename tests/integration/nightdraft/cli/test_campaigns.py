@@ -1,4 +1,4 @@
-"""`nightdraft campaign`: what each source needs, wrong lines, control, and the export."""
+"""`nightdraft campaign ...` from its creation to the export of its rows."""
 
 import csv
 import io
@@ -8,55 +8,33 @@ import pytest
 from sqlalchemy import func, select
 from typer.testing import CliRunner
 
-from nightdraft import campaign_lists
-from nightdraft.cli.campaigns import machine_zone
+from nightdraft.cli.campaigns import as_cell
 from nightdraft.cli.main import app
-from records.campaigns import export
-from records.campaigns.rows import NewStudy
+from records.campaigns import pulling
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import unit_of_work
-from records.errors import NotAllowed, NotFound
-from records.settings import settings
-from records.states import Stage
-from tests.support.campaigns import create, ends, get, of_uids, tend_all
-from tests.support.registered_studies import claim, complete, new_instance, prepare, save
+from records.errors import NotAllowed, NotFound, PartError, SettingsError
+from records.states import CampaignKind, CampaignReason, CampaignStudyState
+from tests.support.campaigns import ends, tend_all
+from tests.support.registered_studies import complete, draft_all, new_instance
+from worker.campaigns import tend
 
 pytestmark = pytest.mark.usefixtures("database")
 
-PACS = """
-[archive]
-host = "pacs.example.org"
-ae_title = "ARCHIVE"
-"""
+
+def run(*arguments, stdin=None):
+    answer = CliRunner().invoke(app, ["campaign", *map(str, arguments)], input=stdin)
+    if answer.exception is not None and not isinstance(answer.exception, SystemExit):
+        raise answer.exception
+    return answer
 
 
-def run(*arguments, **given):
-    return CliRunner().invoke(
-        app, ["campaign", *map(str, arguments)], catch_exceptions=False, **given
-    )
+def run_json(*arguments, **options):
+    return json.loads(run(*arguments, "--json", **options).stdout)
 
 
-def shown(*arguments, **given):
-    answer = run(*arguments, "--json", **given)
-    assert answer.exit_code == 0, answer.output
-    return json.loads(answer.stdout)
-
-
-@pytest.fixture
-def sources(tmp_path, monkeypatch):
-    """A file that names a PACS, and a folder that campaigns may read."""
-    file = tmp_path / "pacs.toml"
-    file.write_text(PACS)
-    folder = tmp_path / "films"
-    folder.mkdir()
-    monkeypatch.setenv("NIGHTDRAFT_PACS_FILE", str(file))
-    monkeypatch.setenv("NIGHTDRAFT_CAMPAIGN_FOLDERS", str(folder))
-    settings.cache_clear()
-    return tmp_path
-
-
-def write(tmp_path, text, encoding="utf-8"):
-    file = tmp_path / "list.csv"
+def write(folder, text, name="list.csv", encoding="utf-8"):
+    file = folder / name
     file.write_text(text, encoding=encoding)
     return file
 
@@ -66,204 +44,185 @@ def count(table):
         return session.scalar(select(func.count()).select_from(table))
 
 
-def test_a_list_becomes_a_campaign_whose_lines_are_its_studies(tmp_path):
-    file = write(
-        tmp_path, "\ufeffaccession_number;study_instance_uid\nA1;\n;1.2.3\nA2;1.2.4\nA1;\n\n"
+def test_a_list_from_its_creation_to_its_export(tmp_path):
+    complete(new_instance("1.1", accession_number="A1"), new_instance("1.2", accession_number="A2"))
+    file = write(tmp_path, "study_instance_uid;accession_number\n1.1;\n;A2\n1.1;\n;A9\n\n")
+    made = run_json("create", "backlog", "--studies", file)
+    assert (made["state"], made["total"], made["walk_state"]) == ("RUNNING", 3, "WALKED")
+    assert made["walk_note"] == "4 lines, 1 of them name a study again"
+    tend_all()
+    draft_all()
+    tend_all()
+    shown = run_json("show", "backlog")
+    assert (shown["state"], shown["sentence"], shown["ended"]) == ("DONE", "It is done.", 3)
+    assert shown["studies"]["DRAFTED"] == 2
+    assert shown["reasons"] == [{"state": "MISSING", "reason": "NOT_HERE", "studies": 1}]
+    text = run("show", "backlog").stdout
+    assert "3 of 3 (100%)" in text
+    assert "1 NOT_HERE: The study is not here" in text
+    assert "backlog   DONE" in run("list").stdout
+    page = run_json("studies", "backlog", "--limit", "2")
+    assert [row["state"] for row in page["studies"]] == ["DRAFTED", "DRAFTED"]
+    rest = run_json("studies", "backlog", "--after", page["next"])
+    assert [(row["accession_number"], row["reason"]) for row in rest["studies"]] == [
+        ("A9", "NOT_HERE")
+    ]
+    assert rest["next"] is None
+    assert (
+        "more: nightdraft campaign studies backlog --after"
+        in run("studies", "backlog", "--limit", "2").stdout
     )
-    made = shown("create", "backlog", "--list", file, "--hours", "19:00-07:00")
-    assert (made["kind"], made["state"], made["studies"]) == ("LIST", "RUNNING", 3)
-    assert made["walk_state"] == "WALKED"
-    assert made["walk_note"] == "1 lines name a study that another line names."
-    assert made["window"] == f"19:00-07:00 {machine_zone()}"
-    assert set(ends(made["id"])) == {"A1", "1.2.3", "1.2.4"}
+    target = tmp_path / "ends.csv"
+    assert run("export", "backlog", target).stdout == f"3 studies are in {target}\n"
+    rows = list(csv.DictReader(io.StringIO(target.read_text())))
+    assert [row["state"] for row in rows] == ["DRAFTED", "DRAFTED", "MISSING"]
+    assert list(csv.DictReader(io.StringIO(run("export", "backlog", "-").stdout))) == rows
 
 
-def test_a_list_with_wrong_lines_creates_nothing_and_names_each(tmp_path):
-    wrong = "A2,1..2\nA3,1.2\nA4\n" + "A" * 65 + ",\n"
-    file = write(tmp_path, f"accession_number,study_instance_uid\nA1,\n{wrong}")
-    answer = CliRunner().invoke(app, ["campaign", "create", "backlog", "--list", str(file)])
-    assert answer.exit_code == 1
-    assert "3 of 5 lines of the list are wrong" in str(answer.exception)
-    lines = answer.stderr.splitlines()
-    assert [line.partition(":")[0] for line in lines] == ["line 3", "line 5", "line 6"]
-    assert "study_instance_uid: it is no UID" in lines[0]
-    assert "1..2" not in answer.output
-    assert count(Campaign) == count(CampaignStudy) == 0
-    written = CliRunner().invoke(
-        app, ["campaign", "create", "backlog", "--list", str(file), "--json"]
-    )
-    assert written.exit_code == 1
-    assert json.loads(written.stdout)["refused"] == 3
-
-
-def test_a_list_is_read_in_batches_from_standard_input(monkeypatch):
-    monkeypatch.setattr(campaign_lists, "ADD_AT_ONCE", 100)
-    text = "study_instance_uid\n" + "".join(f"1.2.{number}\n" for number in range(1050))
-    made = shown("create", "piped", "--list", "-", input=text)
-    assert made["counts"]["WAITING"] == made["studies"] == 1050
+def test_a_list_comes_by_standard_input_too():
+    run("create", "piped", "--studies", "-", stdin="accession_number,other\nA1,x\nA2,y\n")
+    assert count(CampaignStudy) == 2
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "match"),
     [
-        ("1.2.3\n1.2.4\n", "not known: '1.2.3'; known are accession_number, study_instance_uid"),
-        ("", "no column accession_number or study_instance_uid"),
+        ("number\nA1\n", "names neither"),
         ("accession_number\n", "names no study"),
-        ("accession_number,accession_number\n", "a column twice"),
+        ("", "names neither"),
+        ('accession_number,study_instance_uid\nA1,\n,""\nA2,1..2\nA3,1.2\n', "line 4: study_inst"),
+        (f"accession_number\n{'9' * 65}\n", "longer than 64"),
+        ("accession_number\nA\x071\n", "control character"),
     ],
 )
-def test_a_list_that_cannot_be_used_creates_nothing(tmp_path, text, sentence):
-    with pytest.raises(NotAllowed, match=sentence):
-        run("create", "backlog", "--list", write(tmp_path, text))
-    assert count(Campaign) == 0
+def test_a_list_with_wrong_lines_creates_nothing(tmp_path, text, match):
+    with pytest.raises(NotAllowed, match=match):
+        run("create", "backlog", "--studies", write(tmp_path, text))
+    assert (count(Campaign), count(CampaignStudy)) == (0, 0)
 
 
 def test_a_list_of_another_encoding_says_so(tmp_path):
-    file = write(tmp_path, "accession_number\nA\u00fc1\n", "cp1252")
-    with pytest.raises(NotAllowed, match="name its encoding, as --encoding cp1252"):
-        run("create", "backlog", "--list", file)
-    assert shown("create", "backlog", "--list", file, "--encoding", "cp1252")["studies"] == 1
-    with pytest.raises(NotAllowed, match="cannot be read"):
-        run("create", "other", "--list", tmp_path / "none.csv")
+    file = write(tmp_path, "accession_number,name\nA1,Müller\n", encoding="cp1252")
+    with pytest.raises(NotAllowed, match="--encoding cp1252"):
+        run("create", "backlog", "--studies", file)
+    run("create", "backlog", "--studies", file, "--encoding", "cp1252")
+    assert count(CampaignStudy) == 1
 
 
-def test_each_source_is_kept_as_its_walk_needs_it(sources):
-    query = shown(
-        *("create", "query", "--pacs", "archive", "--from", "2026-01-01", "--to", "2026-03-31"),
-        *("--modality", "cr", "--time-zone", "Europe/Berlin", "--blackout", "02:00-03:00"),
-        *("--blackout", "12:00-12:30", "--starts-on", "2026-12-01", "--ends-on", "2026-12-24"),
-        *("--studies-per-minute", "10", "--priority", "routine", "--draft-reported"),
-    )
-    assert query["source"] == {"from": "20260101", "to": "20260331", "modalities": ["CR"]}
-    assert (query["pacs"], query["priority"], query["skip_reported"]) == (
-        "archive",
-        "ROUTINE",
-        False,
-    )
-    assert query["window"] == (
-        "all day Europe/Berlin, not 02:00-03:00, 12:00-12:30, from 2026-12-01, until 2026-12-24"
-    )
-    assert query["walk_state"] == "WALKING"
-    folder = shown("create", "folder", "--folder", sources / "films")
-    assert folder["source"] == {"folder": str(sources / "films")}
-    listed = shown(
-        *("create", "list", "--pacs", "archive", "--list", write(sources, "accession_number\nA\n"))
-    )
-    assert (listed["kind"], listed["pacs"]) == ("LIST", "archive")
+def test_a_window_is_shown_and_closed_until_its_first_night(tmp_path):
+    file = write(tmp_path, "accession_number\nA1\n")
+    made = run_json(
+        "create", "night", "--studies", file, "--hours", "19:00-07:00", "--zone", "Europe/Berlin",
+        "--blackout", "02:00-03:00", "--starts-on", "2031-01-01", "--ends-on", "2031-01-05",
+        "--as-priority", "routine", "--draft-reported",
+    )  # fmt: skip
+    assert (made["hours"], made["time_zone"], made["blackouts"]) == (
+        "19:00-07:00", "Europe/Berlin", ["02:00-03:00"],
+    )  # fmt: skip
+    assert (made["priority"], made["skip_reported"]) == ("ROUTINE", False)
+    assert made["opens_at"] == "2031-01-01T18:00:00Z"
+    tend()
+    text = run("show", "night").stdout
+    assert "Its window is closed." in text
+    assert "19:00-07:00 Europe/Berlin, not 02:00-03:00, from 2031-01-01" in text
 
 
-OLD = "0123456789abcdef" * 4
-NEW = "fedcba9876543210" * 4
-
-
-def test_what_a_bundle_drafted_is_drafted_again_by_another():
-    complete(new_instance("1.1"))
-    for lease in claim(Stage.PREPARE):
-        prepare(lease)
-    for lease in claim(Stage.DRAFT):
-        save(lease, bundle_digest=OLD)
-    made = shown("create", "again", "--again", "--from-bundle", OLD[:8], "--bundle", NEW)
-    assert made["source"] == {"from_bundle": OLD}
-    assert made["bundle"] == NEW
+def test_pause_resume_and_cancel(tmp_path):
+    run("create", "backlog", "--studies", write(tmp_path, "accession_number\nA1\n"))
+    assert run_json("pause", "backlog")["state"] == "PAUSED"
     tend_all()
-    assert ends(made["id"]) == {"1.1": ("IN_WORK", "")}
-    with pytest.raises(NotAllowed, match="the one that drafted before"):
-        run("create", "same", "--again", "--from-bundle", OLD, "--bundle", OLD)
-    with pytest.raises(NotFound, match="begins with 'aaaaaaaa'"):
-        run("create", "other", "--again", "--from-bundle", "aaaaaaaa", "--bundle", NEW)
+    assert run_json("resume", "backlog")["state"] == "RUNNING"
+    assert "CANCELLED" in run("cancel", "backlog").stdout
+    with pytest.raises(NotAllowed, match="CANCELLED"):
+        run("resume", "backlog")
+
+
+def test_what_failed_is_tried_again(tmp_path, setting):
+    pacs = write(tmp_path, '[archive]\nhost = "x"\nae_title = "X"\n', "pacs.toml")
+    setting(pacs_file=pacs)
+    run("create", "b", "--studies", write(tmp_path, "accession_number\nA1\n"), "--pacs", "archive")
+    tend()
+    with unit_of_work() as session:
+        pull = pulling.claim(session, "archive", 10, [CampaignKind.LIST])
+        pulling.fail(session, pull, CampaignStudyState.FAILED, CampaignReason.PULL_FAILED)
+    tend_all()
+    assert run_json("show", "b")["state"] == "DONE"
+    options = ("retry", "b", "--state", "failed", "--reason", "PULL_FAILED")
+    assert run(*options).stdout == "1 studies are tried again\n"
+    assert run_json(*options) == {"studies": 0}
+    assert run_json("show", "b")["state"] == "RUNNING"
+    campaign_id = run_json("show", "b")["id"]
+    assert run_json("show", campaign_id)["name"] == "b"
+    with unit_of_work() as session:
+        key = session.scalar(select(Campaign.id))
+    assert ends(key) == {"A1": ("WAITING", "")}
+
+
+def test_a_folder_and_a_question_are_rows_that_wait_for_their_walk(tmp_path, setting):
+    (tmp_path / "films").mkdir()
+    setting(
+        campaign_folders=tmp_path,
+        pacs_file=write(tmp_path, '[archive]\nhost = "x"\nae_title = "X"\n', "pacs.toml"),
+    )
+    folder = run_json("create", "folder", "--folder", tmp_path / "films")
+    assert (folder["kind"], folder["walk_state"]) == ("FOLDER", "WALKING")
+    assert folder["source"] == {"folder": str(tmp_path / "films")}
+    query = run_json(
+        "create", "query", "--pacs", "archive", "--from-day", "2025-01-01", "--to-day", "2025-12-31"
+    )
+    assert query["source"] == {
+        "first_date": "2025-01-01", "last_date": "2025-12-31", "modalities": ["CR", "DX"],
+    }  # fmt: skip
+    assert "studies of 2025-01-01 to 2025-12-31, at the PACS archive" in run("show", "query").stdout
+
+
+def test_a_bundle_is_named_by_its_folder_or_its_digest():
+    made = run_json("create", "again", "--again", "a" * 64, "--by-bundle", "demo", "--beside")
+    assert made["source"] == {"from_bundle": "a" * 64}
+    assert len(made["bundle"]) == 64
+    assert (made["kind"], made["purpose"]) == ("AGAIN", "COMPARISON")
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "error", "match"),
     [
-        ([], "needs a source"),
-        (["--again", "--folder", "/films"], "has one source, and this names .* and a folder"),
-        (["--again", "--bundle", NEW], "name the bundle whose studies are drafted again"),
-        (["--again", "--from-bundle", "x"], "is no digest of a bundle"),
-        (["--folder", "/root"], "add it to NIGHTDRAFT_CAMPAIGN_FOLDERS"),
-        (["--pacs", "archive"], "needs a source"),
-        (["--pacs", "archive", "--from", "2026-01-01"], "a query has both dates"),
-        (["--from", "2026-01-01", "--to", "2026-01-02"], "name the PACS"),
-        (["--pacs", "archive", "--from", "2026-01-02", "--to", "2026-01-01"], "before it starts"),
-        (["--pacs", "x", "--from", "2026-01-01", "--to", "2026-01-01"], "no PACS is called 'x'"),
-        (["--list", "-", "--hours", "19-7h"], "gives no hours"),
-        (["--list", "-", "--time-zone", "Berlin"], "is no time zone"),
-        (["--list", "-", "--priority", "soon"], "is no priority: say one of STAT"),
-        (["--list", "-", "--purpose", "comparison"], "name the bundle that drafts"),
-        (["--list", "-", "--studies-per-minute", "5"], "a rate is of campaigns that fetch"),
-        (["--list", "-", "--modality", "CR"], "modalities are of a query"),
-        (["--list", "-", "--starts-on", "2026-02-02", "--ends-on", "2026-02-01"], "before it"),
+        ((), NotAllowed, "one source"),
+        (("--again", "a" * 64, "--studies", "x"), NotAllowed, "one source"),
+        (("--studies", "/nowhere/x.csv"), NotAllowed, "cannot be read"),
+        (("--folder", "/etc"), PartError, "NIGHTDRAFT_CAMPAIGN_FOLDERS"),
+        (("--pacs", "x", "--from-day", "2025-01-01"), NotFound, "NIGHTDRAFT_PACS_FILE"),
+        (("--from-day", "2025-01-01", "--to-day", "2025-01-02"), NotAllowed, "needs --pacs"),
+        (("--again", "a" * 64), NotAllowed, "name the bundle"),
+        (("--again", "a" * 64, "--by-bundle", "a" * 64), NotAllowed, "drafted before"),
+        (("--again", "a" * 64, "--hours", "19"), NotAllowed, "gives no hours"),
+        (("--again", "a" * 64, "--zone", "Berlin"), NotAllowed, "time zone"),
+        (("--again", "a" * 64, "--as-priority", "soon"), NotAllowed, "no priority"),
+        (("--studies", "-", "--studies-per-minute", "0"), NotAllowed, "more than 0"),
     ],
 )
-def test_what_cannot_be_is_said_and_creates_nothing(sources, options, sentence):
-    with pytest.raises((NotAllowed, NotFound), match=sentence):
-        run("create", "wrong", *options, input="accession_number\nA1\n")
+def test_what_cannot_be_made(options, error, match):
+    with pytest.raises(error, match=match):
+        run("create", "x", *options, stdin="accession_number\nA1\n")
     assert count(Campaign) == 0
 
 
-def test_campaigns_are_paused_resumed_cancelled_and_listed_in_pages():
-    create(name="first", studies=of_uids("1.1", "1.2"))
-    create(name="second", studies=of_uids("1.3"))
-    assert shown("pause", "first")["state"] == "PAUSED"
-    assert "It is paused" in run("show", "first").stdout
-    assert shown("resume", "first")["state"] == "RUNNING"
-    assert shown("cancel", "first")["state"] == "CANCELLED"
-    with pytest.raises(NotAllowed, match="'first' is CANCELLED and cannot be resumed"):
-        run("resume", "first")
-    with pytest.raises(NotFound):
-        run("show", "third")
-    page = shown("list", "--limit", "1")
-    assert [one["name"] for one in page["campaigns"]] == ["second"]
-    following = shown("list", "--limit", "1", "--after", page["next"])
-    assert [one["name"] for one in following["campaigns"]] == ["first"]
-    assert following["next"] is None
-    text = run("list").stdout
-    assert text.index("second") < text.index("first")
+def test_a_wrong_file_of_pacss_is_named(tmp_path, setting):
+    setting(pacs_file=write(tmp_path, "[archive]\nhost = 1\n", "pacs.toml"))
+    with pytest.raises(SettingsError, match="archive"):
+        run("create", "x", "--studies", "-", "--pacs", "archive", stdin="accession_number\nA1\n")
 
 
-def test_studies_that_failed_are_tried_again_by_reason_and_each_once(monkeypatch):
-    monkeypatch.setattr("nightdraft.cli.campaigns._RETRIED_AT_ONCE", 2)
-    campaign = create(name="late", studies=of_uids(*(f"1.{number}" for number in range(5))))
-    tend_all()
-    assert shown("show", "late")["reasons"] == [
-        {"state": "MISSING", "reason": "NOT_HERE", "studies": 5}
+@pytest.mark.parametrize("action", ["show", "pause", "studies"])
+def test_a_campaign_that_is_not_there(action):
+    with pytest.raises(NotFound, match="no campaign"):
+        run(action, "nosuch")
+
+
+def test_cells_that_a_spreadsheet_would_calculate_are_text():
+    assert [as_cell(value) for value in ("=1+1", "@x", "-", None, 3)] == [
+        "'=1+1",
+        "'@x",
+        "'-",
+        "",
+        "3",
     ]
-    assert "nothing" not in run("retry", "late", "--state", "failed").stdout
-    assert "no study" in run("retry", "late", "--reason", "offline").stdout
-    done = shown("retry", "late")
-    assert done == {"retried": [{"state": "MISSING", "reason": "NOT_HERE", "studies": 5}]}
-    assert get(campaign).state == "RUNNING"
-    assert {state for state, _ in ends(campaign).values()} == {"WAITING"}
-
-
-def test_the_export_has_each_study_with_its_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "EXPORT_AT_ONCE", 2)
-    create(
-        name="ends",
-        studies=[NewStudy("1.1", "A1", size=7), NewStudy("", "=HYPERLINK(1)"), NewStudy("1.3")],
-    )
-    tend_all()
-    written = run("export", "ends").stdout
-    first, second, third = csv.DictReader(io.StringIO(written))
-    assert (first["study_instance_uid"], first["bytes"], first["state"], first["reason"]) == (
-        *("1.1", "7"),
-        *("MISSING", "NOT_HERE"),
-    )
-    assert second["accession_number"] == "'=HYPERLINK(1)"
-    assert third["images_missing"] == "0"
-    file = tmp_path / "ends.csv"
-    run("export", "ends", "--out", file, "--state", "missing", "--reason", "not_here")
-    with file.open(newline="") as text:
-        assert len(list(csv.DictReader(text))) == 3
-    assert len(run("export", "ends", "--state", "drafted").stdout.splitlines()) == 1
-    lines = [json.loads(line) for line in run("export", "ends", "--json").stdout.splitlines()]
-    assert lines[1]["accession_number"] == "=HYPERLINK(1)"
-    with pytest.raises(NotAllowed, match="needs its state"):
-        run("export", "ends", "--reason", "NOT_HERE")
-
-
-def test_the_zone_of_the_machine_is_that_of_its_clock(monkeypatch):
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    assert machine_zone() == "Europe/Berlin"
-    monkeypatch.setenv("TZ", "")
-    assert machine_zone()

@@ -37,19 +37,7 @@ WITHOUT_JSON = {
 """The commands that tell a program nothing."""
 
 VERBS = (
-    *(
-        "Answer",
-        "Ask",
-        "Bring",
-        "Check",
-        "Close",
-        "Compare",
-        "Complete",
-        "Copy",
-        "Count",
-        "Create",
-        "Draft",
-    ),
+    *("Answer", "Ask", "Bring", "Check", "Close", "Compare", "Complete", "Copy", "Count", "Draft"),
     *(
         "Drafts",
         "Draw",
