@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import getpass
 import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
     from records.campaigns.campaigns import NewCampaign
     from records.campaigns.window import Window
-    from records.database.campaign_tables import CampaignStudy
 
 campaign = typer.Typer(
     help="Draft many studies within a window of each night, and see what became of each.",
@@ -36,7 +33,6 @@ campaign = typer.Typer(
 
 _DAY = ["%Y-%m-%d"]
 _LIST_AT_ONCE = 10_000
-_EXPORT_AT_ONCE = 5_000
 _RETRY_AT_ONCE = 500
 
 Name = Annotated[str, typer.Argument(help="Name of the campaign, or our id of it.")]
@@ -457,38 +453,12 @@ def export_studies(
 
 
 def _write_csv(output: TextIO, campaign_id: uuid.UUID) -> int:
-    from api.campaign_schemas import CampaignStudyEntry
+    from api.campaign_export import stream_csv
 
-    writer = csv.writer(output, lineterminator="\n")
-    columns = list(CampaignStudyEntry.model_fields)
-    writer.writerow(columns)
     count = 0
     with show_counts() as progress:
-        for row in _all_studies(campaign_id):
-            entry = CampaignStudyEntry.from_row(row).model_dump(mode="json")
-            entry["missing"] = " ".join(entry["missing"])
-            writer.writerow([as_cell(entry[column]) for column in columns])
-            count += 1
+        for text, studies in stream_csv(campaign_id):
+            output.write(text)
+            count += studies
             progress("studies", count, None)
     return count
-
-
-def _all_studies(campaign_id: uuid.UUID) -> Iterator[CampaignStudy]:
-    """All studies of a campaign, a part at a time, so that memory stays flat."""
-    from records.campaigns import rows
-    from records.database.session import unit_of_work
-
-    after = 0
-    while True:
-        with unit_of_work() as session:
-            part = rows.list_studies(session, campaign_id, _EXPORT_AT_ONCE, after=after)
-        yield from part
-        if len(part) < _EXPORT_AT_ONCE:
-            return
-        after = part[-1].id
-
-
-def as_cell(value: object) -> str:
-    """A value for a spreadsheet: what it would take for a formula begins with an apostrophe."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

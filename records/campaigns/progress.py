@@ -32,6 +32,7 @@ class CampaignProgress:
         campaign: its row.
         counts: its studies by state and reason.
         per_hour: studies that ended in an hour of open window, lately; None where none did.
+        is_open: whether it runs and its window is open; the sweep settles `campaign.is_open` later.
         opens_at: when its window opens, if it runs and is closed; None for never.
         closes_at: when its window closes, if it is open.
         done_at: when it will be done at that pace; None where that is not known, or never.
@@ -41,6 +42,7 @@ class CampaignProgress:
     campaign: Campaign
     counts: Counts
     per_hour: float | None
+    is_open: bool
     opens_at: dt.datetime | None
     closes_at: dt.datetime | None
     done_at: dt.datetime | None
@@ -65,7 +67,7 @@ class CampaignProgress:
             return f"Its source cannot be walked: {campaign.walk_note}"
         if campaign.stalled_reason:
             return f"It waits: {campaign.stalled_reason}"
-        if not campaign.is_open:
+        if not self.is_open:
             if self.opens_at is None:
                 return "Its window does not open again, and studies are left: give it other dates."
             return "Its window is closed."
@@ -127,7 +129,7 @@ def _read_one(
     campaign: Campaign, counts: Counts, ended_in: Mapping[float, int], now: dt.datetime
 ) -> CampaignProgress:
     if campaign.state != CampaignState.RUNNING:
-        return CampaignProgress(campaign, counts, None, None, None, None, None)
+        return CampaignProgress(campaign, counts, None, False, None, None, None, None)
     window = window_of(campaign)
     is_open = window.is_open(now)
     per_second = None
@@ -148,6 +150,7 @@ def _read_one(
         campaign,
         counts,
         per_second * 3600 if per_second else None,
+        is_open,
         None if is_open else window.next_opening(now),
         window.next_closing(now) if is_open else None,
         window.after_seconds(now, left, _FORECAST_DAYS) if is_known and left is not None else None,
