@@ -218,7 +218,7 @@ class CampaignRequest(BaseModel):
 
     name: Annotated[
         str,
-        StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=ONE_LINE),
+        StringConstraints(min_length=1, max_length=100, pattern=ONE_LINE),
     ]
     by: PersonName
     again: Digest | None = None

@@ -127,6 +127,9 @@ def create_campaign(
         ),
     ] = True,
     encoding: Annotated[str, typer.Option(help="Encoding of the list, as cp1252.")] = "utf-8-sig",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would do, and create nothing.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Make a campaign. Its source is one of --again, --studies, --folder, or --pacs with dates."""
@@ -156,8 +159,24 @@ def create_campaign(
 
             studies = Path(temporary) / "standard input"
             keep_input(sys.stdin.buffer, studies)
+        if dry_run:
+            _try(new, studies, encoding, json)
+            return
         campaign_id = _create(new, studies, encoding)
     _show(str(campaign_id), json)
+
+
+def _try(new: NewCampaign, file: Path | None, encoding: str, json: bool) -> None:
+    from nightdraft.campaign_dry_run import try_campaign
+
+    with show_counts() as progress:
+        found = try_campaign(new, settings(), file, encoding, progress)
+    if json:
+        print_json(found)
+        return
+    from nightdraft.cli.campaign_views import render_dry_run
+
+    console().print(render_dry_run(found))
 
 
 def _read_source(

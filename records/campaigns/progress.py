@@ -138,7 +138,8 @@ def _read_one(
             window, max(now - dt.timedelta(seconds=seconds), campaign.created_at), now
         )
         if ended > 0 and open_seconds > 0:
-            per_second = ended / open_seconds
+            # One that has just begun has a pace that says nothing yet.
+            per_second = ended / max(open_seconds, 60.0)
             break
     left = counts.moving / per_second if per_second else None
     is_known = (

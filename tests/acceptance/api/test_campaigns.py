@@ -28,18 +28,15 @@ def open_page(browser):
     """Open an address; an error of the browser (a blocked style, a failed load) fails the test."""
     contexts, complaints = [], []
 
+    def complain(message):
+        if message.type == "error":
+            complaints.append(f"{message.text} {message.location['url']}")
+
     def open_it(url, width=1440, scheme="light"):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
-        page.on(
-            "console",
-            lambda message: (
-                complaints.append(f"{message.text} {message.location}")
-                if message.type == "error"
-                else None
-            ),
-        )
+        page.on("console", complain)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(url)
         return page
@@ -53,6 +50,12 @@ def open_page(browser):
 @pytest.fixture
 def url(serve):
     return serve().url
+
+
+def click(page, role, name):
+    """Click once the page has loaded: Chromium complains of a load that it broke off itself."""
+    page.wait_for_load_state("networkidle")
+    page.get_by_role(role, name=name, exact=True).click()
 
 
 def is_wide(page):
@@ -106,15 +109,16 @@ def test_the_list_is_read_with_none_one_twenty_and_two_thousand(open_page, url):
 def test_a_person_pauses_and_resumes_and_sees_what_waits(open_page, url):
     campaign = create(name="nights", studies=of_uids("1.1", "1.2"), window=closed_now())
     page = open_page(f"{url}/campaigns")
-    page.get_by_role("link", name="nights", exact=True).click()
-    page.get_by_role("link", name="Pause").click()
+    click(page, "link", "nights")
+    click(page, "link", "Pause")
     expect(page.locator("main")).to_contain_text("2 studies wait in it")
-    page.get_by_role("button", name="Pause it").click()
+    click(page, "button", "Pause it")
     expect(page.get_by_role("status")).to_have_text("The campaign is paused.")
     assert get(campaign).state == "PAUSED"
-    page.get_by_role("link", name="Resume").click()
-    page.get_by_role("button", name="Resume it").click()
+    click(page, "link", "Resume")
+    click(page, "button", "Resume it")
     expect(page.locator("#promise")).to_contain_text("It opens at")
+    page.wait_for_load_state("networkidle")
 
 
 def test_a_group_is_tried_again_and_the_page_follows_by_itself(open_page, url):
@@ -122,8 +126,8 @@ def test_a_group_is_tried_again_and_the_page_follows_by_itself(open_page, url):
     tend_all()
     page = open_page(f"{url}/campaigns/{campaign}")
     expect(page.locator("#count-missing")).to_have_text("2")
-    page.get_by_role("link", name="Try them again").click()
-    page.get_by_role("button", name="Try 2 studies again").click()
+    click(page, "link", "Try them again")
+    click(page, "button", "Try 2 studies again")
     expect(page.locator("#count-waiting")).to_have_text("2")
     with unit_of_work() as session:
         campaigns.pause(session, campaign)
