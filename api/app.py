@@ -28,6 +28,8 @@ from api import (
     images,
     message_pages,
     messages,
+    night_pages,
+    nights,
     order_pages,
     orders,
     pages,
@@ -68,6 +70,7 @@ ROUTERS = tuple(
         discrepancies,
         comparisons,
         messages,
+        nights,
         fhir_routes,
         health,
         images,
@@ -77,6 +80,7 @@ ROUTERS = tuple(
         second_look_pages,
         comparison_pages,
         message_pages,
+        night_pages,
         reference,
     )
 )

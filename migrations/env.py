@@ -14,6 +14,7 @@ from records.database import (  # noqa: F401 (their tables count too)
     campaign_tables,
     discrepancy_tables,
     fhir_tables,
+    night_tables,
     order_tables,
     report_tables,
 )

@@ -433,6 +433,15 @@ class TallyKind(StrEnum):
     MESSAGES = "MESSAGES"  # messages of other systems that were ever received, by outcome
 
 
+class WorkKind(StrEnum):
+    """What is counted by quarters of an hour; each is the kind of an event, too."""
+
+    PREPARED = "PREPARED"
+    DRAFTED = "DRAFTED"
+    SKIPPED = "SKIPPED"
+    FAILED = "FAILED"
+
+
 ENDED = (
     VisibleState.DRAFTED,
     VisibleState.SKIPPED,

@@ -47,7 +47,7 @@ _bundle_failed: set[str] = set()
 _pace = Pace()
 
 
-def heartbeat_facts() -> dict[str, float]:
+def heartbeat_facts() -> dict[str, float | str]:
     """What this process has done lately, for its heartbeat."""
     return _last_sweep_facts | _pace.facts()
 

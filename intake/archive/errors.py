@@ -23,3 +23,7 @@ class PullFailed(NightdraftError):
 
 class StudyOffline(NightdraftError):
     """The PACS has the study on media that it cannot reach now."""
+
+
+class SetUpWrong(PacsAway):
+    """A PACS answers, and lets nobody fetch as its table in NIGHTDRAFT_PACS_FILE says."""

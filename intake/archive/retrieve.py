@@ -3,69 +3,89 @@
 By C-GET the images come over our own association, and the listener's `StoreHandler` answers each:
 what is acknowledged is kept, and what is refused is on the page of refusals. By C-MOVE the PACS
 sends them to our listener. The numbers that a PACS gives of its sub-operations say nothing of what
-is here; `intake.archive.puller` holds what came against what was listed.
+is here; `intake.archive.pacs_source` holds what came against what was listed.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
-import ssl
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydicom import Dataset
-from pynetdicom import AE, build_context, build_role, evt
+from pydicom.multival import MultiValue
+from pynetdicom import build_context, build_role, evt
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
-    Verification,
 )
 
-from intake.archive.errors import PacsAway, PullFailed
+from intake.archive.dimse import DimseClient
+from intake.archive.errors import PacsAway, PullFailed, SetUpWrong
 from intake.archive.listed import ListedInstance
+from intake.dicom.incoming_file import IncomingFile
 from intake.dicom.limits import (
     RADIOGRAPH_CLASSES,
     SECONDARY_CAPTURE_CLASS,
     TRANSFER_SYNTAXES,
 )
 from intake.dicom.store_handler import StoreHandler
-from records.errors import SettingsError
 from records.pacs import Pacs
 from records.settings import Settings
 
 SUCCESS = 0x0000
 PENDING = 0xFF00
-WARNING_SOME_FAILED = 0xB000
+SOME_FAILED = 0xB000
 """Sub-operations are complete, and some failed: what came is looked at (PS3.4 C.4.2.1.5)."""
 
-_BUSY = range(0xA700, 0xA800)
 _MOVE_DESTINATION_UNKNOWN = 0xA801
 _MESSAGE_ID = 1
 
 MAX_CONTEXTS = 128
 """Presentation contexts of one association (PS3.8 table 9-18: odd numbers from 1 to 255)."""
 
+COMMON_SYNTAXES = (
+    "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
+    "1.2.840.10008.1.2",  # Implicit VR Little Endian
+    "1.2.840.10008.1.2.4.70",  # JPEG Lossless, first-order prediction
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000, lossless
+    "1.2.840.10008.1.2.4.80",  # JPEG-LS, lossless
+    "1.2.840.10008.1.2.5",  # RLE
+    "1.2.840.10008.1.2.4.50",  # JPEG Baseline
+    "1.2.840.10008.1.2.4.51",  # JPEG Extended
+    "1.2.840.10008.1.2.4.57",  # JPEG Lossless
+    "1.2.840.10008.1.2.4.91",  # JPEG 2000
+    "1.2.840.10008.1.2.4.81",  # JPEG-LS, near-lossless
+    "1.2.840.10008.1.2.4.201",  # High-Throughput JPEG 2000, lossless
+    "1.2.840.10008.1.2.4.202",  # the same with RPCL options
+    "1.2.840.10008.1.2.4.203",  # High-Throughput JPEG 2000
+    "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
+)
+"""Transfer syntaxes in which archives have radiographs; all classes with all of these fit into one
+association."""
+
 INSTANCES_AT_ONCE = 100
 """SOP Instance UIDs in one question."""
 
+SILENT_TIMES = 5
+"""A PACS may be silent so many times longer than with a question: it may bring images from slow
+media first."""
 
-@dataclass(frozen=True, slots=True)
-class RetrieveResult:
-    """What a PACS answered, for the log alone.
+STUDY_SECONDS = 600.0
+"""The longest time for one study. What came is kept, and the rest is asked for again."""
 
-    Attributes:
-        statuses: the ending status of each question.
-    """
 
-    statuses: tuple[int, ...]
+Responses = Iterator[tuple[Dataset, Dataset | None]]
+"""pynetdicom's: a status and an identifier for each response."""
 
-    @property
-    def sentence(self) -> str:
-        """The statuses that are no success."""
-        failed = sorted({status for status in self.statuses if status != SUCCESS})
-        return ", ".join(f"0x{status:04X}" for status in failed)
+
+class TooSlow(PullFailed):
+    """A study took longer than `STUDY_SECONDS`."""
 
 
 class DimseRetriever:
@@ -75,190 +95,190 @@ class DimseRetriever:
         pacs: which, and how it is asked.
         config: our own AE title.
         handler: answers what comes by C-GET.
+
+    Raises:
+        SettingsError: a file or a title cannot be used.
     """
 
     def __init__(self, pacs: Pacs, config: Settings, handler: StoreHandler) -> None:
-        """Read the certificates.
-
-        Raises:
-            SettingsError: a file of them cannot be used.
-        """
+        self._client = DimseClient(pacs, config)
         self._pacs = pacs
-        self._calling_ae = pacs.calling_ae or config.ae_title
         self._handler = handler
-        self._tls = _tls_context(pacs)
 
-    def check(self) -> None:
-        """C-ECHO (PS3.4 annex A).
-
-        Raises:
-            PacsAway: the PACS does not answer.
-        """
-        with self._associated([build_context(Verification)]) as association:
-            status = association.send_c_echo()
-            if "Status" not in status:
-                raise PacsAway(f"{self.place} does not answer a C-ECHO")
-
-    def retrieve(self, study_instance_uid: str, wanted: Sequence[ListedInstance]) -> RetrieveResult:
+    def retrieve(
+        self, study_instance_uid: str, wanted: Sequence[ListedInstance], *, whole_series: bool
+    ) -> None:
         """Ask for images; when this returns, the PACS has said that it is done.
 
         Args:
             study_instance_uid: of the study.
-            wanted: the images, of which none is here.
+            wanted: the images that are not here.
+            whole_series: whether their series are asked for, as every PACS can; else each image.
 
         Raises:
-            PacsAway: the PACS does not answer, or has no room or time now.
-            PullFailed: it refuses the question.
+            PacsAway: the PACS does not answer.
+            PullFailed: it refuses the question, or took too long.
         """
-        questions = list(_make_questions(study_instance_uid, wanted))
+        questions = list(_make_questions(study_instance_uid, wanted, whole_series))
+        deadline = time.monotonic() + STUDY_SECONDS
         if self._pacs.retrieve == "c-move":
-            return self._move(questions)
-        classes = {instance.sop_class_uid for instance in wanted}
-        return self._get(questions, classes)
+            self._move(questions, deadline)
+        else:
+            self._get(questions, {instance.sop_class_uid for instance in wanted}, deadline)
 
-    def _move(self, questions: Sequence[Dataset]) -> RetrieveResult:
-        destination = self._pacs.move_destination or self._calling_ae
+    def _move(self, questions: Sequence[Dataset], deadline: float) -> None:
+        destination = self._pacs.move_destination or self._client.calling_ae
         model = StudyRootQueryRetrieveInformationModelMove
-        statuses = []
-        with self._associated([build_context(model)]) as association:
-            for question in questions:
-                responses = association.send_c_move(question, destination, model, _MESSAGE_ID)
-                statuses.append(self._end(responses, "C-MOVE"))
-        return RetrieveResult(tuple(statuses))
+        with self._client.associated([build_context(model)], seconds=self._silent) as association:
+            self._ask(
+                questions,
+                "C-MOVE",
+                deadline,
+                lambda question: association.send_c_move(question, destination, model, _MESSAGE_ID),
+            )
 
-    def _get(self, questions: Sequence[Dataset], classes: Collection[str]) -> RetrieveResult:
+    def _get(self, questions: Sequence[Dataset], classes: Collection[str], deadline: float) -> None:
         model = StudyRootQueryRetrieveInformationModelGet
-        statuses = []
-        for some in _class_groups(classes):
-            contexts = [build_context(model)]
-            for sop_class, syntax in itertools.product(some, TRANSFER_SYNTAXES):
-                contexts.append(build_context(sop_class, [syntax]))
-            with self._associated(contexts, some) as association:
-                for question in questions:
-                    responses = association.send_c_get(question, model, _MESSAGE_ID)
-                    statuses.append(self._end(responses, "C-GET"))
-        return RetrieveResult(tuple(statuses))
+        contexts = storage_contexts(classes)
+        offered = {str(context.abstract_syntax) for context in contexts}
+        with self._client.associated(
+            [build_context(model), *contexts],
+            # Over a C-GET we are the one who stores: role selection, PS3.7 D.3.3.4.
+            roles=[build_role(sop_class, scp_role=True) for sop_class in sorted(offered)],
+            handlers=[(evt.EVT_C_STORE, self._store)],
+            seconds=self._silent,
+        ) as association:
+            try:
+                if not any(context.as_scp for context in association.accepted_contexts):
+                    raise SetUpWrong(
+                        f"{self._client.place} sends no images by C-GET over our association: "
+                        'allow it there, or set retrieve = "c-move" in NIGHTDRAFT_PACS_FILE'
+                    )
+                self._ask(
+                    questions,
+                    "C-GET",
+                    deadline,
+                    functools.partial(
+                        association.send_c_get, query_model=model, msg_id=_MESSAGE_ID
+                    ),
+                )
+            except PullFailed:
+                association.release()  # it answered; only its answer was no success
+                raise
+            finally:
+                _discard(getattr(association.dimse.message, "_data_set_file", None))
 
-    def _end(self, responses: Iterator[tuple[Dataset, Dataset | None]], command: str) -> int:
-        """The ending status of a question."""
+    def _store(self, event: Any) -> Dataset:
+        """Answer a sub-operation; pynetdicom removes received files only for listeners."""
+        try:
+            return self._handler.handle_store(event)
+        finally:
+            _discard(event.request._dataset_file)
+
+    def _ask(
+        self,
+        questions: Iterable[Dataset],
+        command: str,
+        deadline: float,
+        send: Callable[[Dataset], Responses],
+    ) -> None:
+        """Ask one question after the other; one that is refused does not keep the others back.
+
+        Raises:
+            PullFailed: the last refusal.
+        """
+        refusal: PullFailed | None = None
+        waiting = deque(questions)
+        while waiting:
+            question = waiting.popleft()
+            try:
+                self._wait_for_end(send(question), command, deadline)
+            except TooSlow:
+                raise
+            except PullFailed as error:
+                # Some PACSs, such as DCMTK's, take no list of UIDs.
+                singles = list(_single_questions(question))
+                waiting.extendleft(reversed(singles))
+                refusal = refusal if singles else error
+        if refusal is not None:
+            raise refusal
+
+    def _wait_for_end(self, responses: Responses, command: str, deadline: float) -> None:
+        place = self._client.place
         for status, _ in responses:
             code = status.get("Status")
             if code is None:
-                raise PacsAway(f"{self.place} stopped answering in the midst of a {command}")
+                break
             code = int(code)
             if code == PENDING:
+                if time.monotonic() > deadline:
+                    raise TooSlow(f"{place} took longer than {STUDY_SECONDS:g} s for a study")
                 continue
-            if code in (SUCCESS, WARNING_SOME_FAILED):
-                return code
-            text = f"{self.place} answered a {command} with status 0x{code:04X}"
+            if code in (SUCCESS, SOME_FAILED):
+                return
+            text = f"{place} answered a {command} with status 0x{code:04X}"
             if code == _MOVE_DESTINATION_UNKNOWN:
-                destination = self._pacs.move_destination or self._calling_ae
-                raise PacsAway(f"{text}: it does not know the AE title {destination} to send to")
-            if code in _BUSY:
-                raise PacsAway(text)
+                destination = self._pacs.move_destination or self._client.calling_ae
+                raise SetUpWrong(f"{text}: it does not know where {destination} is to send there")
             raise PullFailed(text)
-        raise PacsAway(f"{self.place} stopped answering in the midst of a {command}")
+        raise PacsAway(f"{place} stopped answering in the midst of a {command}")
 
     @property
-    def place(self) -> str:
-        """The PACS, for a person."""
-        pacs = self._pacs
-        return f"the PACS {pacs.name} ({pacs.ae_title} at {pacs.host} port {pacs.port})"
-
-    @contextmanager
-    def _associated(
-        self, contexts: Sequence[Any], storage_classes: Collection[str] = ()
-    ) -> Iterator[Any]:
-        """An association; it is released, or aborted where something failed."""
-        pacs = self._pacs
-        entity = AE(self._calling_ae)
-        entity.connection_timeout = entity.acse_timeout = pacs.seconds
-        entity.dimse_timeout = entity.network_timeout = pacs.seconds
-        try:
-            association = entity.associate(
-                pacs.host,
-                pacs.port,
-                contexts=list(contexts),
-                ae_title=pacs.ae_title,
-                # Over a C-GET we take objects: role selection, PS3.7 D.3.3.4.
-                ext_neg=[build_role(sop_class, scp_role=True) for sop_class in storage_classes],
-                tls_args=(self._tls, pacs.host) if self._tls else None,
-                evt_handlers=[(evt.EVT_C_STORE, self._handler.handle_store)],
-            )
-        except OSError:
-            raise PacsAway(f"{self.place} has a name that is not known here") from None
-        if not association.is_established:
-            raise PacsAway(f"{self.place} {_why_not(association)}")
-        is_whole = False
-        try:
-            if not association.accepted_contexts:
-                raise PacsAway(f"{self.place} offers nothing of what is asked of it")
-            model = contexts[0].abstract_syntax
-            accepted = {context.abstract_syntax for context in association.accepted_contexts}
-            if model not in accepted:
-                raise PacsAway(
-                    f"{self.place} does not offer {_name(model)}: set another `retrieve` in "
-                    "NIGHTDRAFT_PACS_FILE, or allow it there for our AE title"
-                )
-            if storage_classes and not accepted & set(storage_classes):
-                raise PullFailed(f"{self.place} does not send these images by C-GET")
-            yield association
-            is_whole = True
-        finally:
-            if association.is_established:
-                association.release() if is_whole else association.abort()
+    def _silent(self) -> float:
+        return SILENT_TIMES * self._pacs.seconds
 
 
-def _make_questions(study_instance_uid: str, wanted: Sequence[ListedInstance]) -> Iterator[Dataset]:
-    """One question for each series, or for so many of its images (PS3.4 C.4.3.1.3)."""
+def _make_questions(
+    study_instance_uid: str, wanted: Sequence[ListedInstance], whole_series: bool
+) -> Iterator[Dataset]:
+    """A question for each series, or for so many of its images (PS3.4 C.4.3.1.3)."""
     ordered = sorted(wanted, key=lambda listed: listed.series_instance_uid)
     for series, listed in itertools.groupby(ordered, lambda one: one.series_instance_uid):
         uids = [one.sop_instance_uid for one in listed]
-        for start in range(0, len(uids), INSTANCES_AT_ONCE):
+        starts = [0] if whole_series else range(0, len(uids), INSTANCES_AT_ONCE)
+        for start in starts:
             question = Dataset()
-            question.QueryRetrieveLevel = "IMAGE"
+            question.QueryRetrieveLevel = "SERIES" if whole_series else "IMAGE"
             question.StudyInstanceUID = study_instance_uid
             question.SeriesInstanceUID = series
-            question.SOPInstanceUID = uids[start : start + INSTANCES_AT_ONCE]
+            if not whole_series:
+                question.SOPInstanceUID = uids[start : start + INSTANCES_AT_ONCE]
             yield question
 
 
-def _class_groups(classes: Collection[str]) -> Iterator[list[str]]:
-    """The classes that are asked for, as many at a time as an association has contexts for.
+def _single_questions(question: Dataset) -> Iterator[Dataset]:
+    """A question for each image of one that asks for several."""
+    uids = question.get("SOPInstanceUID")
+    if not isinstance(uids, MultiValue):
+        return
+    for uid in uids:
+        single = copy.deepcopy(question)
+        single.SOPInstanceUID = uid
+        yield single
+
+
+def storage_contexts(classes: Collection[str]) -> list[Any]:
+    """Presentation contexts for images of some classes, beside the one of the C-GET itself.
 
     Each transfer syntax has a context of its own, so that the PACS sends an image as it has it.
+    Where that would be more than an association may have, the rarest syntaxes are left out: all
+    classes stand in one association, or the PACS would call the others a failure.
+
+    Args:
+        classes: SOP Class UIDs; "" where the PACS names none.
     """
-    known = sorted(set(classes) - {""})
-    if "" in classes or not known:
-        known = sorted({*known, *RADIOGRAPH_CLASSES, SECONDARY_CAPTURE_CLASS})
-    at_once = (MAX_CONTEXTS - 1) // len(TRANSFER_SYNTAXES)
-    for start in range(0, len(known), at_once):
-        yield known[start : start + at_once]
+    known = set(classes) - {""}
+    if "" in classes:
+        known |= {*RADIOGRAPH_CLASSES, SECONDARY_CAPTURE_CLASS}
+    syntaxes = [*COMMON_SYNTAXES, *(uid for uid in TRANSFER_SYNTAXES if uid not in COMMON_SYNTAXES)]
+    return [
+        build_context(sop_class, [syntax])
+        for syntax in syntaxes[: (MAX_CONTEXTS - 1) // max(1, len(known))]
+        for sop_class in sorted(known)
+    ]
 
 
-def _name(sop_class: Any) -> str:
-    return str(getattr(sop_class, "name", sop_class))
-
-
-def _why_not(association: Any) -> str:
-    """Why there is no association, in the standard's words (PS3.8 section 9.3.4)."""
-    if association.is_rejected:
-        primitive = association.acceptor.primitive
-        reason = getattr(primitive, "reason_str", "") or "no reason given"
-        return f"refuses our association ({reason.lower()})"
-    return "does not accept an association: nobody answers there, or it hung up"
-
-
-def _tls_context(pacs: Pacs) -> ssl.SSLContext | None:
-    if not pacs.tls:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=pacs.ca_file or None)
-        if pacs.certificate_file:
-            context.load_cert_chain(pacs.certificate_file, pacs.key_file)
-    except (OSError, ssl.SSLError):
-        raise SettingsError(
-            f"the PACS {pacs.name}: ca_file, certificate_file or key_file cannot be used: they are "
-            "PEM files"
-        ) from None
-    return context
+def _discard(file: object) -> None:
+    if isinstance(file, IncomingFile):
+        with suppress(OSError):  # the listener's sweep removes it later
+            file.discard()

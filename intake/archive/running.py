@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from intake.archive.folder_source import FolderSource
+from intake.archive.pacs_source import PacsSource
 from intake.archive.puller import Puller, Source, SourceState
 from intake.dicom.pynetdicom_setup import receive_into, set_up_pynetdicom
 from intake.dicom.refusal_log import RefusalLog
@@ -40,7 +41,9 @@ def make_sources(config: Settings, handler: StoreHandler, blobs: Blobs) -> list[
     sources: list[tuple[Source, int]] = []
     if config.campaign_folders:
         sources.append((FolderSource(config, handler, blobs), 1))
-    read_pacs_file(config.pacs_file)
+    for pacs in read_pacs_file(config.pacs_file).values():
+        # The first of them walks, too; `PacsSource` sees to the number of associations.
+        sources.append((PacsSource(pacs, config, handler), max(2, pacs.associations)))
     if not sources:
         raise SettingsError(
             "there is nothing to fetch from: set NIGHTDRAFT_PACS_FILE, or "

@@ -23,6 +23,7 @@ PANELS = {
     ),
     "Look": (
         "status",
+        "night",
         "doctor",
         "alarms",
         "list",
@@ -32,6 +33,7 @@ PANELS = {
         "messages",
         "orders",
         "reports",
+        "campaign",
         "discrepancies",
         "comparisons",
         "blobs",

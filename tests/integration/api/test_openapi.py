@@ -41,10 +41,15 @@ WITH_PARAMETERS = [
     "GET /api/comparisons/drafts/{comparison_id}",
     "GET /api/refusals",
     "GET /api/alarms",
+    "GET /api/nights",
+    "GET /api/nights/{night}",
+    "POST /api/failures/retry",
 ]
 WITHOUT_PARAMETERS = [
     "GET /api/counts",
     "GET /api/parts",
+    "GET /api/tonight",
+    "GET /api/failures",
     "GET /api/second-looks",
     "POST /api/second-looks",
     "GET /api/comparisons",
