@@ -23,6 +23,7 @@ class AlarmKind(StrEnum):
     WORKLIST_AWAY = "WORKLIST_AWAY"
     REPORT_SERVER_AWAY = "REPORT_SERVER_AWAY"
     MESSAGES_REFUSED = "MESSAGES_REFUSED"
+    PACS_AWAY = "PACS_AWAY"
 
 
 ALARM_TITLES: dict[AlarmKind, str] = {
@@ -41,6 +42,7 @@ ALARM_TITLES: dict[AlarmKind, str] = {
     AlarmKind.WORKLIST_AWAY: "The modality worklist cannot be asked",
     AlarmKind.REPORT_SERVER_AWAY: "The server of earlier reports cannot be asked",
     AlarmKind.MESSAGES_REFUSED: "Many messages of one sender are refused",
+    AlarmKind.PACS_AWAY: "A PACS cannot be asked",
 }
 """Each kind in a few words, for a subject line."""
 
@@ -94,6 +96,10 @@ ALARM_REMEDIES: dict[AlarmKind, str] = {
     AlarmKind.MESSAGES_REFUSED: (
         "Open one of them on the page Messages (`nightdraft messages list --open`), let the sender "
         "or the mapping be corrected, let them be sent again, and settle those that will not be."
+    ),
+    AlarmKind.PACS_AWAY: (
+        "Start the PACS, or correct its table in NIGHTDRAFT_PACS_FILE; its campaigns wait and go "
+        "on by themselves, and no study is lost from them."
     ),
 }
 """What a person does about each kind, where whoever opens the alarm says nothing else."""

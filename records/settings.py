@@ -82,7 +82,7 @@ def _split_pairs(value: object, form: str) -> list[tuple[str, Any]]:
     return pairs
 
 
-_PART = re.compile(r"(listener|hl7|sweep|prepare|draft|query|api)(@[^\s@,]+)?")
+_PART = re.compile(r"(listener|hl7|sweep|prepare|draft|query|retrieve|api)(@[^\s@,]+)?")
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -827,6 +827,12 @@ class Settings(BaseSettings):
         description="TOML file that says which field of HL7 messages holds what, where it is not "
         "as in the [conformance profile](integration/hl7-profile.md). Empty: as there.",
     )
+    campaign_folders: StringList = Field(
+        json_schema_extra=EVERYDAY,
+        default=(),
+        description="Folders below which campaigns may read films, as `/archive, /mnt/films`. "
+        "Empty: none.",
+    )
     pacs_file: str = Field(
         json_schema_extra=EVERYDAY,
         default="",
@@ -958,6 +964,7 @@ class Settings(BaseSettings):
         default_factory=lambda data: (
             *("listener", "sweep", "prepare", "draft"),
             *(["query"] if data.get("worklist_host") or data.get("reports_url") else []),
+            *(["retrieve"] if data.get("pacs_file") or data.get("campaign_folders") else []),
         ),
         description="Parts that must run, as `listener, sweep, prepare, draft@gpu-1, draft@gpu-2`; "
         "with a machine's name the part must run there. One that does not run is shown, makes "
@@ -1057,6 +1064,7 @@ class Settings(BaseSettings):
         "alarm_mail_to",
         "fhir_accession_systems",
         "hl7_allowed_peers",
+        "campaign_folders",
         mode="before",
     )
     @classmethod
@@ -1139,8 +1147,8 @@ class Settings(BaseSettings):
         wrong = [name for name in value if not _PART.fullmatch(name)]
         if wrong:
             raise ValueError(
-                f"{wrong[0]!r} is no part: say listener, hl7, sweep, prepare, draft, query or "
-                "api, or one of them with a machine's name, as draft@gpu-1"
+                f"{wrong[0]!r} is no part: say listener, hl7, sweep, prepare, draft, query, "
+                "retrieve or api, or one of them with a machine's name, as draft@gpu-1"
             )
         return value
 

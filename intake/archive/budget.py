@@ -64,10 +64,6 @@ class Budget:
         """Count one study that is fetched now. What was not used before is not made up for."""
         self._due = max(self._due, now) + 60.0 / self.pace
 
-    def give_back(self, now: float) -> None:
-        """Take a study out of the count again: it was here, and the PACS was not asked for it."""
-        self._due = max(now, self._due - 60.0 / self.pace)
-
     def note_answer(self, seconds: float) -> None:
         """Judge the PACS by one more answer time.
 

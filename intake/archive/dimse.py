@@ -10,7 +10,7 @@ from typing import Any
 from pynetdicom import AE, _config, build_context
 from pynetdicom.sop_class import Verification
 
-from intake.archive.errors import PacsAway
+from intake.archive.errors import PacsAway, SetUpWrong
 from records.errors import SettingsError
 from records.pacs import Pacs
 from records.settings import Settings
@@ -88,7 +88,7 @@ class DimseClient:
         try:
             model = contexts[0].abstract_syntax
             if model not in {one.abstract_syntax for one in association.accepted_contexts}:
-                raise PacsAway(
+                raise SetUpWrong(
                     f"{self.place} does not offer {model.name}: allow it there for our AE title "
                     f"{self.calling_ae}, or set another `retrieve` in NIGHTDRAFT_PACS_FILE"
                 )

@@ -27,7 +27,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pynetdicom import dimse_messages
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
@@ -39,6 +38,7 @@ from intake.dicom.limits import (
     MAX_WAITING_MESSAGES,
     RefusalReason,
 )
+from intake.dicom.pynetdicom_setup import receive_into
 
 _AWAITING_ASSOCIATE = "Sta2"  # PS3.8 table 9-2
 _DATA_TRANSFER = "Sta6"
@@ -424,11 +424,7 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         self.admission = make_admission(self._start_association)
         self.writers = ThreadPoolExecutor(_WRITER_THREADS, thread_name_prefix="writer")
         super().__init__(*args, request_handler=GuardedRequestHandler, **pynetdicom_options)
-        # The name that pynetdicom opens its file by. It has no setting for the folder or the kind
-        # of file, and tempfile's own folder is open to everybody. So a process has one server.
-        dimse_messages.NamedTemporaryFile = lambda **_: IncomingFile(
-            folder, max_bytes, has_room, self.writers
-        )
+        receive_into(folder, max_bytes, has_room, self.writers)
 
     def server_bind(self) -> None:
         """Bind the port; where it is shared, the system spreads connections over the listeners."""

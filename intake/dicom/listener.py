@@ -18,7 +18,6 @@ from __future__ import annotations
 import datetime as dt
 import errno
 import faulthandler
-import logging
 import os
 import signal
 import socket
@@ -30,11 +29,9 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
-import pydicom.config
-from pynetdicom import AE, _config, evt, register_uid
+from pynetdicom import AE, evt
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.presentation import build_context
-from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.sop_class import Verification
 
 from intake.dicom.admission import Admission, KnownCallers, Place, WaitingConnection
@@ -42,13 +39,13 @@ from intake.dicom.filing import clean_text
 from intake.dicom.guarded_server import GuardedServer
 from intake.dicom.limits import (
     C_STORE_REQUEST,
-    RETIRED_CLASSES,
     STORAGE_CLASSES,
     STORE_STATUSES,
     TRANSFER_SYNTAXES,
     RefusalReason,
 )
 from intake.dicom.orphans import sweep_orphans
+from intake.dicom.pynetdicom_setup import set_up_pynetdicom
 from intake.dicom.refusal_log import RefusalLog
 from intake.dicom.store_handler import SUCCESS, StoreHandler, association_id
 from records.alarm_kinds import AlarmKind
@@ -173,7 +170,7 @@ class Listener:
         self._make_folders()
         with unit_of_work() as session:
             database_time(session)
-        _set_up_pynetdicom()
+        set_up_pynetdicom()
         self._server = self._make_server()
         self.port = int(self._server.server_address[1])
         self._threads = [
@@ -496,24 +493,3 @@ def _lower_priority() -> None:
     """Let this thread have the processor only where nobody else wants it (Linux; else nothing)."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-
-
-def _set_up_pynetdicom() -> None:
-    """Set pynetdicom's and pydicom's global settings, all in one place."""
-    _config.STORE_RECV_CHUNKED_DATASET = True
-    _config.LOG_HANDLER_LEVEL = "none"  # its own log lines at each PDU print data sets
-    # UIDs are checked where a refusal can be answered and seen; pynetdicom would abort.
-    _config.VALIDATORS["UI"] = lambda value: (isinstance(value, str), "must be str")
-    # Its errors and pydicom's warnings quote what was sent. `store_handler` logs what matters.
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    for uid in RETIRED_CLASSES:
-        register_uid(uid, f"Retired_{uid.replace('.', '_')}", StorageServiceClass)
-    threading.excepthook = _log_thread_error
-
-
-def _log_thread_error(hook_args: threading.ExceptHookArgs) -> None:
-    """Log that a thread died; Python's own hook would print the error's message."""
-    if hook_args.exc_value is not None:
-        logger().error("a thread of the listener died", error=safe_text(hook_args.exc_value))

@@ -181,6 +181,32 @@ class StoreHandler:
         failpoint("before-answer")
         return _response(SUCCESS, "")
 
+    def take(self, received: ReceivedFile, address: str) -> RefusalReason | None:
+        """File an object that came another way than by C-STORE; never raises.
+
+        Args:
+            received: the object; its file is removed.
+            address: where it came from.
+
+        Returns:
+            None where it is kept; else why not. What would be refused again is on the page of
+            refusals, as what a sender sent.
+        """
+        try:
+            registration = file_instance(received, self._blobs, self._settings)
+        except Exception as error:
+            return self._record_failure(
+                error,
+                address,
+                received.calling_ae,
+                clean_text(received.sop_class_uid),
+                clean_text(received.sop_instance_uid),
+            )
+        finally:
+            received.path.unlink(missing_ok=True)
+        self._count(registration.outcome.value.lower())
+        return None
+
     def handle_message(self, event: Any) -> None:
         """Report a C-STORE of a class that is no storage class: it never gets to `handle_store`.
 
@@ -367,10 +393,16 @@ def association_id(association: Any) -> str:
     return getattr(association, "nightdraft_id", "") or str(uuid4())
 
 
+def _sender(association: Any) -> Any:
+    """The side that sends us objects: who called us, or whom we called for a C-GET."""
+    return association.acceptor if association.is_requestor else association.requestor
+
+
 def _calling_ae(association: Any) -> str:
-    return clean_text(str(association.requestor.ae_title or ""))
+    """The AE title of the sender."""
+    return clean_text(str(_sender(association).ae_title or ""))
 
 
 def _address(association: Any) -> str:
-    """The peer's network address."""
-    return str(association.requestor.address or "")
+    """The sender's network address."""
+    return str(_sender(association).address or "")

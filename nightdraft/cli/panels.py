@@ -12,6 +12,7 @@ PANELS = {
         "station",
         "listen",
         "query",
+        "retrieve",
         "work",
         "serve",
         "migrate",

@@ -1,4 +1,4 @@
-"""The commands that run the parts: station, demo, listen, query, work, serve; and migrate.
+"""The commands that run the parts: station, demo, listen, query, retrieve, work, serve, migrate.
 
 Each command imports what it runs only when it is called, so that every command starts fast.
 """
@@ -118,6 +118,15 @@ def query() -> None:
     from intake.queries.running import run_queries
 
     run_queries(current)
+
+
+@app.command()
+def retrieve() -> None:
+    """Fetch the studies of campaigns, from folders and from PACSs."""
+    current = _start_part("retrieve")
+    from intake.archive.running import run_retrieve
+
+    run_retrieve(current)
 
 
 @work.command("prepare")

@@ -54,12 +54,16 @@ PARTS: dict[str, tuple[str, ...]] = {
 """Command of each part, by the name in its heartbeat. The parts start in this order; some run as
 several processes."""
 
-OPTIONAL_PARTS: dict[str, tuple[str, ...]] = {"query": ("query",), "hl7": ("listen", "--hl7")}
+OPTIONAL_PARTS: dict[str, tuple[str, ...]] = {
+    "query": ("query",),
+    "retrieve": ("retrieve",),
+    "hl7": ("listen", "--hl7"),
+}
 """Command of each part that only runs where a setting asks for it; see `wanted_parts`."""
 
 SHUTDOWN_ORDER: tuple[tuple[str, ...], ...] = (
     ("listener", "hl7"),
-    ("sweep", "prepare", "draft", "api", "query"),
+    ("sweep", "prepare", "draft", "api", "query", "retrieve"),
 )
 """Groups of parts that end one after the other: the listeners first, so that nothing new comes in;
 then the others, which give back the work that they have in hand."""
@@ -318,6 +322,7 @@ def wanted_parts(settings: Settings) -> dict[str, tuple[str, ...]]:
     """The command of each part that is to run with these settings, by its name."""
     is_asked = {
         "query": bool(settings.worklist_host or settings.reports_url),
+        "retrieve": bool(settings.pacs_file or settings.campaign_folders),
         "hl7": bool(settings.hl7_port),
     }
     return PARTS | {name: command for name, command in OPTIONAL_PARTS.items() if is_asked[name]}

@@ -164,6 +164,17 @@ def save_walk(
     return ClaimedWalk(walk.campaign_id, walk.kind, walk.pacs, walk.source, position, now)
 
 
+def release_walk(session: Session, walk: ClaimedWalk) -> None:
+    """Give a walk back, so that it goes on soon: the source does not answer, or this part stops.
+
+    Raises:
+        LostLease: somebody else walks it, or the campaign was paused or ended meanwhile.
+    """
+    save_walk(session, walk, walk.position)
+    session.get_one(Campaign, walk.campaign_id).walk_claimed_at = None
+    session.flush()
+
+
 def claim(
     session: Session, pacs: str, ahead: int, kinds: Sequence[CampaignKind]
 ) -> ClaimedPull | None:

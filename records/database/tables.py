@@ -702,7 +702,7 @@ class Heartbeat(Base):
 
     part: Mapped[str] = mapped_column(
         primary_key=True
-    )  # "listener", "sweep", "prepare", "draft", "query", "api"
+    )  # "listener", "sweep", "prepare", "draft", "query", "retrieve", "api"
     owner: Mapped[str] = mapped_column(primary_key=True)  # host:pid
     started_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     seen_at: Mapped[dt.datetime] = mapped_column(server_default=func.now(), index=True)

@@ -51,7 +51,7 @@ def record_heartbeat(session: Session, part: str, facts: Mapping[str, Any] | Non
 
     Args:
         session: the caller's transaction.
-        part: "listener", "hl7", "sweep", "prepare", "draft", "query" or "api".
+        part: "listener", "hl7", "sweep", "prepare", "draft", "query", "retrieve" or "api".
         facts: what the part reports about itself, as JSON has it.
     """
     values: dict[str, Any] = {"facts": dict(facts or {}), "seen_at": func.clock_timestamp()}

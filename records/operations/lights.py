@@ -24,7 +24,7 @@ from records.database.tables import Heartbeat, Observation
 from records.operations import heartbeats
 from records.operations.heartbeats import SILENT_SECONDS
 
-PARTS = ("listener", "hl7", "sweep", "prepare", "draft", "query", "api")
+PARTS = ("listener", "hl7", "sweep", "prepare", "draft", "query", "retrieve", "api")
 """The parts that are processes, in the order in which they are shown."""
 
 OBSERVED = ("redis", "disk", "bundle")

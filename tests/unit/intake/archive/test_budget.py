@@ -23,13 +23,6 @@ def test_studies_come_at_the_rate_and_what_was_not_used_is_not_made_up_for():
     assert budget.seconds_left(now=3700.0) == pytest.approx(2.0)
 
 
-def test_a_study_that_was_here_already_costs_nothing():
-    budget = Budget(per_minute=30)
-    budget.take(now=100.0)
-    budget.give_back(now=100.1)
-    assert budget.seconds_left(now=100.1) == 0
-
-
 def test_slow_answers_halve_the_pace_and_quick_ones_bring_it_back():
     budget = Budget(per_minute=60)
     answer(budget, 1.0)

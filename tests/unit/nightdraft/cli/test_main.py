@@ -18,7 +18,17 @@ from tests.support.paths import DOCS
 
 WITHOUT_JSON = {
     # They run until they are stopped; their lines are logs.
-    *("demo", "station", "listen", "query", "serve", "work prepare", "work draft", "work sweep"),
+    *(
+        "demo",
+        "station",
+        "listen",
+        "query",
+        "retrieve",
+        "serve",
+        "work prepare",
+        "work draft",
+        "work sweep",
+    ),
     # What they write is a file of a form of its own.
     *("install", "constraints", "phantoms"),
     # What they make is a bundle; `bundle show --json` tells what is in it.
@@ -32,6 +42,7 @@ VERBS = (
         "Drafts",
         "Draw",
         "End",
+        "Fetch",
         "Fit",
         "Let",
         "List",

@@ -1,0 +1,263 @@
+"""Fetches the images of a study by C-GET or C-MOVE (PS3.4 annex C).
+
+By C-GET the images come over our own association, and the listener's `StoreHandler` answers each:
+what is acknowledged is kept, and what is refused is on the page of refusals. By C-MOVE the PACS
+sends them to our listener. The numbers that a PACS gives of its sub-operations say nothing of what
+is here; `intake.archive.pacs_source` holds what came against what was listed.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.multival import MultiValue
+from pynetdicom import build_context, build_role, evt
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+
+from intake.archive.dimse import DimseClient
+from intake.archive.errors import PacsAway, PullFailed, SetUpWrong
+from intake.archive.listed import ListedInstance
+from intake.dicom.incoming_file import IncomingFile
+from intake.dicom.limits import (
+    RADIOGRAPH_CLASSES,
+    SECONDARY_CAPTURE_CLASS,
+    TRANSFER_SYNTAXES,
+)
+from intake.dicom.store_handler import StoreHandler
+from records.pacs import Pacs
+from records.settings import Settings
+
+SUCCESS = 0x0000
+PENDING = 0xFF00
+SOME_FAILED = 0xB000
+"""Sub-operations are complete, and some failed: what came is looked at (PS3.4 C.4.2.1.5)."""
+
+_MOVE_DESTINATION_UNKNOWN = 0xA801
+_MESSAGE_ID = 1
+
+MAX_CONTEXTS = 128
+"""Presentation contexts of one association (PS3.8 table 9-18: odd numbers from 1 to 255)."""
+
+INSTANCES_AT_ONCE = 100
+"""SOP Instance UIDs in one question."""
+
+SILENT_TIMES = 5
+"""A PACS may be silent so many times longer than with a question: it may bring images from slow
+media first."""
+
+STUDY_SECONDS = 600.0
+"""The longest time for one study. What came is kept, and the rest is asked for again."""
+
+
+Responses = Iterator[tuple[Dataset, Dataset | None]]
+"""pynetdicom's: a status and an identifier for each response."""
+
+
+class TooSlow(PullFailed):
+    """A study took longer than `STUDY_SECONDS`."""
+
+
+class DimseRetriever:
+    """Fetches from one PACS.
+
+    Args:
+        pacs: which, and how it is asked.
+        config: our own AE title.
+        handler: answers what comes by C-GET.
+
+    Raises:
+        SettingsError: a file or a title cannot be used.
+    """
+
+    def __init__(self, pacs: Pacs, config: Settings, handler: StoreHandler) -> None:
+        self._client = DimseClient(pacs, config)
+        self._pacs = pacs
+        self._handler = handler
+
+    def retrieve(
+        self, study_instance_uid: str, wanted: Sequence[ListedInstance], *, whole_series: bool
+    ) -> None:
+        """Ask for images; when this returns, the PACS has said that it is done.
+
+        Args:
+            study_instance_uid: of the study.
+            wanted: the images that are not here.
+            whole_series: whether their series are asked for, as every PACS can; else each image.
+
+        Raises:
+            PacsAway: the PACS does not answer.
+            PullFailed: it refuses the question, or took too long.
+        """
+        questions = list(_make_questions(study_instance_uid, wanted, whole_series))
+        deadline = time.monotonic() + STUDY_SECONDS
+        if self._pacs.retrieve == "c-move":
+            self._move(questions, deadline)
+        else:
+            self._get(questions, {instance.sop_class_uid for instance in wanted}, deadline)
+
+    def _move(self, questions: Sequence[Dataset], deadline: float) -> None:
+        destination = self._pacs.move_destination or self._client.calling_ae
+        model = StudyRootQueryRetrieveInformationModelMove
+        with self._client.associated([build_context(model)], seconds=self._silent) as association:
+            self._ask(
+                questions,
+                "C-MOVE",
+                deadline,
+                lambda question: association.send_c_move(question, destination, model, _MESSAGE_ID),
+            )
+
+    def _get(self, questions: Sequence[Dataset], classes: Collection[str], deadline: float) -> None:
+        model = StudyRootQueryRetrieveInformationModelGet
+        for some in _class_groups(classes):
+            contexts = [
+                build_context(model),
+                *(
+                    build_context(sop_class, [syntax])
+                    for sop_class, syntax in itertools.product(some, TRANSFER_SYNTAXES)
+                ),
+            ]
+            with self._client.associated(
+                contexts,
+                # Over a C-GET we are the one who stores: role selection, PS3.7 D.3.3.4.
+                roles=[build_role(sop_class, scp_role=True) for sop_class in some],
+                handlers=[(evt.EVT_C_STORE, self._store)],
+                seconds=self._silent,
+            ) as association:
+                try:
+                    if not any(context.as_scp for context in association.accepted_contexts):
+                        raise SetUpWrong(
+                            f"{self._client.place} sends no images by C-GET over our association: "
+                            'allow it there, or set retrieve = "c-move" in NIGHTDRAFT_PACS_FILE'
+                        )
+                    self._ask(
+                        questions,
+                        "C-GET",
+                        deadline,
+                        functools.partial(
+                            association.send_c_get, query_model=model, msg_id=_MESSAGE_ID
+                        ),
+                    )
+                except BaseException:
+                    association.abort()
+                    raise
+                finally:
+                    _discard(getattr(association.dimse.message, "_data_set_file", None))
+
+    def _store(self, event: Any) -> Dataset:
+        """Answer a sub-operation; pynetdicom removes received files only for listeners."""
+        try:
+            return self._handler.handle_store(event)
+        finally:
+            _discard(event.request._dataset_file)
+
+    def _ask(
+        self,
+        questions: Iterable[Dataset],
+        command: str,
+        deadline: float,
+        send: Callable[[Dataset], Responses],
+    ) -> None:
+        """Ask one question after the other; one that is refused does not keep the others back.
+
+        Raises:
+            PullFailed: the last refusal.
+        """
+        refusal: PullFailed | None = None
+        waiting = deque(questions)
+        while waiting:
+            question = waiting.popleft()
+            try:
+                self._wait_for_end(send(question), command, deadline)
+            except TooSlow:
+                raise
+            except PullFailed as error:
+                # Some PACSs, such as DCMTK's, take no list of UIDs.
+                singles = list(_single_questions(question))
+                waiting.extendleft(reversed(singles))
+                refusal = refusal if singles else error
+        if refusal is not None:
+            raise refusal
+
+    def _wait_for_end(self, responses: Responses, command: str, deadline: float) -> None:
+        place = self._client.place
+        for status, _ in responses:
+            code = status.get("Status")
+            if code is None:
+                break
+            code = int(code)
+            if code == PENDING:
+                if time.monotonic() > deadline:
+                    raise TooSlow(f"{place} took longer than {STUDY_SECONDS:g} s for a study")
+                continue
+            if code in (SUCCESS, SOME_FAILED):
+                return
+            text = f"{place} answered a {command} with status 0x{code:04X}"
+            if code == _MOVE_DESTINATION_UNKNOWN:
+                destination = self._pacs.move_destination or self._client.calling_ae
+                raise SetUpWrong(f"{text}: it does not know where {destination} is to send there")
+            raise PullFailed(text)
+        raise PacsAway(f"{place} stopped answering in the midst of a {command}")
+
+    @property
+    def _silent(self) -> float:
+        return SILENT_TIMES * self._pacs.seconds
+
+
+def _make_questions(
+    study_instance_uid: str, wanted: Sequence[ListedInstance], whole_series: bool
+) -> Iterator[Dataset]:
+    """A question for each series, or for so many of its images (PS3.4 C.4.3.1.3)."""
+    ordered = sorted(wanted, key=lambda listed: listed.series_instance_uid)
+    for series, listed in itertools.groupby(ordered, lambda one: one.series_instance_uid):
+        uids = [one.sop_instance_uid for one in listed]
+        starts = [0] if whole_series else range(0, len(uids), INSTANCES_AT_ONCE)
+        for start in starts:
+            question = Dataset()
+            question.QueryRetrieveLevel = "SERIES" if whole_series else "IMAGE"
+            question.StudyInstanceUID = study_instance_uid
+            question.SeriesInstanceUID = series
+            if not whole_series:
+                question.SOPInstanceUID = uids[start : start + INSTANCES_AT_ONCE]
+            yield question
+
+
+def _single_questions(question: Dataset) -> Iterator[Dataset]:
+    """A question for each image of one that asks for several."""
+    uids = question.get("SOPInstanceUID")
+    if not isinstance(uids, MultiValue):
+        return
+    for uid in uids:
+        single = copy.deepcopy(question)
+        single.SOPInstanceUID = uid
+        yield single
+
+
+def _class_groups(classes: Collection[str]) -> Iterator[list[str]]:
+    """The classes that are asked for, as many at a time as an association has contexts for.
+
+    Each transfer syntax has a context of its own, so that the PACS sends an image as it has it.
+    """
+    known = set(classes) - {""}
+    if "" in classes:
+        known |= {*RADIOGRAPH_CLASSES, SECONDARY_CAPTURE_CLASS}
+    at_once = (MAX_CONTEXTS - 1) // len(TRANSFER_SYNTAXES)
+    ordered = sorted(known)
+    for start in range(0, len(ordered), at_once):
+        yield ordered[start : start + at_once]
+
+
+def _discard(file: object) -> None:
+    if isinstance(file, IncomingFile):
+        with suppress(OSError):  # the listener's sweep removes it later
+            file.discard()

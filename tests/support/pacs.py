@@ -1,0 +1,368 @@
+"""PACSs to fetch from: Orthanc and DCMTK's dcmqrscp as programs, and an odd one of our own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, dcmwrite
+from pynetdicom import AE, build_context, evt
+from pynetdicom.sop_class import (
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+    Verification,
+)
+
+from nightdraft.station.wheels import free_port
+from records.pacs import Pacs
+from tests.support.dicom_senders import make_image
+from tests.support.waiting import eventually
+
+ORTHANC = shutil.which("Orthanc")
+DCMQRSCP = shutil.which("dcmqrscp")
+DICOMWEB = next(
+    (str(path) for path in Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb.so")), None
+)
+
+TITLE = "ARCHIVE"
+OURS = "NIGHTDRAFT"
+
+PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
+
+
+def make_study(number: int, films: int = 2, **fields: Any) -> list[Dataset]:
+    """A study with some films and one presentation state."""
+    study = f"1.2.826.77.{number}"
+    fields = {"AccessionNumber": f"A{number}", "StudyTime": "081500", **fields}
+    made = [
+        make_image(study, f"{study}.1.{film}", SeriesInstanceUID=f"{study}.1", **fields)
+        for film in range(1, films + 1)
+    ]
+    state = make_image(
+        study,
+        f"{study}.9.1",
+        sop_class=PRESENTATION_STATE,
+        SeriesInstanceUID=f"{study}.9",
+        **fields | {"Modality": "PR"},
+    )
+    del state.PixelData
+    return [*made, state]
+
+
+def film_uids(images: list[Dataset]) -> set[str]:
+    """The SOP Instance UIDs of the films among some objects."""
+    return {str(image.SOPInstanceUID) for image in images if image.Modality != "PR"}
+
+
+def describe(port: int, **changed: Any) -> Pacs:
+    """A PACS on this port, as NIGHTDRAFT_PACS_FILE would name it."""
+    values = {
+        "name": "archive", "host": "127.0.0.1", "port": port, "ae_title": TITLE,
+        "calling_ae": OURS, "seconds": 20, "studies_per_minute": 100_000,
+    }  # fmt: skip
+    return Pacs(**(values | changed))
+
+
+@dataclass
+class PacsProgram:
+    """A PACS that runs as a program; it can be killed, and started again with what it has.
+
+    Attributes:
+        command: what runs it.
+        folder: where it works.
+        port: its DICOM port.
+        listener_port: where it sends to by C-MOVE.
+        web_port: of its HTTP server; 0 is none.
+    """
+
+    command: list[Any]
+    folder: Path
+    port: int
+    listener_port: int
+    web_port: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def web(self) -> str:
+        """The address of its DICOMweb service."""
+        return f"http://127.0.0.1:{self.web_port}/dicom-web"
+
+    def start(self) -> None:
+        """Start it, and wait until it takes associations."""
+        with (self.folder / "pacs.log").open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, cwd=self.folder)
+        eventually(self.answers, 60)
+
+    def kill(self) -> None:
+        """Kill it."""
+        assert self.process
+        self.process.kill()
+        self.process.wait(30)
+
+    def stop(self) -> None:
+        """End it, if it runs."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(30)
+
+    def answers(self) -> bool:
+        """Whether it takes an association."""
+        with suppress(Exception):
+            association = AE(OURS).associate(
+                "127.0.0.1", self.port, [build_context(Verification)], ae_title=TITLE
+            )
+            if association.is_established:
+                association.release()
+                return True
+        return False
+
+    def store(self, images: list[Dataset]) -> None:
+        """Give it objects."""
+        entity = AE(OURS)
+        classes = {str(image.SOPClassUID) for image in images}
+        association = entity.associate(
+            "127.0.0.1", self.port, [build_context(uid) for uid in classes], ae_title=TITLE
+        )
+        assert association.is_established
+        for image in images:
+            assert association.send_c_store(image).Status == 0
+        association.release()
+
+    def remove(self, sop_instance_uid: str) -> None:
+        """Take one object away (Orthanc)."""
+        base = f"http://127.0.0.1:{self.web_port}"
+        question = json.dumps(
+            {"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}
+        ).encode()
+        with urllib.request.urlopen(f"{base}/tools/find", question, timeout=10) as answer:
+            (found,) = json.load(answer)
+        request = urllib.request.Request(f"{base}/instances/{found}", method="DELETE")
+        urllib.request.urlopen(request, timeout=10).close()
+
+
+@contextmanager
+def running_orthanc(folder: Path, **changed: Any) -> Iterator[PacsProgram]:
+    """An Orthanc, with its DICOMweb plugin where it is installed."""
+    folder.mkdir(exist_ok=True)
+    config_file = folder / "orthanc.json"
+    pacs = PacsProgram([ORTHANC, config_file], folder, free_port(), free_port(), free_port())
+    config = {
+        "Name": "archive", "DicomAet": TITLE, "DicomPort": pacs.port, "HttpPort": pacs.web_port,
+        "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomCheckCalledAet": True,
+        "DicomModalities": {
+            "nightdraft": {
+                "AET": OURS, "Host": "127.0.0.1", "Port": pacs.listener_port, "AllowGet": True,
+                "AllowMove": True,
+            }
+        },
+        "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage"),
+        "SynchronousCMove": True, "Plugins": [DICOMWEB] if DICOMWEB else [],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"}, **changed,
+    }  # fmt: skip
+    config_file.write_text(json.dumps(config))
+    try:
+        pacs.start()
+        yield pacs
+    finally:
+        pacs.stop()
+
+
+@contextmanager
+def running_dcmqrscp(folder: Path) -> Iterator[PacsProgram]:
+    """DCMTK's image server."""
+    folder.mkdir(exist_ok=True)
+    (folder / "storage").mkdir()
+    port, listener_port = free_port(), free_port()
+    config_file = folder / "dcmqrscp.cfg"
+    config_file.write_text(
+        f"""
+NetworkTCPPort = {port}
+MaxPDUSize = 131072
+MaxAssociations = 16
+HostTable BEGIN
+nightdraft = ({OURS}, 127.0.0.1, {listener_port})
+HostTable END
+VendorTable BEGIN
+VendorTable END
+AETable BEGIN
+{TITLE} {folder / "storage"} RW (2000, 1024mb) ANY
+AETable END
+"""
+    )
+    pacs = PacsProgram([DCMQRSCP, "-c", config_file], folder, port, listener_port)
+    try:
+        pacs.start()
+        yield pacs
+    finally:
+        pacs.stop()
+
+
+@dataclass
+class OddPacs:
+    """A PACS of our own, with faults.
+
+    Attributes:
+        images: what it has.
+        cut_at: the longest answer at STUDY level; 0 is any. It says nothing of it.
+        find_status: its last status to a C-FIND.
+        ignores: keys of a question that it does not look at.
+        availability: (0008,0056) of an image by its UID.
+        withheld: SOP Instance UIDs that it lists and does not send, until they are taken out.
+        fails: Study Instance UIDs of which it sends nothing, with the status.
+        silent_for: Study Instance UIDs at whose C-GET it hangs up.
+        offers_get: whether C-GET is offered.
+        refuses: whether it refuses every association.
+        silence: awaited before each answer, where set.
+        asked: (level, keys) of each question.
+    """
+
+    images: list[Dataset] = field(default_factory=list)
+    cut_at: int = 0
+    find_status: int = 0x0000
+    ignores: set[str] = field(default_factory=set)
+    availability: dict[str, str] = field(default_factory=dict)
+    withheld: set[str] = field(default_factory=set)
+    fails: dict[str, int] = field(default_factory=dict)
+    silent_for: set[str] = field(default_factory=set)
+    offers_get: bool = True
+    refuses: bool = False
+    silence: threading.Event | None = None
+    asked: list[tuple[str, Dataset]] = field(default_factory=list)
+    sent: Counter[str] = field(default_factory=Counter)
+    port: int = 0
+    _server: Any = None
+
+    def __enter__(self) -> OddPacs:
+        entity = AE(TITLE)
+        entity.add_supported_context(Verification)
+        entity.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
+        entity.add_supported_context(StudyRootQueryRetrieveInformationModelMove)
+        if self.offers_get:
+            entity.add_supported_context(StudyRootQueryRetrieveInformationModelGet)
+        for uid in {str(image.SOPClassUID) for image in self.images}:
+            entity.add_supported_context(uid, scu_role=False, scp_role=True)
+        if self.refuses:
+            entity.require_calling_aet = ["SOMEBODY"]
+        self._server = entity.start_server(
+            ("127.0.0.1", self.port),
+            block=False,
+            evt_handlers=[(evt.EVT_C_FIND, self._find), (evt.EVT_C_GET, self._get)],
+        )
+        self.port = self._server.server_address[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Go away; the next `with` block is back at the same port."""
+        if self.silence:
+            self.silence.set()
+        if self._server:
+            self._server.shutdown()
+            self._server = None
+
+    def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
+        question = event.identifier
+        level = question.QueryRetrieveLevel
+        self.asked.append((level, question))
+        if self.silence:
+            self.silence.wait(30)
+        for count, answer in enumerate(self._answers(level, question)):
+            if event.is_cancelled:
+                yield 0xFE00, None
+                return
+            if level == "STUDY" and self.cut_at and count >= self.cut_at:
+                break
+            yield 0xFF00, answer
+        yield self.find_status, None
+
+    def _answers(self, level: str, question: Dataset) -> Iterator[Dataset]:
+        unique = {
+            "STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID",
+        }[level]  # fmt: skip
+        seen = set()
+        for image in self.images:
+            uid = image[unique].value
+            if uid in seen or not self._matches(image, question):
+                continue
+            seen.add(uid)
+            answer = Dataset()
+            answer.QueryRetrieveLevel = level
+            for element in question:
+                if element.keyword == "ModalitiesInStudy":
+                    answer.ModalitiesInStudy = sorted(self._modalities(image.StudyInstanceUID))
+                elif element.keyword == "InstanceAvailability":
+                    answer.InstanceAvailability = self.availability.get(image.SOPInstanceUID, "")
+                elif element.keyword in image:
+                    setattr(answer, element.keyword, image[element.keyword].value)
+            yield answer
+
+    def _modalities(self, study: str) -> set[str]:
+        return {one.Modality for one in self.images if one.StudyInstanceUID == study}
+
+    def _matches(self, image: Dataset, question: Dataset) -> bool:
+        for element in question:
+            keyword = element.keyword
+            value = str(element.value or "")
+            if not value or keyword in self.ignores or keyword == "QueryRetrieveLevel":
+                continue
+            if keyword == "ModalitiesInStudy":
+                if value not in self._modalities(image.StudyInstanceUID):
+                    return False
+                continue
+            own = str(image.get(keyword, ""))
+            if keyword in ("StudyDate", "StudyTime") and "-" in value:
+                first, _, last = value.partition("-")
+                if not (own and first <= own <= last):
+                    return False
+            elif element.VM > 1:
+                if own not in element.value:
+                    return False
+            elif own != value:
+                return False
+        return True
+
+    def _get(self, event: Any) -> Iterator[Any]:
+        question = event.identifier
+        self.asked.append(("GET", question))
+        study = str(question.StudyInstanceUID)
+        if self.silence:
+            self.silence.wait(30)
+        if study in self.silent_for:
+            event.assoc.abort()
+            return
+        if study in self.fails:
+            yield 1
+            yield self.fails[study], None
+            return
+        chosen = [
+            image
+            for image in self.images
+            if self._matches(image, question) and image.SOPInstanceUID not in self.withheld
+        ]
+        yield len(chosen)
+        for image in chosen:
+            self.sent[str(image.SOPInstanceUID)] += 1
+            yield 0xFF00, image
+
+
+def to_bytes(image: Dataset) -> bytes:
+    """An object as a Part 10 file."""
+    out = BytesIO()
+    dcmwrite(out, image, enforce_file_format=True)
+    return out.getvalue()
+
+
+Make = Callable[..., Any]
