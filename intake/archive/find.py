@@ -31,6 +31,8 @@ SUCCESS = 0x0000
 PENDING = frozenset({0xFF00, 0xFF01})
 """C-FIND statuses with an answer; 0xFF01: optional keys were not matched (PS3.4 C.4.1.1.4)."""
 
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
+
 MAX_ANSWERS = 20_000
 """Answers to one question. A question that has more is cancelled, and its span divided."""
 
@@ -110,7 +112,7 @@ class Asked:
         if status == SUCCESS:
             return answers
         text = f"{self._place} answered a C-FIND at {level} level with status 0x{status:04X}"
-        if 0xA700 <= status < 0xA800:
+        if status in _OUT_OF_RESOURCES:
             raise PacsAway(text)
         raise PullFailed(text)
 
@@ -141,7 +143,7 @@ class DimseFinder:
         """The studies of some dates.
 
         Raises:
-            PacsAway: the PACS does not answer, or refuses even a question about a single day.
+            PacsAway: the PACS does not answer.
             PullFailed: an answer cannot be read.
         """
         with self._asked() as asked:
@@ -149,12 +151,10 @@ class DimseFinder:
             found, status = asked.find(
                 "STUDY", _STUDY_KEYS, **keys, ModalitiesInStudy=span.modality
             )
-        if status != SUCCESS and not found and span.first == span.last:
-            # A question about more may be refused for its many answers.
-            raise PacsAway(
-                f"{self._client.place} answered a C-FIND for one day with status 0x{status:04X}"
-            )
-        return Answer(list(_read_studies(found)), is_cut=status != SUCCESS)
+        refusal = ""
+        if status != SUCCESS and not found:
+            refusal = f"{self._client.place} answered a C-FIND with status 0x{status:04X}"
+        return Answer(list(_read_studies(found)), status != SUCCESS, refusal)
 
     def find_by_accession_number(self, accession_number: str) -> list[ListedStudy]:
         """The studies of an accession number (0008,0050).
