@@ -49,6 +49,26 @@ _MESSAGE_ID = 1
 MAX_CONTEXTS = 128
 """Presentation contexts of one association (PS3.8 table 9-18: odd numbers from 1 to 255)."""
 
+COMMON_SYNTAXES = (
+    "1.2.840.10008.1.2.1",  # Explicit VR Little Endian
+    "1.2.840.10008.1.2",  # Implicit VR Little Endian
+    "1.2.840.10008.1.2.4.70",  # JPEG Lossless, first-order prediction
+    "1.2.840.10008.1.2.4.90",  # JPEG 2000, lossless
+    "1.2.840.10008.1.2.4.80",  # JPEG-LS, lossless
+    "1.2.840.10008.1.2.5",  # RLE
+    "1.2.840.10008.1.2.4.50",  # JPEG Baseline
+    "1.2.840.10008.1.2.4.51",  # JPEG Extended
+    "1.2.840.10008.1.2.4.57",  # JPEG Lossless
+    "1.2.840.10008.1.2.4.91",  # JPEG 2000
+    "1.2.840.10008.1.2.4.81",  # JPEG-LS, near-lossless
+    "1.2.840.10008.1.2.4.201",  # High-Throughput JPEG 2000, lossless
+    "1.2.840.10008.1.2.4.202",  # the same with RPCL options
+    "1.2.840.10008.1.2.4.203",  # High-Throughput JPEG 2000
+    "1.2.840.10008.1.2.2",  # Explicit VR Big Endian
+)
+"""Transfer syntaxes in which archives have radiographs; all classes with all of these fit into one
+association."""
+
 INSTANCES_AT_ONCE = 100
 """SOP Instance UIDs in one question."""
 
@@ -119,40 +139,34 @@ class DimseRetriever:
 
     def _get(self, questions: Sequence[Dataset], classes: Collection[str], deadline: float) -> None:
         model = StudyRootQueryRetrieveInformationModelGet
-        for some in _class_groups(classes):
-            contexts = [
-                build_context(model),
-                *(
-                    build_context(sop_class, [syntax])
-                    for sop_class, syntax in itertools.product(some, TRANSFER_SYNTAXES)
-                ),
-            ]
-            with self._client.associated(
-                contexts,
-                # Over a C-GET we are the one who stores: role selection, PS3.7 D.3.3.4.
-                roles=[build_role(sop_class, scp_role=True) for sop_class in some],
-                handlers=[(evt.EVT_C_STORE, self._store)],
-                seconds=self._silent,
-            ) as association:
-                try:
-                    if not any(context.as_scp for context in association.accepted_contexts):
-                        raise SetUpWrong(
-                            f"{self._client.place} sends no images by C-GET over our association: "
-                            'allow it there, or set retrieve = "c-move" in NIGHTDRAFT_PACS_FILE'
-                        )
-                    self._ask(
-                        questions,
-                        "C-GET",
-                        deadline,
-                        functools.partial(
-                            association.send_c_get, query_model=model, msg_id=_MESSAGE_ID
-                        ),
+        contexts = storage_contexts(classes)
+        offered = {str(context.abstract_syntax) for context in contexts}
+        with self._client.associated(
+            [build_context(model), *contexts],
+            # Over a C-GET we are the one who stores: role selection, PS3.7 D.3.3.4.
+            roles=[build_role(sop_class, scp_role=True) for sop_class in sorted(offered)],
+            handlers=[(evt.EVT_C_STORE, self._store)],
+            seconds=self._silent,
+        ) as association:
+            try:
+                if not any(context.as_scp for context in association.accepted_contexts):
+                    raise SetUpWrong(
+                        f"{self._client.place} sends no images by C-GET over our association: "
+                        'allow it there, or set retrieve = "c-move" in NIGHTDRAFT_PACS_FILE'
                     )
-                except BaseException:
-                    association.abort()
-                    raise
-                finally:
-                    _discard(getattr(association.dimse.message, "_data_set_file", None))
+                self._ask(
+                    questions,
+                    "C-GET",
+                    deadline,
+                    functools.partial(
+                        association.send_c_get, query_model=model, msg_id=_MESSAGE_ID
+                    ),
+                )
+            except PullFailed:
+                association.release()  # it answered; only its answer was no success
+                raise
+            finally:
+                _discard(getattr(association.dimse.message, "_data_set_file", None))
 
     def _store(self, event: Any) -> Dataset:
         """Answer a sub-operation; pynetdicom removes received files only for listeners."""
@@ -243,18 +257,25 @@ def _single_questions(question: Dataset) -> Iterator[Dataset]:
         yield single
 
 
-def _class_groups(classes: Collection[str]) -> Iterator[list[str]]:
-    """The classes that are asked for, as many at a time as an association has contexts for.
+def storage_contexts(classes: Collection[str]) -> list[Any]:
+    """Presentation contexts for images of some classes, beside the one of the C-GET itself.
 
     Each transfer syntax has a context of its own, so that the PACS sends an image as it has it.
+    Where that would be more than an association may have, the rarest syntaxes are left out: all
+    classes stand in one association, or the PACS would call the others a failure.
+
+    Args:
+        classes: SOP Class UIDs; "" where the PACS names none.
     """
     known = set(classes) - {""}
     if "" in classes:
         known |= {*RADIOGRAPH_CLASSES, SECONDARY_CAPTURE_CLASS}
-    at_once = (MAX_CONTEXTS - 1) // len(TRANSFER_SYNTAXES)
-    ordered = sorted(known)
-    for start in range(0, len(ordered), at_once):
-        yield ordered[start : start + at_once]
+    syntaxes = [*COMMON_SYNTAXES, *(uid for uid in TRANSFER_SYNTAXES if uid not in COMMON_SYNTAXES)]
+    return [
+        build_context(sop_class, [syntax])
+        for syntax in syntaxes[: (MAX_CONTEXTS - 1) // max(1, len(known))]
+        for sop_class in sorted(known)
+    ]
 
 
 def _discard(file: object) -> None:

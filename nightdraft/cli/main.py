@@ -19,6 +19,7 @@ from nightdraft.cli.alarms import alarms
 from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs
 from nightdraft.cli.bundles import bundle
+from nightdraft.cli.campaigns import campaign
 from nightdraft.cli.corpora import corpus
 from nightdraft.cli.messages import messages
 from nightdraft.cli.options import app
@@ -41,6 +42,7 @@ for name, group in (
     ("orders", orders),
     ("patients", patients),
     ("reports", reports),
+    ("campaign", campaign),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),

@@ -32,6 +32,7 @@ PANELS = {
         "messages",
         "orders",
         "reports",
+        "campaign",
         "blobs",
         "settings",
         "support-bundle",

@@ -232,6 +232,8 @@ class OddPacs:
         refuses: whether it refuses every association.
         silence: awaited before each answer, where set.
         asked: (level, keys) of each question.
+        sent: how often each object was sent.
+        before_get: called with the number of each C-GET, where set.
     """
 
     images: list[Dataset] = field(default_factory=list)
@@ -253,6 +255,7 @@ class OddPacs:
     silence: threading.Event | None = None
     asked: list[tuple[str, Dataset]] = field(default_factory=list)
     sent: Counter[str] = field(default_factory=Counter)
+    before_get: Callable[[int], None] | None = None
     port: int = 0
     _server: Any = None
 
@@ -359,6 +362,8 @@ class OddPacs:
         question = event.identifier
         self.asked.append(("GET", question))
         study = str(question.StudyInstanceUID)
+        if self.before_get:
+            self.before_get(sum(level == "GET" for level, _ in self.asked))
         if self.silence:
             self.silence.wait(30)
         if study in self.silent_for:
@@ -384,6 +389,3 @@ def to_bytes(image: Dataset) -> bytes:
     out = BytesIO()
     dcmwrite(out, image, enforce_file_format=True)
     return out.getvalue()
-
-
-Make = Callable[..., Any]

@@ -1,0 +1,161 @@
+"""Renders campaigns for `nightdraft campaign`."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from records.states import CAMPAIGN_REASON_SENTENCES, CampaignReason, CampaignState
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from records.campaigns.progress import CampaignProgress
+    from records.database.campaign_tables import CampaignStudy
+
+_BAR = 30
+
+
+def render_campaigns(progresses: Sequence[CampaignProgress]) -> RenderableType:
+    """Render campaigns, a line each."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not progresses:
+        return Text("no campaigns")
+    table = Table(
+        "campaign", "state", "studies", "ended", "an hour", "done", "what it does",
+        box=None, pad_edge=False,
+    )  # fmt: skip
+    for progress in progresses:
+        table.add_row(
+            Text(progress.campaign.name, no_wrap=True),
+            progress.campaign.state,
+            f"{progress.counts.total:,}",
+            f"{progress.ended:,}",
+            f"{progress.per_hour:,.0f}" if progress.per_hour else "",
+            local_time(progress.done_at) if progress.done_at else "",
+            progress.sentence,
+        )
+    return table
+
+
+def render_campaign(progress: CampaignProgress) -> RenderableType:
+    """Render one campaign: what it is, how far it is, and when it will be done."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from records.campaigns.progress import STATE_WORDS
+
+    campaign, counts = progress.campaign, progress.counts
+    share = progress.ended / counts.total if counts.total else 0.0
+    bar = "#" * round(_BAR * share) + "." * (_BAR - round(_BAR * share))
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in (
+        ("Campaign", campaign.name),
+        ("State", f"{campaign.state}. {progress.sentence}"),
+        ("Source", _describe_source(progress)),
+        ("Drafts", _describe_drafts(progress)),
+        ("Window", describe_window(progress)),
+        ("Opens", local_time(progress.opens_at) if progress.opens_at else ""),
+        ("Closes", local_time(progress.closes_at) if progress.closes_at else ""),
+        ("Progress", f"[{bar}] {progress.ended:,} of {counts.total:,} ({share:.0%})"),
+        ("Pace", f"{progress.per_hour:,.0f} studies an hour" if progress.per_hour else ""),
+        ("Done", _describe_end(progress)),
+        ("Found by the walk", campaign.walk_note),
+    ):
+        if value:
+            facts.add_row(Text(name, style="dim"), Text(value))
+    numbers = Table(box=None, show_header=False, pad_edge=False)
+    for state, number in counts.by_state.items():
+        if number:
+            numbers.add_row(Text(f"{number:,}", justify="right"), Text(STATE_WORDS[state]))
+            for (of, reason), part in sorted(counts.by_reason.items(), key=lambda item: -item[1]):
+                if of is state:
+                    numbers.add_row(
+                        "", Text(f"{part:,} {reason}: {sentence_of(reason)}", style="dim")
+                    )
+    return Group(facts, Text(), numbers)
+
+
+def render_studies(studies: Sequence[CampaignStudy]) -> RenderableType:
+    """Render studies of a campaign, a line each."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not studies:
+        return Text("no studies")
+    table = Table(
+        "number", "state", "reason", "study", "accession", "missing", box=None, pad_edge=False
+    )
+    for row in studies:
+        table.add_row(
+            str(row.id),
+            row.state,
+            row.reason,
+            Text(row.study_instance_uid, no_wrap=True),
+            Text(row.accession_number),
+            str(len(row.missing)) if row.missing else "",
+        )
+    return table
+
+
+def sentence_of(reason: str) -> str:
+    """What a reason means, where it is one of campaigns; else where it is explained."""
+    if reason in CampaignReason.__members__:
+        return CAMPAIGN_REASON_SENTENCES[CampaignReason(reason)]
+    return "as on the study's page."
+
+
+def local_time(at: dt.datetime) -> str:
+    """A time by this machine's clock."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M}"
+
+
+def describe_window(progress: CampaignProgress) -> str:
+    """The hours of a campaign, its dates and its blackouts."""
+    campaign = progress.campaign
+    if campaign.window_opens is None or campaign.window_closes is None:
+        text = "at all times"
+    else:
+        text = f"{campaign.window_opens:%H:%M}-{campaign.window_closes:%H:%M} {campaign.time_zone}"
+    if campaign.blackouts:
+        text += ", not " + ", ".join("-".join(blackout) for blackout in campaign.blackouts)
+    if campaign.starts_on:
+        text += f", from {campaign.starts_on}"
+    if campaign.ends_on:
+        text += f", until the night of {campaign.ends_on}"
+    return text
+
+
+def _describe_source(progress: CampaignProgress) -> str:
+    campaign = progress.campaign
+    words = {
+        "AGAIN": f"what bundle {str(campaign.source.get('from_bundle', ''))[:12]} drafted",
+        "LIST": "a list of studies",
+        "FOLDER": f"the folder {campaign.source.get('folder', '')}",
+        "QUERY": "studies of {from} to {to}".format_map({"from": "", "to": "", **campaign.source}),
+    }[campaign.kind]
+    return f"{words}, at the PACS {campaign.pacs}" if campaign.pacs else words
+
+
+def _describe_drafts(progress: CampaignProgress) -> str:
+    campaign = progress.campaign
+    by = f"by bundle {campaign.bundle[:12]}" if campaign.bundle else "by the bundle that is served"
+    beside = ", beside the draft that is there" if campaign.purpose == "COMPARISON" else ""
+    reported = ", also where a final report is there" if not campaign.skip_reported else ""
+    return by + beside + reported
+
+
+def _describe_end(progress: CampaignProgress) -> str:
+    campaign = progress.campaign
+    if campaign.ended_at is not None:
+        return local_time(campaign.ended_at)
+    if progress.done_at is not None and progress.nights_left is not None:
+        nights = "tonight" if progress.nights_left <= 1 else f"in {progress.nights_left} nights"
+        return f"about {local_time(progress.done_at)} ({nights})"
+    if campaign.state == CampaignState.RUNNING and progress.per_hour and progress.counts.moving:
+        return "not within its dates at this pace"
+    return ""
