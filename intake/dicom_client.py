@@ -51,6 +51,7 @@ class Peer:
         *,
         roles: Sequence[Any] = (),
         handlers: Sequence[Any] = (),
+        seconds: float | None = None,
     ) -> Iterator[Any]:
         """An association (pynetdicom's); it is released, or aborted where something failed.
 
@@ -58,12 +59,13 @@ class Peer:
             contexts: presentation contexts. Which of them are accepted is for the caller to see.
             roles: role selections (PS3.7 D.3.3.4).
             handlers: pynetdicom's event handlers.
+            seconds: how long it may be silent; None is `Peer.seconds`.
 
         Raises:
             PartError: of the kind `away`: there is no association.
             SettingsError: our AE title cannot be used.
         """
-        entity = self.make_entity()
+        entity = self.make_entity(seconds)
         try:
             association = entity.associate(
                 self.host,
@@ -87,8 +89,11 @@ class Peer:
             if association.is_established:
                 end()
 
-    def make_entity(self) -> AE:
+    def make_entity(self, seconds: float | None = None) -> AE:
         """Our side.
+
+        Args:
+            seconds: as `associated`.
 
         Raises:
             SettingsError: our AE title cannot be used.
@@ -101,7 +106,7 @@ class Peer:
                 "backslash"
             ) from None
         entity.connection_timeout = entity.acse_timeout = self.seconds
-        entity.dimse_timeout = entity.network_timeout = self.seconds
+        entity.dimse_timeout = entity.network_timeout = seconds or self.seconds
         return entity
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from intake.archive.budget import Budget
+from intake.archive.dicomweb import WebFinder, WebRetriever
 from intake.archive.errors import PacsAway, PullFailed, SetUpWrong, StudyOffline
 from intake.archive.find import DimseFinder
 from intake.archive.listed import Availability, ListedInstance, ListedStudy, StudyListing
@@ -274,6 +275,8 @@ def make_clients(pacs: Pacs, config: Settings, handler: StoreHandler) -> tuple[F
     Raises:
         SettingsError: a file or a title cannot be used.
     """
+    if pacs.retrieve == "wado-rs":
+        return WebFinder(pacs), WebRetriever(pacs, handler)
     return DimseFinder(pacs, config), DimseRetriever(pacs, config, handler)
 
 

