@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import ssl
 import subprocess
 import threading
 import urllib.request
@@ -215,8 +216,14 @@ class OddPacs:
 
     Attributes:
         images: what it has.
-        cut_at: the longest answer at STUDY level; 0 is any. It says nothing of it.
-        find_status: its last status to a C-FIND.
+        cut_at: the longest answer at STUDY level; 0 is any.
+        cut_status: its last status where it cut an answer.
+        gives_none_when_cut: whether it answers nothing but that status then.
+        find_status: its last status to a C-FIND else.
+        lacks: keys that it does not return.
+        added: answers at STUDY level that it gives whatever it is asked.
+        hangs_up_after: ends the association after so many answers.
+        tls: its certificate, where it speaks TLS.
         ignores: keys of a question that it does not look at.
         availability: (0008,0056) of an image by its UID.
         withheld: SOP Instance UIDs that it lists and does not send, until they are taken out.
@@ -232,7 +239,13 @@ class OddPacs:
 
     images: list[Dataset] = field(default_factory=list)
     cut_at: int = 0
+    cut_status: int = 0x0000
+    gives_none_when_cut: bool = False
     find_status: int = 0x0000
+    lacks: set[str] = field(default_factory=set)
+    added: list[Dataset] = field(default_factory=list)
+    hangs_up_after: int | None = None
+    tls: ssl.SSLContext | None = None
     ignores: set[str] = field(default_factory=set)
     availability: dict[str, str] = field(default_factory=dict)
     withheld: set[str] = field(default_factory=set)
@@ -261,6 +274,7 @@ class OddPacs:
         self._server = entity.start_server(
             ("127.0.0.1", self.port),
             block=False,
+            ssl_context=self.tls,
             evt_handlers=[(evt.EVT_C_FIND, self._find), (evt.EVT_C_GET, self._get)],
         )
         self.port = self._server.server_address[1]
@@ -283,14 +297,19 @@ class OddPacs:
         self.asked.append((level, question))
         if self.silence:
             self.silence.wait(30)
-        for count, answer in enumerate(self._answers(level, question)):
+        answers = [*(self.added if level == "STUDY" else ()), *self._answers(level, question)]
+        is_cut = level == "STUDY" and bool(self.cut_at) and len(answers) > self.cut_at
+        if is_cut:
+            answers = [] if self.gives_none_when_cut else answers[: self.cut_at]
+        for count, answer in enumerate(answers):
             if event.is_cancelled:
                 yield 0xFE00, None
                 return
-            if level == "STUDY" and self.cut_at and count >= self.cut_at:
-                break
+            if count == self.hangs_up_after:
+                event.assoc.abort()
+                return
             yield 0xFF00, answer
-        yield self.find_status, None
+        yield (self.cut_status if is_cut else self.find_status), None
 
     def _answers(self, level: str, question: Dataset) -> Iterator[Dataset]:
         unique = {
@@ -305,6 +324,8 @@ class OddPacs:
             answer = Dataset()
             answer.QueryRetrieveLevel = level
             for element in question:
+                if element.keyword in self.lacks:
+                    continue
                 if element.keyword == "ModalitiesInStudy":
                     answer.ModalitiesInStudy = sorted(self._modalities(image.StudyInstanceUID))
                 elif element.keyword == "InstanceAvailability":
