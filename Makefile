@@ -105,6 +105,11 @@ endif
 prove-fsync: $(VENV)/.ready-to-test ## Slow: a power cut at every moment loses nothing acknowledged (needs gcc)
 	$(BIN)/pytest -q --timeout 3600 tests/prove/test_fsync.py
 
+.PHONY: prove-second-look
+prove-second-look: $(VENV)/.ready-to-run ## Slow: 25,000 phantom reports with 35 planted misses, read by rank
+	@mkdir -p build
+	$(BIN)/nightdraft bench second-look --json build/second-look.json
+
 .PHONY: prove-install
 prove-install: $(VENV)/.ready-to-test wheel ## Slow: a bare Debian, installed as docs/operate/install.md says (needs root)
 	$(BIN)/pytest -q --timeout 3600 tests/prove/test_install.py

@@ -20,17 +20,23 @@ from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from api import (
+    comparison_pages,
+    comparisons,
+    discrepancies,
     health,
     holds,
     images,
     message_pages,
     messages,
+    night_pages,
+    nights,
     order_pages,
     orders,
     pages,
     reference,
     report_pages,
     reports,
+    second_look_pages,
     studies,
 )
 from api.connections import GuardedProtocol
@@ -61,14 +67,20 @@ ROUTERS = tuple(
         holds,
         orders,
         reports,
+        discrepancies,
+        comparisons,
         messages,
+        nights,
         fhir_routes,
         health,
         images,
         pages,
         order_pages,
         report_pages,
+        second_look_pages,
+        comparison_pages,
         message_pages,
+        night_pages,
         reference,
     )
 )

@@ -23,7 +23,7 @@ from records.broker import broker_client
 from records.database.session import database_time, unit_of_work
 from records.database.tables import Heartbeat
 from records.errors import NightdraftError
-from records.operations import callers, heartbeats, overview, refusals, troubles
+from records.operations import callers, heartbeats, overview, refusals, tonight, troubles
 from records.operations.scrub import ScrubState, read_scrub_state
 from records.settings import Settings
 from records.states import FailReason, HoldReason, Stage, TallyKind
@@ -97,6 +97,7 @@ class SystemCollector(Collector):
                 *_from_studies(session),
                 *_from_tallies(session),
                 *_from_parts(session),
+                *_from_night(session, self.settings),
                 *_from_callers(session),
                 *_from_scrub(read_scrub_state(session)),
             ]
@@ -204,6 +205,39 @@ def _from_parts(session: Session) -> Iterator[Metric]:
     )
 
 
+def _from_night(session: Session, settings: Settings) -> Iterator[Metric]:
+    """The promise for the night; the time of its end is left out where none can be promised."""
+    found = tonight.read_tonight_now(session, settings)
+    yield GaugeMetricFamily(
+        "nightdraft_night_ends_timestamp_seconds",
+        "When the night ends that it is, or the next one",
+        value=found.night.ends_at.timestamp(),
+    )
+    if found.done_at is not None:
+        yield GaugeMetricFamily(
+            "nightdraft_night_done_timestamp_seconds",
+            "When all that is to do is drafted, at the measured pace",
+            value=found.done_at.timestamp(),
+        )
+    yield GaugeMetricFamily(
+        "nightdraft_night_late",
+        "1 where not all will be drafted by the end of the night",
+        value=float(found.is_promise_broken),
+    )
+    yield _gauge(
+        "nightdraft_stage_to_do",
+        "Studies that are still to go through a stage",
+        "stage",
+        {stage.stage.value: stage.to_do for stage in found.stages},
+    )
+    yield _gauge(
+        "nightdraft_stage_per_minute",
+        "Studies that went through a stage a minute, lately",
+        "stage",
+        {stage.stage.value: stage.per_minute for stage in found.stages},
+    )
+
+
 def _from_callers(session: Session) -> Iterator[Metric]:
     yield _gauge(
         "nightdraft_last_film_seconds",
@@ -215,6 +249,7 @@ def _from_callers(session: Session) -> Iterator[Metric]:
 
 _DRAFT_FAMILIES = {
     "slots": ("nightdraft_draft_slots", "Studies that the worker writes at the same time"),
+    "busy": ("nightdraft_draft_busy", "Share of time in which the device computed, lately"),
     "occupancy": ("nightdraft_draft_occupancy", "Share of slot-steps that wrote a token, lately"),
     "studies_per_second": ("nightdraft_draft_studies_per_second", "Studies drafted, lately"),
     "tokens_per_second": ("nightdraft_draft_tokens_per_second", "Tokens written, lately"),

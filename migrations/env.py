@@ -12,7 +12,9 @@ from sqlalchemy import text
 import migrations
 from records.database import (  # noqa: F401 (their tables count too)
     campaign_tables,
+    discrepancy_tables,
     fhir_tables,
+    night_tables,
     order_tables,
     report_tables,
 )

@@ -51,6 +51,11 @@ class Drafter(Protocol):
         """Counts of everything done since the model was loaded."""
         ...
 
+    @property
+    def device_name(self) -> str:
+        """The device's name for people."""
+        ...
+
     def use_calibration(self, calibration: Calibration) -> None:
         """Take these thresholds of finding scores into use in place of the bundle's own.
 
@@ -150,6 +155,11 @@ class Reporter:
         """Counts of everything done since the model was loaded."""
         return self._engine.counters
 
+    @property
+    def device_name(self) -> str:
+        """The device's name for people."""
+        return self._engine.device_name
+
     def draft(self, cases: Iterable[Case | None]) -> Iterator[DraftText | FailedCase]:
         """Draft each case; as `Drafter.draft`.
 
@@ -208,6 +218,7 @@ class NullReporter:
         return NULL
 
     slots: int = 64
+    device_name: str = "none"
 
     def __init__(self) -> None:
         self.counters = EngineCounters()

@@ -24,6 +24,7 @@ class AlarmKind(StrEnum):
     REPORT_SERVER_AWAY = "REPORT_SERVER_AWAY"
     MESSAGES_REFUSED = "MESSAGES_REFUSED"
     PACS_AWAY = "PACS_AWAY"
+    NIGHT_LATE = "NIGHT_LATE"
 
 
 ALARM_TITLES: dict[AlarmKind, str] = {
@@ -43,6 +44,7 @@ ALARM_TITLES: dict[AlarmKind, str] = {
     AlarmKind.REPORT_SERVER_AWAY: "The server of earlier reports cannot be asked",
     AlarmKind.MESSAGES_REFUSED: "Many messages of one sender are refused",
     AlarmKind.PACS_AWAY: "A PACS cannot be asked",
+    AlarmKind.NIGHT_LATE: "The night is too short for what is to be drafted",
 }
 """Each kind in a few words, for a subject line."""
 
@@ -101,19 +103,25 @@ ALARM_REMEDIES: dict[AlarmKind, str] = {
         "Start the PACS, or correct its table in NIGHTDRAFT_PACS_FILE; its campaigns wait and go "
         "on by themselves, and no study is lost from them."
     ),
+    AlarmKind.NIGHT_LATE: (
+        "The page Tonight (`nightdraft night tonight`) shows the pace of each stage and worker. "
+        "Start more draft workers, or let less urgent studies wait; what is not drafted tonight "
+        "goes on by itself."
+    ),
 }
 """What a person does about each kind, where whoever opens the alarm says nothing else."""
 
 
 class Channel(StrEnum):
-    """A way by which messages about alarms are pushed."""
+    """A way by which messages about alarms and nights are pushed."""
 
     WEBHOOK = "WEBHOOK"
     EMAIL = "EMAIL"
 
 
 class MessageEvent(StrEnum):
-    """What a message about a trouble says."""
+    """What a message says."""
 
-    START = "START"
-    END = "END"
+    START = "START"  # a trouble began
+    END = "END"  # a trouble is over
+    SUMMARY = "SUMMARY"  # what became of a night

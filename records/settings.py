@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     Field,
@@ -322,7 +323,8 @@ class Settings(BaseSettings):
         json_schema_extra=EVERYDAY,
         default="01:00-05:00",
         pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
-        description="The hours of the night in which stored films are read again, local time.",
+        description="The hours of the night in which stored films are read again, by the clock of "
+        "`NIGHTDRAFT_TIME_ZONE`.",
     )
     disk_warn_mb: int = Field(
         json_schema_extra=EVERYDAY,
@@ -528,6 +530,23 @@ class Settings(BaseSettings):
         description="Whether a study that is drafted and not reviewed is drafted again where a "
         "report of the patient comes or changes that may be its prior report. One that is not "
         "drafted yet always gets the newest.",
+    )
+
+    second_look_reads: int = Field(
+        json_schema_extra=EVERYDAY,
+        default=50,
+        ge=0,
+        le=100_000,
+        description="How many second looks at films are asked for in a week, from Monday on, where "
+        "a draft and the final report differ ([second look](../use/second-look.md)). 0: none.",
+    )
+    second_look_controls: float = Field(
+        json_schema_extra=ADVANCED,
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Share of second looks that ask about a finding of the report that the draft "
+        "does not have. Where it is 0, a reader knows that each question comes from the model.",
     )
 
     # ---- Questions to other systems ----
@@ -987,6 +1006,41 @@ class Settings(BaseSettings):
         "Empty: `NIGHTDRAFT_SERVE_HOST` and `NIGHTDRAFT_SERVE_PORT`.",
     )
 
+    # ---- Nights ----
+    time_zone: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="The site's time zone, as `Europe/Berlin` (a name of the IANA database): the "
+        "clock by which nights begin and end. Empty: this machine's.",
+    )
+    night_hours: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="19:00-07:00",
+        pattern=r"^([01]\d|2[0-3]):(00|15|30|45)-([01]\d|2[0-3]):(00|15|30|45)$",
+        description="The hours of the night, in which what waits is to be drafted, by quarters of "
+        "an hour ([nights](nights.md)).",
+    )
+    night_late_minutes: float = Field(
+        json_schema_extra=ADVANCED,
+        default=10.0,
+        ge=0,
+        description="The alarm NIGHT_LATE opens when the measured pace has been too slow for the "
+        "night for so long, and closes when it has been fast enough for so long. 0 opens none.",
+    )
+    morning_at: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        pattern=r"^(([01]\d|2[0-3]):[0-5]\d)?$",
+        description="When the summary of a night is made, as `07:30`. Empty, or earlier than the "
+        "end of the night: at its end.",
+    )
+    morning_messages: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=False,
+        description="Whether the summary of each night is sent as messages about alarms are: to "
+        "the webhook and by mail, as far as they are set up.",
+    )
+
     # ---- Messages about alarms ----
     alarm_gather_seconds: float = Field(
         json_schema_extra=ADVANCED,
@@ -1000,6 +1054,13 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="Secret with which messages to the webhook are signed (HMAC-SHA256), 16 "
         "characters at least.",
+    )
+    alarm_webhook_hosts: StringList = Field(
+        json_schema_extra=EVERYDAY,
+        default=(),
+        description="Servers to which a webhook's address may point, as `chat.hospital.example, "
+        "10.1.2.3:8443`; with a port, that port alone. An address elsewhere is refused. Empty "
+        "allows all.",
     )
     alarm_webhook_url: str = Field(
         json_schema_extra=EVERYDAY,
@@ -1062,6 +1123,7 @@ class Settings(BaseSettings):
         "serve_names",
         "expected_parts",
         "alarm_mail_to",
+        "alarm_webhook_hosts",
         "fhir_accession_systems",
         "hl7_allowed_peers",
         "campaign_folders",
@@ -1122,6 +1184,21 @@ class Settings(BaseSettings):
         secret = info.data.get("alarm_webhook_secret")
         if value and secret is not None and len(secret.get_secret_value()) < 16:
             raise ValueError("it needs NIGHTDRAFT_ALARM_WEBHOOK_SECRET of 16 characters at least")
+        allowed = {host.casefold() for host in info.data.get("alarm_webhook_hosts", ())}
+        if value and allowed and not allowed & _host_names(value):
+            raise ValueError("its server is not one of NIGHTDRAFT_ALARM_WEBHOOK_HOSTS")
+        return value
+
+    @field_validator("time_zone", mode="after")
+    @classmethod
+    def _check_time_zone(cls, value: str) -> str:
+        try:
+            if value:
+                ZoneInfo(value)
+        except (OSError, ValueError, ZoneInfoNotFoundError):
+            raise ValueError(
+                f"{value!r} is no time zone of the IANA database: say one as Europe/Berlin"
+            ) from None
         return value
 
     @field_validator("smtp_security", mode="after")
@@ -1200,6 +1277,17 @@ class Settings(BaseSettings):
                 raise SettingsError("NIGHTDRAFT_DATABASE_URL must begin with postgresql://")
             url = f"postgresql+psycopg2://{rest}"
         return url
+
+
+def _host_names(url: str) -> set[str]:
+    """How an allow list may name the server of an address: its host, or host and port."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").casefold()
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return set()
+    return {host, f"{f'[{host}]' if ':' in host else host}:{port}"}
 
 
 def place_of(url: str) -> str:

@@ -433,6 +433,15 @@ class TallyKind(StrEnum):
     MESSAGES = "MESSAGES"  # messages of other systems that were ever received, by outcome
 
 
+class WorkKind(StrEnum):
+    """What is counted by quarters of an hour; each is the kind of an event, too."""
+
+    PREPARED = "PREPARED"
+    DRAFTED = "DRAFTED"
+    SKIPPED = "SKIPPED"
+    FAILED = "FAILED"
+
+
 ENDED = (
     VisibleState.DRAFTED,
     VisibleState.SKIPPED,
@@ -575,3 +584,35 @@ class QueryState(StrEnum):
     WAITING = "WAITING"  # to be asked, or to be asked again
     ANSWERED = "ANSWERED"
     GIVEN_UP = "GIVEN_UP"  # asked as often as the settings say, without an answer
+
+
+class DiscrepancySide(StrEnum):
+    """Whose silence a discrepancy of draft and final report is."""
+
+    MISS_OF_REPORT = "MISS_OF_REPORT"  # the draft says it, the report and later ones do not
+    MISS_OF_MODEL = "MISS_OF_MODEL"  # the report says it, and the draft does not
+
+
+class DiscrepancyState(StrEnum):
+    """How far a discrepancy of draft and final report is."""
+
+    UNCHECKED = "UNCHECKED"  # a worker is to look at the patient's other reports
+    OPEN = "OPEN"  # it can be read
+    MENTIONED = "MENTIONED"  # a report of the patient mentions it after all
+    WITHDRAWN = "WITHDRAWN"  # no final report stands that it could be held against
+    CONFIRMED = "CONFIRMED"  # who looked at the films says that the finding is there
+    DENIED = "DENIED"  # ... that it is not there
+    UNCLEAR = "UNCLEAR"  # ... that the films do not tell
+
+
+VERDICTS = (DiscrepancyState.CONFIRMED, DiscrepancyState.DENIED, DiscrepancyState.UNCLEAR)
+"""What a second look at the films can end with."""
+
+
+class Agreement(StrEnum):
+    """Which of two drafts says that an observation is present."""
+
+    BOTH = "BOTH"
+    FIRST = "FIRST"
+    SECOND = "SECOND"
+    NEITHER = "NEITHER"

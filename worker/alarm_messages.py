@@ -1,7 +1,7 @@
-"""What a message about a trouble says, as JSON and as a mail.
+"""What a message about a trouble or a night says, as JSON and as a mail.
 
-A message leaves the hospital's own network. It holds kinds, parts, causes and times, and nothing of
-a patient: causes are our own sentences, and a UID in one is left out all the same.
+A message leaves the hospital's own network. It holds kinds, parts, causes, times and counts, and
+nothing of a patient: causes are our own sentences, and a UID in one is left out all the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any
 
 from records.alarm_kinds import ALARM_TITLES, AlarmKind, MessageEvent
 from records.database.tables import Alarm
+from records.operations import night_wording
 from records.operations.alarms import runbook_path
+from records.operations.night_summaries import NightRecord
 from records.operations.troubles import ClaimedMessage
 from records.settings import Settings
 
@@ -31,7 +33,7 @@ class Content:
 
     Attributes:
         key: the same for each attempt, so that a receiver knows a message that came twice.
-        event: "START", "END" or "TEST".
+        event: "START", "END", "SUMMARY" or "TEST".
         subject: one line.
         text: plain text.
         values: the same as JSON.
@@ -52,8 +54,11 @@ def without_identifiers(text: str) -> str:
 
 
 def describe(claimed: ClaimedMessage, config: Settings) -> Content:
-    """The message about the start or the end of a trouble."""
+    """The message about the start or the end of a trouble, or about a night."""
     trouble = claimed.trouble
+    if claimed.night is not None:
+        return _describe_night(claimed.night, config)
+    assert trouble is not None, "a message is about a trouble or a night"
     event = MessageEvent(claimed.message.event)
     alarms = [_alarm_values(alarm, config) for alarm in claimed.alarms]
     began = f"{trouble.id}.{trouble.began_at:%Y%m%d%H%M%S}"
@@ -83,6 +88,30 @@ def describe(claimed: ClaimedMessage, config: Settings) -> Content:
             "alarms": alarms,
         },
         f"{began}.{MessageEvent.START.lower()}" if event is MessageEvent.END else "",
+    )
+
+
+def _describe_night(record: NightRecord, config: Settings) -> Content:
+    """The summary of a night."""
+    row = record.row
+    page = f"{config.pages_address()}/nights/{row.night}"
+    subject = (
+        f"Nightdraft: night of {row.night}: {row.drafted} drafted, {record.skipped} skipped, "
+        f"{record.failed} failed"
+    )
+    return _content(
+        f"night.{row.night:%Y%m%d}",
+        MessageEvent.SUMMARY.value,
+        subject,
+        [*night_wording.describe_lines(record), "", page],
+        {
+            "trouble": None,
+            "began_at": None,
+            "ended_at": None,
+            "alarms": [],
+            "night": night_wording.as_values(record),
+            "page": page,
+        },
     )
 
 

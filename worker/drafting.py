@@ -34,7 +34,7 @@ from records.settings import settings
 from records.states import FailReason
 from records.telemetry import logger
 from records.tracing import NO_SPAN, Span, begin
-from records.workflow import attempts, drafts, leases, requests
+from records.workflow import attempts, draft_comparisons, drafts, leases, requests
 from records.workflow.drafts import NewDraft
 from records.workflow.leases import Lease
 from worker.circuit_breaker import CircuitBreaker
@@ -335,8 +335,10 @@ class _Round:
                         drafts.save(session, lease, self._new_draft(lease, text))
                         for lease, text in group
                     ]
-                    for lease, _ in group:
+                    for (lease, _), draft_id in zip(group, saved, strict=True):
                         finals.note_comparisons_of_draft(session, lease.study_id)
+                        if draft_id is not None:
+                            draft_comparisons.note(session, draft_id)
                 break
             except DatabaseDown:
                 if not tries_left:

@@ -1,4 +1,7 @@
-"""Computes how far a final report from elsewhere is from the draft that was made of its study."""
+"""Computes how far a final report from elsewhere is from the draft that was made of its study.
+
+What one of the two says and the other does not is found in the same step (`worker.discrepancies`).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from model.labels import OBSERVATIONS, RuleLabeller
-from model.prompting.report_sections import ReportSections, divide_report
+from model.labels import Labels
+from model.prompting.report_sections import ReportSections
 from records.database.session import unit_of_work
 from records.errors import PartError, safe_text
-from records.reports import finals
+from records.reports import discrepancies, finals
+from records.reports.discrepancies import FoundDiscrepancy
 from records.telemetry import logger
+from worker.discrepancies import find_discrepancies
+from worker.text_labels import draft_sections, label_sections, pair_labels, report_sections
 
 MOST_CHARACTERS = 8000
 """Characters of a section that are compared. Reports have some hundred."""
@@ -35,39 +41,39 @@ def compare_finals(is_stopping: Callable[[], bool] = lambda: False) -> int:
             comparison_id, draft, report = claimed
             distances: dict[str, Any]
             observations: dict[str, Any]
+            found: list[FoundDiscrepancy]
             try:
-                distances, observations = compare_texts(
-                    ReportSections("", draft.findings, draft.impression),
-                    divide_report(report.findings, report.impression, report.text),
+                distances, labels = compare_texts(
+                    draft_sections(draft.findings, draft.impression),
+                    report_sections(report.findings, report.impression, report.text),
                 )
+                observations = pair_labels(*labels)
+                found = find_discrepancies(*labels, draft.sentences, draft.finding_scores)
             except PartError:
                 raise
             except Exception as error:  # a text from outside may hold anything
-                distances, observations = {"error": safe_text(error)}, {}
+                distances, observations, found = {"error": safe_text(error)}, {}, []
             finals.keep_comparison(session, comparison_id, distances, observations)
+            discrepancies.keep(session, comparison_id, found)
         logger().info("a final was compared with a draft", study=str(draft.study_id))
         count += 1
     return count
 
 
 def compare_texts(
-    draft: ReportSections, report: ReportSections
-) -> tuple[dict[str, list[int]], dict[str, list[str]]]:
-    """Compare a draft with a final report.
+    first: ReportSections, second: ReportSections
+) -> tuple[dict[str, list[int]], tuple[Labels, Labels]]:
+    """Compare two texts of one study.
 
     Returns:
-        By section the characters to change and those of the longer text; by observation what the
-        draft and the report say of it.
+        By section the characters to change and those of the longer text; the labels of both.
     """
     distances = {}
     for name in ("findings", "impression"):
-        first, second = (_one_line(getattr(sections, name)) for sections in (draft, report))
-        distances[name] = [edit_distance(first, second), max(len(first), len(second))]
-    labelled = RuleLabeller().label(
-        [f"{sections.findings} {sections.impression}" for sections in (draft, report)]
-    )
-    observations = {name: [labels[name].value for labels in labelled] for name in OBSERVATIONS}
-    return distances, observations
+        lines = [_one_line(getattr(sections, name)) for sections in (first, second)]
+        distances[name] = [edit_distance(*lines), max(map(len, lines))]
+    labels, others = label_sections([first, second])
+    return distances, (labels, others)
 
 
 def edit_distance(first: str, second: str) -> int:

@@ -1,4 +1,4 @@
-"""How fast a draft worker drafts, and how full its slots are, between two heartbeats."""
+"""How fast a draft worker drafts, and how busy its device is, between two heartbeats."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ class Pace:
         self._last_time = self._clock()
         self._reporter = reporter
 
-    def facts(self) -> dict[str, float]:
-        """Numbers for the heartbeat.
+    def facts(self) -> dict[str, float | str]:
+        """What the heartbeat says of the work.
 
         Returns:
             Nothing before a model is loaded; then:
+            device: the device's name.
+            busy: the share of the time since the last call in which the device computed.
             slots: studies that are written at the same time.
             occupancy: the share of slot-steps that wrote a token, since the last call.
             studies_per_second, tokens_per_second: since the last call.
@@ -45,7 +47,16 @@ class Pace:
         counters, last, now = reporter.counters.copy(), self._last_counters, self._clock()
         seconds = max(now - self._last_time, 1e-9)
         self._last_counters, self._last_time = counters, now
+        computed = (
+            counters.encode_seconds
+            - last.encode_seconds
+            + counters.decode_seconds
+            - last.decode_seconds
+        )
         return {
+            "device": reporter.device_name,
+            # A GPU's own times come some steps late, so a stretch may get those of the one before.
+            "busy": round(min(1.0, max(0.0, computed / seconds)), 4),
             "slots": reporter.slots,
             "occupancy": round(counters.occupancy(last), 4),
             "studies_per_second": round((counters.studies - last.studies) / seconds, 4),

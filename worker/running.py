@@ -17,6 +17,7 @@ import socket
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ from worker import stopping, tasks
 from worker.alarm_sender import AlarmSender
 from worker.app import app
 from worker.indications import check_sources
+from worker.night_alarm import NightAlarm
 from worker.part_alarms import PartAlarms
 from worker.preparing import served_manifest
 from worker.watchdog import Watchdog
@@ -82,7 +84,7 @@ def run_worker(part: Part) -> int:
         part,
         lambda: facts | tasks.heartbeat_facts(),
         seconds=BEAT_SECONDS,
-        after_beat=PartAlarms().settle if part == "sweep" else None,
+        after_beat=_settle_alarms(PartAlarms(), NightAlarm()) if part == "sweep" else None,
     )
     watchdog = Watchdog(
         "sweeps",
@@ -103,6 +105,18 @@ def run_worker(part: Part) -> int:
                 beat.stop()
             watchdog.stop()
     return 1 if stopping.has_failed() else int(worker.exitcode or 0)
+
+
+def _settle_alarms(part_alarms: PartAlarms, night_alarm: NightAlarm) -> Callable[[], None]:
+    """What looks at all alarms that the sweep's process keeps; an error of one hides no other."""
+
+    def settle() -> None:
+        try:
+            part_alarms.settle()
+        finally:
+            night_alarm.settle()
+
+    return settle
 
 
 def check_requirements(part: Part) -> None:

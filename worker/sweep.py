@@ -1,5 +1,7 @@
 """The sweep: closes quiet studies, takes expired leases back, wakes what waits for its time, rings.
 
+It also folds kept numbers, and makes the summary of each night.
+
 The sweep finds all its work in rows, so one that is missed, doubled or killed is made good by the
 next. It works in turns: a little of each, then the bells, so that no worker waits for the end of a
 long list.
@@ -17,15 +19,24 @@ from sqlalchemy.orm import Session
 from records import received_messages
 from records.database.session import unit_of_work
 from records.errors import BrokerDown
-from records.operations import alarms, heartbeats
+from records.operations import alarms, heartbeats, night_summaries, work_counts
 from records.orders import effects, queries
-from records.reports import finals
+from records.reports import discrepancies, finals
 from records.settings import settings
 from records.states import Stage
 from records.telemetry import logger
 from records.tracing import begin, is_on
-from records.workflow import attempts, events, leases, requests, studies, tallies
+from records.workflow import (
+    attempts,
+    draft_comparisons,
+    events,
+    leases,
+    requests,
+    studies,
+    tallies,
+)
 from worker import bells
+from worker.alarm_channels import configured_channels
 from worker.campaigns import tend
 from worker.circuit_breaker import forgive_trial, trip, what_follows
 
@@ -76,7 +87,9 @@ def sweep() -> SweepResult:
                 broker_error = error
     with unit_of_work() as session:
         tallies.fold(session)
+        work_counts.fold(session)
         received_messages.remove_old(session, settings().message_days)
+    _sum_up_nights()
     if any(asdict(result).values()):
         logger().info(
             "swept",
@@ -87,6 +100,16 @@ def sweep() -> SweepResult:
     if broker_error is not None:
         raise broker_error
     return result
+
+
+def _sum_up_nights() -> None:
+    """Make the summary of a night that is over, and of nights that were missed."""
+    config = settings()
+    channels = configured_channels(config) if config.morning_messages else []
+    with unit_of_work() as session:
+        made = night_summaries.make_due(session, config, channels)
+    for night in made:
+        logger().info("a night was summed up", stage="sweep", reason=str(night))
 
 
 def _take_turn(result: SweepResult) -> bool:
@@ -172,12 +195,12 @@ def _ring(stage: Stage) -> int:
         ready = list(leases.claimable_ids(session, stage, settings().bells_ahead))
         if stage is Stage.PREPARE:
             # One bell is enough: whoever hears it compares all of them.
-            waiting = finals.find_waiting_comparison(session)
-            ready = [
-                *studies.list_uncompared(session, 1),
-                *([waiting] if waiting else []),
-                *ready,
-            ]
+            texts = (
+                finals.find_waiting_comparison(session)
+                or discrepancies.find_waiting_check(session)
+                or draft_comparisons.find_waiting(session)
+            )
+            ready = [*studies.list_uncompared(session, 1), *([texts] if texts else []), *ready]
     return bells.ring(stage, ready[: max(0, len(ready) - bells.count_waiting(stage))])
 
 

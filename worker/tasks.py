@@ -23,7 +23,7 @@ from records.settings import settings
 from records.states import Stage
 from records.telemetry import log_context, logger
 from records.workflow import leases
-from worker import comparing, final_comparisons, preparing
+from worker import comparing, discrepancies, draft_comparisons, final_comparisons, preparing
 from worker import sweep as sweeping
 from worker.app import app
 from worker.circuit_breaker import CircuitBreaker
@@ -47,7 +47,7 @@ _bundle_failed: set[str] = set()
 _pace = Pace()
 
 
-def heartbeat_facts() -> dict[str, float]:
+def heartbeat_facts() -> dict[str, float | str]:
     """What this process has done lately, for its heartbeat."""
     return _last_sweep_facts | _pace.facts()
 
@@ -62,11 +62,13 @@ def sweep() -> None:
 
 @app.task(name="prepare")  # type: ignore[untyped-decorator]  # Celery ships no types
 def prepare(request_id: str) -> None:
-    """Compare films and finals, then prepare what is ready; `request_id` says which one rang."""
+    """Compare films and texts, then prepare what is ready; `request_id` says which one rang."""
 
     def work() -> None:
         comparing.compare_waiting(is_stopping)
         final_comparisons.compare_finals(is_stopping)
+        discrepancies.check_waiting(is_stopping)
+        draft_comparisons.compare_drafts(is_stopping)
         preparing.prepare_ready(
             heartbeats.this_process(),
             PREPARE_SECONDS,

@@ -54,6 +54,7 @@ from records.database.session import database_time, unit_of_work
 from records.errors import DiskFull, NightdraftError, PortInUse, SettingsError, safe_text
 from records.operations import alarms, callers, scrub
 from records.operations.heartbeats import HeartbeatThread
+from records.operations.nights import date_of_night, zone_of
 from records.settings import Settings
 from records.telemetry import logger
 from records.tracing import NO_SPAN
@@ -471,7 +472,8 @@ class Listener:
 
     def _scrub(self) -> None:
         settings = self._settings
-        night = scrub.night_of(dt.datetime.now().astimezone(), settings.scrub_hours)
+        hours, zone = settings.scrub_hours, zone_of(settings)
+        night = date_of_night(dt.datetime.now(dt.UTC), hours, zone)
         if not settings.scrub_days or night is None:
             return
         if night != self._night:
@@ -480,9 +482,9 @@ class Listener:
             self._night = night
 
         def pause(seconds: float) -> bool:
-            now = dt.datetime.now().astimezone()
+            now = dt.datetime.now(dt.UTC)
             ended = self._ended.wait(min(seconds, _MAX_PAUSE_SECONDS))
-            return ended or scrub.night_of(now, settings.scrub_hours) != night
+            return ended or date_of_night(now, hours, zone) != night
 
         count = scrub.scrub_night(self._blobs, night, settings.scrub_days, pause)
         if count:

@@ -38,6 +38,7 @@ TABLES = (
     "order_changes",
     "study_orders",
     "campaign_studies",
+    "work_counts",
 )
 
 FAMILY_NAMES = 20_000
@@ -133,6 +134,13 @@ _FILL = (
     SELECT 'STUDIES', state, count(*) FROM seed GROUP BY state
     UNION ALL SELECT 'DRAFTS', '', count(*) FROM seed WHERE state = 'DRAFTED'
     UNION ALL SELECT 'OPEN_HOLDS', 'AGE_UNKNOWN', count(*) FROM seed WHERE state = 'HELD'
+    """,
+    # The work of each quarter of an hour of five years, however few studies there are.
+    """
+    INSERT INTO work_counts (quarter, kind, reason, worker, number)
+    SELECT date_bin('15 minutes', now(), '2000-01-01 00:00:00+00') - n * interval '15 minutes',
+        kind, '', kind || '@bench', 5
+    FROM generate_series(1, 175000) AS n, unnest(ARRAY['PREPARED', 'DRAFTED']) AS kind
     """,
     # An order for each study, without a text, as the drafts have none.
     """

@@ -17,7 +17,7 @@ from nightdraft.bench.growth_orders import order_operations
 from nightdraft.bench.operation import Operation, new_film, register
 from records import hold_decisions
 from records.database.session import unit_of_work, wait_without_limit
-from records.operations import overview, refusals
+from records.operations import night_summaries, overview, refusals, tonight, work_counts
 from records.orders import effects
 from records.settings import settings
 from records.states import Decision, HoldReason, Priority, Stage, VisibleState
@@ -181,6 +181,9 @@ def _numbers_and_lists(studies_there: int) -> list[Operation]:
         _reading("counts by state", worklist.count_by_state),
         _reading("/api/counts", count_studies),
         _reading("status", overview.read_overview),
+        _reading("tonight", lambda session: tonight.read_tonight_now(session, settings())),
+        _reading("failures by reason", requests.list_failed),
+        _reading("nights", lambda session: night_summaries.list_newest(session, 60)),
         Operation("/metrics", lambda _: list(SystemCollector(settings()).collect())),
         _reading("oldest waiting", worklist.oldest_waiting),
         *(_reading(f"worklist, {state or 'all'}", page(state)) for state in lists),
@@ -243,6 +246,11 @@ def _sweeps() -> list[Operation]:
             lambda session: events.consecutive_worker_deaths(session, Stage.DRAFT),
         ),
         _reading("sweep: fold tallies", lambda session: tallies.fold(session, 0)),
+        _reading("sweep: fold work counts", lambda session: work_counts.fold(session, 0)),
+        _reading(
+            "sweep: no night to sum up",
+            lambda session: night_summaries.make_due(session, settings()),
+        ),
     ]
 
 

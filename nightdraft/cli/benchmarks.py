@@ -141,6 +141,39 @@ def bench_films(
         raise typer.Exit(1)
 
 
+@bench.command("second-look")
+def bench_second_look(
+    studies: Annotated[int, typer.Option(min=10, help="Phantoms, each with a report.")] = 25_000,
+    misses: Annotated[int, typer.Option(min=1, help="Findings left out of reports.")] = 35,
+    mentioned: Annotated[
+        int, typer.Option(min=0, help="Further ones that a later report mentions.")
+    ] = 15,
+    reads: Annotated[int, typer.Option(min=1, help="Second looks of the budget.")] = 500,
+    noise: Annotated[
+        float, typer.Option(min=0, help="Most noise of a film, in grey values of 255.")
+    ] = 25.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all chance.")] = 0,
+    bundle_: Annotated[
+        str,
+        typer.Option(
+            "--bundle",
+            envvar="NIGHTDRAFT_BENCH_SECOND_LOOK_BUNDLE",
+            allow_from_autoenv=False,
+            help="A folder, or demo.",
+        ),
+    ] = "demo",
+    device: Annotated[str | None, setting_option("device")] = None,
+    json: JsonFile = None,
+) -> None:
+    """Measure how many findings left out of reports the ranked list finds within a budget."""
+    from nightdraft.bench.second_look import Archive, measure, render
+
+    chosen = apply_options(device=device).device
+    used = None if chosen in ("", "auto") else chosen
+    archive = Archive(studies, misses, mentioned, noise, seed)
+    _report(measure(archive, reads, bundle_, used, progress_line(json)), render, json)
+
+
 @bench.command("model")
 def bench_model(
     bundle_: Annotated[

@@ -136,7 +136,9 @@ def _describe_source(progress: CampaignProgress) -> str:
         "AGAIN": f"what bundle {str(campaign.source.get('from_bundle', ''))[:12]} drafted",
         "LIST": "a list of studies",
         "FOLDER": f"the folder {campaign.source.get('folder', '')}",
-        "QUERY": "studies of {from} to {to}".format_map({"from": "", "to": "", **campaign.source}),
+        "QUERY": "studies of {first_date} to {last_date}".format_map(
+            {"first_date": "", "last_date": "", **campaign.source}
+        ),
     }[campaign.kind]
     return f"{words}, at the PACS {campaign.pacs}" if campaign.pacs else words
 

@@ -199,13 +199,10 @@ def _read_source(
         }
     if not pacs or from_day is None or to_day is None:
         raise NotAllowed("a question to a PACS needs --pacs, --from-day and --to-day")
-    if to_day < from_day:
-        raise NotAllowed(f"--to-day {to_day:%Y-%m-%d} is before --from-day {from_day:%Y-%m-%d}")
-    return CampaignKind.QUERY, {
-        "from": f"{from_day:%Y%m%d}",
-        "to": f"{to_day:%Y%m%d}",
-        "modalities": [part.strip().upper() for part in modalities.split(",") if part.strip()],
-    }
+    from records.campaigns.pacs_query import PacsQuery
+
+    query = PacsQuery.of(f"{from_day:%Y-%m-%d}", f"{to_day:%Y-%m-%d}", modalities.split(","))
+    return CampaignKind.QUERY, query.to_source()
 
 
 def _read_digest(bundle: str) -> str:

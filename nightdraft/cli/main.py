@@ -20,8 +20,11 @@ from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs
 from nightdraft.cli.bundles import bundle
 from nightdraft.cli.campaigns import campaign
+from nightdraft.cli.comparisons import comparisons
 from nightdraft.cli.corpora import corpus
+from nightdraft.cli.discrepancies import discrepancies
 from nightdraft.cli.messages import messages
+from nightdraft.cli.nights import night
 from nightdraft.cli.options import app
 from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
@@ -38,11 +41,14 @@ for name, group in (
     ("alarms", alarms),
     ("settings", settings_commands),
     ("messages", messages),
+    ("night", night),
     ("blobs", blobs),
     ("orders", orders),
     ("patients", patients),
     ("reports", reports),
     ("campaign", campaign),
+    ("discrepancies", discrepancies),
+    ("comparisons", comparisons),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),

@@ -30,13 +30,15 @@ def status(json: AsJson = False) -> None:
     from nightdraft.cli.status import overview_json, render_overview
     from records.database.session import unit_of_work
     from records.operations.overview import read_overview
+    from records.operations.tonight import read_tonight
 
     with unit_of_work() as session:
         overview = read_overview(session)
+        tonight = read_tonight(session, settings(), overview.workload, overview.parts)
     if json:
-        print_json(overview_json(overview))
+        print_json(overview_json(overview, tonight))
     else:
-        console().print(render_overview(overview))
+        console().print(render_overview(overview, tonight))
 
 
 @app.command()

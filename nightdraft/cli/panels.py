@@ -23,6 +23,7 @@ PANELS = {
     ),
     "Look": (
         "status",
+        "night",
         "doctor",
         "alarms",
         "list",
@@ -33,6 +34,8 @@ PANELS = {
         "orders",
         "reports",
         "campaign",
+        "discrepancies",
+        "comparisons",
         "blobs",
         "settings",
         "support-bundle",

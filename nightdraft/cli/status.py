@@ -12,12 +12,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from api.night_schemas import Tonight as TonightModel
 from api.schemas import Counts, Parts
 from model.dicom.characters import remove_controls
+from nightdraft.cli.nights import promise_line
 from records.operations.alarms import runbook_path
 from records.operations.lights import Light, LightState
 from records.operations.overview import OPEN_MESSAGES_COUNTED, Overview, Pace
 from records.operations.scrub import ScrubState
+from records.operations.tonight import Tonight
 from records.settings import settings
 from records.states import ENDED, WARNING, VisibleState
 from records.workflow import worklist
@@ -30,14 +33,15 @@ STATE_COLOURS = {
 }
 
 
-def overview_json(overview: Overview) -> dict[str, Any]:
+def overview_json(overview: Overview, tonight: Tonight) -> dict[str, Any]:
     """The overview as `nightdraft status --json` writes it.
 
-    `counts` is what REST gives as `/api/counts`, and `parts`, `missing` and `alarms` are what it
-    gives as `/api/parts`.
+    `counts` is what REST gives as `/api/counts`, `tonight` what it gives as `/api/tonight`, and
+    `parts`, `missing` and `alarms` are what it gives as `/api/parts`.
     """
     return {
         "counts": Counts.from_workload(overview.workload),
+        "tonight": TonightModel.from_tonight(tonight),
         **Parts.from_overview(overview.parts).model_dump(),
         "refusals": dict(overview.refusals),
         "open_messages": overview.open_messages,
@@ -50,10 +54,13 @@ def overview_json(overview: Overview) -> dict[str, Any]:
     }
 
 
-def render_overview(overview: Overview) -> RenderableType:
+def render_overview(overview: Overview, tonight: Tonight) -> RenderableType:
     """Render what `nightdraft status` prints."""
     workload, parts = overview.workload, overview.parts
-    lines: list[RenderableType] = [render_counts(workload.counts, workload.pace)]
+    lines: list[RenderableType] = [
+        render_counts(workload.counts, workload.pace),
+        promise_line(tonight),
+    ]
     running = Table("part", "process", "says", box=None, pad_edge=False, header_style="bold")
     for heartbeat in parts.running:
         # The first twelve characters of a digest are enough to tell bundles apart.

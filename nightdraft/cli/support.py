@@ -126,9 +126,12 @@ def _state() -> dict[str, Any]:
     from nightdraft.cli.status import overview_json
     from records.database.session import unit_of_work
     from records.operations.overview import read_overview
+    from records.operations.tonight import read_tonight
 
     with unit_of_work() as session:
-        return overview_json(read_overview(session))
+        overview = read_overview(session)
+        tonight = read_tonight(session, settings(), overview.workload, overview.parts)
+        return overview_json(overview, tonight)
 
 
 def _alarms() -> object:

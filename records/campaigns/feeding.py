@@ -24,8 +24,10 @@ from records.states import (
     CampaignKind,
     CampaignReason,
     CampaignStudyState,
+    EndReason,
     Priority,
     Purpose,
+    RequestState,
     StudyState,
     WalkState,
 )
@@ -172,6 +174,7 @@ def give(session: Session, campaign: Campaign, row: CampaignStudy, study: Study)
     The caller has locked the study, its open requests and the row, in this sequence.
     """
     row.study_id = study.id
+    _take_up_reported(session, campaign, study)
     if _is_reported(session, campaign, study):
         end(row, CampaignStudyState.SKIPPED, CampaignReason.ALREADY_FINAL)
     elif _is_drafted(session, campaign, study):
@@ -199,6 +202,21 @@ def _is_reported(session: Session, campaign: Campaign, study: Study) -> bool:
         withdrawals.has_signed_report(session, study.id)
         or any(is_final(report) for report in list_by_study(session, study))
     )
+
+
+def _take_up_reported(session: Session, campaign: Campaign, study: Study) -> None:
+    """Open a request again that a final report had ended, for a campaign that drafts these, too."""
+    own = session.get(DraftRequest, study.request_id) if study.request_id else None
+    if (
+        campaign.purpose == Purpose.PRIMARY
+        and not campaign.skip_reported
+        and own is not None
+        and own.state == RequestState.CANCELLED
+        and own.reason == EndReason.REPORTED_ELSEWHERE
+        and not withdrawals.has_signed_report(session, study.id)
+    ):
+        requests.retry(session, study_id=study.id)
+        session.refresh(own)
 
 
 def _is_drafted(session: Session, campaign: Campaign, study: Study) -> bool:

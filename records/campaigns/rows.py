@@ -6,13 +6,25 @@ moves a row which is in the pipeline.
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, exists, func, insert, select, text, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from records.database.campaign_tables import (
     Campaign,
@@ -222,6 +234,46 @@ def count_ended_since(session: Session, campaign_id: uuid.UUID, seconds: float) 
         )
         or 0
     )
+
+
+def count_waiting(session: Session) -> int:
+    """How many studies wait in running campaigns, and are not yet given to the pipeline."""
+    return _sum(
+        session,
+        Campaign.state == CampaignState.RUNNING,
+        CampaignTally.state == CampaignStudyState.WAITING,
+    ).get("", 0)
+
+
+def count_missing(session: Session, begins_at: dt.datetime, ends_at: dt.datetime) -> dict[str, int]:
+    """How many studies turned out to be missing in the quarters of a stretch of time, by reason.
+
+    One that was missing and was tried again meanwhile does not count.
+    """
+    numbers = _sum(
+        session,
+        CampaignTally.quarter >= begins_at,
+        CampaignTally.quarter < ends_at,
+        CampaignTally.state == CampaignStudyState.MISSING,
+        key=CampaignTally.reason,
+    )
+    return {reason: number for reason, number in sorted(numbers.items()) if number > 0}
+
+
+def _sum(
+    session: Session,
+    *conditions: ColumnElement[bool],
+    key: ColumnElement[str] | InstrumentedAttribute[str] | None = None,
+) -> dict[str, int]:
+    """Kept numbers of campaigns by a column; one number under "" where none is given."""
+    name = literal("") if key is None else key
+    lines = session.execute(
+        select(name, func.sum(CampaignTally.number))
+        .join(Campaign, Campaign.id == CampaignTally.campaign_id)
+        .where(*conditions)
+        .group_by(*([] if key is None else [key]))
+    )
+    return {str(of): int(number or 0) for of, number in lines}
 
 
 def fold_tallies(session: Session, above: int = FOLD_ABOVE) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from records.errors import NotAllowed
+from records.wall_clock import moment
 
 _DAY = dt.timedelta(days=1)
 
@@ -158,31 +159,6 @@ class Window:
                 black = blackout.span(day, self.zone, closes_late=True)
                 parts = [left for part in parts for left in part.without(black)]
         return [part for part in parts if part.seconds > 0]
-
-
-def moment(date: dt.date, time: dt.time, zone: ZoneInfo, fold: int) -> dt.datetime:
-    """A time of the wall clock as a moment in UTC.
-
-    Args:
-        date: the local date.
-        time: the local time; one that the clocks skip is the moment at which they skip it.
-        zone: the time zone.
-        fold: which of the two it is, where it comes twice: 0 the first, 1 the second.
-    """
-    local = dt.datetime.combine(date, time, tzinfo=zone)
-    at = local.replace(fold=fold).astimezone(dt.UTC)
-    if at.astimezone(zone).replace(tzinfo=None) == local.replace(tzinfo=None):
-        return at
-    # Skipped: the two offsets give a moment before the change and one after it.
-    low, high = sorted(local.replace(fold=side).astimezone(dt.UTC) for side in (0, 1))
-    after = high.astimezone(zone).utcoffset()
-    while high - low > dt.timedelta(seconds=1):
-        middle = low + (high - low) / 2
-        if middle.astimezone(zone).utcoffset() == after:
-            high = middle
-        else:
-            low = middle
-    return high.replace(microsecond=0)
 
 
 def read_zone(name: str) -> ZoneInfo:

@@ -1,8 +1,8 @@
 """The tables, one class each, and which rows the database refuses.
 
 Times are from the database's clock. A text column that holds a vocabulary has a CHECK that is made
-from the vocabulary. Orders, reports from elsewhere and campaigns are in `order_tables`,
-`report_tables` and `campaign_tables`; Delivery comes with the work that needs it.
+from the vocabulary. Orders, reports from elsewhere, campaigns and nights are in `order_tables`,
+`report_tables`, `campaign_tables` and `night_tables`; Delivery comes with the work that needs it.
 """
 
 from __future__ import annotations
@@ -304,6 +304,7 @@ class DraftRequest(Base):
         ),
         # The few that failed among millions that did not.
         Index("ix_draft_requests_state", "state"),
+        Index("ix_draft_requests_failed", "reason", postgresql_where=text("state = 'FAILED'")),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -660,13 +661,21 @@ class Trouble(Base):
 
 
 class AlarmMessage(Base):
-    """A message about a trouble, by one channel; each is there once, and sent once."""
+    """A message about a trouble or a night, by one channel; each is there once, and sent once."""
 
     __tablename__ = "alarm_messages"
     __table_args__ = (
         vocabulary_check("event", MessageEvent),
         vocabulary_check("channel", Channel),
+        CheckConstraint("(trouble_id IS NULL) <> (night IS NULL)", name="about_one"),
         Index("uq_alarm_messages_once", "trouble_id", "channel", "event", unique=True),
+        Index(
+            "uq_alarm_messages_night",
+            "night",
+            "channel",
+            unique=True,
+            postgresql_where=text("night IS NOT NULL"),
+        ),
         Index(
             "ix_alarm_messages_due",
             "due_at",
@@ -675,7 +684,9 @@ class AlarmMessage(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    trouble_id: Mapped[int] = mapped_column(ForeignKey("troubles.id"))
+    trouble_id: Mapped[int | None] = mapped_column(ForeignKey("troubles.id"))
+    # The night of which it is the summary; NULL in a message about a trouble.
+    night: Mapped[dt.date | None] = mapped_column(ForeignKey("night_summaries.night"))
     event: Mapped[str]  # a MessageEvent
     channel: Mapped[str]  # a Channel
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())

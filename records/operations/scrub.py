@@ -192,19 +192,3 @@ def _count_about(session: Session) -> int:
         text("SELECT reltuples::bigint FROM pg_class WHERE oid = 'instances'::regclass")
     )
     return max(0, known or 0)
-
-
-def night_of(now: dt.datetime, hours: str) -> dt.date | None:
-    """The night to which a time belongs, by the date of its beginning; None by day.
-
-    Args:
-        now: the local time.
-        hours: the window, as "01:00-05:00"; it may go over midnight.
-    """
-    begin, end = (dt.time.fromisoformat(part) for part in hours.split("-"))
-    time_of_day = now.time().replace(tzinfo=None)
-    if begin <= end:
-        return now.date() if begin <= time_of_day < end else None
-    if time_of_day >= begin:
-        return now.date()
-    return now.date() - dt.timedelta(days=1) if time_of_day < end else None

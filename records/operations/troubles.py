@@ -1,5 +1,7 @@
 """Troubles: alarms that opened within a short time, and the messages about start and end of each.
 
+The summary of a night is a message, too, and is claimed, sent and tried again as all others are.
+
 Whoever calls `update` and `claim_message` may do so in several processes at once: rows are claimed
 by locks that others skip, and a unique index keeps a message from being there twice.
 """
@@ -16,7 +18,8 @@ from sqlalchemy.orm import Session, aliased
 from records.alarm_kinds import AlarmKind, Channel, MessageEvent
 from records.database.session import database_time, interval
 from records.database.tables import Alarm, AlarmMessage, Trouble
-from records.operations import alarms
+from records.operations import alarms, night_summaries
+from records.operations.night_summaries import NightRecord
 
 CLAIM_SECONDS = 300.0
 """A message whose sender died while it was being sent is tried again after so long."""
@@ -32,11 +35,12 @@ ALARM_AFTER_ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True)
 class ClaimedMessage:
-    """A message that this process sends now, with all that it says."""
+    """A message that this process sends now, with all that it says: of a trouble or of a night."""
 
     message: AlarmMessage
-    trouble: Trouble
+    trouble: Trouble | None
     alarms: Sequence[Alarm]
+    night: NightRecord | None = None
 
 
 def update_troubles(
@@ -171,6 +175,11 @@ def claim_message(session: Session, channels: Collection[Channel]) -> ClaimedMes
         return None
     message.attempts += 1
     message.due_at = func.clock_timestamp() + interval(CLAIM_SECONDS)
+    if message.night is not None:
+        night = night_summaries.read_night(session, message.night)
+        session.flush()
+        session.refresh(message)
+        return ClaimedMessage(message, None, (), night)
     trouble = session.get_one(Trouble, message.trouble_id)
     of_trouble = session.scalars(
         select(Alarm).where(Alarm.trouble_id == trouble.id).order_by(Alarm.id)
@@ -209,7 +218,7 @@ def record_failure(session: Session, message: AlarmMessage, error: str) -> None:
             session,
             AlarmKind.MESSAGES_FAIL,
             _alarm_part(message.channel),
-            f"A message about alarms failed {message.attempts} times: {error}.",
+            f"A message failed {message.attempts} times: {error}.",
         )
 
 

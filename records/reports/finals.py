@@ -14,6 +14,7 @@ from sqlalchemy import Uuid, exists, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.report_tables import FinalComparison, ReceivedReport
 from records.database.tables import Draft, DraftRequest, Event, Study
 from records.reports import differing_finals
@@ -87,7 +88,7 @@ def note_comparisons(session: Session, study_id: uuid.UUID, report_id: uuid.UUID
 
 def note_comparisons_of_draft(session: Session, study_id: uuid.UUID) -> None:
     """Let a draft that was just saved be compared with the finals that were here before it."""
-    if not settings().draft_reported_studies:
+    if not _is_drafted_although_reported(session, study_id):
         return
     study = session.get_one(Study, study_id)
     for report in list_by_study(session, study):
@@ -150,7 +151,7 @@ def _lock_request(session: Session, study: Study) -> DraftRequest | None:
 def _end_by_final(
     session: Session, study: Study, request: DraftRequest | None, report: ReceivedReport
 ) -> bool:
-    if settings().draft_reported_studies or study.state != StudyState.COMPLETE:
+    if study.state != StudyState.COMPLETE or _is_drafted_although_reported(session, study.id):
         return False  # one that still arrives is looked at when it is prepared
     if request is None or request.state not in _ENDED_BY_FINAL:
         return False
@@ -158,6 +159,22 @@ def _end_by_final(
     withdrawals.cancel(session, study, detail, EndReason.REPORTED_ELSEWHERE)
     # What was delivered of the draft is withdrawn here, once there are deliveries.
     return True
+
+
+def _is_drafted_although_reported(session: Session, study_id: uuid.UUID) -> bool:
+    """Whether the site, or a campaign that has the study in work, wants drafts of what is reported.
+
+    Such a draft is for the comparison with its report.
+    """
+    if settings().draft_reported_studies:
+        return True
+    wanted = exists().where(
+        CampaignStudy.study_id == study_id,
+        CampaignStudy.follows,
+        Campaign.id == CampaignStudy.campaign_id,
+        Campaign.skip_reported.is_(False),
+    )
+    return bool(session.scalar(select(wanted)))
 
 
 def _take_back(session: Session, study: Study, request: DraftRequest | None) -> None:

@@ -1,4 +1,4 @@
-"""What a report of an earlier study changes of the patient's later studies here."""
+"""What a report of one study changes of the patient's other studies here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from records.database.tables import DraftRequest, Study
 from records.settings import settings
 from records.states import EndReason, RequestState, StudyState
-from records.workflow import requests, withdrawals
+from records.workflow import discrepancy_rechecks, requests, withdrawals
 from records.workflow.identifiers import PatientId
 from records.workflow.study_lookup import find_studies_of_patient
 
@@ -22,7 +22,8 @@ def apply_prior_report(
     """Let the patient's other studies, which are not read yet, be prepared with a report.
 
     What is WAITING reads it when it is prepared; what is PREPARED is prepared again. A draft is
-    made anew only where the site asks for that.
+    made anew only where the site asks for that. Where a draft and its final report differ, a worker
+    looks whether this report mentions what one of them does not.
 
     Args:
         session: the caller's transaction.
@@ -30,7 +31,11 @@ def apply_prior_report(
         own: the studies that the report itself is about.
         detail: what happened, for the timelines.
     """
-    others = [study_id for study_id in find_studies_of_patient(session, ids) if study_id not in own]
+    ids = tuple(ids)
+    discrepancy_rechecks.hold_patient(session, ids)
+    of_patient = find_studies_of_patient(session, ids)
+    discrepancy_rechecks.note_studies(session, {*of_patient, *own})
+    others = [study_id for study_id in of_patient if study_id not in own]
     if not others:
         return
     if settings().redraft_on_prior_report:

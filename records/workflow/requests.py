@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ARRAY, Text, Update, cast, exists, func, or_, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Text,
+    Update,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from records.database.tables import DraftRequest, Study
@@ -22,6 +33,7 @@ from records.states import (
     TRANSITIONS,
     EndReason,
     EventKind,
+    FailReason,
     Priority,
     Purpose,
     RequestState,
@@ -349,6 +361,65 @@ def keep_cancelled(session: Session, study: Study, detail: str) -> None:
     )
 
 
+def _retriable(
+    reason: str | None, since: dt.datetime | None = None, study_id: uuid.UUID | None = None
+) -> list[ColumnElement[bool]]:
+    """Which requests `retry` takes up."""
+    states = [RequestState.FAILED]
+    # Nothing is skipped for a reason for which studies fail.
+    may_be_skipped = reason is not None and reason not in FailReason.__members__
+    if may_be_skipped or study_id is not None:
+        states.append(RequestState.SKIPPED)
+    if study_id is not None:
+        states.append(RequestState.CANCELLED)
+    conditions: list[ColumnElement[bool]] = [
+        DraftRequest.state.in_(states),
+        # A subquery for each row: an EXISTS might be planned to read all studies.
+        select(Study.request_id).where(Study.id == DraftRequest.study_id).scalar_subquery()
+        == DraftRequest.id,
+    ]
+    if reason is not None:
+        conditions.append(DraftRequest.reason == reason)
+    if since is not None:
+        conditions.append(DraftRequest.changed_at >= since)
+    if study_id is not None:
+        conditions.append(DraftRequest.study_id == study_id)
+    return conditions
+
+
+@dataclass(frozen=True, slots=True)
+class FailedGroup:
+    """Studies whose newest request FAILED for one reason.
+
+    Attributes:
+        reason: a FailReason.
+        number: how many; one that is FAILURES_COUNTED stands for more.
+    """
+
+    reason: str
+    number: int
+
+
+FAILURES_COUNTED = 10_000
+"""Counting what failed for a reason ends here, so that it costs the same however many there are."""
+
+
+def list_failed(session: Session) -> list[FailedGroup]:
+    """The studies that FAILED and can be retried, by reason, the largest group first."""
+    groups = [
+        FailedGroup(reason, number)
+        for reason in FailReason
+        if (number := count_failed(session, reason))
+    ]
+    return sorted(groups, key=lambda group: -group.number)
+
+
+def count_failed(session: Session, reason: FailReason) -> int:
+    """How many studies FAILED for a reason and can be retried; so many at most are counted."""
+    failed = select(DraftRequest.id).where(*_retriable(reason)).limit(FAILURES_COUNTED).subquery()
+    return session.scalar(select(func.count()).select_from(failed)) or 0
+
+
 def retry(
     session: Session,
     *,
@@ -376,24 +447,9 @@ def retry(
     Raises:
         NotAllowed: the named study's newest request is at none of these ends.
     """
-    states = [RequestState.FAILED]
-    if reason is not None or study_id is not None:
-        states.append(RequestState.SKIPPED)
-    if study_id is not None:
-        states.append(RequestState.CANCELLED)
-    conditions = [
-        DraftRequest.state.in_(states),
-        exists().where(Study.id == DraftRequest.study_id, Study.request_id == DraftRequest.id),
-    ]
-    if reason is not None:
-        conditions.append(DraftRequest.reason == reason)
-    if since is not None:
-        conditions.append(DraftRequest.changed_at >= since)
-    if study_id is not None:
-        conditions.append(DraftRequest.study_id == study_id)
     chosen = (
         select(DraftRequest.id)
-        .where(*conditions)
+        .where(*_retriable(reason, since, study_id))
         .limit(limit)
         .with_for_update(of=DraftRequest, key_share=True, skip_locked=study_id is None)
     )

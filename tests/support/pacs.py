@@ -28,7 +28,10 @@ from pynetdicom.sop_class import (
 from nightdraft.station.wheels import free_port
 from records.pacs import Pacs
 from tests.support.dicom_senders import make_image
+from tests.support.doc_commands import code_blocks
 from tests.support.waiting import eventually
+
+PAGE = "docs/operate/archive.md"
 
 ORTHANC = shutil.which("Orthanc")
 DCMQRSCP = shutil.which("dcmqrscp")
@@ -154,21 +157,19 @@ class PacsProgram:
 
 @contextmanager
 def running_orthanc(folder: Path, **changed: Any) -> Iterator[PacsProgram]:
-    """An Orthanc, with its DICOMweb plugin where it is installed."""
+    """An Orthanc as our page sets it up, with its DICOMweb plugin where it is installed."""
     folder.mkdir(exist_ok=True)
     config_file = folder / "orthanc.json"
     pacs = PacsProgram([ORTHANC, config_file], folder, free_port(), free_port(), free_port())
-    config = {
-        "Name": "archive", "DicomAet": TITLE, "DicomPort": pacs.port, "HttpPort": pacs.web_port,
-        "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomCheckCalledAet": True,
-        "DicomModalities": {
-            "nightdraft": {
-                "AET": OURS, "Host": "127.0.0.1", "Port": pacs.listener_port, "AllowGet": True,
-                "AllowMove": True,
-            }
-        },
-        "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage"),
-        "SynchronousCMove": True, "Plugins": [DICOMWEB] if DICOMWEB else [],
+    (written,) = code_blocks(PAGE, "Orthanc", "json")
+    config = json.loads(written)
+    config["DicomModalities"]["nightdraft"] |= {"Host": "127.0.0.1", "Port": pacs.listener_port}
+    # Films are put into it by our own title, too.
+    config["DicomModalities"]["nightdraft"]["AllowStore"] = True
+    config |= {
+        "DicomPort": pacs.port, "HttpPort": pacs.web_port, "AuthenticationEnabled": False,
+        "DicomCheckCalledAet": True, "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"), "Plugins": [DICOMWEB] if DICOMWEB else [],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"}, **changed,
     }  # fmt: skip
     config_file.write_text(json.dumps(config))

@@ -31,6 +31,7 @@ def metrics(database, broker, data_dir):
     with unit_of_work() as session:
         facts = {
             "slots": 8,
+            "busy": 0.9,
             "occupancy": 0.5,
             "studies_per_second": 1.0,
             "tokens_per_second": 50.0,
@@ -39,6 +40,7 @@ def metrics(database, broker, data_dir):
         heartbeats.record_heartbeat(session, "draft", facts)
         alarms.raise_alarm(session, AlarmKind.DISK_FULL, "listener", "No room.")
         alarms.raise_alarm(session, AlarmKind.MESSAGES_REFUSED, "messages by HL7 from RIS", "-")
+        alarms.raise_alarm(session, AlarmKind.NIGHT_LATE, "night", "-")
         callers.record_films(session, {"ED_CR": 3.0})
         refusals.record_refusal(
             session,

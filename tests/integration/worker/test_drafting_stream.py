@@ -170,6 +170,13 @@ def test_the_pace_is_of_the_time_between_two_calls(ids: list[Any], reporter: Rep
     facts = pace.facts()
     assert facts["slots"] == reporter.slots
     assert 0.3 < facts["occupancy"] <= 1
+    assert facts["device"] == reporter.device_name
+    computed = sum(
+        getattr(reporter.counters, name) - getattr(before, name)
+        for name in ("encode_seconds", "decode_seconds")
+    )
+    assert facts["busy"] == pytest.approx(min(1.0, computed / 8), abs=0.0001)
+    assert facts["busy"] > 0
     assert facts["studies_per_second"] == STUDIES / 8
     tokens = reporter.counters.tokens - before.tokens
     assert facts["tokens_per_second"] == pytest.approx(tokens / 8, abs=0.01)
@@ -178,6 +185,7 @@ def test_the_pace_is_of_the_time_between_two_calls(ids: list[Any], reporter: Rep
     seconds[0] += 5.0
     second_facts = pace.facts()
     assert (second_facts["studies_per_second"], second_facts["occupancy"]) == (0, 0)
+    assert second_facts["busy"] == 0
 
 
 def test_a_model_that_looks_at_nothing_has_a_pace_too() -> None:

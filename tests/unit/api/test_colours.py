@@ -19,7 +19,8 @@ TEXT_ON_GROUND = [  # 1.4.3: text of any size, 4.5 to 1
 
 SIGN_ON_GROUND = [  # 1.4.11: borders of fields, signs and the focus, 3 to 1
     ("edge", "paper"), ("edge", "ground"), ("focus", "paper"), ("focus", "ground"),
-    ("green-mark", "ground"), ("amber-line", "ground"), ("moon", "bar"),
+    ("green-mark", "ground"), ("green-mark", "paper"), ("red", "paper"),
+    ("amber-line", "ground"), ("moon", "bar"),
 ]  # fmt: skip
 
 

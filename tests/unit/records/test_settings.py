@@ -157,3 +157,33 @@ def test_a_station_that_runs_says_where_its_pages_are(tmp_path):
     assert read_settings(data_dir=tmp_path).pages_address() == "http://127.0.0.1:28080"
     own = read_settings(data_dir=tmp_path, pages_url="https://drafts.hospital.example")
     assert own.pages_address() == "https://drafts.hospital.example"
+
+
+WEBHOOK = {"alarm_webhook_url": "https://chat.example/hook", "alarm_webhook_secret": "s" * 16}
+
+
+@pytest.mark.parametrize(
+    "hosts", ["", "chat.example", "other.example, CHAT.example", "chat.example:443"]
+)
+def test_a_webhook_may_point_to_a_listed_server(hosts):
+    assert read_settings(alarm_webhook_hosts=hosts, **WEBHOOK).alarm_webhook_url
+
+
+@pytest.mark.parametrize(
+    "hosts", ["other.example", "example", "chat.example:8443", "hook.chat.example"]
+)
+def test_a_webhook_that_points_elsewhere_is_refused(hosts):
+    with pytest.raises(SettingsError, match="ALARM_WEBHOOK_URL: its server is not one of"):
+        read_settings(alarm_webhook_hosts=hosts, **WEBHOOK)
+
+
+@pytest.mark.parametrize("name", ["Europe/Atlantis", "../../etc/passwd", "Europe", "x" * 300])
+def test_a_time_zone_that_is_not_known_is_refused(name):
+    with pytest.raises(SettingsError, match=r"TIME_ZONE: .* is no time zone"):
+        read_settings(time_zone=name)
+
+
+@pytest.mark.parametrize("hours", ["19:10-07:00", "19-07", "24:00-07:00", ""])
+def test_the_night_begins_and_ends_on_a_quarter_of_an_hour(hours):
+    with pytest.raises(SettingsError, match="NIGHT_HOURS"):
+        read_settings(night_hours=hours)

@@ -170,8 +170,10 @@ def test_a_folder_and_a_question_are_rows_that_wait_for_their_walk(tmp_path, set
     query = run_json(
         "create", "query", "--pacs", "archive", "--from-day", "2025-01-01", "--to-day", "2025-12-31"
     )
-    assert query["source"] == {"from": "20250101", "to": "20251231", "modalities": ["CR", "DX"]}
-    assert "studies of 20250101 to 20251231, at the PACS archive" in run("show", "query").stdout
+    assert query["source"] == {
+        "first_date": "2025-01-01", "last_date": "2025-12-31", "modalities": ["CR", "DX"],
+    }  # fmt: skip
+    assert "studies of 2025-01-01 to 2025-12-31, at the PACS archive" in run("show", "query").stdout
 
 
 def test_a_bundle_is_named_by_its_folder_or_its_digest():

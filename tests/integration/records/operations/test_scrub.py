@@ -104,22 +104,6 @@ def test_everything_is_read_at_once_on_request(blobs, monkeypatch):
         assert session.get(BlobScrub, 1) is None
 
 
-@pytest.mark.parametrize(
-    ("hours", "time", "night"),
-    [
-        ("01:00-05:00", "2026-11-25T01:00", "2026-11-25"),
-        ("01:00-05:00", "2026-11-25T05:00", None),
-        ("22:00-05:00", "2026-11-24T22:30", "2026-11-24"),
-        ("22:00-05:00", "2026-11-25T04:59", "2026-11-24"),
-        ("22:00-05:00", "2026-11-25T12:00", None),
-        ("00:00-23:59", "2026-11-25T12:00", "2026-11-25"),
-    ],
-)
-def test_the_hours_of_the_night_may_go_over_midnight(hours, time, night):
-    expected = dt.date.fromisoformat(night) if night else None
-    assert scrub.night_of(dt.datetime.fromisoformat(time).astimezone(), hours) == expected
-
-
 def test_the_hours_are_checked(setting):
     from records.errors import SettingsError
 

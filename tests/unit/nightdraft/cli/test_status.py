@@ -5,17 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
 from nightdraft.cli.json_output import as_json
+from nightdraft.cli.nights import render_tonight
 from nightdraft.cli.status import overview_json, render_overview
 from records.alarm_kinds import AlarmKind
 from records.database.tables import Alarm, Heartbeat
 from records.operations.lights import Light, LightState
+from records.operations.nights import NightHours
 from records.operations.overview import Overview, Pace, Parts, Workload
 from records.operations.scrub import ScrubState
-from records.states import VisibleState
+from records.operations.tonight import DevicePace, Outlook, StagePace, Tonight
+from records.operations.work_counts import Count, Work
+from records.states import Stage, VisibleState, WorkKind
 
 NOON = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
 
@@ -54,9 +59,31 @@ def overview() -> Overview:
     )
 
 
+def tonight() -> Tonight:
+    """A promise at noon for the night that begins at seven."""
+    night = NightHours.parse("19:00-07:00", ZoneInfo("UTC")).of_date(NOON.date())
+    workload = Workload(
+        counts={VisibleState.WAITING: 600}, pace=Pace(2.0, 18000.0), oldest_waiting=None
+    )
+    done_at = NOON + dt.timedelta(hours=5)
+    return Tonight(
+        night=night,
+        zone=ZoneInfo("UTC"),
+        now=NOON,
+        workload=workload,
+        outlook=Outlook.IN_TIME,
+        done_at=done_at,
+        stages=[StagePace(Stage.DRAFT, 600, 2.0, done_at)],
+        devices=[DevicePace("host:7", "NVIDIA H100", 2.0, 0.91, 0.5, 8)],
+        in_campaigns=5,
+        since=NOON - dt.timedelta(hours=5),
+        work=Work([Count(NOON, WorkKind.SKIPPED, "not_chest", "", 4)]),
+    )
+
+
 def test_the_overview_shows_what_a_person_must_know() -> None:
     console = Console(file=io.StringIO(), width=200)
-    console.print(render_overview(overview()))
+    console.print(render_overview(overview(), tonight()))
     assert isinstance(console.file, io.StringIO)
     page = " ".join(console.file.getvalue().split())
     for text in (
@@ -65,6 +92,8 @@ def test_the_overview_shows_what_a_person_must_know() -> None:
         "Mend it. (http://127.0.0.1:8080/runbook#worker_stopped)", "disagrees 2",
         "1 damaged", "redis does not answer never (http://127.0.0.1:8080/runbook#broker)",
         "disk has room",
+        "tonight (19:00 to 25 Nov 07:00): 600 studies are to be drafted. At 2 a minute all are "
+        "drafted at 17:00, before the night ends at 25 Nov 07:00.",
     ):  # fmt: skip
         assert text in page
     assert "a" * 13 not in page
@@ -72,8 +101,22 @@ def test_the_overview_shows_what_a_person_must_know() -> None:
 
 
 def test_the_overview_as_json() -> None:
-    content = json.loads(as_json(overview_json(overview())))
+    content = json.loads(as_json(overview_json(overview(), tonight())))
     assert content["counts"]["states"]["DRAFTED"] == 3
     assert content["parts"][0]["facts"]["bundle"] == "a" * 64
     assert content["lights"][0]["state"] == "DOWN"
     assert content["alarms"][0]["opened_at"] == "2026-11-24T12:00:00Z"
+    promise = content["tonight"]
+    assert (promise["night"], promise["outlook"]) == ("2026-11-24", "IN_TIME")
+    assert promise["done_at"] == "2026-11-24T17:00:00Z"
+    assert promise["skipped"] == {"not_chest": 4}
+    assert promise["devices"][0]["busy"] == 0.91
+
+
+def test_tonight_shows_stages_and_devices() -> None:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render_tonight(tonight()))
+    assert isinstance(console.file, io.StringIO)
+    page = " ".join(console.file.getvalue().split())
+    assert "draft 600 2 17:00" in page
+    assert "host:7 NVIDIA H100 2 91% 50% 8" in page

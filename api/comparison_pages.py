@@ -1,0 +1,63 @@
+"""The pages of comparisons of two drafts: the table of two bundles, the list, and one pair."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel
+
+from api.forms import NONE_IF_EMPTY
+from api.rendering import render
+from api.schemas import SearchText
+from records.database.session import unit_of_work
+from records.workflow import draft_comparisons
+from records.workflow.draft_comparisons import ComparisonOf
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+PAGE_SIZE = 50
+"""Pairs of drafts on one page."""
+
+
+class ComparisonsQuery(BaseModel):
+    """Whose comparisons are shown; the fields are those of `ComparisonOf`. after: the mark."""
+
+    first: SearchText = ""
+    second: SearchText = ""
+    campaign: Annotated[uuid.UUID | None, NONE_IF_EMPTY] = None
+    after: Annotated[str | None, NONE_IF_EMPTY] = None
+
+    def query_string(self, **changes: str | None) -> str:
+        """The query string of this query with some values changed; empty ones are left out."""
+        values: dict[str, Any] = self.model_dump() | changes
+        return urlencode({name: value for name, value in values.items() if value})
+
+
+@router.get("/comparisons")
+def show_comparisons(query: Annotated[ComparisonsQuery, Query()]) -> str:
+    """The table of two bundles, or of a campaign, and the pairs that differ most."""
+    with unit_of_work() as session:
+        pairs = draft_comparisons.list_pairs(session)
+        of = ComparisonOf(query.first, query.second, query.campaign)
+        if of == ComparisonOf() and pairs:
+            of = ComparisonOf(*pairs[0][:2])
+        return render(
+            "comparisons.html",
+            query=query.model_copy(update={"first": of.first_bundle, "second": of.second_bundle}),
+            pairs=pairs,
+            table=draft_comparisons.read_table(session, of),
+            page=draft_comparisons.read_page(session, of, after=query.after, limit=PAGE_SIZE),
+        )
+
+
+@router.get("/comparisons/{comparison_id}")
+def show_comparison(comparison_id: int) -> str:
+    """One pair of drafts beside each other."""
+    with unit_of_work() as session:
+        return render(
+            "comparison.html", record=draft_comparisons.read_record(session, comparison_id)
+        )

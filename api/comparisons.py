@@ -1,0 +1,76 @@
+"""REST for comparisons of two drafts of one study by two bundles."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.comparison_schemas import (
+    BundlePairs,
+    ComparisonTable,
+    DraftComparisonDetail,
+    DraftComparisonEntries,
+)
+from api.problems import problem_responses
+from records.database.session import unit_of_work
+from records.workflow import draft_comparisons
+from records.workflow.draft_comparisons import ComparisonOf
+
+router = APIRouter(prefix="/api", tags=["comparisons"])
+
+First = Annotated[
+    str, Query(max_length=100, description="Digest of the bundle of the earlier drafts.")
+]
+Second = Annotated[
+    str, Query(max_length=100, description="Digest of the bundle of the later drafts.")
+]
+Campaign = Annotated[
+    uuid.UUID | None,
+    Query(description="Instead: the campaign that asked for the later drafts."),
+]
+
+
+@router.get("/comparisons")
+def list_pairs() -> BundlePairs:
+    """The pairs of bundles that drafted the same studies."""
+    with unit_of_work() as session:
+        return BundlePairs.from_pairs(draft_comparisons.list_pairs(session))
+
+
+@router.get("/comparisons/table", responses=problem_responses())
+def read_table(
+    first: First = "", second: Second = "", campaign: Campaign = None
+) -> ComparisonTable:
+    """Of two bundles or of a campaign: which of two drafts says that an observation is present."""
+    with unit_of_work() as session:
+        table = draft_comparisons.read_table(session, ComparisonOf(first, second, campaign))
+        return ComparisonTable.from_table(table)
+
+
+@router.get("/comparisons/drafts", responses=problem_responses(409))
+def list_comparisons(
+    first: First = "",
+    second: Second = "",
+    campaign: Campaign = None,
+    after: Annotated[
+        str | None, Query(max_length=200, description="`next` of the page before.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> DraftComparisonEntries:
+    """Pairs of drafts of two bundles or of a campaign, those first that differ most."""
+    with unit_of_work() as session:
+        page = draft_comparisons.read_page(
+            session, ComparisonOf(first, second, campaign), after=after, limit=limit
+        )
+        return DraftComparisonEntries.from_page(page)
+
+
+@router.get("/comparisons/drafts/{comparison_id}", responses=problem_responses(404))
+def read_comparison(comparison_id: int) -> DraftComparisonDetail:
+    """One pair, with both texts."""
+    with unit_of_work() as session:
+        return DraftComparisonDetail.from_record(
+            draft_comparisons.read_record(session, comparison_id)
+        )

@@ -1,0 +1,80 @@
+"""REST for differences between draft and final report, and for the second look at their films."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.discrepancy_schemas import (
+    DiscrepancyDetail,
+    DiscrepancyEntries,
+    NextQuestion,
+    SecondLookAnswer,
+    SecondLookQuestion,
+    SecondLookSummary,
+    WeeklyBudget,
+)
+from api.problems import problem_responses
+from records.database.session import unit_of_work
+from records.reports import second_looks
+from records.states import DiscrepancySide, DiscrepancyState
+
+router = APIRouter(prefix="/api", tags=["second look"])
+
+
+@router.get("/discrepancies", responses=problem_responses(409))
+def list_discrepancies(
+    side: Annotated[
+        DiscrepancySide,
+        Query(description="Who is silent: the report, or the model (its list of errors)."),
+    ] = DiscrepancySide.MISS_OF_REPORT,
+    state: Annotated[
+        DiscrepancyState, Query(description="How far they are.")
+    ] = DiscrepancyState.OPEN,
+    after: Annotated[
+        str | None, Query(max_length=200, description="`next` of the page before.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> DiscrepancyEntries:
+    """Findings that draft and final report do not share, the most certain first."""
+    with unit_of_work() as session:
+        page = second_looks.read_page(session, side, state, after=after, limit=limit)
+        return DiscrepancyEntries.from_page(page)
+
+
+@router.get("/discrepancies/{discrepancy_id}", responses=problem_responses(404))
+def read_discrepancy(discrepancy_id: uuid.UUID) -> DiscrepancyDetail:
+    """One of them with both texts; who is to look at the films blindly must not read it."""
+    with unit_of_work() as session:
+        return DiscrepancyDetail.from_record(second_looks.read_record(session, discrepancy_id))
+
+
+@router.get("/second-looks")
+def read_summary() -> SecondLookSummary:
+    """The counts, and the week's budget of reads."""
+    with unit_of_work() as session:
+        return SecondLookSummary.make(
+            second_looks.read_counts(session), second_looks.read_budget(session)
+        )
+
+
+@router.post("/second-looks", responses=problem_responses(403, 409, 411, 413))
+def ask_next() -> NextQuestion:
+    """The next question; nobody else is asked it for some minutes."""
+    with unit_of_work() as session:
+        question = second_looks.ask_next(session)
+        return NextQuestion(
+            question=SecondLookQuestion.from_question(question) if question else None
+        )
+
+
+@router.post(
+    "/second-looks/{discrepancy_id}/answer",
+    responses=problem_responses(400, 403, 404, 409, 411, 413),
+)
+def answer_question(discrepancy_id: uuid.UUID, given: SecondLookAnswer) -> WeeklyBudget:
+    """Keep what was seen on the films: one read, which is counted once."""
+    with unit_of_work() as session:
+        return WeeklyBudget.from_budget(second_looks.answer(session, discrepancy_id, given.state))

@@ -1,0 +1,103 @@
+"""The pages of the second look: the ranked list, one entry with both texts, the blind question."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from pydantic import BaseModel
+
+from api.discrepancy_schemas import CLINICAL_WORTH, SecondLookAnswer, ask
+from api.forms import NONE_IF_EMPTY, FormFields, validate_form
+from api.rendering import render
+from records.database.session import unit_of_work
+from records.reports import second_looks
+from records.states import DiscrepancySide, DiscrepancyState
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+PAGE_SIZE = 50
+"""Entries on one page."""
+
+
+class DiscrepanciesQuery(BaseModel):
+    """Which list is shown. after: the page's mark."""
+
+    side: DiscrepancySide = DiscrepancySide.MISS_OF_REPORT
+    state: DiscrepancyState = DiscrepancyState.OPEN
+    after: Annotated[str | None, NONE_IF_EMPTY] = None
+
+    def query_string(self, **changes: str | None) -> str:
+        """The query string of this query with some values changed; empty ones are left out."""
+        values: dict[str, Any] = self.model_dump() | changes
+        return urlencode({name: value for name, value in values.items() if value})
+
+
+@router.get("/discrepancies")
+def show_discrepancies(query: Annotated[DiscrepanciesQuery, Query()]) -> str:
+    """One side of the list in one state, the most certain first, with counts and budget."""
+    with unit_of_work() as session:
+        page = second_looks.read_page(
+            session, query.side, query.state, after=query.after, limit=PAGE_SIZE
+        )
+        return render(
+            "discrepancies.html",
+            query=query,
+            page=page,
+            note=CLINICAL_WORTH,
+            sides=list(DiscrepancySide),
+            states=list(DiscrepancyState),
+            counts=second_looks.read_counts(session),
+            budget=second_looks.read_budget(session),
+        )
+
+
+@router.get("/discrepancies/{discrepancy_id}")
+def show_discrepancy(discrepancy_id: uuid.UUID) -> str:
+    """One of them, with draft and report beside each other."""
+    with unit_of_work() as session:
+        record = second_looks.read_record(session, discrepancy_id)
+        return render("discrepancy.html", record=record, note=CLINICAL_WORTH)
+
+
+@router.get("/second-look")
+def show_second_look() -> str:
+    """What a second look is, with the week's budget."""
+    with unit_of_work() as session:
+        budget = second_looks.read_budget(session)
+        return render("second_look.html", budget=budget, question=None, note=CLINICAL_WORTH)
+
+
+@router.post("/second-look")
+def post_next() -> Response:
+    """Ask the next question."""
+    with unit_of_work() as session:
+        question = second_looks.ask_next(session)
+    target = f"/second-look/{question.id}" if question else "/second-look"
+    return RedirectResponse(target, status_code=303)
+
+
+@router.get("/second-look/{discrepancy_id}")
+def show_question(discrepancy_id: uuid.UUID) -> str:
+    """A question: the films and the finding, and not who says so."""
+    with unit_of_work() as session:
+        question = second_looks.read_question(session, discrepancy_id)
+        return render(
+            "second_look.html",
+            budget=second_looks.read_budget(session),
+            question=question,
+            sentence=ask(question.observation),
+            note=CLINICAL_WORTH,
+        )
+
+
+@router.post("/second-look/{discrepancy_id}/answer")
+def post_answer(discrepancy_id: uuid.UUID, fields: FormFields) -> Response:
+    """Keep the answer of the form on the page."""
+    given = validate_form(SecondLookAnswer, dict(fields))
+    with unit_of_work() as session:
+        second_looks.answer(session, discrepancy_id, given.state)
+    return RedirectResponse("/second-look", status_code=303)

@@ -1,0 +1,239 @@
+"""The second look: ranked lists, a budget a week, blind questions, and a read that counts once."""
+
+import datetime as dt
+import threading
+import uuid
+
+import pytest
+from sqlalchemy import func, select, text, update
+
+from nightdraft.bench.growth_fill import fill
+from records.database.discrepancy_tables import Discrepancy, DiscrepancyTally
+from records.database.session import engine, unit_of_work
+from records.database.tables import Alarm, Event, Hold
+from records.errors import NotAllowed, NotFound
+from records.operations import refusals
+from records.reports import discrepancies, second_looks
+from records.states import WARNING, DiscrepancySide, DiscrepancyState, HoldReason
+from records.workflow import discrepancy_rechecks, holds
+from tests.support.discrepant_studies import CLEAR, NODULE, PNEUMOTHORAX, draft, report, work
+from tests.support.query_plans import explained, nodes
+
+CONFIRMED, DENIED, UNCLEAR, OPEN = (
+    DiscrepancyState.CONFIRMED,
+    DiscrepancyState.DENIED,
+    DiscrepancyState.UNCLEAR,
+    DiscrepancyState.OPEN,
+)
+REPORT, MODEL = DiscrepancySide.MISS_OF_REPORT, DiscrepancySide.MISS_OF_MODEL
+
+
+@pytest.fixture
+def archive(database, setting):
+    """Three misses of the report, of certainty 0.5, 0.9 and 0.7, and an error of the model."""
+    setting(draft_reported_studies=True, second_look_controls=0)
+    for number, sure in ((1, 0.5), (2, 0.9), (3, 0.7)):
+        draft(number, (PNEUMOTHORAX, sure))
+        report(number)
+    draft(4, (CLEAR, 0.9))
+    report(4, NODULE)
+    work()
+
+
+def ask():
+    with unit_of_work() as session:
+        question = second_looks.ask_next(session)
+        return question and (question.study.patient_id, question.id)
+
+
+def answer(discrepancy_id, verdict=CONFIRMED):
+    with unit_of_work() as session:
+        return second_looks.answer(session, discrepancy_id, verdict)
+
+
+def counts():
+    with unit_of_work() as session:
+        return second_looks.read_counts(session)
+
+
+def test_the_most_certain_comes_first_page_by_page(archive):
+    with unit_of_work() as session:
+        listed, mark = [], None
+        while True:
+            page = second_looks.read_page(session, after=mark, limit=2)
+            listed += [entry.study.patient_id for entry in page.entries]
+            mark = page.next
+            if mark is None:
+                break
+        assert listed == ["P2", "P3", "P1"]
+        errors = second_looks.read_page(session, MODEL)
+        assert [entry.discrepancy.observation for entry in errors.entries] == ["Lung Lesion"]
+        for wrong in ("x", "AAAA", str(uuid.uuid4())):
+            with pytest.raises(NotAllowed, match="mark"):
+                second_looks.read_page(session, after=wrong)
+
+
+def test_questions_come_by_rank_and_nobody_else_is_asked_the_same(archive):
+    asked = [ask() for _ in range(4)]
+    assert [question and question[0] for question in asked] == ["P2", "P3", "P1", None]
+    with unit_of_work() as session:
+        past = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)
+        session.execute(update(Discrepancy).values(offered_until=past))
+    assert ask() == asked[0]
+
+
+def test_some_questions_are_of_what_only_the_report_says(archive, setting):
+    setting(second_look_controls=1)
+    assert ask()[0] == "P4"
+    assert ask()[0] == "P2"  # no further one of that side is there
+
+
+def test_a_study_that_a_person_must_decide_about_is_not_asked_about(archive):
+    with unit_of_work() as session:
+        study = second_looks.read_page(session).entries[0].study.id
+        holds.open_hold(session, study, HoldReason.PATIENT_MISMATCH, "another name")
+    assert ask()[0] == "P3"
+
+
+def test_a_read_counts_once_and_tells_how_many_a_confirmed_miss_takes(archive):
+    assert counts().reads_per_confirmed is None
+    ids = [ask()[1] for _ in range(3)]
+    assert answer(ids[0]).used == 1
+    with pytest.raises(NotAllowed, match="counted once"):
+        answer(ids[0], DENIED)
+    answer(ids[1], DENIED)
+    assert answer(ids[2], UNCLEAR).used == 3
+    kept = counts()
+    assert kept.reads_per_confirmed == 3
+    assert kept.reads(REPORT) == 3
+    assert kept.numbers[REPORT] | kept.numbers[MODEL] == {
+        **dict.fromkeys(DiscrepancyState, 0),
+        OPEN: 1,
+    }
+    with pytest.raises(NotFound):
+        answer(uuid.uuid4())
+    with pytest.raises(NotAllowed, match="ends with one of"):
+        answer(ids[0], OPEN)
+
+
+def test_the_budget_of_a_week_ends_the_questions_and_the_next_week_has_its_own(archive, setting):
+    setting(second_look_reads=1)
+    first, second = ask()[1], ask()[1]
+    assert answer(first).left == 0
+    for refused in (ask, lambda: answer(second)):
+        with pytest.raises(NotAllowed, match="budget of 1 reads is used up"):
+            refused()
+    with unit_of_work() as session:
+        week = dt.timedelta(days=7)
+        session.execute(update(Discrepancy).values(read_at=Discrepancy.read_at - week))
+        budget = second_looks.read_budget(session)
+    assert (budget.used, budget.begins.weekday(), budget.begins.hour) == (0, 0, 0)
+    assert answer(second).used == 1
+
+
+def test_two_readers_at_once_do_not_exceed_the_budget(archive, setting):
+    setting(second_look_reads=1)
+    outcomes = []
+
+    def read(discrepancy_id):
+        try:
+            outcomes.append(answer(discrepancy_id).used)
+        except NotAllowed as error:
+            outcomes.append(str(error).partition(" of ")[0])
+
+    with unit_of_work() as session:
+        ids = session.scalars(select(Discrepancy.id).where(Discrepancy.side == REPORT)).all()
+    threads = [threading.Thread(target=read, args=(each,)) for each in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes, key=str) == [1, "this week's budget", "this week's budget"]
+
+
+def test_counts_are_folded_and_stay_the_same(archive, monkeypatch):
+    before = counts()
+    with unit_of_work() as session:
+        monkeypatch.setattr(second_looks, "FOLD_ABOVE", 1)
+        second_looks.fold_counts(session)
+        assert session.scalar(select(func.count()).select_from(DiscrepancyTally)) == 2
+    assert counts() == before
+
+
+def test_a_second_look_makes_no_alarm_no_event_no_hold_and_keeps_no_name(archive):
+    with unit_of_work() as session:
+        events = session.scalar(select(func.count()).select_from(Event))
+    answer(ask()[1])
+    with unit_of_work() as session:
+        assert session.scalar(select(func.count()).select_from(Event)) == events
+        assert session.scalars(select(Alarm)).all() == []
+        assert session.scalars(select(Hold)).all() == []
+        assert refusals.list_refusals(session) == []
+    names = {column.name for column in Discrepancy.__table__.columns}
+    assert names & {"reader", "read_by", "author", "by", "radiologist"} == set()
+
+
+MANY = """
+INSERT INTO received_reports (identity, origin, sender, status, placer_order_number,
+    filler_order_number, accession_numbers, accession_number_issuer, study_instance_uid,
+    patient_id, patient_id_issuer, other_patient_ids, patient_name, patient_birth_date,
+    patient_sex, procedure, modality, body_region, performed_on, findings, impression, text, author)
+VALUES ('HL7|RIS|report|1', 'HL7', 'RIS', 'FINAL', '', '', '{}', '', '', 'P', '', '[]', '', '', '',
+    '', '', '', '', '', '', 'Clear.', '');
+
+INSERT INTO discrepancies (side, study_id, draft_id, report_id, observation, certainty, said, state,
+    read_at)
+SELECT CASE WHEN n % 3 = 0 THEN 'MISS_OF_MODEL' ELSE 'MISS_OF_REPORT' END, drafts.study_id,
+    drafts.id, (SELECT id FROM received_reports), 'finding ' || n, random(), 'blank',
+    CASE WHEN n % 3 = 1 AND n < 8 THEN 'DENIED' ELSE 'OPEN' END,
+    CASE WHEN n % 3 = 1 AND n < 8 THEN now() - make_interval(mins => n) END
+FROM drafts CROSS JOIN generate_series(1, 15) n;
+
+INSERT INTO discrepancies (side, study_id, draft_id, report_id, observation, certainty, said)
+SELECT 'MISS_OF_REPORT', study_id, draft_id, report_id, 'new', 0.5, 'blank'
+FROM discrepancies LIMIT 20;
+"""
+
+
+def test_every_question_reads_an_index(database, data_dir, setting):
+    setting(second_look_reads=100_000, second_look_controls=1)
+    with unit_of_work() as session:
+        fill(session, 3_000, WARNING)
+        for statement in MANY.strip().split(";\n"):
+            session.execute(text(statement))
+    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM (ANALYZE)"))
+    with unit_of_work() as session:
+        first = second_looks.read_page(session)
+        study = first.entries[0].study
+        one = first.entries[0].discrepancy.id
+        unchecked = discrepancies.list_unchecked(session, 1)[0]
+        asked = {
+            "page": lambda: second_looks.read_page(session),
+            "next page": lambda: second_looks.read_page(session, after=first.next),
+            "errors": lambda: second_looks.read_page(session, MODEL),
+            "no such": lambda: second_looks.read_page(session, MODEL, CONFIRMED),
+            "record": lambda: second_looks.read_record(session, one),
+            "ask": lambda: second_looks.ask_next(session),
+            "question": lambda: second_looks.read_question(session, one),
+            "budget": lambda: second_looks.read_budget(session),
+            "answer": lambda: second_looks.answer(session, one, DENIED),
+            "unchecked": lambda: discrepancies.list_unchecked(session, 200),
+            "waiting": lambda: discrepancies.find_waiting_check(session),
+            "note": lambda: discrepancy_rechecks.note_studies(session, [study.id]),
+            "take up": lambda: discrepancies.take_up_rechecks(session, 10),
+            "check": lambda: discrepancies.begin_check(session, *unchecked),
+        }
+        walked = {}
+        for name, question in asked.items():
+            with explained() as plans:
+                question()
+            assert plans, name
+            for _, plan in plans:
+                for node in nodes(plan):
+                    is_large = node.get("Relation Name") in ("discrepancies", "studies", "drafts")
+                    if is_large and node["Node Type"].endswith("Seq Scan"):
+                        walked[name] = node["Relation Name"]
+                    if node["Node Type"] == "Sort" and node["Plan Rows"] > 2_000:
+                        walked[name] = "sort"
+        assert walked == {}
