@@ -7,8 +7,8 @@ series are asked for first, and then the objects of each.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,18 +18,24 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as S
 
 from intake.archive.dimse import DimseClient
 from intake.archive.errors import PacsAway, PullFailed
-from intake.archive.listed import Availability, ListedInstance, ListedStudy, StudyListing
+from intake.archive.listed import ListedStudy, StudyListing
+from intake.archive.listing import (
+    Answered,
+    check_accession_number,
+    list_objects,
+    read_studies,
+    with_accession_number,
+)
 from intake.archive.spans import Answer, Span
-from intake.archive.wanted import sort_out, unwanted_reason
 from intake.dicom.filing import ObjectRefused, element_text
-from intake.dicom.limits import is_valid_uid
 from records.pacs import Pacs
 from records.settings import Settings
-from records.workflow.identifiers import plain_key
 
 SUCCESS = 0x0000
 PENDING = frozenset({0xFF00, 0xFF01})
 """C-FIND statuses with an answer; 0xFF01: optional keys were not matched (PS3.4 C.4.1.1.4)."""
+
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
 
 MAX_ANSWERS = 20_000
 """Answers to one question. A question that has more is cancelled, and its span divided."""
@@ -110,7 +116,7 @@ class Asked:
         if status == SUCCESS:
             return answers
         text = f"{self._place} answered a C-FIND at {level} level with status 0x{status:04X}"
-        if 0xA700 <= status < 0xA800:
+        if status in _OUT_OF_RESOURCES:
             raise PacsAway(text)
         raise PullFailed(text)
 
@@ -141,7 +147,7 @@ class DimseFinder:
         """The studies of some dates.
 
         Raises:
-            PacsAway: the PACS does not answer, or refuses even a question about a single day.
+            PacsAway: the PACS does not answer.
             PullFailed: an answer cannot be read.
         """
         with self._asked() as asked:
@@ -149,12 +155,10 @@ class DimseFinder:
             found, status = asked.find(
                 "STUDY", _STUDY_KEYS, **keys, ModalitiesInStudy=span.modality
             )
-        if status != SUCCESS and not found and span.first == span.last:
-            # A question about more may be refused for its many answers.
-            raise PacsAway(
-                f"{self._client.place} answered a C-FIND for one day with status 0x{status:04X}"
-            )
-        return Answer(list(_read_studies(found)), is_cut=status != SUCCESS)
+        refusal = ""
+        if status != SUCCESS and not found:
+            refusal = f"{self._client.place} answered a C-FIND with status 0x{status:04X}"
+        return Answer(list(read_studies(map(_answered, found))), status != SUCCESS, refusal)
 
     def find_by_accession_number(self, accession_number: str) -> list[ListedStudy]:
         """The studies of an accession number (0008,0050).
@@ -163,15 +167,10 @@ class DimseFinder:
             PacsAway: the PACS does not answer.
             PullFailed: it answers with an error, or the number can match others.
         """
-        if any(letter in accession_number for letter in "*?\\"):
-            raise PullFailed("an accession number with *, ? or \\ cannot be asked for")
+        check_accession_number(accession_number)
         with self._asked() as asked:
             found = asked.find_whole("STUDY", _STUDY_KEYS, AccessionNumber=accession_number)
-        return [
-            study
-            for study in _read_studies(found)
-            if plain_key(study.accession_number) == plain_key(accession_number)
-        ]
+        return with_accession_number(accession_number, read_studies(map(_answered, found)))
 
     def list_study(self, study_instance_uid: str) -> StudyListing | None:
         """The objects of a study; None where the PACS does not know the study.
@@ -180,38 +179,15 @@ class DimseFinder:
             PacsAway: the PACS does not answer.
             PullFailed: it answers with an error.
         """
-        listed: list[ListedInstance] = []
-        unwanted: Counter[str] = Counter()
+        study = {"StudyInstanceUID": study_instance_uid}
         with self._asked() as asked:
-            study = {"StudyInstanceUID": study_instance_uid}
-            series = _series(asked.find_whole("SERIES", _SERIES_KEYS, **study), study_instance_uid)
-            for uid, (modality, series_availability) in series.items():
-                if reason := unwanted_reason("", modality):
-                    # The objects of a series of CT slices are not asked for.
-                    unwanted[reason] += 1
-                    continue
-                images = asked.find_whole("IMAGE", _IMAGE_KEYS, **study, SeriesInstanceUID=uid)
-                for image in images:
-                    sop = _text(image, "SOPInstanceUID")
-                    is_other = _text(image, "SeriesInstanceUID") not in ("", uid) or _text(
-                        image, "StudyInstanceUID"
-                    ) not in ("", study_instance_uid)
-                    if is_other or not is_valid_uid(sop):
-                        continue
-                    own = Availability.of(_text(image, "InstanceAvailability"))
-                    sop_class = _text(image, "SOPClassUID")
-                    listed.append(
-                        ListedInstance(
-                            sop,
-                            sop_class if is_valid_uid(sop_class) else "",
-                            uid,
-                            modality,
-                            own or series_availability,
-                        )
-                    )
-        if not series:
-            return None
-        return sort_out(listed, unwanted)
+
+            def ask_instances(series: str) -> Iterable[Answered]:
+                keys = {**study, "SeriesInstanceUID": series}
+                return map(_answered, asked.find_whole("IMAGE", _IMAGE_KEYS, **keys))
+
+            series = asked.find_whole("SERIES", _SERIES_KEYS, **study)
+            return list_objects(study_instance_uid, map(_answered, series), ask_instances)
 
     @contextmanager
     def _asked(self) -> Iterator[Asked]:
@@ -219,33 +195,8 @@ class DimseFinder:
             yield Asked(association, self._client.place)
 
 
-def _series(answers: list[Dataset], study: str) -> dict[str, tuple[str, Availability]]:
-    """Modality and availability of each series of a study."""
-    series = {}
-    for answer in answers:
-        uid = _text(answer, "SeriesInstanceUID")
-        if is_valid_uid(uid) and _text(answer, "StudyInstanceUID") in ("", study):
-            availability = Availability.of(_text(answer, "InstanceAvailability"))
-            series[uid] = (_text(answer, "Modality"), availability)
-    return series
-
-
-def _read_studies(answers: list[Dataset]) -> Iterator[ListedStudy]:
-    """The answers as studies; one without a valid UID names nothing that could be fetched."""
-    for answer in answers:
-        uid = _text(answer, "StudyInstanceUID")
-        if not is_valid_uid(uid):
-            continue
-        instances = _text(answer, "NumberOfStudyRelatedInstances")
-        yield ListedStudy(
-            uid,
-            _text(answer, "AccessionNumber"),
-            _text(answer, "StudyDate"),
-            _text(answer, "StudyTime"),
-            tuple(name for name in _text(answer, "ModalitiesInStudy").split("\\") if name),
-            int(instances) if instances.isdigit() else None,
-            Availability.of(_text(answer, "InstanceAvailability")),
-        )
+def _answered(answer: Dataset) -> Answered:
+    return functools.partial(_text, answer)
 
 
 def _text(answer: Dataset, keyword: str) -> str:

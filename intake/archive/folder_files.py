@@ -16,7 +16,7 @@ from intake.dicom.limits import OUT_OF_RESOURCES, STORE_STATUSES, RefusalReason
 from intake.dicom.store_handler import StoreHandler
 from records.blobs import Blobs, data_set_sha256
 from records.campaigns.folders import find_allowed_folder
-from records.errors import NotAllowed, PartError
+from records.errors import DiskFull, NotAllowed, PartError
 
 CALLER = "FOLDER"
 """Where pages and rows name the calling AE title of what was sent."""
@@ -69,14 +69,14 @@ def file_study(
         blobs: where objects are kept.
 
     Raises:
-        PartError: nothing can be kept now; no file after this one was looked at.
+        DiskFull, PartError: nothing can be kept now; no file after this one was looked at.
         StudyChanged: a file is gone, or is no DICOM file any more.
     """
     kept, unwanted = 0, 0
     refused = []
     for path in paths:
         if not handler.has_room():
-            raise PartError("the disk has less room than NIGHTDRAFT_DISK_STOP_MB")
+            raise DiskFull("there is less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
         received = _copy(folder / path, blobs.incoming / f"{uuid.uuid4().hex}.dcm")
         reason = handler.take(received, "")
         if reason is None:

@@ -13,7 +13,7 @@ from records.blobs import Blobs
 from records.campaigns import pulling, rows
 from records.campaigns.pulling import ClaimedPull, ClaimedWalk
 from records.database.session import unit_of_work
-from records.errors import PartError
+from records.errors import DiskFull, PartError
 from records.settings import Settings
 from records.states import CampaignKind
 
@@ -57,6 +57,8 @@ class FolderSource:
             with unit_of_work() as session:
                 paths = pulling.list_files(session, pull)
             filed = file_study(folder, paths, self._handler, self._blobs)
+        except DiskFull:
+            raise
         except PartError as error:
             raise PacsAway(str(error)) from None
         return Pulled(listed=len(paths) - filed.unwanted, missing=filed.refused)

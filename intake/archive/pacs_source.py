@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from intake.archive.budget import Budget
+from intake.archive.dicomweb import WebFinder, WebRetriever
 from intake.archive.errors import PacsAway, PullFailed, SetUpWrong, StudyOffline
 from intake.archive.find import DimseFinder
 from intake.archive.listed import Availability, ListedInstance, ListedStudy, StudyListing
 from intake.archive.puller import Pulled, WalkBatch
 from intake.archive.retrieve import DimseRetriever
-from intake.archive.spans import Answer, Span, SpanWalk
+from intake.archive.spans import Answer, Span, SpanWalk, walk_spans
 from intake.dicom.store_handler import StoreHandler
 from records.campaigns import pulling
 from records.campaigns.pacs_query import PacsQuery
@@ -105,25 +106,28 @@ class PacsSource:
         except NotAllowed as error:
             raise PartError(str(error)) from None
         spans = SpanWalk(query, self._cut_at, walk.position)
-        while span := spans.next_span():
-            with self._places:
-                begun = time.monotonic()
-                try:
-                    answer = self._finder.find_studies(span)
-                except PullFailed as error:
-                    raise PacsAway(str(error)) from None
-                seconds = time.monotonic() - begun
+        for found in walk_spans(spans, self._ask):
             studies = [
                 NewStudy(
                     study.study_instance_uid,
                     study.accession_number,
                     listed=study.instances,
                 )
-                for study in spans.take(span, answer)
+                for study in found
             ]
             yield WalkBatch(studies, spans.to_position(), note=spans.note())
-            # A walk has half of the PACS's time at most.
-            time.sleep(min(seconds, 5.0))
+
+    def _ask(self, span: Span) -> Answer:
+        """Ask one question of a walk, which has half of the PACS's time at most."""
+        with self._places:
+            begun = time.monotonic()
+            try:
+                answer = self._finder.find_studies(span)
+            except PullFailed as error:
+                raise PacsAway(str(error)) from None
+            seconds = time.monotonic() - begun
+        time.sleep(min(seconds, 5.0))
+        return answer
 
     def find(self, accession_number: str) -> Sequence[str]:
         """The UIDs of the studies that an accession number means.
@@ -271,6 +275,8 @@ def make_clients(pacs: Pacs, config: Settings, handler: StoreHandler) -> tuple[F
     Raises:
         SettingsError: a file or a title cannot be used.
     """
+    if pacs.retrieve == "wado-rs":
+        return WebFinder(pacs), WebRetriever(pacs, handler)
     return DimseFinder(pacs, config), DimseRetriever(pacs, config, handler)
 
 

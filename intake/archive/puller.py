@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from records.campaigns import campaigns, pulling, rows
 from records.campaigns.pulling import ClaimedPull, ClaimedWalk
 from records.campaigns.rows import NewStudy
 from records.database.session import unit_of_work
-from records.errors import DatabaseDown, LostLease, PartError, safe_text
+from records.errors import DatabaseDown, DiskFull, LostLease, PartError, safe_text
 from records.failpoints import failpoint
 from records.operations import alarms, lights
 from records.operations.lights import Seen
@@ -114,6 +115,7 @@ class SourceState:
         self._sentence = ""
         self._until = 0.0
         self._seen_at = 0.0
+        self._due: dict[uuid.UUID, float] = {}  # by campaign with a rate of its own
 
     @property
     def is_known_well(self) -> bool:
@@ -165,6 +167,28 @@ class SourceState:
                 campaigns.stall(session, self._source.pacs, "")
                 alarms.close_alarms(session, self._source.name)
             self.record()
+
+    def note_full(self, error: DiskFull) -> None:
+        """Note that there is no room for images here; the disk has an alarm of its own."""
+        with self._lock:
+            # The next answer takes the note off the campaigns.
+            self._is_known = False
+            self._until = time.monotonic() + FIRST_PAUSE_SECONDS
+        with unit_of_work() as session:
+            campaigns.stall(session, self._source.pacs, f"{error}.")
+
+    def resting(self, now: float) -> dict[uuid.UUID, float]:
+        """Campaigns whose own rate lets nothing be fetched yet, with the seconds that are left."""
+        with self._lock:
+            return {key: due - now for key, due in self._due.items() if due > now}
+
+    def note_started(self, pull: ClaimedPull, now: float) -> None:
+        """Count a study against its campaign's own rate, where it has one."""
+        if pull.studies_per_minute is None:
+            return
+        with self._lock:
+            due = max(self._due.get(pull.campaign_id, now), now)
+            self._due[pull.campaign_id] = due + 60.0 / pull.studies_per_minute
 
     def record(self) -> None:
         """Record the light of the source."""
@@ -254,9 +278,14 @@ class Puller(threading.Thread):
             wait = self._source.wait_seconds(time.monotonic())
             if wait > 0:
                 return min(wait, IDLE_SECONDS)
+            now = time.monotonic()
+            resting = self._state.resting(now)
             with unit_of_work() as session:
-                pull = pulling.claim(session, self._source.pacs, self._ahead, self._source.kinds)
+                pull = pulling.claim(
+                    session, self._source.pacs, self._ahead, self._source.kinds, resting
+                )
             if pull is not None:
+                self._state.note_started(pull, now)
                 self._pull(pull)
                 return 0.0
             if not self._state.is_known_well:
@@ -266,7 +295,10 @@ class Puller(threading.Thread):
         except PacsAway as error:
             self._state.note_away(error)
             return self._state.rest_seconds()
-        return IDLE_SECONDS
+        except DiskFull as error:
+            self._state.note_full(error)
+            return self._state.rest_seconds()
+        return min([IDLE_SECONDS, *resting.values()])
 
     def _walk(self) -> bool:
         """Walk a source that waits for it; returns whether there was one."""

@@ -2,19 +2,20 @@
 
 A PACS may end a long list without a word. An answer is taken for cut where the PACS says so, where
 it is as long as the PACS is known to allow, and where halves of its span turn out to hold more. So
-an answer is doubted whose length is a round number, or that of the longest one before: its span is
-asked again in halves. What is still cut at the end is named with its dates and times.
+an answer is doubted whose length is a round number, or which is as long as the longest one so far:
+its span is asked again in halves. What is still cut at the end is named with its dates and times.
 
-Nothing here asks anybody, and the whole state is a position in JSON: a walk goes on exactly.
+The whole state is a position in JSON: a walk goes on exactly.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from intake.archive.errors import PacsAway
 from intake.archive.listed import ListedStudy
 from records.campaigns.pacs_query import PacsQuery
 
@@ -29,6 +30,12 @@ FEW_ANSWERS = 50
 
 DOUBTED_FROM = 20
 """Shorter answers are not doubted: no PACS cuts there."""
+
+HOUR_SECONDS = 3_600
+
+FAILURES_IN_A_ROW = 16
+"""Short answers that are cut are divided down to parts of an hour, and after so many in a row not
+at all: that is no limit, but a PACS that ends every answer with an error."""
 
 NAMED_SPANS = 20
 """Spans that a sentence names; the others are counted."""
@@ -61,6 +68,11 @@ class Span:
     def is_part_of_day(self) -> bool:
         """Whether it is asked for with a time."""
         return (self.begins, self.ends) != (0, DAY_SECONDS - 1)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is less than an hour."""
+        return self.first == self.last and self.ends - self.begins < HOUR_SECONDS
 
     @property
     def dates(self) -> str:
@@ -135,10 +147,12 @@ class Answer:
     Attributes:
         studies: as it gave them; some may lie outside of what was asked for.
         is_cut: whether it said that there is more, or ended with another status than success.
+        refusal: where it answered nothing but an error: a sentence about that.
     """
 
     studies: Sequence[ListedStudy]
     is_cut: bool = False
+    refusal: str = ""
 
 
 @dataclass
@@ -166,14 +180,12 @@ class SpanWalk:
         self._open = [Span.from_json(value) for value in saved.get("open", ())]
         self._limit = int(saved.get("limit", self.cut_at))
         self._longest = int(saved.get("longest", 0))
-        # The span of the longest answer, where it was not doubted then.
-        at = saved.get("longest_at")
-        self._longest_at = Span.from_json(at) if at else None
         # By number: the length that is doubted, what its halves have had, how many are to come.
         self._doubts = {int(key): list(value) for key, value in saved.get("doubts", {}).items()}
         self._last_doubt = int(saved.get("last_doubt", 0))
         self._was_cut = bool(saved.get("was_cut", False))
         self._most_of_round = int(saved.get("most_of_round", 0))
+        self._failures = int(saved.get("failures", 0))
         self.cut = [Span.from_json(value) for value in saved.get("cut", ())]
         self.without_time = [dt.date.fromisoformat(day) for day in saved.get("without_time", ())]
         self._seen: set[str] = set()
@@ -197,19 +209,20 @@ class SpanWalk:
         self._most_of_round = max(self._most_of_round, count)
         if self._limit and count > self._limit and not self.cut_at:
             self._limit = 0  # new studies came while the halves were asked, and it never cut there
-        is_longer = count > self._longest
-        if is_longer:
-            self._longest, self._longest_at = count, None
-        is_cut = answer.is_cut or bool(self._limit and count >= self._limit)
-        if is_cut:
+        self._longest = max(self._longest, count)
+        is_at_limit = bool(self._limit and count >= self._limit)
+        is_failure = answer.is_cut and count < DOUBTED_FROM and not is_at_limit
+        self._failures = self._failures + 1 if is_failure else 0
+        if is_failure and (span.is_short or self._failures > FAILURES_IN_A_ROW):
+            self._was_cut = True
+            self._note_cut(span)
+        elif answer.is_cut or is_at_limit:
             self._was_cut = True
             self._divide(span, answer, doubt=0)
-        elif not self._limit and self._is_doubtful(count, is_longer):
+        elif not self._limit and self._is_doubtful(count):
             self._last_doubt += 1
             self._doubts[self._last_doubt] = [count, 0, 2]
             self._divide(span, answer, doubt=self._last_doubt)
-        elif is_longer:
-            self._longest_at = span
         return self._choose(span, answer)
 
     def to_position(self) -> dict[str, Any]:
@@ -220,11 +233,11 @@ class SpanWalk:
             "open": [span.to_json() for span in self._open],
             "limit": self._limit,
             "longest": self._longest,
-            "longest_at": self._longest_at.to_json() if self._longest_at else None,
             "doubts": {str(key): value for key, value in self._doubts.items()},
             "last_doubt": self._last_doubt,
             "was_cut": self._was_cut,
             "most_of_round": self._most_of_round,
+            "failures": self._failures,
             "cut": [span.to_json() for span in self.cut],
             "without_time": [day.isoformat() for day in self.without_time],
         }
@@ -232,10 +245,10 @@ class SpanWalk:
     def note(self) -> str:
         """What may have been left out, for a person; "" where nothing was."""
         sentences = []
-        if merged := merge(self.cut):
+        if self.cut:
             sentences.append(
                 f"The PACS may have cut its answers, so that studies of these times are left out: "
-                f"{_named(merged)}."
+                f"{_named(self.cut)}."
             )
         if self.without_time:
             days = [day.isoformat() for day in self.without_time]
@@ -260,13 +273,14 @@ class SpanWalk:
             self._open.append(Span(self._next, last, modality=modality))
         self._next = last + dt.timedelta(days=1)
 
-    def _is_doubtful(self, count: int, is_longest: bool) -> bool:
+    def _is_doubtful(self, count: int) -> bool:
+        """Whether an answer may have been cut: a new longest one may be, for no longer one came."""
         if count < DOUBTED_FROM:
             return False
         is_round = (
             count % _ROUND == 0 or (count + 1) % _HUNDRED == 0 or count & (count - 1) == 0
         )  # 100, 99, 128
-        return is_round or (count == self._longest and not is_longest)
+        return is_round or count == self._longest
 
     def _divide(self, span: Span, answer: Answer, doubt: int) -> None:
         """Open the halves of a span; where it has none, or they would not help, note the cut."""
@@ -275,12 +289,16 @@ class SpanWalk:
         ignores_times = span.is_part_of_day and any(map(span.is_outside_times, answer.studies))
         if halves is None or ignores_dates or ignores_times:
             self._doubts.pop(doubt, None)
-            self.cut.append(replace(span, doubt=0))
+            self._note_cut(span)
             return
         lacks_times = any(_second(study.time) is None for study in answer.studies)
         if span.first == span.last and lacks_times and span.first not in self.without_time:
             self.without_time.append(span.first)
         self._open += [replace(half, doubt=doubt) for half in reversed(halves)]
+
+    def _note_cut(self, span: Span) -> None:
+        """Name a span that cannot be divided; those that follow on one another are one."""
+        self.cut = merge([*self.cut, replace(span, doubt=0)])
 
     def _settle_doubt(self, span: Span, count: int) -> None:
         """Count the answer to a half; where both hold more than the whole did, that was cut."""
@@ -295,14 +313,6 @@ class SpanWalk:
         if doubt[1] <= doubt[0]:
             return
         self._limit, self._was_cut = doubt[0], True
-        # One answer of this length was believed: the first one.
-        if self._longest == self._limit and self._longest_at is not None:
-            halves = self._longest_at.halves()
-            if halves is None:
-                self.cut.append(replace(self._longest_at, doubt=0))
-            else:
-                self._open += [replace(half, doubt=0) for half in reversed(halves)]
-            self._longest_at = None
 
     def _choose(self, span: Span, answer: Answer) -> list[ListedStudy]:
         asked = set(self.query.modalities)
@@ -316,6 +326,37 @@ class SpanWalk:
             self._seen.add(study.study_instance_uid)
             chosen.append(study)
         return chosen
+
+
+def walk_spans(walk: SpanWalk, ask: Callable[[Span], Answer]) -> Iterator[list[ListedStudy]]:
+    """Ask until all is asked.
+
+    A PACS may refuse one question for its many answers, or for one record that it cannot read. One
+    that refuses many in a row is in trouble. So that nothing is lost by that, nothing is yielded,
+    and no position kept, until it answers again.
+
+    Args:
+        walk: what is asked.
+        ask: asks one question.
+
+    Yields:
+        The studies that one question, or several, found; `walk.to_position()` is the place after
+        them.
+
+    Raises:
+        PacsAway: it refused more questions in a row than `FAILURES_IN_A_ROW`.
+    """
+    refused = 0
+    while span := walk.next_span():
+        answer = ask(span)
+        refused = refused + 1 if answer.refusal else 0
+        if refused > FAILURES_IN_A_ROW:
+            raise PacsAway(answer.refusal)
+        studies = walk.take(span, answer)
+        if not refused:
+            yield studies
+    if refused:
+        yield []
 
 
 def merge(spans: Sequence[Span]) -> list[Span]:

@@ -47,6 +47,13 @@ def receive_into(
     )
 
 
+def new_incoming_file() -> IncomingFile:
+    """A file for an object that comes another way than by pynetdicom, where `receive_into` says."""
+    file = dimse_messages.NamedTemporaryFile()
+    assert isinstance(file, IncomingFile)  # `receive_into` was called before
+    return file
+
+
 def _log_thread_error(hook_args: threading.ExceptHookArgs) -> None:
     """Log that a thread died; Python's own hook would print the error's message."""
     if hook_args.exc_value is not None:

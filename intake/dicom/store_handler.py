@@ -181,18 +181,23 @@ class StoreHandler:
         failpoint("before-answer")
         return _response(SUCCESS, "")
 
-    def take(self, received: ReceivedFile, address: str) -> RefusalReason | None:
+    def take(
+        self, received: ReceivedFile, address: str, refusal_reason: RefusalReason | None = None
+    ) -> RefusalReason | None:
         """File an object that came another way than by C-STORE; never raises.
 
         Args:
             received: the object; its file is removed.
             address: where it came from.
+            refusal_reason: why it was refused already while it came in.
 
         Returns:
             None where it is kept; else why not. What would be refused again is on the page of
             refusals, as what a sender sent.
         """
         try:
+            if refusal_reason is not None:
+                raise ObjectRefused(refusal_reason)
             registration = file_instance(received, self._blobs, self._settings)
         except Exception as error:
             return self._record_failure(

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from pydicom import Dataset
-from pynetdicom import AE, _config
+from pynetdicom import build_context
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 
+from intake.dicom_client import Peer, accepts, make_tls_context, silence_pynetdicom
 from intake.queries.asking import Limits, QuestionFailed, SystemAway
 from intake.queries.worklist_answers import (
     is_of_films,
@@ -29,7 +29,7 @@ from intake.queries.worklist_answers import (
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.database.tables import Study
-from records.errors import MessageError, NightdraftError, SettingsError
+from records.errors import MessageError, NightdraftError
 from records.failpoints import failpoint
 from records.orders import effects, queries
 from records.orders.order import ReceivedOrder
@@ -100,10 +100,19 @@ class Worklist:
             config.query_alarm_seconds,
         )
         self._config = config
-        self._tls = _tls_context(config)
-        self._entity()  # its titles are checked now
-        # Its log lines of identifiers would also decode their texts before we do.
-        _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
+        self._peer = Peer(
+            self._place(),
+            config.worklist_host,
+            config.worklist_port,
+            config.worklist_ae_title,
+            config.worklist_calling_ae or config.ae_title,
+            config.worklist_seconds,
+            _tls_context(config),
+            SystemAway,
+            "NIGHTDRAFT_WORKLIST_CALLING_AE",
+        )
+        self._peer.make_entity()  # its titles are checked now
+        silence_pynetdicom()
 
     def ask(self, query: ClaimedQuery) -> bool:
         """Ask for one study's order; see `OtherSystem.ask`."""
@@ -137,7 +146,7 @@ class Worklist:
     def check(self) -> None:
         """C-ECHO (PS3.4 annex A); a worklist that offers none is taken to answer."""
         with self._associated() as association:
-            if association.is_established and _accepts(association, Verification):
+            if association.is_established and accepts(association, Verification):
                 association.send_c_echo()
 
     def find(self, asked: AskedStudy) -> tuple[KeyKind, list[ReceivedOrder]]:
@@ -190,7 +199,7 @@ class Worklist:
         deadline = time.monotonic() + self._config.worklist_seconds
         answers: list[Dataset] = []
         with self._associated() as association:
-            if not _accepts(association, ModalityWorklistInformationFind):
+            if not accepts(association, ModalityWorklistInformationFind):
                 raise SystemAway(f"{self._place()} does not offer a modality worklist")
             responses = association.send_c_find(
                 make_identifier(**keys), ModalityWorklistInformationFind, msg_id=_MESSAGE_ID
@@ -227,44 +236,10 @@ class Worklist:
         text = f"{self._place()} answered a question with status 0x{code:04X}"
         return SystemAway(text) if code in _OUT_OF_RESOURCES else QuestionFailed(text)
 
-    @contextmanager
-    def _associated(self) -> Iterator[Any]:
+    def _associated(self) -> AbstractContextManager[Any]:
         """An association with the worklist; it is released, or aborted where something failed."""
-        config = self._config
-        try:
-            association = self._entity().associate(
-                config.worklist_host,
-                config.worklist_port,
-                ae_title=config.worklist_ae_title,
-                tls_args=(self._tls, config.worklist_host) if self._tls else None,
-            )
-        except OSError:
-            raise SystemAway(f"{self._place()} has a name that is not known here") from None
-        if not association.is_established:
-            raise SystemAway(f"{self._place()} {_why_not(association)}")
-        is_whole = False
-        try:
-            yield association
-            is_whole = True
-        finally:
-            end: Callable[[], None] = association.release if is_whole else association.abort
-            if association.is_established:
-                end()
-
-    def _entity(self) -> AE:
-        config = self._config
-        try:
-            entity = AE(config.worklist_calling_ae or config.ae_title)
-        except (ValueError, TypeError):
-            raise SettingsError(
-                "NIGHTDRAFT_WORKLIST_CALLING_AE is an AE title: up to 16 ASCII characters without "
-                "backslash"
-            ) from None
-        entity.connection_timeout = entity.acse_timeout = config.worklist_seconds
-        entity.dimse_timeout = entity.network_timeout = config.worklist_seconds
-        entity.add_requested_context(ModalityWorklistInformationFind)
-        entity.add_requested_context(Verification)
-        return entity
+        contexts = [build_context(ModalityWorklistInformationFind), build_context(Verification)]
+        return self._peer.associated(contexts)
 
     def _place(self) -> str:
         config = self._config
@@ -293,21 +268,6 @@ def _differ(first: str, second: str) -> bool:
     return bool(first.strip() and second.strip() and plain_key(first) != plain_key(second))
 
 
-def _accepts(association: Any, sop_class: str) -> bool:
-    return any(context.abstract_syntax == sop_class for context in association.accepted_contexts)
-
-
-def _why_not(association: Any) -> str:
-    """Why there is no association, in the standard's words (PS3.8 section 9.3.4)."""
-    if association.is_rejected:
-        primitive = association.acceptor.primitive
-        reason = getattr(primitive, "reason_str", "") or "no reason given"
-        return f"refuses our association ({reason.lower()})"
-    if association.is_aborted:
-        return "does not accept an association: nobody answers there, or it hung up"
-    return "does not accept an association"
-
-
 def _tls_context(config: Settings) -> ssl.SSLContext | None:
     """How the connection is encrypted; None where it is not.
 
@@ -316,20 +276,13 @@ def _tls_context(config: Settings) -> ssl.SSLContext | None:
     """
     if not config.worklist_tls:
         return None
-    try:
-        context = ssl.create_default_context(cafile=config.worklist_ca_file or None)
-    except (OSError, ssl.SSLError):
-        raise SettingsError(
-            f"NIGHTDRAFT_WORKLIST_CA_FILE: {config.worklist_ca_file} holds no certificates in PEM"
-        ) from None
-    if config.worklist_certificate_file:
-        try:
-            context.load_cert_chain(
-                config.worklist_certificate_file, config.worklist_key_file or None
-            )
-        except (OSError, ssl.SSLError):
-            raise SettingsError(
-                "NIGHTDRAFT_WORKLIST_CERTIFICATE_FILE and NIGHTDRAFT_WORKLIST_KEY_FILE are no "
-                "certificate and private key in PEM that belong together"
-            ) from None
-    return context
+    return make_tls_context(
+        config.worklist_ca_file,
+        config.worklist_certificate_file,
+        config.worklist_key_file,
+        (
+            "NIGHTDRAFT_WORKLIST_CA_FILE",
+            "NIGHTDRAFT_WORKLIST_CERTIFICATE_FILE",
+            "NIGHTDRAFT_WORKLIST_KEY_FILE",
+        ),
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +65,7 @@ class ClaimedPull:
         accession_number: (0008,0050), or "".
         attempt: how often the study was fetched, this time included.
         claimed_at: the database's time of the claim, which every write names.
+        studies_per_minute: how many the campaign fetches, at most; None is what the PACS allows.
     """
 
     campaign_id: uuid.UUID
@@ -76,6 +77,7 @@ class ClaimedPull:
     accession_number: str
     attempt: int
     claimed_at: dt.datetime
+    studies_per_minute: float | None = None
 
 
 def claim_walk(
@@ -176,7 +178,11 @@ def release_walk(session: Session, walk: ClaimedWalk) -> None:
 
 
 def claim(
-    session: Session, pacs: str, ahead: int, kinds: Sequence[CampaignKind]
+    session: Session,
+    pacs: str,
+    ahead: int,
+    kinds: Sequence[CampaignKind],
+    resting: Collection[uuid.UUID] = (),
 ) -> ClaimedPull | None:
     """Claim the next study of an open campaign whose images are to be fetched.
 
@@ -188,6 +194,7 @@ def claim(
         pacs: whose studies; "" with FOLDER.
         ahead: a campaign that has so many studies under way gets no more.
         kinds: of campaigns.
+        resting: campaigns that are passed by now, for their own rate.
     """
     session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CLAIMS})
     open_campaigns = session.scalars(
@@ -201,7 +208,7 @@ def claim(
         .order_by(Campaign.priority, Campaign.created_at, Campaign.id)
     )
     for campaign in open_campaigns:
-        if rows.count_under_way(session, campaign.id, ahead) >= ahead:
+        if campaign.id in resting or rows.count_under_way(session, campaign.id, ahead) >= ahead:
             continue
         claimed = _claim_of(session, campaign)
         if claimed is not None:
@@ -251,6 +258,7 @@ def _claim_of(session: Session, campaign: Campaign) -> ClaimedPull | None:
         row.accession_number,
         row.attempts,
         row.claimed_at,
+        campaign.studies_per_minute,
     )
 
 
@@ -463,6 +471,7 @@ def renew(session: Session, pull: ClaimedPull) -> ClaimedPull:
         row.accession_number,
         pull.attempt,
         row.claimed_at,
+        pull.studies_per_minute,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import ssl
 import subprocess
 import threading
 import urllib.request
@@ -27,7 +28,10 @@ from pynetdicom.sop_class import (
 from nightdraft.station.wheels import free_port
 from records.pacs import Pacs
 from tests.support.dicom_senders import make_image
+from tests.support.doc_commands import code_blocks
 from tests.support.waiting import eventually
+
+PAGE = "docs/operate/archive.md"
 
 ORTHANC = shutil.which("Orthanc")
 DCMQRSCP = shutil.which("dcmqrscp")
@@ -153,21 +157,19 @@ class PacsProgram:
 
 @contextmanager
 def running_orthanc(folder: Path, **changed: Any) -> Iterator[PacsProgram]:
-    """An Orthanc, with its DICOMweb plugin where it is installed."""
+    """An Orthanc as our page sets it up, with its DICOMweb plugin where it is installed."""
     folder.mkdir(exist_ok=True)
     config_file = folder / "orthanc.json"
     pacs = PacsProgram([ORTHANC, config_file], folder, free_port(), free_port(), free_port())
-    config = {
-        "Name": "archive", "DicomAet": TITLE, "DicomPort": pacs.port, "HttpPort": pacs.web_port,
-        "RemoteAccessAllowed": False, "AuthenticationEnabled": False, "DicomCheckCalledAet": True,
-        "DicomModalities": {
-            "nightdraft": {
-                "AET": OURS, "Host": "127.0.0.1", "Port": pacs.listener_port, "AllowGet": True,
-                "AllowMove": True,
-            }
-        },
-        "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage"),
-        "SynchronousCMove": True, "Plugins": [DICOMWEB] if DICOMWEB else [],
+    (written,) = code_blocks(PAGE, "Orthanc", "json")
+    config = json.loads(written)
+    config["DicomModalities"]["nightdraft"] |= {"Host": "127.0.0.1", "Port": pacs.listener_port}
+    # Films are put into it by our own title, too.
+    config["DicomModalities"]["nightdraft"]["AllowStore"] = True
+    config |= {
+        "DicomPort": pacs.port, "HttpPort": pacs.web_port, "AuthenticationEnabled": False,
+        "DicomCheckCalledAet": True, "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"), "Plugins": [DICOMWEB] if DICOMWEB else [],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"}, **changed,
     }  # fmt: skip
     config_file.write_text(json.dumps(config))
@@ -214,8 +216,14 @@ class OddPacs:
 
     Attributes:
         images: what it has.
-        cut_at: the longest answer at STUDY level; 0 is any. It says nothing of it.
-        find_status: its last status to a C-FIND.
+        cut_at: the longest answer at STUDY level; 0 is any.
+        cut_status: its last status where it cut an answer.
+        gives_none_when_cut: whether it answers nothing but that status then.
+        find_status: its last status to a C-FIND else.
+        lacks: keys that it does not return.
+        added: answers at STUDY level that it gives whatever it is asked.
+        hangs_up_after: ends the association after so many answers.
+        tls: its certificate, where it speaks TLS.
         ignores: keys of a question that it does not look at.
         availability: (0008,0056) of an image by its UID.
         withheld: SOP Instance UIDs that it lists and does not send, until they are taken out.
@@ -231,7 +239,13 @@ class OddPacs:
 
     images: list[Dataset] = field(default_factory=list)
     cut_at: int = 0
+    cut_status: int = 0x0000
+    gives_none_when_cut: bool = False
     find_status: int = 0x0000
+    lacks: set[str] = field(default_factory=set)
+    added: list[Dataset] = field(default_factory=list)
+    hangs_up_after: int | None = None
+    tls: ssl.SSLContext | None = None
     ignores: set[str] = field(default_factory=set)
     availability: dict[str, str] = field(default_factory=dict)
     withheld: set[str] = field(default_factory=set)
@@ -260,6 +274,7 @@ class OddPacs:
         self._server = entity.start_server(
             ("127.0.0.1", self.port),
             block=False,
+            ssl_context=self.tls,
             evt_handlers=[(evt.EVT_C_FIND, self._find), (evt.EVT_C_GET, self._get)],
         )
         self.port = self._server.server_address[1]
@@ -282,14 +297,19 @@ class OddPacs:
         self.asked.append((level, question))
         if self.silence:
             self.silence.wait(30)
-        for count, answer in enumerate(self._answers(level, question)):
+        answers = [*(self.added if level == "STUDY" else ()), *self._answers(level, question)]
+        is_cut = level == "STUDY" and bool(self.cut_at) and len(answers) > self.cut_at
+        if is_cut:
+            answers = [] if self.gives_none_when_cut else answers[: self.cut_at]
+        for count, answer in enumerate(answers):
             if event.is_cancelled:
                 yield 0xFE00, None
                 return
-            if level == "STUDY" and self.cut_at and count >= self.cut_at:
-                break
+            if count == self.hangs_up_after:
+                event.assoc.abort()
+                return
             yield 0xFF00, answer
-        yield self.find_status, None
+        yield (self.cut_status if is_cut else self.find_status), None
 
     def _answers(self, level: str, question: Dataset) -> Iterator[Dataset]:
         unique = {
@@ -304,6 +324,8 @@ class OddPacs:
             answer = Dataset()
             answer.QueryRetrieveLevel = level
             for element in question:
+                if element.keyword in self.lacks:
+                    continue
                 if element.keyword == "ModalitiesInStudy":
                     answer.ModalitiesInStudy = sorted(self._modalities(image.StudyInstanceUID))
                 elif element.keyword == "InstanceAvailability":

@@ -4,6 +4,7 @@ import pytest
 
 from records.errors import NotFound, SettingsError
 from records.pacs import find_pacs, read_pacs_file
+from tests.support.doc_commands import code_blocks
 
 WHOLE = """
 [archive]
@@ -79,3 +80,11 @@ def test_errors_name_pacs_and_key(written, text, match):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(SettingsError, match="cannot be read"):
         read_pacs_file(str(tmp_path / "none.toml"))
+
+
+def test_the_page_s_example_can_be_used(tmp_path):
+    (written,) = code_blocks("docs/operate/archive.md", "Name the PACS", "toml")
+    file = tmp_path / "pacs.toml"
+    file.write_text(written)
+    (pacs,) = read_pacs_file(str(file)).values()
+    assert (pacs.name, pacs.retrieve, pacs.associations) == ("archive", "c-get", 2)

@@ -19,7 +19,6 @@ from records.campaigns.pacs_query import PacsQuery
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import unit_of_work
 from records.database.tables import Alarm, Instance, Refusal
-from records.errors import DiskFull
 from records.settings import settings
 from records.states import CampaignKind
 from tests.support import campaigns
@@ -324,11 +323,35 @@ def test_a_full_disk_costs_no_attempt_and_asks_for_nothing(start, make_source, s
         puller = start(odd, *of_uids("1.2.826.77.1"))
         setting(disk_stop_mb=10**9)
         full = make_source(describe(odd.port))
-        with pytest.raises(DiskFull, match="less room on the disk"):
-            Puller(full, SourceState(full, 0.0), 100, walks=True).take_turn()
+        state = SourceState(full, 0.0)
+        assert Puller(full, state, 100, walks=True).take_turn() > 0
+        with unit_of_work() as session:
+            assert "DISK_STOP_MB" in session.scalars(select(Campaign.stalled_reason)).one()
+            assert session.scalars(select(Alarm)).all() == []
         assert odd.asked == []
         assert (row().state, row().attempts) == ("WAITING", 0)
         setting(disk_stop_mb=0)
         make_source(describe(odd.port))  # there is room again
         take_turns(puller, 1)
     assert len(here()) == 2
+    with unit_of_work() as session:
+        assert session.scalars(select(Campaign.stalled_reason)).one() == ""
+
+
+def test_a_campaign_with_a_rate_of_its_own_does_not_hold_up_another_one(start):
+    images = [one for number in range(6) for one in make_study(number)]
+    with OddPacs(images) as odd:
+        puller = start(odd)
+        slow, other = (
+            campaigns.create(
+                name=name,
+                pacs="archive",
+                studies_per_minute=rate,
+                studies=of_uids(*(f"1.2.826.77.{n}" for n in numbers)),
+            )
+            for name, rate, numbers in (("slow", 0.01, (0, 1, 2)), ("other", None, (3, 4, 5)))
+        )
+        campaigns.tend()
+        take_turns(puller)
+    assert sorted(state for state, _ in ends(slow).values()) == ["IN_WORK", "WAITING", "WAITING"]
+    assert {state for state, _ in ends(other).values()} == {"IN_WORK"}
