@@ -67,6 +67,7 @@ def look(open_page, address, name):
     """Open a page light, dark and on a phone; none of them may be wider than its window."""
     for scheme, width in (("light", 1440), ("dark", 1440), ("light", 390)):
         page = open_page(address, width, scheme)
+        page.wait_for_load_state("networkidle")
         assert not is_wide(page)
         if PICTURES:
             page.screenshot(path=Path(PICTURES) / f"{name}-{scheme}-{width}.png", full_page=True)
@@ -102,8 +103,10 @@ def test_the_list_is_read_with_none_one_twenty_and_two_thousand(open_page, url):
         look(open_page, f"{url}/campaigns", f"list-{number}")
     page = open_page(f"{url}/campaigns")
     expect(page.locator("tbody tr")).to_have_count(50)
+    page.wait_for_load_state("networkidle")
     page.click("#older")
     expect(page.locator("tbody tr")).to_have_count(50)
+    page.wait_for_load_state("networkidle")
 
 
 def test_a_person_pauses_and_resumes_and_sees_what_waits(open_page, url):
@@ -134,3 +137,4 @@ def test_a_group_is_tried_again_and_the_page_follows_by_itself(open_page, url):
         rows.add_studies(session, campaign, of_uids("1.3"))
     expect(page.locator("#promise")).to_contain_text("It is paused", timeout=30_000)
     expect(page.locator("#count-waiting")).to_have_text("3")
+    page.wait_for_load_state("networkidle")

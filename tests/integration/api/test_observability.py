@@ -14,6 +14,7 @@ from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.operations import alarms, callers, heartbeats, refusals
 from records.settings import settings
+from tests.support.campaigns import create, of_uids
 from tests.support.paths import DOCS, ROOT
 from tests.support.promql import faults, metric_names, scraped_series
 from tests.support.seeded_studies import EXPECTED_PARTS, seed_heartbeats
@@ -50,6 +51,7 @@ def metrics(database, broker, data_dir):
             reason="sop_class",
             sentence="-",
         )
+    create(studies=of_uids("1.2.3"))
     with TestClient(make_app(settings()), base_url="http://localhost") as client:
         return client.get("/metrics").text
 
