@@ -128,6 +128,21 @@ def test_a_known_limit_is_divided_without_a_doubt():
     assert found == uids(archive.studies)
 
 
+def test_once_the_length_is_known_a_shorter_round_answer_is_not_asked_again():
+    studies = [make_study(n, FIRST, clock(n * 200)) for n in range(400)]
+    later = [FIRST + dt.timedelta(days=8 * week) for week in range(1, 7)]
+    studies += [
+        make_study(1000 * week + n, day, clock(n * 800))
+        for week, day in enumerate(later, 1)
+        for n in range(100)
+    ]
+    archive = Archive(studies, cut_at=137)
+    found, walk = walk_all(archive, over(60))
+    assert (found, walk.note()) == (uids(studies), "")
+    for day in later:
+        assert sum(span.first <= day <= span.last for span in archive.asked) == 1
+
+
 def test_a_round_number_by_chance_is_asked_again_and_believed():
     studies = [make_study(n, FIRST, clock(n * 800)) for n in range(100)]
     archive = Archive(studies)
