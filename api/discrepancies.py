@@ -51,7 +51,7 @@ def read_discrepancy(discrepancy_id: uuid.UUID) -> DiscrepancyDetail:
         return DiscrepancyDetail.from_record(second_looks.read_record(session, discrepancy_id))
 
 
-@router.get("/second-looks")
+@router.get("/second-looks", responses=problem_responses())
 def read_summary() -> SecondLookSummary:
     """The counts, and the week's budget of reads."""
     with unit_of_work() as session:

@@ -115,7 +115,6 @@ def check_waiting(is_stopping: Callable[[], bool] = lambda: False) -> int:
     """
     with unit_of_work() as session:
         discrepancies.take_up_rechecks(session, AT_ONCE)
-    with unit_of_work() as session:
         waiting = discrepancies.list_unchecked(session, AT_ONCE)
     count = 0
     for discrepancy_id, patient_id in waiting:

@@ -98,7 +98,8 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("side = 'MISS_OF_MODEL'"),
     )
-    op.create_index("ix_discrepancies_study_id", "discrepancies", ["study_id"])
+    for column in ("study_id", "draft_id", "report_id"):
+        op.create_index(f"ix_discrepancies_{column}", "discrepancies", [column])
     op.create_index(
         "ix_discrepancies_ranked", "discrepancies", ["side", "state", "certainty", "id"]
     )
@@ -154,7 +155,8 @@ def upgrade() -> None:
         ["first_draft_id", "second_draft_id"],
         unique=True,
     )
-    op.create_index("ix_draft_comparisons_study_id", "draft_comparisons", ["study_id"])
+    for column in ("study_id", "second_draft_id"):
+        op.create_index(f"ix_draft_comparisons_{column}", "draft_comparisons", [column])
     op.create_index(
         "ix_draft_comparisons_ranked",
         "draft_comparisons",

@@ -330,6 +330,7 @@ def _report_all(
     archive: Archive, planted: dict[int, PlantedMiss], log: Callable[[str], None]
 ) -> None:
     """Take the final report of every study in, as an import does; then the later reports."""
+    _vacuum()
     for first in range(0, archive.studies, _REPORTS_AT_ONCE):
         with unit_of_work() as session:
             for number in range(first, min(first + _REPORTS_AT_ONCE, archive.studies)):
@@ -373,8 +374,7 @@ def _patient(number: int) -> Patient:
 
 
 def _compare_all(archive: Archive, log: Callable[[str], None]) -> None:
-    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM (ANALYZE)"))
+    _vacuum()
     done = 0
     while count := final_comparisons.compare_finals():
         done += count
@@ -483,6 +483,11 @@ def _own_database(reads: int) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(environment)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _vacuum() -> None:
+    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM (ANALYZE)"))
 
 
 def _forget_settings() -> None:

@@ -43,6 +43,8 @@ class Discrepancy(Base):
             postgresql_where=OF_MODEL,
         ),
         Index("ix_discrepancies_study_id", "study_id"),
+        Index("ix_discrepancies_draft_id", "draft_id"),
+        Index("ix_discrepancies_report_id", "report_id"),
         # The ranked lists.
         Index("ix_discrepancies_ranked", "side", "state", "certainty", "id"),
         # What a worker is to check.
@@ -101,6 +103,7 @@ class DraftComparison(Base):
     __tablename__ = "draft_comparisons"
     __table_args__ = (
         Index("uq_draft_comparisons", "first_draft_id", "second_draft_id", unique=True),
+        Index("ix_draft_comparisons_second_draft_id", "second_draft_id"),
         # Those of two bundles: the ones that differ most come first.
         Index(
             "ix_draft_comparisons_ranked",
