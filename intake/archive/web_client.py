@@ -32,6 +32,9 @@ MAX_JSON_BYTES = 64_000_000
 """Largest list. One of 20,000 studies has some 30 MB."""
 
 PAGE_SIZE = 500
+SMALLEST_PAGE = 50
+"""A page with fewer answers, and without a warning of more, is the last: no server is known that
+gives so few at once. So a study's own lists take one question."""
 MAX_LISTED = 50_000
 """Data sets of one list; a longer one is taken as cut."""
 
@@ -123,8 +126,8 @@ class WebClient:
     def list_pages(self, path: str, key: str, **parameters: str) -> tuple[list[Json], bool]:
         """GET a list page by page (PS3.18 8.3.4.4), until a page brings nothing new.
 
-        A server may give fewer answers at once than it is asked for and not say so; a short page is
-        not yet the last.
+        A server may give fewer answers at once than it is asked for and not say so: only a very
+        short page is taken for the last one.
 
         Args:
             path: as `list_json`.
@@ -153,6 +156,8 @@ class WebClient:
             seen |= new
             listed += page
             has_more = says_more
+            if len(page) < SMALLEST_PAGE and not says_more:
+                return listed, False
         return listed, True
 
     def read(self, answer: HTTPResponse, deadline: float) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ from records.campaigns.pacs_query import PacsQuery
 from records.database.session import unit_of_work
 from records.database.tables import Instance, Refusal
 from records.errors import DiskFull, SettingsError
+from tests.support.dicom_images import limited_memory
 from tests.support.pacs import film_uids, make_study
 from tests.support.web_pacs import MULTIPART, WebPacs, part10, to_multipart
 
@@ -246,6 +247,19 @@ def test_ways_in_which_servers_send_the_same(pacs, make_source, files, data_dir)
     assert left_over(data_dir) == []
 
 
+def test_a_series_larger_than_memory_is_a_stream(pacs, make_source, data_dir):
+    for image in pacs.images[:2]:
+        image.PixelData = bytes(30_000_000)
+    files = [part10(image) for image in pacs.images[:2]]
+    pacs.sends = {f"series/{UID}.1": send(*files)}
+    source = make_source(pacs.describe(seconds=30))
+    wanted = source._finder.list_study(UID).wanted
+    with limited_memory(8_000_000):
+        source._retriever.retrieve(UID, wanted, whole_series=True)
+    assert here() == {FIRST, SECOND}
+    assert left_over(data_dir) == []
+
+
 def test_a_single_object_may_come_without_multipart(pacs, make_source, files):
     pacs.sends = {f"instances/{FIRST}": (200, "application/dicom", {}, files[FIRST])}
     fetch(pacs, make_source, whole_series=False)
@@ -302,6 +316,7 @@ def test_a_deflated_object_is_refused(pacs, make_source, files):
 @pytest.mark.parametrize("at_once", [1, 2, 3])
 def test_pages_are_asked_for_to_the_end(pacs, monkeypatch, at_once):
     monkeypatch.setattr(web_client, "PAGE_SIZE", 2)
+    monkeypatch.setattr(web_client, "SMALLEST_PAGE", 1)
     pacs.images = [one for number in range(1, 6) for one in make_study(number)]
     pacs.at_once = at_once
     finder = WebFinder(pacs.describe())
@@ -317,6 +332,7 @@ def test_pages_are_asked_for_to_the_end(pacs, monkeypatch, at_once):
 def test_a_server_that_gives_the_same_page_again_may_have_more(pacs, monkeypatch):
     pacs.ignores_query = True
     finder = WebFinder(pacs.describe())
+    monkeypatch.setattr(web_client, "SMALLEST_PAGE", 1)
     monkeypatch.setattr(web_client, "PAGE_SIZE", 3)
     assert not finder.find_studies(DAYS).is_cut  # two are less than a page: these are all
     monkeypatch.setattr(web_client, "PAGE_SIZE", 2)
@@ -326,7 +342,13 @@ def test_a_server_that_gives_the_same_page_again_may_have_more(pacs, monkeypatch
         finder.find_by_accession_number("A1")
 
 
+def test_a_short_list_takes_one_question(pacs):
+    WebFinder(pacs.describe()).find_studies(DAYS)
+    assert len(pacs.asked) == 1
+
+
 def test_an_endless_list_is_cut(pacs, monkeypatch):
+    monkeypatch.setattr(web_client, "SMALLEST_PAGE", 1)
     monkeypatch.setattr(web_client, "PAGE_SIZE", 1)
     monkeypatch.setattr(web_client, "MAX_LISTED", 1)
     answer = WebFinder(pacs.describe()).find_studies(DAYS)
