@@ -32,7 +32,7 @@ Campaign = Annotated[
 ]
 
 
-@router.get("/comparisons")
+@router.get("/comparisons", responses=problem_responses())
 def list_pairs() -> BundlePairs:
     """The pairs of bundles that drafted the same studies."""
     with unit_of_work() as session:
