@@ -20,6 +20,8 @@ from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from api import (
+    campaign_pages,
+    campaigns,
     comparison_pages,
     comparisons,
     discrepancies,
@@ -71,6 +73,7 @@ ROUTERS = tuple(
         comparisons,
         messages,
         nights,
+        campaigns,
         fhir_routes,
         health,
         images,
@@ -81,6 +84,7 @@ ROUTERS = tuple(
         comparison_pages,
         message_pages,
         night_pages,
+        campaign_pages,
         reference,
     )
 )

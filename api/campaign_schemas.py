@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from records.campaigns.progress import CampaignProgress
+from api.schemas import ONE_LINE, PersonName
+from records.campaigns.campaigns import NewCampaign
+from records.campaigns.folders import find_allowed_folder
+from records.campaigns.pacs_query import FILM_MODALITIES, PacsQuery
+from records.campaigns.progress import CampaignPage, CampaignProgress
+from records.campaigns.rows import NewStudy
+from records.campaigns.window import Window, read_hours, read_zone
 from records.database.campaign_tables import CampaignStudy
+from records.errors import NotAllowed
+from records.pacs import find_pacs
+from records.settings import Settings
 from records.states import (
     CampaignKind,
     CampaignState,
@@ -90,7 +100,7 @@ class CampaignSummary(BaseModel):
             starts_on=row.starts_on,
             ends_on=row.ends_on,
             studies_per_minute=row.studies_per_minute,
-            is_open=row.is_open,
+            is_open=progress.is_open,
             opens_at=progress.opens_at,
             closes_at=progress.closes_at,
             walk_state=WalkState(row.walk_state),
@@ -152,3 +162,154 @@ class CampaignStudyPage(BaseModel):
 
     studies: list[CampaignStudyEntry]
     next: int | None = Field(description="`after` of the next page; null: this is the last.")
+
+    @classmethod
+    def from_rows(cls, found: Sequence[CampaignStudy], limit: int) -> CampaignStudyPage:
+        """At most `limit` of the rows, of which one more was read to see whether there are more."""
+        return cls(
+            studies=[CampaignStudyEntry.from_row(row) for row in found[:limit]],
+            next=found[limit - 1].id if len(found) > limit else None,
+        )
+
+
+class CampaignList(BaseModel):
+    """A part of all campaigns, newest first."""
+
+    campaigns: list[CampaignSummary]
+    next: str | None = Field(description="`after` of the next page; null: this is the last.")
+
+    @classmethod
+    def from_page(cls, page: CampaignPage) -> CampaignList:
+        """Of a page."""
+        return cls(
+            campaigns=[CampaignSummary.from_progress(one) for one in page.campaigns],
+            next=page.next,
+        )
+
+
+MAX_LISTED = 10_000
+"""Studies of a list that one request names; `nightdraft campaign create` takes millions."""
+
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Line = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=ONE_LINE)]
+
+
+class ListedStudy(BaseModel):
+    """A study that a campaign is to draft, by its UID, its accession number, or both."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    study_instance_uid: Annotated[
+        str, StringConstraints(max_length=64, pattern=r"^([0-9]+(\.[0-9]+)*)?$")
+    ] = ""
+    accession_number: Annotated[
+        str, StringConstraints(strip_whitespace=True, max_length=64, pattern=ONE_LINE)
+    ] = ""
+
+
+class CampaignRequest(BaseModel):
+    """A campaign that is to be created. It has one source.
+
+    The sources are: again (the digest of a bundle whose studies are drafted again), studies (a
+    list; with pacs they are fetched), folder, or pacs with first_date and last_date.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=100, pattern=ONE_LINE),
+    ]
+    by: PersonName
+    again: Digest | None = None
+    studies: Annotated[list[ListedStudy], Field(max_length=MAX_LISTED)] = []
+    folder: Annotated[str, StringConstraints(max_length=1000, pattern=ONE_LINE)] = ""
+    pacs: Line = ""
+    first_date: dt.date | None = None
+    last_date: dt.date | None = None
+    modalities: Annotated[list[Line], Field(max_length=20)] = list(FILM_MODALITIES)
+    bundle: Digest | None = Field(default=None, description="The bundle that drafts; null: any.")
+    purpose: Purpose = Purpose.PRIMARY
+    priority: Literal["STAT", "URGENT", "ROUTINE", "BACKLOG"] = "BACKLOG"
+    skip_reported: bool = True
+    hours: Line = Field(default="", description="Of each night, as 19:00-07:00; empty: always.")
+    time_zone: Line = Field(default="UTC", description="As Europe/Berlin.")
+    blackouts: Annotated[list[Line], Field(max_length=24)] = []
+    starts_on: dt.date | None = None
+    ends_on: dt.date | None = None
+    studies_per_minute: Annotated[float | None, Field(gt=0, le=100_000)] = None
+
+    def to_new(self, config: Settings) -> NewCampaign:
+        """What `campaigns.create` takes.
+
+        Raises:
+            NotAllowed: it has no source or several, or hours, dates or the folder cannot be.
+            NotFound: no PACS is called that.
+            SettingsError: the file of PACSs is wrong.
+        """
+        kind, source = self._source(config)
+        if self.pacs:
+            find_pacs(config.pacs_file, self.pacs)
+        return NewCampaign(
+            name=self.name,
+            kind=kind,
+            window=Window(
+                read_hours(self.hours) if self.hours else None,
+                read_zone(self.time_zone),
+                tuple(map(read_hours, self.blackouts)),
+                self.starts_on,
+                self.ends_on,
+            ),
+            created_by=self.by,
+            source=source,
+            pacs=self.pacs,
+            bundle=self.bundle,
+            purpose=self.purpose,
+            priority=Priority[self.priority],
+            skip_reported=self.skip_reported,
+            studies_per_minute=self.studies_per_minute,
+        )
+
+    def to_studies(self) -> list[NewStudy]:
+        """The studies of its list.
+
+        Raises:
+            NotAllowed: one has neither a study UID nor an accession number.
+        """
+        for place, one in enumerate(self.studies, 1):
+            if not one.study_instance_uid and not one.accession_number:
+                raise NotAllowed(
+                    f"study {place} of the list has neither a study_instance_uid nor an "
+                    "accession_number"
+                )
+        return [NewStudy(one.study_instance_uid, one.accession_number) for one in self.studies]
+
+    def _source(self, config: Settings) -> tuple[CampaignKind, dict[str, Any]]:
+        is_query = self.first_date is not None or self.last_date is not None
+        if sum([self.again is not None, bool(self.studies), bool(self.folder), is_query]) != 1:
+            raise NotAllowed(
+                "a campaign has one source: give one of again, studies, folder, or pacs with "
+                "first_date and last_date"
+            )
+        if self.pacs and (self.again is not None or self.folder):
+            raise NotAllowed("pacs goes with studies, or with first_date and last_date")
+        if self.again is not None:
+            return CampaignKind.AGAIN, {"from_bundle": self.again}
+        if self.studies:
+            return CampaignKind.LIST, {}
+        if self.folder:
+            folder = find_allowed_folder(self.folder, config.campaign_folders)
+            return CampaignKind.FOLDER, {"folder": str(folder)}
+        if not self.pacs or self.first_date is None or self.last_date is None:
+            raise NotAllowed("a question to a PACS needs pacs, first_date and last_date")
+        query = PacsQuery.of(str(self.first_date), str(self.last_date), self.modalities)
+        return CampaignKind.QUERY, query.to_source()
+
+
+class CampaignRetry(BaseModel):
+    """Which studies of a campaign are tried again: those in a state for a reason."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Literal["FAILED", "MISSING", "SKIPPED"]
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=ONE_LINE)]

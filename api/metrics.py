@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from records import received_messages
 from records.blobs import Blobs
 from records.broker import broker_client
+from records.campaigns import campaigns, rows
 from records.database.session import database_time, unit_of_work
 from records.database.tables import Heartbeat
 from records.errors import NightdraftError
@@ -98,6 +99,7 @@ class SystemCollector(Collector):
                 *_from_tallies(session),
                 *_from_parts(session),
                 *_from_night(session, self.settings),
+                *_from_campaigns(session),
                 *_from_callers(session),
                 *_from_scrub(read_scrub_state(session)),
             ]
@@ -236,6 +238,34 @@ def _from_night(session: Session, settings: Settings) -> Iterator[Metric]:
         "stage",
         {stage.stage.value: stage.per_minute for stage in found.stages},
     )
+
+
+def _from_campaigns(session: Session) -> Iterator[Metric]:
+    """Numbers of the running campaigns. A campaign's name may say more than a label should."""
+    running = campaigns.list_running(session)
+    counts = rows.read_counts(session, [campaign.id for campaign in running])
+    studies = GaugeMetricFamily(
+        "nightdraft_campaign_studies",
+        "Studies of running campaigns, by state",
+        labels=["campaign", "state"],
+    )
+    is_open = GaugeMetricFamily(
+        "nightdraft_campaign_open",
+        "1 where the window of a running campaign is open",
+        labels=["campaign"],
+    )
+    is_stalled = GaugeMetricFamily(
+        "nightdraft_campaign_stalled",
+        "1 where a fault of a system keeps a running campaign from going on",
+        labels=["campaign"],
+    )
+    for campaign in running:
+        name = str(campaign.id)
+        for state, number in counts[campaign.id].by_state.items():
+            studies.add_metric([name, state], number)
+        is_open.add_metric([name], campaign.is_open)
+        is_stalled.add_metric([name], bool(campaign.stalled_reason))
+    yield from (studies, is_open, is_stalled)
 
 
 def _from_callers(session: Session) -> Iterator[Metric]:

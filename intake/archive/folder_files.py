@@ -15,7 +15,8 @@ from intake.dicom.filing import ReceivedFile
 from intake.dicom.limits import OUT_OF_RESOURCES, STORE_STATUSES, RefusalReason
 from intake.dicom.store_handler import StoreHandler
 from records.blobs import Blobs, data_set_sha256
-from records.errors import DiskFull, PartError
+from records.campaigns.folders import find_allowed_folder
+from records.errors import DiskFull, NotAllowed, PartError
 
 CALLER = "FOLDER"
 """Where pages and rows name the calling AE title of what was sent."""
@@ -50,14 +51,10 @@ def check_folder(folder: str, allowed: Sequence[str]) -> Path:
     Raises:
         PartError: it is not below one of them.
     """
-    resolved = Path(folder).resolve()
-    for name in allowed:
-        if resolved.is_relative_to(Path(name).resolve()):
-            return resolved
-    raise PartError(
-        f"the folder {folder} is not below one that campaigns may read: add it to "
-        "NIGHTDRAFT_CAMPAIGN_FOLDERS"
-    )
+    try:
+        return find_allowed_folder(folder, allowed)
+    except NotAllowed as error:
+        raise PartError(str(error)) from None
 
 
 def file_study(

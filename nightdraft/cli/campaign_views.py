@@ -11,6 +11,7 @@ from records.states import CAMPAIGN_REASON_SENTENCES, CampaignReason, CampaignSt
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from nightdraft.campaign_dry_run import DryRun
     from records.campaigns.progress import CampaignProgress
     from records.database.campaign_tables import CampaignStudy
 
@@ -161,3 +162,36 @@ def _describe_end(progress: CampaignProgress) -> str:
     if campaign.state == CampaignState.RUNNING and progress.per_hour and progress.counts.moving:
         return "not within its dates at this pace"
     return ""
+
+
+def render_dry_run(found: DryRun) -> RenderableType:
+    """Render what a campaign would do."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    number = "not known yet" if found.studies is None else f"{found.studies:,}"
+    needed = (
+        "not known yet" if found.bytes_needed is None else f"{found.bytes_needed / 1e9:,.1f} GB"
+    )
+    done = "not known"
+    if found.done_at is not None and found.nights is not None:
+        done = f"about {local_time(found.done_at)}, nights: {found.nights:,}"
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in (
+        ("Nothing was created", "a dry run"),
+        ("Studies", number),
+        ("To draft", "not known yet" if found.studies is None else f"{found.to_draft:,}"),
+        ("Images", f"{found.bytes / 1e9:,.1f} GB" if found.bytes else ""),
+        ("To store", f"{needed}; free are {found.bytes_free / 1e9:,.1f} GB"),
+        ("Pace", f"{60 * found.drafts_per_minute:,.0f} drafts an hour, now"),
+        ("Opens", local_time(found.opens_at) if found.opens_at else "never"),
+        ("Done", done),
+    ):
+        if value:
+            facts.add_row(Text(name, style="dim"), Text(value))
+    parts: list[RenderableType] = [facts]
+    for reason, count in found.not_drafted.most_common():
+        parts.append(Text(f"not drafted: {count:,}. {CAMPAIGN_REASON_SENTENCES[reason]}"))
+    parts += [Text(note) for note in found.notes]
+    return Group(*parts)

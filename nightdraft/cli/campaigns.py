@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import getpass
 import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
     from records.campaigns.campaigns import NewCampaign
     from records.campaigns.window import Window
-    from records.database.campaign_tables import CampaignStudy
 
 campaign = typer.Typer(
     help="Draft many studies within a window of each night, and see what became of each.",
@@ -36,7 +33,6 @@ campaign = typer.Typer(
 
 _DAY = ["%Y-%m-%d"]
 _LIST_AT_ONCE = 10_000
-_EXPORT_AT_ONCE = 5_000
 _RETRY_AT_ONCE = 500
 
 Name = Annotated[str, typer.Argument(help="Name of the campaign, or our id of it.")]
@@ -131,6 +127,9 @@ def create_campaign(
         ),
     ] = True,
     encoding: Annotated[str, typer.Option(help="Encoding of the list, as cp1252.")] = "utf-8-sig",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would do, and create nothing.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
     """Make a campaign. Its source is one of --again, --studies, --folder, or --pacs with dates."""
@@ -160,8 +159,24 @@ def create_campaign(
 
             studies = Path(temporary) / "standard input"
             keep_input(sys.stdin.buffer, studies)
+        if dry_run:
+            _try(new, studies, encoding, json)
+            return
         campaign_id = _create(new, studies, encoding)
     _show(str(campaign_id), json)
+
+
+def _try(new: NewCampaign, file: Path | None, encoding: str, json: bool) -> None:
+    from nightdraft.campaign_dry_run import try_campaign
+
+    with show_counts() as progress:
+        found = try_campaign(new, settings(), file, encoding, progress)
+    if json:
+        print_json(found)
+        return
+    from nightdraft.cli.campaign_views import render_dry_run
+
+    console().print(render_dry_run(found))
 
 
 def _read_source(
@@ -457,38 +472,12 @@ def export_studies(
 
 
 def _write_csv(output: TextIO, campaign_id: uuid.UUID) -> int:
-    from api.campaign_schemas import CampaignStudyEntry
+    from api.campaign_export import stream_csv
 
-    writer = csv.writer(output, lineterminator="\n")
-    columns = list(CampaignStudyEntry.model_fields)
-    writer.writerow(columns)
     count = 0
     with show_counts() as progress:
-        for row in _all_studies(campaign_id):
-            entry = CampaignStudyEntry.from_row(row).model_dump(mode="json")
-            entry["missing"] = " ".join(entry["missing"])
-            writer.writerow([as_cell(entry[column]) for column in columns])
-            count += 1
+        for text, studies in stream_csv(campaign_id):
+            output.write(text)
+            count += studies
             progress("studies", count, None)
     return count
-
-
-def _all_studies(campaign_id: uuid.UUID) -> Iterator[CampaignStudy]:
-    """All studies of a campaign, a part at a time, so that memory stays flat."""
-    from records.campaigns import rows
-    from records.database.session import unit_of_work
-
-    after = 0
-    while True:
-        with unit_of_work() as session:
-            part = rows.list_studies(session, campaign_id, _EXPORT_AT_ONCE, after=after)
-        yield from part
-        if len(part) < _EXPORT_AT_ONCE:
-            return
-        after = part[-1].id
-
-
-def as_cell(value: object) -> str:
-    """A value for a spreadsheet: what it would take for a formula begins with an apostrophe."""
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

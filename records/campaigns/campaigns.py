@@ -133,6 +133,18 @@ def find(session: Session, name: str) -> Campaign:
     return campaign
 
 
+def get(session: Session, campaign_id: uuid.UUID) -> Campaign:
+    """The campaign of our own id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    campaign = session.get(Campaign, campaign_id)
+    if campaign is None:
+        raise NotFound("no campaign has that id")
+    return campaign
+
+
 def list_campaigns(
     session: Session, limit: int, after: tuple[dt.datetime, uuid.UUID] | None = None
 ) -> Sequence[Campaign]:

@@ -49,6 +49,32 @@ def walk_again(session: Session, campaign: Campaign, limit: int) -> int:
         How many drafts were walked; call again while there are `limit` of them.
     """
     position = campaign.walk_position or {}
+    lines = list_drafted(
+        session, campaign, limit, uuid.UUID(position["draft"]) if "draft" in position else None
+    )
+    rows.add_studies(session, campaign.id, [study for _, study in lines])
+    if lines:
+        position = {"draft": str(lines[-1][0])}
+    save_walk(
+        session,
+        campaign.id,
+        position,
+        WalkState.WALKING if len(lines) == limit else WalkState.WALKED,
+    )
+    return len(lines)
+
+
+def list_drafted(
+    session: Session, campaign: Campaign, limit: int, after: uuid.UUID | None = None
+) -> list[tuple[uuid.UUID, NewStudy]]:
+    """The next drafts that a campaign of kind AGAIN is about, each with its study.
+
+    Args:
+        session: the caller's transaction.
+        campaign: `source` has the digest of the bundle as `from_bundle`.
+        limit: drafts, at most.
+        after: the draft after which they begin.
+    """
     query = (
         select(Draft.id, Draft.study_id, Study.study_instance_uid, Study.accession_number)
         .join(Study, Study.id == Draft.study_id)
@@ -61,23 +87,12 @@ def walk_again(session: Session, campaign: Campaign, limit: int) -> int:
         .order_by(Draft.id)
         .limit(limit)
     )
-    if "draft" in position:
-        query = query.where(Draft.id > uuid.UUID(position["draft"]))
-    lines = session.execute(query).all()
-    rows.add_studies(
-        session,
-        campaign.id,
-        [NewStudy(uid, number, study_id) for _, study_id, uid, number in lines],
-    )
-    if lines:
-        position = {"draft": str(lines[-1][0])}
-    save_walk(
-        session,
-        campaign.id,
-        position,
-        WalkState.WALKING if len(lines) == limit else WalkState.WALKED,
-    )
-    return len(lines)
+    if after is not None:
+        query = query.where(Draft.id > after)
+    return [
+        (draft_id, NewStudy(uid, number, study_id))
+        for draft_id, study_id, uid, number in session.execute(query)
+    ]
 
 
 def list_next(
@@ -175,10 +190,9 @@ def give(session: Session, campaign: Campaign, row: CampaignStudy, study: Study)
     """
     row.study_id = study.id
     _take_up_reported(session, campaign, study)
-    if _is_reported(session, campaign, study):
-        end(row, CampaignStudyState.SKIPPED, CampaignReason.ALREADY_FINAL)
-    elif _is_drafted(session, campaign, study):
-        end(row, CampaignStudyState.SKIPPED, CampaignReason.ALREADY_DRAFTED)
+    reason = why_skipped(session, campaign, study)
+    if reason is not None:
+        end(row, CampaignStudyState.SKIPPED, reason)
     elif study.state != StudyState.COMPLETE or not _needs_request(session, campaign, study):
         rows.follow(session, row, study.id)
     else:
@@ -192,6 +206,15 @@ def give(session: Session, campaign: Campaign, row: CampaignStudy, study: Study)
         is_beside = campaign.purpose == Purpose.COMPARISON
         rows.follow(session, row, study.id, request_id if is_beside else None)
     session.flush()
+
+
+def why_skipped(session: Session, campaign: Campaign, study: Study) -> CampaignReason | None:
+    """Why a campaign drafts nothing of a study that is here; None where it drafts it."""
+    if _is_reported(session, campaign, study):
+        return CampaignReason.ALREADY_FINAL
+    if _is_drafted(session, campaign, study):
+        return CampaignReason.ALREADY_DRAFTED
+    return None
 
 
 def _is_reported(session: Session, campaign: Campaign, study: Study) -> bool:

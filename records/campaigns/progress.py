@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from records.campaigns import rows
-from records.campaigns.campaigns import window_of
+from records.campaigns.campaigns import list_campaigns, window_of
 from records.campaigns.rows import Counts
 from records.campaigns.window import Window
 from records.database.campaign_tables import Campaign
 from records.database.session import database_time
+from records.database.time_marks import TimeMark
 from records.states import CampaignState, CampaignStudyState, WalkState
 
 _LATELY_SECONDS = 3600.0
 _DAY_SECONDS = 86400.0
+
+_FORECAST_DAYS = 400
+"""No time is promised that is further away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class CampaignProgress:
         campaign: its row.
         counts: its studies by state and reason.
         per_hour: studies that ended in an hour of open window, lately; None where none did.
+        is_open: whether it runs and its window is open; the sweep settles `campaign.is_open` later.
         opens_at: when its window opens, if it runs and is closed; None for never.
         closes_at: when its window closes, if it is open.
         done_at: when it will be done at that pace; None where that is not known, or never.
@@ -37,6 +42,7 @@ class CampaignProgress:
     campaign: Campaign
     counts: Counts
     per_hour: float | None
+    is_open: bool
     opens_at: dt.datetime | None
     closes_at: dt.datetime | None
     done_at: dt.datetime | None
@@ -61,7 +67,7 @@ class CampaignProgress:
             return f"Its source cannot be walked: {campaign.walk_note}"
         if campaign.stalled_reason:
             return f"It waits: {campaign.stalled_reason}"
-        if not campaign.is_open:
+        if not self.is_open:
             if self.opens_at is None:
                 return "Its window does not open again, and studies are left: give it other dates."
             return "Its window is closed."
@@ -76,35 +82,80 @@ def read_progress(session: Session, campaigns: Sequence[Campaign]) -> list[Campa
     """How far campaigns are, in their order."""
     now = database_time(session)
     counts = rows.read_counts(session, [campaign.id for campaign in campaigns])
-    return [_read_one(session, campaign, counts[campaign.id], now) for campaign in campaigns]
+    running = [campaign.id for campaign in campaigns if campaign.state == CampaignState.RUNNING]
+    ended = {
+        seconds: rows.count_ended(session, running, seconds)
+        for seconds in (_LATELY_SECONDS, _DAY_SECONDS)
+    }
+    return [
+        _read_one(
+            campaign,
+            counts[campaign.id],
+            {seconds: number.get(campaign.id, 0) for seconds, number in ended.items()},
+            now,
+        )
+        for campaign in campaigns
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignPage:
+    """Some campaigns, newest first; `next` is the mark of the following page, or None."""
+
+    campaigns: Sequence[CampaignProgress]
+    next: str | None
+
+
+def read_page(session: Session, limit: int, after: str | None = None) -> CampaignPage:
+    """A page of all campaigns with how far each is, newest first.
+
+    Args:
+        session: the caller's transaction.
+        limit: campaigns, at most.
+        after: `next` of the page before.
+
+    Raises:
+        NotAllowed: `after` is no mark of a page.
+    """
+    mark = TimeMark.parse(after) if after is not None else None
+    begin = (mark.at, mark.id) if mark is not None else None
+    found = list_campaigns(session, limit + 1, begin)
+    shown = found[:limit]
+    following = str(TimeMark(shown[-1].created_at, shown[-1].id)) if len(found) > limit else None
+    return CampaignPage(read_progress(session, shown), following)
 
 
 def _read_one(
-    session: Session, campaign: Campaign, counts: Counts, now: dt.datetime
+    campaign: Campaign, counts: Counts, ended_in: Mapping[float, int], now: dt.datetime
 ) -> CampaignProgress:
     if campaign.state != CampaignState.RUNNING:
-        return CampaignProgress(campaign, counts, None, None, None, None, None)
+        return CampaignProgress(campaign, counts, None, False, None, None, None, None)
     window = window_of(campaign)
     is_open = window.is_open(now)
     per_second = None
-    for seconds in (_LATELY_SECONDS, _DAY_SECONDS):
-        ended = rows.count_ended_since(session, campaign.id, seconds)
+    for seconds, ended in ended_in.items():
         open_seconds = _open_seconds(
             window, max(now - dt.timedelta(seconds=seconds), campaign.created_at), now
         )
         if ended > 0 and open_seconds > 0:
-            per_second = ended / open_seconds
+            # One that has just begun has a pace that says nothing yet.
+            per_second = ended / max(open_seconds, 60.0)
             break
     left = counts.moving / per_second if per_second else None
-    is_known = left is not None and campaign.walk_state != WalkState.WALKING
+    is_known = (
+        left is not None
+        and left < _FORECAST_DAYS * _DAY_SECONDS
+        and campaign.walk_state != WalkState.WALKING
+    )
     return CampaignProgress(
         campaign,
         counts,
         per_second * 3600 if per_second else None,
+        is_open,
         None if is_open else window.next_opening(now),
         window.next_closing(now) if is_open else None,
-        window.after_seconds(now, left) if is_known and left is not None else None,
-        window.nights_for(now, left) if is_known and left is not None else None,
+        window.after_seconds(now, left, _FORECAST_DAYS) if is_known and left is not None else None,
+        window.nights_for(now, left, _FORECAST_DAYS) if is_known and left is not None else None,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -35,7 +36,7 @@ from records.database.campaign_tables import (
 )
 from records.database.session import interval
 from records.database.tables import DraftRequest, WorklistEntry
-from records.errors import NotAllowed
+from records.errors import NotAllowed, NotFound
 from records.states import (
     CAMPAIGN_ENDED,
     CAMPAIGN_MOVING,
@@ -56,7 +57,8 @@ FOLD_ABOVE = 2000
 _FOLD_AFTER_DAYS = 8
 """The pace of older quarters of an hour is not asked for; their numbers are kept as one."""
 
-_RETRIED = (CampaignStudyState.MISSING, CampaignStudyState.FAILED, CampaignStudyState.SKIPPED)
+RETRIED = (CampaignStudyState.FAILED, CampaignStudyState.MISSING, CampaignStudyState.SKIPPED)
+"""States whose studies a person may let be tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,19 +223,32 @@ def read_counts(session: Session, campaign_ids: Sequence[uuid.UUID]) -> dict[uui
     }
 
 
+def count_ended(
+    session: Session, campaign_ids: Sequence[uuid.UUID], seconds: float
+) -> dict[uuid.UUID, int]:
+    """How many studies of campaigns came to an end in the last seconds, by quarters of an hour.
+
+    Each campaign is a key.
+    """
+    ended = [state for state in CampaignStudyState if state not in CAMPAIGN_MOVING]
+    lines = session.execute(
+        select(CampaignTally.campaign_id, func.sum(CampaignTally.number))
+        .where(
+            CampaignTally.campaign_id.in_(campaign_ids),
+            CampaignTally.quarter > func.clock_timestamp() - interval(seconds),
+            CampaignTally.state.in_(ended),
+        )
+        .group_by(CampaignTally.campaign_id)
+    )
+    found = dict.fromkeys(campaign_ids, 0)
+    for campaign_id, number in lines:
+        found[campaign_id] = max(0, int(number))
+    return found
+
+
 def count_ended_since(session: Session, campaign_id: uuid.UUID, seconds: float) -> int:
     """How many studies of a campaign came to an end in the last seconds, by quarters of an hour."""
-    ended = [state for state in CampaignStudyState if state not in CAMPAIGN_MOVING]
-    return int(
-        session.scalar(
-            select(func.coalesce(func.sum(CampaignTally.number), 0)).where(
-                CampaignTally.campaign_id == campaign_id,
-                CampaignTally.quarter > func.clock_timestamp() - interval(seconds),
-                CampaignTally.state.in_(ended),
-            )
-        )
-        or 0
-    )
+    return count_ended(session, [campaign_id], seconds)[campaign_id]
 
 
 def count_waiting(session: Session) -> int:
@@ -358,11 +373,14 @@ def retry(
     Those that had come to the pipeline go back to it; the others wait in the campaign again.
 
     Raises:
+        NotFound: no such campaign.
         NotAllowed: studies in that state are not tried again, or the campaign is cancelled.
     """
-    if state not in _RETRIED:
+    if state not in RETRIED:
         raise NotAllowed(f"studies that are {state} are not tried again")
-    campaign = session.get_one(Campaign, campaign_id, with_for_update=True)
+    campaign = session.get(Campaign, campaign_id, with_for_update=True, populate_existing=True)
+    if campaign is None:
+        raise NotFound("no campaign has that id")
     if campaign.state == CampaignState.CANCELLED:
         raise NotAllowed(f"the campaign {campaign.name!r} is cancelled")
     chosen = session.scalars(
@@ -376,10 +394,17 @@ def retry(
         .order_by(CampaignStudy.id)
         .limit(limit)
     ).all()
-    for row in chosen:
-        if row.follows and row.study_id is not None:
-            _retry_request(session, row)
-    waiting = [row.id for row in chosen if not row.follows]
+    following = [row for row in chosen if row.follows and row.study_id is not None]
+    for row in following:
+        _retry_request(session, row)
+    for row in following:
+        # It is in the pipeline again; the mark lets `follow_marks` look, whatever became of it.
+        row.state, row.reason, row.detail = CampaignStudyState.IN_WORK, "", ""
+        row.changed_at = func.clock_timestamp()
+        session.add(CampaignMark(study_id=row.study_id))
+    session.flush()
+    in_pipeline = {row.id for row in following}
+    waiting = [row.id for row in chosen if row.id not in in_pipeline]
     if waiting:
         session.execute(
             update(CampaignStudy)
@@ -403,7 +428,9 @@ def retry(
 def _retry_request(session: Session, row: CampaignStudy) -> None:
     assert row.study_id is not None
     if row.request_id is None:
-        requests.retry(session, study_id=row.study_id)
+        # Somebody may have decided about the study meanwhile; then its row follows that.
+        with suppress(NotAllowed):
+            requests.retry(session, study_id=row.study_id)
         return
     session.execute(
         requests.move(RequestState.WAITING)

@@ -119,23 +119,30 @@ class Window:
                 return None
         return end
 
-    def after_seconds(self, now: dt.datetime, seconds: float) -> dt.datetime | None:
-        """When the window will have been open for so many seconds from `now` on; None for never."""
+    def after_seconds(
+        self, now: dt.datetime, seconds: float, days: int = LOOK_AHEAD_DAYS
+    ) -> dt.datetime | None:
+        """When the window will have been open for so many seconds from `now` on.
+
+        None is for never, or for later than within so many days.
+        """
         left = seconds
-        for span in self.spans(now):
+        for span in self.spans(now, days):
             open_span = Span(max(now, span.start), span.end)
             if open_span.seconds >= left:
                 return open_span.start + dt.timedelta(seconds=left)
             left -= open_span.seconds
         return None
 
-    def nights_for(self, now: dt.datetime, seconds: float) -> int | None:
-        """In how many nights so many seconds of work are done; None where they never are."""
-        done = self.after_seconds(now, seconds)
+    def nights_for(
+        self, now: dt.datetime, seconds: float, days: int = LOOK_AHEAD_DAYS
+    ) -> int | None:
+        """In how many nights so many seconds of work are done; None for not within `days`."""
+        done = self.after_seconds(now, seconds, days)
         if done is None:
             return None
         nights: set[dt.date] = set()
-        for span in self.spans(now):
+        for span in self.spans(now, days):
             if nights and span.start >= done:
                 break
             nights.add(self.night_of(max(now, span.start)))

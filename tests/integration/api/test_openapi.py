@@ -44,6 +44,15 @@ WITH_PARAMETERS = [
     "GET /api/nights",
     "GET /api/nights/{night}",
     "POST /api/failures/retry",
+    "GET /api/campaigns",
+    "POST /api/campaigns",
+    "GET /api/campaigns/{campaign_id}",
+    "GET /api/campaigns/{campaign_id}/studies",
+    "GET /api/campaigns/{campaign_id}/export",
+    "POST /api/campaigns/{campaign_id}/pause",
+    "POST /api/campaigns/{campaign_id}/resume",
+    "POST /api/campaigns/{campaign_id}/cancel",
+    "POST /api/campaigns/{campaign_id}/retry",
 ]
 WITHOUT_PARAMETERS = [
     "GET /api/counts",

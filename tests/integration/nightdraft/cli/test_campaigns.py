@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 from typer.testing import CliRunner
 
-from nightdraft.cli.campaigns import as_cell
+from api.campaign_export import as_cell
 from nightdraft.cli.main import app
 from records.campaigns import pulling
 from records.database.campaign_tables import Campaign, CampaignStudy

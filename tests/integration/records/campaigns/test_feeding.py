@@ -246,6 +246,46 @@ def test_what_failed_is_named_and_tried_again():
     assert get(campaign).state == CampaignState.RUNNING
 
 
+def test_a_group_that_is_tried_again_in_parts_comes_to_its_end():
+    arrive("1.1", "1.2", "1.3")
+    campaign = create(studies=of_uids("1.1", "1.2", "1.3"))
+    tend_all()
+    for lease in claim():
+        with unit_of_work() as session:
+            attempts.fail(
+                session, lease, FailReason.UNREADABLE, "broken", max_attempts=1, retry_seconds=0.0
+            )
+    tend_all()
+    tried = []
+    while not tried or tried[-1] == 2:
+        with unit_of_work() as session:
+            tried.append(
+                rows.retry(session, campaign, CampaignStudyState.FAILED, "UNREADABLE", limit=2)
+            )
+    assert tried == [2, 1]
+    tend_all()
+    assert set(ends(campaign).values()) == {("IN_WORK", "")}
+    assert kept_counts(campaign).total == 3
+
+
+def test_one_that_a_person_decided_about_keeps_no_group_from_being_tried_again():
+    first, _ = arrive("1.1", "1.2")
+    campaign = create(studies=of_uids("1.1", "1.2"))
+    tend_all()
+    for lease in claim():
+        with unit_of_work() as session:
+            attempts.fail(
+                session, lease, FailReason.UNREADABLE, "broken", max_attempts=1, retry_seconds=0.0
+            )
+    tend_all()
+    with unit_of_work() as session:
+        requests.retry(session, study_id=first)
+    with unit_of_work() as session:
+        assert rows.retry(session, campaign, CampaignStudyState.FAILED, "UNREADABLE") == 2
+    tend_all()
+    assert ends(campaign) == {"1.1": ("IN_WORK", ""), "1.2": ("IN_WORK", "")}
+
+
 def test_what_was_not_here_waits_again_where_it_is_tried_again():
     campaign = create(studies=of_uids("1.1"))
     tend_all()

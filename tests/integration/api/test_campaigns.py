@@ -1,0 +1,239 @@
+"""Campaigns by REST and on pages: created, listed, controlled, and each study with its end."""
+
+import csv
+import io
+
+import pytest
+from sqlalchemy import func, select
+
+from api import campaign_export, campaign_pages, campaigns
+from records.campaigns.rows import NewStudy
+from records.database.campaign_tables import Campaign
+from records.database.session import unit_of_work
+from records.states import CampaignKind, CampaignStudyState
+from tests.support.campaigns import closed_now, create, ends, get, of_uids, tend_all
+from tests.support.registered_studies import complete, new_instance
+
+DIGEST = "0123456789abcdef" * 4
+OTHER = "fedcba9876543210" * 4
+
+
+@pytest.fixture(autouse=True)
+def sources(client, tmp_path, setting):
+    """A file that names a PACS, and a folder that campaigns may read."""
+    file = tmp_path / "pacs.toml"
+    file.write_text('[archive]\nhost = "pacs.example.org"\nae_title = "ARCHIVE"\n')
+    (tmp_path / "films").mkdir()
+    setting(pacs_file=str(file), campaign_folders=str(tmp_path / "films"))
+
+
+def post(client, path, **fields):
+    return client.post(f"/api/campaigns{path}", json=fields)
+
+
+def test_a_list_is_created_and_shown_with_what_became_of_each(client):
+    complete(new_instance("1.1"))
+    made = post(
+        client,
+        "",
+        name="backlog",
+        by="Dr. Roe",
+        studies=[{"study_instance_uid": "1.1"}, {"accession_number": "=A1"}],
+        hours="19:00-07:00",
+        time_zone="Europe/Berlin",
+        blackouts=["02:00-03:00"],
+    )
+    assert made.status_code == 201, made.text
+    campaign = made.json()
+    assert (campaign["total"], campaign["created_by"], campaign["hours"]) == (
+        *(2, "Dr. Roe"),
+        "19:00-07:00",
+    )
+    (listed,) = client.get("/api/campaigns").json()["campaigns"]
+    assert listed == client.get(f"/api/campaigns/{campaign['id']}").json()
+    studies = client.get(f"/api/campaigns/{campaign['id']}/studies?limit=1").json()
+    assert studies["studies"][0]["study_instance_uid"] == "1.1"
+    rest = client.get(f"/api/campaigns/{campaign['id']}/studies?after={studies['next']}").json()
+    assert [study["accession_number"] for study in rest["studies"]] == ["=A1"]
+    assert rest["next"] is None
+    exported = client.get(f"/api/campaigns/{campaign['id']}/export")
+    assert exported.headers["content-type"].startswith("text/csv")
+    lines = list(csv.DictReader(io.StringIO(exported.text)))
+    assert [line["accession_number"] for line in lines] == ["", "'=A1"]
+
+
+def test_an_export_goes_in_parts(client, monkeypatch):
+    monkeypatch.setattr(campaign_export, "EXPORT_AT_ONCE", 2)
+    campaign = create(studies=of_uids("1.1", "1.2", "1.3", "1.4"))
+    lines = client.get(f"/api/campaigns/{campaign}/export").text.splitlines()
+    assert [line.split(",")[4] for line in lines[1:]] == ["1.1", "1.2", "1.3", "1.4"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "source"),
+    [
+        ({"again": DIGEST, "bundle": OTHER}, "AGAIN", {"from_bundle": DIGEST}),
+        (
+            {"pacs": "archive", "first_date": "2026-01-01", "last_date": "2026-03-31"},
+            "QUERY",
+            {"first_date": "2026-01-01", "last_date": "2026-03-31", "modalities": ["CR", "DX"]},
+        ),
+        ({"pacs": "archive", "studies": [{"accession_number": "A"}]}, "LIST", {}),
+    ],
+)
+def test_each_source_is_kept(client, fields, kind, source):
+    made = post(client, "", name="n", by="Dr. Roe", **fields)
+    assert made.status_code == 201, made.text
+    assert (made.json()["kind"], made.json()["source"]) == (kind, source)
+
+
+def test_a_folder_is_one_that_campaigns_may_read(client, tmp_path):
+    folder = str(tmp_path / "films")
+    made = post(client, "", name="n", by="Dr. Roe", folder=folder)
+    assert made.json()["source"] == {"folder": folder}
+    assert (
+        "NIGHTDRAFT_CAMPAIGN_FOLDERS"
+        in post(client, "", name="m", by="Dr. Roe", folder="/root").text
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "words"),
+    [
+        ({}, 409, "a campaign has one source"),
+        ({"again": DIGEST, "folder": "/x"}, 409, "a campaign has one source"),
+        ({"again": DIGEST}, 409, "name the bundle that drafts"),
+        ({"again": DIGEST, "bundle": DIGEST}, 409, "the one that drafted before"),
+        ({"again": DIGEST, "bundle": OTHER, "pacs": "archive"}, 409, "pacs goes with"),
+        ({"first_date": "2026-01-01", "last_date": "2026-01-01"}, 409, "needs pacs"),
+        ({"pacs": "x", "studies": [{"accession_number": "A"}]}, 404, "no PACS is called"),
+        ({"studies": [{}]}, 409, "study 1 of the list has neither"),
+        ({"studies": [{"study_instance_uid": "1..2"}]}, 422, "study_instance_uid"),
+        ({"studies": [{"accession_number": "A"}], "hours": "19"}, 409, "gives no hours"),
+        ({"studies": [{"accession_number": "A"}], "time_zone": "Mars"}, 409, "is no time zone"),
+    ],
+)
+def test_what_cannot_be_is_said_and_creates_nothing(client, fields, status, words):
+    answer = post(client, "", name="n", by="Dr. Roe", **fields)
+    assert answer.status_code == status
+    assert words.lower() in answer.text.lower()
+    with unit_of_work() as session:
+        assert session.scalar(select(func.count()).select_from(Campaign)) == 0
+
+
+def test_a_campaign_is_paused_resumed_and_cancelled(client):
+    campaign = create(studies=of_uids("1.1"))
+    states = [
+        post(client, f"/{campaign}/{step}").json()["state"]
+        for step in ("pause", "resume", "cancel")
+    ]
+    assert states == ["PAUSED", "RUNNING", "CANCELLED"]
+    assert post(client, f"/{campaign}/resume").status_code == 409
+    for step in ("pause", "retry"):
+        answer = post(client, f"/{DIGEST[:32]}/{step}", state="FAILED", reason="X")
+        assert answer.status_code == 404
+    assert client.get(f"/api/campaigns/{DIGEST[:32]}/export").status_code == 404
+    assert client.get(f"/api/campaigns/{campaign}/studies?reason=X").status_code == 409
+
+
+def test_a_group_is_tried_again_in_parts(client, monkeypatch):
+    monkeypatch.setattr(campaigns, "RETRY_AT_ONCE", 2)
+    campaign = create(studies=of_uids("1.1", "1.2", "1.3"))
+    tend_all()
+    assert post(client, f"/{campaign}/retry", state="MISSING", reason="NOT_HERE").json() == {
+        "studies": 3
+    }
+    assert set(ends(campaign).values()) == {("WAITING", "")}
+
+
+def test_the_list_says_how_far_each_is_and_goes_on_in_pages(client, monkeypatch):
+    assert "There is no campaign yet" in client.get("/campaigns").text
+    monkeypatch.setattr(campaign_pages, "CAMPAIGNS_LISTED", 2)
+    made = [create(name=f"campaign {n}", studies=of_uids("1.1")) for n in range(3)]
+    first = client.get("/campaigns").text
+    assert first.index("campaign 2") < first.index("campaign 1")
+    assert "campaign 0" not in first
+    with unit_of_work() as session:
+        page = campaign_pages.progress.read_page(session, 2)
+    older = client.get("/campaigns", params={"after": page.next}).text
+    assert f"/campaigns/{made[0]}" in older
+    assert "campaign 1" not in older
+    assert "campaign 2" in client.get("/campaigns/live").text
+
+
+def test_a_campaign_shows_its_reasons_and_its_studies_by_them(client, monkeypatch):
+    (study,) = complete(new_instance("1.2.3"))
+    campaign = create(
+        studies=[NewStudy("1.1", "A<1>"), NewStudy("1.2"), NewStudy("1.2.3", study_id=study)],
+    )
+    tend_all()
+    page = client.get(f"/campaigns/{campaign}").text
+    assert "A&lt;1&gt;" in page
+    assert 'href="/studies/1.2.3"' in page
+    assert "state=MISSING&amp;reason=NOT_HERE#studies" in page
+    monkeypatch.setattr(campaign_pages, "STUDIES_LISTED", 1)
+    query = f"/campaigns/{campaign}?state=MISSING&reason=NOT_HERE"
+    filtered = client.get(query).text
+    assert "1.2.3" not in filtered
+    (row,) = [line for line in filtered.splitlines() if 'id="older"' in line]
+    following = client.get(row.split('href="')[1].split('"')[0].replace("&amp;", "&")).text
+    assert "1.1</td>" not in following
+    assert "No study is in this list" in client.get(f"/campaigns/{campaign}?state=FAILED").text
+    assert client.get(f"/campaigns/{campaign}?reason=X").status_code == 409
+    assert client.get(f"/campaigns/{DIGEST[:32]}").status_code == 404
+
+
+def change(client, campaign, **fields):
+    asked = client.get(f"/campaigns/{campaign}/change", params=fields)
+    done = client.post(f"/campaigns/{campaign}/change", data=fields)
+    return asked.text, done
+
+
+def test_a_change_asks_first_and_says_how_many(client):
+    campaign = create(name="night work", studies=of_uids("1.1", "1.2"), window=closed_now())
+    asked, done = change(client, campaign, action="pause")
+    assert "2 studies wait in it" in asked
+    assert "The campaign is paused" in done.text
+    asked, done = change(client, campaign, action="resume")
+    assert "Resume night work?" in asked
+    assert "It opens at " in done.text
+    asked, done = change(client, campaign, action="cancel")
+    assert "2 studies that wait in it will not be drafted" in asked
+    assert get(campaign).state == "CANCELLED"
+    refused = client.post(f"/campaigns/{campaign}/change", data={"action": "resume"})
+    assert refused.status_code == 409
+
+
+def test_a_group_is_tried_again_from_its_page(client):
+    campaign = create(studies=of_uids("1.1", "1.2"))
+    tend_all()
+    group = {"action": "retry", "state": "MISSING", "reason": "NOT_HERE"}
+    asked, done = change(client, campaign, **group)
+    assert "Try 2 studies again?" in asked
+    assert "2 studies are tried again" in done.text
+    assert "Nothing is left to try again" in change(client, campaign, **group)[0]
+    assert client.get(f"/campaigns/{campaign}/change?action=retry").status_code == 409
+
+
+def test_metrics_name_running_campaigns_by_their_id(client):
+    campaign = create(name="Roe, Jane", studies=of_uids("1.1", "1.2"), window=closed_now())
+    ended = create(name="ended", studies=of_uids("1.3"))
+    tend_all()
+    numbers = client.get("/metrics").text
+    assert f'nightdraft_campaign_studies{{campaign="{campaign}",state="WAITING"}} 2.0' in numbers
+    assert f'nightdraft_campaign_open{{campaign="{campaign}"}} 0.0' in numbers
+    assert f'nightdraft_campaign_stalled{{campaign="{campaign}"}} 0.0' in numbers
+    assert str(ended) not in numbers
+    assert "Roe" not in numbers
+
+
+def test_a_fault_of_the_system_stands_on_the_page(client):
+    campaign = create(kind=CampaignKind.LIST, pacs="archive", studies=of_uids("1.1"))
+    with unit_of_work() as session:
+        row = session.get(Campaign, campaign)
+        row.stalled_reason = "The PACS archive does not answer."
+        row.stalled_since = func.now()
+    page = client.get(f"/campaigns/{campaign}/live").text
+    assert "promise stalled" in page
+    assert "The PACS archive does not answer." in page
+    assert f'id="count-{CampaignStudyState.WAITING.lower()}">1<' in page
