@@ -10,12 +10,15 @@ import functools
 import time
 import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPResponse
 from pathlib import Path
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import read_file_meta_info
 
-from intake.archive.errors import PacsAway, PullFailed, SetUpWrong
+from intake.archive.errors import PacsAway, PullFailed, SetUpWrong, StudyOffline
 from intake.archive.listed import ListedInstance, ListedStudy, StudyListing
 from intake.archive.listing import (
     Answered,
@@ -24,13 +27,24 @@ from intake.archive.listing import (
     read_studies,
     with_accession_number,
 )
-from intake.archive.multipart import BrokenMultipart, MultipartReader, read_boundary
+from intake.archive.multipart import (
+    BrokenMultipart,
+    MultipartReader,
+    PartBegins,
+    PartEnds,
+    read_boundary,
+)
 from intake.archive.retrieve import SILENT_TIMES, STUDY_SECONDS, TooSlow
 from intake.archive.spans import Answer, Span
 from intake.archive.web_client import Json, NotThere, TooMuch, WebClient
 from intake.dicom.filing import ReceivedFile
 from intake.dicom.incoming_file import IncomingFile
-from intake.dicom.limits import OUT_OF_RESOURCES, STORE_STATUSES, RefusalReason
+from intake.dicom.limits import (
+    OUT_OF_RESOURCES,
+    STORE_STATUSES,
+    TRANSFER_SYNTAXES,
+    RefusalReason,
+)
 from intake.dicom.pynetdicom_setup import new_incoming_file
 from intake.dicom.store_handler import StoreHandler
 from records.errors import DiskFull, PartError
@@ -38,6 +52,12 @@ from records.pacs import Pacs
 
 ACCEPT = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """Objects as the PACS has them, compressed or not (PS3.18 8.7.3.5.2)."""
+
+_DICOM = "application/dicom"
+_STUDY_UID, _SERIES_UID, _SOP_UID = "0020000D", "0020000E", "00080018"
+
+MAX_STRANGE_PARTS = 100
+"""Parts of one answer that were not asked for; it is given up then."""
 
 
 class WebFinder:
@@ -76,8 +96,9 @@ class WebFinder:
             PacsAway: the PACS does not answer.
         """
         try:
-            found, has_more = self._client.list_json(
+            found, has_more = self._client.list_pages(
                 "studies",
+                _STUDY_UID,
                 StudyDate=span.dates,
                 StudyTime=span.times,
                 ModalitiesInStudy=span.modality,
@@ -97,7 +118,7 @@ class WebFinder:
             PullFailed: it answers with an error, or the number can match others.
         """
         check_accession_number(accession_number)
-        found = self._list("studies", AccessionNumber=accession_number)
+        found = self._list("studies", _STUDY_UID, AccessionNumber=accession_number)
         return with_accession_number(accession_number, read_studies(map(_answered, found)))
 
     def list_study(self, study_instance_uid: str) -> StudyListing | None:
@@ -110,15 +131,15 @@ class WebFinder:
         study = f"studies/{study_instance_uid}/series"
 
         def ask_instances(series: str) -> Iterable[Answered]:
-            return map(_answered, self._list(f"{study}/{series}/instances"))
+            return map(_answered, self._list(f"{study}/{series}/instances", _SOP_UID))
 
-        series = list(map(_answered, self._list(study)))
+        series = list(map(_answered, self._list(study, _SERIES_UID)))
         return list_objects(study_instance_uid, series, ask_instances)
 
-    def _list(self, path: str, **parameters: str) -> list[Json]:
+    def _list(self, path: str, key: str, **parameters: str) -> list[Json]:
         """A list that must be whole; nothing at the address is an empty one."""
         try:
-            found, has_more = self._client.list_json(path, **parameters)
+            found, has_more = self._client.list_pages(path, key, **parameters)
         except NotThere:
             self.check()  # a wrong address is not to end each study as unknown
             return []
@@ -157,89 +178,132 @@ class WebRetriever:
         Raises:
             PacsAway: the PACS does not answer.
             PullFailed: it refuses, its answer cannot be read, or it took too long.
+            StudyOffline: nothing came, and it brings the study from slow media.
             DiskFull: there is no room for images.
             PartError: the database or the disk does not take them now.
         """
         deadline = time.monotonic() + STUDY_SECONDS
         failure: PullFailed | None = None
-        for path in _make_paths(study_instance_uid, wanted, whole_series):
+        slow: StudyOffline | None = None
+        kept = 0
+        for path, uid in _make_paths(study_instance_uid, wanted, whole_series):
             try:
-                self._fetch(path, deadline)
+                kept += self._fetch(path, _Asked(study_instance_uid, uid), deadline)
             except TooSlow:
                 raise
             except PullFailed as error:  # the other images may come
                 failure = error
-        if failure:
-            raise failure
+            except StudyOffline as error:
+                slow = error
+        if slow and not (kept or failure):
+            raise slow
+        if failure or slow:
+            raise PullFailed(str(failure or slow))
 
-    def _fetch(self, path: str, deadline: float) -> None:
+    def _fetch(self, path: str, asked: _Asked, deadline: float) -> int:
+        """Fetch one address; returns how many objects are kept."""
         place = self._client.place
-        files = _Files()
         silent = self._pacs.seconds * SILENT_TIMES
         try:
             with self._client.opened(path, ACCEPT, silent) as answer:
-                if answer.status == 204:
-                    return
-                content_type = answer.headers.get("Content-Type", "")
-                reader = MultipartReader(read_boundary(content_type), files.begin, files.end)
-                for chunk in self._client.read(answer, deadline + silent):
-                    reader.feed(chunk)
-                    for file in files.take():
-                        self._keep(file)
+                if answer.status == HTTPStatus.ACCEPTED:
+                    raise StudyOffline(f"{place} brings the study from slow media (202)")
+                if answer.status == HTTPStatus.NO_CONTENT:
+                    return 0
+                for event in self._read_parts(answer, deadline + silent):
+                    self._take(event, asked)
                     if time.monotonic() > deadline:
                         raise TooSlow(f"{place} took longer than {STUDY_SECONDS:g} s for a study")
-                reader.close()
         except BrokenMultipart as error:
             raise PullFailed(f"an answer of {place} {error}") from None
         finally:
-            files.discard()
+            if asked.file is not None:
+                asked.file.discard()
+        return asked.kept
 
-    def _keep(self, file: IncomingFile) -> None:
+    def _read_parts(
+        self, answer: HTTPResponse, deadline: float
+    ) -> Iterator[PartBegins | PartEnds | bytes]:
+        """The parts of an answer; some servers send a single object without multipart."""
+        content = self._client.read(answer, deadline)
+        if answer.headers.get_content_type() == _DICOM and "Content-Type" in answer.headers:
+            if not (answer.chunked or answer.headers.get("Content-Length")):
+                raise BrokenMultipart("has an end that cannot be told from a broken connection")
+            yield PartBegins({})
+            yield from content
+            yield PartEnds()
+            return
+        reader = MultipartReader(read_boundary(answer.headers.get("Content-Type", "")))
+        for chunk in content:
+            yield from reader.feed(chunk)
+            if reader.has_ended:  # nothing behind it means anything
+                return
+        yield from reader.close()
+
+    def _take(self, event: PartBegins | PartEnds | bytes, asked: _Asked) -> None:
+        """Write a part as it comes, and file it once it is whole."""
+        if isinstance(event, PartBegins):
+            asked.file = new_incoming_file()
+        elif asked.file is None:
+            return
+        elif isinstance(event, PartEnds):
+            file, asked.file = asked.file, None
+            self._keep(file, asked)
+        else:
+            asked.file.write(event)
+
+    def _keep(self, file: IncomingFile, asked: _Asked) -> None:
         """File one object."""
         try:
             digest = file.finish()
             if file.refusal_reason is RefusalReason.DISK_FULL:
                 raise DiskFull("there is less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
             file.close()
-            received = _describe(file, digest, self._pacs)
-            reason = self._handler.take(received, self._address, file.refusal_reason)
+            received = _describe(file, digest, self._pacs, asked.study_instance_uid)
+            refusal_reason = file.refusal_reason or _why_not(received, asked)
+            reason = self._handler.take(received, self._address, refusal_reason)
         finally:
             file.discard()
         if reason is RefusalReason.DISK_FULL:
             raise DiskFull("there is less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
         if reason is not None and STORE_STATUSES[reason].code == OUT_OF_RESOURCES:
             raise PartError(STORE_STATUSES[reason].sentence)
+        asked.kept += reason is None
+        asked.strange += reason is RefusalReason.NOT_ASKED_FOR
+        if asked.strange >= MAX_STRANGE_PARTS:
+            raise BrokenMultipart("is full of what was not asked for")
 
 
-class _Files:
-    """The files of the parts of an answer."""
+@dataclass(slots=True)
+class _Asked:
+    """What one address stands for, and what came of it.
 
-    def __init__(self) -> None:
-        self._open: IncomingFile | None = None
-        self._whole: list[IncomingFile] = []
+    Attributes:
+        study_instance_uid: of the study.
+        sop_instance_uid: of the object; "" is a series.
+        file: the part that is coming in.
+        kept: how many objects are kept.
+        strange: how many were not asked for.
+    """
 
-    def begin(self) -> functools.partial[int]:
-        self._open = new_incoming_file()
-        return functools.partial(self._open.write)
-
-    def end(self) -> None:
-        if self._open is not None:
-            self._whole.append(self._open)
-            self._open = None
-
-    def take(self) -> Iterator[IncomingFile]:
-        """Those that are whole, each once."""
-        while self._whole:
-            yield self._whole.pop(0)
-
-    def discard(self) -> None:
-        """Remove what is not whole, and what was not taken."""
-        for file in (*self._whole, *([self._open] if self._open else ())):
-            file.discard()
-        self._whole, self._open = [], None
+    study_instance_uid: str
+    sop_instance_uid: str
+    file: IncomingFile | None = None
+    kept: int = 0
+    strange: int = 0
 
 
-def _describe(file: IncomingFile, digest: str, pacs: Pacs) -> ReceivedFile:
+def _why_not(received: ReceivedFile, asked: _Asked) -> RefusalReason | None:
+    """Why an object is not taken by what its file's meta information says."""
+    syntax, uid = received.transfer_syntax_uid, received.sop_instance_uid
+    if syntax and syntax not in TRANSFER_SYNTAXES:  # deflated: a small one may be huge
+        return RefusalReason.UNREADABLE
+    if uid and asked.sop_instance_uid not in ("", uid):
+        return RefusalReason.NOT_ASKED_FOR
+    return None
+
+
+def _describe(file: IncomingFile, digest: str, pacs: Pacs, study: str) -> ReceivedFile:
     """What the file's meta information says of its object (PS3.10 7.1); "" where it has none."""
     try:
         meta = read_file_meta_info(file.path)
@@ -261,16 +325,21 @@ def _describe(file: IncomingFile, digest: str, pacs: Pacs) -> ReceivedFile:
         calling_ae=pacs.ae_title or pacs.name[:16],
         size=file.size,
         sha256=digest,
+        study_instance_uid=study,
     )
 
 
-def _make_paths(study: str, wanted: Sequence[ListedInstance], whole_series: bool) -> Iterator[str]:
+def _make_paths(
+    study: str, wanted: Sequence[ListedInstance], whole_series: bool
+) -> Iterator[tuple[str, str]]:
+    """Addresses, each with the SOP Instance UID that it stands for; "" is a series."""
     if whole_series:
         for series in dict.fromkeys(one.series_instance_uid for one in wanted):
-            yield f"studies/{study}/series/{series}"
+            yield f"studies/{study}/series/{series}", ""
         return
     for one in wanted:
-        yield f"studies/{study}/series/{one.series_instance_uid}/instances/{one.sop_instance_uid}"
+        uid = one.sop_instance_uid
+        yield f"studies/{study}/series/{one.series_instance_uid}/instances/{uid}", uid
 
 
 def _answered(data_set: Json) -> Answered:

@@ -67,11 +67,13 @@ class Asked:
     Args:
         association: pynetdicom's.
         place: the PACS, for a person.
+        cut_at: how many answers it gives at most, where that is known; 0 is not known.
     """
 
-    def __init__(self, association: Any, place: str) -> None:
+    def __init__(self, association: Any, place: str, cut_at: int = 0) -> None:
         self._association = association
         self._place = place
+        self._cut_at = cut_at
 
     def find(self, level: str, keys: tuple[str, ...], **asked: str) -> tuple[list[Dataset], int]:
         """Ask one question.
@@ -110,9 +112,14 @@ class Asked:
 
         Raises:
             PacsAway: the PACS stops answering, or has no room or time now.
-            PullFailed: it answers with an error, or with too much.
+            PullFailed: it answers with an error, or with as much as it gives at most.
         """
         answers, status = self.find(level, keys, **asked)
+        if status == SUCCESS and 0 < self._cut_at <= len(answers):
+            raise PullFailed(
+                f"{self._place} answered a C-FIND at {level} level with {len(answers)} entries, as "
+                "many as answers_cut_at: some may be missing"
+            )
         if status == SUCCESS:
             return answers
         text = f"{self._place} answered a C-FIND at {level} level with status 0x{status:04X}"
@@ -134,6 +141,7 @@ class DimseFinder:
 
     def __init__(self, pacs: Pacs, config: Settings) -> None:
         self._client = DimseClient(pacs, config)
+        self._cut_at = pacs.answers_cut_at
 
     def check(self) -> None:
         """Find out whether the PACS answers.
@@ -192,7 +200,7 @@ class DimseFinder:
     @contextmanager
     def _asked(self) -> Iterator[Asked]:
         with self._client.associated([build_context(StudyRootFind)]) as association:
-            yield Asked(association, self._client.place)
+            yield Asked(association, self._client.place, self._cut_at)
 
 
 def _answered(answer: Dataset) -> Answered:

@@ -19,6 +19,10 @@ r"""One answer: the text of an attribute by its keyword, values joined by `\`, "
 given."""
 
 
+MANY_OTHERS = 20
+"""So many studies with other accession numbers show that a PACS does not look at the number."""
+
+
 def read_studies(answers: Iterable[Answered]) -> Iterator[ListedStudy]:
     """The answers as studies; one without a valid UID names nothing that could be fetched."""
     for text in answers:
@@ -52,9 +56,21 @@ def check_accession_number(accession_number: str) -> None:
 def with_accession_number(
     accession_number: str, studies: Iterable[ListedStudy]
 ) -> list[ListedStudy]:
-    """Those that have the number, but for spaces and capitals."""
+    """Those that have the number, but for spaces and capitals.
+
+    Raises:
+        PullFailed: there are many, and none has it: the PACS did not match by it, and may have cut
+            its answer.
+    """
+    listed = list(studies)
     wanted = plain_key(accession_number)
-    return [study for study in studies if plain_key(study.accession_number) == wanted]
+    found = [study for study in listed if plain_key(study.accession_number) == wanted]
+    if not found and len(listed) >= MANY_OTHERS:
+        raise PullFailed(
+            "asked by accession number, the PACS answered with many other studies: it does not "
+            "match by it"
+        )
+    return found
 
 
 def list_objects(

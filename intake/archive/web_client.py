@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -29,6 +30,13 @@ DICOM_JSON = "application/dicom+json"
 
 MAX_JSON_BYTES = 64_000_000
 """Largest list. One of 20,000 studies has some 30 MB."""
+
+PAGE_SIZE = 500
+SMALLEST_PAGE = 50
+"""A page with fewer answers, and without a warning of more, is the last: no server is known that
+gives so few at once. So a study's own lists take one question."""
+MAX_LISTED = 50_000
+"""Data sets of one list; a longer one is taken as cut."""
 
 _CHUNK = 1 << 18
 
@@ -115,12 +123,71 @@ class WebClient:
         has_more = any(warning.strip().startswith("299") for warning in warnings)
         return [one for one in value if isinstance(one, dict)], has_more
 
+    def list_pages(self, path: str, key: str, **parameters: str) -> tuple[list[Json], bool]:
+        """GET a list page by page (PS3.18 8.3.4.4), until a page brings nothing new.
+
+        A server may give fewer answers at once than it is asked for and not say so: only a very
+        short page is taken for the last one.
+
+        Args:
+            path: as `list_json`.
+            key: the tag of the UID by which answers are told apart.
+            parameters: as `list_json`.
+
+        Returns:
+            The data sets, and whether there may be more: the server says so and gives none, or it
+            does not know `limit` and `offset` and gives a full page again.
+
+        Raises:
+            PacsAway, SetUpWrong, NotThere, PullFailed: as `list_json`.
+        """
+        listed: list[Json] = []
+        seen: set[str] = set()
+        has_more = False
+        while len(listed) < MAX_LISTED:
+            page, says_more = self.list_json(
+                path, **parameters, limit=str(PAGE_SIZE), offset=str(len(listed))
+            )
+            new = {repr(one.get(key)) for one in page} - seen
+            if not page:
+                return listed, has_more
+            if not new:
+                return listed, has_more or len(page) >= PAGE_SIZE
+            seen |= new
+            listed += page
+            has_more = says_more
+            if len(page) < SMALLEST_PAGE and not says_more:
+                return listed, False
+        return listed, True
+
     def read(self, answer: HTTPResponse, deadline: float) -> Iterator[bytes]:
-        """The bytes of an answer, as they come.
+        """The bytes of an answer, as they come, without gzip where the server packs them.
 
         Raises:
             PacsAway: no more come, or it takes too long.
+            PullFailed: they are packed in another way, or not as they should be.
         """
+        encoding = (answer.headers.get("Content-Encoding") or "identity").strip().lower()
+        if encoding == "identity":
+            yield from self._read_raw(answer, deadline)
+            return
+        if encoding not in ("gzip", "x-gzip", "deflate"):
+            raise PullFailed(f"{self.place} packs an answer in a way that nobody asked for")
+        unpacker = zlib.decompressobj(wbits=47)  # gzip's frame, or zlib's
+        try:
+            for chunk in self._read_raw(answer, deadline):
+                packed = chunk
+                while packed and not unpacker.eof:
+                    yield unpacker.decompress(packed, _CHUNK)  # a small answer may be huge
+                    packed = unpacker.unconsumed_tail
+            while rest := unpacker.decompress(b"", _CHUNK):
+                yield rest
+        except zlib.error:
+            raise PullFailed(f"{self.place} packed an answer with gzip that is broken") from None
+        if not unpacker.eof:
+            raise PacsAway(f"{self.place} stopped answering in the midst of an answer")
+
+    def _read_raw(self, answer: HTTPResponse, deadline: float) -> Iterator[bytes]:
         try:
             while chunk := answer.read1(_CHUNK):
                 yield chunk

@@ -112,6 +112,7 @@ class ReceivedFile:
     calling_ae: str
     size: int
     sha256: str  # of the data set, see `records.blobs.DataSetDigest`
+    study_instance_uid: str = ""  # of the study that was asked for; "" is any
 
 
 def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> Registration:
@@ -269,7 +270,8 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
         All fields but `blob`.
 
     Raises:
-        ObjectRefused: a UID is missing, invalid, or not the command's.
+        ObjectRefused: a UID is missing, invalid, not the command's, or of another study than was
+            asked for.
     """
     study, series, sop, sop_class = (
         element_text(header, keyword)
@@ -282,6 +284,8 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
         raise ObjectRefused(RefusalReason.BAD_UID)
     if (sop_class, sop) != command_uids:
         raise ObjectRefused(RefusalReason.DISAGREES)
+    if received.study_instance_uid not in ("", study):
+        raise ObjectRefused(RefusalReason.NOT_ASKED_FOR)
     modality = element_text(header, "Modality")
     patient = Patient(
         patient_id=element_text(header, "PatientID"),

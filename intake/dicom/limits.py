@@ -104,6 +104,7 @@ class RefusalReason(StrEnum):
     MISSING_UID = "missing_uid"
     BAD_UID = "bad_uid"
     DISAGREES = "disagrees"
+    NOT_ASKED_FOR = "not_asked_for"
     TOO_LARGE = "too_large"
     TOO_MANY_ELEMENTS = "too_many_elements"
     HEADER_TOO_LARGE = "header_too_large"
@@ -150,6 +151,9 @@ STORE_STATUSES: dict[RefusalReason, StoreStatus] = {
     ),
     # 0xA9xx: data set does not match SOP class.
     RefusalReason.DISAGREES: StoreStatus(0xA900, "The command's UIDs are not the data set's."),
+    RefusalReason.NOT_ASKED_FOR: StoreStatus(
+        0xA900, "Another object than the one that was asked for."
+    ),
     RefusalReason.TOO_LARGE: StoreStatus(0xC000, "Larger than NIGHTDRAFT_MAX_INSTANCE_MB."),
     RefusalReason.TOO_MANY_ELEMENTS: StoreStatus(
         0xC000, "More elements or nesting than NIGHTDRAFT_MAX_ELEMENTS allows."

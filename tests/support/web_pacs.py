@@ -15,6 +15,7 @@ from records.pacs import Pacs
 from tests.support.pacs import describe, to_bytes
 
 BOUNDARY = "==of parts=="
+MULTIPART = f'multipart/related; type="application/dicom"; boundary="{BOUNDARY}"'
 
 
 @dataclass
@@ -25,10 +26,12 @@ class WebPacs:
         images: what it has.
         ignores_query: whether it answers with everything, whatever is asked.
         token: that it wants; "" is none.
+        at_once: how many answers it gives at most, whatever `limit` says.
         statuses: by the end of a path, the status that it answers instead.
         headers: of each answer.
         warning: its Warning header at STUDY level.
         content: what it sends instead of the parts of a multipart answer, by the object's UID.
+        sends: what it answers to WADO-RS by a path's end: status, Content-Type, headers, body.
         cuts: ends an answer of WADO-RS after so many bytes.
         body: what it sends instead of each list.
         silence: awaited before each answer, where set.
@@ -38,11 +41,13 @@ class WebPacs:
 
     images: list[Dataset] = field(default_factory=list)
     ignores_query: bool = False
+    at_once: int = 1000
     token: str = ""
     statuses: dict[str, int] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     warning: str = ""
     content: dict[str, bytes] = field(default_factory=dict)
+    sends: dict[str, tuple[int, str, dict[str, str], bytes]] = field(default_factory=dict)
     cuts: int | None = None
     body: bytes | None = None
     silence: threading.Event | None = None
@@ -94,28 +99,32 @@ class WebPacs:
         names = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
         parts = path.split("/")
         match = {**dict(zip(names, parts[1::2], strict=False)), **query}
-        match.pop("limit", None)
+        limit, offset = int(match.pop("limit", "1000")), int(match.pop("offset", "0"))
         found = [i for i in self.images if self.ignores_query or _fits(i, match)]
         if parts[-1] in ("studies", "series", "instances"):
             level = names[("studies", "series", "instances").index(parts[-1])]
             listed = {str(image[level].value): image for image in reversed(found)}
-            body = json.dumps([_describe(image) for image in listed.values()]).encode()
+            answers = [_describe(image) for image in listed.values()]
+            if not self.ignores_query:
+                answers = answers[offset : offset + min(limit, self.at_once)]
+            body = json.dumps(answers).encode()
             warning = {"Warning": self.warning} if self.warning and level == names[0] else {}
             content = self.body if self.body is not None else body
             self._send(call, 200, content, "application/dicom+json", warning)
             return
+        for end, (code, kind, headers, sent) in self.sends.items():
+            if path.endswith(end):
+                self._send(call, code, sent, kind, headers)
+                return
         if not found:
             self._send(call, 404, b"", "text/plain")
             return
-        out = b""
-        for image in found:
-            content = self.content.get(str(image.SOPInstanceUID))
-            content = _part10(image) if content is None else content
-            out += f"--{BOUNDARY}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-            out += content + b"\r\n"
-        out += f"--{BOUNDARY}--".encode()
-        kind = f'multipart/related; type="application/dicom"; boundary="{BOUNDARY}"'
-        self._send(call, 200, out, kind)
+        parts = [
+            part10(image) if content is None else content
+            for image in found
+            for content in [self.content.get(str(image.SOPInstanceUID))]
+        ]
+        self._send(call, 200, to_multipart(*parts), MULTIPART)
 
     def _send(
         self,
@@ -136,7 +145,15 @@ class WebPacs:
         call.wfile.write(body)
 
 
-def _part10(image: Dataset) -> bytes:
+def to_multipart(*parts: bytes, newline: str = "\r\n") -> bytes:
+    """A multipart/related message."""
+    header = f"--{BOUNDARY}{newline}Content-Type: application/dicom{newline}{newline}".encode()
+    whole = b"".join(header + part + newline.encode() for part in parts)
+    return whole + f"--{BOUNDARY}--".encode()
+
+
+def part10(image: Dataset) -> bytes:
+    """An object as a file."""
     image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
     image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
     return to_bytes(image)

@@ -78,6 +78,7 @@ def uids(images) -> set[str]:
     [(0x0000, False), (0xA700, False), (0xA700, True), (0xC001, False)],
     ids=["silently", "with a status", "with a status alone", "with another status"],
 )
+@pytest.mark.slow
 def test_every_study_is_found_although_the_pacs_cuts_at_100(status, answers_none):
     films = make_films(240)
     with OddPacs(films, cut_at=100, cut_status=status, gives_none_when_cut=answers_none) as pacs:
@@ -97,6 +98,7 @@ def test_a_walk_over_whole_studies_asks_for_what_it_needs_and_for_no_patient():
 
 
 @pytest.mark.parametrize("cut_at", [0, 100])
+@pytest.mark.slow
 def test_a_pacs_that_ignores_modalities_is_understood(cut_at):
     films, tomography = make_films(120), make_films(90, Modality="CT")
     for number, image in enumerate(tomography):
@@ -107,6 +109,7 @@ def test_a_pacs_that_ignores_modalities_is_understood(cut_at):
 
 
 @pytest.mark.parametrize("key", ["StudyDate", "StudyTime"])
+@pytest.mark.slow
 def test_where_dates_or_times_are_ignored_and_answers_cut_it_says_so(key):
     films = [make_film(n, "20240102", f"{n % 24:02d}{n // 24:02d}00") for n in range(150)]
     with OddPacs(films, cut_at=100, ignores={key}) as pacs:
@@ -123,6 +126,7 @@ def test_a_pacs_that_ignores_dates_gives_no_study_of_another_time():
     assert sorted(found) == sorted(uids(inside))
 
 
+@pytest.mark.slow
 def test_studies_without_a_time_are_found_where_a_day_is_cut():
     films = [make_film(n, "20240102", f"{n % 24:02d}{n // 24:02d}00") for n in range(110)]
     untimed = [make_film(n, "20240102") for n in range(500, 505)]
@@ -133,6 +137,7 @@ def test_studies_without_a_time_are_found_where_a_day_is_cut():
     assert "2024-01-02" in going.note()
 
 
+@pytest.mark.slow
 def test_studies_of_one_second_that_are_cut_are_named():
     films = [make_film(n, "20240102", "081500") for n in range(120)]
     with OddPacs(films, cut_at=100) as pacs:
@@ -173,6 +178,24 @@ def test_an_accession_number_means_the_studies_that_have_it():
         with pytest.raises(PullFailed, match="cannot be asked for"):
             finder(pacs).find_by_accession_number("B*")
         assert len(pacs.asked) == asked
+
+
+def test_a_pacs_that_does_not_match_by_number_and_cuts_is_no_proof_that_a_study_is_not_there():
+    films = [make_film(n, "20240102", f"{n:06d}") for n in range(150)]
+    with OddPacs(films, cut_at=100, ignores={"AccessionNumber"}) as pacs:
+        with pytest.raises(PullFailed, match="does not match by it"):
+            finder(pacs).find_by_accession_number("A140")
+        with pytest.raises(PullFailed, match="answers_cut_at"):
+            finder(pacs, answers_cut_at=100).find_by_accession_number("A140")
+        assert len(finder(pacs).find_by_accession_number("A14")) == 1
+
+
+def test_a_series_as_long_as_the_pacs_lists_at_most_is_not_taken_for_whole():
+    films = [make_film(1, "20240102", SOPInstanceUID=f"{STUDY}.1.{n}") for n in range(1, 8)]
+    with OddPacs(films) as pacs:
+        assert len(finder(pacs, answers_cut_at=8).list_study(STUDY).wanted) == 7
+        with pytest.raises(PullFailed, match="IMAGE level with 7 entries"):
+            finder(pacs, answers_cut_at=7).list_study(STUDY)
 
 
 def make_study() -> list[Dataset]:
@@ -262,6 +285,7 @@ def test_a_pacs_that_refuses_every_question_is_away(status):
     assert len(pacs.asked) < 40
 
 
+@pytest.mark.slow
 def test_a_pacs_that_ends_every_answer_with_an_error_is_asked_few_questions_and_it_says_so():
     with OddPacs(make_films(9), added=[make_film(99, "20240131")], find_status=0xC001) as pacs:
         found, going = walk(pacs)

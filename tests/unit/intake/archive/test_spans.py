@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from intake.archive.errors import PacsAway
 from intake.archive.listed import ListedStudy
-from intake.archive.spans import Answer, Span, SpanWalk, merge
+from intake.archive.spans import FAILURES_IN_A_ROW, Answer, Span, SpanWalk, merge, walk_spans
 from records.campaigns.pacs_query import PacsQuery
 from records.errors import NotAllowed
 
@@ -125,6 +126,21 @@ def test_a_known_limit_is_divided_without_a_doubt():
     archive = Archive(crowded(3, 20, 800), cut_at=123)
     found, _ = walk_all(archive, over(20), cut_at=123)
     assert found == uids(archive.studies)
+
+
+def test_once_the_length_is_known_a_shorter_round_answer_is_not_asked_again():
+    studies = [make_study(n, FIRST, clock(n * 200)) for n in range(400)]
+    later = [FIRST + dt.timedelta(days=8 * week) for week in range(1, 7)]
+    studies += [
+        make_study(1000 * week + n, day, clock(n * 800))
+        for week, day in enumerate(later, 1)
+        for n in range(100)
+    ]
+    archive = Archive(studies, cut_at=137)
+    found, walk = walk_all(archive, over(60))
+    assert (found, walk.note()) == (uids(studies), "")
+    for day in later:
+        assert sum(span.first <= day <= span.last for span in archive.asked) == 1
 
 
 def test_a_round_number_by_chance_is_asked_again_and_believed():
@@ -244,3 +260,54 @@ def test_a_wrong_query_is_refused_with_what_is_wrong(first, last, modalities, se
 def test_a_source_without_dates_is_refused():
     with pytest.raises(NotAllowed, match="no dates"):
         PacsQuery.from_source({"modalities": ["CR"]})
+
+
+@pytest.mark.parametrize(("seed", "cut_at"), [(3378, 387), (8402, 260)])
+def test_a_cut_at_an_unknown_length_is_found_although_it_comes_once(seed, cut_at):
+    archive = Archive(crowded(seed, 60, 1500), cut_at)
+    found, walk = walk_all(archive, over(60))
+    assert (found, walk.note()) == (uids(archive.studies), "")
+
+
+def test_while_a_pacs_refuses_every_question_no_position_is_kept_and_nothing_is_lost():
+    archive = Archive(crowded(4, 60, 900))
+    walk = SpanWalk(over(60))
+    position, found, asked = None, set(), []
+
+    def ask(span: Span) -> Answer:
+        asked.append(span)
+        if 3 < len(asked) <= 60:
+            return Answer([], is_cut=True, refusal="0xC001")
+        return archive.find(span)
+
+    times_away = 0
+    while True:
+        try:
+            for studies in walk_spans(walk, ask):
+                found |= uids(studies)
+                position = json.loads(json.dumps(walk.to_position()))
+            break
+        except PacsAway:
+            times_away += 1
+            walk = SpanWalk(over(60), position=position)
+    assert times_away == 57 // (FAILURES_IN_A_ROW + 1)
+    assert (found, walk.note()) == (uids(archive.studies), "")
+
+
+def test_one_hour_that_a_pacs_never_answers_is_named_and_the_others_are_found():
+    archive = Archive(crowded(5, 30, 600))
+    bad = Span(dt.date(2024, 1, 9), dt.date(2024, 1, 9), 30_000, 30_000)
+
+    def ask(span: Span) -> Answer:
+        if span.first <= bad.first <= span.last and span.begins <= bad.begins <= span.ends:
+            return Answer([], is_cut=True, refusal="0xC001")
+        return archive.find(span)
+
+    walk = SpanWalk(over(30))
+    found = set()
+    for studies in walk_spans(walk, ask):
+        found |= uids(studies)
+    (cut,) = walk.cut
+    assert (cut.first, cut.last, cut.is_short) == (bad.first, bad.last, True)
+    assert cut.begins <= bad.begins <= cut.ends
+    assert {one.study_instance_uid for one in archive.studies if not cut.has(one)} <= found
