@@ -19,24 +19,16 @@ from api.rendering import render
 from api.schemas import ONE_LINE
 from records.campaigns import campaigns, progress, rows
 from records.campaigns.campaigns import window_of
-from records.campaigns.progress import STATE_WORDS, CampaignProgress
+from records.campaigns.progress import STATE_WORDS, CampaignProgress, describe_source
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from records.operations.nights import to_local
-from records.states import CampaignKind, CampaignStudyState
+from records.states import CampaignStudyState
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 CAMPAIGNS_LISTED = 50
 STUDIES_LISTED = 100
-
-KIND_WORDS = {
-    CampaignKind.AGAIN: "Studies that a bundle drafted, once more",
-    CampaignKind.LIST: "A list of studies",
-    CampaignKind.FOLDER: "A folder",
-    CampaignKind.QUERY: "Studies of a span of dates",
-}
-"""Where the studies of each kind are from."""
 
 Mark = Annotated[str | None, NONE_IF_EMPTY]
 Reason = Annotated[str, StringConstraints(max_length=100, pattern=ONE_LINE)]
@@ -163,6 +155,7 @@ def _one(one: CampaignProgress) -> dict[str, Any]:
         "one": one,
         "campaign": one.campaign,
         "counts": one.counts,
+        "source": describe_source(one.campaign),
         "retried_states": rows.RETRIED,
         **_words(),
     }
@@ -173,7 +166,6 @@ def _words() -> dict[str, Any]:
         "share": _draw_progress,
         "time": _say_time,
         "pace": _say_pace,
-        "kinds": KIND_WORDS,
         "state_words": STATE_WORDS,
     }
 

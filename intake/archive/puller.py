@@ -201,6 +201,9 @@ class SourceState:
         seen = Seen(self._source.name, is_well=self._away_since is None, sentence=sentence)
         with unit_of_work() as session:
             lights.record_observations(session, [seen])
+            if self._away_since is not None:
+                # A campaign that was created meanwhile waits, too.
+                campaigns.stall(session, self._source.pacs, self._sentence)
 
     def record_if_due(self) -> None:
         """Record the light again where the last record is old."""

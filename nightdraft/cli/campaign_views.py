@@ -48,7 +48,7 @@ def render_campaign(progress: CampaignProgress) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from records.campaigns.progress import STATE_WORDS
+    from records.campaigns.progress import STATE_WORDS, describe_source
 
     campaign, counts = progress.campaign, progress.counts
     share = progress.ended / counts.total if counts.total else 0.0
@@ -57,7 +57,7 @@ def render_campaign(progress: CampaignProgress) -> RenderableType:
     for name, value in (
         ("Campaign", campaign.name),
         ("State", f"{campaign.state}. {progress.sentence}"),
-        ("Source", _describe_source(progress)),
+        ("Source", describe_source(campaign)),
         ("Drafts", _describe_drafts(progress)),
         ("Window", describe_window(progress)),
         ("Opens", local_time(progress.opens_at) if progress.opens_at else ""),
@@ -129,19 +129,6 @@ def describe_window(progress: CampaignProgress) -> str:
     if campaign.ends_on:
         text += f", until the night of {campaign.ends_on}"
     return text
-
-
-def _describe_source(progress: CampaignProgress) -> str:
-    campaign = progress.campaign
-    words = {
-        "AGAIN": f"what bundle {str(campaign.source.get('from_bundle', ''))[:12]} drafted",
-        "LIST": "a list of studies",
-        "FOLDER": f"the folder {campaign.source.get('folder', '')}",
-        "QUERY": "studies of {first_date} to {last_date}".format_map(
-            {"first_date": "", "last_date": "", **campaign.source}
-        ),
-    }[campaign.kind]
-    return f"{words}, at the PACS {campaign.pacs}" if campaign.pacs else words
 
 
 def _describe_drafts(progress: CampaignProgress) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -268,7 +268,7 @@ def stall(session: Session, pacs: str, reason: str) -> None:
 
     Args:
         session: the caller's transaction.
-        pacs: whose campaigns.
+        pacs: whose campaigns; "" is those of folders.
         reason: a sentence without a patient; "" where it goes on again.
     """
     session.execute(
@@ -276,6 +276,8 @@ def stall(session: Session, pacs: str, reason: str) -> None:
         .where(
             Campaign.state == CampaignState.RUNNING,
             Campaign.pacs == pacs,
+            # Of those without a PACS, the ones of folders alone are fetched.
+            or_(Campaign.pacs != "", Campaign.kind == CampaignKind.FOLDER),
             Campaign.stalled_reason != reason,
         )
         .values(stalled_reason=reason, stalled_since=func.clock_timestamp() if reason else None)

@@ -15,7 +15,7 @@ from records.campaigns.window import Window
 from records.database.campaign_tables import Campaign
 from records.database.session import database_time
 from records.database.time_marks import TimeMark
-from records.states import CampaignState, CampaignStudyState, WalkState
+from records.states import CampaignKind, CampaignState, CampaignStudyState, WalkState
 
 _LATELY_SECONDS = 3600.0
 _DAY_SECONDS = 86400.0
@@ -181,3 +181,18 @@ STATE_WORDS: dict[CampaignStudyState, str] = {
     CampaignStudyState.CANCELLED: "were cancelled, or are reported elsewhere",
 }
 """What the studies of each state do, after their number."""
+
+
+def describe_source(campaign: Campaign) -> str:
+    """Where the studies of a campaign are from, in a few words."""
+    source = campaign.source
+    words = {
+        CampaignKind.AGAIN: f"what bundle {str(source.get('from_bundle', ''))[:12]} drafted",
+        CampaignKind.LIST: "a list of studies",
+        CampaignKind.FOLDER: f"the folder {source.get('folder', '')}",
+        CampaignKind.QUERY: (
+            f"studies of {', '.join(source.get('modalities', ())) or 'any modality'} "
+            f"from {source.get('first_date', '')} to {source.get('last_date', '')}"
+        ),
+    }[CampaignKind(campaign.kind)]
+    return f"{words}, at the PACS {campaign.pacs}" if campaign.pacs else words

@@ -173,7 +173,10 @@ def test_a_folder_and_a_question_are_rows_that_wait_for_their_walk(tmp_path, set
     assert query["source"] == {
         "first_date": "2025-01-01", "last_date": "2025-12-31", "modalities": ["CR", "DX"],
     }  # fmt: skip
-    assert "studies of 2025-01-01 to 2025-12-31, at the PACS archive" in run("show", "query").stdout
+    assert (
+        "studies of CR, DX from 2025-01-01 to 2025-12-31, at the PACS archive"
+        in run("show", "query").stdout
+    )
 
 
 def test_a_bundle_is_named_by_its_folder_or_its_digest():

@@ -271,13 +271,19 @@ def test_files_are_kept_with_their_study_and_its_size():
 def test_a_stalled_pacs_is_named_once_and_goes_on():
     campaign = pulled_campaign("1.1")
     other = create(name="other", studies=of_uids("1.2"), pacs="another")
+    folder = create(CampaignKind.FOLDER, name="folder", source={"folder": "/films"})
+    here = create(name="here", studies=of_uids("1.3"))
     with unit_of_work() as session:
         campaigns.stall(session, "archive", "The PACS does not answer.")
     since = get(campaign).stalled_since
     with unit_of_work() as session:
         campaigns.stall(session, "archive", "The PACS does not answer.")
     assert get(campaign).stalled_since == since is not None
-    assert get(other).stalled_reason == ""
+    assert get(other).stalled_reason == get(folder).stalled_reason == ""
+    with unit_of_work() as session:
+        campaigns.stall(session, "", "The folder is gone.")
+    assert get(folder).stalled_reason == "The folder is gone."
+    assert get(here).stalled_reason == ""
     with unit_of_work() as session:
         campaigns.stall(session, "archive", "")
     assert (get(campaign).stalled_reason, get(campaign).stalled_since) == ("", None)
