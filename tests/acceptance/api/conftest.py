@@ -7,12 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 from tests.support.waiting import eventually
 from tools.pictures import CHROMIUM, FLAGS
@@ -90,3 +91,34 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture
+def open_page(serve: Callable[..., Server], browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Open an address; an error of the browser (a blocked style, a failed load) fails the test.
+
+    It comes after `serve`, so that the server ends when the pages are closed. A page is closed when
+    it has loaded: Chromium complains of a load that it broke off itself.
+    """
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def complain(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            complaints.append(f"{message.text} {message.location['url']}")
+
+    def open_it(url: str, width: int = 1440, scheme: Literal["dark", "light"] = "light") -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", complain)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(url, wait_until="networkidle")
+        return page
+
+    yield open_it
+    for context in contexts:
+        for page in context.pages:
+            page.wait_for_load_state("networkidle")
+        context.close()
+    assert complaints == []

@@ -24,30 +24,6 @@ FROM generate_series(1, :number) AS n
 
 
 @pytest.fixture
-def open_page(browser):
-    """Open an address; an error of the browser (a blocked style, a failed load) fails the test."""
-    contexts, complaints = [], []
-
-    def complain(message):
-        if message.type == "error":
-            complaints.append(f"{message.text} {message.location['url']}")
-
-    def open_it(url, width=1440, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", complain)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(url)
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-@pytest.fixture
 def url(serve):
     return serve().url
 

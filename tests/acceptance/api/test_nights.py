@@ -14,29 +14,6 @@ from tests.support.work_counts import add_work
 
 
 @pytest.fixture
-def open_page(browser):
-    """Open an address; an error of the browser (a blocked style, a failed load) fails the test."""
-    contexts, complaints = [], []
-
-    def open_it(url, width=1440, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.on(
-            "console",
-            lambda message: complaints.append(message.text) if message.type == "error" else None,
-        )
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(url)
-        return page
-
-    yield open_it
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-@pytest.fixture
 def url(serve, setting, data_dir):
     end = let_it_be_night(setting)
     for quarter in range(2):
