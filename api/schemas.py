@@ -36,8 +36,8 @@ from records.states import (
 from records.workflow.corrections import SHOWN_COLUMNS
 from records.workflow.worklist import WorklistPage, WorklistRow
 
-# PostgreSQL keeps no NUL, and nobody types the other control characters.
-ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+# PostgreSQL keeps no NUL, and nobody types the other control characters, C1 among them.
+ONE_LINE = r"^[^\x00-\x1f\x7f-\x9f]*$"
 MANY_LINES = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
 SearchText = Annotated[str, StringConstraints(max_length=100, pattern=ONE_LINE)]
