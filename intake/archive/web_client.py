@@ -5,7 +5,6 @@ No address of a call, nothing of an answer and no token is logged or put into an
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import json
 import ssl
@@ -16,13 +15,13 @@ import urllib.request
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
 from intake.archive.errors import PacsAway, PullFailed, SetUpWrong
 from intake.dicom_client import make_tls_context
+from intake.http_calls import NoRedirects, reason_of, retry_seconds
 from records.errors import SettingsError
 from records.pacs import Pacs
 
@@ -51,13 +50,6 @@ class TooMuch(PullFailed):
     """The server refuses a question for its size, or its answer is larger than is read."""
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect could carry our token and a patient's number to another server."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
 class WebClient:
     """Calls the DICOMweb service of one PACS.
 
@@ -80,7 +72,7 @@ class WebClient:
                 (f"the PACS {pacs.name}: ca_file", "certificate_file", "key_file"),
             )
         self._opener = urllib.request.build_opener(
-            _NoRedirects(), urllib.request.HTTPSHandler(context=context)
+            NoRedirects(), urllib.request.HTTPSHandler(context=context)
         )
         self._read_token()  # whether it can be read shows now
 
@@ -197,7 +189,7 @@ class WebClient:
                 raise PacsAway(f"{self.place} stopped answering in the midst of an answer")
         except (OSError, http.client.HTTPException) as error:
             raise PacsAway(
-                f"{self.place} stopped answering in the midst of an answer ({_reason(error)})"
+                f"{self.place} stopped answering in the midst of an answer ({reason_of(error)})"
             ) from None
 
     @contextmanager
@@ -230,7 +222,7 @@ class WebClient:
             with error:
                 raise self._refusal(error) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise PacsAway(f"{self.place} does not answer ({_reason(error)})") from None
+            raise PacsAway(f"{self.place} does not answer ({reason_of(error)})") from None
         with answer:
             yield answer
 
@@ -249,7 +241,7 @@ class WebClient:
         if code in (404, 410):
             return NotThere(text)
         if code in (408, 429, 502, 503, 504):
-            return PacsAway(text, _retry_seconds(error.headers.get("Retry-After")))
+            return PacsAway(text, retry_seconds(error.headers.get("Retry-After")))
         return TooMuch(text) if code == 413 else PullFailed(text)
 
     def _read_token(self) -> str:
@@ -262,30 +254,3 @@ class WebClient:
             raise SettingsError(
                 f"the PACS {self._pacs.name}: token_file: {file} cannot be read, or is no token"
             ) from None
-
-
-def _retry_seconds(value: str | None) -> float | None:
-    """Retry-After: seconds, or a date (RFC 9110, 10.2.3)."""
-    if not value:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def _reason(error: Exception) -> str:
-    """What kind of error it was; messages may quote an address with a patient's number in it."""
-    inner = getattr(error, "reason", error)
-    if isinstance(inner, ssl.SSLCertVerificationError):
-        return "its certificate is not trusted"
-    if isinstance(inner, TimeoutError):
-        return "time-out"
-    if isinstance(inner, OSError) and inner.strerror and inner.errno:
-        return inner.strerror
-    return type(inner).__name__

@@ -5,7 +5,6 @@ Nothing of an answer, no address with a patient in it and no token is logged or 
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import json
 import ssl
@@ -15,9 +14,9 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, cast
 
+from intake.http_calls import NoRedirects, reason_of, retry_seconds
 from intake.queries.asking import QuestionFailed, SystemAway
 from records.errors import SettingsError
 
@@ -33,13 +32,6 @@ Json = Mapping[str, Any]
 
 class LoginRefused(SystemAway):
     """The server does not accept our login (401)."""
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect could carry our token and a patient's id to another server."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
 
 def origin_of(url: str) -> tuple[str, str, int]:
@@ -76,7 +68,7 @@ class HttpClient:
 
     def __init__(self, context: ssl.SSLContext, seconds: float, max_bytes: int = MAX_BYTES) -> None:
         self._opener = urllib.request.build_opener(
-            _NoRedirects(), urllib.request.HTTPSHandler(context=context)
+            NoRedirects(), urllib.request.HTTPSHandler(context=context)
         )
         self._seconds = seconds
         self._max_bytes = max_bytes
@@ -118,7 +110,7 @@ class HttpClient:
             with error:
                 raise self._refusal(who, error, deadline) from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise SystemAway(f"{who} does not answer ({_reason(error)})") from None
+            raise SystemAway(f"{who} does not answer ({reason_of(error)})") from None
         return _object(who, body)
 
     def _read(self, who: str, answer: Any, deadline: float) -> bytes:
@@ -143,7 +135,7 @@ class HttpClient:
                 404: "has nothing at this address (404)",
                 429: "asks us to call less often (429)",
             }.get(code, f"answered {code}")
-            return SystemAway(f"{who} {meaning}", _retry_seconds(error.headers.get("Retry-After")))
+            return SystemAway(f"{who} {meaning}", retry_seconds(error.headers.get("Retry-After")))
         if 300 <= code < 400:
             return SystemAway(f"{who} answers with a redirect ({code}), which is not followed")
         codes = ""
@@ -192,30 +184,3 @@ def _object(who: str, body: bytes) -> Json:
     if not isinstance(value, dict):
         raise QuestionFailed(f"an answer of {who} is no JSON object")
     return cast(Json, value)
-
-
-def _retry_seconds(value: str | None) -> float | None:
-    """Retry-After: seconds, or a date (RFC 9110, 10.2.3)."""
-    if not value:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def _reason(error: Exception) -> str:
-    """What kind of error it was; messages may quote an address with a patient in it."""
-    inner = getattr(error, "reason", error)
-    if isinstance(inner, ssl.SSLCertVerificationError):
-        return "its certificate is not trusted"
-    if isinstance(inner, TimeoutError):
-        return "time-out"
-    if isinstance(inner, OSError) and inner.strerror and inner.errno:
-        return inner.strerror
-    return type(inner).__name__

@@ -240,6 +240,9 @@ def _take_up_reported(session: Session, campaign: Campaign, study: Study) -> Non
     ):
         requests.retry(session, study_id=study.id)
         session.refresh(own)
+        # It goes on as a request of this campaign: by its bundle, and no sooner than its others.
+        own.bundle, own.priority = campaign.bundle, campaign.priority
+        session.flush()
 
 
 def _is_drafted(session: Session, campaign: Campaign, study: Study) -> bool:

@@ -10,8 +10,8 @@ import model.reporter
 from model.reporter import NullReporter
 from records.database.report_tables import FinalComparison
 from records.database.session import unit_of_work
-from records.database.tables import Draft
-from records.states import Stage, VisibleState
+from records.database.tables import Draft, DraftRequest
+from records.states import Priority, Stage, VisibleState
 from records.workflow.patients import Patient
 from tests.support.campaigns import create, ends, of_uids, tend_all
 from tests.support.outside_reports import receive
@@ -79,6 +79,25 @@ def test_an_archive_is_drafted_without_its_own_and_later_reports_and_compared(fi
     assert compare_finals() == 1
     tend_all()
     assert ends(campaign)[uid] == ("DRAFTED", "")
+
+
+def test_a_campaign_by_another_bundle_has_its_reported_studies_drafted_by_that_bundle(film):
+    send(film, "A1", "20260110", "The answer.")
+    study = store_image(film)
+    work()
+    assert visible_state(study) is VisibleState.CANCELLED
+    campaign = create(
+        studies=of_uids(str(film.StudyInstanceUID)), skip_reported=False, bundle="another"
+    )
+    tend_all()
+    with unit_of_work() as session:
+        request = session.scalars(select(DraftRequest)).one()
+        assert (request.bundle, request.priority) == ("another", Priority.BACKLOG)
+    work()  # by the bundle that is served, which is not the campaign's
+    tend_all()
+    assert ends(campaign) == {str(film.StudyInstanceUID): ("IN_WORK", "")}
+    with unit_of_work() as session:
+        assert session.scalars(select(Draft)).all() == []
 
 
 def test_a_campaign_that_skips_reported_studies_drafts_and_compares_none(film):
