@@ -450,6 +450,16 @@ ENDED = (
 )
 
 
+class ActorKind(StrEnum):
+    """Who can do something."""
+
+    ACCOUNT = "ACCOUNT"
+    PROGRAM = "PROGRAM"
+    COMMAND = "COMMAND"
+    PART = "PART"
+    NOBODY = "NOBODY"
+
+
 class EventKind(StrEnum):
     """What a line of a study's timeline is about."""
 
