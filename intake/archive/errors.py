@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from records.errors import NightdraftError, PartError
 
 
@@ -17,11 +19,23 @@ class PacsAway(PartError):
         self.retry_seconds = retry_seconds
 
 
-class PullFailed(NightdraftError):
+class _NotFetched(NightdraftError):
+    """Images of one study did not come.
+
+    Attributes:
+        missing: SOP Instance UIDs of those that the PACS lists and that are not here, where known.
+    """
+
+    def __init__(self, sentence: str, missing: Sequence[str] = ()) -> None:
+        super().__init__(sentence)
+        self.missing = missing
+
+
+class PullFailed(_NotFetched):
     """One study was asked for, and the answer cannot be used."""
 
 
-class StudyOffline(NightdraftError):
+class StudyOffline(_NotFetched):
     """The PACS has the study on media that it cannot reach now."""
 
 

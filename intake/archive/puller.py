@@ -361,6 +361,13 @@ class Puller(threading.Thread):
 
     def _pull_claimed(self, pull: ClaimedPull) -> None:
         source = self._source
+        if pull.attempt > source.attempts:
+            # Each of them was counted, and none came to an end: the fetch ends the process.
+            self._end(
+                pull, CampaignStudyState.FAILED, CampaignReason.PULL_FAILED,
+                f"The part that fetches ended {source.attempts} times while it fetched this study.",
+            )  # fmt: skip
+            return
         try:
             resolved = self._resolve(pull)
             if resolved is None:
@@ -370,14 +377,15 @@ class Puller(threading.Thread):
         except StudyOffline as error:
             self._try_again(
                 pull, source.offline_seconds, CampaignReason.OFFLINE, CampaignStudyState.MISSING,
-                f"{error}.",
+                f"{error}.", error.missing,
             )  # fmt: skip
             return
         except PullFailed as error:
             wait = source.retry_seconds * 2 ** (pull.attempt - 1)
             self._try_again(
-                pull, wait, CampaignReason.PULL_FAILED, CampaignStudyState.FAILED, f"{error}."
-            )
+                pull, wait, CampaignReason.PULL_FAILED, CampaignStudyState.FAILED, f"{error}.",
+                error.missing,
+            )  # fmt: skip
             return
         failpoint("pull-fetched")
         if pulled is None:
@@ -424,9 +432,10 @@ class Puller(threading.Thread):
         reason: CampaignReason,
         state: CampaignStudyState,
         detail: str,
+        missing: Sequence[str],
     ) -> None:
         if pull.attempt >= self._source.attempts:
-            self._end(pull, state, reason, detail)
+            self._end(pull, state, reason, detail, missing)
             return
         with unit_of_work() as session:
             pulling.try_again(session, pull, seconds, detail)
@@ -437,6 +446,7 @@ class Puller(threading.Thread):
         state: CampaignStudyState,
         reason: CampaignReason,
         detail: str = "",
+        missing: Sequence[str] = (),
     ) -> None:
         with unit_of_work() as session:
-            pulling.fail(session, pull, state, reason, detail=detail)
+            pulling.fail(session, pull, state, reason, missing, detail)

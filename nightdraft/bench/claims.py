@@ -1,4 +1,4 @@
-"""`nightdraft bench claims`: how far tables and indexes outgrow their live rows in a campaign's claims.
+"""`nightdraft bench claims`: how far claims let tables and indexes outgrow their live rows.
 
 A campaign of studies goes its whole way in a fresh embedded database, by the functions that
 `retrieve`, listener, sweep and workers call, each stage in a thread of its own. A study is claimed
@@ -150,8 +150,8 @@ def render(measured: dict[str, Any]) -> RenderableType:
     pace = measured["claims"] / measured["seconds"]
     return Group(
         Text(
-            f"{measured['claims']:,} claims of {measured['studies']:,} studies, {pace:.0f} a second. "
-            f'"packed" is the same rows written anew; yellow is what misses the goal (a table of '
+            f"{measured['claims']:,} claims, {measured['studies']:,} studies, {pace:.0f} a second. "
+            '"packed" is the same rows written anew; yellow is what misses the goal (a table of '
             f"more than {SMALL_MB:.0f} MB that is more than {GOAL} times as large)."
         ),
         table,
@@ -194,9 +194,7 @@ class _Run:
     def _fetch(self, films: dict[str, ReceivedInstance]) -> None:
         while self.fetched < self.number and not self.ended.is_set():
             with unit_of_work() as session:
-                pull = pulling.claim(
-                    session, PACS, settings().campaign_ahead, [CampaignKind.LIST]
-                )
+                pull = pulling.claim(session, PACS, settings().campaign_ahead, [CampaignKind.LIST])
             if pull is None:  # enough are under way, or the window is not open yet
                 self.ended.wait(_REST_SECONDS)
                 continue

@@ -370,7 +370,11 @@ def finish(
         study.released = True
         events.append_event(session, study.id, EventKind.RELEASED, "a campaign fetched its images")
     session.flush()
-    feeding.give(session, campaign, row, study)
+    # Part of it came before, and it was quiet for so long that it was drafted without the rest.
+    came_before = study.first_received_at >= campaign.created_at and (
+        row.study_id == study.id or pull.attempt > 1
+    )
+    feeding.give(session, campaign, row, study, follows_draft=came_before)
 
 
 def fail(
@@ -414,6 +418,15 @@ def put_back(session: Session, pull: ClaimedPull) -> None:
     """
     row = _locked(session, pull)
     row.state, row.claimed_at, row.attempts = CampaignStudyState.WAITING, None, pull.attempt - 1
+    if pull.study_instance_uid:
+        # What came by this fetch already; `finish` asks for it.
+        came = session.scalar(
+            select(Study.id).where(
+                Study.study_instance_uid == pull.study_instance_uid,
+                Study.first_received_at >= pull.claimed_at,
+            )
+        )
+        row.study_id = came or row.study_id
     session.flush()
 
 

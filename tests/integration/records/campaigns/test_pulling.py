@@ -92,6 +92,38 @@ def test_missing_images_are_named_and_the_others_are_drafted():
     assert ends(campaign) == {"1.1": ("DRAFTED", "")}
 
 
+@pytest.mark.parametrize("ends_by", ["try_again", "put_back"])
+def test_a_study_that_was_drafted_between_two_fetches_of_it_is_drafted_not_skipped(ends_by):
+    campaign = pulled_campaign("1.1")
+    pull = claim()
+    register(new_instance("1.1"))  # one of two films; then the PACS was away for long
+    with unit_of_work() as session:
+        if ends_by == "try_again":
+            pulling.try_again(session, pull, 0.0)
+        else:
+            pulling.put_back(session, pull)
+        studies.close_quiet(session, 0.0)
+    draft_all()
+    tend_all()
+    finish(claim(), listed=2, missing=["1.1.2"])
+    tend_all()
+    assert ends(campaign) == {"1.1": ("DRAFTED", "")}
+    with unit_of_work() as session:
+        assert session.scalars(select(CampaignStudy.missing)).one() == ["1.1.2"]
+
+
+def test_a_study_that_was_drafted_before_the_campaign_came_to_it_is_skipped():
+    register(new_instance("1.1"))
+    complete()
+    draft_all()
+    campaign = pulled_campaign("1.1")
+    pull = claim()
+    with unit_of_work() as session:
+        pulling.put_back(session, pull)
+    finish(claim())
+    assert ends(campaign) == {"1.1": ("SKIPPED", "ALREADY_DRAFTED")}
+
+
 def test_a_study_of_which_nothing_came_is_missing():
     campaign = pulled_campaign("1.1")
     finish(claim(), listed=2, missing=["1.1.1.1", "1.1.1.2"])
