@@ -203,9 +203,11 @@ def give(
         follows_draft: whether a draft that is there already is this campaign's, for the study came
             by its own fetch.
     """
-    row.study_id = study.id
-    _take_up_reported(session, campaign, study)
-    reason = why_skipped(session, campaign, study)
+    # The row is written once, at the end: each UPDATE leaves a dead version of it behind.
+    with session.no_autoflush:
+        row.study_id = study.id
+        _take_up_reported(session, campaign, study)
+        reason = why_skipped(session, campaign, study)
     is_own = follows_draft and campaign.purpose == Purpose.PRIMARY
     if reason is CampaignReason.ALREADY_DRAFTED and is_own:
         rows.follow(session, row, study.id)
