@@ -1,14 +1,15 @@
 """Walks and fetches are claimed, their outcome is kept, and nothing is fetched twice."""
 
 import threading
+from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from records.campaigns import campaigns, pulling, rows
 from records.campaigns.rows import NewStudy
 from records.database.campaign_tables import Campaign, CampaignStudy
-from records.database.session import unit_of_work
+from records.database.session import engine, unit_of_work
 from records.database.tables import Study
 from records.errors import LostLease
 from records.states import (
@@ -65,6 +66,33 @@ def test_a_study_that_was_fetched_need_not_be_quiet_and_has_the_campaign_s_prior
     tend_all()
     assert ends(campaign) == {"1.1": ("DRAFTED", "")}
     assert get(campaign).state == CampaignState.DONE
+
+
+def test_a_claim_and_the_end_of_a_fetch_write_the_row_once_each():
+    pulled_campaign("1.1")
+    with counted_updates() as updates:
+        pull = claim()
+    assert len(updates) == 1
+    register(new_instance("1.1"))
+    with counted_updates() as updates:
+        finish(pull, size=5)
+    assert len(updates) == 1
+
+
+@contextmanager
+def counted_updates():
+    """The UPDATEs of rows of campaigns: each leaves a dead version of its row behind."""
+    updates = []
+
+    def note(_connection, _cursor, statement, *_):
+        if statement.startswith("UPDATE campaign_studies"):
+            updates.append(statement)
+
+    event.listen(engine(), "before_cursor_execute", note)
+    try:
+        yield updates
+    finally:
+        event.remove(engine(), "before_cursor_execute", note)
 
 
 def test_a_study_that_was_on_its_way_already_keeps_its_priority():
