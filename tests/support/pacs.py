@@ -138,6 +138,7 @@ class PacsProgram:
     def store(self, images: list[Dataset]) -> None:
         """Give it objects."""
         entity = AE(OURS)
+        entity.dimse_timeout = 300  # of a busy machine
         classes = {str(image.SOPClassUID) for image in images}
         association = entity.associate(
             "127.0.0.1", self.port, [build_context(uid) for uid in classes], ae_title=TITLE
