@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas import ONE_LINE, PersonName
+from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import NewCampaign
 from records.campaigns.folders import find_allowed_folder
 from records.campaigns.pacs_query import FILM_MODALITIES, PacsQuery
 from records.campaigns.progress import CampaignPage, CampaignProgress
-from records.campaigns.rows import NewStudy
 from records.campaigns.window import Window, read_hours, read_zone
 from records.database.campaign_tables import CampaignStudy
 from records.errors import NotAllowed

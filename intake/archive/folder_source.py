@@ -10,7 +10,7 @@ from intake.archive.folder_walk import walk_folder
 from intake.archive.puller import Pulled, WalkBatch
 from intake.dicom.store_handler import StoreHandler
 from records.blobs import Blobs
-from records.campaigns import pulling, rows
+from records.campaigns import adding, pulling
 from records.campaigns.pulling import ClaimedPull, ClaimedWalk
 from records.database.session import unit_of_work
 from records.errors import DiskFull, PartError
@@ -40,7 +40,7 @@ class FolderSource:
 
         def known(paths: Collection[str]) -> Collection[str]:
             with unit_of_work() as session:
-                return rows.list_known_files(session, walk.campaign_id, list(paths))
+                return adding.list_known_files(session, walk.campaign_id, list(paths))
 
         for batch in walk_folder(folder, known):
             yield WalkBatch((), None, batch.studies, batch.counts.sentence())

@@ -21,9 +21,9 @@ from intake.archive.retrieve import DimseRetriever
 from intake.archive.spans import Answer, Span, SpanWalk, walk_spans
 from intake.dicom.store_handler import StoreHandler
 from records.campaigns import pulling
+from records.campaigns.adding import NewStudy
 from records.campaigns.pacs_query import PacsQuery
 from records.campaigns.pulling import ClaimedPull, ClaimedWalk
-from records.campaigns.rows import NewStudy
 from records.database.session import unit_of_work
 from records.errors import DiskFull, NotAllowed, PartError
 from records.pacs import Pacs

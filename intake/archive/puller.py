@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from intake.archive.errors import PacsAway, PullFailed, StudyOffline
 from records.alarm_kinds import AlarmKind
-from records.campaigns import campaigns, pulling, rows
+from records.campaigns import adding, campaigns, pulling
+from records.campaigns.adding import NewStudy
 from records.campaigns.pulling import ClaimedPull, ClaimedWalk
-from records.campaigns.rows import NewStudy
 from records.database.session import unit_of_work
 from records.errors import DatabaseDown, DiskFull, LostLease, PartError, safe_text
 from records.failpoints import failpoint
@@ -331,9 +331,9 @@ class Puller(threading.Thread):
     def _save(self, walk: ClaimedWalk, batch: WalkBatch, state: WalkState) -> ClaimedWalk:
         with unit_of_work() as session:
             if batch.files:
-                rows.add_files(session, walk.campaign_id, batch.files)
+                adding.add_files(session, walk.campaign_id, batch.files)
             if batch.studies:
-                rows.add_studies(session, walk.campaign_id, batch.studies)
+                adding.add_studies(session, walk.campaign_id, batch.studies)
             return pulling.save_walk(session, walk, batch.position, state, batch.note)
 
     def _release(self, walk: ClaimedWalk) -> None:

@@ -264,7 +264,7 @@ def _local_zone() -> str:
 
 def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:
     """Create it; the studies of a list are added in the same transaction."""
-    from records.campaigns import campaigns, rows
+    from records.campaigns import adding, campaigns
     from records.database.session import unit_of_work
     from records.states import WalkState
 
@@ -278,7 +278,7 @@ def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:
         campaign_id = campaigns.create(session, new)
         done = added = 0
         for batch in batches(read_list(file, encoding, WrongLines()), _LIST_AT_ONCE):
-            added += rows.add_studies(session, campaign_id, batch)
+            added += adding.add_studies(session, campaign_id, batch)
             done += len(batch)
             progress("studies", done, named)
         note = f"{named:,} lines, {named - added:,} of them name a study again"
@@ -425,7 +425,7 @@ def retry_studies(
     json: AsJson = False,
 ) -> None:
     """Let studies of a campaign be tried again that ended for a reason."""
-    from records.campaigns import campaigns, rows
+    from records.campaigns import campaigns, retrying
     from records.database.session import unit_of_work
 
     chosen = _read_state(state)
@@ -433,7 +433,7 @@ def retry_studies(
     while True:
         with unit_of_work() as session:
             campaign_id = campaigns.find(session, name).id
-            some = rows.retry(session, campaign_id, chosen, reason, _RETRY_AT_ONCE)
+            some = retrying.retry(session, campaign_id, chosen, reason, _RETRY_AT_ONCE)
         count += some
         if some < _RETRY_AT_ONCE:
             break

@@ -9,15 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, or_, select, tuple_, update
+from sqlalchemy import exists, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from records.campaigns.window import Hours, Window, read_zone
-from records.database.campaign_tables import Campaign
+from records.database.campaign_tables import Campaign, CampaignStudy
 from records.errors import NotAllowed, NotFound
 from records.states import (
     CAMPAIGN_ENDED,
+    CAMPAIGN_MOVING,
     CampaignKind,
     CampaignState,
     Priority,
@@ -261,6 +262,39 @@ def settle_windows(session: Session, now: dt.datetime) -> int:
             session.refresh(campaign)
             changed += 1
     return changed
+
+
+def end_done(session: Session) -> int:
+    """End the running campaigns whose source is walked and of which nothing moves any more.
+
+    Returns:
+        How many ended.
+    """
+    moving = [
+        exists().where(CampaignStudy.campaign_id == Campaign.id, CampaignStudy.state == state)
+        for state in CAMPAIGN_MOVING
+    ]
+    now = func.clock_timestamp()
+    return len(
+        session.scalars(
+            update(Campaign)
+            .where(
+                Campaign.state == CampaignState.RUNNING,
+                Campaign.walk_state != WalkState.WALKING,
+                *(~part for part in moving),
+            )
+            .values(
+                state=CampaignState.DONE,
+                is_open=False,
+                ended_at=now,
+                changed_at=now,
+                stalled_reason="",
+                stalled_since=None,
+            )
+            .returning(Campaign.id)
+            .execution_options(synchronize_session=False)
+        ).all()
+    )
 
 
 def stall(session: Session, pacs: str, reason: str) -> None:

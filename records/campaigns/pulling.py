@@ -16,8 +16,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, func, or_, select, text, update
 from sqlalchemy.orm import Session, aliased
 
-from records.campaigns import feeding, rows
-from records.campaigns.rows import NewStudy
+from records.campaigns import adding, counting, feeding
+from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import Campaign, CampaignFile, CampaignStudy
 from records.database.session import interval
 from records.database.tables import Instance, Study
@@ -208,7 +208,7 @@ def claim(
         .order_by(Campaign.priority, Campaign.created_at, Campaign.id)
     )
     for campaign in open_campaigns:
-        if campaign.id in resting or rows.count_under_way(session, campaign.id, ahead) >= ahead:
+        if campaign.id in resting or counting.count_under_way(session, campaign.id, ahead) >= ahead:
             continue
         claimed = _claim_of(session, campaign)
         if claimed is not None:
@@ -307,7 +307,7 @@ def resolve(session: Session, pull: ClaimedPull, uids: Sequence[str]) -> bool:
     )
     fresh = [uid for uid in uids if uid not in known]
     others = fresh[1:]
-    rows.add_studies(
+    adding.add_studies(
         session,
         pull.campaign_id,
         [NewStudy(uid, pull.accession_number) for uid in others],

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from api import campaign_export, campaign_pages, campaigns
-from records.campaigns.rows import NewStudy
+from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import Campaign
 from records.database.session import unit_of_work
 from records.states import CampaignKind, CampaignStudyState
