@@ -16,10 +16,6 @@ from records.states import CampaignKind, WalkState
 AT_ONCE = 1000
 """Marks, drafts of a walk, or rows, in one transaction."""
 
-CLAIM_SECONDS = 900.0
-"""A study whose fetching process died waits again after so long."""
-
-
 _FED = (CampaignKind.AGAIN, CampaignKind.LIST)
 """Campaigns of studies that are here already."""
 
@@ -50,7 +46,7 @@ def tend() -> Tended:
         running = campaigns.list_running(session)
         if running:
             done.woken = retrying.wake_due(session, AT_ONCE)
-            pulling.expire_claims(session, CLAIM_SECONDS)
+            pulling.expire_claims(session, pulling.CLAIM_SECONDS)
             counting.fold_tallies(session)
     for campaign in running:
         if campaign.kind == CampaignKind.AGAIN and campaign.walk_state == WalkState.WALKING:

@@ -35,6 +35,7 @@ from intake.archive.multipart import (
     read_boundary,
 )
 from intake.archive.retrieve import SILENT_TIMES, STUDY_SECONDS, TooSlow
+from intake.archive.source import Progress
 from intake.archive.spans import Answer, Span
 from intake.archive.web_client import Json, NotThere, TooMuch, WebClient
 from intake.dicom.filing import ReceivedFile
@@ -88,6 +89,13 @@ class WebFinder:
             ) from None
         except PullFailed as error:
             raise PacsAway(str(error)) from None
+
+    def walk(self) -> WebFinder:
+        """Itself: each question is a call of its own."""
+        return self
+
+    def close(self) -> None:
+        """Nothing: no connection is kept."""
 
     def find_studies(self, span: Span) -> Answer:
         """The studies of some dates.
@@ -166,13 +174,19 @@ class WebRetriever:
         self._address = urllib.parse.urlsplit(pacs.url).hostname or ""
 
     def retrieve(
-        self, study_instance_uid: str, wanted: Sequence[ListedInstance], *, whole_series: bool
+        self,
+        study_instance_uid: str,
+        wanted: Sequence[ListedInstance],
+        progress: Progress,
+        *,
+        whole_series: bool,
     ) -> None:
         """Ask for images; when this returns, what the PACS gave is filed.
 
         Args:
             study_instance_uid: of the study.
             wanted: the images that are not here.
+            progress: called as they come.
             whole_series: whether their series are asked for, or each image.
 
         Raises:
@@ -181,6 +195,7 @@ class WebRetriever:
             StudyOffline: nothing came, and it brings the study from slow media.
             DiskFull: there is no room for images.
             PartError: the database or the disk does not take them now.
+            LostLease: `progress` raised it; nothing more is asked for.
         """
         deadline = time.monotonic() + STUDY_SECONDS
         failure: PullFailed | None = None
@@ -188,7 +203,8 @@ class WebRetriever:
         kept = 0
         for path, uid in _make_paths(study_instance_uid, wanted, whole_series):
             try:
-                kept += self._fetch(path, _Asked(study_instance_uid, uid), deadline)
+                asked = _Asked(study_instance_uid, uid)
+                kept += self._fetch(path, asked, deadline, progress)
             except TooSlow:
                 raise
             except PullFailed as error:  # the other images may come
@@ -200,7 +216,7 @@ class WebRetriever:
         if failure or slow:
             raise PullFailed(str(failure or slow))
 
-    def _fetch(self, path: str, asked: _Asked, deadline: float) -> int:
+    def _fetch(self, path: str, asked: _Asked, deadline: float, progress: Progress) -> int:
         """Fetch one address; returns how many objects are kept."""
         place = self._client.place
         silent = self._pacs.seconds * SILENT_TIMES
@@ -212,6 +228,7 @@ class WebRetriever:
                     return 0
                 for event in self._read_parts(answer, deadline + silent):
                     self._take(event, asked)
+                    progress()
                     if time.monotonic() > deadline:
                         raise TooSlow(f"{place} took longer than {STUDY_SECONDS:g} s for a study")
         except BrokenMultipart as error:

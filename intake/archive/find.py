@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from pydicom import Dataset
 from pynetdicom import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
 
-from intake.archive.dimse import DimseClient
+from intake.archive.dimse import DimseClient, KeptAssociation
 from intake.archive.errors import PacsAway, PullFailed
 from intake.archive.listed import ListedStudy, StudyListing
 from intake.archive.listing import (
@@ -41,6 +41,8 @@ MAX_ANSWERS = 20_000
 """Answers to one question. A question that has more is cancelled, and its span divided."""
 
 _MESSAGE_ID = 1
+
+_CONTEXTS = (build_context(StudyRootFind),)
 
 _STUDY_KEYS = (
     "StudyInstanceUID",
@@ -128,6 +130,45 @@ class Asked:
         raise PullFailed(text)
 
 
+class DimseWalk:
+    """Questions for studies, one after the other, over one association.
+
+    Args:
+        client: of the PACS.
+    """
+
+    def __init__(self, client: DimseClient) -> None:
+        self._kept = KeptAssociation(client, _CONTEXTS)
+        self._place = client.place
+
+    def find_studies(self, span: Span) -> Answer:
+        """The studies of some dates.
+
+        Raises:
+            PacsAway: the PACS does not answer.
+            PullFailed: an answer cannot be read.
+        """
+
+        def ask(association: Any) -> tuple[list[Dataset], int]:
+            return Asked(association, self._place).find(
+                "STUDY",
+                _STUDY_KEYS,
+                StudyDate=span.dates,
+                StudyTime=span.times,
+                ModalitiesInStudy=span.modality,
+            )
+
+        found, status = self._kept.ask(ask)
+        refusal = ""
+        if status != SUCCESS and not found:
+            refusal = f"{self._place} answered a C-FIND with status 0x{status:04X}"
+        return Answer(list(read_studies(map(_answered, found))), status != SUCCESS, refusal)
+
+    def close(self) -> None:
+        """End the association; the next question makes another."""
+        self._kept.close()
+
+
 class DimseFinder:
     """Asks one PACS.
 
@@ -151,22 +192,14 @@ class DimseFinder:
         """
         self._client.check()
 
-    def find_studies(self, span: Span) -> Answer:
-        """The studies of some dates.
+    def walk(self) -> DimseWalk:
+        """Questions for studies, one after the other, over one association."""
+        return DimseWalk(self._client)
 
-        Raises:
-            PacsAway: the PACS does not answer.
-            PullFailed: an answer cannot be read.
-        """
-        with self._asked() as asked:
-            keys = {"StudyDate": span.dates, "StudyTime": span.times}
-            found, status = asked.find(
-                "STUDY", _STUDY_KEYS, **keys, ModalitiesInStudy=span.modality
-            )
-        refusal = ""
-        if status != SUCCESS and not found:
-            refusal = f"{self._client.place} answered a C-FIND with status 0x{status:04X}"
-        return Answer(list(read_studies(map(_answered, found))), status != SUCCESS, refusal)
+    def find_studies(self, span: Span) -> Answer:
+        """The studies of some dates, by one question; see `DimseWalk.find_studies`."""
+        with closing(self.walk()) as walk:
+            return walk.find_studies(span)
 
     def find_by_accession_number(self, accession_number: str) -> list[ListedStudy]:
         """The studies of an accession number (0008,0050).
@@ -199,7 +232,7 @@ class DimseFinder:
 
     @contextmanager
     def _asked(self) -> Iterator[Asked]:
-        with self._client.associated([build_context(StudyRootFind)]) as association:
+        with self._client.associated(_CONTEXTS) as association:
             yield Asked(association, self._client.place, self._cut_at)
 
 

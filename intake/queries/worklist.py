@@ -17,7 +17,7 @@ from pynetdicom import build_context
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 
 from intake.dicom_client import Peer, accepts, make_tls_context, silence_pynetdicom
-from intake.queries.asking import Limits, QuestionFailed, SystemAway
+from intake.queries.asking import Limits, QuestionFailed
 from intake.queries.worklist_answers import (
     is_of_films,
     join_steps,
@@ -26,6 +26,7 @@ from intake.queries.worklist_answers import (
     same_number,
     step_dates,
 )
+from intake.turns import SystemAway
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.database.tables import Study

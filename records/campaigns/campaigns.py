@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import exists, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -297,6 +297,36 @@ def end_done(session: Session) -> int:
     )
 
 
+def need_source(session: Session, pacs: str, *, now: bool) -> bool:
+    """Whether a running campaign needs the source that it fetches from.
+
+    Args:
+        session: the caller's transaction.
+        pacs: which; "" is folders.
+        now: whether campaigns are left out whose window is closed and whose source is walked.
+    """
+    needing = select(Campaign.id).where(Campaign.state == CampaignState.RUNNING, _fetches(pacs))
+    if now:
+        needing = needing.where(
+            or_(
+                Campaign.is_open,
+                # A source is walked whether or not the window is open.
+                and_(
+                    Campaign.walk_state == WalkState.WALKING,
+                    Campaign.kind.in_([CampaignKind.QUERY, CampaignKind.FOLDER]),
+                ),
+            )
+        )
+    return bool(session.scalar(select(needing.exists())))
+
+
+def _fetches(pacs: str) -> ColumnElement[bool]:
+    """Campaigns that fetch from a source; of those without a PACS, the ones of folders do."""
+    return and_(
+        Campaign.pacs == pacs, or_(Campaign.pacs != "", Campaign.kind == CampaignKind.FOLDER)
+    )
+
+
 def stall(session: Session, pacs: str, reason: str) -> None:
     """Note on the running campaigns of a PACS why nothing goes on; the same reason stays as it is.
 
@@ -309,9 +339,7 @@ def stall(session: Session, pacs: str, reason: str) -> None:
         update(Campaign)
         .where(
             Campaign.state == CampaignState.RUNNING,
-            Campaign.pacs == pacs,
-            # Of those without a PACS, the ones of folders alone are fetched.
-            or_(Campaign.pacs != "", Campaign.kind == CampaignKind.FOLDER),
+            _fetches(pacs),
             Campaign.stalled_reason != reason,
         )
         .values(stalled_reason=reason, stalled_since=func.clock_timestamp() if reason else None)

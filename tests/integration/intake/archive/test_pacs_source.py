@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 
 import pytest
 from pynetdicom import evt
@@ -33,14 +34,14 @@ QUERY = PacsQuery(dt.date(2026, 1, 1), dt.date(2026, 1, 31)).to_source()
 def start(make_source):
     """`start(odd, studies=...)` opens a campaign and gives its puller."""
 
-    def open_campaign(odd, *studies, kind=CampaignKind.LIST, **changed):
+    def open_campaign(odd, *studies, kind=CampaignKind.LIST, clock=time.monotonic, **changed):
         pacs = describe(odd.port, **changed)
         source = make_source(pacs)
         name = f"campaign {kind}"
         new = {"pacs": "archive"} | ({"source": QUERY} if kind == CampaignKind.QUERY else {})
         start.campaign = campaigns.create(kind, name, studies=studies, **new)
         campaigns.tend()
-        return Puller(source, SourceState(source, 0.0), 100, walks=True)
+        return Puller(source, SourceState(source, 0.0, clock), 100, walks=True)
 
     start = open_campaign
     return start
@@ -213,7 +214,8 @@ def test_a_pacs_that_is_away_costs_no_attempt_has_one_alarm_and_goes_on_by_itsel
     odd = OddPacs([*make_study(1), *make_study(2)])
     with odd:
         pass  # its port is known, and nobody listens there
-    puller = start(odd, *of_uids("1.2.826.77.1", "1.2.826.77.2"))
+    now = [1000.0]
+    puller = start(odd, *of_uids("1.2.826.77.1", "1.2.826.77.2"), clock=lambda: now[0])
     take_turns(puller, 3)
     with unit_of_work() as session:
         alarm = session.scalars(select(Alarm)).one()
@@ -223,7 +225,7 @@ def test_a_pacs_that_is_away_costs_no_attempt_has_one_alarm_and_goes_on_by_itsel
     assert "archive" in campaign.stalled_reason
     assert {(one.state, one.attempts) for one in rows} == {("WAITING", 0)}
     with odd:
-        puller._state._until = 0.0
+        now[0] += 300
         take_turns(puller)
     assert len(here()) == 4
     with unit_of_work() as session:
