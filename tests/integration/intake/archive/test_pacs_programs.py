@@ -111,9 +111,9 @@ def test_parts_of_a_day_are_asked_for_by_time(pacs, make_source):
 def test_an_image_that_the_program_has_is_asked_for_by_its_name(pacs, make_source):
     source = make_source(describe(pacs.port))
     listing = source._finder.list_study("1.2.826.77.1")
-    source._retriever.retrieve("1.2.826.77.1", listing.wanted[1:], whole_series=False)
+    source._retriever.retrieve("1.2.826.77.1", listing.wanted[1:], lambda: None, whole_series=False)
     assert here() == [listing.wanted[1].sop_instance_uid]
-    source._retriever.retrieve("1.2.826.77.1", listing.wanted, whole_series=False)
+    source._retriever.retrieve("1.2.826.77.1", listing.wanted, lambda: None, whole_series=False)
     assert sorted(here()) == sorted(film_uids(pacs.images[:3]))
 
 

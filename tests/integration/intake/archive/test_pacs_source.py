@@ -16,14 +16,15 @@ from intake.archive.pacs_source import FAILURES_IN_A_ROW
 from intake.archive.puller import Puller, SourceState
 from intake.archive.spans import SpanWalk
 from records.blobs import Blobs
+from records.campaigns.campaigns import pause as pause_campaign
 from records.campaigns.pacs_query import PacsQuery
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import unit_of_work
-from records.database.tables import Alarm, Instance, Refusal
+from records.database.tables import Alarm, Instance, Observation, Refusal
 from records.settings import settings
 from records.states import CampaignKind
 from tests.support import campaigns
-from tests.support.campaigns import ends, of_uids
+from tests.support.campaigns import closed_now, ends, of_uids
 from tests.support.dicom_senders import make_image
 from tests.support.pacs import OddPacs, describe, film_uids, make_study
 
@@ -357,3 +358,55 @@ def test_a_campaign_with_a_rate_of_its_own_does_not_hold_up_another_one(start):
         take_turns(puller)
     assert sorted(state for state, _ in ends(slow).values()) == ["IN_WORK", "WAITING", "WAITING"]
     assert {state for state, _ in ends(other).values()} == {"IN_WORK"}
+
+
+def alarms():
+    """(kind, whether it is open) of each alarm."""
+    with unit_of_work() as session:
+        rows = session.scalars(select(Alarm).order_by(Alarm.id))
+        return [(alarm.kind, alarm.closed_at is None) for alarm in rows]
+
+
+def light_is_well():
+    with unit_of_work() as session:
+        return session.scalars(select(Observation.is_well)).one()
+
+
+def test_a_pacs_that_no_campaign_needs_has_a_light_and_no_alarm_until_one_does(make_source):
+    odd = OddPacs(make_study(1))
+    with odd:
+        pass  # nobody listens there
+    now = [1000.0]
+    source = make_source(describe(odd.port))
+    state = SourceState(source, 60.0, lambda: now[0])
+    puller = Puller(source, state, 100, walks=True)
+    for _ in range(5):
+        puller.take_turn()
+        now[0] += 300
+    assert (light_is_well(), alarms()) == (False, [])
+    waits = campaigns.create(
+        name="tonight", pacs="archive", studies=of_uids("1.2.826.77.1"), window=closed_now()
+    )
+    campaigns.tend()
+    puller.take_turn()
+    assert alarms() == []  # its window opens in some hours
+    campaign = campaigns.create(pacs="archive", studies=of_uids("1.2.826.77.1"))
+    campaigns.tend()
+    now[0] += 10
+    state.record_if_due()  # as in the pause, before the PACS is asked again
+    assert alarms() == [("PACS_AWAY", True)]
+    assert "archive" in campaigns.get(campaign).stalled_reason
+    # The trouble is not over because one campaign is paused while another one waits for its hours.
+    pause(campaign)
+    now[0] += 10
+    state.record_if_due()
+    assert alarms() == [("PACS_AWAY", True)]
+    pause(waits)
+    now[0] += 10
+    state.record_if_due()
+    assert (light_is_well(), alarms()) == (False, [("PACS_AWAY", False)])
+
+
+def pause(campaign_id):
+    with unit_of_work() as session:
+        pause_campaign(session, campaign_id)

@@ -314,3 +314,53 @@ def test_kept_numbers_are_folded_and_stay():
     with unit_of_work() as session:
         assert counting.count_ended_since(session, campaign, 3600.0) == 20
         assert session.scalars(select(Campaign.state)).all() == ["RUNNING"]
+
+
+def test_a_study_that_came_before_its_claim_was_renewed_came_by_this_fetch():
+    pulled_campaign("1.1", priority=Priority.BACKLOG)
+    pull = claim()
+    register(new_instance("1.1", priority=Priority.ROUTINE))
+    with unit_of_work() as session:
+        renewed = pulling.renew(session, pull)
+    assert (renewed.claimed_at > pull.claimed_at, renewed.begun_at) == (True, pull.begun_at)
+    finish(renewed)
+    with unit_of_work() as session:
+        assert session.scalars(select(Study.priority)).one() == Priority.BACKLOG
+
+
+@pytest.mark.parametrize(
+    ("kind", "window", "walked", "now", "later"),
+    [
+        (CampaignKind.LIST, "open", True, True, True),
+        (CampaignKind.LIST, "closed", True, False, True),
+        (CampaignKind.QUERY, "closed", False, True, True),  # its source is walked all the same
+        (CampaignKind.QUERY, "closed", True, False, True),
+        (CampaignKind.LIST, "closed", False, False, True),  # a list is never walked there
+    ],
+)
+def test_a_running_campaign_needs_its_pacs_while_it_is_open_or_walked(
+    kind, window, walked, now, later
+):
+    changed = {"window": closed_now()} if window == "closed" else {}
+    studies = of_uids("1.1") if walked else ()
+    campaign = create(kind=kind, studies=studies, pacs="archive", **changed)
+    tend()
+    assert need("archive") == (now, later)
+    assert need("another") == need("") == (False, False)
+    with unit_of_work() as session:
+        campaigns.pause(session, campaign)
+    assert need("archive") == (False, False)
+
+
+def test_a_folder_is_needed_by_campaigns_of_folders_alone():
+    create(kind=CampaignKind.AGAIN, name="again", bundle="b", source={"from_bundle": "a"})
+    tend()
+    assert need("") == (False, False)
+    create(kind=CampaignKind.FOLDER, name="films", source={"folder": "/films"})
+    tend()
+    assert need("") == (True, True)
+
+
+def need(pacs):
+    with unit_of_work() as session:
+        return tuple(campaigns.need_source(session, pacs, now=now) for now in (True, False))
