@@ -104,7 +104,8 @@ def create_campaign(
         str, typer.Option(help="Hours of each night, as 19:00-07:00. Without: all the time.")
     ] = "",
     zone: Annotated[
-        str, typer.Option(help="Time zone of the hours, as Europe/Berlin. Without: this machine's.")
+        str,
+        typer.Option(help="Time zone of the hours. Without: that of NIGHTDRAFT_TIME_ZONE."),
     ] = "",
     blackout: Annotated[
         list[str] | None,
@@ -236,30 +237,16 @@ def _read_window(
     starts_on: dt.datetime | None,
     ends_on: dt.datetime | None,
 ) -> Window:
-    from records.campaigns.window import Window, read_hours, read_zone
+    from records.campaigns.window import Window, read_hours, read_zone, site_zone
+    from records.settings import settings
 
     return Window(
         read_hours(hours) if hours else None,
-        read_zone(zone or _local_zone()),
+        read_zone(zone) if zone else site_zone(settings()),
         tuple(map(read_hours, blackouts)),
         starts_on.date() if starts_on else None,
         ends_on.date() if ends_on else None,
     )
-
-
-def _local_zone() -> str:
-    """The IANA name of this machine's time zone; UTC where it is not known."""
-    import os
-
-    named = os.environ.get("TZ", "").lstrip(":")
-    if named:
-        return named
-    link = Path("/etc/localtime")
-    if link.is_symlink():
-        parts = link.resolve().as_posix().partition("/zoneinfo/")
-        if parts[2]:
-            return parts[2]
-    return "UTC"
 
 
 def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:

@@ -302,6 +302,11 @@ class OddPacs:
     def _count(self, _: object) -> None:
         self.associations += 1
 
+    @property
+    def open_associations(self) -> int:
+        """How many there are now."""
+        return len(self._server.active_associations)
+
     def hang_up(self) -> None:
         """Abort every association that is open now."""
         for association in self._server.active_associations:

@@ -31,6 +31,16 @@ def post(client, path, **fields):
     return client.post(f"/api/campaigns{path}", json=fields)
 
 
+def test_the_hours_are_of_the_site_s_time_zone_unless_another_is_named(client, setting):
+    setting(time_zone="Asia/Tokyo")
+    new = {"by": "Dr. Roe", "studies": [{"accession_number": "A1"}], "hours": "19:00-07:00"}
+    made = [
+        post(client, "", name=f"in {zone or 'no zone'}", **new, **zone).json()["time_zone"]
+        for zone in ({}, {"time_zone": "Europe/Berlin"})
+    ]
+    assert made == ["Asia/Tokyo", "Europe/Berlin"]
+
+
 def test_a_list_is_created_and_shown_with_what_became_of_each(client):
     complete(new_instance("1.1"))
     made = post(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from contextlib import closing
 
 import pytest
 from pynetdicom import evt
@@ -16,6 +17,7 @@ from intake.archive.pacs_source import FAILURES_IN_A_ROW
 from intake.archive.puller import Puller, SourceState
 from intake.archive.spans import SpanWalk
 from records.blobs import Blobs
+from records.campaigns import pulling
 from records.campaigns.campaigns import pause as pause_campaign
 from records.campaigns.pacs_query import PacsQuery
 from records.database.campaign_tables import Campaign, CampaignStudy
@@ -27,6 +29,7 @@ from tests.support import campaigns
 from tests.support.campaigns import closed_now, ends, of_uids
 from tests.support.dicom_senders import make_image
 from tests.support.pacs import OddPacs, describe, film_uids, make_study
+from tests.support.waiting import eventually
 
 QUERY = PacsQuery(dt.date(2026, 1, 1), dt.date(2026, 1, 31)).to_source()
 
@@ -410,3 +413,25 @@ def test_a_pacs_that_no_campaign_needs_has_a_light_and_no_alarm_until_one_does(m
 def pause(campaign_id):
     with unit_of_work() as session:
         pause_campaign(session, campaign_id)
+
+
+def test_a_walk_keeps_its_association_until_somebody_else_waits_for_the_place(make_source):
+    with OddPacs(make_study(1)) as odd:
+        source = make_source(describe(odd.port, associations=1))
+        campaigns.create(CampaignKind.QUERY, pacs="archive", source=QUERY)
+        with unit_of_work() as session:
+            walk = pulling.claim_walk(session, source.walked, "archive", 900.0)
+        with closing(source.walk(walk)) as batches:
+            next(batches)
+            next(batches)
+            assert odd.associations == 1
+            other = threading.Thread(target=source.check)
+            other.start()
+            eventually(lambda: source._places.is_wanted(0.0))
+            assert odd.open_associations == 1
+            next(batches)  # after its question it makes way
+            other.join(30)
+            assert not other.is_alive()
+            assert odd.associations == 2
+        source.check()  # the walk has given its place back
+        assert odd.associations == 3
