@@ -1,7 +1,7 @@
-"""How often and how fast one PACS is asked: a rate, places, and a back-off by its answer times.
+"""How often, how fast and how long one PACS is asked: rates, places, a back-off by answer times.
 
 A PACS serves readers first. When its answers become slow, the pace is halved until they are quick
-again. The time is passed in everywhere, so that every case can be tested.
+again. `Budget` and `CampaignRates` have the time passed in, so that every case can be tested.
 """
 
 from __future__ import annotations
@@ -32,6 +32,13 @@ NOTABLE_SECONDS = 0.5
 BEST_GROWS = 1.02
 """The best median grows by this factor with each judgement, so that a PACS that has become slower
 for good is not taken for one in trouble for ever."""
+
+SILENT_TIMES = 5
+"""A PACS may be silent so many times longer than with a question: it may bring images from slow
+media first."""
+
+STUDY_SECONDS = 600.0
+"""The longest time for one study. What came is kept, and the rest is asked for again."""
 
 
 class Budget:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,8 +10,9 @@ from typing import Any, TypeVar
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification
 
+from intake.archive.certificates import make_pacs_tls_context
 from intake.archive.errors import PacsAway, SetUpWrong
-from intake.dicom_client import Peer, accepts, make_tls_context, silence_pynetdicom
+from intake.dicom_client import Peer, accepts, silence_pynetdicom
 from records.pacs import Pacs
 from records.settings import Settings
 
@@ -43,7 +43,7 @@ class DimseClient:
             pacs.ae_title,
             self.calling_ae,
             pacs.seconds,
-            _tls_context(pacs),
+            make_pacs_tls_context(pacs) if pacs.tls else None,
             PacsAway,
             f"the PACS {pacs.name}: calling_ae",
         )
@@ -150,14 +150,3 @@ def hang_up(association: Any) -> None:
     """
     association.abort()
     association.dimse.msg_queue.put((None, None))
-
-
-def _tls_context(pacs: Pacs) -> ssl.SSLContext | None:
-    if not pacs.tls:
-        return None
-    return make_tls_context(
-        pacs.ca_file,
-        pacs.certificate_file,
-        pacs.key_file,
-        (f"the PACS {pacs.name}: ca_file", "certificate_file", "key_file"),
-    )

@@ -14,6 +14,10 @@ class PullFailed(NightdraftError):
     """One study was asked for, and the answer cannot be used."""
 
 
+class TooSlow(PullFailed):
+    """A study took longer than `intake.archive.budget.STUDY_SECONDS`."""
+
+
 class StudyOffline(NightdraftError):
     """The PACS has the study on media that it cannot reach now."""
 

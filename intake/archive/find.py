@@ -28,19 +28,12 @@ from intake.archive.listing import (
 )
 from intake.archive.spans import Answer, Span
 from intake.dicom.filing import ObjectRefused, element_text
+from intake.dicom_client import FIND_PENDING, MESSAGE_ID, OUT_OF_RESOURCES, SUCCESS
 from records.pacs import Pacs
 from records.settings import Settings
 
-SUCCESS = 0x0000
-PENDING = frozenset({0xFF00, 0xFF01})
-"""C-FIND statuses with an answer; 0xFF01: optional keys were not matched (PS3.4 C.4.1.1.4)."""
-
-_OUT_OF_RESOURCES = range(0xA700, 0xA800)
-
 MAX_ANSWERS = 20_000
 """Answers to one question. A question that has more is cancelled, and its span divided."""
-
-_MESSAGE_ID = 1
 
 _CONTEXTS = (build_context(StudyRootFind),)
 
@@ -63,7 +56,7 @@ _IMAGE_KEYS = (
 )
 
 
-class Asked:
+class FindAssociation:
     """An association over which questions are asked.
 
     Args:
@@ -91,13 +84,13 @@ class Asked:
         for keyword in keys:
             setattr(identifier, keyword, asked.get(keyword))
         answers: list[Dataset] = []
-        responses = self._association.send_c_find(identifier, StudyRootFind, msg_id=_MESSAGE_ID)
+        responses = self._association.send_c_find(identifier, StudyRootFind, msg_id=MESSAGE_ID)
         is_cancelled = False
         for status, answer in responses:
             code = status.get("Status")
             if code is None:
                 break
-            if code not in PENDING:
+            if code not in FIND_PENDING:
                 return answers, int(code)
             if answer is None:
                 raise PullFailed(f"an answer of {self._place} cannot be read")
@@ -106,7 +99,7 @@ class Asked:
             answers.append(answer)
             if len(answers) >= MAX_ANSWERS:
                 is_cancelled = True
-                self._association.send_c_cancel(_MESSAGE_ID, query_model=StudyRootFind)
+                self._association.send_c_cancel(MESSAGE_ID, query_model=StudyRootFind)
         raise PacsAway(f"{self._place} stopped answering in the midst of a question")
 
     def find_whole(self, level: str, keys: tuple[str, ...], **asked: str) -> list[Dataset]:
@@ -125,7 +118,7 @@ class Asked:
         if status == SUCCESS:
             return answers
         text = f"{self._place} answered a C-FIND at {level} level with status 0x{status:04X}"
-        if status in _OUT_OF_RESOURCES:
+        if status in OUT_OF_RESOURCES:
             raise PacsAway(text)
         raise PullFailed(text)
 
@@ -150,7 +143,7 @@ class DimseWalk:
         """
 
         def ask(association: Any) -> tuple[list[Dataset], int]:
-            return Asked(association, self._place).find(
+            return FindAssociation(association, self._place).find(
                 "STUDY",
                 _STUDY_KEYS,
                 StudyDate=span.dates,
@@ -231,9 +224,9 @@ class DimseFinder:
             return list_objects(study_instance_uid, map(_answered, series), ask_instances)
 
     @contextmanager
-    def _asked(self) -> Iterator[Asked]:
+    def _asked(self) -> Iterator[FindAssociation]:
         with self._client.associated(_CONTEXTS) as association:
-            yield Asked(association, self._client.place, self._cut_at)
+            yield FindAssociation(association, self._client.place, self._cut_at)
 
 
 def _answered(answer: Dataset) -> Answered:

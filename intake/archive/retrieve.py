@@ -25,8 +25,9 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
+from intake.archive.budget import SILENT_TIMES, STUDY_SECONDS
 from intake.archive.dimse import DimseClient, hang_up
-from intake.archive.errors import PacsAway, PullFailed, SetUpWrong
+from intake.archive.errors import PacsAway, PullFailed, SetUpWrong, TooSlow
 from intake.archive.listed import ListedInstance
 from intake.archive.source import Progress
 from intake.dicom.incoming_file import IncomingFile
@@ -36,17 +37,16 @@ from intake.dicom.limits import (
     TRANSFER_SYNTAXES,
 )
 from intake.dicom.store_handler import StoreHandler
+from intake.dicom_client import MESSAGE_ID, SUCCESS
 from records.errors import NightdraftError
 from records.pacs import Pacs
 from records.settings import Settings
 
-SUCCESS = 0x0000
 PENDING = 0xFF00
 SOME_FAILED = 0xB000
 """Sub-operations are complete, and some failed: what came is looked at (PS3.4 C.4.2.1.5)."""
 
 _MOVE_DESTINATION_UNKNOWN = 0xA801
-_MESSAGE_ID = 1
 
 MAX_CONTEXTS = 128
 """Presentation contexts of one association (PS3.8 table 9-18: odd numbers from 1 to 255)."""
@@ -74,20 +74,9 @@ association."""
 INSTANCES_AT_ONCE = 100
 """SOP Instance UIDs in one question."""
 
-SILENT_TIMES = 5
-"""A PACS may be silent so many times longer than with a question: it may bring images from slow
-media first."""
-
-STUDY_SECONDS = 600.0
-"""The longest time for one study. What came is kept, and the rest is asked for again."""
-
 
 Responses = Iterator[tuple[Dataset, Dataset | None]]
 """pynetdicom's: a status and an identifier for each response."""
-
-
-class TooSlow(PullFailed):
-    """A study took longer than `STUDY_SECONDS`."""
 
 
 class DimseRetriever:
@@ -145,7 +134,7 @@ class DimseRetriever:
                 "C-MOVE",
                 deadline,
                 progress,
-                lambda question: association.send_c_move(question, destination, model, _MESSAGE_ID),
+                lambda question: association.send_c_move(question, destination, model, MESSAGE_ID),
             )
 
     def _get(
@@ -187,9 +176,7 @@ class DimseRetriever:
                     "C-GET",
                     deadline,
                     progress,
-                    functools.partial(
-                        association.send_c_get, query_model=model, msg_id=_MESSAGE_ID
-                    ),
+                    functools.partial(association.send_c_get, query_model=model, msg_id=MESSAGE_ID),
                 )
             except PullFailed:
                 association.release()  # it answered; only its answer was no success

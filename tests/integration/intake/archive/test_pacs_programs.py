@@ -125,11 +125,12 @@ def test_a_pacs_that_is_killed_is_away_and_goes_on_when_it_is_back(pacs, make_so
     fetch_nothing = of_uids("1.2.826.77.1")
     campaigns.create(studies=fetch_nothing, pacs="archive")
     campaigns.tend()
-    state = SourceState(source, 0.0)
+    now = [1000.0]
+    state = SourceState(source, 0.0, lambda: now[0])
     puller = Puller(source, state, 100, walks=False)
     puller.take_turn()
     pacs.start()
-    state._until = 0.0
+    now[0] += 300
     puller.take_turn()
     assert sorted(here()) == sorted(film_uids(pacs.images[:3]))
     assert rows() == {("IN_WORK", 2, 0)}
