@@ -26,12 +26,13 @@ def follow(
         study_id: the study.
         request_id: the request of a comparison draft; None follows the study's newest primary one.
     """
-    # Whoever changes the study's state waits here, or was waited for; so no change is missed.
-    session.execute(
-        select(WorklistEntry.study_id)
-        .where(WorklistEntry.study_id == study_id)
-        .with_for_update(key_share=True)
-    )
+    with session.no_autoflush:  # the row is written once, below
+        # Whoever changes the study's state waits here, or was waited for; so no change is missed.
+        session.execute(
+            select(WorklistEntry.study_id)
+            .where(WorklistEntry.study_id == study_id)
+            .with_for_update(key_share=True)
+        )
     row.state, row.reason, row.detail = CampaignStudyState.IN_WORK, "", ""
     row.study_id, row.request_id, row.follows = study_id, request_id, True
     row.claimed_at = row.not_before = None
