@@ -25,9 +25,9 @@ from sqlalchemy import text
 from nightdraft.bench.fresh_database import fresh_database, vacuum
 from nightdraft.bench.machine import machine_facts
 from nightdraft.bench.operation import DRAFT, new_film, register
-from records.campaigns import campaigns, pulling, rows
+from records.campaigns import adding, campaigns, pulling
+from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import NewCampaign
-from records.campaigns.rows import NewStudy
 from records.campaigns.window import Window
 from records.database.session import unit_of_work
 from records.orders import effects
@@ -261,12 +261,12 @@ def _create(uids: list[str]) -> None:
         campaign_id = campaigns.create(
             session, NewCampaign("bench", CampaignKind.LIST, window, "bench", pacs=PACS)
         )
-    for start in range(0, len(uids), rows.ADD_AT_ONCE):
+    for start in range(0, len(uids), adding.ADD_AT_ONCE):
         with unit_of_work() as session:
-            rows.add_studies(
+            adding.add_studies(
                 session,
                 campaign_id,
-                [NewStudy(uid) for uid in uids[start : start + rows.ADD_AT_ONCE]],
+                [NewStudy(uid) for uid in uids[start : start + adding.ADD_AT_ONCE]],
             )
     with unit_of_work() as session:
         campaigns.save_walk(session, campaign_id, None, WalkState.WALKED)
