@@ -9,7 +9,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -447,37 +447,38 @@ def retry_studies(
 def export_studies(
     name: Name,
     file: Annotated[
-        Path, typer.Argument(help="CSV file to write; - is standard output.", allow_dash=True)
-    ],
+        Path | None,
+        typer.Argument(help="File to write; - is standard output.", allow_dash=True),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The same file, as an option.", allow_dash=True),
+    ] = None,
+    format_name: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="csv, or parquet with nightdraft[parquet].",
+            autocompletion=complete(["csv", "parquet"]),
+        ),
+    ] = "csv",
     json: AsJson = False,
 ) -> None:
-    """Write each study of a campaign with its end and its reason as CSV."""
+    """Write each study of a campaign with its end and its reason, as CSV or Parquet."""
+    from nightdraft.campaign_files import FORMATS, STANDARD_OUTPUT, write_file
     from records.campaigns import campaigns
     from records.database.session import unit_of_work
 
+    target = file or output
+    if target is None or (file and output):
+        raise NotAllowed("name the file to write once, as -o studies.csv")
+    if format_name.lower() not in FORMATS:
+        raise NotAllowed(f"{format_name!r} is no format: say one of {', '.join(FORMATS)}")
     with unit_of_work() as session:
         campaign_id = campaigns.find(session, name).id
-    if file == Path("-"):
-        count = _write_csv(sys.stdout, campaign_id)
-    else:
-        try:
-            with file.open("w", encoding="utf-8", newline="") as output:
-                count = _write_csv(output, campaign_id)
-        except OSError as error:
-            raise NotAllowed(f"{file} cannot be written ({error.strerror})") from None
-    if json:
-        print_json({"studies": count, "file": file})
-    elif file != Path("-"):
-        print(f"{count:,} studies are in {file}")
-
-
-def _write_csv(output: TextIO, campaign_id: uuid.UUID) -> int:
-    from api.campaign_export import stream_csv
-
-    count = 0
     with show_counts() as progress:
-        for text, studies in stream_csv(campaign_id):
-            output.write(text)
-            count += studies
-            progress("studies", count, None)
-    return count
+        count = write_file(campaign_id, target, format_name.lower(), progress)
+    if json:
+        print_json({"studies": count, "file": target})
+    elif target != STANDARD_OUTPUT:
+        print(f"{count:,} studies are in {target}")
