@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from intake.archive.budget import Budget
-from intake.archive.dicomweb import WebFinder, WebRetriever
+from intake.archive.dicomweb import WebRetriever
 from intake.archive.errors import PacsAway, PullFailed, SetUpWrong, StudyOffline
-from intake.archive.find import DimseFinder
-from intake.archive.listed import Availability, ListedInstance, ListedStudy, StudyListing
+from intake.archive.finder import Finder, ask_span, make_finder
+from intake.archive.listed import SLOW, Availability, ListedInstance, StudyListing
 from intake.archive.puller import Pulled, WalkBatch
 from intake.archive.retrieve import DimseRetriever
 from intake.archive.spans import Answer, Span, SpanWalk, walk_spans
@@ -33,24 +33,7 @@ from records.states import CampaignKind
 FAILURES_IN_A_ROW = 3
 """So many different studies that fail in a row are the PACS's fault."""
 
-_SLOW = (Availability.NEARLINE, Availability.OFFLINE, Availability.UNAVAILABLE)
 _NOT_ASKED = (Availability.OFFLINE, Availability.UNAVAILABLE)
-
-
-class Finder(Protocol):
-    """Asks a PACS what it has."""
-
-    def check(self) -> None:
-        """Find out whether it answers."""
-
-    def find_studies(self, span: Span) -> Answer:
-        """The studies of some dates."""
-
-    def find_by_accession_number(self, accession_number: str) -> list[ListedStudy]:
-        """The studies of an accession number."""
-
-    def list_study(self, study_instance_uid: str) -> StudyListing | None:
-        """The objects of a study; None where the PACS does not know it."""
 
 
 class Retriever(Protocol):
@@ -118,16 +101,7 @@ class PacsSource:
             yield WalkBatch(studies, spans.to_position(), note=spans.note())
 
     def _ask(self, span: Span) -> Answer:
-        """Ask one question of a walk, which has half of the PACS's time at most."""
-        with self._places:
-            begun = time.monotonic()
-            try:
-                answer = self._finder.find_studies(span)
-            except PullFailed as error:
-                raise PacsAway(str(error)) from None
-            seconds = time.monotonic() - begun
-        time.sleep(min(seconds, 5.0))
-        return answer
+        return ask_span(self._finder, span, self._places)
 
     def find(self, accession_number: str) -> Sequence[str]:
         """The UIDs of the studies that an accession number means.
@@ -238,7 +212,7 @@ class PacsSource:
         listed = len(listing.wanted)
         is_last = pull.attempt >= self.attempts
         has_some = len(missing) < listed
-        slow = [one.availability for one in missing if one.availability in _SLOW]
+        slow = [one.availability for one in missing if one.availability in SLOW]
         if slow and not (is_last and has_some):
             raise StudyOffline(
                 f"the PACS has {len(slow)} of the study's {listed} images on media that it cannot "
@@ -275,9 +249,10 @@ def make_clients(pacs: Pacs, config: Settings, handler: StoreHandler) -> tuple[F
     Raises:
         SettingsError: a file or a title cannot be used.
     """
+    finder = make_finder(pacs, config)
     if pacs.retrieve == "wado-rs":
-        return WebFinder(pacs), WebRetriever(pacs, handler)
-    return DimseFinder(pacs, config), DimseRetriever(pacs, config, handler)
+        return finder, WebRetriever(pacs, handler)
+    return finder, DimseRetriever(pacs, config, handler)
 
 
 def _missing(study_instance_uid: str, wanted: Sequence[ListedInstance]) -> list[ListedInstance]:

@@ -169,6 +169,10 @@ def create_campaign(
 def _try(new: NewCampaign, file: Path | None, encoding: str, json: bool) -> None:
     from nightdraft.campaign_dry_run import try_campaign
 
+    if new.kind is CampaignKind.QUERY:
+        from intake.dicom.pynetdicom_setup import set_up_pynetdicom
+
+        set_up_pynetdicom()
     with show_counts() as progress:
         found = try_campaign(new, settings(), file, encoding, progress)
     if json:
@@ -290,24 +294,29 @@ def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:
 
 @campaign.command("list")
 def list_campaigns(
+    after: Annotated[
+        str,
+        typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Campaigns at most.")] = 50,
     json: AsJson = False,
 ) -> None:
     """List campaigns, newest first, with how far each is."""
-    from records.campaigns import campaigns
-    from records.campaigns.progress import read_progress
+    from records.campaigns.progress import read_page
     from records.database.session import unit_of_work
 
     with unit_of_work() as session:
-        progresses = read_progress(session, campaigns.list_campaigns(session, limit))
+        page = read_page(session, limit, after or None)
     if json:
-        from api.campaign_schemas import CampaignSummary
+        from api.campaign_schemas import CampaignList
 
-        print_json([CampaignSummary.from_progress(progress) for progress in progresses])
+        print_json(CampaignList.from_page(page))
         return
     from nightdraft.cli.campaign_views import render_campaigns
 
-    console().print(render_campaigns(progresses))
+    console().print(render_campaigns(page.campaigns))
+    if page.next:
+        print(f"more: nightdraft campaign list --after {page.next} --limit {limit}")
 
 
 @campaign.command("show")

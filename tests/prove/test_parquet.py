@@ -89,13 +89,13 @@ def test_a_campaign_without_studies_has_its_columns(tmp_path):
     assert (table.num_rows, table.column_names) == (0, list(campaign_export.COLUMNS))
 
 
-def test_what_was_there_stays_where_an_export_breaks_off(tmp_path, monkeypatch):
+def test_what_was_there_stays_where_an_export_breaks_off(tmp_path):
     create(name="backlog", studies=of_uids("1.1"))
     target = tmp_path / "ends.parquet"
     target.write_bytes(b"of yesterday")
-    with mock.patch.object(parquet.ParquetWriter, "write_table", side_effect=OSError(28, "full")):
-        with pytest.raises(NotAllowed, match="cannot be written"):
-            export("backlog", "--format", "parquet", "-o", target)
+    full = mock.patch.object(parquet.ParquetWriter, "write_table", side_effect=OSError(28, "full"))
+    with full, pytest.raises(NotAllowed, match="cannot be written"):
+        export("backlog", "--format", "parquet", "-o", target)
     assert [(f.name, f.read_bytes()) for f in tmp_path.iterdir()] == [
         ("ends.parquet", b"of yesterday")
     ]

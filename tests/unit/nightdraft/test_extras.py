@@ -16,10 +16,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 OTEL_MODULES = ("opentelemetry.sdk", "opentelemetry.exporter")
 
+HIDDEN = (*TRAINING_MODULES, *PARQUET_MODULES, *OTEL_MODULES)
+
 # As where they are not installed: an import fails, and nothing is found.
-WITHOUT_EXTRAS = (
-    f"import sys; sys.modules |= dict.fromkeys({(*TRAINING_MODULES, *PARQUET_MODULES, *OTEL_MODULES)!r}); "
-)
+WITHOUT_EXTRAS = f"import sys; sys.modules |= dict.fromkeys({HIDDEN!r}); "
 
 SERVE = """
 import importlib, pkgutil

@@ -16,7 +16,7 @@ from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import unit_of_work
 from records.errors import NotAllowed, NotFound, PartError, SettingsError
 from records.states import CampaignKind, CampaignReason, CampaignStudyState
-from tests.support.campaigns import ends, tend_all
+from tests.support.campaigns import create, ends, tend_all
 from tests.support.registered_studies import complete, draft_all, new_instance
 from worker.campaigns import tend
 
@@ -78,6 +78,24 @@ def test_a_list_from_its_creation_to_its_export(tmp_path):
     rows = list(csv.DictReader(io.StringIO(target.read_text())))
     assert [row["state"] for row in rows] == ["DRAFTED", "DRAFTED", "MISSING"]
     assert list(csv.DictReader(io.StringIO(run("export", "backlog", "-").stdout))) == rows
+
+
+def test_campaigns_are_listed_in_pages():
+    for number in range(5):
+        create(name=f"campaign {number}")
+    first = run_json("list", "--limit", "2")
+    assert [one["name"] for one in first["campaigns"]] == ["campaign 4", "campaign 3"]
+    more = f"more: nightdraft campaign list --after {first['next']} --limit 2"
+    assert run("list", "--limit", "2").stdout.splitlines()[-1] == more
+    second = run_json("list", "--limit", "2", "--after", first["next"])
+    last = run_json("list", "--limit", "2", "--after", second["next"])
+    assert [one["name"] for one in second["campaigns"] + last["campaigns"]] == [
+        "campaign 2", "campaign 1", "campaign 0",
+    ]  # fmt: skip
+    assert last["next"] is None
+    assert "more:" not in run("list", "--after", second["next"]).stdout
+    with pytest.raises(NotAllowed):
+        run("list", "--after", "yesterday")
 
 
 def test_the_file_of_an_export_is_named_once(tmp_path):
