@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from records.states import CAMPAIGN_REASON_SENTENCES, CampaignReason, CampaignState
+from records.states import CAMPAIGN_REASON_SENTENCES, CampaignReason
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -147,12 +147,7 @@ def _describe_end(progress: CampaignProgress) -> str:
     campaign = progress.campaign
     if campaign.ended_at is not None:
         return local_time(campaign.ended_at)
-    if progress.done_at is not None and progress.nights_left is not None:
-        nights = "tonight" if progress.nights_left <= 1 else f"in {progress.nights_left} nights"
-        return f"about {local_time(progress.done_at)} ({nights})"
-    if campaign.state == CampaignState.RUNNING and progress.per_hour and progress.counts.moving:
-        return "not within its dates at this pace"
-    return ""
+    return progress.forecast
 
 
 def render_dry_run(found: DryRun) -> RenderableType:

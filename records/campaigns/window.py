@@ -61,6 +61,19 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class NightLeft:
+    """What is left of a night.
+
+    Attributes:
+        closes_at: when the window closes for the last time in it; a blackout closes it for a while.
+        seconds: for how long it is open until then.
+    """
+
+    closes_at: dt.datetime
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """When a campaign may give studies to the pipeline.
 
@@ -118,6 +131,19 @@ class Window:
             if self.hours is None and not self.blackouts and self.ends_on is None:
                 return None
         return end
+
+    def night_left(self, now: dt.datetime) -> NightLeft | None:
+        """What is left of the night of `now`, or the next one; None without hours, or for never."""
+        if self.hours is None:
+            return None
+        night, closes_at, seconds = None, None, 0.0
+        for span in self.spans(now):
+            begins = max(now, span.start)
+            if night is not None and self.night_of(begins) != night:
+                break
+            night, closes_at = self.night_of(begins), span.end
+            seconds += (span.end - begins).total_seconds()
+        return NightLeft(closes_at, seconds) if closes_at is not None else None
 
     def after_seconds(
         self, now: dt.datetime, seconds: float, days: int = LOOK_AHEAD_DAYS
