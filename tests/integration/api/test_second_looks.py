@@ -48,12 +48,11 @@ def test_page_rest_and_command_list_the_same_in_the_same_order(client, archive):
     assert shown(client.get("/discrepancies").text) == ids
     assert json.loads(run("list", "--json")[1]) == answer
     assert [line.split()[-1] for line in run("list")[1].splitlines()[1:]] == ids
-    (error,) = listed(client, side="MISS_OF_MODEL")["discrepancies"]
+    nodules = {"side": "MISS_OF_MODEL", "observation": "Lung Lesion"}
+    (error,) = listed(client, **nodules)["discrepancies"]
     assert error["patient_id"] == "P3"
-    assert shown(client.get("/discrepancies", params={"side": "MISS_OF_MODEL"}).text) == [
-        error["id"]
-    ]
-    assert error["id"] in run("list", "--side", "model")[1]
+    assert shown(client.get("/discrepancies", params=nodules).text) == [error["id"]]
+    assert error["id"] in run("list", "--side", "model", "--observation", "lung lesion")[1]
     assert run("list", "--state", "denied")[1] == "no entries\n"
 
 
@@ -148,6 +147,9 @@ def test_where_nothing_is_open_it_says_so(client):
     [
         ("list", "--side", "nobody"),
         ("list", "--state", "nothing"),
+        ("list", "--observation", "nothing"),
+        ("list", "--campaign", "nothing"),
+        ("errors", "--campaign", "nothing"),
         ("answer", uuid.UUID(int=1), "perhaps"),
         ("answer", uuid.UUID(int=1), "denied"),
         ("show", uuid.UUID(int=1)),
