@@ -92,11 +92,13 @@ def show_discrepancy(discrepancy_id: uuid.UUID) -> str:
 
 
 @router.get("/second-look")
-def show_second_look() -> str:
-    """What a second look is, with the week's budget."""
+def show_second_look(none: bool = False) -> str:
+    """What a second look is, with the week's budget; none: whether no question was open."""
     with unit_of_work() as session:
         budget = second_looks.read_budget(session)
-        return render("second_look.html", budget=budget, question=None, note=CLINICAL_WORTH)
+        return render(
+            "second_look.html", budget=budget, question=None, none=none, note=CLINICAL_WORTH
+        )
 
 
 @router.post("/second-look")
@@ -104,7 +106,7 @@ def post_next() -> Response:
     """Ask the next question."""
     with unit_of_work() as session:
         question = second_looks.ask_next(session)
-    target = f"/second-look/{question.id}" if question else "/second-look"
+    target = f"/second-look/{question.id}" if question else "/second-look?none=true"
     return RedirectResponse(target, status_code=303)
 
 

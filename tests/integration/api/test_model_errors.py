@@ -180,6 +180,7 @@ def test_lists_counts_and_table_are_filtered_by_campaign(client):
     assert (table["compared"], row(table, "Pleural Effusion")["missed"]) == (1, 1)
     assert json.loads(run("errors", "--campaign", "north wing", "--json")) == table
     assert read(client)["compared"] == 2
+    tend_all()
     assert f'href="/discrepancies?campaign={campaign}"' in client.get(f"/campaigns/{campaign}").text
 
 

@@ -128,8 +128,9 @@ def test_a_sentence_that_hedges_halves_the_certainty():
     assert certainty_of("Pneumothorax", sure, {"Consolidation": 0.5}) == 0.8
     assert certainty_of("Pneumothorax", None, {"Pneumothorax": 0.5}) == 0.0
     texts = [PNEUMOTHORAX, CLEAR]
-    (one,) = find_discrepancies(*RuleLabeller().label(texts), None, None)
-    assert one.certainty == 0.0
+    one, error = find_discrepancies(*RuleLabeller().label(texts), None, None)
+    assert (one.observation, one.certainty) == ("Pneumothorax", 0.0)
+    assert (error.observation, error.certainty) == ("No Finding", 1.0)
 
 
 @pytest.mark.parametrize(
