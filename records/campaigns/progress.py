@@ -198,8 +198,9 @@ def measure(
     if per_second and campaign.walk_state != WalkState.WALKING and not campaign.stalled_reason:
         left = counts.moving / per_second
         if left < _FORECAST_DAYS * _DAY_SECONDS:
-            done_at = window.after_seconds(now, left, _FORECAST_DAYS)
-            nights_left = window.nights_for(now, left, _FORECAST_DAYS)
+            end = window.work_off(now, left, _FORECAST_DAYS)
+            if end is not None:
+                done_at, nights_left = end.at, end.nights
         if night is not None:
             # A part of a study is one that is left. The tolerance is for rounding.
             left_at_end = max(0, math.ceil(counts.moving - per_second * night.seconds - 1e-6))
