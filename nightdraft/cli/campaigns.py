@@ -463,7 +463,7 @@ def export_studies(
         Path | None,
         typer.Option("--output", "-o", help="The same file, as an option.", allow_dash=True),
     ] = None,
-    format_name: Annotated[
+    format: Annotated[
         str,
         typer.Option(
             "--format",
@@ -481,12 +481,12 @@ def export_studies(
     target = file or output
     if target is None or (file and output):
         raise NotAllowed("name the file to write once, as -o studies.csv")
-    if format_name.lower() not in FORMATS:
-        raise NotAllowed(f"{format_name!r} is no format: say one of {', '.join(FORMATS)}")
+    if format.lower() not in FORMATS:
+        raise NotAllowed(f"{format!r} is no format: say one of {', '.join(FORMATS)}")
     with unit_of_work() as session:
         campaign_id = campaigns.find(session, name).id
     with show_counts() as progress:
-        count = write_file(campaign_id, target, format_name.lower(), progress)
+        count = write_file(campaign_id, target, format.lower(), progress)
     if json:
         print_json({"studies": count, "file": target})
     elif target != STANDARD_OUTPUT:
