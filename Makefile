@@ -130,13 +130,14 @@ prove-install: $(VENV)/.ready-to-test wheel ## Slow: a bare Debian, installed as
 # as a user adds them: in one step pip tries versions for more than a quarter of an hour. s3fs is named
 # once more, or moto brings a botocore that is too new for it.
 .PHONY: prove-extras
-prove-extras: $(VENV)/.ready-to-test ## Slow: trackers and S3, with packages that no test of `make test` needs
+prove-extras: $(VENV)/.ready-to-test ## Slow: trackers, S3 and Parquet, with packages that no test of `make test` needs
 	$(PYTHON) -m venv --clear build/extras
 	build/extras/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt \
-	    -e '.[embedded,train,test,s3]'
+	    -e '.[embedded,train,test,s3,parquet]'
 	build/extras/bin/python -m pip install -q --disable-pip-version-check \
 	    wandb mlflow-skinny s3fs 'moto[s3]' flask flask-cors
-	build/extras/bin/pytest -q tests/prove/test_trackers.py tests/prove/test_object_store_s3.py
+	build/extras/bin/pytest -q tests/prove/test_trackers.py tests/prove/test_object_store_s3.py \
+	    tests/prove/test_parquet.py
 
 # Programs of other makers that no package of Debian or PyPI has. Node and npm are asked for here alone.
 .PHONY: prove-peers

@@ -165,6 +165,18 @@ def find_studies(
     ).all()
 
 
+def find_by_uids(
+    session: Session, study_instance_uids: Sequence[str]
+) -> Sequence[tuple[uuid.UUID, str]]:
+    """Those of the studies that are here, each by our id with its study UID."""
+    lines = session.execute(
+        select(Study.id, Study.study_instance_uid).where(
+            Study.study_instance_uid.in_(study_instance_uids)
+        )
+    )
+    return [(study_id, uid) for study_id, uid in lines]
+
+
 def _others(session: Session, study_ids: Sequence[uuid.UUID]) -> list[NewStudy]:
     lines = session.execute(
         select(Study.study_instance_uid, Study.accession_number, Study.id).where(

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pydicom.config
+import pytest
 from pydicom import Dataset, dcmread, dcmwrite
-from pynetdicom import AE, build_context, evt
+from pynetdicom import AE, _config, build_context, dimse_messages, evt
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -44,6 +46,18 @@ TITLE = "ARCHIVE"
 OURS = "NIGHTDRAFT"
 
 PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
+
+
+def keep_pynetdicom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take back, after a test, what a part or a command sets once for its process."""
+    monkeypatch.setattr(dimse_messages, "NamedTemporaryFile", dimse_messages.NamedTemporaryFile)
+    for name in ("STORE_RECV_CHUNKED_DATASET", "LOG_HANDLER_LEVEL", "LOG_REQUEST_IDENTIFIERS",
+                 "LOG_RESPONSE_IDENTIFIERS"):  # fmt: skip
+        monkeypatch.setattr(_config, name, getattr(_config, name))
+    monkeypatch.setitem(_config.VALIDATORS, "UI", _config.VALIDATORS["UI"])
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    validation = pydicom.config.settings.reading_validation_mode
+    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", validation)
 
 
 def make_study(number: int, films: int = 2, **fields: Any) -> list[Dataset]:
