@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
+from intake.archive.budget import Places
 from intake.archive.dicomweb import WebFinder
 from intake.archive.errors import PacsAway, PullFailed
 from intake.archive.find import DimseFinder
@@ -18,14 +18,24 @@ LONGEST_REST_SECONDS = 5.0
 """A PACS is left alone for as long as its answer took, and not for longer than this."""
 
 
+class WalkQuestions(Protocol):
+    """Asks a PACS for the studies of dates, over one association where it has such."""
+
+    def find_studies(self, span: Span) -> Answer:
+        """The studies of some dates."""
+
+    def close(self) -> None:
+        """End the association; the next question makes another."""
+
+
 class Finder(Protocol):
     """Asks a PACS what it has."""
 
     def check(self) -> None:
         """Find out whether it answers."""
 
-    def find_studies(self, span: Span) -> Answer:
-        """The studies of some dates."""
+    def walk(self) -> WalkQuestions:
+        """Questions for the studies of dates, one after the other."""
 
     def find_by_accession_number(self, accession_number: str) -> list[ListedStudy]:
         """The studies of an accession number."""
@@ -43,25 +53,45 @@ def make_finder(pacs: Pacs, config: Settings) -> Finder:
     return WebFinder(pacs) if pacs.retrieve == "wado-rs" else DimseFinder(pacs, config)
 
 
-def ask_span(
-    finder: Finder, span: Span, place: AbstractContextManager[Any] | None = None
-) -> Answer:
-    """Ask one question of many, which together have half of the PACS's time at most.
+class SharedWalk:
+    """The questions of a walk, which has half of the PACS's time at most.
+
+    The association, and its place, are kept between two questions while nobody waits for a place.
 
     Args:
-        finder: asks the PACS.
-        span: what is asked.
-        place: is held while the question is open; None is nothing.
-
-    Raises:
-        PacsAway: the PACS does not answer, or not so that it could be read.
+        questions: what asks.
+        places: of the PACS, shared with those who fetch; None is that nobody does.
     """
-    with place or nullcontext():
+
+    def __init__(self, questions: WalkQuestions, places: Places | None = None) -> None:
+        self._questions = questions
+        self._places = places or Places(1)
+        self._has_place = False
+
+    def ask(self, span: Span) -> Answer:
+        """Ask for the studies of some dates.
+
+        Raises:
+            PacsAway: the PACS does not answer, or not in a way that can be read.
+        """
+        if not self._has_place:
+            self._places.take()
+            self._has_place = True
         begun = time.monotonic()
         try:
-            answer = finder.find_studies(span)
+            answer = self._questions.find_studies(span)
         except PullFailed as error:
             raise PacsAway(str(error)) from None
-        seconds = time.monotonic() - begun
-    time.sleep(min(seconds, LONGEST_REST_SECONDS))
-    return answer
+        now = time.monotonic()
+        until = now + min(now - begun, LONGEST_REST_SECONDS)
+        if self._places.is_wanted(until - now):
+            self.close()
+            time.sleep(max(0.0, until - time.monotonic()))
+        return answer
+
+    def close(self) -> None:
+        """End the association, and give its place back."""
+        self._questions.close()
+        if self._has_place:
+            self._has_place = False
+            self._places.give_back()

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Protocol
 
-from intake.archive.budget import Budget
+from intake.archive.budget import Budget, Places
 from intake.archive.dicomweb import WebRetriever
 from intake.archive.errors import PacsAway, PullFailed, SetUpWrong, StudyOffline
-from intake.archive.finder import Finder, ask_span, make_finder
+from intake.archive.finder import Finder, SharedWalk, make_finder
 from intake.archive.listed import SLOW, Availability, ListedInstance, StudyListing
-from intake.archive.puller import Pulled, WalkBatch
 from intake.archive.retrieve import DimseRetriever
-from intake.archive.spans import Answer, Span, SpanWalk, walk_spans
+from intake.archive.source import Progress, Pulled, WalkBatch
+from intake.archive.spans import SpanWalk, walk_spans
 from intake.dicom.store_handler import StoreHandler
 from records.campaigns import pulling
+from records.campaigns.adding import NewStudy
 from records.campaigns.pacs_query import PacsQuery
 from records.campaigns.pulling import ClaimedPull, ClaimedWalk
-from records.campaigns.rows import NewStudy
 from records.database.session import unit_of_work
 from records.errors import DiskFull, NotAllowed, PartError
 from records.pacs import Pacs
@@ -40,13 +41,18 @@ class Retriever(Protocol):
     """Fetches images."""
 
     def retrieve(
-        self, study_instance_uid: str, wanted: Sequence[ListedInstance], *, whole_series: bool
+        self,
+        study_instance_uid: str,
+        wanted: Sequence[ListedInstance],
+        progress: Progress,
+        *,
+        whole_series: bool,
     ) -> None:
         """Ask for images; when this returns, the PACS has said that it is done."""
 
 
 class PacsSource:
-    """One PACS, as `intake.archive.puller.Source`.
+    """One PACS, as `intake.archive.source.Source`.
 
     Args:
         pacs: which, and how it is asked.
@@ -72,12 +78,12 @@ class PacsSource:
         self._finder, self._retriever = make_clients(pacs, config, handler)
         self._lock = threading.Lock()
         # Walks and fetches together have no more associations than the PACS allows.
-        self._places = threading.BoundedSemaphore(pacs.associations)
+        self._places = Places(pacs.associations)
         self._failures: list[str] = []
 
-    # ---- intake.archive.puller.Source ----
+    # ---- intake.archive.source.Source ----
 
-    def walk(self, walk: ClaimedWalk) -> Iterator[WalkBatch]:
+    def walk(self, walk: ClaimedWalk) -> Generator[WalkBatch]:
         """Ask for the studies of the campaign's dates, from its position on.
 
         Raises:
@@ -89,19 +95,17 @@ class PacsSource:
         except NotAllowed as error:
             raise PartError(str(error)) from None
         spans = SpanWalk(query, self._cut_at, walk.position)
-        for found in walk_spans(spans, self._ask):
-            studies = [
-                NewStudy(
-                    study.study_instance_uid,
-                    study.accession_number,
-                    listed=study.instances,
-                )
-                for study in found
-            ]
-            yield WalkBatch(studies, spans.to_position(), note=spans.note())
-
-    def _ask(self, span: Span) -> Answer:
-        return ask_span(self._finder, span, self._places)
+        with closing(SharedWalk(self._finder.walk(), self._places)) as questions:
+            for found in walk_spans(spans, questions.ask):
+                studies = [
+                    NewStudy(
+                        study.study_instance_uid,
+                        study.accession_number,
+                        listed=study.instances,
+                    )
+                    for study in found
+                ]
+                yield WalkBatch(studies, spans.to_position(), note=spans.note())
 
     def find(self, accession_number: str) -> Sequence[str]:
         """The UIDs of the studies that an accession number means.
@@ -113,7 +117,7 @@ class PacsSource:
             found = self._finder.find_by_accession_number(accession_number)
         return list(dict.fromkeys(study.study_instance_uid for study in found))
 
-    def pull(self, pull: ClaimedPull) -> Pulled | None:
+    def pull(self, pull: ClaimedPull, progress: Progress) -> Pulled | None:
         """Fetch what is not here of a study; None where the PACS does not know it.
 
         Raises:
@@ -122,14 +126,16 @@ class PacsSource:
             StudyOffline: images did not come, and the PACS has them on slow media.
             DiskFull: there is no room for images.
             DatabaseDown: PostgreSQL does not answer.
+            LostLease: `progress` raised it.
         """
         self._check_room()
         with self._places:
+            progress()  # the place may have been waited for
             try:
                 listing = self._list(pull.study_instance_uid)
                 if listing is None or not listing.wanted:
                     return None if listing is None else Pulled(0, ())
-                missing, failure = self._fetch(pull.study_instance_uid, listing.wanted)
+                missing, failure = self._fetch(pull.study_instance_uid, listing.wanted, progress)
             except PullFailed as error:
                 self._note_failure(pull.study_instance_uid, error)
                 raise
@@ -167,7 +173,7 @@ class PacsSource:
         return listing
 
     def _fetch(
-        self, study_instance_uid: str, wanted: Sequence[ListedInstance]
+        self, study_instance_uid: str, wanted: Sequence[ListedInstance], progress: Progress
     ) -> tuple[list[ListedInstance], str]:
         """Fetch what is not here, twice where need be.
 
@@ -186,7 +192,9 @@ class PacsSource:
             if not asked:
                 break
             try:
-                self._retriever.retrieve(study_instance_uid, asked, whole_series=whole_series)
+                self._retriever.retrieve(
+                    study_instance_uid, asked, progress, whole_series=whole_series
+                )
             except PullFailed as error:
                 failure = f"{error}"
             except SetUpWrong:
@@ -195,6 +203,7 @@ class PacsSource:
                 # If it answers otherwise, it was this study that it ended the association for.
                 self._finder.check()
                 failure = f"{error}"
+            progress()
             missing = _missing(study_instance_uid, missing)
             self._check_room()
             if not missing:

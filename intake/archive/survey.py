@@ -6,9 +6,10 @@ Questions, the division of dates, and the time that the PACS is left alone are t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
-from intake.archive.finder import Finder, ask_span
+from intake.archive.finder import Finder, SharedWalk
 from intake.archive.listed import ListedStudy
 from intake.archive.spans import Answer, Span, SpanWalk, walk_spans
 from records.campaigns.pacs_query import PacsQuery
@@ -45,10 +46,12 @@ def survey(finder: Finder, query: PacsQuery, cut_at: int = 0) -> Iterator[Survey
     walk = SpanWalk(query, cut_at)
     modality = ""
 
-    def ask(span: Span) -> Answer:
-        nonlocal modality
-        modality = span.modality
-        return ask_span(finder, span)
+    with closing(SharedWalk(finder.walk())) as questions:
 
-    for studies in walk_spans(walk, ask):
-        yield Surveyed(studies, modality, [str(span) for span in walk.cut], walk.note())
+        def ask(span: Span) -> Answer:
+            nonlocal modality
+            modality = span.modality
+            return questions.ask(span)
+
+        for studies in walk_spans(walk, ask):
+            yield Surveyed(studies, modality, [str(span) for span in walk.cut], walk.note())

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from records.campaigns import campaigns, progress, rows
+from records.campaigns import campaigns, counting, progress
 from records.campaigns.progress import CampaignProgress
 from records.database.session import database_time
 from records.database.tables import Heartbeat
@@ -179,7 +179,7 @@ def read_tonight(
         devices=_read_devices(parts),
         campaigns=progress.read_progress(session, running[:PROMISED]),
         campaigns_running=len(running),
-        in_campaigns=rows.count_waiting(session),
+        in_campaigns=counting.count_waiting(session),
         since=since,
         work=work_counts.read_work(session, since, now),
     )

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from api import campaign_export
 from nightdraft import campaign_files
 from nightdraft.cli.main import app
-from records.campaigns.rows import NewStudy
+from records.campaigns.adding import NewStudy
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from tests.support.campaigns import create, of_uids, tend_all

@@ -14,8 +14,8 @@ from nightdraft.cli.json_output import as_json
 from nightdraft.cli.nights import render_tonight
 from nightdraft.cli.status import overview_json, render_overview
 from records.alarm_kinds import AlarmKind
+from records.campaigns.counting import Counts
 from records.campaigns.progress import CampaignProgress
-from records.campaigns.rows import Counts
 from records.database.campaign_tables import Campaign
 from records.database.tables import Alarm, Heartbeat
 from records.operations.lights import Light, LightState

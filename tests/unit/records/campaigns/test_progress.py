@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from records.campaigns.counting import Counts
 from records.campaigns.progress import describe_source, local_time, measure
-from records.campaigns.rows import Counts
 from records.database.campaign_tables import Campaign
 from records.states import CampaignKind, CampaignState, CampaignStudyState, Purpose, WalkState
 

@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from records.campaigns.counting import Counts
 from records.campaigns.progress import CampaignProgress
-from records.campaigns.rows import Counts
 from records.database.campaign_tables import Campaign
 from records.operations.nights import NightHours
 from records.operations.overview import Pace, Workload
