@@ -197,6 +197,10 @@ class PacsSource:
                 )
             except PullFailed as error:
                 failure = f"{error}"
+            except StudyOffline as error:
+                missing = _missing(study_instance_uid, missing)
+                uids = [one.sop_instance_uid for one in missing]
+                raise StudyOffline(f"{error}", uids) from None
             except SetUpWrong:
                 raise
             except PacsAway as error:
@@ -219,20 +223,22 @@ class PacsSource:
     ) -> Pulled:
         """Decide on a study of which something is missing."""
         listed = len(listing.wanted)
+        uids = [one.sop_instance_uid for one in missing]
         is_last = pull.attempt >= self.attempts
         has_some = len(missing) < listed
         slow = [one.availability for one in missing if one.availability in SLOW]
         if slow and not (is_last and has_some):
             raise StudyOffline(
                 f"the PACS has {len(slow)} of the study's {listed} images on media that it cannot "
-                f"reach at once ({', '.join(sorted(set(slow)))})"
+                f"reach at once ({', '.join(sorted(set(slow)))})",
+                uids,
             )
-        error = PullFailed(failure or f"{len(missing)} of {listed} images did not come")
+        error = PullFailed(failure or f"{len(missing)} of {listed} images did not come", uids)
         if not has_some:
             self._note_failure(pull.study_instance_uid, error)
         if not is_last or (failure and not has_some):
             raise error
-        return Pulled(listed, [one.sop_instance_uid for one in missing])
+        return Pulled(listed, uids)
 
     def _note_failure(self, study_instance_uid: str, error: PullFailed) -> None:
         """Count a study of which nothing could be had.
