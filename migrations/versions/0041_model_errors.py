@@ -1,7 +1,7 @@
 """Discrepancies know the campaign that asked for the draft, and the model's errors are counted.
 
 Revision ID: 0041
-Revises: 0034
+Revises: 0035
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0041"
-down_revision = "0034"
+down_revision = "0035"
 branch_labels = None
 depends_on = None
 
