@@ -92,12 +92,16 @@ def show_discrepancy(discrepancy_id: uuid.UUID) -> str:
 
 
 @router.get("/second-look")
-def show_second_look(none: bool = False) -> str:
-    """What a second look is, with the week's budget; none: whether no question was open."""
+def show_second_look(nothing_open: bool = False) -> str:
+    """What a second look is, with the week's budget, and whether no question is open."""
     with unit_of_work() as session:
         budget = second_looks.read_budget(session)
         return render(
-            "second_look.html", budget=budget, question=None, none=none, note=CLINICAL_WORTH
+            "second_look.html",
+            budget=budget,
+            question=None,
+            nothing_open=nothing_open,
+            note=CLINICAL_WORTH,
         )
 
 
@@ -106,7 +110,7 @@ def post_next() -> Response:
     """Ask the next question."""
     with unit_of_work() as session:
         question = second_looks.ask_next(session)
-    target = f"/second-look/{question.id}" if question else "/second-look?none=true"
+    target = f"/second-look/{question.id}" if question else "/second-look?nothing_open=true"
     return RedirectResponse(target, status_code=303)
 
 
