@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,9 +10,10 @@ from pynetdicom import build_context
 from pynetdicom.sop_class import Verification
 
 from intake.archive.errors import PacsAway, SetUpWrong
-from intake.dicom_client import Peer, accepts, make_tls_context, silence_pynetdicom
+from intake.dicom_client import Peer, accepts, silence_pynetdicom
 from records.pacs import Pacs
 from records.settings import Settings
+from records.tls import ClientTls
 
 
 class DimseClient:
@@ -40,7 +40,11 @@ class DimseClient:
             pacs.ae_title,
             self.calling_ae,
             pacs.seconds,
-            _tls_context(pacs),
+            (
+                ClientTls(pacs.tls_files(), pacs.host, pacs.server_name, f"the PACS {pacs.name}")
+                if pacs.tls
+                else None
+            ),
             PacsAway,
             f"the PACS {pacs.name}: calling_ae",
         )
@@ -88,14 +92,3 @@ class DimseClient:
                     f"{self.calling_ae}, or set another `retrieve` in NIGHTDRAFT_PACS_FILE"
                 )
             yield association
-
-
-def _tls_context(pacs: Pacs) -> ssl.SSLContext | None:
-    if not pacs.tls:
-        return None
-    return make_tls_context(
-        pacs.ca_file,
-        pacs.certificate_file,
-        pacs.key_file,
-        (f"the PACS {pacs.name}: ca_file", "certificate_file", "key_file"),
-    )

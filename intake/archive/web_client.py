@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from intake.archive.errors import PacsAway, PullFailed, SetUpWrong
-from intake.dicom_client import make_tls_context
 from intake.http_calls import NoRedirects, reason_of, retry_seconds
 from records.errors import SettingsError
 from records.pacs import Pacs
@@ -65,12 +64,7 @@ class WebClient:
         self.place = f"the PACS {pacs.name} ({pacs.url})"
         context: ssl.SSLContext | None = None
         if pacs.url.startswith("https:"):
-            context = make_tls_context(
-                pacs.ca_file,
-                pacs.certificate_file,
-                pacs.key_file,
-                (f"the PACS {pacs.name}: ca_file", "certificate_file", "key_file"),
-            )
+            context = pacs.tls_files().make_context()
         self._opener = urllib.request.build_opener(
             NoRedirects(), urllib.request.HTTPSHandler(context=context)
         )
