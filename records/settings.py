@@ -1387,7 +1387,8 @@ class Settings(BaseSettings):
             host, port = self.serve_host, self.serve_port
         if host in ("0.0.0.0", "::"):  # noqa: S104
             host = socket.gethostname()
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        scheme = "https" if self.serve_certificate else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def address(self, name: Literal["database_url", "redis_url"]) -> str:
         """Where PostgreSQL or Redis is: the setting, or else the running station's own server.
