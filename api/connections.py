@@ -3,8 +3,8 @@
 uvicorn waits for ever for the rest of a request. Here a connection is closed whose request, with
 its body, has not come in time; and where there are too many, the oldest without a whole request.
 
-h11 reads some requests that the standard forbids. A proxy may read them otherwise, and what it takes
-for a body would be a request here (request smuggling). So they are refused.
+h11 reads some requests that the standard forbids. A proxy may read them otherwise, and what it
+takes for a body would be a request here (request smuggling). So they are refused.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ REQUEST_SECONDS = 10.0
 
 MAX_CONNECTIONS = 200
 
+MAX_HEAD_BYTES = 32_768
+"""Longest request line with its headers. h11 limits only what has not come whole."""
+
 
 _FORBIDDEN = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]")
 """A line that ends without CR, a CR alone (RFC 9112 section 2.2), a header that goes on in the next
@@ -35,12 +38,16 @@ class _StrictBuffer(ReceiveBuffer):
         """The lines of a request's head, or of a trailer, once they are whole.
 
         Raises:
-            RemoteProtocolError: they are written in a way that the standard forbids.
+            RemoteProtocolError: they are written in a way that the standard forbids, or too long.
         """
         before = bytes(self._data)
         lines = super().maybe_extract_lines()
-        if lines is not None and _FORBIDDEN.search(before[: len(before) - len(self._data)]):
-            raise h11.RemoteProtocolError("a line of the head does not end as it must")
+        if lines is not None:
+            head = before[: len(before) - len(self._data)]
+            if len(head) > MAX_HEAD_BYTES:
+                raise h11.RemoteProtocolError("a head over the limit")
+            if _FORBIDDEN.search(head):
+                raise h11.RemoteProtocolError("a line of the head does not end as it must")
         return lines
 
 

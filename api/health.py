@@ -1,7 +1,7 @@
 """Health of the process and of the system, and the call for its metrics.
 
-No sentence here reveals anything about a patient. Probes may call by whatever name they know; by a
-name that is not ours no sentence, folder or machine is named, for a page of somebody else may ask so.
+No sentence here reveals anything about a patient. Probes may call by whatever name they know. By a
+name that is not ours no sentence, folder or machine is told: somebody else's page may call so.
 """
 
 from __future__ import annotations

@@ -108,7 +108,8 @@ class StationProcess:
     @property
     def page(self) -> str:
         """The URL of the worklist."""
-        return f"http://{self.addresses['serve_host']}:{self.addresses['serve_port']}/"
+        addresses = self.addresses
+        return f"{addresses['serve_scheme']}://{addresses['serve_host']}:{addresses['serve_port']}/"
 
 
 def _message_of(line: str) -> str:
