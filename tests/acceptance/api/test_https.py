@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import re
 import shutil
 import signal
 import socket
@@ -99,38 +98,33 @@ def test_a_silent_handshake_is_closed_and_keeps_nobody_out(serve, authority, own
             assert connection.recv(1) == b""  # closed by the server
 
 
-@pytest.fixture(scope="module")
-def names():
-    return list(attacks("localhost"))
-
-
-def test_no_request_is_smuggled(serve, names):
+def test_no_request_is_smuggled(serve):
     server = serve()
     for name, content in attacks("localhost").items():
         statuses, answer = talk(port_of(server), content)
         assert statuses, name
         assert statuses[0] in (400, 411, 501), (name, answer)
-        assert f"method={MARK}" not in server.log.read_text(), name
-    assert talk(port_of(server), b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")[0] == [200]
+    last = b"GET /api/studies HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    assert talk(port_of(server), last)[0] == [200]
+    eventually(lambda: "method=GET" in server.log.read_text())
+    assert f"method={MARK}" not in server.log.read_text()
 
 
-@pytest.mark.parametrize(
-    ("content", "status"),
-    [
-        (b"GET http://internal.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
-        (b"GET http://localhost/ HTTP/1.1\r\nHost: internal.example\r\n\r\n", 421),
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: internal.example\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: internal.example\r\nX-Forwarded-Host: localhost\r\n\r\n", 421),
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Large: " + b"x" * 100_000 + b"\r\n\r\n", 400),
-        (b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
-        (b"CONNECT internal.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n", 403),
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\n  folded: 1\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\nHost: localhost\n\n", 400),
-    ],
-)
-def test_requests_that_stand_for_others_are_refused(serve, content, status):
+STAND_INS = {
+    b"GET http://internal.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n": 404,
+    b"GET http://localhost/ HTTP/1.1\r\nHost: internal.example\r\n\r\n": 421,
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: internal.example\r\n\r\n": 400,
+    b"GET / HTTP/1.1\r\nHost: internal.example\r\nX-Forwarded-Host: localhost\r\n\r\n": 421,
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Large: " + b"x" * 40_000 + b"\r\n\r\n": 400,
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Large: " + b"x" * 400_000 + b"\r\n\r\n": 400,
+    b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n": 400,
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n  folded: 1\r\n\r\n": 400,
+    b"GET / HTTP/1.1\nHost: localhost\n\n": 400,
+}
+
+
+def test_requests_that_stand_for_others_are_refused(serve):
     server = serve()
-    statuses, answer = talk(port_of(server), content)
-    assert statuses, answer
-    assert statuses[0] == status, answer
-    assert re.search(rb"200 OK", answer) is None
+    for content, status in STAND_INS.items():
+        statuses, answer = talk(port_of(server), content)
+        assert statuses == [status], (content[:60], answer)
