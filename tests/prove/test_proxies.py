@@ -141,7 +141,25 @@ def proxy(request, serve, tmp_path):  # noqa: F811
         yield Proxy(port, plain_port, context, server)
 
 
-def test_pages_are_read_and_who_called_arrives(proxy):
+STAND_INS = (
+    f"GET http://internal.example/api/studies HTTP/1.1\r\nHost: {NAME}\r\n\r\n",
+    f"GET http://{NAME}/api/studies HTTP/1.1\r\nHost: internal.example\r\n\r\n",
+    f"GET /api/studies HTTP/1.1\r\nHost: {NAME}\r\nHost: internal.example\r\n\r\n",
+    f"GET /api/studies HTTP/1.1\r\nHost: {NAME}\r\nX-Large: {'x' * 100_000}\r\n\r\n",
+    "GET /api/studies HTTP/1.1\r\n\r\n",
+)
+"""Requests in somebody else's name. A proxy may answer an absolute address by the name in it (RFC
+9112 section 3.2.2)."""
+
+
+def test_what_its_example_promises(proxy):
+    check_who_called(proxy)
+    check_other_names(proxy)
+    check_smuggling(proxy)
+    check_stand_ins(proxy)
+
+
+def check_who_called(proxy):
     answer = proxy.get(
         "/api/studies",
         **{"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "http", "X-Real-IP": "6.6.6.6"},
@@ -153,11 +171,12 @@ def test_pages_are_read_and_who_called_arrives(proxy):
     assert re.search(r"host=127\.0\.0\.1 .*route=/api/studies", log)
 
 
-def test_another_name_and_plain_http_lead_nowhere(proxy):
+def check_other_names(proxy):
+    before = proxy.server.log.read_text().count("route=/api/studies")
     request = b"GET /api/studies HTTP/1.1\r\nHost: internal.example\r\n\r\n"
     _, answer = talk(proxy.port, request, (proxy.context, NAME))
     assert b"studies" not in answer
-    assert "/api/studies" not in proxy.server.log.read_text()
+    assert proxy.server.log.read_text().count("route=/api/studies") == before
     statuses, answer = talk(
         proxy.plain_port, f"GET /api/studies HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode()
     )
@@ -165,7 +184,7 @@ def test_another_name_and_plain_http_lead_nowhere(proxy):
     assert f"https://{NAME}".encode() in answer
 
 
-def test_no_request_is_smuggled_through_it(proxy):
+def check_smuggling(proxy):
     calls = 0
     for name, content in attacks(NAME).items():
         talk(proxy.port, content, (proxy.context, NAME))
@@ -177,19 +196,11 @@ def test_no_request_is_smuggled_through_it(proxy):
     assert f"method={MARK}" not in proxy.server.log.read_text()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        f"GET http://internal.example/api/studies HTTP/1.1\r\nHost: {NAME}\r\n\r\n",
-        f"GET http://{NAME}/api/studies HTTP/1.1\r\nHost: internal.example\r\n\r\n",
-        f"GET /api/studies HTTP/1.1\r\nHost: {NAME}\r\nHost: internal.example\r\n\r\n",
-        f"GET /api/studies HTTP/1.1\r\nHost: {NAME}\r\nX-Large: {'x' * 100_000}\r\n\r\n",
-        "GET /api/studies HTTP/1.1\r\n\r\n",
-    ],
-)
-def test_requests_that_stand_for_others_get_nothing(proxy, content):
-    statuses, answer = talk(proxy.port, content.encode(), (proxy.context, NAME))
-    is_by_our_name = content.startswith(f"GET http://{NAME}/")
-    # A proxy may answer an absolute address by the name in it (RFC 9112 section 3.2.2).
-    assert is_by_our_name or b'"studies"' not in answer, answer
-    assert all(status >= 400 for status in statuses) or is_by_our_name or b"studies" not in answer
+def check_stand_ins(proxy):
+    for content in STAND_INS:
+        statuses, answer = talk(proxy.port, content.encode(), (proxy.context, NAME))
+        is_by_our_name = content.startswith(f"GET http://{NAME}/")
+        assert is_by_our_name or b'"studies"' not in answer, (content[:60], answer)
+        assert is_by_our_name or all(status >= 400 for status in statuses) or not answer.strip(), (
+            content[:60], answer,
+        )  # fmt: skip
