@@ -24,6 +24,9 @@ from tests.support.smuggling import MARK, attacks, talk
 from tests.support.waiting import eventually
 
 NAME = "nightdraft.hospital.example"
+CALLER = "127.0.0.2"
+"""From where the proxy is called. A request that is logged with another address is none that the
+proxy saw as one."""
 PROXIES = ROOT / "docker/proxies"
 
 
@@ -45,7 +48,7 @@ class Proxy:
 
     def get(self, path: str, host: str = NAME, **headers: str) -> http.client.HTTPResponse:
         with (
-            socket.create_connection(("127.0.0.1", self.port), 30) as plain,
+            socket.create_connection(("127.0.0.1", self.port), 30, (CALLER, 0)) as plain,
             self.context.wrap_socket(plain, server_hostname=NAME) as connection,
         ):
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -168,13 +171,13 @@ def check_who_called(proxy):
     assert answer.headers["Strict-Transport-Security"]
     log = eventually(lambda: (log := proxy.server.log.read_text()).count("/api/studies") and log)
     assert "6.6.6.6" not in log
-    assert re.search(r"host=127\.0\.0\.1 .*route=/api/studies", log)
+    assert re.search(rf"host={CALLER} .*route=/api/studies", log)
 
 
 def check_other_names(proxy):
     before = proxy.server.log.read_text().count("route=/api/studies")
     request = b"GET /api/studies HTTP/1.1\r\nHost: internal.example\r\n\r\n"
-    _, answer = talk(proxy.port, request, (proxy.context, NAME))
+    _, answer = talk(proxy.port, request, (proxy.context, NAME), CALLER)
     assert b"studies" not in answer
     assert proxy.server.log.read_text().count("route=/api/studies") == before
     statuses, answer = talk(
@@ -187,20 +190,23 @@ def check_other_names(proxy):
 def check_smuggling(proxy):
     calls = 0
     for name, content in attacks(NAME).items():
-        talk(proxy.port, content, (proxy.context, NAME))
+        talk(proxy.port, content, (proxy.context, NAME), CALLER)
         # Whoever calls next over the proxy's connection to us would get the hidden answer.
         for _ in range(2):
             assert proxy.get("/api/studies").status == 200, name
             calls += 1
     eventually(lambda: len(re.findall("method=GET .*200", proxy.server.log.read_text())) >= calls)
-    assert f"method={MARK}" not in proxy.server.log.read_text()
+    log = proxy.server.log.read_text()
+    # A proxy may take what follows for a request of the same caller, and pass that on as one.
+    assert not re.search(rf"host=(?!{re.escape(CALLER)} )\S+ method=", log)
+    assert not re.search(rf"method={MARK} .*status=2", log)
 
 
 def check_stand_ins(proxy):
     for content in STAND_INS:
-        statuses, answer = talk(proxy.port, content.encode(), (proxy.context, NAME))
+        statuses, answer = talk(proxy.port, content.encode(), (proxy.context, NAME), CALLER)
         is_by_our_name = content.startswith(f"GET http://{NAME}/")
+        # nginx hangs up, and Caddy gives an empty answer, where the name is not the example's.
+        body = answer.partition(b"\r\n\r\n")[2]
+        assert is_by_our_name or all(status >= 400 for status in statuses) or not body, answer
         assert is_by_our_name or b'"studies"' not in answer, (content[:60], answer)
-        assert is_by_our_name or all(status >= 400 for status in statuses) or not answer.strip(), (
-            content[:60], answer,
-        )  # fmt: skip

@@ -71,16 +71,26 @@ def attacks(host: str) -> dict[str, bytes]:
 
 
 def talk(
-    port: int, content: bytes, tls: tuple[ssl.SSLContext, str] | None = None
+    port: int,
+    content: bytes,
+    tls: tuple[ssl.SSLContext, str] | None = None,
+    source: str = "127.0.0.1",
 ) -> tuple[list[int], bytes]:
-    """Send the bytes of a connection; return the statuses of the answers, and all that came."""
-    with socket.create_connection(("127.0.0.1", port), 30) as plain:
+    """Send the bytes of a connection; return the statuses of the answers, and all that came.
+
+    Args:
+        port: where to.
+        content: the bytes.
+        tls: checks the certificate, by a name; None is no TLS.
+        source: the address from which it is sent.
+    """
+    with socket.create_connection(("127.0.0.1", port), 30, (source, 0)) as plain:
         connection = plain if tls is None else tls[0].wrap_socket(plain, server_hostname=tls[1])
         received = b""
         with connection, suppress(ConnectionError, ssl.SSLError):
             connection.sendall(content)
-            connection.settimeout(1.5)  # whoever keeps the connection open has answered by then
             with suppress(TimeoutError):
                 while piece := connection.recv(65536):
                     received += piece
+                    connection.settimeout(1.5)  # another answer would follow at once
     return [int(found) for found in re.findall(rb"HTTP/1\.[01] (\d{3}) ", received)], received
