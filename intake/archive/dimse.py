@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
 
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification
@@ -14,6 +15,8 @@ from intake.dicom_client import Peer, accepts, silence_pynetdicom
 from records.pacs import Pacs
 from records.settings import Settings
 from records.tls import ClientTls
+
+T = TypeVar("T")
 
 
 class DimseClient:
@@ -92,3 +95,62 @@ class DimseClient:
                     f"{self.calling_ae}, or set another `retrieve` in NIGHTDRAFT_PACS_FILE"
                 )
             yield association
+
+
+class KeptAssociation:
+    """An association for several questions, one after the other; made when it is needed.
+
+    Args:
+        client: of the PACS.
+        contexts: as `DimseClient.associated`.
+    """
+
+    def __init__(self, client: DimseClient, contexts: Sequence[Any]) -> None:
+        self._client = client
+        self._contexts = contexts
+        self._opened = ExitStack()
+        self._association: Any = None
+
+    def ask(self, question: Callable[[Any], T]) -> T:
+        """Ask a question; on a new association, once, where the PACS ended the one that was kept.
+
+        Args:
+            question: is given the association (pynetdicom's), and ends the operation on it.
+
+        Raises:
+            PacsAway: there is no association, or the PACS does not answer.
+        """
+        if self._association is not None and self._association.is_established:
+            try:
+                return self._ask(question)
+            # pynetdicom's RuntimeError: it was ended just now.
+            except (PacsAway, RuntimeError):
+                return self._ask(question)
+        return self._ask(question)
+
+    def close(self) -> None:
+        """Release the association, if there is one; the next question makes another."""
+        self._association = None
+        self._opened.close()
+
+    def _ask(self, question: Callable[[Any], T]) -> T:
+        try:
+            if self._association is None or not self._association.is_established:
+                self.close()
+                associated = self._client.associated(self._contexts)
+                self._association = self._opened.enter_context(associated)
+            return question(self._association)
+        except BaseException:
+            self._association = None
+            self._opened.__exit__(*sys.exc_info())
+            raise
+
+
+def hang_up(association: Any) -> None:
+    """Abort an association in one of pynetdicom's event handlers.
+
+    Whoever waits for the next response learns of it at once: pynetdicom says so only where the
+    other side aborts.
+    """
+    association.abort()
+    association.dimse.msg_queue.put((None, None))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -62,9 +61,8 @@ class WebClient:
     def __init__(self, pacs: Pacs) -> None:
         self._pacs = pacs
         self.place = f"the PACS {pacs.name} ({pacs.url})"
-        context: ssl.SSLContext | None = None
-        if pacs.url.startswith("https:"):
-            context = pacs.tls_files().make_context()
+        is_https = pacs.url.startswith("https:")
+        context = pacs.tls_files().make_context() if is_https else None
         self._opener = urllib.request.build_opener(
             NoRedirects(), urllib.request.HTTPSHandler(context=context)
         )
