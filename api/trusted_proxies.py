@@ -32,6 +32,9 @@ class TrustedProxies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
+        client = scope.get("client")
+        if client and (mapped := _as_ipv4(client[0])):
+            scope["client"] = (mapped, client[1])
         scope[_PEER] = scope.get("client")
         call: Any = self._headers
         await call(scope, receive, send)
@@ -51,3 +54,13 @@ class _OnlyAddresses:
             except ValueError:
                 scope["client"] = peer
         await self._app(scope, receive, send)
+
+
+def _as_ipv4(address: str) -> str:
+    """The IPv4 address that a socket of IPv6 writes as ::ffff:10.1.2.3; "" for any other."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    mapped = getattr(found, "ipv4_mapped", None)
+    return str(mapped) if mapped else ""

@@ -41,6 +41,8 @@ FORWARDED = {"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}
         ("10.1.0.1", FORWARDED, ("192.0.2.7", True)),
         ("10.2.3.4", FORWARDED, ("192.0.2.7", True)),
         ("10.9.9.9", FORWARDED, ("10.9.9.9", False)),
+        ("::ffff:10.1.0.1", FORWARDED, ("192.0.2.7", True)),
+        ("::ffff:10.9.9.9", FORWARDED, ("10.9.9.9", False)),
         ("10.1.0.1", {}, ("10.1.0.1", False)),
         # What the browser wrote itself stands on the left.
         ("10.1.0.1", {"X-Forwarded-For": "127.0.0.1, 192.0.2.7"}, ("192.0.2.7", False)),
