@@ -147,6 +147,11 @@ prove-peers: $(VENV)/.ready-to-test ## Slow: HL7 and FHIR programs of other make
 	NODE_PATH=$(CURDIR)/build/peers/node_modules $(BIN)/pytest -q tests/prove/test_node_hl7.py \
 	    tests/prove/test_medplum_client.py tests/prove/test_medplum_fhir.py tests/prove/test_medplum_hl7.py
 
+# The proxies that docker/proxies has examples for: apt install nginx-light caddy.
+.PHONY: prove-proxies
+prove-proxies: $(VENV)/.ready-to-test ## Slow: request smuggling through nginx and Caddy (needs both)
+	CI=true $(BIN)/pytest -q tests/prove/test_proxies.py
+
 # Without the project's conftest and settings: the checks run where only torch is (docs/develop/gpu-run.md).
 .PHONY: test-gpu gpu-run
 test-gpu: $(VENV)/.ready-to-test ## The checks that need a GPU

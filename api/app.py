@@ -6,12 +6,17 @@ so in the log; `api.request_guard` keeps other people's web pages out.
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import functools
 import ipaddress
+import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import FrameType
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -49,11 +54,13 @@ from api.rendering import PACKAGE_DIR
 from api.request_guard import RequestGuard
 from api.request_log import RequestLog
 from api.schemas import Problem
+from api.trusted_proxies import TrustedProxies
 from records.errors import PortInUse, SettingsError
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.states import WARNING
 from records.telemetry import logger
+from records.tls import HANDSHAKE_SECONDS, ReloadedContext, WatchedContext, pages_files
 
 _THREADS = 20
 """Requests that are answered at the same time; with the probes, fewer than the database's
@@ -117,8 +124,12 @@ def make_app(settings: Settings) -> FastAPI:
         RequestGuard,
         host_names=(settings.serve_host, *settings.serve_names),
         fhir_bytes=round(settings.fhir_max_mb * 1_000_000),
+        hsts_seconds=round(settings.serve_hsts_days * 86_400),
     )
-    app.add_middleware(RequestLog)  # the outermost: it logs what the guard refuses, too
+    app.add_middleware(RequestLog)  # it logs what the guard refuses, too
+    if settings.trusted_proxies:
+        # The outermost: all others see who called.
+        app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)
     add_problem_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -136,12 +147,21 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
 
     Raises:
         PortInUse: another program has the port.
-        SettingsError: this machine has no such address, or the port may not be taken.
+        SettingsError: this machine has no such address, the port may not be taken, or the
+            certificate cannot be used.
     """
+    files = pages_files(settings)
+    tls = WatchedContext(files, "the pages") if files else None
     listening = _bind(settings)
     port: int = listening.getsockname()[1]
+
+    def facts() -> dict[str, Any]:
+        if tls:
+            tls.current()  # a change is seen although nobody connects
+        return {"port": port}
+
     heartbeat = HeartbeatThread(
-        "api", lambda: {"port": port}, after_beat=lambda: health.record_what_is_seen(settings)
+        "api", facts, after_beat=lambda: health.record_what_is_seen(settings)
     )
     config = uvicorn.Config(
         make_app(settings),
@@ -151,18 +171,19 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
         access_log=False,
         http=GuardedProtocol,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=False,  # `TrustedProxies` reads them
         timeout_graceful_shutdown=5,
+        ssl_context_factory=(lambda *_: ReloadedContext(tls)) if tls else None,
     )
 
     def started() -> None:
-        _log_address(settings.serve_host, port)
+        _log_address(settings, port)
         heartbeat.start()
         if ready is not None:
             ready(port)
 
     try:
-        _Server(config, started).run(sockets=[listening])
+        _Server(config, started, tls).run(sockets=[listening])
     finally:
         heartbeat.stop()
         listening.close()
@@ -172,11 +193,23 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
 class _Server(uvicorn.Server):
     """uvicorn with a callback once it serves, and with exit status 0 after a signal."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, started: Callable[[], None], tls: WatchedContext | None
+    ) -> None:
         super().__init__(config)
         self._on_started = started
+        self._tls = tls
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._tls:
+            loop: Any = asyncio.get_running_loop()
+            # uvicorn has no setting for it, and asyncio would wait a minute for a silent handshake.
+            loop.create_server = functools.partial(
+                loop.create_server, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+            if threading.current_thread() is threading.main_thread():
+                # Without TLS it means that the terminal is gone.
+                loop.add_signal_handler(signal.SIGHUP, self._tls.reload)
         await super().startup(sockets=sockets)
         if self.started:
             self._on_started()
@@ -213,7 +246,15 @@ def is_loopback(host: str) -> bool:
         return host.casefold() == "localhost"
 
 
-def _log_address(host: str, port: int) -> None:
+def _log_address(settings: Settings, port: int) -> None:
+    host = settings.serve_host
+    if settings.trusted_proxies and not (settings.serve_certificate or is_loopback(host)):
+        logger().warning(
+            "the pages are served without TLS, also to the proxies in NIGHTDRAFT_TRUSTED_PROXIES: "
+            "let them come by loopback, or set NIGHTDRAFT_SERVE_CERTIFICATE",
+            host=host,
+            port=port,
+        )
     if is_loopback(host):
         logger().info(
             "the pages are served to this machine only, because there is no login yet",

@@ -1,6 +1,7 @@
 """Health of the process and of the system, and the call for its metrics.
 
-No sentence here reveals anything about a patient.
+No sentence here reveals anything about a patient. Probes may call by whatever name they know. By a
+name that is not ours no sentence, folder or machine is told: somebody else's page may call so.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from records.operations.lights import Seen
 from records.settings import Settings
 
 router = APIRouter(tags=["health"])
+
+_NO_SENTENCE = "Call by the machine's address, or by a name in NIGHTDRAFT_SERVE_NAMES, to read why."
 
 _UNKNOWN_PARAMETER: dict[int | str, dict[str, Any]] = {422: PROBLEM_RESPONSES[422]}
 
@@ -55,22 +58,29 @@ async def metrics(request: Request) -> Response:
     return await _in_probe_thread(request, _metrics)
 
 
-async def _in_probe_thread(request: Request, answer: Callable[[Settings], Response]) -> Response:
+async def _in_probe_thread(
+    request: Request, answer: Callable[[Settings, bool], Response]
+) -> Response:
     """Answer in a thread that is kept for probes, however many pages wait for threads of theirs."""
     state = request.app.state
-    return await to_thread.run_sync(answer, state.settings, limiter=state.probe_threads)
+    is_called_by_our_name = bool(getattr(request.state, "is_our_host", False))
+    return await to_thread.run_sync(
+        answer, state.settings, is_called_by_our_name, limiter=state.probe_threads
+    )
 
 
-def _readiness(settings: Settings) -> Response:
+def _readiness(settings: Settings, is_called_by_our_name: bool) -> Response:
     checks = [check(settings) for check in CHECKS]
+    if not is_called_by_our_name:
+        checks = [check.model_copy(update={"sentence": _NO_SENTENCE}) for check in checks]
     missing = [check.name for check in checks if not check.ok]
     readiness = Readiness(ready=not missing, missing=missing, checks=checks)
     return JSONResponse(readiness.model_dump(), 503 if missing else 200)
 
 
-def _metrics(settings: Settings) -> Response:
+def _metrics(settings: Settings, is_called_by_our_name: bool) -> Response:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(SystemCollector(settings))
+    registry.register(SystemCollector(settings, names_machines=is_called_by_our_name))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -6,6 +6,7 @@ No label reveals anything about a patient. docs/operate/monitoring.md lists the 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client.core import (
@@ -52,10 +53,25 @@ def queue_lengths(settings: Settings) -> dict[str, int]:
 class SystemCollector(Collector):
     """Makes Prometheus families from the rows at each scrape, so that restarts lose nothing."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, names_machines: bool = True) -> None:
+        """Prepare.
+
+        Args:
+            settings: where everything is.
+            names_machines: whether labels may name machines and devices of the house.
+        """
         self.settings = settings
+        self._names_machines = names_machines
 
     def collect(self) -> Iterator[Metric]:
+        """Yield every family that may be told."""
+        for family in self._collect():
+            if self._names_machines:
+                yield family
+            else:
+                yield from _without_names(family)
+
+    def _collect(self) -> Iterator[Metric]:
         """Yield every family; where a part is down, its numbers are left out and `up` says so."""
         up = GaugeMetricFamily("nightdraft_up", "1 where the part answers the API", labels=["part"])
         try:
@@ -330,6 +346,22 @@ def _from_draft_workers(running: Iterable[Heartbeat]) -> Iterator[Metric]:
             if part.part == "draft" and isinstance(part.facts.get(fact), int | float):
                 family.add_metric([part.owner], part.facts[fact])
         yield family
+
+
+_NAMING_LABELS = frozenset({"worker", "caller"})
+"""Labels whose values are names of machines or devices. An alarm's part may have one in it, too."""
+
+
+def _without_names(family: Metric) -> Iterator[Metric]:
+    """The family without names of machines; none where its samples differ in nothing else."""
+    if any(_NAMING_LABELS & sample.labels.keys() for sample in family.samples):
+        return
+    if family.name == "nightdraft_alarms_open":
+        counts = Counter(sample.labels["kind"] for sample in family.samples)
+        family = GaugeMetricFamily(family.name, family.documentation, labels=["kind", "part"])
+        for kind, count in counts.items():
+            family.add_metric([kind, ""], count)
+    yield family
 
 
 def _gauge(

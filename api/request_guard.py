@@ -25,7 +25,8 @@ MAX_BODY_BYTES = 65536
 """Largest body of a request, but of FHIR's. The longest that is needed is an order's texts."""
 
 PROBE_PATHS = ("/healthz", "/readyz", "/metrics")
-"""Paths that reveal nothing about patients: probes call them by whatever host name they know."""
+"""Paths that reveal nothing about patients: probes call them by whatever host name they know. By a
+name that is not ours they reveal nothing of this house either (`api.health`)."""
 
 
 class RequestGuard:
@@ -36,6 +37,7 @@ class RequestGuard:
         host_names: host names besides localhost that are ours. Addresses (127.0.0.1, 10.0.0.5) are
             always accepted, because rebinding needs a name.
         fhir_bytes: largest body of a request to the FHIR server.
+        hsts_seconds: how long a browser that came by HTTPS calls by HTTPS only; 0 is not said.
     """
 
     def __init__(
@@ -43,9 +45,11 @@ class RequestGuard:
         app: ASGIApp,
         host_names: Iterable[str] = (),
         fhir_bytes: int = MAX_BODY_BYTES,
+        hsts_seconds: int = 0,
     ) -> None:
         self.app = app
         self.fhir_bytes = fhir_bytes
+        self.hsts_seconds = hsts_seconds
         self.host_names = frozenset({"localhost", *(name.casefold() for name in host_names)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,14 +63,24 @@ class RequestGuard:
                 headers = MutableHeaders(scope=message)
                 for name, value in SAFETY_HEADERS.items():
                     headers.setdefault(name, value)
+                if self.hsts_seconds and scope["scheme"] == "https":
+                    headers.setdefault("strict-transport-security", f"max-age={self.hsts_seconds}")
             await send(message)
 
         refusal = self._refusal(Request(scope))
         await (refusal or self.app)(scope, receive, with_headers)
 
     def _refusal(self, request: Request) -> Response | None:
-        path, headers = request.url.path, request.headers
-        if path not in PROBE_PATHS and not self._is_our_host(headers.get("host", "")):
+        path, headers = request.scope["path"], request.headers
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # Whoever stands before us may have read another end of the body (RFC 9112 section 6.3).
+            refusal = problem_response(
+                request, 400, "The request says two lengths", "Send a Content-Length alone."
+            )
+            refusal.headers["connection"] = "close"
+            return refusal
+        request.state.is_our_host = self._is_our_host(headers.get("host", ""))
+        if path not in PROBE_PATHS and not request.state.is_our_host:
             return problem_response(
                 request,
                 421,

@@ -38,7 +38,7 @@ class RequestLog:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and log method, route, status and seconds of its answer."""
+        """Pass the request on, and log method, route, status, seconds and the caller's address."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -76,6 +76,7 @@ class RequestLog:
                     method=scope["method"],
                     route=_route(scope),
                     status=status,
+                    host=(scope.get("client") or ("",))[0],
                     seconds=round(time.monotonic() - started, 3),
                     **({"study": str(studies[0])} if len(studies) == 1 else {}),
                 )

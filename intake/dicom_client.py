@@ -6,7 +6,6 @@ Nothing of an answer is logged, and no sentence names a patient.
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from pynetdicom import AE, _config
 
 from records.errors import PartError, SettingsError
+from records.tls import ClientTls, TlsAttempt
 
 SUCCESS = 0x0000
 FIND_PENDING = frozenset({0xFF00, 0xFF01})
@@ -40,7 +40,7 @@ class Peer:
         calling_ae: ours.
         seconds: within which it accepts a connection and an association, and how long it may be
             silent in one.
-        tls: checks its certificate; None is no TLS.
+        tls: how its certificate is checked; None is no TLS.
         away: the error for a system that does not answer.
         calling_setting: where our title is set, as a sentence about a wrong one begins.
     """
@@ -51,7 +51,7 @@ class Peer:
     ae_title: str
     calling_ae: str
     seconds: float
-    tls: ssl.SSLContext | None
+    tls: ClientTls | None
     away: Callable[[str], PartError]
     calling_setting: str
 
@@ -77,6 +77,7 @@ class Peer:
             SettingsError: our AE title cannot be used.
         """
         entity = self.make_entity(seconds)
+        tls_args = self.tls.attempt() if self.tls else None
         try:
             association = entity.associate(
                 self.host,
@@ -84,13 +85,14 @@ class Peer:
                 contexts=list(contexts),
                 ae_title=self.ae_title,
                 ext_neg=list(roles),
-                tls_args=(self.tls, self.host) if self.tls else None,
+                tls_args=tls_args,
                 evt_handlers=list(handlers),
             )
         except OSError:
             raise self.away(f"{self.place} has a name that is not known here") from None
         if not association.is_established:
-            raise self.away(f"{self.place} {why_not(association)}")
+            reason = why_not(association, tls_args[0] if tls_args else None)
+            raise self.away(f"{self.place} {reason}")
         is_whole = False
         try:
             yield association
@@ -137,41 +139,19 @@ def accepts(association: Any, sop_class: str) -> bool:
     return any(context.abstract_syntax == sop_class for context in association.accepted_contexts)
 
 
-def why_not(association: Any) -> str:
-    """Why there is no association, in the standard's words (PS3.8 section 9.3.4)."""
+def why_not(association: Any, attempt: TlsAttempt | None = None) -> str:
+    """Why there is no association, in the standard's words (PS3.8 section 9.3.4).
+
+    Args:
+        association: pynetdicom's.
+        attempt: its TLS; None where it had none.
+    """
     if association.is_rejected:
         primitive = association.acceptor.primitive
         reason = getattr(primitive, "reason_str", "") or "no reason given"
         return f"refuses our association ({reason.lower()})"
+    if attempt and attempt.problem:
+        return f"does not accept an association over TLS: {attempt.problem}"
     if association.is_aborted:
         return "does not accept an association: nobody answers there, or it hung up"
     return "does not accept an association"
-
-
-def make_tls_context(
-    ca_file: str, certificate_file: str, key_file: str, names: tuple[str, str, str]
-) -> ssl.SSLContext:
-    """How a connection that we make is encrypted, and whose certificates count.
-
-    Args:
-        ca_file: certificates in PEM that are trusted; "" is the system's.
-        certificate_file: our own, where the other side asks for it; "" is none.
-        key_file: its private key; "" where it is in the same file.
-        names: the three settings, as errors name them.
-
-    Raises:
-        SettingsError: a file cannot be used.
-    """
-    try:
-        context = ssl.create_default_context(cafile=ca_file or None)
-    except (OSError, ssl.SSLError):
-        raise SettingsError(f"{names[0]}: {ca_file} holds no certificates in PEM") from None
-    if certificate_file:
-        try:
-            context.load_cert_chain(certificate_file, key_file or None)
-        except (OSError, ssl.SSLError):
-            raise SettingsError(
-                f"{names[1]} and {names[2]} are no certificate and private key in PEM that belong "
-                "together"
-            ) from None
-    return context

@@ -17,6 +17,7 @@ from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 from nightdraft.film_files import FilmFile, SendOutcome, SendResult, describe_results
 from nightdraft.secondary_capture import wrap_picture
 from records.errors import PartError
+from records.tls import ClientTls, TlsAttempt
 
 MAX_CONTEXTS = 128
 """Presentation contexts of one association (PS3.8, 9.3.2.2: odd ids from 1 to 255)."""
@@ -69,6 +70,7 @@ def send_files(
     called: str,
     calling: str,
     associations: int = 1,
+    tls: ClientTls | None = None,
     on_result: Callable[[SendResult], None] = lambda _: None,
 ) -> SendSummary:
     """Send the files over several associations at the same time.
@@ -81,6 +83,7 @@ def send_files(
         called: The AE title to call.
         calling: The AE title to send as.
         associations: How many associations are open at the same time.
+        tls: How the listener's certificate is checked, where it is reached over TLS.
         on_result: Called once for each file, from several threads, one at a time.
 
     Raises:
@@ -107,7 +110,7 @@ def send_files(
                 batch = waiting.get_nowait()
             except queue.Empty:
                 return
-            if error := _send_batch(batch, host, port, called, calling, record):
+            if error := _send_batch(batch, host, port, called, calling, tls, record):
                 association_errors.append(error)
 
     threads = [
@@ -153,6 +156,7 @@ def _send_batch(
     port: int,
     called: str,
     calling: str,
+    tls: ClientTls | None,
     record: Callable[[SendResult], None],
 ) -> str:
     """Send a batch; after a break the association is opened again, once for each file.
@@ -165,7 +169,7 @@ def _send_batch(
     for position, file in enumerate(batch):
         for last_attempt in (False, True):
             if association is None or not association.is_established:
-                association = _associate(batch, host, port, called, calling)
+                association, attempt = _associate(batch, host, port, called, calling, tls)
                 if association.rejected_contexts and not association.accepted_contexts:
                     for unsent in batch[position:]:
                         record(_context_rejected(unsent))
@@ -173,7 +177,7 @@ def _send_batch(
                 error = (
                     ""
                     if association.is_established
-                    else _association_error(association, host, port)
+                    else _association_error(association, host, port, attempt)
                 )
             if error:
                 record(SendResult(file.path, SendOutcome.UNSENT, error, file.study))
@@ -195,24 +199,36 @@ def _send_batch(
 
 
 def _associate(
-    files: Iterable[FilmFile], host: str, port: int, called: str, calling: str
-) -> Association:
+    files: Iterable[FilmFile],
+    host: str,
+    port: int,
+    called: str,
+    calling: str,
+    tls: ClientTls | None,
+) -> tuple[Association, TlsAttempt | None]:
     ae = AE(ae_title=calling)
     ae.acse_timeout = ae.network_timeout = 30
     ae.connection_timeout = 10
     ae.dimse_timeout = 120
     # One context for each pair, so that the listener accepts or rejects each by itself.
     pairs = dict.fromkeys((file.sop_class, file.transfer_syntax) for file in files)
-    return ae.associate(
+    tls_args = tls.attempt() if tls else None
+    association = ae.associate(
         host,
         port,
         contexts=[build_context(UID(cls), [UID(syntax)]) for cls, syntax in pairs],
         ae_title=called,
         max_pdu=131072,
+        tls_args=tls_args,
     )
+    return association, tls_args[0] if tls_args else None
 
 
-def _association_error(association: Association, host: str, port: int) -> str:
+def _association_error(
+    association: Association, host: str, port: int, attempt: TlsAttempt | None
+) -> str:
+    if attempt and attempt.problem:
+        return f"no association over TLS with {host} port {port}: {attempt.problem}"
     if association.is_rejected:
         rejection = association.acceptor.primitive
         reason = getattr(rejection, "reason_str", "") or "no reason given"

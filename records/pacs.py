@@ -22,6 +22,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from records.errors import NotFound, SettingsError
+from records.tls import ClientFiles, pin_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
@@ -42,6 +43,8 @@ class Pacs(BaseModel):
         token_file: a file with a bearer token, read anew for each question.
         tls: whether DICOM goes over TLS; a url says it by itself.
         ca_file, certificate_file, key_file: PEM files, as for the worklist.
+        server_name: the name that its certificate must have, for DICOM; "" is host.
+        pin: SHA-256 of its certificate, for DICOM. Where it is set it alone counts.
         studies_per_minute: how many are fetched, at most, of all campaigns.
         associations: how many studies are fetched at the same time, at most.
         seconds: within which it must answer.
@@ -66,6 +69,8 @@ class Pacs(BaseModel):
     ca_file: str = ""
     certificate_file: str = ""
     key_file: str = ""
+    server_name: str = ""
+    pin: str = ""
     studies_per_minute: float = Field(default=30.0, gt=0)
     associations: int = Field(default=1, ge=1, le=16)
     seconds: float = Field(default=60.0, ge=1)
@@ -81,6 +86,11 @@ class Pacs(BaseModel):
             raise ValueError("a url begins with http:// or https:// and has no query")
         return value.rstrip("/")
 
+    @field_validator("pin")
+    @classmethod
+    def _check_pin(cls, value: str) -> str:
+        return pin_of(value) if value else ""
+
     @model_validator(mode="after")
     def _check_whole(self) -> Pacs:
         if self.retrieve == "wado-rs":
@@ -90,7 +100,19 @@ class Pacs(BaseModel):
             raise ValueError(f'retrieve = "{self.retrieve}" needs host and ae_title')
         if bool(self.certificate_file) != bool(self.key_file):
             raise ValueError("certificate_file and key_file belong together")
+        if (self.pin or self.server_name) and not self.tls:
+            raise ValueError("pin and server_name need tls = true")
         return self
+
+    def tls_files(self) -> ClientFiles:
+        """How its certificate is checked, and ours."""
+        return ClientFiles(
+            self.ca_file,
+            self.certificate_file,
+            self.key_file,
+            (f"the PACS {self.name}: ca_file", "certificate_file", "key_file"),
+            self.pin,
+        )
 
 
 def read_pacs_file(file: str) -> dict[str, Pacs]:

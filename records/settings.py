@@ -7,11 +7,12 @@ the two.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -90,6 +91,21 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _MAIL_ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
 
 StringList = Annotated[tuple[str, ...], NoDecode]
+
+
+def _check_networks(names: Iterable[str]) -> None:
+    """Check addresses and networks; a bit that belongs to a machine is a slip of the pen.
+
+    Raises:
+        ValueError: one is neither.
+    """
+    for name in names:
+        try:
+            ipaddress.ip_network(name)
+        except ValueError:
+            raise ValueError(
+                f"{name!r} is no address and no network: say it as 10.1.2.3 or 10.1.2.0/24"
+            ) from None
 
 
 class Settings(BaseSettings):
@@ -229,6 +245,43 @@ class Settings(BaseSettings):
         default=False,
         description="Share the port with other listeners of this machine that say the same.",
     )
+    listen_plain: bool = Field(
+        json_schema_extra=EVERYDAY,
+        default=True,
+        description="Whether DICOM without TLS is taken, on `NIGHTDRAFT_LISTEN_PORT`. With `false` "
+        "there is only the port for TLS.",
+    )
+    listen_tls_port: int = Field(
+        json_schema_extra=EVERYDAY,
+        default=0,
+        ge=0,
+        le=65535,
+        description="TCP port on which DICOM over TLS is taken, often 2762 ([TLS](tls.md)). 0: "
+        "there is none.",
+    )
+    listen_certificate: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Certificate (PEM, with its chain) of the DICOM listener. It is read again "
+        "when the file changes.",
+    )
+    listen_certificate_key: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Private key (PEM) of the certificate; empty where it is in the same file.",
+    )
+    listen_client_certificates: Literal["none", "asked", "required"] = Field(
+        json_schema_extra=EVERYDAY,
+        default="none",
+        description="Whether a sender over TLS must show a certificate of its own: `required`; or "
+        "may, and a bad one is refused: `asked`.",
+    )
+    listen_client_ca: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Certificates (PEM) of the authorities whose senders may connect, or of single "
+        "senders. Who is taken out of the file is refused from then on.",
+    )
     allowed_callers: StringList = Field(
         json_schema_extra=EVERYDAY,
         default=(),
@@ -355,7 +408,27 @@ class Settings(BaseSettings):
     caller_priorities: Annotated[dict[str, Priority], NoDecode] = Field(
         json_schema_extra=EVERYDAY,
         default_factory=dict,
-        description="Priority by calling AE title, as `ED_CR=STAT, ICU=URGENT`.",
+        description="Priority by calling AE title, as `ED_CR=STAT, ICU=URGENT`. Anybody can make a "
+        "title up: the two settings below say who may use it.",
+    )
+    caller_addresses: Annotated[dict[str, str], NoDecode] = Field(
+        json_schema_extra=EVERYDAY,
+        default_factory=dict,
+        description="Addresses or networks from which a calling AE title is believed, as "
+        "`ED_CR=10.1.2.3, ICU=10.1.4.0/24 10.1.5.7`.",
+    )
+    caller_certificates: Annotated[dict[str, str], NoDecode] = Field(
+        json_schema_extra=EVERYDAY,
+        default_factory=dict,
+        description="Certificates by which a calling AE title is believed, over TLS: names in "
+        "them, or their SHA-256, as `ED_CR=ed-cr.hospital.example, ICU=sha256:9f86...`.",
+    )
+    unproven_callers: Literal["believe", "doubt"] = Field(
+        json_schema_extra=EVERYDAY,
+        default="believe",
+        description="A calling AE title with a priority that neither of the two settings above "
+        "names: `believe` lets it have that priority, and doctor warns; `doubt` takes "
+        "`NIGHTDRAFT_PRIORITY` where that is less urgent.",
     )
 
     name_spelling: NameSpelling = Field(
@@ -596,6 +669,18 @@ class Settings(BaseSettings):
         json_schema_extra=ADVANCED,
         default="",
         description="Private key (PEM) of our own certificate. Empty: it is in the same file.",
+    )
+    worklist_server_name: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Name that the worklist's certificate must have. Empty: "
+        "`NIGHTDRAFT_WORKLIST_HOST`.",
+    )
+    worklist_pin: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="SHA-256 of the worklist's certificate, as `openssl x509 -noout -fingerprint "
+        "-sha256` prints it. Where it is set it alone counts: no name, authority or date.",
     )
     worklist_per_minute: float = Field(
         json_schema_extra=ADVANCED,
@@ -968,6 +1053,32 @@ class Settings(BaseSettings):
         "`NIGHTDRAFT_SERVE_HOST`, as `A, B`. Other names in a Host header are refused.",
     )
 
+    serve_certificate: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Certificate (PEM, with its chain) of the pages and REST. Where it is set they "
+        "are served by HTTPS alone ([TLS](tls.md)). It is read again when the file changes.",
+    )
+    serve_certificate_key: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="Private key (PEM) of the certificate; empty where it is in the same file.",
+    )
+    serve_hsts_days: float = Field(
+        json_schema_extra=ADVANCED,
+        default=180.0,
+        ge=0,
+        description="For so long after its last visit a browser calls the pages by HTTPS only "
+        "(Strict-Transport-Security), where it came by HTTPS. 0: it is not told so.",
+    )
+    trusted_proxies: StringList = Field(
+        json_schema_extra=EVERYDAY,
+        default=(),
+        description="Addresses and networks of proxies that stand before the pages, as "
+        "`127.0.0.1, 10.1.0.0/24`. Only theirs are `X-Forwarded-For` and `X-Forwarded-Proto` "
+        "believed.",
+    )
+
     list_priority_hours: float = Field(
         json_schema_extra=ADVANCED,
         default=24.0,
@@ -1128,6 +1239,7 @@ class Settings(BaseSettings):
         "fhir_accession_systems",
         "hl7_allowed_peers",
         "campaign_folders",
+        "trusted_proxies",
         mode="before",
     )
     @classmethod
@@ -1144,6 +1256,31 @@ class Settings(BaseSettings):
     def _read_table(cls, value: object) -> object:
         pairs = _split_pairs(value, "AE=PRIORITY")
         return {ae: _priority_named(name) for ae, name in pairs}
+
+    @field_validator("caller_addresses", mode="before")
+    @classmethod
+    def _read_addresses(cls, value: object) -> object:
+        return dict(_split_pairs(value, "AE=ADDRESS"))
+
+    @field_validator("caller_certificates", mode="before")
+    @classmethod
+    def _read_certificates(cls, value: object) -> object:
+        return dict(_split_pairs(value, "AE=NAME"))
+
+    @field_validator("caller_addresses", mode="after")
+    @classmethod
+    def _check_addresses(cls, value: dict[str, str]) -> dict[str, str]:
+        for ae, addresses in value.items():
+            if not addresses.split():
+                raise ValueError(f"{ae} has no address")
+            _check_networks(addresses.split())
+        return value
+
+    @field_validator("trusted_proxies", mode="after")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        _check_networks(value)
+        return value
 
     @field_validator("fhir_issuers", mode="before")
     @classmethod
@@ -1251,7 +1388,8 @@ class Settings(BaseSettings):
             host, port = self.serve_host, self.serve_port
         if host in ("0.0.0.0", "::"):  # noqa: S104
             host = socket.gethostname()
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        scheme = "https" if self.serve_certificate else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
     def address(self, name: Literal["database_url", "redis_url"]) -> str:
         """Where PostgreSQL or Redis is: the setting, or else the running station's own server.

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification
 
-from intake.archive.certificates import make_pacs_tls_context
 from intake.archive.errors import PacsAway, SetUpWrong
 from intake.dicom_client import Peer, accepts, silence_pynetdicom
 from records.pacs import Pacs
 from records.settings import Settings
+from records.tls import ClientTls
 
 T = TypeVar("T")
 
@@ -43,7 +43,11 @@ class DimseClient:
             pacs.ae_title,
             self.calling_ae,
             pacs.seconds,
-            make_pacs_tls_context(pacs) if pacs.tls else None,
+            (
+                ClientTls(pacs.tls_files(), pacs.host, pacs.server_name, f"the PACS {pacs.name}")
+                if pacs.tls
+                else None
+            ),
             PacsAway,
             f"the PACS {pacs.name}: calling_ae",
         )

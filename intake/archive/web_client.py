@@ -18,7 +18,6 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
-from intake.archive.certificates import make_pacs_tls_context
 from intake.archive.errors import PacsAway, PullFailed, SetUpWrong
 from intake.http_calls import NoRedirects, reason_of, retry_seconds
 from records.errors import SettingsError
@@ -63,7 +62,7 @@ class WebClient:
         self._pacs = pacs
         self.place = f"the PACS {pacs.name} ({pacs.url})"
         is_https = pacs.url.startswith("https:")
-        context = make_pacs_tls_context(pacs) if is_https else None
+        context = pacs.tls_files().make_context() if is_https else None
         self._opener = urllib.request.build_opener(
             NoRedirects(), urllib.request.HTTPSHandler(context=context)
         )

@@ -2,7 +2,8 @@
 
 An association costs threads and one of few places. A stranger who connects and stays silent, sends
 one byte a second, or asks in a way that nobody can read costs neither: one thread reads all
-requests at once, within one deadline each. Only whoever has asked properly gets a place.
+requests at once, within one deadline each. Only whoever has asked properly gets a place. The same
+thread does the handshakes of TLS, a step whenever something has come, within the same deadline.
 
     known callers     have places of their own: those that the settings name, and those that sent
                       an object before (by address and AE title)
@@ -17,6 +18,7 @@ from __future__ import annotations
 import ipaddress
 import selectors
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -31,6 +33,7 @@ from pynetdicom.pdu import A_ASSOCIATE_RQ
 from intake.dicom.limits import MAX_ASSOCIATE_BYTES, RefusalReason
 from records.errors import safe_text
 from records.telemetry import logger
+from records.tls import TLS_RECORD, PeerCertificate, TlsFault, fault_of
 
 PLACE_WAIT_SECONDS = 3.0
 """How long a request waits for a place before it is rejected for a while."""
@@ -58,6 +61,22 @@ _REJECTED_FOR_A_WHILE = bytes([3, 0, 0, 0, 0, 4, 0, 2, 3, 2])
 """A-ASSOCIATE-RJ, rejected-transient, local limit exceeded (PS3.8 table 9-21)."""
 _ABORTED = bytes([7, 0, 0, 0, 0, 4, 0, 0, 2, 2])
 """A-ABORT by the provider: unexpected PDU (PS3.8 table 9-26)."""
+
+_TLS_REFUSALS = {
+    TlsFault.NO_CERTIFICATE: RefusalReason.TLS_NO_CERTIFICATE,
+    TlsFault.UNTRUSTED: RefusalReason.TLS_CERTIFICATE_UNTRUSTED,
+    TlsFault.SELF_SIGNED: RefusalReason.TLS_CERTIFICATE_UNTRUSTED,
+    TlsFault.WRONG_PURPOSE: RefusalReason.TLS_CERTIFICATE_UNTRUSTED,
+    TlsFault.WEAK_CERTIFICATE: RefusalReason.TLS_CERTIFICATE_UNTRUSTED,
+    TlsFault.EXPIRED: RefusalReason.TLS_CERTIFICATE_EXPIRED,
+    TlsFault.NOT_YET_VALID: RefusalReason.TLS_CERTIFICATE_EXPIRED,
+    TlsFault.OURS_UNTRUSTED: RefusalReason.TLS_OURS_UNTRUSTED,
+    TlsFault.OURS_EXPIRED: RefusalReason.TLS_OURS_UNTRUSTED,
+    TlsFault.OURS_REVOKED: RefusalReason.TLS_OURS_UNTRUSTED,
+    TlsFault.TOO_OLD: RefusalReason.TLS_TOO_OLD,
+    TlsFault.NO_CIPHER: RefusalReason.TLS_TOO_OLD,
+}
+"""The reason of a refusal by what failed in a handshake; else TLS_FAILED."""
 
 
 class MalformedRequest(Exception):
@@ -163,10 +182,12 @@ class Place:
     """The place of one association, from its admission to the end of its thread.
 
     association: pynetdicom's, once its thread is being made.
+    certificate: that the caller showed over TLS; None where it showed none.
     """
 
     address: str
     calling_ae: str
+    certificate: PeerCertificate | None = None
     association: Any = None
     must_go: bool = False
 
@@ -184,11 +205,15 @@ class WaitingConnection:
         received: what came so far of its A-ASSOCIATE-RQ.
         deadline: when it is closed (monotonic).
         calling_ae: the AE title, once the request is complete; None until then.
+        tls: with which the handshake is to be done; None without TLS, and once it is over.
+        certificate: that the caller showed over TLS.
     """
 
     socket: socket.socket
     client_address: Any
     deadline: float
+    tls: ssl.SSLContext | None = None
+    certificate: PeerCertificate | None = None
     received: bytearray = field(default_factory=bytearray)
     needed: int = _HEADER.size
     calling_ae: str | None = None
@@ -202,6 +227,11 @@ class WaitingConnection:
     def caller(self) -> tuple[str, str]:
         """Address and AE title."""
         return self.address, self.calling_ae or ""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything came: a connection without a word is a probe."""
+        return bool(self.received) or isinstance(self.socket, ssl.SSLSocket)
 
 
 class Admission:
@@ -236,7 +266,7 @@ class Admission:
         self._on_refusal = on_refusal
         self._lock = threading.Lock()
         self._held: set[Place] = set()
-        self._new: list[tuple[socket.socket, Any]] = []
+        self._new: list[tuple[socket.socket, Any, ssl.SSLContext | None]] = []
         self._reading: list[WaitingConnection] = []  # in the order of arrival
         self._queued: list[WaitingConnection] = []
         self._selector = selectors.DefaultSelector()
@@ -257,10 +287,12 @@ class Admission:
         self._wake()
         self._thread.join(10)
 
-    def add(self, connection: socket.socket, client_address: Any) -> None:
-        """Take a new connection."""
+    def add(
+        self, connection: socket.socket, client_address: Any, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """Take a new connection, which begins with a handshake where `tls` is given."""
         with self._lock:
-            self._new.append((connection, client_address))
+            self._new.append((connection, client_address, tls))
         self._wake()
 
     def release(self, place: Place) -> None:
@@ -302,8 +334,8 @@ class Admission:
                 self._read(key.data)
         with self._lock:
             new, self._new = self._new, []
-        for connection, client_address in new:
-            self._begin(connection, client_address)
+        for connection, client_address, tls in new:
+            self._begin(connection, client_address, tls)
         self._close_late()
         self._give_places()
 
@@ -315,10 +347,12 @@ class Admission:
         next_deadline = min(connection.deadline for connection in waiting) - time.monotonic()
         return max(0.0, min(next_deadline, 0.2) if self._queued else next_deadline)
 
-    def _begin(self, connection: socket.socket, client_address: Any) -> None:
+    def _begin(
+        self, connection: socket.socket, client_address: Any, tls: ssl.SSLContext | None
+    ) -> None:
         connection.setblocking(False)
         deadline = time.monotonic() + self._request_seconds
-        waiting = WaitingConnection(connection, client_address, deadline)
+        waiting = WaitingConnection(connection, client_address, deadline, tls)
         self._reading.append(waiting)
         self._selector.register(connection, selectors.EVENT_READ, waiting)
         if len(self._reading) + len(self._queued) > MAX_WAITING:
@@ -338,11 +372,14 @@ class Admission:
         """Read what has come of a request; queue it where it is complete."""
         try:
             if waiting.calling_ae is not None:
-                # Nothing is expected before the answer. It has left, or it breaks the protocol.
-                if not waiting.socket.recv(1, socket.MSG_PEEK):
+                # Nothing is expected before the answer. It has left, or it breaks the protocol. An
+                # SSLSocket has no look ahead of its own: this looks at the bytes below TLS.
+                if not socket.socket.recv(waiting.socket, 1, socket.MSG_PEEK):
                     self._close(waiting)
                 else:
                     self._selector.unregister(waiting.socket)
+                return
+            if waiting.tls is not None and not self._shake_hands(waiting, waiting.tls):
                 return
             while len(waiting.received) < waiting.needed:
                 piece = waiting.socket.recv(waiting.needed - len(waiting.received))
@@ -353,15 +390,21 @@ class Admission:
                 if len(waiting.received) == _HEADER.size:
                     kind, length = _HEADER.unpack(waiting.received)
                     if kind != _A_ASSOCIATE_RQ:
-                        self._refuse(waiting, RefusalReason.BROKEN_MESSAGE, _ABORTED)
+                        is_tls = kind == TLS_RECORD and not isinstance(
+                            waiting.socket, ssl.SSLSocket
+                        )
+                        if is_tls:
+                            self._refuse(waiting, RefusalReason.TLS_ON_PLAIN_PORT, b"")
+                        else:
+                            self._refuse(waiting, RefusalReason.BROKEN_MESSAGE, _ABORTED)
                         return
                     if not _FIXED_BYTES <= length + _HEADER.size <= MAX_ASSOCIATE_BYTES:
                         self._refuse(waiting, RefusalReason.PDU_TOO_LARGE, _ABORTED)
                         return
                     waiting.needed = _HEADER.size + length
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
-        except (OSError, KeyError):
+        except (OSError, KeyError, ValueError):
             self._close(waiting)
             return
         try:
@@ -373,10 +416,48 @@ class Admission:
         waiting.deadline = time.monotonic() + PLACE_WAIT_SECONDS
         self._queued.append(waiting)
 
+    def _shake_hands(self, waiting: WaitingConnection, tls: ssl.SSLContext) -> bool:
+        """Take the next step of a handshake; return whether the handshake is over.
+
+        Raises:
+            OSError: the peer has left, or nothing has come yet.
+        """
+        if not isinstance(waiting.socket, ssl.SSLSocket):
+            first = waiting.socket.recv(1, socket.MSG_PEEK)
+            if not first:
+                self._close(waiting)  # a probe
+                return False
+            if first[0] != TLS_RECORD:
+                self._refuse(waiting, RefusalReason.PLAIN_ON_TLS_PORT, _ABORTED)
+                return False
+            self._selector.unregister(waiting.socket)
+            waiting.socket = tls.wrap_socket(
+                waiting.socket, server_side=True, do_handshake_on_connect=False
+            )
+            self._selector.register(waiting.socket, selectors.EVENT_READ, waiting)
+        try:
+            waiting.socket.do_handshake()
+        except ssl.SSLWantReadError:
+            self._selector.modify(waiting.socket, selectors.EVENT_READ, waiting)
+            return False
+        except ssl.SSLWantWriteError:
+            self._selector.modify(waiting.socket, selectors.EVENT_WRITE, waiting)
+            return False
+        except OSError as error:
+            reason = RefusalReason.TLS_FAILED
+            if fault := fault_of(error):
+                reason = _TLS_REFUSALS.get(fault, reason)
+            self._refuse(waiting, reason, b"")
+            return False
+        self._selector.modify(waiting.socket, selectors.EVENT_READ, waiting)
+        waiting.certificate = PeerCertificate.of(waiting.socket)
+        waiting.tls = None
+        return True
+
     def _close_late(self) -> None:
         now = time.monotonic()
         for waiting in [one for one in self._reading if one.deadline <= now]:
-            if waiting.received:
+            if waiting.has_begun:
                 self._on_refusal(waiting.address, "", RefusalReason.REQUEST_TOO_SLOW)
             self._close(waiting)
         for waiting in [one for one in self._queued if one.deadline <= now]:
@@ -396,7 +477,7 @@ class Admission:
                 if chosen is None:
                     self._displace_idle(len(self._queued))
                     return
-                place = Place(chosen.address, chosen.calling_ae or "")
+                place = Place(chosen.address, chosen.calling_ae or "", chosen.certificate)
                 self._held.add(place)
             self._queued.remove(chosen)
             with suppress(KeyError):
@@ -431,8 +512,9 @@ class Admission:
                 count -= 1
 
     def _refuse(self, waiting: WaitingConnection, reason: RefusalReason, answer: bytes) -> None:
-        with suppress(OSError):
-            waiting.socket.send(answer)
+        if answer:
+            with suppress(OSError):
+                waiting.socket.send(answer)
         self._on_refusal(waiting.address, waiting.calling_ae or "", reason)
         self._close(waiting)
 

@@ -113,6 +113,7 @@ class ReceivedFile:
     size: int
     sha256: str  # of the data set, see `records.blobs.DataSetDigest`
     study_instance_uid: str = ""  # of the study that was asked for; "" is any
+    is_believed: bool = True  # whether the sender is who its AE title says, see `caller_proof`
 
 
 def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> Registration:
@@ -310,7 +311,9 @@ def instance_fields(header: Dataset, received: ReceivedFile, settings: Settings)
         "size": received.size,
         "sha256": received.sha256,
         "calling_ae": received.calling_ae,
-        "priority": choose_priority(header, received.calling_ae, settings),
+        "priority": choose_priority(
+            header, received.calling_ae, settings, is_believed=received.is_believed
+        ),
         "is_radiograph": is_radiograph(sop_class, modality),
         "skip_reason": skip_reason(sop_class, modality),
         "expected_instances": _expected_instances(header),
@@ -338,9 +341,21 @@ def _requested_accession_numbers(header: Dataset) -> tuple[str, ...]:
     return tuple(number for number in numbers if number and number != own)[:_MAX_REQUESTS]
 
 
-def choose_priority(header: Dataset, calling_ae: str, settings: Settings) -> Priority:
-    """The more urgent of the header's and the calling AE's priority, else the setting's."""
+def choose_priority(
+    header: Dataset, calling_ae: str, settings: Settings, *, is_believed: bool = True
+) -> Priority:
+    """The more urgent of the header's and the calling AE's priority, else the setting's.
+
+    Args:
+        header: of the object.
+        calling_ae: who sent it.
+        settings: the listener's.
+        is_believed: whether the sender is who its AE title says. Where it is not, the title's
+            priority counts only where it is no more urgent than the setting's.
+    """
     caller_priority = settings.caller_priorities.get(calling_ae)
+    if caller_priority is not None and not is_believed and caller_priority < settings.priority:
+        caller_priority = None
     candidates = [] if caller_priority is None else [caller_priority]
     with suppress(Exception):  # a damaged sequence must not cost the image
         header_priority = find_priority(header)

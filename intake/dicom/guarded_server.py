@@ -6,7 +6,8 @@ copies an image five times. Five of its classes are replaced here, each in the m
 
     GuardedServer          makes an association only of a connection that `admission` gave a place
     GuardedRequestHandler  gives each association the three below
-    GuardedSocket          checks lengths and times before memory is taken; always closes
+    GuardedSocket          checks lengths and times before memory is taken; always closes (in
+                           `guarded_socket`, with the same over TLS)
     GuardedDULProvider     moves the fragments of a data set straight from the socket to its file
     GuardedDIMSEProvider   limits what a message may hold; an error aborts the association, not the
                            thread
@@ -17,10 +18,9 @@ copies an image five times. Five of its classes are replaced here, each in the m
 from __future__ import annotations
 
 import queue
-import select
 import socket
-import struct
-import time
+import socketserver
+import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,9 +29,10 @@ from typing import Any
 
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from intake.dicom.admission import Admission, Place, WaitingConnection
+from intake.dicom.guarded_socket import GuardedSocket, GuardedTlsSocket, RefusalCallback
 from intake.dicom.incoming_file import IncomingFile
 from intake.dicom.limits import (
     MAX_MESSAGE_BYTES,
@@ -39,18 +40,12 @@ from intake.dicom.limits import (
     RefusalReason,
 )
 from intake.dicom.pynetdicom_setup import receive_into
+from records.tls import WatchedContext
 
-_AWAITING_ASSOCIATE = "Sta2"  # PS3.8 table 9-2
-_DATA_TRANSFER = "Sta6"
+_DATA_TRANSFER = "Sta6"  # PS3.8 table 9-2
 _UNRECOGNIZED_PDU = "Evt19"  # PS3.8 table 9-10: the association is aborted (AA-8)
 
 _CONNECTION_CLOSED = "Evt17"  # the transport connection is closed
-
-_FRAGMENT_HEADER = struct.Struct(">BxLLBB")
-"""A P-DATA-TF of one presentation data value, up to its data: PDU type and length, the value's
-length, presentation context, message control header (PS3.8 9.3.5, E.2)."""
-_P_DATA_TF = 0x04
-_DATA_SET_CONTINUES = 0x00  # message control header: of the data set, not its last fragment
 
 _NEXT_FRAGMENT_SECONDS = 0.1
 """How long the next fragment of a data set is waited for before other work gets its turn."""
@@ -60,141 +55,6 @@ _POLL_SECONDS = 0.05
 
 _WRITER_THREADS = 8
 """How many blocks, of all incoming objects, are written to the disk at the same time."""
-
-RefusalCallback = Callable[[Any, RefusalReason], None]
-"""Called with an association (pynetdicom's) that was ended, and the reason."""
-
-
-class PduTooLarge(OSError):
-    """The peer declared a PDU over the limit. On an OSError pynetdicom closes the socket."""
-
-
-class GuardedSocket(AssociationSocket):  # type: ignore[misc]
-    """A connection that refuses lengths over the limit and PDUs that do not come to an end.
-
-    pynetdicom asks `recv` for as many bytes as a PDU's header declares. So the limit is checked
-    there, before any memory is taken. The A-ASSOCIATE-RQ was read and checked before.
-
-    Args:
-        assoc: the association.
-        client: the connection.
-        idle_seconds: how long a PDU may take.
-        on_refusal: called where the peer breaks a limit.
-        request: the A-ASSOCIATE-RQ.
-    """
-
-    def __init__(
-        self,
-        assoc: Any,
-        client: socket.socket,
-        idle_seconds: float,
-        on_refusal: RefusalCallback,
-        request: bytes,
-    ):
-        super().__init__(assoc, client_socket=client)
-        self._idle_seconds = idle_seconds
-        self._on_refusal = on_refusal
-        self._read_ahead = request  # the beginning of what comes next, where it was read already
-        # Accepted sockets wait for ever; a peer that lost power would keep its place for good. The
-        # system's timeout is used, because Python's own takes a second system call for each read.
-        client.settimeout(None)
-        timeout = struct.pack("@ll", int(idle_seconds), int(idle_seconds % 1 * 1e6))
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
-        # Answers are small and the sender waits for each.
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to be read."""
-        return bool(super().ready or (self._read_ahead and self.socket))
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read exactly `nr_bytes`, or fewer where the peer closed the connection.
-
-        Raises:
-            PduTooLarge: `nr_bytes` is over the limit.
-            OSError: the bytes did not come within the idle time.
-        """
-        association = self.assoc
-        is_request = association.dul.state_machine.current_state == _AWAITING_ASSOCIATE
-        if not is_request and nr_bytes > association.acceptor.maximum_length:
-            self._on_refusal(association, RefusalReason.PDU_TOO_LARGE)
-            raise PduTooLarge("a PDU over the limit")
-        received = bytearray(nr_bytes)
-        ahead, self._read_ahead = self._read_ahead[:nr_bytes], self._read_ahead[nr_bytes:]
-        received[: len(ahead)] = ahead
-        with memoryview(received) as view:
-            count = len(ahead) + self._fill(view[len(ahead) :])
-        return received if count == nr_bytes else received[:count]
-
-    def next_fragment_length(self, limit: int, seconds: float) -> int:
-        """Look at the next PDU without taking it, and say whether it continues a data set.
-
-        Args:
-            limit: a PDU that is longer than this does not count.
-            seconds: how long to wait for the PDU to begin.
-
-        Returns:
-            The bytes of the data set in the PDU where it holds one fragment and nothing else, and
-            the fragment is not the data set's last; else 0.
-        """
-        try:
-            if not self._read_ahead and not select.select([self.socket], [], [], seconds)[0]:
-                return 0
-            missing = _FRAGMENT_HEADER.size - len(self._read_ahead)
-            self._read_ahead += self.socket.recv(missing, socket.MSG_DONTWAIT)
-        except (OSError, ValueError):
-            pass  # the next read meets the same error
-        if len(self._read_ahead) == _FRAGMENT_HEADER.size:
-            pdu_type, length, value_length, _, control = _FRAGMENT_HEADER.unpack(self._read_ahead)
-            is_alone = length == value_length + 4 and value_length > 2
-            if (
-                pdu_type == _P_DATA_TF
-                and control == _DATA_SET_CONTINUES
-                and is_alone
-                and length <= limit
-            ):
-                return int(value_length) - 2  # without context and control header
-        return 0
-
-    def recv_fragment(self, file: IncomingFile, length: int) -> None:
-        """Move the next fragment's `length` bytes into the file.
-
-        Raises:
-            OSError: the peer closed the connection, or the bytes did not come within the idle time.
-        """
-        self._read_ahead = b""
-        while length:
-            buffer = file.get_buffer()[:length]
-            if self._fill(buffer) < len(buffer):
-                raise ConnectionError("the peer closed the connection")
-            file.buffer_updated(len(buffer))
-            length -= len(buffer)
-
-    def _fill(self, view: memoryview) -> int:
-        """Fill `view` and return the bytes: fewer where the peer closed the connection.
-
-        Raises:
-            OSError: the bytes did not come within the idle time.
-        """
-        position = 0
-        deadline = time.monotonic() + self._idle_seconds
-        while position < len(view):
-            count = self.socket.recv_into(view[position:], 0, socket.MSG_WAITALL)
-            if not count:
-                break
-            position += count
-            if position < len(view) and time.monotonic() > deadline:
-                raise TimeoutError("a PDU that does not come to an end")
-        return position
-
-    def _shutdown_socket(self) -> None:
-        """Close. pynetdicom leaves the socket open where the peer was the first to close."""
-        if self.socket is not None:
-            with suppress(OSError):
-                self.socket.shutdown(socket.SHUT_RDWR)
-            self.socket.close()
 
 
 class _NotifyingQueue(queue.Queue):  # type: ignore[type-arg]
@@ -256,8 +116,7 @@ class GuardedDULProvider(DULServiceProvider):  # type: ignore[misc]
     def _wait(self) -> None:
         """Wait until something comes or is to be sent, or it is time to check the timers."""
         with suppress(OSError, ValueError):
-            sources = [self.socket.socket, self._wake_reader]
-            if self._wake_reader in select.select(sources, [], [], _POLL_SECONDS)[0]:
+            if self._wake_reader in self.socket.wait([self._wake_reader], _POLL_SECONDS):
                 self._wake_reader.recv(4096)
 
     def _receive_fragments(self) -> bool:
@@ -368,11 +227,12 @@ class GuardedRequestHandler(RequestHandler):  # type: ignore[misc]
         # These set the timers of the new provider.
         association.acse_timeout = self.ae.acse_timeout
         association.network_timeout = self.ae.network_timeout
+        is_tls = isinstance(self.request, ssl.SSLSocket)
+        kind = GuardedTlsSocket if is_tls else GuardedSocket
         association.set_socket(
-            GuardedSocket(
-                association, self.request, server.idle_seconds, server.on_refusal, request
-            )
+            kind(association, self.request, server.idle_seconds, server.on_refusal, request)
         )
+        association.nightdraft_certificate = place.certificate
         association.dimse = GuardedDIMSEProvider(association, server.max_bytes, server.on_refusal)
         place.association = association
         run = association.run
@@ -387,6 +247,40 @@ class GuardedRequestHandler(RequestHandler):  # type: ignore[misc]
         return association
 
 
+class TlsPort(socketserver.TCPServer):
+    """Accepts connections over TLS on a port of its own, for the admission of a `GuardedServer`.
+
+    Args:
+        address: where it listens.
+        family: of the address.
+        admission: gets the connections.
+        tls: for each connection.
+        shared: as `GuardedServer`.
+    """
+
+    request_queue_size = 128
+    allow_reuse_address = True
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        family: socket.AddressFamily,
+        admission: Admission,
+        tls: WatchedContext,
+        *,
+        shared: bool,
+    ) -> None:
+        self.address_family = family
+        self.allow_reuse_port = shared
+        self._admission = admission
+        self._tls = tls
+        super().__init__(address, socketserver.BaseRequestHandler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Hand a new connection to the admission, which does its handshake."""
+        self._admission.add(request, client_address, self._tls.current())
+
+
 class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
     """Accepts connections; each that is admitted becomes an association with a thread.
 
@@ -398,6 +292,7 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         has_room: whether the disk has room for another object.
         on_refusal: called for each association that is ended for breaking a limit.
         shared: whether other processes may listen on the same port.
+        tls: where it is given, connections on the port begin with a handshake.
     """
 
     request_queue_size = 128
@@ -413,9 +308,12 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
         has_room: Callable[[], bool],
         on_refusal: RefusalCallback,
         shared: bool = False,
+        tls: WatchedContext | None = None,
         **pynetdicom_options: Any,
     ) -> None:
         self._shared = shared
+        self._tls = tls
+        self._tls_port: TlsPort | None = None
         self.max_bytes = max_bytes
         self.idle_seconds = idle_seconds
         self.on_refusal = on_refusal
@@ -434,11 +332,31 @@ class GuardedServer(ThreadedAssociationServer):  # type: ignore[misc]
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Hand a new connection to the admission; it costs no thread until it has a place."""
-        self.admission.add(request, client_address)
+        tls = self._tls.current() if self._tls else None
+        self.admission.add(request, client_address, tls)
+
+    def open_tls_port(self, port: int, tls: WatchedContext) -> None:
+        """Take associations over TLS on another port, too, until `shutdown`.
+
+        Raises:
+            OSError: the port cannot be taken.
+        """
+        address = (str(self.server_address[0]), port)
+        self._tls_port = TlsPort(
+            address, self.address_family, self.admission, tls, shared=self._shared
+        )
+
+    def serve_tls_port(self) -> None:
+        """Accept on the port for TLS until `shutdown`."""
+        if self._tls_port:
+            self._tls_port.serve_forever(0.1)
 
     def shutdown(self) -> None:
         """Accept nothing new."""
         super().shutdown()
+        if self._tls_port:
+            self._tls_port.shutdown()
+            self._tls_port.server_close()
         self.admission.stop()
 
     def _start_association(self, waiting: WaitingConnection, place: Place) -> None:

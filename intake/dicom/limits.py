@@ -118,6 +118,14 @@ class RefusalReason(StrEnum):
     SYNTAX_NOT_TAKEN = "syntax_not_taken"
     PDU_TOO_LARGE = "pdu_too_large"
     BROKEN_MESSAGE = "broken_message"
+    PLAIN_ON_TLS_PORT = "plain_on_tls_port"
+    TLS_ON_PLAIN_PORT = "tls_on_plain_port"
+    TLS_NO_CERTIFICATE = "tls_no_certificate"
+    TLS_CERTIFICATE_UNTRUSTED = "tls_certificate_untrusted"
+    TLS_CERTIFICATE_EXPIRED = "tls_certificate_expired"
+    TLS_OURS_UNTRUSTED = "tls_ours_untrusted"
+    TLS_TOO_OLD = "tls_too_old"
+    TLS_FAILED = "tls_failed"
 
 
 OUT_OF_RESOURCES = 0xA700
@@ -186,6 +194,30 @@ ASSOCIATION_SENTENCES: dict[RefusalReason, str] = {
         "The sender announced a PDU over the limit (NIGHTDRAFT_MAX_PDU_BYTES)."
     ),
     RefusalReason.BROKEN_MESSAGE: "The sender broke the protocol; its association was aborted.",
+    RefusalReason.PLAIN_ON_TLS_PORT: (
+        "The sender spoke without TLS on the port for TLS (NIGHTDRAFT_LISTEN_TLS_PORT)."
+    ),
+    RefusalReason.TLS_ON_PLAIN_PORT: (
+        "The sender spoke TLS on the port without TLS (NIGHTDRAFT_LISTEN_PORT)."
+    ),
+    RefusalReason.TLS_NO_CERTIFICATE: (
+        "The sender showed no certificate, which NIGHTDRAFT_LISTEN_CLIENT_CERTIFICATES requires."
+    ),
+    RefusalReason.TLS_CERTIFICATE_UNTRUSTED: (
+        "The sender's certificate is not of an authority in NIGHTDRAFT_LISTEN_CLIENT_CA, or not "
+        "meant for this use."
+    ),
+    RefusalReason.TLS_CERTIFICATE_EXPIRED: (
+        "The sender's certificate has expired or is not valid yet."
+    ),
+    RefusalReason.TLS_OURS_UNTRUSTED: (
+        "The sender does not trust the certificate in NIGHTDRAFT_LISTEN_CERTIFICATE, or calls the "
+        "listener by a name that is not in it."
+    ),
+    RefusalReason.TLS_TOO_OLD: (
+        "The sender offered neither TLS 1.3 nor TLS 1.2 with a cipher suite of BCP 195."
+    ),
+    RefusalReason.TLS_FAILED: "The TLS handshake of the sender failed or broke off.",
 }
 """The sentence for a person on a refused association, class or connection."""
 

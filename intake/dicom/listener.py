@@ -3,6 +3,7 @@
     limits          what may come in, and the statuses
     admission       reads association requests, and gives places
     guarded_server  takes bytes off the network
+    guarded_socket  a connection with limits, plain or in TLS
     incoming_file   the file of an object while it comes in
     filing          checks an object, stores its bytes and commits its row
     store_handler   acknowledges or refuses a C-STORE
@@ -57,6 +58,7 @@ from records.operations.heartbeats import HeartbeatThread
 from records.operations.nights import date_of_night, zone_of
 from records.settings import Settings
 from records.telemetry import logger
+from records.tls import WatchedContext, listener_files
 from records.tracing import NO_SPAN
 
 PART = "listener"
@@ -90,14 +92,15 @@ def run_listener(settings: Settings, ready: Callable[[int], None] | None = None)
     with _stop_signals() as wait_for_signal, Listener(settings) as listener:
         if ready:
             ready(listener.port)
-        wait_for_signal()
+        while wait_for_signal() == signal.SIGHUP and listener.reload_certificates():
+            pass
         logger().info("the listener is stopping")
         faulthandler.dump_traceback_later(END_SECONDS, exit=True)
 
 
 @contextmanager
-def _stop_signals() -> Iterator[Callable[[], None]]:
-    """Yield a function that waits for SIGTERM or SIGINT.
+def _stop_signals() -> Iterator[Callable[[], int]]:
+    """Yield a function that waits for SIGTERM, SIGINT or SIGHUP, and returns the signal's number.
 
     Python runs its own signal handlers in the main thread, in the midst of whatever that thread was
     doing. A handler that sets an Event would wait for ever where the main thread was just about to
@@ -107,11 +110,12 @@ def _stop_signals() -> Iterator[Callable[[], None]]:
     writer.setblocking(False)
     previous_fd = signal.set_wakeup_fd(writer.fileno())
     previous_handlers = {
-        number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)
+        number: signal.signal(number, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     }
 
-    def wait() -> None:
-        reader.recv(1)
+    def wait() -> int:
+        return reader.recv(1)[0]
 
     try:
         yield wait
@@ -131,6 +135,7 @@ class Listener:
 
     def __init__(self, settings: Settings) -> None:
         self.port = 0
+        self._tls: WatchedContext | None = None
         self._settings = settings
         self._blobs = Blobs(settings.data_dir)
         self._ended = threading.Event()
@@ -169,17 +174,29 @@ class Listener:
         """
         settings = self._settings
         self._make_folders()
+        files = listener_files(settings)
+        self._tls = WatchedContext(files, "the listener") if files else None
         with unit_of_work() as session:
             database_time(session)
         set_up_pynetdicom()
-        self._server = self._make_server()
-        self.port = int(self._server.server_address[1])
+        server = self._server = self._make_server()
+        self.port = int(server.server_address[1])
         self._threads = [
             threading.Thread(
-                target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True
+                target=server.serve_forever, args=(0.1,), name="listener", daemon=True
             ),
             threading.Thread(target=self._keep_files, name="stored files", daemon=True),
         ]
+        if self._tls and settings.listen_plain:
+            try:
+                with _port_errors(settings, settings.listen_tls_port, "NIGHTDRAFT_LISTEN_TLS_PORT"):
+                    server.open_tls_port(settings.listen_tls_port, self._tls)
+            except SettingsError:
+                server.server_close()
+                raise
+            self._threads.append(
+                threading.Thread(target=server.serve_tls_port, name="listener TLS", daemon=True)
+            )
         self._refusal_log.start()
         self._server.admission.start()
         for thread in self._threads:
@@ -196,6 +213,32 @@ class Listener:
                 "Name the devices that may."
             )
         logger().info("the listener takes associations", host=settings.listen_host, port=self.port)
+        if self._tls:
+            logger().info(
+                "the listener takes associations over TLS",
+                host=settings.listen_host,
+                port=settings.listen_tls_port,
+            )
+        self._warn_of_unproven_callers()
+
+    def reload_certificates(self) -> bool:
+        """Read the certificates again; associations that are open stay open.
+
+        Returns:
+            Whether there are any. Without them SIGHUP means that the terminal is gone.
+        """
+        if self._tls:
+            self._tls.reload()
+        return self._tls is not None
+
+    def _warn_of_unproven_callers(self) -> None:
+        if titles := self._store_handler.caller_proof.unproven():
+            logger().warning(
+                "EVERY sender may claim the priority of these AE titles: name their addresses in "
+                "NIGHTDRAFT_CALLER_ADDRESSES or their certificates in "
+                "NIGHTDRAFT_CALLER_CERTIFICATES",
+                calling_ae=", ".join(titles),
+            )
 
     def stop(self) -> None:
         """End: accept nothing new, finish and answer complete objects, abort the rest.
@@ -283,9 +326,13 @@ class Listener:
             (evt.EVT_ABORTED, self._on_aborted),
             (evt.EVT_CONN_CLOSE, self._on_closed),
         ]
-        try:
+        # Without a plain port the port for TLS is the only one.
+        is_plain = settings.listen_plain or self._tls is None
+        name = "NIGHTDRAFT_LISTEN_PORT" if is_plain else "NIGHTDRAFT_LISTEN_TLS_PORT"
+        port = settings.listen_port if is_plain else settings.listen_tls_port
+        with _port_errors(settings, port, name):
             server: GuardedServer = entity.make_server(
-                (settings.listen_host, settings.listen_port),
+                (settings.listen_host, port),
                 contexts=[
                     build_context(Verification),
                     *(build_context(uid, list(TRANSFER_SYNTAXES)) for uid in STORAGE_CLASSES),
@@ -299,18 +346,8 @@ class Listener:
                 has_room=store_handler.has_room,
                 on_refusal=store_handler.report_refusal,
                 shared=settings.listen_shared,
+                tls=None if is_plain else self._tls,
             )
-        except OSError as error:
-            address = f"{settings.listen_host}:{settings.listen_port}"
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUse(
-                    f"another program listens on {address}; stop it or set NIGHTDRAFT_LISTEN_PORT"
-                ) from None
-            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-                raise SettingsError(
-                    f"NIGHTDRAFT_LISTEN_HOST: {settings.listen_host} is no address of this machine"
-                ) from None
-            raise SettingsError(f"cannot listen on {address} ({error.strerror})") from None
         entity._servers.append(server)  # as AE.start_server does; shutdown() takes it out again
         return server
 
@@ -400,12 +437,15 @@ class Listener:
             "port": self.port,
             "ae_title": settings.ae_title,
             "everyone_may_send": not settings.allowed_callers,
+            "tls_port": settings.listen_tls_port,
             "associations": len(server.active_associations) if server else 0,
             "free_mb": self._blobs.free_mb(),
             **self._store_handler.counts,
         }
 
     def _after_beat(self) -> None:
+        if self._tls:
+            self._tls.current()  # a change is seen although nobody connects
         try:
             self._write_callers()
         finally:
@@ -495,3 +535,26 @@ def _lower_priority() -> None:
     """Let this thread have the processor only where nobody else wants it (Linux; else nothing)."""
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+
+
+@contextmanager
+def _port_errors(settings: Settings, port: int, name: str) -> Iterator[None]:
+    """Say which setting is wrong where a port cannot be taken.
+
+    Raises:
+        PortInUse: another program has the port.
+        SettingsError: the address is none of this machine, or the port may not be taken.
+    """
+    try:
+        yield
+    except OSError as error:
+        address = f"{settings.listen_host}:{port}"
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(
+                f"another program listens on {address}; stop it or set {name}"
+            ) from None
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+            raise SettingsError(
+                f"NIGHTDRAFT_LISTEN_HOST: {settings.listen_host} is no address of this machine"
+            ) from None
+        raise SettingsError(f"cannot listen on {address} ({error.strerror})") from None

@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 
 from pydicom import Dataset
 
+from intake.dicom.caller_proof import CallerProof
 from intake.dicom.filing import ObjectRefused, ReceivedFile, clean_text, file_instance
 from intake.dicom.incoming_file import IncomingFile
 from intake.dicom.limits import (
@@ -83,6 +84,9 @@ class StoreHandler:
         blobs: where objects are stored.
         refusal_log: counts refused associations and classes.
         ended: set when the listener ends; nobody is held back from then on.
+
+    Raises:
+        SettingsError: as `CallerProof`.
     """
 
     def __init__(
@@ -92,6 +96,7 @@ class StoreHandler:
         refusal_log: RefusalLog,
         ended: threading.Event,
     ) -> None:
+        self.caller_proof = CallerProof(settings)
         self._settings = settings
         self._blobs = blobs
         self._refusal_log = refusal_log
@@ -142,6 +147,7 @@ class StoreHandler:
                 calling_ae=calling_ae,
                 size=file.size,
                 sha256=digest,
+                is_believed=self._is_believed(event.assoc),
             )
             filing = time.monotonic()
             registration = file_instance(received, self._blobs, self._settings)
@@ -180,6 +186,14 @@ class StoreHandler:
         self._hold_back(calling_ae)
         failpoint("before-answer")
         return _response(SUCCESS, "")
+
+    def _is_believed(self, association: Any) -> bool:
+        """Whether the sender is who its AE title says; whom we called ourselves is."""
+        return association.is_requestor or self.caller_proof.believes(
+            _calling_ae(association),
+            _address(association),
+            getattr(association, "nightdraft_certificate", None),
+        )
 
     def take(
         self, received: ReceivedFile, address: str, refusal_reason: RefusalReason | None = None

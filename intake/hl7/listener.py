@@ -38,6 +38,7 @@ from records.failpoints import failpoint
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.telemetry import logger
+from records.tls import HANDSHAKE_SECONDS, ReloadedContext, WatchedContext, hl7_files
 
 PART = "hl7"
 
@@ -85,6 +86,9 @@ async def _run(settings: Settings, ready: Callable[[int], None] | None) -> None:
         loop.add_signal_handler(number, ended.set)
     listener = Hl7Listener(settings)
     await listener.start()
+    if listener.has_tls:
+        # Without TLS it means that the terminal is gone.
+        loop.add_signal_handler(signal.SIGHUP, listener.reload_certificates)
     try:
         if ready:
             ready(listener.port)
@@ -121,11 +125,12 @@ class Hl7Listener:
         settings = self.settings
         self._mapping: SiteMapping = read_mapping(settings.hl7_mapping)
         self._peers = _networks(settings.hl7_allowed_peers)
-        context = make_tls_context(settings)
+        files = hl7_files(settings)
+        self._tls = WatchedContext(files, "the HL7 listener") if files else None
         with unit_of_work() as session:
             database_time(session)
         self._loop = asyncio.get_running_loop()
-        self._server = await self._listen(context)
+        self._server = await self._listen()
         self.port = int(self._server.sockets[0].getsockname()[1])
         self._filer = threading.Thread(target=self._file, name="hl7 filing", daemon=True)
         self._filer.start()
@@ -136,9 +141,19 @@ class Hl7Listener:
                 "EVERY address may send HL7 messages: NIGHTDRAFT_HL7_ALLOWED_PEERS is empty. "
                 "Name those that may."
             )
-        if context is None and not _is_loopback(settings.hl7_host):
+        if self._tls is None and not _is_loopback(settings.hl7_host):
             logger().warning("HL7 messages travel unencrypted: NIGHTDRAFT_HL7_CERTIFICATE is empty")
         logger().info("the HL7 listener takes messages", host=settings.hl7_host, port=self.port)
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether it speaks TLS."""
+        return self._tls is not None
+
+    def reload_certificates(self) -> None:
+        """Read the certificates again; connections that are open stay open."""
+        if self._tls:
+            self._tls.reload()
 
     async def stop(self) -> None:
         """Accept nothing new, store and answer what has come in, and end."""
@@ -155,11 +170,14 @@ class Hl7Listener:
         await asyncio.to_thread(self._heartbeat.stop)
         logger().info("the HL7 listener has ended", count=self._counts["messages"])
 
-    async def _listen(self, context: ssl.SSLContext | None) -> asyncio.Server:
+    async def _listen(self) -> asyncio.Server:
         host, port = self.settings.hl7_host, self.settings.hl7_port
+        tls: dict[str, Any] = {}
+        if self._tls:
+            tls = {"ssl": ReloadedContext(self._tls), "ssl_handshake_timeout": HANDSHAKE_SECONDS}
         try:
             return await asyncio.start_server(
-                self._serve, host, port, ssl=context, limit=_READ_BYTES, backlog=256
+                self._serve, host, port, limit=_READ_BYTES, backlog=256, **tls
             )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
@@ -305,6 +323,8 @@ class Hl7Listener:
         self._fault = fault
 
     def _facts(self) -> dict[str, Any]:
+        if self._tls:
+            self._tls.current()  # a change is seen although nobody connects
         return {"connections": len(self._connections), **self._counts}
 
 
@@ -326,38 +346,6 @@ def _contents(
     if is_batch(frame.content) and acknowledgments:
         return [make_batch(acknowledgments, messages[0].header)]
     return acknowledgments
-
-
-def make_tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """The TLS of the listener; None where no certificate is set.
-
-    Raises:
-        SettingsError: A certificate or a key cannot be used.
-    """
-    if not settings.hl7_certificate:
-        if settings.hl7_client_ca:
-            raise SettingsError("NIGHTDRAFT_HL7_CLIENT_CA needs NIGHTDRAFT_HL7_CERTIFICATE")
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # BCP 195
-    try:
-        context.load_cert_chain(
-            settings.hl7_certificate, settings.hl7_certificate_key or None, password=""
-        )
-    except OSError as error:  # ssl.SSLError is one
-        raise SettingsError(
-            "NIGHTDRAFT_HL7_CERTIFICATE or NIGHTDRAFT_HL7_CERTIFICATE_KEY cannot be used "
-            f"({error.strerror or type(error).__name__})"
-        ) from None
-    if settings.hl7_client_ca:
-        try:
-            context.load_verify_locations(settings.hl7_client_ca)
-        except OSError as error:
-            raise SettingsError(
-                f"NIGHTDRAFT_HL7_CLIENT_CA cannot be used ({error.strerror or 'no certificate'})"
-            ) from None
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -6,7 +6,6 @@ more, so every answer is compared here with what was asked for. Nothing of an an
 
 from __future__ import annotations
 
-import ssl
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from intake.dicom_client import (
     SUCCESS,
     Peer,
     accepts,
-    make_tls_context,
     silence_pynetdicom,
 )
 from intake.queries.asking import Limits, QuestionFailed
@@ -39,13 +37,14 @@ from intake.turns import SystemAway
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.database.tables import Study
-from records.errors import MessageError, NightdraftError
+from records.errors import MessageError, NightdraftError, SettingsError
 from records.failpoints import failpoint
 from records.orders import effects, queries
 from records.orders.order import ReceivedOrder
 from records.orders.queries import ClaimedQuery
 from records.settings import Settings
 from records.states import QueryKind
+from records.tls import ClientFiles, ClientTls, pin_of
 from records.workflow.identifiers import KeyKind, PatientId, plain_key
 
 
@@ -110,7 +109,7 @@ class Worklist:
             config.worklist_ae_title,
             config.worklist_calling_ae or config.ae_title,
             config.worklist_seconds,
-            _tls_context(config),
+            _tls(config),
             SystemAway,
             "NIGHTDRAFT_WORKLIST_CALLING_AE",
         )
@@ -271,7 +270,7 @@ def _differ(first: str, second: str) -> bool:
     return bool(first.strip() and second.strip() and plain_key(first) != plain_key(second))
 
 
-def _tls_context(config: Settings) -> ssl.SSLContext | None:
+def _tls(config: Settings) -> ClientTls | None:
     """How the connection is encrypted; None where it is not.
 
     Raises:
@@ -279,7 +278,11 @@ def _tls_context(config: Settings) -> ssl.SSLContext | None:
     """
     if not config.worklist_tls:
         return None
-    return make_tls_context(
+    try:
+        pin = pin_of(config.worklist_pin) if config.worklist_pin else ""
+    except ValueError as error:
+        raise SettingsError(f"NIGHTDRAFT_WORKLIST_PIN: {error}") from None
+    files = ClientFiles(
         config.worklist_ca_file,
         config.worklist_certificate_file,
         config.worklist_key_file,
@@ -288,4 +291,6 @@ def _tls_context(config: Settings) -> ssl.SSLContext | None:
             "NIGHTDRAFT_WORKLIST_CERTIFICATE_FILE",
             "NIGHTDRAFT_WORKLIST_KEY_FILE",
         ),
+        pin,
     )
+    return ClientTls(files, config.worklist_host, config.worklist_server_name, "the worklist")

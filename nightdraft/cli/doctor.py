@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import socket
+import ssl
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -96,6 +98,8 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
             "station": partial(_station, settings),
             "alarms": partial(_alarms, settings),
             "stored files": partial(_stored_files, settings),
+            "certificates": partial(_certificates, settings),
+            "callers": partial(_callers, settings),
         }
     for name in wanted_parts(settings) if part is None else (part,):
         checks_by_name[name] = partial(_heartbeat, name, part is not None)
@@ -269,6 +273,85 @@ def _stored_files(settings: Settings) -> str:
     return "none is known to be damaged"
 
 
+def _certificates(settings: Settings) -> str:
+    """Check the certificates that this machine shows."""
+    from records import tls
+
+    sentences: list[str] = []
+    ending: list[str] = []
+    for name, files in (
+        ("the listener", tls.listener_files(settings)),
+        ("the HL7 listener", tls.hl7_files(settings)),
+        ("the pages", tls.pages_files(settings)),
+    ):
+        if files is None:
+            continue
+        files.make_context()
+        certificate = tls.CertificateFile.read(files.certificate)
+        days = certificate.days_left()
+        if days < 0:
+            raise PartError(
+                f"that of {name} ended on {certificate.ends:%Y-%m-%d}: renew {files.certificate}"
+            )
+        sentence = f"{name} until {certificate.ends:%Y-%m-%d}"
+        (ending if days < tls.SOON_DAYS else sentences).append(sentence)
+    if ending:
+        raise _Warning(f"renew soon: {', '.join(ending)}")
+    return ", ".join(sentences) or "none is set: DICOM, HL7 and the pages are served without TLS"
+
+
+def _callers(settings: Settings) -> str:
+    """Check that nobody can claim an urgent priority by an AE title that he makes up."""
+    from intake.dicom.caller_proof import CallerProof
+
+    if titles := CallerProof(settings).unproven():
+        raise _Warning(
+            f"every sender may claim the priority of {', '.join(titles)}: name their addresses in "
+            "NIGHTDRAFT_CALLER_ADDRESSES or their certificates in NIGHTDRAFT_CALLER_CERTIFICATES, "
+            "or set NIGHTDRAFT_UNPROVEN_CALLERS=doubt"
+        )
+    return "no urgent priority goes by an AE title alone"
+
+
+def _served_pin(host: str, port: int) -> str:
+    """SHA-256 of the certificate that is shown on a port; "" where TLS wants one of ours first.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # it is compared with the file
+    try:
+        with (
+            socket.create_connection((host, port), timeout=5) as plain,
+            context.wrap_socket(plain) as connection,
+        ):
+            return hashlib.sha256(connection.getpeercert(binary_form=True) or b"").hexdigest()
+    except ssl.SSLError:
+        return ""
+
+
+def _tls_port(settings: Settings) -> str:
+    """Check that the listener shows the certificate of its file."""
+    from records.tls import CertificateFile
+
+    host, port = loopback_of(settings.listen_host), settings.listen_tls_port
+    try:
+        pin = _served_pin(host, port)
+    except OSError:
+        raise PartError(
+            f"nobody takes DICOM over TLS at {host} port {port}: start `nightdraft listen`, or "
+            "correct NIGHTDRAFT_LISTEN_TLS_PORT"
+        ) from None
+    if pin and pin != CertificateFile.read(settings.listen_certificate).pin:
+        raise _Warning(
+            f"the listener shows another certificate than {settings.listen_certificate} has: its "
+            "log says why it was not read again"
+        )
+    return f"TLS answered at {host} port {port}"
+
+
 def _heartbeat(part: str, this_host_only: bool) -> str:
     from records.database.session import unit_of_work
     from records.operations import heartbeats
@@ -307,6 +390,9 @@ def _listener(settings: Settings) -> str:
     from pynetdicom import AE
     from pynetdicom.sop_class import Verification
 
+    over_tls = _tls_port(settings) if settings.listen_tls_port else ""
+    if not settings.listen_plain:
+        return over_tls
     host, port = listener_address(settings)
     # Where only listed callers are allowed, the check uses a title of the list.
     calling = settings.allowed_callers[0] if settings.allowed_callers else "NIGHTDRAFT_DOC"
@@ -325,7 +411,8 @@ def _listener(settings: Settings) -> str:
         association.release()
     if not status or status.Status != 0:
         raise PartError(f"the listener at {host} port {port} does not answer C-ECHO with success")
-    return f"C-ECHO answered at {host} port {port}"
+    answered = f"C-ECHO answered at {host} port {port}"
+    return f"{answered}; {over_tls}" if over_tls else answered
 
 
 def _hl7(settings: Settings) -> str:
@@ -343,8 +430,16 @@ def _hl7(settings: Settings) -> str:
 
 
 def _pages(settings: Settings) -> str:
+    from records.tls import CertificateFile
+
     host, port = page_address(settings)
+    is_https = bool(settings.serve_certificate)
     connection = http.client.HTTPConnection(host, port, timeout=5)
+    if is_https:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # `_served_pin` compares it with the file
+        connection = http.client.HTTPSConnection(host, port, timeout=5, context=context)
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
@@ -356,8 +451,14 @@ def _pages(settings: Settings) -> str:
         ) from None
     finally:
         connection.close()
+    address = f"{'https' if is_https else 'http'}://{host}:{port}"
     if response.status != 200:
-        raise PartError(
-            f"http://{host}:{port}/readyz answers {response.status}: see the lines above"
-        )
-    return f"http://{host}:{port}/"
+        raise PartError(f"{address}/readyz answers {response.status}: see the lines above")
+    if is_https:
+        with suppress(OSError):
+            if _served_pin(host, port) != CertificateFile.read(settings.serve_certificate).pin:
+                raise _Warning(
+                    f"the pages show another certificate than {settings.serve_certificate} has: "
+                    "the log of `nightdraft serve` says why it was not read again"
+                )
+    return f"{address}/"

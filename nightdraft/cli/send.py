@@ -10,7 +10,7 @@ import typer
 
 from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import app, console, error_console
-from records.errors import NotFound
+from records.errors import NotAllowed, NotFound
 from records.settings import settings
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from nightdraft.film_files import FilmFile, SendResult
     from nightdraft.store_scu import SendSummary
+    from records.tls import ClientTls
 
 
 @app.command()
@@ -39,12 +40,50 @@ def send(
     pictures: Annotated[
         bool, typer.Option("--pictures", help="Send PNG and JPEG, too, as Secondary Capture.")
     ] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Send over TLS; the options below are for it.")
+    ] = False,
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(help="Authorities (PEM) that are trusted; else this machine's."),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Our own certificate (PEM), where one is asked for.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="Its private key (PEM); else in the same file.")
+    ] = None,
+    server_name: Annotated[
+        str, typer.Option(help="Name that the listener's certificate must have; else its host.")
+    ] = "",
+    pin: Annotated[
+        str,
+        typer.Option(help="SHA-256 of the listener's certificate, which alone counts then."),
+    ] = "",
     json: AsJson = False,
 ) -> None:
     """Send DICOM files to a listener by C-STORE."""
     from nightdraft.station.station import listener_address
+    from records.tls import ClientFiles, ClientTls, pin_of
 
     own_host, own_port = listener_address(settings())
+    client_tls = None
+    if tls:
+        own_port = settings().listen_tls_port or own_port
+        try:
+            digest = pin_of(pin) if pin else ""
+        except ValueError as error:
+            raise NotAllowed(f"--pin: {error}") from None
+        files = ClientFiles(
+            str(ca_file or ""),
+            str(certificate or ""),
+            str(key or ""),
+            ("--ca-file", "--certificate", "--key"),
+            digest,
+        )
+        client_tls = ClientTls(files, host or own_host, server_name, "this command")
+    elif ca_file or certificate or key or server_name or pin:
+        raise NotAllowed("these options are for TLS: say --tls, too")
     shown = error_console() if json else console()
     entries = find_with_progress(shown, folder.expanduser(), pictures=pictures)
     summary = send_with_progress(
@@ -55,6 +94,7 @@ def send(
         called=called or settings().ae_title,
         calling=calling,
         associations=associations,
+        tls=client_tls,
     )
     if json:
         print_json(_summary_json(summary))
@@ -117,6 +157,7 @@ def send_with_progress(
     called: str,
     calling: str,
     associations: int,
+    tls: ClientTls | None = None,
 ) -> SendSummary:
     """Send the files that `find_with_progress` returned; a terminal shows a bar.
 
@@ -160,6 +201,7 @@ def send_with_progress(
             called=called,
             calling=calling,
             associations=associations,
+            tls=tls,
             on_result=lambda _: progress.advance(bar),
         )
     summary.results += not_sendable

@@ -25,6 +25,13 @@ from records.settings import settings
 _STOP_SECONDS = 3 * GRACE_SECONDS
 """The listener, the other parts and the servers end one after the other."""
 
+_NO_TLS: Mapping[str, object] = {
+    "listen_plain": True, "listen_tls_port": 0, "listen_certificate": "",
+    "listen_client_certificates": "none", "listen_client_ca": "",
+    "serve_certificate": "", "serve_certificate_key": "",
+}  # fmt: skip
+"""Whoever starts a station so speaks with it on loopback, whatever the site's own one does."""
+
 
 class StationProcess:
     """`nightdraft station` on a data folder, running while the `with` block runs.
@@ -50,7 +57,7 @@ class StationProcess:
         self.addresses: dict[str, Any] = {}
         self._env = os.environ | {
             f"NIGHTDRAFT_{name.upper()}": str(value)
-            for name, value in {**overrides, "data_dir": data_dir}.items()
+            for name, value in {**_NO_TLS, **overrides, "data_dir": data_dir}.items()
         }
         self._start_timeout = start_timeout
         self._process: subprocess.Popen[bytes] | None = None
@@ -108,7 +115,8 @@ class StationProcess:
     @property
     def page(self) -> str:
         """The URL of the worklist."""
-        return f"http://{self.addresses['serve_host']}:{self.addresses['serve_port']}/"
+        addresses = self.addresses
+        return f"{addresses['serve_scheme']}://{addresses['serve_host']}:{addresses['serve_port']}/"
 
 
 def _message_of(line: str) -> str:

@@ -113,7 +113,13 @@ def run_station(
             "listen_port": settings.listen_port or free_port(),
             "serve_port": settings.serve_port or free_port(),
         }
-        check_port_free("NIGHTDRAFT_LISTEN_PORT", settings.listen_host, ports["listen_port"])
+        if settings.listen_plain:
+            check_port_free("NIGHTDRAFT_LISTEN_PORT", settings.listen_host, ports["listen_port"])
+        else:
+            ports["listen_port"] = settings.listen_port
+        if settings.listen_tls_port:
+            port = settings.listen_tls_port
+            check_port_free("NIGHTDRAFT_LISTEN_TLS_PORT", settings.listen_host, port)
         if settings.hl7_port:
             check_port_free("NIGHTDRAFT_HL7_PORT", settings.hl7_host, settings.hl7_port)
         check_port_free("NIGHTDRAFT_SERVE_PORT", settings.serve_host, ports["serve_port"])
@@ -147,11 +153,12 @@ def run_station(
         )
         cleanup.callback(supervisor.end, SHUTDOWN_ORDER)
         cleanup.callback(file.unlink, missing_ok=True)
-        content = {
+        content: dict[str, object] = {
             **addresses,
             **ports,
             "listen_host": settings.listen_host,
             "serve_host": settings.serve_host,
+            "serve_scheme": "https" if settings.serve_certificate else "http",
             "bundle": settings.bundle,
             "pid": os.getpid(),
         }
@@ -200,9 +207,12 @@ class _Station:
         """Start every part, then log where to send and where to read."""
         self._attempt("write the addresses", self._write_addresses)
         self._supervisor.start()
+        settings = self._settings
+        ports = [str(self._content["listen_port"])] if settings.listen_plain else []
+        ports += [f"{settings.listen_tls_port} (TLS)"] if settings.listen_tls_port else []
         self._log(
-            f"send films to {self._settings.listen_host} port {self._content['listen_port']}"
-            f", called AE {self._settings.ae_title}"
+            f"send films to {settings.listen_host} port {' or '.join(ports)}"
+            f", called AE {settings.ae_title}"
         )
         self._log(f"read drafts at {self._page()}")
 
@@ -230,7 +240,7 @@ class _Station:
 
     def _page(self) -> str:
         host, port = page_address(self._settings)
-        return f"http://{host}:{port}/"
+        return f"{self._content['serve_scheme']}://{host}:{port}/"
 
     def _restart_servers(self) -> None:
         if self._servers is not None:

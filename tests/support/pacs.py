@@ -103,6 +103,7 @@ class PacsProgram:
         port: its DICOM port.
         listener_port: where it sends to by C-MOVE.
         web_port: of its HTTP server; 0 is none.
+        tls: by which films are put into it; None where it speaks no TLS.
     """
 
     command: list[Any]
@@ -110,6 +111,7 @@ class PacsProgram:
     port: int
     listener_port: int
     web_port: int = 0
+    tls: ssl.SSLContext | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -142,12 +144,16 @@ class PacsProgram:
         """Whether it takes an association."""
         with suppress(Exception):
             association = AE(OURS).associate(
-                "127.0.0.1", self.port, [build_context(Verification)], ae_title=TITLE
-            )
+                "127.0.0.1", self.port, [build_context(Verification)], ae_title=TITLE,
+                tls_args=self._tls_args(),
+            )  # fmt: skip
             if association.is_established:
                 association.release()
                 return True
         return False
+
+    def _tls_args(self) -> tuple[ssl.SSLContext, str] | None:
+        return (self.tls, "localhost") if self.tls else None
 
     def store(self, images: list[Dataset]) -> None:
         """Give it objects."""
@@ -155,8 +161,9 @@ class PacsProgram:
         entity.dimse_timeout = 300  # of a busy machine
         classes = {str(image.SOPClassUID) for image in images}
         association = entity.associate(
-            "127.0.0.1", self.port, [build_context(uid) for uid in classes], ae_title=TITLE
-        )
+            "127.0.0.1", self.port, [build_context(uid) for uid in classes], ae_title=TITLE,
+            tls_args=self._tls_args(),
+        )  # fmt: skip
         assert association.is_established
         for image in images:
             assert association.send_c_store(image).Status == 0
@@ -197,16 +204,24 @@ class PacsProgram:
 
 
 @contextmanager
-def running_orthanc(folder: Path, **changed: Any) -> Iterator[PacsProgram]:
-    """An Orthanc as our page sets it up, with its DICOMweb plugin where it is installed."""
+def running_orthanc(
+    folder: Path, *, tls: ssl.SSLContext | None = None, **changed: Any
+) -> Iterator[PacsProgram]:
+    """An Orthanc as our page sets it up, with its DICOMweb plugin where it is installed.
+
+    Args:
+        folder: where it works.
+        tls: as `PacsProgram.tls`; what it shows itself is in `changed`.
+        changed: of its configuration.
+    """
     folder.mkdir(exist_ok=True)
     config_file = folder / "orthanc.json"
-    pacs = PacsProgram([ORTHANC, config_file], folder, free_port(), free_port(), free_port())
+    pacs = PacsProgram([ORTHANC, config_file], folder, free_port(), free_port(), free_port(), tls)
     (written,) = code_blocks(PAGE, "Orthanc", "json")
     config = json.loads(written)
     config["DicomModalities"]["nightdraft"] |= {"Host": "127.0.0.1", "Port": pacs.listener_port}
     # Films are put into it by our own title, too.
-    config["DicomModalities"]["nightdraft"]["AllowStore"] = True
+    config["DicomModalities"]["nightdraft"] |= {"AllowStore": True, "UseDicomTls": tls is not None}
     config |= {
         "DicomPort": pacs.port, "HttpPort": pacs.web_port, "AuthenticationEnabled": False,
         "DicomCheckCalledAet": True, "StorageDirectory": str(folder / "storage"),

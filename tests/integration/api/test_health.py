@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +12,7 @@ from starlette.testclient import TestClient
 from api.app import _THREADS, make_app
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
-from records.operations import alarms, heartbeats, refusals
+from records.operations import alarms, callers, heartbeats, refusals
 from records.settings import settings
 from records.workflow import worklist
 from tests.support.seeded_studies import EXPECTED_PARTS, seed_heartbeats
@@ -149,3 +150,28 @@ def test_metrics_say_that_a_part_is_down(data_dir, setting):
     assert 'nightdraft_up{part="database"} 0.0' in response.text
     assert 'nightdraft_up{part="redis"} 0.0' in response.text
     assert "nightdraft_studies" not in response.text
+
+
+def test_by_a_name_that_is_not_ours_probes_name_no_machine_no_folder_and_no_device(
+    database, data_dir, setting
+):
+    setting(
+        redis_url="redis://redis.hospital.internal:1/0",
+        bundle=str(data_dir / "no-bundle"),
+        expected_parts="draft@gpu-7.hospital.internal",
+    )
+    seed_heartbeats("draft")
+    with unit_of_work() as session:
+        alarms.raise_alarm(session, AlarmKind.WORKER_STOPPED, "gpu-7:4711", "It stopped.")
+        callers.record_films(session, {"ED_CR": 1.0})
+    hidden = (str(data_dir), "hospital.internal", "gpu-7", "ED_CR", socket.gethostname())
+    ours = {path: get(path).text for path in ("/readyz", "/metrics")}
+    assert all(any(word in text for text in ours.values()) for word in hidden[:4])
+    with TestClient(make_app(settings()), base_url="http://rebound.example") as client:
+        answers = {path: client.get(path) for path in ("/healthz", "/readyz", "/metrics")}
+    assert {answer.status_code for answer in answers.values()} == {200, 503}
+    for path, answer in answers.items():
+        assert not [word for word in hidden if word in answer.text + str(answer.headers)], path
+    assert "bundle" in answers["/readyz"].json()["missing"]
+    assert 'nightdraft_alarms_open{kind="WORKER_STOPPED",part=""} 1.0' in answers["/metrics"].text
+    assert "nightdraft_disk_free_bytes" in answers["/metrics"].text

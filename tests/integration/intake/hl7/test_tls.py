@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from intake.hl7.listener import make_tls_context
 from intake.hl7.mllp import FrameReader, make_frame
 from records.errors import SettingsError
 from records.settings import settings
+from records.tls import WatchedContext, hl7_files
 from tests.support.mllp import field, make_order, running_listener
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
@@ -112,4 +112,4 @@ def test_tls_and_certificates_of_clients(database, data_dir, certificates, setti
 def test_a_certificate_that_cannot_be_used_is_named(certificates, setting, names, words):
     setting(**{name: certificates / file for name, file in names.items()})
     with pytest.raises(SettingsError, match=words):
-        make_tls_context(settings())
+        WatchedContext(hl7_files(settings()), "the HL7 listener")
