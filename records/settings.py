@@ -1015,6 +1015,21 @@ class Settings(BaseSettings):
         "the data folder.",
     )
 
+    trail_head_file: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="File to which the head of each seal of the trail is written, which finds a "
+        "trail that was cut or made anew. It belongs on a disk that the database's machine does "
+        "not have. Empty: `trail/heads.jsonl` under the data folder.",
+    )
+    trail_seal_seconds: float = Field(
+        json_schema_extra=ADVANCED,
+        default=30.0,
+        gt=0,
+        le=600,
+        description="The trail is sealed so often; what somebody changes sooner is not found.",
+    )
+
     # ---- Nights ----
     time_zone: str = Field(
         json_schema_extra=EVERYDAY,
