@@ -40,6 +40,8 @@ from api import (
     reports,
     second_look_pages,
     studies,
+    trail,
+    trail_pages,
 )
 from api.connections import GuardedProtocol
 from api.fhir import routes as fhir_routes
@@ -75,6 +77,7 @@ ROUTERS = tuple(
         messages,
         nights,
         campaigns,
+        trail,
         fhir_routes,
         health,
         images,
@@ -86,6 +89,7 @@ ROUTERS = tuple(
         message_pages,
         night_pages,
         campaign_pages,
+        trail_pages,
         reference,
     )
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 from collections.abc import Sequence
@@ -19,10 +20,11 @@ SECONDS = 20.0
 
 
 def send(messages: Sequence[bytes], config: Settings) -> None:
-    """Send messages over one connection, and wait until the server ends the TLS session, too.
+    """Send messages over one connection, and wait until the server ends it, too.
 
-    Syslog has no answers. The server's own close_notify says that it read all that came before
-    ours; a message that is lost in spite of it is what RFC 5425 cannot find out.
+    Syslog has no answers. A server that ends the connection in order after our close_notify has
+    read all that came before it; one that breaks it off has not. What it loses later RFC 5425
+    cannot find out.
 
     Raises:
         PartError: the server does not answer, is not who it should be, or broke off.
@@ -43,7 +45,9 @@ def send(messages: Sequence[bytes], config: Settings) -> None:
         ):
             for message in messages:
                 secured.sendall(frame(message))
-            secured.unwrap()
+            # Some servers, as rsyslog, end the connection without a close_notify of their own.
+            with contextlib.suppress(ssl.SSLEOFError):
+                secured.unwrap()
     except ssl.SSLCertVerificationError as error:
         raise PartError(
             f"the certificate of the audit server {host}:{port} is not trusted "

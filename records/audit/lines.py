@@ -32,7 +32,7 @@ from records.audit.keys import TrailKey, load_key
 from records.database.audit_tables import AuditEntry, AuditPatient
 from records.database.session import unit_of_work
 from records.database.tables import Event, Study
-from records.errors import NotAllowed
+from records.errors import NotAllowed, NotFound
 from records.states import AuditOutcome
 
 STUDIES_NAMED = 1000
@@ -166,6 +166,20 @@ def read_page(
         last = shown[-1]
         next_mark = str(_Mark(last.at, isinstance(last, Event), last.id))
     return TrailPage(as_lines(session, key, shown), next_mark)
+
+
+def read_line(session: Session, id_: int, *, is_event: bool) -> TrailLine:
+    """One line by its number.
+
+    Raises:
+        NotFound: there is none, or it is an event that a part of the system made.
+    """
+    row: AuditEntry | Event | None = None
+    if 0 < id_ <= _HIGHEST:
+        row = session.get(Event, id_) if is_event else session.get(AuditEntry, id_)
+    if row is None or row.actor_kind is None:
+        raise NotFound("the trail has no such line")
+    return as_lines(session, load_key(), [row])[0]
 
 
 def read_all(wanted: TrailFilter, at_once: int = 1000) -> Iterator[Sequence[TrailLine]]:
