@@ -119,6 +119,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_audit_keys")),
     )
     op.create_table(
+        "audit_settings",
+        _text("part"),
+        sa.Column("digests", postgresql.JSONB(), nullable=False),
+        _time("noted_at"),
+        sa.PrimaryKeyConstraint("part", name=op.f("pk_audit_settings")),
+    )
+    op.create_table(
         "audit_seals",
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
         _time("at"),
@@ -167,28 +174,33 @@ def upgrade() -> None:
     for column in _ACTOR:
         op.add_column("events", sa.Column(column, sa.Text(), nullable=True))
     op.create_index("ix_events_done_at", "events", ["at", "id"], postgresql_where=_DONE)
-    op.create_index(
-        "ix_events_actor", "events", ["actor_name", "at", "id"], postgresql_where=_DONE
-    )
+    op.create_index("ix_events_actor", "events", ["actor_name", "at", "id"], postgresql_where=_DONE)
     op.execute(KEPT)
     _replace_kinds(f"{_KINDS}, {_NEW_KINDS}")
 
 
 def downgrade() -> None:
     op.execute(
-        f"DELETE FROM alarm_messages USING alarms WHERE alarms.kind IN ({_NEW_KINDS})"
+        "DELETE FROM alarm_messages USING alarms"
+        " WHERE alarms.kind IN ('AUDIT_AWAY', 'TRAIL_UNSEALED')"
         " AND alarm_messages.trouble_id = alarms.trouble_id"
         " AND NOT EXISTS (SELECT FROM alarms AS other WHERE other.trouble_id = alarms.trouble_id"
-        f" AND other.kind NOT IN ({_NEW_KINDS}))"
+        " AND other.kind NOT IN ('AUDIT_AWAY', 'TRAIL_UNSEALED'))"
     )
-    op.execute(f"DELETE FROM alarms WHERE kind IN ({_NEW_KINDS})")
+    op.execute("DELETE FROM alarms WHERE kind IN ('AUDIT_AWAY', 'TRAIL_UNSEALED')")
     _replace_kinds(_KINDS)
     op.execute("DROP TRIGGER events_kept ON events")
     op.drop_index("ix_events_actor", "events")
     op.drop_index("ix_events_done_at", "events")
     for column in reversed(_ACTOR):
         op.drop_column("events", column)
-    for table in ("audit_deliveries", "audit_removed_rows", "audit_gaps", "audit_seals"):
+    for table in (
+        "audit_deliveries",
+        "audit_removed_rows",
+        "audit_gaps",
+        "audit_seals",
+        "audit_settings",
+    ):
         op.drop_table(table)
     op.drop_table("audit_keys")
     op.drop_table("audit_patients")

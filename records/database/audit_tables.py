@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, Identity, Index, SmallInteger, Uuid, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -62,6 +63,16 @@ class AuditKey(Base):
     number: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     key_id: Mapped[str]  # a digest: it tells keys apart, and gives none away
     first_used_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class AuditSettings(Base):
+    """With which settings each part last started, as keyed digests, so that changes are seen."""
+
+    __tablename__ = "audit_settings"
+
+    part: Mapped[str] = mapped_column(primary_key=True)  # part@host
+    digests: Mapped[dict[str, Any]]  # {name of the setting: digest of its value}
+    noted_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class AuditSeal(Base):
