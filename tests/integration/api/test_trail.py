@@ -205,6 +205,16 @@ def test_an_erased_patient_is_shown_as_a_pseudonym(client, done):
     assert pseudonym in client.get("/trail").text
 
 
+def test_a_timeline_says_who_did_it(client, done):
+    line = client.get(f"/api/studies/{done[0]}").json()["timeline"][-1]
+    assert (line["kind"], line["actor_kind"], line["actor_name"]) == (
+        "RELEASED",
+        "ACCOUNT",
+        "ana <b>",
+    )
+    assert "by ana &lt;b&gt;" in client.get(f"/studies/{done[0]}").text
+
+
 def test_a_wrong_time_is_refused(client, done):
     result = CliRunner().invoke(app, ["trail", "list", "--since", "soon"])
     assert isinstance(result.exception, NotAllowed)
