@@ -31,7 +31,7 @@ def read_page(
         address: by which address it was asked for.
     """
     page = lines.read_page(session, wanted, after=after, limit=limit)
-    readings.record_reading(session, wanted, f"GET {address}")
+    readings.record_reading(session, wanted, f"GET {address}", page.lines)
     return page
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -64,7 +65,7 @@ def list_lines(
     wanted = _filter(patient, person, action, since, until)
     with unit_of_work() as session:
         page = lines.read_page(session, wanted, after=after or None, limit=limit)
-        readings.record_reading(session, wanted, "nightdraft trail list")
+        readings.record_reading(session, wanted, "nightdraft trail list", page.lines)
     if json:
         from api.trail_schemas import TrailLines
 
@@ -99,7 +100,7 @@ def show_line(
 
     with unit_of_work() as session:
         line = lines.read_line(session, entry, is_event=event)
-        readings.record_reading(session, lines.TrailFilter(), "nightdraft trail show")
+        readings.record_reading(session, lines.TrailFilter(), "nightdraft trail show", [line])
     from api.trail_schemas import TrailLine
 
     shown = TrailLine.from_line(line)
@@ -172,19 +173,23 @@ def export_lines(
     import sys
 
     from records.audit import readings
-    from records.database.session import unit_of_work
+    from records.database.session import database_time, unit_of_work
 
     wanted = _filter(patient, person, action, since, until)
+    detail = f"nightdraft trail export ({form})"
     with unit_of_work() as session:
-        readings.record_reading(session, wanted, f"nightdraft trail export ({form})")
+        readings.record_reading(session, wanted, detail)
+        # What the export itself adds to the trail is none of it.
+        now = database_time(session)
+    wanted = replace(wanted, until=min(wanted.until or now, now))
     count = 0
     if file == Path("-"):
-        for text in _texts(wanted, form):
+        for text in _texts(wanted, form, detail):
             sys.stdout.write(f"{text}\n")
         return
     try:
         with file.open("w", encoding="utf-8", newline="") as output:
-            for text in _texts(wanted, form):
+            for text in _texts(wanted, form, detail):
                 output.write(f"{text}\n")
                 count += 1
     except OSError as error:
@@ -229,14 +234,18 @@ def _filter(patient: str, person: str, action: str, since: str, until: str) -> T
     )
 
 
-def _texts(wanted: TrailFilter, form: str) -> Iterator[str]:
+def _texts(wanted: TrailFilter, form: str, detail: str) -> Iterator[str]:
+    """The lines as texts; whom some of them name is recorded before they are given."""
     from api.trail_schemas import TrailLine
-    from records.audit import lines
+    from records.audit import lines, readings
     from records.audit.messages import audit_message
+    from records.database.session import unit_of_work
     from records.settings import settings
 
     with_numbers = settings().trail_server_patients == "number"
     for part in lines.read_all(wanted):
+        with unit_of_work() as session:
+            readings.record_reading(session, wanted, detail, part)
         for line in part:
             if form == "dicom":
                 yield audit_message(line, with_numbers=with_numbers)

@@ -118,7 +118,9 @@ def test_whoever_reads_the_trail_is_in_it_and_whom_they_searched(client, done):
         "GET /api/trail",
         "GET /trail, searched by patient",
     ]
-    assert [one["patient_id"] for one in lines[2]["patients"]] == ["P-2"]
+    # Whom the lines show: the second patient's were about both.
+    assert {one["patient_id"] for one in lines[2]["patients"]} == {"P-1", "P-2"}
+    assert {one["patient_id"] for one in lines[1]["patients"]} == {"P-1", "P-2"}
     assert lines[0]["actor_kind"] == "COMMAND"
 
 
@@ -183,6 +185,15 @@ def test_an_export_has_every_line(client, done, tmp_path):
     assert check(tmp_path, messages) == (0, "")
     assert ET.fromstring(messages[0]).find(".//EventID").get("csd-code") == "110103"
     assert run("export", tmp_path / "none" / "x")[0] == 1
+    (own, *_) = client.get("/api/trail", params={"action": "TRAIL"}).json()["lines"]
+    assert own["detail"].startswith("nightdraft trail export (")
+    everything = tmp_path / "everything.jsonl"
+    assert run("export", everything)[0] == 0
+    assert "nightdraft trail export (jsonl)" in everything.read_text()  # the ones before it
+    lines = client.get("/api/trail", params={"action": "TRAIL", "limit": 2}).json()["lines"]
+    assert {one["patient_id"] for one in lines[1]["patients"]} == {"P-1", "P-2"} or {
+        one["patient_id"] for one in lines[0]["patients"]
+    } == {"P-1", "P-2"}
 
 
 def test_the_status_says_up_to_when_it_is_sealed(client, done):
@@ -199,10 +210,13 @@ def test_the_status_says_up_to_when_it_is_sealed(client, done):
 def test_an_erased_patient_is_shown_as_a_pseudonym(client, done):
     with unit_of_work() as session:
         trail.forget_patient(session, [PATIENT])
-    line = listed(client)["lines"][-1]
+    # Entries alone: the study is still here, and its timeline names the patient.
+    (line,) = listed(client, action="VIEW")["lines"]
     pseudonym = str(load_key().pseudonym("P-1", ""))
     assert {"pseudonym": pseudonym, "patient_id": "", "issuer": ""} in line["patients"]
-    assert pseudonym in client.get("/trail").text
+    page = client.get("/trail", params={"action": "VIEW"}).text
+    assert pseudonym in page
+    assert "P-1" not in page
 
 
 def test_a_timeline_says_who_did_it(client, done):
