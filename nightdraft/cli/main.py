@@ -32,6 +32,7 @@ from nightdraft.cli.parts import work
 from nightdraft.cli.patients import patients
 from nightdraft.cli.reports import reports
 from nightdraft.cli.settings import settings_commands
+from nightdraft.cli.trail import trail
 from nightdraft.cli.train import train
 from records.errors import is_safe_to_show, safe_text
 from records.telemetry import is_logging_json, logger
@@ -50,6 +51,7 @@ for name, group in (
     ("campaign", campaign),
     ("discrepancies", discrepancies),
     ("comparisons", comparisons),
+    ("trail", trail),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),
