@@ -1,8 +1,9 @@
 """The tables, one class each, and which rows the database refuses.
 
 Times are from the database's clock. A text column that holds a vocabulary has a CHECK that is made
-from the vocabulary. Orders, reports from elsewhere, campaigns and nights are in `order_tables`,
-`report_tables`, `campaign_tables` and `night_tables`; Delivery comes with the work that needs it.
+from the vocabulary. Orders, reports from elsewhere, campaigns, nights and accounts are in
+`order_tables`, `report_tables`, `campaign_tables`, `night_tables` and `account_tables`; Delivery
+comes with the work that needs it.
 """
 
 from __future__ import annotations
@@ -55,6 +56,31 @@ from records.states import (
     StudyState,
     TallyKind,
 )
+
+
+DEFAULT_SITE_ID = uuid.UUID("00000000-0000-7000-8000-000000000001")
+"""Our id of the first site, `default`; the migrations make its row."""
+
+
+class Site(Base):
+    """A place whose studies only its own people see."""
+
+    __tablename__ = "sites"
+    __table_args__ = (CheckConstraint("code ~ '^[a-z0-9][a-z0-9-]{0,31}$'", name="code_is_plain"),)
+
+    id: Mapped[uuid.UUID] = id_column()
+    code: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class SiteCaller(Base):
+    """A calling AE title whose studies belong to a site other than the first one."""
+
+    __tablename__ = "site_callers"
+
+    calling_ae: Mapped[str] = mapped_column(primary_key=True)
+    site_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sites.id"), index=True)
 
 
 class Study(Base):
@@ -133,6 +159,10 @@ class Study(Base):
     completed_at: Mapped[dt.datetime | None]
     # The study that a person split this one from; what else comes for its patient belongs here.
     split_from: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("studies.id"))
+    # Whose people see it.
+    site_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("sites.id"), server_default=text(f"'{DEFAULT_SITE_ID}'::uuid")
+    )
     # The newest primary request, so that a worklist needs no search for it.
     request_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("draft_requests.id", use_alter=True), index=True
