@@ -1,7 +1,7 @@
 """Sites, accounts with their passwords, links and sessions, and tokens of programs.
 
 Revision ID: 0036
-Revises: 0034
+Revises: 0037
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from alembic import op
 import migrations
 
 revision = "0036"
-down_revision = "0034"
+down_revision = "0037"
 branch_labels = None
 depends_on = None
 
