@@ -6,6 +6,8 @@ Revises: 0037
 
 from __future__ import annotations
 
+import uuid
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -50,7 +52,7 @@ def upgrade() -> None:
     def id_column() -> sa.Column:
         return sa.Column("id", sa.Uuid(), server_default=sa.text(new_id), nullable=False)
 
-    op.create_table(
+    sites = op.create_table(
         "sites",
         id_column(),
         _text("code"),
@@ -62,8 +64,8 @@ def upgrade() -> None:
         _primary("sites", "id"),
         _unique("sites", "code"),
     )
-    op.execute(
-        f"INSERT INTO sites (id, code, name) VALUES ('{DEFAULT_SITE_ID}', 'default', 'The first site')"
+    op.bulk_insert(
+        sites, [{"id": uuid.UUID(DEFAULT_SITE_ID), "code": "default", "name": "The first site"}]
     )
     op.create_table(
         "site_callers",

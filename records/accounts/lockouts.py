@@ -51,8 +51,7 @@ class Refused:
     """An attempt that was refused before anything was looked at.
 
     Attributes:
-        wait_seconds: until when.
-        is_new: whether this is the first refusal since the wait began.
+        wait_seconds: until when every further one is refused, too.
     """
 
     wait_seconds: float
@@ -104,6 +103,11 @@ def wait_after(session: Session, attempt: Attempt) -> float:
 def unlock(session: Session, login: str) -> None:
     """Forget the failures of a login name."""
     session.execute(delete(LoginFailure).where(LoginFailure.key == account_key(login)))
+
+
+def unlock_device(session: Session, device: uuid.UUID) -> None:
+    """Forget the failures in a browser."""
+    session.execute(delete(LoginFailure).where(LoginFailure.key == f"device:{device}"))
 
 
 def locked_until(session: Session, login: str) -> dt.datetime | None:

@@ -1,7 +1,7 @@
 """Which passwords are taken, and how they are kept: Argon2id (RFC 9106).
 
 The rules are those of NIST SP 800-63B, 3.1.1: a least length, no rules of composition, no end after
-a time, and none that is among the common ones or that is made of what everybody knows of the person.
+a time, and none that is a common one or is made of what everybody knows of the person.
 """
 
 from __future__ import annotations

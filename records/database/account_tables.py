@@ -18,7 +18,7 @@ PERSONS_ROLES = tuple(role for role in Role if role is not Role.SERVICE)
 """The roles that a person can have."""
 
 LOGIN_PATTERN = "^[a-z0-9._@+-]{1,64}$"
-"""Login names: letters and digits of ASCII without capitals, so that two that look alike are one."""
+"""Login names: ASCII without capitals, so that no two look alike."""
 
 
 class Account(Base):

@@ -57,7 +57,6 @@ from records.states import (
     TallyKind,
 )
 
-
 DEFAULT_SITE_ID = uuid.UUID("00000000-0000-7000-8000-000000000001")
 """Our id of the first site, `default`; the migrations make its row."""
 
