@@ -15,6 +15,7 @@ import nightdraft.cli.phantoms
 import nightdraft.cli.send
 import nightdraft.cli.support
 import nightdraft.cli.worklist  # noqa: F401
+from nightdraft.cli.accounts import accounts
 from nightdraft.cli.alarms import alarms
 from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs
@@ -25,19 +26,26 @@ from nightdraft.cli.corpora import corpus
 from nightdraft.cli.discrepancies import discrepancies
 from nightdraft.cli.messages import messages
 from nightdraft.cli.nights import night
-from nightdraft.cli.options import app
+from nightdraft.cli.options import app, user_name
 from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
 from nightdraft.cli.patients import patients
 from nightdraft.cli.reports import reports
 from nightdraft.cli.settings import settings_commands
+from nightdraft.cli.sites import sites
+from nightdraft.cli.tokens import tokens
 from nightdraft.cli.train import train
+from records.actors import Actor, acting_as
 from records.errors import is_safe_to_show, safe_text
+from records.states import ActorKind
 from records.telemetry import is_logging_json, logger
 from records.tracing import flush
 
 for name, group in (
     ("work", work),
+    ("account", accounts),
+    ("site", sites),
+    ("token", tokens),
     ("alarms", alarms),
     ("settings", settings_commands),
     ("messages", messages),
@@ -64,7 +72,8 @@ def main() -> None:
     """
     debug = "--debug" in sys.argv or os.environ.get("NIGHTDRAFT_DEBUG")
     try:
-        app()
+        with acting_as(Actor(ActorKind.COMMAND, user_name())):
+            app()
     except Exception as error:
         if debug:
             traceback.print_exception(error)

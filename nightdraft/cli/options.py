@@ -8,6 +8,7 @@ having the option's name, as of `--from`, the option names its variable itself (
 from __future__ import annotations
 
 import datetime as dt
+import getpass
 import os
 import sys
 from collections.abc import Callable, Collection
@@ -104,6 +105,14 @@ def read_time(typed: str) -> dt.datetime:
         return dt.datetime.fromisoformat(typed).astimezone()
     except ValueError:
         raise NotAllowed(f"{typed!r} is no date or time, as 2026-11-24T18:00") from None
+
+
+def user_name() -> str:
+    """Return the name of this system's user who runs the command."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number
+        return f"user {os.geteuid()}"
 
 
 def _print_version(requested: bool) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, exists, func, select, text
 from sqlalchemy.orm import Session
 
-from records.accounts import lockouts, passwords
+from records.accounts import lockouts, passwords, sessions
 from records.accounts.digests import digest, new_token
 from records.audit import trail
 from records.database.account_tables import (
@@ -207,6 +207,18 @@ def unlock(session: Session, login: str) -> None:
     ):
         lockouts.unlock_device(session, device)
     trail.record(session, AuditAction.ACCOUNT, detail=f"account {account.login} unlocked")
+
+
+def end_sessions(session: Session, login: str) -> int:
+    """End all sessions of an account; how many there were.
+
+    Raises:
+        NotFound: there is no such account.
+    """
+    account = get(session, login)
+    ended = sessions.end_all(session, account.id)
+    trail.record(session, AuditAction.LOGOUT, detail=f"account {account.login}: sessions ended")
+    return ended
 
 
 def reset(session: Session, login: str, by: str, *, second_factor: bool = False) -> str:
