@@ -1,7 +1,8 @@
 """The web application and its server: REST, pages, health.
 
 Before the first account there is no login. So the server starts on loopback alone until there is
-one; `api.request_guard` keeps other people's web pages out, and `api.access` everybody else.
+one; `api.request_guard` keeps other people's web pages out, and `api.access_control`
+everybody else.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from api import (
     health,
     holds,
     images,
+    login_pages,
     message_pages,
     messages,
     night_pages,
@@ -41,9 +43,8 @@ from api import (
     second_look_pages,
     studies,
 )
-from api.access import pages as access_pages
-from api.access.control import AccessControl
 from api.access.freshness import PasswordNeeded, ask_for_password
+from api.access_control import AccessControl
 from api.connections import GuardedProtocol
 from api.fhir import routes as fhir_routes
 from api.problems import add_problem_handlers
@@ -91,7 +92,7 @@ ROUTERS = tuple(
         night_pages,
         campaign_pages,
         reference,
-        access_pages,
+        login_pages,
     )
 )
 """Every address, but those of static files."""

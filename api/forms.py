@@ -9,8 +9,7 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
-FORM_FIELD = "form_token"
-"""The field by which `api.access.control` knows that a form is from a page of ours."""
+from api.access.cookies import FORM_FIELD
 
 MAX_FIELDS = 151
 """Fields of a posted form. The longest that is needed is a decision on all holds of a page."""

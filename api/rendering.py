@@ -14,9 +14,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from api.access.cookies import FORM_FIELD
 from api.access.table import may_open
 from api.access.visitor import current_visitor
-from api.forms import FORM_FIELD
 from api.order_wording import (
     FIELD_LABELS,
     MATCH_SENTENCES,

@@ -1,1 +1,1 @@
-"""Who asks, and what he or she may have answered: logins, the table of routes, the middleware."""
+"""Who asks and what may be answered: the visitor, the table of routes, cookies."""

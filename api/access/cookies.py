@@ -11,6 +11,9 @@ import hmac
 from starlette.requests import Request
 from starlette.responses import Response
 
+FORM_FIELD = "form_token"
+"""The field by which `api.access_control` knows that a form is from a page of ours."""
+
 _SESSION = "nightdraft-session"
 _DEVICE = "nightdraft-browser"
 _DEVICE_SECONDS = 365 * 86_400

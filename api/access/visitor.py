@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from uuid import UUID
 
+from starlette.requests import Request
+
 from records.accounts.sessions import LiveSession
 from records.actors import Actor
 from records.states import Permission
@@ -49,3 +51,8 @@ def visited_by(visitor: Visitor | None) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def address_of(request: Request) -> str:
+    """The network address that a request comes from; "" where it is not known."""
+    return request.client.host if request.client else ""

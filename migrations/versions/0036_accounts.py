@@ -18,6 +18,75 @@ down_revision = "0037"
 branch_labels = None
 depends_on = None
 
+# As in migration 0021, and the site with it. A study keeps its site.
+LIST_STUDY = """
+CREATE OR REPLACE FUNCTION list_study(changed_study uuid) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    listed worklist_entries;
+    derived text;
+    arrived timestamptz;
+    urgency smallint;
+    site uuid;
+BEGIN
+    SELECT * INTO listed FROM worklist_entries
+    WHERE study_id = changed_study FOR NO KEY UPDATE;
+
+    SELECT
+        listed_state(studies.state, draft_requests.state, EXISTS (
+            SELECT FROM holds WHERE holds.study_id = studies.id AND holds.decision IS NULL
+        )),
+        studies.first_received_at,
+        studies.priority,
+        studies.site_id
+    INTO derived, arrived, urgency, site
+    FROM studies LEFT JOIN draft_requests ON draft_requests.id = studies.request_id
+    WHERE studies.id = changed_study;
+
+    IF derived IS NULL THEN
+        RETURN;  -- the study was deleted, and its entry with it
+    ELSIF listed.study_id IS NULL THEN
+        INSERT INTO worklist_entries (study_id, state, priority, arrived_at, site_id)
+        VALUES (changed_study, derived, urgency, arrived, site);
+    ELSIF listed.state <> derived OR listed.priority <> urgency THEN
+        UPDATE worklist_entries SET state = derived, priority = urgency
+        WHERE study_id = changed_study;
+    END IF;
+END $$;
+"""
+
+LIST_STUDY_BEFORE = """
+CREATE OR REPLACE FUNCTION list_study(changed_study uuid) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    listed worklist_entries;
+    derived text;
+    arrived timestamptz;
+    urgency smallint;
+BEGIN
+    SELECT * INTO listed FROM worklist_entries
+    WHERE study_id = changed_study FOR NO KEY UPDATE;
+
+    SELECT
+        listed_state(studies.state, draft_requests.state, EXISTS (
+            SELECT FROM holds WHERE holds.study_id = studies.id AND holds.decision IS NULL
+        )),
+        studies.first_received_at,
+        studies.priority
+    INTO derived, arrived, urgency
+    FROM studies LEFT JOIN draft_requests ON draft_requests.id = studies.request_id
+    WHERE studies.id = changed_study;
+
+    IF derived IS NULL THEN
+        RETURN;  -- the study was deleted, and its entry with it
+    ELSIF listed.study_id IS NULL THEN
+        INSERT INTO worklist_entries (study_id, state, priority, arrived_at)
+        VALUES (changed_study, derived, urgency, arrived);
+    ELSIF listed.state <> derived OR listed.priority <> urgency THEN
+        UPDATE worklist_entries SET state = derived, priority = urgency
+        WHERE study_id = changed_study;
+    END IF;
+END $$;
+"""
+
 DEFAULT_SITE_ID = "00000000-0000-7000-8000-000000000001"
 
 
@@ -86,6 +155,27 @@ def upgrade() -> None:
         ),
     )
     op.create_foreign_key(op.f("fk_studies_site_id_sites"), "studies", "sites", ["site_id"], ["id"])
+
+    # The lists of the people of one site.
+    op.create_index(
+        "ix_studies_site_id", "studies", ["site_id", "priority", "first_received_at", "id"]
+    )
+    op.add_column(
+        "worklist_entries",
+        sa.Column(
+            "site_id",
+            sa.Uuid(),
+            server_default=sa.text(f"'{DEFAULT_SITE_ID}'::uuid"),
+            nullable=False,
+        ),
+    )
+    op.alter_column("worklist_entries", "site_id", server_default=None)
+    op.create_index(
+        "ix_worklist_entries_site_id",
+        "worklist_entries",
+        ["site_id", "state", "priority", "arrived_at", "study_id"],
+    )
+    op.execute(LIST_STUDY)
 
     op.create_table(
         "accounts",
@@ -208,6 +298,10 @@ def downgrade() -> None:
         "accounts",
     ):
         op.drop_table(table)
+    op.execute(LIST_STUDY_BEFORE)
+    op.drop_index("ix_worklist_entries_site_id", table_name="worklist_entries")
+    op.drop_column("worklist_entries", "site_id")
+    op.drop_index("ix_studies_site_id", table_name="studies")
     op.drop_column("studies", "site_id")
     op.drop_table("site_callers")
     op.drop_table("sites")

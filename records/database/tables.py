@@ -96,6 +96,8 @@ class Study(Base):
         ),
         # The list of all studies.
         Index("ix_studies_priority", "priority", "first_received_at", "id"),
+        # The same of one site.
+        Index("ix_studies_site_id", "site_id", "priority", "first_received_at", "id"),
         Index("ix_studies_split", "split_from", postgresql_where=text("split_from IS NOT NULL")),
         # The search.
         Index("ix_studies_patient_name", text(SEARCHED_NAME)),
@@ -536,6 +538,10 @@ class WorklistEntry(Base):
     __table_args__ = (
         # Each list by priority and arrival, and its oldest study.
         Index("ix_worklist_entries_state", "state", "priority", "arrived_at", "study_id"),
+        # The same of one site.
+        Index(
+            "ix_worklist_entries_site_id", "site_id", "state", "priority", "arrived_at", "study_id"
+        ),
     )
 
     study_id: Mapped[uuid.UUID] = mapped_column(
@@ -544,6 +550,7 @@ class WorklistEntry(Base):
     state: Mapped[str]  # the visible state, less what a lease says: see listed_state()
     priority: Mapped[int] = mapped_column(SmallInteger)  # the study's
     arrived_at: Mapped[dt.datetime]  # the study's first_received_at
+    site_id: Mapped[uuid.UUID]  # the study's
 
 
 class Tally(Base):

@@ -1,4 +1,4 @@
-"""To which sites the present work is limited; where nothing is said, to none in particular.
+"""To which sites the present work is limited.
 
 The web server limits what it answers to the visitor's sites. Parts and commands are not limited.
 """
@@ -10,7 +10,17 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from sqlalchemy import exists, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    SQLColumnExpression,
+    Uuid,
+    any_,
+    exists,
+    literal,
+    select,
+    true,
+)
 from sqlalchemy.orm import Session
 
 from records.database.tables import Site
@@ -31,6 +41,24 @@ def limited_to(site_ids: Collection[uuid.UUID] | None) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def is_visible(site_id: SQLColumnExpression[uuid.UUID]) -> ColumnElement[bool]:
+    """The condition that a row is of a site whose studies are shown.
+
+    Args:
+        site_id: the column with the site.
+    """
+    sites = visible_sites()
+    if sites is None:
+        return true()
+    return site_id == any_(literal(list(sites), ARRAY(Uuid)))
+
+
+def shows(site_id: uuid.UUID) -> bool:
+    """Whether the studies of a site are shown."""
+    sites = visible_sites()
+    return sites is None or site_id in sites
 
 
 def reduce(session: Session, site_ids: Collection[uuid.UUID]) -> tuple[uuid.UUID, ...] | None:

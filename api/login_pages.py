@@ -10,11 +10,10 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from api.access import cookies
-from api.access.control import address_of
 from api.access.destinations import local_path
 from api.access.freshness import require_fresh_login
 from api.access.table import home_of
-from api.access.visitor import Visitor, current_visitor
+from api.access.visitor import Visitor, address_of, current_visitor
 from api.forms import FormFields
 from api.rendering import render
 from records.accounts import accounts, logins, second_factors, sessions

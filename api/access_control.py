@@ -21,10 +21,10 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import cookies
+from api.access.cookies import FORM_FIELD
 from api.access.destinations import login_address
 from api.access.table import TABLE, Door, Row, allows
-from api.access.visitor import Visitor, visited_by
-from api.forms import FORM_FIELD
+from api.access.visitor import Visitor, address_of, visited_by
 from api.outcomes import is_fhir
 from api.problems import (
     SYSTEM_PATHS,
@@ -185,11 +185,6 @@ class AccessControl:
                     "Open the page again, and send it again.",
                 )
         return None
-
-
-def address_of(request: Request) -> str:
-    """The network address that a request comes from; "" where it is not known."""
-    return request.client.host if request.client else ""
 
 
 def _not_logged_in(request: Request, row: Row | int) -> Response:
