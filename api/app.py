@@ -42,11 +42,14 @@ from api import (
     reports,
     second_look_pages,
     studies,
+    trail,
+    trail_pages,
 )
 from api.access.freshness import PasswordNeeded, ask_for_password
 from api.access_control import AccessControl
 from api.connections import GuardedProtocol
 from api.fhir import routes as fhir_routes
+from api.looks import LookRecorder
 from api.problems import add_problem_handlers
 from api.query_parameters import refuse_unknown_parameters
 from api.rendering import PACKAGE_DIR
@@ -80,6 +83,7 @@ ROUTERS = tuple(
         messages,
         nights,
         campaigns,
+        trail,
         fhir_routes,
         health,
         images,
@@ -91,6 +95,7 @@ ROUTERS = tuple(
         message_pages,
         night_pages,
         campaign_pages,
+        trail_pages,
         reference,
         login_pages,
     )
@@ -120,6 +125,7 @@ def make_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
+    app.add_middleware(LookRecorder)  # the innermost: who asks is known by then
     app.add_middleware(
         AccessControl,
         routes=[route for router in ROUTERS for route in router.routes],

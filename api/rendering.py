@@ -71,6 +71,7 @@ NAVIGATION = (
     ("/orders", "orders", "Orders"),
     ("/messages", "messages", "Messages"),
     ("/refusals", "refusals", "Refused"),
+    ("/trail", "trail", "Trail"),
     ("/runbook", "runbook", "Runbook"),
     ("/api/docs", "api", "REST"),
 )

@@ -200,12 +200,15 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/nights/{night}"): _OPERATIONS,
     ("GET", "/api/failures"): _OPERATIONS,
     ("POST", "/api/failures/retry"): _WORK_OF_ALL,
+    # The trail.
+    ("GET", "/trail"): Row(Permission.READ_TRAIL),
+    ("GET", "/api/trail"): Row(Permission.READ_TRAIL),
     ("GET", "/api/openapi.json"): _OPERATIONS,
     ("GET", "/api/docs"): _OPERATIONS,
 }
 """Each route by its method and by its path as the code names it."""
 
-_HOMES = ("/", "/tonight", "/account")
+_HOMES = ("/", "/tonight", "/trail", "/account")
 
 
 def allows(row: Row, visitor: Visitor) -> bool:

@@ -71,7 +71,9 @@ def capability_statement(routes: Iterable[BaseRoute], address: str) -> dict[str,
                 "mode": "server",
                 "documentation": "R4 and R4B, and with fhirVersion=5.0 in the content type R5. "
                 "There is no search.",
-                "security": {"description": "Authorization: Bearer, with a token of `nightdraft token create`."},
+                "security": {
+                    "description": "Authorization: Bearer, with a token of this server's site."
+                },
                 "resource": [_describe(kind, served[kind]) for kind in kinds],
                 "interaction": [{"code": code} for code in served.get("", ())],
             }

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nightdraft.cli.json_output import AsJson, print_json
-from nightdraft.cli.options import console, user_name
+from nightdraft.cli.looks import user_of_system
+from nightdraft.cli.options import console
 from records.settings import settings
 from records.states import Role
 
@@ -79,7 +80,7 @@ def create(
     from records.database.session import unit_of_work
 
     with unit_of_work() as session:
-        account, token = rows.create(session, login, role, site or (), user_name(), name)
+        account, token = rows.create(session, login, role, site or (), user_of_system().name, name)
     _print_link(account.login, token, as_json=json)
 
 
@@ -206,7 +207,7 @@ def reset(
     from records.database.session import unit_of_work
 
     with unit_of_work() as session:
-        token = rows.reset(session, login, user_name(), second_factor=second_factor)
+        token = rows.reset(session, login, user_of_system().name, second_factor=second_factor)
     _print_link(rows.fold_login(login), token, as_json=json)
 
 

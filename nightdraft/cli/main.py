@@ -27,7 +27,7 @@ from nightdraft.cli.corpora import corpus
 from nightdraft.cli.discrepancies import discrepancies
 from nightdraft.cli.messages import messages
 from nightdraft.cli.nights import night
-from nightdraft.cli.options import app, user_name
+from nightdraft.cli.options import app
 from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
 from nightdraft.cli.patients import patients
@@ -35,10 +35,9 @@ from nightdraft.cli.reports import reports
 from nightdraft.cli.settings import settings_commands
 from nightdraft.cli.sites import sites
 from nightdraft.cli.tokens import tokens
+from nightdraft.cli.trail import trail
 from nightdraft.cli.train import train
-from records.actors import Actor, acting_as
 from records.errors import is_safe_to_show, safe_text
-from records.states import ActorKind
 from records.telemetry import is_logging_json, logger
 from records.tracing import flush
 
@@ -58,6 +57,7 @@ for name, group in (
     ("campaign", campaign),
     ("discrepancies", discrepancies),
     ("comparisons", comparisons),
+    ("trail", trail),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),
@@ -75,8 +75,7 @@ def main() -> None:
     # A core dump would hold the memory of a part, and so patients. Its children inherit the limit.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        with acting_as(Actor(ActorKind.COMMAND, user_name())):
-            app()
+        app()
     except Exception as error:
         if debug:
             traceback.print_exception(error)

@@ -8,7 +8,6 @@ having the option's name, as of `--from`, the option names its variable itself (
 from __future__ import annotations
 
 import datetime as dt
-import getpass
 import os
 import sys
 from collections.abc import Callable, Collection
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
+from nightdraft.cli.looks import UNRECORDED, recorded
 from nightdraft.cli.panels import PanelledGroup
 from records.config_file import CONFIG_VARIABLE, ignore_default_file
 from records.errors import NotAllowed
@@ -107,14 +107,6 @@ def read_time(typed: str) -> dt.datetime:
         raise NotAllowed(f"{typed!r} is no date or time, as 2026-11-24T18:00") from None
 
 
-def user_name() -> str:
-    """Return the name of this system's user who runs the command."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a number
-        return f"user {os.geteuid()}"
-
-
 def _print_version(requested: bool) -> None:
     if requested:
         print(f"nightdraft {version('nightdraft')}")
@@ -169,6 +161,9 @@ def common_options(
         log_level=log_level,
         log_format=log_format,
     )
+    command = context.invoked_subcommand
+    if command is not None and command not in UNRECORDED:
+        context.with_resource(recorded(command))
 
 
 def start_logging(part: str) -> Settings:

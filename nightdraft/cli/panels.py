@@ -36,6 +36,7 @@ PANELS = {
         "campaign",
         "discrepancies",
         "comparisons",
+        "trail",
         "blobs",
         "settings",
         "support-bundle",

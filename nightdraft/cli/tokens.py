@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from nightdraft.cli.json_output import AsJson, print_json
-from nightdraft.cli.options import console, user_name
+from nightdraft.cli.looks import user_of_system
+from nightdraft.cli.options import console
 from records.states import Permission
 
 tokens = typer.Typer(no_args_is_help=True, help="Let programs call: tokens and what each may do.")
@@ -43,7 +44,7 @@ def create(
     with unit_of_work() as session:
         ends_at = database_time(session) + dt.timedelta(days=days) if days else None
         token = programs.create(
-            session, name, permission, user_name(), site_code=site, ends_at=ends_at
+            session, name, permission, user_of_system().name, site_code=site, ends_at=ends_at
         )
     if json:
         print_json({"name": name, "token": token, "ends_at": ends_at})

@@ -59,13 +59,21 @@ def key_file() -> Path:
     return Path(named).expanduser() if named else settings().data_dir / "trail" / "key"
 
 
-def load_key() -> TrailKey:
-    """The key of the trail; it is made where there is none.
+def load_key(*, make: bool = True) -> TrailKey:
+    """The key of the trail.
+
+    Args:
+        make: whether it is made where there is none.
 
     Raises:
         SettingsError: the file cannot be read or made, or it holds no key.
     """
-    return _load(key_file())
+    path = key_file()
+    if not make and not path.exists():
+        raise SettingsError(
+            f"the key of the trail is not at {path}: let NIGHTDRAFT_TRAIL_KEY_FILE name the file"
+        )
+    return _load(path)
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.audit.looks import note_look
 from records.database.tables import Hold, Study
 from records.states import Decision, EventKind, HoldReason
 from records.workflow import events
@@ -45,7 +46,9 @@ def list_open(
         query = query.where(exists().where(Study.id == Hold.study_id, is_visible(Study.site_id)))
     if reason is not None:
         query = query.where(Hold.reason == reason)
-    return session.scalars(query.order_by(Hold.opened_at, Hold.id).limit(limit)).all()
+    rows = session.scalars(query.order_by(Hold.opened_at, Hold.id).limit(limit)).all()
+    note_look(study_ids=[hold.study_id for hold in rows])
+    return rows
 
 
 def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[Hold]:

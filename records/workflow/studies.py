@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
+from records.audit.looks import note_look
 from records.database.session import interval
 from records.database.tables import Instance, Series, Study
 from records.errors import NotAllowed, NotFound
@@ -552,6 +553,7 @@ def get_by_uid(session: Session, study_instance_uid: str) -> Study:
     if study is None:
         raise NotFound("no study has that UID")
     note_study(study.id)
+    note_look(study_ids=[study.id])
     return study
 
 
@@ -562,6 +564,7 @@ def list_instances(
 
     Of a study of another site than those that are shown there are none.
     """
+    note_look(study_ids=[study_id])
     query = select(Instance).where(Instance.study_id == study_id)
     if visible_sites() is not None:
         query = query.where(exists().where(Study.id == study_id, is_visible(Study.site_id)))

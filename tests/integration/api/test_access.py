@@ -152,7 +152,7 @@ def test_each_role_is_answered_what_the_table_says_and_nothing_else(browser, rol
     if role is Role.AUDITOR:
         assert {path for _, path in allowed} == {
             path for (_, path), row in TABLE.items() if isinstance(row.needs, Door)
-        }
+        } | {"/trail", "/api/trail"}
     if role is Role.READER:
         assert patients <= {path for _, path in allowed}
         assert answered["POST", "/campaigns/{campaign_id}/change"] == 403
@@ -352,8 +352,8 @@ def test_the_head_shows_the_pages_that_one_may_open(browser):
     assert "Log out" in page
     make_account("eve", Role.AUDITOR)
     auditor = browser()
-    assert log_in(auditor, "eve").headers["location"] == "/account"
-    assert 'href="/tonight"' not in auditor.get("/account").text
+    assert log_in(auditor, "eve").headers["location"] == "/trail"
+    assert 'href="/tonight"' not in auditor.get("/trail").text
 
 
 def test_a_link_lets_a_person_choose_a_password_once(browser):

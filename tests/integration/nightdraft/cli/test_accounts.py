@@ -1,11 +1,11 @@
 """`nightdraft account`, `site` and `token`: what an administrator types."""
 
-import getpass
 import json
 
 import pytest
 from typer.testing import CliRunner
 
+from nightdraft.cli.looks import user_of_system
 from nightdraft.cli.main import app
 from records.accounts import accounts, programs
 from records.database.session import unit_of_work
@@ -39,7 +39,7 @@ def test_the_first_account_must_be_an_administrators():
     with unit_of_work() as session:
         account = accounts.use_link(session, link.rpartition("/")[2], PASSWORD)
         assert (account.login, account.name) == ("root", "The Root")
-        assert account.created_by == getpass.getuser()
+        assert account.created_by == user_of_system().name
 
 
 def test_accounts_are_listed_and_shown_without_secrets():

@@ -92,7 +92,7 @@ def test_no_program_has_a_page_of_an_account():
         (Role.TRAINEE, "/"),
         (Role.LEAD, "/"),
         (Role.ADMINISTRATOR, "/tonight"),
-        (Role.AUDITOR, "/account"),
+        (Role.AUDITOR, "/trail"),
     ],
 )
 def test_each_role_begins_on_a_page_that_it_may_open(role, home):
