@@ -16,8 +16,10 @@ from api.campaign_export import COLUMNS, read_all, stream_csv
 from api.campaign_schemas import CampaignStudyEntry
 from model.progress import ProgressCallback
 from nightdraft.extras import require_parquet
+from records.audit.looks import write_looks
 from records.database.campaign_tables import CampaignStudy
 from records.errors import NotAllowed
+from records.states import AuditAction
 
 FORMATS = ("csv", "parquet")
 
@@ -25,6 +27,9 @@ ROW_GROUP = 100_000
 """Rows of one row group of Parquet; so many are in memory at a time."""
 
 STANDARD_OUTPUT = Path("-")
+
+_RECORDED_AS = "nightdraft campaign export"
+"""How the trail names what is written."""
 
 
 def write_file(
@@ -62,6 +67,7 @@ def write_file(
 def _write_csv(campaign_id: uuid.UUID, output: TextIO, progress: ProgressCallback) -> int:
     count = 0
     for text, studies in stream_csv(campaign_id):
+        write_looks(_RECORDED_AS, AuditAction.EXPORT)
         output.write(text)
         count += studies
         progress("studies", count, None)
@@ -83,6 +89,7 @@ def _write_parquet(campaign_id: uuid.UUID, file: Path, progress: ProgressCallbac
     try:
         with parquet.ParquetWriter(partial, schema) as writer:
             for part in read_all(campaign_id):
+                write_looks(_RECORDED_AS, AuditAction.EXPORT)
                 batches.append(pyarrow.RecordBatch.from_pylist(_to_lines(part), schema))
                 count, waiting = count + len(part), waiting + len(part)
                 if waiting >= ROW_GROUP:

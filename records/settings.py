@@ -1050,8 +1050,8 @@ class Settings(BaseSettings):
         json_schema_extra=EVERYDAY,
         default="",
         description="File with the key that the trail is kept and sealed with, which is made where "
-        "it is missing ([trail](trail.md)). All parts need the same one. Empty: `trail/key` under "
-        "the data folder.",
+        "it is missing ([trail](trail.md)). All parts need the same one. Empty: `keys/trail.key` "
+        "under the data folder.",
     )
 
     trail_head_file: str = Field(

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nightdraft.cli.json_output import AsJson, print_json
-from nightdraft.cli.looks import write_looks
 from nightdraft.cli.options import complete, console
 from nightdraft.cli.progress import show_counts
 from records.errors import NotAllowed
@@ -474,13 +473,7 @@ def export_studies(
     with unit_of_work() as session:
         campaign_id = campaigns.find(session, name).id
     with show_counts() as progress:
-        count = write_file(
-            campaign_id,
-            target,
-            format.lower(),
-            progress,
-            lambda: write_looks("campaign export", to_file=True),
-        )
+        count = write_file(campaign_id, target, format.lower(), progress)
     if json:
         print_json({"studies": count, "file": target})
     elif target != STANDARD_OUTPUT:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 from records.actors import Actor, acting_as
-from records.states import ActorKind, AuditAction
+from records.states import ActorKind
 
 UNRECORDED = ("station", "listen", "work", "serve", "query", "retrieve", "demo", "bench")
 """Commands that run parts, which name themselves, and commands that show phantoms alone."""
@@ -57,7 +57,9 @@ class _Recording:
         Raises:
             DatabaseDown, SettingsError: it could not be recorded; nothing is written.
         """
-        write_looks(self._command)
+        from records.audit.looks import write_looks
+
+        write_looks(f"nightdraft {self._command}")
         return self._stream.write(text)
 
     def writelines(self, lines: Any) -> None:
@@ -67,19 +69,3 @@ class _Recording:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
-
-
-def write_looks(command: str, *, to_file: bool = False) -> None:
-    """Record what was read of patients so far.
-
-    Args:
-        command: the command that shows it, or writes it to a file.
-        to_file: whether it goes to a file.
-
-    Raises:
-        DatabaseDown, SettingsError: it could not be recorded.
-    """
-    from records.audit import looks
-
-    action = AuditAction.EXPORT if to_file else AuditAction.VIEW
-    looks.write_looks(f"nightdraft {command}", action)

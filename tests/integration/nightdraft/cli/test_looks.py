@@ -11,6 +11,7 @@ from nightdraft.cli.main import app
 from records.audit.keys import load_key
 from records.database.audit_tables import AuditEntry
 from records.database.session import engine, unit_of_work
+from records.database.tables import Event
 from records.errors import NightdraftError
 from tests.support.campaigns import create, of_uids
 from tests.support.ordered_studies import receive as receive_order
@@ -84,3 +85,12 @@ def test_commands_that_show_nobody_write_nothing(studies):
     assert run("status").exit_code == 0
     assert run("refusals").exit_code == 0
     assert entries() == []
+
+
+def test_an_act_by_a_command_names_its_user(studies):
+    assert run("release", "1.1").exit_code == 0
+    with unit_of_work() as session:
+        (event,) = session.scalars(select(Event).where(Event.kind == "RELEASED"))
+        others = session.scalars(select(Event.actor_kind).where(Event.kind != "RELEASED")).all()
+    assert (event.actor_kind, event.actor_name) == ("COMMAND", pwd.getpwuid(os.getuid()).pw_name)
+    assert set(others) == {None}

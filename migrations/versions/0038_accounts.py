@@ -1,6 +1,6 @@
 """Sites, accounts with their passwords, links and sessions, and tokens of programs.
 
-Revision ID: 0036
+Revision ID: 0038
 Revises: 0037
 """
 
@@ -13,7 +13,7 @@ from alembic import op
 
 import migrations
 
-revision = "0036"
+revision = "0038"
 down_revision = "0037"
 branch_labels = None
 depends_on = None
