@@ -145,6 +145,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/discrepancies"): _COMPARED,
     ("GET", "/discrepancies/{discrepancy_id}"): _COMPARED,
     ("GET", "/api/discrepancies"): _COMPARED,
+    ("GET", "/api/discrepancies/errors"): _COMPARED,
     ("GET", "/api/discrepancies/{discrepancy_id}"): _COMPARED,
     ("GET", "/comparisons"): _COMPARED,
     ("GET", "/comparisons/{comparison_id}"): _COMPARED,
