@@ -1,7 +1,8 @@
 """The web application and its server: REST, pages, health.
 
-There is no login yet. So the server binds to loopback unless the settings say otherwise, and says
-so in the log; `api.request_guard` keeps other people's web pages out.
+Before the first account there is no login. So the server starts on loopback alone until there is
+one; `api.request_guard` keeps other people's web pages out, and `api.access_control`
+everybody else.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from api import (
     health,
     holds,
     images,
+    login_pages,
     message_pages,
     messages,
     night_pages,
@@ -48,6 +50,8 @@ from api import (
     trail,
     trail_pages,
 )
+from api.access.freshness import PasswordNeeded, ask_for_password
+from api.access_control import AccessControl
 from api.connections import GuardedProtocol
 from api.fhir import routes as fhir_routes
 from api.looks import LookRecorder
@@ -58,16 +62,18 @@ from api.request_guard import RequestGuard
 from api.request_log import RequestLog
 from api.schemas import Problem
 from api.trusted_proxies import TrustedProxies
-from records.errors import PortInUse, SettingsError
+from records.accounts import accounts
+from records.database.session import unit_of_work
+from records.errors import NightdraftError, PortInUse, SettingsError
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.states import WARNING
 from records.telemetry import logger
 from records.tls import HANDSHAKE_SECONDS, ReloadedContext, WatchedContext, pages_files
 
-_THREADS = 20
-"""Requests that are answered at the same time; with the probes, fewer than the database's
-connections."""
+_THREADS = 18
+"""Requests that are answered at the same time; with the probes and the look-ups of who asks, fewer
+than the database's connections."""
 
 _PROBE_THREADS = 3
 """Calls of /readyz and /metrics that are answered at the same time, beside all other requests."""
@@ -98,6 +104,7 @@ ROUTERS = tuple(
         campaign_pages,
         trail_pages,
         reference,
+        login_pages,
     )
 )
 """Every address, but those of static files."""
@@ -127,6 +134,11 @@ def make_app(settings: Settings) -> FastAPI:
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
     app.add_middleware(LookRecorder)  # the innermost: who asks is known by then
     app.add_middleware(
+        AccessControl,
+        routes=[route for router in ROUTERS for route in router.routes],
+        settings=settings,
+    )
+    app.add_middleware(
         RequestGuard,
         host_names=(settings.serve_host, *settings.serve_names),
         fhir_bytes=round(settings.fhir_max_mb * 1_000_000),
@@ -137,6 +149,7 @@ def make_app(settings: Settings) -> FastAPI:
         # The outermost: all others see who called.
         app.add_middleware(TrustedProxies, proxies=settings.trusted_proxies)
     add_problem_handlers(app)
+    app.add_exception_handler(PasswordNeeded, ask_for_password)
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=PACKAGE_DIR / "static"), name="static")
@@ -153,12 +166,17 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
 
     Raises:
         PortInUse: another program has the port.
-        SettingsError: this machine has no such address, the port may not be taken, or the
-            certificate cannot be used.
+        SettingsError: this machine has no such address, the port may not be taken, the certificate
+            cannot be used, or other machines would reach the pages and there is no account yet.
     """
     files = pages_files(settings)
     tls = WatchedContext(files, "the pages") if files else None
     listening = _bind(settings)
+    try:
+        _check_may_be_reached(settings)
+    except NightdraftError:
+        listening.close()
+        raise
     port: int = listening.getsockname()[1]
 
     def facts() -> dict[str, Any]:
@@ -252,6 +270,26 @@ def is_loopback(host: str) -> bool:
         return host.casefold() == "localhost"
 
 
+def _check_may_be_reached(settings: Settings) -> None:
+    """Check that nobody on another machine gets in without a login.
+
+    Raises:
+        SettingsError: other machines reach the address, and there is no account.
+        DatabaseDown: it is not known whether there is one.
+    """
+    if is_loopback(settings.serve_host) and not settings.trusted_proxies:
+        return
+    with unit_of_work() as session:
+        if accounts.exist(session):
+            return
+    raise SettingsError(
+        "other machines reach the pages (NIGHTDRAFT_SERVE_HOST, NIGHTDRAFT_TRUSTED_PROXIES), and "
+        "there is no account, so everybody could read every patient: make the first account "
+        "(`nightdraft account create NAME --role ADMINISTRATOR`) and start the server again, or "
+        "set NIGHTDRAFT_SERVE_HOST=127.0.0.1 and no proxy"
+    )
+
+
 def _log_address(settings: Settings, port: int) -> None:
     host = settings.serve_host
     if settings.trusted_proxies and not (settings.serve_certificate or is_loopback(host)):
@@ -261,20 +299,9 @@ def _log_address(settings: Settings, port: int) -> None:
             host=host,
             port=port,
         )
-    if is_loopback(host):
-        logger().info(
-            "the pages are served to this machine only, because there is no login yet",
-            host=host,
-            port=port,
-        )
-    else:
-        logger().warning(
-            "THE PAGES ARE SERVED TO OTHER MACHINES AND THERE IS NO LOGIN: everyone who reaches "
-            "this address can read every patient's data and decide holds. Put a proxy with a login "
-            "in front of it, or set NIGHTDRAFT_SERVE_HOST=127.0.0.1",
-            host=host,
-            port=port,
-        )
+    logger().info(
+        "the pages are served; before the first account there is no login", host=host, port=port
+    )
 
 
 def _describe_problems(app: FastAPI) -> None:

@@ -9,7 +9,9 @@ from fastapi import Depends, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ValidationError
 
-MAX_FIELDS = 150
+from api.access.cookies import FORM_FIELD
+
+MAX_FIELDS = 151
 """Fields of a posted form. The longest that is needed is a decision on all holds of a page."""
 
 NONE_IF_EMPTY = BeforeValidator(lambda value: value or None)
@@ -20,9 +22,10 @@ async def _form_fields(request: Request) -> list[tuple[str, str]]:
     """The names and values of a posted form (application/x-www-form-urlencoded)."""
     body = await request.body()
     try:
-        return parse_qsl(body.decode("utf-8", "replace"), max_num_fields=MAX_FIELDS)
+        fields = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=MAX_FIELDS)
     except ValueError:
         raise HTTPException(413, f"The form has more than {MAX_FIELDS} fields.") from None
+    return [(name, value) for name, value in fields if name != FORM_FIELD]
 
 
 FormFields = Annotated[list[tuple[str, str]], Depends(_form_fields)]

@@ -24,6 +24,7 @@ from records.database.session import unit_of_work
 from records.database.tables import Hold, Instance, Study
 from records.states import HOLD_SENTENCES, HoldReason
 from records.workflow import film_decisions, holds
+from records.workflow.site_scope import shows
 
 router = APIRouter(prefix="/api", tags=["holds"])
 
@@ -52,7 +53,9 @@ def describe(session: Session, rows: Sequence[Hold]) -> list[OpenHold]:
                 sides=[
                     HoldSides(
                         aside=_film(session, side.aside),
-                        standing=_film(session, side.standing) if side.standing else None,
+                        standing=_film(session, side.standing)
+                        if side.standing and _is_shown(session, side.standing)
+                        else None,
                     )
                     for side in film_decisions.list_sides(session, hold.study_id, reason)
                 ],
@@ -76,6 +79,11 @@ def decide_many(session: Session, decision: BulkDecisionRequest) -> BulkDecision
         decided=decided,
         not_decided=[NotDecided(study=study, why=why) for study, why in refused],
     )
+
+
+def _is_shown(session: Session, instance: Instance) -> bool:
+    """Whether a film is of a site that is shown; the other film of a hold may be of another one."""
+    return shows(session.get_one(Study, instance.study_id).site_id)
 
 
 def _film(session: Session, instance: Instance) -> HeldFilm:

@@ -14,6 +14,7 @@ FHIR_MEDIA_TYPE = "application/fhir+json"
 
 ISSUE_BY_STATUS = {
     400: "structure",
+    401: "login",
     403: "forbidden",
     404: "not-found",
     405: "not-supported",

@@ -22,6 +22,7 @@ from api.safety_headers import SAFETY_HEADERS
 from model.errors import ModelError
 from records.errors import (
     FilmDamaged,
+    LoginRefused,
     MessageError,
     NightdraftError,
     NotAllowed,
@@ -38,6 +39,7 @@ SYSTEM_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 STATUS_BY_ERROR: dict[type[Exception], int] = {
     NotFound: 404,
     FilmDamaged: 404,
+    LoginRefused: 401,
     NotAllowed: 409,
     MessageError: 422,
     SettingsError: 503,
@@ -54,14 +56,18 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
         },
     }
-    for status in (400, 403, 404, 409, 411, 413, 421, 422, 503)
+    for status in (400, 401, 403, 404, 409, 411, 413, 421, 422, 503)
 }
 """What FastAPI writes into the OpenAPI document for each of our statuses."""
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI entries of the statuses that a path can answer with; 421, 422 and 503 always."""
-    return {status: PROBLEM_RESPONSES[status] for status in (*statuses, 421, 422, 503)}
+    """The OpenAPI entries of the statuses that a path can answer with.
+
+    401, 403, 421, 422 and 503 are answers of every path.
+    """
+    always = (401, 403, 421, 422, 503)
+    return {status: PROBLEM_RESPONSES[status] for status in sorted({*statuses, *always})}
 
 
 def problem_response(
@@ -112,6 +118,11 @@ def add_problem_handlers(app: FastAPI) -> None:
 
 
 async def _handle_known_error(request: Request, error: Exception) -> Response:
+    return known_error_response(request, error)
+
+
+def known_error_response(request: Request, error: Exception) -> Response:
+    """The answer to an error of ours: its status, what happened, and what can be done."""
     status = next(
         status for error_class, status in STATUS_BY_ERROR.items() if isinstance(error, error_class)
     )
@@ -142,6 +153,11 @@ async def _handle_invalid_request(request: Request, error: Exception) -> Respons
 
 async def _handle_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    return http_error_response(request, error)
+
+
+def http_error_response(request: Request, error: HTTPException) -> Response:
+    """The answer to an error by its HTTP status, such as 404 of an address that is none."""
     texts = {
         400: ("The request's body cannot be read, so nothing was changed", "Send JSON as UTF-8."),
         404: ("There is no such page", "Go back to the worklist."),

@@ -14,6 +14,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from api.access.cookies import FORM_FIELD
+from api.access.table import may_open
+from api.access.visitor import current_visitor
 from api.order_wording import (
     FIELD_LABELS,
     MATCH_SENTENCES,
@@ -27,6 +30,7 @@ from model.dicom.characters import remove_controls
 from model.dicom.names import modality_name, uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records.operations.lights import LightState
+from records.settings import settings
 from records.states import DAMAGE_SENTENCES, WARNING, VisibleState
 
 PACKAGE_DIR = Path(__file__).parent
@@ -58,6 +62,20 @@ REPORTED_ELSEWHERE_SENTENCE = (
     "Another system sent the final report of this study, so it has no draft any more."
 )
 """What CANCELLED means where no person decided against a draft."""
+
+NAVIGATION = (
+    ("/", "worklist", "Worklist"),
+    ("/tonight", "tonight", "Tonight"),
+    ("/campaigns", "campaigns", "Campaigns"),
+    ("/holds", "holds", "Held"),
+    ("/orders", "orders", "Orders"),
+    ("/messages", "messages", "Messages"),
+    ("/refusals", "refusals", "Refused"),
+    ("/trail", "trail", "Trail"),
+    ("/runbook", "runbook", "Runbook"),
+    ("/api/docs", "api", "REST"),
+)
+"""The pages in the head of every page: address, name, and what is read."""
 
 RETRY_LABELS: dict[VisibleState, str] = {
     VisibleState.FAILED: "Draft it again",
@@ -207,11 +225,35 @@ _TEMPLATES.globals |= {
     "PATIENT_LABELS": PATIENT_LABELS,
     "TEXT_LABELS": TEXT_LABELS,
     "WARNING": WARNING,
+    "NAVIGATION": NAVIGATION,
     "DAMAGE_SENTENCES": DAMAGE_SENTENCES,
     "STATE_SENTENCES": STATE_SENTENCES,
     "LIGHT_MARKS": LIGHT_MARKS,
     "RETRY_LABELS": RETRY_LABELS,
     "REPORTED_ELSEWHERE_SENTENCE": REPORTED_ELSEWHERE_SENTENCE,
+}
+
+
+def form_token() -> Markup:
+    """The hidden field of a form that changes something; nothing where nobody is logged in."""
+    visitor = current_visitor()
+    if visitor is None or not visitor.form_token:
+        return Markup()
+    return Markup('<input type="hidden" name="{}" value="{}">').format(
+        FORM_FIELD, visitor.form_token
+    )
+
+
+def may(path: str, method: str = "GET") -> bool:
+    """Whether who asks may open a page, or send a form, by its route as the code names it."""
+    return may_open(path, current_visitor(), method)
+
+
+_TEMPLATES.globals |= {
+    "form_token": form_token,
+    "may": may,
+    "visitor": current_visitor,
+    "lock_seconds": lambda: round(60 * settings().screen_lock_minutes),
 }
 
 

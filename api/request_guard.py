@@ -1,4 +1,4 @@
-"""Decides who may call the pages while there is no login, and puts headers on every answer.
+"""Decides which names and web pages may call at all, and puts headers on every answer.
 
 The pages bind to loopback, but a browser on this machine also runs other people's pages. So a name
 in the Host header must be one of ours (DNS rebinding brings a stranger's name to our address), and

@@ -15,6 +15,7 @@
     ├── NotFound             no such study, request, hold or draft
     ├── FilmDamaged          a stored film is gone or changed on disk
     ├── NotAllowed           the records refuse this change
+    ├── LoginRefused         login name, password or code are wrong, or there were too many attempts
     └── LostLease            somebody else has the request now; what was done for it is dropped
 
 The docstring of each error says what a person can do about it. The DICOM listener, the web server
@@ -101,6 +102,18 @@ class FilmDamaged(NightdraftError):
 
 class NotAllowed(NightdraftError):
     """The records refuse this change: the thing is not in a state that allows it."""
+
+
+class LoginRefused(NightdraftError):
+    """Try again, or ask an administrator for a new link (`nightdraft account reset`).
+
+    Attributes:
+        wait_seconds: for how long every further attempt is refused; 0.0 where one may be made now.
+    """
+
+    def __init__(self, sentence: str, wait_seconds: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.wait_seconds = wait_seconds
 
 
 class LostLease(NightdraftError):

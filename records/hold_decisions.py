@@ -21,6 +21,7 @@ from records.states import (
     HoldReason,
 )
 from records.workflow import events, film_decisions, holds, rejections, requests, withdrawals
+from records.workflow.site_scope import is_visible, shows
 from records.workflow.withdrawals import lock_study
 
 GENERAL_LABELS = {
@@ -93,7 +94,8 @@ def decide(
         NotAllowed: other holds are open than were looked at, or none can be decided so.
     """
     for id_ in sorted(_involved(session, study_id)):
-        lock_study(session, id_)
+        if not shows(lock_study(session, id_).site_id):
+            raise NotAllowed("the other study is of another site: who sees both sites decides")
     study = lock_study(session, study_id)
     open_holds = holds.list_open_of_study(session, study_id)
     if not open_holds and hold_ids is None:
@@ -151,7 +153,11 @@ def decide_many(
     Returns:
         How many holds were closed, and for each study whose holds stay open its id and the reason.
     """
-    seen = session.scalars(select(Hold).where(Hold.id.in_(hold_ids), Hold.decision.is_(None))).all()
+    seen = session.scalars(
+        select(Hold)
+        .join(Study, Study.id == Hold.study_id)
+        .where(Hold.id.in_(hold_ids), Hold.decision.is_(None), is_visible(Study.site_id))
+    ).all()
     refused = []
     for study_id in sorted({hold.study_id for hold in seen}):
         ids = {hold.id for hold in seen if hold.study_id == study_id and hold.decision is None}

@@ -1037,7 +1037,8 @@ class Settings(BaseSettings):
     serve_host: str = Field(
         json_schema_extra=EVERYDAY,
         default="127.0.0.1",
-        description="Address the pages and REST bind to. There is no login yet: keep it loopback.",
+        description="Address the pages and REST bind to. The server starts on an address that is "
+        "not loopback only once there is an account (docs/operate/accounts.md).",
     )
     serve_port: int = Field(
         json_schema_extra=EVERYDAY,
@@ -1077,6 +1078,42 @@ class Settings(BaseSettings):
         description="Addresses and networks of proxies that stand before the pages, as "
         "`127.0.0.1, 10.1.0.0/24`. Only theirs are `X-Forwarded-For` and `X-Forwarded-Proto` "
         "believed.",
+    )
+    session_idle_minutes: float = Field(
+        json_schema_extra=EVERYDAY,
+        default=30.0,
+        gt=0,
+        le=1440,
+        description="A login ends when the person has used no page for so long.",
+    )
+    session_hours: float = Field(
+        json_schema_extra=EVERYDAY,
+        default=12.0,
+        gt=0,
+        le=168,
+        description="A login ends so long after it began, however much it is used.",
+    )
+    screen_lock_minutes: float = Field(
+        json_schema_extra=EVERYDAY,
+        default=10.0,
+        gt=0,
+        le=1440,
+        description="A page is cleared, and its login ends, when neither mouse nor keyboard was "
+        "used in it for so long.",
+    )
+    fresh_minutes: float = Field(
+        json_schema_extra=ADVANCED,
+        default=10.0,
+        gt=0,
+        le=1440,
+        description="What needs the password again, such as the changes of an account, may be "
+        "done for so long after it was given.",
+    )
+    probe_networks: StringList = Field(
+        json_schema_extra=EVERYDAY,
+        default=("127.0.0.0/8", "::1/128"),
+        description="Networks from which `/readyz` and `/metrics` are answered without a token, as "
+        "`10.1.2.0/24, ::1/128`. Neither reveals anything about patients.",
     )
 
     list_priority_hours: float = Field(
@@ -1296,11 +1333,22 @@ class Settings(BaseSettings):
         "hl7_allowed_peers",
         "campaign_folders",
         "trusted_proxies",
+        "probe_networks",
         mode="before",
     )
     @classmethod
     def _read_list(cls, value: object) -> object:
         return _split_list(value)
+
+    @field_validator("probe_networks")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                raise ValueError(f"{network!r} is no network such as 10.1.2.0/24") from None
+        return value
 
     @field_validator("priority", mode="before")
     @classmethod

@@ -460,6 +460,37 @@ class ActorKind(StrEnum):
     NOBODY = "NOBODY"
 
 
+class Role(StrEnum):
+    """What a person or a program is to this system; `records.accounts.roles` says what each may."""
+
+    READER = "READER"
+    TRAINEE = "TRAINEE"  # a reader who will edit drafts and does not sign
+    LEAD = "LEAD"  # a lead reader
+    ADMINISTRATOR = "ADMINISTRATOR"  # settings and parts, no patients
+    AUDITOR = "AUDITOR"  # the trail, nothing else
+    SERVICE = "SERVICE"  # programs; no person has it
+
+
+class Permission(StrEnum):
+    """What somebody may do. A page or a call needs one of these."""
+
+    READ_STUDIES = "READ_STUDIES"  # studies with drafts, holds, orders and reports
+    SEE_IMAGES = "SEE_IMAGES"
+    DECIDE_HOLDS = "DECIDE_HOLDS"
+    CHANGE_WORK = "CHANGE_WORK"  # release, draft again, withdraw, let rejected films count again
+    ANSWER_SECOND_LOOKS = "ANSWER_SECOND_LOOKS"
+    READ_MESSAGES = "READ_MESSAGES"  # messages of other systems that were refused
+    SETTLE_MESSAGES = "SETTLE_MESSAGES"
+    READ_CAMPAIGNS = "READ_CAMPAIGNS"  # what is in campaigns, patients among it
+    MANAGE_CAMPAIGNS = "MANAGE_CAMPAIGNS"
+    SEND_ORDERS = "SEND_ORDERS"  # orders and resources of other systems, and their own ones again
+    READ_OPERATIONS = "READ_OPERATIONS"  # parts, alarms, nights and counts; no patients
+    READ_PROBES = "READ_PROBES"  # /readyz and /metrics
+    MANAGE_SETTINGS = "MANAGE_SETTINGS"
+    MANAGE_ACCOUNTS = "MANAGE_ACCOUNTS"
+    READ_TRAIL = "READ_TRAIL"
+
+
 class AuditAction(StrEnum):
     """What an entry of the trail is about."""
 

@@ -71,7 +71,9 @@ def capability_statement(routes: Iterable[BaseRoute], address: str) -> dict[str,
                 "mode": "server",
                 "documentation": "R4 and R4B, and with fhirVersion=5.0 in the content type R5. "
                 "There is no search.",
-                "security": {"description": "There is no login yet: put a proxy before it."},
+                "security": {
+                    "description": "Authorization: Bearer, with a token of this server's site."
+                },
                 "resource": [_describe(kind, served[kind]) for kind in kinds],
                 "interaction": [{"code": code} for code in served.get("", ())],
             }

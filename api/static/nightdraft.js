@@ -153,6 +153,10 @@ async function ask() {
   try {
     const response = await fetch(address(), { signal: AbortSignal.timeout(TIME_LIMIT), cache: "no-store" });
     const html = await response.text();
+    if (response.status === 401) {
+      location.assign(loginAddress("locked"));
+      return;
+    }
     if (!response.ok) {
       const title = new DOMParser().parseFromString(html, "text/html").querySelector("h1");
       fault = `The server answers with an error: ${title?.textContent ?? response.status}.`;
@@ -166,6 +170,54 @@ async function ask() {
   }
   showAge();
   timer = setTimeout(ask, 1000 * Number(live.dataset.every));
+}
+
+// --- The lock of the screen ---
+
+function loginAddress(why) {
+  const back = location.pathname + location.search;
+  return `/login?${new URLSearchParams({ why, next: back })}`;
+}
+
+function meta(name) {
+  return document.querySelector(`meta[name="${name}"]`)?.content;
+}
+
+const lockAfter = 1000 * Number(meta("lock-seconds") ?? 0);
+const USED = "nightdraft-used"; // of all tabs: somebody who reads in one has not left the others
+
+function noteUse() {
+  localStorage.setItem(USED, String(Date.now()));
+}
+
+async function lockIfLeft() {
+  if (Date.now() - Number(localStorage.getItem(USED)) < lockAfter) return;
+  clearInterval(lockTimer);
+  clearTimeout(timer);
+  const note = document.createElement("p");
+  note.className = "notice locked";
+  note.textContent = "This page was not used for a while. It is locked.";
+  // Whatever the server answers, nobody who comes by sees a patient.
+  document.body.replaceChildren(note);
+  try {
+    await fetch("/logout", {
+      method: "POST",
+      headers: { "x-form-token": meta("form-token"), "content-type": "application/x-www-form-urlencoded" },
+      body: "why=locked",
+      signal: AbortSignal.timeout(TIME_LIMIT),
+    });
+  } finally {
+    location.replace(loginAddress("locked"));
+  }
+}
+
+let lockTimer = 0;
+if (lockAfter) {
+  noteUse();
+  for (const event of ["pointermove", "pointerdown", "keydown", "wheel", "touchstart"]) {
+    document.addEventListener(event, noteUse, { passive: true });
+  }
+  lockTimer = setInterval(lockIfLeft, 1000);
 }
 
 if (live) {

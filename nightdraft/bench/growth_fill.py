@@ -126,8 +126,9 @@ _FILL = (
     SELECT at, study_id, NULL, 'ARRIVED', 'film' FROM seed ORDER BY n
     """,
     """
-    INSERT INTO worklist_entries (study_id, state, priority, arrived_at)
-    SELECT study_id, state, 2, at FROM seed ORDER BY n
+    INSERT INTO worklist_entries (study_id, state, priority, arrived_at, site_id)
+    SELECT study_id, state, 2, at, (SELECT id FROM sites WHERE code = 'default')
+    FROM seed ORDER BY n
     """,
     """
     INSERT INTO tallies (kind, name, number)

@@ -16,6 +16,7 @@ import nightdraft.cli.phantoms
 import nightdraft.cli.send
 import nightdraft.cli.support
 import nightdraft.cli.worklist  # noqa: F401
+from nightdraft.cli.accounts import accounts
 from nightdraft.cli.alarms import alarms
 from nightdraft.cli.benchmarks import bench
 from nightdraft.cli.blobs import blobs
@@ -32,6 +33,8 @@ from nightdraft.cli.parts import work
 from nightdraft.cli.patients import patients
 from nightdraft.cli.reports import reports
 from nightdraft.cli.settings import settings_commands
+from nightdraft.cli.sites import sites
+from nightdraft.cli.tokens import tokens
 from nightdraft.cli.trail import trail
 from nightdraft.cli.train import train
 from records.errors import is_safe_to_show, safe_text
@@ -40,6 +43,9 @@ from records.tracing import flush
 
 for name, group in (
     ("work", work),
+    ("account", accounts),
+    ("site", sites),
+    ("token", tokens),
     ("alarms", alarms),
     ("settings", settings_commands),
     ("messages", messages),

@@ -41,6 +41,7 @@ PANELS = {
         "settings",
         "support-bundle",
     ),
+    "Administer": ("account", "site", "token"),
     "Decide": ("decide", "release", "retry", "withdraw", "reinstate", "patients", "resume"),
     "Train": ("corpus", "train", "bundle", "calibrate"),
     "Measure": ("evaluate", "ablate", "bench"),

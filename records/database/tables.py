@@ -1,8 +1,9 @@
 """The tables, one class each, and which rows the database refuses.
 
 Times are from the database's clock. A text column that holds a vocabulary has a CHECK that is made
-from the vocabulary. Orders, reports from elsewhere, campaigns and nights are in `order_tables`,
-`report_tables`, `campaign_tables` and `night_tables`; Delivery comes with the work that needs it.
+from the vocabulary. Orders, reports from elsewhere, campaigns, nights and accounts are in
+`order_tables`, `report_tables`, `campaign_tables`, `night_tables` and `account_tables`; Delivery
+comes with the work that needs it.
 """
 
 from __future__ import annotations
@@ -56,6 +57,30 @@ from records.states import (
     TallyKind,
 )
 
+DEFAULT_SITE_ID = uuid.UUID("00000000-0000-7000-8000-000000000001")
+"""Our id of the first site, `default`; the migrations make its row."""
+
+
+class Site(Base):
+    """A place whose studies only its own people see."""
+
+    __tablename__ = "sites"
+    __table_args__ = (CheckConstraint("code ~ '^[a-z0-9][a-z0-9-]{0,31}$'", name="code_is_plain"),)
+
+    id: Mapped[uuid.UUID] = id_column()
+    code: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class SiteCaller(Base):
+    """A calling AE title whose studies belong to a site other than the first one."""
+
+    __tablename__ = "site_callers"
+
+    calling_ae: Mapped[str] = mapped_column(primary_key=True)
+    site_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sites.id"), index=True)
+
 
 class Study(Base):
     """What arrived under one Study Instance UID, of one patient."""
@@ -71,6 +96,8 @@ class Study(Base):
         ),
         # The list of all studies.
         Index("ix_studies_priority", "priority", "first_received_at", "id"),
+        # The same of one site.
+        Index("ix_studies_site_id", "site_id", "priority", "first_received_at", "id"),
         Index("ix_studies_split", "split_from", postgresql_where=text("split_from IS NOT NULL")),
         # Every study begins without one: those would only be entries that die.
         Index(
@@ -137,6 +164,10 @@ class Study(Base):
     completed_at: Mapped[dt.datetime | None]
     # The study that a person split this one from; what else comes for its patient belongs here.
     split_from: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("studies.id"))
+    # Whose people see it.
+    site_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("sites.id"), server_default=text(f"'{DEFAULT_SITE_ID}'::uuid")
+    )
     # The newest primary request, so that a worklist needs no search for it.
     request_id: Mapped[uuid.UUID | None] = mapped_column(
         ForeignKey("draft_requests.id", use_alter=True)
@@ -513,6 +544,10 @@ class WorklistEntry(Base):
     __table_args__ = (
         # Each list by priority and arrival, and its oldest study.
         Index("ix_worklist_entries_state", "state", "priority", "arrived_at", "study_id"),
+        # The same of one site.
+        Index(
+            "ix_worklist_entries_site_id", "site_id", "state", "priority", "arrived_at", "study_id"
+        ),
     )
 
     study_id: Mapped[uuid.UUID] = mapped_column(
@@ -521,6 +556,7 @@ class WorklistEntry(Base):
     state: Mapped[str]  # the visible state, less what a lease says: see listed_state()
     priority: Mapped[int] = mapped_column(SmallInteger)  # the study's
     arrived_at: Mapped[dt.datetime]  # the study's first_received_at
+    site_id: Mapped[uuid.UUID]  # the study's
 
 
 class Tally(Base):

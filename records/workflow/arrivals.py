@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from records.database.tables import Instance, Series, Study
 from records.states import Comparison, InstanceState, Priority
+from records.workflow import sites
 from records.workflow.corrections import SHOWN_COLUMNS
 from records.workflow.patients import Patient
 from records.workflow.rejections import RejectionNote
@@ -87,6 +88,7 @@ def lock_or_create_study(session: Session, arrived: ReceivedInstance) -> Study:
             **arrived.sent,
             priority=arrived.priority,
             calling_ae=arrived.calling_ae,
+            site_id=sites.site_of_caller(session, arrived.calling_ae),
         )
         .on_conflict_do_nothing(index_elements=["study_instance_uid"])
     )

@@ -26,7 +26,7 @@ from records.states import (
     HoldReason,
     InstanceState,
 )
-from records.workflow import corrections, events, withdrawals
+from records.workflow import corrections, events, sites, withdrawals
 from records.workflow.patients import Patient, same_patient
 
 FILM_REASONS = (
@@ -176,6 +176,7 @@ def _split(session: Session, study: Study, asides: Sequence[Instance]) -> None:
                 study_instance_uid=f"2.25.{uuid.uuid4().int}",
                 priority=study.priority,
                 calling_ae=aside.calling_ae,
+                site_id=sites.site_of_caller(session, aside.calling_ae),
                 revision=1,
                 split_from=study.id,
                 **aside.sent,

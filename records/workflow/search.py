@@ -48,6 +48,7 @@ from records.database.search_forms import (
     SEARCHED_WORDS,
 )
 from records.database.tables import Study
+from records.workflow.site_scope import is_visible
 
 MATCHES = 500
 """Studies that a search finds, at most."""
@@ -84,7 +85,8 @@ def _equal(typed: str) -> Select[uuid.UUID]:
             _searched(SEARCHED_PATIENT_ID) == _capitals(typed),
             _searched(SEARCHED_ACCESSION_NUMBER) == _capitals(typed),
             Study.study_instance_uid == typed,
-        )
+        ),
+        is_visible(Study.site_id),
     )
 
 
@@ -123,7 +125,9 @@ def _beginning(
         is_indexed: which studies the index holds; None where it holds all.
     """
     searched = _searched(expression)
-    hits = select(Study.id).where(searched >= typed, searched < typed + _LAST_CHARACTER)
+    hits = select(Study.id).where(
+        searched >= typed, searched < typed + _LAST_CHARACTER, is_visible(Study.site_id)
+    )
     if is_indexed is not None:
         hits = hits.where(literal_column(is_indexed, Boolean))
     hits = hits.order_by(searched).limit(MATCHES + 1)
@@ -137,7 +141,9 @@ def _having(plain: list[str], spelled: list[str]) -> Select[Any]:
     query = " & ".join(f"('{word}' | '{other}')" for word, other in pairs)
     hits = (
         select(Study.id)
-        .where(literal_column(SEARCHED_WORDS).op("@@")(cast(query, TSQUERY)))
+        .where(
+            literal_column(SEARCHED_WORDS).op("@@")(cast(query, TSQUERY)), is_visible(Study.site_id)
+        )
         .cte("having")
         # A limit inside would let the planner walk the studies, in the hope of many hits.
         .prefix_with("MATERIALIZED")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
@@ -41,6 +41,7 @@ from records.workflow.arrivals import (
 )
 from records.workflow.identifiers import PatientId
 from records.workflow.patients import Patient, may_be_corrected, same_patient, spelled_otherwise
+from records.workflow.site_scope import is_visible, visible_sites
 from records.workflow.withdrawals import lock_study
 
 
@@ -548,7 +549,7 @@ def get_by_uid(session: Session, study_instance_uid: str) -> Study:
     condition = Study.study_instance_uid == study_instance_uid
     with suppress(ValueError):  # a DICOM UID is no UUID
         condition = or_(condition, Study.id == uuid.UUID(study_instance_uid))
-    study = session.scalar(select(Study).where(condition))
+    study = session.scalar(select(Study).where(condition, is_visible(Study.site_id)))
     if study is None:
         raise NotFound("no study has that UID")
     note_study(study.id)
@@ -559,9 +560,14 @@ def get_by_uid(session: Session, study_instance_uid: str) -> Study:
 def list_instances(
     session: Session, study_id: uuid.UUID, *states: InstanceState
 ) -> Sequence[Instance]:
-    """The study's instances in the order of arrival: those in `states`, or all."""
+    """The study's instances in the order of arrival: those in `states`, or all.
+
+    Of a study of another site than those that are shown there are none.
+    """
     note_look(study_ids=[study_id])
     query = select(Instance).where(Instance.study_id == study_id)
+    if visible_sites() is not None:
+        query = query.where(exists().where(Study.id == study_id, is_visible(Study.site_id)))
     if states:
         query = query.where(Instance.state.in_(states))
     return session.scalars(query.order_by(Instance.received_at, Instance.id)).all()

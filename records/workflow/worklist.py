@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime as dt
+import itertools
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ from records.settings import settings
 from records.states import Priority, TallyKind, VisibleState
 from records.workflow import tallies
 from records.workflow.search import Matches, find_studies
+from records.workflow.site_scope import is_visible, visible_sites
 
 # A subquery for each row: an EXISTS might be planned to read the holds of all studies.
 _HELD: ColumnElement[bool] = (
@@ -81,7 +83,9 @@ _UNFINISHED = (VisibleState.RECEIVING, VisibleState.WAITING, VisibleState.PREPAR
 """The listed states of studies that are neither ended nor held."""
 
 
-_Listed: TypeAlias = "Select[uuid.UUID, int, dt.datetime]"  # id, priority, arrived_at
+_Listed: TypeAlias = "Select[uuid.UUID, int, dt.datetime, uuid.UUID]"
+"""id, priority, arrived_at, site_id"""
+
 _Ranked: TypeAlias = "Select[uuid.UUID, dt.datetime, int]"  # id, arrived_at, rank
 
 _OLD = len(Priority)
@@ -254,10 +258,11 @@ def read_page(
         )
     if since is not None:
         listed = listed.where(listed.selected_columns.arrived_at >= since)
-    if matches is None and state not in _AT_WORK.values():
+    if matches is None and state not in _AT_WORK.values() and visible_sites() != ():
         ranked = _by_index(listed, recent, mark, limit + 1)
     else:  # a few hundred rows at most
-        ranked = _ranked(listed, recent)
+        columns = listed.selected_columns
+        ranked = _ranked(listed.where(is_visible(columns.site_id)), recent)
     shown = _first_rows(ranked, mark, limit + 1)
     lines = session.execute(
         _rows()
@@ -286,20 +291,22 @@ def _by_index(listed: _Listed, recent: dt.datetime, mark: PageMark | None, limit
 
     They are as many as may be shown. No more rows of a list are read, however long it is.
     """
-    id_, priority, arrived_at = listed.selected_columns
+    id_, priority, arrived_at, site_id = listed.selected_columns
+    sites = visible_sites()
+    # Of each site a walk of its own: one over all sites would step over the rows of the others.
+    lists = [listed] if sites is None else [listed.where(site_id == site) for site in sites]
     legs = []
-    for is_recent in (True, False):
-        for urgency in Priority:
-            rank = int(urgency) if is_recent else _OLD
-            if mark is not None and rank < mark.rank:
-                continue
-            leg = listed.with_only_columns(id_, arrived_at, literal(rank).label("rank")).where(
-                priority == urgency, arrived_at >= recent if is_recent else arrived_at < recent
-            )
-            if mark is not None and rank == mark.rank:
-                leg = leg.where(tuple_(arrived_at, id_) < tuple_(mark.at, mark.id))
-            leg = leg.order_by(arrived_at.desc(), id_.desc()).limit(limit)
-            legs.append(select(leg.subquery()))
+    for of_site, is_recent, urgency in itertools.product(lists, (True, False), Priority):
+        rank = int(urgency) if is_recent else _OLD
+        if mark is not None and rank < mark.rank:
+            continue
+        leg = of_site.with_only_columns(id_, arrived_at, literal(rank).label("rank")).where(
+            priority == urgency, arrived_at >= recent if is_recent else arrived_at < recent
+        )
+        if mark is not None and rank == mark.rank:
+            leg = leg.where(tuple_(arrived_at, id_) < tuple_(mark.at, mark.id))
+        leg = leg.order_by(arrived_at.desc(), id_.desc()).limit(limit)
+        legs.append(select(leg.subquery()))
     return select(union_all(*legs).subquery())
 
 
@@ -328,8 +335,15 @@ def _first_rows(listed: _Ranked, mark: PageMark | None, limit: int) -> Subquery:
 def _listed(state: VisibleState | None) -> _Listed:
     """Ids, priorities and arrivals of the studies in a visible state, or of all, in no order."""
     if state is None:
-        return select(Study.id, Study.priority, Study.first_received_at.label("arrived_at"))
-    columns = (WorklistEntry.study_id.label("id"), WorklistEntry.priority, WorklistEntry.arrived_at)
+        return select(
+            Study.id, Study.priority, Study.first_received_at.label("arrived_at"), Study.site_id
+        )
+    columns = (
+        WorklistEntry.study_id.label("id"),
+        WorklistEntry.priority,
+        WorklistEntry.arrived_at,
+        WorklistEntry.site_id,
+    )
     at_work = _at_work()
     for listed, leased in _AT_WORK.items():
         if state == leased:

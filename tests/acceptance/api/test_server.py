@@ -6,6 +6,7 @@ import httpx2 as httpx
 
 from records.database.session import unit_of_work
 from records.operations import heartbeats
+from tests.support.accounts import PASSWORD, make_account
 from tests.support.seeded_studies import StudySeeder
 from tests.support.waiting import eventually
 
@@ -42,10 +43,42 @@ def test_an_address_of_another_machine_is_one_clear_line(serve):
     assert line.startswith("SettingsError: cannot serve on 192.0.2.1")
 
 
-def test_beyond_loopback_it_warns_loudly(serve):
+def test_beyond_loopback_it_starts_with_the_first_account_alone(serve):
+    refused = serve(wait=False, serve_host="0.0.0.0")
+    assert refused.process.wait(timeout=60) == 1
+    (line,) = refused.log.read_text().splitlines()
+    assert line.startswith("SettingsError: other machines reach the pages")
+    assert "there is no account" in line
+    assert "nightdraft account create" in line
+    make_account()
     server = serve(serve_host="0.0.0.0")
-    assert "THERE IS NO LOGIN" in server.log.read_text()
+    assert httpx.get(f"{server.url}/api/studies").status_code == 401
+    assert httpx.get(f"{server.url}/metrics").status_code == 200  # from this machine
     assert server.end() == 0
+
+
+def test_beyond_loopback_it_does_not_start_without_the_database(serve):
+    server = serve(
+        wait=False, serve_host="0.0.0.0", database_url="postgresql://nobody@127.0.0.1:1/none"
+    )
+    assert server.process.wait(timeout=60) == 1
+    assert server.log.read_text().startswith("DatabaseDown: ")
+
+
+def test_a_running_server_asks_for_logins_from_the_first_account_on(serve):
+    server = serve()
+    assert httpx.get(f"{server.url}/").status_code == 200
+    make_account()
+    answer = httpx.get(f"{server.url}/?words=PLANTEDNAME", follow_redirects=False)
+    assert answer.headers["location"] == "/login?next=%2F%3Fwords%3DPLANTEDNAME"
+    login = {"login": "ada", "password": PASSWORD}
+    with httpx.Client(base_url=server.url) as client:
+        assert client.post("/login", data=login).status_code == 303
+        assert client.get("/").status_code == 200
+    assert server.end() == 0
+    log = server.log.read_text()
+    assert PASSWORD not in log
+    assert "PLANTEDNAME" not in log
 
 
 def test_no_patient_and_no_search_word_gets_into_the_log(serve, data_dir):

@@ -10,7 +10,6 @@ from starlette.testclient import TestClient
 
 from api.app import ROUTERS, make_app
 from api.looks import LookRecorder
-from records.actors import Actor, acting_as
 from records.audit.keys import load_key
 from records.blobs import Blobs
 from records.database.audit_tables import AuditEntry
@@ -20,8 +19,8 @@ from records.database.report_tables import ReceivedReport
 from records.database.session import engine, unit_of_work
 from records.database.tables import Instance
 from records.settings import settings
-from records.states import ActorKind
 from tests.integration.api.test_message_pages import keep
+from tests.support.accounts import PASSWORD, make_account
 from tests.support.campaigns import create, of_uids
 from tests.support.discrepant_studies import CLEAR, NODULE, draft, draft_again, report, work
 from tests.support.discrepant_studies import patient as patient_number
@@ -197,21 +196,16 @@ def test_a_look_that_cannot_be_recorded_is_not_shown(client, filled):
 def test_who_asked_is_named_where_it_is_known(database, data_dir):
     """What finds out who asks stands outside of the recorder."""
     register(new_instance())
+    account = make_account("ana")
     app = make_app(settings())
-
-    class Login:
-        def __init__(self, app):
-            self.app = app
-
-        async def __call__(self, scope, receive, send):
-            with acting_as(Actor(ActorKind.ACCOUNT, "ana", "17", "10.0.0.7")):
-                await self.app(scope, receive, send)
-
     places = [middleware.cls for middleware in app.user_middleware]
     assert places[-1] is LookRecorder
-    app.add_middleware(Login)
-    with TestClient(app, base_url="http://localhost") as client:
+    far = ("10.0.0.7", 50_000)
+    with TestClient(app, base_url="http://localhost", client=far) as client:
+        client.post("/login", data={"login": "ana", "password": PASSWORD}, follow_redirects=False)
+        before = last_id()
         assert client.get("/").status_code == 200
-    (entry,) = entries()
-    assert (entry.actor_kind, entry.actor_name, entry.actor_id) == ("ACCOUNT", "ana", "17")
+    (entry,) = entries(before)
+    assert (entry.actor_kind, entry.actor_name) == ("ACCOUNT", "ana")
+    assert entry.actor_id == str(account.id)
     assert entry.actor_address == "10.0.0.7"

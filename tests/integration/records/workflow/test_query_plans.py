@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 from sqlalchemy import text
 
@@ -10,7 +12,9 @@ from nightdraft.bench.growth_fill import TABLES, fill
 from nightdraft.bench.growth_operations import list_operations
 from nightdraft.bench.operation import Operation
 from records.database.session import engine, unit_of_work
+from records.database.tables import DEFAULT_SITE_ID
 from records.states import WARNING
+from records.workflow import site_scope
 from tests.support.query_plans import explained, nodes
 
 STUDIES = 20_000
@@ -61,9 +65,28 @@ def test_no_query_walks_or_sorts_a_growing_table(filled_database):
     assert not found, "\n".join(found)
 
 
+def test_the_lists_of_one_site_have_their_indexes(filled_database):
+    operations = [
+        operation
+        for operation in list_operations(STUDIES)
+        if operation.name.startswith(("worklist", "search"))
+    ]
+    assert len(operations) > 5
+    with site_scope.limited_to([DEFAULT_SITE_ID, uuid.uuid4()]):
+        found = [fault for operation in operations for fault in plan_faults(operation)]
+    assert not found, "\n".join(found)
+    with unit_of_work() as session:
+        session.execute(text("DROP INDEX ix_worklist_entries_site_id"))
+        session.execute(text("DROP INDEX ix_worklist_entries_state"))
+    (prepared,) = [operation for operation in operations if operation.name == "worklist, PREPARED"]
+    with site_scope.limited_to([DEFAULT_SITE_ID]):
+        assert plan_faults(prepared)
+
+
 def test_a_query_without_its_index_is_found(filled_database):
     with unit_of_work() as session:
         session.execute(text("DROP INDEX ix_worklist_entries_state"))
+        session.execute(text("DROP INDEX ix_worklist_entries_site_id"))
         session.execute(text("DROP INDEX ix_studies_words"))
     names = ("worklist, PREPARED", "oldest waiting", "search for a rare name")
     for operation in list_operations(STUDIES):

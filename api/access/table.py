@@ -1,0 +1,234 @@
+"""The table of routes: which permission each page and call needs, and whose patients it shows.
+
+Every route of the application has one row. What has no row is refused, whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from api.access.visitor import Visitor
+from records.states import Permission
+
+
+class Door(StrEnum):
+    """Who is let in where no permission is asked for."""
+
+    PUBLIC = "PUBLIC"  # everybody: what is needed to log in, and whether the process lives
+    LOGGED_IN = "LOGGED_IN"  # every person, to his or her own account
+
+
+class Scope(StrEnum):
+    """Whose patients an answer may show."""
+
+    NONE = "NONE"  # nobody's: it shows no patients
+    SITES = "SITES"  # those of the visitor's sites; the queries leave all others out
+    EVERY_SITE = "EVERY_SITE"  # of no site, or of all: only for who may see every site
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one route needs.
+
+    Attributes:
+        needs: the permission, or the door.
+        scope: whose patients the answer may show.
+        is_use: whether a person asks for it. What a page asks by itself keeps no login open.
+        is_probe: whether the networks of NIGHTDRAFT_PROBE_NETWORKS need nothing.
+    """
+
+    needs: Permission | Door
+    scope: Scope = Scope.NONE
+    is_use: bool = True
+    is_probe: bool = False
+
+
+_PUBLIC = Row(Door.PUBLIC)
+_OWN = Row(Door.LOGGED_IN)
+_PROBE = Row(Permission.READ_PROBES, is_probe=True)
+_STUDIES = Row(Permission.READ_STUDIES, Scope.SITES)
+_STUDIES_POLLED = Row(Permission.READ_STUDIES, Scope.SITES, is_use=False)
+_IMAGES = Row(Permission.SEE_IMAGES, Scope.SITES)
+_HOLDS = Row(Permission.DECIDE_HOLDS, Scope.SITES)
+_WORK = Row(Permission.CHANGE_WORK, Scope.SITES)
+_WORK_OF_ALL = Row(Permission.CHANGE_WORK, Scope.EVERY_SITE)
+_COMPARED = Row(Permission.READ_STUDIES, Scope.EVERY_SITE)
+_SECOND_LOOKS = Row(Permission.ANSWER_SECOND_LOOKS, Scope.EVERY_SITE)
+_MESSAGES = Row(Permission.READ_MESSAGES, Scope.EVERY_SITE)
+_SETTLED = Row(Permission.SETTLE_MESSAGES, Scope.EVERY_SITE)
+_CAMPAIGNS = Row(Permission.READ_CAMPAIGNS, Scope.EVERY_SITE)
+_CAMPAIGNS_POLLED = Row(Permission.READ_CAMPAIGNS, Scope.EVERY_SITE, is_use=False)
+_CAMPAIGNS_CHANGED = Row(Permission.MANAGE_CAMPAIGNS, Scope.EVERY_SITE)
+_ORDERS = Row(Permission.READ_STUDIES, Scope.EVERY_SITE)
+_ORDERS_SENT = Row(Permission.SEND_ORDERS, Scope.EVERY_SITE)
+_OPERATIONS = Row(Permission.READ_OPERATIONS)
+_OPERATIONS_POLLED = Row(Permission.READ_OPERATIONS, is_use=False)
+
+_FHIR_TYPES = (
+    "Patient",
+    "Practitioner",
+    "PractitionerRole",
+    "Organization",
+    "Location",
+    "Encounter",
+    "Condition",
+    "Observation",
+    "ImagingStudy",
+    "ServiceRequest",
+    "DiagnosticReport",
+)
+
+TABLE: dict[tuple[str, str], Row] = {
+    # Before a login.
+    ("GET", "/healthz"): _PUBLIC,
+    ("GET", "/login"): _PUBLIC,
+    ("POST", "/login"): _PUBLIC,
+    ("GET", "/link/{token}"): _PUBLIC,
+    ("POST", "/link/{token}"): _PUBLIC,
+    # One's own account.
+    ("POST", "/logout"): _OWN,
+    ("GET", "/again"): _OWN,
+    ("POST", "/again"): _OWN,
+    ("GET", "/account"): _OWN,
+    ("POST", "/account/password"): _OWN,
+    ("GET", "/account/second-factor"): _OWN,
+    ("POST", "/account/second-factor"): _OWN,
+    ("POST", "/account/second-factor/confirm"): _OWN,
+    ("POST", "/account/second-factor/remove"): _OWN,
+    ("POST", "/account/sessions"): _OWN,
+    # Programs that watch.
+    ("GET", "/readyz"): _PROBE,
+    ("GET", "/metrics"): _PROBE,
+    # Studies.
+    ("GET", "/"): _STUDIES,
+    ("GET", "/live"): _STUDIES_POLLED,
+    ("GET", "/studies/{study}"): _STUDIES,
+    ("GET", "/studies/{study}/changed"): _STUDIES_POLLED,
+    ("GET", "/studies/{study}/views/{instance}.jpg"): _IMAGES,
+    ("POST", "/studies/{study}/decision"): _HOLDS,
+    ("POST", "/studies/{study}/withdraw"): _WORK,
+    ("POST", "/studies/{study}/reinstate"): _WORK,
+    ("POST", "/studies/{study}/retry"): _WORK,
+    ("POST", "/studies/{study}/release"): _WORK,
+    ("GET", "/holds"): _STUDIES,
+    ("POST", "/holds"): _HOLDS,
+    ("GET", "/api/studies"): _STUDIES,
+    ("GET", "/api/studies/{uid}"): _STUDIES,
+    ("POST", "/api/studies/{uid}/release"): _WORK,
+    ("POST", "/api/studies/{uid}/retry"): _WORK,
+    ("POST", "/api/studies/{uid}/decision"): _HOLDS,
+    ("POST", "/api/studies/{uid}/withdraw"): _WORK,
+    ("POST", "/api/studies/{uid}/reinstate"): _WORK,
+    ("GET", "/api/holds"): _STUDIES,
+    ("POST", "/api/holds/decision"): _HOLDS,
+    # Orders and reports of other systems; many belong to no study yet.
+    ("GET", "/orders"): _ORDERS,
+    ("GET", "/orders/{order_id}"): _ORDERS,
+    ("GET", "/reports"): _ORDERS,
+    ("GET", "/reports/{report_id}"): _ORDERS,
+    ("GET", "/api/orders"): _ORDERS,
+    ("GET", "/api/orders/{order_id}"): _ORDERS,
+    ("POST", "/api/orders"): _ORDERS_SENT,
+    ("PUT", "/api/orders/{order_id}"): _ORDERS_SENT,
+    ("POST", "/api/orders/{order_id}/cancel"): _ORDERS_SENT,
+    ("GET", "/api/reports"): _ORDERS,
+    ("GET", "/api/reports/{report_id}"): _ORDERS,
+    ("GET", "/fhir/metadata"): Row(Permission.SEND_ORDERS),
+    ("POST", "/fhir"): _ORDERS_SENT,
+    ("POST", "/fhir/"): _ORDERS_SENT,
+    **{("POST", f"/fhir/{kind}"): _ORDERS_SENT for kind in _FHIR_TYPES},
+    **{("PUT", f"/fhir/{kind}/{{resource_id}}"): _ORDERS_SENT for kind in _FHIR_TYPES},
+    **{("GET", f"/fhir/{kind}/{{resource_id}}"): _ORDERS_SENT for kind in _FHIR_TYPES},
+    # Drafts beside reports, and beside other drafts.
+    ("GET", "/discrepancies"): _COMPARED,
+    ("GET", "/discrepancies/{discrepancy_id}"): _COMPARED,
+    ("GET", "/api/discrepancies"): _COMPARED,
+    ("GET", "/api/discrepancies/errors"): _COMPARED,
+    ("GET", "/api/discrepancies/{discrepancy_id}"): _COMPARED,
+    ("GET", "/comparisons"): _COMPARED,
+    ("GET", "/comparisons/{comparison_id}"): _COMPARED,
+    ("GET", "/api/comparisons"): _COMPARED,
+    ("GET", "/api/comparisons/table"): _COMPARED,
+    ("GET", "/api/comparisons/drafts"): _COMPARED,
+    ("GET", "/api/comparisons/drafts/{comparison_id}"): _COMPARED,
+    ("GET", "/second-look"): _SECOND_LOOKS,
+    ("POST", "/second-look"): _SECOND_LOOKS,
+    ("GET", "/second-look/{discrepancy_id}"): _SECOND_LOOKS,
+    ("POST", "/second-look/{discrepancy_id}/answer"): _SECOND_LOOKS,
+    ("GET", "/api/second-looks"): _SECOND_LOOKS,
+    ("POST", "/api/second-looks"): _SECOND_LOOKS,
+    ("POST", "/api/second-looks/{discrepancy_id}/answer"): _SECOND_LOOKS,
+    # Messages that were refused.
+    ("GET", "/messages"): _MESSAGES,
+    ("GET", "/messages/{message_id}"): _MESSAGES,
+    ("POST", "/messages/{message_id}/settle"): _SETTLED,
+    ("GET", "/api/messages"): _MESSAGES,
+    ("GET", "/api/messages/{message_id}"): _MESSAGES,
+    ("POST", "/api/messages/{message_id}/settle"): _SETTLED,
+    # Campaigns.
+    ("GET", "/campaigns"): _CAMPAIGNS,
+    ("GET", "/campaigns/live"): _CAMPAIGNS_POLLED,
+    ("GET", "/campaigns/{campaign_id}"): _CAMPAIGNS,
+    ("GET", "/campaigns/{campaign_id}/live"): _CAMPAIGNS_POLLED,
+    ("GET", "/campaigns/{campaign_id}/change"): _CAMPAIGNS_CHANGED,
+    ("POST", "/campaigns/{campaign_id}/change"): _CAMPAIGNS_CHANGED,
+    ("GET", "/api/campaigns"): _CAMPAIGNS,
+    ("POST", "/api/campaigns"): _CAMPAIGNS_CHANGED,
+    ("GET", "/api/campaigns/{campaign_id}"): _CAMPAIGNS,
+    ("GET", "/api/campaigns/{campaign_id}/studies"): _CAMPAIGNS,
+    ("GET", "/api/campaigns/{campaign_id}/export"): _CAMPAIGNS,
+    ("POST", "/api/campaigns/{campaign_id}/pause"): _CAMPAIGNS_CHANGED,
+    ("POST", "/api/campaigns/{campaign_id}/resume"): _CAMPAIGNS_CHANGED,
+    ("POST", "/api/campaigns/{campaign_id}/cancel"): _CAMPAIGNS_CHANGED,
+    ("POST", "/api/campaigns/{campaign_id}/retry"): _CAMPAIGNS_CHANGED,
+    # Parts, nights and numbers, without patients.
+    ("GET", "/tonight"): _OPERATIONS,
+    ("GET", "/tonight/live"): _OPERATIONS_POLLED,
+    ("GET", "/tonight/retry"): _WORK_OF_ALL,
+    ("POST", "/tonight/retry"): _WORK_OF_ALL,
+    ("GET", "/nights"): _OPERATIONS,
+    ("GET", "/nights/{night}"): _OPERATIONS,
+    ("GET", "/refusals"): _OPERATIONS,
+    ("GET", "/runbook"): _OPERATIONS,
+    ("GET", "/api/counts"): _OPERATIONS,
+    ("GET", "/api/refusals"): _OPERATIONS,
+    ("GET", "/api/parts"): _OPERATIONS,
+    ("GET", "/api/alarms"): _OPERATIONS,
+    ("GET", "/api/tonight"): _OPERATIONS,
+    ("GET", "/api/nights"): _OPERATIONS,
+    ("GET", "/api/nights/{night}"): _OPERATIONS,
+    ("GET", "/api/failures"): _OPERATIONS,
+    ("POST", "/api/failures/retry"): _WORK_OF_ALL,
+    # The trail.
+    ("GET", "/trail"): Row(Permission.READ_TRAIL),
+    ("GET", "/api/trail"): Row(Permission.READ_TRAIL),
+    ("GET", "/api/openapi.json"): _OPERATIONS,
+    ("GET", "/api/docs"): _OPERATIONS,
+}
+"""Each route by its method and by its path as the code names it."""
+
+_HOMES = ("/", "/tonight", "/trail", "/account")
+
+
+def allows(row: Row, visitor: Visitor) -> bool:
+    """Whether a route may be answered to a visitor."""
+    if row.needs is Door.PUBLIC:
+        return True
+    if row.needs is Door.LOGGED_IN:
+        return visitor.session is not None
+    if row.scope is Scope.EVERY_SITE and visitor.site_ids is not None:
+        return False
+    return row.needs in visitor.permissions
+
+
+def may_open(path: str, visitor: Visitor | None, method: str = "GET") -> bool:
+    """Whether a visitor may open a page; the path is as the code names the route."""
+    row = TABLE.get((method, path))
+    return row is not None and visitor is not None and allows(row, visitor)
+
+
+def home_of(visitor: Visitor, homes: Iterable[str] = _HOMES) -> str:
+    """The page on which a visitor begins: the first of these that he or she may open."""
+    return next((path for path in homes if may_open(path, visitor)), "/account")

@@ -1,0 +1,150 @@
+"""The tables of accounts: who may log in, with what, from where, and which programs may call.
+
+No password, token or code is in them: only what tells whether one is right.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from records.database.base import Base, id_column, listed
+from records.states import Role
+
+PERSONS_ROLES = tuple(role for role in Role if role is not Role.SERVICE)
+"""The roles that a person can have."""
+
+LOGIN_PATTERN = "^[a-z0-9._@+-]{1,64}$"
+"""Login names: ASCII without capitals, so that no two look alike."""
+
+
+class Account(Base):
+    """A person who may log in. Accounts are disabled and never deleted: the trail names them."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (
+        CheckConstraint(f"role IN ({listed(PERSONS_ROLES)})", name="role_known"),
+        CheckConstraint(f"login ~ '{LOGIN_PATTERN}'", name="login_is_plain"),
+    )
+
+    id: Mapped[uuid.UUID] = id_column()
+    login: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]  # as pages show it
+    role: Mapped[str]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    created_by: Mapped[str]
+    disabled_at: Mapped[dt.datetime | None]
+    password_hash: Mapped[str | None]  # Argon2id in PHC's form; NULL until one was chosen
+    password_set_at: Mapped[dt.datetime | None]
+    # Encrypted (records.message_keys); NULL where the account has no second factor.
+    totp_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
+    totp_step: Mapped[int | None] = mapped_column(BigInteger)  # of the last code that was accepted
+    # A secret that was shown and of which no code was seen yet.
+    totp_offered: Mapped[bytes | None] = mapped_column(LargeBinary)
+    logged_in_at: Mapped[dt.datetime | None]  # the last time
+
+
+class AccountSite(Base):
+    """A site whose studies an account may see."""
+
+    __tablename__ = "account_sites"
+
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    site_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("sites.id"), primary_key=True, index=True)
+
+
+class RecoveryCode(Base):
+    """A code that replaces one of the second factor, once."""
+
+    __tablename__ = "recovery_codes"
+
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    code_hash: Mapped[str] = mapped_column(primary_key=True)
+    used_at: Mapped[dt.datetime | None]
+
+
+class AccountLink(Base):
+    """A link by which a new account, or one that lost its password, chooses one; used once.
+
+    An account has one: a new link replaces the older one.
+    """
+
+    __tablename__ = "account_links"
+
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    created_by: Mapped[str]
+    ends_at: Mapped[dt.datetime]
+
+
+class AccountSession(Base):
+    """A login that lasts. The row is deleted when it ends."""
+
+    __tablename__ = "account_sessions"
+    __table_args__ = (
+        Index("ix_account_sessions_account_id", "account_id"),
+        # Those that have ended by themselves are removed.
+        Index("ix_account_sessions_created_at", "created_at"),
+    )
+
+    id: Mapped[uuid.UUID] = id_column()
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    used_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    # When password and code were last given.
+    proven_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    address: Mapped[str]  # that it was begun from
+
+
+class AccountDevice(Base):
+    """A browser in which an account has logged in before.
+
+    Failures of others do not lock it out (`records.accounts.lockouts`).
+    """
+
+    __tablename__ = "account_devices"
+    __table_args__ = (
+        Index("ix_account_devices_account_id", "account_id"),
+        Index("ix_account_devices_used_at", "used_at"),
+    )
+
+    id: Mapped[uuid.UUID] = id_column()
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    used_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class LoginFailure(Base):
+    """How often logins failed in a row, by account, by browser and by address."""
+
+    __tablename__ = "login_failures"
+    __table_args__ = (Index("ix_login_failures_last_at", "last_at"),)
+
+    # "account:" and a digest of the login name that was typed, whether or not there is such an
+    # account; "device:" and an id; "address:" and a network address.
+    key: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    last_at: Mapped[dt.datetime]
+    locked_until: Mapped[dt.datetime | None]
+
+
+class ProgramToken(Base):
+    """What a program shows with each call; shown once, and kept as a digest."""
+
+    __tablename__ = "program_tokens"
+
+    id: Mapped[uuid.UUID] = id_column()
+    name: Mapped[str] = mapped_column(unique=True)
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    permissions: Mapped[list[str]]
+    site_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("sites.id"), index=True)
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    created_by: Mapped[str]
+    ends_at: Mapped[dt.datetime | None]
+    used_at: Mapped[dt.datetime | None]
+    revoked_at: Mapped[dt.datetime | None]

@@ -1,0 +1,67 @@
+"""The login in a browser: with its scripts, its content security policy, and its lock."""
+
+import re
+
+import pytest
+
+from tests.support.accounts import PASSWORD, make_account, run_sql
+from tests.support.seeded_studies import StudySeeder
+
+
+def log_in(page):
+    page.get_by_label("Login name").fill("ada")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_load_state("networkidle")
+
+
+@pytest.fixture
+def study(database, data_dir):
+    study = StudySeeder(data_dir).draft_study(1)
+    make_account()
+    return study
+
+
+def test_a_person_logs_in_works_and_logs_out(serve, open_page, study):
+    server = serve()
+    page = open_page(f"{server.url}/studies/{study}")
+    assert page.url == f"{server.url}/login?next=%2Fstudies%2F{study}"
+    log_in(page)
+    assert page.url == f"{server.url}/studies/{study}"
+    assert page.locator("h1").count() >= 1
+    # A form of a page carries the token of the session.
+    page.goto(f"{server.url}/account", wait_until="networkidle")
+    page.get_by_role("button", name="Set it up").click()
+    page.wait_for_load_state("networkidle")
+    assert page.locator(".qr svg").bounding_box()["width"] > 100
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_load_state("networkidle")
+    assert "You are logged out." in page.content()
+    assert run_sql("SELECT count(*) FROM account_sessions") == [(0,)]
+    page.goto(server.url, wait_until="networkidle")
+    assert page.url == f"{server.url}/login"
+
+
+def test_a_page_that_is_left_is_cleared_and_its_session_ends(serve, open_page, study):
+    server = serve(screen_lock_minutes=0.1)
+    page = open_page(server.url)
+    log_in(page)
+    assert str(study) in page.content()
+    page.wait_for_url(re.compile("/login.*why=locked"))
+    page.wait_for_load_state("networkidle")
+    assert "not used for a while" in page.content()
+    assert "PHANTOM" not in page.content()
+    assert run_sql("SELECT count(*) FROM account_sessions") == [(0,)]
+    log_in(page)  # leads back
+    assert page.url == f"{server.url}/"
+
+
+def test_a_page_that_is_used_is_not_locked(serve, open_page, study):
+    server = serve(screen_lock_minutes=0.05)
+    page = open_page(server.url)
+    log_in(page)
+    for step in range(12):
+        page.mouse.move(100 + step, 100)
+        page.wait_for_timeout(500)
+    assert page.url == f"{server.url}/"
+    assert run_sql("SELECT count(*) FROM account_sessions") == [(1,)]
