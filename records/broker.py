@@ -118,7 +118,7 @@ def make_client(url: str, timeout_seconds: float = ANSWER_SECONDS) -> redis.Redi
 
 def _sentinel_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of connections to the Sentinels themselves."""
-    password = settings().redis_sentinel_password
+    password = settings().redis_sentinel_password.get_secret_value()
     return {**options, **({"password": password} if password else {})}
 
 

@@ -138,8 +138,16 @@ class EmbeddedServers:
 
     @property
     def database_url(self) -> str:
-        """Where PostgreSQL is, as a URL; nothing where it is left out."""
+        """Where PostgreSQL is for the running parts, as a URL; nothing where it is left out.
+
+        The role in it is made by the first migration.
+        """
         return self._postgres.server.url if self._postgres else ""
+
+    @property
+    def owner_url(self) -> str:
+        """Where PostgreSQL is for whoever owns the tables; nothing where it is left out."""
+        return self._postgres.server.owner_url if self._postgres else ""
 
     @property
     def redis_url(self) -> str:

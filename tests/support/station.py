@@ -143,7 +143,8 @@ def running_station(
     try:
         addresses = eventually(ready, 90)
         assert addresses is not None
-        url = addresses["database_url"].replace("postgresql://", "postgresql+psycopg2://")
+        owner = addresses.get("migration_database_url") or addresses["database_url"]
+        url = owner.replace("postgresql://", "postgresql+psycopg2://")
         engine = make_engine(url)
         yield Station(process, data_dir, addresses, engine)
     finally:
