@@ -159,10 +159,10 @@ def parts_database(database: str, setting: Callable[..., None]) -> str:
 def broker(servers: EmbeddedServers, setting: Callable[..., None]) -> Iterator[str]:
     """An emptied Valkey: its URL, which is NIGHTDRAFT_REDIS_URL too."""
     servers.restart_dead()
-    with redis.Redis.from_url(servers.redis_url) as connection:
+    with redis.Redis.from_url(servers.owner_redis_url) as connection:
         connection.flushall()
-    setting(redis_url=servers.redis_url)
-    yield servers.redis_url
+    setting(redis_url=servers.owner_redis_url)
+    yield servers.owner_redis_url
     servers.restart_dead()
 
 

@@ -83,11 +83,8 @@ def _table(mark: dict[str, JsonValue]) -> str:
     for name, field in Settings.model_fields.items():
         if field.json_schema_extra == mark:
             variable = f"NIGHTDRAFT_{name.upper()}"
-            mark_of_file = " †" if name in in_files else ""
-            rows.append(
-                f"| `{variable}`{mark_of_file} | {_default_text(name, field)} "
-                f"| {field.description} |"
-            )
+            text = f"{field.description}{' †' if name in in_files else ''}"
+            rows.append(f"| `{variable}` | {_default_text(name, field)} | {text} |")
     return "\n".join(rows)
 
 

@@ -35,7 +35,7 @@ from records.settings import Settings
 from records.settings_report import holds_secrets
 
 _NEED_DATABASE = frozenset(
-    {"tables", "statistics", "alarms", "stored files", *PARTS, *OPTIONAL_PARTS}
+    {"tables", "database role", "statistics", "alarms", "stored files", *PARTS, *OPTIONAL_PARTS}
 )
 """Checks that cannot run without the database."""
 

@@ -178,6 +178,17 @@ def sentence_of(error: DBAPIError) -> str:
             f"NIGHTDRAFT_DATABASE_LOCK_SECONDS={settings().database_lock_seconds:g} "
             f"({_code(error)})"
         )
+    told = str(error.orig)  # of a connection: it names the server and the role, and no row
+    if "authentication failed" in told:
+        return (
+            "PostgreSQL refuses the role or the password: correct NIGHTDRAFT_DATABASE_URL "
+            f"({_code(error)})"
+        )
+    if "certificate" in told or "SSL" in told:
+        return (
+            "PostgreSQL has no TLS that NIGHTDRAFT_DATABASE_URL accepts: its certificate must be "
+            f"one of the authority in sslrootcert, and name the server's host ({_code(error)})"
+        )
     return f"PostgreSQL does not answer ({_code(error)})"
 
 

@@ -159,7 +159,7 @@ class Chaos:
         elif step.kind == "flushall":
             with (
                 suppress(redis.RedisError, KeyError, OSError),
-                redis.Redis.from_url(self.addresses()["redis_url"], socket_timeout=2) as client,
+                redis.Redis.from_url(owner_redis_url(self.data_dir), socket_timeout=2) as client,
             ):
                 client.flushall()
         else:

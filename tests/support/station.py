@@ -94,7 +94,8 @@ class Station:
             return list(connection.execute(text(sql)).all())
 
     def broker(self) -> redis.Redis:
-        return redis.Redis.from_url(self.addresses["redis_url"])
+        """A client of the station's Valkey that may do everything, unlike its parts."""
+        return redis.Redis.from_url(owner_redis_url(self.data_dir))
 
     def logs(self) -> str:
         """The log of the station, of its parts and of its servers."""
@@ -108,6 +109,14 @@ class Station:
             " ORDER BY part, started_at DESC"
         )
         return {part: int(owner.rpartition(":")[2]) for part, owner in rows}
+
+
+def owner_redis_url(data_dir: Path) -> str:
+    """The address of a station's Valkey for the user who may do everything."""
+    lines = (data_dir / "run/valkey.conf").read_text().splitlines()
+    (password,) = [line.split()[1] for line in lines if line.startswith("requirepass ")]
+    (port,) = [line.split()[1] for line in lines if line.startswith("port ")]
+    return f"redis://:{password}@127.0.0.1:{port}/0"
 
 
 @contextmanager
@@ -141,7 +150,7 @@ def running_station(
 
     engine = None
     try:
-        addresses = eventually(ready, 90)
+        addresses = eventually(ready, 180)
         assert addresses is not None
         owner = addresses.get("migration_database_url") or addresses["database_url"]
         url = owner.replace("postgresql://", "postgresql+psycopg2://")

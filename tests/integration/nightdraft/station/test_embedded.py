@@ -66,7 +66,7 @@ def folder(short_folder: Callable[[], Path]) -> Path:
 def test_both_answer_and_nothing_is_left(folder: Path) -> None:
     with EmbeddedServers(folder, durable=False) as servers:
         assert query(servers.owner_url, "SELECT 1") == (1,)
-        with redis.Redis.from_url(servers.redis_url) as connection:
+        with redis.Redis.from_url(servers.owner_redis_url) as connection:
             assert connection.ping()
         assert len(using(folder)) >= 2
     assert using(folder) == []
@@ -75,19 +75,19 @@ def test_both_answer_and_nothing_is_left(folder: Path) -> None:
 def test_data_is_kept_and_closed_to_others(folder: Path) -> None:
     with EmbeddedServers(folder) as servers:
         query(servers.owner_url, "CREATE TABLE kept AS SELECT 7 AS number")
-        with redis.Redis.from_url(servers.redis_url) as connection:
+        with redis.Redis.from_url(servers.owner_redis_url) as connection:
             connection.set("bell", "rung")
     for name in ("postgres", "valkey", "run"):
         assert (folder / name).stat().st_mode & 0o077 == 0
     with EmbeddedServers(folder) as servers:
         assert query(servers.owner_url, "SELECT number FROM kept") == (7,)
-        with redis.Redis.from_url(servers.redis_url) as connection:
+        with redis.Redis.from_url(servers.owner_redis_url) as connection:
             assert connection.get("bell") == b"rung"
 
 
 def test_valkey_requires_its_password(folder: Path) -> None:
     with EmbeddedServers(folder, durable=False, postgres=False) as servers:
-        address = servers.redis_url.rpartition("@")[2]
+        address = servers.owner_redis_url.rpartition("@")[2]
         with (
             redis.Redis.from_url(f"redis://{address}") as client,
             pytest.raises(redis.AuthenticationError),
@@ -124,14 +124,14 @@ def test_servers_end_with_a_killed_parent_and_their_data_is_kept(folder: Path) -
 
 def test_a_killed_server_is_restarted_at_the_same_address(folder: Path) -> None:
     with EmbeddedServers(folder, durable=False) as servers:
-        before = (servers.owner_url, servers.redis_url)
+        before = (servers.owner_url, servers.owner_redis_url)
         assert servers.restart_dead() == []
         for name, pid in servers.pids().items():
             os.kill(pid, signal.SIGKILL)
             eventually(lambda name=name: servers.restart_dead() == [name])  # type: ignore[misc]
-        assert (servers.owner_url, servers.redis_url) == before
+        assert (servers.owner_url, servers.owner_redis_url) == before
         assert query(servers.owner_url, "SELECT 1") == (1,)
-        with redis.Redis.from_url(servers.redis_url) as connection:
+        with redis.Redis.from_url(servers.owner_redis_url) as connection:
             assert connection.ping()
 
 
@@ -184,7 +184,7 @@ def test_servers_that_cannot_be_started_are_waited_for(
             assert written == waits.sentences()
         eventually(lambda: servers.keep_running() == [] and not waits.sentences(), 60)
         assert query(servers.owner_url, "SELECT 1") == (1,)
-        with redis.Redis.from_url(servers.redis_url) as connection:
+        with redis.Redis.from_url(servers.owner_redis_url) as connection:
             assert connection.ping()
     for name in both:
         (line,) = (line for line in lines if line.startswith(f"waiting for {name}: "))
@@ -195,14 +195,14 @@ def test_servers_that_cannot_be_started_are_waited_for(
 def test_damaged_bells_are_put_aside(folder: Path) -> None:
     with (
         EmbeddedServers(folder, durable=False, postgres=False) as servers,
-        redis.Redis.from_url(servers.redis_url) as connection,
+        redis.Redis.from_url(servers.owner_redis_url) as connection,
     ):
         connection.set("bell", "rung")
     append_only = next((folder / "valkey/appendonlydir").glob("*.incr.aof"))
     append_only.write_bytes(b"*1\r\n$9\r\nno such\r\n" * 9)
     with (
         EmbeddedServers(folder, durable=False, postgres=False) as servers,
-        redis.Redis.from_url(servers.redis_url) as connection,
+        redis.Redis.from_url(servers.owner_redis_url) as connection,
     ):
         assert connection.dbsize() == 0
     assert list((folder / "valkey").glob("damaged-*"))
