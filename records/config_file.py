@@ -63,6 +63,7 @@ class ConfigFileSource(TomlConfigSettingsSource):
     Attributes:
         path: The file; None where there is none.
         values: What the file sets, by the name of the setting.
+        secret_files: The file of each setting that is a secret in a file of its own.
 
     Raises:
         SettingsError: One line that names the file, and every wrong key in it.
@@ -71,6 +72,7 @@ class ConfigFileSource(TomlConfigSettingsSource):
     def __init__(self, settings_class: type[BaseSettings]) -> None:
         self.path = find_config_file()
         self._fields = settings_class.model_fields  # which reading the file asks for
+        self.secret_files: dict[str, Path] = {}
         super().__init__(settings_class, toml_file=self.path)
         self.values: dict[str, Any] = self.toml_data
         fields = self._fields
@@ -95,7 +97,8 @@ class ConfigFileSource(TomlConfigSettingsSource):
                 raise SettingsError(f"{file_path}: {key} and {name} are both set: leave one out")
             if not isinstance(named, str):
                 raise SettingsError(f"{file_path}: {key} must be a text")
-            values[name] = read_secret(Path(named).expanduser(), f"{file_path}: {key}")
+            self.secret_files[name] = Path(named).expanduser()
+            values[name] = read_secret(self.secret_files[name], f"{file_path}: {key}")
         return values
 
     def move_to_environment(self, is_set: frozenset[str]) -> None:
