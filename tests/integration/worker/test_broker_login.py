@@ -32,7 +32,7 @@ def ring() -> None:
     app = Celery("test", set_as_current=False)
     app.add_defaults(configuration)
     heard = threading.Event()
-    app.task(name="sweep", shared=False)(heard.set)
+    app.task(name="sweep", shared=False, lazy=False)(heard.set)
     worker = app.WorkController(
         pool="solo", queues=["sweep"], without_mingle=True, without_gossip=True,
         without_heartbeat=True, loglevel="CRITICAL",

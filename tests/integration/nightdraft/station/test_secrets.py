@@ -89,6 +89,8 @@ def test_every_secret_is_planted() -> None:
     assert set(SECRETS) == set(secret_settings(Settings.model_fields))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_running_station_shows_no_secret(
     station: Station, setting: Callable[..., None], tmp_path: Path
 ) -> None:
@@ -160,7 +162,8 @@ def test_servers_that_are_away_are_named_without_their_password(
         timeout=120,
     )
     assert PLANTED not in done.stdout + done.stderr
-    assert (NOWHERE in done.stdout + done.stderr) or arguments == ("--debug", "status")
+    told = done.stdout + done.stderr
+    assert NOWHERE in told or "PostgreSQL does not answer" in told
 
 
 def test_a_password_in_an_option_is_warned_of(data_dir: Path) -> None:
@@ -179,6 +182,8 @@ def test_a_password_in_an_option_is_warned_of(data_dir: Path) -> None:
     assert PLANTED not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_data_folder_of_an_earlier_version_gets_the_role_at_the_next_start(
     short_folder: Callable[[], Path],
 ) -> None:
