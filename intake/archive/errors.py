@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from records.errors import NightdraftError, PartError
+from collections.abc import Sequence
+
+from intake.turns import SystemAway
+from records.errors import NightdraftError
 
 
-class PacsAway(PartError):
-    """A PACS does not answer, or lets nobody ask. Start it, or correct NIGHTDRAFT_PACS_FILE.
+class PacsAway(SystemAway):
+    """A PACS does not answer, or lets nobody ask. Start it, or correct NIGHTDRAFT_PACS_FILE."""
+
+
+class _NotFetched(NightdraftError):
+    """Images of one study did not come.
 
     Attributes:
-        retry_seconds: how long it asks to be left alone; None where it says nothing.
+        missing: SOP Instance UIDs of those that the PACS lists and that are not here, where known.
     """
 
-    def __init__(self, sentence: str, retry_seconds: float | None = None) -> None:
+    def __init__(self, sentence: str, missing: Sequence[str] = ()) -> None:
         super().__init__(sentence)
-        self.retry_seconds = retry_seconds
+        self.missing = missing
 
 
-class PullFailed(NightdraftError):
+class PullFailed(_NotFetched):
     """One study was asked for, and the answer cannot be used."""
 
 
-class StudyOffline(NightdraftError):
+class TooSlow(PullFailed):
+    """A study took longer than `intake.archive.budget.STUDY_SECONDS`."""
+
+
+class StudyOffline(_NotFetched):
     """The PACS has the study on media that it cannot reach now."""
 
 

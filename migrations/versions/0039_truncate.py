@@ -1,7 +1,7 @@
 """What is written once is not emptied either: a row's trigger is not asked about TRUNCATE.
 
 Revision ID: 0039
-Revises: 0034
+Revises: 0036
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from alembic import op
 
 revision = "0039"
-down_revision = "0034"
+down_revision = "0036"
 branch_labels = None
 depends_on = None
 

@@ -9,7 +9,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -104,7 +104,8 @@ def create_campaign(
         str, typer.Option(help="Hours of each night, as 19:00-07:00. Without: all the time.")
     ] = "",
     zone: Annotated[
-        str, typer.Option(help="Time zone of the hours, as Europe/Berlin. Without: this machine's.")
+        str,
+        typer.Option(help="Time zone of the hours. Without: that of NIGHTDRAFT_TIME_ZONE."),
     ] = "",
     blackout: Annotated[
         list[str] | None,
@@ -169,6 +170,10 @@ def create_campaign(
 def _try(new: NewCampaign, file: Path | None, encoding: str, json: bool) -> None:
     from nightdraft.campaign_dry_run import try_campaign
 
+    if new.kind is CampaignKind.QUERY:
+        from intake.dicom.pynetdicom_setup import set_up_pynetdicom
+
+        set_up_pynetdicom()
     with show_counts() as progress:
         found = try_campaign(new, settings(), file, encoding, progress)
     if json:
@@ -236,35 +241,21 @@ def _read_window(
     starts_on: dt.datetime | None,
     ends_on: dt.datetime | None,
 ) -> Window:
-    from records.campaigns.window import Window, read_hours, read_zone
+    from records.campaigns.window import Window, read_hours, read_zone, site_zone
+    from records.settings import settings
 
     return Window(
         read_hours(hours) if hours else None,
-        read_zone(zone or _local_zone()),
+        read_zone(zone) if zone else site_zone(settings()),
         tuple(map(read_hours, blackouts)),
         starts_on.date() if starts_on else None,
         ends_on.date() if ends_on else None,
     )
 
 
-def _local_zone() -> str:
-    """The IANA name of this machine's time zone; UTC where it is not known."""
-    import os
-
-    named = os.environ.get("TZ", "").lstrip(":")
-    if named:
-        return named
-    link = Path("/etc/localtime")
-    if link.is_symlink():
-        parts = link.resolve().as_posix().partition("/zoneinfo/")
-        if parts[2]:
-            return parts[2]
-    return "UTC"
-
-
 def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:
     """Create it; the studies of a list are added in the same transaction."""
-    from records.campaigns import campaigns, rows
+    from records.campaigns import adding, campaigns
     from records.database.session import unit_of_work
     from records.states import WalkState
 
@@ -278,7 +269,7 @@ def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:
         campaign_id = campaigns.create(session, new)
         done = added = 0
         for batch in batches(read_list(file, encoding, WrongLines()), _LIST_AT_ONCE):
-            added += rows.add_studies(session, campaign_id, batch)
+            added += adding.add_studies(session, campaign_id, batch)
             done += len(batch)
             progress("studies", done, named)
         note = f"{named:,} lines, {named - added:,} of them name a study again"
@@ -290,24 +281,29 @@ def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:
 
 @campaign.command("list")
 def list_campaigns(
+    after: Annotated[
+        str,
+        typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Campaigns at most.")] = 50,
     json: AsJson = False,
 ) -> None:
     """List campaigns, newest first, with how far each is."""
-    from records.campaigns import campaigns
-    from records.campaigns.progress import read_progress
+    from records.campaigns.progress import read_page
     from records.database.session import unit_of_work
 
     with unit_of_work() as session:
-        progresses = read_progress(session, campaigns.list_campaigns(session, limit))
+        page = read_page(session, limit, after or None)
     if json:
-        from api.campaign_schemas import CampaignSummary
+        from api.campaign_schemas import CampaignList
 
-        print_json([CampaignSummary.from_progress(progress) for progress in progresses])
+        print_json(CampaignList.from_page(page))
         return
     from nightdraft.cli.campaign_views import render_campaigns
 
-    console().print(render_campaigns(progresses))
+    console().print(render_campaigns(page.campaigns))
+    if page.next:
+        print(f"more: nightdraft campaign list --after {page.next} --limit {limit}")
 
 
 @campaign.command("show")
@@ -425,7 +421,7 @@ def retry_studies(
     json: AsJson = False,
 ) -> None:
     """Let studies of a campaign be tried again that ended for a reason."""
-    from records.campaigns import campaigns, rows
+    from records.campaigns import campaigns, retrying
     from records.database.session import unit_of_work
 
     chosen = _read_state(state)
@@ -433,7 +429,7 @@ def retry_studies(
     while True:
         with unit_of_work() as session:
             campaign_id = campaigns.find(session, name).id
-            some = rows.retry(session, campaign_id, chosen, reason, _RETRY_AT_ONCE)
+            some = retrying.retry(session, campaign_id, chosen, reason, _RETRY_AT_ONCE)
         count += some
         if some < _RETRY_AT_ONCE:
             break
@@ -447,37 +443,38 @@ def retry_studies(
 def export_studies(
     name: Name,
     file: Annotated[
-        Path, typer.Argument(help="CSV file to write; - is standard output.", allow_dash=True)
-    ],
+        Path | None,
+        typer.Argument(help="File to write; - is standard output.", allow_dash=True),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The same file, as an option.", allow_dash=True),
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="csv, or parquet with nightdraft[parquet].",
+            autocompletion=complete(["csv", "parquet"]),
+        ),
+    ] = "csv",
     json: AsJson = False,
 ) -> None:
-    """Write each study of a campaign with its end and its reason as CSV."""
+    """Write each study of a campaign with its end and its reason, as CSV or Parquet."""
+    from nightdraft.campaign_files import FORMATS, STANDARD_OUTPUT, write_file
     from records.campaigns import campaigns
     from records.database.session import unit_of_work
 
+    target = file or output
+    if target is None or (file and output):
+        raise NotAllowed("name the file to write once, as -o studies.csv")
+    if format.lower() not in FORMATS:
+        raise NotAllowed(f"{format!r} is no format: say one of {', '.join(FORMATS)}")
     with unit_of_work() as session:
         campaign_id = campaigns.find(session, name).id
-    if file == Path("-"):
-        count = _write_csv(sys.stdout, campaign_id)
-    else:
-        try:
-            with file.open("w", encoding="utf-8", newline="") as output:
-                count = _write_csv(output, campaign_id)
-        except OSError as error:
-            raise NotAllowed(f"{file} cannot be written ({error.strerror})") from None
-    if json:
-        print_json({"studies": count, "file": file})
-    elif file != Path("-"):
-        print(f"{count:,} studies are in {file}")
-
-
-def _write_csv(output: TextIO, campaign_id: uuid.UUID) -> int:
-    from api.campaign_export import stream_csv
-
-    count = 0
     with show_counts() as progress:
-        for text, studies in stream_csv(campaign_id):
-            output.write(text)
-            count += studies
-            progress("studies", count, None)
-    return count
+        count = write_file(campaign_id, target, format.lower(), progress)
+    if json:
+        print_json({"studies": count, "file": target})
+    elif target != STANDARD_OUTPUT:
+        print(f"{count:,} studies are in {target}")

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from records.campaigns import rows
+from records.campaigns import adding, counting, following
+from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import save_walk
-from records.campaigns.rows import NewStudy
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.tables import Draft, DraftRequest, Study
 from records.reports.reading import list_by_study
@@ -52,7 +52,7 @@ def walk_again(session: Session, campaign: Campaign, limit: int) -> int:
     lines = list_drafted(
         session, campaign, limit, uuid.UUID(position["draft"]) if "draft" in position else None
     )
-    rows.add_studies(session, campaign.id, [study for _, study in lines])
+    adding.add_studies(session, campaign.id, [study for _, study in lines])
     if lines:
         position = {"draft": str(lines[-1][0])}
     save_walk(
@@ -105,7 +105,7 @@ def list_next(
         campaign: an open one that fetches no images.
         ahead: so many of its studies are under way, at most.
     """
-    room = ahead - rows.count_under_way(session, campaign.id, ahead)
+    room = ahead - counting.count_under_way(session, campaign.id, ahead)
     if room <= 0:
         return []
     lines = session.execute(
@@ -135,7 +135,7 @@ def feed(session: Session, campaign: Campaign, row_id: int, study_id: uuid.UUID 
         row = session.get_one(CampaignStudy, (campaign.id, row_id))
         found = find_studies(session, row.study_instance_uid, row.accession_number)
         study_id = found[0] if found else None
-        rows.add_studies(session, campaign.id, _others(session, found[1:]))
+        adding.add_studies(session, campaign.id, _others(session, found[1:]))
     if study_id is not None:
         study = withdrawals.lock_study(session, study_id)
         requests.lock_open(session, [study_id])
@@ -165,6 +165,18 @@ def find_studies(
     ).all()
 
 
+def find_by_uids(
+    session: Session, study_instance_uids: Sequence[str]
+) -> Sequence[tuple[uuid.UUID, str]]:
+    """Those of the studies that are here, each by our id with its study UID."""
+    lines = session.execute(
+        select(Study.id, Study.study_instance_uid).where(
+            Study.study_instance_uid.in_(study_instance_uids)
+        )
+    )
+    return [(study_id, uid) for study_id, uid in lines]
+
+
 def _others(session: Session, study_ids: Sequence[uuid.UUID]) -> list[NewStudy]:
     lines = session.execute(
         select(Study.study_instance_uid, Study.accession_number, Study.id).where(
@@ -183,18 +195,38 @@ def end(
     row.claimed_at = row.not_before = None
 
 
-def give(session: Session, campaign: Campaign, row: CampaignStudy, study: Study) -> None:
+def give(
+    session: Session,
+    campaign: Campaign,
+    row: CampaignStudy,
+    study: Study,
+    *,
+    follows_draft: bool = False,
+) -> None:
     """Give one study to the pipeline, or end its row with the reason why not.
 
     The caller has locked the study, its open requests and the row, in this sequence.
+
+    Args:
+        session: the caller's transaction.
+        campaign: a running one.
+        row: of the study in it.
+        study: the study.
+        follows_draft: whether a draft that is there already is this campaign's, for the study came
+            by its own fetch.
     """
-    row.study_id = study.id
-    _take_up_reported(session, campaign, study)
-    reason = why_skipped(session, campaign, study)
-    if reason is not None:
+    # The row is written once, at the end: each UPDATE leaves a dead version of it behind.
+    with session.no_autoflush:
+        row.study_id = study.id
+        _take_up_reported(session, campaign, study)
+        reason = why_skipped(session, campaign, study)
+    is_own = follows_draft and campaign.purpose == Purpose.PRIMARY
+    if reason is CampaignReason.ALREADY_DRAFTED and is_own:
+        following.follow(session, row, study.id)
+    elif reason is not None:
         end(row, CampaignStudyState.SKIPPED, reason)
     elif study.state != StudyState.COMPLETE or not _needs_request(session, campaign, study):
-        rows.follow(session, row, study.id)
+        following.follow(session, row, study.id)
     else:
         request_id = requests.create_request(
             session,
@@ -204,7 +236,7 @@ def give(session: Session, campaign: Campaign, row: CampaignStudy, study: Study)
             priority=Priority(campaign.priority),
         )
         is_beside = campaign.purpose == Purpose.COMPARISON
-        rows.follow(session, row, study.id, request_id if is_beside else None)
+        following.follow(session, row, study.id, request_id if is_beside else None)
     session.flush()
 
 

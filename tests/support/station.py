@@ -121,7 +121,12 @@ def owner_redis_url(data_dir: Path) -> str:
 
 @contextmanager
 def running_station(
-    data_dir: Path, prefix: Sequence[str] = (), *, all_parts: bool = True, **settings: str
+    data_dir: Path,
+    prefix: Sequence[str] = (),
+    *,
+    all_parts: bool = True,
+    start_seconds: float = 180,
+    **settings: str,
 ) -> Iterator[Station]:
     """Start a station, wait until every part runs, and end it as Ctrl-C does.
 
@@ -129,6 +134,7 @@ def running_station(
         data_dir: The data folder.
         prefix: Words before the command, of a program that becomes it.
         all_parts: False where a part cannot start; it is waited until the others are started.
+        start_seconds: How long its start may take.
         settings: Settings by name, in capitals.
     """
     env = os.environ | {f"NIGHTDRAFT_{k}": v for k, v in (FAST_SETTINGS | settings).items()}
@@ -150,7 +156,7 @@ def running_station(
 
     engine = None
     try:
-        addresses = eventually(ready, 180)
+        addresses = eventually(ready, start_seconds)
         assert addresses is not None
         owner = addresses.get("migration_database_url") or addresses["database_url"]
         url = owner.replace("postgresql://", "postgresql+psycopg2://")

@@ -1,19 +1,14 @@
 """Campaigns in a real browser: none, one, twenty and two thousand, light and dark, on a phone."""
 
-import os
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
 
-from records.campaigns import campaigns, rows
-from records.campaigns.rows import NewStudy
+from records.campaigns import adding, campaigns
+from records.campaigns.adding import NewStudy
 from records.database.session import unit_of_work
 from tests.support.campaigns import closed_now, create, get, of_uids, tend_all
-
-PICTURES = os.environ.get("NIGHTDRAFT_CAMPAIGN_PICTURES", "")
-"""A folder for pictures of the pages, for a person to look at; empty makes none."""
+from tests.support.page_looks import look
 
 MANY = """
 INSERT INTO campaigns (name, kind, source, skip_reported, time_zone, state, walk_state, created_by)
@@ -32,22 +27,6 @@ def click(page, role, name):
     """Click once the page has loaded: Chromium complains of a load that it broke off itself."""
     page.wait_for_load_state("networkidle")
     page.get_by_role(role, name=name, exact=True).click()
-
-
-def is_wide(page):
-    """Whether the page must be moved sideways to be read."""
-    return page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-
-
-def look(open_page, address, name):
-    """Open a page light, dark and on a phone; none of them may be wider than its window."""
-    for scheme, width in (("light", 1440), ("dark", 1440), ("light", 390)):
-        page = open_page(address, width, scheme)
-        page.wait_for_load_state("networkidle")
-        assert not is_wide(page)
-        if PICTURES:
-            page.screenshot(path=Path(PICTURES) / f"{name}-{scheme}-{width}.png", full_page=True)
-        page.context.close()
 
 
 def one_campaign():
@@ -110,7 +89,7 @@ def test_a_group_is_tried_again_and_the_page_follows_by_itself(open_page, url):
     expect(page.locator("#count-waiting")).to_have_text("2")
     with unit_of_work() as session:
         campaigns.pause(session, campaign)
-        rows.add_studies(session, campaign, of_uids("1.3"))
+        adding.add_studies(session, campaign, of_uids("1.3"))
     expect(page.locator("#promise")).to_contain_text("It is paused", timeout=30_000)
     expect(page.locator("#count-waiting")).to_have_text("3")
     page.wait_for_load_state("networkidle")

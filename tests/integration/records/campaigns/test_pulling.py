@@ -1,14 +1,15 @@
 """Walks and fetches are claimed, their outcome is kept, and nothing is fetched twice."""
 
 import threading
+from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
-from records.campaigns import campaigns, pulling, rows
-from records.campaigns.rows import NewStudy
+from records.campaigns import adding, campaigns, counting, pulling
+from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import Campaign, CampaignStudy
-from records.database.session import unit_of_work
+from records.database.session import engine, unit_of_work
 from records.database.tables import Study
 from records.errors import LostLease
 from records.states import (
@@ -48,7 +49,7 @@ def finish(pull, **outcome):
 
 def add_and_save(campaign, walk):
     with unit_of_work() as session:
-        rows.add_studies(session, campaign, of_uids("1.2"))
+        adding.add_studies(session, campaign, of_uids("1.2"))
         pulling.save_walk(session, walk, {"date": "20260103"})
 
 
@@ -65,6 +66,33 @@ def test_a_study_that_was_fetched_need_not_be_quiet_and_has_the_campaign_s_prior
     tend_all()
     assert ends(campaign) == {"1.1": ("DRAFTED", "")}
     assert get(campaign).state == CampaignState.DONE
+
+
+def test_a_claim_and_the_end_of_a_fetch_write_the_row_once_each():
+    pulled_campaign("1.1")
+    with counted_updates() as updates:
+        pull = claim()
+    assert len(updates) == 1
+    register(new_instance("1.1"))
+    with counted_updates() as updates:
+        finish(pull, size=5)
+    assert len(updates) == 1
+
+
+@contextmanager
+def counted_updates():
+    """The UPDATEs of rows of campaigns: each leaves a dead version of its row behind."""
+    updates = []
+
+    def note(_connection, _cursor, statement, *_):
+        if statement.startswith("UPDATE campaign_studies"):
+            updates.append(statement)
+
+    event.listen(engine(), "before_cursor_execute", note)
+    try:
+        yield updates
+    finally:
+        event.remove(engine(), "before_cursor_execute", note)
 
 
 def test_a_study_that_was_on_its_way_already_keeps_its_priority():
@@ -90,6 +118,38 @@ def test_missing_images_are_named_and_the_others_are_drafted():
     draft_all()
     tend_all()
     assert ends(campaign) == {"1.1": ("DRAFTED", "")}
+
+
+@pytest.mark.parametrize("ends_by", ["try_again", "put_back"])
+def test_a_study_that_was_drafted_between_two_fetches_of_it_is_drafted_not_skipped(ends_by):
+    campaign = pulled_campaign("1.1")
+    pull = claim()
+    register(new_instance("1.1"))  # one of two films; then the PACS was away for long
+    with unit_of_work() as session:
+        if ends_by == "try_again":
+            pulling.try_again(session, pull, 0.0)
+        else:
+            pulling.put_back(session, pull)
+        studies.close_quiet(session, 0.0)
+    draft_all()
+    tend_all()
+    finish(claim(), listed=2, missing=["1.1.2"])
+    tend_all()
+    assert ends(campaign) == {"1.1": ("DRAFTED", "")}
+    with unit_of_work() as session:
+        assert session.scalars(select(CampaignStudy.missing)).one() == ["1.1.2"]
+
+
+def test_a_study_that_was_drafted_before_the_campaign_came_to_it_is_skipped():
+    register(new_instance("1.1"))
+    complete()
+    draft_all()
+    campaign = pulled_campaign("1.1")
+    pull = claim()
+    with unit_of_work() as session:
+        pulling.put_back(session, pull)
+    finish(claim())
+    assert ends(campaign) == {"1.1": ("SKIPPED", "ALREADY_DRAFTED")}
 
 
 def test_a_study_of_which_nothing_came_is_missing():
@@ -230,7 +290,7 @@ def test_a_walk_is_claimed_by_one_and_goes_on_where_it_was():
         walk = pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0)
         assert pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0) is None
     with unit_of_work() as session:
-        rows.add_studies(session, campaign, of_uids("1.1"))
+        adding.add_studies(session, campaign, of_uids("1.1"))
         renewed = pulling.save_walk(session, walk, {"date": "20260102"})
     with pytest.raises(LostLease):
         add_and_save(campaign, walk)
@@ -255,8 +315,8 @@ def test_a_paused_campaign_is_not_walked():
 def test_files_are_kept_with_their_study_and_its_size():
     campaign = create(CampaignKind.FOLDER, source={"folder": "/films"})
     with unit_of_work() as session:
-        assert rows.add_files(session, campaign, {"1.1": {"a": 5, "b": 6}, "1.2": {"c": 7}}) == 2
-        assert rows.add_files(session, campaign, {"1.1": {"b": 6, "d": 1}}) == 0
+        assert adding.add_files(session, campaign, {"1.1": {"a": 5, "b": 6}, "1.2": {"c": 7}}) == 2
+        assert adding.add_files(session, campaign, {"1.1": {"b": 6, "d": 1}}) == 0
         campaigns.save_walk(session, campaign, None, WalkState.WALKED)
     tend()
     pull = claim("", kinds=[CampaignKind.FOLDER])
@@ -308,9 +368,59 @@ def test_kept_numbers_are_folded_and_stay():
             ),
             {"id": campaign},
         )
-        assert rows.fold_tallies(session, above=10) > 50
+        assert counting.fold_tallies(session, above=10) > 50
         assert session.scalar(text("SELECT count(*) FROM campaign_tallies")) <= 3
     assert kept_counts(campaign) == before
     with unit_of_work() as session:
-        assert rows.count_ended_since(session, campaign, 3600.0) == 20
+        assert counting.count_ended_since(session, campaign, 3600.0) == 20
         assert session.scalars(select(Campaign.state)).all() == ["RUNNING"]
+
+
+def test_a_study_that_came_before_its_claim_was_renewed_came_by_this_fetch():
+    pulled_campaign("1.1", priority=Priority.BACKLOG)
+    pull = claim()
+    register(new_instance("1.1", priority=Priority.ROUTINE))
+    with unit_of_work() as session:
+        renewed = pulling.renew(session, pull)
+    assert (renewed.claimed_at > pull.claimed_at, renewed.begun_at) == (True, pull.begun_at)
+    finish(renewed)
+    with unit_of_work() as session:
+        assert session.scalars(select(Study.priority)).one() == Priority.BACKLOG
+
+
+@pytest.mark.parametrize(
+    ("kind", "window", "walked", "now", "later"),
+    [
+        (CampaignKind.LIST, "open", True, True, True),
+        (CampaignKind.LIST, "closed", True, False, True),
+        (CampaignKind.QUERY, "closed", False, True, True),  # its source is walked all the same
+        (CampaignKind.QUERY, "closed", True, False, True),
+        (CampaignKind.LIST, "closed", False, False, True),  # a list is never walked there
+    ],
+)
+def test_a_running_campaign_needs_its_pacs_while_it_is_open_or_walked(
+    kind, window, walked, now, later
+):
+    changed = {"window": closed_now()} if window == "closed" else {}
+    studies = of_uids("1.1") if walked else ()
+    campaign = create(kind=kind, studies=studies, pacs="archive", **changed)
+    tend()
+    assert need("archive") == (now, later)
+    assert need("another") == need("") == (False, False)
+    with unit_of_work() as session:
+        campaigns.pause(session, campaign)
+    assert need("archive") == (False, False)
+
+
+def test_a_folder_is_needed_by_campaigns_of_folders_alone():
+    create(kind=CampaignKind.AGAIN, name="again", bundle="b", source={"from_bundle": "a"})
+    tend()
+    assert need("") == (False, False)
+    create(kind=CampaignKind.FOLDER, name="films", source={"folder": "/films"})
+    tend()
+    assert need("") == (True, True)
+
+
+def need(pacs):
+    with unit_of_work() as session:
+        return tuple(campaigns.need_source(session, pacs, now=now) for now in (True, False))
