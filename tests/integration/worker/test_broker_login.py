@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,9 @@ def ring() -> None:
     app = Celery("test", set_as_current=False)
     app.add_defaults(configuration)
     heard = threading.Event()
-    app.task(name="sweep", shared=False, lazy=False)(heard.set)
+    # Celery keeps the tasks of all apps of a process, so each has a name of its own.
+    name = f"sweep {uuid.uuid4()}"
+    app.task(name=name)(heard.set)
     worker = app.WorkController(
         pool="solo", queues=["sweep"], without_mingle=True, without_gossip=True,
         without_heartbeat=True, loglevel="CRITICAL",
@@ -40,7 +43,7 @@ def ring() -> None:
     thread = threading.Thread(target=worker.start)
     thread.start()
     try:
-        app.send_task("sweep", queue="sweep")
+        app.send_task(name, queue="sweep")
         assert heard.wait(60)
     finally:
         worker.stop()
