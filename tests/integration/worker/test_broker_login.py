@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-import threading
-import uuid
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,33 +21,46 @@ from records.broker_rights import COMMANDS, acl_rules
 from records.errors import BrokerDown, SettingsError
 from records.settings import read_settings, settings
 from tests.support.certificates import Authority
+from tests.support.paths import ROOT
 from tests.support.waiting import eventually
 from worker.app import configuration
 
 PASSWORD = "Qvistplanted"
 
 
+RING = """
+import threading
+from celery import Celery
+from worker.app import configuration
+
+app = Celery("test", set_as_current=False)
+app.add_defaults(configuration)
+heard = threading.Event()
+app.task(name="sweep")(heard.set)
+worker = app.WorkController(
+    pool="solo", queues=["sweep"], without_mingle=True, without_gossip=True,
+    without_heartbeat=True, loglevel="CRITICAL",
+)
+threading.Thread(target=worker.start, daemon=True).start()
+app.send_task("sweep", queue="sweep")
+assert heard.wait(60)
+worker.stop()
+print("heard")
+"""
+"""A worker and a sender with the settings of ours; Celery's worker runs once in a process."""
+
+
 def ring() -> None:
-    """Send a bell through Redis, by a sender and a worker with the settings of ours."""
-    app = Celery("test", set_as_current=False)
-    app.add_defaults(configuration)
-    heard = threading.Event()
-    # Celery keeps the tasks of all apps of a process, so each has a name of its own.
-    name = f"sweep {uuid.uuid4()}"
-    app.task(name=name)(heard.set)
-    worker = app.WorkController(
-        pool="solo", queues=["sweep"], without_mingle=True, without_gossip=True,
-        without_heartbeat=True, loglevel="CRITICAL",
-    )  # fmt: skip
-    thread = threading.Thread(target=worker.start)
-    thread.start()
-    try:
-        app.send_task(name, queue="sweep")
-        assert heard.wait(60)
-    finally:
-        worker.stop()
-        thread.join(60)
-        app.close()
+    """Send a bell through Redis, and wait until a worker has heard it."""
+    done = subprocess.run(
+        [sys.executable, "-c", RING],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stdout == "heard\n", done.stderr
 
 
 @pytest.fixture
