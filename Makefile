@@ -64,6 +64,12 @@ test: $(VENV)/.ready-to-test lint-code ## Set up, then pass every check and test
 test-fast: $(VENV)/.ready-to-test ## The unit tests that need no server and no training
 	$(BIN)/pytest -q -m "not slow" tests/unit $(TESTS)
 
+.PHONY: docker-pin docker-pinned
+docker-pin: $(VENV)/.ready-to-test ## Write the digests of the base images into docker/, from their registry
+	$(BIN)/python -m tools.pin_images
+docker-pinned: $(VENV)/.ready-to-test ## Fail where an image of docker/ has no digest; before a release
+	$(BIN)/python -m tools.pin_images --check
+
 .PHONY: drawing
 drawing: $(VENV)/.ready-to-test ## Draw the packages and their arrows into the architecture page
 	$(BIN)/python -m tools.draw_architecture

@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from records.database.roles import Login
 from records.database.session import sentence_of
 from records.errors import DatabaseDown, PartError
 
@@ -32,7 +33,7 @@ def alembic_config(engine: Engine | None = None) -> Config:
     """Alembic's configuration; there is no alembic.ini to keep in step.
 
     Args:
-        engine: the database; None takes the one of NIGHTDRAFT_DATABASE_URL.
+        engine: the database; None takes the one of NIGHTDRAFT_MIGRATION_DATABASE_URL.
     """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
@@ -45,6 +46,7 @@ def upgrade(
     engine: Engine | None = None,
     revision: str = "head",
     on_wait: Callable[[str], None] = lambda _: None,
+    login: Login | None = None,
 ) -> None:
     """Bring the database to a revision; nothing happens where it is there already.
 
@@ -53,19 +55,25 @@ def upgrade(
     statistics.
 
     Args:
-        engine: the database; None takes the one of NIGHTDRAFT_DATABASE_URL.
+        engine: the database, as the tables' owner; None takes the one of
+            NIGHTDRAFT_MIGRATION_DATABASE_URL.
         revision: the revision to bring it to.
         on_wait: called with a sentence each time it is begun anew.
+        login: the role of the running parts, which is made where it is missing, and which gets
+            the use of rows in the same transaction; None leaves all roles as they are.
 
     Raises:
-        PartError: the tables are of a newer version than this software.
+        PartError: the tables are of a newer version than this software, or the role of the running
+            parts cannot be made or may do too much.
         DatabaseDown: PostgreSQL did not answer, or a table was busy all the time; nothing is
             changed.
     """
     deadline = time.monotonic() + RETRY_SECONDS
     while True:
         try:
-            command.upgrade(alembic_config(engine), revision)
+            config = alembic_config(engine)
+            config.attributes["login"] = login
+            command.upgrade(config, revision)
             return
         except (OperationalError, InterfaceError) as error:
             if getattr(error.orig, "pgcode", None) not in _BUSY:

@@ -19,6 +19,7 @@ from records.database import (  # noqa: F401 (their tables count too)
     night_tables,
     order_tables,
     report_tables,
+    roles,
 )
 from records.database.base import Base
 from records.database.session import make_engine, wait_without_limit
@@ -30,7 +31,7 @@ LOCK = 7_310_445_129  # any number, the same in every program
 def run() -> None:
     """Upgrade or downgrade over one connection, all steps in one transaction."""
     callers_engine = context.config.attributes.get("engine")
-    engine = callers_engine or make_engine(settings().address("database_url"))
+    engine = callers_engine or make_engine(settings().address("migration_database_url"))
     with engine.connect() as connection:
         wait_without_limit(connection)
         before = MigrationContext.configure(connection).get_current_revision()
@@ -44,6 +45,9 @@ def run() -> None:
             connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             context.run_migrations()
+            if login := context.config.attributes.get("login"):
+                roles.make_role(connection, login)
+                roles.grant_rows(connection, login.role)
         if before != MigrationContext.configure(connection).get_current_revision():
             # Without statistics the planner guesses, and may walk a table of millions for a claim.
             connection.execute(text("SET LOCAL statement_timeout = 0"))

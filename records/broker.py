@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from records.errors import BrokerDown
+from records.errors import BrokerDown, SettingsError
 from records.settings import place_of, settings
 
 CONNECT_SECONDS = 5.0
@@ -102,6 +102,8 @@ def make_client(url: str, timeout_seconds: float = ANSWER_SECONDS) -> redis.Redi
     }
     address = read_sentinel_address(url)
     if address is None:
+        if url.startswith("rediss://"):
+            check_tls(url)
         return redis.Redis.from_url(url, **options)
     watched = Sentinel(  # type: ignore[no-untyped-call]  # redis types only parts of itself
         list(address.sentinels), sentinel_kwargs=_sentinel_options(options)
@@ -118,7 +120,7 @@ def make_client(url: str, timeout_seconds: float = ANSWER_SECONDS) -> redis.Redi
 
 def _sentinel_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of connections to the Sentinels themselves."""
-    password = settings().redis_sentinel_password
+    password = settings().redis_sentinel_password.get_secret_value()
     return {**options, **({"password": password} if password else {})}
 
 
@@ -138,10 +140,28 @@ def broker_client(url: str, timeout_seconds: float = ANSWER_SECONDS) -> Iterator
         with make_client(url, timeout_seconds) as client:
             yield client
     except (redis.RedisError, OSError, ValueError) as error:
-        raise BrokerDown(
-            f"Redis does not answer at {place_of(url)} ({type(error).__name__}): start it, or "
-            "correct NIGHTDRAFT_REDIS_URL"
-        ) from None
+        raise BrokerDown(_sentence_of(error, url)) from None
+
+
+def _sentence_of(error: Exception, url: str) -> str:
+    """What an error of a client means, with the place and without the password."""
+    place = place_of(url)
+    if isinstance(error, redis.AuthenticationError):
+        return f"Redis at {place} refuses the user or the password: correct NIGHTDRAFT_REDIS_URL"
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return (
+            f"Redis at {place} does not let its user do this: give the user of "
+            "NIGHTDRAFT_REDIS_URL the rights of docs/operate/secrets.md"
+        )
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return (
+            f"the certificate of Redis at {place} is not one of the authority that ssl_ca_certs "
+            "in NIGHTDRAFT_REDIS_URL names, is of another host, or is out of date"
+        )
+    return (
+        f"Redis does not answer at {place} ({type(error).__name__}): start it, or correct "
+        "NIGHTDRAFT_REDIS_URL"
+    )
 
 
 @contextmanager
@@ -190,12 +210,38 @@ def transport_options() -> dict[str, Any]:
 def celery_url(address: str) -> str:
     """The address of Redis as kombu writes it.
 
-    A Unix socket is redis+socket:///path, not unix:///path. Sentinels are a URL each.
+    A Unix socket is redis+socket:///path, not unix:///path. Sentinels are a URL each. Over TLS
+    kombu checks no certificate unless the address says so.
+
+    Raises:
+        SettingsError: the address says that no certificate is checked.
     """
+    if address.startswith("rediss://"):
+        check_tls(address)
+        said = "ssl_cert_reqs=" in address
+        mark = "&" if "?" in address else "?"
+        return address if said else f"{address}{mark}ssl_cert_reqs=required"
     if address.startswith("unix://"):
         return "redis+socket://" + address.removeprefix("unix://")
     sentinel = read_sentinel_address(address)
     return sentinel.kombu_url() if sentinel else address
+
+
+def check_tls(address: str) -> None:
+    """Check that an address over TLS does not leave the check of the certificate out.
+
+    Raises:
+        SettingsError: it does.
+    """
+    query = dict(parse_qsl(urlsplit(address).query))
+    if (
+        query.get("ssl_cert_reqs", "required").lower() not in ("required", "cert_required")
+        or query.get("ssl_check_hostname", "true").lower() != "true"
+    ):
+        raise SettingsError(
+            "NIGHTDRAFT_REDIS_URL: ssl_cert_reqs and ssl_check_hostname must not be switched off, "
+            "or anybody between here and Redis could read along: name the authority by ssl_ca_certs"
+        )
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,8 @@
 """The configuration file: where it is, and the settings that stand in it.
 
-A key of the file has a setting's name, as in `listen_port = 104`. A list is a list of TOML, and a
-table such as `caller_priorities` is a table. Texts are taken as a variable has them, too.
+A key of the file has a setting's name, as in `listen_port = 104`; a secret's with `_file` names the
+file that holds it. A list is a list of TOML, and a table such as `caller_priorities` is a table.
+Texts are taken as a variable has them, too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, TomlConfigSettingsSource
 
 from records.errors import SettingsError
+from records.secret_files import read_secret, secret_settings
 
 _PREFIX = "NIGHTDRAFT_"
 
@@ -61,6 +63,7 @@ class ConfigFileSource(TomlConfigSettingsSource):
     Attributes:
         path: The file; None where there is none.
         values: What the file sets, by the name of the setting.
+        secret_files: The file of each setting that is a secret in a file of its own.
 
     Raises:
         SettingsError: One line that names the file, and every wrong key in it.
@@ -68,22 +71,35 @@ class ConfigFileSource(TomlConfigSettingsSource):
 
     def __init__(self, settings_class: type[BaseSettings]) -> None:
         self.path = find_config_file()
+        self._fields = settings_class.model_fields  # which reading the file asks for
+        self.secret_files: dict[str, Path] = {}
         super().__init__(settings_class, toml_file=self.path)
         self.values: dict[str, Any] = self.toml_data
-        fields = settings_class.model_fields
+        fields = self._fields
         faults = [fault for key in self.values if (fault := _fault(key, self.values[key], fields))]
         if faults:
             raise SettingsError(f"{self.path}: {'; '.join(faults)}")
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         try:
-            return super()._read_file(file_path)
+            values = super()._read_file(file_path)
         except OSError as error:
             raise SettingsError(f"{file_path}: cannot be read ({error.strerror})") from None
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{file_path}: is not TOML: {error}") from None
         except UnicodeDecodeError:
             raise SettingsError(f"{file_path}: is not TOML: it must be UTF-8") from None
+        for name in secret_settings(self._fields):
+            key = f"{name}_file"
+            if (named := values.pop(key, None)) is None:
+                continue
+            if name in values:
+                raise SettingsError(f"{file_path}: {key} and {name} are both set: leave one out")
+            if not isinstance(named, str):
+                raise SettingsError(f"{file_path}: {key} must be a text")
+            self.secret_files[name] = Path(named).expanduser()
+            values[name] = read_secret(self.secret_files[name], f"{file_path}: {key}")
+        return values
 
     def move_to_environment(self, is_set: frozenset[str]) -> None:
         """Put the file's settings into the environment, and read no file from now on.

@@ -1,5 +1,7 @@
 """Every setting, its unit and its default. Each is an environment variable NIGHTDRAFT_<NAME>.
 
+A secret can be in a file that NIGHTDRAFT_<NAME>_FILE names (`records.secret_files`).
+
 A variable wins over the configuration file (`records.config_file`), and the file over the default.
 `python -m tools.settings_page` makes docs/operate/settings.md from this module, and a test compares
 the two.
@@ -12,7 +14,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,6 +39,7 @@ from pydantic_settings import (
 
 from records.config_file import ConfigFileSource
 from records.errors import SettingsError
+from records.secret_files import SecretFileSource, set_variable
 from records.states import NameSpelling, Priority
 
 ADDRESSES = "run/addresses.json"
@@ -125,7 +128,12 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Options of a command win over variables, and variables over the file."""
-        return init_settings, env_settings, ConfigFileSource(settings_cls)
+        secret_files = SecretFileSource(settings_cls)
+        return init_settings, env_settings, secret_files, ConfigFileSource(settings_cls)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """Nothing of the values: a traceback may show this object, and some hold a password."""
+        yield "set", sorted(self.model_fields_set)
 
     # ---- Where things are ----
     data_dir: Path = Field(
@@ -146,6 +154,13 @@ class Settings(BaseSettings):
         description="PostgreSQL, as `postgresql://user:password@host/name`. "
         "Empty: the embedded server of the station on this data folder.",
     )
+    migration_database_url: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="PostgreSQL as the role that owns the tables, for `nightdraft migrate` alone; "
+        "the role of `NIGHTDRAFT_DATABASE_URL` then only uses rows ([secrets](secrets.md)). Empty: "
+        "`NIGHTDRAFT_DATABASE_URL` itself, and the parts own the tables.",
+    )
     redis_url: str = Field(
         json_schema_extra=EVERYDAY,
         default="",
@@ -159,9 +174,9 @@ class Settings(BaseSettings):
         description="Name of the Redis that Sentinels watch; it counts where "
         "`NIGHTDRAFT_REDIS_URL` begins with `sentinel://`.",
     )
-    redis_sentinel_password: str = Field(
+    redis_sentinel_password: SecretStr = Field(
         json_schema_extra=ADVANCED,
-        default="",
+        default=SecretStr(""),
         description="Password of the Sentinels themselves; empty where they have none.",
     )
     database_statement_seconds: float = Field(
@@ -1495,29 +1510,35 @@ class Settings(BaseSettings):
         scheme = "https" if self.serve_certificate else "http"
         return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
-    def address(self, name: Literal["database_url", "redis_url"]) -> str:
+    def address(self, name: Literal["database_url", "migration_database_url", "redis_url"]) -> str:
         """Where PostgreSQL or Redis is: the setting, or else the running station's own server.
 
         Args:
-            name: the setting that gives the address.
+            name: the setting that gives the address. That of migrations is the address of the
+                tables' owner, or `database_url` where none is set.
 
         Raises:
             SettingsError: neither is set, nor does a station run on this data folder.
         """
         url = str(getattr(self, name))
+        if not url and name == "migration_database_url" and self.database_url:
+            name, url = "database_url", self.database_url
         if not url:
             try:
-                url = json.loads((self.data_dir / ADDRESSES).read_text())[name]
+                running = json.loads((self.data_dir / ADDRESSES).read_text())
+                # A station of an earlier version has one role for all.
+                url = running.get(name) or running[name.removeprefix("migration_")]
             except (OSError, ValueError, KeyError):
+                setting = name.removeprefix("migration_").upper()
                 raise SettingsError(
-                    f"NIGHTDRAFT_{name.upper()} is not set and no station runs on "
+                    f"NIGHTDRAFT_{setting} is not set and no station runs on "
                     f"{self.data_dir}: set it, or start `nightdraft station`"
                 ) from None
-        if name == "database_url":
+        if name != "redis_url":
             # SQLAlchemy 2.1 would take the bare scheme for psycopg 3; the driver here is psycopg2.
             scheme, _, rest = url.partition("://")
             if scheme not in ("postgresql", "postgres", "postgresql+psycopg2"):
-                raise SettingsError("NIGHTDRAFT_DATABASE_URL must begin with postgresql://")
+                raise SettingsError(f"NIGHTDRAFT_{name.upper()} must begin with postgresql://")
             url = f"postgresql+psycopg2://{rest}"
         return url
 
@@ -1563,8 +1584,9 @@ def _priority_named(value: object) -> object:
 
 
 def set_by_variables() -> frozenset[str]:
-    """The names of the settings whose variable is set, if only to nothing."""
-    return frozenset(EnvSettingsSource(Settings)()) & Settings.model_fields.keys()
+    """The names of the settings whose variable is set, if only to nothing, or names a file."""
+    named = SecretFileSource(Settings).files.keys()
+    return (frozenset(EnvSettingsSource(Settings)()) | named) & Settings.model_fields.keys()
 
 
 def read_settings(**options: Any) -> Settings:
@@ -1596,6 +1618,10 @@ def keep_for_children() -> None:
     """Put what the configuration file sets into the environment, which child processes inherit.
 
     They then have the settings of this process, even where they may not read the file, or where it
-    has changed since.
+    has changed since. Secrets from files are put there by root alone, whose children become a user
+    that may not read them.
     """
     ConfigFileSource(Settings).move_to_environment(set_by_variables())
+    if os.geteuid() == 0:
+        for name, secret in SecretFileSource(Settings)().items():
+            set_variable(name, secret)

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from records.config_file import ConfigFileSource
+from records.secret_files import SecretFileSource
 from records.settings import Settings, set_by_variables
 from records.states import Priority
 
@@ -25,6 +26,7 @@ class Origin(StrEnum):
 
     OPTION = "option"
     ENVIRONMENT = "environment"
+    SECRET_FILE = "secret file"  # noqa: S105 (a word, no secret)
     FILE = "file"
     DEFAULT = "default"
 
@@ -49,10 +51,13 @@ def report_settings(current: Settings, options: Collection[str] = ()) -> list[Se
         SettingsError: The configuration file cannot be read any more.
     """
     from_variables, from_file = set_by_variables(), ConfigFileSource(Settings).values
+    from_secret_files = SecretFileSource(Settings).files
 
     def origin(name: str) -> Origin:
         if name in options:
             return Origin.OPTION
+        if name in from_secret_files:
+            return Origin.SECRET_FILE
         if name in from_variables:
             return Origin.ENVIRONMENT
         return Origin.FILE if name in from_file else Origin.DEFAULT

@@ -24,8 +24,10 @@ from pynetdicom.transport import AssociationSocket
 
 import migrations
 from nightdraft.station.embedded import EmbeddedServers
+from nightdraft.station.embedded_postgres import PARTS_ROLE
 from nightdraft.station.wheels import free_port as any_free_port
 from records.blobs import Blobs
+from records.database.roles import Login
 from records.database.session import engine, forget_engine, make_engine
 from records.settings import settings
 from tests.support.byte_proxy import ByteProxy
@@ -153,13 +155,24 @@ def database(servers: EmbeddedServers, setting: Callable[..., None]) -> Iterator
 
 
 @pytest.fixture
+def parts_database(database: str, setting: Callable[..., None]) -> str:
+    """`database`, whose address now is that of the running parts' role; the URL of that role."""
+    owner = make_engine(database.replace("postgresql://", "postgresql+psycopg2://", 1))
+    migrations.upgrade(owner, login=Login(PARTS_ROLE))
+    owner.dispose()
+    url = database.replace("nightdraft@", f"{PARTS_ROLE}@", 1)
+    setting(database_url=url, migration_database_url=database)
+    return url
+
+
+@pytest.fixture
 def broker(servers: EmbeddedServers, setting: Callable[..., None]) -> Iterator[str]:
     """An emptied Valkey: its URL, which is NIGHTDRAFT_REDIS_URL too."""
     servers.restart_dead()
-    with redis.Redis.from_url(servers.redis_url) as connection:
+    with redis.Redis.from_url(servers.owner_redis_url) as connection:
         connection.flushall()
-    setting(redis_url=servers.redis_url)
-    yield servers.redis_url
+    setting(redis_url=servers.owner_redis_url)
+    yield servers.owner_redis_url
     servers.restart_dead()
 
 
@@ -209,13 +222,13 @@ def _database(
 
 def _url(servers: EmbeddedServers, name: str, scheme: str = "postgresql") -> str:
     """The servers' URL with another database and scheme."""
-    return servers.database_url.replace(
+    return servers.owner_url.replace(
         "postgresql://nightdraft@/nightdraft?", f"{scheme}://nightdraft@/{name}?"
     )
 
 
 def _run_sql(servers: EmbeddedServers, statement: str) -> None:
-    connection = psycopg2.connect(servers.database_url)
+    connection = psycopg2.connect(servers.owner_url)
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:

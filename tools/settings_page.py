@@ -11,6 +11,7 @@ from pydantic import JsonValue, SecretStr
 from pydantic.fields import FieldInfo
 
 from records.config_file import CONFIG_VARIABLE, DEFAULT_FILE
+from records.secret_files import secret_settings
 from records.settings import ADVANCED, EVERYDAY, Settings
 from records.states import Priority
 
@@ -55,6 +56,13 @@ ED_CR = "STAT"
 - `nightdraft demo` does not read `{DEFAULT_FILE}`: its phantoms must not get
   into the records of a site.
 
+## Secrets in files
+
+A setting with † can lie in a file: `NIGHTDRAFT_<NAME>_FILE` names it, such as
+`NIGHTDRAFT_SMTP_PASSWORD_FILE=/run/secrets/smtp_password`, and in the configuration file the key
+with `_file`, such as `smtp_password_file`. The end of the line is dropped. A file that every user
+can read, or that others can write, is refused ([secrets](secrets.md)).
+
 ## Everyday
 
 A site chooses these when it sets Nightdraft up.
@@ -70,11 +78,13 @@ The defaults suit almost every site.
 
 
 def _table(mark: dict[str, JsonValue]) -> str:
+    in_files = secret_settings(Settings.model_fields)
     rows = ["| variable | default | what it does |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         if field.json_schema_extra == mark:
             variable = f"NIGHTDRAFT_{name.upper()}"
-            rows.append(f"| `{variable}` | {_default_text(name, field)} | {field.description} |")
+            text = f"{field.description}{' †' if name in in_files else ''}"
+            rows.append(f"| `{variable}` | {_default_text(name, field)} | {text} |")
     return "\n".join(rows)
 
 

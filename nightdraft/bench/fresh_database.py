@@ -38,7 +38,7 @@ def fresh_database(*, durable: bool = True) -> Iterator[None]:
             # No bell is rung: nobody listens at this address of Redis.
             os.environ |= {
                 "NIGHTDRAFT_DATA_DIR": str(folder),
-                "NIGHTDRAFT_DATABASE_URL": servers.database_url,
+                "NIGHTDRAFT_DATABASE_URL": servers.owner_url,
                 "NIGHTDRAFT_REDIS_URL": "redis://127.0.0.1:1/0",
             }
             _forget_settings()

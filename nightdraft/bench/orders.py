@@ -225,13 +225,11 @@ def _own_database(folder: Path, port: int) -> Iterator[dict[str, str]]:
     from records.settings import read_settings
 
     with EmbeddedServers(folder, valkey=False) as servers:
-        engine = make_engine(
-            read_settings(database_url=servers.database_url).address("database_url")
-        )
+        engine = make_engine(read_settings(database_url=servers.owner_url).address("database_url"))
         migrations.upgrade(engine)
         engine.dispose()
         yield without_settings(os.environ) | {
-            "NIGHTDRAFT_DATABASE_URL": servers.database_url,
+            "NIGHTDRAFT_DATABASE_URL": servers.owner_url,
             "NIGHTDRAFT_DATA_DIR": str(folder),
             "NIGHTDRAFT_HL7_PORT": str(port),
             "NIGHTDRAFT_LOG_LEVEL": "warning",

@@ -466,7 +466,7 @@ def _own_database(reads: int) -> Iterator[None]:
         with EmbeddedServers(folder, valkey=False) as servers:
             os.environ |= {
                 "NIGHTDRAFT_DATA_DIR": str(folder),
-                "NIGHTDRAFT_DATABASE_URL": servers.database_url,
+                "NIGHTDRAFT_DATABASE_URL": servers.owner_url,
                 "NIGHTDRAFT_REDIS_URL": "redis://127.0.0.1:1/0",
                 "NIGHTDRAFT_DRAFT_REPORTED_STUDIES": "true",
                 "NIGHTDRAFT_SECOND_LOOK_READS": str(reads),

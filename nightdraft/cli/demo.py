@@ -37,6 +37,7 @@ from nightdraft.store_scu import SendSummary
 from records.database.session import forget_engine, unit_of_work
 from records.errors import NightdraftError, PartError, PortInUse
 from records.operations.overview import MOVING, Pace, read_pace, read_parts
+from records.secret_files import set_variable
 from records.settings import settings
 from records.states import HoldReason, VisibleState
 from records.workflow import worklist
@@ -318,7 +319,7 @@ def _draw(console: Console, data_dir: Path) -> list[WrittenStudy]:
 def _read_records_of(station: StationProcess) -> None:
     """Make this process read the station's records."""
     os.environ["NIGHTDRAFT_DATA_DIR"] = str(station.data_dir)
-    os.environ["NIGHTDRAFT_DATABASE_URL"] = str(station.addresses["database_url"])
+    set_variable("database_url", str(station.addresses["database_url"]))
     settings.cache_clear()
     forget_engine()
 

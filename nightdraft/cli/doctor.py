@@ -37,7 +37,7 @@ from records.settings import Settings
 from records.settings_report import holds_secrets
 
 _NEED_DATABASE = frozenset(
-    {"tables", "statistics", "alarms", "stored files", *PARTS, *OPTIONAL_PARTS}
+    {"tables", "database role", "statistics", "alarms", "stored files", *PARTS, *OPTIONAL_PARTS}
 )
 """Checks that cannot run without the database."""
 
@@ -92,6 +92,7 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
             "disk": partial(_disk, settings),
             **checks_by_name,
             "tables": checks.check_migrations,
+            "database role": _database_role,
             "statistics": _statistics,
             "broker": partial(checks.check_broker, settings),
             "bundle": partial(_bundle, settings),
@@ -222,6 +223,22 @@ def _station(settings: Settings) -> str:
         return f"runs as process {read_addresses(settings.data_dir)['pid']}, and waits for nothing"
     except PartError:
         return f"none runs on {settings.data_dir}"
+
+
+def _database_role() -> str:
+    from records.database.roles import own_reach
+    from records.database.session import unit_of_work
+
+    with unit_of_work() as session:
+        role, reach = own_reach(session.connection())
+    if reach:
+        raise _Warning(
+            f"{role}, the role of the running parts, {' and '.join(reach)}: a part that is made to "
+            "send another statement than it should could change what is written once. Give "
+            "migrations a role of their own by NIGHTDRAFT_MIGRATION_DATABASE_URL "
+            "(docs/operate/secrets.md)"
+        )
+    return f"{role} uses rows, and owns no table"
 
 
 def _statistics() -> str:

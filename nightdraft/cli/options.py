@@ -21,7 +21,9 @@ from nightdraft.cli.looks import UNRECORDED, recorded
 from nightdraft.cli.panels import PanelledGroup
 from records.config_file import CONFIG_VARIABLE, ignore_default_file
 from records.errors import NotAllowed
+from records.secret_files import set_variable, variable_of_file
 from records.settings import Settings, settings
+from records.settings_report import mask
 from records.telemetry import set_up_logs
 from records.tracing import set_up_tracing
 
@@ -61,7 +63,7 @@ def apply_options(**options: object) -> Settings:
     """
     for option, value in options.items():
         if value is not None:
-            os.environ[f"NIGHTDRAFT_{option.upper()}"] = str(value)
+            set_variable(option, str(value))
     settings.cache_clear()
     return settings()
 
@@ -154,6 +156,14 @@ def common_options(
     elif context.invoked_subcommand == "demo":
         # What /etc has is of the site's own station, whose records are no place for phantoms.
         ignore_default_file()
+    for name, address in (("database_url", database_url), ("redis_url", redis_url)):
+        if mask(name, address) != address:
+            print(
+                f"warning: every user of this machine can read the password in the option --"
+                f"{name.replace('_', '-')} (ps): put the address into a file, and name it by "
+                f"{variable_of_file(name)}",
+                file=sys.stderr,
+            )
     apply_options(
         data_dir=data_dir,
         database_url=database_url,

@@ -238,10 +238,21 @@ def _check_records() -> None:
 def migrate(json: AsJson = False) -> None:
     """Bring the database's tables up to date."""
     import migrations
-    from records.database.session import engine
+    from records.database.roles import login_of_parts
+    from records.database.session import make_engine
 
-    check_database(settings())
-    migrations.upgrade(engine(), on_wait=lambda line: print(line, file=sys.stderr, flush=True))
+    current = settings()
+    check_database(current, "migration_database_url")
+    owner = make_engine(current.address("migration_database_url"))
+    try:
+        migrations.upgrade(
+            owner,
+            on_wait=lambda line: print(line, file=sys.stderr, flush=True),
+            login=login_of_parts(current),
+        )
+    finally:
+        owner.dispose()
+    check_database(current)  # the role of the parts, which may have been made just now
     sentence = check_migrations()
     if json:
         print_json({"revision": migrations.head()})

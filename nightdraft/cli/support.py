@@ -12,6 +12,7 @@ import re
 import zipfile
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from json import loads
 from pathlib import Path
@@ -23,6 +24,7 @@ from pydantic import SecretStr
 from nightdraft.cli.json_output import AsJson, as_json, print_json
 from nightdraft.cli.options import app
 from records.errors import NightdraftError, NotAllowed, safe_text
+from records.secret_files import secret_settings
 from records.settings import Settings, settings
 from records.settings_report import MASK, report_settings
 
@@ -189,7 +191,7 @@ def _without_secrets(text: str, config: Settings) -> str:
 
 
 def _secrets(config: Settings) -> list[str]:
-    from urllib.parse import unquote, urlsplit
+    from urllib.parse import parse_qsl, unquote, urlsplit
 
     secrets = []
     for name in type(config).model_fields:
@@ -198,12 +200,18 @@ def _secrets(config: Settings) -> list[str]:
             secrets.append(value.get_secret_value())
         elif "password" in name:
             secrets.append(str(value))
+    addresses = [str(getattr(config, name)) for name in secret_settings(type(config).model_fields)]
     for name in ("database_url", "redis_url"):
-        try:
-            password = urlsplit(config.address(name)).password or ""  # type: ignore[arg-type]
-        except (NightdraftError, ValueError):
-            continue
-        secrets += [password, unquote(password)]
+        with suppress(NightdraftError):
+            addresses.append(config.address(name))  # type: ignore[arg-type]
+    for address in addresses:
+        # A password may be in a query, too, and an address may be wrong in any way.
+        passwords = [value for key, value in parse_qsl(urlsplit(address).query) if "pass" in key]
+        with suppress(ValueError):
+            passwords.append(urlsplit(address).password or "")
+        user, at, _ = address.partition("://")[2].rpartition("@")
+        passwords += [user.partition(":")[2]] if at else []
+        secrets += [form for password in passwords for form in (password, unquote(password))]
     if config.alarm_webhook_url:
         secrets.append(config.alarm_webhook_url)
     # The longest first: a short one may be a part of another one.

@@ -10,6 +10,7 @@ import errno
 import shutil
 import socket
 from pathlib import Path
+from typing import Literal
 
 from records.errors import BrokerDown, BundleUnusable, DiskFull, PartError, PortInUse, SettingsError
 from records.settings import Settings, place_of
@@ -107,8 +108,14 @@ def check_port_free(name: str, host: str, port: int) -> None:
             ) from None
 
 
-def check_database(settings: Settings) -> str:
+def check_database(
+    settings: Settings, name: Literal["database_url", "migration_database_url"] = "database_url"
+) -> str:
     """Check that PostgreSQL answers and is not too old; return its version and address.
+
+    Args:
+        settings: The settings.
+        name: The setting whose address and role are tried.
 
     Raises:
         DatabaseDown: It does not answer; the text names its address without the password.
@@ -120,7 +127,9 @@ def check_database(settings: Settings) -> str:
     from records.database.session import make_engine
     from records.errors import DatabaseDown
 
-    url = settings.address("database_url")
+    url = settings.address(name)
+    if name == "migration_database_url" and not settings.migration_database_url:
+        name = "database_url"  # which is the one to correct
     engine = make_engine(url)
     try:
         with engine.connect() as connection:
@@ -128,7 +137,7 @@ def check_database(settings: Settings) -> str:
     except DBAPIError as error:
         raise DatabaseDown(
             f"PostgreSQL does not answer at {place_of(url)} ({_short_text(error.orig)}): start it, "
-            "or correct NIGHTDRAFT_DATABASE_URL"
+            f"or correct NIGHTDRAFT_{name.upper()}"
         ) from None
     finally:
         engine.dispose()

@@ -128,23 +128,35 @@ class EmbeddedServers:
         self._waits = waits or Waits(None, lambda _: None)
         self._goes_on = goes_on
         self._valkey = _Running(ValkeyServer(data_dir, self._children)) if valkey else None
-        self._postgres = (
-            _Running(
-                PostgresServer(data_dir, self._children, durable=durable, cleanup=self._cleanup)
-            )
+        self._postgres_server = (
+            PostgresServer(data_dir, self._children, durable=durable, cleanup=self._cleanup)
             if postgres
             else None
         )
+        self._postgres = _Running(self._postgres_server) if self._postgres_server else None
 
     @property
     def database_url(self) -> str:
-        """Where PostgreSQL is, as a URL; nothing where it is left out."""
+        """Where PostgreSQL is for the running parts, as a URL; nothing where it is left out.
+
+        The role in it is made by the first migration.
+        """
         return self._postgres.server.url if self._postgres else ""
 
     @property
+    def owner_url(self) -> str:
+        """Where PostgreSQL is for whoever owns the tables; nothing where it is left out."""
+        return self._postgres_server.owner_url if self._postgres_server else ""
+
+    @property
     def redis_url(self) -> str:
-        """Where Valkey is, as a URL with its password; nothing where it is left out."""
+        """Where Valkey is for the running parts, as a URL; nothing where it is left out."""
         return self._valkey.server.url if self._valkey else ""
+
+    @property
+    def owner_redis_url(self) -> str:
+        """Where Valkey is for a user who may do everything; nothing where it is left out."""
+        return self._valkey.server.owner_url if self._valkey else ""
 
     def __enter__(self) -> EmbeddedServers:
         make_data_dir(self.data_dir)

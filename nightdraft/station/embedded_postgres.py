@@ -24,6 +24,9 @@ from records.errors import PartError
 MAX_SOCKET_PATH = 107
 """Bytes of the longest path of a Unix socket that the kernel takes."""
 
+PARTS_ROLE = f"{NAME}_parts"
+"""The role of the running parts, which owns nothing; the owner is the server's superuser."""
+
 _MAX_LOG_BYTES = 16_000_000
 """A longer log is put aside at a start, in place of the one that was put aside before."""
 
@@ -47,6 +50,10 @@ _POSTGRES_SETTINGS = {
 
 class PostgresServer:
     """A PostgreSQL on a Unix socket that this user alone can reach, under `<data_dir>/postgres`.
+
+    Attributes:
+        url: Its address for the running parts, whose role the migrations make.
+        owner_url: Its address for migrations, whose role owns the tables.
 
     Args:
         data_dir: The data folder.
@@ -74,7 +81,7 @@ class PostgresServer:
         self._cleanup = cleanup
         self._user = NAME if os.geteuid() == 0 else None
         self._sockets = self._folder
-        self.url = ""
+        self.url = self.owner_url = ""
         self.log = self._folder / "server.log"
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -97,7 +104,11 @@ class PostgresServer:
         if not self._cluster.exists():
             self._make_cluster(programs)
         self._sockets = self._socket_folder()
-        self.url = f"postgresql://{NAME}@/{NAME}?host={quote(str(self._sockets))}"
+        place = f"@/{NAME}?host={quote(str(self._sockets))}"
+        self.url, self.owner_url = (
+            f"postgresql://{PARTS_ROLE}{place}",
+            f"postgresql://{NAME}{place}",
+        )
         self._end_leftover_backends()
         self._remove_stale_locks()
         options = {**_POSTGRES_SETTINGS, "unix_socket_directories": str(self._sockets)}

@@ -9,8 +9,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from nightdraft.station.accounts import NAME
 from nightdraft.station.processes import ChildProcesses
 from nightdraft.station.wheels import free_port, platform_name, wheel_folder
+from records.broker_rights import acl_rules
 
 _SETTINGS = """
 bind 127.0.0.1
@@ -34,6 +36,10 @@ _ANSWER_SECONDS = 1.0
 class ValkeyServer:
     """A Valkey on loopback, with a password, under `<data_dir>/valkey`.
 
+    Attributes:
+        url: Its address for the running parts, whose user may do what they need.
+        owner_url: Its address for a user who may do everything.
+
     Args:
         data_dir: The data folder.
         children: Starts the process, and lists it for the next start.
@@ -46,9 +52,11 @@ class ValkeyServer:
         self._folder = data_dir / "valkey"
         self._conf = data_dir / "run/valkey.conf"
         self._children = children
-        self._password = secrets.token_hex(16)
+        self._password, self._parts_password = secrets.token_hex(16), secrets.token_hex(16)
         self._port = free_port()
-        self.url = f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+        place = f"127.0.0.1:{self._port}/0"
+        self.url = f"redis://{NAME}:{self._parts_password}@{place}"
+        self.owner_url = f"redis://:{self._password}@{place}"
         self.log = self._folder / "server.log"
         self._log_start = self._log_size()
 
@@ -66,6 +74,7 @@ class ValkeyServer:
         self._conf.touch(mode=0o600)
         content = (
             f'{_SETTINGS}port {self._port}\nrequirepass {self._password}\ndir "{self._folder}"\n'
+            f"user {NAME} on >{self._parts_password} {acl_rules()}\n"
             f'logfile "{self.log}"\n'
         )
         # A file that is right already is left alone: on a full disk it would be lost.

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nightdraft.station.checks import (
@@ -132,22 +132,26 @@ def run_station(
         if stop_requested():
             log("ended before all was ready; nothing is left running")
             return
-        addresses = {
-            "database_url": settings.database_url or (servers.database_url if servers else ""),
-            "redis_url": settings.redis_url or (servers.redis_url if servers else ""),
-        }
+        own = {"redis_url": servers.redis_url} if servers and not settings.redis_url else {}
+        if servers and not settings.database_url:
+            own |= {
+                "database_url": servers.database_url,
+                "migration_database_url": servers.owner_url,
+            }
+        addresses = {"database_url": settings.database_url, "redis_url": settings.redis_url} | own
         if servers is not None:
             running = ", ".join(f"{name} {pid}" for name, pid in servers.pids().items())
             log(f"servers: {running}, under {settings.data_dir}")
         embedded = None if settings.database_url else servers
-        migrate_tables(addresses["database_url"], embedded, waits, stop_requested)
+        migrate_tables(own, embedded, waits, stop_requested)
         if stop_requested():
             log("ended before all was ready; nothing is left running")
             return
-        env = os.environ | {
-            f"NIGHTDRAFT_{name.upper()}": str(value)
-            for name, value in (addresses | ports | {"data_dir": settings.data_dir}).items()
-        }
+        # The parts have no address of the tables' owner. Those of other servers they inherit.
+        values = own | ports | {"data_dir": settings.data_dir}
+        env = os.environ | {f"NIGHTDRAFT_{name.upper()}": str(values[name]) for name in values}
+        for form in ("", "_FILE"):
+            env.pop(f"NIGHTDRAFT_MIGRATION_DATABASE_URL{form}", None)
         supervisor = Supervisor(
             supervised_parts(settings), children, env, log, log_dir, waits=waits
         )
@@ -378,7 +382,7 @@ def _start_servers(
         None where the settings name both servers, or a stop was requested before all answered.
     """
     if settings.database_url:
-        check_database(settings)
+        check_database(settings, "migration_database_url")
     if settings.redis_url:
         check_broker(settings)
     if not goes_on() or (settings.database_url and settings.redis_url):
@@ -399,7 +403,7 @@ def _start_servers(
 
 
 def migrate_tables(
-    database_url: str,
+    own: Mapping[str, str],
     servers: EmbeddedServers | None,
     waits: Waits,
     stop_requested: Callable[[], bool],
@@ -407,7 +411,7 @@ def migrate_tables(
     """Bring the tables up to date; from now on this process's settings name the database, too.
 
     Args:
-        database_url: The database.
+        own: The addresses of the station's own servers, by the name of the setting.
         servers: The embedded servers, where it is theirs: one that dies or hangs meanwhile is
             waited for, and the migration begins again.
         waits: Where that is noted.
@@ -417,32 +421,40 @@ def migrate_tables(
         DatabaseDown: A server of somebody else does not answer.
     """
     import migrations
-    from records.database.session import engine, forget_engine
+    from records.database.roles import login_of_parts
+    from records.database.session import forget_engine, make_engine
+    from records.secret_files import set_variable
     from records.settings import settings
 
-    os.environ["NIGHTDRAFT_DATABASE_URL"] = database_url
+    for name, address in own.items():
+        set_variable(name, address)
     settings.cache_clear()
     forget_engine()
+    owner = make_engine(settings().address("migration_database_url"))
+    login = login_of_parts(settings())
 
     def note(sentence: str) -> None:
         waits.begin("PostgreSQL", sentence)
         if stop_requested():
             raise DatabaseDown(sentence)
 
-    while not stop_requested():
-        try:
-            migrations.upgrade(engine(), on_wait=note)
-        except DatabaseDown as error:
-            if stop_requested():
+    try:
+        while not stop_requested():
+            try:
+                migrations.upgrade(owner, on_wait=note, login=login)
+            except DatabaseDown as error:
+                if stop_requested():
+                    return
+                if servers is None:
+                    raise
+                waits.begin("PostgreSQL", str(error))
+                time.sleep(POLL_SECONDS)
+                servers.keep_running()
+            else:
+                waits.end("PostgreSQL")
                 return
-            if servers is None:
-                raise
-            waits.begin("PostgreSQL", str(error))
-            time.sleep(POLL_SECONDS)
-            servers.keep_running()
-        else:
-            waits.end("PostgreSQL")
-            return
+    finally:
+        owner.dispose()
 
 
 def _write_addresses(file: Path, content: dict[str, object]) -> None:

@@ -14,7 +14,8 @@ import tomli_w
 
 from nightdraft.station.station import SHUTDOWN_ORDER, supervised_parts
 from nightdraft.station.supervisor import GRACE_SECONDS, SupervisedProcess
-from records.config_file import DEFAULT_FILE
+from records.config_file import DEFAULT_FILE, ConfigFileSource
+from records.secret_files import SecretFileSource, variable_of_file
 from records.settings import Settings
 from records.settings_report import as_plain, mask
 
@@ -25,6 +26,9 @@ _TARGET = "nightdraft.target"
 _MIGRATE = "nightdraft-migrate.service"
 _STOP_SECONDS = round(2 * GRACE_SECONDS)
 """After so long systemd kills. A part that was asked to end gives its work back within the half."""
+
+_OWNER = "migration_database_url"
+"""The setting with the address of the tables' owner, and the name of its credential."""
 
 _FIRST_FREE_PORT = 1024
 """Lower ports need a right of root's."""
@@ -38,6 +42,8 @@ _HARDENING: dict[str, str] = {
     "ProtectKernelModules": "yes",
     "ProtectKernelLogs": "yes",
     "ProtectClock": "yes",
+    "ProtectProc": "invisible",
+    "KeyringMode": "private",
     "ProtectHostname": "yes",
     "RestrictNamespaces": "yes",
     "RestrictRealtime": "yes",
@@ -76,14 +82,18 @@ def install_files(settings: Settings, program: Path) -> list[InstallFile]:
         settings: The settings; those that are no defaults go into the configuration file.
         program: The command `nightdraft`.
     """
+    secret_files = ConfigFileSource(Settings).secret_files | SecretFileSource(Settings).files
     # Not the default of whoever asks, which may be a folder in a home.
     data_dir = settings.data_dir if "data_dir" in settings.model_fields_set else DATA_DIR
     values = {"data_dir": str(data_dir)} | {
         name: as_plain(getattr(settings, name))
         for name in Settings.model_fields
-        if name in settings.model_fields_set
+        if name in settings.model_fields_set and name not in secret_files
     }
-    unit = _UnitWriter(settings, program, data_dir)
+    # Commands that a person runs as the service's user read the other secrets, too.
+    owner_file = secret_files.pop("migration_database_url", None)
+    values |= {f"{name}_file": str(path) for name, path in secret_files.items()}
+    unit = _UnitWriter(settings, program, data_dir, owner_file)
     units = list(unit.parts()) if settings.database_url else [unit.station()]
     names = [file.path.name for file in units]
     return [
@@ -126,7 +136,10 @@ def _target(units: Iterable[str]) -> str:
 class _UnitWriter:
     """Writes units for one machine."""
 
-    def __init__(self, settings: Settings, program: Path, data_dir: Path) -> None:
+    def __init__(
+        self, settings: Settings, program: Path, data_dir: Path, owner_file: Path | None
+    ) -> None:
+        self._owner_file = owner_file
         self._settings = settings
         self._program = program
         self._data_dir = data_dir
@@ -186,7 +199,9 @@ class _UnitWriter:
             "Type": "oneshot" if oneshot else "exec",
             "User": USER,
             "Group": USER,
-            "Environment": [_quoted(f"{key}={value}") for key, value in (env or {}).items()],
+            "Environment": [_quoted(f"{key}={value}") for key, value in (env or {}).items()]
+            + self._credential_variables(part),
+            **self._credentials(part),
             "ExecStart": " ".join(_quoted(word.replace("$", "$$")) for word in words),
             "SyslogIdentifier": name.removesuffix(".service"),
             "TimeoutStopSec": str(stop_seconds),
@@ -216,6 +231,16 @@ class _UnitWriter:
             _UNITS / name,
             _unit(Unit=unit, Service=service, Install={"WantedBy": _TARGET}),
         )
+
+    def _credentials(self, part: str) -> dict[str, str]:
+        """The password of the tables' owner, for migrations alone: only root reads its file."""
+        if part != "migrate" or self._owner_file is None:
+            return {}
+        return {"LoadCredential": f"{_OWNER}:{str(self._owner_file).replace('%', '%%')}"}
+
+    def _credential_variables(self, part: str) -> list[str]:
+        # %d is the folder of the unit's credentials (systemd.unit(5)).
+        return [f"{variable_of_file(_OWNER)}=%d/{_OWNER}"] if self._credentials(part) else []
 
     def _hardening(self, part: str) -> dict[str, str]:
         limits = dict(_HARDENING)

@@ -22,6 +22,9 @@ from records.settings import Settings, settings
 _ANSWER_MARGIN_SECONDS = 5.0
 """PostgreSQL ends a statement by itself; only a server that is silent for so much longer hangs."""
 
+INSUFFICIENT_PRIVILEGE = "42501"
+"""SQLSTATE of a statement that the role may not send."""
+
 
 def _in_utc(value: dt.datetime) -> Any:
     """A time as PostgreSQL takes it, which knows no zone further from UTC than 16 hours.
@@ -138,8 +141,13 @@ def unit_of_work() -> Iterator[Session]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise DatabaseDown(f"the connection to PostgreSQL broke ({_code(error)})") from None
+        if getattr(error.orig, "pgcode", None) == INSUFFICIENT_PRIVILEGE:
+            raise DatabaseDown(
+                f"the role of NIGHTDRAFT_DATABASE_URL may not do this ({_code(error)}): run "
+                "`nightdraft migrate` as the tables' owner, which gives it what it needs"
+            ) from None
         if (getattr(error.orig, "pgcode", None) or "").startswith("42"):
-            # Class 42: no such table or column, or no right to it. No study is to blame.
+            # Class 42: no such table or column. No study is to blame.
             raise DatabaseDown(
                 f"the tables are not the ones that this version knows ({_code(error)}): run "
                 "`nightdraft migrate` if they are older; if they are newer, start this part anew "
@@ -169,6 +177,17 @@ def sentence_of(error: DBAPIError) -> str:
             "PostgreSQL ended a statement that waited for a lock longer than "
             f"NIGHTDRAFT_DATABASE_LOCK_SECONDS={settings().database_lock_seconds:g} "
             f"({_code(error)})"
+        )
+    told = str(error.orig)  # of a connection: it names the server and the role, and no row
+    if "authentication failed" in told:
+        return (
+            "PostgreSQL refuses the role or the password: correct NIGHTDRAFT_DATABASE_URL "
+            f"({_code(error)})"
+        )
+    if "certificate" in told or "SSL" in told:
+        return (
+            "PostgreSQL has no TLS that NIGHTDRAFT_DATABASE_URL accepts: its certificate must be "
+            f"one of the authority in sslrootcert, and name the server's host ({_code(error)})"
         )
     return f"PostgreSQL does not answer ({_code(error)})"
 

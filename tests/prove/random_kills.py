@@ -35,6 +35,7 @@ from pydicom.uid import generate_uid
 from tests.prove.kill_plan import Figures, Step, StoredFile, add_up, find_losses, make_plan
 from tests.support.dicom_senders import send_unsent
 from tests.support.disks import fill_disk
+from tests.support.station import owner_redis_url
 from training.corpus.phantoms import phantom
 from training.corpus.phantoms_dicom import phantom_dicom
 
@@ -159,7 +160,7 @@ class Chaos:
         elif step.kind == "flushall":
             with (
                 suppress(redis.RedisError, KeyError, OSError),
-                redis.Redis.from_url(self.addresses()["redis_url"], socket_timeout=2) as client,
+                redis.Redis.from_url(owner_redis_url(self.data_dir), socket_timeout=2) as client,
             ):
                 client.flushall()
         else:

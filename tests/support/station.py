@@ -94,7 +94,8 @@ class Station:
             return list(connection.execute(text(sql)).all())
 
     def broker(self) -> redis.Redis:
-        return redis.Redis.from_url(self.addresses["redis_url"])
+        """A client of the station's Valkey that may do everything, unlike its parts."""
+        return redis.Redis.from_url(owner_redis_url(self.data_dir))
 
     def logs(self) -> str:
         """The log of the station, of its parts and of its servers."""
@@ -110,13 +111,21 @@ class Station:
         return {part: int(owner.rpartition(":")[2]) for part, owner in rows}
 
 
+def owner_redis_url(data_dir: Path) -> str:
+    """The address of a station's Valkey for the user who may do everything."""
+    lines = (data_dir / "run/valkey.conf").read_text().splitlines()
+    (password,) = [line.split()[1] for line in lines if line.startswith("requirepass ")]
+    (port,) = [line.split()[1] for line in lines if line.startswith("port ")]
+    return f"redis://:{password}@127.0.0.1:{port}/0"
+
+
 @contextmanager
 def running_station(
     data_dir: Path,
     prefix: Sequence[str] = (),
     *,
     all_parts: bool = True,
-    start_seconds: float = 90,
+    start_seconds: float = 180,
     **settings: str,
 ) -> Iterator[Station]:
     """Start a station, wait until every part runs, and end it as Ctrl-C does.
@@ -149,7 +158,8 @@ def running_station(
     try:
         addresses = eventually(ready, start_seconds)
         assert addresses is not None
-        url = addresses["database_url"].replace("postgresql://", "postgresql+psycopg2://")
+        owner = addresses.get("migration_database_url") or addresses["database_url"]
+        url = owner.replace("postgresql://", "postgresql+psycopg2://")
         engine = make_engine(url)
         yield Station(process, data_dir, addresses, engine)
     finally:

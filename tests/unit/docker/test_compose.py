@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from nightdraft.station.station import OPTIONAL_PARTS, PARTS
+from nightdraft.station.supervisor import GRACE_SECONDS
+from records.broker_rights import acl_rules
+from records.secret_files import secret_settings, variable_of_file
 from records.settings import Settings
 from tests.support.paths import ROOT
 
 DOCKER = ROOT / "docker"
-SERVICES: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
 
 
 ALL_PARTS = PARTS | OPTIONAL_PARTS
@@ -41,8 +50,10 @@ def test_redis_keeps_its_bells() -> None:
 def test_every_named_setting_exists() -> None:
     text = (DOCKER / "compose.yaml").read_text() + (DOCKER / "Dockerfile").read_text()
     names = set(re.findall(r"NIGHTDRAFT_([A-Z_]+)[:=]", text)) - {"TARGET"}
+    files = {variable_of_file(name) for name in secret_settings(Settings.model_fields)}
     assert names
-    assert {name.lower() for name in names} <= set(Settings.model_fields)
+    named = {name.lower() for name in names if f"NIGHTDRAFT_{name}" not in files}
+    assert named <= set(Settings.model_fields)
 
 
 def test_every_container_of_ours_has_the_time_zone_of_the_host_file() -> None:
@@ -71,3 +82,107 @@ def test_drafting_uses_all_gpus_by_default() -> None:
 def test_the_image_has_a_target_for_each_kind_of_machine() -> None:
     targets = re.findall(r"^FROM \S+ AS (\w+)$", (DOCKER / "Dockerfile").read_text(), re.MULTILINE)
     assert {"cpu", "cuda"} <= set(targets)
+
+
+# ---- What a container is denied ----
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_is_confined(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"] > 0
+    assert service["mem_limit"]
+    assert "privileged" not in service
+    assert "network_mode" not in service
+    # Only PostgreSQL's image starts as root, to become another user.
+    needed = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"]
+    assert service.get("cap_add", []) == (needed if name == "postgres" else [])
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_only_who_needs_it_has_a_way_out(name: str) -> None:
+    asking = {"query", "retrieve", "sweep"}
+    needs_it = bool(SERVICES[name].get("ports")) or name in asking
+    assert SERVICES[name]["networks"] == (["inside", "outside"] if needs_it else ["inside"])
+
+
+def test_the_network_inside_has_no_way_out() -> None:
+    assert COMPOSE["networks"] == {"inside": {"internal": True}, "outside": None}
+    assert "ports" not in SERVICES["postgres"]
+    assert "ports" not in SERVICES["redis"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_has_time_to_end(name: str) -> None:
+    seconds = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+    assert seconds >= (5 * GRACE_SECONDS if name in (*ALL_PARTS, "migrate") else 30)
+
+
+def test_secrets_are_files_and_nobody_has_more_than_it_needs() -> None:
+    of_parts = {"database_url", "redis_url"}
+    for name, service in SERVICES.items():
+        expected = {
+            "postgres": {"owner_password"},
+            "redis": {"redis_users"},
+            "migrate": {*of_parts, "migration_database_url"},
+            "prometheus": set(),
+            "grafana": {"grafana_password"},
+        }.get(name, of_parts)
+        assert set(service.get("secrets", [])) == expected, name
+        for variable, value in service.get("environment", {}).items():
+            if re.search(r"PASSWORD|SECRET|TOKEN|DATABASE_URL|REDIS_URL", variable):
+                assert variable.endswith("FILE"), variable
+                assert str(value).startswith(("/run/secrets/", "${")), variable
+    for name, secret in COMPOSE["secrets"].items():
+        assert secret == {"file": f"./secrets/{name}"}
+
+
+def test_no_argument_of_a_container_holds_a_secret() -> None:
+    for name, service in SERVICES.items():
+        words = " ".join(str(service.get(key, "")) for key in ("command", "entrypoint"))
+        assert "requirepass" not in words, name
+        assert "$" not in words, name
+
+
+# ---- The files that are made ----
+
+
+def make_secrets(folder: Path) -> list[Path]:
+    """Run docker/make_secrets.py's function by a bare Python, as a host has one."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import make_secrets, pathlib;"
+    code += "print(*make_secrets.make(pathlib.Path(sys.argv[2])), sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, str(DOCKER), str(folder)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [Path(line) for line in done.stdout.split()]
+
+
+def test_the_secrets_that_are_made_are_all_that_is_mounted(tmp_path: Path) -> None:
+    made = make_secrets(tmp_path / "secrets")
+    assert {path.name for path in made} == set(COMPOSE["secrets"])
+    for path in made:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        if os.geteuid() == 0:
+            assert path.stat().st_uid in (10001, 999, 472)
+    before = {path: path.read_text() for path in made}
+    assert make_secrets(tmp_path / "secrets") == []  # what is there stays
+    assert {path: path.read_text() for path in made} == before
+    read = {path.name: path.read_text().strip() for path in made}
+    assert f":{read['owner_password']}@" in read["migration_database_url"]
+    assert read["owner_password"] not in read["database_url"]
+    password = read["redis_url"].partition("nightdraft:")[2].partition("@")[0]
+    assert read["redis_users"] == (
+        f"user default off\nuser nightdraft on >{password} {acl_rules()}"
+    )
+
+
+@pytest.mark.parametrize("file", [".gitignore", ".dockerignore"])
+def test_no_secret_is_committed_or_built_into_an_image(file: str) -> None:
+    lines = {line.rstrip("/") for line in (ROOT / file).read_text().splitlines()}
+    assert {"docker/.env", "docker/secrets"} <= lines

@@ -17,6 +17,7 @@ import pytest
 import typer.main
 
 from nightdraft.cli.main import app
+from records.secret_files import secret_settings, variable_of_file
 from records.settings import Settings
 from tests.support import commands
 from tests.support.paths import DOCS, ROOT
@@ -236,6 +237,7 @@ def listed_modules(text: str) -> set[str]:
 def variables() -> frozenset[str]:
     """Return every NIGHTDRAFT_* variable: settings, options of commands, names in the code."""
     names = {f"NIGHTDRAFT_{name.upper()}" for name in Settings.model_fields}
+    names |= {variable_of_file(name) for name in secret_settings(Settings.model_fields)}
     names.update(*(commands.variables(name, option) for name, option in commands.OPTIONS))
     for path in (ROOT / "records/failpoints.py", ROOT / "tests/conftest.py"):
         names.update(re.findall(r"NIGHTDRAFT_[A-Z_]+[A-Z]", path.read_text()))

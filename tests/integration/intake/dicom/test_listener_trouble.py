@@ -104,7 +104,7 @@ def test_a_database_that_is_away_is_answered_a700_and_waited_for(
     name = database.split("/")[3].split("?")[0]
 
     def execute(statement: str) -> None:
-        connection = psycopg2.connect(servers.database_url)
+        connection = psycopg2.connect(servers.owner_url)
         connection.autocommit = True
         connection.cursor().execute(statement)
         connection.close()

@@ -29,7 +29,7 @@ import signal, sys
 from pathlib import Path
 from nightdraft.station.embedded import EmbeddedServers
 with EmbeddedServers(Path(sys.argv[1]), durable=False) as servers:
-    print(servers.database_url, flush=True)
+    print(servers.owner_url, flush=True)
     signal.pause()
 """
 
@@ -65,8 +65,8 @@ def folder(short_folder: Callable[[], Path]) -> Path:
 
 def test_both_answer_and_nothing_is_left(folder: Path) -> None:
     with EmbeddedServers(folder, durable=False) as servers:
-        assert query(servers.database_url, "SELECT 1") == (1,)
-        with redis.Redis.from_url(servers.redis_url) as connection:
+        assert query(servers.owner_url, "SELECT 1") == (1,)
+        with redis.Redis.from_url(servers.owner_redis_url) as connection:
             assert connection.ping()
         assert len(using(folder)) >= 2
     assert using(folder) == []
@@ -74,20 +74,20 @@ def test_both_answer_and_nothing_is_left(folder: Path) -> None:
 
 def test_data_is_kept_and_closed_to_others(folder: Path) -> None:
     with EmbeddedServers(folder) as servers:
-        query(servers.database_url, "CREATE TABLE kept AS SELECT 7 AS number")
-        with redis.Redis.from_url(servers.redis_url) as connection:
+        query(servers.owner_url, "CREATE TABLE kept AS SELECT 7 AS number")
+        with redis.Redis.from_url(servers.owner_redis_url) as connection:
             connection.set("bell", "rung")
     for name in ("postgres", "valkey", "run"):
         assert (folder / name).stat().st_mode & 0o077 == 0
     with EmbeddedServers(folder) as servers:
-        assert query(servers.database_url, "SELECT number FROM kept") == (7,)
-        with redis.Redis.from_url(servers.redis_url) as connection:
+        assert query(servers.owner_url, "SELECT number FROM kept") == (7,)
+        with redis.Redis.from_url(servers.owner_redis_url) as connection:
             assert connection.get("bell") == b"rung"
 
 
 def test_valkey_requires_its_password(folder: Path) -> None:
     with EmbeddedServers(folder, durable=False, postgres=False) as servers:
-        address = servers.redis_url.rpartition("@")[2]
+        address = servers.owner_redis_url.rpartition("@")[2]
         with (
             redis.Redis.from_url(f"redis://{address}") as client,
             pytest.raises(redis.AuthenticationError),
@@ -119,19 +119,19 @@ def test_servers_end_with_a_killed_parent_and_their_data_is_kept(folder: Path) -
         parent.wait()
     eventually(lambda: not using(folder))
     with EmbeddedServers(folder, durable=False) as servers:
-        assert query(servers.database_url, "SELECT number FROM kept") == (7,)
+        assert query(servers.owner_url, "SELECT number FROM kept") == (7,)
 
 
 def test_a_killed_server_is_restarted_at_the_same_address(folder: Path) -> None:
     with EmbeddedServers(folder, durable=False) as servers:
-        before = (servers.database_url, servers.redis_url)
+        before = (servers.owner_url, servers.owner_redis_url)
         assert servers.restart_dead() == []
         for name, pid in servers.pids().items():
             os.kill(pid, signal.SIGKILL)
             eventually(lambda name=name: servers.restart_dead() == [name])  # type: ignore[misc]
-        assert (servers.database_url, servers.redis_url) == before
-        assert query(servers.database_url, "SELECT 1") == (1,)
-        with redis.Redis.from_url(servers.redis_url) as connection:
+        assert (servers.owner_url, servers.owner_redis_url) == before
+        assert query(servers.owner_url, "SELECT 1") == (1,)
+        with redis.Redis.from_url(servers.owner_redis_url) as connection:
             assert connection.ping()
 
 
@@ -140,7 +140,7 @@ def test_a_postmaster_that_is_killed_while_a_backend_computes_is_started_again(
 ) -> None:
     """The backend holds the shared memory until its statement ends; here it is stopped."""
     with EmbeddedServers(folder, durable=False, valkey=False) as servers:
-        connection = psycopg2.connect(servers.database_url)
+        connection = psycopg2.connect(servers.owner_url)
         try:
             pid = psutil.Process(connection.info.backend_pid)
             pid.suspend()
@@ -148,7 +148,7 @@ def test_a_postmaster_that_is_killed_while_a_backend_computes_is_started_again(
             eventually(lambda: servers.restart_dead() == ["postgres"])
         finally:
             connection.close()
-        assert query(servers.database_url, "SELECT 1") == (1,)
+        assert query(servers.owner_url, "SELECT 1") == (1,)
 
 
 @pytest.mark.parametrize("content", ["", "{pid}\n/nowhere\n0\n5432\n\n\n0 0\nready\n"])
@@ -183,8 +183,8 @@ def test_servers_that_cannot_be_started_are_waited_for(
             written = json.loads((folder / "waits.json").read_text())["waits"]
             assert written == waits.sentences()
         eventually(lambda: servers.keep_running() == [] and not waits.sentences(), 60)
-        assert query(servers.database_url, "SELECT 1") == (1,)
-        with redis.Redis.from_url(servers.redis_url) as connection:
+        assert query(servers.owner_url, "SELECT 1") == (1,)
+        with redis.Redis.from_url(servers.owner_redis_url) as connection:
             assert connection.ping()
     for name in both:
         (line,) = (line for line in lines if line.startswith(f"waiting for {name}: "))
@@ -195,14 +195,14 @@ def test_servers_that_cannot_be_started_are_waited_for(
 def test_damaged_bells_are_put_aside(folder: Path) -> None:
     with (
         EmbeddedServers(folder, durable=False, postgres=False) as servers,
-        redis.Redis.from_url(servers.redis_url) as connection,
+        redis.Redis.from_url(servers.owner_redis_url) as connection,
     ):
         connection.set("bell", "rung")
     append_only = next((folder / "valkey/appendonlydir").glob("*.incr.aof"))
     append_only.write_bytes(b"*1\r\n$9\r\nno such\r\n" * 9)
     with (
         EmbeddedServers(folder, durable=False, postgres=False) as servers,
-        redis.Redis.from_url(servers.redis_url) as connection,
+        redis.Redis.from_url(servers.owner_redis_url) as connection,
     ):
         assert connection.dbsize() == 0
     assert list((folder / "valkey").glob("damaged-*"))
@@ -214,8 +214,8 @@ def test_a_folder_too_deep_for_a_socket(folder: Path) -> None:
     for part in (deep, deep.parent):
         part.chmod(0o711)
     with EmbeddedServers(deep, durable=False, valkey=False) as servers:
-        assert query(servers.database_url, "SELECT 1") == (1,)
-        sockets = Path(servers.database_url.rpartition("host=")[2])
+        assert query(servers.owner_url, "SELECT 1") == (1,)
+        sockets = Path(servers.owner_url.rpartition("host=")[2])
         assert sockets.stat().st_mode & 0o077 == 0
     assert not sockets.exists()
 

@@ -240,7 +240,7 @@ def test_a_start_waits_for_a_server_that_hangs_while_the_tables_are_made(
 
     postmaster.suspend()
     try:
-        migrate_tables(empty_database, servers, Waits(None, log), lambda: False)
+        migrate_tables({"database_url": empty_database}, servers, Waits(None, log), lambda: False)
     finally:
         postmaster.resume()
     assert [line.partition(":")[0] for line in lines] == [

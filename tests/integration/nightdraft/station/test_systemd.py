@@ -164,6 +164,61 @@ def test_the_configuration_file_holds_the_settings_and_is_nobody_elses(
     assert made()[2].content == file.content
 
 
+def test_secrets_in_files_stay_there_and_the_owners_is_for_migrations_alone(
+    tmp_path: Path, setting: Callable[..., None]
+) -> None:
+    for name in ("smtp_password", "database_url", "migration_database_url"):
+        (tmp_path / name).write_text(f"postgresql://{name}:sesame@db/nightdraft\n")
+        (tmp_path / name).chmod(0o600)
+        setting(**{f"{name}_file": tmp_path / name})
+    files = made()
+    assert not [file.path for file in files if "sesame" in file.content + file.shown]
+    (file,) = [file for file in files if file.shown]
+    assert f'smtp_password_file = "{tmp_path}/smtp_password"' in file.content
+    assert f'database_url_file = "{tmp_path}/database_url"' in file.content
+    assert "migration" not in file.content
+    for name, unit in units(files).items():
+        if name == "nightdraft-migrate.service":
+            assert unit["Service"]["LoadCredential"] == (
+                f"migration_database_url:{tmp_path}/migration_database_url"
+            )
+            assert unit["Service"]["Environment"] == (
+                "NIGHTDRAFT_MIGRATION_DATABASE_URL_FILE=%d/migration_database_url"
+            )
+        elif "Service" in unit:
+            assert "LoadCredential" not in unit["Service"]
+    # The configuration file names the same files, and is written again as it was.
+    written = tmp_path / "written.toml"
+    written.write_text(file.content)
+    for name in ("smtp_password", "database_url"):
+        del os.environ[f"NIGHTDRAFT_{name.upper()}_FILE"]
+    setting(config=written)
+    assert made()[2].content == file.content
+
+
+def test_the_units_expose_little(tmp_path: Path, setting: Callable[..., None]) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not on this machine")
+    setting(listen_processes=1)
+    for environment in ({}, OTHERS):
+        for file in made(**environment):
+            if file.path.suffix != ".service":
+                continue
+            (tmp_path / file.path.name).write_text(file.content)
+            done = subprocess.run(
+                [
+                    *(analyze, "security", "--offline=true", "--threshold=30", "--no-pager"),
+                    str(tmp_path / file.path.name),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            # 10 is a service without any limit; the threshold is ten times the exposure.
+            assert done.returncode == 0, (file.path.name, done.stdout[-300:], done.stderr)
+
+
 def test_the_files_are_written_and_never_over_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
