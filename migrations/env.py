@@ -17,6 +17,7 @@ from records.database import (  # noqa: F401 (their tables count too)
     night_tables,
     order_tables,
     report_tables,
+    retention_tables,
 )
 from records.database.base import Base
 from records.database.session import make_engine, wait_without_limit
