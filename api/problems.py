@@ -22,6 +22,7 @@ from api.safety_headers import SAFETY_HEADERS
 from model.errors import ModelError
 from records.errors import (
     FilmDamaged,
+    FilmRemoved,
     MessageError,
     NightdraftError,
     NotAllowed,
@@ -38,6 +39,7 @@ SYSTEM_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
 STATUS_BY_ERROR: dict[type[Exception], int] = {
     NotFound: 404,
     FilmDamaged: 404,
+    FilmRemoved: 410,
     NotAllowed: 409,
     MessageError: 422,
     SettingsError: 503,

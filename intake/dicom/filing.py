@@ -147,7 +147,7 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
                     **fields, blob=key, compare=lambda stored: _compare(blobs, stored, received)
                 )
                 registration, damaged_blob = register_or_heal(session, blobs, arrived)
-                if registration.outcome is Outcome.UPDATED:
+                if registration.outcome in (Outcome.UPDATED, Outcome.RESTORED):
                     # Patient or accession number may be another one now.
                     effects.match_and_apply(session, session.get_one(Study, registration.study_id))
                 if report is not None:

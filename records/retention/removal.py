@@ -12,9 +12,10 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Select, and_, exists, func, or_, select, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, tuple_, update
+from sqlalchemy.orm import Session, aliased
 
 from records.blobs import Blobs
 from records.database.campaign_tables import Campaign, CampaignStudy
@@ -208,6 +209,7 @@ def list_stored(
 
 def read_facts(session: Session, study_ids: Sequence[uuid.UUID]) -> list[StudyFacts]:
     """What decides about the files of these studies; those without files here are left out."""
+    any_request = aliased(DraftRequest)
     stored_at = (
         select(func.max(func.coalesce(Instance.bytes_restored_at, Instance.received_at)))
         .where(Instance.study_id == Study.id, Instance.bytes_removed_at.is_(None))
@@ -231,14 +233,22 @@ def read_facts(session: Session, study_ids: Sequence[uuid.UUID]) -> list[StudyFa
             stored_at,
             drafted_at,
             signed_at,
-            exists().where(DraftRequest.study_id == Study.id, DraftRequest.state.in_(OPEN)),
-            exists().where(Hold.study_id == Study.id, Hold.decision.is_(None)),
-            exists().where(
-                Instance.study_id == Study.id, Instance.state == InstanceState.UNCOMPARED
+            _is_any(
+                select(any_request.id).where(
+                    any_request.study_id == Study.id, any_request.state.in_(OPEN)
+                )
             ),
-            or_(*(condition.exists() for condition in _in_campaigns())),
-            exists().where(
-                Discrepancy.study_id == Study.id, Discrepancy.offered_until > func.now()
+            _is_any(select(Hold.id).where(Hold.study_id == Study.id, Hold.decision.is_(None))),
+            _is_any(
+                select(Instance.id).where(
+                    Instance.study_id == Study.id, Instance.state == InstanceState.UNCOMPARED
+                )
+            ),
+            or_(*map(_is_any, _in_campaigns())),
+            _is_any(
+                select(Discrepancy.id).where(
+                    Discrepancy.study_id == Study.id, Discrepancy.offered_until > func.now()
+                )
             ),
         )
         .outerjoin(DraftRequest, DraftRequest.id == Study.request_id)
@@ -270,6 +280,11 @@ def read_facts(session: Session, study_ids: Sequence[uuid.UUID]) -> list[StudyFa
                 )
             )
     return facts
+
+
+def _is_any(rows: Select[Any]) -> ColumnElement[bool]:
+    """Whether there is such a row. An EXISTS might be planned to read the whole table once."""
+    return rows.limit(1).scalar_subquery().is_not(None)
 
 
 def _in_campaigns() -> list[Select[tuple[int]]]:

@@ -147,6 +147,8 @@ def _register(session: Session, study: Study, arrived: ReceivedInstance) -> Regi
     ):
         # A PACS may have encoded it otherwise. There is nothing left to compare it with, and a UID
         # stands for one image.
+        if standing.sha256 != arrived.sha256:
+            corrections.update_shown(session, study, arrived.sent, arrived.calling_ae)
         return Registration(Outcome.REPEATED, study.id, standing)
     if not arrived.is_radiograph:
         return _register_other(session, study, standing, arrived)
