@@ -105,6 +105,11 @@ endif
 prove-fsync: $(VENV)/.ready-to-test ## Slow: a power cut at every moment loses nothing acknowledged (needs gcc)
 	$(BIN)/pytest -q --timeout 3600 tests/prove/test_fsync.py
 
+# SECURITY_SEED and SECURITY_EXAMPLES repeat a run, or make it longer.
+.PHONY: prove-security
+prove-security: $(VENV)/.ready-to-test ## Slow: a station under attack at each of its doors
+	$(BIN)/pytest -q --timeout 3600 tests/prove/test_security.py
+
 .PHONY: prove-second-look
 prove-second-look: $(VENV)/.ready-to-run ## Slow: 25,000 phantom reports with 35 planted misses, read by rank
 	@mkdir -p build

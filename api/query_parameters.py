@@ -1,7 +1,7 @@
-"""Refuses query parameters that an address does not know.
+"""Refuses query parameters that an address does not know, and values that no table can hold.
 
 A parameter that is spelled wrong (`?sate=FAILED`) would else be ignored, and the answer would
-be taken for that of the question that was meant.
+be taken for that of the question that was meant. PostgreSQL takes no NUL.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ async def refuse_unknown_parameters(request: Request) -> None:
     """A dependency of every route; asynchronous, so that no probe waits for a thread.
 
     Raises:
-        RequestValidationError: the query has a parameter that the route does not know.
+        RequestValidationError: the query has a parameter that the route does not know, or a value
+            with a NUL.
     """
     if not request.query_params:
         return
@@ -51,5 +52,10 @@ async def refuse_unknown_parameters(request: Request) -> None:
         for name in dict.fromkeys(request.query_params)
         if name not in known
     ]
-    if unknown:
-        raise RequestValidationError(unknown)
+    with_nul = [
+        {"loc": ("query", name), "msg": "it has a NUL character", "type": "nul_character"}
+        for name, value in request.query_params.multi_items()
+        if name in known and "\0" in value
+    ]
+    if unknown or with_nul:
+        raise RequestValidationError(unknown + with_nul)

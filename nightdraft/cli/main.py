@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import traceback
 
@@ -63,6 +64,8 @@ def main() -> None:
     The line of a part that logs JSON is JSON, too.
     """
     debug = "--debug" in sys.argv or os.environ.get("NIGHTDRAFT_DEBUG")
+    # A core dump would hold the memory of a part, and so patients. Its children inherit the limit.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         app()
     except Exception as error:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
+from psycopg2 import extensions
 from sqlalchemy import ColumnElement, Connection, Engine, create_engine, event, func, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, TimeoutError
 from sqlalchemy.orm import Session
@@ -20,6 +21,23 @@ from records.settings import Settings, settings
 
 _ANSWER_MARGIN_SECONDS = 5.0
 """PostgreSQL ends a statement by itself; only a server that is silent for so much longer hangs."""
+
+
+def _in_utc(value: dt.datetime) -> Any:
+    """A time as PostgreSQL takes it, which knows no zone further from UTC than 16 hours.
+
+    Times of others (a query's parameter, an order's) may have any zone that Python can hold.
+    """
+    if value.tzinfo is not None:
+        try:
+            value = value.astimezone(dt.UTC)
+        except OverflowError:  # within a day of the first or last moment that Python knows
+            value = value.replace(tzinfo=dt.UTC)
+    adapted: Any = extensions.TimestampFromPy(value)
+    return adapted
+
+
+extensions.register_adapter(dt.datetime, _in_utc)
 
 
 def make_engine(url: str) -> Engine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -229,6 +230,17 @@ def test_a_planted_name_is_in_no_log_no_metric_and_no_bell(
             kind = broker.type(key)
             values = broker.lrange(key, 0, -1) if kind == b"list" else [broker.dump(key)]
             assert all(b"PLANTED" not in value for value in values if value)
+
+
+def test_no_process_writes_a_core_dump(station: Station):
+    # The servers of PostgreSQL and Redis hold patients, too.
+    processes = [station.process.pid, *(
+        child.pid for child in psutil.Process(station.process.pid).children(recursive=True)
+    )]  # fmt: skip
+    assert len(processes) > len(PARTS)
+    for pid in processes:
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE), pid
 
 
 def test_every_line_of_every_part_has_one_form_and_a_study_is_followed_through_them(

@@ -77,3 +77,23 @@ def test_all_that_is_known_is_taken(client, seeder):
     query = {"state": "RECEIVING", "words": "phantom", "after": "", "seen": "x"}
     assert client.get("/", params=query).status_code == 200
     assert client.get("/static/nightdraft.css", params={"v": "2"}).status_code == 200
+
+
+def test_every_route_refuses_a_nul_in_what_it_knows(client):
+    asked = 0
+    for route in routes():
+        for method in route.methods - {"HEAD"}:
+            for name in known_parameters(route):
+                response = client.request(method, fill_path(route), params={name: "a\0b"}, json={})
+                assert response.status_code == 422, (route.path, name)
+                asked += 1
+    assert asked > 30
+
+
+def test_a_nul_in_a_path_is_a_question_for_something_that_is_not_there(client):
+    for route in routes():
+        if "{" in route.path:
+            path = re.sub(r"\{\w+\}", "%00", route.path)
+            for method in route.methods:
+                response = client.request(method, path, json={})
+                assert 400 <= response.status_code < 500, (method, route.path)
