@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 import migrations
 from records.database import (  # noqa: F401 (their tables count too)
+    audit_tables,
     campaign_tables,
     discrepancy_tables,
     fhir_tables,

@@ -1042,6 +1042,15 @@ class Settings(BaseSettings):
         "Empty: `NIGHTDRAFT_SERVE_HOST` and `NIGHTDRAFT_SERVE_PORT`.",
     )
 
+    # ---- The trail ----
+    trail_key_file: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="File with the key that the trail is kept and sealed with, which is made where "
+        "it is missing ([trail](trail.md)). All parts need the same one. Empty: `trail/key` under "
+        "the data folder.",
+    )
+
     # ---- Nights ----
     time_zone: str = Field(
         json_schema_extra=EVERYDAY,

@@ -473,6 +473,33 @@ class ActorKind(StrEnum):
     NOBODY = "NOBODY"
 
 
+class AuditAction(StrEnum):
+    """What an entry of the trail is about."""
+
+    VIEW = "VIEW"  # patients were shown to somebody
+    EXPORT = "EXPORT"  # what names patients was written to a file, or given to a program
+    CHANGE = "CHANGE"  # something of a patient was changed, and no event of a study says so
+    LOGIN = "LOGIN"  # somebody logged in, or tried to
+    LOGOUT = "LOGOUT"
+    EMERGENCY = "EMERGENCY"  # somebody took rights for an emergency, with a reason
+    REFUSED = "REFUSED"  # somebody asked for what he or she has no right to
+    ACCOUNT = "ACCOUNT"  # an account or token was made, changed, locked or ended
+    ROLE = "ROLE"  # rights or sites of somebody were changed
+    SETTING = "SETTING"  # a part started with other settings than before
+    TRAIL = "TRAIL"  # the trail itself was read, verified or exported
+    ERASURE = "ERASURE"  # a patient was erased
+    REMOVAL = "REMOVAL"  # what was kept long enough was removed
+    BACKUP = "BACKUP"  # a backup was made, or the records were restored from one
+
+
+class AuditOutcome(StrEnum):
+    """How it ended; in brackets the EventOutcomeIndicator of DICOM PS3.15, A.5.2.1."""
+
+    SUCCESS = "SUCCESS"  # (0)
+    REFUSED = "REFUSED"  # (4): a wrong password, a right that is not there
+    FAILED = "FAILED"  # (8): a fault of the system
+
+
 class EventKind(StrEnum):
     """What a line of a study's timeline is about."""
 

@@ -49,13 +49,23 @@ def _log_configuration_restored() -> Iterator[None]:
     structlog.configure(**config)
 
 
+@pytest.fixture(scope="session")
+def trail_key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests' key of the trail is; each test has a database of its own."""
+    return tmp_path_factory.mktemp("trail") / "key"
+
+
 @pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_settings_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch, trail_key_file: Path
+) -> Iterator[None]:
     """The caller's own NIGHTDRAFT_* variables, file and caches do not reach into a test."""
     for name in list(os.environ):
         if name.startswith("NIGHTDRAFT_") and name != "NIGHTDRAFT_SAMPLES":
             monkeypatch.delenv(name)
     monkeypatch.setenv("NIGHTDRAFT_CONFIG", "")
+    # A test without a data folder of its own must not write into its caller's.
+    monkeypatch.setenv("NIGHTDRAFT_TRAIL_KEY_FILE", str(trail_key_file))
     _read_settings_again()
     yield
     _read_settings_again()

@@ -1,7 +1,7 @@
 """How long bytes are kept, which of them are to be removed, and the erasure of a patient.
 
 Revision ID: 0040
-Revises: 0034
+Revises: 0037
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql
 import migrations
 
 revision = "0040"
-down_revision = "0034"
+down_revision = "0037"
 branch_labels = None
 depends_on = None
 
@@ -57,6 +57,9 @@ END $$;
 
 CREATE TRIGGER erasures_written_once BEFORE UPDATE OR DELETE ON erasures
     FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER erasures_kept BEFORE TRUNCATE ON erasures
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 CREATE FUNCTION stamp_erasure() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
