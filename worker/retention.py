@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from records.blobs import Blobs
 from records.database.session import unit_of_work
+from records.errors import PartError
 from records.operations import refusals
 from records.retention import prepared, removal
 from records.retention.rules import Kept, days_of
@@ -34,9 +35,7 @@ def remove_due(seconds: float = SECONDS) -> None:
     if not (blobs.root / "instances").is_dir():
         return
     removal.remove_files(blobs)  # what a process that died has left
-    if (days := days_of(Kept.REFUSALS)) is not None:
-        with unit_of_work() as session:
-            refusals.remove_old(session, days)
+    _remove_refusals()
     deadline = time.monotonic() + seconds
     walks: list[Callable[[Blobs], bool]] = [
         removal.take_step,
@@ -45,3 +44,36 @@ def remove_due(seconds: float = SECONDS) -> None:
     ]
     while walks and time.monotonic() < deadline:
         walks = [step for step in walks if step(blobs)]
+
+
+def remove_all() -> None:
+    """Remove all that is due now, in whole rounds that begin at once.
+
+    Raises:
+        PartError: the blob folder is not here.
+        DatabaseDown: PostgreSQL does not answer; another call goes on.
+        OSError: the disk does not let a file go; it stays queued.
+    """
+    blobs = Blobs(settings().data_dir)
+    if not (blobs.root / "instances").is_dir():
+        raise PartError(f"the data folder {blobs.root} holds no instances: is its disk mounted?")
+    removal.remove_files(blobs)
+    while _remove_refusals():
+        pass
+    for _ in range(2):  # the first ends a round that was going on
+        begin = True
+        while removal.take_step(blobs, begin=begin):
+            begin = False
+        begin = True
+        while prepared.take_stray_step(blobs, begin=begin):
+            begin = False
+    while prepared.take_step(blobs):
+        pass
+
+
+def _remove_refusals() -> int:
+    days = days_of(Kept.REFUSALS)
+    if days is None:
+        return 0
+    with unit_of_work() as session:
+        return refusals.remove_old(session, days)

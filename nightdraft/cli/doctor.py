@@ -35,9 +35,12 @@ from records.settings import Settings
 from records.settings_report import holds_secrets
 
 _NEED_DATABASE = frozenset(
-    {"tables", "statistics", "alarms", "stored files", *PARTS, *OPTIONAL_PARTS}
+    {"tables", "statistics", "alarms", "stored files", "disk lasts", *PARTS, *OPTIONAL_PARTS}
 )
 """Checks that cannot run without the database."""
+
+DISK_WARN_DAYS = 7.0
+"""A disk that is full sooner than that is a warning."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
             "station": partial(_station, settings),
             "alarms": partial(_alarms, settings),
             "stored files": partial(_stored_files, settings),
+            "disk lasts": partial(_disk_lasts, settings),
         }
     for name in wanted_parts(settings) if part is None else (part,):
         checks_by_name[name] = partial(_heartbeat, name, part is not None)
@@ -267,6 +271,19 @@ def _stored_files(settings: Settings) -> str:
     if not settings.scrub_days:
         return "none is known to be damaged; NIGHTDRAFT_SCRUB_DAYS is 0, so none is read again"
     return "none is known to be damaged"
+
+
+def _disk_lasts(settings: Settings) -> str:
+    from nightdraft.disk_outlook import read_disk
+    from records.database.session import unit_of_work
+
+    with unit_of_work() as session:
+        disk = read_disk(session, settings)
+    if disk.days_left is not None and disk.days_left < DISK_WARN_DAYS:
+        raise _Warning(
+            f"{disk.sentence} Make room, or let films go sooner: `nightdraft retention show`"
+        )
+    return disk.sentence
 
 
 def _heartbeat(part: str, this_host_only: bool) -> str:

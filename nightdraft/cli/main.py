@@ -31,6 +31,7 @@ from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
 from nightdraft.cli.patients import patients
 from nightdraft.cli.reports import reports
+from nightdraft.cli.retention import retention
 from nightdraft.cli.settings import settings_commands
 from nightdraft.cli.train import train
 from records.errors import is_safe_to_show, safe_text
@@ -44,6 +45,7 @@ for name, group in (
     ("messages", messages),
     ("night", night),
     ("blobs", blobs),
+    ("retention", retention),
     ("orders", orders),
     ("patients", patients),
     ("reports", reports),

@@ -37,6 +37,7 @@ PANELS = {
         "discrepancies",
         "comparisons",
         "blobs",
+        "retention",
         "settings",
         "support-bundle",
     ),
