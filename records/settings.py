@@ -375,6 +375,13 @@ class Settings(BaseSettings):
         description="What the listener refused is listed for so many days. 0 keeps it.",
     )
 
+    backup_key_file: str = Field(
+        json_schema_extra=EVERYDAY,
+        default="",
+        description="File with the key by which [backups](backup.md) are encrypted, as `nightdraft "
+        "backup --new-key FILE` makes it. Keep a copy where no backup is.",
+    )
+
     # ---- Studies and priorities ----
     quiet_seconds: float = Field(
         json_schema_extra=EVERYDAY,

@@ -132,6 +132,13 @@ def upgrade() -> None:
         postgresql_include=["received_at", "size"],
         postgresql_where=sa.text("bytes_removed_at IS NOT NULL"),
     )
+    # The few objects whose header is kept, for they may be another patient's.
+    op.create_index(
+        "ix_instances_sent_patient_id",
+        "instances",
+        [sa.text("upper(sent ->> 'patient_id')")],
+        postgresql_where=sa.text("sent IS NOT NULL"),
+    )
     # Among all requests, those few whose prepared input is still needed.
     op.create_index(
         "ix_draft_requests_prepared",
@@ -192,6 +199,7 @@ def downgrade() -> None:
     op.drop_table("retention_walks")
     op.drop_table("blob_removals")
     op.drop_index("ix_draft_requests_prepared", "draft_requests")
+    op.drop_index("ix_instances_sent_patient_id", "instances")
     op.drop_index("ix_instances_bytes_removed_at", "instances")
     op.drop_index("ix_instances_stored", "instances")
     op.drop_column("instances", "bytes_restored_at")

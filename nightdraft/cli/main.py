@@ -8,6 +8,7 @@ import sys
 import traceback
 
 # These modules add their commands to `app`.
+import nightdraft.cli.backups
 import nightdraft.cli.install
 import nightdraft.cli.models
 import nightdraft.cli.operate

@@ -20,6 +20,8 @@ PANELS = {
         "send",
         "install",
         "constraints",
+        "backup",
+        "restore",
     ),
     "Look": (
         "status",

@@ -185,6 +185,12 @@ class Instance(Base):
             postgresql_include=["study_id", "size"],
             postgresql_where=text("bytes_removed_at IS NULL"),
         ),
+        # The few objects whose header is kept, for they may be another patient's.
+        Index(
+            "ix_instances_sent_patient_id",
+            text("upper(sent ->> 'patient_id')"),
+            postgresql_where=text("sent IS NOT NULL"),
+        ),
         # What was removed lately.
         Index(
             "ix_instances_bytes_removed_at",

@@ -157,7 +157,7 @@ def test_a_film_that_comes_again_brings_its_file_back_and_the_draft_goes_on(remo
     draft_all()
     assert request_of(study).state == RequestState.FAILED
     if form == "encoded otherwise":
-        image.compress(JPEGLSLossless)
+        image.compress(JPEGLSLossless, generate_instance_uid=False)
     if form == "with a newer name":
         image.StudyDescription = "CHEST, CORRECTED"
     assert file_image(image) is Outcome.RESTORED
@@ -270,7 +270,7 @@ def test_pages_and_rest_say_that_the_file_is_gone_and_when(removed):
         page = client.get(f"/studies/{study}").text
         assert "was removed here, as the rules of retention say" in page
         assert f"/views/{row.id}.jpg" not in page
-        record = client.get(f"/api/v1/studies/{study}").json()
+        record = client.get(f"/api/studies/{study}").json()
         (shown,) = record["instances"]
         assert shown["bytes_removed_at"] is not None
         assert shown["image"] is None
