@@ -68,7 +68,7 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before.")] = False,
     json: AsJson = False,
 ) -> None:
-    """Take everything of a patient out of the records and the data folder, for good."""
+    """Erase everything of a patient from the records and the data folder, for good."""
     from nightdraft.patient_files import find_stray, remove_stray
     from records.actors import Actor, acting_as
     from records.blobs import Blobs
