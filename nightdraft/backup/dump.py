@@ -16,6 +16,9 @@ from sqlalchemy.engine import URL, make_url
 from nightdraft.station.wheels import wheel_folder
 from records.errors import BackupError, PartError
 
+APPLICATION = "nightdraft backup"
+"""What pg_dump and pg_restore call themselves in the database."""
+
 _PIPE_BYTES = 1 << 20
 
 _LIBPQ = {
@@ -167,7 +170,7 @@ def _environment(address: str) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     env["LC_ALL"] = "C.UTF-8"
     env["PGDATABASE"] = _name(address)
-    env["PGAPPNAME"] = "nightdraft backup"
+    env["PGAPPNAME"] = APPLICATION
     env["PGCONNECT_TIMEOUT"] = "10"
     for value, name in (
         (url.host, "PGHOST"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from sqlalchemy import text
 import migrations
 from nightdraft.backup.archive import BackupReader, End, Entry, Manifest
 from nightdraft.backup.backing_up import PART_SUFFIX, Progress
-from nightdraft.backup.dump import DatabaseRestore
+from nightdraft.backup.dump import APPLICATION, DatabaseRestore
 from records.audit import trail
 from records.blobs import Blobs
 from records.database.session import engine, unit_of_work
@@ -30,6 +31,14 @@ from records.states import AuditAction
 
 _MARK = "restore-begun"
 """In the blob folder: the id of the backup of which a restore was begun and is not done."""
+
+_PATIENCE_SECONDS = 600.0
+"""How long an earlier pg_restore is waited for that lost its parent."""
+
+_OTHERS = text(
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND application_name = :name"
+)
 
 _ROOM = 200_000_000
 """Bytes that stay free beside the films."""
@@ -82,11 +91,12 @@ def restore(
     """
     manifest, end = check_backup(source, key, progress)
     _check_version(manifest)
-    _check_empty_database()
     blobs = Blobs(config.data_dir)
-    _check_folder(blobs, manifest, end)
-    blobs.make_folders()
     mark = blobs.root / _MARK
+    begun = mark.exists() and mark.read_text() == manifest.id
+    is_in_database = _check_database(manifest, begun=begun)
+    _check_folder(blobs, end, begun=begun)
+    blobs.make_folders()
     mark.write_text(manifest.id)
     films = 0
     with _opened(source, key) as reader:
@@ -99,7 +109,9 @@ def restore(
                 progress("films", entry.size)
                 failpoint("while-restoring-films")
     os.sync()
-    _restore_database(source, key, config, manifest, progress)
+    if not is_in_database:
+        _restore_database(source, key, config, manifest, progress)
+    migrations.upgrade(engine())
     with engine().begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(
@@ -135,7 +147,6 @@ def _restore_database(
     except BaseException:
         running.abandon()
         raise
-    migrations.upgrade(engine())
 
 
 @contextmanager
@@ -164,33 +175,50 @@ def _check_version(manifest: Manifest) -> None:
         )
 
 
-def _check_empty_database() -> None:
+def _check_database(manifest: Manifest, *, begun: bool) -> bool:
+    """Check that the database is empty, or that a restore of this backup has filled it.
+
+    Args:
+        manifest: of the backup.
+        begun: whether a restore of it was begun here and is not done.
+
+    Returns:
+        Whether it is filled: the process was killed after pg_restore had committed.
+    """
     with engine().connect() as connection:
+        # A pg_restore that lost its parent has all it needs, or fails; either is soon.
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while connection.scalar(_OTHERS, {"name": APPLICATION}) and time.monotonic() < deadline:
+            connection.rollback()
+            time.sleep(0.2)
         tables = connection.scalars(
             text(
                 "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'"
                 " ORDER BY table_name"
             )
         ).all()
-    if tables:
-        raise BackupError(
-            f"the database is not empty: it has {len(tables)} tables. Restore into a new one, and "
-            "start the station or `nightdraft migrate` afterwards"
-        )
+        if not tables:
+            return False
+        if begun and "worklist_entries" in tables:
+            studies = connection.scalar(text("SELECT count(*) FROM worklist_entries"))
+            if studies == manifest.studies:
+                return True
+    raise BackupError(
+        f"the database is not empty: it has {len(tables)} tables. Restore into a new one, and "
+        "start the station or `nightdraft migrate` afterwards"
+    )
 
 
-def _check_folder(blobs: Blobs, manifest: Manifest, end: End) -> None:
+def _check_folder(blobs: Blobs, end: End, *, begun: bool) -> None:
     films = next(blobs.root.glob("instances/*/*/*"), None) if blobs.root.is_dir() else None
-    mark = blobs.root / _MARK
-    begun = mark.read_text() if mark.exists() else ""
-    if films is not None and begun != manifest.id:
+    if films is not None and not begun:
         raise BackupError(
             f"{blobs.root} is not empty: it holds films. Restore into a new data folder"
         )
     place = next(path for path in (blobs.root, *blobs.root.parents) if path.is_dir())
     free = shutil.disk_usage(place).free
     needed = end.size + _ROOM
-    if begun != manifest.id and free < needed:
+    if not begun and free < needed:
         raise BackupError(
             f"{place} has {free // 1_000_000} MB free, and the films need {needed // 1_000_000} MB"
         )

@@ -152,7 +152,9 @@ class DecryptingReader(io.RawIOBase):
         self._ended = False
         self._pieces = 0
         head = source.read(len(MARK) + _KEY_ID_BYTES)
-        if not head.startswith(MARK) or len(head) < len(MARK) + _KEY_ID_BYTES:
+        if len(head) < len(MARK) + _KEY_ID_BYTES and MARK.startswith(head[: len(MARK)]):
+            raise BackupError("the backup was interrupted at its beginning")
+        if not head.startswith(MARK):
             raise BackupError("the file is no backup of Nightdraft, or its beginning is damaged")
         named = head[len(MARK) :].decode("ascii", "replace")
         if named != key_id(key):
