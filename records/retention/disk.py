@@ -65,7 +65,7 @@ class DiskPace:
         left = self.days_left(free)
         if left is None:
             return f"It does not fill at the pace of {over} ({flow})."
-        lasts = f"{left:.0f} days" if left >= 2 else f"{left * 24:.0f} hours"
+        lasts = f"{left:.0f} days" if left >= 3 else f"{left * 24:.0f} hours"
         return f"It lasts {lasts} at the pace of {over} ({flow})."
 
 
