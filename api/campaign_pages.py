@@ -17,7 +17,7 @@ from api.forms import NONE_IF_EMPTY, FormFields, validate_form
 from api.plots import draw_share
 from api.rendering import render
 from api.schemas import ONE_LINE
-from records.campaigns import campaigns, progress, rows
+from records.campaigns import campaigns, progress, retrying, rows
 from records.campaigns.campaigns import window_of
 from records.campaigns.progress import STATE_WORDS, CampaignProgress, describe_source
 from records.database.session import unit_of_work
@@ -156,7 +156,7 @@ def _one(one: CampaignProgress) -> dict[str, Any]:
         "campaign": one.campaign,
         "counts": one.counts,
         "source": describe_source(one.campaign),
-        "retried_states": rows.RETRIED,
+        "retried_states": retrying.RETRIED,
         **_words(),
     }
 

@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas import ONE_LINE, PersonName
+from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import NewCampaign
 from records.campaigns.folders import find_allowed_folder
 from records.campaigns.pacs_query import FILM_MODALITIES, PacsQuery
 from records.campaigns.progress import CampaignPage, CampaignProgress
-from records.campaigns.rows import NewStudy
-from records.campaigns.window import Window, read_hours, read_zone
+from records.campaigns.window import Window, read_hours, read_zone, site_zone
 from records.database.campaign_tables import CampaignStudy
 from records.errors import NotAllowed
 from records.pacs import find_pacs
@@ -233,7 +233,9 @@ class CampaignRequest(BaseModel):
     priority: Literal["STAT", "URGENT", "ROUTINE", "BACKLOG"] = "BACKLOG"
     skip_reported: bool = True
     hours: Line = Field(default="", description="Of each night, as 19:00-07:00; empty: always.")
-    time_zone: Line = Field(default="UTC", description="As Europe/Berlin.")
+    time_zone: Line = Field(
+        default="", description="As Europe/Berlin; empty: NIGHTDRAFT_TIME_ZONE, the site's."
+    )
     blackouts: Annotated[list[Line], Field(max_length=24)] = []
     starts_on: dt.date | None = None
     ends_on: dt.date | None = None
@@ -255,7 +257,7 @@ class CampaignRequest(BaseModel):
             kind=kind,
             window=Window(
                 read_hours(self.hours) if self.hours else None,
-                read_zone(self.time_zone),
+                read_zone(self.time_zone) if self.time_zone else site_zone(config),
                 tuple(map(read_hours, self.blackouts)),
                 self.starts_on,
                 self.ends_on,

@@ -20,7 +20,7 @@ from api.campaign_schemas import (
 )
 from api.night_schemas import Retried
 from api.problems import problem_responses
-from records.campaigns import campaigns, progress, rows
+from records.campaigns import adding, campaigns, progress, retrying, rows
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
 from records.settings import settings
@@ -60,7 +60,7 @@ def create_campaign(wanted: CampaignRequest) -> CampaignSummary:
     with unit_of_work() as session:
         campaign_id = campaigns.create(session, wanted.to_new(settings()))
         if wanted.studies:
-            rows.add_studies(session, campaign_id, wanted.to_studies())
+            adding.add_studies(session, campaign_id, wanted.to_studies())
             campaigns.save_walk(session, campaign_id, None, WalkState.WALKED)
     return read_campaign(campaign_id)
 
@@ -142,7 +142,7 @@ def retry_group(campaign_id: uuid.UUID, state: CampaignStudyState, reason: str) 
     count, part = 0, RETRY_AT_ONCE
     while part == RETRY_AT_ONCE:
         with unit_of_work() as session:
-            part = rows.retry(session, campaign_id, state, reason, RETRY_AT_ONCE)
+            part = retrying.retry(session, campaign_id, state, reason, RETRY_AT_ONCE)
         count += part
     return count
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from records import received_messages
 from records.blobs import Blobs
 from records.broker import broker_client
-from records.campaigns import campaigns, rows
+from records.campaigns import campaigns, counting
 from records.database.session import database_time, unit_of_work
 from records.database.tables import Heartbeat
 from records.errors import NightdraftError
@@ -282,7 +282,7 @@ def _from_night(session: Session, settings: Settings) -> Iterator[Metric]:
 def _from_campaigns(session: Session) -> Iterator[Metric]:
     """Numbers of the running campaigns. A campaign's name may say more than a label should."""
     running = campaigns.list_running(session)
-    counts = rows.read_counts(session, [campaign.id for campaign in running])
+    counts = counting.read_counts(session, [campaign.id for campaign in running])
     studies = GaugeMetricFamily(
         "nightdraft_campaign_studies",
         "Studies of running campaigns, by state",

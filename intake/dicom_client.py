@@ -16,6 +16,17 @@ from pynetdicom import AE, _config
 
 from records.errors import PartError, SettingsError
 
+SUCCESS = 0x0000
+FIND_PENDING = frozenset({0xFF00, 0xFF01})
+"""C-FIND statuses with an answer; 0xFF01: optional keys were not matched (PS3.4 C.4.1.1.4 and
+K.4.1.1.4)."""
+
+OUT_OF_RESOURCES = range(0xA700, 0xA800)
+"""Statuses of a system that has no room or time now (PS3.7 C.5.7)."""
+
+MESSAGE_ID = 1
+"""Of each operation: an association of ours has one at a time (PS3.7 9.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:

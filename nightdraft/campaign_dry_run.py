@@ -18,8 +18,8 @@ from model.progress import ProgressCallback
 from nightdraft.campaign_lists import WrongLines, check_list, read_list
 from records.blobs import Blobs
 from records.campaigns import campaigns, feeding
+from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import NewCampaign, window_of
-from records.campaigns.rows import NewStudy
 from records.database.campaign_tables import Campaign
 from records.database.session import database_time, unit_of_work
 from records.database.tables import Instance, Study

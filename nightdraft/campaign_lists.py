@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from intake.dicom.limits import is_valid_uid
-from records.campaigns.rows import NewStudy
+from records.campaigns.adding import NewStudy
 from records.errors import NotAllowed
 
 COLUMNS = ("study_instance_uid", "accession_number")

@@ -1063,7 +1063,8 @@ class Settings(BaseSettings):
         json_schema_extra=EVERYDAY,
         default="",
         description="The site's time zone, as `Europe/Berlin` (a name of the IANA database): the "
-        "clock by which nights begin and end. Empty: this machine's.",
+        "clock by which nights begin and end, and the hours of a campaign that names no other. "
+        "Empty: this machine's.",
     )
     night_hours: str = Field(
         json_schema_extra=EVERYDAY,

@@ -8,17 +8,13 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from records.campaigns import campaigns, feeding, pulling, rows
+from records.campaigns import campaigns, counting, feeding, following, pulling, retrying
 from records.database.session import database_time, unit_of_work
 from records.settings import settings
 from records.states import CampaignKind, WalkState
 
 AT_ONCE = 1000
 """Marks, drafts of a walk, or rows, in one transaction."""
-
-CLAIM_SECONDS = 900.0
-"""A study whose fetching process died waits again after so long."""
-
 
 _FED = (CampaignKind.AGAIN, CampaignKind.LIST)
 """Campaigns of studies that are here already."""
@@ -44,14 +40,14 @@ def tend() -> Tended:
     """
     done = Tended()
     with unit_of_work() as session:
-        done.followed = rows.follow_marks(session, AT_ONCE)
+        done.followed = following.follow_marks(session, AT_ONCE)
     with unit_of_work() as session:
         campaigns.settle_windows(session, database_time(session))
         running = campaigns.list_running(session)
         if running:
-            done.woken = rows.wake_due(session, AT_ONCE)
-            pulling.expire_claims(session, CLAIM_SECONDS)
-            rows.fold_tallies(session)
+            done.woken = retrying.wake_due(session, AT_ONCE)
+            pulling.expire_claims(session, pulling.CLAIM_SECONDS)
+            counting.fold_tallies(session)
     for campaign in running:
         if campaign.kind == CampaignKind.AGAIN and campaign.walk_state == WalkState.WALKING:
             _walk(campaign.id, done)
@@ -59,7 +55,7 @@ def tend() -> Tended:
             _feed(campaign.id, done)
     if running:
         with unit_of_work() as session:
-            done.ended = rows.end_done(session)
+            done.ended = campaigns.end_done(session)
     done.more = done.more or done.followed >= AT_ONCE or done.woken >= AT_ONCE
     return done
 

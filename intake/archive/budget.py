@@ -1,12 +1,14 @@
-"""How often and how fast one PACS is asked: a rate, places, and a back-off by its answer times.
+"""How often, how fast and how long one PACS is asked: rates, places, a back-off by answer times.
 
 A PACS serves readers first. When its answers become slow, the pace is halved until they are quick
-again. The time is passed in everywhere, so that every case can be tested.
+again. `Budget` and `CampaignRates` have the time passed in, so that every case can be tested.
 """
 
 from __future__ import annotations
 
 import statistics
+import threading
+import uuid
 from collections import deque
 
 RECENT = 15
@@ -30,6 +32,13 @@ NOTABLE_SECONDS = 0.5
 BEST_GROWS = 1.02
 """The best median grows by this factor with each judgement, so that a PACS that has become slower
 for good is not taken for one in trouble for ever."""
+
+SILENT_TIMES = 5
+"""A PACS may be silent so many times longer than with a question: it may bring images from slow
+media first."""
+
+STUDY_SECONDS = 600.0
+"""The longest time for one study. What came is kept, and the rest is asked for again."""
 
 
 class Budget:
@@ -89,3 +98,67 @@ class Budget:
         # What was measured at the pace before says little about the new one.
         while len(self._recent) > JUDGED_FROM:
             self._recent.popleft()
+
+
+class Places:
+    """The associations that a PACS allows; whoever has a place may have one of them.
+
+    Args:
+        number: of them.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._changed = threading.Condition()
+        self._free = number
+        self._waiting = 0
+
+    def take(self) -> None:
+        """Wait for a place, and take it."""
+        with self._changed:
+            self._waiting += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._free > 0)
+            self._waiting -= 1
+            self._free -= 1
+
+    def give_back(self) -> None:
+        """Give a place back."""
+        with self._changed:
+            self._free += 1
+            self._changed.notify_all()
+
+    def __enter__(self) -> None:
+        self.take()
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()
+
+    def is_wanted(self, seconds: float) -> bool:
+        """Whether somebody waits for a place, now or within some seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._waiting > self._free, seconds)
+
+
+class CampaignRates:
+    """The rates of campaigns that have one of their own, below what the source allows."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: dict[uuid.UUID, float] = {}
+
+    def resting(self, now: float) -> dict[uuid.UUID, float]:
+        """Campaigns whose rate lets nothing be fetched yet, with the seconds that are left.
+
+        Args:
+            now: seconds on a clock that only goes forward.
+        """
+        with self._lock:
+            return {key: due - now for key, due in self._due.items() if due > now}
+
+    def take(self, campaign_id: uuid.UUID, per_minute: float | None, now: float) -> None:
+        """Count a study that is fetched now against its campaign's rate; None is no rate."""
+        if per_minute is None:
+            return
+        with self._lock:
+            due = max(self._due.get(campaign_id, now), now)
+            self._due[campaign_id] = due + 60.0 / per_minute

@@ -18,7 +18,8 @@ from pathlib import Path
 from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import read_file_meta_info
 
-from intake.archive.errors import PacsAway, PullFailed, SetUpWrong, StudyOffline
+from intake.archive.budget import SILENT_TIMES, STUDY_SECONDS
+from intake.archive.errors import PacsAway, PullFailed, SetUpWrong, StudyOffline, TooSlow
 from intake.archive.listed import ListedInstance, ListedStudy, StudyListing
 from intake.archive.listing import (
     Answered,
@@ -34,7 +35,7 @@ from intake.archive.multipart import (
     PartEnds,
     read_boundary,
 )
-from intake.archive.retrieve import SILENT_TIMES, STUDY_SECONDS, TooSlow
+from intake.archive.source import Progress
 from intake.archive.spans import Answer, Span
 from intake.archive.web_client import Json, NotThere, TooMuch, WebClient
 from intake.dicom.filing import ReceivedFile
@@ -88,6 +89,13 @@ class WebFinder:
             ) from None
         except PullFailed as error:
             raise PacsAway(str(error)) from None
+
+    def walk(self) -> WebFinder:
+        """Itself: each question is a call of its own."""
+        return self
+
+    def close(self) -> None:
+        """Nothing: no connection is kept."""
 
     def find_studies(self, span: Span) -> Answer:
         """The studies of some dates.
@@ -166,13 +174,19 @@ class WebRetriever:
         self._address = urllib.parse.urlsplit(pacs.url).hostname or ""
 
     def retrieve(
-        self, study_instance_uid: str, wanted: Sequence[ListedInstance], *, whole_series: bool
+        self,
+        study_instance_uid: str,
+        wanted: Sequence[ListedInstance],
+        progress: Progress,
+        *,
+        whole_series: bool,
     ) -> None:
         """Ask for images; when this returns, what the PACS gave is filed.
 
         Args:
             study_instance_uid: of the study.
             wanted: the images that are not here.
+            progress: called as they come.
             whole_series: whether their series are asked for, or each image.
 
         Raises:
@@ -181,6 +195,7 @@ class WebRetriever:
             StudyOffline: nothing came, and it brings the study from slow media.
             DiskFull: there is no room for images.
             PartError: the database or the disk does not take them now.
+            LostLease: `progress` raised it; nothing more is asked for.
         """
         deadline = time.monotonic() + STUDY_SECONDS
         failure: PullFailed | None = None
@@ -188,7 +203,8 @@ class WebRetriever:
         kept = 0
         for path, uid in _make_paths(study_instance_uid, wanted, whole_series):
             try:
-                kept += self._fetch(path, _Asked(study_instance_uid, uid), deadline)
+                address = _Address(path, study_instance_uid, uid)
+                kept += self._fetch(address, deadline, progress)
             except TooSlow:
                 raise
             except PullFailed as error:  # the other images may come
@@ -200,26 +216,27 @@ class WebRetriever:
         if failure or slow:
             raise PullFailed(str(failure or slow))
 
-    def _fetch(self, path: str, asked: _Asked, deadline: float) -> int:
+    def _fetch(self, address: _Address, deadline: float, progress: Progress) -> int:
         """Fetch one address; returns how many objects are kept."""
         place = self._client.place
         silent = self._pacs.seconds * SILENT_TIMES
         try:
-            with self._client.opened(path, ACCEPT, silent) as answer:
+            with self._client.opened(address.path, ACCEPT, silent) as answer:
                 if answer.status == HTTPStatus.ACCEPTED:
                     raise StudyOffline(f"{place} brings the study from slow media (202)")
                 if answer.status == HTTPStatus.NO_CONTENT:
                     return 0
                 for event in self._read_parts(answer, deadline + silent):
-                    self._take(event, asked)
+                    self._take(event, address)
+                    progress()
                     if time.monotonic() > deadline:
                         raise TooSlow(f"{place} took longer than {STUDY_SECONDS:g} s for a study")
         except BrokenMultipart as error:
             raise PullFailed(f"an answer of {place} {error}") from None
         finally:
-            if asked.file is not None:
-                asked.file.discard()
-        return asked.kept
+            if address.file is not None:
+                address.file.discard()
+        return address.kept
 
     def _read_parts(
         self, answer: HTTPResponse, deadline: float
@@ -240,27 +257,27 @@ class WebRetriever:
                 return
         yield from reader.close()
 
-    def _take(self, event: PartBegins | PartEnds | bytes, asked: _Asked) -> None:
+    def _take(self, event: PartBegins | PartEnds | bytes, address: _Address) -> None:
         """Write a part as it comes, and file it once it is whole."""
         if isinstance(event, PartBegins):
-            asked.file = new_incoming_file()
-        elif asked.file is None:
+            address.file = new_incoming_file()
+        elif address.file is None:
             return
         elif isinstance(event, PartEnds):
-            file, asked.file = asked.file, None
-            self._keep(file, asked)
+            file, address.file = address.file, None
+            self._keep(file, address)
         else:
-            asked.file.write(event)
+            address.file.write(event)
 
-    def _keep(self, file: IncomingFile, asked: _Asked) -> None:
+    def _keep(self, file: IncomingFile, address: _Address) -> None:
         """File one object."""
         try:
             digest = file.finish()
             if file.refusal_reason is RefusalReason.DISK_FULL:
                 raise DiskFull("there is less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
             file.close()
-            received = _describe(file, digest, self._pacs, asked.study_instance_uid)
-            refusal_reason = file.refusal_reason or _why_not(received, asked)
+            received = _describe(file, digest, self._pacs, address.study_instance_uid)
+            refusal_reason = file.refusal_reason or _why_not(received, address)
             reason = self._handler.take(received, self._address, refusal_reason)
         finally:
             file.discard()
@@ -268,17 +285,18 @@ class WebRetriever:
             raise DiskFull("there is less room on the disk than NIGHTDRAFT_DISK_STOP_MB")
         if reason is not None and STORE_STATUSES[reason].code == OUT_OF_RESOURCES:
             raise PartError(STORE_STATUSES[reason].sentence)
-        asked.kept += reason is None
-        asked.strange += reason is RefusalReason.NOT_ASKED_FOR
-        if asked.strange >= MAX_STRANGE_PARTS:
+        address.kept += reason is None
+        address.strange += reason is RefusalReason.NOT_ASKED_FOR
+        if address.strange >= MAX_STRANGE_PARTS:
             raise BrokenMultipart("is full of what was not asked for")
 
 
 @dataclass(slots=True)
-class _Asked:
-    """What one address stands for, and what came of it.
+class _Address:
+    """An address that is fetched, what it stands for, and what came of it.
 
     Attributes:
+        path: below the service's address.
         study_instance_uid: of the study.
         sop_instance_uid: of the object; "" is a series.
         file: the part that is coming in.
@@ -286,6 +304,7 @@ class _Asked:
         strange: how many were not asked for.
     """
 
+    path: str
     study_instance_uid: str
     sop_instance_uid: str
     file: IncomingFile | None = None
@@ -293,12 +312,12 @@ class _Asked:
     strange: int = 0
 
 
-def _why_not(received: ReceivedFile, asked: _Asked) -> RefusalReason | None:
+def _why_not(received: ReceivedFile, address: _Address) -> RefusalReason | None:
     """Why an object is not taken by what its file's meta information says."""
     syntax, uid = received.transfer_syntax_uid, received.sop_instance_uid
     if syntax and syntax not in TRANSFER_SYNTAXES:  # deflated: a small one may be huge
         return RefusalReason.UNREADABLE
-    if uid and asked.sop_instance_uid not in ("", uid):
+    if uid and address.sop_instance_uid not in ("", uid):
         return RefusalReason.NOT_ASKED_FOR
     return None
 

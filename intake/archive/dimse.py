@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
 
 from pynetdicom import build_context
 from pynetdicom.sop_class import Verification
 
+from intake.archive.certificates import make_pacs_tls_context
 from intake.archive.errors import PacsAway, SetUpWrong
-from intake.dicom_client import Peer, accepts, make_tls_context, silence_pynetdicom
+from intake.dicom_client import Peer, accepts, silence_pynetdicom
 from records.pacs import Pacs
 from records.settings import Settings
+
+T = TypeVar("T")
 
 
 class DimseClient:
@@ -40,7 +43,7 @@ class DimseClient:
             pacs.ae_title,
             self.calling_ae,
             pacs.seconds,
-            _tls_context(pacs),
+            make_pacs_tls_context(pacs) if pacs.tls else None,
             PacsAway,
             f"the PACS {pacs.name}: calling_ae",
         )
@@ -90,12 +93,60 @@ class DimseClient:
             yield association
 
 
-def _tls_context(pacs: Pacs) -> ssl.SSLContext | None:
-    if not pacs.tls:
-        return None
-    return make_tls_context(
-        pacs.ca_file,
-        pacs.certificate_file,
-        pacs.key_file,
-        (f"the PACS {pacs.name}: ca_file", "certificate_file", "key_file"),
-    )
+class KeptAssociation:
+    """An association for several questions, one after the other; made when it is needed.
+
+    Args:
+        client: of the PACS.
+        contexts: as `DimseClient.associated`.
+    """
+
+    def __init__(self, client: DimseClient, contexts: Sequence[Any]) -> None:
+        self._client = client
+        self._contexts = contexts
+        self._opened = ExitStack()
+        self._association: Any = None
+
+    def ask(self, question: Callable[[Any], T]) -> T:
+        """Ask a question; on a new association, once, where the PACS ended the one that was kept.
+
+        Args:
+            question: is given the association (pynetdicom's), and ends the operation on it.
+
+        Raises:
+            PacsAway: there is no association, or the PACS does not answer.
+        """
+        if self._association is not None and self._association.is_established:
+            try:
+                return self._ask(question)
+            # pynetdicom's RuntimeError: it was ended just now.
+            except (PacsAway, RuntimeError):
+                return self._ask(question)
+        return self._ask(question)
+
+    def close(self) -> None:
+        """Release the association, if there is one; the next question makes another."""
+        self._association = None
+        self._opened.close()
+
+    def _ask(self, question: Callable[[Any], T]) -> T:
+        try:
+            if self._association is None or not self._association.is_established:
+                self.close()
+                associated = self._client.associated(self._contexts)
+                self._association = self._opened.enter_context(associated)
+            return question(self._association)
+        except BaseException:
+            self._association = None
+            self._opened.__exit__(*sys.exc_info())
+            raise
+
+
+def hang_up(association: Any) -> None:
+    """Abort an association in one of pynetdicom's event handlers.
+
+    Whoever waits for the next response learns of it at once: pynetdicom says so only where the
+    other side aborts.
+    """
+    association.abort()
+    association.dimse.msg_queue.put((None, None))

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from records.errors import NightdraftError, PartError
+from intake.turns import SystemAway
+from records.errors import NightdraftError
 
 
-class PacsAway(PartError):
-    """A PACS does not answer, or lets nobody ask. Start it, or correct NIGHTDRAFT_PACS_FILE.
-
-    Attributes:
-        retry_seconds: how long it asks to be left alone; None where it says nothing.
-    """
-
-    def __init__(self, sentence: str, retry_seconds: float | None = None) -> None:
-        super().__init__(sentence)
-        self.retry_seconds = retry_seconds
+class PacsAway(SystemAway):
+    """A PACS does not answer, or lets nobody ask. Start it, or correct NIGHTDRAFT_PACS_FILE."""
 
 
 class PullFailed(NightdraftError):
     """One study was asked for, and the answer cannot be used."""
+
+
+class TooSlow(PullFailed):
+    """A study took longer than `intake.archive.budget.STUDY_SECONDS`."""
 
 
 class StudyOffline(NightdraftError):

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from pydicom import Dataset
 from pynetdicom import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind as StudyRootFind
 
-from intake.archive.dimse import DimseClient
+from intake.archive.dimse import DimseClient, KeptAssociation
 from intake.archive.errors import PacsAway, PullFailed
 from intake.archive.listed import ListedStudy, StudyListing
 from intake.archive.listing import (
@@ -28,19 +28,14 @@ from intake.archive.listing import (
 )
 from intake.archive.spans import Answer, Span
 from intake.dicom.filing import ObjectRefused, element_text
+from intake.dicom_client import FIND_PENDING, MESSAGE_ID, OUT_OF_RESOURCES, SUCCESS
 from records.pacs import Pacs
 from records.settings import Settings
-
-SUCCESS = 0x0000
-PENDING = frozenset({0xFF00, 0xFF01})
-"""C-FIND statuses with an answer; 0xFF01: optional keys were not matched (PS3.4 C.4.1.1.4)."""
-
-_OUT_OF_RESOURCES = range(0xA700, 0xA800)
 
 MAX_ANSWERS = 20_000
 """Answers to one question. A question that has more is cancelled, and its span divided."""
 
-_MESSAGE_ID = 1
+_CONTEXTS = (build_context(StudyRootFind),)
 
 _STUDY_KEYS = (
     "StudyInstanceUID",
@@ -61,7 +56,7 @@ _IMAGE_KEYS = (
 )
 
 
-class Asked:
+class FindAssociation:
     """An association over which questions are asked.
 
     Args:
@@ -89,13 +84,13 @@ class Asked:
         for keyword in keys:
             setattr(identifier, keyword, asked.get(keyword))
         answers: list[Dataset] = []
-        responses = self._association.send_c_find(identifier, StudyRootFind, msg_id=_MESSAGE_ID)
+        responses = self._association.send_c_find(identifier, StudyRootFind, msg_id=MESSAGE_ID)
         is_cancelled = False
         for status, answer in responses:
             code = status.get("Status")
             if code is None:
                 break
-            if code not in PENDING:
+            if code not in FIND_PENDING:
                 return answers, int(code)
             if answer is None:
                 raise PullFailed(f"an answer of {self._place} cannot be read")
@@ -104,7 +99,7 @@ class Asked:
             answers.append(answer)
             if len(answers) >= MAX_ANSWERS:
                 is_cancelled = True
-                self._association.send_c_cancel(_MESSAGE_ID, query_model=StudyRootFind)
+                self._association.send_c_cancel(MESSAGE_ID, query_model=StudyRootFind)
         raise PacsAway(f"{self._place} stopped answering in the midst of a question")
 
     def find_whole(self, level: str, keys: tuple[str, ...], **asked: str) -> list[Dataset]:
@@ -123,9 +118,48 @@ class Asked:
         if status == SUCCESS:
             return answers
         text = f"{self._place} answered a C-FIND at {level} level with status 0x{status:04X}"
-        if status in _OUT_OF_RESOURCES:
+        if status in OUT_OF_RESOURCES:
             raise PacsAway(text)
         raise PullFailed(text)
+
+
+class DimseWalk:
+    """Questions for studies, one after the other, over one association.
+
+    Args:
+        client: of the PACS.
+    """
+
+    def __init__(self, client: DimseClient) -> None:
+        self._kept = KeptAssociation(client, _CONTEXTS)
+        self._place = client.place
+
+    def find_studies(self, span: Span) -> Answer:
+        """The studies of some dates.
+
+        Raises:
+            PacsAway: the PACS does not answer.
+            PullFailed: an answer cannot be read.
+        """
+
+        def ask(association: Any) -> tuple[list[Dataset], int]:
+            return FindAssociation(association, self._place).find(
+                "STUDY",
+                _STUDY_KEYS,
+                StudyDate=span.dates,
+                StudyTime=span.times,
+                ModalitiesInStudy=span.modality,
+            )
+
+        found, status = self._kept.ask(ask)
+        refusal = ""
+        if status != SUCCESS and not found:
+            refusal = f"{self._place} answered a C-FIND with status 0x{status:04X}"
+        return Answer(list(read_studies(map(_answered, found))), status != SUCCESS, refusal)
+
+    def close(self) -> None:
+        """End the association; the next question makes another."""
+        self._kept.close()
 
 
 class DimseFinder:
@@ -151,22 +185,14 @@ class DimseFinder:
         """
         self._client.check()
 
-    def find_studies(self, span: Span) -> Answer:
-        """The studies of some dates.
+    def walk(self) -> DimseWalk:
+        """Questions for studies, one after the other, over one association."""
+        return DimseWalk(self._client)
 
-        Raises:
-            PacsAway: the PACS does not answer.
-            PullFailed: an answer cannot be read.
-        """
-        with self._asked() as asked:
-            keys = {"StudyDate": span.dates, "StudyTime": span.times}
-            found, status = asked.find(
-                "STUDY", _STUDY_KEYS, **keys, ModalitiesInStudy=span.modality
-            )
-        refusal = ""
-        if status != SUCCESS and not found:
-            refusal = f"{self._client.place} answered a C-FIND with status 0x{status:04X}"
-        return Answer(list(read_studies(map(_answered, found))), status != SUCCESS, refusal)
+    def find_studies(self, span: Span) -> Answer:
+        """The studies of some dates, by one question; see `DimseWalk.find_studies`."""
+        with closing(self.walk()) as walk:
+            return walk.find_studies(span)
 
     def find_by_accession_number(self, accession_number: str) -> list[ListedStudy]:
         """The studies of an accession number (0008,0050).
@@ -198,9 +224,9 @@ class DimseFinder:
             return list_objects(study_instance_uid, map(_answered, series), ask_instances)
 
     @contextmanager
-    def _asked(self) -> Iterator[Asked]:
-        with self._client.associated([build_context(StudyRootFind)]) as association:
-            yield Asked(association, self._client.place, self._cut_at)
+    def _asked(self) -> Iterator[FindAssociation]:
+        with self._client.associated(_CONTEXTS) as association:
+            yield FindAssociation(association, self._client.place, self._cut_at)
 
 
 def _answered(answer: Dataset) -> Answered:

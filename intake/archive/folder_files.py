@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,11 @@ def check_folder(folder: str, allowed: Sequence[str]) -> Path:
 
 
 def file_study(
-    folder: Path, paths: Sequence[str], handler: StoreHandler, blobs: Blobs
+    folder: Path,
+    paths: Sequence[str],
+    handler: StoreHandler,
+    blobs: Blobs,
+    progress: Callable[[], None],
 ) -> FiledFiles:
     """File the files of one study; the folder's own files stay as they are.
 
@@ -67,6 +71,7 @@ def file_study(
         paths: below the folder.
         handler: files each of them, and writes down what is refused.
         blobs: where objects are kept.
+        progress: called after each file.
 
     Raises:
         DiskFull, PartError: nothing can be kept now; no file after this one was looked at.
@@ -87,6 +92,7 @@ def file_study(
             raise PartError(STORE_STATUSES[reason].sentence)
         else:
             refused.append(received.sop_instance_uid)
+        progress()
     return FiledFiles(kept, unwanted, refused)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 
 from intake.archive.errors import PacsAway
 from intake.archive.folder_files import check_folder, file_study
 from intake.archive.folder_walk import walk_folder
-from intake.archive.puller import Pulled, WalkBatch
+from intake.archive.source import Progress, Pulled, WalkBatch
 from intake.dicom.store_handler import StoreHandler
 from records.blobs import Blobs
-from records.campaigns import pulling, rows
+from records.campaigns import adding, pulling
 from records.campaigns.pulling import ClaimedPull, ClaimedWalk
 from records.database.session import unit_of_work
 from records.errors import DiskFull, PartError
@@ -19,7 +19,7 @@ from records.states import CampaignKind
 
 
 class FolderSource:
-    """The folders that NIGHTDRAFT_CAMPAIGN_FOLDERS names, as `intake.archive.puller.Source`."""
+    """The folders that NIGHTDRAFT_CAMPAIGN_FOLDERS names, as `intake.archive.source.Source`."""
 
     name = "folders"
     pacs = ""
@@ -34,13 +34,13 @@ class FolderSource:
         self._handler = handler
         self._blobs = blobs
 
-    def walk(self, walk: ClaimedWalk) -> Iterator[WalkBatch]:
+    def walk(self, walk: ClaimedWalk) -> Generator[WalkBatch]:
         """Walk the campaign's folder; what it has already is not read again."""
         folder = check_folder(str(walk.source["folder"]), self._allowed)
 
         def known(paths: Collection[str]) -> Collection[str]:
             with unit_of_work() as session:
-                return rows.list_known_files(session, walk.campaign_id, list(paths))
+                return adding.list_known_files(session, walk.campaign_id, list(paths))
 
         for batch in walk_folder(folder, known):
             yield WalkBatch((), None, batch.studies, batch.counts.sentence())
@@ -50,13 +50,13 @@ class FolderSource:
         del accession_number
         return []
 
-    def pull(self, pull: ClaimedPull) -> Pulled | None:
+    def pull(self, pull: ClaimedPull, progress: Progress) -> Pulled | None:
         """File the files of a study."""
         try:
             folder = check_folder(str(pull.source["folder"]), self._allowed)
             with unit_of_work() as session:
                 paths = pulling.list_files(session, pull)
-            filed = file_study(folder, paths, self._handler, self._blobs)
+            filed = file_study(folder, paths, self._handler, self._blobs, progress)
         except DiskFull:
             raise
         except PartError as error:

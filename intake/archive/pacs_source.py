@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from typing import Protocol
 
-from intake.archive.budget import Budget
+from intake.archive.budget import Budget, Places
 from intake.archive.dicomweb import WebFinder, WebRetriever
 from intake.archive.errors import PacsAway, PullFailed, SetUpWrong, StudyOffline
 from intake.archive.find import DimseFinder
 from intake.archive.listed import Availability, ListedInstance, ListedStudy, StudyListing
-from intake.archive.puller import Pulled, WalkBatch
 from intake.archive.retrieve import DimseRetriever
+from intake.archive.source import Progress, Pulled, WalkBatch
 from intake.archive.spans import Answer, Span, SpanWalk, walk_spans
 from intake.dicom.store_handler import StoreHandler
 from records.campaigns import pulling
+from records.campaigns.adding import NewStudy
 from records.campaigns.pacs_query import PacsQuery
 from records.campaigns.pulling import ClaimedPull, ClaimedWalk
-from records.campaigns.rows import NewStudy
 from records.database.session import unit_of_work
 from records.errors import DiskFull, NotAllowed, PartError
 from records.pacs import Pacs
@@ -33,8 +34,22 @@ from records.states import CampaignKind
 FAILURES_IN_A_ROW = 3
 """So many different studies that fail in a row are the PACS's fault."""
 
+LONGEST_REST_SECONDS = 5.0
+"""After a question of a walk the PACS is left to others for as long as it took to answer, and no
+longer than this."""
+
 _SLOW = (Availability.NEARLINE, Availability.OFFLINE, Availability.UNAVAILABLE)
 _NOT_ASKED = (Availability.OFFLINE, Availability.UNAVAILABLE)
+
+
+class WalkQuestions(Protocol):
+    """Asks a PACS for the studies of dates, over one association where it has such."""
+
+    def find_studies(self, span: Span) -> Answer:
+        """The studies of some dates."""
+
+    def close(self) -> None:
+        """End the association; the next question makes another."""
 
 
 class Finder(Protocol):
@@ -43,8 +58,8 @@ class Finder(Protocol):
     def check(self) -> None:
         """Find out whether it answers."""
 
-    def find_studies(self, span: Span) -> Answer:
-        """The studies of some dates."""
+    def walk(self) -> WalkQuestions:
+        """Questions for the studies of dates, one after the other."""
 
     def find_by_accession_number(self, accession_number: str) -> list[ListedStudy]:
         """The studies of an accession number."""
@@ -57,13 +72,18 @@ class Retriever(Protocol):
     """Fetches images."""
 
     def retrieve(
-        self, study_instance_uid: str, wanted: Sequence[ListedInstance], *, whole_series: bool
+        self,
+        study_instance_uid: str,
+        wanted: Sequence[ListedInstance],
+        progress: Progress,
+        *,
+        whole_series: bool,
     ) -> None:
         """Ask for images; when this returns, the PACS has said that it is done."""
 
 
 class PacsSource:
-    """One PACS, as `intake.archive.puller.Source`.
+    """One PACS, as `intake.archive.source.Source`.
 
     Args:
         pacs: which, and how it is asked.
@@ -89,12 +109,12 @@ class PacsSource:
         self._finder, self._retriever = make_clients(pacs, config, handler)
         self._lock = threading.Lock()
         # Walks and fetches together have no more associations than the PACS allows.
-        self._places = threading.BoundedSemaphore(pacs.associations)
+        self._places = Places(pacs.associations)
         self._failures: list[str] = []
 
-    # ---- intake.archive.puller.Source ----
+    # ---- intake.archive.source.Source ----
 
-    def walk(self, walk: ClaimedWalk) -> Iterator[WalkBatch]:
+    def walk(self, walk: ClaimedWalk) -> Generator[WalkBatch]:
         """Ask for the studies of the campaign's dates, from its position on.
 
         Raises:
@@ -106,28 +126,17 @@ class PacsSource:
         except NotAllowed as error:
             raise PartError(str(error)) from None
         spans = SpanWalk(query, self._cut_at, walk.position)
-        for found in walk_spans(spans, self._ask):
-            studies = [
-                NewStudy(
-                    study.study_instance_uid,
-                    study.accession_number,
-                    listed=study.instances,
-                )
-                for study in found
-            ]
-            yield WalkBatch(studies, spans.to_position(), note=spans.note())
-
-    def _ask(self, span: Span) -> Answer:
-        """Ask one question of a walk, which has half of the PACS's time at most."""
-        with self._places:
-            begun = time.monotonic()
-            try:
-                answer = self._finder.find_studies(span)
-            except PullFailed as error:
-                raise PacsAway(str(error)) from None
-            seconds = time.monotonic() - begun
-        time.sleep(min(seconds, 5.0))
-        return answer
+        with closing(_SharedWalk(self._finder.walk(), self._places)) as questions:
+            for found in walk_spans(spans, questions.ask):
+                studies = [
+                    NewStudy(
+                        study.study_instance_uid,
+                        study.accession_number,
+                        listed=study.instances,
+                    )
+                    for study in found
+                ]
+                yield WalkBatch(studies, spans.to_position(), note=spans.note())
 
     def find(self, accession_number: str) -> Sequence[str]:
         """The UIDs of the studies that an accession number means.
@@ -139,7 +148,7 @@ class PacsSource:
             found = self._finder.find_by_accession_number(accession_number)
         return list(dict.fromkeys(study.study_instance_uid for study in found))
 
-    def pull(self, pull: ClaimedPull) -> Pulled | None:
+    def pull(self, pull: ClaimedPull, progress: Progress) -> Pulled | None:
         """Fetch what is not here of a study; None where the PACS does not know it.
 
         Raises:
@@ -148,14 +157,16 @@ class PacsSource:
             StudyOffline: images did not come, and the PACS has them on slow media.
             DiskFull: there is no room for images.
             DatabaseDown: PostgreSQL does not answer.
+            LostLease: `progress` raised it.
         """
         self._check_room()
         with self._places:
+            progress()  # the place may have been waited for
             try:
                 listing = self._list(pull.study_instance_uid)
                 if listing is None or not listing.wanted:
                     return None if listing is None else Pulled(0, ())
-                missing, failure = self._fetch(pull.study_instance_uid, listing.wanted)
+                missing, failure = self._fetch(pull.study_instance_uid, listing.wanted, progress)
             except PullFailed as error:
                 self._note_failure(pull.study_instance_uid, error)
                 raise
@@ -193,7 +204,7 @@ class PacsSource:
         return listing
 
     def _fetch(
-        self, study_instance_uid: str, wanted: Sequence[ListedInstance]
+        self, study_instance_uid: str, wanted: Sequence[ListedInstance], progress: Progress
     ) -> tuple[list[ListedInstance], str]:
         """Fetch what is not here, twice where need be.
 
@@ -212,7 +223,9 @@ class PacsSource:
             if not asked:
                 break
             try:
-                self._retriever.retrieve(study_instance_uid, asked, whole_series=whole_series)
+                self._retriever.retrieve(
+                    study_instance_uid, asked, progress, whole_series=whole_series
+                )
             except PullFailed as error:
                 failure = f"{error}"
             except SetUpWrong:
@@ -221,6 +234,7 @@ class PacsSource:
                 # If it answers otherwise, it was this study that it ended the association for.
                 self._finder.check()
                 failure = f"{error}"
+            progress()
             missing = _missing(study_instance_uid, missing)
             self._check_room()
             if not missing:
@@ -267,6 +281,46 @@ class PacsSource:
             f"{FAILURES_IN_A_ROW} studies of {self.name} failed one after the other; the last "
             f"error: {error}"
         )
+
+
+class _SharedWalk:
+    """The questions of a walk, which has half of the PACS's time at most.
+
+    The association, and its place, are kept between two questions while nobody waits for a place.
+    """
+
+    def __init__(self, questions: WalkQuestions, places: Places) -> None:
+        self._questions = questions
+        self._places = places
+        self._has_place = False
+
+    def ask(self, span: Span) -> Answer:
+        """Ask for the studies of some dates.
+
+        Raises:
+            PacsAway: the PACS does not answer, or not in a way that can be read.
+        """
+        if not self._has_place:
+            self._places.take()
+            self._has_place = True
+        begun = time.monotonic()
+        try:
+            answer = self._questions.find_studies(span)
+        except PullFailed as error:
+            raise PacsAway(str(error)) from None
+        now = time.monotonic()
+        until = now + min(now - begun, LONGEST_REST_SECONDS)
+        if self._places.is_wanted(until - now):
+            self.close()
+            time.sleep(max(0.0, until - time.monotonic()))
+        return answer
+
+    def close(self) -> None:
+        """End the association, and give its place back."""
+        self._questions.close()
+        if self._has_place:
+            self._has_place = False
+            self._places.give_back()
 
 
 def make_clients(pacs: Pacs, config: Settings, handler: StoreHandler) -> tuple[Finder, Retriever]:

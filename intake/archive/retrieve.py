@@ -25,9 +25,11 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from intake.archive.dimse import DimseClient
-from intake.archive.errors import PacsAway, PullFailed, SetUpWrong
+from intake.archive.budget import SILENT_TIMES, STUDY_SECONDS
+from intake.archive.dimse import DimseClient, hang_up
+from intake.archive.errors import PacsAway, PullFailed, SetUpWrong, TooSlow
 from intake.archive.listed import ListedInstance
+from intake.archive.source import Progress
 from intake.dicom.incoming_file import IncomingFile
 from intake.dicom.limits import (
     RADIOGRAPH_CLASSES,
@@ -35,16 +37,16 @@ from intake.dicom.limits import (
     TRANSFER_SYNTAXES,
 )
 from intake.dicom.store_handler import StoreHandler
+from intake.dicom_client import MESSAGE_ID, SUCCESS
+from records.errors import NightdraftError
 from records.pacs import Pacs
 from records.settings import Settings
 
-SUCCESS = 0x0000
 PENDING = 0xFF00
 SOME_FAILED = 0xB000
 """Sub-operations are complete, and some failed: what came is looked at (PS3.4 C.4.2.1.5)."""
 
 _MOVE_DESTINATION_UNKNOWN = 0xA801
-_MESSAGE_ID = 1
 
 MAX_CONTEXTS = 128
 """Presentation contexts of one association (PS3.8 table 9-18: odd numbers from 1 to 255)."""
@@ -72,20 +74,9 @@ association."""
 INSTANCES_AT_ONCE = 100
 """SOP Instance UIDs in one question."""
 
-SILENT_TIMES = 5
-"""A PACS may be silent so many times longer than with a question: it may bring images from slow
-media first."""
-
-STUDY_SECONDS = 600.0
-"""The longest time for one study. What came is kept, and the rest is asked for again."""
-
 
 Responses = Iterator[tuple[Dataset, Dataset | None]]
 """pynetdicom's: a status and an identifier for each response."""
-
-
-class TooSlow(PullFailed):
-    """A study took longer than `STUDY_SECONDS`."""
 
 
 class DimseRetriever:
@@ -106,27 +97,35 @@ class DimseRetriever:
         self._handler = handler
 
     def retrieve(
-        self, study_instance_uid: str, wanted: Sequence[ListedInstance], *, whole_series: bool
+        self,
+        study_instance_uid: str,
+        wanted: Sequence[ListedInstance],
+        progress: Progress,
+        *,
+        whole_series: bool,
     ) -> None:
         """Ask for images; when this returns, the PACS has said that it is done.
 
         Args:
             study_instance_uid: of the study.
             wanted: the images that are not here.
+            progress: called as they come.
             whole_series: whether their series are asked for, as every PACS can; else each image.
 
         Raises:
             PacsAway: the PACS does not answer.
             PullFailed: it refuses the question, or took too long.
+            LostLease: `progress` raised it; nothing more is asked for.
         """
         questions = list(_make_questions(study_instance_uid, wanted, whole_series))
         deadline = time.monotonic() + STUDY_SECONDS
         if self._pacs.retrieve == "c-move":
-            self._move(questions, deadline)
+            self._move(questions, deadline, progress)
         else:
-            self._get(questions, {instance.sop_class_uid for instance in wanted}, deadline)
+            classes = {instance.sop_class_uid for instance in wanted}
+            self._get(questions, classes, deadline, progress)
 
-    def _move(self, questions: Sequence[Dataset], deadline: float) -> None:
+    def _move(self, questions: Sequence[Dataset], deadline: float, progress: Progress) -> None:
         destination = self._pacs.move_destination or self._client.calling_ae
         model = StudyRootQueryRetrieveInformationModelMove
         with self._client.associated([build_context(model)], seconds=self._silent) as association:
@@ -134,10 +133,28 @@ class DimseRetriever:
                 questions,
                 "C-MOVE",
                 deadline,
-                lambda question: association.send_c_move(question, destination, model, _MESSAGE_ID),
+                progress,
+                lambda question: association.send_c_move(question, destination, model, MESSAGE_ID),
             )
 
-    def _get(self, questions: Sequence[Dataset], classes: Collection[str], deadline: float) -> None:
+    def _get(
+        self,
+        questions: Sequence[Dataset],
+        classes: Collection[str],
+        deadline: float,
+        progress: Progress,
+    ) -> None:
+        stopped_by: list[NightdraftError] = []
+
+        def store(event: Any) -> Dataset:
+            status = self._store(event)
+            try:
+                progress()
+            except NightdraftError as error:  # pynetdicom would answer the PACS with it, no more
+                stopped_by.append(error)
+                hang_up(event.assoc)
+            return status
+
         model = StudyRootQueryRetrieveInformationModelGet
         contexts = storage_contexts(classes)
         offered = {str(context.abstract_syntax) for context in contexts}
@@ -145,7 +162,7 @@ class DimseRetriever:
             [build_context(model), *contexts],
             # Over a C-GET we are the one who stores: role selection, PS3.7 D.3.3.4.
             roles=[build_role(sop_class, scp_role=True) for sop_class in sorted(offered)],
-            handlers=[(evt.EVT_C_STORE, self._store)],
+            handlers=[(evt.EVT_C_STORE, store)],
             seconds=self._silent,
         ) as association:
             try:
@@ -158,12 +175,15 @@ class DimseRetriever:
                     questions,
                     "C-GET",
                     deadline,
-                    functools.partial(
-                        association.send_c_get, query_model=model, msg_id=_MESSAGE_ID
-                    ),
+                    progress,
+                    functools.partial(association.send_c_get, query_model=model, msg_id=MESSAGE_ID),
                 )
             except PullFailed:
                 association.release()  # it answered; only its answer was no success
+                raise
+            except PacsAway:
+                if stopped_by:
+                    raise stopped_by[0] from None
                 raise
             finally:
                 _discard(getattr(association.dimse.message, "_data_set_file", None))
@@ -180,6 +200,7 @@ class DimseRetriever:
         questions: Iterable[Dataset],
         command: str,
         deadline: float,
+        progress: Progress,
         send: Callable[[Dataset], Responses],
     ) -> None:
         """Ask one question after the other; one that is refused does not keep the others back.
@@ -192,7 +213,7 @@ class DimseRetriever:
         while waiting:
             question = waiting.popleft()
             try:
-                self._wait_for_end(send(question), command, deadline)
+                self._wait_for_end(send(question), command, deadline, progress)
             except TooSlow:
                 raise
             except PullFailed as error:
@@ -203,7 +224,9 @@ class DimseRetriever:
         if refusal is not None:
             raise refusal
 
-    def _wait_for_end(self, responses: Responses, command: str, deadline: float) -> None:
+    def _wait_for_end(
+        self, responses: Responses, command: str, deadline: float, progress: Progress
+    ) -> None:
         place = self._client.place
         for status, _ in responses:
             code = status.get("Status")
@@ -211,6 +234,7 @@ class DimseRetriever:
                 break
             code = int(code)
             if code == PENDING:
+                progress()  # by C-MOVE the images come to the listener, and this alone shows it
                 if time.monotonic() > deadline:
                     raise TooSlow(f"{place} took longer than {STUDY_SECONDS:g} s for a study")
                 continue

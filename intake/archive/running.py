@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import faulthandler
-import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from intake.archive.folder_source import FolderSource
 from intake.archive.pacs_source import PacsSource
-from intake.archive.puller import Puller, Source, SourceState
+from intake.archive.puller import Puller, SourceState
+from intake.archive.source import Source
 from intake.dicom.pynetdicom_setup import receive_into, set_up_pynetdicom
 from intake.dicom.refusal_log import RefusalLog
 from intake.dicom.store_handler import StoreHandler
+from intake.turns import run_turns
 from records.blobs import Blobs
 from records.database.session import database_time, unit_of_work
 from records.errors import SettingsError
-from records.operations.heartbeats import HeartbeatThread
 from records.pacs import read_pacs_file
 from records.settings import Settings
-from records.telemetry import logger
 
 PART = "retrieve"
 
-STOP_SECONDS = 20.0
-"""How long a study that is being fetched may take once the part is stopping. What is not ended then
-is fetched by the next process."""
-
 _WRITERS = 4
-_STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
 def make_sources(config: Settings, handler: StoreHandler, blobs: Blobs) -> list[tuple[Source, int]]:
@@ -78,29 +71,5 @@ def run_retrieve(config: Settings, ready: Callable[[], None] | None = None) -> N
                 Puller(source, state, config.campaign_ahead, walks=not number, number=number)
                 for number in range(at_once)
             ]
-        _run(pullers, ready)
+        run_turns(PART, pullers, lambda: {"fetched": sum(one.pulled for one in pullers)}, ready)
         ended.set()
-
-
-def _run(pullers: list[Puller], ready: Callable[[], None] | None) -> None:
-    # Blocked in all threads that begin from now on, and taken by sigwait below.
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    try:
-        with HeartbeatThread(PART, lambda: {"fetched": sum(one.pulled for one in pullers)}):
-            for puller in pullers:
-                puller.start()
-            logger().info(
-                "studies are fetched", reason=", ".join(puller.name for puller in pullers)
-            )
-            if ready:
-                ready()
-            signal.sigwait(_STOP_SIGNALS)
-            logger().info("fetching is stopping")
-            faulthandler.dump_traceback_later(2 * STOP_SECONDS, exit=True)
-            for puller in pullers:
-                puller.stop()
-            for puller in pullers:
-                puller.join(STOP_SECONDS)
-            faulthandler.cancel_dump_traceback_later()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -19,8 +18,8 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
+from intake.archive.certificates import make_pacs_tls_context
 from intake.archive.errors import PacsAway, PullFailed, SetUpWrong
-from intake.dicom_client import make_tls_context
 from intake.http_calls import NoRedirects, reason_of, retry_seconds
 from records.errors import SettingsError
 from records.pacs import Pacs
@@ -63,14 +62,8 @@ class WebClient:
     def __init__(self, pacs: Pacs) -> None:
         self._pacs = pacs
         self.place = f"the PACS {pacs.name} ({pacs.url})"
-        context: ssl.SSLContext | None = None
-        if pacs.url.startswith("https:"):
-            context = make_tls_context(
-                pacs.ca_file,
-                pacs.certificate_file,
-                pacs.key_file,
-                (f"the PACS {pacs.name}: ca_file", "certificate_file", "key_file"),
-            )
+        is_https = pacs.url.startswith("https:")
+        context = make_pacs_tls_context(pacs) if is_https else None
         self._opener = urllib.request.build_opener(
             NoRedirects(), urllib.request.HTTPSHandler(context=context)
         )

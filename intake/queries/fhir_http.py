@@ -17,7 +17,8 @@ from contextlib import suppress
 from typing import Any, cast
 
 from intake.http_calls import NoRedirects, reason_of, retry_seconds
-from intake.queries.asking import QuestionFailed, SystemAway
+from intake.queries.asking import QuestionFailed
+from intake.turns import SystemAway
 from records.errors import SettingsError
 
 MAX_BYTES = 10_000_000

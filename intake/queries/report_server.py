@@ -14,9 +14,10 @@ import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from intake.queries.asking import Limits, QuestionFailed, SystemAway
+from intake.queries.asking import Limits, QuestionFailed
 from intake.queries.fhir_http import HttpClient, Json, Login, issue_codes, origin_of, tls_context
 from intake.queries.smart_login import SmartLogin
+from intake.turns import SystemAway
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.database.tables import Study

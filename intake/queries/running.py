@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import faulthandler
 import logging
-import signal
 import threading
 from collections.abc import Callable
 
@@ -14,19 +12,13 @@ from pynetdicom import _config
 from intake.queries.asking import Asker, OtherSystem
 from intake.queries.report_server import ReportServer
 from intake.queries.worklist import Worklist
+from intake.turns import run_turns
 from records.database.session import database_time, unit_of_work
 from records.errors import SettingsError, safe_text
-from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.telemetry import logger
 
 PART = "query"
-
-STOP_SECONDS = 20.0
-"""How long a question that is being asked may take once the part is stopping. What is not ended
-then is asked again by the next process."""
-
-_STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
 def make_systems(config: Settings) -> list[OtherSystem]:
@@ -63,25 +55,7 @@ def run_queries(config: Settings, ready: Callable[[], None] | None = None) -> No
         database_time(session)
     _set_up_pynetdicom()
     askers = [Asker(system) for system in systems]
-    # Blocked in all threads that begin from now on, and taken by sigwait below.
-    previous = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-    try:
-        with HeartbeatThread(PART, lambda: {asker.name: asker.asked for asker in askers}):
-            for asker in askers:
-                asker.start()
-            logger().info("questions are asked", reason=", ".join(s.name for s in systems))
-            if ready:
-                ready()
-            signal.sigwait(_STOP_SIGNALS)
-            logger().info("asking is stopping")
-            faulthandler.dump_traceback_later(2 * STOP_SECONDS, exit=True)
-            for asker in askers:
-                asker.stop()
-            for asker in askers:
-                asker.join(STOP_SECONDS)
-            faulthandler.cancel_dump_traceback_later()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+    run_turns(PART, askers, lambda: {asker.name: asker.asked for asker in askers}, ready)
 
 
 def _set_up_pynetdicom() -> None:

@@ -14,8 +14,9 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey, import_key
 
-from intake.queries.asking import QuestionFailed, SystemAway
+from intake.queries.asking import QuestionFailed
 from intake.queries.fhir_http import HttpClient
+from intake.turns import SystemAway
 from records.errors import SettingsError
 from records.settings import Settings
 

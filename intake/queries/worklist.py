@@ -16,8 +16,17 @@ from pydicom import Dataset
 from pynetdicom import build_context
 from pynetdicom.sop_class import ModalityWorklistInformationFind, Verification
 
-from intake.dicom_client import Peer, accepts, make_tls_context, silence_pynetdicom
-from intake.queries.asking import Limits, QuestionFailed, SystemAway
+from intake.dicom_client import (
+    FIND_PENDING,
+    MESSAGE_ID,
+    OUT_OF_RESOURCES,
+    SUCCESS,
+    Peer,
+    accepts,
+    make_tls_context,
+    silence_pynetdicom,
+)
+from intake.queries.asking import Limits, QuestionFailed
 from intake.queries.worklist_answers import (
     is_of_films,
     join_steps,
@@ -26,6 +35,7 @@ from intake.queries.worklist_answers import (
     same_number,
     step_dates,
 )
+from intake.turns import SystemAway
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.database.tables import Study
@@ -37,13 +47,6 @@ from records.orders.queries import ClaimedQuery
 from records.settings import Settings
 from records.states import QueryKind
 from records.workflow.identifiers import KeyKind, PatientId, plain_key
-
-SUCCESS = 0x0000
-PENDING = frozenset({0xFF00, 0xFF01})
-"""C-FIND statuses with an answer; 0xFF01: optional keys were not matched (PS3.4 K.4.1.1.4)."""
-
-_OUT_OF_RESOURCES = range(0xA700, 0xA800)
-_MESSAGE_ID = 1
 
 
 class SeveralOrders(NightdraftError):
@@ -202,7 +205,7 @@ class Worklist:
             if not accepts(association, ModalityWorklistInformationFind):
                 raise SystemAway(f"{self._place()} does not offer a modality worklist")
             responses = association.send_c_find(
-                make_identifier(**keys), ModalityWorklistInformationFind, msg_id=_MESSAGE_ID
+                make_identifier(**keys), ModalityWorklistInformationFind, msg_id=MESSAGE_ID
             )
             for status, answer in responses:
                 code = status.get("Status")
@@ -212,14 +215,14 @@ class Worklist:
                     )
                 if code == SUCCESS:
                     return answers
-                if code not in PENDING:
+                if code not in FIND_PENDING:
                     raise self._refusal(int(code))
                 if answer is None:
                     raise QuestionFailed("an answer of the worklist cannot be read")
                 answers.append(answer)
                 if len(answers) > limit:
                     association.send_c_cancel(
-                        _MESSAGE_ID, query_model=ModalityWorklistInformationFind
+                        MESSAGE_ID, query_model=ModalityWorklistInformationFind
                     )
                     raise QuestionFailed(
                         f"the worklist gave more than NIGHTDRAFT_WORKLIST_ANSWERS={limit} answers; "
@@ -234,7 +237,7 @@ class Worklist:
 
     def _refusal(self, code: int) -> Exception:
         text = f"{self._place()} answered a question with status 0x{code:04X}"
-        return SystemAway(text) if code in _OUT_OF_RESOURCES else QuestionFailed(text)
+        return SystemAway(text) if code in OUT_OF_RESOURCES else QuestionFailed(text)
 
     def _associated(self) -> AbstractContextManager[Any]:
         """An association with the worklist; it is released, or aborted where something failed."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from sqlalchemy import select
 
 from nightdraft.bench.operation import Operation
-from records.campaigns import campaigns, feeding, pulling, rows
-from records.campaigns.rows import NewStudy
+from records.campaigns import adding, campaigns, counting, feeding, following, pulling, rows
+from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import CampaignMark, CampaignStudy
 from records.database.session import unit_of_work
 from records.states import CampaignKind, CampaignStudyState
@@ -50,7 +50,7 @@ def _new_studies(count: int) -> list[NewStudy]:
 def _add(studies: Sequence[NewStudy]) -> None:
     campaign = _of("open")
     with unit_of_work() as session:
-        rows.add_studies(session, campaign, studies)
+        adding.add_studies(session, campaign, studies)
 
 
 def _next_rows(count: int) -> list[tuple[int, uuid.UUID | None]]:
@@ -88,12 +88,12 @@ def _mark(count: int) -> None:
 
 def _follow() -> None:
     with unit_of_work() as session:
-        rows.follow_marks(session, 1000)
+        following.follow_marks(session, 1000)
 
 
 def _count() -> None:
     with unit_of_work() as session:
-        rows.read_counts(
+        counting.read_counts(
             session, [campaign.id for campaign in campaigns.list_campaigns(session, 50)]
         )
 

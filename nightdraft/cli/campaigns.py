@@ -104,7 +104,8 @@ def create_campaign(
         str, typer.Option(help="Hours of each night, as 19:00-07:00. Without: all the time.")
     ] = "",
     zone: Annotated[
-        str, typer.Option(help="Time zone of the hours, as Europe/Berlin. Without: this machine's.")
+        str,
+        typer.Option(help="Time zone of the hours. Without: that of NIGHTDRAFT_TIME_ZONE."),
     ] = "",
     blackout: Annotated[
         list[str] | None,
@@ -236,35 +237,21 @@ def _read_window(
     starts_on: dt.datetime | None,
     ends_on: dt.datetime | None,
 ) -> Window:
-    from records.campaigns.window import Window, read_hours, read_zone
+    from records.campaigns.window import Window, read_hours, read_zone, site_zone
+    from records.settings import settings
 
     return Window(
         read_hours(hours) if hours else None,
-        read_zone(zone or _local_zone()),
+        read_zone(zone) if zone else site_zone(settings()),
         tuple(map(read_hours, blackouts)),
         starts_on.date() if starts_on else None,
         ends_on.date() if ends_on else None,
     )
 
 
-def _local_zone() -> str:
-    """The IANA name of this machine's time zone; UTC where it is not known."""
-    import os
-
-    named = os.environ.get("TZ", "").lstrip(":")
-    if named:
-        return named
-    link = Path("/etc/localtime")
-    if link.is_symlink():
-        parts = link.resolve().as_posix().partition("/zoneinfo/")
-        if parts[2]:
-            return parts[2]
-    return "UTC"
-
-
 def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:
     """Create it; the studies of a list are added in the same transaction."""
-    from records.campaigns import campaigns, rows
+    from records.campaigns import adding, campaigns
     from records.database.session import unit_of_work
     from records.states import WalkState
 
@@ -278,7 +265,7 @@ def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:
         campaign_id = campaigns.create(session, new)
         done = added = 0
         for batch in batches(read_list(file, encoding, WrongLines()), _LIST_AT_ONCE):
-            added += rows.add_studies(session, campaign_id, batch)
+            added += adding.add_studies(session, campaign_id, batch)
             done += len(batch)
             progress("studies", done, named)
         note = f"{named:,} lines, {named - added:,} of them name a study again"
@@ -425,7 +412,7 @@ def retry_studies(
     json: AsJson = False,
 ) -> None:
     """Let studies of a campaign be tried again that ended for a reason."""
-    from records.campaigns import campaigns, rows
+    from records.campaigns import campaigns, retrying
     from records.database.session import unit_of_work
 
     chosen = _read_state(state)
@@ -433,7 +420,7 @@ def retry_studies(
     while True:
         with unit_of_work() as session:
             campaign_id = campaigns.find(session, name).id
-            some = rows.retry(session, campaign_id, chosen, reason, _RETRY_AT_ONCE)
+            some = retrying.retry(session, campaign_id, chosen, reason, _RETRY_AT_ONCE)
         count += some
         if some < _RETRY_AT_ONCE:
             break

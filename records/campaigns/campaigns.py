@@ -9,15 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from records.campaigns.window import Hours, Window, read_zone
-from records.database.campaign_tables import Campaign
+from records.database.campaign_tables import Campaign, CampaignStudy
 from records.errors import NotAllowed, NotFound
 from records.states import (
     CAMPAIGN_ENDED,
+    CAMPAIGN_MOVING,
     CampaignKind,
     CampaignState,
     Priority,
@@ -263,6 +264,69 @@ def settle_windows(session: Session, now: dt.datetime) -> int:
     return changed
 
 
+def end_done(session: Session) -> int:
+    """End the running campaigns whose source is walked and of which nothing moves any more.
+
+    Returns:
+        How many ended.
+    """
+    moving = [
+        exists().where(CampaignStudy.campaign_id == Campaign.id, CampaignStudy.state == state)
+        for state in CAMPAIGN_MOVING
+    ]
+    now = func.clock_timestamp()
+    return len(
+        session.scalars(
+            update(Campaign)
+            .where(
+                Campaign.state == CampaignState.RUNNING,
+                Campaign.walk_state != WalkState.WALKING,
+                *(~part for part in moving),
+            )
+            .values(
+                state=CampaignState.DONE,
+                is_open=False,
+                ended_at=now,
+                changed_at=now,
+                stalled_reason="",
+                stalled_since=None,
+            )
+            .returning(Campaign.id)
+            .execution_options(synchronize_session=False)
+        ).all()
+    )
+
+
+def need_source(session: Session, pacs: str, *, now: bool) -> bool:
+    """Whether a running campaign needs the source that it fetches from.
+
+    Args:
+        session: the caller's transaction.
+        pacs: which; "" is folders.
+        now: whether campaigns are left out whose window is closed and whose source is walked.
+    """
+    needing = select(Campaign.id).where(Campaign.state == CampaignState.RUNNING, _fetches(pacs))
+    if now:
+        needing = needing.where(
+            or_(
+                Campaign.is_open,
+                # A source is walked whether or not the window is open.
+                and_(
+                    Campaign.walk_state == WalkState.WALKING,
+                    Campaign.kind.in_([CampaignKind.QUERY, CampaignKind.FOLDER]),
+                ),
+            )
+        )
+    return bool(session.scalar(select(needing.exists())))
+
+
+def _fetches(pacs: str) -> ColumnElement[bool]:
+    """Campaigns that fetch from a source; of those without a PACS, the ones of folders do."""
+    return and_(
+        Campaign.pacs == pacs, or_(Campaign.pacs != "", Campaign.kind == CampaignKind.FOLDER)
+    )
+
+
 def stall(session: Session, pacs: str, reason: str) -> None:
     """Note on the running campaigns of a PACS why nothing goes on; the same reason stays as it is.
 
@@ -275,9 +339,7 @@ def stall(session: Session, pacs: str, reason: str) -> None:
         update(Campaign)
         .where(
             Campaign.state == CampaignState.RUNNING,
-            Campaign.pacs == pacs,
-            # Of those without a PACS, the ones of folders alone are fetched.
-            or_(Campaign.pacs != "", Campaign.kind == CampaignKind.FOLDER),
+            _fetches(pacs),
             Campaign.stalled_reason != reason,
         )
         .values(stalled_reason=reason, stalled_since=func.clock_timestamp() if reason else None)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from records.campaigns import rows
+from records.campaigns import adding, counting, following
+from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import save_walk
-from records.campaigns.rows import NewStudy
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.tables import Draft, DraftRequest, Study
 from records.reports.reading import list_by_study
@@ -52,7 +52,7 @@ def walk_again(session: Session, campaign: Campaign, limit: int) -> int:
     lines = list_drafted(
         session, campaign, limit, uuid.UUID(position["draft"]) if "draft" in position else None
     )
-    rows.add_studies(session, campaign.id, [study for _, study in lines])
+    adding.add_studies(session, campaign.id, [study for _, study in lines])
     if lines:
         position = {"draft": str(lines[-1][0])}
     save_walk(
@@ -105,7 +105,7 @@ def list_next(
         campaign: an open one that fetches no images.
         ahead: so many of its studies are under way, at most.
     """
-    room = ahead - rows.count_under_way(session, campaign.id, ahead)
+    room = ahead - counting.count_under_way(session, campaign.id, ahead)
     if room <= 0:
         return []
     lines = session.execute(
@@ -135,7 +135,7 @@ def feed(session: Session, campaign: Campaign, row_id: int, study_id: uuid.UUID 
         row = session.get_one(CampaignStudy, (campaign.id, row_id))
         found = find_studies(session, row.study_instance_uid, row.accession_number)
         study_id = found[0] if found else None
-        rows.add_studies(session, campaign.id, _others(session, found[1:]))
+        adding.add_studies(session, campaign.id, _others(session, found[1:]))
     if study_id is not None:
         study = withdrawals.lock_study(session, study_id)
         requests.lock_open(session, [study_id])
@@ -194,7 +194,7 @@ def give(session: Session, campaign: Campaign, row: CampaignStudy, study: Study)
     if reason is not None:
         end(row, CampaignStudyState.SKIPPED, reason)
     elif study.state != StudyState.COMPLETE or not _needs_request(session, campaign, study):
-        rows.follow(session, row, study.id)
+        following.follow(session, row, study.id)
     elif not campaign.pacs and stored_bytes.lacks_bytes(session, study.id):
         # Its request would fail, and the study would no longer show the draft that it has.
         end(row, CampaignStudyState.MISSING, CampaignReason.BYTES_REMOVED)
@@ -207,7 +207,7 @@ def give(session: Session, campaign: Campaign, row: CampaignStudy, study: Study)
             priority=Priority(campaign.priority),
         )
         is_beside = campaign.purpose == Purpose.COMPARISON
-        rows.follow(session, row, study.id, request_id if is_beside else None)
+        following.follow(session, row, study.id, request_id if is_beside else None)
     session.flush()
 
 

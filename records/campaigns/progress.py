@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from records.campaigns import rows
+from records.campaigns import counting
 from records.campaigns.campaigns import list_campaigns, window_of
-from records.campaigns.rows import Counts
+from records.campaigns.counting import Counts
 from records.campaigns.window import Window
 from records.database.campaign_tables import Campaign
 from records.database.session import database_time
@@ -81,10 +81,10 @@ class CampaignProgress:
 def read_progress(session: Session, campaigns: Sequence[Campaign]) -> list[CampaignProgress]:
     """How far campaigns are, in their order."""
     now = database_time(session)
-    counts = rows.read_counts(session, [campaign.id for campaign in campaigns])
+    counts = counting.read_counts(session, [campaign.id for campaign in campaigns])
     running = [campaign.id for campaign in campaigns if campaign.state == CampaignState.RUNNING]
     ended = {
-        seconds: rows.count_ended(session, running, seconds)
+        seconds: counting.count_ended(session, running, seconds)
         for seconds in (_LATELY_SECONDS, _DAY_SECONDS)
     }
     return [

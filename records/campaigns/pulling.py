@@ -10,14 +10,14 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, exists, func, or_, select, text, update
 from sqlalchemy.orm import Session, aliased
 
-from records.campaigns import feeding, rows
-from records.campaigns.rows import NewStudy
+from records.campaigns import adding, counting, feeding
+from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import Campaign, CampaignFile, CampaignStudy
 from records.database.session import interval
 from records.database.tables import Instance, Study
@@ -32,6 +32,12 @@ from records.states import (
     WalkState,
 )
 from records.workflow import events, requests, withdrawals
+
+CLAIM_SECONDS = 900.0
+"""A study whose fetching process died waits again after so long."""
+
+RENEW_SECONDS = 60.0
+"""A claim is renewed so often while images come."""
 
 _CLAIMS = 7_310_445_131  # an advisory lock: claims go one after the other
 
@@ -64,7 +70,8 @@ class ClaimedPull:
         study_instance_uid: "" where only the accession number is known; `resolve` sets it.
         accession_number: (0008,0050), or "".
         attempt: how often the study was fetched, this time included.
-        claimed_at: the database's time of the claim, which every write names.
+        claimed_at: the database's time of the claim, or of its last renewal; every write names it.
+        begun_at: the database's time of the claim.
         studies_per_minute: how many the campaign fetches, at most; None is what the PACS allows.
     """
 
@@ -77,6 +84,7 @@ class ClaimedPull:
     accession_number: str
     attempt: int
     claimed_at: dt.datetime
+    begun_at: dt.datetime
     studies_per_minute: float | None = None
 
 
@@ -208,7 +216,7 @@ def claim(
         .order_by(Campaign.priority, Campaign.created_at, Campaign.id)
     )
     for campaign in open_campaigns:
-        if campaign.id in resting or rows.count_under_way(session, campaign.id, ahead) >= ahead:
+        if campaign.id in resting or counting.count_under_way(session, campaign.id, ahead) >= ahead:
             continue
         claimed = _claim_of(session, campaign)
         if claimed is not None:
@@ -257,6 +265,7 @@ def _claim_of(session: Session, campaign: Campaign) -> ClaimedPull | None:
         row.study_instance_uid,
         row.accession_number,
         row.attempts,
+        row.claimed_at,
         row.claimed_at,
         campaign.studies_per_minute,
     )
@@ -313,7 +322,7 @@ def resolve(session: Session, pull: ClaimedPull, uids: Sequence[str]) -> bool:
     )
     fresh = [uid for uid in uids if uid not in known]
     others = fresh[1:]
-    rows.add_studies(
+    adding.add_studies(
         session,
         pull.campaign_id,
         [NewStudy(uid, pull.accession_number) for uid in others],
@@ -371,7 +380,7 @@ def finish(
     row.listed, row.missing = listed, list(missing)
     row.size = row.size if size is None else size
     if study.state == StudyState.RECEIVING and not study.released:
-        if study.first_received_at >= pull.claimed_at and study.received_priority is None:
+        if study.first_received_at >= pull.begun_at and study.received_priority is None:
             study.priority = campaign.priority
         study.released = True
         events.append_event(session, study.id, EventKind.RELEASED, "a campaign fetched its images")
@@ -467,17 +476,11 @@ def renew(session: Session, pull: ClaimedPull) -> ClaimedPull:
     row.claimed_at = session.scalar(select(func.clock_timestamp()))
     session.flush()
     assert row.claimed_at is not None
-    return ClaimedPull(
-        pull.campaign_id,
-        pull.id,
-        pull.kind,
-        pull.pacs,
-        pull.source,
-        row.study_instance_uid,
-        row.accession_number,
-        pull.attempt,
-        row.claimed_at,
-        pull.studies_per_minute,
+    return replace(
+        pull,
+        study_instance_uid=row.study_instance_uid,
+        accession_number=row.accession_number,
+        claimed_at=row.claimed_at,
     )
 
 

@@ -11,11 +11,14 @@ hour means where the clocks change is decided here, in favour of those who use t
 from __future__ import annotations
 
 import datetime as dt
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from records.errors import NotAllowed
+from records.settings import Settings
 from records.wall_clock import moment
 
 _DAY = dt.timedelta(days=1)
@@ -180,6 +183,26 @@ def read_zone(name: str) -> ZoneInfo:
         raise NotAllowed(
             f"{name!r} is no time zone: name one of the IANA database, such as Europe/Berlin"
         ) from None
+
+
+def site_zone(config: Settings) -> ZoneInfo:
+    """The time zone of the site: NIGHTDRAFT_TIME_ZONE, else this machine's, else UTC.
+
+    A campaign keeps its zone by name, so that it means the same hours on every machine.
+
+    Raises:
+        NotAllowed: this machine's zone has no name of the IANA database.
+    """
+    return read_zone(config.time_zone or _machine_zone())
+
+
+def _machine_zone() -> str:
+    """The IANA name of this machine's time zone; UTC where it is not known."""
+    named = os.environ.get("TZ", "").lstrip(":")
+    if named:
+        return named
+    _, _, name = Path("/etc/localtime").resolve().as_posix().partition("/zoneinfo/")
+    return name or "UTC"
 
 
 def read_hours(text: str) -> Hours:

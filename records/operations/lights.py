@@ -33,6 +33,9 @@ OBSERVED = ("redis", "disk", "bundle")
 ASKED = ("worklist", "report server")
 """Systems of others that are asked about studies; shown where one was asked lately."""
 
+SOURCES = ("PACS", "folders")
+"""What campaigns fetch from, as `PACS archive`; shown where one was asked lately."""
+
 
 class LightState(StrEnum):
     """How a light burns. UNKNOWN: nobody has looked lately."""
@@ -61,12 +64,15 @@ _WORDS: Mapping[str, Mapping[LightState, str]] = {
     },
     "bundle": {LightState.UP: "can be read", LightState.DOWN: "cannot be used"},
     **{name: {LightState.UP: "answers", LightState.DOWN: "does not answer"} for name in ASKED},
+    "PACS": {LightState.UP: "answers", LightState.DOWN: "does not answer"},
+    "folders": {LightState.UP: "can be read", LightState.DOWN: "cannot be read"},
 }
 
 _RUNBOOK_LINES = {
     "redis": "broker",
     "worklist": "worklist_away",
     "report server": "report_server_away",
+    **dict.fromkeys(SOURCES, "pacs_away"),
 }
 """Headings of the runbook that have another name than the light. Most are lines of `doctor`."""
 
@@ -102,7 +108,7 @@ class Seen:
     """What a process saw when it looked at something.
 
     Attributes:
-        name: one of OBSERVED or ASKED.
+        name: one of OBSERVED or ASKED, or one of SOURCES, as `PACS archive`.
         is_well: whether it can be used.
         is_warning: it can be used, but not for long.
         sentence: what was seen; it names no patient.
@@ -167,7 +173,10 @@ def read_lights(session: Session, expected: Sequence[str], dead_hours: float) ->
         hosts = [name.partition("@")[2] for name in expected if name.partition("@")[0] == part]
         lights += _part_lights(part, by_host, hosts, now, dt.timedelta(hours=dead_hours))
     rows = session.scalars(select(Observation)).all()
-    by_name = {name: [row for row in rows if row.name == name] for name in (*OBSERVED, *ASKED)}
+    sources = sorted({row.name for row in rows if row.name.partition(" ")[0] in SOURCES})
+    by_name = {
+        name: [row for row in rows if row.name == name] for name in (*OBSERVED, *ASKED, *sources)
+    }
     observed = [
         _observed_light(name, by_name[name], now)
         for name in by_name
@@ -247,5 +256,7 @@ def _observed_light(name: str, rows: Sequence[Observation], now: dt.datetime) ->
 def _light(
     part: str, name: str, state: LightState, sentence: str, seen_at: dt.datetime | None
 ) -> Light:
-    word = _WORDS[part].get(state, "was not looked at")
-    return Light(name, state, word, sentence, seen_at, f"/runbook#{_RUNBOOK_LINES.get(part, part)}")
+    source = part.partition(" ")[0]
+    kind = source if source in SOURCES else part
+    word = _WORDS[kind].get(state, "was not looked at")
+    return Light(name, state, word, sentence, seen_at, f"/runbook#{_RUNBOOK_LINES.get(kind, kind)}")

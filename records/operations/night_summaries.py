@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.alarm_kinds import Channel, MessageEvent
-from records.campaigns import rows
+from records.campaigns import counting
 from records.database.night_tables import NightSummary
 from records.database.session import database_time
 from records.database.tables import AlarmMessage
@@ -158,9 +158,9 @@ def _make(session: Session, night: Night, time_zone: str, channels: Collection[C
             skipped=work.by_reason(WorkKind.SKIPPED),
             failed=work.by_reason(WorkKind.FAILED),
             held=_read_open_holds(session),
-            missing=rows.count_missing(session, night.begins_at, night.ends_at),
+            missing=counting.count_missing(session, night.begins_at, night.ends_at),
             waiting=count_moving(worklist.count_by_state(session)),
-            in_campaigns=rows.count_waiting(session),
+            in_campaigns=counting.count_waiting(session),
             workers=work.by_worker(),
         )
         .on_conflict_do_nothing()

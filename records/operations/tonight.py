@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from records.campaigns import rows
+from records.campaigns import counting
 from records.database.session import database_time
 from records.database.tables import Heartbeat
 from records.operations import nights, overview, work_counts
@@ -163,7 +163,7 @@ def read_tonight(
         done_at=done_at,
         stages=_read_stages(session, workload, now, done_at),
         devices=_read_devices(parts),
-        in_campaigns=rows.count_waiting(session),
+        in_campaigns=counting.count_waiting(session),
         since=since,
         work=work_counts.read_work(session, since, now),
     )

@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import select
 
-from records.campaigns import campaigns, rows
+from records.campaigns import adding, campaigns, counting
+from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import NewCampaign
-from records.campaigns.rows import NewStudy
 from records.campaigns.window import Hours, Window
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import database_time, unit_of_work
@@ -33,7 +33,7 @@ def create(kind=CampaignKind.LIST, name="backlog", window=ALWAYS, studies=(), **
     with unit_of_work() as session:
         campaign_id = campaigns.create(session, new)
         if studies:
-            rows.add_studies(session, campaign_id, list(studies))
+            adding.add_studies(session, campaign_id, list(studies))
             campaigns.save_walk(session, campaign_id, None, WalkState.WALKED)
     return campaign_id
 
@@ -70,7 +70,7 @@ def ends(campaign_id):
 def kept_counts(campaign_id):
     """The kept numbers as (state, reason): number, which must be those of the rows."""
     with unit_of_work() as session:
-        counts = rows.read_counts(session, [campaign_id])[campaign_id]
+        counts = counting.read_counts(session, [campaign_id])[campaign_id]
         counted = Counter(
             session.scalars(
                 select(CampaignStudy.state).where(CampaignStudy.campaign_id == campaign_id)

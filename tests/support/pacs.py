@@ -235,6 +235,8 @@ class OddPacs:
         asked: (level, keys) of each question.
         sent: how often each object was sent.
         before_get: called with the number of each C-GET, where set.
+        before_image: called with the number of each object before it is sent, where set.
+        associations: how many were asked for.
     """
 
     images: list[Dataset] = field(default_factory=list)
@@ -257,6 +259,8 @@ class OddPacs:
     asked: list[tuple[str, Dataset]] = field(default_factory=list)
     sent: Counter[str] = field(default_factory=Counter)
     before_get: Callable[[int], None] | None = None
+    before_image: Callable[[int], None] | None = None
+    associations: int = 0
     port: int = 0
     _server: Any = None
 
@@ -275,7 +279,11 @@ class OddPacs:
             ("127.0.0.1", self.port),
             block=False,
             ssl_context=self.tls,
-            evt_handlers=[(evt.EVT_C_FIND, self._find), (evt.EVT_C_GET, self._get)],
+            evt_handlers=[
+                (evt.EVT_C_FIND, self._find),
+                (evt.EVT_C_GET, self._get),
+                (evt.EVT_REQUESTED, self._count),
+            ],
         )
         self.port = self._server.server_address[1]
         return self
@@ -290,6 +298,19 @@ class OddPacs:
         if self._server:
             self._server.shutdown()
             self._server = None
+
+    def _count(self, _: object) -> None:
+        self.associations += 1
+
+    @property
+    def open_associations(self) -> int:
+        """How many there are now."""
+        return len(self._server.active_associations)
+
+    def hang_up(self) -> None:
+        """Abort every association that is open now."""
+        for association in self._server.active_associations:
+            association.abort()
 
     def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
         question = event.identifier
@@ -381,6 +402,8 @@ class OddPacs:
         ]
         yield len(chosen)
         for image in chosen:
+            if self.before_image:
+                self.before_image(self.sent.total() + 1)
             self.sent[str(image.SOPInstanceUID)] += 1
             yield 0xFF00, image
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -35,6 +36,7 @@ class WebPacs:
         cuts: ends an answer of WADO-RS after so many bytes.
         body: what it sends instead of each list.
         silence: awaited before each answer, where set.
+        before_answer: called with the path of each call, where set.
         asked: paths with queries.
         accepted: the Accept headers.
     """
@@ -51,6 +53,7 @@ class WebPacs:
     cuts: int | None = None
     body: bytes | None = None
     silence: threading.Event | None = None
+    before_answer: Callable[[str], None] | None = None
     asked: list[str] = field(default_factory=list)
     accepted: set[str] = field(default_factory=set)
     _server: Any = None
@@ -87,6 +90,8 @@ class WebPacs:
         self.accepted.add(call.headers.get("Accept", ""))
         if self.silence:
             self.silence.wait(30)
+        if self.before_answer:
+            self.before_answer(call.path)
         address = urllib.parse.urlsplit(call.path)
         path = address.path.removeprefix("/web/")
         status = next((code for end, code in self.statuses.items() if path.endswith(end)), 200)

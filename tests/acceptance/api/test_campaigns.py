@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
 
-from records.campaigns import campaigns, rows
-from records.campaigns.rows import NewStudy
+from records.campaigns import adding, campaigns
+from records.campaigns.adding import NewStudy
 from records.database.session import unit_of_work
 from tests.support.campaigns import closed_now, create, get, of_uids, tend_all
 
@@ -110,7 +110,7 @@ def test_a_group_is_tried_again_and_the_page_follows_by_itself(open_page, url):
     expect(page.locator("#count-waiting")).to_have_text("2")
     with unit_of_work() as session:
         campaigns.pause(session, campaign)
-        rows.add_studies(session, campaign, of_uids("1.3"))
+        adding.add_studies(session, campaign, of_uids("1.3"))
     expect(page.locator("#promise")).to_contain_text("It is paused", timeout=30_000)
     expect(page.locator("#count-waiting")).to_have_text("3")
     page.wait_for_load_state("networkidle")

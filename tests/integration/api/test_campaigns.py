@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from api import campaign_export, campaign_pages, campaigns
-from records.campaigns.rows import NewStudy
+from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import Campaign
 from records.database.session import unit_of_work
 from records.states import CampaignKind, CampaignStudyState
@@ -29,6 +29,16 @@ def sources(client, tmp_path, setting):
 
 def post(client, path, **fields):
     return client.post(f"/api/campaigns{path}", json=fields)
+
+
+def test_the_hours_are_of_the_site_s_time_zone_unless_another_is_named(client, setting):
+    setting(time_zone="Asia/Tokyo")
+    new = {"by": "Dr. Roe", "studies": [{"accession_number": "A1"}], "hours": "19:00-07:00"}
+    made = [
+        post(client, "", name=f"in {zone or 'no zone'}", **new, **zone).json()["time_zone"]
+        for zone in ({}, {"time_zone": "Europe/Berlin"})
+    ]
+    assert made == ["Asia/Tokyo", "Europe/Berlin"]
 
 
 def test_a_list_is_created_and_shown_with_what_became_of_each(client):

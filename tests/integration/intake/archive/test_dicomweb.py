@@ -52,7 +52,7 @@ def left_over(data_dir):
 def fetch(pacs, make_source, *, whole_series=True, **changed):
     source = make_source(pacs.describe(**changed))
     listing = source._finder.list_study(UID)
-    source._retriever.retrieve(UID, listing.wanted, whole_series=whole_series)
+    source._retriever.retrieve(UID, listing.wanted, lambda: None, whole_series=whole_series)
 
 
 @pytest.mark.parametrize("whole_series", [True, False])
@@ -188,7 +188,7 @@ def test_a_full_disk_is_the_systems_fault(pacs, make_source, data_dir, setting):
     setting(disk_stop_mb=10**9)
     source = make_source(pacs.describe())
     with pytest.raises(DiskFull):
-        source._retriever.retrieve(UID, listing.wanted, whole_series=True)
+        source._retriever.retrieve(UID, listing.wanted, lambda: None, whole_series=True)
     assert (here(), refusals(), left_over(data_dir)) == (set(), [], [])
 
 
@@ -255,7 +255,7 @@ def test_a_series_larger_than_memory_is_a_stream(pacs, make_source, data_dir):
     source = make_source(pacs.describe(seconds=30))
     wanted = source._finder.list_study(UID).wanted
     with limited_memory(8_000_000):
-        source._retriever.retrieve(UID, wanted, whole_series=True)
+        source._retriever.retrieve(UID, wanted, lambda: None, whole_series=True)
     assert here() == {FIRST, SECOND}
     assert left_over(data_dir) == []
 

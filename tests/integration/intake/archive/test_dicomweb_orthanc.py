@@ -73,7 +73,7 @@ def test_an_image_is_fetched_by_its_name(orthanc, make_source):
     listing = source._finder.list_study("1.2.826.77.1")
     assert {one.sop_instance_uid for one in listing.wanted} == film_uids(orthanc.images[3:6])
     assert listing.unwanted == {"presentation states": 1}
-    source._retriever.retrieve("1.2.826.77.1", listing.wanted[1:], whole_series=False)
+    source._retriever.retrieve("1.2.826.77.1", listing.wanted[1:], lambda: None, whole_series=False)
     assert here() == [listing.wanted[1].sop_instance_uid]
 
 

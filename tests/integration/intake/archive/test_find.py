@@ -9,6 +9,7 @@ import random
 import re
 import ssl
 import threading
+from contextlib import closing
 
 import pytest
 from pydicom import Dataset
@@ -22,6 +23,7 @@ from records.settings import settings
 from tests.support.dicom_senders import make_image
 from tests.support.pacs import OddPacs, describe
 from tests.support.smtp_receiver import make_certificate
+from tests.support.waiting import eventually
 
 KO = "1.2.840.10008.5.1.4.1.1.88.59"
 PR = "1.2.840.10008.5.1.4.1.1.11.1"
@@ -332,3 +334,39 @@ def test_nothing_of_an_answer_is_logged(caplog):
         finder(pacs).find_by_accession_number("PLANTED")
     assert len(pacs.asked) > 4
     assert "PLANTED" not in caplog.text
+
+
+YEAR = [Span(dt.date(2024, month, 1), dt.date(2024, month, 28)) for month in range(1, 7)]
+
+
+def test_the_questions_of_a_walk_have_one_association_which_ends_with_it():
+    with OddPacs(make_films(9)) as pacs:
+        with closing(finder(pacs).walk()) as questions:
+            found = [len(questions.find_studies(span).studies) for span in YEAR]
+            assert pacs.associations == 1
+        assert found == [9, 0, 0, 0, 0, 0]
+        eventually(lambda: pacs.open_associations == 0)
+
+
+def test_a_pacs_that_hangs_up_between_two_questions_is_asked_on_a_new_association():
+    with OddPacs(make_films(9)) as pacs, closing(finder(pacs).walk()) as questions:
+        for number in (1, 2, 3):
+            assert len(questions.find_studies(YEAR[0]).studies) == 9
+            assert pacs.associations == number
+            pacs.hang_up()
+            eventually(lambda: pacs.open_associations == 0)
+
+
+def test_a_question_that_breaks_off_is_asked_once_more_and_only_on_an_association_that_was_kept():
+    with OddPacs(make_films(9), hangs_up_after=1) as pacs:
+        with closing(finder(pacs).walk()) as questions:
+            with pytest.raises(PacsAway, match="in the midst of a question"):
+                questions.find_studies(YEAR[0])
+            assert len(pacs.asked) == 1
+            pacs.hangs_up_after = None
+            assert len(questions.find_studies(YEAR[0]).studies) == 9
+            pacs.hangs_up_after = 1
+            with pytest.raises(PacsAway, match="in the midst of a question"):
+                questions.find_studies(YEAR[0])
+            assert len(pacs.asked) == 4
+        eventually(lambda: pacs.open_associations == 0)

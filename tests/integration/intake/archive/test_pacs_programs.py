@@ -111,9 +111,9 @@ def test_parts_of_a_day_are_asked_for_by_time(pacs, make_source):
 def test_an_image_that_the_program_has_is_asked_for_by_its_name(pacs, make_source):
     source = make_source(describe(pacs.port))
     listing = source._finder.list_study("1.2.826.77.1")
-    source._retriever.retrieve("1.2.826.77.1", listing.wanted[1:], whole_series=False)
+    source._retriever.retrieve("1.2.826.77.1", listing.wanted[1:], lambda: None, whole_series=False)
     assert here() == [listing.wanted[1].sop_instance_uid]
-    source._retriever.retrieve("1.2.826.77.1", listing.wanted, whole_series=False)
+    source._retriever.retrieve("1.2.826.77.1", listing.wanted, lambda: None, whole_series=False)
     assert sorted(here()) == sorted(film_uids(pacs.images[:3]))
 
 
@@ -125,11 +125,12 @@ def test_a_pacs_that_is_killed_is_away_and_goes_on_when_it_is_back(pacs, make_so
     fetch_nothing = of_uids("1.2.826.77.1")
     campaigns.create(studies=fetch_nothing, pacs="archive")
     campaigns.tend()
-    state = SourceState(source, 0.0)
+    now = [1000.0]
+    state = SourceState(source, 0.0, lambda: now[0])
     puller = Puller(source, state, 100, walks=False)
     puller.take_turn()
     pacs.start()
-    state._until = 0.0
+    now[0] += 300
     puller.take_turn()
     assert sorted(here()) == sorted(film_uids(pacs.images[:3]))
     assert rows() == {("IN_WORK", 2, 0)}

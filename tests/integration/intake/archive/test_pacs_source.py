@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
+from contextlib import closing
 
 import pytest
 from pynetdicom import evt
@@ -15,16 +17,19 @@ from intake.archive.pacs_source import FAILURES_IN_A_ROW
 from intake.archive.puller import Puller, SourceState
 from intake.archive.spans import SpanWalk
 from records.blobs import Blobs
+from records.campaigns import pulling
+from records.campaigns.campaigns import pause as pause_campaign
 from records.campaigns.pacs_query import PacsQuery
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import unit_of_work
-from records.database.tables import Alarm, Instance, Refusal
+from records.database.tables import Alarm, Instance, Observation, Refusal
 from records.settings import settings
 from records.states import CampaignKind
 from tests.support import campaigns
-from tests.support.campaigns import ends, of_uids
+from tests.support.campaigns import closed_now, ends, of_uids
 from tests.support.dicom_senders import make_image
 from tests.support.pacs import OddPacs, describe, film_uids, make_study
+from tests.support.waiting import eventually
 
 QUERY = PacsQuery(dt.date(2026, 1, 1), dt.date(2026, 1, 31)).to_source()
 
@@ -33,14 +38,14 @@ QUERY = PacsQuery(dt.date(2026, 1, 1), dt.date(2026, 1, 31)).to_source()
 def start(make_source):
     """`start(odd, studies=...)` opens a campaign and gives its puller."""
 
-    def open_campaign(odd, *studies, kind=CampaignKind.LIST, **changed):
+    def open_campaign(odd, *studies, kind=CampaignKind.LIST, clock=time.monotonic, **changed):
         pacs = describe(odd.port, **changed)
         source = make_source(pacs)
         name = f"campaign {kind}"
         new = {"pacs": "archive"} | ({"source": QUERY} if kind == CampaignKind.QUERY else {})
         start.campaign = campaigns.create(kind, name, studies=studies, **new)
         campaigns.tend()
-        return Puller(source, SourceState(source, 0.0), 100, walks=True)
+        return Puller(source, SourceState(source, 0.0, clock), 100, walks=True)
 
     start = open_campaign
     return start
@@ -213,7 +218,8 @@ def test_a_pacs_that_is_away_costs_no_attempt_has_one_alarm_and_goes_on_by_itsel
     odd = OddPacs([*make_study(1), *make_study(2)])
     with odd:
         pass  # its port is known, and nobody listens there
-    puller = start(odd, *of_uids("1.2.826.77.1", "1.2.826.77.2"))
+    now = [1000.0]
+    puller = start(odd, *of_uids("1.2.826.77.1", "1.2.826.77.2"), clock=lambda: now[0])
     take_turns(puller, 3)
     with unit_of_work() as session:
         alarm = session.scalars(select(Alarm)).one()
@@ -223,7 +229,7 @@ def test_a_pacs_that_is_away_costs_no_attempt_has_one_alarm_and_goes_on_by_itsel
     assert "archive" in campaign.stalled_reason
     assert {(one.state, one.attempts) for one in rows} == {("WAITING", 0)}
     with odd:
-        puller._state._until = 0.0
+        now[0] += 300
         take_turns(puller)
     assert len(here()) == 4
     with unit_of_work() as session:
@@ -355,3 +361,77 @@ def test_a_campaign_with_a_rate_of_its_own_does_not_hold_up_another_one(start):
         take_turns(puller)
     assert sorted(state for state, _ in ends(slow).values()) == ["IN_WORK", "WAITING", "WAITING"]
     assert {state for state, _ in ends(other).values()} == {"IN_WORK"}
+
+
+def alarms():
+    """(kind, whether it is open) of each alarm."""
+    with unit_of_work() as session:
+        rows = session.scalars(select(Alarm).order_by(Alarm.id))
+        return [(alarm.kind, alarm.closed_at is None) for alarm in rows]
+
+
+def light_is_well():
+    with unit_of_work() as session:
+        return session.scalars(select(Observation.is_well)).one()
+
+
+def test_a_pacs_that_no_campaign_needs_has_a_light_and_no_alarm_until_one_does(make_source):
+    odd = OddPacs(make_study(1))
+    with odd:
+        pass  # nobody listens there
+    now = [1000.0]
+    source = make_source(describe(odd.port))
+    state = SourceState(source, 60.0, lambda: now[0])
+    puller = Puller(source, state, 100, walks=True)
+    for _ in range(5):
+        puller.take_turn()
+        now[0] += 300
+    assert (light_is_well(), alarms()) == (False, [])
+    waits = campaigns.create(
+        name="tonight", pacs="archive", studies=of_uids("1.2.826.77.1"), window=closed_now()
+    )
+    campaigns.tend()
+    puller.take_turn()
+    assert alarms() == []  # its window opens in some hours
+    campaign = campaigns.create(pacs="archive", studies=of_uids("1.2.826.77.1"))
+    campaigns.tend()
+    now[0] += 10
+    state.record_if_due()  # as in the pause, before the PACS is asked again
+    assert alarms() == [("PACS_AWAY", True)]
+    assert "archive" in campaigns.get(campaign).stalled_reason
+    # The trouble is not over because one campaign is paused while another one waits for its hours.
+    pause(campaign)
+    now[0] += 10
+    state.record_if_due()
+    assert alarms() == [("PACS_AWAY", True)]
+    pause(waits)
+    now[0] += 10
+    state.record_if_due()
+    assert (light_is_well(), alarms()) == (False, [("PACS_AWAY", False)])
+
+
+def pause(campaign_id):
+    with unit_of_work() as session:
+        pause_campaign(session, campaign_id)
+
+
+def test_a_walk_keeps_its_association_until_somebody_else_waits_for_the_place(make_source):
+    with OddPacs(make_study(1)) as odd:
+        source = make_source(describe(odd.port, associations=1))
+        campaigns.create(CampaignKind.QUERY, pacs="archive", source=QUERY)
+        with unit_of_work() as session:
+            walk = pulling.claim_walk(session, source.walked, "archive", 900.0)
+        with closing(source.walk(walk)) as batches:
+            next(batches)
+            next(batches)
+            assert odd.associations == 1
+            other = threading.Thread(target=source.check)
+            other.start()
+            eventually(lambda: source._places.is_wanted(0.0))
+            assert odd.open_associations == 1
+            next(batches)  # after its question it makes way
+            other.join(30)
+            assert not other.is_alive()
+            assert odd.associations == 2
+        source.check()  # the walk has given its place back
+        assert odd.associations == 3

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from intake.queries import asking
-from intake.queries.asking import Asker, Limits, SystemAway
+from intake import turns
+from intake.queries.asking import Asker, Limits
+from intake.turns import SystemAway
 from records.alarm_kinds import AlarmKind
 from records.database.session import unit_of_work
 from records.database.tables import Observation
@@ -14,9 +15,9 @@ from tests.support.waiting import eventually
 
 
 def test_the_light_of_a_system_that_is_away_stays_fresh_in_a_long_pause(database, monkeypatch):
-    monkeypatch.setattr(asking, "LIGHT_SECONDS", 0.05)
-    monkeypatch.setattr(asking, "FIRST_PAUSE_SECONDS", 600.0)
-    monkeypatch.setattr(asking, "LAST_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(turns, "LIGHT_SECONDS", 0.05)
+    monkeypatch.setattr(turns, "FIRST_PAUSE_SECONDS", 600.0)
+    monkeypatch.setattr(turns, "LAST_PAUSE_SECONDS", 600.0)
     checks = []
 
     def check():

@@ -6,8 +6,9 @@ import pytest
 from joserfc.jwk import ECKey, RSAKey
 from sqlalchemy import select, text, update
 
-from intake.queries.asking import Asker, QuestionFailed, SystemAway
+from intake.queries.asking import Asker, QuestionFailed
 from intake.queries.report_server import AskedPatient, ReportServer
+from intake.turns import SystemAway
 from records.database.order_tables import StudyQuery
 from records.database.report_tables import ReceivedReport
 from records.database.session import unit_of_work

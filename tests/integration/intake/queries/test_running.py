@@ -78,7 +78,7 @@ def test_a_question_is_asked_and_the_process_ends_in_order(start):
     assert running_parts() == set()
     log = start.log.read_text()
     # What the worklist said of the patient is in no line.
-    assert "questions are asked" in log
+    assert "other systems are asked" in log
     assert not [word for word in ("PHANTOM", "P-1", "Fever", "A1") if word in log]
 
 

@@ -8,8 +8,9 @@ import pytest
 from pydicom import Dataset
 from sqlalchemy import select, text, update
 
-from intake.queries.asking import Asker, QuestionFailed, SystemAway
+from intake.queries.asking import Asker, QuestionFailed
 from intake.queries.worklist import AskedStudy, SeveralOrders
+from intake.turns import SystemAway
 from records.database.order_tables import Order, StudyOrder, StudyQuery
 from records.database.session import unit_of_work
 from records.database.tables import Alarm, Hold, Observation, Study

@@ -109,6 +109,14 @@ def test_a_list_of_another_encoding_says_so(tmp_path):
     assert count(CampaignStudy) == 1
 
 
+def test_the_hours_are_of_the_site_s_time_zone_unless_another_is_named(tmp_path, setting):
+    setting(time_zone="Asia/Tokyo")
+    file = write(tmp_path, "accession_number\nA1\n")
+    night = ("--studies", file, "--hours", "19:00-07:00")
+    assert run_json("create", "here", *night)["time_zone"] == "Asia/Tokyo"
+    assert run_json("create", "there", *night, "--zone", "UTC")["time_zone"] == "UTC"
+
+
 def test_a_window_is_shown_and_closed_until_its_first_night(tmp_path):
     file = write(tmp_path, "accession_number\nA1\n")
     made = run_json(

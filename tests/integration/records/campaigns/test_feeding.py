@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import select, text
 
 from records import hold_decisions
-from records.campaigns import campaigns, rows
-from records.campaigns.rows import NewStudy
+from records.campaigns import campaigns, retrying
+from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import CampaignStudy
 from records.database.session import unit_of_work
 from records.database.tables import Draft, DraftRequest, Study
@@ -240,7 +240,7 @@ def test_what_failed_is_named_and_tried_again():
     tend_all()
     assert ends(campaign) == {"1.1": ("FAILED", "UNREADABLE")}
     with unit_of_work() as session:
-        assert rows.retry(session, campaign, CampaignStudyState.FAILED, "UNREADABLE") == 1
+        assert retrying.retry(session, campaign, CampaignStudyState.FAILED, "UNREADABLE") == 1
     tend_all()
     assert ends(campaign) == {"1.1": ("IN_WORK", "")}
     assert get(campaign).state == CampaignState.RUNNING
@@ -260,7 +260,7 @@ def test_a_group_that_is_tried_again_in_parts_comes_to_its_end():
     while not tried or tried[-1] == 2:
         with unit_of_work() as session:
             tried.append(
-                rows.retry(session, campaign, CampaignStudyState.FAILED, "UNREADABLE", limit=2)
+                retrying.retry(session, campaign, CampaignStudyState.FAILED, "UNREADABLE", limit=2)
             )
     assert tried == [2, 1]
     tend_all()
@@ -281,7 +281,7 @@ def test_one_that_a_person_decided_about_keeps_no_group_from_being_tried_again()
     with unit_of_work() as session:
         requests.retry(session, study_id=first)
     with unit_of_work() as session:
-        assert rows.retry(session, campaign, CampaignStudyState.FAILED, "UNREADABLE") == 2
+        assert retrying.retry(session, campaign, CampaignStudyState.FAILED, "UNREADABLE") == 2
     tend_all()
     assert ends(campaign) == {"1.1": ("IN_WORK", ""), "1.2": ("IN_WORK", "")}
 
@@ -292,7 +292,7 @@ def test_what_was_not_here_waits_again_where_it_is_tried_again():
     assert ends(campaign) == {"1.1": ("MISSING", "NOT_HERE")}
     arrive("1.1")
     with unit_of_work() as session:
-        assert rows.retry(session, campaign, CampaignStudyState.MISSING, "NOT_HERE") == 1
+        assert retrying.retry(session, campaign, CampaignStudyState.MISSING, "NOT_HERE") == 1
     tend_all()
     assert ends(campaign) == {"1.1": ("IN_WORK", "")}
     assert kept_counts(campaign).total == 1

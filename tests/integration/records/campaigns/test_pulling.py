@@ -5,8 +5,8 @@ import threading
 import pytest
 from sqlalchemy import select, text
 
-from records.campaigns import campaigns, pulling, rows
-from records.campaigns.rows import NewStudy
+from records.campaigns import adding, campaigns, counting, pulling
+from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import unit_of_work
 from records.database.tables import Study
@@ -48,7 +48,7 @@ def finish(pull, **outcome):
 
 def add_and_save(campaign, walk):
     with unit_of_work() as session:
-        rows.add_studies(session, campaign, of_uids("1.2"))
+        adding.add_studies(session, campaign, of_uids("1.2"))
         pulling.save_walk(session, walk, {"date": "20260103"})
 
 
@@ -230,7 +230,7 @@ def test_a_walk_is_claimed_by_one_and_goes_on_where_it_was():
         walk = pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0)
         assert pulling.claim_walk(session, [CampaignKind.QUERY], "archive", 60.0) is None
     with unit_of_work() as session:
-        rows.add_studies(session, campaign, of_uids("1.1"))
+        adding.add_studies(session, campaign, of_uids("1.1"))
         renewed = pulling.save_walk(session, walk, {"date": "20260102"})
     with pytest.raises(LostLease):
         add_and_save(campaign, walk)
@@ -255,8 +255,8 @@ def test_a_paused_campaign_is_not_walked():
 def test_files_are_kept_with_their_study_and_its_size():
     campaign = create(CampaignKind.FOLDER, source={"folder": "/films"})
     with unit_of_work() as session:
-        assert rows.add_files(session, campaign, {"1.1": {"a": 5, "b": 6}, "1.2": {"c": 7}}) == 2
-        assert rows.add_files(session, campaign, {"1.1": {"b": 6, "d": 1}}) == 0
+        assert adding.add_files(session, campaign, {"1.1": {"a": 5, "b": 6}, "1.2": {"c": 7}}) == 2
+        assert adding.add_files(session, campaign, {"1.1": {"b": 6, "d": 1}}) == 0
         campaigns.save_walk(session, campaign, None, WalkState.WALKED)
     tend()
     pull = claim("", kinds=[CampaignKind.FOLDER])
@@ -308,9 +308,59 @@ def test_kept_numbers_are_folded_and_stay():
             ),
             {"id": campaign},
         )
-        assert rows.fold_tallies(session, above=10) > 50
+        assert counting.fold_tallies(session, above=10) > 50
         assert session.scalar(text("SELECT count(*) FROM campaign_tallies")) <= 3
     assert kept_counts(campaign) == before
     with unit_of_work() as session:
-        assert rows.count_ended_since(session, campaign, 3600.0) == 20
+        assert counting.count_ended_since(session, campaign, 3600.0) == 20
         assert session.scalars(select(Campaign.state)).all() == ["RUNNING"]
+
+
+def test_a_study_that_came_before_its_claim_was_renewed_came_by_this_fetch():
+    pulled_campaign("1.1", priority=Priority.BACKLOG)
+    pull = claim()
+    register(new_instance("1.1", priority=Priority.ROUTINE))
+    with unit_of_work() as session:
+        renewed = pulling.renew(session, pull)
+    assert (renewed.claimed_at > pull.claimed_at, renewed.begun_at) == (True, pull.begun_at)
+    finish(renewed)
+    with unit_of_work() as session:
+        assert session.scalars(select(Study.priority)).one() == Priority.BACKLOG
+
+
+@pytest.mark.parametrize(
+    ("kind", "window", "walked", "now", "later"),
+    [
+        (CampaignKind.LIST, "open", True, True, True),
+        (CampaignKind.LIST, "closed", True, False, True),
+        (CampaignKind.QUERY, "closed", False, True, True),  # its source is walked all the same
+        (CampaignKind.QUERY, "closed", True, False, True),
+        (CampaignKind.LIST, "closed", False, False, True),  # a list is never walked there
+    ],
+)
+def test_a_running_campaign_needs_its_pacs_while_it_is_open_or_walked(
+    kind, window, walked, now, later
+):
+    changed = {"window": closed_now()} if window == "closed" else {}
+    studies = of_uids("1.1") if walked else ()
+    campaign = create(kind=kind, studies=studies, pacs="archive", **changed)
+    tend()
+    assert need("archive") == (now, later)
+    assert need("another") == need("") == (False, False)
+    with unit_of_work() as session:
+        campaigns.pause(session, campaign)
+    assert need("archive") == (False, False)
+
+
+def test_a_folder_is_needed_by_campaigns_of_folders_alone():
+    create(kind=CampaignKind.AGAIN, name="again", bundle="b", source={"from_bundle": "a"})
+    tend()
+    assert need("") == (False, False)
+    create(kind=CampaignKind.FOLDER, name="films", source={"folder": "/films"})
+    tend()
+    assert need("") == (True, True)
+
+
+def need(pacs):
+    with unit_of_work() as session:
+        return tuple(campaigns.need_source(session, pacs, now=now) for now in (True, False))

@@ -5,8 +5,18 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from records.campaigns import campaigns, feeding, progress, pulling, rows
-from records.campaigns.rows import NewStudy
+from records.campaigns import (
+    adding,
+    campaigns,
+    counting,
+    feeding,
+    following,
+    progress,
+    pulling,
+    retrying,
+    rows,
+)
+from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import CampaignMark, CampaignStudy
 from records.database.session import engine, unit_of_work
 from records.states import CampaignKind, CampaignReason, CampaignStudyState, WalkState
@@ -62,7 +72,7 @@ def filled(database):
             session.execute(text(FILL), values)
             campaigns.save_walk(session, made[name], None, WalkState.WALKED)
         session.execute(text(FILES), {"campaign": made["folder"]})
-        rows.add_studies(session, made["here"], of_uids(*(f"1.{n}" for n in range(60))))
+        adding.add_studies(session, made["here"], of_uids(*(f"1.{n}" for n in range(60))))
         session.execute(
             text("UPDATE campaigns SET is_open = true WHERE name <> 'closed'"),
         )
@@ -125,10 +135,10 @@ def queries(made):
             text("SELECT id FROM campaign_studies WHERE study_instance_uid = '1.7'")
         ).one()
         found = feeding.find_studies(session, "1.7", "")[0]
-        rows.follow(session, session.get_one(CampaignStudy, (made["here"], row)), found)
+        following.follow(session, session.get_one(CampaignStudy, (made["here"], row)), found)
         session.add(CampaignMark(study_id=found))
         session.flush()
-        assert rows.follow_marks(session, 1000)
+        assert following.follow_marks(session, 1000)
 
     def walk_again(session):
         again = campaigns.find(session, "again")
@@ -143,13 +153,13 @@ def queries(made):
         "feed": lambda s: feeding.list_next(s, campaigns.find(s, "here"), 64),
         "find by UID": lambda s: feeding.find_studies(s, "1.7", ""),
         "follow": follow,
-        "wake": lambda s: rows.wake_due(s, 1000),
-        "end done": rows.end_done,
+        "wake": lambda s: retrying.wake_due(s, 1000),
+        "end done": campaigns.end_done,
         "walk again": walk_again,
-        "counts": lambda s: rows.read_counts(s, list(made.values())),
+        "counts": lambda s: counting.read_counts(s, list(made.values())),
         "progress": lambda s: progress.read_page(s, 50),
-        "fold": lambda s: rows.fold_tallies(s, 1),
-        "waiting": rows.count_waiting,
+        "fold": lambda s: counting.fold_tallies(s, 1),
+        "waiting": counting.count_waiting,
         "all studies": listed(),
         "all studies from the middle": listed(after=STUDIES // 2),
         "waiting studies": listed(state=state.WAITING),
@@ -157,10 +167,10 @@ def queries(made):
         "missing from the middle": listed(state=state.MISSING, after=STUDIES // 2),
         "one reason": listed(state=state.MISSING, reason="OFFLINE"),
         "no such reason": listed(state=state.SKIPPED, reason="ALREADY_FINAL"),
-        "retry a group": lambda s: rows.retry(s, made["pacs"], state.MISSING, "OFFLINE", 10),
-        "add studies": lambda s: rows.add_studies(s, made["pacs"], [NewStudy("2.25.1")]),
-        "add files": lambda s: rows.add_files(s, made["folder"], {"2.25.5": {"a.dcm": 5}}),
-        "known files": lambda s: rows.list_known_files(s, made["folder"], ["films/1.dcm"]),
+        "retry a group": lambda s: retrying.retry(s, made["pacs"], state.MISSING, "OFFLINE", 10),
+        "add studies": lambda s: adding.add_studies(s, made["pacs"], [NewStudy("2.25.1")]),
+        "add files": lambda s: adding.add_files(s, made["folder"], {"2.25.5": {"a.dcm": 5}}),
+        "known files": lambda s: adding.list_known_files(s, made["folder"], ["films/1.dcm"]),
         "pause": lambda s: campaigns.pause(s, made["pacs"]),
         "cancel": lambda s: campaigns.cancel(s, made["pacs"]),
     }

@@ -144,3 +144,20 @@ def test_one_process_that_sees_a_fault_is_enough_and_one_that_looks_no_more_coun
     assert shown()["redis"] == (LightState.UNKNOWN, "was not looked at", True)
     look("host:3", True, 1)
     assert shown()["redis"][0] is LightState.UP
+
+
+def test_what_campaigns_fetch_from_has_a_light_each_where_it_was_asked():
+    seen = [
+        Seen("PACS west wing", is_well=True, sentence="It answered when it was last asked."),
+        Seen("PACS archive", is_well=False, sentence="It does not accept an association."),
+        Seen("folders", is_well=True, sentence="It answered when it was last asked."),
+    ]
+    with unit_of_work() as session:
+        lights.record_observations(session, seen)
+    assert list(shown())[-3:] == ["PACS archive", "PACS west wing", "folders"]
+    assert shown()["PACS archive"] == (LightState.DOWN, "does not answer", False)
+    assert shown()["PACS west wing"] == (LightState.UP, "answers", True)
+    assert shown()["folders"] == (LightState.UP, "can be read", True)
+    with unit_of_work() as session:
+        found = lights.read_lights(session, EXPECTED, 12.0)
+    assert {light.runbook for light in found[-3:]} == {"/runbook#pacs_away"}

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import uuid
+
 import pytest
 
-from intake.archive.budget import JUDGED_FROM, LEAST_SHARE, NOTABLE_SECONDS, RECENT, Budget
+from intake.archive.budget import (
+    JUDGED_FROM,
+    LEAST_SHARE,
+    NOTABLE_SECONDS,
+    RECENT,
+    Budget,
+    CampaignRates,
+    Places,
+)
 
 
 def answer(budget: Budget, seconds: float, times: int = RECENT) -> None:
@@ -72,3 +83,37 @@ def test_few_answers_are_not_judged():
     answer(budget, 1.0, JUDGED_FROM - 2)
     answer(budget, 50.0, 1)
     assert budget.share == 1.0
+
+
+def test_a_campaign_with_a_rate_rests_until_its_next_study_is_due():
+    rates, slow, other = CampaignRates(), uuid.uuid4(), uuid.uuid4()
+    assert rates.resting(100.0) == {}
+    rates.take(slow, 2.0, 100.0)
+    rates.take(other, None, 100.0)
+    assert rates.resting(110.0) == {slow: 20.0}
+    rates.take(slow, 2.0, 110.0)  # taken early: the next one is later
+    assert rates.resting(110.0) == {slow: 50.0}
+    assert rates.resting(160.0) == {}
+    rates.take(slow, 2.0, 1000.0)  # what was not used is not made up for
+    assert rates.resting(1000.0) == {slow: 30.0}
+
+
+def test_a_place_is_wanted_only_while_somebody_waits_for_one():
+    places = Places(1)
+    assert not places.is_wanted(0.0)
+    places.take()
+    assert not places.is_wanted(0.0)
+    taken = threading.Event()
+
+    def take():
+        with places:
+            taken.set()
+
+    other = threading.Thread(target=take)
+    other.start()
+    assert places.is_wanted(30.0)
+    assert not taken.is_set()
+    places.give_back()
+    other.join(30)
+    assert taken.is_set()
+    assert not places.is_wanted(0.0)

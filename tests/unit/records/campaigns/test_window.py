@@ -5,8 +5,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from records.campaigns.window import Hours, Window, moment, read_hours, read_zone
+from records.campaigns.window import Hours, Window, moment, read_hours, read_zone, site_zone
 from records.errors import NotAllowed
+from records.settings import settings
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NIGHT = Hours(dt.time(19), dt.time(7))
@@ -171,3 +172,26 @@ def test_hours_are_read():
 def test_zones_that_are_none(name):
     with pytest.raises(NotAllowed, match="time zone"):
         read_zone(name)
+
+
+@pytest.mark.parametrize(
+    ("configured", "machine", "zone"),
+    [
+        ("Asia/Tokyo", "Europe/Berlin", "Asia/Tokyo"),
+        ("", "Europe/Berlin", "Europe/Berlin"),
+        ("", ":Europe/Berlin", "Europe/Berlin"),
+    ],
+)
+def test_the_site_s_zone_is_its_setting_or_else_the_machine_s(
+    monkeypatch, setting, configured, machine, zone
+):
+    monkeypatch.setenv("TZ", machine)
+    setting(time_zone=configured)
+    assert site_zone(settings()) == ZoneInfo(zone)
+
+
+def test_a_machine_whose_zone_has_no_name_is_told_so(monkeypatch, setting):
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    setting(time_zone="")
+    with pytest.raises(NotAllowed, match="no time zone"):
+        site_zone(settings())
