@@ -40,9 +40,12 @@ from api import (
     reports,
     second_look_pages,
     studies,
+    trail,
+    trail_pages,
 )
 from api.connections import GuardedProtocol
 from api.fhir import routes as fhir_routes
+from api.looks import LookRecorder
 from api.problems import add_problem_handlers
 from api.query_parameters import refuse_unknown_parameters
 from api.rendering import PACKAGE_DIR
@@ -74,6 +77,7 @@ ROUTERS = tuple(
         messages,
         nights,
         campaigns,
+        trail,
         fhir_routes,
         health,
         images,
@@ -85,6 +89,7 @@ ROUTERS = tuple(
         message_pages,
         night_pages,
         campaign_pages,
+        trail_pages,
         reference,
     )
 )
@@ -113,6 +118,7 @@ def make_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
+    app.add_middleware(LookRecorder)  # the innermost: who asks is known by then
     app.add_middleware(
         RequestGuard,
         host_names=(settings.serve_host, *settings.serve_names),

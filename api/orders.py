@@ -18,7 +18,6 @@ from api.order_schemas import (
 )
 from api.problems import problem_responses
 from api.schemas import SearchText
-from records.database.order_tables import Order
 from records.database.session import unit_of_work
 from records.orders import reading, receiving
 from records.orders.receiving import OrderOutcome, ReceivedOrderResult
@@ -97,6 +96,6 @@ def cancel_order(order_id: uuid.UUID, request: CancellationRequest) -> OrderResu
 def _describe(session: Session, result: ReceivedOrderResult) -> OrderResult:
     return OrderResult(
         outcome=result.outcome,
-        order=OrderOut.from_row(session.get_one(Order, result.order_id)),
+        order=OrderOut.from_row(reading.read_order(session, result.order_id).order),
         studies=list(result.study_ids),
     )

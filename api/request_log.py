@@ -67,14 +67,14 @@ class RequestLog:
                 if len(studies) == 1:
                     span.link(studies[0])
                 problem = "the server failed" if status >= 500 else ""
-                span.note(problem, route=_route(scope), status=status)
+                span.note(problem, route=route_of(scope), status=status)
                 span.end()
                 is_probe = scope["path"].startswith(_PROBES) and status < 500
                 log = logger().debug if is_probe else logger().info
                 log(
                     "a request was answered",
                     method=scope["method"],
-                    route=_route(scope),
+                    route=route_of(scope),
                     status=status,
                     seconds=round(time.monotonic() - started, 3),
                     **({"study": str(studies[0])} if len(studies) == 1 else {}),
@@ -98,7 +98,7 @@ def _request_id(given: str) -> str:
     return str(uuid4())
 
 
-def _route(scope: Scope) -> str:
+def route_of(scope: Scope) -> str:
     """The route as the code names it; never the address, which holds what somebody typed."""
     route: Any = scope.get("route")
     if route is not None:

@@ -25,6 +25,7 @@ from records.states import (
     HOLD_SENTENCES,
     REJECTION_SENTENCES,
     WARNING,
+    ActorKind,
     Damage,
     Decision,
     HoldReason,
@@ -470,12 +471,14 @@ class Rejection(_FromRow):
 
 
 class Event(_FromRow):
-    """A line of a study's timeline."""
+    """A line of a study's timeline. actor_kind and actor_name are null where a part did it."""
 
     at: dt.datetime
     kind: str
     detail: str
     request_id: uuid.UUID | None
+    actor_kind: ActorKind | None
+    actor_name: str | None
 
     @classmethod
     def from_row(cls, event: tables.Event) -> Event:

@@ -25,6 +25,8 @@ class AlarmKind(StrEnum):
     MESSAGES_REFUSED = "MESSAGES_REFUSED"
     PACS_AWAY = "PACS_AWAY"
     NIGHT_LATE = "NIGHT_LATE"
+    AUDIT_AWAY = "AUDIT_AWAY"
+    TRAIL_UNSEALED = "TRAIL_UNSEALED"
 
 
 ALARM_TITLES: dict[AlarmKind, str] = {
@@ -45,6 +47,8 @@ ALARM_TITLES: dict[AlarmKind, str] = {
     AlarmKind.MESSAGES_REFUSED: "Many messages of one sender are refused",
     AlarmKind.PACS_AWAY: "A PACS cannot be asked",
     AlarmKind.NIGHT_LATE: "The night is too short for what is to be drafted",
+    AlarmKind.AUDIT_AWAY: "The audit server does not take the trail",
+    AlarmKind.TRAIL_UNSEALED: "The trail is not sealed",
 }
 """Each kind in a few words, for a subject line."""
 
@@ -107,6 +111,14 @@ ALARM_REMEDIES: dict[AlarmKind, str] = {
         "The page Tonight (`nightdraft night tonight`) shows the pace of each stage and worker. "
         "Start more draft workers, or let less urgent studies wait; what is not drafted tonight "
         "goes on by itself."
+    ),
+    AlarmKind.AUDIT_AWAY: (
+        "Start the audit server, or correct NIGHTDRAFT_TRAIL_SERVER and its certificates; what "
+        "waits stays in the trail and is sent by itself."
+    ),
+    AlarmKind.TRAIL_UNSEALED: (
+        "Mend what the alarm names, as a key file that is gone; sealing goes on by itself. Where "
+        "it names seals that do not go on, run `nightdraft trail verify`."
     ),
 }
 """What a person does about each kind, where whoever opens the alarm says nothing else."""

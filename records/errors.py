@@ -50,6 +50,10 @@ class PartError(NightdraftError):
     """A part of the system is missing or sick. `nightdraft doctor` says how to mend it."""
 
 
+class TrailDamaged(NightdraftError):
+    """Keep database and heads as they are; docs/operate/trail.md says what each finding means."""
+
+
 class DatabaseDown(PartError):
     """PostgreSQL does not answer. Start it, or correct NIGHTDRAFT_DATABASE_URL."""
 

@@ -16,6 +16,7 @@ from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from records import message_keys
+from records.audit.looks import note_look
 from records.database.order_tables import ReceivedMessage
 from records.database.session import interval
 from records.database.time_marks import TimeMark
@@ -266,6 +267,7 @@ def get_message(session: Session, message_id: uuid.UUID) -> ReceivedMessage:
     row = session.get(ReceivedMessage, message_id)
     if row is None:
         raise NotFound("there is no such message")
+    note_look(thing=f"message {row.id}")
     return row
 
 

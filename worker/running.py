@@ -36,6 +36,7 @@ from worker.indications import check_sources
 from worker.night_alarm import NightAlarm
 from worker.part_alarms import PartAlarms
 from worker.preparing import served_manifest
+from worker.trail_keeper import TrailKeeper
 from worker.watchdog import Watchdog
 
 Part = Literal["prepare", "draft", "sweep"]
@@ -94,7 +95,8 @@ def run_worker(part: Part) -> int:
     )
     beat = EmbeddedService(app, thread=True, scheduler_cls=Scheduler) if part == "sweep" else None
     sender = AlarmSender() if part == "sweep" else nullcontext()
-    with heartbeat, sender:
+    keeper = TrailKeeper() if part == "sweep" else nullcontext()
+    with heartbeat, sender, keeper:
         if beat is not None:
             beat.start()
             watchdog.start()

@@ -21,10 +21,10 @@ from api.fhir.negotiation import (
 from api.outcomes import FHIR_MEDIA_TYPE, FHIR_PATH, issue, outcome
 from records.database.fhir_tables import FhirResource
 from records.database.session import unit_of_work
-from records.errors import NotFound
 from records.fhir import store
 from records.fhir.elements import ResourceError
 from records.fhir.receiving import ID, TYPES, Incoming, WriteOutcome, Written, receive, receive_all
+from records.fhir.receiving import read as read_resource
 from records.fhir.transactions import read_etag, read_transaction
 from records.fhir.versions import FhirVersion, check
 
@@ -105,9 +105,7 @@ def _read(kind: str) -> Callable[..., Response]:
     def read(request: Request, resource_id: str) -> Response:
         """A resource as it was sent, with its version here."""
         with unit_of_work() as session:
-            row = store.find(session, kind, resource_id) if ID.fullmatch(resource_id) else None
-            if row is None:
-                raise NotFound(f"there is no {kind} with this id")
+            row = read_resource(session, kind, resource_id)
             headers = _headers(row)
             if request.headers.get("if-none-match") == headers["etag"]:
                 return Response(None, 304, headers)

@@ -2,7 +2,7 @@
 
     manifest.json           what it is of, and when it was made
     database/0000 ...       the pieces of PostgreSQL's dump
-    keys/..., trail/key     the keys of the data folder
+    keys/...                the keys of the data folder
     blobs/...               the files of the films that the dump names
     end.json                what came to light while it was made; without it the backup is not whole
 
@@ -25,7 +25,7 @@ from records.errors import BackupError
 
 FORMAT = 1
 
-KEY_FILES = ("keys/messages.key", "trail/key", "pseudonyms.key")
+KEY_FILES = ("keys/messages.key", "keys/trail.key", "pseudonyms.key")
 """Keys in the data folder without which something of the records cannot be read or continued."""
 
 _MANIFEST, _END, _DATABASE = "manifest.json", "end.json", "database/"

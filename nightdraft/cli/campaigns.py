@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from nightdraft.cli.json_output import AsJson, print_json
+from nightdraft.cli.looks import write_looks
 from nightdraft.cli.options import complete, console
 from nightdraft.cli.progress import show_counts
 from records.errors import NotAllowed
@@ -464,6 +465,7 @@ def _write_csv(output: TextIO, campaign_id: uuid.UUID) -> int:
     count = 0
     with show_counts() as progress:
         for text, studies in stream_csv(campaign_id):
+            write_looks("campaign export", to_file=True)
             output.write(text)
             count += studies
             progress("studies", count, None)

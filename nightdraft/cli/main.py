@@ -34,6 +34,7 @@ from nightdraft.cli.patients import patients
 from nightdraft.cli.reports import reports
 from nightdraft.cli.retention import retention
 from nightdraft.cli.settings import settings_commands
+from nightdraft.cli.trail import trail
 from nightdraft.cli.train import train
 from records.errors import is_safe_to_show, safe_text
 from records.telemetry import is_logging_json, logger
@@ -53,6 +54,7 @@ for name, group in (
     ("campaign", campaign),
     ("discrepancies", discrepancies),
     ("comparisons", comparisons),
+    ("trail", trail),
     ("corpus", corpus),
     ("train", train),
     ("bundle", bundle),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
+from nightdraft.cli.looks import UNRECORDED, recorded
 from nightdraft.cli.panels import PanelledGroup
 from records.config_file import CONFIG_VARIABLE, ignore_default_file
 from records.errors import NotAllowed
@@ -160,6 +161,9 @@ def common_options(
         log_level=log_level,
         log_format=log_format,
     )
+    command = context.invoked_subcommand
+    if command is not None and command not in UNRECORDED:
+        context.with_resource(recorded(command))
 
 
 def start_logging(part: str) -> Settings:

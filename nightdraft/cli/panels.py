@@ -38,6 +38,7 @@ PANELS = {
         "campaign",
         "discrepancies",
         "comparisons",
+        "trail",
         "blobs",
         "retention",
         "settings",

@@ -54,18 +54,26 @@ class TrailKey:
 
 
 def key_file() -> Path:
-    """Where the key is: the setting, or `trail/key` under the data folder."""
+    """Where the key is: the setting, or `keys/trail.key` under the data folder."""
     named = settings().trail_key_file
-    return Path(named).expanduser() if named else settings().data_dir / "trail" / "key"
+    return Path(named).expanduser() if named else settings().data_dir / "keys" / "trail.key"
 
 
-def load_key() -> TrailKey:
-    """The key of the trail; it is made where there is none.
+def load_key(*, make: bool = True) -> TrailKey:
+    """The key of the trail.
+
+    Args:
+        make: whether it is made where there is none.
 
     Raises:
         SettingsError: the file cannot be read or made, or it holds no key.
     """
-    return _load(key_file())
+    path = key_file()
+    if not make and not path.exists():
+        raise SettingsError(
+            f"the key of the trail is not at {path}: let NIGHTDRAFT_TRAIL_KEY_FILE name the file"
+        )
+    return _load(path)
 
 
 @lru_cache(maxsize=1)
@@ -94,13 +102,16 @@ def _load(path: Path) -> TrailKey:
 
 def _make(path: Path) -> None:
     """Make a key; of two processes that make one at a time, the first one's stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _give_to_user(path.parent)
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(f"{secrets.token_hex(_BYTES)}\n".encode())
             file.flush()
             os.fsync(file.fileno())
+        _give_to_user(draft)
         with suppress(FileExistsError):
             os.link(draft, path)
         folder = os.open(path.parent, os.O_RDONLY)
@@ -110,3 +121,11 @@ def _make(path: Path) -> None:
             os.close(folder)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _give_to_user(path: Path) -> None:
+    """Give what root makes to the user of the parts, who has the folder of the films."""
+    blobs = settings().data_dir / "blobs"
+    if os.geteuid() == 0 and blobs.exists():
+        owner = blobs.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from records.audit.looks import note_look
 from records.database.campaign_tables import CampaignStudy
 from records.states import CampaignStudyState
 
@@ -41,4 +42,9 @@ def list_studies(
         query = query.where(CampaignStudy.state == state)
         if reason:
             query = query.where(CampaignStudy.reason == reason, CampaignStudy.reason != "")
-    return session.scalars(query).all()
+    rows = session.scalars(query).all()
+    # A study that is not here yet is named by its numbers alone.
+    if any(row.study_id is None for row in rows):
+        note_look(thing=f"campaign {campaign_id}")
+    note_look(study_ids=[row.study_id for row in rows])
+    return rows

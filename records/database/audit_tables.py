@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, Identity, Index, SmallInteger, Uuid, func, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -62,3 +63,72 @@ class AuditKey(Base):
     number: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     key_id: Mapped[str]  # a digest: it tells keys apart, and gives none away
     first_used_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class AuditSettings(Base):
+    """With which settings each part last started, as keyed digests, so that changes are seen."""
+
+    __tablename__ = "audit_settings"
+
+    part: Mapped[str] = mapped_column(primary_key=True)  # part@host
+    digests: Mapped[dict[str, Any]]  # {name of the setting: digest of its value}
+    noted_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class AuditSeal(Base):
+    """A seal over some rows of the trail and of the timelines, and over the seal before it."""
+
+    __tablename__ = "audit_seals"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    form: Mapped[int] = mapped_column(SmallInteger)  # how rows are written for their digest
+    # The ids of audit_entries and events, as spans: "1-7,9-9".
+    entry_ids: Mapped[str]
+    event_ids: Mapped[str]
+    # The highest id of each table that this seal or one before it covers.
+    highest_entry_id: Mapped[int] = mapped_column(BigInteger)
+    highest_event_id: Mapped[int] = mapped_column(BigInteger)
+    row_count: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[str]  # SHA-256 over the rows' digests
+    key_id: Mapped[str]
+    previous: Mapped[str]  # the `seal` of the one before; "" of the first
+    seal: Mapped[str]  # HMAC-SHA-256 over all of this
+
+
+class AuditGap(Base):
+    """Ids below a sealed one that no row had yet: their transaction may still commit."""
+
+    __tablename__ = "audit_gaps"
+
+    source: Mapped[str] = mapped_column(primary_key=True)  # the table
+    first_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    last_id: Mapped[int] = mapped_column(BigInteger)
+    cluster: Mapped[str]  # the database system in which they were noticed
+    transaction_id: Mapped[int] = mapped_column(BigInteger)  # whoever took them is older than it
+    noticed_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class AuditRemovedRow(Base):
+    """A sealed row that was removed by rule, with the digest that its seal needs."""
+
+    __tablename__ = "audit_removed_rows"
+
+    source: Mapped[str] = mapped_column(primary_key=True)  # the table
+    row_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    digest: Mapped[str]
+    seal: Mapped[str]  # HMAC-SHA-256: only who has the key can say that a row was removed by rule
+    removed_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
+class AuditDelivery(Base):
+    """How far the trail was sent to an audit server; what is behind that waits in the trail."""
+
+    __tablename__ = "audit_deliveries"
+
+    destination: Mapped[str] = mapped_column(primary_key=True)
+    sent_seal: Mapped[int] = mapped_column(BigInteger)  # all rows of the seals up to this one
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))  # since one last went well
+    next_at: Mapped[dt.datetime | None]
+    away_since: Mapped[dt.datetime | None]
+    error: Mapped[str] = mapped_column(server_default="")

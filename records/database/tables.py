@@ -596,8 +596,11 @@ class Hold(Base):
     note: Mapped[str] = mapped_column(server_default="")
 
 
+DONE_BY_SOMEBODY = text("actor_kind IS NOT NULL")
+
+
 class Event(Base):
-    """A line of a study's timeline. Append-only: a trigger refuses changes."""
+    """A line of a study's timeline. Append-only: triggers refuse changes; the trail seals it."""
 
     __tablename__ = "events"
     __table_args__ = (
@@ -605,6 +608,9 @@ class Event(Base):
         Index("ix_events_study_id", "study_id", "id"),
         # The sweep asks what became of a worker's last studies.
         Index("ix_events_work_ended", "worker", "id", postgresql_where=text("worker IS NOT NULL")),
+        # The trail asks what people and programs did.
+        Index("ix_events_done_at", "at", "id", postgresql_where=DONE_BY_SOMEBODY),
+        Index("ix_events_actor", "actor_name", "at", "id", postgresql_where=DONE_BY_SOMEBODY),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -616,6 +622,11 @@ class Event(Base):
     reason: Mapped[str | None]  # a FailReason, HoldReason or EndReason, or why it was skipped
     # stage@host of the worker whose work on a request ended so; NULL where it says nothing of one
     worker: Mapped[str | None]
+    # Who did it, as in `audit_entries`; NULL where a part of the system did.
+    actor_kind: Mapped[str | None]
+    actor_name: Mapped[str | None]
+    actor_id: Mapped[str | None]
+    actor_address: Mapped[str | None]
 
 
 class Refusal(Base):

@@ -15,12 +15,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from records.audit.looks import note_look
 from records.database.fhir_tables import FhirResource
-from records.errors import MessageError
+from records.errors import MessageError, NotFound
 from records.fhir import patients, store
 from records.fhir.diagnostic_reports import read_diagnostic_report
 from records.fhir.elements import Json, ResourceError, items
-from records.fhir.references import ReadingRules
+from records.fhir.references import ReadingRules, read_patient, read_subject
 from records.fhir.service_requests import read_service_request
 from records.fhir.versions import FhirVersion
 from records.orders import receiving as orders
@@ -110,6 +111,30 @@ class _Placed:
 def reading_rules() -> ReadingRules:
     """How resources are read by the settings, without anything that references lead to."""
     return ReadingRules(dict(settings().fhir_issuers), tuple(settings().fhir_accession_systems))
+
+
+def read(session: Session, kind: str, id_: str) -> FhirResource:
+    """A resource as it was sent, for a program or a person.
+
+    Raises:
+        NotFound: there is none.
+    """
+    row = store.find(session, kind, id_) if ID.fullmatch(id_) else None
+    if row is None:
+        raise NotFound(f"there is no {kind} with this id")
+    rules = reading_rules()
+    rules = ReadingRules(
+        rules.issuers, rules.accession_systems, lambda name: _find(session, {}, name)
+    )
+    try:
+        if kind == "Patient":
+            subject = read_patient(row.content, rules)
+        else:
+            subject = read_subject(row.content, rules)
+    except ResourceError:  # it leads to nobody who is known here
+        return row
+    note_look(patients=[subject.patient])
+    return row
 
 
 def receive(session: Session, incoming: Incoming, base: str) -> Written:

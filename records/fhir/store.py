@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ARRAY, Text, cast, func, select, text
 from sqlalchemy.orm import Session
 
+from records.audit.looks import note_look
 from records.database.fhir_tables import FhirResource
 from records.fhir.elements import Identifier, Json, read_identifiers
 
@@ -114,6 +115,7 @@ def stored_form(content: Json, id_: str) -> dict[str, Any]:
 
 def served_form(row: FhirResource) -> dict[str, Any]:
     """A resource as it is served: with our version and the time of its last change."""
+    note_look(thing=f"{row.resource_type}/{row.id}")
     meta = row.content.get("meta", {}) | {
         "versionId": str(row.version),
         "lastUpdated": row.updated_at.isoformat(timespec="milliseconds"),

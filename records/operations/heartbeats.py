@@ -14,9 +14,11 @@ from sqlalchemy import ColumnElement, case, delete, exists, func, or_, select, u
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
+from records.audit.setting_changes import note_settings
 from records.database.session import interval, unit_of_work
 from records.database.tables import Heartbeat
 from records.errors import safe_text
+from records.settings import settings
 from records.states import TallyKind
 from records.telemetry import logger
 from records.workflow import tallies
@@ -180,6 +182,7 @@ class HeartbeatThread:
         self._seconds = seconds
         self._after_beat = after_beat
         self._stopped = threading.Event()
+        self._settings_are_noted = False
         self._errors: dict[Callable[[], None], str] = {}  # the last one, by what was attempted
         self._thread = threading.Thread(target=self._run, name=f"{part} heartbeat", daemon=True)
 
@@ -221,6 +224,8 @@ class HeartbeatThread:
     def _run(self) -> None:
         while True:
             self._attempt(self._write)
+            if not self._settings_are_noted and not self._errors[self._write]:
+                self._attempt(self._note_settings)
             if self._after_beat is not None:
                 self._attempt(self._after_beat)
             if self._stopped.wait(self._seconds):
@@ -230,6 +235,12 @@ class HeartbeatThread:
         facts = self._facts()
         with _no_fork, unit_of_work() as session:
             record_heartbeat(session, self._part, facts)
+
+    def _note_settings(self) -> None:
+        """Once: let the trail say with which other settings than before this part started."""
+        with _no_fork, unit_of_work() as session:
+            note_settings(session, self._part, settings())
+        self._settings_are_noted = True
 
     def _attempt(self, action: Callable[[], None]) -> None:
         """Call `action`; an error is logged unless it is the one of the beat before."""

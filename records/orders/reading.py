@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
+from records.audit.looks import note_look
 from records.database.order_tables import (
     Order,
     OrderChange,
@@ -19,6 +20,7 @@ from records.database.order_tables import (
 from records.database.tables import Study
 from records.database.time_marks import TimeMark
 from records.errors import NotFound
+from records.orders.matching import order_patient
 from records.states import OrderStatus
 from records.workflow.identifiers import KeyKind, plain_key
 
@@ -87,6 +89,7 @@ def read_page(
         query.order_by(Order.changed_at.desc(), Order.id.desc()).limit(limit + 1)
     ).all()
     orders = rows[:limit]
+    note_look(patients=[order_patient(order) for order in orders])
     is_last = len(rows) <= limit
     return OrderPage(
         orders, None if is_last else str(TimeMark(orders[-1].changed_at, orders[-1].id))
@@ -117,6 +120,7 @@ def read_order(session: Session, order_id: uuid.UUID) -> OrderRecord:
         .where(StudyOrder.order_id == order_id)
         .order_by(StudyOrder.matched_at, Study.id)
     ).all()
+    note_look(study_ids=[row[1].id for row in studies], patients=[order_patient(order)])
     return OrderRecord(order, changes, [(row[0], row[1]) for row in studies], messages)
 
 
@@ -139,4 +143,5 @@ def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[tuple[Study
         .where(StudyOrder.study_id == study_id)
         .order_by(Order.changed_at.desc(), Order.id.desc())
     ).all()
+    note_look(patients=[order_patient(row[1]) for row in rows])
     return [(row[0], row[1]) for row in rows]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
+from records.audit.looks import note_look
 from records.database.report_tables import ReceivedReport, ReportKey
 from records.database.tables import Draft, DraftRequest, Study
 from records.database.time_marks import TimeMark
@@ -130,6 +131,7 @@ def read_page(
         query.order_by(ReceivedReport.received_at.desc(), ReceivedReport.id.desc()).limit(limit + 1)
     ).all()
     reports = rows[:limit]
+    note_look(patients=[patient_of(report) for report in reports])
     is_last = len(rows) <= limit
     return ReportPage(
         reports,
@@ -152,7 +154,12 @@ def read_report(session: Session, report_id: uuid.UUID) -> ReportRecord:
         .where(ReceivedReport.identity == report.identity)
         .order_by(ReceivedReport.received_at.desc(), ReceivedReport.id.desc())
     ).all()
-    return ReportRecord(report, versions, _list_studies(session, report))
+    studies = _list_studies(session, report)
+    note_look(
+        study_ids=[one.study.id for one in studies],
+        patients=[patient_of(version) for version in versions],
+    )
+    return ReportRecord(report, versions, studies)
 
 
 def _midnight(day: dt.date) -> dt.datetime:

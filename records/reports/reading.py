@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import and_, case, exists, literal, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
+from records.audit.looks import note_look
 from records.database.report_tables import FinalComparison, ReceivedReport, ReportKey
 from records.database.tables import Draft, DraftRequest, Hold, Review, Study
 from records.reports.report import patient_of
@@ -35,11 +36,13 @@ def list_by_study(session: Session, study: Study) -> list[ReceivedReport]:
         .where(ReceivedReport.id.in_(by_key), ReceivedReport.superseded_at.is_(None))
         .order_by(ReceivedReport.received_at.desc(), ReceivedReport.id.desc())
     ).all()
-    return [
+    found = [
         report
         for report in reports
         if is_of_patient(session, study, patient_of(report), patient_ids(report))
     ]
+    note_look(patients=[patient_of(report) for report in found])
+    return found
 
 
 def list_comparisons(session: Session, study_id: uuid.UUID) -> Sequence[FinalComparison]:

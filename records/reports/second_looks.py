@@ -20,6 +20,7 @@ from sqlalchemy import delete, exists, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.audit.looks import note_look
 from records.database.discrepancy_tables import Discrepancy, DiscrepancyTally
 from records.database.report_tables import ReceivedReport
 from records.database.tables import Draft, Hold, Instance, Study
@@ -183,6 +184,7 @@ def read_page(
     )
     entries = [ListedDiscrepancy(*row) for row in rows]
     shown = entries[:limit]
+    note_look(study_ids=[entry.study.id for entry in shown])
     if len(entries) <= limit:
         return DiscrepancyPage(shown, None)
     last = shown[-1].discrepancy
@@ -198,6 +200,7 @@ def read_record(session: Session, discrepancy_id: uuid.UUID) -> DiscrepancyRecor
     discrepancy = session.get(Discrepancy, discrepancy_id)
     if discrepancy is None:
         raise NotFound("there is no such discrepancy")
+    note_look(study_ids=[discrepancy.study_id])
     return DiscrepancyRecord(
         discrepancy,
         session.get_one(Study, discrepancy.study_id),
@@ -360,6 +363,7 @@ def _refuse_beyond_budget(budget: Budget) -> None:
 
 
 def _question(session: Session, discrepancy: Discrepancy) -> BlindQuestion:
+    note_look(study_ids=[discrepancy.study_id])
     films = session.scalars(
         select(Instance.id)
         .where(Instance.study_id == discrepancy.study_id, Instance.state == InstanceState.KEPT)

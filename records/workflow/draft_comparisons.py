@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, case, delete, func, insert, or_, select, t
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, aliased
 
+from records.audit.looks import note_look
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.discrepancy_tables import DraftComparison, DraftComparisonTally
 from records.database.tables import Draft, Study
@@ -316,6 +317,7 @@ def read_page(
     rows = session.execute(query.order_by(*(column.desc() for column in order)).limit(limit + 1))
     entries = [ListedComparison(*row) for row in rows]
     shown = entries[:limit]
+    note_look(study_ids=[entry.study.id for entry in shown])
     is_last = len(entries) <= limit
     return ComparisonPage(shown, None if is_last else str(shown[-1].comparison.id))
 
@@ -330,6 +332,7 @@ def read_record(session: Session, comparison_id: int) -> ComparisonRecord:
     comparison = session.get(DraftComparison, comparison_id) if is_id else None
     if comparison is None:
         raise NotFound("there is no such comparison of drafts")
+    note_look(study_ids=[comparison.study_id])
     return ComparisonRecord(
         comparison,
         session.get_one(Study, comparison.study_id),

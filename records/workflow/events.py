@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from records.actors import NOBODY, Actor, current_actor
 from records.database.tables import Event
-from records.states import WORK_SUCCEEDED, EventKind, FailReason
+from records.states import WORK_SUCCEEDED, ActorKind, EventKind, FailReason
 
 TIMELINE_LINES = 200
 """Lines of a timeline that are shown at a time. A film that a device sends again and again adds one
@@ -54,8 +55,12 @@ def append_events(
     reason: str | None = None,
     worker: str | None = None,
 ) -> None:
-    """Append one line of the same kind, reason and worker for each (study, request, detail)."""
+    """Append one line of the same kind, reason and worker for each (study, request, detail).
+
+    Each names `current_actor()`, unless a part of the system did it.
+    """
     if lines:
+        actor = _actor_columns(current_actor())
         session.execute(
             insert(Event),
             [
@@ -66,10 +71,23 @@ def append_events(
                     "detail": detail,
                     "reason": reason,
                     "worker": worker,
+                    **actor,
                 }
                 for study_id, request_id, detail in lines
             ],
         )
+
+
+def _actor_columns(actor: Actor) -> dict[str, str | None]:
+    """The columns that name who did it; NULL where nobody outside of the system did."""
+    if actor.kind is ActorKind.PART or actor == NOBODY:
+        return dict.fromkeys(("actor_kind", "actor_name", "actor_id", "actor_address"))
+    return {
+        "actor_kind": actor.kind,
+        "actor_name": actor.name,
+        "actor_id": actor.id,
+        "actor_address": actor.address,
+    }
 
 
 def timeline(

@@ -15,6 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.audit.looks import note_look
 from records.database.tables import Hold, Instance, Series, Study
 from records.errors import NotAllowed
 from records.states import (
@@ -84,6 +85,11 @@ def list_sides(session: Session, study_id: uuid.UUID, reason: HoldReason) -> lis
             continue
         is_mismatch = reason is HoldReason.PATIENT_MISMATCH
         sides.append(Side(aside, here if is_mismatch else here or elsewhere))
+    # A side may be another study's, and a film that is kept aside may be another patient's.
+    note_look(
+        study_ids=[film.study_id for side in sides for film in (side.aside, side.standing) if film],
+        patients=[patient_sent(side.aside.sent) for side in sides if side.aside.sent],
+    )
     return sides
 
 

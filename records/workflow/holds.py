@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.audit.looks import note_look
 from records.database.tables import Hold
 from records.states import Decision, EventKind, HoldReason
 from records.workflow import events
@@ -42,7 +43,9 @@ def list_open(
     query = select(Hold).where(Hold.decision.is_(None))
     if reason is not None:
         query = query.where(Hold.reason == reason)
-    return session.scalars(query.order_by(Hold.opened_at, Hold.id).limit(limit)).all()
+    rows = session.scalars(query.order_by(Hold.opened_at, Hold.id).limit(limit)).all()
+    note_look(study_ids=[hold.study_id for hold in rows])
+    return rows
 
 
 def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[Hold]:

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
+from records.audit.looks import note_look
 from records.database.session import interval
 from records.database.tables import Instance, Series, Study
 from records.errors import NotAllowed, NotFound
@@ -570,6 +571,7 @@ def get_by_uid(session: Session, study_instance_uid: str) -> Study:
     if study is None:
         raise NotFound("no study has that UID")
     note_study(study.id)
+    note_look(study_ids=[study.id])
     return study
 
 
@@ -577,6 +579,7 @@ def list_instances(
     session: Session, study_id: uuid.UUID, *states: InstanceState
 ) -> Sequence[Instance]:
     """The study's instances in the order of arrival: those in `states`, or all."""
+    note_look(study_ids=[study_id])
     query = select(Instance).where(Instance.study_id == study_id)
     if states:
         query = query.where(Instance.state.in_(states))

@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from records.audit.looks import note_look
 from records.database.session import database_time, interval
 from records.database.tables import (
     Draft,
@@ -269,6 +270,7 @@ def read_page(
     if len(lines) > limit and rows:
         last = rows[-1]
         next_mark = str(PageMark(recent, lines[limit - 1].rank, last.first_received_at, last.id))
+    note_look(study_ids=[row.id for row in rows])
     return WorklistPage(rows, next_mark, matches)
 
 
@@ -354,6 +356,7 @@ def _at_work() -> Select[str]:
 
 def read_row(session: Session, study_id: uuid.UUID) -> WorklistRow:
     """The row of one study."""
+    note_look(study_ids=[study_id])
     return _row(session.execute(_rows().where(Study.id == study_id)).one())
 
 
@@ -458,7 +461,7 @@ def _row(line: Any) -> WorklistRow:
 
 def list_by_uids(session: Session, study_instance_uids: Sequence[str]) -> list[WorklistRow]:
     """The rows of those of these studies that have arrived, in the order of arrival."""
-    return [
+    rows = [
         _row(line)
         for line in session.execute(
             _rows()
@@ -466,3 +469,5 @@ def list_by_uids(session: Session, study_instance_uids: Sequence[str]) -> list[W
             .order_by(Study.first_received_at, Study.id)
         ).all()
     ]
+    note_look(study_ids=[row.id for row in rows])
+    return rows

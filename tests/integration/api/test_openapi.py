@@ -39,6 +39,7 @@ WITH_PARAMETERS = [
     "GET /api/comparisons/table",
     "GET /api/comparisons/drafts",
     "GET /api/comparisons/drafts/{comparison_id}",
+    "GET /api/trail",
     "GET /api/refusals",
     "GET /api/alarms",
     "GET /api/nights",

@@ -1,5 +1,6 @@
 """The key of the trail: made once, for its user alone, and never taken for another one."""
 
+import os
 import stat
 import threading
 
@@ -26,8 +27,16 @@ def test_it_is_made_once_and_is_its_users_alone(key_path):
 
 def test_without_a_setting_it_is_under_the_data_folder(data_dir, setting):
     setting(trail_key_file="")
+    (data_dir / "blobs").mkdir(exist_ok=True)
+    if os.geteuid() == 0:
+        os.chown(data_dir / "blobs", 12345, 12346)
     load_key()
-    assert (data_dir / "trail" / "key").is_file()
+    key = data_dir / "keys" / "trail.key"
+    assert stat.S_IMODE(key.parent.stat().st_mode) == 0o700
+    if os.geteuid() == 0:  # what root makes is the user's of the parts
+        assert {(path.stat().st_uid, path.stat().st_gid) for path in (key, key.parent)} == {
+            (12345, 12346)
+        }
 
 
 def test_who_begin_at_a_time_have_one_key(key_path):

@@ -1,0 +1,70 @@
+"""The page of the trail, for auditors: search by patient, person and time."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query
+from fastapi.responses import HTMLResponse
+from pydantic import BaseModel
+
+from api.forms import NONE_IF_EMPTY
+from api.rendering import render
+from api.schemas import SearchText
+from api.trail import read_page
+from records.audit.lines import TrailFilter
+from records.audit.status import read_status
+from records.database.session import unit_of_work
+from records.states import AuditAction
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+
+PAGE_SIZE = 50
+"""Lines on one page."""
+
+
+class TrailQuery(BaseModel):
+    """Which lines are shown.
+
+    since, until: days by this machine's clock, both of them included. after: the page's mark.
+    """
+
+    patient: SearchText = ""
+    person: SearchText = ""
+    action: SearchText = ""
+    since: Annotated[dt.date | None, NONE_IF_EMPTY] = None
+    until: Annotated[dt.date | None, NONE_IF_EMPTY] = None
+    after: Annotated[str | None, NONE_IF_EMPTY] = None
+
+    def query_string(self, **changes: str | None) -> str:
+        """The query string of this query with some values changed; empty ones are left out."""
+        values: dict[str, Any] = self.model_dump() | changes
+        return urlencode({name: value for name, value in values.items() if value})
+
+
+@router.get("/trail")
+def show_trail(query: Annotated[TrailQuery, Query()]) -> str:
+    """Who saw and did what, newest first, and how the trail is sealed."""
+    wanted = TrailFilter(
+        query.patient, query.person, query.action, _begin(query.since), _end(query.until)
+    )
+    with unit_of_work() as session:
+        status = read_status(session)
+        page = read_page(session, wanted, query.after, PAGE_SIZE, "/trail")
+        return render(
+            "trail.html", query=query, page=page, status=status, actions=list(AuditAction)
+        )
+
+
+def _begin(day: dt.date | None) -> dt.datetime | None:
+    """The beginning of a day by this machine's clock, which the pages show, too."""
+    if day is None:
+        return None
+    first = dt.date(1900, 1, 2)  # an earlier one may have no time of a zone
+    return dt.datetime.combine(max(day, first), dt.time()).astimezone()
+
+
+def _end(day: dt.date | None) -> dt.datetime | None:
+    return None if day in (None, dt.date.max) else _begin(day + dt.timedelta(days=1))

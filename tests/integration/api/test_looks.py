@@ -1,0 +1,217 @@
+"""Whoever is shown a patient is in the trail: every address is asked, and its answer searched."""
+
+import re
+import uuid
+
+import pytest
+from fastapi.routing import APIRoute
+from sqlalchemy import select, text
+from starlette.testclient import TestClient
+
+from api.app import ROUTERS, make_app
+from api.looks import LookRecorder
+from records.actors import Actor, acting_as
+from records.audit.keys import load_key
+from records.blobs import Blobs
+from records.database.audit_tables import AuditEntry
+from records.database.discrepancy_tables import DraftComparison
+from records.database.order_tables import Order
+from records.database.report_tables import ReceivedReport
+from records.database.session import engine, unit_of_work
+from records.database.tables import Instance
+from records.settings import settings
+from records.states import ActorKind
+from tests.integration.api.test_message_pages import keep
+from tests.support.campaigns import create, of_uids
+from tests.support.discrepant_studies import CLEAR, NODULE, draft, draft_again, report, work
+from tests.support.discrepant_studies import patient as patient_number
+from tests.support.ordered_studies import receive as receive_order
+from tests.support.registered_studies import new_instance, register
+from worker.draft_comparisons import compare_drafts
+
+FHIR_PATIENT = {
+    "resourceType": "Patient",
+    "id": "f1",
+    "identifier": [{"value": "P1", "type": {"coding": [{"code": "MR"}]}}],
+    "name": [{"family": "PHANTOM", "given": ["1"]}],
+}
+
+
+def last_id():
+    with unit_of_work() as session:
+        return session.scalar(select(AuditEntry.id).order_by(AuditEntry.id.desc()).limit(1)) or 0
+
+
+def entries(after=0):
+    with unit_of_work() as session:
+        return session.scalars(
+            select(AuditEntry).where(AuditEntry.id > after).order_by(AuditEntry.id)
+        ).all()
+
+
+@pytest.fixture
+def filled(client, data_dir, setting):
+    """A record of every kind of thing that is shown, of patients P1 to P4; their ids by name."""
+    setting(draft_reported_studies=True, second_look_controls=0)
+    drafted = draft(1, (NODULE, 0.9))
+    report(1, CLEAR)
+    draft_again(draft(2, (NODULE, 0.9)), CLEAR)
+    compare_drafts()
+    work()
+    receive_order(patient=patient_number(3))
+    (kept,) = register(new_instance("1.2.4", sop="1.2.4.1", patient=patient_number(4)))
+    register(new_instance("1.2.4", sop="1.2.4.2", patient=patient_number(3)))  # a hold
+    message = keep("1")
+    campaign = create(studies=of_uids("1.2.1"))
+    answer = client.put(
+        "/fhir/Patient/f1", json=FHIR_PATIENT, headers={"content-type": "application/fhir+json"}
+    )
+    assert answer.status_code == 201, answer.text
+    with unit_of_work() as session:
+        campaign_row = session.execute(text("SELECT id FROM campaign_studies")).scalar_one()
+        session.execute(
+            text("UPDATE campaign_studies SET study_id = :study WHERE id = :id"),
+            {"study": drafted, "id": campaign_row},
+        )
+        film = session.scalars(select(Instance).where(Instance.study_id == kept.study_id)).first()
+        return {
+            "study": kept.study_id,
+            "uid": "1.2.1",
+            "instance": film.id,
+            "blob": film.blob,
+            "order_id": session.scalars(select(Order.id)).one(),
+            "report_id": session.scalars(select(ReceivedReport.id)).one(),
+            "discrepancy_id": session.execute(
+                text("SELECT id FROM discrepancies WHERE side = 'MISS_OF_REPORT' LIMIT 1")
+            ).scalar_one(),
+            "comparison_id": session.scalars(select(DraftComparison.id)).first(),
+            "message_id": message,
+            "campaign_id": campaign,
+            "resource_id": "f1",
+        }
+
+
+def addresses(ids):
+    """Every address that answers GET, with the ids of what there is."""
+    for route in (route for router in ROUTERS for route in router.routes):
+        if isinstance(route, APIRoute) and "GET" in route.methods:
+            names = re.findall(r"\{(\w+)\}", route.path)
+            if all(name in ids for name in names):
+                path = route.path
+                for name in names:
+                    path = path.replace(f"{{{name}}}", str(ids[name]))
+                yield route.path, path
+
+
+def shown_patients(answer):
+    return set(re.findall(r"\bP[1-4]\b", answer.text))
+
+
+def test_every_address_that_shows_a_patient_writes_an_entry(client, filled, data_dir):
+    blobs = Blobs(data_dir)
+    blobs.write_picture(filled["blob"], b"a picture")
+    key = load_key()
+    seen = {}
+    for route, path in addresses(filled):
+        query = {"seen": "x"} if route.endswith("/changed") else {}
+        if path == "/comparisons":
+            query = {"first": "bundle", "second": "B"}
+        before = last_id()
+        answer = client.get(path, params=query)
+        written = entries(before)
+        names = shown_patients(answer)
+        seen[route] = names
+        assert len(written) <= 1, (route, written)
+        if names:
+            assert written, f"{route} shows {names} and writes nothing"
+            assert {key.pseudonym(name, "") for name in names} <= set(written[0].patients), route
+            assert written[0].detail.startswith(f"GET {route}")
+            assert written[0].actor_address == "testclient"
+    # What the walk must have met, or it would prove little.
+    for route in (
+        "/", "/live", "/studies/{study}", "/holds", "/orders", "/orders/{order_id}", "/reports",
+        "/reports/{report_id}", "/discrepancies", "/discrepancies/{discrepancy_id}",
+        "/comparisons", "/comparisons/{comparison_id}", "/api/studies", "/api/studies/{uid}",
+        "/api/holds", "/api/orders", "/api/reports", "/fhir/Patient/{resource_id}",
+    ):  # fmt: skip
+        assert seen[route], route
+    assert {"P1", "P2", "P4"} <= seen["/"]
+
+
+@pytest.mark.parametrize(
+    ("path", "patient"),
+    [
+        ("/studies/{study}/views/{instance}.jpg", "P4"),
+        ("/api/campaigns/{campaign_id}/studies", "P1"),
+        ("/api/campaigns/{campaign_id}/export", "P1"),
+        ("/second-look/{discrepancy_id}", "P1"),
+    ],
+)
+def test_who_is_shown_without_a_name_is_named_all_the_same(client, filled, data_dir, path, patient):
+    """A picture, a row of a campaign and a blind question are a patient's, too."""
+    Blobs(data_dir).write_picture(filled["blob"], b"a picture")
+    before = last_id()
+    answer = client.get(path.format(**filled))
+    assert answer.status_code == 200
+    (entry,) = entries(before)
+    assert load_key().pseudonym(patient, "") in entry.patients
+    assert entry.action == ("EXPORT" if path.endswith("export") else "VIEW")
+
+
+def test_a_message_that_names_somebody_is_named_by_its_own_id(client, filled):
+    before = last_id()
+    assert "4711" in client.get(f"/messages/{filled['message_id']}").text
+    (entry,) = entries(before)
+    assert entry.patients == []
+    assert f"message {filled['message_id']}" in entry.detail
+    assert "4711" not in entry.detail
+
+
+def test_what_is_not_shown_is_not_written(client, filled):
+    page = client.get("/").text
+    seen = re.search(r'data-seen="(\w+)"', page)[1]
+    before = last_id()
+    assert client.get("/live", params={"seen": seen}).status_code == 200
+    assert client.get(f"/studies/{uuid.uuid4()}").status_code == 404
+    assert client.get(f"/api/studies/{filled['study']}/none").status_code == 404
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/api/counts").status_code == 200
+    assert entries(before) == []
+
+
+def test_a_look_that_cannot_be_recorded_is_not_shown(client, filled):
+    with engine().begin() as connection:
+        connection.execute(text("ALTER TABLE audit_entries RENAME TO audit_entries_away"))
+    for path in ("/", f"/studies/{filled['study']}", "/api/studies", "/api/orders"):
+        answer = client.get(path)
+        assert answer.status_code == 503, path
+        assert "could not be recorded in the trail" in answer.text
+        assert shown_patients(answer) == set()
+        assert answer.headers["x-frame-options"] or answer.headers["content-security-policy"]
+    assert client.get("/api/counts").status_code == 200
+    with engine().begin() as connection:
+        connection.execute(text("ALTER TABLE audit_entries_away RENAME TO audit_entries"))
+    assert client.get("/").status_code == 200
+
+
+def test_who_asked_is_named_where_it_is_known(database, data_dir):
+    """What finds out who asks stands outside of the recorder."""
+    register(new_instance())
+    app = make_app(settings())
+
+    class Login:
+        def __init__(self, app):
+            self.app = app
+
+        async def __call__(self, scope, receive, send):
+            with acting_as(Actor(ActorKind.ACCOUNT, "ana", "17", "10.0.0.7")):
+                await self.app(scope, receive, send)
+
+    places = [middleware.cls for middleware in app.user_middleware]
+    assert places[-1] is LookRecorder
+    app.add_middleware(Login)
+    with TestClient(app, base_url="http://localhost") as client:
+        assert client.get("/").status_code == 200
+    (entry,) = entries()
+    assert (entry.actor_kind, entry.actor_name, entry.actor_id) == ("ACCOUNT", "ana", "17")
+    assert entry.actor_address == "10.0.0.7"
