@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,11 +69,10 @@ def erase(
 ) -> None:
     """Erase everything of a patient from the records and the data folder, for good."""
     from nightdraft.patient_files import find_stray, remove_stray
-    from records.actors import Actor, acting_as
+    from records.audit.looks import PatientNumber, forget_looks, note_look
     from records.blobs import Blobs
     from records.database.session import unit_of_work
     from records.retention import erasure, removal
-    from records.states import ActorKind
     from records.workflow.identifiers import PatientId
 
     given = PatientId(patient_id, issuer)
@@ -82,16 +80,18 @@ def erase(
     with unit_of_work() as session:
         rows = erasure.find_patient(session, given)
     stray = find_stray(blobs, rows.ids)
+    note_look(patients=[PatientNumber(patient_id, issuer)])
     if dry_run:
         _tell(rows, stray, None, json)
         return
     if not yes:
         if json:
             raise NotAllowed("with --json nobody is asked: give --yes, or --dry-run")
-        _tell(rows, stray, None, json)
+        _tell(rows, stray, None, json)  # which is a look, and is recorded
         typer.confirm("Erase all of it, for good?", abort=True)
-    with acting_as(Actor(ActorKind.COMMAND, getpass.getuser())), unit_of_work() as session:
+    with unit_of_work() as session:
         rows, deleted = erasure.erase_patient(session, given, reason)
+    forget_looks()  # an entry about them would say again whom the pseudonym stands for
     removal.remove_files(blobs)
     remove_stray(stray)
     with unit_of_work() as session:
