@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy import insert, or_, select, text
 from sqlalchemy.orm import Session
 
+from records import message_keys
 from records.actors import current_actor
 from records.audit import trail
 from records.blobs import prepared_key
@@ -30,7 +31,6 @@ from records.database.tables import DraftRequest, Hold, Instance, LiveLease, Stu
 from records.errors import NightdraftError, NotAllowed
 from records.failpoints import failpoint
 from records.patient_rows import is_theirs, locked_orders, locked_reports
-from records.received_messages import read_content
 from records.states import AuditAction, HoldReason, MessageOutcome
 from records.workflow import patient_aliases, stored_bytes
 from records.workflow.identifiers import KeyKind, PatientId, patient_ids, plain_key
@@ -317,7 +317,7 @@ def _find_messages(session: Session, rows: PatientRows) -> None:
     )
     for message in refused:
         try:
-            content = read_content(message)
+            content = message_keys.decrypt(message.content or b"")
         except NightdraftError:
             continue  # its key is not here: nobody can read it
         if _names(content, rows):

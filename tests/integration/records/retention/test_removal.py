@@ -15,7 +15,7 @@ from sqlalchemy import select, text, update
 from intake.dicom.orphans import sweep_orphans
 from records.blobs import Blobs
 from records.campaigns import campaigns
-from records.campaigns.rows import NewStudy
+from records.campaigns.adding import NewStudy
 from records.database.retention_tables import BlobRemoval
 from records.database.session import engine, unit_of_work
 from records.database.tables import Instance, Study
