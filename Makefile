@@ -110,6 +110,12 @@ prove-fsync: $(VENV)/.ready-to-test ## Slow: a power cut at every moment loses n
 prove-security: $(VENV)/.ready-to-test ## Slow: a station under attack at each of its doors
 	$(BIN)/pytest -q --timeout 3600 tests/prove/test_security.py
 
+# make prove-campaigns SEED=2 STUDIES=60 BUNDLE=demo: another plan of kills, fewer studies, a model.
+.PHONY: prove-campaigns
+prove-campaigns: $(VENV)/.ready-to-test ## Slow: campaigns from Orthanc and dcmqrscp while PACS and parts are killed
+	PROVE_SEED=$(or $(SEED),1) PROVE_STUDIES=$(or $(STUDIES),300) PROVE_BUNDLE=$(or $(BUNDLE),null) \
+	    $(BIN)/pytest -q -s --timeout 7200 tests/prove/test_campaign_kills.py
+
 .PHONY: prove-second-look
 prove-second-look: $(VENV)/.ready-to-run ## Slow: 25,000 phantom reports with 35 planted misses, read by rank
 	@mkdir -p build
@@ -124,13 +130,14 @@ prove-install: $(VENV)/.ready-to-test wheel ## Slow: a bare Debian, installed as
 # as a user adds them: in one step pip tries versions for more than a quarter of an hour. s3fs is named
 # once more, or moto brings a botocore that is too new for it.
 .PHONY: prove-extras
-prove-extras: $(VENV)/.ready-to-test ## Slow: trackers and S3, with packages that no test of `make test` needs
+prove-extras: $(VENV)/.ready-to-test ## Slow: trackers, S3 and Parquet, with packages that no test of `make test` needs
 	$(PYTHON) -m venv --clear build/extras
 	build/extras/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt \
-	    -e '.[embedded,train,test,s3]'
+	    -e '.[embedded,train,test,s3,parquet]'
 	build/extras/bin/python -m pip install -q --disable-pip-version-check \
 	    wandb mlflow-skinny s3fs 'moto[s3]' flask flask-cors
-	build/extras/bin/pytest -q tests/prove/test_trackers.py tests/prove/test_object_store_s3.py
+	build/extras/bin/pytest -q tests/prove/test_trackers.py tests/prove/test_object_store_s3.py \
+	    tests/prove/test_parquet.py
 
 # Programs of other makers that no package of Debian or PyPI has. Node and npm are asked for here alone.
 .PHONY: prove-peers

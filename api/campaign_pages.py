@@ -14,15 +14,13 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from api.campaigns import HIGHEST_ID, retry_group
 from api.forms import NONE_IF_EMPTY, FormFields, validate_form
-from api.plots import draw_share
+from api.plots import draw_share, say_pace
 from api.rendering import render
 from api.schemas import ONE_LINE
 from records.campaigns import campaigns, progress, retrying, rows
-from records.campaigns.campaigns import window_of
-from records.campaigns.progress import STATE_WORDS, CampaignProgress, describe_source
+from records.campaigns.progress import STATE_WORDS, CampaignProgress, describe_source, local_time
 from records.database.session import unit_of_work
 from records.errors import NotAllowed
-from records.operations.nights import to_local
 from records.states import CampaignStudyState
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -165,7 +163,7 @@ def _words() -> dict[str, Any]:
     return {
         "share": _draw_progress,
         "time": _say_time,
-        "pace": _say_pace,
+        "pace": say_pace,
         "state_words": STATE_WORDS,
     }
 
@@ -176,11 +174,5 @@ def _draw_progress(one: CampaignProgress) -> Markup:
     return draw_share(100 * one.ended // total / 100 if total else 0.0)
 
 
-def _say_pace(per_hour: float) -> str:
-    """Studies an hour, in whole ones where they are many."""
-    return f"{per_hour:,.0f}" if per_hour >= 10 else f"{per_hour:.2g}"
-
-
 def _say_time(one: CampaignProgress, at: dt.datetime) -> str:
-    """A moment by the wall clock of the campaign's site."""
-    return to_local(at, window_of(one.campaign).zone).strftime("%a %Y-%m-%d %H:%M %Z")
+    return local_time(one.campaign, at)

@@ -71,6 +71,11 @@ class CampaignSummary(BaseModel):
     per_hour: float | None = Field(description="Studies that end in an hour of open window.")
     done_at: dt.datetime | None
     nights_left: int | None
+    night_ends_at: dt.datetime | None = Field(
+        description="When its window closes for this night, or the next one; null: it has no hours."
+    )
+    left_at_end: int | None = Field(description="Studies that are left then, at this pace.")
+    forecast: str = Field(description="When it is done, or why no time is promised.")
     created_by: str
     created_at: dt.datetime
     ended_at: dt.datetime | None
@@ -116,6 +121,9 @@ class CampaignSummary(BaseModel):
             per_hour=progress.per_hour,
             done_at=progress.done_at,
             nights_left=progress.nights_left,
+            night_ends_at=progress.night_ends_at,
+            left_at_end=progress.left_at_end,
+            forecast=progress.forecast,
             created_by=row.created_by,
             created_at=row.created_at,
             ended_at=row.ended_at,

@@ -10,21 +10,24 @@ from fastapi import APIRouter, Query
 from api.discrepancy_schemas import (
     DiscrepancyDetail,
     DiscrepancyEntries,
+    ModelErrorTable,
     NextQuestion,
+    Observation,
     SecondLookAnswer,
     SecondLookQuestion,
     SecondLookSummary,
     WeeklyBudget,
 )
 from api.problems import problem_responses
+from records.campaigns import campaigns
 from records.database.session import unit_of_work
-from records.reports import second_looks
+from records.reports import model_errors, second_looks
 from records.states import DiscrepancySide, DiscrepancyState
 
 router = APIRouter(prefix="/api", tags=["second look"])
 
 
-@router.get("/discrepancies", responses=problem_responses(409))
+@router.get("/discrepancies", responses=problem_responses(404, 409))
 def list_discrepancies(
     side: Annotated[
         DiscrepancySide,
@@ -33,6 +36,12 @@ def list_discrepancies(
     state: Annotated[
         DiscrepancyState, Query(description="How far they are.")
     ] = DiscrepancyState.OPEN,
+    campaign: Annotated[
+        uuid.UUID | None, Query(description="Only those of drafts that it asked for.")
+    ] = None,
+    observation: Annotated[
+        Observation | None, Query(description="Only those of one of the 14 observations.")
+    ] = None,
     after: Annotated[
         str | None, Query(max_length=200, description="`next` of the page before.")
     ] = None,
@@ -40,8 +49,31 @@ def list_discrepancies(
 ) -> DiscrepancyEntries:
     """Findings that draft and final report do not share, the most certain first."""
     with unit_of_work() as session:
-        page = second_looks.read_page(session, side, state, after=after, limit=limit)
+        if campaign is not None:
+            campaigns.get(session, campaign)
+        page = second_looks.read_page(
+            session,
+            side,
+            state,
+            campaign_id=campaign,
+            observation=observation or "",
+            after=after,
+            limit=limit,
+        )
         return DiscrepancyEntries.from_page(page)
+
+
+@router.get("/discrepancies/errors", responses=problem_responses(404))
+def read_errors(
+    campaign: Annotated[
+        uuid.UUID | None, Query(description="Only of drafts that it asked for.")
+    ] = None,
+) -> ModelErrorTable:
+    """The model's errors by observation: what reports say, and what of it drafts do not name."""
+    with unit_of_work() as session:
+        if campaign is not None:
+            campaigns.get(session, campaign)
+        return ModelErrorTable.from_errors(model_errors.read_table(session, campaign))
 
 
 @router.get("/discrepancies/{discrepancy_id}", responses=problem_responses(404))

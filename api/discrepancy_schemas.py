@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel
 
-from records.reports import second_looks
+from model.labels import OBSERVATIONS
+from records.reports import model_errors, second_looks
 from records.states import DiscrepancySide, DiscrepancyState
 
 CLINICAL_WORTH = (
@@ -18,12 +20,19 @@ CLINICAL_WORTH = (
 """What stands above every list."""
 
 
+Observation = StrEnum(  # type: ignore[misc]  # mypy wants names that are written out
+    "Observation", {name.upper().replace(" ", "_"): name for name in OBSERVATIONS}
+)
+"""One of the 14 observations, as addresses name it."""
+
+
 class DiscrepancyEntry(BaseModel):
     """A finding that a draft or a final report says is present, and the other does not.
 
     side: who is silent. certainty: of who is not, from 0 to 1. said: what the silent text says of
     it, "blank" or "absent". study, draft, report: our ids. mentioned_by: our id of the report that
-    mentions it after all; null where that was signed here.
+    mentions it after all; null where that was signed here. campaign: the one that asked for the
+    draft; null where none did.
     """
 
     id: uuid.UUID
@@ -32,6 +41,7 @@ class DiscrepancyEntry(BaseModel):
     observation: str
     certainty: float
     said: str
+    campaign: uuid.UUID | None
     study: uuid.UUID
     study_instance_uid: str
     patient_id: str
@@ -56,6 +66,7 @@ class DiscrepancyEntry(BaseModel):
             observation=row.observation,
             certainty=round(row.certainty, 4),
             said=row.said,
+            campaign=row.campaign_id,
             study=study.id,
             study_instance_uid=study.study_instance_uid,
             patient_id=study.patient_id,
@@ -100,6 +111,50 @@ class DiscrepancyDetail(DiscrepancyEntry):
             draft_text=record.draft.text,
             report_text=record.report.text,
         )
+
+
+class ObservationErrors(BaseModel):
+    """The model's errors in one of the 14 observations.
+
+    said: drafts whose final report says that it is present. missed: those of them that do not name
+    it. of_said, of_compared: missed as a share of said, and of all drafts that were compared; null
+    where there are none.
+    """
+
+    observation: str
+    said: int
+    missed: int
+    of_said: float | None
+    of_compared: float | None
+
+
+class ModelErrorTable(BaseModel):
+    """The model's errors by observation. compared: drafts compared with a final report."""
+
+    note: str = CLINICAL_WORTH
+    compared: int
+    observations: list[ObservationErrors]
+
+    @classmethod
+    def from_errors(cls, errors: model_errors.ModelErrors) -> ModelErrorTable:
+        """The numbers of `records`, each of the 14 observations in their order."""
+        rows = []
+        for name in OBSERVATIONS:
+            found = errors.by_observation.get(name, model_errors.ObservationErrors(0, 0))
+            rows.append(
+                ObservationErrors(
+                    observation=name,
+                    said=found.said,
+                    missed=found.missed,
+                    of_said=_share(found.missed, found.said),
+                    of_compared=_share(found.missed, errors.compared),
+                )
+            )
+        return cls(compared=errors.compared, observations=rows)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
 
 
 class WeeklyBudget(BaseModel):

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from records import received_messages
 from records.blobs import Blobs
 from records.broker import broker_client
-from records.campaigns import campaigns, counting
+from records.campaigns import campaigns, counting, progress
 from records.database.session import database_time, unit_of_work
 from records.database.tables import Heartbeat
 from records.errors import NightdraftError
@@ -298,13 +298,36 @@ def _from_campaigns(session: Session) -> Iterator[Metric]:
         "1 where a fault of a system keeps a running campaign from going on",
         labels=["campaign"],
     )
+    promised = [
+        GaugeMetricFamily(name, sentence, labels=["campaign"])
+        for name, sentence in (
+            (
+                "nightdraft_campaign_done_timestamp_seconds",
+                "When a running campaign is done, at the present pace",
+            ),
+            (
+                "nightdraft_campaign_nights_left",
+                "In how many nights a running campaign is done, at the present pace",
+            ),
+            (
+                "nightdraft_campaign_left_at_end",
+                "Studies of a running campaign that are left when its window closes for the night",
+            ),
+        )
+    ]
+    # Where no time can be promised there is no number.
+    for one in progress.read_progress(session, running[: tonight.PROMISED]):
+        done = one.done_at.timestamp() if one.done_at else None
+        for family, value in zip(promised, (done, one.nights_left, one.left_at_end), strict=True):
+            if value is not None:
+                family.add_metric([str(one.campaign.id)], value)
     for campaign in running:
         name = str(campaign.id)
         for state, number in counts[campaign.id].by_state.items():
             studies.add_metric([name, state], number)
         is_open.add_metric([name], campaign.is_open)
         is_stalled.add_metric([name], bool(campaign.stalled_reason))
-    yield from (studies, is_open, is_stalled)
+    yield from (studies, is_open, is_stalled, *promised)
 
 
 def _from_callers(session: Session) -> Iterator[Metric]:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from api.forms import NONE_IF_EMPTY, FormFields, validate_form
 from api.night_schemas import GroupRetry
 from api.nights import retry_group
-from api.plots import Bar, draw_bars, draw_share
+from api.plots import Bar, draw_bars, draw_share, say_pace
 from api.rendering import render
 from records.database.session import unit_of_work
 from records.operations import night_summaries, night_wording, overview, work_counts
@@ -77,6 +77,7 @@ def _read() -> dict[str, Any]:
         "failed": failed,
         "failures_counted": requests.FAILURES_COUNTED,
         "share": draw_share,
+        "pace": say_pace,
     }
 
 

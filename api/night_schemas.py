@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Sequence
 
 from pydantic import BaseModel
 
+from records.campaigns.progress import CampaignProgress
 from records.operations import night_wording, tonight
 from records.operations.night_summaries import NightRecord
 from records.operations.tonight import Outlook
@@ -89,11 +91,46 @@ class DevicePace(BaseModel):
     slots: int
 
 
+class CampaignPromise(BaseModel):
+    """What is promised of a running campaign.
+
+    to_do: studies that wait or move. per_hour: studies that end in an hour of open window; null
+    where none ended lately. night_ends_at: when its window closes for this night or the next one;
+    null without hours. left_at_end: studies that are left then. done_at, nights_left: when all are
+    done, and in how many nights; null where it cannot be said. sentence: all of it in words.
+    """
+
+    campaign: uuid.UUID
+    to_do: int
+    per_hour: float | None
+    night_ends_at: dt.datetime | None
+    left_at_end: int | None
+    done_at: dt.datetime | None
+    nights_left: int | None
+    sentence: str
+
+    @classmethod
+    def from_progress(cls, one: CampaignProgress) -> CampaignPromise:
+        """Of a campaign's progress. Its name may say more than belongs into a support bundle."""
+        return cls(
+            campaign=one.campaign.id,
+            to_do=one.counts.moving,
+            per_hour=round(one.per_hour, 2) if one.per_hour is not None else None,
+            night_ends_at=one.night_ends_at,
+            left_at_end=one.left_at_end,
+            done_at=_to_second(one.done_at),
+            nights_left=one.nights_left,
+            sentence=one.forecast,
+        )
+
+
 class Tonight(BaseModel):
     """The promise for the night that it is, or for the next one, and what was done.
 
     done_at: when all that is to do is drafted at the measured pace; null where it cannot be said.
-    outlook and sentence: whether that is before the night ends. in_campaigns: studies that running
+    outlook and sentence: whether that is before the night ends. campaigns: running campaigns, the
+    first 50 of campaigns_running; campaigns_sentence: what they leave when their windows close.
+    in_campaigns: studies that running
     campaigns have not yet given to the pipeline; the promise leaves them out. since: from when on
     the work is counted, the night's beginning or, by day, the end of the night before. skipped,
     failed: numbers by reason.
@@ -112,6 +149,9 @@ class Tonight(BaseModel):
     done_at: dt.datetime | None
     stages: list[StagePace]
     devices: list[DevicePace]
+    campaigns: list[CampaignPromise]
+    campaigns_running: int
+    campaigns_sentence: str
     since: dt.datetime
     prepared: int
     drafted: int
@@ -154,6 +194,9 @@ class Tonight(BaseModel):
                 )
                 for device in found.devices
             ],
+            campaigns=[CampaignPromise.from_progress(one) for one in found.campaigns],
+            campaigns_running=found.campaigns_running,
+            campaigns_sentence=found.campaigns_sentence,
             since=found.since,
             prepared=work.total(WorkKind.PREPARED),
             drafted=work.total(WorkKind.DRAFTED),

@@ -130,3 +130,8 @@ def _short(number: int) -> str:
         if number >= 10 * factor or (number >= factor and number % factor == 0):
             return f"{number / factor:g}{unit}"
     return str(number)
+
+
+def say_pace(per_hour: float) -> str:
+    """Studies an hour, in whole ones where they are many."""
+    return f"{per_hour:,.0f}" if per_hour >= 10 else f"{per_hour:.2g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -10,12 +11,20 @@ from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel
 
-from api.discrepancy_schemas import CLINICAL_WORTH, SecondLookAnswer, ask
+from api.discrepancy_schemas import (
+    CLINICAL_WORTH,
+    ModelErrorTable,
+    Observation,
+    SecondLookAnswer,
+    ask,
+)
 from api.forms import NONE_IF_EMPTY, FormFields, validate_form
 from api.rendering import render
+from model.labels import OBSERVATIONS
+from records.campaigns import campaigns
 from records.database.session import unit_of_work
-from records.reports import second_looks
-from records.states import DiscrepancySide, DiscrepancyState
+from records.reports import model_errors, second_looks
+from records.states import SECOND_LOOK_FINDINGS, DiscrepancySide, DiscrepancyState
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -24,10 +33,12 @@ PAGE_SIZE = 50
 
 
 class DiscrepanciesQuery(BaseModel):
-    """Which list is shown. after: the page's mark."""
+    """Which list is shown. campaign: of drafts that it asked for. after: the page's mark."""
 
     side: DiscrepancySide = DiscrepancySide.MISS_OF_REPORT
     state: DiscrepancyState = DiscrepancyState.OPEN
+    campaign: Annotated[uuid.UUID | None, NONE_IF_EMPTY] = None
+    observation: Annotated[Observation | None, NONE_IF_EMPTY] = None
     after: Annotated[str | None, NONE_IF_EMPTY] = None
 
     def query_string(self, **changes: str | None) -> str:
@@ -40,9 +51,17 @@ class DiscrepanciesQuery(BaseModel):
 def show_discrepancies(query: Annotated[DiscrepanciesQuery, Query()]) -> str:
     """One side of the list in one state, the most certain first, with counts and budget."""
     with unit_of_work() as session:
+        campaign = campaigns.get(session, query.campaign) if query.campaign else None
         page = second_looks.read_page(
-            session, query.side, query.state, after=query.after, limit=PAGE_SIZE
+            session,
+            query.side,
+            query.state,
+            campaign_id=query.campaign,
+            observation=query.observation or "",
+            after=query.after,
+            limit=PAGE_SIZE,
         )
+        errors = model_errors.read_table(session, query.campaign)
         return render(
             "discrepancies.html",
             query=query,
@@ -50,9 +69,18 @@ def show_discrepancies(query: Annotated[DiscrepanciesQuery, Query()]) -> str:
             note=CLINICAL_WORTH,
             sides=list(DiscrepancySide),
             states=list(DiscrepancyState),
-            counts=second_looks.read_counts(session),
+            counts=second_looks.read_counts(session, query.campaign),
+            all_counts=second_looks.read_counts(session),
+            campaign=campaign,
+            observations=_observations_of(query.side),
+            errors=ModelErrorTable.from_errors(errors),
             budget=second_looks.read_budget(session),
         )
+
+
+def _observations_of(side: DiscrepancySide) -> Sequence[str]:
+    """The observations that a list may hold."""
+    return SECOND_LOOK_FINDINGS if side is DiscrepancySide.MISS_OF_REPORT else OBSERVATIONS
 
 
 @router.get("/discrepancies/{discrepancy_id}")
@@ -64,11 +92,13 @@ def show_discrepancy(discrepancy_id: uuid.UUID) -> str:
 
 
 @router.get("/second-look")
-def show_second_look() -> str:
-    """What a second look is, with the week's budget."""
+def show_second_look(none: bool = False) -> str:
+    """What a second look is, with the week's budget; none: whether no question was open."""
     with unit_of_work() as session:
         budget = second_looks.read_budget(session)
-        return render("second_look.html", budget=budget, question=None, note=CLINICAL_WORTH)
+        return render(
+            "second_look.html", budget=budget, question=None, none=none, note=CLINICAL_WORTH
+        )
 
 
 @router.post("/second-look")
@@ -76,7 +106,7 @@ def post_next() -> Response:
     """Ask the next question."""
     with unit_of_work() as session:
         question = second_looks.ask_next(session)
-    target = f"/second-look/{question.id}" if question else "/second-look"
+    target = f"/second-look/{question.id}" if question else "/second-look?none=true"
     return RedirectResponse(target, status_code=303)
 
 

@@ -668,6 +668,18 @@ class DiscrepancyState(StrEnum):
 VERDICTS = (DiscrepancyState.CONFIRMED, DiscrepancyState.DENIED, DiscrepancyState.UNCLEAR)
 """What a second look at the films can end with."""
 
+SECOND_LOOK_FINDINGS = ("Pneumothorax", "Lung Lesion", "Consolidation")
+"""Observations that a reader is asked about, and that a draft alone may say. What a report alone
+says is listed for all 14."""
+
+
+class ErrorCount(StrEnum):
+    """What is counted of an observation in the comparisons of drafts with final reports."""
+
+    COMPARED = "COMPARED"  # drafts; of no observation
+    SAID = "SAID"  # the report says that it is present
+    MISSED = "MISSED"  # and the draft does not name it
+
 
 class Agreement(StrEnum):
     """Which of two drafts says that an observation is present."""

@@ -1,7 +1,8 @@
 """Finds what a draft says with certainty and its final report does not, and the other way round.
 
-Only findings that a person would want to know of at once are looked for. A report that calls the
-shadow by another name has seen it: so each finding has the observations that count as naming it.
+Of what the draft alone says, only findings are looked for that a person would want to know of at
+once. What the report alone says is looked for in all 14 observations. Who calls the shadow by
+another name has seen it: so each finding has the observations that count as naming it.
 """
 
 from __future__ import annotations
@@ -9,20 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from model.labels import Label, Labels
+from model.labels import OBSERVATIONS, Label, Labels
 from model.labels.base import (
     ATELECTASIS,
+    CARDIOMEGALY,
     CONSOLIDATION,
+    EDEMA,
+    ENLARGED_CARDIOMEDIASTINUM,
     LUNG_LESION,
     LUNG_OPACITY,
     PNEUMONIA,
-    PNEUMOTHORAX,
 )
 from records.database.session import unit_of_work
 from records.errors import PartError, safe_text
 from records.reports import discrepancies, second_looks
 from records.reports.discrepancies import FoundDiscrepancy, OtherReport
-from records.states import DiscrepancySide
+from records.states import SECOND_LOOK_FINDINGS, DiscrepancySide
 from records.telemetry import logger
 from worker.text_labels import (
     draft_sections,
@@ -32,12 +35,16 @@ from worker.text_labels import (
     report_sections,
 )
 
-NAMED_BY: dict[str, tuple[str, ...]] = {
-    PNEUMOTHORAX: (PNEUMOTHORAX,),
+NAMED_BY: dict[str, tuple[str, ...]] = {name: (name,) for name in OBSERVATIONS} | {
+    ENLARGED_CARDIOMEDIASTINUM: (ENLARGED_CARDIOMEDIASTINUM, CARDIOMEGALY),
+    CARDIOMEGALY: (CARDIOMEGALY, ENLARGED_CARDIOMEDIASTINUM),
+    LUNG_OPACITY: (LUNG_OPACITY, LUNG_LESION, EDEMA, CONSOLIDATION, PNEUMONIA, ATELECTASIS),
     LUNG_LESION: (LUNG_LESION, LUNG_OPACITY),
     CONSOLIDATION: (CONSOLIDATION, PNEUMONIA, LUNG_OPACITY, ATELECTASIS),
+    PNEUMONIA: (PNEUMONIA, CONSOLIDATION, LUNG_OPACITY),
+    ATELECTASIS: (ATELECTASIS, CONSOLIDATION, LUNG_OPACITY),
 }
-"""The findings that are looked for, each with the observations that name it in the other text."""
+"""The observations, each with those that name it in the other text."""
 
 HEDGED_FACTOR = 0.5
 """A draft that also hedges or denies a finding is taken for half as certain of it."""
@@ -61,11 +68,12 @@ def find_discrepancies(
         scores: its `drafts.finding_scores`; None where the bundle has no finding head.
     """
     found = []
-    for observation, names in NAMED_BY.items():
-        pairs = (
-            (DiscrepancySide.MISS_OF_REPORT, draft, report),
-            (DiscrepancySide.MISS_OF_MODEL, report, draft),
-        )
+    # Those first that a reader may be asked about.
+    for observation in dict.fromkeys((*SECOND_LOOK_FINDINGS, *NAMED_BY)):
+        names = NAMED_BY[observation]
+        pairs = [(DiscrepancySide.MISS_OF_MODEL, report, draft)]
+        if observation in SECOND_LOOK_FINDINGS:
+            pairs.insert(0, (DiscrepancySide.MISS_OF_REPORT, draft, report))
         for side, says, silent in pairs:
             if says[observation] is not Label.PRESENT or any(names_it(silent[n]) for n in names):
                 continue

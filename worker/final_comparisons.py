@@ -5,17 +5,18 @@ What one of the two says and the other does not is found in the same step (`work
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from model.labels import Labels
+from model.labels import Label, Labels
 from model.prompting.report_sections import ReportSections
 from records.database.session import unit_of_work
 from records.errors import PartError, safe_text
-from records.reports import discrepancies, finals
+from records.reports import discrepancies, finals, model_errors
 from records.reports.discrepancies import FoundDiscrepancy
+from records.states import DiscrepancySide
 from records.telemetry import logger
 from worker.discrepancies import find_discrepancies
 from worker.text_labels import draft_sections, label_sections, pair_labels, report_sections
@@ -55,9 +56,20 @@ def compare_finals(is_stopping: Callable[[], bool] = lambda: False) -> int:
                 distances, observations, found = {"error": safe_text(error)}, {}, []
             finals.keep_comparison(session, comparison_id, distances, observations)
             discrepancies.keep(session, comparison_id, found)
+            if observations:
+                said = [name for name, (_, says) in observations.items() if says == Label.PRESENT]
+                model_errors.count(session, comparison_id, said, _errors(found))
         logger().info("a final was compared with a draft", study=str(draft.study_id))
         count += 1
+    if count:
+        with unit_of_work() as session:
+            model_errors.fold(session)
     return count
+
+
+def _errors(found: Sequence[FoundDiscrepancy]) -> list[str]:
+    """The observations that the report alone says."""
+    return [each.observation for each in found if each.side is DiscrepancySide.MISS_OF_MODEL]
 
 
 def compare_texts(

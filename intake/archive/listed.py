@@ -25,6 +25,10 @@ class Availability(StrEnum):
             return cls.UNKNOWN
 
 
+SLOW = (Availability.NEARLINE, Availability.OFFLINE, Availability.UNAVAILABLE)
+"""Media that the PACS cannot reach at once."""
+
+
 @dataclass(frozen=True, slots=True)
 class ListedStudy:
     """A study as a PACS lists it.

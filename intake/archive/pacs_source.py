@@ -13,13 +13,13 @@ from contextlib import closing
 from typing import Protocol
 
 from intake.archive.budget import Budget, Places
-from intake.archive.dicomweb import WebFinder, WebRetriever
+from intake.archive.dicomweb import WebRetriever
 from intake.archive.errors import PacsAway, PullFailed, SetUpWrong, StudyOffline
-from intake.archive.find import DimseFinder
-from intake.archive.listed import Availability, ListedInstance, ListedStudy, StudyListing
+from intake.archive.finder import Finder, SharedWalk, make_finder
+from intake.archive.listed import SLOW, Availability, ListedInstance, StudyListing
 from intake.archive.retrieve import DimseRetriever
 from intake.archive.source import Progress, Pulled, WalkBatch
-from intake.archive.spans import Answer, Span, SpanWalk, walk_spans
+from intake.archive.spans import SpanWalk, walk_spans
 from intake.dicom.store_handler import StoreHandler
 from records.campaigns import pulling
 from records.campaigns.adding import NewStudy
@@ -34,38 +34,7 @@ from records.states import CampaignKind
 FAILURES_IN_A_ROW = 3
 """So many different studies that fail in a row are the PACS's fault."""
 
-LONGEST_REST_SECONDS = 5.0
-"""After a question of a walk the PACS is left to others for as long as it took to answer, and no
-longer than this."""
-
-_SLOW = (Availability.NEARLINE, Availability.OFFLINE, Availability.UNAVAILABLE)
 _NOT_ASKED = (Availability.OFFLINE, Availability.UNAVAILABLE)
-
-
-class WalkQuestions(Protocol):
-    """Asks a PACS for the studies of dates, over one association where it has such."""
-
-    def find_studies(self, span: Span) -> Answer:
-        """The studies of some dates."""
-
-    def close(self) -> None:
-        """End the association; the next question makes another."""
-
-
-class Finder(Protocol):
-    """Asks a PACS what it has."""
-
-    def check(self) -> None:
-        """Find out whether it answers."""
-
-    def walk(self) -> WalkQuestions:
-        """Questions for the studies of dates, one after the other."""
-
-    def find_by_accession_number(self, accession_number: str) -> list[ListedStudy]:
-        """The studies of an accession number."""
-
-    def list_study(self, study_instance_uid: str) -> StudyListing | None:
-        """The objects of a study; None where the PACS does not know it."""
 
 
 class Retriever(Protocol):
@@ -126,7 +95,7 @@ class PacsSource:
         except NotAllowed as error:
             raise PartError(str(error)) from None
         spans = SpanWalk(query, self._cut_at, walk.position)
-        with closing(_SharedWalk(self._finder.walk(), self._places)) as questions:
+        with closing(SharedWalk(self._finder.walk(), self._places)) as questions:
             for found in walk_spans(spans, questions.ask):
                 studies = [
                     NewStudy(
@@ -228,6 +197,10 @@ class PacsSource:
                 )
             except PullFailed as error:
                 failure = f"{error}"
+            except StudyOffline as error:
+                missing = _missing(study_instance_uid, missing)
+                uids = [one.sop_instance_uid for one in missing]
+                raise StudyOffline(f"{error}", uids) from None
             except SetUpWrong:
                 raise
             except PacsAway as error:
@@ -250,20 +223,22 @@ class PacsSource:
     ) -> Pulled:
         """Decide on a study of which something is missing."""
         listed = len(listing.wanted)
+        uids = [one.sop_instance_uid for one in missing]
         is_last = pull.attempt >= self.attempts
         has_some = len(missing) < listed
-        slow = [one.availability for one in missing if one.availability in _SLOW]
+        slow = [one.availability for one in missing if one.availability in SLOW]
         if slow and not (is_last and has_some):
             raise StudyOffline(
                 f"the PACS has {len(slow)} of the study's {listed} images on media that it cannot "
-                f"reach at once ({', '.join(sorted(set(slow)))})"
+                f"reach at once ({', '.join(sorted(set(slow)))})",
+                uids,
             )
-        error = PullFailed(failure or f"{len(missing)} of {listed} images did not come")
+        error = PullFailed(failure or f"{len(missing)} of {listed} images did not come", uids)
         if not has_some:
             self._note_failure(pull.study_instance_uid, error)
         if not is_last or (failure and not has_some):
             raise error
-        return Pulled(listed, [one.sop_instance_uid for one in missing])
+        return Pulled(listed, uids)
 
     def _note_failure(self, study_instance_uid: str, error: PullFailed) -> None:
         """Count a study of which nothing could be had.
@@ -283,55 +258,16 @@ class PacsSource:
         )
 
 
-class _SharedWalk:
-    """The questions of a walk, which has half of the PACS's time at most.
-
-    The association, and its place, are kept between two questions while nobody waits for a place.
-    """
-
-    def __init__(self, questions: WalkQuestions, places: Places) -> None:
-        self._questions = questions
-        self._places = places
-        self._has_place = False
-
-    def ask(self, span: Span) -> Answer:
-        """Ask for the studies of some dates.
-
-        Raises:
-            PacsAway: the PACS does not answer, or not in a way that can be read.
-        """
-        if not self._has_place:
-            self._places.take()
-            self._has_place = True
-        begun = time.monotonic()
-        try:
-            answer = self._questions.find_studies(span)
-        except PullFailed as error:
-            raise PacsAway(str(error)) from None
-        now = time.monotonic()
-        until = now + min(now - begun, LONGEST_REST_SECONDS)
-        if self._places.is_wanted(until - now):
-            self.close()
-            time.sleep(max(0.0, until - time.monotonic()))
-        return answer
-
-    def close(self) -> None:
-        """End the association, and give its place back."""
-        self._questions.close()
-        if self._has_place:
-            self._has_place = False
-            self._places.give_back()
-
-
 def make_clients(pacs: Pacs, config: Settings, handler: StoreHandler) -> tuple[Finder, Retriever]:
     """How a PACS is asked and how its images come, by its settings.
 
     Raises:
         SettingsError: a file or a title cannot be used.
     """
+    finder = make_finder(pacs, config)
     if pacs.retrieve == "wado-rs":
-        return WebFinder(pacs), WebRetriever(pacs, handler)
-    return DimseFinder(pacs, config), DimseRetriever(pacs, config, handler)
+        return finder, WebRetriever(pacs, handler)
+    return finder, DimseRetriever(pacs, config, handler)
 
 
 def _missing(study_instance_uid: str, wanted: Sequence[ListedInstance]) -> list[ListedInstance]:

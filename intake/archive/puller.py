@@ -7,7 +7,7 @@ it answers. No study pays for it with an attempt.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from sqlalchemy.orm import Session
@@ -201,6 +201,13 @@ class Puller(TurnThread):
 
     def _pull_claimed(self, claim: KeptClaim) -> None:
         source = self._source
+        if claim.pull.attempt > source.attempts:
+            # Each of them was counted, and none came to an end: the fetch ends the process.
+            self._end(
+                claim.pull, CampaignStudyState.FAILED, CampaignReason.PULL_FAILED,
+                f"The part that fetches ended {source.attempts} times while it fetched this study.",
+            )  # fmt: skip
+            return
         try:
             if not self._resolve(claim):
                 return
@@ -212,12 +219,18 @@ class Puller(TurnThread):
                 CampaignReason.OFFLINE,
                 CampaignStudyState.MISSING,
                 f"{error}.",
+                error.missing,
             )
             return
         except PullFailed as error:
             wait = source.retry_seconds * 2 ** (claim.pull.attempt - 1)
             self._try_again(
-                claim.pull, wait, CampaignReason.PULL_FAILED, CampaignStudyState.FAILED, f"{error}."
+                claim.pull,
+                wait,
+                CampaignReason.PULL_FAILED,
+                CampaignStudyState.FAILED,
+                f"{error}.",
+                error.missing,
             )
             return
         failpoint("pull-fetched")
@@ -268,9 +281,10 @@ class Puller(TurnThread):
         reason: CampaignReason,
         state: CampaignStudyState,
         detail: str,
+        missing: Sequence[str],
     ) -> None:
         if pull.attempt >= self._source.attempts:
-            self._end(pull, state, reason, detail)
+            self._end(pull, state, reason, detail, missing)
             return
         with unit_of_work() as session:
             pulling.try_again(session, pull, seconds, detail)
@@ -281,6 +295,7 @@ class Puller(TurnThread):
         state: CampaignStudyState,
         reason: CampaignReason,
         detail: str = "",
+        missing: Sequence[str] = (),
     ) -> None:
         with unit_of_work() as session:
-            pulling.fail(session, pull, state, reason, detail=detail)
+            pulling.fail(session, pull, state, reason, missing, detail)

@@ -7,9 +7,6 @@ process and of PostgreSQL's: it says more on a machine that others use, too.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,15 +18,12 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import text
 
-import migrations
+from nightdraft.bench.fresh_database import fresh_database, vacuum
 from nightdraft.bench.growth_fill import fill
 from nightdraft.bench.growth_operations import list_operations
 from nightdraft.bench.machine import machine_facts
 from nightdraft.bench.operation import Operation
-from nightdraft.station.embedded import EmbeddedServers
-from records.config_file import without_settings
-from records.database.session import engine, forget_engine, unit_of_work, wait_without_limit
-from records.settings import settings
+from records.database.session import unit_of_work
 from records.states import WARNING
 
 GOAL_RATIO, GOAL_MS = 1.3, 100.0
@@ -88,44 +82,23 @@ def render(measured: dict[str, Any]) -> RenderableType:
 
 
 def _measure_size(studies: int, runs: int, log: Callable[[str], None]) -> dict[str, Any]:
-    folder = Path(tempfile.mkdtemp(prefix="nightdraft-bench-"))
-    folder.chmod(0o711)  # PostgreSQL's user passes through
-    environment = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(without_settings(environment))
-    try:
-        with EmbeddedServers(folder, valkey=False) as servers:
-            # No bell is rung: nobody listens at this address of Redis.
-            os.environ |= {
-                "NIGHTDRAFT_DATA_DIR": str(folder),
-                "NIGHTDRAFT_DATABASE_URL": servers.database_url,
-                "NIGHTDRAFT_REDIS_URL": "redis://127.0.0.1:1/0",
-            }
-            _forget_settings()
-            try:
-                migrations.upgrade()
-                log(f"filling {studies:,} studies")
-                start = time.perf_counter()
-                with unit_of_work() as session:
-                    fill(session, studies, WARNING)
-                _vacuum()
-                seconds = time.perf_counter() - start
-                log(f"filled in {seconds:.0f} s; measuring")
-                operations = {
-                    operation.name: _time(operation, runs) for operation in list_operations(studies)
-                }
-                return {
-                    "studies": studies,
-                    "filled_seconds": round(seconds, 1),
-                    "database_mb": _database_mb(),
-                    "operations": operations,
-                }
-            finally:
-                _forget_settings()
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
-        shutil.rmtree(folder, ignore_errors=True)
+    with fresh_database():
+        log(f"filling {studies:,} studies")
+        start = time.perf_counter()
+        with unit_of_work() as session:
+            fill(session, studies, WARNING)
+        vacuum("(ANALYZE)")
+        seconds = time.perf_counter() - start
+        log(f"filled in {seconds:.0f} s; measuring")
+        operations = {
+            operation.name: _time(operation, runs) for operation in list_operations(studies)
+        }
+        return {
+            "studies": studies,
+            "filled_seconds": round(seconds, 1),
+            "database_mb": _database_mb(),
+            "operations": operations,
+        }
 
 
 def _time(operation: Operation, runs: int) -> dict[str, float]:
@@ -166,23 +139,7 @@ def _processor_seconds(backend: int) -> float:
     return time.process_time() + int(spent) / 1e9
 
 
-def _vacuum() -> None:
-    """What autovacuum would do in a while: statistics, and the map of what all may see."""
-    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        wait_without_limit(connection)
-        connection.execute(text("SET statement_timeout = 0"))
-        connection.execute(text("VACUUM (ANALYZE)"))
-    engine().dispose()
-
-
 def _database_mb() -> int:
     with unit_of_work() as session:
         size = session.execute(text("SELECT pg_database_size(current_database())")).scalar_one()
         return int(size) // 1_000_000
-
-
-def _forget_settings() -> None:
-    if engine.cache_info().currsize:
-        engine().dispose()
-    forget_engine()
-    settings.cache_clear()

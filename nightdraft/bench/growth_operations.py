@@ -14,7 +14,7 @@ from api.metrics import SystemCollector
 from api.studies import count_studies, load_study
 from nightdraft.bench.growth_campaigns import campaign_operations
 from nightdraft.bench.growth_orders import order_operations
-from nightdraft.bench.operation import Operation, new_film, register
+from nightdraft.bench.operation import DRAFT, Operation, new_film, register
 from records import hold_decisions
 from records.database.session import unit_of_work, wait_without_limit
 from records.operations import night_summaries, overview, refusals, tonight, work_counts
@@ -34,7 +34,6 @@ from records.workflow import (
     withdrawals,
     worklist,
 )
-from records.workflow.drafts import NewDraft
 from records.workflow.leases import Lease
 from records.workflow.requests import PreparedInput
 
@@ -309,35 +308,10 @@ def _prepare(claimed: Sequence[Lease]) -> None:
             requests.mark_prepared(session, lease, prepared)
 
 
-_DRAFT = NewDraft(
-    text="Findings: the lungs are clear. " * 10,
-    findings="The lungs are clear. " * 10,
-    impression="Normal.",
-    model_name="bench",
-    model_version="1",
-    bundle_digest="bundle",
-    settings_digest="settings",
-    inputs_digest="",
-    notice="",
-    prompt="Image: chest x-ray.",
-    indication="Cough.",
-    indication_source="request_reason",
-    views=[],
-    left_out=[],
-    notes=[],
-    timings={},
-    tokens=["the"] * 80,
-    token_logprobs=[-0.5] * 80,
-    cut=False,
-    device="cpu",
-    dtype="float32",
-)
-
-
 def _save(claimed: Sequence[Lease]) -> None:
     with unit_of_work() as session:
         for lease in claimed:
-            drafts.save(session, lease, replace(_DRAFT, inputs_digest=lease.inputs_digest or ""))
+            drafts.save(session, lease, replace(DRAFT, inputs_digest=lease.inputs_digest or ""))
 
 
 def _expire() -> None:

@@ -15,6 +15,7 @@ from records.database.session import unit_of_work
 from records.states import Priority
 from records.workflow import studies
 from records.workflow.arrivals import ReceivedInstance
+from records.workflow.drafts import NewDraft
 from records.workflow.patients import Patient
 
 _numbers = itertools.count(1)
@@ -36,6 +37,32 @@ class Operation:
     prepare: Callable[[int], Any] | None = None
     before: Callable[[Session], object] | None = None
     after: Callable[[Session], object] | None = None
+
+
+DRAFT = NewDraft(
+    text="Findings: the lungs are clear. " * 10,
+    findings="The lungs are clear. " * 10,
+    impression="Normal.",
+    model_name="bench",
+    model_version="1",
+    bundle_digest="bundle",
+    settings_digest="settings",
+    inputs_digest="",
+    notice="",
+    prompt="Image: chest x-ray.",
+    indication="Cough.",
+    indication_source="request_reason",
+    views=[],
+    left_out=[],
+    notes=[],
+    timings={},
+    tokens=["the"] * 80,
+    token_logprobs=[-0.5] * 80,
+    cut=False,
+    device="cpu",
+    dtype="float32",
+)
+"""A draft of usual length; `inputs_digest` is still to be filled in."""
 
 
 def new_film() -> ReceivedInstance:

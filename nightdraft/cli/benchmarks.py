@@ -98,6 +98,19 @@ def bench_growth(
     _report(measure(sizes, runs, progress_line(json)), render, json)
 
 
+@bench.command("claims")
+def bench_claims(
+    claims: Annotated[
+        int, typer.Option(min=30, help="Claims: each study is fetched, prepared and drafted.")
+    ] = 200_000,
+    json: JsonFile = None,
+) -> None:
+    """Measure how far tables and indexes outgrow their live rows while a campaign is drafted."""
+    from nightdraft.bench.claims import measure, render
+
+    _report(measure(claims, progress_line(json)), render, json)
+
+
 @bench.command("feed")
 def bench_feed(
     studies: Annotated[int, typer.Option(min=3, help="Phantoms in files.")] = 120,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from records.states import CAMPAIGN_REASON_SENTENCES, CampaignReason, CampaignState
+from records.states import CAMPAIGN_REASON_SENTENCES, CampaignReason
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from records.database.campaign_tables import CampaignStudy
 
 _BAR = 30
+
+_MOST_DAYS = 31
+"""Where there are more days, their months are listed."""
 
 
 def render_campaigns(progresses: Sequence[CampaignProgress]) -> RenderableType:
@@ -143,12 +147,7 @@ def _describe_end(progress: CampaignProgress) -> str:
     campaign = progress.campaign
     if campaign.ended_at is not None:
         return local_time(campaign.ended_at)
-    if progress.done_at is not None and progress.nights_left is not None:
-        nights = "tonight" if progress.nights_left <= 1 else f"in {progress.nights_left} nights"
-        return f"about {local_time(progress.done_at)} ({nights})"
-    if campaign.state == CampaignState.RUNNING and progress.per_hour and progress.counts.moving:
-        return "not within its dates at this pace"
-    return ""
+    return progress.forecast
 
 
 def render_dry_run(found: DryRun) -> RenderableType:
@@ -157,21 +156,26 @@ def render_dry_run(found: DryRun) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    number = "not known yet" if found.studies is None else f"{found.studies:,}"
     needed = (
         "not known yet" if found.bytes_needed is None else f"{found.bytes_needed / 1e9:,.1f} GB"
     )
     done = "not known"
     if found.done_at is not None and found.nights is not None:
         done = f"about {local_time(found.done_at)}, nights: {found.nights:,}"
+    again = f", and {found.named_again:,} lines name one again" if found.named_again else ""
+    pace = f"{60 * found.drafts_per_minute:,.0f} drafts an hour, now"
+    if found.fetched_per_minute is not None:
+        pace += f"; {60 * found.fetched_per_minute:,.0f} studies an hour may be fetched"
     facts = Table(box=None, show_header=False, pad_edge=False)
     for name, value in (
         ("Nothing was created", "a dry run"),
-        ("Studies", number),
-        ("To draft", "not known yet" if found.studies is None else f"{found.to_draft:,}"),
+        ("Studies", f"{found.studies:,}{again}"),
+        ("By modality", _list_counts(found.by_modality.most_common())),
+        ("By day", _list_counts(_by_day_or_month(found.by_day))),
+        ("To draft", f"{found.to_draft:,}"),
         ("Images", f"{found.bytes / 1e9:,.1f} GB" if found.bytes else ""),
         ("To store", f"{needed}; free are {found.bytes_free / 1e9:,.1f} GB"),
-        ("Pace", f"{60 * found.drafts_per_minute:,.0f} drafts an hour, now"),
+        ("Pace", pace),
         ("Opens", local_time(found.opens_at) if found.opens_at else "never"),
         ("Done", done),
     ):
@@ -182,3 +186,17 @@ def render_dry_run(found: DryRun) -> RenderableType:
         parts.append(Text(f"not drafted: {count:,}. {CAMPAIGN_REASON_SENTENCES[reason]}"))
     parts += [Text(note) for note in found.notes]
     return Group(*parts)
+
+
+def _list_counts(counts: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{name or 'no date'} {number:,}" for name, number in counts)
+
+
+def _by_day_or_month(by_day: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The days, or where there are many the months, from the first to the last."""
+    numbers = Counter(by_day)
+    if len(numbers) > _MOST_DAYS:
+        numbers = Counter()
+        for day, number in by_day.items():
+            numbers[day[:7]] += number
+    return sorted(numbers.items())

@@ -9,7 +9,7 @@ import shlex
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -171,6 +171,10 @@ def create_campaign(
 def _try(new: NewCampaign, file: Path | None, encoding: str, json: bool) -> None:
     from nightdraft.campaign_dry_run import try_campaign
 
+    if new.kind is CampaignKind.QUERY:
+        from intake.dicom.pynetdicom_setup import set_up_pynetdicom
+
+        set_up_pynetdicom()
     with show_counts() as progress:
         found = try_campaign(new, settings(), file, encoding, progress)
     if json:
@@ -278,24 +282,29 @@ def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:
 
 @campaign.command("list")
 def list_campaigns(
+    after: Annotated[
+        str,
+        typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
+    ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Campaigns at most.")] = 50,
     json: AsJson = False,
 ) -> None:
     """List campaigns, newest first, with how far each is."""
-    from records.campaigns import campaigns
-    from records.campaigns.progress import read_progress
+    from records.campaigns.progress import read_page
     from records.database.session import unit_of_work
 
     with unit_of_work() as session:
-        progresses = read_progress(session, campaigns.list_campaigns(session, limit))
+        page = read_page(session, limit, after or None)
     if json:
-        from api.campaign_schemas import CampaignSummary
+        from api.campaign_schemas import CampaignList
 
-        print_json([CampaignSummary.from_progress(progress) for progress in progresses])
+        print_json(CampaignList.from_page(page))
         return
     from nightdraft.cli.campaign_views import render_campaigns
 
-    console().print(render_campaigns(progresses))
+    console().print(render_campaigns(page.campaigns))
+    if page.next:
+        print(f"more: nightdraft campaign list --after {page.next} --limit {limit}")
 
 
 @campaign.command("show")
@@ -435,38 +444,44 @@ def retry_studies(
 def export_studies(
     name: Name,
     file: Annotated[
-        Path, typer.Argument(help="CSV file to write; - is standard output.", allow_dash=True)
-    ],
+        Path | None,
+        typer.Argument(help="File to write; - is standard output.", allow_dash=True),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The same file, as an option.", allow_dash=True),
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="csv, or parquet with nightdraft[parquet].",
+            autocompletion=complete(["csv", "parquet"]),
+        ),
+    ] = "csv",
     json: AsJson = False,
 ) -> None:
-    """Write each study of a campaign with its end and its reason as CSV."""
+    """Write each study of a campaign with its end and its reason, as CSV or Parquet."""
+    from nightdraft.campaign_files import FORMATS, STANDARD_OUTPUT, write_file
     from records.campaigns import campaigns
     from records.database.session import unit_of_work
 
+    target = file or output
+    if target is None or (file and output):
+        raise NotAllowed("name the file to write once, as -o studies.csv")
+    if format.lower() not in FORMATS:
+        raise NotAllowed(f"{format!r} is no format: say one of {', '.join(FORMATS)}")
     with unit_of_work() as session:
         campaign_id = campaigns.find(session, name).id
-    if file == Path("-"):
-        count = _write_csv(sys.stdout, campaign_id)
-    else:
-        try:
-            with file.open("w", encoding="utf-8", newline="") as output:
-                count = _write_csv(output, campaign_id)
-        except OSError as error:
-            raise NotAllowed(f"{file} cannot be written ({error.strerror})") from None
-    if json:
-        print_json({"studies": count, "file": file})
-    elif file != Path("-"):
-        print(f"{count:,} studies are in {file}")
-
-
-def _write_csv(output: TextIO, campaign_id: uuid.UUID) -> int:
-    from api.campaign_export import stream_csv
-
-    count = 0
     with show_counts() as progress:
-        for text, studies in stream_csv(campaign_id):
-            write_looks("campaign export", to_file=True)
-            output.write(text)
-            count += studies
-            progress("studies", count, None)
-    return count
+        count = write_file(
+            campaign_id,
+            target,
+            format.lower(),
+            progress,
+            lambda: write_looks("campaign export", to_file=True),
+        )
+    if json:
+        print_json({"studies": count, "file": target})
+    elif target != STANDARD_OUTPUT:
+        print(f"{count:,} studies are in {target}")

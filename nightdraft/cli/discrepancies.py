@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 import uuid
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model.labels.base import OBSERVATIONS
 from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import complete, console
 from records.errors import NotAllowed
@@ -15,6 +17,7 @@ from records.states import VERDICTS, DiscrepancySide, DiscrepancyState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from sqlalchemy.orm import Session
 
     from records.reports.second_looks import DiscrepancyPage
 
@@ -27,6 +30,12 @@ SIDES = {"report": DiscrepancySide.MISS_OF_REPORT, "model": DiscrepancySide.MISS
 """Who is silent, as people type it."""
 
 DiscrepancyId = Annotated[uuid.UUID, typer.Argument(help="Id, as `list` or `ask` writes it.")]
+
+
+CampaignName = Annotated[
+    str,
+    typer.Option("--campaign", help="Only drafts that this campaign asked for: its name or id."),
+]
 
 
 @discrepancies.callback()
@@ -50,6 +59,14 @@ def list_discrepancies(
             autocompletion=complete(DiscrepancyState),
         ),
     ] = "OPEN",
+    campaign: CampaignName = "",
+    observation: Annotated[
+        str,
+        typer.Option(
+            help="Only those of one of the 14 observations, as Edema.",
+            autocompletion=complete(OBSERVATIONS),
+        ),
+    ] = "",
     after: Annotated[
         str,
         typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
@@ -65,11 +82,16 @@ def list_discrepancies(
         raise NotAllowed(f"{side!r} is no side: say one of {', '.join(SIDES)}")
     if state.upper() not in DiscrepancyState.__members__:
         raise NotAllowed(f"{state!r} is no state: say one of {', '.join(DiscrepancyState)}")
+    known = {name.lower(): name for name in OBSERVATIONS}
+    if observation and observation.lower() not in known:
+        raise NotAllowed(f"{observation!r} is none of the 14: say one of {', '.join(OBSERVATIONS)}")
     with unit_of_work() as session:
         page = second_looks.read_page(
             session,
             SIDES[side.lower()],
             DiscrepancyState(state.upper()),
+            campaign_id=_find_campaign(session, campaign),
+            observation=known.get(observation.lower(), ""),
             after=after or None,
             limit=limit,
         )
@@ -81,6 +103,10 @@ def list_discrepancies(
     console().print(_render_entries(page))
     if page.next:
         given = f"--side {side.lower()} --state {state.upper()} --after {page.next}"
+        if campaign:
+            given += f" --campaign {shlex.quote(campaign)}"
+        if observation:
+            given += f" --observation {shlex.quote(observation)}"
         print(f"more: nightdraft discrepancies list {given} --limit {limit}")
 
 
@@ -147,6 +173,30 @@ def show_counts(json: AsJson = False) -> None:
     print(summary.note)
 
 
+@discrepancies.command("errors")
+def show_errors(campaign: CampaignName = "", json: AsJson = False) -> None:
+    """Show the model's errors by observation: what reports say, and drafts do not name."""
+    from rich.table import Table
+
+    from api.discrepancy_schemas import ModelErrorTable
+    from records.database.session import unit_of_work
+    from records.reports import model_errors
+
+    with unit_of_work() as session:
+        campaign_id = _find_campaign(session, campaign)
+        errors = ModelErrorTable.from_errors(model_errors.read_table(session, campaign_id))
+    if json:
+        print_json(errors)
+        return
+    table = Table("observation", "missed", "a report says it", "of these", "of all", box=None)
+    for row in errors.observations:
+        shares = ["" if one is None else f"{one:.1%}" for one in (row.of_said, row.of_compared)]
+        table.add_row(row.observation, f"{row.missed:,}", f"{row.said:,}", *shares)
+    console().print(table)
+    print(f"drafts that were compared with a final report: {errors.compared:,}")
+    print(errors.note)
+
+
 @discrepancies.command("ask")
 def ask_next(json: AsJson = False) -> None:
     """Ask the next question of a second look, without saying who says the finding."""
@@ -201,6 +251,12 @@ def answer_question(
         print_json(WeeklyBudget.from_budget(budget))
         return
     print(f"{discrepancy}: {verdict.lower()}; {budget.used} of {budget.reads} reads this week")
+
+
+def _find_campaign(session: Session, name: str) -> uuid.UUID | None:
+    from records.campaigns import campaigns
+
+    return campaigns.find(session, name).id if name else None
 
 
 def _render_entries(page: DiscrepancyPage) -> RenderableType:

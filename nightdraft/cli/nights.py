@@ -131,11 +131,13 @@ def render_tonight(tonight: Tonight) -> RenderableType:
     lines: list[RenderableType] = [promise_line(tonight), Text(), stages]
     if tonight.devices:
         lines += [Text(), devices]
+    for one in tonight.campaigns:
+        lines.append(Text(f"campaign {remove_controls(one.campaign.name)}: {one.forecast}"))
     return Group(*lines)
 
 
 def promise_line(tonight: Tonight) -> RenderableType:
-    """Render the promise for the night in one line."""
+    """Render the promise for the night in a line, and that of running campaigns in another."""
     from rich.text import Text
 
     from records.operations.nights import local_words
@@ -145,6 +147,8 @@ def promise_line(tonight: Tonight) -> RenderableType:
     text = Text(f"tonight ({begins} to {ends}): {tonight.sentence}")
     if tonight.is_promise_broken:
         text.stylize("bold yellow")
+    if tonight.campaigns_sentence:
+        text.append(f"\ncampaigns: {tonight.campaigns_sentence}", "default not bold")
     return text
 
 

@@ -165,6 +165,18 @@ def find_studies(
     ).all()
 
 
+def find_by_uids(
+    session: Session, study_instance_uids: Sequence[str]
+) -> Sequence[tuple[uuid.UUID, str]]:
+    """Those of the studies that are here, each by our id with its study UID."""
+    lines = session.execute(
+        select(Study.id, Study.study_instance_uid).where(
+            Study.study_instance_uid.in_(study_instance_uids)
+        )
+    )
+    return [(study_id, uid) for study_id, uid in lines]
+
+
 def _others(session: Session, study_ids: Sequence[uuid.UUID]) -> list[NewStudy]:
     lines = session.execute(
         select(Study.study_instance_uid, Study.accession_number, Study.id).where(
@@ -183,15 +195,35 @@ def end(
     row.claimed_at = row.not_before = None
 
 
-def give(session: Session, campaign: Campaign, row: CampaignStudy, study: Study) -> None:
+def give(
+    session: Session,
+    campaign: Campaign,
+    row: CampaignStudy,
+    study: Study,
+    *,
+    follows_draft: bool = False,
+) -> None:
     """Give one study to the pipeline, or end its row with the reason why not.
 
     The caller has locked the study, its open requests and the row, in this sequence.
+
+    Args:
+        session: the caller's transaction.
+        campaign: a running one.
+        row: of the study in it.
+        study: the study.
+        follows_draft: whether a draft that is there already is this campaign's, for the study came
+            by its own fetch.
     """
-    row.study_id = study.id
-    _take_up_reported(session, campaign, study)
-    reason = why_skipped(session, campaign, study)
-    if reason is not None:
+    # The row is written once, at the end: each UPDATE leaves a dead version of it behind.
+    with session.no_autoflush:
+        row.study_id = study.id
+        _take_up_reported(session, campaign, study)
+        reason = why_skipped(session, campaign, study)
+    is_own = follows_draft and campaign.purpose == Purpose.PRIMARY
+    if reason is CampaignReason.ALREADY_DRAFTED and is_own:
+        following.follow(session, row, study.id)
+    elif reason is not None:
         end(row, CampaignStudyState.SKIPPED, reason)
     elif study.state != StudyState.COMPLETE or not _needs_request(session, campaign, study):
         following.follow(session, row, study.id)

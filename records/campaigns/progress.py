@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 from records.campaigns import counting
 from records.campaigns.campaigns import list_campaigns, window_of
 from records.campaigns.counting import Counts
-from records.campaigns.window import Window
+from records.campaigns.window import Window, read_zone
 from records.database.campaign_tables import Campaign
 from records.database.session import database_time
 from records.database.time_marks import TimeMark
@@ -36,7 +37,9 @@ class CampaignProgress:
         opens_at: when its window opens, if it runs and is closed; None for never.
         closes_at: when its window closes, if it is open.
         done_at: when it will be done at that pace; None where that is not known, or never.
-        nights_left: in how many nights.
+        nights_left: in how many nights, this one or the next one among them.
+        night_ends_at: when its window closes for this night, or the next one; None without hours.
+        left_at_end: how many of its studies are left then, at that pace; None where not known.
     """
 
     campaign: Campaign
@@ -47,6 +50,8 @@ class CampaignProgress:
     closes_at: dt.datetime | None
     done_at: dt.datetime | None
     nights_left: int | None
+    night_ends_at: dt.datetime | None = None
+    left_at_end: int | None = None
 
     @property
     def ended(self) -> int:
@@ -77,6 +82,44 @@ class CampaignProgress:
             return "Its window is open, and no study has come to an end yet."
         return "Its window is open."
 
+    @property
+    def forecast(self) -> str:
+        """When it will be done, or why no time is promised, for a person; "" if it does not run."""
+        campaign = self.campaign
+        if campaign.state != CampaignState.RUNNING:
+            return ""
+        if campaign.walk_state == WalkState.WALKING:
+            return "No time is promised while its source is being walked."
+        if not self.counts.moving:
+            return "Nothing of it is left to do."
+        if campaign.stalled_reason:
+            return "No time is promised while it waits."
+        if self.per_hour is None:
+            return "No study ended within a day, so no time is promised."
+        if self.done_at is None:
+            return (
+                "At the present pace it is not done within its dates, or not within "
+                f"{_FORECAST_DAYS} days."
+            )
+        done = local_time(campaign, self.done_at)
+        if self.night_ends_at is None or self.left_at_end is None:
+            return f"At the present pace it is done about {done}."
+        ends = local_time(campaign, self.night_ends_at)
+        if not self.left_at_end:
+            return (
+                f"At the present pace it is done about {done}, before its window closes at {ends}."
+            )
+        left = "1 study is" if self.left_at_end == 1 else f"{self.left_at_end:,} studies are"
+        return (
+            f"At the present pace {left} left when its window closes at {ends}; it is done about "
+            f"{done}, in {self.nights_left} nights."
+        )
+
+
+def local_time(campaign: Campaign, at: dt.datetime) -> str:
+    """A moment by the wall clock of the campaign's site."""
+    return at.astimezone(read_zone(campaign.time_zone)).strftime("%a %Y-%m-%d %H:%M %Z")
+
 
 def read_progress(session: Session, campaigns: Sequence[Campaign]) -> list[CampaignProgress]:
     """How far campaigns are, in their order."""
@@ -88,7 +131,7 @@ def read_progress(session: Session, campaigns: Sequence[Campaign]) -> list[Campa
         for seconds in (_LATELY_SECONDS, _DAY_SECONDS)
     }
     return [
-        _read_one(
+        measure(
             campaign,
             counts[campaign.id],
             {seconds: number.get(campaign.id, 0) for seconds, number in ended.items()},
@@ -125,9 +168,18 @@ def read_page(session: Session, limit: int, after: str | None = None) -> Campaig
     return CampaignPage(read_progress(session, shown), following)
 
 
-def _read_one(
+def measure(
     campaign: Campaign, counts: Counts, ended_in: Mapping[float, int], now: dt.datetime
 ) -> CampaignProgress:
+    """How far a campaign is, and when it will be done.
+
+    Args:
+        campaign: its row.
+        counts: its studies by state.
+        ended_in: how many came to an end in the last seconds, by these seconds. The first one in
+            which any did makes the pace.
+        now: the time.
+    """
     if campaign.state != CampaignState.RUNNING:
         return CampaignProgress(campaign, counts, None, False, None, None, None, None)
     window = window_of(campaign)
@@ -141,12 +193,17 @@ def _read_one(
             # One that has just begun has a pace that says nothing yet.
             per_second = ended / max(open_seconds, 60.0)
             break
-    left = counts.moving / per_second if per_second else None
-    is_known = (
-        left is not None
-        and left < _FORECAST_DAYS * _DAY_SECONDS
-        and campaign.walk_state != WalkState.WALKING
-    )
+    night = window.night_left(now)
+    done_at = nights_left = left_at_end = None
+    if per_second and campaign.walk_state != WalkState.WALKING and not campaign.stalled_reason:
+        left = counts.moving / per_second
+        if left < _FORECAST_DAYS * _DAY_SECONDS:
+            end = window.work_off(now, left, _FORECAST_DAYS)
+            if end is not None:
+                done_at, nights_left = end.at, end.nights
+        if night is not None:
+            # A part of a study is one that is left. The tolerance is for rounding.
+            left_at_end = max(0, math.ceil(counts.moving - per_second * night.seconds - 1e-6))
     return CampaignProgress(
         campaign,
         counts,
@@ -154,8 +211,10 @@ def _read_one(
         is_open,
         None if is_open else window.next_opening(now),
         window.next_closing(now) if is_open else None,
-        window.after_seconds(now, left, _FORECAST_DAYS) if is_known and left is not None else None,
-        window.nights_for(now, left, _FORECAST_DAYS) if is_known and left is not None else None,
+        done_at,
+        nights_left,
+        night.closes_at if night else None,
+        left_at_end,
     )
 
 

@@ -250,9 +250,10 @@ def _claim_of(session: Session, campaign: Campaign) -> ClaimedPull | None:
     )
     if not row or row.state != CampaignStudyState.WAITING:
         return None
-    row.state = CampaignStudyState.PULLING
+    now = session.scalar(select(func.clock_timestamp()))
+    # All at once: each UPDATE leaves a dead version of the row behind, in every index.
+    row.state, row.claimed_at = CampaignStudyState.PULLING, now
     row.attempts += 1
-    row.claimed_at = session.scalar(select(func.clock_timestamp()))
     row.changed_at = func.clock_timestamp()
     session.flush()
     assert row.claimed_at is not None
@@ -377,15 +378,19 @@ def finish(
     study = withdrawals.lock_study(session, found[0])
     requests.lock_open(session, [study.id])
     row = _locked(session, pull)
-    row.listed, row.missing = listed, list(missing)
-    row.size = row.size if size is None else size
     if study.state == StudyState.RECEIVING and not study.released:
         if study.first_received_at >= pull.begun_at and study.received_priority is None:
             study.priority = campaign.priority
         study.released = True
         events.append_event(session, study.id, EventKind.RELEASED, "a campaign fetched its images")
     session.flush()
-    feeding.give(session, campaign, row, study)
+    row.listed, row.missing = listed, list(missing)
+    row.size = row.size if size is None else size
+    # Part of it came before, and it was quiet for so long that it was drafted without the rest.
+    came_before = study.first_received_at >= campaign.created_at and (
+        row.study_id == study.id or pull.attempt > 1
+    )
+    feeding.give(session, campaign, row, study, follows_draft=came_before)
 
 
 def fail(
@@ -428,7 +433,15 @@ def put_back(session: Session, pull: ClaimedPull) -> None:
         LostLease: the claim is lost.
     """
     row = _locked(session, pull)
+    # A study of which a part came by this fetch already; `finish` asks for it.
+    came = session.scalar(
+        select(Study.id).where(
+            Study.study_instance_uid == pull.study_instance_uid,
+            Study.first_received_at >= pull.begun_at,
+        )
+    )
     row.state, row.claimed_at, row.attempts = CampaignStudyState.WAITING, None, pull.attempt - 1
+    row.study_id = came or row.study_id
     session.flush()
 
 

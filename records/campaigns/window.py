@@ -14,6 +14,7 @@ import datetime as dt
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -36,11 +37,17 @@ class Hours:
 
     def span(self, date: dt.date, zone: ZoneInfo, *, closes_late: bool) -> Span:
         """The span that begins on a date, as moments; it may be empty."""
-        end_date = date if self.opens < self.closes else date + _DAY
-        return Span(
-            moment(date, self.opens, zone, fold=0),
-            moment(end_date, self.closes, zone, fold=int(closes_late)),
-        )
+        return _hours_of_date(self, date, zone, closes_late)
+
+
+@lru_cache(maxsize=8192)
+def _hours_of_date(hours: Hours, date: dt.date, zone: ZoneInfo, closes_late: bool) -> Span:
+    """As `Hours.span`. Kept, for a forecast of a year asks for each of its nights every time."""
+    end_date = date if hours.opens < hours.closes else date + _DAY
+    return Span(
+        moment(date, hours.opens, zone, fold=0),
+        moment(end_date, hours.closes, zone, fold=int(closes_late)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,27 @@ class Span:
             return [self]
         parts = [Span(self.start, other.start), Span(other.end, self.end)]
         return [part for part in parts if part.seconds > 0]
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfWork:
+    """When work is done, and in how many nights, the first one among them."""
+
+    at: dt.datetime
+    nights: int
+
+
+@dataclass(frozen=True, slots=True)
+class NightLeft:
+    """What is left of a night.
+
+    Attributes:
+        closes_at: when the window closes for the last time in it; a blackout closes it for a while.
+        seconds: for how long it is open until then.
+    """
+
+    closes_at: dt.datetime
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +150,19 @@ class Window:
                 return None
         return end
 
+    def night_left(self, now: dt.datetime) -> NightLeft | None:
+        """What is left of the night of `now`, or the next one; None without hours, or for never."""
+        if self.hours is None:
+            return None
+        night, closes_at, seconds = None, None, 0.0
+        for span in self.spans(now):
+            begins = max(now, span.start)
+            if night is not None and self.night_of(begins) != night:
+                break
+            night, closes_at = self.night_of(begins), span.end
+            seconds += (span.end - begins).total_seconds()
+        return NightLeft(closes_at, seconds) if closes_at is not None else None
+
     def after_seconds(
         self, now: dt.datetime, seconds: float, days: int = LOOK_AHEAD_DAYS
     ) -> dt.datetime | None:
@@ -129,27 +170,33 @@ class Window:
 
         None is for never, or for later than within so many days.
         """
-        left = seconds
-        for span in self.spans(now, days):
-            open_span = Span(max(now, span.start), span.end)
-            if open_span.seconds >= left:
-                return open_span.start + dt.timedelta(seconds=left)
-            left -= open_span.seconds
-        return None
+        end = self.work_off(now, seconds, days)
+        return end.at if end else None
 
     def nights_for(
         self, now: dt.datetime, seconds: float, days: int = LOOK_AHEAD_DAYS
     ) -> int | None:
         """In how many nights so many seconds of work are done; None for not within `days`."""
-        done = self.after_seconds(now, seconds, days)
-        if done is None:
-            return None
+        end = self.work_off(now, seconds, days)
+        return end.nights if end else None
+
+    def work_off(
+        self, now: dt.datetime, seconds: float, days: int = LOOK_AHEAD_DAYS
+    ) -> EndOfWork | None:
+        """When so many seconds of work are done, and in how many nights.
+
+        None is for never, or for later than within so many days.
+        """
+        left = seconds
         nights: set[dt.date] = set()
         for span in self.spans(now, days):
-            if nights and span.start >= done:
-                break
-            nights.add(self.night_of(max(now, span.start)))
-        return len(nights)
+            begins = max(now, span.start)
+            nights.add(self.night_of(begins))
+            open_seconds = (span.end - begins).total_seconds()
+            if open_seconds >= left:
+                return EndOfWork(begins + dt.timedelta(seconds=left), len(nights))
+            left -= open_seconds
+        return None
 
     def night_of(self, at: dt.datetime) -> dt.date:
         """The date on which the night of a moment of work began."""
@@ -160,15 +207,23 @@ class Window:
         span = self.hours.span(before, self.zone, closes_late=False)
         return before if span.start <= at < span.end else local.date()
 
-    def _night(self, date: dt.date) -> list[Span]:
+    def _night(self, date: dt.date) -> tuple[Span, ...]:
         """The spans of work of the night that begins on a date."""
-        hours = self.hours or Hours(dt.time(0), dt.time(0))
-        parts = [hours.span(date, self.zone, closes_late=False)]
-        for blackout in self.blackouts:
-            for day in (date - _DAY, date, date + _DAY):
-                black = blackout.span(day, self.zone, closes_late=True)
-                parts = [left for part in parts for left in part.without(black)]
-        return [part for part in parts if part.seconds > 0]
+        return _spans_of_night(self.hours, self.blackouts, self.zone, date)
+
+
+@lru_cache(maxsize=8192)
+def _spans_of_night(
+    hours: Hours | None, blackouts: tuple[Hours, ...], zone: ZoneInfo, date: dt.date
+) -> tuple[Span, ...]:
+    """As `Window._night`; kept as well."""
+    hours = hours or Hours(dt.time(0), dt.time(0))
+    parts = [hours.span(date, zone, closes_late=False)]
+    for blackout in blackouts:
+        for day in (date - _DAY, date, date + _DAY):
+            black = blackout.span(day, zone, closes_late=True)
+            parts = [left for part in parts for left in part.without(black)]
+    return tuple(part for part in parts if part.seconds > 0)
 
 
 def read_zone(name: str) -> ZoneInfo:

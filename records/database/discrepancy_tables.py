@@ -11,7 +11,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, id_column, vocabulary_check
-from records.states import DiscrepancySide, DiscrepancyState
+from records.states import SECOND_LOOK_FINDINGS, DiscrepancySide, DiscrepancyState, ErrorCount
+
+_ASKED = ", ".join(f"'{finding}'" for finding in SECOND_LOOK_FINDINGS)
+
+IS_ASKED = text(f"observation IN ({_ASKED})")
+"""Discrepancies that a reader may be asked about."""
 
 OF_REPORT = text(f"side = '{DiscrepancySide.MISS_OF_REPORT}'")
 OF_MODEL = text(f"side = '{DiscrepancySide.MISS_OF_MODEL}'")
@@ -47,6 +52,31 @@ class Discrepancy(Base):
         Index("ix_discrepancies_report_id", "report_id"),
         # The ranked lists.
         Index("ix_discrepancies_ranked", "side", "state", "certainty", "id"),
+        Index("ix_discrepancies_observation", "side", "state", "observation", "certainty", "id"),
+        # Those of a campaign.
+        Index(
+            "ix_discrepancies_campaign",
+            "campaign_id",
+            "side",
+            "state",
+            "certainty",
+            "id",
+            postgresql_where=text("campaign_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_discrepancies_campaign_observation",
+            "campaign_id",
+            "side",
+            "state",
+            "observation",
+            "certainty",
+            "id",
+            postgresql_where=text("campaign_id IS NOT NULL"),
+        ),
+        # The next question.
+        Index(
+            "ix_discrepancies_asked", "side", "state", "certainty", "id", postgresql_where=IS_ASKED
+        ),
         # What a worker is to check.
         Index(
             "ix_discrepancies_unchecked",
@@ -66,6 +96,7 @@ class Discrepancy(Base):
     study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
     draft_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("drafts.id"))
     report_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("received_reports.id"))
+    campaign_id: Mapped[uuid.UUID | None]  # the campaign that asked for the draft
     observation: Mapped[str]  # one of the 14 (model.labels)
     certainty: Mapped[float] = mapped_column(REAL)  # from 0 to 1; lists are ordered by it
     said: Mapped[str]  # what the silent side says of it: "blank" or "absent"
@@ -87,13 +118,31 @@ class DiscrepancyRecheck(Base):
 
 
 class DiscrepancyTally(Base):
-    """A part of the number of discrepancies by side and state; as `Tally`."""
+    """A part of the number of discrepancies by side, state and campaign; as `Tally`."""
 
     __tablename__ = "discrepancy_tallies"
+    __table_args__ = (Index("ix_discrepancy_tallies_campaign_id", "campaign_id"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    campaign_id: Mapped[uuid.UUID | None]
     side: Mapped[str]
     state: Mapped[str]
+    number: Mapped[int] = mapped_column(BigInteger)
+
+
+class ModelErrorTally(Base):
+    """A part of a number of the table of the model's errors; as `Tally`."""
+
+    __tablename__ = "model_error_tallies"
+    __table_args__ = (
+        vocabulary_check("counted", ErrorCount),
+        Index("ix_model_error_tallies_campaign_id", "campaign_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    campaign_id: Mapped[uuid.UUID | None]
+    observation: Mapped[str]  # "" counts the drafts that were compared
+    counted: Mapped[str]
     number: Mapped[int] = mapped_column(BigInteger)
 
 

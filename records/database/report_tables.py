@@ -122,6 +122,13 @@ class FinalComparison(Base):
             "id",
             postgresql_where=text("distances IS NULL"),
         ),
+        # Of several finals one counts for a draft.
+        Index(
+            "uq_final_comparisons_counted",
+            "draft_id",
+            unique=True,
+            postgresql_where=text("counted IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -132,5 +139,7 @@ class FinalComparison(Base):
     # {"findings", "impression"}: [characters to change, characters of the longer text], or
     # {"error"}; NULL until a worker has compared them.
     distances: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # What of it stands in the table of the model's errors: {"campaign", "said", "missed"}.
+    counted: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     # {observation: [draft, report]}: what each text says of the 14 observations
     observations: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))

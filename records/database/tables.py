@@ -72,6 +72,10 @@ class Study(Base):
         # The list of all studies.
         Index("ix_studies_priority", "priority", "first_received_at", "id"),
         Index("ix_studies_split", "split_from", postgresql_where=text("split_from IS NOT NULL")),
+        # Every study begins without one: those would only be entries that die.
+        Index(
+            "ix_studies_request_id", "request_id", postgresql_where=text("request_id IS NOT NULL")
+        ),
         # The search.
         Index("ix_studies_patient_name", text(SEARCHED_NAME)),
         Index(
@@ -135,7 +139,7 @@ class Study(Base):
     split_from: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("studies.id"))
     # The newest primary request, so that a worklist needs no search for it.
     request_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("draft_requests.id", use_alter=True), index=True
+        ForeignKey("draft_requests.id", use_alter=True)
     )
 
 
@@ -335,6 +339,10 @@ class DraftRequest(Base):
         ),
         # The few that failed among millions that did not.
         Index("ix_draft_requests_state", "state"),
+        # Every request begins without one: those would only be entries that die.
+        Index(
+            "ix_draft_requests_draft_id", "draft_id", postgresql_where=text("draft_id IS NOT NULL")
+        ),
         Index("ix_draft_requests_failed", "reason", postgresql_where=text("state = 'FAILED'")),
     )
 
@@ -361,9 +369,7 @@ class DraftRequest(Base):
     inputs_digest: Mapped[str | None]
     preprocessing_digest: Mapped[str | None]
     provenance: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
-    draft_id: Mapped[uuid.UUID | None] = mapped_column(
-        ForeignKey("drafts.id", use_alter=True), index=True
-    )
+    draft_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("drafts.id", use_alter=True))
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
     changed_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
 

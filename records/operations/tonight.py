@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.orm import Session
 
-from records.campaigns import counting
+from records.campaigns import campaigns, counting, progress
+from records.campaigns.progress import CampaignProgress
 from records.database.session import database_time
 from records.database.tables import Heartbeat
 from records.operations import nights, overview, work_counts
@@ -21,8 +22,11 @@ from records.operations.nights import Night, local_words
 from records.operations.overview import Parts, Workload
 from records.operations.work_counts import QUARTER, Work
 from records.settings import Settings
-from records.states import Stage, VisibleState, WorkKind
+from records.states import Stage, VisibleState, WalkState, WorkKind
 from records.workflow import requests
+
+PROMISED = 50
+"""So many running campaigns have a promise of their own; the others are counted."""
 
 _TO_PREPARE = (VisibleState.RECEIVING, VisibleState.WAITING, VisibleState.PREPARING)
 
@@ -88,6 +92,8 @@ class Tonight:
         done_at: when all that is to do will be drafted; None where it cannot be said.
         stages: the pace of each stage.
         devices: the pace of each draft worker.
+        campaigns: running campaigns, PROMISED at most, in the order in which they are fed.
+        campaigns_running: how many there are.
         in_campaigns: studies that wait in running campaigns and are not yet in the pipeline; they
             are no part of what is to do.
         since: from when on `work` is counted: the night's beginning, or by day the end of the night
@@ -103,6 +109,8 @@ class Tonight:
     done_at: dt.datetime | None
     stages: Sequence[StagePace]
     devices: Sequence[DevicePace]
+    campaigns: Sequence[CampaignProgress]
+    campaigns_running: int
     in_campaigns: int
     since: dt.datetime
     work: Work
@@ -127,6 +135,11 @@ class Tonight:
         """The promise in a sentence or two."""
         return describe(self)
 
+    @property
+    def campaigns_sentence(self) -> str:
+        """What the running campaigns will leave at the end of their windows; "" without any."""
+        return describe_campaigns(self.campaigns, self.campaigns_running)
+
 
 def read_tonight(
     session: Session,
@@ -149,11 +162,12 @@ def read_tonight(
     night = hours.at_or_after(now)
     since = night.begins_at if night.has(now) else hours.ended_before(now).ends_at
     done_at = _after(now, workload.pace.seconds_left)
-    outlook = _judge(night, workload, done_at)
+    outlook = judge(night, workload, done_at)
     if outlook is Outlook.STALLED:
         waiting = requests.count_waiting_for_order(session)
         if waiting and waiting == workload.to_do:
             outlook = Outlook.WAITS_FOR_ORDERS
+    running = campaigns.list_running(session)
     return Tonight(
         night=night,
         zone=hours.zone,
@@ -163,6 +177,8 @@ def read_tonight(
         done_at=done_at,
         stages=_read_stages(session, workload, now, done_at),
         devices=_read_devices(parts),
+        campaigns=progress.read_progress(session, running[:PROMISED]),
+        campaigns_running=len(running),
         in_campaigns=counting.count_waiting(session),
         since=since,
         work=work_counts.read_work(session, since, now),
@@ -184,7 +200,14 @@ def _after(now: dt.datetime, seconds: float | None) -> dt.datetime | None:
         return None  # in more years than a calendar has
 
 
-def _judge(night: Night, workload: Workload, done_at: dt.datetime | None) -> Outlook:
+def judge(night: Night, workload: Workload, done_at: dt.datetime | None) -> Outlook:
+    """Whether a night is long enough.
+
+    Args:
+        night: the night.
+        workload: what is to do, and the pace.
+        done_at: when all of it is done; None where that cannot be said.
+    """
     if not workload.to_do:
         return Outlook.NOTHING_TO_DO
     if workload.pace.stalled:
@@ -250,3 +273,49 @@ def describe(tonight: Tonight) -> str:
     if tonight.outlook is Outlook.IN_TIME:
         return f"{pace}, before the night ends at {ends}."
     return f"{pace}, and the night ends at {ends}."
+
+
+def describe_campaigns(progresses: Sequence[CampaignProgress], running: int) -> str:
+    """What running campaigns will leave when their windows close, in words without their names.
+
+    Args:
+        progresses: of some running campaigns.
+        running: how many there are.
+    """
+    if not running:
+        return ""
+    in_time = late = left = nights = unknown = all_day = days = 0
+    for one in progresses:
+        if not one.counts.moving or one.done_at is None:
+            unknown += one.counts.moving > 0 or one.campaign.walk_state == WalkState.WALKING
+        elif one.night_ends_at is None:
+            all_day, days = all_day + 1, max(days, one.nights_left or 1)
+        elif one.left_at_end:
+            late, left = late + 1, left + one.left_at_end
+            nights = max(nights, (one.nights_left or 1) - 1)
+        else:
+            in_time += 1
+    parts = ["1 campaign is running." if running == 1 else f"{running:,} campaigns are running."]
+    if running > len(progresses):
+        parts.append(f"Of the first {len(progresses)} of them:")
+    if in_time:
+        whose = "it is" if running == 1 else f"{in_time:,} will be"
+        window = "the window closes" if in_time == 1 else "their windows close"
+        parts.append(f"At the present pace {whose} done before {window}.")
+    if late:
+        who = "it leaves" if running == 1 else f"{late:,} leave{'s' if late == 1 else ''}"
+        studies = "1 study" if left == 1 else f"{left:,} studies"
+        more = "1 more night" if nights == 1 else f"{nights:,} more nights"
+        parts.append(f"At the present pace {who} {studies} for {more}.")
+    if all_day:
+        who = "it is" if running == 1 else f"{all_day:,} without hours {_is(all_day)}"
+        when = "today" if days == 1 else f"within {days:,} days"
+        parts.append(f"At the present pace {who} done {when}.")
+    if unknown:
+        whose = "" if running == 1 else f" for {unknown:,} of them"
+        parts.append(f"No time can be promised{whose}.")
+    return " ".join(parts)
+
+
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"

@@ -22,14 +22,14 @@ from records.database.discrepancy_tables import (
     DiscrepancyRecheck,
 )
 from records.database.report_tables import FinalComparison
-from records.database.tables import Study
+from records.database.tables import Draft, Study
 from records.reports.prior_reports import list_reports
 from records.reports.prior_rule import is_earlier, to_local_digits
 from records.reports.reading import list_by_study
 from records.reports.report import is_final, patient_of
 from records.reports.signed_reports import list_signed_reports
 from records.states import VERDICTS, DiscrepancySide, DiscrepancyState
-from records.workflow import discrepancy_rechecks, reviews
+from records.workflow import discrepancy_rechecks, draft_comparisons, reviews
 from records.workflow.identifiers import patient_ids
 from records.workflow.study_lookup import is_of_patient
 
@@ -99,6 +99,9 @@ def keep(session: Session, comparison_id: int, found: Sequence[FoundDiscrepancy]
     withdrawn. What was read is never changed.
     """
     comparison = session.get_one(FinalComparison, comparison_id)
+    campaign_id = session.scalar(
+        select(draft_comparisons.campaign_of(Draft)).where(Draft.id == comparison.draft_id)
+    )
     errors = [each.observation for each in found if each.side is DiscrepancySide.MISS_OF_MODEL]
     session.execute(
         update(Discrepancy)
@@ -118,6 +121,7 @@ def keep(session: Session, comparison_id: int, found: Sequence[FoundDiscrepancy]
             study_id=comparison.study_id,
             draft_id=comparison.draft_id,
             report_id=comparison.report_id,
+            campaign_id=campaign_id,
             observation=each.observation,
             certainty=each.certainty,
             said=each.said,
@@ -127,7 +131,7 @@ def keep(session: Session, comparison_id: int, found: Sequence[FoundDiscrepancy]
         newer = row.excluded.certainty >= Discrepancy.certainty
         kept = {
             name: case((newer, getattr(row.excluded, name)), else_=getattr(Discrepancy, name))
-            for name in ("draft_id", "report_id", "said")
+            for name in ("draft_id", "report_id", "campaign_id", "said")
         }
         session.execute(
             row.on_conflict_do_update(

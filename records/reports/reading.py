@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from sqlalchemy import and_, case, exists, literal, or_, select, true
+from sqlalchemy import and_, case, exists, literal, or_, select, true, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from records.audit.looks import note_look
@@ -15,7 +15,7 @@ from records.reports.report import patient_of
 from records.settings import settings
 from records.states import FINAL_STATUSES, ReviewDecision
 from records.workflow import reviews
-from records.workflow.identifiers import patient_ids
+from records.workflow.identifiers import make_keys, patient_ids
 from records.workflow.reviews import LatestReview
 from records.workflow.study_lookup import is_of_patient, study_keys
 
@@ -43,6 +43,34 @@ def list_by_study(session: Session, study: Study) -> list[ReceivedReport]:
     ]
     note_look(patients=[patient_of(report) for report in found])
     return found
+
+
+def count_named_by_finals(session: Session, studies: Sequence[tuple[str, str]]) -> int:
+    """How many studies a final report from elsewhere names, whoever its patient is.
+
+    It is for studies that are not here, of which the patient is not known yet.
+
+    Args:
+        session: the caller's transaction.
+        studies: the study UID and the accession number of each; either may be "".
+    """
+    keys = [make_keys(accession=[number], study=[uid]) for uid, number in studies]
+    wanted = sorted(set().union(*keys))
+    if not wanted:
+        return 0
+    named = {
+        (kind, value)
+        for kind, value in session.execute(
+            select(ReportKey.kind, ReportKey.value)
+            .join(ReceivedReport, ReceivedReport.id == ReportKey.report_id)
+            .where(
+                tuple_(ReportKey.kind, ReportKey.value).in_(wanted),
+                ReceivedReport.superseded_at.is_(None),
+                ReceivedReport.status.in_(FINAL_STATUSES),
+            )
+        )
+    }
+    return sum(not named.isdisjoint(of_study) for of_study in keys)
 
 
 def list_comparisons(session: Session, study_id: uuid.UUID) -> Sequence[FinalComparison]:

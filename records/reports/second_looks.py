@@ -21,17 +21,23 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
-from records.database.discrepancy_tables import Discrepancy, DiscrepancyTally
+from records.database.discrepancy_tables import IS_ASKED, Discrepancy, DiscrepancyTally
 from records.database.report_tables import ReceivedReport
 from records.database.tables import Draft, Hold, Instance, Study
 from records.errors import NotAllowed, NotFound
 from records.settings import settings
-from records.states import VERDICTS, DiscrepancySide, DiscrepancyState, InstanceState
+from records.states import (
+    SECOND_LOOK_FINDINGS,
+    VERDICTS,
+    DiscrepancySide,
+    DiscrepancyState,
+    InstanceState,
+)
 
 OFFER_MINUTES = 15
 """So long a question that was asked is asked of nobody else."""
 
-FOLD_ABOVE = 200
+FOLD_ABOVE = 2_000
 """So many parts of the counts are worth folding."""
 
 _BUDGET_LOCK = text("SELECT pg_advisory_xact_lock(1684361564)")
@@ -157,6 +163,8 @@ def read_page(
     side: DiscrepancySide = DiscrepancySide.MISS_OF_REPORT,
     state: DiscrepancyState = DiscrepancyState.OPEN,
     *,
+    campaign_id: uuid.UUID | None = None,
+    observation: str = "",
     after: str | None = None,
     limit: int = 50,
 ) -> DiscrepancyPage:
@@ -166,6 +174,8 @@ def read_page(
         session: the caller's transaction.
         side: who is silent: the report, or the model (the model's error list).
         state: how far they are.
+        campaign_id: only those of drafts that this campaign asked for.
+        observation: only those of this one of the 14 observations; "" is any.
         after: the `next` of the page before.
         limit: discrepancies on the page, at most.
 
@@ -174,6 +184,10 @@ def read_page(
     """
     query = select(Discrepancy, Study).join(Study, Study.id == Discrepancy.study_id)
     query = query.where(Discrepancy.side == side, Discrepancy.state == state)
+    if campaign_id is not None:
+        query = query.where(Discrepancy.campaign_id == campaign_id)
+    if observation:
+        query = query.where(Discrepancy.observation == observation)
     if after is not None:
         mark = _RankMark.parse(after)
         query = query.where(
@@ -223,15 +237,20 @@ def read_budget(session: Session) -> Budget:
     return Budget(settings().second_look_reads, used, begins, ends)
 
 
-def read_counts(session: Session) -> SecondLookCounts:
-    """How many discrepancies there are, by side and state; the numbers are kept, not counted."""
+def read_counts(session: Session, campaign_id: uuid.UUID | None = None) -> SecondLookCounts:
+    """How many discrepancies there are, by side and state; the numbers are kept, not counted.
+
+    Args:
+        session: the caller's transaction.
+        campaign_id: only those of drafts that this campaign asked for.
+    """
     numbers = {side: dict.fromkeys(DiscrepancyState, 0) for side in DiscrepancySide}
-    rows = session.execute(
-        select(
-            DiscrepancyTally.side, DiscrepancyTally.state, func.sum(DiscrepancyTally.number)
-        ).group_by(DiscrepancyTally.side, DiscrepancyTally.state)
-    )
-    for side, state, number in rows:
+    query = select(
+        DiscrepancyTally.side, DiscrepancyTally.state, func.sum(DiscrepancyTally.number)
+    ).group_by(DiscrepancyTally.side, DiscrepancyTally.state)
+    if campaign_id is not None:
+        query = query.where(DiscrepancyTally.campaign_id == campaign_id)
+    for side, state, number in session.execute(query):
         numbers[DiscrepancySide(side)][DiscrepancyState(state)] = int(number)
     return SecondLookCounts(numbers)
 
@@ -240,19 +259,16 @@ def fold_counts(session: Session) -> None:
     """Make one row of the parts of each number, where there are many; as `tallies.fold`."""
     if (session.scalar(select(func.count()).select_from(DiscrepancyTally)) or 0) <= FOLD_ABOVE:
         return
-    folded = (
-        delete(DiscrepancyTally)
-        .returning(DiscrepancyTally.side, DiscrepancyTally.state, DiscrepancyTally.number)
-        .cte("folded")
-    )
+    names = ("campaign_id", "side", "state")
+    columns = [getattr(DiscrepancyTally, name) for name in names]
+    folded = delete(DiscrepancyTally).returning(*columns, DiscrepancyTally.number).cte("folded")
+    keys = [folded.c[name] for name in names]
     sums = (
-        select(folded.c.side, folded.c.state, func.sum(folded.c.number))
-        .group_by(folded.c.side, folded.c.state)
+        select(*keys, func.sum(folded.c.number))
+        .group_by(*keys)
         .having(func.sum(folded.c.number) != 0)
     )
-    session.execute(
-        insert(DiscrepancyTally).from_select(["side", "state", "number"], sums.add_cte(folded))
-    )
+    session.execute(insert(DiscrepancyTally).from_select([*names, "number"], sums.add_cte(folded)))
 
 
 def ask_next(session: Session) -> BlindQuestion | None:
@@ -278,6 +294,9 @@ def ask_next(session: Session) -> BlindQuestion | None:
             .where(
                 Discrepancy.side == side,
                 Discrepancy.state == DiscrepancyState.OPEN,
+                # The errors of the model are listed for more findings than a draft alone is listed
+                # for. A question about one of those would tell who says it.
+                IS_ASKED,
                 or_(
                     Discrepancy.offered_until.is_(None),
                     Discrepancy.offered_until < func.clock_timestamp(),
@@ -311,7 +330,7 @@ def read_question(session: Session, discrepancy_id: uuid.UUID) -> BlindQuestion:
         NotFound: there is no such question, or it is not open any more.
     """
     discrepancy = session.get(Discrepancy, discrepancy_id)
-    if discrepancy is None or discrepancy.state not in _ANSWERABLE:
+    if discrepancy is None or not _is_question(discrepancy):
         raise NotFound("there is no such question, or it is answered already")
     return _question(session, discrepancy)
 
@@ -337,13 +356,13 @@ def answer(session: Session, discrepancy_id: uuid.UUID, verdict: DiscrepancyStat
     _refuse_beyond_budget(read_budget(session))
     read = session.scalar(
         update(Discrepancy)
-        .where(Discrepancy.id == discrepancy_id, Discrepancy.state.in_(_ANSWERABLE))
+        .where(Discrepancy.id == discrepancy_id, Discrepancy.state.in_(_ANSWERABLE), IS_ASKED)
         .values(state=verdict, read_at=func.clock_timestamp(), offered_until=None)
         .returning(Discrepancy.id)
     )
     if read is None:
         discrepancy = session.get(Discrepancy, discrepancy_id)
-        if discrepancy is None:
+        if discrepancy is None or discrepancy.observation not in SECOND_LOOK_FINDINGS:
             raise NotFound("there is no such question")
         if discrepancy.state in VERDICTS:
             raise NotAllowed("this question was answered before, and a read is counted once")
@@ -352,6 +371,10 @@ def answer(session: Session, discrepancy_id: uuid.UUID, verdict: DiscrepancyStat
 
 
 _ANSWERABLE = (DiscrepancyState.OPEN, DiscrepancyState.UNCHECKED)
+
+
+def _is_question(discrepancy: Discrepancy) -> bool:
+    return discrepancy.state in _ANSWERABLE and discrepancy.observation in SECOND_LOOK_FINDINGS
 
 
 def _refuse_beyond_budget(budget: Budget) -> None:

@@ -12,7 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, delete, func, insert, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, aliased
 
@@ -120,25 +131,10 @@ def note(session: Session, draft_id: uuid.UUID) -> None:
         .limit(1)
         .lateral()
     )
-    campaign_id = (
-        select(CampaignStudy.campaign_id)
-        .join(Campaign, Campaign.id == CampaignStudy.campaign_id)
-        .where(
-            CampaignStudy.study_id == new.study_id,
-            CampaignStudy.follows,
-            # A row without a request follows the study's own.
-            case(
-                (new.purpose == Purpose.PRIMARY, CampaignStudy.request_id.is_(None)),
-                else_=CampaignStudy.request_id == new.request_id,
-            ),
-            or_(Campaign.bundle.is_(None), Campaign.bundle == new.bundle_digest),
-        )
-        .order_by(Campaign.created_at.desc(), Campaign.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
     row = session.execute(
-        select(new.study_id, latest.c.id, latest.c.bundle_digest, new.bundle_digest, campaign_id)
+        select(
+            new.study_id, latest.c.id, latest.c.bundle_digest, new.bundle_digest, campaign_of(new)
+        )
         .select_from(new)
         .join(latest, latest.c.id.is_not(None))
         .where(new.id == draft_id)
@@ -157,6 +153,32 @@ def note(session: Session, draft_id: uuid.UUID) -> None:
             campaign_id=campaign,
         )
         .on_conflict_do_nothing()
+    )
+
+
+def campaign_of(draft: type[Draft]) -> ScalarSelect[uuid.UUID]:
+    """The campaign that asked for a draft, for a query that has the draft; NULL where none did.
+
+    Args:
+        draft: the table of drafts, or an alias of it.
+    """
+    return (
+        select(CampaignStudy.campaign_id)
+        .join(Campaign, Campaign.id == CampaignStudy.campaign_id)
+        .where(
+            CampaignStudy.study_id == draft.study_id,
+            CampaignStudy.follows,
+            # A row without a request follows the study's own.
+            case(
+                (draft.purpose == Purpose.PRIMARY, CampaignStudy.request_id.is_(None)),
+                else_=CampaignStudy.request_id == draft.request_id,
+            ),
+            or_(Campaign.bundle.is_(None), Campaign.bundle == draft.bundle_digest),
+        )
+        .order_by(Campaign.created_at.desc(), Campaign.id.desc())
+        .limit(1)
+        .correlate(draft)
+        .scalar_subquery()
     )
 
 

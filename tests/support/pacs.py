@@ -9,15 +9,18 @@ import subprocess
 import threading
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset, dcmwrite
-from pynetdicom import AE, build_context, evt
+import psutil
+import pydicom.config
+import pytest
+from pydicom import Dataset, dcmread, dcmwrite
+from pynetdicom import AE, _config, build_context, dimse_messages, evt
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -43,6 +46,18 @@ TITLE = "ARCHIVE"
 OURS = "NIGHTDRAFT"
 
 PRESENTATION_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
+
+
+def keep_pynetdicom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take back, after a test, what a part or a command sets once for its process."""
+    monkeypatch.setattr(dimse_messages, "NamedTemporaryFile", dimse_messages.NamedTemporaryFile)
+    for name in ("STORE_RECV_CHUNKED_DATASET", "LOG_HANDLER_LEVEL", "LOG_REQUEST_IDENTIFIERS",
+                 "LOG_RESPONSE_IDENTIFIERS"):  # fmt: skip
+        monkeypatch.setattr(_config, name, getattr(_config, name))
+    monkeypatch.setitem(_config.VALIDATORS, "UI", _config.VALIDATORS["UI"])
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    validation = pydicom.config.settings.reading_validation_mode
+    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", validation)
 
 
 def make_study(number: int, films: int = 2, **fields: Any) -> list[Dataset]:
@@ -109,8 +124,11 @@ class PacsProgram:
         eventually(self.answers, 60)
 
     def kill(self) -> None:
-        """Kill it."""
+        """Kill it, with the processes that it has made for associations."""
         assert self.process
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         self.process.kill()
         self.process.wait(30)
 
@@ -134,6 +152,7 @@ class PacsProgram:
     def store(self, images: list[Dataset]) -> None:
         """Give it objects."""
         entity = AE(OURS)
+        entity.dimse_timeout = 300  # of a busy machine
         classes = {str(image.SOPClassUID) for image in images}
         association = entity.associate(
             "127.0.0.1", self.port, [build_context(uid) for uid in classes], ae_title=TITLE
@@ -145,14 +164,36 @@ class PacsProgram:
 
     def remove(self, sop_instance_uid: str) -> None:
         """Take one object away (Orthanc)."""
+        request = urllib.request.Request(self._find(sop_instance_uid), method="DELETE")
+        urllib.request.urlopen(request, timeout=10).close()
+
+    def lose(self, sop_instance_uids: Collection[str]) -> None:
+        """Delete the files of objects behind its back: it lists them, and cannot send them."""
+        storage = self.folder / "storage"
+        if self.web_port:
+            for uid in sop_instance_uids:
+                address = f"{self._find(uid)}/attachments/dicom/info"
+                with urllib.request.urlopen(address, timeout=10) as answer:
+                    name = json.load(answer)["Uuid"]
+                (storage / name[:2] / name[2:4] / name).unlink()
+            return
+        files = [path for path in storage.iterdir() if path.name != "index.dat"]
+        found = {
+            str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID): path
+            for path in files
+        }
+        for uid in sop_instance_uids:
+            found[uid].unlink()
+
+    def _find(self, sop_instance_uid: str) -> str:
+        """The address of an object in Orthanc's own REST."""
         base = f"http://127.0.0.1:{self.web_port}"
         question = json.dumps(
             {"Level": "Instance", "Query": {"SOPInstanceUID": sop_instance_uid}}
         ).encode()
         with urllib.request.urlopen(f"{base}/tools/find", question, timeout=10) as answer:
             (found,) = json.load(answer)
-        request = urllib.request.Request(f"{base}/instances/{found}", method="DELETE")
-        urllib.request.urlopen(request, timeout=10).close()
+        return f"{base}/instances/{found}"
 
 
 @contextmanager

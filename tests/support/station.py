@@ -112,7 +112,12 @@ class Station:
 
 @contextmanager
 def running_station(
-    data_dir: Path, prefix: Sequence[str] = (), *, all_parts: bool = True, **settings: str
+    data_dir: Path,
+    prefix: Sequence[str] = (),
+    *,
+    all_parts: bool = True,
+    start_seconds: float = 90,
+    **settings: str,
 ) -> Iterator[Station]:
     """Start a station, wait until every part runs, and end it as Ctrl-C does.
 
@@ -120,6 +125,7 @@ def running_station(
         data_dir: The data folder.
         prefix: Words before the command, of a program that becomes it.
         all_parts: False where a part cannot start; it is waited until the others are started.
+        start_seconds: How long its start may take.
         settings: Settings by name, in capitals.
     """
     env = os.environ | {f"NIGHTDRAFT_{k}": v for k, v in (FAST_SETTINGS | settings).items()}
@@ -141,7 +147,7 @@ def running_station(
 
     engine = None
     try:
-        addresses = eventually(ready, 90)
+        addresses = eventually(ready, start_seconds)
         assert addresses is not None
         url = addresses["database_url"].replace("postgresql://", "postgresql+psycopg2://")
         engine = make_engine(url)

@@ -1,8 +1,5 @@
 """Campaigns in a real browser: none, one, twenty and two thousand, light and dark, on a phone."""
 
-import os
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
@@ -11,9 +8,7 @@ from records.campaigns import adding, campaigns
 from records.campaigns.adding import NewStudy
 from records.database.session import unit_of_work
 from tests.support.campaigns import closed_now, create, get, of_uids, tend_all
-
-PICTURES = os.environ.get("NIGHTDRAFT_CAMPAIGN_PICTURES", "")
-"""A folder for pictures of the pages, for a person to look at; empty makes none."""
+from tests.support.page_looks import look
 
 MANY = """
 INSERT INTO campaigns (name, kind, source, skip_reported, time_zone, state, walk_state, created_by)
@@ -32,22 +27,6 @@ def click(page, role, name):
     """Click once the page has loaded: Chromium complains of a load that it broke off itself."""
     page.wait_for_load_state("networkidle")
     page.get_by_role(role, name=name, exact=True).click()
-
-
-def is_wide(page):
-    """Whether the page must be moved sideways to be read."""
-    return page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-
-
-def look(open_page, address, name):
-    """Open a page light, dark and on a phone; none of them may be wider than its window."""
-    for scheme, width in (("light", 1440), ("dark", 1440), ("light", 390)):
-        page = open_page(address, width, scheme)
-        page.wait_for_load_state("networkidle")
-        assert not is_wide(page)
-        if PICTURES:
-            page.screenshot(path=Path(PICTURES) / f"{name}-{scheme}-{width}.png", full_page=True)
-        page.context.close()
 
 
 def one_campaign():

@@ -8,7 +8,9 @@ from playwright.sync_api import expect
 from records.database.session import unit_of_work
 from records.states import FailReason, WorkKind
 from records.workflow import attempts
+from tests.support.campaigns import create, of_uids
 from tests.support.nights import add_nights, let_it_be_night
+from tests.support.page_looks import is_wide, look
 from tests.support.registered_studies import claim, complete, draft_all, new_instance
 from tests.support.work_counts import add_work
 
@@ -30,11 +32,6 @@ def fail(number):
             attempts.fail(
                 session, lease, FailReason.UNREADABLE, "-", max_attempts=1, retry_seconds=0
             )
-
-
-def is_wide(page):
-    """Whether the page must be moved sideways to be read."""
-    return page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -99,3 +96,13 @@ def test_few_and_many_nights_fit_on_the_page(url, open_page, count, width):
         page = open_page(f"{url}{address}", width=width)
         expect(page.locator("h1")).to_be_visible()
         assert not is_wide(page), address
+
+
+def test_each_page_of_nights_is_read_on_a_desk_and_on_a_phone(url, open_page):
+    look(open_page, f"{url}/nights", "nights-none")
+    add_nights(40)
+    fail(3)
+    create(name="Winter backlog of the north site", studies=of_uids("1.1", "1.2"))
+    create(name="A" * 100)
+    for address in ("tonight", "nights", "nights/2026-11-24"):
+        look(open_page, f"{url}/{address}", address.replace("/", "-"))

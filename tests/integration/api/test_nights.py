@@ -6,12 +6,16 @@ import re
 from html import unescape
 
 import pytest
+from sqlalchemy import text
 
 from records.alarm_kinds import AlarmKind
+from records.campaigns import campaigns
+from records.database.campaign_tables import Campaign
 from records.database.session import unit_of_work
 from records.operations import alarms, heartbeats
 from records.states import FailReason, Stage
 from records.workflow import attempts, requests
+from tests.support.campaigns import create, of_uids
 from tests.support.nights import add_nights, let_it_be_night
 from tests.support.registered_studies import claim, complete, draft_all, new_instance, prepare
 from tests.support.seeded_studies import seed_heartbeats
@@ -235,3 +239,44 @@ def test_no_patient_is_in_what_is_told_of_a_night(client, night):
     assert "PHANTOM" not in told
     assert "P-1" not in told
     assert json.loads(page(client, "/api/tonight"))["to_do"] == 2
+
+
+def test_running_campaigns_are_promised_on_the_page_by_rest_and_in_metrics(client, night):
+    late = create(name="Winter, <north>", studies=of_uids(*(f"7.{n}" for n in range(9))))
+    with unit_of_work() as session:
+        campaign = session.get(Campaign, late)
+        opens = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
+        campaign.window_opens = opens.time().replace(second=0, microsecond=0)
+        campaign.window_closes = (
+            (opens + dt.timedelta(minutes=150)).time().replace(second=0, microsecond=0)
+        )
+        campaign.created_at = opens
+        # One ended within the hour: so does one of the other eight, and half of one, in the window.
+        session.execute(
+            text("UPDATE campaign_studies SET state = 'MISSING' WHERE study_instance_uid = '7.0'")
+        )
+    create(name="paused", studies=of_uids("8.1"))
+    with unit_of_work() as session:
+        campaigns.pause(session, campaigns.find(session, "paused").id)
+    promise = client.get("/api/tonight").json()
+    (one,) = promise["campaigns"]
+    assert (one["campaign"], one["to_do"], one["left_at_end"]) == (str(late), 8, 7)
+    assert promise["campaigns_running"] == 1
+    sentence = promise["campaigns_sentence"]
+    assert sentence.startswith("1 campaign is running. At the present pace it leaves 7 studies for")
+    assert "7 studies are left when its window closes at" in one["sentence"]
+    shown = client.get("/tonight").text
+    assert sentence in words(shown)
+    assert "Winter, &lt;north&gt;" in shown
+    assert one["sentence"] in words(client.get(f"/campaigns/{late}").text)
+    numbers = client.get("/metrics").text
+    assert f'nightdraft_campaign_left_at_end{{campaign="{late}"}} 7.0' in numbers
+    nights = one["nights_left"]
+    assert f'nightdraft_campaign_nights_left{{campaign="{late}"}} {nights}.0' in numbers
+    assert f'nightdraft_campaign_done_timestamp_seconds{{campaign="{late}"}}' in numbers
+    assert "Winter" not in json.dumps(promise) + numbers
+
+
+def test_without_a_running_campaign_the_page_says_nothing_of_them(client, night):
+    assert 'id="campaigns"' not in client.get("/tonight").text
+    assert client.get("/api/tonight").json()["campaigns_sentence"] == ""

@@ -34,6 +34,7 @@ WITH_PARAMETERS = [
     "GET /api/reports",
     "GET /api/reports/{report_id}",
     "GET /api/discrepancies",
+    "GET /api/discrepancies/errors",
     "GET /api/discrepancies/{discrepancy_id}",
     "POST /api/second-looks/{discrepancy_id}/answer",
     "GET /api/comparisons/table",

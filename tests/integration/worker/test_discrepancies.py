@@ -56,7 +56,8 @@ def later(number, findings, **changed):
 
 def entry():
     with unit_of_work() as session:
-        return session.scalars(select(Discrepancy)).one()
+        of_report = Discrepancy.side == DiscrepancySide.MISS_OF_REPORT
+        return session.scalars(select(Discrepancy).where(of_report)).one()
 
 
 def test_the_finding_that_the_report_does_not_have_is_found_with_its_certainty():
@@ -74,7 +75,28 @@ def test_the_other_side_is_the_list_of_the_models_errors():
     report(1, f"{NODULE} Moderate left pleural effusion.")
     work()
     assert found() == []
-    assert found(MODEL) == [("Lung Lesion", OPEN)]
+    assert found(MODEL) == [("Lung Lesion", OPEN), ("Pleural Effusion", OPEN)]
+
+
+@pytest.mark.parametrize(
+    ("drafted", "reported", "missed"),
+    [
+        ("The lungs are clear.", "Mild pulmonary edema.", ["Edema"]),
+        ("The heart is enlarged.", "The cardiac silhouette is enlarged.", []),
+        ("There is a left basal opacity.", "Pneumonia in the left lower lobe.", []),
+        ("There is consolidation in the left lower zone.", "Left basal opacity.", []),
+        ("There may be a left pleural effusion.", "Left pleural effusion.", []),
+        ("No pleural effusion.", "Left pleural effusion.", ["Pleural Effusion"]),
+        ("No fracture.", "Possible rib fracture.", []),
+        ("There is a right chest tube.", "An acute rib fracture is seen.", ["Fracture"]),
+        (PNEUMOTHORAX, "No acute cardiopulmonary abnormality.", ["No Finding"]),
+    ],
+)
+def test_the_model_errs_in_any_observation_that_it_does_not_name(drafted, reported, missed):
+    draft(1, (drafted, 0.9))
+    report(1, reported)
+    work()
+    assert found(MODEL) == [(name, OPEN) for name in missed]
 
 
 @pytest.mark.parametrize(
@@ -106,8 +128,9 @@ def test_a_sentence_that_hedges_halves_the_certainty():
     assert certainty_of("Pneumothorax", sure, {"Consolidation": 0.5}) == 0.8
     assert certainty_of("Pneumothorax", None, {"Pneumothorax": 0.5}) == 0.0
     texts = [PNEUMOTHORAX, CLEAR]
-    (one,) = find_discrepancies(*RuleLabeller().label(texts), None, None)
-    assert one.certainty == 0.0
+    one, error = find_discrepancies(*RuleLabeller().label(texts), None, None)
+    assert (one.observation, one.certainty) == ("Pneumothorax", 0.0)
+    assert (error.observation, error.certainty) == ("No Finding", 1.0)
 
 
 @pytest.mark.parametrize(

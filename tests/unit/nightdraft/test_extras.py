@@ -9,17 +9,17 @@ import tomllib
 
 import pytest
 
-from nightdraft.extras import TRAINING_MODULES
+from nightdraft.extras import PARQUET_MODULES, TRAINING_MODULES
 from tests.support.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 OTEL_MODULES = ("opentelemetry.sdk", "opentelemetry.exporter")
 
+HIDDEN = (*TRAINING_MODULES, *PARQUET_MODULES, *OTEL_MODULES)
+
 # As where they are not installed: an import fails, and nothing is found.
-WITHOUT_EXTRAS = (
-    f"import sys; sys.modules |= dict.fromkeys({(*TRAINING_MODULES, *OTEL_MODULES)!r}); "
-)
+WITHOUT_EXTRAS = f"import sys; sys.modules |= dict.fromkeys({HIDDEN!r}); "
 
 SERVE = """
 import importlib, pkgutil
@@ -51,8 +51,10 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_extra_is_what_is_asked_for() -> None:
     installed = PROJECT["optional-dependencies"]["train"]
     assert sorted(name.replace("-", "_") for name in installed) == sorted(TRAINING_MODULES)
+    of_parquet = PROJECT["optional-dependencies"]["parquet"]
+    assert of_parquet == list(PARQUET_MODULES)
     names = {re.split(r"[\[<>=!~ ]", name)[0] for name in PROJECT["dependencies"]}
-    assert not names & set(installed)
+    assert not names & {*installed, *of_parquet}
 
 
 def test_what_receives_drafts_and_serves_needs_no_library_of_an_extra() -> None:

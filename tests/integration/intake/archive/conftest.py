@@ -5,9 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pydicom.config
 import pytest
-from pynetdicom import _config, dimse_messages
 
 from intake.archive.pacs_source import PacsSource
 from intake.dicom.pynetdicom_setup import receive_into, set_up_pynetdicom
@@ -16,6 +14,7 @@ from intake.dicom.store_handler import StoreHandler
 from records.blobs import Blobs
 from records.pacs import Pacs
 from records.settings import settings
+from tests.support.pacs import keep_pynetdicom
 
 
 @pytest.fixture
@@ -27,15 +26,7 @@ def make_source(
 ) -> Iterator[Callable[[Pacs], PacsSource]]:
     """`make_source(pacs)` is a PACS as the part `retrieve` fetches from it, in this process."""
     setting(disk_stop_mb=0, disk_warn_mb=0)
-    # What the part sets once for its process is taken back here.
-    monkeypatch.setattr(dimse_messages, "NamedTemporaryFile", dimse_messages.NamedTemporaryFile)
-    for name in ("STORE_RECV_CHUNKED_DATASET", "LOG_HANDLER_LEVEL", "LOG_REQUEST_IDENTIFIERS",
-                 "LOG_RESPONSE_IDENTIFIERS"):  # fmt: skip
-        monkeypatch.setattr(_config, name, getattr(_config, name))
-    monkeypatch.setitem(_config.VALIDATORS, "UI", _config.VALIDATORS["UI"])
-    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    validation = pydicom.config.settings.reading_validation_mode
-    monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", validation)
+    keep_pynetdicom(monkeypatch)
     set_up_pynetdicom()
     blobs = Blobs(data_dir)
     blobs.make_folders()

@@ -176,6 +176,30 @@ def test_what_never_comes_is_named_and_the_study_goes_on_without(start):
     assert here() == film_uids(study) - {lost}
 
 
+@pytest.mark.parametrize("status", [None, 0xA702])
+def test_images_of_a_study_of_which_none_comes_are_named(start, status):
+    study = make_study(1)
+    fails = {"1.2.826.77.1": status} if status else {}
+    with OddPacs(study, withheld=film_uids(study), fails=fails) as odd:
+        take_turns(start(odd, *of_uids("1.2.826.77.1"), attempts=1))
+    assert set(row().missing) == film_uids(study)
+    assert row().state in ("FAILED", "MISSING")
+
+
+def test_a_study_whose_fetch_ends_the_process_each_time_is_given_up(start):
+    with OddPacs(make_study(1)) as odd:
+        puller = start(odd, *of_uids("1.2.826.77.1"), attempts=2)
+        for _ in range(2):  # a process claims it, and is killed
+            with unit_of_work() as session:
+                assert pulling.claim(session, "archive", 100, [CampaignKind.LIST])
+            with unit_of_work() as session:
+                assert pulling.expire_claims(session, 0.0) == 1
+        take_turns(puller, 1)
+    found = row()
+    assert (found.state, found.reason, odd.asked) == ("FAILED", "PULL_FAILED", [])
+    assert "ended 2 times while it fetched this study" in found.detail
+
+
 def test_one_bad_study_fails_nobody_else(start):
     images = [*make_study(1), *make_study(2), *make_study(3)]
     bad = "1.2.826.77.2"
@@ -279,6 +303,7 @@ def test_a_study_that_is_offline_waits_for_hours_with_its_own_reason(start):
         wake()
         take_turns(puller, 1)
     assert ends(only_campaign())["1.2.826.77.1"] == ("MISSING", "OFFLINE")
+    assert set(row().missing) == film_uids(study)
 
 
 def test_one_series_that_is_offline_keeps_nobody_from_the_other_images(start):

@@ -9,13 +9,14 @@ from sqlalchemy import func, select
 from typer.testing import CliRunner
 
 from api.campaign_export import as_cell
+from nightdraft import extras
 from nightdraft.cli.main import app
 from records.campaigns import pulling
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import unit_of_work
 from records.errors import NotAllowed, NotFound, PartError, SettingsError
 from records.states import CampaignKind, CampaignReason, CampaignStudyState
-from tests.support.campaigns import ends, tend_all
+from tests.support.campaigns import create, ends, tend_all
 from tests.support.registered_studies import complete, draft_all, new_instance
 from worker.campaigns import tend
 
@@ -77,6 +78,49 @@ def test_a_list_from_its_creation_to_its_export(tmp_path):
     rows = list(csv.DictReader(io.StringIO(target.read_text())))
     assert [row["state"] for row in rows] == ["DRAFTED", "DRAFTED", "MISSING"]
     assert list(csv.DictReader(io.StringIO(run("export", "backlog", "-").stdout))) == rows
+
+
+def test_campaigns_are_listed_in_pages():
+    for number in range(5):
+        create(name=f"campaign {number}")
+    first = run_json("list", "--limit", "2")
+    assert [one["name"] for one in first["campaigns"]] == ["campaign 4", "campaign 3"]
+    more = f"more: nightdraft campaign list --after {first['next']} --limit 2"
+    assert run("list", "--limit", "2").stdout.splitlines()[-1] == more
+    second = run_json("list", "--limit", "2", "--after", first["next"])
+    last = run_json("list", "--limit", "2", "--after", second["next"])
+    assert [one["name"] for one in second["campaigns"] + last["campaigns"]] == [
+        "campaign 2", "campaign 1", "campaign 0",
+    ]  # fmt: skip
+    assert last["next"] is None
+    assert "more:" not in run("list", "--after", second["next"]).stdout
+    with pytest.raises(NotAllowed):
+        run("list", "--after", "yesterday")
+
+
+def test_the_file_of_an_export_is_named_once(tmp_path):
+    complete(new_instance("1.1"))
+    run("create", "backlog", "--studies", write(tmp_path, "study_instance_uid\n1.1\n"))
+    target = tmp_path / "ends.csv"
+    assert run_json("export", "backlog", "-o", target) == {"studies": 1, "file": str(target)}
+    for arguments, match in (
+        ((), "name the file to write once"),
+        ((target, "-o", target), "name the file to write once"),
+        (("-o", target, "--format", "xml"), "'xml' is no format: say one of csv, parquet"),
+        (("-o", tmp_path / "none" / "x.csv"), "cannot be written"),
+    ):
+        with pytest.raises(NotAllowed, match=match):
+            run("export", "backlog", *arguments)
+
+
+def test_parquet_without_its_extra_says_what_to_install(tmp_path, monkeypatch):
+    complete(new_instance("1.1"))
+    run("create", "backlog", "--studies", write(tmp_path, "study_instance_uid\n1.1\n"))
+    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    target = tmp_path / "ends.parquet"
+    with pytest.raises(NotAllowed, match=r"pip install 'nightdraft\[parquet\]'"):
+        run("export", "backlog", "--format", "parquet", "-o", target)
+    assert not target.exists()
 
 
 def test_a_list_comes_by_standard_input_too():

@@ -1,14 +1,15 @@
 """Walks and fetches are claimed, their outcome is kept, and nothing is fetched twice."""
 
 import threading
+from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 
 from records.campaigns import adding, campaigns, counting, pulling
 from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import Campaign, CampaignStudy
-from records.database.session import unit_of_work
+from records.database.session import engine, unit_of_work
 from records.database.tables import Study
 from records.errors import LostLease
 from records.states import (
@@ -67,6 +68,33 @@ def test_a_study_that_was_fetched_need_not_be_quiet_and_has_the_campaign_s_prior
     assert get(campaign).state == CampaignState.DONE
 
 
+def test_a_claim_and_the_end_of_a_fetch_write_the_row_once_each():
+    pulled_campaign("1.1")
+    with counted_updates() as updates:
+        pull = claim()
+    assert len(updates) == 1
+    register(new_instance("1.1"))
+    with counted_updates() as updates:
+        finish(pull, size=5)
+    assert len(updates) == 1
+
+
+@contextmanager
+def counted_updates():
+    """The UPDATEs of rows of campaigns: each leaves a dead version of its row behind."""
+    updates = []
+
+    def note(_connection, _cursor, statement, *_):
+        if statement.startswith("UPDATE campaign_studies"):
+            updates.append(statement)
+
+    event.listen(engine(), "before_cursor_execute", note)
+    try:
+        yield updates
+    finally:
+        event.remove(engine(), "before_cursor_execute", note)
+
+
 def test_a_study_that_was_on_its_way_already_keeps_its_priority():
     register(new_instance("1.1", priority=Priority.STAT))
     pulled_campaign("1.1")
@@ -90,6 +118,38 @@ def test_missing_images_are_named_and_the_others_are_drafted():
     draft_all()
     tend_all()
     assert ends(campaign) == {"1.1": ("DRAFTED", "")}
+
+
+@pytest.mark.parametrize("ends_by", ["try_again", "put_back"])
+def test_a_study_that_was_drafted_between_two_fetches_of_it_is_drafted_not_skipped(ends_by):
+    campaign = pulled_campaign("1.1")
+    pull = claim()
+    register(new_instance("1.1"))  # one of two films; then the PACS was away for long
+    with unit_of_work() as session:
+        if ends_by == "try_again":
+            pulling.try_again(session, pull, 0.0)
+        else:
+            pulling.put_back(session, pull)
+        studies.close_quiet(session, 0.0)
+    draft_all()
+    tend_all()
+    finish(claim(), listed=2, missing=["1.1.2"])
+    tend_all()
+    assert ends(campaign) == {"1.1": ("DRAFTED", "")}
+    with unit_of_work() as session:
+        assert session.scalars(select(CampaignStudy.missing)).one() == ["1.1.2"]
+
+
+def test_a_study_that_was_drafted_before_the_campaign_came_to_it_is_skipped():
+    register(new_instance("1.1"))
+    complete()
+    draft_all()
+    campaign = pulled_campaign("1.1")
+    pull = claim()
+    with unit_of_work() as session:
+        pulling.put_back(session, pull)
+    finish(claim())
+    assert ends(campaign) == {"1.1": ("SKIPPED", "ALREADY_DRAFTED")}
 
 
 def test_a_study_of_which_nothing_came_is_missing():

@@ -11,6 +11,7 @@ from records.campaigns import (
     counting,
     feeding,
     following,
+    kept_images,
     progress,
     pulling,
     retrying,
@@ -19,6 +20,7 @@ from records.campaigns import (
 from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import CampaignMark, CampaignStudy
 from records.database.session import engine, unit_of_work
+from records.reports.reading import count_named_by_finals
 from records.states import CampaignKind, CampaignReason, CampaignStudyState, WalkState
 from tests.support.campaigns import closed_now, create, of_uids
 from tests.support.query_plans import explained, nodes
@@ -158,6 +160,9 @@ def queries(made):
         "walk again": walk_again,
         "counts": lambda s: counting.read_counts(s, list(made.values())),
         "progress": lambda s: progress.read_page(s, 50),
+        "size of an image": kept_images.mean_bytes,
+        "named by finals": lambda s: count_named_by_finals(s, [("1.7", "A7"), ("", "A8")]),
+        "here, by UID": lambda s: feeding.find_by_uids(s, ["1.7", "1.8", "9.9"]),
         "fold": lambda s: counting.fold_tallies(s, 1),
         "waiting": counting.count_waiting,
         "all studies": listed(),
@@ -192,6 +197,30 @@ def test_a_round_of_the_sweep_walks_no_campaign(filled):
         for fault in faults(plan)
     ]
     assert not found, "\n".join(found)
+
+
+def test_a_page_of_thousands_of_campaigns_is_read_by_the_index(database):
+    with unit_of_work() as session:
+        session.execute(
+            text(
+                "INSERT INTO campaigns (name, kind, source, skip_reported, time_zone, created_by, "
+                "created_at) SELECT 'n' || n, 'LIST', '{}', true, 'UTC', 'test', "
+                "now() - make_interval(mins => n) FROM generate_series(1, 3000) AS n"
+            )
+        )
+        session.execute(text("ANALYZE campaigns"))
+        mark = progress.read_page(session, 1000).next
+    with unit_of_work() as session, explained() as plans:
+        page = progress.read_page(session, 50, mark)
+    assert [one.campaign.name for one in page.campaigns] == [f"n{n}" for n in range(1001, 1051)]
+    used = [node for _, plan in plans for node in nodes(plan)]
+    assert "ix_campaigns_created_at" in [node.get("Index Name") for node in used]
+    assert not [node for node in used if node["Node Type"].endswith("Sort")]
+    assert not [
+        node
+        for node in used
+        if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "campaigns"
+    ]
 
 
 @pytest.mark.parametrize(

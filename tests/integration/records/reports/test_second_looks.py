@@ -9,11 +9,12 @@ from sqlalchemy import func, select, text, update
 
 from nightdraft.bench.growth_fill import fill
 from records.database.discrepancy_tables import Discrepancy, DiscrepancyTally
+from records.database.report_tables import FinalComparison
 from records.database.session import engine, unit_of_work
 from records.database.tables import Alarm, Event, Hold
 from records.errors import NotAllowed, NotFound
 from records.operations import refusals
-from records.reports import discrepancies, second_looks
+from records.reports import discrepancies, model_errors, second_looks
 from records.states import WARNING, DiscrepancySide, DiscrepancyState, HoldReason
 from records.workflow import discrepancy_rechecks, holds
 from tests.support.discrepant_studies import CLEAR, NODULE, PNEUMOTHORAX, draft, report, work
@@ -67,7 +68,10 @@ def test_the_most_certain_comes_first_page_by_page(archive):
                 break
         assert listed == ["P2", "P3", "P1"]
         errors = second_looks.read_page(session, MODEL)
-        assert [entry.discrepancy.observation for entry in errors.entries] == ["Lung Lesion"]
+        found = [entry.discrepancy.observation for entry in errors.entries]
+        assert sorted(found) == ["Lung Lesion", *["No Finding"] * 3]
+        errors = second_looks.read_page(session, MODEL, observation="Lung Lesion")
+        assert [entry.study.patient_id for entry in errors.entries] == ["P4"]
         for wrong in ("x", "AAAA", str(uuid.uuid4())):
             with pytest.raises(NotAllowed, match="mark"):
                 second_looks.read_page(session, after=wrong)
@@ -86,6 +90,16 @@ def test_some_questions_are_of_what_only_the_report_says(archive, setting):
     setting(second_look_controls=1)
     assert ask()[0] == "P4"
     assert ask()[0] == "P2"  # no further one of that side is there
+
+
+def test_what_only_the_report_can_say_is_no_question(archive):
+    with unit_of_work() as session:
+        page = second_looks.read_page(session, MODEL, observation="No Finding")
+    error = page.entries[0].discrepancy.id
+    with pytest.raises(NotFound), unit_of_work() as session:
+        second_looks.read_question(session, error)
+    with pytest.raises(NotFound):
+        answer(error)
 
 
 def test_a_study_that_a_person_must_decide_about_is_not_asked_about(archive):
@@ -108,7 +122,7 @@ def test_a_read_counts_once_and_tells_how_many_a_confirmed_miss_takes(archive):
     assert kept.reads(REPORT) == 3
     assert kept.numbers[REPORT] | kept.numbers[MODEL] == {
         **dict.fromkeys(DiscrepancyState, 0),
-        OPEN: 1,
+        OPEN: 4,
     }
     with pytest.raises(NotFound):
         answer(uuid.uuid4())
@@ -181,10 +195,14 @@ INSERT INTO received_reports (identity, origin, sender, status, placer_order_num
 VALUES ('HL7|RIS|report|1', 'HL7', 'RIS', 'FINAL', '', '', '{}', '', '', 'P', '', '[]', '', '', '',
     '', '', '', '', '', '', 'Clear.', '');
 
-INSERT INTO discrepancies (side, study_id, draft_id, report_id, observation, certainty, said, state,
-    read_at)
+INSERT INTO discrepancies (side, study_id, draft_id, report_id, campaign_id, observation, certainty,
+    said, state, read_at)
 SELECT CASE WHEN n % 3 = 0 THEN 'MISS_OF_MODEL' ELSE 'MISS_OF_REPORT' END, drafts.study_id,
-    drafts.id, (SELECT id FROM received_reports), 'finding ' || n, random(), 'blank',
+    drafts.id, (SELECT id FROM received_reports),
+    CASE WHEN n % 2 = 0 THEN '00000000-0000-0000-0000-00000000000a'::uuid END,
+    (ARRAY['Pneumothorax', 'Lung Lesion', 'Pneumothorax', 'Consolidation', 'finding 5',
+    'Lung Lesion'] || ARRAY(SELECT 'finding ' || m FROM generate_series(7, 15) m))[n],
+    random(), 'blank',
     CASE WHEN n % 3 = 1 AND n < 8 THEN 'DENIED' ELSE 'OPEN' END,
     CASE WHEN n % 3 = 1 AND n < 8 THEN now() - make_interval(mins => n) END
 FROM drafts CROSS JOIN generate_series(1, 15) n;
@@ -192,7 +210,17 @@ FROM drafts CROSS JOIN generate_series(1, 15) n;
 INSERT INTO discrepancies (side, study_id, draft_id, report_id, observation, certainty, said)
 SELECT 'MISS_OF_REPORT', study_id, draft_id, report_id, 'new', 0.5, 'blank'
 FROM discrepancies LIMIT 20;
+
+INSERT INTO final_comparisons (study_id, draft_id, report_id, distances, observations, counted)
+SELECT study_id, id, (SELECT id FROM received_reports), '{}', '{}',
+    '{"campaign": null, "said": [], "missed": []}' FROM drafts;
+
+INSERT INTO model_error_tallies (campaign_id, observation, counted, number)
+SELECT gen_random_uuid(), 'Edema', 'SAID', n FROM generate_series(1, 3000) n;
 """
+
+
+LARGE = ("discrepancies", "studies", "drafts", "final_comparisons", "model_error_tallies")
 
 
 def test_every_question_reads_an_index(database, data_dir, setting):
@@ -206,13 +234,26 @@ def test_every_question_reads_an_index(database, data_dir, setting):
     with unit_of_work() as session:
         first = second_looks.read_page(session)
         study = first.entries[0].study
-        one = first.entries[0].discrepancy.id
+        of_campaign = {"campaign_id": uuid.UUID(int=10)}
+        one = second_looks.read_page(session, observation="Lung Lesion").entries[0].discrepancy.id
+        comparison = session.scalar(select(func.max(FinalComparison.id)))
         unchecked = discrepancies.list_unchecked(session, 1)[0]
         asked = {
             "page": lambda: second_looks.read_page(session),
             "next page": lambda: second_looks.read_page(session, after=first.next),
             "errors": lambda: second_looks.read_page(session, MODEL),
             "no such": lambda: second_looks.read_page(session, MODEL, CONFIRMED),
+            "observation": lambda: second_looks.read_page(session, observation="finding 7"),
+            "of a campaign": lambda: second_looks.read_page(session, **of_campaign),
+            "next of a campaign": lambda: second_looks.read_page(
+                session, after=first.next, **of_campaign
+            ),
+            "campaign's observation": lambda: second_looks.read_page(
+                session, MODEL, observation="finding 12", **of_campaign
+            ),
+            "campaign's counts": lambda: second_looks.read_counts(session, uuid.UUID(int=10)),
+            "campaign's errors": lambda: model_errors.read_table(session, uuid.UUID(int=10)),
+            "count errors": lambda: model_errors.count(session, comparison, ["Edema"], []),
             "record": lambda: second_looks.read_record(session, one),
             "ask": lambda: second_looks.ask_next(session),
             "question": lambda: second_looks.read_question(session, one),
@@ -231,7 +272,7 @@ def test_every_question_reads_an_index(database, data_dir, setting):
             assert plans, name
             for _, plan in plans:
                 for node in nodes(plan):
-                    is_large = node.get("Relation Name") in ("discrepancies", "studies", "drafts")
+                    is_large = node.get("Relation Name") in LARGE
                     if is_large and node["Node Type"].endswith("Seq Scan"):
                         walked[name] = node["Relation Name"]
                     if node["Node Type"] == "Sort" and node["Plan Rows"] > 2_000:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import io
 import json
@@ -13,6 +14,9 @@ from nightdraft.cli.json_output import as_json
 from nightdraft.cli.nights import render_tonight
 from nightdraft.cli.status import overview_json, render_overview
 from records.alarm_kinds import AlarmKind
+from records.campaigns.counting import Counts
+from records.campaigns.progress import CampaignProgress
+from records.database.campaign_tables import Campaign
 from records.database.tables import Alarm, Heartbeat
 from records.operations.lights import Light, LightState
 from records.operations.nights import NightHours
@@ -20,7 +24,14 @@ from records.operations.overview import Overview, Pace, Parts, Workload
 from records.operations.scrub import ScrubState
 from records.operations.tonight import DevicePace, Outlook, StagePace, Tonight
 from records.operations.work_counts import Count, Work
-from records.states import Stage, VisibleState, WorkKind
+from records.states import (
+    CampaignState,
+    CampaignStudyState,
+    Stage,
+    VisibleState,
+    WalkState,
+    WorkKind,
+)
 
 NOON = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
 
@@ -75,6 +86,8 @@ def tonight() -> Tonight:
         done_at=done_at,
         stages=[StagePace(Stage.DRAFT, 600, 2.0, done_at)],
         devices=[DevicePace("host:7", "NVIDIA H100", 2.0, 0.91, 0.5, 8)],
+        campaigns=[],
+        campaigns_running=0,
         in_campaigns=5,
         since=NOON - dt.timedelta(hours=5),
         work=Work([Count(NOON, WorkKind.SKIPPED, "not_chest", "", 4)]),
@@ -120,3 +133,19 @@ def test_tonight_shows_stages_and_devices() -> None:
     page = " ".join(console.file.getvalue().split())
     assert "draft 600 2 17:00" in page
     assert "host:7 NVIDIA H100 2 91% 50% 8" in page
+
+
+def test_running_campaigns_have_a_line_of_their_own() -> None:
+    campaign = Campaign(
+        name="winter\x1b[2J", state=CampaignState.RUNNING, walk_state=WalkState.WALKING
+    )
+    counts = Counts(dict.fromkeys(CampaignStudyState, 0), {})
+    one = CampaignProgress(campaign, counts, None, True, None, None, None, None)
+    found = dataclasses.replace(tonight(), campaigns=[one], campaigns_running=1)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render_overview(overview(), found))
+    console.print(render_tonight(found))
+    assert isinstance(console.file, io.StringIO)
+    page = console.file.getvalue()
+    assert page.count("campaigns: 1 campaign is running. No time can be promised.") == 2
+    assert "campaign winter[2J: No time is promised while its source is being walked." in page
