@@ -37,6 +37,8 @@ GAP_SECONDS = 600.0
 """A gap is kept for so long at least: an id is taken a moment before its transaction has a number.
 """
 
+_GAPS_AT_ONCE = 500
+
 _LOCK = text("SELECT pg_advisory_xact_lock(7310445137)")
 _SNAPSHOT = text(
     "SELECT (pg_snapshot_xmin(pg_current_snapshot())::text)::bigint,"
@@ -164,9 +166,10 @@ def _take(session: Session, source: Source, highest: int) -> list[Row[Any]]:
         select(AuditGap).where(AuditGap.source == source).order_by(AuditGap.first_id)
     ).all()
     late: list[Row[Any]] = []
-    if gaps:
-        within = or_(*(identity.between(gap.first_id, gap.last_id) for gap in gaps))
-        late = list(session.execute(select_rows(source).where(within).order_by(identity)).all())
+    for begin in range(0, len(gaps), _GAPS_AT_ONCE):
+        some = gaps[begin : begin + _GAPS_AT_ONCE]
+        within = or_(*(identity.between(gap.first_id, gap.last_id) for gap in some))
+        late += session.execute(select_rows(source).where(within).order_by(identity)).all()
     new = session.execute(
         select_rows(source).where(identity > highest).order_by(identity).limit(ROWS_AT_ONCE)
     ).all()
