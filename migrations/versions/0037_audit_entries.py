@@ -1,7 +1,7 @@
 """The trail: who saw and did what, about which patients; seals of it, and what is sent outside.
 
 Revision ID: 0037
-Revises: 0035
+Revises: 0036
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0037"
-down_revision = "0035"
+down_revision = "0036"
 branch_labels = None
 depends_on = None
 
