@@ -92,6 +92,8 @@ def films_of(seed: int, family: str, patient_id: str, accession: str) -> list[An
 def send_all(dicom_port: int, family: str, patient_id: str, mark: str, seed: int, tmp_path) -> Any:
     """One patient by every door; returns the films of one study."""
     number = patient_id.replace("-", "")
+    # The trail keeps the ids of resources, which a sender makes: they must not be a patient's.
+    key = seed
     films = films_of(seed, family, patient_id, f"ACC{number}")
     assert set(send_images(dicom_port, *films)) == {0}
     with running_listener() as listener, MllpSender(listener.port) as sender:
@@ -120,7 +122,7 @@ def send_all(dicom_port: int, family: str, patient_id: str, mark: str, seed: int
         refused = make_message(pid, "ORC|NW", kind="ORM^O01", control_id=f"c3{number}")
         assert "MSA|AA" not in sender.send(refused)
     who = patient(
-        id=f"pat-{number}",
+        id=f"pat-{key}",
         identifier=[identifier("MR", patient_id, SYSTEM)],
         name=[{"family": family, "given": ["Theo"]}],
         birthDate="1948-03-17",
@@ -135,27 +137,27 @@ def send_all(dicom_port: int, family: str, patient_id: str, mark: str, seed: int
             )
             assert answer.status_code == 201, answer.text
 
-        subject = {"reference": f"Patient/pat-{number}"}
+        subject = {"reference": f"Patient/pat-{key}"}
         put(who)
         put(
             service_request(
-                id=f"sr-{number}", contained=[], subject=subject,
+                id=f"sr-{key}", contained=[], subject=subject,
                 identifier=[identifier("PLAC", f"P{number}"), identifier("ACSN", f"F{number}")],
                 reasonCode=[{"text": f"{mark} by FHIR"}],
             )
         )  # fmt: skip
-        put(observation("59776-5", f"{mark} in an observation", id=f"ob-{number}", subject=subject))
+        put(observation("59776-5", f"{mark} in an observation", id=f"ob-{key}", subject=subject))
         put(
             diagnostic_report(
-                id=f"dr-{number}", contained=[], subject=subject,
+                id=f"dr-{key}", contained=[], subject=subject,
                 identifier=[identifier("ACSN", f"G{number}")],
-                result=[{"reference": f"Observation/ob-{number}"}],
+                result=[{"reference": f"Observation/ob-{key}"}],
                 conclusion=f"{mark} in a conclusion",
             )
         )  # fmt: skip
         put(
             diagnostic_report(
-                id=f"dc-{number}",
+                id=f"dc-{key}",
                 contained=[who | {"id": "p"}],
                 identifier=[identifier("ACSN", f"H{number}")],
                 conclusion=f"{mark} with a contained patient",
@@ -293,8 +295,8 @@ def test_nothing_is_left_of_a_patient_who_came_by_every_door(
     assert found["found"]["FHIR resources"] == 5
     # Nothing was changed, and the trail has the look.
     now = search(words, database, broker)
-    assert [place for place in now if not place.startswith("audit_")] == places
-    assert [place.partition(":")[0] for place in now if place not in places] == ["audit_patients"]
+    assert set(places) <= set(now)
+    assert {place.partition(":")[0] for place in now if place not in places} == {"audit_patients"}
 
     with pytest.raises(NotAllowed, match="names the patient"):
         erase("--yes", "--reason", f"{FAMILY} asked")
