@@ -20,10 +20,10 @@ from model.errors import DecoderUnavailable
 from records.blobs import Blobs
 from records.database.session import unit_of_work
 from records.database.tables import Instance
-from records.errors import DiskFull, FilmDamaged, NotFound, PartError
+from records.errors import DiskFull, FilmDamaged, FilmRemoved, NotFound, PartError
 from records.operations import scrub
 from records.settings import Settings
-from records.states import DAMAGE_SENTENCES, InstanceState
+from records.states import BYTES_REMOVED_SENTENCE, DAMAGE_SENTENCES, InstanceState
 from records.workflow import studies
 
 router = APIRouter(include_in_schema=False)
@@ -45,6 +45,7 @@ def view(request: Request, study: uuid.UUID, instance: uuid.UUID) -> Response:
     Raises:
         NotFound: the study has no such image. An object that is kept aside counts as none, because
             it may be another patient's.
+        FilmRemoved: retention removed its file.
         FilmDamaged: its file is gone or is not what was received any more, which is noted.
         PixelError: its pixels cannot be read.
         PartError: the picture must be made, and too many others are being made, or the disk cannot
@@ -55,6 +56,8 @@ def view(request: Request, study: uuid.UUID, instance: uuid.UUID) -> Response:
     film = next((row for row in instances if row.id == instance), None)
     if film is None:
         raise NotFound("the study has no such film")
+    if film.bytes_removed_at is not None:
+        raise FilmRemoved(BYTES_REMOVED_SENTENCE)
     blobs = Blobs(request.app.state.settings.data_dir)
     picture = blobs.read_picture(film.blob)
     if picture is None:

@@ -6,6 +6,7 @@ No label reveals anything about a patient. docs/operate/monitoring.md lists the 
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -27,12 +28,16 @@ from records.database.tables import Heartbeat
 from records.errors import NightdraftError
 from records.operations import callers, heartbeats, overview, refusals, tonight, troubles
 from records.operations.scrub import ScrubState, read_scrub_state
+from records.retention.disk import DiskPace, read_pace
 from records.settings import Settings
 from records.states import FailReason, HoldReason, Stage, TallyKind
 from records.workflow import tallies, worklist
 
 _COUNTED_PARTS = ("listener", "sweep", "prepare", "draft")
 """Parts whose numbers are 0, and not absent, where none runs."""
+
+_PACE_SECONDS = 300.0
+"""How old the measured pace of the disk may be."""
 
 _REDIS_SECONDS = 2.0
 """How long a scrape or a check waits for Redis."""
@@ -62,6 +67,8 @@ class SystemCollector(Collector):
         """
         self.settings = settings
         self._names_machines = names_machines
+        self._pace: DiskPace | None = None
+        self._pace_read_at = 0.0
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family that may be told."""
@@ -104,8 +111,40 @@ class SystemCollector(Collector):
                     f"NIGHTDRAFT_DISK_{name.upper()}_MB, in bytes",
                     value=limit * 1_000_000,
                 )
+            yield from self._disk_pace(max(0, free - self.settings.disk_stop_mb * 1_000_000))
         except OSError:
             pass  # no folder: the family is absent, and /readyz says why
+
+    def _disk_pace(self, free: int) -> Iterator[Metric]:
+        """How long the disk lasts. It is measured anew every few minutes: it reads many rows."""
+        now = time.monotonic()
+        if self._pace is None or now - self._pace_read_at > _PACE_SECONDS:
+            try:
+                with unit_of_work() as session:
+                    self._pace, self._pace_read_at = read_pace(session), now
+            except NightdraftError:
+                return  # `up` says that the database is down
+        pace = self._pace
+        yield GaugeMetricFamily(
+            "nightdraft_disk_pace_days",
+            "Days over which arrivals and removals of films were measured, 7 at most",
+            value=pace.days,
+        )
+        flow = GaugeMetricFamily(
+            "nightdraft_disk_flow_bytes",
+            "Bytes of films that arrived and that retention removed in these days",
+            labels=["direction"],
+        )
+        flow.add_metric(["arrived"], pace.arrived)
+        flow.add_metric(["removed"], pace.removed)
+        yield flow
+        if pace.is_known:
+            left = pace.days_left(free)
+            yield GaugeMetricFamily(
+                "nightdraft_disk_days_left",
+                "Days until the disk is full at the present pace; absent while it is not known",
+                value=math.inf if left is None else left,
+            )
 
     def _from_rows(self) -> Iterator[Metric]:
         with unit_of_work() as session:

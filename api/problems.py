@@ -22,6 +22,7 @@ from api.safety_headers import SAFETY_HEADERS
 from model.errors import ModelError
 from records.errors import (
     FilmDamaged,
+    FilmRemoved,
     LoginRefused,
     MessageError,
     NightdraftError,
@@ -40,6 +41,7 @@ STATUS_BY_ERROR: dict[type[Exception], int] = {
     NotFound: 404,
     FilmDamaged: 404,
     LoginRefused: 401,
+    FilmRemoved: 410,
     NotAllowed: 409,
     MessageError: 422,
     SettingsError: 503,

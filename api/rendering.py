@@ -31,7 +31,7 @@ from model.dicom.names import modality_name, uid_name
 from model.prompting.prompt import describe_given, read_prior
 from records.operations.lights import LightState
 from records.settings import settings
-from records.states import DAMAGE_SENTENCES, WARNING, VisibleState
+from records.states import BYTES_REMOVED_SENTENCE, DAMAGE_SENTENCES, WARNING, VisibleState
 
 PACKAGE_DIR = Path(__file__).parent
 
@@ -226,6 +226,7 @@ _TEMPLATES.globals |= {
     "TEXT_LABELS": TEXT_LABELS,
     "WARNING": WARNING,
     "NAVIGATION": NAVIGATION,
+    "BYTES_REMOVED_SENTENCE": BYTES_REMOVED_SENTENCE,
     "DAMAGE_SENTENCES": DAMAGE_SENTENCES,
     "STATE_SENTENCES": STATE_SENTENCES,
     "LIGHT_MARKS": LIGHT_MARKS,

@@ -302,7 +302,7 @@ class HeldFilm(BaseModel):
     def from_rows(cls, instance: tables.Instance, study: tables.Study) -> HeldFilm:
         """The film of a row, as its own header names the patient where that was kept."""
         sent = instance.sent or {name: getattr(study, name) for name in SHOWN_COLUMNS}
-        is_kept = instance.state == InstanceState.KEPT
+        is_kept = instance.state == InstanceState.KEPT and instance.bytes_removed_at is None
         return cls(
             instance=instance.id,
             study=study.id,
@@ -408,6 +408,7 @@ class Instance(_FromRow):
 
     sop_class, transfer_syntax: the names of the two UIDs. modality: (0008,0060), as `DX`.
     damage: what is wrong with its stored file; null where nothing is known.
+    bytes_removed_at: when retention removed its file, since when there is no picture; else null.
     """
 
     id: uuid.UUID
@@ -425,12 +426,13 @@ class Instance(_FromRow):
     calling_ae: str
     received_at: dt.datetime
     damage: Damage | None
+    bytes_removed_at: dt.datetime | None
     image: str | None
 
     @classmethod
     def from_row(cls, instance: tables.Instance, modality: str) -> Instance:
         """The instance of a row. One kept aside has no picture: it may be another patient's."""
-        is_kept = instance.state == InstanceState.KEPT
+        is_kept = instance.state == InstanceState.KEPT and instance.bytes_removed_at is None
         own = {
             "sop_class": uid_name(instance.sop_class_uid),
             "transfer_syntax": uid_name(instance.transfer_syntax_uid),

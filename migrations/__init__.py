@@ -89,6 +89,12 @@ def upgrade(
         time.sleep(_PAUSE_SECONDS)
 
 
+def known_revisions() -> set[str]:
+    """All revisions of the tables that this software knows."""
+    script = ScriptDirectory.from_config(alembic_config())
+    return {known.revision for known in script.walk_revisions()}
+
+
 def check_known(revision: str | None) -> None:
     """Check that this software knows the revision of the tables.
 
@@ -98,10 +104,7 @@ def check_known(revision: str | None) -> None:
     Raises:
         PartError: it does not: a newer version has brought them up to date.
     """
-    script = ScriptDirectory.from_config(alembic_config())
-    if revision is not None and revision not in {
-        known.revision for known in script.walk_revisions()
-    }:
+    if revision is not None and revision not in known_revisions():
         raise PartError(
             f"the tables are of a newer version (revision {revision}; this version knows them up "
             f"to {head()}): run that version, or go back to the backup that was made before the "

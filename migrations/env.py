@@ -19,6 +19,7 @@ from records.database import (  # noqa: F401 (their tables count too)
     night_tables,
     order_tables,
     report_tables,
+    retention_tables,
     roles,
 )
 from records.database.base import Base

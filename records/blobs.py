@@ -109,7 +109,7 @@ class Blobs:
         Raises:
             DiskFull: there is no room; nothing is half kept.
         """
-        key = f"prepared/{digest[:2]}/{digest}.npz"
+        key = prepared_key(digest)
         target = self.root / key
         with _disk_errors():
             self._make_parent(target)
@@ -162,6 +162,28 @@ class Blobs:
             return self.path(key).read_bytes()
         except FileNotFoundError:
             raise NotFound("the blob is gone from the data folder") from None
+
+    def prepared_folders(self) -> list[str]:
+        """The names of the folders of prepared inputs, in order: two digits of digests."""
+        return sorted(folder.name for folder in (self.root / "prepared").glob("[0-9a-f][0-9a-f]"))
+
+    def old_prepared(self, folder: str, hours: float) -> Iterator[str]:
+        """Digests of the prepared inputs of a folder that were written so many hours ago."""
+        for file in _older((self.root / "prepared" / folder).glob("*.npz"), hours):
+            yield file.stem
+
+    def prepared_size(self, digest: str) -> int:
+        """The bytes of a prepared input; 0 where there is none."""
+        try:
+            return self.path(prepared_key(digest)).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def remove_prepared(self, digest: str) -> int:
+        """Remove a prepared input; returns its bytes, 0 where there was none."""
+        size = self.prepared_size(digest)
+        self.path(prepared_key(digest)).unlink(missing_ok=True)
+        return size
 
     def find_damage(self, key: str, size: int, sha256: str) -> Damage | None:
         """Compare a stored instance with what was received; None where it is whole.
@@ -233,6 +255,11 @@ class Blobs:
         for folder in reversed(missing):
             folder.mkdir(exist_ok=True, mode=0o700)
             _sync_folder(folder.parent)
+
+
+def prepared_key(digest: str) -> str:
+    """The key of the prepared input that was made from inputs of this digest, in hex."""
+    return f"prepared/{digest[:2]}/{digest}.npz"
 
 
 class DataSetDigest:

@@ -14,6 +14,8 @@
     ├── TrainingStopped      a training run cannot go on
     ├── NotFound             no such study, request, hold or draft
     ├── FilmDamaged          a stored film is gone or changed on disk
+    ├── FilmRemoved          retention removed a film's file
+    ├── BackupError          a backup cannot be made or restored
     ├── NotAllowed           the records refuse this change
     ├── LoginRefused         login name, password or code are wrong, or there were too many attempts
     └── LostLease            somebody else has the request now; what was done for it is dropped
@@ -98,6 +100,14 @@ class NotFound(NightdraftError):
 
 class FilmDamaged(NightdraftError):
     """Let its sender send the film again, or restore the file from a backup; both heal it."""
+
+
+class FilmRemoved(NightdraftError):
+    """Fetch the study again from the PACS, as a campaign does; its rows are still here."""
+
+
+class BackupError(NightdraftError):
+    """A backup cannot be made or restored; the message says why, and what was changed."""
 
 
 class NotAllowed(NightdraftError):

@@ -75,6 +75,13 @@ DAMAGE_SENTENCES: dict[Damage, str] = {
 }
 
 
+BYTES_REMOVED_SENTENCE = (
+    "The film's file was removed here, as the rules of retention say. Fetch the study again from "
+    "the PACS, as a campaign does, or send the film again."
+)
+"""What a person is told of a film without bytes."""
+
+
 STANDING = (InstanceState.KEPT, InstanceState.SKIPPED)
 """The states of an object that counts under its UID; a study has one of each UID at most."""
 
@@ -298,6 +305,7 @@ class FailReason(StrEnum):
 
     UNREADABLE = "UNREADABLE"  # the images' pixels cannot be read
     DAMAGED = "DAMAGED"  # a stored file is gone or changed; it goes on when that is sent again
+    REMOVED = "REMOVED"  # retention removed a film's file; it goes on when that is sent again
     WORKER_DIED = "WORKER_DIED"  # the worker died on it, alone, each time
     MODEL_ERROR = "MODEL_ERROR"  # the model failed on it
     UNEXPECTED = "UNEXPECTED"  # an error that nobody foresaw; the log has its place
@@ -395,6 +403,7 @@ class CampaignReason(StrEnum):
     NO_IMAGES = "NO_IMAGES"
     PULL_FAILED = "PULL_FAILED"
     UNREADABLE = "UNREADABLE"
+    BYTES_REMOVED = "BYTES_REMOVED"
 
 
 CAMPAIGN_REASON_SENTENCES: dict[CampaignReason, str] = {
@@ -414,6 +423,10 @@ CAMPAIGN_REASON_SENTENCES: dict[CampaignReason, str] = {
     CampaignReason.NO_IMAGES: "The PACS lists no image of the study that could be drafted from.",
     CampaignReason.PULL_FAILED: "The images could not be fetched, in several attempts.",
     CampaignReason.UNREADABLE: "The files of the study cannot be read.",
+    CampaignReason.BYTES_REMOVED: (
+        "The films of the study were removed here, as the rules of retention say, and the campaign "
+        "names no PACS to fetch them from again."
+    ),
 }
 """Each reason in one sentence for a person."""
 
@@ -525,6 +538,8 @@ class EventKind(StrEnum):
     REPEATED = "REPEATED"
     DAMAGED = "DAMAGED"
     HEALED = "HEALED"
+    BYTES_REMOVED = "BYTES_REMOVED"
+    BYTES_RESTORED = "BYTES_RESTORED"
     RECOVERED = "RECOVERED"
     CONFLICT = "CONFLICT"
     COMPLETE = "COMPLETE"
@@ -652,6 +667,14 @@ class QueryState(StrEnum):
     WAITING = "WAITING"  # to be asked, or to be asked again
     ANSWERED = "ANSWERED"
     GIVEN_UP = "GIVEN_UP"  # asked as often as the settings say, without an answer
+
+
+class RetentionWalkRule(StrEnum):
+    """What is walked over to find what is to be removed."""
+
+    INSTANCES = "INSTANCES"
+    PREPARED = "PREPARED"  # prepared inputs of drafts
+    STRAY_PREPARED = "STRAY_PREPARED"  # prepared inputs of which no draft was made
 
 
 class DiscrepancySide(StrEnum):

@@ -35,7 +35,7 @@ from records.states import (
     Stage,
 )
 from records.telemetry import log_context, logger
-from records.workflow import attempts, damage, holds, leases, requests, studies
+from records.workflow import attempts, damage, holds, leases, requests, stored_bytes, studies
 from records.workflow.leases import Lease
 from records.workflow.requests import PreparedInput
 from records.workflow.withdrawals import lock_study
@@ -173,6 +173,8 @@ def _prepare(lease: Lease, manifest: Manifest, renewer: LeaseRenewer) -> str:
     if images and not (blobs.root / "instances").is_dir():
         raise PartError(f"the data folder {blobs.root} holds no instances: is its disk mounted?")
     failpoint("while-preparing")
+    if removed := stored_bytes.describe_removed(_kept(instances)):
+        return _give_up_removed(lease, removed, renewer)
     if damaged := _find_damaged(instances, blobs):
         raise DamagedFilms(damaged)
 
@@ -292,6 +294,31 @@ def _read_study(lease: Lease) -> _StudyRead | str:
             if minutes and not counting
             else "",
         )
+
+
+def _kept(instances: Sequence[Instance]) -> list[Instance]:
+    return [instance for instance in instances if instance.state == InstanceState.KEPT]
+
+
+def _give_up_removed(lease: Lease, sentence: str, renewer: LeaseRenewer) -> str:
+    """End the request, which is tried again when its films are here again; returns the outcome."""
+    config = settings()
+    with renewer.transaction() as session:
+        # Who files the film that comes again locks the study, too: one of the two is the last.
+        lock_study(session, lease.study_id)
+        if not stored_bytes.lacks_bytes(session, lease.study_id):
+            leases.release(session, [lease], "a film whose file had been removed was sent again")
+            return "released"
+        stored = attempts.fail(
+            session,
+            lease,
+            FailReason.REMOVED,
+            sentence,
+            max_attempts=config.max_attempts,
+            retry_seconds=config.retry_seconds,
+            for_good=True,
+        )
+    return "failed" if stored else "lost"
 
 
 def _stored_images(instances: Sequence[Instance], blobs: Blobs) -> list[StoredImage]:

@@ -1,6 +1,7 @@
 """The sweep: closes quiet studies, takes expired leases back, wakes what waits for its time, rings.
 
-It also folds kept numbers, and makes the summary of each night.
+It also folds kept numbers, makes the summary of each night, and removes what retention is done
+with.
 
 The sweep finds all its work in rows, so one that is missed, doubled or killed is made good by the
 next. It works in turns: a little of each, then the bells, so that no worker waits for the end of a
@@ -18,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from records import received_messages
 from records.database.session import unit_of_work
-from records.errors import BrokerDown
+from records.errors import BrokerDown, safe_text
 from records.operations import alarms, heartbeats, night_summaries, work_counts
 from records.orders import effects, queries
 from records.reports import discrepancies, finals
@@ -35,7 +36,7 @@ from records.workflow import (
     studies,
     tallies,
 )
-from worker import bells
+from worker import bells, retention
 from worker.alarm_channels import configured_channels
 from worker.campaigns import tend
 from worker.circuit_breaker import forgive_trial, trip, what_follows
@@ -90,6 +91,7 @@ def sweep() -> SweepResult:
         work_counts.fold(session)
         received_messages.remove_old(session, settings().message_days)
     _sum_up_nights()
+    _remove_due()
     if any(asdict(result).values()):
         logger().info(
             "swept",
@@ -110,6 +112,16 @@ def _sum_up_nights() -> None:
         made = night_summaries.make_due(session, config, channels)
     for night in made:
         logger().info("a night was summed up", stage="sweep", reason=str(night))
+
+
+def _remove_due() -> None:
+    """Remove what retention is done with; a disk that refuses does not end the sweep."""
+    try:
+        retention.remove_due()
+    except OSError as error:
+        logger().warning(
+            "files that retention is done with could not be removed", error=safe_text(error)
+        )
 
 
 def _take_turn(result: SweepResult) -> bool:

@@ -148,7 +148,7 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
                     **fields, blob=key, compare=lambda stored: _compare(blobs, stored, received)
                 )
                 registration, damaged_blob = register_or_heal(session, blobs, arrived)
-                if registration.outcome is Outcome.UPDATED:
+                if registration.outcome in (Outcome.UPDATED, Outcome.RESTORED):
                     # Patient or accession number may be another one now.
                     effects.match_and_apply(session, session.get_one(Study, registration.study_id))
                 if report is not None:
@@ -172,7 +172,7 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
 def register_or_heal(
     session: Session, blobs: Blobs, arrived: ReceivedInstance
 ) -> tuple[Registration, str]:
-    """Register an object; where it came before and its stored file is damaged, use the new file.
+    """Register an object; the new file is used where the known one is damaged or removed.
 
     Without this a sender would be answered 0x0000, and nobody would have the object.
 
@@ -183,6 +183,9 @@ def register_or_heal(
     stored = registration.repeated
     if stored is None or stored.blob == arrived.blob:
         return registration, ""
+    if stored.bytes_removed_at is not None:
+        damage.restore_file(session, stored, arrived)
+        return Registration(Outcome.RESTORED, registration.study_id, stored), ""
     if blobs.find_damage(stored.blob, stored.size, stored.sha256) is None:
         if stored.damage is not None:
             damage.mark_whole(session, stored)

@@ -37,9 +37,21 @@ from records.settings import Settings
 from records.settings_report import holds_secrets
 
 _NEED_DATABASE = frozenset(
-    {"tables", "database role", "statistics", "alarms", "stored files", *PARTS, *OPTIONAL_PARTS}
+    {
+        "tables",
+        "database role",
+        "statistics",
+        "alarms",
+        "stored files",
+        "disk lasts",
+        *PARTS,
+        *OPTIONAL_PARTS,
+    }
 )
 """Checks that cannot run without the database."""
+
+DISK_WARN_DAYS = 7.0
+"""A disk that is full sooner than that is a warning."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,7 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
             "station": partial(_station, settings),
             "alarms": partial(_alarms, settings),
             "stored files": partial(_stored_files, settings),
+            "disk lasts": partial(_disk_lasts, settings),
             "certificates": partial(_certificates, settings),
             "callers": partial(_callers, settings),
         }
@@ -288,6 +301,19 @@ def _stored_files(settings: Settings) -> str:
     if not settings.scrub_days:
         return "none is known to be damaged; NIGHTDRAFT_SCRUB_DAYS is 0, so none is read again"
     return "none is known to be damaged"
+
+
+def _disk_lasts(settings: Settings) -> str:
+    from nightdraft.disk_outlook import read_disk
+    from records.database.session import unit_of_work
+
+    with unit_of_work() as session:
+        disk = read_disk(session, settings)
+    if disk.days_left is not None and disk.days_left < DISK_WARN_DAYS:
+        raise _Warning(
+            f"{disk.sentence} Make room, or let films go sooner: `nightdraft retention show`"
+        )
+    return disk.sentence
 
 
 def _certificates(settings: Settings) -> str:

@@ -8,6 +8,7 @@ import sys
 import traceback
 
 # These modules add their commands to `app`.
+import nightdraft.cli.backups
 import nightdraft.cli.install
 import nightdraft.cli.models
 import nightdraft.cli.operate
@@ -32,6 +33,7 @@ from nightdraft.cli.orders import orders
 from nightdraft.cli.parts import work
 from nightdraft.cli.patients import patients
 from nightdraft.cli.reports import reports
+from nightdraft.cli.retention import retention
 from nightdraft.cli.settings import settings_commands
 from nightdraft.cli.sites import sites
 from nightdraft.cli.tokens import tokens
@@ -51,6 +53,7 @@ for name, group in (
     ("messages", messages),
     ("night", night),
     ("blobs", blobs),
+    ("retention", retention),
     ("orders", orders),
     ("patients", patients),
     ("reports", reports),

@@ -20,6 +20,8 @@ PANELS = {
         "send",
         "install",
         "constraints",
+        "backup",
+        "restore",
     ),
     "Look": (
         "status",
@@ -38,6 +40,7 @@ PANELS = {
         "comparisons",
         "trail",
         "blobs",
+        "retention",
         "settings",
         "support-bundle",
     ),

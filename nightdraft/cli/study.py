@@ -22,6 +22,7 @@ from records import hold_decisions
 from records.database.tables import Hold, Instance, Refusal, Study
 from records.errors import NotFound
 from records.states import (
+    BYTES_REMOVED_SENTENCE,
     DAMAGE_SENTENCES,
     HOLD_SENTENCES,
     WARNING,
@@ -91,6 +92,10 @@ def render_study(session: Session, uid: str) -> RenderableType:
         if instance.damage is not None:
             sentence = f"{DAMAGE_SENTENCES[Damage(instance.damage)]} {instance.sop_instance_uid}"
             sections.append(Text(sentence, style="bold red"))
+        if instance.bytes_removed_at is not None:
+            removed = f"{instance.bytes_removed_at.astimezone():%Y-%m-%d %H:%M}"
+            sentence = f"{BYTES_REMOVED_SENTENCE} {instance.sop_instance_uid}, removed {removed}"
+            sections.append(Text(sentence, style="yellow"))
     timeline = Table(box=None, show_header=False, pad_edge=False)
     lines = events.timeline(session, study.id, limit=events.TIMELINE_LINES + 1)
     if len(lines) > events.TIMELINE_LINES:

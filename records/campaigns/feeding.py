@@ -31,7 +31,7 @@ from records.states import (
     StudyState,
     WalkState,
 )
-from records.workflow import requests, withdrawals
+from records.workflow import requests, stored_bytes, withdrawals
 from records.workflow.identifiers import plain_key
 
 
@@ -227,6 +227,9 @@ def give(
         end(row, CampaignStudyState.SKIPPED, reason)
     elif study.state != StudyState.COMPLETE or not _needs_request(session, campaign, study):
         following.follow(session, row, study.id)
+    elif not campaign.pacs and stored_bytes.lacks_bytes(session, study.id):
+        # Its request would fail, and the study would no longer show the draft that it has.
+        end(row, CampaignStudyState.MISSING, CampaignReason.BYTES_REMOVED)
     else:
         request_id = requests.create_request(
             session,

@@ -285,12 +285,18 @@ def list_files(session: Session, pull: ClaimedPull) -> Sequence[str]:
 
 
 def list_present(session: Session, study_instance_uid: str) -> set[str]:
-    """The SOP Instance UIDs of a study of which an object is here, whatever became of it."""
+    """The SOP Instance UIDs of a study of which an object is here, whatever became of it.
+
+    One whose file was removed is not here: it is fetched again.
+    """
     return set(
         session.scalars(
             select(Instance.sop_instance_uid)
             .join(Study, Study.id == Instance.study_id)
-            .where(Study.study_instance_uid == study_instance_uid)
+            .where(
+                Study.study_instance_uid == study_instance_uid,
+                Instance.bytes_removed_at.is_(None),
+            )
         )
     )
 

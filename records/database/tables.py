@@ -187,7 +187,7 @@ class Series(Base):
 
 
 class Instance(Base):
-    """One received object; its bytes are a blob that is never changed."""
+    """One received object; its bytes are a blob that is never changed, and that may be removed."""
 
     __tablename__ = "instances"
     __table_args__ = (
@@ -211,6 +211,28 @@ class Instance(Base):
         vocabulary_check("damage", Damage),
         # The few whose file is damaged among millions that are whole.
         Index("ix_instances_damaged", "id", postgresql_where=text("damage IS NOT NULL")),
+        # What is on disk, by arrival: retention and the scrub walk it, and the pace of the disk is
+        # read from it.
+        Index(
+            "ix_instances_stored",
+            "received_at",
+            "id",
+            postgresql_include=["study_id", "size"],
+            postgresql_where=text("bytes_removed_at IS NULL"),
+        ),
+        # The few objects whose header is kept, for they may be another patient's.
+        Index(
+            "ix_instances_sent_patient_id",
+            text("upper(sent ->> 'patient_id')"),
+            postgresql_where=text("sent IS NOT NULL"),
+        ),
+        # What was removed lately.
+        Index(
+            "ix_instances_bytes_removed_at",
+            "bytes_removed_at",
+            postgresql_include=["received_at", "size"],
+            postgresql_where=text("bytes_removed_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -231,6 +253,9 @@ class Instance(Base):
     # What its header says of patient and study (columns of `studies`), where it may be another's.
     sent: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     comparisons: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    # When a rule of retention removed its file; NULL while the file is here.
+    bytes_removed_at: Mapped[dt.datetime | None]
+    bytes_restored_at: Mapped[dt.datetime | None]  # when it came again after that
 
 
 class StudyChange(Base):
@@ -330,6 +355,12 @@ class DraftRequest(Base):
             "ix_draft_requests_not_before",
             "not_before",
             postgresql_where=text("not_before IS NOT NULL AND state IN ('WAITING', 'PREPARED')"),
+        ),
+        # The few whose prepared input is still needed.
+        Index(
+            "ix_draft_requests_prepared",
+            "inputs_digest",
+            postgresql_where=text("state = 'PREPARED'"),
         ),
         # The few that wait for an order.
         Index(

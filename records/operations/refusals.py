@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from records.database.session import interval
 from records.database.tables import Refusal
 from records.states import TallyKind
 from records.workflow import tallies
+
+_REMOVE_AT_ONCE = 1000
+"""Lines that one call of `remove_old` deletes."""
 
 MAX_ROWS_PER_CALLER = 50
 """Rows of one address and hour. Who makes up more classes or AE titles is counted without them."""
@@ -82,6 +86,27 @@ def list_refusals(session: Session, limit: int = 100) -> Sequence[Refusal]:
     return session.scalars(
         select(Refusal).order_by(Refusal.at.desc(), Refusal.id.desc()).limit(limit)
     ).all()
+
+
+def remove_old(session: Session, days: float) -> int:
+    """Delete lines that are older than so many days; their numbers in the counters stay.
+
+    A thousand are deleted at most: call again for more.
+    """
+    old = (
+        select(Refusal.id)
+        .where(Refusal.at < func.now() - interval(days * 86_400))
+        .order_by(Refusal.at)
+        .limit(_REMOVE_AT_ONCE)
+    )
+    return len(
+        session.scalars(
+            delete(Refusal)
+            .where(Refusal.id.in_(old))
+            .returning(Refusal.id)
+            .execution_options(synchronize_session=False)
+        ).all()
+    )
 
 
 def count_by_reason(session: Session) -> dict[str, int]:

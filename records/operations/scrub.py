@@ -12,10 +12,11 @@ from __future__ import annotations
 import datetime as dt
 import math
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -103,10 +104,7 @@ def scrub_all(blobs: Blobs, progress: Callable[[int], None] = lambda _: None) ->
     last = None
     while True:
         with unit_of_work() as session:
-            query = select(Instance).order_by(Instance.id).limit(_BATCH)
-            if last is not None:
-                query = query.where(Instance.id > last)
-            batch = session.scalars(query).all()
+            batch = _list_stored(session, last, _BATCH)
         if not batch:
             return count
         for instance in batch:
@@ -168,10 +166,7 @@ def _claim_batch(session: Session, left: int) -> Sequence[Instance]:
         return []
     # The lock orders processes that scrub at the same time; the position then is past the batch.
     row = session.scalars(select(BlobScrub).with_for_update()).one()
-    query = select(Instance).order_by(Instance.id).limit(min(_BATCH, left))
-    if row.position is not None:
-        query = query.where(Instance.id > row.position)
-    batch = session.scalars(query).all()
+    batch = _list_stored(session, row.position, min(_BATCH, left))
     if batch:
         row.position = batch[-1].id
         row.round_read += len(batch)
@@ -186,9 +181,29 @@ def _claim_batch(session: Session, left: int) -> Sequence[Instance]:
     return batch
 
 
+def _list_stored(session: Session, last: uuid.UUID | None, limit: int) -> Sequence[Instance]:
+    """The next instances whose file is here, by arrival.
+
+    Args:
+        session: the caller's transaction.
+        last: the one after which they begin; None, and one that was erased, begin at the first.
+        limit: how many, at most.
+    """
+    query = (
+        select(Instance)
+        .where(Instance.bytes_removed_at.is_(None))
+        .order_by(Instance.received_at, Instance.id)
+        .limit(limit)
+    )
+    if last is not None and (before := session.get(Instance, last)) is not None:
+        place = tuple_(Instance.received_at, Instance.id)
+        query = query.where(place > tuple_(before.received_at, before.id))
+    return session.scalars(query).all()
+
+
 def _count_about(session: Session) -> int:
-    """About how many instances there are; counting millions would read them all."""
+    """About how many files are here; counting millions would read them all."""
     known = session.scalar(
-        text("SELECT reltuples::bigint FROM pg_class WHERE oid = 'instances'::regclass")
+        text("SELECT reltuples::bigint FROM pg_class WHERE oid = 'ix_instances_stored'::regclass")
     )
     return max(0, known or 0)

@@ -39,7 +39,7 @@ from records.states import (
     RequestState,
     StudyState,
 )
-from records.workflow import events, requests, withdrawals
+from records.workflow import events, requests, stored_bytes, withdrawals
 from records.workflow.study_lookup import study_keys
 from records.workflow.withdrawals import lock_study
 
@@ -194,7 +194,7 @@ def _redraft(
     if not _used_orders_count(session, study, used):
         # It was made from the text of another patient's order: nobody may read it.
         withdrawals.start_anew(session, study, EndReason.ORDER_CHANGED, detail)
-    elif settings().redraft_on_order:
+    elif settings().redraft_on_order and not stored_bytes.lacks_bytes(session, study.id):
         # As with late images the draft stays until the next one is there.
         requests.supersede(session, study.id, EndReason.ORDER_CHANGED, detail)
         study.revision += 1

@@ -303,6 +303,12 @@ def ask_next(session: Session) -> BlindQuestion | None:
                 ),
                 # Until a person has decided, it is not certain whose films these are.
                 ~exists().where(Hold.study_id == Discrepancy.study_id, Hold.decision.is_(None)),
+                # There is nothing to look at where retention removed a film's file.
+                ~exists().where(
+                    Instance.study_id == Discrepancy.study_id,
+                    Instance.state == InstanceState.KEPT,
+                    Instance.bytes_removed_at.is_not(None),
+                ),
             )
             .order_by(Discrepancy.certainty.desc(), Discrepancy.id.desc())
             .limit(1)

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from records.database.tables import Instance
@@ -26,11 +26,15 @@ def mark_damaged(session: Session, instance: Instance, damage: Damage) -> bool:
     """Note that the file of an instance is damaged.
 
     Returns:
-        False where the instance has another file by now: nothing is noted then.
+        False where the instance has another file by now, or none is kept: nothing is noted then.
     """
     stored = session.scalar(
         select(Instance)
-        .where(Instance.id == instance.id, Instance.blob == instance.blob)
+        .where(
+            Instance.id == instance.id,
+            Instance.blob == instance.blob,
+            Instance.bytes_removed_at.is_(None),
+        )
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     )
@@ -74,26 +78,52 @@ def replace_file(session: Session, stored: Instance, arrived: ReceivedInstance) 
         stored: the instance whose file is damaged.
         arrived: the same object, with its new file.
     """
+    _take_file(session, stored, arrived)
+    _go_on(session, stored.study_id, f"a damaged object was sent again by {arrived.calling_ae}")
+
+
+def restore_file(session: Session, stored: Instance, arrived: ReceivedInstance) -> None:
+    """Let an instance whose file retention removed have the one that came; as `replace_file`.
+
+    Args:
+        session: the caller's transaction, which has locked the study.
+        stored: the instance whose file was removed.
+        arrived: the same object, with its new file.
+    """
+    stored.bytes_removed_at = None
+    stored.bytes_restored_at = func.clock_timestamp()
+    _take_file(session, stored, arrived)
+    _go_on(
+        session,
+        stored.study_id,
+        f"an object whose file had been removed was sent again by {arrived.calling_ae}",
+        EventKind.BYTES_RESTORED,
+    )
+
+
+def _take_file(session: Session, stored: Instance, arrived: ReceivedInstance) -> None:
     stored.blob = arrived.blob
     stored.sha256 = arrived.sha256
     stored.size = arrived.size
     stored.transfer_syntax_uid = arrived.transfer_syntax_uid
     stored.damage = None
     session.flush()
-    _go_on(session, stored.study_id, f"a damaged object was sent again by {arrived.calling_ae}")
 
 
-def _go_on(session: Session, study_id: uuid.UUID, sentence: str) -> None:
-    """Add the line to the timeline; take the study up again where its last film was healed."""
-    events.append_event(session, study_id, EventKind.HEALED, sentence)
-    still_damaged = exists().where(
+def _go_on(
+    session: Session, study_id: uuid.UUID, sentence: str, kind: EventKind = EventKind.HEALED
+) -> None:
+    """Add the line to the timeline; take the study up again where its last film has its file."""
+    events.append_event(session, study_id, kind, sentence)
+    still_lacking = exists().where(
         Instance.study_id == study_id,
         Instance.state == InstanceState.KEPT,
-        Instance.damage.is_not(None),
+        or_(Instance.damage.is_not(None), Instance.bytes_removed_at.is_not(None)),
     )
-    if not session.scalar(select(still_damaged)):
-        with suppress(NotAllowed):  # it did not fail for this
-            requests.retry(session, reason=FailReason.DAMAGED, study_id=study_id)
+    if not session.scalar(select(still_lacking)):
+        for reason in (FailReason.DAMAGED, FailReason.REMOVED):
+            with suppress(NotAllowed):  # it did not fail for this
+                requests.retry(session, reason=reason, study_id=study_id)
 
 
 def list_damaged(session: Session, limit: int = 1000) -> Sequence[Instance]:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from records.database.tables import DraftRequest, Study
 from records.settings import settings
 from records.states import EndReason, RequestState, StudyState
-from records.workflow import discrepancy_rechecks, requests, withdrawals
+from records.workflow import discrepancy_rechecks, requests, stored_bytes, withdrawals
 from records.workflow.identifiers import PatientId
 from records.workflow.study_lookup import find_studies_of_patient
 
@@ -22,8 +22,8 @@ def apply_prior_report(
     """Let the patient's other studies, which are not read yet, be prepared with a report.
 
     What is WAITING reads it when it is prepared; what is PREPARED is prepared again. A draft is
-    made anew only where the site asks for that. Where a draft and its final report differ, a worker
-    looks whether this report mentions what one of them does not.
+    made anew only where the site asks for that and the films are still here. Where a draft and its
+    final report differ, a worker looks whether this report mentions what one of them does not.
 
     Args:
         session: the caller's transaction.
@@ -48,6 +48,7 @@ def apply_prior_report(
         for study_id in drafted:
             study = withdrawals.lock_study(session, study_id)
             is_read = withdrawals.has_signed_report(session, study_id)
-            if study.state == StudyState.COMPLETE and not is_read:
+            can_be_drafted = not stored_bytes.lacks_bytes(session, study_id)
+            if study.state == StudyState.COMPLETE and not is_read and can_be_drafted:
                 withdrawals.start_anew(session, study, EndReason.PRIOR_REPORT, detail)
     requests.prepare_anew(session, others, detail)

@@ -32,7 +32,15 @@ from records.states import (
     StudyState,
 )
 from records.telemetry import note_study
-from records.workflow import corrections, events, holds, patient_aliases, rejections, requests
+from records.workflow import (
+    corrections,
+    events,
+    holds,
+    patient_aliases,
+    rejections,
+    requests,
+    stored_bytes,
+)
 from records.workflow.arrivals import (
     ReceivedInstance,
     insert_instance,
@@ -53,6 +61,7 @@ class Outcome(StrEnum):
     REPEATED = "REPEATED"  # the same bytes are known, and nothing changed
     REINSTATED = "REINSTATED"  # the same bytes are known; they were rejected and count again
     HEALED = "HEALED"  # the same object, whose stored file was gone or changed: it has the new one
+    RESTORED = "RESTORED"  # the same object, whose file retention had removed: it has the new one
     CONFLICT = "CONFLICT"
     MISMATCH = "MISMATCH"
     UNCOMPARED = "UNCOMPARED"  # kept until a worker has compared the pixels
@@ -133,6 +142,16 @@ def _register(session: Session, study: Study, arrived: ReceivedInstance) -> Regi
             events.append_event(session, study.id, EventKind.REPEATED, "the same image came again")
             return Registration(Outcome.REPEATED, study.id, known)
     standing = next((row for row in here if row.state in STANDING), None)
+    if (
+        standing is not None
+        and standing.bytes_removed_at is not None
+        and may_be_corrected(Patient.of_study(study), arrived.patient)
+    ):
+        # A PACS may have encoded it otherwise. There is nothing left to compare it with, and a UID
+        # stands for one image.
+        if standing.sha256 != arrived.sha256:
+            corrections.update_shown(session, study, arrived.sent, arrived.calling_ae)
+        return Registration(Outcome.REPEATED, study.id, standing)
     if not arrived.is_radiograph:
         return _register_other(session, study, standing, arrived)
     shown_patient = Patient.of_study(study)
@@ -585,5 +604,6 @@ def list_modalities(session: Session, study_id: uuid.UUID) -> dict[uuid.UUID, st
 
 
 def known_blobs(session: Session, keys: Sequence[str]) -> set[str]:
-    """The keys that a row of an instance names."""
-    return set(session.scalars(select(Instance.blob).where(Instance.blob.in_(keys))))
+    """The keys that a row of an instance names, and those of files that are about to be removed."""
+    named = set(session.scalars(select(Instance.blob).where(Instance.blob.in_(keys))))
+    return named | stored_bytes.queued_removals(session, keys)

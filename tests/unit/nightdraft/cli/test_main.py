@@ -41,6 +41,7 @@ VERBS = (
     *(
         "Drafts",
         "Draw",
+        "Erase",
         "End",
         "Fetch",
         "Fit",
@@ -51,6 +52,7 @@ VERBS = (
         "Prepare",
         "Print",
         "Read",
+        "Remove",
         "Run",
         "Score",
     ),
