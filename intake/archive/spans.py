@@ -33,9 +33,14 @@ DOUBTED_FROM = 20
 
 HOUR_SECONDS = 3_600
 
-FAILURES_IN_A_ROW = 16
-"""Short answers that are cut are divided down to parts of an hour, and after so many in a row not
-at all: that is no limit, but a PACS that ends every answer with an error."""
+FAILURES_IN_A_ROW = 32
+"""Short answers that are cut are divided no more after so many in a row: that is no limit, but a
+PACS that ends every answer with an error. From the most days to one second there are fewer."""
+
+BAD_SECONDS = 20
+"""A record that a PACS cannot read spoils each answer that has it, so its second is searched for.
+Where more seconds were bad than so many and as many as there were good answers, it is not the
+records: then only parts of an hour are told apart."""
 
 NAMED_SPANS = 20
 """Spans that a sentence names; the others are counted."""
@@ -170,6 +175,8 @@ class SpanWalk:
     position: Mapping[str, Any] | None = None
     cut: list[Span] = field(default_factory=list)
     """Spans whose answers were cut, and that could not be divided any more."""
+    asked_again: list[Span] = field(default_factory=list)
+    """Spans that the PACS did not answer, and that are asked once more at the end of the round."""
     without_time: list[dt.date] = field(default_factory=list)
     """Days that were divided by time, and that have studies without a time."""
 
@@ -186,6 +193,9 @@ class SpanWalk:
         self._was_cut = bool(saved.get("was_cut", False))
         self._most_of_round = int(saved.get("most_of_round", 0))
         self._failures = int(saved.get("failures", 0))
+        self.asked_again = [Span.from_json(value) for value in saved.get("asked_again", ())]
+        self._bad_seconds = int(saved.get("bad_seconds", 0))
+        self._good_answers = int(saved.get("good_answers", 0))
         self.cut = [Span.from_json(value) for value in saved.get("cut", ())]
         self.without_time = [dt.date.fromisoformat(day) for day in saved.get("without_time", ())]
         self._seen: set[str] = set()
@@ -212,12 +222,18 @@ class SpanWalk:
         self._longest = max(self._longest, count)
         is_at_limit = bool(self._limit and count >= self._limit)
         is_failure = answer.is_cut and count < DOUBTED_FROM and not is_at_limit
-        self._failures = self._failures + 1 if is_failure else 0
-        if is_failure and (span.is_short or self._failures > FAILURES_IN_A_ROW):
+        if not is_failure:
+            self._failures = 0
+            self._settle_failure(span)
+        elif span not in self.asked_again:  # those follow on one another
+            self._failures += 1
+        self._good_answers += bool(count) and not answer.is_cut
+        if is_failure and not self._helps_dividing(span):
             self._was_cut = True
-            self._note_cut(span)
+            self._note_failure(span)
         elif answer.is_cut or is_at_limit:
             self._was_cut = True
+            self._settle_failure(span)
             self._divide(span, answer, doubt=0)
         elif not self._limit and self._is_doubtful(count):
             self._last_doubt += 1
@@ -238,6 +254,9 @@ class SpanWalk:
             "was_cut": self._was_cut,
             "most_of_round": self._most_of_round,
             "failures": self._failures,
+            "asked_again": [span.to_json() for span in self.asked_again],
+            "bad_seconds": self._bad_seconds,
+            "good_answers": self._good_answers,
             "cut": [span.to_json() for span in self.cut],
             "without_time": [day.isoformat() for day in self.without_time],
         }
@@ -282,6 +301,12 @@ class SpanWalk:
         )  # 100, 99, 128
         return is_round or count == self._longest
 
+    def _helps_dividing(self, span: Span) -> bool:
+        """Whether halves of a span may be good of which the PACS gave few studies and an error."""
+        if span.halves() is None or self._failures > FAILURES_IN_A_ROW:
+            return False
+        return not span.is_short or self._bad_seconds <= BAD_SECONDS + self._good_answers
+
     def _divide(self, span: Span, answer: Answer, doubt: int) -> None:
         """Open the halves of a span; where it has none, or they would not help, note the cut."""
         halves = span.halves()
@@ -295,6 +320,25 @@ class SpanWalk:
         if span.first == span.last and lacks_times and span.first not in self.without_time:
             self.without_time.append(span.first)
         self._open += [replace(half, doubt=doubt) for half in reversed(halves)]
+
+    def _note_failure(self, span: Span) -> None:
+        """Ask once more at the end of the round, for the PACS may have been in trouble; then note.
+
+        So a trouble that passes leaves no study out.
+        """
+        if span in self.asked_again:
+            self.asked_again.remove(span)
+            self._note_cut(span)
+        else:
+            self.asked_again.append(span)
+            self._open.insert(0, span)
+            self._bad_seconds += span.halves() is None
+
+    def _settle_failure(self, span: Span) -> None:
+        """Count a span no more as bad that is answered or divided when it is asked again."""
+        if span in self.asked_again:
+            self.asked_again.remove(span)
+            self._bad_seconds -= span.halves() is None
 
     def _note_cut(self, span: Span) -> None:
         """Name a span that cannot be divided; those that follow on one another are one."""
@@ -349,7 +393,10 @@ def walk_spans(walk: SpanWalk, ask: Callable[[Span], Answer]) -> Iterator[list[L
     refused = 0
     while span := walk.next_span():
         answer = ask(span)
-        refused = refused + 1 if answer.refusal else 0
+        if not answer.refusal:
+            refused = 0
+        elif span not in walk.asked_again:  # those follow on one another
+            refused += 1
         if refused > FAILURES_IN_A_ROW:
             raise PacsAway(answer.refusal)
         studies = walk.take(span, answer)

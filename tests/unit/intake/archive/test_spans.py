@@ -294,7 +294,7 @@ def test_while_a_pacs_refuses_every_question_no_position_is_kept_and_nothing_is_
     assert (found, walk.note()) == (uids(archive.studies), "")
 
 
-def test_one_hour_that_a_pacs_never_answers_is_named_and_the_others_are_found():
+def test_one_second_that_a_pacs_never_answers_is_named_and_all_else_is_found():
     archive = Archive(crowded(5, 30, 600))
     bad = Span(dt.date(2024, 1, 9), dt.date(2024, 1, 9), 30_000, 30_000)
 
@@ -307,7 +307,43 @@ def test_one_hour_that_a_pacs_never_answers_is_named_and_the_others_are_found():
     found = set()
     for studies in walk_spans(walk, ask):
         found |= uids(studies)
-    (cut,) = walk.cut
-    assert (cut.first, cut.last, cut.is_short) == (bad.first, bad.last, True)
-    assert cut.begins <= bad.begins <= cut.ends
-    assert {one.study_instance_uid for one in archive.studies if not cut.has(one)} <= found
+    assert walk.cut == [bad]
+    assert {one.study_instance_uid for one in archive.studies if not bad.has(one)} <= found
+
+
+def walk_with_errors(
+    archive: Archive, bad: list[ListedStudy], refusal: str
+) -> tuple[set[str], SpanWalk, int]:
+    """Walk an archive that ends each answer with an error that has one of some studies."""
+    walk, asked = SpanWalk(over(2)), 0
+
+    def ask(span: Span) -> Answer:
+        nonlocal asked
+        asked += 1
+        answer = archive.find(span)
+        if any(study in bad for study in answer.studies):
+            return Answer([], is_cut=True, refusal=refusal)
+        return answer
+
+    found = set()
+    for studies in walk_spans(walk, ask):
+        found |= uids(studies)
+    return found, walk, asked
+
+
+def test_studies_that_a_pacs_cannot_list_take_no_other_with_them():
+    archive = Archive(crowded(7, 2, 300))
+    bad = archive.studies[::6]
+    found, walk, _ = walk_with_errors(archive, bad, "0xC001")
+    assert len(bad) == 50
+    assert found == uids(archive.studies) - uids(bad)
+    assert all(any(span.has(study) for span in walk.cut) for study in bad)
+    assert all(span.ends - span.begins < 2 for span in walk.cut)
+
+
+def test_a_pacs_that_can_list_nothing_is_not_asked_for_each_second():
+    archive = Archive(crowded(8, 2, 1500))
+    found, walk, asked = walk_with_errors(archive, archive.studies, "")
+    assert found == set()
+    assert all(any(span.has(study) for span in walk.cut) for study in archive.studies)
+    assert asked < 2500  # each second would be 30,000 questions
