@@ -390,7 +390,12 @@ def test_no_query_about_films_and_holds_walks_a_table():
         register(film("3.4", "3", patient=Patient("P-9", "", "AN^OTHER", "19000101", "M")))
     finally:
         event.remove(engine(), "before_cursor_execute", keep)
-    queries = [s for s in statements if s.lstrip().startswith("SELECT") and "\nFROM " in s]
+    # Of callers there are a few dozen, and reading them all is faster than their index.
+    queries = [
+        s
+        for s in statements
+        if s.lstrip().startswith("SELECT") and "\nFROM " in s and "FROM site_callers" not in s
+    ]
     assert len(queries) > 12
     with engine().connect() as connection:
         for query in queries:
