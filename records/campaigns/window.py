@@ -124,6 +124,8 @@ class Window:
         last = date + days * _DAY
         if self.starts_on is not None:
             date = max(date, self.starts_on)
+            if date > dt.date.max - (days + 2) * _DAY:
+                return  # a night that no calendar has the end of
             last = max(last, date + days * _DAY)
         if self.ends_on is not None:
             last = min(last, self.ends_on)

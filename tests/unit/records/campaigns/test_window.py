@@ -195,3 +195,11 @@ def test_a_machine_whose_zone_has_no_name_is_told_so(monkeypatch, setting):
     setting(time_zone="")
     with pytest.raises(NotAllowed, match="no time zone"):
         site_zone(settings())
+
+
+@pytest.mark.parametrize("day", ["9999-12-31", "9999-01-01"])
+def test_a_first_night_at_the_end_of_the_calendar_never_comes(day):
+    window = Window(NIGHT, BERLIN, starts_on=dt.date.fromisoformat(day))
+    assert not window.is_open(at("2026-06-01 20:00"))
+    window.next_opening(at("2026-06-01 20:00"))
+    assert Window(NIGHT, BERLIN, starts_on=dt.date.max).next_opening(at("2026-06-01 20:00")) is None
