@@ -84,7 +84,7 @@ def test_every_metric_of_the_page_on_monitoring_is_scraped_and_every_family_is_o
     families = {re.sub(r"_(bucket|count|sum)$", "", name) for name in scraped if "time_to" in name}
     scraped = {name for name in scraped if "time_to" not in name} | families
     scraped -= {name for name in scraped if name.endswith("_created")}
-    # Seen only once a scrub has run, where films have come for a day, or where a campaign has a pace.
+    # Seen only once a scrub has run, where films came for a day, or where a campaign has a pace.
     assert listed - scraped == {
         "nightdraft_campaign_done_timestamp_seconds",
         "nightdraft_campaign_left_at_end",
