@@ -178,7 +178,7 @@ def test_what_is_wrong_is_named_before_anything_is_changed(busy, tmp_path, other
             del content[-1000:]
         case "cut at its beginning":
             del content[20:]
-            problem = "beginning is damaged"
+            problem = "interrupted at its beginning"
         case "no backup":
             content[:5] = b"PK\3\4\5"
             problem = "no backup of Nightdraft"
