@@ -25,14 +25,20 @@ from records.campaigns import pulling
 from records.campaigns.adding import NewStudy
 from records.campaigns.pacs_query import PacsQuery
 from records.campaigns.pulling import ClaimedPull, ClaimedWalk
-from records.database.session import unit_of_work
+from records.database.session import database_time, unit_of_work
 from records.errors import DiskFull, NotAllowed, PartError
+from records.operations.heartbeats import BEAT_SECONDS, has_beaten_since
 from records.pacs import Pacs
 from records.settings import Settings
 from records.states import CampaignKind
 
 FAILURES_IN_A_ROW = 3
 """So many different studies that fail in a row are the PACS's fault."""
+
+LISTENER_SECONDS = BEAT_SECONDS + 2
+"""A listener that runs writes a heartbeat within this time."""
+
+_LOOK_SECONDS = 0.5
 
 _NOT_ASKED = (Availability.OFFLINE, Availability.UNAVAILABLE)
 
@@ -80,6 +86,7 @@ class PacsSource:
         # Walks and fetches together have no more associations than the PACS allows.
         self._places = Places(pacs.associations)
         self._failures: list[str] = []
+        self._sends_to_listener = pacs.retrieve == "c-move"
 
     # ---- intake.archive.source.Source ----
 
@@ -244,8 +251,13 @@ class PacsSource:
         """Count a study of which nothing could be had.
 
         Raises:
-            PacsAway: it was one of several in a row.
+            PacsAway: it was one of several in a row, or our own listener takes nothing.
         """
+        if self._sends_to_listener and not _does_listener_run():
+            raise PacsAway(
+                f"{self.name} sends images to our listener (C-MOVE), which does not run: start "
+                "`nightdraft listen`"
+            )
         with self._lock:
             if study_instance_uid not in self._failures:
                 self._failures.append(study_instance_uid)
@@ -274,3 +286,17 @@ def _missing(study_instance_uid: str, wanted: Sequence[ListedInstance]) -> list[
     with unit_of_work() as session:
         present = pulling.list_present(session, study_instance_uid)
     return [one for one in wanted if one.sop_instance_uid not in present]
+
+
+def _does_listener_run() -> bool:
+    """Whether a listener, on whichever machine, writes a heartbeat from now on."""
+    deadline = time.monotonic() + LISTENER_SECONDS
+    with unit_of_work() as session:
+        begun = database_time(session)
+    while True:
+        with unit_of_work() as session:
+            if has_beaten_since(session, "listener", begun):
+                return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_LOOK_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import socket
 import threading
@@ -91,6 +92,21 @@ def running_parts(session: Session, silent_seconds: float = SILENT_SECONDS) -> S
         )
         .order_by(Heartbeat.part, Heartbeat.owner)
     ).all()
+
+
+def has_beaten_since(session: Session, part: str, since: dt.datetime) -> bool:
+    """Whether a process of `part` has written a heartbeat since a time of the database's clock."""
+    return bool(
+        session.scalar(
+            select(
+                exists().where(
+                    Heartbeat.part == part,
+                    Heartbeat.ended_at.is_(None),
+                    Heartbeat.seen_at >= since,
+                )
+            )
+        )
+    )
 
 
 def count_deaths(session: Session, silent_seconds: float = DEAD_SECONDS) -> int:

@@ -7,12 +7,13 @@ import datetime as dt
 import pytest
 from sqlalchemy import select
 
+from intake.archive import pacs_source
 from intake.archive.errors import PacsAway
 from intake.archive.find import DimseFinder
 from intake.archive.puller import Puller, SourceState
 from intake.archive.spans import SpanWalk
 from records.campaigns.pacs_query import PacsQuery
-from records.database.campaign_tables import CampaignStudy
+from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import unit_of_work
 from records.database.tables import Instance
 from records.settings import settings
@@ -82,6 +83,24 @@ def test_c_move_brings_each_film_once_to_our_listener(pacs, make_source, listen)
     fetch(source, CampaignKind.LIST, *of_uids(*(f"1.2.826.77.{n}" for n in range(1, 5))))
     assert set(here()) >= film_uids(pacs.images)
     assert rows() == {("IN_WORK", 2, 0)}
+
+
+def test_while_our_listener_does_not_run_no_study_pays(pacs, make_source, listen, monkeypatch):
+    monkeypatch.setattr(pacs_source, "LISTENER_SECONDS", 1.0)
+    uids = [f"1.2.826.77.{n}" for n in range(1, 5)]
+    source = make_source(describe(pacs.port, retrieve="c-move"))
+    campaigns.create(studies=of_uids(*uids), pacs="archive")
+    campaigns.tend()
+    puller = Puller(source, SourceState(source, 0.0), 100, walks=False)
+    puller.take_turn()
+    with unit_of_work() as session:
+        assert set(session.scalars(select(CampaignStudy.attempts))) == {0}
+        assert "`nightdraft listen`" in session.scalars(select(Campaign.stalled_reason)).one()
+    listen(listen_port=pacs.listener_port)
+    puller = Puller(source, SourceState(source, 0.0), 100, walks=False)  # without the pause
+    for _ in range(10):
+        puller.take_turn()
+    assert set(here()) >= film_uids(pacs.images)
 
 
 def test_a_destination_that_the_pacs_does_not_know_is_named(pacs, make_source):
