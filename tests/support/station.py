@@ -55,7 +55,7 @@ class Station:
         """Run a command beside the station, as a person does."""
         return subprocess.run(
             [sys.executable, "-m", "nightdraft", *arguments],
-            env=os.environ | {"NIGHTDRAFT_DATA_DIR": str(self.data_dir)},
+            env=_environment(self.data_dir),
             capture_output=True,
             text=True,
             check=False,
@@ -119,6 +119,12 @@ def owner_redis_url(data_dir: Path) -> str:
     return f"redis://:{password}@127.0.0.1:{port}/0"
 
 
+def _environment(data_dir: Path) -> dict[str, str]:
+    """Variables of a command on a data folder, where the key of its trail lies, too."""
+    env = {name: v for name, v in os.environ.items() if name != "NIGHTDRAFT_TRAIL_KEY_FILE"}
+    return env | {"NIGHTDRAFT_DATA_DIR": str(data_dir)}
+
+
 @contextmanager
 def running_station(
     data_dir: Path,
@@ -137,8 +143,8 @@ def running_station(
         start_seconds: How long its start may take.
         settings: Settings by name, in capitals.
     """
-    env = os.environ | {f"NIGHTDRAFT_{k}": v for k, v in (FAST_SETTINGS | settings).items()}
-    env |= {"NIGHTDRAFT_DATA_DIR": str(data_dir)}
+    env = _environment(data_dir)
+    env |= {f"NIGHTDRAFT_{k}": v for k, v in (FAST_SETTINGS | settings).items()}
     command = [sys.executable, "-m", "nightdraft", "station"]
     with (data_dir / f"station-{uuid.uuid4().hex[:6]}.out").open("wb") as output:
         process = subprocess.Popen(
