@@ -19,11 +19,12 @@ from records.settings import settings
 
 
 @contextmanager
-def fresh_database(*, durable: bool = True) -> Iterator[None]:
+def fresh_database(*, durable: bool = True, **values: str) -> Iterator[None]:
     """Let this process use a new database with all tables; afterwards it is gone.
 
     Args:
         durable: False leaves out fsync.
+        values: settings of the measurement, by their names.
 
     Raises:
         PartError: PostgreSQL does not start.
@@ -40,6 +41,7 @@ def fresh_database(*, durable: bool = True) -> Iterator[None]:
                 "NIGHTDRAFT_DATA_DIR": str(folder),
                 "NIGHTDRAFT_DATABASE_URL": servers.owner_url,
                 "NIGHTDRAFT_REDIS_URL": "redis://127.0.0.1:1/0",
+                **{f"NIGHTDRAFT_{name.upper()}": value for name, value in values.items()},
             }
             _forget_settings()
             try:

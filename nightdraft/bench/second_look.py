@@ -8,41 +8,33 @@ the top by a reader who is always right. In random order, as many reads find wha
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, select, update
 
-import migrations
 from model.case import Case, FailedCase
 from model.labels.base import CONSOLIDATION, LUNG_LESION, PNEUMOTHORAX
 from model.manifest import Manifest
 from model.prompting.confidence import sentence_confidences
 from model.reporter import load_reporter
+from nightdraft.bench.fresh_database import fresh_database, vacuum
 from nightdraft.bench.machine import machine_facts
-from nightdraft.station.embedded import EmbeddedServers
-from records.config_file import without_settings
 from records.database.discrepancy_tables import Discrepancy
-from records.database.session import engine, forget_engine, unit_of_work
+from records.database.session import unit_of_work
 from records.database.tables import Draft, DraftRequest, Study
 from records.errors import PartError
 from records.reports import second_looks
 from records.reports.receiving import receive_report
 from records.reports.report import OutsideReport
-from records.settings import settings
 from records.states import (
     WARNING,
     DiscrepancySide,
@@ -124,7 +116,12 @@ def measure(
         BundleError, DeviceError: The bundle cannot be loaded.
     """
     set_up_logs(level="warning")  # a worker logs a line for each comparison
-    with _own_database(reads):
+    with fresh_database(
+        draft_reported_studies="true",
+        second_look_reads=str(reads),
+        second_look_controls="0",
+        log_level="warning",
+    ):
         planted = _choose_misses(archive)
         started = time.perf_counter()
         manifest = _draft_all(archive, bundle, device, log)
@@ -330,7 +327,7 @@ def _report_all(
     archive: Archive, planted: dict[int, PlantedMiss], log: Callable[[str], None]
 ) -> None:
     """Take the final report of every study in, as an import does; then the later reports."""
-    _vacuum()
+    vacuum("(ANALYZE)")
     for first in range(0, archive.studies, _REPORTS_AT_ONCE):
         with unit_of_work() as session:
             for number in range(first, min(first + _REPORTS_AT_ONCE, archive.studies)):
@@ -374,7 +371,7 @@ def _patient(number: int) -> Patient:
 
 
 def _compare_all(archive: Archive, log: Callable[[str], None]) -> None:
-    _vacuum()
+    vacuum("(ANALYZE)")
     done = 0
     while count := final_comparisons.compare_finals():
         done += count
@@ -452,46 +449,3 @@ def _answer_by_truth(reads: int) -> dict[str, Any]:
         "reads_made": counts.reads(DiscrepancySide.MISS_OF_REPORT),
         "reads_per_confirmed": counts.reads_per_confirmed,
     }
-
-
-@contextmanager
-def _own_database(reads: int) -> Iterator[None]:
-    """A PostgreSQL of the bench's own, and settings of an archive that is drafted again."""
-    folder = Path(tempfile.mkdtemp(prefix="nightdraft-bench-"))
-    folder.chmod(0o711)  # PostgreSQL's user passes through
-    environment = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(without_settings(environment))
-    try:
-        with EmbeddedServers(folder, valkey=False) as servers:
-            os.environ |= {
-                "NIGHTDRAFT_DATA_DIR": str(folder),
-                "NIGHTDRAFT_DATABASE_URL": servers.owner_url,
-                "NIGHTDRAFT_REDIS_URL": "redis://127.0.0.1:1/0",
-                "NIGHTDRAFT_DRAFT_REPORTED_STUDIES": "true",
-                "NIGHTDRAFT_SECOND_LOOK_READS": str(reads),
-                "NIGHTDRAFT_SECOND_LOOK_CONTROLS": "0",
-                "NIGHTDRAFT_LOG_LEVEL": "warning",
-            }
-            _forget_settings()
-            try:
-                migrations.upgrade()
-                yield
-            finally:
-                _forget_settings()
-    finally:
-        os.environ.clear()
-        os.environ.update(environment)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _vacuum() -> None:
-    with engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM (ANALYZE)"))
-
-
-def _forget_settings() -> None:
-    if engine.cache_info().currsize:
-        engine().dispose()
-    forget_engine()
-    settings.cache_clear()
