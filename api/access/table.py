@@ -61,8 +61,7 @@ _SETTLED = Row(Permission.SETTLE_MESSAGES, Scope.EVERY_SITE)
 _CAMPAIGNS = Row(Permission.READ_CAMPAIGNS, Scope.EVERY_SITE)
 _CAMPAIGNS_POLLED = Row(Permission.READ_CAMPAIGNS, Scope.EVERY_SITE, is_use=False)
 _CAMPAIGNS_CHANGED = Row(Permission.MANAGE_CAMPAIGNS, Scope.EVERY_SITE)
-_ORDERS = Row(Permission.READ_STUDIES, Scope.EVERY_SITE)
-_ORDERS_SENT = Row(Permission.SEND_ORDERS, Scope.EVERY_SITE)
+_ORDERS_SENT = Row(Permission.SEND_ORDERS, Scope.SITES)
 _OPERATIONS = Row(Permission.READ_OPERATIONS)
 _OPERATIONS_POLLED = Row(Permission.READ_OPERATIONS, is_use=False)
 
@@ -124,17 +123,17 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/holds"): _STUDIES,
     ("POST", "/api/holds/decision"): _HOLDS,
     # Orders and reports of other systems; many belong to no study yet.
-    ("GET", "/orders"): _ORDERS,
-    ("GET", "/orders/{order_id}"): _ORDERS,
-    ("GET", "/reports"): _ORDERS,
-    ("GET", "/reports/{report_id}"): _ORDERS,
-    ("GET", "/api/orders"): _ORDERS,
-    ("GET", "/api/orders/{order_id}"): _ORDERS,
+    ("GET", "/orders"): _STUDIES,
+    ("GET", "/orders/{order_id}"): _STUDIES,
+    ("GET", "/reports"): _STUDIES,
+    ("GET", "/reports/{report_id}"): _STUDIES,
+    ("GET", "/api/orders"): _STUDIES,
+    ("GET", "/api/orders/{order_id}"): _STUDIES,
     ("POST", "/api/orders"): _ORDERS_SENT,
     ("PUT", "/api/orders/{order_id}"): _ORDERS_SENT,
     ("POST", "/api/orders/{order_id}/cancel"): _ORDERS_SENT,
-    ("GET", "/api/reports"): _ORDERS,
-    ("GET", "/api/reports/{report_id}"): _ORDERS,
+    ("GET", "/api/reports"): _STUDIES,
+    ("GET", "/api/reports/{report_id}"): _STUDIES,
     ("GET", "/fhir/metadata"): Row(Permission.SEND_ORDERS),
     ("POST", "/fhir"): _ORDERS_SENT,
     ("POST", "/fhir/"): _ORDERS_SENT,

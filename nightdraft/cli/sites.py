@@ -38,14 +38,19 @@ def create(
 
 @sites.command("list")
 def list_sites(json: AsJson = False) -> None:
-    """List the sites, with the calling AE titles whose studies belong to each."""
+    """List the sites, with the calling AE titles and the senders that belong to each."""
     from records.database.session import unit_of_work
     from records.workflow import sites as rows
 
     with unit_of_work() as session:
-        callers = rows.list_callers(session)
+        callers, senders = rows.list_callers(session), rows.list_senders(session)
         lines = [
-            {"code": site.code, "name": site.name, "callers": callers.get(site.id, [])}
+            {
+                "code": site.code,
+                "name": site.name,
+                "callers": callers.get(site.id, []),
+                "senders": senders.get(site.id, []),
+            }
             for site in rows.list_all(session)
         ]
     if json:
@@ -54,6 +59,8 @@ def list_sites(json: AsJson = False) -> None:
     for line in lines:
         titles = " ".join(line["callers"])
         print(f"{line['code']}  {line['name']}  {titles or '(no callers of its own)'}")
+        if line["senders"]:
+            print(f"    senders: {', '.join(line['senders'])}")
 
 
 @sites.command("callers")
@@ -75,3 +82,28 @@ def set_callers(
         print_json({"code": code, "callers": titles})
     else:
         print(f"{code}: {' '.join(titles) or 'no callers of its own'}")
+
+
+@sites.command("senders")
+def set_senders(
+    code: Code,
+    senders: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Senders as the list of orders shows them, such as 'RIS|NORTH' of HL7 (MSH-3 and "
+            "MSH-4); none takes all away."
+        ),
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Set the senders whose new orders, reports and messages belong to a site."""
+    from records.database.session import unit_of_work
+    from records.workflow import sites as rows
+
+    with unit_of_work() as session:
+        rows.set_senders(session, code, senders or [])
+        named = rows.list_senders(session).get(rows.get(session, code).id, [])
+    if json:
+        print_json({"code": code, "senders": named})
+    else:
+        print(f"{code}: {', '.join(named) or 'no senders of its own'}")

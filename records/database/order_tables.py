@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, id_column, vocabulary_check
+from records.database.tables import DEFAULT_SITE_ID
 from records.states import (
     MatchState,
     MessageOutcome,
@@ -45,6 +46,9 @@ class Order(Base):
         # The list of orders, of all and by status.
         Index("ix_orders_changed_at", "changed_at", "id"),
         Index("ix_orders_status", "status", "changed_at", "id"),
+        # The same of one site.
+        Index("ix_orders_site_id", "site_id", "changed_at", "id"),
+        Index("ix_orders_site_id_status", "site_id", "status", "changed_at", "id"),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -70,7 +74,11 @@ class Order(Base):
     priority: Mapped[int | None] = mapped_column(SmallInteger)
     scheduled_at: Mapped[dt.datetime | None]
     due_at: Mapped[dt.datetime | None]
-    site: Mapped[str]
+    site: Mapped[str]  # where it comes from, as sent
+    # Whose people see it.
+    site_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("sites.id"), server_default=text(f"'{DEFAULT_SITE_ID}'::uuid")
+    )
     sent_at: Mapped[dt.datetime | None]  # by the sender's clock; an older message changes nothing
     version: Mapped[int] = mapped_column(server_default=text("1"))
     received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())

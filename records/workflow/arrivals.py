@@ -88,7 +88,7 @@ def lock_or_create_study(session: Session, arrived: ReceivedInstance) -> Study:
             **arrived.sent,
             priority=arrived.priority,
             calling_ae=arrived.calling_ae,
-            site_id=sites.site_of_caller(session, arrived.calling_ae),
+            **sites.columns_for_caller(session, arrived.calling_ae),
         )
         .on_conflict_do_nothing(index_elements=["study_instance_uid"])
     )

@@ -1,0 +1,50 @@
+"""Lists by time of the rows of the sites that are shown: each site's rows are read by its index."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any, TypeVar
+
+from sqlalchemy import Select, SQLColumnExpression, false, select, union_all
+
+from records.workflow.site_scope import visible_sites
+
+RowT = TypeVar("RowT")
+
+
+def newest_visible(
+    query: Select[RowT],
+    site_id: SQLColumnExpression[Any],
+    id_: SQLColumnExpression[uuid.UUID],
+    at: SQLColumnExpression[dt.datetime],
+    limit: int,
+) -> Select[RowT]:
+    """The newest rows of a list that are of a site that is shown.
+
+    Of each site a walk of its own reads so many rows: one over all sites would step over the rows
+    of the others, and one over a list of sites would sort them.
+
+    Args:
+        query: the list, without an order.
+        site_id: the column with the site.
+        id_: the key of the rows.
+        at: the time by which they are listed, the newest first.
+        limit: how many rows, at most.
+    """
+    order = (at.desc(), id_.desc())
+    sites = visible_sites()
+    if sites is None:
+        return query.order_by(*order).limit(limit)
+    legs = [
+        query.with_only_columns(id_.label("id"))
+        .where(site_id == site)
+        .order_by(*order)
+        .limit(limit)
+        .subquery()
+        for site in sites
+    ]
+    if not legs:
+        return query.where(false()).order_by(*order)
+    shown = union_all(*(select(leg.c.id) for leg in legs)).subquery()
+    return query.where(id_.in_(select(shown.c.id))).order_by(*order).limit(limit)
