@@ -1,4 +1,4 @@
-"""Orders, reports and FHIR resources belong to a site, by their senders.
+"""Orders, reports, FHIR resources and campaigns belong to a site.
 
 Revision ID: 0043
 Revises: 0040
@@ -105,6 +105,11 @@ LISTED = {
         ("site_id", "origin", "received_at", "id"),
         "superseded_at IS NULL",
     ),
+    "campaigns": (
+        "ix_campaigns_site_id",
+        ("site_id", "created_at", "id"),
+        "site_id IS NOT NULL",
+    ),
 }
 
 
@@ -150,6 +155,10 @@ def upgrade() -> None:
     _check("studies", "site_basis", BASES)
     for table in ("orders", "received_reports", "fhir_resources"):
         _add_site(table)
+    op.add_column("campaigns", sa.Column("site_id", sa.Uuid(), nullable=True))
+    op.create_foreign_key(
+        op.f("fk_campaigns_site_id_sites"), "campaigns", "sites", ["site_id"], ["id"]
+    )
     op.drop_constraint(op.f("ck_study_orders_state_known"), "study_orders")
     _check("study_orders", "state", (*MATCH_STATES, "OTHER_SITE"))
     for statement in FILL.strip().split(";\n\n"):
@@ -173,7 +182,7 @@ def downgrade() -> None:
     op.execute("DELETE FROM study_orders WHERE state = 'OTHER_SITE'")
     op.drop_constraint(op.f("ck_study_orders_state_known"), "study_orders")
     _check("study_orders", "state", MATCH_STATES)
-    for table in ("fhir_resources", "received_reports", "orders"):
+    for table in ("campaigns", "fhir_resources", "received_reports", "orders"):
         op.drop_column(table, "site_id")
     op.drop_column("studies", "site_basis")
     op.drop_table("site_senders")

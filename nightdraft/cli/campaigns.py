@@ -120,6 +120,10 @@ def create_campaign(
     studies_per_minute: Annotated[
         float | None, typer.Option(help="Studies that are fetched a minute, at most.")
     ] = None,
+    site: Annotated[
+        str,
+        typer.Option(help="Code of the site whose studies are drafted. Without: every site."),
+    ] = "",
     skip_reported: Annotated[
         bool,
         typer.Option(
@@ -153,6 +157,7 @@ def create_campaign(
         priority=Priority[as_priority.upper()],
         skip_reported=skip_reported,
         studies_per_minute=studies_per_minute,
+        site_code=site,
     )
     with tempfile.TemporaryDirectory() as temporary:
         if studies == Path("-"):
