@@ -54,8 +54,7 @@ _IMAGES = Row(Permission.SEE_IMAGES, Scope.SITES)
 _HOLDS = Row(Permission.DECIDE_HOLDS, Scope.SITES)
 _WORK = Row(Permission.CHANGE_WORK, Scope.SITES)
 _WORK_OF_ALL = Row(Permission.CHANGE_WORK, Scope.EVERY_SITE)
-_COMPARED = Row(Permission.READ_STUDIES, Scope.EVERY_SITE)
-_SECOND_LOOKS = Row(Permission.ANSWER_SECOND_LOOKS, Scope.EVERY_SITE)
+_SECOND_LOOKS = Row(Permission.ANSWER_SECOND_LOOKS, Scope.SITES)
 _MESSAGES = Row(Permission.READ_MESSAGES, Scope.EVERY_SITE)
 _SETTLED = Row(Permission.SETTLE_MESSAGES, Scope.EVERY_SITE)
 _CAMPAIGNS = Row(Permission.READ_CAMPAIGNS, Scope.SITES)
@@ -141,17 +140,17 @@ TABLE: dict[tuple[str, str], Row] = {
     **{("PUT", f"/fhir/{kind}/{{resource_id}}"): _ORDERS_SENT for kind in _FHIR_TYPES},
     **{("GET", f"/fhir/{kind}/{{resource_id}}"): _ORDERS_SENT for kind in _FHIR_TYPES},
     # Drafts beside reports, and beside other drafts.
-    ("GET", "/discrepancies"): _COMPARED,
-    ("GET", "/discrepancies/{discrepancy_id}"): _COMPARED,
-    ("GET", "/api/discrepancies"): _COMPARED,
-    ("GET", "/api/discrepancies/errors"): _COMPARED,
-    ("GET", "/api/discrepancies/{discrepancy_id}"): _COMPARED,
-    ("GET", "/comparisons"): _COMPARED,
-    ("GET", "/comparisons/{comparison_id}"): _COMPARED,
-    ("GET", "/api/comparisons"): _COMPARED,
-    ("GET", "/api/comparisons/table"): _COMPARED,
-    ("GET", "/api/comparisons/drafts"): _COMPARED,
-    ("GET", "/api/comparisons/drafts/{comparison_id}"): _COMPARED,
+    ("GET", "/discrepancies"): _STUDIES,
+    ("GET", "/discrepancies/{discrepancy_id}"): _STUDIES,
+    ("GET", "/api/discrepancies"): _STUDIES,
+    ("GET", "/api/discrepancies/errors"): _STUDIES,
+    ("GET", "/api/discrepancies/{discrepancy_id}"): _STUDIES,
+    ("GET", "/comparisons"): _STUDIES,
+    ("GET", "/comparisons/{comparison_id}"): _STUDIES,
+    ("GET", "/api/comparisons"): _STUDIES,
+    ("GET", "/api/comparisons/table"): _STUDIES,
+    ("GET", "/api/comparisons/drafts"): _STUDIES,
+    ("GET", "/api/comparisons/drafts/{comparison_id}"): _STUDIES,
     ("GET", "/second-look"): _SECOND_LOOKS,
     ("POST", "/second-look"): _SECOND_LOOKS,
     ("GET", "/second-look/{discrepancy_id}"): _SECOND_LOOKS,
