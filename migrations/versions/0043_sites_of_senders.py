@@ -1,4 +1,4 @@
-"""Orders, reports, FHIR resources and campaigns belong to a site.
+"""Orders, reports, FHIR resources, messages and campaigns belong to a site.
 
 Revision ID: 0043
 Revises: 0040
@@ -105,6 +105,16 @@ LISTED = {
         ("site_id", "origin", "received_at", "id"),
         "superseded_at IS NULL",
     ),
+    "received_messages": (
+        "ix_received_messages_site_id",
+        ("site_id", "received_at", "id"),
+        "site_id IS NOT NULL",
+    ),
+    "received_messages, by outcome": (
+        "ix_received_messages_site_id_outcome",
+        ("site_id", "outcome", "received_at", "id"),
+        "site_id IS NOT NULL",
+    ),
     "campaigns": (
         "ix_campaigns_site_id",
         ("site_id", "created_at", "id"),
@@ -155,10 +165,11 @@ def upgrade() -> None:
     _check("studies", "site_basis", BASES)
     for table in ("orders", "received_reports", "fhir_resources"):
         _add_site(table)
-    op.add_column("campaigns", sa.Column("site_id", sa.Uuid(), nullable=True))
-    op.create_foreign_key(
-        op.f("fk_campaigns_site_id_sites"), "campaigns", "sites", ["site_id"], ["id"]
-    )
+    for table in ("campaigns", "received_messages"):
+        op.add_column(table, sa.Column("site_id", sa.Uuid(), nullable=True))
+        op.create_foreign_key(
+            op.f(f"fk_{table}_site_id_sites"), table, "sites", ["site_id"], ["id"]
+        )
     op.drop_constraint(op.f("ck_study_orders_state_known"), "study_orders")
     _check("study_orders", "state", (*MATCH_STATES, "OTHER_SITE"))
     for statement in FILL.strip().split(";\n\n"):
@@ -182,7 +193,13 @@ def downgrade() -> None:
     op.execute("DELETE FROM study_orders WHERE state = 'OTHER_SITE'")
     op.drop_constraint(op.f("ck_study_orders_state_known"), "study_orders")
     _check("study_orders", "state", MATCH_STATES)
-    for table in ("campaigns", "fhir_resources", "received_reports", "orders"):
+    for table in (
+        "received_messages",
+        "campaigns",
+        "fhir_resources",
+        "received_reports",
+        "orders",
+    ):
         op.drop_column(table, "site_id")
     op.drop_column("studies", "site_basis")
     op.drop_table("site_senders")

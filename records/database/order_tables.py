@@ -181,6 +181,22 @@ class ReceivedMessage(Base):
         # The list of messages, of all and by outcome.
         Index("ix_received_messages_received_at", "received_at", "id"),
         Index("ix_received_messages_outcome", "outcome", "received_at", "id"),
+        # The same of one site.
+        Index(
+            "ix_received_messages_site_id",
+            "site_id",
+            "received_at",
+            "id",
+            postgresql_where=text("site_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_received_messages_site_id_outcome",
+            "site_id",
+            "outcome",
+            "received_at",
+            "id",
+            postgresql_where=text("site_id IS NOT NULL"),
+        ),
         # What a person has not looked at yet.
         Index(
             "ix_received_messages_open",
@@ -211,6 +227,8 @@ class ReceivedMessage(Base):
     received_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
     origin: Mapped[str]
     sender: Mapped[str]
+    # Whose people see it; NULL where the sender's site is not known.
+    site_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("sites.id"))
     control_id: Mapped[str]  # MSH-10, or what FHIR and REST have in its place
     message_type: Mapped[str]  # ORM^O01
     processing_id: Mapped[str]  # MSH-11

@@ -121,7 +121,7 @@ def read_order(session: Session, order_id: uuid.UUID) -> OrderRecord:
     message_ids = {change.message_id for change in changes if change.message_id is not None}
     messages = session.scalars(
         select(ReceivedMessage)
-        .where(ReceivedMessage.id.in_(message_ids))
+        .where(ReceivedMessage.id.in_(message_ids), is_visible(ReceivedMessage.site_id))
         .order_by(ReceivedMessage.received_at, ReceivedMessage.id)
     ).all()
     studies = session.execute(
@@ -145,7 +145,9 @@ def list_by_message(session: Session, message_id: uuid.UUID) -> list[uuid.UUID]:
     return sorted(
         set(
             session.scalars(
-                select(OrderChange.order_id).where(OrderChange.message_id == message_id)
+                select(OrderChange.order_id)
+                .join(Order, Order.id == OrderChange.order_id)
+                .where(OrderChange.message_id == message_id, is_visible(Order.site_id))
             )
         )
     )

@@ -128,6 +128,11 @@ def test_the_orders_of_one_site_have_their_index(many_orders):
         "by status": lambda s: reading.read_page(s, status=OrderStatus.ACTIVE),
         "by status, next": lambda s: reading.read_page(s, status=OrderStatus.ACTIVE, after=mark),
         "search": lambda s: reading.read_page(s, search="a77"),
+        "messages": received_messages.read_page,
+        "refused": lambda s: received_messages.read_page(s, outcome=MessageOutcome.REFUSED),
+        "open": lambda s: received_messages.read_page(s, only_open=True),
+        "oldest open": lambda s: received_messages.list_open(s, 50),
+        "count of open": overview.count_open_messages,
         "a sender's number": lambda s: identities.resolve_identities(s, [new_order()]),
     }
     for shown in ([south], [DEFAULT_SITE_ID, south]):
