@@ -53,7 +53,6 @@ _STUDIES_POLLED = Row(Permission.READ_STUDIES, Scope.SITES, is_use=False)
 _IMAGES = Row(Permission.SEE_IMAGES, Scope.SITES)
 _HOLDS = Row(Permission.DECIDE_HOLDS, Scope.SITES)
 _WORK = Row(Permission.CHANGE_WORK, Scope.SITES)
-_WORK_OF_ALL = Row(Permission.CHANGE_WORK, Scope.EVERY_SITE)
 _SECOND_LOOKS = Row(Permission.ANSWER_SECOND_LOOKS, Scope.SITES)
 _MESSAGES = Row(Permission.READ_MESSAGES, Scope.SITES)
 _SETTLED = Row(Permission.SETTLE_MESSAGES, Scope.SITES)
@@ -184,8 +183,8 @@ TABLE: dict[tuple[str, str], Row] = {
     # Parts, nights and numbers, without patients.
     ("GET", "/tonight"): _OPERATIONS,
     ("GET", "/tonight/live"): _OPERATIONS_POLLED,
-    ("GET", "/tonight/retry"): _WORK_OF_ALL,
-    ("POST", "/tonight/retry"): _WORK_OF_ALL,
+    ("GET", "/tonight/retry"): _WORK,
+    ("POST", "/tonight/retry"): _WORK,
     ("GET", "/nights"): _OPERATIONS,
     ("GET", "/nights/{night}"): _OPERATIONS,
     ("GET", "/refusals"): _OPERATIONS,
@@ -198,7 +197,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/nights"): _OPERATIONS,
     ("GET", "/api/nights/{night}"): _OPERATIONS,
     ("GET", "/api/failures"): _OPERATIONS,
-    ("POST", "/api/failures/retry"): _WORK_OF_ALL,
+    ("POST", "/api/failures/retry"): _WORK,
     # The trail.
     ("GET", "/trail"): Row(Permission.READ_TRAIL),
     ("GET", "/api/trail"): Row(Permission.READ_TRAIL),

@@ -1,4 +1,4 @@
-"""Orders, reports, FHIR resources, messages and campaigns belong to a site.
+"""Orders, reports, FHIR resources, messages, campaigns and the counts of studies have a site.
 
 Revision ID: 0043
 Revises: 0040
@@ -82,6 +82,56 @@ CREATE CONSTRAINT TRIGGER studies_list_site AFTER UPDATE OF site_id ON studies
 LIST_STUDY_BEFORE = LIST_STUDY.replace(" OR listed.site_id <> site", "").replace(
     ", site_id = site", ""
 )
+
+# As in migration 0011, and by site.
+TALLY_ENTRIES = """
+CREATE OR REPLACE FUNCTION tally_entries() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO tallies (kind, name, site_id, number)
+        SELECT 'STUDIES', state, site_id, count(*) FROM entered GROUP BY state, site_id;
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO tallies (kind, name, site_id, number)
+        SELECT 'STUDIES', state, site_id, -count(*) FROM gone GROUP BY state, site_id;
+    ELSE
+        INSERT INTO tallies (kind, name, site_id, number)
+        SELECT 'STUDIES', state, site_id, sum(number) FROM (
+            SELECT state, site_id, 1 AS number FROM entered
+            UNION ALL SELECT state, site_id, -1 FROM gone
+        ) AS changes
+        GROUP BY state, site_id HAVING sum(number) <> 0;
+    END IF;
+    RETURN NULL;
+END $$;
+"""
+
+TALLY_ENTRIES_BEFORE = """
+CREATE OR REPLACE FUNCTION tally_entries() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO tallies (kind, name, number)
+        SELECT 'STUDIES', state, count(*) FROM entered GROUP BY state;
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO tallies (kind, name, number)
+        SELECT 'STUDIES', state, -count(*) FROM gone GROUP BY state;
+    ELSE
+        INSERT INTO tallies (kind, name, number)
+        SELECT 'STUDIES', state, sum(number) FROM (
+            SELECT state, 1 AS number FROM entered UNION ALL SELECT state, -1 FROM gone
+        ) AS changes
+        GROUP BY state HAVING sum(number) <> 0;
+    END IF;
+    RETURN NULL;
+END $$;
+"""
+
+# Whoever adds to `tallies` meanwhile waits for this migration: a new column locks the table.
+FILL_TALLIES = """
+DELETE FROM tallies WHERE kind = 'STUDIES';
+
+INSERT INTO tallies (kind, name, site_id, number)
+SELECT 'STUDIES', state, site_id, count(*) FROM worklist_entries GROUP BY state, site_id;
+"""
 
 LISTED = {
     "orders": ("ix_orders_site_id", ("site_id", "changed_at", "id"), None),
@@ -174,6 +224,10 @@ def upgrade() -> None:
     _check("study_orders", "state", (*MATCH_STATES, "OTHER_SITE"))
     for statement in FILL.strip().split(";\n\n"):
         op.execute(statement)
+    op.add_column("tallies", sa.Column("site_id", sa.Uuid(), nullable=True))
+    op.execute(TALLY_ENTRIES)
+    for statement in FILL_TALLIES.strip().split(";\n\n"):
+        op.execute(statement)
     op.execute(LIST_STUDY)
     op.execute(FOLLOW_SITE)
     for name, (index, columns, condition) in LISTED.items():
@@ -188,6 +242,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("DROP TRIGGER studies_list_site ON studies")
     op.execute(LIST_STUDY_BEFORE)
+    op.execute(TALLY_ENTRIES_BEFORE)
+    op.drop_column("tallies", "site_id")
     for name, (index, _, _) in LISTED.items():
         op.drop_index(index, table_name=name.partition(",")[0])
     op.execute("DELETE FROM study_orders WHERE state = 'OTHER_SITE'")

@@ -27,7 +27,7 @@ from records.states import (
 )
 from records.workflow import sites
 from records.workflow.site_lists import newest_visible
-from records.workflow.site_scope import shows, visible_sites
+from records.workflow.site_scope import is_visible, shows, visible_sites
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +196,13 @@ def list_campaigns(
 
 
 def list_running(session: Session) -> Sequence[Campaign]:
-    """The campaigns that are neither paused nor ended, in the order in which they are fed."""
+    """The campaigns that are neither paused nor ended, in the order in which they are fed.
+
+    They are of the sites that are shown.
+    """
     return session.scalars(
         select(Campaign)
-        .where(Campaign.state == CampaignState.RUNNING)
+        .where(Campaign.state == CampaignState.RUNNING, is_visible(Campaign.site_id))
         .order_by(Campaign.priority, Campaign.created_at, Campaign.id)
     ).all()
 

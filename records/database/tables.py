@@ -616,6 +616,7 @@ class Tally(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     kind: Mapped[str]
     name: Mapped[str]  # a listed state, a reason, a part or a bound; "" where there is one number
+    site_id: Mapped[uuid.UUID | None]  # of studies, by listed state; NULL of all other numbers
     number: Mapped[int] = mapped_column(BigInteger)
 
 
