@@ -685,6 +685,17 @@ class WithdrawalRequest(BaseModel):
     draft: uuid.UUID | None = None
 
 
+class SiteMoveRequest(BaseModel):
+    """A person moves a study to another site. site: its code. because: the timeline keeps it."""
+
+    by: PersonName
+    site: Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=ONE_LINE)]
+    because: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=ONE_LINE),
+    ]
+
+
 class ReinstatementRequest(BaseModel):
     """A person takes the rejections of a study's films back."""
 

@@ -108,6 +108,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/studies/{study}/withdraw"): _WORK,
     ("POST", "/studies/{study}/reinstate"): _WORK,
     ("POST", "/studies/{study}/retry"): _WORK,
+    ("POST", "/studies/{study}/site"): _HOLDS,
     ("POST", "/studies/{study}/release"): _WORK,
     ("GET", "/holds"): _STUDIES,
     ("POST", "/holds"): _HOLDS,
@@ -118,6 +119,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/studies/{uid}/decision"): _HOLDS,
     ("POST", "/api/studies/{uid}/withdraw"): _WORK,
     ("POST", "/api/studies/{uid}/reinstate"): _WORK,
+    ("POST", "/api/studies/{uid}/site"): _HOLDS,
     ("GET", "/api/holds"): _STUDIES,
     ("POST", "/api/holds/decision"): _HOLDS,
     # Orders and reports of other systems; many belong to no study yet.

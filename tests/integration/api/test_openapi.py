@@ -19,6 +19,7 @@ WITH_PARAMETERS = [
     "POST /api/studies/{uid}/release",
     "POST /api/studies/{uid}/retry",
     "POST /api/studies/{uid}/decision",
+    "POST /api/studies/{uid}/site",
     "POST /api/studies/{uid}/withdraw",
     "POST /api/studies/{uid}/reinstate",
     "GET /api/holds",
