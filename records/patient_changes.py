@@ -34,7 +34,7 @@ from records.states import EndReason, EventKind, OrderChangeKind, Origin
 from records.workflow import events, withdrawals
 from records.workflow.identifiers import KeyKind, PatientId, patient_ids, plain_key
 from records.workflow.patients import Patient
-from records.workflow.site_scope import is_visible, visible_sites
+from records.workflow.site_scope import is_of_site, visible_sites
 from records.workflow.study_lookup import find_studies_of_patient
 from records.workflow.withdrawals import lock_study
 
@@ -376,7 +376,7 @@ def _studies_of(session: Session, ids: Sequence[PatientId]) -> list[uuid.UUID]:
     if visible_sites() is None:
         return of_patient
     return sorted(
-        session.scalars(select(Study.id).where(Study.id.in_(of_patient), is_visible(Study.site_id)))
+        session.scalars(select(Study.id).where(Study.id.in_(of_patient), is_of_site(Study.site_id)))
     )
 
 

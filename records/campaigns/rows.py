@@ -12,7 +12,7 @@ from records.audit.looks import note_look
 from records.database.campaign_tables import CampaignStudy
 from records.database.tables import Study
 from records.states import CampaignStudyState
-from records.workflow.site_scope import is_visible, visible_sites
+from records.workflow.site_scope import is_of_site, visible_sites
 
 
 def is_of_shown_study() -> ColumnElement[bool]:
@@ -24,7 +24,7 @@ def is_of_shown_study() -> ColumnElement[bool]:
         return true()
     return or_(
         CampaignStudy.study_id.is_(None),
-        exists().where(Study.id == CampaignStudy.study_id, is_visible(Study.site_id)),
+        exists().where(Study.id == CampaignStudy.study_id, is_of_site(Study.site_id)),
     )
 
 

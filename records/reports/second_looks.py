@@ -33,7 +33,7 @@ from records.states import (
     DiscrepancyState,
     InstanceState,
 )
-from records.workflow.site_scope import is_visible, shows, visible_sites
+from records.workflow.site_scope import is_of_site, shows, visible_sites
 
 OFFER_MINUTES = 15
 """So long a question that was asked is asked of nobody else."""
@@ -185,7 +185,7 @@ def read_page(
     """
     query = select(Discrepancy, Study).join(Study, Study.id == Discrepancy.study_id)
     query = query.where(
-        Discrepancy.side == side, Discrepancy.state == state, is_visible(Study.site_id)
+        Discrepancy.side == side, Discrepancy.state == state, is_of_site(Study.site_id)
     )
     if campaign_id is not None:
         query = query.where(Discrepancy.campaign_id == campaign_id)
@@ -392,7 +392,7 @@ def _of_shown_study() -> list[ColumnElement[bool]]:
     """The condition that a discrepancy is of a study that is shown; none where all are."""
     if visible_sites() is None:
         return []
-    return [exists().where(Study.id == Discrepancy.study_id, is_visible(Study.site_id))]
+    return [exists().where(Study.id == Discrepancy.study_id, is_of_site(Study.site_id))]
 
 
 def _is_shown(session: Session, discrepancy: Discrepancy) -> bool:

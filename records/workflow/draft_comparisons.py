@@ -33,7 +33,7 @@ from records.database.discrepancy_tables import DraftComparison, DraftComparison
 from records.database.tables import Draft, Study
 from records.errors import NotAllowed, NotFound
 from records.states import Agreement, Purpose
-from records.workflow.site_scope import is_visible, shows
+from records.workflow.site_scope import is_of_site, shows
 
 FOLD_ABOVE = 2_000
 """So many parts of the counts are worth folding: 57 numbers of some pairs of bundles."""
@@ -328,7 +328,7 @@ def read_page(
     query = (
         select(DraftComparison, Study)
         .join(Study, Study.id == DraftComparison.study_id)
-        .where(*_rows_of(of), is_visible(Study.site_id))
+        .where(*_rows_of(of), is_of_site(Study.site_id))
     )
     if after is not None:
         last = session.get(DraftComparison, _parse_mark(after))

@@ -51,6 +51,13 @@ def is_visible(
     Args:
         site_id: the column with the site. A row without one is for who sees every site.
     """
+    return is_of_site(site_id)
+
+
+def is_of_site(
+    site_id: SQLColumnExpression[uuid.UUID] | SQLColumnExpression[uuid.UUID | None],
+) -> ColumnElement[bool]:
+    """As `is_visible`, for lists that one browses, for numbers, and for what changes something."""
     sites = visible_sites()
     if sites is None:
         return true()

@@ -53,7 +53,7 @@ from records.settings import settings
 from records.states import Priority, TallyKind, VisibleState
 from records.workflow import tallies
 from records.workflow.search import Matches, find_studies
-from records.workflow.site_scope import is_visible, visible_sites
+from records.workflow.site_scope import is_of_site, is_visible, visible_sites
 
 # A subquery for each row: an EXISTS might be planned to read the holds of all studies.
 _HELD: ColumnElement[bool] = (
@@ -205,9 +205,9 @@ def count_by_state(session: Session) -> dict[VisibleState, int]:
     The numbers are kept (`records.workflow.tallies`), and no study is counted here but those that
     somebody works on at this moment.
     """
-    at_work = _at_work().where(is_visible(WorklistEntry.site_id)).subquery()
+    at_work = _at_work().where(is_of_site(WorklistEntry.site_id)).subquery()
     changes: list[Select[str, int]] = [
-        tallies.parts(TallyKind.STUDIES).where(is_visible(Tally.site_id)),
+        tallies.parts(TallyKind.STUDIES).where(is_of_site(Tally.site_id)),
         select(at_work.c.state, literal(-1)),
         select(case(_AT_WORK, value=at_work.c.state), literal(1)),
     ]
