@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import or_, select, tuple_
+from sqlalchemy import and_, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
@@ -17,11 +17,11 @@ from records.database.order_tables import (
     ReceivedMessage,
     StudyOrder,
 )
-from records.database.tables import Study
+from records.database.tables import DEFAULT_SITE_ID, Study
 from records.database.time_marks import TimeMark
 from records.errors import NotFound
 from records.orders.matching import COUNTING, order_patient
-from records.states import OrderStatus
+from records.states import MatchState, OrderStatus
 from records.workflow import sites
 from records.workflow.identifiers import KeyKind, plain_key
 from records.workflow.site_lists import newest_visible
@@ -156,14 +156,19 @@ def list_by_message(session: Session, message_id: uuid.UUID) -> list[uuid.UUID]:
 def list_by_study(session: Session, study_id: uuid.UUID) -> Sequence[tuple[StudyOrder, Order]]:
     """The orders that a study was matched with, newest change first, with what was decided.
 
-    An order of a site that is not shown is one of them where it counts: the draft has its texts.
+    An order of a site that is not shown is one of them where it counts, for the draft has its
+    texts, and where a person must decide about it and nothing says to which site it belongs.
     """
     rows = session.execute(
         select(StudyOrder, Order)
         .join(Order, Order.id == StudyOrder.order_id)
         .where(
             StudyOrder.study_id == study_id,
-            or_(StudyOrder.state.in_(COUNTING), is_visible(Order.site_id)),
+            or_(
+                StudyOrder.state.in_(COUNTING),
+                is_visible(Order.site_id),
+                and_(StudyOrder.state == MatchState.MISMATCH, Order.site_id == DEFAULT_SITE_ID),
+            ),
         )
         .order_by(Order.changed_at.desc(), Order.id.desc())
     ).all()

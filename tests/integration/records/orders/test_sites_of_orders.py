@@ -161,6 +161,16 @@ def test_who_sees_both_sites_decides(north, south):
         assert len(reading.list_by_study(session, study_id)) == 1
 
 
+def test_about_an_order_of_no_known_site_the_study_s_readers_decide(north):
+    (study_id,) = complete(new_instance(calling_ae=NORTH_AE))
+    order_id = receive(sender="RIS|ALL", patient=OTHER_PATIENT).order_id
+    with unit_of_work() as session, site_scope.limited_to([north]):
+        assert [order.id for _, order in reading.list_by_study(session, study_id)] == [order_id]
+        assert reading.read_page(session).orders == []
+        assert hold_decisions.decide(session, study_id, Decision.PROCEED, "Dr. Roe") == 1
+        assert reading.list_by_study(session, study_id) == []
+
+
 def test_an_order_of_another_site_that_a_person_refused_is_not_asked_about_again(south):
     (study_id,) = complete(new_instance(calling_ae=NORTH_AE))
     receive(sender=SOUTH_RIS)
