@@ -263,8 +263,7 @@ def read_page(
     rows = session.scalars(
         newest_visible(
             query,
-            ReceivedMessage.site_id,
-            ReceivedMessage.id,
+            ReceivedMessage,
             ReceivedMessage.received_at,
             limit + 1,
         )

@@ -190,9 +190,7 @@ def list_campaigns(
     query = select(Campaign)
     if after is not None:
         query = query.where(tuple_(Campaign.created_at, Campaign.id) < after)
-    return session.scalars(
-        newest_visible(query, Campaign.site_id, Campaign.id, Campaign.created_at, limit)
-    ).all()
+    return session.scalars(newest_visible(query, Campaign, Campaign.created_at, limit)).all()
 
 
 def list_running(session: Session) -> Sequence[Campaign]:

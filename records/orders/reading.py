@@ -95,9 +95,7 @@ def read_page(
     if after is not None:
         mark = TimeMark.parse(after)
         query = query.where(tuple_(Order.changed_at, Order.id) < tuple_(mark.at, mark.id))
-    rows = session.scalars(
-        newest_visible(query, Order.site_id, Order.id, Order.changed_at, limit + 1)
-    ).all()
+    rows = session.scalars(newest_visible(query, Order, Order.changed_at, limit + 1)).all()
     orders = rows[:limit]
     note_look(patients=[order_patient(order) for order in orders])
     is_last = len(rows) <= limit

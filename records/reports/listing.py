@@ -133,8 +133,7 @@ def read_page(
     rows = session.scalars(
         newest_visible(
             query,
-            ReceivedReport.site_id,
-            ReceivedReport.id,
+            ReceivedReport,
             ReceivedReport.received_at,
             limit + 1,
         )

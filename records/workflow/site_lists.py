@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, SQLColumnExpression, false, select, union_all
@@ -15,8 +14,7 @@ RowT = TypeVar("RowT")
 
 def newest_visible(
     query: Select[RowT],
-    site_id: SQLColumnExpression[Any],
-    id_: SQLColumnExpression[uuid.UUID],
+    table: type[Any],
     at: SQLColumnExpression[dt.datetime],
     limit: int,
 ) -> Select[RowT]:
@@ -26,25 +24,25 @@ def newest_visible(
     of the others, and one over a list of sites would sort them.
 
     Args:
-        query: the list, without an order.
-        site_id: the column with the site.
-        id_: the key of the rows.
+        query: the list, of this table alone and without an order.
+        table: has `id` and `site_id`.
         at: the time by which they are listed, the newest first.
         limit: how many rows, at most.
     """
-    order = (at.desc(), id_.desc())
+    order = (at.desc(), table.id.desc())
     sites = visible_sites()
     if sites is None:
         return query.order_by(*order).limit(limit)
+    if not sites:
+        return query.where(false()).order_by(*order)
     legs = [
-        query.with_only_columns(id_.label("id"))
-        .where(site_id == site)
+        query.with_only_columns(table.id.label("id"))
+        .where(table.site_id == site)
         .order_by(*order)
         .limit(limit)
         .subquery()
         for site in sites
     ]
-    if not legs:
-        return query.where(false()).order_by(*order)
     shown = union_all(*(select(leg.c.id) for leg in legs)).subquery()
-    return query.where(id_.in_(select(shown.c.id))).order_by(*order).limit(limit)
+    rows: Select[RowT] = select(table).join(shown, shown.c.id == table.id)
+    return rows.order_by(*order).limit(limit)
