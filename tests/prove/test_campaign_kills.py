@@ -75,9 +75,8 @@ WAYS = [
 ]
 
 SETTINGS = {
-    # A study is handed over when its fetch ends. One whose fetch is interrupted for longer than the
-    # quiet period is drafted with what came, and once more when the rest has come.
-    "QUIET_SECONDS": "300",
+    # Shorter than a PACS or a part is away: a study that was fetched in part waits for the rest.
+    "QUIET_SECONDS": "5",
     "CAMPAIGN_AHEAD": "20",
     "LEASE_SECONDS": "10",
     # A kill of a worker that has a single study in hand may count as an attempt.
