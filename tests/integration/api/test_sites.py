@@ -230,7 +230,7 @@ def test_a_program_of_a_site_sends_to_it_alone_and_reads_nothing_else(two_sites,
     program = open_as("", None, token=token)
     order = {
         "sender": "REST",
-        "patient": {"id": "P9"},
+        "patient_id": "P9",
         "placer_order_number": "2",
         "accession_numbers": ["A9"],
     }
