@@ -133,7 +133,7 @@ def read_progress(session: Session, campaigns: Sequence[Campaign]) -> list[Campa
         seconds: counting.count_ended(session, running, seconds)
         for seconds in (_LATELY_SECONDS, _DAY_SECONDS)
     }
-    codes = {site.id: site.code for site in sites.list_all(session)}
+    codes = sites.read_codes(session)
     return [
         replace(
             measure(

@@ -134,7 +134,7 @@ def read_order(session: Session, order_id: uuid.UUID) -> OrderRecord:
         changes,
         [(row[0], row[1]) for row in studies],
         messages,
-        {str(site.id): site.code for site in sites.list_all(session)},
+        {str(site_id): code for site_id, code in sites.read_codes(session).items()},
     )
 
 

@@ -61,6 +61,11 @@ def list_all(session: Session) -> Sequence[Site]:
     return session.scalars(select(Site).order_by(Site.code)).all()
 
 
+def read_codes(session: Session) -> dict[uuid.UUID, str]:
+    """The code of each site, by our id."""
+    return {site_id: code for site_id, code in session.execute(select(Site.id, Site.code))}
+
+
 def list_callers(session: Session) -> dict[uuid.UUID, list[str]]:
     """The calling AE titles of each site that has one."""
     found: dict[uuid.UUID, list[str]] = {}

@@ -131,6 +131,7 @@ def queries(made):
             session.execute(text("UPDATE campaigns SET site_id = :site"), {"site": site})
             with site_scope.limited_to([site]):
                 ask(session)
+            session.rollback()  # the others are asked of campaigns of every site
 
         return ask_for_site
 
