@@ -63,7 +63,7 @@ def list_all(session: Session) -> Sequence[Site]:
 
 def read_codes(session: Session) -> dict[uuid.UUID, str]:
     """The code of each site, by our id."""
-    return {site_id: code for site_id, code in session.execute(select(Site.id, Site.code))}
+    return dict(session.execute(select(Site.id, Site.code)).all())
 
 
 def list_callers(session: Session) -> dict[uuid.UUID, list[str]]:
