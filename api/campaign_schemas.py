@@ -48,6 +48,7 @@ class CampaignSummary(BaseModel):
     sentence: str = Field(description="What it does now.")
     source: dict[str, Any]
     pacs: str
+    site: str | None = Field(description="Code of the site whose studies it drafts; null: every.")
     bundle: str | None = Field(description="Digest of the bundle that drafts; null: any.")
     purpose: Purpose
     priority: str
@@ -95,6 +96,7 @@ class CampaignSummary(BaseModel):
             sentence=progress.sentence,
             source=row.source,
             pacs=row.pacs,
+            site=progress.site_code,
             bundle=row.bundle,
             purpose=Purpose(row.purpose),
             priority=Priority(row.priority).name,
@@ -248,6 +250,10 @@ class CampaignRequest(BaseModel):
     starts_on: dt.date | None = None
     ends_on: dt.date | None = None
     studies_per_minute: Annotated[float | None, Field(gt=0, le=100_000)] = None
+    site: Line = Field(
+        default="",
+        description="Code of the site whose studies are drafted; empty: every site, or your own.",
+    )
 
     def to_new(self, config: Settings) -> NewCampaign:
         """What `campaigns.create` takes.
@@ -278,6 +284,7 @@ class CampaignRequest(BaseModel):
             priority=Priority[self.priority],
             skip_reported=self.skip_reported,
             studies_per_minute=self.studies_per_minute,
+            site_code=self.site,
         )
 
     def to_studies(self) -> list[NewStudy]:

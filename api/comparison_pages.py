@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from api.forms import NONE_IF_EMPTY
 from api.rendering import render
 from api.schemas import SearchText
+from records.campaigns import campaigns
 from records.database.session import unit_of_work
 from records.workflow import draft_comparisons
 from records.workflow.draft_comparisons import ComparisonOf
@@ -41,6 +42,8 @@ class ComparisonsQuery(BaseModel):
 def show_comparisons(query: Annotated[ComparisonsQuery, Query()]) -> str:
     """The table of two bundles, or of a campaign, and the pairs that differ most."""
     with unit_of_work() as session:
+        if query.campaign is not None:
+            campaigns.get(session, query.campaign)
         pairs = draft_comparisons.list_pairs(session)
         of = ComparisonOf(query.first, query.second, query.campaign)
         if of == ComparisonOf() and pairs:

@@ -281,9 +281,13 @@ class OrderStudy(BaseModel):
 
 
 class OrderDetail(BaseModel):
-    """An order with its history and its studies, each in the order of time."""
+    """An order with its history and its studies, each in the order of time.
+
+    belongs_to: code of the site whose people see it.
+    """
 
     order: OrderOut
+    belongs_to: str
     changes: list[OrderChange]
     studies: list[OrderStudy]
 
@@ -292,6 +296,7 @@ class OrderDetail(BaseModel):
         """The order of a record."""
         return cls(
             order=OrderOut.from_row(record.order),
+            belongs_to=record.site_code,
             changes=[OrderChange.model_validate(change) for change in record.changes],
             studies=[
                 OrderStudy(

@@ -94,8 +94,9 @@ def cancel_order(order_id: uuid.UUID, request: CancellationRequest) -> OrderResu
 
 
 def _describe(session: Session, result: ReceivedOrderResult) -> OrderResult:
+    record = reading.read_order(session, result.order_id)
     return OrderResult(
         outcome=result.outcome,
-        order=OrderOut.from_row(reading.read_order(session, result.order_id).order),
-        studies=list(result.study_ids),
+        order=OrderOut.from_row(record.order),
+        studies=[study.id for _, study in record.studies if study.id in result.study_ids],
     )

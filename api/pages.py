@@ -28,9 +28,10 @@ from api.schemas import (
     OpenHold,
     ReinstatementRequest,
     SearchText,
+    SiteMoveRequest,
     WithdrawalRequest,
 )
-from api.studies import StudyRecord, decide, load_study, reinstate, withdraw
+from api.studies import StudyRecord, decide, load_study, move, reinstate, withdraw
 from records.audit.looks import forget_looks
 from records.database.session import database_time, unit_of_work
 from records.database.tables import Hold
@@ -198,6 +199,15 @@ def post_withdrawal(study: uuid.UUID, fields: FormFields) -> Response:
     withdrawal = validate_form(WithdrawalRequest, dict(fields))
     with unit_of_work() as session:
         withdraw(session, str(study), withdrawal)
+    return _redirect_to(study)
+
+
+@router.post("/studies/{study}/site")
+def post_site(study: uuid.UUID, fields: FormFields) -> Response:
+    """Move the study to another site, by the form on its page."""
+    request = validate_form(SiteMoveRequest, dict(fields))
+    with unit_of_work() as session:
+        move(session, str(study), request)
     return _redirect_to(study)
 
 

@@ -32,6 +32,7 @@ from model.prompting.prompt import describe_given, read_prior
 from records.operations.lights import LightState
 from records.settings import settings
 from records.states import BYTES_REMOVED_SENTENCE, DAMAGE_SENTENCES, WARNING, VisibleState
+from records.workflow.site_scope import shows, visible_sites
 
 PACKAGE_DIR = Path(__file__).parent
 
@@ -254,6 +255,8 @@ _TEMPLATES.globals |= {
     "form_token": form_token,
     "may": may,
     "visitor": current_visitor,
+    "shows_site": shows,
+    "is_limited": lambda: visible_sites() is not None,
     "lock_seconds": lambda: round(60 * settings().screen_lock_minutes),
 }
 

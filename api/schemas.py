@@ -19,7 +19,7 @@ from records.database import tables
 from records.operations import overview
 from records.operations.alarms import runbook_path
 from records.operations.lights import LightState
-from records.operations.overview import Workload
+from records.operations.overview import Workload, count_moving
 from records.operations.troubles import AlarmHistory
 from records.states import (
     HOLD_SENTENCES,
@@ -510,9 +510,10 @@ class StudyDetail(BaseModel):
 class Counts(BaseModel):
     """How many studies are in each state, and how long the rest will take.
 
-    to_do: studies that are neither ended nor held. per_minute: drafts at the present pace.
-    seconds_left: at that pace; null where nothing is drafted, and `stalled` says why in a sentence.
-    waiting_since: arrival of the oldest study to do.
+    The studies are those of the sites that the caller sees. to_do: studies that are neither ended
+    nor held. per_minute: drafts at the present pace, of all sites. seconds_left: until all that is
+    to do at all sites is drafted at that pace; null where nothing is drafted, and `stalled` says
+    why in a sentence. waiting_since: arrival of the oldest study to do.
     """
 
     states: dict[VisibleState, int]
@@ -528,9 +529,9 @@ class Counts(BaseModel):
         """The counts of an overview, with the pace in tenths and the time left in seconds."""
         pace = workload.pace
         return cls(
-            states=dict(workload.counts),
-            total=workload.total,
-            to_do=workload.to_do,
+            states=dict(workload.shown),
+            total=sum(workload.shown.values()),
+            to_do=count_moving(workload.shown),
             per_minute=round(pace.per_minute, 1),
             seconds_left=None if pace.seconds_left is None else round(pace.seconds_left),
             stalled=pace.stalled,
@@ -682,6 +683,17 @@ class WithdrawalRequest(BaseModel):
         StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=ONE_LINE),
     ]
     draft: uuid.UUID | None = None
+
+
+class SiteMoveRequest(BaseModel):
+    """A person moves a study to another site. site: its code. because: the timeline keeps it."""
+
+    by: PersonName
+    site: Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=ONE_LINE)]
+    because: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=ONE_LINE),
+    ]
 
 
 class ReinstatementRequest(BaseModel):

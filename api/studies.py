@@ -26,13 +26,14 @@ from api.schemas import (
     Refusal,
     ReinstatementRequest,
     SearchText,
+    SiteMoveRequest,
     StudyDetail,
     StudyPage,
     StudySummary,
     StudyUid,
     WithdrawalRequest,
 )
-from records import hold_decisions
+from records import hold_decisions, site_moves
 from records.database.order_tables import Order, StudyOrder
 from records.database.report_tables import FinalComparison, ReceivedReport
 from records.database.session import unit_of_work
@@ -43,6 +44,7 @@ from records.database.tables import (
     Hold,
     Instance,
     Rejection,
+    Site,
     StudyChange,
 )
 from records.operations import overview, refusals, troubles
@@ -77,6 +79,8 @@ class StudyRecord:
         request: its newest request; None while images are still coming.
         timeline: the newest lines of the timeline, or those before the mark that was asked for.
         earlier: the mark of the lines before these; None where there are none.
+        site: the site that it belongs to.
+        other_sites: those to which who asks may move it.
     """
 
     row: WorklistRow
@@ -93,6 +97,8 @@ class StudyRecord:
     request: DraftRequest | None
     timeline: Sequence[Event]
     earlier: int | None
+    site: Site
+    other_sites: Sequence[Site]
 
     @property
     def current_draft(self) -> Draft | None:
@@ -138,6 +144,8 @@ def load_study(session: Session, uid: str, before: int | None = None) -> StudyRe
         request=session.get(DraftRequest, study.request_id) if study.request_id else None,
         timeline=shown,
         earlier=shown[0].id if len(lines) > len(shown) else None,
+        site=session.get_one(Site, study.site_id),
+        other_sites=site_moves.list_targets(session, id_),
     )
 
 
@@ -169,6 +177,17 @@ def withdraw(session: Session, uid: str, withdrawal: WithdrawalRequest) -> None:
     """
     id_ = studies.get_by_uid(session, uid).id
     withdrawals.withdraw(session, id_, withdrawal.by, withdrawal.reason, withdrawal.draft)
+
+
+def move(session: Session, uid: str, request: SiteMoveRequest) -> None:
+    """Move the study to another site; who asks sees both.
+
+    Raises:
+        NotFound: no such study or site.
+        NotAllowed: it belongs there already.
+    """
+    id_ = studies.get_by_uid(session, uid).id
+    site_moves.move_study(session, id_, request.site, request.by, request.because)
 
 
 def reinstate(session: Session, uid: str, request: ReinstatementRequest) -> None:
@@ -285,6 +304,14 @@ def reinstate_films(uid: StudyUid, reinstatement: ReinstatementRequest) -> Study
     """Let films count again that a rejection note rejected; a new draft is made."""
     with unit_of_work() as session:
         reinstate(session, uid, reinstatement)
+        return _summary(session, studies.get_by_uid(session, uid).id)
+
+
+@router.post("/studies/{uid}/site", responses=problem_responses(400, 403, 404, 409, 411, 413))
+def move_study(uid: StudyUid, request: SiteMoveRequest) -> StudySummary:
+    """Let a study belong to another site, with all that is its own; only who sees both may."""
+    with unit_of_work() as session:
+        move(session, uid, request)
         return _summary(session, studies.get_by_uid(session, uid).id)
 
 

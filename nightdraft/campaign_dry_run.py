@@ -159,7 +159,7 @@ def _try_studies(
             for named in batch:
                 ids = [named.study_id] if named.study_id else None
                 here = ids or feeding.find_studies(
-                    session, named.study_instance_uid, named.accession_number
+                    session, named.study_instance_uid, named.accession_number, campaign.site_id
                 )
                 # A study may be named by its UID in one line, and by its number in another.
                 new = [study_id for study_id in here if seen.add(study_id)]
@@ -211,6 +211,9 @@ def _count_listed(found: DryRun, studies: Iterator[NewStudy]) -> None:
 def _look_at(session: Session, found: DryRun, campaign: Campaign, study_id: uuid.UUID) -> bool:
     """Count a study that is here; returns whether the campaign would draft it."""
     study = session.get_one(Study, study_id)
+    if not feeding.is_of_site(campaign, study):
+        found.not_drafted[CampaignReason.NOT_HERE] += 1
+        return False
     reason = feeding.why_skipped(session, campaign, study)
     if reason is not None:
         found.not_drafted[reason] += 1

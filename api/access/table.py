@@ -53,16 +53,13 @@ _STUDIES_POLLED = Row(Permission.READ_STUDIES, Scope.SITES, is_use=False)
 _IMAGES = Row(Permission.SEE_IMAGES, Scope.SITES)
 _HOLDS = Row(Permission.DECIDE_HOLDS, Scope.SITES)
 _WORK = Row(Permission.CHANGE_WORK, Scope.SITES)
-_WORK_OF_ALL = Row(Permission.CHANGE_WORK, Scope.EVERY_SITE)
-_COMPARED = Row(Permission.READ_STUDIES, Scope.EVERY_SITE)
-_SECOND_LOOKS = Row(Permission.ANSWER_SECOND_LOOKS, Scope.EVERY_SITE)
-_MESSAGES = Row(Permission.READ_MESSAGES, Scope.EVERY_SITE)
-_SETTLED = Row(Permission.SETTLE_MESSAGES, Scope.EVERY_SITE)
-_CAMPAIGNS = Row(Permission.READ_CAMPAIGNS, Scope.EVERY_SITE)
-_CAMPAIGNS_POLLED = Row(Permission.READ_CAMPAIGNS, Scope.EVERY_SITE, is_use=False)
-_CAMPAIGNS_CHANGED = Row(Permission.MANAGE_CAMPAIGNS, Scope.EVERY_SITE)
-_ORDERS = Row(Permission.READ_STUDIES, Scope.EVERY_SITE)
-_ORDERS_SENT = Row(Permission.SEND_ORDERS, Scope.EVERY_SITE)
+_SECOND_LOOKS = Row(Permission.ANSWER_SECOND_LOOKS, Scope.SITES)
+_MESSAGES = Row(Permission.READ_MESSAGES, Scope.SITES)
+_SETTLED = Row(Permission.SETTLE_MESSAGES, Scope.SITES)
+_CAMPAIGNS = Row(Permission.READ_CAMPAIGNS, Scope.SITES)
+_CAMPAIGNS_POLLED = Row(Permission.READ_CAMPAIGNS, Scope.SITES, is_use=False)
+_CAMPAIGNS_CHANGED = Row(Permission.MANAGE_CAMPAIGNS, Scope.SITES)
+_ORDERS_SENT = Row(Permission.SEND_ORDERS, Scope.SITES)
 _OPERATIONS = Row(Permission.READ_OPERATIONS)
 _OPERATIONS_POLLED = Row(Permission.READ_OPERATIONS, is_use=False)
 
@@ -111,6 +108,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/studies/{study}/withdraw"): _WORK,
     ("POST", "/studies/{study}/reinstate"): _WORK,
     ("POST", "/studies/{study}/retry"): _WORK,
+    ("POST", "/studies/{study}/site"): _HOLDS,
     ("POST", "/studies/{study}/release"): _WORK,
     ("GET", "/holds"): _STUDIES,
     ("POST", "/holds"): _HOLDS,
@@ -121,20 +119,21 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/studies/{uid}/decision"): _HOLDS,
     ("POST", "/api/studies/{uid}/withdraw"): _WORK,
     ("POST", "/api/studies/{uid}/reinstate"): _WORK,
+    ("POST", "/api/studies/{uid}/site"): _HOLDS,
     ("GET", "/api/holds"): _STUDIES,
     ("POST", "/api/holds/decision"): _HOLDS,
     # Orders and reports of other systems; many belong to no study yet.
-    ("GET", "/orders"): _ORDERS,
-    ("GET", "/orders/{order_id}"): _ORDERS,
-    ("GET", "/reports"): _ORDERS,
-    ("GET", "/reports/{report_id}"): _ORDERS,
-    ("GET", "/api/orders"): _ORDERS,
-    ("GET", "/api/orders/{order_id}"): _ORDERS,
+    ("GET", "/orders"): _STUDIES,
+    ("GET", "/orders/{order_id}"): _STUDIES,
+    ("GET", "/reports"): _STUDIES,
+    ("GET", "/reports/{report_id}"): _STUDIES,
+    ("GET", "/api/orders"): _STUDIES,
+    ("GET", "/api/orders/{order_id}"): _STUDIES,
     ("POST", "/api/orders"): _ORDERS_SENT,
     ("PUT", "/api/orders/{order_id}"): _ORDERS_SENT,
     ("POST", "/api/orders/{order_id}/cancel"): _ORDERS_SENT,
-    ("GET", "/api/reports"): _ORDERS,
-    ("GET", "/api/reports/{report_id}"): _ORDERS,
+    ("GET", "/api/reports"): _STUDIES,
+    ("GET", "/api/reports/{report_id}"): _STUDIES,
     ("GET", "/fhir/metadata"): Row(Permission.SEND_ORDERS),
     ("POST", "/fhir"): _ORDERS_SENT,
     ("POST", "/fhir/"): _ORDERS_SENT,
@@ -142,17 +141,17 @@ TABLE: dict[tuple[str, str], Row] = {
     **{("PUT", f"/fhir/{kind}/{{resource_id}}"): _ORDERS_SENT for kind in _FHIR_TYPES},
     **{("GET", f"/fhir/{kind}/{{resource_id}}"): _ORDERS_SENT for kind in _FHIR_TYPES},
     # Drafts beside reports, and beside other drafts.
-    ("GET", "/discrepancies"): _COMPARED,
-    ("GET", "/discrepancies/{discrepancy_id}"): _COMPARED,
-    ("GET", "/api/discrepancies"): _COMPARED,
-    ("GET", "/api/discrepancies/errors"): _COMPARED,
-    ("GET", "/api/discrepancies/{discrepancy_id}"): _COMPARED,
-    ("GET", "/comparisons"): _COMPARED,
-    ("GET", "/comparisons/{comparison_id}"): _COMPARED,
-    ("GET", "/api/comparisons"): _COMPARED,
-    ("GET", "/api/comparisons/table"): _COMPARED,
-    ("GET", "/api/comparisons/drafts"): _COMPARED,
-    ("GET", "/api/comparisons/drafts/{comparison_id}"): _COMPARED,
+    ("GET", "/discrepancies"): _STUDIES,
+    ("GET", "/discrepancies/{discrepancy_id}"): _STUDIES,
+    ("GET", "/api/discrepancies"): _STUDIES,
+    ("GET", "/api/discrepancies/errors"): _STUDIES,
+    ("GET", "/api/discrepancies/{discrepancy_id}"): _STUDIES,
+    ("GET", "/comparisons"): _STUDIES,
+    ("GET", "/comparisons/{comparison_id}"): _STUDIES,
+    ("GET", "/api/comparisons"): _STUDIES,
+    ("GET", "/api/comparisons/table"): _STUDIES,
+    ("GET", "/api/comparisons/drafts"): _STUDIES,
+    ("GET", "/api/comparisons/drafts/{comparison_id}"): _STUDIES,
     ("GET", "/second-look"): _SECOND_LOOKS,
     ("POST", "/second-look"): _SECOND_LOOKS,
     ("GET", "/second-look/{discrepancy_id}"): _SECOND_LOOKS,
@@ -186,8 +185,8 @@ TABLE: dict[tuple[str, str], Row] = {
     # Parts, nights and numbers, without patients.
     ("GET", "/tonight"): _OPERATIONS,
     ("GET", "/tonight/live"): _OPERATIONS_POLLED,
-    ("GET", "/tonight/retry"): _WORK_OF_ALL,
-    ("POST", "/tonight/retry"): _WORK_OF_ALL,
+    ("GET", "/tonight/retry"): _WORK,
+    ("POST", "/tonight/retry"): _WORK,
     ("GET", "/nights"): _OPERATIONS,
     ("GET", "/nights/{night}"): _OPERATIONS,
     ("GET", "/refusals"): _OPERATIONS,
@@ -200,7 +199,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/api/nights"): _OPERATIONS,
     ("GET", "/api/nights/{night}"): _OPERATIONS,
     ("GET", "/api/failures"): _OPERATIONS,
-    ("POST", "/api/failures/retry"): _WORK_OF_ALL,
+    ("POST", "/api/failures/retry"): _WORK,
     # The trail.
     ("GET", "/trail"): Row(Permission.READ_TRAIL),
     ("GET", "/api/trail"): Row(Permission.READ_TRAIL),

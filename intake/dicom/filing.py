@@ -153,7 +153,8 @@ def file_instance(received: ReceivedFile, blobs: Blobs, settings: Settings) -> R
                     effects.match_and_apply(session, session.get_one(Study, registration.study_id))
                 if report is not None:
                     with suppress(MessageError):  # it names no patient: it is an object alone
-                        receive_report(session, report)
+                        study = session.get_one(Study, registration.study_id)
+                        receive_report(session, report, asked_for=study.site_id)
                 # The row waits for its bytes: they are synced before it is committed.
                 stored.result()
                 failpoint("after-fsync")

@@ -112,10 +112,11 @@ class ReportServer:
         reports, unread = self.find(asked)
         failpoint("reports-answered")
         with unit_of_work() as session:
+            site_id = session.get_one(Study, query.study_id).site_id
             kept = 0
             for report in reports:
                 try:
-                    outcome = receive_report(session, report).outcome
+                    outcome = receive_report(session, report, asked_for=site_id).outcome
                 except MessageError:  # it names no patient or number: `find` leaves none through
                     unread += 1
                     continue

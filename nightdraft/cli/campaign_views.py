@@ -62,6 +62,7 @@ def render_campaign(progress: CampaignProgress) -> RenderableType:
         ("Campaign", campaign.name),
         ("State", f"{campaign.state}. {progress.sentence}"),
         ("Source", describe_source(campaign)),
+        ("Site", progress.site_code or ""),
         ("Drafts", _describe_drafts(progress)),
         ("Window", describe_window(progress)),
         ("Opens", local_time(progress.opens_at) if progress.opens_at else ""),

@@ -16,6 +16,7 @@ import typer
 from nightdraft.cli.json_output import AsJson, print_json
 from nightdraft.cli.options import complete, console
 from nightdraft.cli.progress import show_counts
+from nightdraft.cli.site_option import OfSite, of_site
 from records.errors import NotAllowed
 from records.settings import settings
 from records.states import CampaignKind, CampaignStudyState, Priority, Purpose
@@ -120,6 +121,10 @@ def create_campaign(
     studies_per_minute: Annotated[
         float | None, typer.Option(help="Studies that are fetched a minute, at most.")
     ] = None,
+    site: Annotated[
+        str,
+        typer.Option(help="Code of the site whose studies are drafted. Without: every site."),
+    ] = "",
     skip_reported: Annotated[
         bool,
         typer.Option(
@@ -153,6 +158,7 @@ def create_campaign(
         priority=Priority[as_priority.upper()],
         skip_reported=skip_reported,
         studies_per_minute=studies_per_minute,
+        site_code=site,
     )
     with tempfile.TemporaryDirectory() as temporary:
         if studies == Path("-"):
@@ -286,13 +292,14 @@ def list_campaigns(
         typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Campaigns at most.")] = 50,
+    site: OfSite = "",
     json: AsJson = False,
 ) -> None:
     """List campaigns, newest first, with how far each is."""
     from records.campaigns.progress import read_page
     from records.database.session import unit_of_work
 
-    with unit_of_work() as session:
+    with unit_of_work() as session, of_site(session, site):
         page = read_page(session, limit, after or None)
     if json:
         from api.campaign_schemas import CampaignList
@@ -303,7 +310,8 @@ def list_campaigns(
 
     console().print(render_campaigns(page.campaigns))
     if page.next:
-        print(f"more: nightdraft campaign list --after {page.next} --limit {limit}")
+        only = f" --site {site}" if site else ""
+        print(f"more: nightdraft campaign list{only} --after {page.next} --limit {limit}")
 
 
 @campaign.command("show")

@@ -43,12 +43,21 @@ def limited_to(site_ids: Collection[uuid.UUID] | None) -> Iterator[None]:
         _current.reset(token)
 
 
-def is_visible(site_id: SQLColumnExpression[uuid.UUID]) -> ColumnElement[bool]:
+def is_visible(
+    site_id: SQLColumnExpression[uuid.UUID] | SQLColumnExpression[uuid.UUID | None],
+) -> ColumnElement[bool]:
     """The condition that a row is of a site whose studies are shown.
 
     Args:
-        site_id: the column with the site.
+        site_id: the column with the site. A row without one is for who sees every site.
     """
+    return is_of_site(site_id)
+
+
+def is_of_site(
+    site_id: SQLColumnExpression[uuid.UUID] | SQLColumnExpression[uuid.UUID | None],
+) -> ColumnElement[bool]:
+    """As `is_visible`, for lists that one browses, for numbers, and for what changes something."""
     sites = visible_sites()
     if sites is None:
         return true()

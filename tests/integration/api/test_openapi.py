@@ -23,6 +23,7 @@ WITH_PARAMETERS = [
     "POST /api/studies/{uid}/decision",
     "POST /api/studies/{uid}/withdraw",
     "POST /api/studies/{uid}/reinstate",
+    "POST /api/studies/{uid}/site",
     "GET /api/holds",
     "POST /api/holds/decision",
     "GET /api/messages",

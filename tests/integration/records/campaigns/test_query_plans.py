@@ -22,7 +22,7 @@ from records.database.campaign_tables import CampaignMark, CampaignStudy
 from records.database.session import engine, unit_of_work
 from records.reports.reading import count_named_by_finals
 from records.states import CampaignKind, CampaignReason, CampaignStudyState, WalkState
-from records.workflow import studies
+from records.workflow import site_scope, sites, studies
 from tests.support.campaigns import closed_now, create, of_uids
 from tests.support.query_plans import explained, nodes
 from tests.support.registered_studies import complete, draft_all, new_instance, register
@@ -125,6 +125,15 @@ def queries(made):
     def listed(**wanted):
         return lambda s: rows.list_studies(s, made["pacs"], 50, **wanted)
 
+    def limited(ask):
+        def ask_for_site(session):
+            site = sites.create(session, "north").id
+            session.execute(text("UPDATE campaigns SET site_id = :site"), {"site": site})
+            with site_scope.limited_to([site]):
+                ask(session)
+
+        return ask_for_site
+
     def resolve(session):
         pulling.resolve(session, pull(session, made), ["2.25.900001", "2.25.900002"])
 
@@ -168,6 +177,12 @@ def queries(made):
         "walk again": walk_again,
         "counts": lambda s: counting.read_counts(s, list(made.values())),
         "progress": lambda s: progress.read_page(s, 50),
+        "of one site": limited(lambda s: progress.read_page(s, 50)),
+        "studies, of one site": limited(listed()),
+        "missing, of one site": limited(listed(state=state.MISSING, after=STUDIES // 2)),
+        "retry a group, of one site": limited(
+            lambda s: retrying.retry(s, made["again"], state.MISSING, "OFFLINE", 10)
+        ),
         "size of an image": kept_images.mean_bytes,
         "named by finals": lambda s: count_named_by_finals(s, [("1.7", "A7"), ("", "A8")]),
         "here, by UID": lambda s: feeding.find_by_uids(s, ["1.7", "1.8", "9.9"]),
