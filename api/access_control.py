@@ -139,6 +139,7 @@ class AccessControl:
                     Actor(ActorKind.PROGRAM, program.name, str(program.id), address),
                     program.permissions,
                     None if program.site_id is None else (program.site_id,),
+                    fhir=program.fhir,
                 )
             if token := cookies.session_token(request):
                 live = sessions.find(session, token, is_use=not isinstance(row, Row) or row.is_use)

@@ -34,7 +34,7 @@ from records.errors import (
 )
 from records.telemetry import logger
 
-SYSTEM_PATHS = ("/api/", "/healthz", "/readyz", "/metrics")
+SYSTEM_PATHS = ("/api/", "/auth/token", "/.well-known/", "/healthz", "/readyz", "/metrics")
 """Paths that systems call: they get problem+json, everyone else a page."""
 
 STATUS_BY_ERROR: dict[type[Exception], int] = {

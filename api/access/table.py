@@ -37,12 +37,14 @@ class Row:
         scope: whose patients the answer may show.
         is_use: whether a person asks for it. What a page asks by itself keeps no login open.
         is_probe: whether the networks of NIGHTDRAFT_PROBE_NETWORKS need nothing.
+        is_fhir: whether scopes of FHIR are enough; the route looks which ones.
     """
 
     needs: Permission | Door
     scope: Scope = Scope.NONE
     is_use: bool = True
     is_probe: bool = False
+    is_fhir: bool = False
 
 
 _PUBLIC = Row(Door.PUBLIC)
@@ -63,6 +65,7 @@ _CAMPAIGNS_POLLED = Row(Permission.READ_CAMPAIGNS, Scope.EVERY_SITE, is_use=Fals
 _CAMPAIGNS_CHANGED = Row(Permission.MANAGE_CAMPAIGNS, Scope.EVERY_SITE)
 _ORDERS = Row(Permission.READ_STUDIES, Scope.EVERY_SITE)
 _ORDERS_SENT = Row(Permission.SEND_ORDERS, Scope.EVERY_SITE)
+_FHIR = Row(Permission.SEND_ORDERS, Scope.EVERY_SITE, is_fhir=True)
 _OPERATIONS = Row(Permission.READ_OPERATIONS)
 _OPERATIONS_POLLED = Row(Permission.READ_OPERATIONS, is_use=False)
 
@@ -87,6 +90,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/login"): _PUBLIC,
     ("GET", "/link/{token}"): _PUBLIC,
     ("POST", "/link/{token}"): _PUBLIC,
+    ("POST", "/auth/token"): _PUBLIC,
+    ("GET", "/.well-known/smart-configuration"): _PUBLIC,
+    ("GET", "/fhir/.well-known/smart-configuration"): _PUBLIC,
     # One's own account.
     ("POST", "/logout"): _OWN,
     ("GET", "/again"): _OWN,
@@ -135,12 +141,12 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/orders/{order_id}/cancel"): _ORDERS_SENT,
     ("GET", "/api/reports"): _ORDERS,
     ("GET", "/api/reports/{report_id}"): _ORDERS,
-    ("GET", "/fhir/metadata"): Row(Permission.SEND_ORDERS),
-    ("POST", "/fhir"): _ORDERS_SENT,
-    ("POST", "/fhir/"): _ORDERS_SENT,
-    **{("POST", f"/fhir/{kind}"): _ORDERS_SENT for kind in _FHIR_TYPES},
-    **{("PUT", f"/fhir/{kind}/{{resource_id}}"): _ORDERS_SENT for kind in _FHIR_TYPES},
-    **{("GET", f"/fhir/{kind}/{{resource_id}}"): _ORDERS_SENT for kind in _FHIR_TYPES},
+    ("GET", "/fhir/metadata"): Row(Permission.SEND_ORDERS, is_fhir=True),
+    ("POST", "/fhir"): _FHIR,
+    ("POST", "/fhir/"): _FHIR,
+    **{("POST", f"/fhir/{kind}"): _FHIR for kind in _FHIR_TYPES},
+    **{("PUT", f"/fhir/{kind}/{{resource_id}}"): _FHIR for kind in _FHIR_TYPES},
+    **{("GET", f"/fhir/{kind}/{{resource_id}}"): _FHIR for kind in _FHIR_TYPES},
     # Drafts beside reports, and beside other drafts.
     ("GET", "/discrepancies"): _COMPARED,
     ("GET", "/discrepancies/{discrepancy_id}"): _COMPARED,
@@ -220,6 +226,8 @@ def allows(row: Row, visitor: Visitor) -> bool:
         return visitor.session is not None
     if row.scope is Scope.EVERY_SITE and visitor.site_ids is not None:
         return False
+    if row.needs is Permission.SEND_ORDERS and visitor.fhir is not None and not row.is_fhir:
+        return False  # its permission is one for FHIR alone
     return row.needs in visitor.permissions
 
 
