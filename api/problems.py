@@ -8,6 +8,7 @@ request_id which lines of the log are about it.
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -105,9 +106,16 @@ def problem_response(
         detail=detail,
         status=status,
         request_id=request_id,
+        emergency=_study_of(path) if status == 404 else "",
         **extensions,
     )
     return HTMLResponse(page, status)
+
+
+def _study_of(path: str) -> str:
+    """Our id of the study that a page is about; "" where it is about none."""
+    match = re.fullmatch(r"/studies/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", path)
+    return match[1] if match else ""
 
 
 def add_problem_handlers(app: FastAPI) -> None:

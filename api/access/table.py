@@ -53,6 +53,7 @@ _PROBE = Row(Permission.READ_PROBES, is_probe=True)
 _STUDIES = Row(Permission.READ_STUDIES, Scope.SITES)
 _STUDIES_POLLED = Row(Permission.READ_STUDIES, Scope.SITES, is_use=False)
 _IMAGES = Row(Permission.SEE_IMAGES, Scope.SITES)
+_EMERGENCIES = Row(Permission.OPEN_EMERGENCIES)
 _HOLDS = Row(Permission.DECIDE_HOLDS, Scope.SITES)
 _WORK = Row(Permission.CHANGE_WORK, Scope.SITES)
 _WORK_OF_ALL = Row(Permission.CHANGE_WORK, Scope.EVERY_SITE)
@@ -129,6 +130,12 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/studies/{uid}/reinstate"): _WORK,
     ("GET", "/api/holds"): _STUDIES,
     ("POST", "/api/holds/decision"): _HOLDS,
+    # Patients of other sites, in an emergency: until one is opened, nobody is shown.
+    ("GET", "/emergency"): _EMERGENCIES,
+    ("POST", "/emergency"): _EMERGENCIES,
+    ("POST", "/emergency/{access_id}/end"): _EMERGENCIES,
+    ("POST", "/api/emergency-accesses"): _EMERGENCIES,
+    ("DELETE", "/api/emergency-accesses/{access_id}"): _EMERGENCIES,
     # Orders and reports of other systems; many belong to no study yet.
     ("GET", "/orders"): _ORDERS,
     ("GET", "/orders/{order_id}"): _ORDERS,

@@ -157,6 +157,10 @@ async function ask() {
       location.assign(loginAddress("locked"));
       return;
     }
+    if (response.status === 404 && document.querySelector("[data-emergency]")) {
+      location.replace("/"); // what was opened in an emergency has ended, and is shown no longer
+      return;
+    }
     if (!response.ok) {
       const title = new DOMParser().parseFromString(html, "text/html").querySelector("h1");
       fault = `The server answers with an error: ${title?.textContent ?? response.status}.`;
