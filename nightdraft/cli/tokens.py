@@ -91,7 +91,7 @@ def create(
 def replace_keys(
     name: Name, jwks: Jwks = None, jwks_url: JwksUrl = "", json: AsJson = False
 ) -> None:
-    """Replace the public keys of a program; tokens that it was given for the older ones end."""
+    """Set other public keys for a program; tokens that it was given for the older ones end."""
     from records.accounts import programs
     from records.database.session import unit_of_work
 

@@ -79,11 +79,13 @@ def find_exactly(session: Session, typed: str) -> Sequence[Study]:
 
     They are MATCHES + 1 at most, the newest first, of all sites that are shown.
     """
-    query = select(Study).where(Study.id.in_(_equal(typed)))
     with suppress(ValueError):  # a DICOM UID is no UUID
-        query = select(Study).where(Study.id == uuid.UUID(typed), is_visible(Study.site_id))
+        ours = select(Study).where(Study.id == uuid.UUID(typed), is_visible(Study.site_id))
+        if found := session.scalars(ours).all():
+            return found
     newest = (Study.first_received_at.desc(), Study.id.desc())
-    return session.scalars(query.order_by(*newest).limit(MATCHES + 1)).all()
+    equal = select(Study).where(Study.id.in_(_equal(typed)))
+    return session.scalars(equal.order_by(*newest).limit(MATCHES + 1)).all()
 
 
 def find_studies(session: Session, typed: str) -> Matches:
