@@ -154,6 +154,7 @@ def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = 
         grant = grant_of(study)
         opened = emergencies.list_studies(session, grant) if grant else ()
         note_look(study_ids=[other.id for other in opened])
+        now = database_time(session)
     row, draft = record.row, record.current_draft
     return render(
         "study.html",
@@ -174,6 +175,7 @@ def show_study(study: uuid.UUID, before: Annotated[EventMark | None, Query()] = 
         before=before,
         waits_until=record.waits_for_order_until,
         emergency_studies=opened,
+        emergency_seconds=round((grant.until - now).total_seconds()) if grant else 0,
     )
 
 

@@ -6,7 +6,7 @@ import email.utils
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from api.fhir import refusals
@@ -40,8 +40,11 @@ _WORDS = {201: "201 Created", 200: "200 OK"}
 
 
 @router.get("/metadata")
-def read_capabilities(request: Request) -> Response:
-    """The CapabilityStatement."""
+def read_capabilities(
+    request: Request,
+    summary: Annotated[str | None, Query(alias="_summary", max_length=10)] = None,  # noqa: ARG001
+) -> Response:
+    """The CapabilityStatement; a summary of it has all that is in it."""
     base = _base(request).rstrip("/")
     return _answer(capability_statement(router.routes, base, token_address()))
 

@@ -157,8 +157,8 @@ async function ask() {
       location.assign(loginAddress("locked"));
       return;
     }
-    if (response.status === 404 && document.querySelector("[data-emergency]")) {
-      location.replace("/"); // what was opened in an emergency has ended, and is shown no longer
+    if (response.status === 404 && emergency) {
+      leaveEmergency(); // it was ended in another window
       return;
     }
     if (!response.ok) {
@@ -214,6 +214,14 @@ async function lockIfLeft() {
     location.replace(loginAddress("locked"));
   }
 }
+
+// What was opened in an emergency is taken away when that ends: it may be left open.
+const emergency = document.querySelector("[data-emergency]");
+function leaveEmergency() {
+  document.body.replaceChildren();
+  location.replace("/");
+}
+if (emergency) setTimeout(leaveEmergency, 1000 * Math.max(0, Number(emergency.dataset.emergency) - 1));
 
 let lockTimer = 0;
 if (lockAfter) {

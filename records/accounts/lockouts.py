@@ -86,9 +86,10 @@ def begin_program(session: Session, address: str) -> Attempt | Refused:
 
     Args:
         session: a transaction of its own, which commits before the assertion is looked at.
-        address: the network address that it comes from. People's logins have another count.
+        address: the network address that it comes from. People's logins have another count, and
+            one that is right ends this one: with a key of one's own no other key is guessed.
     """
-    key = f"{address_key(address)} programs"
+    key = f"programs:{address_key(address)}"
     if not _count(session, key, FREE_FAILURES_OF_ADDRESS):
         return Refused(_wait(session, key))
     return Attempt((key,))

@@ -4,7 +4,7 @@ import pytest
 
 from records.database.session import unit_of_work
 from records.workflow import sites
-from tests.support.accounts import PASSWORD, let_pass, make_account, run_sql
+from tests.support.accounts import PASSWORD, make_account, run_sql
 from tests.support.seeded_studies import StudySeeder
 
 REASON = "Trauma, and the earlier film is needed"
@@ -23,17 +23,15 @@ def study(database, data_dir):
     return study
 
 
-@pytest.fixture
-def page(serve, open_page, study):
-    page = open_page(serve().url)
+def log_in(page):
     page.get_by_label("Login name").fill("ada")
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Log in").click()
     page.wait_for_load_state("networkidle")
-    return page
 
 
 def open_patient(page):
+    log_in(page)
     ((number,),) = run_sql("SELECT accession_number FROM studies")
     page.get_by_role("searchbox").fill(number)
     page.keyboard.press("Enter")
@@ -47,7 +45,8 @@ def open_patient(page):
     page.wait_for_load_state("networkidle")
 
 
-def test_a_patient_is_opened_by_a_search_and_ended_by_the_button(page, study):
+def test_a_patient_is_opened_by_a_search_and_ended_by_the_button(serve, open_page, study):
+    page = open_page(serve().url)
     open_patient(page)
     assert page.url.endswith(f"/studies/{study}")
     assert REASON in page.locator("#emergency").inner_text()
@@ -65,10 +64,13 @@ def test_a_patient_is_opened_by_a_search_and_ended_by_the_button(page, study):
     assert run_sql("SELECT ended_at IS NOT NULL FROM emergency_accesses") == [(True,)]
 
 
-def test_a_page_that_is_left_open_shows_the_patient_no_longer_than_allowed(page, study):
+def test_a_page_that_is_left_open_shows_the_patient_no_longer_than_allowed(serve, open_page, study):
+    server = serve(emergency_minutes=0.2)
+    page = open_page(server.url)
     open_patient(page)
-    assert page.url.endswith(f"/studies/{study}")
-    with page.expect_navigation(url=lambda url: url.endswith("/")):
-        let_pass("emergency_accesses", 3600, "until")
+    assert page.url == f"{server.url}/studies/{study}"
+    assert "PHANTOM" in page.content()
+    page.wait_for_url(f"{server.url}/")
     page.wait_for_load_state("networkidle")
     assert "PHANTOM" not in page.content()
+    assert "in an emergency until" not in page.content()
