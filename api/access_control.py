@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 import anyio
 from anyio import to_thread
+from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -33,11 +34,13 @@ from api.problems import (
     known_error_response,
     problem_response,
 )
-from records.accounts import accounts, programs, sessions
+from records.accounts import accounts, emergencies, programs, sessions
 from records.accounts.roles import PERMISSIONS
+from records.accounts.sessions import LiveSession
 from records.actors import Actor, acting_as
 from records.audit import trail
 from records.database.session import unit_of_work
+from records.emergency_grants import Grant, granted
 from records.errors import NightdraftError
 from records.settings import Settings
 from records.states import ActorKind, AuditAction, AuditOutcome, Permission
@@ -107,6 +110,8 @@ class AccessControl:
             visited_by(visitor),
             acting_as(visitor.actor),
             site_scope.limited_to(visitor.site_ids),
+            # What was opened in an emergency is looked at, and not changed.
+            granted(visitor.grants if request.method in _SAFE else ()),
         ):
             await self.app(scope, _replayed(request, receive), send)
 
@@ -145,17 +150,12 @@ class AccessControl:
                     Actor(ActorKind.PROGRAM, program.name, str(program.id), address),
                     program.permissions,
                     None if program.site_id is None else (program.site_id,),
+                    fhir=program.fhir,
                 )
             if token := cookies.session_token(request):
                 live = sessions.find(session, token, is_use=not isinstance(row, Row) or row.is_use)
                 if live is not None:
-                    return Visitor(
-                        Actor(ActorKind.ACCOUNT, live.login, str(live.account_id), address),
-                        PERMISSIONS[live.role],
-                        site_scope.reduce(session, live.site_ids),
-                        live,
-                        cookies.form_token(token),
-                    )
+                    return _person(session, live, token, address)
             # There is no way back: accounts are never deleted.
             self.has_accounts = self.has_accounts or accounts.exist(session)
         if self.has_accounts:
@@ -193,6 +193,22 @@ class AccessControl:
                     "Open the page again, and send it again.",
                 )
         return None
+
+
+def _person(session: Session, live: LiveSession, token: str, address: str) -> Visitor:
+    permissions = PERMISSIONS[live.role]
+    site_ids = site_scope.reduce(session, live.site_ids)
+    grants: tuple[Grant, ...] = ()
+    if site_ids is not None and Permission.OPEN_EMERGENCIES in permissions:
+        grants = emergencies.find_live(session, live.id, site_ids)
+    return Visitor(
+        Actor(ActorKind.ACCOUNT, live.login, str(live.account_id), address),
+        permissions,
+        site_ids,
+        live,
+        cookies.form_token(token),
+        grants=grants,
+    )
 
 
 def _is_always_answered(scope: Scope) -> bool:

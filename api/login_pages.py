@@ -16,7 +16,7 @@ from api.access.table import home_of
 from api.access.visitor import Visitor, address_of, current_visitor
 from api.forms import FormFields
 from api.rendering import render
-from records.accounts import accounts, logins, second_factors, sessions
+from records.accounts import accounts, emergencies, logins, second_factors, sessions
 from records.accounts.passwords import LEAST_CHARACTERS
 from records.accounts.roles import PERMISSIONS
 from records.accounts.sessions import LiveSession
@@ -82,6 +82,7 @@ def post_login(request: Request, fields: FormFields) -> Response:
 def post_logout(request: Request, fields: FormFields) -> Response:
     """End the session."""
     with unit_of_work() as session:
+        emergencies.end_all(session, _session().id)
         sessions.end(session, cookies.session_token(request))
         trail.record(session, AuditAction.LOGOUT, detail="logged out")
     why = dict(fields).get("why", "out")

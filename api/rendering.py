@@ -29,6 +29,7 @@ from api.order_wording import (
 from model.dicom.characters import remove_controls
 from model.dicom.names import modality_name, uid_name
 from model.prompting.prompt import describe_given, read_prior
+from records.emergency_grants import current_grants, grant_of
 from records.operations.lights import LightState
 from records.settings import settings
 from records.states import BYTES_REMOVED_SENTENCE, DAMAGE_SENTENCES, WARNING, VisibleState
@@ -251,12 +252,22 @@ def may(path: str, method: str = "GET") -> bool:
     return may_open(path, current_visitor(), method)
 
 
+def may_open_emergencies() -> bool:
+    """Whether who asks may open patients of sites that he or she does not see."""
+    visitor = current_visitor()
+    is_limited = visitor is not None and visitor.site_ids is not None
+    return is_limited and may_open("/emergency", visitor)
+
+
 _TEMPLATES.globals |= {
     "form_token": form_token,
     "may": may,
     "visitor": current_visitor,
     "shows_site": shows,
     "is_limited": lambda: visible_sites() is not None,
+    "may_open_emergencies": may_open_emergencies,
+    "grants": current_grants,
+    "grant_of": grant_of,
     "lock_seconds": lambda: round(60 * settings().screen_lock_minutes),
 }
 

@@ -14,7 +14,7 @@ from api.forms import NONE_IF_EMPTY
 from api.rendering import render
 from api.schemas import SearchText
 from api.trail import read_page
-from records.audit.lines import TrailFilter
+from records.audit.lines import TrailFilter, count_emergencies
 from records.audit.status import read_status
 from records.database.session import unit_of_work
 from records.states import AuditAction
@@ -24,11 +24,15 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 PAGE_SIZE = 50
 """Lines on one page."""
 
+EMERGENCY_DAYS = 7
+"""The page says how many patients were opened in emergencies in so many days."""
+
 
 class TrailQuery(BaseModel):
     """Which lines are shown.
 
-    since, until: days by this machine's clock, both of them included. after: the page's mark.
+    since, until: days by this machine's clock, both of them included. emergency: only what is of
+    emergencies. after: the page's mark.
     """
 
     patient: SearchText = ""
@@ -36,9 +40,10 @@ class TrailQuery(BaseModel):
     action: SearchText = ""
     since: Annotated[dt.date | None, NONE_IF_EMPTY] = None
     until: Annotated[dt.date | None, NONE_IF_EMPTY] = None
+    emergency: bool = False
     after: Annotated[str | None, NONE_IF_EMPTY] = None
 
-    def query_string(self, **changes: str | None) -> str:
+    def query_string(self, **changes: str | bool | None) -> str:
         """The query string of this query with some values changed; empty ones are left out."""
         values: dict[str, Any] = self.model_dump() | changes
         return urlencode({name: value for name, value in values.items() if value})
@@ -48,13 +53,24 @@ class TrailQuery(BaseModel):
 def show_trail(query: Annotated[TrailQuery, Query()]) -> str:
     """Who saw and did what, newest first, and how the trail is sealed."""
     wanted = TrailFilter(
-        query.patient, query.person, query.action, _begin(query.since), _end(query.until)
+        query.patient,
+        query.person,
+        query.action,
+        _begin(query.since),
+        _end(query.until),
+        query.emergency,
     )
     with unit_of_work() as session:
         status = read_status(session)
         page = read_page(session, wanted, query.after, PAGE_SIZE, "/trail")
         return render(
-            "trail.html", query=query, page=page, status=status, actions=list(AuditAction)
+            "trail.html",
+            query=query,
+            page=page,
+            status=status,
+            actions=list(AuditAction),
+            emergencies=count_emergencies(session, EMERGENCY_DAYS),
+            days=EMERGENCY_DAYS,
         )
 
 

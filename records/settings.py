@@ -1167,6 +1167,21 @@ class Settings(BaseSettings):
         description="What needs the password again, such as the changes of an account, may be "
         "done for so long after it was given.",
     )
+    emergency_minutes: float = Field(
+        json_schema_extra=EVERYDAY,
+        default=60.0,
+        gt=0,
+        le=1440,
+        description="A patient of another site who was opened in an emergency is shown for so "
+        "long. It ends before, where the person ends it or logs out.",
+    )
+    program_keys_ca_file: str = Field(
+        json_schema_extra=ADVANCED,
+        default="",
+        description="Certificates (PEM) of the authorities that the addresses of programs' public "
+        "keys are checked with (`nightdraft token create --jwks-url`). Empty: those that this "
+        "machine trusts.",
+    )
     probe_networks: StringList = Field(
         json_schema_extra=EVERYDAY,
         default=("127.0.0.0/8", "::1/128"),

@@ -502,6 +502,7 @@ class Permission(StrEnum):
     MANAGE_SETTINGS = "MANAGE_SETTINGS"
     MANAGE_ACCOUNTS = "MANAGE_ACCOUNTS"
     READ_TRAIL = "READ_TRAIL"
+    OPEN_EMERGENCIES = "OPEN_EMERGENCIES"  # see a patient of another site, for a reason
 
 
 class AuditAction(StrEnum):

@@ -37,12 +37,14 @@ class Row:
         scope: whose patients the answer may show.
         is_use: whether a person asks for it. What a page asks by itself keeps no login open.
         is_probe: whether the networks of NIGHTDRAFT_PROBE_NETWORKS need nothing.
+        is_fhir: whether scopes of FHIR are enough; the route looks which ones.
     """
 
     needs: Permission | Door
     scope: Scope = Scope.NONE
     is_use: bool = True
     is_probe: bool = False
+    is_fhir: bool = False
 
 
 _PUBLIC = Row(Door.PUBLIC)
@@ -51,6 +53,7 @@ _PROBE = Row(Permission.READ_PROBES, is_probe=True)
 _STUDIES = Row(Permission.READ_STUDIES, Scope.SITES)
 _STUDIES_POLLED = Row(Permission.READ_STUDIES, Scope.SITES, is_use=False)
 _IMAGES = Row(Permission.SEE_IMAGES, Scope.SITES)
+_EMERGENCIES = Row(Permission.OPEN_EMERGENCIES)
 _HOLDS = Row(Permission.DECIDE_HOLDS, Scope.SITES)
 _WORK = Row(Permission.CHANGE_WORK, Scope.SITES)
 _SECOND_LOOKS = Row(Permission.ANSWER_SECOND_LOOKS, Scope.SITES)
@@ -60,6 +63,7 @@ _CAMPAIGNS = Row(Permission.READ_CAMPAIGNS, Scope.SITES)
 _CAMPAIGNS_POLLED = Row(Permission.READ_CAMPAIGNS, Scope.SITES, is_use=False)
 _CAMPAIGNS_CHANGED = Row(Permission.MANAGE_CAMPAIGNS, Scope.SITES)
 _ORDERS_SENT = Row(Permission.SEND_ORDERS, Scope.SITES)
+_FHIR = Row(Permission.SEND_ORDERS, Scope.SITES, is_fhir=True)
 _OPERATIONS = Row(Permission.READ_OPERATIONS)
 _OPERATIONS_POLLED = Row(Permission.READ_OPERATIONS, is_use=False)
 
@@ -84,6 +88,9 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/login"): _PUBLIC,
     ("GET", "/link/{token}"): _PUBLIC,
     ("POST", "/link/{token}"): _PUBLIC,
+    ("POST", "/auth/token"): _PUBLIC,
+    ("GET", "/.well-known/smart-configuration"): _PUBLIC,
+    ("GET", "/fhir/.well-known/smart-configuration"): _PUBLIC,
     # One's own account.
     ("POST", "/logout"): _OWN,
     ("GET", "/again"): _OWN,
@@ -122,6 +129,12 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/studies/{uid}/site"): _HOLDS,
     ("GET", "/api/holds"): _STUDIES,
     ("POST", "/api/holds/decision"): _HOLDS,
+    # Patients of other sites, in an emergency: until one is opened, nobody is shown.
+    ("GET", "/emergency"): _EMERGENCIES,
+    ("POST", "/emergency"): _EMERGENCIES,
+    ("POST", "/emergency/{access_id}/end"): _EMERGENCIES,
+    ("POST", "/api/emergency-accesses"): _EMERGENCIES,
+    ("DELETE", "/api/emergency-accesses/{access_id}"): _EMERGENCIES,
     # Orders and reports of other systems; many belong to no study yet.
     ("GET", "/orders"): _STUDIES,
     ("GET", "/orders/{order_id}"): _STUDIES,
@@ -134,12 +147,12 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/api/orders/{order_id}/cancel"): _ORDERS_SENT,
     ("GET", "/api/reports"): _STUDIES,
     ("GET", "/api/reports/{report_id}"): _STUDIES,
-    ("GET", "/fhir/metadata"): Row(Permission.SEND_ORDERS),
-    ("POST", "/fhir"): _ORDERS_SENT,
-    ("POST", "/fhir/"): _ORDERS_SENT,
-    **{("POST", f"/fhir/{kind}"): _ORDERS_SENT for kind in _FHIR_TYPES},
-    **{("PUT", f"/fhir/{kind}/{{resource_id}}"): _ORDERS_SENT for kind in _FHIR_TYPES},
-    **{("GET", f"/fhir/{kind}/{{resource_id}}"): _ORDERS_SENT for kind in _FHIR_TYPES},
+    ("GET", "/fhir/metadata"): Row(Permission.SEND_ORDERS, is_fhir=True),
+    ("POST", "/fhir"): _FHIR,
+    ("POST", "/fhir/"): _FHIR,
+    **{("POST", f"/fhir/{kind}"): _FHIR for kind in _FHIR_TYPES},
+    **{("PUT", f"/fhir/{kind}/{{resource_id}}"): _FHIR for kind in _FHIR_TYPES},
+    **{("GET", f"/fhir/{kind}/{{resource_id}}"): _FHIR for kind in _FHIR_TYPES},
     # Drafts beside reports, and beside other drafts.
     ("GET", "/discrepancies"): _STUDIES,
     ("GET", "/discrepancies/{discrepancy_id}"): _STUDIES,
@@ -219,6 +232,8 @@ def allows(row: Row, visitor: Visitor) -> bool:
         return visitor.session is not None
     if row.scope is Scope.EVERY_SITE and visitor.site_ids is not None:
         return False
+    if row.needs is Permission.SEND_ORDERS and visitor.fhir is not None and not row.is_fhir:
+        return False  # its permission is one for FHIR alone
     return row.needs in visitor.permissions
 
 

@@ -157,6 +157,10 @@ async function ask() {
       location.assign(loginAddress("locked"));
       return;
     }
+    if (response.status === 404 && emergency) {
+      leaveEmergency(); // it was ended in another window
+      return;
+    }
     if (!response.ok) {
       const title = new DOMParser().parseFromString(html, "text/html").querySelector("h1");
       fault = `The server answers with an error: ${title?.textContent ?? response.status}.`;
@@ -210,6 +214,14 @@ async function lockIfLeft() {
     location.replace(loginAddress("locked"));
   }
 }
+
+// What was opened in an emergency is taken away when that ends: it may be left open.
+const emergency = document.querySelector("[data-emergency]");
+function leaveEmergency() {
+  document.body.replaceChildren();
+  location.replace("/");
+}
+if (emergency) setTimeout(leaveEmergency, 1000 * Math.max(0, Number(emergency.dataset.emergency) - 1));
 
 let lockTimer = 0;
 if (lockAfter) {

@@ -36,6 +36,8 @@ WITH_PARAMETERS = [
     "POST /api/orders/{order_id}/cancel",
     "GET /api/reports",
     "GET /api/reports/{report_id}",
+    "POST /api/emergency-accesses",
+    "DELETE /api/emergency-accesses/{access_id}",
     "GET /api/discrepancies",
     "GET /api/discrepancies/errors",
     "GET /api/discrepancies/{discrepancy_id}",
