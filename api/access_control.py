@@ -68,7 +68,8 @@ class AccessControl:
         self.probe_networks = [ipaddress.ip_network(name) for name in settings.probe_networks]
         # Threads of its own: a request must not wait for pages to learn that it is a probe.
         self.threads = anyio.CapacityLimiter(_THREADS)
-        self.has_accounts = False
+        # Where an identity provider is set, people log in from the start.
+        self.has_accounts = bool(settings.oidc_issuer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse."""
