@@ -33,6 +33,9 @@ DISCOVERY_SECONDS = 3600.0
 KEY_LOOK_SECONDS = 30.0
 """For a key that is not known, the keys are read again no more often than that."""
 
+ASSERTION_SECONDS = 120
+"""How long an assertion is valid by which we log in to the provider."""
+
 _MOST_KEYS = 100
 _LEAST_RSA_BITS = 2048
 _CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
@@ -249,7 +252,10 @@ class Provider:
         config = self.config
         if config.key is not None:
             method = PrivateKeyJWT(
-                metadata.token, alg="RS256" if isinstance(config.key, RSAKey) else "ES256"
+                metadata.token,
+                claims={"exp": int(time.time()) + ASSERTION_SECONDS},
+                headers={"kid": config.key.kid} if config.key.kid else None,
+                alg="RS256" if isinstance(config.key, RSAKey) else "ES256",
             )
             return ClientAuth(config.client_id, config.key, method)
         methods = metadata.auth_methods
