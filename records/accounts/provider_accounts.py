@@ -110,7 +110,8 @@ def prove_again(person: Person, live: LiveSession, address: str) -> None:
     Raises:
         LoginRefused: it was another person, or the account is disabled.
     """
-    with unit_of_work() as session:
+    actor = Actor(ActorKind.ACCOUNT, live.login, str(live.account_id), address)
+    with acting_as(actor), unit_of_work() as session:
         account = _find(session, person)
         is_same = account is not None and account.id == live.account_id
         if is_same:

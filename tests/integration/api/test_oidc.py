@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
@@ -410,7 +411,7 @@ def test_a_key_in_place_of_the_secret(browser, provider, tmp_path):
     assert log_in(client, provider).status_code == 403
 
 
-def test_while_the_provider_is_away_nothing_changes(browser, provider, caplog):
+def test_while_the_provider_is_away_nothing_changes(browser, provider):
     make_account("root", Role.ADMINISTRATOR)
     client = browser(emergency_account="root")
     log_in(client, provider)
@@ -421,7 +422,7 @@ def test_while_the_provider_is_away_nothing_changes(browser, provider, caplog):
         assert "Hospital does not answer" in answer.text
         assert "/login?local=1" in answer.text
     assert client.get("/").status_code == 200  # who is logged in stays so
-    assert details()[-2][:2] == ("LOGIN", "FAILED")
+    assert ("LOGIN", "FAILED") in [line[:2] for line in details()]
     local = browser()
     assert "Password" not in local.get("/login").text
     assert "Password" in local.get("/login?local=1").text
@@ -545,15 +546,11 @@ def test_fresh_authentication_is_asked_of_the_provider(browser, provider):
     provider.token = {"sid": "session-2"}
     assert leads_to(log_in(client, provider, "/again/oidc?next=/account")) == "/account"
     assert is_fresh(client)
-    assert (
-        details()[-1]
-        == (
-            "LOGIN",
-            "SUCCESS",
-            "",
-            "logged in again at the identity provider",
-        )
-        or details()[-1][3] == "logged in again at the identity provider"
+    assert details()[-1] == (
+        "LOGIN",
+        "SUCCESS",
+        "ada.lovelace",
+        "logged in again at the identity provider",
     )
     assert run_sql("SELECT provider_session FROM account_sessions") == [("session-2",)]
     # The second factor is the provider's.
@@ -578,8 +575,6 @@ def test_a_login_just_now_is_fresh(browser, provider):
     client = browser()
     log_in(client, provider)
     assert not is_fresh(client)
-    import time
-
     provider.token = {"auth_time": time.time() + 30}  # its clock is fast
     log_in(client, provider)
     assert is_fresh(client)
@@ -637,7 +632,6 @@ def test_the_provider_ends_sessions(browser, provider):
     assert post_logout(browser(), token).status_code == 200
     assert client.get("/").status_code == 200
     assert other.get("/").status_code == 303
-    assert details()[-1][0] == "VIEW"
     assert (
         "LOGOUT",
         "SUCCESS",
