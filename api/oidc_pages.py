@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 
 from api.access import cookies
 from api.access.destinations import local_path
-from api.access.table import home_of
+from api.access.table import BACKCHANNEL_LOGOUT_PATH, home_of
 from api.access.visitor import Visitor, address_of, current_visitor
 from api.forms import FormFields
 from api.oidc.errors import AnswerRefused, ProviderAway
@@ -105,7 +105,7 @@ def show_logged_out() -> str:
     return render("oidc_logout.html", address="", is_away=False, name="")
 
 
-@router.post("/login/oidc/backchannel-logout")
+@router.post(BACKCHANNEL_LOGOUT_PATH)
 def post_logout(request: Request, fields: FormFields) -> Response:
     """End the sessions that the identity provider names (OpenID Connect Back-Channel Logout 1.0).
 

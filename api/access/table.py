@@ -66,6 +66,9 @@ _ORDERS_SENT = Row(Permission.SEND_ORDERS, Scope.EVERY_SITE)
 _OPERATIONS = Row(Permission.READ_OPERATIONS)
 _OPERATIONS_POLLED = Row(Permission.READ_OPERATIONS, is_use=False)
 
+BACKCHANNEL_LOGOUT_PATH = "/login/oidc/backchannel-logout"
+"""To which the identity provider posts logouts."""
+
 _FHIR_TYPES = (
     "Patient",
     "Practitioner",
@@ -88,7 +91,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/login/oidc"): _PUBLIC,
     ("GET", "/login/oidc/callback"): _PUBLIC,
     ("GET", "/login/oidc/logged-out"): _PUBLIC,
-    ("POST", "/login/oidc/backchannel-logout"): _PUBLIC,
+    ("POST", BACKCHANNEL_LOGOUT_PATH): _PUBLIC,
     ("GET", "/link/{token}"): _PUBLIC,
     ("POST", "/link/{token}"): _PUBLIC,
     # One's own account.
