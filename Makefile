@@ -147,12 +147,13 @@ prove-extras: $(VENV)/.ready-to-test ## Slow: trackers, S3 and Parquet, with pac
 
 # Programs of other makers that no package of Debian or PyPI has. Node and npm are asked for here alone.
 .PHONY: prove-peers
-prove-peers: $(VENV)/.ready-to-test ## Slow: HL7 and FHIR programs of other makers talk with ours (needs Node and npm)
+prove-peers: $(VENV)/.ready-to-test ## Slow: HL7, FHIR and OIDC programs of other makers talk with ours (needs Node and npm)
 	npm install --silent --no-save --prefix build/peers node-hl7-client@4.0.0 node-hl7-server@2.5.0 \
-	    @medplum/core@5.2.13 @medplum/fhir-router@5.2.13 @medplum/hl7@5.0.10 openid-client@6.9.0
+	    @medplum/core@5.2.13 @medplum/fhir-router@5.2.13 @medplum/hl7@5.0.10 openid-client@6.9.0 \
+	    oidc-provider@9.13.3
 	NODE_PATH=$(CURDIR)/build/peers/node_modules $(BIN)/pytest -q tests/prove/test_node_hl7.py \
 	    tests/prove/test_medplum_client.py tests/prove/test_medplum_fhir.py tests/prove/test_medplum_hl7.py \
-	    tests/prove/test_openid_client.py
+	    tests/prove/test_openid_client.py tests/prove/test_oidc_provider.py
 
 # The proxies that docker/proxies has examples for: apt install nginx-light caddy.
 .PHONY: prove-proxies

@@ -25,7 +25,7 @@ from api.access import cookies
 from api.access.cookies import FORM_FIELD
 from api.access.destinations import login_address
 from api.access.rate_limits import RateLimits
-from api.access.table import TABLE, Door, Row, allows
+from api.access.table import BACKCHANNEL_LOGOUT_PATH, TABLE, Door, Row, allows
 from api.access.visitor import Visitor, address_of, visited_by
 from api.outcomes import is_fhir
 from api.problems import (
@@ -72,7 +72,8 @@ class AccessControl:
         self.probe_networks = [ipaddress.ip_network(name) for name in settings.probe_networks]
         # Threads of its own: a request must not wait for pages to learn that it is a probe.
         self.threads = anyio.CapacityLimiter(_THREADS)
-        self.has_accounts = False
+        # Where an identity provider is set, people log in from the start.
+        self.has_accounts = bool(settings.oidc_issuer)
         self.rate_limits = RateLimits(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -212,9 +213,12 @@ def _person(session: Session, live: LiveSession, token: str, address: str) -> Vi
 
 
 def _is_always_answered(scope: Scope) -> bool:
-    """Whether a page needs it to be shown, or whoever watches to know that the process lives."""
+    """Whether a page needs it, whoever watches, or the identity provider to end sessions.
+
+    It calls for many people from one address, and a session that it ends must not stay open.
+    """
     path = str(scope["path"])
-    return path == "/healthz" or path.startswith("/static")
+    return path in ("/healthz", BACKCHANNEL_LOGOUT_PATH) or path.startswith("/static")
 
 
 def _too_many(request: Request, wait_seconds: int) -> Response:

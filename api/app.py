@@ -40,6 +40,7 @@ from api import (
     messages,
     night_pages,
     nights,
+    oidc_pages,
     order_pages,
     orders,
     pages,
@@ -57,6 +58,8 @@ from api.access_control import AccessControl
 from api.connections import GuardedProtocol
 from api.fhir import routes as fhir_routes
 from api.looks import LookRecorder
+from api.oidc.config import read_config
+from api.oidc.provider import Provider
 from api.problems import add_problem_handlers
 from api.query_parameters import refuse_unknown_parameters
 from api.rendering import PACKAGE_DIR
@@ -64,9 +67,9 @@ from api.request_guard import RequestGuard
 from api.request_log import RequestLog
 from api.schemas import Problem
 from api.trusted_proxies import TrustedProxies
-from records.accounts import accounts
+from records.accounts import accounts, local_logins, provider_accounts
 from records.database.session import unit_of_work
-from records.errors import NightdraftError, PortInUse, SettingsError
+from records.errors import NightdraftError, NotFound, PortInUse, SettingsError
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.states import WARNING
@@ -109,6 +112,7 @@ ROUTERS = tuple(
         trail_pages,
         reference,
         login_pages,
+        oidc_pages,
     )
 )
 """Every address, but those of static files."""
@@ -130,7 +134,12 @@ class _Application(FastAPI):
 
 
 def make_app(settings: Settings) -> FastAPI:
-    """Make the application; it opens no connection before the first request."""
+    """Make the application; it opens no connection before the first request.
+
+    Raises:
+        SettingsError: what is set of the identity provider cannot be used.
+    """
+    oidc = read_config(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -150,6 +159,7 @@ def make_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(refuse_unknown_parameters)],
     )
     app.state.settings = settings
+    app.state.provider = Provider(oidc) if oidc else None
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
     app.add_middleware(LookRecorder)  # the innermost: who asks is known by then
     app.add_middleware(
@@ -185,13 +195,16 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
     Raises:
         PortInUse: another program has the port.
         SettingsError: this machine has no such address, the port may not be taken, the certificate
-            cannot be used, or other machines would reach the pages and there is no account yet.
+            cannot be used, other machines would reach the pages and there is no account yet, or
+            nobody could log in by the settings of the identity provider.
     """
     files = pages_files(settings)
     tls = WatchedContext(files, "the pages") if files else None
     listening = _bind(settings)
     try:
+        app = make_app(settings)
         _check_may_be_reached(settings)
+        _check_logins(settings)
     except NightdraftError:
         listening.close()
         raise
@@ -206,7 +219,7 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
         "api", facts, after_beat=lambda: health.record_what_is_seen(settings)
     )
     config = uvicorn.Config(
-        make_app(settings),
+        app,
         log_config=None,
         # Addresses hold search words, and search words are patients' names; `RequestLog` names
         # routes.
@@ -297,6 +310,8 @@ def _check_may_be_reached(settings: Settings) -> None:
     """
     if is_loopback(settings.serve_host) and not settings.trusted_proxies:
         return
+    if settings.oidc_issuer:  # nothing is answered without a login then
+        return
     with unit_of_work() as session:
         if accounts.exist(session):
             return
@@ -306,6 +321,24 @@ def _check_may_be_reached(settings: Settings) -> None:
         "(`nightdraft account create NAME --role ADMINISTRATOR`) and start the server again, or "
         "set NIGHTDRAFT_SERVE_HOST=127.0.0.1 and no proxy"
     )
+
+
+def _check_logins(settings: Settings) -> None:
+    """Check that the settings of logins fit the accounts and sites that there are.
+
+    Raises:
+        SettingsError: nobody could log in while the identity provider is away, or it gives a site
+            that does not exist.
+        DatabaseDown: it is not known.
+    """
+    if not (settings.oidc_issuer or settings.emergency_account):
+        return
+    with unit_of_work() as session:
+        local_logins.check_emergency_account(session)
+        try:
+            provider_accounts.check_sites(session)
+        except NotFound as error:
+            raise SettingsError(f"NIGHTDRAFT_OIDC_SITES: {error}") from None
 
 
 def _log_address(settings: Settings, port: int) -> None:

@@ -67,6 +67,9 @@ _FHIR = Row(Permission.SEND_ORDERS, Scope.SITES, is_fhir=True)
 _OPERATIONS = Row(Permission.READ_OPERATIONS)
 _OPERATIONS_POLLED = Row(Permission.READ_OPERATIONS, is_use=False)
 
+BACKCHANNEL_LOGOUT_PATH = "/login/oidc/backchannel-logout"
+"""To which the identity provider posts logouts."""
+
 _FHIR_TYPES = (
     "Patient",
     "Practitioner",
@@ -86,6 +89,10 @@ TABLE: dict[tuple[str, str], Row] = {
     ("GET", "/healthz"): _PUBLIC,
     ("GET", "/login"): _PUBLIC,
     ("POST", "/login"): _PUBLIC,
+    ("GET", "/login/oidc"): _PUBLIC,
+    ("GET", "/login/oidc/callback"): _PUBLIC,
+    ("GET", "/login/oidc/logged-out"): _PUBLIC,
+    ("POST", BACKCHANNEL_LOGOUT_PATH): _PUBLIC,
     ("GET", "/link/{token}"): _PUBLIC,
     ("POST", "/link/{token}"): _PUBLIC,
     ("POST", "/auth/token"): _PUBLIC,
@@ -95,6 +102,7 @@ TABLE: dict[tuple[str, str], Row] = {
     ("POST", "/logout"): _OWN,
     ("GET", "/again"): _OWN,
     ("POST", "/again"): _OWN,
+    ("GET", "/again/oidc"): _OWN,
     ("GET", "/account"): _OWN,
     ("POST", "/account/password"): _OWN,
     ("GET", "/account/second-factor"): _OWN,

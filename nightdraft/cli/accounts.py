@@ -51,6 +51,7 @@ class AccountLine:
     created_by: str
     logged_in_at: dt.datetime | None
     locked_until: dt.datetime | None
+    issuer: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +256,7 @@ def _read_lines(session: Session, only: Account | None = None) -> list[AccountLi
             created_by=account.created_by,
             logged_in_at=account.logged_in_at,
             locked_until=lockouts.locked_until(session, account.login),
+            issuer=account.issuer,
         )
         for account in listed
     ]
@@ -265,6 +267,8 @@ def _remark(line: AccountLine) -> str:
         return "disabled"
     if line.locked_until is not None:
         return f"new browsers wait until {_local(line.locked_until)}, after failed logins"
+    if line.issuer is not None:
+        return "logs in at the identity provider"
     return "" if line.has_password else "has no password yet"
 
 

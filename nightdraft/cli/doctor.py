@@ -44,6 +44,7 @@ _NEED_DATABASE = frozenset(
         "alarms",
         "stored files",
         "disk lasts",
+        "identity provider",
         *PARTS,
         *OPTIONAL_PARTS,
     }
@@ -115,6 +116,8 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
             "certificates": partial(_certificates, settings),
             "callers": partial(_callers, settings),
         }
+        if settings.oidc_issuer or settings.emergency_account:
+            checks_by_name["identity provider"] = partial(_identity_provider, settings)
     for name in wanted_parts(settings) if part is None else (part,):
         checks_by_name[name] = partial(_heartbeat, name, part is not None)
     if part in (None, "listener"):
@@ -341,6 +344,27 @@ def _certificates(settings: Settings) -> str:
     if ending:
         raise _Warning(f"renew soon: {', '.join(ending)}")
     return ", ".join(sentences) or "none is set: DICOM, HL7 and the pages are served without TLS"
+
+
+def _identity_provider(settings: Settings) -> str:
+    """Check that people can log in at the identity provider, and what is left while they cannot."""
+    from api.oidc.config import read_config
+    from api.oidc.provider import Provider
+    from records.accounts import local_logins, provider_accounts
+    from records.database.session import unit_of_work
+
+    config = read_config(settings)
+    with unit_of_work() as session:
+        local_logins.check_emergency_account(session)
+        if config is not None:
+            provider_accounts.check_sites(session)
+    if config is None:
+        return "none is set"
+    metadata = Provider(config).metadata()
+    sentence = f"{config.name} answers, and is {config.issuer}"
+    if not metadata.end_session:
+        raise _Warning(f"{sentence}; it has no page for logouts, so people stay logged in there")
+    return sentence
 
 
 def _callers(settings: Settings) -> str:

@@ -50,6 +50,10 @@ def test_what_is_public_shows_no_patients():
         ("GET", "/healthz"),
         ("GET", "/login"),
         ("POST", "/login"),
+        ("GET", "/login/oidc"),
+        ("GET", "/login/oidc/callback"),
+        ("GET", "/login/oidc/logged-out"),
+        ("POST", "/login/oidc/backchannel-logout"),
         ("GET", "/link/{token}"),
         ("POST", "/link/{token}"),
     }
