@@ -102,7 +102,7 @@ def list_checks(settings: Settings, part: str | None = None) -> dict[str, Callab
             "settings": _settings,
             "data folder": partial(_data_folder, settings),
             "disk": partial(_disk, settings),
-            **checks_by_name,
+            "database": partial(_database, settings),
             "tables": checks.check_migrations,
             "database role": _database_role,
             "statistics": _statistics,
@@ -236,6 +236,13 @@ def _station(settings: Settings) -> str:
         return f"runs as process {read_addresses(settings.data_dir)['pid']}, and waits for nothing"
     except PartError:
         return f"none runs on {settings.data_dir}"
+
+
+def _database(settings: Settings) -> str:
+    answer, problem = checks.look_at_database(settings)
+    if problem:
+        raise _Warning(f"{answer}: {problem}")
+    return answer
 
 
 def _database_role() -> str:
