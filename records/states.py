@@ -677,6 +677,15 @@ class RetentionWalkRule(StrEnum):
     STRAY_PREPARED = "STRAY_PREPARED"  # prepared inputs of which no draft was made
 
 
+class SiteRule(StrEnum):
+    """Rules of retention that a site may have otherwise than the settings say."""
+
+    SIGNED = "SIGNED"  # films, from the signature
+    DRAFTED = "DRAFTED"  # films, from the draft
+    UNDRAFTED = "UNDRAFTED"  # films of studies that were skipped or cancelled, from the arrival
+    PREPARED = "PREPARED"  # prepared inputs, from the draft
+
+
 class DiscrepancySide(StrEnum):
     """Whose silence a discrepancy of draft and final report is."""
 

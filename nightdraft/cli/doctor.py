@@ -326,9 +326,11 @@ def _disk_lasts(settings: Settings) -> str:
 def _certificates(settings: Settings) -> str:
     """Check the certificates that this machine shows."""
     from records import tls
+    from records.pacs import read_pacs_file
 
     sentences: list[str] = []
     ending: list[str] = []
+    found: list[tuple[str, str]] = []
     for name, files in (
         ("the listener", tls.listener_files(settings)),
         ("the HL7 listener", tls.hl7_files(settings)),
@@ -337,12 +339,19 @@ def _certificates(settings: Settings) -> str:
         if files is None:
             continue
         files.make_context()
-        certificate = tls.CertificateFile.read(files.certificate)
+        found.append((name, files.certificate))
+    found.append(("the worklist", settings.worklist_certificate_file))
+    for pacs in read_pacs_file(settings.pacs_file).values():
+        if pacs.certificate_file:
+            pacs.tls_files().make_context()
+            found.append((f"the PACS {pacs.name}", pacs.certificate_file))
+    for name, path in found:
+        if not path:
+            continue
+        certificate = tls.CertificateFile.read(path)
         days = certificate.days_left()
         if days < 0:
-            raise PartError(
-                f"that of {name} ended on {certificate.ends:%Y-%m-%d}: renew {files.certificate}"
-            )
+            raise PartError(f"that of {name} ended on {certificate.ends:%Y-%m-%d}: renew {path}")
         sentence = f"{name} until {certificate.ends:%Y-%m-%d}"
         (ending if days < tls.SOON_DAYS else sentences).append(sentence)
     if ending:
