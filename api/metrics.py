@@ -19,6 +19,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
+from api import handshakes
+from api.handshakes import HandshakeOutcome
 from records import received_messages
 from records.blobs import Blobs
 from records.broker import broker_client
@@ -105,6 +107,12 @@ class SystemCollector(Collector):
         except NightdraftError:
             up.add_metric(["redis"], 0)
         yield up
+        yield _counter(
+            "nightdraft_https_handshakes",
+            "TLS handshakes of the pages' port since this server began, by what became of them",
+            "outcome",
+            {outcome.value: handshakes.outcomes[outcome] for outcome in HandshakeOutcome},
+        )
         try:
             free = Blobs(self.settings.data_dir).free_mb() * 1_000_000
             yield GaugeMetricFamily(

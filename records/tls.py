@@ -147,6 +147,23 @@ class ClientFiles:
         return context
 
 
+def calling_context(
+    ca_file: str, names: tuple[str, str, str], certificate: str = "", key: str = ""
+) -> ssl.SSLContext:
+    """The TLS of calls to a server whose name is checked: HTTPS, SMTP, syslog.
+
+    Args:
+        ca_file: as `ClientFiles.ca_file`.
+        names: the settings of authorities, our certificate and its key, as errors name them.
+        certificate: our own, where the server asks for it; "" is none.
+        key: its private key; "" where it is in the same file.
+
+    Raises:
+        SettingsError: a file cannot be used; the message names its setting.
+    """
+    return ClientFiles(ca_file, certificate, key, names).make_context()
+
+
 def _harden(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
     context.set_ciphers(_CIPHER_LIST)
