@@ -114,7 +114,7 @@ prove-fsync: $(VENV)/.ready-to-test ## Slow: a power cut at every moment loses n
 # SECURITY_SEED and SECURITY_EXAMPLES repeat a run, or make it longer.
 .PHONY: prove-security
 prove-security: $(VENV)/.ready-to-test ## Slow: a station under attack at each of its doors
-	$(BIN)/pytest -q --timeout 3600 tests/prove/test_security.py
+	$(BIN)/pytest -q --timeout 3600 tests/prove/test_security.py tests/prove/test_security_accounts.py
 
 # make prove-campaigns SEED=2 STUDIES=60 BUNDLE=demo: another plan of kills, fewer studies, a model.
 .PHONY: prove-campaigns

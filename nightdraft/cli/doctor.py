@@ -369,7 +369,13 @@ def _callers(settings: Settings) -> str:
             "NIGHTDRAFT_CALLER_ADDRESSES or their certificates in NIGHTDRAFT_CALLER_CERTIFICATES, "
             "or set NIGHTDRAFT_UNPROVEN_CALLERS=doubt"
         )
-    return "no urgent priority goes by an AE title alone"
+    told = "no urgent priority goes by an AE title alone"
+    if settings.unproven_callers == "believe":
+        told += (
+            ", and the STAT of a film's header counts from every title that is not listed "
+            "(NIGHTDRAFT_UNPROVEN_CALLERS=believe)"
+        )
+    return told
 
 
 def _served_pin(host: str, port: int) -> str:
