@@ -516,7 +516,7 @@ class AuditAction(StrEnum):
     REFUSED = "REFUSED"  # somebody asked for what he or she has no right to
     ACCOUNT = "ACCOUNT"  # an account or token was made, changed, locked or ended
     ROLE = "ROLE"  # rights or sites of somebody were changed
-    SETTING = "SETTING"  # a part started with other settings than before
+    SETTING = "SETTING"  # a part started with other settings, or a site's rules were changed
     TRAIL = "TRAIL"  # the trail itself was read, verified or exported
     ERASURE = "ERASURE"  # a patient was erased
     REMOVAL = "REMOVAL"  # what was kept long enough was removed
