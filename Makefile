@@ -111,10 +111,17 @@ endif
 prove-fsync: $(VENV)/.ready-to-test ## Slow: a power cut at every moment loses nothing acknowledged (needs gcc)
 	$(BIN)/pytest -q --timeout 3600 tests/prove/test_fsync.py
 
+# Not part of `make test`: it asks services in the internet, and fails where one cannot be asked.
+.PHONY: audit
+audit: $(BIN)/python ## Ask the public lists of vulnerabilities about each package of constraints.txt
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install -q --disable-pip-version-check pip-audit==2.10.1
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
 # SECURITY_SEED and SECURITY_EXAMPLES repeat a run, or make it longer.
 .PHONY: prove-security
 prove-security: $(VENV)/.ready-to-test ## Slow: a station under attack at each of its doors
-	$(BIN)/pytest -q --timeout 3600 tests/prove/test_security.py
+	$(BIN)/pytest -q --timeout 3600 tests/prove/test_security.py tests/prove/test_security_accounts.py
 
 # make prove-campaigns SEED=2 STUDIES=60 BUNDLE=demo: another plan of kills, fewer studies, a model.
 .PHONY: prove-campaigns

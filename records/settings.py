@@ -484,9 +484,9 @@ class Settings(BaseSettings):
     unproven_callers: Literal["believe", "doubt"] = Field(
         json_schema_extra=EVERYDAY,
         default="believe",
-        description="A calling AE title with a priority that neither of the two settings above "
-        "names: `believe` lets it have that priority, and doctor warns; `doubt` takes "
-        "`NIGHTDRAFT_PRIORITY` where that is less urgent.",
+        description="A calling AE title that neither of the two settings above names: `believe` "
+        "lets it have its priority and that of its films' headers, and doctor warns of an urgent "
+        "one; `doubt` takes `NIGHTDRAFT_PRIORITY` where that is less urgent.",
     )
 
     name_spelling: NameSpelling = Field(
