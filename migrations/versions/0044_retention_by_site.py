@@ -1,7 +1,7 @@
 """How long a site keeps things, where it differs from the settings; alarms about certificates.
 
 Revision ID: 0044
-Revises: 0040
+Revises: 0043
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0044"
-down_revision = "0040"
+down_revision = "0043"
 branch_labels = None
 depends_on = None
 
