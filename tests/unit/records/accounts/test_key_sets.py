@@ -6,7 +6,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from joserfc.jwk import ECKey, OctKey, RSAKey
+from joserfc.jwk import ECKey, RSAKey
 
 from records.accounts import key_sets
 from records.accounts.key_sets import KeyFetcher, check_url, find, parse
@@ -52,7 +52,7 @@ def test_keys_are_found_by_id_for_their_algorithm_alone():
         (as_set(*[public(RSA, kid=str(number)) for number in range(21)]), "more than 20"),
         (as_set(RSA.as_dict(private=True)), "private or secret"),
         (as_set(EC.as_dict(private=True)), "private or secret"),
-        (as_set(OctKey.generate_key(256, {"kid": "o"}).as_dict(private=True)), "private or secret"),
+        (as_set({"kty": "oct", "k": "A" * 43, "kid": "o"}), "private or secret"),
         (as_set(public(RSA, kid=None)), "no `kid`"),
         (as_set(public(RSA, kid="")), "no `kid`"),
         (as_set(public(RSA, kid=5)), "no `kid`"),
