@@ -187,7 +187,7 @@ def sites_of_senders(session: Session, senders: Collection[str]) -> dict[str, uu
             SiteSender.sender.in_(set(keys.values()))
         )
     )
-    known = dict(rows.tuples().all())
+    known: dict[str, uuid.UUID] = dict(rows.all())
     found = {sender: known[key] for sender, key in keys.items() if key in known}
     own = visible_sites()
     if own is None:

@@ -12,7 +12,7 @@ from records.accounts import programs
 from records.accounts.roles import PERMISSIONS
 from records.database.session import unit_of_work
 from records.settings import settings
-from records.states import HoldReason, Permission, Role
+from records.states import HoldReason, Origin, Permission, Role
 from records.workflow import site_scope, sites, worklist
 from tests.support.accounts import PASSWORD, make_account, run_sql
 from tests.support.campaigns import create
@@ -184,7 +184,9 @@ def test_a_lead_reader_tries_again_what_failed_at_the_own_site(two_sites, open_a
         (failed[code],) = seeder.complete(number, calling_ae=caller)
         seeder.fail(failed[code])
     lead = open_as("north.lead", Role.LEAD, "north")
-    assert lead.get("/api/failures").json() == [{"reason": "UNREADABLE", "studies": 1}]
+    assert lead.get("/api/failures").json() == [
+        {"reason": "UNREADABLE", "number": 1, "is_more": False}
+    ]
     assert "Draft 1 study again?" in lead.get("/tonight/retry?reason=UNREADABLE").text
     answer = lead.post("/api/failures/retry", json={"reason": "UNREADABLE"})
     assert answer.json() == {"studies": 1}
@@ -222,7 +224,7 @@ def test_a_study_is_moved_on_its_page_by_who_sees_both_sites(two_sites, open_as)
 
 
 def test_a_program_of_a_site_sends_to_it_alone_and_reads_nothing_else(two_sites, open_as):
-    other = send_order(sender="REST", placer_order_number="1").order_id
+    other = send_order(origin=Origin.REST, sender="REST", placer_order_number="1").order_id
     with unit_of_work() as session:
         token = programs.create(
             session, "ris", [Permission.SEND_ORDERS], "a test", site_code="north"
@@ -241,7 +243,7 @@ def test_a_program_of_a_site_sends_to_it_alone_and_reads_nothing_else(two_sites,
     assert program.get("/api/studies").status_code == 403
     assert program.put(f"/api/orders/{other}", json=order).status_code == 404
     taken = program.post("/api/orders", json=order | {"placer_order_number": "1"})
-    assert taken.status_code == 400, taken.text
+    assert taken.status_code == 422, taken.text
     assert site_of("orders", other) == "default"
     resource = service_request(identifier=[identifier("PLAC", "F1"), identifier("ACSN", "A8")])
     headers = {"content-type": "application/fhir+json"}

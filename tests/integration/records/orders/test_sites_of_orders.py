@@ -94,7 +94,7 @@ def test_an_order_of_no_known_site_takes_that_of_its_study(north):
 def test_the_study_waits_for_nobody_who_is_taking_its_order_in(north):
     order_id = receive(sender="RIS|ALL").order_id
     with engine().begin() as other:
-        other.execute(select(Order.id).where(Order.id == order_id).with_for_update())
+        other.execute(select(Order.id).where(Order.id == order_id).with_for_update(key_share=True))
         complete(new_instance(calling_ae=NORTH_AE))
         assert states() == [MatchState.MATCHED]
     assert site_of("orders", order_id) == "default"
