@@ -32,7 +32,7 @@ async def _read_form(request: Request) -> dict[str, str] | Response:
     """The fields of a request for a token, or the answer that it is none."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
         return _refusal("invalid_request", f"send a form ({_FORM})")
-    if "authorization" in request.headers:
+    if request.headers.get("authorization", "").lower().startswith("basic"):
         return _refusal("invalid_request", "an assertion is all that proves who asks")
     try:
         fields = parse_qsl(

@@ -46,6 +46,9 @@ STUDIES_NAMED = 1000
 
 _HIGHEST = 2**63 - 1
 
+# In brackets: other conditions stand beside it.
+_IS_OF_EMERGENCY = literal_column(f"({OF_EMERGENCY})", Boolean)
+
 _OF_ACCESSES = re.compile(rf"{MARK}((?:[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}} ?)+): ")
 
 
@@ -283,7 +286,7 @@ def as_lines(
 def count_emergencies(session: Session, days: int) -> int:
     """How many patients were opened in emergencies in the last days."""
     query = select(func.count()).where(
-        literal_column(OF_EMERGENCY, Boolean),
+        _IS_OF_EMERGENCY,
         AuditEntry.action == AuditAction.EMERGENCY,
         AuditEntry.outcome == AuditOutcome.SUCCESS,
         AuditEntry.detail.like("%: opened for %"),
@@ -371,7 +374,7 @@ def _entries(session: Session, wanted: TrailFilter, order: _Order) -> Select[Any
     if wanted.action:
         query = query.where(table.action == wanted.action)
     if wanted.emergency:
-        query = query.where(literal_column(OF_EMERGENCY, Boolean))
+        query = query.where(_IS_OF_EMERGENCY)
     query = query.where(*_spans(table.at, wanted), *order.begin(table.at, table.id, is_event=False))
     return order.apply(query, table.at, table.id)
 

@@ -12,6 +12,7 @@ import uuid
 from typing import Any
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, id_column, listed
@@ -205,7 +206,8 @@ class ProgramToken(Base):
     id: Mapped[uuid.UUID] = id_column()
     name: Mapped[str] = mapped_column(unique=True)
     token_hash: Mapped[str | None] = mapped_column(unique=True)  # NULL where it has keys
-    key_set: Mapped[dict[str, Any] | None]  # its public keys (RFC 7517)
+    # Its public keys (RFC 7517).
+    key_set: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     key_set_url: Mapped[str | None]  # where it publishes them
     permissions: Mapped[list[str]]
     site_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("sites.id"), index=True)
