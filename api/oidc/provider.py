@@ -337,6 +337,11 @@ class Provider:
         for one in listed[:_MOST_KEYS] if isinstance(listed, list) else ():
             if not isinstance(one, dict) or one.get("use", "sig") != "sig":
                 continue
+            if one.get("kty") not in ("RSA", "EC"):
+                continue
+            # Too short a modulus; base64 has six bits in a character.
+            if one["kty"] == "RSA" and 6 * len(str(one.get("n"))) < _LEAST_RSA_BITS:
+                continue
             with suppress(JoseError, ValueError, TypeError, KeyError):
                 key = import_key(one)
                 if isinstance(key, RSAKey | ECKey):

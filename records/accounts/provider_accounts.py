@@ -161,7 +161,7 @@ def end_sessions(logout: ProviderLogout) -> int:
     with unit_of_work() as session:
         session.execute(
             delete(LogoutToken).where(
-                LogoutToken.used_at < func.clock_timestamp() - interval(TOKEN_KEPT_SECONDS)
+                LogoutToken.used_at < func.now() - interval(TOKEN_KEPT_SECONDS)
             )
         )
         mark = digest(f"{digest(logout.issuer)}{logout.token_id}")

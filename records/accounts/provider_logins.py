@@ -69,7 +69,8 @@ def keep(
         LoginRefused: too many logins from this address are under way.
     """
     now = func.clock_timestamp()
-    session.execute(delete(ProviderLogin).where(ProviderLogin.ends_at < now))
+    # By the time of the transaction, which an index can be searched for.
+    session.execute(delete(ProviderLogin).where(ProviderLogin.ends_at < func.now()))
     under_way = session.scalar(
         select(func.count()).select_from(ProviderLogin).where(ProviderLogin.address == address)
     )

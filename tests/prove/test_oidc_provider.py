@@ -30,11 +30,12 @@ SECRET = "a secret of the tests"
 
 START = """
 import sys
+from pathlib import Path
 from api.app import run_server
 from records.settings import settings
 from records.telemetry import set_up_logs
 set_up_logs(part="api")
-run_server(settings(), ready=lambda port: open(sys.argv[1], "w").write("ready"))
+run_server(settings(), ready=lambda port: Path(sys.argv[1]).touch())
 """
 
 
@@ -75,9 +76,10 @@ def start(database: str, data_dir: Path, tmp_path: Path) -> Iterator[Callable[..
 
         def is_up() -> bool:
             assert server.poll() is None, (tmp_path / "log").read_text()
-            return ready.exists()
+            assert ready.exists(), (tmp_path / "log").read_text()
+            return True
 
-        eventually(is_up)
+        eventually(is_up, 60)
         return pages
 
     yield run

@@ -6,6 +6,7 @@ import time
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, RSAKey
 from starlette.testclient import TestClient
 
@@ -394,9 +395,12 @@ def test_keys_for_other_uses_do_not_count(browser, provider):
         provider.published = [{**published, **changes}, "no key", {"kty": "RSA"}]
         client = browser(oidc_name=str(len(changes)))
         assert log_in(client, provider).status_code == 403
-    small = RSAKey.generate_key(1024, {"kid": "small"}, private=True)
+    with pytest.warns(SecurityWarning):
+        small = RSAKey.generate_key(1024, {"kid": "small"}, private=True)
     provider.published, provider.key = [small.as_dict(private=False)], small
-    assert log_in(browser(oidc_name="x"), provider).status_code == 403
+    answer = log_in(browser(oidc_name="x"), provider)
+    assert answer.status_code == 403
+    assert "does not name" in answer.text
     assert rows() == []
 
 

@@ -194,7 +194,7 @@ def test_upgrading_twice_changes_nothing(database):
     assert version == migrations.head()
 
 
-def test_accounts_from_before_the_identity_provider_stay_local(database):
+def test_accounts_from_before_the_identity_provider_stay_local(database, data_dir):
     account = make_account()
     begin_second_factor()
     with unit_of_work() as session:
