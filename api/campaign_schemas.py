@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api.schemas import ONE_LINE, PersonName
+from api.schemas import ONE_LINE, Decider
 from records.campaigns.adding import NewStudy
 from records.campaigns.campaigns import NewCampaign
 from records.campaigns.folders import find_allowed_folder
@@ -228,7 +228,7 @@ class CampaignRequest(BaseModel):
         str,
         StringConstraints(min_length=1, max_length=100, pattern=ONE_LINE),
     ]
-    by: PersonName
+    by: Decider = ""
     again: Digest | None = None
     studies: Annotated[list[ListedStudy], Field(max_length=MAX_LISTED)] = []
     folder: Annotated[str, StringConstraints(max_length=1000, pattern=ONE_LINE)] = ""

@@ -5,12 +5,14 @@ Every route of the application has one row. What has no row is refused, whoever 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from api.access.visitor import Visitor
-from records.states import Permission
+from records.accounts.roles import PERMISSIONS
+from records.states import ActorKind, Permission, Role
 
 
 class Door(StrEnum):
@@ -211,6 +213,14 @@ TABLE: dict[tuple[str, str], Row] = {
 
 _HOMES = ("/", "/tonight", "/trail", "/account")
 
+_ROLE_WORDS = {
+    Role.TRAINEE: "trainees",
+    Role.READER: "readers",
+    Role.LEAD: "lead readers",
+    Role.ADMINISTRATOR: "administrators",
+    Role.AUDITOR: "auditors",
+}
+
 
 def allows(row: Row, visitor: Visitor) -> bool:
     """Whether a route may be answered to a visitor."""
@@ -223,10 +233,46 @@ def allows(row: Row, visitor: Visitor) -> bool:
     return row.needs in visitor.permissions
 
 
-def may_open(path: str, visitor: Visitor | None, method: str = "GET") -> bool:
-    """Whether a visitor may open a page; the path is as the code names the route."""
-    row = TABLE.get((method, path))
+_PATTERNS = [
+    (method, re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), row)
+    for (method, path), row in sorted(TABLE.items(), key=lambda item: item[0][1].count("{"))
+]
+"""Each row with what its addresses look like; those without an id come first, as in the routes."""
+
+
+def find_row(address: str, method: str = "GET") -> Row | None:
+    """The row of an address of ours; None where there is none.
+
+    Args:
+        address: the path, as a page has it (with ids, query and fragment) or as the code names it.
+        method: of HTTP.
+    """
+    path = re.split("[?#]", address, maxsplit=1)[0]
+    return next(
+        (row for verb, pattern, row in _PATTERNS if verb == method and pattern.fullmatch(path)),
+        None,
+    )
+
+
+def may_open(address: str, visitor: Visitor | None, method: str = "GET") -> bool:
+    """Whether a visitor may open a page or send a form; the address is as `find_row` takes it."""
+    row = find_row(address, method)
     return row is not None and visitor is not None and allows(row, visitor)
+
+
+def explain(row: Row, visitor: Visitor) -> str:
+    """Who may have a route answered, for a visitor who may not, as a sentence."""
+    if isinstance(row.needs, Door):
+        return "It is of one's own account, and programs have none."
+    if row.needs in visitor.permissions:
+        return "It is not of one site alone: only who sees every site may do this or see this."
+    if visitor.actor.kind is ActorKind.PROGRAM:
+        return f"The token of the program does not have the permission {row.needs}."
+    words = [word for role, word in _ROLE_WORDS.items() if row.needs in PERMISSIONS[role]]
+    if not words:
+        return f"Only programs whose token has the permission {row.needs} may do this."
+    named = " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+    return f"{named.capitalize()} may do this or see this."
 
 
 def home_of(visitor: Visitor, homes: Iterable[str] = _HOMES) -> str:

@@ -220,7 +220,7 @@ def test_a_draft_in_question_can_be_withdrawn_and_requested_again(client, seeder
     fields = {"by": "Dr. Roe", "note": "", "decision": "CANCEL", "holds": hold}
     page = client.post(f"/studies/{study}/decision", data=fields).text
     assert "A person decided against a draft." in page
-    assert "This draft was withdrawn" in page
+    assert "Withdrawn by " in page
     assert "not reviewed" not in client.get("/live").text.partition("<tbody>")[2]
     assert "Draft it after all" in page
     assert "It waits to be prepared." in client.post(f"/studies/{study}/retry").text
@@ -234,7 +234,7 @@ def test_a_draft_is_withdrawn_on_the_page(client, seeder):
     page = client.post(f"/studies/{study}/withdraw", data=fields).text
     assert "withdrawn by Dr. Roe: wrong side" in page
     assert "Draft it after all" in page
-    assert "This draft was withdrawn" in page
+    assert "Withdrawn by " in page
     assert "Withdraw the draft" not in page
     assert client.post(f"/studies/{study}/withdraw", data=fields).status_code == 409
 
@@ -292,7 +292,7 @@ def test_refusals_have_a_page(client, seeder):
 def test_what_is_not_there_is_a_page(client, path):
     response = client.get(path)
     assert response.status_code in (404, 422)
-    assert "Back to the worklist" in response.text
+    assert "Back to your first page" in response.text
 
 
 def test_nothing_of_a_patient_is_cached(client, seeder):
