@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel
 
 from api.forms import NONE_IF_EMPTY
+from api.list_queries import ListQuery
 from api.rendering import render
 from api.schemas import SearchText
 from api.trail import read_page
@@ -25,7 +24,7 @@ PAGE_SIZE = 50
 """Lines on one page."""
 
 
-class TrailQuery(BaseModel):
+class TrailQuery(ListQuery):
     """Which lines are shown.
 
     since, until: days by this machine's clock, both of them included. after: the page's mark.
@@ -36,12 +35,6 @@ class TrailQuery(BaseModel):
     action: SearchText = ""
     since: Annotated[dt.date | None, NONE_IF_EMPTY] = None
     until: Annotated[dt.date | None, NONE_IF_EMPTY] = None
-    after: Annotated[str | None, NONE_IF_EMPTY] = None
-
-    def query_string(self, **changes: str | None) -> str:
-        """The query string of this query with some values changed; empty ones are left out."""
-        values: dict[str, Any] = self.model_dump() | changes
-        return urlencode({name: value for name, value in values.items() if value})
 
 
 @router.get("/trail")
