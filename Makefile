@@ -120,7 +120,7 @@ prove-security: $(VENV)/.ready-to-test ## Slow: a station under attack at each o
 .PHONY: prove-campaigns
 prove-campaigns: $(VENV)/.ready-to-test ## Slow: campaigns from Orthanc and dcmqrscp while PACS and parts are killed
 	PROVE_SEED=$(or $(SEED),1) PROVE_STUDIES=$(or $(STUDIES),300) PROVE_BUNDLE=$(or $(BUNDLE),null) \
-	    $(BIN)/pytest -q -s --timeout 7200 tests/prove/test_campaign_kills.py
+	    PROVE_SIZE=$(or $(SIZE),128) $(BIN)/pytest -q -s --timeout 7200 tests/prove/test_campaign_kills.py
 
 .PHONY: prove-second-look
 prove-second-look: $(VENV)/.ready-to-run ## Slow: 25,000 phantom reports with 35 planted misses, read by rank

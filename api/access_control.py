@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.access import cookies
 from api.access.cookies import FORM_FIELD
 from api.access.destinations import login_address
+from api.access.rate_limits import RateLimits
 from api.access.table import TABLE, Door, Row, allows, explain, home_of
 from api.access.visitor import Visitor, address_of, visited_by
 from api.outcomes import is_fhir
@@ -69,6 +70,7 @@ class AccessControl:
         # Threads of its own: a request must not wait for pages to learn that it is a probe.
         self.threads = anyio.CapacityLimiter(_THREADS)
         self.has_accounts = False
+        self.rate_limits = RateLimits(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse."""
@@ -80,6 +82,10 @@ class AccessControl:
         if isinstance(row, Row) and (
             row.needs is Door.PUBLIC or (row.is_probe and self._is_near(request))
         ):
+            is_counted = not row.is_probe and not _is_always_answered(scope)
+            if is_counted and (wait := self.rate_limits.wait_seconds(None, address_of(request))):
+                await _too_many(request, wait)(scope, receive, send)
+                return
             with (
                 visited_by(None),
                 acting_as(Actor(ActorKind.NOBODY, address=address_of(request))),
@@ -159,6 +165,8 @@ class AccessControl:
     async def _refusal(
         self, request: Request, row: Row | int, visitor: Visitor | None
     ) -> Response | None:
+        if wait := self.rate_limits.wait_seconds(visitor, address_of(request)):
+            return _too_many(request, wait)
         if visitor is None:
             return _not_logged_in(request, row)
         # The page that says no has the visitor's head, and leads on from there.
@@ -204,6 +212,24 @@ class AccessControl:
 def _is_front_door(request: Request) -> bool:
     """Whether somebody asks for no page of ours by name, as after typing the server's name."""
     return request.url.path == "/" and request.method == "GET" and not request.url.query
+
+
+def _is_always_answered(scope: Scope) -> bool:
+    """Whether a page needs it to be shown, or whoever watches to know that the process lives."""
+    path = str(scope["path"])
+    return path == "/healthz" or path.startswith("/static")
+
+
+def _too_many(request: Request, wait_seconds: int) -> Response:
+    logger().warning("too many requests of one sender", status=429)
+    response = problem_response(
+        request,
+        429,
+        "Too many requests came from you in the last minute, so this one changed nothing",
+        f"Send it again in {wait_seconds} seconds.",
+    )
+    response.headers["retry-after"] = str(wait_seconds)
+    return response
 
 
 def _not_logged_in(request: Request, row: Row | int) -> Response:

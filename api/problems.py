@@ -58,7 +58,7 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
         },
     }
-    for status in (400, 401, 403, 404, 409, 411, 413, 421, 422, 503)
+    for status in (400, 401, 403, 404, 409, 411, 413, 421, 422, 429, 503)
 }
 """What FastAPI writes into the OpenAPI document for each of our statuses."""
 
@@ -66,9 +66,9 @@ PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI entries of the statuses that a path can answer with.
 
-    401, 403, 421, 422 and 503 are answers of every path.
+    401, 403, 421, 422, 429 and 503 are answers of every path.
     """
-    always = (401, 403, 421, 422, 503)
+    always = (401, 403, 421, 422, 429, 503)
     return {status: PROBLEM_RESPONSES[status] for status in sorted({*statuses, *always})}
 
 

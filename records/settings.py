@@ -1174,6 +1174,27 @@ class Settings(BaseSettings):
         "`10.1.2.0/24, ::1/128`. Neither reveals anything about patients.",
     )
 
+    account_requests_per_minute: int = Field(
+        json_schema_extra=ADVANCED,
+        default=1200,
+        ge=0,
+        description="Requests that one account may send in a minute; 0 is no limit.",
+    )
+    token_requests_per_minute: int = Field(
+        json_schema_extra=ADVANCED,
+        default=12_000,
+        ge=0,
+        description="Requests that one token of a program may send in a minute; 0 is no limit.",
+    )
+    stranger_requests_per_minute: int = Field(
+        json_schema_extra=ADVANCED,
+        default=600,
+        ge=0,
+        description="Requests that one network address may send in a minute without a login or a "
+        "token; 0 is no limit. Files of the pages, `/healthz` and probes do not count. Behind a "
+        "proxy, NIGHTDRAFT_TRUSTED_PROXIES tells the addresses apart.",
+    )
+
     list_priority_hours: float = Field(
         json_schema_extra=ADVANCED,
         default=24.0,

@@ -420,7 +420,9 @@ def try_again(session: Session, pull: ClaimedPull, seconds: float, detail: str =
         LostLease: the claim is lost.
     """
     row = _locked(session, pull)
+    came = _find_begun(session, pull)
     row.state, row.claimed_at, row.detail = CampaignStudyState.WAITING, None, detail
+    row.study_id = came or row.study_id
     row.not_before = func.clock_timestamp() + interval(seconds)
     row.changed_at = func.clock_timestamp()
     session.flush()
@@ -433,13 +435,7 @@ def put_back(session: Session, pull: ClaimedPull) -> None:
         LostLease: the claim is lost.
     """
     row = _locked(session, pull)
-    # A study of which a part came by this fetch already; `finish` asks for it.
-    came = session.scalar(
-        select(Study.id).where(
-            Study.study_instance_uid == pull.study_instance_uid,
-            Study.first_received_at >= pull.begun_at,
-        )
-    )
+    came = _find_begun(session, pull)
     row.state, row.claimed_at, row.attempts = CampaignStudyState.WAITING, None, pull.attempt - 1
     row.study_id = came or row.study_id
     session.flush()
@@ -465,6 +461,14 @@ def expire_claims(session: Session, seconds: float, limit: int = 500) -> int:
         .with_for_update(skip_locked=True)
         .cte("old")
     )
+    begun = (
+        select(Study.id)
+        .where(
+            Study.study_instance_uid == CampaignStudy.study_instance_uid,
+            Study.state == StudyState.RECEIVING,
+        )
+        .scalar_subquery()
+    )
     return len(
         session.scalars(
             update(CampaignStudy)
@@ -472,7 +476,11 @@ def expire_claims(session: Session, seconds: float, limit: int = 500) -> int:
                 CampaignStudy.campaign_id == old.c.campaign_id,
                 CampaignStudy.id == old.c.id,
             )
-            .values(state=CampaignStudyState.WAITING, claimed_at=None)
+            .values(
+                state=CampaignStudyState.WAITING,
+                claimed_at=None,
+                study_id=func.coalesce(CampaignStudy.study_id, begun),
+            )
             .returning(CampaignStudy.id)
             .execution_options(synchronize_session=False)
         ).all()
@@ -494,6 +502,19 @@ def renew(session: Session, pull: ClaimedPull) -> ClaimedPull:
         study_instance_uid=row.study_instance_uid,
         accession_number=row.accession_number,
         claimed_at=row.claimed_at,
+    )
+
+
+def _find_begun(session: Session, pull: ClaimedPull) -> uuid.UUID | None:
+    """The study of which a part came by this fetch.
+
+    `finish` asks for it, and it is not closed while the rest is still to come.
+    """
+    return session.scalar(
+        select(Study.id).where(
+            Study.study_instance_uid == pull.study_instance_uid,
+            Study.first_received_at >= pull.begun_at,
+        )
     )
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select, text, upd
 from sqlalchemy.orm import Session
 
 from records.audit.looks import note_look
+from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import interval
 from records.database.tables import Instance, Series, Study
 from records.errors import NotAllowed, NotFound
@@ -24,6 +25,9 @@ from records.states import (
     OWN_OUTPUT,
     REJECTION_SENTENCES,
     STANDING,
+    CampaignKind,
+    CampaignState,
+    CampaignStudyState,
     Comparison,
     EventKind,
     HoldReason,
@@ -51,6 +55,13 @@ from records.workflow.identifiers import PatientId
 from records.workflow.patients import Patient, may_be_corrected, same_patient, spelled_otherwise
 from records.workflow.site_scope import is_visible, visible_sites
 from records.workflow.withdrawals import lock_study
+
+FETCH_PATIENCE_SECONDS = 3600.0
+"""So long after its last image a study is drafted as it is, although a campaign fetches the rest.
+
+A PACS that comes back within this time costs no second draft, and no study waits for ever for one
+that does not.
+"""
 
 
 class Outcome(StrEnum):
@@ -465,12 +476,42 @@ def _show(session: Session, study: Study, arrived: ReceivedInstance) -> None:
     update_study(session, study, arrived)
 
 
+def _is_being_fetched() -> ColumnElement[bool]:
+    """Whether a running campaign fetches the study, or has fetched a part and will go on."""
+    row = CampaignStudy
+    in_running = row.campaign_id.in_(
+        select(Campaign.id).where(
+            Campaign.state == CampaignState.RUNNING,
+            or_(Campaign.pacs != "", Campaign.kind == CampaignKind.FOLDER),
+        )
+    )
+    return or_(
+        exists().where(
+            row.study_instance_uid == Study.study_instance_uid,
+            row.study_instance_uid != "",
+            row.state == CampaignStudyState.PULLING,
+            in_running,
+        ),
+        exists().where(
+            row.study_id == Study.id,
+            row.state == CampaignStudyState.WAITING,
+            # Images that are nearline come too late to be waited for.
+            or_(
+                row.not_before.is_(None),
+                row.not_before < Study.last_received_at + interval(FETCH_PATIENCE_SECONDS),
+            ),
+            in_running,
+        ),
+    )
+
+
 def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> list[uuid.UUID]:
     """Make quiet, released and full studies COMPLETE, each with its draft request.
 
     Args:
         session: the caller's transaction.
-        quiet_seconds: a study is quiet when nothing came for so long.
+        quiet_seconds: a study is quiet when nothing came for so long. One that a running campaign
+            has fetched in part waits for the rest, for `FETCH_PATIENCE_SECONDS` at most.
         limit: studies closed, at most.
 
     Returns:
@@ -488,7 +529,14 @@ def close_quiet(session: Session, quiet_seconds: float, limit: int = 200) -> lis
     )
     ready: ColumnElement[bool] = or_(
         Study.released,
-        Study.last_received_at < func.clock_timestamp() - interval(quiet_seconds),
+        and_(
+            Study.last_received_at < func.clock_timestamp() - interval(quiet_seconds),
+            or_(
+                Study.last_received_at
+                < func.clock_timestamp() - interval(max(quiet_seconds, FETCH_PATIENCE_SECONDS)),
+                ~_is_being_fetched(),
+            ),
+        ),
         and_(Study.expected_instances.is_not(None), arrived_count >= Study.expected_instances),
     )
     # key_share, here and above: rows that point at a study (events, drafts) can be written while

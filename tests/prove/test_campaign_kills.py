@@ -8,6 +8,7 @@ lost after the walk: Orthanc answers questions that such a study is among with a
 walk leaves out and names that part of an hour. The results are in docs/develop/chaos.md.
 
     PROVE_SEED, PROVE_STUDIES, PROVE_BUNDLE     make prove-campaigns SEED=2 STUDIES=300 BUNDLE=demo
+    PROVE_SIZE                                  make prove-campaigns SIZE=2048: as films are
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ from training.corpus.phantoms_dicom import phantom_dicom
 SEED = int(os.environ.get("PROVE_SEED", "1"))
 STUDIES = int(os.environ.get("PROVE_STUDIES", "300"))
 BUNDLE = os.environ.get("PROVE_BUNDLE", "null")
+SIZE = int(os.environ.get("PROVE_SIZE", "128"))
+"""Rows and columns of each film, of 16 bits."""
 
 PARTS = ("retrieve", "listener", "sweep", "prepare", "draft")
 PART_KILLS, PACS_KILLS = 10, 2
@@ -75,9 +78,8 @@ WAYS = [
 ]
 
 SETTINGS = {
-    # A study is handed over when its fetch ends. One whose fetch is interrupted for longer than the
-    # quiet period is drafted with what came, and once more when the rest has come.
-    "QUIET_SECONDS": "300",
+    # Shorter than a PACS or a part is away: a study that was fetched in part waits for the rest.
+    "QUIET_SECONDS": "5",
     "CAMPAIGN_AHEAD": "20",
     "LEASE_SECONDS": "10",
     # A kill of a worker that has a single study in hand may count as an attempt.
@@ -100,6 +102,7 @@ class Figures:
     drafted_twice: int = 0
     lost_films: int = 0
     lost_films_named: int = 0
+    retrieve_peak_mb: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,7 @@ def draw_studies(number: int) -> dict[str, list[Dataset]]:
     for count in range(number):
         films = phantom_dicom(
             phantom(FIRST_PHANTOM + count),
-            size=128,
+            size=SIZE,
             study_date=DAY.replace("-", ""),
             accession=f"CK{count}",
         )
@@ -214,6 +217,7 @@ class Night:
     def __init__(self, station: Station, pacs: PacsProgram) -> None:
         self.station = station
         self.pacs = pacs
+        self.retrieve_peak_mb = 0
 
     def states(self) -> Counter[str]:
         """Studies of the campaign by state."""
@@ -235,8 +239,20 @@ class Night:
         else:
             self.kill_part(step.what)
 
+    def note_memory(self) -> None:
+        """Keep the most memory that a process of the part `retrieve` has had resident."""
+        part = self.find_part("retrieve")
+        if part is None:
+            return
+        with suppress(OSError):
+            words = Path(f"/proc/{part.pid}/status").read_text().split()
+            peak = int(words[words.index("VmHWM:") + 1]) // 1024
+            self.retrieve_peak_mb = max(self.retrieve_peak_mb, peak)
+
     def kill_part(self, part: str) -> None:
         """Kill a part of the station; it is the station that starts it again."""
+        if part == "retrieve":
+            self.note_memory()
         eventually(lambda: self.find_part(part), PATIENCE).kill()
         if part == "retrieve":
             # The time is let pass after which a dead process's claims count no more.
@@ -326,6 +342,8 @@ def test_a_campaign_ends_whole(
                 figures.kills += step.what != WINDOW
             eventually(lambda: night.campaign("state") == "DONE", PATIENCE)
             figures.minutes = round((time.monotonic() - began) / 60, 1)
+            night.note_memory()
+            figures.retrieve_peak_mb = night.retrieve_peak_mb
             judge(station, studies, lost, figures)
 
 

@@ -465,3 +465,76 @@ def test_no_secret_gets_into_the_trail(browser):
     assert PASSWORD not in lines
     assert client.cookies["nightdraft-session"] not in lines
     assert str(account.id) in str(run_sql("SELECT actor_id FROM audit_entries"))
+
+
+@pytest.fixture
+def limited(setting):
+    """Small limits; made before `app`."""
+    setting(
+        account_requests_per_minute="8",
+        token_requests_per_minute="5",
+        stranger_requests_per_minute="6",
+    )
+
+
+def statuses(client, path, times, **headers):
+    return [client.get(path, headers=headers).status_code for _ in range(times)]
+
+
+def test_a_stranger_who_sends_too_much_is_told_when_to_come_again(limited, browser):
+    make_account()
+    client = browser()
+    assert statuses(client, "/login", 4) == [200] * 4
+    assert statuses(client, "/api/studies", 4) == [401, 401, 429, 429]
+    refused = client.get("/api/studies")
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert "Send it again in" in client.get("/login").text
+    # What a page needs to be shown, and what watches the process, is answered all the same.
+    assert statuses(client, "/healthz", 10) == [200] * 10
+    assert client.get("/static/nightdraft.css").status_code == 200
+    assert browser(address="192.0.2.8").get("/login").status_code == 200
+
+
+def test_addresses_of_one_ipv6_subscriber_count_as_one(limited, browser):
+    make_account()
+    answered = [
+        browser(address=f"2001:db8:1:1::{number}").get("/login").status_code
+        for number in range(1, 8)
+    ]
+    assert answered == [200] * 6 + [429]
+    assert browser(address="2001:db8:1:2::1").get("/login").status_code == 200
+
+
+def test_one_account_s_requests_count_together_and_nobody_else_s(limited, browser):
+    make_account()
+    make_account("ben")
+    first, second = browser(), browser()
+    assert log_in(first).status_code == log_in(second).status_code == 303
+    found = [client.get("/api/studies").status_code for client in (first, second) * 5]
+    assert found == [200] * 8 + [429] * 2
+    other = browser()
+    assert log_in(other, "ben").status_code == 303
+    assert other.get("/api/studies").status_code == 200
+
+
+def test_what_is_too_much_changes_nothing(limited, browser, seeder):
+    make_account()
+    study = seeder.draft_study(1)
+    client = browser()
+    log_in(client)
+    token = form_token(client)
+    statuses(client, "/api/studies", 8)
+    path = f"/studies/{study}/withdraw"
+    refused = client.post(path, data={"form_token": token, "by": "Ada", "reason": "x"})
+    assert refused.status_code == 429
+    assert run_sql("SELECT count(*) FROM events WHERE kind = 'WITHDRAWN'") == [(0,)]
+
+
+def test_a_token_has_a_limit_of_its_own(limited, browser):
+    make_account()
+    with unit_of_work() as session:
+        token = programs.create(session, "ris", [Permission.READ_STUDIES], "a test")
+    client = browser()
+    sent = {"authorization": f"Bearer {token}"}
+    assert statuses(client, "/api/studies", 6, **sent) == [200] * 5 + [429]

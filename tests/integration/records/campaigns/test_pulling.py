@@ -1,12 +1,13 @@
 """Walks and fetches are claimed, their outcome is kept, and nothing is fetched twice."""
 
+import datetime as dt
 import threading
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import event, select, text, update
 
-from records.campaigns import adding, campaigns, counting, pulling
+from records.campaigns import adding, campaigns, counting, pulling, retrying
 from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import Campaign, CampaignStudy
 from records.database.session import engine, unit_of_work
@@ -45,6 +46,16 @@ def claim(pacs="archive", ahead=10, kinds=PULLED):
 def finish(pull, **outcome):
     with unit_of_work() as session:
         pulling.finish(session, pull, **{"listed": 1, **outcome})
+
+
+def age_last_image(session):
+    """Let the hour pass for which a study waits for the rest of its images."""
+    session.execute(
+        update(Study).values(
+            last_received_at=Study.last_received_at
+            - dt.timedelta(seconds=studies.FETCH_PATIENCE_SECONDS + 1)
+        )
+    )
 
 
 def add_and_save(campaign, walk):
@@ -130,6 +141,7 @@ def test_a_study_that_was_drafted_between_two_fetches_of_it_is_drafted_not_skipp
             pulling.try_again(session, pull, 0.0)
         else:
             pulling.put_back(session, pull)
+        age_last_image(session)
         studies.close_quiet(session, 0.0)
     draft_all()
     tend_all()
@@ -138,6 +150,87 @@ def test_a_study_that_was_drafted_between_two_fetches_of_it_is_drafted_not_skipp
     assert ends(campaign) == {"1.1": ("DRAFTED", "")}
     with unit_of_work() as session:
         assert session.scalars(select(CampaignStudy.missing)).one() == ["1.1.2"]
+
+
+def interrupted(pull, how):
+    """The fetch of a study ends after a part of its images."""
+    with unit_of_work() as session:
+        if how == "try_again":
+            pulling.try_again(session, pull, 0.0)
+        elif how == "put_back":
+            pulling.put_back(session, pull)
+        elif how == "the process died":
+            assert pulling.expire_claims(session, 0.0) == 1
+        else:
+            assert how == "it goes on"
+
+
+INTERRUPTIONS = ["it goes on", "try_again", "put_back", "the process died"]
+
+
+@pytest.mark.parametrize("how", INTERRUPTIONS)
+def test_a_study_of_which_a_campaign_has_fetched_a_part_is_not_closed_before_the_rest_came(how):
+    campaign = pulled_campaign("1.1")
+    pull = claim()
+    register(new_instance("1.1"))
+    interrupted(pull, how)
+    with unit_of_work() as session:
+        assert studies.close_quiet(session, 0.0) == []
+        retrying.wake_due(session, 10)
+    pull = pull if how == "it goes on" else claim()
+    register(new_instance("1.1", sop="1.1.1.2"))
+    finish(pull, listed=2)
+    with unit_of_work() as session:
+        assert len(studies.close_quiet(session, 3600.0)) == 1
+    draft_all()
+    tend_all()
+    assert ends(campaign) == {"1.1": ("DRAFTED", "")}
+
+
+def let_go(session, campaign, pull, why):
+    """Let nothing more be waited for."""
+    if why == "an hour has passed":
+        age_last_image(session)
+    elif why == "a person released it":
+        studies.release(session, "1.1")
+    elif why == "the campaign was paused":
+        session.get_one(Campaign, campaign).state = CampaignState.PAUSED
+    elif why == "the campaign was cancelled":
+        session.get_one(Campaign, campaign).state = CampaignState.CANCELLED
+    else:
+        assert why == "the rest is nearline"
+        session.execute(text("UPDATE campaign_studies SET not_before = now() + interval '6 hours'"))
+    session.flush()
+
+
+@pytest.mark.parametrize("how", INTERRUPTIONS)
+@pytest.mark.parametrize(
+    "why",
+    [
+        "an hour has passed",
+        "a person released it",
+        "the campaign was paused",
+        "the campaign was cancelled",
+        "the rest is nearline",
+    ],
+)
+def test_a_study_does_not_wait_for_the_rest_where_none_is_to_come_soon(how, why):
+    campaign = pulled_campaign("1.1")
+    pull = claim()
+    register(new_instance("1.1"))
+    interrupted(pull, how)
+    with unit_of_work() as session:
+        let_go(session, campaign, pull, why)
+        is_fetched_now = how == "it goes on" and why == "the rest is nearline"
+        assert len(studies.close_quiet(session, 0.0)) == (not is_fetched_now)
+
+
+def test_a_campaign_of_others_keeps_no_study_from_being_closed():
+    pulled_campaign("1.1", "1.2")
+    claim()
+    register(new_instance("1.2"))  # it waits in the campaign, and was sent by a modality
+    with unit_of_work() as session:
+        assert len(studies.close_quiet(session, 0.0)) == 1
 
 
 def test_a_study_that_was_drafted_before_the_campaign_came_to_it_is_skipped():

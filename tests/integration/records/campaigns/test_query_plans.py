@@ -28,9 +28,10 @@ from records.states import (
     CampaignStudyState,
     WalkState,
 )
+from records.workflow import studies
 from tests.support.campaigns import closed_now, create, of_uids
 from tests.support.query_plans import explained, nodes
-from tests.support.registered_studies import complete, draft_all, new_instance
+from tests.support.registered_studies import complete, draft_all, new_instance, register
 from worker.campaigns import tend
 
 STUDIES = 6000
@@ -65,6 +66,8 @@ def filled(database):
     """Four campaigns: of a PACS, of a folder, of studies here, and one whose window is closed."""
     complete(*(new_instance(f"1.{n}", accession_number=f"A{n}") for n in range(60)))
     draft_all()
+    for number in range(20):
+        register(new_instance(f"2.{number}"))
     made = {
         "pacs": create(name="pacs", pacs="archive"),
         "folder": create(CampaignKind.FOLDER, name="folder"),
@@ -148,6 +151,10 @@ def queries(made):
         session.flush()
         assert following.follow_marks(session, 1000)
 
+    def close_quiet(session):
+        pulling.put_back(session, pull(session, made))
+        assert len(studies.close_quiet(session, 0.0)) == 20
+
     def walk_again(session):
         again = campaigns.find(session, "again")
         assert feeding.walk_again(session, again, 20) == 20
@@ -161,6 +168,7 @@ def queries(made):
         "feed": lambda s: feeding.list_next(s, campaigns.find(s, "here"), 64),
         "find by UID": lambda s: feeding.find_studies(s, "1.7", ""),
         "follow": follow,
+        "close quiet studies": close_quiet,
         "wake": lambda s: retrying.wake_due(s, 1000),
         "end done": campaigns.end_done,
         "walk again": walk_again,
