@@ -186,16 +186,12 @@ class AccessControl:
                     "a route has no row in the table of access", route=_path(request.scope)
                 )
             await to_thread.run_sync(_record_refusal, request, visitor, limiter=self.threads)
+            who_may = f"{explain(row, visitor)} " if isinstance(row, Row) else ""
             return problem_response(
                 request,
                 403,
                 "You may not do this or see this",
-                " ".join(
-                    [
-                        *([explain(row, visitor)] if isinstance(row, Row) else []),
-                        "Ask an administrator for the role or site, if your work needs it.",
-                    ]
-                ),
+                f"{who_may}Ask an administrator for the role or site, if your work needs it.",
             )
         if visitor.session is not None and request.method not in _SAFE:
             sent = request.headers.get(FORM_HEADER, "") or await _form_field(request)

@@ -120,6 +120,8 @@ def walk(client, visitor, ids):
 def ids(database, data_dir, setting):
     with unit_of_work() as session:
         sites.create(session, "north", "North Hospital")
+    # More requests are sent than a person would.
+    setting(account_requests_per_minute=0, stranger_requests_per_minute=0)
     filled = fill(setting)
     return filled | {"studies": add_states(data_dir)}
 
