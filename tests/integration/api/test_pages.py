@@ -220,7 +220,7 @@ def test_a_draft_in_question_can_be_withdrawn_and_requested_again(client, seeder
     fields = {"by": "Dr. Roe", "note": "", "decision": "CANCEL", "holds": hold}
     page = client.post(f"/studies/{study}/decision", data=fields).text
     assert "A person decided against a draft." in page
-    assert "Withdrawn by " in page
+    assert "This draft was withdrawn" in page
     assert "not reviewed" not in client.get("/live").text.partition("<tbody>")[2]
     assert "Draft it after all" in page
     assert "It waits to be prepared." in client.post(f"/studies/{study}/retry").text
@@ -234,7 +234,7 @@ def test_a_draft_is_withdrawn_on_the_page(client, seeder):
     page = client.post(f"/studies/{study}/withdraw", data=fields).text
     assert "withdrawn by Dr. Roe: wrong side" in page
     assert "Draft it after all" in page
-    assert "Withdrawn by " in page
+    assert "This draft was withdrawn" in page
     assert "Withdraw the draft" not in page
     assert client.post(f"/studies/{study}/withdraw", data=fields).status_code == 409
 
