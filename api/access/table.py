@@ -266,16 +266,16 @@ def may_open(address: str, visitor: Visitor | None, method: str = "GET") -> bool
 def explain(row: Row, visitor: Visitor) -> str:
     """Who may have a route answered, for a visitor who may not, as a sentence."""
     if isinstance(row.needs, Door):
-        return "It is of one's own account, and programs have none."
+        return "This is for people: programs have no account page."
     if row.needs in visitor.permissions:
-        return "It is not of one site alone: only who sees every site may do this or see this."
+        return "This is for people and programs that see every site."
     if visitor.actor.kind is ActorKind.PROGRAM:
         return f"The token of the program does not have the permission {row.needs}."
     words = [word for role, word in _ROLE_WORDS.items() if row.needs in PERMISSIONS[role]]
     if not words:
-        return f"Only programs whose token has the permission {row.needs} may do this."
+        return f"This is for programs whose token has the permission {row.needs}."
     named = " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
-    return f"{named.capitalize()} may do this or see this."
+    return f"This is for {named}."
 
 
 def home_of(visitor: Visitor, homes: Iterable[str] = _HOMES) -> str:

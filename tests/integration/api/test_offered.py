@@ -212,12 +212,12 @@ def test_what_one_may_not_do_says_who_may(client, ids):
     make_account("tom", Role.TRAINEE)
     client.post("/login", data={"login": "tom", "password": PASSWORD})
     held = client.get(f"/studies/{ids['studies']['held']}").text
-    assert "Readers and lead readers may do this or see this." in held
+    assert "This is for readers and lead readers." in held
     assert 'name="by"' not in held
-    assert "Readers and lead readers may do this" in client.get("/holds").text
+    assert "This is for readers and lead readers." in client.get("/holds").text
     refused = client.get("/campaigns")
     assert refused.status_code == 403
-    assert "Lead readers may do this or see this. Ask an administrator" in refused.text
+    assert "This is for lead readers. Ask an administrator" in refused.text
     # The page that says no leads on.
     assert "Log out" in refused.text
     assert 'href="/">Back to your first page' in refused.text
@@ -267,12 +267,12 @@ def person(role, site_ids=None):
 
 def test_who_may_is_said_by_role_site_and_permission():
     campaigns = TABLE["POST", "/campaigns/{campaign_id}/change"]
-    assert explain(campaigns, person(Role.READER)) == "Lead readers may do this or see this."
+    assert explain(campaigns, person(Role.READER)) == "This is for lead readers."
     assert "every site" in explain(campaigns, person(Role.LEAD, ()))
-    assert "Only programs" in explain(TABLE["POST", "/fhir"], person(Role.LEAD))
+    assert "This is for programs" in explain(TABLE["POST", "/fhir"], person(Role.LEAD))
     program = Visitor(Actor(ActorKind.PROGRAM, "ris"), frozenset())
     assert "MANAGE_CAMPAIGNS" in explain(campaigns, program)
-    assert "account" in explain(Row(Door.LOGGED_IN), program)
+    assert "programs have no account" in explain(Row(Door.LOGGED_IN), program)
 
 
 def test_the_words_of_a_link_stay_where_it_may_not_be_followed(client, ids):
