@@ -112,6 +112,21 @@ ROUTERS = tuple(
 """Every address, but those of static files."""
 
 
+class _Application(FastAPI):
+    """FastAPI, whose OpenAPI document is made at the first request for it: it takes a second."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The document with Problem, and without FastAPI's own form of an invalid request."""
+        is_made = self.openapi_schema is not None
+        document = super().openapi()
+        if not is_made:
+            components = document["components"]["schemas"]
+            components["Problem"] = Problem.model_json_schema()
+            for unused in ("HTTPValidationError", "ValidationError"):
+                components.pop(unused, None)
+        return document
+
+
 def make_app(settings: Settings) -> FastAPI:
     """Make the application; it opens no connection before the first request."""
 
@@ -120,7 +135,7 @@ def make_app(settings: Settings) -> FastAPI:
         anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
         yield
 
-    app = FastAPI(
+    app = _Application(
         title="Nightdraft",
         version="1",
         description=f"Drafts of chest X-ray reports. Every draft: {WARNING}",
@@ -155,7 +170,6 @@ def make_app(settings: Settings) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=PACKAGE_DIR / "static"), name="static")
-    _describe_problems(app)
     return app
 
 
@@ -304,11 +318,3 @@ def _log_address(settings: Settings, port: int) -> None:
     logger().info(
         "the pages are served; before the first account there is no login", host=host, port=port
     )
-
-
-def _describe_problems(app: FastAPI) -> None:
-    """Add Problem to the OpenAPI document, and remove FastAPI's own form of an invalid request."""
-    components = app.openapi()["components"]["schemas"]
-    components["Problem"] = Problem.model_json_schema()
-    for unused in ("HTTPValidationError", "ValidationError"):
-        components.pop(unused, None)
