@@ -84,7 +84,7 @@ def replace_order(order_id: uuid.UUID, request: OrderRequest) -> OrderResult:
         return _describe(session, result)
 
 
-@router.post("/orders/{order_id}/cancel", responses=problem_responses(400, 403, 404, 411, 413))
+@router.post("/orders/{order_id}/cancel", responses=problem_responses(400, 403, 404, 409, 411, 413))
 def cancel_order(order_id: uuid.UUID, request: CancellationRequest) -> OrderResult:
     """Cancel an order: its texts do not count any more. Its next message can place it again."""
     with unit_of_work() as session:

@@ -6,6 +6,7 @@ This is the one place where the `by` of a form and of a call is understood.
 from __future__ import annotations
 
 from api.access.visitor import Visitor, current_visitor
+from records.errors import NotAllowed
 from records.states import ActorKind
 
 
@@ -28,7 +29,8 @@ def name_decider(given: str) -> str:
         where nobody is known, who was given.
 
     Raises:
-        ValueError: another person than the account was given, or nobody at all.
+        ValueError: another person than the account was given.
+        NotAllowed: nobody was given, and there is no account by which it would be known.
     """
     visitor = current_visitor()
     if visitor is not None and (name := account_name(visitor)):
@@ -44,5 +46,5 @@ def name_decider(given: str) -> str:
         program = visitor.actor.name
         return f"{program} for {given}" if given else program
     if not given:
-        raise ValueError("say who decides: nobody is logged in")
+        raise NotAllowed("say who decides, as `by`: nobody is logged in")
     return given

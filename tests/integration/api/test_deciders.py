@@ -142,8 +142,8 @@ def test_before_the_first_account_a_name_must_be_given(client, ids, kind):
     address, body, query = decisions(ids)[kind]
     for by in ({}, {"by": ""}, {"by": "  "}):
         refused = client.post(address, json=body | by)
-        assert refused.status_code == 422
-        assert "nobody is logged in" in refused.json()["detail"]
+        assert refused.status_code == 409
+        assert "nobody is logged in" in refused.json()["title"]
     done = client.post(address, json=body | {"by": " Dr. Roe "})
     assert done.status_code in (200, 201), done.text
     assert "Dr. Roe" in kept(query)
