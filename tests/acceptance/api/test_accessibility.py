@@ -134,6 +134,7 @@ def pages(ids, studies):
         yield f"/studies/{study}"
 
 
+@pytest.mark.timeout(900)  # some three hundred runs of axe-core, on whatever machine
 def test_no_page_violates_wcag(serve, browser, filled):
     ids, studies = filled
     server = serve()
