@@ -25,6 +25,7 @@ from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from api import (
+    campaign_creation_pages,
     campaign_pages,
     campaigns,
     comparison_pages,
@@ -108,6 +109,7 @@ ROUTERS = tuple(
         comparison_pages,
         message_pages,
         night_pages,
+        campaign_creation_pages,  # its /campaigns/new is no id
         campaign_pages,
         trail_pages,
         reference,

@@ -100,7 +100,7 @@ def list_holds(
         return describe(session, holds.list_open(session, reason, limit))
 
 
-@router.post("/holds/decision", responses=problem_responses(400, 403, 411, 413))
+@router.post("/holds/decision", responses=problem_responses(400, 403, 409, 411, 413))
 def decide_holds(decision: BulkDecisionRequest) -> BulkDecisionResult:
     """Decide up to 200 holds in the same way."""
     with unit_of_work() as session:

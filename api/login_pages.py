@@ -46,6 +46,8 @@ _REASONS = {
     "locked": "This page was not used for a while, so you were logged out.",
     "chosen": "Your password is kept. Log in with it.",
     "out": "You are logged out.",
+    "ended": "Your session has ended: log in again, and you come back to the page.",
+    "unsent": "Your session had ended, so what you sent changed nothing: log in, and do it again.",
 }
 
 

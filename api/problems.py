@@ -170,7 +170,7 @@ def http_error_response(request: Request, error: HTTPException) -> Response:
     """The answer to an error by its HTTP status, such as 404 of an address that is none."""
     texts = {
         400: ("The request's body cannot be read, so nothing was changed", "Send JSON as UTF-8."),
-        404: ("There is no such page", "Go back to the worklist."),
+        404: ("There is no such page", "Check the address, or go back."),
         405: ("This address does not take that method", "docs/operate/api.md lists the methods."),
     }
     if is_fhir(request.url.path):

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
 
+from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
 from api.schemas import SearchText
 from api.trail_schemas import TrailLines
@@ -59,10 +60,8 @@ def list_lines(
     emergency: Annotated[
         bool, Query(description="Only what was opened, seen and ended in emergencies.")
     ] = False,
-    after: Annotated[
-        str | None, Query(max_length=200, description="`next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: PageMark = None,
+    limit: PageLimit = 50,
 ) -> TrailLines:
     """Who saw and did what, newest first."""
     wanted = TrailFilter(patient, person, action, with_zone(since), with_zone(until), emergency)

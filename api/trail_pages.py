@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel
 
 from api.forms import NONE_IF_EMPTY
+from api.list_queries import ListQuery
 from api.rendering import render
 from api.schemas import SearchText
 from api.trail import read_page
@@ -28,7 +27,7 @@ EMERGENCY_DAYS = 7
 """The page says how many patients were opened in emergencies in so many days."""
 
 
-class TrailQuery(BaseModel):
+class TrailQuery(ListQuery):
     """Which lines are shown.
 
     since, until: days by this machine's clock, both of them included. emergency: only what is of
@@ -41,12 +40,6 @@ class TrailQuery(BaseModel):
     since: Annotated[dt.date | None, NONE_IF_EMPTY] = None
     until: Annotated[dt.date | None, NONE_IF_EMPTY] = None
     emergency: bool = False
-    after: Annotated[str | None, NONE_IF_EMPTY] = None
-
-    def query_string(self, **changes: str | bool | None) -> str:
-        """The query string of this query with some values changed; empty ones are left out."""
-        values: dict[str, Any] = self.model_dump() | changes
-        return urlencode({name: value for name, value in values.items() if value})
 
 
 @router.get("/trail")

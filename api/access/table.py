@@ -5,12 +5,14 @@ Every route of the application has one row. What has no row is refused, whoever 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from api.access.visitor import Visitor
-from records.states import Permission
+from records.accounts.roles import PERMISSIONS
+from records.states import ActorKind, Permission, Role
 
 
 class Door(StrEnum):
@@ -190,12 +192,15 @@ TABLE: dict[tuple[str, str], Row] = {
     # Campaigns.
     ("GET", "/campaigns"): _CAMPAIGNS,
     ("GET", "/campaigns/live"): _CAMPAIGNS_POLLED,
+    ("GET", "/campaigns/new"): _CAMPAIGNS_CHANGED,
+    ("POST", "/campaigns/new"): _CAMPAIGNS_CHANGED,
     ("GET", "/campaigns/{campaign_id}"): _CAMPAIGNS,
     ("GET", "/campaigns/{campaign_id}/live"): _CAMPAIGNS_POLLED,
     ("GET", "/campaigns/{campaign_id}/change"): _CAMPAIGNS_CHANGED,
     ("POST", "/campaigns/{campaign_id}/change"): _CAMPAIGNS_CHANGED,
     ("GET", "/api/campaigns"): _CAMPAIGNS,
     ("POST", "/api/campaigns"): _CAMPAIGNS_CHANGED,
+    ("POST", "/api/campaigns/dry-run"): _CAMPAIGNS_CHANGED,
     ("GET", "/api/campaigns/{campaign_id}"): _CAMPAIGNS,
     ("GET", "/api/campaigns/{campaign_id}/studies"): _CAMPAIGNS,
     ("GET", "/api/campaigns/{campaign_id}/export"): _CAMPAIGNS,
@@ -231,6 +236,14 @@ TABLE: dict[tuple[str, str], Row] = {
 
 _HOMES = ("/", "/tonight", "/trail", "/account")
 
+_ROLE_WORDS = {
+    Role.TRAINEE: "trainees",
+    Role.READER: "readers",
+    Role.LEAD: "lead readers",
+    Role.ADMINISTRATOR: "administrators",
+    Role.AUDITOR: "auditors",
+}
+
 
 def allows(row: Row, visitor: Visitor) -> bool:
     """Whether a route may be answered to a visitor."""
@@ -245,10 +258,46 @@ def allows(row: Row, visitor: Visitor) -> bool:
     return row.needs in visitor.permissions
 
 
-def may_open(path: str, visitor: Visitor | None, method: str = "GET") -> bool:
-    """Whether a visitor may open a page; the path is as the code names the route."""
-    row = TABLE.get((method, path))
+_PATTERNS = [
+    (method, re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path))), row)
+    for (method, path), row in sorted(TABLE.items(), key=lambda item: item[0][1].count("{"))
+]
+"""Each row with what its addresses look like; those without an id come first, as in the routes."""
+
+
+def find_row(address: str, method: str = "GET") -> Row | None:
+    """The row of an address of ours; None where there is none.
+
+    Args:
+        address: the path, as a page has it (with ids, query and fragment) or as the code names it.
+        method: of HTTP.
+    """
+    path = re.split("[?#]", address, maxsplit=1)[0]
+    return next(
+        (row for verb, pattern, row in _PATTERNS if verb == method and pattern.fullmatch(path)),
+        None,
+    )
+
+
+def may_open(address: str, visitor: Visitor | None, method: str = "GET") -> bool:
+    """Whether a visitor may open a page or send a form; the address is as `find_row` takes it."""
+    row = find_row(address, method)
     return row is not None and visitor is not None and allows(row, visitor)
+
+
+def explain(row: Row, visitor: Visitor) -> str:
+    """Who may have a route answered, for a visitor who may not, as a sentence."""
+    if isinstance(row.needs, Door):
+        return "This is for people: programs have no account page."
+    if row.needs in visitor.permissions:
+        return "This is for people and programs that see every site."
+    if visitor.actor.kind is ActorKind.PROGRAM:
+        return f"The token of the program does not have the permission {row.needs}."
+    words = [word for role, word in _ROLE_WORDS.items() if row.needs in PERMISSIONS[role]]
+    if not words:
+        return f"This is for programs whose token has the permission {row.needs}."
+    named = " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
+    return f"This is for {named}."
 
 
 def home_of(visitor: Visitor, homes: Iterable[str] = _HOMES) -> str:

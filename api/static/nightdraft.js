@@ -154,7 +154,7 @@ async function ask() {
     const response = await fetch(address(), { signal: AbortSignal.timeout(TIME_LIMIT), cache: "no-store" });
     const html = await response.text();
     if (response.status === 401) {
-      location.assign(loginAddress("locked"));
+      location.assign(loginAddress("ended"));
       return;
     }
     if (response.status === 404 && emergency) {

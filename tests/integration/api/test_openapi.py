@@ -53,6 +53,7 @@ WITH_PARAMETERS = [
     "POST /api/failures/retry",
     "GET /api/campaigns",
     "POST /api/campaigns",
+    "POST /api/campaigns/dry-run",
     "GET /api/campaigns/{campaign_id}",
     "GET /api/campaigns/{campaign_id}/studies",
     "GET /api/campaigns/{campaign_id}/export",
