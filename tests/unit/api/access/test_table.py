@@ -52,6 +52,9 @@ def test_what_is_public_shows_no_patients():
         ("POST", "/login"),
         ("GET", "/link/{token}"),
         ("POST", "/link/{token}"),
+        ("POST", "/auth/token"),
+        ("GET", "/.well-known/smart-configuration"),
+        ("GET", "/fhir/.well-known/smart-configuration"),
     }
 
 
