@@ -35,13 +35,13 @@ def open_patient(page):
     ((number,),) = run_sql("SELECT accession_number FROM studies")
     page.get_by_role("searchbox").fill(number)
     page.keyboard.press("Enter")
+    page.get_by_text("No study matches").wait_for()
     page.wait_for_load_state("networkidle")
-    assert "No study matches" in page.content()
     page.get_by_role("link", name="Open in an emergency").click()
-    page.wait_for_load_state("networkidle")
-    assert page.get_by_label("Whole patient ID").input_value() == number
     page.get_by_label("Why you need").fill(REASON)
+    assert page.get_by_label("Whole patient ID").input_value() == number
     page.get_by_role("button", name="Open the patient").click()
+    page.wait_for_url("**/studies/*")
     page.wait_for_load_state("networkidle")
 
 
@@ -57,8 +57,10 @@ def test_a_patient_is_opened_by_a_search_and_ended_by_the_button(serve, open_pag
     page.goto(page.url.replace(f"studies/{study}", ""), wait_until="networkidle")
     assert "PHANTOM" not in page.content()
     page.get_by_role("link", name="Show the patient").click()
+    page.wait_for_url(f"**/studies/{study}")
     page.wait_for_load_state("networkidle")
     page.get_by_role("button", name="End now").click()
+    page.wait_for_url(lambda url: url.endswith("/"))
     page.wait_for_load_state("networkidle")
     assert page.locator(".emergency").count() == 0
     assert run_sql("SELECT ended_at IS NOT NULL FROM emergency_accesses") == [(True,)]

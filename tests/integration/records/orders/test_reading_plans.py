@@ -141,10 +141,8 @@ def test_the_orders_of_one_site_have_their_index(many_orders):
         assert {name: tables for name, tables in walks.items() if tables} == {}
     with unit_of_work() as session:
         session.execute(text("DROP INDEX ix_orders_site_id, ix_orders_site_id_status"))
-    with site_scope.limited_to([south]), unit_of_work() as session, explained() as plans:
-        reading.read_page(session)
-    used = {node.get("Index Name") for _, plan in plans for node in nodes(plan)}
-    assert "ix_orders_changed_at" in used  # which steps over the orders of all other sites
+    with site_scope.limited_to([south]):
+        assert list(walked_tables(reading.read_page))
 
 
 def test_a_missing_index_is_found(many_orders):

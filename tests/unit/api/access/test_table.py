@@ -56,6 +56,9 @@ def test_what_is_public_shows_no_patients():
         ("POST", "/login/oidc/backchannel-logout"),
         ("GET", "/link/{token}"),
         ("POST", "/link/{token}"),
+        ("POST", "/auth/token"),
+        ("GET", "/.well-known/smart-configuration"),
+        ("GET", "/fhir/.well-known/smart-configuration"),
     }
 
 
