@@ -27,7 +27,6 @@ class Scope(StrEnum):
 
     NONE = "NONE"  # nobody's: it shows no patients
     SITES = "SITES"  # those of the visitor's sites; the queries leave all others out
-    EVERY_SITE = "EVERY_SITE"  # of no site, or of all: only for who may see every site
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,8 +250,6 @@ def allows(row: Row, visitor: Visitor) -> bool:
         return True
     if row.needs is Door.LOGGED_IN:
         return visitor.session is not None
-    if row.scope is Scope.EVERY_SITE and visitor.site_ids is not None:
-        return False
     if row.needs is Permission.SEND_ORDERS and visitor.fhir is not None and not row.is_fhir:
         return False  # its permission is one for FHIR alone
     return row.needs in visitor.permissions
@@ -290,7 +287,7 @@ def explain(row: Row, visitor: Visitor) -> str:
     if isinstance(row.needs, Door):
         return "This is for people: programs have no account page."
     if row.needs in visitor.permissions:
-        return "This is for people and programs that see every site."
+        return "The token of the program is for FHIR alone."
     if visitor.actor.kind is ActorKind.PROGRAM:
         return f"The token of the program does not have the permission {row.needs}."
     words = [word for role, word in _ROLE_WORDS.items() if row.needs in PERMISSIONS[role]]

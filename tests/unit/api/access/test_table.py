@@ -81,13 +81,6 @@ def test_what_shows_patients_is_limited_to_sites():
     assert unlimited == {("GET", "/fhir/metadata")}
 
 
-def test_who_may_not_see_every_site_is_not_answered_what_belongs_to_none():
-    campaigns = TABLE["GET", "/campaigns"]
-    assert allows(campaigns, visitor(Role.LEAD))
-    assert not allows(campaigns, visitor(Role.LEAD, ()))
-    assert allows(TABLE["GET", "/"], visitor(Role.LEAD, ()))
-
-
 def test_no_program_has_a_page_of_an_account():
     assert not allows(TABLE["GET", "/account"], visitor(Role.SERVICE))
 
