@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import ipaddress
 import signal
 import socket
@@ -26,11 +25,13 @@ from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from api import (
+    campaign_creation_pages,
     campaign_pages,
     campaigns,
     comparison_pages,
     comparisons,
     discrepancies,
+    emergencies,
     health,
     holds,
     images,
@@ -39,9 +40,11 @@ from api import (
     messages,
     night_pages,
     nights,
+    oidc_pages,
     order_pages,
     orders,
     pages,
+    program_logins,
     reference,
     report_pages,
     reports,
@@ -54,7 +57,10 @@ from api.access.freshness import PasswordNeeded, ask_for_password
 from api.access_control import AccessControl
 from api.connections import GuardedProtocol
 from api.fhir import routes as fhir_routes
+from api.handshakes import HandshakeDoor
 from api.looks import LookRecorder
+from api.oidc.config import read_config
+from api.oidc.provider import Provider
 from api.problems import add_problem_handlers
 from api.query_parameters import refuse_unknown_parameters
 from api.rendering import PACKAGE_DIR
@@ -62,14 +68,14 @@ from api.request_guard import RequestGuard
 from api.request_log import RequestLog
 from api.schemas import Problem
 from api.trusted_proxies import TrustedProxies
-from records.accounts import accounts
+from records.accounts import accounts, local_logins, provider_accounts
 from records.database.session import unit_of_work
-from records.errors import NightdraftError, PortInUse, SettingsError
+from records.errors import NightdraftError, NotFound, PortInUse, SettingsError
 from records.operations.heartbeats import HeartbeatThread
 from records.settings import Settings
 from records.states import WARNING
 from records.telemetry import logger
-from records.tls import HANDSHAKE_SECONDS, ReloadedContext, WatchedContext, pages_files
+from records.tls import ReloadedContext, WatchedContext, pages_files
 
 _THREADS = 18
 """Requests that are answered at the same time; with the probes and the look-ups of who asks, fewer
@@ -91,6 +97,8 @@ ROUTERS = tuple(
         nights,
         campaigns,
         trail,
+        emergencies,
+        program_logins,
         fhir_routes,
         health,
         images,
@@ -101,10 +109,12 @@ ROUTERS = tuple(
         comparison_pages,
         message_pages,
         night_pages,
+        campaign_creation_pages,  # its /campaigns/new is no id
         campaign_pages,
         trail_pages,
         reference,
         login_pages,
+        oidc_pages,
     )
 )
 """Every address, but those of static files."""
@@ -126,7 +136,12 @@ class _Application(FastAPI):
 
 
 def make_app(settings: Settings) -> FastAPI:
-    """Make the application; it opens no connection before the first request."""
+    """Make the application; it opens no connection before the first request.
+
+    Raises:
+        SettingsError: what is set of the identity provider cannot be used.
+    """
+    oidc = read_config(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -146,6 +161,7 @@ def make_app(settings: Settings) -> FastAPI:
         dependencies=[Depends(refuse_unknown_parameters)],
     )
     app.state.settings = settings
+    app.state.provider = Provider(oidc) if oidc else None
     app.state.probe_threads = anyio.CapacityLimiter(_PROBE_THREADS)
     app.add_middleware(LookRecorder)  # the innermost: who asks is known by then
     app.add_middleware(
@@ -181,13 +197,16 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
     Raises:
         PortInUse: another program has the port.
         SettingsError: this machine has no such address, the port may not be taken, the certificate
-            cannot be used, or other machines would reach the pages and there is no account yet.
+            cannot be used, other machines would reach the pages and there is no account yet, or
+            nobody could log in by the settings of the identity provider.
     """
     files = pages_files(settings)
     tls = WatchedContext(files, "the pages") if files else None
     listening = _bind(settings)
     try:
+        app = make_app(settings)
         _check_may_be_reached(settings)
+        _check_logins(settings)
     except NightdraftError:
         listening.close()
         raise
@@ -202,7 +221,7 @@ def run_server(settings: Settings, ready: Callable[[int], None] | None = None) -
         "api", facts, after_beat=lambda: health.record_what_is_seen(settings)
     )
     config = uvicorn.Config(
-        make_app(settings),
+        app,
         log_config=None,
         # Addresses hold search words, and search words are patients' names; `RequestLog` names
         # routes.
@@ -237,20 +256,32 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._on_started = started
         self._tls = tls
+        self._door: HandshakeDoor | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if self._tls:
             loop: Any = asyncio.get_running_loop()
-            # uvicorn has no setting for it, and asyncio would wait a minute for a silent handshake.
-            loop.create_server = functools.partial(
-                loop.create_server, ssl_handshake_timeout=HANDSHAKE_SECONDS
-            )
+            create_server = loop.create_server
+
+            def create_behind_door(
+                make_protocol: Callable[[], asyncio.Protocol], **options: Any
+            ) -> Any:
+                # uvicorn passes the context on and has no setting for handshakes.
+                self._door = HandshakeDoor(options.pop("ssl"))
+                return create_server(self._door.before(make_protocol), **options)
+
+            loop.create_server = create_behind_door
             if threading.current_thread() is threading.main_thread():
                 # Without TLS it means that the terminal is gone.
                 loop.add_signal_handler(signal.SIGHUP, self._tls.reload)
         await super().startup(sockets=sockets)
         if self.started:
             self._on_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._door is not None:
+            self._door.end_all()
+        await super().shutdown(sockets=sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """End the server with exit status 0. Uvicorn would raise the signal again after the end."""
@@ -293,6 +324,8 @@ def _check_may_be_reached(settings: Settings) -> None:
     """
     if is_loopback(settings.serve_host) and not settings.trusted_proxies:
         return
+    if settings.oidc_issuer:  # nothing is answered without a login then
+        return
     with unit_of_work() as session:
         if accounts.exist(session):
             return
@@ -302,6 +335,24 @@ def _check_may_be_reached(settings: Settings) -> None:
         "(`nightdraft account create NAME --role ADMINISTRATOR`) and start the server again, or "
         "set NIGHTDRAFT_SERVE_HOST=127.0.0.1 and no proxy"
     )
+
+
+def _check_logins(settings: Settings) -> None:
+    """Check that the settings of logins fit the accounts and sites that there are.
+
+    Raises:
+        SettingsError: nobody could log in while the identity provider is away, or it gives a site
+            that does not exist.
+        DatabaseDown: it is not known.
+    """
+    if not (settings.oidc_issuer or settings.emergency_account):
+        return
+    with unit_of_work() as session:
+        local_logins.check_emergency_account(session)
+        try:
+            provider_accounts.check_sites(session)
+        except NotFound as error:
+            raise SettingsError(f"NIGHTDRAFT_OIDC_SITES: {error}") from None
 
 
 def _log_address(settings: Settings, port: int) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from fastapi.responses import HTMLResponse
-from pydantic import BaseModel
 
 from api.forms import NONE_IF_EMPTY
+from api.list_queries import ListQuery
 from api.rendering import render
 from api.schemas import SearchText
 from records.campaigns import campaigns
@@ -24,18 +23,12 @@ PAGE_SIZE = 50
 """Pairs of drafts on one page."""
 
 
-class ComparisonsQuery(BaseModel):
+class ComparisonsQuery(ListQuery):
     """Whose comparisons are shown; the fields are those of `ComparisonOf`. after: the mark."""
 
     first: SearchText = ""
     second: SearchText = ""
     campaign: Annotated[uuid.UUID | None, NONE_IF_EMPTY] = None
-    after: Annotated[str | None, NONE_IF_EMPTY] = None
-
-    def query_string(self, **changes: str | None) -> str:
-        """The query string of this query with some values changed; empty ones are left out."""
-        values: dict[str, Any] = self.model_dump() | changes
-        return urlencode({name: value for name, value in values.items() if value})
 
 
 @router.get("/comparisons")

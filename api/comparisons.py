@@ -13,6 +13,7 @@ from api.comparison_schemas import (
     DraftComparisonDetail,
     DraftComparisonEntries,
 )
+from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
 from records.campaigns import campaigns
 from records.database.session import unit_of_work
@@ -57,10 +58,8 @@ def list_comparisons(
     first: First = "",
     second: Second = "",
     campaign: Campaign = None,
-    after: Annotated[
-        str | None, Query(max_length=200, description="`next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: PageMark = None,
+    limit: PageLimit = 50,
 ) -> DraftComparisonEntries:
     """Pairs of drafts of two bundles or of a campaign, those first that differ most."""
     with unit_of_work() as session:

@@ -15,8 +15,17 @@ from api.access.freshness import require_fresh_login
 from api.access.table import home_of
 from api.access.visitor import Visitor, address_of, current_visitor
 from api.forms import FormFields
+from api.oidc.errors import ProviderAway
+from api.oidc.provider import Provider
 from api.rendering import render
-from records.accounts import accounts, logins, second_factors, sessions
+from records.accounts import (
+    accounts,
+    emergencies,
+    local_logins,
+    logins,
+    second_factors,
+    sessions,
+)
 from records.accounts.passwords import LEAST_CHARACTERS
 from records.accounts.roles import PERMISSIONS
 from records.accounts.sessions import LiveSession
@@ -37,16 +46,25 @@ _REASONS = {
     "locked": "This page was not used for a while, so you were logged out.",
     "chosen": "Your password is kept. Log in with it.",
     "out": "You are logged out.",
+    "ended": "Your session has ended: log in again, and you come back to the page.",
+    "unsent": "Your session had ended, so what you sent changed nothing: log in, and do it again.",
 }
 
 
 @router.get("/login")
 def show_login(
+    request: Request,
     next: Next = "",
     why: Annotated[str, Query(max_length=20)] = _NO_REASON,
-) -> str:
-    """The page that asks who it is."""
-    return render("login.html", next=local_path(next), reason=_REASONS.get(why, ""), wrong="")
+    local: bool = False,
+) -> Response:
+    """The page that asks who it is; `local` shows the form for a password in any case."""
+    back = local_path(next)
+    page = _login_page(request, local=local, next=back, reason=_REASONS.get(why, ""), wrong="")
+    response = HTMLResponse(page)
+    if why == "locked":
+        cookies.set_locked(request, response, is_locked=True)
+    return response
 
 
 @router.post("/login")
@@ -63,7 +81,8 @@ def post_login(request: Request, fields: FormFields) -> Response:
             device_token=cookies.device_token(request),
         )
     except LoginRefused as error:
-        return _refused("login.html", error, next=back, reason="")
+        page = _login_page(request, local=True, next=back, reason="", wrong=_sentence(error))
+        return _refused(page, error)
     older = cookies.session_token(request)
     if older:
         with unit_of_work() as session:
@@ -75,19 +94,42 @@ def post_login(request: Request, fields: FormFields) -> Response:
     response = RedirectResponse(back or home_of(visitor), status_code=303)
     cookies.set_session(request, response, done.session_token)
     cookies.set_device(request, response, done.device_token)
+    cookies.set_locked(request, response, is_locked=False)
     return response
 
 
 @router.post("/logout")
 def post_logout(request: Request, fields: FormFields) -> Response:
-    """End the session."""
+    """End the session, and lead to the identity provider to end the one there, too."""
+    live = _session()
     with unit_of_work() as session:
+        emergencies.end_all(session, live.id)
         sessions.end(session, cookies.session_token(request))
         trail.record(session, AuditAction.LOGOUT, detail="logged out")
     why = dict(fields).get("why", "out")
-    response = RedirectResponse(f"/login?why={why if why in _REASONS else 'out'}", status_code=303)
+    why = why if why in _REASONS else "out"
+    provider: Provider | None = request.app.state.provider
+    response: Response
+    if live.is_of_provider and provider is not None and why == "out":
+        response = _leave_provider(provider)
+    else:
+        response = RedirectResponse(f"/login?why={why}", status_code=303)
     cookies.remove_session(request, response)
     return response
+
+
+def _leave_provider(provider: Provider) -> Response:
+    """The page that leads to the provider's logout.
+
+    A page, and no redirect: a form of ours may not lead to another server, by any way
+    (`form-action` of the content security policy).
+    """
+    try:
+        address, is_away = provider.logout_url(), False
+    except ProviderAway:
+        address, is_away = "", True
+    page = render("oidc_logout.html", address=address, is_away=is_away, name=provider.config.name)
+    return HTMLResponse(page)
 
 
 @router.get("/link/{token}")
@@ -123,9 +165,15 @@ def post_link(token: str, fields: FormFields) -> Response:
 
 
 @router.get("/again")
-def show_again(next: Next = "") -> str:
+def show_again(request: Request, next: Next = "") -> str:
     """The page that asks for the password again."""
-    return render("again.html", next=local_path(next), wrong="", live=_session())
+    return render(
+        "again.html",
+        next=local_path(next),
+        wrong="",
+        live=_session(),
+        provider=_provider_name(request),
+    )
 
 
 @router.post("/again")
@@ -142,7 +190,8 @@ def post_again(request: Request, fields: FormFields) -> Response:
             address_of(request),
         )
     except LoginRefused as error:
-        return _refused("again.html", error, next=back, live=live)
+        page = render("again.html", next=back, wrong=_sentence(error), live=live, provider="")
+        return _refused(page, error)
     return RedirectResponse(back, status_code=303)
 
 
@@ -173,8 +222,14 @@ def post_password(request: Request, fields: FormFields) -> Response:
 
 @router.post("/account/second-factor")
 def post_second_factor() -> Response:
-    """Offer a secret for an app."""
+    """Offer a secret for an app.
+
+    Raises:
+        NotAllowed: the identity provider asks for the second factor.
+    """
     live = require_fresh_login("/account")
+    if live.is_of_provider:
+        raise NotAllowed("your second factor is the identity provider's")
     with unit_of_work() as session:
         second_factors.offer(session, accounts.get(session, live.login))
     return RedirectResponse("/account/second-factor", status_code=303)
@@ -243,8 +298,23 @@ def _sentence(error: Exception) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _refused(template: str, error: LoginRefused, **values: object) -> Response:
-    page = render(template, wrong=_sentence(error), **values)
+def _provider_name(request: Request) -> str:
+    provider: Provider | None = request.app.state.provider
+    return "" if provider is None else provider.config.name
+
+
+def _login_page(request: Request, *, local: bool, **values: object) -> str:
+    provider = _provider_name(request)
+    return render(
+        "login.html",
+        provider=provider,
+        has_form=local or not (provider and local_logins.are_limited()),
+        is_emergency=local_logins.are_limited(),
+        **values,
+    )
+
+
+def _refused(page: str, error: LoginRefused) -> Response:
     if error.wait_seconds <= 0:
         return HTMLResponse(page, 401)
     return HTMLResponse(page, 429, {"retry-after": str(math.ceil(error.wait_seconds))})
@@ -265,6 +335,7 @@ def _account_page(wrong: str) -> str:
         codes_left=codes_left,
         sessions=rows,
         present=live.id,
+        is_of_provider=live.is_of_provider,
         least=LEAST_CHARACTERS,
         limits=settings(),
         wrong=wrong,

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from api.schemas import MANY_LINES, ONE_LINE, PersonName
+from api.schemas import MANY_LINES, ONE_LINE, Decider
 from records.database import order_tables
 from records.orders import reading
 from records.orders.order import OrderAction, ReceivedOrder
@@ -234,7 +234,7 @@ class CancellationRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    by: PersonName
+    by: Decider = ""
 
 
 class OrderPage(BaseModel):

@@ -12,6 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+OPEN_PATHS = ("/login/oidc/callback", "/login/oidc/logged-out")
+"""To which another system sends browsers, with parameters of its own (RFC 6749 section 4.1.2)."""
+
 _SHOWN = 50
 """Characters of an unknown name that are sent back."""
 
@@ -39,7 +42,7 @@ async def refuse_unknown_parameters(request: Request) -> None:
         RequestValidationError: the query has a parameter that the route does not know, or a value
             with a NUL.
     """
-    if not request.query_params:
+    if not request.query_params or request.scope["path"] in OPEN_PATHS:
         return
     known = known_parameters(request.scope["route"])
     listed = ", ".join(known) or "none"

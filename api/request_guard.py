@@ -29,6 +29,11 @@ PROBE_PATHS = ("/healthz", "/readyz", "/metrics")
 name that is not ours they reveal nothing of this house either (`api.health`)."""
 
 
+RETURN_PATHS = ("/login/oidc/callback", "/login/oidc/logged-out")
+"""Pages to which the identity provider sends browsers back. What they answer depends on a secret in
+the address that other sites do not know, or on nothing."""
+
+
 class RequestGuard:
     """ASGI middleware: refuses requests from strangers, limits bodies, adds the safety headers.
 
@@ -145,7 +150,8 @@ def _is_from_another_site(request: Request) -> bool:
     is_link = (
         headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
     )
-    return not (is_link and request.url.path == "/" and not request.url.query)
+    path = request.scope["path"]
+    return not (is_link and (path in RETURN_PATHS or (path == "/" and not request.url.query)))
 
 
 def _same_origin(headers: Headers) -> bool:

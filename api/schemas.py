@@ -9,8 +9,16 @@ import datetime as dt
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, computed_field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    computed_field,
+)
 
+from api.access.decider import name_decider
 from api.related_schemas import HeldOrder, HeldReports, StudyOrder, StudyReport
 from model.dicom.names import uid_name
 from model.prompting.prompt import describe_given, read_prior
@@ -48,11 +56,18 @@ EventMark = Annotated[int, Field(ge=1, lt=2**63)]
 """The id of a line of a timeline."""
 
 
-PersonName = Annotated[
+Decider = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=ONE_LINE),
+    StringConstraints(strip_whitespace=True, max_length=100, pattern=ONE_LINE),
+    AfterValidator(name_decider),
+    Field(
+        validate_default=True,
+        description="Who decides. With an account it is the account: it may be left out, and "
+        "nobody else is taken. With a token it may name the person for whom the program acts. "
+        "Before the first account it must be given.",
+    ),
 ]
-"""Who decides, as typed."""
+"""Who decides, as it is kept; the default is ""."""
 
 
 class Problem(BaseModel):
@@ -354,7 +369,7 @@ class BulkDecisionRequest(BaseModel):
     """A person's decision on many holds. holds: those that the person looked at."""
 
     decision: Decision
-    by: PersonName
+    by: Decider = ""
     note: Annotated[str, StringConstraints(max_length=1000, pattern=MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=200)
 
@@ -677,7 +692,7 @@ class Readiness(BaseModel):
 class WithdrawalRequest(BaseModel):
     """A person withdraws a draft. draft: the one that was looked at; null takes the current one."""
 
-    by: PersonName
+    by: Decider = ""
     reason: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=1000, pattern=ONE_LINE),
@@ -688,7 +703,7 @@ class WithdrawalRequest(BaseModel):
 class SiteMoveRequest(BaseModel):
     """A person moves a study to another site. site: its code. because: the timeline keeps it."""
 
-    by: PersonName
+    by: Decider = ""
     site: Annotated[str, StringConstraints(min_length=1, max_length=32, pattern=ONE_LINE)]
     because: Annotated[
         str,
@@ -699,18 +714,18 @@ class SiteMoveRequest(BaseModel):
 class ReinstatementRequest(BaseModel):
     """A person takes the rejections of a study's films back."""
 
-    by: PersonName
+    by: Decider = ""
     note: Annotated[str, StringConstraints(max_length=1000, pattern=ONE_LINE)] = ""
 
 
 class DecisionRequest(BaseModel):
     """A person's decision on a study's open holds.
 
-    by: who decides. holds: the ids of the open holds that the person saw; where others are open by
-    now, nothing is decided.
+    holds: the ids of the open holds that the person saw; where others are open by now, nothing is
+    decided.
     """
 
     decision: Decision
-    by: PersonName
+    by: Decider = ""
     note: Annotated[str, StringConstraints(max_length=1000, pattern=MANY_LINES)] = ""
     holds: list[uuid.UUID] = Field(min_length=1, max_length=20)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from api import related_schemas, schemas
 from api.holds import describe
+from api.list_queries import PageLimit, PageMark
 from api.problems import problem_responses
 from api.schemas import (
     Counts,
@@ -208,10 +209,8 @@ def list_studies(
         dt.datetime | None,
         Query(description="Only studies that arrived since then; UTC where no zone is given."),
     ] = None,
-    after: Annotated[
-        str | None, Query(max_length=200, description="`next` of the page before.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    after: PageMark = None,
+    limit: PageLimit = 50,
     words: Annotated[
         SearchText,
         Query(

@@ -1,4 +1,7 @@
-"""What needs the password again: signing, and changes of one's own account."""
+"""What needs the password again: signing, and changes of one's own account.
+
+Whoever logs in at the identity provider goes there again, and must show there who he or she is.
+"""
 
 from __future__ import annotations
 

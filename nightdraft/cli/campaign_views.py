@@ -12,9 +12,9 @@ from records.states import CAMPAIGN_REASON_SENTENCES, CampaignReason
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from nightdraft.campaign_dry_run import DryRun
     from records.campaigns.progress import CampaignProgress
     from records.database.campaign_tables import CampaignStudy
+    from records.operations.campaign_outlook import DryRun
 
 _BAR = 30
 

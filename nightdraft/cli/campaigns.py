@@ -19,7 +19,7 @@ from nightdraft.cli.progress import show_counts
 from nightdraft.cli.site_option import OfSite, of_site
 from records.errors import NotAllowed
 from records.settings import settings
-from records.states import CampaignKind, CampaignStudyState, Priority, Purpose
+from records.states import CampaignKind, CampaignState, CampaignStudyState, Priority, Purpose
 
 if TYPE_CHECKING:
     import uuid
@@ -287,6 +287,12 @@ def _create(new: NewCampaign, file: Path | None, encoding: str) -> uuid.UUID:
 
 @campaign.command("list")
 def list_campaigns(
+    state: Annotated[
+        str,
+        typer.Option(
+            help="Only campaigns in this state, as PAUSED.", autocompletion=complete(CampaignState)
+        ),
+    ] = "",
     after: Annotated[
         str,
         typer.Option(help="Mark at which the page begins; the last line of a page has the next."),
@@ -299,8 +305,9 @@ def list_campaigns(
     from records.campaigns.progress import read_page
     from records.database.session import unit_of_work
 
+    chosen = _read_campaign_state(state) if state else None
     with unit_of_work() as session, of_site(session, site):
-        page = read_page(session, limit, after or None)
+        page = read_page(session, limit, after or None, chosen)
     if json:
         from api.campaign_schemas import CampaignList
 
@@ -310,8 +317,14 @@ def list_campaigns(
 
     console().print(render_campaigns(page.campaigns))
     if page.next:
-        only = f" --site {site}" if site else ""
+        only = (f" --state {chosen}" if chosen else "") + (f" --site {site}" if site else "")
         print(f"more: nightdraft campaign list{only} --after {page.next} --limit {limit}")
+
+
+def _read_campaign_state(state: str) -> CampaignState:
+    if state.upper() not in CampaignState.__members__:
+        raise NotAllowed(f"{state!r} is no state: say one of {', '.join(CampaignState)}")
+    return CampaignState[state.upper()]
 
 
 @campaign.command("show")

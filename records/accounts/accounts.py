@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete, exists, func, select, text
 from sqlalchemy.orm import Session
 
-from records.accounts import lockouts, passwords, sessions
+from records.accounts import local_logins, lockouts, passwords, sessions
 from records.accounts.digests import digest, new_token
 from records.audit import trail
 from records.database.account_tables import (
@@ -78,7 +78,12 @@ def create(
         raise NotAllowed(
             "SERVICE is the role of programs: create a token instead (`nightdraft token create`)"
         )
-    session.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+    if not local_logins.is_allowed(folded):
+        raise NotAllowed(
+            "local accounts are switched off (NIGHTDRAFT_EMERGENCY_ACCOUNT): the identity provider "
+            "makes accounts, at the first login of each person"
+        )
+    lock_changes(session)
     if role is not Role.ADMINISTRATOR and not exist(session):
         raise NotAllowed(
             "the first account must be an ADMINISTRATOR's: from the first account on nothing is "
@@ -93,6 +98,11 @@ def create(
     set_sites(session, folded, site_codes or ["default"], is_new=True)
     trail.record(session, AuditAction.ACCOUNT, detail=f"account {folded} created as {role}")
     return account, make_link(session, account, by)
+
+
+def lock_changes(session: Session) -> None:
+    """Let one transaction at a time create accounts or change their rights."""
+    session.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
 
 
 def get(session: Session, login: str) -> Account:
@@ -133,9 +143,11 @@ def set_sites(
 
     Raises:
         NotFound: there is no such account or site.
-        NotAllowed: no site is named.
+        NotAllowed: no site is named, or the account is one of the identity provider.
     """
     account = get(session, login)
+    if not is_new:
+        _refuse_of_provider(account)
     if not site_codes:
         raise NotAllowed("name at least one site")
     rows = [site_rows.get(session, code) for code in dict.fromkeys(site_codes)]
@@ -152,12 +164,14 @@ def set_role(session: Session, login: str, role: Role) -> None:
 
     Raises:
         NotFound: there is no such account.
-        NotAllowed: the role is none of a person's, or nobody would be an administrator any more.
+        NotAllowed: the role is none of a person's, nobody would be an administrator any more, or
+            the account is one of the identity provider.
     """
     if role not in PERSONS_ROLES:
         raise NotAllowed("SERVICE is the role of programs, which have tokens")
-    session.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+    lock_changes(session)
     account = get(session, login)
+    _refuse_of_provider(account)
     if role is not Role.ADMINISTRATOR:
         _keep_an_administrator(session, account)
     older, account.role = account.role, role
@@ -171,8 +185,13 @@ def disable(session: Session, login: str) -> None:
         NotFound: there is no such account.
         NotAllowed: nobody would be an administrator any more.
     """
-    session.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+    lock_changes(session)
     account = get(session, login)
+    if account.issuer is None and local_logins.is_emergency(account.login):
+        raise NotAllowed(
+            f"{account.login} is the emergency account: name another one by "
+            "NIGHTDRAFT_EMERGENCY_ACCOUNT first"
+        )
     _keep_an_administrator(session, account)
     if account.disabled_at is None:
         account.disabled_at = func.clock_timestamp()
@@ -235,9 +254,13 @@ def reset(session: Session, login: str, by: str, *, second_factor: bool = False)
 
     Raises:
         NotFound: there is no such account.
-        NotAllowed: it is disabled.
+        NotAllowed: it is disabled, or the identity provider has its password.
     """
     account = get(session, login)
+    if account.issuer is not None:
+        raise NotAllowed(
+            f"{account.login} logs in at the identity provider, which has its password"
+        )
     if account.disabled_at is not None:
         raise NotAllowed("the account is disabled: enable it first")
     account.password_hash = account.password_set_at = None
@@ -283,6 +306,7 @@ def find_by_link(session: Session, token: str) -> Account:
             AccountLink.token_hash == digest(token),
             AccountLink.ends_at > func.clock_timestamp(),
             Account.disabled_at.is_(None),
+            local_logins.is_local(),
         )
         .with_for_update(of=AccountLink)
     )
@@ -321,6 +345,14 @@ def set_password(session: Session, account: Account, password: str) -> None:
     session.execute(delete(AccountSession).where(AccountSession.account_id == account.id))
     lockouts.unlock(session, account.login)
     session.flush()
+
+
+def _refuse_of_provider(account: Account) -> None:
+    if account.issuer is not None:
+        raise NotAllowed(
+            f"role and sites of {account.login} are those of the groups at the identity provider "
+            "(NIGHTDRAFT_OIDC_ROLES, NIGHTDRAFT_OIDC_SITES), anew at each login"
+        )
 
 
 def _keep_an_administrator(session: Session, account: Account) -> None:

@@ -13,7 +13,14 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from records.accounts import accounts, lockouts, passwords, second_factors, sessions
+from records.accounts import (
+    accounts,
+    local_logins,
+    lockouts,
+    passwords,
+    second_factors,
+    sessions,
+)
 from records.accounts.digests import digest, new_token
 from records.accounts.lockouts import Attempt, Refused
 from records.actors import Actor, acting_as
@@ -83,6 +90,10 @@ def log_in(
             .values(logged_in_at=func.clock_timestamp())
         )
         trail.record(session, AuditAction.LOGIN, detail="logged in")
+        if local_logins.is_emergency(account.login):
+            trail.record(
+                session, AuditAction.EMERGENCY, detail="the emergency account was logged in with"
+            )
     return LoggedIn(token, known_device, account)
 
 
@@ -140,7 +151,10 @@ def _prove(
     account: Account | None, password: str, code: str, attempt: Attempt, address: str
 ) -> Account:
     """Look at password and code of an attempt that was counted."""
-    usable = account if account is not None and account.disabled_at is None else None
+    usable = account
+    if account is not None:
+        is_usable = account.disabled_at is None and local_logins.may_use_password(account)
+        usable = account if is_usable else None
     is_right = passwords.is_right(password, usable.password_hash if usable else None)
     wait = 0.0
     with acting_as(Actor(ActorKind.NOBODY, address=address)), unit_of_work() as session:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from records.accounts import local_logins
 from records.accounts.digests import digest, new_token
 from records.database.account_tables import Account, AccountSession, AccountSite
 from records.database.session import interval
@@ -37,6 +38,7 @@ class LiveSession:
         site_ids: the sites whose studies it may see.
         proven_at: when password and code were last given.
         is_fresh: whether that is short enough ago for what needs it (NIGHTDRAFT_FRESH_MINUTES).
+        is_of_provider: whether the person logs in at the identity provider, by no password of ours.
     """
 
     id: uuid.UUID
@@ -47,10 +49,25 @@ class LiveSession:
     site_ids: tuple[uuid.UUID, ...]
     proven_at: dt.datetime
     is_fresh: bool
+    is_of_provider: bool = False
 
 
-def begin(session: Session, account_id: uuid.UUID, address: str) -> str:
+def begin(
+    session: Session,
+    account_id: uuid.UUID,
+    address: str,
+    *,
+    provider_session: str = "",
+    proven_at: dt.datetime | None = None,
+) -> str:
     """Begin a session; those that have ended by themselves are removed.
+
+    Args:
+        session: the caller's transaction.
+        account_id: whose it is.
+        address: the network address.
+        provider_session: the identity provider's session that it belongs to; "" is none.
+        proven_at: when the person showed who it is; None is now.
 
     Returns:
         Its token.
@@ -59,7 +76,17 @@ def begin(session: Session, account_id: uuid.UUID, address: str) -> str:
     session.execute(
         delete(AccountSession).where(AccountSession.created_at < func.now() - _longest())
     )
-    session.add(AccountSession(account_id=account_id, token_hash=digest(token), address=address))
+    now = func.clock_timestamp()
+    session.add(
+        AccountSession(
+            account_id=account_id,
+            token_hash=digest(token),
+            address=address,
+            provider_session=provider_session or None,
+            # The clock of another machine may be fast.
+            proven_at=now if proven_at is None else func.least(proven_at, now),
+        )
+    )
     session.flush()
     return token
 
@@ -107,15 +134,27 @@ def find(session: Session, token: str, *, is_use: bool = True) -> LiveSession | 
         site_ids=tuple(site_ids),
         proven_at=live.proven_at,
         is_fresh=row.is_fresh,
+        is_of_provider=account.issuer is not None,
     )
 
 
-def prove(session: Session, session_id: uuid.UUID) -> None:
-    """Note that password and code were given again."""
+def prove(session: Session, session_id: uuid.UUID, provider_session: str = "") -> None:
+    """Note that password and code were given again.
+
+    Args:
+        session: the caller's transaction.
+        session_id: whose person gave them.
+        provider_session: the identity provider's session that this began; "" is none.
+    """
+    now = func.clock_timestamp()
     session.execute(
         update(AccountSession)
         .where(AccountSession.id == session_id)
-        .values(proven_at=func.clock_timestamp(), used_at=func.clock_timestamp())
+        .values(
+            proven_at=now,
+            used_at=now,
+            provider_session=provider_session or AccountSession.provider_session,
+        )
     )
 
 
@@ -151,6 +190,7 @@ def _is_live() -> ColumnElement[bool]:
     now = func.clock_timestamp()
     return and_(
         Account.disabled_at.is_(None),
+        local_logins.may_be_logged_in(),
         AccountSession.created_at > now - _longest(),
         AccountSession.used_at > now - interval(60 * settings().session_idle_minutes),
     )

@@ -178,7 +178,10 @@ def get(session: Session, campaign_id: uuid.UUID) -> Campaign:
 
 
 def list_campaigns(
-    session: Session, limit: int, after: tuple[dt.datetime, uuid.UUID] | None = None
+    session: Session,
+    limit: int,
+    after: tuple[dt.datetime, uuid.UUID] | None = None,
+    state: CampaignState | None = None,
 ) -> Sequence[Campaign]:
     """Campaigns of the sites that are shown, newest first.
 
@@ -186,10 +189,13 @@ def list_campaigns(
         session: the caller's transaction.
         limit: how many, at most.
         after: `created_at` and id of the last one of the page before.
+        state: only those in this state; they are found by walking the list, which is made by hand.
     """
     query = select(Campaign)
     if after is not None:
         query = query.where(tuple_(Campaign.created_at, Campaign.id) < after)
+    if state is not None:
+        query = query.where(Campaign.state == state)
     return session.scalars(newest_visible(query, Campaign, Campaign.created_at, limit)).all()
 
 

@@ -156,20 +156,23 @@ class CampaignPage:
     next: str | None
 
 
-def read_page(session: Session, limit: int, after: str | None = None) -> CampaignPage:
-    """A page of all campaigns with how far each is, newest first.
+def read_page(
+    session: Session, limit: int, after: str | None = None, state: CampaignState | None = None
+) -> CampaignPage:
+    """A page of campaigns with how far each is, newest first.
 
     Args:
         session: the caller's transaction.
         limit: campaigns, at most.
         after: `next` of the page before.
+        state: only those in this state.
 
     Raises:
         NotAllowed: `after` is no mark of a page.
     """
     mark = TimeMark.parse(after) if after is not None else None
     begin = (mark.at, mark.id) if mark is not None else None
-    found = list_campaigns(session, limit + 1, begin)
+    found = list_campaigns(session, limit + 1, begin, state)
     shown = found[:limit]
     following = str(TimeMark(shown[-1].created_at, shown[-1].id)) if len(found) > limit else None
     return CampaignPage(read_progress(session, shown), following)

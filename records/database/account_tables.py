@@ -1,14 +1,18 @@
 """The tables of accounts: who may log in, with what, from where, and which programs may call.
 
-No password, token or code is in them: only what tells whether one is right.
+No password, token or code is in them: only what tells whether one is right. The one exception are
+the secrets of a login at an identity provider, which are worth nothing after ten minutes, or
+without the cookie of the browser that began it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import uuid
+from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, func
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, LargeBinary, func, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from records.database.base import Base, id_column, listed
@@ -28,6 +32,20 @@ class Account(Base):
     __table_args__ = (
         CheckConstraint(f"role IN ({listed(PERSONS_ROLES)})", name="role_known"),
         CheckConstraint(f"login ~ '{LOGIN_PATTERN}'", name="login_is_plain"),
+        CheckConstraint("(issuer IS NULL) = (subject IS NULL)", name="identity_is_whole"),
+        # Who is known by an identity provider has no password of ours.
+        CheckConstraint(
+            "issuer IS NULL"
+            " OR coalesce(password_hash, totp_secret::text, totp_offered::text) IS NULL",
+            name="one_way_to_log_in",
+        ),
+        Index(
+            "uq_accounts_identity",
+            "issuer",
+            "subject",
+            unique=True,
+            postgresql_where=text("issuer IS NOT NULL"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -45,6 +63,9 @@ class Account(Base):
     # A secret that was shown and of which no code was seen yet.
     totp_offered: Mapped[bytes | None] = mapped_column(LargeBinary)
     logged_in_at: Mapped[dt.datetime | None]  # the last time
+    # By which an identity provider knows the person (`iss` and `sub`); NULL of a local account.
+    issuer: Mapped[str | None]
+    subject: Mapped[str | None]
 
 
 class AccountSite(Base):
@@ -89,6 +110,11 @@ class AccountSession(Base):
         Index("ix_account_sessions_account_id", "account_id"),
         # Those that have ended by themselves are removed.
         Index("ix_account_sessions_created_at", "created_at"),
+        Index(
+            "ix_account_sessions_provider_session",
+            "provider_session",
+            postgresql_where=text("provider_session IS NOT NULL"),
+        ),
     )
 
     id: Mapped[uuid.UUID] = id_column()
@@ -99,6 +125,40 @@ class AccountSession(Base):
     # When password and code were last given.
     proven_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
     address: Mapped[str]  # that it was begun from
+    # The identity provider's session that it belongs to (`sid`); NULL of a local account.
+    provider_session: Mapped[str | None]
+
+
+class ProviderLogin(Base):
+    """A login that was begun and for which a browser is at the identity provider; used once."""
+
+    __tablename__ = "provider_logins"
+    __table_args__ = (
+        Index("ix_provider_logins_ends_at", "ends_at"),
+        Index("ix_provider_logins_address", "address", "ends_at"),
+    )
+
+    state_hash: Mapped[str] = mapped_column(primary_key=True)
+    browser_hash: Mapped[str]  # of the cookie of the browser that began it
+    nonce: Mapped[str]
+    verifier: Mapped[str]  # of PKCE (RFC 7636)
+    back: Mapped[str]  # the page of ours to which it leads
+    must_prove: Mapped[bool]  # whether being logged in at the provider already is not enough
+    # Where somebody proves again who it is: the session in which it was asked for.
+    session_id: Mapped[uuid.UUID | None]
+    address: Mapped[str]
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    ends_at: Mapped[dt.datetime]
+
+
+class LogoutToken(Base):
+    """A logout token of an identity provider that was used, so that it is not used again."""
+
+    __tablename__ = "logout_tokens"
+    __table_args__ = (Index("ix_logout_tokens_used_at", "used_at"),)
+
+    token_hash: Mapped[str] = mapped_column(primary_key=True)  # of its issuer and `jti`
+    used_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
 
 
 class AccountDevice(Base):
@@ -134,13 +194,21 @@ class LoginFailure(Base):
 
 
 class ProgramToken(Base):
-    """What a program shows with each call; shown once, and kept as a digest."""
+    """A program that may call: by a token, or by keys of its own. Tokens are kept as digests."""
 
     __tablename__ = "program_tokens"
+    __table_args__ = (
+        CheckConstraint(
+            "num_nonnulls(token_hash, key_set, key_set_url) = 1", name="proves_in_one_way"
+        ),
+    )
 
     id: Mapped[uuid.UUID] = id_column()
     name: Mapped[str] = mapped_column(unique=True)
-    token_hash: Mapped[str] = mapped_column(unique=True)
+    token_hash: Mapped[str | None] = mapped_column(unique=True)  # NULL where it has keys
+    # Its public keys (RFC 7517).
+    key_set: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    key_set_url: Mapped[str | None]  # where it publishes them
     permissions: Mapped[list[str]]
     site_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("sites.id"), index=True)
     created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
@@ -148,3 +216,55 @@ class ProgramToken(Base):
     ends_at: Mapped[dt.datetime | None]
     used_at: Mapped[dt.datetime | None]
     revoked_at: Mapped[dt.datetime | None]
+
+
+class ProgramAccessToken(Base):
+    """A token of a few minutes that a program with keys was given for a signed assertion."""
+
+    __tablename__ = "program_access_tokens"
+    __table_args__ = (
+        Index("ix_program_access_tokens_program_id", "program_id"),
+        Index("ix_program_access_tokens_ends_at", "ends_at"),
+    )
+
+    token_hash: Mapped[str] = mapped_column(primary_key=True)
+    program_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("program_tokens.id"))
+    scope: Mapped[str]  # what was granted, as `records.accounts.scopes` writes it
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    ends_at: Mapped[dt.datetime]
+
+
+class ProgramAssertion(Base):
+    """An assertion that was accepted; it is kept until it ends, so that it is accepted once."""
+
+    __tablename__ = "program_assertions"
+    __table_args__ = (Index("ix_program_assertions_ends_at", "ends_at"),)
+
+    program_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("program_tokens.id"), primary_key=True)
+    jti_hash: Mapped[str] = mapped_column(primary_key=True)
+    ends_at: Mapped[dt.datetime]
+
+
+class EmergencyAccess(Base):
+    """A person sees a patient of another site for a limited time, for a reason.
+
+    The patient is the one of `study_id`. It counts in the session that it was opened in, and ends
+    with it.
+    """
+
+    __tablename__ = "emergency_accesses"
+    __table_args__ = (
+        CheckConstraint(r"reason ~ '\S'", name="has_reason"),
+        Index("ix_emergency_accesses_account_id", "account_id"),
+        Index("ix_emergency_accesses_session_id", "session_id"),
+        Index("ix_emergency_accesses_study_id", "study_id"),
+    )
+
+    id: Mapped[uuid.UUID] = id_column()
+    account_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.id"))
+    session_id: Mapped[uuid.UUID]  # no foreign key: the rows of sessions are deleted
+    study_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("studies.id"))
+    reason: Mapped[str]  # as the person typed it
+    began_at: Mapped[dt.datetime] = mapped_column(server_default=func.clock_timestamp())
+    until: Mapped[dt.datetime]
+    ended_at: Mapped[dt.datetime | None]  # before `until`, by the person or a logout

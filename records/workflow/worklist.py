@@ -262,8 +262,9 @@ def read_page(
     if matches is None and state not in _AT_WORK.values() and visible_sites() != ():
         ranked = _by_index(listed, recent, mark, limit + 1)
     else:  # a few hundred rows at most
-        columns = listed.selected_columns
-        ranked = _ranked(listed.where(is_visible(columns.site_id)), recent)
+        site_id = listed.selected_columns.site_id
+        is_shown = is_of_site(site_id) if matches is None else is_visible(site_id)
+        ranked = _ranked(listed.where(is_shown), recent)
     shown = _first_rows(ranked, mark, limit + 1)
     lines = session.execute(
         _rows()

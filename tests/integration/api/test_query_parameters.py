@@ -8,17 +8,20 @@ from fastapi.routing import APIRoute
 
 from api.access.table import TABLE, Door
 from api.app import ROUTERS, make_app
-from api.query_parameters import known_parameters
+from api.query_parameters import OPEN_PATHS, known_parameters
 from records.settings import settings
 
 
 def routes():
-    """Every route but those of a person's own account, of which there is none here."""
+    """Every route but those of a person's own account, of which there is none here, and those to
+    which the identity provider sends browsers.
+    """
     return [
         route
         for router in ROUTERS
         for route in router.routes
         if isinstance(route, APIRoute)
+        and route.path not in OPEN_PATHS
         and all(TABLE[method, route.path].needs is not Door.LOGGED_IN for method in route.methods)
     ]
 

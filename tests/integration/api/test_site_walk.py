@@ -185,11 +185,6 @@ def test_the_walk_finds_what_may_be_seen(walk):
     assert not fhir & seen["both"]
 
 
-def test_every_route_with_patients_is_limited_to_sites():
-    left = {key for key, row in TABLE.items() if row.scope is Scope.EVERY_SITE}
-    assert left == set()
-
-
 def test_nothing_of_another_site_is_changed(walk):
     clients, planted = walk
     theirs = planted[THEIRS]

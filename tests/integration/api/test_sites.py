@@ -289,15 +289,15 @@ def test_nothing_of_another_site_is_changed(two_sites, open_as):
     lead = open_as("north.lead", Role.LEAD, "north")
     drafted, held = two_sites["default"]
     (hold,) = run_sql("SELECT id FROM holds WHERE study_id = :id", id=held)
-    decision = {"decision": "CANCEL", "by": "Dr. Roe"}
+    decision = {"decision": "CANCEL"}
     before = run_sql("SELECT * FROM events ORDER BY id")
     for study in (drafted, held):
         for verb, body in (
             ("release", None),
             ("retry", None),
             ("decision", decision | {"holds": [str(hold[0])]}),
-            ("withdraw", {"by": "Dr. Roe", "reason": "x", "draft": str(drafted)}),
-            ("reinstate", {"by": "Dr. Roe", "note": "x"}),
+            ("withdraw", {"reason": "x", "draft": str(drafted)}),
+            ("reinstate", {"note": "x"}),
         ):
             answer = lead.post(f"/api/studies/{study}/{verb}", json=body)
             assert answer.status_code == 404, (verb, answer.text)

@@ -7,12 +7,14 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 import migrations
+from records.accounts import sessions
 from records.database.base import Base
 from records.database.session import engine, unit_of_work
 from records.errors import DatabaseDown
 from records.states import VisibleState
 from records.workflow import attempts, tallies, worklist
 from records.workflow.studies import Patient
+from tests.support.accounts import begin_second_factor, make_account, run_sql
 from tests.support.registered_studies import complete, draft_all, new_instance, register
 
 
@@ -159,6 +161,18 @@ def test_lists_and_numbers_are_filled_from_the_rows(database):
         assert held.study_instance_uid == "1.4"
 
 
+def test_programs_keep_their_tokens_and_those_with_keys_go_on_the_way_down(database):
+    run("INSERT INTO program_tokens (name, token_hash, permissions, created_by)"
+        " VALUES ('ris', 'x', '{SEND_ORDERS}', 'a test')")  # fmt: skip
+    run("INSERT INTO program_tokens (name, key_set, permissions, created_by)"
+        " VALUES ('ehr', '{}', '{SEND_ORDERS}', 'a test')")  # fmt: skip
+    migrations.downgrade(engine(), "0040")
+    migrations.upgrade(engine())
+    assert [tuple(row) for row in run("SELECT name, token_hash, key_set FROM program_tokens")] == [
+        ("ris", "x", None)
+    ]
+
+
 def test_a_migration_does_not_queue_behind_a_busy_table(database, monkeypatch):
     migrations.downgrade(engine(), "0003")
     with engine().connect() as busy:
@@ -178,3 +192,20 @@ def test_upgrading_twice_changes_nothing(database):
     with engine().connect() as connection:
         version = MigrationContext.configure(connection).get_current_revision()
     assert version == migrations.head()
+
+
+def test_accounts_from_before_the_identity_provider_stay_local(database, data_dir):
+    account = make_account()
+    begin_second_factor()
+    with unit_of_work() as session:
+        sessions.begin(session, account.id, "192.0.2.7")
+    migrations.downgrade(engine(), "0040")
+    migrations.upgrade(engine())
+    assert run_sql("SELECT issuer, subject FROM accounts") == [(None, None)] * 2
+    assert run_sql("SELECT provider_session FROM account_sessions") == [(None,)]
+    for wrong in (
+        "issuer = 'https://login.hospital.example'",  # without a subject
+        "issuer = 'https://login.hospital.example', subject = '1'",  # with a password
+    ):
+        with pytest.raises(IntegrityError):
+            run_sql(f"UPDATE accounts SET {wrong} WHERE login = 'ada'")

@@ -26,7 +26,10 @@ def test_every_kind_of_alarm_has_its_heading_and_no_heading_is_left_over():
 
 def test_every_line_of_doctor_has_its_heading_and_no_heading_is_left_over():
     with_every_part = read_settings(
-        worklist_host="worklist", hl7_port=2575, campaign_folders="/films"
+        worklist_host="worklist",
+        hl7_port=2575,
+        campaign_folders="/films",
+        oidc_issuer="https://login.hospital.example",
     )
     assert list(headings("The lines of doctor")) == list(list_checks(with_every_part))
 

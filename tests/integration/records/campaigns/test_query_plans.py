@@ -21,7 +21,13 @@ from records.campaigns.adding import NewStudy
 from records.database.campaign_tables import CampaignMark, CampaignStudy
 from records.database.session import engine, unit_of_work
 from records.reports.reading import count_named_by_finals
-from records.states import CampaignKind, CampaignReason, CampaignStudyState, WalkState
+from records.states import (
+    CampaignKind,
+    CampaignReason,
+    CampaignState,
+    CampaignStudyState,
+    WalkState,
+)
 from records.workflow import site_scope, sites, studies
 from tests.support.campaigns import closed_now, create, of_uids
 from tests.support.query_plans import explained, nodes
@@ -245,6 +251,26 @@ def test_a_page_of_thousands_of_campaigns_is_read_by_the_index(database):
         for node in used
         if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "campaigns"
     ]
+
+
+@pytest.mark.parametrize("state", CampaignState)
+def test_campaigns_in_a_state_are_read_by_the_index_of_the_list(database, state):
+    with unit_of_work() as session:
+        session.execute(
+            text(
+                "INSERT INTO campaigns (name, kind, source, skip_reported, time_zone, created_by, "
+                "state, created_at) SELECT 'n' || n, 'LIST', '{}', true, 'UTC', 'test', "
+                "(ARRAY['RUNNING', 'PAUSED', 'CANCELLED', 'DONE'])[1 + n % 4], "
+                "now() - make_interval(mins => n) FROM generate_series(1, 3000) AS n"
+            )
+        )
+        session.execute(text("ANALYZE campaigns"))
+    with unit_of_work() as session, explained() as plans:
+        page = progress.read_page(session, 50, state=state)
+    assert {one.campaign.state for one in page.campaigns} == {state}
+    assert len(page.campaigns) == 50
+    used = [node.get("Index Name") for _, plan in plans for node in nodes(plan)]
+    assert "ix_campaigns_created_at" in used
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""OpenID Connect: logins at an identity provider, whose answers and tokens are checked here."""
